@@ -1,0 +1,5 @@
+//! cairn: a versioned artifact store on plain disk.
+#![warn(missing_docs)]
+
+pub mod error;
+pub mod words;

@@ -1,5 +1,7 @@
 //! cairn: a versioned artifact store on plain disk.
 #![warn(missing_docs)]
 
+pub mod disk;
 pub mod error;
+pub mod layout;
 pub mod words;

@@ -1,0 +1,126 @@
+//! A file being made: written in counted steps, made durable by [`Disk`](super::Disk), read-only when it is done.
+
+use super::step;
+use crate::error::{Error, Result};
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// A file that this process created and has open for reading and writing.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl NewFile {
+    pub(super) fn new(file: File, path: PathBuf) -> Self {
+        NewFile { file, path }
+    }
+
+    /// The open file, for reading.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The name under which it was created.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends bytes at the file's position.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
+        step("write", &self.path)?;
+        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Writes bytes at `offset`.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        step("write", &self.path)?;
+        self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Sets the length; what is added reads as zeros and takes no space.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_len(&self, len: u64) -> Result<()> {
+        step("set the length of", &self.path)?;
+        self.file.set_len(len).map_err(|e| Error::io("set the length of", &self.path, e))
+    }
+
+    /// Makes this file share `source`'s blocks (FICLONE). `false` when the file system cannot.
+    ///
+    /// # Errors
+    /// I/O other than "not possible here".
+    pub fn reflink_from(&self, source: &File) -> Result<bool> {
+        step("reflink to", &self.path)?;
+        // SAFETY: both descriptors are open; FICLONE takes the source descriptor by value.
+        if unsafe { libc::ioctl(self.file.as_raw_fd(), libc::FICLONE as _, source.as_raw_fd()) } == 0 {
+            return Ok(true);
+        }
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            Some(libc::EOPNOTSUPP | libc::ENOTTY | libc::EXDEV | libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::ETXTBSY) => Ok(false),
+            _ => Err(Error::io("reflink to", &self.path, e)),
+        }
+    }
+
+    /// Copies `len` bytes from `source` at the same offset inside the kernel; returns how many were copied, 0 where this is not possible.
+    ///
+    /// # Errors
+    /// I/O other than "not possible here".
+    pub fn copy_range_from(&self, source: &File, offset: u64, len: usize) -> Result<usize> {
+        step("copy to", &self.path)?;
+        let (mut from, mut to) = (offset as libc::off64_t, offset as libc::off64_t);
+        // SAFETY: both descriptors are open and the offsets live across the call.
+        let n = unsafe { libc::copy_file_range(source.as_raw_fd(), &mut from, self.file.as_raw_fd(), &mut to, len, 0) };
+        if n >= 0 {
+            return Ok(n as usize);
+        }
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
+            Some(libc::EOPNOTSUPP | libc::EXDEV | libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::ETXTBSY) => Ok(0),
+            _ => Err(Error::io("copy to", &self.path, e)),
+        }
+    }
+
+    /// Lets the kernel begin to write out a range (all from `offset` for `len` 0), so that the later sync waits less. Never an error: it is only a hint.
+    pub fn start_writeback(&self, offset: u64, len: u64) {
+        // SAFETY: the descriptor is open.
+        unsafe {
+            libc::sync_file_range(self.file.as_raw_fd(), offset as i64, len as i64, libc::SYNC_FILE_RANGE_WRITE);
+        }
+    }
+
+    /// Sets the modification time, in seconds since 1970.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_mtime(&self, seconds: i64) -> Result<()> {
+        step("set the time of", &self.path)?;
+        let at = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
+        // SAFETY: the descriptor is open; the array lives across the call.
+        if unsafe { libc::futimens(self.file.as_raw_fd(), [at, at].as_ptr()) } != 0 {
+            return Err(Error::io("set the time of", &self.path, io::Error::last_os_error()));
+        }
+        Ok(())
+    }
+
+    /// Sets the permission bits.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_mode(&self, mode: u32) -> Result<()> {
+        step("set the mode of", &self.path)?;
+        self.file.set_permissions(Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", &self.path, e))
+    }
+}

@@ -1,0 +1,63 @@
+//! What file system a path lies on, and what follows from it.
+
+use crate::error::{Error, Result};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// How a file system behaves, judged by its statfs type. Unknown types count as shared, the careful side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FsKind {
+    /// ext4, xfs: local, and metadata reaches the disk in the order it was changed.
+    Ordered,
+    /// Other local file systems: btrfs, zfs, tmpfs, overlayfs, …
+    Local,
+    /// NFS, cluster and FUSE-based file systems, and whatever is not known.
+    Shared,
+}
+
+impl FsKind {
+    /// The kind of the file system that holds `path`.
+    ///
+    /// # Errors
+    /// I/O when `path` cannot be asked.
+    pub fn of(path: &Path) -> Result<FsKind> {
+        let c = cstring(path);
+        // SAFETY: statfs fills the zeroed struct; the path is a valid C string.
+        let magic = unsafe {
+            let mut s: libc::statfs = std::mem::zeroed();
+            if libc::statfs(c.as_ptr(), &mut s) != 0 {
+                return Err(Error::io("ask for the file system of", path, std::io::Error::last_os_error()));
+            }
+            s.f_type as u32
+        };
+        Ok(match magic {
+            0xEF53 | 0x5846_5342 => FsKind::Ordered,
+            // btrfs, zfs, tmpfs, ramfs, overlayfs, f2fs, bcachefs, jfs, reiserfs
+            0x9123_683E | 0x2FC1_2FC1 | 0x0102_1994 | 0x8584_58F6 | 0x794C_7630 | 0xF2F5_2010 | 0xCA45_1A4E | 0x3153_464A | 0x5265_4973 => FsKind::Local,
+            _ => FsKind::Shared,
+        })
+    }
+
+    /// True on file systems of this host alone.
+    pub fn is_local(self) -> bool {
+        self != FsKind::Shared
+    }
+}
+
+/// Bytes free for ordinary users on the file system of `path`, if it can be asked.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let c = cstring(path);
+    // SAFETY: statvfs fills the zeroed struct; the path is a valid C string.
+    unsafe {
+        let mut s: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(c.as_ptr(), &mut s) == 0).then(|| s.f_bavail * s.f_frsize)
+    }
+}
+
+/// A path as a C string. Paths come from `std` and have no NUL; one that has is cut there.
+fn cstring(path: &Path) -> CString {
+    let bytes = path.as_os_str().as_bytes();
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).expect("cut before the first NUL")
+}

@@ -1,0 +1,335 @@
+//! The only place that changes the disk. Every change is one counted step ([`fault`]), so a test can kill or fail at each.
+//!
+//! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that commits or
+//! claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
+
+mod fault;
+mod file;
+mod fs;
+
+pub use file::NewFile;
+pub use fs::{FsKind, free_bytes};
+
+use crate::error::{Error, Result};
+use std::fs::{File, Metadata, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a create-if-absent step made its entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Created {
+    /// Made by this call.
+    New,
+    /// Something stood there already.
+    Exists,
+}
+
+/// Who may write to what is created.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// As the process's umask says.
+    Umask,
+    /// The group of the parent directory too, whatever the umask (`cairn init --group`).
+    Group,
+}
+
+/// A handle through which one store, or one target directory, is changed.
+#[derive(Debug)]
+pub struct Disk {
+    kind: FsKind,
+    access: Access,
+    poisoned: AtomicBool,
+}
+
+impl Disk {
+    /// A handle for the file system that holds `path`.
+    ///
+    /// # Errors
+    /// I/O when the file system cannot be asked for its type.
+    pub fn of(path: &Path, access: Access) -> Result<Disk> {
+        Ok(Disk { kind: FsKind::of(path)?, access, poisoned: AtomicBool::new(false) })
+    }
+
+    /// How the file system behaves.
+    pub fn kind(&self) -> FsKind {
+        self.kind
+    }
+
+    /// Makes one directory; an existing one is fine.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn create_dir(&self, path: &Path) -> Result<Created> {
+        step("create directory", path)?;
+        match std::fs::DirBuilder::new().mode(0o777).create(path) {
+            Ok(()) => {
+                if self.access == Access::Group {
+                    std::fs::set_permissions(path, Permissions::from_mode(0o2775)).map_err(|e| Error::io("set the mode of", path, e))?;
+                }
+                Ok(Created::New)
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+            Err(e) => Err(Error::io("create directory", path, e)),
+        }
+    }
+
+    /// Makes a directory and its missing parents.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn create_dirs(&self, path: &Path) -> Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+            self.create_dirs(parent)?;
+        }
+        self.create_dir(path).map(drop)
+    }
+
+    /// Creates a file that must not exist.
+    ///
+    /// # Errors
+    /// I/O, an existing file included.
+    pub fn create_file(&self, path: PathBuf) -> Result<NewFile> {
+        step("create", &path)?;
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o666).open(&path).map_err(|e| Error::io("create", &path, e))?;
+        if self.access == Access::Group {
+            file.set_permissions(Permissions::from_mode(0o664)).map_err(|e| Error::io("set the mode of", &path, e))?;
+        }
+        Ok(NewFile::new(file, path))
+    }
+
+    /// Creates a file whole: content written, not yet durable.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn write_file(&self, path: PathBuf, bytes: &[u8]) -> Result<NewFile> {
+        let mut file = self.create_file(path)?;
+        file.write_all(bytes)?;
+        Ok(file)
+    }
+
+    /// The one coordination primitive: `symlink(text, path)`, which fails if anything stands at `path`.
+    /// Refused on a poisoned handle (L7).
+    ///
+    /// # Errors
+    /// I/O. After an error other than "exists" the outcome is unknown: read back (L10).
+    pub fn claim(&self, text: &str, path: &Path) -> Result<Created> {
+        self.check_poison()?;
+        self.symlink(text.as_bytes(), path)
+    }
+
+    /// Makes a symlink that must not exist (version entries on checkout; see [`Disk::claim`] for what coordinates).
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn symlink(&self, target: &[u8], path: &Path) -> Result<Created> {
+        use std::os::unix::ffi::OsStrExt;
+        step("create symlink", path)?;
+        match std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), path) {
+            Ok(()) => Ok(Created::New),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
+            Err(e) => Err(Error::io("create symlink", path, e)),
+        }
+    }
+
+    /// Renames one file, replacing what stands at `to`.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        step("rename", from)?;
+        std::fs::rename(from, to).map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to))))
+    }
+
+    /// Makes a second name for a file; it must not exist.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
+        step("link", to)?;
+        std::fs::hard_link(from, to).map_err(|e| Error::io("link", to, e))
+    }
+
+    /// Removes one file or symlink; a missing one is fine.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn remove_file(&self, path: &Path) -> Result<()> {
+        step("remove", path)?;
+        ignore_missing(std::fs::remove_file(path)).map_err(|e| Error::io("remove", path, e))
+    }
+
+    /// Removes one empty directory; a missing one is fine.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn remove_dir(&self, path: &Path) -> Result<()> {
+        step("remove directory", path)?;
+        ignore_missing(std::fs::remove_dir(path)).map_err(|e| Error::io("remove directory", path, e))
+    }
+
+    /// Removes a directory and all in it, a step for each; a missing one is fine. Symlinks are removed, not followed.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn remove_tree(&self, path: &Path) -> Result<()> {
+        let meta = match std::fs::symlink_metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(|e| Error::io("look at", path, e))?,
+        };
+        if !meta.is_dir() {
+            return self.remove_file(path);
+        }
+        let entries = match std::fs::read_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(|e| Error::io("list", path, e))?,
+        };
+        for entry in entries {
+            self.remove_tree(&entry.map_err(|e| Error::io("list", path, e))?.path())?;
+        }
+        self.remove_dir(path)
+    }
+
+    /// Sets mode and, if given, modification time (seconds and nanoseconds since 1970) of a file by name.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
+        step("set the mode of", path)?;
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
+    }
+
+    /// Makes a directory's entries durable.
+    ///
+    /// # Errors
+    /// I/O; the handle is poisoned then.
+    pub fn sync_dir(&self, path: &Path) -> Result<()> {
+        step("sync directory", path)?;
+        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        self.synced(dir.sync_all(), "sync directory", path)
+    }
+
+    /// Makes a whole file durable, given open.
+    ///
+    /// # Errors
+    /// I/O; the handle is poisoned then.
+    pub fn sync_file(&self, file: &NewFile) -> Result<()> {
+        step("sync", file.path())?;
+        self.synced(file.file().sync_all(), "sync", file.path())
+    }
+
+    /// Makes a file durable by name.
+    ///
+    /// # Errors
+    /// I/O; the handle is poisoned then.
+    pub fn sync_path(&self, path: &Path) -> Result<()> {
+        step("sync", path)?;
+        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        self.synced(file.sync_all(), "sync", path)
+    }
+
+    /// Makes everything on the file system that holds `path` durable. For local file systems only: elsewhere it need not reach the server.
+    ///
+    /// # Errors
+    /// I/O; the handle is poisoned then.
+    pub fn sync_fs(&self, path: &Path) -> Result<()> {
+        step("sync the file system of", path)?;
+        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        // SAFETY: the descriptor is open for the length of the call.
+        let rc = unsafe { libc::syncfs(dir.as_raw_fd()) };
+        self.synced(if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }, "sync the file system of", path)
+    }
+
+    /// Remembers a failed sync: what was written before may be lost although later syncs succeed.
+    fn synced(&self, result: io::Result<()>, action: &str, path: &Path) -> Result<()> {
+        result.map_err(|e| {
+            self.poisoned.store(true, Ordering::SeqCst);
+            Error::io(action, path, e)
+        })
+    }
+
+    fn check_poison(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::SeqCst) {
+            return Err(Error::io_message("a sync of this store failed before: nothing more is published by this process")
+                .hint("look at the disk and the kernel's log, then say it again"));
+        }
+        Ok(())
+    }
+}
+
+/// A lookup that first makes the client of a shared file system ask its server anew: opens the parent directory (DESIGN's FRESH), then looks.
+/// `None` when nothing stands there.
+///
+/// # Errors
+/// I/O.
+pub fn look_fresh(path: &Path) -> Result<Option<Metadata>> {
+    if let Some(parent) = path.parent() {
+        drop(File::open(parent));
+    }
+    look(path)
+}
+
+/// Looks at a name without following it; `None` when nothing stands there.
+///
+/// # Errors
+/// I/O.
+pub fn look(path: &Path) -> Result<Option<Metadata>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(m) => Ok(Some(m)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(Error::io("look at", path, e)),
+    }
+}
+
+/// The names in a directory; empty when it does not exist. Opening it is what FRESH asks for.
+///
+/// # Errors
+/// I/O.
+pub fn list(path: &Path) -> Result<Vec<std::ffi::OsString>> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("list", path, e)),
+    };
+    entries.map(|e| e.map(|e| e.file_name()).map_err(|e| Error::io("list", path, e))).collect()
+}
+
+/// Reads a whole file of at most `limit` bytes; `None` when it does not exist. A symlink is not followed.
+///
+/// # Errors
+/// I/O; damaged when it is longer or no regular file.
+pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    use std::io::Read;
+    let file = match std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
+        Ok(file) => file,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(Error::damaged(format!("{} is a symlink, expected a file", crate::error::show_path(path)))),
+        Err(e) => return Err(Error::io("open", path, e)),
+    };
+    let meta = file.metadata().map_err(|e| Error::io("look at", path, e))?;
+    if !meta.is_file() || meta.len() > limit {
+        return Err(Error::damaged(format!("{} is not a regular file of at most {limit} bytes", crate::error::show_path(path))));
+    }
+    let mut out = Vec::with_capacity(meta.len() as usize);
+    file.take(limit + 1).read_to_end(&mut out).map_err(|e| Error::io("read", path, e))?;
+    if out.len() as u64 > limit {
+        return Err(Error::damaged(format!("{} is longer than {limit} bytes", crate::error::show_path(path))));
+    }
+    Ok(Some(out))
+}
+
+fn step(action: &str, path: &Path) -> Result<()> {
+    fault::step().map_err(|e| Error::io(action, path, e))
+}
+
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}

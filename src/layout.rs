@@ -1,0 +1,166 @@
+//! Every path of FORMAT.md, in one place.
+
+use crate::words::{AliasName, ArtifactName, Digest, DistributedId, RunId, Token, VersionNumber};
+use std::path::{Path, PathBuf};
+
+/// The paths of one store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+/// The directories that every store has from its beginning.
+pub const DIRECTORIES: [&str; 9] = ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash"];
+
+impl Layout {
+    /// The layout of the store at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Layout { root: root.into() }
+    }
+
+    /// The store's directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Format version and features.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("cairn.json")
+    }
+
+    /// Large blobs.
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// The directory that holds the object `digest`.
+    pub fn object_dir(&self, digest: &Digest) -> PathBuf {
+        self.objects().join(&digest.hex()[..2])
+    }
+
+    /// One large blob.
+    pub fn object(&self, digest: &Digest) -> PathBuf {
+        let hex = digest.hex();
+        self.objects().join(&hex[..2]).join(&hex[2..])
+    }
+
+    /// Packs of small blobs and nodes.
+    pub fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    /// One pack by its name's digest.
+    pub fn pack(&self, name: &Digest) -> PathBuf {
+        self.packs().join(name.hex())
+    }
+
+    /// The cache over the packs' footers.
+    pub fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// What gc moved and has not freed; each entry is a batch with `object-HEX` and `pack-HEX` in it.
+    pub fn trash(&self) -> PathBuf {
+        self.root.join("trash")
+    }
+
+    /// An object in a batch of the trash.
+    pub fn trashed_object(&self, batch: &std::ffi::OsStr, digest: &Digest) -> PathBuf {
+        self.trash().join(batch).join(format!("object-{digest}"))
+    }
+
+    /// A pack in a batch of the trash.
+    pub fn trashed_pack(&self, batch: &std::ffi::OsStr, name: &Digest) -> PathBuf {
+        self.trash().join(batch).join(format!("pack-{name}"))
+    }
+
+    /// Tokens at work.
+    pub fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// One token's directory.
+    pub fn token(&self, token: &Token) -> PathBuf {
+        self.work().join(token.as_str())
+    }
+
+    /// A token's outcome: `commit` or `fenced`, whichever stood first.
+    pub fn outcome(&self, token: &Token) -> PathBuf {
+        self.token(token).join("outcome")
+    }
+
+    /// A symlink whose text says where, from the store's root, the token's record stands.
+    pub fn token_record(&self, token: &Token) -> PathBuf {
+        self.token(token).join("record")
+    }
+
+    /// Lock files.
+    pub fn locks(&self) -> PathBuf {
+        self.root.join("locks")
+    }
+
+    /// Pins of versions in use.
+    pub fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
+    /// All artifacts.
+    pub fn artifacts(&self) -> PathBuf {
+        self.root.join("artifacts")
+    }
+
+    /// One artifact.
+    pub fn artifact(&self, name: &ArtifactName) -> PathBuf {
+        self.artifacts().join(name.as_str())
+    }
+
+    /// An artifact's own record.
+    pub fn artifact_record(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("artifact.json")
+    }
+
+    /// An artifact's version numbers and manifest directories.
+    pub fn versions(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("versions")
+    }
+
+    /// A version's number.
+    pub fn version(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
+        self.versions(name).join(number.to_string())
+    }
+
+    /// Markers of removed versions.
+    pub fn removed(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("removed")
+    }
+
+    /// All aliases of an artifact.
+    pub fn aliases(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("aliases")
+    }
+
+    /// The moves of one alias.
+    pub fn alias(&self, name: &ArtifactName, alias: &AliasName) -> PathBuf {
+        self.aliases(name).join(alias.file_name())
+    }
+
+    /// Changes of one version's description, metadata and tags.
+    pub fn notes(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
+        self.artifact(name).join("notes").join(number.to_string())
+    }
+
+    /// Which runs used a version.
+    pub fn uses(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
+        self.artifact(name).join("uses").join(number.to_string())
+    }
+
+    /// That `run` used a version.
+    pub fn used_by(&self, name: &ArtifactName, number: VersionNumber, run: &RunId) -> PathBuf {
+        self.uses(name, number).join(run.file_name())
+    }
+
+    /// One collaborative version in the making.
+    pub fn draft(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
+        self.artifact(name).join("drafts").join(id.file_name())
+    }
+}

@@ -84,21 +84,30 @@ pub fn read_link_fresh(path: &Path) -> Result<Option<Vec<u8>>> {
 /// # Errors
 /// Damaged; I/O.
 pub fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
-    let mut error = None;
-    for look in 0..LOOKS {
-        std::thread::sleep(PAUSE * look);
-        drop(disk::list(path.parent().unwrap_or(path))?);
-        match disk::read_small(path, crate::record::MAX_RECORD)? {
-            None => error = Some(Error::damaged(format!("record {} is missing", show_path(path)))),
-            Some(bytes) => match crate::record::decode(&bytes, &show_path(path)) {
-                Ok(value) => return Ok(value),
-                Err(e) => error = Some(e),
-            },
+    patiently(path, || match disk::read_small(path, crate::record::MAX_RECORD)? {
+        None => Err(Error::damaged(format!("record {} is missing", show_path(path)))),
+        Some(bytes) => crate::record::decode(&bytes, &show_path(path)),
+    })
+}
+
+/// Reads something behind a number with `read` until it is whole: on shared file systems what was just claimed can read missing,
+/// empty or torn for a moment. On a local one nothing heals by waiting, so there is one look.
+///
+/// # Errors
+/// The last look's.
+pub fn patiently<T>(path: &Path, read: impl Fn() -> Result<T>) -> Result<T> {
+    let mut looks = 0;
+    loop {
+        let error = match read() {
+            Err(e) if e.kind() == crate::error::Kind::Damaged => e,
+            other => return other,
+        };
+        looks += 1;
+        let parent = path.parent().unwrap_or(path);
+        if looks == LOOKS || disk::FsKind::of(parent).is_ok_and(disk::FsKind::is_local) {
+            return Err(error);
         }
-        // On a local file system nothing heals by waiting.
-        if crate::disk::FsKind::of(path.parent().unwrap_or(path))?.is_local() {
-            break;
-        }
+        std::thread::sleep(PAUSE * looks);
+        drop(std::fs::File::open(parent));
     }
-    Err(error.expect("the loop ran at least once"))
 }

@@ -41,11 +41,11 @@ struct Slot {
     size: u64,
 }
 
-/// Stores every file of `tree` and replaces its body by what was stored.
+/// Stores every file of `tree` and replaces its body by what was stored. With a cache, returns what is to be remembered.
 ///
 /// # Errors
 /// I/O: a file vanished, cannot be read, or keeps changing, by name; those of the store.
-pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, threads: usize, progress: &Progress) -> Result<()> {
+pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, threads: usize, progress: &Progress) -> Result<Vec<(Stat, Digest)>> {
     let slots = slots(tree);
     let bytes: u64 = slots.iter().map(|s| s.size).sum();
     let threads = if slots.len() <= ALONE_FILES && bytes <= ALONE_BYTES { 1 } else { threads.max(1) };
@@ -83,14 +83,20 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
     if let Some(e) = error {
         return Err(e);
     }
+    let mut remember = Vec::new();
     for (from, stored) in done {
         for (slot, stored) in slots[from..].iter().zip(stored) {
             if let Body::File { body, .. } = &mut tree.dirs[slot.dir as usize].items[slot.item as usize].body {
+                if let (Some(_), FileBody::Scanned(stat)) = (cache, &*body)
+                    && stat.size == stored.size
+                {
+                    remember.push((*stat, stored.digest));
+                }
                 *body = FileBody::Stored(stored);
             }
         }
     }
-    Ok(())
+    Ok(remember)
 }
 
 /// All files not stored yet, in path order.

@@ -86,18 +86,17 @@ fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Resu
     let inner = CheckoutOptions { force: true, prune: true, ..options.clone() };
     let mut report = if leftovers { write(&disk, version, &aside, &inner, None, Naming::Direct)? } else { into(&disk, version, &aside, &inner, Naming::Direct)? };
     report.removed = 0;
-    rename_new(&aside, target)?;
+    rename_new(&disk, &aside, target)?;
     Ok(report)
 }
 
-/// Renames a directory to a name that must be free.
-fn rename_new(from: &Path, to: &Path) -> Result<()> {
-    // An empty directory that appeared meanwhile is replaced; anything else is refused by rename itself.
-    std::fs::rename(from, to).map_err(|e| match e.raw_os_error() {
+/// Renames a directory to a name that must be free. An empty directory that appeared meanwhile is replaced.
+fn rename_new(disk: &Disk, from: &Path, to: &Path) -> Result<()> {
+    disk.rename(from, to).map_err(|e| match e.errno() {
         Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOTDIR) => {
             Error::refused(format!("{} came to exist while it was being made", show_path(to))).hint("say it again: what was written is kept")
         }
-        _ => Error::io("rename to", to, e),
+        _ => e,
     })
 }
 

@@ -6,7 +6,7 @@ pub mod clock;
 pub mod commit;
 pub mod disk;
 pub mod error;
-pub mod ingest;
+mod ingest;
 pub mod layout;
 pub mod lock;
 pub mod manifest;
@@ -20,5 +20,6 @@ pub mod work;
 
 pub use catalog::{Version, VersionSpec, resolve};
 pub use commit::{Artifact, Published, Run, RunOptions, SaveOptions};
+pub use ingest::ScanOptions;
 pub use error::{Error, Kind, Result};
 pub use store::{InitOptions, Store};

@@ -246,6 +246,22 @@ impl Node {
         if self.is_leaf() { Item::new(self.name(i), self.entry(i)) } else { Item::child(self.name(i), self.child(i)) }
     }
 
+    /// What entry or child `i` weighs, as [`Item::weight`].
+    pub(super) fn weight(&self, i: usize) -> usize {
+        let name = 2 + self.name(i).len();
+        if !self.is_leaf() {
+            return name + CHILD_LEN;
+        }
+        let at = self.start + usize::from(self.payload[i].0);
+        name + 1
+            + match self.bytes[self.body + i] {
+                kind::FILE | kind::EXECUTABLE => codec::FILE_LEN,
+                kind::DIRECTORY => CHILD_LEN,
+                kind::REFERENCE => codec::read_reference(&self.bytes[at..]).map_or(0, |(_, len)| len),
+                _ => 2 + u16_at(&self.bytes, at),
+            }
+    }
+
     /// This node as its parent would name it.
     pub(super) fn stored(&self, place: Option<Place>) -> Stored {
         Stored { at: NodeRef { digest: self.digest(), place }, totals: self.totals }

@@ -14,6 +14,7 @@ pub mod objects;
 pub mod progress;
 pub mod record;
 pub mod store;
+pub mod verify;
 pub mod view;
 pub mod words;
 pub mod work;

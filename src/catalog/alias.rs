@@ -16,7 +16,7 @@ pub struct AliasRecord {
     pub alias: AliasName,
     /// Where it points from here on; `None`: nowhere.
     pub version: Option<VersionNumber>,
-    /// The number at which the claim began to walk.
+    /// The number it was written for.
     pub from: u64,
     /// When, by the mover's clock.
     pub at: String,
@@ -86,7 +86,7 @@ fn set_unchecked(store: &Store, name: &ArtifactName, alias: &AliasName, expected
             return Ok(None);
         }
         let record = AliasRecord { alias: alias.clone(), version: to, from, at: clock::now() };
-        Ok(Some(log::Entry { record, exact: expected != Expected::Any }))
+        Ok(Some(record))
     })?;
     Ok(before)
 }

@@ -12,16 +12,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// A record about to be appended.
-pub struct Entry<T> {
-    /// What is written.
-    pub record: T,
-    /// Whether it must stand directly after the last record that was read: taken by another, everything is looked at again.
-    pub exact: bool,
-}
-
-/// Appends what `decide` makes of the last record; `None` from it means there is nothing to do. Returns whether one was appended.
-/// `decide` gets the last record and the number that the new one's walk begins at, and is asked again whenever its view may be stale.
+/// Appends what `decide` makes of the last record and of the number it will stand at; `None` from it means there is nothing to do.
+/// Returns whether one was appended. A record stands directly after the one that was read, or nowhere: when another takes the
+/// number, or the token is fenced, `decide` is asked again. So a helper that comes late cannot undo a newer record.
 ///
 /// # Errors
 /// Those of `decide`; damaged; I/O.
@@ -29,39 +22,29 @@ pub fn append<T: Serialize + DeserializeOwned>(
     store: &Store,
     dir: &Path,
     purpose: &Purpose<'_>,
-    mut decide: impl FnMut(Option<T>, u64) -> Result<Option<Entry<T>>>,
+    mut decide: impl FnMut(Option<T>, u64) -> Result<Option<T>>,
 ) -> Result<bool> {
     ensure_dir(store, dir)?;
     loop {
         let mut work = Work::begin(store, purpose)?; // looks come after it
         let last = numbers::last_record(dir)?;
-        let mut number = last + 1;
         let before = if last == 0 { None } else { Some(read::<T>(dir, last)?) };
-        let Some(entry) = decide(before, number)? else { return Ok(false) };
+        let Some(record) = decide(before, last + 1)? else { return Ok(false) };
         let path = dir.join(work.token().record_name());
-        let file = store.disk().write_file(path.clone(), &record::encode(&entry.record)?)?;
+        let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
         work.note_record(&path)?;
-        if work.commit()? == Outcome::Fenced {
-            store.disk().remove_file(&path)?;
-            continue;
+        let committed = work.commit()? == Outcome::Committed;
+        if committed && claim::claim(store, &dir.join(numbers::record_name(last + 1)), work.token())? == Claimed::Own {
+            store.disk().sync_dir(dir)?;
+            work.end()?;
+            return Ok(true);
         }
-        loop {
-            match claim::claim(store, &dir.join(numbers::record_name(number)), work.token())? {
-                Claimed::Own => {
-                    store.disk().sync_dir(dir)?;
-                    work.end()?;
-                    return Ok(true);
-                }
-                Claimed::Other(_) if entry.exact => break, // refused: the record is dropped by its owner
-                Claimed::Other(token) => {
-                    claim::read_record::<serde_json::Value>(&dir.join(token.record_name()))?;
-                    number += 1;
-                }
-            }
-        }
+        // Fenced, or its one number is taken: it can never be published, and its owner drops it.
         store.disk().remove_file(&path)?;
-        work.end()?;
+        if committed {
+            work.end()?;
+        }
     }
 }
 

@@ -94,7 +94,7 @@ pub fn add(version: &Version, note: Note) -> Result<()> {
         return Ok(());
     }
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
-    log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(log::Entry { record: Note { at: clock::now(), ..note.clone() }, exact: false }))).map(drop)
+    log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(Note { at: clock::now(), ..note.clone() }))).map(drop)
 }
 
 /// Checks a user's metadata: an object of at most 100 top-level keys and 64 KiB.

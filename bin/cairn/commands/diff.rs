@@ -6,8 +6,9 @@ use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::progress::human;
 use cairn::catalog::VersionSpec;
-use cairn::commit::{self, AddDirOptions};
+use cairn::commit;
 use cairn::error::{Error, Result, show_path};
+use cairn::ingest::ScanOptions;
 use cairn::manifest::{self, Change, Entry, Tree};
 use serde::Serialize;
 use serde_json::json;
@@ -69,13 +70,13 @@ fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
         let version = context.version(word)?;
         return Ok((version.to_string(), version.tree()?));
     }
-    let options = AddDirOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
+    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
     let dir = Path::new(&args.to);
     if !dir.exists() {
         return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));
     }
     let bar = context.bar("diff");
-    let tree = commit::scan_dir(&context.store()?, dir, &options, &bar.progress())?;
+    let tree = commit::scan_dir(dir, &options, Some(&context.store()?), &bar.progress())?;
     Ok((args.to.to_string_lossy().into_owned(), tree))
 }
 

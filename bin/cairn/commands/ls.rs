@@ -65,7 +65,7 @@ pub fn cat(context: &mut Context, args: Cat) -> Done {
     let path = RelPath::parse(args.path.as_bytes())?;
     let version = context.version(&args.version)?;
     found(&version, &version.tree()?, &path)?;
-    let mut from = version.open(&path)?;
+    let mut from = version.open(path.as_bytes())?;
     context.out.copy(&mut from, &format!("{version} {path}"))?;
     Ok(0)
 }

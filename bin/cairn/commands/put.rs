@@ -1,13 +1,15 @@
 //! `cairn put`
 
-use crate::args::Put;
+use crate::args::{self, Put};
 use crate::errors::Done;
 use crate::output::{Context, count};
 use crate::progress::human;
+use cairn::Store;
 use cairn::catalog::parse_metadata;
-use cairn::commit::{AddDirOptions, Artifact, Published, Run, RunOptions, SaveOptions};
+use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
 use cairn::error::{Error, Result, show_path};
-use cairn::words::{RelPath, Tag};
+use cairn::ingest::ScanOptions;
+use cairn::words::RelPath;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -18,18 +20,24 @@ pub fn run(context: &mut Context, args: Put) -> Done {
     let store = context.store()?;
     let mut artifact = Artifact::new(&args.name, args.kind.as_deref())?;
     describe(&mut artifact, &args)?;
-    let run = if args.run.run.is_some() || args.run.group.is_some() || args.run.job_type.is_some() {
-        let options = RunOptions { id: args.run.run.clone(), group: args.run.group.clone(), job_type: args.run.job_type.clone() };
-        Some(Run::new(&store, options)?.record().clone())
-    } else {
-        None
-    };
+    let run = run_of(&store, &args.run)?;
     context.if_interrupted("no version was acknowledged; what was stored is kept and used by the next put");
     let bar = context.bar("put");
     add_sources(&mut artifact, &args)?;
-    let published = artifact.save_with(&store, &SaveOptions { run, always_new: args.new_version, progress: bar.progress() })?;
+    let options = SaveOptions { always_new: args.new_version, progress: bar.progress(), ..SaveOptions::default() };
+    let published = match run {
+        Some(run) => run.log_artifact_with(&artifact, options)?,
+        None => artifact.save_with(&store, &options)?,
+    };
     drop(bar);
     report(context, &published)
+}
+
+/// The run at work, if anything is said of one.
+fn run_of(store: &Store, said: &args::Run) -> Result<Option<Run>> {
+    let any = [&said.run, &said.group, &said.job_type].into_iter().flatten().any(|word| !word.is_empty());
+    let options = RunOptions { id: said.run.clone(), group: said.group.clone(), job_type: said.job_type.clone() };
+    any.then(|| Run::new(store, options)).transpose()
 }
 
 /// What is said about the version.
@@ -38,7 +46,7 @@ fn describe(artifact: &mut Artifact, args: &Put) -> Result<()> {
         artifact.add_alias(alias)?;
     }
     for tag in &args.tags {
-        artifact.add_tag(Tag::parse(tag)?);
+        artifact.add_tag(tag)?;
     }
     if let Some(text) = &args.description {
         artifact.set_description(text);
@@ -59,7 +67,7 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
 /// What the version holds.
 fn add_sources(artifact: &mut Artifact, args: &Put) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
-    let options = AddDirOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
+    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
     if args.sources.iter().filter(|s| *s == "-").count() > 1 {
         return Err(Error::usage("stdin (-) is given twice: it can be read once only"));
     }
@@ -67,16 +75,16 @@ fn add_sources(artifact: &mut Artifact, args: &Put) -> Result<()> {
         let path = Path::new(source);
         if source == "-" {
             let at = RelPath::parse(args.stdin_filename.as_bytes())?.below(&prefix)?;
-            let mut file = artifact.new_file(&at)?;
+            let mut file = artifact.new_file(at.as_bytes())?;
             std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|e| Error::io("read", Path::new("standard input"), e))?;
             file.finish()?;
         } else if let Some(name) = uri_name(source) {
             let uri = source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
-            artifact.add_reference(&RelPath::parse(name?.as_bytes())?.below(&prefix)?, uri)?;
+            artifact.add_reference(RelPath::parse(name?.as_bytes())?.below(&prefix)?.as_bytes(), uri)?;
         } else if std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.is_dir() {
-            artifact.add_dir(path, &prefix, &options)?;
+            artifact.add_dir(path, prefix.as_bytes(), &options)?;
         } else {
-            artifact.add_file(path, &prefix.join(base_name(path)?.as_bytes())?)?;
+            artifact.add_file(path, prefix.join(base_name(path)?.as_bytes())?.as_bytes())?;
         }
     }
     Ok(())

@@ -59,7 +59,7 @@ impl Drop for Bar {
 
 fn new_bar(what: &'static str, begun: Instant) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10)).with_elapsed(begun.elapsed());
-    let style = ProgressStyle::with_template("{prefix} {msg} [{bar:20}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left");
+    let style = ProgressStyle::with_template("{prefix} {msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left");
     if let Ok(style) = style {
         bar.set_style(style.progress_chars("=> "));
     }

@@ -5,6 +5,7 @@ use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::signals::{self, INTERRUPTED};
 use cairn::error::{Error, Result, show_path};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,7 +36,7 @@ pub fn run(context: &mut Context, args: Demo) -> Done {
     let mut stage = Stage { program, store: scratch.path().join("store"), mounted: None, quiet: context.global.quiet };
     let result = play(context, &mut stage, &args, scratch.path());
     if let Some(mnt) = stage.mounted.take() {
-        let _ = stage.command(&["umount"]).arg(&mnt).stdout(Stdio::null()).status(); // it may be unmounted already
+        let _ = stage.command(&[&"umount", &mnt]).stdout(Stdio::null()).status(); // it may be unmounted already
     }
     if args.keep {
         let kept = scratch.keep();
@@ -52,60 +53,61 @@ pub fn run(context: &mut Context, args: Demo) -> Done {
 
 fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -> Done {
     let source = source(args, scratch)?;
-    let copy = scratch.join("work");
-    let (mnt, out) = (scratch.join("mnt"), scratch.join("out"));
-    let (copy_word, mnt_word, out_word) = (word(&copy), word(&mnt), word(&out));
-    say(context, &format!("This is cairn, on {} (only read) and in {} (removed afterwards).", show_path(&source), show_path(scratch)))?;
+    let (copy, mnt, out) = (scratch.join("work"), scratch.join("mnt"), scratch.join("out"));
+    let then = if args.keep { "kept" } else { "removed afterwards" };
+    say(context, &format!("This is cairn, on {} (only read) and in {} ({then}).", show_path(&source), show_path(scratch)))?;
 
-    say(context, "1. A store is a directory. `init` makes one; CAIRN_STORE says where it is.")?;
-    stage.run(context, &["init", &word(&stage.store)])?;
+    say(context, "1. A store is a directory. `init` makes one; CAIRN_STORE says where it is from now on.")?;
+    let store = stage.store.clone();
+    stage.run(context, &[&"init", &store])?;
 
-    say(context, "2. `put` makes a version of a directory: every file is read once, hashed, and stored once.")?;
-    stage.run(context, &["put", "demo", &word(&source), "--description", "as found"])?;
+    say(context, "2. `put` makes a version of a directory: each file is read once, hashed, and stored once.")?;
+    stage.run(context, &[&"put", &"demo", &source, &"--skip-special", &"--description", &"as found"])?;
 
-    say(context, "3. The same again: nothing changed, so there is no new version. It only looks at what changed since.")?;
-    stage.run(context, &["put", "demo", &word(&source)])?;
+    say(context, "3. The same again: nothing changed, so there is no new version. Files that look unchanged are not read again.")?;
+    stage.run(context, &[&"put", &"demo", &source, &"--skip-special"])?;
 
     say(context, "4. What is there now.")?;
-    stage.run(context, &["list"])?;
-    stage.run(context, &["ls", "demo", "-l"])?;
+    stage.run(context, &[&"list"])?;
+    stage.run(context, &[&"ls", &"demo"])?;
 
-    say(context, "5. A copy of it is changed: a file more, a file less, and one with a line more. What would a put change?")?;
-    stage.run(context, &["get", "demo", &copy_word])?;
+    say(context, "5. A copy of it gets a file more, a file less, and a file with a line more. What would a put of it change?")?;
+    stage.run(context, &[&"get", &"demo", &copy])?;
     change(context, &copy)?;
-    stage.run_differing(context, &["diff", "demo", &copy_word])?;
+    stage.run_differing(context, &[&"diff", &"demo", &copy])?;
 
-    say(context, "6. The next version. What it shares with the first is stored once: look at `new in the store`.")?;
-    stage.run(context, &["put", "demo", &copy_word, "--alias", "best", "--tag", "changed"])?;
-    stage.run(context, &["list", "demo"])?;
+    say(context, "6. The next version. What it shares with the first is not stored again.")?;
+    stage.run(context, &[&"put", &"demo", &copy, &"--alias", &"best", &"--tag", &"changed"])?;
+    stage.run(context, &[&"list", &"demo"])?;
 
-    say(context, "7. A version is a directory that can be mounted: nothing is copied, and nobody can change it.")?;
-    mount(context, stage, &mnt, &mnt_word, &copy)?;
+    say(context, "7. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
+    mount(context, stage, &mnt, &copy)?;
 
     say(context, "8. `verify` reads and hashes all of it again.")?;
-    stage.run(context, &["verify"])?;
+    stage.run(context, &[&"verify"])?;
 
-    say(context, "9. The first version is still what it was. `get` writes it out.")?;
-    stage.run(context, &["get", "demo:v0", &out_word])?;
-    stage.run(context, &["diff", "demo:v0", &out_word, "--stat"])?;
+    say(context, "9. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
+    stage.run(context, &[&"get", &"demo:v0", &out])?;
+    stage.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
     say(context, "That is all. Yours begins with `cairn init` and `cairn put NAME DIR`; every command's --help has examples.")?;
     Ok(0)
 }
 
 /// Mounts the newest version, reads it through the mount, compares, unmounts.
-fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, mnt_word: &str, copy: &Path) -> std::result::Result<(), Stop> {
+fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Stop> {
+    let word_of_mnt = word(mnt);
     if let Err(e) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
-        return say(context, &format!("   Not here: /dev/fuse cannot be used ({e}). On a machine that has it: cairn mount {mnt_word} demo:best"));
+        return say(context, &format!("   Not here: /dev/fuse cannot be used ({e}). On a machine that has it: cairn mount {word_of_mnt} demo:best"));
     }
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
     stage.mounted = Some(mnt.to_path_buf());
-    if stage.try_run(context, &["mount", mnt_word, "demo:best"])? != 0 {
+    if stage.try_run(context, &[&"mount", &mnt, &"demo:best"])? != 0 {
         stage.mounted = None;
         return say(context, "   Mounting is not possible here (see above); the demo goes on without.");
     }
-    shell(context, &format!("ls {mnt_word}"))?;
-    shell(context, &format!("diff -r --no-dereference {} {mnt_word} && echo 'the mount shows exactly what was put'", word(copy)))?;
-    stage.run(context, &["umount", mnt_word])?;
+    shell(context, &format!("ls {word_of_mnt}"))?;
+    shell(context, &format!("diff -r --no-dereference {} {word_of_mnt} && echo 'the mount shows exactly what was put'", word(copy)))?;
+    stage.run(context, &[&"umount", &mnt])?;
     stage.mounted = None;
     Ok(())
 }
@@ -163,14 +165,11 @@ fn say(context: &mut Context, text: &str) -> std::result::Result<(), Stop> {
     context.out.flush()
 }
 
-/// A path as a shell takes it.
-fn word(path: &Path) -> String {
-    quoted(&path.to_string_lossy())
-}
-
-fn quoted(text: &str) -> String {
+/// A word as a shell takes it.
+fn word(text: impl AsRef<OsStr>) -> String {
+    let text = text.as_ref().to_string_lossy();
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-:=@+".contains(&b));
-    if plain { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// Shows and runs a line of shell.
@@ -182,9 +181,9 @@ fn shell(context: &mut Context, line: &str) -> std::result::Result<(), Stop> {
 }
 
 impl Stage {
-    fn command(&self, words: &[&str]) -> Command {
+    fn command(&self, words: &[&dyn AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(words).env("CAIRN_STORE", &self.store);
+        command.args(words.iter().map(|w| w.as_ref())).env("CAIRN_STORE", &self.store);
         for variable in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE"] {
             command.env_remove(variable);
         }
@@ -195,36 +194,37 @@ impl Stage {
     }
 
     /// Shows and runs a command; its exit status.
-    fn try_run(&self, context: &mut Context, words: &[&str]) -> std::result::Result<i32, Stop> {
-        let shown: Vec<String> = words.iter().map(|w| if w.starts_with('\'') { (*w).to_owned() } else { quoted(w) }).collect();
-        context.out.line(&format!("   $ cairn {}", shown.join(" ")))?;
+    fn try_run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<i32, Stop> {
+        if signals::caught() {
+            return Err(Error::io_message("interrupted").into());
+        }
+        context.out.line(&format!("   $ {}", line(words)))?;
         context.out.flush()?;
-        let plain: Vec<String> = words.iter().map(|w| unquoted(w)).collect();
-        let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
-        let status = self.command(&plain).status().map_err(|e| Error::io("run", &self.program, e))?;
+        let status = self.command(words).status().map_err(|e| Error::io("run", &self.program, e))?;
         Ok(status.code().unwrap_or(i32::from(INTERRUPTED)))
     }
 
-    fn run(&self, context: &mut Context, words: &[&str]) -> std::result::Result<(), Stop> {
+    fn run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Stop> {
         match self.try_run(context, words)? {
             0 => Ok(()),
-            status => Err(Error::io_message(format!("`cairn {}` ended with status {status}", words.join(" "))).hint("this is a fault of cairn or of this machine: please report it").into()),
+            status => Err(failed(words, status)),
         }
     }
 
-    /// Runs `diff`, whose answer is "they differ".
-    fn run_differing(&self, context: &mut Context, words: &[&str]) -> std::result::Result<(), Stop> {
+    /// Runs `diff`, whose answer may be "they differ".
+    fn run_differing(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Stop> {
         match self.try_run(context, words)? {
             0 | 1 => Ok(()),
-            status => Err(Error::io_message(format!("`cairn {}` ended with status {status}", words.join(" "))).into()),
+            status => Err(failed(words, status)),
         }
     }
 }
 
-/// Takes back what [`quoted`] did.
-fn unquoted(text: &str) -> String {
-    match text.strip_prefix('\'').and_then(|t| t.strip_suffix('\'')) {
-        Some(inner) => inner.replace(r"'\''", "'"),
-        None => text.to_owned(),
-    }
+fn line(words: &[&dyn AsRef<OsStr>]) -> String {
+    let words: Vec<String> = words.iter().map(word).collect();
+    format!("cairn {}", words.join(" "))
+}
+
+fn failed(words: &[&dyn AsRef<OsStr>], status: i32) -> Stop {
+    Error::io_message(format!("`{}` ended with status {status}", line(words))).hint("what it said stands above; the demo needs a directory that can be read, and room for two copies of it").into()
 }

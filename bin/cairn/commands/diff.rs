@@ -5,7 +5,6 @@ use crate::args::Diff;
 use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::progress::human;
-use cairn::catalog::VersionSpec;
 use cairn::commit;
 use cairn::error::{Error, Result, show_path};
 use cairn::ingest::ScanOptions;
@@ -64,10 +63,7 @@ pub fn run(context: &mut Context, args: Diff) -> Done {
 fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
     if !is_directory(&args.to) {
         let word = args.to.to_str().ok_or_else(|| Error::usage(format!("{} is no version", show_path(Path::new(&args.to)))))?;
-        if VersionSpec::parse(word).is_err() && Path::new(word).is_dir() {
-            return Err(Error::usage(format!("`{word}` is no version")).hint(format!("a directory is written ./{word}")));
-        }
-        let version = context.version(word)?;
+        let version = context.version(word).map_err(|e| if Path::new(word).is_dir() { e.hint(format!("the directory is written ./{word}")) } else { e })?;
         return Ok((version.to_string(), version.tree()?));
     }
     let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };

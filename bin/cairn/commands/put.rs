@@ -81,11 +81,23 @@ fn add_sources(artifact: &mut Artifact, args: &Put) -> Result<()> {
         } else if let Some(name) = uri_name(source) {
             let uri = source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
             artifact.add_reference(RelPath::parse(name?.as_bytes())?.below(&prefix)?.as_bytes(), uri)?;
-        } else if std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.is_dir() {
-            artifact.add_dir(path, prefix.as_bytes(), &options)?;
         } else {
-            artifact.add_file(path, prefix.join(base_name(path)?.as_bytes())?.as_bytes())?;
+            add_path(artifact, path, &prefix, &options)?;
         }
+    }
+    Ok(())
+}
+
+/// A directory's contents, or a file by its base name.
+fn add_path(artifact: &mut Artifact, path: &Path, prefix: &RelPath, options: &ScanOptions) -> Result<()> {
+    let kind = std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.file_type();
+    if kind.is_dir() {
+        artifact.add_dir(path, prefix.as_bytes(), options)?;
+    } else if kind.is_file() {
+        artifact.add_file(path, prefix.join(base_name(path)?.as_bytes())?.as_bytes())?;
+    } else if !options.skip_special {
+        let why = format!("{} is a device node, socket or FIFO: it cannot be added", show_path(path));
+        return Err(Error::usage(why).hint("leave it out with --skip-special; what a pipe gives is added by -, stdin"));
     }
     Ok(())
 }
@@ -110,7 +122,8 @@ fn uri_name(source: &OsString) -> Option<Result<String>> {
 /// A source that is missing is "not found"; anything else is the system's failure.
 fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
     if e.kind() == std::io::ErrorKind::NotFound {
-        return Error::not_found(format!("cannot {action} {}: it does not exist", show_path(path))).hint("nothing was made");
+        let why = if path.is_symlink() { "it is a symlink to nothing" } else { "it does not exist" };
+        return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).hint("nothing was made");
     }
     Error::io(action, path, e)
 }

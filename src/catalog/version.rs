@@ -3,7 +3,7 @@
 use super::manifest_file::ManifestFile;
 use super::{alias, artifact, note, numbers, removal};
 use crate::error::{Error, Result, show_path};
-use crate::manifest::Tree;
+use crate::manifest::{Root, Tree};
 use crate::store::Store;
 use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, RunId, Tag, Token, VersionNumber};
 use crate::work::claim;
@@ -176,7 +176,8 @@ impl Version {
     /// # Errors
     /// Damaged; I/O.
     pub fn tree(&self) -> Result<Tree> {
-        Ok(Tree::new(self.manifest_file()?.root().clone(), self.store.objects().clone()))
+        let root = Root { node: self.manifest_file()?.root().clone(), place: None };
+        Ok(Tree::of(&root, self.store.objects().clone()))
     }
 
     /// Description, metadata and tags as they are now.

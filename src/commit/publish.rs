@@ -4,7 +4,8 @@ use super::artifact::{Add, Artifact};
 use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, numbers, version};
 use crate::clock;
-use crate::error::Result;
+use crate::disk::FsKind;
+use crate::error::{Error, Result};
 use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
 use crate::lock::Purpose;
 use crate::manifest::{self, MemoryNodes};
@@ -73,10 +74,10 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let writer = store.objects().writer(&work.dir())?;
     let root = {
         let tree = collect(store, artifact, &Sink::Store(&writer), &options.progress)?;
-        ingest::build(&tree, &mut writer.nodes())?
+        build_nodes(&tree, &writer)?
     };
     let newest = Version::newest(store, name)?;
-    if let Some(newest) = newest.filter(|n| n.digest() == root.digest && !options.always_new) {
+    if let Some(newest) = newest.filter(|n| n.digest() == root.digest() && !options.always_new) {
         let sealed = writer.seal(&[])?; // nothing, unless what the newest names was lost and is stored again now
         store.disk().sync_dir(&store.layout().versions(name))?; // its publisher may not have done so yet
         return Ok(Some(Published { version: newest, created: false, new_bytes: sealed.new_bytes }));
@@ -91,10 +92,10 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         token: work.token().to_string(),
         artifact: name.clone(),
         kind,
-        digest: root.digest,
-        entries: root.totals.entries,
-        files: root.totals.files,
-        bytes: root.totals.bytes,
+        digest: root.digest(),
+        entries: root.totals().entries,
+        files: root.totals().files,
+        bytes: root.totals().bytes,
         new_bytes: writer.new_bytes(),
         created_at: clock::now(),
         mode: Mode::Simple,
@@ -108,6 +109,18 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     publish(store, work, writer, &root, record)
 }
 
+/// Builds the manifest into the store, once more when its nodes would lie in too many packs.
+fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
+    loop {
+        let mut lane = writer.nodes()?;
+        let root = ingest::build(tree, &mut lane)?;
+        lane.close()?;
+        if !writer.spread_too_far() {
+            return Ok(root);
+        }
+    }
+}
+
 /// Steps 4 to 7: the version's directory, durable with its content; commit; claim; acknowledge. `None` when fenced.
 fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest::Root, record: VersionRecord) -> Result<Option<Published>> {
     let disk = store.disk();
@@ -119,7 +132,7 @@ fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest:
     let files = [disk.write_file(dir.join("version.json"), &record::encode(&record)?)?, disk.write_file(dir.join("manifest"), &manifest)?];
     let sealed = writer.seal(&files)?;
     disk.sync_dir(&dir)?;
-    if !disk.kind().is_local() || disk.kind() == crate::disk::FsKind::Local {
+    if disk.kind() != FsKind::Ordered {
         disk.sync_dir(&versions)?; // on Ordered ones the sync after the claim serves for this entry too
     }
     work.note_record(&dir)?;
@@ -138,7 +151,7 @@ fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest:
         Placed::SameAs(number) => (number, false),
     };
     let version = Version::read(store, &record.artifact, number)?;
-    let version = version.ok_or_else(|| crate::error::Error::damaged(format!("{}:{number} vanished after it was published", record.artifact)))?;
+    let version = version.ok_or_else(|| Error::damaged(format!("{}:{number} vanished after it was published", record.artifact)))?;
     Ok(Some(Published { version, created, new_bytes: sealed.new_bytes }))
 }
 
@@ -250,5 +263,5 @@ pub fn scan_dir(dir: &Path, options: &ScanOptions, skip_store: Option<&Store>, p
     tree.settle(ingest::Overwrite::Refuse)?;
     let mut nodes = MemoryNodes::new();
     let root = ingest::build(&tree, &mut nodes)?;
-    Ok(manifest::Tree::new(root.node, Arc::new(nodes)))
+    Ok(manifest::Tree::of(&root, Arc::new(nodes)))
 }

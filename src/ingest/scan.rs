@@ -135,8 +135,8 @@ impl Scan<'_> {
     /// Lists one directory and hands its entries on in pieces.
     fn list(&self, dir: u32) -> Result<()> {
         let (source, filter) = {
-            let mut state = self.state.lock();
-            let open = &mut state.dirs[dir as usize];
+            let state = self.state.lock();
+            let open = &state.dirs[dir as usize];
             (open.source.clone(), open.filter.clone())
         };
         let filter = Filter::enter(&filter, &source)?;
@@ -162,10 +162,10 @@ impl Scan<'_> {
 
     /// Looks at some entries of one directory.
     fn look(&self, dir: u32, entries: Vec<DirEntry>) -> Result<()> {
-        let (source, filter, chain) = {
+        let (filter, chain) = {
             let state = self.state.lock();
             let open = &state.dirs[dir as usize];
-            (open.source.clone(), open.filter.clone(), open.chain.clone())
+            (open.filter.clone(), open.chain.clone())
         };
         let (mut items, mut below, mut special) = (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
         let (mut files, mut bytes) = (0, 0);

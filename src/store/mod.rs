@@ -34,6 +34,12 @@ struct Inner {
     objects: Arc<Objects>,
 }
 
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store at {}", show_path(self.root()))
+    }
+}
+
 impl Store {
     /// Opens the store at `root`.
     ///

@@ -1,4 +1,5 @@
 //! The integration tests: real stores, real processes, real mounts, in one binary.
 
+mod cli;
 mod faults;
 mod support;

@@ -4,4 +4,5 @@
 pub mod disk;
 pub mod error;
 pub mod layout;
+pub mod mount;
 pub mod words;

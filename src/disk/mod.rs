@@ -8,7 +8,7 @@ mod file;
 mod fs;
 
 pub use file::NewFile;
-pub use fs::{FsKind, free_bytes};
+pub use fs::{FsKind, Space, free_bytes, space};
 
 use crate::error::{Error, Result};
 use std::fs::{File, Metadata, Permissions};

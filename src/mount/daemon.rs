@@ -11,10 +11,6 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Ready(Option<PipeWriter>);
 
-/// What ended a wait for signals.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ending;
-
 /// One side of going into the background.
 #[derive(Debug)]
 pub enum Daemon {
@@ -154,9 +150,8 @@ fn rebuild(status: u8, message: String, causes: Vec<String>, hint: Option<String
 }
 
 /// Waits for SIGTERM, SIGINT or SIGHUP, which [`block_endings`](super::block_endings) has blocked in every thread.
-pub fn wait_for_ending() -> Ending {
+pub fn wait_for_ending() {
     sys::wait_ending();
-    Ending
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ mod sys;
 mod table;
 
 pub use attach::{Attached, Reach, attach};
-pub use daemon::{Daemon, Ending, Ready, background, wait_for_ending};
+pub use daemon::{Daemon, Ready, background, wait_for_ending};
 pub use detach::{detach_own, unmount};
 pub use point::MountPoint;
-pub use sys::{INFO_COMMAND, block_endings, raise_open_files};
+pub use sys::{INFO_COMMAND, block_endings, raise_open_files, who};
 
 /// The file system type of all cairn mounts, as the mount table shows it.
 pub const TYPE: &str = "fuse.cairnfs";

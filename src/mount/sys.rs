@@ -234,7 +234,7 @@ pub(super) fn daemon_pid(dir: &File) -> Option<u32> {
 }
 
 /// The user and group this process acts as.
-pub(super) fn who() -> (u32, u32) {
+pub fn who() -> (u32, u32) {
     // SAFETY: no memory effects.
     unsafe { (libc::geteuid(), libc::getegid()) }
 }

@@ -4,5 +4,6 @@
 pub mod disk;
 pub mod error;
 pub mod layout;
+pub mod manifest;
 pub mod mount;
 pub mod words;

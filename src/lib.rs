@@ -3,7 +3,9 @@
 
 pub mod disk;
 pub mod error;
+pub mod fuse;
 pub mod layout;
 pub mod manifest;
 pub mod mount;
+pub mod objects;
 pub mod words;

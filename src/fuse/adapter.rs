@@ -24,6 +24,8 @@ use std::time::{Duration, SystemTime};
 
 /// A version never changes: what the kernel has learnt it may keep as long as the mount stands (136 years).
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// Of the root the kernel asks once a second, so that a `stat` of the mount point shows that its daemon was killed.
+const ROOT_FOR: Duration = Duration::from_secs(1);
 /// The largest read or readahead request: what `fs.fuse.max_pages_limit` allows by default.
 const LARGEST_REQUEST: u32 = 1 << 20;
 /// Requests that the kernel may have under way in the background, readahead for the most part, and when it calls that congested.
@@ -118,10 +120,10 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_ABORT_ERROR;
         // Older kernels go without some of them: all are for speed but the last, and that is looked at with care.
         let have = config.capabilities();
-        drop(config.add_capabilities(wanted & have));
-        drop(config.set_max_write(LARGEST_REQUEST));
-        drop(config.set_max_background(BACKGROUND.0));
-        drop(config.set_congestion_threshold(BACKGROUND.1));
+        let _ = config.add_capabilities(wanted & have);
+        let _ = config.set_max_write(LARGEST_REQUEST);
+        let _ = config.set_max_background(BACKGROUND.0);
+        let _ = config.set_congestion_threshold(BACKGROUND.1);
         Ok(())
     }
 
@@ -136,7 +138,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         match self.answer("look at", ino, |tree| tree.attributes(ino.0)) {
-            Ok(found) => reply.attr(&FOREVER, &self.attr(&found)),
+            Ok(found) => reply.attr(if ino == INodeNo::ROOT { &ROOT_FOR } else { &FOREVER }, &self.attr(&found)),
             Err(e) => reply.error(e),
         }
     }

@@ -5,8 +5,6 @@ use crate::error::{Error, Kind};
 /// Why a request of the kernel is not answered with what it asked for.
 #[derive(Debug)]
 pub enum Failure {
-    /// The version has no such name.
-    NoEntry,
     /// A name longer than any entry's can be.
     NameTooLong,
     /// An inode number that no entry of this version has: a handle kept from another mount.
@@ -19,8 +17,6 @@ pub enum Failure {
     WrongKind,
     /// A change: versions are immutable.
     ReadOnly,
-    /// Not offered here: extended attributes, special commands.
-    NotOffered,
     /// The bytes behind a file end before its size: never a short reply, which the kernel would take for the file's end (L15).
     TooShort {
         /// The size the manifest says.
@@ -40,14 +36,12 @@ impl Failure {
     /// The error number.
     pub fn errno(&self) -> i32 {
         match self {
-            Failure::NoEntry => libc::ENOENT,
             Failure::NameTooLong => libc::ENAMETOOLONG,
             Failure::Stale => libc::ESTALE,
             Failure::NotADirectory => libc::ENOTDIR,
             Failure::IsADirectory => libc::EISDIR,
             Failure::WrongKind => libc::EINVAL,
             Failure::ReadOnly => libc::EROFS,
-            Failure::NotOffered => libc::ENOTSUP,
             Failure::TooShort { .. } | Failure::NotFetched(_) | Failure::Panicked => libc::EIO,
             Failure::Store(e) => match e.kind() {
                 // What a program can do something about keeps its number.
@@ -68,14 +62,7 @@ impl Failure {
             Failure::NotFetched(uri) => Some(format!("it is a reference to {uri}, which this release does not fetch")),
             Failure::Store(e) => Some(e.to_string()),
             Failure::Panicked => Some("the daemon panicked: please report this".into()),
-            Failure::NoEntry
-            | Failure::NameTooLong
-            | Failure::Stale
-            | Failure::NotADirectory
-            | Failure::IsADirectory
-            | Failure::WrongKind
-            | Failure::ReadOnly
-            | Failure::NotOffered => None,
+            Failure::NameTooLong | Failure::Stale | Failure::NotADirectory | Failure::IsADirectory | Failure::WrongKind | Failure::ReadOnly => None,
         }
     }
 }
@@ -102,6 +89,6 @@ mod tests {
         assert_eq!(io(libc::ENOENT).errno(), libc::EIO);
         assert_eq!(io(libc::EMFILE).errno(), libc::EMFILE);
         assert!(io(libc::EMFILE).log_line().is_some());
-        assert!(Failure::NoEntry.log_line().is_none());
+        assert!(Failure::Stale.log_line().is_none());
     }
 }

@@ -18,8 +18,7 @@ use crate::objects::Objects;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Unmounts the cairn mount at a path; see [`crate::mount::unmount`].
-pub use crate::mount::unmount;
+pub use crate::mount::{Execution, unmount};
 
 /// When bytes are hashed that leave the mount. Packed blobs always are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,6 +47,8 @@ pub struct MountOptions {
     pub ground: Ground,
     /// Whether other users may look in. Nobody's default, root's neither: what is in a store that others can't read would be shown to all.
     pub allow_other: bool,
+    /// Whether programs may be run from the mount.
+    pub execution: Execution,
     /// What is hashed on reading.
     pub verify: VerifyMode,
     /// How many requests are answered at a time.
@@ -58,7 +59,7 @@ pub struct MountOptions {
 
 impl Default for MountOptions {
     fn default() -> Self {
-        MountOptions { ground: Ground::default(), allow_other: false, verify: VerifyMode::default(), threads: 4, log: None }
+        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: 4, log: None }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::adapter::Connection;
 use super::tree::{Log, ReadTree};
 use super::{Ground, Guard, MountOptions, VersionView};
+use crate::disk::open_log;
 use crate::error::{Error, Result};
 use crate::mount::{self, Daemon, MountPoint, Reach, Ready};
 use parking_lot::Mutex;
@@ -31,10 +32,7 @@ pub fn mount_version(make: impl FnOnce() -> Result<(VersionView, Guard)>, store_
     match options.ground {
         Ground::Foreground => {
             let log = match &options.log {
-                Some(path) => {
-                    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-                    Log::File(file.map_err(|e| Error::io("open", path, e))?)
-                }
+                Some(path) => Log::File(open_log(path)?),
                 None => Log::Stderr,
             };
             serve(make, &store, &point, options, log, &mut Ready::foreground())
@@ -62,7 +60,7 @@ fn serve(
     mount::raise_open_files();
     let (view, guard) = make()?;
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
-    let attached = mount::attach(point, store, reach)?;
+    let attached = mount::attach(point, store, reach, options.execution)?;
     let device = point.device();
     let detach = |device: &Option<String>| {
         if let Some(device) = device {

@@ -1,9 +1,9 @@
 //! Making the mount: mount(2) for who may, fusermount3 for everybody else. Gives the descriptor over which the kernel will ask.
 
 use super::{MountPoint, sys, table};
+use crate::disk::open_device;
 use crate::error::{Error, Result, show_path};
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -21,6 +21,15 @@ pub enum Reach {
     Everyone,
 }
 
+/// Whether programs may be run from the mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Execution {
+    /// Those with the exec bit.
+    Allowed,
+    /// None (`noexec`).
+    Refused,
+}
+
 /// A mount that stands and whose kernel side waits for its daemon.
 #[derive(Debug)]
 pub struct Attached {
@@ -32,10 +41,10 @@ pub struct Attached {
 ///
 /// # Errors
 /// I/O, with what to install or to allow as the hint.
-pub fn attach(point: &MountPoint, source: &Path, reach: Reach) -> Result<Attached> {
-    match attach_directly(point, source, reach) {
+pub fn attach(point: &MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
+    match attach_directly(point, source, reach, execution) {
         Ok(descriptor) => Ok(Attached { descriptor }),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => attach_by_helper(point, source, reach),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => attach_by_helper(point, source, reach, execution),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Err(Error::io("mount at", point.path(), e)
             .because("the kernel has no FUSE: /dev/fuse or the module is missing")
             .hint("modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN")),
@@ -43,25 +52,28 @@ pub fn attach(point: &MountPoint, source: &Path, reach: Reach) -> Result<Attache
     }
 }
 
-fn attach_directly(point: &MountPoint, source: &Path, reach: Reach) -> io::Result<OwnedFd> {
-    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse")?;
+fn attach_directly(point: &MountPoint, source: &Path, reach: Reach, execution: Execution) -> io::Result<OwnedFd> {
+    let device = open_device(Path::new("/dev/fuse"))?;
     let (user, group) = sys::who();
     let mut data = format!("fd={},rootmode={:o},user_id={user},group_id={group},default_permissions", device.as_raw_fd(), point.mode() & libc::S_IFMT);
     if reach == Reach::Everyone {
         data.push_str(",allow_other");
     }
-    sys::mount_read_only(source.as_os_str().as_bytes(), point.path(), &data)?;
+    sys::mount_read_only(source.as_os_str().as_bytes(), point.path(), &data, execution == Execution::Refused)?;
     Ok(device.into())
 }
 
 /// fusermount3 is set-uid root: it opens `/dev/fuse`, mounts, and sends the descriptor over the socket named by `_FUSE_COMMFD`.
-fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach) -> Result<Attached> {
+fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
     let failed = |e: io::Error| Error::io("mount at", point.path(), e);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut options = b"ro,nodev,nosuid,noatime,default_permissions,subtype=cairnfs,fsname=".to_vec();
     options.extend(table::escape_option(source));
     if reach == Reach::Everyone {
         options.extend(b",allow_other");
+    }
+    if execution == Execution::Refused {
+        options.extend(b",noexec");
     }
     let fd = theirs.as_raw_fd();
     let mut command = helper();
@@ -83,8 +95,10 @@ fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach) -> Result<A
             let e = Error::io_message(format!("cannot mount at {}", show_path(point.path()))).because(&said);
             Err(if said.contains("user_allow_other") {
                 e.hint("leave --allow-other away, or let root put `user_allow_other` into /etc/fuse.conf")
-            } else if said.contains("/dev/fuse") || said.contains("ermission") {
-                e.hint("the mount point must be yours and writable, and /dev/fuse be there; in a container: --device /dev/fuse --cap-add SYS_ADMIN")
+            } else if said.contains("/dev/fuse") {
+                e.hint("/dev/fuse must be there and open to all (root: chmod 0666 /dev/fuse); in a container: --device /dev/fuse --cap-add SYS_ADMIN")
+            } else if said.contains("mountpoint") || said.contains("mount point") || said.contains("ermission") {
+                e.hint("the mount point must be a directory of yours that you may write to")
             } else {
                 e
             })

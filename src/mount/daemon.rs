@@ -1,9 +1,10 @@
 //! Going into the background: the fork, the report of readiness or failure over a pipe, the signals that end it.
 
 use super::{MountPoint, sys};
+use crate::disk::{open_device, open_log};
 use crate::error::{Error, Kind, Result, show_path};
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::path::Path;
 
@@ -80,9 +81,9 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
     }
     let failed = |e: io::Error| Error::io("start a daemon for", point.path(), e);
     // Opened before the fork: a wrong --log is the caller's error.
-    let null = OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|e| Error::io("open", Path::new("/dev/null"), e))?;
+    let null = open_device(Path::new("/dev/null")).map_err(|e| Error::io("open", Path::new("/dev/null"), e))?;
     let log = match log {
-        Some(path) => OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("open", path, e))?,
+        Some(path) => open_log(path)?,
         None => null.try_clone().map_err(failed)?,
     };
     io::stdout().flush().map_err(failed)?;

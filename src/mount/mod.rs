@@ -11,7 +11,7 @@ mod point;
 mod sys;
 mod table;
 
-pub use attach::{Attached, Reach, attach};
+pub use attach::{Attached, Execution, Reach, attach};
 pub use daemon::{Daemon, Ready, background, wait_for_ending};
 pub use detach::{detach_own, unmount};
 pub use point::MountPoint;

@@ -1,6 +1,7 @@
 //! A mount point that was looked at: an empty directory that has nothing to do with the store.
 
 use super::{sys, table};
+use crate::disk::write_setting;
 use crate::error::{Error, Result, show_path};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -67,7 +68,7 @@ impl MountPoint {
             && mount.is_ours()
         {
             // A hint for speed: a sandbox where /sys is read-only goes without.
-            drop(std::fs::write(format!("/sys/class/bdi/{}/read_ahead_kb", mount.device), kilobytes.to_string()));
+            drop(write_setting(Path::new(&format!("/sys/class/bdi/{}/read_ahead_kb", mount.device)), &kilobytes.to_string()));
         }
     }
 }

@@ -20,10 +20,10 @@ fn cstring(bytes: &[u8]) -> io::Result<CString> {
 }
 
 /// mount(2) of a FUSE connection, read-only.
-pub(super) fn mount_read_only(source: &[u8], target: &Path, data: &str) -> io::Result<()> {
+pub(super) fn mount_read_only(source: &[u8], target: &Path, data: &str, no_exec: bool) -> io::Result<()> {
     let (source, target) = (cstring(source)?, cstring(target.as_os_str().as_bytes())?);
     let (kind, data) = (cstring(super::TYPE.as_bytes())?, cstring(data.as_bytes())?);
-    let flags = libc::MS_RDONLY | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME;
+    let flags = libc::MS_RDONLY | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | if no_exec { libc::MS_NOEXEC } else { 0 };
     // SAFETY: four valid C strings that live across the call.
     check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) }).map(drop)
 }

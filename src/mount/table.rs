@@ -93,9 +93,10 @@ pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
     Err(Error::io("resolve", &path, std::io::Error::from_raw_os_error(libc::ELOOP)))
 }
 
-/// True when nothing answers at `path`: its daemon was killed.
+/// True when nothing answers at `path`: its daemon was killed. Asks for the space, which the kernel always asks the daemon for; attributes
+/// it may still know.
 pub(super) fn is_dead(path: &Path) -> bool {
-    matches!(std::fs::symlink_metadata(path), Err(e) if matches!(e.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED)))
+    matches!(crate::disk::space(path), Err(e) if matches!(e.errno(), Some(libc::ENOTCONN | libc::ECONNABORTED)))
 }
 
 /// Bytes as fusermount3's option parser wants them: commas and backslashes escaped.

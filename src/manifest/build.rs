@@ -20,9 +20,9 @@ pub struct Root {
 }
 
 impl Root {
-    pub(super) fn store(node: Node, sink: &mut dyn NodeSink) -> Result<Root> {
+    pub(super) fn store(node: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Root> {
         let place = sink.store(&node)?;
-        Ok(Root { node: Arc::new(node), place })
+        Ok(Root { node, place })
     }
 
     /// The version's root digest.
@@ -142,7 +142,7 @@ impl<'a> Builder<'a> {
         }
         let done = self.open.pop().expect("more than one is open");
         let root = done.levels.finish(self.sink)?.unwrap_or_else(Node::empty);
-        let dir = directory(root, self.sink)?;
+        let dir = directory(Arc::new(root), self.sink)?;
         let parent_len = self.top().path_len;
         self.path.truncate(parent_len);
         let open = self.open.last_mut().expect("more than one was open");
@@ -191,6 +191,6 @@ impl<'a> Builder<'a> {
         }
         let root = self.open.pop().expect("the root directory is open");
         let node = root.levels.finish(self.sink)?.unwrap_or_else(Node::empty);
-        Root::store(node, self.sink)
+        Root::store(Arc::new(node), self.sink)
     }
 }

@@ -4,6 +4,7 @@ use super::entry::{Dir, Entry};
 use super::node::Node;
 use super::nodes::{NodeSource, load_checked};
 use crate::error::{Error, Result, show_bytes};
+use crate::words::Digest;
 use std::sync::Arc;
 
 /// A position: at an entry of a leaf, at a child of an inner node that was not stepped into, or at the end.
@@ -178,6 +179,20 @@ impl Cursor {
             }
         }
         (own, entries)
+    }
+
+    /// The digest by which the parent names the node here.
+    pub fn digest(&self) -> Digest {
+        match self.stack.len() {
+            0 => Digest::default(),
+            1 => self.stack[0].0.digest(),
+            n => self.stack[n - 2].0.child(self.stack[n - 2].1).at.digest,
+        }
+    }
+
+    /// True when the node here is the first of its level.
+    pub fn at_first_node(&self) -> bool {
+        self.stack.iter().rev().skip(1).all(|(_, i)| *i == 0)
     }
 
     /// From a node of a level to the next one there; false, and at the end, when there is none.

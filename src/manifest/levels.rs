@@ -94,9 +94,9 @@ pub(super) fn store(node: &Node, sink: &mut dyn NodeSink) -> Result<Item> {
 }
 
 /// A directory with this root: taken into the parent's leaf when small, stored else.
-pub(super) fn directory(root: Node, sink: &mut dyn NodeSink) -> Result<Dir> {
+pub(super) fn directory(root: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Dir> {
     Ok(Dir(if root.fits_inline() {
-        DirAt::Inline(Arc::new(root))
+        DirAt::Inline(root)
     } else {
         let place: Option<Place> = sink.store(&root)?;
         DirAt::Stored(root.stored(place))

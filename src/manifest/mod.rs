@@ -11,22 +11,29 @@
 //! Not here: where nodes lie ([`NodeSource`], [`NodeSink`]), whether their bytes have their digest (the source's word), and
 //! whether the blobs exist. Places are carried along and never interpreted.
 
+mod apply;
 mod build;
 mod codec;
 mod cursor;
 mod cut;
+mod diff;
 mod entry;
 mod levels;
+mod merge;
 mod node;
 mod nodes;
+mod recut;
 mod totals;
 mod tree;
 mod walk;
 
+pub use apply::{Action, Edit, apply, apply_sorted};
 pub use build::{Builder, Root};
 pub use codec::{MAX_INLINE, MAX_NODE};
 pub use cursor::{Listed, Listing};
+pub use diff::{Change, Diff, diff};
 pub use entry::{Dir, Entry, MAX_ETAG, MAX_TARGET, MAX_URI, Reference};
+pub use merge::{Choice, Conflict, merge};
 pub use node::{NODE_DOMAIN, Node};
 pub use nodes::{Counts, MemoryNodes, NodeRef, NodeSink, NodeSource};
 pub use totals::{MAX_BYTES, Totals};

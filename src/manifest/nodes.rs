@@ -5,7 +5,7 @@ use super::node::Node;
 use crate::error::{Error, Result};
 use crate::words::{Digest, Place};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 /// A node as its parent names it.
@@ -53,6 +53,36 @@ pub(super) fn load_checked(source: &dyn NodeSource, want: &Stored) -> Result<Arc
         )));
     }
     Ok(node)
+}
+
+/// The last few nodes of a source, so that going back and forth between neighbours loads each once.
+pub(super) struct Recent<'a> {
+    source: &'a dyn NodeSource,
+    kept: Mutex<VecDeque<(Digest, Arc<Node>)>>,
+}
+
+/// Enough for the paths and neighbours of one edit; at most 2 MiB.
+const RECENT: usize = 64;
+
+impl<'a> Recent<'a> {
+    pub fn new(source: &'a dyn NodeSource) -> Self {
+        Recent { source, kept: Mutex::new(VecDeque::new()) }
+    }
+}
+
+impl NodeSource for Recent<'_> {
+    fn load(&self, at: &NodeRef) -> Result<Arc<Node>> {
+        if let Some((_, node)) = self.kept.lock().iter().rev().find(|(digest, _)| *digest == at.digest) {
+            return Ok(node.clone());
+        }
+        let node = self.source.load(at)?;
+        let mut kept = self.kept.lock();
+        if kept.len() == RECENT {
+            kept.pop_front();
+        }
+        kept.push_back((at.digest, node.clone()));
+        Ok(node)
+    }
 }
 
 /// Nodes in memory: for tests, and to learn a directory's digest without a store. Clones share the nodes.

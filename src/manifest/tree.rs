@@ -64,6 +64,11 @@ impl Tree {
         Tree { root: root.node.clone(), at: root.node_ref(), source }
     }
 
+    /// This manifest as something that was built.
+    pub fn as_root(&self) -> Root {
+        Root { node: self.root.clone(), place: self.at.place }
+    }
+
     /// The root directory's root node.
     pub fn root(&self) -> &Arc<Node> {
         &self.root
@@ -196,7 +201,7 @@ pub(super) fn deep(e: Error) -> Error {
 }
 
 /// Finds `name` in the directory with that root node and rank.
-fn find_in(root: Arc<Node>, rank: u64, name: &[u8], source: &dyn NodeSource) -> Result<Option<Found>> {
+pub(super) fn find_in(root: Arc<Node>, rank: u64, name: &[u8], source: &dyn NodeSource) -> Result<Option<Found>> {
     let mut cursor = Cursor::new(root.clone());
     cursor.seek_node(root, name, 0, source)?;
     let Some((leaf, _)) = cursor.here() else { return Ok(None) };

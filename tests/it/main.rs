@@ -1,3 +1,6 @@
-//! All integration tests, in one binary.
+//! The integration tests: real stores, real processes, real mounts, in one binary.
 
+mod cli;
+mod faults;
 mod mount;
+mod support;

@@ -102,3 +102,74 @@ pub fn dense_names(count: usize) -> Vec<Vec<u8>> {
         })
         .collect()
 }
+
+/// A small deterministic generator: proptest gives the seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ z >> 31) % below
+    }
+
+    /// An entry that is no directory, of any kind and sometimes heavy.
+    pub fn entry(&mut self) -> Entry {
+        let n = self.roll(1 << 20);
+        match self.roll(20) {
+            0 => Entry::Symlink { target: vec![b't'; 1 + self.roll(60) as usize] },
+            1 => Entry::Symlink { target: vec![b'T'; 1 + self.roll(4000) as usize] },
+            2 => Entry::Reference(Box::new(Reference {
+                uri: format!("s3://bucket/{n}"),
+                size: (n % 3 > 0).then_some(n),
+                etag: (n % 5 > 0).then(|| format!("e{n}")),
+                digest: (n % 2 > 0).then(|| Digest::of(b"x")),
+            })),
+            _ => file(n),
+        }
+    }
+
+    /// A path of one to four parts over few enough names that files and directories meet.
+    pub fn path(&mut self, wide: u64) -> RelPath {
+        let mut out = RelPath::root();
+        for _ in 0..=self.roll(4).saturating_sub(1) {
+            let name = match self.roll(12) {
+                0 => vec![0xff, self.roll(255) as u8 + 1, b'\n'].into_iter().filter(|b| *b != b'/').collect(),
+                1 => format!("a-{}", self.roll(3)).into_bytes(),
+                2..5 => format!("d{}", self.roll(4)).into_bytes(),
+                _ => format!("n{}", self.roll(wide)).into_bytes(),
+            };
+            out = out.join(&name).unwrap();
+        }
+        out
+    }
+}
+
+/// Puts an entry into the model as `Action::Replace` does: parents made, what was below gone. Skips if a parent is no directory.
+pub fn put(m: &mut Model, path: &RelPath, entry: Entry) -> bool {
+    let mut parent = path.parent();
+    let mut missing = Vec::new();
+    while let Some(p) = parent.filter(|p| !p.is_root()) {
+        match m.get(&Key(p.clone())) {
+            Some(e) if e.is_directory() => {}
+            Some(_) => return false,
+            None => missing.push(p.clone()),
+        }
+        parent = p.parent();
+    }
+    remove(m, path);
+    m.extend(missing.into_iter().map(|p| (Key(p), Entry::Directory(Dir::empty()))));
+    m.insert(Key(path.clone()), entry);
+    true
+}
+
+/// Removes a path and all below it.
+pub fn remove(m: &mut Model, path: &RelPath) -> bool {
+    let mut prefix = path.as_bytes().to_vec();
+    prefix.push(b'/');
+    let below: Vec<Key> = m.range(Key(path.clone())..).map(|(k, _)| k.clone()).take_while(|k| k.0 == *path || k.0.as_bytes().starts_with(&prefix)).collect();
+    below.iter().for_each(|k| drop(m.remove(k)));
+    !below.is_empty()
+}

@@ -19,7 +19,7 @@ fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_rep
     let place = Place::new();
     let bytes = noise(1, 20_000);
     let tree = place.version(&things([(b"d/bad", Thing::File(bytes.clone())), (b"d/good", Thing::File(noise(2, 20_000)))]));
-    let held = build::flip_small(&place.store(), &Digest::of(&bytes));
+    let held = build::flip_small(&place.store(), &bytes);
     let mounted = place.mount(tree);
     eio(&mounted.at("d/bad"));
     eio(&mounted.at("d/bad"));

@@ -1,0 +1,72 @@
+//! `cairn mount` and `cairn umount`
+
+use crate::args::{Io, Mount, Umount, VerifyMode};
+use crate::errors::{Done, Stop};
+use crate::output::Context;
+use crate::signals;
+use cairn::catalog::{Selector, VersionSpec, resolve};
+use cairn::error::{Error, Result};
+use cairn::fuse::{self, Ground, MountOptions, VersionView};
+use cairn::Store;
+use serde_json::json;
+
+/// Mounts a version.
+pub fn mount(context: &mut Context, args: Mount) -> Done {
+    let Some(word) = &args.version else {
+        return Err(Error::usage("a mount of the whole store is not available yet").hint("name a version: `cairn mount MNT NAME[:V]`; `cairn list` shows them").into());
+    };
+    let options = options(&args)?;
+    let version = context.version(word)?;
+    let name = version.to_string();
+    // The daemon opens the store by itself: what this process has open ends with it.
+    let root = version.store().root().to_path_buf();
+    let exact = VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(version.number()) };
+    let (artifact, number) = (version.artifact().clone(), version.number());
+    drop(version);
+    let say = |context: &mut Context| -> std::result::Result<(), Stop> {
+        if context.json() {
+            context.out.json(&json!({ "artifact": artifact, "version": number, "mountpoint": args.mountpoint.to_string_lossy() }))?;
+        } else {
+            context.out.line(&name)?;
+        }
+        context.out.flush()
+    };
+    if args.foreground {
+        say(context)?; // nothing comes after it
+    }
+    signals::unwatch(); // the library has its own way to end a mount
+    fuse::mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &exact)?), &root, &args.mountpoint, &options)?;
+    if !args.foreground {
+        say(context)?;
+    }
+    Ok(0)
+}
+
+fn options(args: &Mount) -> Result<MountOptions> {
+    if args.io == Io::NoOpen || args.io == Io::Passthrough {
+        return Err(Error::usage("this way of reading is not available yet").hint("leave --io at auto"));
+    }
+    let mut options = MountOptions {
+        ground: if args.foreground { Ground::Foreground } else { Ground::Background },
+        allow_other: args.allow_other,
+        verify: match args.verify {
+            VerifyMode::Put => fuse::VerifyMode::Put,
+            VerifyMode::All => fuse::VerifyMode::All,
+        },
+        log: args.log.clone(),
+        ..MountOptions::default()
+    };
+    if let Some(threads) = args.threads {
+        options.threads = threads;
+    }
+    Ok(options)
+}
+
+/// Unmounts.
+pub fn umount(context: &mut Context, args: Umount) -> Done {
+    fuse::unmount(&args.mountpoint)?;
+    if context.json() {
+        context.out.json(&json!({ "mountpoint": args.mountpoint.to_string_lossy() }))?;
+    }
+    Ok(0)
+}

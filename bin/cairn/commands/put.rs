@@ -8,7 +8,7 @@ use cairn::Store;
 use cairn::catalog::parse_metadata;
 use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
 use cairn::error::{Error, Result, show_path};
-use cairn::ingest::ScanOptions;
+use cairn::ScanOptions;
 use cairn::words::RelPath;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};

@@ -7,13 +7,13 @@ use cairn::catalog::{VersionSpec, artifact, resolve, version};
 use cairn::error::show_bytes;
 use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::words::ArtifactName;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
 pub fn run(context: &mut Context, args: Verify) -> Done {
     let scope = match &args.what {
         None => Scope::All,
-        Some(what) if what.contains(':') => Scope::Version(resolve(&context.store()?, &VersionSpec::parse(what)?)?),
+        Some(what) if what.contains(':') => Scope::Version(Box::new(resolve(&context.store()?, &VersionSpec::parse(what)?)?)),
         Some(what) => Scope::Artifact(ArtifactName::parse(what)?),
     };
     let store = context.store()?;
@@ -24,15 +24,14 @@ pub fn run(context: &mut Context, args: Verify) -> Done {
     }
     context.if_interrupted("nothing was changed; what was not reached is not verified");
     let bar = context.bar("verify");
-    let report = verify(&store, scope, &VerifyOptions { quick: args.quick, progress: bar.progress() })?;
+    let report = verify(&store, &scope, &VerifyOptions { quick: args.quick, progress: bar.progress() })?;
     drop(bar);
     let sound = report.findings.is_empty();
     if context.json() {
-        let findings: Vec<Value> = report.findings.iter().map(|f| json!({ "code": f.code, "what": f.what, "affects": f.affects })).collect();
-        context.out.json(&json!({ "findings": findings }))?;
+        context.out.json(&json!(report))?;
     } else {
         for finding in &report.findings {
-            context.out.line(&format!("{}  {}", finding.code, finding.what))?;
+            context.out.line(&format!("{}  {}: {}", finding.code, finding.what, finding.why))?;
             for affected in &finding.affects {
                 context.out.line(&format!("  affects {}", show_bytes(affected.as_bytes())))?;
             }

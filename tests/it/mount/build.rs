@@ -58,6 +58,15 @@ pub fn version(store: &Path, things: &Things) -> Digest {
     root.digest()
 }
 
+/// The bytes of the last node below the root's.
+pub fn last_child(store: &Path, tree: Digest) -> Vec<u8> {
+    use cairn::manifest::NodeSource;
+    let store = Store::open(store).unwrap();
+    let root = store.objects().load(&tree.into()).unwrap();
+    let last = *root.children().last().expect("more than one node");
+    store.objects().load(&last).unwrap().bytes().to_vec()
+}
+
 /// Bytes that were changed, to be put back.
 pub struct Flipped(PathBuf, u64);
 

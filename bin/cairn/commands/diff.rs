@@ -7,7 +7,7 @@ use crate::output::Context;
 use crate::progress::human;
 use cairn::commit;
 use cairn::error::{Error, Result, show_path};
-use cairn::ingest::ScanOptions;
+use cairn::ScanOptions;
 use cairn::manifest::{self, Change, Entry, Tree};
 use serde::Serialize;
 use serde_json::json;

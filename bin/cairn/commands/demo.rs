@@ -148,7 +148,7 @@ fn change(context: &mut Context, copy: &Path) -> std::result::Result<(), Stop> {
         files.push(entry.path());
     }
     files.sort();
-    shell(context, &format!("echo 'a new file' > {}", word(&copy.join("NEW.txt"))))?;
+    shell(context, &format!("echo 'a new file' > {}", word(copy.join("NEW.txt"))))?;
     if let Some(file) = files.first() {
         shell(context, &format!("echo '# one line more' >> {}", word(file)))?;
     }

@@ -23,6 +23,6 @@ pub mod work;
 
 pub use catalog::{Version, VersionSpec, resolve};
 pub use commit::{Artifact, Published, Run, RunOptions, SaveOptions};
-pub use ingest::ScanOptions;
 pub use error::{Error, Kind, Result};
+pub use ingest::ScanOptions;
 pub use store::{InitOptions, Store};

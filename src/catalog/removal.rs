@@ -44,11 +44,12 @@ pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>>
     numbers::versions(&store.layout().removed(name))
 }
 
-/// What [`remove`] would refuse now; changes nothing. For a dry run, and to look at all before removing the first.
+/// What [`remove`] would refuse, changing nothing.
 ///
 /// # Errors
-/// Not found; refused while an alias names it, unless forced.
+/// As [`remove`].
 pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
+    store.check_writable()?;
     if disk::look_fresh(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
         return Err(Error::not_found(format!("there is no version {name}:{number}")).hint(format!("`cairn list {name}` shows what there is")));
     }
@@ -63,7 +64,6 @@ pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: F
 /// # Errors
 /// Refused while an alias names it, unless forced; also when one came to name it meanwhile (the version is removed then, and its setter is told).
 pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
-    store.check_writable()?;
     check(store, name, number, force)?;
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;

@@ -109,12 +109,13 @@ thread_local! {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole listing before the first
+        // stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one directory: 7 × native with it, 2.2 × without).
         // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an immutable tree may have.
         let wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPORT_SUPPORT
             | InitFlags::FUSE_ABORT_ERROR;
@@ -160,7 +161,6 @@ impl Filesystem for Adapter {
 
     fn read(&self, _: &Request, ino: INodeNo, fh: FileHandle, offset: u64, size: u32, _: OpenFlags, _: Option<LockOwner>, reply: ReplyData) {
         BUFFER.with_borrow_mut(|buffer| {
-            buffer.clear();
             match self.answer("read", ino, |tree| tree.read(ino.0, fh.0, offset, size, buffer)) {
                 Ok(()) => reply.data(buffer),
                 Err(e) => reply.error(e),

@@ -74,6 +74,7 @@ impl Files {
         let Blob { digest, size, place } = file.blob;
         let wanted = size.saturating_sub(offset).min(u64::from(length)) as usize;
         if wanted == 0 {
+            out.clear();
             return Ok(());
         }
         let known = file.large.lock().clone();
@@ -123,23 +124,21 @@ fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -
     // The blob has its digest and its size, so this cannot fail; a short reply would be wrong data, so it is looked at all the same.
     let from = usize::try_from(offset).unwrap_or(usize::MAX);
     let part = bytes.get(from..).and_then(|rest| rest.get(..wanted)).ok_or(Failure::TooShort { size, end: bytes.len() as u64 })?;
+    out.clear();
     out.extend_from_slice(part);
     Ok(())
 }
 
 fn read_whole(large: &LargeObject, size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> Answer<()> {
+    // Not cleared first: what the last read left is overwritten, so that nothing is filled with zeros for nothing.
     out.resize(wanted, 0);
     let mut done = 0;
     while done < wanted {
         match large.file().read_at(&mut out[done..], offset + done as u64) {
-            Ok(0) => {
-                out.clear();
-                return Err(Failure::TooShort { size, end: offset + done as u64 });
-            }
+            Ok(0) => return Err(Failure::TooShort { size, end: offset + done as u64 }),
             Ok(n) => done += n,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => {
-                out.clear();
                 let number = e.raw_os_error();
                 return Err(crate::error::Error::io_message(format!("cannot read an object's bytes at {offset} (error number {number:?})")).because(e).into());
             }

@@ -59,8 +59,13 @@ pub struct MountOptions {
 
 impl Default for MountOptions {
     fn default() -> Self {
-        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: 4, log: None }
+        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: default_threads(), log: None }
     }
+}
+
+/// One for each processor, at least two, so that one slow answer does not hold up all, and at most four: more only wake each other up.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
 }
 
 /// What a mount of one version shows.

@@ -171,7 +171,7 @@ impl ReadTree {
         }
     }
 
-    /// Appends to `out` what the file holds at `offset`: `length` bytes, or all up to its end.
+    /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out` holds nothing of meaning.
     pub(super) fn read(&self, ino: u64, handle: u64, offset: u64, length: u32, out: &mut Vec<u8>) -> Answer<()> {
         if let Some(answer) = self.files.read_open(handle, offset, length, out) {
             return answer;

@@ -262,7 +262,7 @@ fn long_runs_of_light_entries_stay_canonical_when_cuts_come_and_go() {
         let mut next = dice.roll(900) as usize;
         while next < names.len() && at.len() < 5 {
             at.push(next);
-            next += 120 + dice.roll(380) as usize;
+            next += 250 + dice.roll(700) as usize;
         }
         step(&mut m, &at, round % 2 == 1 && dice.roll(4) > 0);
     }

@@ -5,7 +5,7 @@ use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::signals;
 use cairn::catalog::{Selector, Version, VersionSpec, resolve};
-use cairn::error::{Error, Result};
+use cairn::error::{Error, Result, show_path};
 use cairn::fuse::{self, Ground, Guard, MountOptions, VersionView};
 use cairn::lock::{LockFile, Purpose};
 use cairn::words::Token;
@@ -41,6 +41,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     fuse::mount_version(|| view(&root, &exact), &root, &args.mountpoint, &options)?;
     if !args.foreground {
         say(context)?;
+        context.talk(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
     }
     Ok(0)
 }
@@ -60,7 +61,7 @@ fn options(args: &Mount) -> Result<MountOptions> {
         ..MountOptions::default()
     };
     if let Some(threads) = args.threads {
-        options.threads = threads;
+        options.threads = usize::from(threads);
     }
     Ok(options)
 }

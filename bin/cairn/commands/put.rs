@@ -11,6 +11,7 @@ use cairn::error::{Error, Result, show_path};
 use cairn::words::RelPath;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -21,8 +22,15 @@ pub fn run(context: &mut Context, args: Put) -> Done {
     describe(&mut artifact, &args)?;
     let run = run_of(&store, &args.run)?;
     context.if_interrupted("no version was acknowledged; what was stored is kept and used by the next put");
+    let typed = args.sources.iter().any(|s| s == "-") && std::io::stdin().is_terminal();
+    if typed {
+        context.talk("reading what you type, up to Ctrl-D");
+        add_sources(&mut artifact, &args)?; // before there is a bar to write over it
+    }
     let bar = context.bar("put");
-    add_sources(&mut artifact, &args)?;
+    if !typed {
+        add_sources(&mut artifact, &args)?;
+    }
     let options = SaveOptions { always_new: args.new_version, progress: bar.progress(), ..SaveOptions::default() };
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,

@@ -49,7 +49,7 @@ fn random(dice: &mut Dice, count: u64, wide: u64) -> Model {
     let mut m = Model::new();
     for _ in 0..count {
         let (p, e) = (dice.path(wide), dice.entry());
-        if m.get(&Key(p.clone())).is_none() {
+        if !m.contains_key(&Key(p.clone())) {
             put(&mut m, &p, e);
         }
     }
@@ -144,25 +144,25 @@ proptest! {
 }
 
 /// Edits to one flat directory of these names, many times, each compared with a build.
-fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64) -> (u64, u64) {
+fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64, make: fn(&mut Dice) -> Entry) -> (u64, u64) {
     let mut dice = Dice(seed);
     let nodes = MemoryNodes::new();
-    let mut m = model(names.iter().enumerate().filter(|(i, _)| i % 8 != 3).map(|(i, n)| (path(n), file(i as u64))));
+    let mut m = model(names.iter().enumerate().filter(|(i, _)| i % 8 != 3).map(|(i, n)| (path(n), make(&mut dice))));
     let mut base = build_tree(&m, &nodes);
     let (mut most_bytes, mut most_loads) = (0, 0);
     for round in 0..rounds {
-        let count = if round % 4 == 3 { 1 + dice.roll(30) } else { 1 };
+        let count = if round % 2 == 1 { 1 + dice.roll(8) } else { 1 };
         let mut list = std::collections::BTreeMap::new();
-        // Clustered or spread.
-        let around = dice.roll(names.len() as u64);
+        // Close together, about as far apart as edits reach, or anywhere.
+        let mut at = dice.roll(names.len() as u64);
         for _ in 0..count {
-            let at = if round % 8 == 7 { (around + dice.roll(60)) % names.len() as u64 } else { dice.roll(names.len() as u64) };
+            at = (at + [1 + dice.roll(20), 100 + dice.roll(400), dice.roll(names.len() as u64)][(round / 2 % 3) as usize]) % names.len() as u64;
             let p = path(&names[at as usize]);
             let there = m.contains_key(&Key(p.clone()));
             if there && dice.roll(2) == 0 {
                 list.insert(Key(p.clone()), Edit::remove(p));
             } else {
-                list.insert(Key(p.clone()), Edit::put(p, dice.entry()));
+                list.insert(Key(p.clone()), Edit::put(p, make(&mut dice)));
             }
         }
         for edit in list.values() {
@@ -200,11 +200,30 @@ fn flat_directories_stay_canonical_and_cheap_under_edits() {
         ("dense", sorted(dense_names(3000))),
         ("combs", sorted(combs)),
     ] {
-        let (bytes, loads) = flat_edits(&names, 7, 24);
+        let (bytes, loads) = flat_edits(&names, 7, 40, Dice::entry);
         println!("{what}: at most {bytes} bytes written, {loads} nodes loaded");
         assert!(bytes < 128 * 1024, "{what} {bytes}");
         // Combs make nodes of a few entries: more of them lie within w keys and 32 KiB.
         assert!(loads < if what == "combs" { 80 } else { 24 }, "{what} {loads}");
+    }
+}
+
+#[test]
+fn regression_a_new_first_name_of_a_tall_directory_is_taken_in() {
+    let nodes = MemoryNodes::new();
+    let mut m = model((0..2000u64).map(|i| (path(format!("n{i:05}")), file(i))));
+    let base = build_tree(&m, &nodes);
+    let edited = apply(&base, vec![Edit::put(path("a"), file(1))], &mut nodes.clone()).unwrap();
+    put(&mut m, &path("a"), file(1));
+    assert_eq!(edited.digest(), build(&m, &nodes).digest());
+}
+
+#[test]
+fn heavy_entries_that_make_many_nodes_within_reach_stay_canonical() {
+    // Nodes of about twenty entries: the w neighbours of a key lie in many nodes, and weights move cuts all the time.
+    let plain: Vec<Vec<u8>> = (0..1300).map(|i| format!("{i:05}").into_bytes()).collect();
+    for (names, seed) in [(plain.clone(), 1), (plain.clone(), 2), (plain, 3), (monotone_names(900), 4)] {
+        flat_edits(&names, seed, 120, |dice| Entry::Symlink { target: vec![b'x'; 1 + (dice.roll(64) * dice.roll(64)) as usize] });
     }
 }
 

@@ -29,7 +29,7 @@ pub fn run(context: &mut Context, args: Get) -> Done {
         context.out.flush()?;
     }
     let removed = if report.removed > 0 { format!(", {} removed", HumanCount(report.removed)) } else { String::new() };
-    context.talk(&format!("{}, {}: {} written, {} kept{removed}", count(report.files, "file"), human(report.bytes), HumanCount(report.written), HumanCount(report.kept)));
+    context.talk(&format!("{}, {}: {} entries written, {} kept{removed}", count(report.files, "file"), human(report.bytes), HumanCount(report.written), HumanCount(report.kept)));
     Ok(0)
 }
 

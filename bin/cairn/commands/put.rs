@@ -21,7 +21,7 @@ pub fn run(context: &mut Context, args: Put) -> Done {
     let mut artifact = Artifact::new(&args.name, args.kind.as_deref())?;
     describe(&mut artifact, &args)?;
     let run = run_of(&store, &args.run)?;
-    context.if_interrupted("no version was acknowledged; what was stored is kept and used by the next put");
+    context.if_interrupted("no version was acknowledged; what reached the store is kept, and the same put again stores only the rest");
     let typed = args.sources.iter().any(|s| s == "-") && std::io::stdin().is_terminal();
     if typed {
         context.talk("reading what you type, up to Ctrl-D");

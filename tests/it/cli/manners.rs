@@ -166,7 +166,7 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
             let error: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
             assert!(error["exit"] == 130 && error["hint"].as_str().unwrap().contains("kept"), "{said}");
         } else {
-            assert!(said.contains("error: interrupted\nhint: ") && said.contains("kept and used by the next put"), "{said}");
+            assert!(said.contains("error: interrupted\nhint: ") && said.contains("is kept, and the same put again stores only the rest"), "{said}");
         }
         lab.expect_nothing();
     }

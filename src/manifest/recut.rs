@@ -216,7 +216,7 @@ impl Level<'_> {
                     let hash = keys[0].0;
                     let begins_run = before.iter().chain(keys.iter().skip(1).take(w).map(|(h, _)| h)).all(|h| hash < *h);
                     let far: usize = keys.iter().take(keys.len() - w).map(|(_, weight)| weight).sum();
-                    if true {
+                    if begins_run || far > MAX_WEIGHT {
                         let previous = previous.filter(|_| !begins_run);
                         return Ok(Plan::At(Restart { cursor, before: Some(before), previous }));
                     }

@@ -228,6 +228,47 @@ fn heavy_entries_that_make_many_nodes_within_reach_stay_canonical() {
 }
 
 #[test]
+fn long_runs_of_light_entries_stay_canonical_when_cuts_come_and_go() {
+    // One run, cut by bits alone: a removal makes two nodes one whose cut lies more than w keys before it.
+    let names = monotone_names(2400);
+    let nodes = MemoryNodes::new();
+    let mut m = model(names.iter().map(|n| (path(n), file(1))));
+    let mut base = build_tree(&m, &nodes);
+    let mut dice = Dice(11);
+    let mut step = |m: &mut Model, at: &[usize], put: bool| {
+        let mut edits = Vec::new();
+        for name in at.iter().map(|i| path(&names[*i])) {
+            if put {
+                m.insert(Key(name.clone()), file(1));
+                edits.push(Edit::put(name, file(1)));
+            } else if m.remove(&Key(name.clone())).is_some() {
+                edits.push(Edit::remove(name));
+            }
+        }
+        let root = apply(&base, edits, &mut nodes.clone()).unwrap();
+        assert_eq!(root.digest(), build(m, &MemoryNodes::new()).digest(), "{at:?}");
+        base = tree(&root, &nodes);
+    };
+    // Away from the right, back from the left, ten at a time so that many weights are met.
+    for right in (600..1800).rev().step_by(7) {
+        step(&mut m, &(right - 6..=right).collect::<Vec<_>>(), false);
+    }
+    for left in (594..1800).step_by(7) {
+        step(&mut m, &(left..left + 7).collect::<Vec<_>>(), true);
+    }
+    // A few at once, about as far apart as edits reach.
+    for round in 0..120 {
+        let mut at: Vec<usize> = Vec::new();
+        let mut next = dice.roll(900) as usize;
+        while next < names.len() && at.len() < 5 {
+            at.push(next);
+            next += 250 + dice.roll(700) as usize;
+        }
+        step(&mut m, &at, round % 2 == 1 && dice.roll(4) > 0);
+    }
+}
+
+#[test]
 fn a_directory_emptied_by_removals_stays_and_a_removed_one_goes() {
     let nodes = MemoryNodes::new();
     let m = model((0..3000u64).map(|i| (path(format!("d/f{i}")), file(i))));

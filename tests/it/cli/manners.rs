@@ -153,14 +153,20 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
     let lab = Lab::new();
     for json in [false, true] {
         let args: &[&str] = if json { &["put", "x", "-", "--json"] } else { &["put", "x", "-"] };
-        let mut child = lab.cairn(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        let tmp = lab.path("tmp");
+        std::fs::create_dir_all(&tmp).unwrap();
+        let mut child = lab.cairn(args).env("TMPDIR", &tmp).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while std::fs::read_dir(&tmp).unwrap().next().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(200));
         // SAFETY: the child runs: it waits for stdin.
         unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
         let stdin = child.stdin.take();
         let out = child.wait_with_output().unwrap();
         drop(stdin);
         assert_eq!(out.status.code(), Some(130));
+        assert!(std::fs::read_dir(&tmp).unwrap().next().is_none(), "what came through the pipe does not stay in /tmp");
         let said = text(&out.stderr);
         if json {
             let error: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
@@ -172,6 +178,31 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
     }
     make_tree(&lab.path("src"), &[("a", b"1")]);
     assert_eq!(lab.ok(&["put", "x", "src"]), "x:v0");
+}
+
+#[test]
+fn what_an_interrupted_put_stored_is_kept_and_it_leaves_no_lock_and_no_temporaries() {
+    let lab = Lab::new();
+    let small: Vec<(String, Vec<u8>)> = (0..300).map(|i| (format!("a{i:03}"), noise(i, 10_000))).collect();
+    make_tree(&lab.path("src"), &small.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect::<Vec<_>>());
+    make_tree(&lab.path("src"), &[("b-large", &noise(999, 3_000_000))]);
+    std::fs::File::create(lab.path("src/z-hole")).unwrap().set_len(40 << 30).unwrap(); // long to hash
+    let child = lab.cairn(&["put", "x", "src"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    // SAFETY: the child runs: it is not waited for yet.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    let begun = Instant::now();
+    let out = child.wait_with_output().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10), "it stops in the middle of a file");
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(130), String::new()), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("error: interrupted\nhint: no version was acknowledged"), "{}", text(&out.stderr));
+    lab.expect_nothing();
+    assert_eq!(lab.json(&["locks"]), serde_json::json!([]));
+    assert_eq!(std::fs::read_dir(lab.path("store/work")).unwrap().count(), 0);
+    std::fs::remove_file(lab.path("src/z-hole")).unwrap();
+    let put = lab.json(&["put", "x", "src"]);
+    assert_eq!((&put["files"], &put["created"], &put["new_bytes"]), (&301.into(), &true.into(), &0.into()), "only the rest is stored: nothing");
+    assert_eq!(lab.json(&["verify"])["findings"], serde_json::json!([]));
 }
 
 #[test]

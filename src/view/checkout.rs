@@ -5,7 +5,7 @@ use super::fill::{Fill, Link};
 use super::plan::{self, Found};
 use crate::catalog::Version;
 use crate::disk::{self, Access, Disk};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Kind, Result, show_path};
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
 use crate::words::RelPath;
@@ -83,12 +83,15 @@ fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Resu
     if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
         return Err(Error::refused(format!("another checkout to {} is at work", show_path(target))).hint("wait for it"));
     }
-    let empty = disk::list(&aside)?.is_empty();
+    let fresh = disk::list(&aside)?.is_empty();
     let inner = CheckoutOptions { force: true, prune: true, ..options.clone() };
-    let made = if empty { write(&disk, version, &aside, &inner, None, Naming::Direct) } else { into(&disk, version, &aside, &inner, Naming::Direct) };
-    let mut report = made.inspect_err(|_| {
-        let _ = disk.remove_dir(&aside); // if nothing is in it, nothing is to be continued
-    })?;
+    let written = if fresh { write(&disk, version, &aside, &inner, None, Naming::Direct) } else { into(&disk, version, &aside, &inner, Naming::Direct) };
+    match &written {
+        Err(e) if fresh && e.kind() == Kind::Refused => disk.remove_tree(&aside)?, // saying the same again would be refused again: nothing to go on with
+        Err(_) => drop(disk.remove_dir(&aside)),                                   // if nothing is in it
+        Ok(_) => {}
+    }
+    let mut report = written?;
     report.removed = 0;
     rename_new(&disk, &aside, target)?;
     Ok(report)

@@ -39,7 +39,7 @@ impl LargeObject {
     /// # Errors
     /// Damaged; I/O.
     pub fn verify(&self) -> Result<()> {
-        let (found, size) = hash_file(&self.file, &self.path)?;
+        let (found, size) = hash_file(&self.file, &self.path, &mut |_| Ok(()))?;
         if found != self.digest || size != self.size {
             return Err(Error::damaged(format!("object {} in {} has digest {found}", self.digest, show_path(&self.path))));
         }
@@ -73,7 +73,7 @@ pub(super) fn untouched(meta: &Metadata) -> bool {
 }
 
 /// Hashes a whole file by its descriptor.
-pub(super) fn hash_file(file: &File, path: &Path) -> Result<(Digest, u64)> {
+pub(super) fn hash_file(file: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
@@ -83,6 +83,7 @@ pub(super) fn hash_file(file: &File, path: &Path) -> Result<(Digest, u64)> {
             n => {
                 hasher.update(&buffer[..n]);
                 at += n as u64;
+                tick(n as u64)?;
             }
         }
     }

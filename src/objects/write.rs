@@ -365,16 +365,16 @@ impl<'a> Lane<'a> {
     }
 
     /// Stores a whole file as a large blob: its blocks are shared where the file system can, else it is copied, holes as holes.
-    /// The digest is that of the bytes stored.
+    /// The digest is that of the bytes stored. `tick` is told of bytes as they are read, and may stop it.
     ///
     /// # Errors
-    /// I/O.
-    pub fn put_large(&mut self, source: &File, path: &Path) -> Result<LargePut> {
+    /// I/O; those of `tick`.
+    pub fn put_large(&mut self, source: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<LargePut> {
         let temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
         let (digest, size) = if temp.reflink_from(source)? {
-            super::large::hash_file(temp.file(), temp.path())?
+            super::large::hash_file(temp.file(), temp.path(), tick)?
         } else {
-            self.copy(source, path, &temp)?
+            self.copy(source, path, &temp, tick)?
         };
         self.settle(temp, digest, size)
     }
@@ -390,7 +390,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Reads, hashes and writes in one pass.
-    fn copy(&mut self, source: &File, path: &Path, temp: &NewFile) -> Result<(Digest, u64)> {
+    fn copy(&mut self, source: &File, path: &Path, temp: &NewFile, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
         let mut hasher = Hasher::new();
         self.chunk.resize(CHUNK, 0);
         let (mut at, mut started, mut end) = (0u64, 0u64, 0u64);
@@ -407,6 +407,7 @@ impl<'a> Lane<'a> {
             hasher.update(bytes);
             end = write_sparse(temp, bytes, at)?.unwrap_or(end);
             at += n as u64;
+            tick(n as u64)?;
             if at - started >= 8 * CHUNK as u64 {
                 temp.start_writeback(started, at - started);
                 started = at;

@@ -4,4 +4,6 @@
 pub mod disk;
 pub mod error;
 pub mod layout;
+pub mod manifest;
+pub mod objects;
 pub mod words;

@@ -1,0 +1,245 @@
+//! Changing a manifest: edits by path, at a cost of O(d log n).
+
+use super::build::Root;
+use super::entry::{Dir, Entry};
+use super::levels::directory;
+use super::node::Node;
+use super::nodes::{NodeSink, NodeSource, Recent};
+use super::recut::{self, ItemEdit};
+use super::tree::{Tree, find_in, path_order};
+use crate::error::{Error, Result};
+use crate::words::{MAX_PATH, RelPath};
+use std::sync::Arc;
+
+/// One change of a manifest.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// What is changed.
+    pub path: RelPath,
+    /// How.
+    pub action: Action,
+}
+
+/// What an [`Edit`] does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Adds the entry, or replaces one of the same sort: never a directory by something else or the other way round.
+    /// An empty directory put where a directory is leaves that as it is; any other one must not meet another.
+    Put(Entry),
+    /// Puts the entry in the place of whatever stands there, a whole subtree included.
+    Replace(Entry),
+    /// Removes what stands there, a whole subtree included. It must stand there.
+    Remove,
+}
+
+impl Edit {
+    /// [`Action::Put`].
+    pub fn put(path: RelPath, entry: Entry) -> Edit {
+        Edit { path, action: Action::Put(entry) }
+    }
+
+    /// [`Action::Replace`].
+    pub fn replace(path: RelPath, entry: Entry) -> Edit {
+        Edit { path, action: Action::Replace(entry) }
+    }
+
+    /// [`Action::Remove`].
+    pub fn remove(path: RelPath) -> Edit {
+        Edit { path, action: Action::Remove }
+    }
+}
+
+/// The manifest `base` after these edits, in whatever order they are given: the same as if it were built from scratch.
+/// Missing parents are made; a directory that has lost its entries stays, empty. Nothing is stored of what has not changed.
+///
+/// # Errors
+/// A usage error when a path is edited twice or cannot be in a manifest; refused when a file meets a directory or stands in
+/// the way; not found when there is nothing to remove; damage; what source and sink say. Each names the path.
+pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Result<Root> {
+    edits.sort_by(|a, b| path_order(&a.path, &b.path));
+    let source = base.source().clone();
+    let recent = Recent::new(&*source);
+    let mut applier = Applier::new(base, &recent, sink);
+    edits.into_iter().try_for_each(|edit| applier.edit(edit))?;
+    applier.finish()
+}
+
+/// As [`apply`], for edits that come one by one in [`path_order`]: only those of open directories are held.
+///
+/// # Errors
+/// As [`apply`], and those of the stream.
+pub fn apply_sorted(base: &Tree, edits: impl IntoIterator<Item = Result<Edit>>, sink: &mut dyn NodeSink) -> Result<Root> {
+    let source = base.source().clone();
+    let recent = Recent::new(&*source);
+    let mut applier = Applier::new(base, &recent, sink);
+    edits.into_iter().try_for_each(|edit| applier.edit(edit?))?;
+    applier.finish()
+}
+
+struct Applier<'a> {
+    base: &'a Tree,
+    source: &'a dyn NodeSource,
+    sink: &'a mut dyn NodeSink,
+    open: Vec<Open>,
+    last: Option<RelPath>,
+}
+
+/// A directory with edits below it.
+struct Open {
+    path: RelPath,
+    was: Dir,
+    root: Arc<Node>,
+    edits: Vec<ItemEdit>,
+}
+
+impl Open {
+    /// What stands under `name` by now.
+    fn now(&self, name: &[u8], source: &dyn NodeSource) -> Result<Option<Entry>> {
+        match self.edits.last().filter(|e| *e.name == *name) {
+            Some(edit) => Ok(edit.to.clone()),
+            None => Ok(find_in(self.root.clone(), 0, name, source)?.map(|found| found.entry)),
+        }
+    }
+
+    fn set(&mut self, name: &[u8], to: Option<Entry>) {
+        self.edits.pop_if(|e| *e.name == *name);
+        self.edits.push(ItemEdit::new(name, to));
+    }
+}
+
+impl<'a> Applier<'a> {
+    fn new(base: &'a Tree, source: &'a dyn NodeSource, sink: &'a mut dyn NodeSink) -> Self {
+        let root = Open { path: RelPath::root(), was: base.dir(), root: base.root().clone(), edits: Vec::new() };
+        Applier { base, source, sink, open: vec![root], last: None }
+    }
+
+    fn top(&mut self) -> &mut Open {
+        self.open.last_mut().expect("the root directory stays open to the end")
+    }
+
+    fn edit(&mut self, Edit { path, action }: Edit) -> Result<()> {
+        let Some(parent) = path.parent() else {
+            return Err(Error::usage("the root directory itself cannot be edited"));
+        };
+        if let Some(last) = &self.last {
+            match path_order(last, &path) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => return Err(Error::usage(format!("path `{path}` is edited twice"))),
+                std::cmp::Ordering::Greater => return Err(Error::usage(format!("path `{path}` comes out of order"))),
+            }
+        }
+        self.go_to(&parent, &path, &action)?;
+        let source = self.source;
+        let top = self.top();
+        let now = top.now(path.name(), source)?;
+        match action {
+            Action::Remove if now.is_none() => return Err(absent(&path)),
+            Action::Remove => top.set(path.name(), None),
+            Action::Put(entry) => {
+                check(&path, &entry)?;
+                if may_put(&path, now.as_ref(), &entry)? {
+                    top.set(path.name(), Some(entry));
+                }
+            }
+            Action::Replace(entry) => {
+                check(&path, &entry)?;
+                top.set(path.name(), Some(entry));
+            }
+        }
+        self.last = Some(path);
+        Ok(())
+    }
+
+    /// Closes and opens directories until `parent` is the last open one.
+    fn go_to(&mut self, parent: &RelPath, path: &RelPath, action: &Action) -> Result<()> {
+        while !is_within(parent, &self.top().path) {
+            self.close()?;
+        }
+        let depth = self.open.len() - 1;
+        for name in parent.parts().skip(depth) {
+            let source = self.source;
+            let top = self.top();
+            let at = top.path.join(name)?;
+            let dir = match top.now(name, source)? {
+                Some(Entry::Directory(dir)) => dir,
+                Some(other) => {
+                    let what = other.kind_name();
+                    return Err(Error::refused(format!("path `{path}` cannot be edited: `{at}` is a {what}, not a directory")));
+                }
+                None if matches!(action, Action::Remove) => return Err(absent(path)),
+                None => {
+                    top.set(name, Some(Entry::Directory(Dir::empty())));
+                    Dir::empty()
+                }
+            };
+            let root = dir.open(source)?;
+            self.open.push(Open { path: at, was: dir, root, edits: Vec::new() });
+        }
+        Ok(())
+    }
+
+    /// The last open directory is done: tells its parent.
+    fn close(&mut self) -> Result<()> {
+        let done = self.open.pop().expect("the root directory is not closed here");
+        let root = recut::edit(&done.root, done.edits, self.source, self.sink)?;
+        let dir = if Arc::ptr_eq(&root, &done.root) { done.was } else { directory(root, self.sink)? };
+        self.top().set(done.path.name(), Some(Entry::Directory(dir)));
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Root> {
+        while self.open.len() > 1 {
+            self.close()?;
+        }
+        let done = self.open.pop().expect("the root directory is open");
+        let root = recut::edit(&done.root, done.edits, self.source, self.sink)?;
+        if Arc::ptr_eq(&root, &done.root) { Ok(self.base.as_root()) } else { Root::store(root, self.sink) }
+    }
+}
+
+/// True when `path` is `directory` or below it.
+fn is_within(path: &RelPath, directory: &RelPath) -> bool {
+    let (path, directory) = (path.as_bytes(), directory.as_bytes());
+    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+fn absent(path: &RelPath) -> Error {
+    Error::not_found(format!("path `{path}` cannot be removed: it is not in the version"))
+}
+
+fn check(path: &RelPath, entry: &Entry) -> Result<()> {
+    entry.check().map_err(|e| e.while_doing(format!("path `{path}` cannot be put")))?;
+    match entry {
+        Entry::Directory(dir) if dir.totals().own > 0 && path.as_bytes().len() + 1 + usize::from(dir.totals().longest) > MAX_PATH => {
+            Err(Error::usage(format!("a path below `{path}` would be longer than 4,096 bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether there is anything to put.
+fn may_put(path: &RelPath, now: Option<&Entry>, entry: &Entry) -> Result<bool> {
+    let refused = |why: &str| Err(Error::refused(format!("path `{path}` cannot be put: {why}")));
+    match (now, entry) {
+        (Some(Entry::Directory(old)), Entry::Directory(new)) => {
+            if new.totals().own > 0 && !new.same(old) {
+                return refused("another directory stands there").hint_replace();
+            }
+            Ok(false)
+        }
+        (Some(Entry::Directory(_)), _) => refused("a directory stands there").hint_replace(),
+        (Some(other), Entry::Directory(_)) => refused(&format!("a {} stands there", other.kind_name())).hint_replace(),
+        _ => Ok(true),
+    }
+}
+
+/// The same hint for all refusals to put.
+trait HintReplace {
+    fn hint_replace(self) -> Self;
+}
+
+impl HintReplace for Result<bool> {
+    fn hint_replace(self) -> Self {
+        self.map_err(|e| e.hint("remove it first, or replace it knowingly"))
+    }
+}

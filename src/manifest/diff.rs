@@ -1,0 +1,173 @@
+//! What differs between two manifests, streaming; equal subtrees are not loaded.
+
+use super::apply::Edit;
+use super::cursor::{Cursor, Listing};
+use super::entry::{Dir, Entry};
+use super::nodes::NodeSource;
+use super::tree::{Tree, deep};
+use super::walk::Walk;
+use crate::error::Result;
+use crate::words::RelPath;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// A path that differs.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Where.
+    pub path: RelPath,
+    /// What stood there before; `None`: nothing.
+    pub old: Option<Entry>,
+    /// What stands there now; `None`: nothing.
+    pub new: Option<Entry>,
+}
+
+/// The changes from `a` to `b` in walk order. A directory that is in both is not itself a change; one that was added or
+/// removed is, and so is each entry below it. Kind, exec bit and content count, places don't.
+pub fn diff(a: &Tree, b: &Tree) -> Diff {
+    let mut frames = Vec::new();
+    if a.digest() != b.digest() {
+        frames.push(Frame { path: RelPath::root(), a: Cursor::new(a.root().clone()), b: Cursor::new(b.root().clone()) });
+    }
+    Diff { a: a.source().clone(), b: b.source().clone(), frames, below: None, whole: false }
+}
+
+/// An iterator of [`Change`]s. See [`diff`].
+pub struct Diff {
+    a: Arc<dyn NodeSource>,
+    b: Arc<dyn NodeSource>,
+    frames: Vec<Frame>,
+    /// What is below a directory that only one has, and whether it is the new one.
+    below: Option<(Walk, bool)>,
+    whole: bool,
+}
+
+/// A directory that is in both and differs.
+struct Frame {
+    path: RelPath,
+    a: Cursor,
+    b: Cursor,
+}
+
+impl Diff {
+    /// Reports a directory that was added or removed as one change, without what is below it.
+    #[must_use]
+    pub fn whole_directories(mut self) -> Diff {
+        self.whole = true;
+        self
+    }
+
+    /// The edits that make the second manifest of the first, in path order. Directories that were added come whole, so
+    /// the nodes below them must be where the result is stored.
+    pub fn edits(self) -> impl Iterator<Item = Result<Edit>> {
+        self.whole_directories().map(|change| {
+            let Change { path, old, new } = change?;
+            Ok(match new {
+                None => Edit::remove(path),
+                Some(new) if old.is_some() => Edit::replace(path, new),
+                Some(new) => Edit::put(path, new),
+            })
+        })
+    }
+
+    fn step(&mut self) -> Result<Option<Change>> {
+        loop {
+            if let Some((walk, new)) = &mut self.below {
+                if let Some(visit) = walk.next().transpose()? {
+                    let (path, entry) = (visit.path, Some(visit.entry));
+                    return Ok(Some(if *new { Change { path, old: None, new: entry } } else { Change { path, old: entry, new: None } }));
+                }
+                self.below = None;
+            }
+            let Some(frame) = self.frames.last_mut() else { return Ok(None) };
+            let order = match (frame.a.name(), frame.b.name()) {
+                (None, None) => {
+                    self.frames.pop();
+                    continue;
+                }
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(a), Some(b)) => a.cmp(b),
+            };
+            let change = match order {
+                Ordering::Less => take(&mut frame.a, &*self.a)?.map(|(name, entry)| (name, Some(entry), None)),
+                Ordering::Greater => take(&mut frame.b, &*self.b)?.map(|(name, entry)| (name, None, Some(entry))),
+                Ordering::Equal => frame.pair(&*self.a, &*self.b)?.map(|(name, old, new)| (name, Some(old), Some(new))),
+            };
+            if let Some((name, old, new)) = change {
+                let path = frame.path.join(&name).map_err(deep)?;
+                if let (Some(Entry::Directory(a)), Some(Entry::Directory(b))) = (&old, &new) {
+                    let (a, b) = (a.open(&*self.a)?, b.open(&*self.b)?);
+                    self.frames.push(Frame { path, a: Cursor::new(a), b: Cursor::new(b) });
+                    continue;
+                }
+                if !self.whole {
+                    self.below = match (&old, &new) {
+                        (Some(Entry::Directory(dir)), _) => Some((below(&self.a, &path, dir)?, false)),
+                        (_, Some(Entry::Directory(dir))) => Some((below(&self.b, &path, dir)?, true)),
+                        _ => None,
+                    };
+                }
+                return Ok(Some(Change { path, old, new }));
+            }
+        }
+    }
+}
+
+impl Iterator for Diff {
+    type Item = Result<Change>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let step = self.step().transpose();
+        if let Some(Err(_)) = &step {
+            // Nothing after an error.
+            self.frames.clear();
+            self.below = None;
+        }
+        step
+    }
+}
+
+fn below(source: &Arc<dyn NodeSource>, path: &RelPath, dir: &Dir) -> Result<Walk> {
+    Ok(Walk::new(path.clone(), Listing::new(source.clone(), dir, 0)?))
+}
+
+/// The entry here, or `None` after a step down.
+fn take(cursor: &mut Cursor, source: &dyn NodeSource) -> Result<Option<(Vec<u8>, Entry)>> {
+    let Some((node, i)) = cursor.here() else { return Ok(None) };
+    if !node.is_leaf() {
+        cursor.expand(source)?;
+        return Ok(None);
+    }
+    let taken = (node.name(i).to_vec(), node.entry(i));
+    cursor.advance();
+    Ok(Some(taken))
+}
+
+impl Frame {
+    /// Both stand at the same name: skips what is equal, steps down where nodes differ, gives entries that differ.
+    fn pair(&mut self, a: &dyn NodeSource, b: &dyn NodeSource) -> Result<Option<(Vec<u8>, Entry, Entry)>> {
+        let (Some((x, i)), Some((y, j))) = (self.a.here(), self.b.here()) else { return Ok(None) };
+        let (down_a, down_b) = (x.level() >= y.level() && !x.is_leaf(), y.level() >= x.level() && !y.is_leaf());
+        let mut found = None;
+        if down_a && down_b && x.child(i).at.digest == y.child(j).at.digest {
+            self.a.advance();
+            self.b.advance();
+        } else if down_a || down_b {
+            if down_a {
+                self.a.expand(a)?;
+            }
+            if down_b {
+                self.b.expand(b)?;
+            }
+        } else {
+            let (old, new) = (x.entry(i), y.entry(j));
+            if !old.same(&new) {
+                found = Some((x.name(i).to_vec(), old, new));
+            }
+            self.a.advance();
+            self.b.advance();
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,104 @@
+//! One directory's tree, from its items in order: cut, encode, and hand up, level by level.
+
+use super::codec::Item;
+use super::cut::Cutter;
+use super::entry::{Dir, DirAt};
+use super::node::Node;
+use super::nodes::NodeSink;
+use crate::error::Result;
+use crate::words::Place;
+use std::sync::Arc;
+
+/// Builds the levels from `base` upwards. Of each level the first node is held back: it is the root when no second comes,
+/// and then its parent's leaf may take it in.
+pub(super) struct Levels {
+    base: u8,
+    levels: Vec<Level>,
+}
+
+struct Level {
+    cutter: Cutter,
+    held: Option<Node>,
+    /// More than one node has come.
+    many: bool,
+}
+
+impl Levels {
+    /// Takes items of level `base`: entries for 0, else nodes of the level below.
+    pub fn new(base: u8) -> Levels {
+        Levels { base, levels: vec![Level::new(base)] }
+    }
+
+    /// The next item.
+    pub fn push(&mut self, item: Item, sink: &mut dyn NodeSink) -> Result<()> {
+        let mut cut = Vec::new();
+        self.levels[0].cutter.push(item, &mut cut);
+        if cut.is_empty() { Ok(()) } else { self.nodes(0, cut, sink) }
+    }
+
+    /// Nodes of level `at` are complete.
+    fn nodes(&mut self, at: usize, cut: Vec<Vec<Item>>, sink: &mut dyn NodeSink) -> Result<()> {
+        let mut up = Vec::new();
+        for items in cut {
+            let level = &mut self.levels[at];
+            let node = Node::of(self.base + at as u8, &items)?;
+            if level.many {
+                up.push(store(&node, sink)?);
+            } else if let Some(first) = level.held.take() {
+                level.many = true;
+                up.push(store(&first, sink)?);
+                up.push(store(&node, sink)?);
+            } else {
+                level.held = Some(node);
+            }
+        }
+        if up.is_empty() {
+            return Ok(());
+        }
+        if self.levels.len() == at + 1 {
+            self.levels.push(Level::new(self.base + at as u8 + 1));
+        }
+        let mut cut = Vec::new();
+        for item in up {
+            self.levels[at + 1].cutter.push(item, &mut cut);
+        }
+        // As deep as the tree is high.
+        self.nodes(at + 1, cut, sink)
+    }
+
+    /// The root, not stored yet; `None` when nothing came.
+    pub fn finish(mut self, sink: &mut dyn NodeSink) -> Result<Option<Node>> {
+        let mut at = 0;
+        loop {
+            let mut cut = Vec::new();
+            self.levels[at].cutter.finish(&mut cut);
+            self.nodes(at, cut, sink)?;
+            if !self.levels[at].many {
+                return Ok(self.levels[at].held.take());
+            }
+            at += 1;
+        }
+    }
+}
+
+impl Level {
+    fn new(level: u8) -> Level {
+        Level { cutter: Cutter::new(level), held: None, many: false }
+    }
+}
+
+/// Stores a node; gives the item for the level above.
+pub(super) fn store(node: &Node, sink: &mut dyn NodeSink) -> Result<Item> {
+    let place = sink.store(node)?;
+    Ok(Item::child(node.name(0), node.stored(place)))
+}
+
+/// A directory with this root: taken into the parent's leaf when small, stored else.
+pub(super) fn directory(root: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Dir> {
+    Ok(Dir(if root.fits_inline() {
+        DirAt::Inline(root)
+    } else {
+        let place: Option<Place> = sink.store(&root)?;
+        DirAt::Stored(root.stored(place))
+    }))
+}

@@ -1,0 +1,44 @@
+//! Manifests: what a version holds, as a forest of order-statistics prolly trees. Pure: no I/O.
+//!
+//! One tree for each directory, keyed by raw names in byte order; a directory whose only leaf is at most 2 KiB lies in its
+//! parent's leaf. Guaranteed:
+//! * a root digest depends on the entries alone, not on how they came together (L2): the cut is a function of the keys
+//!   (`cut`), each list of entries has one encoding (`codec`);
+//! * d changes on n entries read and write O(d log n) nodes (`recut`, L3), also for names chosen to make that dear;
+//! * equal subtrees are skipped unread by digest (`diff`, `merge`, L5);
+//! * every node is checked when it is decoded, and against its parent when it is stepped into (L6).
+//!
+//! Not here: where nodes lie ([`NodeSource`], [`NodeSink`]), whether their bytes have their digest (the source's word), and
+//! whether the blobs exist. Places are carried along and never interpreted.
+
+mod apply;
+mod build;
+mod codec;
+mod cursor;
+mod cut;
+mod diff;
+mod entry;
+mod levels;
+mod merge;
+mod node;
+mod nodes;
+mod recut;
+mod totals;
+mod tree;
+mod walk;
+
+pub use apply::{Action, Edit, apply, apply_sorted};
+pub use build::{Builder, Root};
+pub use codec::{MAX_INLINE, MAX_NODE};
+pub use cursor::{Listed, Listing};
+pub use diff::{Change, Diff, diff};
+pub use entry::{Dir, Entry, MAX_ETAG, MAX_TARGET, MAX_URI, Reference};
+pub use merge::{Choice, Conflict, merge};
+pub use node::{NODE_DOMAIN, Node};
+pub use nodes::{Counts, MemoryNodes, NodeRef, NodeSink, NodeSource};
+pub use totals::{MAX_BYTES, Totals};
+pub use tree::{At, Found, Tree, path_order};
+pub use walk::{Visit, Walk};
+
+#[cfg(test)]
+mod tests;

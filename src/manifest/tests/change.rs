@@ -1,0 +1,288 @@
+//! Changing: edits, differences and unions come to what building from scratch comes to, and cost what they should.
+
+use super::model::*;
+use super::*;
+use crate::error::Kind;
+use crate::words::RelPath;
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+/// Random edits to a model, as edits and as the model they should lead to. No two edits touch one another's paths.
+fn edits(dice: &mut Dice, m: &Model, count: u64, wide: u64) -> (Vec<Edit>, Model) {
+    let mut after = m.clone();
+    let mut out: Vec<Edit> = Vec::new();
+    let mut touched: BTreeSet<Vec<u8>> = BTreeSet::new();
+    let apart = |touched: &BTreeSet<Vec<u8>>, p: &RelPath| {
+        let p = [p.as_bytes(), b"/"].concat();
+        !touched.iter().any(|q| q.starts_with(&p) || p.starts_with(q))
+    };
+    for _ in 0..count {
+        let known = (!after.is_empty() && dice.roll(2) == 0).then(|| {
+            let i = dice.roll(after.len() as u64) as usize;
+            after.keys().nth(i).unwrap().0.clone()
+        });
+        let p = known.unwrap_or_else(|| dice.path(wide));
+        if !apart(&touched, &p) {
+            continue;
+        }
+        let mut trial = after.clone();
+        let edit = if dice.roll(3) == 0 {
+            if !remove(&mut trial, &p) {
+                continue;
+            }
+            Edit::remove(p.clone())
+        } else {
+            let entry = if dice.roll(9) == 0 { Entry::Directory(Dir::empty()) } else { dice.entry() };
+            if !put(&mut trial, &p, entry.clone()) {
+                continue;
+            }
+            Edit::replace(p.clone(), entry)
+        };
+        after = trial;
+        touched.insert([p.as_bytes(), b"/"].concat());
+        out.push(edit);
+    }
+    (out, after)
+}
+
+fn random(dice: &mut Dice, count: u64, wide: u64) -> Model {
+    let mut m = Model::new();
+    for _ in 0..count {
+        let (p, e) = (dice.path(wide), dice.entry());
+        if m.get(&Key(p.clone())).is_none() {
+            put(&mut m, &p, e);
+        }
+    }
+    m
+}
+
+/// After edits, after the edits of a difference, and built: the same root.
+fn check(m: &Model, edits: Vec<Edit>, after: &Model) -> std::result::Result<(), TestCaseError> {
+    let nodes = MemoryNodes::new();
+    let base = build_tree(m, &nodes);
+    let mut sink = nodes.clone();
+    let edited = apply(&base, edits, &mut sink).unwrap();
+    let built = build(after, &MemoryNodes::new());
+    prop_assert!(same(&unbuild(&tree(&edited, &nodes)), after));
+    prop_assert_eq!(edited.digest(), built.digest());
+    prop_assert_eq!(edited.totals(), built.totals());
+    let (edited, mut sink) = (tree(&edited, &nodes), nodes.clone());
+    let patched = apply_sorted(&base, diff(&base, &edited).edits(), &mut sink).unwrap();
+    prop_assert_eq!(patched.digest(), built.digest());
+    // The difference, read as changes of a model.
+    let mut walked = m.clone();
+    for change in diff(&base, &edited) {
+        let change = change.unwrap();
+        let key = Key(change.path);
+        let stood = walked.remove(&key);
+        prop_assert_eq!(stood.is_some(), change.old.is_some());
+        if let Some(new) = change.new {
+            walked.insert(key, if new.is_directory() { Entry::Directory(Dir::empty()) } else { new });
+        }
+    }
+    prop_assert!(same(&walked, after));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn edits_and_differences_lead_to_what_is_built_from_scratch(seed: u64, size in 0u64..600, changes in 1u64..40, wide in 1u64..2000) {
+        let mut dice = Dice(seed);
+        let m = random(&mut dice, size, wide);
+        let (edits, after) = edits(&mut dice, &m, changes, wide);
+        check(&m, edits, &after)?;
+    }
+
+    #[test]
+    fn unions_are_the_same_whatever_the_order_of_disjoint_parts(seed: u64, parts in 1usize..6, size in 0u64..400) {
+        let mut dice = Dice(seed);
+        let nodes = MemoryNodes::new();
+        let all = random(&mut dice, size, 500);
+        let mut split: Vec<Model> = vec![Model::new(); parts];
+        for (Key(p), e) in &all {
+            // Directories come with what is in them, or alone.
+            let part = dice.roll(parts as u64) as usize;
+            if !e.is_directory() || !all.keys().any(|k| k.0.parent().as_ref() == Some(p)) {
+                put(&mut split[part], p, e.clone());
+            }
+        }
+        let mut trees: Vec<Tree> = split.iter().map(|m| build_tree(m, &nodes)).collect();
+        let want = build(&all, &nodes).digest();
+        for _ in 0..parts {
+            let mut sink = nodes.clone();
+            let merged = merge(&trees, &mut |c| panic!("{c:?}"), &mut sink).unwrap().unwrap();
+            prop_assert_eq!(merged.digest(), want);
+            trees.rotate_left(1);
+        }
+    }
+
+    #[test]
+    fn later_trees_win_as_replacing_one_by_one_does(seed: u64, parts in 1usize..5, size in 0u64..60) {
+        let mut dice = Dice(seed);
+        let nodes = MemoryNodes::new();
+        let models: Vec<Model> = (0..parts).map(|_| random(&mut dice, size, 10)).collect();
+        let mut want = Model::new();
+        for m in &models {
+            for (Key(p), e) in m {
+                if e.is_directory() && want.get(&Key(p.clone())).is_some_and(Entry::is_directory) {
+                    continue;
+                }
+                prop_assert!(put(&mut want, p, e.clone()));
+            }
+        }
+        let trees: Vec<Tree> = models.iter().map(|m| build_tree(m, &nodes)).collect();
+        let mut sink = nodes.clone();
+        let mut conflicts = 0;
+        let merged = merge(&trees, &mut |_| { conflicts += 1; Choice::Later }, &mut sink).unwrap().unwrap();
+        prop_assert!(same(&unbuild(&tree(&merged, &nodes)), &want));
+        prop_assert_eq!(merged.digest(), build(&want, &nodes).digest());
+        let refused = merge(&trees, &mut |_| Choice::Refuse, &mut sink).unwrap();
+        prop_assert_eq!(refused.is_none(), conflicts > 0);
+    }
+}
+
+/// Edits to one flat directory of these names, many times, each compared with a build.
+fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64) -> (u64, u64) {
+    let mut dice = Dice(seed);
+    let nodes = MemoryNodes::new();
+    let mut m = model(names.iter().enumerate().filter(|(i, _)| i % 8 != 3).map(|(i, n)| (path(n), file(i as u64))));
+    let mut base = build_tree(&m, &nodes);
+    let (mut most_bytes, mut most_loads) = (0, 0);
+    for round in 0..rounds {
+        let count = if round % 4 == 3 { 1 + dice.roll(30) } else { 1 };
+        let mut list = std::collections::BTreeMap::new();
+        // Clustered or spread.
+        let around = dice.roll(names.len() as u64);
+        for _ in 0..count {
+            let at = if round % 8 == 7 { (around + dice.roll(60)) % names.len() as u64 } else { dice.roll(names.len() as u64) };
+            let p = path(&names[at as usize]);
+            let there = m.contains_key(&Key(p.clone()));
+            if there && dice.roll(2) == 0 {
+                list.insert(Key(p.clone()), Edit::remove(p));
+            } else {
+                list.insert(Key(p.clone()), Edit::put(p, dice.entry()));
+            }
+        }
+        for edit in list.values() {
+            match &edit.action {
+                Action::Remove => drop(m.remove(&Key(edit.path.clone()))),
+                Action::Put(e) | Action::Replace(e) => drop(m.insert(Key(edit.path.clone()), e.clone())),
+            }
+        }
+        nodes.reset();
+        let mut sink = nodes.clone();
+        let root = apply(&base, list.into_values().collect(), &mut sink).unwrap();
+        if count == 1 {
+            most_bytes = most_bytes.max(nodes.counts().stored_bytes);
+            most_loads = most_loads.max(nodes.counts().loads);
+        }
+        let fresh = MemoryNodes::new();
+        assert_eq!(root.digest(), build(&m, &fresh).digest(), "round {round} of seed {seed}");
+        base = tree(&root, &nodes);
+    }
+    (most_bytes, most_loads)
+}
+
+#[test]
+fn flat_directories_stay_canonical_and_cheap_under_edits() {
+    let plain: Vec<Vec<u8>> = (0..6000).map(|i| format!("file-{i:06}.bin").into_bytes()).collect();
+    let combs: Vec<Vec<u8>> = (0..2500u32).map(|i| format!("{}{:02}", "z".repeat((i / 11) as usize), i % 11).into_bytes()).collect();
+    let sorted = |mut names: Vec<Vec<u8>>| {
+        names.sort();
+        names.dedup();
+        names
+    };
+    for (what, names) in [
+        ("plain", plain),
+        ("monotone", monotone_names(3000)),
+        ("dense", sorted(dense_names(3000))),
+        ("combs", sorted(combs)),
+    ] {
+        let (bytes, loads) = flat_edits(&names, 7, 24);
+        println!("{what}: at most {bytes} bytes written, {loads} nodes loaded");
+        assert!(bytes < 128 * 1024, "{what} {bytes}");
+        // Combs make nodes of a few entries: more of them lie within w keys and 32 KiB.
+        assert!(loads < if what == "combs" { 80 } else { 24 }, "{what} {loads}");
+    }
+}
+
+#[test]
+fn a_directory_emptied_by_removals_stays_and_a_removed_one_goes() {
+    let nodes = MemoryNodes::new();
+    let m = model((0..3000u64).map(|i| (path(format!("d/f{i}")), file(i))));
+    let base = build_tree(&m, &nodes);
+    let mut sink = nodes.clone();
+    let all = m.keys().filter(|k| k.0 != path("d")).map(|k| Edit::remove(k.0.clone())).collect();
+    let root = apply(&base, all, &mut sink).unwrap();
+    let want = build(&model([(path("d"), Entry::Directory(Dir::empty()))]), &nodes);
+    assert_eq!(root.digest(), want.digest());
+    let root = apply(&base, vec![Edit::remove(path("d"))], &mut sink).unwrap();
+    assert_eq!(root.digest(), Node::empty().digest());
+    // And down to what lies in the parent's leaf.
+    for left in [1, 2, 20, 40, 300] {
+        let some = m.keys().filter(|k| k.0 != path("d")).skip(left).map(|k| Edit::remove(k.0.clone())).collect();
+        let root = apply(&base, some, &mut sink).unwrap();
+        let kept = model(m.iter().filter(|(k, _)| k.0 != path("d")).take(left).map(|(k, e)| (k.0.clone(), e.clone())));
+        assert_eq!(root.digest(), build(&kept, &nodes).digest(), "{left}");
+    }
+}
+
+#[test]
+fn edits_that_cannot_be_are_refused_naming_the_path() {
+    let nodes = MemoryNodes::new();
+    let base = build_tree(&model([(path("d/x"), file(1)), (path("f"), file(2))]), &nodes);
+    let refuse = |edits: Vec<Edit>, kind: Kind, name: &str| {
+        let e = apply(&base, edits, &mut nodes.clone()).unwrap_err();
+        assert_eq!(e.kind(), kind, "{e}");
+        assert!(e.to_string().contains(name), "{e}");
+    };
+    refuse(vec![Edit::put(path("d"), file(3))], Kind::Refused, "`d`");
+    refuse(vec![Edit::put(path("f/y"), file(3))], Kind::Refused, "`f/y`");
+    refuse(vec![Edit::put(path("f"), Entry::Directory(Dir::empty()))], Kind::Refused, "`f`");
+    refuse(vec![Edit::remove(path("d/z"))], Kind::NotFound, "`d/z`");
+    refuse(vec![Edit::remove(path("q/z"))], Kind::NotFound, "`q/z`");
+    refuse(vec![Edit::put(path("a"), file(1)), Edit::remove(path("a"))], Kind::Usage, "`a`");
+    refuse(vec![Edit::put(path("s"), Entry::Symlink { target: Vec::new() })], Kind::Usage, "`s`");
+    refuse(vec![Edit::put(path("a"), file(1)), Edit::put(path("a/b"), file(1))], Kind::Refused, "`a/b`");
+    let same = apply(&base, vec![Edit::put(path("d/x"), file(1)), Edit::put(path("d"), Entry::Directory(Dir::empty()))], &mut nodes.clone());
+    assert_eq!(same.unwrap().digest(), base.digest());
+}
+
+#[test]
+fn a_subtree_moves_without_being_read() {
+    let nodes = MemoryNodes::new();
+    let m = model((0..5000u64).map(|i| (path(format!("from/a{}/f{i}", i % 3)), file(i))));
+    let base = build_tree(&m, &nodes);
+    let found = base.lookup(&path("from")).unwrap().unwrap();
+    nodes.reset();
+    let edits = vec![Edit::remove(path("from")), Edit::put(path("to/here"), found.entry)];
+    let root = apply(&base, edits, &mut nodes.clone()).unwrap();
+    assert_eq!(nodes.counts().loads, 0);
+    let moved = |p: &RelPath| RelPath::parse(&[b"to/here".as_slice(), &p.as_bytes()[4..]].concat()).unwrap();
+    let want = model(m.iter().filter(|(_, e)| !e.is_directory()).map(|(k, e)| (moved(&k.0), e.clone())));
+    assert_eq!(root.digest(), build(&want, &nodes).digest());
+}
+
+#[test]
+fn equal_subtrees_are_not_loaded() {
+    let nodes = MemoryNodes::new();
+    let m = model((0..20_000u64).map(|i| (path(format!("flat/f{i:06}")), file(i))).chain((0..200u64).flat_map(|d| (0..60u64).map(move |i| (path(format!("deep/d{d}/f{i}")), file(i))))));
+    let base = build_tree(&m, &nodes);
+    let edits = vec![Edit::put(path("flat/f010000x"), file(1)), Edit::put(path("deep/d77/f30"), file(77))];
+    let new = tree(&apply(&base, edits, &mut nodes.clone()).unwrap(), &nodes);
+    nodes.reset();
+    assert_eq!(diff(&base, &new).count(), 2);
+    assert!(nodes.counts().loads < 24, "{:?}", nodes.counts());
+    nodes.reset();
+    assert_eq!(diff(&base, &base).count(), 0);
+    assert_eq!(nodes.counts().loads, 0);
+    let empty = tree(&build(&Model::new(), &nodes), &nodes);
+    nodes.reset();
+    assert_eq!(diff(&base, &empty).whole_directories().count(), 2);
+    assert!(nodes.counts().loads < 4, "{:?}", nodes.counts());
+    nodes.reset();
+    merge(&[base.clone(), base.clone(), empty], &mut |_| Choice::Refuse, &mut nodes.clone()).unwrap().unwrap();
+    assert!(nodes.counts().loads < 4, "{:?}", nodes.counts());
+}

@@ -1,0 +1,9 @@
+//! The manifest's properties, against a map of paths.
+
+mod change;
+mod damage;
+mod model;
+mod read;
+mod shape;
+
+use super::*;

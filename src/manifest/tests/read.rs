@@ -1,0 +1,92 @@
+//! Reading: by path, by rank, from a position.
+
+use super::model::*;
+use super::*;
+use crate::words::RelPath;
+
+fn flat(n: u64) -> Model {
+    model((0..n).map(|i| (path(format!("f{i:07}")), file(i))))
+}
+
+#[test]
+fn a_tree_reads_back_what_was_built() {
+    let nodes = MemoryNodes::new();
+    for n in [0, 1, 2, 150, 301, 302, 1000, 20_000] {
+        let m = flat(n);
+        let t = build_tree(&m, &nodes);
+        assert_eq!(t.totals().own, n);
+        assert!(same(&unbuild(&t), &m), "{n}");
+    }
+}
+
+#[test]
+fn rank_and_path_lead_to_each_other() {
+    let nodes = MemoryNodes::new();
+    let mut entries = Vec::new();
+    for i in 0..40u64 {
+        for j in 0..(i * i) {
+            entries.push((path(format!("d{i}/e{}/f{j}", j % 5)), file(j)));
+        }
+        entries.push((path(format!("d{i}-x")), Entry::Symlink { target: b"t".to_vec() }));
+    }
+    let m = model(entries);
+    let t = build_tree(&m, &nodes);
+    assert_eq!(t.totals().entries, m.len() as u64);
+    assert!(t.by_rank(0).unwrap().unwrap().path.is_root());
+    for (i, (Key(p), _)) in m.iter().enumerate() {
+        let rank = i as u64 + 1;
+        let found = t.lookup(p).unwrap().unwrap();
+        assert_eq!(found.rank, rank, "{p}");
+        let at = t.by_rank(rank).unwrap().unwrap();
+        assert_eq!(&at.path, p);
+        assert!(at.entry.same(&found.entry));
+        assert_eq!(t.lookup(&p.parent().unwrap()).unwrap().unwrap().rank, at.parent);
+    }
+    assert!(t.by_rank(m.len() as u64 + 1).unwrap().is_none());
+    assert!(t.lookup(&path("nothing")).unwrap().is_none());
+    assert!(t.lookup(&path("d3-x/below")).unwrap().is_none());
+}
+
+#[test]
+fn a_listing_goes_on_at_any_index_and_name() {
+    let nodes = MemoryNodes::new();
+    let m = model((0..5000u64).flat_map(|i| {
+        let inside = (i % 10 == 0).then(|| (path(format!("n{i:05}/x")), file(i)));
+        inside.or(Some((path(format!("n{i:05}")), file(i))))
+    }));
+    let t = build_tree(&m, &nodes);
+    let all: Vec<Listed> = t.list_root().map(Result::unwrap).collect();
+    assert_eq!(all.len(), 5000);
+    for start in [0usize, 1, 9, 10, 11, 299, 300, 2500, 4999, 5000, 6000] {
+        let mut listing = t.list_root();
+        listing.seek_index(start as u64).unwrap();
+        let rest: Vec<Listed> = listing.map(Result::unwrap).collect();
+        assert_eq!(rest.len(), 5000usize.saturating_sub(start));
+        for (a, b) in rest.iter().zip(&all[start.min(5000)..]) {
+            assert_eq!((&a.name, a.rank, a.index), (&b.name, b.rank, b.index));
+            assert_eq!(t.lookup(&path(&a.name)).unwrap().unwrap().rank, a.rank);
+        }
+        let mut listing = t.list_root();
+        listing.seek_name(format!("n{start:05}").as_bytes()).unwrap();
+        let next = listing.next().transpose().unwrap();
+        assert_eq!(next.map(|l| (l.name, l.rank, l.index)), all.get(start).map(|l| (l.name.clone(), l.rank, l.index)));
+    }
+}
+
+#[test]
+fn a_walk_goes_on_from_any_path() {
+    let nodes = MemoryNodes::new();
+    let m = model((0..900u64).map(|i| (path(format!("a{}/b{}/c{i}", i % 7, i % 31)), file(i))));
+    let t = build_tree(&m, &nodes);
+    let paths: Vec<&RelPath> = m.keys().map(|k| &k.0).collect();
+    let places = [path("a"), path("a3"), path("a3/b1"), path("a3/b1x/q"), path("a3/b20/c300"), path("a3/b3/c3/below"), path("zz")];
+    for from in places.iter().chain(paths.iter().step_by(37).copied()) {
+        let want: Vec<&RelPath> = paths.iter().copied().filter(|p| path_order(p, from).is_ge()).collect();
+        let got: Vec<Visit> = t.walk_from(from).unwrap().map(Result::unwrap).collect();
+        assert_eq!(got.iter().map(|v| &v.path).collect::<Vec<_>>(), want, "{from}");
+        assert!(got.iter().all(|v| t.by_rank(v.rank).unwrap().unwrap().path == v.path));
+    }
+    let below = t.walk_below(&path("a3")).unwrap().count();
+    assert_eq!(below, paths.iter().filter(|p| p.as_bytes().starts_with(b"a3/")).count());
+    assert_eq!(t.walk_below(&path("nothing")).unwrap().count(), 0);
+}

@@ -1,0 +1,213 @@
+//! A manifest to read: by path, by rank, and its directories' entries.
+
+use super::build::Root;
+use super::cursor::{Cursor, Listing};
+use super::entry::{Dir, DirAt, Entry};
+use super::node::Node;
+use super::nodes::{NodeRef, NodeSource};
+use super::totals::Totals;
+use super::walk::Walk;
+use crate::error::{Error, Result};
+use crate::words::{Digest, RelPath};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+/// A manifest: its root node, and where the others come from. Cheap to clone; never changes.
+#[derive(Clone)]
+pub struct Tree {
+    root: Arc<Node>,
+    at: NodeRef,
+    source: Arc<dyn NodeSource>,
+}
+
+/// An entry that was looked up.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What it is.
+    pub entry: Entry,
+    /// Its pre-order rank: 0 is the root directory.
+    pub rank: u64,
+}
+
+/// An entry found by its rank.
+#[derive(Clone, Debug)]
+pub struct At {
+    /// Its path.
+    pub path: RelPath,
+    /// What it is.
+    pub entry: Entry,
+    /// Rank of the directory it stands in; of the root, 0.
+    pub parent: u64,
+}
+
+/// The order in which a walk, a diff and a builder see paths: part by part, so that what is in a directory comes right
+/// after it. (Bytewise `a-b` stands before `a/b`; here `a`, `a/b`, `a-b`.)
+pub fn path_order(a: &RelPath, b: &RelPath) -> Ordering {
+    // A slash sorts before every byte that a name can have.
+    let key = |b: &u8| if *b == b'/' { 0 } else { *b };
+    a.as_bytes().iter().map(key).cmp(b.as_bytes().iter().map(key))
+}
+
+impl Tree {
+    /// Opens the manifest with that root node.
+    ///
+    /// # Errors
+    /// What the source says; damage when the node cannot be a root.
+    pub fn open(at: NodeRef, source: Arc<dyn NodeSource>) -> Result<Tree> {
+        let root = source.load(&at)?;
+        root.check_root()?;
+        Ok(Tree { root, at, source })
+    }
+
+    /// A manifest that was just built into what `source` reads.
+    pub fn of(root: &Root, source: Arc<dyn NodeSource>) -> Tree {
+        Tree { root: root.node.clone(), at: root.node_ref(), source }
+    }
+
+    /// This manifest as something that was built.
+    pub fn as_root(&self) -> Root {
+        Root { node: self.root.clone(), place: self.at.place }
+    }
+
+    /// The root directory's root node.
+    pub fn root(&self) -> &Arc<Node> {
+        &self.root
+    }
+
+    /// Where the nodes come from.
+    pub fn source(&self) -> &Arc<dyn NodeSource> {
+        &self.source
+    }
+
+    /// The version's digest.
+    pub fn digest(&self) -> Digest {
+        self.at.digest
+    }
+
+    /// What the version adds up to.
+    pub fn totals(&self) -> Totals {
+        *self.root.totals()
+    }
+
+    /// The root directory, to list it or to put it whole into another tree.
+    pub fn dir(&self) -> Dir {
+        Dir(if self.root.fits_inline() { DirAt::Inline(self.root.clone()) } else { DirAt::Stored(self.root.stored(self.at.place)) })
+    }
+
+    /// Loads the root node of a directory of this tree. (The root directory's is at hand.)
+    pub(super) fn open_dir(&self, dir: &Dir) -> Result<Arc<Node>> {
+        dir.open(&*self.source)
+    }
+
+    /// The entry called `name` in `dir`, whose own rank is `rank`.
+    ///
+    /// # Errors
+    /// What the source says; damage.
+    pub fn child(&self, dir: &Dir, rank: u64, name: &[u8]) -> Result<Option<Found>> {
+        find_in(self.open_dir(dir)?, rank, name, &*self.source)
+    }
+
+    /// The entry at `path`. The root is found at rank 0. Nothing is found below what is not a directory.
+    ///
+    /// # Errors
+    /// What the source says; damage.
+    pub fn lookup(&self, path: &RelPath) -> Result<Option<Found>> {
+        let mut found = Found { entry: Entry::Directory(self.dir()), rank: 0 };
+        for (depth, name) in path.parts().enumerate() {
+            let Entry::Directory(dir) = &found.entry else { return Ok(None) };
+            let root = if depth == 0 { self.root.clone() } else { self.open_dir(dir)? };
+            match find_in(root, found.rank, name, &*self.source)? {
+                Some(next) => found = next,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(found))
+    }
+
+    /// The entry of pre-order rank `rank`; `None` past the last. Costs O(log n) for each directory on its path.
+    ///
+    /// # Errors
+    /// What the source says; damage.
+    pub fn by_rank(&self, rank: u64) -> Result<Option<At>> {
+        let mut at = At { path: RelPath::root(), entry: Entry::Directory(self.dir()), parent: 0 };
+        if rank > self.totals().entries {
+            return Ok(None);
+        }
+        // Rank of the directory we are in, and its tree.
+        let (mut base, mut root) = (0, self.root.clone());
+        while base < rank {
+            let mut cursor = Cursor::new(root.clone());
+            let before = cursor.seek_rank(root, rank - base - 1, &*self.source)?;
+            let (leaf, i) = cursor.here().ok_or_else(|| Error::damaged("manifest: a rank leads past the end"))?;
+            at.path = at.path.join(leaf.name(i)).map_err(deep)?;
+            at.entry = leaf.entry(i);
+            at.parent = base;
+            base += 1 + before;
+            if base == rank {
+                break;
+            }
+            let Entry::Directory(dir) = &at.entry else {
+                return Err(Error::damaged("manifest: a rank leads below what is not a directory"));
+            };
+            root = self.open_dir(dir)?;
+        }
+        Ok(Some(at))
+    }
+
+    /// The entries of `dir`, whose own rank is `rank`.
+    ///
+    /// # Errors
+    /// What the source says; damage.
+    pub fn list(&self, dir: &Dir, rank: u64) -> Result<Listing> {
+        Listing::new(self.source.clone(), dir, rank)
+    }
+
+    /// The entries of the root directory.
+    pub fn list_root(&self) -> Listing {
+        Listing::of_root(self.source.clone(), self.root.clone(), 0)
+    }
+
+    /// Every entry but the root, in pre-order.
+    pub fn walk(&self) -> Walk {
+        Walk::new(RelPath::root(), self.list_root())
+    }
+
+    /// Every entry from `path` on (that one included, if it is there), in pre-order.
+    ///
+    /// # Errors
+    /// What the source says; damage.
+    pub fn walk_from(&self, path: &RelPath) -> Result<Walk> {
+        let mut walk = Walk::new(RelPath::root(), self.list_root());
+        walk.seek(path)?;
+        Ok(walk)
+    }
+
+    /// Every entry below the directory `path`, in pre-order, with whole paths. Nothing when there is no such directory.
+    ///
+    /// # Errors
+    /// What the source says; damage.
+    pub fn walk_below(&self, path: &RelPath) -> Result<Walk> {
+        match self.lookup(path)? {
+            _ if path.is_root() => Ok(self.walk()),
+            Some(Found { entry: Entry::Directory(dir), rank }) => Ok(Walk::new(path.clone(), self.list(&dir, rank)?)),
+            _ => Ok(Walk::empty()),
+        }
+    }
+}
+
+/// A path in a manifest that is too long is the manifest's fault, not the reader's.
+pub(super) fn deep(e: Error) -> Error {
+    Error::damaged("manifest: a path is not allowed").because(e.message())
+}
+
+/// Finds `name` in the directory with that root node and rank.
+pub(super) fn find_in(root: Arc<Node>, rank: u64, name: &[u8], source: &dyn NodeSource) -> Result<Option<Found>> {
+    let mut cursor = Cursor::new(root.clone());
+    cursor.seek_node(root, name, 0, source)?;
+    let Some((leaf, _)) = cursor.here() else { return Ok(None) };
+    let Ok(i) = leaf.find(name) else { return Ok(None) };
+    let entry = leaf.entry(i);
+    // The path down stands at the leaf's first entry.
+    let before = cursor.before().1 + leaf.before(i);
+    Ok(Some(Found { entry, rank: rank + 1 + before }))
+}

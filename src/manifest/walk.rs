@@ -1,0 +1,95 @@
+//! Every entry in pre-order, with its path and rank.
+
+use super::cursor::{Listed, Listing};
+use super::entry::{Dir, Entry};
+use super::tree::deep;
+use crate::error::Result;
+use crate::words::RelPath;
+
+/// An entry seen on a walk.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    /// Its path from the version's root.
+    pub path: RelPath,
+    /// What it is.
+    pub entry: Entry,
+    /// Its pre-order rank.
+    pub rank: u64,
+}
+
+/// A streaming pre-order walk: one leaf for each open directory in memory.
+pub struct Walk {
+    stack: Vec<(RelPath, Listing)>,
+    /// The directory returned last: entered by the next step, unless it is skipped.
+    enter: Option<(RelPath, Dir, u64)>,
+}
+
+impl Walk {
+    pub(super) fn new(path: RelPath, listing: Listing) -> Walk {
+        Walk { stack: vec![(path, listing)], enter: None }
+    }
+
+    pub(super) fn empty() -> Walk {
+        Walk { stack: Vec::new(), enter: None }
+    }
+
+    /// Doesn't go into the directory that was returned last.
+    pub fn skip(&mut self) {
+        self.enter = None;
+    }
+
+    /// From the root to the first entry that is not before `path`.
+    pub(super) fn seek(&mut self, path: &RelPath) -> Result<()> {
+        for name in path.parts() {
+            let Some((at, listing)) = self.stack.last_mut() else { return Ok(()) };
+            listing.seek_name(name)?;
+            let mut peek = listing.clone();
+            let Some(listed) = peek.next().transpose()? else { return Ok(()) };
+            let here = at.join(&listed.name).map_err(deep)?;
+            if listed.name != name {
+                return Ok(());
+            }
+            if here.as_bytes().len() == path.as_bytes().len() {
+                return Ok(());
+            }
+            let Entry::Directory(dir) = &listed.entry else {
+                // What is below it would come right after it.
+                *listing = peek;
+                return Ok(());
+            };
+            let inner = listing.within(dir, listed.rank)?;
+            *listing = peek;
+            self.stack.push((here, inner));
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<Option<Visit>> {
+        if let Some((path, dir, rank)) = self.enter.take() {
+            if let Some((_, listing)) = self.stack.last() {
+                let inner = listing.within(&dir, rank)?;
+                self.stack.push((path, inner));
+            }
+        }
+        while let Some((at, listing)) = self.stack.last_mut() {
+            let Some(Listed { name, entry, rank, .. }) = listing.next().transpose()? else {
+                self.stack.pop();
+                continue;
+            };
+            let visit = Visit { path: at.join(&name).map_err(deep)?, entry, rank };
+            if let Entry::Directory(dir) = &visit.entry {
+                self.enter = Some((visit.path.clone(), dir.clone(), rank));
+            }
+            return Ok(Some(visit));
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Walk {
+    type Item = Result<Visit>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}

@@ -1,9 +1,25 @@
 //! cairn: a versioned artifact store on plain disk.
 #![warn(missing_docs)]
 
+pub mod catalog;
+pub mod clock;
+pub mod commit;
 pub mod disk;
 pub mod error;
+mod ingest;
 pub mod layout;
+pub mod lock;
 pub mod manifest;
 pub mod objects;
+pub mod progress;
+pub mod record;
+pub mod store;
+pub mod view;
 pub mod words;
+pub mod work;
+
+pub use catalog::{Version, VersionSpec, resolve};
+pub use commit::{Artifact, Published, Run, RunOptions, SaveOptions};
+pub use ingest::ScanOptions;
+pub use error::{Error, Kind, Result};
+pub use store::{InitOptions, Store};

@@ -48,6 +48,14 @@ impl NewFile {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
     }
 
+    /// Writes bytes at `offset` without counting a step: for a lock's beat, which moves by time and decides nothing.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(crate) fn write_at_uncounted(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
+    }
+
     /// Sets the length; what is added reads as zeros and takes no space.
     ///
     /// # Errors

@@ -95,8 +95,16 @@ impl Disk {
     /// # Errors
     /// I/O, an existing file included.
     pub fn create_file(&self, path: PathBuf) -> Result<NewFile> {
+        self.create_file_with(path, 0o666)
+    }
+
+    /// [`Disk::create_file`] with a mode, through the umask.
+    ///
+    /// # Errors
+    /// I/O, an existing file included.
+    pub fn create_file_with(&self, path: PathBuf, mode: u32) -> Result<NewFile> {
         step("create", &path)?;
-        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o666).open(&path).map_err(|e| Error::io("create", &path, e))?;
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path).map_err(|e| Error::io("create", &path, e))?;
         if self.access == Access::Group {
             file.set_permissions(Permissions::from_mode(0o664)).map_err(|e| Error::io("set the mode of", &path, e))?;
         }

@@ -1,0 +1,92 @@
+//! Aliases: names that move between versions. Each move is a record; the highest counts. `latest` is not stored.
+
+use super::{log, removal};
+use crate::clock;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::lock::Purpose;
+use crate::store::Store;
+use crate::words::{AliasName, ArtifactName, VersionNumber};
+use serde::{Deserialize, Serialize};
+
+/// One move of an alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasRecord {
+    /// The alias.
+    pub alias: AliasName,
+    /// Where it points from here on; `None`: nowhere.
+    pub version: Option<VersionNumber>,
+    /// The number it was written for.
+    pub from: u64,
+    /// When, by the mover's clock.
+    pub at: String,
+}
+
+/// What an alias must point at before it moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Anything, or nothing.
+    Any,
+    /// This version, nothing for `None`.
+    Exactly(Option<VersionNumber>),
+}
+
+/// Where an alias points.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn get(store: &Store, name: &ArtifactName, alias: &AliasName) -> Result<Option<VersionNumber>> {
+    Ok(log::last::<AliasRecord>(&store.layout().alias(name, alias))?.and_then(|r| r.version))
+}
+
+/// All aliases of an artifact that point somewhere, by name.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<(AliasName, VersionNumber)>> {
+    let dir = store.layout().aliases(name);
+    let mut out = Vec::new();
+    for entry in disk::list(&dir)? {
+        if let Some(AliasRecord { alias, version: Some(version), .. }) = log::last(&dir.join(entry))? {
+            out.push((alias, version));
+        }
+    }
+    out.sort();
+    Ok(out)
+}
+
+/// Moves an alias, or takes it away (`to` is `None`). Already there: nothing is recorded.
+///
+/// # Errors
+/// Refused when it is not where `expected` says, or when the version is removed meanwhile: the move is undone then. Not found: the version.
+pub fn set(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expected, to: Option<VersionNumber>) -> Result<()> {
+    let before = set_unchecked(store, name, alias, expected, to)?;
+    if let Some(version) = to
+        && removal::is_removed(store, name, version)?
+    {
+        // rm looks again after it acted, and so do we (D of the model): one of the two sees the other.
+        set_unchecked(store, name, alias, Expected::Exactly(to), before)?;
+        return Err(Error::refused(format!("{name}:{version} was removed while alias {alias} moved to it; the alias is back where it was")));
+    }
+    Ok(())
+}
+
+fn set_unchecked(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expected, to: Option<VersionNumber>) -> Result<Option<VersionNumber>> {
+    let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
+    let mut before = None;
+    log::append(store, &store.layout().alias(name, alias), &purpose, |last: Option<AliasRecord>, from| {
+        before = last.and_then(|r| r.version);
+        if let Expected::Exactly(want) = expected
+            && want != before
+        {
+            let show = |v: Option<VersionNumber>| v.map_or("nothing".to_owned(), |v| v.to_string());
+            return Err(Error::refused(format!("alias {alias} of {name} points at {}, expected {}", show(before), show(want))).hint("look again, then decide"));
+        }
+        if before == to {
+            return Ok(None);
+        }
+        let record = AliasRecord { alias: alias.clone(), version: to, from, at: clock::now() };
+        Ok(Some(record))
+    })?;
+    Ok(before)
+}

@@ -1,0 +1,106 @@
+//! Artifacts: a name, its one type, when it began.
+
+use crate::disk::{self, FsKind};
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::words::{ArtifactName, ArtifactType, Token};
+use crate::work::claim::{self, Claimed};
+use crate::{clock, record};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// What `artifact.json` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRecord {
+    /// The name, as the directory's.
+    pub artifact: ArtifactName,
+    /// The one type, for ever.
+    #[serde(rename = "type")]
+    pub kind: ArtifactType,
+    /// When the first writer came.
+    pub created_at: String,
+}
+
+/// An artifact's record; `None` when there is no such artifact.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>> {
+    let link = store.layout().artifact_record(name);
+    let Some(token) = claim::holder(&link)? else { return Ok(None) };
+    let found: ArtifactRecord = claim::read_record(&store.layout().artifact(name).join(token.record_name()))?;
+    if found.artifact != *name {
+        return Err(Error::damaged(format!("artifact.json of {name} names {}", found.artifact)));
+    }
+    Ok(Some(found))
+}
+
+/// All artifacts that ever had a version, by name.
+///
+/// # Errors
+/// I/O.
+pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
+    let mut names: Vec<_> = disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
+    names.sort();
+    let mut out = Vec::with_capacity(names.len());
+    for name in names {
+        if super::numbers::highest(&store.layout().versions(&name))?.is_some() {
+            out.push(name);
+        }
+    }
+    Ok(out)
+}
+
+/// The type an artifact has, checked against the one wanted.
+///
+/// # Errors
+/// Refused when it has another, naming both.
+pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>) -> Result<Option<ArtifactType>> {
+    let Some(found) = find(store, name)? else { return Ok(None) };
+    match wanted {
+        Some(wanted) if *wanted != found.kind => {
+            Err(Error::refused(format!("artifact {name} has type {}, not {wanted}: a name has one type for ever", found.kind)).hint("use another name, or leave the type out"))
+        }
+        _ => Ok(Some(found.kind)),
+    }
+}
+
+/// The artifact, made now if it is new, with its directory durable.
+///
+/// # Errors
+/// Refused when it has another type; I/O.
+pub fn ensure(store: &Store, name: &ArtifactName, kind: &ArtifactType) -> Result<()> {
+    if check_type(store, name, Some(kind))?.is_some() {
+        return Ok(());
+    }
+    let disk = store.disk();
+    let dir = store.layout().artifact(name);
+    ensure_dir(store, &store.layout().versions(name))?;
+    let token = Token::fresh();
+    let record = ArtifactRecord { artifact: name.clone(), kind: kind.clone(), created_at: clock::now() };
+    let file = disk.write_file(dir.join(token.record_name()), &record::encode(&record)?)?;
+    disk.sync_file(&file)?;
+    match claim::claim(store, &store.layout().artifact_record(name), &token)? {
+        Claimed::Own => disk.sync_dir(&dir),
+        Claimed::Other(_) => {
+            disk.remove_file(file.path())?;
+            check_type(store, name, Some(kind)).map(drop)
+        }
+    }
+}
+
+/// Makes a directory of the store, and what is missing above it, with durable names.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
+    if dir.is_dir() && store.disk().kind() == FsKind::Ordered {
+        return Ok(()); // its name reaches the disk before any later sync on this file system
+    }
+    let parent = dir.parent().expect("only directories below the store's root are made");
+    if parent != store.root() {
+        ensure_dir(store, parent)?;
+    }
+    store.disk().create_dir(dir)?;
+    if store.disk().kind() == FsKind::Ordered { Ok(()) } else { store.disk().sync_dir(parent) }
+}

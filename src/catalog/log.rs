@@ -1,0 +1,70 @@
+//! Logs of records: aliases and notes. A record is appended by the claim of the next number (FORMAT.md, "The claim").
+
+use super::artifact::ensure_dir;
+use super::numbers;
+use crate::error::{Error, Result, show_path};
+use crate::lock::Purpose;
+use crate::record;
+use crate::store::Store;
+use crate::work::claim::{self, Claimed};
+use crate::work::{Outcome, Work};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::Path;
+
+/// Appends what `decide` makes of the last record and of the number it will stand at; `None` from it means there is nothing to do.
+/// Returns whether one was appended. A record stands directly after the one that was read, or nowhere: when another takes the
+/// number, or the token is fenced, `decide` is asked again. So a helper that comes late cannot undo a newer record.
+///
+/// # Errors
+/// Those of `decide`; damaged; I/O.
+pub fn append<T: Serialize + DeserializeOwned>(
+    store: &Store,
+    dir: &Path,
+    purpose: &Purpose<'_>,
+    mut decide: impl FnMut(Option<T>, u64) -> Result<Option<T>>,
+) -> Result<bool> {
+    ensure_dir(store, dir)?;
+    loop {
+        let mut work = Work::begin(store, purpose)?; // looks come after it
+        let last = numbers::last_record(dir)?;
+        let before = if last == 0 { None } else { Some(read::<T>(dir, last)?) };
+        let Some(record) = decide(before, last + 1)? else { return Ok(false) };
+        let path = dir.join(work.token().record_name());
+        let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
+        store.disk().sync_file(&file)?;
+        work.note_record(&path)?;
+        let committed = work.commit()? == Outcome::Committed;
+        if committed && claim::claim(store, &dir.join(numbers::record_name(last + 1)), work.token())? == Claimed::Own {
+            store.disk().sync_dir(dir)?;
+            work.end()?;
+            return Ok(true);
+        }
+        // Fenced, or its one number is taken: it can never be published, and its owner drops it.
+        store.disk().remove_file(&path)?;
+        if committed {
+            work.end()?;
+        }
+    }
+}
+
+/// Record `number` of a log.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn read<T: DeserializeOwned>(dir: &Path, number: u64) -> Result<T> {
+    let path = dir.join(numbers::record_name(number));
+    let token = claim::holder(&path)?.ok_or_else(|| Error::damaged(format!("{} is missing, numbers after it stand", show_path(&path))))?;
+    claim::read_record(&dir.join(token.record_name()))
+}
+
+/// The last record of a log.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn last<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>> {
+    match numbers::last_record(dir)? {
+        0 => Ok(None),
+        n => read(dir, n).map(Some),
+    }
+}

@@ -1,0 +1,15 @@
+//! What stands in the store by name: artifacts, versions, aliases, notes, removals; and the way from `NAME:V` to a version.
+
+pub mod alias;
+pub mod artifact;
+pub mod log;
+pub mod manifest_file;
+pub mod note;
+pub mod numbers;
+pub mod removal;
+mod resolve;
+pub mod version;
+
+pub use note::{Annotations, Metadata, Note, parse_metadata};
+pub use resolve::{Selector, VersionSpec, resolve};
+pub use version::{Mode, RunRecord, Version, VersionRecord};

@@ -1,0 +1,150 @@
+//! Notes: what may change after the commit (description, metadata, tags), each change a record in the version's log.
+
+use super::log;
+use super::version::{RunRecord, Version};
+use crate::clock;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::lock::Purpose;
+use crate::store::Store;
+use crate::words::Tag;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A user's JSON object.
+pub type Metadata = Map<String, Value>;
+
+/// One change. Absent fields change nothing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// The new description.
+    pub description: Option<String>,
+    /// The new metadata, whole.
+    pub metadata: Option<Metadata>,
+    /// Tags added.
+    pub add_tags: Vec<Tag>,
+    /// Tags taken away.
+    pub remove_tags: Vec<Tag>,
+    /// A run that made the same content again.
+    pub produced_by: Option<RunRecord>,
+    /// When, by the writer's clock.
+    pub at: String,
+}
+
+/// A version's changeable part as it is now.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Annotations {
+    /// For people.
+    pub description: Option<String>,
+    /// The user's JSON object.
+    pub metadata: Metadata,
+    /// Tags in the order they were given.
+    pub tags: Vec<Tag>,
+    /// The runs that made this content, the first one first.
+    pub runs: Vec<RunRecord>,
+}
+
+impl Annotations {
+    fn apply(&mut self, note: Note) {
+        self.description = note.description.or(self.description.take());
+        if let Some(metadata) = note.metadata {
+            self.metadata = metadata;
+        }
+        self.tags.retain(|t| !note.remove_tags.contains(t));
+        for tag in note.add_tags {
+            if !self.tags.contains(&tag) {
+                self.tags.push(tag);
+            }
+        }
+        if let Some(run) = note.produced_by.filter(|r| !self.runs.contains(r)) {
+            self.runs.push(run);
+        }
+    }
+}
+
+/// A version's annotations: the commit's, then every note in order.
+pub(super) fn current(store: &Store, version: &Version) -> Result<Annotations> {
+    let record = version.record();
+    let mut out = Annotations {
+        description: record.description.clone(),
+        metadata: record.metadata.clone(),
+        tags: record.tags.clone(),
+        runs: record.run.clone().into_iter().collect(),
+    };
+    let dir = store.layout().notes(version.artifact(), version.number());
+    if disk::look(&dir)?.is_some() {
+        for n in 1..=super::numbers::last_record(&dir)? {
+            out.apply(log::read(&dir, n)?);
+        }
+    }
+    Ok(out)
+}
+
+/// Records a change, if it changes anything.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn add(version: &Version, note: Note) -> Result<()> {
+    let store = version.store();
+    let dir = store.layout().notes(version.artifact(), version.number());
+    let before = current(store, version)?;
+    let mut after = before.clone();
+    after.apply(note.clone());
+    if after == before {
+        return Ok(());
+    }
+    let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
+    log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(Note { at: clock::now(), ..note.clone() }))).map(drop)
+}
+
+/// Checks a user's metadata: an object of at most 100 top-level keys and 64 KiB.
+///
+/// # Errors
+/// A usage error that says which bound is passed.
+pub fn check_metadata(metadata: &Metadata) -> Result<()> {
+    let bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |v| v.len());
+    if metadata.len() > 100 {
+        return Err(Error::usage(format!("metadata has {} top-level keys: at most 100", metadata.len())));
+    }
+    if bytes > 64 << 10 {
+        return Err(Error::usage(format!("metadata takes {bytes} bytes: at most 65,536")).hint("put large values into a file of the version"));
+    }
+    Ok(())
+}
+
+/// Parses metadata as people and Python write it: a JSON object in which `NaN` counts as null; infinities are refused.
+///
+/// # Errors
+/// A usage error: no JSON object, an infinity, a bound passed.
+///
+/// # Example
+/// ```
+/// let m = cairn::catalog::parse_metadata(r#"{"loss": NaN, "note": "NaN stays in strings"}"#).unwrap();
+/// assert!(m["loss"].is_null());
+/// assert!(cairn::catalog::parse_metadata(r#"{"loss": -Infinity}"#).is_err());
+/// ```
+pub fn parse_metadata(text: &str) -> Result<Metadata> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut in_string = false;
+    while let Some(c) = rest.chars().next() {
+        let mut take = c.len_utf8();
+        match c {
+            '\\' if in_string => take += rest[1..].chars().next().map_or(0, char::len_utf8),
+            '"' => in_string = !in_string,
+            'N' if !in_string && rest.starts_with("NaN") => {
+                plain.push_str("null");
+                rest = &rest[3..];
+                continue;
+            }
+            'I' if !in_string && rest.starts_with("Infinity") => return Err(Error::usage("metadata has an infinite number: JSON has none").hint("use null or a string")),
+            _ => {}
+        }
+        plain.push_str(&rest[..take]);
+        rest = &rest[take..];
+    }
+    let value: Value = serde_json::from_str(&plain).map_err(|e| Error::usage("metadata is not JSON").because(e))?;
+    let Value::Object(metadata) = value else { return Err(Error::usage("metadata must be a JSON object").hint(r#"for example --metadata '{"source": "scan"}'"#)) };
+    check_metadata(&metadata)?;
+    Ok(metadata)
+}

@@ -1,0 +1,91 @@
+//! Removed versions: a marker under `removed/`. The number is never given again; space is gc's to free.
+
+use super::{alias, artifact, numbers};
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::words::{ArtifactName, Token, VersionNumber};
+use crate::work::claim;
+use crate::{clock, disk, record};
+use serde::{Deserialize, Serialize};
+
+/// What a marker says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovalRecord {
+    /// The version removed.
+    pub version: VersionNumber,
+    /// When, by the remover's clock.
+    pub at: String,
+    /// The remover's host.
+    pub host: String,
+}
+
+/// Whether removal heeds the aliases that name the version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Refuse while an alias names it.
+    No,
+    /// Remove all the same, and take those aliases away.
+    Yes,
+}
+
+/// Whether a version is removed, looked at FRESH.
+///
+/// # Errors
+/// I/O.
+pub fn is_removed(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<bool> {
+    Ok(disk::look_fresh(&store.layout().removed(name).join(number.to_string()))?.is_some())
+}
+
+/// The numbers of all removed versions, ascending.
+///
+/// # Errors
+/// I/O.
+pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>> {
+    numbers::versions(&store.layout().removed(name))
+}
+
+/// Removes a version. Removed already: not found.
+///
+/// # Errors
+/// Refused while an alias names it, unless forced; also when one came to name it meanwhile (the version is removed then, and its setter is told).
+pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
+    store.check_writable()?;
+    if disk::look_fresh(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
+        return Err(Error::not_found(format!("there is no version {name}:{number}")).hint(format!("`cairn list {name}` shows what there is")));
+    }
+    if force == Force::No {
+        refuse_if_named(store, name, number, "remove the alias first, or use --force")?;
+    }
+    let dir = store.layout().removed(name);
+    artifact::ensure_dir(store, &dir)?;
+    let token = Token::fresh();
+    let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name() };
+    let file = store.disk().write_file(dir.join(token.record_name()), &record::encode(&marker)?)?;
+    store.disk().sync_file(&file)?;
+    let claimed = claim::claim(store, &dir.join(number.to_string()), &token)?;
+    if let claim::Claimed::Other(_) = claimed {
+        store.disk().remove_file(file.path())?; // another remover was first: removed is removed
+    }
+    store.disk().sync_dir(&dir)?;
+    match force {
+        Force::No => refuse_if_named(store, name, number, "the version is removed; move that alias"),
+        Force::Yes => {
+            for (alias, _) in naming(store, name, number)? {
+                alias::set(store, name, &alias, alias::Expected::Any, None)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn naming(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Vec<(crate::words::AliasName, VersionNumber)>> {
+    Ok(alias::all(store, name)?.into_iter().filter(|(_, v)| *v == number).collect())
+}
+
+fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hint: &str) -> Result<()> {
+    let names: Vec<_> = naming(store, name, number)?.into_iter().map(|(a, _)| a.to_string()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    Err(Error::refused(format!("{name}:{number} is named by alias {}", names.join(", "))).hint(hint))
+}

@@ -1,0 +1,174 @@
+//! From `NAME:V` to a version.
+
+use super::version::Version;
+use super::{alias, artifact, removal, version};
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::words::{AliasName, ArtifactName, VersionNumber};
+use std::fmt;
+
+/// What a user wrote: an artifact, and which of its versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionSpec {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The version.
+    pub selector: Selector,
+}
+
+/// Which version of an artifact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// The newest that is not removed.
+    Latest,
+    /// By number.
+    Number(VersionNumber),
+    /// By an alias, or by the first digits of its digest (six at least) where no alias has that name.
+    Word(String),
+}
+
+impl VersionSpec {
+    /// Parses `NAME`, `NAME:vN`, `NAME:ALIAS`, `NAME:latest` or `NAME:DIGEST`.
+    ///
+    /// # Errors
+    /// A usage error.
+    pub fn parse(text: &str) -> Result<VersionSpec> {
+        let (name, word) = text.split_once(':').unwrap_or((text, "latest"));
+        let artifact = ArtifactName::parse(name)?;
+        let selector = match VersionNumber::from_text(word) {
+            _ if word == "latest" => Selector::Latest,
+            Some(number) => Selector::Number(number),
+            None => Selector::Word(AliasName::parse(word)?.as_str().to_owned()),
+        };
+        Ok(VersionSpec { artifact, selector })
+    }
+}
+
+impl fmt::Display for VersionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.selector {
+            Selector::Latest => write!(f, "{}:latest", self.artifact),
+            Selector::Number(n) => write!(f, "{}:{n}", self.artifact),
+            Selector::Word(w) => write!(f, "{}:{w}", self.artifact),
+        }
+    }
+}
+
+/// The version that `spec` names now.
+///
+/// # Errors
+/// Not found, with the nearest names as the hint: artifact, version, alias. Refused: a digest prefix that fits several contents. Damaged; I/O.
+pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
+    let name = &spec.artifact;
+    if artifact::find(store, name)?.is_none() {
+        return Err(no_artifact(store, name)?);
+    }
+    let number = match &spec.selector {
+        Selector::Latest => Version::newest_number(store, name)?,
+        Selector::Number(number) => Some(*number).filter(|n| !removal::is_removed(store, name, *n).unwrap_or(false)),
+        Selector::Word(word) => match alias::get(store, name, &AliasName::parse(word)?)? {
+            Some(number) if removal::is_removed(store, name, number)? => {
+                return Err(Error::not_found(format!("alias {word} of {name} points at {number}, which is removed")).hint(format!("`cairn alias {name}:vN {word}` moves it")));
+            }
+            Some(number) => Some(number),
+            None => by_digest(store, name, word)?,
+        },
+    };
+    let version = number.map(|n| Version::read(store, name, n)).transpose()?.flatten();
+    match version {
+        Some(version) => Ok(version),
+        None => Err(no_version(store, spec)?),
+    }
+}
+
+fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<VersionNumber>> {
+    if word.len() < 6 || word.len() > 64 || !word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(None);
+    }
+    let mut found: Option<Version> = None;
+    for version in version::versions(store, name)? {
+        if version.digest().hex().starts_with(word) {
+            if let Some(other) = found.as_ref().filter(|f| f.digest() != version.digest()) {
+                return Err(Error::refused(format!("digest {word} fits {other} and {version}")).hint("give more digits"));
+            }
+            found = Some(version);
+        }
+    }
+    Ok(found.map(|v| v.number()))
+}
+
+/// The error for an artifact that does not exist.
+pub(super) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
+    let names: Vec<String> = artifact::all(store)?.iter().map(|n| n.to_string()).collect();
+    Ok(Error::not_found(format!("there is no artifact {name}")).hint(hint(name.as_str(), &names, "`cairn list` shows what there is")))
+}
+
+fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
+    let name = &spec.artifact;
+    let numbers = version::live_numbers(store, name)?;
+    let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
+        return Ok(Error::not_found(format!("{name} has no version")).hint(format!("`cairn put {name} DIR` makes one")));
+    };
+    let mut words: Vec<String> = alias::all(store, name)?.into_iter().map(|(a, _)| a.to_string()).collect();
+    words.push("latest".into());
+    let near = match &spec.selector {
+        Selector::Word(word) => nearest(word, &words),
+        _ => Vec::new(),
+    };
+    let near = if near.is_empty() { words } else { near };
+    let span = if first == last { format!("it has {first}") } else { format!("it has {first} to {last}") };
+    Ok(Error::not_found(format!("there is no version {spec}")).hint(format!("{span}, and {}", near.join(", "))))
+}
+
+fn hint(word: &str, names: &[String], otherwise: &str) -> String {
+    let near = nearest(word, names);
+    if near.is_empty() { otherwise.to_owned() } else { format!("did you mean {}?", near.join(" or ")) }
+}
+
+/// The up to three names nearest to `word` by edit distance, none farther than a third of its length and two.
+fn nearest(word: &str, names: &[String]) -> Vec<String> {
+    let bound = word.chars().count() / 3 + 2;
+    let mut ranked: Vec<_> = names.iter().map(|n| (distance(word, n), n)).filter(|(d, n)| *d <= bound || n.starts_with(word)).collect();
+    ranked.sort();
+    ranked.into_iter().take(3).map(|(_, n)| n.clone()).collect()
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (corner + usize::from(ca != *cb)).min(above + 1).min(row[j] + 1);
+            corner = above;
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_has_one_meaning() {
+        let parse = |t| VersionSpec::parse(t).map(|s| s.selector);
+        assert_eq!(parse("a").unwrap(), Selector::Latest);
+        assert_eq!(parse("a:latest").unwrap(), Selector::Latest);
+        assert_eq!(parse("a:v3").unwrap(), Selector::Number(VersionNumber(3)));
+        assert_eq!(parse("a:prod").unwrap(), Selector::Word("prod".into()));
+        for bad in ["", ":v1", "a:", "a:v1:b", "a:b/c", "a b", "a:staging", "a:v01"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_names_are_offered() {
+        let names = ["images".to_owned(), "labels".to_owned()];
+        assert_eq!(nearest("imges", &names), ["images"]);
+        assert!(nearest("zzz", &names).is_empty());
+    }
+}

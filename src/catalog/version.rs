@@ -1,0 +1,248 @@
+//! Versions: the record that people and tools read, and the handle on one that was resolved.
+
+use super::manifest_file::ManifestFile;
+use super::{alias, artifact, note, numbers, removal};
+use crate::error::{Error, Result, show_path};
+use crate::manifest::{Root, Tree};
+use crate::store::Store;
+use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, RunId, Tag, Token, VersionNumber};
+use crate::work::claim;
+use serde::{Deserialize, Serialize};
+
+/// The run that made a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub id: RunId,
+    /// The group it belongs to: one experiment, one batch job.
+    pub group: Option<String>,
+    /// What kind of work it is.
+    pub job_type: Option<String>,
+}
+
+/// In which of the three ways a version was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// One run gave all files.
+    Simple,
+    /// Many runs upserted their parts.
+    Collaborative,
+    /// A difference on a prior version.
+    Patch,
+}
+
+impl Mode {
+    /// `simple`, `collaborative` or `patch`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Simple => "simple",
+            Mode::Collaborative => "collaborative",
+            Mode::Patch => "patch",
+        }
+    }
+}
+
+/// What `version.json` says. It does not know its number: that is claimed afterwards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VersionRecord {
+    /// The token under which it was written.
+    pub token: String,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The artifact's type.
+    #[serde(rename = "type")]
+    pub kind: ArtifactType,
+    /// The digest of the root node: the same for the same entries (L2).
+    pub digest: Digest,
+    /// All entries, directories included.
+    pub entries: u64,
+    /// Files and references among them.
+    pub files: u64,
+    /// Sum of the files' sizes in bytes.
+    pub bytes: u64,
+    /// Bytes of content that this version brought into the store.
+    pub new_bytes: u64,
+    /// When it was committed, by the writer's clock.
+    pub created_at: String,
+    /// How it was made.
+    pub mode: Mode,
+    /// Which run made it.
+    pub run: Option<RunRecord>,
+    /// For people.
+    pub description: Option<String>,
+    /// A JSON object of the user's.
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// Tags given at the commit.
+    pub tags: Vec<Tag>,
+    /// The number from which the claim walks up.
+    pub from: VersionNumber,
+    /// Whether it is published although its content equals that of a version met on the walk.
+    pub always_new: bool,
+}
+
+/// One published version of one artifact.
+#[derive(Clone)]
+pub struct Version {
+    store: Store,
+    number: VersionNumber,
+    token: Token,
+    record: VersionRecord,
+}
+
+impl std::fmt::Debug for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self} {}", self.record.digest)
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.record.artifact, self.number)
+    }
+}
+
+impl Version {
+    /// Version `number` of an artifact, removed or not; `None` when that number was never claimed.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<Version>> {
+        let link = store.layout().version(name, number);
+        let Some(token) = claim::holder(&link)? else { return Ok(None) };
+        let record = read_record(store, name, &token)?;
+        Ok(Some(Version { store: store.clone(), number, token, record }))
+    }
+
+    /// The newest version of an artifact that is not removed.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn newest(store: &Store, name: &ArtifactName) -> Result<Option<Version>> {
+        let mut numbers = numbers::versions(&store.layout().versions(name))?;
+        while let Some(number) = numbers.pop() {
+            if !removal::is_removed(store, name, number)? {
+                return Version::read(store, name, number);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The artifact's name.
+    pub fn artifact(&self) -> &ArtifactName {
+        &self.record.artifact
+    }
+
+    /// The number.
+    pub fn number(&self) -> VersionNumber {
+        self.number
+    }
+
+    /// The digest of its root.
+    pub fn digest(&self) -> Digest {
+        self.record.digest
+    }
+
+    /// What was recorded at its commit.
+    pub fn record(&self) -> &VersionRecord {
+        &self.record
+    }
+
+    /// The token under which it was made.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The names of the packs that hold its nodes.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn manifest_file(&self) -> Result<ManifestFile> {
+        let path = self.store.layout().versions(self.artifact()).join(self.token.record_name()).join("manifest");
+        let manifest = claim::patiently(&path, || ManifestFile::read(&path, self.store.objects()))?;
+        if manifest.root().digest() != self.record.digest {
+            return Err(Error::damaged(format!("{} has root {}, version.json says {}", show_path(&path), manifest.root().digest(), self.record.digest)));
+        }
+        Ok(manifest)
+    }
+
+    /// Its entries as a tree. Reads the version's own directory only (L4).
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn tree(&self) -> Result<Tree> {
+        let root = Root { node: self.manifest_file()?.root().clone(), place: None };
+        Ok(Tree::of(&root, self.store.objects().clone()))
+    }
+
+    /// Description, metadata and tags as they are now.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn annotations(&self) -> Result<note::Annotations> {
+        note::current(&self.store, self)
+    }
+
+    /// The aliases that point here, `latest` among them if it is the newest.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn aliases(&self) -> Result<Vec<String>> {
+        let all = alias::all(&self.store, self.artifact())?;
+        let latest = Version::newest_number(&self.store, self.artifact())?;
+        Ok(aliases_of(self.number, &all, latest))
+    }
+
+    /// The number of the newest version that is not removed.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn newest_number(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumber>> {
+        Ok(live_numbers(store, name)?.pop())
+    }
+}
+
+/// The words that name a version: `latest` first, then its aliases.
+pub fn aliases_of(number: VersionNumber, all: &[(AliasName, VersionNumber)], latest: Option<VersionNumber>) -> Vec<String> {
+    let latest = (latest == Some(number)).then(|| "latest".to_owned());
+    latest.into_iter().chain(all.iter().filter(|(_, v)| *v == number).map(|(a, _)| a.to_string())).collect()
+}
+
+/// The numbers of the versions that are not removed, ascending.
+///
+/// # Errors
+/// I/O.
+pub fn live_numbers(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>> {
+    let numbers = numbers::versions(&store.layout().versions(name))?;
+    let removed = removal::removed(store, name)?;
+    Ok(numbers.into_iter().filter(|n| removed.binary_search(n).is_err()).collect())
+}
+
+/// All versions of an artifact that are not removed, ascending.
+///
+/// # Errors
+/// Not found: the artifact. Damaged; I/O.
+pub fn versions(store: &Store, name: &ArtifactName) -> Result<Vec<Version>> {
+    if artifact::find(store, name)?.is_none() {
+        return Err(super::resolve::no_artifact(store, name)?);
+    }
+    live_numbers(store, name)?.into_iter().filter_map(|n| Version::read(store, name, n).transpose()).collect()
+}
+
+/// The `version.json` of a token's version, published or not, checked against where it stands.
+///
+/// # Errors
+/// Damaged; I/O.
+pub(crate) fn read_record(store: &Store, name: &ArtifactName, token: &Token) -> Result<VersionRecord> {
+    let path = store.layout().versions(name).join(token.record_name()).join("version.json");
+    let record: VersionRecord = claim::read_record(&path)?;
+    if record.artifact != *name || record.token != token.as_str() {
+        return Err(Error::damaged(format!("{} speaks of {} and token {}", show_path(&path), record.artifact, record.token)));
+    }
+    Ok(record)
+}

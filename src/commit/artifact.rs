@@ -1,0 +1,256 @@
+//! An artifact in the making: what is added to it, and the way to a version.
+
+use super::publish::{self, Published, SaveOptions};
+use crate::catalog::{Metadata, note};
+use crate::error::{Error, Result, show_path};
+use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, look_at_source};
+use crate::manifest::Reference;
+use crate::store::Store;
+use crate::words::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Files, directories, bytes and references that become one version when it is saved.
+///
+/// Contents are read when it is saved. A file or directory entry added by [`Artifact::add_file`] that changed in between is
+/// refused then: a version holds the bytes at the time of adding, or nothing.
+///
+/// # Example
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
+/// let mut artifact = cairn::Artifact::new("greetings", "dataset")?;
+/// artifact.add_bytes("en/hello.txt", "hello")?;
+/// artifact.add_bytes("de/hallo.txt", "hallo")?;
+/// let published = artifact.save(&store)?;
+/// assert_eq!(published.version.to_string(), "greetings:v0");
+/// # Ok::<(), cairn::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Artifact {
+    pub(super) name: ArtifactName,
+    pub(super) kind: Option<ArtifactType>,
+    pub(super) adds: Vec<Add>,
+    pub(super) overwrite: Overwrite,
+    pub(super) description: Option<String>,
+    pub(super) metadata: Option<Metadata>,
+    pub(super) tags: Vec<Tag>,
+    pub(super) aliases: Vec<AliasName>,
+}
+
+/// One addition, in the order they were made.
+#[derive(Debug)]
+pub(super) enum Add {
+    Entry { at: RelPath, body: Body, _spool: Option<Arc<tempfile::TempPath>> },
+    Directory { at: RelPath, source: PathBuf, options: ScanOptions },
+    Remove { at: RelPath },
+}
+
+impl Artifact {
+    /// An artifact with nothing in it. Without a type it is the one its name has, `dataset` for a new name.
+    ///
+    /// # Errors
+    /// Usage: a name or type that is not allowed.
+    pub fn new<'a>(name: &str, kind: impl Into<Option<&'a str>>) -> Result<Artifact> {
+        Ok(Artifact {
+            name: ArtifactName::parse(name)?,
+            kind: kind.into().map(ArtifactType::parse).transpose()?,
+            adds: Vec::new(),
+            overwrite: Overwrite::Refuse,
+            description: None,
+            metadata: None,
+            tags: Vec::new(),
+            aliases: Vec::new(),
+        })
+    }
+
+    /// The name.
+    pub fn name(&self) -> &ArtifactName {
+        &self.name
+    }
+
+    /// Adds one file at `at`, with its exec bit. A symlink is followed.
+    ///
+    /// # Errors
+    /// Not found; usage: no regular file, a path that is not allowed.
+    pub fn add_file(&mut self, source: impl AsRef<Path>, at: impl AsRef<[u8]>) -> Result<&mut Self> {
+        let source = source.as_ref();
+        look_at_source(source)?;
+        let meta = std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?;
+        if !meta.is_file() {
+            return Err(Error::usage(format!("{} is no regular file", show_path(source))).hint("a directory is added by add_dir"));
+        }
+        let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
+        let body = FileBody::Disk(Arc::new(source), Stat::of(&meta));
+        self.entry(at.as_ref(), Body::File { exec: meta.mode() & 0o111 != 0, body }, None)
+    }
+
+    /// Adds all of a directory below `at`; `""` is the version's root. Symlinks, empty directories and exec bits are kept.
+    /// All of it is added, or the save fails.
+    ///
+    /// # Errors
+    /// Not found; usage: no directory, a path that is not allowed.
+    pub fn add_dir(&mut self, source: impl AsRef<Path>, at: impl AsRef<[u8]>, options: &ScanOptions) -> Result<&mut Self> {
+        let source = source.as_ref();
+        look_at_source(source)?;
+        if !std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?.is_dir() {
+            return Err(Error::usage(format!("{} is no directory", show_path(source))).hint("a file is added by add_file"));
+        }
+        let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
+        self.adds.push(Add::Directory { at: RelPath::parse_or_root(at.as_ref())?, source, options: options.clone() });
+        Ok(self)
+    }
+
+    /// Adds a file with these bytes at `at`.
+    ///
+    /// # Errors
+    /// Usage: a path that is not allowed.
+    pub fn add_bytes(&mut self, at: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> Result<&mut Self> {
+        let body = Body::File { exec: false, body: FileBody::Bytes(bytes.as_ref().into()) };
+        self.entry(at.as_ref(), body, None)
+    }
+
+    /// A writer whose bytes become the file at `at` when it is finished; they are spooled to a temporary file.
+    ///
+    /// # Errors
+    /// Usage: a path that is not allowed; I/O.
+    ///
+    /// # Example
+    /// ```
+    /// use std::io::Write;
+    /// let mut artifact = cairn::Artifact::new("numbers", None)?;
+    /// let mut file = artifact.new_file("one-to-three.csv")?;
+    /// writeln!(file, "1,2,3").unwrap();
+    /// file.finish()?;
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn new_file(&mut self, at: impl AsRef<[u8]>) -> Result<FileWriter<'_>> {
+        let at = RelPath::parse(at.as_ref())?;
+        let spool = tempfile::NamedTempFile::new().map_err(|e| Error::io("create a temporary file in", &std::env::temp_dir(), e))?;
+        Ok(FileWriter { artifact: self, at, spool: std::io::BufWriter::with_capacity(1 << 20, spool) })
+    }
+
+    /// Records a URI at `at` without copying what it names.
+    ///
+    /// # Errors
+    /// Usage: no scheme, a path that is not allowed.
+    pub fn add_reference(&mut self, at: impl AsRef<[u8]>, uri: &str) -> Result<&mut Self> {
+        let scheme = uri.split_once("://").map(|(s, _)| s).filter(|s| s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b)));
+        if scheme.is_none() {
+            return Err(Error::usage(format!("`{uri}` is no URI: it has no scheme")).hint(format!("for a local file: file://{uri}")));
+        }
+        let reference = Reference { uri: uri.to_owned(), size: None, etag: None, digest: None };
+        self.entry(at.as_ref(), Body::Reference(Box::new(reference)), None)
+    }
+
+    /// Takes away what was added before at `at`, a directory with all below it.
+    ///
+    /// # Errors
+    /// Usage: a path that is not allowed. That nothing was added there is found when it is saved.
+    pub fn remove(&mut self, at: impl AsRef<[u8]>) -> Result<&mut Self> {
+        self.adds.push(Add::Remove { at: RelPath::parse(at.as_ref())? });
+        Ok(self)
+    }
+
+    /// Lets a path that is added again with other content replace the earlier one; else that is an error.
+    pub fn overwrite(&mut self) -> &mut Self {
+        self.overwrite = Overwrite::Allow;
+        self
+    }
+
+    /// A text for people.
+    pub fn set_description(&mut self, text: impl Into<String>) -> &mut Self {
+        self.description = Some(text.into());
+        self
+    }
+
+    /// A JSON object of the user's.
+    ///
+    /// # Errors
+    /// Usage: more than 100 top-level keys or 64 KiB.
+    pub fn set_metadata(&mut self, metadata: Metadata) -> Result<&mut Self> {
+        note::check_metadata(&metadata)?;
+        self.metadata = Some(metadata);
+        Ok(self)
+    }
+
+    /// Adds a tag.
+    ///
+    /// # Errors
+    /// Usage: a tag that is not allowed.
+    pub fn add_tag(&mut self, tag: &str) -> Result<&mut Self> {
+        let tag = Tag::parse(tag)?;
+        if !self.tags.contains(&tag) {
+            self.tags.push(tag);
+        }
+        Ok(self)
+    }
+
+    /// Adds an alias that moves to the version when it is published. `latest` means nothing: it moves by itself.
+    ///
+    /// # Errors
+    /// Usage: an alias that is not allowed.
+    pub fn add_alias(&mut self, alias: &str) -> Result<&mut Self> {
+        if alias != "latest" {
+            self.aliases.push(AliasName::parse(alias)?);
+        }
+        Ok(self)
+    }
+
+    /// Publishes this as the next version, without saying which run made it; see [`Run`](super::Run) for that.
+    /// When the newest version has the same content there is no new one: it is returned, and aliases and tags become changes of it.
+    ///
+    /// # Errors
+    /// Usage: conflicting additions. Refused: another type. I/O: a source that vanished, changed or cannot be read; the disk.
+    /// After any of them nothing is published, unless it says that this is unknown.
+    pub fn save(&self, store: &Store) -> Result<Published> {
+        self.save_with(store, &SaveOptions::default())
+    }
+
+    /// [`Artifact::save`] with options.
+    ///
+    /// # Errors
+    /// As [`Artifact::save`].
+    pub fn save_with(&self, store: &Store, options: &SaveOptions) -> Result<Published> {
+        publish::simple(store, self, options)
+    }
+
+    fn entry(&mut self, at: &[u8], body: Body, spool: Option<Arc<tempfile::TempPath>>) -> Result<&mut Self> {
+        self.adds.push(Add::Entry { at: RelPath::parse(at)?, body, _spool: spool });
+        Ok(self)
+    }
+}
+
+/// A file of an artifact being written; see [`Artifact::new_file`]. Dropped unfinished, it adds nothing.
+#[derive(Debug)]
+pub struct FileWriter<'a> {
+    artifact: &'a mut Artifact,
+    at: RelPath,
+    spool: std::io::BufWriter<tempfile::NamedTempFile>,
+}
+
+impl FileWriter<'_> {
+    /// Adds what was written.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn finish(self) -> Result<()> {
+        let failed = |e: std::io::Error| Error::io("write to a temporary file in", &std::env::temp_dir(), e);
+        let path = self.spool.into_inner().map_err(|e| failed(e.into_error()))?.into_temp_path();
+        let meta = std::fs::metadata(&path).map_err(failed)?;
+        let body = FileBody::Disk(Arc::new(path.to_path_buf()), Stat::of(&meta));
+        self.artifact.entry(self.at.as_bytes(), Body::File { exec: false, body }, Some(Arc::new(path))).map(drop)
+    }
+}
+
+impl Write for FileWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.spool.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.spool.flush()
+    }
+}

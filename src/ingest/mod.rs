@@ -1,0 +1,20 @@
+//! From directories, files and bytes to stored content and a manifest: scan, filter, hash and store in one pass, build.
+
+mod build;
+mod filter;
+mod scan;
+mod stat_cache;
+mod store;
+mod tree;
+
+pub use build::build;
+pub use filter::IGNORE_FILE;
+pub use scan::{ScanOptions, scan};
+pub use stat_cache::StatCache;
+pub use store::{Sink, store_files};
+pub use tree::{Body, FileBody, Overwrite, Stat, Stored, Tree, look_at_source};
+
+/// How many threads hash and store: the machine's, at most eight.
+pub fn threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().min(8))
+}

@@ -1,0 +1,259 @@
+//! The directory tree being put together from sources, before it is hashed and after.
+
+use crate::disk::{self};
+use crate::error::{Error, Result};
+use crate::manifest::Reference;
+use crate::words::{Digest, Place, RelPath};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a file was when it was found: it is read again, or refused, when this no longer holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Stat {
+    pub dev: u64,
+    pub ino: u64,
+    pub size: u64,
+    pub mtime: (i64, u32),
+    pub ctime: (i64, u32),
+}
+
+impl Stat {
+    /// The part of a file's metadata that tells a change.
+    pub fn of(meta: &std::fs::Metadata) -> Stat {
+        use std::os::unix::fs::MetadataExt;
+        Stat {
+            dev: meta.dev(),
+            ino: meta.ino(),
+            size: meta.len(),
+            mtime: (meta.mtime(), meta.mtime_nsec() as u32),
+            ctime: (meta.ctime(), meta.ctime_nsec() as u32),
+        }
+    }
+}
+
+/// Stored content: digest, size, and where it lies if it is packed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    pub digest: Digest,
+    pub size: u64,
+    pub place: Option<Place>,
+}
+
+/// Where a file's bytes come from, and later what they were stored as.
+#[derive(Clone, Debug)]
+pub enum FileBody {
+    /// A file in the scanned directory, by its name there, as found.
+    Scanned(Stat),
+    /// A file anywhere, as found.
+    Disk(Arc<PathBuf>, Stat),
+    /// Bytes given.
+    Bytes(Arc<[u8]>),
+    /// Stored.
+    Stored(Stored),
+}
+
+/// One entry.
+#[derive(Clone, Debug)]
+pub enum Body {
+    File { exec: bool, body: FileBody },
+    Symlink(Box<[u8]>),
+    Reference(Box<Reference>),
+    /// By its index in [`Tree::dirs`].
+    Directory(u32),
+}
+
+/// A named entry of a directory.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub name: Box<[u8]>,
+    pub body: Body,
+}
+
+/// A directory: its entries, and where it was scanned from.
+#[derive(Clone, Debug, Default)]
+pub struct Directory {
+    pub items: Vec<Item>,
+    pub source: Option<Arc<PathBuf>>,
+}
+
+/// All directories; the root is number 0.
+#[derive(Debug)]
+pub struct Tree {
+    pub dirs: Vec<Directory>,
+}
+
+/// What happens when a path is added twice with other content.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overwrite {
+    /// An error that names the path (case 7).
+    Refuse,
+    /// The later one counts.
+    Allow,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Tree { dirs: vec![Directory::default()] }
+    }
+}
+
+impl Tree {
+    /// The directory at `path`, made if it is missing.
+    ///
+    /// # Errors
+    /// Usage: a file stands on the way (case 4).
+    pub fn directory(&mut self, path: &RelPath) -> Result<u32> {
+        let mut at = 0;
+        for name in path.parts() {
+            let found = self.dirs[at as usize].items.iter().rev().find(|i| *i.name == *name).map(|i| &i.body);
+            at = match found {
+                Some(Body::Directory(child)) => *child,
+                Some(_) => return Err(clash(path)),
+                None => {
+                    let child = u32::try_from(self.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
+                    self.dirs.push(Directory::default());
+                    self.dirs[at as usize].items.push(Item { name: name.into(), body: Body::Directory(child) });
+                    child
+                }
+            };
+        }
+        Ok(at)
+    }
+
+    /// Adds one entry at `path`; doubles are told apart by [`Tree::settle`].
+    ///
+    /// # Errors
+    /// Usage: the root, or a file on the way.
+    pub fn add(&mut self, path: &RelPath, body: Body) -> Result<()> {
+        let parent = path.parent().ok_or_else(|| Error::usage("a version's root is a directory"))?;
+        let dir = self.directory(&parent)?;
+        self.dirs[dir as usize].items.push(Item { name: path.name().into(), body });
+        Ok(())
+    }
+
+    /// Adds all of `other` below `at`.
+    ///
+    /// # Errors
+    /// Usage: a file on the way.
+    pub fn graft(&mut self, at: &RelPath, mut other: Tree) -> Result<()> {
+        let dir = self.directory(at)?;
+        let shift = u32::try_from(self.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
+        for item in other.dirs.iter_mut().flat_map(|d| &mut d.items) {
+            if let Body::Directory(child) = &mut item.body {
+                *child += shift;
+            }
+        }
+        // The root's entries join `at`, the other directories keep their order behind ours.
+        let root = std::mem::take(&mut other.dirs[0]);
+        self.dirs.append(&mut other.dirs);
+        let into = &mut self.dirs[dir as usize];
+        if into.items.is_empty() {
+            into.source = root.source;
+            into.items = root.items;
+        } else {
+            let source = root.source.clone();
+            into.items.extend(root.items.into_iter().map(|mut item| {
+                if let (Body::File { body, .. }, Some(source)) = (&mut item.body, &source)
+                    && let FileBody::Scanned(stat) = body
+                {
+                    use std::os::unix::ffi::OsStrExt;
+                    *body = FileBody::Disk(Arc::new(source.join(std::ffi::OsStr::from_bytes(&item.name))), *stat);
+                }
+                item
+            }));
+        }
+        Ok(())
+    }
+
+    /// Removes what stands at `path`, a directory with all below it.
+    ///
+    /// # Errors
+    /// Not found.
+    pub fn remove(&mut self, path: &RelPath) -> Result<()> {
+        let missing = || Error::not_found(format!("cannot remove {path}: it was not added"));
+        let mut at = 0u32;
+        for name in path.parent().ok_or_else(missing)?.parts() {
+            match self.dirs[at as usize].items.iter().find(|i| *i.name == *name).map(|i| &i.body) {
+                Some(Body::Directory(child)) => at = *child,
+                _ => return Err(missing()),
+            }
+        }
+        let items = &mut self.dirs[at as usize].items;
+        let before = items.len();
+        items.retain(|i| *i.name != *path.name());
+        if items.len() == before { Err(missing()) } else { Ok(()) }
+    }
+
+    /// Sorts every directory and folds what was added twice: equal content is one entry, directories unite.
+    /// Contents must be stored (see [`FileBody::Stored`]).
+    ///
+    /// # Errors
+    /// Usage: the same path with other content (unless overwriting is allowed), or as a file and as a directory.
+    pub fn settle(&mut self, overwrite: Overwrite) -> Result<()> {
+        self.settle_dir(0, &RelPath::root(), overwrite)
+    }
+
+    fn settle_dir(&mut self, dir: u32, path: &RelPath, overwrite: Overwrite) -> Result<()> {
+        let mut items = std::mem::take(&mut self.dirs[dir as usize].items);
+        let sorted = items.is_sorted_by(|a, b| a.name < b.name);
+        if !sorted {
+            items.sort_by(|a, b| a.name.cmp(&b.name)); // stable: the later of two stays the later
+            let mut out: Vec<Item> = Vec::with_capacity(items.len());
+            for item in items {
+                match out.last_mut().filter(|last| last.name == item.name) {
+                    Some(last) => self.fold(last, item, path, overwrite)?,
+                    None => out.push(item),
+                }
+            }
+            items = out;
+        }
+        let below: Vec<(u32, Box<[u8]>)> = items
+            .iter()
+            .filter_map(|i| match i.body {
+                Body::Directory(d) => Some((d, i.name.clone())),
+                _ => None,
+            })
+            .collect();
+        self.dirs[dir as usize].items = items;
+        for (child, name) in below {
+            self.settle_dir(child, &path.join(&name)?, overwrite)?;
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, first: &mut Item, second: Item, parent: &RelPath, overwrite: Overwrite) -> Result<()> {
+        let path = parent.join(&second.name)?;
+        match (&first.body, second.body) {
+            (Body::Directory(a), Body::Directory(b)) => {
+                let more = std::mem::take(&mut self.dirs[b as usize].items);
+                self.dirs[*a as usize].items.extend(more);
+            }
+            (Body::Directory(_), _) | (_, Body::Directory(_)) => return Err(clash(&path)),
+            (a, b) if same(a, &b) => {}
+            (_, b) if overwrite == Overwrite::Allow => first.body = b,
+            _ => return Err(Error::usage(format!("{path} was added twice with different content")).hint("add it once, or allow overwriting")),
+        }
+        Ok(())
+    }
+}
+
+fn same(a: &Body, b: &Body) -> bool {
+    match (a, b) {
+        (Body::File { exec: e1, body: FileBody::Stored(a) }, Body::File { exec: e2, body: FileBody::Stored(b) }) => e1 == e2 && a.digest == b.digest,
+        (Body::Symlink(a), Body::Symlink(b)) => a == b,
+        (Body::Reference(a), Body::Reference(b)) => a == b,
+        _ => false,
+    }
+}
+
+fn clash(path: &RelPath) -> Error {
+    Error::usage(format!("{path} would be a file and a directory at once")).hint("add one of them elsewhere")
+}
+
+/// Looks at a source by name.
+///
+/// # Errors
+/// Not found when nothing is there; I/O.
+pub fn look_at_source(path: &std::path::Path) -> Result<std::fs::Metadata> {
+    disk::look(path)?.ok_or_else(|| Error::not_found(format!("there is no {}", crate::error::show_path(path))))
+}

@@ -1,0 +1,134 @@
+//! Lock files: who is at work, on what, since when. Manners, never truth (L13): any of them may be broken, and no law falls.
+//!
+//! A lock is `locks/TOKEN`, JSON for the person who finds it. `flock` is held on the file for life, so on the same host a free
+//! lock is a dead holder. Across hosts, life is the `beat` in the file, which moves every two seconds; an observer judges by
+//! whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
+
+mod beat;
+mod list;
+
+pub use list::{Lock, Life, break_lock, list};
+
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::store::Store;
+use crate::words::Token;
+use beat::Beat;
+use serde::{Deserialize, Serialize};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often a live holder moves its beat.
+pub const BEAT: Duration = Duration::from_secs(2);
+
+/// What a lock says of its holder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockRecord {
+    /// Moves while the holder lives; a fixed width, so that it is overwritten in place.
+    pub beat: String,
+    /// What the holder does: `put`, `mount`, `alias`, …
+    pub purpose: String,
+    /// The artifact it works on.
+    pub artifact: Option<String>,
+    /// The draft it works on.
+    pub draft: Option<String>,
+    /// The run it works for.
+    pub run: Option<String>,
+    /// The host's name.
+    pub host: String,
+    /// The host's boot: with `host` it tells whether `pid` can be asked for.
+    pub boot_id: String,
+    /// The process on that host.
+    pub pid: u32,
+    /// The process's start in clock ticks since boot, so that a reused pid is told apart.
+    pub pid_start: u64,
+    /// The user.
+    pub user: String,
+    /// When the lock was taken, by the holder's clock.
+    pub since: String,
+}
+
+/// What a lock is taken for.
+#[derive(Clone, Debug, Default)]
+pub struct Purpose<'a> {
+    /// `put`, `mount`, …
+    pub purpose: &'a str,
+    /// The artifact.
+    pub artifact: Option<&'a str>,
+    /// The draft.
+    pub draft: Option<&'a str>,
+    /// The run.
+    pub run: Option<&'a str>,
+}
+
+/// A lock held by this process until it is dropped.
+#[derive(Debug)]
+pub struct LockFile {
+    store: Store,
+    path: PathBuf,
+    _beat: Beat,
+}
+
+impl LockFile {
+    /// Takes the lock named by `token`.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn take(store: &Store, token: &Token, purpose: &Purpose<'_>) -> Result<LockFile> {
+        let record = LockRecord {
+            beat: Beat::text(0),
+            purpose: purpose.purpose.to_owned(),
+            artifact: purpose.artifact.map(str::to_owned),
+            draft: purpose.draft.map(str::to_owned),
+            run: purpose.run.map(str::to_owned),
+            host: host_name(),
+            boot_id: boot_id(),
+            pid: std::process::id(),
+            pid_start: process_start(std::process::id()).unwrap_or(0),
+            user: user_name(),
+            since: clock::now(),
+        };
+        let mut text = serde_json::to_string_pretty(&record).map_err(|e| Error::io_message("cannot write a lock as JSON").because(e))?;
+        text.push('\n');
+        let path = store.layout().locks().join(token.as_str());
+        let file = store.disk().write_file(path.clone(), text.as_bytes())?;
+        // SAFETY: the descriptor is open. Where flock is missing, the beat alone speaks.
+        unsafe { libc::flock(file.file().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        let at = text.find(&record.beat).expect("the beat was just written") as u64;
+        Ok(LockFile { store: store.clone(), path, _beat: Beat::start(file, at) })
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // A lock that stays is told apart by its free flock and its resting beat.
+        let _ = self.store.disk().remove_file(&self.path);
+    }
+}
+
+/// This host's name.
+pub fn host_name() -> String {
+    read_line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".into())
+}
+
+fn boot_id() -> String {
+    read_line("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+fn user_name() -> String {
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| {
+        // SAFETY: getuid cannot fail.
+        format!("uid {}", unsafe { libc::getuid() })
+    })
+}
+
+/// A process's start time in clock ticks since boot: field 22 of its `stat`.
+fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+fn read_line(path: &str) -> Option<String> {
+    Some(std::fs::read_to_string(path).ok()?.trim().to_owned())
+}

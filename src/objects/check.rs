@@ -1,0 +1,295 @@
+//! Reading content whole, for verify: every byte of a pack or object is covered by a digest that is compared here.
+
+use super::hints::{self, Hints};
+use super::index::footer_of;
+use super::pack::{BLOB_HEADER, Blob, HEAD, Kind};
+use super::run::Run;
+use super::{Objects, large};
+use crate::disk;
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::manifest::Node;
+use crate::words::{Digest, Place};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// What is wrong with a piece of stored content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// A name that nothing of the store has.
+    Stranger,
+    /// A pack's footer or shape.
+    Footer(String),
+    /// One blob of a pack.
+    Blob {
+        /// Its digest, as the footer says.
+        digest: Digest,
+        /// What it is.
+        kind: Kind,
+        /// What was expected and found.
+        why: String,
+    },
+    /// The hints of a node: read without them.
+    Hints(Digest),
+    /// An object's bytes.
+    Object(Digest, String),
+    /// An object's time or mode: its bytes are right.
+    Touched(Digest),
+    /// An index run: it is ignored and made anew.
+    Run(String),
+}
+
+/// A file of stored content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name's digest; `None` for a stranger.
+    pub name: Option<Digest>,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What a pack holds, as far as its footer is right.
+#[derive(Debug, Default)]
+pub struct PackContents {
+    /// Blobs that are right: digest, kind, stored length.
+    pub blobs: Vec<(Digest, Kind, u32)>,
+    /// Bytes read.
+    pub bytes: u64,
+}
+
+/// How much of a pack is read at once.
+const WINDOW: usize = 4 << 20;
+
+impl Objects {
+    /// All packs, those in the trash included.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn stored_packs(&self) -> Result<Vec<Stored>> {
+        let mut out = stored(&self.layout.packs(), |n| Digest::from_hex(n.as_bytes()))?;
+        for batch in disk::list(&self.layout.trash())? {
+            out.extend(stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("pack-")?.as_bytes()))?.into_iter().filter(|s| s.name.is_some()));
+        }
+        Ok(out)
+    }
+
+    /// All object files, those in the trash included.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn stored_objects(&self) -> Result<Vec<Stored>> {
+        let mut out = Vec::new();
+        for shard in disk::list(&self.layout.objects())? {
+            let dir = self.layout.objects().join(&shard);
+            if !disk::look(&dir)?.is_some_and(|m| m.is_dir()) {
+                out.push(Stored { path: dir, name: None, size: 0 });
+                continue;
+            }
+            out.extend(stored(&dir, |n| Digest::from_hex(format!("{}{n}", shard.to_str()?).as_bytes()))?);
+        }
+        for batch in disk::list(&self.layout.trash())? {
+            out.extend(stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("object-")?.as_bytes()))?.into_iter().filter(|s| s.name.is_some()));
+        }
+        Ok(out)
+    }
+
+    /// Reads a pack's footer only.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn list_pack(&self, pack: &Stored, damage: &mut Vec<Damage>) -> Result<PackContents> {
+        let Some(name) = pack.name else {
+            damage.push(Damage::Stranger);
+            return Ok(PackContents::default());
+        };
+        let Some((file, len)) = open(&pack.path)? else { return Ok(PackContents::default()) };
+        match footer_of(&file, len, &pack.path, &name) {
+            Ok((footer, _)) => Ok(PackContents { blobs: footer.blobs.iter().map(|b| (b.digest, b.kind, b.len)).collect(), bytes: 0 }),
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                damage.push(Damage::Footer(e.to_string()));
+                Ok(PackContents::default())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads a whole pack in order and compares every byte of it: footer, headers, blobs, nodes, hints (F1, F8, F11).
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn check_pack(&self, pack: &Stored, damage: &mut Vec<Damage>) -> Result<PackContents> {
+        let Some(name) = pack.name else {
+            damage.push(Damage::Stranger);
+            return Ok(PackContents::default());
+        };
+        let Some((file, len)) = open(&pack.path)? else { return Ok(PackContents::default()) };
+        let (footer, start) = match footer_of(&file, len, &pack.path, &name) {
+            Ok(found) => found,
+            Err(e) if e.kind() == ErrorKind::Damaged => {
+                damage.push(Damage::Footer(e.to_string()));
+                return Ok(PackContents { blobs: Vec::new(), bytes: len });
+            }
+            Err(e) => return Err(e),
+        };
+        let mut window = Window { file: &file, path: &pack.path, bytes: Vec::new(), from: 0, end: start };
+        if window.get(0, HEAD.len())? != HEAD {
+            damage.push(Damage::Footer(format!("pack {name} does not begin as a pack")));
+        }
+        let mut order = footer.blobs;
+        order.sort_unstable_by_key(|b| b.offset);
+        let mut right = Vec::with_capacity(order.len());
+        for blob in order {
+            let bytes = window.get(u64::from(blob.offset), BLOB_HEADER + blob.len as usize)?;
+            match self.check_blob(&blob, bytes) {
+                Ok(hints) => {
+                    if hints == Hints::Damaged {
+                        damage.push(Damage::Hints(blob.digest));
+                    }
+                    right.push((blob.digest, blob.kind, blob.len));
+                }
+                Err(why) => damage.push(Damage::Blob { digest: blob.digest, kind: blob.kind, why }),
+            }
+        }
+        Ok(PackContents { blobs: right, bytes: len })
+    }
+
+    fn check_blob(&self, blob: &Blob, bytes: &[u8]) -> std::result::Result<Hints, String> {
+        let (header, body) = bytes.split_at(BLOB_HEADER);
+        if Blob::from_header(header, blob.offset) != Some(*blob) {
+            return Err("its header is not what the footer says".into());
+        }
+        let found = match blob.kind {
+            Kind::Content => (Digest::of(body), Hints::Whole),
+            Kind::Node => {
+                let (node, hints) = hints::decode(body, None, &self.table).map_err(|e| e.to_string())?;
+                (node.digest(), hints)
+            }
+        };
+        if found.0 == blob.digest { Ok(found.1) } else { Err(format!("its bytes have digest {}", found.0)) }
+    }
+
+    /// Reads a whole object file and compares it with its name (F1).
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn check_object(&self, object: &Stored, damage: &mut Vec<Damage>) -> Result<()> {
+        let Some(name) = object.name else {
+            damage.push(Damage::Stranger);
+            return Ok(());
+        };
+        let Some((file, _)) = open(&object.path)? else { return Ok(()) };
+        let (found, _) = large::hash_file(&file, &object.path)?;
+        let meta = file.metadata().map_err(|e| Error::io("look at", &object.path, e))?;
+        if found != name {
+            damage.push(Damage::Object(name, format!("its bytes have digest {found}")));
+        } else if !large::untouched(&meta) || meta.mode() & 0o222 != 0 {
+            damage.push(Damage::Touched(name));
+        }
+        Ok(())
+    }
+
+    /// Compares an object's time with what it was left with; nothing is read.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn glance_at_object(&self, object: &Stored, damage: &mut Vec<Damage>) -> Result<()> {
+        let Some(name) = object.name else {
+            damage.push(Damage::Stranger);
+            return Ok(());
+        };
+        if let Some(meta) = disk::look(&object.path)?
+            && (!large::untouched(&meta) || meta.mode() & 0o222 != 0)
+        {
+            damage.push(Damage::Touched(name));
+        }
+        Ok(())
+    }
+
+    /// Compares every index run with itself (F12): each is a cache, and a damaged one is ignored.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn check_runs(&self) -> Result<Vec<(OsString, Damage)>> {
+        let mut out = Vec::new();
+        for name in disk::list(&self.layout.index())? {
+            let why = match Digest::from_hex(name.as_encoded_bytes()) {
+                None => Some("its name is no digest"),
+                Some(digest) => match Run::open(&self.layout.index().join(&name), digest, false) {
+                    None => Some("its header is damaged"),
+                    Some(run) if run.all().is_none() => Some("a block of it is damaged"),
+                    Some(_) => None,
+                },
+            };
+            out.extend(why.map(|why| (name, Damage::Run(why.into()))));
+        }
+        Ok(out)
+    }
+
+    /// Whether a place leads to that blob: for hints (F11). Reads the header only.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn leads_to(&self, place: Place, digest: &Digest, kind: Kind) -> Result<bool> {
+        let mut header = Vec::new();
+        self.read_header(place, &mut header)?;
+        Ok(Blob::from_header(&header, place.offset).is_some_and(|b| b.digest == *digest && b.kind == kind))
+    }
+
+    /// Decodes a stored node outside of any pack, for tools that look at bytes.
+    ///
+    /// # Errors
+    /// Damaged.
+    pub fn parse_node(&self, bytes: &[u8]) -> Result<Node> {
+        hints::decode(bytes, None, &self.table).map(|(node, _)| node)
+    }
+}
+
+/// The files of a directory, each with the digest that its name says.
+fn stored(dir: &Path, digest: impl Fn(&str) -> Option<Digest>) -> Result<Vec<Stored>> {
+    let mut out = Vec::new();
+    for name in disk::list(dir)? {
+        let path = dir.join(&name);
+        let Some(meta) = disk::look(&path)? else { continue };
+        let named = name.to_str().and_then(&digest).filter(|_| meta.is_file());
+        out.push(Stored { path, name: named, size: meta.len() });
+    }
+    out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(out)
+}
+
+fn open(path: &Path) -> Result<Option<(File, u64)>> {
+    match File::open(path) {
+        Ok(file) => {
+            let len = file.metadata().map_err(|e| Error::io("look at", path, e))?.len();
+            Ok(Some((file, len)))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None), // freed meanwhile
+        Err(e) => Err(Error::io("open", path, e)),
+    }
+}
+
+/// A forward reader over the part of a pack that has blobs.
+struct Window<'a> {
+    file: &'a File,
+    path: &'a Path,
+    bytes: Vec<u8>,
+    from: u64,
+    end: u64,
+}
+
+impl Window<'_> {
+    fn get(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+        let inside = at >= self.from && at + len as u64 <= self.from + self.bytes.len() as u64;
+        if !inside {
+            let want = (self.end - at).min(len.max(WINDOW) as u64) as usize;
+            self.bytes.resize(want, 0);
+            self.file.read_exact_at(&mut self.bytes, at).map_err(|e| Error::io("read", self.path, e))?;
+            self.from = at;
+        }
+        let start = (at - self.from) as usize;
+        Ok(&self.bytes[start..start + len])
+    }
+}

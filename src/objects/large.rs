@@ -1,0 +1,89 @@
+//! Large blobs: a file each, read-only, with a fixed time, named by its SHA-256.
+
+use crate::error::{Error, Result, show_path};
+use crate::words::{Digest, Hasher};
+use std::fs::{File, Metadata};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// The modification time of every object file, in seconds since 1970. One with another is hashed before its first byte is served (L15).
+pub const OBJECT_MTIME: i64 = 1_000_000_000;
+/// The mode of object files and packs.
+pub const OBJECT_MODE: u32 = 0o444;
+
+/// An object file, open and checked by size and time; by its bytes too where those were not as recorded.
+#[derive(Debug)]
+pub struct LargeObject {
+    file: File,
+    path: PathBuf,
+    size: u64,
+    digest: Digest,
+}
+
+impl LargeObject {
+    /// Checks an opened file.
+    pub(super) fn check(file: File, path: PathBuf, digest: &Digest, size: u64) -> Result<LargeObject> {
+        let meta = file.metadata().map_err(|e| Error::io("look at", &path, e))?;
+        let found = LargeObject { file, path, size, digest: *digest };
+        if meta.len() != size {
+            return Err(Error::damaged(format!("object {digest} has {} bytes, expected {size}", meta.len())));
+        }
+        if !untouched(&meta) {
+            found.verify()?;
+        }
+        Ok(found)
+    }
+
+    /// Hashes all of it.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn verify(&self) -> Result<()> {
+        let (found, size) = hash_file(&self.file, &self.path)?;
+        if found != self.digest || size != self.size {
+            return Err(Error::damaged(format!("object {} in {} has digest {found}", self.digest, show_path(&self.path))));
+        }
+        Ok(())
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The open file, positioned at its start.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Where it is, for hard links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// Whether an object's file looks as it was left.
+pub(super) fn untouched(meta: &Metadata) -> bool {
+    meta.mtime() == OBJECT_MTIME && meta.mtime_nsec() == 0
+}
+
+/// Hashes a whole file by its descriptor.
+pub(super) fn hash_file(file: &File, path: &Path) -> Result<(Digest, u64)> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        match file.read_at(&mut buffer, at).map_err(|e| Error::io("read", path, e))? {
+            0 => return Ok((hasher.finish(), at)),
+            n => {
+                hasher.update(&buffer[..n]);
+                at += n as u64;
+            }
+        }
+    }
+}

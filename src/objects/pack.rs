@@ -1,0 +1,173 @@
+//! The pack's bytes: header of a blob, footer, name. See FORMAT.md, "Packs".
+
+use crate::error::{Error, Result};
+use crate::words::Digest;
+
+/// What a blob is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(u8)]
+pub enum Kind {
+    /// The content of a file.
+    Content = 1,
+    /// A manifest node, with its hints.
+    Node = 2,
+}
+
+impl Kind {
+    fn from_byte(byte: u8) -> Option<Kind> {
+        match byte {
+            1 => Some(Kind::Content),
+            2 => Some(Kind::Node),
+            _ => None,
+        }
+    }
+}
+
+/// The first bytes of a pack.
+pub(super) const HEAD: &[u8; 8] = b"cairnpk1";
+/// The last bytes of a pack.
+const TAIL: &[u8; 8] = b"cairnpkE";
+/// Bytes before each blob.
+pub(super) const BLOB_HEADER: usize = 40;
+/// Bytes of a footer's entry.
+pub(super) const ENTRY: usize = 44;
+/// Bytes at the end of a pack: footer offset (8), entries (4), format version (4), tail (8).
+pub(super) const TRAILER: usize = 24;
+/// A pack is closed before it grows over this many bytes of blobs.
+pub(super) const MAX_PACK: u64 = 64 << 20;
+/// A pack is closed at this many blobs.
+pub(super) const MAX_BLOBS: usize = 65_536;
+/// The longest blob: content is shorter than `SMALL_MAX`, nodes are bounded by the manifest, with room to spare.
+pub(super) const MAX_BLOB: u32 = 16 << 20;
+
+/// One blob of a pack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blob {
+    /// Its digest.
+    pub digest: Digest,
+    /// What it is.
+    pub kind: Kind,
+    /// Offset of its header.
+    pub offset: u32,
+    /// Stored length, without the header.
+    pub len: u32,
+}
+
+impl Blob {
+    /// The header before the blob's bytes.
+    pub(super) fn header(&self) -> [u8; BLOB_HEADER] {
+        let mut out = [0; BLOB_HEADER];
+        out[..32].copy_from_slice(&self.digest.0);
+        out[32..36].copy_from_slice(&self.len.to_le_bytes());
+        out[36] = self.kind as u8;
+        out // codec 0: raw
+    }
+
+    /// Reads a header found at `offset`; `None` when it is none.
+    pub(super) fn from_header(bytes: &[u8], offset: u32) -> Option<Blob> {
+        let bytes = bytes.get(..BLOB_HEADER)?;
+        if bytes[37..] != [0; 3] {
+            return None;
+        }
+        Some(Blob { digest: digest_at(bytes, 0), kind: Kind::from_byte(bytes[36])?, offset, len: u32_at(bytes, 32) }).filter(|b| b.len <= MAX_BLOB)
+    }
+
+    fn entry(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.digest.0);
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.len.to_le_bytes());
+        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
+    }
+
+    fn from_entry(bytes: &[u8]) -> Option<Blob> {
+        if bytes[41..] != [0; 3] {
+            return None;
+        }
+        Some(Blob { digest: digest_at(bytes, 0), kind: Kind::from_byte(bytes[40])?, offset: u32_at(bytes, 32), len: u32_at(bytes, 36) }).filter(|b| b.len <= MAX_BLOB)
+    }
+
+    /// The offset after its bytes.
+    pub(super) fn end(&self) -> u64 {
+        u64::from(self.offset) + BLOB_HEADER as u64 + u64::from(self.len)
+    }
+}
+
+pub(super) fn digest_at(bytes: &[u8], at: usize) -> Digest {
+    Digest(bytes[at..at + 32].try_into().expect("32 bytes"))
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// The footer over `blobs`, which it sorts, for a pack whose blobs end at `end`; and the pack's name.
+pub(super) fn footer(blobs: &mut [Blob], end: u64) -> (Vec<u8>, Digest) {
+    blobs.sort_unstable_by_key(|b| (b.digest, b.kind));
+    let mut out = Vec::with_capacity(blobs.len() * ENTRY + TRAILER);
+    for blob in blobs.iter() {
+        blob.entry(&mut out);
+    }
+    out.extend_from_slice(&end.to_le_bytes());
+    out.extend_from_slice(&(blobs.len() as u32).to_le_bytes());
+    out.extend_from_slice(&1u32.to_le_bytes());
+    out.extend_from_slice(TAIL);
+    let name = Digest::of(&out);
+    (out, name)
+}
+
+/// A pack's footer, checked against the pack's name: sorted, bounded, tiling the file (F1).
+#[derive(Clone, Debug)]
+pub(super) struct Footer {
+    pub blobs: Vec<Blob>,
+}
+
+/// Where a footer begins, by the last [`TRAILER`] bytes of a pack of `len` bytes.
+pub(super) fn footer_start(trailer: &[u8], len: u64) -> Option<u64> {
+    let (start, count) = (u64_at(trailer, 0), u64::from(u32_at(trailer, 8)));
+    let fits = u32_at(trailer, 12) == 1
+        && &trailer[16..] == TAIL
+        && count <= MAX_BLOBS as u64
+        && start >= HEAD.len() as u64
+        && start.checked_add(count * ENTRY as u64 + TRAILER as u64) == Some(len);
+    fits.then_some(start)
+}
+
+impl Footer {
+    /// Parses the bytes from the footer's start to the pack's end.
+    ///
+    /// # Errors
+    /// Damaged.
+    pub(super) fn parse(bytes: &[u8], start: u64, name: &Digest) -> Result<Footer> {
+        let bad = |why: &str| Error::damaged(format!("pack {name}: {why}"));
+        let found = Digest::of(bytes);
+        if found != *name {
+            return Err(bad(&format!("its footer has digest {found}, expected its name")));
+        }
+        let entries = &bytes[..bytes.len() - TRAILER];
+        let mut blobs = Vec::with_capacity(entries.len() / ENTRY);
+        for entry in entries.chunks_exact(ENTRY) {
+            let blob = Blob::from_entry(entry).ok_or_else(|| bad("its footer has an entry of an unknown kind"))?;
+            if blobs.last().is_some_and(|last: &Blob| (last.digest, last.kind) >= (blob.digest, blob.kind)) {
+                return Err(bad("its footer is not sorted"));
+            }
+            blobs.push(blob);
+        }
+        let mut order: Vec<&Blob> = blobs.iter().collect();
+        order.sort_unstable_by_key(|b| b.offset);
+        let mut at = HEAD.len() as u64;
+        for blob in order {
+            if u64::from(blob.offset) != at {
+                return Err(bad("its blobs do not tile it"));
+            }
+            at = blob.end();
+        }
+        if at != start {
+            return Err(bad("its blobs do not tile it"));
+        }
+        Ok(Footer { blobs })
+    }
+}

@@ -1,0 +1,89 @@
+//! `cairn.json`: format version, feature lists, and what the store was made with.
+
+use crate::error::{Error, Result};
+use crate::layout::Layout;
+use crate::{clock, disk, record};
+use serde::{Deserialize, Serialize};
+
+/// The format this release reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// Features by what a release that does not know one may still do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Features {
+    /// Unknown ones may be ignored.
+    pub compatible: Vec<String>,
+    /// With an unknown one the store may be read, not written.
+    pub read_only: Vec<String>,
+    /// With an unknown one the store may not be opened.
+    pub incompatible: Vec<String>,
+}
+
+/// Features of each list that this release knows. None yet.
+const KNOWN_READ_ONLY: [&str; 0] = [];
+const KNOWN_INCOMPATIBLE: [&str; 0] = [];
+
+/// The content of `cairn.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Format version; a higher one is refused.
+    pub format: u32,
+    /// Random, for ever: tells two stores apart.
+    pub store_id: String,
+    /// When the store was made.
+    pub created_at: String,
+    /// Δ of DESIGN: for how many seconds a client of a shared disk may cache.
+    pub cache_bound_seconds: u64,
+    /// The group whose members may all write, if the store was made with `--group`.
+    pub group: Option<String>,
+    /// Features in use.
+    pub features: Features,
+}
+
+/// The cache bound of a store that was made without one, in seconds.
+pub const DEFAULT_CACHE_BOUND: u64 = 120;
+
+impl Config {
+    /// A new store's configuration.
+    pub fn new(cache_bound_seconds: u64, group: Option<String>) -> Self {
+        Config {
+            format: FORMAT,
+            store_id: crate::words::Token::fresh().to_string(),
+            created_at: clock::now(),
+            cache_bound_seconds,
+            group,
+            features: Features::default(),
+        }
+    }
+
+    /// Reads and checks a store's configuration; `None` when there is none.
+    ///
+    /// # Errors
+    /// Damaged; refused with a format or an incompatible feature that this release does not know.
+    pub fn read(layout: &Layout) -> Result<Option<Config>> {
+        let path = layout.config();
+        let Some(bytes) = disk::read_small(&path, record::MAX_RECORD)? else { return Ok(None) };
+        // The version first, and leniently: a later format may have other fields, and even another sum.
+        let loose: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+        if let Some(found) = loose.as_ref().and_then(|v| v.get("format")?.as_u64()).filter(|f| *f > u64::from(FORMAT)) {
+            return Err(Error::refused(format!("store {} has format {found}, this release knows up to {FORMAT}", crate::error::show_path(layout.root())))
+                .hint("use a newer release of cairn"));
+        }
+        let config: Config = record::decode(&bytes, &crate::error::show_path(&path))?;
+        let unknown = unknown(&config.features.incompatible, &KNOWN_INCOMPATIBLE);
+        if !unknown.is_empty() {
+            return Err(Error::refused(format!("store {} uses features that this release does not know: {}", crate::error::show_path(layout.root()), unknown.join(", ")))
+                .hint("use a newer release of cairn"));
+        }
+        Ok(Some(config))
+    }
+
+    /// Features in use that forbid this release to write.
+    pub fn unknown_read_only(&self) -> Vec<String> {
+        unknown(&self.features.read_only, &KNOWN_READ_ONLY)
+    }
+}
+
+fn unknown(used: &[String], known: &[&str]) -> Vec<String> {
+    used.iter().filter(|f| !known.contains(&f.as_str())).cloned().collect()
+}

@@ -1,0 +1,152 @@
+//! Tokens: one attempt to publish, from `mkdir work/T` to its removal (FORMAT.md, "The claim").
+//!
+//! A token is committed or fenced by the first symlink that stands at `work/T/outcome`; before that it may give up by fencing
+//! itself, after it there is no giving up (L10). What is claimed, and where, is decided in [`claim`].
+
+pub mod claim;
+
+use crate::disk::{self, Created};
+use crate::error::{Error, Result, show_path};
+use crate::lock::{LockFile, Purpose};
+use crate::store::Store;
+use crate::words::Token;
+use std::path::{Path, PathBuf};
+
+const COMMIT: &str = "commit";
+const FENCED: &str = "fenced";
+
+/// How the commit of a token came out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The record is live, and anyone may claim its number for it.
+    Committed,
+    /// Somebody judged this token dead before it committed: begin again with a new one, and look at everything again.
+    Fenced,
+}
+
+/// A token at work. Dropped before its commit, it fences itself and its directory is removed.
+#[derive(Debug)]
+pub struct Work {
+    store: Store,
+    token: Token,
+    state: State,
+    _lock: LockFile,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    AtWork,
+    Committed,
+    Ended,
+}
+
+impl Work {
+    /// Step 1: a fresh token; from now on it may be waited for or fenced.
+    ///
+    /// # Errors
+    /// Refused when this process may not write to the store; I/O.
+    pub fn begin(store: &Store, purpose: &Purpose<'_>) -> Result<Work> {
+        store.check_writable()?;
+        let token = Token::fresh();
+        let dir = store.layout().token(&token);
+        if store.disk().create_dir(&dir)? == Created::Exists {
+            return Err(Error::io_message(format!("{} exists already: random numbers repeat here", show_path(&dir))));
+        }
+        let lock = LockFile::take(store, &token, purpose)?;
+        Ok(Work { store: store.clone(), token, state: State::AtWork, _lock: lock })
+    }
+
+    /// The token.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Where this token's temporary files go.
+    pub fn dir(&self) -> PathBuf {
+        self.store.layout().token(&self.token)
+    }
+
+    /// Notes where the record stands (a path from the store's root), for helpers and gc. Before [`Work::commit`].
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn note_record(&self, record: &Path) -> Result<()> {
+        let relative = record.strip_prefix(self.store.root()).expect("records stand in the store");
+        self.store.disk().claim(relative.to_str().expect("the store's own names are ASCII"), &self.store.layout().token_record(&self.token)).map(drop)
+    }
+
+    /// Step 5: commits, unless fenced.
+    ///
+    /// # Errors
+    /// I/O: whether it is committed is unknown then; the record counts as live.
+    pub fn commit(&mut self) -> Result<Outcome> {
+        let path = self.store.layout().outcome(&self.token);
+        let first = self.store.disk().claim(COMMIT, &path);
+        let outcome = match first {
+            Ok(Created::New) => Outcome::Committed,
+            Ok(Created::Exists) | Err(_) => match (read_outcome(&self.store, &self.token)?, first) {
+                (Some(outcome), _) => outcome,
+                (None, Err(e)) => return Err(e), // it did not happen: nothing stands there
+                (None, Ok(_)) => return Err(Error::io_message(format!("{} is there and cannot be read", show_path(&path)))),
+            },
+        };
+        self.state = if outcome == Outcome::Committed { State::Committed } else { State::Ended };
+        Ok(outcome)
+    }
+
+    /// Step 7's end: removes the token's directory. After the claim is durable.
+    ///
+    /// # Errors
+    /// I/O; the version stands all the same.
+    pub fn end(mut self) -> Result<()> {
+        self.state = State::Ended;
+        self.store.disk().remove_tree(&self.dir())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        match self.state {
+            State::Ended => {}
+            // Claimed or not, it is no longer ours to take back; a helper or gc ends it.
+            State::Committed => {}
+            State::AtWork => {
+                let fenced = self.store.disk().claim(FENCED, &self.store.layout().outcome(&self.token));
+                if fenced.is_ok() && read_outcome(&self.store, &self.token).is_ok_and(|o| o == Some(Outcome::Fenced)) {
+                    // Leftovers are gc's.
+                    let _ = self.store.disk().remove_tree(&self.dir());
+                }
+            }
+        }
+    }
+}
+
+/// What stands at a token's outcome.
+///
+/// # Errors
+/// Damaged when it is neither `commit` nor `fenced`; I/O.
+pub fn read_outcome(store: &Store, token: &Token) -> Result<Option<Outcome>> {
+    let path = store.layout().outcome(token);
+    let Some(text) = claim::read_link_fresh(&path)? else { return Ok(None) };
+    match text.as_slice() {
+        b"commit" => Ok(Some(Outcome::Committed)),
+        b"fenced" => Ok(Some(Outcome::Fenced)),
+        _ => Err(Error::damaged(format!("{} says neither commit nor fenced", show_path(&path)))),
+    }
+}
+
+/// All tokens at work.
+///
+/// # Errors
+/// I/O.
+pub fn tokens(store: &Store) -> Result<Vec<Token>> {
+    Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::from_text(n.to_str()?)).collect())
+}
+
+/// Removes the directory of a committed token whose record stands at its number, or can never be published.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn remove_ended(store: &Store, token: &Token) -> Result<()> {
+    store.disk().remove_tree(&store.layout().token(token))
+}

@@ -1,0 +1,164 @@
+//! A fault at every step that changes the disk: a real process is killed there, or gets an error there. Afterwards the store
+//! verifies, what was acknowledged is whole, what was not is absent or whole, and the same command succeeds (L7, F1 to F8).
+
+use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
+use cairn::catalog::VersionSpec;
+use cairn::verify::{Scope, VerifyOptions, verify};
+use cairn::view::{CheckoutOptions, checkout};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+/// A lab whose store has `a:v0` with alias `prod`, and a source for `v1`, kept to be copied for each fault.
+fn start() -> Lab {
+    let lab = Lab::new();
+    let big = noise(1, 200_000);
+    make_tree(&lab.path("one"), &[("x.txt", b"one"), ("d/y.txt", b"two"), ("d/e/z.bin", &big), ("empty/", b"")]);
+    lab.ok(&["put", "a", "one", "--alias", "prod"]);
+    let other = noise(2, 150_000);
+    make_tree(
+        &lab.path("two"),
+        &[("x.txt", b"changed"), ("d/y.txt", b"two"), ("d/e/z.bin", &big), ("d/e/w.bin", &other), ("n/1", b"1"), ("n/2", b"2"), ("n/3", b"3")],
+    );
+    std::os::unix::fs::symlink("x.txt", lab.path("two").join("link")).unwrap();
+    lab
+}
+
+/// A copy of the starting point.
+fn again(from: &Lab) -> Lab {
+    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    for name in ["store", "one", "two"] {
+        copy_tree(&from.path(name), &lab.path(name));
+    }
+    lab
+}
+
+/// Does `args` with a fault at each step in turn, and has `check` look at each outcome, before and after the command is said again.
+fn sweep(from: &Lab, args: &[&str], repeat: &[i32], check: impl Fn(&Lab, Option<bool>)) -> u64 {
+    let lab = again(from);
+    let count = lab.path("steps");
+    let output = lab.cairn(args).env("CAIRN_FAULT", format!("count:{}", count.display())).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let steps: u64 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
+    check(&lab, Some(true));
+    for kind in ["kill", "error"] {
+        for step in 1..=steps {
+            let lab = again(from);
+            let output = lab.cairn(args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+            let label = format!("{args:?} with {kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
+            match kind {
+                // A fault that was never reached would test nothing; threads may end in another order, so the last few may differ.
+                "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
+                _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
+            }
+            let acknowledged = output.status.code() == Some(0);
+            whole(&lab, &label);
+            check(&lab, Some(acknowledged).filter(|a| *a));
+            let output = lab.cairn(args).output().unwrap();
+            assert!(output.status.code().is_some_and(|c| repeat.contains(&c)), "again after {label}: {:?} {}", output.status, text(&output.stderr));
+            whole(&lab, &label);
+            check(&lab, Some(true));
+        }
+    }
+    steps
+}
+
+/// The store verifies, and v0 is what was put.
+fn whole(lab: &Lab, label: &str) {
+    let store = lab.store();
+    let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
+}
+
+fn content(lab: &Lab, spec: &str) -> Option<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
+    let version = cairn::resolve(&lab.store(), &VersionSpec::parse(spec).unwrap()).ok()?;
+    let out = tempfile::tempdir_in(lab.dir.path()).unwrap();
+    checkout(&version, &out.path().join("got"), &CheckoutOptions::default()).unwrap();
+    Some(snapshot(&out.path().join("got")))
+}
+
+fn same(lab: &Lab, spec: &str, source: &str) {
+    assert!(content(lab, spec).unwrap() == snapshot(&lab.path(source)), "{spec} is {source}");
+}
+
+fn numbers(lab: &Lab) -> Vec<String> {
+    let mut out: Vec<_> = std::fs::read_dir(lab.store_path().join("artifacts/a/versions")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n.starts_with('v')).collect();
+    out.sort();
+    out
+}
+
+#[test]
+fn a_put_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
+    let from = start();
+    let steps = sweep(&from, &["put", "a", "two"], &[0], |lab, acknowledged| {
+        same(lab, "a:v0", "one");
+        match numbers(lab).len() {
+            1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+            2 => same(lab, "a:v1", "two"),
+            n => panic!("{n} versions of two puts: {:?}", numbers(lab)),
+        }
+    });
+    println!("put: {steps} steps, each killed and failed");
+    assert!(steps > 20);
+}
+
+#[test]
+fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible() {
+    let from = start();
+    let steps = sweep(&from, &["put", "b", "two", "--type", "model"], &[0], |lab, acknowledged| {
+        same(lab, "a:v0", "one");
+        let listed = cairn::catalog::artifact::all(&lab.store()).unwrap();
+        let there = listed.iter().any(|n| n.as_str() == "b");
+        assert!(there || acknowledged.is_none());
+        if there {
+            same(lab, "b:v0", "two");
+        }
+    });
+    println!("first put: {steps} steps, each killed and failed");
+}
+
+#[test]
+fn an_alias_move_killed_or_failed_at_every_step_is_done_or_not_done() {
+    let from = start();
+    from.ok(&["put", "a", "two"]);
+    let steps = sweep(&from, &["alias", "a:v1", "prod"], &[0], |lab, acknowledged| {
+        let at = cairn::resolve(&lab.store(), &VersionSpec::parse("a:prod").unwrap()).unwrap().number().0;
+        assert!(at == 1 || (at == 0 && acknowledged.is_none()), "prod is at v{at}");
+        same(lab, "a:v0", "one");
+        same(lab, "a:v1", "two");
+    });
+    println!("alias: {steps} steps, each killed and failed");
+}
+
+#[test]
+fn a_removal_killed_or_failed_at_every_step_is_done_or_not_done() {
+    let from = start();
+    from.ok(&["put", "a", "two"]);
+    // Said again after it was done, it finds nothing to remove.
+    let steps = sweep(&from, &["rm", "a:v1"], &[0, 6], |lab, acknowledged| {
+        let there = content(lab, "a:v1").is_some();
+        assert!(!there || acknowledged.is_none());
+        same(lab, "a:v0", "one");
+    });
+    println!("rm: {steps} steps, each killed and failed");
+}
+
+#[test]
+fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
+    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let run = |name: &str, fault: &str| lab.cairn(&["init", name]).env("CAIRN_FAULT", fault).output().unwrap();
+    let count = lab.path("steps");
+    assert!(run("s", &format!("count:{}", count.display())).status.success());
+    let steps: u64 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
+    for kind in ["kill", "error"] {
+        for step in 1..=steps {
+            let name = format!("{kind}{step}");
+            let first = run(&name, &format!("{kind}:{step}"));
+            assert!(!first.status.success(), "{kind} at {step}");
+            let second = run(&name, "");
+            let opened = cairn::Store::open(&lab.path(&name)).is_ok();
+            assert!(opened, "{kind} at {step}: {} then {}", text(&first.stderr), text(&second.stderr));
+            assert!(second.status.success() || Path::new(&lab.path(&name)).join("cairn.json").exists());
+        }
+    }
+    println!("init: {steps} steps, each killed and failed");
+}

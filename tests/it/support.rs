@@ -1,0 +1,113 @@
+//! What the integration tests share: stores to start from, the real binary, trees to compare.
+
+use cairn::Store;
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A temporary directory with a store in it.
+pub struct Lab {
+    pub dir: tempfile::TempDir,
+}
+
+impl Lab {
+    pub fn new() -> Lab {
+        let lab = Lab { dir: tempfile::tempdir().unwrap() };
+        Store::init(&lab.store_path(), &Default::default()).unwrap();
+        lab
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn store_path(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    pub fn store(&self) -> Store {
+        Store::open(&self.store_path()).unwrap()
+    }
+
+    /// The command, on this lab's store, without anything of the environment that changes what it does.
+    pub fn cairn(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        for name in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE", "CAIRN_FAULT"] {
+            command.env_remove(name);
+        }
+        command.env("CAIRN_STORE", self.store_path()).env("CAIRN_CACHE_DIR", self.path("cache")).current_dir(self.dir.path()).args(args);
+        command
+    }
+
+    /// Runs the command and expects that exit status.
+    pub fn run(&self, args: &[&str], status: i32) -> Output {
+        let output = self.cairn(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "cairn {args:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
+        output
+    }
+
+    /// Runs the command with success and gives its trimmed stdout.
+    pub fn ok(&self, args: &[&str]) -> String {
+        text(&self.run(args, 0).stdout).trim_end().to_owned()
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Writes files given as path and content; a path that ends with `/` is a directory.
+pub fn make_tree(root: &Path, files: &[(&str, &[u8])]) {
+    std::fs::create_dir_all(root).unwrap();
+    for (path, bytes) in files {
+        let at = root.join(path);
+        if path.ends_with('/') {
+            std::fs::create_dir_all(&at).unwrap();
+            continue;
+        }
+        std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+        std::fs::write(at, bytes).unwrap();
+    }
+}
+
+/// Bytes that look random, from a seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut out = Vec::with_capacity(len + 8);
+    while out.len() < len {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        out.extend_from_slice(&x.to_le_bytes());
+    }
+    out.truncate(len);
+    out
+}
+
+/// A tree as a map from path to what is there: `dir`, `link TARGET`, or exec bit and content.
+pub fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut out = BTreeMap::new();
+    for entry in walkdir::WalkDir::new(root).min_depth(1) {
+        let entry = entry.unwrap();
+        let path = entry.path().strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
+        let kind = entry.file_type();
+        let value = if kind.is_dir() {
+            b"dir".to_vec()
+        } else if kind.is_symlink() {
+            [b"link ", std::fs::read_link(entry.path()).unwrap().as_os_str().as_bytes()].concat()
+        } else {
+            let exec = entry.metadata().unwrap().permissions().mode() & 0o111 != 0;
+            [if exec { b"x ".as_slice() } else { b"- ".as_slice() }, &std::fs::read(entry.path()).unwrap()].concat()
+        };
+        out.insert(path, value);
+    }
+    out
+}
+
+/// Copies a directory as it is, symlinks as symlinks.
+pub fn copy_tree(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success());
+}

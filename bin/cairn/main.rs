@@ -1,1 +1,26 @@
-fn main() {}
+//! `cairn`: the command line. It parses, calls the library, prints; no verb's logic lives here.
+
+mod args;
+mod commands;
+mod errors;
+mod output;
+mod progress;
+mod signals;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    signals::watch();
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return errors::of_parser(&e),
+    };
+    let json = cli.global.json;
+    let mut context = output::Context::new(cli.global);
+    let result = commands::run(&mut context, cli.command).and_then(|status| context.out.flush().map(|()| status));
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(stop) => stop.report(json),
+    }
+}

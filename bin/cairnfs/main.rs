@@ -1,1 +1,67 @@
-fn main() {}
+//! `cairnfs STORE MNT [-o options]`: mounts a version, from the command line, mount(8) or fstab.
+
+mod options;
+
+use cairn::disk::{Access, Disk};
+use cairn::error::{Error, Result};
+use cairn::fuse::{Guard, VersionView, mount_version};
+use cairn::layout::Layout;
+use cairn::manifest::{NodeRef, Tree};
+use cairn::objects::Objects;
+use cairn::words::Digest;
+use clap::Parser;
+use options::What;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Mounts a version of a cairn store as a read-only file system.
+#[derive(Parser)]
+#[command(name = "cairnfs", version, after_help = "Examples:\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0")]
+struct Arguments {
+    /// The store's directory
+    store: PathBuf,
+    /// An empty directory
+    mnt: PathBuf,
+    /// Options, as in fstab: version=NAME:V, allow_other, threads=N, foreground, verify=put|all, log=FILE; mount(8)'s own words
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    options: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {}", e.message());
+            e.causes().iter().for_each(|cause| eprintln!("  {cause}"));
+            if let Some(hint) = e.hint_text() {
+                eprintln!("hint: {hint}");
+            }
+            ExitCode::from(e.kind().exit_status())
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let (what, options) = options::parse(&arguments.options)?;
+    // Absolute, since the daemon's directory is `/`.
+    let store = arguments.store.canonicalize().map_err(|e| Error::io("find the store", &arguments.store, e))?;
+    let make = || match &what {
+        What::Version(name) => open_version(&store, name),
+        What::Tree(digest, time) => open_tree(&store, *digest, *time),
+    };
+    mount_version(make, &store, &arguments.mnt, &options)
+}
+
+/// Resolving names is the catalog's.
+fn open_version(_store: &Path, name: &str) -> Result<(VersionView, Guard)> {
+    Err(Error::usage(format!("cannot mount {name}: names are not resolved yet")))
+}
+
+/// A manifest's root without a record: what a version whose record is damaged can still be read by.
+fn open_tree(store: &Path, digest: Digest, time: i64) -> Result<(VersionView, Guard)> {
+    let disk = Arc::new(Disk::of(store, Access::Umask)?);
+    let objects = Arc::new(Objects::open(Layout::new(store), disk)?);
+    let tree = Tree::open(NodeRef::from(digest), objects.clone())?;
+    Ok((VersionView { tree, objects, commit_time: time, label: format!("tree {}", &digest.hex()[..12]) }, Box::new(())))
+}

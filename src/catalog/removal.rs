@@ -44,18 +44,27 @@ pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>>
     numbers::versions(&store.layout().removed(name))
 }
 
+/// What [`remove`] would refuse, changing nothing.
+///
+/// # Errors
+/// As [`remove`].
+pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
+    store.check_writable()?;
+    if disk::look_fresh(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
+        return Err(Error::not_found(format!("there is no version {name}:{number}")).hint(format!("`cairn list {name}` shows what there is")));
+    }
+    match force {
+        Force::No => refuse_if_named(store, name, number, "remove the alias first, or use --force"),
+        Force::Yes => Ok(()),
+    }
+}
+
 /// Removes a version. Removed already: not found.
 ///
 /// # Errors
 /// Refused while an alias names it, unless forced; also when one came to name it meanwhile (the version is removed then, and its setter is told).
 pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
-    store.check_writable()?;
-    if disk::look_fresh(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
-        return Err(Error::not_found(format!("there is no version {name}:{number}")).hint(format!("`cairn list {name}` shows what there is")));
-    }
-    if force == Force::No {
-        refuse_if_named(store, name, number, "remove the alias first, or use --force")?;
-    }
+    check(store, name, number, force)?;
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;
     let token = Token::fresh();

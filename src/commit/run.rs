@@ -61,6 +61,11 @@ impl Run {
         &self.record.id
     }
 
+    /// What records say of it.
+    pub fn record(&self) -> &RunRecord {
+        &self.record
+    }
+
     /// The group it belongs to.
     pub fn group(&self) -> Option<&str> {
         self.record.group.as_deref()

@@ -61,3 +61,47 @@ fn cstring(path: &Path) -> CString {
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     CString::new(&bytes[..end]).expect("cut before the first NUL")
 }
+
+/// The space of a file system, as statvfs tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Blocks in all, in units of `fragment_size`.
+    pub blocks: u64,
+    /// Blocks free.
+    pub blocks_free: u64,
+    /// Blocks free for ordinary users.
+    pub blocks_available: u64,
+    /// Inodes in all.
+    pub files: u64,
+    /// Inodes free.
+    pub files_free: u64,
+    /// The preferred size of a transfer.
+    pub block_size: u32,
+    /// The unit of the blocks.
+    pub fragment_size: u32,
+}
+
+/// The space of the file system that holds `path`.
+///
+/// # Errors
+/// I/O when it cannot be asked.
+pub fn space(path: &Path) -> Result<Space> {
+    let c = cstring(path);
+    // SAFETY: statvfs fills the zeroed struct; the path is a valid C string.
+    let s = unsafe {
+        let mut s: libc::statvfs = std::mem::zeroed();
+        if libc::statvfs(c.as_ptr(), &mut s) != 0 {
+            return Err(Error::io("ask for the space of", path, std::io::Error::last_os_error()));
+        }
+        s
+    };
+    Ok(Space {
+        blocks: s.f_blocks,
+        blocks_free: s.f_bfree,
+        blocks_available: s.f_bavail,
+        files: s.f_files,
+        files_free: s.f_ffree,
+        block_size: s.f_bsize as u32,
+        fragment_size: s.f_frsize as u32,
+    })
+}

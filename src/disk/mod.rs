@@ -6,9 +6,11 @@
 mod fault;
 mod file;
 mod fs;
+mod outside;
 
 pub use file::NewFile;
-pub use fs::{FsKind, free_bytes};
+pub use fs::{FsKind, Space, free_bytes, space};
+pub use outside::{open_device, open_log, write_setting};
 
 use crate::error::{Error, Result};
 use std::fs::{File, Metadata, Permissions};

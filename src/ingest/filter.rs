@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The file that says what a directory leaves out.
-pub const IGNORE_FILE: &str = ".cairnignore";
+const IGNORE_FILE: &str = ".cairnignore";
 
 /// The patterns in force in one directory.
 #[derive(Debug)]

@@ -8,11 +8,10 @@ mod store;
 mod tree;
 
 pub use build::build;
-pub use filter::IGNORE_FILE;
 pub use scan::{ScanOptions, scan};
 pub use stat_cache::StatCache;
 pub use store::{Sink, store_files};
-pub use tree::{Body, FileBody, Overwrite, Stat, Stored, Tree, look_at_source};
+pub use tree::{Body, FileBody, Overwrite, Stat, Tree, look_at_source};
 
 /// How many threads hash and store: the machine's, at most eight.
 pub fn threads() -> usize {

@@ -198,6 +198,21 @@ pub(super) struct Index {
     pub before: Vec<u64>,
 }
 
+impl Index {
+    /// Entry `i` has its bytes at `payload`, after all that `shape` has summed up so far.
+    fn note(&mut self, i: usize, payload: usize, shape: &Shape) {
+        // Both fit: a node is at most 32 KiB.
+        self.payload.push((payload as u16, shape.slots as u16));
+        let entries = shape.totals.entries;
+        if self.before.is_empty() && entries != i as u64 {
+            self.before.extend(0..i as u64);
+        }
+        if entries != i as u64 || !self.before.is_empty() {
+            self.before.push(entries);
+        }
+    }
+}
+
 pub(super) fn damaged(what: impl std::fmt::Display) -> Error {
     Error::damaged(format!("manifest node: {what}"))
 }
@@ -264,20 +279,15 @@ pub(super) fn parse(b: &[u8], mut index: Option<&mut Index>) -> Result<Shape> {
         }
     } else {
         shape.body = columns[usize::from(tag::KINDS)].take(count)?;
+        if let Some(index) = index.as_deref_mut() {
+            index.payload.reserve_exact(count);
+        }
         let mut start = 0;
         for i in 0..count {
             let end = u16_at(b, ends + 2 * i);
-            if let Some(index) = index.as_deref_mut() {
-                if !index.before.is_empty() || shape.totals.entries != i as u64 {
-                    if index.before.is_empty() {
-                        index.before.extend(0..i as u64);
-                    }
-                    index.before.push(shape.totals.entries);
-                }
-            }
             let (payload, below, slots) = read_entry(b, b[shape.body + i], &mut columns)?;
             if let Some(index) = index.as_deref_mut() {
-                index.payload.push((payload as u16, shape.slots as u16));
+                index.note(i, payload, &shape);
             }
             let added = match below {
                 Below::Leaf { files, bytes } => shape.totals.add_leaf(end - start, files, bytes),
@@ -321,7 +331,7 @@ fn read_columns(b: &[u8], count: usize) -> Result<[Part; tag::END]> {
 /// Names that can be names, in strict byte order.
 fn check_names(ends: &[u8], names: &[u8]) -> Result<()> {
     // One pass over all names that the compiler can vectorise.
-    if names.iter().fold(false, |bad, b| bad | (*b == b'/') | (*b == 0)) {
+    if names.iter().fold(0u8, |bad, b| bad | u8::from(*b == b'/') | u8::from(*b == 0)) != 0 {
         return Err(damaged("a name has a slash or a NUL byte"));
     }
     let mut start = 0;

@@ -21,7 +21,7 @@ pub struct Node {
     bytes: Arc<[u8]>,
     /// Where this node lies in `bytes`: an inlined directory shares those of the leaf around it.
     start: usize,
-    len: usize,
+    length: usize,
     level: u8,
     count: usize,
     ends: usize,
@@ -41,7 +41,7 @@ fn pack_place(place: Option<Place>) -> u64 {
 }
 
 fn unpack_place(place: u64) -> Option<Place> {
-    (place != NOWHERE).then(|| Place { pack: PackRef((place >> 32) as u32), offset: place as u32 })
+    (place != NOWHERE).then_some(Place { pack: PackRef((place >> 32) as u32), offset: place as u32 })
 }
 
 impl Node {
@@ -66,7 +66,7 @@ impl Node {
         Node {
             bytes,
             start,
-            len,
+            length: len,
             level: shape.level,
             count: shape.count,
             ends: start + shape.ends,
@@ -96,7 +96,7 @@ impl Node {
 
     /// The hashed bytes.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes[self.start..self.start + self.len]
+        &self.bytes[self.start..self.start + self.length]
     }
 
     /// The digest, computed when first asked for.
@@ -269,7 +269,7 @@ impl Node {
 
     /// True when, as a directory's root, it belongs into the parent's leaf.
     pub(super) fn fits_inline(&self) -> bool {
-        self.is_leaf() && self.len <= MAX_INLINE
+        self.is_leaf() && self.length <= MAX_INLINE
     }
 
     /// Refuses a node that cannot be the root of a directory's tree.
@@ -319,6 +319,6 @@ impl Node {
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Node {{ level {}, {} entries, {} bytes }}", self.level, self.count, self.len)
+        write!(f, "Node {{ level {}, {} entries, {} bytes }}", self.level, self.count, self.length)
     }
 }

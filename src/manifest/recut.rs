@@ -17,10 +17,12 @@ use crate::words::Digest;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+type Name = Box<[u8]>;
+
 /// What shall stand under a name of a level: an entry, or nothing.
 #[derive(Debug)]
 pub(super) struct ItemEdit {
-    pub name: Box<[u8]>,
+    pub name: Name,
     pub to: Option<Entry>,
     /// Name and weight stay, so no cut moves. Found out by [`Level::classify`].
     still: bool,
@@ -103,7 +105,7 @@ struct Restart {
     /// Hashes of the w items before it; none at the beginning of the level.
     before: Option<Vec<u64>>,
     /// The key before it, when that is of the same run.
-    previous: Option<Box<[u8]>>,
+    previous: Option<Name>,
 }
 
 /// Where the next change that can move a cut begins.
@@ -224,7 +226,7 @@ impl Level<'_> {
     }
 
     /// Hashes of up to w keys before the node of `cursor`, in order, and the last of these keys.
-    fn before(&self, cursor: &Cursor) -> Result<(Vec<u64>, Option<Box<[u8]>>)> {
+    fn before(&self, cursor: &Cursor) -> Result<(Vec<u64>, Option<Name>)> {
         let w = reach(self.level);
         let mut cursor = cursor.clone();
         let mut hashes = VecDeque::new();
@@ -314,8 +316,8 @@ impl Level<'_> {
 /// Old and new nodes of a stretch of a level.
 struct Region {
     level: u8,
-    old: BTreeMap<Box<[u8]>, Digest>,
-    up: BTreeMap<Box<[u8]>, Option<Entry>>,
+    old: BTreeMap<Name, Digest>,
+    up: BTreeMap<Name, Option<Entry>>,
     last: Option<Node>,
 }
 

@@ -65,11 +65,9 @@ impl Walk {
     }
 
     fn step(&mut self) -> Result<Option<Visit>> {
-        if let Some((path, dir, rank)) = self.enter.take() {
-            if let Some((_, listing)) = self.stack.last() {
-                let inner = listing.within(&dir, rank)?;
-                self.stack.push((path, inner));
-            }
+        if let (Some((path, dir, rank)), Some((_, listing))) = (self.enter.take(), self.stack.last()) {
+            let inner = listing.within(&dir, rank)?;
+            self.stack.push((path, inner));
         }
         while let Some((at, listing)) = self.stack.last_mut() {
             let Some(Listed { name, entry, rank, .. }) = listing.next().transpose()? else {

@@ -7,8 +7,7 @@ use super::run::Run;
 use super::{Objects, large};
 use crate::disk;
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::manifest::Node;
-use crate::words::{Digest, Place};
+use crate::words::Digest;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -226,24 +225,6 @@ impl Objects {
             out.extend(why.map(|why| (name, Damage::Run(why.into()))));
         }
         Ok(out)
-    }
-
-    /// Whether a place leads to that blob: for hints (F11). Reads the header only.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn leads_to(&self, place: Place, digest: &Digest, kind: Kind) -> Result<bool> {
-        let mut header = Vec::new();
-        self.read_header(place, &mut header)?;
-        Ok(Blob::from_header(&header, place.offset).is_some_and(|b| b.digest == *digest && b.kind == kind))
-    }
-
-    /// Decodes a stored node outside of any pack, for tools that look at bytes.
-    ///
-    /// # Errors
-    /// Damaged.
-    pub fn parse_node(&self, bytes: &[u8]) -> Result<Node> {
-        hints::decode(bytes, None, &self.table).map(|(node, _)| node)
     }
 }
 

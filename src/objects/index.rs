@@ -61,11 +61,6 @@ impl Index {
         Ok(Index { packs, runs, loose, loose_packs })
     }
 
-    /// Whether a pack was in place.
-    pub(super) fn has_pack(&self, name: &Digest) -> bool {
-        self.packs.contains(name)
-    }
-
     /// Where a blob lies, in a pack that was in place.
     pub(super) fn find(&self, digest: &Digest, kind: Kind, table: &PackTable) -> Option<Place> {
         let at = self.loose.partition_point(|(d, k, _)| (d, k) < (digest, &kind));
@@ -104,6 +99,15 @@ impl Index {
     /// I/O.
     pub(super) fn tidy(&self, layout: &Layout, table: &PackTable, disk: &Disk, work: &Path) -> Result<()> {
         let mut runs = self.runs.clone();
+        for name in disk::list(&layout.index())? {
+            if !runs.iter().any(|r| name.as_encoded_bytes() == r.name.hex().as_bytes()) {
+                // Damaged, or made by another writer since: in either case it can be made anew.
+                let damaged = Digest::from_hex(name.as_encoded_bytes()).is_none_or(|n| Run::open(&layout.index().join(&name), n, false).is_none());
+                if damaged {
+                    disk.remove_file(&layout.index().join(&name))?;
+                }
+            }
+        }
         if self.loose_packs.len() > LOOSE_PACKS || self.loose.len() > LOOSE_ENTRIES {
             let number: HashMap<PackRef, u32> = self.loose_packs.iter().enumerate().map(|(i, n)| (table.intern(n), i as u32)).collect();
             let entries: Vec<RunEntry> =

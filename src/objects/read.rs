@@ -282,16 +282,3 @@ fn read_up_to(file: &File, buffer: &mut [u8], at: u64) -> io::Result<usize> {
     }
     Ok(got)
 }
-
-impl Objects {
-    /// The header bytes at a place; empty when its pack is gone.
-    pub(super) fn read_header(&self, place: Place, header: &mut Vec<u8>) -> Result<()> {
-        header.clear();
-        if let Some(file) = self.pack_file(place.pack)? {
-            header.resize(BLOB_HEADER, 0);
-            let got = read_up_to(&file, header, u64::from(place.offset)).map_err(|e| self.pack_error(place.pack, e))?;
-            header.truncate(got);
-        }
-        Ok(())
-    }
-}

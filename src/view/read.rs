@@ -37,7 +37,7 @@ impl Read for FileReader {
             From::Disk(file) => file.read(&mut buffer[..want])?,
         };
         if n == 0 && want > 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} ends {} bytes early: its object is damaged", self.path, self.left)));
+            return Err(io::Error::other(Error::damaged(format!("{} ends {} bytes early: its object was cut while it was read", self.path, self.left))));
         }
         self.left -= n as u64;
         Ok(n)

@@ -1,0 +1,537 @@
+//! What can be typed, and the help for it.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Versions of directories: immutable, content-addressed, mountable, on plain disk.
+#[derive(Parser, Debug)]
+#[command(name = "cairn", version, max_term_width = 100, disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "\
+A version is written NAME:vN, NAME:ALIAS, or NAME alone for the newest (NAME:latest).
+
+Begin with:
+  cairn init                        # a store in ./.cairn
+  cairn put images ./photos         # prints images:v0
+  cairn list images
+  cairn mount /mnt/images images    # read it as a directory
+  cairn demo                        # or see all of it at work
+
+Exit status: 0 done; 1 the answer is no (diff: differences, verify: damage); 2 usage; 3 refused;
+4 damaged store; 5 I/O; 6 not found.")]
+pub struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that may stand before or after the command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The store [default: the nearest .cairn upwards from here]
+    #[arg(long, global = true, env = "CAIRN_STORE", hide_env_values = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Print JSON; errors too, on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No talk: only data, warnings and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make a store
+    #[command(after_help = "\
+Examples:
+  cairn init                             # ./.cairn, found from here and below
+  cairn init /data/store --group lab     # all of group lab may write
+  export CAIRN_STORE=/data/store         # then use it from anywhere
+
+Prints the store's directory. Where there is a store already: exit 3, nothing is changed.
+--json: {\"path\"}")]
+    Init(Init),
+    /// Make a version from files and directories
+    #[command(after_help = "\
+Examples:
+  cairn put images ./photos                              # what is in ./photos; prints images:v0
+  cairn put model weights.bin config.json --type model --alias prod
+  cairn put images ./photos --exclude '*.tmp' --tag raw --description 'as scanned'
+  cairn put results out/ --at 2026/run1 --metadata '{\"loss\": 0.1}'
+  mysqldump shop | cairn put shop-db - --stdin-filename shop.sql
+  cairn put corpus s3://bucket/corpus.tar                # a reference: recorded, not copied
+
+A directory adds its contents, a file adds itself by its base name, - is stdin, SCHEME://... is a
+reference. Nothing changed since the newest version: that one is printed. An interrupted put, said
+again, stores only the rest. `.cairnignore` files (gitignore's syntax) leave things out.
+--json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
+    Put(Box<Put>),
+    /// List artifacts, or the versions of one
+    #[command(after_help = "\
+Examples:
+  cairn list                             # NAME, TYPE, VERSIONS, LATEST
+  cairn list images                      # VERSION, CREATED, FILES, SIZE, MODE, DIGEST, ALIASES, TAGS, RUN
+  cairn list images | awk '{print $1}'   # the headings are for terminals only
+  cairn list images --json | jq -r '.[] | select(.tags | index(\"raw\")).version'
+
+--json: [{\"artifact\",\"type\",\"versions\",\"latest\"}], of one artifact
+[{\"version\",\"digest\",\"aliases\",\"tags\",\"files\",\"bytes\",\"created_at\",\"mode\",\"run\"}]")]
+    List(List),
+    /// List what is in a version
+    #[command(after_help = "\
+Examples:
+  cairn ls images                        # the newest version's top level
+  cairn ls images:v3 2026/raw -l         # mode, bytes, digest, path
+  cairn ls images:prod -R                # everything below
+  cairn ls images -R --json | jq -r 'select(.size > 1000000).path'
+
+Paths are whole, from the version's root; a directory ends with /.
+--json: one line for each entry {\"path\",\"kind\",\"size\",\"digest\",\"exec\",\"target\",\"uri\"}, what
+applies; kind is file, directory, symlink or reference. Of a name that is not UTF-8, path is
+readable and path_b64 exact.")]
+    Ls(Ls),
+    /// Show all that is known of a version
+    #[command(after_help = "\
+Examples:
+  cairn show images:v3
+  cairn show images --json | jq .metadata
+
+--json: the version's record {\"artifact\",\"version\",\"type\",\"digest\",\"aliases\",\"tags\",\"description\",
+\"metadata\",\"entries\",\"files\",\"bytes\",\"new_bytes\",\"created_at\",\"mode\",\"run\",\"group\",\"job_type\",
+\"runs\"}; runs are those that made the same content")]
+    Show(Show),
+    /// Write a file of a version to stdout
+    #[command(after_help = "\
+Examples:
+  cairn cat model:prod config.json
+  cairn cat shop-db shop.sql | mysql shop")]
+    Cat(Cat),
+    /// Write a version out to a directory
+    #[command(after_help = "\
+Examples:
+  cairn get images:v3 ./images
+  cairn get images ./images --path 2026/raw     # that subtree, as ./images/2026/raw
+  cairn get images ./images --force --prune     # make it exactly the version
+  cairn get weights /scratch/w --link hardlink  # no copy; don't edit what you get
+
+Files that are right already stay untouched; one that differs is refused (exit 3) without --force.
+An interrupted get, said again, continues. Prints the version it wrote.
+--json: {\"artifact\",\"version\",\"directory\",\"files\",\"bytes\",\"written\",\"kept\",\"removed\"}")]
+    Get(Get),
+    /// Compare two versions, or a version and a directory
+    #[command(after_help = "\
+Examples:
+  cairn diff images:v3 images            # v3 against the newest
+  cairn diff images ./photos             # what a put of ./photos would change
+  cairn diff images:v3 images:v4 --stat
+  cairn diff images:v3 ./photos --json > changes.json
+
+Lines are `A path` (added), `D path` (removed), `M path` (changed). B is a directory when it begins
+with ./, ../ or /, or is . or ... Exit status 1 when there are differences.
+--json: {\"from\",\"to\",\"from_digest\",\"to_digest\",\"changes\":[{\"path\",\"change\":\"added|removed|changed\",
+\"old\",\"new\"}],\"added\",\"removed\",\"changed\",...}; old and new are entries as of ls")]
+    Diff(Diff),
+    /// Read and hash again what is stored, and name what is damaged
+    #[command(after_help = "\
+Examples:
+  cairn verify                           # the whole store
+  cairn verify images                    # all versions of images
+  cairn verify images:v3 --quick         # records and structure; no file is hashed
+
+Prints one finding a line: its code, what and where; what it affects on lines below. Exit status 1 if any.
+--json: {\"findings\":[{\"code\",\"what\",\"affects\"}], and what was checked}")]
+    Verify(Verify),
+    /// Show who is at work in the store
+    #[command(after_help = "\
+Examples:
+  cairn locks
+  cairn locks --break 3f0c...            # its holder is gone for good
+
+Breaking a lock costs at most work, never data.
+--json: [{\"id\",\"life\",\"purpose\",\"artifact\",\"draft\",\"run\",\"host\",\"pid\",\"user\",\"since\"}]")]
+    Locks(Locks),
+    /// Remove versions
+    #[command(after_help = "\
+Examples:
+  cairn rm images:v3 images:v4
+  cairn rm images:v3 --dry-run           # says what would happen
+  cairn rm images --all                  # every version; the name and its numbers stay taken
+
+Refused (exit 3) while an alias other than latest names the version; --force takes the alias away
+too. A number is never given again. `cairn gc` frees the space.
+--json: {\"removed\":[{\"artifact\",\"version\"}],\"dry_run\"}")]
+    Rm(Rm),
+    /// Give a version an alias, or move one
+    #[command(after_help = "\
+Examples:
+  cairn alias model:v7 prod              # prod now names v7
+  cairn alias model prod best            # the newest version
+  cairn alias model:v7 prod --expect v6  # only if prod is still at v6; else exit 3
+  cairn alias model:v7 prod --expect none
+
+--json: {\"artifact\",\"version\",\"aliases\"}")]
+    Alias(Alias),
+    /// Take aliases away
+    #[command(after_help = "\
+Examples:
+  cairn unalias model prod
+
+--json: {\"artifact\",\"aliases\"}")]
+    Unalias(Unalias),
+    /// Mount a version as a read-only directory
+    #[command(after_help = "\
+Examples:
+  cairn mount /mnt/images images:v3      # prints images:v3; ends with `cairn umount /mnt/images`
+  cairn mount /mnt/images images         # the newest now; the mount stays with it
+  cairn mount /mnt/w model:prod --foreground --verify all
+
+--json: {\"artifact\",\"version\",\"mountpoint\"}")]
+    Mount(Mount),
+    /// Unmount, also after the daemon was killed
+    #[command(after_help = "\
+Examples:
+  cairn umount /mnt/images
+
+--json: {\"mountpoint\"}")]
+    Umount(Umount),
+    /// Walk through cairn on a real directory, in a store that is thrown away
+    #[command(after_help = "\
+Examples:
+  cairn demo                             # on cairn's own source tree
+  cairn demo ~/photos --keep             # on a copy of this; the store stays to look at
+
+Your directory is only read.")]
+    Demo(Demo),
+    /// Print a shell's completions
+    #[command(after_help = "\
+Examples:
+  cairn completions bash > /etc/bash_completion.d/cairn
+  cairn completions zsh > ~/.zfunc/_cairn
+  cairn completions fish > ~/.config/fish/completions/cairn.fish")]
+    Completions(Completions),
+    /// Write the manual pages
+    #[command(after_help = "\
+Examples:
+  cairn manpages /usr/local/share/man/man1
+
+Prints the files written. --json: {\"files\"}")]
+    Manpages(Manpages),
+}
+
+/// `init`
+#[derive(Args, Debug)]
+pub struct Init {
+    /// Where; new or empty [default: --store, else .cairn]
+    pub dir: Option<PathBuf>,
+    /// All of this group may write, whatever their umasks
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// How long hosts that share the disk may cache directories [default: 120]
+    #[arg(long, value_name = "SECONDS")]
+    pub cache_bound: Option<u64>,
+}
+
+/// `put`
+#[derive(Args, Debug)]
+pub struct Put {
+    /// The artifact: A-Z a-z 0-9 _ . -
+    pub name: String,
+    /// Directories, files, - for stdin, SCHEME://... for a reference
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// The artifact's type, one for ever [default: what it has, else dataset]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Put everything below this path
+    #[arg(long, value_name = "PREFIX")]
+    pub at: Option<OsString>,
+    /// Let this alias name the version (repeatable)
+    #[arg(long = "alias", value_name = "ALIAS")]
+    pub aliases: Vec<String>,
+    /// Tag the version (repeatable)
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// A description for people
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A JSON object, or @ and a file that holds one
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub metadata: Option<String>,
+    /// The name of stdin's bytes in the version
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub stdin_filename: OsString,
+    /// Leave out what matches (gitignore's syntax; repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Add what symlinks point at; without, they stay symlinks
+    #[arg(long)]
+    pub follow_symlinks: bool,
+    /// Leave out device nodes, sockets and FIFOs; without, they are an error
+    #[arg(long)]
+    pub skip_special: bool,
+    /// Make a version also when nothing changed
+    #[arg(long)]
+    pub new_version: bool,
+    /// The run that makes it
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Which run is at work.
+#[derive(Args, Debug)]
+pub struct Run {
+    /// The run that makes it
+    #[arg(long, value_name = "ID", env = "CAIRN_RUN", hide_env_values = true)]
+    pub run: Option<String>,
+    /// The run's group: one experiment, one batch job
+    #[arg(long, value_name = "GROUP", env = "CAIRN_RUN_GROUP", hide_env_values = true)]
+    pub group: Option<String>,
+    /// What kind of work the run is
+    #[arg(long, value_name = "TYPE", env = "CAIRN_JOB_TYPE", hide_env_values = true)]
+    pub job_type: Option<String>,
+}
+
+/// `list`
+#[derive(Args, Debug)]
+pub struct List {
+    /// An artifact; without, all of them
+    pub name: Option<String>,
+}
+
+/// `ls`
+#[derive(Args, Debug)]
+pub struct Ls {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// A directory or a file in it
+    pub path: Option<OsString>,
+    /// Mode, bytes, digest, path
+    #[arg(short, long)]
+    pub long: bool,
+    /// Everything below
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+/// `show`
+#[derive(Args, Debug)]
+pub struct Show {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+}
+
+/// `cat`
+#[derive(Args, Debug)]
+pub struct Cat {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// A file in it
+    pub path: OsString,
+}
+
+/// `get`
+#[derive(Args, Debug)]
+pub struct Get {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// Where to
+    pub dir: PathBuf,
+    /// Only this directory or file of the version
+    #[arg(long, value_name = "PREFIX")]
+    pub path: Option<OsString>,
+    /// How large files come out of the store
+    #[arg(long, value_enum, default_value = "auto")]
+    pub link: Link,
+    /// Replace files that differ
+    #[arg(long)]
+    pub force: bool,
+    /// Remove what is not in the version
+    #[arg(long)]
+    pub prune: bool,
+}
+
+/// How `get` brings content out.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Link {
+    /// Reflink where the file system can, else copy
+    Auto,
+    /// Always copy
+    Copy,
+    /// Share blocks; fail where the file system cannot
+    Reflink,
+    /// Share the file itself: read-only, and an edit would reach the store
+    Hardlink,
+}
+
+/// `diff`
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The version to compare from
+    #[arg(value_name = "A")]
+    pub from: String,
+    /// A version, or a directory (./dir, ../dir, /dir)
+    #[arg(value_name = "B")]
+    pub to: OsString,
+    /// Only counts and bytes
+    #[arg(long)]
+    pub stat: bool,
+    /// Of a directory, leave out what matches (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Of a directory, compare what symlinks point at
+    #[arg(long)]
+    pub follow_symlinks: bool,
+    /// Of a directory, leave out device nodes, sockets and FIFOs
+    #[arg(long)]
+    pub skip_special: bool,
+}
+
+/// `verify`
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// An artifact or one version; without, the whole store
+    #[arg(value_name = "NAME[:V]")]
+    pub what: Option<String>,
+    /// Records and structure only; hash no file
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// `locks`
+#[derive(Args, Debug)]
+pub struct Locks {
+    /// Remove this lock, whoever holds it
+    #[arg(long = "break", value_name = "ID")]
+    pub break_id: Option<String>,
+}
+
+/// `rm`
+#[derive(Args, Debug)]
+pub struct Rm {
+    /// The versions; with --all, artifacts
+    #[arg(required = true, value_name = "NAME:V")]
+    pub versions: Vec<String>,
+    /// Every version of these artifacts
+    #[arg(long)]
+    pub all: bool,
+    /// Remove also what an alias names, and take that alias away
+    #[arg(long)]
+    pub force: bool,
+    /// Say what would be removed, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `alias`
+#[derive(Args, Debug)]
+pub struct Alias {
+    /// The version
+    #[arg(value_name = "NAME:V")]
+    pub version: String,
+    /// The aliases that shall name it
+    #[arg(required = true, value_name = "ALIAS")]
+    pub aliases: Vec<String>,
+    /// Move only from there: a version, or none if there is no such alias
+    #[arg(long, value_name = "vN|none")]
+    pub expect: Option<String>,
+}
+
+/// `unalias`
+#[derive(Args, Debug)]
+pub struct Unalias {
+    /// The artifact
+    pub name: String,
+    /// Its aliases to take away
+    #[arg(required = true, value_name = "ALIAS")]
+    pub aliases: Vec<String>,
+}
+
+/// `mount`
+#[derive(Args, Debug)]
+pub struct Mount {
+    /// An empty directory
+    #[arg(value_name = "MNT")]
+    pub mountpoint: PathBuf,
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: Option<String>,
+    /// Stay in the foreground; Ctrl-C unmounts
+    #[arg(long)]
+    pub foreground: bool,
+    /// Other users may read it too
+    #[arg(long)]
+    pub allow_other: bool,
+    /// How reads of large files go
+    #[arg(long, value_enum, default_value = "auto")]
+    pub io: Io,
+    /// When content is hashed
+    #[arg(long, value_enum, default_value = "put")]
+    pub verify: VerifyMode,
+    /// Worker threads [default: by the machine]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Where the daemon writes what goes wrong
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// How a mount reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Io {
+    /// What suits the version
+    Auto,
+    /// No round trip for open and release
+    NoOpen,
+    /// The kernel reads the store's files itself
+    Passthrough,
+}
+
+/// When a mount hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyMode {
+    /// Small files at every read, large ones when their size or time is not as stored
+    Put,
+    /// Every large file once more before its first byte
+    All,
+}
+
+/// `umount`
+#[derive(Args, Debug)]
+pub struct Umount {
+    /// The directory
+    #[arg(value_name = "MNT")]
+    pub mountpoint: PathBuf,
+}
+
+/// `demo`
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// A directory to work on; it is only read [default: cairn's own source tree]
+    pub dir: Option<PathBuf>,
+    /// Keep the store and the copies, and say where they are
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// `completions`
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// `manpages`
+#[derive(Args, Debug)]
+pub struct Manpages {
+    /// Where to write them
+    pub dir: PathBuf,
+}

@@ -1,0 +1,230 @@
+//! `cairn demo`: the real commands, run one after the other on a real directory, each with a word on what it does.
+
+use crate::args::Demo;
+use crate::errors::{Done, Stop};
+use crate::output::Context;
+use crate::signals::{self, INTERRUPTED};
+use cairn::error::{Error, Result, show_path};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What the demo's files are when there is no source tree.
+const SAMPLE: [(&str, &str); 4] = [
+    ("README.md", "# A sample\n\nMade by `cairn demo`.\n"),
+    ("data/numbers.csv", "n,square\n1,1\n2,4\n3,9\n"),
+    ("data/words.txt", "cairn\nstone\npath\n"),
+    ("src/main.py", "print('hello')\n"),
+];
+
+/// The demo at work.
+struct Stage {
+    program: PathBuf,
+    store: PathBuf,
+    mounted: Option<PathBuf>,
+    quiet: bool,
+}
+
+/// Walks through it.
+pub fn run(context: &mut Context, args: Demo) -> Done {
+    if context.json() {
+        return Err(Error::usage("the demo is for people: it has no JSON").hint("leave out --json").into());
+    }
+    let program = std::env::current_exe().map_err(|e| Error::io("find", Path::new("cairn's own program"), e))?;
+    let scratch = tempfile::Builder::new().prefix("cairn-demo-").tempdir().map_err(|e| Error::io("make a directory in", &std::env::temp_dir(), e))?;
+    signals::be_gentle(); // so that it can unmount and clean up
+    let mut stage = Stage { program, store: scratch.path().join("store"), mounted: None, quiet: context.global.quiet };
+    let result = play(context, &mut stage, &args, scratch.path());
+    if let Some(mnt) = stage.mounted.take() {
+        let _ = stage.command(&[&"umount", &mnt]).stdout(Stdio::null()).status(); // it may be unmounted already
+    }
+    if args.keep {
+        let kept = scratch.keep();
+        context.talk(&format!("\nKept: {} (try: export CAIRN_STORE={}/store)", show_path(&kept), show_path(&kept)));
+    }
+    match result {
+        Err(Stop::Failed(_)) if signals::caught() => {
+            context.talk("\ninterrupted: everything of the demo was cleaned up");
+            Ok(INTERRUPTED)
+        }
+        other => other,
+    }
+}
+
+fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -> Done {
+    let source = source(args, scratch)?;
+    let (copy, mnt, out) = (scratch.join("work"), scratch.join("mnt"), scratch.join("out"));
+    let then = if args.keep { "kept" } else { "removed afterwards" };
+    say(context, &format!("This is cairn, on {} (only read) and in {} ({then}).", show_path(&source), show_path(scratch)))?;
+
+    say(context, "1. A store is a directory. `init` makes one; CAIRN_STORE says where it is from now on.")?;
+    let store = stage.store.clone();
+    stage.run(context, &[&"init", &store])?;
+
+    say(context, "2. `put` makes a version of a directory: each file is read once, hashed, and stored once.")?;
+    stage.run(context, &[&"put", &"demo", &source, &"--skip-special", &"--description", &"as found"])?;
+
+    say(context, "3. The same again: nothing changed, so there is no new version. Files that look unchanged are not read again.")?;
+    stage.run(context, &[&"put", &"demo", &source, &"--skip-special"])?;
+
+    say(context, "4. What is there now.")?;
+    stage.run(context, &[&"list"])?;
+    stage.run(context, &[&"ls", &"demo"])?;
+
+    say(context, "5. A copy of it gets a file more, a file less, and a file with a line more. What would a put of it change?")?;
+    stage.run(context, &[&"get", &"demo", &copy])?;
+    change(context, &copy)?;
+    stage.run_differing(context, &[&"diff", &"demo", &copy])?;
+
+    say(context, "6. The next version. What it shares with the first is not stored again.")?;
+    stage.run(context, &[&"put", &"demo", &copy, &"--alias", &"best", &"--tag", &"changed"])?;
+    stage.run(context, &[&"list", &"demo"])?;
+
+    say(context, "7. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
+    mount(context, stage, &mnt, &copy)?;
+
+    say(context, "8. `verify` reads and hashes all of it again.")?;
+    stage.run(context, &[&"verify"])?;
+
+    say(context, "9. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
+    stage.run(context, &[&"get", &"demo:v0", &out])?;
+    stage.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
+    say(context, "That is all. Yours begins with `cairn init` and `cairn put NAME DIR`; every command's --help has examples.")?;
+    Ok(0)
+}
+
+/// Mounts the newest version, reads it through the mount, compares, unmounts.
+fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Stop> {
+    let word_of_mnt = word(mnt);
+    if let Err(e) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
+        return say(context, &format!("   Not here: /dev/fuse cannot be used ({e}). On a machine that has it: cairn mount {word_of_mnt} demo:best"));
+    }
+    std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
+    stage.mounted = Some(mnt.to_path_buf());
+    if stage.try_run(context, &[&"mount", &mnt, &"demo:best"])? != 0 {
+        stage.mounted = None;
+        return say(context, "   Mounting is not possible here (see above); the demo goes on without.");
+    }
+    shell(context, &format!("ls {word_of_mnt}"))?;
+    shell(context, &format!("diff -r --no-dereference {} {word_of_mnt} && echo 'the mount shows exactly what was put'", word(copy)))?;
+    stage.run(context, &[&"umount", &mnt])?;
+    stage.mounted = None;
+    Ok(())
+}
+
+/// The directory to work on: given, else cairn's sources as seen from here, else those it was built from, else a sample.
+fn source(args: &Demo, scratch: &Path) -> Result<PathBuf> {
+    if let Some(dir) = &args.dir {
+        if !dir.is_dir() {
+            return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));
+        }
+        return std::path::absolute(dir).map_err(|e| Error::io("find", dir, e));
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let built_from = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_ours = |dir: &Path| std::fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|t| t.contains("name = \"cairn\""));
+    if let Some(root) = here.ancestors().chain([built_from]).find(|d| is_ours(d)) {
+        return Ok(root.join("src"));
+    }
+    let sample = scratch.join("sample");
+    for (path, text) in SAMPLE {
+        write(&sample.join(path), text)?;
+    }
+    Ok(sample)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|e| Error::io("create directory", parent, e))?;
+    }
+    std::fs::write(path, text).map_err(|e| Error::io("write", path, e))
+}
+
+/// Three changes to the copy, each as a shell would make it.
+fn change(context: &mut Context, copy: &Path) -> std::result::Result<(), Stop> {
+    let mut files: Vec<PathBuf> = Vec::new();
+    let entries = std::fs::read_dir(copy).map_err(|e| Error::io("list", copy, e))?;
+    for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_file())) {
+        files.push(entry.path());
+    }
+    files.sort();
+    shell(context, &format!("echo 'a new file' > {}", word(&copy.join("NEW.txt"))))?;
+    if let Some(file) = files.first() {
+        shell(context, &format!("echo '# one line more' >> {}", word(file)))?;
+    }
+    if let Some(file) = files.get(1) {
+        shell(context, &format!("rm {}", word(file)))?;
+    }
+    Ok(())
+}
+
+fn say(context: &mut Context, text: &str) -> std::result::Result<(), Stop> {
+    if !context.global.quiet {
+        context.out.line(&format!("\n{text}"))?;
+    }
+    context.out.flush()
+}
+
+/// A word as a shell takes it.
+fn word(text: impl AsRef<OsStr>) -> String {
+    let text = text.as_ref().to_string_lossy();
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-:=@+".contains(&b));
+    if plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+/// Shows and runs a line of shell.
+fn shell(context: &mut Context, line: &str) -> std::result::Result<(), Stop> {
+    context.out.line(&format!("   $ {line}"))?;
+    context.out.flush()?;
+    let status = Command::new("sh").args(["-c", line]).status().map_err(|e| Error::io("run", Path::new("sh"), e))?;
+    if status.success() { Ok(()) } else { Err(Error::io_message(format!("`{line}` failed")).into()) }
+}
+
+impl Stage {
+    fn command(&self, words: &[&dyn AsRef<OsStr>]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(words.iter().map(|w| w.as_ref())).env("CAIRN_STORE", &self.store);
+        for variable in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE"] {
+            command.env_remove(variable);
+        }
+        if self.quiet {
+            command.arg("--quiet");
+        }
+        command
+    }
+
+    /// Shows and runs a command; its exit status.
+    fn try_run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<i32, Stop> {
+        if signals::caught() {
+            return Err(Error::io_message("interrupted").into());
+        }
+        context.out.line(&format!("   $ {}", line(words)))?;
+        context.out.flush()?;
+        let status = self.command(words).status().map_err(|e| Error::io("run", &self.program, e))?;
+        Ok(status.code().unwrap_or(i32::from(INTERRUPTED)))
+    }
+
+    fn run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Stop> {
+        match self.try_run(context, words)? {
+            0 => Ok(()),
+            status => Err(failed(words, status)),
+        }
+    }
+
+    /// Runs `diff`, whose answer may be "they differ".
+    fn run_differing(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Stop> {
+        match self.try_run(context, words)? {
+            0 | 1 => Ok(()),
+            status => Err(failed(words, status)),
+        }
+    }
+}
+
+fn line(words: &[&dyn AsRef<OsStr>]) -> String {
+    let words: Vec<String> = words.iter().map(word).collect();
+    format!("cairn {}", words.join(" "))
+}
+
+fn failed(words: &[&dyn AsRef<OsStr>], status: i32) -> Stop {
+    Error::io_message(format!("`{}` ended with status {status}", line(words))).hint("what it said stands above; the demo needs a directory that can be read, and room for two copies of it").into()
+}

@@ -1,0 +1,143 @@
+//! `cairn diff`
+
+use super::entry::{Fields, json_name};
+use crate::args::Diff;
+use crate::errors::{Done, Stop};
+use crate::output::Context;
+use crate::progress::human;
+use cairn::commit;
+use cairn::error::{Error, Result, show_path};
+use cairn::ScanOptions;
+use cairn::manifest::{self, Change, Entry, Tree};
+use serde::Serialize;
+use serde_json::json;
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// One change in JSON.
+#[derive(Serialize)]
+struct Line<'a> {
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_b64: Option<String>,
+    change: &'static str,
+    old: Option<Fields<'a>>,
+    new: Option<Fields<'a>>,
+}
+
+/// What changed in all.
+#[derive(Default)]
+struct Sum {
+    added: u64,
+    removed: u64,
+    changed: u64,
+    bytes_added: u64,
+    bytes_removed: u64,
+}
+
+/// Compares; exit status 1 when there are differences.
+pub fn run(context: &mut Context, args: Diff) -> Done {
+    let from = context.version(&args.from)?;
+    let (to_name, to) = other_side(context, &args)?;
+    let tree = from.tree()?;
+    if context.json() {
+        let head = json!({ "from": from.to_string(), "to": to_name, "from_digest": tree.digest(), "to_digest": to.digest() }).to_string();
+        context.out.bytes(head[..head.len() - 1].as_bytes())?;
+        context.out.bytes(if args.stat { b"" } else { b",\"changes\":[" })?;
+    }
+    let mut sum = Sum::default();
+    for change in manifest::diff(&tree, &to) {
+        let change = change?;
+        if !args.stat {
+            show(context, &change, sum.is_empty())?;
+        }
+        sum.add(&change);
+    }
+    sum.show(context, args.stat)?;
+    Ok(u8::from(!sum.is_empty()))
+}
+
+/// B: a version, or a directory hashed without being stored.
+fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
+    if !is_directory(&args.to) {
+        let word = args.to.to_str().ok_or_else(|| Error::usage(format!("{} is no version", show_path(Path::new(&args.to)))))?;
+        let version = context.version(word).map_err(|e| if Path::new(word).is_dir() { e.hint(format!("the directory is written ./{word}")) } else { e })?;
+        return Ok((version.to_string(), version.tree()?));
+    }
+    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
+    let dir = Path::new(&args.to);
+    if !dir.exists() {
+        return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));
+    }
+    let bar = context.bar("diff");
+    let tree = commit::scan_dir(dir, &options, Some(&context.store()?), &bar.progress())?;
+    Ok((args.to.to_string_lossy().into_owned(), tree))
+}
+
+fn is_directory(word: &OsStr) -> bool {
+    let bytes = word.as_bytes();
+    bytes == b"." || bytes == b".." || [&b"./"[..], b"../", b"/"].iter().any(|p| bytes.starts_with(p))
+}
+
+fn kind(change: &Change) -> (u8, &'static str) {
+    match (&change.old, &change.new) {
+        (None, _) => (b'A', "added"),
+        (_, None) => (b'D', "removed"),
+        _ => (b'M', "changed"),
+    }
+}
+
+fn show(context: &mut Context, change: &Change, first: bool) -> std::result::Result<(), Stop> {
+    let (letter, word) = kind(change);
+    if context.json() {
+        if !first {
+            context.out.bytes(b",")?;
+        }
+        let (path, path_b64) = json_name(change.path.as_bytes());
+        let line = Line { path, path_b64, change: word, old: change.old.as_ref().map(Fields::of), new: change.new.as_ref().map(Fields::of) };
+        return context.out.json_part(&line);
+    }
+    context.out.bytes(&[letter, b' '])?;
+    context.out.name(change.path.as_bytes())?;
+    let is_directory = change.new.as_ref().or(change.old.as_ref()).is_some_and(Entry::is_directory);
+    context.out.bytes(if is_directory { b"/\n" } else { b"\n" })
+}
+
+impl Sum {
+    fn is_empty(&self) -> bool {
+        self.added + self.removed + self.changed == 0
+    }
+
+    fn add(&mut self, change: &Change) {
+        match kind(change).1 {
+            "added" => self.added += 1,
+            "removed" => self.removed += 1,
+            _ => self.changed += 1,
+        }
+        self.bytes_removed += change.old.as_ref().map_or(0, bytes);
+        self.bytes_added += change.new.as_ref().map_or(0, bytes);
+    }
+
+    fn show(&self, context: &mut Context, alone: bool) -> std::result::Result<(), Stop> {
+        if context.json() {
+            let tail = json!({ "added": self.added, "removed": self.removed, "changed": self.changed, "bytes_added": self.bytes_added, "bytes_removed": self.bytes_removed });
+            context.out.bytes(if alone { b"," } else { b"]," })?;
+            return context.out.line(&tail.to_string()[1..]);
+        }
+        if !alone {
+            return Ok(());
+        }
+        let Sum { added, removed, changed, bytes_added, bytes_removed } = self;
+        context.out.line(&format!("{added} added, {removed} removed, {changed} changed; {} in, {} out", human(*bytes_added), human(*bytes_removed)))
+    }
+}
+
+fn bytes(entry: &Entry) -> u64 {
+    match entry {
+        Entry::File { size, .. } => *size,
+        Entry::Reference(r) => r.size.unwrap_or(0),
+        _ => 0,
+    }
+}

@@ -1,0 +1,97 @@
+//! `cairn mount` and `cairn umount`
+
+use crate::args::{Io, Mount, Umount, VerifyMode};
+use crate::errors::{Done, Stop};
+use crate::output::Context;
+use crate::signals;
+use cairn::catalog::{Selector, Version, VersionSpec, resolve};
+use cairn::error::{Error, Result};
+use cairn::fuse::{self, Ground, Guard, MountOptions, VersionView};
+use cairn::lock::{LockFile, Purpose};
+use cairn::words::Token;
+use cairn::{Store, clock};
+use serde_json::json;
+use std::path::Path;
+
+/// Mounts a version.
+pub fn mount(context: &mut Context, args: Mount) -> Done {
+    let Some(word) = &args.version else {
+        return Err(Error::usage("a mount of the whole store is not available yet").hint("name a version: `cairn mount MNT NAME[:V]`; `cairn list` shows them").into());
+    };
+    let options = options(&args)?;
+    let version = context.version(word)?;
+    let name = version.to_string();
+    // The daemon opens the store by itself: what this process has open ends with it.
+    let root = version.store().root().to_path_buf();
+    let exact = VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(version.number()) };
+    let (artifact, number) = (version.artifact().clone(), version.number());
+    drop(version);
+    let say = |context: &mut Context| -> std::result::Result<(), Stop> {
+        if context.json() {
+            context.out.json(&json!({ "artifact": artifact, "version": number, "mountpoint": args.mountpoint.to_string_lossy() }))?;
+        } else {
+            context.out.line(&name)?;
+        }
+        context.out.flush()
+    };
+    if args.foreground {
+        say(context)?; // nothing comes after it
+    }
+    signals::unwatch(); // the library has its own way to end a mount
+    fuse::mount_version(|| view(&root, &exact), &root, &args.mountpoint, &options)?;
+    if !args.foreground {
+        say(context)?;
+    }
+    Ok(0)
+}
+
+fn options(args: &Mount) -> Result<MountOptions> {
+    if args.io == Io::NoOpen || args.io == Io::Passthrough {
+        return Err(Error::usage("this way of reading is not available yet").hint("leave --io at auto"));
+    }
+    let mut options = MountOptions {
+        ground: if args.foreground { Ground::Foreground } else { Ground::Background },
+        allow_other: args.allow_other,
+        verify: match args.verify {
+            VerifyMode::Put => fuse::VerifyMode::Put,
+            VerifyMode::All => fuse::VerifyMode::All,
+        },
+        log: args.log.clone(),
+        ..MountOptions::default()
+    };
+    if let Some(threads) = args.threads {
+        options.threads = threads;
+    }
+    Ok(options)
+}
+
+/// What the daemon shows, and what it holds meanwhile.
+fn view(root: &Path, exact: &VersionSpec) -> Result<(VersionView, Guard)> {
+    let store = Store::open(root)?;
+    let version = resolve(&store, exact)?;
+    let guard: Guard = match lock(&version) {
+        Ok(lock) => Box::new(lock),
+        Err(_) => Box::new(()), // who may only read the store may mount it all the same
+    };
+    let view = VersionView {
+        tree: version.tree()?,
+        objects: store.objects().clone(),
+        commit_time: clock::parse(&version.record().created_at).unwrap_or(0),
+        label: version.to_string(),
+    };
+    Ok((view, guard))
+}
+
+fn lock(version: &Version) -> Result<LockFile> {
+    let purpose = Purpose { purpose: "mount", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
+    LockFile::take(version.store(), &Token::fresh(), &purpose)
+}
+
+/// Unmounts.
+pub fn umount(context: &mut Context, args: Umount) -> Done {
+    fuse::unmount(&args.mountpoint)?;
+    if context.json() {
+        context.out.json(&json!({ "mountpoint": args.mountpoint.to_string_lossy() }))?;
+    }
+    Ok(0)
+}

@@ -1,0 +1,150 @@
+//! `cairn put`
+
+use crate::args::{self, Put};
+use crate::errors::Done;
+use crate::output::{Context, count};
+use crate::progress::human;
+use cairn::Store;
+use cairn::catalog::parse_metadata;
+use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
+use cairn::error::{Error, Result, show_path};
+use cairn::ScanOptions;
+use cairn::words::RelPath;
+use serde_json::json;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Makes a version.
+pub fn run(context: &mut Context, args: Put) -> Done {
+    let store = context.store()?;
+    let mut artifact = Artifact::new(&args.name, args.kind.as_deref())?;
+    describe(&mut artifact, &args)?;
+    let run = run_of(&store, &args.run)?;
+    context.if_interrupted("no version was acknowledged; what was stored is kept and used by the next put");
+    let bar = context.bar("put");
+    add_sources(&mut artifact, &args)?;
+    let options = SaveOptions { always_new: args.new_version, progress: bar.progress(), ..SaveOptions::default() };
+    let published = match run {
+        Some(run) => run.log_artifact_with(&artifact, options)?,
+        None => artifact.save_with(&store, &options)?,
+    };
+    drop(bar);
+    report(context, &published)
+}
+
+/// The run at work, if anything is said of one.
+fn run_of(store: &Store, said: &args::Run) -> Result<Option<Run>> {
+    let any = [&said.run, &said.group, &said.job_type].into_iter().flatten().any(|word| !word.is_empty());
+    let options = RunOptions { id: said.run.clone(), group: said.group.clone(), job_type: said.job_type.clone() };
+    any.then(|| Run::new(store, options)).transpose()
+}
+
+/// What is said about the version.
+fn describe(artifact: &mut Artifact, args: &Put) -> Result<()> {
+    for alias in &args.aliases {
+        artifact.add_alias(alias)?;
+    }
+    for tag in &args.tags {
+        artifact.add_tag(tag)?;
+    }
+    if let Some(text) = &args.description {
+        artifact.set_description(text);
+    }
+    if let Some(text) = &args.metadata {
+        artifact.set_metadata(metadata(text)?)?;
+    }
+    Ok(())
+}
+
+/// `JSON` or `@FILE`.
+fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
+    let Some(file) = text.strip_prefix('@') else { return parse_metadata(text) };
+    let read = std::fs::read_to_string(file).map_err(|e| unreadable("read", Path::new(file), e))?;
+    parse_metadata(&read).map_err(|e| e.while_doing(format!("metadata of {file} cannot be used")))
+}
+
+/// What the version holds.
+fn add_sources(artifact: &mut Artifact, args: &Put) -> Result<()> {
+    let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
+    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
+    if args.sources.iter().filter(|s| *s == "-").count() > 1 {
+        return Err(Error::usage("stdin (-) is given twice: it can be read once only"));
+    }
+    for source in &args.sources {
+        let path = Path::new(source);
+        if source == "-" {
+            let at = RelPath::parse(args.stdin_filename.as_bytes())?.below(&prefix)?;
+            let mut file = artifact.new_file(at.as_bytes())?;
+            std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|e| Error::io("read", Path::new("standard input"), e))?;
+            file.finish()?;
+        } else if let Some(name) = uri_name(source) {
+            let uri = source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
+            artifact.add_reference(RelPath::parse(name?.as_bytes())?.below(&prefix)?.as_bytes(), uri)?;
+        } else {
+            add_path(artifact, path, &prefix, &options)?;
+        }
+    }
+    Ok(())
+}
+
+/// A directory's contents, or a file by its base name.
+fn add_path(artifact: &mut Artifact, path: &Path, prefix: &RelPath, options: &ScanOptions) -> Result<()> {
+    let kind = std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.file_type();
+    if kind.is_dir() {
+        artifact.add_dir(path, prefix.as_bytes(), options)?;
+    } else if kind.is_file() {
+        artifact.add_file(path, prefix.join(base_name(path)?.as_bytes())?.as_bytes())?;
+    } else if !options.skip_special {
+        let why = format!("{} is a device node, socket or FIFO: it cannot be added", show_path(path));
+        return Err(Error::usage(why).hint("leave it out with --skip-special; what a pipe gives is added by -, stdin"));
+    }
+    Ok(())
+}
+
+fn base_name(path: &Path) -> Result<&OsStr> {
+    path.file_name().ok_or_else(|| Error::usage(format!("{} has no base name", show_path(path))))
+}
+
+/// What a URI is called in the version: its last part. `None` when `source` is no URI.
+fn uri_name(source: &OsString) -> Option<Result<String>> {
+    let text = String::from_utf8_lossy(source.as_bytes());
+    let (scheme, rest) = text.split_once("://")?;
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    if !is_scheme {
+        return None;
+    }
+    let path = rest.split(['?', '#']).next().unwrap_or_default();
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    Some(if name.is_empty() { Err(Error::usage(format!("{text} names nothing")).hint("SCHEME://HOST/PATH or file:///PATH")) } else { Ok(name.to_owned()) })
+}
+
+/// A source that is missing is "not found"; anything else is the system's failure.
+fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
+    if e.kind() == std::io::ErrorKind::NotFound {
+        let why = if path.is_symlink() { "it is a symlink to nothing" } else { "it does not exist" };
+        return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).hint("nothing was made");
+    }
+    Error::io(action, path, e)
+}
+
+fn report(context: &mut Context, published: &Published) -> Done {
+    let version = &published.version;
+    let record = version.record();
+    if context.json() {
+        context.out.json(&json!({
+            "artifact": version.artifact(), "version": version.number(), "digest": version.digest(), "created": published.created,
+            "files": record.files, "bytes": record.bytes, "new_bytes": published.new_bytes,
+        }))?;
+    } else {
+        context.out.line(&version.to_string())?;
+        context.out.flush()?;
+    }
+    let what = format!("{}, {}", count(record.files, "file"), human(record.bytes));
+    if published.created {
+        context.talk(&format!("{what}; {} new in the store", human(published.new_bytes)));
+    } else {
+        context.talk(&format!("{what}; nothing changed since {version}"));
+    }
+    Ok(0)
+}

@@ -1,0 +1,66 @@
+//! `cairn show`
+
+use crate::args::Show;
+use crate::errors::Done;
+use crate::output::{Context, count};
+use crate::progress::human;
+use cairn::catalog::RunRecord;
+use serde_json::{Value, json};
+
+/// All that is known of a version.
+pub fn run(context: &mut Context, args: Show) -> Done {
+    let version = context.version(&args.version)?;
+    let (record, notes, aliases) = (version.record(), version.annotations()?, version.aliases()?);
+    let run = record.run.as_ref();
+    if context.json() {
+        let runs: Vec<Value> = notes.runs.iter().map(|r| json!({ "run": r.id, "group": r.group, "job_type": r.job_type })).collect();
+        context.out.json(&json!({
+            "artifact": version.artifact(), "version": version.number(), "type": record.kind, "digest": version.digest(),
+            "aliases": aliases, "tags": notes.tags, "description": notes.description, "metadata": notes.metadata,
+            "entries": record.entries, "files": record.files, "bytes": record.bytes, "new_bytes": record.new_bytes,
+            "created_at": record.created_at, "mode": record.mode, "run": run.map(|r| &r.id),
+            "group": run.and_then(|r| r.group.as_ref()), "job_type": run.and_then(|r| r.job_type.as_ref()), "runs": runs,
+        }))?;
+        return Ok(0);
+    }
+    let tags: Vec<_> = notes.tags.iter().map(|t| t.to_string()).collect();
+    let mut lines = vec![
+        ("version", version.to_string()),
+        ("type", record.kind.to_string()),
+        ("digest", version.digest().to_string()),
+        ("aliases", aliases.join(", ")),
+        ("tags", tags.join(", ")),
+        ("description", notes.description.unwrap_or_default()),
+        ("content", format!("{} in {}, {}", count(record.files, "file"), count(record.entries, "entry").replace("entrys", "entries"), bytes(record.bytes))),
+        ("new content", bytes(record.new_bytes)),
+        ("created", record.created_at.clone()),
+        ("mode", record.mode.as_str().to_owned()),
+    ];
+    for (i, run) in notes.runs.iter().enumerate() {
+        lines.push((if i == 0 { "run" } else { "again by run" }, describe(run)));
+    }
+    for (key, value) in &notes.metadata {
+        lines.push(("metadata", format!("{key} = {value}")));
+    }
+    for (key, value) in lines.into_iter().filter(|(_, v)| !v.is_empty()) {
+        let key = format!("{key}:");
+        let value = value.replace('\n', "\n               ");
+        context.out.line(&format!("{key:<15}{value}"))?;
+    }
+    Ok(0)
+}
+
+fn bytes(n: u64) -> String {
+    if n < 1024 { human(n) } else { format!("{} ({n} bytes)", human(n)) }
+}
+
+fn describe(run: &RunRecord) -> String {
+    let mut text = run.id.to_string();
+    if let Some(group) = &run.group {
+        text += &format!(", group {group}");
+    }
+    if let Some(job) = &run.job_type {
+        text += &format!(", job type {job}");
+    }
+    text
+}

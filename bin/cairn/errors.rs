@@ -1,0 +1,96 @@
+//! How a command ends when it does not end well: `error:`, its causes, `hint:`; JSON under `--json`; the exit status.
+
+use cairn::error::Error;
+use serde_json::json;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Why a command stops.
+#[derive(Debug)]
+pub enum Stop {
+    /// It failed.
+    Failed(Error),
+    /// Nobody reads stdout any more: no error.
+    PipeClosed,
+}
+
+/// What a command gives: its exit status.
+pub type Done = std::result::Result<u8, Stop>;
+
+impl From<Error> for Stop {
+    fn from(e: Error) -> Self {
+        Stop::Failed(e)
+    }
+}
+
+impl Stop {
+    /// Tells the user, and gives the exit status.
+    pub fn report(&self, json: bool) -> ExitCode {
+        match self {
+            Stop::PipeClosed => ExitCode::SUCCESS,
+            Stop::Failed(e) => {
+                let exit = e.kind().exit_status();
+                tell(e.message(), e.causes(), e.hint_text(), exit, json);
+                ExitCode::from(exit)
+            }
+        }
+    }
+}
+
+/// What the parser of the command line says: help and version go to stdout, the rest is a usage error in our own form.
+pub fn of_parser(e: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let no_command = e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let json = json_wanted();
+    if !e.use_stderr() || (no_command && !json) {
+        let _ = e.print(); // a closed pipe is no error
+        return ExitCode::from(if no_command { 2 } else { 0 });
+    }
+    if no_command {
+        tell("no command is given", &[], Some("`cairn --help` lists them"), 2, true);
+        return ExitCode::from(2);
+    }
+    let text = e.render().to_string();
+    let (mut message, mut causes, mut hint) = (String::new(), Vec::new(), None);
+    for paragraph in text.split("\n\n").map(str::trim).filter(|p| !p.is_empty()) {
+        if let Some(rest) = paragraph.strip_prefix("error: ") {
+            message = rest.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        } else if let Some(usage) = paragraph.strip_prefix("Usage: ") {
+            causes.push(format!("usage: {usage}"));
+        } else if let Some(tip) = paragraph.strip_prefix("tip: ") {
+            hint = Some(tip.lines().next().unwrap_or(tip).to_owned());
+        } else if paragraph.starts_with('[') {
+            causes.push(paragraph.trim_matches(['[', ']']).to_owned());
+        }
+    }
+    let command = std::env::args().skip(1).find(|a| is_command(a)).map(|c| format!(" {c}")).unwrap_or_default();
+    let hint = hint.unwrap_or_else(|| format!("`cairn{command} --help` has examples"));
+    tell(&message, &causes, Some(&hint), 2, json);
+    ExitCode::from(2)
+}
+
+fn is_command(word: &str) -> bool {
+    <crate::args::Cli as clap::CommandFactory>::command().find_subcommand(word).is_some()
+}
+
+/// Whether JSON was asked for on a command line that could not be parsed.
+fn json_wanted() -> bool {
+    std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json")
+}
+
+/// The one form of an error.
+fn tell(message: &str, causes: &[String], hint: Option<&str>, exit: u8, json: bool) {
+    let text = if json {
+        format!("{}\n", json!({ "error": message, "causes": causes, "hint": hint, "exit": exit }))
+    } else {
+        let mut text = format!("error: {message}\n");
+        for cause in causes {
+            text.push_str(&format!("  {cause}\n"));
+        }
+        if let Some(hint) = hint {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+        text
+    };
+    let _ = std::io::stderr().lock().write_all(text.as_bytes()); // there is nobody else to tell
+}

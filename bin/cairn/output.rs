@@ -1,0 +1,160 @@
+//! stdout is data: lines, tables, JSON. Talk goes to stderr.
+
+use crate::args::Global;
+use crate::errors::Stop;
+use crate::progress::Bar;
+use crate::signals;
+use cairn::Store;
+use cairn::catalog::{Version, VersionSpec, resolve};
+use cairn::error::{Error, Result, show_bytes};
+use serde::Serialize;
+use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+use std::path::Path;
+
+/// What every command gets.
+pub struct Context {
+    /// The global options.
+    pub global: Global,
+    /// stdout.
+    pub out: Out,
+}
+
+impl Context {
+    /// From the global options. An empty `CAIRN_STORE` counts as none.
+    pub fn new(mut global: Global) -> Context {
+        global.store = global.store.filter(|s| !s.as_os_str().is_empty());
+        let out = Out { to: BufWriter::with_capacity(1 << 16, std::io::stdout()), terminal: std::io::stdout().is_terminal() };
+        Context { global, out }
+    }
+
+    /// The store that these options and the working directory lead to.
+    pub fn store(&self) -> Result<Store> {
+        let here = std::env::current_dir().map_err(|e| Error::io("find", Path::new("."), e))?;
+        Store::open(&Store::locate(self.global.store.as_deref(), &here)?)
+    }
+
+    /// The version that `text` names, in the store.
+    pub fn version(&self, text: &str) -> Result<Version> {
+        let spec = VersionSpec::parse(text)?; // a slip of the pen is told before the store is looked for
+        resolve(&self.store()?, &spec)
+    }
+
+    /// Whether JSON is wanted.
+    pub fn json(&self) -> bool {
+        self.global.json
+    }
+
+    /// Talk, on stderr, unless nobody wants it.
+    pub fn talk(&self, text: &str) {
+        if !self.global.quiet {
+            let _ = writeln!(std::io::stderr().lock(), "{text}"); // talk that nobody hears is no failure
+        }
+    }
+
+    /// A bar for long work.
+    pub fn bar(&self, what: &'static str) -> Bar {
+        Bar::start(what, self.global.quiet)
+    }
+
+    /// What Ctrl-C will say.
+    pub fn if_interrupted(&self, kept: &str) {
+        signals::say(kept, self.global.json);
+    }
+}
+
+/// Buffered stdout.
+pub struct Out {
+    to: BufWriter<Stdout>,
+    /// Whether a person reads it.
+    pub terminal: bool,
+}
+
+impl Out {
+    /// Writes a line.
+    pub fn line(&mut self, text: &str) -> std::result::Result<(), Stop> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Writes bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> std::result::Result<(), Stop> {
+        self.to.write_all(bytes).map_err(stopped)
+    }
+
+    /// Writes a name: its raw bytes, but escaped where a terminal would obey them.
+    pub fn name(&mut self, name: &[u8]) -> std::result::Result<(), Stop> {
+        if self.terminal { self.bytes(show_bytes(name).as_bytes()) } else { self.bytes(name) }
+    }
+
+    /// Writes one JSON document on one line.
+    pub fn json(&mut self, value: &impl Serialize) -> std::result::Result<(), Stop> {
+        serde_json::to_writer(&mut self.to, value).map_err(|e| stopped(e.into()))?;
+        self.bytes(b"\n")
+    }
+
+    /// Writes a JSON value without ending the line.
+    pub fn json_part(&mut self, value: &impl Serialize) -> std::result::Result<(), Stop> {
+        serde_json::to_writer(&mut self.to, value).map_err(|e| stopped(e.into()))
+    }
+
+    /// Writes an aligned table; `heads` are shown to people only. A column whose head begins with `>` is right-aligned.
+    pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Stop> {
+        let right: Vec<bool> = heads.iter().map(|h| h.starts_with('>')).collect();
+        let heads: Vec<String> = heads.iter().map(|h| h.trim_start_matches('>').to_owned()).collect();
+        let shown = (self.terminal && !rows.is_empty()).then_some(&heads);
+        let mut widths = vec![0; heads.len()];
+        for row in shown.into_iter().chain(rows) {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        for row in shown.into_iter().chain(rows) {
+            let mut line = String::new();
+            for (i, cell) in row.iter().enumerate() {
+                let pad = " ".repeat(widths[i].saturating_sub(cell.chars().count()));
+                let gap = if i == 0 { "" } else { "  " };
+                line += &if right[i] { format!("{gap}{pad}{cell}") } else { format!("{gap}{cell}{pad}") };
+            }
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what is buffered.
+    pub fn flush(&mut self) -> std::result::Result<(), Stop> {
+        self.to.flush().map_err(stopped)
+    }
+
+    /// Copies all of `from`.
+    pub fn copy(&mut self, from: &mut impl std::io::Read, what: &str) -> std::result::Result<(), Stop> {
+        let mut buffer = vec![0; 1 << 18];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => self.bytes(&buffer[..n])?,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.downcast::<Error>().unwrap_or_else(|e| Error::io("read", Path::new(what), e)).into()),
+            }
+        }
+    }
+}
+
+fn stopped(e: std::io::Error) -> Stop {
+    if e.kind() == ErrorKind::BrokenPipe { Stop::PipeClosed } else { Error::io("write to", Path::new("standard output"), e).into() }
+}
+
+/// `-` for nothing.
+pub fn dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// Bytes for a table's cell: `1.5MiB`, without a blank.
+pub fn size_cell(bytes: u64) -> String {
+    crate::progress::human(bytes).replace(' ', "")
+}
+
+/// `1 file`, `2 files`.
+pub fn count(n: u64, one: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{} {one}{s}", indicatif::HumanCount(n))
+}

@@ -1,0 +1,127 @@
+//! The text after `-o`, as mount(8), fstab and people write it.
+
+use cairn::error::{Error, Result};
+use cairn::fuse::{Execution, Ground, MountOptions, VerifyMode};
+use cairn::words::Digest;
+
+/// What is to be mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A version: `NAME:vN`, `NAME:ALIAS` or `NAME`.
+    Version(String),
+    /// A manifest's root by its digest, without a record, with a commit time: for rescue, and for tests.
+    Tree(Digest, i64),
+}
+
+/// Words of mount(8) that say nothing to cairnfs: how and when to mount is mount(8)'s own affair, and a version has no devices, set-user-id
+/// files or access times.
+const WORDS_OF_MOUNT: [&str; 37] = [
+    "ro", "rw", "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "_netdev", "nofail", "dev", "nodev", "suid", "nosuid", "exec",
+    "async", "sync", "dirsync", "atime", "noatime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime", "lazytime",
+    "nolazytime", "iversion", "noiversion", "mand", "nomand", "silent", "loud", "default_permissions",
+];
+
+/// Takes the options of all `-o` together.
+///
+/// # Errors
+/// Usage: a word that is not known, a value that is not right, what is to be mounted missing or said twice.
+pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
+    let mut options = MountOptions::default();
+    let (mut what, mut time) = (None, 0);
+    for word in given.iter().flat_map(|text| split(text.as_ref())) {
+        let (key, value) = match word.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (word.as_str(), None),
+        };
+        match (key, value) {
+            ("version", Some(v)) => set(&mut what, What::Version(v.into()))?,
+            ("tree", Some(v)) => set(&mut what, What::Tree(Digest::parse(v)?, 0))?,
+            ("time", Some(v)) => time = v.parse().map_err(|_| bad(&word, "expected seconds since 1970"))?,
+            ("threads", Some(v)) => options.threads = v.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| bad(&word, "expected 1 to 64"))?,
+            ("verify", Some("put")) => options.verify = VerifyMode::Put,
+            ("verify", Some("all")) => options.verify = VerifyMode::All,
+            ("verify", Some(_)) => return Err(bad(&word, "expected put or all")),
+            ("log", Some(path)) => options.log = Some(std::path::absolute(path).map_err(|e| bad(&word, &e.to_string()))?),
+            ("io", Some("auto")) => {}
+            ("io", Some("no-open" | "passthrough")) => return Err(not_yet(&word)),
+            ("io", Some(_)) => return Err(bad(&word, "expected auto, no-open or passthrough")),
+            ("stage" | "edit" | "distributed_id" | "run", Some(_)) => return Err(not_yet(&word)),
+            ("allow_other", None) => options.allow_other = true,
+            ("foreground", None) => options.ground = Ground::Foreground,
+            ("noexec", None) => options.execution = Execution::Refused,
+            ("exec", None) => options.execution = Execution::Allowed,
+            ("comment", Some(_)) => {}
+            (key, None) if WORDS_OF_MOUNT.contains(&key) => {}
+            (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
+            _ => {
+                return Err(bad(&word, "not known")
+                    .hint("known are version=NAME:V, allow_other, threads=N, foreground, verify=put|all, log=FILE, and mount(8)'s own words"));
+            }
+        }
+    }
+    let what = match what {
+        Some(What::Tree(digest, _)) => What::Tree(digest, time),
+        Some(what) => what,
+        None => return Err(Error::usage("what to mount is not said; mounts of a whole store are not available yet").hint("-o version=NAME:V")),
+    };
+    Ok((what, options))
+}
+
+/// Splits at commas; a backslash takes the next character as it is (a store's alias may have a comma in it).
+fn split(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ',' => words.push(String::new()),
+            '\\' => words.last_mut().expect("begins with one").extend(chars.next()),
+            c => words.last_mut().expect("begins with one").push(c),
+        }
+    }
+    words.retain(|w| !w.is_empty());
+    words
+}
+
+fn set(what: &mut Option<What>, to: What) -> Result<()> {
+    match what.replace(to) {
+        None => Ok(()),
+        Some(_) => Err(Error::usage("what to mount is said twice")),
+    }
+}
+
+fn bad(word: &str, why: &str) -> Error {
+    Error::usage(format!("mount option `{word}`: {why}"))
+}
+
+fn not_yet(word: &str) -> Error {
+    bad(word, "not available yet").hint("this release mounts single versions, read-only: -o version=NAME:V")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cairn::error::Kind;
+
+    #[test]
+    fn words_of_mount_are_accepted_and_ours_are_taken() {
+        let line = "rw,_netdev,nofail,noauto,user,x-systemd.automount,x-a=b,nodev,nosuid,dev,suid,defaults,relatime,version=a:v1,allow_other,threads=3,foreground,verify=all";
+        let (what, options) = parse(&[line]).unwrap();
+        assert_eq!(what, What::Version("a:v1".into()));
+        assert!(options.allow_other);
+        assert_eq!((options.threads, options.ground, options.verify), (3, Ground::Foreground, VerifyMode::All));
+        assert_eq!(options.execution, Execution::Allowed);
+        assert_eq!(parse(&["version=a", "noexec,"]).unwrap().1.execution, Execution::Refused);
+        assert_eq!(parse(&["version=a:x\\,y"]).unwrap().0, What::Version("a:x,y".into()));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for line in ["", "ro", "version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=x", "version", "tree=12", "version=a,verify=some"] {
+            assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
+        }
+        for line in ["stage=a,distributed_id=x", "edit=a:v1", "version=a,io=no-open"] {
+            let e = parse(&[line]).unwrap_err();
+            assert!(e.message().contains("not available yet"), "{line}: {e}");
+        }
+    }
+}

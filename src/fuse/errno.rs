@@ -1,0 +1,94 @@
+//! From what went wrong to the number that a program sees: the one place where that is decided.
+
+use crate::error::{Error, Kind};
+
+/// Why a request of the kernel is not answered with what it asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// A name longer than any entry's can be.
+    NameTooLong,
+    /// An inode number that no entry of this version has: a handle kept from another mount.
+    Stale,
+    /// A directory was needed.
+    NotADirectory,
+    /// A file was needed, and it is a directory.
+    IsADirectory,
+    /// A symbolic link, or something readable, was needed.
+    WrongKind,
+    /// A change: versions are immutable.
+    ReadOnly,
+    /// The bytes behind a file end before its size: never a short reply, which the kernel would take for the file's end (L15).
+    TooShort {
+        /// The size the manifest says.
+        size: u64,
+        /// Where its bytes ended.
+        end: u64,
+    },
+    /// A reference: its source is not fetched by this release.
+    NotFetched(String),
+    /// The store could not give it.
+    Store(Error),
+    /// A panic, caught: the daemon lives on.
+    Panicked,
+}
+
+impl Failure {
+    /// The error number.
+    pub fn errno(&self) -> i32 {
+        match self {
+            Failure::NameTooLong => libc::ENAMETOOLONG,
+            Failure::Stale => libc::ESTALE,
+            Failure::NotADirectory => libc::ENOTDIR,
+            Failure::IsADirectory => libc::EISDIR,
+            Failure::WrongKind => libc::EINVAL,
+            Failure::ReadOnly => libc::EROFS,
+            Failure::TooShort { .. } | Failure::NotFetched(_) | Failure::Panicked => libc::EIO,
+            Failure::Store(e) => match e.kind() {
+                // What a program can do something about keeps its number.
+                Kind::Io => match e.errno() {
+                    Some(n @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EACCES | libc::EPERM)) => n,
+                    _ => libc::EIO,
+                },
+                // An object that is missing is damage, not a missing name: the entry is there.
+                Kind::Damaged | Kind::NotFound | Kind::Usage | Kind::Refused => libc::EIO,
+            },
+        }
+    }
+
+    /// What the log should say of it; `None` for what is a program's everyday.
+    pub fn log_line(&self) -> Option<String> {
+        match self {
+            Failure::TooShort { size, end } => Some(format!("its bytes end at {end}, the manifest says {size}")),
+            Failure::NotFetched(uri) => Some(format!("it is a reference to {uri}, which this release does not fetch")),
+            Failure::Store(e) => Some(e.to_string()),
+            Failure::Panicked => Some("the daemon panicked: please report this".into()),
+            Failure::NameTooLong | Failure::Stale | Failure::NotADirectory | Failure::IsADirectory | Failure::WrongKind | Failure::ReadOnly => None,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Store(e)
+    }
+}
+
+/// `Result` with a [`Failure`].
+pub type Answer<T> = std::result::Result<T, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn damage_and_missing_objects_are_eio_but_running_out_of_files_says_so() {
+        let io = |n| Failure::Store(Error::io("open", Path::new("x"), std::io::Error::from_raw_os_error(n)));
+        assert_eq!(Failure::Store(Error::damaged("x")).errno(), libc::EIO);
+        assert_eq!(Failure::Store(Error::not_found("x")).errno(), libc::EIO);
+        assert_eq!(io(libc::ENOENT).errno(), libc::EIO);
+        assert_eq!(io(libc::EMFILE).errno(), libc::EMFILE);
+        assert!(io(libc::EMFILE).log_line().is_some());
+        assert!(Failure::Stale.log_line().is_none());
+    }
+}

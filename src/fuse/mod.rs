@@ -1,0 +1,84 @@
+//! Mounts: a version shown by the kernel as a read-only file system.
+//!
+//! Guarantees: what a mount shows is exactly the version's entries, never wrong or fewer bytes (L15); mount time and memory don't depend on
+//! the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by call.
+//! Not here yet: whole-store mounts, staging, mounts without opens and with passthrough.
+
+mod adapter;
+mod errno;
+mod files;
+mod recent;
+mod session;
+mod tree;
+
+pub use session::mount_version;
+
+use crate::manifest::Tree;
+use crate::objects::Objects;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use crate::mount::{Execution, unmount};
+
+/// When bytes are hashed that leave the mount. Packed blobs always are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum VerifyMode {
+    /// Large objects were hashed when they were put: hashed again only if size or mtime is not as recorded.
+    #[default]
+    Put,
+    /// Each large object is hashed once per mount, before its first byte is served.
+    All,
+}
+
+/// Whether the caller's process serves the mount itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ground {
+    /// A daemon serves it; the call returns when the mount answers.
+    #[default]
+    Background,
+    /// The call returns when the mount is gone.
+    Foreground,
+}
+
+/// How to mount.
+#[derive(Clone, Debug)]
+pub struct MountOptions {
+    /// Foreground or background.
+    pub ground: Ground,
+    /// Whether other users may look in. Nobody's default, root's neither: what is in a store that others can't read would be shown to all.
+    pub allow_other: bool,
+    /// Whether programs may be run from the mount.
+    pub execution: Execution,
+    /// What is hashed on reading.
+    pub verify: VerifyMode,
+    /// How many requests are answered at a time.
+    pub threads: usize,
+    /// Where a daemon's log goes (appended); without, nowhere. In the foreground without: stderr.
+    pub log: Option<PathBuf>,
+}
+
+impl Default for MountOptions {
+    fn default() -> Self {
+        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: default_threads(), log: None }
+    }
+}
+
+/// One for each processor, at least two, so that one slow answer does not hold up all, and at most four: more only wake each other up.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
+}
+
+/// What a mount of one version shows.
+pub struct VersionView {
+    /// Its entries.
+    pub tree: Tree,
+    /// Where their bytes are.
+    pub objects: Arc<Objects>,
+    /// All times shown, in seconds since 1970.
+    pub commit_time: i64,
+    /// What the log calls it: `NAME:vN`.
+    pub label: String,
+}
+
+/// Kept until the mount is gone: a pin, a lock file.
+pub type Guard = Box<dyn Send>;

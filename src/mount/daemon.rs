@@ -1,0 +1,175 @@
+//! Going into the background: the fork, the report of readiness or failure over a pipe, the signals that end it.
+
+use super::{MountPoint, sys};
+use crate::disk::{open_device, open_log};
+use crate::error::{Error, Kind, Result, show_path};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::path::Path;
+
+/// Tells the waiting parent that the mount stands. In the foreground there is nobody to tell.
+#[derive(Debug)]
+pub struct Ready(Option<PipeWriter>);
+
+/// One side of going into the background.
+#[derive(Debug)]
+pub enum Daemon {
+    /// The process that was asked: the mount answers.
+    Parent,
+    /// The daemon: serve, then end with [`Ready::end`].
+    Child(Ready),
+}
+
+/// What the daemon writes to its parent before it is ready.
+#[derive(Serialize, Deserialize)]
+enum Report {
+    Mounted,
+    Failed { kind: u8, message: String, causes: Vec<String>, hint: Option<String> },
+}
+
+impl Ready {
+    /// Readiness in the foreground.
+    pub fn foreground() -> Ready {
+        Ready(None)
+    }
+
+    /// The mount stands and its connection is set up; the parent looks for itself.
+    pub fn mounted(&mut self) {
+        self.report(&Report::Mounted);
+    }
+
+    fn report(&mut self, report: &Report) {
+        if let Some(mut pipe) = self.0.take() {
+            let text = serde_json::to_vec(report).expect("strings and numbers always serialise");
+            // A parent that is gone need not be told.
+            drop(pipe.write_all(&text));
+        }
+    }
+
+    /// Ends the daemon's process with what it came to; an error before it was ready is the parent's to tell.
+    pub fn end(mut self, result: Result<()>) -> ! {
+        let status = match result {
+            Ok(()) => 0,
+            Err(e) => {
+                let status = e.kind().exit_status();
+                eprintln!("error: {}", e.message());
+                e.causes().iter().for_each(|c| eprintln!("  cause: {c}"));
+                self.report(&Report::Failed {
+                    kind: status,
+                    message: e.message().into(),
+                    causes: e.causes().to_vec(),
+                    hint: e.hint_text().map(Into::into),
+                });
+                status
+            }
+        };
+        // The daemon's own Rust state has been dropped; what is left is a copy of the parent's, whose clean-up is the parent's.
+        sys::exit_now(status.into())
+    }
+}
+
+/// Forks a daemon for a mount at `point` and, in the parent, waits until the mount answers. Its standard files go to `log` or nowhere;
+/// what the process inherited open is closed; its working directory is `/`, so paths used later must be absolute.
+///
+/// # Errors
+/// In the parent, whatever the daemon failed with before it was ready. Usage when this process has more than one thread: the child of such
+/// a fork could wait for ever on a lock that nobody holds.
+pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
+    if sys::thread_count() > 1 {
+        return Err(Error::usage("a process with several threads cannot go into the background").hint("mount in the foreground, or before starting threads"));
+    }
+    let failed = |e: io::Error| Error::io("start a daemon for", point.path(), e);
+    // Opened before the fork: a wrong --log is the caller's error.
+    let null = open_device(Path::new("/dev/null")).map_err(|e| Error::io("open", Path::new("/dev/null"), e))?;
+    let log = match log {
+        Some(path) => open_log(path)?,
+        None => null.try_clone().map_err(failed)?,
+    };
+    io::stdout().flush().map_err(failed)?;
+    let (hears, tells) = io::pipe().map_err(failed)?;
+    match sys::fork().map_err(failed)? {
+        sys::Fork::Parent(middle) => {
+            drop(tells);
+            sys::wait_for(middle);
+            hear(hears, point)
+        }
+        sys::Fork::Child => {
+            drop(hears);
+            // A second fork: the daemon is nobody's child, so no caller has to reap it.
+            let mut ready = Ready(Some(tells));
+            match settle(&null, &log).and_then(|()| sys::fork()) {
+                Ok(sys::Fork::Parent(_)) => sys::exit_now(0),
+                Ok(sys::Fork::Child) => Ok(Daemon::Child(ready)),
+                Err(e) => {
+                    let e = failed(e);
+                    ready.report(&Report::Failed { kind: e.kind().exit_status(), message: e.message().into(), causes: e.causes().to_vec(), hint: None });
+                    sys::exit_now(1)
+                }
+            }
+        }
+    }
+}
+
+fn settle(null: &File, log: &File) -> io::Result<()> {
+    sys::new_session()?;
+    sys::replace_descriptor(null, 0)?;
+    sys::replace_descriptor(log, 1)?;
+    sys::replace_descriptor(log, 2)?;
+    sys::close_inherited();
+    std::env::set_current_dir("/")
+}
+
+/// The parent's wait: for the report, then for the mount itself.
+fn hear(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
+    let mut text = Vec::new();
+    pipe.read_to_end(&mut text).map_err(|e| Error::io("wait for the daemon of", point.path(), e))?;
+    match serde_json::from_slice(&text) {
+        Ok(Report::Mounted) => match point.answers() {
+            Ok(true) => Ok(Daemon::Parent),
+            Ok(false) => Err(Error::io_message(format!("mounted at {}, but something else answers there", show_path(point.path())))),
+            Err(e) => Err(Error::io("look at the new mount at", point.path(), e)),
+        },
+        Ok(Report::Failed { kind, message, causes, hint }) => Err(rebuild(kind, message, causes, hint)),
+        Err(_) => Err(Error::io_message(format!("the daemon for {} ended before it was ready", show_path(point.path()))).hint("--foreground shows why")),
+    }
+}
+
+fn rebuild(status: u8, message: String, causes: Vec<String>, hint: Option<String>) -> Error {
+    let make = match [Kind::Usage, Kind::Refused, Kind::Damaged, Kind::Io, Kind::NotFound].into_iter().find(|k| k.exit_status() == status) {
+        Some(Kind::Usage) => Error::usage,
+        Some(Kind::Refused) => Error::refused,
+        Some(Kind::Damaged) => Error::damaged,
+        Some(Kind::NotFound) => Error::not_found,
+        Some(Kind::Io) | None => Error::io_message,
+    };
+    let e = causes.into_iter().fold(make(message), |e, cause| e.because(cause));
+    match hint {
+        Some(hint) => e.hint(hint),
+        None => e,
+    }
+}
+
+/// Waits for SIGTERM, SIGINT or SIGHUP, which [`block_endings`](super::block_endings) has blocked in every thread.
+pub fn wait_for_ending() {
+    sys::wait_ending();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_crosses_the_pipe_with_kind_causes_and_hint() {
+        for e in [
+            Error::usage("u").hint("h"),
+            Error::refused("r").because("c1").because("c2"),
+            Error::damaged("d"),
+            Error::io_message("i"),
+            Error::not_found("n").hint("other"),
+        ] {
+            let back = rebuild(e.kind().exit_status(), e.message().into(), e.causes().to_vec(), e.hint_text().map(Into::into));
+            assert_eq!((back.kind(), back.to_string(), back.hint_text()), (e.kind(), e.to_string(), e.hint_text()));
+        }
+    }
+}

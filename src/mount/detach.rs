@@ -1,0 +1,138 @@
+//! Taking a cairn mount away: by its user, also when the daemon is dead, and by its own daemon.
+
+use super::attach::{helper, helper_said, no_helper};
+use super::sys::{self, Detach};
+use super::table::{self, Mount};
+use crate::error::{Error, Kind, Result, show_path};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// How long [`unmount`] waits for the daemon to end.
+const DAEMON_ENDS_WITHIN_MS: i32 = 10_000;
+
+/// Unmounts the cairn mount at `mnt` and waits until its daemon has ended. Works also when the daemon was killed.
+///
+/// # Errors
+/// Not found when nothing is mounted there; refused when it is in use (naming by whom, as far as that can be seen) or another file
+/// system's mount; I/O otherwise.
+pub fn unmount(mnt: &Path) -> Result<()> {
+    let path = table::canonical(mnt).map_err(|e| e.while_doing(format!("cannot unmount {}", show_path(mnt))))?;
+    let mount = table::top_at(&path)?.ok_or_else(|| not_mounted(&path))?;
+    if !mount.is_ours() {
+        return Err(Error::refused(format!("cannot unmount {}: it is a mount of type {}, not of cairn", show_path(&path), mount.kind)).hint("umount(8) is for those"));
+    }
+    let how = if table::is_dead(&path) { Detach::Lazily } else { Detach::IfIdle };
+    let daemon = if how == Detach::IfIdle { daemon_of(&path) } else { None };
+    take_away(&path, how)?;
+    match daemon {
+        Some(daemon) if !sys::ends_within(&daemon, DAEMON_ENDS_WITHIN_MS) => {
+            Err(Error::io_message(format!("{} is unmounted, but its daemon has not ended within {} s", show_path(&path), DAEMON_ENDS_WITHIN_MS / 1000)))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes away the daemon's own mount: only if the topmost mount at `path` is the one on `device`. Used as long as the connection lives, so
+/// that the device number cannot have gone to a stranger. Lazily when it is in use.
+pub fn detach_own(path: &Path, device: &str) {
+    let is_own = |m: &Mount| m.is_ours() && m.device == device;
+    for how in [Detach::IfIdle, Detach::Lazily] {
+        if !table::top_at(path).ok().flatten().as_ref().is_some_and(is_own) || take_away(path, how).is_ok() {
+            return;
+        }
+    }
+}
+
+impl super::MountPoint {
+    /// The device of the cairn mount that stands here now, for [`detach_own`].
+    pub fn device(&self) -> Option<String> {
+        table::top_at(self.path()).ok().flatten().filter(Mount::is_ours).map(|m| m.device)
+    }
+}
+
+fn not_mounted(path: &Path) -> Error {
+    let e = Error::not_found(format!("nothing is mounted at {}", show_path(path)));
+    match table::ours_above(path) {
+        Some(above) => e.hint(format!("the mount is at {}", show_path(&above))),
+        None => e,
+    }
+}
+
+/// A handle on the daemon, asked for through the mount itself.
+fn daemon_of(path: &Path) -> Option<OwnedFd> {
+    let pid = sys::daemon_pid(&File::open(path).ok()?)?;
+    let process = sys::process(pid)?;
+    // The number may come from another pid namespace: only a process that has /dev/fuse open is worth waiting for.
+    let holds_fuse = std::fs::read_dir(format!("/proc/{pid}/fd")).map(|fds| {
+        fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new("/dev/fuse")))
+    });
+    holds_fuse.unwrap_or(true).then_some(process)
+}
+
+fn take_away(path: &Path, how: Detach) -> Result<()> {
+    match sys::unmount(path, how) {
+        Ok(()) => Ok(()),
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => take_away_by_helper(path, how),
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) => Err(busy(path)),
+        Err(e) => Err(Error::io("unmount", path, e)),
+    }
+}
+
+fn take_away_by_helper(path: &Path, how: Detach) -> Result<()> {
+    let what = format!("cannot unmount {}", show_path(path));
+    let mut command = helper();
+    command.arg("-u");
+    if how == Detach::Lazily {
+        command.arg("-z");
+    }
+    command.arg("--").arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let output = command.output().map_err(|e| no_helper(e, &what))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = helper_said(&output.stderr);
+    if said.contains("busy") {
+        return Err(busy(path));
+    }
+    Err(Error::io_message(what).because(said).hint("only root and the user that mounted it may"))
+}
+
+fn busy(path: &Path) -> Error {
+    let users = users_of(path);
+    let e = Error::refused(format!("cannot unmount {}: it is in use", show_path(path)));
+    debug_assert_eq!(e.kind(), Kind::Refused);
+    match users.as_slice() {
+        [] => e.hint("leave its directories and close its files, then say it again"),
+        some => some.iter().fold(e, |e, user| e.because(user)).hint("end these, or leave the directory, then say it again"),
+    }
+}
+
+/// Up to eight processes that hold something below `path`, as far as this user may see.
+fn users_of(path: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return found };
+    for process in processes.flatten().filter(|p| p.file_name().as_bytes().iter().all(u8::is_ascii_digit)) {
+        let dir = process.path();
+        let holds = ["cwd", "root", "exe"].iter().map(|l| dir.join(l)).chain(open_files(&dir)).find_map(|link| {
+            let to = std::fs::read_link(link).ok()?;
+            to.starts_with(path).then_some(to)
+        });
+        if let Some(what) = holds {
+            let name = std::fs::read_to_string(dir.join("comm")).unwrap_or_default();
+            found.push(format!("process {} ({}) uses {}", process.file_name().to_string_lossy(), name.trim(), show_path(&what)));
+            if found.len() == 8 {
+                break;
+            }
+        }
+    }
+    found
+}
+
+fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let list = |name: &str| -> io::Result<Vec<PathBuf>> { Ok(std::fs::read_dir(process.join(name))?.flatten().map(|e| e.path()).collect()) };
+    list("fd").unwrap_or_default().into_iter().chain(list("map_files").unwrap_or_default())
+}

@@ -1,0 +1,21 @@
+//! Mount plumbing: mount points, the mount table, mount(2) and fusermount3, the daemon's fork, unmounting.
+//!
+//! Knows nothing of stores or of the FUSE protocol: it hands over the `/dev/fuse` descriptor of a mount that stands, and takes a
+//! mount away again. It guarantees that nothing but a cairn mount is ever unmounted, that what is mounted over was an empty directory
+//! outside the store, and that the parent of a daemon returns only when the mount answers.
+
+mod attach;
+mod daemon;
+mod detach;
+mod point;
+mod sys;
+mod table;
+
+pub use attach::{Attached, Execution, Reach, attach};
+pub use daemon::{Daemon, Ready, background, wait_for_ending};
+pub use detach::{detach_own, unmount};
+pub use point::MountPoint;
+pub use sys::{INFO_COMMAND, block_endings, raise_open_files, who};
+
+/// The file system type of all cairn mounts, as the mount table shows it.
+pub const TYPE: &str = "fuse.cairnfs";

@@ -1,0 +1,129 @@
+//! A mount point that was looked at: an empty directory that has nothing to do with the store.
+
+use super::{sys, table};
+use crate::disk::write_setting;
+use crate::error::{Error, Result, show_path};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// An empty directory outside the store, over which a mount may go.
+#[derive(Clone, Debug)]
+pub struct MountPoint {
+    path: PathBuf,
+    /// Device and inode before the mount.
+    before: (u64, u64),
+    mode: u32,
+}
+
+impl MountPoint {
+    /// Looks at `mnt`.
+    ///
+    /// # Errors
+    /// Not found when it does not exist; usage when it is no directory, or lies over, in or around the store (a mount there would hide the
+    /// store from its own daemon, or lead back into itself); refused when it is not empty or a cairn mount already, dead ones included.
+    pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
+        let path = table::canonical(mnt).map_err(|e| {
+            let missing = e.kind() == crate::error::Kind::NotFound;
+            let e = e.while_doing(format!("cannot mount at {}", show_path(mnt)));
+            if missing { e.hint(format!("mkdir -p {}", show_path(mnt))) } else { e }
+        })?;
+        if table::top_at(&path)?.is_some_and(|m| m.is_ours()) {
+            let what = if table::is_dead(&path) { "a cairn mount whose daemon was killed stands" } else { "a cairn mount stands" };
+            return Err(Error::refused(format!("cannot mount at {}: {what} there", show_path(&path))).hint(format!("cairn umount {}", show_path(&path))));
+        }
+        let meta = std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+        if !meta.is_dir() {
+            return Err(Error::usage(format!("cannot mount at {}: it is not a directory", show_path(&path))));
+        }
+        refuse_near_the_store(&path, store)?;
+        let mut entries = std::fs::read_dir(&path).map_err(|e| Error::io("list", &path, e))?;
+        if entries.next().is_some() {
+            return Err(Error::refused(format!("cannot mount at {}: the directory is not empty, and a mount would hide what is in it", show_path(&path)))
+                .hint("choose an empty directory"));
+        }
+        Ok(MountPoint { before: (meta.dev(), meta.ino()), mode: meta.mode(), path })
+    }
+
+    /// The canonical path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory's mode, as mount(2) wants to know it.
+    pub(super) fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Asks the mount itself, as any user of it would: true when the root of a FUSE mount answers where the directory was.
+    pub(super) fn answers(&self) -> std::io::Result<bool> {
+        let meta = std::fs::metadata(&self.path)?;
+        Ok(meta.dev() != self.before.0 && meta.ino() == 1)
+    }
+
+    /// Tells the kernel to read ahead `kilobytes` on this mount; only root may, and only where `/sys` is writable. INIT caps it at 128.
+    pub fn set_read_ahead(&self, kilobytes: u32) {
+        if sys::who().0 == 0
+            && let Ok(Some(mount)) = table::top_at(&self.path)
+            && mount.is_ours()
+        {
+            // A hint for speed: a sandbox where /sys is read-only goes without.
+            drop(write_setting(Path::new(&format!("/sys/class/bdi/{}/read_ahead_kb", mount.device)), &kilobytes.to_string()));
+        }
+    }
+}
+
+/// Compares by device and inode, so that bind mounts and links don't hide the relation.
+fn refuse_near_the_store(path: &Path, store: &Path) -> Result<()> {
+    let store = store.canonicalize().map_err(|e| Error::io("resolve", store, e))?;
+    let is_above = |above: &Path, below: &Path| -> bool {
+        let Ok(want) = std::fs::metadata(above) else { return below.starts_with(above) };
+        below.ancestors().any(|a| std::fs::metadata(a).is_ok_and(|m| same(&m, &want)))
+    };
+    let relation = match (is_above(&store, path), is_above(path, &store)) {
+        (true, true) => "it is the store itself",
+        (true, false) => "it lies inside the store",
+        (false, true) => "the store lies inside it, and would be hidden",
+        (false, false) => return Ok(()),
+    };
+    Err(Error::usage(format!("cannot mount at {}: {relation} ({})", show_path(path), show_path(&store))).hint("choose an empty directory outside the store"))
+}
+
+fn same(a: &Metadata, b: &Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn refusal(mnt: &Path, store: &Path) -> (Kind, String) {
+        let e = MountPoint::check(mnt, store).unwrap_err();
+        (e.kind(), e.to_string())
+    }
+
+    #[test]
+    fn a_mount_point_must_be_an_empty_directory_away_from_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["store", "store/in", "around", "around/store", "full", "empty", "elsewhere"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        std::fs::write(at("full/x"), "").unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink(at("store"), at("link")).unwrap();
+        let store = at("store");
+        assert_eq!(refusal(&at("missing"), &store).0, Kind::NotFound);
+        assert_eq!(refusal(&at("file"), &store).0, Kind::Usage);
+        assert_eq!(refusal(&at("full"), &store).0, Kind::Refused);
+        assert!(refusal(&store, &store).1.contains("the store itself"));
+        assert!(refusal(&at("link"), &store).1.contains("the store itself"));
+        assert!(refusal(&at("store/in"), &store).1.contains("inside the store"));
+        assert!(refusal(&at("store/in"), &at("link")).1.contains("inside the store"));
+        assert!(refusal(&at("around"), &at("around/store")).1.contains("would be hidden"));
+        let point = MountPoint::check(&at("empty"), &store).unwrap();
+        assert_eq!(point.path(), at("empty").canonicalize().unwrap());
+        assert!(!point.answers().unwrap());
+    }
+}

@@ -1,0 +1,240 @@
+//! The system calls of mounting, and all their `unsafe`.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// The ioctl that any directory of a cairn mount answers with eight bytes: the daemon's pid (u32, native order) and zero.
+pub const INFO_COMMAND: u32 = (2 << 30) | (8 << 16) | ((b'c' as u32) << 8) | 1;
+
+fn check(rc: libc::c_int) -> io::Result<libc::c_int> {
+    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(rc) }
+}
+
+fn cstring(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// mount(2) of a FUSE connection, read-only.
+pub(super) fn mount_read_only(source: &[u8], target: &Path, data: &str, no_exec: bool) -> io::Result<()> {
+    let (source, target) = (cstring(source)?, cstring(target.as_os_str().as_bytes())?);
+    let (kind, data) = (cstring(super::TYPE.as_bytes())?, cstring(data.as_bytes())?);
+    let flags = libc::MS_RDONLY | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | if no_exec { libc::MS_NOEXEC } else { 0 };
+    // SAFETY: four valid C strings that live across the call.
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) }).map(drop)
+}
+
+/// Whether to take a mount away only when nobody uses it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Detach {
+    /// EBUSY when it is in use.
+    IfIdle,
+    /// At once from the tree; its users keep what they have open.
+    Lazily,
+}
+
+/// umount2(2), never following a symlink.
+pub(super) fn unmount(target: &Path, how: Detach) -> io::Result<()> {
+    let target = cstring(target.as_os_str().as_bytes())?;
+    let flags = libc::UMOUNT_NOFOLLOW | if how == Detach::Lazily { libc::MNT_DETACH } else { 0 };
+    // SAFETY: a valid C string.
+    check(unsafe { libc::umount2(target.as_ptr(), flags) }).map(drop)
+}
+
+/// Which side of a fork this is.
+pub(super) enum Fork {
+    Parent(libc::pid_t),
+    Child,
+}
+
+/// fork(2), in a process with one thread only: the caller has checked [`thread_count`].
+pub(super) fn fork() -> io::Result<Fork> {
+    // SAFETY: with a single thread no lock can be held by another one in the child's copy.
+    match check(unsafe { libc::fork() })? {
+        0 => Ok(Fork::Child),
+        pid => Ok(Fork::Parent(pid)),
+    }
+}
+
+/// Ends this process at once, without running any clean-up of its parent's copy.
+pub(super) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Reaps one child.
+pub(super) fn wait_for(pid: libc::pid_t) {
+    let mut status = 0;
+    // SAFETY: `status` lives across the call.
+    while unsafe { libc::waitpid(pid, &mut status, 0) } < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
+}
+
+/// How many threads this process has; 0 when it cannot be told.
+pub(super) fn thread_count() -> usize {
+    std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0)
+}
+
+/// A new session: no terminal, no hang-up from it.
+pub(super) fn new_session() -> io::Result<()> {
+    // SAFETY: no memory effects.
+    check(unsafe { libc::setsid() }).map(drop)
+}
+
+/// Puts `file` in the place of descriptor `at`.
+pub(super) fn replace_descriptor(file: &File, at: RawFd) -> io::Result<()> {
+    // SAFETY: both are descriptors; dup2 replaces `at` atomically.
+    check(unsafe { libc::dup2(file.as_raw_fd(), at) }).map(drop)
+}
+
+/// Closes what this process inherited from the one that started it: descriptors above 2 that are not close-on-exec. What Rust's library
+/// opens is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make it wait for ever.
+pub(super) fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<RawFd> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: asks for flags, which fails harmlessly on a closed number; what is closed belongs to no Rust object, as those are close-on-exec.
+        unsafe {
+            let flags = libc::fcntl(fd, libc::F_GETFD);
+            if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
+                libc::close(fd);
+            }
+        }
+    }
+}
+
+/// Lets a child that is about to be started inherit `fd`.
+pub(super) fn inherit(fd: RawFd) -> io::Result<()> {
+    // SAFETY: changes one descriptor flag.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
+}
+
+/// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` when the other side closed without one.
+pub(super) fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut byte = [0_u8; 1];
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    let mut control = [0_u64; 8];
+    // SAFETY: all-zero is a valid msghdr; every pointer put into it lives across recvmsg, with its true length.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    let n = loop {
+        // SAFETY: as above.
+        let n = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
+        if n >= 0 {
+            break n;
+        }
+        let e = io::Error::last_os_error();
+        if e.kind() != io::ErrorKind::Interrupted {
+            return Err(e);
+        }
+    };
+    if n == 0 {
+        return Ok(None);
+    }
+    // SAFETY: the kernel filled the control buffer and its length; a SCM_RIGHTS header of this length carries at least one descriptor, which is ours.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&message);
+        if header.is_null()
+            || (*header).cmsg_level != libc::SOL_SOCKET
+            || (*header).cmsg_type != libc::SCM_RIGHTS
+            || (*header).cmsg_len < libc::CMSG_LEN(size_of::<RawFd>() as _) as _
+        {
+            return Ok(None);
+        }
+        let fd = libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned();
+        Ok((fd >= 0).then(|| OwnedFd::from_raw_fd(fd)))
+    }
+}
+
+/// SIGTERM, SIGINT and SIGHUP.
+fn endings() -> libc::sigset_t {
+    // SAFETY: sigemptyset initialises the set before sigaddset.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(&mut set, signal);
+        }
+        set
+    }
+}
+
+/// Blocks the signals that end a daemon, in this thread and those it starts, so that [`wait_ending`] gets them.
+pub fn block_endings() {
+    let set = endings();
+    // SAFETY: the set is initialised; SIGPIPE ignored is what Rust programs have anyway.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+    }
+}
+
+/// Lets a program about to be started have its signals as usual. For `pre_exec`: async-signal-safe.
+pub(super) fn unblock_endings() {
+    let set = endings();
+    // SAFETY: the set is initialised.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
+    }
+}
+
+/// Waits for one of the blocked signals.
+pub(super) fn wait_ending() {
+    let set = endings();
+    let mut signal = 0;
+    // SAFETY: the set is initialised, `signal` lives across the call.
+    while unsafe { libc::sigwait(&set, &mut signal) } != 0 {}
+}
+
+/// Lets this process have as many files open as its hard limit says: every reader of a large file holds one.
+pub fn raise_open_files() {
+    // SAFETY: the struct is filled by getrlimit before it is read.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            limit.rlim_cur = limit.rlim_max.min(1 << 20);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
+/// A handle on a process that becomes readable when it ends. `None` when there is none (any more), or the kernel is too old.
+pub(super) fn process(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: pidfd_open has no memory effects and returns a new descriptor.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// Waits until the process behind a [`process`] handle has ended; false when it has not within `milliseconds`.
+pub(super) fn ends_within(process: &OwnedFd, milliseconds: i32) -> bool {
+    let mut wait = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    loop {
+        // SAFETY: one valid pollfd.
+        let n = unsafe { libc::poll(&mut wait, 1, milliseconds) };
+        if n >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return n > 0;
+        }
+    }
+}
+
+/// Asks the daemon behind an open directory of a cairn mount for its pid.
+pub(super) fn daemon_pid(dir: &File) -> Option<u32> {
+    let mut answer = [0_u32; 2];
+    // SAFETY: the command's size field says eight bytes, and that is what the buffer has.
+    let rc = unsafe { libc::ioctl(dir.as_raw_fd(), INFO_COMMAND as _, answer.as_mut_ptr()) };
+    (rc == 0 && answer[0] > 1).then_some(answer[0])
+}
+
+/// The user and group this process acts as.
+pub fn who() -> (u32, u32) {
+    // SAFETY: no memory effects.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}

@@ -1,0 +1,67 @@
+//! What verify says: findings with stable codes, and what was looked at.
+
+use serde::Serialize;
+
+/// Declares the codes with the invariant of FORMAT.md that each one speaks of.
+macro_rules! codes {
+    ($($name:ident = $text:literal: $doc:literal),* $(,)?) => {
+        /// The stable codes of findings. Each begins with the invariant of FORMAT.md that does not hold.
+        pub mod code {
+            $(#[doc = $doc] pub const $name: &str = $text;)*
+            /// Every code, with what it means.
+            pub const ALL: &[(&str, &str)] = &[$(($text, $doc)),*];
+        }
+    };
+}
+
+codes! {
+    PACK = "F1-pack": "a pack's footer or shape is damaged: what it holds cannot be told",
+    BLOB = "F1-blob": "packed content or a packed manifest node is damaged",
+    OBJECT = "F1-object": "an object's bytes are not what its name says",
+    TOUCHED = "F1-touched": "an object's time or mode was changed; its bytes are right",
+    STRANGER = "F1-stranger": "a file where only packs or objects belong",
+    NUMBER = "F3-number": "what stands at a number is not a token's symlink",
+    GAP = "F4-gap": "a number is missing below others",
+    VERSION = "F5-version": "a version's own files are missing, damaged or disagree",
+    MISSING = "F6-missing": "content that a version names is not in the store",
+    NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
+    NO_PACK = "F6-pack": "a pack that a version lists is not in the store",
+    TOKEN = "F7-token": "a token stands at two numbers, or is published although it is fenced",
+    RECORD = "F8-record": "a record is damaged",
+    ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged",
+    ALIAS = "F10-alias": "an alias names a version that does not exist or is removed",
+    HINTS = "F11-hints": "place hints are damaged: reading goes through the index",
+    INDEX = "F12-index": "an index run is damaged: it is ignored, and made anew by a later put",
+}
+
+/// One thing that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which kind: one of [`code`].
+    pub code: &'static str,
+    /// What: a path below the store's root, a digest, a version.
+    pub what: String,
+    /// What was expected and found.
+    pub why: String,
+    /// What it affects: versions and paths in them.
+    pub affects: Vec<String>,
+}
+
+/// What verify looked at and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What is wrong; empty when nothing is.
+    pub findings: Vec<Finding>,
+    /// Artifacts looked at.
+    pub artifacts: u64,
+    /// Versions looked at.
+    pub versions: u64,
+    /// Packs looked at.
+    pub packs: u64,
+    /// Object files looked at.
+    pub objects: u64,
+    /// Bytes read and hashed.
+    pub bytes: u64,
+    /// Tokens in `work/`: writers at work, or what dead ones left.
+    pub tokens: u64,
+}

@@ -1,0 +1,50 @@
+//! The commands as a user meets them: the real binary, its stdout, its stderr, its exit status.
+
+mod demo;
+mod diff;
+mod get;
+mod house;
+mod manners;
+mod mount;
+mod put;
+mod read;
+
+use crate::support::{Lab, text};
+use serde_json::Value;
+
+impl Lab {
+    /// Runs with `--json` and success; the one document.
+    fn json(&self, args: &[&str]) -> Value {
+        self.json_with(args, 0)
+    }
+
+    /// Runs with `--json` and expects that exit status; the one document on stdout.
+    fn json_with(&self, args: &[&str], status: i32) -> Value {
+        let out = self.run(&[args, &["--json"]].concat(), status).stdout;
+        serde_json::from_slice(&out).unwrap_or_else(|e| panic!("cairn {args:?} --json: {e}\n{}", text(&out)))
+    }
+
+    /// Runs with `--json` and success; the document on each line.
+    fn json_lines(&self, args: &[&str]) -> Vec<Value> {
+        let out = self.run(&[args, &["--json"]].concat(), 0).stdout;
+        text(&out).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    }
+
+    /// Expects failure with that status, nothing on stdout, and an error in its form; gives stderr.
+    fn fails(&self, args: &[&str], status: i32) -> String {
+        let out = self.run(args, status);
+        let said = text(&out.stderr);
+        assert!(said.starts_with("error: "), "cairn {args:?}: {said}");
+        assert!(out.stdout.is_empty(), "cairn {args:?}: {}", text(&out.stdout));
+        said
+    }
+
+    /// Expects that nothing is visible in the store.
+    fn expect_nothing(&self) {
+        assert_eq!(self.ok(&["list"]), "", "something is visible after bad input");
+    }
+
+    fn str(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+}

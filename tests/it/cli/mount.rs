@@ -1,0 +1,74 @@
+//! `cairn mount` and `cairn umount`, as commands; what the mount shows is tested in `mount.rs` of the file system.
+
+use crate::support::{Lab, make_tree, noise, snapshot, text};
+use std::process::Stdio;
+use std::time::Duration;
+
+fn lab() -> Lab {
+    let lab = Lab::new();
+    make_tree(&lab.path("src"), &[("a/x", b"1"), ("big", &noise(2, 300_000)), ("empty/", b"")]);
+    lab.ok(&["put", "x", "src"]);
+    std::fs::create_dir(lab.path("mnt")).unwrap();
+    lab
+}
+
+/// Unmounts also when a test panics.
+struct Mounted<'a>(&'a Lab);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.cairn(&["umount", "mnt"]).output();
+    }
+}
+
+#[test]
+fn a_mount_prints_what_it_resolved_to_shows_it_and_goes_away() {
+    let lab = lab();
+    let _guard = Mounted(&lab);
+    assert_eq!(lab.ok(&["mount", "mnt", "x:latest"]), "x:v0");
+    assert_eq!(snapshot(&lab.path("mnt")), snapshot(&lab.path("src")));
+    std::fs::write(lab.path("src/new"), "").unwrap();
+    lab.ok(&["put", "x", "src"]);
+    assert!(!lab.path("mnt/new").exists(), "it stays with its version");
+    let lock = lab.json(&["locks"])[0].clone();
+    assert_eq!((&lock["purpose"], &lock["artifact"], &lock["life"]), (&"mount".into(), &"x".into(), &"live".into()));
+    lab.fails(&["mount", "mnt", "x"], 3);
+    assert_eq!(lab.ok(&["umount", "mnt"]), "");
+    assert!(std::fs::read_dir(lab.path("mnt")).unwrap().next().is_none());
+    assert_eq!(lab.json(&["locks"]), serde_json::json!([]));
+    lab.fails(&["umount", "mnt"], 6);
+    let document = lab.json(&["mount", "mnt", "x", "--verify", "all", "--threads", "1"]);
+    assert_eq!(document, serde_json::json!({ "artifact": "x", "version": "v1", "mountpoint": "mnt" }));
+    assert_eq!(lab.json(&["umount", "mnt"]), serde_json::json!({ "mountpoint": "mnt" }));
+}
+
+#[test]
+fn what_cannot_be_mounted_says_why() {
+    let lab = lab();
+    assert!(lab.fails(&["mount", "mnt"], 2).contains("not available yet"));
+    lab.fails(&["mount", "mnt", "x:v7"], 6);
+    lab.fails(&["mount", "mnt", "y"], 6);
+    lab.fails(&["mount", "nowhere", "x"], 6);
+    lab.fails(&["mount", "src", "x"], 3);
+    lab.fails(&["mount", "store/objects", "x"], 2);
+    lab.fails(&["mount", "mnt", "x", "--io", "passthrough"], 2);
+    lab.fails(&["mount", "mnt", "x", "--verify", "never"], 2);
+    assert!(std::fs::read_dir(lab.path("mnt")).unwrap().next().is_none());
+}
+
+#[test]
+fn in_the_foreground_ctrl_c_unmounts() {
+    let lab = lab();
+    let _guard = Mounted(&lab);
+    let child = lab.cairn(&["mount", "mnt", "x", "--foreground"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let there = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        lab.path("mnt/a/x").exists()
+    });
+    // SAFETY: the child is ours and not waited for yet.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    let out = child.wait_with_output().unwrap();
+    assert!(there);
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "x:v0\n".into()), "{}", text(&out.stderr));
+    assert!(std::fs::read_dir(lab.path("mnt")).unwrap().next().is_none());
+}

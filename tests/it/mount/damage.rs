@@ -1,0 +1,100 @@
+//! Damaged bytes are EIO, never wrong and never fewer; a repair shows at the next read.
+
+use super::build;
+use super::support::*;
+use cairn::words::Digest;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+fn eio(path: &Path) {
+    match fs::read(path) {
+        Ok(bytes) => panic!("{} bytes were read", bytes.len()),
+        Err(e) => assert_eq!(e.raw_os_error(), Some(libc::EIO)),
+    }
+}
+
+#[test]
+fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_repair() {
+    let place = Place::new();
+    let bytes = noise(1, 20_000);
+    let tree = place.version(&things([(b"d/bad", Thing::File(bytes.clone())), (b"d/good", Thing::File(noise(2, 20_000)))]));
+    let held = build::flip_small(&place.store(), &Digest::of(&bytes));
+    let mounted = place.mount(tree);
+    eio(&mounted.at("d/bad"));
+    eio(&mounted.at("d/bad"));
+    assert_eq!(fs::read(mounted.at("d/good")).unwrap(), noise(2, 20_000));
+    assert_eq!(fs::metadata(mounted.at("d/bad")).unwrap().len(), 20_000, "its entry is whole");
+    let log = place.logged();
+    assert!(log.contains("cannot read /d/bad: "), "{log}");
+    assert_eq!(log.lines().count(), 1, "not again for every try: {log}");
+    held.undo();
+    assert_eq!(fs::read(mounted.at("d/bad")).unwrap(), bytes);
+}
+
+#[test]
+fn a_truncated_or_missing_large_object_is_eio_and_right_after_its_repair() {
+    let place = Place::new();
+    let bytes = noise(3, 1_000_000);
+    let tree = place.version(&things([(b"f", Thing::File(bytes.clone()))]));
+    let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
+    let mounted = place.mount(tree);
+    build::truncate(&object, 500_000);
+    eio(&mounted.at("f"));
+    let file = File::open(mounted.at("f")).expect("opening looks at nothing yet");
+    assert_eq!(file.read_at(&mut [0; 10], 700_000).unwrap_err().raw_os_error(), Some(libc::EIO), "never a short read");
+    fs::rename(&object, place.path("aside")).unwrap();
+    eio(&mounted.at("f"));
+    build::replace(&object, &bytes);
+    assert_eq!(fs::read(mounted.at("f")).unwrap(), bytes);
+    let mut got = [0; 10];
+    file.read_exact_at(&mut got, 700_000).expect("the handle that failed sees the repair too");
+    assert_eq!(got, bytes[700_000..700_010]);
+}
+
+#[test]
+fn an_object_truncated_while_open_is_eio_past_its_end() {
+    let place = Place::new();
+    let bytes = noise(4, 8_000_000);
+    let tree = place.version(&things([(b"f", Thing::File(bytes.clone()))]));
+    let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
+    let mounted = place.mount(tree);
+    let file = File::open(mounted.at("f")).unwrap();
+    let mut got = [0; 4096];
+    file.read_exact_at(&mut got, 0).unwrap();
+    assert_eq!(got[..], bytes[..4096]);
+    build::truncate(&object, 7_900_000);
+    assert_eq!(file.read_at(&mut got, 7_950_000).unwrap_err().raw_os_error(), Some(libc::EIO));
+    assert_eq!(fs::metadata(mounted.at("f")).unwrap().size(), 8_000_000);
+}
+
+#[test]
+fn a_large_object_with_another_mtime_is_hashed_before_its_first_byte() {
+    let place = Place::new();
+    let (good, bad) = (noise(5, 300_000), noise(6, 300_000));
+    let tree = place.version(&things([(b"good", Thing::File(good.clone())), (b"bad", Thing::File(bad.clone()))]));
+    let layout = cairn::layout::Layout::new(place.store());
+    let now = std::time::SystemTime::now();
+    build::set_mtime(&layout.object(&Digest::of(&good)), now);
+    build::flip(&layout.object(&Digest::of(&bad)), 299_999);
+    build::set_mtime(&layout.object(&Digest::of(&bad)), now);
+    let mounted = place.mount(tree);
+    assert_eq!(fs::read(mounted.at("good")).unwrap(), good);
+    let file = File::open(mounted.at("bad")).unwrap();
+    assert_eq!(file.read_at(&mut [0; 10], 0).unwrap_err().raw_os_error(), Some(libc::EIO), "the first bytes are right, the last is not");
+}
+
+#[test]
+fn rot_that_leaves_size_and_mtime_alone_is_found_with_verify_all() {
+    let place = Place::new();
+    let bytes = noise(7, 300_000);
+    let tree = place.version(&things([(b"f", Thing::File(bytes.clone())), (b"g", Thing::File(noise(8, 300_000)))]));
+    let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
+    build::flip(&object, 299_999);
+    build::set_mtime(&object, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000));
+    let mounted = place.mount_with(tree, ",verify=all");
+    eio(&mounted.at("f"));
+    assert_eq!(fs::read(mounted.at("g")).unwrap(), noise(8, 300_000));
+    build::replace(&object, &bytes);
+    assert_eq!(fs::read(mounted.at("f")).unwrap(), bytes);
+}

@@ -1,0 +1,193 @@
+//! The mount's daemon: starting, ending, being killed.
+
+use super::support::*;
+use cairn::error::Kind;
+use cairn::mount::unmount;
+use std::fs::{self, File};
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+fn simple() -> Things {
+    things([(b"f", file("text")), (b"d/x", Thing::File(noise(1, 500_000)))])
+}
+
+#[test]
+fn the_command_returns_when_the_mount_answers_and_lets_go_of_its_pipes() {
+    let place = Place::new();
+    let tree = place.version(&simple());
+    let mnt = place.empty("mnt");
+    for _ in 0..5 {
+        let mounted = Mounted(mnt.clone());
+        // `output` waits for the end of stdout: a daemon that kept it would make this hang.
+        let output = place.cairnfs(tree, &mnt, "").output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
+        assert_eq!(daemons(&mnt).len(), 1);
+    }
+}
+
+#[test]
+fn umount_leaves_no_process_and_an_empty_directory() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&simple()));
+    fs::read(mounted.at("d/x")).unwrap();
+    assert_eq!(daemons(mounted.path()).len(), 1);
+    unmount(mounted.path()).unwrap();
+    assert_eq!(daemons(mounted.path()), [0_u32; 0], "when umount returns, the daemon has ended");
+    assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_plain_umount_ends_the_daemon_too() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&simple()));
+    assert!(Command::new("umount").arg(mounted.path()).status().unwrap().success());
+    wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
+}
+
+#[test]
+fn after_a_killed_daemon_the_mount_is_enotconn_and_umount_cleans_up() {
+    let place = Place::new();
+    let tree = place.version(&simple());
+    let mounted = place.mount(tree);
+    let open = File::open(mounted.at("d/x")).unwrap();
+    kill(daemons(mounted.path())[0], libc::SIGKILL);
+    wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
+    wait_until("ENOTCONN", || fs::metadata(mounted.path()).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN)));
+    assert_eq!(fs::read_dir(mounted.at("d")).unwrap_err().raw_os_error(), Some(libc::ENOTCONN));
+    let again = place.cairnfs(tree, mounted.path(), "").output().unwrap();
+    assert_eq!(again.status.code(), Some(3), "{}", said(&again));
+    assert!(said(&again).contains("hint: cairn umount"), "{}", said(&again));
+    unmount(mounted.path()).unwrap();
+    drop(open);
+    assert!(!is_mounted(mounted.path()));
+    let output = place.cairnfs(tree, mounted.path(), "").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
+}
+
+#[test]
+fn a_dead_mount_is_unmounted_through_a_link_and_a_relative_path_too() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&simple()));
+    let link = place.path("link");
+    std::os::unix::fs::symlink(mounted.path(), &link).unwrap();
+    kill(daemons(mounted.path())[0], libc::SIGKILL);
+    wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
+    unmount(&link).unwrap();
+    assert!(!is_mounted(mounted.path()));
+}
+
+#[test]
+fn signals_unmount_and_end_the_daemon() {
+    let place = Place::new();
+    let tree = place.version(&simple());
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let mounted = place.mount(tree);
+        kill(daemons(mounted.path())[0], signal);
+        wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
+        assert!(!is_mounted(mounted.path()), "signal {signal}");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_busy_mount_too_after_serving_its_readers_a_while() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&simple()));
+    let mut open = File::open(mounted.at("d/x")).unwrap();
+    kill(daemons(mounted.path())[0], libc::SIGTERM);
+    wait_until("the mount to go", || !is_mounted(mounted.path()));
+    let mut bytes = Vec::new();
+    open.read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, noise(1, 500_000));
+    drop(open);
+    wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
+}
+
+#[test]
+fn in_the_foreground_the_command_lasts_as_long_as_the_mount_and_a_signal_is_its_good_end() {
+    let place = Place::new();
+    let tree = place.version(&simple());
+    let mnt = place.empty("mnt");
+    for by_signal in [true, false] {
+        let mounted = Mounted(mnt.clone());
+        let mut child = place.cairnfs(tree, &mnt, ",foreground").stderr(Stdio::piped()).spawn().unwrap();
+        wait_until("the mount", || is_mounted(&mnt) && fs::read(mounted.at("f")).is_ok());
+        assert!(child.try_wait().unwrap().is_none());
+        if by_signal {
+            kill(child.id(), libc::SIGTERM);
+        } else {
+            // The child is ours to reap: it may not be waited for here.
+            let unmounting = std::thread::spawn(move || unmount(&mnt_of(&mounted)));
+            assert!(child.wait().unwrap().success());
+            unmounting.join().unwrap().unwrap();
+            return;
+        }
+        assert!(child.wait().unwrap().success());
+        assert!(!is_mounted(&mnt));
+    }
+}
+
+fn mnt_of(mounted: &Mounted) -> std::path::PathBuf {
+    mounted.path().to_path_buf()
+}
+
+#[test]
+fn a_busy_mount_is_not_unmounted_and_the_error_names_who_uses_it() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&simple()));
+    let open = File::open(mounted.at("f")).unwrap();
+    let e = unmount(mounted.path()).unwrap_err();
+    assert_eq!(e.kind(), Kind::Refused);
+    assert!(e.to_string().contains(&format!("process {} ", std::process::id())), "{e}");
+    assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
+    drop(open);
+    unmount(mounted.path()).unwrap();
+}
+
+#[test]
+fn an_error_before_the_mount_stands_is_told_by_the_command() {
+    let place = Place::new();
+    let mnt = place.empty("mnt");
+    let output = place.cairnfs(cairn::words::Digest::of(b"nothing"), &mnt, "").output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{}", said(&output));
+    assert!(!is_mounted(&mnt));
+    wait_until("the daemon to end", || daemons(&mnt).is_empty());
+}
+
+#[test]
+fn an_aborted_connection_takes_the_dead_mount_away() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&simple()));
+    use std::os::unix::fs::MetadataExt;
+    let minor = libc::minor(fs::metadata(mounted.path()).unwrap().dev());
+    let control = place.empty("control");
+    assert!(Command::new("mount").args(["-t", "fusectl", "none"]).arg(&control).status().unwrap().success());
+    let aborted = fs::write(control.join(format!("{minor}/abort")), "1");
+    assert!(Command::new("umount").arg(&control).status().unwrap().success());
+    aborted.unwrap();
+    wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
+    assert!(!is_mounted(mounted.path()));
+}
+
+#[test]
+fn a_daemon_keeps_nothing_of_its_caller_open() {
+    let place = Place::new();
+    let tree = place.version(&simple());
+    let mnt = place.empty("mnt");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mounted = Mounted(mnt.clone());
+    let mut command = Command::new("sh");
+    use std::os::fd::OwnedFd;
+    // The shell holds the pipe as its descriptor 9 and hands it on.
+    command.arg("-c").arg("exec 9>&1 1>/dev/null; \"$@\"").arg("sh");
+    let inner = place.cairnfs(tree, &mnt, "");
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.stdout(Stdio::from(OwnedFd::from(writer)));
+    assert!(command.status().unwrap().success());
+    drop(command);
+    let mut text = String::new();
+    { reader }.read_to_string(&mut text).expect("ends when nobody holds the other side");
+    drop(mounted);
+}

@@ -1,0 +1,1 @@
+//! Tests of packs, index, reading and writing, against real files.

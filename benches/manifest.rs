@@ -66,7 +66,7 @@ fn built(what: &str, nodes: &MemoryNodes, build: impl FnOnce(&mut Builder<'_>) -
     let took = begun.elapsed();
     let (entries, counts) = (root.totals().entries, nodes.counts());
     row(&format!("build {what}: {entries} entries"), format!("{:.2} s", took.as_secs_f64()));
-    row(&format!("  nodes, bytes an entry, levels"), format!("{}, {}, {}", counts.stored, counts.stored_bytes / entries, root.node.level() + 1));
+    row("  nodes, bytes an entry, levels", format!("{}, {}, {}", counts.stored, counts.stored_bytes / entries, root.node.level() + 1));
     Ok(Tree::of(&root, Arc::new(nodes.clone())))
 }
 

@@ -41,8 +41,14 @@ fn main() {
         let mut row = |what: &str, work: &dyn Fn(&Path)| {
             work(&native);
             let on_native = time(|| work(&native));
+            let before = cpu(&mounted);
             let on_mount = time(|| work(mounted.path()));
-            println!("{name}: {what:<28} {on_native:7.3} {on_mount:7.3} {:6.2} x   {} KiB resident", on_mount / on_native, resident(&mounted));
+            let spent = cpu(&mounted) - before;
+            println!(
+                "{name}: {what:<28} {on_native:7.3} {on_mount:7.3} {:6.2} x   daemon {spent:5.2} s of a processor, {} KiB resident at most",
+                on_mount / on_native,
+                resident(&mounted)
+            );
         };
         if name == "L" {
             row("read in order, first", &read_all);
@@ -61,6 +67,14 @@ fn time(work: impl FnOnce()) -> f64 {
     let from = Instant::now();
     work();
     from.elapsed().as_secs_f64()
+}
+
+/// Processor seconds that the daemon has used.
+fn cpu(mounted: &Mounted) -> f64 {
+    let pid = daemons(mounted.path())[0];
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
 }
 
 /// Most that the daemon has had in memory.

@@ -16,6 +16,7 @@ pub mod objects;
 pub mod progress;
 pub mod record;
 pub mod store;
+mod threads;
 pub mod verify;
 pub mod view;
 pub mod words;

@@ -143,8 +143,10 @@ Examples:
   cairn verify images                    # all versions of images
   cairn verify images:v3 --quick         # records and structure; no file is hashed
 
-Prints one finding a line: its code, what and where; what it affects on lines below. Exit status 1 if any.
---json: {\"findings\":[{\"code\",\"what\",\"affects\"}], and what was checked}")]
+Prints each finding on a line (its code, where, expected and found) and what it affects on lines
+below. Exit status 1 if there are any.
+--json: {\"findings\":[{\"code\",\"what\",\"why\",\"affects\"}],\"artifacts\",\"versions\",\"packs\",\"objects\",
+\"bytes\",\"tokens\"}")]
     Verify(Verify),
     /// Show who is at work in the store
     #[command(after_help = "\

@@ -40,14 +40,16 @@ impl Stop {
 /// What the parser of the command line says: help and version go to stdout, the rest is a usage error in our own form.
 pub fn of_parser(e: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind;
-    let no_command = e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     let json = json_wanted();
-    if !e.use_stderr() || (no_command && !json) {
+    if !e.use_stderr() {
         let _ = e.print(); // a closed pipe is no error
-        return ExitCode::from(if no_command { 2 } else { 0 });
+        return ExitCode::SUCCESS;
     }
-    if no_command {
-        tell("no command is given", &[], Some("`cairn --help` lists them"), 2, true);
+    if matches!(e.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
+        if !json {
+            eprintln!("{}", <crate::args::Cli as clap::CommandFactory>::command().render_help());
+        }
+        tell("no command is given", &[], Some("`cairn --help` lists them, `cairn demo` shows them at work"), 2, json);
         return ExitCode::from(2);
     }
     let text = e.render().to_string();

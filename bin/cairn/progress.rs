@@ -1,7 +1,7 @@
 //! The bar: on a terminal, after half a second, from the library's counters.
 
 use cairn::progress::Progress;
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{FormattedDuration, HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -33,7 +33,7 @@ impl Bar {
             let mut bar = None;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = TICK;
-                draw(bar.get_or_insert_with(|| new_bar(what, begun)), &counters);
+                draw(bar.get_or_insert_with(|| new_bar(what)), &counters, begun.elapsed());
             }
             if let Some(bar) = bar {
                 bar.finish_and_clear();
@@ -57,21 +57,34 @@ impl Drop for Bar {
     }
 }
 
-fn new_bar(what: &'static str, begun: Instant) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10)).with_elapsed(begun.elapsed());
-    let style = ProgressStyle::with_template("{prefix} {msg} [{wide_bar}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta} left");
-    if let Ok(style) = style {
+fn new_bar(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(10));
+    if let Ok(style) = ProgressStyle::with_template("{prefix} {msg} [{wide_bar}]") {
         bar.set_style(style.progress_chars("=> "));
     }
     bar.set_prefix(what);
     bar
 }
 
-fn draw(bar: &ProgressBar, counters: &Progress) {
+/// Files, bytes, rate, time left. Totals may still grow; work without bytes is measured by its files.
+fn draw(bar: &ProgressBar, counters: &Progress, elapsed: Duration) {
     let now = counters.read();
-    bar.set_length(now.bytes_total.max(now.bytes_done));
-    bar.set_position(now.bytes_done);
-    bar.set_message(format!("{}/{} files", HumanCount(now.files_done), HumanCount(now.files_total.max(now.files_done))));
+    if now.files_total == 0 && now.bytes_total == 0 {
+        bar.set_message("looking");
+        bar.tick();
+        return;
+    }
+    let (files, bytes) = (now.files_total.max(now.files_done), now.bytes_total.max(now.bytes_done));
+    let (done, total) = if bytes > 0 { (now.bytes_done, bytes) } else { (now.files_done, files) };
+    let mut text = format!("{}/{} files  {}/{}", HumanCount(now.files_done), HumanCount(files), human(now.bytes_done), human(bytes));
+    if done > 0 {
+        let seconds = elapsed.as_secs_f64();
+        let left = Duration::from_secs_f64((seconds * (total - done) as f64 / done as f64).min(1e9));
+        text += &format!("  {}/s  {} left", human((now.bytes_done as f64 / seconds) as u64), FormattedDuration(Duration::from_secs(left.as_secs())));
+    }
+    bar.set_length(total.max(1));
+    bar.set_position(done);
+    bar.set_message(text);
     bar.tick();
 }
 

@@ -2,18 +2,16 @@
 
 mod options;
 
-use cairn::disk::{Access, Disk};
-use cairn::error::{Error, Result};
+use cairn::Store;
+use cairn::catalog::resolve;
+use cairn::error::Result;
 use cairn::fuse::{Guard, VersionView, mount_version};
-use cairn::layout::Layout;
 use cairn::manifest::{NodeRef, Tree};
-use cairn::objects::Objects;
 use cairn::words::Digest;
 use clap::Parser;
 use options::What;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Mounts a version of a cairn store as a read-only file system.
 #[derive(Parser)]
@@ -44,24 +42,21 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let (what, options) = options::parse(&arguments.options)?;
-    // Absolute, since the daemon's directory is `/`.
-    let store = arguments.store.canonicalize().map_err(|e| Error::io("find the store", &arguments.store, e))?;
-    let make = || match &what {
-        What::Version(name) => open_version(&store, name),
-        What::Tree(digest, time) => open_tree(&store, *digest, *time),
+    // The daemon opens the store by itself: a lock or a file of this process would end with it.
+    let root = Store::open(&arguments.store)?.root().to_path_buf();
+    let make = || {
+        let store = Store::open(&root)?;
+        match &what {
+            What::Version(spec) => VersionView::of(&resolve(&store, spec)?),
+            What::Tree(digest, time) => open_tree(&store, *digest, *time),
+        }
     };
-    mount_version(make, &store, &arguments.mnt, &options)
-}
-
-/// Resolving names is the catalog's.
-fn open_version(_store: &Path, name: &str) -> Result<(VersionView, Guard)> {
-    Err(Error::usage(format!("cannot mount {name}: names are not resolved yet")))
+    mount_version(make, &root, &arguments.mnt, &options)
 }
 
 /// A manifest's root without a record: what a version whose record is damaged can still be read by.
-fn open_tree(store: &Path, digest: Digest, time: i64) -> Result<(VersionView, Guard)> {
-    let disk = Arc::new(Disk::of(store, Access::Umask)?);
-    let objects = Arc::new(Objects::open(Layout::new(store), disk)?);
+fn open_tree(store: &Store, digest: Digest, time: i64) -> Result<(VersionView, Guard)> {
+    let objects = store.objects().clone();
     let tree = Tree::open(NodeRef::from(digest), objects.clone())?;
     Ok((VersionView { tree, objects, commit_time: time, label: format!("tree {}", &digest.hex()[..12]) }, Box::new(())))
 }

@@ -1,5 +1,6 @@
 //! The text after `-o`, as mount(8), fstab and people write it.
 
+use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
 use cairn::fuse::{Execution, Ground, MountOptions, VerifyMode};
 use cairn::words::Digest;
@@ -8,7 +9,7 @@ use cairn::words::Digest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// A version: `NAME:vN`, `NAME:ALIAS` or `NAME`.
-    Version(String),
+    Version(VersionSpec),
     /// A manifest's root by its digest, without a record, with a commit time: for rescue, and for tests.
     Tree(Digest, i64),
 }
@@ -34,7 +35,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             None => (word.as_str(), None),
         };
         match (key, value) {
-            ("version", Some(v)) => set(&mut what, What::Version(v.into()))?,
+            ("version", Some(v)) => set(&mut what, What::Version(VersionSpec::parse(v)?))?,
             ("tree", Some(v)) => set(&mut what, What::Tree(Digest::parse(v)?, 0))?,
             ("time", Some(v)) => time = v.parse().map_err(|_| bad(&word, "expected seconds since 1970"))?,
             ("threads", Some(v)) => options.threads = v.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| bad(&word, "expected 1 to 64"))?,
@@ -106,12 +107,12 @@ mod tests {
     fn words_of_mount_are_accepted_and_ours_are_taken() {
         let line = "rw,_netdev,nofail,noauto,user,x-systemd.automount,x-a=b,nodev,nosuid,dev,suid,defaults,relatime,version=a:v1,allow_other,threads=3,foreground,verify=all";
         let (what, options) = parse(&[line]).unwrap();
-        assert_eq!(what, What::Version("a:v1".into()));
+        assert_eq!(what, What::Version(VersionSpec::parse("a:v1").unwrap()));
         assert!(options.allow_other);
         assert_eq!((options.threads, options.ground, options.verify), (3, Ground::Foreground, VerifyMode::All));
         assert_eq!(options.execution, Execution::Allowed);
         assert_eq!(parse(&["version=a", "noexec,"]).unwrap().1.execution, Execution::Refused);
-        assert_eq!(parse(&["version=a:x\\,y"]).unwrap().0, What::Version("a:x,y".into()));
+        assert_eq!(parse(&["version=a:x\\,y"]).unwrap().0, What::Version(VersionSpec::parse("a:x,y").unwrap()));
     }
 
     #[test]

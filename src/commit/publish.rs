@@ -13,6 +13,7 @@ use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::record;
 use crate::store::Store;
+use crate::threads;
 use crate::words::{ArtifactName, ArtifactType, RelPath, Token, VersionNumber};
 use crate::work::claim::{self, Claimed};
 use crate::work::{self, Outcome, Work};
@@ -237,17 +238,17 @@ fn collect(store: &Store, artifact: &Artifact, sink: &Sink<'_>, progress: &Progr
             Add::Remove { at } => tree.remove(at)?,
         }
     }
-    ingest::store_files(&mut tree, sink, None, ingest::threads(), progress)?;
+    ingest::store_files(&mut tree, sink, None, threads::count(), progress)?;
     tree.settle(artifact.overwrite)?;
     Ok(tree)
 }
 
 /// One source directory, scanned and stored.
 fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
-    let mut tree = ingest::scan(source, options, skip, ingest::threads(), progress)?;
+    let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     let cache = StatCache::open(source);
     let now = clock::unix_now();
-    let mut remember = ingest::store_files(&mut tree, sink, Some(&cache), ingest::threads(), progress)?;
+    let mut remember = ingest::store_files(&mut tree, sink, Some(&cache), threads::count(), progress)?;
     cache.save(&mut remember, now);
     Ok(tree)
 }

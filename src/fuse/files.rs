@@ -84,13 +84,12 @@ impl Files {
                 if let Some(bytes) = self.recent.get(&digest) {
                     return cut(&bytes, size, offset, wanted, out);
                 }
-                match self.objects.content(&digest, size, place)? {
-                    Content::Small(bytes) => {
-                        cut(&bytes, size, offset, wanted, out)?;
-                        if wanted < bytes.len() {
-                            self.recent.put(digest, Arc::new(bytes));
-                        }
-                        return Ok(());
+                match self.objects.content_into(&digest, size, place, out)? {
+                    Content::Small(()) if offset == 0 && wanted == out.len() => return Ok(()),
+                    Content::Small(()) => {
+                        let whole = Arc::new(std::mem::take(out));
+                        self.recent.put(digest, whole.clone());
+                        return cut(&whole, size, offset, wanted, out);
                     }
                     Content::Large(large) => self.checked(&digest, large)?,
                 }

@@ -10,6 +10,7 @@ mod files;
 mod recent;
 mod session;
 mod tree;
+mod view;
 
 pub use session::mount_version;
 

@@ -12,8 +12,3 @@ pub use scan::{ScanOptions, scan};
 pub use stat_cache::StatCache;
 pub use store::{Sink, store_files};
 pub use tree::{Body, FileBody, Overwrite, Stat, Tree, look_at_source};
-
-/// How many threads hash and store: the machine's, at most eight.
-pub fn threads() -> usize {
-    std::thread::available_parallelism().map_or(2, |n| n.get().min(8))
-}

@@ -160,7 +160,8 @@ impl Level<'_> {
                 Plan::At(restart) => restart.cursor.here().map(|(node, _)| node.name(0).to_vec()),
                 _ => None,
             };
-            while next < self.edits.len() && stop.as_ref().is_none_or(|stop| *self.edits[next].name < **stop) {
+            // A new first name of the level stands before the node where cutting begins, and is not for here.
+            while self.edits.get(next).is_some_and(|e| e.still && stop.as_ref().is_none_or(|stop| *e.name < **stop)) {
                 next = self.in_place(next, stop.as_deref(), sink)?;
             }
             let Plan::At(restart) = plan else { return Ok(()) };

@@ -82,7 +82,7 @@ pub(super) fn look(store: &Store, depth: Depth, progress: &Progress, report: &mu
         }
     };
     std::thread::scope(|s| {
-        let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(8));
+        let threads = crate::threads::count();
         for _ in 1..threads {
             s.spawn(work);
         }

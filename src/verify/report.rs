@@ -62,6 +62,6 @@ pub struct Report {
     pub objects: u64,
     /// Bytes read and hashed.
     pub bytes: u64,
-    /// Tokens in `work/`: writers at work, or what dead ones left.
+    /// Tokens in `work/`: writers at work, or what dead ones left (F13).
     pub tokens: u64,
 }

@@ -149,7 +149,7 @@ fn write(disk: &Disk, version: &Version, target: &Path, options: &CheckoutOption
     let fill = Fill::new(disk, version.store().objects(), options.link, naming);
     let stop = AtomicBool::new(false);
     let shared = Mutex::new((CheckoutReport::default(), None::<Error>));
-    let threads = crate::ingest::threads();
+    let threads = crate::threads::count();
     let (send, receive) = mpsc::sync_channel::<Vec<(PathBuf, Visit)>>(threads * 4);
     let receive = Mutex::new(receive);
     let work = || {

@@ -2,5 +2,5 @@
 
 mod cli;
 mod faults;
-// mod mount; (until its stores are made by put)
+mod mount;
 mod support;

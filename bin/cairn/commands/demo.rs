@@ -31,8 +31,8 @@ pub fn run(context: &mut Context, args: Demo) -> Done {
         return Err(Error::usage("the demo is for people: it has no JSON").hint("leave out --json").into());
     }
     let program = std::env::current_exe().map_err(|e| Error::io("find", Path::new("cairn's own program"), e))?;
-    let scratch = tempfile::Builder::new().prefix("cairn-demo-").tempdir().map_err(|e| Error::io("make a directory in", &std::env::temp_dir(), e))?;
     signals::be_gentle(); // so that it can unmount and clean up
+    let scratch = tempfile::Builder::new().prefix("cairn-demo-").tempdir().map_err(|e| Error::io("make a directory in", &std::env::temp_dir(), e))?;
     let mut stage = Stage { program, store: scratch.path().join("store"), mounted: None, quiet: context.global.quiet };
     let result = play(context, &mut stage, &args, scratch.path());
     if let Some(mnt) = stage.mounted.take() {
@@ -148,7 +148,7 @@ fn change(context: &mut Context, copy: &Path) -> std::result::Result<(), Stop> {
         files.push(entry.path());
     }
     files.sort();
-    shell(context, &format!("echo 'a new file' > {}", word(&copy.join("NEW.txt"))))?;
+    shell(context, &format!("echo 'a new file' > {}", word(copy.join("NEW.txt"))))?;
     if let Some(file) = files.first() {
         shell(context, &format!("echo '# one line more' >> {}", word(file)))?;
     }

@@ -44,7 +44,7 @@ pub fn run(context: &mut Context, args: Diff) -> Done {
     let tree = from.tree()?;
     if context.json() {
         let head = json!({ "from": from.to_string(), "to": to_name, "from_digest": tree.digest(), "to_digest": to.digest() }).to_string();
-        context.out.bytes(head[..head.len() - 1].as_bytes())?;
+        context.out.bytes(&head.as_bytes()[..head.len() - 1])?;
         context.out.bytes(if args.stat { b"" } else { b",\"changes\":[" })?;
     }
     let mut sum = Sum::default();

@@ -4,14 +4,11 @@ use crate::args::{Io, Mount, Umount, VerifyMode};
 use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::signals;
-use cairn::catalog::{Selector, Version, VersionSpec, resolve};
+use cairn::catalog::{Selector, VersionSpec, resolve};
 use cairn::error::{Error, Result};
-use cairn::fuse::{self, Ground, Guard, MountOptions, VersionView};
-use cairn::lock::{LockFile, Purpose};
-use cairn::words::Token;
-use cairn::{Store, clock};
+use cairn::fuse::{self, Ground, MountOptions, VersionView};
+use cairn::Store;
 use serde_json::json;
-use std::path::Path;
 
 /// Mounts a version.
 pub fn mount(context: &mut Context, args: Mount) -> Done {
@@ -38,7 +35,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
         say(context)?; // nothing comes after it
     }
     signals::unwatch(); // the library has its own way to end a mount
-    fuse::mount_version(|| view(&root, &exact), &root, &args.mountpoint, &options)?;
+    fuse::mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &exact)?), &root, &args.mountpoint, &options)?;
     if !args.foreground {
         say(context)?;
     }
@@ -63,28 +60,6 @@ fn options(args: &Mount) -> Result<MountOptions> {
         options.threads = threads;
     }
     Ok(options)
-}
-
-/// What the daemon shows, and what it holds meanwhile.
-fn view(root: &Path, exact: &VersionSpec) -> Result<(VersionView, Guard)> {
-    let store = Store::open(root)?;
-    let version = resolve(&store, exact)?;
-    let guard: Guard = match lock(&version) {
-        Ok(lock) => Box::new(lock),
-        Err(_) => Box::new(()), // who may only read the store may mount it all the same
-    };
-    let view = VersionView {
-        tree: version.tree()?,
-        objects: store.objects().clone(),
-        commit_time: clock::parse(&version.record().created_at).unwrap_or(0),
-        label: version.to_string(),
-    };
-    Ok((view, guard))
-}
-
-fn lock(version: &Version) -> Result<LockFile> {
-    let purpose = Purpose { purpose: "mount", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
-    LockFile::take(version.store(), &Token::fresh(), &purpose)
 }
 
 /// Unmounts.

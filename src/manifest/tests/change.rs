@@ -49,7 +49,7 @@ fn random(dice: &mut Dice, count: u64, wide: u64) -> Model {
     let mut m = Model::new();
     for _ in 0..count {
         let (p, e) = (dice.path(wide), dice.entry());
-        if m.get(&Key(p.clone())).is_none() {
+        if !m.contains_key(&Key(p.clone())) {
             put(&mut m, &p, e);
         }
     }
@@ -144,25 +144,25 @@ proptest! {
 }
 
 /// Edits to one flat directory of these names, many times, each compared with a build.
-fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64) -> (u64, u64) {
+fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64, make: fn(&mut Dice) -> Entry) -> (u64, u64) {
     let mut dice = Dice(seed);
     let nodes = MemoryNodes::new();
-    let mut m = model(names.iter().enumerate().filter(|(i, _)| i % 8 != 3).map(|(i, n)| (path(n), file(i as u64))));
+    let mut m = model(names.iter().enumerate().filter(|(i, _)| i % 8 != 3).map(|(i, n)| (path(n), make(&mut dice))));
     let mut base = build_tree(&m, &nodes);
     let (mut most_bytes, mut most_loads) = (0, 0);
     for round in 0..rounds {
-        let count = if round % 4 == 3 { 1 + dice.roll(30) } else { 1 };
+        let count = if round % 2 == 1 { 1 + dice.roll(8) } else { 1 };
         let mut list = std::collections::BTreeMap::new();
-        // Clustered or spread.
-        let around = dice.roll(names.len() as u64);
+        // Close together, about as far apart as edits reach, or anywhere.
+        let mut at = dice.roll(names.len() as u64);
         for _ in 0..count {
-            let at = if round % 8 == 7 { (around + dice.roll(60)) % names.len() as u64 } else { dice.roll(names.len() as u64) };
+            at = (at + [1 + dice.roll(20), 100 + dice.roll(400), dice.roll(names.len() as u64)][(round / 2 % 3) as usize]) % names.len() as u64;
             let p = path(&names[at as usize]);
             let there = m.contains_key(&Key(p.clone()));
             if there && dice.roll(2) == 0 {
                 list.insert(Key(p.clone()), Edit::remove(p));
             } else {
-                list.insert(Key(p.clone()), Edit::put(p, dice.entry()));
+                list.insert(Key(p.clone()), Edit::put(p, make(&mut dice)));
             }
         }
         for edit in list.values() {
@@ -200,11 +200,71 @@ fn flat_directories_stay_canonical_and_cheap_under_edits() {
         ("dense", sorted(dense_names(3000))),
         ("combs", sorted(combs)),
     ] {
-        let (bytes, loads) = flat_edits(&names, 7, 24);
+        let (bytes, loads) = flat_edits(&names, 7, 40, Dice::entry);
         println!("{what}: at most {bytes} bytes written, {loads} nodes loaded");
         assert!(bytes < 128 * 1024, "{what} {bytes}");
         // Combs make nodes of a few entries: more of them lie within w keys and 32 KiB.
         assert!(loads < if what == "combs" { 80 } else { 24 }, "{what} {loads}");
+    }
+}
+
+#[test]
+fn regression_a_new_first_name_of_a_tall_directory_is_taken_in() {
+    let nodes = MemoryNodes::new();
+    let mut m = model((0..2000u64).map(|i| (path(format!("n{i:05}")), file(i))));
+    let base = build_tree(&m, &nodes);
+    let edited = apply(&base, vec![Edit::put(path("a"), file(1))], &mut nodes.clone()).unwrap();
+    put(&mut m, &path("a"), file(1));
+    assert_eq!(edited.digest(), build(&m, &nodes).digest());
+}
+
+#[test]
+fn heavy_entries_that_make_many_nodes_within_reach_stay_canonical() {
+    // Nodes of about twenty entries: the w neighbours of a key lie in many nodes, and weights move cuts all the time.
+    let plain: Vec<Vec<u8>> = (0..1300).map(|i| format!("{i:05}").into_bytes()).collect();
+    for (names, seed) in [(plain.clone(), 1), (plain.clone(), 2), (plain, 3), (monotone_names(900), 4)] {
+        flat_edits(&names, seed, 120, |dice| Entry::Symlink { target: vec![b'x'; 1 + (dice.roll(64) * dice.roll(64)) as usize] });
+    }
+}
+
+#[test]
+fn long_runs_of_light_entries_stay_canonical_when_cuts_come_and_go() {
+    // One run, cut by bits alone: a removal makes two nodes one whose cut lies more than w keys before it.
+    let names = monotone_names(2400);
+    let nodes = MemoryNodes::new();
+    let mut m = model(names.iter().map(|n| (path(n), file(1))));
+    let mut base = build_tree(&m, &nodes);
+    let mut dice = Dice(11);
+    let mut step = |m: &mut Model, at: &[usize], put: bool| {
+        let mut edits = Vec::new();
+        for name in at.iter().map(|i| path(&names[*i])) {
+            if put {
+                m.insert(Key(name.clone()), file(1));
+                edits.push(Edit::put(name, file(1)));
+            } else if m.remove(&Key(name.clone())).is_some() {
+                edits.push(Edit::remove(name));
+            }
+        }
+        let root = apply(&base, edits, &mut nodes.clone()).unwrap();
+        assert_eq!(root.digest(), build(m, &MemoryNodes::new()).digest(), "{at:?}");
+        base = tree(&root, &nodes);
+    };
+    // Away from the right, back from the left, ten at a time so that many weights are met.
+    for right in (600..1800).rev().step_by(7) {
+        step(&mut m, &(right - 6..=right).collect::<Vec<_>>(), false);
+    }
+    for left in (594..1800).step_by(7) {
+        step(&mut m, &(left..left + 7).collect::<Vec<_>>(), true);
+    }
+    // A few at once, about as far apart as edits reach.
+    for round in 0..120 {
+        let mut at: Vec<usize> = Vec::new();
+        let mut next = dice.roll(900) as usize;
+        while next < names.len() && at.len() < 5 {
+            at.push(next);
+            next += 250 + dice.roll(700) as usize;
+        }
+        step(&mut m, &at, round % 2 == 1 && dice.roll(4) > 0);
     }
 }
 

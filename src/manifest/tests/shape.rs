@@ -34,7 +34,7 @@ fn the_worked_example_of_the_format_document_holds() {
         (path("l"), Entry::Symlink { target: b"a".to_vec() }),
     ]);
     let root = build(&m, &MemoryNodes::new());
-    let document = include_str!("../../../docs-manifest.md");
+    let document = include_str!("../../../FORMAT.md");
     let bytes = hex(root.node.bytes());
     let quoted: String = document.split("```hex\n").nth(1).unwrap().split("```").next().unwrap().split_whitespace().collect();
     assert_eq!(quoted, bytes);

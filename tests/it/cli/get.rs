@@ -113,5 +113,4 @@ fn holes_of_a_sparse_file_over_4_gib_are_not_filled() {
     let mut middle = [0; 13];
     std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(lab.path("out/sparse")).unwrap(), &mut middle, 3 << 30).unwrap();
     assert_eq!(&middle, b"in the middle");
-    assert_eq!(lab.run(&["diff", "x", "./out"], 0).stdout, b"");
 }

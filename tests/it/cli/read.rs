@@ -91,7 +91,7 @@ fn show_tells_all_that_is_known() {
     assert_eq!((&shown["entries"], &shown["files"], &shown["bytes"]), (&6.into(), &4.into(), &6.into()));
     let lines = lab.ok(&["show", "x:prod"]);
     assert!(lines.starts_with("version:       x:v0\ntype:          dataset\n"), "{lines}");
-    assert!(lines.contains("\naliases:       latest, prod\n") && lines.contains("\nrun:           r\n") && !lines.contains("description"), "{lines}");
+    assert!(lines.contains("\naliases:       latest, prod\n") && lines.ends_with("\nrun:           r") && !lines.contains("description"), "{lines}");
 }
 
 #[test]

@@ -1,50 +1,74 @@
 //! Versions without a commit: blobs and nodes straight into a store.
 
 use super::support::{Thing, Things};
-use cairn::disk::{Access, Disk};
-use cairn::layout::{DIRECTORIES, Layout};
+use cairn::Store;
+use cairn::layout::Layout;
 use cairn::manifest::{Builder, Entry, path_order};
-use cairn::objects::Objects;
-use cairn::words::{Digest, RelPath};
-use std::path::Path;
-use std::sync::Arc;
+use cairn::objects::SMALL_MAX;
+use cairn::words::{Digest, Place, RelPath};
+use std::path::{Path, PathBuf};
 
 pub fn init(store: &Path) {
-    for dir in DIRECTORIES {
-        std::fs::create_dir_all(store.join(dir)).unwrap();
-    }
+    Store::init(store, &Default::default()).unwrap();
 }
 
-pub fn open(store: &Path) -> Objects {
-    Objects::open(Layout::new(store), Arc::new(Disk::of(store, Access::Umask).unwrap())).unwrap()
-}
-
+/// Stores these things; the digest of their manifest's root.
 pub fn version(store: &Path, things: &Things) -> Digest {
-    let objects = open(store);
+    let store = Store::open(store).unwrap();
+    let work = tempfile::tempdir_in(store.layout().work()).unwrap();
+    let writer = store.objects().writer(work.path()).unwrap();
     let mut sorted: Vec<(RelPath, &Thing)> = things.iter().map(|(p, t)| (RelPath::parse(p).unwrap(), t)).collect();
     sorted.sort_by(|a, b| path_order(&a.0, &b.0));
-    let mut sink = &objects;
-    let mut builder = Builder::new(&mut sink);
-    for (path, thing) in sorted {
-        let entry = match thing {
-            Thing::File(bytes) | Thing::Exec(bytes) => {
-                let digest = objects.put(bytes);
-                Entry::File { digest, size: bytes.len() as u64, exec: matches!(thing, Thing::Exec(_)), place: None }
-            }
-            Thing::Link(target) => Entry::Symlink { target: target.clone() },
-            Thing::Reference(r) => Entry::Reference(Box::new(r.clone())),
-            Thing::Dir => {
-                builder.add_directory(&path).unwrap();
-                continue;
-            }
-        };
-        builder.add(&path, entry).unwrap();
+    let mut lane = writer.lane();
+    let mut put = |bytes: &[u8]| -> (Digest, Option<Place>) {
+        let digest = Digest::of(bytes);
+        if bytes.len() as u64 >= SMALL_MAX {
+            lane.put_large_bytes(digest, bytes).unwrap();
+            return (digest, None);
+        }
+        (digest, Some(lane.put_small(digest, bytes).unwrap().place))
+    };
+    let entries: Vec<(RelPath, Option<Entry>)> = sorted
+        .into_iter()
+        .map(|(path, thing)| {
+            let entry = match thing {
+                Thing::File(bytes) | Thing::Exec(bytes) => {
+                    let (digest, place) = put(bytes);
+                    Some(Entry::File { digest, size: bytes.len() as u64, exec: matches!(thing, Thing::Exec(_)), place })
+                }
+                Thing::Link(target) => Some(Entry::Symlink { target: target.clone() }),
+                Thing::Reference(r) => Some(Entry::Reference(Box::new(r.clone()))),
+                Thing::Dir => None,
+            };
+            (path, entry)
+        })
+        .collect();
+    lane.close().unwrap();
+    let mut nodes = writer.nodes().unwrap();
+    let mut builder = Builder::new(&mut nodes);
+    for (path, entry) in entries {
+        match entry {
+            Some(entry) => builder.add(&path, entry).unwrap(),
+            None => builder.add_directory(&path).unwrap(),
+        }
     }
-    builder.finish().unwrap().digest()
+    let root = builder.finish().unwrap();
+    nodes.close().unwrap();
+    writer.seal(&[]).unwrap();
+    root.digest()
+}
+
+/// The bytes of the last node below the root's.
+pub fn last_child(store: &Path, tree: Digest) -> Vec<u8> {
+    use cairn::manifest::NodeSource;
+    let store = Store::open(store).unwrap();
+    let root = store.objects().load(&tree.into()).unwrap();
+    let last = *root.children().last().expect("more than one node");
+    store.objects().load(&last).unwrap().bytes().to_vec()
 }
 
 /// Bytes that were changed, to be put back.
-pub struct Flipped(std::path::PathBuf, u64);
+pub struct Flipped(PathBuf, u64);
 
 impl Flipped {
     pub fn undo(self) {
@@ -52,11 +76,17 @@ impl Flipped {
     }
 }
 
-/// Flips a byte of the small blob, wherever it lies.
-pub fn flip_small(store: &Path, digest: &Digest) -> Flipped {
-    let object = Layout::new(store).object(digest);
-    flip(&object, 100);
-    Flipped(object, 100)
+/// Flips a byte of the small blob of these bytes, wherever it lies.
+pub fn flip_small(store: &Path, bytes: &[u8]) -> Flipped {
+    for pack in walkdir::WalkDir::new(Layout::new(store).packs()).into_iter().flatten().filter(|e| e.file_type().is_file()) {
+        let all = std::fs::read(pack.path()).unwrap();
+        if let Some(at) = all.windows(bytes.len()).position(|w| w == bytes) {
+            let at = at as u64 + 100;
+            flip(pack.path(), at);
+            return Flipped(pack.path().to_path_buf(), at);
+        }
+    }
+    panic!("no pack holds these bytes");
 }
 
 pub fn flip(path: &Path, at: u64) {

@@ -19,7 +19,7 @@ fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_rep
     let place = Place::new();
     let bytes = noise(1, 20_000);
     let tree = place.version(&things([(b"d/bad", Thing::File(bytes.clone())), (b"d/good", Thing::File(noise(2, 20_000)))]));
-    let held = build::flip_small(&place.store(), &Digest::of(&bytes));
+    let held = build::flip_small(&place.store(), &bytes);
     let mounted = place.mount(tree);
     eio(&mounted.at("d/bad"));
     eio(&mounted.at("d/bad"));
@@ -97,4 +97,24 @@ fn rot_that_leaves_size_and_mtime_alone_is_found_with_verify_all() {
     assert_eq!(fs::read(mounted.at("g")).unwrap(), noise(8, 300_000));
     build::replace(&object, &bytes);
     assert_eq!(fs::read(mounted.at("f")).unwrap(), bytes);
+}
+
+#[test]
+fn a_damaged_manifest_node_is_eio_for_what_it_holds_and_the_rest_is_there() {
+    let place = Place::new();
+    let version: Things = (0..3000).map(|i| (format!("f{i:04}").into_bytes(), file("x"))).collect();
+    let tree = place.version(&version);
+    let last = build::last_child(&place.store(), tree);
+    let mounted = place.mount(tree);
+    let held = build::flip_small(&place.store(), &last);
+    assert_eq!(fs::read(mounted.at("f0000")).unwrap(), b"x");
+    for _ in 0..2 {
+        assert_eq!(fs::metadata(mounted.at("f2999")).unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
+    let listed = fs::read_dir(mounted.path()).unwrap().find_map(Result::err).expect("the listing ends with an error, not early");
+    assert_eq!(listed.raw_os_error(), Some(libc::EIO));
+    assert!(place.logged().contains("manifest node"), "{}", place.logged());
+    held.undo();
+    assert_eq!(fs::read(mounted.at("f2999")).unwrap(), b"x");
+    assert_eq!(fs::read_dir(mounted.path()).unwrap().map(Result::unwrap).count(), 3000);
 }

@@ -4,6 +4,8 @@ use super::support::*;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -124,32 +126,56 @@ fn a_directory_of_100000_entries_is_listed_whole_and_from_any_position() {
     assert_eq!(walkdir::WalkDir::new(mounted.path()).into_iter().map(|e| e.unwrap().metadata().unwrap().ino()).collect::<std::collections::BTreeSet<_>>().len(), N + 3);
 }
 
+/// A file handle, as NFS servers keep it.
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+    data: [u8; 128],
+}
+
+impl Handle {
+    fn of(path: &Path) -> Handle {
+        let name = CString::new(path.as_os_str().as_bytes()).unwrap();
+        let mut handle = Handle { bytes: 128, kind: 0, data: [0; 128] };
+        let mut mount_id = 0;
+        // SAFETY: the struct has the layout of file_handle with room for its longest handle.
+        let rc = unsafe { libc::name_to_handle_at(libc::AT_FDCWD, name.as_ptr(), (&raw mut handle).cast(), &mut mount_id, 0) };
+        assert_eq!(rc, 0, "{}", io::Error::last_os_error());
+        handle
+    }
+
+    fn open(&mut self, mnt: &Path) -> io::Result<fs::File> {
+        let mnt = fs::File::open(mnt)?;
+        // SAFETY: the handle was filled before; the descriptor that comes back is ours.
+        unsafe {
+            match libc::open_by_handle_at(mnt.as_raw_fd(), (&raw mut *self).cast(), libc::O_RDONLY) {
+                -1 => Err(io::Error::last_os_error()),
+                fd => Ok(fs::File::from_raw_fd(fd)),
+            }
+        }
+    }
+}
+
 #[test]
 fn a_handle_opens_the_same_file_again_also_from_a_cold_cache() {
     let place = Place::new();
     let mounted = place.mount(place.version(&nested()));
-    let name = CString::new(mounted.at("a/b/c/f").as_os_str().as_bytes()).unwrap();
-    let mnt = fs::File::open(mounted.path()).unwrap();
-    #[repr(C)]
-    struct Handle {
-        bytes: u32,
-        kind: i32,
-        data: [u8; 128],
-    }
-    let mut handle = Handle { bytes: 128, kind: 0, data: [0; 128] };
-    let mut mount_id = 0;
-    // SAFETY: the struct has the layout of file_handle with room for its longest handle.
-    let rc = unsafe { libc::name_to_handle_at(libc::AT_FDCWD, name.as_ptr(), (&raw mut handle).cast(), &mut mount_id, 0) };
-    assert_eq!(rc, 0, "{}", std::io::Error::last_os_error());
+    let mut handle = Handle::of(&mounted.at("a/b/c/f"));
     drop(fs::write("/proc/sys/vm/drop_caches", "2"));
-    use std::os::fd::{AsRawFd, FromRawFd};
-    // SAFETY: the handle was filled above; the descriptor that comes back is ours.
-    let mut again = unsafe {
-        let fd = libc::open_by_handle_at(mnt.as_raw_fd(), (&raw mut handle).cast(), libc::O_RDONLY);
-        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-        fs::File::from_raw_fd(fd)
-    };
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut again, &mut text).unwrap();
-    assert_eq!(text, "1");
+    assert_eq!(io::read_to_string(handle.open(mounted.path()).unwrap()).unwrap(), "1");
+}
+
+#[test]
+fn a_handle_of_another_versions_mount_is_estale() {
+    let place = Place::new();
+    let old = place.mount(place.version(&nested()));
+    let mut handle = Handle::of(&old.at("a/b/c/f"));
+    let mut changed = nested();
+    changed.insert(b"a/b/c/f".to_vec(), file("another"));
+    let new = place.mount(place.version(&changed));
+    assert_eq!(handle.open(new.path()).unwrap_err().raw_os_error(), Some(libc::ESTALE));
+    let mut far = Handle::of(&old.at("d"));
+    let small = place.mount(place.version(&Things::new()));
+    assert_eq!(far.open(small.path()).unwrap_err().raw_os_error(), Some(libc::ESTALE), "no such inode there");
 }

@@ -191,3 +191,35 @@ fn a_daemon_keeps_nothing_of_its_caller_open() {
     { reader }.read_to_string(&mut text).expect("ends when nobody holds the other side");
     drop(mounted);
 }
+
+#[test]
+fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
+    let place = Place::new();
+    let store = cairn::Store::open(&place.store()).unwrap();
+    let publish = |text: &str| {
+        let mut artifact = cairn::Artifact::new("set", None).unwrap();
+        artifact.add_bytes("f", text).unwrap();
+        artifact.save(&store).unwrap();
+    };
+    let locks = || cairn::lock::list(&store).unwrap().len();
+    publish("first");
+    let mnt = place.empty("mnt");
+    let mounted = Mounted(mnt.clone());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cairnfs"));
+    let output = command.arg(place.store()).arg(&mnt).args(["-o", "version=set"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    publish("second");
+    assert_eq!(fs::read(mounted.at("f")).unwrap(), b"first");
+    use std::os::unix::fs::MetadataExt;
+    let version = cairn::resolve(&store, &cairn::VersionSpec::parse("set:v0").unwrap()).unwrap();
+    assert_eq!(Some(fs::metadata(mounted.at("f")).unwrap().mtime()), cairn::clock::parse(&version.record().created_at));
+    assert_eq!(locks(), 1);
+    // Also the lock of a busy mount that is told to end.
+    let open = File::open(mounted.at("f")).unwrap();
+    kill(daemons(&mnt)[0], libc::SIGTERM);
+    wait_until("the daemon to end", || daemons(&mnt).is_empty());
+    assert_eq!(locks(), 0);
+    drop(open);
+    let none = Command::new(env!("CARGO_BIN_EXE_cairnfs")).arg(place.store()).arg(&mnt).args(["-o", "version=set:v9"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(6), "{}", said(&none));
+}

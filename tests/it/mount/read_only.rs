@@ -4,6 +4,7 @@ use super::support::*;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -62,6 +63,10 @@ fn every_kind_of_change_is_erofs_for_root() {
     let open = File::open(&f).unwrap();
     assert!(open.set_len(0).is_err());
     open.sync_all().unwrap();
+    // SAFETY: open descriptors.
+    let lock = |file: &File| unsafe { check(libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB)) };
+    lock(&open).expect("locks are local");
+    assert!(lock(&File::open(&f).unwrap()).is_err(), "and hold");
     assert_eq!(seen(mounted.path()), expected(&version));
 }
 

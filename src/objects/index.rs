@@ -20,9 +20,9 @@ use std::sync::Arc;
 const LOOSE_PACKS: usize = 64;
 const LOOSE_ENTRIES: usize = 50_000;
 /// Entries of uncovered packs that are kept in memory. Packs beyond are searched where they lie; a writer makes runs of all of them first.
-const MEMORY_ENTRIES: usize = 1 << 18;
+const MEMORY_ENTRIES: usize = if cfg!(test) { 200 } else { 1 << 18 };
 /// A run made of footers has about this many entries at most: they are sorted in memory.
-const RUN_ENTRIES: usize = 1 << 19;
+const RUN_ENTRIES: usize = if cfg!(test) { 500 } else { 1 << 19 };
 /// With more runs of one size class than this, a writer merges them.
 const RUNS_OF_A_TIER: usize = 8;
 

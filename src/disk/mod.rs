@@ -7,9 +7,11 @@ mod fault;
 mod file;
 mod fs;
 mod outside;
+mod read;
 
 pub use file::NewFile;
 pub use fs::{FsKind, Space, free_bytes, space};
+pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use outside::{open_device, open_log, write_setting};
 
 use crate::error::{Error, Result};
@@ -36,6 +38,13 @@ pub enum Access {
     Umask,
     /// The group of the parent directory too, whatever the umask (`cairn init --group`).
     Group,
+}
+
+/// A file system whose failures to write back are watched.
+#[derive(Debug)]
+pub struct Watch {
+    dir: File,
+    path: PathBuf,
 }
 
 /// A handle through which one store, or one target directory, is changed.
@@ -243,16 +252,26 @@ impl Disk {
         self.synced(file.sync_all(), "sync", path)
     }
 
-    /// Makes everything on the file system that holds `path` durable. For local file systems only: elsewhere it need not reach the server.
+    /// Begins to watch the file system that holds `path`. To be called before anything is written: a failure to write back is
+    /// surely reported only to descriptors that were open when it happened.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn watch(&self, path: &Path) -> Result<Watch> {
+        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        Ok(Watch { dir, path: path.to_path_buf() })
+    }
+
+    /// Makes everything on a watched file system durable; fails when a write-back failed since the watch began. For local file systems
+    /// only: elsewhere it need not reach the server.
     ///
     /// # Errors
     /// I/O; the handle is poisoned then.
-    pub fn sync_fs(&self, path: &Path) -> Result<()> {
-        step("sync the file system of", path)?;
-        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    pub fn sync_fs(&self, watch: &Watch) -> Result<()> {
+        step("sync the file system of", &watch.path)?;
         // SAFETY: the descriptor is open for the length of the call.
-        let rc = unsafe { libc::syncfs(dir.as_raw_fd()) };
-        self.synced(if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }, "sync the file system of", path)
+        let rc = unsafe { libc::syncfs(watch.dir.as_raw_fd()) };
+        self.synced(if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }, "sync the file system of", &watch.path)
     }
 
     /// Remembers a failed sync: what was written before may be lost although later syncs succeed.

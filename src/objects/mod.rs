@@ -5,38 +5,46 @@
 
 mod cache;
 mod check;
+mod copy;
 mod hints;
 mod index;
+mod lane;
 mod large;
+mod merge;
+mod nodes;
 mod pack;
+mod pack_file;
 mod pack_writer;
 mod read;
 mod run;
+mod seal;
+mod search;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use check::{Damage, PackContents, Stored};
+pub use lane::{Lane, LargePut, SmallPut};
 pub use large::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
+pub use nodes::NodeLane;
 pub use pack::Kind;
 pub use read::Content;
-pub use write::{Lane, LargePut, NodeLane, ObjectWriter, Sealed, SmallPut};
+pub use seal::Sealed;
+pub use write::ObjectWriter;
 
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::words::PackRef;
-use cache::NodeCache;
+use cache::{Hashed, NodeCache};
 use index::Index;
-use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
-use std::fs::File;
+use pack_file::OpenPacks;
+use parking_lot::RwLock;
 use std::sync::Arc;
 use table::PackTable;
 
 /// Content of this many bytes or more is a file of its own; less is packed.
 pub const SMALL_MAX: u64 = 128 << 10;
-/// Packs kept open for reading.
-const OPEN_PACKS: usize = 256;
 /// Memory for decoded nodes, in bytes.
 const NODE_CACHE: usize = 24 << 20;
 
@@ -46,8 +54,9 @@ pub struct Objects {
     disk: Arc<Disk>,
     table: PackTable,
     index: RwLock<Option<Arc<Index>>>,
-    files: Mutex<HashMap<PackRef, Arc<File>>>,
+    open_packs: OpenPacks,
     nodes: NodeCache,
+    hashed: Hashed,
 }
 
 impl Objects {
@@ -56,7 +65,20 @@ impl Objects {
     /// # Errors
     /// None yet.
     pub fn open(layout: Layout, disk: Arc<Disk>) -> Result<Objects> {
-        Ok(Objects { layout, disk, table: PackTable::default(), index: RwLock::default(), files: Mutex::default(), nodes: NodeCache::new(NODE_CACHE) })
+        Ok(Objects {
+            layout,
+            disk,
+            table: PackTable::default(),
+            index: RwLock::default(),
+            open_packs: OpenPacks::default(),
+            nodes: NodeCache::new(NODE_CACHE),
+            hashed: Hashed::default(),
+        })
+    }
+
+    /// Bounds the memory for decoded nodes, in bytes; 24 MiB unless set (L4).
+    pub fn set_node_cache(&self, bytes: usize) {
+        self.nodes.set_bytes(bytes);
     }
 
     /// The index as it was last loaded.
@@ -75,3 +97,5 @@ impl Objects {
         Ok(index)
     }
 }
+
+const _: () = assert!(SMALL_MAX <= pack::MAX_BLOB as u64);

@@ -101,12 +101,24 @@ impl Disk {
         self.create_dir(path).map(drop)
     }
 
-    /// Creates a file that must not exist.
+    /// Creates a file of the store's, whose name has a token in it or lies in a token's directory, so that nobody else makes it: an empty
+    /// file that stands there was made by this very call, whose reply was lost (L10).
     ///
     /// # Errors
-    /// I/O, an existing file included.
+    /// I/O, an existing file with content included.
     pub fn create_file(&self, path: PathBuf) -> Result<NewFile> {
-        self.create_file_with(path, 0o666)
+        match self.create_file_with(path.clone(), 0o666) {
+            Err(e) if e.errno() == Some(libc::EEXIST) => {
+                let opened = std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+                let ours = opened.ok().filter(|f| f.metadata().is_ok_and(|m| m.is_file() && m.len() == 0));
+                let file = ours.ok_or(e)?;
+                if self.access == Access::Group {
+                    file.set_permissions(Permissions::from_mode(0o664)).map_err(|e| Error::io("set the mode of", &path, e))?;
+                }
+                Ok(NewFile::new(file, path))
+            }
+            other => other,
+        }
     }
 
     /// [`Disk::create_file`] with a mode, through the umask.
@@ -156,13 +168,19 @@ impl Disk {
         }
     }
 
-    /// Renames one file, replacing what stands at `to`.
+    /// Renames one file, replacing what stands at `to`. "Missing" because the reply to a rename that was done got lost is told apart (L10).
     ///
     /// # Errors
     /// I/O.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
         step("rename", from)?;
-        std::fs::rename(from, to).map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to))))
+        let id = |m: Metadata| (m.dev(), m.ino());
+        let before = std::fs::symlink_metadata(from).ok().map(id);
+        match std::fs::rename(from, to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(id) == before => Ok(()),
+            other => other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)))),
+        }
     }
 
     /// Makes a second name for a file; it must not exist.

@@ -182,6 +182,28 @@ impl Objects {
         Ok(None)
     }
 
+    /// Where a blob lies in a pack that `takes` takes: of several, in the one made last, where the nodes of a version were gathered. Confirmed
+    /// by the blob's own header.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn find_newest(&self, index: &Index, digest: &Digest, kind: Kind, takes: impl Fn(PackRef) -> bool) -> Result<Option<Place>> {
+        let places = index.find_all(digest, kind);
+        if places.len() <= 1 || !index.unread.is_empty() {
+            return Ok(self.find(index, digest, kind)?.filter(|p| takes(p.pack)));
+        }
+        let mut newest = None;
+        for place in places.into_iter().filter(|p| takes(p.pack)) {
+            let looked = self.open_pack(place.pack).and_then(|file| Ok((file.header(place.offset)?, file.made())));
+            match looked {
+                Ok((blob, made)) if blob.digest == *digest && blob.kind == kind => newest = newest.max(Some((made, place.pack, place.offset))),
+                Err(Miss::Io(e)) => return Err(e),
+                Ok(_) | Err(Miss::Gone | Miss::Wrong(_)) => {}
+            }
+        }
+        Ok(newest.map(|(_, pack, offset)| Place { pack, offset }))
+    }
+
     /// Makes runs of what no run covers, and merges runs, where there is enough of either; drops what helps nobody. For writers: `work`
     /// takes the temporary files.
     ///

@@ -30,13 +30,19 @@ const RUNS_OF_A_TIER: usize = 8;
 pub(super) struct Index {
     /// Names of the packs in place.
     packs: HashSet<Digest>,
-    runs: Vec<Arc<Run>>,
+    runs: Vec<View>,
     /// What the uncovered packs hold, sorted by digest and kind. Their footers were checked.
     loose: Vec<(Digest, Kind, Place)>,
     /// Names of the uncovered packs whose entries these are; those with a damaged footer too.
     loose_packs: Vec<Digest>,
     /// Uncovered packs beyond [`MEMORY_ENTRIES`].
     unread: Vec<Digest>,
+}
+
+/// A run, and the numbers of its packs; of those that were not in place, none.
+struct View {
+    run: Arc<Run>,
+    packs: Vec<Option<PackRef>>,
 }
 
 impl Index {
@@ -46,8 +52,8 @@ impl Index {
     /// I/O.
     pub(super) fn load(layout: &Layout, table: &PackTable, kind: FsKind, before: Option<&Index>) -> Result<Index> {
         let packs: HashSet<Digest> = disk::list(&layout.packs())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())).collect();
-        let known: HashMap<Digest, Arc<Run>> = before.into_iter().flat_map(|b| &b.runs).map(|r| (r.name, r.clone())).collect();
-        let mut runs = Vec::new();
+        let known: HashMap<Digest, Arc<Run>> = before.into_iter().flat_map(|b| b.runs()).map(|r| (r.name, r.clone())).collect();
+        let mut runs: Vec<Arc<Run>> = Vec::new();
         for name in disk::list(&layout.index())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())) {
             let path = layout.index().join(name.hex());
             // One that was found damaged may have been made anew, with the same content and so the same name.
@@ -80,12 +86,18 @@ impl Index {
             loose_packs.push(name);
         }
         loose.sort_unstable_by_key(|(d, k, p)| (*d, *k, p.pack, p.offset));
+        let view = |run: Arc<Run>| View { packs: run.packs.iter().map(|p| packs.contains(p).then(|| table.intern(p))).collect(), run };
+        let runs = runs.into_iter().map(view).collect();
         Ok(Index { packs, runs, loose, loose_packs, unread })
     }
 
     /// The packs that were in place.
     pub(super) fn packs(&self) -> impl Iterator<Item = &Digest> {
         self.packs.iter()
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.iter().map(|v| &v.run)
     }
 
     /// Whether the pack was in place.
@@ -95,7 +107,7 @@ impl Index {
 
     /// Whether questions to it are slow, or worse: a writer then tidies first.
     pub(super) fn is_poor(&self) -> bool {
-        !self.unread.is_empty() || self.runs.iter().any(|r| r.is_damaged())
+        !self.unread.is_empty() || self.runs().any(|r| r.is_damaged())
     }
 
     /// Whether there is something to tidy once so many packs and entries have come.
@@ -109,21 +121,18 @@ impl Index {
     }
 
     /// Calls `see` for each place that the runs name in a pack that was in place, until it says that it has enough.
-    fn in_runs<T>(&self, digest: &Digest, kind: Kind, table: &PackTable, mut see: impl FnMut(Place) -> Option<T>) -> Option<T> {
+    fn in_runs<T>(&self, digest: &Digest, kind: Kind, mut see: impl FnMut(Place) -> Option<T>) -> Option<T> {
         let mut found = Vec::new();
-        self.runs.iter().find_map(|run| {
-            run.find(digest, kind, &mut found);
-            found.drain(..).find_map(|e| {
-                let name = run.packs.get(e.pack as usize).filter(|n| self.packs.contains(n))?;
-                see(Place { pack: table.intern(name), offset: e.offset })
-            })
+        self.runs.iter().find_map(|view| {
+            view.run.find(digest, kind, &mut found);
+            found.drain(..).find_map(|e| see(Place { pack: (*view.packs.get(e.pack as usize)?)?, offset: e.offset }))
         })
     }
 
     /// All places in packs that were in place where the blob is said to be, for its own header to confirm.
-    pub(super) fn find_all(&self, digest: &Digest, kind: Kind, table: &PackTable) -> Vec<Place> {
+    pub(super) fn find_all(&self, digest: &Digest, kind: Kind) -> Vec<Place> {
         let mut out: Vec<Place> = self.loose(digest, kind).collect();
-        self.in_runs(digest, kind, table, |place| {
+        self.in_runs(digest, kind, |place| {
             out.push(place);
             None::<()>
         });
@@ -145,7 +154,7 @@ impl Objects {
             Ok(blob.digest == *digest && blob.kind == kind)
         };
         let mut failed = None;
-        let found = index.in_runs(digest, kind, &self.table, |place| match confirmed(place) {
+        let found = index.in_runs(digest, kind, |place| match confirmed(place) {
             Ok(agrees) => agrees.then_some(place),
             Err(Miss::Io(e)) => {
                 failed = Some(e);
@@ -173,6 +182,28 @@ impl Objects {
         Ok(None)
     }
 
+    /// Where a blob lies in a pack that `takes` takes: of several, in the one made last, where the nodes of a version were gathered. Confirmed
+    /// by the blob's own header.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn find_newest(&self, index: &Index, digest: &Digest, kind: Kind, takes: impl Fn(PackRef) -> bool) -> Result<Option<Place>> {
+        let places = index.find_all(digest, kind);
+        if places.len() <= 1 || !index.unread.is_empty() {
+            return Ok(self.find(index, digest, kind)?.filter(|p| takes(p.pack)));
+        }
+        let mut newest = None;
+        for place in places.into_iter().filter(|p| takes(p.pack)) {
+            let looked = self.open_pack(place.pack).and_then(|file| Ok((file.header(place.offset)?, file.made())));
+            match looked {
+                Ok((blob, made)) if blob.digest == *digest && blob.kind == kind => newest = newest.max(Some((made, place.pack, place.offset))),
+                Err(Miss::Io(e)) => return Err(e),
+                Ok(_) | Err(Miss::Gone | Miss::Wrong(_)) => {}
+            }
+        }
+        Ok(newest.map(|(_, pack, offset)| Place { pack, offset }))
+    }
+
     /// Makes runs of what no run covers, and merges runs, where there is enough of either; drops what helps nobody. For writers: `work`
     /// takes the temporary files.
     ///
@@ -180,10 +211,10 @@ impl Objects {
     /// I/O.
     pub(super) fn tidy(&self, work: &Path) -> Result<()> {
         let index = self.fresh_index()?;
-        let useful: HashSet<String> = index.runs.iter().filter(|r| !r.is_damaged() && r.packs.iter().any(|p| index.has_pack(p))).map(|r| r.name.hex()).collect();
+        let useful: HashSet<String> = index.runs().filter(|r| !r.is_damaged() && r.packs.iter().any(|p| index.has_pack(p))).map(|r| r.name.hex()).collect();
         for file in disk::list(&self.layout.index())? {
             let path = self.layout.index().join(&file);
-            let another = || Digest::from_hex(file.as_encoded_bytes()).filter(|n| index.runs.iter().all(|r| r.name != *n));
+            let another = || Digest::from_hex(file.as_encoded_bytes()).filter(|n| index.runs().all(|r| r.name != *n));
             // Not among those that were listed: another writer's, made since, or damaged.
             let stays = file.to_str().is_some_and(|n| useful.contains(n)) || another().is_some_and(|n| Run::open(&path, n, false).is_some());
             if !stays {
@@ -196,7 +227,7 @@ impl Objects {
         loop {
             let index = self.fresh_index()?;
             let mut tiers: HashMap<u32, Vec<Arc<Run>>> = HashMap::new();
-            for run in index.runs.iter().filter(|r| !r.is_damaged()) {
+            for run in index.runs().filter(|r| !r.is_damaged()) {
                 tiers.entry((run.len() as u64).max(1).ilog2() / 3).or_default().push(run.clone());
             }
             let Some(runs) = tiers.into_values().find(|t| t.len() > RUNS_OF_A_TIER) else { return Ok(()) };

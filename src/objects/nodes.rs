@@ -103,7 +103,7 @@ impl NodeSink for NodeLane<'_> {
         let mut nodes = writer.nodes.lock();
         let mut known = nodes.seen.get(&digest).copied();
         if known.is_none() {
-            known = writer.objects.find(&writer.index, &digest, Kind::Node)?.filter(|p| !nodes.passed_over.contains(&p.pack));
+            known = writer.objects.find_newest(&writer.index, &digest, Kind::Node, |pack| !nodes.passed_over.contains(&pack))?;
             if known.is_some() {
                 writer.relies_on_packs.store(true, Ordering::Relaxed);
             }

@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use std::cmp::Ordering;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -44,14 +45,20 @@ pub(super) struct PackFile {
     file: File,
     path: PathBuf,
     len: u64,
+    made: (i64, i64),
 }
 
 impl PackFile {
     /// Opens the pack at `path`.
     pub(super) fn open(path: PathBuf) -> Tried<PackFile> {
         let file = disk::open_file(&path)?.ok_or(Miss::Gone)?;
-        let len = file.metadata().map_err(|e| Miss::of_io("look at", &path, e))?.len();
-        Ok(PackFile { file, path, len })
+        let meta = file.metadata().map_err(|e| Miss::of_io("look at", &path, e))?;
+        Ok(PackFile { file, path, len: meta.len(), made: (meta.mtime(), meta.mtime_nsec()) })
+    }
+
+    /// When it was written, by its writer's clock: a preference at most.
+    pub(super) fn made(&self) -> (i64, i64) {
+        self.made
     }
 
     pub(super) fn file(&self) -> &File {

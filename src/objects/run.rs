@@ -7,12 +7,13 @@ use crate::error::{Error, Result};
 use crate::words::Digest;
 use memmap2::Mmap;
 use parking_lot::Mutex;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 const MAGIC: &[u8; 8] = b"cairnix1";
 /// magic, entries (8), packs (4), blocks (4)
@@ -141,7 +142,7 @@ impl Run {
 
     /// Whether a block was seen that does not have its checksum. Then the run no longer stands for its packs.
     pub(super) fn is_damaged(&self) -> bool {
-        self.damaged.load(Ordering::Relaxed)
+        self.damaged.load(Relaxed)
     }
 
     /// Whether `path` is still the file that was opened.
@@ -165,7 +166,13 @@ impl Run {
             let hit = self.with_block(at, |bytes| {
                 let n = bytes.len() / ENTRY;
                 let key = |i: usize| (&bytes[i * ENTRY..i * ENTRY + 32], bytes[i * ENTRY + 40]);
-                let from = partition(n, |i| key(i) < (&digest.0[..], kind as u8));
+                // The first eight bytes tell nearly always, and comparing a number is faster.
+                let start = |i: usize| u64::from_be_bytes(bytes[i * ENTRY..i * ENTRY + 8].try_into().expect("eight bytes"));
+                let from = partition(n, |i| match start(i).cmp(&prefix) {
+                    Ordering::Less => true,
+                    Ordering::Equal => key(i) < (&digest.0[..], kind as u8),
+                    Ordering::Greater => false,
+                });
                 (from..n).take_while(|i| key(*i) == (&digest.0[..], kind as u8)).filter_map(|i| entry(&bytes[i * ENTRY..][..ENTRY])).for_each(|e| found.push(e));
             });
             if hit.is_none() {
@@ -188,7 +195,7 @@ impl Run {
     fn with_block<T>(&self, i: usize, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let seen = self.try_block(i, look);
         if seen.is_none() {
-            self.damaged.store(true, Ordering::Relaxed);
+            self.damaged.store(true, Relaxed);
         }
         seen
     }
@@ -200,9 +207,9 @@ impl Run {
             Data::Mapped(map) => {
                 let bytes = map.get(from as usize..from as usize + len)?;
                 let (word, bit) = (&self.checked[i / 64], 1 << (i % 64));
-                if word.load(Ordering::Relaxed) & bit == 0 {
+                if word.load(Relaxed) & bit == 0 {
                     self.right(i, bytes)?;
-                    word.fetch_or(bit, Ordering::Relaxed);
+                    word.fetch_or(bit, Relaxed);
                 }
                 Some(look(bytes))
             }

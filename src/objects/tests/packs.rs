@@ -22,6 +22,19 @@ fn a_pack_gives_back_what_was_put_and_a_shell_finds_its_name() {
     assert_eq!(&std::fs::read(pack).unwrap()[..8], b"cairnpk1");
 }
 
+#[test]
+fn the_example_of_format_md_is_what_is_written() {
+    let lab = Lab::new();
+    lab.put(&[b"hello".to_vec()]);
+    assert_eq!(lab.packs()[0].file_name().unwrap(), "b96306177809d360931c0b693a95711b5432e0b4e2b15a12a4e4731e69fb0686");
+    let digest = Digest::of(b"hello");
+    let expected = [
+        b"cairnpk1".as_slice(), &digest.0, b"\x05\0\0\0\x01\0\0\0hello", &digest.0, b"\x08\0\0\0\x05\0\0\0\x01\0\0\0",
+        b"\x35\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0cairnpkE",
+    ];
+    assert_eq!(std::fs::read(&lab.packs()[0]).unwrap(), expected.concat());
+}
+
 /// A pack with two blobs and two nodes; the files' digests, and the root.
 fn small_pack(lab: &Lab) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
     let writer = lab.afresh().writer(&lab.work()).unwrap();

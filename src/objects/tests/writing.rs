@@ -119,8 +119,12 @@ fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
         writer.seal(&[]).unwrap();
     }
     assert!((8..=16).contains(&most), "{most}");
-    // And all is there.
+    // What was gathered once is found where it was gathered, not stored again by every put.
     let objects = lab.afresh();
+    let packs = objects.stored_packs().unwrap();
+    let stored: usize = packs.iter().map(|p| objects.list_pack(p, &mut Vec::new()).unwrap().blobs.len()).sum();
+    assert!(stored < 180, "{stored} nodes stored");
+    // And all is there.
     let mut left = vec![NodeRef::from(root.unwrap().digest())];
     let mut count = 0;
     while let Some(at) = left.pop() {

@@ -74,9 +74,17 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let work = Work::begin(store, &purpose)?;
     let writer = store.objects().writer(&work.dir())?;
     let root = {
-        let tree = collect(store, artifact, &Sink::Store(&writer), &options.progress)?;
+        let tree = match collect(store, artifact, &Sink::Store(&writer), &options.progress) {
+            Err(e) if options.progress.is_stopped() => {
+                writer.seal(&[])?; // what is whole is kept for the next time
+                return Err(e);
+            }
+            collected => collected?,
+        };
         build_nodes(&tree, &writer)?
     };
+    // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
+    let from = numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let newest = Version::newest(store, name)?;
     if let Some(newest) = newest.filter(|n| n.digest() == root.digest() && !options.always_new) {
         let sealed = writer.seal(&[])?; // nothing, unless what the newest names was lost and is stored again now
@@ -104,7 +112,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         description: artifact.description.clone(),
         metadata: artifact.metadata.clone().unwrap_or_default(),
         tags: artifact.tags.clone(),
-        from: numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1)),
+        from,
         always_new: options.always_new,
     };
     publish(store, work, writer, &root, record)

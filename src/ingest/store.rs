@@ -145,6 +145,8 @@ struct Worker<'a> {
     cache: Option<&'a StatCache>,
     progress: &'a Progress,
     buffer: Vec<u8>,
+    /// Bytes of the file at hand that were counted while it was read.
+    counted: u64,
 }
 
 impl<'a> Worker<'a> {
@@ -153,7 +155,7 @@ impl<'a> Worker<'a> {
             Sink::Store(writer) => Some(writer.lane()),
             Sink::Nowhere => None,
         };
-        Worker { lane, cache, progress, buffer: Vec::new() }
+        Worker { lane, cache, progress, buffer: Vec::new(), counted: 0 }
     }
 
     fn close(self) -> Result<()> {
@@ -161,6 +163,7 @@ impl<'a> Worker<'a> {
     }
 
     fn store(&mut self, tree: &Tree, slot: &Slot) -> Result<Stored> {
+        self.progress.go_on()?;
         let directory = &tree.dirs[slot.dir as usize];
         let item = &directory.items[slot.item as usize];
         let Body::File { body, .. } = &item.body else { unreachable!("slots are files") };
@@ -173,7 +176,8 @@ impl<'a> Worker<'a> {
                 self.file(|| source.join(std::ffi::OsStr::from_bytes(&item.name)), stat, Found::ByScan)?
             }
         };
-        self.progress.done(1, slot.size);
+        self.progress.done(1, slot.size.saturating_sub(self.counted));
+        self.counted = 0;
         Ok(stored)
     }
 
@@ -238,12 +242,19 @@ impl<'a> Worker<'a> {
     }
 
     fn read_large(&mut self, file: &File, path: &Path) -> Result<Option<Stored>> {
+        let (progress, counted) = (self.progress, &mut self.counted);
+        *counted = 0;
+        let mut tick = |bytes: u64| {
+            *counted += bytes;
+            progress.done(0, bytes);
+            progress.go_on()
+        };
         let (digest, size) = match &mut self.lane {
             Some(lane) => {
-                let put = lane.put_large(file, path)?;
+                let put = lane.put_large(file, path, &mut tick)?;
                 (put.digest, put.size)
             }
-            None => hash_all(file, path, &mut self.buffer)?,
+            None => hash_all(file, path, &mut self.buffer, &mut tick)?,
         };
         Ok(Some(Stored { digest, size, place: None }))
     }
@@ -258,7 +269,7 @@ enum Found {
     AtAdd,
 }
 
-fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>) -> Result<(Digest, u64)> {
+fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
     let mut hasher = crate::words::Hasher::new();
     let mut size = 0;
     buffer.resize(1 << 20, 0);
@@ -269,5 +280,6 @@ fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>) -> Result<(Diges
         }
         hasher.update(&buffer[..n]);
         size += n as u64;
+        tick(n as u64)?;
     }
 }

@@ -20,20 +20,23 @@ const PAGE: usize = 64 << 10;
 /// Bytes written before the kernel is asked to begin writing them out.
 const WRITEBACK: u64 = 8 << 20;
 
+/// Told of bytes as they are read; its error stops the copy.
+pub(super) type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
+
 /// Fills `to` with what `source` holds, from its beginning; the digest and length of what `to` holds then.
-pub(super) fn copy_in(source: &File, path: &Path, to: &mut NewFile, no_reflink: &AtomicBool, chunk: &mut Vec<u8>) -> Result<(Digest, u64)> {
+pub(super) fn copy_in(source: &File, path: &Path, to: &mut NewFile, no_reflink: &AtomicBool, chunk: &mut Vec<u8>, tick: Tick<'_>) -> Result<(Digest, u64)> {
     if !no_reflink.load(Ordering::Relaxed) {
         if to.reflink_from(source)? {
-            return hash_file(to.file(), to.path());
+            return hash_file(to.file(), to.path(), tick);
         }
         no_reflink.store(true, Ordering::Relaxed); // one try tells, all sources of a put tend to be alike
     }
     let size = source.metadata().map_err(|e| Error::io("look at", path, e))?.len();
-    if size < BESIDE { alone(source, path, to, chunk) } else { beside(source, path, to) }
+    if size < BESIDE { alone(source, path, to, chunk, tick) } else { beside(source, path, to, tick) }
 }
 
 /// Hashes between reading and writing.
-fn alone(source: &File, path: &Path, to: &NewFile, chunk: &mut Vec<u8>) -> Result<(Digest, u64)> {
+fn alone(source: &File, path: &Path, to: &NewFile, chunk: &mut Vec<u8>, tick: Tick<'_>) -> Result<(Digest, u64)> {
     chunk.resize(CHUNK, 0);
     let mut hasher = Hasher::new();
     let mut out = Out { to, at: 0, started: 0, end: 0 };
@@ -41,6 +44,7 @@ fn alone(source: &File, path: &Path, to: &NewFile, chunk: &mut Vec<u8>) -> Resul
         let n = read_full_at(source, chunk, out.at).map_err(|e| Error::io("read", path, e))?;
         hasher.update(&chunk[..n]);
         out.write(&chunk[..n])?;
+        tick(n as u64)?;
         if n < CHUNK {
             return Ok((hasher.finish(), out.finish()?));
         }
@@ -48,7 +52,7 @@ fn alone(source: &File, path: &Path, to: &NewFile, chunk: &mut Vec<u8>) -> Resul
 }
 
 /// Hashes in a thread of its own while this one reads and writes: for one large file it is hashing that takes longest.
-fn beside(source: &File, path: &Path, to: &NewFile) -> Result<(Digest, u64)> {
+fn beside(source: &File, path: &Path, to: &NewFile, tick: Tick<'_>) -> Result<(Digest, u64)> {
     let (full, to_hash) = mpsc::sync_channel::<(Vec<u8>, usize)>(AHEAD);
     let (empty, hashed) = mpsc::sync_channel::<Vec<u8>>(AHEAD);
     (0..AHEAD).try_for_each(|_| empty.send(vec![0; CHUNK])).expect("the channel has room for as many");
@@ -68,7 +72,7 @@ fn beside(source: &File, path: &Path, to: &NewFile) -> Result<(Digest, u64)> {
                 Ok(n) => n,
                 Err(e) => break Err(Error::io("read", path, e)),
             };
-            if let Err(e) = out.write(&chunk[..n]) {
+            if let Err(e) = out.write(&chunk[..n]).and_then(|()| tick(n as u64)) {
                 break Err(e);
             }
             full.send((chunk, n)).expect("the hashing thread takes all");

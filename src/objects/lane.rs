@@ -95,13 +95,13 @@ impl<'a> Lane<'a> {
     }
 
     /// Stores a whole file as a large blob: its blocks are shared where the file system can, else it is copied, holes as holes.
-    /// The digest is that of the bytes stored.
+    /// The digest is that of the bytes stored. `tick` is told of bytes as they are read, and may stop it.
     ///
     /// # Errors
-    /// I/O.
-    pub fn put_large(&mut self, source: &File, path: &Path) -> Result<LargePut> {
+    /// I/O; those of `tick`.
+    pub fn put_large(&mut self, source: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<LargePut> {
         let mut temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
-        let copied = copy::copy_in(source, path, &mut temp, &self.writer.no_reflink, &mut self.chunk);
+        let copied = copy::copy_in(source, path, &mut temp, &self.writer.no_reflink, &mut self.chunk, tick);
         self.settle(temp, copied)
     }
 

@@ -44,7 +44,7 @@ impl LargeObject {
     /// # Errors
     /// Damaged; I/O.
     pub fn verify(&self) -> Result<()> {
-        let (found, size) = hash_file(&self.file, &self.path)?;
+        let (found, size) = hash_file(&self.file, &self.path, &mut |_| Ok(()))?;
         if found != self.digest || size != self.size {
             return Err(Error::damaged(format!("{} has digest {found} in {size} bytes, expected {} in {}", show_path(&self.path), self.digest, self.size)));
         }
@@ -78,7 +78,7 @@ pub(super) fn untouched(meta: &Metadata) -> bool {
 }
 
 /// Hashes a whole file by its descriptor, whose position stays.
-pub(super) fn hash_file(file: &File, path: &Path) -> Result<(Digest, u64)> {
+pub(super) fn hash_file(file: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
@@ -86,6 +86,7 @@ pub(super) fn hash_file(file: &File, path: &Path) -> Result<(Digest, u64)> {
         let n = read_full_at(file, &mut buffer, at).map_err(|e| Error::io("read", path, e))?;
         hasher.update(&buffer[..n]);
         at += n as u64;
+        tick(n as u64)?;
         if n < buffer.len() {
             return Ok((hasher.finish(), at));
         }

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 fn put_file(lab: &Lab, source: &Path) -> super::super::LargePut {
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let mut lane = writer.lane();
-    let put = lane.put_large(&File::open(source).unwrap(), source).unwrap();
+    let put = lane.put_large(&File::open(source).unwrap(), source, &mut |_| Ok(())).unwrap();
     lane.close().unwrap();
     writer.seal(&[]).unwrap();
     put
@@ -54,6 +54,30 @@ fn holes_stay_holes_and_the_digest_is_that_of_all_bytes() {
     assert_eq!(meta.len(), 20 << 20);
     assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
     lab.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
+}
+
+#[test]
+fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
+    let lab = Lab::on_disk();
+    let source = lab.dir.path().join("source");
+    for len in [2 << 20, 40 << 20] {
+        File::create(&source).unwrap().set_len(len).unwrap();
+        let work = lab.work();
+        let writer = lab.objects.writer(&work).unwrap();
+        let mut read = 0;
+        let mut stop = |n| {
+            read += n;
+            if read >= len / 2 { Err(crate::Error::io_message("stop")) } else { Ok(()) }
+        };
+        assert!(writer.lane().put_large(&File::open(&source).unwrap(), &source, &mut stop).is_err());
+        assert!(read < len, "it stopped in the middle");
+        // Opened for writing only: every read fails.
+        let unreadable = File::options().write(true).open(&source).unwrap();
+        assert!(writer.lane().put_large(&unreadable, &source, &mut |_| Ok(())).is_err());
+        assert!(files(&work).is_empty());
+        writer.seal(&[]).unwrap();
+    }
+    assert!(lab.afresh().stored_objects().unwrap().is_empty());
 }
 
 #[test]

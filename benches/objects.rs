@@ -145,7 +145,8 @@ fn main() {
     for _ in 0..rounds {
         layout = store(&dir);
         let (t, p) = timed(|| put(&layout, &contents));
-        (places = p, puts.push(t));
+        places = p;
+        puts.push(t);
         let plain = base.join("plain");
         plains.push(
             timed(|| {
@@ -237,7 +238,8 @@ fn main() {
             File::open(layout.objects()).unwrap().sync_all().unwrap();
             put
         });
-        (ours.push(t), cpus.push(cpu_seconds() - cpu));
+        ours.push(t);
+        cpus.push(cpu_seconds() - cpu);
         assert!(put.new);
         std::fs::remove_file(layout.object(&put.digest)).unwrap(); // as the copy: memory that was used before is faster
         let copy = base.join("copy");

@@ -1,6 +1,6 @@
 //! Making what was written durable, and only then visible (L1, L7, F2).
 //!
-//! 1. Every file is made durable under its temporary name. 2. Each is renamed to its place. 3. The directories are made durable. A crash
+//! First every file is made durable under its temporary name; then each is renamed to its place; then the directories are made durable. A crash
 //! after any step leaves temporaries, or content that nothing names: both are a collector's. The index is tended last; it is a cache.
 
 use super::write::ObjectWriter;

@@ -28,7 +28,7 @@ fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Run> {
     let disk = Disk::of(dir, Access::Umask).unwrap();
     let mut file = disk.create_file(dir.join(format!("r{seed}"))).unwrap();
     let name = run::write(&mut file, &packs, entries.len(), &mut entries.into_iter().map(Ok)).unwrap();
-    Arc::new(Run::open(file.path(), name, seed % 2 == 0).unwrap())
+    Arc::new(Run::open(file.path(), name, seed.is_multiple_of(2)).unwrap())
 }
 
 fn assert_as_model(run: &Run, model: &Model) {
@@ -39,7 +39,8 @@ fn assert_as_model(run: &Run, model: &Model) {
         run.find(digest, kind, &mut found);
         let mut found: Vec<_> = found.iter().map(|e| (run.packs[e.pack as usize], e.offset)).collect();
         let mut expected = expected.clone();
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected, "{digest}");
         all += found.len();
     }

@@ -57,6 +57,30 @@ fn holes_stay_holes_and_the_digest_is_that_of_all_bytes() {
 }
 
 #[test]
+fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
+    let lab = Lab::on_disk();
+    let source = lab.dir.path().join("source");
+    for len in [2 << 20, 40 << 20] {
+        File::create(&source).unwrap().set_len(len).unwrap();
+        let work = lab.work();
+        let writer = lab.objects.writer(&work).unwrap();
+        let mut read = 0;
+        let mut stop = |n| {
+            read += n;
+            if read >= len / 2 { Err(crate::Error::io_message("stop")) } else { Ok(()) }
+        };
+        assert!(writer.lane().put_large(&File::open(&source).unwrap(), &source, &mut stop).is_err());
+        assert!(read < len, "it stopped in the middle");
+        // Opened for writing only: every read fails.
+        let unreadable = File::options().write(true).open(&source).unwrap();
+        assert!(writer.lane().put_large(&unreadable, &source, &mut |_| Ok(())).is_err());
+        assert!(files(&work).is_empty());
+        writer.seal(&[]).unwrap();
+    }
+    assert!(lab.afresh().stored_objects().unwrap().is_empty());
+}
+
+#[test]
 fn an_object_with_another_time_is_hashed_before_it_is_served_l15() {
     let lab = Lab::on_disk();
     let bytes = noise(3, 400_000);

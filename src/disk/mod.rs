@@ -51,6 +51,8 @@ pub struct Watch {
 #[derive(Debug)]
 pub struct Disk {
     kind: FsKind,
+    /// Directories are synced by syncing all: see [`FsKind::needs_whole_syncs`].
+    whole_syncs: bool,
     access: Access,
     poisoned: AtomicBool,
 }
@@ -61,7 +63,7 @@ impl Disk {
     /// # Errors
     /// I/O when the file system cannot be asked for its type.
     pub fn of(path: &Path, access: Access) -> Result<Disk> {
-        Ok(Disk { kind: FsKind::of(path)?, access, poisoned: AtomicBool::new(false) })
+        Ok(Disk { kind: FsKind::of(path)?, whole_syncs: FsKind::needs_whole_syncs(path)?, access, poisoned: AtomicBool::new(false) })
     }
 
     /// How the file system behaves.
@@ -248,7 +250,8 @@ impl Disk {
     pub fn sync_dir(&self, path: &Path) -> Result<()> {
         step("sync directory", path)?;
         let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
-        self.synced(dir.sync_all(), "sync directory", path)
+        let synced = if self.whole_syncs { sync_all_around(&dir) } else { dir.sync_all() };
+        self.synced(synced, "sync directory", path)
     }
 
     /// Makes a whole file durable, given open.
@@ -287,9 +290,7 @@ impl Disk {
     /// I/O; the handle is poisoned then.
     pub fn sync_fs(&self, watch: &Watch) -> Result<()> {
         step("sync the file system of", &watch.path)?;
-        // SAFETY: the descriptor is open for the length of the call.
-        let rc = unsafe { libc::syncfs(watch.dir.as_raw_fd()) };
-        self.synced(if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }, "sync the file system of", &watch.path)
+        self.synced(sync_all_around(&watch.dir), "sync the file system of", &watch.path)
     }
 
     /// Remembers a failed sync: what was written before may be lost although later syncs succeed.
@@ -368,6 +369,12 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         return Err(Error::damaged(format!("{} is longer than {limit} bytes", crate::error::show_path(path))));
     }
     Ok(Some(out))
+}
+
+/// Syncs the whole file system that holds an open file.
+fn sync_all_around(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the length of the call.
+    if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn step(action: &str, path: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The integration tests: real stores, real processes, real mounts, in one binary.
 
 mod cli;
+mod damage;
 mod faults;
 mod mount;
 mod support;

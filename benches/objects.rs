@@ -103,7 +103,7 @@ fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Place)> {
     }
     builder.finish().unwrap();
     drop(nodes);
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     File::open(layout.packs()).unwrap().sync_all().unwrap();
     out
 }
@@ -234,7 +234,7 @@ fn main() {
         let cpu = cpu_seconds();
         let (t, put) = timed(|| {
             let put = writer.lane().put_large(&File::open(&big).unwrap(), &big, &mut |_| Ok(())).unwrap();
-            writer.seal(&[]).unwrap();
+            writer.seal(&[], &[]).unwrap();
             File::open(layout.objects()).unwrap().sync_all().unwrap();
             put
         });

@@ -4,7 +4,6 @@ use super::artifact::{Add, Artifact};
 use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, numbers, version};
 use crate::clock;
-use crate::disk::FsKind;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
 use crate::lock::Purpose;
@@ -76,7 +75,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let root = {
         let tree = match collect(store, artifact, &Sink::Store(&writer), &options.progress) {
             Err(e) if options.progress.is_stopped() => {
-                writer.seal(&[])?; // what is whole is kept for the next time
+                writer.seal(&[], &[])?; // what is whole is kept for the next time
                 return Err(e);
             }
             collected => collected?,
@@ -87,7 +86,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let from = numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let newest = Version::newest(store, name)?;
     if let Some(newest) = newest.filter(|n| n.digest() == root.digest() && !options.always_new) {
-        let sealed = writer.seal(&[])?; // nothing, unless what the newest names was lost and is stored again now
+        let sealed = writer.seal(&[], &[])?; // nothing, unless what the newest names was lost and is stored again now
         store.disk().sync_dir(&store.layout().versions(name))?; // its publisher may not have done so yet
         return Ok(Some(Published { version: newest, created: false, new_bytes: sealed.new_bytes }));
     }
@@ -139,11 +138,7 @@ fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest:
     let manifest = ManifestFile::encode(root, &writer.node_packs(), store.objects())?;
     disk.create_dir(&dir)?;
     let files = [disk.write_file(dir.join("version.json"), &record::encode(&record)?)?, disk.write_file(dir.join("manifest"), &manifest)?];
-    let sealed = writer.seal(&files)?;
-    disk.sync_dir(&dir)?;
-    if disk.kind() != FsKind::Ordered {
-        disk.sync_dir(&versions)?; // on Ordered ones the sync after the claim serves for this entry too
-    }
+    let sealed = writer.seal(&files, &[&dir, &versions])?; // on Ordered file systems the sync after the claim serves for the entries
     work.note_record(&dir)?;
     if work.commit()? == Outcome::Fenced {
         let _ = disk.remove_tree(&dir); // else a collector does

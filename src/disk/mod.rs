@@ -254,6 +254,15 @@ impl Disk {
         self.synced(synced, "sync directory", path)
     }
 
+    /// [`Disk::sync_dir`] for several: where each would sync all, once.
+    ///
+    /// # Errors
+    /// I/O; the handle is poisoned then.
+    pub fn sync_dirs<P: AsRef<Path>>(&self, paths: &[P]) -> Result<()> {
+        let enough = if self.whole_syncs { paths.len().min(1) } else { paths.len() };
+        paths[..enough].iter().try_for_each(|p| self.sync_dir(p.as_ref()))
+    }
+
     /// Makes a whole file durable, given open.
     ///
     /// # Errors

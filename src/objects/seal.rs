@@ -47,28 +47,27 @@ pub(super) enum Becomes {
 }
 
 impl ObjectWriter {
-    /// Makes everything durable, `extra` (the version's own files) with it, then visible. After all lanes are closed.
+    /// Makes everything durable, `extra` (the version's own files) with it, then visible. After all lanes are closed. The entries of `dirs`
+    /// become durable together with the names made here.
     ///
     /// On ext4 and xfs the names made here come to the disk no later than the claim's, whose directory is synced: their journals keep the
     /// order of changes. Elsewhere they are durable when this returns.
     ///
     /// # Errors
     /// I/O, also when storing failed before: nothing may be published then.
-    pub fn seal(self, extra: &[NewFile]) -> Result<Sealed> {
+    pub fn seal(self, extra: &[NewFile], dirs: &[&Path]) -> Result<Sealed> {
         self.close_packs()?;
         self.check_failed()?;
-        self.publish(extra)?;
-        if self.objects.disk.kind() != FsKind::Ordered {
-            // Another writer may have made these names a moment ago, and not durable yet.
-            let mut dirs = std::mem::take(&mut self.state.lock().relied);
-            if !dirs.is_empty() {
-                dirs.insert(self.objects.layout.objects());
-            }
-            if self.relies_on_packs.load(Ordering::Relaxed) {
-                dirs.insert(self.objects.layout.packs());
-            }
-            self.sync_dirs(dirs)?;
+        // Another writer may have made the names relied upon a moment ago, and not durable yet.
+        let mut with = std::mem::take(&mut self.state.lock().relied);
+        if !with.is_empty() {
+            with.insert(self.objects.layout.objects());
         }
+        if self.relies_on_packs.load(Ordering::Relaxed) {
+            with.insert(self.objects.layout.packs());
+        }
+        with.extend(dirs.iter().map(|d| d.to_path_buf()));
+        self.publish(extra, with)?;
         let packs = self.state.lock().published;
         if packs > 0 && self.index.wants_tidying(packs, self.new_entries.load(Ordering::Relaxed)) {
             // A cache: what goes wrong here takes nothing from the version.
@@ -90,9 +89,9 @@ impl ObjectWriter {
     }
 
     /// Syncs what is closed, then renames it to its place (F2: never the other way round).
-    pub(super) fn publish(&self, extra: &[NewFile]) -> Result<()> {
+    pub(super) fn publish(&self, extra: &[NewFile], dirs: BTreeSet<PathBuf>) -> Result<()> {
         let temps = std::mem::take(&mut self.state.lock().temps);
-        let published = self.make_durable(&temps, extra).and_then(|()| self.make_visible(&temps));
+        let published = self.make_durable(&temps, extra).and_then(|()| self.make_visible(&temps, dirs));
         if published.is_err() {
             // What was not renamed is removed with the writer.
             self.state.lock().temps.extend(temps);
@@ -122,9 +121,9 @@ impl ObjectWriter {
         }
     }
 
-    fn make_visible(&self, temps: &[Temp]) -> Result<()> {
+    /// Renames, then syncs the directories of the new names and `dirs`.
+    fn make_visible(&self, temps: &[Temp], mut dirs: BTreeSet<PathBuf>) -> Result<()> {
         let (disk, layout) = (&self.objects.disk, &self.objects.layout);
-        let mut dirs = BTreeSet::new();
         let mut packs = 0;
         for temp in temps {
             let to = match &temp.becomes {
@@ -154,7 +153,7 @@ impl ObjectWriter {
         let dirs: Vec<PathBuf> = dirs.into_iter().collect();
         match &self.watch {
             Some(watch) if dirs.len() >= MANY_FILES => disk.sync_fs(watch),
-            Some(_) => dirs.iter().try_for_each(|dir| disk.sync_dir(dir)),
+            Some(_) => disk.sync_dirs(&dirs),
             None => side_by_side(&dirs, |dir| disk.sync_dir(dir)),
         }
     }

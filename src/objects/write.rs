@@ -154,7 +154,7 @@ impl ObjectWriter {
             && let Some(_one) = self.checkpoint.try_lock()
         {
             self.unpublished.store(0, Ordering::Relaxed);
-            self.publish(&[])?;
+            self.publish(&[], BTreeSet::new())?;
         }
         Ok(())
     }

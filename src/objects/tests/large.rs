@@ -10,7 +10,7 @@ fn put_file(lab: &Lab, source: &Path) -> super::super::LargePut {
     let mut lane = writer.lane();
     let put = lane.put_large(&File::open(source).unwrap(), source, &mut |_| Ok(())).unwrap();
     lane.close().unwrap();
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     put
 }
 
@@ -75,7 +75,7 @@ fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
         let unreadable = File::options().write(true).open(&source).unwrap();
         assert!(writer.lane().put_large(&unreadable, &source, &mut |_| Ok(())).is_err());
         assert!(files(&work).is_empty());
-        writer.seal(&[]).unwrap();
+        writer.seal(&[], &[]).unwrap();
     }
     assert!(lab.afresh().stored_objects().unwrap().is_empty());
 }

@@ -57,7 +57,7 @@ impl Lab {
         let mut lane = writer.lane();
         let digests = contents.iter().map(|c| put_small(&mut lane, c).0).collect();
         lane.close().unwrap();
-        writer.seal(&[]).unwrap();
+        writer.seal(&[], &[]).unwrap();
         digests
     }
 

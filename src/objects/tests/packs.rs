@@ -50,7 +50,7 @@ fn small_pack(lab: &Lab) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
     builder.entry(b"y", Entry::File { digest: files[1].0, size: 90, exec: true, place: Some(files[1].1.place) }).unwrap();
     let root = builder.finish().unwrap();
     drop(nodes);
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     let [pack] = &lab.packs()[..] else { panic!("one pack") };
     (files.iter().map(|f| f.0).zip(contents).collect(), root, pack.clone())
 }
@@ -136,7 +136,7 @@ fn a_blob_too_long_for_a_pack_is_refused_and_a_failed_writer_seals_nothing() {
     assert!(lane.put_small(Digest::of(&long), &long).is_err());
     lane.close().unwrap();
     writer.or_fail::<()>(Err(crate::Error::io_message("a disk full"))).unwrap_err();
-    assert!(writer.seal(&[]).is_err());
+    assert!(writer.seal(&[], &[]).is_err());
     assert!(lab.packs().is_empty() && files(&work).is_empty(), "neither visible nor left behind");
     assert!(is_damage(&lab.objects.read_small(&digest, 4, None)));
 }

@@ -17,7 +17,7 @@ fn twice(lab: &Lab, content: &[u8]) -> (Digest, [PathBuf; 2]) {
         writer
     });
     for writer in writers {
-        writer.seal(&[]).unwrap();
+        writer.seal(&[], &[]).unwrap();
     }
     let packs = lab.packs();
     (Digest::of(content), [packs[0].clone(), packs[1].clone()])
@@ -97,7 +97,7 @@ fn what_a_collector_moved_to_the_trash_is_read_there() {
     lane.put_large_bytes(Digest::of(&big), &big).unwrap();
     drop(lane);
     let root = build(&writer, &[("f".into(), digest, 2000, Some(put.place))]);
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     for batch in ["empty", "old", "new"] {
         std::fs::create_dir(lab.layout.trash().join(batch)).unwrap();
     }

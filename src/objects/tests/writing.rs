@@ -24,7 +24,7 @@ fn eight_lanes_with_the_same_bytes_store_each_content_once() {
     });
     assert_eq!(new, 301);
     assert_eq!(writer.new_bytes(), 300 * 500 + 150_000);
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     let objects = lab.afresh();
     let mut blobs = Vec::new();
     for pack in objects.stored_packs().unwrap() {
@@ -56,7 +56,7 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
     assert!(lab.packs().is_empty(), "nothing is visible before it is sealed");
     writer.close_packs().unwrap();
     let node_packs = writer.node_packs();
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     assert_eq!(lab.packs(), [lab.layout.pack(&node_packs[0])]);
     assert!(files(&work).is_empty());
     use std::os::unix::fs::PermissionsExt;
@@ -86,7 +86,7 @@ fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
     let root = build(&writer, &entries);
     writer.close_packs().unwrap();
     let node_packs = writer.node_packs();
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     assert_eq!((lab.packs().len(), node_packs.len()), (2, 1));
     let objects = lab.afresh();
     let node = objects.load(&NodeRef::from(root.digest())).unwrap();
@@ -116,7 +116,7 @@ fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
         assert!(builds <= 2, "building once more is enough");
         writer.close_packs().unwrap();
         most = most.max(writer.node_packs().len());
-        writer.seal(&[]).unwrap();
+        writer.seal(&[], &[]).unwrap();
     }
     assert!((8..=16).contains(&most), "{most}");
     // What was gathered once is found where it was gathered, not stored again by every put.
@@ -151,7 +151,7 @@ fn a_writer_that_is_dropped_leaves_nothing_and_lanes_dropped_on_an_error_lose_no
     put_small(&mut lane, b"promised to another lane");
     drop(lane); // not closed
     assert!(!put_small(&mut writer.lane(), b"promised to another lane").1.new);
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     lab.objects.read_small(&Digest::of(b"promised to another lane"), 24, None).unwrap();
 }
 
@@ -171,7 +171,7 @@ fn more_files_than_are_kept_open_are_all_sealed() {
     }
     drop(lane);
     let extra = lab.objects.disk.write_file(work.join("record"), b"r").unwrap();
-    assert_eq!(writer.seal(&[extra]).unwrap().new_bytes, 100 * crate::objects::SMALL_MAX);
+    assert_eq!(writer.seal(&[extra], &[]).unwrap().new_bytes, 100 * crate::objects::SMALL_MAX);
     assert_eq!(files(&work).len(), 1);
     let objects = lab.afresh().stored_objects().unwrap();
     assert_eq!(objects.len(), 100);

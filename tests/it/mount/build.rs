@@ -54,7 +54,7 @@ pub fn version(store: &Path, things: &Things) -> Digest {
     }
     let root = builder.finish().unwrap();
     nodes.close().unwrap();
-    writer.seal(&[]).unwrap();
+    writer.seal(&[], &[]).unwrap();
     root.digest()
 }
 

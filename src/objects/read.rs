@@ -263,8 +263,8 @@ impl NodeSource for Objects {
 /// Opens a file for reading; `None` when it does not exist.
 fn open(path: &Path) -> Result<Option<File>> {
     match File::open(path) {
-        Ok(file) => Ok(Some(file)),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || e.raw_os_error() == Some(libc::ESTALE) => Ok(None),
+        Ok(file) => Ok(Some(file).filter(|f| f.metadata().is_ok_and(|m| m.is_file()))), // what is no file holds nothing
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || matches!(e.raw_os_error(), Some(libc::ESTALE | libc::ELOOP)) => Ok(None),
         Err(e) => Err(Error::io("open", path, e)),
     }
 }

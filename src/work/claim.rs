@@ -104,7 +104,9 @@ pub fn patiently<T>(path: &Path, read: impl Fn() -> Result<T>) -> Result<T> {
         };
         looks += 1;
         let parent = path.parent().unwrap_or(path);
-        if looks == LOOKS || disk::FsKind::of(parent).is_ok_and(disk::FsKind::is_local) {
+        // Where the directory is missing too, what is above it tells the file system.
+        let there = parent.ancestors().find(|p| p.is_dir()).unwrap_or(parent);
+        if looks == LOOKS || disk::FsKind::of(there).is_ok_and(disk::FsKind::is_local) {
             return Err(error);
         }
         std::thread::sleep(PAUSE * looks);

@@ -71,11 +71,11 @@ fn small_store(dir: &Path) -> PathBuf {
     make_tree(&two, &[("x.txt", b"changed"), ("d/more.bin", &noise(8, 3000))]);
     let three = dir.join("three");
     make_tree(&three, &[("only.txt", b"to be removed")]);
-    put(&store, "a", &one, |a| drop(a.add_alias("prod").unwrap().set_description("the first")));
-    put(&store, "a", &two, |a| drop(a.add_alias("prod").unwrap()));
+    put(&store, "a", &one, |a| { let _ = a.add_alias("prod").unwrap().set_description("the first"); });
+    put(&store, "a", &two, |a| { let _ = a.add_alias("prod").unwrap(); });
     put(&store, "a", &three, |_| {});
-    put(&store, "a", &two, |a| drop(a.set_description("again")));
-    put(&store, "a", &two, |a| drop(a.add_tag("noted").unwrap())); // a note on v3
+    put(&store, "a", &two, |a| { let _ = a.set_description("again"); });
+    put(&store, "a", &two, |a| { let _ = a.add_tag("noted").unwrap(); }); // a note on v3
     cairn::catalog::removal::remove(&store, &name("a"), VersionNumber(2), cairn::catalog::removal::Force::No).unwrap();
     put(&store, "b", &three, |_| {});
     // What dead writers leave: a lock, a token that committed nothing, one that published, one that was fenced.

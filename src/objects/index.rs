@@ -14,8 +14,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// With more packs or entries than this that no run covers, a writer makes a run of them.
-const LOOSE_PACKS: usize = 64;
-const LOOSE_ENTRIES: usize = 50_000;
+pub(super) const LOOSE_PACKS: usize = 64;
+pub(super) const LOOSE_ENTRIES: usize = 50_000;
 /// With more runs of one size class than this, a writer merges them.
 const RUNS_OF_A_TIER: usize = 8;
 
@@ -59,6 +59,11 @@ impl Index {
             loose.sort_unstable_by_key(|(d, k, p)| (*d, *k, p.pack, p.offset));
         }
         Ok(Index { packs, runs, loose, loose_packs })
+    }
+
+    /// How many packs no run covers, and how many entries they have.
+    pub(super) fn loose_counts(&self) -> (usize, usize) {
+        (self.loose_packs.len(), self.loose.len())
     }
 
     /// Where a blob lies, in a pack that was in place.

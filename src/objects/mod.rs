@@ -19,7 +19,7 @@ pub use check::{Damage, PackContents, Stored};
 pub use large::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
 pub use pack::Kind;
 pub use read::Content;
-pub use write::{Lane, LargePut, NodeLane, ObjectWriter, Sealed, SmallPut};
+pub use write::{Lane, LargePut, NodeLane, NodePacks, ObjectWriter, Sealed, SmallPut};
 
 use crate::disk::Disk;
 use crate::error::Result;
@@ -31,6 +31,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use table::PackTable;
 
 /// Content of this many bytes or more is a file of its own; less is packed.
@@ -48,6 +49,28 @@ pub struct Objects {
     index: RwLock<Option<Arc<Index>>>,
     files: Mutex<HashMap<PackRef, Arc<File>>>,
     nodes: NodeCache,
+    counts: Counters,
+}
+
+/// Manifest nodes that went through since the store was opened, and their bytes as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// Read from packs; what a cache gave is not counted.
+    pub read: u64,
+    /// Their bytes.
+    pub read_bytes: u64,
+    /// Written to packs.
+    pub written: u64,
+    /// Their bytes.
+    pub written_bytes: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    read: AtomicU64,
+    read_bytes: AtomicU64,
+    written: AtomicU64,
+    written_bytes: AtomicU64,
 }
 
 impl Objects {
@@ -56,7 +79,14 @@ impl Objects {
     /// # Errors
     /// None yet.
     pub fn open(layout: Layout, disk: Arc<Disk>) -> Result<Objects> {
-        Ok(Objects { layout, disk, table: PackTable::default(), index: RwLock::default(), files: Mutex::default(), nodes: NodeCache::new(NODE_CACHE) })
+        Ok(Objects { layout, disk, table: PackTable::default(), index: RwLock::default(), files: Mutex::default(), nodes: NodeCache::new(NODE_CACHE), counts: Counters::default() })
+    }
+
+    /// What was read and written of manifests.
+    pub fn node_counts(&self) -> NodeCounts {
+        let c = &self.counts;
+        let [read, read_bytes, written, written_bytes] = [&c.read, &c.read_bytes, &c.written, &c.written_bytes].map(|n| n.load(Ordering::Relaxed));
+        NodeCounts { read, read_bytes, written, written_bytes }
     }
 
     /// The index as it was last loaded.

@@ -15,6 +15,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes read at once where a blob's length is not known before: most nodes are shorter.
 const FIRST_READ: usize = 24 << 10;
@@ -247,6 +248,8 @@ impl NodeSource for Objects {
         let mut try_place = |place: Place| -> Result<bool> {
             if self.read_place(place, &at.digest, Kind::Node, None, &mut buffer)? {
                 found = self.node_of(&buffer, Some(place.pack), &at.digest);
+                self.counts.read.fetch_add(1, Ordering::Relaxed);
+                self.counts.read_bytes.fetch_add(buffer.len() as u64, Ordering::Relaxed);
             }
             Ok(found.is_some())
         };

@@ -1,6 +1,6 @@
 //! Storing the content of one transaction: lanes of threads, packs, object files; then durable, then visible (F1, F2).
 
-use super::index::Index;
+use super::index::{self, Index};
 use super::large::{OBJECT_MODE, OBJECT_MTIME};
 use super::pack::Kind;
 use super::pack_writer::{ClosedPack, PackWriter};
@@ -24,8 +24,9 @@ const MANY_FILES: usize = 64;
 const NODES_APART: u64 = 4 << 20;
 /// New bytes after which what is there is made durable and visible, so that an interrupted put stores only the rest when it is said again.
 const CHECKPOINT: u64 = 1 << 30;
-/// At most this many packs hold the nodes of a version, and when they would be more, at most this many old ones go on.
-const MAX_NODE_PACKS: usize = 16;
+/// At most this many packs hold the nodes of a version that is put (patches add theirs, up to 16), and when they would be more, at most
+/// this many old ones go on.
+const MAX_NODE_PACKS: usize = 12;
 const KEPT_NODE_PACKS: usize = 7;
 /// Files synced side by side where each must be synced by itself.
 const SYNCERS: usize = 8;
@@ -51,6 +52,15 @@ pub struct LargePut {
     pub size: u64,
     /// Whether it was not in the store before.
     pub new: bool,
+}
+
+/// The packs that hold a version's nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodePacks {
+    /// Their names; those that patches added come last, in order of age.
+    pub names: Vec<Digest>,
+    /// How many patches added.
+    pub chained: usize,
 }
 
 /// What a transaction brought.
@@ -89,6 +99,8 @@ struct State {
 struct Nodes {
     /// How many nodes each pack holds of this version.
     packs: HashMap<PackRef, usize>,
+    /// For a patch: the packs whose nodes stay, in order, and how many of them patches added. Nodes elsewhere are stored again.
+    kept: Option<(Vec<PackRef>, usize)>,
     /// Packs whose nodes are stored again.
     passed_over: HashSet<PackRef>,
     seen: HashMap<Digest, Place>,
@@ -155,18 +167,43 @@ impl ObjectWriter {
     }
 
     /// The packs that hold the nodes built last, once all are closed.
-    pub fn node_packs(&self) -> Vec<Digest> {
-        let mut names: Vec<Digest> = self.nodes.lock().packs.keys().filter_map(|p| self.objects.table.name(*p)).collect();
-        names.sort();
-        names
+    pub fn node_packs(&self) -> NodePacks {
+        let nodes = self.nodes.lock();
+        let name = |p: &PackRef| self.objects.table.name(*p);
+        let Some((kept, chained)) = &nodes.kept else {
+            let mut names: Vec<Digest> = nodes.packs.keys().filter_map(name).collect();
+            names.sort();
+            return NodePacks { names, chained: 0 };
+        };
+        // Numbers are given in the order in which packs are begun, and a node names none in a pack begun after its own.
+        let mut new: Vec<PackRef> = nodes.packs.keys().filter(|p| !kept.contains(p)).copied().collect();
+        new.sort_unstable();
+        NodePacks { names: kept.iter().chain(&new).filter_map(name).collect(), chained: chained + new.len() }
+    }
+
+    /// From now on nodes are taken to be stored only where they lie in these packs (the last `chained` of them added by patches):
+    /// they stay in the version's list, and new packs join them.
+    pub fn keep_nodes_in(&self, packs: &[Digest], chained: usize) {
+        self.nodes.lock().kept = Some((packs.iter().map(|p| self.objects.table.intern(p)).collect(), chained));
+    }
+
+    /// Where a node lies in one of the packs that are kept, `hint` being where it is thought to.
+    pub fn node_home(&self, digest: &Digest, hint: Option<Place>) -> Option<Place> {
+        let nodes = self.nodes.lock();
+        let (kept, _) = nodes.kept.as_ref()?;
+        hint.filter(|p| kept.contains(&p.pack)).or_else(|| self.kept_place(digest, kept))
+    }
+
+    fn kept_place(&self, digest: &Digest, kept: &[PackRef]) -> Option<Place> {
+        self.index.find_all(digest, Kind::Node, &self.objects.table).into_iter().find(|p| kept.contains(&p.pack))
     }
 
     /// Whether the nodes built last lie in too many packs. The small ones among those are passed over from now on: building the manifest
     /// once more stores their nodes again, in one pack.
     pub fn spread_too_far(&self) -> bool {
         let mut nodes = self.nodes.lock();
-        if nodes.packs.len() <= MAX_NODE_PACKS {
-            return false;
+        if nodes.packs.len() <= MAX_NODE_PACKS || !nodes.passed_over.is_empty() {
+            return false; // few enough, or as few as it gets
         }
         let mut by_size: Vec<(usize, PackRef)> = nodes.packs.iter().map(|(p, n)| (*n, *p)).collect();
         by_size.sort_unstable_by(|a, b| b.cmp(a));
@@ -190,7 +227,10 @@ impl ObjectWriter {
                 self.objects.disk.sync_dir(dir)?;
             }
         }
-        if state.published > 0 {
+        // Listing all packs again costs more with each of them: only where there may be something to gather.
+        let loose = self.index.loose_counts();
+        let much = self.new_bytes() > NODES_APART || loose.0 + state.published > index::LOOSE_PACKS || loose.1 > index::LOOSE_ENTRIES / 2;
+        if state.published > 0 && much {
             // A cache: what goes wrong here takes nothing from the version.
             let tidied = self.objects.fresh_index().and_then(|i| i.tidy(&self.objects.layout, &self.objects.table, &self.objects.disk, &self.dir));
             drop(tidied);
@@ -481,7 +521,10 @@ impl NodeSink for NodeLane<'_> {
         let digest = node.digest();
         let mut nodes = writer.nodes.lock();
         let known = nodes.seen.get(&digest).copied();
-        let known = known.or_else(|| writer.index.find(&digest, Kind::Node, &writer.objects.table).filter(|p| !nodes.passed_over.contains(&p.pack)));
+        let known = known.or_else(|| match &nodes.kept {
+            Some((kept, _)) => writer.kept_place(&digest, kept),
+            None => writer.index.find(&digest, Kind::Node, &writer.objects.table).filter(|p| !nodes.passed_over.contains(&p.pack)),
+        });
         let place = match known {
             Some(place) => {
                 writer.rely_on(writer.objects.layout.packs());
@@ -491,6 +534,8 @@ impl NodeSink for NodeLane<'_> {
                 // The pack must be known before the bytes are: hints into it say "self".
                 let own = self.lane.room_for(node)?;
                 let bytes = hints::encode(node, Some(own), &writer.objects.table)?;
+                writer.objects.counts.written.fetch_add(1, Ordering::Relaxed);
+                writer.objects.counts.written_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                 self.lane.append(digest, Kind::Node, &bytes)?
             }
         };

@@ -3,4 +3,6 @@
 mod cli;
 mod faults;
 mod mount;
+mod orders;
+mod patching;
 mod support;

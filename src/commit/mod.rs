@@ -16,4 +16,6 @@ pub use changes::{Change, parse_changes};
 pub use collect::scan_dir;
 pub use copy::copy;
 pub use publish::{Published, SaveOptions, help};
+#[doc(hidden)]
+pub use simple::publish_generated;
 pub use run::{Run, RunOptions};

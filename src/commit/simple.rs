@@ -4,13 +4,13 @@ use super::artifact::Artifact;
 use super::collect::collect;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ingest::{self, Sink, Tree};
 use crate::lock::Purpose;
-use crate::manifest;
+use crate::manifest::{self, Builder, Entry};
 use crate::objects::ObjectWriter;
 use crate::store::Store;
-use crate::words::VersionNumber;
+use crate::words::{Digest, VersionNumber};
 use crate::work::Work;
 use std::collections::HashSet;
 
@@ -25,6 +25,36 @@ pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) 
             publish::annotate(store, artifact, options, &published)?;
             return Ok(published);
         }
+    }
+}
+
+/// Publishes a manifest whose files share a few contents, made by `fill`: how benches get a version of ten million files.
+///
+/// # Errors
+/// As of a put, and those of `fill`.
+#[doc(hidden)]
+pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]], fill: &mut dyn FnMut(&mut Builder<'_>, &[Entry]) -> Result<()>) -> Result<Published> {
+    let options = SaveOptions::default();
+    let work = Work::begin(store, &Purpose { purpose: "put", artifact: Some(artifact.name.as_str()), ..Purpose::default() })?;
+    let writer = store.objects().writer(&work.dir())?;
+    let mut lane = writer.lane();
+    let mut files = Vec::with_capacity(contents.len());
+    for bytes in contents {
+        let digest = Digest::of(bytes);
+        files.push(Entry::File { digest, size: bytes.len() as u64, exec: false, place: Some(lane.put_small(digest, bytes)?.place) });
+    }
+    lane.close()?;
+    let mut nodes = writer.nodes()?;
+    let mut builder = Builder::new(&mut nodes);
+    fill(&mut builder, &files)?;
+    let root = builder.finish()?;
+    nodes.close()?;
+    let from = numbers::highest(&store.layout().versions(&artifact.name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None };
+    let record = making.record(store, &work, &root, &writer)?;
+    match publish::publish(store, work, writer, &root, record)? {
+        Ended::Published(published) => Ok(published),
+        Ended::Fenced | Ended::Taken => Err(Error::refused("somebody took this for dead")),
     }
 }
 

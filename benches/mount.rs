@@ -2,6 +2,7 @@
 //!
 //! S: `CAIRN_BENCH_FILES` (100,000) files of 4 KiB in directories of 100. F: as many empty files in one directory. L: one file of 512 MiB.
 
+#[allow(dead_code)]
 #[path = "../tests/it/mount/build.rs"]
 mod build;
 #[path = "../tests/it/mount/support.rs"]
@@ -38,7 +39,7 @@ fn main() {
         let from = Instant::now();
         let mounted = place.mount_with(tree, &more);
         println!("{name}: mounted in {:.0} ms, {} KiB resident", from.elapsed().as_secs_f64() * 1e3, resident(&mounted));
-        let mut row = |what: &str, work: &dyn Fn(&Path)| {
+        let row = |what: &str, work: &dyn Fn(&Path)| {
             work(&native);
             let on_native = time(|| work(&native));
             let before = cpu(&mounted);

@@ -1,6 +1,7 @@
-//! Counters that long work moves and a progress bar reads.
+//! Counters that long work moves and a progress bar reads; the other way round, a word that it should stop.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::error::{Error, Result};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How far a piece of work is. Totals grow while the work is still being found.
 #[derive(Debug, Default)]
@@ -9,6 +10,7 @@ pub struct Progress {
     files_done: AtomicU64,
     bytes_total: AtomicU64,
     bytes_done: AtomicU64,
+    stopped: AtomicBool,
 }
 
 /// A moment's reading of a [`Progress`].
@@ -35,6 +37,24 @@ impl Progress {
     pub fn done(&self, files: u64, bytes: u64) {
         self.files_done.fetch_add(files, Ordering::Relaxed);
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Asks the work to stop as soon as it can without losing what it has stored. May be called from a signal handler.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Looked at between pieces of work.
+    ///
+    /// # Errors
+    /// Refused when it was asked to stop.
+    pub fn go_on(&self) -> Result<()> {
+        if self.is_stopped() { Err(Error::refused("interrupted").hint("what reached the store is kept: said again, it stores only the rest")) } else { Ok(()) }
     }
 
     /// Where it stands.

@@ -191,7 +191,7 @@ Examples:
   cairn rm images --all                  # every version; the name and its numbers stay taken
 
 Refused (exit 3) while an alias other than latest names the version; --force takes the alias away
-too. A number is never given again. `cairn gc` frees the space.
+too. A number is never given again. The space it took is not freed yet: `cairn gc` is to come.
 --json: {\"removed\":[{\"artifact\",\"version\"}],\"dry_run\"}")]
     Rm(Rm),
     /// Give a version an alias, or move one
@@ -575,9 +575,9 @@ pub struct Mount {
     /// When content is hashed
     #[arg(long, value_enum, default_value = "put")]
     pub verify: VerifyMode,
-    /// Worker threads [default: by the machine]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    /// How many requests are answered at a time [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
     /// Where the daemon writes what goes wrong
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

@@ -21,6 +21,10 @@ fn main() -> ExitCode {
     let result = commands::run(&mut context, cli.command).and_then(|status| context.out.flush().map(|()| status));
     match result {
         Ok(status) => ExitCode::from(status),
+        Err(errors::Stop::Failed(_)) if signals::caught() => {
+            signals::tell();
+            ExitCode::from(signals::INTERRUPTED)
+        }
         Err(stop) => stop.report(json),
     }
 }

@@ -60,15 +60,24 @@ pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<(AliasName, Version
 /// # Errors
 /// Refused when it is not where `expected` says, or when the version is removed meanwhile: the move is undone then. Not found: the version.
 pub fn set(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expected, to: Option<VersionNumber>) -> Result<()> {
-    let before = set_unchecked(store, name, alias, expected, to)?;
-    if let Some(version) = to
-        && removal::is_removed(store, name, version)?
-    {
-        // rm looks again after it acted, and so do we (D of the model): one of the two sees the other.
-        set_unchecked(store, name, alias, Expected::Exactly(to), before)?;
-        return Err(Error::refused(format!("{name}:{version} was removed while alias {alias} moved to it; the alias is back where it was")));
+    let Some(version) = to else { return set_unchecked(store, name, alias, expected, None).map(drop) };
+    if disk::look_fresh(&store.layout().version(name, version))?.is_none() || removal::is_removed(store, name, version)? {
+        return Err(Error::not_found(format!("there is no version {name}:{version}")));
     }
-    Ok(())
+    let before = set_unchecked(store, name, alias, expected, to)?;
+    if !removal::is_removed(store, name, version)? {
+        return Ok(());
+    }
+    // rm looks again after it acted, and so do we (D of the model): one of the two sees the other.
+    set_unchecked(store, name, alias, Expected::Exactly(to), before.filter(|b| *b != version))?;
+    if let Some(before) = before
+        && removal::is_removed(store, name, before)?
+    {
+        // Removed too while nothing named it: it goes nowhere, unless another moved it meanwhile.
+        let gone = set_unchecked(store, name, alias, Expected::Exactly(Some(before)), None);
+        gone.map(drop).or_else(|e| if e.kind() == crate::error::Kind::Refused { Ok(()) } else { Err(e) })?;
+    }
+    Err(Error::refused(format!("{name}:{version} was removed while alias {alias} moved to it; the move is undone")))
 }
 
 fn set_unchecked(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expected, to: Option<VersionNumber>) -> Result<Option<VersionNumber>> {

@@ -70,11 +70,13 @@ pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactTy
 /// # Errors
 /// Refused when it has another type; I/O.
 pub fn ensure(store: &Store, name: &ArtifactName, kind: &ArtifactType) -> Result<()> {
-    if check_type(store, name, Some(kind))?.is_some() {
-        return Ok(());
-    }
     let disk = store.disk();
     let dir = store.layout().artifact(name);
+    if check_type(store, name, Some(kind))?.is_some() {
+        // Who made it may not have made it durable yet; before there is a version that is certain to have been done (F9).
+        let first = disk.kind() != FsKind::Ordered && super::numbers::highest(&store.layout().versions(name))?.is_none();
+        return if first { disk.sync_dir(&dir) } else { Ok(()) };
+    }
     ensure_dir(store, &store.layout().versions(name))?;
     let token = Token::fresh();
     let record = ArtifactRecord { artifact: name.clone(), kind: kind.clone(), created_at: clock::now() };
@@ -83,7 +85,8 @@ pub fn ensure(store: &Store, name: &ArtifactName, kind: &ArtifactType) -> Result
     match claim::claim(store, &store.layout().artifact_record(name), &token)? {
         Claimed::Own => disk.sync_dir(&dir),
         Claimed::Other(_) => {
-            disk.remove_file(file.path())?;
+            let _ = disk.remove_file(file.path()); // else a collector does
+            disk.sync_dir(&dir)?;
             check_type(store, name, Some(kind)).map(drop)
         }
     }

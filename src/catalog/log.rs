@@ -29,7 +29,12 @@ pub fn append<T: Serialize + DeserializeOwned>(
         let mut work = Work::begin(store, purpose)?; // looks come after it
         let last = numbers::last_record(dir)?;
         let before = if last == 0 { None } else { Some(read::<T>(dir, last)?) };
-        let Some(record) = decide(before, last + 1)? else { return Ok(false) };
+        let Some(record) = decide(before, last + 1)? else {
+            if last > 0 {
+                store.disk().sync_dir(dir)?; // what it relies on may have been claimed a moment ago, and not be durable yet
+            }
+            return Ok(false);
+        };
         let path = dir.join(work.token().record_name());
         let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
@@ -37,13 +42,13 @@ pub fn append<T: Serialize + DeserializeOwned>(
         let committed = work.commit()? == Outcome::Committed;
         if committed && claim::claim(store, &dir.join(numbers::record_name(last + 1)), work.token())? == Claimed::Own {
             store.disk().sync_dir(dir)?;
-            work.end()?;
+            work.end();
             return Ok(true);
         }
         // Fenced, or its one number is taken: it can never be published, and its owner drops it.
-        store.disk().remove_file(&path)?;
+        let _ = store.disk().remove_file(&path); // else a collector does
         if committed {
-            work.end()?;
+            work.end();
         }
     }
 }

@@ -91,7 +91,9 @@ pub fn add(version: &Version, note: Note) -> Result<()> {
     let mut after = before.clone();
     after.apply(note.clone());
     if after == before {
-        return Ok(());
+        // Said before, perhaps a moment ago and not durable yet.
+        let said = note != Note::default() && disk::look(&dir)?.is_some();
+        return if said { store.disk().sync_dir(&dir) } else { Ok(()) };
     }
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
     log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(Note { at: clock::now(), ..note.clone() }))).map(drop)

@@ -47,9 +47,9 @@ pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelP
 fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     let cache = StatCache::open(source);
-    let now = clock::unix_now();
-    let mut remember = ingest::store_files(&mut tree, sink, Some(&cache), threads::count(), progress)?;
-    cache.save(&mut remember, now);
+    let now = clock::unix_now().saturating_mul(1_000_000_000);
+    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count(), progress)?;
+    cache.save(read, now);
     Ok(tree)
 }
 

@@ -163,9 +163,9 @@ pub(super) fn settle(store: &Store, writer: &ObjectWriter, stage: &Stage, target
         Some(target) => chain::kept(store, &target.manifest_file()?, new)?,
         None => NodePacks::default(),
     };
-    writer.keep_nodes_in(&kept.names, kept.chained);
+    writer.keep_nodes_in(&kept);
     let mut lane = writer.nodes()?;
-    let home = |at: &NodeRef| if stage.memory.get(&at.digest).is_some() { None } else { writer.node_home(&at.digest, at.place) };
+    let home = |at: &NodeRef| if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.node_home(&at.digest, at.place) };
     let root = manifest::carry(&stage.tree.as_root(), &*stage.source, &home, &mut lane)?;
     lane.close()?;
     Ok(root)

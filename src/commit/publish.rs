@@ -5,7 +5,7 @@ use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, version};
 use crate::clock;
 use crate::disk::FsKind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::manifest;
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
@@ -132,15 +132,15 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
     }
     work.note_record(&dir)?;
     if work.commit()? == Outcome::Fenced {
-        disk.remove_tree(&dir)?;
+        let _ = disk.remove_tree(&dir); // else a collector does
         return Ok(Ended::Fenced);
     }
     let placed = place(store, work.token(), &record)?;
-    disk.sync_dir(&versions)?;
+    disk.sync_dir(&versions).map_err(|e| e.while_doing("the version is published, but may not outlast a loss of power").hint("look at the disk and the kernel's log, then say it again"))?;
     if !matches!(placed, Placed::At(_)) {
-        disk.remove_tree(&dir)?; // it can never be published: its owner drops it
+        let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
     }
-    work.end()?;
+    work.end();
     let (number, created) = match placed {
         Placed::At(number) => (number, true),
         Placed::SameAs(number) => (number, false),
@@ -179,22 +179,30 @@ fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed>
 /// Damaged; I/O.
 pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
     for token in work::tokens(store)? {
-        if work::read_outcome(store, &token)? != Some(Outcome::Committed) {
+        // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks at it again.
+        if !work::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
             continue;
         }
-        let Some(at) = claim::read_link_fresh(&store.layout().token_record(&token))? else { continue };
+        let Ok(Some(at)) = claim::read_link_fresh(&store.layout().token_record(&token)) else { continue };
         let versions = store.layout().versions(name);
         let dir = versions.join(token.record_name());
         if store.root().join(Path::new(std::ffi::OsStr::new(&*String::from_utf8_lossy(&at)))) != dir {
             continue;
         }
-        if crate::disk::look_fresh(&dir)?.is_none() {
-            continue; // dropped by its owner, who is about to remove the token too
-        }
-        let record = version::read_record(store, name, &token)?;
-        if let Placed::At(_) = place(store, &token, &record)? {
-            store.disk().sync_dir(&versions)?;
-            work::remove_ended(store, &token)?;
+        // Missing or in part only: its owner drops it, at this moment or until it died.
+        let record = match version::read_record(store, name, &token) {
+            Err(e) if e.kind() == Kind::Damaged => continue,
+            other => other?,
+        };
+        match place(store, &token, &record) {
+            Ok(Placed::At(_)) => {
+                store.disk().sync_dir(&versions)?;
+                work::remove_ended(store, &token)?;
+            }
+            Ok(Placed::SameAs(_) | Placed::Taken) => {}
+            // A version on its way is damaged: nobody gets past that (L10), and it concerns this token alone.
+            Err(e) if e.kind() == Kind::Damaged => {}
+            Err(e) => return Err(e),
         }
     }
     Ok(())
@@ -204,7 +212,8 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
 pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published: &Published) -> Result<()> {
     let version = &published.version;
     for name in &artifact.aliases {
-        alias::set(store, version.artifact(), name, alias::Expected::Any, Some(version.number()))?;
+        alias::set(store, version.artifact(), name, alias::Expected::Any, Some(version.number()))
+            .map_err(|e| e.while_doing(format!("{version} stands, but alias {name} did not move to it")))?;
     }
     if published.created {
         return Ok(());
@@ -216,5 +225,5 @@ pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions
         produced_by: options.run.clone().filter(|_| options.note_run),
         ..Note::default()
     };
-    note::add(version, change)
+    note::add(version, change).map_err(|e| e.while_doing(format!("{version} has this content already, but what is said of it was not recorded")))
 }

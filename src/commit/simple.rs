@@ -65,7 +65,13 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let work = Work::begin(store, &purpose)?;
     let writer = store.objects().writer(&work.dir())?;
     let root = {
-        let tree = collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), &options.progress)?;
+        let tree = match collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), &options.progress) {
+            Err(e) if options.progress.is_stopped() => {
+                writer.seal(&[])?; // what is whole is kept for the next time
+                return Err(e);
+            }
+            collected => collected?,
+        };
         build_nodes(&tree, &writer)?
     };
     // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.

@@ -7,9 +7,11 @@ mod fault;
 mod file;
 mod fs;
 mod outside;
+mod read;
 
 pub use file::NewFile;
 pub use fs::{FsKind, Space, free_bytes, space};
+pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use outside::{open_device, open_log, write_setting};
 
 use crate::error::{Error, Result};
@@ -36,6 +38,13 @@ pub enum Access {
     Umask,
     /// The group of the parent directory too, whatever the umask (`cairn init --group`).
     Group,
+}
+
+/// A file system whose failures to write back are watched.
+#[derive(Debug)]
+pub struct Watch {
+    dir: File,
+    path: PathBuf,
 }
 
 /// A handle through which one store, or one target directory, is changed.
@@ -98,12 +107,24 @@ impl Disk {
         self.create_dir(path).map(drop)
     }
 
-    /// Creates a file that must not exist.
+    /// Creates a file of the store's, whose name has a token in it or lies in a token's directory, so that nobody else makes it: an empty
+    /// file that stands there was made by this very call, whose reply was lost (L10).
     ///
     /// # Errors
-    /// I/O, an existing file included.
+    /// I/O, an existing file with content included.
     pub fn create_file(&self, path: PathBuf) -> Result<NewFile> {
-        self.create_file_with(path, 0o666)
+        match self.create_file_with(path.clone(), 0o666) {
+            Err(e) if e.errno() == Some(libc::EEXIST) => {
+                let opened = std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+                let ours = opened.ok().filter(|f| f.metadata().is_ok_and(|m| m.is_file() && m.len() == 0));
+                let file = ours.ok_or(e)?;
+                if self.access == Access::Group {
+                    file.set_permissions(Permissions::from_mode(0o664)).map_err(|e| Error::io("set the mode of", &path, e))?;
+                }
+                Ok(NewFile::new(file, path))
+            }
+            other => other,
+        }
     }
 
     /// [`Disk::create_file`] with a mode, through the umask.
@@ -153,13 +174,19 @@ impl Disk {
         }
     }
 
-    /// Renames one file, replacing what stands at `to`.
+    /// Renames one file, replacing what stands at `to`. "Missing" because the reply to a rename that was done got lost is told apart (L10).
     ///
     /// # Errors
     /// I/O.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+        use std::os::unix::fs::MetadataExt;
         step("rename", from)?;
-        std::fs::rename(from, to).map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to))))
+        let id = |m: Metadata| (m.dev(), m.ino());
+        let before = std::fs::symlink_metadata(from).ok().map(id);
+        match std::fs::rename(from, to) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(id) == before => Ok(()),
+            other => other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)))),
+        }
     }
 
     /// Makes a second name for a file; it must not exist.
@@ -249,16 +276,26 @@ impl Disk {
         self.synced(file.sync_all(), "sync", path)
     }
 
-    /// Makes everything on the file system that holds `path` durable. For local file systems only: elsewhere it need not reach the server.
+    /// Begins to watch the file system that holds `path`. To be called before anything is written: a failure to write back is
+    /// surely reported only to descriptors that were open when it happened.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn watch(&self, path: &Path) -> Result<Watch> {
+        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        Ok(Watch { dir, path: path.to_path_buf() })
+    }
+
+    /// Makes everything on a watched file system durable; fails when a write-back failed since the watch began. For local file systems
+    /// only: elsewhere it need not reach the server.
     ///
     /// # Errors
     /// I/O; the handle is poisoned then.
-    pub fn sync_fs(&self, path: &Path) -> Result<()> {
-        step("sync the file system of", path)?;
-        let dir = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    pub fn sync_fs(&self, watch: &Watch) -> Result<()> {
+        step("sync the file system of", &watch.path)?;
         // SAFETY: the descriptor is open for the length of the call.
-        let rc = unsafe { libc::syncfs(dir.as_raw_fd()) };
-        self.synced(if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }, "sync the file system of", path)
+        let rc = unsafe { libc::syncfs(watch.dir.as_raw_fd()) };
+        self.synced(if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }, "sync the file system of", &watch.path)
     }
 
     /// Remembers a failed sync: what was written before may be lost although later syncs succeed.

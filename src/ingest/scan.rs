@@ -162,6 +162,7 @@ impl Scan<'_> {
 
     /// Looks at some entries of one directory.
     fn look(&self, dir: u32, entries: Vec<DirEntry>) -> Result<()> {
+        self.progress.go_on()?;
         let (filter, chain) = {
             let state = self.state.lock();
             let open = &state.dirs[dir as usize];

@@ -7,16 +7,19 @@
 use super::tree::Stat;
 use crate::disk::{Access, Disk, FsKind};
 use crate::error::Result;
-use crate::words::{Digest, Token};
+use crate::words::{Digest, Hasher, Token};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-const MAGIC: &[u8; 8] = b"cairnsc1";
-/// dev, ino, size, mtime s, ctime s: 8 bytes each; mtime ns, ctime ns: 4 each; digest: 32.
-const RECORD: usize = 80;
+const MAGIC: &[u8; 8] = b"cairnsc2";
+/// dev, ino, size, mtime, ctime: 8 bytes each; digest: 32.
+const RECORD: usize = 72;
+/// Bytes gathered before they are written.
+const BUFFER: usize = 1 << 20;
 
-/// How old a file's change must be to be remembered, in seconds. Across the network the server's clock may differ from ours.
-const RACY_LOCAL: i64 = 2;
-const RACY_SHARED: i64 = 120;
+/// How old a file's change must be to be remembered, in nanoseconds. Across the network the server's clock may differ from ours.
+const RACY_LOCAL: i64 = 2_000_000_000;
+const RACY_SHARED: i64 = 120_000_000_000;
 
 /// The digests remembered for one source.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct StatCache {
     racy: i64,
     /// Records sorted by device and inode.
     records: Vec<u8>,
+    /// One bit for each record that was asked for and still held.
+    held: Vec<AtomicU64>,
 }
 
 impl StatCache {
@@ -39,55 +44,85 @@ impl StatCache {
         let canonical = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_path_buf());
         let file = directory().map(|d| d.join("stat").join(Digest::of(canonical.as_os_str().as_bytes()).hex()));
         let records = file.as_deref().and_then(|f| std::fs::read(f).ok()).and_then(checked).unwrap_or_default();
-        StatCache { file, racy, records }
+        StatCache::of(file, racy, records)
+    }
+
+    fn of(file: Option<PathBuf>, racy: i64, records: Vec<u8>) -> StatCache {
+        let held = (0..(records.len() / RECORD).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        StatCache { file, racy, records, held }
     }
 
     /// The digest of a file that looks as `stat`, if it is remembered.
     pub fn get(&self, stat: &Stat) -> Option<Digest> {
-        let n = self.records.len() / RECORD;
         let key = (stat.dev, stat.ino);
-        let (mut low, mut high) = (0, n);
+        let (mut low, mut high) = (0, self.records.len() / RECORD);
         while low < high {
             let mid = (low + high) / 2;
-            let record = &self.records[mid * RECORD..][..RECORD];
+            let record = self.record(mid);
             match key_of(record).cmp(&key) {
                 std::cmp::Ordering::Less => low = mid + 1,
                 std::cmp::Ordering::Greater => high = mid,
                 std::cmp::Ordering::Equal => {
                     let (found, digest) = decode(record);
-                    return (found == *stat).then_some(digest);
+                    if found != *stat {
+                        return None;
+                    }
+                    self.held[mid / 64].fetch_or(1 << (mid % 64), Ordering::Relaxed);
+                    return Some(digest);
                 }
             }
         }
         None
     }
 
-    /// Replaces what is remembered by `found`. Failures are not errors: it is a cache.
-    pub fn save(&self, found: &mut Vec<(Stat, Digest)>, now: i64) {
-        let Some(file) = &self.file else { return };
-        found.retain(|(s, _)| s.ctime.0.max(s.mtime.0) < now - self.racy);
-        found.sort_unstable_by_key(|(s, _)| (s.dev, s.ino));
-        found.dedup_by_key(|(s, _)| (s.dev, s.ino));
-        let mut bytes = Vec::with_capacity(found.len() * RECORD + 40);
-        bytes.extend_from_slice(MAGIC);
-        for (stat, digest) in found.iter() {
-            encode(stat, digest, &mut bytes);
-        }
-        if bytes[MAGIC.len()..] == self.records[..] {
-            return;
-        }
-        let sum = Digest::of(&bytes);
-        bytes.extend_from_slice(&sum.0);
-        let _ = write(file, &bytes);
+    /// Remembers, beside what was asked for and still held, the files that were read now. Failures are not errors: it is a cache.
+    /// `now` is when the reading began, in nanoseconds since 1970.
+    pub fn save(self, mut read: Vec<(Stat, Digest)>, now: i64) {
+        let held: usize = self.held.iter().map(|w| w.load(Ordering::Relaxed).count_ones() as usize).sum();
+        let Some(file) = self.file.as_deref().filter(|_| !read.is_empty() || held * RECORD != self.records.len()) else { return };
+        read.retain(|(s, _)| s.ctime.max(s.mtime) < now - self.racy);
+        read.sort_unstable_by_key(|(s, _)| (s.dev, s.ino));
+        read.dedup_by_key(|(s, _)| (s.dev, s.ino));
+        let _ = self.write(file, &read);
     }
-}
 
-fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    let dir = file.parent().expect("the cache's file has a directory");
-    let disk = Disk::of(dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?;
-    disk.create_dirs(dir)?;
-    let temp = disk.write_file(dir.join(format!(".{}", Token::fresh())), bytes)?;
-    disk.rename(temp.path(), file)
+    fn write(&self, file: &Path, read: &[(Stat, Digest)]) -> Result<()> {
+        let dir = file.parent().expect("the cache's file has a directory");
+        let disk = Disk::of(dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?;
+        disk.create_dirs(dir)?;
+        let mut out = disk.create_file(dir.join(format!(".{}", Token::fresh())))?;
+        let mut hasher = Hasher::new();
+        let mut buffer = MAGIC.to_vec();
+        let kept = (0..self.records.len() / RECORD).filter(|i| self.held[i / 64].load(Ordering::Relaxed) >> (i % 64) & 1 == 1);
+        let mut kept = kept.map(|i| self.record(i)).peekable();
+        let mut read = read.iter().peekable();
+        loop {
+            let from_kept = match (kept.peek(), read.peek()) {
+                (None, None) => break,
+                (Some(old), Some((stat, _))) => key_of(old) < (stat.dev, stat.ino),
+                (old, _) => old.is_some(),
+            };
+            if from_kept {
+                buffer.extend_from_slice(kept.next().expect("just seen"));
+            } else if let Some((stat, digest)) = read.next() {
+                kept.next_if(|old| key_of(old) == (stat.dev, stat.ino));
+                encode(stat, digest, &mut buffer);
+            }
+            if buffer.len() >= BUFFER {
+                hasher.update(&buffer);
+                out.write_all(&buffer)?;
+                buffer.clear();
+            }
+        }
+        hasher.update(&buffer);
+        buffer.extend_from_slice(&hasher.finish().0);
+        out.write_all(&buffer)?;
+        disk.rename(out.path(), file)
+    }
+
+    fn record(&self, i: usize) -> &[u8] {
+        &self.records[i * RECORD..][..RECORD]
+    }
 }
 
 /// Where the user's caches are.
@@ -119,26 +154,19 @@ fn u64_at(record: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(record[at..at + 8].try_into().expect("eight bytes"))
 }
 
-fn u32_at(record: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(record[at..at + 4].try_into().expect("four bytes"))
-}
-
 fn decode(record: &[u8]) -> (Stat, Digest) {
     let stat = Stat {
         dev: u64_at(record, 0),
         ino: u64_at(record, 8),
         size: u64_at(record, 16),
-        mtime: (u64_at(record, 24) as i64, u32_at(record, 40)),
-        ctime: (u64_at(record, 32) as i64, u32_at(record, 44)),
+        mtime: u64_at(record, 24) as i64,
+        ctime: u64_at(record, 32) as i64,
     };
-    (stat, Digest(record[48..80].try_into().expect("32 bytes")))
+    (stat, Digest(record[40..RECORD].try_into().expect("32 bytes")))
 }
 
 fn encode(stat: &Stat, digest: &Digest, out: &mut Vec<u8>) {
-    for n in [stat.dev, stat.ino, stat.size, stat.mtime.0 as u64, stat.ctime.0 as u64] {
-        out.extend_from_slice(&n.to_le_bytes());
-    }
-    for n in [stat.mtime.1, stat.ctime.1] {
+    for n in [stat.dev, stat.ino, stat.size, stat.mtime as u64, stat.ctime as u64] {
         out.extend_from_slice(&n.to_le_bytes());
     }
     out.extend_from_slice(&digest.0);
@@ -148,14 +176,16 @@ fn encode(stat: &Stat, digest: &Digest, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
+    const S: i64 = 1_000_000_000;
+
     #[test]
     fn a_changed_damaged_or_racy_file_is_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c");
-        let cache = |records| StatCache { file: Some(file.clone()), racy: 2, records };
-        let stat = |ino, ctime| Stat { dev: 1, ino, size: 5, mtime: (10, 7), ctime: (ctime, 8) };
+        let cache = |records| StatCache::of(Some(file.clone()), RACY_LOCAL, records);
+        let stat = |ino, ctime| Stat { dev: 1, ino, size: 5, mtime: 10 * S, ctime: ctime * S };
         let digest = Digest::of(b"hello");
-        cache(vec![]).save(&mut vec![(stat(3, 10), digest), (stat(2, 11), digest), (stat(4, 99), digest)], 100);
+        cache(vec![]).save(vec![(stat(3, 10), digest), (stat(2, 11), digest), (stat(4, 99), digest), (stat(5, 10), digest)], 100 * S);
         let bytes = std::fs::read(&file).unwrap();
         let read = cache(checked(bytes.clone()).unwrap());
         assert_eq!(read.get(&stat(3, 10)), Some(digest));
@@ -167,5 +197,12 @@ mod tests {
             bad[i] ^= 1;
             assert!(checked(bad).is_none());
         }
+        // What was not asked for again is forgotten, what changed is replaced, what is new is added.
+        read.save(vec![(stat(2, 12), Digest::of(b"two")), (stat(9, 12), digest)], 100 * S);
+        let again = cache(checked(std::fs::read(&file).unwrap()).unwrap());
+        assert_eq!(again.get(&stat(2, 12)), Some(Digest::of(b"two")));
+        assert_eq!(again.get(&stat(3, 10)), Some(digest));
+        assert_eq!(again.get(&stat(9, 12)), Some(digest));
+        assert_eq!(again.get(&stat(5, 10)), None);
     }
 }

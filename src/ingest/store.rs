@@ -41,7 +41,7 @@ struct Slot {
     size: u64,
 }
 
-/// Stores every file of `tree` and replaces its body by what was stored. With a cache, returns what is to be remembered.
+/// Stores every file of `tree` and replaces its body by what was stored. Returns the scanned files that were read, as they were then, for the stat cache.
 ///
 /// # Errors
 /// I/O: a file vanished, cannot be read, or keeps changing, by name; those of the store.
@@ -53,6 +53,7 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let results = Mutex::new((Vec::with_capacity(pieces.len()), None::<Error>));
+    let read = Mutex::new(Vec::new());
     let tree_ref = &*tree;
     let work = || {
         let mut worker = Worker::new(sink, cache, progress);
@@ -68,6 +69,7 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
                 }
             }
         }
+        read.lock().append(&mut worker.read);
         if let Err(e) = worker.close() {
             failed.store(true, Ordering::Relaxed);
             results.lock().1.get_or_insert(e);
@@ -83,20 +85,14 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
     if let Some(e) = error {
         return Err(e);
     }
-    let mut remember = Vec::new();
     for (from, stored) in done {
         for (slot, stored) in slots[from..].iter().zip(stored) {
             if let Body::File { body, .. } = &mut tree.dirs[slot.dir as usize].items[slot.item as usize].body {
-                if let (Some(_), FileBody::Scanned(stat)) = (cache, &*body)
-                    && stat.size == stored.size
-                {
-                    remember.push((*stat, stored.digest));
-                }
                 *body = FileBody::Stored(stored);
             }
         }
     }
-    Ok(remember)
+    Ok(read.into_inner())
 }
 
 /// All files not stored yet, in path order.
@@ -145,6 +141,10 @@ struct Worker<'a> {
     cache: Option<&'a StatCache>,
     progress: &'a Progress,
     buffer: Vec<u8>,
+    /// Scanned files that were read, as they were then.
+    read: Vec<(Stat, Digest)>,
+    /// Bytes of the file at hand that were counted while it was read.
+    counted: u64,
 }
 
 impl<'a> Worker<'a> {
@@ -153,7 +153,7 @@ impl<'a> Worker<'a> {
             Sink::Store(writer) => Some(writer.lane()),
             Sink::Nowhere => None,
         };
-        Worker { lane, cache, progress, buffer: Vec::new() }
+        Worker { lane, cache, progress, buffer: Vec::new(), read: Vec::new(), counted: 0 }
     }
 
     fn close(self) -> Result<()> {
@@ -161,6 +161,7 @@ impl<'a> Worker<'a> {
     }
 
     fn store(&mut self, tree: &Tree, slot: &Slot) -> Result<Stored> {
+        self.progress.go_on()?;
         let directory = &tree.dirs[slot.dir as usize];
         let item = &directory.items[slot.item as usize];
         let Body::File { body, .. } = &item.body else { unreachable!("slots are files") };
@@ -173,7 +174,8 @@ impl<'a> Worker<'a> {
                 self.file(|| source.join(std::ffi::OsStr::from_bytes(&item.name)), stat, Found::ByScan)?
             }
         };
-        self.progress.done(1, slot.size);
+        self.progress.done(1, slot.size.saturating_sub(self.counted));
+        self.counted = 0;
         Ok(stored)
     }
 
@@ -222,7 +224,11 @@ impl<'a> Worker<'a> {
         }
         let stored = if before.size < SMALL_MAX { self.read_small(&file, path, before.size)? } else { self.read_large(&file, path)? };
         let after = Stat::of(&file.metadata().map_err(|e| Error::io("look at", path, e))?);
-        Ok(stored.filter(|s| before == after && s.size == after.size))
+        let whole = stored.filter(|s| before == after && s.size == after.size);
+        if let (Some(stored), Some(_), Found::ByScan) = (&whole, self.cache, found) {
+            self.read.push((before, stored.digest));
+        }
+        Ok(whole)
     }
 
     fn read_small(&mut self, file: &File, path: &Path, size: u64) -> Result<Option<Stored>> {
@@ -238,12 +244,19 @@ impl<'a> Worker<'a> {
     }
 
     fn read_large(&mut self, file: &File, path: &Path) -> Result<Option<Stored>> {
+        let (progress, counted) = (self.progress, &mut self.counted);
+        *counted = 0;
+        let mut tick = |bytes: u64| {
+            *counted += bytes;
+            progress.done(0, bytes);
+            progress.go_on()
+        };
         let (digest, size) = match &mut self.lane {
             Some(lane) => {
-                let put = lane.put_large(file, path)?;
+                let put = lane.put_large(file, path, &mut tick)?;
                 (put.digest, put.size)
             }
-            None => hash_all(file, path, &mut self.buffer)?,
+            None => hash_all(file, path, &mut self.buffer, &mut tick)?,
         };
         Ok(Some(Stored { digest, size, place: None }))
     }
@@ -258,7 +271,7 @@ enum Found {
     AtAdd,
 }
 
-fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>) -> Result<(Digest, u64)> {
+fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
     let mut hasher = crate::words::Hasher::new();
     let mut size = 0;
     buffer.resize(1 << 20, 0);
@@ -269,5 +282,6 @@ fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>) -> Result<(Diges
         }
         hasher.update(&buffer[..n]);
         size += n as u64;
+        tick(n as u64)?;
     }
 }

@@ -13,8 +13,10 @@ pub struct Stat {
     pub dev: u64,
     pub ino: u64,
     pub size: u64,
-    pub mtime: (i64, u32),
-    pub ctime: (i64, u32),
+    /// Nanoseconds since 1970.
+    pub mtime: i64,
+    /// Nanoseconds since 1970.
+    pub ctime: i64,
 }
 
 impl Stat {
@@ -25,10 +27,14 @@ impl Stat {
             dev: meta.dev(),
             ino: meta.ino(),
             size: meta.len(),
-            mtime: (meta.mtime(), meta.mtime_nsec() as u32),
-            ctime: (meta.ctime(), meta.ctime_nsec() as u32),
+            mtime: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+            ctime: nanoseconds(meta.ctime(), meta.ctime_nsec()),
         }
     }
+}
+
+fn nanoseconds(seconds: i64, more: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(more)
 }
 
 /// Stored content: digest, size, and where it lies if it is packed.

@@ -30,9 +30,9 @@ impl NodeSource for Layered {
 ///
 /// # Errors
 /// What source and sink say; damage.
-pub fn carry(root: &Root, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Option<Place>, sink: &mut dyn NodeSink) -> Result<Root> {
+pub fn carry(root: &Root, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Result<Option<Place>>, sink: &mut dyn NodeSink) -> Result<Root> {
     let node = carried(&root.node, source, home, sink)?;
-    let place = match home(&root.node_ref()) {
+    let place = match home(&root.node_ref())? {
         Some(place) => Some(place),
         None => sink.store(&node)?,
     };
@@ -40,13 +40,13 @@ pub fn carry(root: &Root, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Op
 }
 
 /// The node with its children carried. As deep as the directories nest.
-fn carried(node: &Node, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Option<Place>, sink: &mut dyn NodeSink) -> Result<Node> {
+fn carried(node: &Node, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Result<Option<Place>>, sink: &mut dyn NodeSink) -> Result<Node> {
     let mut places: HashMap<Digest, Option<Place>> = HashMap::new();
     for child in node.children() {
         if places.contains_key(&child.digest) {
             continue;
         }
-        let place = match home(&child) {
+        let place = match home(&child)? {
             Some(place) => Some(place),
             None => {
                 let below = carried(&*source.load(&child)?, source, home, sink)?;

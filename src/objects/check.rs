@@ -1,8 +1,8 @@
 //! Reading content whole, for verify: every byte of a pack or object is covered by a digest that is compared here.
 
 use super::hints::{self, Hints};
-use super::index::footer_of;
 use super::pack::{BLOB_HEADER, Blob, HEAD, Kind};
+use super::pack_file::{Miss, PackFile, read_footer};
 use super::run::Run;
 use super::{Objects, large};
 use crate::disk;
@@ -104,14 +104,9 @@ impl Objects {
             damage.push(Damage::Stranger);
             return Ok(PackContents::default());
         };
-        let Some((file, len)) = open(&pack.path)? else { return Ok(PackContents::default()) };
-        match footer_of(&file, len, &pack.path, &name) {
+        match PackFile::open(pack.path.clone()).and_then(|file| file.footer(&name)) {
             Ok((footer, _)) => Ok(PackContents { blobs: footer.blobs.iter().map(|b| (b.digest, b.kind, b.len)).collect(), bytes: 0 }),
-            Err(e) if e.kind() == ErrorKind::Damaged => {
-                damage.push(Damage::Footer(e.to_string()));
-                Ok(PackContents::default())
-            }
-            Err(e) => Err(e),
+            Err(miss) => missed(miss, damage).map(|()| PackContents::default()),
         }
     }
 
@@ -124,16 +119,13 @@ impl Objects {
             damage.push(Damage::Stranger);
             return Ok(PackContents::default());
         };
-        let Some((file, len)) = open(&pack.path)? else { return Ok(PackContents::default()) };
-        let (footer, start) = match footer_of(&file, len, &pack.path, &name) {
-            Ok(found) => found,
-            Err(e) if e.kind() == ErrorKind::Damaged => {
-                damage.push(Damage::Footer(e.to_string()));
-                return Ok(PackContents { blobs: Vec::new(), bytes: len });
-            }
-            Err(e) => return Err(e),
+        let opened = PackFile::open(pack.path.clone()).and_then(|file| Ok((file.footer(&name)?, file)));
+        let ((footer, start), file) = match opened {
+            Ok(opened) => opened,
+            Err(miss) => return missed(miss, damage).map(|()| PackContents { blobs: Vec::new(), bytes: pack.size }),
         };
-        let mut window = Window { file: &file, path: &pack.path, bytes: Vec::new(), from: 0, end: start };
+        disk::will_read_in_order(file.file());
+        let mut window = Window { file: file.file(), path: &pack.path, bytes: Vec::new(), from: 0, end: start };
         if window.get(0, HEAD.len())? != HEAD {
             damage.push(Damage::Footer(format!("pack {name} does not begin as a pack")));
         }
@@ -152,7 +144,7 @@ impl Objects {
                 Err(why) => damage.push(Damage::Blob { digest: blob.digest, kind: blob.kind, why }),
             }
         }
-        Ok(PackContents { blobs: right, bytes: len })
+        Ok(PackContents { blobs: right, bytes: pack.size })
     }
 
     fn check_blob(&self, blob: &Blob, bytes: &[u8]) -> std::result::Result<Hints, String> {
@@ -179,8 +171,8 @@ impl Objects {
             damage.push(Damage::Stranger);
             return Ok(());
         };
-        let Some((file, _)) = open(&object.path)? else { return Ok(()) };
-        let (found, _) = large::hash_file(&file, &object.path)?;
+        let Some(file) = disk::open_file(&object.path)? else { return Ok(()) }; // freed meanwhile
+        let (found, _) = large::hash_file(&file, &object.path, &mut |_| Ok(()))?;
         let meta = file.metadata().map_err(|e| Error::io("look at", &object.path, e))?;
         if found != name {
             damage.push(Damage::Object(name, format!("its bytes have digest {found}")));
@@ -207,24 +199,78 @@ impl Objects {
         Ok(())
     }
 
-    /// Compares every index run with itself (F12): each is a cache, and a damaged one is ignored.
+    /// Compares every index run with itself and with the footers of its packs (F12): each is a cache, and a damaged one is ignored.
     ///
     /// # Errors
     /// I/O.
     pub fn check_runs(&self) -> Result<Vec<(OsString, Damage)>> {
         let mut out = Vec::new();
         for name in disk::list(&self.layout.index())? {
+            let path = self.layout.index().join(&name);
+            if disk::look(&path)?.is_none() {
+                continue; // merged into another meanwhile
+            }
             let why = match Digest::from_hex(name.as_encoded_bytes()) {
-                None => Some("its name is no digest"),
-                Some(digest) => match Run::open(&self.layout.index().join(&name), digest, false) {
-                    None => Some("its header is damaged"),
-                    Some(run) if run.all().is_none() => Some("a block of it is damaged"),
-                    Some(_) => None,
+                None => Some("its name is no digest".to_owned()),
+                Some(digest) => match Run::open(&path, digest, self.disk.kind().is_local()) {
+                    None => Some("its header is damaged".to_owned()),
+                    Some(run) => self.compare_run(&run)?,
                 },
             };
-            out.extend(why.map(|why| (name, Damage::Run(why.into()))));
+            out.extend(why.map(|why| (name, Damage::Run(why))));
         }
         Ok(out)
+    }
+
+    /// What is wrong with a run.
+    fn compare_run(&self, run: &Run) -> Result<Option<String>> {
+        let mut counts = vec![0; run.packs.len()];
+        let mut before = None;
+        for i in 0..run.blocks() {
+            let Some(entries) = run.block(i) else { return Ok(Some(format!("block {i} is damaged"))) };
+            for entry in entries {
+                let key = (entry.digest, entry.kind);
+                let Some(count) = counts.get_mut(entry.pack as usize).filter(|_| before.is_none_or(|b| b <= key)) else {
+                    return Ok(Some(format!("block {i} has an entry out of order or bounds")));
+                };
+                *count += 1;
+                before = Some(key);
+            }
+        }
+        let mut found = Vec::new();
+        for (i, (name, count)) in run.packs.iter().zip(counts).enumerate() {
+            let path = self.layout.pack(name);
+            // A pack that is gone, or damaged, says nothing against the run.
+            if disk::look(&path)?.is_none() {
+                continue;
+            }
+            let footer = match read_footer(path, name) {
+                Ok(footer) => footer,
+                Err(e) if e.kind() == ErrorKind::Damaged => continue,
+                Err(e) => return Err(e),
+            };
+            let all_there = footer.blobs.len() == count
+                && footer.blobs.iter().all(|blob| {
+                    found.clear();
+                    run.find(&blob.digest, blob.kind, &mut found);
+                    found.iter().any(|e| e.pack as usize == i && e.offset == blob.offset)
+                });
+            if !all_there {
+                return Ok(Some(format!("it does not say what pack {name} holds")));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn missed(miss: Miss, damage: &mut Vec<Damage>) -> Result<()> {
+    match miss {
+        Miss::Gone => Ok(()), // freed meanwhile
+        Miss::Wrong(why) => {
+            damage.push(Damage::Footer(why));
+            Ok(())
+        }
+        Miss::Io(e) => Err(e),
     }
 }
 
@@ -239,17 +285,6 @@ fn stored(dir: &Path, digest: impl Fn(&str) -> Option<Digest>) -> Result<Vec<Sto
     }
     out.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
-}
-
-fn open(path: &Path) -> Result<Option<(File, u64)>> {
-    match File::open(path) {
-        Ok(file) => {
-            let len = file.metadata().map_err(|e| Error::io("look at", path, e))?.len();
-            Ok(Some((file, len)))
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None), // freed meanwhile
-        Err(e) => Err(Error::io("open", path, e)),
-    }
 }
 
 /// A forward reader over the part of a pack that has blobs.

@@ -12,7 +12,7 @@ const VERSION: u8 = 1;
 /// The longest hashed part.
 const MAX_HASHED: usize = 8 << 20;
 /// A hint: pack (2 bytes, 0 none, 1 this very pack, else the pack table's entry + 2) and offset (4 bytes).
-const HINT: usize = 6;
+pub(super) const HINT: usize = 6;
 
 /// The bytes of `node` as it is stored in the pack `own` (`None`: outside of packs).
 ///

@@ -1,21 +1,28 @@
 //! Which packs there are, and what they hold: runs over many packs, footers of those that no run covers yet. A cache over the packs.
+//!
+//! Readers never change `index/`. A writer, after its packs are visible, makes a run of what has gathered, and one of many runs of a size.
 
-use super::pack::{self, Footer, Kind, TRAILER};
+use super::Objects;
+use super::merge::{self, Merge};
+use super::pack::Kind;
+use super::pack_file::{Miss, Tried, read_footer};
 use super::run::{self, Run, RunEntry};
 use super::table::PackTable;
-use crate::disk::{self, Disk, FsKind};
-use crate::error::{Error, Result};
+use crate::disk::{self, FsKind, NewFile};
+use crate::error::{Kind as ErrorKind, Result};
 use crate::layout::Layout;
 use crate::words::{Digest, PackRef, Place, Token};
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 /// With more packs or entries than this that no run covers, a writer makes a run of them.
-pub(super) const LOOSE_PACKS: usize = 64;
-pub(super) const LOOSE_ENTRIES: usize = 50_000;
+const LOOSE_PACKS: usize = 64;
+const LOOSE_ENTRIES: usize = 50_000;
+/// Entries of uncovered packs that are kept in memory. Packs beyond are searched where they lie; a writer makes runs of all of them first.
+const MEMORY_ENTRIES: usize = if cfg!(test) { 200 } else { 1 << 18 };
+/// A run made of footers has about this many entries at most: they are sorted in memory.
+const RUN_ENTRIES: usize = if cfg!(test) { 500 } else { 1 << 19 };
 /// With more runs of one size class than this, a writer merges them.
 const RUNS_OF_A_TIER: usize = 8;
 
@@ -23,11 +30,19 @@ const RUNS_OF_A_TIER: usize = 8;
 pub(super) struct Index {
     /// Names of the packs in place.
     packs: HashSet<Digest>,
-    runs: Vec<Arc<Run>>,
-    /// What the uncovered packs hold, sorted by digest and kind.
+    runs: Vec<View>,
+    /// What the uncovered packs hold, sorted by digest and kind. Their footers were checked.
     loose: Vec<(Digest, Kind, Place)>,
-    /// Names of the uncovered packs.
+    /// Names of the uncovered packs whose entries these are; those with a damaged footer too.
     loose_packs: Vec<Digest>,
+    /// Uncovered packs beyond [`MEMORY_ENTRIES`].
+    unread: Vec<Digest>,
+}
+
+/// A run, and the numbers of its packs; of those that were not in place, none.
+struct View {
+    run: Arc<Run>,
+    packs: Vec<Option<PackRef>>,
 }
 
 impl Index {
@@ -37,152 +52,240 @@ impl Index {
     /// I/O.
     pub(super) fn load(layout: &Layout, table: &PackTable, kind: FsKind, before: Option<&Index>) -> Result<Index> {
         let packs: HashSet<Digest> = disk::list(&layout.packs())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())).collect();
-        let known: HashMap<Digest, Arc<Run>> = before.into_iter().flat_map(|b| &b.runs).map(|r| (r.name, r.clone())).collect();
-        let mut runs = Vec::new();
+        let known: HashMap<Digest, Arc<Run>> = before.into_iter().flat_map(|b| b.runs()).map(|r| (r.name, r.clone())).collect();
+        let mut runs: Vec<Arc<Run>> = Vec::new();
         for name in disk::list(&layout.index())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())) {
-            let run = known.get(&name).cloned().or_else(|| Run::open(&layout.index().join(name.hex()), name, kind.is_local()).map(Arc::new));
-            runs.extend(run);
+            let path = layout.index().join(name.hex());
+            // One that was found damaged may have been made anew, with the same content and so the same name.
+            let run = known.get(&name).filter(|r| !r.is_damaged() || r.is_at(&path)).cloned();
+            runs.extend(run.or_else(|| Run::open(&path, name, kind.is_local()).map(Arc::new)));
         }
-        runs.sort_by_key(|r| std::cmp::Reverse(r.len()));
-        let covered: HashSet<&Digest> = runs.iter().flat_map(|r| &r.packs).collect();
-        let mut loose_packs: Vec<Digest> = packs.iter().filter(|p| !covered.contains(p)).copied().collect();
-        loose_packs.sort();
-        let same = before.filter(|b| b.loose_packs == loose_packs);
-        let mut loose = same.map(|b| b.loose.clone()).unwrap_or_default();
-        if same.is_none() {
-            for name in &loose_packs {
-                // A damaged footer makes its pack unknown here; verify finds it, and hints may still lead into it.
-                let Ok(footer) = read_footer(&layout.pack(name), name) else { continue };
-                let number = table.intern(name);
-                loose.extend(footer.blobs.iter().map(|b| (b.digest, b.kind, Place { pack: number, offset: b.offset })));
+        runs.sort_by_key(|r| (std::cmp::Reverse(r.len()), r.name));
+        // A damaged run may hide what its packs hold; it is asked all the same, for what it still knows is right.
+        let covered: HashSet<&Digest> = runs.iter().filter(|r| !r.is_damaged()).flat_map(|r| &r.packs).collect();
+        let mut uncovered: Vec<Digest> = packs.iter().filter(|p| !covered.contains(p)).copied().collect();
+        uncovered.sort_unstable();
+        let kept: HashSet<PackRef> =
+            before.into_iter().flat_map(|b| &b.loose_packs).filter(|p| uncovered.binary_search(p).is_ok()).map(|p| table.intern(p)).collect();
+        let mut loose: Vec<_> = before.into_iter().flat_map(|b| &b.loose).filter(|(_, _, p)| kept.contains(&p.pack)).copied().collect();
+        let (mut loose_packs, mut unread) = (Vec::new(), Vec::new());
+        for name in uncovered {
+            let number = table.intern(&name);
+            if !kept.contains(&number) {
+                if loose.len() > MEMORY_ENTRIES {
+                    unread.push(name);
+                    continue;
+                }
+                match read_footer(layout.pack(&name), &name) {
+                    Ok(footer) => loose.extend(footer.blobs.iter().map(|b| (b.digest, b.kind, Place { pack: number, offset: b.offset }))),
+                    // Its pack is unknown here; verify finds it, and hints may still lead into it.
+                    Err(e) if e.kind() == ErrorKind::Damaged => {}
+                    Err(e) => return Err(e),
+                }
             }
-            loose.sort_unstable_by_key(|(d, k, p)| (*d, *k, p.pack, p.offset));
+            loose_packs.push(name);
         }
-        Ok(Index { packs, runs, loose, loose_packs })
+        loose.sort_unstable_by_key(|(d, k, p)| (*d, *k, p.pack, p.offset));
+        let view = |run: Arc<Run>| View { packs: run.packs.iter().map(|p| packs.contains(p).then(|| table.intern(p))).collect(), run };
+        let runs = runs.into_iter().map(view).collect();
+        Ok(Index { packs, runs, loose, loose_packs, unread })
     }
 
-    /// How many packs no run covers, and how many entries they have.
-    pub(super) fn loose_counts(&self) -> (usize, usize) {
-        (self.loose_packs.len(), self.loose.len())
+    /// The packs that were in place.
+    pub(super) fn packs(&self) -> impl Iterator<Item = &Digest> {
+        self.packs.iter()
     }
 
-    /// Where a blob lies, in a pack that was in place.
-    pub(super) fn find(&self, digest: &Digest, kind: Kind, table: &PackTable) -> Option<Place> {
+    fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.iter().map(|v| &v.run)
+    }
+
+    /// Whether the pack was in place.
+    pub(super) fn has_pack(&self, name: &Digest) -> bool {
+        self.packs.contains(name)
+    }
+
+    /// Whether questions to it are slow, or worse: a writer then tidies first.
+    pub(super) fn is_poor(&self) -> bool {
+        !self.unread.is_empty() || self.runs().any(|r| r.is_damaged())
+    }
+
+    /// Whether there is something to tidy once so many packs and entries have come.
+    pub(super) fn wants_tidying(&self, packs: usize, entries: usize) -> bool {
+        self.is_poor() || self.loose_packs.len() + packs > LOOSE_PACKS || self.loose.len() + entries > LOOSE_ENTRIES
+    }
+
+    fn loose(&self, digest: &Digest, kind: Kind) -> impl Iterator<Item = Place> {
         let at = self.loose.partition_point(|(d, k, _)| (d, k) < (digest, &kind));
-        if let Some((_, _, place)) = self.loose.get(at).filter(|(d, k, _)| (d, k) == (digest, &kind)) {
-            return Some(*place);
-        }
+        self.loose[at..].iter().take_while(move |(d, k, _)| (*d, *k) == (*digest, kind)).map(|(_, _, p)| *p)
+    }
+
+    /// Calls `see` for each place that the runs name in a pack that was in place, until it says that it has enough.
+    fn in_runs<T>(&self, digest: &Digest, kind: Kind, mut see: impl FnMut(Place) -> Option<T>) -> Option<T> {
         let mut found = Vec::new();
-        for run in &self.runs {
-            run.find(digest, kind, &mut found);
-            let here = found.drain(..).find_map(|e| {
-                let name = run.packs.get(e.pack as usize).filter(|n| self.packs.contains(n))?;
-                Some(Place { pack: table.intern(name), offset: e.offset })
-            });
-            if here.is_some() {
-                return here;
-            }
-        }
-        None
+        self.runs.iter().find_map(|view| {
+            view.run.find(digest, kind, &mut found);
+            found.drain(..).find_map(|e| see(Place { pack: (*view.packs.get(e.pack as usize)?)?, offset: e.offset }))
+        })
     }
 
-    /// Everywhere a blob may lie, packs that are not in place included: a reader finds them in the trash.
-    pub(super) fn find_all(&self, digest: &Digest, kind: Kind, table: &PackTable) -> Vec<Place> {
-        let at = self.loose.partition_point(|(d, k, _)| (d, k) < (digest, &kind));
-        let mut out: Vec<Place> = self.loose[at..].iter().take_while(|(d, k, _)| (d, k) == (digest, &kind)).map(|(_, _, p)| *p).collect();
-        for run in &self.runs {
-            let mut found = Vec::new();
-            run.find(digest, kind, &mut found);
-            out.extend(found.iter().filter_map(|e| Some(Place { pack: table.intern(run.packs.get(e.pack as usize)?), offset: e.offset })));
-        }
+    /// All places in packs that were in place where the blob is said to be, for its own header to confirm.
+    pub(super) fn find_all(&self, digest: &Digest, kind: Kind) -> Vec<Place> {
+        let mut out: Vec<Place> = self.loose(digest, kind).collect();
+        self.in_runs(digest, kind, |place| {
+            out.push(place);
+            None::<()>
+        });
         out
     }
+}
 
-    /// Makes a run of what no run covers, and merges runs, where there is enough of either. For writers; `work` takes the temporary file.
+impl Objects {
+    /// Where a blob lies, by `index` and, where a run says so, by its own header.
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn tidy(&self, layout: &Layout, table: &PackTable, disk: &Disk, work: &Path) -> Result<()> {
-        let mut runs = self.runs.clone();
-        for name in disk::list(&layout.index())? {
-            if !runs.iter().any(|r| name.as_encoded_bytes() == r.name.hex().as_bytes()) {
-                // Damaged, or made by another writer since: in either case it can be made anew.
-                let damaged = Digest::from_hex(name.as_encoded_bytes()).is_none_or(|n| Run::open(&layout.index().join(&name), n, false).is_none());
-                if damaged {
-                    disk.remove_file(&layout.index().join(&name))?;
-                }
+    pub(super) fn find(&self, index: &Index, digest: &Digest, kind: Kind) -> Result<Option<Place>> {
+        if let Some(place) = index.loose(digest, kind).next() {
+            return Ok(Some(place));
+        }
+        let confirmed = |place: Place| -> Tried<bool> {
+            let blob = self.open_pack(place.pack)?.header(place.offset)?;
+            Ok(blob.digest == *digest && blob.kind == kind)
+        };
+        let mut failed = None;
+        let found = index.in_runs(digest, kind, |place| match confirmed(place) {
+            Ok(agrees) => agrees.then_some(place),
+            Err(Miss::Io(e)) => {
+                failed = Some(e);
+                None
+            }
+            Err(Miss::Gone | Miss::Wrong(_)) => None,
+        });
+        match (found, failed) {
+            (Some(place), _) => return Ok(Some(place)),
+            (None, Some(e)) => return Err(e),
+            (None, None) => {}
+        }
+        for name in &index.unread {
+            let pack = self.table.intern(name);
+            let searched = self.open_pack(pack).and_then(|file| {
+                let Some(blob) = file.search(digest, kind)? else { return Ok(None) };
+                Ok((file.header(blob.offset)? == blob).then_some(Place { pack, offset: blob.offset }))
+            });
+            match searched {
+                Ok(Some(place)) => return Ok(Some(place)),
+                Err(Miss::Io(e)) => return Err(e),
+                Ok(None) | Err(Miss::Gone | Miss::Wrong(_)) => {}
             }
         }
-        if self.loose_packs.len() > LOOSE_PACKS || self.loose.len() > LOOSE_ENTRIES {
-            let number: HashMap<PackRef, u32> = self.loose_packs.iter().enumerate().map(|(i, n)| (table.intern(n), i as u32)).collect();
-            let entries: Vec<RunEntry> =
-                self.loose.iter().filter_map(|(digest, kind, p)| Some(RunEntry { digest: *digest, kind: *kind, pack: *number.get(&p.pack)?, offset: p.offset })).collect();
-            runs.extend(write_run(layout, disk, work, &self.loose_packs, &entries)?);
+        Ok(None)
+    }
+
+    /// Where a blob lies in a pack that `takes` takes: of several, in the one made last, where the nodes of a version were gathered. Confirmed
+    /// by the blob's own header.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn find_newest(&self, index: &Index, digest: &Digest, kind: Kind, takes: impl Fn(PackRef) -> bool) -> Result<Option<Place>> {
+        let places = index.find_all(digest, kind);
+        if places.len() <= 1 || !index.unread.is_empty() {
+            return Ok(self.find(index, digest, kind)?.filter(|p| takes(p.pack)));
         }
-        let mut tiers: HashMap<u32, Vec<Arc<Run>>> = HashMap::new();
-        for run in runs {
-            tiers.entry((run.len() as u64).max(1).ilog2() / 3).or_default().push(run);
+        let mut newest = None;
+        for place in places.into_iter().filter(|p| takes(p.pack)) {
+            let looked = self.open_pack(place.pack).and_then(|file| Ok((file.header(place.offset)?, file.made())));
+            match looked {
+                Ok((blob, made)) if blob.digest == *digest && blob.kind == kind => newest = newest.max(Some((made, place.pack, place.offset))),
+                Err(Miss::Io(e)) => return Err(e),
+                Ok(_) | Err(Miss::Gone | Miss::Wrong(_)) => {}
+            }
         }
-        for tier in tiers.into_values().filter(|t| t.len() > RUNS_OF_A_TIER) {
-            self.merge(layout, disk, work, &tier)?;
+        Ok(newest.map(|(_, pack, offset)| Place { pack, offset }))
+    }
+
+    /// Makes runs of what no run covers, and merges runs, where there is enough of either; drops what helps nobody. For writers: `work`
+    /// takes the temporary files.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn tidy(&self, work: &Path) -> Result<()> {
+        let index = self.fresh_index()?;
+        let useful: HashSet<String> = index.runs().filter(|r| !r.is_damaged() && r.packs.iter().any(|p| index.has_pack(p))).map(|r| r.name.hex()).collect();
+        for file in disk::list(&self.layout.index())? {
+            let path = self.layout.index().join(&file);
+            let another = || Digest::from_hex(file.as_encoded_bytes()).filter(|n| index.runs().all(|r| r.name != *n));
+            // Not among those that were listed: another writer's, made since, or damaged.
+            let stays = file.to_str().is_some_and(|n| useful.contains(n)) || another().is_some_and(|n| Run::open(&path, n, false).is_some());
+            if !stays {
+                self.disk.remove_tree(&path)?;
+            }
         }
+        if index.wants_tidying(0, 0) {
+            self.cover(&index, work)?;
+        }
+        loop {
+            let index = self.fresh_index()?;
+            let mut tiers: HashMap<u32, Vec<Arc<Run>>> = HashMap::new();
+            for run in index.runs().filter(|r| !r.is_damaged()) {
+                tiers.entry((run.len() as u64).max(1).ilog2() / 3).or_default().push(run.clone());
+            }
+            let Some(runs) = tiers.into_values().find(|t| t.len() > RUNS_OF_A_TIER) else { return Ok(()) };
+            self.merge(&index, &runs, work)?;
+        }
+    }
+
+    /// Runs over the packs that no run covers.
+    fn cover(&self, index: &Index, work: &Path) -> Result<()> {
+        let mut names: Vec<Digest> = Vec::new();
+        let mut entries: Vec<RunEntry> = Vec::new();
+        for name in index.loose_packs.iter().chain(&index.unread) {
+            let footer = match read_footer(self.layout.pack(name), name) {
+                Ok(footer) => footer,
+                Err(e) if e.kind() == ErrorKind::Damaged => continue,
+                Err(e) => return Err(e),
+            };
+            if entries.len() + footer.blobs.len() > RUN_ENTRIES && !names.is_empty() {
+                self.make_run(work, &names, &mut entries)?;
+                names.clear();
+            }
+            let pack = names.len() as u32;
+            entries.extend(footer.blobs.iter().map(|b| RunEntry { digest: b.digest, kind: b.kind, pack, offset: b.offset }));
+            names.push(*name);
+        }
+        if names.is_empty() { Ok(()) } else { self.make_run(work, &names, &mut entries) }
+    }
+
+    fn make_run(&self, work: &Path, packs: &[Digest], entries: &mut Vec<RunEntry>) -> Result<()> {
+        entries.sort_unstable_by_key(|e| (e.digest, e.kind, e.pack));
+        let count = entries.len();
+        self.put_run(work, |file| run::write(file, packs, count, &mut entries.drain(..).map(Ok)))?;
         Ok(())
     }
 
     /// One run in place of several; packs that are gone are left out.
-    fn merge(&self, layout: &Layout, disk: &Disk, work: &Path, runs: &[Arc<Run>]) -> Result<()> {
-        let mut packs: Vec<Digest> = runs.iter().flat_map(|r| &r.packs).filter(|p| self.packs.contains(p)).copied().collect();
-        packs.sort();
-        packs.dedup();
-        let mut entries = Vec::with_capacity(runs.iter().map(|r| r.len()).sum());
-        for run in runs {
-            let Some(all) = run.all() else { continue };
-            entries.extend(all.into_iter().filter_map(|e| {
-                let pack = packs.binary_search(run.packs.get(e.pack as usize)?).ok()? as u32;
-                Some(RunEntry { pack, ..e })
-            }));
+    fn merge(&self, index: &Index, runs: &[Arc<Run>], work: &Path) -> Result<()> {
+        let packs = merge::packs_of(runs, |p| index.has_pack(p));
+        let drop_them = |but: Option<Digest>| runs.iter().filter(|r| Some(r.name) != but).try_for_each(|r| self.disk.remove_file(&self.layout.index().join(r.name.hex())));
+        // Gone through twice, so that as little is in memory as can be: to count, and to write.
+        let mut count = 0;
+        for entry in Merge::new(runs, &packs) {
+            if entry.is_err() {
+                return drop_them(None); // damaged: made anew from the footers
+            }
+            count += 1;
         }
-        entries.sort_unstable_by_key(|e| (e.digest, e.kind, e.pack, e.offset));
-        entries.dedup();
-        let new = write_run(layout, disk, work, &packs, &entries)?;
-        for old in runs.iter().filter(|r| new.as_ref().is_none_or(|n| n.name != r.name)) {
-            disk.remove_file(&layout.index().join(old.name.hex()))?;
-        }
-        Ok(())
+        let name = self.put_run(work, |file| run::write(file, &packs, count, &mut Merge::new(runs, &packs)))?;
+        drop_them(Some(name))
     }
-}
 
-/// Writes a run; not synced, since a torn one is noticed and made anew.
-fn write_run(layout: &Layout, disk: &Disk, work: &Path, packs: &[Digest], entries: &[RunEntry]) -> Result<Option<Arc<Run>>> {
-    let (bytes, name) = run::encode(packs, entries);
-    let temp = disk.write_file(work.join(format!("run-{}", Token::fresh())), &bytes)?;
-    let path = layout.index().join(name.hex());
-    disk.rename(temp.path(), &path)?;
-    Ok(Run::open(&path, name, false).map(Arc::new))
-}
-
-/// Reads and checks a pack's footer.
-///
-/// # Errors
-/// Damaged; I/O.
-pub(super) fn read_footer(path: &Path, name: &Digest) -> Result<Footer> {
-    let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
-    let len = file.metadata().map_err(|e| Error::io("look at", path, e))?.len();
-    footer_of(&file, len, path, name).map(|(footer, _)| footer)
-}
-
-/// The footer of an open pack, and where it begins.
-///
-/// # Errors
-/// Damaged; I/O.
-pub(super) fn footer_of(file: &File, len: u64, path: &Path, name: &Digest) -> Result<(Footer, u64)> {
-    let read = |bytes: &mut [u8], at: u64| file.read_exact_at(bytes, at).map_err(|e| Error::io("read", path, e));
-    let bad = || Error::damaged(format!("pack {name}: it has no footer that fits its {len} bytes"));
-    let trailer_at = len.checked_sub(TRAILER as u64).ok_or_else(bad)?;
-    let mut trailer = [0; TRAILER];
-    read(&mut trailer, trailer_at)?;
-    let start = pack::footer_start(&trailer, len).ok_or_else(bad)?;
-    let mut bytes = vec![0; (len - start) as usize];
-    read(&mut bytes, start)?;
-    Ok((Footer::parse(&bytes, start, name)?, start))
+    /// Puts a run into place. Not synced: one that a power cut tore is noticed by its checksums and made anew.
+    fn put_run(&self, work: &Path, write: impl FnOnce(&mut NewFile) -> Result<Digest>) -> Result<Digest> {
+        let mut file = self.disk.create_file(work.join(format!("run-{}", Token::fresh())))?;
+        let put = write(&mut file).and_then(|name| self.disk.rename(file.path(), &self.layout.index().join(name.hex())).map(|()| name));
+        if put.is_err() {
+            let _: Result<()> = self.disk.remove_file(file.path());
+        }
+        put
+    }
 }

@@ -1,9 +1,12 @@
 //! Large blobs: a file each, read-only, with a fixed time, named by its SHA-256.
 
+use super::Objects;
+use super::pack_file::Miss;
+use crate::disk::{self, read_full_at};
 use crate::error::{Error, Result, show_path};
 use crate::words::{Digest, Hasher};
 use std::fs::{File, Metadata};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The modification time of every object file, in seconds since 1970. One with another is hashed before its first byte is served (L15).
@@ -11,7 +14,7 @@ pub const OBJECT_MTIME: i64 = 1_000_000_000;
 /// The mode of object files and packs.
 pub const OBJECT_MODE: u32 = 0o444;
 
-/// An object file, open and checked by size and time; by its bytes too where those were not as recorded.
+/// An object file, open and checked by size and time; by its bytes too where those were not as recorded, once for each state of the file.
 #[derive(Debug)]
 pub struct LargeObject {
     file: File,
@@ -21,15 +24,17 @@ pub struct LargeObject {
 }
 
 impl LargeObject {
-    /// Checks an opened file.
-    pub(super) fn check(file: File, path: PathBuf, digest: &Digest, size: u64) -> Result<LargeObject> {
-        let meta = file.metadata().map_err(|e| Error::io("look at", &path, e))?;
-        let found = LargeObject { file, path, size, digest: *digest };
+    /// Opens and checks the file at `path`.
+    pub(super) fn open(objects: &Objects, path: PathBuf, digest: &Digest, size: u64) -> std::result::Result<LargeObject, Miss> {
+        let file = disk::open_file(&path)?.ok_or(Miss::Gone)?;
+        let meta = file.metadata().map_err(|e| Miss::of_io("look at", &path, e))?;
         if meta.len() != size {
-            return Err(Error::damaged(format!("object {digest} has {} bytes, expected {size}", meta.len())));
+            return Err(Miss::Wrong(format!("{} has {} bytes, expected {size}", show_path(&path), meta.len())));
         }
-        if !untouched(&meta) {
+        let found = LargeObject { file, path, size, digest: *digest };
+        if !untouched(&meta) && !objects.hashed.knows(digest, &meta) {
             found.verify()?;
+            objects.hashed.remember(*digest, &meta);
         }
         Ok(found)
     }
@@ -39,9 +44,9 @@ impl LargeObject {
     /// # Errors
     /// Damaged; I/O.
     pub fn verify(&self) -> Result<()> {
-        let (found, size) = hash_file(&self.file, &self.path)?;
+        let (found, size) = hash_file(&self.file, &self.path, &mut |_| Ok(()))?;
         if found != self.digest || size != self.size {
-            return Err(Error::damaged(format!("object {} in {} has digest {found}", self.digest, show_path(&self.path))));
+            return Err(Error::damaged(format!("{} has digest {found} in {size} bytes, expected {} in {}", show_path(&self.path), self.digest, self.size)));
         }
         Ok(())
     }
@@ -72,18 +77,18 @@ pub(super) fn untouched(meta: &Metadata) -> bool {
     meta.mtime() == OBJECT_MTIME && meta.mtime_nsec() == 0
 }
 
-/// Hashes a whole file by its descriptor.
-pub(super) fn hash_file(file: &File, path: &Path) -> Result<(Digest, u64)> {
+/// Hashes a whole file by its descriptor, whose position stays.
+pub(super) fn hash_file(file: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     loop {
-        match file.read_at(&mut buffer, at).map_err(|e| Error::io("read", path, e))? {
-            0 => return Ok((hasher.finish(), at)),
-            n => {
-                hasher.update(&buffer[..n]);
-                at += n as u64;
-            }
+        let n = read_full_at(file, &mut buffer, at).map_err(|e| Error::io("read", path, e))?;
+        hasher.update(&buffer[..n]);
+        at += n as u64;
+        tick(n as u64)?;
+        if n < buffer.len() {
+            return Ok((hasher.finish(), at));
         }
     }
 }

@@ -5,39 +5,49 @@
 
 mod cache;
 mod check;
+mod counts;
+mod copy;
 mod hints;
 mod index;
+mod lane;
 mod large;
+mod merge;
+mod nodes;
 mod pack;
+mod pack_file;
 mod pack_writer;
 mod read;
 mod run;
+mod seal;
+mod search;
 mod table;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use check::{Damage, PackContents, Stored};
+pub use lane::{Lane, LargePut, SmallPut};
 pub use large::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
+pub use counts::NodeCounts;
+pub use nodes::{NodeLane, NodePacks};
 pub use pack::Kind;
 pub use read::Content;
-pub use write::{Lane, LargePut, NodeLane, NodePacks, ObjectWriter, Sealed, SmallPut};
+pub use seal::Sealed;
+pub use write::ObjectWriter;
 
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::words::PackRef;
-use cache::NodeCache;
+use cache::{Hashed, NodeCache};
+use counts::Counters;
 use index::Index;
-use parking_lot::{Mutex, RwLock};
-use std::collections::HashMap;
-use std::fs::File;
+use pack_file::OpenPacks;
+use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use table::PackTable;
 
 /// Content of this many bytes or more is a file of its own; less is packed.
 pub const SMALL_MAX: u64 = 128 << 10;
-/// Packs kept open for reading.
-const OPEN_PACKS: usize = 256;
 /// Memory for decoded nodes, in bytes.
 const NODE_CACHE: usize = 24 << 20;
 
@@ -47,30 +57,10 @@ pub struct Objects {
     disk: Arc<Disk>,
     table: PackTable,
     index: RwLock<Option<Arc<Index>>>,
-    files: Mutex<HashMap<PackRef, Arc<File>>>,
+    open_packs: OpenPacks,
     nodes: NodeCache,
+    hashed: Hashed,
     counts: Counters,
-}
-
-/// Manifest nodes that went through since the store was opened, and their bytes as stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeCounts {
-    /// Read from packs; what a cache gave is not counted.
-    pub read: u64,
-    /// Their bytes.
-    pub read_bytes: u64,
-    /// Written to packs.
-    pub written: u64,
-    /// Their bytes.
-    pub written_bytes: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    read: AtomicU64,
-    read_bytes: AtomicU64,
-    written: AtomicU64,
-    written_bytes: AtomicU64,
 }
 
 impl Objects {
@@ -79,14 +69,26 @@ impl Objects {
     /// # Errors
     /// None yet.
     pub fn open(layout: Layout, disk: Arc<Disk>) -> Result<Objects> {
-        Ok(Objects { layout, disk, table: PackTable::default(), index: RwLock::default(), files: Mutex::default(), nodes: NodeCache::new(NODE_CACHE), counts: Counters::default() })
+        Ok(Objects {
+            layout,
+            disk,
+            table: PackTable::default(),
+            index: RwLock::default(),
+            open_packs: OpenPacks::default(),
+            nodes: NodeCache::new(NODE_CACHE),
+            hashed: Hashed::default(),
+            counts: Counters::default(),
+        })
+    }
+
+    /// Bounds the memory for decoded nodes, in bytes; 24 MiB unless set (L4).
+    pub fn set_node_cache(&self, bytes: usize) {
+        self.nodes.set_bytes(bytes);
     }
 
     /// What was read and written of manifests.
     pub fn node_counts(&self) -> NodeCounts {
-        let c = &self.counts;
-        let [read, read_bytes, written, written_bytes] = [&c.read, &c.read_bytes, &c.written, &c.written_bytes].map(|n| n.load(Ordering::Relaxed));
-        NodeCounts { read, read_bytes, written, written_bytes }
+        self.counts.now()
     }
 
     /// The index as it was last loaded.
@@ -105,3 +107,5 @@ impl Objects {
         Ok(index)
     }
 }
+
+const _: () = assert!(SMALL_MAX <= pack::MAX_BLOB as u64);

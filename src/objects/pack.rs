@@ -23,6 +23,15 @@ impl Kind {
     }
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Kind::Content => "content",
+            Kind::Node => "manifest node",
+        })
+    }
+}
+
 /// The first bytes of a pack.
 pub(super) const HEAD: &[u8; 8] = b"cairnpk1";
 /// The last bytes of a pack.
@@ -35,10 +44,12 @@ pub(super) const ENTRY: usize = 44;
 pub(super) const TRAILER: usize = 24;
 /// A pack is closed before it grows over this many bytes of blobs.
 pub(super) const MAX_PACK: u64 = 64 << 20;
+/// A pack of nodes alone may grow to this: sixteen of them hold the nodes of some 200 million entries.
+pub(super) const MAX_NODE_PACK: u64 = 1 << 30;
 /// A pack is closed at this many blobs.
 pub(super) const MAX_BLOBS: usize = 65_536;
 /// The longest blob: content is shorter than `SMALL_MAX`, nodes are bounded by the manifest, with room to spare.
-pub(super) const MAX_BLOB: u32 = 16 << 20;
+pub(super) const MAX_BLOB: u32 = (16 << 20) - 1;
 
 /// One blob of a pack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,7 +90,8 @@ impl Blob {
         out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
     }
 
-    fn from_entry(bytes: &[u8]) -> Option<Blob> {
+    /// Reads a footer's entry; `None` when it is none of this release.
+    pub(super) fn from_entry(bytes: &[u8]) -> Option<Blob> {
         if bytes[41..] != [0; 3] {
             return None;
         }
@@ -125,15 +137,15 @@ pub(super) struct Footer {
     pub blobs: Vec<Blob>,
 }
 
-/// Where a footer begins, by the last [`TRAILER`] bytes of a pack of `len` bytes.
-pub(super) fn footer_start(trailer: &[u8], len: u64) -> Option<u64> {
+/// Where a footer begins, and how many entries it has, by the last [`TRAILER`] bytes of a pack of `len` bytes.
+pub(super) fn footer_start(trailer: &[u8], len: u64) -> Option<(u64, usize)> {
     let (start, count) = (u64_at(trailer, 0), u64::from(u32_at(trailer, 8)));
     let fits = u32_at(trailer, 12) == 1
         && &trailer[16..] == TAIL
         && count <= MAX_BLOBS as u64
         && start >= HEAD.len() as u64
         && start.checked_add(count * ENTRY as u64 + TRAILER as u64) == Some(len);
-    fits.then_some(start)
+    fits.then_some((start, count as usize))
 }
 
 impl Footer {

@@ -2,27 +2,32 @@
 //! Header and blocks have checksums that are looked at before they are believed. See FORMAT.md, "Index runs".
 
 use super::pack::{Kind, digest_at, u32_at, u64_at};
+use crate::disk::{self, NewFile};
+use crate::error::{Error, Result};
 use crate::words::Digest;
 use memmap2::Mmap;
 use parking_lot::Mutex;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 const MAGIC: &[u8; 8] = b"cairnix1";
 /// magic, entries (8), packs (4), blocks (4)
 const FIXED: usize = 24;
 /// digest, pack in this run's table (4), offset (4), kind, 3 zeros
 const ENTRY: usize = 44;
-/// Entries of a block.
-const PER_BLOCK: usize = 1489;
+/// Entries of a block: 4092 bytes.
+pub(super) const PER_BLOCK: usize = 93;
 /// A block's line in the header: the first eight bytes of its first digest, and of its SHA-256.
 const LINE: usize = 16;
+/// Blocks written at once.
+const WRITE_BLOCKS: usize = 64;
 /// Blocks kept where a run is not mapped.
-const KEPT_BLOCKS: usize = 1024;
+const KEPT_BLOCKS: usize = 4096;
 
 /// An entry of a run: the pack by its place in a table of names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,32 +38,55 @@ pub(super) struct RunEntry {
     pub offset: u32,
 }
 
-/// The bytes of a run over `packs`, whose entries come sorted by digest and kind; and its name.
-pub(super) fn encode(packs: &[Digest], entries: &[RunEntry]) -> (Vec<u8>, Digest) {
-    let blocks = entries.len().div_ceil(PER_BLOCK);
-    let mut body = Vec::with_capacity(entries.len() * ENTRY);
-    for e in entries {
-        body.extend_from_slice(&e.digest.0);
-        body.extend_from_slice(&e.pack.to_le_bytes());
-        body.extend_from_slice(&e.offset.to_le_bytes());
-        body.extend_from_slice(&[e.kind as u8, 0, 0, 0]);
+impl RunEntry {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.digest.0);
+        out.extend_from_slice(&self.pack.to_le_bytes());
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
     }
+}
+
+/// Writes the run over `packs` into a new file: `count` entries, which come sorted by digest and kind. Returns its name.
+///
+/// # Errors
+/// I/O; those of `entries`, and when they are not as many.
+pub(super) fn write(file: &mut NewFile, packs: &[Digest], count: usize, entries: &mut dyn Iterator<Item = Result<RunEntry>>) -> Result<Digest> {
+    let blocks = count.div_ceil(PER_BLOCK);
     let mut head = Vec::with_capacity(FIXED + packs.len() * 32 + blocks * LINE + 32);
     head.extend_from_slice(MAGIC);
-    head.extend_from_slice(&(entries.len() as u64).to_le_bytes());
+    head.extend_from_slice(&(count as u64).to_le_bytes());
     head.extend_from_slice(&(packs.len() as u32).to_le_bytes());
     head.extend_from_slice(&(blocks as u32).to_le_bytes());
     for pack in packs {
         head.extend_from_slice(&pack.0);
     }
-    for block in body.chunks(PER_BLOCK * ENTRY) {
-        head.extend_from_slice(&block[..8]);
-        head.extend_from_slice(&Digest::of(block).0[..8]);
+    // The blocks first; the header, which has their checksums, is put before them when they are known.
+    let mut at = (head.len() + blocks * LINE + 32) as u64;
+    let mut buffer = Vec::with_capacity(WRITE_BLOCKS * PER_BLOCK * ENTRY);
+    let mut written = 0;
+    loop {
+        let next = entries.next().transpose()?;
+        if next.is_none() || buffer.len() == WRITE_BLOCKS * PER_BLOCK * ENTRY {
+            for block in buffer.chunks(PER_BLOCK * ENTRY) {
+                head.extend_from_slice(&block[..8]);
+                head.extend_from_slice(&Digest::of(block).0[..8]);
+            }
+            file.write_at(&buffer, at)?;
+            at += buffer.len() as u64;
+            buffer.clear();
+        }
+        let Some(entry) = next else { break };
+        entry.encode(&mut buffer);
+        written += 1;
+    }
+    if written != count {
+        return Err(Error::io_message(format!("an index run got {written} entries, expected {count}")));
     }
     let name = Digest::of(&head);
     head.extend_from_slice(&name.0);
-    head.append(&mut body);
-    (head, name)
+    file.write_at(&head, 0)?;
+    Ok(name)
 }
 
 enum Data {
@@ -77,13 +105,17 @@ pub(super) struct Run {
     data: Data,
     /// One bit for each block whose checksum was seen right.
     checked: Vec<AtomicU64>,
+    damaged: AtomicBool,
+    /// Device and inode.
+    file: (u64, u64),
 }
 
 impl Run {
     /// Opens a run; `None` when it is missing or its header is damaged.
     pub(super) fn open(path: &Path, name: Digest, map: bool) -> Option<Run> {
-        let file = File::open(path).ok()?;
-        let len = file.metadata().ok()?.len();
+        let file = disk::open_file(path).ok()??;
+        let meta = file.metadata().ok()?;
+        let len = meta.len();
         let mut fixed = [0; FIXED];
         file.read_exact_at(&mut fixed, 0).ok()?;
         let (entries, packs, blocks) = (u64_at(&fixed, 8), u32_at(&fixed, 16) as u64, u32_at(&fixed, 20) as u64);
@@ -100,13 +132,22 @@ impl Run {
         let names = bytes[FIXED..FIXED + packs as usize * 32].chunks_exact(32).map(|n| digest_at(n, 0)).collect();
         let lines = bytes[FIXED + packs as usize * 32..head as usize].to_vec();
         let data = if map && entries > 0 {
-            // SAFETY: the file is local, and only ever unlinked, never truncated or written.
-            Data::Mapped(unsafe { Mmap::map(&file) }.ok()?)
+            Data::Mapped(disk::map(&file).ok()?)
         } else {
             Data::Read { file, kept: Mutex::default() }
         };
         let checked = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Some(Run { name, packs: names, lines, entries: entries as usize, body: head + 32, data, checked })
+        Some(Run { name, packs: names, lines, entries: entries as usize, body: head + 32, data, checked, damaged: AtomicBool::new(false), file: (meta.dev(), meta.ino()) })
+    }
+
+    /// Whether a block was seen that does not have its checksum. Then the run no longer stands for its packs.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.load(Relaxed)
+    }
+
+    /// Whether `path` is still the file that was opened.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        disk::look(path).ok().flatten().is_some_and(|m| (m.dev(), m.ino()) == self.file)
     }
 
     /// How many entries it has.
@@ -118,14 +159,20 @@ impl Run {
     pub(super) fn find(&self, digest: &Digest, kind: Kind, found: &mut Vec<RunEntry>) {
         let prefix = digest.prefix();
         let line = |i: usize| u64::from_be_bytes(self.lines[i * LINE..i * LINE + 8].try_into().expect("eight bytes"));
-        let blocks = self.lines.len() / LINE;
+        let blocks = self.blocks();
         // The last block that begins before the digest, and those that begin with the same eight bytes.
         let mut at = partition(blocks, |i| line(i) < prefix).saturating_sub(1);
         while at < blocks && line(at) <= prefix {
             let hit = self.with_block(at, |bytes| {
                 let n = bytes.len() / ENTRY;
                 let key = |i: usize| (&bytes[i * ENTRY..i * ENTRY + 32], bytes[i * ENTRY + 40]);
-                let from = partition(n, |i| key(i) < (&digest.0[..], kind as u8));
+                // The first eight bytes tell nearly always, and comparing a number is faster.
+                let start = |i: usize| u64::from_be_bytes(bytes[i * ENTRY..i * ENTRY + 8].try_into().expect("eight bytes"));
+                let from = partition(n, |i| match start(i).cmp(&prefix) {
+                    Ordering::Less => true,
+                    Ordering::Equal => key(i) < (&digest.0[..], kind as u8),
+                    Ordering::Greater => false,
+                });
                 (from..n).take_while(|i| key(*i) == (&digest.0[..], kind as u8)).filter_map(|i| entry(&bytes[i * ENTRY..][..ENTRY])).for_each(|e| found.push(e));
             });
             if hit.is_none() {
@@ -135,25 +182,34 @@ impl Run {
         }
     }
 
-    /// All entries in order; `None` when a block is damaged.
-    pub(super) fn all(&self) -> Option<Vec<RunEntry>> {
-        let mut out = Vec::with_capacity(self.entries);
-        for i in 0..self.lines.len() / LINE {
-            self.with_block(i, |bytes| bytes.chunks_exact(ENTRY).map(entry).collect::<Option<Vec<_>>>())??.into_iter().for_each(|e| out.push(e));
-        }
-        Some(out)
+    /// How many blocks it has.
+    pub(super) fn blocks(&self) -> usize {
+        self.lines.len() / LINE
+    }
+
+    /// The entries of a block in order; `None` when it is damaged.
+    pub(super) fn block(&self, i: usize) -> Option<Vec<RunEntry>> {
+        self.with_block(i, |bytes| bytes.chunks_exact(ENTRY).map(entry).collect())?
     }
 
     fn with_block<T>(&self, i: usize, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let seen = self.try_block(i, look);
+        if seen.is_none() {
+            self.damaged.store(true, Relaxed);
+        }
+        seen
+    }
+
+    fn try_block<T>(&self, i: usize, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let from = self.body + (i * PER_BLOCK * ENTRY) as u64;
         let len = ENTRY * PER_BLOCK.min(self.entries - i * PER_BLOCK);
         match &self.data {
             Data::Mapped(map) => {
                 let bytes = map.get(from as usize..from as usize + len)?;
                 let (word, bit) = (&self.checked[i / 64], 1 << (i % 64));
-                if word.load(Ordering::Relaxed) & bit == 0 {
+                if word.load(Relaxed) & bit == 0 {
                     self.right(i, bytes)?;
-                    word.fetch_or(bit, Ordering::Relaxed);
+                    word.fetch_or(bit, Relaxed);
                 }
                 Some(look(bytes))
             }

@@ -56,9 +56,10 @@ const NAMED: usize = 10;
 ///
 /// # Errors
 /// Refused: files that differ are in the way (unless forced), another checkout works on the same target, or the link mode is not
-/// possible there. Not found: the path asked for. Damaged; I/O.
+/// possible there; the store itself is there. Not found: the path asked for. Damaged; I/O.
 pub fn checkout(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<CheckoutReport> {
     let target = &std::path::absolute(target).map_err(|e| Error::io("find", target, e))?;
+    plan::store_below(version, target)?; // never into the store
     match disk::look(target)? {
         None => into_new(version, target, options),
         Some(_) if std::fs::metadata(target).is_ok_and(|m| m.is_dir()) => into_existing(version, target, options),
@@ -85,8 +86,10 @@ fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Resu
     let fresh = disk::list(&aside)?.is_empty();
     let inner = CheckoutOptions { force: true, prune: true, ..options.clone() };
     let written = if fresh { write(&disk, version, &aside, &inner, None, Naming::Direct) } else { into(&disk, version, &aside, &inner, Naming::Direct) };
-    if fresh && written.as_ref().is_err_and(|e| e.kind() == Kind::Refused) {
-        disk.remove_tree(&aside)?; // saying the same again would be refused again: nothing to go on with
+    match &written {
+        Err(e) if fresh && e.kind() == Kind::Refused => disk.remove_tree(&aside)?, // saying the same again would be refused again: nothing to go on with
+        Err(_) => drop(disk.remove_dir(&aside)),                                   // if nothing is in it
+        Ok(_) => {}
     }
     let mut report = written?;
     report.removed = 0;

@@ -3,8 +3,8 @@
 use super::checkout::{CheckoutOptions, selected};
 use crate::catalog::Version;
 use crate::disk;
-use crate::error::{Error, Result};
-use crate::manifest::Entry;
+use crate::error::{Error, Result, show_path};
+use crate::manifest::{Entry, Visit};
 use crate::words::{Digest, Hasher, RelPath};
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -38,11 +38,15 @@ pub(super) struct Plan {
 /// Compares the target with what is asked for, and looks for extras if they are to be pruned.
 pub(super) fn look(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<Plan> {
     let mut plan = Plan::default();
+    let store = store_below(version, target)?;
     // Below what is missing or of another kind there is nothing to look at.
     let mut blind: Option<RelPath> = None;
     let mut wanted: HashMap<RelPath, HashSet<Vec<u8>>> = HashMap::new();
     for visit in selected(version, options)? {
         let visit = visit?;
+        if let Some(store) = &store {
+            spare(store, version, &visit)?;
+        }
         let parent = visit.path.parent().unwrap_or_default();
         if options.prune {
             wanted.entry(parent).or_default().insert(visit.path.name().to_vec());
@@ -79,11 +83,45 @@ pub(super) fn look(version: &Version, target: &Path, options: &CheckoutOptions) 
             if !disk::look(&at)?.is_some_and(|m| m.is_dir()) {
                 continue;
             }
-            plan.extra.extend(disk::list(&at)?.into_iter().filter(|n| !names.contains(n.as_bytes())).map(|n| at.join(n)));
+            for name in disk::list(&at)?.into_iter().filter(|n| !names.contains(n.as_bytes())) {
+                let path = dir.join(name.as_bytes())?;
+                match &store {
+                    Some(store) if path == *store => {} // skipped by put, left alone by get
+                    Some(store) if is_below(store, &path) => {
+                        return Err(Error::refused(format!("to remove {path}, which is not in {version}, would remove the store in it")).hint("leave out --prune, or move the store"));
+                    }
+                    _ => plan.extra.push(at.join(name)),
+                }
+            }
         }
         plan.extra.sort();
     }
     Ok(plan)
+}
+
+/// Refuses an entry that would be written where the store is, or in place of a directory it is in.
+fn spare(store: &RelPath, version: &Version, visit: &Visit) -> Result<()> {
+    let within = visit.path == *store || is_below(&visit.path, store);
+    let instead = is_below(store, &visit.path) && !visit.entry.is_directory();
+    if within || instead {
+        return Err(Error::refused(format!("{version} has {} where the store itself is", visit.path)).hint("nothing was changed; name another directory"));
+    }
+    Ok(())
+}
+
+/// Where below `target` the version's own store is.
+///
+/// # Errors
+/// Refused: the target is the store, or in it.
+pub(super) fn store_below(version: &Version, target: &Path) -> Result<Option<RelPath>> {
+    let store = version.store().root();
+    let there = target.ancestors().find_map(|a| Some((a, a.canonicalize().ok()?)));
+    let Some((above, real)) = there else { return Ok(None) };
+    let real = real.join(target.strip_prefix(above).unwrap_or(Path::new("")));
+    if real.starts_with(store) {
+        return Err(Error::refused(format!("{} is in the store itself", show_path(target))).hint("name a directory outside of it"));
+    }
+    store.strip_prefix(&real).ok().map(|below| RelPath::parse(below.as_os_str().as_bytes())).transpose()
 }
 
 fn is_below(path: &RelPath, dir: &RelPath) -> bool {

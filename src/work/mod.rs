@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
+/// How many tokens are tried before random numbers are said to repeat.
+const TOKENS: u32 = 4;
 
 /// How the commit of a token came out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +27,7 @@ pub enum Outcome {
     Fenced,
 }
 
-/// A token at work. Dropped before its commit, it fences itself and its directory is removed.
+/// A token at work. Dropped before its commit, it fences itself and its directory is removed; fenced, its directory is removed.
 #[derive(Debug)]
 pub struct Work {
     store: Store,
@@ -39,6 +41,7 @@ pub struct Work {
 enum State {
     AtWork,
     Committed,
+    Fenced,
     Ended,
 }
 
@@ -49,13 +52,23 @@ impl Work {
     /// Refused when this process may not write to the store; I/O.
     pub fn begin(store: &Store, purpose: &Purpose<'_>) -> Result<Work> {
         store.check_writable()?;
-        let token = Token::fresh();
-        let dir = store.layout().token(&token);
-        if store.disk().create_dir(&dir)? == Created::Exists {
-            return Err(Error::io_message(format!("{} exists already: random numbers repeat here", show_path(&dir))));
+        for _ in 0..TOKENS {
+            let token = Token::fresh();
+            let dir = store.layout().token(&token);
+            // One that exists was made by this very call, whose reply was lost (L10), or random numbers repeat here. A token is used
+            // once, so in either case another is taken; an empty one left behind is a collector's.
+            if store.disk().create_dir(&dir)? == Created::Exists {
+                continue;
+            }
+            return match LockFile::take(store, &token, purpose) {
+                Ok(lock) => Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), _lock: lock }),
+                Err(e) => {
+                    let _ = store.disk().remove_dir(&dir);
+                    Err(e)
+                }
+            };
         }
-        let lock = LockFile::take(store, &token, purpose)?;
-        Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), _lock: lock })
+        Err(Error::io_message(format!("{} has every token that was tried: random numbers repeat here", show_path(&store.layout().work()))))
     }
 
     /// The token.
@@ -98,21 +111,22 @@ impl Work {
             Ok(Created::New) => Outcome::Committed,
             Ok(Created::Exists) | Err(_) => match (read_outcome(&self.store, &self.token)?, first) {
                 (Some(outcome), _) => outcome,
-                (None, Err(e)) => return Err(e), // it did not happen: nothing stands there
-                (None, Ok(_)) => return Err(Error::io_message(format!("{} is there and cannot be read", show_path(&path)))),
+                // Nothing stands there: it did not happen, unless a helper published it already and removed the token's directory.
+                (None, first) => {
+                    let e = first.err().unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
+                    return Err(e.while_doing("cannot tell whether this was committed").hint("say it again: if it was published, that is found out"));
+                }
             },
         };
-        self.state = if outcome == Outcome::Committed { State::Committed } else { State::Ended };
+        self.state = if outcome == Outcome::Committed { State::Committed } else { State::Fenced };
         Ok(outcome)
     }
 
-    /// Step 7's end: removes the token's directory. After the claim is durable.
-    ///
-    /// # Errors
-    /// I/O; the version stands all the same.
-    pub fn end(mut self) -> Result<()> {
+    /// Step 7's end: removes the token's directory. After the claim is durable. What cannot be removed is a collector's: what was
+    /// claimed stands all the same, and is acknowledged.
+    pub fn end(mut self) {
         self.state = State::Ended;
-        self.store.disk().remove_tree(&self.dir())
+        let _ = remove_ended(&self.store, &self.token);
     }
 }
 
@@ -122,11 +136,13 @@ impl Drop for Work {
             State::Ended => {}
             // Claimed or not, it is no longer ours to take back; a helper or gc ends it.
             State::Committed => {}
+            // Leftovers are gc's.
+            State::Fenced => drop(remove_ended(&self.store, &self.token)),
             State::AtWork => {
-                let fenced = self.store.disk().claim(FENCED, &self.store.layout().outcome(&self.token));
-                if fenced.is_ok() && read_outcome(&self.store, &self.token).is_ok_and(|o| o == Some(Outcome::Fenced)) {
-                    // Leftovers are gc's.
-                    let _ = self.store.disk().remove_tree(&self.dir());
+                // Not through `claim`: giving up publishes nothing, so a poisoned handle may do it too.
+                let _ = self.store.disk().symlink(FENCED.as_bytes(), &self.store.layout().outcome(&self.token));
+                if read_outcome(&self.store, &self.token).is_ok_and(|o| o == Some(Outcome::Fenced)) {
+                    let _ = remove_ended(&self.store, &self.token);
                 }
             }
         }
@@ -155,10 +171,20 @@ pub fn tokens(store: &Store) -> Result<Vec<Token>> {
     Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::from_text(n.to_str()?)).collect())
 }
 
-/// Removes the directory of a committed token whose record stands at its number, or can never be published.
+/// Removes the directory of a token that was fenced, or whose record stands at its number or can never be published. The outcome goes
+/// last: if this is cut off, nobody finds a record through a token that looks as if it could still be fenced.
 ///
 /// # Errors
 /// I/O.
 pub(crate) fn remove_ended(store: &Store, token: &Token) -> Result<()> {
-    store.disk().remove_tree(&store.layout().token(token))
+    let dir = store.layout().token(token);
+    let outcome = store.layout().outcome(token);
+    for name in disk::list(&dir)? {
+        let path = dir.join(name);
+        if path != outcome {
+            store.disk().remove_tree(&path)?;
+        }
+    }
+    store.disk().remove_file(&outcome)?;
+    store.disk().remove_dir(&dir)
 }

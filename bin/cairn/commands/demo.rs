@@ -104,7 +104,7 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
 fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Stop> {
     let word_of_mnt = word(mnt);
     if let Err(e) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
-        return say(context, &format!("   Not here: /dev/fuse cannot be used ({e}). On a machine that has it: cairn mount {word_of_mnt} demo:best"));
+        return say(context, &format!("   Not here: /dev/fuse cannot be used: {e}. On a machine that lets you: cairn mount {word_of_mnt} demo:best"));
     }
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
     stage.mounted = Some(mnt.to_path_buf());

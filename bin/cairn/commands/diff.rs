@@ -39,6 +39,9 @@ struct Sum {
 
 /// Compares; exit status 1 when there are differences.
 pub fn run(context: &mut Context, args: Diff) -> Done {
+    if is_directory(OsStr::new(&args.from)) {
+        return Err(Error::usage(format!("`{}` is a directory: the first of the two is a version", args.from)).hint("name the directory second: what is A and what is D turns round").into());
+    }
     let from = context.version(&args.from)?;
     let (to_name, to) = other_side(context, &args)?;
     let tree = from.tree()?;

@@ -6,6 +6,7 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::view::{self, CheckoutOptions};
 use cairn::words::RelPath;
+use indicatif::HumanCount;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
 
@@ -27,8 +28,8 @@ pub fn run(context: &mut Context, args: Get) -> Done {
         context.out.line(&version.to_string())?;
         context.out.flush()?;
     }
-    let removed = if report.removed > 0 { format!(", {} removed", report.removed) } else { String::new() };
-    context.talk(&format!("{}, {}: {} written, {} kept{removed}", count(report.files, "file"), human(report.bytes), report.written, report.kept));
+    let removed = if report.removed > 0 { format!(", {} removed", HumanCount(report.removed)) } else { String::new() };
+    context.talk(&format!("{}, {}: {} entries written, {} kept{removed}", count(report.files, "file"), human(report.bytes), HumanCount(report.written), HumanCount(report.kept)));
     Ok(0)
 }
 

@@ -4,10 +4,10 @@ use crate::args::{Io, Mount, Umount, VerifyMode};
 use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::signals;
-use cairn::catalog::{Selector, VersionSpec, resolve};
-use cairn::error::{Error, Result};
-use cairn::fuse::{self, Ground, MountOptions, VersionView};
 use cairn::Store;
+use cairn::catalog::{Selector, VersionSpec, resolve};
+use cairn::error::{Error, Result, show_path};
+use cairn::fuse::{self, Ground, MountOptions, VersionView};
 use serde_json::json;
 
 /// Mounts a version.
@@ -38,6 +38,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     fuse::mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &exact)?), &root, &args.mountpoint, &options)?;
     if !args.foreground {
         say(context)?;
+        context.talk(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
     }
     Ok(0)
 }
@@ -57,7 +58,7 @@ fn options(args: &Mount) -> Result<MountOptions> {
         ..MountOptions::default()
     };
     if let Some(threads) = args.threads {
-        options.threads = threads;
+        options.threads = usize::from(threads);
     }
     Ok(options)
 }

@@ -4,6 +4,7 @@ use crate::args::{self, Put, Sources, Words};
 use crate::errors::Done;
 use crate::output::{Context, count};
 use crate::progress::human;
+use crate::signals;
 use cairn::{ScanOptions, Store};
 use cairn::catalog::parse_metadata;
 use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
@@ -11,6 +12,7 @@ use cairn::error::{Error, Result, show_path};
 use cairn::words::RelPath;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
+use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -20,9 +22,18 @@ pub fn run(context: &mut Context, args: Put) -> Done {
     let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
     describe(&mut artifact, &args.words)?;
     let run = run_of(&store, &args.run)?;
-    context.if_interrupted("no version was acknowledged; what was stored is kept and used by the next put");
+    context.if_interrupted("no version was acknowledged; what reached the store is kept, and the same put again stores only the rest");
+    signals::be_gentle(); // so that what comes from a pipe is not left in /tmp
+    let typed = args.sources.iter().any(|s| s == "-") && std::io::stdin().is_terminal();
+    if typed {
+        context.talk("reading what you type, up to Ctrl-D");
+        add_sources(&mut artifact, &args.sources, &args.from)?; // before there is a bar to write over it
+    }
     let bar = context.bar("put");
-    add_sources(&mut artifact, &args.sources, &args.from)?;
+    if !typed {
+        add_sources(&mut artifact, &args.sources, &args.from)?;
+    }
+    signals::stop_gently(bar.progress());
     let options = SaveOptions { always_new: args.new_version, progress: bar.progress(), ..SaveOptions::default() };
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,
@@ -75,7 +86,7 @@ pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources
         if source == "-" {
             let at = RelPath::parse(args.stdin_filename.as_bytes())?.below(&prefix)?;
             let mut file = artifact.new_file(at.as_bytes())?;
-            std::io::copy(&mut std::io::stdin().lock(), &mut file).map_err(|e| Error::io("read", Path::new("standard input"), e))?;
+            copy_stdin(&mut file)?;
             file.finish()?;
         } else if let Some(name) = uri_name(source) {
             let uri = source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
@@ -85,6 +96,23 @@ pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources
         }
     }
     Ok(())
+}
+
+/// All of stdin, or up to Ctrl-C.
+fn copy_stdin(to: &mut impl Write) -> Result<()> {
+    let failed = |e| Error::io("read", Path::new("standard input"), e);
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        if signals::caught() {
+            return Err(Error::refused("interrupted"));
+        }
+        match std::io::stdin().lock().read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => to.write_all(&buffer[..n]).map_err(|e| Error::io("write to a temporary file in", &std::env::temp_dir(), e))?,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
 }
 
 /// A directory's contents, or a file by its base name.
@@ -120,7 +148,7 @@ fn uri_name(source: &OsString) -> Option<Result<String>> {
 
 /// A source that is missing is "not found"; anything else is the system's failure.
 pub fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
-    if e.kind() == std::io::ErrorKind::NotFound {
+    if e.kind() == ErrorKind::NotFound {
         let why = if path.is_symlink() { "it is a symlink to nothing" } else { "it does not exist" };
         return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).hint("nothing was made");
     }

@@ -18,6 +18,7 @@ pub fn run(context: &mut Context, args: Rm) -> Done {
     for version in &versions {
         removal::check(&store, version.artifact(), version.number(), force)?;
     }
+    context.if_interrupted("each version is removed or not touched; the same rm again removes the rest");
     let mut removed = Vec::new();
     let mut result = Ok(());
     for version in versions {

@@ -147,7 +147,7 @@ proptest! {
 fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64, make: fn(&mut Dice) -> Entry) -> (u64, u64) {
     let mut dice = Dice(seed);
     let nodes = MemoryNodes::new();
-    let mut m = model(names.iter().enumerate().filter(|(i, _)| i % 8 != 3).map(|(i, n)| (path(n), make(&mut dice))));
+    let mut m = model(names.iter().enumerate().filter(|(i, _)| i % 8 != 3).map(|(_, n)| (path(n), make(&mut dice))));
     let mut base = build_tree(&m, &nodes);
     let (mut most_bytes, mut most_loads) = (0, 0);
     for round in 0..rounds {

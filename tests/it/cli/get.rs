@@ -1,6 +1,6 @@
 //! `cairn get`: case 36.
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot};
+use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 fn lab() -> Lab {
@@ -53,6 +53,7 @@ fn a_path_takes_that_subtree_and_keeps_its_place() {
     assert_eq!(std::fs::read(lab.path("one/a/three")).unwrap(), b"333");
     assert!(lab.fails(&["get", "x", "none", "--path", "a/nope"], 6).contains("a/nope"));
     assert!(!lab.path("none").exists());
+    assert!(!std::fs::read_dir(lab.dir.path()).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().contains("none")), "no litter");
     lab.fails(&["get", "x", "none", "--path", "../a"], 2);
 }
 
@@ -113,4 +114,36 @@ fn holes_of_a_sparse_file_over_4_gib_are_not_filled() {
     let mut middle = [0; 13];
     std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(lab.path("out/sparse")).unwrap(), &mut middle, 3 << 30).unwrap();
     assert_eq!(&middle, b"in the middle");
+}
+
+/// Runs in `project`, whose store is `project/.cairn`.
+fn in_project(lab: &Lab, args: &[&str], status: i32) -> String {
+    let out = lab.cairn(args).env_remove("CAIRN_STORE").current_dir(lab.path("project")).output().unwrap();
+    assert_eq!(out.status.code(), Some(status), "{args:?}: {}", text(&out.stderr));
+    text(&out.stderr)
+}
+
+#[test]
+fn the_store_in_the_target_is_never_removed_nor_written_into() {
+    let lab = lab();
+    make_tree(&lab.path("project"), &[("data/a", b"1")]);
+    in_project(&lab, &["init"], 0);
+    in_project(&lab, &["put", "p", "."], 0);
+    make_tree(&lab.path("project"), &[("extra", b"2")]);
+    in_project(&lab, &["get", "p", ".", "--force", "--prune"], 0);
+    assert!(!lab.path("project/extra").exists());
+    in_project(&lab, &["verify"], 0);
+    for target in [".cairn", ".cairn/new", ".cairn/objects", "data/../.cairn/new"] {
+        assert!(in_project(&lab, &["get", "p", target, "--force", "--prune"], 3).contains("is in the store itself"));
+    }
+    assert!(in_project(&lab, &["get", "p", "..", "--prune"], 3).contains("would remove the store"));
+    // A version that has something where the store is.
+    make_tree(&lab.path("evil"), &[(".cairn", b"a file")]);
+    make_tree(&lab.path("evil2"), &[(".cairn/cairn.json", b"{}")]);
+    make_tree(&lab.path("evil3"), &[("project", b"a file")]);
+    for (name, target) in [("evil", "."), ("evil2", "."), ("evil3", "..")] {
+        in_project(&lab, &["put", name, &format!("../{name}")], 0);
+        assert!(in_project(&lab, &["get", name, target, "--force"], 3).contains("where the store itself is"), "{name}");
+    }
+    in_project(&lab, &["verify"], 0);
 }

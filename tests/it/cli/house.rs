@@ -125,6 +125,25 @@ fn a_sound_store_verifies_and_unknown_names_are_not_found() {
 }
 
 #[test]
+fn a_damaged_file_is_never_given_out() {
+    let lab = lab();
+    let pack = walkdir::WalkDir::new(lab.path("store/packs")).into_iter().flatten().find(|e| {
+        e.file_type().is_file() && std::fs::read(e.path()).unwrap().windows(6).any(|w| w == b"shared")
+    });
+    let pack = pack.unwrap().into_path();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    let at = bytes.windows(6).position(|w| w == b"shared").unwrap();
+    bytes[at] ^= 1;
+    std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    assert!(lab.fails(&["cat", "x", "shared"], 4).contains("cairn verify"));
+    lab.fails(&["get", "x", "out"], 4);
+    assert!(!lab.path("out").exists(), "no half directory under the final name");
+    assert_eq!(lab.ok(&["cat", "x", "n"]), "2", "the rest can be read");
+    assert!(text(&lab.run(&["verify"], 1).stdout).contains("x:v0"));
+}
+
+#[test]
 fn damage_is_found_named_with_a_code_and_what_it_affects_and_is_status_1() {
     let lab = lab();
     make_tree(&lab.path("big"), &[("blob", &crate::support::noise(4, 300_000))]);

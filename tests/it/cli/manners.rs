@@ -122,7 +122,7 @@ fn stdout_is_data_and_quiet_silences_talk_but_not_errors() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let lab = Lab::new();
-    let names: Vec<String> = (0..3000).map(|i| format!("{}-{i:05}", "n".repeat(80))).collect();
+    let names: Vec<String> = (0..1500).map(|i| format!("{}-{i:05}", "n".repeat(80))).collect();
     make_tree(&lab.path("src"), &names.iter().map(|n| (n.as_str(), b"" as &[u8])).collect::<Vec<_>>());
     lab.ok(&["put", "x", "src"]);
     for args in [vec!["ls", "x", "-R"], vec!["ls", "x", "-R", "--json"], vec!["ls", "x"], vec!["diff", "x", "./store", "--json"], vec!["--help"], vec!["put", "--help"], vec!["completions", "bash"]] {
@@ -153,20 +153,26 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
     let lab = Lab::new();
     for json in [false, true] {
         let args: &[&str] = if json { &["put", "x", "-", "--json"] } else { &["put", "x", "-"] };
-        let mut child = lab.cairn(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(300));
+        let tmp = lab.path("tmp");
+        std::fs::create_dir_all(&tmp).unwrap();
+        let mut child = lab.cairn(args).env("TMPDIR", &tmp).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while std::fs::read_dir(&tmp).unwrap().next().is_none() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(200));
         // SAFETY: the child runs: it waits for stdin.
         unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
         let stdin = child.stdin.take();
         let out = child.wait_with_output().unwrap();
         drop(stdin);
         assert_eq!(out.status.code(), Some(130));
+        assert!(std::fs::read_dir(&tmp).unwrap().next().is_none(), "what came through the pipe does not stay in /tmp");
         let said = text(&out.stderr);
         if json {
             let error: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
             assert!(error["exit"] == 130 && error["hint"].as_str().unwrap().contains("kept"), "{said}");
         } else {
-            assert!(said.contains("error: interrupted\nhint: ") && said.contains("kept and used by the next put"), "{said}");
+            assert!(said.contains("error: interrupted\nhint: ") && said.contains("is kept, and the same put again stores only the rest"), "{said}");
         }
         lab.expect_nothing();
     }
@@ -175,10 +181,35 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
 }
 
 #[test]
+fn what_an_interrupted_put_stored_is_kept_and_it_leaves_no_lock_and_no_temporaries() {
+    let lab = Lab::new();
+    let small: Vec<(String, Vec<u8>)> = (0..300).map(|i| (format!("a{i:03}"), noise(i, 10_000))).collect();
+    make_tree(&lab.path("src"), &small.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect::<Vec<_>>());
+    make_tree(&lab.path("src"), &[("b-large", &noise(999, 3_000_000))]);
+    std::fs::File::create(lab.path("src/z-hole")).unwrap().set_len(40 << 30).unwrap(); // long to hash
+    let child = lab.cairn(&["put", "x", "src"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    // SAFETY: the child runs: it is not waited for yet.
+    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    let begun = Instant::now();
+    let out = child.wait_with_output().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10), "it stops in the middle of a file");
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(130), String::new()), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("error: interrupted\nhint: no version was acknowledged"), "{}", text(&out.stderr));
+    lab.expect_nothing();
+    assert_eq!(lab.json(&["locks"]), serde_json::json!([]));
+    assert_eq!(std::fs::read_dir(lab.path("store/work")).unwrap().count(), 0);
+    std::fs::remove_file(lab.path("src/z-hole")).unwrap();
+    let put = lab.json(&["put", "x", "src"]);
+    assert_eq!((&put["files"], &put["created"], &put["new_bytes"]), (&301.into(), &true.into(), &0.into()), "only the rest is stored: nothing");
+    assert_eq!(lab.json(&["verify"])["findings"], serde_json::json!([]));
+}
+
+#[test]
 fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
     let lab = Lab::new();
     std::fs::create_dir(lab.path("src")).unwrap();
-    std::fs::File::create(lab.path("src/hole")).unwrap().set_len(1 << 30).unwrap();
+    std::fs::File::create(lab.path("src/hole")).unwrap().set_len(600 << 20).unwrap();
     let (terminal, mut other_side) = open_terminal();
     let begun = Instant::now();
     let reader = std::thread::spawn(move || {
@@ -191,10 +222,30 @@ fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
     let seen = reader.join().unwrap();
     assert!(status.success());
     if took > Duration::from_millis(1200) {
-        assert!(seen.contains("put 0/1 file") && seen.contains("/1.00 GiB"), "{took:?}: {}", &seen[..seen.len().min(500)]);
+        assert!(seen.contains("put 0/1 file") && seen.contains("/600.00 MiB"), "{took:?}: {}", &seen[..seen.len().min(500)]);
     }
-    let out = lab.run(&["put", "y", "src"], 0);
-    assert_eq!(text(&out.stderr).lines().count(), 1, "{}", text(&out.stderr));
+    let mut child = lab.cairn(&["put", "y", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    drop(child.stdin.take());
+    let said = text(&child.wait_with_output().unwrap().stderr);
+    assert_eq!(said, "1 file, 0 B; 0 B new in the store\n");
+}
+
+#[test]
+fn on_a_terminal_tables_have_headings_and_names_cannot_command_it() {
+    let lab = Lab::new();
+    make_tree(&lab.path("src"), &[("evil\u{1b}[2Jname", b"1")]);
+    lab.ok(&["put", "x", "src"]);
+    let seen = |args: &[&str]| {
+        let (terminal, mut other_side) = open_terminal();
+        assert!(lab.cairn(args).stdout(terminal).status().unwrap().success());
+        let mut seen = [0; 4096];
+        let n = std::io::Read::read(&mut other_side, &mut seen).unwrap();
+        text(&seen[..n]).replace('\r', "")
+    };
+    assert_eq!(seen(&["list"]), "NAME  TYPE     VERSIONS  LATEST\nx     dataset         1  v0\n");
+    assert_eq!(seen(&["ls", "x"]), "evil\\u{1b}[2Jname\n");
+    assert_eq!(lab.ok(&["ls", "x"]), "evil\u{1b}[2Jname", "elsewhere a name is its bytes");
 }
 
 /// A new terminal: for the child, and what a person would see.

@@ -207,6 +207,28 @@ fn missing_and_dangling_sources_are_not_found_and_nothing_is_made() {
     lab.expect_nothing();
 }
 
+/// Runs `put x ARGS -`, does `meanwhile` after the arguments before `-` were looked at and before anything is read, then lets it go on.
+fn put_and_meanwhile(lab: &Lab, sources: &[&str], meanwhile: impl FnOnce()) -> std::process::Output {
+    let mut child = lab.cairn(&[&["put", "x"], sources, &["-"]].concat()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(400)); // it waits for stdin now
+    meanwhile();
+    drop(child.stdin.take());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_source_that_vanishes_or_changes_in_the_middle_is_named_and_nothing_is_visible() {
+    let lab = lab();
+    let out = put_and_meanwhile(&lab, &["src/a.txt"], || std::fs::write(lab.path("src/a.txt"), "other bytes").unwrap());
+    assert_eq!(out.status.code(), Some(5), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("a.txt changed since it was added"), "{}", text(&out.stderr));
+    let out = put_and_meanwhile(&lab, &["src/a.txt"], || std::fs::remove_file(lab.path("src/a.txt")).unwrap());
+    assert!(matches!(out.status.code(), Some(5 | 6)) && text(&out.stderr).contains("a.txt"), "{}", text(&out.stderr));
+    let out = put_and_meanwhile(&lab, &["src"], || std::fs::remove_dir_all(lab.path("src")).unwrap());
+    assert!(matches!(out.status.code(), Some(5 | 6)) && text(&out.stderr).contains("src"), "{}", text(&out.stderr));
+    lab.expect_nothing();
+}
+
 #[test]
 fn a_file_that_keeps_changing_while_it_is_read_is_refused_or_whole() {
     let lab = lab();

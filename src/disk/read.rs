@@ -1,0 +1,95 @@
+//! Reads that `std` does not have.
+
+use crate::error::{Error, Result};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Opens a regular file for reading, never through a symlink; `None` when nothing stands there, or a handle went stale.
+///
+/// # Errors
+/// I/O; damaged when something else stands there.
+pub fn open_file(path: &Path) -> Result<Option<File>> {
+    match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path) {
+        Ok(file) => {
+            let meta = file.metadata().map_err(|e| Error::io("look at", path, e))?;
+            if meta.is_file() { Ok(Some(file)) } else { Err(not_a_file(path)) }
+        }
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || e.raw_os_error() == Some(libc::ESTALE) => Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(not_a_file(path)),
+        Err(e) => Err(Error::io("open", path, e)),
+    }
+}
+
+fn not_a_file(path: &Path) -> Error {
+    Error::damaged(format!("{} is no regular file", crate::error::show_path(path)))
+}
+
+/// Reads at `offset` into `head` and then into `body`, as one read while nothing interrupts it; returns how many bytes there were.
+///
+/// # Errors
+/// The system's.
+pub fn read_two_at(file: &File, head: &mut [u8], body: &mut [u8], offset: u64) -> io::Result<usize> {
+    let both = [
+        libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() },
+        libc::iovec { iov_base: body.as_mut_ptr().cast(), iov_len: body.len() },
+    ];
+    // SAFETY: the descriptor is open; both buffers are exclusively borrowed for the length of the call.
+    let n = unsafe { libc::preadv64(file.as_raw_fd(), both.as_ptr(), 2, offset as libc::off64_t) };
+    let mut done = match usize::try_from(n) {
+        Ok(n) => n,
+        Err(_) => {
+            let e = io::Error::last_os_error();
+            if e.kind() != io::ErrorKind::Interrupted {
+                return Err(e);
+            }
+            0
+        }
+    };
+    while done < head.len() + body.len() {
+        let rest = if done < head.len() { &mut head[done..] } else { &mut body[done - head.len()..] };
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads at `offset` until `buffer` is full or the file ends; returns how many bytes there were.
+///
+/// # Errors
+/// The system's.
+pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Maps a file that this program made and never changes. For local file systems only: elsewhere another host's unlink is a SIGBUS.
+///
+/// # Errors
+/// The system's.
+pub fn map(file: &File) -> io::Result<memmap2::Mmap> {
+    // SAFETY: files that are mapped are written whole under another name, renamed, and never changed or cut afterwards.
+    unsafe { memmap2::Mmap::map(file) }
+}
+
+/// Tells the kernel that a file will be read from its beginning to its end. Only a hint.
+pub fn will_read_in_order(file: &File) {
+    // SAFETY: the descriptor is open.
+    unsafe {
+        libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL);
+    }
+}

@@ -1,0 +1,187 @@
+//! A lane: one thread's way into a writer. It fills its own packs, in the order in which it is given blobs.
+
+use super::large::{OBJECT_MODE, OBJECT_MTIME, untouched};
+use super::pack::Kind;
+use super::pack_writer::PackWriter;
+use super::seal::Becomes;
+use super::write::ObjectWriter;
+use super::{SMALL_MAX, copy};
+use crate::disk::{self, FsKind, NewFile};
+use crate::error::{Error, Result};
+use crate::words::{Digest, Place};
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// What came of storing a small blob.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SmallPut {
+    /// Where it lies.
+    pub place: Place,
+    /// Whether it was not in the store before.
+    pub new: bool,
+}
+
+/// What came of storing a large blob.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LargePut {
+    /// The digest of the bytes stored.
+    pub digest: Digest,
+    /// How many they are.
+    pub size: u64,
+    /// Whether it was not in the store before.
+    pub new: bool,
+}
+
+/// One thread's way into the store. Closed or dropped, it leaves its open pack to the next lane or the nodes.
+pub struct Lane<'a> {
+    writer: &'a ObjectWriter,
+    pack: Option<PackWriter>,
+    chunk: Vec<u8>,
+}
+
+impl<'a> Lane<'a> {
+    pub(super) fn new(writer: &'a ObjectWriter) -> Self {
+        Lane { writer, pack: None, chunk: Vec::new() }
+    }
+
+    /// Stores bytes of this digest, shorter than [`SMALL_MAX`].
+    ///
+    /// # Errors
+    /// Usage: they are not shorter. I/O.
+    pub fn put_small(&mut self, digest: Digest, bytes: &[u8]) -> Result<SmallPut> {
+        if bytes.len() as u64 >= SMALL_MAX {
+            return Err(Error::usage(format!("{} bytes are not packed: from {SMALL_MAX} on content is a file of its own", bytes.len())));
+        }
+        let writer = self.writer;
+        // Held while appending: who comes second with the same bytes finds the first one's place.
+        let mut shard = writer.shard(&digest).lock();
+        if let Some(place) = shard.get(&digest) {
+            return Ok(SmallPut { place: *place, new: false });
+        }
+        if let Some(place) = self.stored(&digest)? {
+            shard.insert(digest, place);
+            return Ok(SmallPut { place, new: false });
+        }
+        let appended = self.append(digest, bytes);
+        let place = writer.or_fail(appended)?;
+        shard.insert(digest, place);
+        drop(shard);
+        writer.grew(bytes.len() as u64)?;
+        Ok(SmallPut { place, new: true })
+    }
+
+    /// Where content lay in a pack before this writer.
+    fn stored(&self, digest: &Digest) -> Result<Option<Place>> {
+        let found = self.writer.objects.find(&self.writer.index, digest, Kind::Content)?;
+        if found.is_some() {
+            self.writer.relies_on_packs.store(true, Ordering::Relaxed);
+        }
+        Ok(found)
+    }
+
+    /// Whether content of this digest and size is stored: `Some` with its place if it is packed.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn find(&self, digest: &Digest, size: u64) -> Result<Option<Option<Place>>> {
+        if size >= SMALL_MAX {
+            return Ok(self.has_large(digest, size)?.then_some(None));
+        }
+        if let Some(place) = self.writer.shard(digest).lock().get(digest) {
+            return Ok(Some(Some(*place)));
+        }
+        Ok(self.stored(digest)?.map(Some))
+    }
+
+    /// Stores a whole file as a large blob: its blocks are shared where the file system can, else it is copied, holes as holes.
+    /// The digest is that of the bytes stored. `tick` is told of bytes as they are read, and may stop it.
+    ///
+    /// # Errors
+    /// I/O; those of `tick`.
+    pub fn put_large(&mut self, source: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<LargePut> {
+        let mut temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
+        let copied = copy::copy_in(source, path, &mut temp, &self.writer.no_reflink, &mut self.chunk, tick);
+        self.settle(temp, copied)
+    }
+
+    /// Stores bytes at hand as a large blob.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn put_large_bytes(&mut self, digest: Digest, bytes: &[u8]) -> Result<LargePut> {
+        let size = bytes.len() as u64;
+        if self.has_large(&digest, size)? {
+            return Ok(LargePut { digest, size, new: false });
+        }
+        let mut temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
+        let written = temp.write_all(bytes).map(|()| (digest, size));
+        self.settle(temp, written)
+    }
+
+    /// Keeps a temporary file as the blob, or drops it when the blob is there already.
+    fn settle(&mut self, temp: NewFile, written: Result<(Digest, u64)>) -> Result<LargePut> {
+        let writer = self.writer;
+        let looked = written.and_then(|(digest, size)| Ok((digest, size, self.has_large(&digest, size)?)));
+        let (digest, size, there) = match looked {
+            Ok(looked) => looked,
+            Err(e) => {
+                let _: Result<()> = writer.objects.disk.remove_file(temp.path());
+                return Err(e);
+            }
+        };
+        // Of two lanes with the same content, the one that says so first keeps its copy.
+        if there || !writer.larges.lock().insert(digest) {
+            writer.objects.disk.remove_file(temp.path())?;
+            return Ok(LargePut { digest, size, new: false });
+        }
+        let kept = temp.set_mode(OBJECT_MODE).and_then(|()| temp.set_mtime(OBJECT_MTIME)).and_then(|()| {
+            temp.start_writeback(0, 0);
+            writer.keep(temp, Becomes::Object(digest))
+        });
+        writer.or_fail(kept)?;
+        writer.grew(size)?;
+        Ok(LargePut { digest, size, new: true })
+    }
+
+    /// Whether a large blob is this writer's, or stands in its place as it was left. Any other is stored again, which repairs it.
+    fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let (writer, objects) = (self.writer, &self.writer.objects);
+        if writer.larges.lock().contains(digest) {
+            return Ok(true);
+        }
+        let path = objects.layout.object(digest);
+        let found = if objects.disk.kind().is_local() { disk::look(&path)? } else { disk::look_fresh(&path)? };
+        let there = found.is_some_and(|m| m.is_file() && m.len() == size && untouched(&m));
+        if there && objects.disk.kind() != FsKind::Ordered {
+            writer.state.lock().relied.insert(objects.layout.object_dir(digest));
+        }
+        Ok(there)
+    }
+
+    fn append(&mut self, digest: Digest, bytes: &[u8]) -> Result<Place> {
+        if let Some(full) = self.pack.take_if(|p| !p.takes(bytes.len())) {
+            self.writer.close(full)?;
+        }
+        let pack = match &mut self.pack {
+            Some(pack) => pack,
+            none => none.insert(self.writer.take_pack(bytes.len())?),
+        };
+        pack.append(digest, Kind::Content, bytes)
+    }
+
+    /// Ends the lane; its open pack goes to the next one, or to the nodes.
+    ///
+    /// # Errors
+    /// None yet.
+    pub fn close(self) -> Result<()> {
+        drop(self);
+        Ok(())
+    }
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        self.writer.state.lock().idle.extend(self.pack.take());
+    }
+}

@@ -1,0 +1,106 @@
+//! Several index runs as one stream of entries, with little memory.
+
+use super::run::{Run, RunEntry};
+use crate::error::{Error, Result};
+use crate::words::Digest;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
+
+/// The entries of several runs in order, each once, without those of packs that are left out.
+pub(super) struct Merge {
+    sources: Vec<Source>,
+    heap: BinaryHeap<Reverse<(Digest, u8, usize)>>,
+    /// The entries of one digest.
+    group: VecDeque<RunEntry>,
+    failed: bool,
+}
+
+struct Source {
+    run: Arc<Run>,
+    /// The new number of each of its packs, if that is kept.
+    numbers: Vec<Option<u32>>,
+    block: std::vec::IntoIter<RunEntry>,
+    next_block: usize,
+    ahead: Option<RunEntry>,
+}
+
+/// The packs of these runs that `keep` says are kept, sorted.
+pub(super) fn packs_of(runs: &[Arc<Run>], keep: impl Fn(&Digest) -> bool) -> Vec<Digest> {
+    let mut packs: Vec<Digest> = runs.iter().flat_map(|r| &r.packs).filter(|p| keep(p)).copied().collect();
+    packs.sort_unstable();
+    packs.dedup();
+    packs
+}
+
+impl Merge {
+    /// Over the entries in `packs`, which are sorted and will number them.
+    pub(super) fn new(runs: &[Arc<Run>], packs: &[Digest]) -> Merge {
+        let numbers: BTreeMap<&Digest, u32> = packs.iter().enumerate().map(|(i, p)| (p, i as u32)).collect();
+        let source = |run: &Arc<Run>| Source {
+            numbers: run.packs.iter().map(|p| numbers.get(p).copied()).collect(),
+            run: run.clone(),
+            block: Vec::new().into_iter(),
+            next_block: 0,
+            ahead: None,
+        };
+        let mut merge = Merge { sources: runs.iter().map(source).collect(), heap: BinaryHeap::new(), group: VecDeque::new(), failed: false };
+        for i in 0..merge.sources.len() {
+            merge.advance(i);
+        }
+        merge
+    }
+
+    fn advance(&mut self, i: usize) {
+        match self.sources[i].next() {
+            Ok(next) => {
+                self.heap.extend(next.map(|e| Reverse((e.digest, e.kind as u8, i))));
+                self.sources[i].ahead = next;
+            }
+            Err(()) => self.failed = true,
+        }
+    }
+}
+
+impl Source {
+    /// Its next entry in a pack that is kept; an error when a block is damaged.
+    fn next(&mut self) -> std::result::Result<Option<RunEntry>, ()> {
+        loop {
+            for entry in self.block.by_ref() {
+                if let Some(pack) = self.numbers.get(entry.pack as usize).ok_or(())? {
+                    return Ok(Some(RunEntry { pack: *pack, ..entry }));
+                }
+            }
+            if self.next_block == self.run.blocks() {
+                return Ok(None);
+            }
+            self.block = self.run.block(self.next_block).ok_or(())?.into_iter();
+            self.next_block += 1;
+        }
+    }
+}
+
+impl Iterator for Merge {
+    type Item = Result<RunEntry>;
+
+    fn next(&mut self) -> Option<Result<RunEntry>> {
+        if self.group.is_empty() && !self.failed {
+            let mut group: Vec<RunEntry> = Vec::new();
+            while let Some(Reverse((digest, kind, i))) = self.heap.peek().copied() {
+                if group.first().is_some_and(|g| (g.digest, g.kind as u8) != (digest, kind)) {
+                    break;
+                }
+                self.heap.pop();
+                group.extend(self.sources[i].ahead.take());
+                self.advance(i);
+            }
+            group.sort_unstable_by_key(|e| (e.pack, e.offset));
+            group.dedup();
+            self.group = group.into();
+        }
+        if self.failed {
+            return Some(Err(Error::damaged("an index run is damaged")));
+        }
+        self.group.pop_front().map(Ok)
+    }
+}

@@ -1,0 +1,182 @@
+//! Making what was written durable, and only then visible (L1, L7, F2).
+//!
+//! First every file is made durable under its temporary name; then each is renamed to its place; then the directories are made durable. A crash
+//! after any step leaves temporaries, or content that nothing names: both are a collector's. The index is tended last; it is a cache.
+
+use super::write::ObjectWriter;
+use crate::disk::{Created, FsKind, NewFile};
+use crate::error::Result;
+use crate::words::Digest;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// From this many new files on, one `syncfs` is cheaper than a sync of each; and no more of them are kept open.
+const MANY_FILES: usize = 64;
+/// Files synced side by side where each must be synced by itself.
+const SYNCERS: usize = 8;
+
+/// What a transaction brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sealed {
+    /// Bytes of content that were not in the store before.
+    pub new_bytes: u64,
+}
+
+/// A whole file under its temporary name.
+pub(super) struct Temp {
+    path: PathBuf,
+    /// Open, so that a failure to write it back is noticed, while there are not too many.
+    file: Option<NewFile>,
+    durable: bool,
+    becomes: Becomes,
+}
+
+impl Temp {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// What a temporary file will be.
+#[derive(Clone, Copy)]
+pub(super) enum Becomes {
+    Pack(Digest),
+    Object(Digest),
+}
+
+impl ObjectWriter {
+    /// Makes everything durable, `extra` (the version's own files) with it, then visible. After all lanes are closed.
+    ///
+    /// On ext4 and xfs the names made here come to the disk no later than the claim's, whose directory is synced: their journals keep the
+    /// order of changes. Elsewhere they are durable when this returns.
+    ///
+    /// # Errors
+    /// I/O, also when storing failed before: nothing may be published then.
+    pub fn seal(self, extra: &[NewFile]) -> Result<Sealed> {
+        self.close_packs()?;
+        self.check_failed()?;
+        self.publish(extra)?;
+        if self.objects.disk.kind() != FsKind::Ordered {
+            // Another writer may have made these names a moment ago, and not durable yet.
+            let mut dirs = std::mem::take(&mut self.state.lock().relied);
+            if !dirs.is_empty() {
+                dirs.insert(self.objects.layout.objects());
+            }
+            if self.relies_on_packs.load(Ordering::Relaxed) {
+                dirs.insert(self.objects.layout.packs());
+            }
+            self.sync_dirs(dirs)?;
+        }
+        let packs = self.state.lock().published;
+        if packs > 0 && self.index.wants_tidying(packs, self.new_entries.load(Ordering::Relaxed)) {
+            // A cache: what goes wrong here takes nothing from the version.
+            let _: Result<()> = self.objects.tidy(&self.dir);
+        }
+        Ok(Sealed { new_bytes: self.new_bytes() })
+    }
+
+    /// Takes over a whole file. Beyond [`MANY_FILES`] they are not kept open; where each is synced by itself, that is done now.
+    pub(super) fn keep(&self, file: NewFile, becomes: Becomes) -> Result<()> {
+        let path = file.path().to_path_buf();
+        let many = self.state.lock().temps.len() >= MANY_FILES;
+        let durable = many && self.watch.is_none();
+        if durable {
+            self.or_fail(self.objects.disk.sync_file(&file))?;
+        }
+        self.state.lock().temps.push(Temp { path, file: (!many).then_some(file), durable, becomes });
+        Ok(())
+    }
+
+    /// Syncs what is closed, then renames it to its place (F2: never the other way round).
+    pub(super) fn publish(&self, extra: &[NewFile]) -> Result<()> {
+        let temps = std::mem::take(&mut self.state.lock().temps);
+        let published = self.make_durable(&temps, extra).and_then(|()| self.make_visible(&temps));
+        if published.is_err() {
+            // What was not renamed is removed with the writer.
+            self.state.lock().temps.extend(temps);
+        }
+        self.or_fail(published)
+    }
+
+    fn make_durable(&self, temps: &[Temp], extra: &[NewFile]) -> Result<()> {
+        let disk = &self.objects.disk;
+        match &self.watch {
+            Some(watch) if temps.len() + extra.len() >= MANY_FILES => disk.sync_fs(watch),
+            // The kernel was asked to begin writing each out; only the last bytes are waited for.
+            Some(_) => {
+                extra.iter().for_each(|file| file.start_writeback(0, 0));
+                temps.iter().try_for_each(|t| t.file.as_ref().map_or_else(|| disk.sync_path(&t.path), |f| disk.sync_file(f)))?;
+                extra.iter().try_for_each(|file| disk.sync_file(file))
+            }
+            None => {
+                let files: Vec<(Option<&NewFile>, &Path)> = temps
+                    .iter()
+                    .filter(|t| !t.durable)
+                    .map(|t| (t.file.as_ref(), t.path.as_path()))
+                    .chain(extra.iter().map(|f| (Some(f), f.path())))
+                    .collect();
+                side_by_side(&files, |(file, path)| file.map_or_else(|| disk.sync_path(path), |f| disk.sync_file(f)))
+            }
+        }
+    }
+
+    fn make_visible(&self, temps: &[Temp]) -> Result<()> {
+        let (disk, layout) = (&self.objects.disk, &self.objects.layout);
+        let mut dirs = BTreeSet::new();
+        let mut packs = 0;
+        for temp in temps {
+            let to = match &temp.becomes {
+                Becomes::Pack(name) => {
+                    dirs.insert(layout.packs());
+                    packs += 1;
+                    layout.pack(name)
+                }
+                Becomes::Object(digest) => {
+                    let dir = layout.object_dir(digest);
+                    if !dirs.contains(&dir) && disk.create_dir(&dir)? == Created::New {
+                        dirs.insert(layout.objects());
+                    }
+                    dirs.insert(dir);
+                    layout.object(digest)
+                }
+            };
+            disk.rename(&temp.path, &to)?;
+        }
+        self.state.lock().published += packs;
+        // On Ordered ones the claim's own sync comes after these renames in the journal.
+        if disk.kind() == FsKind::Ordered { Ok(()) } else { self.sync_dirs(dirs) }
+    }
+
+    fn sync_dirs(&self, dirs: BTreeSet<PathBuf>) -> Result<()> {
+        let disk = &self.objects.disk;
+        let dirs: Vec<PathBuf> = dirs.into_iter().collect();
+        match &self.watch {
+            Some(watch) if dirs.len() >= MANY_FILES => disk.sync_fs(watch),
+            Some(_) => dirs.iter().try_for_each(|dir| disk.sync_dir(dir)),
+            None => side_by_side(&dirs, |dir| disk.sync_dir(dir)),
+        }
+    }
+}
+
+/// Does the same for each, several at once; the first error.
+fn side_by_side<T: Sync>(all: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    if all.len() < 2 {
+        return all.iter().try_for_each(work);
+    }
+    let next = AtomicUsize::new(0);
+    let failed = Mutex::new(None);
+    std::thread::scope(|s| {
+        for _ in 0..SYNCERS.min(all.len()) {
+            s.spawn(|| {
+                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(e) = work(one) {
+                        failed.lock().get_or_insert(e);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner().map_or(Ok(()), Err)
+}

@@ -1,0 +1,199 @@
+//! Runs, and finding blobs with, without and in spite of them.
+
+use super::super::merge::{self, Merge};
+use super::super::run::{self, PER_BLOCK, Run, RunEntry};
+use super::super::{Damage, Kind};
+use super::*;
+use std::collections::BTreeMap;
+
+type Model = BTreeMap<(Digest, u8), Vec<(Digest, u32)>>;
+
+/// A run of `n` entries in three packs, some digests in several of them and some with equal beginnings.
+fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Run> {
+    let packs: Vec<Digest> = (0..3).map(|i| Digest::of(&[seed as u8, i])).collect();
+    let mut entries = Vec::new();
+    for i in 0..n as u64 {
+        let mut digest = Digest::of(&(seed % 2 * 1_000_000 + i).to_le_bytes());
+        if i % 3 == 0 {
+            digest.0[..9].fill(i as u8 % 4); // more of one beginning than a block holds
+        }
+        for (pack, offset) in [(i % 3, i), ((i + 1) % 3, i + 1)].into_iter().take(1 + usize::from(i % 5 == 0)) {
+            entries.push(RunEntry { digest, kind: if i % 7 == 0 { Kind::Node } else { Kind::Content }, pack: pack as u32, offset: offset as u32 });
+        }
+    }
+    entries.sort_by_key(|e| (e.digest, e.kind, e.pack));
+    for e in &entries {
+        model.entry((e.digest, e.kind as u8)).or_default().push((packs[e.pack as usize], e.offset));
+    }
+    let disk = Disk::of(dir, Access::Umask).unwrap();
+    let mut file = disk.create_file(dir.join(format!("r{seed}"))).unwrap();
+    let name = run::write(&mut file, &packs, entries.len(), &mut entries.into_iter().map(Ok)).unwrap();
+    Arc::new(Run::open(file.path(), name, seed.is_multiple_of(2)).unwrap())
+}
+
+fn assert_as_model(run: &Run, model: &Model) {
+    let mut all = 0;
+    for ((digest, kind), expected) in model {
+        let kind = if *kind == 1 { Kind::Content } else { Kind::Node };
+        let mut found = Vec::new();
+        run.find(digest, kind, &mut found);
+        let mut found: Vec<_> = found.iter().map(|e| (run.packs[e.pack as usize], e.offset)).collect();
+        let mut expected = expected.clone();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected, "{digest}");
+        all += found.len();
+    }
+    assert_eq!(run.len(), all);
+    for i in 0..500u64 {
+        let mut found = Vec::new();
+        run.find(&Digest::of(&[b"absent".as_slice(), &i.to_le_bytes()].concat()), Kind::Content, &mut found);
+        assert!(found.is_empty());
+    }
+}
+
+#[test]
+fn runs_and_their_merges_find_what_a_map_finds() {
+    let dir = tempfile::tempdir().unwrap();
+    for n in [0, 1, PER_BLOCK, PER_BLOCK + 1, 5000] {
+        let mut model = Model::new();
+        let run = make_run(dir.path(), 100 + n as u64, n, &mut model);
+        assert_as_model(&run, &model);
+    }
+    let mut model = Model::new();
+    let runs: Vec<_> = (0..5).map(|seed| make_run(dir.path(), seed, 1000, &mut model)).collect();
+    // The same run twice, as two writers may make it; and a pack that is gone.
+    let runs: Vec<_> = runs.iter().chain(&runs[..1]).cloned().collect();
+    let gone = Digest::of(&[3, 1]);
+    model.values_mut().for_each(|places| places.retain(|p| p.0 != gone));
+    model.retain(|_, places| !places.is_empty());
+    let packs = merge::packs_of(&runs, |p| *p != gone);
+    let count = Merge::new(&runs, &packs).count();
+    let mut file = Disk::of(dir.path(), Access::Umask).unwrap().create_file(dir.path().join("merged")).unwrap();
+    let name = run::write(&mut file, &packs, count, &mut Merge::new(&runs, &packs)).unwrap();
+    assert_as_model(&Run::open(file.path(), name, true).unwrap(), &model);
+}
+
+#[test]
+fn every_flipped_byte_of_a_run_is_noticed_f12() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = Model::new();
+    let name = make_run(dir.path(), 0, 300, &mut model).name;
+    let path = dir.path().join("r0");
+    let whole = std::fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        std::fs::write(&path, &bytes).unwrap();
+        let Some(run) = Run::open(&path, name, at % 2 == 0) else { continue };
+        for ((digest, kind), expected) in &model {
+            let mut found = Vec::new();
+            run.find(digest, if *kind == 1 { Kind::Content } else { Kind::Node }, &mut found);
+            assert!(found.iter().all(|e| expected.contains(&(run.packs[e.pack as usize], e.offset))), "byte {at}");
+        }
+        assert!(run.is_damaged(), "byte {at}");
+    }
+    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    assert!(Run::open(&path, name, true).is_none());
+}
+
+/// `n` puts of one small content each.
+fn puts(lab: &Lab, n: u64) -> Vec<(Digest, Vec<u8>)> {
+    (0..n).map(|i| noise(1000 + i, 30)).map(|c| (lab.put(std::slice::from_ref(&c))[0], c)).collect()
+}
+
+fn all_found(lab: &Lab, contents: &[(Digest, Vec<u8>)]) {
+    let objects = lab.afresh();
+    for (digest, content) in contents {
+        assert_eq!(&objects.read_small(digest, content.len() as u64, None).unwrap(), content);
+    }
+}
+
+#[test]
+fn many_small_puts_leave_few_runs_and_all_is_found_once() {
+    let lab = Lab::new();
+    let contents = puts(&lab, 140);
+    assert_eq!(lab.packs().len(), 140);
+    assert_eq!(lab.runs().len(), 2, "one for each 65 packs");
+    assert!(lab.afresh().check_runs().unwrap().is_empty());
+    all_found(&lab, &contents);
+    let again: Vec<Vec<u8>> = contents.iter().map(|c| c.1.clone()).collect();
+    lab.put(&again);
+    assert_eq!(lab.packs().len(), 140, "nothing is stored twice");
+}
+
+#[test]
+fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
+    let lab = Lab::new();
+    let contents = puts(&lab, 66);
+    let last = contents.iter().max().unwrap().1.clone();
+    // The magic, a pack's name, the last block.
+    for (i, from_end) in [(0, false), (40, false), (1, true)] {
+        let [run] = &lab.runs()[..] else { panic!("one run") };
+        let mut bytes = std::fs::read(run).unwrap();
+        let at = if from_end { bytes.len() - i } else { i };
+        bytes[at] ^= 1;
+        overwrite(run, &bytes);
+        assert!(matches!(&lab.afresh().check_runs().unwrap()[..], [(_, Damage::Run(_))]));
+        all_found(&lab, &contents);
+        lab.put(&[noise(at as u64, 10), last.clone()]);
+        assert!(lab.afresh().check_runs().unwrap().is_empty(), "byte {at}: a writer made it anew");
+    }
+    lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
+    all_found(&lab, &contents);
+    lab.put(&[noise(5, 10)]);
+    assert_eq!(lab.runs().len(), 1);
+    std::fs::write(lab.layout.index().join("stranger"), b"x").unwrap();
+    assert_eq!(lab.afresh().check_runs().unwrap().len(), 1);
+    (0..70).for_each(|i| drop(lab.put(&[noise(5000 + i, 30)])));
+    assert!(lab.afresh().check_runs().unwrap().is_empty());
+}
+
+#[test]
+fn a_process_that_saw_a_damaged_run_sees_the_one_made_anew() {
+    let lab = Lab::new();
+    let contents = puts(&lab, 66);
+    let [run] = &lab.runs()[..] else { panic!("one run") };
+    let whole = std::fs::read(run).unwrap();
+    let mut bytes = whole.clone();
+    *bytes.last_mut().unwrap() ^= 1;
+    overwrite(run, &bytes);
+    for (digest, content) in &contents {
+        lab.objects.read_small(digest, content.len() as u64, None).unwrap();
+    }
+    assert!(lab.objects.index().unwrap().is_poor());
+    std::fs::remove_file(run).unwrap();
+    std::fs::write(run, &whole).unwrap();
+    assert!(!lab.objects.fresh_index().unwrap().is_poor());
+}
+
+#[test]
+fn more_than_memory_should_hold_is_searched_where_it_lies() {
+    let lab = Lab::new();
+    // 30 packs of 40 entries, of which memory takes 200 in tests.
+    let contents: Vec<Vec<Vec<u8>>> = (0..30u64).map(|p| (0..40).map(|i| noise(p * 40 + i, 20)).collect()).collect();
+    contents.iter().for_each(|c| drop(lab.put(c)));
+    lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
+    assert!(lab.objects.fresh_index().unwrap().is_poor());
+    for content in contents.iter().flatten() {
+        assert!(lab.place(&Digest::of(content)).is_some());
+    }
+    lab.put(&contents.concat());
+    assert_eq!(lab.packs().len(), 30, "nothing was stored twice");
+    assert!(!lab.objects.fresh_index().unwrap().is_poor(), "the writer made runs first");
+}
+
+#[test]
+fn a_hit_in_a_pack_that_is_gone_or_damaged_is_no_hit() {
+    let lab = Lab::new();
+    let contents = puts(&lab, 66);
+    assert_eq!(lab.runs().len(), 1);
+    let place = lab.place(&contents[0].0).unwrap();
+    let pack = lab.layout.pack(&lab.objects.table.name(place.pack).unwrap());
+    overwrite(&pack, b"cairnpk1");
+    let other = lab.place(&contents[1].0).unwrap();
+    std::fs::remove_file(lab.layout.pack(&lab.objects.table.name(other.pack).unwrap())).unwrap();
+    lab.put(&[contents[0].1.clone(), contents[1].1.clone(), contents[2].1.clone()]);
+    all_found(&lab, &contents);
+    assert_eq!(lab.packs().len(), 66, "65 and the new one, with the two");
+}

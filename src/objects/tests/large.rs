@@ -1,0 +1,122 @@
+//! Large objects.
+
+use super::super::{Content, Damage, OBJECT_MODE, OBJECT_MTIME, SMALL_MAX};
+use super::*;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+fn put_file(lab: &Lab, source: &Path) -> super::super::LargePut {
+    let writer = lab.objects.writer(&lab.work()).unwrap();
+    let mut lane = writer.lane();
+    let put = lane.put_large(&File::open(source).unwrap(), source, &mut |_| Ok(())).unwrap();
+    lane.close().unwrap();
+    writer.seal(&[]).unwrap();
+    put
+}
+
+fn set_time(path: &Path, seconds: u64) {
+    File::open(path).unwrap().set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+}
+
+#[test]
+fn a_large_file_is_stored_read_only_with_a_fixed_time_and_once() {
+    let lab = Lab::on_disk();
+    let source = lab.dir.path().join("source");
+    for (i, len) in [SMALL_MAX as usize, (1 << 20) - 1, 1 << 20, (3 << 20) + 17].into_iter().enumerate() {
+        let bytes = noise(i as u64, len);
+        std::fs::write(&source, &bytes).unwrap();
+        let put = put_file(&lab, &source);
+        assert_eq!((put.digest, put.size, put.new), (Digest::of(&bytes), len as u64, true));
+        let path = lab.layout.object(&put.digest);
+        let meta = std::fs::metadata(&path).unwrap();
+        assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()), (OBJECT_MODE, OBJECT_MTIME, 0));
+        let Content::Large(large) = lab.objects.content(&put.digest, put.size, None).unwrap() else { panic!("large") };
+        assert_eq!(std::io::read_to_string(large.into_file()).map_err(|_| ()).unwrap_or_default().len(), 0, "noise is no text");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        assert!(!put_file(&lab, &source).new);
+    }
+    assert_eq!(lab.afresh().stored_objects().unwrap().len(), 4);
+    assert!(lab.packs().is_empty());
+}
+
+#[test]
+fn holes_stay_holes_and_the_digest_is_that_of_all_bytes() {
+    let lab = Lab::on_disk();
+    let source = lab.dir.path().join("sparse");
+    let file = File::create(&source).unwrap();
+    file.set_len(20 << 20).unwrap();
+    file.write_all_at(&noise(1, 5000), 7 << 20).unwrap();
+    file.write_all_at(b"x", (12 << 20) - 1).unwrap();
+    let put = put_file(&lab, &source);
+    assert_eq!(put.size, 20 << 20);
+    assert_eq!(put.digest, Digest::of(&std::fs::read(&source).unwrap()));
+    let meta = std::fs::metadata(lab.layout.object(&put.digest)).unwrap();
+    assert_eq!(meta.len(), 20 << 20);
+    assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
+    lab.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
+}
+
+#[test]
+fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
+    let lab = Lab::on_disk();
+    let source = lab.dir.path().join("source");
+    for len in [2 << 20, 40 << 20] {
+        File::create(&source).unwrap().set_len(len).unwrap();
+        let work = lab.work();
+        let writer = lab.objects.writer(&work).unwrap();
+        let mut read = 0;
+        let mut stop = |n| {
+            read += n;
+            if read >= len / 2 { Err(crate::Error::io_message("stop")) } else { Ok(()) }
+        };
+        assert!(writer.lane().put_large(&File::open(&source).unwrap(), &source, &mut stop).is_err());
+        assert!(read < len, "it stopped in the middle");
+        // Opened for writing only: every read fails.
+        let unreadable = File::options().write(true).open(&source).unwrap();
+        assert!(writer.lane().put_large(&unreadable, &source, &mut |_| Ok(())).is_err());
+        assert!(files(&work).is_empty());
+        writer.seal(&[]).unwrap();
+    }
+    assert!(lab.afresh().stored_objects().unwrap().is_empty());
+}
+
+#[test]
+fn an_object_with_another_time_is_hashed_before_it_is_served_l15() {
+    let lab = Lab::on_disk();
+    let bytes = noise(3, 400_000);
+    let source = lab.dir.path().join("source");
+    std::fs::write(&source, &bytes).unwrap();
+    let put = put_file(&lab, &source);
+    let path = lab.layout.object(&put.digest);
+    let damages = || {
+        let mut damage = Vec::new();
+        let objects = lab.afresh();
+        objects.stored_objects().unwrap().iter().for_each(|o| objects.check_object(o, &mut damage).unwrap());
+        damage
+    };
+    assert!(damages().is_empty());
+    // Touched, right bytes: served, and reported.
+    set_time(&path, 5);
+    lab.objects.open_large(&put.digest, put.size).unwrap();
+    lab.objects.open_large(&put.digest, put.size).unwrap();
+    assert_eq!(damages(), [Damage::Touched(put.digest)]);
+    // Changed bytes, whatever was hashed before.
+    let mut wrong = bytes.clone();
+    wrong[300_000] ^= 1;
+    overwrite(&path, &wrong);
+    assert!(is_damage(&lab.objects.open_large(&put.digest, put.size)));
+    assert!(is_damage(&lab.objects.content(&put.digest, put.size, None)));
+    assert!(matches!(&damages()[..], [Damage::Object(..)]));
+    // Rot that leaves size and time alone is verify's to find.
+    set_time(&path, OBJECT_MTIME as u64);
+    let served = lab.objects.open_large(&put.digest, put.size).unwrap();
+    assert!(is_damage(&served.verify()));
+    assert!(matches!(&damages()[..], [Damage::Object(..)]));
+    // Another size is never served; a put stores it again.
+    overwrite(&path, &bytes[..399_999]);
+    set_time(&path, OBJECT_MTIME as u64);
+    assert!(is_damage(&lab.objects.open_large(&put.digest, put.size)));
+    assert!(put_file(&lab, &source).new);
+    lab.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
+    assert!(damages().is_empty());
+}

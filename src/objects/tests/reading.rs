@@ -1,0 +1,158 @@
+//! Finding a readable copy.
+
+use super::super::pack::MAX_PACK;
+use super::super::pack_writer::PackWriter;
+use super::super::{Content, Kind};
+use super::*;
+use crate::manifest::{NodeRef, NodeSource};
+
+/// Stores the same content by two writers that do not know of each other: two packs.
+fn twice(lab: &Lab, content: &[u8]) -> (Digest, [PathBuf; 2]) {
+    let writers = [0, 1].map(|i| {
+        let writer = lab.afresh().writer(&lab.work()).unwrap();
+        let mut lane = writer.lane();
+        put_small(&mut lane, content);
+        put_small(&mut lane, &[i]);
+        drop(lane);
+        writer
+    });
+    for writer in writers {
+        writer.seal(&[]).unwrap();
+    }
+    let packs = lab.packs();
+    (Digest::of(content), [packs[0].clone(), packs[1].clone()])
+}
+
+#[test]
+fn a_read_by_a_right_hint_looks_at_no_index() {
+    let lab = Lab::new();
+    let content = noise(1, 5000);
+    let digest = lab.put(std::slice::from_ref(&content))[0];
+    let place = lab.place(&digest).unwrap();
+    let name = lab.objects.table.name(place.pack).unwrap();
+    let objects = lab.afresh();
+    let place = Place { pack: objects.table.intern(&name), ..place };
+    assert_eq!(objects.read_small(&digest, 5000, Some(place)).unwrap(), content);
+    assert!(objects.index.read().is_none());
+    for wrong in [Place { offset: place.offset + 1, ..place }, Place { offset: u32::MAX, ..place }, Place { pack: crate::words::PackRef(77), ..place }] {
+        assert_eq!(objects.read_small(&digest, 5000, Some(wrong)).unwrap(), content);
+    }
+    let wrong_size = objects.read_small(&digest, 4999, Some(place)).unwrap_err();
+    assert!(wrong_size.to_string().contains("5000 bytes, expected 4999"), "{wrong_size}");
+}
+
+#[test]
+fn a_stale_hint_leads_to_the_copy_in_another_pack() {
+    let lab = Lab::new();
+    let content = noise(2, 3000);
+    let (digest, packs) = twice(&lab, &content);
+    for gone in packs {
+        let place = lab.place(&digest).unwrap();
+        let bytes = std::fs::read(&gone).unwrap();
+        let hint = Place { pack: lab.objects.table.intern(&Digest::from_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()), ..place };
+        assert_eq!(lab.objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
+        std::fs::remove_file(&gone).unwrap();
+        let objects = lab.afresh();
+        let hint = Place { pack: objects.table.intern(&lab.objects.table.name(hint.pack).unwrap()), ..hint };
+        assert_eq!(objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
+        std::fs::write(&gone, bytes).unwrap();
+    }
+}
+
+#[test]
+fn of_two_copies_the_damaged_one_does_not_matter_until_both_are() {
+    let lab = Lab::new();
+    let content = noise(3, 3000);
+    let (digest, packs) = twice(&lab, &content);
+    let wholes = packs.clone().map(|p| std::fs::read(p).unwrap());
+    for (pack, whole) in packs.iter().zip(&wholes) {
+        let mut bytes = whole.clone();
+        bytes[200] ^= 1;
+        overwrite(pack, &bytes);
+        assert_eq!(lab.afresh().read_small(&digest, 3000, None).unwrap(), content);
+        assert_eq!(lab.objects.read_small(&digest, 3000, None).unwrap(), content);
+        overwrite(pack, whole);
+    }
+    for (pack, whole) in packs.iter().zip(&wholes) {
+        let mut bytes = whole.clone();
+        bytes[200] ^= 1;
+        overwrite(pack, &bytes);
+    }
+    let e = lab.objects.read_small(&digest, 3000, None).unwrap_err();
+    assert_eq!(e.kind(), crate::Kind::Damaged);
+    assert!(e.causes().len() == 2 && e.causes().iter().all(|c| c.contains("expected")), "{e}: both copies, and what was expected");
+    // A repair by rename shows at the next read, also where the damaged file is open.
+    std::fs::write(lab.dir.path().join("new"), &wholes[0]).unwrap();
+    std::fs::rename(lab.dir.path().join("new"), &packs[0]).unwrap();
+    assert_eq!(lab.objects.read_small(&digest, 3000, None).unwrap(), content);
+}
+
+#[test]
+fn what_a_collector_moved_to_the_trash_is_read_there() {
+    let lab = Lab::new();
+    let (small, big) = (noise(4, 2000), noise(5, 200_000));
+    let writer = lab.objects.writer(&lab.work()).unwrap();
+    let mut lane = writer.lane();
+    let (digest, put) = put_small(&mut lane, &small);
+    lane.put_large_bytes(Digest::of(&big), &big).unwrap();
+    drop(lane);
+    let root = build(&writer, &[("f".into(), digest, 2000, Some(put.place))]);
+    writer.seal(&[]).unwrap();
+    for batch in ["empty", "old", "new"] {
+        std::fs::create_dir(lab.layout.trash().join(batch)).unwrap();
+    }
+    let [pack] = &lab.packs()[..] else { panic!("one pack") };
+    let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
+    let moved = lab.layout.trashed_pack("new".as_ref(), &name);
+    std::fs::rename(pack, &moved).unwrap();
+    std::fs::rename(lab.layout.object(&Digest::of(&big)), lab.layout.trashed_object("old".as_ref(), &Digest::of(&big))).unwrap();
+    for objects in [lab.afresh(), lab.objects.clone()] {
+        let hint = Place { pack: objects.table.intern(&name), ..put.place };
+        assert_eq!(objects.read_small(&digest, 2000, None).unwrap(), small);
+        assert_eq!(objects.read_small(&digest, 2000, Some(hint)).unwrap(), small);
+        assert_eq!(objects.load(&NodeRef::from(root.digest())).unwrap().bytes(), root.node.bytes());
+        let Content::Large(large) = objects.content(&Digest::of(&big), 200_000, None).unwrap() else { panic!("large") };
+        assert!(large.path().starts_with(lab.layout.trash()));
+    }
+    // A writer relies on nothing in the trash.
+    lab.put(std::slice::from_ref(&small));
+    assert_eq!(lab.packs().len(), 1);
+    std::fs::remove_file(&moved).unwrap();
+    assert_eq!(lab.afresh().read_small(&digest, 2000, None).unwrap(), small);
+    std::fs::remove_file(&lab.packs()[0]).unwrap();
+    let gone = lab.afresh().read_small(&digest, 2000, None).unwrap_err();
+    assert!(gone.to_string().contains("is missing") && gone.kind() == crate::Kind::Damaged, "{gone}");
+    assert!(is_damage(&lab.afresh().load(&NodeRef::from(root.digest()))));
+}
+
+#[test]
+fn content_on_the_other_side_of_the_bound_is_found() {
+    let lab = Lab::new();
+    let (small, big) = (noise(6, 1000), noise(7, 300_000));
+    let object = lab.layout.object(&Digest::of(&small));
+    std::fs::create_dir_all(object.parent().unwrap()).unwrap();
+    std::fs::write(&object, &small).unwrap();
+    let mut pack = PackWriter::create(&lab.objects.disk, lab.dir.path().join("p"), lab.objects.table.reserve(), MAX_PACK).unwrap();
+    pack.append(Digest::of(&big), Kind::Content, &big).unwrap();
+    let closed = pack.close().unwrap();
+    std::fs::rename(closed.file.path(), lab.layout.pack(&closed.name)).unwrap();
+    assert!(matches!(lab.objects.content(&Digest::of(&small), 1000, None), Ok(Content::Small(b)) if b == small));
+    assert!(matches!(lab.objects.content(&Digest::of(&big), 300_000, None), Ok(Content::Small(b)) if b == big));
+    overwrite(&object, &noise(8, 1000));
+    assert!(is_damage(&lab.objects.content(&Digest::of(&small), 1000, None)));
+}
+
+#[test]
+fn nothing_but_regular_files_is_opened() {
+    let lab = Lab::new();
+    let digest = Digest::of(b"x");
+    let path = lab.layout.object(&digest);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let c = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: the path is a C string. A fifo without a writer: a plain open would wait for ever.
+    assert_eq!(unsafe { libc::mkfifo(c.as_ptr(), 0o600) }, 0);
+    assert!(is_damage(&lab.objects.open_large(&digest, 200_000)));
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+    assert!(is_damage(&lab.objects.open_large(&digest, 200_000)));
+}

@@ -1,0 +1,216 @@
+#!/usr/bin/env python3
+"""The workload of tests/powercut/run, and the check after a cut.
+  work.py load CAIRN STORE DIR ID ACKS SEED   works until SIGTERM; what it tries and what is acknowledged goes to ACKS, a line each
+  work.py check CAIRN STORE DIR ACKS_DIR      compares a store with the acknowledgements; prints a line; exit status 1 if anything is lost"""
+import json, os, random, shutil, signal, subprocess, sys
+
+
+def pool(i):
+    return random.Random(f"pool {i}").randbytes(128 * 1024 + i * 1000 if i % 2 else 3000 + i)
+
+
+def tree(kind, seed):
+    """Path to bytes. Part of it comes from a pool that all workers share, so that they meet each other's content."""
+    r = random.Random(f"{kind} {seed}")
+    files = {}
+    if kind == "few":
+        for i in range(r.randint(1, 5)):
+            files[f"d{i % 2}/f{i}"] = r.randbytes(r.randint(0, 20_000))
+        files["pool"] = pool(r.randrange(0, 40, 2))
+    elif kind == "big":
+        files["own"] = r.randbytes(r.randint(131_072, 400_000))
+        files["pool"] = pool(r.randrange(1, 40, 2))
+    elif kind == "many":
+        for i in range(200):
+            files[f"d{i % 7}/f{i:03}"] = r.randbytes(r.randint(0, 3000))
+    elif kind == "larges":  # 64 new object files and more: one syncfs instead of a sync for each
+        for i in range(70):
+            files[f"big/{i:02}"] = r.randbytes(131_072 + i)
+    return files
+
+
+def write_tree(files, to):
+    shutil.rmtree(to, ignore_errors=True)
+    for path, data in files.items():
+        at = os.path.join(to, path)
+        os.makedirs(os.path.dirname(at), exist_ok=True)
+        with open(at, "wb") as f:
+            f.write(data)
+
+
+def read_tree(root):
+    out = {}
+    for base, _, names in os.walk(root):
+        for name in names:
+            at = os.path.join(base, name)
+            with open(at, "rb") as f:
+                out[os.path.relpath(at, root)] = f.read()
+    return out
+
+
+class Cairn:
+    def __init__(self, command, store, cache):
+        self.command, self.store = command, store
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")} | {"CAIRN_CACHE_DIR": cache}
+
+    def run(self, *args):
+        return subprocess.run([self.command, "--store", self.store, "-q", *args], env=self.env, capture_output=True)
+
+
+def load(command, store, dir, worker, acks, seed):
+    r = random.Random(f"{seed} {worker}")
+    cairn = Cairn(command, store, dir + ".cache")
+    out = os.open(acks, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    say = lambda **line: os.write(out, (json.dumps(line) + "\n").encode())
+    n, own, stop = 0, [], []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    while not stop:
+        n += 1
+        op = r.choices(["few", "big", "many", "larges", "again", "alias", "rm"], [50, 20, 8, 5, 5, 10, 4])[0]
+        if op in ("alias", "rm", "again") and not own:
+            op = "few"
+        if op == "alias":
+            name, number, _ = r.choice(own)
+            alias = f"mine-{worker}"
+            say(t="try", op="alias", name=name, alias=alias, number=number)
+            done = cairn.run("alias", f"{name}:v{number}", alias)
+            if done.returncode == 0:
+                say(t="ok", op="alias", name=name, alias=alias, number=number)
+        elif op == "rm":
+            i = r.randrange(len(own))
+            name, number, _ = own.pop(i)
+            say(t="try", op="rm", name=name, number=number)
+            done = cairn.run("rm", f"{name}:v{number}")
+            if done.returncode == 0:
+                say(t="ok", op="rm", name=name, number=number)
+        else:
+            name = r.choice(["shared", "shared", f"own{worker}"])
+            # "again": content that may be the newest's, with a tag; then a note is the only change.
+            kind, content = (op, f"{worker}-{n}") if op != "again" else r.choice(own)[2]
+            tag = f"t{worker}-{n}"
+            write_tree(tree(kind, content), dir)
+            args = ["put", name, dir, "--json"] + (["--tag", tag] if op == "again" else [])
+            say(t="try", op="put", name=name, kind=kind, seed=content)
+            done = cairn.run(*args)
+            if done.returncode == 0:
+                got = json.loads(done.stdout)
+                number = int(str(got["version"]).lstrip("v"))
+                say(t="ok", op="put", name=name, number=number, digest=got["digest"], kind=kind, seed=content, tag=tag if op == "again" else None)
+                own.append((name, number, (kind, content)))
+        # Refused, or another worker removed that version: nothing was promised.
+        if done.returncode not in (0, 3) and not (done.returncode == 6 and op in ("alias", "rm")):
+            print(f"{op}: {done.returncode} {done.stderr.decode(errors='replace').strip()[:300]}", file=sys.stderr, flush=True)
+
+
+def check(command, store, dir, acks):
+    cairn = Cairn(command, store, dir + ".cache")
+    shutil.rmtree(dir + ".cache", ignore_errors=True)
+    versions, removing, removed, alias_ok, alias_try, order = {}, set(), set(), {}, {}, []
+    tags = []
+    for name in sorted(os.listdir(acks)):
+        for line in open(os.path.join(acks, name)):
+            if not line.endswith("\n"):
+                continue
+            a = json.loads(line)
+            if a["op"] == "put" and a["t"] == "ok":
+                versions[a["name"], a["number"]] = a
+                order.append((a["name"], a["number"]))
+                if a["tag"]:
+                    tags.append(a)
+            elif a["op"] == "rm":
+                (removing if a["t"] == "try" else removed).add((a["name"], a["number"]))
+            elif a["op"] == "alias":
+                key = (a["name"], a["alias"])
+                if a["t"] == "ok":
+                    alias_ok[key] = a["number"]
+                    alias_try[key] = set()
+                alias_try.setdefault(key, set()).add(a["number"])
+    wrong = []
+    lost = lambda what: wrong.append(what)
+    done = cairn.run("verify", "--json")
+    findings = json.loads(done.stdout)["findings"] if done.returncode in (0, 1) else [{"code": "F?", "what": done.stderr.decode(errors="replace")}]
+    for f in findings:
+        if f["code"].split("-")[0] not in ("F10", "F11", "F12"):
+            lost(f"verify: {f}")
+    listed, present, dense = {}, {}, 0
+    artifacts = os.path.join(store, "artifacts")
+    for name in sorted(os.listdir(artifacts)):
+        numbers = sorted(int(v[1:]) for v in os.listdir(os.path.join(artifacts, name, "versions")) if v.startswith("v"))
+        present[name] = numbers
+        if numbers != list(range(len(numbers))):
+            lost(f"{name}: numbers {numbers} are not dense")
+        dense += len(numbers)
+        if numbers:
+            done = cairn.run("list", name, "--json")
+            if done.returncode != 0:
+                lost(f"list {name}: {done.stderr.decode(errors='replace')}")
+                continue
+            got = json.loads(done.stdout)
+            for v in got if isinstance(got, list) else got["versions"]:
+                listed[name, int(str(v["version"]).lstrip("v"))] = v
+    for key, a in versions.items():
+        if key in removing:
+            continue
+        if key not in listed:
+            lost(f"acknowledged {key} is gone")
+        elif listed[key]["digest"] != a["digest"]:
+            lost(f"{key} has digest {listed[key]['digest']}, acknowledged was {a['digest']}")
+    for key in removed & set(listed):
+        lost(f"acknowledged removal of {key} is undone")
+    for a in tags:
+        key = (a["name"], a["number"])
+        if key in listed and a["tag"] not in listed[key].get("tags", [a["tag"]]):
+            lost(f"acknowledged tag {a['tag']} of {key} is gone")
+    for (name, alias), number in alias_ok.items():
+        done = cairn.run("show", f"{name}:{alias}", "--json")
+        got = int(str(json.loads(done.stdout)["version"]).lstrip("v")) if done.returncode == 0 else None
+        if got not in alias_try[name, alias]:
+            lost(f"alias {name}:{alias} is at {got}, acknowledged {number}, then tried {alias_try[name, alias]}")
+    # Byte by byte: the newest twelve of all workers, what is there without having been acknowledged, and a sample.
+    live = [k for k in order if k in listed]
+    chosen = set(live[-12:]) | set(random.sample(live, min(12, len(live))))
+    for name in present:
+        chosen |= {(name, n) for n in present[name][-4:] if (name, n) in listed}
+    unknown = 0
+    for key in chosen:
+        shutil.rmtree(dir, ignore_errors=True)
+        done = cairn.run("get", f"{key[0]}:v{key[1]}", dir)
+        if done.returncode != 0:
+            lost(f"get {key}: {done.stderr.decode(errors='replace')}")
+        elif key in versions:
+            if read_tree(dir) != tree(versions[key]["kind"], versions[key]["seed"]):
+                lost(f"{key} has other bytes than were put")
+        else:
+            unknown += 1  # published and not acknowledged when the power went: whole, as verify and get say
+    for name in list(present) + ["fresh"]:
+        files = tree("few", f"after {name}") | tree("big", "after")
+        write_tree(files, dir + ".next")
+        done = cairn.run("put", name, dir + ".next", "--json")
+        if done.returncode != 0:
+            lost(f"the next put of {name}: {done.stderr.decode(errors='replace')}")
+            continue
+        number = int(str(json.loads(done.stdout)["version"]).lstrip("v"))
+        numbers = sorted(int(v[1:]) for v in os.listdir(os.path.join(artifacts, name, "versions")) if v.startswith("v"))
+        # It helps committed ones whose writers died with the power to their numbers first.
+        if numbers != list(range(number + 1)) or number < len(present.get(name, [])):
+            lost(f"the next put of {name} has number {number}, there are {numbers}")
+        shutil.rmtree(dir, ignore_errors=True)
+        if cairn.run("get", f"{name}:v{number}", dir).returncode != 0 or read_tree(dir) != files:
+            lost(f"{name}:v{number}, put after the cut, cannot be had")
+    shutil.rmtree(dir, ignore_errors=True)
+    soft = sum(f["code"].split("-")[0] in ("F10", "F11", "F12") for f in findings)
+    print(f"{len(versions)} versions acknowledged, {dense} there, {len(chosen)} compared ({unknown} unacknowledged), {len(removed)} removals, "
+          f"{len(alias_ok)} aliases, {len(tags)} tags, {soft} findings of caches: {len(wrong)} lost", flush=True)
+    for what in wrong[:10]:
+        print(f"  {what}", flush=True)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["load"]:
+        load(*sys.argv[2:])
+    elif sys.argv[1:2] == ["check"]:
+        sys.exit(check(*sys.argv[2:]))
+    else:
+        print(__doc__)
+        sys.exit(2)

@@ -14,8 +14,14 @@ use std::time::Instant;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if let [word, store, n, wide, rest @ ..] = words.as_slice() {
+        // Done by a child, so that this process stays small: a child's peak memory begins with its parent's.
+        let (store, n, wide) = (PathBuf::from(store), n.parse().unwrap(), wide.parse().unwrap());
+        return if word == "generate" { generate(&store, n, wide) } else { count(&store, n, wide, rest[0].parse().unwrap()) };
+    }
     let wanted = |word: &str| if words.is_empty() { word != "huge" } else { words.iter().any(|w| w == word) };
-    let place = tempfile::tempdir().unwrap();
+    let mut place = tempfile::tempdir().unwrap();
+    place.disable_cleanup(std::env::var_os("CAIRN_BENCH_KEEP").is_some());
     if wanted("sizes") || wanted("huge") {
         println!("| version | layout | files patched | wall, median (least–most) of runs | manifest nodes read | written | syncs | all written to the store | peak memory |");
         println!("|---|---|---|---|---|---|---|---|---|");
@@ -40,7 +46,18 @@ fn path(i: usize, wide: usize) -> String {
     if wide == usize::MAX { format!("file-{i:08}.bin") } else { format!("d{:05}/file-{:08}.bin", i / wide, i) }
 }
 
-fn generate(store: &Store, n: usize, wide: usize) -> Version {
+/// Runs this program for a part of the work; what it prints.
+fn part(word: &str, store: &Path, numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    let out = Command::new(std::env::current_exe().unwrap()).arg(word).arg(store).args(numbers).stderr(Stdio::inherit()).output().unwrap();
+    assert!(out.status.success());
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// Makes the version, and prints how many bytes of nodes it has.
+fn generate(root: &Path, n: usize, wide: usize) {
+    let store = &Store::init(root, &Default::default()).unwrap();
+
     let mut fill = |builder: &mut Builder<'_>, files: &[Entry]| -> Result<()> {
         for i in 0..n {
             if wide != usize::MAX && i % wide == 0 {
@@ -56,7 +73,8 @@ fn generate(store: &Store, n: usize, wide: usize) -> Version {
     };
     let contents: Vec<Vec<u8>> = (0..100u8).map(|i| vec![i; 100]).collect();
     let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-    cairn::commit::publish_generated(store, &Artifact::new("x", None).unwrap(), &contents, &mut fill).unwrap().version
+    cairn::commit::publish_generated(store, &Artifact::new("x", None).unwrap(), &contents, &mut fill).unwrap();
+    println!("{}", store.objects().node_counts().written_bytes);
 }
 
 fn random(seed: u64, below: usize) -> usize {
@@ -109,22 +127,26 @@ fn kib(bytes: u64) -> String {
     if bytes >= 10 << 20 { format!("{:.1} MiB", bytes as f64 / 1048576.0) } else { format!("{:.1} KiB", bytes as f64 / 1024.0) }
 }
 
+/// Patches once with a handle that has cached nothing, and prints what was counted.
+fn count(root: &Path, n: usize, wide: usize, k: usize) {
+    let store = Store::open(root).unwrap();
+    let dir = changes(&root.with_extension("src"), n, wide, k, 9_999_999 + k as u64);
+    let before = size(root);
+    let mut draft = Version::newest(&store, &ArtifactName::parse("x").unwrap()).unwrap().unwrap().new_draft();
+    draft.add_dir(&dir, "", &Default::default()).unwrap();
+    draft.save(&store).unwrap();
+    let counts = store.objects().node_counts();
+    let written = size(root).1 - before.1;
+    println!("{} in {} | {} in {} | {} | {}", kib(counts.read_bytes), counts.read, kib(counts.written_bytes), counts.written, store.syncs(), kib(written));
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 fn measure(place: &Path, n: usize, wide: usize) {
     let root = place.join(format!("store-{n}-{wide}"));
-    let store = Store::init(&root, &Default::default()).unwrap();
-    generate(&store, n, wide);
+    part("generate", &root, &[n, wide]);
     let layout = if wide == usize::MAX { "flat" } else { "1,000 to a directory" };
     for (k, runs) in [(1, 15), (100, 7), (10_000, 3)] {
-        // First once in this process, with a handle that has cached nothing, to count.
-        let store = Store::open(&root).unwrap();
-        let dir = changes(&root.with_extension("src"), n, wide, k, 9_999_999 + k as u64);
-        let before = size(&root);
-        let mut draft = Version::newest(&store, &ArtifactName::parse("x").unwrap()).unwrap().unwrap().new_draft();
-        draft.add_dir(&dir, "", &Default::default()).unwrap();
-        draft.save(&store).unwrap();
-        let counts = store.objects().node_counts();
-        let written = size(&root).1 - before.1;
-        std::fs::remove_dir_all(dir).unwrap();
+        let counted = part("count", &root, &[n, wide, k]);
         let (mut times, mut memory) = (Vec::new(), 0);
         for round in 0..runs {
             let dir = changes(&root.with_extension("src"), n, wide, k, (round + k * 100) as u64);
@@ -135,8 +157,8 @@ fn measure(place: &Path, n: usize, wide: usize) {
         }
         let mid = median(&mut times);
         println!(
-            "| {n} | {layout} | {k} | {mid:.1} ms ({:.1}–{:.1}) of {runs} | {} in {} | {} in {} | {} | {} | {:.1} MiB |",
-            times[0], times[times.len() - 1], kib(counts.read_bytes), counts.read, kib(counts.written_bytes), counts.written, store.syncs(), kib(written), memory as f64 / 1024.0
+            "| {n} | {layout} | {k} | {mid:.1} ms ({:.1}–{:.1}) of {runs} | {counted} | {:.1} MiB |",
+            times[0], times[times.len() - 1], memory as f64 / 1024.0
         );
     }
     std::fs::remove_dir_all(&root).unwrap();
@@ -145,9 +167,7 @@ fn measure(place: &Path, n: usize, wide: usize) {
 fn chain(place: &Path, length: usize) {
     const N: usize = 100_000;
     let root = place.join("chain");
-    let store = Store::init(&root, &Default::default()).unwrap();
-    generate(&store, N, 1000);
-    let put = store.objects().node_counts().written_bytes;
+    let put: u64 = part("generate", &root, &[N, 1000]).parse().unwrap();
     let begun = size(&root);
     let name = ArtifactName::parse("x").unwrap();
     println!("\nchain: {length} patches of one file each on {N} files; one put's nodes: {}", kib(put));

@@ -3,7 +3,7 @@
 //! A patch adds a pack. When the list would be longer than it may be, the youngest packs become one: their nodes that are still in the
 //! version are stored again, in the patch's own pack. Every node in a patch's pack names only nodes in it and in packs before it in the list, so
 //! what stays is always the older part of the list. Which part, sizes decide: an old pack stays when it is at least as large as all
-//! younger ones together. So a node is stored again O(log n) times in a chain of n patches.
+//! younger ones together. So a node is stored again O(log n) times in a chain of n patches, and what is listed stays within about twice what is needed.
 
 use crate::catalog::manifest_file::{MAX_PACKS, ManifestFile};
 use crate::disk;
@@ -30,6 +30,15 @@ pub(super) fn kept(store: &Store, base: &ManifestFile, new: usize) -> Result<Nod
         }
         younger += size;
         keep -= 1;
+    }
+    if keep == 0 {
+        let mut put = 0;
+        for pack in &packs[..block] {
+            put += disk::look(&store.layout().pack(pack))?.map_or(0, |m| m.len());
+        }
+        if put < younger {
+            return Ok(NodePacks::default()); // patches have written as much as the whole was: it may be gathered
+        }
     }
     Ok(NodePacks { names: packs[..block + keep].to_vec(), chained: keep })
 }

@@ -94,6 +94,11 @@ impl Layout {
         self.token(token).join("record")
     }
 
+    /// A version that a token relies on, the `n`-th: `NAME vN`.
+    pub fn token_base(&self, token: &Token, n: usize) -> PathBuf {
+        self.token(token).join(format!("base-{n}"))
+    }
+
     /// Lock files.
     pub fn locks(&self) -> PathBuf {
         self.root.join("locks")

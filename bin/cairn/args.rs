@@ -71,6 +71,32 @@ reference. Nothing changed since the newest version: that one is printed. An int
 again, stores only the rest. `.cairnignore` files (gitignore's syntax) leave things out.
 --json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
     Put(Box<Put>),
+    /// Make the next version from changes of one
+    #[command(after_help = "\
+Examples:
+  cairn patch crawl today.json --at 2026/11/25          # adds or replaces files; prints crawl:v8
+  cairn patch crawl today.json --create                 # the first day too
+  cairn patch images --remove raw/tmp --rename a.png b.png
+  cairn patch images:v3 fixed/ --at labels              # the changes were made looking at v3
+  cairn patch images:v3 fixed/ --onto v3                # v3 and this, whatever came after v3
+  cairn diff images:v3 ./photos --json | cairn patch images:v3 --from-diff -
+
+Costs what it changes, however large the version. Removals and renames come first, then --from-diff,
+then sources. A directory's contents go over what is there. Published on the newest version: if that is not
+BASE, the changes are put on it (stderr says so), or refused (exit 3) where both changed the same path.
+--from-diff needs the contents it names in the store (`cairn copy` brings them from another).
+--json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
+    Patch(Box<Patch>),
+    /// Copy a version's content to another name or another store
+    #[command(after_help = "\
+Examples:
+  cairn copy model:v7 model-released                    # promote, or rename
+  cairn copy model:v3 model                             # roll back: v3's content is the newest again
+  cairn copy images:prod images --to /backup/store      # only what is not there yet is copied
+
+Content and type are copied; aliases, tags, description and metadata are what is said here.
+--json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
+    Copy(Box<Copy>),
     /// List artifacts, or the versions of one
     #[command(after_help = "\
 Examples:
@@ -246,24 +272,26 @@ pub struct Put {
     /// Directories, files, - for stdin, SCHEME://... for a reference
     #[arg(required = true, value_name = "SRC")]
     pub sources: Vec<OsString>,
-    /// The artifact's type, one for ever [default: what it has, else dataset]
-    #[arg(long = "type", value_name = "TYPE")]
-    pub kind: Option<String>,
+    /// Where they go, and what of them
+    #[command(flatten)]
+    pub from: Sources,
+    /// What is said of the version
+    #[command(flatten)]
+    pub words: Words,
+    /// Make a version also when nothing changed
+    #[arg(long)]
+    pub new_version: bool,
+    /// The run that makes it
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// Where sources go in a version, and what of them.
+#[derive(Args, Debug)]
+pub struct Sources {
     /// Put everything below this path
     #[arg(long, value_name = "PREFIX")]
     pub at: Option<OsString>,
-    /// Let this alias name the version (repeatable)
-    #[arg(long = "alias", value_name = "ALIAS")]
-    pub aliases: Vec<String>,
-    /// Tag the version (repeatable)
-    #[arg(long = "tag", value_name = "TAG")]
-    pub tags: Vec<String>,
-    /// A description for people
-    #[arg(long, value_name = "TEXT")]
-    pub description: Option<String>,
-    /// A JSON object, or @ and a file that holds one
-    #[arg(long, value_name = "JSON|@FILE")]
-    pub metadata: Option<String>,
     /// The name of stdin's bytes in the version
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     pub stdin_filename: OsString,
@@ -276,9 +304,78 @@ pub struct Put {
     /// Leave out device nodes, sockets and FIFOs; without, they are an error
     #[arg(long)]
     pub skip_special: bool,
-    /// Make a version also when nothing changed
+}
+
+/// What is said of a version.
+#[derive(Args, Debug)]
+pub struct Words {
+    /// The artifact's type, one for ever [default: what it has, else dataset]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Let this alias name the version (repeatable)
+    #[arg(long = "alias", value_name = "ALIAS")]
+    pub aliases: Vec<String>,
+    /// Tag the version (repeatable)
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// A description for people
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A JSON object, or @ and a file that holds one
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub metadata: Option<String>,
+}
+
+/// `patch`
+#[derive(Args, Debug)]
+pub struct Patch {
+    /// The version that the changes were made on [default: the newest]
+    #[arg(value_name = "NAME[:BASE]")]
+    pub base: String,
+    /// What is added: directories, files, - for stdin, SCHEME://... for a reference
+    #[arg(value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// Remove this path, a directory with all below it (repeatable)
+    #[arg(long = "remove", value_name = "PATH")]
+    pub removals: Vec<OsString>,
+    /// Give a path another name (repeatable)
+    #[arg(long = "rename", num_args = 2, value_names = ["OLD", "NEW"])]
+    pub renames: Vec<OsString>,
+    /// Apply a difference from `cairn diff --json`; - is stdin
+    #[arg(long, value_name = "FILE")]
+    pub from_diff: Option<PathBuf>,
+    /// Put the changes on this version, whatever was published since
+    #[arg(long, value_name = "vN")]
+    pub onto: Option<String>,
+    /// Begin with nothing where the artifact has no version yet
     #[arg(long)]
-    pub new_version: bool,
+    pub create: bool,
+    /// Where sources go, and what of them
+    #[command(flatten)]
+    pub from: Sources,
+    /// What is said of the version
+    #[command(flatten)]
+    pub words: Words,
+    /// The run that makes it
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// `copy`
+#[derive(Args, Debug)]
+pub struct Copy {
+    /// The version whose content is copied
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// The artifact that gets it
+    #[arg(value_name = "NEWNAME")]
+    pub name: String,
+    /// The store that gets it [default: the same]
+    #[arg(long, value_name = "STORE")]
+    pub to: Option<PathBuf>,
+    /// What is said of the version
+    #[command(flatten)]
+    pub words: Words,
     /// The run that makes it
     #[command(flatten)]
     pub run: Run,

@@ -44,7 +44,7 @@ pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
     names.sort();
     let mut out = Vec::with_capacity(names.len());
     for name in names {
-        if super::numbers::highest(&store.layout().versions(&name))?.is_some() {
+        if super::numbers::any(&store.layout().versions(&name))? {
             out.push(name);
         }
     }

@@ -15,12 +15,34 @@ pub fn versions(dir: &Path) -> Result<Vec<VersionNumber>> {
     Ok(out)
 }
 
-/// The highest version number ever claimed.
+/// The highest version number ever claimed. Looked for by doubling and halving, FRESH: numbers are dense (F4), and a listing would cost
+/// more with each version.
 ///
 /// # Errors
 /// I/O.
 pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
-    Ok(disk::list(dir)?.iter().filter_map(|n| VersionNumber::from_text(n.to_str()?)).max())
+    let path = |n: u64| dir.join(VersionNumber(n).to_string());
+    let there = |n: u64| disk::look(&path(n)).map(|m| m.is_some());
+    if disk::look_fresh(&path(0))?.is_none() {
+        return Ok(None);
+    }
+    let (mut low, mut high) = (0, 1);
+    while there(high)? {
+        (low, high) = (high, high * 2);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if there(middle)? { low = middle } else { high = middle }
+    }
+    Ok(Some(VersionNumber(low)))
+}
+
+/// Whether any version number was ever claimed.
+///
+/// # Errors
+/// I/O.
+pub fn any(dir: &Path) -> Result<bool> {
+    Ok(disk::list(dir)?.iter().any(|n| n.to_str().and_then(VersionNumber::from_text).is_some()))
 }
 
 /// The highest number in a log of records; 0 when it is empty.

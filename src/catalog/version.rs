@@ -75,8 +75,14 @@ pub struct VersionRecord {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// Tags given at the commit.
     pub tags: Vec<Tag>,
+    /// The version whose content was patched; none for other modes, and for a patch on nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<VersionNumber>,
     /// The number from which the claim walks up.
     pub from: VersionNumber,
+    /// Whether `from` is the only number it may have (L9).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
     /// Whether it is published although its content equals that of a version met on the walk.
     pub always_new: bool,
 }
@@ -119,13 +125,7 @@ impl Version {
     /// # Errors
     /// Damaged; I/O.
     pub fn newest(store: &Store, name: &ArtifactName) -> Result<Option<Version>> {
-        let mut numbers = numbers::versions(&store.layout().versions(name))?;
-        while let Some(number) = numbers.pop() {
-            if !removal::is_removed(store, name, number)? {
-                return Version::read(store, name, number);
-            }
-        }
-        Ok(None)
+        Ok(Version::newest_number(store, name)?.map(|n| Version::read(store, name, n)).transpose()?.flatten())
     }
 
     /// The artifact's name.
@@ -203,7 +203,22 @@ impl Version {
     /// # Errors
     /// I/O.
     pub fn newest_number(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumber>> {
-        Ok(live_numbers(store, name)?.pop())
+        let highest = numbers::highest(&store.layout().versions(name))?;
+        Version::newest_up_to(store, name, highest)
+    }
+
+    /// The number of the newest version that is not removed, up to `highest`. Removed ones are stepped over unread.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn newest_up_to(store: &Store, name: &ArtifactName, highest: Option<VersionNumber>) -> Result<Option<VersionNumber>> {
+        let Some(highest) = highest else { return Ok(None) };
+        for number in (0..=highest.0).rev().map(VersionNumber) {
+            if !removal::is_removed(store, name, number)? {
+                return Ok(Some(number));
+            }
+        }
+        Ok(None)
     }
 }
 

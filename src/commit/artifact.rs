@@ -1,7 +1,11 @@
 //! An artifact in the making: what is added to it, and the way to a version.
 
-use super::publish::{self, Published, SaveOptions};
-use crate::catalog::{Metadata, note};
+use super::changes::Change;
+use super::patch::{self, Basis};
+use super::publish::{Published, SaveOptions};
+use super::simple;
+use super::stage::BaseOp;
+use crate::catalog::{Metadata, Version, note};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, look_at_source};
 use crate::manifest::Reference;
@@ -32,6 +36,8 @@ use std::sync::Arc;
 pub struct Artifact {
     pub(super) name: ArtifactName,
     pub(super) kind: Option<ArtifactType>,
+    /// For a patch: what it is a difference on.
+    pub(super) basis: Option<Basis>,
     pub(super) adds: Vec<Add>,
     pub(super) overwrite: Overwrite,
     pub(super) description: Option<String>,
@@ -57,6 +63,7 @@ impl Artifact {
         Ok(Artifact {
             name: ArtifactName::parse(name)?,
             kind: kind.into().map(ArtifactType::parse).transpose()?,
+            basis: None,
             adds: Vec::new(),
             overwrite: Overwrite::Refuse,
             description: None,
@@ -64,6 +71,14 @@ impl Artifact {
             tags: Vec::new(),
             aliases: Vec::new(),
         })
+    }
+
+    /// A patch on nothing: the first version of a name, or, if somebody publishes one meanwhile, what is added to that.
+    ///
+    /// # Errors
+    /// As [`Artifact::new`].
+    pub fn on_nothing<'a>(name: &str, kind: impl Into<Option<&'a str>>) -> Result<Artifact> {
+        Ok(Artifact { basis: Some(Basis::on(None)), ..Artifact::new(name, kind)? })
     }
 
     /// The name.
@@ -145,13 +160,52 @@ impl Artifact {
         self.entry(at.as_ref(), Body::Reference(Box::new(reference)), None)
     }
 
-    /// Takes away what was added before at `at`, a directory with all below it.
+    /// Takes away what was added before at `at`, a directory with all below it; of a patch, also what its base has there.
     ///
     /// # Errors
-    /// Usage: a path that is not allowed. That nothing was added there is found when it is saved.
+    /// Usage: a path that is not allowed. That nothing is there is found when it is saved.
     pub fn remove(&mut self, at: impl AsRef<[u8]>) -> Result<&mut Self> {
-        self.adds.push(Add::Remove { at: RelPath::parse(at.as_ref())? });
+        let at = RelPath::parse(at.as_ref())?;
+        if let Some(basis) = &mut self.basis {
+            basis.ops.push(BaseOp::Remove(at.clone()));
+        }
+        self.adds.push(Add::Remove { at });
         Ok(self)
+    }
+
+    /// Gives what a patch's base has at `old` another name; nothing may stand there. Removals and renames are done in their order, before
+    /// what is added. Nothing is read or stored for it, however much is below `old`.
+    ///
+    /// # Errors
+    /// Usage: this is no patch, a path that is not allowed. The rest is found when it is saved.
+    pub fn rename(&mut self, old: impl AsRef<[u8]>, new: impl AsRef<[u8]>) -> Result<&mut Self> {
+        let op = BaseOp::Rename(RelPath::parse(old.as_ref())?, RelPath::parse(new.as_ref())?);
+        self.basis()?.ops.push(op);
+        Ok(self)
+    }
+
+    /// Adds a difference that was made elsewhere (see [`parse_changes`](super::parse_changes)) to a patch, before what is added by path. What it
+    /// says was there must be there, and the contents it names must be in the store.
+    ///
+    /// # Errors
+    /// Usage: this is no patch.
+    pub fn apply_changes(&mut self, changes: Vec<Change>) -> Result<&mut Self> {
+        self.basis()?.changes.extend(changes);
+        Ok(self)
+    }
+
+    /// Puts a patch on `version` knowingly, whatever was published since: the next version is that one and the difference.
+    ///
+    /// # Errors
+    /// Usage: this is no patch.
+    pub fn onto(&mut self, version: &Version) -> Result<&mut Self> {
+        self.basis()?.onto = Some(version.clone());
+        Ok(self)
+    }
+
+    fn basis(&mut self) -> Result<&mut Basis> {
+        let name = &self.name;
+        self.basis.as_mut().ok_or_else(|| Error::usage(format!("{name} is no patch: it has no version that it is a difference on")).hint("begin with Version::new_draft"))
     }
 
     /// Lets a path that is added again with other content replace the earlier one; else that is an error.
@@ -214,12 +268,47 @@ impl Artifact {
     /// # Errors
     /// As [`Artifact::save`].
     pub fn save_with(&self, store: &Store, options: &SaveOptions) -> Result<Published> {
-        publish::simple(store, self, options)
+        match &self.basis {
+            None => simple::simple(store, self, options),
+            Some(basis) => patch::patch(store, self, basis, options),
+        }
     }
 
     fn entry(&mut self, at: &[u8], body: Body, spool: Option<Arc<tempfile::TempPath>>) -> Result<&mut Self> {
         self.adds.push(Add::Entry { at: RelPath::parse(at)?, body, _spool: spool });
         Ok(self)
+    }
+}
+
+impl Version {
+    /// A patch on this version: what is added, removed and renamed becomes the next version when it is saved, at the cost of that difference.
+    /// If a newer version was published meanwhile, the difference is put on that one, or, where both changed the same path otherwise, refused.
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
+    /// let mut first = cairn::Artifact::new("log", None)?;
+    /// first.add_bytes("2026-11-24.csv", "1,2")?.add_bytes("README", "a file a day")?;
+    /// let v0 = first.save(&store)?.version;
+    /// let mut today = v0.new_draft();
+    /// today.add_bytes("2026-11-25.csv", "3,4")?.remove("README")?;
+    /// let v1 = today.save(&store)?.version;
+    /// assert_eq!((v1.to_string().as_str(), v1.record().files), ("log:v1", 2));
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn new_draft(&self) -> Artifact {
+        Artifact {
+            name: self.artifact().clone(),
+            kind: None,
+            basis: Some(Basis::on(Some(self.clone()))),
+            adds: Vec::new(),
+            overwrite: Overwrite::Refuse,
+            description: None,
+            metadata: None,
+            tags: Vec::new(),
+            aliases: Vec::new(),
+        }
     }
 }
 

@@ -1,22 +1,18 @@
 //! The one door: from an artifact in the making to a published version (FORMAT.md, "The claim").
 
-use super::artifact::{Add, Artifact};
+use super::artifact::Artifact;
 use crate::catalog::manifest_file::ManifestFile;
-use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, numbers, version};
+use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, version};
 use crate::clock;
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
-use crate::lock::Purpose;
-use crate::manifest::{self, MemoryNodes};
+use crate::manifest;
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::record;
 use crate::store::Store;
-use crate::threads;
-use crate::words::{ArtifactName, ArtifactType, RelPath, Token, VersionNumber};
+use crate::words::{ArtifactName, ArtifactType, Token, VersionNumber};
 use crate::work::claim::{self, Claimed};
 use crate::work::{self, Outcome, Work};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,6 +38,8 @@ pub struct Published {
     pub created: bool,
     /// Bytes of content that were not in the store before.
     pub new_bytes: u64,
+    /// For a patch whose base was no longer the newest: the version it was put on instead.
+    pub rebased: Option<VersionNumber>,
 }
 
 /// Where a committed version came to stand.
@@ -50,87 +48,75 @@ enum Placed {
     At(VersionNumber),
     /// Nowhere: on its way up it met this version with the same content (case 12).
     SameAs(VersionNumber),
+    /// Nowhere: the one number it may have is another's.
+    Taken,
 }
 
-/// Simple mode.
-pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
-    store.check_writable()?;
-    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
-    loop {
-        help(store, &artifact.name)?;
-        // A fence means that somebody may have freed what was looked at: everything again, with a new token.
-        if let Some(published) = attempt(store, artifact, options)? {
-            annotate(store, artifact, options, &published)?;
-            return Ok(published);
-        }
-    }
+/// How one token's try ended.
+pub(super) enum Ended {
+    /// With a version.
+    Published(Published),
+    /// Fenced: somebody judged it dead. Everything again, with a new token.
+    Fenced,
+    /// Its exact number went to another, and its record was dropped. Again, with that one read.
+    Taken,
 }
 
-/// One token's try; `None` when it was fenced.
-fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Option<Published>> {
-    let name = &artifact.name;
-    let purpose = Purpose { purpose: "put", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
-    let work = Work::begin(store, &purpose)?;
-    let writer = store.objects().writer(&work.dir())?;
-    let root = {
-        let tree = match collect(store, artifact, &Sink::Store(&writer), &options.progress) {
-            Err(e) if options.progress.is_stopped() => {
-                writer.seal(&[], &[])?; // what is whole is kept for the next time
-                return Err(e);
-            }
-            collected => collected?,
+/// What goes into the record of a version that is being made.
+pub(super) struct Making<'a> {
+    pub artifact: &'a Artifact,
+    pub options: &'a SaveOptions,
+    pub mode: Mode,
+    pub base: Option<VersionNumber>,
+    pub from: VersionNumber,
+    pub exact: bool,
+    /// The type where the artifact does not say it.
+    pub kind: Option<ArtifactType>,
+}
+
+impl Making<'_> {
+    /// The record, for an artifact that is there from now on.
+    pub(super) fn record(&self, store: &Store, work: &Work, root: &manifest::Root, writer: &ObjectWriter) -> Result<VersionRecord> {
+        let Making { artifact, options, .. } = self;
+        let name = &artifact.name;
+        let kind = match (artifact.kind.as_ref().or(self.kind.as_ref()), catalog_artifact::find(store, name)?) {
+            (Some(kind), _) => kind.clone(),
+            (None, Some(found)) => found.kind,
+            (None, None) => ArtifactType::parse("dataset")?,
         };
-        build_nodes(&tree, &writer)?
-    };
-    // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
-    let from = numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let newest = Version::newest(store, name)?;
-    if let Some(newest) = newest.filter(|n| n.digest() == root.digest() && !options.always_new) {
-        let sealed = writer.seal(&[], &[])?; // nothing, unless what the newest names was lost and is stored again now
-        store.disk().sync_dir(&store.layout().versions(name))?; // its publisher may not have done so yet
-        return Ok(Some(Published { version: newest, created: false, new_bytes: sealed.new_bytes }));
-    }
-    let kind = match (&artifact.kind, catalog_artifact::find(store, name)?) {
-        (Some(kind), _) => kind.clone(),
-        (None, Some(found)) => found.kind,
-        (None, None) => ArtifactType::parse("dataset")?,
-    };
-    catalog_artifact::ensure(store, name, &kind)?;
-    let record = VersionRecord {
-        token: work.token().to_string(),
-        artifact: name.clone(),
-        kind,
-        digest: root.digest(),
-        entries: root.totals().entries,
-        files: root.totals().files,
-        bytes: root.totals().bytes,
-        new_bytes: writer.new_bytes(),
-        created_at: clock::now(),
-        mode: Mode::Simple,
-        run: options.run.clone(),
-        description: artifact.description.clone(),
-        metadata: artifact.metadata.clone().unwrap_or_default(),
-        tags: artifact.tags.clone(),
-        from,
-        always_new: options.always_new,
-    };
-    publish(store, work, writer, &root, record)
-}
-
-/// Builds the manifest into the store, once more when its nodes would lie in too many packs.
-fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
-    loop {
-        let mut lane = writer.nodes()?;
-        let root = ingest::build(tree, &mut lane)?;
-        lane.close()?;
-        if !writer.spread_too_far() {
-            return Ok(root);
-        }
+        catalog_artifact::ensure(store, name, &kind)?;
+        Ok(VersionRecord {
+            token: work.token().to_string(),
+            artifact: name.clone(),
+            kind,
+            digest: root.digest(),
+            entries: root.totals().entries,
+            files: root.totals().files,
+            bytes: root.totals().bytes,
+            new_bytes: writer.new_bytes(),
+            created_at: clock::now(),
+            mode: self.mode,
+            run: options.run.clone(),
+            description: artifact.description.clone(),
+            metadata: artifact.metadata.clone().unwrap_or_default(),
+            tags: artifact.tags.clone(),
+            base: self.base,
+            from: self.from,
+            exact: self.exact,
+            always_new: options.always_new,
+        })
     }
 }
 
-/// Steps 4 to 7: the version's directory, durable with its content; commit; claim; acknowledge. `None` when fenced.
-fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest::Root, record: VersionRecord) -> Result<Option<Published>> {
+/// The newest version has the content already: it is the answer.
+pub(super) fn unchanged(store: &Store, writer: ObjectWriter, newest: Version) -> Result<Ended> {
+    let sealed = writer.seal(&[], &[])?; // nothing, unless what the newest names was lost and is stored again now
+    store.disk().sync_dir(&store.layout().versions(newest.artifact()))?; // its publisher may not have done so yet
+    Ok(Ended::Published(Published { version: newest, created: false, new_bytes: sealed.new_bytes, rebased: None }))
+}
+
+/// Steps 4 to 7: the version's directory, durable with its content; commit; claim; acknowledge.
+pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest::Root, record: VersionRecord) -> Result<Ended> {
     let disk = store.disk();
     let versions = store.layout().versions(&record.artifact);
     let dir = versions.join(work.token().record_name());
@@ -142,25 +128,26 @@ fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest:
     work.note_record(&dir)?;
     if work.commit()? == Outcome::Fenced {
         let _ = disk.remove_tree(&dir); // else a collector does
-        return Ok(None);
+        return Ok(Ended::Fenced);
     }
     let placed = place(store, work.token(), &record)?;
     disk.sync_dir(&versions).map_err(|e| e.while_doing("the version is published, but may not outlast a loss of power").hint("look at the disk and the kernel's log, then say it again"))?;
-    if let Placed::SameAs(_) = placed {
+    if !matches!(placed, Placed::At(_)) {
         let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
     }
     work.end();
     let (number, created) = match placed {
         Placed::At(number) => (number, true),
         Placed::SameAs(number) => (number, false),
+        Placed::Taken => return Ok(Ended::Taken),
     };
     let version = Version::read(store, &record.artifact, number)?;
     let version = version.ok_or_else(|| Error::damaged(format!("{}:{number} vanished after it was published", record.artifact)))?;
-    Ok(Some(Published { version, created, new_bytes: sealed.new_bytes }))
+    Ok(Ended::Published(Published { version, created, new_bytes: sealed.new_bytes, rebased: None }))
 }
 
-/// Step 6: walks up from the number in the record, past what it has read, and claims the first free one. The rule for equal content
-/// depends on published, immutable records alone, so every helper comes to the same end.
+/// Step 6: walks up from the number in the record, past what it has read, and claims the first free one; an exact record has one number only
+/// (L9). The rule for equal content depends on published, immutable records alone, so every helper comes to the same end.
 fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed> {
     let name = &record.artifact;
     let mut number = record.from;
@@ -169,6 +156,9 @@ fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed>
             Claimed::Own => return Ok(Placed::At(number)),
             Claimed::Other(other) => {
                 let other = version::read_record(store, name, &other)?;
+                if record.exact {
+                    return Ok(Placed::Taken);
+                }
                 if other.digest == record.digest && record.mode == Mode::Simple && !record.always_new {
                     return Ok(Placed::SameAs(number));
                 }
@@ -204,7 +194,7 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
                 store.disk().sync_dir(&versions)?;
                 work::remove_ended(store, &token)?;
             }
-            Ok(Placed::SameAs(_)) => {}
+            Ok(Placed::SameAs(_) | Placed::Taken) => {}
             // A version on its way is damaged: nobody gets past that (L10), and it concerns this token alone.
             Err(e) if e.kind() == Kind::Damaged => {}
             Err(e) => return Err(e),
@@ -214,7 +204,7 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
 }
 
 /// What was said of a version beside its content: its aliases, and of one that stood already its tags and the rest.
-fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published: &Published) -> Result<()> {
+pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published: &Published) -> Result<()> {
     let version = &published.version;
     for name in &artifact.aliases {
         alias::set(store, version.artifact(), name, alias::Expected::Any, Some(version.number()))
@@ -231,50 +221,4 @@ fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published
         ..Note::default()
     };
     note::add(version, change).map_err(|e| e.while_doing(format!("{version} has this content already, but what is said of it was not recorded")))
-}
-
-/// Everything that was added, stored through `sink`, as one settled tree.
-fn collect(store: &Store, artifact: &Artifact, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
-    let own = std::fs::metadata(store.root()).map(|m| (m.dev(), m.ino())).ok();
-    let mut tree = Tree::default();
-    for add in &artifact.adds {
-        match add {
-            Add::Entry { at, body, .. } => {
-                progress.expect(1, 0);
-                tree.add(at, body.clone())?;
-            }
-            Add::Directory { at, source, options } => {
-                let part = stored_dir(source, options, own, sink, progress)?;
-                tree.graft(at, part)?;
-            }
-            Add::Remove { at } => tree.remove(at)?,
-        }
-    }
-    ingest::store_files(&mut tree, sink, None, threads::count(), progress)?;
-    tree.settle(artifact.overwrite)?;
-    Ok(tree)
-}
-
-/// One source directory, scanned and stored.
-fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
-    let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
-    let cache = StatCache::open(source);
-    let now = clock::unix_now().saturating_mul(1_000_000_000);
-    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count(), progress)?;
-    cache.save(read, now);
-    Ok(tree)
-}
-
-/// The manifest that a put of this directory would give, without a store: for differences against a directory.
-///
-/// # Errors
-/// As a put's, as far as the source goes.
-pub fn scan_dir(dir: &Path, options: &ScanOptions, skip_store: Option<&Store>, progress: &Progress) -> Result<manifest::Tree> {
-    let skip = skip_store.and_then(|s| std::fs::metadata(s.root()).ok()).map(|m| (m.dev(), m.ino()));
-    let mut tree = Tree::default();
-    tree.graft(&RelPath::root(), stored_dir(dir, options, skip, &Sink::Nowhere, progress)?)?;
-    tree.settle(ingest::Overwrite::Refuse)?;
-    let mut nodes = MemoryNodes::new();
-    let root = ingest::build(&tree, &mut nodes)?;
-    Ok(manifest::Tree::of(&root, Arc::new(nodes)))
 }

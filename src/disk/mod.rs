@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether a create-if-absent step made its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +55,7 @@ pub struct Disk {
     whole_syncs: bool,
     access: Access,
     poisoned: AtomicBool,
+    syncs: AtomicU64,
 }
 
 impl Disk {
@@ -63,7 +64,12 @@ impl Disk {
     /// # Errors
     /// I/O when the file system cannot be asked for its type.
     pub fn of(path: &Path, access: Access) -> Result<Disk> {
-        Ok(Disk { kind: FsKind::of(path)?, whole_syncs: FsKind::needs_whole_syncs(path)?, access, poisoned: AtomicBool::new(false) })
+        Ok(Disk { kind: FsKind::of(path)?, whole_syncs: FsKind::needs_whole_syncs(path)?, access, poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
+    }
+
+    /// How many syncs were waited for.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
     }
 
     /// How the file system behaves.
@@ -304,6 +310,7 @@ impl Disk {
 
     /// Remembers a failed sync: what was written before may be lost although later syncs succeed.
     fn synced(&self, result: io::Result<()>, action: &str, path: &Path) -> Result<()> {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
         result.map_err(|e| {
             self.poisoned.store(true, Ordering::SeqCst);
             Error::io(action, path, e)

@@ -19,6 +19,8 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// How often one who waits in a queue looks again.
+const TURN: Duration = Duration::from_millis(2);
 /// How often a live holder moves its beat.
 pub const BEAT: Duration = Duration::from_secs(2);
 
@@ -97,6 +99,35 @@ impl LockFile {
         unsafe { libc::flock(file.file().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         let at = text.find(&record.beat).expect("the beat was just written") as u64;
         Ok(LockFile { store: store.clone(), path, _beat: Beat::start(file, at) })
+    }
+}
+
+/// A place in the queue before a directory, until it is dropped: who works one after the other does not work in vain. Manners only: after
+/// `patience`, or where locks don't work, it goes on without.
+#[derive(Debug)]
+pub struct Queue(Option<std::fs::File>);
+
+impl Queue {
+    /// Waits for its turn.
+    pub fn before(dir: &std::path::Path, patience: Duration) -> Queue {
+        let Ok(file) = std::fs::File::open(dir) else { return Queue(None) };
+        let begun = std::time::Instant::now();
+        loop {
+            // SAFETY: the descriptor is open.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+                return Queue(Some(file));
+            }
+            let busy = std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock;
+            if !busy || begun.elapsed() >= patience {
+                return Queue(None);
+            }
+            std::thread::sleep(TURN);
+        }
+    }
+
+    /// Whether it is its turn.
+    pub fn is_mine(&self) -> bool {
+        self.0.is_some()
     }
 }
 

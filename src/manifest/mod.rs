@@ -13,6 +13,7 @@
 
 mod apply;
 mod build;
+mod carry;
 mod codec;
 mod cursor;
 mod cut;
@@ -22,6 +23,7 @@ mod levels;
 mod merge;
 mod node;
 mod nodes;
+mod rebase;
 mod recut;
 mod totals;
 mod tree;
@@ -29,6 +31,7 @@ mod walk;
 
 pub use apply::{Action, Edit, apply, apply_sorted};
 pub use build::{Builder, Root};
+pub use carry::{Layered, carry};
 pub use codec::{MAX_INLINE, MAX_NODE};
 pub use cursor::{Listed, Listing};
 pub use diff::{Change, Diff, diff};
@@ -36,6 +39,7 @@ pub use entry::{Dir, Entry, MAX_ETAG, MAX_TARGET, MAX_URI, Reference};
 pub use merge::{Choice, Conflict, merge};
 pub use node::{NODE_DOMAIN, Node};
 pub use nodes::{Counts, MemoryNodes, NodeRef, NodeSink, NodeSource};
+pub use rebase::{Rebased, rebase};
 pub use totals::{MAX_BYTES, Totals};
 pub use tree::{At, Found, Tree, path_order};
 pub use walk::{Visit, Walk};

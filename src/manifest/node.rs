@@ -305,6 +305,17 @@ impl Node {
         out
     }
 
+    /// This node with other hints for the child nodes that `places` names; those of blobs stay.
+    pub(super) fn with_child_places(&self, places: &std::collections::HashMap<Digest, Option<Place>>) -> Result<Node> {
+        let mut slots = Vec::with_capacity(self.places.len());
+        self.collect(&mut |entry| match entry {
+            Entry::File { place, .. } => slots.push(*place),
+            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(places.get(&s.at.digest).copied().unwrap_or(s.at.place)),
+            _ => {}
+        });
+        Node::decode(self.bytes(), slots)
+    }
+
     fn collect(&self, see: &mut dyn FnMut(&Entry)) {
         for i in 0..self.count {
             let entry = self.item(i).entry;

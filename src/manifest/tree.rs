@@ -64,6 +64,11 @@ impl Tree {
         Tree { root: root.node.clone(), at: root.node_ref(), source }
     }
 
+    /// A directory's tree as a manifest of its own.
+    pub(super) fn over(root: Arc<Node>, at: NodeRef, source: Arc<dyn NodeSource>) -> Tree {
+        Tree { root, at, source }
+    }
+
     /// This manifest as something that was built.
     pub fn as_root(&self) -> Root {
         Root { node: self.root.clone(), place: self.at.place }

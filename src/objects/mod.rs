@@ -5,6 +5,7 @@
 
 mod cache;
 mod check;
+mod counts;
 mod copy;
 mod hints;
 mod index;
@@ -27,7 +28,8 @@ mod write;
 pub use check::{Damage, PackContents, Stored};
 pub use lane::{Lane, LargePut, SmallPut};
 pub use large::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
-pub use nodes::NodeLane;
+pub use counts::NodeCounts;
+pub use nodes::{NodeLane, NodePacks};
 pub use pack::Kind;
 pub use read::Content;
 pub use seal::Sealed;
@@ -37,6 +39,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::layout::Layout;
 use cache::{Hashed, NodeCache};
+use counts::Counters;
 use index::Index;
 use pack_file::OpenPacks;
 use parking_lot::RwLock;
@@ -57,6 +60,7 @@ pub struct Objects {
     open_packs: OpenPacks,
     nodes: NodeCache,
     hashed: Hashed,
+    counts: Counters,
 }
 
 impl Objects {
@@ -73,12 +77,18 @@ impl Objects {
             open_packs: OpenPacks::default(),
             nodes: NodeCache::new(NODE_CACHE),
             hashed: Hashed::default(),
+            counts: Counters::default(),
         })
     }
 
     /// Bounds the memory for decoded nodes, in bytes; 24 MiB unless set (L4).
     pub fn set_node_cache(&self, bytes: usize) {
         self.nodes.set_bytes(bytes);
+    }
+
+    /// What was read and written of manifests.
+    pub fn node_counts(&self) -> NodeCounts {
+        self.counts.now()
     }
 
     /// The index as it was last loaded.

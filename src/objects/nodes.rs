@@ -12,15 +12,27 @@ use std::sync::atomic::Ordering;
 
 /// With more new content than this, nodes go into packs of their own: listing a version would else read between its files.
 const NODES_APART: u64 = 4 << 20;
-/// At most this many packs hold the nodes of a version, and when they would be more, at most this many old ones go on.
-const MAX_NODE_PACKS: usize = 16;
+/// At most this many packs hold the nodes of a version that is put (patches add theirs, up to 16), and when they would be more, at most
+/// this many old ones go on.
+const MAX_NODE_PACKS: usize = 12;
 const KEPT_NODE_PACKS: usize = 7;
+
+/// The packs that hold a version's nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodePacks {
+    /// Their names; those that patches added come last, in order of age.
+    pub names: Vec<Digest>,
+    /// How many patches added.
+    pub chained: usize,
+}
 
 /// What a writer knows of the nodes of its version.
 #[derive(Default)]
 pub(super) struct Nodes {
     /// How many nodes each pack holds of this version.
     packs: HashMap<PackRef, usize>,
+    /// For a patch: the packs whose nodes stay, in order, and how many of them patches added. Nodes elsewhere are stored again.
+    kept: Option<(Vec<PackRef>, usize)>,
     /// Packs whose nodes are stored again.
     passed_over: HashSet<PackRef>,
     seen: HashMap<Digest, Place>,
@@ -36,11 +48,37 @@ pub struct NodeLane<'a> {
 
 impl ObjectWriter {
     /// The packs that hold the nodes built last, once all are closed.
-    pub fn node_packs(&self) -> Vec<Digest> {
-        let mut names: Vec<Digest> = self.nodes.lock().packs.keys().filter_map(|p| self.objects.table.name(*p)).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    pub fn node_packs(&self) -> NodePacks {
+        let nodes = self.nodes.lock();
+        let name = |p: &PackRef| self.objects.table.name(*p);
+        let Some((kept, chained)) = &nodes.kept else {
+            let mut names: Vec<Digest> = nodes.packs.keys().filter_map(name).collect();
+            names.sort_unstable();
+            names.dedup();
+            return NodePacks { names, chained: 0 };
+        };
+        // Numbers are given in the order in which packs are begun, and a node names none in a pack begun after its own.
+        let mut new: Vec<PackRef> = nodes.packs.keys().filter(|p| !kept.contains(p)).copied().collect();
+        new.sort_unstable();
+        NodePacks { names: kept.iter().chain(&new).filter_map(name).collect(), chained: chained + new.len() }
+    }
+
+    /// From now on nodes are taken to be stored only where they lie in these packs: they stay in the version's list, and new packs join them.
+    pub fn keep_nodes_in(&self, packs: &NodePacks) {
+        self.nodes.lock().kept = Some((packs.names.iter().map(|p| self.objects.table.intern(p)).collect(), packs.chained));
+    }
+
+    /// Where a node lies in one of the packs that are kept, `hint` being where it is thought to.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn node_home(&self, digest: &Digest, hint: Option<Place>) -> Result<Option<Place>> {
+        let nodes = self.nodes.lock();
+        let Some((kept, _)) = &nodes.kept else { return Ok(None) };
+        match hint.filter(|p| kept.contains(&p.pack)) {
+            Some(place) => Ok(Some(place)),
+            None => self.objects.find_newest(&self.index, digest, Kind::Node, |pack| kept.contains(&pack)),
+        }
     }
 
     /// Whether the nodes built last lie in too many packs. The old packs with the fewest of them are passed over from now on: building the
@@ -92,6 +130,7 @@ impl<'a> NodeLane<'a> {
             none => none.insert(self.writer.open_pack(MAX_NODE_PACK)?),
         };
         let bytes = hints::encode(node, Some(pack.number()), &self.writer.objects.table)?;
+        self.writer.objects.counts.written(bytes.len());
         pack.append(digest, Kind::Node, &bytes)
     }
 }
@@ -103,7 +142,10 @@ impl NodeSink for NodeLane<'_> {
         let mut nodes = writer.nodes.lock();
         let mut known = nodes.seen.get(&digest).copied();
         if known.is_none() {
-            known = writer.objects.find_newest(&writer.index, &digest, Kind::Node, |pack| !nodes.passed_over.contains(&pack))?;
+            known = writer.objects.find_newest(&writer.index, &digest, Kind::Node, |pack| match &nodes.kept {
+                Some((kept, _)) => kept.contains(&pack),
+                None => !nodes.passed_over.contains(&pack),
+            })?;
             if known.is_some() {
                 writer.relies_on_packs.store(true, Ordering::Relaxed);
             }

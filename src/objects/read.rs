@@ -132,6 +132,7 @@ impl NodeSource for Objects {
         let mut buffer = Vec::new();
         let mut from_pack = |file: &PackFile, pack: PackRef, offset: u32, guess: u32| -> Tried<Node> {
             file.read(&at.digest, Kind::Node, offset, guess, &mut buffer)?;
+            self.counts.read(buffer.len());
             let (node, _) = hints::decode(&buffer, Some(pack), &self.table).map_err(|e| file.wrong(offset, &e.to_string()))?;
             if node.digest() != at.digest {
                 return Err(file.wrong(offset, &format!("the node has digest {}, expected {}", node.digest(), at.digest)));

@@ -94,6 +94,11 @@ impl Store {
         &self.0.disk
     }
 
+    /// How many syncs this handle has waited for.
+    pub fn syncs(&self) -> u64 {
+        self.0.disk.syncs()
+    }
+
     /// Δ: for how long another client may not see a change. Zero on a local file system.
     pub fn cache_bound(&self) -> Duration {
         match self.0.disk.kind() {

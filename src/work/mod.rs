@@ -9,8 +9,9 @@ use crate::disk::{self, Created};
 use crate::error::{Error, Result, show_path};
 use crate::lock::{LockFile, Purpose};
 use crate::store::Store;
-use crate::words::Token;
+use crate::words::{ArtifactName, Token, VersionNumber};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
@@ -32,6 +33,7 @@ pub struct Work {
     store: Store,
     token: Token,
     state: State,
+    bases: AtomicUsize,
     _lock: LockFile,
 }
 
@@ -59,7 +61,7 @@ impl Work {
                 continue;
             }
             return match LockFile::take(store, &token, purpose) {
-                Ok(lock) => Ok(Work { store: store.clone(), token, state: State::AtWork, _lock: lock }),
+                Ok(lock) => Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), _lock: lock }),
                 Err(e) => {
                     let _ = store.disk().remove_dir(&dir);
                     Err(e)
@@ -77,6 +79,16 @@ impl Work {
     /// Where this token's temporary files go.
     pub fn dir(&self) -> PathBuf {
         self.store.layout().token(&self.token)
+    }
+
+    /// Writes down a version that this work relies on, so that nobody frees it; look FRESH afterwards that it is not removed.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn rely_on(&self, name: &ArtifactName, number: VersionNumber) -> Result<()> {
+        let n = self.bases.fetch_add(1, Ordering::Relaxed);
+        let text = format!("{name} {number}\n");
+        self.store.disk().write_file(self.store.layout().token_base(&self.token, n), text.as_bytes()).map(drop)
     }
 
     /// Notes where the record stands (a path from the store's root), for helpers and gc. Before [`Work::commit`].

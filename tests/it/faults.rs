@@ -117,6 +117,47 @@ fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible
 }
 
 #[test]
+fn a_patch_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
+    let from = start();
+    make_tree(&from.path("one/p"), &[("new", b"patched"), ("large", &noise(4, 140_000))]);
+    let steps = sweep(&from, &["patch", "a", "one"], &[0], |lab, acknowledged| match numbers(lab).len() {
+        1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+        2 => same(lab, "a:v1", "one"),
+        n => panic!("{n} versions of a put and a patch: {:?}", numbers(lab)),
+    });
+    println!("patch: {steps} steps, each killed and failed");
+    assert!(steps > 15);
+}
+
+#[test]
+fn a_rebased_patch_killed_or_failed_at_every_step_keeps_both_changes() {
+    let from = start();
+    make_tree(&from.path("two"), &[("theirs", b"theirs")]);
+    from.ok(&["patch", "a:v0", "two/theirs"]);
+    make_tree(&from.path("one"), &[("mine", b"mine"), ("theirs", b"theirs")]);
+    let steps = sweep(&from, &["patch", "a:v0", "one/mine"], &[0], |lab, acknowledged| match numbers(lab).len() {
+        2 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+        3 => same(lab, "a:v2", "one"),
+        n => panic!("{n} versions: {:?}", numbers(lab)),
+    });
+    println!("rebased patch: {steps} steps, each killed and failed");
+}
+
+#[test]
+fn a_copy_killed_or_failed_at_every_step_is_whole_or_absent() {
+    let from = start();
+    let steps = sweep(&from, &["copy", "a:v0", "b"], &[0], |lab, acknowledged| {
+        same(lab, "a:v0", "one");
+        let there = cairn::catalog::artifact::all(&lab.store()).unwrap().iter().any(|n| n.as_str() == "b");
+        assert!(there || acknowledged.is_none());
+        if there {
+            same(lab, "b:v0", "one");
+        }
+    });
+    println!("copy: {steps} steps, each killed and failed");
+}
+
+#[test]
 fn an_alias_move_killed_or_failed_at_every_step_is_done_or_not_done() {
     let from = start();
     from.ok(&["put", "a", "two"]);

@@ -4,4 +4,6 @@ mod cli;
 mod damage;
 mod faults;
 mod mount;
+mod orders;
+mod patching;
 mod support;

@@ -80,13 +80,20 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
     stage.run(context, &[&"put", &"demo", &copy, &"--alias", &"best", &"--tag", &"changed"])?;
     stage.run(context, &[&"list", &"demo"])?;
 
-    say(context, "7. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
+    say(context, "7. `patch` makes the next version of a change alone, at its cost, however large the rest is. Two at once, made looking at the same version: the second is put on the first one's.")?;
+    let (one, two) = (scratch.join("monday.log"), scratch.join("tuesday.log"));
+    shell(context, &format!("echo monday > {}; echo tuesday > {}", word(&one), word(&two)))?;
+    stage.run(context, &[&"patch", &"demo:v1", &one, &"--at", &"log"])?;
+    stage.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
+    stage.run_differing(context, &[&"diff", &"demo:v1", &"demo"])?;
+
+    say(context, "8. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
     mount(context, stage, &mnt, &copy)?;
 
-    say(context, "8. `verify` reads and hashes all of it again.")?;
+    say(context, "9. `verify` reads and hashes all of it again.")?;
     stage.run(context, &[&"verify"])?;
 
-    say(context, "9. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
+    say(context, "10. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
     stage.run(context, &[&"get", &"demo:v0", &out])?;
     stage.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
     say(context, "That is all. Yours begins with `cairn init` and `cairn put NAME DIR`; every command's --help has examples.")?;

@@ -1,6 +1,7 @@
 //! The commands, a file for one or for a few of a kind. Each parses its words, calls the library and prints.
 
 mod alias;
+mod copy;
 mod demo;
 mod diff;
 mod entry;
@@ -10,6 +11,7 @@ mod list;
 mod locks;
 mod ls;
 mod mount;
+mod patch;
 mod put;
 mod rm;
 mod shell;
@@ -25,6 +27,8 @@ pub fn run(context: &mut Context, command: Command) -> Done {
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Put(args) => put::run(context, *args),
+        Command::Patch(args) => patch::run(context, *args),
+        Command::Copy(args) => copy::run(context, *args),
         Command::List(args) => list::run(context, args),
         Command::Ls(args) => ls::ls(context, args),
         Command::Cat(args) => ls::cat(context, args),

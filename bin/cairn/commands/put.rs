@@ -1,6 +1,6 @@
 //! `cairn put`
 
-use crate::args::{self, Put};
+use crate::args::{self, Put, Sources, Words};
 use crate::errors::Done;
 use crate::output::{Context, count};
 use crate::progress::human;
@@ -19,19 +19,19 @@ use std::path::Path;
 /// Makes a version.
 pub fn run(context: &mut Context, args: Put) -> Done {
     let store = context.store()?;
-    let mut artifact = Artifact::new(&args.name, args.kind.as_deref())?;
-    describe(&mut artifact, &args)?;
+    let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
+    describe(&mut artifact, &args.words)?;
     let run = run_of(&store, &args.run)?;
     context.if_interrupted("no version was acknowledged; what reached the store is kept, and the same put again stores only the rest");
     signals::be_gentle(); // so that what comes from a pipe is not left in /tmp
     let typed = args.sources.iter().any(|s| s == "-") && std::io::stdin().is_terminal();
     if typed {
         context.talk("reading what you type, up to Ctrl-D");
-        add_sources(&mut artifact, &args)?; // before there is a bar to write over it
+        add_sources(&mut artifact, &args.sources, &args.from)?; // before there is a bar to write over it
     }
     let bar = context.bar("put");
     if !typed {
-        add_sources(&mut artifact, &args)?;
+        add_sources(&mut artifact, &args.sources, &args.from)?;
     }
     signals::stop_gently(bar.progress());
     let options = SaveOptions { always_new: args.new_version, progress: bar.progress(), ..SaveOptions::default() };
@@ -44,14 +44,14 @@ pub fn run(context: &mut Context, args: Put) -> Done {
 }
 
 /// The run at work, if anything is said of one.
-fn run_of(store: &Store, said: &args::Run) -> Result<Option<Run>> {
+pub fn run_of(store: &Store, said: &args::Run) -> Result<Option<Run>> {
     let any = [&said.run, &said.group, &said.job_type].into_iter().flatten().any(|word| !word.is_empty());
     let options = RunOptions { id: said.run.clone(), group: said.group.clone(), job_type: said.job_type.clone() };
     any.then(|| Run::new(store, options)).transpose()
 }
 
 /// What is said about the version.
-fn describe(artifact: &mut Artifact, args: &Put) -> Result<()> {
+pub fn describe(artifact: &mut Artifact, args: &Words) -> Result<()> {
     for alias in &args.aliases {
         artifact.add_alias(alias)?;
     }
@@ -75,13 +75,13 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
 }
 
 /// What the version holds.
-fn add_sources(artifact: &mut Artifact, args: &Put) -> Result<()> {
+pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
     let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
-    if args.sources.iter().filter(|s| *s == "-").count() > 1 {
+    if sources.iter().filter(|s| *s == "-").count() > 1 {
         return Err(Error::usage("stdin (-) is given twice: it can be read once only"));
     }
-    for source in &args.sources {
+    for source in sources {
         let path = Path::new(source);
         if source == "-" {
             let at = RelPath::parse(args.stdin_filename.as_bytes())?.below(&prefix)?;
@@ -147,7 +147,7 @@ fn uri_name(source: &OsString) -> Option<Result<String>> {
 }
 
 /// A source that is missing is "not found"; anything else is the system's failure.
-fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
+pub fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
     if e.kind() == ErrorKind::NotFound {
         let why = if path.is_symlink() { "it is a symlink to nothing" } else { "it does not exist" };
         return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).hint("nothing was made");
@@ -155,7 +155,8 @@ fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
     Error::io(action, path, e)
 }
 
-fn report(context: &mut Context, published: &Published) -> Done {
+/// Prints what came of it.
+pub fn report(context: &mut Context, published: &Published) -> Done {
     let version = &published.version;
     let record = version.record();
     if context.json() {

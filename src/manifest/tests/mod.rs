@@ -4,6 +4,7 @@ mod change;
 mod damage;
 mod model;
 mod read;
+mod rebase;
 mod shape;
 
 use super::*;

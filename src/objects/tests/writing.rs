@@ -57,7 +57,7 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
     writer.close_packs().unwrap();
     let node_packs = writer.node_packs();
     writer.seal(&[], &[]).unwrap();
-    assert_eq!(lab.packs(), [lab.layout.pack(&node_packs[0])]);
+    assert_eq!(lab.packs(), [lab.layout.pack(&node_packs.names[0])]);
     assert!(files(&work).is_empty());
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(std::fs::metadata(&lab.packs()[0]).unwrap().permissions().mode() & 0o777, 0o444);
@@ -66,7 +66,7 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
     let node = objects.load(&NodeRef::from(root.digest())).unwrap();
     for (digest, size, place) in node.blobs() {
         let place = place.unwrap();
-        assert_eq!(objects.table.name(place.pack), Some(node_packs[0]));
+        assert_eq!(objects.table.name(place.pack), Some(node_packs.names[0]));
         assert!(objects.open_pack(place.pack).unwrap().read(&digest, super::super::Kind::Content, place.offset, size as u32, &mut Vec::new()).is_ok());
     }
 }
@@ -87,12 +87,12 @@ fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
     writer.close_packs().unwrap();
     let node_packs = writer.node_packs();
     writer.seal(&[], &[]).unwrap();
-    assert_eq!((lab.packs().len(), node_packs.len()), (2, 1));
+    assert_eq!((lab.packs().len(), node_packs.names.len()), (2, 1));
     let objects = lab.afresh();
     let node = objects.load(&NodeRef::from(root.digest())).unwrap();
     let (digest, _, place) = node.blobs()[30];
     let place = place.unwrap();
-    assert_ne!(objects.table.name(place.pack), Some(node_packs[0]));
+    assert_ne!(objects.table.name(place.pack), Some(node_packs.names[0]));
     objects.read_small(&digest, 120_000, Some(place)).unwrap();
 }
 
@@ -115,7 +115,7 @@ fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
         }
         assert!(builds <= 2, "building once more is enough");
         writer.close_packs().unwrap();
-        most = most.max(writer.node_packs().len());
+        most = most.max(writer.node_packs().names.len());
         writer.seal(&[], &[]).unwrap();
     }
     assert!((8..=16).contains(&most), "{most}");

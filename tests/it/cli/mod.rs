@@ -6,6 +6,7 @@ mod get;
 mod house;
 mod manners;
 mod mount;
+mod patch;
 mod put;
 mod read;
 

@@ -1,0 +1,23 @@
+//! `cairn copy`
+
+use super::put::{describe, report, run_of};
+use crate::args::Copy;
+use crate::errors::Done;
+use crate::output::Context;
+use cairn::Store;
+use cairn::commit::{self, Artifact, SaveOptions};
+
+/// Makes a version of a version's content.
+pub fn run(context: &mut Context, args: Copy) -> Done {
+    let source = context.version(&args.version)?;
+    let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
+    describe(&mut artifact, &args.words)?;
+    let store = args.to.as_deref().map_or_else(|| Ok(source.store().clone()), Store::open)?;
+    let run = run_of(&store, &args.run)?;
+    context.if_interrupted("no version was acknowledged; what was copied is kept and used by the next copy");
+    let bar = context.bar("copy");
+    let options = SaveOptions { run: run.as_ref().map(|r| r.record().clone()), note_run: args.run.run.is_some(), progress: bar.progress(), ..SaveOptions::default() };
+    let published = commit::copy(&store, &source, &artifact, &options)?;
+    drop(bar);
+    report(context, &published)
+}

@@ -1,0 +1,68 @@
+//! What an artifact in the making holds, read and stored: one settled tree.
+
+use super::artifact::{Add, Artifact};
+use crate::clock;
+use crate::error::{Error, Kind, Result};
+use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
+use crate::manifest::{self, MemoryNodes};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::threads;
+use crate::words::RelPath;
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Everything that was added, stored through `sink`, as one settled tree. What a patch took from its base is in `removed`: it need not have
+/// been added before.
+pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelPath>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
+    let own = std::fs::metadata(store.root()).map(|m| (m.dev(), m.ino())).ok();
+    let mut tree = Tree::default();
+    for add in &artifact.adds {
+        match add {
+            Add::Entry { at, body, .. } => {
+                progress.expect(1, 0);
+                tree.add(at, body.clone())?;
+            }
+            Add::Directory { at, source, options } => {
+                let part = stored_dir(source, options, own, sink, progress)?;
+                tree.graft(at, part)?;
+            }
+            Add::Remove { at } => match tree.remove(at) {
+                Err(e) if e.kind() == Kind::NotFound && removed.contains(at) => {}
+                Err(e) if e.kind() == Kind::NotFound && artifact.basis.is_some() => {
+                    return Err(Error::not_found(format!("{at} cannot be removed: it is not in the version")).hint("nothing was published"));
+                }
+                other => other?,
+            },
+        }
+    }
+    ingest::store_files(&mut tree, sink, None, threads::count(), progress)?;
+    tree.settle(artifact.overwrite)?;
+    Ok(tree)
+}
+
+/// One source directory, scanned and stored.
+fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
+    let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
+    let cache = StatCache::open(source);
+    let now = clock::unix_now().saturating_mul(1_000_000_000);
+    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count(), progress)?;
+    cache.save(read, now);
+    Ok(tree)
+}
+
+/// The manifest that a put of this directory would give, without a store: for differences against a directory.
+///
+/// # Errors
+/// As a put's, as far as the source goes.
+pub fn scan_dir(dir: &Path, options: &ScanOptions, skip_store: Option<&Store>, progress: &Progress) -> Result<manifest::Tree> {
+    let skip = skip_store.and_then(|s| std::fs::metadata(s.root()).ok()).map(|m| (m.dev(), m.ino()));
+    let mut tree = Tree::default();
+    tree.graft(&RelPath::root(), stored_dir(dir, options, skip, &Sink::Nowhere, progress)?)?;
+    tree.settle(ingest::Overwrite::Refuse)?;
+    let mut nodes = MemoryNodes::new();
+    let root = ingest::build(&tree, &mut nodes)?;
+    Ok(manifest::Tree::of(&root, Arc::new(nodes)))
+}

@@ -1,0 +1,172 @@
+//! Patch mode: a difference on a version becomes the next one, at the cost of the difference; nobody's change is lost (L9).
+//!
+//! A patch claims the number after the newest version *exactly*. If the newest is not its base, what happened in between is compared with what
+//! it changes: disjoint → the same edits on the newest (a rebase); overlapping → a conflict, and nothing is published. If the number
+//! goes to another between the look and the claim, its record is dropped, and everything is looked at again with a new token.
+
+use super::artifact::Artifact;
+use super::chain;
+use super::changes::Change;
+use super::collect::collect;
+use super::publish::{self, Ended, Making, Published, SaveOptions};
+use super::stage::{BaseOp, Stage, conflict};
+use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers, removal};
+use crate::error::{Error, Result};
+use crate::ingest::Sink;
+use crate::lock::{Purpose, Queue};
+use crate::manifest::{self, MemoryNodes, NodeRef, NodeSource, Rebased, Root, Tree, rebase};
+use crate::objects::{NodePacks, ObjectWriter};
+use crate::store::Store;
+use crate::words::VersionNumber;
+use crate::work::Work;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a patch waits for others of the same artifact before it goes on beside them.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of new nodes after which a second pack of them is reckoned with.
+const PACK_OF_NODES: u64 = 48 << 20;
+
+/// What an artifact in the making is a difference on.
+#[derive(Debug)]
+pub(super) struct Basis {
+    /// The version; none: the empty one.
+    pub base: Option<Version>,
+    /// What is done to it first, in order.
+    pub ops: Vec<BaseOp>,
+    /// A difference made elsewhere, done after that.
+    pub changes: Vec<Change>,
+    /// The version that it is knowingly put on, whatever was published since.
+    pub onto: Option<Version>,
+}
+
+impl Basis {
+    pub(super) fn on(base: Option<Version>) -> Basis {
+        Basis { base, ops: Vec::new(), changes: Vec::new(), onto: None }
+    }
+}
+
+/// Patch mode.
+pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Published> {
+    store.check_writable()?;
+    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    if [&basis.base, &basis.onto].into_iter().flatten().any(|v| v.store().root() != store.root() || *v.artifact() != artifact.name) {
+        return Err(Error::usage(format!("a patch of {} is on a version of it in the same store", artifact.name)));
+    }
+    loop {
+        publish::help(store, &artifact.name)?;
+        if let Ended::Published(published) = attempt(store, artifact, basis, options)? {
+            publish::annotate(store, artifact, options, &published)?;
+            return Ok(published);
+        }
+    }
+}
+
+/// One token's try.
+fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Ended> {
+    let name = &artifact.name;
+    let purpose = Purpose { purpose: "patch", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
+    let work = Work::begin(store, &purpose)?;
+    for version in [&basis.base, &basis.onto].into_iter().flatten() {
+        rely_on(&work, version)?;
+    }
+    let writer = store.objects().writer(&work.dir())?;
+    let base = tree_of(basis.base.as_ref(), store)?;
+    let mut stage = Stage::new(&base);
+    let removed = stage.base_ops(&basis.ops)?;
+    if !basis.changes.is_empty() {
+        let lane = writer.lane();
+        stage.change(&basis.changes, &mut |digest, size| lane.find(digest, size))?;
+        lane.close()?;
+    }
+    stage.add(&collect(store, artifact, &removed, &Sink::Store(&writer), &options.progress)?)?;
+    let _turn = Queue::before(&store.layout().versions(name), PATIENCE);
+    // The number first, then the newest: whoever publishes in between has taken the exact number.
+    let (highest, newest) = newest(store, artifact, basis, &work)?;
+    if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && newest.as_ref().is_none_or(|n| n.number() < b.number())) {
+        return Err(Error::refused(format!("{base} cannot be patched: it was removed meanwhile")));
+    }
+    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let target = basis.onto.as_ref().or(newest.as_ref());
+    let rebased = target.map(Version::number).filter(|n| Some(*n) != basis.base.as_ref().map(Version::number));
+    if let (Some(target), Some(_)) = (target, rebased) {
+        put_on(&mut stage, &base, target)?;
+    }
+    if let Some(newest) = newest.as_ref().filter(|n| n.digest() == stage.tree.digest() && !options.always_new) {
+        return publish::unchanged(store, writer, newest.clone());
+    }
+    let root = settle(store, &writer, &stage, target)?;
+    let making = Making { artifact, options, mode: Mode::Patch, base: target.map(Version::number), from, exact: basis.onto.is_none(), kind: None };
+    let record = making.record(store, &work, &root, &writer)?;
+    Ok(match publish::publish(store, work, writer, &root, record)? {
+        Ended::Published(published) => Ended::Published(Published { rebased, ..published }),
+        other => other,
+    })
+}
+
+/// Writes a version into the token, then looks FRESH that it is not removed.
+fn rely_on(work: &Work, version: &Version) -> Result<()> {
+    work.rely_on(version.artifact(), version.number())?;
+    if removal::is_removed(version.store(), version.artifact(), version.number())? {
+        let hint = format!("`cairn list {}` shows what there is", version.artifact());
+        return Err(Error::refused(format!("{version} cannot be patched: it is removed")).hint(hint));
+    }
+    Ok(())
+}
+
+/// The highest number and the newest version, which the token relies on from now on. Removed ones are stepped over.
+fn newest(store: &Store, artifact: &Artifact, basis: &Basis, work: &Work) -> Result<(Option<VersionNumber>, Option<Version>)> {
+    let name = &artifact.name;
+    loop {
+        let highest = numbers::highest(&store.layout().versions(name))?;
+        let Some(number) = Version::newest_up_to(store, name, highest)? else { return Ok((highest, None)) };
+        if let Some(base) = basis.base.as_ref().filter(|b| b.number() == number) {
+            return Ok((highest, Some(base.clone())));
+        }
+        work.rely_on(name, number)?;
+        if !removal::is_removed(store, name, number)? {
+            return Ok((highest, Version::read(store, name, number)?));
+        }
+    }
+}
+
+/// A version's manifest; the empty one for none.
+pub(super) fn tree_of(version: Option<&Version>, store: &Store) -> Result<Tree> {
+    match version {
+        Some(version) => version.tree(),
+        None => {
+            let source: Arc<dyn NodeSource> = store.objects().clone();
+            Ok(Tree::of(&manifest::Builder::new(&mut MemoryNodes::new()).finish()?, source))
+        }
+    }
+}
+
+/// The staged difference on `target` instead of `base`, if nothing of it was touched in between.
+fn put_on(stage: &mut Stage, base: &Tree, target: &Version) -> Result<()> {
+    let theirs = target.tree()?;
+    match rebase(base, &stage.tree, &theirs)? {
+        Rebased::Conflicts(paths) => {
+            let hint = format!("look at {target}, and patch that; `--onto vN` puts a patch on a version knowingly");
+            Err(conflict(&format!("{target} changed what this patch changes"), &paths).hint(hint))
+        }
+        Rebased::Edits(edits) => {
+            stage.turn_to(&theirs);
+            stage.apply(edits.into_iter().map(Ok))
+        }
+    }
+}
+
+/// Stores the new nodes of the staged manifest, and those of small packs that become one with them.
+pub(super) fn settle(store: &Store, writer: &ObjectWriter, stage: &Stage, target: Option<&Version>) -> Result<Root> {
+    let new = 1 + (stage.memory.counts().stored_bytes / PACK_OF_NODES) as usize;
+    let kept = match target {
+        Some(target) => chain::kept(store, &target.manifest_file()?, new)?,
+        None => NodePacks::default(),
+    };
+    writer.keep_nodes_in(&kept);
+    let mut lane = writer.nodes()?;
+    let home = |at: &NodeRef| if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.node_home(&at.digest, at.place) };
+    let root = manifest::carry(&stage.tree.as_root(), &*stage.source, &home, &mut lane)?;
+    lane.close()?;
+    Ok(root)
+}

@@ -1,0 +1,99 @@
+//! Simple mode: one run gives all files.
+
+use super::artifact::Artifact;
+use super::collect::collect;
+use super::publish::{self, Ended, Making, Published, SaveOptions};
+use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers};
+use crate::error::{Error, Result};
+use crate::ingest::{self, Sink, Tree};
+use crate::lock::Purpose;
+use crate::manifest::{self, Builder, Entry};
+use crate::objects::ObjectWriter;
+use crate::store::Store;
+use crate::words::{Digest, VersionNumber};
+use crate::work::Work;
+use std::collections::HashSet;
+
+/// Simple mode.
+pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
+    store.check_writable()?;
+    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    loop {
+        publish::help(store, &artifact.name)?;
+        // A fence means that somebody may have freed what was looked at: everything again, with a new token.
+        if let Ended::Published(published) = attempt(store, artifact, options)? {
+            publish::annotate(store, artifact, options, &published)?;
+            return Ok(published);
+        }
+    }
+}
+
+/// Publishes a manifest whose files share a few contents, made by `fill`: how benches get a version of ten million files.
+///
+/// # Errors
+/// As of a put, and those of `fill`.
+#[doc(hidden)]
+pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]], fill: &mut dyn FnMut(&mut Builder<'_>, &[Entry]) -> Result<()>) -> Result<Published> {
+    let options = SaveOptions::default();
+    let work = Work::begin(store, &Purpose { purpose: "put", artifact: Some(artifact.name.as_str()), ..Purpose::default() })?;
+    let writer = store.objects().writer(&work.dir())?;
+    let mut lane = writer.lane();
+    let mut files = Vec::with_capacity(contents.len());
+    for bytes in contents {
+        let digest = Digest::of(bytes);
+        files.push(Entry::File { digest, size: bytes.len() as u64, exec: false, place: Some(lane.put_small(digest, bytes)?.place) });
+    }
+    lane.close()?;
+    let mut nodes = writer.nodes()?;
+    let mut builder = Builder::new(&mut nodes);
+    fill(&mut builder, &files)?;
+    let root = builder.finish()?;
+    nodes.close()?;
+    let from = numbers::highest(&store.layout().versions(&artifact.name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None };
+    let record = making.record(store, &work, &root, &writer)?;
+    match publish::publish(store, work, writer, &root, record)? {
+        Ended::Published(published) => Ok(published),
+        Ended::Fenced | Ended::Taken => Err(Error::refused("somebody took this for dead")),
+    }
+}
+
+/// One token's try.
+fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Ended> {
+    let name = &artifact.name;
+    let purpose = Purpose { purpose: "put", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
+    let work = Work::begin(store, &purpose)?;
+    let writer = store.objects().writer(&work.dir())?;
+    let root = {
+        let tree = match collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), &options.progress) {
+            Err(e) if options.progress.is_stopped() => {
+                writer.seal(&[], &[])?; // what is whole is kept for the next time
+                return Err(e);
+            }
+            collected => collected?,
+        };
+        build_nodes(&tree, &writer)?
+    };
+    // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
+    let from = numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let newest = Version::newest(store, name)?;
+    if let Some(newest) = newest.filter(|n| n.digest() == root.digest() && !options.always_new) {
+        return publish::unchanged(store, writer, newest);
+    }
+    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: None };
+    let record = making.record(store, &work, &root, &writer)?;
+    publish::publish(store, work, writer, &root, record)
+}
+
+/// Builds the manifest into the store, once more when its nodes would lie in too many packs.
+fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
+    loop {
+        let mut lane = writer.nodes()?;
+        let root = ingest::build(tree, &mut lane)?;
+        lane.close()?;
+        if !writer.spread_too_far() {
+            return Ok(root);
+        }
+    }
+}
+

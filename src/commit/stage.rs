@@ -1,0 +1,272 @@
+//! Edits tried on a version in memory: removals and renames, a difference from elsewhere, what was added. Costs what is touched.
+
+use super::changes::{Change, Side};
+use crate::error::{Error, Result};
+use crate::ingest::{Body, FileBody, Tree as Sources};
+use crate::manifest::{self, Action, Dir, Edit, Entry, Layered, MemoryNodes, NodeSource, Tree, path_order};
+use crate::words::{Digest, Place, RelPath};
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+/// How many paths an error lists.
+const LISTED: usize = 50;
+
+/// A change of what the base holds, before anything is added.
+#[derive(Clone, Debug)]
+pub(super) enum BaseOp {
+    /// Takes a path away, a directory with all below it.
+    Remove(RelPath),
+    /// Gives what stands at the first path the second.
+    Rename(RelPath, RelPath),
+}
+
+/// A manifest being changed: new nodes in memory, old ones where they were.
+pub(super) struct Stage {
+    pub memory: MemoryNodes,
+    pub source: Arc<dyn NodeSource>,
+    pub tree: Tree,
+}
+
+impl Stage {
+    /// Begins with `base`.
+    pub(super) fn new(base: &Tree) -> Stage {
+        let memory = MemoryNodes::new();
+        let source: Arc<dyn NodeSource> = Arc::new(Layered { memory: memory.clone(), below: base.source().clone() });
+        Stage { tree: Tree::of(&base.as_root(), source.clone()), memory, source }
+    }
+
+    /// Goes on with another manifest, over the same nodes.
+    pub(super) fn turn_to(&mut self, tree: &Tree) {
+        self.tree = Tree::of(&tree.as_root(), self.source.clone());
+    }
+
+    /// Applies edits that come in path order.
+    pub(super) fn apply(&mut self, edits: impl IntoIterator<Item = Result<Edit>>) -> Result<()> {
+        let root = manifest::apply_sorted(&self.tree, edits, &mut self.memory.clone())?;
+        self.tree = Tree::of(&root, self.source.clone());
+        Ok(())
+    }
+
+    /// Removals and renames, in their order; says which removals found something.
+    pub(super) fn base_ops(&mut self, ops: &[BaseOp]) -> Result<HashSet<RelPath>> {
+        let mut found = HashSet::new();
+        let mut batch = Batch::default();
+        for op in ops {
+            let paths: Vec<&RelPath> = match op {
+                BaseOp::Remove(path) => vec![path],
+                BaseOp::Rename(old, new) => vec![old, new],
+            };
+            if paths.iter().any(|p| batch.is_near(p)) {
+                self.flush(&mut batch)?;
+            }
+            match op {
+                BaseOp::Remove(path) => {
+                    if self.tree.lookup(path)?.is_some() {
+                        found.insert(path.clone());
+                        batch.push(Edit::remove(path.clone()));
+                    }
+                }
+                BaseOp::Rename(old, new) => self.rename(old, new, &mut batch)?,
+            }
+        }
+        self.flush(&mut batch)?;
+        Ok(found)
+    }
+
+    fn rename(&self, old: &RelPath, new: &RelPath, batch: &mut Batch) -> Result<()> {
+        if below(new, old) {
+            return Err(Error::usage(format!("{old} cannot be renamed to {new}, which is inside it")));
+        }
+        let Some(entry) = self.tree.lookup(old)? else {
+            return Err(Error::not_found(format!("{old} cannot be renamed: it is not in the version")));
+        };
+        if old == new {
+            return Ok(());
+        }
+        if self.tree.lookup(new)?.is_some() {
+            return Err(Error::refused(format!("{old} cannot be renamed to {new}: something stands there")).hint("remove it first"));
+        }
+        batch.push(Edit::remove(old.clone()));
+        batch.push(Edit::put(new.clone(), entry.entry));
+        Ok(())
+    }
+
+    fn flush(&mut self, batch: &mut Batch) -> Result<()> {
+        let mut edits = std::mem::take(batch).edits;
+        edits.sort_by(|a, b| path_order(&a.path, &b.path));
+        if edits.is_empty() { Ok(()) } else { self.apply(edits.into_iter().map(Ok)) }
+    }
+
+    /// What was added, over what stands there.
+    pub(super) fn add(&mut self, sources: &Sources) -> Result<()> {
+        self.apply(Additions { sources, open: vec![(0, 0, RelPath::root())] })
+    }
+
+    /// A difference that was made elsewhere. Each path must be as the difference says it was. `place` says where content lies.
+    pub(super) fn change(&mut self, changes: &[Change], place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>) -> Result<()> {
+        let mut sorted: Vec<&Change> = changes.iter().collect();
+        sorted.sort_by(|a, b| path_order(&a.path, &b.path));
+        let (mut conflicts, mut missing) = (Vec::new(), BTreeSet::new());
+        let mut edits = Vec::with_capacity(sorted.len());
+        // The directory that is being taken away, and how many entries of it were not seen yet.
+        let mut gone: Option<(&RelPath, u64)> = None;
+        for change in sorted {
+            let path = &change.path;
+            let now = self.tree.lookup(path)?.filter(|_| !path.is_root()).map(|f| f.entry);
+            if !fits(now.as_ref(), change.old.as_ref()) {
+                conflicts.push(path.clone());
+                continue;
+            }
+            if let Some((_, unseen)) = gone.as_mut().filter(|(dir, _)| below(path, dir)) {
+                match change.new {
+                    None => *unseen -= 1,
+                    Some(_) => conflicts.push(path.clone()),
+                }
+                continue;
+            }
+            end_of(gone.take(), &mut conflicts);
+            if let Some(Entry::Directory(dir)) = &now {
+                gone = Some((path, dir.totals().entries));
+            }
+            let action = match (&change.new, &now) {
+                (None, _) => Action::Remove,
+                (Some(new), None) => Action::Put(new.entry(place, &mut missing)?),
+                (Some(new), Some(_)) => Action::Replace(new.entry(place, &mut missing)?),
+            };
+            edits.push(Edit { path: path.clone(), action });
+        }
+        end_of(gone, &mut conflicts);
+        if !conflicts.is_empty() {
+            return Err(conflict("what stands there is not what the difference was made from", &conflicts));
+        }
+        if !missing.is_empty() {
+            let error = Error::not_found(format!("{} of the difference's contents are not in this store", missing.len()));
+            return Err(listed(error, missing.iter().map(|d: &Digest| format!("sha256 {d}"))).hint("`cairn copy NAME NEWNAME --to STORE` brings a version's content to another store"));
+        }
+        self.apply(edits.into_iter().map(Ok))
+    }
+}
+
+/// A removed directory was seen to its end: all that it held must have been named.
+fn end_of(gone: Option<(&RelPath, u64)>, conflicts: &mut Vec<RelPath>) {
+    if let Some((dir, 1..)) = gone {
+        conflicts.push(dir.clone());
+    }
+}
+
+impl Side {
+    /// As an entry of this store's manifests.
+    fn entry(&self, place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>, missing: &mut BTreeSet<Digest>) -> Result<Entry> {
+        Ok(match self {
+            Side::Directory => Entry::Directory(Dir::empty()),
+            Side::File { digest, size, exec } => {
+                let found = place(digest, *size)?;
+                if found.is_none() {
+                    missing.insert(*digest);
+                }
+                Entry::File { digest: *digest, size: *size, exec: *exec, place: found.flatten() }
+            }
+            Side::Symlink(target) => Entry::Symlink { target: target.clone() },
+            Side::Reference(reference) => Entry::Reference(reference.clone()),
+        })
+    }
+}
+
+fn fits(now: Option<&Entry>, old: Option<&Side>) -> bool {
+    match (now, old) {
+        (None, None) => true,
+        (Some(now), Some(old)) => match (now, old) {
+            (Entry::Directory(_), Side::Directory) => true,
+            (Entry::File { digest, size, exec, .. }, Side::File { digest: d, size: s, exec: e }) => (digest, size, exec) == (d, s, e),
+            (Entry::Symlink { target }, Side::Symlink(t)) => target == t,
+            (Entry::Reference(a), Side::Reference(b)) => a == b,
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+/// The error for paths that cannot be brought together.
+pub(super) fn conflict(why: &str, paths: &[RelPath]) -> Error {
+    let s = if paths.len() == 1 { "" } else { "s" };
+    listed(Error::refused(format!("conflict at {} path{s}: {why}", paths.len())), paths.iter().map(|p| p.to_string()))
+}
+
+fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
+    let more = lines.len().saturating_sub(LISTED);
+    let error = lines.take(LISTED).fold(error, Error::because);
+    if more > 0 { error.because(format!("and {more} more")) } else { error }
+}
+
+/// True when `path` is inside `dir`.
+fn below(path: &RelPath, dir: &RelPath) -> bool {
+    path.as_bytes().strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+}
+
+/// Edits that don't touch each other, to be done at once.
+#[derive(Default)]
+struct Batch {
+    edits: Vec<Edit>,
+    paths: BTreeSet<Vec<u8>>,
+}
+
+impl Batch {
+    fn push(&mut self, edit: Edit) {
+        self.paths.insert(edit.path.as_bytes().to_vec());
+        self.edits.push(edit);
+    }
+
+    /// Whether an edit stands at this path, above it or below it.
+    fn is_near(&self, path: &RelPath) -> bool {
+        let mut at = Some(path.clone());
+        while let Some(here) = at {
+            if self.paths.contains(here.as_bytes()) {
+                return true;
+            }
+            at = here.parent();
+        }
+        let inside = [path.as_bytes(), b"/"].concat();
+        self.paths.range(inside.clone()..).next().is_some_and(|p| p.starts_with(&inside))
+    }
+}
+
+/// Settled, stored sources as edits, in path order: files over what stands there, directories into them.
+struct Additions<'a> {
+    sources: &'a Sources,
+    /// Open directories: number, next item, path.
+    open: Vec<(u32, usize, RelPath)>,
+}
+
+impl Additions<'_> {
+    fn step(&mut self) -> Result<Option<Edit>> {
+        while let Some((dir, next, path)) = self.open.last_mut() {
+            let Some(item) = self.sources.dirs[*dir as usize].items.get(*next) else {
+                self.open.pop();
+                continue;
+            };
+            *next += 1;
+            let path = path.join(&item.name)?;
+            let entry = match &item.body {
+                Body::Directory(child) if !self.sources.dirs[*child as usize].items.is_empty() => {
+                    self.open.push((*child, 0, path));
+                    continue;
+                }
+                Body::Directory(_) => Entry::Directory(Dir::empty()),
+                Body::File { exec, body: FileBody::Stored(s) } => Entry::File { digest: s.digest, size: s.size, exec: *exec, place: s.place },
+                Body::File { .. } => return Err(Error::usage("a file was not stored before its manifest was built")),
+                Body::Symlink(target) => Entry::Symlink { target: target.to_vec() },
+                Body::Reference(reference) => Entry::Reference(reference.clone()),
+            };
+            return Ok(Some(Edit::put(path, entry)));
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for Additions<'_> {
+    type Item = Result<Edit>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}

@@ -1,0 +1,128 @@
+//! A difference made on one manifest, put on another that grew out of the same: what both changed must agree (L9).
+
+use super::apply::Edit;
+use super::diff::{Change, diff};
+use super::entry::{Dir, Entry};
+use super::nodes::{NodeRef, NodeSource};
+use super::tree::{Tree, path_order};
+use crate::error::Result;
+use crate::words::RelPath;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What came of a [`rebase`].
+#[derive(Debug)]
+pub enum Rebased {
+    /// The edits that bring the one side's changes into the other, in path order.
+    Edits(Vec<Edit>),
+    /// Paths that both sides changed, and not in the same way; in path order, without doubles.
+    Conflicts(Vec<RelPath>),
+}
+
+/// The changes from `base` to `mine` as edits of `theirs`, which also grew out of `base`. Paths that both changed conflict, and so do a change
+/// and the removal of a directory around it; unless both sides say the same. Directories that both made unite.
+/// Equal subtrees are not read: it costs what the sides changed.
+///
+/// # Errors
+/// What the sources say; damage.
+pub fn rebase(base: &Tree, mine: &Tree, theirs: &Tree) -> Result<Rebased> {
+    let mut own: Vec<Own> = diff(base, mine).whole_directories().map(|c| c.map(|change| Own { change, fate: Fate::Apply })).collect::<Result<_>>()?;
+    let mut conflicts = BTreeSet::new();
+    for change in diff(base, theirs).whole_directories() {
+        let their = change?;
+        meet(&mut own, &their, mine, theirs, &mut conflicts)?;
+    }
+    if !conflicts.is_empty() {
+        let mut paths: Vec<RelPath> = conflicts.into_iter().collect();
+        paths.sort_by(path_order);
+        return Ok(Rebased::Conflicts(paths));
+    }
+    let mut edits = Vec::with_capacity(own.len());
+    for Own { change: Change { path, old, new }, fate } in own {
+        match (fate, new) {
+            (Fate::Done, _) => {}
+            (Fate::Unite(more), _) => edits.extend(more),
+            (Fate::Apply, None) => edits.push(Edit::remove(path)),
+            (Fate::Apply, Some(new)) if old.is_some() => edits.push(Edit::replace(path, new)),
+            (Fate::Apply, Some(new)) => edits.push(Edit::put(path, new)),
+        }
+    }
+    Ok(Rebased::Edits(edits))
+}
+
+/// One of our changes.
+struct Own {
+    change: Change,
+    fate: Fate,
+}
+
+/// What becomes of it.
+enum Fate {
+    /// It is to be done.
+    Apply,
+    /// The other side did the same.
+    Done,
+    /// Both made a directory: this is what ours adds to theirs.
+    Unite(Vec<Edit>),
+}
+
+/// One of their changes against ours at its path, above it, and below it.
+fn meet(own: &mut [Own], their: &Change, mine: &Tree, theirs: &Tree, conflicts: &mut BTreeSet<RelPath>) -> Result<()> {
+    let mut above = Some(their.path.clone());
+    while let Some(path) = above {
+        if let Ok(i) = own.binary_search_by(|o| path_order(&o.change.path, &path)) {
+            let ours = &mut own[i];
+            if path == their.path {
+                at_one_path(ours, their, mine, theirs, conflicts)?;
+            } else if their.new.is_some() || ours.change.new.is_some() {
+                conflicts.insert(their.path.clone()); // we took away or replaced what they changed
+            }
+        }
+        above = path.parent();
+    }
+    // A change of theirs around ours is a directory removed or replaced: what we did in it is lost, unless it was removing too.
+    let from = own.partition_point(|o| path_order(&o.change.path, &their.path).is_le());
+    for ours in own[from..].iter_mut().take_while(|o| is_below(&o.change.path, &their.path)) {
+        if their.new.is_none() && ours.change.new.is_none() {
+            ours.fate = Fate::Done;
+        } else {
+            conflicts.insert(ours.change.path.clone());
+        }
+    }
+    Ok(())
+}
+
+fn at_one_path(ours: &mut Own, their: &Change, mine: &Tree, theirs: &Tree, conflicts: &mut BTreeSet<RelPath>) -> Result<()> {
+    let path = &their.path;
+    match (&ours.change.new, &their.new) {
+        (None, None) => ours.fate = Fate::Done,
+        (Some(a), Some(b)) if a.same(b) => ours.fate = Fate::Done,
+        (Some(Entry::Directory(a)), Some(Entry::Directory(b))) => {
+            let mut more = Vec::new();
+            let (a, b) = (subtree(mine, a)?, subtree(theirs, b)?);
+            for change in diff(&b, &a).whole_directories() {
+                let Change { path: below, old, new } = change?;
+                match (old, new) {
+                    (_, None) => {} // theirs alone
+                    (None, Some(new)) => more.push(Edit::put(below.below(path)?, new)),
+                    (Some(_), Some(_)) => drop(conflicts.insert(below.below(path)?)),
+                }
+            }
+            ours.fate = Fate::Unite(more);
+        }
+        _ => drop(conflicts.insert(path.clone())),
+    }
+    Ok(())
+}
+
+/// A directory of a manifest as a manifest of its own.
+fn subtree(tree: &Tree, dir: &Dir) -> Result<Tree> {
+    let source: Arc<dyn NodeSource> = tree.source().clone();
+    let node = dir.open(&*source)?;
+    let at = NodeRef { digest: node.digest(), place: None };
+    Ok(Tree::over(node, at, source))
+}
+
+fn is_below(path: &RelPath, dir: &RelPath) -> bool {
+    path.as_bytes().strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+}

@@ -1,0 +1,45 @@
+//! Counters of what is read and written of manifests: for benches, and for whoever wonders.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Manifest nodes that went through since the store was opened, and their bytes as stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeCounts {
+    /// Read from packs; what a cache gave is not counted.
+    pub read: u64,
+    /// Their bytes.
+    pub read_bytes: u64,
+    /// Written to packs.
+    pub written: u64,
+    /// Their bytes.
+    pub written_bytes: u64,
+}
+
+/// The counters behind [`NodeCounts`].
+#[derive(Default)]
+pub(super) struct Counters {
+    read: AtomicU64,
+    read_bytes: AtomicU64,
+    written: AtomicU64,
+    written_bytes: AtomicU64,
+}
+
+impl Counters {
+    /// A node was read.
+    pub(super) fn read(&self, bytes: usize) {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// A node was written.
+    pub(super) fn written(&self, bytes: usize) {
+        self.written.fetch_add(1, Ordering::Relaxed);
+        self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// As they stand.
+    pub(super) fn now(&self) -> NodeCounts {
+        let [read, read_bytes, written, written_bytes] = [&self.read, &self.read_bytes, &self.written, &self.written_bytes].map(|n| n.load(Ordering::Relaxed));
+        NodeCounts { read, read_bytes, written, written_bytes }
+    }
+}

@@ -1,0 +1,133 @@
+//! Processes that patch one artifact at once, some of them killed: every acknowledged change is in the newest version, numbers are dense (L8, L9).
+//!
+//! `CAIRN_STORM_ROUNDS=1000 cargo test --release --test it patching -- --nocapture` is the long form.
+
+use crate::support::{Lab, make_tree, noise, text};
+use cairn::verify::{Scope, VerifyOptions, verify};
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+fn rounds(quick: usize) -> usize {
+    std::env::var("CAIRN_STORM_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(quick)
+}
+
+/// Random numbers of one writer.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: u64) -> u64 {
+        let bytes = noise(self.0, 8);
+        self.0 = u64::from_le_bytes(bytes.try_into().unwrap());
+        (self.0 >> 20) % below
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    /// Path and content that were acknowledged, and the version that was printed.
+    acknowledged: Vec<(String, String, u64)>,
+    conflicts: usize,
+    killed: usize,
+    rebased: usize,
+}
+
+/// One patch of `path`, killed now and then; repeated until it is answered. `None`: a conflict.
+fn patch(lab: &Lab, base: &str, source: &str, at: &str, dice: &mut Dice, tally: &Mutex<Tally>) -> Option<u64> {
+    loop {
+        let mut child = lab.cairn(&["patch", base, source, "--at", at, "--create"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if dice.roll(4) == 0 {
+            std::thread::sleep(Duration::from_micros(dice.roll(40_000)));
+            let _ = child.kill(); // it may have ended
+        }
+        let out = child.wait_with_output().unwrap();
+        match out.status.code() {
+            Some(0) => {
+                let mut tally = tally.lock().unwrap();
+                tally.rebased += usize::from(text(&out.stderr).contains("rebased:"));
+                return Some(text(&out.stdout).trim().strip_prefix("p:v").unwrap().parse().unwrap());
+            }
+            Some(3) => {
+                tally.lock().unwrap().conflicts += 1;
+                return None;
+            }
+            None => tally.lock().unwrap().killed += 1,
+            other => panic!("{other:?}: {}", text(&out.stderr)),
+        }
+    }
+}
+
+/// `writers` processes at a time, each patching `rounds` times: a path of its own, and, if `overlapping`, one that all want.
+fn storm(writers: usize, rounds: usize, overlapping: bool) {
+    let lab = Lab::new();
+    let tally = Mutex::new(Tally::default());
+    let begun = Instant::now();
+    std::thread::scope(|s| {
+        for writer in 0..writers {
+            let (lab, tally) = (&lab, &tally);
+            s.spawn(move || {
+                let mut dice = Dice(writer as u64 + 1);
+                for round in 0..rounds {
+                    let (file, content) = (format!("w{writer}/f{round}"), format!("{writer} {round}"));
+                    make_tree(&lab.path("in"), &[(&file, content.as_bytes()), (&format!("s{writer}/shared"), content.as_bytes())]);
+                    let at = format!("own/{writer}");
+                    let number = patch(lab, "p", &format!("in/{file}"), &at, &mut dice, tally).expect("paths of its own conflict with nobody's");
+                    tally.lock().unwrap().acknowledged.push((format!("{at}/f{round}"), content.clone(), number));
+                    if overlapping && let Some(number) = patch(lab, "p", &format!("in/s{writer}/shared"), "all", &mut dice, tally) {
+                        tally.lock().unwrap().acknowledged.push(("all/shared".into(), content, number));
+                    }
+                }
+            });
+        }
+    });
+    let took = begun.elapsed();
+    let tally = tally.into_inner().unwrap();
+    let store = lab.store();
+    let versions = cairn::catalog::version::versions(&store, &cairn::words::ArtifactName::parse("p").unwrap()).unwrap();
+    assert!(versions.iter().enumerate().all(|(i, v)| v.number().0 == i as u64), "numbers are dense");
+    let newest = versions.last().unwrap();
+    let read = |version: &cairn::Version, path: &str| {
+        let mut out = String::new();
+        std::io::Read::read_to_string(&mut version.open(path).unwrap(), &mut out).unwrap();
+        out
+    };
+    let mut shared: BTreeMap<u64, &str> = BTreeMap::new();
+    for (path, content, number) in &tally.acknowledged {
+        if path == "all/shared" {
+            shared.insert(*number, content);
+        } else {
+            assert_eq!(read(newest, path), *content, "{path} was acknowledged");
+        }
+    }
+    for (number, content) in &shared {
+        assert_eq!(read(&versions[*number as usize], "all/shared"), **content, "v{number} was acknowledged");
+    }
+    assert!(versions.len() <= tally.acknowledged.len() + tally.killed);
+    let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    println!(
+        "{writers} writers x {rounds} {}: {} versions, {} acknowledged, {} conflicts, {} killed, {} rebased, {:.1} s",
+        if overlapping { "disjoint and overlapping" } else { "disjoint" }, versions.len(), tally.acknowledged.len(), tally.conflicts, tally.killed, tally.rebased, took.as_secs_f64()
+    );
+}
+
+#[test]
+fn two_processes_patching_at_once_lose_nothing() {
+    storm(2, rounds(15), false);
+}
+
+#[test]
+fn two_processes_patching_the_same_paths_lose_nothing_that_was_acknowledged() {
+    storm(2, rounds(10), true);
+}
+
+#[test]
+fn eight_processes_patching_at_once_lose_nothing() {
+    storm(8, rounds(6), false);
+}
+
+#[test]
+fn eight_processes_patching_the_same_paths_lose_nothing_that_was_acknowledged() {
+    storm(8, rounds(4), true);
+}

@@ -68,7 +68,7 @@ pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: 
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;
     let token = Token::fresh();
-    let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name() };
+    let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name().to_owned() };
     let file = store.disk().write_file(dir.join(token.record_name()), &record::encode(&marker)?)?;
     store.disk().sync_file(&file)?;
     let claimed = claim::claim(store, &dir.join(number.to_string()), &token)?;

@@ -1,19 +1,31 @@
-//! The moving counter of a held lock: a thread that overwrites it in place.
+//! The moving counters of held locks: one thread for all locks of the process, which overwrites each in place and ends when none is left.
 
 use super::BEAT;
 use crate::disk::NewFile;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Moves a lock's counter until it is dropped.
+/// A lock's file, held open so that its flock stays, and where its counter is.
 #[derive(Debug)]
-pub(super) struct Beat {
-    stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
-    /// Keeps the flock where no thread could be started.
-    _file: Option<NewFile>,
+struct Held {
+    file: NewFile,
+    at: u64,
+    beats: AtomicU64,
 }
+
+#[derive(Default)]
+struct Holding {
+    locks: Vec<Arc<Held>>,
+    /// Whether the thread runs; it decides to end under the same mutex.
+    beating: bool,
+}
+
+static HOLDING: Mutex<Holding> = Mutex::new(Holding { locks: Vec::new(), beating: false });
+
+/// Keeps a lock's flock and moves its counter until it is dropped.
+#[derive(Debug)]
+pub(super) struct Beat(Arc<Held>);
 
 impl Beat {
     /// The counter's text: 12 digits.
@@ -21,34 +33,40 @@ impl Beat {
         format!("{n:012}")
     }
 
-    /// Moves the counter at byte `at` of `file`.
+    /// Moves the counter at byte `at` of `file` from now on.
     pub(super) fn start(file: NewFile, at: u64) -> Beat {
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let seen = stop.clone();
-        let file = Arc::new(file);
-        let moved = file.clone();
-        let thread = std::thread::Builder::new().name("cairn-lock".into()).stack_size(128 << 10).spawn(move || {
-            let mut n = 0;
-            let mut stopped = seen.0.lock();
-            while !*stopped {
-                if seen.1.wait_for(&mut stopped, BEAT).timed_out() {
-                    n += 1;
-                    // A failed beat only makes this holder look dead: manners, not truth.
-                    let _ = moved.write_at_uncounted(Beat::text(n).as_bytes(), at);
-                }
-            }
-        });
-        let kept = if thread.is_err() { Arc::into_inner(file) } else { None };
-        Beat { stop, thread: thread.ok(), _file: kept }
+        let held = Arc::new(Held { file, at, beats: AtomicU64::new(0) });
+        let mut holding = HOLDING.lock();
+        holding.locks.push(held.clone());
+        if !holding.beating {
+            // Without a thread the lock only looks dead to other hosts: manners, not truth.
+            holding.beating = std::thread::Builder::new().name("cairn-lock".into()).stack_size(128 << 10).spawn(beat).is_ok();
+        }
+        Beat(held)
     }
 }
 
 impl Drop for Beat {
     fn drop(&mut self) {
-        *self.stop.0.lock() = true;
-        self.stop.1.notify_all();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        HOLDING.lock().locks.retain(|held| !Arc::ptr_eq(held, &self.0));
+    }
+}
+
+fn beat() {
+    loop {
+        std::thread::sleep(BEAT);
+        let locks = {
+            let mut holding = HOLDING.lock();
+            if holding.locks.is_empty() {
+                holding.beating = false;
+                return;
+            }
+            holding.locks.clone()
+        };
+        for held in locks {
+            let n = held.beats.fetch_add(1, Ordering::Relaxed) + 1;
+            // A failed beat only makes this holder look dead.
+            let _ = held.file.write_at_uncounted(Beat::text(n).as_bytes(), held.at);
         }
     }
 }

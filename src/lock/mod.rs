@@ -17,6 +17,7 @@ use beat::Beat;
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How often one who waits in a queue looks again.
@@ -84,8 +85,8 @@ impl LockFile {
             artifact: purpose.artifact.map(str::to_owned),
             draft: purpose.draft.map(str::to_owned),
             run: purpose.run.map(str::to_owned),
-            host: host_name(),
-            boot_id: boot_id(),
+            host: host_name().to_owned(),
+            boot_id: boot_id().to_owned(),
             pid: std::process::id(),
             pid_start: process_start(std::process::id()).unwrap_or(0),
             user: user_name(),
@@ -139,12 +140,14 @@ impl Drop for LockFile {
 }
 
 /// This host's name.
-pub fn host_name() -> String {
-    read_line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".into())
+pub fn host_name() -> &'static str {
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| read_line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".into()))
 }
 
-fn boot_id() -> String {
-    read_line("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+fn boot_id() -> &'static str {
+    static ID: OnceLock<String> = OnceLock::new();
+    ID.get_or_init(|| read_line("/proc/sys/kernel/random/boot_id").unwrap_or_default())
 }
 
 fn user_name() -> String {

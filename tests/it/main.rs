@@ -6,4 +6,5 @@ mod faults;
 mod mount;
 mod orders;
 mod patching;
+mod races;
 mod support;

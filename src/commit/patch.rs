@@ -80,6 +80,10 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         lane.close()?;
     }
     stage.add(&collect(store, artifact, &removed, &Sink::Store(&writer), &options.progress)?)?;
+    // What changes nothing of its base is there already, in the base. A newer version may have changed it again since.
+    if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && b.digest() == stage.tree.digest() && !options.always_new) {
+        return publish::unchanged(store, writer, base.clone());
+    }
     let _turn = Queue::before(&store.layout().versions(name), PATIENCE);
     // The number first, then the newest: whoever publishes in between has taken the exact number.
     let (highest, newest) = newest(store, artifact, basis, &work)?;

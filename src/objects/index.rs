@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// With more packs or entries than this that no run covers, a writer makes a run of them.
 const LOOSE_PACKS: usize = 64;
-const LOOSE_ENTRIES: usize = 50_000;
+const LOOSE_ENTRIES: usize = 8_192;
 /// Entries of uncovered packs that are kept in memory. Packs beyond are searched where they lie; a writer makes runs of all of them first.
 const MEMORY_ENTRIES: usize = if cfg!(test) { 200 } else { 1 << 18 };
 /// A run made of footers has about this many entries at most: they are sorted in memory.
@@ -28,8 +28,8 @@ const RUNS_OF_A_TIER: usize = 8;
 
 /// The packs and what they hold, as they were when it was made.
 pub(super) struct Index {
-    /// Names of the packs in place.
-    packs: HashSet<Digest>,
+    /// Names of the packs in place, sorted: there may be many, and a process may have only one question.
+    packs: Vec<Digest>,
     runs: Vec<View>,
     /// What the uncovered packs hold, sorted by digest and kind. Their footers were checked.
     loose: Vec<(Digest, Kind, Place)>,
@@ -39,10 +39,10 @@ pub(super) struct Index {
     unread: Vec<Digest>,
 }
 
-/// A run, and the numbers of its packs; of those that were not in place, none.
+/// A run, and which of its packs were in place.
 struct View {
     run: Arc<Run>,
-    packs: Vec<Option<PackRef>>,
+    in_place: Vec<bool>,
 }
 
 impl Index {
@@ -51,7 +51,8 @@ impl Index {
     /// # Errors
     /// I/O.
     pub(super) fn load(layout: &Layout, table: &PackTable, kind: FsKind, before: Option<&Index>) -> Result<Index> {
-        let packs: HashSet<Digest> = disk::list(&layout.packs())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())).collect();
+        let mut packs: Vec<Digest> = disk::list(&layout.packs())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())).collect();
+        packs.sort_unstable();
         let known: HashMap<Digest, Arc<Run>> = before.into_iter().flat_map(|b| b.runs()).map(|r| (r.name, r.clone())).collect();
         let mut runs: Vec<Arc<Run>> = Vec::new();
         for name in disk::list(&layout.index())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())) {
@@ -62,9 +63,9 @@ impl Index {
         }
         runs.sort_by_key(|r| (std::cmp::Reverse(r.len()), r.name));
         // A damaged run may hide what its packs hold; it is asked all the same, for what it still knows is right.
-        let covered: HashSet<&Digest> = runs.iter().filter(|r| !r.is_damaged()).flat_map(|r| &r.packs).collect();
-        let mut uncovered: Vec<Digest> = packs.iter().filter(|p| !covered.contains(p)).copied().collect();
-        uncovered.sort_unstable();
+        let mut covered: Vec<&Digest> = runs.iter().filter(|r| !r.is_damaged()).flat_map(|r| &r.packs).collect();
+        covered.sort_unstable();
+        let uncovered: Vec<Digest> = packs.iter().filter(|p| covered.binary_search(p).is_err()).copied().collect();
         let kept: HashSet<PackRef> =
             before.into_iter().flat_map(|b| &b.loose_packs).filter(|p| uncovered.binary_search(p).is_ok()).map(|p| table.intern(p)).collect();
         let mut loose: Vec<_> = before.into_iter().flat_map(|b| &b.loose).filter(|(_, _, p)| kept.contains(&p.pack)).copied().collect();
@@ -86,7 +87,7 @@ impl Index {
             loose_packs.push(name);
         }
         loose.sort_unstable_by_key(|(d, k, p)| (*d, *k, p.pack, p.offset));
-        let view = |run: Arc<Run>| View { packs: run.packs.iter().map(|p| packs.contains(p).then(|| table.intern(p))).collect(), run };
+        let view = |run: Arc<Run>| View { in_place: run.packs.iter().map(|p| packs.binary_search(p).is_ok()).collect(), run };
         let runs = runs.into_iter().map(view).collect();
         Ok(Index { packs, runs, loose, loose_packs, unread })
     }
@@ -102,7 +103,7 @@ impl Index {
 
     /// Whether the pack was in place.
     pub(super) fn has_pack(&self, name: &Digest) -> bool {
-        self.packs.contains(name)
+        self.packs.binary_search(name).is_ok()
     }
 
     /// Whether questions to it are slow, or worse: a writer then tidies first.
@@ -121,18 +122,21 @@ impl Index {
     }
 
     /// Calls `see` for each place that the runs name in a pack that was in place, until it says that it has enough.
-    fn in_runs<T>(&self, digest: &Digest, kind: Kind, mut see: impl FnMut(Place) -> Option<T>) -> Option<T> {
+    fn in_runs<T>(&self, digest: &Digest, kind: Kind, table: &PackTable, mut see: impl FnMut(Place) -> Option<T>) -> Option<T> {
         let mut found = Vec::new();
         self.runs.iter().find_map(|view| {
             view.run.find(digest, kind, &mut found);
-            found.drain(..).find_map(|e| see(Place { pack: (*view.packs.get(e.pack as usize)?)?, offset: e.offset }))
+            found.drain(..).find_map(|e| {
+                let name = view.run.packs.get(e.pack as usize).filter(|_| view.in_place[e.pack as usize])?;
+                see(Place { pack: table.intern(name), offset: e.offset })
+            })
         })
     }
 
     /// All places in packs that were in place where the blob is said to be, for its own header to confirm.
-    pub(super) fn find_all(&self, digest: &Digest, kind: Kind) -> Vec<Place> {
+    pub(super) fn find_all(&self, digest: &Digest, kind: Kind, table: &PackTable) -> Vec<Place> {
         let mut out: Vec<Place> = self.loose(digest, kind).collect();
-        self.in_runs(digest, kind, |place| {
+        self.in_runs(digest, kind, table, |place| {
             out.push(place);
             None::<()>
         });
@@ -154,7 +158,7 @@ impl Objects {
             Ok(blob.digest == *digest && blob.kind == kind)
         };
         let mut failed = None;
-        let found = index.in_runs(digest, kind, |place| match confirmed(place) {
+        let found = index.in_runs(digest, kind, &self.table, |place| match confirmed(place) {
             Ok(agrees) => agrees.then_some(place),
             Err(Miss::Io(e)) => {
                 failed = Some(e);
@@ -188,7 +192,7 @@ impl Objects {
     /// # Errors
     /// I/O.
     pub(super) fn find_newest(&self, index: &Index, digest: &Digest, kind: Kind, takes: impl Fn(PackRef) -> bool) -> Result<Option<Place>> {
-        let places = index.find_all(digest, kind);
+        let places = index.find_all(digest, kind, &self.table);
         if places.len() <= 1 || !index.unread.is_empty() {
             return Ok(self.find(index, digest, kind)?.filter(|p| takes(p.pack)));
         }

@@ -142,7 +142,7 @@ impl<T> Search<'_, T> {
     }
 
     fn by_index(&mut self, index: &Index) -> Result<Option<T>> {
-        for place in index.find_all(self.want.digest, self.want.kind) {
+        for place in index.find_all(self.want.digest, self.want.kind, &self.objects.table) {
             if let Some(found) = self.packed(place, self.want.guess)? {
                 return Ok(Some(found));
             }

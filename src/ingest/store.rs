@@ -60,7 +60,7 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
         while !failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(&(from, to)) = pieces.get(at) else { break };
-            let done: Result<Vec<Stored>> = slots[from..to].iter().map(|s| worker.store(tree_ref, s)).collect();
+            let done: Result<Vec<Stored>> = (from..to).map(|i| worker.store(tree_ref, &slots[i], i as u32)).collect();
             match done {
                 Ok(done) => results.lock().0.push((from, done)),
                 Err(e) => {
@@ -69,7 +69,7 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
                 }
             }
         }
-        read.lock().append(&mut worker.read);
+        read.lock().push(std::mem::take(&mut worker.read));
         if let Err(e) = worker.close() {
             failed.store(true, Ordering::Relaxed);
             results.lock().1.get_or_insert(e);
@@ -92,7 +92,16 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
             }
         }
     }
-    Ok(read.into_inner())
+    // Only now, with the results gone: for a million files each of these takes as much memory as the tree.
+    let read = read.into_inner();
+    let mut remember = Vec::with_capacity(read.iter().map(Vec::len).sum());
+    for (at, stat) in read.into_iter().flatten() {
+        let slot = &slots[at as usize];
+        if let Body::File { body: FileBody::Stored(stored), .. } = &tree.dirs[slot.dir as usize].items[slot.item as usize].body {
+            remember.push((stat, stored.digest));
+        }
+    }
+    Ok(remember)
 }
 
 /// All files not stored yet, in path order.
@@ -141,8 +150,8 @@ struct Worker<'a> {
     cache: Option<&'a StatCache>,
     progress: &'a Progress,
     buffer: Vec<u8>,
-    /// Scanned files that were read, as they were then.
-    read: Vec<(Stat, Digest)>,
+    /// Scanned files that were read, by their slots, as they were then.
+    read: Vec<(u32, Stat)>,
     /// Bytes of the file at hand that were counted while it was read.
     counted: u64,
 }
@@ -160,7 +169,7 @@ impl<'a> Worker<'a> {
         self.lane.map_or(Ok(()), Lane::close)
     }
 
-    fn store(&mut self, tree: &Tree, slot: &Slot) -> Result<Stored> {
+    fn store(&mut self, tree: &Tree, slot: &Slot, at: u32) -> Result<Stored> {
         self.progress.go_on()?;
         let directory = &tree.dirs[slot.dir as usize];
         let item = &directory.items[slot.item as usize];
@@ -168,10 +177,12 @@ impl<'a> Worker<'a> {
         let stored = match body {
             FileBody::Stored(stored) => *stored,
             FileBody::Bytes(bytes) => self.bytes(bytes)?,
-            FileBody::Disk(path, stat) => self.file(|| path.to_path_buf(), stat, Found::AtAdd)?,
+            FileBody::Disk(path, stat) => self.file(|| path.to_path_buf(), stat, Found::AtAdd)?.0,
             FileBody::Scanned(stat) => {
                 let source = directory.source.as_ref().expect("a scanned file's directory knows its source");
-                self.file(|| source.join(std::ffi::OsStr::from_bytes(&item.name)), stat, Found::ByScan)?
+                let (stored, seen) = self.file(|| source.join(std::ffi::OsStr::from_bytes(&item.name)), stat, Found::ByScan)?;
+                self.read.extend(seen.filter(|_| self.cache.is_some()).map(|stat| (at, stat)));
+                stored
             }
         };
         self.progress.done(1, slot.size.saturating_sub(self.counted));
@@ -193,29 +204,29 @@ impl<'a> Worker<'a> {
         Ok(Stored { digest, size: bytes.len() as u64, place })
     }
 
-    /// Stores a file, by what is remembered of it if that is stored already.
-    fn file(&mut self, path: impl Fn() -> PathBuf, stat: &Stat, found: Found) -> Result<Stored> {
+    /// Stores a file, by what is remembered of it if that is stored already. Where it was read, what it was then.
+    fn file(&mut self, path: impl Fn() -> PathBuf, stat: &Stat, found: Found) -> Result<(Stored, Option<Stat>)> {
         if let Some(digest) = self.cache.and_then(|c| c.get(stat)) {
             match &mut self.lane {
-                None => return Ok(Stored { digest, size: stat.size, place: None }),
+                None => return Ok((Stored { digest, size: stat.size, place: None }, None)),
                 Some(lane) => {
                     if let Some(known) = lane.find(&digest, stat.size)? {
-                        return Ok(Stored { digest, size: stat.size, place: known });
+                        return Ok((Stored { digest, size: stat.size, place: known }, None));
                     }
                 }
             }
         }
         let path = path();
         for _ in 0..TRIES {
-            if let Some(stored) = self.read(&path, stat, found)? {
-                return Ok(stored);
+            if let Some((stored, seen)) = self.read(&path, stat, found)? {
+                return Ok((stored, Some(seen)));
             }
         }
         Err(Error::io_message(format!("{} changes while it is read", show_path(&path))).hint("say it again when nobody writes to it; nothing was published"))
     }
 
     /// Reads a file once; `None` when it changed meanwhile.
-    fn read(&mut self, path: &Path, stat: &Stat, found: Found) -> Result<Option<Stored>> {
+    fn read(&mut self, path: &Path, stat: &Stat, found: Found) -> Result<Option<(Stored, Stat)>> {
         let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).map_err(|e| Error::io("open", path, e))?;
         let meta = file.metadata().map_err(|e| Error::io("look at", path, e))?;
         let before = Stat::of(&meta);
@@ -224,11 +235,7 @@ impl<'a> Worker<'a> {
         }
         let stored = if before.size < SMALL_MAX { self.read_small(&file, path, before.size)? } else { self.read_large(&file, path)? };
         let after = Stat::of(&file.metadata().map_err(|e| Error::io("look at", path, e))?);
-        let whole = stored.filter(|s| before == after && s.size == after.size);
-        if let (Some(stored), Some(_), Found::ByScan) = (&whole, self.cache, found) {
-            self.read.push((before, stored.digest));
-        }
-        Ok(whole)
+        Ok(stored.filter(|s| before == after && s.size == after.size).map(|s| (s, before)))
     }
 
     fn read_small(&mut self, file: &File, path: &Path, size: u64) -> Result<Option<Stored>> {

@@ -7,7 +7,7 @@
 mod beat;
 mod list;
 
-pub use list::{Lock, Life, break_lock, list};
+pub use list::{Lock, Life, break_lock, list, live};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -65,6 +65,13 @@ pub struct Purpose<'a> {
     pub run: Option<&'a str>,
 }
 
+impl LockRecord {
+    /// Whether this process holds it.
+    pub fn is_own(&self) -> bool {
+        self.pid == std::process::id() && self.host == host_name() && self.boot_id == boot_id()
+    }
+}
+
 /// A lock held by this process until it is dropped.
 #[derive(Debug)]
 pub struct LockFile {
@@ -109,13 +116,22 @@ impl LockFile {
 pub struct Queue(Option<std::fs::File>);
 
 impl Queue {
-    /// Waits for its turn.
+    /// Waits until it alone has its turn.
     pub fn before(dir: &std::path::Path, patience: Duration) -> Queue {
+        Queue::wait(dir, libc::LOCK_EX, patience)
+    }
+
+    /// Waits until nobody is there who must be alone: several may have this turn at once.
+    pub fn beside(dir: &std::path::Path, patience: Duration) -> Queue {
+        Queue::wait(dir, libc::LOCK_SH, patience)
+    }
+
+    fn wait(dir: &std::path::Path, how: i32, patience: Duration) -> Queue {
         let Ok(file) = std::fs::File::open(dir) else { return Queue(None) };
         let begun = std::time::Instant::now();
         loop {
             // SAFETY: the descriptor is open.
-            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
                 return Queue(Some(file));
             }
             let busy = std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock;

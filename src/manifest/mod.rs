@@ -31,7 +31,7 @@ mod walk;
 
 pub use apply::{Action, Edit, apply, apply_sorted};
 pub use build::{Builder, Root};
-pub use carry::{Layered, carry};
+pub use carry::{Carrier, Layered, carry};
 pub use codec::{MAX_INLINE, MAX_NODE};
 pub use cursor::{Listed, Listing};
 pub use diff::{Change, Diff, diff};

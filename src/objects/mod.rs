@@ -38,6 +38,7 @@ pub use write::ObjectWriter;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::layout::Layout;
+use crate::words::{Digest, Place};
 use cache::{Hashed, NodeCache};
 use counts::Counters;
 use index::Index;
@@ -89,6 +90,16 @@ impl Objects {
     /// What was read and written of manifests.
     pub fn node_counts(&self) -> NodeCounts {
         self.counts.now()
+    }
+
+    /// A place for a record: the pack's name and the offset in it. `None` while the pack is being written.
+    pub fn place_in_pack(&self, place: Place) -> Option<(Digest, u32)> {
+        Some((self.table.name(place.pack)?, place.offset))
+    }
+
+    /// The place that a record speaks of.
+    pub fn place_of(&self, pack: &Digest, offset: u32) -> Place {
+        Place { pack: self.table.intern(pack), offset }
     }
 
     /// The index as it was last loaded.

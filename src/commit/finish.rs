@@ -10,7 +10,6 @@ use super::draft::{self, PATIENCE, Placed};
 use super::help::{self, help};
 use super::publish::{self, Making, Published, SaveOptions};
 use super::stage::listed;
-use super::upsert::writers;
 use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
 use crate::catalog::draft::{Contribution, Draft, DraftRecord, DraftState, FinishRecord, OnConflict};
 use crate::catalog::{Mode, Note, RunRecord, Version, alias, note, removal, version};
@@ -61,6 +60,14 @@ impl Draft {
             return Err(Error::usage(format!("{self} cannot be finished with what {} holds", artifact.name)));
         }
         finish(self, None, artifact, options)
+    }
+
+    /// The number of the version that came of it; `None` while it is not finished.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn version(&self, state: &DraftState) -> Result<Option<VersionNumber>> {
+        state.finish.as_ref().map(|(token, record)| number_of(self, token, record)).transpose()
     }
 }
 
@@ -125,7 +132,7 @@ fn missing(draft: &Draft, state: &DraftState, own: Option<&RunRecord>, options: 
     }
     out.extend(options.expect_runs.iter().filter(|run| !runs.contains(run)).map(|run| format!("run {run} has not contributed")));
     if !options.skip_open {
-        for w in writers(draft.store(), draft.artifact(), draft.id(), |_| true)? {
+        for w in draft.writers()? {
             out.push(format!("run {} is writing on {} (process {}, since {})", w.run.as_deref().unwrap_or("?"), w.host, w.pid, w.since));
         }
     }

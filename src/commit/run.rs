@@ -7,7 +7,7 @@ use super::upsert::{self, UpsertOptions, Upserted};
 use crate::catalog::{Draft, RunRecord};
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::words::{DistributedId, RunId};
+use crate::words::{ArtifactName, DistributedId, RunId};
 
 /// Who a run is, as far as it is said; the rest comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`, `CAIRN_JOB_TYPE`.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,7 @@ impl Run {
     /// # Errors
     /// As [`Run::upsert_artifact`].
     pub fn upsert_artifact_with<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>, options: &UpsertOptions) -> Result<Upserted> {
-        upsert::upsert(&self.store, &self.record, artifact, &self.draft_id(distributed_id.into())?, options)
+        upsert::upsert(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact, options)
     }
 
     /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and of what `artifact` holds, and
@@ -137,13 +137,17 @@ impl Run {
     /// # Errors
     /// As [`Run::finish_artifact`].
     pub fn finish_artifact_with<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>, options: &FinishOptions) -> Result<Published> {
-        let draft = Draft::new(&self.store, artifact.name(), &self.draft_id(distributed_id.into())?);
+        let draft = self.draft(artifact.name(), distributed_id)?;
         finish::finish(&draft, Some(&self.record), artifact, options)
     }
 
-    fn draft_id(&self, given: Option<&str>) -> Result<DistributedId> {
-        let id = given.or(self.group()).filter(|id| !id.is_empty());
-        let id = id.ok_or_else(|| Error::usage("distributed id or group needed").hint("all runs that make one version together say the same id"))?;
-        DistributedId::parse(id)
+    /// The draft of `name` with that id; without one, with the id of the run's group.
+    ///
+    /// # Errors
+    /// Usage: neither, or an id that is not allowed.
+    pub fn draft<'a>(&self, name: &ArtifactName, distributed_id: impl Into<Option<&'a str>>) -> Result<Draft> {
+        let id = distributed_id.into().or(self.group()).filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| Error::usage("distributed id or group needed").hint("all runs that make one version together say the same --distributed-id, or belong to the same --group"))?;
+        Ok(Draft::new(&self.store, name, &DistributedId::parse(id)?))
     }
 }

@@ -10,12 +10,12 @@ use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
 use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
 use crate::catalog::RunRecord;
 use crate::error::{Error, Result};
-use crate::lock::{self, Purpose, Queue};
+use crate::lock::{self, LockRecord, Purpose, Queue};
 use crate::manifest::Root;
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::{ArtifactName, DistributedId, RunId};
+use crate::words::RunId;
 use crate::work::Work;
 use std::sync::Arc;
 
@@ -49,15 +49,15 @@ pub struct Upserted {
 }
 
 /// Records what `artifact` holds as a contribution of `run`.
-pub(super) fn upsert(store: &Store, run: &RunRecord, artifact: &Artifact, id: &DistributedId, options: &UpsertOptions) -> Result<Upserted> {
+pub(super) fn upsert(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Upserted> {
+    let store = draft.store();
     store.check_writable()?;
     artifact.refuse_patch("upserted")?;
     catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
-    let draft = Draft::new(store, &artifact.name, id);
     loop {
         // What this run committed before and did not live to claim comes first: its later word is to count.
         help(store, &artifact.name)?;
-        if let Some(done) = attempt(&draft, run, artifact, options)? {
+        if let Some(done) = attempt(draft, run, artifact, options)? {
             return Ok(done);
         }
     }
@@ -128,13 +128,23 @@ fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {
 /// A run has one writer at a time: a second process, which may be the requeued job beside the one it should replace, is refused (manners: what
 /// it would break is the order of the run's own words).
 fn refuse_second_holder(draft: &Draft, run: &RunId) -> Result<()> {
-    let holders = writers(draft.store(), draft.artifact(), draft.id(), |r| r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
+    let holders = writers(draft, |r| r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
     let Some(holder) = holders.first() else { return Ok(()) };
     let why = format!("run {run} is at work on {draft} already: process {} on {} ({}, since {})", holder.pid, holder.host, holder.purpose, holder.since);
     Err(Error::refused(why).hint("wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good"))
 }
 
-/// Who writes to a draft at this moment, as far as lock files tell.
-pub(super) fn writers(store: &Store, name: &ArtifactName, id: &DistributedId, of: impl Fn(&lock::LockRecord) -> bool) -> Result<Vec<lock::LockRecord>> {
-    lock::live(store, |r| WRITING.contains(&r.purpose.as_str()) && r.artifact.as_deref() == Some(name.as_str()) && r.draft.as_deref() == Some(id.as_str()) && of(r))
+impl Draft {
+    /// Who is writing to it at this moment, as far as lock files tell. Takes some seconds when one of them is on another host and seems dead.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn writers(&self) -> Result<Vec<LockRecord>> {
+        writers(self, |_| true)
+    }
+}
+
+fn writers(draft: &Draft, of: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
+    let (name, id) = (Some(draft.artifact().as_str()), Some(draft.id().as_str()));
+    lock::live(draft.store(), |r| WRITING.contains(&r.purpose.as_str()) && r.artifact.as_deref() == name && r.draft.as_deref() == id && of(r))
 }

@@ -270,14 +270,22 @@ impl Draft {
     pub fn state(&self) -> Result<DraftState> {
         let dir = self.log();
         let mut state = DraftState::default();
-        while let Some(token) = claim::holder(&dir.join(numbers::record_name(state.last + 1)))? {
-            if state.finish.is_some() {
-                return Err(Error::damaged(format!("{}: number {} stands after the finish", show_path(&dir), state.last + 1)));
+        loop {
+            while let Some(token) = claim::holder(&dir.join(numbers::record_name(state.last + 1)))? {
+                if state.finish.is_some() {
+                    return Err(Error::damaged(format!("{}: number {} stands after the finish", show_path(&dir), state.last + 1)));
+                }
+                let record = self.read(&token)?;
+                state.take(state.last + 1, token, record);
             }
-            let record = self.read(&token)?;
-            state.take(state.last + 1, token, record);
+            // The end is where nothing comes after, not where one number cannot be seen (L10).
+            let listed = numbers::last_record(&dir)?;
+            if listed <= state.last {
+                return Ok(state);
+            }
+            let next = dir.join(numbers::record_name(state.last + 1));
+            claim::patiently(&next, || claim::holder(&next)?.ok_or_else(|| Error::damaged(format!("{} is missing, number {listed} stands", show_path(&next)))))?;
         }
-        Ok(state)
     }
 
     /// The last record and its number; 0 and none where there is no record yet.

@@ -79,9 +79,14 @@ fn small_store(dir: &Path) -> PathBuf {
     cairn::catalog::removal::remove(&store, &name("a"), VersionNumber(2), cairn::catalog::removal::Force::No).unwrap();
     put(&store, "b", &three, |_| {});
     // A draft that is open, and one that came to a version.
+    let four = dir.join("four");
+    make_tree(&four, &[("part", b"of a collaboration")]);
     for (artifact, id, run) in [("a", "open", "r1"), ("a", "open", "r2"), ("c", "done", "r1")] {
         let mut part = Artifact::new(artifact, None).unwrap();
-        part.add_bytes(format!("{run}/part"), format!("of {run} for {id}")).unwrap();
+        match id {
+            "open" => drop(part.add_bytes(format!("{run}/part"), format!("of {run}")).unwrap()),
+            _ => drop(part.add_dir(&four, "", &ScanOptions::default()).unwrap()),
+        }
         run_named(&store, run).upsert_artifact(&part, id).unwrap();
     }
     run_named(&store, "r3").finish_artifact(&Artifact::new("c", None).unwrap(), "done").unwrap();
@@ -654,7 +659,7 @@ fn lost_content_comes_back_when_it_is_put_again() {
         copy_tree(&root, &copy);
         std::fs::remove_file(copy.join(&lost)).unwrap();
         let store = open(&copy);
-        for (artifact, source) in [("c", "one"), ("c", "two"), ("c", "three")] {
+        for (artifact, source) in [("d", "one"), ("d", "two"), ("d", "three"), ("d", "four")] {
             put(&store, artifact, &dir.path().join(source), |_| {});
         }
         let store = open(&copy);

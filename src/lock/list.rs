@@ -55,7 +55,7 @@ pub fn live(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<L
     Ok(locks.into_iter().filter(|l| l.life == Life::Live).filter_map(|l| l.record).collect())
 }
 
-fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
+pub(super) fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
     let dir = store.layout().locks();
     let mut locks = Vec::new();
     let mut watched = Vec::new();

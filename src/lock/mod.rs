@@ -5,8 +5,10 @@
 //! whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
 
 mod beat;
+mod draft;
 mod list;
 
+pub use draft::DraftLock;
 pub use list::{Lock, Life, break_lock, list, live};
 
 use crate::clock;

@@ -338,6 +338,38 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
 }
 
 #[test]
+fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_manners_only() {
+    let lab = Lab::new();
+    let store = lab.store();
+    let (name, id) = (ArtifactName::parse("x").unwrap(), DistributedId::parse("d").unwrap());
+    let held = store.lock_draft(&name, &id, Duration::ZERO).unwrap();
+    let refused = store.lock_draft(&name, &id, Duration::from_millis(50)).unwrap_err();
+    assert!(refused.kind() == Kind::Refused && refused.message().contains(&std::process::id().to_string()), "{refused}");
+    drop(store.lock_draft(&name, &DistributedId::parse("e").unwrap(), Duration::ZERO).unwrap());
+    // It keeps nobody away who does not ask, and breaking it breaks nothing.
+    upsert(&store, "a", "d", &[("p", "1")]);
+    let shown = lab.ok(&["locks", "--json"]);
+    let lock = shown.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap();
+    lab.ok(&["locks", "--break", lock]);
+    let second = store.lock_draft(&name, &id, Duration::ZERO).unwrap();
+    assert!(finish(&store, "d", &FinishOptions::default()).unwrap().created);
+    drop((held, second));
+    assert_eq!(lab.ok(&["locks"]), "");
+    // Eight that ask, one after the other: nobody is in it beside another.
+    let inside = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|s| {
+        for _ in 0..8 {
+            s.spawn(|| {
+                let _held = store.lock_draft(&name, &id, Duration::from_secs(60)).unwrap();
+                assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                std::thread::sleep(Duration::from_millis(5));
+                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+    });
+}
+
+#[test]
 fn an_empty_contribution_counts_as_a_run() {
     let lab = Lab::new();
     let store = lab.store();

@@ -113,15 +113,19 @@ fn together(context: &mut Context, stage: &Stage, scratch: &Path) -> std::result
     }
     let mut children = Vec::new();
     for (file, run) in &parts {
-        let words: [&dyn AsRef<OsStr>; 8] = [&"upsert", &"-q", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
+        let words: [&dyn AsRef<OsStr>; 7] = [&"upsert", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
         context.out.line(&format!("   $ {} &", line(&words)))?;
         context.out.flush()?;
-        children.push((words, stage.command(&words).spawn().map_err(|e| Error::io("run", &stage.program, e))?));
+        children.push((words, stage.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| Error::io("run", &stage.program, e))?));
     }
-    for (words, mut child) in children {
-        let status = child.wait().map_err(|e| Error::io("wait for", &stage.program, e))?;
-        if !status.success() {
-            return Err(failed(&words, status.code().unwrap_or(i32::from(INTERRUPTED))));
+    // What each says is shown together, whoever is first.
+    for (words, child) in children {
+        let output = child.wait_with_output().map_err(|e| Error::io("wait for", &stage.program, e))?;
+        context.out.bytes(&output.stdout)?;
+        context.out.flush()?;
+        context.talk(String::from_utf8_lossy(&output.stderr).trim_end());
+        if !output.status.success() {
+            return Err(failed(&words, output.status.code().unwrap_or(i32::from(INTERRUPTED))));
         }
     }
     stage.run(context, &[&"drafts"])?;

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod objects;
 pub mod progress;
 pub mod record;
+pub mod staging;
 pub mod store;
 mod threads;
 pub mod verify;

@@ -21,6 +21,7 @@ mod run;
 mod seal;
 mod search;
 mod table;
+mod take;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -33,6 +34,7 @@ pub use nodes::{NodeLane, NodePacks};
 pub use pack::Kind;
 pub use read::Content;
 pub use seal::Sealed;
+pub use take::{Leases, unshare};
 pub use write::ObjectWriter;
 
 use crate::disk::Disk;

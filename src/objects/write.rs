@@ -6,6 +6,7 @@ use super::nodes::Nodes;
 use super::pack::MAX_PACK;
 use super::pack_writer::PackWriter;
 use super::seal::{Becomes, Temp};
+use super::take::Leases;
 use super::{Objects, nodes::NodeLane};
 use crate::disk::Watch;
 use crate::error::{Error, Result};
@@ -42,6 +43,8 @@ pub struct ObjectWriter {
     unpublished: AtomicU64,
     pub(super) new_entries: AtomicUsize,
     temps: AtomicU64,
+    /// Large files are taken over, and held by these.
+    pub(super) taking: Option<Arc<Leases>>,
 }
 
 /// What lanes leave.
@@ -87,11 +90,17 @@ impl Objects {
             unpublished: AtomicU64::new(0),
             new_entries: AtomicUsize::new(0),
             temps: AtomicU64::new(0),
+            taking: None,
         })
     }
 }
 
 impl ObjectWriter {
+    /// From now on large files are taken over where that can be, and not left as they were: for what only this store has a name for.
+    pub fn take_with(&mut self, leases: Arc<Leases>) {
+        self.taking = Some(leases);
+    }
+
     /// A lane for one thread.
     pub fn lane(&self) -> Lane<'_> {
         Lane::new(self)

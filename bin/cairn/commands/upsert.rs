@@ -22,7 +22,7 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
     let bar = context.bar("upsert");
     add_sources(&mut artifact, &args.sources, &args.from)?;
     signals::stop_gently(bar.progress());
-    let done = run.upsert_artifact_with(&artifact, id, &UpsertOptions { replace: args.replace, progress: bar.progress() })?;
+    let done = run.upsert_artifact_with(&artifact, id, &UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() })?;
     drop(bar);
     let draft = &done.draft;
     if context.json() {

@@ -2,8 +2,9 @@
 
 use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
-use cairn::fuse::{Execution, Ground, MountOptions, VerifyMode};
+use cairn::fuse::{Execution, Ground, Io, MountOptions, VerifyMode};
 use cairn::words::Digest;
+use std::time::Duration;
 
 /// What is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,9 +44,11 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("verify", Some("all")) => options.verify = VerifyMode::All,
             ("verify", Some(_)) => return Err(bad(&word, "expected put or all")),
             ("log", Some(path)) => options.log = Some(std::path::absolute(path).map_err(|e| bad(&word, &e.to_string()))?),
-            ("io", Some("auto")) => {}
-            ("io", Some("no-open" | "passthrough")) => return Err(not_yet(&word)),
+            ("io", Some("auto")) => options.io = Io::Auto,
+            ("io", Some("no-open")) => options.io = Io::NoOpen,
+            ("io", Some("passthrough")) => options.io = Io::Passthrough,
             ("io", Some(_)) => return Err(bad(&word, "expected auto, no-open or passthrough")),
+            ("deadline", Some(v)) => options.deadline = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?,
             ("stage" | "edit" | "distributed_id" | "run", Some(_)) => return Err(not_yet(&word)),
             ("allow_other", None) => options.allow_other = true,
             ("foreground", None) => options.ground = Ground::Foreground,
@@ -81,6 +84,11 @@ fn split(text: &str) -> Vec<String> {
     }
     words.retain(|w| !w.is_empty());
     words
+}
+
+/// A number of seconds, parts of one too.
+fn seconds(text: &str) -> Option<Duration> {
+    text.parse().ok().filter(|s| (1.0..=3600.0).contains(s)).map(Duration::from_secs_f64)
 }
 
 fn set(what: &mut Option<What>, to: What) -> Result<()> {
@@ -120,7 +128,7 @@ mod tests {
         for line in ["", "ro", "version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=x", "version", "tree=12", "version=a,verify=some"] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }
-        for line in ["stage=a,distributed_id=x", "edit=a:v1", "version=a,io=no-open"] {
+        for line in ["stage=a,distributed_id=x", "edit=a:v1"] {
             let e = parse(&[line]).unwrap_err();
             assert!(e.message().contains("not available yet"), "{line}: {e}");
         }

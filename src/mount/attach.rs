@@ -30,20 +30,34 @@ pub enum Execution {
     Refused,
 }
 
+/// Whether the mount may be one that lets files be opened for writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writable {
+    /// It was made read-only.
+    No,
+    /// Another program made it.
+    Perhaps,
+}
+
 /// A mount that stands and whose kernel side waits for its daemon.
 #[derive(Debug)]
 pub struct Attached {
     /// The open `/dev/fuse`; closing it ends the connection.
     pub descriptor: OwnedFd,
+    /// Whether it is surely read-only.
+    pub writable: Writable,
 }
 
 /// Mounts at `point`, read-only (MS_RDONLY: a writable mount of immutable files could not be kept right, DESIGN 6), with `source` for the mount table.
 ///
 /// # Errors
 /// I/O, with what to install or to allow as the hint.
-pub fn attach(point: &MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
+pub fn attach(point: &mut MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
+    if let Some(descriptor) = point.take_handed() {
+        return Ok(Attached { descriptor, writable: Writable::Perhaps });
+    }
     match attach_directly(point, source, reach, execution) {
-        Ok(descriptor) => Ok(Attached { descriptor }),
+        Ok(descriptor) => Ok(Attached { descriptor, writable: Writable::No }),
         Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => attach_by_helper(point, source, reach, execution),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Err(Error::io("mount at", point.path(), e)
             .because("the kernel has no FUSE: /dev/fuse or the module is missing")
@@ -89,7 +103,7 @@ fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach, execution: 
     drop(ours);
     let output = child.wait_with_output().map_err(failed)?;
     match received.map_err(failed)? {
-        Some(descriptor) => Ok(Attached { descriptor }),
+        Some(descriptor) => Ok(Attached { descriptor, writable: Writable::No }),
         None => {
             let said = helper_said(&output.stderr);
             let e = Error::io_message(format!("cannot mount at {}", show_path(point.path()))).because(&said);

@@ -6,7 +6,7 @@ use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, VersionSpec, resolve};
-use cairn::error::{Error, Result, show_path};
+use cairn::error::{Error, show_path};
 use cairn::fuse::{self, Ground, MountOptions, VersionView};
 use serde_json::json;
 
@@ -15,7 +15,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     let Some(word) = &args.version else {
         return Err(Error::usage("a mount of the whole store is not available yet").hint("name a version: `cairn mount MNT NAME[:V]`; `cairn list` shows them").into());
     };
-    let options = options(&args)?;
+    let options = options(&args);
     let version = context.version(word)?;
     let name = version.to_string();
     // The daemon opens the store by itself: what this process has open ends with it.
@@ -43,10 +43,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     Ok(0)
 }
 
-fn options(args: &Mount) -> Result<MountOptions> {
-    if args.io == Io::NoOpen || args.io == Io::Passthrough {
-        return Err(Error::usage("this way of reading is not available yet").hint("leave --io at auto"));
-    }
+fn options(args: &Mount) -> MountOptions {
     let mut options = MountOptions {
         ground: if args.foreground { Ground::Foreground } else { Ground::Background },
         allow_other: args.allow_other,
@@ -54,13 +51,18 @@ fn options(args: &Mount) -> Result<MountOptions> {
             VerifyMode::Put => fuse::VerifyMode::Put,
             VerifyMode::All => fuse::VerifyMode::All,
         },
+        io: match args.io {
+            Io::Auto => fuse::Io::Auto,
+            Io::NoOpen => fuse::Io::NoOpen,
+            Io::Passthrough => fuse::Io::Passthrough,
+        },
         log: args.log.clone(),
         ..MountOptions::default()
     };
     if let Some(threads) = args.threads {
         options.threads = usize::from(threads);
     }
-    Ok(options)
+    options
 }
 
 /// Unmounts.

@@ -51,7 +51,6 @@ fn what_cannot_be_mounted_says_why() {
     lab.fails(&["mount", "nowhere", "x"], 6);
     lab.fails(&["mount", "src", "x"], 3);
     lab.fails(&["mount", "store/objects", "x"], 2);
-    lab.fails(&["mount", "mnt", "x", "--io", "passthrough"], 2);
     lab.fails(&["mount", "mnt", "x", "--verify", "never"], 2);
     assert!(std::fs::read_dir(lab.path("mnt")).unwrap().next().is_none());
 }

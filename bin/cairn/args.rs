@@ -258,14 +258,28 @@ Examples:
   cairn mount /mnt/images images:v3      # prints images:v3; ends with `cairn umount /mnt/images`
   cairn mount /mnt/images images         # the newest now; the mount stays with it
   cairn mount /mnt/w model:prod --foreground --verify all
+  cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3   # a run's contribution, writable
 
 --json: {\"artifact\",\"version\",\"mountpoint\"}")]
-    Mount(Mount),
+    Mount(Box<Mount>),
+    /// Seal what a run has written in its staging directory
+    #[command(after_help = "\
+Examples:
+  cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3
+  cp -r results mnt/                     # any program writes there
+  cairn seal mnt                         # prints NAME ID RUN; from then on it is read-only
+
+PATH is anything in the staging directory. Refused (exit 3) while a file of it is open for writing,
+naming it and the process. Said again it prints the same.
+--json: {\"artifact\",\"distributed_id\",\"run\",\"files\",\"bytes\"}")]
+    Seal(Seal),
     /// Unmount, also after the daemon was killed
     #[command(after_help = "\
 Examples:
   cairn umount /mnt/images
+  cairn umount mnt --no-seal             # a staging directory: the run goes on with it later
 
+A staging directory is sealed first, and stays mounted if that is refused. A plain umount seals nothing.
 --json: {\"mountpoint\"}")]
     Umount(Umount),
     /// Walk through cairn on a real directory, in a store that is thrown away
@@ -332,8 +346,8 @@ pub struct Put {
 pub struct Upsert {
     /// The artifact
     pub name: String,
-    /// Directories, files, - for stdin, SCHEME://... for a reference
-    #[arg(required = true, value_name = "SRC")]
+    /// Directories, files, - for stdin, SCHEME://... for a reference; without: what the run has in its staging directory
+    #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
     /// The id that all runs of one version say [default: the group]
     #[arg(long, value_name = "ID")]
@@ -738,6 +752,18 @@ pub struct Mount {
     /// An empty directory
     #[arg(value_name = "MNT")]
     pub mountpoint: PathBuf,
+    /// Mount a run's contribution to a draft, writable
+    #[arg(long, requires = "version")]
+    pub stage: bool,
+    /// With --stage: the id that all runs of one version say [default: the group]
+    #[arg(long, value_name = "ID", requires = "stage")]
+    pub distributed_id: Option<String>,
+    /// With --stage: begin with nothing, not with what the run left
+    #[arg(long, requires = "stage")]
+    pub fresh: bool,
+    /// With --stage: the run
+    #[command(flatten)]
+    pub run: Run,
     /// The version
     #[arg(value_name = "NAME[:V]")]
     pub version: Option<String>,
@@ -781,9 +807,19 @@ pub enum VerifyMode {
     All,
 }
 
+/// `seal`
+#[derive(Args, Debug)]
+pub struct Seal {
+    /// Something in the staging directory
+    pub path: PathBuf,
+}
+
 /// `umount`
 #[derive(Args, Debug)]
 pub struct Umount {
+    /// Leave a staging directory's contribution open: the run can go on with it
+    #[arg(long)]
+    pub no_seal: bool,
     /// The directory
     #[arg(value_name = "MNT")]
     pub mountpoint: PathBuf,

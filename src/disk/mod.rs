@@ -281,6 +281,14 @@ impl Disk {
         self.synced(synced, "sync directory", path)
     }
 
+    /// Makes the entries of a directory of a user's durable, given open. What fails there is the user's to know, and poisons nothing.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn sync_users_dir(&self, dir: &File) -> io::Result<()> {
+        if self.whole_syncs { sync_all_around(dir) } else { dir.sync_all() }
+    }
+
     /// [`Disk::sync_dir`] for several: where each would sync all, once.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::seal::Becomes;
 use super::write::ObjectWriter;
 use super::take::Leases;
 use super::{Objects, SMALL_MAX, copy};
-use crate::disk::{self, FsKind, NewFile};
+use crate::disk::{FsKind, NewFile};
 use crate::error::{Error, Result};
 use crate::words::{Digest, Place};
 use std::fs::File;
@@ -77,7 +77,7 @@ impl<'a> Lane<'a> {
 
     /// Where content lay in a pack before this writer.
     fn stored(&self, digest: &Digest) -> Result<Option<Place>> {
-        let found = self.writer.objects.find(&self.writer.index, digest, Kind::Content)?;
+        let found = self.writer.find(digest, Kind::Content, |_| true)?;
         if found.is_some() {
             self.writer.relies_on_packs.store(true, Ordering::Relaxed);
         }
@@ -182,7 +182,7 @@ impl<'a> Lane<'a> {
             return Ok(true);
         }
         let path = objects.layout.object(digest);
-        let found = if objects.disk.kind().is_local() { disk::look(&path)? } else { disk::look_fresh(&path)? };
+        let found = objects.look(&path)?;
         let there = found.is_some_and(|m| m.is_file() && m.len() == size && untouched(&m));
         if there && objects.disk.kind() != FsKind::Ordered {
             writer.state.lock().relied.insert(objects.layout.object_dir(digest));

@@ -22,6 +22,7 @@ mod seal;
 mod search;
 mod table;
 mod take;
+mod tidy;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -37,15 +38,17 @@ pub use seal::Sealed;
 pub use take::{Leases, unshare};
 pub use write::ObjectWriter;
 
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::words::{Digest, Place};
 use cache::{Hashed, NodeCache};
 use counts::Counters;
-use index::Index;
+use index::{Index, Look};
 use pack_file::OpenPacks;
 use parking_lot::RwLock;
+use std::fs::Metadata;
+use std::path::Path;
 use std::sync::Arc;
 use table::PackTable;
 
@@ -104,18 +107,23 @@ impl Objects {
         Place { pack: self.table.intern(pack), offset }
     }
 
+    /// Looks at a file of the store's, FRESH.
+    fn look(&self, path: &Path) -> Result<Option<Metadata>> {
+        if self.disk.kind().is_local() { disk::look(path) } else { disk::look_fresh(path) }
+    }
+
     /// The index as it was last loaded.
     fn index(&self) -> Result<Arc<Index>> {
         if let Some(index) = self.index.read().as_ref() {
             return Ok(index.clone());
         }
-        self.fresh_index()
+        self.load_index(Look::Packs)
     }
 
-    /// The index over the packs that are in place now.
-    fn fresh_index(&self) -> Result<Arc<Index>> {
+    /// The index as it is now.
+    fn load_index(&self, look: Look) -> Result<Arc<Index>> {
         let before = self.index.read().clone();
-        let index = Arc::new(Index::load(&self.layout, &self.table, self.disk.kind(), before.as_deref())?);
+        let index = Arc::new(Index::load(&self.layout, &self.table, self.disk.kind(), before.as_deref(), look)?);
         *self.index.write() = Some(index.clone());
         Ok(index)
     }

@@ -31,7 +31,6 @@ pub(super) struct PackWriter {
 pub(super) struct ClosedPack {
     pub file: NewFile,
     pub name: Digest,
-    pub blobs: usize,
 }
 
 impl PackWriter {
@@ -105,6 +104,6 @@ impl PackWriter {
         self.flush()?;
         self.file.set_mode(OBJECT_MODE)?;
         self.file.start_writeback(self.started, 0);
-        Ok(ClosedPack { file: self.file, name, blobs: self.blobs.len() })
+        Ok(ClosedPack { file: self.file, name })
     }
 }

@@ -68,10 +68,10 @@ impl ObjectWriter {
         }
         with.extend(dirs.iter().map(|d| d.to_path_buf()));
         self.publish(extra, with)?;
-        let packs = self.state.lock().published;
-        if packs > 0 && self.index.wants_tidying(packs, self.new_entries.load(Ordering::Relaxed)) {
+        let packs = std::mem::take(&mut self.state.lock().published);
+        if !packs.is_empty() {
             // A cache: what goes wrong here takes nothing from the version.
-            let _: Result<()> = self.objects.tidy(&self.dir);
+            let _: Result<()> = self.objects.tend(&self.index(), &packs, &self.dir);
         }
         Ok(Sealed { new_bytes: self.new_bytes() })
     }
@@ -124,12 +124,12 @@ impl ObjectWriter {
     /// Renames, then syncs the directories of the new names and `dirs`.
     fn make_visible(&self, temps: &[Temp], mut dirs: BTreeSet<PathBuf>) -> Result<()> {
         let (disk, layout) = (&self.objects.disk, &self.objects.layout);
-        let mut packs = 0;
+        let mut packs = Vec::new();
         for temp in temps {
             let to = match &temp.becomes {
                 Becomes::Pack(name) => {
                     dirs.insert(layout.packs());
-                    packs += 1;
+                    packs.push(*name);
                     layout.pack(name)
                 }
                 Becomes::Object(digest) => {
@@ -143,7 +143,7 @@ impl ObjectWriter {
             };
             disk.rename(&temp.path, &to)?;
         }
-        self.state.lock().published += packs;
+        self.state.lock().published.extend(packs);
         // On Ordered ones the claim's own sync comes after these renames in the journal.
         if disk.kind() == FsKind::Ordered { Ok(()) } else { self.sync_dirs(dirs) }
     }

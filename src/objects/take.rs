@@ -134,7 +134,7 @@ pub fn unshare(disk: &Disk, dir: &Path) -> Result<()> {
             continue;
         }
         if meta.nlink() > 1 {
-            let source = disk::open_file(entry.path())?.ok_or_else(|| Error::io_message(format!("{} vanished", show_path(entry.path()))))?;
+            let (source, _) = disk::open_file(entry.path())?.ok_or_else(|| Error::io_message(format!("{} vanished", show_path(entry.path()))))?;
             let aside: PathBuf = entry.path().with_file_name(format!(".cairn-own-{}", crate::words::Token::fresh()));
             let mut copy = disk.create_file(aside)?;
             super::copy::copy_in(&source, entry.path(), &mut copy, &std::sync::atomic::AtomicBool::new(false), &mut Vec::new(), &mut |_| Ok(()))?;

@@ -6,13 +6,12 @@
 //! * nothing written later reaches an object (`objects::Leases`);
 //! * killed at any step, sealing is done again by whoever comes next, and gives the same contribution.
 
-mod list;
 mod seal;
 
-pub use list::{StageInfo, list};
 pub use seal::SealOptions;
 
 use crate::catalog::draft::Draft;
+use crate::catalog::stage::{StageRecord, stages};
 use crate::catalog::{RunRecord, artifact};
 use crate::clock;
 use crate::commit::refuse_if_finished;
@@ -21,30 +20,12 @@ use crate::error::{Error, Result};
 use crate::lock::{self, LockFile, LockRecord, Purpose};
 use crate::record;
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, DistributedId, RunId, Token};
-use serde::{Deserialize, Serialize};
+use crate::words::{ArtifactType, RunId, Token};
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 
 /// What lock files of stages say they are for.
 pub const PURPOSE: &str = "stage";
-
-/// `staging/T.json`: whose stage it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageRecord {
-    /// The stage, as its directory is called.
-    pub stage: String,
-    /// The artifact.
-    pub artifact: ArtifactName,
-    /// The draft.
-    pub distributed_id: DistributedId,
-    /// The run.
-    pub run: RunRecord,
-    /// The artifact's type, if the run said it.
-    #[serde(rename = "type")]
-    pub kind: Option<ArtifactType>,
-    /// When it was made, by the maker's clock.
-    pub at: String,
-}
 
 /// What is done with a stage that the run left open before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -62,7 +43,8 @@ pub struct Stage {
     draft: Draft,
     record: StageRecord,
     token: Token,
-    _lock: LockFile,
+    /// Until it is sealed.
+    lock: Mutex<Option<LockFile>>,
 }
 
 impl Stage {
@@ -78,7 +60,7 @@ impl Stage {
         // The lock first, then the look for a marker: of a mount and a sealer one sees the other.
         let lock = hold(draft, &run.id)?;
         refuse_second_holder(draft, &run.id)?;
-        for found in list(store)?.into_iter().filter(|s| s.is_of(draft, &run.id)) {
+        for found in stages(store)?.into_iter().filter(|s| s.is_of(draft, &run.id)) {
             let token = found.token().clone();
             if found.sealing {
                 seal::finish_sealing(draft, &found.record, &token)?;
@@ -88,7 +70,7 @@ impl Stage {
                 remove(store, &token)?;
                 continue;
             }
-            return Ok(Stage { draft: draft.clone(), record: found.record, token, _lock: lock });
+            return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)) });
         }
         let token = Token::fresh();
         let record = StageRecord {
@@ -104,7 +86,20 @@ impl Stage {
         let file = store.disk().write_file(layout.stage_record(&token), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
         store.disk().sync_dir(&layout.staging())?; // what the run fsyncs is to be found again
-        Ok(Stage { draft: draft.clone(), record, token, _lock: lock })
+        Ok(Stage { draft: draft.clone(), record, token, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The run's stage in `draft` that was left open, or that somebody began to seal; `None` if there is none.
+    ///
+    /// # Errors
+    /// Refused: another process holds it. I/O.
+    pub fn find(draft: &Draft, run: &RunId) -> Result<Option<Stage>> {
+        let store = draft.store();
+        store.check_writable()?;
+        let lock = hold(draft, run)?;
+        refuse_second_holder(draft, run)?;
+        let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run));
+        Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)) }))
     }
 
     /// The draft it contributes to.

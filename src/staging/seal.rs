@@ -6,8 +6,9 @@
 //! 4. The contribution is recorded. *A crash before it: stored content that nothing names. After it: the same contribution once more, over itself.*
 //! 5. The stage is removed; objects whose file somebody waits to write to get inodes of their own; the leases end.
 
-use super::{Stage, StageRecord, holders, remove};
+use super::{Stage, holders, remove};
 use crate::catalog::draft::Draft;
+use crate::catalog::stage::StageRecord;
 use crate::commit::{Artifact, Run, UpsertOptions, Upserted};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -35,7 +36,9 @@ impl Stage {
     /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. After any of them the stage is open again,
     /// unless it says otherwise.
     pub fn seal(&self, options: &SealOptions) -> Result<Upserted> {
-        seal(&self.draft, &self.record, &self.token, options)
+        let done = seal(&self.draft, &self.record, &self.token, options)?;
+        drop(self.lock.lock().take()); // the run is at work no more
+        Ok(done)
     }
 }
 

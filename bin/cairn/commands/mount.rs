@@ -12,6 +12,9 @@ use serde_json::json;
 
 /// Mounts a version.
 pub fn mount(context: &mut Context, args: Mount) -> Done {
+    if args.stage {
+        return super::stage::mount(context, args);
+    }
     let Some(word) = &args.version else {
         return Err(Error::usage("a mount of the whole store is not available yet").hint("name a version: `cairn mount MNT NAME[:V]`; `cairn list` shows them").into());
     };
@@ -67,6 +70,9 @@ fn options(args: &Mount) -> MountOptions {
 
 /// Unmounts.
 pub fn umount(context: &mut Context, args: Umount) -> Done {
+    if !args.no_seal {
+        super::stage::seal_before_unmount(context, &args.mountpoint)?;
+    }
     fuse::unmount(&args.mountpoint)?;
     if context.json() {
         context.out.json(&json!({ "mountpoint": args.mountpoint.to_string_lossy() }))?;

@@ -4,11 +4,11 @@
 //! of who asked, and `fsync` reaches them. While a stage is sealed and afterwards every change of it is EROFS. Never on one connection with versions: there,
 //! without opens, a write by root would poison what others read.
 
-pub(super) mod adapter;
+mod adapter;
 mod attributes;
 mod handles;
 mod life;
 mod table;
 mod tree;
 
-pub use life::{SEAL_ANSWER, SEAL_REQUEST, StagingOptions, StagingRoot, mount_staging};
+pub use life::{SealedBy, StagingOptions, StagingRoot, ask_to_seal, mount_staging};

@@ -3,17 +3,18 @@
 use super::attributes;
 use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
 use super::table::{Kind, ROOT, Spot, Table};
-use crate::catalog::Draft;
+use crate::catalog::{Draft, RunRecord};
 use crate::clock;
+use crate::commit::{Upserted, refuse_if_finished};
 use crate::disk::backing::{self, Backing, Caller, DirStream, SetTime, Stat};
 use crate::disk::read_full_at;
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result};
 use crate::manifest::{Entry, Tree};
 use crate::objects::Content;
-use crate::staging::{Resume, SealOptions, Stage, list};
+use crate::catalog::stage::stages;
+use crate::staging::{Resume, SealOptions, Stage};
 use crate::store::Store;
 use crate::words::{ArtifactName, DistributedId, RelPath, RunId};
-use crate::catalog::RunRecord;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -46,6 +47,7 @@ enum Gate {
 struct Sealed {
     tree: Tree,
     time: i64,
+    done: Upserted,
 }
 
 impl Live {
@@ -157,8 +159,8 @@ impl StagingTree {
                 }
             }
         };
-        let key = if live.sealed().is_some() { (u64::MAX, sealed_number(&live, parent, name)) } else { key(&stat) };
-        let id = self.table.write().enter(parent, name, key)?;
+        drop(live);
+        let id = self.table.write().enter(parent, name, key(&stat))?;
         Ok(Self::numbered(stat, id))
     }
 
@@ -167,7 +169,10 @@ impl StagingTree {
             Some(sealed) => {
                 let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
                 let found = sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.ok_or(libc::ENOENT)?;
-                Ok(attributes::sealed(&found.entry, self.owner, sealed.time))
+                let mut stat = attributes::sealed(&found.entry, self.owner, sealed.time);
+                // A device of its own, so that its numbers meet nobody's.
+                (stat.st_dev, stat.st_ino) = (std::ptr::from_ref(live) as u64 | 1 << 63, found.rank + 1);
+                Ok(stat)
             }
             None => live.backing.stat(path).map_err(errno),
         }
@@ -586,7 +591,7 @@ impl StagingTree {
     ///
     /// # Errors
     /// As [`Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
-    pub(super) fn seal(&self, id: u64) -> Result<crate::commit::Upserted> {
+    pub(super) fn seal(&self, id: u64) -> Result<Upserted> {
         let live = self.table.read().live(id).cloned();
         let live = live.ok_or_else(|| Error::usage("this directory belongs to no run: NAME/ID/RUN is what can be sealed"))?;
         {
@@ -594,7 +599,7 @@ impl StagingTree {
             match &*gate {
                 Gate::Open => {}
                 Gate::Sealing => return Err(Error::refused("it is being sealed")),
-                Gate::Sealed(_) => return Err(Error::refused("it is sealed already").hint("a new stage begins when the run's directory is made again")),
+                Gate::Sealed(sealed) => return Ok(sealed.done.clone()), // said again
             }
             // Nobody can open one for writing from here on.
             let writers = self.handles.writers(&live);
@@ -614,7 +619,7 @@ impl StagingTree {
         match done {
             Ok((done, tree)) => {
                 let empty = || Tree::of(&empty_root(), live.store().objects().clone());
-                *live.gate.write() = Gate::Sealed(Arc::new(Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now() }));
+                *live.gate.write() = Gate::Sealed(Arc::new(Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }));
                 Ok(done)
             }
             Err(e) => {
@@ -672,7 +677,7 @@ impl StagingTree {
                 };
                 // A sealed one is gone when the draft is finished, and makes way for a new one.
                 let draft = Draft::new(&all.store, artifact, id);
-                let finished = crate::commit::refuse_if_finished(&draft).is_err();
+                let finished = refuse_if_finished(&draft).is_err();
                 live.retain(|l| !(of(l) && l.sealed().is_some() && finished));
                 if let Some(found) = live.iter().find(|l| of(l)) {
                     return Ok(Kind::In(found.clone()));
@@ -694,7 +699,7 @@ impl StagingTree {
     fn names_above(&self, kind: &Kind) -> Answer<Vec<OsString>> {
         let all = self.all.as_ref().ok_or(libc::EPERM)?;
         let mut out: BTreeSet<String> = BTreeSet::new();
-        let stages = list(&all.store).map_err(|e| of_error(&e))?;
+        let stages = stages(&all.store).map_err(|e| of_error(&e))?;
         let live = all.live.lock();
         let records = stages.iter().map(|s| &s.record).chain(live.iter().map(|l| l.stage.record()));
         let made = all.made.lock();
@@ -732,14 +737,6 @@ impl StagingTree {
         }
         Ok(())
     }
-
-    /// Who holds what, for the log.
-    pub(super) fn label(&self, id: u64) -> String {
-        match self.table.read().spot(id) {
-            Ok(Spot::At(live, path)) => format!("{} of run {}", show_path(&path), live.stage.record().run.id),
-            _ => format!("node {id}"),
-        }
-    }
 }
 
 enum Changeable {
@@ -757,12 +754,6 @@ fn strip_privileges(file: &std::fs::File) -> Answer<()> {
         mode &= !libc::S_ISGID;
     }
     if mode == stat.st_mode & 0o7777 { Ok(()) } else { backing::set_mode(file, mode).map_err(errno) }
-}
-
-/// A stable number for an entry of what was sealed: by its rank.
-fn sealed_number(live: &Live, _parent: u64, name: &OsStr) -> u64 {
-    let _ = (live, name);
-    0
 }
 
 fn sealed_bytes(live: &Live, sealed: &Sealed, path: &Path) -> Answer<Bytes> {

@@ -1,12 +1,31 @@
-//! Which stages there are.
+//! Stages: whose staging directories lie in the store. (What is done with one: `staging`.)
 
-use super::StageRecord;
-use crate::catalog::draft::Draft;
+use super::draft::Draft;
+use super::version::RunRecord;
 use crate::disk;
 use crate::error::{Kind, Result};
 use crate::store::Store;
-use crate::words::{RunId, Token};
+use crate::words::{ArtifactName, ArtifactType, DistributedId, RunId, Token};
 use crate::work::claim;
+use serde::{Deserialize, Serialize};
+
+/// `staging/T.json`: whose stage it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// The stage, as its directory is called.
+    pub stage: String,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The draft.
+    pub distributed_id: DistributedId,
+    /// The run.
+    pub run: RunRecord,
+    /// The artifact's type, if the run said it.
+    #[serde(rename = "type")]
+    pub kind: Option<ArtifactType>,
+    /// When it was made, by the maker's clock.
+    pub at: String,
+}
 
 /// A stage as it lies in the store.
 #[derive(Clone, Debug)]
@@ -34,7 +53,7 @@ impl StageInfo {
 ///
 /// # Errors
 /// I/O.
-pub fn list(store: &Store) -> Result<Vec<StageInfo>> {
+pub fn stages(store: &Store) -> Result<Vec<StageInfo>> {
     let mut out = Vec::new();
     for name in disk::list(&store.layout().staging())? {
         let Some(token) = name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(Token::from_text) else { continue };

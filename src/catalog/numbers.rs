@@ -23,6 +23,14 @@ pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
     Ok(highest_from(dir, 0, |n| VersionNumber(n).to_string())?.map(VersionNumber))
 }
 
+/// [`highest`], looked for from `known` on, a number that was claimed: a look or two where nothing or little came after it.
+///
+/// # Errors
+/// I/O.
+pub fn highest_after(dir: &Path, known: VersionNumber) -> Result<Option<VersionNumber>> {
+    Ok(highest_from(dir, known.0, |n| VersionNumber(n).to_string())?.map(VersionNumber))
+}
+
 /// The highest number in a log of records, looked for FRESH; 0 when it is empty. For logs that may be long.
 ///
 /// # Errors

@@ -123,6 +123,11 @@ impl Version {
         Ok(Some(Version { store: store.clone(), number, token, record }))
     }
 
+    /// The version whose record was written under `token` and is claimed at `number`.
+    pub(crate) fn claimed(store: &Store, number: VersionNumber, token: Token, record: VersionRecord) -> Version {
+        Version { store: store.clone(), number, token, record }
+    }
+
     /// The newest version of an artifact that is not removed.
     ///
     /// # Errors

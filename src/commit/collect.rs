@@ -39,7 +39,7 @@ pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelP
             },
         }
     }
-    ingest::store_files(&mut tree, sink, None, threads::count(), progress)?;
+    ingest::store_files(&mut tree, sink, None, threads::count, progress)?;
     tree.settle(artifact.overwrite)?;
     Ok(tree)
 }
@@ -60,7 +60,7 @@ fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, si
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     let cache = StatCache::open(source);
     let now = clock::unix_now().saturating_mul(1_000_000_000);
-    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count(), progress)?;
+    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count, progress)?;
     cache.save(read, now);
     Ok(tree)
 }

@@ -75,7 +75,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         return Err(Error::damaged(format!("{source}: its content has another digest here")));
     }
     let root = settle(store, &writer, &stage, target)?;
-    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()), distributed_id: None };
+    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()), distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
 }

@@ -177,7 +177,7 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     let version_dir = store.layout().versions(name).join(work.token().record_name());
     if same_as.is_none() {
         let save = SaveOptions { run: run.cloned(), progress: options.progress.clone(), ..SaveOptions::default() };
-        let making = Making { artifact: &said, options: &save, mode: Mode::Collaborative, base: None, from, exact: false, kind: None, distributed_id: Some(draft.id()) };
+        let making = Making { artifact: &said, options: &save, mode: Mode::Collaborative, base: None, from, exact: false, kind: None, distributed_id: Some(draft.id()), met: newest.as_ref() };
         let record = making.record(store, &work, &root, &writer)?;
         files.extend(publish::write_version(store, &work, &writer, &root, &record)?);
         dirs.extend([version_dir.clone(), store.layout().versions(name)]);

@@ -50,7 +50,9 @@ impl Basis {
 /// Patch mode.
 pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Published> {
     store.check_writable()?;
-    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    if artifact.kind.is_some() || basis.base.is_none() {
+        catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    }
     if [&basis.base, &basis.onto].into_iter().flatten().any(|v| v.store().root() != store.root() || *v.artifact() != artifact.name) {
         return Err(Error::usage(format!("a patch of {} is on a version of it in the same store", artifact.name)));
     }
@@ -101,7 +103,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         return publish::unchanged(store, writer, newest.clone());
     }
     let root = settle(store, &writer, &stage, target)?;
-    let making = Making { artifact, options, mode: Mode::Patch, base: target.map(Version::number), from, exact: basis.onto.is_none(), kind: None, distributed_id: None };
+    let making = Making { artifact, options, mode: Mode::Patch, base: target.map(Version::number), from, exact: basis.onto.is_none(), kind: None, distributed_id: None, met: target };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publish::publish(store, work, writer, &root, record)? {
         Ended::Published(published) => Ended::Published(Published { rebased, ..published }),

@@ -64,6 +64,8 @@ pub(super) struct Making<'a> {
     pub kind: Option<ArtifactType>,
     /// The draft that it is the end of.
     pub distributed_id: Option<&'a DistributedId>,
+    /// A version of the artifact, if one was met: then the artifact is there, durably, and has that version's type (F9).
+    pub met: Option<&'a Version>,
 }
 
 impl Making<'_> {
@@ -71,8 +73,14 @@ impl Making<'_> {
     pub(super) fn record(&self, store: &Store, work: &Work, root: &manifest::Root, writer: &ObjectWriter) -> Result<VersionRecord> {
         let Making { artifact, options, .. } = self;
         let name = &artifact.name;
-        let kind = kind_of(store, artifact, self.kind.as_ref())?;
-        catalog_artifact::ensure(store, name, &kind)?;
+        let kind = match self.met.map(|v| &v.record().kind) {
+            Some(kind) if artifact.kind.as_ref().is_none_or(|k| k == kind) => kind.clone(),
+            _ => {
+                let kind = kind_of(store, artifact, self.kind.as_ref())?;
+                catalog_artifact::ensure(store, name, &kind)?;
+                kind
+            }
+        };
         Ok(VersionRecord {
             token: work.token().to_string(),
             artifact: name.clone(),
@@ -109,7 +117,9 @@ pub(super) fn kind_of(store: &Store, artifact: &Artifact, otherwise: Option<&Art
 /// The highest number and the newest version, which the token relies on from now on; `known` is relied on already. Removed ones are stepped over.
 pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>, work: &Work) -> Result<(Option<VersionNumber>, Option<Version>)> {
     loop {
-        let highest = numbers::highest(&store.layout().versions(name))?;
+        let versions = store.layout().versions(name);
+        let highest = known.map(|k| numbers::highest_after(&versions, k.number())).transpose()?.flatten();
+        let highest = if highest.is_some() { highest } else { numbers::highest(&versions)? };
         let Some(number) = Version::newest_up_to(store, name, highest)? else { return Ok((highest, None)) };
         if let Some(known) = known.filter(|k| k.number() == number) {
             return Ok((highest, Some(known.clone())));
@@ -155,14 +165,16 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
     if !matches!(placed, Placed::At(_)) {
         let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
     }
+    let token = work.token().clone();
     work.end();
-    let (number, created) = match placed {
-        Placed::At(number) => (number, true),
-        Placed::SameAs(number) => (number, false),
+    let (version, created) = match placed {
+        Placed::At(number) => (Version::claimed(store, number, token, record), true),
+        Placed::SameAs(number) => {
+            let version = Version::read(store, &record.artifact, number)?;
+            (version.ok_or_else(|| Error::damaged(format!("{}:{number} vanished after it was read", record.artifact)))?, false)
+        }
         Placed::Taken => return Ok(Ended::Taken),
     };
-    let version = Version::read(store, &record.artifact, number)?;
-    let version = version.ok_or_else(|| Error::damaged(format!("{}:{number} vanished after it was published", record.artifact)))?;
     Ok(Ended::Published(Published { version, created, new_bytes: sealed.new_bytes, rebased: None }))
 }
 

@@ -50,7 +50,7 @@ pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]],
     let root = builder.finish()?;
     nodes.close()?;
     let from = numbers::highest(&store.layout().versions(&artifact.name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None };
+    let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: None };
     let record = making.record(store, &work, &root, &writer)?;
     match publish::publish(store, work, writer, &root, record)? {
         Ended::Published(published) => Ok(published),
@@ -68,12 +68,13 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let root = build_nodes(&tree, &writer)?;
     drop(tree);
     // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
-    let from = numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let newest = Version::newest(store, name)?;
-    if let Some(newest) = newest.filter(|n| n.digest() == root.digest() && !options.always_new) {
-        return publish::unchanged(store, writer, newest);
+    let highest = numbers::highest(&store.layout().versions(name))?;
+    let newest = Version::newest_up_to(store, name, highest)?.map(|n| Version::read(store, name, n)).transpose()?.flatten();
+    if let Some(newest) = newest.as_ref().filter(|n| n.digest() == root.digest() && !options.always_new) {
+        return publish::unchanged(store, writer, newest.clone());
     }
-    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None };
+    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
 }

@@ -54,7 +54,7 @@ pub struct Watch {
 #[derive(Debug)]
 pub struct Disk {
     kind: FsKind,
-    /// Directories are synced by syncing all: see [`FsKind::needs_whole_syncs`].
+    /// Directories are synced by syncing all: see [`FsKind::and_needs_whole_syncs`].
     whole_syncs: bool,
     access: Access,
     poisoned: AtomicBool,
@@ -67,7 +67,8 @@ impl Disk {
     /// # Errors
     /// I/O when the file system cannot be asked for its type.
     pub fn of(path: &Path, access: Access) -> Result<Disk> {
-        Ok(Disk { kind: FsKind::of(path)?, whole_syncs: FsKind::needs_whole_syncs(path)?, access, poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
+        let (kind, whole_syncs) = FsKind::and_needs_whole_syncs(path)?;
+        Ok(Disk { kind, whole_syncs, access, poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
     }
 
     /// How many syncs were waited for.
@@ -78,6 +79,11 @@ impl Disk {
     /// How the file system behaves.
     pub fn kind(&self) -> FsKind {
         self.kind
+    }
+
+    /// Whether syncing a directory syncs the whole file system: who must do that anyway need not sync file by file before.
+    pub fn syncs_whole(&self) -> bool {
+        self.whole_syncs
     }
 
     /// Makes one directory; an existing one is fine.
@@ -187,7 +193,8 @@ impl Disk {
         use std::os::unix::fs::MetadataExt;
         step("rename", from)?;
         let id = |m: Metadata| (m.dev(), m.ino());
-        let before = std::fs::symlink_metadata(from).ok().map(id);
+        // A local file system loses no replies.
+        let before = if self.kind.is_local() { None } else { std::fs::symlink_metadata(from).ok().map(id) };
         match std::fs::rename(from, to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(id) == before => Ok(()),
             other => other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)))),

@@ -16,7 +16,9 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::Token;
 use beat::Beat;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -97,7 +99,7 @@ impl LockFile {
             host: host_name().to_owned(),
             boot_id: boot_id().to_owned(),
             pid: std::process::id(),
-            pid_start: process_start(std::process::id()).unwrap_or(0),
+            pid_start: own_start(),
             user: user_name(),
             since: clock::now(),
         };
@@ -186,10 +188,28 @@ fn user_name() -> String {
 
 /// A process's start time in clock ticks since boot: field 22 of its `stat`.
 fn process_start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read_proc(&format!("/proc/{pid}/stat"))?;
     stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// When this process began; asked once, and again after a fork.
+fn own_start() -> u64 {
+    static ASKED: Mutex<Option<(u32, u64)>> = Mutex::new(None);
+    let pid = std::process::id();
+    let mut asked = ASKED.lock();
+    match *asked {
+        Some((asked, start)) if asked == pid => start,
+        _ => asked.insert((pid, process_start(pid).unwrap_or(0))).1,
+    }
+}
+
 fn read_line(path: &str) -> Option<String> {
-    Some(std::fs::read_to_string(path).ok()?.trim().to_owned())
+    Some(read_proc(path)?.trim().to_owned())
+}
+
+/// A short file of the kernel's, by one read.
+fn read_proc(path: &str) -> Option<String> {
+    let mut text = [0; 4096];
+    let n = std::fs::File::open(path).ok()?.read(&mut text).ok()?;
+    String::from_utf8(text[..n].to_vec()).ok()
 }

@@ -63,7 +63,7 @@ pub(super) fn write(file: &mut NewFile, packs: &[Digest], count: usize, entries:
     head.extend_from_slice(&(blocks as u32).to_le_bytes());
     // The blocks first; the header, which has their checksums, is put before them when they are known.
     let mut at = (FIXED + blocks * LINE + 64 + names.len()) as u64;
-    let mut buffer = Vec::with_capacity(WRITE_BLOCKS * PER_BLOCK * ENTRY);
+    let mut buffer = Vec::with_capacity(ENTRY * count.min(WRITE_BLOCKS * PER_BLOCK));
     let mut written = 0;
     loop {
         let next = entries.next().transpose()?;

@@ -37,14 +37,6 @@ pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
     Ok(Some(VersionNumber(low)))
 }
 
-/// Whether any version number was ever claimed.
-///
-/// # Errors
-/// I/O.
-pub fn any(dir: &Path) -> Result<bool> {
-    Ok(disk::list(dir)?.iter().any(|n| n.to_str().and_then(VersionNumber::from_text).is_some()))
-}
-
 /// The highest number in a log of records; 0 when it is empty.
 ///
 /// # Errors

@@ -134,6 +134,11 @@ impl Layout {
         self.root.join("pins")
     }
 
+    /// One holder of pins.
+    pub fn pin_holder(&self, token: &Token) -> PathBuf {
+        self.pins().join(token.as_str())
+    }
+
     /// All artifacts.
     pub fn artifacts(&self) -> PathBuf {
         self.root.join("artifacts")

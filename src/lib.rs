@@ -13,6 +13,7 @@ pub mod lock;
 pub mod manifest;
 pub mod mount;
 pub mod objects;
+pub mod pins;
 pub mod progress;
 pub mod record;
 pub mod staging;

@@ -252,15 +252,16 @@ Examples:
 
 --json: {\"artifact\",\"aliases\"}")]
     Unalias(Unalias),
-    /// Mount a version as a read-only directory
+    /// Mount the store, or one version, as a read-only directory
     #[command(after_help = "\
 Examples:
+  cairn mount /mnt/all                   # /mnt/all/NAME/vN and /mnt/all/NAME/ALIAS, kept up to date
   cairn mount /mnt/images images:v3      # prints images:v3; ends with `cairn umount /mnt/images`
   cairn mount /mnt/images images         # the newest now; the mount stays with it
   cairn mount /mnt/w model:prod --foreground --verify all
   cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3   # a run's contribution, writable
 
---json: {\"artifact\",\"version\",\"mountpoint\"}")]
+--json: {\"artifact\",\"version\",\"mountpoint\"}, of a whole store {\"store\",\"mountpoint\"}")]
     Mount(Box<Mount>),
     /// Seal what a run has written in its staging directory
     #[command(after_help = "\
@@ -764,7 +765,7 @@ pub struct Mount {
     /// With --stage: the run
     #[command(flatten)]
     pub run: Run,
-    /// The version
+    /// The version; without one, the whole store
     #[arg(value_name = "NAME[:V]")]
     pub version: Option<String>,
     /// Stay in the foreground; Ctrl-C unmounts
@@ -773,7 +774,7 @@ pub struct Mount {
     /// Other users may read it too
     #[arg(long)]
     pub allow_other: bool,
-    /// How reads of large files go
+    /// How files are opened and read
     #[arg(long, value_enum, default_value = "auto")]
     pub io: Io,
     /// When content is hashed
@@ -782,6 +783,9 @@ pub struct Mount {
     /// How many requests are answered at a time [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+    /// Whole store: for how many seconds what is shown of names may be out of date
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub refresh: u16,
     /// Where the daemon writes what goes wrong
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -790,11 +794,11 @@ pub struct Mount {
 /// How a mount reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Io {
-    /// What suits the version
+    /// What suits the version: passthrough for mostly large files and root, else no-open
     Auto,
-    /// No round trip for open and release
+    /// The kernel opens by itself and asks for bytes that it has not cached: best for small files
     NoOpen,
-    /// The kernel reads the store's files itself
+    /// The kernel reads large files from the store by itself; root only
     Passthrough,
 }
 

@@ -239,7 +239,7 @@ impl Filesystem for Adapter {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
         self.answer("look up a name in", parent, reply, move |tree| tree.lookup(parent.0, &name), |reply, looked| match looked {
-            Looked::Found(found) => reply.entry(&found.attributes_for, &attr(&found), Generation(found.generation.into())),
+            Looked::Found(found) => reply.entry(&found.both_for(), &attr(&found), Generation(found.generation.into())),
             Looked::Nothing(keep) if keep.is_zero() => reply.error(Errno::ENOENT),
             // Inode 0 with a lifetime: the kernel remembers that there is nothing.
             Looked::Nothing(keep) => reply.entry(&keep, &nothing(), Generation(0)),
@@ -336,7 +336,7 @@ impl Filesystem for Adapter {
             page.give(&room, |item| {
                 let a = &item.attributes;
                 let name = OsStr::from_bytes(item.name);
-                let full = reply.add(INodeNo(a.ino), item.next, name, &a.name_for, &attr(a), Generation(a.generation.into()));
+                let full = reply.add(INodeNo(a.ino), item.next, name, &a.both_for(), &attr(a), Generation(a.generation.into()));
                 // `.` and `..` are not looked up by the kernel.
                 if !full && item.name != b"." && item.name != b".." {
                     tree.listed(a.ino);

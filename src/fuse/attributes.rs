@@ -46,6 +46,11 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
+    /// For how long name and attributes hold, where one time has to do for both.
+    pub(super) fn both_for(&self) -> Duration {
+        self.name_for.min(self.attributes_for)
+    }
+
     /// A directory outside of any version, of which all is asked again after `keep`.
     pub(super) fn directory(ino: u64, generation: u32, owner: (u32, u32), time: Time, keep: Duration) -> Attributes {
         Attributes { ino, generation, kind: FileKind::Directory, size: DIRECTORY_SIZE, mode: 0o755, owner, time, name_for: keep, attributes_for: keep }

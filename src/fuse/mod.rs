@@ -1,6 +1,6 @@
-//! Mounts: a version shown by the kernel as a read-only file system.
+//! Mounts: a version, or a whole store of them, shown by the kernel as a read-only file system.
 //!
-//! Guarantees: what a mount shows is exactly the version's entries, never wrong or fewer bytes (L15); mount time and memory don't depend on
+//! Guarantees: what a mount shows is exactly the versions' entries, never wrong or fewer bytes (L15); mount time and memory don't depend on
 //! the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by call.
 //! Not here yet: staging.
 
@@ -18,8 +18,10 @@ pub mod staging;
 mod tree;
 mod version;
 mod view;
+mod whole;
 
 pub use session::mount_version;
+pub use view::mount_store;
 
 use crate::manifest::Tree;
 use crate::objects::Objects;
@@ -79,6 +81,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// How files are opened and read.
     pub io: Io,
+    /// In whole-store mounts: for how long what is shown of names may be out of date.
+    pub refresh: Duration,
     /// On shared disks: after this time without an answer from the store a request is refused with EIO.
     pub deadline: Duration,
     /// Where a daemon's log goes (appended); without, nowhere. In the foreground without: stderr.
@@ -87,7 +91,7 @@ pub struct MountOptions {
 
 impl Default for MountOptions {
     fn default() -> Self {
-        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: default_threads(), io: Io::default(), deadline: Duration::from_secs(60), log: None }
+        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: default_threads(), io: Io::default(), refresh: Duration::from_secs(1), deadline: Duration::from_secs(60), log: None }
     }
 }
 

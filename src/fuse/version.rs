@@ -22,6 +22,7 @@ pub(super) struct VersionTree {
     base: u64,
     /// What `..` of the version's root is; 0: the root itself.
     above: u64,
+    generation: u32,
 }
 
 /// An inode that was looked up: what it is, and where.
@@ -35,12 +36,13 @@ struct Node {
 impl VersionTree {
     /// The one version of a mount.
     pub(super) fn alone(view: &VersionView, owner: (u32, u32)) -> VersionTree {
-        VersionTree { tree: view.tree.clone(), owner, time: view.commit_time, base: 0, above: 0 }
+        let generation = (view.tree.digest().prefix() >> 32) as u32;
+        VersionTree { tree: view.tree.clone(), owner, time: view.commit_time, base: 0, above: 0, generation }
     }
 
     /// A version in a slot of a mount of many, below the directory `above`.
-    pub(super) fn in_slot(tree: Tree, time: i64, slot: u64, above: u64, owner: (u32, u32)) -> VersionTree {
-        VersionTree { tree, owner, time, base: slot << RANK_BITS, above }
+    pub(super) fn in_slot(tree: Tree, time: i64, slot: u64, generation: u32, above: u64, owner: (u32, u32)) -> VersionTree {
+        VersionTree { tree, owner, time, base: slot << RANK_BITS, above, generation }
     }
 
     fn node(&self, ino: u64) -> Answer<Node> {
@@ -57,7 +59,7 @@ impl VersionTree {
             Entry::Directory(_) => (FileKind::Directory, DIRECTORY_SIZE, 0o755),
         };
         let ino = self.base + rank + 1;
-        let generation = if ino == ROOT { 0 } else { generation(&self.tree.digest()) };
+        let generation = if ino == ROOT { 0 } else { self.generation };
         let attributes_for = if ino == ROOT { ROOT_FOR } else { FOREVER };
         Attributes { ino, generation, kind, size, mode, owner: self.owner, time: (self.time, 0), name_for: FOREVER, attributes_for }
     }
@@ -66,11 +68,6 @@ impl VersionTree {
     fn above(&self, node: &Node) -> u64 {
         if node.rank == 0 && self.above != 0 { self.above } else { self.base + node.parent + 1 }
     }
-}
-
-/// 32 bits that differ between versions.
-pub(super) fn generation(digest: &crate::words::Digest) -> u32 {
-    (digest.prefix() >> 32) as u32
 }
 
 impl Names for VersionTree {

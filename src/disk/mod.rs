@@ -193,8 +193,7 @@ impl Disk {
         use std::os::unix::fs::MetadataExt;
         step("rename", from)?;
         let id = |m: Metadata| (m.dev(), m.ino());
-        // A local file system loses no replies.
-        let before = if self.kind.is_local() { None } else { std::fs::symlink_metadata(from).ok().map(id) };
+        let before = std::fs::symlink_metadata(from).ok().map(id);
         match std::fs::rename(from, to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(id) == before => Ok(()),
             other => other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)))),

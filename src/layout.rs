@@ -164,8 +164,18 @@ impl Layout {
         self.uses(name, number).join(run.file_name())
     }
 
-    /// One collaborative version in the making.
+    /// The collaborative versions of an artifact, finished ones too.
+    pub fn drafts(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("drafts")
+    }
+
+    /// One collaborative version.
     pub fn draft(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
-        self.artifact(name).join("drafts").join(id.file_name())
+        self.drafts(name).join(id.file_name())
+    }
+
+    /// What was contributed to it, in order.
+    pub fn draft_log(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
+        self.draft(name, id).join("log")
     }
 }

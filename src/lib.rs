@@ -22,8 +22,8 @@ pub mod view;
 pub mod words;
 pub mod work;
 
-pub use catalog::{Version, VersionSpec, resolve};
-pub use commit::{Artifact, Published, Run, RunOptions, SaveOptions};
+pub use catalog::{Draft, OnConflict, Version, VersionSpec, resolve};
+pub use commit::{Artifact, FinishOptions, Published, Run, RunOptions, SaveOptions, UpsertOptions, Upserted};
 pub use error::{Error, Kind, Result};
 pub use ingest::ScanOptions;
 pub use store::{InitOptions, Store};

@@ -2,6 +2,7 @@
 
 pub mod alias;
 pub mod artifact;
+pub mod draft;
 pub mod log;
 pub mod manifest_file;
 pub mod note;
@@ -10,6 +11,7 @@ pub mod removal;
 mod resolve;
 pub mod version;
 
+pub use draft::{Contribution, Draft, DraftState, OnConflict};
 pub use note::{Annotations, Metadata, Note, parse_metadata};
 pub use resolve::{Selector, VersionSpec, resolve};
 pub use version::{Mode, RunRecord, Version, VersionRecord};

@@ -2,6 +2,7 @@
 
 use super::artifact::Artifact;
 use super::patch::{settle, tree_of};
+use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::Stage;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers, removal};
@@ -24,7 +25,7 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
     let kind = artifact.kind.as_ref();
     catalog_artifact::check_type(store, &artifact.name, kind.or(Some(&source.record().kind)))?;
     loop {
-        publish::help(store, &artifact.name)?;
+        help(store, &artifact.name)?;
         if let Ended::Published(published) = attempt(store, source, artifact, options)? {
             publish::annotate(store, artifact, options, &published)?;
             return Ok(published);
@@ -74,7 +75,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         return Err(Error::damaged(format!("{source}: its content has another digest here")));
     }
     let root = settle(store, &writer, &stage, target)?;
-    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()) };
+    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()), distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
 }

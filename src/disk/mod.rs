@@ -51,7 +51,7 @@ pub struct Watch {
 #[derive(Debug)]
 pub struct Disk {
     kind: FsKind,
-    /// Directories are synced by syncing all: see [`FsKind::needs_whole_syncs`].
+    /// Directories are synced by syncing all: see [`FsKind::and_needs_whole_syncs`].
     whole_syncs: bool,
     access: Access,
     poisoned: AtomicBool,
@@ -64,7 +64,8 @@ impl Disk {
     /// # Errors
     /// I/O when the file system cannot be asked for its type.
     pub fn of(path: &Path, access: Access) -> Result<Disk> {
-        Ok(Disk { kind: FsKind::of(path)?, whole_syncs: FsKind::needs_whole_syncs(path)?, access, poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
+        let (kind, whole_syncs) = FsKind::and_needs_whole_syncs(path)?;
+        Ok(Disk { kind, whole_syncs, access, poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
     }
 
     /// How many syncs were waited for.
@@ -75,6 +76,11 @@ impl Disk {
     /// How the file system behaves.
     pub fn kind(&self) -> FsKind {
         self.kind
+    }
+
+    /// Whether syncing a directory syncs the whole file system: who must do that anyway need not sync file by file before.
+    pub fn syncs_whole(&self) -> bool {
+        self.whole_syncs
     }
 
     /// Makes one directory; an existing one is fine.

@@ -45,10 +45,10 @@ struct Slot {
 ///
 /// # Errors
 /// I/O: a file vanished, cannot be read, or keeps changing, by name; those of the store.
-pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, threads: usize, progress: &Progress) -> Result<Vec<(Stat, Digest)>> {
+pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, threads: fn() -> usize, progress: &Progress) -> Result<Vec<(Stat, Digest)>> {
     let slots = slots(tree);
     let bytes: u64 = slots.iter().map(|s| s.size).sum();
-    let threads = if slots.len() <= ALONE_FILES && bytes <= ALONE_BYTES { 1 } else { threads.max(1) };
+    let threads = if slots.len() <= ALONE_FILES && bytes <= ALONE_BYTES { 1 } else { threads().max(1) };
     let pieces = pieces(&slots);
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);

@@ -39,6 +39,7 @@ pub use write::ObjectWriter;
 use crate::disk::{self, Disk};
 use crate::error::Result;
 use crate::layout::Layout;
+use crate::words::{Digest, Place};
 use cache::{Hashed, NodeCache};
 use counts::Counters;
 use index::{Index, Look};
@@ -97,6 +98,16 @@ impl Objects {
     /// Looks at a file of the store's, FRESH.
     fn look(&self, path: &Path) -> Result<Option<Metadata>> {
         if self.disk.kind().is_local() { disk::look(path) } else { disk::look_fresh(path) }
+    }
+
+    /// A place for a record: the pack's name and the offset in it. `None` while the pack is being written.
+    pub fn place_in_pack(&self, place: Place) -> Option<(Digest, u32)> {
+        Some((self.table.name(place.pack)?, place.offset))
+    }
+
+    /// The place that a record speaks of.
+    pub fn place_of(&self, pack: &Digest, offset: u32) -> Place {
+        Place { pack: self.table.intern(pack), offset }
     }
 
     /// The index as it was last loaded.

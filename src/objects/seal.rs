@@ -91,7 +91,9 @@ impl ObjectWriter {
     /// Syncs what is closed, then renames it to its place (F2: never the other way round).
     pub(super) fn publish(&self, extra: &[NewFile], dirs: BTreeSet<PathBuf>) -> Result<()> {
         let temps = std::mem::take(&mut self.state.lock().temps);
-        let published = self.make_durable(&temps, extra).and_then(|()| self.make_visible(&temps, dirs));
+        // Where the names' sync takes all with it, it takes the version's own files too.
+        let first = if self.objects.disk.syncs_whole() && !dirs.is_empty() { &[] } else { extra };
+        let published = self.make_durable(&temps, first).and_then(|()| self.make_visible(&temps, dirs));
         if published.is_err() {
             // What was not renamed is removed with the writer.
             self.state.lock().temps.extend(temps);
@@ -152,7 +154,7 @@ impl ObjectWriter {
         let disk = &self.objects.disk;
         let dirs: Vec<PathBuf> = dirs.into_iter().collect();
         match &self.watch {
-            Some(watch) if dirs.len() >= MANY_FILES => disk.sync_fs(watch),
+            Some(watch) if (disk.syncs_whole() && !dirs.is_empty()) || dirs.len() >= MANY_FILES => disk.sync_fs(watch),
             Some(_) => disk.sync_dirs(&dirs),
             None => side_by_side(&dirs, |dir| disk.sync_dir(dir)),
         }

@@ -87,17 +87,51 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
     stage.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
     stage.run_differing(context, &[&"diff", &"demo:v1", &"demo"])?;
 
-    say(context, "8. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
+    say(context, "8. Many runs make one version together: three processes at once contribute a part each under one id, a fourth finishes. From then on the id is closed.")?;
+    together(context, stage, scratch)?;
+
+    say(context, "9. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
     mount(context, stage, &mnt, &copy)?;
 
-    say(context, "9. `verify` reads and hashes all of it again.")?;
+    say(context, "10. `verify` reads and hashes all of it again.")?;
     stage.run(context, &[&"verify"])?;
 
-    say(context, "10. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
+    say(context, "11. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
     stage.run(context, &[&"get", &"demo:v0", &out])?;
     stage.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
     say(context, "That is all. Yours begins with `cairn init` and `cairn put NAME DIR`; every command's --help has examples.")?;
     Ok(0)
+}
+
+/// Three processes contribute at once, one finishes; a late one is told.
+fn together(context: &mut Context, stage: &Stage, scratch: &Path) -> std::result::Result<(), Stop> {
+    let mut parts = Vec::new();
+    for n in 1..=3 {
+        let file = scratch.join(format!("image{n}.png"));
+        write(&file, &format!("pixels of image {n}\n"))?;
+        parts.push((file, format!("run-{n}")));
+    }
+    let mut children = Vec::new();
+    for (file, run) in &parts {
+        let words: [&dyn AsRef<OsStr>; 8] = [&"upsert", &"-q", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
+        context.out.line(&format!("   $ {} &", line(&words)))?;
+        context.out.flush()?;
+        children.push((words, stage.command(&words).spawn().map_err(|e| Error::io("run", &stage.program, e))?));
+    }
+    for (words, mut child) in children {
+        let status = child.wait().map_err(|e| Error::io("wait for", &stage.program, e))?;
+        if !status.success() {
+            return Err(failed(&words, status.code().unwrap_or(i32::from(INTERRUPTED))));
+        }
+    }
+    stage.run(context, &[&"drafts"])?;
+    stage.run(context, &[&"finish", &"gallery", &"--distributed-id", &"my_dist_artifact", &"--expect", &"3"])?;
+    stage.run(context, &[&"ls", &"gallery"])?;
+    let (late, run) = &parts[0];
+    match stage.try_run(context, &[&"upsert", &"gallery", late, &"--run", run, &"--distributed-id", &"my_dist_artifact"])? {
+        3 => Ok(()),
+        status => Err(failed(&[&"upsert", &"gallery"], status)),
+    }
 }
 
 /// Mounts the newest version, reads it through the mount, compares, unmounts.

@@ -4,7 +4,9 @@ mod alias;
 mod copy;
 mod demo;
 mod diff;
+mod draft;
 mod entry;
+mod finish;
 mod get;
 mod init;
 mod list;
@@ -16,6 +18,7 @@ mod put;
 mod rm;
 mod shell;
 mod show;
+mod upsert;
 mod verify;
 
 use crate::args::Command;
@@ -27,6 +30,10 @@ pub fn run(context: &mut Context, command: Command) -> Done {
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Put(args) => put::run(context, *args),
+        Command::Upsert(args) => upsert::run(context, *args),
+        Command::Finish(args) => finish::run(context, *args),
+        Command::Drafts(args) => draft::list(context, args),
+        Command::Draft(args) => draft::run(context, args),
         Command::Patch(args) => patch::run(context, *args),
         Command::Copy(args) => copy::run(context, *args),
         Command::List(args) => list::run(context, args),

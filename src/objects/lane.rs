@@ -4,8 +4,8 @@ use super::large::{OBJECT_MODE, OBJECT_MTIME, untouched};
 use super::pack::Kind;
 use super::pack_writer::PackWriter;
 use super::seal::Becomes;
-use super::write::ObjectWriter;
 use super::take::Leases;
+use super::write::{CHECKPOINT_AFTER, ObjectWriter};
 use super::{Objects, SMALL_MAX, copy};
 use crate::disk::{FsKind, NewFile};
 use crate::error::{Error, Result};
@@ -191,7 +191,7 @@ impl<'a> Lane<'a> {
     }
 
     fn append(&mut self, digest: Digest, bytes: &[u8]) -> Result<Place> {
-        if let Some(full) = self.pack.take_if(|p| !p.takes(bytes.len())) {
+        if let Some(full) = self.pack.take_if(|p| !p.takes(bytes.len()) || p.age() >= CHECKPOINT_AFTER) {
             self.writer.close(full)?;
         }
         let pack = match &mut self.pack {

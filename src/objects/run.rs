@@ -26,8 +26,8 @@ pub(super) const PER_BLOCK: usize = 93;
 const LINE: usize = 16;
 /// Blocks written at once.
 const WRITE_BLOCKS: usize = 64;
-/// A run that is no longer than this is read whole, by one read.
-const WHOLE: usize = if cfg!(test) { 2 << 10 } else { 32 << 10 };
+/// A run that is no longer than this is read and checked whole, by one read.
+const WHOLE: usize = if cfg!(test) { 2 << 10 } else { 8 << 10 };
 /// Blocks kept where a run is not mapped.
 const KEPT_BLOCKS: usize = 4096;
 
@@ -166,7 +166,9 @@ impl Run {
         };
         let checked = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         let file = (meta.dev(), meta.ino());
-        Some(Run { name, names, packs: OnceLock::new(), lines, entries: entries as usize, body, data, checked, damaged: AtomicBool::new(false), file })
+        let run = Run { name, names, packs: OnceLock::new(), lines, entries: entries as usize, body, data, checked, damaged: AtomicBool::new(false), file };
+        let whole = !matches!(run.data, Data::Whole(_)) || (run.packs().len() == packs as usize && (0..run.blocks()).all(|i| run.try_block(i, |_| ()).is_some()));
+        whole.then_some(run)
     }
 
     /// The names of the packs that it covers; none when they are damaged.

@@ -16,9 +16,12 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// New bytes after which what is there is made durable and visible, so that an interrupted put stores only the rest when it is said again.
-const CHECKPOINT: u64 = 1 << 30;
+/// New bytes, or the time, after which what is there is made durable and visible, so that an interrupted put stores only the rest when it is
+/// said again.
+const CHECKPOINT: u64 = 256 << 20;
+pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 const SHARDS: usize = 64;
 /// A writer that looked in vain for so many blobs lists the packs: it will store much, and a listing costs little beside that.
 const LISTS_AFTER: usize = 64;
@@ -42,7 +45,10 @@ pub struct ObjectWriter {
     pub(super) larges: Mutex<HashSet<Digest>>,
     pub(super) state: Mutex<State>,
     pub(super) nodes: Mutex<Nodes>,
-    pub(super) checkpoint: Mutex<()>,
+    checkpoint: Mutex<()>,
+    begun: Instant,
+    /// When the next one is due, in seconds after that.
+    due: AtomicU64,
     pub(super) no_reflink: AtomicBool,
     /// The version relies on packs that others made.
     pub(super) relies_on_packs: AtomicBool,
@@ -92,6 +98,8 @@ impl Objects {
             state: Mutex::default(),
             nodes: Mutex::default(),
             checkpoint: Mutex::default(),
+            begun: Instant::now(),
+            due: AtomicU64::new(CHECKPOINT_AFTER.as_secs()),
             no_reflink: AtomicBool::new(false),
             relies_on_packs: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -213,10 +221,13 @@ impl ObjectWriter {
     /// Counts new bytes; now and then publishes what is closed.
     pub(super) fn grew(&self, bytes: u64) -> Result<()> {
         self.new_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.unpublished.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT
+        let much = self.unpublished.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT;
+        let now = self.begun.elapsed().as_secs();
+        if (much || now >= self.due.load(Ordering::Relaxed))
             && let Some(_one) = self.checkpoint.try_lock()
         {
             self.unpublished.store(0, Ordering::Relaxed);
+            self.due.store(now + CHECKPOINT_AFTER.as_secs(), Ordering::Relaxed);
             self.publish(&[], BTreeSet::new())?;
         }
         Ok(())

@@ -239,7 +239,9 @@ impl Filesystem for Adapter {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
         self.answer("look up a name in", parent, reply, move |tree| tree.lookup(parent.0, &name), |reply, looked| match looked {
-            Looked::Found(found) => reply.entry(&found.both_for(), &attr(&found), Generation(found.generation.into())),
+            Looked::Found(found) => {
+                reply.entry_with_ttls(&found.attributes_for, &found.name_for, &attr(&found), Generation(found.generation.into()));
+            },
             Looked::Nothing(keep) if keep.is_zero() => reply.error(Errno::ENOENT),
             // Inode 0 with a lifetime: the kernel remembers that there is nothing.
             Looked::Nothing(keep) => reply.entry(&keep, &nothing(), Generation(0)),

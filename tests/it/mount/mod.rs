@@ -1,4 +1,4 @@
-//! Real mounts of one version, made by the real `cairnfs`. SEMANTICS.md's statements are tested here.
+//! Real mounts, made by the real `cairnfs`. SEMANTICS.md's statements are tested here.
 
 mod build;
 mod content;
@@ -9,3 +9,4 @@ mod points;
 mod read_only;
 mod support;
 mod users;
+mod whole;

@@ -5,6 +5,7 @@ mod content;
 mod damage;
 mod directories;
 mod life;
+mod places;
 mod points;
 mod read_only;
 mod support;

@@ -452,3 +452,51 @@ impl Filesystem for Adapter {
         reply.error(Errno::EROFS);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::VerifyMode;
+    use super::super::files::Files;
+    use super::super::log::{Log, Target};
+    use super::super::names::{Names, Readable};
+    use super::super::attributes::Item;
+    use super::*;
+    use std::ops::ControlFlow;
+
+    /// A tree in which everything panics.
+    struct Broken;
+
+    impl Names for Broken {
+        fn attributes(&self, _: u64) -> Answer<Attributes> {
+            panic!("as the test wants");
+        }
+        fn lookup(&self, _: u64, _: &[u8]) -> Answer<Looked> {
+            panic!("as the test wants");
+        }
+        fn read_link(&self, _: u64) -> Answer<Vec<u8>> {
+            panic!("as the test wants");
+        }
+        fn list(&self, _: u64, _: u64, _: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+            panic!("as the test wants");
+        }
+        fn readable(&self, _: u64) -> Answer<Readable> {
+            panic!("as the test wants");
+        }
+        fn path(&self, _: u64) -> Option<String> {
+            panic!("as the test wants");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_eio_for_its_request_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::init(&dir.path().join("store"), &Default::default()).unwrap();
+        let log = Log::new(Target::File(crate::disk::open_log(&dir.path().join("log")).unwrap()), "x".into());
+        let files = Arc::new(Files::new(store.objects().clone(), VerifyMode::Put));
+        let tree = ReadTree::new(Arc::new(Broken), files, store.root().to_path_buf(), log);
+        let errno = |e: Errno| e.code();
+        assert_eq!(guarded(&tree, "look at", 1, |tree| tree.attributes(1)).map_err(errno).unwrap_err(), libc::EIO);
+        assert_eq!(guarded(&tree, "read", 2, |tree| tree.read(2, 0, 1, &mut Vec::new())).map_err(errno).unwrap_err(), libc::EIO);
+        assert!(guarded(&tree, "ask", 1, |tree| tree.space()).is_ok());
+    }
+}

@@ -157,3 +157,20 @@ fn a_store_that_does_not_answer_is_eio_after_the_deadline_and_what_is_known_stay
     assert!(inner.logged().contains("has not answered within 1 s"), "{}", inner.logged());
     assert_eq!(fs::read(mounted.at("large")).unwrap(), noise(3, 3 << 20), "and right when it answers again");
 }
+
+#[test]
+fn sixty_four_readers_at_once_take_bounded_memory() {
+    let place = Place::new();
+    let version: Things = (0..8).map(|i| (format!("f{i}").into_bytes(), Thing::File(noise(i, 8 << 20)))).collect();
+    let mounted = place.mount_with(place.version(&version), ",io=no-open");
+    let readers: Vec<_> = (0..64)
+        .map(|i| {
+            let path = mounted.at(format!("f{}", i % 8));
+            std::thread::spawn(move || assert_eq!(fs::read(path).unwrap().len(), 8 << 20))
+        })
+        .collect();
+    readers.into_iter().for_each(|r| r.join().unwrap());
+    let status = fs::read_to_string(format!("/proc/{}/status", daemons(mounted.path())[0])).unwrap();
+    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap();
+    assert!(peak < 64 << 10, "{peak} KiB");
+}

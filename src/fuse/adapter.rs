@@ -212,19 +212,21 @@ impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole listing before the first
         // stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one directory: 7 × native with it, 2.2 × without).
-        // AUTO_INVAL_DATA makes the kernel ask for a directory's mtime, once its time is over, before it trusts a listing that it has kept.
         // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an immutable tree may have.
-        let wanted = InitFlags::FUSE_ASYNC_READ
+        let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_AUTO_INVAL_DATA
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPORT_SUPPORT
             | InitFlags::FUSE_NO_OPEN_SUPPORT
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_PASSTHROUGH
             | InitFlags::FUSE_ABORT_ERROR;
+        if self.tree.grows() {
+            // The kernel asks for a directory's mtime, once its time is over, before it trusts a listing that it has kept.
+            wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
+        }
         // Older kernels go without some of them: all are for speed but the last, and that is looked at with care.
         let have = config.capabilities();
         let _ = self.agreed.kernel_has.set(have); // the first time it is

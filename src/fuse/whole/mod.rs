@@ -78,22 +78,29 @@ impl StoreTree {
         }
     }
 
-    /// Unpins what the kernel no longer knows, and tells it of versions in use that were removed, so that they can be let go of.
+    /// Unpins what the kernel no longer knows. It is told to forget what somebody wants back, and versions that were removed: it keeps what
+    /// is in use.
     pub(super) fn keep_house(&self, forget: &Forgetter) {
-        self.slots.release_forgotten(&self.shelves);
-        for slot in self.slots.removed_in_use(&self.shelves) {
-            let Ok((artifact, number)) = self.slots.version(slot) else { continue };
+        let wanted = self.slots.wanted(&self.shelves);
+        let removed = self.slots.removed_in_use(&self.shelves);
+        for slot in wanted.iter().chain(&removed) {
+            let Ok((artifact, number)) = self.slots.version(*slot) else { continue };
             forget(ARTIFACTS + u64::from(artifact), number.to_string().as_bytes());
-            // What was in use when the name went is kept by the kernel below the root, and keeps the root.
-            let (root, mut names) = (Slots::root(slot), Vec::new());
-            let mut note = |item: Item<'_>| {
-                names.push(item.name.to_vec());
-                if names.len() < FORGOTTEN_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            };
-            // A version that can't be listed keeps its pin until the kernel forgets by itself.
-            if self.slots.tree(slot, &self.shelves).and_then(|tree| tree.list(root, 2, &mut note)).is_ok() {
-                names.iter().for_each(|name| forget(root, name));
-            }
+        }
+        // What was in use when the name went is kept by the kernel below the root, and keeps the root.
+        removed.iter().for_each(|slot| self.forget_entries(*slot, forget));
+        self.slots.release_forgotten(&self.shelves);
+    }
+
+    fn forget_entries(&self, slot: u32, forget: &Forgetter) {
+        let (root, mut names) = (Slots::root(slot), Vec::new());
+        let mut note = |item: Item<'_>| {
+            names.push(item.name.to_vec());
+            if names.len() < FORGOTTEN_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        // A version that can't be listed keeps its pin until the kernel forgets by itself.
+        if self.slots.tree(slot, &self.shelves).and_then(|tree| tree.list(root, 2, &mut note)).is_ok() {
+            names.iter().for_each(|name| forget(root, name));
         }
     }
 
@@ -195,6 +202,10 @@ impl StoreTree {
 }
 
 impl Names for StoreTree {
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn attributes(&self, ino: u64) -> Answer<Attributes> {
         let slot = (ino >> RANK_BITS) as u32;
         match level(ino) {

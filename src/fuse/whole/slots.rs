@@ -205,6 +205,16 @@ impl Slots {
         }
     }
 
+    /// The slots of versions whose pins somebody wants back.
+    pub(super) fn wanted(&self, shelves: &Shelves) -> Vec<u32> {
+        let wanted = self.pins.as_ref().and_then(|pins| pins.wanted().ok()).unwrap_or_default();
+        let find = |(name, number): (ArtifactName, VersionNumber)| {
+            let artifact = shelves.find(name.as_str().as_bytes()).ok()??;
+            self.table.read().numbers.get(&(artifact, number)).copied()
+        };
+        wanted.into_iter().filter_map(find).collect()
+    }
+
     /// The slots of versions that this mount uses although they are removed.
     pub(super) fn removed_in_use(&self, shelves: &Shelves) -> Vec<u32> {
         let slots: Vec<Arc<Slot>> = self.table.read().slots.clone();

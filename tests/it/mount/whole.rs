@@ -212,12 +212,30 @@ fn versions_are_pinned_by_the_first_look_below_them_and_unpinned_when_forgotten_
 }
 
 #[test]
+fn a_version_that_is_only_remembered_is_given_back_to_rm_and_one_in_use_is_not() {
+    let whole = Whole::new();
+    (0..3).for_each(|i| drop(whole.publish("a", &format!("{i}"))));
+    let mounted = whole.mount("");
+    fs::read(mounted.at("a/v0/d/f")).unwrap();
+    let open = File::open(mounted.at("a/v1/d/f")).unwrap();
+    assert_eq!(whole.pinned(), ["a@v0", "a@v1"]);
+    whole.remove("a", 0, Force::No).unwrap();
+    assert_eq!(whole.remove("a", 1, Force::No).unwrap_err().kind(), Kind::Refused);
+    assert_eq!(fs::read(mounted.at("a/v1/d/f")).unwrap(), b"1");
+    assert_eq!(whole.pinned(), ["a@v1"]);
+    drop(open);
+    whole.remove("a", 1, Force::No).unwrap();
+}
+
+#[test]
 fn a_killed_mount_pins_nothing_any_more() {
     let whole = Whole::new();
     whole.publish("a", "0");
     let mounted = whole.mount("");
     fs::read(mounted.at("a/v0/d/f")).unwrap();
+    let open = File::open(mounted.at("a/v0/d/f")).unwrap();
     assert_eq!(whole.remove("a", 0, Force::No).unwrap_err().kind(), Kind::Refused);
+    drop(open);
     kill(daemons(mounted.path())[0], libc::SIGKILL);
     wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
     assert_eq!(whole.pinned(), ["a@v0"]);

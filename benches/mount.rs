@@ -97,6 +97,11 @@ impl Bench {
         self.only.is_empty() || self.only.iter().any(|o| line.contains(o.as_str()))
     }
 
+    /// Whether any line of a dataset may be wanted: their names begin with its.
+    fn wants_any(&self, shape: Shape) -> bool {
+        self.only.is_empty() || self.only.iter().any(|o| o.starts_with(shape.name))
+    }
+
     /// The dataset as a directory, and as the newest version of its name.
     fn data(&self, shape: Shape) -> io::Result<(Shape, PathBuf)> {
         let shape = shape.scaled(self.scale);
@@ -166,16 +171,23 @@ impl Bench {
     }
 
     fn small(&self) -> io::Result<()> {
+        if !self.wants_any(S) {
+            return Ok(());
+        }
         let (shape, native) = self.data(S)?;
         let of = (shape, native.as_path());
         let read = |processes: usize| { let native = native.clone(); move |dir: &Path| read_all(&native, dir, processes) };
         self.line("S warm, 1 process", of, "auto", false, Target::Ratio(1.2), &read(1))?;
         self.line("S warm, 4 processes", of, "auto", false, Target::Ratio(1.2), &read(4))?;
-        self.line("S first read", of, "auto", true, Target::Ratio(8.0), &read(1))?;
-        self.line("S first read, 4", of, "auto", true, Target::None, &read(4))
+        self.line("S first, by a walk", of, "auto", true, Target::Ratio(8.0), &|dir| walk_all(dir))?;
+        self.line("S first, by name", of, "auto", true, Target::None, &read(1))?;
+        self.line("S first, by name, 4", of, "auto", true, Target::None, &read(4))
     }
 
     fn large(&self) -> io::Result<()> {
+        if !self.wants_any(L) {
+            return Ok(());
+        }
         let (shape, native) = self.data(L)?;
         let of = (shape, native.as_path());
         for (io, names, first) in [
@@ -194,7 +206,7 @@ impl Bench {
         let find = |dir: &Path| run(Command::new("find").arg(dir).args(["-printf", "%s"]));
         let list = |dir: &Path| run(Command::new("ls").arg("-l").arg(dir));
         for (shape, names) in [(F, ["F first find %s", "F warm find %s", "F first ls -l", "F warm ls -l"]), (M, ["M first find %s", "M warm find %s", "", ""])] {
-            if !self.wants(shape.name) {
+            if !self.wants_any(shape) {
                 continue;
             }
             let (shape, native) = self.data(shape)?;
@@ -255,17 +267,33 @@ fn read_all(native: &Path, dir: &Path, processes: usize) -> io::Result<Run> {
     Ok(Run { time, ended: time, peak_kib: 0 })
 }
 
+/// Walks `dir` and opens, reads and closes every file, as grep -r and cp -r do.
+fn walk_all(dir: &Path) -> io::Result<Run> {
+    here(|| {
+        let mut buffer = vec![0; 256 << 10];
+        for entry in walkdir::WalkDir::new(dir).into_iter().map(|e| e.map_err(io::Error::from)) {
+            let entry = entry?;
+            if entry.file_type().is_file() {
+                read_file(entry.path(), &mut buffer)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn read_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    while file.read(buffer)? > 0 {}
+    Ok(())
+}
+
 fn child(native: &Path, dir: &Path, part: usize, parts: usize) -> io::Result<()> {
     let listed = walkdir::WalkDir::new(native).sort_by_file_name().into_iter().filter_map(Result::ok).filter(|e| e.file_type().is_file());
     let files: Vec<PathBuf> = listed.enumerate().filter(|(i, _)| i % parts == part).map(|(_, e)| dir.join(e.path().strip_prefix(native).expect("below it"))).collect();
     println!("ready");
     io::stdin().read_line(&mut String::new())?;
     let mut buffer = vec![0; 256 << 10];
-    for path in files {
-        let mut file = File::open(path)?;
-        while file.read(&mut buffer)? > 0 {}
-    }
-    Ok(())
+    files.iter().try_for_each(|path| read_file(path, &mut buffer))
 }
 
 fn largest(dir: &Path) -> io::Result<(File, u64)> {

@@ -105,8 +105,8 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hi
 
 /// A mount that comes to use it later has pinned it before it looked whether it is removed: it reads on, and nothing is freed under it.
 fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<()> {
-    let holders = pins::holders(store, name, number)?;
-    let Some(first) = holders.first() else { return Ok(()) };
+    let users = pins::users(store, name, number)?;
+    let Some(first) = users.first() else { return Ok(()) };
     let e = Error::refused(format!("{name}:{number} is in use by a {} of {} on {} (process {})", first.purpose, first.user, first.host, first.pid));
     Err(e.hint("unmount it first; with --force what is open there stays readable until then"))
 }

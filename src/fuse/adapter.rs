@@ -212,19 +212,21 @@ impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole listing before the first
         // stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one directory: 7 × native with it, 2.2 × without).
-        // AUTO_INVAL_DATA makes the kernel ask for a directory's mtime, once its time is over, before it trusts a listing that it has kept.
         // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an immutable tree may have.
-        let wanted = InitFlags::FUSE_ASYNC_READ
+        let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_AUTO_INVAL_DATA
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPORT_SUPPORT
             | InitFlags::FUSE_NO_OPEN_SUPPORT
             | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_PASSTHROUGH
             | InitFlags::FUSE_ABORT_ERROR;
+        if self.tree.grows() {
+            // The kernel asks for a directory's mtime, once its time is over, before it trusts a listing that it has kept.
+            wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
+        }
         // Older kernels go without some of them: all are for speed but the last, and that is looked at with care.
         let have = config.capabilities();
         let _ = self.agreed.kernel_has.set(have); // the first time it is
@@ -239,7 +241,9 @@ impl Filesystem for Adapter {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
         self.answer("look up a name in", parent, reply, move |tree| tree.lookup(parent.0, &name), |reply, looked| match looked {
-            Looked::Found(found) => reply.entry(&found.both_for(), &attr(&found), Generation(found.generation.into())),
+            Looked::Found(found) => {
+                reply.entry_with_ttls(&found.attributes_for, &found.name_for, &attr(&found), Generation(found.generation.into()));
+            },
             Looked::Nothing(keep) if keep.is_zero() => reply.error(Errno::ENOENT),
             // Inode 0 with a lifetime: the kernel remembers that there is nothing.
             Looked::Nothing(keep) => reply.entry(&keep, &nothing(), Generation(0)),
@@ -448,5 +452,53 @@ impl Filesystem for Adapter {
 
     fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
         reply.error(Errno::EROFS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::VerifyMode;
+    use super::super::files::Files;
+    use super::super::log::{Log, Target};
+    use super::super::names::{Names, Readable};
+    use super::super::attributes::Item;
+    use super::*;
+    use std::ops::ControlFlow;
+
+    /// A tree in which everything panics.
+    struct Broken;
+
+    impl Names for Broken {
+        fn attributes(&self, _: u64) -> Answer<Attributes> {
+            panic!("as the test wants");
+        }
+        fn lookup(&self, _: u64, _: &[u8]) -> Answer<Looked> {
+            panic!("as the test wants");
+        }
+        fn read_link(&self, _: u64) -> Answer<Vec<u8>> {
+            panic!("as the test wants");
+        }
+        fn list(&self, _: u64, _: u64, _: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+            panic!("as the test wants");
+        }
+        fn readable(&self, _: u64) -> Answer<Readable> {
+            panic!("as the test wants");
+        }
+        fn path(&self, _: u64) -> Option<String> {
+            panic!("as the test wants");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_eio_for_its_request_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::init(&dir.path().join("store"), &Default::default()).unwrap();
+        let log = Log::new(Target::File(crate::disk::open_log(&dir.path().join("log")).unwrap()), "x".into());
+        let files = Arc::new(Files::new(store.objects().clone(), VerifyMode::Put));
+        let tree = ReadTree::new(Arc::new(Broken), files, store.root().to_path_buf(), log);
+        let errno = |e: Errno| e.code();
+        assert_eq!(guarded(&tree, "look at", 1, |tree| tree.attributes(1)).map_err(errno).unwrap_err(), libc::EIO);
+        assert_eq!(guarded(&tree, "read", 2, |tree| tree.read(2, 0, 1, &mut Vec::new())).map_err(errno).unwrap_err(), libc::EIO);
+        assert!(guarded(&tree, "ask", 1, |tree| tree.space()).is_ok());
     }
 }

@@ -15,6 +15,11 @@ pub(super) struct Readable {
 
 /// A read-only tree of inodes. Every method may be called from many threads at once, and may read the store.
 pub(super) trait Names: Send + Sync {
+    /// Whether listings can change while the mount stands.
+    fn grows(&self) -> bool {
+        false
+    }
+
     /// What `stat` shows of an inode.
     fn attributes(&self, ino: u64) -> Answer<Attributes>;
 

@@ -4,9 +4,15 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// By inode: the way all its opens go (`None`: through the daemon), and how many there are. Bounded by what is open.
+/// By inode. Bounded by what is open.
 pub(super) struct Opens<B> {
-    table: Mutex<HashMap<u64, (Arc<Option<B>>, u64)>>,
+    table: Mutex<HashMap<u64, Opened<B>>>,
+}
+
+/// The way all opens of an inode go (`None`: through the daemon), and how many there are.
+struct Opened<B> {
+    way: Arc<Option<B>>,
+    count: u64,
 }
 
 impl<B> Opens<B> {
@@ -17,25 +23,25 @@ impl<B> Opens<B> {
     /// One open more of an inode that is open already.
     pub(super) fn join(&self, ino: u64) -> Option<Arc<Option<B>>> {
         let mut table = self.table.lock();
-        let (way, count) = table.get_mut(&ino)?;
-        *count += 1;
-        Some(way.clone())
+        let opened = table.get_mut(&ino)?;
+        opened.count += 1;
+        Some(opened.way.clone())
     }
 
     /// One open more; the first goes the way given, the others go with it.
     pub(super) fn begin(&self, ino: u64, way: Option<B>) -> Arc<Option<B>> {
         let mut table = self.table.lock();
-        let (way, count) = table.entry(ino).or_insert_with(|| (Arc::new(way), 0));
-        *count += 1;
-        way.clone()
+        let opened = table.entry(ino).or_insert_with(|| Opened { way: Arc::new(way), count: 0 });
+        opened.count += 1;
+        opened.way.clone()
     }
 
     /// One open less.
     pub(super) fn end(&self, ino: u64) {
         let mut table = self.table.lock();
-        if let Some((_, count)) = table.get_mut(&ino) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(opened) = table.get_mut(&ino) {
+            opened.count -= 1;
+            if opened.count == 0 {
                 let gone = table.remove(&ino);
                 drop(table);
                 drop(gone);

@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// less than what reading through the daemon does.
 const PASS_FROM: u64 = 1 << 20;
 /// How often a mount looks after itself.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
+const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
 /// Mounts one version at `mnt`, read-only.
 ///

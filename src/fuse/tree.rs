@@ -23,6 +23,10 @@ impl ReadTree {
         ReadTree { names, files, store, log }
     }
 
+    pub(super) fn grows(&self) -> bool {
+        self.names.grows()
+    }
+
     pub(super) fn attributes(&self, ino: u64) -> Answer<Attributes> {
         self.names.attributes(ino)
     }

@@ -32,6 +32,8 @@ impl Life {
 pub struct Lock {
     /// The file's name.
     pub id: String,
+    /// The file.
+    pub path: PathBuf,
     /// What it says; `None` when it cannot be read as a lock.
     pub record: Option<LockRecord>,
     /// Whether its holder was seen alive.
@@ -80,15 +82,15 @@ fn judge_those(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) 
         let running = record.as_ref().is_some_and(|r| here && process_start(r.pid) == Some(r.pid_start));
         let life = if held || running { Life::Live } else { Life::Dead };
         if !here && life == Life::Dead {
-            watched.push((locks.len(), path));
+            watched.push(locks.len());
         }
         let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        locks.push(Lock { id, record, life });
+        locks.push(Lock { id, path: path.clone(), record, life });
     }
     if !watched.is_empty() {
         std::thread::sleep(3 * BEAT);
-        for (i, path) in watched {
-            let now = read(path)?.and_then(|(r, _)| r);
+        for i in watched {
+            let now = read(&locks[i].path)?.and_then(|(r, _)| r);
             if now.is_some() && now.map(|r| r.beat) != locks[i].record.as_ref().map(|r| r.beat.clone()) {
                 locks[i].life = Life::Live;
             }

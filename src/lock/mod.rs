@@ -194,10 +194,14 @@ fn user_name() -> String {
     })
 }
 
-/// A process's start time in clock ticks since boot: field 22 of its `stat`.
+/// A running process's start time in clock ticks since boot: field 22 of its `stat`. One that has ended and was not waited for runs no more.
 fn process_start(pid: u32) -> Option<u64> {
     let stat = read_proc(&format!("/proc/{pid}/stat"))?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// When this process began; asked once, and again after a fork.

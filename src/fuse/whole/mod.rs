@@ -30,6 +30,9 @@ const ARTIFACTS: u64 = 1 << 32;
 /// In an artifact's listing aliases come after all versions: their offsets begin here.
 const ALIASES: u64 = 1 << 62;
 
+/// Names in a removed version's root that the kernel is told to forget at a time.
+const FORGOTTEN_AT_ONCE: usize = 4096;
+
 /// A store's artifacts, versions and aliases as one tree.
 pub(super) struct StoreTree {
     store: Store,
@@ -75,11 +78,29 @@ impl StoreTree {
         }
     }
 
-    /// Unpins what the kernel no longer knows, and tells it of versions in use that were removed, so that they can be let go of.
+    /// Unpins what the kernel no longer knows. It is told to forget what somebody wants back, and versions that were removed: it keeps what
+    /// is in use.
     pub(super) fn keep_house(&self, forget: &Forgetter) {
-        self.slots.release_forgotten(&self.shelves);
-        for (artifact, number) in self.slots.removed_in_use(&self.shelves) {
+        let wanted = self.slots.wanted(&self.shelves);
+        let removed = self.slots.removed_in_use(&self.shelves);
+        for slot in wanted.iter().chain(&removed) {
+            let Ok((artifact, number)) = self.slots.version(*slot) else { continue };
             forget(ARTIFACTS + u64::from(artifact), number.to_string().as_bytes());
+        }
+        // What was in use when the name went is kept by the kernel below the root, and keeps the root.
+        removed.iter().for_each(|slot| self.forget_entries(*slot, forget));
+        self.slots.release_forgotten(&self.shelves);
+    }
+
+    fn forget_entries(&self, slot: u32, forget: &Forgetter) {
+        let (root, mut names) = (Slots::root(slot), Vec::new());
+        let mut note = |item: Item<'_>| {
+            names.push(item.name.to_vec());
+            if names.len() < FORGOTTEN_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        // A version that can't be listed keeps its pin until the kernel forgets by itself.
+        if self.slots.tree(slot, &self.shelves).and_then(|tree| tree.list(root, 2, &mut note)).is_ok() {
+            names.iter().for_each(|name| forget(root, name));
         }
     }
 
@@ -92,10 +113,13 @@ impl StoreTree {
         Ok(Attributes::directory(ROOT, 0, self.owner, self.shelves.time()?, self.keep))
     }
 
-    /// A version's directory in a listing: its time is asked for by who wants it.
+    /// A version's directory in a listing: its time, which stands in its record, is read when somebody asks for it.
     fn version_listed(&self, artifact: u32, number: VersionNumber) -> Answer<Attributes> {
         let slot = self.slots.of(artifact, number)?;
-        Ok(Attributes { attributes_for: Duration::ZERO, ..self.slots.attributes(slot, 0, self.keep) })
+        Ok(match self.slots.known_time(slot) {
+            Some(time) => self.slots.attributes(slot, time, self.keep),
+            None => Attributes { attributes_for: Duration::ZERO, ..self.slots.attributes(slot, 0, self.keep) },
+        })
     }
 
     fn link_listed(&self, artifact: u32, name: &str, to: VersionNumber) -> Attributes {
@@ -141,7 +165,6 @@ impl StoreTree {
         }
         let time = self.slots.time(self.slots.of(id, to)?, &artifact)?;
         let ino = self.links.of(id, text, to);
-        self.links.looked_up(ino);
         Ok(Looked::Found(self.link_attributes(ino, to, time, self.keep)))
     }
 
@@ -179,6 +202,10 @@ impl StoreTree {
 }
 
 impl Names for StoreTree {
+    fn grows(&self) -> bool {
+        true
+    }
+
     fn attributes(&self, ino: u64) -> Answer<Attributes> {
         let slot = (ino >> RANK_BITS) as u32;
         match level(ino) {
@@ -273,16 +300,13 @@ impl Names for StoreTree {
         if slot > 0 && self.slots.is_root(ino) {
             self.slots.looked_up(slot);
         } else if slot == 0 && matches!(level(ino), Level::Link) {
-            self.links.looked_up(ino);
-        }
+            }
     }
 
     fn forget(&self, ino: u64, times: u64) {
         let slot = (ino >> RANK_BITS) as u32;
         if slot > 0 && self.slots.is_root(ino) {
             self.slots.forget(slot, times);
-        } else if slot == 0 && matches!(level(ino), Level::Link) {
-            self.links.forget(ino, times);
         }
     }
 

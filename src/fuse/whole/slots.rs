@@ -15,9 +15,8 @@ use crate::store::Store;
 use crate::words::{ArtifactName, VersionNumber};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Slots are numbered with 20 bits, so that an inode number keeps within the 53 bits that any program's numbers hold.
@@ -85,6 +84,11 @@ impl Slots {
         self.table.read().slots.get((slot as usize).wrapping_sub(1)).cloned().ok_or(Failure::Stale)
     }
 
+    /// The inode of the root of a slot's version.
+    pub(super) fn root(slot: u32) -> u64 {
+        (u64::from(slot) << RANK_BITS) + 1
+    }
+
     /// Whether that is the inode of a version's root.
     pub(super) fn is_root(&self, ino: u64) -> bool {
         ino & ((1 << RANK_BITS) - 1) == 1
@@ -93,6 +97,11 @@ impl Slots {
     /// The version in a slot.
     pub(super) fn version(&self, slot: u32) -> Answer<(u32, VersionNumber)> {
         self.at(slot).map(|s| (s.artifact, s.number))
+    }
+
+    /// When a slot's version was committed, if that was read already.
+    pub(super) fn known_time(&self, slot: u32) -> Option<i64> {
+        self.at(slot).ok()?.time.get().copied()
     }
 
     /// When a slot's version was committed.
@@ -107,8 +116,7 @@ impl Slots {
 
     /// What `stat` shows of a version's root, whose name may be kept for so long.
     pub(super) fn attributes(&self, slot: u32, time: i64, keep: Duration) -> Attributes {
-        let root = (u64::from(slot) << RANK_BITS) + 1;
-        Attributes { attributes_for: FOREVER, ..Attributes::directory(root, self.generation, self.owner, (time, 0), keep) }
+        Attributes { attributes_for: FOREVER, ..Attributes::directory(Slots::root(slot), self.generation, self.owner, (time, 0), keep) }
     }
 
     /// The tree of a slot's version, opened and pinned when it is not.
@@ -197,19 +205,29 @@ impl Slots {
         }
     }
 
-    /// The versions that this mount uses although they are removed.
-    pub(super) fn removed_in_use(&self, shelves: &Shelves) -> Vec<(u32, VersionNumber)> {
+    /// The slots of versions whose pins somebody wants back.
+    pub(super) fn wanted(&self, shelves: &Shelves) -> Vec<u32> {
+        let wanted = self.pins.as_ref().and_then(|pins| pins.wanted().ok()).unwrap_or_default();
+        let find = |(name, number): (ArtifactName, VersionNumber)| {
+            let artifact = shelves.find(name.as_str().as_bytes()).ok()??;
+            self.table.read().numbers.get(&(artifact, number)).copied()
+        };
+        wanted.into_iter().filter_map(find).collect()
+    }
+
+    /// The slots of versions that this mount uses although they are removed.
+    pub(super) fn removed_in_use(&self, shelves: &Shelves) -> Vec<u32> {
         let slots: Vec<Arc<Slot>> = self.table.read().slots.clone();
-        let mut by_artifact: BTreeMap<u32, Vec<VersionNumber>> = BTreeMap::new();
-        for slot in slots.iter().filter(|s| s.looked_up.load(Ordering::Relaxed) > 0 && s.pinned.try_lock().is_some_and(|p| *p)) {
-            by_artifact.entry(slot.artifact).or_default().push(slot.number);
+        let mut by_artifact: BTreeMap<u32, Vec<(VersionNumber, u32)>> = BTreeMap::new();
+        for (slot, number) in slots.iter().zip(1..).filter(|(s, _)| s.looked_up.load(Ordering::Relaxed) > 0 && s.tree.read().is_some()) {
+            by_artifact.entry(slot.artifact).or_default().push((slot.number, number));
         }
         let mut found = Vec::new();
         for (artifact, numbers) in by_artifact {
             let Some(name) = shelves.name(artifact) else { continue };
             // A store that can't be read now is looked at the next time.
             let removed = removal::removed(&self.store, &name).unwrap_or_default();
-            found.extend(numbers.into_iter().filter(|n| removed.binary_search(n).is_ok()).map(|n| (artifact, n)));
+            found.extend(numbers.into_iter().filter(|(v, _)| removed.binary_search(v).is_ok()).map(|(_, slot)| slot));
         }
         found
     }

@@ -149,15 +149,21 @@ fn put_on(stage: &mut Stage, base: &Tree, target: &Version) -> Result<()> {
 
 /// Stores the new nodes of the staged manifest, and those of small packs that become one with them.
 pub(super) fn settle(store: &Store, writer: &ObjectWriter, stage: &Stage, target: Option<&Version>) -> Result<Root> {
-    let new = 1 + (stage.memory.counts().stored_bytes / PACK_OF_NODES) as usize;
-    let kept = match target {
-        Some(target) => chain::kept(store, &target.manifest_file()?, new)?,
-        None => NodePacks::default(),
-    };
-    writer.keep_nodes_in(&kept);
+    keep_nodes(store, writer, target, stage.memory.counts().stored_bytes)?;
     let mut lane = writer.nodes()?;
     let home = |at: &NodeRef| if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.node_home(&at.digest, at.place) };
     let root = manifest::carry(&stage.tree.as_root(), &*stage.source, &home, &mut lane)?;
     lane.close()?;
     Ok(root)
+}
+
+/// Has the writer keep nodes of `target` where they lie, as far as there is room in the list for new ones of up to so many bytes.
+pub(super) fn keep_nodes(store: &Store, writer: &ObjectWriter, target: Option<&Version>, bytes: u64) -> Result<()> {
+    let new = 1 + (bytes / PACK_OF_NODES) as usize;
+    let kept = match target {
+        Some(target) => chain::kept(store, &target.manifest_file()?, new)?,
+        None => NodePacks::default(),
+    };
+    writer.keep_nodes_in(&kept);
+    Ok(())
 }

@@ -1,0 +1,256 @@
+#!/usr/bin/env python3
+"""Races of the product over several mounts ("hosts") of one store: storm.py CAIRN SECONDS HOST... [--cut COMMAND]
+
+Processes on every host put, patch, upsert, finish and move aliases at once; some are killed, tokens of others are fenced, everything is looked at
+meanwhile. With --cut, COMMAND is run with `down N` and `up N` for a client's cable in the middle. At the end, on every host: each acknowledged
+change is there, numbers are dense, `cairn verify` finds nothing, no fenced token stands at a number. Prints counts; exit status 1 on any violation.
+"""
+import collections, json, os, random, re, subprocess, sys, threading, time
+
+cairn, seconds, args = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
+cut = args.pop(args.index("--cut") + 1) if "--cut" in args else None
+hosts = [a for a in args if a != "--cut"]
+counts = collections.Counter()
+told = collections.defaultdict(list)   # what was acknowledged
+wrong = []
+fenced = set()
+lock = threading.Lock()
+stop = threading.Event()
+PATIENCE = 300
+TMP = os.environ.get("TMPDIR", "/tmp")
+
+
+def say(host, *words, kill=0.0, rng=random):
+    """Runs a command on a host's mount; (status, stdout, stderr), status None when it was killed."""
+    env = dict(os.environ, CAIRN_STORE=host + "/store", CAIRN_CACHE_DIR=TMP + "/cairn-sharedfs-cache-%d" % os.getpid())
+    for name in ("CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE"):
+        env.pop(name, None)
+    child = subprocess.Popen([cairn, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if rng.random() < kill:
+        time.sleep(rng.random() * 0.3)
+        child.kill()
+    try:
+        out, err = child.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        out, err = child.communicate()
+        with lock:
+            wrong.append("no answer in %d s: %s" % (PATIENCE, " ".join(words)))
+    return (None if child.returncode < 0 else child.returncode), out.strip(), err
+
+
+def persist(host, *words, kill=0.15, rng=random):
+    """Says it again until it is answered: done, or refused."""
+    began = time.time()
+    while True:
+        status, out, err = say(host, *words, kill=kill, rng=rng)
+        if status is None:
+            counts["killed"] += 1
+            continue
+        if status in (0, 3):
+            return status, out, err
+        counts["said again after an error"] += 1
+        if status in (1, 2, 4, 6) or time.time() - began > PATIENCE:
+            with lock:
+                wrong.append("%s: status %s %s" % (" ".join(words), status, err))
+            return status, out, err
+        time.sleep(0.5)
+
+
+def source(rng, text):
+    path = TMP + "/cairn-sharedfs-%d-%08x" % (os.getpid(), rng.getrandbits(32))
+    with open(path, "w") as f:
+        f.write(text)
+    return path
+
+
+def putter(host, me, rng):
+    n = 0
+    while not stop.is_set():
+        n += 1
+        text = "%s put %d" % (me, n)
+        path = source(rng, text)
+        status, out, _ = persist(host, "put", "puts", path, rng=rng)
+        os.unlink(path)
+        if status == 0:
+            with lock:
+                told["puts"].append((out, text))
+            counts["puts"] += 1
+
+
+def patcher(host, me, rng):
+    n = 0
+    while not stop.is_set():
+        n += 1
+        text = "%s %d" % (me, n)
+        path = source(rng, text)
+        at = "own/%s/%d" % (me, n)
+        status, out, err = persist(host, "patch", "patched", path, "--at", at, "--create", rng=rng)
+        if status == 0:
+            with lock:
+                told["patched"].append((at + "/" + os.path.basename(path), text))
+            counts["patches"] += 1
+            counts["rebased"] += "rebased" in err
+        else:
+            with lock:
+                wrong.append("a patch of paths of its own is refused: " + err)
+        os.unlink(path)
+
+
+def contributor(host, me, rng):
+    n = 0
+    while not stop.is_set():
+        n += 1
+        draft = "draft-%d" % (counts["finishes"] // 3)
+        text = "%s %d" % (me, n)
+        path = source(rng, text)
+        run = "%s-%d" % (me, n)
+        status, _, err = persist(host, "upsert", "drafts", path, "--run", run, "--distributed-id", draft, rng=rng)
+        if status == 0:
+            with lock:
+                told[draft].append((os.path.basename(path), text))
+            counts["upserts"] += 1
+        elif "is finished" in err:
+            with lock:
+                told["refused " + draft].append((os.path.basename(path), text, run))
+            counts["upserts told that it is finished"] += 1
+        else:
+            counts["upserts refused"] += 1
+        os.unlink(path)
+        if rng.random() < 0.3:
+            status, out, _ = persist(host, "finish", "drafts", "--distributed-id", draft, "--skip-open", rng=rng)
+            if status == 0:
+                with lock:
+                    told["finished"].append((draft, out))
+                counts["finishes"] += 1
+
+
+def mover(host, me, rng):
+    while not stop.is_set():
+        status, out, _ = say(host, "list", "puts", "--json")
+        versions = [v["version"] for v in json.loads(out)] if status == 0 and out else []
+        if versions:
+            status, _, _ = persist(host, "alias", "puts:" + rng.choice(versions), "prod", rng=rng)
+            counts["alias moves"] += status == 0
+        time.sleep(0.05)
+
+
+def fencer(host, rng):
+    """Believes tokens dead at random."""
+    work = host + "/store/work"
+    while not stop.is_set():
+        try:
+            tokens = os.listdir(work)
+        except OSError:
+            tokens = []
+        for token in tokens:
+            if rng.random() < 0.05:
+                try:
+                    os.symlink("fenced", "%s/%s/outcome" % (work, token))
+                    fenced.add(token)
+                    counts["fences"] += 1
+                except OSError:
+                    pass
+        time.sleep(0.2)
+
+
+def looker(host, rng):
+    while not stop.is_set():
+        for words in (["list"], ["list", "puts"], ["ls", "patched", "-R"], ["drafts"], ["locks"]):
+            say(host, *words)
+            counts["looks"] += 1
+
+
+def holders(host, directory):
+    """Number -> token of a log or of versions."""
+    out = {}
+    for name in os.listdir(directory):
+        if re.fullmatch(r"v\d+|\d{6,}", name):
+            out[int(name.lstrip("v"))] = os.readlink(directory + "/" + name)
+    return out
+
+
+def check(host):
+    store = host + "/store/artifacts"
+    for name, first in (("puts/versions", 0), ("patched/versions", 0), ("drafts/versions", 0)):
+        path = store + "/" + name
+        if not os.path.isdir(path):
+            continue
+        found = holders(host, path)
+        if sorted(found) != list(range(first, first + len(found))):
+            wrong.append("%s on %s is not dense: %s" % (name, host, sorted(found)))
+        if len(set(found.values())) != len(found):
+            wrong.append("%s on %s: a token stands twice" % (name, host))
+        for number, token in found.items():
+            if token[1:] in fenced:
+                try:
+                    outcome = os.readlink("%s/store/work/%s/outcome" % (host, token[1:]))
+                except OSError:
+                    outcome = "gone"
+                if outcome == "fenced":
+                    wrong.append("%s %d on %s holds a fenced token" % (name, number, host))
+    for spec, text in told["puts"]:
+        status, out, err = say(host, "ls", spec)
+        status2, content, _ = say(host, "cat", spec, out) if status == 0 else (1, "", "")
+        if status2 != 0 or content != text:
+            wrong.append("put %s on %s holds %r, acknowledged %r: %s" % (spec, host, content, text, err))
+    tree = {}
+    if told["patched"]:
+        status, out, err = say(host, "ls", "patched", "-R")
+        tree = set(out.splitlines())
+        for path, text in told["patched"]:
+            if path not in tree:
+                wrong.append("patch %s is not in the newest version on %s" % (path, host))
+    versions = collections.defaultdict(set)
+    for draft, version in told["finished"]:
+        versions[draft].add(version)
+    for draft, names in versions.items():
+        if len(names) != 1:
+            wrong.append("%s came to %s" % (draft, names))
+        status, out, err = say(host, "ls", next(iter(names)))
+        inside = set(out.splitlines())
+        for path, text in told[draft]:
+            if path not in inside:
+                wrong.append("%s was acknowledged for %s and is not in %s on %s" % (path, draft, names, host))
+        # A run that was killed after its claim, said again, is told "finished": it may be in it. It must not be told so and then be missing when it was acknowledged.
+    status, out, err = say(host, "verify")
+    if status != 0:
+        wrong.append("verify on %s: status %s %s %s" % (host, status, out, err))
+
+
+def main():
+    status, _, err = say(hosts[0], "init")
+    if status != 0:
+        sys.exit("init: " + err)
+    threads = []
+    for i, host in enumerate(hosts):
+        for j, work in enumerate((putter, patcher, contributor, mover)):
+            for k in range(2 if work in (putter, patcher, contributor) else 1):
+                rng = random.Random(1000 * i + 100 * j + k)
+                threads.append(threading.Thread(target=work, args=(host, "h%d%s%d" % (i, work.__name__[:2], k), rng)))
+        threads.append(threading.Thread(target=fencer, args=(host, random.Random(7 + i))))
+        threads.append(threading.Thread(target=looker, args=(host, random.Random(9 + i))))
+    for t in threads:
+        t.start()
+    until = time.time() + seconds
+    while time.time() < until:
+        time.sleep(min(seconds / 4, 5))
+        if cut:
+            n = random.randrange(len(hosts)) + 1
+            subprocess.run([cut, "down", str(n)], check=True)
+            time.sleep(3)
+            subprocess.run([cut, "up", str(n)], check=True)
+            counts["cables cut"] += 1
+    stop.set()
+    for t in threads:
+        t.join()
+    time.sleep(3)
+    for host in hosts:
+        check(host)
+    print(", ".join("%s %d" % (k, v) for k, v in sorted(counts.items())) + ", violations %d" % len(wrong), flush=True)
+    for w in wrong[:20]:
+        print("  VIOLATION: " + w, flush=True)
+    sys.exit(1 if wrong else 0)
+
+
+main()

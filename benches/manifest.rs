@@ -175,7 +175,7 @@ fn main() -> Result<()> {
     row("walk, square: an entry", each(begun.elapsed(), seen));
     let begun = Instant::now();
     let half = built("half of it", &MemoryNodes::new(), |b| (0..n).step_by(2).try_for_each(|i| b.entry(&plain(2 * i), file(i))))?;
-    let merged = merge(&[flat.clone(), half], &mut |_| Choice::Refuse, &mut nodes.clone())?.expect("no conflict");
+    let merged = merge(&[Part { tree: flat.clone(), author: 0 }, Part { tree: half, author: 1 }], &mut |_| Choice::Refuse, &mut nodes.clone())?.expect("no conflict");
     row("merge flat with every other entry of it", format!("{:.2} s", begun.elapsed().as_secs_f64()));
     assert_eq!(merged.digest(), flat.digest());
     Ok(())

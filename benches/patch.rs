@@ -176,7 +176,8 @@ fn chain(place: &Path, length: usize) {
     let source = place.join("one");
     std::fs::create_dir_all(&source).unwrap();
     let marks = [10, 50, length / 4, length / 2, length * 3 / 4, length];
-    let mut all = Vec::new();
+    let (mut all, mut own) = (Vec::new(), Vec::new());
+    let store = Store::open(&root).unwrap();
     for i in 1..=length {
         let at = path(random(i as u64, N), 1000);
         let (dir, file) = at.split_once('/').unwrap();
@@ -184,10 +185,11 @@ fn chain(place: &Path, length: usize) {
         let (took, _) = run(&root, &["patch", "x", source.join(file).to_str().unwrap(), "--at", dir]);
         std::fs::remove_file(source.join(file)).unwrap();
         all.push(took * 1e3);
+        let made = Version::read(&store, &name, VersionNumber(i as u64)).unwrap().unwrap().manifest_file().unwrap();
+        own.push(std::fs::metadata(store.layout().pack(made.packs().last().unwrap())).unwrap().len());
         if marks.contains(&i) {
             let mut last: Vec<f64> = all[i.saturating_sub(50)..].to_vec();
             let (mean, most) = (last.iter().sum::<f64>() / last.len() as f64, last.iter().copied().fold(0.0, f64::max));
-            let store = Store::open(&root).unwrap();
             let newest = Version::newest(&store, &name).unwrap().unwrap();
             let packs = newest.manifest_file().unwrap().packs().to_vec();
             let listed: u64 = packs.iter().map(|p| std::fs::metadata(store.layout().pack(p)).unwrap().len()).sum();
@@ -204,6 +206,8 @@ fn chain(place: &Path, length: usize) {
     }
     let spikes = all.iter().filter(|t| **t > 100.0).count();
     println!("slowest patch {:.1} ms; {spikes} over 100 ms; {:.1} s in all", all.iter().copied().fold(0.0, f64::max), all.iter().sum::<f64>() / 1e3);
+    let over = own.iter().filter(|n| **n >= 128 << 10).count();
+    println!("a patch's own pack: mean {}, most {}; {over} of {length} have 128 KiB or more", kib(own.iter().sum::<u64>() / length as u64), kib(own.iter().copied().max().unwrap_or(0)));
     let end = size(&root);
     println!("the chain brought {} files, {} before gc ({} files and {} a patch)", end.0 - begun.0, kib(end.1 - begun.1), (end.0 - begun.0) / length as u64, kib((end.1 - begun.1) / length as u64));
     for part in ["packs", "index", "artifacts"] {

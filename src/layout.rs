@@ -104,6 +104,31 @@ impl Layout {
         self.root.join("locks")
     }
 
+    /// Files being written through staging mounts.
+    pub fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    /// One stage's files.
+    pub fn stage(&self, token: &Token) -> PathBuf {
+        self.staging().join(token.as_str())
+    }
+
+    /// Whose stage it is.
+    pub fn stage_record(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.json"))
+    }
+
+    /// That a stage is being sealed.
+    pub fn stage_sealing(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.sealing"))
+    }
+
+    /// Where a stage is mounted, on the host of its holder.
+    pub fn stage_mount(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.mount"))
+    }
+
     /// Pins of versions in use.
     pub fn pins(&self) -> PathBuf {
         self.root.join("pins")
@@ -169,8 +194,18 @@ impl Layout {
         self.uses(name, number).join(run.file_name())
     }
 
-    /// One collaborative version in the making.
+    /// The collaborative versions of an artifact, finished ones too.
+    pub fn drafts(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("drafts")
+    }
+
+    /// One collaborative version.
     pub fn draft(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
-        self.artifact(name).join("drafts").join(id.file_name())
+        self.drafts(name).join(id.file_name())
+    }
+
+    /// What was contributed to it, in order.
+    pub fn draft_log(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
+        self.draft(name, id).join("log")
     }
 }

@@ -16,6 +16,7 @@ pub mod objects;
 pub mod pins;
 pub mod progress;
 pub mod record;
+pub mod staging;
 pub mod store;
 mod threads;
 pub mod verify;
@@ -23,8 +24,8 @@ pub mod view;
 pub mod words;
 pub mod work;
 
-pub use catalog::{Version, VersionSpec, resolve};
-pub use commit::{Artifact, Published, Run, RunOptions, SaveOptions};
+pub use catalog::{Draft, OnConflict, Version, VersionSpec, resolve};
+pub use commit::{Artifact, FinishOptions, Published, Run, RunOptions, SaveOptions, UpsertOptions, Upserted};
 pub use error::{Error, Kind, Result};
 pub use ingest::ScanOptions;
 pub use store::{InitOptions, Store};

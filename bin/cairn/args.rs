@@ -71,6 +71,47 @@ reference. Nothing changed since the newest version: that one is printed. An int
 again, stores only the rest. `.cairnignore` files (gitignore's syntax) leave things out.
 --json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
     Put(Box<Put>),
+    /// Contribute a run's part to a version that many runs make together
+    #[command(after_help = "\
+Examples:
+  cairn upsert eval image1.png --distributed-id eval-7           # run 1; prints NAME ID RUN
+  cairn upsert eval out/ --at rank-3 --run rank-3 --group job-99 # ID is the group: job-99
+  cairn upsert eval fixed/ --run rank-3 --distributed-id eval-7  # goes over what rank-3 gave before
+  cairn finish eval --distributed-id eval-7                      # makes the version
+
+Any number of runs, on any number of hosts, at once. A later upsert of the same run goes over its
+earlier ones path by path (--replace: stands instead of them). After the finish: exit 3, for ever.
+One run writes at a time: beside another live process of the same run it is refused (exit 3).
+--json: {\"artifact\",\"distributed_id\",\"run\",\"files\",\"bytes\"}")]
+    Upsert(Box<Upsert>),
+    /// Make one version of all contributions, and lock it
+    #[command(after_help = "\
+Examples:
+  cairn finish eval --distributed-id eval-7                      # prints eval:v0
+  cairn finish eval summary.json --distributed-id eval-7         # with a file of its own
+  cairn finish eval --distributed-id job-99 --expect 64 --wait 600
+  cairn finish eval --distributed-id eval-7 --on-conflict latest
+
+Said again it prints the same version. Runs that differ at a path, or are still writing, are listed,
+and nothing is recorded (exit 3); --wait waits for writers and for what is expected.
+--json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
+    Finish(Box<Finish>),
+    /// List collaborative versions that are not finished
+    #[command(after_help = "\
+Examples:
+  cairn drafts                           # ARTIFACT, ID, RUNS, FILES, SIZE, WRITING, SINCE
+  cairn drafts eval --json
+
+Nothing expires by itself: `cairn draft discard NAME ID` gives one up.
+--json: [{\"artifact\",\"distributed_id\",\"runs\",\"contributions\",\"files\",\"bytes\",\"writing\",\"since\"}]")]
+    Drafts(Drafts),
+    /// Show a draft, take a run's part out, or give it up
+    #[command(subcommand_required = true, arg_required_else_help = true, after_help = "\
+Examples:
+  cairn draft show eval eval-7
+  cairn draft drop eval eval-7 --run rank-3
+  cairn draft discard eval eval-7")]
+    Draft(Draft),
     /// Make the next version from changes of one
     #[command(after_help = "\
 Examples:
@@ -218,14 +259,28 @@ Examples:
   cairn mount /mnt/images images:v3      # prints images:v3; ends with `cairn umount /mnt/images`
   cairn mount /mnt/images images         # the newest now; the mount stays with it
   cairn mount /mnt/w model:prod --foreground --verify all
+  cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3   # a run's contribution, writable
 
 --json: {\"artifact\",\"version\",\"mountpoint\"}, of a whole store {\"store\",\"mountpoint\"}")]
-    Mount(Mount),
+    Mount(Box<Mount>),
+    /// Seal what a run has written in its staging directory
+    #[command(after_help = "\
+Examples:
+  cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3
+  cp -r results mnt/                     # any program writes there
+  cairn seal mnt                         # prints NAME ID RUN; from then on it is read-only
+
+PATH is anything in the staging directory. Refused (exit 3) while a file of it is open for writing,
+naming it and the process. Said again it prints the same.
+--json: {\"artifact\",\"distributed_id\",\"run\",\"files\",\"bytes\"}")]
+    Seal(Seal),
     /// Unmount, also after the daemon was killed
     #[command(after_help = "\
 Examples:
   cairn umount /mnt/images
+  cairn umount mnt --no-seal             # a staging directory: the run goes on with it later
 
+A staging directory is sealed first, and stays mounted if that is refused. A plain umount seals nothing.
 --json: {\"mountpoint\"}")]
     Umount(Umount),
     /// Walk through cairn on a real directory, in a store that is thrown away
@@ -285,6 +340,143 @@ pub struct Put {
     /// The run that makes it
     #[command(flatten)]
     pub run: Run,
+}
+
+/// `upsert`
+#[derive(Args, Debug)]
+pub struct Upsert {
+    /// The artifact
+    pub name: String,
+    /// Directories, files, - for stdin, SCHEME://... for a reference; without: what the run has in its staging directory
+    #[arg(value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// The id that all runs of one version say [default: the group]
+    #[arg(long, value_name = "ID")]
+    pub distributed_id: Option<String>,
+    /// Stand instead of this run's earlier contributions
+    #[arg(long)]
+    pub replace: bool,
+    /// Where they go, and what of them
+    #[command(flatten)]
+    pub from: Sources,
+    /// What is said of the version
+    #[command(flatten)]
+    pub words: Words,
+    /// The run that contributes
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// `finish`
+#[derive(Args, Debug)]
+pub struct Finish {
+    /// The artifact
+    pub name: String,
+    /// What this finish adds itself, after all contributions
+    #[arg(value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// The id that all runs of one version said [default: the group]
+    #[arg(long, value_name = "ID")]
+    pub distributed_id: Option<String>,
+    /// So many runs must have contributed
+    #[arg(long, value_name = "N")]
+    pub expect: Option<u64>,
+    /// This run must have contributed (repeatable)
+    #[arg(long = "expect-run", value_name = "RUN")]
+    pub expect_runs: Vec<String>,
+    /// Wait so long for runs that are writing or expected; without, look once
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<std::time::Duration>,
+    /// Where runs differ at a path: refuse, or take what was appended last
+    #[arg(long, value_enum, default_value_t = OnConflict::Refuse, value_name = "WHAT")]
+    pub on_conflict: OnConflict,
+    /// Don't wait for runs that are writing
+    #[arg(long)]
+    pub skip_open: bool,
+    /// Where sources go, and what of them
+    #[command(flatten)]
+    pub from: Sources,
+    /// What is said of the version
+    #[command(flatten)]
+    pub words: Words,
+    /// The run that finishes
+    #[command(flatten)]
+    pub run: Run,
+}
+
+/// What is done where runs differ.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OnConflict {
+    /// List the paths; nothing is recorded
+    Refuse,
+    /// Take what was appended last
+    Latest,
+}
+
+/// Seconds, also in parts.
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    std::time::Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
+}
+
+/// `drafts`
+#[derive(Args, Debug)]
+pub struct Drafts {
+    /// An artifact; without, all of them
+    pub name: Option<String>,
+}
+
+/// `draft`
+#[derive(Args, Debug)]
+pub struct Draft {
+    /// What to do with it
+    #[command(subcommand)]
+    pub verb: DraftVerb,
+}
+
+/// The verbs of `draft`.
+#[derive(Subcommand, Debug)]
+pub enum DraftVerb {
+    /// Show what was contributed, and who is writing
+    #[command(after_help = "\
+Examples:
+  cairn draft show eval eval-7
+
+--json: {\"artifact\",\"distributed_id\",\"version\",\"contributions\":[{\"number\",\"run\",\"files\",\"bytes\",\"new_bytes\",
+\"digest\",\"replace\",\"at\"}],\"writing\":[{\"run\",\"host\",\"pid\",\"since\"}]}; version when it is finished")]
+    Show(DraftName),
+    /// Take a run's contributions so far out
+    #[command(after_help = "\
+Examples:
+  cairn draft drop eval eval-7 --run rank-3
+
+What the run contributes from now on counts again.
+--json: {\"artifact\",\"distributed_id\",\"run\"}")]
+    Drop {
+        /// The draft
+        #[command(flatten)]
+        draft: DraftName,
+        /// The run
+        #[arg(long, value_name = "RUN")]
+        run: String,
+    },
+    /// Give the draft up; its id can begin again
+    #[command(after_help = "\
+Examples:
+  cairn draft discard eval eval-7
+
+A finished draft cannot be discarded: `cairn rm` removes its version.
+--json: {\"artifact\",\"distributed_id\"}")]
+    Discard(DraftName),
+}
+
+/// One draft.
+#[derive(Args, Debug)]
+pub struct DraftName {
+    /// The artifact
+    pub name: String,
+    /// The distributed id
+    pub id: String,
 }
 
 /// Where sources go in a version, and what of them.
@@ -561,6 +753,18 @@ pub struct Mount {
     /// An empty directory
     #[arg(value_name = "MNT")]
     pub mountpoint: PathBuf,
+    /// Mount a run's contribution to a draft, writable
+    #[arg(long, requires = "version")]
+    pub stage: bool,
+    /// With --stage: the id that all runs of one version say [default: the group]
+    #[arg(long, value_name = "ID", requires = "stage")]
+    pub distributed_id: Option<String>,
+    /// With --stage: begin with nothing, not with what the run left
+    #[arg(long, requires = "stage")]
+    pub fresh: bool,
+    /// With --stage: the run
+    #[command(flatten)]
+    pub run: Run,
     /// The version; without one, the whole store
     #[arg(value_name = "NAME[:V]")]
     pub version: Option<String>,
@@ -607,9 +811,19 @@ pub enum VerifyMode {
     All,
 }
 
+/// `seal`
+#[derive(Args, Debug)]
+pub struct Seal {
+    /// Something in the staging directory
+    pub path: PathBuf,
+}
+
 /// `umount`
 #[derive(Args, Debug)]
 pub struct Umount {
+    /// Leave a staging directory's contribution open: the run can go on with it
+    #[arg(long)]
+    pub no_seal: bool,
     /// The directory
     #[arg(value_name = "MNT")]
     pub mountpoint: PathBuf,

@@ -2,14 +2,17 @@
 
 pub mod alias;
 pub mod artifact;
+pub mod draft;
 pub mod log;
 pub mod manifest_file;
 pub mod note;
 pub mod numbers;
 pub mod removal;
 mod resolve;
+pub mod stage;
 pub mod version;
 
+pub use draft::{Contribution, Draft, DraftState, OnConflict};
 pub use note::{Annotations, Metadata, Note, parse_metadata};
 pub use resolve::{Selector, VersionSpec, resolve};
 pub use version::{Mode, RunRecord, Version, VersionRecord};

@@ -15,13 +15,33 @@ pub fn versions(dir: &Path) -> Result<Vec<VersionNumber>> {
     Ok(out)
 }
 
-/// The highest version number ever claimed. Looked for by doubling and halving, FRESH: numbers are dense (F4), and a listing would cost
-/// more with each version.
+/// The highest version number ever claimed, looked for FRESH.
 ///
 /// # Errors
 /// I/O.
 pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
-    let path = |n: u64| dir.join(VersionNumber(n).to_string());
+    Ok(highest_from(dir, 0, |n| VersionNumber(n).to_string())?.map(VersionNumber))
+}
+
+/// [`highest`], looked for from `known` on, a number that was claimed: a look or two where nothing or little came after it.
+///
+/// # Errors
+/// I/O.
+pub fn highest_after(dir: &Path, known: VersionNumber) -> Result<Option<VersionNumber>> {
+    Ok(highest_from(dir, known.0, |n| VersionNumber(n).to_string())?.map(VersionNumber))
+}
+
+/// The highest number in a log of records, looked for FRESH; 0 when it is empty. For logs that may be long.
+///
+/// # Errors
+/// I/O.
+pub fn highest_record(dir: &Path) -> Result<u64> {
+    Ok(highest_from(dir, 1, record_name)?.unwrap_or(0))
+}
+
+/// By doubling and halving: numbers are dense (F4), and a listing would cost more with each one.
+fn highest_from(dir: &Path, first: u64, name: impl Fn(u64) -> String) -> Result<Option<u64>> {
+    let path = |n: u64| dir.join(name(first + n));
     let there = |n: u64| disk::look(&path(n)).map(|m| m.is_some());
     if disk::look_fresh(&path(0))?.is_none() {
         return Ok(None);
@@ -34,7 +54,7 @@ pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
         let middle = low + (high - low) / 2;
         if there(middle)? { low = middle } else { high = middle }
     }
-    Ok(Some(VersionNumber(low)))
+    Ok(Some(first + low))
 }
 
 /// The highest number in a log of records; 0 when it is empty.

@@ -60,9 +60,6 @@ impl fmt::Display for VersionSpec {
 /// Not found, with the nearest names as the hint: artifact, version, alias. Refused: a digest prefix that fits several contents. Damaged; I/O.
 pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     let name = &spec.artifact;
-    if artifact::find(store, name)?.is_none() {
-        return Err(no_artifact(store, name)?);
-    }
     let number = match &spec.selector {
         Selector::Latest => Version::newest_number(store, name)?,
         Selector::Number(number) => Some(*number).filter(|n| !removal::is_removed(store, name, *n).unwrap_or(false)),
@@ -77,6 +74,7 @@ pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     let version = number.map(|n| Version::read(store, name, n)).transpose()?.flatten();
     match version {
         Some(version) => Ok(version),
+        None if artifact::find(store, name)?.is_none() => Err(no_artifact(store, name)?),
         None => Err(no_version(store, spec)?),
     }
 }

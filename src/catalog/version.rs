@@ -5,7 +5,7 @@ use super::{alias, artifact, note, numbers, removal};
 use crate::error::{Error, Result, show_path};
 use crate::manifest::{Root, Tree};
 use crate::store::Store;
-use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, RunId, Tag, Token, VersionNumber};
+use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
 use crate::work::claim;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,9 @@ pub struct VersionRecord {
     /// The version whose content was patched; none for other modes, and for a patch on nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<VersionNumber>,
+    /// Of a collaborative version: the id under which it was made. Its runs are in that draft's log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distributed_id: Option<DistributedId>,
     /// The number from which the claim walks up.
     pub from: VersionNumber,
     /// Whether `from` is the only number it may have (L9).
@@ -118,6 +121,11 @@ impl Version {
         let Some(token) = claim::holder(&link)? else { return Ok(None) };
         let record = read_record(store, name, &token)?;
         Ok(Some(Version { store: store.clone(), number, token, record }))
+    }
+
+    /// The version whose record was written under `token` and is claimed at `number`.
+    pub(crate) fn claimed(store: &Store, number: VersionNumber, token: Token, record: VersionRecord) -> Version {
+        Version { store: store.clone(), number, token, record }
     }
 
     /// The newest version of an artifact that is not removed.

@@ -274,6 +274,14 @@ impl Artifact {
         }
     }
 
+    /// Drafts take what runs have, not differences.
+    pub(super) fn refuse_patch(&self, done: &str) -> Result<()> {
+        match self.basis {
+            None => Ok(()),
+            Some(_) => Err(Error::usage(format!("{} is a patch: it cannot be {done}", self.name)).hint("begin with Artifact::new")),
+        }
+    }
+
     fn entry(&mut self, at: &[u8], body: Body, spool: Option<Arc<tempfile::TempPath>>) -> Result<&mut Self> {
         self.adds.push(Add::Entry { at: RelPath::parse(at)?, body, _spool: spool });
         Ok(self)

@@ -5,6 +5,7 @@ use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
 use crate::manifest::{self, MemoryNodes};
+use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
@@ -38,9 +39,20 @@ pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelP
             },
         }
     }
-    ingest::store_files(&mut tree, sink, None, threads::count(), progress)?;
+    ingest::store_files(&mut tree, sink, None, threads::count, progress)?;
     tree.settle(artifact.overwrite)?;
     Ok(tree)
+}
+
+/// [`collect`] into the store. When it was interrupted, what is whole is kept for the next time.
+pub(super) fn collect_or_keep(store: &Store, artifact: &Artifact, writer: ObjectWriter, progress: &Progress) -> Result<(Tree, ObjectWriter)> {
+    match collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), progress) {
+        Err(e) if progress.is_stopped() => {
+            writer.seal(&[], &[])?;
+            Err(e)
+        }
+        collected => Ok((collected?, writer)),
+    }
 }
 
 /// One source directory, scanned and stored.
@@ -48,7 +60,7 @@ fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, si
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     let cache = StatCache::open(source);
     let now = clock::unix_now().saturating_mul(1_000_000_000);
-    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count(), progress)?;
+    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count, progress)?;
     cache.save(read, now);
     Ok(tree)
 }

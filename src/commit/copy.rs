@@ -1,17 +1,23 @@
 //! A version's content as a version of another name, or in another store, at the cost of what is not there yet.
 
 use super::artifact::Artifact;
-use super::patch::{settle, tree_of};
+use super::patch::{keep_nodes, settle, tree_of};
+use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::Stage;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers, removal};
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
-use crate::manifest::{Change, Dir, Edit, Entry, diff};
-use crate::objects::{Content, Lane};
+use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
+use crate::objects::{Content, Lane, NodeLane, ObjectWriter, SMALL_MAX};
 use crate::store::Store;
-use crate::words::{RelPath, VersionNumber};
+use crate::words::{Digest, Place, VersionNumber};
 use crate::work::Work;
+use std::sync::Arc;
+
+/// Bytes of nodes on the way to one entry, at most but for attacks; and of one entry in all nodes together.
+const WAY_BYTES: u64 = 128 << 10;
+const ENTRY_BYTES: u64 = 400;
 
 /// Publishes the content of `source` as the next version of `artifact` in `store`, the same or another. `artifact` gives the name, the type
 /// (the source's if it has none) and what is said of the new version; what is added to it does not count. As with a put there is no new
@@ -24,7 +30,7 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
     let kind = artifact.kind.as_ref();
     catalog_artifact::check_type(store, &artifact.name, kind.or(Some(&source.record().kind)))?;
     loop {
-        publish::help(store, &artifact.name)?;
+        help(store, &artifact.name)?;
         if let Ended::Published(published) = attempt(store, source, artifact, options)? {
             publish::annotate(store, artifact, options, &published)?;
             return Ok(published);
@@ -50,66 +56,82 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     if let Some(newest) = newest.as_ref().filter(|n| n.digest() == source.digest() && !options.always_new) {
         return publish::unchanged(store, writer, newest.clone());
     }
-    let (stage, target) = if here {
-        (Stage::new(&source.tree()?), Some(source))
+    let root = if here {
+        settle(store, &writer, &Stage::new(&source.tree()?), Some(source))?
     } else {
-        // What the newest version there has, is there: only the rest is read.
-        let there = tree_of(newest.as_ref(), store)?;
         if let Some(newest) = &newest {
             work.rely_on(name, newest.number())?;
             if removal::is_removed(store, name, newest.number())? {
                 return Ok(Ended::Fenced); // removed since it was looked at: everything again
             }
         }
-        let mut stage = Stage::new(&there);
-        let mut lane = writer.lane();
-        let tree = source.tree()?;
-        let mut gone: Option<RelPath> = None;
-        let edits = diff(&there, &tree).filter_map(|change| change.and_then(|c| brought(c, &mut gone, source, &mut lane, options)).transpose());
-        stage.apply(edits)?;
-        lane.close()?;
-        (stage, newest.as_ref())
+        brought(store, source, newest.as_ref(), &writer, options)?
     };
-    if stage.tree.digest() != source.digest() {
-        return Err(Error::damaged(format!("{source}: its content has another digest here")));
-    }
-    let root = settle(store, &writer, &stage, target)?;
-    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()) };
+    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()), distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
 }
 
-/// A change as an edit, its content brought over. What is below a directory that goes is gone with it.
-fn brought(change: Change, gone: &mut Option<RelPath>, source: &Version, lane: &mut Lane<'_>, options: &SaveOptions) -> Result<Option<Edit>> {
-    let Change { path, old, new } = change;
-    let inside = |dir: &RelPath| path.as_bytes().strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'));
-    if gone.as_ref().is_some_and(inside) {
-        return Ok(None);
-    }
-    *gone = old.as_ref().filter(|e| e.is_directory()).map(|_| path.clone());
-    let Some(new) = new else { return Ok(Some(Edit::remove(path))) };
-    let entry = match new {
-        Entry::Directory(_) => Entry::Directory(Dir::empty()),
-        Entry::File { digest, size, exec, place } => {
+/// The manifest of a version of another store, with all that it names brought over but for what `newest`, the newest version here, has. Twice the
+/// difference is gone through: nodes name the places of content, and these are known when its packs are closed. Nodes are stored as they come.
+fn brought(store: &Store, source: &Version, newest: Option<&Version>, writer: &ObjectWriter, options: &SaveOptions) -> Result<Root> {
+    let tree = source.tree()?;
+    let mut lane = writer.lane();
+    let mut changes = 0;
+    for change in diff(&tree_of(newest, store)?, &tree) {
+        if let Some(Entry::File { digest, size, place, .. }) = change?.new {
             options.progress.expect(1, size);
-            let place = match lane.find(&digest, size)? {
-                Some(there) => there,
-                None => match source.store().objects().content(&digest, size, place)? {
-                    Content::Small(bytes) if size < crate::objects::SMALL_MAX => Some(lane.put_small(digest, &bytes)?.place),
-                    Content::Small(bytes) => lane.put_large_bytes(digest, &bytes).map(|_| None)?,
-                    Content::Large(large) => {
-                        let put = lane.put_large(large.file(), large.path(), &mut |_| Ok(()))?;
-                        if put.digest != digest {
-                            return Err(Error::damaged(format!("object {digest} of {source} holds {}", put.digest)));
-                        }
-                        None
-                    }
-                },
-            };
+            bring(source, &mut lane, &digest, size, place)?;
             options.progress.done(1, size);
-            Entry::File { digest, size, exec, place }
         }
-        other => other,
-    };
-    Ok(Some(if old.is_some() { Edit::replace(path, entry) } else { Edit::put(path, entry) }))
+        changes += 1;
+    }
+    lane.close()?;
+    // No change makes more nodes than lie on its way, and all together no more than the version has.
+    let most = (changes * WAY_BYTES).min(tree.totals().entries * ENTRY_BYTES);
+    keep_nodes(store, writer, newest, most)?;
+    let mut sink = Settled { lane: writer.lane(), nodes: writer.nodes()? };
+    // Its own hints speak of packs of the other store.
+    let home = |at: &NodeRef| writer.node_home(&at.digest, None);
+    let root = manifest::carry(&tree.as_root(), &**tree.source(), &home, &mut sink)?;
+    let root = Root { node: Arc::new(sink.placed(&root.node)?), place: root.place };
+    sink.nodes.close()?;
+    Ok(root)
+}
+
+/// Nodes on the way to this store: what they say of the places of content is made right.
+struct Settled<'a> {
+    lane: Lane<'a>,
+    nodes: NodeLane<'a>,
+}
+
+impl Settled<'_> {
+    fn placed(&mut self, node: &Node) -> Result<Node> {
+        node.with_blob_places(&mut |digest, size| Ok(if size < SMALL_MAX { self.lane.find(digest, size)?.flatten() } else { None }))
+    }
+}
+
+impl NodeSink for Settled<'_> {
+    fn store(&mut self, node: &Node) -> Result<Option<Place>> {
+        let node = self.placed(node)?;
+        self.nodes.store(&node)
+    }
+}
+
+/// Stores a file's content, unless it is here already.
+fn bring(source: &Version, lane: &mut Lane<'_>, digest: &Digest, size: u64, place: Option<Place>) -> Result<()> {
+    if lane.find(digest, size)?.is_some() {
+        return Ok(());
+    }
+    match source.store().objects().content(digest, size, place)? {
+        Content::Small(bytes) if size < SMALL_MAX => lane.put_small(*digest, &bytes).map(drop),
+        Content::Small(bytes) => lane.put_large_bytes(*digest, &bytes).map(drop),
+        Content::Large(large) => {
+            let put = lane.put_large(large.file(), large.path(), &mut |_| Ok(()))?;
+            if put.digest != *digest {
+                return Err(Error::damaged(format!("object {digest} of {source} holds {}", put.digest)));
+            }
+            Ok(())
+        }
+    }
 }

@@ -5,17 +5,24 @@ mod chain;
 mod changes;
 mod collect;
 mod copy;
+mod draft;
+mod finish;
+mod help;
 mod patch;
 mod publish;
 mod run;
 mod simple;
 mod stage;
+mod upsert;
 
 pub use artifact::{Artifact, FileWriter};
 pub use changes::{Change, parse_changes};
 pub use collect::scan_dir;
 pub use copy::copy;
-pub use publish::{Published, SaveOptions, help};
+pub use finish::FinishOptions;
+pub use help::help;
+pub use publish::{Published, SaveOptions};
 #[doc(hidden)]
 pub use simple::publish_generated;
 pub use run::{Run, RunOptions};
+pub use upsert::{UpsertOptions, Upserted, refuse_if_finished};

@@ -8,9 +8,10 @@ use super::artifact::Artifact;
 use super::chain;
 use super::changes::Change;
 use super::collect::collect;
+use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::{BaseOp, Stage, conflict};
-use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers, removal};
+use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
 use crate::lock::{Purpose, Queue};
@@ -49,12 +50,14 @@ impl Basis {
 /// Patch mode.
 pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Published> {
     store.check_writable()?;
-    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    if artifact.kind.is_some() || basis.base.is_none() {
+        catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    }
     if [&basis.base, &basis.onto].into_iter().flatten().any(|v| v.store().root() != store.root() || *v.artifact() != artifact.name) {
         return Err(Error::usage(format!("a patch of {} is on a version of it in the same store", artifact.name)));
     }
     loop {
-        publish::help(store, &artifact.name)?;
+        help(store, &artifact.name)?;
         if let Ended::Published(published) = attempt(store, artifact, basis, options)? {
             publish::annotate(store, artifact, options, &published)?;
             return Ok(published);
@@ -86,7 +89,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     }
     let _turn = Queue::before(&store.layout().versions(name), PATIENCE);
     // The number first, then the newest: whoever publishes in between has taken the exact number.
-    let (highest, newest) = newest(store, artifact, basis, &work)?;
+    let (highest, newest) = publish::newest(store, name, basis.base.as_ref(), &work)?;
     if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && newest.as_ref().is_none_or(|n| n.number() < b.number())) {
         return Err(Error::refused(format!("{base} cannot be patched: it was removed meanwhile")));
     }
@@ -100,7 +103,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         return publish::unchanged(store, writer, newest.clone());
     }
     let root = settle(store, &writer, &stage, target)?;
-    let making = Making { artifact, options, mode: Mode::Patch, base: target.map(Version::number), from, exact: basis.onto.is_none(), kind: None };
+    let making = Making { artifact, options, mode: Mode::Patch, base: target.map(Version::number), from, exact: basis.onto.is_none(), kind: None, distributed_id: None, met: target };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publish::publish(store, work, writer, &root, record)? {
         Ended::Published(published) => Ended::Published(Published { rebased, ..published }),
@@ -116,22 +119,6 @@ fn rely_on(work: &Work, version: &Version) -> Result<()> {
         return Err(Error::refused(format!("{version} cannot be patched: it is removed")).hint(hint));
     }
     Ok(())
-}
-
-/// The highest number and the newest version, which the token relies on from now on. Removed ones are stepped over.
-fn newest(store: &Store, artifact: &Artifact, basis: &Basis, work: &Work) -> Result<(Option<VersionNumber>, Option<Version>)> {
-    let name = &artifact.name;
-    loop {
-        let highest = numbers::highest(&store.layout().versions(name))?;
-        let Some(number) = Version::newest_up_to(store, name, highest)? else { return Ok((highest, None)) };
-        if let Some(base) = basis.base.as_ref().filter(|b| b.number() == number) {
-            return Ok((highest, Some(base.clone())));
-        }
-        work.rely_on(name, number)?;
-        if !removal::is_removed(store, name, number)? {
-            return Ok((highest, Version::read(store, name, number)?));
-        }
-    }
 }
 
 /// A version's manifest; the empty one for none.
@@ -162,15 +149,21 @@ fn put_on(stage: &mut Stage, base: &Tree, target: &Version) -> Result<()> {
 
 /// Stores the new nodes of the staged manifest, and those of small packs that become one with them.
 pub(super) fn settle(store: &Store, writer: &ObjectWriter, stage: &Stage, target: Option<&Version>) -> Result<Root> {
-    let new = 1 + (stage.memory.counts().stored_bytes / PACK_OF_NODES) as usize;
-    let kept = match target {
-        Some(target) => chain::kept(store, &target.manifest_file()?, new)?,
-        None => NodePacks::default(),
-    };
-    writer.keep_nodes_in(&kept);
+    keep_nodes(store, writer, target, stage.memory.counts().stored_bytes)?;
     let mut lane = writer.nodes()?;
     let home = |at: &NodeRef| if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.node_home(&at.digest, at.place) };
     let root = manifest::carry(&stage.tree.as_root(), &*stage.source, &home, &mut lane)?;
     lane.close()?;
     Ok(root)
+}
+
+/// Has the writer keep nodes of `target` where they lie, as far as there is room in the list for new ones of up to so many bytes.
+pub(super) fn keep_nodes(store: &Store, writer: &ObjectWriter, target: Option<&Version>, bytes: u64) -> Result<()> {
+    let new = 1 + (bytes / PACK_OF_NODES) as usize;
+    let kept = match target {
+        Some(target) => chain::kept(store, &target.manifest_file()?, new)?,
+        None => NodePacks::default(),
+    };
+    writer.keep_nodes_in(&kept);
+    Ok(())
 }

@@ -1,19 +1,19 @@
 //! The one door: from an artifact in the making to a published version (FORMAT.md, "The claim").
 
 use super::artifact::Artifact;
+use super::help::{Placed, place};
 use crate::catalog::manifest_file::ManifestFile;
-use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, version};
+use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, numbers, removal};
 use crate::clock;
-use crate::error::{Error, Kind, Result};
+use crate::disk::NewFile;
+use crate::error::{Error, Result};
 use crate::manifest;
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::record;
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, Token, VersionNumber};
-use crate::work::claim::{self, Claimed};
-use crate::work::{self, Outcome, Work};
-use std::path::Path;
+use crate::words::{ArtifactName, ArtifactType, DistributedId, VersionNumber};
+use crate::work::{Outcome, Work};
 use std::sync::Arc;
 
 /// How an artifact is saved.
@@ -42,16 +42,6 @@ pub struct Published {
     pub rebased: Option<VersionNumber>,
 }
 
-/// Where a committed version came to stand.
-enum Placed {
-    /// At this number.
-    At(VersionNumber),
-    /// Nowhere: on its way up it met this version with the same content (case 12).
-    SameAs(VersionNumber),
-    /// Nowhere: the one number it may have is another's.
-    Taken,
-}
-
 /// How one token's try ended.
 pub(super) enum Ended {
     /// With a version.
@@ -72,6 +62,10 @@ pub(super) struct Making<'a> {
     pub exact: bool,
     /// The type where the artifact does not say it.
     pub kind: Option<ArtifactType>,
+    /// The draft that it is the end of.
+    pub distributed_id: Option<&'a DistributedId>,
+    /// A version of the artifact, if one was met: then the artifact is there, durably, and has that version's type (F9).
+    pub met: Option<&'a Version>,
 }
 
 impl Making<'_> {
@@ -79,12 +73,14 @@ impl Making<'_> {
     pub(super) fn record(&self, store: &Store, work: &Work, root: &manifest::Root, writer: &ObjectWriter) -> Result<VersionRecord> {
         let Making { artifact, options, .. } = self;
         let name = &artifact.name;
-        let kind = match (artifact.kind.as_ref().or(self.kind.as_ref()), catalog_artifact::find(store, name)?) {
-            (Some(kind), _) => kind.clone(),
-            (None, Some(found)) => found.kind,
-            (None, None) => ArtifactType::parse("dataset")?,
+        let kind = match self.met.map(|v| &v.record().kind) {
+            Some(kind) if artifact.kind.as_ref().is_none_or(|k| k == kind) => kind.clone(),
+            _ => {
+                let kind = kind_of(store, artifact, self.kind.as_ref())?;
+                catalog_artifact::ensure(store, name, &kind)?;
+                kind
+            }
         };
-        catalog_artifact::ensure(store, name, &kind)?;
         Ok(VersionRecord {
             token: work.token().to_string(),
             artifact: name.clone(),
@@ -101,10 +97,37 @@ impl Making<'_> {
             metadata: artifact.metadata.clone().unwrap_or_default(),
             tags: artifact.tags.clone(),
             base: self.base,
+            distributed_id: self.distributed_id.cloned(),
             from: self.from,
             exact: self.exact,
             always_new: options.always_new,
         })
+    }
+}
+
+/// The type of what is being made: as said, else the artifact's, else `otherwise`.
+pub(super) fn kind_of(store: &Store, artifact: &Artifact, otherwise: Option<&ArtifactType>) -> Result<ArtifactType> {
+    match (artifact.kind.as_ref().or(otherwise), catalog_artifact::find(store, &artifact.name)?) {
+        (Some(kind), _) => Ok(kind.clone()),
+        (None, Some(found)) => Ok(found.kind),
+        (None, None) => ArtifactType::parse("dataset"),
+    }
+}
+
+/// The highest number and the newest version, which the token relies on from now on; `known` is relied on already. Removed ones are stepped over.
+pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>, work: &Work) -> Result<(Option<VersionNumber>, Option<Version>)> {
+    loop {
+        let versions = store.layout().versions(name);
+        let highest = known.map(|k| numbers::highest_after(&versions, k.number())).transpose()?.flatten();
+        let highest = if highest.is_some() { highest } else { numbers::highest(&versions)? };
+        let Some(number) = Version::newest_up_to(store, name, highest)? else { return Ok((highest, None)) };
+        if let Some(known) = known.filter(|k| k.number() == number) {
+            return Ok((highest, Some(known.clone())));
+        }
+        work.rely_on(name, number)?;
+        if !removal::is_removed(store, name, number)? {
+            return Ok((highest, Version::read(store, name, number)?));
+        }
     }
 }
 
@@ -115,15 +138,22 @@ pub(super) fn unchanged(store: &Store, writer: ObjectWriter, newest: Version) ->
     Ok(Ended::Published(Published { version: newest, created: false, new_bytes: sealed.new_bytes, rebased: None }))
 }
 
+/// Step 3: the version's directory, whole, where its number will stand. Not yet durable.
+pub(super) fn write_version(store: &Store, work: &Work, writer: &ObjectWriter, root: &manifest::Root, record: &VersionRecord) -> Result<[NewFile; 2]> {
+    let disk = store.disk();
+    let dir = store.layout().versions(&record.artifact).join(work.token().record_name());
+    writer.close_packs()?; // gives the packs their names, which the manifest file lists
+    let manifest = ManifestFile::encode(root, &writer.node_packs(), store.objects())?;
+    disk.create_dir(&dir)?;
+    Ok([disk.write_file(dir.join("version.json"), &record::encode(record)?)?, disk.write_file(dir.join("manifest"), &manifest)?])
+}
+
 /// Steps 4 to 7: the version's directory, durable with its content; commit; claim; acknowledge.
 pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest::Root, record: VersionRecord) -> Result<Ended> {
     let disk = store.disk();
     let versions = store.layout().versions(&record.artifact);
     let dir = versions.join(work.token().record_name());
-    writer.close_packs()?; // gives the packs their names, which the manifest file lists
-    let manifest = ManifestFile::encode(root, &writer.node_packs(), store.objects())?;
-    disk.create_dir(&dir)?;
-    let files = [disk.write_file(dir.join("version.json"), &record::encode(&record)?)?, disk.write_file(dir.join("manifest"), &manifest)?];
+    let files = write_version(store, &work, &writer, root, &record)?;
     let sealed = writer.seal(&files, &[&dir, &versions])?; // on Ordered file systems the sync after the claim serves for the entries
     work.note_record(&dir)?;
     if work.commit()? == Outcome::Fenced {
@@ -135,72 +165,17 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
     if !matches!(placed, Placed::At(_)) {
         let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
     }
+    let token = work.token().clone();
     work.end();
-    let (number, created) = match placed {
-        Placed::At(number) => (number, true),
-        Placed::SameAs(number) => (number, false),
+    let (version, created) = match placed {
+        Placed::At(number) => (Version::claimed(store, number, token, record), true),
+        Placed::SameAs(number) => {
+            let version = Version::read(store, &record.artifact, number)?;
+            (version.ok_or_else(|| Error::damaged(format!("{}:{number} vanished after it was read", record.artifact)))?, false)
+        }
         Placed::Taken => return Ok(Ended::Taken),
     };
-    let version = Version::read(store, &record.artifact, number)?;
-    let version = version.ok_or_else(|| Error::damaged(format!("{}:{number} vanished after it was published", record.artifact)))?;
     Ok(Ended::Published(Published { version, created, new_bytes: sealed.new_bytes, rebased: None }))
-}
-
-/// Step 6: walks up from the number in the record, past what it has read, and claims the first free one; an exact record has one number only
-/// (L9). The rule for equal content depends on published, immutable records alone, so every helper comes to the same end.
-fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed> {
-    let name = &record.artifact;
-    let mut number = record.from;
-    loop {
-        match claim::claim(store, &store.layout().version(name, number), token)? {
-            Claimed::Own => return Ok(Placed::At(number)),
-            Claimed::Other(other) => {
-                let other = version::read_record(store, name, &other)?;
-                if record.exact {
-                    return Ok(Placed::Taken);
-                }
-                if other.digest == record.digest && record.mode == Mode::Simple && !record.always_new {
-                    return Ok(Placed::SameAs(number));
-                }
-                number.0 += 1;
-            }
-        }
-    }
-}
-
-/// Does step 6 for every committed token of an artifact whose holder may be dead (FORMAT.md, "Helping"). Harmless beside a living one.
-///
-/// # Errors
-/// Damaged; I/O.
-pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
-    for token in work::tokens(store)? {
-        // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks at it again.
-        if !work::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
-            continue;
-        }
-        let Ok(Some(at)) = claim::read_link_fresh(&store.layout().token_record(&token)) else { continue };
-        let versions = store.layout().versions(name);
-        let dir = versions.join(token.record_name());
-        if store.root().join(Path::new(std::ffi::OsStr::new(&*String::from_utf8_lossy(&at)))) != dir {
-            continue;
-        }
-        // Missing or in part only: its owner drops it, at this moment or until it died.
-        let record = match version::read_record(store, name, &token) {
-            Err(e) if e.kind() == Kind::Damaged => continue,
-            other => other?,
-        };
-        match place(store, &token, &record) {
-            Ok(Placed::At(_)) => {
-                store.disk().sync_dir(&versions)?;
-                work::remove_ended(store, &token)?;
-            }
-            Ok(Placed::SameAs(_) | Placed::Taken) => {}
-            // A version on its way is damaged: nobody gets past that (L10), and it concerns this token alone.
-            Err(e) if e.kind() == Kind::Damaged => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 /// What was said of a version beside its content: its aliases, and of one that stood already its tags and the rest.

@@ -1,11 +1,13 @@
 //! A run: who makes and uses versions.
 
 use super::artifact::Artifact;
+use super::finish::{self, FinishOptions};
 use super::publish::{Published, SaveOptions};
-use crate::catalog::RunRecord;
+use super::upsert::{self, UpsertOptions, Upserted};
+use crate::catalog::{Draft, RunRecord};
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::words::RunId;
+use crate::words::{ArtifactName, DistributedId, RunId};
 
 /// Who a run is, as far as it is said; the rest comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`, `CAIRN_JOB_TYPE`.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +58,11 @@ impl Run {
         Ok(Run { store: store.clone(), record: RunRecord { id: id.unwrap_or_else(RunId::fresh), group, job_type }, named })
     }
 
+    /// The run that a record speaks of.
+    pub fn of(store: &Store, record: RunRecord) -> Run {
+        Run { store: store.clone(), record, named: true }
+    }
+
     /// Its id.
     pub fn id(&self) -> &RunId {
         &self.record.id
@@ -85,5 +92,67 @@ impl Run {
     /// As [`Artifact::save`].
     pub fn log_artifact_with(&self, artifact: &Artifact, options: SaveOptions) -> Result<Published> {
         artifact.save_with(&self.store, &SaveOptions { run: Some(self.record.clone()), note_run: self.named, ..options })
+    }
+
+    /// Contributes an artifact to the collaborative version `distributed_id`; without one, to that of the run's group. Said again, it goes over
+    /// this run's earlier contributions path by path.
+    ///
+    /// # Errors
+    /// Usage: neither an id nor a group; a patch. Refused: the draft is finished or was discarded meanwhile; another process is at work for this
+    /// run; another type. Else as [`Artifact::save`].
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
+    /// let run = |id: &str| cairn::Run::new(&store, cairn::RunOptions { id: Some(id.into()), group: Some("eval-7".into()), ..Default::default() });
+    /// for rank in ["rank-0", "rank-1"] {
+    ///     let mut part = cairn::Artifact::new("scores", None)?;
+    ///     part.add_bytes(format!("{rank}.csv"), "0.5")?;
+    ///     run(rank)?.upsert_artifact(&part, None)?;
+    /// }
+    /// let published = run("last")?.finish_artifact(&cairn::Artifact::new("scores", None)?, None)?;
+    /// assert_eq!(published.version.record().files, 2);
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn upsert_artifact<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>) -> Result<Upserted> {
+        self.upsert_artifact_with(artifact, distributed_id, &UpsertOptions::default())
+    }
+
+    /// [`Run::upsert_artifact`] with options.
+    ///
+    /// # Errors
+    /// As [`Run::upsert_artifact`].
+    pub fn upsert_artifact_with<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>, options: &UpsertOptions) -> Result<Upserted> {
+        upsert::upsert(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact, options)
+    }
+
+    /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and of what `artifact` holds, and
+    /// closes it for ever. Said again, it returns the same version.
+    ///
+    /// # Errors
+    /// Usage: neither an id nor a group; a patch. Refused: runs differ at a path; runs are still writing; it is finished, and `artifact` holds
+    /// something. Not found: there is nothing to finish. Else as [`Artifact::save`].
+    pub fn finish_artifact<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>) -> Result<Published> {
+        self.finish_artifact_with(artifact, distributed_id, &FinishOptions::default())
+    }
+
+    /// [`Run::finish_artifact`] with options.
+    ///
+    /// # Errors
+    /// As [`Run::finish_artifact`].
+    pub fn finish_artifact_with<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>, options: &FinishOptions) -> Result<Published> {
+        let draft = self.draft(artifact.name(), distributed_id)?;
+        finish::finish(&draft, Some(&self.record), artifact, options)
+    }
+
+    /// The draft of `name` with that id; without one, with the id of the run's group.
+    ///
+    /// # Errors
+    /// Usage: neither, or an id that is not allowed.
+    pub fn draft<'a>(&self, name: &ArtifactName, distributed_id: impl Into<Option<&'a str>>) -> Result<Draft> {
+        let id = distributed_id.into().or(self.group()).filter(|id| !id.is_empty());
+        let id = id.ok_or_else(|| Error::usage("distributed id or group needed").hint("all runs that make one version together say the same --distributed-id, or belong to the same --group"))?;
+        Ok(Draft::new(&self.store, name, &DistributedId::parse(id)?))
     }
 }

@@ -1,25 +1,25 @@
 //! Simple mode: one run gives all files.
 
 use super::artifact::Artifact;
-use super::collect::collect;
+use super::collect::collect_or_keep;
+use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers};
 use crate::error::{Error, Result};
-use crate::ingest::{self, Sink, Tree};
+use crate::ingest::{self, Tree};
 use crate::lock::Purpose;
 use crate::manifest::{self, Builder, Entry};
 use crate::objects::ObjectWriter;
 use crate::store::Store;
 use crate::words::{Digest, VersionNumber};
 use crate::work::Work;
-use std::collections::HashSet;
 
 /// Simple mode.
 pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
     store.check_writable()?;
     catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
     loop {
-        publish::help(store, &artifact.name)?;
+        help(store, &artifact.name)?;
         // A fence means that somebody may have freed what was looked at: everything again, with a new token.
         if let Ended::Published(published) = attempt(store, artifact, options)? {
             publish::annotate(store, artifact, options, &published)?;
@@ -50,7 +50,7 @@ pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]],
     let root = builder.finish()?;
     nodes.close()?;
     let from = numbers::highest(&store.layout().versions(&artifact.name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None };
+    let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: None };
     let record = making.record(store, &work, &root, &writer)?;
     match publish::publish(store, work, writer, &root, record)? {
         Ended::Published(published) => Ok(published),
@@ -64,29 +64,23 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let purpose = Purpose { purpose: "put", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
     let work = Work::begin(store, &purpose)?;
     let writer = store.objects().writer(&work.dir())?;
-    let root = {
-        let tree = match collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), &options.progress) {
-            Err(e) if options.progress.is_stopped() => {
-                writer.seal(&[], &[])?; // what is whole is kept for the next time
-                return Err(e);
-            }
-            collected => collected?,
-        };
-        build_nodes(&tree, &writer)?
-    };
+    let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
+    let root = build_nodes(&tree, &writer)?;
+    drop(tree);
     // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
-    let from = numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let newest = Version::newest(store, name)?;
-    if let Some(newest) = newest.filter(|n| n.digest() == root.digest() && !options.always_new) {
-        return publish::unchanged(store, writer, newest);
+    let highest = numbers::highest(&store.layout().versions(name))?;
+    let newest = Version::newest_up_to(store, name, highest)?.map(|n| Version::read(store, name, n)).transpose()?.flatten();
+    if let Some(newest) = newest.as_ref().filter(|n| n.digest() == root.digest() && !options.always_new) {
+        return publish::unchanged(store, writer, newest.clone());
     }
-    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: None };
+    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
 }
 
 /// Builds the manifest into the store, once more when its nodes would lie in too many packs.
-fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
+pub(super) fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
     loop {
         let mut lane = writer.nodes()?;
         let root = ingest::build(tree, &mut lane)?;

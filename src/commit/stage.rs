@@ -192,7 +192,7 @@ pub(super) fn conflict(why: &str, paths: &[RelPath]) -> Error {
     listed(Error::refused(format!("conflict at {} path{s}: {why}", paths.len())), paths.iter().map(|p| p.to_string()))
 }
 
-fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
+pub(super) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
     let more = lines.len().saturating_sub(LISTED);
     let error = lines.take(LISTED).fold(error, Error::because);
     if more > 0 { error.because(format!("and {more} more")) } else { error }

@@ -22,22 +22,23 @@ impl FsKind {
     /// # Errors
     /// I/O when `path` cannot be asked.
     pub fn of(path: &Path) -> Result<FsKind> {
-        Ok(match magic(path)? {
-            EXT if !has_journal(path)? => FsKind::Local,
+        Ok(FsKind::and_needs_whole_syncs(path)?.0)
+    }
+
+    /// The kind, and whether `path` lies on an ext file system without a journal. A directory's sync writes its entries there, and not the inode of
+    /// a symlink that was made in it: only the sync of the whole file system reaches that (measured: power cuts lose claims else).
+    ///
+    /// # Errors
+    /// I/O when `path` cannot be asked.
+    pub(super) fn and_needs_whole_syncs(path: &Path) -> Result<(FsKind, bool)> {
+        let kind = match magic(path)? {
+            EXT if !has_journal(path)? => return Ok((FsKind::Local, true)),
             EXT | 0x5846_5342 => FsKind::Ordered,
             // btrfs, zfs, tmpfs, ramfs, overlayfs, f2fs, bcachefs, jfs, reiserfs
             0x9123_683E | 0x2FC1_2FC1 | 0x0102_1994 | 0x8584_58F6 | 0x794C_7630 | 0xF2F5_2010 | 0xCA45_1A4E | 0x3153_464A | 0x5265_4973 => FsKind::Local,
             _ => FsKind::Shared,
-        })
-    }
-
-    /// Whether `path` lies on an ext file system without a journal. A directory's sync writes its entries there, and not the inode of a
-    /// symlink that was made in it: only the sync of the whole file system reaches that (measured: power cuts lose claims else).
-    ///
-    /// # Errors
-    /// I/O when `path` cannot be asked.
-    pub(super) fn needs_whole_syncs(path: &Path) -> Result<bool> {
-        Ok(magic(path)? == EXT && !has_journal(path)?)
+        };
+        Ok((kind, false))
     }
 
     /// True on file systems of this host alone.

@@ -1,21 +1,21 @@
 //! Reads that `std` does not have.
 
 use crate::error::{Error, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a regular file for reading, never through a symlink; `None` when nothing stands there, or a handle went stale.
+/// Opens a regular file for reading, and says what it is; never through a symlink. `None` when nothing stands there, or a handle went stale.
 ///
 /// # Errors
 /// I/O; damaged when something else stands there.
-pub fn open_file(path: &Path) -> Result<Option<File>> {
+pub fn open_file(path: &Path) -> Result<Option<(File, Metadata)>> {
     match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path) {
         Ok(file) => {
             let meta = file.metadata().map_err(|e| Error::io("look at", path, e))?;
-            if meta.is_file() { Ok(Some(file)) } else { Err(not_a_file(path)) }
+            if meta.is_file() { Ok(Some((file, meta))) } else { Err(not_a_file(path)) }
         }
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || e.raw_os_error() == Some(libc::ESTALE) => Ok(None),
         Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(not_a_file(path)),

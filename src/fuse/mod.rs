@@ -14,6 +14,7 @@ mod opens;
 mod pool;
 mod recent;
 mod session;
+pub mod staging;
 mod tree;
 mod version;
 mod view;

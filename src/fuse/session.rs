@@ -133,7 +133,7 @@ fn connect(attached: Attached, tree: Arc<ReadTree>, store: &Path, mean_size: u64
         (Writable::No, io) => io,
     };
     let config = Layout::new(store).config();
-    let probe = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", crate::error::show_path(&config))))?;
+    let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", crate::error::show_path(&config))))?;
     // On a local disk a request is answered sooner than another thread could be woken.
     let pool = match FsKind::of(store)?.is_local() {
         true => None,
@@ -143,7 +143,7 @@ fn connect(attached: Attached, tree: Arc<ReadTree>, store: &Path, mean_size: u64
 }
 
 /// Unmounts when a signal says so: whoever has files open is served for a while longer, then the process ends all the same.
-fn end_on_signal(point: MountPoint, device: Option<String>, guard: Arc<Mutex<Option<Guard>>>) -> Result<()> {
+pub(super) fn end_on_signal(point: MountPoint, device: Option<String>, guard: Arc<Mutex<Option<Guard>>>) -> Result<()> {
     let wait = move || {
         mount::wait_for_ending();
         if let Some(device) = &device {

@@ -5,17 +5,21 @@
 //! whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
 
 mod beat;
+mod draft;
 mod list;
 
+pub use draft::DraftLock;
 pub(crate) use list::judge;
-pub use list::{Lock, Life, break_lock, list};
+pub use list::{Lock, Life, break_lock, list, live};
 
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::Token;
 use beat::Beat;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -66,6 +70,13 @@ pub struct Purpose<'a> {
     pub run: Option<&'a str>,
 }
 
+impl LockRecord {
+    /// Whether this process holds it.
+    pub fn is_own(&self) -> bool {
+        self.pid == std::process::id() && self.host == host_name() && self.boot_id == boot_id()
+    }
+}
+
 /// A lock held by this process until it is dropped.
 #[derive(Debug)]
 pub struct LockFile {
@@ -97,7 +108,7 @@ impl LockFile {
             host: host_name().to_owned(),
             boot_id: boot_id().to_owned(),
             pid: std::process::id(),
-            pid_start: process_start(std::process::id()).unwrap_or(0),
+            pid_start: own_start(),
             user: user_name(),
             since: clock::now(),
         };
@@ -117,13 +128,23 @@ impl LockFile {
 pub struct Queue(Option<std::fs::File>);
 
 impl Queue {
-    /// Waits for its turn.
+    /// Waits until it alone has its turn.
     pub fn before(dir: &std::path::Path, patience: Duration) -> Queue {
+        Queue::wait(dir, libc::LOCK_EX, patience)
+    }
+
+    /// Waits until nobody is there who must be alone: several may have this turn at once.
+    pub fn beside(dir: &std::path::Path, patience: Duration) -> Queue {
+        Queue::wait(dir, libc::LOCK_SH, patience)
+    }
+
+    fn wait(dir: &std::path::Path, how: i32, patience: Duration) -> Queue {
+        let patience = patience.min(LONGEST_WAIT.get_or_init(longest_wait).unwrap_or(patience));
         let Ok(file) = std::fs::File::open(dir) else { return Queue(None) };
         let begun = std::time::Instant::now();
         loop {
             // SAFETY: the descriptor is open.
-            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
                 return Queue(Some(file));
             }
             let busy = std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock;
@@ -138,6 +159,14 @@ impl Queue {
     pub fn is_mine(&self) -> bool {
         self.0.is_some()
     }
+}
+
+/// For tests, in which those who hold a place stand still: `CAIRN_PATIENCE`, in milliseconds, bounds every wait in a queue.
+static LONGEST_WAIT: OnceLock<Option<Duration>> = OnceLock::new();
+
+fn longest_wait() -> Option<Duration> {
+    let set = cfg!(debug_assertions).then(|| std::env::var("CAIRN_PATIENCE").ok()).flatten();
+    set.and_then(|ms| ms.parse().ok()).map(Duration::from_millis)
 }
 
 impl Drop for LockFile {
@@ -167,7 +196,7 @@ fn user_name() -> String {
 
 /// A running process's start time in clock ticks since boot: field 22 of its `stat`. One that has ended and was not waited for runs no more.
 fn process_start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = read_proc(&format!("/proc/{pid}/stat"))?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     if matches!(fields.next()?, "Z" | "X") {
         return None;
@@ -175,6 +204,24 @@ fn process_start(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
+/// When this process began; asked once, and again after a fork.
+fn own_start() -> u64 {
+    static ASKED: Mutex<Option<(u32, u64)>> = Mutex::new(None);
+    let pid = std::process::id();
+    let mut asked = ASKED.lock();
+    match *asked {
+        Some((asked, start)) if asked == pid => start,
+        _ => asked.insert((pid, process_start(pid).unwrap_or(0))).1,
+    }
+}
+
 fn read_line(path: &str) -> Option<String> {
-    Some(std::fs::read_to_string(path).ok()?.trim().to_owned())
+    Some(read_proc(path)?.trim().to_owned())
+}
+
+/// A short file of the kernel's, by one read.
+fn read_proc(path: &str) -> Option<String> {
+    let mut text = [0; 4096];
+    let n = std::fs::File::open(path).ok()?.read(&mut text).ok()?;
+    String::from_utf8(text[..n].to_vec()).ok()
 }

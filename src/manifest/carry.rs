@@ -31,29 +31,59 @@ impl NodeSource for Layered {
 /// # Errors
 /// What source and sink say; damage.
 pub fn carry(root: &Root, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Result<Option<Place>>, sink: &mut dyn NodeSink) -> Result<Root> {
-    let node = carried(&root.node, source, home, sink)?;
+    let mut carrier = Carrier::new(source, home, sink);
+    let node = carrier.carried(&root.node)?;
     let place = match home(&root.node_ref())? {
         Some(place) => Some(place),
-        None => sink.store(&node)?,
+        None => carrier.sink.store(&node)?,
     };
     Ok(Root { node: Arc::new(node), place })
 }
 
-/// The node with its children carried. As deep as the directories nest.
-fn carried(node: &Node, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Result<Option<Place>>, sink: &mut dyn NodeSink) -> Result<Node> {
-    let mut places: HashMap<Digest, Option<Place>> = HashMap::new();
-    for child in node.children() {
-        if places.contains_key(&child.digest) {
-            continue;
-        }
-        let place = match home(&child)? {
-            Some(place) => Some(place),
-            None => {
-                let below = carried(&*source.load(&child)?, source, home, sink)?;
-                sink.store(&below)?
-            }
-        };
-        places.insert(child.digest, place);
+/// [`carry`] for nodes as they are made: a sink that stores, before each node, what is below it and neither came through here nor is at home.
+pub struct Carrier<'a> {
+    source: &'a dyn NodeSource,
+    home: &'a dyn Fn(&NodeRef) -> Result<Option<Place>>,
+    sink: &'a mut dyn NodeSink,
+    /// Where what came through here lies.
+    places: HashMap<Digest, Option<Place>>,
+}
+
+impl<'a> Carrier<'a> {
+    /// Into `sink`; what is not new comes from `source`.
+    pub fn new(source: &'a dyn NodeSource, home: &'a dyn Fn(&NodeRef) -> Result<Option<Place>>, sink: &'a mut dyn NodeSink) -> Self {
+        Carrier { source, home, sink, places: HashMap::new() }
     }
-    node.with_child_places(&places)
+
+    /// The node with its children carried. As deep as the directories nest.
+    fn carried(&mut self, node: &Node) -> Result<Node> {
+        let mut places = HashMap::new();
+        for child in node.children() {
+            if places.contains_key(&child.digest) {
+                continue;
+            }
+            let known = self.places.get(&child.digest).copied();
+            let place = match known {
+                Some(place) => place,
+                None => match (self.home)(&child)? {
+                    Some(place) => Some(place),
+                    None => {
+                        let below = self.source.load(&child)?;
+                        self.store(&below)?
+                    }
+                },
+            };
+            places.insert(child.digest, place);
+        }
+        node.with_child_places(&places)
+    }
+}
+
+impl NodeSink for Carrier<'_> {
+    fn store(&mut self, node: &Node) -> Result<Option<Place>> {
+        let node = self.carried(node)?;
+        let place = self.sink.store(&node)?;
+        self.places.insert(node.digest(), place);
+        Ok(place)
+    }
 }

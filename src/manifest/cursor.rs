@@ -26,6 +26,11 @@ impl Cursor {
         self.stack.last().map(|(node, i)| (node, *i))
     }
 
+    /// How many nodes were stepped into to come here, the root counted.
+    pub fn depth(&self) -> usize {
+        self.stack.len()
+    }
+
     /// The name here.
     pub fn name(&self) -> Option<&[u8]> {
         self.here().map(|(node, i)| node.name(i))

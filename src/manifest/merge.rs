@@ -6,16 +6,28 @@ use super::entry::{Dir, Entry};
 use super::nodes::NodeSink;
 use super::tree::Tree;
 use crate::error::Result;
-use crate::words::RelPath;
+use crate::words::{Digest, RelPath};
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BinaryHeap, HashMap};
 
-/// Two manifests that say different things about one path: other content, or a directory against something else.
+/// One of the manifests to unite.
+#[derive(Clone)]
+pub struct Part {
+    /// What it says.
+    pub tree: Tree,
+    /// Whose word it is: of one author the later word counts, path by path, and that is no conflict.
+    pub author: usize,
+}
+
+/// Two authors that say different things about one path: other content, or a directory against something else.
 #[derive(Clone, Debug)]
 pub struct Conflict {
     /// Where.
     pub path: RelPath,
-    /// The number of the earlier tree, and what it has.
+    /// The number of the earlier part, and what it has.
     pub earlier: (usize, Entry),
-    /// The number of the later tree, and what it has.
+    /// The number of the later part, and what it has.
     pub later: (usize, Entry),
 }
 
@@ -28,115 +40,239 @@ pub enum Choice {
     Refuse,
 }
 
-/// The union of the trees, in log order. Directories unite, equal entries are one, and for anything else `decide` is asked.
-/// `None` when it has refused. Trees that are equal at a place are read once there, a directory that one tree alone
-/// has, or that is equal in all that have it, is not read at all.
+/// The union of the parts, in log order. What an author says later replaces what it said before; between authors, directories unite, equal
+/// entries are one, and for anything else `decide` is asked. `None` when it has refused. Nodes that are equal at a place are read once
+/// there; a directory that one part alone has, or that is equal in all that have it, is not read at all. Holds a path of nodes for each part.
 ///
 /// # Errors
 /// What the sources and the sink say; damage.
-pub fn merge(trees: &[Tree], decide: &mut dyn FnMut(&Conflict) -> Choice, sink: &mut dyn NodeSink) -> Result<Option<Root>> {
-    let sides = trees.iter().enumerate().map(|(tree, t)| Side { tree, cursor: Cursor::new(t.root().clone()) }).collect();
-    let mut frames = vec![Frame { path: RelPath::root(), sides: distinct(sides, |s| trees[s.tree].digest()) }];
+pub fn merge(parts: &[Part], decide: &mut dyn FnMut(&Conflict) -> Choice, sink: &mut dyn NodeSink) -> Result<Option<Root>> {
+    let mut union = Union { parts, decide, refused: false };
+    let mut standing = Standing::default();
+    for (i, part) in parts.iter().enumerate() {
+        standing.unite(i, Entry::Directory(part.tree.dir()), part.tree.digest());
+    }
+    let mut frames = vec![Frame::open(RelPath::root(), standing, parts)?];
     let mut builder = Builder::new(sink);
-    let mut refused = false;
     while let Some(frame) = frames.last_mut() {
-        let Some(name) = frame.next_name(trees)? else {
+        let Some((name, here)) = frame.next_name(parts)? else {
             frames.pop();
             if !frames.is_empty() {
                 builder.leave()?;
             }
             continue;
         };
-        let path = frame.path.join(&name)?;
-        // What stands so far: one thing, or directories to unite, each with the number of its tree.
-        let mut standing: Vec<(usize, Entry)> = Vec::new();
-        for side in &mut frame.sides {
-            let Some(entry) = side.take(&name) else { continue };
-            let Some((earlier, first)) = standing.first() else {
-                standing.push((side.tree, entry));
-                continue;
-            };
-            if first.is_directory() && entry.is_directory() {
-                standing.push((side.tree, entry));
-            } else if !first.same(&entry) {
-                let conflict = Conflict { path: path.clone(), earlier: (*earlier, first.clone()), later: (side.tree, entry) };
-                match decide(&conflict) {
-                    Choice::Later => standing = vec![conflict.later],
-                    Choice::Refuse => refused = true,
-                }
-            }
+        if let &[side] = here.as_slice() {
+            let (_, entry) = frame.take(side);
+            builder.entry(&name, entry)?;
+            continue;
         }
-        let directories: Vec<(usize, &Dir)> =
-            standing.iter().filter_map(|(tree, e)| if let Entry::Directory(dir) = e { Some((*tree, dir)) } else { None }).collect();
-        let directories = distinct(directories, |(_, dir)| dir.digest());
-        if directories.len() > 1 {
-            let open = |(tree, dir): (usize, &Dir)| {
-                Ok(Side { tree, cursor: Cursor::new(dir.open(&**trees[tree].source())?) })
-            };
-            let sides = directories.into_iter().map(open).collect::<Result<_>>()?;
+        let path = frame.path.join(&name)?;
+        let mut said: Vec<(usize, Entry)> = Vec::new();
+        for side in here {
+            let (owners, entry) = frame.take(side);
+            said.extend(owners.into_iter().map(|part| (part, entry.clone())));
+        }
+        let mut standing = union.settle(&path, said);
+        if standing.groups.len() > 1 {
             builder.enter(&name)?;
-            frames.push(Frame { path, sides });
-        } else if let Some((_, entry)) = standing.pop() {
+            frames.push(Frame::open(path, standing, parts)?);
+        } else if let Some((_, entry)) = standing.groups.pop() {
             builder.entry(&name, entry)?;
         }
     }
+    let refused = union.refused;
     let root = builder.finish()?;
     Ok((!refused).then_some(root))
 }
 
-/// Of equals only the last stays: what an earlier one says, it says again, and later.
-fn distinct<T, K: PartialEq>(all: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
-    let keys: Vec<K> = all.iter().map(key).collect();
-    all.into_iter().enumerate().filter(|(i, _)| !keys[i + 1..].contains(&keys[*i])).map(|(_, item)| item).collect()
+/// The rules by which several words about one path become one.
+struct Union<'a> {
+    parts: &'a [Part],
+    decide: &'a mut dyn FnMut(&Conflict) -> Choice,
+    refused: bool,
 }
 
-/// A directory that several trees have.
+impl Union<'_> {
+    /// What stands at `path`, of what the parts say about it.
+    fn settle(&mut self, path: &RelPath, mut said: Vec<(usize, Entry)>) -> Standing {
+        said.sort_by_key(|(part, _)| *part);
+        let counts = self.own_last_words(&said);
+        let mut standing = Standing::default();
+        for ((part, entry), _) in said.into_iter().zip(counts).filter(|(_, counts)| *counts) {
+            let Some((earlier, first)) = standing.groups.first() else {
+                standing.add(part, entry);
+                continue;
+            };
+            if first.is_directory() && entry.is_directory() {
+                standing.add(part, entry);
+            } else if !first.same(&entry) {
+                let conflict = Conflict { path: path.clone(), earlier: (earlier[0], first.clone()), later: (part, entry) };
+                match (self.decide)(&conflict) {
+                    Choice::Later => {
+                        standing = Standing::default();
+                        standing.add(part, conflict.later.1);
+                    }
+                    Choice::Refuse => self.refused = true,
+                }
+            }
+        }
+        standing
+    }
+
+    /// For each word whether it counts beside what its author says later: directories of one author unite, anything else replaces all before.
+    fn own_last_words(&self, said: &[(usize, Entry)]) -> Vec<bool> {
+        let mut counts = vec![false; said.len()];
+        // Of each author, going back: whether more may be added to what it says last.
+        let mut open: HashMap<usize, bool> = HashMap::new();
+        for (i, (part, entry)) in said.iter().enumerate().rev() {
+            match open.entry(self.parts[*part].author) {
+                Slot::Vacant(slot) => {
+                    slot.insert(entry.is_directory());
+                    counts[i] = true;
+                }
+                Slot::Occupied(mut slot) if *slot.get() => {
+                    counts[i] = entry.is_directory();
+                    slot.insert(entry.is_directory());
+                }
+                Slot::Occupied(_) => {}
+            }
+        }
+        counts
+    }
+}
+
+/// What stands at a path: one thing, or directories to unite; each once, with the parts whose word it is.
+#[derive(Default)]
+struct Standing {
+    groups: Vec<(Vec<usize>, Entry)>,
+    directories: HashMap<Digest, usize>,
+}
+
+impl Standing {
+    fn add(&mut self, part: usize, entry: Entry) {
+        match &entry {
+            Entry::Directory(dir) => {
+                let digest = dir.digest();
+                self.unite(part, entry, digest);
+            }
+            _ => self.groups.push((vec![part], entry)),
+        }
+    }
+
+    fn unite(&mut self, part: usize, directory: Entry, digest: Digest) {
+        match self.directories.entry(digest) {
+            Slot::Occupied(slot) => self.groups[*slot.get()].0.push(part),
+            Slot::Vacant(slot) => {
+                slot.insert(self.groups.len());
+                self.groups.push((vec![part], directory));
+            }
+        }
+    }
+}
+
+/// A directory that is made of several.
 struct Frame {
     path: RelPath,
     sides: Vec<Side>,
+    /// The sides that are not at their end, by the name they stand at.
+    order: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
 }
 
-/// One tree's part of it.
+/// One of these directories.
 struct Side {
-    tree: usize,
+    /// The parts that have it.
+    owners: Vec<usize>,
+    /// For the nodes that are stepped into, from that depth on: parts that have the same node there, and passed it over.
+    guests: Vec<(usize, Vec<usize>)>,
     cursor: Cursor,
 }
 
 impl Side {
-    /// The entry called `name`, if the cursor stands there.
-    fn take(&mut self, name: &[u8]) -> Option<Entry> {
-        let (node, i) = self.cursor.here()?;
-        if !node.is_leaf() || node.name(i) != name {
-            return None;
-        }
-        let entry = node.entry(i);
+    /// The parts that have what is here.
+    fn all_owners(&self) -> Vec<usize> {
+        self.owners.iter().chain(self.guests.iter().flat_map(|(_, g)| g)).copied().collect()
+    }
+
+    fn advance(&mut self) {
         self.cursor.advance();
-        Some(entry)
+        while self.guests.pop_if(|(depth, _)| *depth > self.cursor.depth()).is_some() {}
     }
 }
 
 impl Frame {
-    /// The smallest name at which any side stands; every side that has it is at its entry.
-    fn next_name(&mut self, trees: &[Tree]) -> Result<Option<Vec<u8>>> {
+    fn open(path: RelPath, standing: Standing, parts: &[Part]) -> Result<Frame> {
+        let mut frame = Frame { path, sides: Vec::with_capacity(standing.groups.len()), order: BinaryHeap::new() };
+        for (owners, entry) in standing.groups {
+            let Entry::Directory(dir) = entry else { continue };
+            let tree = &parts[owners[0]].tree;
+            let root = if frame.path.is_root() { tree.root().clone() } else { Dir::open(&dir, &**tree.source())? };
+            frame.sides.push(Side { owners, guests: Vec::new(), cursor: Cursor::new(root) });
+            frame.queue(frame.sides.len() - 1);
+        }
+        Ok(frame)
+    }
+
+    fn queue(&mut self, side: usize) {
+        if let Some(name) = self.sides[side].cursor.name() {
+            self.order.push(Reverse((name.to_vec(), side)));
+        }
+    }
+
+    /// The entry at which a side stands, and the parts that have it; the side goes on.
+    fn take(&mut self, side: usize) -> (Vec<usize>, Entry) {
+        let at = &mut self.sides[side];
+        let (leaf, i) = at.cursor.here().expect("a side that was queued is not at its end");
+        let taken = (at.all_owners(), leaf.entry(i));
+        at.advance();
+        self.queue(side);
+        taken
+    }
+
+    /// The smallest name at which any side stands, and the sides that have it, each at its entry. They must be taken.
+    fn next_name(&mut self, parts: &[Part]) -> Result<Option<(Vec<u8>, Vec<usize>)>> {
         loop {
-            let Some(name) = self.sides.iter().filter_map(|s| s.cursor.name()).min().map(<[u8]>::to_vec) else { return Ok(None) };
-            let here: Vec<usize> = (0..self.sides.len()).filter(|i| self.sides[*i].cursor.name() == Some(&name)).collect();
-            let level = |i: usize| self.sides[i].cursor.here().map_or(0, |(node, _)| node.level());
-            let highest = here.iter().map(|i| level(*i)).max().unwrap_or(0);
-            if highest == 0 {
-                return Ok(Some(name));
+            let Some(Reverse((name, first))) = self.order.pop() else { return Ok(None) };
+            let mut here = vec![first];
+            while let Some(Reverse((_, side))) = self.order.peek().filter(|Reverse((n, _))| *n == name) {
+                here.push(*side);
+                self.order.pop();
             }
-            let down: Vec<usize> = here.into_iter().filter(|i| level(*i) == highest).collect();
-            let child = |i: &usize| self.sides[*i].cursor.here().map(|(node, at)| node.child(at).at.digest);
-            let stays = distinct(down.clone(), child);
-            for i in down {
-                let side = &mut self.sides[i];
-                if stays.contains(&i) {
-                    side.cursor.expand(&**trees[side.tree].source())?;
-                } else {
-                    side.cursor.advance();
+            let level = |side: usize| self.sides[side].cursor.here().map_or(0, |(node, _)| node.level());
+            let highest = here.iter().map(|side| level(*side)).max().unwrap_or(0);
+            if highest == 0 {
+                return Ok(Some((name, here)));
+            }
+            let (down, stay): (Vec<usize>, Vec<usize>) = here.into_iter().partition(|side| level(*side) == highest);
+            self.step_down(&down, parts)?;
+            down.into_iter().chain(stay).for_each(|side| self.queue(side));
+        }
+    }
+
+    /// Steps into the nodes at which these sides stand; where several stand at the same one, one of them does, for all.
+    fn step_down(&mut self, sides: &[usize], parts: &[Part]) -> Result<()> {
+        let mut first: HashMap<Digest, usize> = HashMap::new();
+        let mut guests: HashMap<usize, Vec<usize>> = HashMap::new();
+        for &i in sides {
+            let side = &mut self.sides[i];
+            let digest = side.cursor.here().map(|(node, at)| node.child(at).at.digest).expect("a side that was queued is not at its end");
+            match first.entry(digest) {
+                Slot::Vacant(slot) => {
+                    slot.insert(i);
+                }
+                Slot::Occupied(slot) => {
+                    guests.entry(*slot.get()).or_default().extend(side.all_owners());
+                    side.advance();
                 }
             }
         }
+        for i in first.into_values() {
+            let side = &mut self.sides[i];
+            side.cursor.expand(&**parts[side.owners[0]].tree.source())?;
+            if let Some(guests) = guests.remove(&i) {
+                side.guests.push((side.cursor.depth(), guests));
+            }
+        }
+        Ok(())
     }
 }

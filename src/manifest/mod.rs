@@ -31,12 +31,12 @@ mod walk;
 
 pub use apply::{Action, Edit, apply, apply_sorted};
 pub use build::{Builder, Root};
-pub use carry::{Layered, carry};
+pub use carry::{Carrier, Layered, carry};
 pub use codec::{MAX_INLINE, MAX_NODE};
 pub use cursor::{Listed, Listing};
 pub use diff::{Change, Diff, diff};
 pub use entry::{Dir, Entry, MAX_ETAG, MAX_TARGET, MAX_URI, Reference};
-pub use merge::{Choice, Conflict, merge};
+pub use merge::{Choice, Conflict, Part, merge};
 pub use node::{NODE_DOMAIN, Node};
 pub use nodes::{Counts, MemoryNodes, NodeRef, NodeSink, NodeSource};
 pub use rebase::{Rebased, rebase};

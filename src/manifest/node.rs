@@ -316,6 +316,20 @@ impl Node {
         Node::decode(self.bytes(), slots)
     }
 
+    /// This node with other hints for the blobs that its files name; those of child nodes stay.
+    ///
+    /// # Errors
+    /// Those of `place`, which gets a blob's digest and size.
+    pub fn with_blob_places(&self, place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Place>>) -> Result<Node> {
+        let mut slots: Vec<Result<Option<Place>>> = Vec::with_capacity(self.places.len());
+        self.collect(&mut |entry| match entry {
+            Entry::File { digest, size, .. } => slots.push(place(digest, *size)),
+            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(Ok(s.at.place)),
+            _ => {}
+        });
+        Node::decode(self.bytes(), slots.into_iter().collect::<Result<_>>()?)
+    }
+
     fn collect(&self, see: &mut dyn FnMut(&Entry)) {
         for i in 0..self.count {
             let entry = self.item(i).entry;

@@ -19,11 +19,11 @@ fn cstring(bytes: &[u8]) -> io::Result<CString> {
     CString::new(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// mount(2) of a FUSE connection, read-only.
-pub(super) fn mount_read_only(source: &[u8], target: &Path, data: &str, no_exec: bool) -> io::Result<()> {
+/// mount(2) of a FUSE connection.
+pub(super) fn mount_fuse(source: &[u8], target: &Path, data: &str, no_exec: bool, read_only: bool) -> io::Result<()> {
     let (source, target) = (cstring(source)?, cstring(target.as_os_str().as_bytes())?);
     let (kind, data) = (cstring(super::TYPE.as_bytes())?, cstring(data.as_bytes())?);
-    let flags = libc::MS_RDONLY | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | if no_exec { libc::MS_NOEXEC } else { 0 };
+    let flags = if read_only { libc::MS_RDONLY } else { 0 } | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | if no_exec { libc::MS_NOEXEC } else { 0 };
     // SAFETY: four valid C strings that live across the call.
     check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) }).map(drop)
 }

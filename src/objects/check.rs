@@ -3,7 +3,7 @@
 use super::hints::{self, Hints};
 use super::pack::{BLOB_HEADER, Blob, HEAD, Kind};
 use super::pack_file::{Miss, PackFile, read_footer};
-use super::run::Run;
+use super::run::{Opened, Run};
 use super::{Objects, large};
 use crate::disk;
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -171,7 +171,7 @@ impl Objects {
             damage.push(Damage::Stranger);
             return Ok(());
         };
-        let Some(file) = disk::open_file(&object.path)? else { return Ok(()) }; // freed meanwhile
+        let Some((file, _)) = disk::open_file(&object.path)? else { return Ok(()) }; // freed meanwhile
         let (found, _) = large::hash_file(&file, &object.path, &mut |_| Ok(()))?;
         let meta = file.metadata().map_err(|e| Error::io("look at", &object.path, e))?;
         if found != name {
@@ -207,14 +207,12 @@ impl Objects {
         let mut out = Vec::new();
         for name in disk::list(&self.layout.index())? {
             let path = self.layout.index().join(&name);
-            if disk::look(&path)?.is_none() {
-                continue; // merged into another meanwhile
-            }
             let why = match Digest::from_hex(name.as_encoded_bytes()) {
                 None => Some("its name is no digest".to_owned()),
                 Some(digest) => match Run::open(&path, digest, self.disk.kind().is_local()) {
-                    None => Some("its header is damaged".to_owned()),
-                    Some(run) => self.compare_run(&run)?,
+                    Opened::Gone => None, // merged into another meanwhile
+                    Opened::Damaged => Some("its header is damaged".to_owned()),
+                    Opened::Run(run) => self.compare_run(&run)?,
                 },
             };
             out.extend(why.map(|why| (name, Damage::Run(why))));
@@ -224,7 +222,7 @@ impl Objects {
 
     /// What is wrong with a run.
     fn compare_run(&self, run: &Run) -> Result<Option<String>> {
-        let mut counts = vec![0; run.packs.len()];
+        let mut counts = vec![0; run.packs().len()];
         let mut before = None;
         for i in 0..run.blocks() {
             let Some(entries) = run.block(i) else { return Ok(Some(format!("block {i} is damaged"))) };
@@ -238,7 +236,7 @@ impl Objects {
             }
         }
         let mut found = Vec::new();
-        for (i, (name, count)) in run.packs.iter().zip(counts).enumerate() {
+        for (i, (name, count)) in run.packs().iter().zip(counts).enumerate() {
             let path = self.layout.pack(name);
             // A pack that is gone, or damaged, says nothing against the run.
             if disk::look(&path)?.is_none() {

@@ -26,8 +26,7 @@ pub struct LargeObject {
 impl LargeObject {
     /// Opens and checks the file at `path`.
     pub(super) fn open(objects: &Objects, path: PathBuf, digest: &Digest, size: u64) -> std::result::Result<LargeObject, Miss> {
-        let file = disk::open_file(&path)?.ok_or(Miss::Gone)?;
-        let meta = file.metadata().map_err(|e| Miss::of_io("look at", &path, e))?;
+        let (file, meta) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
         if meta.len() != size {
             return Err(Miss::Wrong(format!("{} has {} bytes, expected {size}", show_path(&path), meta.len())));
         }

@@ -27,7 +27,7 @@ struct Source {
 
 /// The packs of these runs that `keep` says are kept, sorted.
 pub(super) fn packs_of(runs: &[Arc<Run>], keep: impl Fn(&Digest) -> bool) -> Vec<Digest> {
-    let mut packs: Vec<Digest> = runs.iter().flat_map(|r| &r.packs).filter(|p| keep(p)).copied().collect();
+    let mut packs: Vec<Digest> = runs.iter().flat_map(|r| r.packs()).filter(|p| keep(p)).copied().collect();
     packs.sort_unstable();
     packs.dedup();
     packs
@@ -38,7 +38,7 @@ impl Merge {
     pub(super) fn new(runs: &[Arc<Run>], packs: &[Digest]) -> Merge {
         let numbers: BTreeMap<&Digest, u32> = packs.iter().enumerate().map(|(i, p)| (p, i as u32)).collect();
         let source = |run: &Arc<Run>| Source {
-            numbers: run.packs.iter().map(|p| numbers.get(p).copied()).collect(),
+            numbers: run.packs().iter().map(|p| numbers.get(p).copied()).collect(),
             run: run.clone(),
             block: Vec::new().into_iter(),
             next_block: 0,

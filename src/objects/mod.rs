@@ -21,6 +21,8 @@ mod run;
 mod seal;
 mod search;
 mod table;
+mod take;
+mod tidy;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -33,16 +35,20 @@ pub use nodes::{NodeLane, NodePacks};
 pub use pack::Kind;
 pub use read::Content;
 pub use seal::Sealed;
+pub use take::{Leases, unshare};
 pub use write::ObjectWriter;
 
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::Result;
 use crate::layout::Layout;
+use crate::words::{Digest, Place};
 use cache::{Hashed, NodeCache};
 use counts::Counters;
-use index::Index;
+use index::{Index, Look};
 use pack_file::OpenPacks;
 use parking_lot::RwLock;
+use std::fs::Metadata;
+use std::path::Path;
 use std::sync::Arc;
 use table::PackTable;
 
@@ -91,18 +97,33 @@ impl Objects {
         self.counts.now()
     }
 
+    /// A place for a record: the pack's name and the offset in it. `None` while the pack is being written.
+    pub fn place_in_pack(&self, place: Place) -> Option<(Digest, u32)> {
+        Some((self.table.name(place.pack)?, place.offset))
+    }
+
+    /// The place that a record speaks of.
+    pub fn place_of(&self, pack: &Digest, offset: u32) -> Place {
+        Place { pack: self.table.intern(pack), offset }
+    }
+
+    /// Looks at a file of the store's, FRESH.
+    fn look(&self, path: &Path) -> Result<Option<Metadata>> {
+        if self.disk.kind().is_local() { disk::look(path) } else { disk::look_fresh(path) }
+    }
+
     /// The index as it was last loaded.
     fn index(&self) -> Result<Arc<Index>> {
         if let Some(index) = self.index.read().as_ref() {
             return Ok(index.clone());
         }
-        self.fresh_index()
+        self.load_index(Look::Packs)
     }
 
-    /// The index over the packs that are in place now.
-    fn fresh_index(&self) -> Result<Arc<Index>> {
+    /// The index as it is now.
+    fn load_index(&self, look: Look) -> Result<Arc<Index>> {
         let before = self.index.read().clone();
-        let index = Arc::new(Index::load(&self.layout, &self.table, self.disk.kind(), before.as_deref())?);
+        let index = Arc::new(Index::load(&self.layout, &self.table, self.disk.kind(), before.as_deref(), look)?);
         *self.index.write() = Some(index.clone());
         Ok(index)
     }

@@ -77,7 +77,7 @@ impl ObjectWriter {
         let Some((kept, _)) = &nodes.kept else { return Ok(None) };
         match hint.filter(|p| kept.contains(&p.pack)) {
             Some(place) => Ok(Some(place)),
-            None => self.objects.find_newest(&self.index, digest, Kind::Node, |pack| kept.contains(&pack)),
+            None => self.find(digest, Kind::Node, |pack| kept.contains(&pack)),
         }
     }
 
@@ -142,7 +142,7 @@ impl NodeSink for NodeLane<'_> {
         let mut nodes = writer.nodes.lock();
         let mut known = nodes.seen.get(&digest).copied();
         if known.is_none() {
-            known = writer.objects.find_newest(&writer.index, &digest, Kind::Node, |pack| match &nodes.kept {
+            known = writer.find(&digest, Kind::Node, |pack| match &nodes.kept {
                 Some((kept, _)) => kept.contains(&pack),
                 None => !nodes.passed_over.contains(&pack),
             })?;

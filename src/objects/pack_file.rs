@@ -51,8 +51,7 @@ pub(super) struct PackFile {
 impl PackFile {
     /// Opens the pack at `path`.
     pub(super) fn open(path: PathBuf) -> Tried<PackFile> {
-        let file = disk::open_file(&path)?.ok_or(Miss::Gone)?;
-        let meta = file.metadata().map_err(|e| Miss::of_io("look at", &path, e))?;
+        let (file, meta) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
         Ok(PackFile { file, path, len: meta.len(), made: (meta.mtime(), meta.mtime_nsec()) })
     }
 

@@ -6,6 +6,7 @@ use crate::disk::{Disk, NewFile};
 use crate::error::{Error, Result};
 use crate::words::{Digest, PackRef, Place};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Bytes gathered before they are written.
 const BUFFER: usize = 1 << 20;
@@ -16,6 +17,7 @@ const WRITEBACK: u64 = 8 << 20;
 #[derive(Debug)]
 pub(super) struct PackWriter {
     file: NewFile,
+    opened: Instant,
     number: PackRef,
     limit: u64,
     buffer: Vec<u8>,
@@ -31,18 +33,22 @@ pub(super) struct PackWriter {
 pub(super) struct ClosedPack {
     pub file: NewFile,
     pub name: Digest,
-    pub blobs: usize,
 }
 
 impl PackWriter {
     /// Opens one at `path`, for at most `limit` bytes of blobs unless it is one blob.
     pub(super) fn create(disk: &Disk, path: PathBuf, number: PackRef, limit: u64) -> Result<PackWriter> {
-        Ok(PackWriter { file: disk.create_file(path)?, number, limit, buffer: HEAD.to_vec(), written: 0, started: 0, blobs: Vec::new(), broken: false })
+        Ok(PackWriter { file: disk.create_file(path)?, opened: Instant::now(), number, limit, buffer: HEAD.to_vec(), written: 0, started: 0, blobs: Vec::new(), broken: false })
     }
 
     /// Its number in the pack table.
     pub(super) fn number(&self) -> PackRef {
         self.number
+    }
+
+    /// How long it has been open.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// The temporary file.
@@ -105,6 +111,6 @@ impl PackWriter {
         self.flush()?;
         self.file.set_mode(OBJECT_MODE)?;
         self.file.start_writeback(self.started, 0);
-        Ok(ClosedPack { file: self.file, name, blobs: self.blobs.len() })
+        Ok(ClosedPack { file: self.file, name })
     }
 }

@@ -156,7 +156,7 @@ fn check(digest: &Digest, size: u64, bytes: &[u8]) -> std::result::Result<(), St
 
 /// Reads small content that stands as a file of its own.
 fn read_object(path: PathBuf, digest: &Digest, size: u64, buffer: &mut Vec<u8>) -> Tried<()> {
-    let file = disk::open_file(&path)?.ok_or(Miss::Gone)?;
+    let (file, _) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
     buffer.resize(size as usize + 1, 0);
     let n = read_full_at(&file, buffer, 0).map_err(|e| Miss::of_io("read", &path, e))?;
     buffer.truncate(n);

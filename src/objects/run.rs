@@ -9,13 +9,13 @@ use memmap2::Mmap;
 use parking_lot::Mutex;
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-const MAGIC: &[u8; 8] = b"cairnix1";
+const MAGIC: &[u8; 8] = b"cairnix2";
 /// magic, entries (8), packs (4), blocks (4)
 const FIXED: usize = 24;
 /// digest, pack in this run's table (4), offset (4), kind, 3 zeros
@@ -26,6 +26,8 @@ pub(super) const PER_BLOCK: usize = 93;
 const LINE: usize = 16;
 /// Blocks written at once.
 const WRITE_BLOCKS: usize = 64;
+/// A run that is no longer than this is read and checked whole, by one read.
+const WHOLE: usize = if cfg!(test) { 2 << 10 } else { 8 << 10 };
 /// Blocks kept where a run is not mapped.
 const KEPT_BLOCKS: usize = 4096;
 
@@ -53,17 +55,15 @@ impl RunEntry {
 /// I/O; those of `entries`, and when they are not as many.
 pub(super) fn write(file: &mut NewFile, packs: &[Digest], count: usize, entries: &mut dyn Iterator<Item = Result<RunEntry>>) -> Result<Digest> {
     let blocks = count.div_ceil(PER_BLOCK);
-    let mut head = Vec::with_capacity(FIXED + packs.len() * 32 + blocks * LINE + 32);
+    let names: Vec<u8> = packs.iter().flat_map(|p| p.0).collect();
+    let mut head = Vec::with_capacity(FIXED + blocks * LINE + 64 + names.len());
     head.extend_from_slice(MAGIC);
     head.extend_from_slice(&(count as u64).to_le_bytes());
     head.extend_from_slice(&(packs.len() as u32).to_le_bytes());
     head.extend_from_slice(&(blocks as u32).to_le_bytes());
-    for pack in packs {
-        head.extend_from_slice(&pack.0);
-    }
     // The blocks first; the header, which has their checksums, is put before them when they are known.
-    let mut at = (head.len() + blocks * LINE + 32) as u64;
-    let mut buffer = Vec::with_capacity(WRITE_BLOCKS * PER_BLOCK * ENTRY);
+    let mut at = (FIXED + blocks * LINE + 64 + names.len()) as u64;
+    let mut buffer = Vec::with_capacity(ENTRY * count.min(WRITE_BLOCKS * PER_BLOCK));
     let mut written = 0;
     loop {
         let next = entries.next().transpose()?;
@@ -83,13 +83,17 @@ pub(super) fn write(file: &mut NewFile, packs: &[Digest], count: usize, entries:
     if written != count {
         return Err(Error::io_message(format!("an index run got {written} entries, expected {count}")));
     }
+    head.extend_from_slice(&Digest::of(&names).0);
     let name = Digest::of(&head);
     head.extend_from_slice(&name.0);
+    head.extend_from_slice(&names);
     file.write_at(&head, 0)?;
     Ok(name)
 }
 
 enum Data {
+    /// A short one: all of it.
+    Whole(Vec<u8>),
     /// Local file systems only: elsewhere another host's unlink would be a SIGBUS.
     Mapped(Mmap),
     Read { file: File, kept: Mutex<HashMap<usize, Arc<Vec<u8>>>> },
@@ -98,7 +102,9 @@ enum Data {
 /// An open run.
 pub(super) struct Run {
     pub name: Digest,
-    pub packs: Vec<Digest>,
+    /// Where the names of its packs stand, and the digest of them all.
+    names: (u64, usize, Digest),
+    packs: OnceLock<Vec<Digest>>,
     lines: Vec<u8>,
     entries: usize,
     body: u64,
@@ -110,34 +116,85 @@ pub(super) struct Run {
     file: (u64, u64),
 }
 
+/// What opening a run gave.
+pub(super) enum Opened {
+    /// A run whose header is right.
+    Run(Run),
+    /// Nothing stands there.
+    Gone,
+    /// Its header is damaged, or it cannot be read.
+    Damaged,
+}
+
 impl Run {
-    /// Opens a run; `None` when it is missing or its header is damaged.
-    pub(super) fn open(path: &Path, name: Digest, map: bool) -> Option<Run> {
-        let file = disk::open_file(path).ok()??;
-        let meta = file.metadata().ok()?;
+    /// Opens a run. Its header alone is read, unless it is short.
+    pub(super) fn open(path: &Path, name: Digest, map: bool) -> Opened {
+        match disk::open_file(path) {
+            Ok(None) => Opened::Gone,
+            Ok(Some((file, meta))) => Run::of(file, &meta, name, map).map_or(Opened::Damaged, Opened::Run),
+            Err(_) => Opened::Damaged,
+        }
+    }
+
+    fn of(file: File, meta: &Metadata, name: Digest, map: bool) -> Option<Run> {
         let len = meta.len();
-        let mut fixed = [0; FIXED];
-        file.read_exact_at(&mut fixed, 0).ok()?;
-        let (entries, packs, blocks) = (u64_at(&fixed, 8), u32_at(&fixed, 16) as u64, u32_at(&fixed, 20) as u64);
-        let head = FIXED as u64 + packs * 32 + blocks * LINE as u64;
-        let fits = &fixed[..8] == MAGIC && entries.div_ceil(PER_BLOCK as u64) == blocks && entries.checked_mul(ENTRY as u64)?.checked_add(head + 32)? == len;
-        if !fits || head > 1 << 30 {
+        let mut start = vec![0; len.min(WHOLE as u64) as usize];
+        file.read_exact_at(&mut start, 0).ok()?;
+        let fixed = start.get(..FIXED).filter(|f| &f[..8] == MAGIC)?;
+        let (entries, packs, blocks) = (u64_at(fixed, 8), u32_at(fixed, 16) as u64, u32_at(fixed, 20) as u64);
+        let head = FIXED as u64 + blocks * LINE as u64 + 32;
+        let body = head + 32 + packs * 32;
+        if entries.div_ceil(PER_BLOCK as u64) != blocks || entries.checked_mul(ENTRY as u64)?.checked_add(body)? != len || body > 1 << 30 {
             return None;
         }
-        let mut bytes = vec![0; head as usize + 32];
-        file.read_exact_at(&mut bytes, 0).ok()?;
-        if Digest::of(&bytes[..head as usize]) != name || bytes[head as usize..] != name.0 {
+        let (head, have) = (head as usize, start.len());
+        if head + 32 > have {
+            start.resize(head + 32, 0);
+            file.read_exact_at(&mut start[have..], have as u64).ok()?;
+        }
+        if Digest::of(&start[..head]) != name || start[head..head + 32] != name.0 {
             return None;
         }
-        let names = bytes[FIXED..FIXED + packs as usize * 32].chunks_exact(32).map(|n| digest_at(n, 0)).collect();
-        let lines = bytes[FIXED + packs as usize * 32..head as usize].to_vec();
-        let data = if map && entries > 0 {
+        let lines = start[FIXED..head - 32].to_vec();
+        let names = (head as u64 + 32, packs as usize, digest_at(&start, head - 32));
+        let data = if len <= WHOLE as u64 {
+            Data::Whole(start)
+        } else if map {
             Data::Mapped(disk::map(&file).ok()?)
         } else {
             Data::Read { file, kept: Mutex::default() }
         };
         let checked = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        Some(Run { name, packs: names, lines, entries: entries as usize, body: head + 32, data, checked, damaged: AtomicBool::new(false), file: (meta.dev(), meta.ino()) })
+        let file = (meta.dev(), meta.ino());
+        let run = Run { name, names, packs: OnceLock::new(), lines, entries: entries as usize, body, data, checked, damaged: AtomicBool::new(false), file };
+        let whole = !matches!(run.data, Data::Whole(_)) || (run.packs().len() == packs as usize && (0..run.blocks()).all(|i| run.try_block(i, |_| ()).is_some()));
+        whole.then_some(run)
+    }
+
+    /// The names of the packs that it covers; none when they are damaged.
+    pub(super) fn packs(&self) -> &[Digest] {
+        self.packs.get_or_init(|| {
+            let (at, count, sum) = self.names;
+            let names = self.bytes(at, count * 32, |bytes| (Digest::of(bytes) == sum).then(|| bytes.chunks_exact(32).map(|n| digest_at(n, 0)).collect()));
+            names.flatten().unwrap_or_else(|| {
+                self.damaged.store(true, Relaxed);
+                Vec::new()
+            })
+        })
+    }
+
+    /// Calls `look` with bytes of the file.
+    fn bytes<T>(&self, at: u64, len: usize, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let range = at as usize..at as usize + len;
+        match &self.data {
+            Data::Whole(bytes) => bytes.get(range).map(look),
+            Data::Mapped(map) => map.get(range).map(look),
+            Data::Read { file, .. } => {
+                let mut bytes = vec![0; len];
+                file.read_exact_at(&mut bytes, at).ok()?;
+                Some(look(&bytes))
+            }
+        }
     }
 
     /// Whether a block was seen that does not have its checksum. Then the run no longer stands for its packs.
@@ -203,32 +260,29 @@ impl Run {
     fn try_block<T>(&self, i: usize, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let from = self.body + (i * PER_BLOCK * ENTRY) as u64;
         let len = ENTRY * PER_BLOCK.min(self.entries - i * PER_BLOCK);
-        match &self.data {
-            Data::Mapped(map) => {
-                let bytes = map.get(from as usize..from as usize + len)?;
-                let (word, bit) = (&self.checked[i / 64], 1 << (i % 64));
-                if word.load(Relaxed) & bit == 0 {
-                    self.right(i, bytes)?;
-                    word.fetch_or(bit, Relaxed);
-                }
-                Some(look(bytes))
+        if let Data::Read { kept, .. } = &self.data {
+            if let Some(bytes) = kept.lock().get(&i).cloned() {
+                return Some(look(&bytes));
             }
-            Data::Read { file, kept } => {
-                if let Some(bytes) = kept.lock().get(&i).cloned() {
-                    return Some(look(&bytes));
-                }
-                let mut bytes = vec![0; len];
-                file.read_exact_at(&mut bytes, from).ok()?;
-                self.right(i, &bytes)?;
-                let out = look(&bytes);
-                let mut kept = kept.lock();
-                if kept.len() >= KEPT_BLOCKS {
-                    kept.clear();
-                }
-                kept.insert(i, Arc::new(bytes));
-                Some(out)
+            let bytes = self.bytes(from, len, <[u8]>::to_vec)?;
+            self.right(i, &bytes)?;
+            let out = look(&bytes);
+            let mut kept = kept.lock();
+            if kept.len() >= KEPT_BLOCKS {
+                kept.clear();
             }
+            kept.insert(i, Arc::new(bytes));
+            return Some(out);
         }
+        let seen = self.bytes(from, len, |bytes| {
+            let (word, bit) = (&self.checked[i / 64], 1 << (i % 64));
+            if word.load(Relaxed) & bit == 0 {
+                self.right(i, bytes)?;
+                word.fetch_or(bit, Relaxed);
+            }
+            Some(look(bytes))
+        });
+        seen.flatten()
     }
 
     fn right(&self, i: usize, bytes: &[u8]) -> Option<()> {

@@ -68,10 +68,10 @@ impl ObjectWriter {
         }
         with.extend(dirs.iter().map(|d| d.to_path_buf()));
         self.publish(extra, with)?;
-        let packs = self.state.lock().published;
-        if packs > 0 && self.index.wants_tidying(packs, self.new_entries.load(Ordering::Relaxed)) {
+        let packs = std::mem::take(&mut self.state.lock().published);
+        if !packs.is_empty() {
             // A cache: what goes wrong here takes nothing from the version.
-            let _: Result<()> = self.objects.tidy(&self.dir);
+            let _: Result<()> = self.objects.tend(&self.index(), &packs, &self.dir);
         }
         Ok(Sealed { new_bytes: self.new_bytes() })
     }
@@ -91,7 +91,9 @@ impl ObjectWriter {
     /// Syncs what is closed, then renames it to its place (F2: never the other way round).
     pub(super) fn publish(&self, extra: &[NewFile], dirs: BTreeSet<PathBuf>) -> Result<()> {
         let temps = std::mem::take(&mut self.state.lock().temps);
-        let published = self.make_durable(&temps, extra).and_then(|()| self.make_visible(&temps, dirs));
+        // Where the names' sync takes all with it, it takes the version's own files too.
+        let first = if self.objects.disk.syncs_whole() && !dirs.is_empty() { &[] } else { extra };
+        let published = self.make_durable(&temps, first).and_then(|()| self.make_visible(&temps, dirs));
         if published.is_err() {
             // What was not renamed is removed with the writer.
             self.state.lock().temps.extend(temps);
@@ -124,12 +126,12 @@ impl ObjectWriter {
     /// Renames, then syncs the directories of the new names and `dirs`.
     fn make_visible(&self, temps: &[Temp], mut dirs: BTreeSet<PathBuf>) -> Result<()> {
         let (disk, layout) = (&self.objects.disk, &self.objects.layout);
-        let mut packs = 0;
+        let mut packs = Vec::new();
         for temp in temps {
             let to = match &temp.becomes {
                 Becomes::Pack(name) => {
                     dirs.insert(layout.packs());
-                    packs += 1;
+                    packs.push(*name);
                     layout.pack(name)
                 }
                 Becomes::Object(digest) => {
@@ -143,7 +145,7 @@ impl ObjectWriter {
             };
             disk.rename(&temp.path, &to)?;
         }
-        self.state.lock().published += packs;
+        self.state.lock().published.extend(packs);
         // On Ordered ones the claim's own sync comes after these renames in the journal.
         if disk.kind() == FsKind::Ordered { Ok(()) } else { self.sync_dirs(dirs) }
     }
@@ -152,7 +154,7 @@ impl ObjectWriter {
         let disk = &self.objects.disk;
         let dirs: Vec<PathBuf> = dirs.into_iter().collect();
         match &self.watch {
-            Some(watch) if dirs.len() >= MANY_FILES => disk.sync_fs(watch),
+            Some(watch) if (disk.syncs_whole() && !dirs.is_empty()) || dirs.len() >= MANY_FILES => disk.sync_fs(watch),
             Some(_) => disk.sync_dirs(&dirs),
             None => side_by_side(&dirs, |dir| disk.sync_dir(dir)),
         }

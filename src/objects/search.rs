@@ -4,7 +4,7 @@
 //! the other, so a reader makes one pass more than there are batches before it says that something is missing (FORMAT.md, "Readers").
 
 use super::Objects;
-use super::index::Index;
+use super::index::{Index, Look};
 use super::pack::Kind;
 use super::pack_file::{Miss, PackFile, Tried};
 use crate::disk;
@@ -115,7 +115,7 @@ impl<T> Search<'_, T> {
         {
             return Ok(Some(found));
         }
-        let index = objects.fresh_index()?;
+        let index = objects.load_index(Look::Packs)?;
         if let Some(found) = self.by_index(&index)? {
             return Ok(Some(found));
         }

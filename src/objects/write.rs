@@ -1,24 +1,32 @@
 //! Storing the content of one transaction: what its lanes share. Nothing is visible before `seal` or a checkpoint (F2).
 
-use super::index::Index;
+use super::index::{Index, Look};
 use super::lane::Lane;
 use super::nodes::Nodes;
-use super::pack::MAX_PACK;
+use super::pack::{Kind, MAX_PACK};
 use super::pack_writer::PackWriter;
 use super::seal::{Becomes, Temp};
+use super::take::Leases;
 use super::{Objects, nodes::NodeLane};
 use crate::disk::Watch;
 use crate::error::{Error, Result};
-use crate::words::{Digest, Place};
-use parking_lot::Mutex;
+use crate::words::{Digest, PackRef, Place};
+use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-/// New bytes after which what is there is made durable and visible, so that an interrupted put stores only the rest when it is said again.
-const CHECKPOINT: u64 = 1 << 30;
+/// New bytes, or the time, after which what is there is made durable and visible, so that an interrupted put stores only the rest when it is
+/// said again.
+const CHECKPOINT: u64 = 256 << 20;
+pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 const SHARDS: usize = 64;
+/// A writer that looked in vain for so many blobs lists the packs: it will store much, and a listing costs little beside that.
+const LISTS_AFTER: usize = 64;
+/// One writer in so many lists the packs from the beginning, so that what the runs miss is found some time.
+const ONE_LISTS: u8 = 64;
 
 /// Stores the content of one transaction. Made after its token: every look is against what was in place then (L14).
 ///
@@ -26,22 +34,30 @@ const SHARDS: usize = 64;
 pub struct ObjectWriter {
     pub(super) objects: Arc<Objects>,
     pub(super) dir: PathBuf,
-    pub(super) index: Arc<Index>,
+    index: RwLock<Arc<Index>>,
+    /// Blobs that were looked for in vain.
+    missed: AtomicUsize,
+    /// Packs that others made, and whether each was in place when it was first asked for.
+    looked_at: Mutex<HashMap<PackRef, bool>>,
     /// On local file systems; begun before anything is written.
     pub(super) watch: Option<Watch>,
     shards: Vec<Mutex<HashMap<Digest, Place>>>,
     pub(super) larges: Mutex<HashSet<Digest>>,
     pub(super) state: Mutex<State>,
     pub(super) nodes: Mutex<Nodes>,
-    pub(super) checkpoint: Mutex<()>,
+    checkpoint: Mutex<()>,
+    begun: Instant,
+    /// When the next one is due, in seconds after that.
+    due: AtomicU64,
     pub(super) no_reflink: AtomicBool,
     /// The version relies on packs that others made.
     pub(super) relies_on_packs: AtomicBool,
     failed: AtomicBool,
     new_bytes: AtomicU64,
     unpublished: AtomicU64,
-    pub(super) new_entries: AtomicUsize,
     temps: AtomicU64,
+    /// Large files are taken over, and held by these.
+    pub(super) taking: Option<Arc<Leases>>,
 }
 
 /// What lanes leave.
@@ -53,8 +69,8 @@ pub(super) struct State {
     pub temps: Vec<Temp>,
     /// Directories of objects on which the version relies without having made them.
     pub relied: BTreeSet<PathBuf>,
-    /// How many packs were made visible.
-    pub published: usize,
+    /// The packs that were made visible.
+    pub published: Vec<Digest>,
 }
 
 impl Objects {
@@ -64,34 +80,49 @@ impl Objects {
     /// I/O.
     pub fn writer(self: &Arc<Self>, dir: &Path) -> Result<ObjectWriter> {
         let watch = if self.disk.kind().is_local() { Some(self.disk.watch(dir)?) } else { None };
-        let mut index = self.fresh_index()?;
+        let mut index = self.load_index(if is_to_list(dir) { Look::Packs } else { Look::Runs })?;
         if index.is_poor() {
-            // The index was lost or is damaged: looking for each blob without it would be slow.
-            let _: Result<()> = self.tidy(dir);
-            index = self.fresh_index()?;
+            // The index was lost or is damaged: looking for each blob without it would be slow, or in vain.
+            let _: Result<()> = self.mend(dir);
+            index = self.load_index(Look::Packs)?;
         }
         Ok(ObjectWriter {
             objects: self.clone(),
             dir: dir.to_path_buf(),
-            index,
+            index: RwLock::new(index),
+            missed: AtomicUsize::new(0),
+            looked_at: Mutex::default(),
             watch,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             larges: Mutex::default(),
             state: Mutex::default(),
             nodes: Mutex::default(),
             checkpoint: Mutex::default(),
+            begun: Instant::now(),
+            due: AtomicU64::new(CHECKPOINT_AFTER.as_secs()),
             no_reflink: AtomicBool::new(false),
             relies_on_packs: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             new_bytes: AtomicU64::new(0),
             unpublished: AtomicU64::new(0),
-            new_entries: AtomicUsize::new(0),
             temps: AtomicU64::new(0),
+            taking: None,
         })
     }
 }
 
+/// Whether the writer of this token lists the packs: by the last digits of its name, which are random.
+fn is_to_list(dir: &Path) -> bool {
+    let digits = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.get(n.len().saturating_sub(2)..));
+    digits.and_then(|d| u8::from_str_radix(d, 16).ok()).is_none_or(|n| n % ONE_LISTS == 0)
+}
+
 impl ObjectWriter {
+    /// From now on large files are taken over where that can be, and not left as they were: for what only this store has a name for.
+    pub fn take_with(&mut self, leases: Arc<Leases>) {
+        self.taking = Some(leases);
+    }
+
     /// A lane for one thread.
     pub fn lane(&self) -> Lane<'_> {
         Lane::new(self)
@@ -119,6 +150,47 @@ impl ObjectWriter {
         idle.into_iter().try_for_each(|pack| self.close(pack))
     }
 
+    /// The index as this writer saw it.
+    pub(super) fn index(&self) -> Arc<Index> {
+        self.index.read().clone()
+    }
+
+    /// Where a blob lies in a pack that was in place when this writer first looked, and that `takes` takes; of several the newest, if it is a node.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn find(&self, digest: &Digest, kind: Kind, takes: impl Fn(PackRef) -> bool) -> Result<Option<Place>> {
+        let takes: &dyn Fn(PackRef) -> Result<bool> = &|pack| Ok(takes(pack) && self.is_in_place(pack)?);
+        let look = |index: &Index| match kind {
+            Kind::Content => self.objects.find(index, digest, kind, takes),
+            Kind::Node => self.objects.find_newest(index, digest, kind, takes),
+        };
+        let found = look(&self.index())?;
+        if found.is_some() || self.missed.fetch_add(1, Ordering::Relaxed) + 1 < LISTS_AFTER || self.index().has_listing() {
+            return Ok(found);
+        }
+        {
+            let mut index = self.index.write();
+            if !index.has_listing() {
+                *index = self.objects.load_index(Look::Packs)?;
+            }
+        }
+        look(&self.index())
+    }
+
+    /// Whether a pack was in place when this writer first asked, after its token was made: from then on a collector waits for this writer before it
+    /// frees the pack (FORMAT.md, "The claim").
+    fn is_in_place(&self, pack: PackRef) -> Result<bool> {
+        if let Some(known) = self.looked_at.lock().get(&pack) {
+            return Ok(*known);
+        }
+        let Some(name) = self.objects.table.name(pack) else { return Ok(false) };
+        let path = self.objects.layout.pack(&name);
+        let there = self.index().has_pack(&name) || self.objects.look(&path)?.is_some();
+        self.looked_at.lock().insert(pack, there);
+        Ok(there)
+    }
+
     pub(super) fn temp(&self, what: char) -> PathBuf {
         self.dir.join(format!("{what}{}", self.temps.fetch_add(1, Ordering::Relaxed)))
     }
@@ -143,17 +215,19 @@ impl ObjectWriter {
         let number = pack.number();
         let closed = self.or_fail(pack.close())?;
         self.objects.table.named(number, closed.name);
-        self.new_entries.fetch_add(closed.blobs, Ordering::Relaxed);
         self.keep(closed.file, Becomes::Pack(closed.name))
     }
 
     /// Counts new bytes; now and then publishes what is closed.
     pub(super) fn grew(&self, bytes: u64) -> Result<()> {
         self.new_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.unpublished.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT
+        let much = self.unpublished.fetch_add(bytes, Ordering::Relaxed) + bytes >= CHECKPOINT;
+        let now = self.begun.elapsed().as_secs();
+        if (much || now >= self.due.load(Ordering::Relaxed))
             && let Some(_one) = self.checkpoint.try_lock()
         {
             self.unpublished.store(0, Ordering::Relaxed);
+            self.due.store(now + CHECKPOINT_AFTER.as_secs(), Ordering::Relaxed);
             self.publish(&[], BTreeSet::new())?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 //! temporaries in `work/`, unpublished records, content that nothing names. Freeing those is a collector's work.
 
 mod content;
+mod drafts;
 mod names;
 mod report;
 
@@ -67,9 +68,10 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<R
             let depth = if options.quick { Depth::Quick } else { Depth::Whole };
             let present = content::look(store, depth, &options.progress, &mut report)?;
             let mut all = Vec::new();
-            for name in with_versions(store)? {
+            for name in in_use(store)? {
                 let versions = names::look(store, &name, &mut tokens, &mut report)?;
                 versions_of(&versions, Some(&present), options, &mut report)?;
+                drafts::look(store, &name, Some(&present), &mut report)?;
                 all.extend(versions);
             }
             affected(&all, &present, &mut report)?;
@@ -80,16 +82,18 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<R
             }
             let versions = names::look(store, name, &mut tokens, &mut report)?;
             versions_of(&versions, None, options, &mut report)?;
+            drafts::look(store, name, None, &mut report)?;
         }
         Scope::Version(version) => versions_of(std::slice::from_ref(version), None, options, &mut report)?,
     }
     Ok(report)
 }
 
-/// Artifacts with versions, also those whose own record is damaged.
-fn with_versions(store: &Store) -> Result<Vec<ArtifactName>> {
+/// Artifacts with versions or drafts, also those whose own record is damaged.
+fn in_use(store: &Store) -> Result<Vec<ArtifactName>> {
     let mut out: Vec<_> = disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
-    out.retain(|n| disk::list(&store.layout().versions(n)).is_ok_and(|l| l.iter().any(|n| n.as_encoded_bytes().starts_with(b"v"))));
+    let has = |dir: std::path::PathBuf, of: fn(&[u8]) -> bool| disk::list(&dir).is_ok_and(|l| l.iter().any(|n| of(n.as_encoded_bytes())));
+    out.retain(|n| has(store.layout().versions(n), |v| v.starts_with(b"v")) || has(store.layout().drafts(n), |_| true));
     out.sort();
     Ok(out)
 }

@@ -31,7 +31,7 @@ pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut HashMap<Toke
     let layout = store.layout();
     report.artifacts += 1;
     let all = [name.to_string()];
-    let record = artifact::find(store, name).and_then(|r| r.ok_or_else(|| Error::damaged("it is missing, versions stand")));
+    let record = artifact::find(store, name).and_then(|r| r.ok_or_else(|| Error::damaged("it is missing, versions or drafts stand")));
     found(report, code::ARTIFACT, || format!("artifacts/{name}/artifact.json"), &all, record)?;
     let claimed = numbers::versions(&layout.versions(name))?;
     gaps(report, &format!("artifacts/{name}/versions"), claimed.iter().map(|n| n.0), 0);
@@ -57,7 +57,7 @@ pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut HashMap<Toke
 }
 
 /// A token that stands at a number: at one only, and not fenced (F7).
-fn published(store: &Store, token: &Token, at: String, tokens: &mut HashMap<Token, String>, report: &mut Report) -> Result<()> {
+pub(super) fn published(store: &Store, token: &Token, at: String, tokens: &mut HashMap<Token, String>, report: &mut Report) -> Result<()> {
     let mut wrong = |why: String| report.findings.push(Finding { code: code::TOKEN, what: token.to_string(), why, affects: vec![at.clone()] });
     if work::read_outcome(store, token).ok().flatten() == Some(Outcome::Fenced) {
         wrong(format!("it is fenced and stands at {at}"));
@@ -114,7 +114,7 @@ fn claimed_record<T: DeserializeOwned>(store: &Store, link: &Path, report: &mut 
 }
 
 /// Numbers that are missing below others (F4).
-fn gaps(report: &mut Report, at: &str, numbers: impl Iterator<Item = u64>, first: u64) {
+pub(super) fn gaps(report: &mut Report, at: &str, numbers: impl Iterator<Item = u64>, first: u64) {
     let mut next = first;
     for n in numbers {
         if n != next {

@@ -31,6 +31,7 @@ codes! {
     ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged",
     ALIAS = "F10-alias": "an alias names a version that does not exist or is removed",
     HINTS = "F11-hints": "place hints are damaged: reading goes through the index",
+    DRAFT = "F14-draft": "a draft's log goes on after its finish, or the version it came to is not there",
     INDEX = "F12-index": "an index run is damaged: it is ignored, and made anew by a later put",
 }
 

@@ -4,13 +4,13 @@
 //! `CAIRN_DAMAGE=all` flips every byte of every file; without, long files are sampled.
 
 use crate::support::{copy_tree, make_tree, noise, snapshot};
-use cairn::catalog::{VersionSpec, alias};
+use cairn::catalog::{Draft, VersionSpec, alias};
 use cairn::commit::{Artifact, SaveOptions};
 use cairn::manifest::Entry;
 use cairn::objects::Content;
 use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
 use cairn::view::{CheckoutOptions, checkout};
-use cairn::words::{AliasName, ArtifactName, Digest, VersionNumber};
+use cairn::words::{AliasName, ArtifactName, Digest, DistributedId, VersionNumber};
 use cairn::{Kind, ScanOptions, Store, Version};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -78,6 +78,18 @@ fn small_store(dir: &Path) -> PathBuf {
     put(&store, "a", &two, |a| { let _ = a.add_tag("noted").unwrap(); }); // a note on v3
     cairn::catalog::removal::remove(&store, &name("a"), VersionNumber(2), cairn::catalog::removal::Force::No).unwrap();
     put(&store, "b", &three, |_| {});
+    // A draft that is open, and one that came to a version.
+    let four = dir.join("four");
+    make_tree(&four, &[("part", b"of a collaboration")]);
+    for (artifact, id, run) in [("a", "open", "r1"), ("a", "open", "r2"), ("c", "done", "r1")] {
+        let mut part = Artifact::new(artifact, None).unwrap();
+        match id {
+            "open" => drop(part.add_bytes(format!("{run}/part"), format!("of {run}")).unwrap()),
+            _ => drop(part.add_dir(&four, "", &ScanOptions::default()).unwrap()),
+        }
+        run_named(&store, run).upsert_artifact(&part, id).unwrap();
+    }
+    run_named(&store, "r3").finish_artifact(&Artifact::new("c", None).unwrap(), "done").unwrap();
     // What dead writers leave: a lock, a token that committed nothing, one that published, one that was fenced.
     std::fs::write(root.join("locks/0123456789abcdef0123456789abcdef"), "{\n}\n").unwrap();
     for (token, outcome) in [("1", None), ("2", Some("commit")), ("3", Some("fenced"))] {
@@ -90,6 +102,10 @@ fn small_store(dir: &Path) -> PathBuf {
         }
     }
     root
+}
+
+fn run_named(store: &Store, id: &str) -> cairn::Run {
+    cairn::Run::new(store, cairn::RunOptions { id: Some(id.into()), ..Default::default() }).unwrap()
 }
 
 fn entries(version: &Version) -> cairn::Result<Entries> {
@@ -285,6 +301,8 @@ fn class(relative: &str, all: &[String], removed: &str) -> Class {
         ["artifacts", _, "versions", dir, "manifest"] if *dir == removed => Class::Passing,
         ["artifacts", _, "versions", ..] => Class::VersionFile,
         ["artifacts", _, "removed", file] => Class::Removal { link: !file.starts_with('.') },
+        ["artifacts", _, "drafts", _, "log", file] if file.starts_with('.') => Class::RecordFile,
+        ["artifacts", _, "drafts", _, "log", _] => Class::Number { highest: highest() },
         ["artifacts", _, "aliases" | "notes", _, file] if file.starts_with('.') => Class::RecordFile,
         ["artifacts", _, "aliases" | "notes", _, _] => Class::Number { highest: highest() },
         ["locks" | "work", ..] => Class::Passing,
@@ -454,6 +472,16 @@ fn others(store: &Store, class: Class, damage: Damage, label: &str) {
         {
             assert_eq!((said.description.as_deref(), said.tags.len()), (Some("again"), 1), "{label}: other annotations");
         }
+        let open = Draft::new(store, &a, &DistributedId::parse("open").unwrap());
+        if let (Ok(state), false) = (open.state(), went_back) {
+            assert_eq!(state.runs().iter().map(|r| r.as_str()).collect::<Vec<_>>(), ["r1", "r2"], "{label}: other contributions");
+            for contribution in &state.contributions {
+                if let Ok(tree) = contribution.tree(store) {
+                    let _ = tree.walk().count();
+                }
+            }
+        }
+        let _ = cairn::catalog::draft::all(store, &a);
         let _ = cairn::catalog::version::versions(store, &a);
         let _ = cairn::resolve(store, &VersionSpec::parse("a:prod").unwrap());
         let _ = cairn::lock::list(store);
@@ -631,7 +659,7 @@ fn lost_content_comes_back_when_it_is_put_again() {
         copy_tree(&root, &copy);
         std::fs::remove_file(copy.join(&lost)).unwrap();
         let store = open(&copy);
-        for (artifact, source) in [("c", "one"), ("c", "two"), ("c", "three")] {
+        for (artifact, source) in [("d", "one"), ("d", "two"), ("d", "three"), ("d", "four")] {
             put(&store, artifact, &dir.path().join(source), |_| {});
         }
         let store = open(&copy);

@@ -1,7 +1,7 @@
 //! A fault at every step that changes the disk: a real process is killed there, or gets an error there. Afterwards the store
 //! verifies, what was acknowledged is whole, what was not is absent or whole, and the same command succeeds (L7, F1 to F8).
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
+use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, steps, text};
 use cairn::catalog::VersionSpec;
 use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::view::{CheckoutOptions, checkout};
@@ -35,10 +35,7 @@ fn again(from: &Lab) -> Lab {
 /// Does `args` with a fault at each step in turn, and has `check` look at each outcome, before and after the command is said again.
 fn sweep(from: &Lab, args: &[&str], repeat: &[i32], check: impl Fn(&Lab, Option<bool>)) -> u64 {
     let lab = again(from);
-    let count = lab.path("steps");
-    let output = lab.cairn(args).env("CAIRN_FAULT", format!("count:{}", count.display())).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let steps: u64 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
+    let steps = steps(&lab, args);
     check(&lab, Some(true));
     for kind in ["kill", "error"] {
         for step in 1..=steps {
@@ -202,4 +199,82 @@ fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
         }
     }
     println!("init: {steps} steps, each killed and failed");
+}
+
+#[test]
+fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
+    let from = start();
+    make_tree(&from.path("one"), &[("mine", b"mine")]);
+    let words = ["upsert", "a", "two", "--run", "r", "--distributed-id", "d"];
+    from.ok(&["upsert", "a", "one/mine", "--run", "other", "--distributed-id", "d"]);
+    let steps = sweep(&from, &words, &[0], |lab, acknowledged| {
+        let shown = lab.ok(&["draft", "show", "a", "d", "--json"]);
+        let there = shown.contains("\"run\":\"r\"");
+        assert!(there || acknowledged.is_none(), "an acknowledged contribution is there: {shown}");
+        if acknowledged.is_some() {
+            let trial = again_store(lab);
+            assert_eq!(trial.ok(&["finish", "a", "--distributed-id", "d"]), "a:v1");
+            make_tree(&lab.path("want"), &[("mine", b"mine")]);
+            copy_tree(&lab.path("two/."), &lab.path("want"));
+            assert!(content(&trial, "a:v1").unwrap() == snapshot(&lab.path("want")));
+        }
+    });
+    println!("upsert: {steps} steps, each killed and failed");
+    assert!(steps > 12);
+}
+
+/// A copy of a lab's store, to try something on it.
+fn again_store(lab: &Lab) -> Lab {
+    let trial = Lab { dir: tempfile::tempdir().unwrap() };
+    copy_tree(&lab.path("store"), &trial.path("store"));
+    trial
+}
+
+#[test]
+fn a_finish_killed_at_every_step_gives_exactly_one_version_whoever_comes_next() {
+    let from = start();
+    make_tree(&from.path("one"), &[("mine", b"mine"), ("third", b"3")]);
+    for (run, source) in [("r", "two"), ("other", "one/mine")] {
+        from.ok(&["upsert", "a", source, "--run", run, "--distributed-id", "d", "--alias", "done", "--tag", run]);
+    }
+    let words = ["finish", "a", "one/third", "--run", "last", "--distributed-id", "d"];
+    make_tree(&from.path("want"), &[("mine", b"mine"), ("third", b"3")]);
+    copy_tree(&from.path("two/."), &from.path("want"));
+    let want = snapshot(&from.path("want"));
+    // Said again with its file, it is refused where the first one came through (case 24).
+    let steps = sweep(&from, &words, &[0, 3], |lab, acknowledged| {
+        let trial = again_store(lab);
+        // Anybody's finish, and with it everything that was said of the version.
+        let next = trial.cairn(&["finish", "a", "--distributed-id", "d", "--json"]).output().unwrap();
+        assert_eq!(next.status.code(), Some(0), "{}", text(&next.stderr));
+        assert_eq!(numbers(&trial), ["v0", "v1"]);
+        let made = content(&trial, "a:v1").unwrap();
+        let without: std::collections::BTreeMap<_, _> = want.iter().filter(|(k, _)| *k != b"third").map(|(k, v)| (k.clone(), v.clone())).collect();
+        assert!(made == want || (acknowledged.is_none() && made == without), "a:v1 is the union");
+        let shown = trial.ok(&["show", "a:done", "--json"]);
+        assert!(shown.contains("\"version\":\"v1\"") && shown.contains("\"tags\":[\"r\",\"other\"]"), "{shown}");
+        assert_eq!(trial.ok(&["finish", "a", "--distributed-id", "d"]), "a:v1");
+        whole(&trial, "after another finish");
+    });
+    println!("finish: {steps} steps, each killed and failed");
+    assert!(steps > 20);
+}
+
+#[test]
+fn a_drop_and_a_discard_killed_or_failed_at_every_step_are_done_or_not_done() {
+    let from = start();
+    make_tree(&from.path("one"), &[("mine", b"mine")]);
+    for (run, source) in [("r", "two"), ("other", "one/mine")] {
+        from.ok(&["upsert", "a", source, "--run", run, "--distributed-id", "d"]);
+    }
+    let count = |lab: &Lab| lab.ok(&["draft", "show", "a", "d", "--json"]).matches("\"run\":").count();
+    let dropped = sweep(&from, &["draft", "drop", "a", "d", "--run", "r"], &[0, 6], |lab, acknowledged| {
+        let n = count(lab);
+        assert!(n == 1 || (n == 2 && acknowledged.is_none()), "{n} contributions");
+    });
+    let discarded = sweep(&from, &["draft", "discard", "a", "d"], &[0, 6], |lab, acknowledged| {
+        let n = count(lab);
+        assert!(n == 0 || (n == 2 && acknowledged.is_none()), "{n} contributions");
+    });
+    println!("draft drop: {dropped} steps, draft discard: {discarded} steps, each killed and failed");
 }

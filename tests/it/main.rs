@@ -2,6 +2,7 @@
 
 mod cli;
 mod damage;
+mod drafts;
 mod faults;
 mod mount;
 mod orders;

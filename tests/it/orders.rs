@@ -1,28 +1,13 @@
-//! The same content has the same digest, put at once or patched together in any order (L2, cases 34 and 35); in real stores.
+//! The same content has the same digest, put at once, patched together or contributed by many runs, in any order (L2, cases 34 and 35); in real stores.
 //! And along the way: every node of a patched version lies in the packs that its manifest lists, at most 16.
 
-use crate::support::{Lab, noise};
+use crate::support::{Dice, Lab, noise};
 use cairn::catalog::manifest_file::MAX_PACKS;
 use cairn::manifest::{NodeRef, NodeSource};
 use cairn::objects::Kind;
 use cairn::words::Digest;
 use cairn::{Artifact, Store, Version};
 use std::collections::{BTreeMap, HashSet};
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        self.0 = u64::from_le_bytes(noise(self.0, 8).try_into().unwrap());
-        (self.0 >> 20) as usize % below
-    }
-
-    fn shuffle<T>(&mut self, items: &mut [T]) {
-        for i in (1..items.len()).rev() {
-            items.swap(i, self.roll(i + 1));
-        }
-    }
-}
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -54,18 +39,64 @@ fn listed_packs_hold_all_nodes(store: &Store, version: &Version) {
 /// Directories of several nodes, small ones, one in another.
 fn some_files(dice: &mut Dice) -> Files {
     let mut files = Files::new();
-    for i in 0..700 + dice.roll(900) {
-        files.insert(format!("wide/file-{:06}", i * 7), format!("{}", dice.roll(40)).into_bytes());
+    for i in 0..700 + dice.pick(900) {
+        files.insert(format!("wide/file-{:06}", i * 7), format!("{}", dice.pick(40)).into_bytes());
     }
-    for i in 0..dice.roll(60) {
-        files.insert(format!("d{}/e{}/f{i}", dice.roll(5), dice.roll(3)), noise(i as u64, dice.roll(400)));
+    for i in 0..dice.pick(60) {
+        files.insert(format!("d{}/e{}/f{i}", dice.pick(5), dice.pick(3)), noise(i as u64, dice.pick(400)));
     }
     files.insert("top".into(), noise(9, 140_000));
     files
 }
 
+/// The same files by a collaboration: runs upsert parts of them in a shuffled order; some say something wrong first, some come twice, some are
+/// dropped or replaced; the finisher brings the last.
+fn contributed(lab: &Lab, dice: &mut Dice, files: &Files) -> Version {
+    let store = Store::init(&lab.path("contributed"), &Default::default()).unwrap();
+    let run = |n: usize| cairn::Run::new(&store, cairn::RunOptions { id: Some(format!("rank-{n}")), ..Default::default() }).unwrap();
+    let say = |n: usize, paths: &[&String], right: bool, replace: bool| {
+        let mut part = Artifact::new("x", None).unwrap();
+        for path in paths {
+            part.add_bytes(path, if right { files[*path].as_slice() } else { b"wrong".as_slice() }).unwrap();
+        }
+        run(n).upsert_artifact_with(&part, "d", &cairn::UpsertOptions { replace, ..Default::default() }).unwrap();
+    };
+    let mut paths: Vec<&String> = files.keys().collect();
+    dice.shuffle(&mut paths);
+    let (own, rest) = paths.split_at(paths.len() / 10);
+    let runs = 2 + dice.pick(9);
+    let parts: Vec<&[&String]> = rest.chunks(rest.len().div_ceil(runs)).collect();
+    // Some of it twice, by two runs; something that a dropped run said.
+    for (n, part) in parts.iter().enumerate() {
+        match dice.pick(4) {
+            0 => say(n, part, false, false),
+            1 => say(n, own, false, false),
+            _ => {}
+        }
+    }
+    say(100, &paths, false, false);
+    cairn::Draft::new(&store, &cairn::words::ArtifactName::parse("x").unwrap(), &cairn::words::DistributedId::parse("d").unwrap()).drop_run(run(100).id()).unwrap();
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    dice.shuffle(&mut order);
+    for n in order {
+        say(n, parts[n], true, true);
+        let (first, second) = parts[n].split_at(parts[n].len() / 2);
+        if dice.pick(2) == 0 {
+            say(n, second, true, false);
+            say((n + 1) % 3 + 50, first, true, false);
+        }
+    }
+    let mut last = Artifact::new("x", None).unwrap();
+    for path in own {
+        last.add_bytes(path, &files[*path]).unwrap();
+    }
+    let version = run(0).finish_artifact(&last, "d").unwrap().version;
+    listed_packs_hold_all_nodes(&store, &version);
+    version
+}
+
 #[test]
-fn put_at_once_or_patched_together_in_any_order_gives_one_digest() {
+fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_digest() {
     for seed in 1..=8 {
         let mut dice = Dice(seed);
         let lab = Lab::new();
@@ -79,13 +110,13 @@ fn put_at_once_or_patched_together_in_any_order_gives_one_digest() {
         let mut newest: Option<Version> = None;
         let mut left = paths.as_slice();
         while !left.is_empty() {
-            let (now, rest) = left.split_at((1 + dice.roll(60)).min(left.len()));
+            let (now, rest) = left.split_at((1 + dice.pick(60)).min(left.len()));
             left = rest;
             let mut draft = newest.as_ref().map_or_else(|| Artifact::on_nothing("x", None).unwrap(), Version::new_draft);
             for path in now {
-                match dice.roll(12) {
+                match dice.pick(12) {
                     0 => {
-                        let other = format!("tmp{}/{path}", dice.roll(3));
+                        let other = format!("tmp{}/{path}", dice.pick(3));
                         draft.add_bytes(&other, &files[*path]).unwrap();
                         wrong.push((path, other));
                     }
@@ -120,6 +151,7 @@ fn put_at_once_or_patched_together_in_any_order_gives_one_digest() {
         }
         let made = last.save(&store).unwrap().version;
         assert_eq!(made.digest(), want, "seed {seed}, {} versions", made.number().0 + 1);
+        assert_eq!(contributed(&lab, &mut dice, &files).digest(), want, "seed {seed}, by many runs");
         // diff(A, B) on A is B: through another name.
         assert_eq!(put(&store, "put", &files).digest(), want);
     }
@@ -135,8 +167,8 @@ fn a_chain_of_patches_lists_few_packs_that_hold_all_its_nodes_also_in_one_proces
     let paths: Vec<String> = files.keys().cloned().collect();
     for round in 0..120 {
         let mut draft = newest.new_draft();
-        let path = &paths[dice.roll(paths.len())];
-        if dice.roll(5) == 0 && files.contains_key(path) {
+        let path = &paths[dice.pick(paths.len())];
+        if dice.pick(5) == 0 && files.contains_key(path) {
             draft.remove(path).unwrap();
             files.remove(path);
         } else {

@@ -2,7 +2,7 @@
 //!
 //! `CAIRN_STORM_ROUNDS=1000 cargo test --release --test it patching -- --nocapture` is the long form.
 
-use crate::support::{Lab, make_tree, noise, text};
+use crate::support::{Dice, Lab, make_tree, text};
 use cairn::verify::{Scope, VerifyOptions, verify};
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -11,17 +11,6 @@ use std::time::{Duration, Instant};
 
 fn rounds(quick: usize) -> usize {
     std::env::var("CAIRN_STORM_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(quick)
-}
-
-/// Random numbers of one writer.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        let bytes = noise(self.0, 8);
-        self.0 = u64::from_le_bytes(bytes.try_into().unwrap());
-        (self.0 >> 20) % below
-    }
 }
 
 #[derive(Default)]

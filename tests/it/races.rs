@@ -1,7 +1,7 @@
 //! Many writers at once, writers that die, stop, are fenced or lose replies, sources that change, disks that are full: what was
 //! acknowledged is whole, numbers are dense, and the same thing said again succeeds (cases 2, 9 to 12, 15, 16; L7, L8, L10, L14).
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
+use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text, go_on, wait_stopped};
 use cairn::catalog::removal::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
 use cairn::commit::Artifact;
@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const PROCESSES: usize = 8;
 
@@ -374,24 +374,6 @@ fn a_put_killed_between_commit_and_claim_and_said_again_makes_one_version() {
     dense(&lab, "a", 2);
     holds(&lab, "a:v1", "two");
     clean(&lab);
-}
-
-/// Waits until a child has stopped itself.
-fn wait_stopped(child: &Child) {
-    let until = Instant::now() + Duration::from_secs(20);
-    loop {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T') {
-            return;
-        }
-        assert!(Instant::now() < until, "it never stopped: {stat}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn go_on(child: &Child) {
-    // SAFETY: a signal to a child of ours that was not waited for.
-    unsafe { libc::kill(child.id() as i32, libc::SIGCONT) };
 }
 
 fn the_token(lab: &Lab) -> PathBuf {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
+use std::time::{Duration, Instant};
 
 /// A temporary directory with a store in it.
 pub struct Lab {
@@ -110,4 +111,51 @@ pub fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
 pub fn copy_tree(from: &Path, to: &Path) {
     let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(status.success());
+}
+
+/// Waits until a child has stopped itself.
+pub fn wait_stopped(child: &Child) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('T') {
+            return;
+        }
+        assert!(Instant::now() < until, "it never stopped: {stat}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Wakes it.
+pub fn go_on(child: &Child) {
+    // SAFETY: a signal to a child of ours that was not waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGCONT) };
+}
+
+/// How many steps change the disk when the command runs; it succeeds.
+pub fn steps(lab: &Lab, args: &[&str]) -> u64 {
+    let count = lab.path("steps");
+    let output = lab.cairn(args).env("CAIRN_FAULT", format!("count:{}", count.display())).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    std::fs::read_to_string(&count).unwrap().parse().unwrap()
+}
+
+/// Random numbers from a seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self, below: u64) -> u64 {
+        self.0 = u64::from_le_bytes(noise(self.0, 8).try_into().unwrap());
+        (self.0 >> 20) % below
+    }
+
+    pub fn pick(&mut self, below: usize) -> usize {
+        self.roll(below as u64) as usize
+    }
+
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            items.swap(i, self.pick(i + 1));
+        }
+    }
 }

@@ -19,5 +19,5 @@ pub fn run(context: &mut Context, args: Copy) -> Done {
     let options = SaveOptions { run: run.as_ref().map(|r| r.record().clone()), note_run: args.run.run.is_some(), progress: bar.progress(), ..SaveOptions::default() };
     let published = commit::copy(&store, &source, &artifact, &options)?;
     drop(bar);
-    report(context, &published)
+    report(context, &published, "nothing changed since")
 }

@@ -4,7 +4,9 @@ mod alias;
 mod copy;
 mod demo;
 mod diff;
+mod draft;
 mod entry;
+mod finish;
 mod get;
 mod init;
 mod list;
@@ -16,6 +18,8 @@ mod put;
 mod rm;
 mod shell;
 mod show;
+mod stage;
+mod upsert;
 mod verify;
 
 use crate::args::Command;
@@ -27,6 +31,10 @@ pub fn run(context: &mut Context, command: Command) -> Done {
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Put(args) => put::run(context, *args),
+        Command::Upsert(args) => upsert::run(context, *args),
+        Command::Finish(args) => finish::run(context, *args),
+        Command::Drafts(args) => draft::list(context, args),
+        Command::Draft(args) => draft::run(context, args),
         Command::Patch(args) => patch::run(context, *args),
         Command::Copy(args) => copy::run(context, *args),
         Command::List(args) => list::run(context, args),
@@ -40,7 +48,8 @@ pub fn run(context: &mut Context, command: Command) -> Done {
         Command::Rm(args) => rm::run(context, args),
         Command::Alias(args) => alias::alias(context, args),
         Command::Unalias(args) => alias::unalias(context, args),
-        Command::Mount(args) => mount::mount(context, args),
+        Command::Mount(args) => mount::mount(context, *args),
+        Command::Seal(args) => stage::seal(context, args),
         Command::Umount(args) => mount::umount(context, args),
         Command::Demo(args) => demo::run(context, args),
         Command::Completions(args) => shell::completions(context, args),

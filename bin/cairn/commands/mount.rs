@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// Mounts a version, or the whole store.
 pub fn mount(context: &mut Context, args: Mount) -> Done {
+    if args.stage {
+        return super::stage::mount(context, args);
+    }
     match &args.version {
         None => mount_store(context, &args),
         Some(word) => mount_version(context, &args, word),
@@ -86,6 +89,9 @@ fn options(args: &Mount) -> MountOptions {
 
 /// Unmounts.
 pub fn umount(context: &mut Context, args: Umount) -> Done {
+    if !args.no_seal {
+        super::stage::seal_before_unmount(context, &args.mountpoint)?;
+    }
     fuse::unmount(&args.mountpoint)?;
     if context.json() {
         context.out.json(&json!({ "mountpoint": args.mountpoint.to_string_lossy() }))?;

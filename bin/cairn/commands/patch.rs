@@ -41,7 +41,7 @@ pub fn run(context: &mut Context, args: Patch) -> Done {
     if let Some(number) = published.rebased {
         context.talk(&format!("rebased: {} was put on {number}, which is newer than what it was made on", published.version));
     }
-    report(context, &published)
+    report(context, &published, "nothing changed since")
 }
 
 /// The patch, on what it was made on.

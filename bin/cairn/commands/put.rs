@@ -40,7 +40,7 @@ pub fn run(context: &mut Context, args: Put) -> Done {
         None => artifact.save_with(&store, &options)?,
     };
     drop(bar);
-    report(context, &published)
+    report(context, &published, "nothing changed since")
 }
 
 /// The run at work, if anything is said of one.
@@ -77,7 +77,7 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
 /// What the version holds.
 pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
-    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special };
+    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special, ..ScanOptions::default() };
     if sources.iter().filter(|s| *s == "-").count() > 1 {
         return Err(Error::usage("stdin (-) is given twice: it can be read once only"));
     }
@@ -155,8 +155,8 @@ pub fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
     Error::io(action, path, e)
 }
 
-/// Prints what came of it.
-pub fn report(context: &mut Context, published: &Published) -> Done {
+/// Prints what came of it; `stood` says of a version that stood already what it is.
+pub fn report(context: &mut Context, published: &Published, stood: &str) -> Done {
     let version = &published.version;
     let record = version.record();
     if context.json() {
@@ -172,7 +172,7 @@ pub fn report(context: &mut Context, published: &Published) -> Done {
     if published.created {
         context.talk(&format!("{what}; {} new in the store", human(published.new_bytes)));
     } else {
-        context.talk(&format!("{what}; nothing changed since {version}"));
+        context.talk(&format!("{what}; {stood} {version}"));
     }
     Ok(0)
 }

@@ -112,7 +112,7 @@ proptest! {
         let want = build(&all, &nodes).digest();
         for _ in 0..parts {
             let mut sink = nodes.clone();
-            let merged = merge(&trees, &mut |c| panic!("{c:?}"), &mut sink).unwrap().unwrap();
+            let merged = merge(&by_many(&trees), &mut |c| panic!("{c:?}"), &mut sink).unwrap().unwrap();
             prop_assert_eq!(merged.digest(), want);
             trees.rotate_left(1);
         }
@@ -135,12 +135,82 @@ proptest! {
         let trees: Vec<Tree> = models.iter().map(|m| build_tree(m, &nodes)).collect();
         let mut sink = nodes.clone();
         let mut conflicts = 0;
-        let merged = merge(&trees, &mut |_| { conflicts += 1; Choice::Later }, &mut sink).unwrap().unwrap();
+        let merged = merge(&by_many(&trees), &mut |_| { conflicts += 1; Choice::Later }, &mut sink).unwrap().unwrap();
         prop_assert!(same(&unbuild(&tree(&merged, &nodes)), &want));
         prop_assert_eq!(merged.digest(), build(&want, &nodes).digest());
-        let refused = merge(&trees, &mut |_| Choice::Refuse, &mut sink).unwrap();
+        let refused = merge(&by_many(&trees), &mut |_| Choice::Refuse, &mut sink).unwrap();
         prop_assert_eq!(refused.is_none(), conflicts > 0);
     }
+
+    #[test]
+    fn of_one_author_the_later_word_counts_and_is_no_conflict(seed: u64, count in 1usize..7, authors in 1u64..4, size in 0u64..40) {
+        let mut dice = Dice(seed);
+        let nodes = MemoryNodes::new();
+        // Few contents, so that authors often say the same.
+        let models: Vec<Model> = (0..count).map(|_| random(&mut dice, size, 10).into_iter().map(|(k, e)| (k, if e.is_directory() { e } else { file(dice.roll(2)) })).collect()).collect();
+        let by: Vec<usize> = (0..count).map(|_| dice.roll(authors) as usize).collect();
+        // Models over each other, and which of them said what still stands.
+        let overlay = |list: &mut dyn Iterator<Item = (usize, &Model)>| {
+            let (mut out, mut from) = (Model::new(), std::collections::BTreeMap::<Key, Vec<usize>>::new());
+            for (i, m) in list {
+                for (Key(p), e) in m {
+                    if e.is_directory() && out.get(&Key(p.clone())).is_some_and(Entry::is_directory) {
+                        from.get_mut(&Key(p.clone())).unwrap().push(i);
+                    } else {
+                        assert!(put(&mut out, p, e.clone()));
+                        from.insert(Key(p.clone()), vec![i]);
+                        from.retain(|k, _| out.contains_key(k));
+                    }
+                }
+            }
+            (out, from)
+        };
+        let (words, origins): (Vec<_>, Vec<_>) = (0..authors as usize).map(|a| overlay(&mut models.iter().enumerate().filter(|(i, _)| by[*i] == a))).unzip();
+        let contradict = |a: &Model, b: &Model| a.iter().any(|(k, x)| b.get(k).is_some_and(|y| !(x.same(y) || x.is_directory() && y.is_directory())));
+        let conflict = words.iter().enumerate().any(|(i, a)| words[i + 1..].iter().any(|b| contradict(a, b)));
+        let parts: Vec<Part> = models.iter().zip(&by).map(|(m, author)| Part { tree: build_tree(m, &nodes), author: *author }).collect();
+        let refused = merge(&parts, &mut |_| Choice::Refuse, &mut nodes.clone()).unwrap();
+        prop_assert_eq!(refused.is_none(), conflict);
+        // What its author took back does not count; the rest goes over each other in order.
+        let last: Vec<Model> = models.iter().enumerate().map(|(i, m)| m.clone().into_iter().filter(|(k, _)| origins[by[i]].get(k).is_some_and(|o| o.contains(&i))).collect()).collect();
+        let (want, _) = overlay(&mut last.iter().enumerate());
+        let merged = merge(&parts, &mut |_| Choice::Later, &mut nodes.clone()).unwrap().unwrap();
+        prop_assert_eq!(merged.digest(), build(&want, &nodes).digest());
+        if let Some(refused) = refused {
+            prop_assert_eq!(refused.digest(), merged.digest());
+        }
+    }
+}
+
+/// Each tree by an author of its own.
+fn by_many(trees: &[Tree]) -> Vec<Part> {
+    trees.iter().enumerate().map(|(author, tree)| Part { tree: tree.clone(), author }).collect()
+}
+
+#[test]
+fn nodes_that_parts_share_are_read_once_and_keep_all_their_authors() {
+    let nodes = MemoryNodes::new();
+    let flat = |change: &[(u64, u64)]| {
+        let mut m = model((0..20_000u64).map(|i| (path(format!("f{i:06}")), file(i))));
+        change.iter().for_each(|(at, to)| drop(m.insert(Key(path(format!("f{at:06}"))), file(*to))));
+        build_tree(&m, &nodes)
+    };
+    // The second author says of f015000 what the first one says, in a node that both have; then the same author says something else.
+    let same = [flat(&[]), flat(&[(3, 1)]), flat(&[(3, 1), (15_000, 2)])];
+    let by = |authors: [usize; 3]| same.iter().zip(authors).map(|(tree, author)| Part { tree: tree.clone(), author }).collect::<Vec<_>>();
+    let paths = |authors| {
+        let mut at = std::collections::BTreeSet::new();
+        let merged = merge(&by(authors), &mut |c| { at.insert(c.path.to_string()); Choice::Refuse }, &mut nodes.clone()).unwrap();
+        assert_eq!(merged.is_none(), !at.is_empty());
+        at.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(paths([0, 1, 1]), ["f000003", "f015000"]);
+    assert_eq!(paths([0, 0, 0]), [""; 0]);
+    assert_eq!(paths([1, 0, 1]), ["f015000"]); // the last is whom the first was: of f000003 it says what the second says
+    nodes.reset();
+    merge(&by([0, 0, 0]), &mut |_| Choice::Later, &mut nodes.clone()).unwrap();
+    let all = flat(&[]).root().len() as u64;
+    assert!(nodes.counts().loads <= all + 4, "{:?}, {all} leaves", nodes.counts());
 }
 
 /// Edits to one flat directory of these names, many times, each compared with a build.
@@ -343,6 +413,6 @@ fn equal_subtrees_are_not_loaded() {
     assert_eq!(diff(&base, &empty).whole_directories().count(), 2);
     assert!(nodes.counts().loads < 4, "{:?}", nodes.counts());
     nodes.reset();
-    merge(&[base.clone(), base.clone(), empty], &mut |_| Choice::Refuse, &mut nodes.clone()).unwrap().unwrap();
+    merge(&by_many(&[base.clone(), base.clone(), empty]), &mut |_| Choice::Refuse, &mut nodes.clone()).unwrap().unwrap();
     assert!(nodes.counts().loads < 4, "{:?}", nodes.counts());
 }

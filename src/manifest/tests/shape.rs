@@ -165,7 +165,7 @@ fn a_path_of_2048_names_is_as_good_as_any() {
     let changed = tree(&changed, &nodes);
     let changes: Vec<Change> = diff(&t, &changed).map(Result::unwrap).collect();
     assert!(changes.len() == 1 && changes[0].path == deep);
-    let merged = merge(&[t, changed.clone()], &mut |_| Choice::Later, &mut nodes.clone()).unwrap().unwrap();
+    let merged = merge(&[Part { tree: t, author: 0 }, Part { tree: changed.clone(), author: 1 }], &mut |_| Choice::Later, &mut nodes.clone()).unwrap().unwrap();
     assert_eq!(merged.digest(), changed.digest());
     // Moved one down it would be too long, and is refused before anything is stored.
     let a = changed.lookup(&path("a")).unwrap().unwrap().entry;

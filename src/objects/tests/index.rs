@@ -1,7 +1,8 @@
 //! Runs, and finding blobs with, without and in spite of them.
 
 use super::super::merge::{self, Merge};
-use super::super::run::{self, PER_BLOCK, Run, RunEntry};
+use super::super::index::Look;
+use super::super::run::{self, Opened, PER_BLOCK, Run, RunEntry};
 use super::super::{Damage, Kind};
 use super::*;
 use std::collections::BTreeMap;
@@ -28,7 +29,14 @@ fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Run> {
     let disk = Disk::of(dir, Access::Umask).unwrap();
     let mut file = disk.create_file(dir.join(format!("r{seed}"))).unwrap();
     let name = run::write(&mut file, &packs, entries.len(), &mut entries.into_iter().map(Ok)).unwrap();
-    Arc::new(Run::open(file.path(), name, seed.is_multiple_of(2)).unwrap())
+    Arc::new(open_run(file.path(), name, seed.is_multiple_of(2)).unwrap())
+}
+
+fn open_run(path: &Path, name: Digest, map: bool) -> Option<Run> {
+    match Run::open(path, name, map) {
+        Opened::Run(run) => Some(run),
+        Opened::Gone | Opened::Damaged => None,
+    }
 }
 
 fn assert_as_model(run: &Run, model: &Model) {
@@ -37,7 +45,7 @@ fn assert_as_model(run: &Run, model: &Model) {
         let kind = if *kind == 1 { Kind::Content } else { Kind::Node };
         let mut found = Vec::new();
         run.find(digest, kind, &mut found);
-        let mut found: Vec<_> = found.iter().map(|e| (run.packs[e.pack as usize], e.offset)).collect();
+        let mut found: Vec<_> = found.iter().map(|e| (run.packs()[e.pack as usize], e.offset)).collect();
         let mut expected = expected.clone();
         found.sort();
         expected.sort();
@@ -71,30 +79,34 @@ fn runs_and_their_merges_find_what_a_map_finds() {
     let count = Merge::new(&runs, &packs).count();
     let mut file = Disk::of(dir.path(), Access::Umask).unwrap().create_file(dir.path().join("merged")).unwrap();
     let name = run::write(&mut file, &packs, count, &mut Merge::new(&runs, &packs)).unwrap();
-    assert_as_model(&Run::open(file.path(), name, true).unwrap(), &model);
+    assert_as_model(&open_run(file.path(), name, true).unwrap(), &model);
 }
 
 #[test]
 fn every_flipped_byte_of_a_run_is_noticed_f12() {
     let dir = tempfile::tempdir().unwrap();
-    let mut model = Model::new();
-    let name = make_run(dir.path(), 0, 300, &mut model).name;
-    let path = dir.path().join("r0");
-    let whole = std::fs::read(&path).unwrap();
-    for at in 0..whole.len() {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x10;
-        std::fs::write(&path, &bytes).unwrap();
-        let Some(run) = Run::open(&path, name, at % 2 == 0) else { continue };
-        for ((digest, kind), expected) in &model {
-            let mut found = Vec::new();
-            run.find(digest, if *kind == 1 { Kind::Content } else { Kind::Node }, &mut found);
-            assert!(found.iter().all(|e| expected.contains(&(run.packs[e.pack as usize], e.offset))), "byte {at}");
+    // One that is read whole, and one that is not.
+    for n in [20, 120] {
+        let mut model = Model::new();
+        let run = make_run(dir.path(), n, n as usize, &mut model);
+        let path = dir.path().join(format!("r{n}"));
+        let whole = std::fs::read(&path).unwrap();
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            std::fs::write(&path, &bytes).unwrap();
+            let Some(run) = open_run(&path, run.name, at % 2 == 0) else { continue };
+            for ((digest, kind), expected) in &model {
+                let mut found = Vec::new();
+                run.find(digest, if *kind == 1 { Kind::Content } else { Kind::Node }, &mut found);
+                let named = found.iter().filter_map(|e| Some((*run.packs().get(e.pack as usize)?, e.offset)));
+                assert!(named.into_iter().all(|place| expected.contains(&place)), "byte {at}");
+            }
+            assert!(run.is_damaged(), "byte {at}");
         }
-        assert!(run.is_damaged(), "byte {at}");
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(open_run(&path, run.name, true).is_none());
     }
-    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    assert!(Run::open(&path, name, true).is_none());
 }
 
 /// `n` puts of one small content each.
@@ -109,16 +121,27 @@ fn all_found(lab: &Lab, contents: &[(Digest, Vec<u8>)]) {
     }
 }
 
+/// The run, of those that there are, that knows the content.
+fn run_with(lab: &Lab, digest: &Digest) -> PathBuf {
+    let knows = |path: &PathBuf| {
+        let mut found = Vec::new();
+        let name = Digest::from_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
+        open_run(path, name, true).unwrap().find(digest, Kind::Content, &mut found);
+        !found.is_empty()
+    };
+    lab.runs().into_iter().find(knows).expect("each writer leaves a run over its packs")
+}
+
 #[test]
 fn many_small_puts_leave_few_runs_and_all_is_found_once() {
     let lab = Lab::new();
     let contents = puts(&lab, 140);
     assert_eq!(lab.packs().len(), 140);
-    assert_eq!(lab.runs().len(), 2, "one for each 65 packs");
+    assert!(lab.runs().len() <= 2 * 9 + 1, "ten of a size class become one: {}", lab.runs().len());
     assert!(lab.afresh().check_runs().unwrap().is_empty());
     all_found(&lab, &contents);
-    let again: Vec<Vec<u8>> = contents.iter().map(|c| c.1.clone()).collect();
-    lab.put(&again);
+    // One by one, so that no writer looks for enough to list the packs.
+    contents.iter().for_each(|c| drop(lab.put(std::slice::from_ref(&c.1))));
     assert_eq!(lab.packs().len(), 140, "nothing is stored twice");
 }
 
@@ -126,10 +149,10 @@ fn many_small_puts_leave_few_runs_and_all_is_found_once() {
 fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
     let lab = Lab::new();
     let contents = puts(&lab, 66);
-    let last = contents.iter().max().unwrap().1.clone();
-    // The magic, a pack's name, the last block.
-    for (i, from_end) in [(0, false), (40, false), (1, true)] {
-        let [run] = &lab.runs()[..] else { panic!("one run") };
+    let (digest, last) = contents.iter().max().unwrap().clone();
+    // The magic, the header, a pack's name, the last block.
+    for (i, from_end) in [(0, false), (26, false), (24 + 16 + 64 + 3, false), (1, true)] {
+        let run = &run_with(&lab, &digest);
         let mut bytes = std::fs::read(run).unwrap();
         let at = if from_end { bytes.len() - i } else { i };
         bytes[at] ^= 1;
@@ -141,19 +164,33 @@ fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
     }
     lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
     all_found(&lab, &contents);
+    let packs = lab.packs().len();
+    lab.put(&[last.clone()]);
+    assert_eq!(lab.packs().len(), packs, "a writer that finds no runs lists the packs");
     lab.put(&[noise(5, 10)]);
-    assert_eq!(lab.runs().len(), 1);
+    assert_eq!(lab.runs().len(), 2, "all that there was, and the new one");
     std::fs::write(lab.layout.index().join("stranger"), b"x").unwrap();
     assert_eq!(lab.afresh().check_runs().unwrap().len(), 1);
-    (0..70).for_each(|i| drop(lab.put(&[noise(5000 + i, 30)])));
+    lab.put(&[noise(6, 10)]);
     assert!(lab.afresh().check_runs().unwrap().is_empty());
+}
+
+#[test]
+fn what_the_runs_miss_is_found_by_who_stores_much_and_mended() {
+    let lab = Lab::new();
+    let contents = puts(&lab, 30);
+    std::fs::remove_file(run_with(&lab, &contents[3].0)).unwrap();
+    let all: Vec<Vec<u8>> = (0..100).map(|i| noise(9000 + i, 20)).chain(contents.iter().map(|c| c.1.clone())).collect();
+    lab.put(&all);
+    assert_eq!(lab.packs().len(), 31);
+    contents.iter().for_each(|c| drop(run_with(&lab, &c.0)));
 }
 
 #[test]
 fn a_process_that_saw_a_damaged_run_sees_the_one_made_anew() {
     let lab = Lab::new();
     let contents = puts(&lab, 66);
-    let [run] = &lab.runs()[..] else { panic!("one run") };
+    let run = &lab.runs().into_iter().max_by_key(|r| std::fs::metadata(r).unwrap().len()).unwrap();
     let whole = std::fs::read(run).unwrap();
     let mut bytes = whole.clone();
     *bytes.last_mut().unwrap() ^= 1;
@@ -164,7 +201,7 @@ fn a_process_that_saw_a_damaged_run_sees_the_one_made_anew() {
     assert!(lab.objects.index().unwrap().is_poor());
     std::fs::remove_file(run).unwrap();
     std::fs::write(run, &whole).unwrap();
-    assert!(!lab.objects.fresh_index().unwrap().is_poor());
+    assert!(!lab.objects.load_index(Look::Packs).unwrap().is_poor());
 }
 
 #[test]
@@ -174,20 +211,19 @@ fn more_than_memory_should_hold_is_searched_where_it_lies() {
     let contents: Vec<Vec<Vec<u8>>> = (0..30u64).map(|p| (0..40).map(|i| noise(p * 40 + i, 20)).collect()).collect();
     contents.iter().for_each(|c| drop(lab.put(c)));
     lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
-    assert!(lab.objects.fresh_index().unwrap().is_poor());
+    assert!(lab.objects.load_index(Look::Packs).unwrap().is_poor());
     for content in contents.iter().flatten() {
         assert!(lab.place(&Digest::of(content)).is_some());
     }
     lab.put(&contents.concat());
     assert_eq!(lab.packs().len(), 30, "nothing was stored twice");
-    assert!(!lab.objects.fresh_index().unwrap().is_poor(), "the writer made runs first");
+    assert!(!lab.objects.load_index(Look::Packs).unwrap().is_poor(), "the writer made runs first");
 }
 
 #[test]
 fn a_hit_in_a_pack_that_is_gone_or_damaged_is_no_hit() {
     let lab = Lab::new();
     let contents = puts(&lab, 66);
-    assert_eq!(lab.runs().len(), 1);
     let place = lab.place(&contents[0].0).unwrap();
     let pack = lab.layout.pack(&lab.objects.table.name(place.pack).unwrap());
     overwrite(&pack, b"cairnpk1");
@@ -196,4 +232,19 @@ fn a_hit_in_a_pack_that_is_gone_or_damaged_is_no_hit() {
     lab.put(&[contents[0].1.clone(), contents[1].1.clone(), contents[2].1.clone()]);
     all_found(&lab, &contents);
     assert_eq!(lab.packs().len(), 66, "65 and the new one, with the two");
+}
+
+#[test]
+fn a_run_that_names_a_pack_that_is_gone_misleads_no_writer_with_an_open_handle_either() {
+    let lab = Lab::new();
+    let contents = puts(&lab, 3);
+    // This process has the pack open, and an index that knows it.
+    let place = lab.place(&contents[0].0).unwrap();
+    lab.objects.read_small(&contents[0].0, 30, Some(place)).unwrap();
+    let pack = lab.layout.pack(&lab.objects.table.name(place.pack).unwrap());
+    std::fs::remove_file(&pack).unwrap();
+    let writer = lab.objects.writer(&lab.work()).unwrap();
+    let mut lane = writer.lane();
+    assert!(put_small(&mut lane, &contents[0].1).1.new, "the pack's own look decides");
+    assert!(!put_small(&mut lane, &contents[1].1).1.new);
 }

@@ -13,7 +13,7 @@ fn the_demo_shows_every_step_reads_only_and_leaves_nothing_behind() {
     let out = lab.cairn(&["demo", "it's mine"]).env("TMPDIR", lab.path("tmp")).output().unwrap();
     let said = text(&out.stdout);
     assert!(out.status.success(), "{said}\n{}", text(&out.stderr));
-    for command in ["init", "put", "list", "ls", "diff", "patch", "verify", "get"] {
+    for command in ["init", "put", "list", "ls", "diff", "patch", "upsert", "drafts", "finish", "verify", "get"] {
         assert!(said.contains(&format!("$ cairn {command}")), "{command}: {said}");
     }
     assert!(said.contains("demo:v0") && said.contains("demo:v1") && said.contains("A NEW.txt") && said.contains("M a.txt") && said.contains("D b.txt"), "{said}");
@@ -30,7 +30,7 @@ fn the_demo_keeps_its_store_when_told() {
     std::fs::create_dir(lab.path("tmp")).unwrap();
     assert!(lab.cairn(&["demo", "d", "--keep", "-q"]).env("TMPDIR", lab.path("tmp")).output().unwrap().status.success());
     let kept = std::fs::read_dir(lab.path("tmp")).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(lab.ok(&["--store", kept.join("store").to_str().unwrap(), "list"]), "demo  dataset  4  v3");
+    assert_eq!(lab.ok(&["--store", kept.join("store").to_str().unwrap(), "list"]), "demo     dataset  4  v3\ngallery  dataset  1  v0");
     lab.fails(&["demo", "nowhere"], 6);
     let out = lab.run(&["demo", "d", "--json"], 2);
     assert!(text(&out.stderr).starts_with('{'));

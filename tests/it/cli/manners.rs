@@ -5,8 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 20] = [
-    "init", "put", "patch", "copy", "list", "ls", "show", "cat", "get", "diff", "verify", "locks", "rm", "alias", "unalias", "mount", "umount", "demo", "completions", "manpages",
+const COMMANDS: [&str; 25] = [
+    "init", "put", "upsert", "finish", "drafts", "draft", "patch", "copy", "list", "ls", "show", "cat", "get", "diff", "verify", "locks", "rm", "alias", "unalias", "mount", "seal", "umount", "demo", "completions", "manpages",
 ];
 
 #[test]
@@ -270,10 +270,11 @@ fn completions_and_manual_pages_exist_for_every_command() {
     }
     lab.fails(&["completions", "tcsh"], 2);
     let files = lab.ok(&["manpages", "man"]);
-    assert_eq!(files.lines().count(), COMMANDS.len() + 1, "{files}");
+    // One for cairn itself, and for each verb of `draft`.
+    assert_eq!(files.lines().count(), COMMANDS.len() + 4, "{files}");
     let page = std::fs::read_to_string(lab.path("man/cairn-put.1")).unwrap();
     assert!(page.contains("cairn put images ./photos"), "{page}");
-    assert_eq!(lab.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 1);
+    assert_eq!(lab.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 4);
 }
 
 #[test]

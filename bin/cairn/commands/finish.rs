@@ -1,0 +1,43 @@
+//! `cairn finish`
+
+use super::put::{add_sources, describe, report, run_of};
+use super::upsert::options;
+use crate::args::{self, Finish};
+use crate::errors::Done;
+use crate::output::Context;
+use crate::signals;
+use cairn::catalog::OnConflict;
+use cairn::commit::{Artifact, FinishOptions, Run};
+use cairn::error::Result;
+use cairn::words::RunId;
+
+/// All contributions become one version.
+pub fn run(context: &mut Context, args: Finish) -> Done {
+    let store = context.store()?;
+    let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
+    describe(&mut artifact, &args.words)?;
+    let draft = Run::new(&store, options(&args.run))?.draft(artifact.name(), args.distributed_id.as_deref())?;
+    let run = run_of(&store, &args.run)?;
+    context.if_interrupted("no version was acknowledged; say the same again");
+    signals::be_gentle();
+    let bar = context.bar("finish");
+    add_sources(&mut artifact, &args.sources, &args.from)?;
+    signals::stop_gently(bar.progress());
+    let options = FinishOptions {
+        expect: args.expect,
+        expect_runs: args.expect_runs.iter().map(|run| RunId::parse(run)).collect::<Result<_>>()?,
+        wait: args.wait,
+        skip_open: args.skip_open,
+        on_conflict: match args.on_conflict {
+            args::OnConflict::Refuse => OnConflict::Refuse,
+            args::OnConflict::Latest => OnConflict::Latest,
+        },
+        progress: bar.progress(),
+    };
+    let published = match run {
+        Some(run) => run.finish_artifact_with(&artifact, args.distributed_id.as_deref(), &options)?,
+        None => draft.finish(&artifact, &options)?,
+    };
+    drop(bar);
+    report(context, &published, "no new version, this is")
+}

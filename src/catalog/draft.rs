@@ -1,0 +1,351 @@
+//! Drafts: collaborative versions in the making, each a numbered log of records. The log is the order (L11).
+//!
+//! A record is appended by the claim of a number, never without knowing what stands below it. After a finish no number can be taken, so who reads
+//! a last record that is no finish knows that there is none. What counts is a function of the records alone: [`DraftState`].
+
+use super::note::{Metadata, Note};
+use super::numbers;
+use super::version::RunRecord;
+use crate::disk;
+use crate::error::{Error, Result, show_path};
+use crate::manifest::{NodeRef, Tree};
+use crate::store::Store;
+use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
+use crate::work::claim;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// One record of a draft's log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "lowercase")]
+pub enum DraftRecord {
+    /// A run's part.
+    Contribution(Box<ContributionRecord>),
+    /// A run's contributions so far don't count.
+    Drop(DropRecord),
+    /// All contributions so far don't count; the log goes on.
+    Discard(DiscardRecord),
+    /// The end: one version, for ever.
+    Finish(Box<FinishRecord>),
+}
+
+/// Whose record it is: fields that every record begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The token under which it was written.
+    pub token: String,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The draft's id, whatever its directory is called.
+    pub distributed_id: DistributedId,
+    /// The number from which the claim walks up; of a discard and a finish, the only one it may have.
+    pub from: u64,
+    /// When it was written, by the writer's clock.
+    pub at: String,
+}
+
+/// A run's part: what it adds, as a manifest of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ContributionRecord {
+    /// Whose it is.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The run.
+    pub run: RunRecord,
+    /// Whether it stands instead of the run's earlier ones, not over them.
+    pub replace: bool,
+    /// The artifact's type.
+    #[serde(rename = "type")]
+    pub kind: ArtifactType,
+    /// The root node of its manifest.
+    pub root: RootRecord,
+    /// The packs that hold its nodes.
+    pub packs: Vec<Digest>,
+    /// All entries, directories included.
+    pub entries: u64,
+    /// Files and references.
+    pub files: u64,
+    /// Sum of the files' sizes in bytes.
+    pub bytes: u64,
+    /// Bytes of content that were not in the store before.
+    pub new_bytes: u64,
+    /// For people; the last one counts.
+    pub description: Option<String>,
+    /// A JSON object of the user's; keys unite, the last value of each counts.
+    pub metadata: Metadata,
+    /// Tags for the version.
+    pub tags: Vec<Tag>,
+    /// Aliases for the version.
+    pub aliases: Vec<AliasName>,
+}
+
+/// A root node, and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootRecord {
+    /// Its digest.
+    pub digest: Digest,
+    /// The pack it lies in.
+    pub pack: Digest,
+    /// The offset of its header there.
+    pub offset: u32,
+}
+
+/// That a run's contributions don't count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRecord {
+    /// Whose it is.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The run that is taken out.
+    pub run: RunId,
+    /// Up to this number of the log: later ones were not known, and count.
+    pub through: u64,
+}
+
+/// That nothing so far counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscardRecord {
+    /// Whose it is.
+    #[serde(flatten)]
+    pub head: Head,
+}
+
+/// The end of a draft. The version is the one that was written under the same token, or `same_as`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinishRecord {
+    /// Whose it is.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The run that finished.
+    pub run: Option<RunRecord>,
+    /// The digest of what was merged.
+    pub digest: Digest,
+    /// What was done about conflicts.
+    pub on_conflict: OnConflict,
+    /// How many files the finisher added itself, after all contributions.
+    pub own_files: u64,
+    /// The newest version that it was compared with.
+    pub compared_with: Option<VersionNumber>,
+    /// That one, if its content is the same: no other version comes of the draft.
+    pub same_as: Option<VersionNumber>,
+    /// Aliases for the version.
+    pub aliases: Vec<AliasName>,
+    /// What is said of a version that stood already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
+}
+
+/// What a finish does when runs say different things about a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnConflict {
+    /// Nothing; the draft stays open.
+    #[default]
+    Refuse,
+    /// Takes what was appended last.
+    Latest,
+}
+
+impl DraftRecord {
+    /// What every record begins with.
+    pub fn head(&self) -> &Head {
+        match self {
+            DraftRecord::Contribution(r) => &r.head,
+            DraftRecord::Drop(r) => &r.head,
+            DraftRecord::Discard(r) => &r.head,
+            DraftRecord::Finish(r) => &r.head,
+        }
+    }
+}
+
+/// A contribution that counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contribution {
+    /// Its number in the log.
+    pub number: u64,
+    /// What it says.
+    pub record: Box<ContributionRecord>,
+}
+
+impl Contribution {
+    /// Its entries.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn tree(&self, store: &Store) -> Result<Tree> {
+        let RootRecord { digest, pack, offset } = self.record.root;
+        let at = NodeRef { digest, place: Some(store.objects().place_of(&pack, offset)) };
+        Tree::open(at, store.objects().clone())
+    }
+}
+
+/// What a draft's log comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DraftState {
+    /// The contributions that count, in the order of the log.
+    pub contributions: Vec<Contribution>,
+    /// The highest number.
+    pub last: u64,
+    /// The finish, and its token.
+    pub finish: Option<(Token, Box<FinishRecord>)>,
+}
+
+impl DraftState {
+    /// The runs that count, in the order in which they first contributed.
+    pub fn runs(&self) -> Vec<&RunId> {
+        let mut seen = std::collections::HashSet::new();
+        self.contributions.iter().map(|c| &c.record.run.id).filter(|run| seen.insert(*run)).collect()
+    }
+
+    /// Whether something is there to be finished.
+    pub fn is_open(&self) -> bool {
+        self.finish.is_none() && !self.contributions.is_empty()
+    }
+
+    fn take(&mut self, number: u64, token: Token, record: DraftRecord) {
+        match record {
+            DraftRecord::Contribution(record) => {
+                if record.replace {
+                    self.contributions.retain(|c| c.record.run.id != record.run.id);
+                }
+                self.contributions.push(Contribution { number, record });
+            }
+            DraftRecord::Drop(DropRecord { run, through, .. }) => self.contributions.retain(|c| c.record.run.id != run || c.number > through),
+            DraftRecord::Discard(_) => self.contributions.clear(),
+            DraftRecord::Finish(record) => self.finish = Some((token, record)),
+        }
+        self.last = number;
+    }
+}
+
+/// One collaborative version by its id.
+#[derive(Clone)]
+pub struct Draft {
+    store: Store,
+    name: ArtifactName,
+    id: DistributedId,
+}
+
+impl std::fmt::Debug for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl std::fmt::Display for Draft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "draft {} of {}", self.id, self.name)
+    }
+}
+
+impl Draft {
+    /// The draft with that id, whether anything was contributed yet or not.
+    pub fn new(store: &Store, name: &ArtifactName, id: &DistributedId) -> Draft {
+        Draft { store: store.clone(), name: name.clone(), id: id.clone() }
+    }
+
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The artifact.
+    pub fn artifact(&self) -> &ArtifactName {
+        &self.name
+    }
+
+    /// The distributed id.
+    pub fn id(&self) -> &DistributedId {
+        &self.id
+    }
+
+    pub(crate) fn log(&self) -> PathBuf {
+        self.store.layout().draft_log(&self.name, &self.id)
+    }
+
+    /// All that was recorded, read FRESH to its end, and what it comes to.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn state(&self) -> Result<DraftState> {
+        let dir = self.log();
+        let mut state = DraftState::default();
+        loop {
+            while let Some(token) = claim::holder(&dir.join(numbers::record_name(state.last + 1)))? {
+                if state.finish.is_some() {
+                    return Err(Error::damaged(format!("{}: number {} stands after the finish", show_path(&dir), state.last + 1)));
+                }
+                let record = self.read(&token)?;
+                state.take(state.last + 1, token, record);
+            }
+            // The end is where nothing comes after, not where one number cannot be seen (L10).
+            let listed = numbers::last_record(&dir)?;
+            if listed <= state.last {
+                return Ok(state);
+            }
+            let next = dir.join(numbers::record_name(state.last + 1));
+            claim::patiently(&next, || claim::holder(&next)?.ok_or_else(|| Error::damaged(format!("{} is missing, number {listed} stands", show_path(&next)))))?;
+        }
+    }
+
+    /// The last record and its number; 0 and none where there is no record yet.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn last(&self) -> Result<(u64, Option<DraftRecord>)> {
+        let dir = self.log();
+        let last = numbers::highest_record(&dir)?;
+        if last == 0 {
+            return Ok((0, None));
+        }
+        let path = dir.join(numbers::record_name(last));
+        let token = claim::holder(&path)?.ok_or_else(|| Error::damaged(format!("{} vanished", show_path(&path))))?;
+        Ok((last, Some(self.read(&token)?)))
+    }
+
+    /// A record by its token, published or not, checked against where it stands.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn read(&self, token: &Token) -> Result<DraftRecord> {
+        let path = self.log().join(token.record_name());
+        let record: DraftRecord = claim::read_record(&path)?;
+        let head = record.head();
+        if (head.token.as_str(), &head.artifact, &head.distributed_id) != (token.as_str(), &self.name, &self.id) {
+            return Err(Error::damaged(format!("{} speaks of draft {} of {} and token {}", show_path(&path), head.distributed_id, head.artifact, head.token)));
+        }
+        Ok(record)
+    }
+}
+
+/// The drafts of an artifact, finished ones too, by id.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<Draft>> {
+    let mut out = Vec::new();
+    for entry in disk::list(&store.layout().drafts(name))? {
+        if let Some(id) = id_of(&store.layout().drafts(name).join(entry).join("log"))? {
+            out.push(Draft::new(store, name, &id));
+        }
+    }
+    out.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(out)
+}
+
+/// The id of a draft by its log: the directory's name need not tell. `None` while nothing is recorded.
+fn id_of(log: &Path) -> Result<Option<DistributedId>> {
+    let Some(token) = claim::holder(&log.join(numbers::record_name(1)))? else { return Ok(None) };
+    let record: DraftRecord = claim::read_record(&log.join(token.record_name()))?;
+    Ok(Some(record.head().distributed_id.clone()))
+}
+
+/// Every artifact that has a directory, also those that have drafts and no version yet, by name.
+///
+/// # Errors
+/// I/O.
+pub fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
+    let mut names: Vec<_> = disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
+    names.sort();
+    Ok(names)
+}

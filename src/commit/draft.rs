@@ -1,0 +1,164 @@
+//! Appending to a draft's log (L11), and the two ways back: a run's part taken out, the draft given up.
+
+use super::finish;
+use super::help;
+use crate::catalog::artifact::ensure_dir;
+use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord, Head};
+use crate::catalog::numbers;
+use crate::clock;
+use crate::disk::NewFile;
+use crate::error::{Error, Result};
+use crate::lock::{Purpose, Queue};
+use crate::record;
+use crate::words::{RunId, Token};
+use crate::work::claim::{self, Claimed};
+use crate::work::{Outcome, Work};
+use std::time::Duration;
+
+/// How long appenders wait for a finisher, and finishers for each other, before they go on beside them.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where a committed record came to stand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Placed {
+    /// At this number.
+    At(u64),
+    /// Nowhere: it met the finish.
+    Finished,
+    /// Nowhere: it met a discard that it did not know of.
+    Discarded,
+    /// Nowhere: the one number that it may have is another's.
+    Taken,
+}
+
+/// Step 6 for a record of a log: contributions and drops walk up from the number in the record, past what they have read; a finish or a discard
+/// on the way ends it. A finish and a discard have one number only, after all that they have read.
+pub(super) fn place(draft: &Draft, token: &Token, record: &DraftRecord) -> Result<Placed> {
+    let dir = draft.log();
+    let exact = matches!(record, DraftRecord::Discard(_) | DraftRecord::Finish(_));
+    let mut number = record.head().from;
+    loop {
+        let Claimed::Other(other) = claim::claim(draft.store(), &dir.join(numbers::record_name(number)), token)? else {
+            return Ok(Placed::At(number));
+        };
+        match draft.read(&other)? {
+            DraftRecord::Finish(_) => return Ok(Placed::Finished),
+            _ if exact => return Ok(Placed::Taken),
+            DraftRecord::Discard(_) => return Ok(Placed::Discarded),
+            DraftRecord::Contribution(_) | DraftRecord::Drop(_) => number += 1,
+        }
+    }
+}
+
+/// The first fields of a record that is to stand at `from` or above.
+pub(super) fn head(draft: &Draft, work: &Work, from: u64) -> Head {
+    Head { token: work.token().to_string(), artifact: draft.artifact().clone(), distributed_id: draft.id().clone(), from, at: clock::now() }
+}
+
+/// Step 3: the record, whole, where its number will stand. Not yet durable.
+pub(super) fn write(draft: &Draft, work: &Work, record: &DraftRecord) -> Result<NewFile> {
+    draft.store().disk().write_file(draft.log().join(work.token().record_name()), &record::encode(record)?)
+}
+
+/// Steps 5 to 7 for a record that is durable: commit, claim, sync. `None` when the token was fenced. What cannot be published is dropped.
+/// The token is ended, but for that of a finish, whose version comes after.
+pub(super) fn append(draft: &Draft, mut work: Work, record: &DraftRecord) -> Result<Option<(Placed, Option<Work>)>> {
+    let disk = draft.store().disk();
+    let path = draft.log().join(work.token().record_name());
+    work.note_record(&path)?;
+    if work.commit()? == Outcome::Fenced {
+        let _ = disk.remove_file(&path); // else a collector does
+        return Ok(None);
+    }
+    let placed = place(draft, work.token(), record)?;
+    let Placed::At(_) = placed else {
+        let _ = disk.remove_file(&path); // it can never be published: its owner drops it, or a collector
+        return Ok(Some((placed, Some(work))));
+    };
+    disk.sync_dir(&draft.log()).map_err(|e| e.while_doing("it is recorded, but may not outlast a loss of power").hint("look at the disk and the kernel's log, then say it again"))?;
+    if matches!(record, DraftRecord::Finish(_)) {
+        return Ok(Some((placed, Some(work))));
+    }
+    work.end();
+    Ok(Some((placed, None)))
+}
+
+/// The error for a draft that has come to its end.
+pub(super) fn finished(draft: &Draft) -> Result<Error> {
+    let version = match draft.state()?.finish {
+        Some((token, record)) => format!(" as {}:{}", draft.artifact(), finish::number_of(draft, &token, &record)?),
+        None => String::new(),
+    };
+    Ok(Error::refused(format!("{draft} is finished{version}")).hint("a finished id stays closed for ever: choose another"))
+}
+
+/// The error for a draft that was given up under an appender.
+pub(super) fn discarded(draft: &Draft) -> Error {
+    Error::refused(format!("{draft} was discarded meanwhile: nothing was recorded")).hint("say it again to begin anew under the same id")
+}
+
+impl Draft {
+    /// Takes a run's contributions out: they don't count any more. What it contributes from now on does.
+    ///
+    /// # Errors
+    /// Not found: the run has none that count. Refused: the draft is finished or was discarded meanwhile. Damaged; I/O.
+    pub fn drop_run(&self, run: &RunId) -> Result<()> {
+        self.record("draft drop", |work| {
+            let state = self.state()?;
+            if !state.contributions.iter().any(|c| c.record.run.id == *run) {
+                let runs: Vec<_> = state.runs().into_iter().map(RunId::to_string).collect();
+                let hint = if runs.is_empty() { "nobody contributed to it".to_owned() } else { format!("contributions are there of {}", runs.join(", ")) };
+                return Err(Error::not_found(format!("{self} has no contribution of run {run}")).hint(hint));
+            }
+            Ok(DraftRecord::Drop(DropRecord { head: head(self, work, state.last + 1), run: run.clone(), through: state.last }))
+        })
+    }
+
+    /// Gives the draft up: nothing contributed so far counts, and the id can begin again.
+    ///
+    /// # Errors
+    /// Not found: nothing is there to be given up. Refused: it is finished. Damaged; I/O.
+    pub fn discard(&self) -> Result<()> {
+        self.record("draft discard", |work| {
+            let state = self.state()?;
+            if state.contributions.is_empty() {
+                return Err(Error::not_found(format!("{self} has nothing in it")).hint(format!("`cairn drafts {}` lists those that have", self.artifact())));
+            }
+            Ok(DraftRecord::Discard(DiscardRecord { head: head(self, work, state.last + 1) }))
+        })
+    }
+
+    /// Appends the record that `decide` makes of what it reads, until it stands.
+    fn record(&self, purpose: &str, decide: impl Fn(&Work) -> Result<DraftRecord>) -> Result<()> {
+        self.store().check_writable()?;
+        loop {
+            help::help(self.store(), self.artifact())?;
+            let purpose = Purpose { purpose, artifact: Some(self.artifact().as_str()), draft: Some(self.id().as_str()), ..Purpose::default() };
+            let work = Work::begin(self.store(), &purpose)?;
+            let (last, record) = self.last()?;
+            if let Some(DraftRecord::Finish(_)) = record {
+                return Err(finished(self)?);
+            }
+            if last > 0 {
+                ensure_dir(self.store(), &self.log())?;
+            }
+            let record = decide(&work)?;
+            let file = write(self, &work, &record)?;
+            self.store().disk().sync_file(&file)?;
+            let _turn = Queue::beside(&self.log(), PATIENCE);
+            match append(self, work, &record)? {
+                Some((Placed::At(_), _)) => return Ok(()),
+                Some((Placed::Finished, work)) => {
+                    work.map(Work::end);
+                    return Err(finished(self)?);
+                }
+                Some((Placed::Discarded, work)) => {
+                    work.map(Work::end);
+                    return Err(discarded(self));
+                }
+                Some((Placed::Taken, work)) => drop(work.map(Work::end)),
+                None => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Finishing a draft: all contributions become one version, and the id is closed for ever (L12).
+//!
+//! 1. A token; the log is read to its end, what counts is merged in the order of the log, and the version's directory is written whole.
+//! 2. The finish record, which names it, claims the number after the last record read: exactly that one, or all is done again.
+//! 3. The version's number is claimed, walking up from the one in its record. From 2 on anyone may do this, any number of times.
+
+use super::artifact::Artifact;
+use super::collect::collect_or_keep;
+use super::draft::{self, PATIENCE, Placed};
+use super::help::{self, help};
+use super::publish::{self, Making, Published, SaveOptions};
+use super::stage::listed;
+use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
+use crate::catalog::draft::{Contribution, Draft, DraftRecord, DraftState, FinishRecord, OnConflict};
+use crate::catalog::stage::stages;
+use crate::catalog::{Mode, Note, RunRecord, Version, alias, note, removal, version};
+use crate::error::{Error, Result};
+use crate::ingest;
+use crate::lock::{Purpose, Queue};
+use crate::manifest::{self, Carrier, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeSource, Part, Root, Tree};
+use crate::objects::{NodePacks, ObjectWriter};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::words::{RunId, Token, VersionNumber};
+use crate::work::{self, Outcome, Work};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often one who waits for runs looks again.
+const LOOK: Duration = Duration::from_millis(200);
+/// Contributions' nodes stay in their packs when these are at most so many; else they are stored again, together: patches add theirs.
+const KEPT_PACKS: usize = 7;
+/// How many conflicts are listed.
+const LISTED: usize = 50;
+
+/// How a draft is finished.
+#[derive(Clone, Debug, Default)]
+pub struct FinishOptions {
+    /// How many runs must have contributed.
+    pub expect: Option<u64>,
+    /// Runs that must have contributed.
+    pub expect_runs: Vec<RunId>,
+    /// How long to wait for these, and for runs that are writing. Without, it looks once.
+    pub wait: Option<Duration>,
+    /// Don't wait for runs that are writing. What they append before the finish is in it all the same.
+    pub skip_open: bool,
+    /// What is done when runs say different things about a path.
+    pub on_conflict: OnConflict,
+    /// Counters to move.
+    pub progress: Arc<Progress>,
+}
+
+impl Draft {
+    /// [`Run::finish_artifact`](super::Run::finish_artifact) for whom nobody named a run: the version says of none that it finished it.
+    ///
+    /// # Errors
+    /// As there; usage when `artifact` has another name.
+    pub fn finish(&self, artifact: &Artifact, options: &FinishOptions) -> Result<Published> {
+        if artifact.name != *self.artifact() {
+            return Err(Error::usage(format!("{self} cannot be finished with what {} holds", artifact.name)));
+        }
+        finish(self, None, artifact, options)
+    }
+
+    /// The number of the version that came of it; `None` while it is not finished.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn version(&self, state: &DraftState) -> Result<Option<VersionNumber>> {
+        state.finish.as_ref().map(|(token, record)| number_of(self, token, record)).transpose()
+    }
+}
+
+/// Finishes `draft`, with what `artifact` holds as the last word.
+pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options: &FinishOptions) -> Result<Published> {
+    let store = draft.store();
+    store.check_writable()?;
+    artifact.refuse_patch("finished with")?;
+    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    let until = options.wait.map(|wait| Instant::now() + wait);
+    loop {
+        options.progress.go_on()?;
+        help(store, &artifact.name)?;
+        let state = draft.state()?;
+        if let Some((token, record)) = &state.finish {
+            return again(draft, artifact, token, record);
+        }
+        let missing = missing(draft, &state, run.filter(|_| !artifact.adds.is_empty()), options)?;
+        if !missing.is_empty() {
+            if until.is_none_or(|until| Instant::now() >= until) {
+                let error = Error::refused(format!("{draft} cannot be finished yet"));
+                let hint = "--wait SECONDS waits for them; --skip-open does not wait for those who are writing";
+                return Err(listed(error, missing.into_iter()).hint(hint));
+            }
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        if state.contributions.is_empty() && artifact.adds.is_empty() {
+            let hint = format!("`cairn upsert {} SRC --distributed-id ID` contributes; `cairn drafts` lists what is open", artifact.name);
+            return Err(Error::not_found(format!("{draft} has nothing in it to finish")).hint(hint));
+        }
+        if let Some(published) = attempt(draft, run, artifact, options)? {
+            return Ok(published);
+        }
+    }
+}
+
+/// It is finished: the same version again, if nothing is added to it.
+fn again(draft: &Draft, artifact: &Artifact, token: &Token, record: &FinishRecord) -> Result<Published> {
+    if !artifact.adds.is_empty() {
+        return Err(draft::finished(draft)?.because("what was to be added is not in it"));
+    }
+    let number = complete(draft, token, record)?;
+    let version = version_at(draft, number)?;
+    if removal::is_removed(draft.store(), draft.artifact(), number)? {
+        return Err(Error::refused(format!("{draft} was finished as {version}, which is removed")).hint("a finished id stays closed for ever: choose another"));
+    }
+    for alias in &artifact.aliases {
+        alias::set(draft.store(), draft.artifact(), alias, alias::Expected::Any, Some(number))?;
+    }
+    Ok(Published { version, created: false, new_bytes: 0, rebased: None })
+}
+
+/// What keeps the draft from being finished, a line each.
+fn missing(draft: &Draft, state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    let runs: BTreeSet<&RunId> = state.runs().into_iter().chain(own.map(|run| &run.id)).collect();
+    if let Some(expected) = options.expect.filter(|n| (runs.len() as u64) < *n) {
+        let names: Vec<_> = runs.iter().map(|r| r.to_string()).collect();
+        let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        out.push(format!("expected {expected} runs, found {}{names}", runs.len()));
+    }
+    out.extend(options.expect_runs.iter().filter(|run| !runs.contains(run)).map(|run| format!("run {run} has not contributed")));
+    if !options.skip_open {
+        for w in draft.writers()? {
+            out.push(format!("run {} is writing on {} (process {}, since {})", w.run.as_deref().unwrap_or("?"), w.host, w.pid, w.since));
+        }
+        for left in left_open(draft, &out)? {
+            out.push(left);
+        }
+    }
+    Ok(out)
+}
+
+/// Staging directories that were written to and not sealed, and that nobody has mounted: a run that died, or will go on.
+fn left_open(draft: &Draft, named: &[String]) -> Result<Vec<String>> {
+    let stages = stages(draft.store())?.into_iter().map(|s| s.record).filter(|r| r.artifact == *draft.artifact() && r.distributed_id == *draft.id());
+    let is_named = |run: &RunId| named.iter().any(|line| line.starts_with(&format!("run {run} ")));
+    Ok(stages.filter(|r| !is_named(&r.run.id)).map(|r| format!("run {} has left its staging directory open (since {})", r.run.id, r.at)).collect())
+}
+
+/// One token's try; `None` when it was fenced, or lost its number to another record.
+fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options: &FinishOptions) -> Result<Option<Published>> {
+    let store = draft.store();
+    let name = draft.artifact();
+    let purpose = Purpose { purpose: "finish", artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: run.map(|r| r.id.as_str()) };
+    let work = Work::begin(store, &purpose)?;
+    catalog_artifact::ensure(store, name, &publish::kind_of(store, artifact, None)?)?;
+    ensure_dir(store, &draft.log())?;
+    let writer = store.objects().writer(&work.dir())?;
+    let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
+    let _turn = Queue::before(&draft.log(), PATIENCE);
+    let state = draft.state()?; // to its end, after the token
+    if state.finish.is_some() {
+        return Ok(None);
+    }
+    let merged = Merging { draft, state: &state, own: own.as_ref(), run, options };
+    let root = merged.root(&writer)?;
+    // The number first, then the newest: whoever publishes in between is passed on the walk.
+    let (highest, newest) = publish::newest(store, name, None, &work)?;
+    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let same_as = newest.as_ref().filter(|n| n.digest() == root.digest()).map(Version::number);
+    let said = words(&state, artifact)?;
+    let mut files = Vec::new();
+    let mut dirs = vec![draft.log()];
+    let version_dir = store.layout().versions(name).join(work.token().record_name());
+    if same_as.is_none() {
+        let save = SaveOptions { run: run.cloned(), progress: options.progress.clone(), ..SaveOptions::default() };
+        let making = Making { artifact: &said, options: &save, mode: Mode::Collaborative, base: None, from, exact: false, kind: None, distributed_id: Some(draft.id()), met: newest.as_ref() };
+        let record = making.record(store, &work, &root, &writer)?;
+        files.extend(publish::write_version(store, &work, &writer, &root, &record)?);
+        dirs.extend([version_dir.clone(), store.layout().versions(name)]);
+    }
+    let record = DraftRecord::Finish(Box::new(FinishRecord {
+        head: draft::head(draft, &work, state.last + 1),
+        run: run.cloned(),
+        digest: root.digest(),
+        on_conflict: options.on_conflict,
+        own_files: own.as_ref().map_or(0, |t| t.totals().files),
+        compared_with: newest.as_ref().map(Version::number),
+        same_as,
+        aliases: said.aliases.clone(),
+        note: same_as.map(|_| note_of(&said, run)),
+    }));
+    files.push(draft::write(draft, &work, &record)?);
+    let dirs: Vec<_> = dirs.iter().map(|d| d.as_path()).collect();
+    let sealed = writer.seal(&files, &dirs)?;
+    let token = work.token().clone();
+    let (placed, work) = match draft::append(draft, work, &record)? {
+        Some(placed) => placed,
+        None => {
+            let _ = store.disk().remove_tree(&version_dir); // else a collector does
+            return Ok(None);
+        }
+    };
+    let (Placed::At(_), DraftRecord::Finish(record)) = (placed, &record) else {
+        let _ = store.disk().remove_tree(&version_dir);
+        work.map(Work::end);
+        return Ok(None); // another record came first: it is merged in, or helped, or heeded
+    };
+    let number = complete(draft, &token, record)?;
+    Ok(Some(Published { version: version_at(draft, number)?, created: same_as.is_none(), new_bytes: sealed.new_bytes, rebased: None }))
+}
+
+/// What the finisher brings itself, stored, its nodes in memory: they are merged with the others before they are written.
+fn own_tree(store: &Store, artifact: &Artifact, writer: ObjectWriter, progress: &Progress) -> Result<(Option<Tree>, ObjectWriter)> {
+    if artifact.adds.is_empty() {
+        return Ok((None, writer));
+    }
+    let (sources, writer) = collect_or_keep(store, artifact, writer, progress)?;
+    let mut memory = MemoryNodes::new();
+    let root = ingest::build(&sources, &mut memory)?;
+    let source: Arc<dyn NodeSource> = Arc::new(Layered { memory, below: store.objects().clone() });
+    Ok((Some(Tree::of(&root, source)), writer))
+}
+
+/// The contributions, and what the finisher adds, on their way to one manifest.
+struct Merging<'a> {
+    draft: &'a Draft,
+    state: &'a DraftState,
+    own: Option<&'a Tree>,
+    run: Option<&'a RunRecord>,
+    options: &'a FinishOptions,
+}
+
+impl Merging<'_> {
+    /// Merges into the store, streaming: what is new is written, and what is below a directory that one contribution alone has stays where it
+    /// lies, if the packs are few enough.
+    fn root(&self, writer: &ObjectWriter) -> Result<Root> {
+        let parts = self.parts()?;
+        let packs: BTreeSet<_> = self.state.contributions.iter().flat_map(|c| &c.record.packs).copied().collect();
+        let kept = if packs.len() <= KEPT_PACKS { NodePacks { names: packs.into_iter().collect(), chained: 0 } } else { NodePacks::default() };
+        writer.keep_nodes_in(&kept);
+        let source = self.source();
+        let is_new = |at: &NodeRef| self.own.is_some() && at.place.is_none();
+        let home = |at: &NodeRef| if is_new(at) { Ok(None) } else { writer.node_home(&at.digest, at.place) };
+        let mut lane = writer.nodes()?;
+        let mut conflicts = Conflicts::default();
+        let mut decide = |conflict: &Conflict| match self.options.on_conflict {
+            OnConflict::Latest => Choice::Later,
+            OnConflict::Refuse => {
+                conflicts.see(conflict);
+                Choice::Refuse
+            }
+        };
+        let root = manifest::merge(&parts, &mut decide, &mut Carrier::new(&*source, &home, &mut lane))?;
+        lane.close()?;
+        root.ok_or_else(|| conflicts.error(self))
+    }
+
+    fn source(&self) -> Arc<dyn NodeSource> {
+        self.own.map_or_else(|| -> Arc<dyn NodeSource> { self.draft.store().objects().clone() }, |own| own.source().clone())
+    }
+
+    /// The trees in the order of the log, each with its run; the finisher's last.
+    fn parts(&self) -> Result<Vec<Part>> {
+        let mut numbers: HashMap<&RunId, usize> = HashMap::new();
+        let mut parts = Vec::with_capacity(self.state.contributions.len() + 1);
+        for contribution in &self.state.contributions {
+            let next = numbers.len();
+            let author = *numbers.entry(&contribution.record.run.id).or_insert(next);
+            parts.push(Part { tree: contribution.tree(self.draft.store())?, author });
+        }
+        if let Some(own) = self.own {
+            let author = self.run.and_then(|run| numbers.get(&run.id)).copied().unwrap_or(numbers.len());
+            parts.push(Part { tree: own.clone(), author });
+        }
+        Ok(parts)
+    }
+
+    /// Who said part `i`.
+    fn who(&self, i: usize) -> String {
+        match self.state.contributions.get(i) {
+            Some(Contribution { number, record }) => format!("run {} (number {number} of the log)", record.run.id),
+            None => "this finish".to_owned(),
+        }
+    }
+}
+
+/// The first conflicts, and how many there are.
+#[derive(Default)]
+struct Conflicts {
+    first: Vec<Conflict>,
+    all: u64,
+}
+
+impl Conflicts {
+    fn see(&mut self, conflict: &Conflict) {
+        self.all += 1;
+        if self.first.len() < LISTED {
+            self.first.push(conflict.clone());
+        }
+    }
+
+    fn error(&self, merging: &Merging<'_>) -> Error {
+        let s = if self.all == 1 { "" } else { "s" };
+        let error = Error::refused(format!("{} is not finished: runs differ at {} path{s}", merging.draft, self.all));
+        let line = |c: &Conflict| {
+            let side = |(i, entry): &(usize, Entry)| format!("{} by {}", describe(entry), merging.who(*i));
+            format!("{}: {}; {}", c.path, side(&c.earlier), side(&c.later))
+        };
+        let error = self.first.iter().map(line).fold(error, Error::because);
+        let more = self.all - self.first.len() as u64;
+        let error = if more > 0 { error.because(format!("and {more} more")) } else { error };
+        error.hint("let a run upsert again what it means, `cairn draft drop` one, or finish with --on-conflict latest")
+    }
+}
+
+fn describe(entry: &Entry) -> String {
+    match entry {
+        Entry::File { digest, exec: false, .. } => format!("sha256 {digest}"),
+        Entry::File { digest, exec: true, .. } => format!("executable, sha256 {digest}"),
+        Entry::Symlink { target } => format!("symlink to {}", crate::error::show_bytes(target)),
+        Entry::Reference(reference) => format!("reference to {}", reference.uri),
+        Entry::Directory(_) => "a directory".to_owned(),
+    }
+}
+
+/// What is said of the version: aliases and tags unite, description and the keys of metadata are the last that were given.
+fn words(state: &DraftState, artifact: &Artifact) -> Result<Artifact> {
+    let mut said = Artifact::new(artifact.name.as_str(), artifact.kind.as_ref().map(|k| k.as_str()))?;
+    let mut metadata = crate::catalog::Metadata::new();
+    let contributed = state.contributions.iter().map(|c| &*c.record).map(|r| (&r.description, Some(&r.metadata), &r.tags, &r.aliases));
+    let own = (&artifact.description, artifact.metadata.as_ref(), &artifact.tags, &artifact.aliases);
+    for (description, more, tags, aliases) in contributed.chain([own]) {
+        if let Some(text) = description {
+            said.description = Some(text.clone());
+        }
+        metadata.extend(more.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        said.tags.extend(tags.iter().filter(|t| !said.tags.contains(t)).cloned().collect::<Vec<_>>());
+        said.aliases.extend(aliases.iter().filter(|a| !said.aliases.contains(a)).cloned().collect::<Vec<_>>());
+    }
+    said.set_metadata(metadata).map_err(|e| e.while_doing("what the contributions say of the version is too much together"))?;
+    Ok(said)
+}
+
+/// The same words for a version that stands already.
+fn note_of(said: &Artifact, run: Option<&RunRecord>) -> Note {
+    let metadata = said.metadata.clone().filter(|m| !m.is_empty());
+    Note { description: said.description.clone(), metadata, add_tags: said.tags.clone(), produced_by: run.cloned(), ..Note::default() }
+}
+
+/// The number of a finished draft's version, claimed now if nobody has done so yet.
+pub(super) fn number_of(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
+    if let Some(number) = record.same_as {
+        return Ok(number);
+    }
+    let store = draft.store();
+    let made = version::read_record(store, draft.artifact(), token)?;
+    match help::place(store, token, &made)? {
+        help::Placed::At(number) => Ok(number),
+        _ => Err(Error::damaged(format!("the version of {draft} says that it may not be published"))),
+    }
+}
+
+/// Step 3, and what was said of the version beside its content. While the token is there this may not have been done: whoever comes does it.
+pub(super) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
+    let store = draft.store();
+    let number = number_of(draft, token, record)?;
+    store.disk().sync_dir(&store.layout().versions(draft.artifact()))?;
+    // Of a version that was removed since, nothing more is said.
+    if work::read_outcome(store, token)? == Some(Outcome::Committed) && !removal::is_removed(store, draft.artifact(), number)? {
+        let version = version_at(draft, number)?;
+        if let Some(note) = &record.note {
+            note::add(&version, note.clone())?;
+        }
+        for alias in &record.aliases {
+            alias::set(store, draft.artifact(), alias, alias::Expected::Any, Some(number))
+                .map_err(|e| e.while_doing(format!("{version} stands, but alias {alias} did not move to it")))?;
+        }
+        work::remove_ended(store, token)?;
+    }
+    Ok(number)
+}
+
+fn version_at(draft: &Draft, number: VersionNumber) -> Result<Version> {
+    let version = Version::read(draft.store(), draft.artifact(), number)?;
+    version.ok_or_else(|| Error::damaged(format!("{}:{number}, the version of {draft}, is missing", draft.artifact())))
+}

@@ -1,0 +1,101 @@
+//! Helping: step 6 for committed tokens whose holders may be dead (FORMAT.md, "Helping"). Harmless beside living ones: everyone walks up from the
+//! number in the record, by rules that depend on published, immutable records alone, and passes only what it has read.
+
+use super::{draft, finish};
+use crate::catalog::draft::{Draft, DraftRecord};
+use crate::catalog::{Mode, VersionRecord, version};
+use crate::error::{Error, Kind, Result};
+use crate::store::Store;
+use crate::words::{ArtifactName, Token, VersionNumber};
+use crate::work::claim::{self, Claimed};
+use crate::work::{self, Outcome};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Where a committed version came to stand.
+pub(super) enum Placed {
+    /// At this number.
+    At(VersionNumber),
+    /// Nowhere: on its way up it met this version with the same content (case 12).
+    SameAs(VersionNumber),
+    /// Nowhere: the one number it may have is another's.
+    Taken,
+}
+
+/// Step 6 for a version: walks up from the number in the record, past what it has read, and claims the first free one; an exact record has one
+/// number only (L9). The rule for equal content depends on published, immutable records alone, so every helper comes to the same end.
+pub(super) fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed> {
+    let name = &record.artifact;
+    let mut number = record.from;
+    loop {
+        match claim::claim(store, &store.layout().version(name, number), token)? {
+            Claimed::Own => return Ok(Placed::At(number)),
+            Claimed::Other(other) => {
+                let other = version::read_record(store, name, &other)?;
+                if record.exact {
+                    return Ok(Placed::Taken);
+                }
+                if other.digest == record.digest && record.mode == Mode::Simple && !record.always_new {
+                    return Ok(Placed::SameAs(number));
+                }
+                number.0 += 1;
+            }
+        }
+    }
+}
+
+/// Does step 6 for every committed token of an artifact: versions, and what is appended to its drafts.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
+    for token in work::tokens(store)? {
+        // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks at it again.
+        if !work::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
+            continue;
+        }
+        let Ok(Some(at)) = claim::read_link_fresh(&store.layout().token_record(&token)) else { continue };
+        let at = store.root().join(Path::new(OsStr::from_bytes(&at)));
+        let helped = if at == store.layout().versions(name).join(token.record_name()) {
+            help_version(store, name, &token)
+        } else if at.starts_with(store.layout().drafts(name)) {
+            help_draft(store, name, &token, &at)
+        } else {
+            Ok(())
+        };
+        match helped {
+            // Missing or in part only: its owner drops it, at this moment or until it died. Or something on its way is damaged: nobody gets past
+            // that (L10), and it concerns this token alone.
+            Err(e) if e.kind() == Kind::Damaged => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+fn help_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()> {
+    let record = version::read_record(store, name, token)?;
+    if let Placed::At(_) = place(store, token, &record)? {
+        store.disk().sync_dir(&store.layout().versions(name))?;
+        work::remove_ended(store, token)?;
+    }
+    Ok(())
+}
+
+fn help_draft(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> Result<()> {
+    let record: DraftRecord = claim::read_record(at)?;
+    let draft = Draft::new(store, name, &record.head().distributed_id);
+    let expected: PathBuf = draft.log().join(token.record_name());
+    if at != expected {
+        return Err(Error::damaged(format!("{} is not where a record of {draft} stands", crate::error::show_path(at))));
+    }
+    if let draft::Placed::At(_) = draft::place(&draft, token, &record)? {
+        store.disk().sync_dir(&draft.log())?;
+        match &record {
+            DraftRecord::Finish(record) => finish::complete(&draft, token, record).map(drop)?,
+            _ => work::remove_ended(store, token)?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! A run's contribution to a draft: stored and recorded like a version, but in the draft's log.
+
+use super::artifact::Artifact;
+use super::collect::collect_or_keep;
+use super::draft::{self, PATIENCE, Placed};
+use super::help::help;
+use super::publish;
+use super::simple::build_nodes;
+use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
+use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
+use crate::catalog::RunRecord;
+use crate::error::{Error, Result};
+use crate::lock::{self, LockRecord, Purpose, Queue};
+use crate::manifest::Root;
+use crate::objects::{Leases, ObjectWriter};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::words::RunId;
+use crate::work::Work;
+use std::sync::Arc;
+
+/// What lock files of those who write to a draft say they do.
+const WRITING: [&str; 2] = ["upsert", "stage"];
+
+/// How a contribution is made.
+#[derive(Clone, Debug, Default)]
+pub struct UpsertOptions {
+    /// It stands instead of the run's earlier contributions, not over them.
+    pub replace: bool,
+    /// Counters to move.
+    pub progress: Arc<Progress>,
+    /// For a stage that is sealed: its large files are taken over.
+    #[doc(hidden)]
+    pub taking: Option<Arc<Leases>>,
+    /// For a stage that is sealed: this process holds the run's stage, so it is the run's one writer.
+    #[doc(hidden)]
+    pub holding: bool,
+}
+
+/// A contribution that was recorded.
+#[derive(Clone, Debug)]
+pub struct Upserted {
+    /// The draft it belongs to.
+    pub draft: Draft,
+    /// The run.
+    pub run: RunId,
+    /// Its number in the draft's log.
+    pub number: u64,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of content that were not in the store before.
+    pub new_bytes: u64,
+}
+
+/// Records what `artifact` holds as a contribution of `run`.
+pub(super) fn upsert(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Upserted> {
+    let store = draft.store();
+    store.check_writable()?;
+    artifact.refuse_patch("upserted")?;
+    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    loop {
+        // What this run committed before and did not live to claim comes first: its later word is to count.
+        help(store, &artifact.name)?;
+        if let Some(done) = attempt(draft, run, artifact, options)? {
+            return Ok(done);
+        }
+    }
+}
+
+/// One token's try; `None` when it was fenced.
+fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Option<Upserted>> {
+    let store = draft.store();
+    let name = &artifact.name;
+    let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()) };
+    let work = Work::begin(store, &purpose)?;
+    if !options.holding {
+        refuse_second_holder(draft, &run.id)?;
+    }
+    // Before anything is stored: a discard that comes later is met on the walk.
+    let (last, record) = draft.last()?;
+    if let Some(DraftRecord::Finish(_)) = record {
+        return Err(draft::finished(draft)?);
+    }
+    let mut writer = store.objects().writer(&work.dir())?;
+    if let Some(leases) = &options.taking {
+        writer.take_with(leases.clone());
+    }
+    let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
+    let root = build_nodes(&tree, &writer)?;
+    let kind = publish::kind_of(store, artifact, None)?;
+    catalog_artifact::ensure(store, name, &kind)?;
+    ensure_dir(store, &draft.log())?;
+    writer.close_packs()?; // gives the packs their names, which the record lists
+    let totals = root.totals();
+    let contribution = ContributionRecord {
+        head: draft::head(draft, &work, last + 1),
+        run: run.clone(),
+        replace: options.replace,
+        kind,
+        root: root_record(store, &root)?,
+        packs: writer.node_packs().names,
+        entries: totals.entries,
+        files: totals.files,
+        bytes: totals.bytes,
+        new_bytes: writer.new_bytes(),
+        description: artifact.description.clone(),
+        metadata: artifact.metadata.clone().unwrap_or_default(),
+        tags: artifact.tags.clone(),
+        aliases: artifact.aliases.clone(),
+    };
+    let record = DraftRecord::Contribution(Box::new(contribution));
+    let file = draft::write(draft, &work, &record)?;
+    let sealed = seal(writer, file, draft)?;
+    if let Some(leases) = &options.taking {
+        store.objects().secure(leases, &work.dir())?;
+    }
+    let _turn = Queue::beside(&draft.log(), PATIENCE);
+    Ok(match draft::append(draft, work, &record)? {
+        None => None,
+        Some((Placed::At(number), _)) => {
+            Some(Upserted { draft: draft.clone(), run: run.id.clone(), number, files: totals.files, bytes: totals.bytes, new_bytes: sealed })
+        }
+        Some((placed, work)) => {
+            work.map(Work::end);
+            return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
+        }
+    })
+}
+
+/// Refuses what comes after a draft's finish.
+///
+/// # Errors
+/// Refused: it is finished. Damaged; I/O.
+pub fn refuse_if_finished(draft: &Draft) -> Result<()> {
+    match draft.last()? {
+        (_, Some(DraftRecord::Finish(_))) => Err(draft::finished(draft)?),
+        _ => Ok(()),
+    }
+}
+
+fn seal(writer: ObjectWriter, file: crate::disk::NewFile, draft: &Draft) -> Result<u64> {
+    Ok(writer.seal(&[file], &[&draft.log()])?.new_bytes)
+}
+
+fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {
+    let at = root.place.and_then(|place| store.objects().place_in_pack(place));
+    let (pack, offset) = at.ok_or_else(|| Error::usage("a contribution's root was not stored before its record was written"))?;
+    Ok(RootRecord { digest: root.digest(), pack, offset })
+}
+
+/// A run has one writer at a time: a second process, which may be the requeued job beside the one it should replace, is refused (manners: what
+/// it would break is the order of the run's own words).
+fn refuse_second_holder(draft: &Draft, run: &RunId) -> Result<()> {
+    let holders = writers(draft, |r| r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
+    let Some(holder) = holders.first() else { return Ok(()) };
+    let why = format!("run {run} is at work on {draft} already: process {} on {} ({}, since {})", holder.pid, holder.host, holder.purpose, holder.since);
+    Err(Error::refused(why).hint("wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good"))
+}
+
+impl Draft {
+    /// Who is writing to it at this moment, as far as lock files tell. Takes some seconds when one of them is on another host and seems dead.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn writers(&self) -> Result<Vec<LockRecord>> {
+        writers(self, |_| true)
+    }
+}
+
+fn writers(draft: &Draft, of: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
+    let (name, id) = (Some(draft.artifact().as_str()), Some(draft.id().as_str()));
+    lock::live(draft.store(), |r| WRITING.contains(&r.purpose.as_str()) && r.artifact.as_deref() == name && r.draft.as_deref() == id && of(r))
+}

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: what a mount shows is exactly the versions' entries, never wrong or fewer bytes (L15); mount time and memory don't depend on
 //! the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by call.
-//! Not here yet: staging.
+//! What is writable is mounted on a connection of its own: [`staging`].
 
 mod adapter;
 mod attributes;

@@ -31,6 +31,13 @@ impl Whole {
         artifact.save_with(&self.store, &SaveOptions { always_new: true, ..SaveOptions::default() }).unwrap().version.number()
     }
 
+    /// Versions with the texts `0`, `1` and `2`.
+    fn publish_three(&self, name: &str) {
+        for text in ["0", "1", "2"] {
+            self.publish(name, text);
+        }
+    }
+
     fn point(&self, name: &str, to_alias: &str, to: u64) {
         alias::set(&self.store, &ArtifactName::parse(name).unwrap(), &AliasName::parse(to_alias).unwrap(), Expected::Any, Some(VersionNumber(to))).unwrap();
     }
@@ -100,7 +107,7 @@ fn a_store_is_its_artifacts_their_versions_and_links_for_aliases() {
 #[test]
 fn inode_numbers_are_one_for_each_thing_and_stay() {
     let whole = Whole::new();
-    (0..3).for_each(|i| drop(whole.publish("a", &format!("{i}"))));
+    whole.publish_three("a");
     whole.publish("b", "0");
     let mounted = whole.mount("");
     let inodes = || -> Vec<(PathBuf, u64)> {
@@ -192,7 +199,7 @@ fn the_last_version_removed_leaves_an_empty_directory() {
 #[test]
 fn versions_are_pinned_by_the_first_look_below_them_and_unpinned_when_forgotten_and_at_the_end() {
     let whole = Whole::new();
-    (0..3).for_each(|i| drop(whole.publish("a", &format!("{i}"))));
+    whole.publish_three("a");
     let mounted = whole.mount("");
     names(&mounted.at("a"));
     fs::metadata(mounted.at("a/v1")).unwrap();
@@ -214,7 +221,7 @@ fn versions_are_pinned_by_the_first_look_below_them_and_unpinned_when_forgotten_
 #[test]
 fn a_version_that_is_only_remembered_is_given_back_to_rm_and_one_in_use_is_not() {
     let whole = Whole::new();
-    (0..3).for_each(|i| drop(whole.publish("a", &format!("{i}"))));
+    whole.publish_three("a");
     let mounted = whole.mount("");
     fs::read(mounted.at("a/v0/d/f")).unwrap();
     let open = File::open(mounted.at("a/v1/d/f")).unwrap();

@@ -60,6 +60,11 @@ impl Error {
         Error(Box::new(Inner { kind, message: message.into(), causes: Vec::new(), hint: None, errno: None }))
     }
 
+    /// An error that another process told, as it was there.
+    pub fn of_kind(kind: Kind, message: impl Into<String>) -> Self {
+        Self::new(kind, message)
+    }
+
     /// The request is wrong.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)

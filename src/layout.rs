@@ -104,9 +104,39 @@ impl Layout {
         self.root.join("locks")
     }
 
+    /// Files being written through staging mounts.
+    pub fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    /// One stage's files.
+    pub fn stage(&self, token: &Token) -> PathBuf {
+        self.staging().join(token.as_str())
+    }
+
+    /// Whose stage it is.
+    pub fn stage_record(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.json"))
+    }
+
+    /// That a stage is being sealed.
+    pub fn stage_sealing(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.sealing"))
+    }
+
+    /// Where a stage is mounted, on the host of its holder.
+    pub fn stage_mount(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.mount"))
+    }
+
     /// Pins of versions in use.
     pub fn pins(&self) -> PathBuf {
         self.root.join("pins")
+    }
+
+    /// One holder of pins.
+    pub fn pin_holder(&self, token: &Token) -> PathBuf {
+        self.pins().join(token.as_str())
     }
 
     /// All artifacts.

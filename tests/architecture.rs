@@ -1,12 +1,12 @@
-//! The storeys of ARCHITECTURE.md: each module names lower ones only, only `disk` changes the disk, only `fuse/adapter.rs` knows fuser.
+//! The storeys of ARCHITECTURE.md: each module names lower ones only, only `disk` changes the disk, only fuse's two adapters know fuser.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 22] = [
-    "error", "words", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store", "lock", "work", "catalog", "view", "ingest", "commit",
-    "verify", "mount", "fuse", "lib", "bin",
+const STOREYS: [&str; 24] = [
+    "error", "words", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store", "lock", "work", "pins", "catalog", "view", "ingest", "commit",
+    "staging", "verify", "mount", "fuse", "lib", "bin",
 ];
 /// Two that lean on each other: an error shows words, words fail with errors.
 const FLOOR: [&str; 2] = ["error", "words"];
@@ -95,7 +95,7 @@ fn only_disk_changes_the_disk() {
 fn only_the_adapter_knows_fuser_and_the_manifest_does_no_io() {
     for (module, path, text) in sources() {
         let code = code(&text);
-        assert!(path == Path::new("fuse/adapter.rs") || !code.contains("fuser::"), "{} names fuser", path.display());
+        assert!(path == Path::new("fuse/adapter.rs") || path == Path::new("fuse/staging/adapter.rs") || !code.contains("fuser::"), "{} names fuser", path.display());
         if module == "manifest" && !is_test(&path) {
             assert!(!code.contains("std::fs") && !code.contains("libc::"), "{} does I/O", path.display());
         }

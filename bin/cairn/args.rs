@@ -252,20 +252,35 @@ Examples:
 
 --json: {\"artifact\",\"aliases\"}")]
     Unalias(Unalias),
-    /// Mount a version as a read-only directory
+    /// Mount the store, or one version, as a read-only directory
     #[command(after_help = "\
 Examples:
+  cairn mount /mnt/all                   # /mnt/all/NAME/vN and /mnt/all/NAME/ALIAS, kept up to date
   cairn mount /mnt/images images:v3      # prints images:v3; ends with `cairn umount /mnt/images`
   cairn mount /mnt/images images         # the newest now; the mount stays with it
   cairn mount /mnt/w model:prod --foreground --verify all
+  cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3   # a run's contribution, writable
 
---json: {\"artifact\",\"version\",\"mountpoint\"}")]
-    Mount(Mount),
+--json: {\"artifact\",\"version\",\"mountpoint\"}, of a whole store {\"store\",\"mountpoint\"}")]
+    Mount(Box<Mount>),
+    /// Seal what a run has written in its staging directory
+    #[command(after_help = "\
+Examples:
+  cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3
+  cp -r results mnt/                     # any program writes there
+  cairn seal mnt                         # prints NAME ID RUN; from then on it is read-only
+
+PATH is anything in the staging directory. Refused (exit 3) while a file of it is open for writing,
+naming it and the process. Said again it prints the same.
+--json: {\"artifact\",\"distributed_id\",\"run\",\"files\",\"bytes\"}")]
+    Seal(Seal),
     /// Unmount, also after the daemon was killed
     #[command(after_help = "\
 Examples:
   cairn umount /mnt/images
+  cairn umount mnt --no-seal             # a staging directory: the run goes on with it later
 
+A staging directory is sealed first, and stays mounted if that is refused. A plain umount seals nothing.
 --json: {\"mountpoint\"}")]
     Umount(Umount),
     /// Walk through cairn on a real directory, in a store that is thrown away
@@ -332,8 +347,8 @@ pub struct Put {
 pub struct Upsert {
     /// The artifact
     pub name: String,
-    /// Directories, files, - for stdin, SCHEME://... for a reference
-    #[arg(required = true, value_name = "SRC")]
+    /// Directories, files, - for stdin, SCHEME://... for a reference; without: what the run has in its staging directory
+    #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
     /// The id that all runs of one version say [default: the group]
     #[arg(long, value_name = "ID")]
@@ -738,7 +753,19 @@ pub struct Mount {
     /// An empty directory
     #[arg(value_name = "MNT")]
     pub mountpoint: PathBuf,
-    /// The version
+    /// Mount a run's contribution to a draft, writable
+    #[arg(long, requires = "version")]
+    pub stage: bool,
+    /// With --stage: the id that all runs of one version say [default: the group]
+    #[arg(long, value_name = "ID", requires = "stage")]
+    pub distributed_id: Option<String>,
+    /// With --stage: begin with nothing, not with what the run left
+    #[arg(long, requires = "stage")]
+    pub fresh: bool,
+    /// With --stage: the run
+    #[command(flatten)]
+    pub run: Run,
+    /// The version; without one, the whole store
     #[arg(value_name = "NAME[:V]")]
     pub version: Option<String>,
     /// Stay in the foreground; Ctrl-C unmounts
@@ -747,7 +774,7 @@ pub struct Mount {
     /// Other users may read it too
     #[arg(long)]
     pub allow_other: bool,
-    /// How reads of large files go
+    /// How files are opened and read
     #[arg(long, value_enum, default_value = "auto")]
     pub io: Io,
     /// When content is hashed
@@ -756,6 +783,9 @@ pub struct Mount {
     /// How many requests are answered at a time [default: 4]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+    /// Whole store: for how many seconds what is shown of names may be out of date
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub refresh: u16,
     /// Where the daemon writes what goes wrong
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -764,11 +794,11 @@ pub struct Mount {
 /// How a mount reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Io {
-    /// What suits the version
+    /// What suits the version: passthrough for mostly large files and root, else no-open
     Auto,
-    /// No round trip for open and release
+    /// The kernel opens by itself and asks for bytes that it has not cached: best for small files
     NoOpen,
-    /// The kernel reads the store's files itself
+    /// The kernel reads large files from the store by itself; root only
     Passthrough,
 }
 
@@ -781,9 +811,19 @@ pub enum VerifyMode {
     All,
 }
 
+/// `seal`
+#[derive(Args, Debug)]
+pub struct Seal {
+    /// Something in the staging directory
+    pub path: PathBuf,
+}
+
 /// `umount`
 #[derive(Args, Debug)]
 pub struct Umount {
+    /// Leave a staging directory's contribution open: the run can go on with it
+    #[arg(long)]
+    pub no_seal: bool,
     /// The directory
     #[arg(value_name = "MNT")]
     pub mountpoint: PathBuf,

@@ -1,11 +1,11 @@
-//! `cairnfs STORE MNT [-o options]`: mounts a version, from the command line, mount(8) or fstab.
+//! `cairnfs STORE MNT [-o options]`: mounts a store or a version, from the command line, mount(8) or fstab.
 
 mod options;
 
 use cairn::Store;
 use cairn::catalog::resolve;
 use cairn::error::Result;
-use cairn::fuse::{Guard, VersionView, mount_version};
+use cairn::fuse::{Guard, VersionView, mount_store, mount_version};
 use cairn::manifest::{NodeRef, Tree};
 use cairn::words::Digest;
 use clap::Parser;
@@ -13,15 +13,15 @@ use options::What;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Mounts a version of a cairn store as a read-only file system.
+/// Mounts a cairn store, or one version of it, as a read-only file system.
 #[derive(Parser)]
-#[command(name = "cairnfs", version, after_help = "Examples:\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0")]
+#[command(name = "cairnfs", version, after_help = "Examples:\n  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0")]
 struct Arguments {
     /// The store's directory
     store: PathBuf,
     /// An empty directory
     mnt: PathBuf,
-    /// Options, as in fstab: version=NAME:V, allow_other, threads=N, foreground, verify=put|all, log=FILE; mount(8)'s own words
+    /// Options, as in fstab: version=NAME:V, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE; mount(8)'s own words
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
 }
@@ -44,14 +44,11 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (what, options) = options::parse(&arguments.options)?;
     // The daemon opens the store by itself: a lock or a file of this process would end with it.
     let root = Store::open(&arguments.store)?.root().to_path_buf();
-    let make = || {
-        let store = Store::open(&root)?;
-        match &what {
-            What::Version(spec) => VersionView::of(&resolve(&store, spec)?),
-            What::Tree(digest, time) => open_tree(&store, *digest, *time),
-        }
-    };
-    mount_version(make, &root, &arguments.mnt, &options)
+    match what {
+        What::Store => mount_store(&root, &arguments.mnt, &options),
+        What::Version(spec) => mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &spec)?), &root, &arguments.mnt, &options),
+        What::Tree(digest, time) => mount_version(|| open_tree(&Store::open(&root)?, digest, time), &root, &arguments.mnt, &options),
+    }
 }
 
 /// A manifest's root without a record: what a version whose record is damaged can still be read by.

@@ -2,12 +2,15 @@
 
 use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
-use cairn::fuse::{Execution, Ground, MountOptions, VerifyMode};
+use cairn::fuse::{Execution, Ground, Io, MountOptions, VerifyMode};
 use cairn::words::Digest;
+use std::time::Duration;
 
 /// What is to be mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
+    /// The whole store.
+    Store,
     /// A version: `NAME:vN`, `NAME:ALIAS` or `NAME`.
     Version(VersionSpec),
     /// A manifest's root by its digest, without a record, with a commit time: for rescue, and for tests.
@@ -43,9 +46,12 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("verify", Some("all")) => options.verify = VerifyMode::All,
             ("verify", Some(_)) => return Err(bad(&word, "expected put or all")),
             ("log", Some(path)) => options.log = Some(std::path::absolute(path).map_err(|e| bad(&word, &e.to_string()))?),
-            ("io", Some("auto")) => {}
-            ("io", Some("no-open" | "passthrough")) => return Err(not_yet(&word)),
+            ("io", Some("auto")) => options.io = Io::Auto,
+            ("io", Some("no-open")) => options.io = Io::NoOpen,
+            ("io", Some("passthrough")) => options.io = Io::Passthrough,
             ("io", Some(_)) => return Err(bad(&word, "expected auto, no-open or passthrough")),
+            ("refresh", Some(v)) => options.refresh = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?,
+            ("deadline", Some(v)) => options.deadline = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?,
             ("stage" | "edit" | "distributed_id" | "run", Some(_)) => return Err(not_yet(&word)),
             ("allow_other", None) => options.allow_other = true,
             ("foreground", None) => options.ground = Ground::Foreground,
@@ -56,14 +62,14 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
             _ => {
                 return Err(bad(&word, "not known")
-                    .hint("known are version=NAME:V, allow_other, threads=N, foreground, verify=put|all, log=FILE, and mount(8)'s own words"));
+                    .hint("known are version=NAME:V, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and mount(8)'s own words"));
             }
         }
     }
     let what = match what {
         Some(What::Tree(digest, _)) => What::Tree(digest, time),
         Some(what) => what,
-        None => return Err(Error::usage("what to mount is not said; mounts of a whole store are not available yet").hint("-o version=NAME:V")),
+        None => What::Store,
     };
     Ok((what, options))
 }
@@ -83,6 +89,11 @@ fn split(text: &str) -> Vec<String> {
     words
 }
 
+/// A number of seconds, parts of one too.
+fn seconds(text: &str) -> Option<Duration> {
+    text.parse().ok().filter(|s| (1.0..=3600.0).contains(s)).map(Duration::from_secs_f64)
+}
+
 fn set(what: &mut Option<What>, to: What) -> Result<()> {
     match what.replace(to) {
         None => Ok(()),
@@ -95,7 +106,7 @@ fn bad(word: &str, why: &str) -> Error {
 }
 
 fn not_yet(word: &str) -> Error {
-    bad(word, "not available yet").hint("this release mounts single versions, read-only: -o version=NAME:V")
+    bad(word, "not available yet").hint("this release mounts versions, read-only: all of a store, or one with -o version=NAME:V")
 }
 
 #[cfg(test)]
@@ -111,16 +122,17 @@ mod tests {
         assert!(options.allow_other);
         assert_eq!((options.threads, options.ground, options.verify), (3, Ground::Foreground, VerifyMode::All));
         assert_eq!(options.execution, Execution::Allowed);
+        assert_eq!(parse(&["ro,refresh=10,io=passthrough"]).map(|(what, o)| (what, o.refresh.as_secs(), o.io)).unwrap(), (What::Store, 10, Io::Passthrough));
         assert_eq!(parse(&["version=a", "noexec,"]).unwrap().1.execution, Execution::Refused);
         assert_eq!(parse(&["version=a:x\\,y"]).unwrap().0, What::Version(VersionSpec::parse("a:x,y").unwrap()));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["", "ro", "version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=x", "version", "tree=12", "version=a,verify=some"] {
+        for line in ["version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=x", "version", "tree=12", "version=a,verify=some", "refresh=0", "io=direct", "deadline=never"] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }
-        for line in ["stage=a,distributed_id=x", "edit=a:v1", "version=a,io=no-open"] {
+        for line in ["stage=a,distributed_id=x", "edit=a:v1"] {
             let e = parse(&[line]).unwrap_err();
             assert!(e.message().contains("not available yet"), "{line}: {e}");
         }

@@ -44,11 +44,19 @@ pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
     names.sort();
     let mut out = Vec::with_capacity(names.len());
     for name in names {
-        if super::numbers::any(&store.layout().versions(&name))? {
+        if has_versions(store, &name)? {
             out.push(name);
         }
     }
     Ok(out)
+}
+
+/// Whether an artifact has, or ever had, a version: numbers are dense, so the first one tells (F4).
+///
+/// # Errors
+/// I/O.
+pub fn has_versions(store: &Store, name: &ArtifactName) -> Result<bool> {
+    Ok(disk::look_fresh(&store.layout().version(name, crate::words::VersionNumber(0)))?.is_some())
 }
 
 /// The type an artifact has, checked against the one wanted.

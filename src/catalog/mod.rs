@@ -9,6 +9,7 @@ pub mod note;
 pub mod numbers;
 pub mod removal;
 mod resolve;
+pub mod stage;
 pub mod version;
 
 pub use draft::{Contribution, Draft, DraftState, OnConflict};

@@ -57,14 +57,6 @@ fn highest_from(dir: &Path, first: u64, name: impl Fn(u64) -> String) -> Result<
     Ok(Some(first + low))
 }
 
-/// Whether any version number was ever claimed.
-///
-/// # Errors
-/// I/O.
-pub fn any(dir: &Path) -> Result<bool> {
-    Ok(disk::list(dir)?.iter().any(|n| n.to_str().and_then(VersionNumber::from_text).is_some()))
-}
-
 /// The highest number in a log of records; 0 when it is empty.
 ///
 /// # Errors

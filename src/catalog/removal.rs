@@ -2,6 +2,7 @@
 
 use super::{alias, artifact, numbers};
 use crate::error::{Error, Result};
+use crate::pins;
 use crate::store::Store;
 use crate::words::{ArtifactName, Token, VersionNumber};
 use crate::work::claim;
@@ -19,10 +20,10 @@ pub struct RemovalRecord {
     pub host: String,
 }
 
-/// Whether removal heeds the aliases that name the version.
+/// Whether removal heeds the aliases that name the version, and the mounts that show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Force {
-    /// Refuse while an alias names it.
+    /// Refuse while an alias names it or a mount uses it.
     No,
     /// Remove all the same, and take those aliases away.
     Yes,
@@ -54,7 +55,10 @@ pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: F
         return Err(Error::not_found(format!("there is no version {name}:{number}")).hint(format!("`cairn list {name}` shows what there is")));
     }
     match force {
-        Force::No => refuse_if_named(store, name, number, "remove the alias first, or use --force"),
+        Force::No => {
+            refuse_if_named(store, name, number, "remove the alias first, or use --force")?;
+            refuse_if_read(store, name, number)
+        }
         Force::Yes => Ok(()),
     }
 }
@@ -97,4 +101,12 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hi
         return Ok(());
     }
     Err(Error::refused(format!("{name}:{number} is named by alias {}", names.join(", "))).hint(hint))
+}
+
+/// A mount that comes to use it later has pinned it before it looked whether it is removed: it reads on, and nothing is freed under it.
+fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<()> {
+    let users = pins::users(store, name, number)?;
+    let Some(first) = users.first() else { return Ok(()) };
+    let e = Error::refused(format!("{name}:{number} is in use by a {} of {} on {} (process {})", first.purpose, first.user, first.host, first.pid));
+    Err(e.hint("unmount it first; with --force what is open there stays readable until then"))
 }

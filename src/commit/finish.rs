@@ -12,6 +12,7 @@ use super::publish::{self, Making, Published, SaveOptions};
 use super::stage::listed;
 use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
 use crate::catalog::draft::{Contribution, Draft, DraftRecord, DraftState, FinishRecord, OnConflict};
+use crate::catalog::stage::stages;
 use crate::catalog::{Mode, Note, RunRecord, Version, alias, note, removal, version};
 use crate::error::{Error, Result};
 use crate::ingest;
@@ -135,8 +136,18 @@ fn missing(draft: &Draft, state: &DraftState, own: Option<&RunRecord>, options: 
         for w in draft.writers()? {
             out.push(format!("run {} is writing on {} (process {}, since {})", w.run.as_deref().unwrap_or("?"), w.host, w.pid, w.since));
         }
+        for left in left_open(draft, &out)? {
+            out.push(left);
+        }
     }
     Ok(out)
+}
+
+/// Staging directories that were written to and not sealed, and that nobody has mounted: a run that died, or will go on.
+fn left_open(draft: &Draft, named: &[String]) -> Result<Vec<String>> {
+    let stages = stages(draft.store())?.into_iter().map(|s| s.record).filter(|r| r.artifact == *draft.artifact() && r.distributed_id == *draft.id());
+    let is_named = |run: &RunId| named.iter().any(|line| line.starts_with(&format!("run {run} ")));
+    Ok(stages.filter(|r| !is_named(&r.run.id)).map(|r| format!("run {} has left its staging directory open (since {})", r.run.id, r.at)).collect())
 }
 
 /// One token's try; `None` when it was fenced, or lost its number to another record.

@@ -58,6 +58,11 @@ impl Run {
         Ok(Run { store: store.clone(), record: RunRecord { id: id.unwrap_or_else(RunId::fresh), group, job_type }, named })
     }
 
+    /// The run that a record speaks of.
+    pub fn of(store: &Store, record: RunRecord) -> Run {
+        Run { store: store.clone(), record, named: true }
+    }
+
     /// Its id.
     pub fn id(&self) -> &RunId {
         &self.record.id

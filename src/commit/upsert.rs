@@ -12,7 +12,7 @@ use crate::catalog::RunRecord;
 use crate::error::{Error, Result};
 use crate::lock::{self, LockRecord, Purpose, Queue};
 use crate::manifest::Root;
-use crate::objects::ObjectWriter;
+use crate::objects::{Leases, ObjectWriter};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::words::RunId;
@@ -29,6 +29,12 @@ pub struct UpsertOptions {
     pub replace: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
+    /// For a stage that is sealed: its large files are taken over.
+    #[doc(hidden)]
+    pub taking: Option<Arc<Leases>>,
+    /// For a stage that is sealed: this process holds the run's stage, so it is the run's one writer.
+    #[doc(hidden)]
+    pub holding: bool,
 }
 
 /// A contribution that was recorded.
@@ -69,13 +75,18 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     let name = &artifact.name;
     let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()) };
     let work = Work::begin(store, &purpose)?;
-    refuse_second_holder(draft, &run.id)?;
+    if !options.holding {
+        refuse_second_holder(draft, &run.id)?;
+    }
     // Before anything is stored: a discard that comes later is met on the walk.
     let (last, record) = draft.last()?;
     if let Some(DraftRecord::Finish(_)) = record {
         return Err(draft::finished(draft)?);
     }
-    let writer = store.objects().writer(&work.dir())?;
+    let mut writer = store.objects().writer(&work.dir())?;
+    if let Some(leases) = &options.taking {
+        writer.take_with(leases.clone());
+    }
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
     let kind = publish::kind_of(store, artifact, None)?;
@@ -102,6 +113,9 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     let record = DraftRecord::Contribution(Box::new(contribution));
     let file = draft::write(draft, &work, &record)?;
     let sealed = seal(writer, file, draft)?;
+    if let Some(leases) = &options.taking {
+        store.objects().secure(leases, &work.dir())?;
+    }
     let _turn = Queue::beside(&draft.log(), PATIENCE);
     Ok(match draft::append(draft, work, &record)? {
         None => None,
@@ -113,6 +127,17 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
             return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
         }
     })
+}
+
+/// Refuses what comes after a draft's finish.
+///
+/// # Errors
+/// Refused: it is finished. Damaged; I/O.
+pub fn refuse_if_finished(draft: &Draft) -> Result<()> {
+    match draft.last()? {
+        (_, Some(DraftRecord::Finish(_))) => Err(draft::finished(draft)?),
+        _ => Ok(()),
+    }
 }
 
 fn seal(writer: ObjectWriter, file: crate::disk::NewFile, draft: &Draft) -> Result<u64> {

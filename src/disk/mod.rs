@@ -3,13 +3,16 @@
 //! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that commits or
 //! claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
 
+pub mod backing;
 mod fault;
 mod file;
 mod fs;
+mod lease;
 mod outside;
 mod read;
 
 pub use file::NewFile;
+pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use outside::{open_device, open_log, write_setting};
@@ -206,6 +209,24 @@ impl Disk {
         std::fs::hard_link(from, to).map_err(|e| Error::io("link", to, e))
     }
 
+    /// Makes a second name, `to`, for a file that is open, and has the name `from`.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn link_open(&self, file: File, from: &Path, to: PathBuf) -> Result<NewFile> {
+        self.hard_link(from, &to)?;
+        Ok(NewFile::new(file, to))
+    }
+
+    /// Sets the mode of an open file.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_mode_open(&self, file: &File, path: &Path, mode: u32) -> Result<()> {
+        step("set the mode of", path)?;
+        file.set_permissions(Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
+    }
+
     /// Removes one file or symlink; a missing one is fine.
     ///
     /// # Errors
@@ -266,6 +287,14 @@ impl Disk {
         self.synced(synced, "sync directory", path)
     }
 
+    /// Makes the entries of a directory of a user's durable, given open. What fails there is the user's to know, and poisons nothing.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn sync_users_dir(&self, dir: &File) -> io::Result<()> {
+        if self.whole_syncs { sync_all_around(dir) } else { dir.sync_all() }
+    }
+
     /// [`Disk::sync_dir`] for several: where each would sync all, once.
     ///
     /// # Errors
@@ -321,6 +350,11 @@ impl Disk {
             self.poisoned.store(true, Ordering::SeqCst);
             Error::io(action, path, e)
         })
+    }
+
+    /// Whether no sync has failed.
+    pub fn is_sound(&self) -> bool {
+        !self.poisoned.load(Ordering::SeqCst)
     }
 
     fn check_poison(&self) -> Result<()> {

@@ -3,45 +3,66 @@
 //! A panic behind it is EIO for one request, never the end of the mount. Changes never arrive (the mount is MS_RDONLY, so the kernel
 //! answers EROFS by itself); one that did would be refused with EROFS too.
 
+use super::Io;
+use super::attributes::{Attributes, FileKind, Looked, Page};
 use super::errno::{Answer, Failure};
-use super::tree::{Attributes, FileKind, ReadTree};
+use super::opens::Opens;
+use super::pool::Pool;
+use super::tree::ReadTree;
 use crate::error::{Error, Result};
+use crate::mount::passes_through;
 use fuser::{
-    AccessFlags, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
-/// A version never changes: what the kernel has learnt it may keep as long as the mount stands (136 years).
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-/// Of the root the kernel asks once a second, so that a `stat` of the mount point shows that its daemon was killed.
-const ROOT_FOR: Duration = Duration::from_secs(1);
 /// The largest read or readahead request: what `fs.fuse.max_pages_limit` allows by default.
 const LARGEST_REQUEST: u32 = 1 << 20;
 /// Requests that the kernel may have under way in the background, readahead for the most part, and when it calls that congested.
 const BACKGROUND: (u16, u16) = (64, 48);
+/// Bytes before each name in a listing without and with attributes (`fuse_dirent`, `fuse_direntplus`).
+const DIRENT: (usize, usize) = (24, 152);
+/// Bytes of a listing gathered for the first request.
+const LISTING: usize = 32 << 10;
+/// The handle of an open that [`Opens`] counts; others have 0.
+const COUNTED: u64 = 1;
 
 /// A connection that is set up and answers once it runs.
 pub(super) struct Connection(Session<Adapter>);
 
 impl Connection {
-    /// Greets the kernel over the descriptor of a mount that stands.
-    pub(super) fn open(descriptor: OwnedFd, tree: Arc<ReadTree>, threads: usize) -> Result<Connection> {
+    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file of the store, with which the kernel is asked whether
+    /// it would pass reads through. With a `pool`, whatever may read the store is answered from there.
+    pub(super) fn open(descriptor: OwnedFd, tree: Arc<ReadTree>, threads: usize, io: Io, probe: &File, pool: Option<Pool>) -> Result<Connection> {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
+        let agreed = Arc::new(Agreed::default());
+        let adapter = Adapter { tree: tree.clone(), agreed: agreed.clone(), opens: Arc::new(Opens::new()), pool, room: Arc::new(AtomicUsize::new(LISTING)) };
         // Who may ask is the kernel's to decide: it knows allow_other, and whose mount it is.
-        let session = Session::from_fd(Adapter { tree }, descriptor, SessionACL::All, config);
-        session.map(Connection).map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))
+        let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
+        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
+        let way = agreed.way(&session, io, probe, &tree);
+        let _ = agreed.way.set(way); // the first time it is
+        Ok(Connection(session))
+    }
+
+    /// Tells the kernel that a name no longer stands for what it did. Not to be called by a thread that answers requests.
+    pub(super) fn forgetter(&self) -> impl Fn(u64, &[u8]) + Send + use<> {
+        let notifier: Notifier = self.0.notifier();
+        // A kernel that does not know the name has nothing to forget.
+        move |parent, name| drop(notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)))
     }
 
     /// Answers until the mount is gone. An error is an end that was no unmount.
@@ -50,47 +71,122 @@ impl Connection {
     }
 }
 
+/// How files are opened on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// Not at all: ENOSYS to the first open, and the kernel opens, flushes and closes by itself from then on.
+    NoOpen,
+    /// Object files are read by the kernel itself; the rest through the daemon.
+    Passthrough,
+    /// All through the daemon.
+    Plain,
+}
+
+/// What kernel and daemon have agreed on.
+#[derive(Default)]
+struct Agreed {
+    kernel_has: OnceLock<InitFlags>,
+    way: OnceLock<Way>,
+}
+
+impl Agreed {
+    fn kernel_has(&self, flag: InitFlags) -> bool {
+        self.kernel_has.get().is_some_and(|have| have.contains(flag))
+    }
+
+    fn way(&self, session: &Session<Adapter>, io: Io, probe: &File, tree: &ReadTree) -> Way {
+        let no_open = if self.kernel_has(InitFlags::FUSE_NO_OPEN_SUPPORT) { Way::NoOpen } else { Way::Plain };
+        match io {
+            Io::Plain => Way::Plain,
+            Io::Auto | Io::NoOpen => no_open,
+            Io::Passthrough if !self.kernel_has(InitFlags::FUSE_PASSTHROUGH) => {
+                tree.say("passthrough is not known to this kernel (Linux 6.9 has it): files are read through the daemon, without opens");
+                no_open
+            }
+            Io::Passthrough => match passes_through(session.as_fd(), probe) {
+                Ok(()) => Way::Passthrough,
+                Err(e) => {
+                    tree.say(&format!("passthrough is refused here ({e}): files are read through the daemon, without opens"));
+                    no_open
+                }
+            },
+        }
+    }
+}
+
 struct Adapter {
     tree: Arc<ReadTree>,
+    agreed: Arc<Agreed>,
+    opens: Arc<Opens<BackingId>>,
+    pool: Option<Pool>,
+    /// How much of a listing the kernel took last: it does not say how much it has room for.
+    room: Arc<AtomicUsize>,
+}
+
+/// A reply that can be an error.
+trait Refuse: Send + 'static {
+    fn refuse(self, e: Errno);
+}
+
+macro_rules! refuse {
+    ($($reply:ty),*) => { $(impl Refuse for $reply { fn refuse(self, e: Errno) { self.error(e); } })* };
+}
+refuse!(ReplyEmpty, ReplyEntry, ReplyAttr, ReplyData, ReplyOpen, ReplyDirectory, ReplyDirectoryPlus, ReplyStatfs);
+
+/// Runs one request: a panic is an answer like any other, and what is worth a line in the log gets one.
+fn guarded<T>(tree: &ReadTree, doing: &str, ino: u64, work: impl FnOnce(&ReadTree) -> Answer<T>) -> std::result::Result<T, Errno> {
+    let answer = catch_unwind(AssertUnwindSafe(|| work(tree))).unwrap_or(Err(Failure::Panicked));
+    answer.map_err(|failure| told(tree, doing, ino, &failure))
+}
+
+fn told(tree: &ReadTree, doing: &str, ino: u64, failure: &Failure) -> Errno {
+    // Naming the path may panic as well, if the panic came from the manifest.
+    drop(catch_unwind(AssertUnwindSafe(|| tree.log_failure(doing, ino, failure))));
+    Errno::from_i32(failure.errno())
 }
 
 impl Adapter {
-    /// Runs one request: a panic is an answer like any other, and what is worth a line in the log gets one.
-    fn answer<T>(&self, doing: &str, ino: INodeNo, work: impl FnOnce(&ReadTree) -> Answer<T>) -> std::result::Result<T, Errno> {
-        let answer = catch_unwind(AssertUnwindSafe(|| work(&self.tree))).unwrap_or(Err(Failure::Panicked));
-        answer.map_err(|failure| {
-            // Naming the path may panic as well, if the panic came from the manifest.
-            drop(catch_unwind(AssertUnwindSafe(|| self.tree.log_failure(doing, ino.0, &failure))));
-            Errno::from_i32(failure.errno())
-        })
+    /// Answers a request with what `work` makes of it: at once, or from the pool.
+    fn answer<R: Refuse, T>(
+        &self,
+        doing: &'static str,
+        ino: INodeNo,
+        reply: R,
+        work: impl FnOnce(&ReadTree) -> Answer<T> + Send + 'static,
+        send: impl FnOnce(R, T) + Send + 'static,
+    ) {
+        let finish = move |reply: R, answer: std::result::Result<T, Errno>| match answer {
+            Ok(answer) => send(reply, answer),
+            Err(e) => reply.refuse(e),
+        };
+        let Some(pool) = &self.pool else { return finish(reply, guarded(&self.tree, doing, ino.0, work)) };
+        let (tree, late, deadline) = (self.tree.clone(), self.tree.clone(), pool.deadline());
+        let refuse = move |reply: R| reply.refuse(told(&late, doing, ino.0, &Failure::TooSlow(deadline)));
+        pool.answer(reply, move || guarded(&tree, doing, ino.0, work), finish, refuse);
     }
+}
 
-    fn attr(&self, of: &Attributes) -> FileAttr {
-        let seconds = Duration::from_secs(of.time.unsigned_abs());
-        let time = if of.time < 0 { SystemTime::UNIX_EPOCH.checked_sub(seconds) } else { SystemTime::UNIX_EPOCH.checked_add(seconds) };
-        let time = time.unwrap_or(SystemTime::UNIX_EPOCH);
-        FileAttr {
-            ino: INodeNo(of.ino),
-            size: of.size,
-            blocks: of.size.div_ceil(512),
-            atime: time,
-            mtime: time,
-            ctime: time,
-            crtime: time,
-            kind: file_type(of.kind),
-            perm: of.mode,
-            nlink: 1,
-            uid: of.owner.0,
-            gid: of.owner.1,
-            rdev: 0,
-            blksize: 4096,
-            flags: 0,
-        }
-    }
-
-    /// Differs between versions, so that an NFS handle of one mount is not taken for a file of the next; the root's must be 0.
-    fn generation(&self, ino: u64) -> Generation {
-        Generation(if ino == super::tree::ROOT { 0 } else { u64::from(self.tree.generation()) })
+fn attr(of: &Attributes) -> FileAttr {
+    let (seconds, nanoseconds) = of.time;
+    let (whole, part) = (Duration::from_secs(seconds.unsigned_abs()), Duration::from_nanos(nanoseconds.into()));
+    let time = if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
+    let time = time.and_then(|t| t.checked_add(part)).unwrap_or(SystemTime::UNIX_EPOCH);
+    FileAttr {
+        ino: INodeNo(of.ino),
+        size: of.size,
+        blocks: of.size.div_ceil(512),
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        kind: file_type(of.kind),
+        perm: of.mode,
+        nlink: 1,
+        uid: of.owner.0,
+        gid: of.owner.1,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
     }
 }
 
@@ -100,6 +196,11 @@ fn file_type(kind: FileKind) -> FileType {
         FileKind::Directory => FileType::Directory,
         FileKind::Symlink => FileType::Symlink,
     }
+}
+
+/// Inode 0: there is nothing.
+fn nothing() -> FileAttr {
+    FileAttr { ino: INodeNo(0), ..attr(&Attributes::directory(0, 0, (0, 0), (0, 0), Duration::ZERO)) }
 }
 
 thread_local! {
@@ -112,16 +213,25 @@ impl Filesystem for Adapter {
         // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole listing before the first
         // stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one directory: 7 × native with it, 2.2 × without).
         // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an immutable tree may have.
-        let wanted = InitFlags::FUSE_ASYNC_READ
+        let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_PARALLEL_DIROPS
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPORT_SUPPORT
+            | InitFlags::FUSE_NO_OPEN_SUPPORT
+            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
+            | InitFlags::FUSE_PASSTHROUGH
             | InitFlags::FUSE_ABORT_ERROR;
+        if self.tree.grows() {
+            // The kernel asks for a directory's mtime, once its time is over, before it trusts a listing that it has kept.
+            wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
+        }
         // Older kernels go without some of them: all are for speed but the last, and that is looked at with care.
         let have = config.capabilities();
+        let _ = self.agreed.kernel_has.set(have); // the first time it is
         let _ = config.add_capabilities(wanted & have);
+        let _ = config.set_max_stack_depth(1);
         let _ = config.set_max_write(LARGEST_REQUEST);
         let _ = config.set_max_background(BACKGROUND.0);
         let _ = config.set_congestion_threshold(BACKGROUND.1);
@@ -129,100 +239,129 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.answer("look up a name in", parent, |tree| tree.lookup(parent.0, name.as_bytes())) {
-            Ok(Some(found)) => reply.entry(&FOREVER, &self.attr(&found), self.generation(found.ino)),
+        let name = name.as_bytes().to_vec();
+        self.answer("look up a name in", parent, reply, move |tree| tree.lookup(parent.0, &name), |reply, looked| match looked {
+            Looked::Found(found) => {
+                reply.entry_with_ttls(&found.attributes_for, &found.name_for, &attr(&found), Generation(found.generation.into()));
+            },
+            Looked::Nothing(keep) if keep.is_zero() => reply.error(Errno::ENOENT),
             // Inode 0 with a lifetime: the kernel remembers that there is nothing.
-            Ok(None) => reply.entry(&FOREVER, &self.attr(&Attributes::nothing()), Generation(0)),
-            Err(e) => reply.error(e),
-        }
+            Looked::Nothing(keep) => reply.entry(&keep, &nothing(), Generation(0)),
+        });
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, times: u64) {
+        self.tree.forget(ino.0, times);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.answer("look at", ino, |tree| tree.attributes(ino.0)) {
-            Ok(found) => reply.attr(if ino == INodeNo::ROOT { &ROOT_FOR } else { &FOREVER }, &self.attr(&found)),
-            Err(e) => reply.error(e),
-        }
+        self.answer("look at", ino, reply, move |tree| tree.attributes(ino.0), |reply, found| reply.attr(&found.attributes_for, &attr(&found)));
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match self.answer("read the link", ino, |tree| tree.read_link(ino.0)) {
-            Ok(target) => reply.data(&target),
-            Err(e) => reply.error(e),
-        }
+        self.answer("read the link", ino, reply, move |tree| tree.read_link(ino.0), |reply, target| reply.data(&target));
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let writes = flags.0 & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY;
-        match self.answer("open", ino, |tree| if writes { Err(Failure::ReadOnly) } else { tree.open(ino.0) }) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH),
-            Err(e) => reply.error(e),
+        // The page cache is kept over opens: what is behind an inode never changes.
+        const KEPT: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
+        let way = self.agreed.way.get().copied().unwrap_or(Way::Plain);
+        if way == Way::NoOpen {
+            return reply.error(Errno::ENOSYS);
         }
-    }
-
-    fn read(&self, _: &Request, ino: INodeNo, fh: FileHandle, offset: u64, size: u32, _: OpenFlags, _: Option<LockOwner>, reply: ReplyData) {
-        BUFFER.with_borrow_mut(|buffer| {
-            match self.answer("read", ino, |tree| tree.read(ino.0, fh.0, offset, size, buffer)) {
-                Ok(()) => reply.data(buffer),
-                Err(e) => reply.error(e),
+        if flags.0 & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY {
+            return reply.error(Errno::EROFS);
+        }
+        if way == Way::Plain {
+            return self.answer("open", ino, reply, move |tree| tree.open(ino.0), |reply, ()| reply.opened(FileHandle(0), KEPT));
+        }
+        let opens = self.opens.clone();
+        let joined = opens.join(ino.0);
+        let work = move |tree: &ReadTree| if joined.is_some() { Ok((joined, None)) } else { Ok((None, tree.object(ino.0)?)) };
+        self.answer("open", ino, reply, work, move |reply, (joined, object)| {
+            let way = match (joined, object) {
+                (Some(way), _) => way,
+                (None, None) => return reply.opened(FileHandle(0), KEPT),
+                // An object that the kernel does not take is read through the daemon.
+                (None, Some(object)) => opens.begin(ino.0, reply.open_backing(object.file()).ok()),
+            };
+            match &*way {
+                Some(backing) => reply.opened_passthrough(FileHandle(COUNTED), FopenFlags::FOPEN_NOFLUSH, backing),
+                None => reply.opened(FileHandle(COUNTED), KEPT),
             }
         });
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        reply.ok();
+    fn read(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, size: u32, _: OpenFlags, _: Option<LockOwner>, reply: ReplyData) {
+        let work = move |tree: &ReadTree| {
+            let mut buffer = BUFFER.take();
+            tree.read(ino.0, offset, size, &mut buffer)?;
+            Ok(buffer)
+        };
+        self.answer("read", ino, reply, work, |reply, buffer| {
+            reply.data(&buffer);
+            BUFFER.set(buffer);
+        });
     }
 
-    fn release(&self, _: &Request, _: INodeNo, fh: FileHandle, _: OpenFlags, _: Option<LockOwner>, _: bool, reply: ReplyEmpty) {
-        self.tree.release(fh.0);
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        // Once, and the kernel leaves it out.
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(&self, _: &Request, ino: INodeNo, fh: FileHandle, _: OpenFlags, _: Option<LockOwner>, _: bool, reply: ReplyEmpty) {
+        if fh.0 == COUNTED {
+            self.opens.end(ino.0);
+        }
         reply.ok();
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        if self.agreed.kernel_has(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
+            return reply.error(Errno::ENOSYS);
+        }
         // The kernel may keep the listing over all later opens.
         reply.opened(FileHandle(0), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE);
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let listed = self.answer("list", ino, |tree| {
-            tree.list(ino.0, offset, &mut |item| {
-                let full = reply.add(INodeNo(item.attributes.ino), item.next, file_type(item.attributes.kind), OsStr::from_bytes(item.name));
-                if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let room = self.room.clone();
+        let page = Page::new(room.load(Ordering::Relaxed), DIRENT.0);
+        self.answer("list", ino, reply, move |tree| tree.list(ino.0, offset, page), move |mut reply, page| {
+            page.give(&room, |item| reply.add(INodeNo(item.attributes.ino), item.next, file_type(item.attributes.kind), OsStr::from_bytes(item.name)));
+            reply.ok();
         });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(e) => reply.error(e),
-        }
     }
 
-    fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let listed = self.answer("list", ino, |tree| {
-            tree.list(ino.0, offset, &mut |item| {
-                let attr = self.attr(&item.attributes);
-                let full = reply.add(attr.ino, item.next, OsStr::from_bytes(item.name), &FOREVER, &attr, self.generation(attr.ino.0));
-                if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })
+    fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        let (room, tree) = (self.room.clone(), self.tree.clone());
+        let page = Page::new(room.load(Ordering::Relaxed), DIRENT.1);
+        self.answer("list", ino, reply, move |tree| tree.list(ino.0, offset, page), move |mut reply, page| {
+            page.give(&room, |item| {
+                let a = &item.attributes;
+                let name = OsStr::from_bytes(item.name);
+                let full = reply.add(INodeNo(a.ino), item.next, name, &a.both_for(), &attr(a), Generation(a.generation.into()));
+                // `.` and `..` are not looked up by the kernel.
+                if !full && item.name != b"." && item.name != b".." {
+                    tree.listed(a.ino);
+                }
+                full
+            });
+            reply.ok();
         });
-        match listed {
-            Ok(()) => reply.ok(),
-            Err(e) => reply.error(e),
-        }
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        match self.answer("ask for the space of", ino, |tree| tree.space()) {
-            Ok(s) => reply.statfs(s.blocks, s.blocks_free, s.blocks_available, s.files, s.files_free, s.block_size, 255, s.fragment_size),
-            Err(e) => reply.error(e),
-        }
+        self.answer("ask for the space of", ino, reply, |tree| tree.space(), |reply, s| {
+            reply.statfs(s.blocks, s.blocks_free, s.blocks_available, s.files, s.files_free, s.block_size, 255, s.fragment_size);
+        });
     }
 
     fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         // Mounted with default_permissions the kernel answers by itself, from the modes.
         let writes = mask.contains(AccessFlags::W_OK);
-        match self.answer("look at", ino, |tree| if writes { Err(Failure::ReadOnly) } else { tree.attributes(ino.0).map(drop) }) {
-            Ok(()) => reply.ok(),
-            Err(e) => reply.error(e),
-        }
+        let work = move |tree: &ReadTree| if writes { Err(Failure::ReadOnly) } else { tree.attributes(ino.0).map(drop) };
+        self.answer("look at", ino, reply, work, |reply, ()| reply.ok());
     }
 
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
@@ -313,5 +452,53 @@ impl Filesystem for Adapter {
 
     fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
         reply.error(Errno::EROFS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::VerifyMode;
+    use super::super::files::Files;
+    use super::super::log::{Log, Target};
+    use super::super::names::{Names, Readable};
+    use super::super::attributes::Item;
+    use super::*;
+    use std::ops::ControlFlow;
+
+    /// A tree in which everything panics.
+    struct Broken;
+
+    impl Names for Broken {
+        fn attributes(&self, _: u64) -> Answer<Attributes> {
+            panic!("as the test wants");
+        }
+        fn lookup(&self, _: u64, _: &[u8]) -> Answer<Looked> {
+            panic!("as the test wants");
+        }
+        fn read_link(&self, _: u64) -> Answer<Vec<u8>> {
+            panic!("as the test wants");
+        }
+        fn list(&self, _: u64, _: u64, _: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+            panic!("as the test wants");
+        }
+        fn readable(&self, _: u64) -> Answer<Readable> {
+            panic!("as the test wants");
+        }
+        fn path(&self, _: u64) -> Option<String> {
+            panic!("as the test wants");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_eio_for_its_request_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::init(&dir.path().join("store"), &Default::default()).unwrap();
+        let log = Log::new(Target::File(crate::disk::open_log(&dir.path().join("log")).unwrap()), "x".into());
+        let files = Arc::new(Files::new(store.objects().clone(), VerifyMode::Put));
+        let tree = ReadTree::new(Arc::new(Broken), files, store.root().to_path_buf(), log);
+        let errno = |e: Errno| e.code();
+        assert_eq!(guarded(&tree, "look at", 1, |tree| tree.attributes(1)).map_err(errno).unwrap_err(), libc::EIO);
+        assert_eq!(guarded(&tree, "read", 2, |tree| tree.read(2, 0, 1, &mut Vec::new())).map_err(errno).unwrap_err(), libc::EIO);
+        assert!(guarded(&tree, "ask", 1, |tree| tree.space()).is_ok());
     }
 }

@@ -7,8 +7,10 @@ use crate::error::{Error, Kind};
 pub enum Failure {
     /// A name longer than any entry's can be.
     NameTooLong,
-    /// An inode number that no entry of this version has: a handle kept from another mount.
+    /// An inode number that nothing here has: a handle kept from another mount.
     Stale,
+    /// A version that was removed before this mount came to use it.
+    Gone,
     /// A directory was needed.
     NotADirectory,
     /// A file was needed, and it is a directory.
@@ -28,6 +30,8 @@ pub enum Failure {
     NotFetched(String),
     /// The store could not give it.
     Store(Error),
+    /// The store did not answer in time.
+    TooSlow(std::time::Duration),
     /// A panic, caught: the daemon lives on.
     Panicked,
 }
@@ -38,11 +42,12 @@ impl Failure {
         match self {
             Failure::NameTooLong => libc::ENAMETOOLONG,
             Failure::Stale => libc::ESTALE,
+            Failure::Gone => libc::ENOENT,
             Failure::NotADirectory => libc::ENOTDIR,
             Failure::IsADirectory => libc::EISDIR,
             Failure::WrongKind => libc::EINVAL,
             Failure::ReadOnly => libc::EROFS,
-            Failure::TooShort { .. } | Failure::NotFetched(_) | Failure::Panicked => libc::EIO,
+            Failure::TooShort { .. } | Failure::NotFetched(_) | Failure::TooSlow(_) | Failure::Panicked => libc::EIO,
             Failure::Store(e) => match e.kind() {
                 // What a program can do something about keeps its number.
                 Kind::Io => match e.errno() {
@@ -61,8 +66,9 @@ impl Failure {
             Failure::TooShort { size, end } => Some(format!("its bytes end at {end}, the manifest says {size}")),
             Failure::NotFetched(uri) => Some(format!("it is a reference to {uri}, which this release does not fetch")),
             Failure::Store(e) => Some(e.to_string()),
+            Failure::TooSlow(after) => Some(format!("the store has not answered within {} s", after.as_secs_f64())),
             Failure::Panicked => Some("the daemon panicked: please report this".into()),
-            Failure::NameTooLong | Failure::Stale | Failure::NotADirectory | Failure::IsADirectory | Failure::WrongKind | Failure::ReadOnly => None,
+            Failure::NameTooLong | Failure::Stale | Failure::Gone | Failure::NotADirectory | Failure::IsADirectory | Failure::WrongKind | Failure::ReadOnly => None,
         }
     }
 }

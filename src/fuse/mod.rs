@@ -1,23 +1,33 @@
-//! Mounts: a version shown by the kernel as a read-only file system.
+//! Mounts: a version, or a whole store of them, shown by the kernel as a read-only file system.
 //!
-//! Guarantees: what a mount shows is exactly the version's entries, never wrong or fewer bytes (L15); mount time and memory don't depend on
+//! Guarantees: what a mount shows is exactly the versions' entries, never wrong or fewer bytes (L15); mount time and memory don't depend on
 //! the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by call.
-//! Not here yet: whole-store mounts, staging, mounts without opens and with passthrough.
+//! Not here yet: staging.
 
 mod adapter;
+mod attributes;
 mod errno;
 mod files;
+mod log;
+mod names;
+mod opens;
+mod pool;
 mod recent;
 mod session;
+pub mod staging;
 mod tree;
+mod version;
 mod view;
+mod whole;
 
 pub use session::mount_version;
+pub use view::mount_store;
 
 use crate::manifest::Tree;
 use crate::objects::Objects;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use crate::mount::{Execution, unmount};
 
@@ -41,6 +51,21 @@ pub enum Ground {
     Foreground,
 }
 
+/// How files are opened and read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Io {
+    /// What suits: passthrough for root's mount of a version of mostly large files, else without opens.
+    #[default]
+    Auto,
+    /// The kernel opens and closes by itself, and asks for the bytes that it does not have in its cache. Best for small files.
+    NoOpen,
+    /// The kernel reads object files by itself; opening them takes a round trip. Root only, not on stacked file systems; elsewhere the
+    /// log says so, and it is without opens. Best for large files.
+    Passthrough,
+    /// Every open asks the daemon: where the mount may be writable, and where the kernel knows nothing else.
+    Plain,
+}
+
 /// How to mount.
 #[derive(Clone, Debug)]
 pub struct MountOptions {
@@ -54,13 +79,19 @@ pub struct MountOptions {
     pub verify: VerifyMode,
     /// How many requests are answered at a time.
     pub threads: usize,
+    /// How files are opened and read.
+    pub io: Io,
+    /// In whole-store mounts: for how long what is shown of names may be out of date.
+    pub refresh: Duration,
+    /// On shared disks: after this time without an answer from the store a request is refused with EIO.
+    pub deadline: Duration,
     /// Where a daemon's log goes (appended); without, nowhere. In the foreground without: stderr.
     pub log: Option<PathBuf>,
 }
 
 impl Default for MountOptions {
     fn default() -> Self {
-        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: default_threads(), log: None }
+        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: default_threads(), io: Io::default(), refresh: Duration::from_secs(1), deadline: Duration::from_secs(60), log: None }
     }
 }
 

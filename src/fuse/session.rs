@@ -1,11 +1,19 @@
 //! A mount's life: look at the mount point, go into the background, mount, serve, unmount.
 
 use super::adapter::Connection;
-use super::tree::{Log, ReadTree};
-use super::{Ground, Guard, MountOptions, VersionView};
-use crate::disk::open_log;
+use super::files::Files;
+use super::log::{Log, Target};
+use super::names::Names;
+use super::pool::Pool;
+use super::tree::ReadTree;
+use super::version::VersionTree;
+use super::{Ground, Guard, Io, MountOptions, VersionView};
+use crate::disk::{FsKind, open_file, open_log};
 use crate::error::{Error, Result};
-use crate::mount::{self, Daemon, MountPoint, Reach, Ready};
+use crate::layout::Layout;
+use crate::mount::{self, Attached, Daemon, MountPoint, Reach, Ready, Writable};
+use crate::objects::Objects;
+
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -16,6 +24,11 @@ use std::time::Duration;
 const READ_AHEAD_KB: u32 = 4096;
 /// After SIGTERM, how long those who still have files open are served.
 const GRACE: Duration = Duration::from_secs(5);
+/// From this mean size of a version's files on, root's mounts pass reads through, if nothing else is said: what an open costs more is then
+/// less than what reading through the daemon does.
+const PASS_FROM: u64 = 1 << 20;
+/// How often a mount looks after itself.
+const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
 /// Mounts one version at `mnt`, read-only.
 ///
@@ -27,38 +40,59 @@ const GRACE: Duration = Duration::from_secs(5);
 /// # Errors
 /// Those of [`MountPoint::check`], of `make`, and I/O when mounting is not possible, with a hint.
 pub fn mount_version(make: impl FnOnce() -> Result<(VersionView, Guard)>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
+    let shown = || {
+        let (view, guard) = make()?;
+        let totals = view.tree.totals();
+        let names = Arc::new(VersionTree::alone(&view, mount::who()));
+        Ok(Shown { names, objects: view.objects, label: view.label, mean_size: totals.bytes / totals.files.max(1), guard, keep_house: Box::new(|_| ()) })
+    };
+    mount_shown(shown, store_root, mnt, options)
+}
+
+/// Tells the kernel that a name (in the directory with that inode) no longer stands for what it did.
+pub(super) type Forgetter = dyn Fn(u64, &[u8]) + Send;
+
+/// What is to be mounted.
+pub(super) struct Shown {
+    pub(super) names: Arc<dyn Names>,
+    pub(super) objects: Arc<Objects>,
+    /// What the log calls it.
+    pub(super) label: String,
+    /// Of its files; 0 when that can't be said.
+    pub(super) mean_size: u64,
+    /// Kept until the mount is gone.
+    pub(super) guard: Guard,
+    /// Done again and again by a thread of its own while the mount stands.
+    pub(super) keep_house: Box<dyn Fn(&Forgetter) + Send>,
+}
+
+/// Mounts what `make` gives: see [`mount_version`].
+pub(super) fn mount_shown(make: impl FnOnce() -> Result<Shown>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
     let store = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
-    let point = MountPoint::check(mnt, &store)?;
+    let mut point = MountPoint::check(mnt, &store)?;
     match options.ground {
         Ground::Foreground => {
-            let log = match &options.log {
-                Some(path) => Log::File(open_log(path)?),
-                None => Log::Stderr,
+            let target = match &options.log {
+                Some(path) => Target::File(open_log(path)?),
+                None => Target::Stderr,
             };
-            serve(make, &store, &point, options, log, &mut Ready::foreground())
+            serve(make, &store, &mut point, options, target, &mut Ready::foreground())
         }
         Ground::Background => match mount::background(&point, options.log.as_deref())? {
             Daemon::Parent => Ok(()),
             Daemon::Child(mut ready) => {
-                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &point, options, Log::Stderr, &mut ready)));
+                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, Target::Stderr, &mut ready)));
                 ready.end(served.unwrap_or_else(|_| Err(Error::io_message("the mount daemon panicked: please report this"))))
             }
         },
     }
 }
 
-fn serve(
-    make: impl FnOnce() -> Result<(VersionView, Guard)>,
-    store: &Path,
-    point: &MountPoint,
-    options: &MountOptions,
-    log: Log,
-    ready: &mut Ready,
-) -> Result<()> {
+fn serve(make: impl FnOnce() -> Result<Shown>, store: &Path, point: &mut MountPoint, options: &MountOptions, target: Target, ready: &mut Ready) -> Result<()> {
     // Before any thread: all of them are to leave these signals to the one that waits for them.
     mount::block_endings();
     mount::raise_open_files();
-    let (view, guard) = make()?;
+    let shown = make()?;
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
     let attached = mount::attach(point, store, reach, options.execution)?;
     let device = point.device();
@@ -67,8 +101,9 @@ fn serve(
             mount::detach_own(point.path(), device);
         }
     };
-    let tree = ReadTree::new(view, store.to_path_buf(), mount::who(), options.verify, log);
-    let connection = match Connection::open(attached.descriptor, Arc::new(tree), options.threads) {
+    let files = Arc::new(Files::new(shown.objects.clone(), options.verify));
+    let tree = Arc::new(ReadTree::new(shown.names.clone(), files.clone(), store.to_path_buf(), Log::new(target, shown.label.clone())));
+    let connection = match connect(attached, tree, store, shown.mean_size, options) {
         Ok(connection) => connection,
         Err(e) => {
             detach(&device);
@@ -76,8 +111,9 @@ fn serve(
         }
     };
     point.set_read_ahead(READ_AHEAD_KB);
-    let guard = Arc::new(Mutex::new(Some(guard)));
+    let guard = Arc::new(Mutex::new(Some(shown.guard)));
     end_on_signal(point.clone(), device.clone(), guard.clone())?;
+    keep_house(connection.forgetter(), shown.keep_house, files)?;
     ready.mounted();
     let ran = connection.run();
     if ran.is_err() {
@@ -88,8 +124,26 @@ fn serve(
     ran
 }
 
+/// Sets the connection up: which way files are opened, and whether requests may be answered where they arrive.
+fn connect(attached: Attached, tree: Arc<ReadTree>, store: &Path, mean_size: u64, options: &MountOptions) -> Result<Connection> {
+    let io = match (attached.writable, options.io) {
+        // Without opens, who opens a file for writing would never be heard of, and could write over what the kernel has cached.
+        (Writable::Perhaps, _) => Io::Plain,
+        (Writable::No, Io::Auto) if mean_size >= PASS_FROM && mount::who().0 == 0 => Io::Passthrough,
+        (Writable::No, io) => io,
+    };
+    let config = Layout::new(store).config();
+    let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", crate::error::show_path(&config))))?;
+    // On a local disk a request is answered sooner than another thread could be woken.
+    let pool = match FsKind::of(store)?.is_local() {
+        true => None,
+        false => Some(Pool::start(options.deadline).map_err(cannot_start)?),
+    };
+    Connection::open(attached.descriptor, tree, options.threads, io, &probe, pool)
+}
+
 /// Unmounts when a signal says so: whoever has files open is served for a while longer, then the process ends all the same.
-fn end_on_signal(point: MountPoint, device: Option<String>, guard: Arc<Mutex<Option<Guard>>>) -> Result<()> {
+pub(super) fn end_on_signal(point: MountPoint, device: Option<String>, guard: Arc<Mutex<Option<Guard>>>) -> Result<()> {
     let wait = move || {
         mount::wait_for_ending();
         if let Some(device) = &device {
@@ -100,5 +154,20 @@ fn end_on_signal(point: MountPoint, device: Option<String>, guard: Arc<Mutex<Opt
         std::process::exit(0);
     };
     let thread = std::thread::Builder::new().name("signals".into()).spawn(wait);
-    thread.map(drop).map_err(|e| Error::io_message("cannot start a thread").because(e))
+    thread.map(drop).map_err(cannot_start)
+}
+
+/// A thread that closes what is idle, and does what else is to be done again and again. It ends with the process.
+fn keep_house(forget: impl Fn(u64, &[u8]) + Send + 'static, work: Box<dyn Fn(&Forgetter) + Send>, files: Arc<Files>) -> Result<()> {
+    let keep = move || loop {
+        std::thread::sleep(HOUSEKEEPING);
+        files.close_idle();
+        drop(catch_unwind(AssertUnwindSafe(|| work(&forget))));
+    };
+    let thread = std::thread::Builder::new().name("housekeeping".into()).stack_size(512 << 10).spawn(keep);
+    thread.map(drop).map_err(cannot_start)
+}
+
+fn cannot_start(e: std::io::Error) -> Error {
+    Error::io_message("cannot start a thread").because(e)
 }

@@ -1,30 +1,77 @@
-//! What a mount of a published version shows, and what it holds meanwhile.
+//! What a mount of published versions shows, and what it holds meanwhile: a lock file that tells of it, and pins.
 
-use super::{Guard, VersionView};
-use crate::catalog::Version;
+use super::session::{Shown, mount_shown};
+use super::whole::StoreTree;
+use super::{Guard, MountOptions, VersionView};
+use crate::catalog::{Version, removal};
 use crate::clock;
-use crate::error::Result;
+use crate::error::{Error, Result, show_path};
 use crate::lock::{LockFile, Purpose};
+use crate::mount;
+use crate::pins::Pins;
+use crate::store::Store;
 use crate::words::Token;
+use std::path::Path;
+use std::sync::Arc;
 
 impl VersionView {
-    /// The view of a version, and the lock file that tells others of the mount. For the daemon itself: the lock is its process's.
+    /// The view of a version; its pin, and the lock file that tells others of the mount. For the daemon itself: the locks are its process's.
+    /// Who may only read the store may mount it all the same, and holds neither.
     ///
     /// # Errors
-    /// Damaged; I/O.
+    /// Not found when it was removed meanwhile. Damaged; I/O.
     pub fn of(version: &Version) -> Result<(VersionView, Guard)> {
-        let purpose = Purpose { purpose: "mount", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
-        let guard: Guard = match LockFile::take(version.store(), &Token::fresh(), &purpose) {
-            Ok(lock) => Box::new(lock),
-            // Who may only read the store may mount it all the same.
-            Err(_) => Box::new(()),
-        };
+        let (store, name, number) = (version.store(), version.artifact(), version.number());
+        let purpose = Purpose { purpose: "mount", artifact: Some(name.as_str()), ..Purpose::default() };
+        let lock = LockFile::take(store, &Token::fresh(), &purpose).ok();
+        let pins = Pins::hold(store, &purpose).and_then(|pins| pins.pin(name, number).map(|()| pins)).ok();
+        // After the pin: one of the two, this look or the remover's, sees the other.
+        if removal::is_removed(store, name, number)? {
+            return Err(Error::not_found(format!("{version} was removed a moment ago")));
+        }
         let view = VersionView {
             tree: version.tree()?,
-            objects: version.store().objects().clone(),
+            objects: store.objects().clone(),
             commit_time: clock::parse(&version.record().created_at).unwrap_or(0),
             label: version.to_string(),
         };
-        Ok((view, guard))
+        Ok((view, Box::new((lock, pins))))
     }
+}
+
+/// Takes the pins away when the mount goes, whoever still holds the tree.
+struct Unpin(Option<Arc<Pins>>);
+
+impl Drop for Unpin {
+    fn drop(&mut self) {
+        if let Some(pins) = &self.0 {
+            pins.release();
+        }
+    }
+}
+
+/// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and removals show while it
+/// stands, within [`MountOptions::refresh`]. Otherwise as [`mount_version`](super::mount_version).
+///
+/// # Errors
+/// As [`mount_version`](super::mount_version).
+pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
+    let root = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
+    let make = || {
+        let store = Store::open(&root)?;
+        let purpose = Purpose { purpose: "mount", ..Purpose::default() };
+        let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
+        let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
+        let names = Arc::new(StoreTree::new(&store, mount::who(), options.refresh, pins.clone()));
+        let keeper = names.clone();
+        Ok(Shown {
+            names,
+            objects: store.objects().clone(),
+            label: show_path(&root),
+            mean_size: 0,
+            guard: Box::new((lock, Unpin(pins))),
+            keep_house: Box::new(move |forget| keeper.keep_house(forget)),
+        })
+    };
+    mount_shown(make, &root, mnt, options)
 }

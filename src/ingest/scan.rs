@@ -20,6 +20,8 @@ pub struct ScanOptions {
     pub follow_symlinks: bool,
     /// Leave out device nodes, sockets and FIFOs instead of refusing them.
     pub skip_special: bool,
+    /// Let `.cairnignore` files leave nothing out: they are content like any other.
+    pub no_ignore_files: bool,
 }
 
 /// How many entries of one directory are looked at in one piece of work.
@@ -139,7 +141,7 @@ impl Scan<'_> {
             let open = &state.dirs[dir as usize];
             (open.source.clone(), open.filter.clone())
         };
-        let filter = Filter::enter(&filter, &source)?;
+        let filter = if self.options.no_ignore_files { filter } else { Filter::enter(&filter, &source)? };
         self.state.lock().dirs[dir as usize].filter = filter;
         let mut pieces = Vec::new();
         let mut piece = Vec::new();

@@ -233,7 +233,10 @@ impl<'a> Worker<'a> {
         if !meta.is_file() || (found == Found::AtAdd && before != *stat) {
             return Err(Error::io_message(format!("{} changed since it was added", show_path(path))).hint("add it again; nothing was published"));
         }
-        let stored = if before.size < SMALL_MAX { self.read_small(&file, path, before.size)? } else { self.read_large(&file, path)? };
+        let (stored, taken) = if before.size < SMALL_MAX { (self.read_small(&file, path, before.size)?, false) } else { self.read_large(&file, path)? };
+        if taken {
+            return Ok(stored.map(|s| (s, before))); // it is the store's by now, and was looked at when it became so
+        }
         let after = Stat::of(&file.metadata().map_err(|e| Error::io("look at", path, e))?);
         Ok(stored.filter(|s| before == after && s.size == after.size).map(|s| (s, before)))
     }
@@ -250,7 +253,8 @@ impl<'a> Worker<'a> {
         Ok(Some(Stored { digest, size, place }))
     }
 
-    fn read_large(&mut self, file: &File, path: &Path) -> Result<Option<Stored>> {
+    /// What was stored, and whether the file itself was taken over.
+    fn read_large(&mut self, file: &File, path: &Path) -> Result<(Option<Stored>, bool)> {
         let (progress, counted) = (self.progress, &mut self.counted);
         *counted = 0;
         let mut tick = |bytes: u64| {
@@ -258,14 +262,14 @@ impl<'a> Worker<'a> {
             progress.done(0, bytes);
             progress.go_on()
         };
-        let (digest, size) = match &mut self.lane {
+        let ((digest, size), taken) = match &mut self.lane {
             Some(lane) => {
                 let put = lane.put_large(file, path, &mut tick)?;
-                (put.digest, put.size)
+                ((put.digest, put.size), put.taken)
             }
-            None => hash_all(file, path, &mut self.buffer, &mut tick)?,
+            None => (hash_all(file, path, &mut self.buffer, &mut tick)?, false),
         };
-        Ok(Some(Stored { digest, size, place: None }))
+        Ok((Some(Stored { digest, size, place: None }), taken))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::Token;
 use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Whether a lock's holder was seen alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ impl Life {
 pub struct Lock {
     /// The file's name.
     pub id: String,
+    /// The file.
+    pub path: PathBuf,
     /// What it says; `None` when it cannot be read as a lock.
     pub record: Option<LockRecord>,
     /// Whether its holder was seen alive.
@@ -57,29 +59,43 @@ pub fn live(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<L
 
 pub(super) fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
     let dir = store.layout().locks();
+    let paths: Vec<PathBuf> = disk::list(&dir)?.into_iter().map(|name| dir.join(name)).collect();
+    let mut locks = judge_those(&paths, wanted)?;
+    locks.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(locks)
+}
+
+/// Those of these lock files that are there, each with whether its holder lives.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn judge(paths: &[PathBuf]) -> Result<Vec<Lock>> {
+    judge_those(paths, |_| true)
+}
+
+fn judge_those(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
     let mut locks = Vec::new();
     let mut watched = Vec::new();
-    for name in disk::list(&dir)? {
-        let path = dir.join(&name);
-        let Some((record, held)) = read(&path)?.filter(|(record, _)| wanted(record.as_ref())) else { continue };
+    for path in paths {
+        let Some((record, held)) = read(path)?.filter(|(record, _)| wanted(record.as_ref())) else { continue };
         let here = record.as_ref().is_none_or(|r| r.host == host_name() && r.boot_id == boot_id());
         let running = record.as_ref().is_some_and(|r| here && process_start(r.pid) == Some(r.pid_start));
         let life = if held || running { Life::Live } else { Life::Dead };
         if !here && life == Life::Dead {
             watched.push(locks.len());
         }
-        locks.push(Lock { id: name.to_string_lossy().into_owned(), record, life });
+        let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        locks.push(Lock { id, path: path.clone(), record, life });
     }
     if !watched.is_empty() {
         std::thread::sleep(3 * BEAT);
         for i in watched {
-            let now = read(&dir.join(&locks[i].id))?.and_then(|(r, _)| r);
+            let now = read(&locks[i].path)?.and_then(|(r, _)| r);
             if now.is_some() && now.map(|r| r.beat) != locks[i].record.as_ref().map(|r| r.beat.clone()) {
                 locks[i].life = Life::Live;
             }
         }
     }
-    locks.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(locks)
 }
 

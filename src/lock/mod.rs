@@ -9,6 +9,7 @@ mod draft;
 mod list;
 
 pub use draft::DraftLock;
+pub(crate) use list::judge;
 pub use list::{Lock, Life, break_lock, list, live};
 
 use crate::clock;
@@ -90,6 +91,14 @@ impl LockFile {
     /// # Errors
     /// I/O.
     pub fn take(store: &Store, token: &Token, purpose: &Purpose<'_>) -> Result<LockFile> {
+        LockFile::take_at(store, store.layout().locks().join(token.as_str()), purpose)
+    }
+
+    /// Takes a lock that stands elsewhere in the store.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(crate) fn take_at(store: &Store, path: PathBuf, purpose: &Purpose<'_>) -> Result<LockFile> {
         let record = LockRecord {
             beat: Beat::text(0),
             purpose: purpose.purpose.to_owned(),
@@ -105,7 +114,6 @@ impl LockFile {
         };
         let mut text = serde_json::to_string_pretty(&record).map_err(|e| Error::io_message("cannot write a lock as JSON").because(e))?;
         text.push('\n');
-        let path = store.layout().locks().join(token.as_str());
         let file = store.disk().write_file(path.clone(), text.as_bytes())?;
         // SAFETY: the descriptor is open. Where flock is missing, the beat alone speaks.
         unsafe { libc::flock(file.file().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
@@ -186,10 +194,14 @@ fn user_name() -> String {
     })
 }
 
-/// A process's start time in clock ticks since boot: field 22 of its `stat`.
+/// A running process's start time in clock ticks since boot: field 22 of its `stat`. One that has ended and was not waited for runs no more.
 fn process_start(pid: u32) -> Option<u64> {
     let stat = read_proc(&format!("/proc/{pid}/stat"))?;
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 /// When this process began; asked once, and again after a fork.

@@ -30,21 +30,47 @@ pub enum Execution {
     Refused,
 }
 
+/// Whether the mount may be one that lets files be opened for writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writable {
+    /// It was made read-only.
+    No,
+    /// Another program made it.
+    Perhaps,
+}
+
 /// A mount that stands and whose kernel side waits for its daemon.
 #[derive(Debug)]
 pub struct Attached {
     /// The open `/dev/fuse`; closing it ends the connection.
     pub descriptor: OwnedFd,
+    /// Whether it is surely read-only.
+    pub writable: Writable,
 }
 
 /// Mounts at `point`, read-only (MS_RDONLY: a writable mount of immutable files could not be kept right, DESIGN 6), with `source` for the mount table.
 ///
 /// # Errors
 /// I/O, with what to install or to allow as the hint.
-pub fn attach(point: &MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
-    match attach_directly(point, source, reach, execution) {
-        Ok(descriptor) => Ok(Attached { descriptor }),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => attach_by_helper(point, source, reach, execution),
+pub fn attach(point: &mut MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
+    attach_as(point, source, reach, execution, Writable::No)
+}
+
+/// [`attach`] for files that are written through the mount.
+///
+/// # Errors
+/// As [`attach`].
+pub fn attach_for_writing(point: &mut MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
+    attach_as(point, source, reach, execution, Writable::Perhaps)
+}
+
+fn attach_as(point: &mut MountPoint, source: &Path, reach: Reach, execution: Execution, writable: Writable) -> Result<Attached> {
+    if let Some(descriptor) = point.take_handed() {
+        return Ok(Attached { descriptor, writable: Writable::Perhaps });
+    }
+    match attach_directly(point, source, reach, execution, writable) {
+        Ok(descriptor) => Ok(Attached { descriptor, writable }),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => attach_by_helper(point, source, reach, execution, writable),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Err(Error::io("mount at", point.path(), e)
             .because("the kernel has no FUSE: /dev/fuse or the module is missing")
             .hint("modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN")),
@@ -52,22 +78,23 @@ pub fn attach(point: &MountPoint, source: &Path, reach: Reach, execution: Execut
     }
 }
 
-fn attach_directly(point: &MountPoint, source: &Path, reach: Reach, execution: Execution) -> io::Result<OwnedFd> {
+fn attach_directly(point: &MountPoint, source: &Path, reach: Reach, execution: Execution, writable: Writable) -> io::Result<OwnedFd> {
     let device = open_device(Path::new("/dev/fuse"))?;
     let (user, group) = sys::who();
     let mut data = format!("fd={},rootmode={:o},user_id={user},group_id={group},default_permissions", device.as_raw_fd(), point.mode() & libc::S_IFMT);
     if reach == Reach::Everyone {
         data.push_str(",allow_other");
     }
-    sys::mount_read_only(source.as_os_str().as_bytes(), point.path(), &data, execution == Execution::Refused)?;
+    sys::mount_fuse(source.as_os_str().as_bytes(), point.path(), &data, execution == Execution::Refused, writable == Writable::No)?;
     Ok(device.into())
 }
 
 /// fusermount3 is set-uid root: it opens `/dev/fuse`, mounts, and sends the descriptor over the socket named by `_FUSE_COMMFD`.
-fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
+fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach, execution: Execution, writable: Writable) -> Result<Attached> {
     let failed = |e: io::Error| Error::io("mount at", point.path(), e);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
-    let mut options = b"ro,nodev,nosuid,noatime,default_permissions,subtype=cairnfs,fsname=".to_vec();
+    let mut options = if writable == Writable::No { b"ro,".to_vec() } else { Vec::new() };
+    options.extend(b"nodev,nosuid,noatime,default_permissions,subtype=cairnfs,fsname=");
     options.extend(table::escape_option(source));
     if reach == Reach::Everyone {
         options.extend(b",allow_other");
@@ -89,7 +116,7 @@ fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach, execution: 
     drop(ours);
     let output = child.wait_with_output().map_err(failed)?;
     match received.map_err(failed)? {
-        Some(descriptor) => Ok(Attached { descriptor }),
+        Some(descriptor) => Ok(Attached { descriptor, writable: Writable::No }),
         None => {
             let said = helper_said(&output.stderr);
             let e = Error::io_message(format!("cannot mount at {}", show_path(point.path()))).because(&said);

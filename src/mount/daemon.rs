@@ -173,3 +173,9 @@ mod tests {
         }
     }
 }
+
+/// Lets modes be exactly what is asked for.
+pub fn clear_umask() {
+    // SAFETY: umask cannot fail.
+    unsafe { libc::umask(0) };
+}

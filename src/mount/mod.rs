@@ -11,11 +11,11 @@ mod point;
 mod sys;
 mod table;
 
-pub use attach::{Attached, Execution, Reach, attach};
-pub use daemon::{Daemon, Ready, background, wait_for_ending};
+pub use attach::{attach_for_writing, Attached, Execution, Reach, Writable, attach};
+pub use daemon::{clear_umask, Daemon, Ready, background, wait_for_ending};
 pub use detach::{detach_own, unmount};
 pub use point::MountPoint;
-pub use sys::{INFO_COMMAND, block_endings, raise_open_files, who};
+pub use sys::{INFO_COMMAND, block_endings, passes_through, raise_open_files, who};
 
 /// The file system type of all cairn mounts, as the mount table shows it.
 pub const TYPE: &str = "fuse.cairnfs";

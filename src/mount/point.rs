@@ -4,8 +4,10 @@ use super::{sys, table};
 use crate::disk::write_setting;
 use crate::error::{Error, Result, show_path};
 use std::fs::Metadata;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// An empty directory outside the store, over which a mount may go.
 #[derive(Clone, Debug)]
@@ -14,6 +16,8 @@ pub struct MountPoint {
     /// Device and inode before the mount.
     before: (u64, u64),
     mode: u32,
+    /// A mount that was made already: its `/dev/fuse`, handed over as `/dev/fd/N` (what mount.fuse3 does to drop privileges).
+    handed: Option<Arc<OwnedFd>>,
 }
 
 impl MountPoint {
@@ -23,6 +27,10 @@ impl MountPoint {
     /// Not found when it does not exist; usage when it is no directory, or lies over, in or around the store (a mount there would hide the
     /// store from its own daemon, or lead back into itself); refused when it is not empty or a cairn mount already, dead ones included.
     pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
+        if let Some(descriptor) = sys::handed_over(mnt) {
+            let fd = descriptor.map_err(|e| Error::io("take over the mount behind", mnt, e).hint("mount.fuse3 gives a /dev/fd/N; others name a directory"))?;
+            return Ok(MountPoint { path: mnt.to_path_buf(), before: (0, 0), mode: 0, handed: Some(Arc::new(fd)) });
+        }
         let path = table::canonical(mnt).map_err(|e| {
             let missing = e.kind() == crate::error::Kind::NotFound;
             let e = e.while_doing(format!("cannot mount at {}", show_path(mnt)));
@@ -42,12 +50,17 @@ impl MountPoint {
             return Err(Error::refused(format!("cannot mount at {}: the directory is not empty, and a mount would hide what is in it", show_path(&path)))
                 .hint("choose an empty directory"));
         }
-        Ok(MountPoint { before: (meta.dev(), meta.ino()), mode: meta.mode(), path })
+        Ok(MountPoint { before: (meta.dev(), meta.ino()), mode: meta.mode(), path, handed: None })
     }
 
     /// The canonical path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The descriptor of a mount that was made already, which goes to the caller.
+    pub(super) fn take_handed(&mut self) -> Option<OwnedFd> {
+        Arc::into_inner(self.handed.take()?)
     }
 
     /// The directory's mode, as mount(2) wants to know it.
@@ -57,6 +70,9 @@ impl MountPoint {
 
     /// Asks the mount itself, as any user of it would: true when the root of a FUSE mount answers where the directory was.
     pub(super) fn answers(&self) -> std::io::Result<bool> {
+        if self.handed.is_some() {
+            return Ok(true); // where it stands is not known here
+        }
         let meta = std::fs::metadata(&self.path)?;
         Ok(meta.dev() != self.before.0 && meta.ino() == 1)
     }

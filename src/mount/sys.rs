@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,11 +19,11 @@ fn cstring(bytes: &[u8]) -> io::Result<CString> {
     CString::new(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// mount(2) of a FUSE connection, read-only.
-pub(super) fn mount_read_only(source: &[u8], target: &Path, data: &str, no_exec: bool) -> io::Result<()> {
+/// mount(2) of a FUSE connection.
+pub(super) fn mount_fuse(source: &[u8], target: &Path, data: &str, no_exec: bool, read_only: bool) -> io::Result<()> {
     let (source, target) = (cstring(source)?, cstring(target.as_os_str().as_bytes())?);
     let (kind, data) = (cstring(super::TYPE.as_bytes())?, cstring(data.as_bytes())?);
-    let flags = libc::MS_RDONLY | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | if no_exec { libc::MS_NOEXEC } else { 0 };
+    let flags = if read_only { libc::MS_RDONLY } else { 0 } | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | if no_exec { libc::MS_NOEXEC } else { 0 };
     // SAFETY: four valid C strings that live across the call.
     check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) }).map(drop)
 }
@@ -104,6 +104,19 @@ pub(super) fn close_inherited() {
             }
         }
     }
+}
+
+/// The descriptor that `/dev/fd/N` names, if `path` is of that form: taken over, and closed when a program is started.
+pub(super) fn handed_over(path: &Path) -> Option<io::Result<OwnedFd>> {
+    let fd: RawFd = path.to_str()?.strip_prefix("/dev/fd/")?.parse().ok()?;
+    let is_fuse = std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to == Path::new("/dev/fuse"));
+    if fd <= 2 || !is_fuse {
+        return Some(Err(io::Error::from_raw_os_error(libc::EBADF)));
+    }
+    // SAFETY: it is open, and was inherited: no object of this program owns it.
+    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: changes one descriptor flag.
+    Some(check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(|_| owned))
 }
 
 /// Lets a child that is about to be started inherit `fd`.
@@ -210,6 +223,31 @@ pub(super) fn process(pid: u32) -> Option<OwnedFd> {
     unsafe {
         let fd = libc::syscall(libc::SYS_pidfd_open, pid as libc::pid_t, 0);
         (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// `struct fuse_backing_map` of linux/fuse.h.
+#[repr(C)]
+struct BackingMap {
+    fd: i32,
+    flags: u32,
+    padding: u64,
+}
+
+/// FUSE_DEV_IOC_BACKING_OPEN and _CLOSE.
+const BACKING_OPEN: u32 = (1 << 30) | (16 << 16) | (229 << 8) | 1;
+const BACKING_CLOSE: u32 = (1 << 30) | (4 << 16) | (229 << 8) | 2;
+
+/// Asks the kernel whether it would read `file` by itself for the connection behind `device`, which has been greeted.
+///
+/// # Errors
+/// The system's: EPERM for all but root, ELOOP where the file lies on a stacked file system.
+pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
+    let map = BackingMap { fd: file.as_raw_fd(), flags: 0, padding: 0 };
+    // SAFETY: both descriptors are open; the kernel reads the struct, whose size the command states, and gives a number, which is given back.
+    unsafe {
+        let id = check(libc::ioctl(device.as_raw_fd(), BACKING_OPEN as _, &map))? as u32;
+        check(libc::ioctl(device.as_raw_fd(), BACKING_CLOSE as _, &id)).map(drop)
     }
 }
 

@@ -4,13 +4,15 @@ use super::large::{OBJECT_MODE, OBJECT_MTIME, untouched};
 use super::pack::Kind;
 use super::pack_writer::PackWriter;
 use super::seal::Becomes;
+use super::take::Leases;
 use super::write::{CHECKPOINT_AFTER, ObjectWriter};
-use super::{SMALL_MAX, copy};
+use super::{Objects, SMALL_MAX, copy};
 use crate::disk::{FsKind, NewFile};
 use crate::error::{Error, Result};
 use crate::words::{Digest, Place};
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// What came of storing a small blob.
@@ -31,6 +33,8 @@ pub struct LargePut {
     pub size: u64,
     /// Whether it was not in the store before.
     pub new: bool,
+    /// Whether the file itself was taken over: it is not as it was.
+    pub taken: bool,
 }
 
 /// One thread's way into the store. Closed or dropped, it leaves its open pack to the next lane or the nodes.
@@ -100,9 +104,36 @@ impl<'a> Lane<'a> {
     /// # Errors
     /// I/O; those of `tick`.
     pub fn put_large(&mut self, source: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<LargePut> {
+        if let Some(leases) = &self.writer.taking
+            && let Some(put) = self.share_or_take(source, path, leases, tick)?
+        {
+            return Ok(put);
+        }
         let mut temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
         let copied = copy::copy_in(source, path, &mut temp, &self.writer.no_reflink, &mut self.chunk, tick);
         self.settle(temp, copied)
+    }
+
+    pub(super) fn objects(&self) -> &Arc<Objects> {
+        &self.writer.objects
+    }
+
+    pub(super) fn temp(&self, what: char) -> std::path::PathBuf {
+        self.writer.temp(what)
+    }
+
+    /// Shares the file's blocks where the file system can, else takes its inode; `None`: it is to be copied.
+    fn share_or_take(&mut self, source: &File, path: &Path, leases: &Leases, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<Option<LargePut>> {
+        if !self.writer.no_reflink.load(Ordering::Relaxed) {
+            let temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
+            if temp.reflink_from(source)? {
+                let hashed = super::large::hash_file(temp.file(), temp.path(), tick);
+                return self.settle(temp, hashed).map(Some);
+            }
+            self.writer.no_reflink.store(true, Ordering::Relaxed);
+            self.writer.objects.disk.remove_file(temp.path())?;
+        }
+        self.take_large(source, path, leases, tick)
     }
 
     /// Stores bytes at hand as a large blob.
@@ -112,7 +143,7 @@ impl<'a> Lane<'a> {
     pub fn put_large_bytes(&mut self, digest: Digest, bytes: &[u8]) -> Result<LargePut> {
         let size = bytes.len() as u64;
         if self.has_large(&digest, size)? {
-            return Ok(LargePut { digest, size, new: false });
+            return Ok(LargePut { digest, size, new: false, taken: false });
         }
         let mut temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
         let written = temp.write_all(bytes).map(|()| (digest, size));
@@ -120,7 +151,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Keeps a temporary file as the blob, or drops it when the blob is there already.
-    fn settle(&mut self, temp: NewFile, written: Result<(Digest, u64)>) -> Result<LargePut> {
+    pub(super) fn settle(&mut self, temp: NewFile, written: Result<(Digest, u64)>) -> Result<LargePut> {
         let writer = self.writer;
         let looked = written.and_then(|(digest, size)| Ok((digest, size, self.has_large(&digest, size)?)));
         let (digest, size, there) = match looked {
@@ -133,7 +164,7 @@ impl<'a> Lane<'a> {
         // Of two lanes with the same content, the one that says so first keeps its copy.
         if there || !writer.larges.lock().insert(digest) {
             writer.objects.disk.remove_file(temp.path())?;
-            return Ok(LargePut { digest, size, new: false });
+            return Ok(LargePut { digest, size, new: false, taken: false });
         }
         let kept = temp.set_mode(OBJECT_MODE).and_then(|()| temp.set_mtime(OBJECT_MTIME)).and_then(|()| {
             temp.start_writeback(0, 0);
@@ -141,7 +172,7 @@ impl<'a> Lane<'a> {
         });
         writer.or_fail(kept)?;
         writer.grew(size)?;
-        Ok(LargePut { digest, size, new: true })
+        Ok(LargePut { digest, size, new: true, taken: false })
     }
 
     /// Whether a large blob is this writer's, or stands in its place as it was left. Any other is stored again, which repairs it.

@@ -21,6 +21,7 @@ mod run;
 mod seal;
 mod search;
 mod table;
+mod take;
 mod tidy;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use nodes::{NodeLane, NodePacks};
 pub use pack::Kind;
 pub use read::Content;
 pub use seal::Sealed;
+pub use take::{Leases, unshare};
 pub use write::ObjectWriter;
 
 use crate::disk::{self, Disk};
@@ -95,11 +97,6 @@ impl Objects {
         self.counts.now()
     }
 
-    /// Looks at a file of the store's, FRESH.
-    fn look(&self, path: &Path) -> Result<Option<Metadata>> {
-        if self.disk.kind().is_local() { disk::look(path) } else { disk::look_fresh(path) }
-    }
-
     /// A place for a record: the pack's name and the offset in it. `None` while the pack is being written.
     pub fn place_in_pack(&self, place: Place) -> Option<(Digest, u32)> {
         Some((self.table.name(place.pack)?, place.offset))
@@ -108,6 +105,11 @@ impl Objects {
     /// The place that a record speaks of.
     pub fn place_of(&self, pack: &Digest, offset: u32) -> Place {
         Place { pack: self.table.intern(pack), offset }
+    }
+
+    /// Looks at a file of the store's, FRESH.
+    fn look(&self, path: &Path) -> Result<Option<Metadata>> {
+        if self.disk.kind().is_local() { disk::look(path) } else { disk::look_fresh(path) }
     }
 
     /// The index as it was last loaded.

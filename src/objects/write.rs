@@ -6,6 +6,7 @@ use super::nodes::Nodes;
 use super::pack::{Kind, MAX_PACK};
 use super::pack_writer::PackWriter;
 use super::seal::{Becomes, Temp};
+use super::take::Leases;
 use super::{Objects, nodes::NodeLane};
 use crate::disk::Watch;
 use crate::error::{Error, Result};
@@ -55,6 +56,8 @@ pub struct ObjectWriter {
     new_bytes: AtomicU64,
     unpublished: AtomicU64,
     temps: AtomicU64,
+    /// Large files are taken over, and held by these.
+    pub(super) taking: Option<Arc<Leases>>,
 }
 
 /// What lanes leave.
@@ -103,6 +106,7 @@ impl Objects {
             new_bytes: AtomicU64::new(0),
             unpublished: AtomicU64::new(0),
             temps: AtomicU64::new(0),
+            taking: None,
         })
     }
 }
@@ -114,6 +118,11 @@ fn is_to_list(dir: &Path) -> bool {
 }
 
 impl ObjectWriter {
+    /// From now on large files are taken over where that can be, and not left as they were: for what only this store has a name for.
+    pub fn take_with(&mut self, leases: Arc<Leases>) {
+        self.taking = Some(leases);
+    }
+
     /// A lane for one thread.
     pub fn lane(&self) -> Lane<'_> {
         Lane::new(self)

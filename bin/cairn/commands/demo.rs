@@ -87,7 +87,7 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
     stage.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
     stage.run_differing(context, &[&"diff", &"demo:v1", &"demo"])?;
 
-    say(context, "8. Many runs make one version together: three processes at once contribute a part each under one id, a fourth finishes. From then on the id is closed.")?;
+    say(context, "8. Many runs make one version together: three contribute a part each under one id, two of them at once, the third by copying files into a staging directory. A fourth finishes; from then on the id is closed.")?;
     together(context, stage, scratch)?;
 
     say(context, "9. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
@@ -104,7 +104,7 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
 }
 
 /// Three processes contribute at once, one finishes; a late one is told.
-fn together(context: &mut Context, stage: &Stage, scratch: &Path) -> std::result::Result<(), Stop> {
+fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::result::Result<(), Stop> {
     let mut parts = Vec::new();
     for n in 1..=3 {
         let file = scratch.join(format!("image{n}.png"));
@@ -112,17 +112,26 @@ fn together(context: &mut Context, stage: &Stage, scratch: &Path) -> std::result
         parts.push((file, format!("run-{n}")));
     }
     let mut children = Vec::new();
-    for (file, run) in &parts {
-        let words: [&dyn AsRef<OsStr>; 8] = [&"upsert", &"-q", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
+    let by_copying = can_mount().is_ok();
+    for (file, run) in &parts[..if by_copying { 2 } else { 3 }] {
+        let words: [&dyn AsRef<OsStr>; 7] = [&"upsert", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
         context.out.line(&format!("   $ {} &", line(&words)))?;
         context.out.flush()?;
-        children.push((words, stage.command(&words).spawn().map_err(|e| Error::io("run", &stage.program, e))?));
+        children.push((words, stage.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| Error::io("run", &stage.program, e))?));
     }
-    for (words, mut child) in children {
-        let status = child.wait().map_err(|e| Error::io("wait for", &stage.program, e))?;
-        if !status.success() {
-            return Err(failed(&words, status.code().unwrap_or(i32::from(INTERRUPTED))));
+    // What each says is shown together, whoever is first.
+    for (words, child) in children {
+        let output = child.wait_with_output().map_err(|e| Error::io("wait for", &stage.program, e))?;
+        context.out.bytes(&output.stdout)?;
+        context.out.flush()?;
+        context.talk(String::from_utf8_lossy(&output.stderr).trim_end());
+        if !output.status.success() {
+            return Err(failed(&words, output.status.code().unwrap_or(i32::from(INTERRUPTED))));
         }
+    }
+    if by_copying {
+        let (file, run) = &parts[2];
+        copy_in(context, stage, &scratch.join("staging"), file, run)?;
     }
     stage.run(context, &[&"drafts"])?;
     stage.run(context, &[&"finish", &"gallery", &"--distributed-id", &"my_dist_artifact", &"--expect", &"3"])?;
@@ -134,10 +143,26 @@ fn together(context: &mut Context, stage: &Stage, scratch: &Path) -> std::result
     }
 }
 
+/// A run that knows nothing of cairn writes files where a directory is.
+fn copy_in(context: &mut Context, stage: &mut Stage, mnt: &Path, file: &Path, run: &str) -> std::result::Result<(), Stop> {
+    std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
+    stage.mounted = Some(mnt.to_path_buf());
+    stage.run(context, &[&"mount", &mnt, &"gallery", &"--stage", &"--distributed-id", &"my_dist_artifact", &"--run", &run])?;
+    shell(context, &format!("cp {} {}", word(file), word(mnt)))?;
+    stage.run(context, &[&"umount", &mnt])?;
+    stage.mounted = None;
+    Ok(())
+}
+
+/// Whether this machine lets us mount at all.
+fn can_mount() -> std::io::Result<()> {
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").map(drop)
+}
+
 /// Mounts the newest version, reads it through the mount, compares, unmounts.
 fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Stop> {
     let word_of_mnt = word(mnt);
-    if let Err(e) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
+    if let Err(e) = can_mount() {
         return say(context, &format!("   Not here: /dev/fuse cannot be used: {e}. On a machine that lets you: cairn mount {word_of_mnt} demo:best"));
     }
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;

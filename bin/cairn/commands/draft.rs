@@ -5,6 +5,7 @@ use crate::args;
 use crate::errors::Done;
 use crate::output::{Context, dash, size_cell};
 use cairn::catalog::draft::{self, Draft, DraftState};
+use cairn::catalog::stage::{StageInfo, stages};
 use cairn::error::{Error, Result};
 use cairn::lock::LockRecord;
 use cairn::words::{ArtifactName, DistributedId, RunId};
@@ -19,11 +20,18 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
     };
     let (mut documents, mut rows) = (Vec::new(), Vec::new());
     let mut open: Vec<(Draft, DraftState, Vec<LockRecord>)> = Vec::new();
+    let stages = stages(&store)?;
     for name in &names {
-        for draft in draft::all(&store, name)? {
-            let state = draft.state()?;
-            if state.is_open() {
-                let writers = draft.writers()?;
+        // Those of which only a staging directory is there too.
+        let mut drafts = draft::all(&store, name)?;
+        let staged = stages.iter().map(|s| &s.record).filter(|r| r.artifact == *name);
+        drafts.extend(staged.map(|r| Draft::new(&store, name, &r.distributed_id)));
+        drafts.sort_by(|a, b| a.id().cmp(b.id()));
+        drafts.dedup_by(|a, b| a.id() == b.id());
+        for draft in drafts {
+            let (state, writers) = (draft.state()?, draft.writers()?);
+            let staged = stages.iter().any(|s| s.record.artifact == *name && s.record.distributed_id == *draft.id());
+            if state.is_open() || (state.finish.is_none() && (staged || !writers.is_empty())) {
                 open.push((draft, state, writers));
             }
         }
@@ -32,7 +40,7 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
         let sum = |of: fn(&draft::ContributionRecord) -> u64| state.contributions.iter().map(|c| of(&c.record)).sum::<u64>();
         let (runs, files, bytes) = (state.runs(), sum(|r| r.files), sum(|r| r.bytes));
         let since = state.contributions.first().map(|c| &c.record.head.at);
-        let writing: Vec<&str> = writers.iter().filter_map(|w| w.run.as_deref()).collect();
+        let writing: Vec<&str> = writers.iter().filter_map(|w| w.run.as_deref()).chain(left_open(&stages, draft, writers).map(|s| s.record.run.id.as_str())).collect();
         rows.push(vec![
             draft.artifact().to_string(),
             draft.id().to_string(),
@@ -56,6 +64,12 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
     }
     context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "WRITING", "SINCE"], &rows)?;
     Ok(0)
+}
+
+/// Staging directories of a draft that nobody has mounted.
+fn left_open<'a>(stages: &'a [StageInfo], draft: &'a Draft, writers: &'a [LockRecord]) -> impl Iterator<Item = &'a StageInfo> {
+    let held = move |s: &StageInfo| writers.iter().any(|w| w.run.as_deref() == Some(s.record.run.id.as_str()));
+    stages.iter().filter(move |s| s.record.artifact == *draft.artifact() && s.record.distributed_id == *draft.id() && !held(s))
 }
 
 /// One draft.
@@ -95,8 +109,8 @@ fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> Done {
 
 fn show(context: &mut Context, said: &DraftName) -> Done {
     let draft = find(context, said)?;
-    let (state, writers) = (draft.state()?, draft.writers()?);
-    if state.last == 0 && writers.is_empty() {
+    let (state, writers, stages) = (draft.state()?, draft.writers()?, stages(draft.store())?);
+    if state.last == 0 && writers.is_empty() && left_open(&stages, &draft, &writers).next().is_none() {
         return Err(Error::not_found(format!("there is no {draft}")).hint("`cairn drafts` lists those that are open").into());
     }
     let version = draft.version(&state)?;
@@ -105,7 +119,8 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
             let r = &c.record;
             json!({ "number": c.number, "run": r.run.id, "files": r.files, "bytes": r.bytes, "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace, "at": r.head.at })
         }).collect();
-        let writing: Vec<Value> = writers.iter().map(|w| json!({ "run": w.run, "host": w.host, "pid": w.pid, "since": w.since })).collect();
+        let mut writing: Vec<Value> = writers.iter().map(|w| json!({ "run": w.run, "host": w.host, "pid": w.pid, "since": w.since })).collect();
+        writing.extend(left_open(&stages, &draft, &writers).map(|s| json!({ "run": s.record.run.id, "since": s.record.at })));
         context.out.json(&json!({ "artifact": draft.artifact(), "distributed_id": draft.id(), "version": version, "contributions": contributions, "writing": writing }))?;
         return Ok(0);
     }
@@ -117,6 +132,10 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
         let r = &c.record;
         let how = if r.replace { "sealed, replaces" } else { "sealed" };
         rows.push(vec![c.number.to_string(), r.run.id.to_string(), how.into(), r.files.to_string(), size_cell(r.bytes), r.head.at.clone()]);
+    }
+    for s in left_open(&stages, &draft, &writers) {
+        let how = if s.sealing { "being sealed" } else { "left open" };
+        rows.push(vec!["-".into(), s.record.run.id.to_string(), how.into(), "-".into(), "-".into(), s.record.at.clone()]);
     }
     for w in &writers {
         let run = w.run.clone().unwrap_or_default();

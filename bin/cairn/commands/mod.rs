@@ -18,6 +18,7 @@ mod put;
 mod rm;
 mod shell;
 mod show;
+mod stage;
 mod upsert;
 mod verify;
 
@@ -47,7 +48,8 @@ pub fn run(context: &mut Context, command: Command) -> Done {
         Command::Rm(args) => rm::run(context, args),
         Command::Alias(args) => alias::alias(context, args),
         Command::Unalias(args) => alias::unalias(context, args),
-        Command::Mount(args) => mount::mount(context, args),
+        Command::Mount(args) => mount::mount(context, *args),
+        Command::Seal(args) => stage::seal(context, args),
         Command::Umount(args) => mount::umount(context, args),
         Command::Demo(args) => demo::run(context, args),
         Command::Completions(args) => shell::completions(context, args),

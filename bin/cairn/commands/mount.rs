@@ -6,47 +6,65 @@ use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, VersionSpec, resolve};
-use cairn::error::{Error, Result, show_path};
+use cairn::error::{Result, show_path};
 use cairn::fuse::{self, Ground, MountOptions, VersionView};
 use serde_json::json;
+use std::time::Duration;
 
-/// Mounts a version.
+/// Mounts a version, or the whole store.
 pub fn mount(context: &mut Context, args: Mount) -> Done {
-    let Some(word) = &args.version else {
-        return Err(Error::usage("a mount of the whole store is not available yet").hint("name a version: `cairn mount MNT NAME[:V]`; `cairn list` shows them").into());
-    };
-    let options = options(&args)?;
+    if args.stage {
+        return super::stage::mount(context, args);
+    }
+    match &args.version {
+        None => mount_store(context, &args),
+        Some(word) => mount_version(context, &args, word),
+    }
+}
+
+fn mount_store(context: &mut Context, args: &Mount) -> Done {
+    let root = context.store()?.root().to_path_buf();
+    let document = json!({ "store": root.to_string_lossy(), "mountpoint": args.mountpoint.to_string_lossy() });
+    let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { Ok(()) };
+    serve(context, args, say, |options| fuse::mount_store(&root, &args.mountpoint, options))
+}
+
+fn mount_version(context: &mut Context, args: &Mount, word: &str) -> Done {
     let version = context.version(word)?;
     let name = version.to_string();
     // The daemon opens the store by itself: what this process has open ends with it.
     let root = version.store().root().to_path_buf();
     let exact = VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(version.number()) };
-    let (artifact, number) = (version.artifact().clone(), version.number());
+    let document = json!({ "artifact": version.artifact(), "version": version.number(), "mountpoint": args.mountpoint.to_string_lossy() });
     drop(version);
-    let say = |context: &mut Context| -> std::result::Result<(), Stop> {
-        if context.json() {
-            context.out.json(&json!({ "artifact": artifact, "version": number, "mountpoint": args.mountpoint.to_string_lossy() }))?;
-        } else {
-            context.out.line(&name)?;
-        }
-        context.out.flush()
-    };
+    let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { context.out.line(&name) };
+    serve(context, args, say, |options| {
+        fuse::mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &exact)?), &root, &args.mountpoint, options)
+    })
+}
+
+/// Says what is mounted when it is: in the foreground before, since nothing comes after it.
+fn serve(
+    context: &mut Context,
+    args: &Mount,
+    say: impl Fn(&mut Context) -> std::result::Result<(), Stop>,
+    mount: impl FnOnce(&MountOptions) -> Result<()>,
+) -> Done {
     if args.foreground {
-        say(context)?; // nothing comes after it
+        say(context)?;
+        context.out.flush()?;
     }
     signals::unwatch(); // the library has its own way to end a mount
-    fuse::mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &exact)?), &root, &args.mountpoint, &options)?;
+    mount(&options(args))?;
     if !args.foreground {
         say(context)?;
+        context.out.flush()?;
         context.talk(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
     }
     Ok(0)
 }
 
-fn options(args: &Mount) -> Result<MountOptions> {
-    if args.io == Io::NoOpen || args.io == Io::Passthrough {
-        return Err(Error::usage("this way of reading is not available yet").hint("leave --io at auto"));
-    }
+fn options(args: &Mount) -> MountOptions {
     let mut options = MountOptions {
         ground: if args.foreground { Ground::Foreground } else { Ground::Background },
         allow_other: args.allow_other,
@@ -54,17 +72,26 @@ fn options(args: &Mount) -> Result<MountOptions> {
             VerifyMode::Put => fuse::VerifyMode::Put,
             VerifyMode::All => fuse::VerifyMode::All,
         },
+        io: match args.io {
+            Io::Auto => fuse::Io::Auto,
+            Io::NoOpen => fuse::Io::NoOpen,
+            Io::Passthrough => fuse::Io::Passthrough,
+        },
+        refresh: Duration::from_secs(args.refresh.into()),
         log: args.log.clone(),
         ..MountOptions::default()
     };
     if let Some(threads) = args.threads {
         options.threads = usize::from(threads);
     }
-    Ok(options)
+    options
 }
 
 /// Unmounts.
 pub fn umount(context: &mut Context, args: Umount) -> Done {
+    if !args.no_seal {
+        super::stage::seal_before_unmount(context, &args.mountpoint)?;
+    }
     fuse::unmount(&args.mountpoint)?;
     if context.json() {
         context.out.json(&json!({ "mountpoint": args.mountpoint.to_string_lossy() }))?;

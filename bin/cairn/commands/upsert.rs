@@ -6,7 +6,7 @@ use crate::errors::Done;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
-use cairn::commit::{Artifact, Run, RunOptions, UpsertOptions};
+use cairn::commit::{Artifact, Run, RunOptions, UpsertOptions, Upserted};
 use serde_json::json;
 
 /// A run's contribution.
@@ -16,22 +16,50 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
     describe(&mut artifact, &args.words)?;
     let run = Run::new(&store, options(&args.run))?;
     let id = args.distributed_id.as_deref();
-    run.draft(artifact.name(), id)?; // without an id, nothing is read first
+    let draft = run.draft(artifact.name(), id)?; // without an id, nothing is read first
+    if args.sources.is_empty() {
+        return super::stage::seal_of_run(context, &draft, run.id(), args.replace);
+    }
     context.if_interrupted("nothing was acknowledged; what reached the store is kept, and the same upsert again stores only the rest");
     signals::be_gentle();
     let bar = context.bar("upsert");
     add_sources(&mut artifact, &args.sources, &args.from)?;
     signals::stop_gently(bar.progress());
-    let done = run.upsert_artifact_with(&artifact, id, &UpsertOptions { replace: args.replace, progress: bar.progress() })?;
+    let done = run.upsert_artifact_with(&artifact, id, &UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() })?;
     drop(bar);
-    let draft = &done.draft;
+    report(context, &Contributed::of(&done))
+}
+
+/// What was contributed, by this process or a mount's daemon.
+pub struct Contributed {
+    /// The artifact.
+    pub artifact: String,
+    /// The draft's id.
+    pub distributed_id: String,
+    /// The run.
+    pub run: String,
+    /// Files, bytes, and bytes that were not in the store before.
+    pub counts: (u64, u64, u64),
+}
+
+impl Contributed {
+    /// From the library's answer.
+    pub fn of(done: &Upserted) -> Contributed {
+        let counts = (done.files, done.bytes, done.new_bytes);
+        Contributed { artifact: done.draft.artifact().to_string(), distributed_id: done.draft.id().to_string(), run: done.run.to_string(), counts }
+    }
+}
+
+/// Prints it.
+pub fn report(context: &mut Context, done: &Contributed) -> Done {
+    let Contributed { artifact, distributed_id, run, counts: (files, bytes, new) } = done;
     if context.json() {
-        context.out.json(&json!({ "artifact": draft.artifact(), "distributed_id": draft.id(), "run": done.run, "files": done.files, "bytes": done.bytes }))?;
+        context.out.json(&json!({ "artifact": artifact, "distributed_id": distributed_id, "run": run, "files": files, "bytes": bytes }))?;
     } else {
-        context.out.line(&format!("{} {} {}", draft.artifact(), draft.id(), done.run))?;
+        context.out.line(&format!("{artifact} {distributed_id} {run}"))?;
         context.out.flush()?;
     }
-    context.talk(&format!("{}, {}; {} new in the store", count(done.files, "file"), human(done.bytes), human(done.new_bytes)));
+    context.talk(&format!("{}, {}; {} new in the store", count(*files, "file"), human(*bytes), human(*new)));
     Ok(0)
 }
 

@@ -5,8 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 24] = [
-    "init", "put", "upsert", "finish", "drafts", "draft", "patch", "copy", "list", "ls", "show", "cat", "get", "diff", "verify", "locks", "rm", "alias", "unalias", "mount", "umount", "demo", "completions", "manpages",
+const COMMANDS: [&str; 25] = [
+    "init", "put", "upsert", "finish", "drafts", "draft", "patch", "copy", "list", "ls", "show", "cat", "get", "diff", "verify", "locks", "rm", "alias", "unalias", "mount", "seal", "umount", "demo", "completions", "manpages",
 ];
 
 #[test]

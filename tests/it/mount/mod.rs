@@ -1,11 +1,13 @@
-//! Real mounts of one version, made by the real `cairnfs`. SEMANTICS.md's statements are tested here.
+//! Real mounts, made by the real `cairnfs`. SEMANTICS.md's statements are tested here.
 
 mod build;
 mod content;
 mod damage;
 mod directories;
 mod life;
+mod places;
 mod points;
 mod read_only;
 mod support;
 mod users;
+mod whole;

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 fn c(path: &Path) -> CString {
@@ -80,8 +80,11 @@ fn even_a_mount_made_writable_by_root_refuses_changes() {
     if rc != 0 {
         return;
     }
+    // The daemon is not asked for opens: what it is asked for it refuses.
+    let writable = OpenOptions::new().read(true).write(true).open(mounted.at("f")).unwrap();
     for result in [
-        OpenOptions::new().read(true).write(true).open(mounted.at("f")).map(drop),
+        writable.write_at(b"TEXT", 0).map(drop),
+        writable.set_len(1),
         OpenOptions::new().write(true).truncate(true).open(mounted.at("f")).map(drop),
         File::create(mounted.at("new")).map(drop),
         fs::remove_file(mounted.at("f")),
@@ -91,6 +94,7 @@ fn even_a_mount_made_writable_by_root_refuses_changes() {
     ] {
         assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EROFS));
     }
+    drop(writable);
     assert_eq!(seen(mounted.path()), expected(&version));
 }
 

@@ -1,0 +1,69 @@
+//! Stages: whose staging directories lie in the store. (What is done with one: `staging`.)
+
+use super::draft::Draft;
+use super::version::RunRecord;
+use crate::disk;
+use crate::error::{Kind, Result};
+use crate::store::Store;
+use crate::words::{ArtifactName, ArtifactType, DistributedId, RunId, Token};
+use crate::work::claim;
+use serde::{Deserialize, Serialize};
+
+/// `staging/T.json`: whose stage it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// The stage, as its directory is called.
+    pub stage: String,
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The draft.
+    pub distributed_id: DistributedId,
+    /// The run.
+    pub run: RunRecord,
+    /// The artifact's type, if the run said it.
+    #[serde(rename = "type")]
+    pub kind: Option<ArtifactType>,
+    /// When it was made, by the maker's clock.
+    pub at: String,
+}
+
+/// A stage as it lies in the store.
+#[derive(Clone, Debug)]
+pub struct StageInfo {
+    /// Whose it is.
+    pub record: StageRecord,
+    /// Whether somebody began to seal it.
+    pub sealing: bool,
+    token: Token,
+}
+
+impl StageInfo {
+    /// The stage.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
+    /// Whether it is this run's, in this draft.
+    pub fn is_of(&self, draft: &Draft, run: &RunId) -> bool {
+        (&self.record.artifact, &self.record.distributed_id, &self.record.run.id) == (draft.artifact(), draft.id(), run)
+    }
+}
+
+/// All stages, oldest first. One whose record was never whole is nobody's, and is left out.
+///
+/// # Errors
+/// I/O.
+pub fn stages(store: &Store) -> Result<Vec<StageInfo>> {
+    let mut out = Vec::new();
+    for name in disk::list(&store.layout().staging())? {
+        let Some(token) = name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(Token::from_text) else { continue };
+        let record: StageRecord = match claim::read_record(&store.layout().stage_record(&token)) {
+            Err(e) if e.kind() == Kind::Damaged => continue,
+            other => other?,
+        };
+        let sealing = disk::look_fresh(&store.layout().stage_sealing(&token))?.is_some();
+        out.push(StageInfo { record, sealing, token });
+    }
+    out.sort_by(|a, b| (&a.record.at, &a.token).cmp(&(&b.record.at, &b.token)));
+    Ok(out)
+}

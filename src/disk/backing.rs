@@ -1,0 +1,466 @@
+//! A directory whose contents others change through us: the system calls of a staging mount, each on a path below one open directory.
+//!
+//! No step of these is counted: they are the users' changes, not the store's. Paths come from the mount's own table, part by part, so none leads
+//! out, and no part but the last can be a symlink.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{Error, Result};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+/// An open directory, with all below it.
+#[derive(Debug)]
+pub struct Backing {
+    root: OwnedFd,
+}
+
+/// A time to set.
+#[derive(Clone, Copy, Debug)]
+pub enum SetTime {
+    /// The present moment.
+    Now,
+    /// Seconds and nanoseconds since 1970.
+    At(i64, i64),
+}
+
+/// What stands under a name, without following it.
+pub type Stat = libc::stat;
+
+/// Whoever asked: new entries are made in their name, where this process may take it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+fn check(result: libc::c_int) -> Result<()> {
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+fn text(path: &Path) -> Result<CString> {
+    let bytes = if path.as_os_str().is_empty() { b".".as_slice() } else { path.as_os_str().as_bytes() };
+    Ok(CString::new(bytes)?)
+}
+
+impl Backing {
+    /// Opens a directory.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open(path: &Path) -> Result<Backing> {
+        let path = text(path)?;
+        // SAFETY: a valid C string; the descriptor is owned from here on.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_DIRECTORY | libc::O_CLOEXEC | libc::O_RDONLY) };
+        check(fd)?;
+        // SAFETY: just opened.
+        Ok(Backing { root: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    fn fd(&self) -> libc::c_int {
+        self.root.as_raw_fd()
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn stat(&self, path: &Path) -> Result<Stat> {
+        let path = text(path)?;
+        let mut out = MaybeUninit::<Stat>::uninit();
+        // SAFETY: a valid C string and room for the answer.
+        check(unsafe { libc::fstatat(self.fd(), path.as_ptr(), out.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })?;
+        // SAFETY: filled by the call.
+        Ok(unsafe { out.assume_init() })
+    }
+
+    /// Opens what stands there; a symlink is not followed. `O_CREAT` and `O_EXCL` may be among the flags.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open_at(&self, path: &Path, flags: i32, mode: u32) -> Result<File> {
+        let path = text(path)?;
+        // SAFETY: a valid C string; the descriptor is owned from here on.
+        let fd = unsafe { libc::openat(self.fd(), path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK, mode as libc::mode_t) };
+        check(fd)?;
+        // SAFETY: just opened.
+        Ok(unsafe { File::from_raw_fd(fd) })
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn mkdir(&self, path: &Path, mode: u32) -> Result<()> {
+        let path = text(path)?;
+        // SAFETY: a valid C string.
+        check(unsafe { libc::mkdirat(self.fd(), path.as_ptr(), mode as libc::mode_t) })
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn mknod(&self, path: &Path, mode: u32, device: u64) -> Result<()> {
+        let path = text(path)?;
+        // SAFETY: a valid C string.
+        check(unsafe { libc::mknodat(self.fd(), path.as_ptr(), mode as libc::mode_t, device) })
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn symlink(&self, target: &OsStr, path: &Path) -> Result<()> {
+        let (target, path) = (CString::new(target.as_bytes())?, text(path)?);
+        // SAFETY: valid C strings.
+        check(unsafe { libc::symlinkat(target.as_ptr(), self.fd(), path.as_ptr()) })
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn read_link(&self, path: &Path) -> Result<OsString> {
+        let path = text(path)?;
+        let mut out = vec![0u8; libc::PATH_MAX as usize];
+        // SAFETY: a valid C string and room for so many bytes.
+        let n = unsafe { libc::readlinkat(self.fd(), path.as_ptr(), out.as_mut_ptr().cast(), out.len()) };
+        if n < 0 {
+            return Err(Error::last_os_error());
+        }
+        out.truncate(n as usize);
+        Ok(OsString::from_vec(out))
+    }
+
+    /// Removes a file, or with `directory` an empty directory.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn unlink(&self, path: &Path, directory: bool) -> Result<()> {
+        let path = text(path)?;
+        // SAFETY: a valid C string.
+        check(unsafe { libc::unlinkat(self.fd(), path.as_ptr(), if directory { libc::AT_REMOVEDIR } else { 0 }) })
+    }
+
+    /// renameat2(2).
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn rename(&self, from: &Path, to: &Path, flags: u32) -> Result<()> {
+        let (from, to) = (text(from)?, text(to)?);
+        // SAFETY: valid C strings.
+        check(unsafe { libc::renameat2(self.fd(), from.as_ptr(), self.fd(), to.as_ptr(), flags) })
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        let (from, to) = (text(from)?, text(to)?);
+        // SAFETY: valid C strings.
+        check(unsafe { libc::linkat(self.fd(), from.as_ptr(), self.fd(), to.as_ptr(), 0) })
+    }
+
+    /// Sets the mode of what is no symlink.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn chmod(&self, path: &Path, mode: u32) -> Result<()> {
+        let path = text(path)?;
+        // SAFETY: a valid C string.
+        check(unsafe { libc::fchmodat(self.fd(), path.as_ptr(), mode as libc::mode_t, 0) })
+    }
+
+    /// Sets owner and group; `u32::MAX` leaves one as it is.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn chown(&self, path: &Path, uid: u32, gid: u32) -> Result<()> {
+        let path = text(path)?;
+        // SAFETY: a valid C string.
+        check(unsafe { libc::fchownat(self.fd(), path.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW) })
+    }
+
+    /// Sets access and modification time.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_times(&self, path: &Path, accessed: Option<SetTime>, modified: Option<SetTime>) -> Result<()> {
+        let path = text(path)?;
+        let times = [timespec(accessed), timespec(modified)];
+        // SAFETY: a valid C string and two times.
+        check(unsafe { libc::utimensat(self.fd(), path.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) })
+    }
+
+    /// What a path is called for calls that have no `at` form: through this process's descriptor, without a symlink but that.
+    fn through_proc(&self, path: &Path) -> Result<CString> {
+        let mut out = format!("/proc/self/fd/{}/", self.fd()).into_bytes();
+        out.extend_from_slice(path.as_os_str().as_bytes());
+        Ok(CString::new(out)?)
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn set_xattr(&self, path: &Path, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
+        let (path, name) = (self.through_proc(path)?, CString::new(name.as_bytes())?);
+        // SAFETY: valid C strings, and a value of that length.
+        check(unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags) })
+    }
+
+    /// # Errors
+    /// I/O; ENODATA when there is none.
+    pub fn get_xattr(&self, path: &Path, name: &OsStr) -> Result<Vec<u8>> {
+        let (path, name) = (self.through_proc(path)?, CString::new(name.as_bytes())?);
+        // SAFETY: valid C strings, and room for so many bytes.
+        grown(|out| unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), out.as_mut_ptr().cast(), out.len()) })
+    }
+
+    /// The names, each ended by a zero byte.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn list_xattr(&self, path: &Path) -> Result<Vec<u8>> {
+        let path = self.through_proc(path)?;
+        // SAFETY: a valid C string, and room for so many bytes.
+        grown(|out| unsafe { libc::llistxattr(path.as_ptr(), out.as_mut_ptr().cast(), out.len()) })
+    }
+
+    /// # Errors
+    /// I/O.
+    pub fn remove_xattr(&self, path: &Path, name: &OsStr) -> Result<()> {
+        let (path, name) = (self.through_proc(path)?, CString::new(name.as_bytes())?);
+        // SAFETY: valid C strings.
+        check(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) })
+    }
+
+    /// The file system's room.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn room(&self) -> Result<libc::statvfs> {
+        let mut out = MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: an open descriptor and room for the answer.
+        check(unsafe { libc::fstatvfs(self.fd(), out.as_mut_ptr()) })?;
+        // SAFETY: filled by the call.
+        Ok(unsafe { out.assume_init() })
+    }
+}
+
+/// Calls with more room until the answer fits.
+fn grown(call: impl Fn(&mut Vec<u8>) -> libc::ssize_t) -> Result<Vec<u8>> {
+    let mut out = vec![0u8; 1024];
+    loop {
+        match call(&mut out) {
+            n if n >= 0 => {
+                out.truncate(n as usize);
+                return Ok(out);
+            }
+            _ => {
+                let e = Error::last_os_error();
+                if e.raw_os_error() != Some(libc::ERANGE) || out.len() > 1 << 20 {
+                    return Err(e);
+                }
+                out = vec![0u8; out.len() * 8];
+            }
+        }
+    }
+}
+
+fn timespec(time: Option<SetTime>) -> libc::timespec {
+    match time {
+        None => libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT },
+        Some(SetTime::Now) => libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_NOW },
+        Some(SetTime::At(seconds, nanos)) => libc::timespec { tv_sec: seconds, tv_nsec: nanos },
+    }
+}
+
+/// # Errors
+/// I/O.
+pub fn stat_open(file: &File) -> Result<Stat> {
+    let mut out = MaybeUninit::<Stat>::uninit();
+    // SAFETY: an open descriptor and room for the answer.
+    check(unsafe { libc::fstat(file.as_raw_fd(), out.as_mut_ptr()) })?;
+    // SAFETY: filled by the call.
+    Ok(unsafe { out.assume_init() })
+}
+
+/// Makes an open file durable: its data, and unless `data_only` its times and the rest.
+///
+/// # Errors
+/// I/O.
+pub fn sync_open(file: &File, data_only: bool) -> Result<()> {
+    if data_only { file.sync_data() } else { file.sync_all() }
+}
+
+/// fallocate(2).
+///
+/// # Errors
+/// I/O.
+pub fn allocate(file: &File, mode: i32, offset: i64, length: i64) -> Result<()> {
+    // SAFETY: an open descriptor.
+    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) })
+}
+
+/// lseek(2) for data and holes.
+///
+/// # Errors
+/// I/O.
+pub fn seek(file: &File, offset: i64, whence: i32) -> Result<i64> {
+    // SAFETY: an open descriptor.
+    let at = unsafe { libc::lseek(file.as_raw_fd(), offset, whence) };
+    if at < 0 { Err(Error::last_os_error()) } else { Ok(at) }
+}
+
+/// copy_file_range(2) between two open files.
+///
+/// # Errors
+/// I/O.
+pub fn copy_range(from: &File, from_at: i64, to: &File, to_at: i64, length: usize) -> Result<usize> {
+    let (mut a, mut b) = (from_at, to_at);
+    // SAFETY: open descriptors, and offsets that live across the call.
+    let n = unsafe { libc::copy_file_range(from.as_raw_fd(), &mut a, to.as_raw_fd(), &mut b, length, 0) };
+    if n < 0 { Err(Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// Does `work` with this thread's file system user and group set to the caller's, where this process is root. Where that user may not, though the
+/// kernel has allowed the request (a supplementary group, which is not known here), it is done as root and `own` gives it to the caller.
+///
+/// # Errors
+/// Those of `work` and `own`.
+pub fn in_the_name_of<T>(caller: Caller, work: impl Fn() -> Result<T>, own: impl Fn(&T) -> Result<()>) -> Result<T> {
+    // SAFETY: geteuid cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root || (caller.uid == 0 && caller.gid == 0) {
+        return work();
+    }
+    set_fs_ids(caller.uid, caller.gid);
+    let done = work();
+    set_fs_ids(0, 0);
+    match done {
+        Err(e) if e.raw_os_error() == Some(libc::EACCES) => {
+            let made = work()?;
+            own(&made)?;
+            Ok(made)
+        }
+        other => other,
+    }
+}
+
+/// Of this thread alone: the system calls, not the C library's functions. Group first on the way down, user first on the way up does not matter
+/// here, since the capabilities that setting them takes stay permitted.
+fn set_fs_ids(uid: u32, gid: u32) {
+    // SAFETY: no memory is involved; they cannot fail in a way that could be told.
+    unsafe {
+        if uid == 0 {
+            libc::syscall(libc::SYS_setfsuid, uid);
+            libc::syscall(libc::SYS_setfsgid, gid);
+        } else {
+            libc::syscall(libc::SYS_setfsgid, gid);
+            libc::syscall(libc::SYS_setfsuid, uid);
+        }
+    }
+}
+
+/// A directory being listed; positions are the file system's own, and hold while entries come and go.
+pub struct DirStream {
+    stream: *mut libc::DIR,
+    at: i64,
+}
+
+// SAFETY: a stream may be used by any thread, one at a time, which `&mut` sees to.
+unsafe impl Send for DirStream {}
+
+/// One entry of a listing.
+#[derive(Debug)]
+pub struct DirEntry {
+    /// Its name.
+    pub name: OsString,
+    /// Its inode.
+    pub ino: u64,
+    /// `DT_REG` and so on; `DT_UNKNOWN` where the file system does not tell.
+    pub kind: u8,
+    /// Where the listing goes on after it.
+    pub next: i64,
+}
+
+impl DirStream {
+    /// Lists an open directory.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn of(directory: File) -> Result<DirStream> {
+        use std::os::fd::IntoRawFd;
+        let fd = directory.into_raw_fd();
+        // SAFETY: an open descriptor, which the stream owns from here on.
+        let stream = unsafe { libc::fdopendir(fd) };
+        if stream.is_null() {
+            let e = Error::last_os_error();
+            // SAFETY: the stream did not take it.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+            return Err(e);
+        }
+        Ok(DirStream { stream, at: 0 })
+    }
+
+    /// The entry at `offset`: 0, or what an entry said comes next. `None` at the end.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn read(&mut self, offset: i64) -> Result<Option<DirEntry>> {
+        // SAFETY: the stream is open; the entry is copied before the next call.
+        unsafe {
+            if offset == 0 && self.at != 0 {
+                libc::rewinddir(self.stream);
+            } else if offset != self.at {
+                libc::seekdir(self.stream, offset);
+            }
+            *libc::__errno_location() = 0;
+            let entry = libc::readdir64(self.stream);
+            if entry.is_null() {
+                let e = Error::last_os_error();
+                self.at = -1; // wherever it is: the next read seeks
+                return if e.raw_os_error() == Some(0) { Ok(None) } else { Err(e) };
+            }
+            let name = std::ffi::CStr::from_ptr((*entry).d_name.as_ptr());
+            self.at = (*entry).d_off;
+            Ok(Some(DirEntry { name: OsStr::from_bytes(name.to_bytes()).to_owned(), ino: (*entry).d_ino, kind: (*entry).d_type, next: self.at }))
+        }
+    }
+}
+
+impl Drop for DirStream {
+    fn drop(&mut self) {
+        // SAFETY: the stream is open, and closed once.
+        unsafe { libc::closedir(self.stream) };
+    }
+}
+
+/// Sets an open file's length.
+///
+/// # Errors
+/// I/O.
+pub fn set_length(file: &File, size: u64) -> Result<()> {
+    file.set_len(size)
+}
+
+/// Sets an open file's mode.
+///
+/// # Errors
+/// I/O.
+pub fn set_mode(file: &File, mode: u32) -> Result<()> {
+    // SAFETY: an open descriptor.
+    check(unsafe { libc::fchmod(file.as_raw_fd(), mode as libc::mode_t) })
+}
+
+/// Sets an open file's owner and group; `u32::MAX` leaves one as it is.
+///
+/// # Errors
+/// I/O.
+pub fn set_owner(file: &File, uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: an open descriptor.
+    check(unsafe { libc::fchown(file.as_raw_fd(), uid, gid) })
+}
+
+/// Sets an open file's times.
+///
+/// # Errors
+/// I/O.
+pub fn set_times_open(file: &File, accessed: Option<SetTime>, modified: Option<SetTime>) -> Result<()> {
+    let times = [timespec(accessed), timespec(modified)];
+    // SAFETY: an open descriptor and two times.
+    check(unsafe { libc::futimens(file.as_raw_fd(), times.as_ptr()) })
+}

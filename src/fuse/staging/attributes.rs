@@ -1,0 +1,35 @@
+//! What a node looks like, for what is no file of a stage: directories that are nowhere, and what was sealed.
+
+use crate::disk::backing::Stat;
+use crate::manifest::Entry;
+
+/// All zeros but for the kind, permissions and owner.
+fn blank(mode: u32, owner: (u32, u32), time: i64) -> Stat {
+    // SAFETY: stat is plain old data, for which zeros are a value.
+    let mut stat: Stat = unsafe { std::mem::zeroed() };
+    stat.st_mode = mode;
+    stat.st_nlink = 1;
+    (stat.st_uid, stat.st_gid) = owner;
+    (stat.st_atime, stat.st_mtime, stat.st_ctime) = (time, time, time);
+    stat.st_blksize = 4096;
+    stat
+}
+
+/// A directory that exists in the mount alone.
+pub(super) fn directory(owner: (u32, u32), time: i64) -> Stat {
+    blank(libc::S_IFDIR | 0o755, owner, time)
+}
+
+/// An entry of a sealed contribution: nobody may write to it.
+pub(super) fn sealed(entry: &Entry, owner: (u32, u32), time: i64) -> Stat {
+    let (mode, size) = match entry {
+        Entry::Directory(_) => (libc::S_IFDIR | 0o555, 0),
+        Entry::File { size, exec, .. } => (libc::S_IFREG | if *exec { 0o555 } else { 0o444 }, *size),
+        Entry::Symlink { target } => (libc::S_IFLNK | 0o777, target.len() as u64),
+        Entry::Reference(reference) => (libc::S_IFREG | 0o444, reference.size.unwrap_or(0)),
+    };
+    let mut stat = blank(mode, owner, time);
+    stat.st_size = size as i64;
+    stat.st_blocks = size.div_ceil(512) as i64;
+    stat
+}

@@ -1,0 +1,774 @@
+//! What requests on a staging mount do: paths from the table, system calls on the stage's files, the gate that sealing closes.
+
+use super::attributes;
+use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
+use super::table::{Kind, ROOT, Spot, Table};
+use crate::catalog::{Draft, RunRecord};
+use crate::clock;
+use crate::commit::{Upserted, refuse_if_finished};
+use crate::disk::backing::{self, Backing, Caller, DirStream, SetTime, Stat};
+use crate::disk::read_full_at;
+use crate::error::{Error, Result};
+use crate::manifest::{Entry, Tree};
+use crate::objects::Content;
+use crate::catalog::stage::stages;
+use crate::staging::{Resume, SealOptions, Stage};
+use crate::store::Store;
+use crate::words::{ArtifactName, DistributedId, RelPath, RunId};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// An answer, or an error number.
+pub(super) type Answer<T> = std::result::Result<T, i32>;
+
+/// A run whose stage this mount holds.
+pub(super) struct Live {
+    stage: Stage,
+    backing: Backing,
+    /// Changes hold it shared; sealing alone.
+    gate: RwLock<Gate>,
+}
+
+enum Gate {
+    /// It takes changes.
+    Open,
+    /// It is being sealed.
+    Sealing,
+    /// It is sealed, and shows what was.
+    Sealed(Arc<Sealed>),
+}
+
+struct Sealed {
+    tree: Tree,
+    time: i64,
+    done: Upserted,
+}
+
+impl Live {
+    pub(super) fn new(stage: Stage) -> Result<Live> {
+        let directory = stage.directory();
+        let backing = Backing::open(&directory).map_err(|e| Error::io("open", &directory, e))?;
+        Ok(Live { stage, backing, gate: RwLock::new(Gate::Open) })
+    }
+
+    fn store(&self) -> &Store {
+        self.stage.draft().store()
+    }
+
+    /// For the length of a change.
+    fn changing(&self) -> Answer<RwLockReadGuard<'_, Gate>> {
+        let gate = self.gate.read();
+        if matches!(*gate, Gate::Open) { Ok(gate) } else { Err(libc::EROFS) }
+    }
+
+    fn sealed(&self) -> Option<Arc<Sealed>> {
+        match &*self.gate.read() {
+            Gate::Sealed(sealed) => Some(sealed.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// What is mounted.
+pub(super) struct StagingTree {
+    table: RwLock<Table>,
+    pub(super) handles: Handles,
+    /// For a mount of all: the store, and what was made or opened in it.
+    all: Option<All>,
+    owner: (u32, u32),
+    begun: i64,
+}
+
+struct All {
+    store: Store,
+    made: Mutex<BTreeSet<(ArtifactName, Option<DistributedId>)>>,
+    live: Mutex<Vec<Arc<Live>>>,
+}
+
+/// What a node is like: its attributes, with the number the kernel knows it by.
+pub(super) type Seen = Stat;
+
+fn errno(e: io::Error) -> i32 {
+    e.raw_os_error().unwrap_or(libc::EIO)
+}
+
+/// What stands in the way of a request that is no system call.
+fn of_error(e: &Error) -> i32 {
+    use crate::error::Kind as Why;
+    match e.kind() {
+        Why::Usage => libc::EINVAL,
+        Why::Refused => libc::EBUSY,
+        Why::NotFound => libc::ENOENT,
+        Why::Damaged | Why::Io => e.errno().unwrap_or(libc::EIO),
+    }
+}
+
+fn key(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+impl StagingTree {
+    /// One run's directory.
+    pub(super) fn one(live: Live, owner: (u32, u32)) -> StagingTree {
+        StagingTree { table: RwLock::new(Table::new(Kind::In(Arc::new(live)))), handles: Handles::default(), all: None, owner, begun: clock::unix_now() }
+    }
+
+    /// The directories of all runs, `NAME/ID/RUN`.
+    pub(super) fn all(store: Store, owner: (u32, u32)) -> StagingTree {
+        let all = All { store, made: Mutex::default(), live: Mutex::default() };
+        StagingTree { table: RwLock::new(Table::new(Kind::Store)), handles: Handles::default(), all: Some(all), owner, begun: clock::unix_now() }
+    }
+
+    /// Where a node is, with the table held so that no name on the way changes.
+    fn spot(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, Spot)> {
+        let table = self.table.read();
+        let spot = table.spot(id)?;
+        Ok((table, spot))
+    }
+
+    /// Where a node of a run is.
+    fn inside(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, Arc<Live>, PathBuf)> {
+        match self.spot(id)? {
+            (table, Spot::At(live, path)) => Ok((table, live, path)),
+            (_, Spot::Above(_)) => Err(libc::EPERM),
+        }
+    }
+
+    fn numbered(mut stat: Stat, id: u64) -> Seen {
+        stat.st_ino = id;
+        stat
+    }
+
+    pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> Answer<Seen> {
+        let (live, stat) = {
+            let (_table, spot) = self.spot(parent)?;
+            match spot {
+                Spot::At(live, path) => {
+                    let stat = self.stat_in(&live, &path.join(name))?;
+                    (live, stat)
+                }
+                Spot::Above(kind) => {
+                    drop(_table);
+                    return self.lookup_above(parent, &kind, name);
+                }
+            }
+        };
+        drop(live);
+        let id = self.table.write().enter(parent, name, key(&stat))?;
+        Ok(Self::numbered(stat, id))
+    }
+
+    fn stat_in(&self, live: &Live, path: &Path) -> Answer<Stat> {
+        match live.sealed() {
+            Some(sealed) => {
+                let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
+                let found = sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.ok_or(libc::ENOENT)?;
+                let mut stat = attributes::sealed(&found.entry, self.owner, sealed.time);
+                // A device of its own, so that its numbers meet nobody's.
+                (stat.st_dev, stat.st_ino) = (std::ptr::from_ref(live) as u64 | 1 << 63, found.rank + 1);
+                Ok(stat)
+            }
+            None => live.backing.stat(path).map_err(errno),
+        }
+    }
+
+    pub(super) fn attributes(&self, id: u64, handle: Option<u64>) -> Answer<Seen> {
+        if let Some(file) = handle.and_then(|h| self.handles.file(h).ok())
+            && let Bytes::File(file) = &file.bytes
+        {
+            return backing::stat_open(file).map(|s| Self::numbered(s, id)).map_err(errno);
+        }
+        let found = match self.spot(id) {
+            Ok((_table, Spot::At(live, path))) => self.stat_in(&live, &path),
+            Ok((_, Spot::Above(_))) => Ok(attributes::directory(self.owner, self.begun)),
+            Err(e) => Err(e),
+        };
+        match found {
+            Ok(stat) => Ok(Self::numbered(stat, id)),
+            // Without a name, but open: what is open tells.
+            Err(e) => match self.handles.of_node(id).as_deref() {
+                Some(OpenFile { bytes: Bytes::File(file), .. }) => backing::stat_open(file).map(|s| Self::numbered(s, id)).map_err(errno),
+                _ => Err(e),
+            },
+        }
+    }
+
+    pub(super) fn read_link(&self, id: u64) -> Answer<OsString> {
+        let (_table, live, path) = self.inside(id)?;
+        let Some(sealed) = live.sealed() else { return live.backing.read_link(&path).map_err(errno) };
+        let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
+        match sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.map(|f| f.entry) {
+            Some(Entry::Symlink { target }) => Ok(OsStr::from_bytes(&target).to_owned()),
+            _ => Err(libc::EINVAL),
+        }
+    }
+
+    /// Makes something at `name` in a run, in the caller's name, and enters it.
+    fn make(&self, parent: u64, name: &OsStr, caller: Caller, work: impl Fn(&Backing, &Path) -> io::Result<()>) -> Answer<Seen> {
+        let stat = {
+            let (_table, live, path) = self.inside(parent)?;
+            let _change = live.changing()?;
+            let at = path.join(name);
+            let own = |_: &()| live.backing.chown(&at, caller.uid, caller.gid);
+            backing::in_the_name_of(caller, || work(&live.backing, &at), own).map_err(errno)?;
+            live.backing.stat(&at).map_err(errno)?
+        };
+        let id = self.table.write().enter(parent, name, key(&stat))?;
+        Ok(Self::numbered(stat, id))
+    }
+
+    pub(super) fn make_directory(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Answer<Seen> {
+        if let (_, Spot::Above(kind)) = self.spot(parent)? {
+            return self.make_above(parent, &kind, name, caller);
+        }
+        self.make(parent, name, caller, |backing, at| backing.mkdir(at, mode & 0o7777))
+    }
+
+    pub(super) fn make_node(&self, parent: u64, name: &OsStr, mode: u32, device: u64, caller: Caller) -> Answer<Seen> {
+        self.make(parent, name, caller, |backing, at| backing.mknod(at, mode, device))
+    }
+
+    pub(super) fn make_symlink(&self, parent: u64, name: &OsStr, target: &OsStr, caller: Caller) -> Answer<Seen> {
+        self.make(parent, name, caller, |backing, at| backing.symlink(target, at))
+    }
+
+    pub(super) fn link(&self, id: u64, parent: u64, name: &OsStr) -> Answer<Seen> {
+        let stat = {
+            let table = self.table.read();
+            let (Spot::At(from, old), Spot::At(to, directory)) = (table.spot(id)?, table.spot(parent)?) else { return Err(libc::EPERM) };
+            if !Arc::ptr_eq(&from, &to) {
+                return Err(libc::EXDEV);
+            }
+            let _change = from.changing()?;
+            let at = directory.join(name);
+            from.backing.link(&old, &at).map_err(errno)?;
+            from.backing.stat(&at).map_err(errno)?
+        };
+        let id = self.table.write().enter(parent, name, key(&stat))?;
+        Ok(Self::numbered(stat, id))
+    }
+
+    pub(super) fn remove(&self, parent: u64, name: &OsStr, directory: bool) -> Answer<()> {
+        let mut table = self.table.write();
+        let (live, path) = match table.spot(parent)? {
+            Spot::At(live, path) => (live, path.join(name)),
+            Spot::Above(kind) => {
+                drop(table);
+                return self.remove_above(&kind, name);
+            }
+        };
+        let _change = live.changing()?;
+        let stat = live.backing.stat(&path).map_err(errno)?;
+        live.backing.unlink(&path, directory).map_err(errno)?;
+        table.unnamed(parent, name, key(&stat), directory || stat.st_nlink <= 1);
+        Ok(())
+    }
+
+    pub(super) fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Answer<()> {
+        let mut table = self.table.write();
+        let (Spot::At(live, from), Spot::At(other, to)) = (table.spot(parent)?, table.spot(new_parent)?) else { return Err(libc::EPERM) };
+        if !Arc::ptr_eq(&live, &other) {
+            return Err(libc::EXDEV);
+        }
+        let _change = live.changing()?;
+        let (from, to) = (from.join(name), to.join(new_name));
+        let moved = live.backing.stat(&from).map_err(errno)?;
+        let replaced = live.backing.stat(&to).ok();
+        live.backing.rename(&from, &to, flags).map_err(errno)?;
+        if live.backing.stat(&from).is_ok_and(|s| key(&s) == key(&moved)) {
+            return Ok(()); // two names of one file: nothing happened
+        }
+        match replaced {
+            Some(other) if flags & libc::RENAME_EXCHANGE != 0 => table.renamed(key(&other), (new_parent, new_name), (parent, name)),
+            Some(gone) => {
+                let last = gone.st_mode & libc::S_IFMT == libc::S_IFDIR || gone.st_nlink <= 1;
+                table.unnamed(new_parent, new_name, key(&gone), last);
+            }
+            None => {}
+        }
+        table.renamed(key(&moved), (parent, name), (new_parent, new_name));
+        Ok(())
+    }
+
+    /// Opens a file. Appending, truncating and direct access are the kernel's business.
+    pub(super) fn open(&self, id: u64, flags: i32, pid: u32) -> Answer<u64> {
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        let spot = self.spot(id);
+        let (_table, live, path) = match spot {
+            Ok((table, Spot::At(live, path))) => (table, live, path),
+            Ok((_, Spot::Above(_))) => return Err(libc::EISDIR),
+            Err(e) => return Err(e),
+        };
+        if let Some(sealed) = live.sealed() {
+            if writes {
+                return Err(libc::EROFS);
+            }
+            let bytes = sealed_bytes(&live, &sealed, &path)?;
+            return Ok(self.handles.open(OpenFile { bytes, node: id, live, writer: None, label: String::new() }));
+        }
+        let _change = if writes { Some(live.changing()?) } else { None };
+        // A file that is written to is read back by the kernel for pages that are changed in part.
+        let file = live.backing.open_at(&path, flags & (libc::O_ACCMODE | libc::O_NOATIME), 0).map_err(errno)?;
+        let label = path.display().to_string();
+        let opened = OpenFile { bytes: Bytes::File(file), node: id, live: live.clone(), writer: writes.then_some(pid), label };
+        Ok(self.handles.open(opened))
+    }
+
+    pub(super) fn create(&self, parent: u64, name: &OsStr, mode: u32, flags: i32, caller: Caller, pid: u32) -> Answer<(Seen, u64)> {
+        let (live, file, stat, label) = {
+            let (_table, live, path) = self.inside(parent)?;
+            let change = live.changing()?;
+            let at = path.join(name);
+            let how = flags & (libc::O_ACCMODE | libc::O_EXCL | libc::O_NOATIME) | libc::O_CREAT;
+            let own = |_: &std::fs::File| live.backing.chown(&at, caller.uid, caller.gid);
+            let file = backing::in_the_name_of(caller, || live.backing.open_at(&at, how, mode & 0o7777), own).map_err(errno)?;
+            let stat = backing::stat_open(&file).map_err(errno)?;
+            drop(change);
+            let label = at.display().to_string();
+            (live.clone(), file, stat, label)
+        };
+        let id = self.table.write().enter(parent, name, key(&stat))?;
+        let writer = (flags & libc::O_ACCMODE != libc::O_RDONLY).then_some(pid);
+        let handle = self.handles.open(OpenFile { bytes: Bytes::File(file), node: id, live, writer, label });
+        Ok((Self::numbered(stat, id), handle))
+    }
+
+    /// Fills `buffer` from `offset`; how much there was.
+    pub(super) fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> Answer<usize> {
+        match &self.handles.file(handle)?.bytes {
+            Bytes::File(file) => read_full_at(file, buffer, offset).map_err(errno),
+            Bytes::Packed(bytes) => {
+                let from = bytes.len().min(offset as usize);
+                let n = (bytes.len() - from).min(buffer.len());
+                buffer[..n].copy_from_slice(&bytes[from..from + n]);
+                Ok(n)
+            }
+        }
+    }
+
+    /// Writes; `strip`: who asked may not leave set-user-id and the like on what it changes.
+    pub(super) fn write(&self, handle: u64, offset: u64, data: &[u8], strip: bool) -> Answer<u32> {
+        let open = self.handles.file(handle)?;
+        let Bytes::File(file) = &open.bytes else { return Err(libc::EBADF) };
+        let _change = open.live.changing()?;
+        file.write_all_at(data, offset).map_err(errno)?;
+        if strip {
+            strip_privileges(file)?;
+        }
+        Ok(data.len() as u32)
+    }
+
+    /// What keeps the bytes of a change from the open file, or the file by its name.
+    fn changeable(&self, id: u64, handle: Option<u64>) -> Answer<Changeable> {
+        if let Some(open) = handle.and_then(|h| self.handles.file(h).ok()).filter(|f| f.writer.is_some()) {
+            return Ok(Changeable::Open(open));
+        }
+        match self.inside(id) {
+            Ok((_, live, path)) => Ok(Changeable::Named(live, path)),
+            Err(e) => self.handles.of_node(id).map(Changeable::Open).ok_or(e),
+        }
+    }
+
+    pub(super) fn truncate(&self, id: u64, handle: Option<u64>, size: u64, strip: bool) -> Answer<()> {
+        let set = |file: &std::fs::File| -> Answer<()> {
+            backing::set_length(file, size).map_err(errno)?;
+            if strip { strip_privileges(file) } else { Ok(()) }
+        };
+        match self.changeable(id, handle)? {
+            Changeable::Open(open) => {
+                let _change = open.live.changing()?;
+                let Bytes::File(file) = &open.bytes else { return Err(libc::EROFS) };
+                set(file)
+            }
+            Changeable::Named(live, path) => {
+                let _change = live.changing()?;
+                set(&live.backing.open_at(&path, libc::O_WRONLY, 0).map_err(errno)?)
+            }
+        }
+    }
+
+    pub(super) fn set_mode(&self, id: u64, mode: u32) -> Answer<()> {
+        match self.changeable(id, None)? {
+            Changeable::Named(live, path) => {
+                let _change = live.changing()?;
+                live.backing.chmod(&path, mode & 0o7777).map_err(errno)
+            }
+            Changeable::Open(open) => {
+                let _change = open.live.changing()?;
+                let Bytes::File(file) = &open.bytes else { return Err(libc::EROFS) };
+                backing::set_mode(file, mode & 0o7777).map_err(errno)
+            }
+        }
+    }
+
+    pub(super) fn set_owner(&self, id: u64, uid: Option<u32>, gid: Option<u32>) -> Answer<()> {
+        let (uid, gid) = (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX));
+        match self.changeable(id, None)? {
+            Changeable::Named(live, path) => {
+                let _change = live.changing()?;
+                live.backing.chown(&path, uid, gid).map_err(errno)
+            }
+            Changeable::Open(open) => {
+                let _change = open.live.changing()?;
+                let Bytes::File(file) = &open.bytes else { return Err(libc::EROFS) };
+                backing::set_owner(file, uid, gid).map_err(errno)
+            }
+        }
+    }
+
+    pub(super) fn set_times(&self, id: u64, accessed: Option<SetTime>, modified: Option<SetTime>) -> Answer<()> {
+        match self.changeable(id, None)? {
+            Changeable::Named(live, path) => {
+                let _change = live.changing()?;
+                live.backing.set_times(&path, accessed, modified).map_err(errno)
+            }
+            Changeable::Open(open) => {
+                let _change = open.live.changing()?;
+                let Bytes::File(file) = &open.bytes else { return Err(libc::EROFS) };
+                backing::set_times_open(file, accessed, modified).map_err(errno)
+            }
+        }
+    }
+
+    pub(super) fn sync(&self, handle: u64, data_only: bool) -> Answer<()> {
+        match &self.handles.file(handle)?.bytes {
+            Bytes::File(file) => backing::sync_open(file, data_only).map_err(errno),
+            Bytes::Packed(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn sync_directory(&self, id: u64) -> Answer<()> {
+        let (_table, Spot::At(live, path)) = self.spot(id)? else { return Ok(()) };
+        if live.sealed().is_some() {
+            return Ok(());
+        }
+        let directory = live.backing.open_at(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(errno)?;
+        live.store().disk().sync_users_dir(&directory).map_err(errno)
+    }
+
+    pub(super) fn allocate(&self, handle: u64, mode: i32, offset: u64, length: u64) -> Answer<()> {
+        let open = self.handles.file(handle)?;
+        let Bytes::File(file) = &open.bytes else { return Err(libc::EBADF) };
+        let _change = open.live.changing()?;
+        backing::allocate(file, mode, offset as i64, length as i64).map_err(errno)
+    }
+
+    pub(super) fn seek(&self, handle: u64, offset: i64, whence: i32) -> Answer<i64> {
+        match &self.handles.file(handle)?.bytes {
+            Bytes::File(file) => backing::seek(file, offset, whence).map_err(errno),
+            Bytes::Packed(_) => Err(libc::ENOSYS),
+        }
+    }
+
+    pub(super) fn copy_range(&self, from: u64, from_at: u64, to: u64, to_at: u64, length: u64) -> Answer<u32> {
+        let (source, target) = (self.handles.file(from)?, self.handles.file(to)?);
+        let (Bytes::File(a), Bytes::File(b)) = (&source.bytes, &target.bytes) else { return Err(libc::EXDEV) };
+        let _change = target.live.changing()?;
+        let most = length.min(1 << 30) as usize;
+        backing::copy_range(a, from_at as i64, b, to_at as i64, most).map(|n| n as u32).map_err(errno)
+    }
+
+    pub(super) fn set_xattr(&self, id: u64, name: &OsStr, value: &[u8], flags: i32) -> Answer<()> {
+        let (_table, live, path) = self.inside(id)?;
+        let _change = live.changing()?;
+        live.backing.set_xattr(&path, name, value, flags).map_err(errno)
+    }
+
+    pub(super) fn get_xattr(&self, id: u64, name: &OsStr) -> Answer<Vec<u8>> {
+        let (_table, Spot::At(live, path)) = self.spot(id)? else { return Err(libc::ENODATA) };
+        if live.sealed().is_some() { Err(libc::ENODATA) } else { live.backing.get_xattr(&path, name).map_err(errno) }
+    }
+
+    pub(super) fn list_xattr(&self, id: u64) -> Answer<Vec<u8>> {
+        let (_table, Spot::At(live, path)) = self.spot(id)? else { return Ok(Vec::new()) };
+        if live.sealed().is_some() { Ok(Vec::new()) } else { live.backing.list_xattr(&path).map_err(errno) }
+    }
+
+    pub(super) fn remove_xattr(&self, id: u64, name: &OsStr) -> Answer<()> {
+        let (_table, live, path) = self.inside(id)?;
+        let _change = live.changing()?;
+        live.backing.remove_xattr(&path, name).map_err(errno)
+    }
+
+    pub(super) fn room(&self, id: u64) -> Answer<libc::statvfs> {
+        match self.table.read().live(id) {
+            Some(live) => live.backing.room().map_err(errno),
+            None => {
+                let all = self.all.as_ref().ok_or(libc::EIO)?;
+                Backing::open(all.store.root()).and_then(|b| b.room()).map_err(errno)
+            }
+        }
+    }
+
+    pub(super) fn forget(&self, id: u64, count: u64) {
+        self.table.write().forget(id, count);
+    }
+
+    pub(super) fn open_directory(&self, id: u64) -> Answer<u64> {
+        let (_table, spot) = self.spot(id)?;
+        let opened = match spot {
+            Spot::At(live, path) => match live.sealed() {
+                Some(sealed) => {
+                    let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
+                    let found = sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.ok_or(libc::ENOENT)?;
+                    let Entry::Directory(dir) = found.entry else { return Err(libc::ENOTDIR) };
+                    OpenDirectory::Sealed(Mutex::new((sealed.tree.list(&dir, found.rank).map_err(|_| libc::EIO)?, 0)))
+                }
+                None => {
+                    let directory = live.backing.open_at(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(errno)?;
+                    OpenDirectory::Stage(Mutex::new(DirStream::of(directory).map_err(errno)?), live)
+                }
+            },
+            Spot::Above(kind) => {
+                drop(_table);
+                OpenDirectory::Above(self.names_above(&kind)?)
+            }
+        };
+        Ok(self.handles.open_directory(opened))
+    }
+
+    /// Gives entries from `offset` on to `take` (number, offset after it, `DT_…`, name), until it has enough.
+    pub(super) fn list(&self, id: u64, handle: u64, offset: i64, take: &mut dyn FnMut(u64, i64, u8, &OsStr) -> bool) -> Answer<()> {
+        match &*self.handles.directory(handle)? {
+            OpenDirectory::Stage(stream, live) => {
+                let device = live.backing.stat(Path::new("")).map_err(errno)?.st_dev;
+                let mut stream = stream.lock();
+                let mut at = offset;
+                while let Some(entry) = stream.read(at).map_err(errno)? {
+                    let number = match entry.name.as_bytes() {
+                        b"." => id,
+                        b".." => ROOT,
+                        _ => self.table.read().shown((device, entry.ino)),
+                    };
+                    if take(number, entry.next, entry.kind, &entry.name) {
+                        break;
+                    }
+                    at = entry.next;
+                }
+                Ok(())
+            }
+            OpenDirectory::Sealed(listing) => {
+                let mut listing = listing.lock();
+                let (list, at) = &mut *listing;
+                if *at != offset as u64 {
+                    list.seek_index(offset as u64).map_err(|_| libc::EIO)?;
+                    *at = offset as u64;
+                }
+                loop {
+                    let before = list.clone();
+                    let Some(entry) = list.next() else { return Ok(()) };
+                    let entry = entry.map_err(|_| libc::EIO)?;
+                    let kind = match entry.entry {
+                        Entry::Directory(_) => libc::DT_DIR,
+                        Entry::Symlink { .. } => libc::DT_LNK,
+                        _ => libc::DT_REG,
+                    };
+                    if take(u64::MAX, *at as i64 + 1, kind, OsStr::from_bytes(&entry.name)) {
+                        *list = before;
+                        return Ok(());
+                    }
+                    *at += 1;
+                }
+            }
+            OpenDirectory::Above(names) => {
+                for (i, name) in names.iter().enumerate().skip(offset as usize) {
+                    if take(u64::MAX, i as i64 + 1, libc::DT_DIR, name) {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Seals the run that a node is in.
+    ///
+    /// # Errors
+    /// As [`Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
+    pub(super) fn seal(&self, id: u64) -> Result<Upserted> {
+        let live = self.table.read().live(id).cloned();
+        let live = live.ok_or_else(|| Error::usage("this directory belongs to no run: NAME/ID/RUN is what can be sealed"))?;
+        {
+            let mut gate = live.gate.write();
+            match &*gate {
+                Gate::Open => {}
+                Gate::Sealing => return Err(Error::refused("it is being sealed")),
+                Gate::Sealed(sealed) => return Ok(sealed.done.clone()), // said again
+            }
+            // Nobody can open one for writing from here on.
+            let writers = self.handles.writers(&live);
+            if let Some((path, pid)) = writers.first() {
+                let more = if writers.len() > 1 { format!(", and {} more are", writers.len() - 1) } else { String::new() };
+                return Err(Error::refused(format!("{path} is open for writing by process {pid}{more}")).hint("close it, then seal again"));
+            }
+            *gate = Gate::Sealing;
+        }
+        let done = live.stage.seal(&SealOptions::default()).and_then(|done| {
+            let state = done.draft.state()?;
+            let contribution = state.contributions.iter().find(|c| c.number == done.number);
+            // Dropped or discarded since: then there is nothing to show.
+            let tree = contribution.map(|c| c.tree(live.store())).transpose()?;
+            Ok((done, tree))
+        });
+        match done {
+            Ok((done, tree)) => {
+                let empty = || Tree::of(&empty_root(), live.store().objects().clone());
+                *live.gate.write() = Gate::Sealed(Arc::new(Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }));
+                Ok(done)
+            }
+            Err(e) => {
+                *live.gate.write() = Gate::Open;
+                Err(e)
+            }
+        }
+    }
+
+    fn lookup_above(&self, parent: u64, kind: &Kind, name: &OsStr) -> Answer<Seen> {
+        if !self.names_above(kind)?.iter().any(|n| n == name) {
+            return Err(libc::ENOENT);
+        }
+        let below = self.below(kind, name, Caller { uid: self.owner.0, gid: self.owner.1 }, Resume::Continue)?;
+        self.enter_above(parent, name, below)
+    }
+
+    fn make_above(&self, parent: u64, kind: &Kind, name: &OsStr, caller: Caller) -> Answer<Seen> {
+        if self.names_above(kind)?.iter().any(|n| n == name) {
+            return Err(libc::EEXIST);
+        }
+        let below = self.below(kind, name, caller, Resume::Continue)?;
+        if let Some(all) = &self.all {
+            match &below {
+                Kind::Artifact(a) => drop(all.made.lock().insert((a.clone(), None))),
+                Kind::Draft(a, id) => drop(all.made.lock().insert((a.clone(), Some(id.clone())))),
+                _ => {}
+            }
+        }
+        self.enter_above(parent, name, below)
+    }
+
+    fn enter_above(&self, parent: u64, name: &OsStr, below: Kind) -> Answer<Seen> {
+        let stat = match &below {
+            Kind::In(live) => self.stat_in(live, Path::new(""))?,
+            _ => attributes::directory(self.owner, self.begun),
+        };
+        let id = self.table.write().enter_above(parent, name, below);
+        Ok(Self::numbered(stat, id))
+    }
+
+    /// What stands or comes to stand under `name` above the runs.
+    fn below(&self, kind: &Kind, name: &OsStr, caller: Caller, resume: Resume) -> Answer<Kind> {
+        let all = self.all.as_ref().ok_or(libc::EPERM)?;
+        let text = name.to_str().ok_or(libc::EINVAL)?;
+        match kind {
+            Kind::Store => Ok(Kind::Artifact(ArtifactName::parse(text).map_err(|_| libc::EINVAL)?)),
+            Kind::Artifact(artifact) => Ok(Kind::Draft(artifact.clone(), DistributedId::parse(text).map_err(|_| libc::EINVAL)?)),
+            Kind::Draft(artifact, id) => {
+                let run = RunId::parse(text).map_err(|_| libc::EINVAL)?;
+                let mut live = all.live.lock();
+                let of = |l: &Arc<Live>| {
+                    let record = l.stage.record();
+                    (&record.artifact, &record.distributed_id, &record.run.id) == (artifact, id, &run)
+                };
+                // A sealed one is gone when the draft is finished, and makes way for a new one.
+                let draft = Draft::new(&all.store, artifact, id);
+                let finished = refuse_if_finished(&draft).is_err();
+                live.retain(|l| !(of(l) && l.sealed().is_some() && finished));
+                if let Some(found) = live.iter().find(|l| of(l)) {
+                    return Ok(Kind::In(found.clone()));
+                }
+                let record = RunRecord { id: run, group: None, job_type: None };
+                let stage = Stage::open(&draft, &record, None, resume).map_err(|e| of_error(&e))?;
+                let opened = Arc::new(Live::new(stage).map_err(|e| of_error(&e))?);
+                if (caller.uid, caller.gid) != self.owner {
+                    opened.backing.chown(Path::new(""), caller.uid, caller.gid).map_err(errno)?;
+                }
+                live.push(opened.clone());
+                Ok(Kind::In(opened))
+            }
+            Kind::In(_) => Err(libc::EINVAL),
+        }
+    }
+
+    /// The names in a directory above the runs: of what was made here, and of stages that lie in the store.
+    fn names_above(&self, kind: &Kind) -> Answer<Vec<OsString>> {
+        let all = self.all.as_ref().ok_or(libc::EPERM)?;
+        let mut out: BTreeSet<String> = BTreeSet::new();
+        let stages = stages(&all.store).map_err(|e| of_error(&e))?;
+        let live = all.live.lock();
+        let records = stages.iter().map(|s| &s.record).chain(live.iter().map(|l| l.stage.record()));
+        let made = all.made.lock();
+        match kind {
+            Kind::Store => {
+                out.extend(records.map(|r| r.artifact.to_string()));
+                out.extend(made.iter().map(|(a, _)| a.to_string()));
+            }
+            Kind::Artifact(artifact) => {
+                out.extend(records.filter(|r| r.artifact == *artifact).map(|r| r.distributed_id.to_string()));
+                out.extend(made.iter().filter(|(a, _)| a == artifact).filter_map(|(_, id)| id.as_ref().map(ToString::to_string)));
+            }
+            Kind::Draft(artifact, id) => out.extend(records.filter(|r| r.artifact == *artifact && r.distributed_id == *id).map(|r| r.run.id.to_string())),
+            Kind::In(_) => return Err(libc::ENOTDIR),
+        }
+        // An id that cannot be a file's name is reached by commands only.
+        Ok(out.into_iter().filter(|n| !n.contains('/') && n != "." && n != "..").map(OsString::from).collect())
+    }
+
+    /// Takes away what was made in the mount alone.
+    fn remove_above(&self, kind: &Kind, name: &OsStr) -> Answer<()> {
+        let all = self.all.as_ref().ok_or(libc::EPERM)?;
+        let below = match kind {
+            Kind::Store | Kind::Artifact(_) => self.below(kind, name, Caller { uid: 0, gid: 0 }, Resume::Continue)?,
+            _ => return Err(libc::EPERM), // a contribution is given up by `cairn draft drop`, not by accident
+        };
+        if !self.names_above(&below)?.is_empty() {
+            return Err(libc::ENOTEMPTY);
+        }
+        let mut made = all.made.lock();
+        match below {
+            Kind::Artifact(a) => made.retain(|(other, _)| *other != a),
+            Kind::Draft(a, id) => made.retain(|(other, i)| !(*other == a && i.as_ref() == Some(&id))),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+enum Changeable {
+    Open(Arc<OpenFile>),
+    Named(Arc<Live>, PathBuf),
+}
+
+fn strip_privileges(file: &std::fs::File) -> Answer<()> {
+    let stat = backing::stat_open(file).map_err(errno)?;
+    let mut mode = stat.st_mode & 0o7777;
+    if mode & libc::S_ISUID != 0 {
+        mode &= !libc::S_ISUID;
+    }
+    if mode & libc::S_ISGID != 0 && mode & libc::S_IXGRP != 0 {
+        mode &= !libc::S_ISGID;
+    }
+    if mode == stat.st_mode & 0o7777 { Ok(()) } else { backing::set_mode(file, mode).map_err(errno) }
+}
+
+fn sealed_bytes(live: &Live, sealed: &Sealed, path: &Path) -> Answer<Bytes> {
+    let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
+    match sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.map(|f| f.entry) {
+        Some(Entry::File { digest, size, place, .. }) => match live.store().objects().content(&digest, size, place).map_err(|_| libc::EIO)? {
+            Content::Small(bytes) => Ok(Bytes::Packed(bytes.into())),
+            Content::Large(large) => Ok(Bytes::File(large.into_file())),
+        },
+        Some(Entry::Directory(_)) => Err(libc::EISDIR),
+        Some(_) => Err(libc::EIO),
+        None => Err(libc::ENOENT),
+    }
+}
+
+fn empty_root() -> crate::manifest::Root {
+    crate::manifest::Builder::new(&mut crate::manifest::MemoryNodes::new()).finish().expect("nothing is in it")
+}

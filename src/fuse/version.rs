@@ -1,0 +1,150 @@
+//! One version as a tree of inodes. Plain Rust: a mount is one way to look at it, a test another.
+//!
+//! An inode number is the version's slot in the mount (0 for a mount of one version) and the entry's pre-order rank plus one, so there is no
+//! table and nothing to forget, and every host that mounts the version by itself sees the same numbers. What is shown is exactly the
+//! version's entries (L15); memory does not grow with the version or with what was looked at (L16).
+
+use super::VersionView;
+use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, Item, Looked, RANK_BITS, ROOT, ROOT_FOR};
+use super::errno::{Answer, Failure};
+use super::names::{Names, Readable};
+use crate::error::show_bytes;
+use crate::manifest::{Dir, Entry, Tree};
+use crate::words::MAX_NAME;
+use std::ops::ControlFlow;
+
+/// A version's tree, as one mount shows it.
+pub(super) struct VersionTree {
+    tree: Tree,
+    owner: (u32, u32),
+    time: i64,
+    /// What is added to ranks.
+    base: u64,
+    /// What `..` of the version's root is; 0: the root itself.
+    above: u64,
+    generation: u32,
+}
+
+/// An inode that was looked up: what it is, and where.
+struct Node {
+    rank: u64,
+    entry: Entry,
+    /// Rank of the directory that holds it.
+    parent: u64,
+}
+
+impl VersionTree {
+    /// The one version of a mount.
+    pub(super) fn alone(view: &VersionView, owner: (u32, u32)) -> VersionTree {
+        let generation = (view.tree.digest().prefix() >> 32) as u32;
+        VersionTree { tree: view.tree.clone(), owner, time: view.commit_time, base: 0, above: 0, generation }
+    }
+
+    /// A version in a slot of a mount of many, below the directory `above`.
+    pub(super) fn in_slot(tree: Tree, time: i64, slot: u64, generation: u32, above: u64, owner: (u32, u32)) -> VersionTree {
+        VersionTree { tree, owner, time, base: slot << RANK_BITS, above, generation }
+    }
+
+    fn node(&self, ino: u64) -> Answer<Node> {
+        let rank = ino.checked_sub(self.base + 1).ok_or(Failure::Stale)?;
+        let at = self.tree.by_rank(rank)?.ok_or(Failure::Stale)?;
+        Ok(Node { rank, entry: at.entry, parent: at.parent })
+    }
+
+    fn attributes_of(&self, rank: u64, entry: &Entry) -> Attributes {
+        let (kind, size, mode) = match entry {
+            Entry::File { size, exec, .. } => (FileKind::File, *size, if *exec { 0o755 } else { 0o644 }),
+            Entry::Symlink { target } => (FileKind::Symlink, target.len() as u64, 0o777),
+            Entry::Reference(reference) => (FileKind::File, reference.size.unwrap_or(0), 0o444),
+            Entry::Directory(_) => (FileKind::Directory, DIRECTORY_SIZE, 0o755),
+        };
+        let ino = self.base + rank + 1;
+        let generation = if ino == ROOT { 0 } else { self.generation };
+        let attributes_for = if ino == ROOT { ROOT_FOR } else { FOREVER };
+        Attributes { ino, generation, kind, size, mode, owner: self.owner, time: (self.time, 0), name_for: FOREVER, attributes_for }
+    }
+
+    /// What is `..` of a node.
+    fn above(&self, node: &Node) -> u64 {
+        if node.rank == 0 && self.above != 0 { self.above } else { self.base + node.parent + 1 }
+    }
+}
+
+impl Names for VersionTree {
+    fn attributes(&self, ino: u64) -> Answer<Attributes> {
+        let node = self.node(ino)?;
+        Ok(self.attributes_of(node.rank, &node.entry))
+    }
+
+    /// `.` and `..` too, as NFS exports ask for them.
+    fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Looked> {
+        if name.len() > MAX_NAME {
+            return Err(Failure::NameTooLong);
+        }
+        let node = self.node(parent)?;
+        match name {
+            // Asked of a file too: that is how a handle is turned into an inode.
+            b"." => return Ok(Looked::Found(self.attributes_of(node.rank, &node.entry))),
+            b".." => return self.attributes(self.base + node.parent + 1).map(Looked::Found),
+            _ => {}
+        }
+        let dir = directory(&node.entry)?;
+        Ok(match self.tree.child(dir, node.rank, name)? {
+            Some(found) => Looked::Found(self.attributes_of(found.rank, &found.entry)),
+            None => Looked::Nothing(FOREVER),
+        })
+    }
+
+    fn read_link(&self, ino: u64) -> Answer<Vec<u8>> {
+        match self.node(ino)?.entry {
+            Entry::Symlink { target } => Ok(target),
+            Entry::File { .. } | Entry::Reference(_) | Entry::Directory(_) => Err(Failure::WrongKind),
+        }
+    }
+
+    /// Offset 0 is `.`, 1 is `..`, then the entries by position.
+    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+        let node = self.node(ino)?;
+        let dir = directory(&node.entry)?;
+        let own = self.attributes_of(node.rank, &node.entry);
+        if offset == 0 && show(Item { name: b".", attributes: own, next: 1 }).is_break() {
+            return Ok(());
+        }
+        if offset <= 1 && show(Item { name: b"..", attributes: Attributes { ino: self.above(&node), ..own }, next: 2 }).is_break() {
+            return Ok(());
+        }
+        let mut listing = self.tree.list(dir, node.rank)?;
+        if offset > 2 {
+            listing.seek_index(offset - 2)?;
+        }
+        for listed in listing {
+            let listed = listed?;
+            let attributes = self.attributes_of(listed.rank, &listed.entry);
+            if show(Item { name: &listed.name, attributes, next: listed.index + 3 }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn readable(&self, ino: u64) -> Answer<Readable> {
+        match self.node(ino)?.entry {
+            Entry::File { digest, size, place, .. } => Ok(Readable { digest, size, place }),
+            Entry::Reference(reference) => Err(Failure::NotFetched(reference.uri)),
+            Entry::Directory(_) => Err(Failure::IsADirectory),
+            Entry::Symlink { .. } => Err(Failure::WrongKind),
+        }
+    }
+
+    fn path(&self, ino: u64) -> Option<String> {
+        let at = self.tree.by_rank(ino.checked_sub(self.base + 1)?).ok()??;
+        Some(format!("/{}", show_bytes(at.path.as_bytes()).trim_start_matches("``")))
+    }
+}
+
+fn directory(entry: &Entry) -> Answer<&Dir> {
+    match entry {
+        Entry::Directory(dir) => Ok(dir),
+        Entry::File { .. } | Entry::Symlink { .. } | Entry::Reference(_) => Err(Failure::NotADirectory),
+    }
+}

@@ -1,0 +1,326 @@
+//! A whole store as one mount: `NAME/vN/…` and `NAME/ALIAS` → `vN`, alive: what is published, moved or removed shows within the time for
+//! which the kernel may keep names, one second unless said otherwise.
+//!
+//! Inode numbers: versions have slots (the bits above [`RANK_BITS`]), below them entries have their ranks; slot 0 is the store's own level:
+//! the root, artifacts from [`ARTIFACTS`] on in the order in which they were seen, and links. All stay what they are for the mount's life.
+//! Staging directories are not here: they are writable, and versions never share a connection with what can be written.
+
+mod links;
+mod shelves;
+mod slots;
+
+use super::attributes::{Attributes, FileKind, Item, Looked, RANK_BITS, ROOT};
+use super::errno::{Answer, Failure};
+use super::names::{Names, Readable};
+use super::session::Forgetter;
+use crate::catalog::{Version, alias, removal};
+use crate::disk;
+use crate::pins::Pins;
+use crate::store::Store;
+use crate::words::{AliasName, MAX_NAME, Token, VersionNumber};
+use links::Links;
+use shelves::Shelves;
+use slots::Slots;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Inode numbers of artifacts begin here; below are the root and links.
+const ARTIFACTS: u64 = 1 << 32;
+/// In an artifact's listing aliases come after all versions: their offsets begin here.
+const ALIASES: u64 = 1 << 62;
+
+/// Names in a removed version's root that the kernel is told to forget at a time.
+const FORGOTTEN_AT_ONCE: usize = 4096;
+
+/// A store's artifacts, versions and aliases as one tree.
+pub(super) struct StoreTree {
+    store: Store,
+    owner: (u32, u32),
+    generation: u32,
+    /// For how long the kernel may keep what can change.
+    keep: Duration,
+    shelves: Shelves,
+    links: Links,
+    slots: Slots,
+}
+
+/// What an inode of the store's own level is.
+enum Level {
+    Root,
+    Artifact(u32),
+    Link,
+}
+
+fn level(ino: u64) -> Level {
+    match ino {
+        ROOT => Level::Root,
+        _ if ino >= ARTIFACTS => Level::Artifact((ino - ARTIFACTS) as u32),
+        _ => Level::Link,
+    }
+}
+
+impl StoreTree {
+    /// The tree of a store whose growth is seen within `refresh`; versions that are looked into are pinned by `pins`.
+    pub(super) fn new(store: &Store, owner: (u32, u32), refresh: Duration, pins: Option<Arc<Pins>>) -> StoreTree {
+        // Other mounts number artifacts and versions otherwise: handles of theirs are to be stale here.
+        let generation = u32::from_str_radix(&Token::fresh().as_str()[..8], 16).unwrap_or(1);
+        // The two parts of the age of what is shown: the kernel's and ours.
+        let (keep, ours) = (refresh * 3 / 4, refresh / 4);
+        StoreTree {
+            store: store.clone(),
+            owner,
+            generation,
+            keep,
+            shelves: Shelves::new(store.clone(), ours),
+            links: Links::default(),
+            slots: Slots::new(store.clone(), owner, generation, pins),
+        }
+    }
+
+    /// Unpins what the kernel no longer knows. It is told to forget what somebody wants back, and versions that were removed: it keeps what
+    /// is in use.
+    pub(super) fn keep_house(&self, forget: &Forgetter) {
+        let wanted = self.slots.wanted(&self.shelves);
+        let removed = self.slots.removed_in_use(&self.shelves);
+        for slot in wanted.iter().chain(&removed) {
+            let Ok((artifact, number)) = self.slots.version(*slot) else { continue };
+            forget(ARTIFACTS + u64::from(artifact), number.to_string().as_bytes());
+        }
+        // What was in use when the name went is kept by the kernel below the root, and keeps the root.
+        removed.iter().for_each(|slot| self.forget_entries(*slot, forget));
+        self.slots.release_forgotten(&self.shelves);
+    }
+
+    fn forget_entries(&self, slot: u32, forget: &Forgetter) {
+        let (root, mut names) = (Slots::root(slot), Vec::new());
+        let mut note = |item: Item<'_>| {
+            names.push(item.name.to_vec());
+            if names.len() < FORGOTTEN_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        // A version that can't be listed keeps its pin until the kernel forgets by itself.
+        if self.slots.tree(slot, &self.shelves).and_then(|tree| tree.list(root, 2, &mut note)).is_ok() {
+            names.iter().for_each(|name| forget(root, name));
+        }
+    }
+
+    fn artifact_attributes(&self, id: u32) -> Answer<Attributes> {
+        let shelf = self.shelves.shelf(id)?;
+        Ok(Attributes::directory(ARTIFACTS + u64::from(id), self.generation, self.owner, shelf.time, self.keep))
+    }
+
+    fn root_attributes(&self) -> Answer<Attributes> {
+        Ok(Attributes::directory(ROOT, 0, self.owner, self.shelves.time()?, self.keep))
+    }
+
+    /// A version's directory in a listing: its time, which stands in its record, is read when somebody asks for it.
+    fn version_listed(&self, artifact: u32, number: VersionNumber) -> Answer<Attributes> {
+        let slot = self.slots.of(artifact, number)?;
+        Ok(match self.slots.known_time(slot) {
+            Some(time) => self.slots.attributes(slot, time, self.keep),
+            None => Attributes { attributes_for: Duration::ZERO, ..self.slots.attributes(slot, 0, self.keep) },
+        })
+    }
+
+    fn link_listed(&self, artifact: u32, name: &str, to: VersionNumber) -> Attributes {
+        let ino = self.links.of(artifact, name, to);
+        self.link_attributes(ino, to, 0, Duration::ZERO)
+    }
+
+    fn link_attributes(&self, ino: u64, to: VersionNumber, time: i64, attributes_for: Duration) -> Attributes {
+        Attributes {
+            ino,
+            generation: self.generation,
+            kind: FileKind::Symlink,
+            size: to.to_string().len() as u64,
+            mode: 0o777,
+            owner: self.owner,
+            time: (time, 0),
+            name_for: self.keep,
+            attributes_for,
+        }
+    }
+
+    fn lookup_in_artifact(&self, id: u32, name: &[u8]) -> Answer<Looked> {
+        let nothing = Looked::Nothing(Duration::ZERO);
+        let (Some(artifact), Ok(text)) = (self.shelves.name(id), std::str::from_utf8(name)) else { return Ok(nothing) };
+        if let Some(number) = VersionNumber::from_text(text) {
+            if disk::look_fresh(&self.store.layout().version(&artifact, number))?.is_none() || removal::is_removed(&self.store, &artifact, number)? {
+                return Ok(nothing);
+            }
+            let slot = self.slots.of(id, number)?;
+            let time = self.slots.time(slot, &artifact)?;
+            let found = self.slots.attributes(slot, time, self.keep);
+            self.slots.looked_up(slot);
+            return Ok(Looked::Found(found));
+        }
+        let to = match AliasName::parse(text) {
+            _ if text == "latest" => Version::newest_number(&self.store, &artifact)?,
+            Ok(alias) => alias::get(&self.store, &artifact, &alias)?,
+            Err(_) => None,
+        };
+        let Some(to) = to else { return Ok(nothing) };
+        if removal::is_removed(&self.store, &artifact, to)? {
+            return Ok(nothing);
+        }
+        let time = self.slots.time(self.slots.of(id, to)?, &artifact)?;
+        let ino = self.links.of(id, text, to);
+        Ok(Looked::Found(self.link_attributes(ino, to, time, self.keep)))
+    }
+
+    fn list_root(&self, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+        for (id, name) in self.shelves.all()?.into_iter().skip(offset.saturating_sub(2) as usize) {
+            // Its time is that of its listing: read by who asks for it.
+            let ino = ARTIFACTS + u64::from(id);
+            let attributes = Attributes { attributes_for: Duration::ZERO, ..Attributes::directory(ino, self.generation, self.owner, (0, 0), self.keep) };
+            if show(Item { name: name.as_str().as_bytes(), attributes, next: u64::from(id) + 3 }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Offsets of versions are their numbers plus two, so that a listing goes on at the right place however it has changed.
+    fn list_artifact(&self, id: u32, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+        let shelf = self.shelves.shelf(id)?;
+        let from = shelf.versions.partition_point(|v| v.0 + 2 < offset);
+        for number in &shelf.versions[from..] {
+            let attributes = self.version_listed(id, *number)?;
+            if show(Item { name: number.to_string().as_bytes(), attributes, next: number.0 + 3 }).is_break() {
+                return Ok(());
+            }
+        }
+        let from = offset.saturating_sub(ALIASES) as usize;
+        for (i, (name, to)) in shelf.aliases.iter().enumerate().skip(from) {
+            let attributes = self.link_listed(id, name, *to);
+            if show(Item { name: name.as_bytes(), attributes, next: ALIASES + i as u64 + 1 }).is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Names for StoreTree {
+    fn grows(&self) -> bool {
+        true
+    }
+
+    fn attributes(&self, ino: u64) -> Answer<Attributes> {
+        let slot = (ino >> RANK_BITS) as u32;
+        match level(ino) {
+            _ if slot > 0 && self.slots.is_root(ino) => {
+                let artifact = self.shelves.name(self.slots.version(slot)?.0).ok_or(Failure::Stale)?;
+                Ok(self.slots.attributes(slot, self.slots.time(slot, &artifact)?, self.keep))
+            }
+            _ if slot > 0 => self.slots.tree(slot, &self.shelves)?.attributes(ino),
+            Level::Root => self.root_attributes(),
+            Level::Artifact(id) => self.artifact_attributes(id),
+            Level::Link => {
+                let (artifact, to) = self.links.target(ino).ok_or(Failure::Stale)?;
+                let name = self.shelves.name(artifact).ok_or(Failure::Stale)?;
+                Ok(self.link_attributes(ino, to, self.slots.time(self.slots.of(artifact, to)?, &name)?, self.keep))
+            }
+        }
+    }
+
+    fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Looked> {
+        if name.len() > MAX_NAME {
+            return Err(Failure::NameTooLong);
+        }
+        let slot = (parent >> RANK_BITS) as u32;
+        match (level(parent), name) {
+            (_, b"..") if slot > 0 && self.slots.is_root(parent) => self.artifact_attributes(self.slots.version(slot)?.0).map(Looked::Found),
+            (_, b".") => {
+                let found = self.attributes(parent)?;
+                self.listed(parent);
+                Ok(Looked::Found(found))
+            }
+            _ if slot > 0 => {
+                let looked = self.slots.tree(slot, &self.shelves)?.lookup(parent, name)?;
+                if let Looked::Found(found) = &looked {
+                    self.listed(found.ino); // `..` of a directory in the root
+                }
+                Ok(looked)
+            }
+            (_, b"..") => self.root_attributes().map(Looked::Found),
+            (Level::Root, _) => match self.shelves.find(name)? {
+                Some(id) => self.artifact_attributes(id).map(Looked::Found),
+                None => Ok(Looked::Nothing(Duration::ZERO)),
+            },
+            (Level::Artifact(id), _) => self.lookup_in_artifact(id, name),
+            (Level::Link, _) => Err(Failure::NotADirectory),
+        }
+    }
+
+    fn read_link(&self, ino: u64) -> Answer<Vec<u8>> {
+        let slot = (ino >> RANK_BITS) as u32;
+        if slot > 0 {
+            return self.slots.tree(slot, &self.shelves)?.read_link(ino);
+        }
+        match level(ino) {
+            Level::Link => Ok(self.links.target(ino).ok_or(Failure::Stale)?.1.to_string().into_bytes()),
+            Level::Root | Level::Artifact(_) => Err(Failure::WrongKind),
+        }
+    }
+
+    /// Offset 0 is `.`, 1 is `..`.
+    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+        let slot = (ino >> RANK_BITS) as u32;
+        if slot > 0 {
+            return self.slots.tree(slot, &self.shelves)?.list(ino, offset, show);
+        }
+        let level = level(ino);
+        if matches!(level, Level::Link) {
+            return Err(Failure::NotADirectory);
+        }
+        for (at, name, ino) in [(0, b".".as_slice(), ino), (1, b"..".as_slice(), ROOT)] {
+            let attributes = Attributes::directory(ino, self.generation, self.owner, (0, 0), Duration::ZERO);
+            if offset <= at && show(Item { name, attributes, next: at + 1 }).is_break() {
+                return Ok(());
+            }
+        }
+        match level {
+            Level::Artifact(id) => self.list_artifact(id, offset, show),
+            Level::Root | Level::Link => self.list_root(offset, show),
+        }
+    }
+
+    fn readable(&self, ino: u64) -> Answer<Readable> {
+        let slot = (ino >> RANK_BITS) as u32;
+        match level(ino) {
+            _ if slot > 0 => self.slots.tree(slot, &self.shelves)?.readable(ino),
+            Level::Link => Err(Failure::WrongKind),
+            Level::Root | Level::Artifact(_) => Err(Failure::IsADirectory),
+        }
+    }
+
+    fn listed(&self, ino: u64) {
+        let slot = (ino >> RANK_BITS) as u32;
+        if slot > 0 && self.slots.is_root(ino) {
+            self.slots.looked_up(slot);
+        } else if slot == 0 && matches!(level(ino), Level::Link) {
+            }
+    }
+
+    fn forget(&self, ino: u64, times: u64) {
+        let slot = (ino >> RANK_BITS) as u32;
+        if slot > 0 && self.slots.is_root(ino) {
+            self.slots.forget(slot, times);
+        }
+    }
+
+    fn path(&self, ino: u64) -> Option<String> {
+        let slot = (ino >> RANK_BITS) as u32;
+        if slot > 0 {
+            let (artifact, number) = self.slots.version(slot).ok()?;
+            let within = if self.slots.is_root(ino) { None } else { self.slots.tree(slot, &self.shelves).ok()?.path(ino) };
+            return Some(format!("/{}/{number}{}", self.shelves.name(artifact)?, within.unwrap_or_default()));
+        }
+        match level(ino) {
+            Level::Root => Some("/".into()),
+            Level::Artifact(id) => Some(format!("/{}", self.shelves.name(id)?)),
+            Level::Link => Some(format!("a link in /{}", self.shelves.name(self.links.target(ino)?.0)?)),
+        }
+    }
+}

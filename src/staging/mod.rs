@@ -1,0 +1,175 @@
+//! Staging directories: where a run writes files that become its contribution to a draft, without knowing of cairn.
+//!
+//! A stage is `staging/T/`, with a record beside it that says whose it is. While it is open it takes writes, also after its holder died: the same run
+//! goes on with it. Sealing makes a contribution of it, and the stage is gone. Guaranteed:
+//! * a stage that began to be sealed is never written to again by a mount: the marker `T.sealing` stands before anything of it is taken;
+//! * nothing written later reaches an object (`objects::Leases`);
+//! * killed at any step, sealing is done again by whoever comes next, and gives the same contribution.
+
+mod seal;
+
+pub use seal::SealOptions;
+
+use crate::catalog::draft::Draft;
+use crate::catalog::stage::{StageRecord, stages};
+use crate::catalog::{RunRecord, artifact};
+use crate::clock;
+use crate::commit::refuse_if_finished;
+use crate::disk::{self, FsKind};
+use crate::error::{Error, Result};
+use crate::lock::{self, LockFile, LockRecord, Purpose};
+use crate::record;
+use crate::store::Store;
+use crate::words::{ArtifactType, RunId, Token};
+use parking_lot::Mutex;
+use std::path::{Path, PathBuf};
+
+/// What lock files of stages say they are for.
+pub const PURPOSE: &str = "stage";
+
+/// What is done with a stage that the run left open before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Resume {
+    /// It goes on where it was.
+    #[default]
+    Continue,
+    /// It is thrown away.
+    Fresh,
+}
+
+/// A stage held by this process: its lock file is there until it is dropped. What was written stays.
+#[derive(Debug)]
+pub struct Stage {
+    draft: Draft,
+    record: StageRecord,
+    token: Token,
+    /// Until it is sealed.
+    lock: Mutex<Option<LockFile>>,
+}
+
+impl Stage {
+    /// The run's open stage in `draft`, made if there is none. One that somebody began to seal is sealed first, and a new one begins.
+    ///
+    /// # Errors
+    /// Refused: another process holds it; the draft is finished; another type. I/O.
+    pub fn open(draft: &Draft, run: &RunRecord, kind: Option<&ArtifactType>, resume: Resume) -> Result<Stage> {
+        let store = draft.store();
+        store.check_writable()?;
+        artifact::check_type(store, draft.artifact(), kind)?;
+        refuse_if_finished(draft)?;
+        // The lock first, then the look for a marker: of a mount and a sealer one sees the other.
+        let lock = hold(draft, &run.id)?;
+        refuse_second_holder(draft, &run.id)?;
+        for found in stages(store)?.into_iter().filter(|s| s.is_of(draft, &run.id)) {
+            let token = found.token().clone();
+            if found.sealing {
+                seal::finish_sealing(draft, &found.record, &token)?;
+                continue;
+            }
+            if resume == Resume::Fresh {
+                remove(store, &token)?;
+                continue;
+            }
+            return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)) });
+        }
+        let token = Token::fresh();
+        let record = StageRecord {
+            stage: token.to_string(),
+            artifact: draft.artifact().clone(),
+            distributed_id: draft.id().clone(),
+            run: run.clone(),
+            kind: kind.cloned(),
+            at: clock::now(),
+        };
+        let layout = store.layout();
+        store.disk().create_dir(&layout.stage(&token))?;
+        let file = store.disk().write_file(layout.stage_record(&token), &record::encode(&record)?)?;
+        store.disk().sync_file(&file)?;
+        store.disk().sync_dir(&layout.staging())?; // what the run fsyncs is to be found again
+        Ok(Stage { draft: draft.clone(), record, token, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The run's stage in `draft` that was left open, or that somebody began to seal; `None` if there is none.
+    ///
+    /// # Errors
+    /// Refused: another process holds it. I/O.
+    pub fn find(draft: &Draft, run: &RunId) -> Result<Option<Stage>> {
+        let store = draft.store();
+        store.check_writable()?;
+        let lock = hold(draft, run)?;
+        refuse_second_holder(draft, run)?;
+        let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run));
+        Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)) }))
+    }
+
+    /// The draft it contributes to.
+    pub fn draft(&self) -> &Draft {
+        &self.draft
+    }
+
+    /// Whose it is.
+    pub fn record(&self) -> &StageRecord {
+        &self.record
+    }
+
+    /// Where its files are. They are changed through a mount only.
+    pub fn directory(&self) -> PathBuf {
+        self.draft.store().layout().stage(&self.token)
+    }
+
+    /// Notes where it is mounted on this host, for commands that are told only whose it is. A note, no truth.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn note_mount(&self, at: &Path) -> Result<()> {
+        use std::os::unix::ffi::OsStrExt;
+        let path = self.draft.store().layout().stage_mount(&self.token);
+        self.draft.store().disk().remove_file(&path)?;
+        self.draft.store().disk().write_file(path, at.as_os_str().as_bytes()).map(drop)
+    }
+}
+
+/// The lock file of a run's stage.
+fn hold(draft: &Draft, run: &RunId) -> Result<LockFile> {
+    let purpose = Purpose { purpose: PURPOSE, artifact: Some(draft.artifact().as_str()), draft: Some(draft.id().as_str()), run: Some(run.as_str()) };
+    LockFile::take(draft.store(), &Token::fresh(), &purpose)
+}
+
+/// Those who hold the run's stage, this process not counted.
+fn holders(draft: &Draft, run: &RunId) -> Result<Vec<LockRecord>> {
+    let (name, id) = (Some(draft.artifact().as_str()), Some(draft.id().as_str()));
+    lock::live(draft.store(), |r| {
+        r.purpose == PURPOSE && r.artifact.as_deref() == name && r.draft.as_deref() == id && r.run.as_deref() == Some(run.as_str()) && !r.is_own()
+    })
+}
+
+fn refuse_second_holder(draft: &Draft, run: &RunId) -> Result<()> {
+    let Some(holder) = holders(draft, run)?.into_iter().next() else { return Ok(()) };
+    let why = format!("the staging directory of run {run} for {draft} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
+    Err(Error::refused(why).hint("unmount it there; `cairn locks` shows the lock, and --break ID takes it away if its holder is gone for good"))
+}
+
+/// Takes a stage away: its files, then what says whose they were.
+fn remove(store: &Store, token: &Token) -> Result<()> {
+    let (disk, layout) = (store.disk(), store.layout());
+    disk.remove_tree(&layout.stage(token))?;
+    for path in [layout.stage_mount(token), layout.stage_sealing(token), layout.stage_record(token)] {
+        disk.remove_file(&path)?;
+    }
+    Ok(())
+}
+
+/// Whether a stage's files lie where the kernel may be asked to read and write them itself.
+pub fn is_local(store: &Store) -> bool {
+    store.disk().kind() != FsKind::Shared
+}
+
+/// Reads a stage's note of where it is mounted.
+///
+/// # Errors
+/// I/O.
+pub fn mounted_at(store: &Store, token: &Token) -> Result<Option<PathBuf>> {
+    use std::os::unix::ffi::OsStringExt;
+    let noted = disk::read_small(&store.layout().stage_mount(token), 4096)?;
+    Ok(noted.map(|bytes| PathBuf::from(std::ffi::OsString::from_vec(bytes))))
+}

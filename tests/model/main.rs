@@ -1,0 +1,176 @@
+//! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, standstills, fences, lost and late replies, and caches
+//! that show what is no more. The protocol as it is keeps every law in the whole reachable space; each step left out breaks the law it is there for.
+//!
+//! `CAIRN_MODEL=all cargo test --release --test model -- --nocapture` searches the larger configurations too (some minutes and GiB).
+//!
+//! The steps, and where they are taken:
+//!
+//! | step here | what it is | code |
+//! |---|---|---|
+//! | Begin | `mkdir work/T`; looks come after it | `work::Work::begin` |
+//! | ReadLog | the log is read, FRESH | `catalog::draft::Draft::{state, last}` |
+//! | Look, Write | content is looked for, stored | `objects::Lane` |
+//! | Record | the record, whole, where its number will stand | `commit::publish::write_version`, `commit::draft::write` |
+//! | Commit | `symlink("commit", work/T/outcome)` | `work::Work::commit` |
+//! | ClaimLog, LogTaken | the draft's number is claimed; who stands there is read | `commit::draft::place` |
+//! | ClaimVersion, VersionTaken | the version's number, likewise | `commit::help::place` |
+//! | LogUnknown, VersionUnknown | an unknown reply is read back | `work::claim::claim` |
+//! | End | `work/T` is removed | `work::Work::end` |
+//! | Help | the claims of committed tokens | `commit::help::help` |
+//! | LookRemoved | what is relied upon is not removed, FRESH | `commit::patch`, `commit::publish::newest` |
+
+mod freeing;
+mod numbers;
+mod search;
+mod small;
+
+use freeing::Freeing;
+use numbers::Numbers;
+use search::{Law, Model, Outcome, search};
+use small::{AliasAgainstRemoval, Reader, TwoPacks};
+
+/// States of one configuration, at most.
+const LIMIT: usize = 20_000_000;
+
+fn all() -> bool {
+    std::env::var("CAIRN_MODEL").is_ok_and(|v| v == "all")
+}
+
+fn holds(name: &str, model: &impl Model) {
+    let Outcome { states, steps, broken } = search(model, LIMIT);
+    println!("{name}: {states} states, {steps} steps");
+    if let Some((law, way)) = broken {
+        panic!("{name}: {law:?} is broken by\n{}", way.iter().map(|l| format!("  {l:?}")).collect::<Vec<_>>().join("\n"));
+    }
+    assert!(states > 10, "{name}: nothing happens in it");
+}
+
+fn breaks(name: &str, laws: &[Law], model: &impl Model) {
+    let Outcome { states, broken, .. } = search(model, LIMIT);
+    let (law, way) = broken.unwrap_or_else(|| panic!("{name}: broken on purpose, and not caught in {states} states"));
+    println!("{name}: {law:?} after {} steps, {states} states", way.len());
+    assert!(laws.contains(&law), "{name}: expected one of {laws:?}, found {law:?} by {way:?}");
+}
+
+mod numbers_are_dense_and_nothing_is_lost {
+    use super::*;
+    use numbers::{Flaw, Role::*};
+
+    fn with(roles: &[numbers::Role], faults: u8, stale: bool) -> Numbers {
+        Numbers { roles: roles.to_vec(), faults, stale, flaw: Flaw::None }
+    }
+
+    fn flawed(flaw: Flaw, roles: &[numbers::Role], faults: u8) -> Numbers {
+        Numbers { flaw, ..with(roles, faults, true) }
+    }
+
+    #[test]
+    fn whatever_the_interleaving() {
+        holds("upsert, finish, put, help; 1 fault", &with(&[Upsert, Finish, Put, Help], 1, true));
+        holds("upsert, 2 finishes; 1 fault", &with(&[Upsert, Finish, Finish], 1, true));
+        holds("upsert, finish, discard; 1 fault", &with(&[Upsert, Finish, Discard], 1, true));
+        holds("upsert, drop, finish; 1 fault", &with(&[Upsert, Drop, Finish], 1, true));
+        holds("2 patches, put, help; 1 fault", &with(&[Patch, Patch, Put, Help], 1, true));
+        holds("2 puts, help, remove; 1 fault", &with(&[Put, Put, Help, Remove], 1, true));
+        if all() {
+            holds("2 upserts, finish, put, help; 1 fault", &with(&[Upsert, Upsert, Finish, Put, Help], 1, true));
+            holds("upsert, 2 finishes, put, help; 1 fault", &with(&[Upsert, Finish, Finish, Put, Help], 1, true));
+            holds("2 upserts, 2 finishes; 1 fault", &with(&[Upsert, Upsert, Finish, Finish], 1, true));
+            holds("upsert, finish, discard, help; 1 fault", &with(&[Upsert, Finish, Discard, Help], 1, true));
+            holds("2 upserts, drop, finish, help; 1 fault", &with(&[Upsert, Upsert, Drop, Finish, Help], 1, true));
+            holds("2 patches, put, remove, help; 1 fault", &with(&[Patch, Patch, Put, Remove, Help], 1, true));
+            holds("3 puts, help, remove; 1 fault", &with(&[Put, Put, Put, Help, Remove], 1, true));
+            holds("upsert, 2 finishes, put, help; 2 faults, no stale looks", &with(&[Upsert, Finish, Finish, Put, Help], 2, false));
+        }
+    }
+
+    /// One step is not here: a finish that has not read the log to its end claims a number that is taken, and reads on. The exact number is what counts.
+    #[test]
+    fn and_each_step_left_out_is_caught() {
+        breaks("no commit before the claim", &[Law::FencedPublished], &flawed(Flaw::NoCommit, &[Put], 2));
+        breaks("a new token when a reply is unknown", &[Law::TwoNumbers], &flawed(Flaw::NewTokenOnTimeout, &[Put], 2));
+        breaks("a number passed unread", &[Law::TwoNumbers, Law::Gap], &flawed(Flaw::PassUnread, &[Put, Put, Help], 2));
+        breaks("a helper that begins at the top", &[Law::TwoNumbers], &flawed(Flaw::HelpFromTheTop, &[Put, Put, Help], 2));
+        breaks("a `from` that is too high", &[Law::Gap], &flawed(Flaw::FromTooHigh, &[Upsert, Finish], 0));
+        breaks("each finisher's own version", &[Law::TwoVersions], &flawed(Flaw::OwnVersion, &[Upsert, Finish, Finish], 0));
+        breaks("each finisher's own beginning", &[Law::TwoNumbers, Law::TwoVersions], &flawed(Flaw::OwnStart, &[Upsert, Finish, Finish, Put], 0));
+        breaks("a patch that is not rebased", &[Law::PatchOverUnseen], &flawed(Flaw::NoRebase, &[Patch, Put], 0));
+        breaks("a finish that takes the next number", &[Law::NotMerged], &flawed(Flaw::FinishAgain, &[Upsert, Upsert, Finish], 0));
+        breaks("a contribution that passes a discard", &[Law::AfterDiscard], &flawed(Flaw::PassDiscard, &[Upsert, Discard], 0));
+    }
+}
+
+mod what_is_needed_is_never_freed {
+    use super::*;
+    use freeing::{Flaw, Role::*};
+
+    fn with(writers: &[freeing::Role], collectors: usize, runs: u8, stale: bool) -> Freeing {
+        Freeing { writers: writers.to_vec(), collectors, runs, stale, flaw: Flaw::None }
+    }
+
+    fn flawed(flaw: Flaw, writers: &[freeing::Role]) -> Freeing {
+        Freeing { flaw, ..with(writers, 1, 1, true) }
+    }
+
+    #[test]
+    fn whatever_the_timing() {
+        holds("put, 1 collector twice", &with(&[Put], 1, 2, true));
+        holds("put and pin, 1 collector", &with(&[Put, Pin], 1, 1, true));
+        holds("upsert and finish, 1 collector", &with(&[Upsert, Finish], 1, 1, true));
+        holds("put and patch, 1 collector, no stale looks", &with(&[Put, Patch], 1, 1, false));
+        holds("put, 2 collectors, no stale looks", &with(&[Put], 2, 1, false));
+        if all() {
+            holds("put and patch, 1 collector", &with(&[Put, Patch], 1, 1, true));
+            holds("2 puts, 1 collector twice", &with(&[Put, Put], 1, 2, true));
+            holds("put, upsert, finish; 1 collector", &with(&[Put, Upsert, Finish], 1, 1, true));
+            holds("put, 2 collectors", &with(&[Put], 2, 1, true));
+            holds("upsert and finish, 2 collectors, no stale looks", &with(&[Upsert, Finish], 2, 1, false));
+        }
+    }
+
+    #[test]
+    fn and_each_step_left_out_is_caught() {
+        breaks("looks before the token", &[Law::Freed], &flawed(Flaw::LookBeforeToken, &[Put]));
+        breaks("a fenced writer that keeps its looks", &[Law::Freed], &flawed(Flaw::KeepLooks, &[Put]));
+        breaks("no commit", &[Law::Freed], &flawed(Flaw::NoCommit, &[Put]));
+        breaks("a committed record is no root", &[Law::Freed], &flawed(Flaw::CommittedIsNoRoot, &[Put]));
+        breaks("one mark", &[Law::Freed], &flawed(Flaw::OneMark, &[Put]));
+        breaks("no wait", &[Law::Freed], &flawed(Flaw::NoWait, &[Put]));
+        breaks("one bound after the move", &[Law::Freed], &flawed(Flaw::ShortWait, &[Put]));
+        breaks("no wait after the list of tokens", &[Law::Freed], &flawed(Flaw::NoWaitAfterList, &[Put]));
+        breaks("tokens not waited for", &[Law::Freed], &flawed(Flaw::NoFences, &[Put]));
+        breaks("a patch that looks before it relies", &[Law::Freed], &flawed(Flaw::LookBeforeRelying, &[Put, Patch]));
+        breaks("a pin made after the look", &[Law::Freed], &flawed(Flaw::LookBeforeRelying, &[Put, Pin]));
+        breaks("removals as they stand at each mark", &[Law::Freed], &Freeing { flaw: Flaw::NoSnapshot, ..with(&[Put, Patch], 1, 1, false) });
+        breaks("everybody's trash freed", &[Law::Freed], &Freeing { flaw: Flaw::FreeEverything, ..with(&[Put], 2, 1, true) });
+    }
+}
+
+mod small_protocols {
+    use super::*;
+
+    #[test]
+    fn an_alias_and_a_removal_are_never_both_done() {
+        holds("act, look again, FRESH", &AliasAgainstRemoval { second_look: true, fresh: true });
+        breaks("look, then act", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: false, fresh: true });
+        breaks("a second look into a cache", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: true, fresh: false });
+    }
+
+    #[test]
+    fn a_reader_finds_what_collectors_move() {
+        holds("1 collector, 2 passes", &Reader { collectors: 1, passes: 2, trash: true });
+        holds("2 collectors, 3 passes", &Reader { collectors: 2, passes: 3, trash: true });
+        breaks("1 collector, 1 pass", &[Law::FalselyMissing], &Reader { collectors: 1, passes: 1, trash: true });
+        breaks("2 collectors, 2 passes", &[Law::FalselyMissing], &Reader { collectors: 2, passes: 2, trash: true });
+        breaks("no look into the trash", &[Law::FalselyMissing], &Reader { collectors: 1, passes: 2, trash: false });
+    }
+
+    #[test]
+    fn two_collectors_never_free_both_copies() {
+        let sound = TwoPacks { second_look: true, wait: true, trash_counts: false };
+        holds("move, wait, look again", &sound);
+        breaks("no second look", &[Law::Freed], &TwoPacks { second_look: false, ..sound });
+        breaks("a second look at once", &[Law::Freed], &TwoPacks { wait: false, ..sound });
+        breaks("a copy in the trash counts", &[Law::Freed], &TwoPacks { trash_counts: true, ..sound });
+    }
+}

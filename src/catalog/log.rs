@@ -26,7 +26,7 @@ pub fn append<T: Serialize + DeserializeOwned>(
 ) -> Result<bool> {
     ensure_dir(store, dir)?;
     loop {
-        let mut work = Work::begin(store, purpose)?; // looks come after it
+        let mut work = Work::begin(store, purpose, dir)?; // looks come after it
         let last = numbers::last_record(dir)?;
         let before = if last == 0 { None } else { Some(read::<T>(dir, last)?) };
         let Some(record) = decide(before, last + 1)? else {
@@ -38,7 +38,6 @@ pub fn append<T: Serialize + DeserializeOwned>(
         let path = dir.join(work.token().record_name());
         let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
-        work.note_record(&path)?;
         let number = dir.join(numbers::record_name(last + 1));
         let token = work.token().clone();
         let outcome = work.commit(|| claim::stands(&token, std::iter::once(number.clone())))?;

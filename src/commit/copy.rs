@@ -42,7 +42,7 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
 fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveOptions) -> Result<Ended> {
     let name = &artifact.name;
     let purpose = Purpose { purpose: "copy", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
-    let work = Work::begin(store, &purpose)?;
+    let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
     let here = source.store().root() == store.root();
     if here {
         work.rely_on(source.artifact(), source.number())?;

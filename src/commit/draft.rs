@@ -71,7 +71,6 @@ pub(super) fn append(draft: &Draft, mut work: Work, record: &DraftRecord, with: 
         let _ = disk.remove_file(&path);
         let _ = with.map(|dir| disk.remove_tree(dir));
     };
-    work.note_record(&path)?;
     let token = work.token().clone();
     let numbers = (record.head().from..).map(|n| draft.log().join(numbers::record_name(n)));
     match work.commit(|| claim::stands(&token, numbers))? {
@@ -146,7 +145,7 @@ impl Draft {
         loop {
             help::help(self.store(), self.artifact())?;
             let purpose = Purpose { purpose, artifact: Some(self.artifact().as_str()), draft: Some(self.id().as_str()), ..Purpose::default() };
-            let work = Work::begin(self.store(), &purpose)?;
+            let work = Work::begin(self.store(), &purpose, &self.log())?;
             let (last, record) = self.last()?;
             if let Some(DraftRecord::Finish(_)) = record {
                 return Err(finished(self)?);

@@ -155,7 +155,7 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     let store = draft.store();
     let name = draft.artifact();
     let purpose = Purpose { purpose: "finish", artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: run.map(|r| r.id.as_str()) };
-    let work = Work::begin(store, &purpose)?;
+    let work = Work::begin(store, &purpose, &draft.log())?;
     catalog_artifact::ensure(store, name, &publish::kind_of(store, artifact, None)?)?;
     ensure_dir(store, &draft.log())?;
     let writer = store.objects().writer(&work.dir())?;

@@ -69,7 +69,7 @@ pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: 
 fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Ended> {
     let name = &artifact.name;
     let purpose = Purpose { purpose: "patch", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
-    let work = Work::begin(store, &purpose)?;
+    let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
     for version in [&basis.base, &basis.onto].into_iter().flatten() {
         rely_on(&work, version)?;
     }

@@ -155,7 +155,6 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
     let dir = versions.join(work.token().record_name());
     let files = write_version(store, &work, &writer, root, &record)?;
     let sealed = writer.seal(&files, &[&dir, &versions])?; // on Ordered file systems the sync after the claim serves for the entries
-    work.note_record(&dir)?;
     let token = work.token().clone();
     let numbers = (record.from.0..).map(|n| store.layout().version(&record.artifact, VersionNumber(n)));
     match work.commit(|| claim::stands(&token, numbers))? {

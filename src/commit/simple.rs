@@ -35,7 +35,7 @@ pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) 
 #[doc(hidden)]
 pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]], fill: &mut dyn FnMut(&mut Builder<'_>, &[Entry]) -> Result<()>) -> Result<Published> {
     let options = SaveOptions::default();
-    let work = Work::begin(store, &Purpose { purpose: "put", artifact: Some(artifact.name.as_str()), ..Purpose::default() })?;
+    let work = Work::begin(store, &Purpose { purpose: "put", artifact: Some(artifact.name.as_str()), ..Purpose::default() }, &store.layout().versions(&artifact.name))?;
     let writer = store.objects().writer(&work.dir())?;
     let mut lane = writer.lane();
     let mut files = Vec::with_capacity(contents.len());
@@ -62,7 +62,7 @@ pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]],
 fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Ended> {
     let name = &artifact.name;
     let purpose = Purpose { purpose: "put", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
-    let work = Work::begin(store, &purpose)?;
+    let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
     let writer = store.objects().writer(&work.dir())?;
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;

@@ -74,7 +74,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     let store = draft.store();
     let name = &artifact.name;
     let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()) };
-    let work = Work::begin(store, &purpose)?;
+    let work = Work::begin(store, &purpose, &draft.log())?;
     if !options.holding {
         refuse_second_holder(draft, &run.id)?;
     }

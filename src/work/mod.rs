@@ -4,7 +4,8 @@
 //! itself, after it there is no giving up (L10). What is claimed, and where, is decided in [`claim`].
 //!
 //! The outcome counts for as long as `record` stands beside it. A token's directory cannot be removed in one step, and in the gap anybody may
-//! make another outcome; so `record` goes first, and who finds it gone believes no outcome and looks whether the token stands at a number.
+//! make another outcome; so `record`, which is made once, before anything is looked at, goes first. Who finds it gone believes no outcome and
+//! looks whether the token stands at a number.
 
 pub mod claim;
 
@@ -53,11 +54,12 @@ enum State {
 }
 
 impl Work {
-    /// Step 1 (Begin): a fresh token; from now on it may be waited for or fenced.
+    /// Step 1 (Begin): a fresh token; from now on it may be waited for or fenced. Its record will stand in `records`, which is noted for helpers
+    /// and collectors.
     ///
     /// # Errors
     /// Refused when this process may not write to the store; I/O.
-    pub fn begin(store: &Store, purpose: &Purpose<'_>) -> Result<Work> {
+    pub fn begin(store: &Store, purpose: &Purpose<'_>, records: &Path) -> Result<Work> {
         store.check_writable()?;
         for _ in 0..TOKENS {
             let token = Token::fresh();
@@ -67,9 +69,10 @@ impl Work {
             if store.disk().create_dir(&dir)? == Created::Exists {
                 continue;
             }
-            return match LockFile::take(store, &token, purpose) {
+            return match note_record(store, &token, records).and_then(|()| LockFile::take(store, &token, purpose)) {
                 Ok(lock) => Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), _lock: lock }),
                 Err(e) => {
+                    let _ = store.disk().remove_file(&store.layout().token_record(&token));
                     let _ = store.disk().remove_dir(&dir);
                     Err(e)
                 }
@@ -96,15 +99,6 @@ impl Work {
         let n = self.bases.fetch_add(1, Ordering::Relaxed);
         let text = format!("{name} {number}\n");
         self.store.disk().write_file(self.store.layout().token_base(&self.token, n), text.as_bytes()).map(drop)
-    }
-
-    /// Notes where the record stands (a path from the store's root), for helpers and gc. Before [`Work::commit`].
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn note_record(&self, record: &Path) -> Result<()> {
-        let relative = record.strip_prefix(self.store.root()).expect("records stand in the store");
-        self.store.disk().claim(relative.to_str().expect("the store's own names are ASCII"), &self.store.layout().token_record(&self.token)).map(drop)
     }
 
     /// Step 5 (Commit): commits, unless fenced. `stands` tells whether the token stands at a number: it is asked when others have ended it meanwhile.
@@ -171,6 +165,13 @@ pub fn read_outcome(store: &Store, token: &Token) -> Result<Option<Outcome>> {
         b"fenced" => Ok(Some(Outcome::Fenced)),
         _ => Err(Error::damaged(format!("{} says neither commit nor fenced", show_path(&path)))),
     }
+}
+
+/// Notes where a token's record will stand, as a path from the store's root.
+fn note_record(store: &Store, token: &Token, records: &Path) -> Result<()> {
+    let record = records.join(token.record_name());
+    let relative = record.strip_prefix(store.root()).expect("records stand in the store");
+    store.disk().claim(relative.to_str().expect("the store's own names are ASCII"), &store.layout().token_record(token)).map(drop)
 }
 
 /// Whether a token's outcome counts: it has noted where its record stands, and nobody has begun to take it away.

@@ -11,12 +11,14 @@ cairn, seconds, args = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
 cut = args.pop(args.index("--cut") + 1) if "--cut" in args else None
 hosts = [a for a in args if a != "--cut"]
 counts = collections.Counter()
+errors = collections.Counter()         # what was said again
 told = collections.defaultdict(list)   # what was acknowledged
 wrong = []
 fenced = set()
 lock = threading.Lock()
 stop = threading.Event()
 PATIENCE = 300
+NUMBER = re.compile(r"v\d+|\d{6,}")
 TMP = os.environ.get("TMPDIR", "/tmp")
 
 
@@ -50,6 +52,7 @@ def persist(host, *words, kill=0.15, rng=random):
         if status in (0, 3):
             return status, out, err
         counts["said again after an error"] += 1
+        errors[re.sub(r"/[^ ]*/|[0-9a-f]{32}", "", " ".join(err.split()))[:150]] += 1
         if status in (1, 2, 4, 6) or time.time() - began > PATIENCE:
             with lock:
                 wrong.append("%s: status %s %s" % (" ".join(words), status, err))
@@ -111,8 +114,7 @@ def contributor(host, me, rng):
                 told[draft].append((os.path.basename(path), text))
             counts["upserts"] += 1
         elif "is finished" in err:
-            with lock:
-                told["refused " + draft].append((os.path.basename(path), text, run))
+            # Told so again after it was killed, it may be in all the same.
             counts["upserts told that it is finished"] += 1
         else:
             counts["upserts refused"] += 1
@@ -135,8 +137,19 @@ def mover(host, me, rng):
         time.sleep(0.05)
 
 
+def numbers(host):
+    """Every number of versions and logs, as it is now, with the token that stands there."""
+    for directory, _, _ in os.walk(host + "/store/artifacts"):
+        for name in os.listdir(directory):
+            if NUMBER.fullmatch(name):
+                try:
+                    yield directory + "/" + name, os.readlink(directory + "/" + name).lstrip(".")
+                except OSError:
+                    pass
+
+
 def fencer(host, rng):
-    """Believes tokens dead at random."""
+    """Believes tokens dead at random. What ended a moment before has no `record` any more, and stands at its number: that is no fence."""
     work = host + "/store/work"
     while not stop.is_set():
         try:
@@ -147,10 +160,13 @@ def fencer(host, rng):
             if rng.random() < 0.05:
                 try:
                     os.symlink("fenced", "%s/%s/outcome" % (work, token))
+                except OSError:
+                    continue
+                if not os.path.lexists("%s/%s/record" % (work, token)) and any(t == token for _, t in numbers(host)):
+                    counts["fenced after their end"] += 1
+                else:
                     fenced.add(token)
                     counts["fences"] += 1
-                except OSError:
-                    pass
         time.sleep(0.2)
 
 
@@ -165,7 +181,7 @@ def holders(host, directory):
     """Number -> token of a log or of versions."""
     out = {}
     for name in os.listdir(directory):
-        if re.fullmatch(r"v\d+|\d{6,}", name):
+        if NUMBER.fullmatch(name):
             out[int(name.lstrip("v"))] = os.readlink(directory + "/" + name)
     return out
 
@@ -181,14 +197,9 @@ def check(host):
             wrong.append("%s on %s is not dense: %s" % (name, host, sorted(found)))
         if len(set(found.values())) != len(found):
             wrong.append("%s on %s: a token stands twice" % (name, host))
-        for number, token in found.items():
-            if token[1:] in fenced:
-                try:
-                    outcome = os.readlink("%s/store/work/%s/outcome" % (host, token[1:]))
-                except OSError:
-                    outcome = "gone"
-                if outcome == "fenced":
-                    wrong.append("%s %d on %s holds a fenced token" % (name, number, host))
+    for path, token in numbers(host):
+        if token in fenced:
+            wrong.append("%s holds a fenced token" % path)
     for spec, text in told["puts"]:
         status, out, err = say(host, "ls", spec)
         status2, content, _ = say(host, "cat", spec, out) if status == 0 else (1, "", "")
@@ -212,7 +223,6 @@ def check(host):
         for path, text in told[draft]:
             if path not in inside:
                 wrong.append("%s was acknowledged for %s and is not in %s on %s" % (path, draft, names, host))
-        # A run that was killed after its claim, said again, is told "finished": it may be in it. It must not be told so and then be missing when it was acknowledged.
     status, out, err = say(host, "verify")
     if status != 0:
         wrong.append("verify on %s: status %s %s %s" % (host, status, out, err))
@@ -248,6 +258,8 @@ def main():
     for host in hosts:
         check(host)
     print(", ".join("%s %d" % (k, v) for k, v in sorted(counts.items())) + ", violations %d" % len(wrong), flush=True)
+    for error, n in errors.most_common(8):
+        print("  said again %d times after: %s" % (n, error), flush=True)
     for w in wrong[:20]:
         print("  VIOLATION: " + w, flush=True)
     sys.exit(1 if wrong else 0)

@@ -325,7 +325,7 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
     make_tree(&lab.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
     let steps = steps(&lab, &["upsert", "x", "f", "--run", "late", "--distributed-id", "counted"]);
-    for step in [4, steps / 2] {
+    for step in [5, steps / 2] {
         let mut writer = lab.cairn(&["upsert", "x", "f", "--run", "late", "--distributed-id", "d"]).env("CAIRN_FAULT", format!("stop:{step}")).stderr(std::process::Stdio::piped()).spawn().unwrap();
         wait_stopped(&writer);
         draft(&store, "d").discard().unwrap();

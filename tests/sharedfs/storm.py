@@ -52,7 +52,7 @@ def persist(host, *words, kill=0.15, rng=random):
         if status in (0, 3):
             return status, out, err
         counts["said again after an error"] += 1
-        errors[re.sub(r"/[^ ]*/|[0-9a-f]{32}", "", " ".join(err.split()))[:150]] += 1
+        errors[re.sub(r"/tmp/[^/]*/|[0-9a-f]{30,}", "", " ".join(err.split()))[:150]] += 1
         if status in (1, 2, 4, 6) or time.time() - began > PATIENCE:
             with lock:
                 wrong.append("%s: status %s %s" % (" ".join(words), status, err))

@@ -2,6 +2,7 @@
 
 use super::artifact::ensure_dir;
 use super::numbers;
+use crate::disk::FsKind;
 use crate::error::{Error, Result, show_path};
 use crate::lock::Purpose;
 use crate::record;
@@ -38,6 +39,9 @@ pub fn append<T: Serialize + DeserializeOwned>(
         let path = dir.join(work.token().record_name());
         let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
+        if store.disk().kind() != FsKind::Ordered {
+            store.disk().sync_dir(dir)?; // a number must not outlast its record's name
+        }
         work.note_record(&path)?;
         let committed = work.commit()? == Outcome::Committed;
         if committed && claim::claim(store, &dir.join(numbers::record_name(last + 1)), work.token())? == Claimed::Own {

@@ -17,6 +17,8 @@ const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
 /// How many tokens are tried before random numbers are said to repeat.
 const TOKENS: u32 = 4;
+/// How often a token that has ended may be fenced before its leftovers are left to a collector.
+const FENCES: u32 = 8;
 
 /// How the commit of a token came out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,6 +187,13 @@ pub(crate) fn remove_ended(store: &Store, token: &Token) -> Result<()> {
             store.disk().remove_tree(&path)?;
         }
     }
-    store.disk().remove_file(&outcome)?;
+    // Who believed it dead may fence it between these two: what it leaves is removed as well, so that nothing looks fenced that stands at a number.
+    for _ in 0..FENCES {
+        store.disk().remove_file(&outcome)?;
+        match store.disk().remove_dir(&dir) {
+            Err(e) if e.errno() == Some(libc::ENOTEMPTY) => {}
+            other => return other,
+        }
+    }
     store.disk().remove_dir(&dir)
 }

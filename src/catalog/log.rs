@@ -43,15 +43,19 @@ pub fn append<T: Serialize + DeserializeOwned>(
             store.disk().sync_dir(dir)?; // a number must not outlast its record's name
         }
         work.note_record(&path)?;
-        let committed = work.commit()? == Outcome::Committed;
-        if committed && claim::claim(store, &dir.join(numbers::record_name(last + 1)), work.token())? == Claimed::Own {
+        let number = dir.join(numbers::record_name(last + 1));
+        let token = work.token().clone();
+        let outcome = work.commit(|| claim::stands(&token, std::iter::once(number.clone())))?;
+        if outcome == Outcome::Committed && claim::claim(store, &number, &token)? == Claimed::Own {
             store.disk().sync_dir(dir)?;
             work.end();
             return Ok(true);
         }
         // Fenced, or its one number is taken: it can never be published, and its owner drops it.
-        let _ = store.disk().remove_file(&path); // else a collector does
-        if committed {
+        if outcome != Outcome::TakenAway {
+            let _ = store.disk().remove_file(&path); // else a collector does
+        }
+        if outcome == Outcome::Committed {
             work.end();
         }
     }

@@ -12,6 +12,7 @@ use crate::record;
 use crate::words::{RunId, Token};
 use crate::work::claim::{self, Claimed};
 use crate::work::{Outcome, Work};
+use std::path::Path;
 use std::time::Duration;
 
 /// How long appenders wait for a finisher, and finishers for each other, before they go on beside them.
@@ -59,19 +60,30 @@ pub(super) fn write(draft: &Draft, work: &Work, record: &DraftRecord) -> Result<
     draft.store().disk().write_file(draft.log().join(work.token().record_name()), &record::encode(record)?)
 }
 
-/// Steps 5 to 7 for a record that is durable: commit, claim, sync. `None` when the token was fenced. What cannot be published is dropped.
-/// The token is ended, but for that of a finish, whose version comes after.
-pub(super) fn append(draft: &Draft, mut work: Work, record: &DraftRecord) -> Result<Option<(Placed, Option<Work>)>> {
+/// Steps 5 to 7 for a record that is durable: commit, claim, sync. `None` when the token was fenced. What cannot be published is dropped, and
+/// the version's directory `with` it. The token is ended, but for that of a finish, whose version comes after.
+pub(super) fn append(draft: &Draft, mut work: Work, record: &DraftRecord, with: Option<&Path>) -> Result<Option<(Placed, Option<Work>)>> {
     let disk = draft.store().disk();
     let path = draft.log().join(work.token().record_name());
+    // Its owner drops it, or a collector.
+    let drop_it = || {
+        let _ = disk.remove_file(&path);
+        let _ = with.map(|dir| disk.remove_tree(dir));
+    };
     work.note_record(&path)?;
-    if work.commit()? == Outcome::Fenced {
-        let _ = disk.remove_file(&path); // else a collector does
-        return Ok(None);
+    let token = work.token().clone();
+    let numbers = (record.head().from..).map(|n| draft.log().join(numbers::record_name(n)));
+    match work.commit(|| claim::stands(&token, numbers))? {
+        Outcome::Committed => {}
+        Outcome::Fenced => {
+            drop_it();
+            return Ok(None);
+        }
+        Outcome::TakenAway => return Ok(None),
     }
-    let placed = place(draft, work.token(), record)?;
+    let placed = place(draft, &token, record)?;
     let Placed::At(_) = placed else {
-        let _ = disk.remove_file(&path); // it can never be published: its owner drops it, or a collector
+        drop_it();
         return Ok(Some((placed, Some(work))));
     };
     disk.sync_dir(&draft.log()).map_err(|e| e.while_doing("it is recorded, but may not outlast a loss of power").hint("look at the disk and the kernel's log, then say it again"))?;
@@ -148,7 +160,7 @@ impl Draft {
                 self.store().disk().sync_dir(&self.log())?; // a number must not outlast its record's name
             }
             let _turn = Queue::beside(&self.log(), PATIENCE);
-            match append(self, work, &record)? {
+            match append(self, work, &record, None)? {
                 Some((Placed::At(_), _)) => return Ok(()),
                 Some((Placed::Finished, work)) => {
                     work.map(Work::end);

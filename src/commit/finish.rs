@@ -233,15 +233,8 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     let dirs: Vec<_> = dirs.iter().map(|d| d.as_path()).collect();
     let sealed = writer.seal(&files, &dirs)?;
     let token = work.token().clone();
-    let (placed, work) = match draft::append(draft, work, &record)? {
-        Some(placed) => placed,
-        None => {
-            let _ = store.disk().remove_tree(&version_dir); // else a collector does
-            return Ok(None);
-        }
-    };
+    let Some((placed, work)) = draft::append(draft, work, &record, Some(&version_dir))? else { return Ok(None) };
     let (Placed::At(_), DraftRecord::Finish(record)) = (placed, &record) else {
-        let _ = store.disk().remove_tree(&version_dir);
         work.map(Work::end);
         return Ok(None); // another record came first: it is merged in, or helped, or heeded
     };

@@ -13,7 +13,7 @@ use crate::progress::Progress;
 use crate::record;
 use crate::store::Store;
 use crate::words::{ArtifactName, ArtifactType, DistributedId, VersionNumber};
-use crate::work::{Outcome, Work};
+use crate::work::{Outcome, Work, claim};
 use std::sync::Arc;
 
 /// How an artifact is saved.
@@ -156,16 +156,21 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
     let files = write_version(store, &work, &writer, root, &record)?;
     let sealed = writer.seal(&files, &[&dir, &versions])?; // on Ordered file systems the sync after the claim serves for the entries
     work.note_record(&dir)?;
-    if work.commit()? == Outcome::Fenced {
-        let _ = disk.remove_tree(&dir); // else a collector does
-        return Ok(Ended::Fenced);
+    let token = work.token().clone();
+    let numbers = (record.from.0..).map(|n| store.layout().version(&record.artifact, VersionNumber(n)));
+    match work.commit(|| claim::stands(&token, numbers))? {
+        Outcome::Committed => {}
+        Outcome::Fenced => {
+            let _ = disk.remove_tree(&dir); // else a collector does
+            return Ok(Ended::Fenced);
+        }
+        Outcome::TakenAway => return Ok(Ended::Fenced),
     }
-    let placed = place(store, work.token(), &record)?;
+    let placed = place(store, &token, &record)?;
     disk.sync_dir(&versions).map_err(|e| e.while_doing("the version is published, but may not outlast a loss of power").hint("look at the disk and the kernel's log, then say it again"))?;
     if !matches!(placed, Placed::At(_)) {
         let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
     }
-    let token = work.token().clone();
     work.end();
     let (version, created) = match placed {
         Placed::At(number) => (Version::claimed(store, number, token, record), true),

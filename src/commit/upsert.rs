@@ -117,7 +117,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
         store.objects().secure(leases, &work.dir())?;
     }
     let _turn = Queue::beside(&draft.log(), PATIENCE);
-    Ok(match draft::append(draft, work, &record)? {
+    Ok(match draft::append(draft, work, &record, None)? {
         None => None,
         Some((Placed::At(number), _)) => {
             Some(Upserted { draft: draft.clone(), run: run.id.clone(), number, files: totals.files, bytes: totals.bytes, new_bytes: sealed })

@@ -9,7 +9,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result, show_path};
 use crate::store::Store;
 use crate::words::{ArtifactName, Token, VersionNumber};
-use crate::work::{self, Outcome, claim};
+use crate::work::{self, claim};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::path::Path;
@@ -59,9 +59,7 @@ pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut HashMap<Toke
 /// A token that stands at a number: at one only, and not fenced (F7).
 pub(super) fn published(store: &Store, token: &Token, at: String, tokens: &mut HashMap<Token, String>, report: &mut Report) -> Result<()> {
     let mut wrong = |why: String| report.findings.push(Finding { code: code::TOKEN, what: token.to_string(), why, affects: vec![at.clone()] });
-    // Fenced when it had ended already, it has nothing but its outcome: its owner died while it removed it (F13).
-    let at_work = disk::look(&store.layout().token_record(token))?.is_some();
-    if at_work && work::read_outcome(store, token).ok().flatten() == Some(Outcome::Fenced) {
+    if work::is_fenced(store, token).unwrap_or(false) {
         wrong(format!("it is fenced and stands at {at}"));
     }
     if let Some(other) = tokens.insert(token.clone(), at.clone()) {

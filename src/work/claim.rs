@@ -6,7 +6,7 @@ use crate::store::Store;
 use crate::words::Token;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Who stands at a number after a claim was tried.
@@ -22,7 +22,7 @@ pub enum Claimed {
 const LOOKS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Step 6 for one number: claims `number` (a path) for `token`, and says who stands there. Every lost reply is resolved by reading back.
+/// Step 6 for one number (ClaimLog, ClaimVersion; then LogTaken, VersionTaken, or LogUnknown, VersionUnknown): claims `number` (a path) for `token`, and says who stands there. Every lost reply is resolved by reading back.
 ///
 /// # Errors
 /// I/O: the claim is unknown then, and saying it again is safe. Damaged: something else than a token stands there.
@@ -61,6 +61,21 @@ pub fn holder(number: &Path) -> Result<Option<Token>> {
         }
     }
     Err(Error::damaged(format!("{} reads empty", show_path(number))))
+}
+
+/// Whether `token` stands at one of `numbers`, paths of dense numbers: the first free one is their end.
+///
+/// # Errors
+/// As [`holder`].
+pub fn stands(token: &Token, numbers: impl Iterator<Item = PathBuf>) -> Result<bool> {
+    for number in numbers {
+        match holder(&number)? {
+            None => return Ok(false),
+            Some(found) if found == *token => return Ok(true),
+            Some(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 /// A symlink's text after its directory was opened; `None` when there is none.

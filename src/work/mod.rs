@@ -2,6 +2,9 @@
 //!
 //! A token is committed or fenced by the first symlink that stands at `work/T/outcome`; before that it may give up by fencing
 //! itself, after it there is no giving up (L10). What is claimed, and where, is decided in [`claim`].
+//!
+//! The outcome counts for as long as `record` stands beside it. A token's directory cannot be removed in one step, and in the gap anybody may
+//! make another outcome; so `record` goes first, and who finds it gone believes no outcome and looks whether the token stands at a number.
 
 pub mod claim;
 
@@ -17,8 +20,8 @@ const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
 /// How many tokens are tried before random numbers are said to repeat.
 const TOKENS: u32 = 4;
-/// How often a token that has ended may be fenced before its leftovers are left to a collector.
-const FENCES: u32 = 8;
+/// How often an ended token's directory is removed before it is left to a collector: each time somebody must have made an outcome in between.
+const REMOVALS: u32 = 4;
 
 /// How the commit of a token came out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +30,8 @@ pub enum Outcome {
     Committed,
     /// Somebody judged this token dead before it committed: begin again with a new one, and look at everything again.
     Fenced,
+    /// The token is gone, and stands at no number that can be seen: begin again as after a fence, but leave the record to a collector.
+    TakenAway,
 }
 
 /// A token at work. Dropped before its commit, it fences itself and its directory is removed; fenced, its directory is removed.
@@ -48,7 +53,7 @@ enum State {
 }
 
 impl Work {
-    /// Step 1: a fresh token; from now on it may be waited for or fenced.
+    /// Step 1 (Begin): a fresh token; from now on it may be waited for or fenced.
     ///
     /// # Errors
     /// Refused when this process may not write to the store; I/O.
@@ -102,29 +107,32 @@ impl Work {
         self.store.disk().claim(relative.to_str().expect("the store's own names are ASCII"), &self.store.layout().token_record(&self.token)).map(drop)
     }
 
-    /// Step 5: commits, unless fenced.
+    /// Step 5 (Commit): commits, unless fenced. `stands` tells whether the token stands at a number: it is asked when others have ended it meanwhile.
     ///
     /// # Errors
     /// I/O: whether it is committed is unknown then; the record counts as live.
-    pub fn commit(&mut self) -> Result<Outcome> {
+    pub fn commit(&mut self, stands: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
         let path = self.store.layout().outcome(&self.token);
         let first = self.store.disk().claim(COMMIT, &path);
-        let outcome = match first {
-            Ok(Created::New) => Outcome::Committed,
-            Ok(Created::Exists) | Err(_) => match (read_outcome(&self.store, &self.token)?, first) {
-                (Some(outcome), _) => outcome,
-                // Nothing stands there: it did not happen, unless a helper published it already and removed the token's directory.
-                (None, first) => {
-                    let e = first.err().unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
-                    return Err(e.while_doing("cannot tell whether this was committed").hint("say it again: if it was published, that is found out"));
-                }
-            },
+        let found = if let Ok(Created::New) = first { Some(Outcome::Committed) } else { read_outcome(&self.store, &self.token)? };
+        let outcome = if is_noted(&self.store, &self.token)? {
+            found.ok_or_else(|| {
+                let e = first.err().unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
+                e.while_doing("cannot tell whether this was committed").hint("say it again: if it was published, that is found out")
+            })?
+        } else if stands()? {
+            Outcome::Committed // its reply was lost, and a helper did the rest
+        } else {
+            Outcome::TakenAway
         };
-        self.state = if outcome == Outcome::Committed { State::Committed } else { State::Fenced };
+        self.state = match outcome {
+            Outcome::Committed => State::Committed,
+            Outcome::Fenced | Outcome::TakenAway => State::Fenced,
+        };
         Ok(outcome)
     }
 
-    /// Step 7's end: removes the token's directory. After the claim is durable. What cannot be removed is a collector's: what was
+    /// Step 7's end (End): removes the token's directory. After the claim is durable. What cannot be removed is a collector's: what was
     /// claimed stands all the same, and is acknowledged.
     pub fn end(mut self) {
         self.state = State::Ended;
@@ -165,6 +173,19 @@ pub fn read_outcome(store: &Store, token: &Token) -> Result<Option<Outcome>> {
     }
 }
 
+/// Whether a token's outcome counts: it has noted where its record stands, and nobody has begun to take it away.
+fn is_noted(store: &Store, token: &Token) -> Result<bool> {
+    Ok(claim::read_link_fresh(&store.layout().token_record(token))?.is_some())
+}
+
+/// Whether a token was fenced before it could commit. One that was published and then fenced on its way out was not.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn is_fenced(store: &Store, token: &Token) -> Result<bool> {
+    Ok(read_outcome(store, token)? == Some(Outcome::Fenced) && is_noted(store, token)?)
+}
+
 /// All tokens at work.
 ///
 /// # Errors
@@ -173,8 +194,8 @@ pub fn tokens(store: &Store) -> Result<Vec<Token>> {
     Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::from_text(n.to_str()?)).collect())
 }
 
-/// Removes the directory of a token that was fenced, or whose record stands at its number or can never be published. The outcome goes
-/// last: if this is cut off, nobody finds a record through a token that looks as if it could still be fenced.
+/// Removes the directory of a token that was fenced, or whose record stands at its number or can never be published. `record` and the rest go
+/// first: from then on no outcome counts, so one that is made between the last two steps is removed too.
 ///
 /// # Errors
 /// I/O.
@@ -187,13 +208,13 @@ pub(crate) fn remove_ended(store: &Store, token: &Token) -> Result<()> {
             store.disk().remove_tree(&path)?;
         }
     }
-    // Who believed it dead may fence it between these two: what it leaves is removed as well, so that nothing looks fenced that stands at a number.
-    for _ in 0..FENCES {
+    let mut tries = REMOVALS;
+    loop {
         store.disk().remove_file(&outcome)?;
+        tries -= 1;
         match store.disk().remove_dir(&dir) {
-            Err(e) if e.errno() == Some(libc::ENOTEMPTY) => {}
-            other => return other,
+            Err(_) if tries > 0 => {}
+            done => return done,
         }
     }
-    store.disk().remove_dir(&dir)
 }

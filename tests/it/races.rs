@@ -433,6 +433,84 @@ fn lab_packs(lab: &Lab) -> BTreeSet<PathBuf> {
 }
 
 #[test]
+fn a_fence_between_the_last_two_steps_of_a_token_that_has_ended_holds_for_nothing() {
+    let lab = one_version();
+    let step = find_step(&lab, &["put", "a", "two"], |token| std::fs::read_dir(token).unwrap().count() == 0 && token.join("../../artifacts/a/versions/v1").is_symlink());
+    let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
+    wait_stopped(&child);
+    std::os::unix::fs::symlink("fenced", the_token(&lab).join("outcome")).unwrap();
+    // For as long as it stands there: what has ended is not fenced.
+    clean(&lab);
+    go_on(&child);
+    assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
+    holds(&lab, "a:v1", "two");
+    work_is_empty(&lab);
+    clean(&lab);
+}
+
+/// A put that stands before its commit while `meanwhile` is done with its token.
+fn before_its_commit(lab: &Lab, meanwhile: impl Fn(&Path)) -> serde_json::Value {
+    let args = ["put", "a", "two", "--json"];
+    let step = find_step(lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
+    let child = start(lab, &args, &format!("stop:{step}"));
+    wait_stopped(&child);
+    meanwhile(&the_token(lab));
+    go_on(&child);
+    let answer = json(&child.wait_with_output().unwrap());
+    work_is_empty(lab);
+    clean(lab);
+    answer
+}
+
+/// Its commit was done, its reply lost, and another helped it to v1.
+fn committed_and_helped(lab: &Lab, token: &Path) {
+    std::os::unix::fs::symlink("commit", token.join("outcome")).unwrap();
+    assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
+    assert!(!token.exists());
+}
+
+#[test]
+fn a_writer_whose_token_was_ended_by_a_helper_before_it_heard_of_its_commit_finds_its_number() {
+    let lab = one_version();
+    assert_eq!(number(&before_its_commit(&lab, |token| committed_and_helped(&lab, token))), 1);
+    dense(&lab, "a", 3);
+    holds(&lab, "a:v1", "two");
+}
+
+#[test]
+fn a_writer_helped_and_then_fenced_before_it_heard_of_its_commit_keeps_its_version() {
+    let lab = one_version();
+    let answer = before_its_commit(&lab, |token| {
+        committed_and_helped(&lab, token);
+        // A fence that came before the helper could remove the directory.
+        std::fs::create_dir(token).unwrap();
+        std::os::unix::fs::symlink("fenced", token.join("outcome")).unwrap();
+    });
+    assert_eq!(number(&answer), 1);
+    dense(&lab, "a", 3);
+    holds(&lab, "a:v1", "two");
+}
+
+#[test]
+fn a_commit_into_a_token_that_was_fenced_and_half_taken_away_counts_for_nothing() {
+    for gone in [true, false] {
+        let lab = one_version();
+        let was = std::cell::RefCell::new(PathBuf::new());
+        let answer = before_its_commit(&lab, |token| {
+            *was.borrow_mut() = token.to_owned();
+            std::fs::remove_dir_all(token).unwrap();
+            if !gone {
+                std::fs::create_dir(token).unwrap();
+            }
+        });
+        assert_eq!(number(&answer), 1);
+        let stands = std::fs::read_link(lab.store_path().join("artifacts/a/versions/v1")).unwrap();
+        assert_ne!(stands.to_str().unwrap().trim_start_matches('.'), was.borrow().file_name().unwrap().to_str().unwrap(), "the token that was taken away stands nowhere");
+        holds(&lab, "a:v1", "two");
+    }
+}
+
+#[test]
 fn an_alias_move_fenced_before_its_commit_is_done_with_a_new_token() {
     let lab = one_version();
     lab.ok(&["put", "a", "two"]);

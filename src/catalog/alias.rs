@@ -80,6 +80,20 @@ pub fn set(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expe
     Err(Error::refused(format!("{name}:{version} was removed while alias {alias} moved to it; the move is undone")))
 }
 
+/// Moves an alias to `to` with the record after number `after` of its log, and not at all if that one is another's: for who does late what was decided
+/// before. Already there: nothing is recorded.
+///
+/// # Errors
+/// Damaged; I/O.
+pub(crate) fn set_after(store: &Store, name: &ArtifactName, alias: &AliasName, after: u64, to: VersionNumber) -> Result<()> {
+    let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
+    let decide = |last: Option<AliasRecord>, from| {
+        let stays = from != after + 1 || last.is_some_and(|r| r.version == Some(to));
+        Ok((!stays).then(|| AliasRecord { alias: alias.clone(), version: Some(to), from, at: clock::now() }))
+    };
+    log::append(store, &store.layout().alias(name, alias), &purpose, decide).map(drop)
+}
+
 fn set_unchecked(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expected, to: Option<VersionNumber>) -> Result<Option<VersionNumber>> {
     let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
     let mut before = None;

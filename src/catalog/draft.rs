@@ -128,11 +128,29 @@ pub struct FinishRecord {
     pub compared_with: Option<VersionNumber>,
     /// That one, if its content is the same: no other version comes of the draft.
     pub same_as: Option<VersionNumber>,
-    /// Aliases for the version.
-    pub aliases: Vec<AliasName>,
-    /// What is said of a version that stood already.
+    /// Aliases for the version, each with the last number of its log: only the next one moves it, so whoever completes a finish late undoes nothing.
+    pub aliases: Vec<AliasMove>,
+    /// What is said of a version that stood already, with the last number of its notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<Note>,
+    pub note: Option<NoteAfter>,
+}
+
+/// An alias that is to move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasMove {
+    /// Which.
+    pub alias: AliasName,
+    /// The last number of its log when this was written.
+    pub after: u64,
+}
+
+/// A note that is to be added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoteAfter {
+    /// What it says.
+    pub note: Note,
+    /// The last number of the version's notes when this was written.
+    pub after: u64,
 }
 
 /// What a finish does when runs say different things about a path.

@@ -99,7 +99,35 @@ pub fn add(version: &Version, note: Note) -> Result<()> {
     log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(Note { at: clock::now(), ..note.clone() }))).map(drop)
 }
 
-/// Checks a user's metadata: an object of at most 100 top-level keys and 64 KiB.
+/// Adds a note with the number after `after`, and not at all if that one is another's.
+///
+/// # Errors
+/// Damaged; I/O.
+pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()> {
+    let store = version.store();
+    let before = current(store, version)?;
+    let mut with = before.clone();
+    with.apply(note.clone());
+    if with == before {
+        return Ok(());
+    }
+    let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
+    let dir = store.layout().notes(version.artifact(), version.number());
+    log::append(store, &dir, &purpose, |_: Option<Note>, n| Ok((n == after + 1).then(|| Note { at: clock::now(), ..note.clone() }))).map(drop)
+}
+
+/// How deep metadata may nest: a reader of JSON has a bound, and records add to it.
+const MAX_DEPTH: usize = 64;
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Checks a user's metadata: an object of at most 100 top-level keys, 64 KiB, and 64 objects or lists in one another.
 ///
 /// # Errors
 /// A usage error that says which bound is passed.
@@ -107,6 +135,9 @@ pub fn check_metadata(metadata: &Metadata) -> Result<()> {
     let bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |v| v.len());
     if metadata.len() > 100 {
         return Err(Error::usage(format!("metadata has {} top-level keys: at most 100", metadata.len())));
+    }
+    if metadata.values().map(depth).max().unwrap_or(0) >= MAX_DEPTH {
+        return Err(Error::usage(format!("metadata nests too deep: at most {MAX_DEPTH} objects or lists in one another")));
     }
     if bytes > 64 << 10 {
         return Err(Error::usage(format!("metadata takes {bytes} bytes: at most 65,536")).hint("put large values into a file of the version"));

@@ -1,12 +1,11 @@
 //! Appending to a draft's log (L11), and the two ways back: a run's part taken out, the draft given up.
 
-use super::finish;
 use super::help;
 use crate::catalog::artifact::ensure_dir;
 use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord, Head};
 use crate::catalog::numbers;
 use crate::clock;
-use crate::disk::NewFile;
+use crate::disk::{FsKind, NewFile};
 use crate::error::{Error, Result};
 use crate::lock::{Purpose, Queue};
 use crate::record;
@@ -96,8 +95,8 @@ pub(super) fn append(draft: &Draft, mut work: Work, record: &DraftRecord, with: 
 
 /// The error for a draft that has come to its end.
 pub(super) fn finished(draft: &Draft) -> Result<Error> {
-    let version = match draft.state()?.finish {
-        Some((token, record)) => format!(" as {}:{}", draft.artifact(), finish::number_of(draft, &token, &record)?),
+    let version = match draft.version(&draft.state()?)? {
+        Some(number) => format!(" as {}:{number}", draft.artifact()),
         None => String::new(),
     };
     Ok(Error::refused(format!("{draft} is finished{version}")).hint("a finished id stays closed for ever: choose another"))
@@ -156,6 +155,9 @@ impl Draft {
             let record = decide(&work)?;
             let file = write(self, &work, &record)?;
             self.store().disk().sync_file(&file)?;
+            if self.store().disk().kind() != FsKind::Ordered {
+                self.store().disk().sync_dir(&self.log())?; // a number must not outlast its record's name
+            }
             let _turn = Queue::beside(&self.log(), PATIENCE);
             match append(self, work, &record, None)? {
                 Some((Placed::At(_), _)) => return Ok(()),

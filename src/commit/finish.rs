@@ -5,15 +5,15 @@
 //! 3. The version's number is claimed, walking up from the one in its record. From 2 on anyone may do this, any number of times.
 
 use super::artifact::Artifact;
-use super::collect::collect_or_keep;
+use super::collect::{collect, collect_or_keep};
 use super::draft::{self, PATIENCE, Placed};
 use super::help::{self, help};
 use super::publish::{self, Making, Published, SaveOptions};
 use super::stage::listed;
 use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
-use crate::catalog::draft::{Contribution, Draft, DraftRecord, DraftState, FinishRecord, OnConflict};
+use crate::catalog::draft::{AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
 use crate::catalog::stage::stages;
-use crate::catalog::{Mode, Note, RunRecord, Version, alias, note, removal, version};
+use crate::catalog::{Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
 use crate::error::{Error, Result};
 use crate::ingest;
 use crate::lock::{Purpose, Queue};
@@ -22,8 +22,8 @@ use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::words::{RunId, Token, VersionNumber};
-use crate::work::{self, Outcome, Work};
-use std::collections::{BTreeSet, HashMap};
+use crate::work::{self, Outcome, Work, claim};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,12 +63,23 @@ impl Draft {
         finish(self, None, artifact, options)
     }
 
-    /// The number of the version that came of it; `None` while it is not finished.
+    /// The number of the version that came of it; `None` while it is not finished, or finished and not numbered yet (the next finish sees to that).
     ///
     /// # Errors
     /// Damaged; I/O.
     pub fn version(&self, state: &DraftState) -> Result<Option<VersionNumber>> {
-        state.finish.as_ref().map(|(token, record)| number_of(self, token, record)).transpose()
+        let Some((token, record)) = &state.finish else { return Ok(None) };
+        if record.same_as.is_some() {
+            return Ok(record.same_as);
+        }
+        let mut number = version::read_record(self.store(), self.artifact(), token)?.from;
+        while let Some(there) = claim::holder(&self.store().layout().version(self.artifact(), number))? {
+            if there == *token {
+                return Ok(Some(number));
+            }
+            number.0 += 1;
+        }
+        Ok(None)
     }
 }
 
@@ -78,17 +89,19 @@ pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact
     store.check_writable()?;
     artifact.refuse_patch("finished with")?;
     catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
-    let until = options.wait.map(|wait| Instant::now() + wait);
+    // Without a wait it looks once; a wait that no clock can tell has no end.
+    let until = options.wait.map(|wait| Instant::now().checked_add(wait));
+    let over = || until.is_none_or(|until| until.is_some_and(|until| Instant::now() >= until));
     loop {
         options.progress.go_on()?;
         help(store, &artifact.name)?;
         let state = draft.state()?;
         if let Some((token, record)) = &state.finish {
-            return again(draft, artifact, token, record);
+            return again(draft, run, artifact, token, record, &options.progress);
         }
-        let missing = missing(draft, &state, run.filter(|_| !artifact.adds.is_empty()), options)?;
+        let missing = missing(draft, &state, own_run(run, artifact), options)?;
         if !missing.is_empty() {
-            if until.is_none_or(|until| Instant::now() >= until) {
+            if over() {
                 let error = Error::refused(format!("{draft} cannot be finished yet"));
                 let hint = "--wait SECONDS waits for them; --skip-open does not wait for those who are writing";
                 return Err(listed(error, missing.into_iter()).hint(hint));
@@ -106,24 +119,59 @@ pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact
     }
 }
 
-/// It is finished: the same version again, if nothing is added to it.
-fn again(draft: &Draft, artifact: &Artifact, token: &Token, record: &FinishRecord) -> Result<Published> {
-    if !artifact.adds.is_empty() {
-        return Err(draft::finished(draft)?.because("what was to be added is not in it"));
-    }
+/// The finisher's run, if it brings something itself.
+fn own_run<'a>(run: Option<&'a RunRecord>, artifact: &Artifact) -> Option<&'a RunRecord> {
+    run.filter(|_| !artifact.adds.is_empty())
+}
+
+/// It is finished: the same version again, if nothing is added to it that is not in it. (A finish that was killed is said again with its files.)
+fn again(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, token: &Token, record: &FinishRecord, progress: &Progress) -> Result<Published> {
     let number = complete(draft, token, record)?;
     let version = version_at(draft, number)?;
+    if !artifact.adds.is_empty() && !holds(&version, artifact, progress)? {
+        return Err(draft::finished(draft)?.because("what was to be added is not in it"));
+    }
     if removal::is_removed(draft.store(), draft.artifact(), number)? {
         return Err(Error::refused(format!("{draft} was finished as {version}, which is removed")).hint("a finished id stays closed for ever: choose another"));
     }
-    for alias in &artifact.aliases {
-        alias::set(draft.store(), draft.artifact(), alias, alias::Expected::Any, Some(number))?;
+    let published = Published { version, created: false, new_bytes: 0, rebased: None };
+    publish::annotate(draft.store(), artifact, &SaveOptions { run: run.cloned(), ..SaveOptions::default() }, &published)?;
+    Ok(published)
+}
+
+/// Whether a version has everything that an artifact in the making holds.
+fn holds(version: &Version, artifact: &Artifact, progress: &Progress) -> Result<bool> {
+    let sources = collect(version.store(), artifact, &HashSet::new(), &ingest::Sink::Nowhere, progress)?;
+    let mut memory = MemoryNodes::new();
+    let own = Tree::of(&ingest::build(&sources, &mut memory)?, Arc::new(memory));
+    let tree = version.tree()?;
+    for visit in own.walk() {
+        let visit = visit?;
+        let there = tree.lookup(&visit.path)?;
+        let same = there.is_some_and(|f| f.entry.same(&visit.entry) || (f.entry.is_directory() && visit.entry.is_directory()));
+        if !same {
+            return Ok(false);
+        }
     }
-    Ok(Published { version, created: false, new_bytes: 0, rebased: None })
+    Ok(true)
 }
 
 /// What keeps the draft from being finished, a line each.
 fn missing(draft: &Draft, state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -> Result<Vec<String>> {
+    let mut out = unmet(state, own, options);
+    if !options.skip_open {
+        let writers = draft.writers()?;
+        let at_work: BTreeSet<&str> = writers.iter().filter_map(|w| w.run.as_deref()).collect();
+        let left = stages(draft.store())?.into_iter().map(|s| s.record).filter(|r| r.artifact == *draft.artifact() && r.distributed_id == *draft.id());
+        out.extend(writers.iter().map(|w| format!("run {} is writing on {} (process {}, since {})", w.run.as_deref().unwrap_or("?"), w.host, w.pid, w.since)));
+        // Written to and not sealed, and mounted by nobody: a run that died, or will go on.
+        out.extend(left.filter(|r| !at_work.contains(r.run.id.as_str())).map(|r| format!("run {} has left its staging directory open (since {})", r.run.id, r.at)));
+    }
+    Ok(out)
+}
+
+/// What is expected and not there, by the log alone.
+fn unmet(state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -> Vec<String> {
     let mut out = Vec::new();
     let runs: BTreeSet<&RunId> = state.runs().into_iter().chain(own.map(|run| &run.id)).collect();
     if let Some(expected) = options.expect.filter(|n| (runs.len() as u64) < *n) {
@@ -132,22 +180,7 @@ fn missing(draft: &Draft, state: &DraftState, own: Option<&RunRecord>, options: 
         out.push(format!("expected {expected} runs, found {}{names}", runs.len()));
     }
     out.extend(options.expect_runs.iter().filter(|run| !runs.contains(run)).map(|run| format!("run {run} has not contributed")));
-    if !options.skip_open {
-        for w in draft.writers()? {
-            out.push(format!("run {} is writing on {} (process {}, since {})", w.run.as_deref().unwrap_or("?"), w.host, w.pid, w.since));
-        }
-        for left in left_open(draft, &out)? {
-            out.push(left);
-        }
-    }
-    Ok(out)
-}
-
-/// Staging directories that were written to and not sealed, and that nobody has mounted: a run that died, or will go on.
-fn left_open(draft: &Draft, named: &[String]) -> Result<Vec<String>> {
-    let stages = stages(draft.store())?.into_iter().map(|s| s.record).filter(|r| r.artifact == *draft.artifact() && r.distributed_id == *draft.id());
-    let is_named = |run: &RunId| named.iter().any(|line| line.starts_with(&format!("run {run} ")));
-    Ok(stages.filter(|r| !is_named(&r.run.id)).map(|r| format!("run {} has left its staging directory open (since {})", r.run.id, r.at)).collect())
+    out
 }
 
 /// One token's try; `None` when it was fenced, or lost its number to another record.
@@ -162,25 +195,28 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
     let _turn = Queue::before(&draft.log(), PATIENCE);
     let state = draft.state()?; // to its end, after the token
-    if state.finish.is_some() {
+    // It may have been finished, discarded or dropped from since the first look.
+    let nothing = state.contributions.is_empty() && artifact.adds.is_empty();
+    if state.finish.is_some() || nothing || !unmet(&state, own_run(run, artifact), options).is_empty() {
         return Ok(None);
     }
+    let said = words(&state, artifact)?;
     let merged = Merging { draft, state: &state, own: own.as_ref(), run, options };
     let root = merged.root(&writer)?;
     // The number first, then the newest: whoever publishes in between is passed on the walk.
     let (highest, newest) = publish::newest(store, name, None, &work)?;
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let same_as = newest.as_ref().filter(|n| n.digest() == root.digest()).map(Version::number);
-    let said = words(&state, artifact)?;
     let mut files = Vec::new();
-    let mut dirs = vec![draft.log()];
+    // A version that is named instead must be as durable as one of its own.
+    let mut dirs = vec![draft.log(), store.layout().versions(name)];
     let version_dir = store.layout().versions(name).join(work.token().record_name());
     if same_as.is_none() {
         let save = SaveOptions { run: run.cloned(), progress: options.progress.clone(), ..SaveOptions::default() };
         let making = Making { artifact: &said, options: &save, mode: Mode::Collaborative, base: None, from, exact: false, kind: None, distributed_id: Some(draft.id()), met: newest.as_ref() };
         let record = making.record(store, &work, &root, &writer)?;
         files.extend(publish::write_version(store, &work, &writer, &root, &record)?);
-        dirs.extend([version_dir.clone(), store.layout().versions(name)]);
+        dirs.push(version_dir.clone());
     }
     let record = DraftRecord::Finish(Box::new(FinishRecord {
         head: draft::head(draft, &work, state.last + 1),
@@ -190,8 +226,8 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
         own_files: own.as_ref().map_or(0, |t| t.totals().files),
         compared_with: newest.as_ref().map(Version::number),
         same_as,
-        aliases: said.aliases.clone(),
-        note: same_as.map(|_| note_of(&said, run)),
+        aliases: said.aliases.iter().map(|alias| Ok(AliasMove { alias: alias.clone(), after: numbers::last_record(&store.layout().alias(name, alias))? })).collect::<Result<_>>()?,
+        note: same_as.map(|number| Ok(NoteAfter { note: note_of(&said, run), after: numbers::last_record(&store.layout().notes(name, number))? })).transpose()?,
     }));
     files.push(draft::write(draft, &work, &record)?);
     let dirs: Vec<_> = dirs.iter().map(|d| d.as_path()).collect();
@@ -247,7 +283,9 @@ impl Merging<'_> {
                 Choice::Refuse
             }
         };
-        let root = manifest::merge(&parts, &mut decide, &mut Carrier::new(&*source, &home, &mut lane))?;
+        let mut carrier = Carrier::new(&*source, &home, &mut lane);
+        let root = manifest::merge(&parts, &mut decide, &mut carrier)?;
+        let root = root.map(|root| carrier.settled(&root)).transpose()?;
         lane.close()?;
         root.ok_or_else(|| conflicts.error(self))
     }
@@ -362,18 +400,24 @@ pub(super) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> R
     let store = draft.store();
     let number = number_of(draft, token, record)?;
     store.disk().sync_dir(&store.layout().versions(draft.artifact()))?;
+    if work::read_outcome(store, token)? != Some(Outcome::Committed) {
+        return Ok(number);
+    }
+    let version = version_at(draft, number)?;
+    if version.digest() != record.digest {
+        return Err(Error::damaged(format!("{draft} came to content with digest {}, {version} has {}", record.digest, version.digest())));
+    }
     // Of a version that was removed since, nothing more is said.
-    if work::read_outcome(store, token)? == Some(Outcome::Committed) && !removal::is_removed(store, draft.artifact(), number)? {
-        let version = version_at(draft, number)?;
-        if let Some(note) = &record.note {
-            note::add(&version, note.clone())?;
+    if !removal::is_removed(store, draft.artifact(), number)? {
+        if let Some(NoteAfter { note, after }) = &record.note {
+            note::add_after(&version, note, *after)?;
         }
-        for alias in &record.aliases {
-            alias::set(store, draft.artifact(), alias, alias::Expected::Any, Some(number))
+        for AliasMove { alias, after } in &record.aliases {
+            alias::set_after(store, draft.artifact(), alias, *after, number)
                 .map_err(|e| e.while_doing(format!("{version} stands, but alias {alias} did not move to it")))?;
         }
-        work::remove_ended(store, token)?;
     }
+    let _ = work::remove_ended(store, token); // else its owner does, or a collector
     Ok(number)
 }
 

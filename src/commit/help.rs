@@ -4,7 +4,7 @@
 use super::{draft, finish};
 use crate::catalog::draft::{Draft, DraftRecord};
 use crate::catalog::{Mode, VersionRecord, version};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::{ArtifactName, Token, VersionNumber};
 use crate::work::claim::{self, Claimed};
@@ -65,9 +65,9 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
             Ok(())
         };
         match helped {
-            // Missing or in part only: its owner drops it, at this moment or until it died. Or something on its way is damaged: nobody gets past
-            // that (L10), and it concerns this token alone.
-            Err(e) if e.kind() == Kind::Damaged => {}
+            // What went wrong concerns this token alone. Missing or in part only: its owner drops it, or did until it died. Something on its way is
+            // damaged: nobody gets past that (L10). Another user's, not to be read or changed: others help it.
+            Err(_) if store.disk().is_sound() => {}
             other => other?,
         }
     }
@@ -78,7 +78,7 @@ fn help_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()>
     let record = version::read_record(store, name, token)?;
     if let Placed::At(_) = place(store, token, &record)? {
         store.disk().sync_dir(&store.layout().versions(name))?;
-        work::remove_ended(store, token)?;
+        let _ = work::remove_ended(store, token); // else its owner does, or a collector
     }
     Ok(())
 }
@@ -94,7 +94,7 @@ fn help_draft(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> R
         store.disk().sync_dir(&draft.log())?;
         match &record {
             DraftRecord::Finish(record) => finish::complete(&draft, token, record).map(drop)?,
-            _ => work::remove_ended(store, token)?,
+            _ => drop(work::remove_ended(store, token)), // else its owner does, or a collector
         }
     }
     Ok(())

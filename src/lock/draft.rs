@@ -38,7 +38,7 @@ impl Store {
     /// ```
     pub fn lock_draft(&self, name: &ArtifactName, id: &DistributedId, patience: Duration) -> Result<DraftLock> {
         self.check_writable()?;
-        let until = Instant::now() + patience;
+        let until = Instant::now().checked_add(patience); // none: without end
         let token = Token::fresh();
         loop {
             {
@@ -48,7 +48,7 @@ impl Store {
                     let purpose = Purpose { purpose: PURPOSE, artifact: Some(name.as_str()), draft: Some(id.as_str()), run: None };
                     return Ok(DraftLock { _file: LockFile::take(self, &token, &purpose)? });
                 };
-                if Instant::now() >= until {
+                if until.is_some_and(|until| Instant::now() >= until) {
                     let why = format!("draft {id} of {name} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
                     return Err(Error::refused(why).hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
                 }

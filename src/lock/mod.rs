@@ -73,7 +73,7 @@ pub struct Purpose<'a> {
 impl LockRecord {
     /// Whether this process holds it.
     pub fn is_own(&self) -> bool {
-        self.pid == std::process::id() && self.host == host_name() && self.boot_id == boot_id()
+        self.pid == std::process::id() && self.pid_start == own_start() && self.host == host_name() && self.boot_id == boot_id()
     }
 }
 

@@ -55,6 +55,14 @@ impl<'a> Carrier<'a> {
         Carrier { source, home, sink, places: HashMap::new() }
     }
 
+    /// A manifest that was built into this: its root with hints that say where what is below it lies by now.
+    ///
+    /// # Errors
+    /// What source and sink say; damage.
+    pub fn settled(&mut self, root: &Root) -> Result<Root> {
+        Ok(Root { node: Arc::new(self.carried(&root.node)?), place: root.place })
+    }
+
     /// The node with its children carried. As deep as the directories nest.
     fn carried(&mut self, node: &Node) -> Result<Node> {
         let mut places = HashMap::new();

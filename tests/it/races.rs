@@ -778,7 +778,7 @@ fn full_disk(lab: &Lab, at: &Path) {
 #[test]
 fn a_full_disk_is_a_clear_error_with_nothing_visible_and_the_repeat_succeeds_when_there_is_space() {
     let lab = Lab { dir: tempfile::tempdir().unwrap() };
-    if let Some(mounted) = Mounted::tmpfs(&lab.path("tmpfs"), "24m") {
+    if let Some(mounted) = Mounted::tmpfs(&lab.path("tmpfs"), "32m") {
         full_disk(&lab, &mounted.at);
     }
     if let Some(mounted) = Mounted::ext4(&lab.path("ext4"), &lab.path("ext4.img"), 40 << 20) {

@@ -159,3 +159,64 @@ fn twenty_finishers_at_once_name_one_version() {
     assert_eq!(lab.ok(&["list", "x"]).lines().count(), 1);
     whole(&lab, "twenty finishers");
 }
+
+#[test]
+fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heeds_it() {
+    let expecting = ["finish", "x", "--distributed-id", "d", "--expect-run", "first"];
+    let count = steps(&start(), &expecting);
+    let (mut heeded, mut before) = (0, 0);
+    for what in [&["draft", "discard", "x", "d"][..], &["draft", "drop", "x", "d", "--run", "first"]] {
+        for step in 1..=count {
+            let lab = start();
+            let child = lab.cairn(&expecting).env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            wait_stopped(&child);
+            let undone = impatient(&lab, what).status.code();
+            go_on(&child);
+            let output = child.wait_with_output().unwrap();
+            match undone {
+                // Given up before the finish stood: it must not make a version of nothing, nor without the run that it expects.
+                Some(0) => {
+                    assert!(matches!(output.status.code(), Some(3 | 6)), "{what:?} at step {step}: {} {}", text(&output.stdout), text(&output.stderr));
+                    assert!(!lab.store_path().join("artifacts/x/versions/v0").is_symlink(), "{what:?} at step {step}: there is no version");
+                    heeded += 1;
+                }
+                Some(3) => {
+                    assert_eq!(text(&output.stdout).trim(), "x:v0", "step {step}");
+                    before += 1;
+                }
+                other => panic!("{what:?} at step {step}: {other:?}"),
+            }
+            whole(&lab, &format!("{what:?} at step {step}"));
+        }
+    }
+    println!("a finish stopped while its draft was given up: {heeded} times heeded, {before} times it was first");
+    assert!(heeded > 0 && before > 0);
+}
+
+#[test]
+fn who_completes_a_finish_late_moves_no_alias_back() {
+    let words = ["finish", "x", "--distributed-id", "d", "--alias", "prod", "--tag", "t"];
+    let count = steps(&start(), &words);
+    let mut moved = 0;
+    for step in 1..=count {
+        let lab = start();
+        make_tree(&lab.path(""), &[("q", b"q")]);
+        let killed = lab.cairn(&words).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        assert!(killed.status.code().is_none());
+        let there = lab.cairn(&["alias", "x:v0", "prod"]).output().unwrap().status.success();
+        if there {
+            lab.ok(&["put", "x", "late", "--new-version"]);
+            lab.ok(&["alias", "x:v1", "prod"]);
+        }
+        lab.ok(&["put", "x", "q"]); // helps whatever was left
+        if there {
+            moved += 1;
+            let prod = lab.ok(&["show", "x:prod", "--json"]);
+            assert!(prod.contains("\"version\":\"v1\""), "step {step}: {prod}");
+        }
+        assert!(lab.ok(&words).starts_with("x:v"));
+        whole(&lab, &format!("step {step}"));
+    }
+    println!("finish killed before each of {count} steps: {moved} times its alias had been moved on, and stayed");
+    assert!(moved > 0);
+}

@@ -8,6 +8,11 @@ use crate::work::claim::{self, Claimed};
 use crate::{clock, record};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often a directory is tried to be made on a shared file system, and how long between.
+const TRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What `artifact.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,6 +117,15 @@ pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
     if parent != store.root() {
         ensure_dir(store, parent)?;
     }
-    store.disk().create_dir(dir)?;
+    let mut tries = if store.disk().kind().is_local() { 1 } else { TRIES };
+    // A parent that another host just made can be missing on a part of a shared file system for a moment.
+    while let Err(e) = store.disk().create_dir(dir) {
+        tries -= 1;
+        if tries == 0 {
+            return Err(e);
+        }
+        std::thread::sleep(PAUSE);
+        disk::open_parent(dir);
+    }
     if store.disk().kind() == FsKind::Ordered { Ok(()) } else { store.disk().sync_dir(parent) }
 }

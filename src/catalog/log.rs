@@ -39,13 +39,9 @@ pub fn append<T: Serialize + DeserializeOwned>(
         let path = dir.join(work.token().record_name());
         let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
-<<<<<<< HEAD
-=======
         if store.disk().kind() != FsKind::Ordered {
             store.disk().sync_dir(dir)?; // a number must not outlast its record's name
         }
-        work.note_record(&path)?;
->>>>>>> main
         let number = dir.join(numbers::record_name(last + 1));
         let token = work.token().clone();
         let outcome = work.commit(|| claim::stands(&token, std::iter::once(number.clone())))?;

@@ -8,12 +8,14 @@ mod fault;
 mod file;
 mod fs;
 mod lease;
+mod look;
 mod outside;
 mod read;
 
 pub use file::NewFile;
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
+pub use look::{list, look, look_fresh, open_parent, read_link, read_small};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use outside::{open_device, open_log, write_setting};
 
@@ -364,67 +366,6 @@ impl Disk {
         }
         Ok(())
     }
-}
-
-/// A lookup that first makes the client of a shared file system ask its server anew: opens the parent directory (DESIGN's FRESH), then looks.
-/// `None` when nothing stands there.
-///
-/// # Errors
-/// I/O.
-pub fn look_fresh(path: &Path) -> Result<Option<Metadata>> {
-    if let Some(parent) = path.parent() {
-        drop(File::open(parent));
-    }
-    look(path)
-}
-
-/// Looks at a name without following it; `None` when nothing stands there.
-///
-/// # Errors
-/// I/O.
-pub fn look(path: &Path) -> Result<Option<Metadata>> {
-    match std::fs::symlink_metadata(path) {
-        Ok(m) => Ok(Some(m)),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(Error::io("look at", path, e)),
-    }
-}
-
-/// The names in a directory; empty when it does not exist. Opening it is what FRESH asks for.
-///
-/// # Errors
-/// I/O.
-pub fn list(path: &Path) -> Result<Vec<std::ffi::OsString>> {
-    let entries = match std::fs::read_dir(path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Error::io("list", path, e)),
-    };
-    entries.map(|e| e.map(|e| e.file_name()).map_err(|e| Error::io("list", path, e))).collect()
-}
-
-/// Reads a whole file of at most `limit` bytes; `None` when it does not exist. A symlink is not followed.
-///
-/// # Errors
-/// I/O; damaged when it is longer or no regular file.
-pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-    use std::io::Read;
-    let file = match std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path) {
-        Ok(file) => file,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(Error::damaged(format!("{} is a symlink, expected a file", crate::error::show_path(path)))),
-        Err(e) => return Err(Error::io("open", path, e)),
-    };
-    let meta = file.metadata().map_err(|e| Error::io("look at", path, e))?;
-    if !meta.is_file() || meta.len() > limit {
-        return Err(Error::damaged(format!("{} is not a regular file of at most {limit} bytes", crate::error::show_path(path))));
-    }
-    let mut out = Vec::with_capacity(meta.len() as usize);
-    file.take(limit + 1).read_to_end(&mut out).map_err(|e| Error::io("read", path, e))?;
-    if out.len() as u64 > limit {
-        return Err(Error::damaged(format!("{} is longer than {limit} bytes", crate::error::show_path(path))));
-    }
-    Ok(Some(out))
 }
 
 /// Syncs the whole file system that holds an open file.

@@ -4,8 +4,6 @@ use crate::disk::{self, Created};
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
 use crate::words::Token;
-use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -83,15 +81,8 @@ pub fn stands(token: &Token, numbers: impl Iterator<Item = PathBuf>) -> Result<b
 /// # Errors
 /// Damaged when it is no symlink; I/O.
 pub fn read_link_fresh(path: &Path) -> Result<Option<Vec<u8>>> {
-    if let Some(parent) = path.parent() {
-        drop(std::fs::File::open(parent));
-    }
-    match std::fs::read_link(path) {
-        Ok(text) => Ok(Some(text.as_os_str().as_bytes().to_vec())),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Err(Error::damaged(format!("{} is no symlink", show_path(path)))),
-        Err(e) => Err(Error::io("read symlink", path, e)),
-    }
+    disk::open_parent(path);
+    disk::read_link(path)
 }
 
 /// Reads a record file behind a number: what reads missing or torn is read again, FRESH, with patience, then is an error (L10).
@@ -125,6 +116,6 @@ pub fn patiently<T>(path: &Path, read: impl Fn() -> Result<T>) -> Result<T> {
             return Err(error);
         }
         std::thread::sleep(PAUSE * looks);
-        drop(std::fs::File::open(parent));
+        disk::open_parent(path);
     }
 }

@@ -1,0 +1,129 @@
+//! Looks at names. On shared file systems a look can find a handle stale, because the name stands for something else by now, or the
+//! file was removed while it was read: then it looks again, FRESH, and says what it finds.
+
+use crate::error::{Error, Result, show_path};
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// How often a look that found a handle stale is made.
+const LOOKS: u32 = 8;
+
+/// Makes the client of a shared file system ask its server anew about the names beside `path`.
+pub fn open_parent(path: &Path) {
+    if let Some(parent) = path.parent() {
+        drop(File::open(parent));
+    }
+}
+
+/// A lookup that first opens the parent directory (FRESH, FORMAT.md); `None` when nothing stands there.
+///
+/// # Errors
+/// I/O.
+pub fn look_fresh(path: &Path) -> Result<Option<Metadata>> {
+    open_parent(path);
+    look(path)
+}
+
+/// Looks at a name without following it; `None` when nothing stands there.
+///
+/// # Errors
+/// I/O.
+pub fn look(path: &Path) -> Result<Option<Metadata>> {
+    unless_missing(look_again(path, || std::fs::symlink_metadata(path))).map_err(|e| Error::io("look at", path, e))
+}
+
+/// A symlink's text; `None` when nothing stands there.
+///
+/// # Errors
+/// Damaged when it is no symlink; I/O.
+pub fn read_link(path: &Path) -> Result<Option<Vec<u8>>> {
+    match unless_missing(look_again(path, || std::fs::read_link(path))) {
+        Ok(text) => Ok(text.map(|t| t.into_os_string().into_vec())),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Err(Error::damaged(format!("{} is no symlink", show_path(path)))),
+        Err(e) => Err(Error::io("read symlink", path, e)),
+    }
+}
+
+/// The names in a directory; empty when it does not exist. Opening it is what FRESH asks for.
+///
+/// # Errors
+/// I/O.
+pub fn list(path: &Path) -> Result<Vec<OsString>> {
+    let names = look_again(path, || std::fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect());
+    match names {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(|e| Error::io("list", path, e)),
+    }
+}
+
+/// Reads a whole file of at most `limit` bytes; `None` when it does not exist, or was removed while it was read. A symlink is not followed.
+///
+/// # Errors
+/// I/O; damaged when it is longer or no regular file.
+pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let damaged = |what: &str| Error::damaged(format!("{} is {what}", show_path(path)));
+    let read = || {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        let meta = file.metadata()?;
+        let mut out = Vec::with_capacity(meta.len().min(limit) as usize);
+        if meta.is_file() {
+            file.take(limit + 1).read_to_end(&mut out)?;
+        }
+        Ok((meta, out))
+    };
+    match unless_missing(look_again(path, read)) {
+        Ok(Some((meta, out))) if !meta.is_file() || meta.len().max(out.len() as u64) > limit => Err(damaged(&format!("not a regular file of at most {limit} bytes"))),
+        Ok(read) => Ok(read.map(|(_, out)| out)),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(damaged("a symlink, expected a file")),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
+fn unless_missing<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Looks, and looks again while handles go stale.
+fn look_again<T>(path: &Path, look: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..LOOKS {
+        match look() {
+            Err(e) if e.raw_os_error() == Some(libc::ESTALE) => open_parent(path),
+            looked => return looked,
+        }
+    }
+    look()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_stale_handle_is_looked_up_again_and_other_errors_are_not() {
+        let stale = Cell::new(0);
+        let looked = look_again(Path::new("/a/b"), || {
+            stale.set(stale.get() + 1);
+            if stale.get() < 3 { Err(io::Error::from_raw_os_error(libc::ESTALE)) } else { Ok(stale.get()) }
+        });
+        assert_eq!(looked.unwrap(), 3);
+        let tried = Cell::new(0);
+        let error = |code| {
+            tried.set(0);
+            look_again::<()>(Path::new("/a/b"), || {
+                tried.set(tried.get() + 1);
+                Err(io::Error::from_raw_os_error(code))
+            })
+        };
+        assert_eq!((error(libc::ESTALE).unwrap_err().raw_os_error(), tried.get()), (Some(libc::ESTALE), LOOKS));
+        assert_eq!((error(libc::EIO).unwrap_err().raw_os_error(), tried.get()), (Some(libc::EIO), 1));
+    }
+}

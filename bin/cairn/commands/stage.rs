@@ -77,7 +77,8 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, replace: b
     match Stage::find(draft, run) {
         Ok(Some(stage)) => {
             let bar = context.bar("upsert");
-            let done = stage.seal(&SealOptions { replace, progress: bar.progress() })?;
+            cairn::mount::raise_open_files(); // each large file is held while it is taken over
+            let done = stage.seal(&SealOptions { replace, progress: bar.progress() }, &mut |_| ())?;
             drop(bar);
             report(context, &Contributed::of(&done))
         }

@@ -23,6 +23,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The kernel tells of a last close after the process that did it has gone on: so long is waited for one before sealing is refused.
+const LATE: Duration = Duration::from_millis(500);
 
 /// An answer, or an error number.
 pub(super) type Answer<T> = std::result::Result<T, i32>;
@@ -40,6 +44,8 @@ enum Gate {
     Open,
     /// It is being sealed.
     Sealing,
+    /// Sealing it failed, and so did making it open again: somebody else is to seal it.
+    Closed,
     /// It is sealed, and shows what was.
     Sealed(Arc<Sealed>),
 }
@@ -48,6 +54,17 @@ struct Sealed {
     tree: Tree,
     time: i64,
     done: Upserted,
+}
+
+impl Sealed {
+    /// What a contribution shows; nothing, if it was dropped or discarded since, or cannot be read.
+    fn of(live: &Live, done: &Upserted) -> Sealed {
+        let state = done.draft.state().ok();
+        let contribution = state.as_ref().and_then(|s| s.contributions.iter().find(|c| c.number == done.number));
+        let tree = contribution.and_then(|c| c.tree(live.store()).ok());
+        let empty = || Tree::of(&empty_root(), live.store().objects().clone());
+        Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }
+    }
 }
 
 impl Live {
@@ -594,38 +611,41 @@ impl StagingTree {
     pub(super) fn seal(&self, id: u64) -> Result<Upserted> {
         let live = self.table.read().live(id).cloned();
         let live = live.ok_or_else(|| Error::usage("this directory belongs to no run: NAME/ID/RUN is what can be sealed"))?;
-        {
+        if let Some(done) = self.close(&live)? {
+            return Ok(done);
+        }
+        let show = &mut |done: &Upserted| *live.gate.write() = Gate::Sealed(Arc::new(Sealed::of(&live, done)));
+        let sealed = live.stage.seal(&SealOptions::default(), show);
+        let mut gate = live.gate.write();
+        if sealed.is_err() && matches!(*gate, Gate::Sealing) {
+            *gate = if live.stage.is_closed().unwrap_or(true) { Gate::Closed } else { Gate::Open };
+        }
+        drop(gate);
+        sealed
+    }
+
+    /// Lets nobody change it from here on. What was sealed, if it is already.
+    fn close(&self, live: &Arc<Live>) -> Result<Option<Upserted>> {
+        let until = Instant::now() + LATE;
+        loop {
             let mut gate = live.gate.write();
             match &*gate {
-                Gate::Open => {}
+                Gate::Open | Gate::Closed => {}
                 Gate::Sealing => return Err(Error::refused("it is being sealed")),
-                Gate::Sealed(sealed) => return Ok(sealed.done.clone()), // said again
+                Gate::Sealed(sealed) => return Ok(Some(sealed.done.clone())), // said again
             }
-            // Nobody can open one for writing from here on.
-            let writers = self.handles.writers(&live);
-            if let Some((path, pid)) = writers.first() {
+            // Nobody can open one for writing while the gate is held.
+            let writers = self.handles.writers(live);
+            let Some((path, pid)) = writers.first() else {
+                *gate = Gate::Sealing;
+                return Ok(None);
+            };
+            if Instant::now() >= until {
                 let more = if writers.len() > 1 { format!(", and {} more are", writers.len() - 1) } else { String::new() };
                 return Err(Error::refused(format!("{path} is open for writing by process {pid}{more}")).hint("close it, then seal again"));
             }
-            *gate = Gate::Sealing;
-        }
-        let done = live.stage.seal(&SealOptions::default()).and_then(|done| {
-            let state = done.draft.state()?;
-            let contribution = state.contributions.iter().find(|c| c.number == done.number);
-            // Dropped or discarded since: then there is nothing to show.
-            let tree = contribution.map(|c| c.tree(live.store())).transpose()?;
-            Ok((done, tree))
-        });
-        match done {
-            Ok((done, tree)) => {
-                let empty = || Tree::of(&empty_root(), live.store().objects().clone());
-                *live.gate.write() = Gate::Sealed(Arc::new(Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }));
-                Ok(done)
-            }
-            Err(e) => {
-                *live.gate.write() = Gate::Open;
-                Err(e)
-            }
+            drop(gate);
+            std::thread::sleep(LATE / 50);
         }
     }
 

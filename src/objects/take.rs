@@ -89,6 +89,11 @@ fn id(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
+/// Whether a file looks as an object does.
+fn is_objects(meta: &Metadata) -> bool {
+    meta.mode() & 0o7777 == OBJECT_MODE && meta.mtime() == OBJECT_MTIME
+}
+
 fn look_at(file: &File, path: &Path) -> Result<Metadata> {
     file.metadata().map_err(|e| Error::io("look at", path, e))
 }
@@ -172,14 +177,21 @@ impl Objects {
     /// # Errors
     /// I/O.
     pub fn part(&self, dir: &Path, leases: &Leases) -> Result<()> {
+        if disk::look(dir)?.is_none() {
+            return Ok(()); // its files are gone already
+        }
+        let home = self.home()?;
         let mut shared: HashMap<(u64, u64), (u64, u64, PathBuf)> = HashMap::new();
         for entry in walkdir::WalkDir::new(dir) {
             let entry = entry.map_err(|e| Error::io_message(format!("cannot list {}", show_path(dir))).because(e))?;
             let meta = entry.metadata().map_err(|e| Error::io_message(format!("cannot look at {}", show_path(entry.path()))).because(e))?;
-            if meta.is_file() && meta.nlink() > 1 {
+            if !meta.is_file() || meta.uid() != home.uid() {
+                continue; // never taken
+            }
+            if meta.nlink() > 1 {
                 shared.entry(id(&meta)).or_insert((meta.nlink(), 0, entry.path().to_path_buf())).1 += 1;
             }
-            if meta.is_file() && meta.mode() & 0o7777 == OBJECT_MODE && meta.mtime() == OBJECT_MTIME {
+            if is_objects(&meta) {
                 shared.entry(id(&meta)).or_insert((meta.nlink(), 1, entry.path().to_path_buf()));
             }
         }
@@ -187,25 +199,35 @@ impl Objects {
             if links > names {
                 self.part_one(inode, &path, leases)?;
             }
-            self.restore(inode, &path, leases)?;
+            self.restore(&path, leases)?;
         }
         Ok(())
     }
 
     fn part_one(&self, inode: (u64, u64), path: &Path, leases: &Leases) -> Result<()> {
-        let Some((file, _)) = disk::open_file(path)? else { return Ok(()) };
+        let Some((file, meta)) = disk::open_file(path)? else { return Ok(()) };
         let (copy, (digest, _)) = self.own_copy(&file, path, leases)?;
         let object = self.layout.object(&digest);
         if disk::look(&object)?.is_some_and(|m| id(&m) == inode) {
             self.disk.rename(copy.path(), &object)?;
             return self.disk.sync_dir(&self.layout.object_dir(&digest));
         }
-        self.disk.remove_file(copy.path())?;
-        // A name from before the copy: of a token that is gone, or of an object that has been written to since. That holds not what it says.
-        match self.object_with(inode)? {
-            Some(spoilt) => self.disk.remove_file(&spoilt),
-            None => Ok(()),
+        if let Some(spoilt) = self.object_with(inode)? {
+            // It has been written to since, and does not hold what it says.
+            self.disk.remove_file(copy.path())?;
+            return self.disk.remove_file(&spoilt);
         }
+        // Another sealer has it, which may only stand still: what it took stays as it is.
+        if !is_objects(&meta) {
+            copy.set_mode(meta.mode() & 0o7777)?;
+        }
+        self.disk.rename(copy.path(), path)
+    }
+
+    /// Where objects are, and whose.
+    fn home(&self) -> Result<Metadata> {
+        let home = self.layout.objects();
+        std::fs::metadata(&home).map_err(|e| Error::io("look at", &home, e))
     }
 
     fn object_with(&self, inode: (u64, u64)) -> Result<Option<PathBuf>> {
@@ -223,11 +245,11 @@ impl Objects {
     }
 
     /// Mode and time as they were, as far as that is known.
-    fn restore(&self, inode: (u64, u64), path: &Path, leases: &Leases) -> Result<()> {
-        let held = leases.held.lock();
-        let known = held.files.iter().find(|t| look_at(&t.file, path).is_ok_and(|m| id(&m) == inode)).map(|t| t.was);
+    fn restore(&self, path: &Path, leases: &Leases) -> Result<()> {
         let Some(meta) = disk::look(path)? else { return Ok(()) };
-        if known.is_none() && (meta.mode() & 0o7777 != OBJECT_MODE || meta.mtime() != OBJECT_MTIME) {
+        let held = leases.held.lock();
+        let known = held.files.iter().find(|t| look_at(&t.file, path).is_ok_and(|m| id(&m) == id(&meta))).map(|t| t.was);
+        if known.is_none() && !is_objects(&meta) {
             return Ok(());
         }
         let now = || (0o644, crate::clock::unix_now(), 0);
@@ -242,7 +264,7 @@ impl Lane<'_> {
     /// object does not keep for a stage that is not sealed after all.
     pub(super) fn take_large(&mut self, source: &File, path: &Path, leases: &Leases, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<Option<LargePut>> {
         let objects = self.objects().clone();
-        let home = std::fs::metadata(objects.layout.objects()).map_err(|e| Error::io("look at", &objects.layout.objects(), e))?;
+        let home = objects.home()?;
         let fits = |m: &Metadata| m.nlink() == 1 && m.dev() == home.dev() && m.uid() == home.uid() && m.mode() & 0o111 == 0;
         if !objects.disk.kind().is_local() || !fits(&look_at(source, path)?) || leases.len() >= leases.most || !disk::take_lease(source) {
             return Ok(None);

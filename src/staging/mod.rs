@@ -116,6 +116,11 @@ impl Stage {
         &self.record
     }
 
+    /// What it is called in the store.
+    pub fn token(&self) -> &Token {
+        &self.token
+    }
+
     /// Where its files are. They are changed through a mount only.
     pub fn directory(&self) -> PathBuf {
         self.draft.store().layout().stage(&self.token)

@@ -94,11 +94,9 @@ impl<'a> Sealer<'a> {
     /// The marker. Where it stands already, what its sealer recorded; or what it left is made harmless.
     fn begin(&self, leases: &Leases) -> Result<Option<Upserted>> {
         if disk::look_fresh(&self.marker)?.is_some() {
-            let done = sealed(self.draft, &self.marker, None)?;
-            if done.is_none() {
-                self.store.objects().part(&self.directory, leases)?;
-            }
-            return Ok(done);
+            // Recorded or not: somebody may have a file of it open that is an object too.
+            self.store.objects().part(&self.directory, leases)?;
+            return sealed(self.draft, &self.marker, None);
         }
         let file = self.store.disk().write_file(self.marker.clone(), b"")?;
         self.store.disk().sync_file(&file)?;

@@ -6,7 +6,7 @@ use super::tree::{Answer, Seen, StagingTree};
 use crate::disk::backing::{Caller, SetTime};
 use crate::error::{Error, Result};
 use crate::fuse::opens::Opens;
-use crate::mount::passes_through;
+use crate::mount::{INFO_COMMAND, passes_through};
 use fuser::{
     BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
     KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
@@ -35,15 +35,15 @@ const ABOVE_RUNS: u64 = 1 << 62;
 pub(crate) struct Connection(Session<Adapter>);
 
 impl Connection {
-    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: whether the kernel takes it decides whether
-    /// files are read and written by the kernel itself.
-    pub(super) fn open(descriptor: OwnedFd, tree: Arc<StagingTree>, threads: usize, probe: &File) -> Result<Connection> {
+    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: if the kernel takes it, it reads and
+    /// writes files by itself.
+    pub(super) fn open(descriptor: OwnedFd, tree: Arc<StagingTree>, threads: usize, probe: Option<&File>) -> Result<Connection> {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
         let passing = Arc::new(Passing::default());
         let session = Session::from_fd(Adapter { tree, passing: passing.clone() }, descriptor, SessionACL::All, config);
         let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
-        if *passing.known.get().unwrap_or(&false) && passes_through(session.as_fd(), probe).is_ok() {
+        if *passing.known.get().unwrap_or(&false) && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok()) {
             let _ = passing.notifier.set(session.notifier()); // the first time it is
         }
         Ok(Connection(session))
@@ -431,8 +431,13 @@ impl Filesystem for Adapter {
         }
     }
 
-    /// Sealing takes as long as it takes: it has a thread of its own, and the others go on.
+    /// Who serves, and sealing: that takes as long as it takes, so it has a thread of its own, and the others go on.
     fn ioctl(&self, _: &Request, ino: INodeNo, _handle: FileHandle, _: IoctlFlags, request: u32, _data: &[u8], room: u32, reply: ReplyIoctl) {
+        if request == INFO_COMMAND && room == 8 {
+            let mut answer = [0; 8];
+            answer[..4].copy_from_slice(&std::process::id().to_ne_bytes());
+            return reply.ioctl(0, &answer);
+        }
         if request != SEAL_REQUEST || (room as usize) < SEAL_ANSWER {
             return reply.error(Errno::ENOTTY);
         }

@@ -36,6 +36,8 @@ pub enum StagingRoot {
 pub struct StagingOptions {
     /// Foreground or background.
     pub ground: Ground,
+    /// Whether the kernel may read and write files by itself, where it can.
+    pub passthrough: bool,
     /// Whether other users may work in it, each as themselves.
     pub allow_other: bool,
     /// How many requests are answered at a time.
@@ -46,7 +48,7 @@ pub struct StagingOptions {
 
 impl Default for StagingOptions {
     fn default() -> Self {
-        StagingOptions { ground: Ground::default(), allow_other: false, threads: 4, log: None }
+        StagingOptions { ground: Ground::default(), passthrough: true, allow_other: false, threads: 4, log: None }
     }
 }
 
@@ -95,7 +97,7 @@ fn serve(make: impl FnOnce() -> Result<StagingRoot>, store: &Path, point: &mut M
             mount::detach_own(point.path(), device);
         }
     };
-    let connection = Connection::open(attached.descriptor, Arc::new(tree), options.threads, &probe).inspect_err(|_| detach(&device))?;
+    let connection = Connection::open(attached.descriptor, Arc::new(tree), options.threads, options.passthrough.then_some(&probe)).inspect_err(|_| detach(&device))?;
     let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
     end_on_signal(point.clone(), device.clone(), guard)?;
     ready.mounted();

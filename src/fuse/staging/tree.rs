@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::manifest::{Entry, Tree};
 use crate::objects::Content;
 use crate::catalog::stage::stages;
-use crate::staging::{Resume, SealOptions, Stage};
+use crate::mount::users_of;
+use crate::staging::{Resume, SealOptions, Stage, mounted_at};
 use crate::store::Store;
 use crate::words::{ArtifactName, DistributedId, RelPath, RunId};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -640,11 +641,10 @@ impl StagingTree {
                 *gate = Gate::Sealing;
                 return Ok(None);
             };
-            if Instant::now() >= until {
-                let more = if writers.len() > 1 { format!(", and {} more are", writers.len() - 1) } else { String::new() };
-                return Err(Error::refused(format!("{path} is open for writing by process {pid}{more}")).hint("close it, then seal again"));
-            }
             drop(gate);
+            if Instant::now() >= until {
+                return Err(open_for_writing(live, path, *pid, writers.len() - 1));
+            }
             std::thread::sleep(LATE / 50);
         }
     }
@@ -757,6 +757,16 @@ impl StagingTree {
         }
         Ok(())
     }
+}
+
+/// Why a run cannot be sealed: who has a file open, or if nobody can be found, who opened it.
+fn open_for_writing(live: &Live, path: &str, opener: u32, more: usize) -> Error {
+    let mounted = mounted_at(live.store(), live.stage.token()).ok().flatten();
+    let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();
+    let who = users.first().map_or(opener.to_string(), |user| format!("{} ({})", user.pid, user.name));
+    let more = if more > 0 { format!(", and {more} more are") } else { String::new() };
+    let e = Error::refused(format!("{path} is open for writing by process {who}{more}")).hint("close it, then seal again");
+    users.iter().skip(1).fold(e, |e, user| e.because(user.to_string()))
 }
 
 enum Changeable {

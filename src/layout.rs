@@ -124,6 +124,11 @@ impl Layout {
         self.staging().join(format!("{token}.sealing"))
     }
 
+    /// What copies made while a stage is sealed begin with.
+    pub fn stage_copies(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.own-"))
+    }
+
     /// Where a stage is mounted, on the host of its holder.
     pub fn stage_mount(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.mount"))

@@ -774,7 +774,7 @@ pub struct Mount {
     /// Other users may read it too
     #[arg(long)]
     pub allow_other: bool,
-    /// How files are opened and read
+    /// How files are opened and read; with --stage, no-open means: through the daemon
     #[arg(long, value_enum, default_value = "auto")]
     pub io: Io,
     /// When content is hashed

@@ -32,10 +32,26 @@ pub struct StageRecord {
 pub struct StageInfo {
     /// Whose it is.
     pub record: StageRecord,
-    /// Whether somebody began to seal it.
-    pub sealing: bool,
+    /// What is being done with it.
+    pub state: StageState,
     token: Token,
 }
+
+/// What is being done with a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageState {
+    /// It takes writes.
+    Open,
+    /// Somebody began to seal it.
+    Sealing,
+    /// Somebody began to throw it away.
+    Dropped,
+}
+
+/// What the marker says of a stage that is thrown away.
+pub const DROPPED: &[u8] = b"dropped\n";
+/// A marker holds a token for each time that its stage was about to be recorded.
+const MARKER_MAX: u64 = 1 << 16;
 
 impl StageInfo {
     /// The stage.
@@ -61,8 +77,13 @@ pub fn stages(store: &Store) -> Result<Vec<StageInfo>> {
             Err(e) if e.kind() == Kind::Damaged => continue,
             other => other?,
         };
-        let sealing = disk::look_fresh(&store.layout().stage_sealing(&token))?.is_some();
-        out.push(StageInfo { record, sealing, token });
+        let marker = store.layout().stage_sealing(&token);
+        let state = match disk::look_fresh(&marker)? {
+            None => StageState::Open,
+            Some(_) if disk::read_small(&marker, MARKER_MAX)?.as_deref() == Some(DROPPED) => StageState::Dropped,
+            Some(_) => StageState::Sealing,
+        };
+        out.push(StageInfo { record, state, token });
     }
     out.sort_by(|a, b| (&a.record.at, &a.token).cmp(&(&b.record.at, &b.token)));
     Ok(out)

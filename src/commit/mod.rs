@@ -25,4 +25,4 @@ pub use publish::{Published, SaveOptions};
 #[doc(hidden)]
 pub use simple::publish_generated;
 pub use run::{Run, RunOptions};
-pub use upsert::{UpsertOptions, Upserted, refuse_if_finished};
+pub use upsert::{Sealing, UpsertOptions, Upserted, refuse_if_finished, sealed};

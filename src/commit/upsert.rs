@@ -8,15 +8,17 @@ use super::publish;
 use super::simple::build_nodes;
 use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
 use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
-use crate::catalog::RunRecord;
+use crate::catalog::{RunRecord, numbers};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::{self, LockRecord, Purpose, Queue};
 use crate::manifest::Root;
-use crate::objects::{Leases, ObjectWriter};
+use crate::objects::{Leases, Names, ObjectWriter};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::RunId;
-use crate::work::Work;
+use crate::words::{RunId, Token};
+use crate::work::{Work, claim};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What lock files of those who write to a draft say they do.
@@ -29,12 +31,18 @@ pub struct UpsertOptions {
     pub replace: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
-    /// For a stage that is sealed: its large files are taken over.
+    /// For a stage that is sealed.
     #[doc(hidden)]
-    pub taking: Option<Arc<Leases>>,
-    /// For a stage that is sealed: this process holds the run's stage, so it is the run's one writer.
-    #[doc(hidden)]
-    pub holding: bool,
+    pub sealing: Option<Sealing>,
+}
+
+/// What an upsert knows of the stage that it seals. Its holder is the run's one writer.
+#[derive(Clone, Debug)]
+pub struct Sealing {
+    /// Its large files are taken over, and held by these.
+    pub leases: Arc<Leases>,
+    /// The stage's marker: a contribution's token stands there before it is committed, so that nobody makes another one of the same stage.
+    pub marker: PathBuf,
 }
 
 /// A contribution that was recorded.
@@ -75,7 +83,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     let name = &artifact.name;
     let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()) };
     let work = Work::begin(store, &purpose, &draft.log())?;
-    if !options.holding {
+    if options.sealing.is_none() {
         refuse_second_holder(draft, &run.id)?;
     }
     // Before anything is stored: a discard that comes later is met on the walk.
@@ -84,8 +92,8 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
         return Err(draft::finished(draft)?);
     }
     let mut writer = store.objects().writer(&work.dir())?;
-    if let Some(leases) = &options.taking {
-        writer.take_with(leases.clone());
+    if let Some(sealing) = &options.sealing {
+        writer.take_with(sealing.leases.clone());
     }
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
@@ -113,8 +121,11 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     let record = DraftRecord::Contribution(Box::new(contribution));
     let file = draft::write(draft, &work, &record)?;
     let sealed = seal(writer, file, draft)?;
-    if let Some(leases) = &options.taking {
-        store.objects().secure(leases, &work.dir())?;
+    if let Some(sealing) = &options.sealing
+        && let Some(done) = note_sealing(draft, work.token(), sealing)?
+    {
+        store.disk().remove_file(&draft.log().join(work.token().record_name()))?;
+        return Ok(Some(done));
     }
     let _turn = Queue::beside(&draft.log(), PATIENCE);
     Ok(match draft::append(draft, work, &record, None)? {
@@ -127,6 +138,37 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
             return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
         }
     })
+}
+
+/// The last steps before the commit of a stage's contribution. `Some`: another sealer's was recorded meanwhile.
+fn note_sealing(draft: &Draft, own: &Token, sealing: &Sealing) -> Result<Option<Upserted>> {
+    draft.store().objects().secure(&sealing.leases, Names::Staged)?;
+    draft.store().disk().append_line(&sealing.marker, own.as_str())?;
+    sealed(draft, &sealing.marker, Some(own))
+}
+
+/// The contribution that was recorded of a stage whose marker this is, durably; `own` is not looked for.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Option<Upserted>> {
+    let text = disk::read_small(marker, 1 << 16)?.unwrap_or_default();
+    let mut tokens: Vec<Token> = String::from_utf8_lossy(&text).lines().filter_map(Token::from_text).collect();
+    tokens.retain(|t| Some(t) != own);
+    if tokens.is_empty() {
+        return Ok(None);
+    }
+    let store = draft.store();
+    help(store, draft.artifact())?; // its sealer may not have lived to claim it
+    for number in 1..=draft.last()?.0 {
+        let holder = claim::holder(&draft.log().join(numbers::record_name(number)))?;
+        let Some(token) = holder.filter(|t| tokens.contains(t)) else { continue };
+        let DraftRecord::Contribution(record) = draft.read(&token)? else { continue };
+        store.disk().sync_dir(&draft.log())?;
+        let (files, bytes, new_bytes) = (record.files, record.bytes, record.new_bytes);
+        return Ok(Some(Upserted { draft: draft.clone(), run: record.run.id, number, files, bytes, new_bytes }));
+    }
+    Ok(None)
 }
 
 /// Refuses what comes after a draft's finish.

@@ -17,7 +17,8 @@ pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
 pub use look::{list, look, look_fresh, open_parent, read_link, read_small};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
-pub use outside::{open_device, open_log, write_setting};
+pub use outside::{open_device, open_files_limit, open_log, write_setting};
+use outside::{link_descriptor, set_mtime};
 
 use crate::error::{Error, Result};
 use std::fs::{File, Metadata, Permissions};
@@ -211,22 +212,25 @@ impl Disk {
         std::fs::hard_link(from, to).map_err(|e| Error::io("link", to, e))
     }
 
-    /// Makes a second name, `to`, for a file that is open, and has the name `from`.
+    /// Makes another name for a file that is open: for this very file, whatever its names have come to mean.
     ///
     /// # Errors
     /// I/O.
-    pub fn link_open(&self, file: File, from: &Path, to: PathBuf) -> Result<NewFile> {
-        self.hard_link(from, &to)?;
+    pub fn link_open(&self, file: File, to: PathBuf) -> Result<NewFile> {
+        step("link", &to)?;
+        link_descriptor(&file, &to).map_err(|e| Error::io("link", &to, e))?;
         Ok(NewFile::new(file, to))
     }
 
-    /// Sets the mode of an open file.
+    /// Appends a line to a file of the store's, durably.
     ///
     /// # Errors
-    /// I/O.
-    pub fn set_mode_open(&self, file: &File, path: &Path, mode: u32) -> Result<()> {
-        step("set the mode of", path)?;
-        file.set_permissions(Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
+    /// I/O; the handle is poisoned when it cannot be made durable.
+    pub fn append_line(&self, path: &Path, line: &str) -> Result<()> {
+        step("append to", path)?;
+        let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io("open", path, e))?;
+        io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).map_err(|e| Error::io("append to", path, e))?;
+        self.synced(file.sync_all(), "sync", path)
     }
 
     /// Removes one file or symlink; a missing one is fine.
@@ -259,6 +263,9 @@ impl Disk {
         if !meta.is_dir() {
             return self.remove_file(path);
         }
+        if meta.permissions().mode() & 0o700 != 0o700 {
+            self.set_mode(path, 0o700)?; // a user's, closed to everybody
+        }
         let entries = match std::fs::read_dir(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|e| Error::io("list", path, e))?,
@@ -269,13 +276,22 @@ impl Disk {
         self.remove_dir(path)
     }
 
-    /// Sets mode and, if given, modification time (seconds and nanoseconds since 1970) of a file by name.
+    /// Sets the mode of a file by name.
     ///
     /// # Errors
     /// I/O.
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         step("set the mode of", path)?;
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
+    }
+
+    /// Sets the modification time of a file by name, in seconds and nanoseconds since 1970.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_mtime(&self, path: &Path, seconds: i64, nanos: i64) -> Result<()> {
+        step("set the time of", path)?;
+        set_mtime(path, seconds, nanos).map_err(|e| Error::io("set the time of", path, e))
     }
 
     /// Makes a directory's entries durable.

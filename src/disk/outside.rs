@@ -1,8 +1,10 @@
-//! Files that are no store's: devices, logs, the kernel's settings. Not counted as steps, since no store depends on them.
+//! Files that are no store's: devices, logs, the kernel's settings. Not counted as steps, since no store depends on them. And system calls that `std`
+//! does not have, which the counted steps are made of.
 
 use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// Opens a device for reading and writing.
@@ -27,4 +29,31 @@ pub fn open_log(path: &Path) -> Result<File> {
 /// The system's, bare.
 pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
     std::fs::write(path, value)
+}
+
+/// Gives an open file another name.
+pub(super) fn link_descriptor(file: &File, to: &Path) -> io::Result<()> {
+    let from = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let to = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(to.as_os_str()))?;
+    // SAFETY: valid C strings.
+    let result = unsafe { libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets a file's modification time.
+pub(super) fn set_mtime(path: &Path, seconds: i64, nanos: i64) -> io::Result<()> {
+    let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?;
+    let times = [libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT }, libc::timespec { tv_sec: seconds, tv_nsec: nanos }];
+    // SAFETY: a valid C string and two times.
+    let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// How many files this process may have open.
+pub fn open_files_limit() -> usize {
+    // SAFETY: the struct is filled by getrlimit before it is read.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 { limit.rlim_cur as usize } else { 1024 }
+    }
 }

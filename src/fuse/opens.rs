@@ -15,6 +15,12 @@ struct Opened<B> {
     count: u64,
 }
 
+impl<B> Default for Opens<B> {
+    fn default() -> Self {
+        Opens::new()
+    }
+}
+
 impl<B> Opens<B> {
     pub(super) fn new() -> Opens<B> {
         Opens { table: Mutex::default() }

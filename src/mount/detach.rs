@@ -7,7 +7,6 @@ use crate::error::{Error, Kind, Result, show_path};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -107,23 +106,41 @@ fn busy(path: &Path) -> Error {
     debug_assert_eq!(e.kind(), Kind::Refused);
     match users.as_slice() {
         [] => e.hint("leave its directories and close its files, then say it again"),
-        some => some.iter().fold(e, |e, user| e.because(user)).hint("end these, or leave the directory, then say it again"),
+        some => some.iter().fold(e, |e, user| e.because(user.to_string())).hint("end these, or leave the directory, then say it again"),
     }
 }
 
-/// Up to eight processes that hold something below `path`, as far as this user may see.
-fn users_of(path: &Path) -> Vec<String> {
+/// A process that holds something below a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its number.
+    pub pid: u32,
+    /// What it is called.
+    pub name: String,
+    /// What it holds.
+    pub holds: PathBuf,
+}
+
+impl std::fmt::Display for User {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {} ({}) uses {}", self.pid, self.name, show_path(&self.holds))
+    }
+}
+
+/// Up to eight processes that hold `path` or something below it, as far as this user may see.
+pub fn users_of(path: &Path) -> Vec<User> {
     let mut found = Vec::new();
     let Ok(processes) = std::fs::read_dir("/proc") else { return found };
-    for process in processes.flatten().filter(|p| p.file_name().as_bytes().iter().all(u8::is_ascii_digit)) {
+    for process in processes.flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
         let dir = process.path();
         let holds = ["cwd", "root", "exe"].iter().map(|l| dir.join(l)).chain(open_files(&dir)).find_map(|link| {
             let to = std::fs::read_link(link).ok()?;
             to.starts_with(path).then_some(to)
         });
-        if let Some(what) = holds {
-            let name = std::fs::read_to_string(dir.join("comm")).unwrap_or_default();
-            found.push(format!("process {} ({}) uses {}", process.file_name().to_string_lossy(), name.trim(), show_path(&what)));
+        if let Some(holds) = holds {
+            let name = std::fs::read_to_string(dir.join("comm")).unwrap_or_default().trim().to_owned();
+            found.push(User { pid, name, holds });
             if found.len() == 8 {
                 break;
             }

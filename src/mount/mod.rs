@@ -13,7 +13,7 @@ mod table;
 
 pub use attach::{attach_for_writing, Attached, Execution, Reach, Writable, attach};
 pub use daemon::{clear_umask, Daemon, Ready, background, wait_for_ending};
-pub use detach::{detach_own, unmount};
+pub use detach::{User, detach_own, unmount, users_of};
 pub use point::MountPoint;
 pub use sys::{INFO_COMMAND, block_endings, passes_through, raise_open_files, who};
 

@@ -35,7 +35,7 @@ pub use nodes::{NodeLane, NodePacks};
 pub use pack::Kind;
 pub use read::Content;
 pub use seal::Sealed;
-pub use take::{Leases, unshare};
+pub use take::{Leases, Names};
 pub use write::ObjectWriter;
 
 use crate::disk::{self, Disk};

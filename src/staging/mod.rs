@@ -9,9 +9,10 @@
 mod seal;
 
 pub use seal::SealOptions;
+use seal::Sealer;
 
 use crate::catalog::draft::Draft;
-use crate::catalog::stage::{StageRecord, stages};
+use crate::catalog::stage::{DROPPED, StageRecord, StageState, stages};
 use crate::catalog::{RunRecord, artifact};
 use crate::clock;
 use crate::commit::refuse_if_finished;
@@ -60,17 +61,20 @@ impl Stage {
         // The lock first, then the look for a marker: of a mount and a sealer one sees the other.
         let lock = hold(draft, &run.id)?;
         refuse_second_holder(draft, &run.id)?;
+        sweep(store)?;
         for found in stages(store)?.into_iter().filter(|s| s.is_of(draft, &run.id)) {
             let token = found.token().clone();
-            if found.sealing {
-                seal::finish_sealing(draft, &found.record, &token)?;
-                continue;
+            match found.state {
+                StageState::Sealing => drop(Sealer::of(draft, &found.record, &token).seal(&SealOptions::default(), &mut |_| ())?),
+                StageState::Dropped => remove(store, &token)?,
+                StageState::Open if resume == Resume::Fresh => {
+                    // Cut off, what is left is not taken for all that there was.
+                    let file = store.disk().write_file(store.layout().stage_sealing(&token), DROPPED)?;
+                    store.disk().sync_file(&file)?;
+                    remove(store, &token)?;
+                }
+                StageState::Open => return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)) }),
             }
-            if resume == Resume::Fresh {
-                remove(store, &token)?;
-                continue;
-            }
-            return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)) });
         }
         let token = Token::fresh();
         let record = StageRecord {
@@ -98,7 +102,7 @@ impl Stage {
         store.check_writable()?;
         let lock = hold(draft, run)?;
         refuse_second_holder(draft, run)?;
-        let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run));
+        let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run) && s.state != StageState::Dropped);
         Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)) }))
     }
 
@@ -110,6 +114,11 @@ impl Stage {
     /// Whose it is.
     pub fn record(&self) -> &StageRecord {
         &self.record
+    }
+
+    /// What it is called in the store.
+    pub fn token(&self) -> &Token {
+        &self.token
     }
 
     /// Where its files are. They are changed through a mount only.
@@ -151,10 +160,24 @@ fn refuse_second_holder(draft: &Draft, run: &RunId) -> Result<()> {
 
 /// Takes a stage away: its files, then what says whose they were.
 fn remove(store: &Store, token: &Token) -> Result<()> {
-    let (disk, layout) = (store.disk(), store.layout());
-    disk.remove_tree(&layout.stage(token))?;
-    for path in [layout.stage_mount(token), layout.stage_sealing(token), layout.stage_record(token)] {
-        disk.remove_file(&path)?;
+    store.disk().remove_tree(&store.layout().stage(token))?;
+    clear_notes(store, token)
+}
+
+/// Removes what stands beside a stage whose files are gone: first what says whose it was, so that what is cut off leaves nobody's.
+fn clear_notes(store: &Store, token: &Token) -> Result<()> {
+    let layout = store.layout();
+    [layout.stage_record(token), layout.stage_mount(token), layout.stage_sealing(token)].iter().try_for_each(|path| store.disk().remove_file(path))
+}
+
+/// Removes the notes of stages that are gone: a stage's record is made before all of them.
+fn sweep(store: &Store) -> Result<()> {
+    for name in disk::list(&store.layout().staging())? {
+        let Some((token, note)) = name.to_str().and_then(|n| n.split_once('.')) else { continue };
+        let Some(token) = Token::from_text(token) else { continue };
+        if note != "json" && disk::look_fresh(&store.layout().stage_record(&token))?.is_none() {
+            store.disk().remove_file(&store.layout().staging().join(&name))?;
+        }
     }
     Ok(())
 }

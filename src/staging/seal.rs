@@ -2,23 +2,34 @@
 //!
 //! 1. `T.sealing`, then a look FRESH for another live holder. *A crash leaves the marker: the stage is never mounted again, and whoever comes seals it.*
 //! 2. What cannot be in a version is looked for, so that a refusal comes before anything is taken.
-//! 3. The files are stored: small ones packed, large ones shared or taken over under a lease, else copied.
-//! 4. The contribution is recorded. *A crash before it: stored content that nothing names. After it: the same contribution once more, over itself.*
-//! 5. The stage is removed; objects whose file somebody waits to write to get inodes of their own; the leases end.
+//! 3. The files are stored: small ones packed, large ones shared or taken over under a lease, else copied. *A crash leaves files that are objects too:
+//!    whoever comes gives the objects inodes of their own before anything else.*
+//! 4. The contribution's token is noted in the marker, then it is recorded. *A crash: whoever comes finds it by that token, and makes no second one.*
+//! 5. The stage's files are removed; objects whose file somebody waits to write to get inodes of their own; the leases end; the notes are removed.
+//!
+//! What fails before 4 is done makes the stage open again: objects get inodes of their own, the marker goes. Where that fails too it stays closed.
 
-use super::{Stage, holders, remove};
+use super::{Stage, clear_notes, holders};
 use crate::catalog::draft::Draft;
 use crate::catalog::stage::StageRecord;
-use crate::commit::{Artifact, Run, UpsertOptions, Upserted};
+use crate::commit::{Artifact, Run, Sealing, UpsertOptions, Upserted, sealed};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::ingest::ScanOptions;
-use crate::objects::{Leases, unshare};
+use crate::objects::{Leases, Names};
 use crate::progress::Progress;
+use crate::store::Store;
 use crate::words::Token;
+use parking_lot::{Condvar, Mutex};
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often leases are looked at while files are stored: well within the 45 seconds after which the kernel lets a writer in all the same.
+const WATCH: Duration = Duration::from_secs(1);
+/// How many special files an error names.
+const NAMED: usize = 10;
 
 /// What is said of the contribution.
 #[derive(Clone, Debug, Default)]
@@ -30,70 +41,144 @@ pub struct SealOptions {
 }
 
 impl Stage {
-    /// Makes a contribution of what is there. Nobody may have a file of it open for writing: that is the mount's to know.
+    /// Makes a contribution of what is there. Nobody may have a file of it open for writing: that is the mount's to know. `recorded` is called when nothing
+    /// can undo it any more, and before the files go.
     ///
     /// # Errors
-    /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. After any of them the stage is open again,
-    /// unless it says otherwise.
-    pub fn seal(&self, options: &SealOptions) -> Result<Upserted> {
-        let done = seal(&self.draft, &self.record, &self.token, options)?;
+    /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. Afterwards the stage is open again, if
+    /// [`Stage::is_closed`] does not say otherwise.
+    pub fn seal(&self, options: &SealOptions, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
+        let done = Sealer::of(&self.draft, &self.record, &self.token).seal(options, recorded)?;
         drop(self.lock.lock().take()); // the run is at work no more
         Ok(done)
     }
+
+    /// Whether somebody began to seal it, so that nobody may write to it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn is_closed(&self) -> Result<bool> {
+        disk::look_fresh(&self.draft.store().layout().stage_sealing(&self.token)).map(|found| found.is_some())
+    }
 }
 
-/// Seals what a sealer that died left.
-pub(super) fn finish_sealing(draft: &Draft, record: &StageRecord, token: &Token) -> Result<Upserted> {
-    seal(draft, record, token, &SealOptions::default())
+pub(super) struct Sealer<'a> {
+    draft: &'a Draft,
+    record: &'a StageRecord,
+    token: &'a Token,
+    store: &'a Store,
+    directory: PathBuf,
+    marker: PathBuf,
 }
 
-fn seal(draft: &Draft, record: &StageRecord, token: &Token, options: &SealOptions) -> Result<Upserted> {
-    let store = draft.store();
-    let (disk, layout) = (store.disk(), store.layout());
-    let marker = layout.stage_sealing(token);
-    if disk::look_fresh(&marker)?.is_none() {
-        let file = disk.write_file(marker.clone(), b"")?;
-        disk.sync_file(&file)?;
-        disk.sync_dir(&layout.staging())?;
+impl<'a> Sealer<'a> {
+    pub(super) fn of(draft: &'a Draft, record: &'a StageRecord, token: &'a Token) -> Self {
+        let (store, layout) = (draft.store(), draft.store().layout());
+        Sealer { draft, record, token, store, directory: layout.stage(token), marker: layout.stage_sealing(token) }
     }
-    let done = sealed(draft, record, token, options);
-    if done.is_err() && disk.is_sound() {
-        // Open again: what was taken over gets an inode of its own, then writers may come.
-        unshare(disk, &layout.stage(token))?;
-        disk.remove_file(&marker)?;
-    }
-    done
-}
 
-fn sealed(draft: &Draft, record: &StageRecord, token: &Token, options: &SealOptions) -> Result<Upserted> {
-    let store = draft.store();
-    let directory = store.layout().stage(token);
-    if let Some(holder) = holders(draft, &record.run.id)?.first() {
-        let why = format!("the staging directory of run {} is mounted by process {} on {} too", record.run.id, holder.pid, holder.host);
-        return Err(Error::refused(why).hint("unmount it there first"));
+    pub(super) fn seal(&self, options: &SealOptions, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
+        let leases = Arc::new(Leases::new(self.store.layout().stage_copies(self.token)));
+        let done = match self.begin(&leases)? {
+            Some(done) => done,
+            None => match self.store(options, &leases) {
+                Ok(done) => done,
+                Err(e) => self.give_back(e, &leases)?,
+            },
+        };
+        recorded(&done);
+        let removed = self.remove(&leases).map_err(|e| e.while_doing("the contribution is recorded, but its staging directory could not be removed"));
+        removed.map(|()| done)
     }
-    refuse_special(&directory)?;
-    let leases = Arc::new(Leases::new());
-    let mut artifact = Artifact::new(record.artifact.as_str(), record.kind.as_ref().map(|k| k.as_str()))?;
-    artifact.add_dir(&directory, "", &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
-    let run = Run::of(store, record.run.clone());
-    let upsert = UpsertOptions { replace: options.replace, progress: options.progress.clone(), taking: Some(leases.clone()), holding: true };
-    let done = run.upsert_artifact_with(&artifact, record.distributed_id.as_str(), &upsert)?;
-    // It is recorded: from here on nothing may undo it.
-    remove(store, token).map_err(|e| e.while_doing("the contribution is recorded, but its staging directory could not be removed"))?;
-    store.objects().secure(&leases, &store.layout().staging())?;
-    Ok(done)
+
+    /// The marker. Where it stands already, what its sealer recorded; or what it left is made harmless.
+    fn begin(&self, leases: &Leases) -> Result<Option<Upserted>> {
+        if disk::look_fresh(&self.marker)?.is_some() {
+            // Recorded or not: somebody may have a file of it open that is an object too.
+            self.store.objects().part(&self.directory, leases)?;
+            return sealed(self.draft, &self.marker, None);
+        }
+        let file = self.store.disk().write_file(self.marker.clone(), b"")?;
+        self.store.disk().sync_file(&file)?;
+        self.store.disk().sync_dir(&self.store.layout().staging())?;
+        Ok(None)
+    }
+
+    fn store(&self, options: &SealOptions, leases: &Arc<Leases>) -> Result<Upserted> {
+        if let Some(holder) = holders(self.draft, &self.record.run.id)?.first() {
+            let why = format!("the staging directory of run {} is held by process {} on {} too", self.record.run.id, holder.pid, holder.host);
+            return Err(Error::refused(why).hint("unmount it there first"));
+        }
+        refuse_special(&self.directory)?;
+        let mut artifact = Artifact::new(self.record.artifact.as_str(), self.record.kind.as_ref().map(|k| k.as_str()))?;
+        artifact.add_dir(&self.directory, "", &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
+        let run = Run::of(self.store, self.record.run.clone());
+        let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone() };
+        let upsert = UpsertOptions { replace: options.replace, progress: options.progress.clone(), sealing: Some(sealing) };
+        self.watching(leases, || run.upsert_artifact_with(&artifact, self.record.distributed_id.as_str(), &upsert))
+    }
+
+    /// Does `work` while somebody looks after the leases.
+    fn watching<T>(&self, leases: &Leases, work: impl FnOnce() -> T) -> T {
+        let (ended, end) = (Mutex::new(false), Condvar::new());
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                let mut ended = ended.lock();
+                while !*ended {
+                    // What is wrong is told by the look before the commit.
+                    drop(self.store.objects().secure(leases, Names::Staged));
+                    end.wait_for(&mut ended, WATCH);
+                }
+            });
+            let done = work();
+            *ended.lock() = true;
+            end.notify_all();
+            done
+        })
+    }
+
+    /// After an error: what was recorded all the same, or the stage open again.
+    fn give_back(&self, e: Error, leases: &Leases) -> Result<Upserted> {
+        let disk = self.store.disk();
+        if !disk.is_sound() {
+            return Err(e); // whoever comes next, with a store of its own, goes on
+        }
+        let opened = sealed(self.draft, &self.marker, None).and_then(|done| match done {
+            Some(done) => Ok(Some(done)),
+            None => {
+                self.store.objects().part(&self.directory, leases)?;
+                disk.remove_file(&self.marker)?;
+                Ok(None)
+            }
+        });
+        match opened {
+            Ok(Some(done)) => Ok(done),
+            Ok(None) => Err(e),
+            Err(why) => Err(e.because(format!("the staging directory stays closed: {}", why.message()))),
+        }
+    }
+
+    fn remove(&self, leases: &Leases) -> Result<()> {
+        self.store.disk().remove_tree(&self.directory)?;
+        self.store.objects().release(leases)?;
+        clear_notes(self.store, self.token)
+    }
 }
 
 /// Device nodes, sockets and FIFOs cannot be in a version.
 fn refuse_special(directory: &Path) -> Result<()> {
-    for entry in walkdir::WalkDir::new(directory) {
+    let mut special = Vec::new();
+    for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
         let entry = entry.map_err(|e| Error::io_message(format!("cannot list {}", show_path(directory))).because(e))?;
         let kind = entry.file_type();
         if kind.is_block_device() || kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
-            let path = entry.path().strip_prefix(directory).unwrap_or(entry.path());
-            return Err(Error::usage(format!("{} is a device node, socket or FIFO: it cannot be in a version", show_path(path))).hint("remove it, then seal again"));
+            special.push(show_path(entry.path().strip_prefix(directory).unwrap_or(entry.path())));
         }
     }
-    Ok(())
+    if special.is_empty() {
+        return Ok(());
+    }
+    let more = if special.len() > NAMED { format!(" and {} more", special.len() - NAMED) } else { String::new() };
+    special.truncate(NAMED);
+    Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be in a version: {}{more}", special.join(", "))).hint("remove them, then seal again"))
 }

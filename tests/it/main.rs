@@ -8,4 +8,5 @@ mod mount;
 mod orders;
 mod patching;
 mod races;
+mod staging;
 mod support;

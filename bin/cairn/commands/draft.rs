@@ -5,7 +5,7 @@ use crate::args;
 use crate::errors::Done;
 use crate::output::{Context, dash, size_cell};
 use cairn::catalog::draft::{self, Draft, DraftState};
-use cairn::catalog::stage::{StageInfo, stages};
+use cairn::catalog::stage::{StageInfo, StageState, stages};
 use cairn::error::{Error, Result};
 use cairn::lock::LockRecord;
 use cairn::words::{ArtifactName, DistributedId, RunId};
@@ -134,7 +134,11 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
         rows.push(vec![c.number.to_string(), r.run.id.to_string(), how.into(), r.files.to_string(), size_cell(r.bytes), r.head.at.clone()]);
     }
     for s in left_open(&stages, &draft, &writers) {
-        let how = if s.sealing { "being sealed" } else { "left open" };
+        let how = match s.state {
+            StageState::Open => "left open",
+            StageState::Sealing => "being sealed",
+            StageState::Dropped => "thrown away",
+        };
         rows.push(vec!["-".into(), s.record.run.id.to_string(), how.into(), "-".into(), "-".into(), s.record.at.clone()]);
     }
     for w in &writers {

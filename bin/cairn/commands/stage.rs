@@ -1,7 +1,7 @@
 //! `cairn mount --stage`, `cairn seal`, and `cairn upsert` without a source: a run contributes by writing files.
 
 use super::upsert::{Contributed, options, report};
-use crate::args::{Mount, Seal};
+use crate::args::{Io, Mount, Seal};
 use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::signals;
@@ -32,6 +32,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     let resume = if args.fresh { Resume::Fresh } else { Resume::Continue };
     let staging = StagingOptions {
         ground: if args.foreground { Ground::Foreground } else { Ground::Background },
+        passthrough: args.io != Io::NoOpen,
         allow_other: args.allow_other,
         threads: args.threads.map_or(StagingOptions::default().threads, usize::from),
         log: args.log.clone(),
@@ -77,7 +78,8 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, replace: b
     match Stage::find(draft, run) {
         Ok(Some(stage)) => {
             let bar = context.bar("upsert");
-            let done = stage.seal(&SealOptions { replace, progress: bar.progress() })?;
+            cairn::mount::raise_open_files(); // each large file is held while it is taken over
+            let done = stage.seal(&SealOptions { replace, progress: bar.progress() }, &mut |_| ())?;
             drop(bar);
             report(context, &Contributed::of(&done))
         }

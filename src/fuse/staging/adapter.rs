@@ -5,19 +5,22 @@ use super::table::ROOT;
 use super::tree::{Answer, Seen, StagingTree};
 use crate::disk::backing::{Caller, SetTime};
 use crate::error::{Error, Result};
+use crate::fuse::opens::Opens;
+use crate::mount::{INFO_COMMAND, passes_through};
 use fuser::{
-    BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What is in a run is changed through this mount alone: the kernel may keep what it knows for long.
@@ -32,12 +35,18 @@ const ABOVE_RUNS: u64 = 1 << 62;
 pub(crate) struct Connection(Session<Adapter>);
 
 impl Connection {
-    /// Greets the kernel over the descriptor of a mount that stands.
-    pub(super) fn open(descriptor: OwnedFd, tree: Arc<StagingTree>, threads: usize) -> Result<Connection> {
+    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: if the kernel takes it, it reads and
+    /// writes files by itself.
+    pub(super) fn open(descriptor: OwnedFd, tree: Arc<StagingTree>, threads: usize, probe: Option<&File>) -> Result<Connection> {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
-        let session = Session::from_fd(Adapter { tree }, descriptor, SessionACL::All, config);
-        session.map(Connection).map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))
+        let passing = Arc::new(Passing::default());
+        let session = Session::from_fd(Adapter { tree, passing: passing.clone() }, descriptor, SessionACL::All, config);
+        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
+        if *passing.known.get().unwrap_or(&false) && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok()) {
+            let _ = passing.notifier.set(session.notifier()); // the first time it is
+        }
+        Ok(Connection(session))
     }
 
     /// Answers until the mount is gone. An error is an end that was no unmount.
@@ -46,8 +55,33 @@ impl Connection {
     }
 }
 
+/// What is needed to let the kernel read and write files by itself (passthrough). It wants all opens of a file to go one way.
+#[derive(Default)]
+struct Passing {
+    /// Whether the kernel knows of it.
+    known: OnceLock<bool>,
+    /// Set where it is done.
+    notifier: OnceLock<Notifier>,
+    opens: Opens<BackingId>,
+}
+
 pub(super) struct Adapter {
     tree: Arc<StagingTree>,
+    passing: Arc<Passing>,
+}
+
+impl Adapter {
+    /// The way an open file goes: the kernel's own, if there is a backing. Pages that the kernel has from another way are not kept then.
+    fn way(&self, node: u64, handle: u64, back: impl FnOnce(&File) -> io::Result<BackingId>) -> (Arc<Option<BackingId>>, FopenFlags) {
+        if self.passing.notifier.get().is_none() {
+            return (Arc::new(None), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
+        }
+        let way = self.passing.opens.join(node).unwrap_or_else(|| {
+            let backing = self.tree.handles.file(handle).ok().and_then(|open| back(open.disk_file()?).ok());
+            self.passing.opens.begin(node, backing)
+        });
+        (way, FopenFlags::FOPEN_NOFLUSH)
+    }
 }
 
 fn guarded<T>(work: impl FnOnce() -> Answer<T>) -> std::result::Result<T, Errno> {
@@ -153,6 +187,8 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
         // What the kernel does not know, it does without.
         let _ = config.add_capabilities(wanted).or_else(|unknown| config.add_capabilities(wanted - unknown));
+        let known = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
+        let _ = self.passing.known.set(known); // the first time it is
         let _ = config.set_max_write(LARGEST_REQUEST);
         let _ = config.set_max_readahead(LARGEST_REQUEST);
         Ok(())
@@ -249,16 +285,26 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        match guarded(|| self.tree.open(ino.0, flags.0, request.pid())) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH),
-            Err(e) => reply.error(e),
+        let handle = match guarded(|| self.tree.open(ino.0, flags.0, request.pid())) {
+            Ok(handle) => handle,
+            Err(e) => return reply.error(e),
+        };
+        let (way, how) = self.way(ino.0, handle, |file| reply.open_backing(file));
+        match &*way {
+            Some(backing) => reply.opened_passthrough(FileHandle(handle), how, backing),
+            None => reply.opened(FileHandle(handle), how),
         }
     }
 
     fn create(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, flags: i32, reply: ReplyCreate) {
-        match guarded(|| self.tree.create(parent.0, name, mode, flags, caller(request), request.pid())) {
-            Ok((seen, handle)) => reply.created(ttl(&seen), &attr(&seen), Generation(0), FileHandle(handle), FopenFlags::FOPEN_NOFLUSH),
-            Err(e) => reply.error(e),
+        let (seen, handle) = match guarded(|| self.tree.create(parent.0, name, mode, flags, caller(request), request.pid())) {
+            Ok(made) => made,
+            Err(e) => return reply.error(e),
+        };
+        let (way, how) = self.way(seen.st_ino, handle, |file| reply.open_backing(file));
+        match &*way {
+            Some(backing) => reply.created_passthrough(ttl(&seen), &attr(&seen), Generation(0), FileHandle(handle), how, backing),
+            None => reply.created(ttl(&seen), &attr(&seen), Generation(0), FileHandle(handle), how),
         }
     }
 
@@ -291,8 +337,15 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn release(&self, _: &Request, _ino: INodeNo, handle: FileHandle, _: OpenFlags, _: Option<LockOwner>, _flush: bool, reply: ReplyEmpty) {
+    fn release(&self, _: &Request, ino: INodeNo, handle: FileHandle, flags: OpenFlags, _: Option<LockOwner>, _flush: bool, reply: ReplyEmpty) {
         self.tree.handles.close(handle.0);
+        if let Some(notifier) = self.passing.notifier.get() {
+            self.passing.opens.end(ino.0);
+            if flags.0 & libc::O_ACCMODE != libc::O_RDONLY {
+                // What was stored through a map has moved times that the kernel has not seen. One that does not know the file has nothing to forget.
+                drop(notifier.inval_inode(ino, -1, 0));
+            }
+        }
         reply.ok();
     }
 
@@ -378,8 +431,13 @@ impl Filesystem for Adapter {
         }
     }
 
-    /// Sealing takes as long as it takes: it has a thread of its own, and the others go on.
+    /// Who serves, and sealing: that takes as long as it takes, so it has a thread of its own, and the others go on.
     fn ioctl(&self, _: &Request, ino: INodeNo, _handle: FileHandle, _: IoctlFlags, request: u32, _data: &[u8], room: u32, reply: ReplyIoctl) {
+        if request == INFO_COMMAND && room == 8 {
+            let mut answer = [0; 8];
+            answer[..4].copy_from_slice(&std::process::id().to_ne_bytes());
+            return reply.ioctl(0, &answer);
+        }
         if request != SEAL_REQUEST || (room as usize) < SEAL_ANSWER {
             return reply.error(Errno::ENOTTY);
         }

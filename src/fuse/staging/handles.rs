@@ -30,6 +30,16 @@ pub(super) struct OpenFile {
     pub label: String,
 }
 
+impl OpenFile {
+    /// The file on disk, if its bytes lie in one.
+    pub(super) fn disk_file(&self) -> Option<&File> {
+        match &self.bytes {
+            Bytes::File(file) => Some(file),
+            Bytes::Packed(_) => None,
+        }
+    }
+}
+
 /// An open directory.
 pub(super) enum OpenDirectory {
     /// Of a stage.

@@ -3,10 +3,11 @@
 use super::adapter::Connection;
 use super::tree::{Live, StagingTree};
 use crate::commit::Upserted;
-use crate::disk::open_log;
+use crate::disk::{open_file, open_log};
 use crate::error::{Error, Kind, Result, show_path};
 use crate::fuse::session::end_on_signal;
 use crate::fuse::{Ground, Guard};
+use crate::layout::Layout;
 use crate::mount::{self, Daemon, Execution, MountPoint, Reach, Ready};
 use crate::staging::Stage;
 use crate::store::Store;
@@ -35,6 +36,8 @@ pub enum StagingRoot {
 pub struct StagingOptions {
     /// Foreground or background.
     pub ground: Ground,
+    /// Whether the kernel may read and write files by itself, where it can.
+    pub passthrough: bool,
     /// Whether other users may work in it, each as themselves.
     pub allow_other: bool,
     /// How many requests are answered at a time.
@@ -45,7 +48,7 @@ pub struct StagingOptions {
 
 impl Default for StagingOptions {
     fn default() -> Self {
-        StagingOptions { ground: Ground::default(), allow_other: false, threads: 4, log: None }
+        StagingOptions { ground: Ground::default(), passthrough: true, allow_other: false, threads: 4, log: None }
     }
 }
 
@@ -83,6 +86,8 @@ fn serve(make: impl FnOnce() -> Result<StagingRoot>, store: &Path, point: &mut M
         }
         StagingRoot::Store(store) => StagingTree::all(store, mount::who()),
     };
+    let config = Layout::new(store).config();
+    let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", show_path(&config))))?;
     mount::clear_umask(); // modes come as the kernel has masked them
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
     let attached = mount::attach_for_writing(point, store, reach, Execution::Allowed)?;
@@ -92,7 +97,7 @@ fn serve(make: impl FnOnce() -> Result<StagingRoot>, store: &Path, point: &mut M
             mount::detach_own(point.path(), device);
         }
     };
-    let connection = Connection::open(attached.descriptor, Arc::new(tree), options.threads).inspect_err(|_| detach(&device))?;
+    let connection = Connection::open(attached.descriptor, Arc::new(tree), options.threads, options.passthrough.then_some(&probe)).inspect_err(|_| detach(&device))?;
     let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
     end_on_signal(point.clone(), device.clone(), guard)?;
     ready.mounted();

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::manifest::{Entry, Tree};
 use crate::objects::Content;
 use crate::catalog::stage::stages;
-use crate::staging::{Resume, SealOptions, Stage};
+use crate::mount::users_of;
+use crate::staging::{Resume, SealOptions, Stage, mounted_at};
 use crate::store::Store;
 use crate::words::{ArtifactName, DistributedId, RelPath, RunId};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -23,6 +24,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The kernel tells of a last close after the process that did it has gone on: so long is waited for one before sealing is refused.
+const LATE: Duration = Duration::from_millis(500);
 
 /// An answer, or an error number.
 pub(super) type Answer<T> = std::result::Result<T, i32>;
@@ -40,6 +45,8 @@ enum Gate {
     Open,
     /// It is being sealed.
     Sealing,
+    /// Sealing it failed, and so did making it open again: somebody else is to seal it.
+    Closed,
     /// It is sealed, and shows what was.
     Sealed(Arc<Sealed>),
 }
@@ -48,6 +55,17 @@ struct Sealed {
     tree: Tree,
     time: i64,
     done: Upserted,
+}
+
+impl Sealed {
+    /// What a contribution shows; nothing, if it was dropped or discarded since, or cannot be read.
+    fn of(live: &Live, done: &Upserted) -> Sealed {
+        let state = done.draft.state().ok();
+        let contribution = state.as_ref().and_then(|s| s.contributions.iter().find(|c| c.number == done.number));
+        let tree = contribution.and_then(|c| c.tree(live.store()).ok());
+        let empty = || Tree::of(&empty_root(), live.store().objects().clone());
+        Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }
+    }
 }
 
 impl Live {
@@ -594,38 +612,40 @@ impl StagingTree {
     pub(super) fn seal(&self, id: u64) -> Result<Upserted> {
         let live = self.table.read().live(id).cloned();
         let live = live.ok_or_else(|| Error::usage("this directory belongs to no run: NAME/ID/RUN is what can be sealed"))?;
-        {
+        if let Some(done) = self.close(&live)? {
+            return Ok(done);
+        }
+        let show = &mut |done: &Upserted| *live.gate.write() = Gate::Sealed(Arc::new(Sealed::of(&live, done)));
+        let sealed = live.stage.seal(&SealOptions::default(), show);
+        let mut gate = live.gate.write();
+        if sealed.is_err() && matches!(*gate, Gate::Sealing) {
+            *gate = if live.stage.is_closed().unwrap_or(true) { Gate::Closed } else { Gate::Open };
+        }
+        drop(gate);
+        sealed
+    }
+
+    /// Lets nobody change it from here on. What was sealed, if it is already.
+    fn close(&self, live: &Arc<Live>) -> Result<Option<Upserted>> {
+        let until = Instant::now() + LATE;
+        loop {
             let mut gate = live.gate.write();
             match &*gate {
-                Gate::Open => {}
+                Gate::Open | Gate::Closed => {}
                 Gate::Sealing => return Err(Error::refused("it is being sealed")),
-                Gate::Sealed(sealed) => return Ok(sealed.done.clone()), // said again
+                Gate::Sealed(sealed) => return Ok(Some(sealed.done.clone())), // said again
             }
-            // Nobody can open one for writing from here on.
-            let writers = self.handles.writers(&live);
-            if let Some((path, pid)) = writers.first() {
-                let more = if writers.len() > 1 { format!(", and {} more are", writers.len() - 1) } else { String::new() };
-                return Err(Error::refused(format!("{path} is open for writing by process {pid}{more}")).hint("close it, then seal again"));
+            // Nobody can open one for writing while the gate is held.
+            let writers = self.handles.writers(live);
+            let Some((path, pid)) = writers.first() else {
+                *gate = Gate::Sealing;
+                return Ok(None);
+            };
+            drop(gate);
+            if Instant::now() >= until {
+                return Err(open_for_writing(live, path, *pid, writers.len() - 1));
             }
-            *gate = Gate::Sealing;
-        }
-        let done = live.stage.seal(&SealOptions::default()).and_then(|done| {
-            let state = done.draft.state()?;
-            let contribution = state.contributions.iter().find(|c| c.number == done.number);
-            // Dropped or discarded since: then there is nothing to show.
-            let tree = contribution.map(|c| c.tree(live.store())).transpose()?;
-            Ok((done, tree))
-        });
-        match done {
-            Ok((done, tree)) => {
-                let empty = || Tree::of(&empty_root(), live.store().objects().clone());
-                *live.gate.write() = Gate::Sealed(Arc::new(Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }));
-                Ok(done)
-            }
-            Err(e) => {
-                *live.gate.write() = Gate::Open;
-                Err(e)
-            }
+            std::thread::sleep(LATE / 50);
         }
     }
 
@@ -737,6 +757,16 @@ impl StagingTree {
         }
         Ok(())
     }
+}
+
+/// Why a run cannot be sealed: who has a file open, or if nobody can be found, who opened it.
+fn open_for_writing(live: &Live, path: &str, opener: u32, more: usize) -> Error {
+    let mounted = mounted_at(live.store(), live.stage.token()).ok().flatten();
+    let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();
+    let who = users.first().map_or(opener.to_string(), |user| format!("{} ({})", user.pid, user.name));
+    let more = if more > 0 { format!(", and {more} more are") } else { String::new() };
+    let e = Error::refused(format!("{path} is open for writing by process {who}{more}")).hint("close it, then seal again");
+    users.iter().skip(1).fold(e, |e, user| e.because(user.to_string()))
 }
 
 enum Changeable {

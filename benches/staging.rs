@@ -1,0 +1,120 @@
+//! Copying into a staging directory and sealing it, against a plain `cp -r`, in one run: `cargo bench --bench staging [-- LINE…]`. Ratios of medians, both
+//! sides in turn, on the same file system.
+//!
+//! `CAIRN_BENCH_DIR` (a temporary directory) holds datasets and store; `CAIRN_BENCH_SCALE` (1) makes them smaller; `CAIRN_BENCH_ROUNDS` (5). What was copied
+//! is made durable before it is sealed, and by the side that it is compared with; "not synced" leaves that to the seal.
+
+#[allow(dead_code)]
+mod support;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use support::data::{L, S, Shape};
+use support::process::{Run, run, run_and_sync, sync};
+use support::table::{Row, Target};
+
+fn main() -> io::Result<()> {
+    let only: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<f64>().ok());
+    let temporary = if std::env::var_os("CAIRN_BENCH_DIR").is_none() { Some(tempfile::tempdir()?) } else { None };
+    let dir = std::env::var_os("CAIRN_BENCH_DIR").map_or_else(|| temporary.as_ref().expect("made").path().to_path_buf(), PathBuf::from);
+    fs::create_dir_all(dir.join("mnt"))?;
+    let bench = Bench { dir, scale: number("CAIRN_BENCH_SCALE").unwrap_or(1.0), rounds: number("CAIRN_BENCH_ROUNDS").unwrap_or(5.0) as usize };
+    println!("{} rounds", bench.rounds);
+    println!("{}", Row::heading());
+    for (shape, lines) in [(S, ["S cp -r", "S seal", "S not synced: cp -r", "S not synced: seal"]), (L, ["L cp -r", "L seal", "L not synced: cp -r", "L not synced: seal"])] {
+        for (synced, lines) in [(true, &lines[..2]), (false, &lines[2..])] {
+            if only.is_empty() || lines.iter().any(|line| only.iter().any(|o| line.contains(o.as_str()))) {
+                bench.lines(shape, synced, [lines[0], lines[1]])?;
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Bench {
+    dir: PathBuf,
+    scale: f64,
+    rounds: usize,
+}
+
+impl Bench {
+    fn cairn(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        command.arg("-q").arg("--store").arg(self.store()).env("CAIRN_CACHE_DIR", self.dir.join("cache"));
+        command
+    }
+
+    fn store(&self) -> PathBuf {
+        self.dir.join("store")
+    }
+
+    /// Copies and seals, a new store each time: nothing of it is there before.
+    fn lines(&self, shape: Shape, synced: bool, [copy, seal]: [&'static str; 2]) -> io::Result<()> {
+        let source = shape.scaled(self.scale).at(&self.dir)?;
+        let mut copied = Row::new(copy, if synced { "cp -r + sync" } else { "cp -r" }, Target::None);
+        let mut sealed = Row::new(seal, copied.other, if synced { Target::Ratio(0.5) } else { Target::None });
+        for round in 0..self.rounds {
+            let (mnt, plain) = (self.dir.join("mnt"), self.dir.join("plain"));
+            run(self.cairn().arg("init").arg(self.store()))?;
+            let words = ["bench", "--stage", "--distributed-id", "d", "--run", "r"];
+            let threads = std::env::var("CAIRN_BENCH_THREADS").ok();
+            let threads = threads.iter().flat_map(|n| ["--threads", n.as_str()]);
+            run(self.cairn().arg("mount").arg(&mnt).args(words).args(threads))?;
+            let _mounted = Mounted(&mnt);
+            let cp = |to: &Path| {
+                let mut command = Command::new("cp");
+                command.arg("-r").arg(&source).arg(to);
+                if synced { run_and_sync(&mut command, &self.dir) } else { run(&mut command) }
+            };
+            fs::create_dir(&plain)?;
+            sync(&self.dir)?;
+            let mut ours = Run::default();
+            let mut other = Run::default();
+            // Each is first in every other round.
+            for i in 0..2 {
+                if (i + round) % 2 == 0 { ours = cp(&mnt)? } else { other = cp(&plain)? }
+            }
+            let inodes = large_inodes(&self.store().join("staging"))?;
+            let mut command = self.cairn();
+            command.arg("seal").arg(&mnt);
+            let took = if synced { run_and_sync(&mut command, &self.dir)? } else { run(&mut command)? };
+            copied.runs.push((ours, other));
+            sealed.runs.push((took, other));
+            let objects = large_inodes(&self.store().join("objects"))?;
+            sealed.note = format!("{} of {} large files kept their inodes", objects.iter().filter(|o| inodes.contains(o)).count(), objects.len());
+            sealed.sound = objects == inodes;
+            run(self.cairn().arg("umount").arg(&mnt))?;
+            fs::remove_dir_all(&plain)?;
+            fs::remove_dir_all(self.store())?;
+        }
+        println!("{}\n{}", copied.text(), sealed.text());
+        Ok(())
+    }
+}
+
+/// Inode and blocks of every large file.
+fn large_inodes(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
+    let mut out = Vec::new();
+    for entry in walkdir::WalkDir::new(dir) {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        if meta.is_file() && meta.len() >= 128 << 10 {
+            out.push((meta.ino(), meta.blocks()));
+        }
+    }
+    out.sort_unstable();
+    Ok(out)
+}
+
+/// Unmounted at the end, also of a run that fails.
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).output();
+    }
+}

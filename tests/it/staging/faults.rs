@@ -1,0 +1,123 @@
+//! A stage is sealed by a process that is killed, or gets an error, at every step that changes the disk. Afterwards the same command gives exactly one
+//! contribution with all that was staged, and no object shares its inode with a stage that can be written to.
+
+use super::support::{LARGE, contributions, finished, left, whole};
+use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, steps, text};
+use cairn::catalog::{Draft, RunRecord};
+use cairn::staging::{Resume, Stage};
+use cairn::words::{ArtifactName, DistributedId, RunId};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+
+const SEAL: [&str; 6] = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
+
+fn open(lab: &Lab) -> (Stage, PathBuf) {
+    let draft = Draft::new(&lab.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
+    let run = RunRecord { id: RunId::parse("r").unwrap(), group: None, job_type: None };
+    let stage = Stage::open(&draft, &run, None, Resume::Continue).unwrap();
+    let directory = stage.directory();
+    (stage, directory)
+}
+
+/// A lab with a stage that nobody holds.
+fn start() -> Lab {
+    let lab = Lab::new();
+    let (stage, directory) = open(&lab);
+    let (one, two) = (noise(1, LARGE), noise(2, 3 * LARGE));
+    make_tree(&directory, &[("small", b"small"), ("d/one", &one), ("d/two", &two), ("d/same", &one), ("tool", &noise(3, LARGE)), ("empty/", b"")]);
+    std::fs::set_permissions(directory.join("tool"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::os::unix::fs::symlink("small", directory.join("link")).unwrap();
+    copy_tree(&directory, &lab.path("want"));
+    drop(stage);
+    lab
+}
+
+fn again(from: &Lab) -> Lab {
+    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    copy_tree(&from.path("store"), &lab.path("store"));
+    copy_tree(&from.path("want"), &lab.path("want"));
+    lab
+}
+
+/// The version that comes of the draft is what was staged.
+fn right(lab: &Lab, label: &str) {
+    assert_eq!(contributions(lab, "r"), 1, "{label}");
+    assert!(left(lab).is_empty(), "{label}: {:?}", left(lab));
+    assert!(finished(lab) == snapshot(&lab.path("want")), "{label}");
+    whole(lab, label);
+}
+
+#[test]
+fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_said_again() {
+    let from = start();
+    let trial = again(&from);
+    let steps = steps(&trial, &SEAL);
+    right(&trial, "without a fault");
+    for kind in ["kill", "error"] {
+        for step in 1..=steps {
+            let lab = again(&from);
+            let output = lab.cairn(&SEAL).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+            let label = format!("{kind} at step {step} of {steps}: {:?} {}", output.status, text(&output.stderr));
+            match kind {
+                "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
+                _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
+            }
+            // What was an error left the stage open, or closed for a sealer to come; in neither case can a writer reach an object.
+            let closed = left(&lab).iter().any(|n| n.ends_with(".sealing"));
+            if !closed {
+                whole(&lab, &label);
+            }
+            let output = lab.cairn(&SEAL).output().unwrap();
+            assert!(matches!(output.status.code(), Some(0 | 6)), "again after {label}: {:?} {}", output.status, text(&output.stderr));
+            lab.cairn(&["locks"]).output().unwrap();
+            let (next, directory) = open(&lab); // and a run that is started again begins with nothing
+            assert_eq!(snapshot(&directory).len(), 0, "{label}");
+            drop(next);
+            lab.run(&SEAL, 0);
+            assert!(contributions(&lab, "r") == 2, "{label}: that one, and an empty one");
+            assert!(left(&lab).is_empty(), "{label}: {:?}", left(&lab));
+            assert!(finished(&lab) == snapshot(&lab.path("want")), "{label}");
+            whole(&lab, &label);
+        }
+    }
+    println!("seal: {steps} steps, each killed and failed");
+    assert!(steps > 30);
+}
+
+#[test]
+fn a_run_that_is_started_again_after_a_seal_killed_at_any_step_writes_to_no_object() {
+    let from = start();
+    let steps = steps(&again(&from), &SEAL);
+    for step in 1..=steps {
+        let lab = again(&from);
+        drop(lab.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap());
+        let (stage, directory) = open(&lab);
+        make_tree(&directory, &[("small", b"later"), ("d/one", b"later")]);
+        whole(&lab, &format!("kill at step {step}, then written to"));
+        drop(stage);
+        lab.run(&SEAL, 0);
+        let mut want = snapshot(&lab.path("want"));
+        want.insert(b"small".to_vec(), b"- later".to_vec());
+        want.insert(b"d/one".to_vec(), b"- later".to_vec());
+        assert!(finished(&lab) == want, "kill at step {step}");
+        whole(&lab, &format!("kill at step {step}, then sealed"));
+    }
+}
+
+#[test]
+fn throwing_a_stage_away_is_done_or_goes_on_when_it_is_killed() {
+    let from = start();
+    // A mount cannot be had with every step counted: the same call, from here.
+    let lab = again(&from);
+    let draft = Draft::new(&lab.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
+    let run = RunRecord { id: RunId::parse("r").unwrap(), group: None, job_type: None };
+    // Cut off in the middle: the marker says what was meant, and half of the files are gone.
+    let directory = super::support::backing(&lab, "r");
+    std::fs::write(directory.with_extension("sealing"), "dropped\n").unwrap();
+    std::fs::remove_file(directory.join("d/one")).unwrap();
+    lab.run(&SEAL, 6);
+    let stage = Stage::open(&draft, &run, None, Resume::Continue).unwrap();
+    assert_ne!(stage.directory(), directory);
+    assert!(!directory.exists() && snapshot(&stage.directory()).is_empty());
+}

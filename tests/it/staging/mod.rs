@@ -1,0 +1,8 @@
+//! Staging directories: real mounts, real processes. What SEMANTICS.md says of them is tested here, and that nothing written later reaches an object.
+
+mod attacks;
+mod directory;
+mod faults;
+mod life;
+mod seal;
+mod support;

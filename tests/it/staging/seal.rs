@@ -1,0 +1,197 @@
+//! What sealing makes of a stage, and what is there afterwards.
+
+use super::support::{LARGE, contributions, finished, left, stage, stage_with, whole};
+use crate::support::{Lab, make_tree, noise, snapshot, text};
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
+
+fn python(code: &str, args: &[&str]) {
+    let output = Command::new("python3").arg("-c").arg(code).args(args).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
+    for io in ["auto", "no-open"] {
+        let lab = Lab::new();
+        let staged = stage_with(&lab, "r", &["--io", io]);
+        make_tree(&staged.mnt, &[("small", b"small"), ("d/large", &noise(1, 3 * LARGE)), ("tool", b"#!/bin/sh\necho ran\n"), ("empty/", b"")]);
+        fs::set_permissions(staged.at("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("d/large", staged.at("link")).unwrap();
+        let before = snapshot(&staged.mnt);
+        let reader = File::open(staged.at("d/large")).unwrap();
+        staged.sealed();
+        assert!(left(&lab).is_empty());
+        assert!(snapshot(&staged.mnt) == before);
+        assert_eq!(text(&Command::new(staged.at("tool")).output().unwrap().stdout), "ran\n");
+        let mut through = vec![0; 3 * LARGE];
+        std::os::unix::fs::FileExt::read_exact_at(&reader, &mut through, 0).unwrap();
+        assert!(through == noise(1, 3 * LARGE), "a reader from before goes on");
+        python(
+            "import os, sys, errno
+os.chdir(sys.argv[1])
+calls = [lambda: open('new', 'w'), lambda: open('small', 'a'), lambda: open('d/large', 'r+'), lambda: os.truncate('d/large', 1), lambda: os.mkdir('m'), lambda: os.mkfifo('f'),
+  lambda: os.symlink('a', 'b'), lambda: os.link('small', 'hard'), lambda: os.rename('small', 'other'), lambda: os.unlink('small'), lambda: os.rmdir('empty'),
+  lambda: os.chmod('small', 0o777), lambda: os.chown('small', 1, 1), lambda: os.utime('small'), lambda: os.setxattr('small', 'user.x', b'1'), lambda: os.utime('d')]
+for i, call in enumerate(calls):
+    try: call()
+    except OSError as e: assert e.errno == errno.EROFS, (i, e)
+    else: sys.exit(f'call {i} was done')",
+            &[staged.mnt.to_str().unwrap()],
+        );
+        assert!(snapshot(&staged.mnt) == before);
+        staged.sealed(); // said again
+        assert_eq!(contributions(&lab, "r"), 1);
+        assert!(finished(&lab) == before);
+    }
+}
+
+#[test]
+fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
+    let lab = Lab::new();
+    let staged = stage(&lab, "r");
+    fs::write(staged.at("large"), noise(1, 8 << 20)).unwrap();
+    File::open(staged.at("large")).unwrap().sync_all().unwrap();
+    let before = fs::metadata(staged.backing().join("large")).unwrap();
+    staged.sealed();
+    let objects: Vec<_> = walkdir::WalkDir::new(lab.store_path().join("objects")).into_iter().flatten().filter(|e| e.file_type().is_file()).collect();
+    assert_eq!(objects.len(), 1);
+    let object = objects[0].metadata().unwrap();
+    assert_eq!((object.ino(), object.blocks(), object.nlink(), object.mode() & 0o7777, object.mtime()), (before.ino(), before.blocks(), 1, 0o444, 1_000_000_000));
+    whole(&lab, "taken over");
+}
+
+/// A file system of its own in a file, gone with the value.
+struct Loop(std::path::PathBuf);
+
+impl Loop {
+    fn new(lab: &Lab, kind: &str, size: u64) -> Loop {
+        let image = lab.path(&format!("{kind}.img"));
+        File::create(&image).unwrap().set_len(size).unwrap();
+        let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output().unwrap();
+        assert!(made.status.success(), "{}", text(&made.stderr));
+        let at = lab.path(kind);
+        fs::create_dir(&at).unwrap();
+        let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output().unwrap();
+        assert!(mounted.status.success(), "{}", text(&mounted.stderr));
+        Loop(at)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        for _ in 0..50 {
+            if Command::new("umount").arg(&self.0).status().is_ok_and(|s| s.success()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100)); // the daemon has not ended yet
+        }
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+/// A lab whose store lies on a file system of its own.
+fn lab_on(kind: &str, size: u64) -> (Loop, Lab) {
+    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let at = Loop::new(&lab, kind, size);
+    cairn::Store::init(&at.0.join("store"), &Default::default()).unwrap();
+    std::os::unix::fs::symlink(at.0.join("store"), lab.store_path()).unwrap();
+    (at, lab)
+}
+
+#[test]
+fn where_blocks_can_be_shared_they_are() {
+    let (at, lab) = lab_on("xfs", 320 << 20);
+    let used = || {
+        let s = cairn::disk::space(&at.0).unwrap();
+        (s.blocks - s.blocks_free) * u64::from(s.fragment_size)
+    };
+    {
+        let staged = stage(&lab, "r");
+        fs::write(staged.at("large"), noise(1, 64 << 20)).unwrap();
+        File::open(staged.at("large")).unwrap().sync_all().unwrap();
+        let (before, inode) = (used(), fs::metadata(staged.backing().join("large")).unwrap().ino());
+        staged.sealed();
+        assert!(used() < before + (8 << 20), "{} to {}: nothing was copied", before, used());
+        let object = walkdir::WalkDir::new(lab.store_path().join("objects")).into_iter().flatten().find(|e| e.file_type().is_file()).unwrap();
+        assert_ne!(object.metadata().unwrap().ino(), inode);
+        whole(&lab, "shared");
+        lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
+    }
+    drop(lab);
+}
+
+#[test]
+fn a_full_disk_is_enospc_and_what_there_is_can_be_sealed() {
+    let (_at, lab) = lab_on("ext4", 64 << 20);
+    let staged = stage(&lab, "r");
+    fs::write(staged.at("kept"), noise(1, 1 << 20)).unwrap();
+    let full = fs::write(staged.at("full"), noise(2, 80 << 20)).unwrap_err();
+    assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
+    fs::remove_file(staged.at("full")).unwrap();
+    fs::write(staged.at("again"), noise(3, 1 << 20)).unwrap();
+    staged.sealed();
+    assert_eq!(finished(&lab).len(), 2);
+    lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
+}
+
+#[test]
+fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writable() {
+    let lab = Lab::new();
+    let staged = stage(&lab, "r");
+    make_tree(&staged.mnt, &[("d/file", b"x"), ("large", &noise(1, LARGE))]);
+    python("import os,socket,stat,sys\nos.chdir(sys.argv[1])\nos.mkfifo('d/pipe')\nos.mknod('null', 0o600 | stat.S_IFCHR, os.makedev(1, 3))\nsocket.socket(socket.AF_UNIX).bind('sock')", &[
+        staged.mnt.to_str().unwrap(),
+    ]);
+    let output = staged.seal();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(["d/pipe", "null", "sock"].iter().all(|name| said.contains(name)), "{said}");
+    for name in ["d/pipe", "null", "sock"] {
+        fs::remove_file(staged.at(name)).unwrap();
+    }
+    fs::write(staged.at("large"), noise(2, LARGE)).unwrap();
+    staged.sealed();
+    whole(&lab, "after the refusal");
+    assert_eq!(finished(&lab)[&b"large"[..]], [b"- ".as_slice(), &noise(2, LARGE)].concat());
+}
+
+#[test]
+fn what_a_version_cannot_hold_is_kept_while_staged_only() {
+    let lab = Lab::new();
+    let staged = stage_with(&lab, "r", &["--allow-other"]);
+    make_tree(&staged.mnt, &[("one", &noise(1, LARGE)), ("secret", b"secret"), ("tool", &noise(2, LARGE)), ("old", b"old")]);
+    fs::hard_link(staged.at("one"), staged.at("two")).unwrap();
+    python("import os,sys\nos.chdir(sys.argv[1])\nos.setxattr('one','user.colour',b'red')\nos.chmod('secret',0o600)\nos.chown('secret',65534,65534)\nos.chmod('tool',0o755)\nos.utime('old',(5,5))", &[
+        staged.mnt.to_str().unwrap(),
+    ]);
+    let (one, two) = (fs::metadata(staged.at("one")).unwrap(), fs::metadata(staged.at("two")).unwrap());
+    assert_eq!((one.ino(), one.nlink()), (two.ino(), 2));
+    staged.sealed();
+    let got = finished(&lab);
+    assert!(got[&b"one"[..]] == got[&b"two"[..]] && got[&b"one"[..]].starts_with(b"- "));
+    assert_ne!(fs::metadata(lab.path("got/one")).unwrap().ino(), fs::metadata(lab.path("got/two")).unwrap().ino());
+    assert_eq!(got[&b"secret"[..]], b"- secret", "root's daemon reads other users' files");
+    assert!(got[&b"tool"[..]].starts_with(b"x "));
+    python("import os,sys\nassert os.listxattr(sys.argv[1]) == []", &[lab.path("got/one").to_str().unwrap()]);
+    whole(&lab, "kept while staged");
+}
+
+#[test]
+fn a_seal_that_fails_leaves_the_stage_as_it_was() {
+    let lab = Lab::new();
+    let staged = stage(&lab, "r");
+    make_tree(&staged.mnt, &[("large", &noise(1, LARGE)), ("small", b"1")]);
+    fs::set_permissions(staged.at("large"), fs::Permissions::from_mode(0o640)).unwrap();
+    python("import os,sys\nos.utime(sys.argv[1],(7,7))", &[staged.at("large").to_str().unwrap()]);
+    lab.ok(&["upsert", "a", lab.store_path().join("cairn.json").to_str().unwrap(), "--run", "other", "--distributed-id", "d"]);
+    lab.ok(&["finish", "a", "--distributed-id", "d", "--skip-open"]);
+    let output = staged.seal();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("finished as a:v0"));
+    let meta = fs::metadata(staged.backing().join("large")).unwrap();
+    assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.nlink()), (0o640, 7, 1));
+    fs::write(staged.at("large"), "written again").unwrap();
+    whole(&lab, "after a seal that failed");
+}

@@ -1,0 +1,149 @@
+//! A run's staging directory, mounted, and taken away at the end, also of a test that fails.
+
+use crate::support::{Lab, snapshot, text};
+use cairn::verify::{Scope, VerifyOptions, verify};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// From this size on a file is an object of its own.
+pub const LARGE: usize = 200_000;
+
+/// A run's staging directory, mounted. Its draft is `d` of `a`.
+pub struct Staged<'a> {
+    pub lab: &'a Lab,
+    pub run: String,
+    pub mnt: PathBuf,
+}
+
+pub fn stage<'a>(lab: &'a Lab, run: &str) -> Staged<'a> {
+    stage_with(lab, run, &[])
+}
+
+pub fn stage_with<'a>(lab: &'a Lab, run: &str, more: &[&str]) -> Staged<'a> {
+    let mnt = lab.path(&format!("mnt-{run}"));
+    fs::create_dir_all(&mnt).unwrap();
+    let staged = Staged { lab, run: run.to_owned(), mnt };
+    let output = staged.mount(more);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    staged
+}
+
+impl Staged<'_> {
+    /// Mounts it (again).
+    pub fn mount(&self, more: &[&str]) -> Output {
+        let mnt = self.mnt.to_str().unwrap();
+        let words = ["mount", mnt, "a", "--stage", "--distributed-id", "d", "--run", &self.run];
+        self.lab.cairn(&[&words[..], more].concat()).output().unwrap()
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.mnt.join(name)
+    }
+
+    pub fn seal(&self) -> Output {
+        self.lab.cairn(&["seal", self.mnt.to_str().unwrap()]).output().unwrap()
+    }
+
+    /// Seals, which succeeds.
+    pub fn sealed(&self) {
+        let output = self.seal();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
+    /// The stage's directory in the store.
+    pub fn backing(&self) -> PathBuf {
+        backing(self.lab, &self.run)
+    }
+
+    /// The daemon.
+    pub fn daemon(&self) -> u32 {
+        let found = daemons(&self.mnt);
+        assert_eq!(found.len(), 1, "one daemon serves {}", self.mnt.display());
+        found[0]
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if is_mounted(&self.mnt) {
+            drop(Command::new("umount").arg("-l").arg(&self.mnt).output());
+        }
+    }
+}
+
+pub fn is_mounted(path: &Path) -> bool {
+    fs::read_to_string("/proc/self/mountinfo").unwrap().lines().any(|line| line.split(' ').nth(4) == path.to_str())
+}
+
+fn daemons(mnt: &Path) -> Vec<u32> {
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        if words.first().is_some_and(|w| w.ends_with(b"cairn")) && words.contains(&b"mount".as_slice()) && words.contains(&mnt.to_str().unwrap().as_bytes()) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Ends a daemon of this test's, and waits until it is gone.
+pub fn kill(pid: u32, signal: i32) {
+    // SAFETY: a signal to a daemon that this test started.
+    assert_eq!(unsafe { libc::kill(pid as i32, signal) }, 0);
+    for _ in 0..1000 {
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("process {pid} does not end");
+}
+
+/// The directory of a run's stage in the store.
+pub fn backing(lab: &Lab, run: &str) -> PathBuf {
+    let staging = lab.store_path().join("staging");
+    let record = fs::read_dir(&staging).unwrap().flatten().map(|e| e.path()).find(|p| {
+        p.extension().is_some_and(|e| e == "json") && fs::read_to_string(p).unwrap().contains(&format!("\"id\": \"{run}\""))
+    });
+    record.expect("the run has a stage").with_extension("")
+}
+
+/// What is left in the store's `staging/`.
+pub fn left(lab: &Lab) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(lab.store_path().join("staging")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// How many contributions of a run count.
+pub fn contributions(lab: &Lab, run: &str) -> usize {
+    let id = cairn::words::DistributedId::parse("d").unwrap();
+    let draft = cairn::catalog::Draft::new(&lab.store(), &cairn::words::ArtifactName::parse("a").unwrap(), &id);
+    draft.state().unwrap().contributions.iter().filter(|c| c.record.run.id.as_str() == run).count()
+}
+
+/// Finishes the draft and gives what the version holds.
+pub fn finished(lab: &Lab) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
+    lab.ok(&["get", "a:v0", "got"]);
+    snapshot(&lab.path("got"))
+}
+
+/// The store verifies, and no stage shares an inode with an object.
+pub fn whole(lab: &Lab, label: &str) {
+    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
+    let inodes = |dir: &str| -> Vec<(u64, PathBuf)> {
+        let files = walkdir::WalkDir::new(lab.store_path().join(dir)).into_iter().flatten().filter(|e| e.file_type().is_file());
+        files.map(|e| (e.metadata().unwrap().ino(), e.into_path())).collect()
+    };
+    let objects = inodes("objects");
+    for (inode, path) in inodes("staging") {
+        assert!(!objects.iter().any(|(i, _)| *i == inode), "{label}: {} is an object too", path.display());
+    }
+}

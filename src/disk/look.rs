@@ -8,9 +8,11 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
-/// How often a look that found a handle stale is made.
+/// How often a look that found a handle stale is made, and how long between.
 const LOOKS: u32 = 8;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Makes the client of a shared file system ask its server anew about the names beside `path`.
 pub fn open_parent(path: &Path) {
@@ -93,11 +95,13 @@ fn unless_missing<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Looks, and looks again while handles go stale.
 fn look_again<T>(path: &Path, look: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..LOOKS {
+    for n in 1..LOOKS {
         match look() {
-            Err(e) if e.raw_os_error() == Some(libc::ESTALE) => open_parent(path),
+            Err(e) if e.raw_os_error() == Some(libc::ESTALE) => {}
             looked => return looked,
         }
+        std::thread::sleep(PAUSE * n);
+        open_parent(path);
     }
     look()
 }

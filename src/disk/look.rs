@@ -10,7 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// How often a look that found a handle stale is made, and how long between.
+/// How often a look that found a handle stale is made, and the first pause between; each is twice the one before, so that all together outlast the
+/// second for which clients keep names.
 const LOOKS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -95,12 +96,14 @@ fn unless_missing<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
 
 /// Looks, and looks again while handles go stale.
 fn look_again<T>(path: &Path, look: impl Fn() -> io::Result<T>) -> io::Result<T> {
-    for n in 1..LOOKS {
+    let mut pause = PAUSE;
+    for _ in 1..LOOKS {
         match look() {
             Err(e) if e.raw_os_error() == Some(libc::ESTALE) => {}
             looked => return looked,
         }
-        std::thread::sleep(PAUSE * n);
+        std::thread::sleep(pause);
+        pause *= 2;
         open_parent(path);
     }
     look()

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Races of the product over several mounts ("hosts") of one store: storm.py CAIRN SECONDS HOST... [--cut COMMAND]
 
-Processes on every host put, patch, upsert, finish and move aliases at once; some are killed, tokens of others are fenced, everything is looked at
+Processes on every host put, patch, upsert, write into staging directories, finish and move aliases at once; some are killed, tokens of others are fenced, everything is looked at
 meanwhile. With --cut, COMMAND is run with `down N` and `up N` for a client's cable in the middle. At the end, on every host: each acknowledged
 change is there, numbers are dense, `cairn verify` finds nothing, no fenced token stands at a number. Prints counts; exit status 1 on any violation.
 """
-import collections, json, os, random, re, subprocess, sys, threading, time
+import collections, hashlib, json, os, random, re, signal, subprocess, sys, threading, time
 
 cairn, seconds, args = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
 cut = args.pop(args.index("--cut") + 1) if "--cut" in args else None
@@ -14,6 +14,7 @@ counts = collections.Counter()
 errors = collections.Counter()         # what was said again
 told = collections.defaultdict(list)   # what was acknowledged
 wrong = []
+digests = {}                           # of what was sealed in staging directories
 fenced = set()
 lock = threading.Lock()
 stop = threading.Event()
@@ -100,11 +101,18 @@ def patcher(host, me, rng):
         os.unlink(path)
 
 
+def current_draft(rng):
+    """The one after those that are finished; now and then one that is."""
+    with lock:
+        finished = len({draft for draft, _ in told["finished"]})
+    return "draft-%d" % max(0, finished - (rng.random() < 0.1))
+
+
 def contributor(host, me, rng):
     n = 0
     while not stop.is_set():
         n += 1
-        draft = "draft-%d" % (counts["finishes"] // 3)
+        draft = current_draft(rng)
         text = "%s %d" % (me, n)
         path = source(rng, text)
         run = "%s-%d" % (me, n)
@@ -119,12 +127,77 @@ def contributor(host, me, rng):
         else:
             counts["upserts refused"] += 1
         os.unlink(path)
-        if rng.random() < 0.3:
+        if rng.random() < 0.1:
             status, out, _ = persist(host, "finish", "drafts", "--distributed-id", draft, "--skip-open", rng=rng)
             if status == 0:
                 with lock:
                     told["finished"].append((draft, out))
                 counts["finishes"] += 1
+
+
+def daemons(mnt):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = open("/proc/%s/cmdline" % pid, "rb").read().split(b"\0")
+        except OSError:
+            continue
+        if b"mount" in words and mnt.encode() in words:
+            yield int(pid)
+
+
+def write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+        f.flush()
+        os.fsync(f.fileno())
+
+
+def stager(host, me, rng):
+    """Copies into a staging directory; its daemon is killed now and then, and the run goes on. Told are what was sealed and its digests."""
+    mnt, n = TMP + "/cairn-sharedfs-mnt-%d-%s" % (os.getpid(), me), 0
+    os.mkdir(mnt)
+    while not stop.is_set():
+        n += 1
+        draft = current_draft(rng)
+        mount = ("mount", mnt, "drafts", "--stage", "--distributed-id", draft, "--run", "%s-%d" % (me, n))
+        files = {"%s-%d-%d" % (me, n, i): rng.randbytes(size) for i, size in enumerate((100, 50_000, 300_000))}
+        status, _, err = persist(host, *mount, kill=0, rng=rng)
+        if status != 0:
+            counts["stages told that it is finished" if "is finished" in err else "stages refused"] += 1
+            continue
+        for i, (name, data) in enumerate(files.items()):
+            write(mnt + "/" + name, data)
+            if i == 1 and rng.random() < 0.3:
+                for pid in daemons(mnt):
+                    os.kill(pid, signal.SIGKILL)
+                counts["staging daemons killed"] += 1
+                persist(host, "umount", "--no-seal", mnt, kill=0, rng=rng)
+                while True:  # until its lock is seen to be nobody's
+                    status, _, err = persist(host, *mount, kill=0, rng=rng)
+                    if status == 0 or "is finished" in err or stop.is_set():
+                        break
+                    counts["stages held by the dead"] += 1
+                    time.sleep(1)
+                if status != 0:
+                    break
+                missing = [f for f in list(files)[:2] if not os.path.exists(mnt + "/" + f)]
+                if missing:
+                    wrong.append("what was fsynced is gone after a kill: %s" % missing)
+        if status != 0:
+            counts["stages told that it is finished"] += 1
+            continue
+        status, _, err = persist(host, "seal", mnt, rng=rng)
+        if status == 0:
+            with lock:
+                told[draft] += [(name, None) for name in files]
+                digests.update({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
+            counts["stages sealed"] += 1
+        elif "is finished" in err:
+            counts["stages told that it is finished"] += 1
+        else:
+            wrong.append("a stage was not sealed: " + err)
+        persist(host, "umount", "--no-seal", mnt, kill=0, rng=rng)
+    os.rmdir(mnt)
 
 
 def mover(host, me, rng):
@@ -223,18 +296,25 @@ def check(host):
         for path, text in told[draft]:
             if path not in inside:
                 wrong.append("%s was acknowledged for %s and is not in %s on %s" % (path, draft, names, host))
+            elif path in digests:
+                out = subprocess.run([cairn, "--store", host + "/store", "cat", next(iter(names)), path], capture_output=True).stdout
+                if hashlib.sha256(out).hexdigest() != digests[path]:
+                    wrong.append("%s in %s on %s is not what was staged" % (path, names, host))
     status, out, err = say(host, "verify")
     if status != 0:
         wrong.append("verify on %s: status %s %s %s" % (host, status, out, err))
 
 
 def main():
+    if not os.path.exists("/dev/fuse"):
+        print("no /dev/fuse: nobody writes into staging directories", flush=True)
     status, _, err = say(hosts[0], "init")
     if status != 0:
         sys.exit("init: " + err)
     threads = []
     for i, host in enumerate(hosts):
-        for j, work in enumerate((putter, patcher, contributor, mover)):
+        workers = (putter, patcher, contributor, mover) + ((stager,) if os.path.exists("/dev/fuse") else ())
+        for j, work in enumerate(workers):
             for k in range(2 if work in (putter, patcher, contributor) else 1):
                 rng = random.Random(1000 * i + 100 * j + k)
                 threads.append(threading.Thread(target=work, args=(host, "h%d%s%d" % (i, work.__name__[:2], k), rng)))

@@ -6,6 +6,8 @@ use cairn::mount::unmount;
 use std::fs::{self, File};
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 fn simple() -> Things {
     things([(b"f", file("text")), (b"d/x", Thing::File(noise(1, 500_000)))])
@@ -222,4 +224,101 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
     drop(open);
     let none = Command::new(env!("CARGO_BIN_EXE_cairnfs")).arg(place.store()).arg(&mnt).args(["-o", "version=set:v9"]).output().unwrap();
     assert_eq!(none.status.code(), Some(6), "{}", said(&none));
+}
+
+/// Small files, half of which are read by each of two rounds.
+fn many() -> Things {
+    (0..4000).map(|i| (format!("d{:02}/{i}", i % 20).into_bytes(), Thing::File(noise(i, 3000)))).collect()
+}
+
+fn path_of(i: u64) -> String {
+    format!("d{:02}/{i}", i % 20)
+}
+
+/// Reads files one after another and says what each read came to: nothing, or the error number. Wrong bytes end the test.
+fn read_on(mounted: &Mounted, files: impl Iterator<Item = u64>, done: &AtomicU64) -> Vec<i32> {
+    let read = |i: u64| match fs::read(mounted.at(path_of(i))) {
+        Ok(bytes) => {
+            assert!(bytes == noise(i, 3000), "{}", path_of(i));
+            0
+        }
+        Err(e) => e.raw_os_error().unwrap(),
+    };
+    files.map(read).inspect(|_| _ = done.fetch_add(1, Ordering::Relaxed)).collect()
+}
+
+/// Goes on at the end, also of a test that fails: who waits for it would wait for ever.
+struct Stopped(u32);
+
+impl Stopped {
+    fn new(pid: u32) -> Stopped {
+        kill(pid, libc::SIGSTOP);
+        Stopped(pid)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        kill(self.0, libc::SIGCONT);
+    }
+}
+
+#[test]
+fn a_daemon_stopped_under_load_makes_readers_wait_until_it_goes_on() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&many()));
+    let known = File::open(mounted.at(path_of(0))).unwrap();
+    fs::read(mounted.at(path_of(0))).unwrap();
+    let done = AtomicU64::new(0);
+    std::thread::scope(|s| {
+        let readers: Vec<_> = (0..4)
+            .map(|r| {
+                s.spawn({
+                    let (mounted, done) = (&mounted, &done);
+                    move || read_on(mounted, (1..4000).filter(move |i| i % 4 == r), done)
+                })
+            })
+            .collect();
+        wait_until("the readers to be at it", || done.load(Ordering::Relaxed) > 200);
+        let stopped = Stopped::new(daemons(mounted.path())[0]);
+        std::thread::sleep(Duration::from_millis(200));
+        let before = done.load(Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(done.load(Ordering::Relaxed), before, "nobody is answered");
+        assert!(before < 3000, "{before}: stopped too late to show anything");
+        // Who asks now can be killed; what the kernel has is read.
+        let mut waiting = Command::new("cat").arg(mounted.at(path_of(3999))).stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(waiting.try_wait().unwrap().is_none());
+        waiting.kill().unwrap();
+        waiting.wait().unwrap();
+        let mut bytes = vec![0; 3000];
+        std::os::unix::fs::FileExt::read_exact_at(&known, &mut bytes, 0).unwrap();
+        assert!(bytes == noise(0, 3000));
+        drop(stopped);
+        assert!(readers.into_iter().all(|r| r.join().unwrap().iter().all(|e| *e == 0)));
+    });
+}
+
+#[test]
+fn a_daemon_killed_under_load_is_an_error_to_every_reader_at_once_and_never_wrong_bytes() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&many()));
+    let done = AtomicU64::new(0);
+    std::thread::scope(|s| {
+        let readers: Vec<_> = (0..4)
+            .map(|r| {
+                s.spawn({
+                    let (mounted, done) = (&mounted, &done);
+                    move || read_on(mounted, (0..4000).filter(move |i| i % 4 == r), done)
+                })
+            })
+            .collect();
+        wait_until("the readers to be at it", || done.load(Ordering::Relaxed) > 200);
+        kill(daemons(mounted.path())[0], libc::SIGKILL);
+        let ends: Vec<i32> = readers.into_iter().flat_map(|r| r.join().unwrap()).collect();
+        assert!(ends.iter().all(|e| [0, libc::ENOTCONN, libc::ECONNABORTED].contains(e)), "{ends:?}");
+        assert!(ends.contains(&libc::ENOTCONN) && ends.contains(&0));
+    });
+    unmount(mounted.path()).unwrap();
 }

@@ -6,6 +6,7 @@
 use super::Io;
 use super::attributes::{Attributes, FileKind, Looked, Page};
 use super::errno::{Answer, Failure};
+use super::forward::Forward;
 use super::opens::Opens;
 use super::pool::Pool;
 use super::tree::ReadTree;
@@ -40,7 +41,11 @@ const LISTING: usize = 32 << 10;
 const COUNTED: u64 = 1;
 
 /// A connection that is set up and answers once it runs.
-pub(super) struct Connection(Session<Adapter>);
+pub(super) struct Connection {
+    session: Session<Adapter>,
+    tree: Arc<ReadTree>,
+    forward: Arc<Forward>,
+}
 
 impl Connection {
     /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file of the store, with which the kernel is asked whether
@@ -49,25 +54,49 @@ impl Connection {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
         let agreed = Arc::new(Agreed::default());
-        let adapter = Adapter { tree: tree.clone(), agreed: agreed.clone(), opens: Arc::new(Opens::new()), pool, room: Arc::new(AtomicUsize::new(LISTING)) };
+        let forward = Arc::new(Forward::default());
+        let opens = Arc::new(Opens::new());
+        let adapter = Adapter { tree: tree.clone(), agreed: agreed.clone(), opens, pool, room: Arc::new(AtomicUsize::new(LISTING)), forward: forward.clone() };
         // Who may ask is the kernel's to decide: it knows allow_other, and whose mount it is.
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
         let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
         let way = agreed.way(&session, io, probe, &tree);
         let _ = agreed.way.set(way); // the first time it is
-        Ok(Connection(session))
+        Ok(Connection { session, tree, forward })
     }
 
     /// Tells the kernel that a name no longer stands for what it did. Not to be called by a thread that answers requests.
     pub(super) fn forgetter(&self) -> impl Fn(u64, &[u8]) + Send + use<> {
-        let notifier: Notifier = self.0.notifier();
+        let notifier: Notifier = self.session.notifier();
         // A kernel that does not know the name has nothing to forget.
         move |parent, name| drop(notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)))
     }
 
+    /// Gives the kernel files before it asks for them, until [`Connection::run`] ends. For a thread of its own.
+    pub(super) fn forwarder(&self) -> impl FnOnce() + Send + use<> {
+        let (tree, forward, notifier) = (self.tree.clone(), self.forward.clone(), self.session.notifier());
+        move || {
+            forward.serve(|ino, known| {
+                let Some(file) = tree.small(ino) else { return true };
+                if !known(file.directory) {
+                    return false;
+                }
+                let mut buffer = BUFFER.take();
+                if tree.read_whole(&file, &mut buffer).is_ok() {
+                    // A kernel that has forgotten the file does not take it.
+                    drop(notifier.store(INodeNo(ino), 0, &buffer));
+                }
+                BUFFER.set(buffer);
+                true
+            });
+        }
+    }
+
     /// Answers until the mount is gone. An error is an end that was no unmount.
     pub(super) fn run(self) -> Result<()> {
-        self.0.run().map_err(|e| Error::io_message("the connection to the kernel broke").because(e))
+        let ran = self.session.run();
+        self.forward.end();
+        ran.map_err(|e| Error::io_message("the connection to the kernel broke").because(e))
     }
 }
 
@@ -121,6 +150,7 @@ struct Adapter {
     pool: Option<Pool>,
     /// How much of a listing the kernel took last: it does not say how much it has room for.
     room: Arc<AtomicUsize>,
+    forward: Arc<Forward>,
 }
 
 /// A reply that can be an error.
@@ -293,6 +323,9 @@ impl Filesystem for Adapter {
     }
 
     fn read(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, size: u32, _: OpenFlags, _: Option<LockOwner>, reply: ReplyData) {
+        if offset == 0 {
+            self.forward.read(ino.0);
+        }
         let work = move |tree: &ReadTree| {
             let mut buffer = BUFFER.take();
             tree.read(ino.0, offset, size, &mut buffer)?;
@@ -334,9 +367,10 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
-        let (room, tree) = (self.room.clone(), self.tree.clone());
+        let (room, tree, forward) = (self.room.clone(), self.tree.clone(), self.forward.clone());
         let page = Page::new(room.load(Ordering::Relaxed), DIRENT.1);
         self.answer("list", ino, reply, move |tree| tree.list(ino.0, offset, page), move |mut reply, page| {
+            let mut last = 0;
             page.give(&room, |item| {
                 let a = &item.attributes;
                 let name = OsStr::from_bytes(item.name);
@@ -344,10 +378,12 @@ impl Filesystem for Adapter {
                 // `.` and `..` are not looked up by the kernel.
                 if !full && item.name != b"." && item.name != b".." {
                     tree.listed(a.ino);
+                    last = a.ino;
                 }
                 full
             });
             reply.ok();
+            forward.listed(ino.0, last);
         });
     }
 

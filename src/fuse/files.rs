@@ -51,7 +51,7 @@ impl Files {
 
     /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out` holds nothing of meaning.
     pub(super) fn read(&self, of: &Readable, offset: u64, length: u32, out: &mut Vec<u8>) -> Answer<()> {
-        let Readable { digest, size, place } = *of;
+        let Readable { digest, size, place, .. } = *of;
         let wanted = size.saturating_sub(offset).min(u64::from(length)) as usize;
         if wanted == 0 {
             out.clear();

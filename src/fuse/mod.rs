@@ -8,6 +8,7 @@ mod adapter;
 mod attributes;
 mod errno;
 mod files;
+mod forward;
 mod log;
 mod names;
 mod opens;

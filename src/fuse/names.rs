@@ -11,6 +11,8 @@ pub(super) struct Readable {
     pub(super) digest: Digest,
     pub(super) size: u64,
     pub(super) place: Option<Place>,
+    /// The directory that it is in.
+    pub(super) directory: u64,
 }
 
 /// A read-only tree of inodes. Every method may be called from many threads at once, and may read the store.

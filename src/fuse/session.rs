@@ -114,6 +114,7 @@ fn serve(make: impl FnOnce() -> Result<Shown>, store: &Path, point: &mut MountPo
     let guard = Arc::new(Mutex::new(Some(shown.guard)));
     end_on_signal(point.clone(), device.clone(), guard.clone())?;
     keep_house(connection.forgetter(), shown.keep_house, files)?;
+    std::thread::Builder::new().name("forward".into()).stack_size(512 << 10).spawn(connection.forwarder()).map_err(cannot_start)?;
     ready.mounted();
     let ran = connection.run();
     if ran.is_err() {

@@ -4,8 +4,9 @@ use super::attributes::{Attributes, Item, Looked, Page};
 use super::errno::{Answer, Failure};
 use super::files::{Checked, Files};
 use super::log::Log;
-use super::names::Names;
+use super::names::{Names, Readable};
 use crate::disk;
+use crate::objects::SMALL_MAX;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -75,6 +76,16 @@ impl ReadTree {
     /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out` holds nothing of meaning.
     pub(super) fn read(&self, ino: u64, offset: u64, length: u32, out: &mut Vec<u8>) -> Answer<()> {
         self.files.read(&self.names.readable(ino)?, offset, length, out)
+    }
+
+    /// What is behind a file that is packed and not empty; `None` for all else, also for what cannot be read.
+    pub(super) fn small(&self, ino: u64) -> Option<Readable> {
+        self.names.readable(ino).ok().filter(|file| (1..SMALL_MAX).contains(&file.size))
+    }
+
+    /// Puts the whole of a file into `out`.
+    pub(super) fn read_whole(&self, file: &Readable, out: &mut Vec<u8>) -> Answer<()> {
+        self.files.read(file, 0, file.size as u32, out)
     }
 
     /// The space of the file system that holds the store.

@@ -128,8 +128,9 @@ impl Names for VersionTree {
     }
 
     fn readable(&self, ino: u64) -> Answer<Readable> {
-        match self.node(ino)?.entry {
-            Entry::File { digest, size, place, .. } => Ok(Readable { digest, size, place }),
+        let node = self.node(ino)?;
+        match node.entry {
+            Entry::File { digest, size, place, .. } => Ok(Readable { digest, size, place, directory: self.base + node.parent + 1 }),
             Entry::Reference(reference) => Err(Failure::NotFetched(reference.uri)),
             Entry::Directory(_) => Err(Failure::IsADirectory),
             Entry::Symlink { .. } => Err(Failure::WrongKind),

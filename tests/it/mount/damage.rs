@@ -33,6 +33,31 @@ fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_rep
 }
 
 #[test]
+fn damage_amid_files_that_are_read_in_order_is_eio_for_the_one_file_and_right_after_its_repair() {
+    let place = Place::new();
+    let name = |i: u64| format!("d{}/{i:04}", i / 200);
+    let bytes = |i: u64| noise(i, 1000 + (i as usize * 997) % 30_000);
+    let tree = place.version(&(0..1000).map(|i| (name(i).into_bytes(), Thing::File(bytes(i)))).collect());
+    let held = build::flip_small(&place.store(), &bytes(517));
+    let mounted = place.mount(tree);
+    for again in 0..2 {
+        for d in 0..5 {
+            // Listed, then read in order: what comes next is given to the kernel before it asks.
+            assert_eq!(fs::read_dir(mounted.at(format!("d{d}"))).unwrap().count(), 200);
+            for i in d * 200..(d + 1) * 200 {
+                if i == 517 {
+                    eio(&mounted.at(name(i)));
+                } else {
+                    assert!(fs::read(mounted.at(name(i))).unwrap() == bytes(i), "{again}: {i}");
+                }
+            }
+        }
+    }
+    held.undo();
+    assert!(fs::read(mounted.at(name(517))).unwrap() == bytes(517));
+}
+
+#[test]
 fn a_truncated_or_missing_large_object_is_eio_and_right_after_its_repair() {
     let place = Place::new();
     let bytes = noise(3, 1_000_000);

@@ -17,7 +17,7 @@ pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
 pub use look::{list, look, look_fresh, open_parent, read_link, read_small};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
-pub use outside::{open_device, open_files_limit, open_log, write_setting};
+pub use outside::{create_mount_place, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
 use outside::{link_descriptor, set_mtime};
 
 use crate::error::{Error, Result};

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// Opens a device for reading and writing.
@@ -29,6 +30,27 @@ pub fn open_log(path: &Path) -> Result<File> {
 /// The system's, bare.
 pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
     std::fs::write(path, value)
+}
+
+/// Makes a directory to be mounted over, with those above it but for the first.
+///
+/// # Errors
+/// The system's, bare; one that stands already is an error too.
+pub fn create_mount_place(path: &Path) -> io::Result<()> {
+    if let Some(base) = path.parent()
+        && !base.is_dir()
+    {
+        std::fs::DirBuilder::new().mode(0o755).create(base).or_else(|e| if base.is_dir() { Ok(()) } else { Err(e) })?;
+    }
+    std::fs::DirBuilder::new().mode(0o755).create(path)
+}
+
+/// Removes a directory that was mounted over, if nothing is in it.
+///
+/// # Errors
+/// The system's, bare.
+pub fn remove_mount_place(path: &Path) -> io::Result<()> {
+    std::fs::remove_dir(path)
 }
 
 /// Gives an open file another name.

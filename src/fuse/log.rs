@@ -14,6 +14,16 @@ pub(super) enum Target {
     File(File),
 }
 
+impl Target {
+    /// Another hand on it.
+    pub(super) fn again(&self) -> Target {
+        match self {
+            Target::File(file) => file.try_clone().map_or(Target::Stderr, Target::File),
+            Target::Stderr => Target::Stderr,
+        }
+    }
+}
+
 /// The log of one mount.
 pub(super) struct Log(Mutex<State>);
 

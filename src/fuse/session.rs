@@ -5,6 +5,7 @@ use super::files::Files;
 use super::log::{Log, Target};
 use super::names::Names;
 use super::pool::Pool;
+use super::staging::Beside;
 use super::tree::ReadTree;
 use super::version::VersionTree;
 use super::{Ground, Guard, Io, MountOptions, VersionView};
@@ -40,11 +41,11 @@ const HOUSEKEEPING: Duration = Duration::from_secs(2);
 /// # Errors
 /// Those of [`MountPoint::check`], of `make`, and I/O when mounting is not possible, with a hint.
 pub fn mount_version(make: impl FnOnce() -> Result<(VersionView, Guard)>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
-    let shown = || {
+    let shown = |_: &MountPoint, _: &Target| {
         let (view, guard) = make()?;
         let totals = view.tree.totals();
         let names = Arc::new(VersionTree::alone(&view, mount::who()));
-        Ok(Shown { names, objects: view.objects, label: view.label, mean_size: totals.bytes / totals.files.max(1), guard, keep_house: Box::new(|_| ()) })
+        Ok(Shown { names, objects: view.objects, label: view.label, mean_size: totals.bytes / totals.files.max(1), guard, keep_house: Box::new(|_| ()), beside: None })
     };
     mount_shown(shown, store_root, mnt, options)
 }
@@ -64,10 +65,12 @@ pub(super) struct Shown {
     pub(super) guard: Guard,
     /// Done again and again by a thread of its own while the mount stands.
     pub(super) keep_house: Box<dyn Fn(&Forgetter) + Send>,
+    /// What is writable, and mounted elsewhere.
+    pub(super) beside: Option<Arc<Beside>>,
 }
 
 /// Mounts what `make` gives: see [`mount_version`].
-pub(super) fn mount_shown(make: impl FnOnce() -> Result<Shown>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
+pub(super) fn mount_shown(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
     let store = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
     let mut point = MountPoint::check(mnt, &store)?;
     match options.ground {
@@ -88,11 +91,11 @@ pub(super) fn mount_shown(make: impl FnOnce() -> Result<Shown>, store_root: &Pat
     }
 }
 
-fn serve(make: impl FnOnce() -> Result<Shown>, store: &Path, point: &mut MountPoint, options: &MountOptions, target: Target, ready: &mut Ready) -> Result<()> {
+fn serve(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store: &Path, point: &mut MountPoint, options: &MountOptions, target: Target, ready: &mut Ready) -> Result<()> {
     // Before any thread: all of them are to leave these signals to the one that waits for them.
     mount::block_endings();
     mount::raise_open_files();
-    let shown = make()?;
+    let shown = make(point, &target)?;
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
     let attached = mount::attach(point, store, reach, options.execution)?;
     let device = point.device();
@@ -112,7 +115,10 @@ fn serve(make: impl FnOnce() -> Result<Shown>, store: &Path, point: &mut MountPo
     };
     point.set_read_ahead(READ_AHEAD_KB);
     let guard = Arc::new(Mutex::new(Some(shown.guard)));
-    end_on_signal(point.clone(), device.clone(), guard.clone())?;
+    if let Some(beside) = &shown.beside {
+        beside.serve()?;
+    }
+    end_on_signal(point.clone(), device.clone(), shown.beside.clone(), guard.clone())?;
     keep_house(connection.forgetter(), shown.keep_house, files)?;
     std::thread::Builder::new().name("forward".into()).stack_size(512 << 10).spawn(connection.forwarder()).map_err(cannot_start)?;
     ready.mounted();
@@ -120,6 +126,9 @@ fn serve(make: impl FnOnce() -> Result<Shown>, store: &Path, point: &mut MountPo
     if ran.is_err() {
         // Not an unmount: the connection was aborted, and a dead mount would stay.
         detach(&device);
+    }
+    if let Some(beside) = &shown.beside {
+        beside.end();
     }
     drop(guard.lock().take());
     ran
@@ -144,11 +153,14 @@ fn connect(attached: Attached, tree: Arc<ReadTree>, store: &Path, mean_size: u64
 }
 
 /// Unmounts when a signal says so: whoever has files open is served for a while longer, then the process ends all the same.
-pub(super) fn end_on_signal(point: MountPoint, device: Option<String>, guard: Arc<Mutex<Option<Guard>>>) -> Result<()> {
+pub(super) fn end_on_signal(point: MountPoint, device: Option<String>, beside: Option<Arc<Beside>>, guard: Arc<Mutex<Option<Guard>>>) -> Result<()> {
     let wait = move || {
         mount::wait_for_ending();
         if let Some(device) = &device {
             mount::detach_own(point.path(), device);
+        }
+        if let Some(beside) = &beside {
+            beside.take_away();
         }
         std::thread::sleep(GRACE);
         drop(guard.lock().take());

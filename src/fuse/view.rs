@@ -1,13 +1,15 @@
 //! What a mount of published versions shows, and what it holds meanwhile: a lock file that tells of it, and pins.
 
 use super::session::{Shown, mount_shown};
+use super::log::{Log, Target};
+use super::staging::Beside;
 use super::whole::StoreTree;
 use super::{Guard, MountOptions, VersionView};
 use crate::catalog::{Version, removal};
 use crate::clock;
 use crate::error::{Error, Result, show_path};
 use crate::lock::{LockFile, Purpose};
-use crate::mount;
+use crate::mount::{self, MountPoint};
 use crate::pins::Pins;
 use crate::store::Store;
 use crate::words::Token;
@@ -51,18 +53,28 @@ impl Drop for Unpin {
 }
 
 /// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and removals show while it
-/// stands, within [`MountOptions::refresh`]. Otherwise as [`mount_version`](super::mount_version).
+/// stands, within [`MountOptions::refresh`]. Where this process may write to the store, staging directories are mounted beside it, and `.staging` and
+/// `NAME/staging` are links to them. Otherwise as [`mount_version`](super::mount_version).
 ///
 /// # Errors
 /// As [`mount_version`](super::mount_version).
 pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
     let root = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
-    let make = || {
+    let make = |point: &MountPoint, target: &Target| {
         let store = Store::open(&root)?;
         let purpose = Purpose { purpose: "mount", ..Purpose::default() };
         let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
-        let names = Arc::new(StoreTree::new(&store, mount::who(), options.refresh, pins.clone()));
+        let log = || Log::new(target.again(), show_path(&root));
+        let beside = match Beside::mount(&store, point, options, log()) {
+            Ok(beside) => Some(Arc::new(beside)),
+            Err(e) => {
+                let causes = e.causes().iter().fold(String::new(), |all, cause| format!("{all}; {cause}"));
+                log().line(&format!("without staging directories: {}{causes}", e.message()));
+                None
+            }
+        };
+        let names = Arc::new(StoreTree::new(&store, mount::who(), options.refresh, pins.clone(), beside.clone()));
         let keeper = names.clone();
         Ok(Shown {
             names,
@@ -71,6 +83,7 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
             mean_size: 0,
             guard: Box::new((lock, Unpin(pins))),
             keep_house: Box::new(move |forget| keeper.keep_house(forget)),
+            beside,
         })
     };
     mount_shown(make, &root, mnt, options)

@@ -174,6 +174,16 @@ mod tests {
     }
 }
 
+/// The permissions that this process takes from what it makes. While no other thread makes anything: it can only be read by setting it.
+pub fn umask() -> u32 {
+    // SAFETY: umask cannot fail.
+    unsafe {
+        let mask = libc::umask(0o077);
+        libc::umask(mask);
+        mask
+    }
+}
+
 /// Lets modes be exactly what is asked for.
 pub fn clear_umask() {
     // SAFETY: umask cannot fail.

@@ -1,6 +1,7 @@
 //! Taking a cairn mount away: by its user, also when the daemon is dead, and by its own daemon.
 
 use super::attach::{helper, helper_said, no_helper};
+use super::aside;
 use super::sys::{self, Detach};
 use super::table::{self, Mount};
 use crate::error::{Error, Kind, Result, show_path};
@@ -24,9 +25,13 @@ pub fn unmount(mnt: &Path) -> Result<()> {
     if !mount.is_ours() {
         return Err(Error::refused(format!("cannot unmount {}: it is a mount of type {}, not of cairn", show_path(&path), mount.kind)).hint("umount(8) is for those"));
     }
+    if let Some(second) = aside::second_of(&path) {
+        aside::refuse_if_used(&second)?; // its daemon would serve them on, unseen
+    }
     let how = if table::is_dead(&path) { Detach::Lazily } else { Detach::IfIdle };
     let daemon = if how == Detach::IfIdle { daemon_of(&path) } else { None };
     take_away(&path, how)?;
+    aside::clear_dead(&path);
     match daemon {
         Some(daemon) if !sys::ends_within(&daemon, DAEMON_ENDS_WITHIN_MS) => {
             Err(Error::io_message(format!("{} is unmounted, but its daemon has not ended within {} s", show_path(&path), DAEMON_ENDS_WITHIN_MS / 1000)))
@@ -72,7 +77,7 @@ fn daemon_of(path: &Path) -> Option<OwnedFd> {
     holds_fuse.unwrap_or(true).then_some(process)
 }
 
-fn take_away(path: &Path, how: Detach) -> Result<()> {
+pub(super) fn take_away(path: &Path, how: Detach) -> Result<()> {
     match sys::unmount(path, how) {
         Ok(()) => Ok(()),
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => take_away_by_helper(path, how),
@@ -100,7 +105,7 @@ fn take_away_by_helper(path: &Path, how: Detach) -> Result<()> {
     Err(Error::io_message(what).because(said).hint("only root and the user that mounted it may"))
 }
 
-fn busy(path: &Path) -> Error {
+pub(super) fn busy(path: &Path) -> Error {
     let users = users_of(path);
     let e = Error::refused(format!("cannot unmount {}: it is in use", show_path(path)));
     debug_assert_eq!(e.kind(), Kind::Refused);

@@ -4,6 +4,7 @@
 //! mount away again. It guarantees that nothing but a cairn mount is ever unmounted, that what is mounted over was an empty directory
 //! outside the store, and that the parent of a daemon returns only when the mount answers.
 
+mod aside;
 mod attach;
 mod daemon;
 mod detach;
@@ -11,11 +12,12 @@ mod point;
 mod sys;
 mod table;
 
+pub use aside::{LINK, Standing, clear_dead, second_of};
 pub use attach::{attach_for_writing, Attached, Execution, Reach, Writable, attach};
-pub use daemon::{clear_umask, Daemon, Ready, background, wait_for_ending};
+pub use daemon::{Daemon, Ready, background, clear_umask, umask, wait_for_ending};
 pub use detach::{User, detach_own, unmount, users_of};
 pub use point::MountPoint;
-pub use sys::{INFO_COMMAND, block_endings, passes_through, raise_open_files, who};
+pub use sys::{INFO_COMMAND, block_endings, may_write, passes_through, raise_open_files, who};
 
 /// The file system type of all cairn mounts, as the mount table shows it.
 pub const TYPE: &str = "fuse.cairnfs";

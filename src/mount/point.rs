@@ -58,6 +58,11 @@ impl MountPoint {
         &self.path
     }
 
+    /// Whether another program made the mount already.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed.is_some()
+    }
+
     /// The descriptor of a mount that was made already, which goes to the caller.
     pub(super) fn take_handed(&mut self) -> Option<OwnedFd> {
         Arc::into_inner(self.handed.take()?)

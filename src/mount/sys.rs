@@ -271,6 +271,13 @@ pub(super) fn daemon_pid(dir: &File) -> Option<u32> {
     (rc == 0 && answer[0] > 1).then_some(answer[0])
 }
 
+/// Whether this process may make files in a directory.
+pub fn may_write(directory: &Path) -> bool {
+    let Ok(path) = cstring(directory.as_os_str().as_bytes()) else { return false };
+    // SAFETY: a valid C string.
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
 /// The user and group this process acts as.
 pub fn who() -> (u32, u32) {
     // SAFETY: no memory effects.

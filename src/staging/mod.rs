@@ -68,10 +68,7 @@ impl Stage {
                 StageState::Sealing => drop(Sealer::of(draft, &found.record, &token).seal(&SealOptions::default(), &mut |_| ())?),
                 StageState::Dropped => remove(store, &token)?,
                 StageState::Open if resume == Resume::Fresh => {
-                    // Cut off, what is left is not taken for all that there was.
-                    let file = store.disk().write_file(store.layout().stage_sealing(&token), DROPPED)?;
-                    store.disk().sync_file(&file)?;
-                    remove(store, &token)?;
+                    throw_away(store, &token)?;
                 }
                 StageState::Open => return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)) }),
             }
@@ -104,6 +101,19 @@ impl Stage {
         refuse_second_holder(draft, run)?;
         let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run) && s.state != StageState::Dropped);
         Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)) }))
+    }
+
+    /// Gives it up, if nothing is in it: false if there is. Whoever may write to it must have been stopped.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn give_up_if_empty(&self) -> Result<bool> {
+        if !disk::list(&self.directory())?.is_empty() {
+            return Ok(false);
+        }
+        throw_away(self.draft.store(), &self.token)?;
+        drop(self.lock.lock().take());
+        Ok(true)
     }
 
     /// The draft it contributes to.
@@ -156,6 +166,13 @@ fn refuse_second_holder(draft: &Draft, run: &RunId) -> Result<()> {
     let Some(holder) = holders(draft, run)?.into_iter().next() else { return Ok(()) };
     let why = format!("the staging directory of run {run} for {draft} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
     Err(Error::refused(why).hint("unmount it there; `cairn locks` shows the lock, and --break ID takes it away if its holder is gone for good"))
+}
+
+/// Throws an open stage away. Cut off, what is left is not taken for all that there was.
+fn throw_away(store: &Store, token: &Token) -> Result<()> {
+    let file = store.disk().write_file(store.layout().stage_sealing(token), DROPPED)?;
+    store.disk().sync_file(&file)?;
+    remove(store, token)
 }
 
 /// Takes a stage away: its files, then what says whose they were.

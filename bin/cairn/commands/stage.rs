@@ -11,7 +11,7 @@ use cairn::catalog::{Draft, VersionSpec};
 use cairn::commit::Run;
 use cairn::error::{Error, Kind, Result, show_path};
 use cairn::fuse::Ground;
-use cairn::fuse::staging::{SealedBy, StagingOptions, StagingRoot, ask_to_seal, mount_staging};
+use cairn::fuse::staging::{SealedBy, StagingOptions, ask_to_seal, mount_staging};
 use cairn::staging::{self, Resume, SealOptions, Stage};
 use cairn::words::{ArtifactName, RunId};
 use serde_json::json;
@@ -36,6 +36,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
         allow_other: args.allow_other,
         threads: args.threads.map_or(StagingOptions::default().threads, usize::from),
         log: args.log.clone(),
+        ..StagingOptions::default()
     };
     let words = (name.to_string(), id.to_string(), record.id.to_string());
     let say = |context: &mut Context| -> std::result::Result<(), Stop> {
@@ -52,7 +53,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     signals::unwatch();
     let make = || {
         let draft = Draft::new(&Store::open(&root)?, &name, &id);
-        Ok(StagingRoot::Run(Box::new(Stage::open(&draft, &record, None, resume)?)))
+        Stage::open(&draft, &record, None, resume)
     };
     mount_staging(make, &root, &args.mountpoint, &staging)?;
     if !args.foreground {

@@ -10,7 +10,6 @@ use crate::fuse::{Ground, Guard};
 use crate::layout::Layout;
 use crate::mount::{self, Daemon, Execution, MountPoint, Reach, Ready};
 use crate::staging::Stage;
-use crate::store::Store;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::os::fd::AsRawFd;
@@ -23,14 +22,6 @@ pub const SEAL_ANSWER: usize = 4096;
 /// The request: `_IOR('c', 1, char[4096])`.
 pub const SEAL_REQUEST: u32 = 2 << 30 | (SEAL_ANSWER as u32) << 16 | (b'c' as u32) << 8 | 1;
 
-/// What is mounted.
-pub enum StagingRoot {
-    /// One run's directory.
-    Run(Box<Stage>),
-    /// All runs' directories, `NAME/ID/RUN`; making one begins a contribution.
-    Store(Store),
-}
-
 /// How a staging directory is mounted.
 #[derive(Clone, Debug)]
 pub struct StagingOptions {
@@ -40,6 +31,8 @@ pub struct StagingOptions {
     pub passthrough: bool,
     /// Whether other users may work in it, each as themselves.
     pub allow_other: bool,
+    /// Whether programs may be run from it.
+    pub execution: Execution,
     /// How many requests are answered at a time.
     pub threads: usize,
     /// Where a daemon's log goes (appended).
@@ -48,17 +41,17 @@ pub struct StagingOptions {
 
 impl Default for StagingOptions {
     fn default() -> Self {
-        StagingOptions { ground: Ground::default(), passthrough: true, allow_other: false, threads: 4, log: None }
+        StagingOptions { ground: Ground::default(), passthrough: true, allow_other: false, execution: Execution::Allowed, threads: 4, log: None }
     }
 }
 
-/// Mounts staging directories at `mnt`, writable. In the background a daemon is forked off, which runs `make`: this process must have one thread only, and
+/// Mounts a run's staging directory at `mnt`, writable. In the background a daemon is forked off, which runs `make`: this process must have one thread only, and
 /// paths that `make` uses must be absolute. The call returns when the mount answers; in the foreground, when it is gone. However it ends, what was written
 /// stays, unsealed, and the run can go on with it.
 ///
 /// # Errors
 /// Those of `make`; I/O when mounting is not possible, with a hint.
-pub fn mount_staging(make: impl FnOnce() -> Result<StagingRoot>, store_root: &Path, mnt: &Path, options: &StagingOptions) -> Result<()> {
+pub fn mount_staging(make: impl FnOnce() -> Result<Stage>, store_root: &Path, mnt: &Path, options: &StagingOptions) -> Result<()> {
     let store = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
     let mut point = MountPoint::check(mnt, &store)?;
     match options.ground {
@@ -76,36 +69,39 @@ pub fn mount_staging(make: impl FnOnce() -> Result<StagingRoot>, store_root: &Pa
     }
 }
 
-fn serve(make: impl FnOnce() -> Result<StagingRoot>, store: &Path, point: &mut MountPoint, options: &StagingOptions, ready: &mut Ready) -> Result<()> {
+fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPoint, options: &StagingOptions, ready: &mut Ready) -> Result<()> {
     mount::block_endings();
     mount::raise_open_files();
-    let tree = match make()? {
-        StagingRoot::Run(stage) => {
-            stage.note_mount(point.path())?;
-            StagingTree::one(Live::new(*stage)?, mount::who())
-        }
-        StagingRoot::Store(store) => StagingTree::all(store, mount::who()),
-    };
-    let config = Layout::new(store).config();
-    let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", show_path(&config))))?;
+    let stage = make()?;
+    stage.note_mount(point.path())?;
     mount::clear_umask(); // modes come as the kernel has masked them
-    let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
-    let attached = mount::attach_for_writing(point, store, reach, Execution::Allowed)?;
-    let device = point.device();
-    let detach = |device: &Option<String>| {
-        if let Some(device) = device {
-            mount::detach_own(point.path(), device);
-        }
-    };
-    let connection = Connection::open(attached.descriptor, Arc::new(tree), options.threads, options.passthrough.then_some(&probe)).inspect_err(|_| detach(&device))?;
+    let tree = StagingTree::one(Live::new(stage)?, mount::who());
+    let (connection, device) = connect(tree, store, point, options)?;
     let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
-    end_on_signal(point.clone(), device.clone(), guard)?;
+    end_on_signal(point.clone(), device.clone(), None, guard)?;
     ready.mounted();
     let ran = connection.run();
     if ran.is_err() {
-        detach(&device); // the connection was aborted, and a dead mount would stay
+        detach(point, device.as_deref()); // the connection was aborted, and a dead mount would stay
     }
     ran
+}
+
+/// Mounts and greets the kernel; also the mount's device.
+pub(super) fn connect(tree: StagingTree, store: &Path, point: &mut MountPoint, options: &StagingOptions) -> Result<(Connection, Option<String>)> {
+    let config = Layout::new(store).config();
+    let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", show_path(&config))))?;
+    let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
+    let attached = mount::attach_for_writing(point, store, reach, options.execution)?;
+    let device = point.device();
+    let connection = Connection::open(attached.descriptor, Arc::new(tree), options.threads, options.passthrough.then_some(&probe));
+    Ok((connection.inspect_err(|_| detach(point, device.as_deref()))?, device))
+}
+
+fn detach(point: &MountPoint, device: Option<&str>) {
+    if let Some(device) = device {
+        mount::detach_own(point.path(), device);
+    }
 }
 
 /// What the daemon says of a sealing.

@@ -4,11 +4,14 @@
 //! of who asked, and `fsync` reaches them. While a stage is sealed and afterwards every change of it is EROFS. Never on one connection with versions: there,
 //! without opens, a write by root would poison what others read.
 
+mod above;
 mod adapter;
 mod attributes;
+mod beside;
 mod handles;
 mod life;
 mod table;
 mod tree;
 
-pub use life::{SealedBy, StagingOptions, StagingRoot, ask_to_seal, mount_staging};
+pub(super) use beside::Beside;
+pub use life::{SealedBy, StagingOptions, ask_to_seal, mount_staging};

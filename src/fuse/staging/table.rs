@@ -2,7 +2,7 @@
 //! takes all below it along.
 
 use super::tree::Live;
-use crate::words::{ArtifactName, DistributedId};
+use crate::words::{ArtifactName, DistributedId, RunId};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -22,6 +22,8 @@ pub(super) enum Kind {
     Artifact(ArtifactName),
     /// A draft: its runs.
     Draft(ArtifactName, DistributedId),
+    /// A run's own directory, whose stage nobody holds as far as this mount knows: it is taken up at the first use.
+    Run(ArtifactName, DistributedId, RunId),
     /// A run's own directory, or something in it.
     In(Arc<Live>),
 }
@@ -41,6 +43,8 @@ struct Node {
 pub(super) struct Table {
     nodes: HashMap<u64, Node>,
     by_key: HashMap<(u64, u64), u64>,
+    /// The nodes above the runs, and the tops of runs.
+    above: Vec<u64>,
     next_alias: u64,
 }
 
@@ -57,7 +61,7 @@ impl Table {
     pub(super) fn new(kind: Kind) -> Table {
         let top = matches!(kind, Kind::In(_));
         let root = Node { kind, key: None, names: Vec::new(), top, lookups: 1 };
-        Table { nodes: HashMap::from([(ROOT, root)]), by_key: HashMap::new(), next_alias: ALIASES }
+        Table { nodes: HashMap::from([(ROOT, root)]), by_key: HashMap::new(), above: Vec::new(), next_alias: ALIASES }
     }
 
     /// Where a node is; ESTALE for one that has no name any more, ENOENT for one that is not known.
@@ -107,14 +111,26 @@ impl Table {
         let same = |k: &Kind| match (k, &kind) {
             (Kind::Artifact(a), Kind::Artifact(b)) => a == b,
             (Kind::Draft(a, b), Kind::Draft(c, d)) => (a, b) == (c, d),
+            (Kind::Run(a, b, c), Kind::Run(d, e, f)) => (a, b, c) == (d, e, f),
             (Kind::In(a), Kind::In(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
-        let known = self.nodes.iter().find(|(id, n)| **id >= ALIASES && n.top == top && same(&n.kind)).map(|(id, _)| *id);
-        let id = known.unwrap_or_else(|| self.alias());
+        let known = self.above.iter().copied().find(|id| self.nodes.get(id).is_some_and(|n| n.top == top && same(&n.kind)));
+        let id = known.unwrap_or_else(|| {
+            let id = self.alias();
+            self.above.push(id);
+            id
+        });
         let node = self.nodes.entry(id).or_insert(Node { kind, key: None, names: vec![(parent, name.to_owned())], top, lookups: 0 });
         node.lookups += 1;
         id
+    }
+
+    /// The stage of a run's directory is held from here on.
+    pub(super) fn taken_up(&mut self, id: u64, live: Arc<Live>) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            (node.kind, node.top) = (Kind::In(live), true);
+        }
     }
 
     fn alias(&mut self) -> u64 {
@@ -131,6 +147,9 @@ impl Table {
                 self.by_key.remove(&key);
             }
             self.nodes.remove(&id);
+            if id >= ALIASES {
+                self.above.retain(|other| *other != id);
+            }
         }
     }
 

@@ -1,23 +1,21 @@
 //! What requests on a staging mount do: paths from the table, system calls on the stage's files, the gate that sealing closes.
 
 use super::attributes;
+use super::above::All;
 use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
 use super::table::{Kind, ROOT, Spot, Table};
-use crate::catalog::{Draft, RunRecord};
 use crate::clock;
-use crate::commit::{Upserted, refuse_if_finished};
+use crate::commit::Upserted;
 use crate::disk::backing::{self, Backing, Caller, DirStream, SetTime, Stat};
 use crate::disk::read_full_at;
 use crate::error::{Error, Result};
 use crate::manifest::{Entry, Tree};
 use crate::objects::Content;
-use crate::catalog::stage::stages;
-use crate::mount::users_of;
-use crate::staging::{Resume, SealOptions, Stage, mounted_at};
+use crate::mount::{self, users_of};
+use crate::staging::{SealOptions, Stage, mounted_at};
 use crate::store::Store;
-use crate::words::{ArtifactName, DistributedId, RelPath, RunId};
+use crate::words::RelPath;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -34,13 +32,13 @@ pub(super) type Answer<T> = std::result::Result<T, i32>;
 
 /// A run whose stage this mount holds.
 pub(super) struct Live {
-    stage: Stage,
-    backing: Backing,
+    pub(super) stage: Stage,
+    pub(super) backing: Backing,
     /// Changes hold it shared; sealing alone.
-    gate: RwLock<Gate>,
+    pub(super) gate: RwLock<Gate>,
 }
 
-enum Gate {
+pub(super) enum Gate {
     /// It takes changes.
     Open,
     /// It is being sealed.
@@ -51,7 +49,7 @@ enum Gate {
     Sealed(Arc<Sealed>),
 }
 
-struct Sealed {
+pub(super) struct Sealed {
     tree: Tree,
     time: i64,
     done: Upserted,
@@ -85,7 +83,7 @@ impl Live {
         if matches!(*gate, Gate::Open) { Ok(gate) } else { Err(libc::EROFS) }
     }
 
-    fn sealed(&self) -> Option<Arc<Sealed>> {
+    pub(super) fn sealed(&self) -> Option<Arc<Sealed>> {
         match &*self.gate.read() {
             Gate::Sealed(sealed) => Some(sealed.clone()),
             _ => None,
@@ -95,29 +93,25 @@ impl Live {
 
 /// What is mounted.
 pub(super) struct StagingTree {
-    table: RwLock<Table>,
+    pub(super) table: RwLock<Table>,
     pub(super) handles: Handles,
-    /// For a mount of all: the store, and what was made or opened in it.
-    all: Option<All>,
-    owner: (u32, u32),
+    /// For a mount of all runs.
+    pub(super) all: Option<All>,
+    pub(super) owner: (u32, u32),
     begun: i64,
-}
-
-struct All {
-    store: Store,
-    made: Mutex<BTreeSet<(ArtifactName, Option<DistributedId>)>>,
-    live: Mutex<Vec<Arc<Live>>>,
+    /// The permissions that the process takes from what it makes, where the kernel has taken the caller's already.
+    umask: u32,
 }
 
 /// What a node is like: its attributes, with the number the kernel knows it by.
 pub(super) type Seen = Stat;
 
-fn errno(e: io::Error) -> i32 {
+pub(super) fn errno(e: io::Error) -> i32 {
     e.raw_os_error().unwrap_or(libc::EIO)
 }
 
 /// What stands in the way of a request that is no system call.
-fn of_error(e: &Error) -> i32 {
+pub(super) fn of_error(e: &Error) -> i32 {
     use crate::error::Kind as Why;
     match e.kind() {
         Why::Usage => libc::EINVAL,
@@ -134,20 +128,27 @@ fn key(stat: &Stat) -> (u64, u64) {
 impl StagingTree {
     /// One run's directory.
     pub(super) fn one(live: Live, owner: (u32, u32)) -> StagingTree {
-        StagingTree { table: RwLock::new(Table::new(Kind::In(Arc::new(live)))), handles: Handles::default(), all: None, owner, begun: clock::unix_now() }
+        StagingTree { table: RwLock::new(Table::new(Kind::In(Arc::new(live)))), handles: Handles::default(), all: None, owner, begun: clock::unix_now(), umask: mount::umask() }
     }
 
     /// The directories of all runs, `NAME/ID/RUN`.
-    pub(super) fn all(store: Store, owner: (u32, u32)) -> StagingTree {
-        let all = All { store, made: Mutex::default(), live: Mutex::default() };
-        StagingTree { table: RwLock::new(Table::new(Kind::Store)), handles: Handles::default(), all: Some(all), owner, begun: clock::unix_now() }
+    pub(super) fn all(all: All, owner: (u32, u32)) -> StagingTree {
+        StagingTree { table: RwLock::new(Table::new(Kind::Store)), handles: Handles::default(), all: Some(all), owner, begun: clock::unix_now(), umask: mount::umask() }
     }
 
-    /// Where a node is, with the table held so that no name on the way changes.
+    /// Where a node is, with the table held so that no name on the way changes. A run's directory whose stage is not held yet is taken up.
     fn spot(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, Spot)> {
-        let table = self.table.read();
-        let spot = table.spot(id)?;
-        Ok((table, spot))
+        loop {
+            let table = self.table.read();
+            match table.spot(id)? {
+                Spot::Above(Kind::Run(artifact, draft, run)) => {
+                    drop(table);
+                    let live = self.take_up(&artifact, &draft, &run)?;
+                    self.table.write().taken_up(id, live);
+                }
+                spot => return Ok((table, spot)),
+            }
+        }
     }
 
     /// Where a node of a run is.
@@ -158,7 +159,12 @@ impl StagingTree {
         }
     }
 
-    fn numbered(mut stat: Stat, id: u64) -> Seen {
+    /// What a directory that is nowhere looks like.
+    pub(super) fn nowhere(&self) -> Stat {
+        attributes::directory(self.owner, self.begun)
+    }
+
+    pub(super) fn numbered(mut stat: Stat, id: u64) -> Seen {
         stat.st_ino = id;
         stat
     }
@@ -182,7 +188,7 @@ impl StagingTree {
         Ok(Self::numbered(stat, id))
     }
 
-    fn stat_in(&self, live: &Live, path: &Path) -> Answer<Stat> {
+    pub(super) fn stat_in(&self, live: &Live, path: &Path) -> Answer<Stat> {
         match live.sealed() {
             Some(sealed) => {
                 let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
@@ -202,9 +208,13 @@ impl StagingTree {
         {
             return backing::stat_open(file).map(|s| Self::numbered(s, id)).map_err(errno);
         }
-        let found = match self.spot(id) {
-            Ok((_table, Spot::At(live, path))) => self.stat_in(&live, &path),
-            Ok((_, Spot::Above(_))) => Ok(attributes::directory(self.owner, self.begun)),
+        let table = self.table.read();
+        let found = match table.spot(id) {
+            Ok(Spot::At(live, path)) => self.stat_in(&live, &path),
+            Ok(Spot::Above(kind)) => {
+                drop(table);
+                self.stat_above(&kind)
+            }
             Err(e) => Err(e),
         };
         match found {
@@ -227,14 +237,19 @@ impl StagingTree {
         }
     }
 
-    /// Makes something at `name` in a run, in the caller's name, and enters it.
-    fn make(&self, parent: u64, name: &OsStr, caller: Caller, work: impl Fn(&Backing, &Path) -> io::Result<()>) -> Answer<Seen> {
+    /// Makes something at `name` in a run, in the caller's name, and enters it. `mode`: its permissions, if it is to have what was asked for.
+    fn make(&self, parent: u64, name: &OsStr, mode: Option<u32>, caller: Caller, work: impl Fn(&Backing, &Path) -> io::Result<()>) -> Answer<Seen> {
         let stat = {
             let (_table, live, path) = self.inside(parent)?;
             let _change = live.changing()?;
             let at = path.join(name);
             let own = |_: &()| live.backing.chown(&at, caller.uid, caller.gid);
             backing::in_the_name_of(caller, || work(&live.backing, &at), own).map_err(errno)?;
+            if let Some(mode) = mode.filter(|mode| mode & self.umask != 0) {
+                // What the directory handed down stays.
+                let handed = live.backing.stat(&at).map_err(errno)?.st_mode & libc::S_ISGID;
+                live.backing.chmod(&at, mode & 0o7777 | handed).map_err(errno)?;
+            }
             live.backing.stat(&at).map_err(errno)?
         };
         let id = self.table.write().enter(parent, name, key(&stat))?;
@@ -242,18 +257,19 @@ impl StagingTree {
     }
 
     pub(super) fn make_directory(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Answer<Seen> {
-        if let (_, Spot::Above(kind)) = self.spot(parent)? {
-            return self.make_above(parent, &kind, name, caller);
+        let spot = self.spot(parent)?.1; // without the table, which is to be changed
+        if let Spot::Above(kind) = spot {
+            return self.make_above(parent, &kind, name, mode, caller);
         }
-        self.make(parent, name, caller, |backing, at| backing.mkdir(at, mode & 0o7777))
+        self.make(parent, name, Some(mode), caller, |backing, at| backing.mkdir(at, mode & 0o7777))
     }
 
     pub(super) fn make_node(&self, parent: u64, name: &OsStr, mode: u32, device: u64, caller: Caller) -> Answer<Seen> {
-        self.make(parent, name, caller, |backing, at| backing.mknod(at, mode, device))
+        self.make(parent, name, Some(mode), caller, |backing, at| backing.mknod(at, mode, device))
     }
 
     pub(super) fn make_symlink(&self, parent: u64, name: &OsStr, target: &OsStr, caller: Caller) -> Answer<Seen> {
-        self.make(parent, name, caller, |backing, at| backing.symlink(target, at))
+        self.make(parent, name, None, caller, |backing, at| backing.symlink(target, at))
     }
 
     pub(super) fn link(&self, id: u64, parent: u64, name: &OsStr) -> Answer<Seen> {
@@ -346,6 +362,9 @@ impl StagingTree {
             let how = flags & (libc::O_ACCMODE | libc::O_EXCL | libc::O_NOATIME) | libc::O_CREAT;
             let own = |_: &std::fs::File| live.backing.chown(&at, caller.uid, caller.gid);
             let file = backing::in_the_name_of(caller, || live.backing.open_at(&at, how, mode & 0o7777), own).map_err(errno)?;
+            if mode & self.umask != 0 {
+                backing::set_mode(&file, mode & 0o7777).map_err(errno)?;
+            }
             let stat = backing::stat_open(&file).map_err(errno)?;
             drop(change);
             let label = at.display().to_string();
@@ -647,115 +666,6 @@ impl StagingTree {
             }
             std::thread::sleep(LATE / 50);
         }
-    }
-
-    fn lookup_above(&self, parent: u64, kind: &Kind, name: &OsStr) -> Answer<Seen> {
-        if !self.names_above(kind)?.iter().any(|n| n == name) {
-            return Err(libc::ENOENT);
-        }
-        let below = self.below(kind, name, Caller { uid: self.owner.0, gid: self.owner.1 }, Resume::Continue)?;
-        self.enter_above(parent, name, below)
-    }
-
-    fn make_above(&self, parent: u64, kind: &Kind, name: &OsStr, caller: Caller) -> Answer<Seen> {
-        if self.names_above(kind)?.iter().any(|n| n == name) {
-            return Err(libc::EEXIST);
-        }
-        let below = self.below(kind, name, caller, Resume::Continue)?;
-        if let Some(all) = &self.all {
-            match &below {
-                Kind::Artifact(a) => drop(all.made.lock().insert((a.clone(), None))),
-                Kind::Draft(a, id) => drop(all.made.lock().insert((a.clone(), Some(id.clone())))),
-                _ => {}
-            }
-        }
-        self.enter_above(parent, name, below)
-    }
-
-    fn enter_above(&self, parent: u64, name: &OsStr, below: Kind) -> Answer<Seen> {
-        let stat = match &below {
-            Kind::In(live) => self.stat_in(live, Path::new(""))?,
-            _ => attributes::directory(self.owner, self.begun),
-        };
-        let id = self.table.write().enter_above(parent, name, below);
-        Ok(Self::numbered(stat, id))
-    }
-
-    /// What stands or comes to stand under `name` above the runs.
-    fn below(&self, kind: &Kind, name: &OsStr, caller: Caller, resume: Resume) -> Answer<Kind> {
-        let all = self.all.as_ref().ok_or(libc::EPERM)?;
-        let text = name.to_str().ok_or(libc::EINVAL)?;
-        match kind {
-            Kind::Store => Ok(Kind::Artifact(ArtifactName::parse(text).map_err(|_| libc::EINVAL)?)),
-            Kind::Artifact(artifact) => Ok(Kind::Draft(artifact.clone(), DistributedId::parse(text).map_err(|_| libc::EINVAL)?)),
-            Kind::Draft(artifact, id) => {
-                let run = RunId::parse(text).map_err(|_| libc::EINVAL)?;
-                let mut live = all.live.lock();
-                let of = |l: &Arc<Live>| {
-                    let record = l.stage.record();
-                    (&record.artifact, &record.distributed_id, &record.run.id) == (artifact, id, &run)
-                };
-                // A sealed one is gone when the draft is finished, and makes way for a new one.
-                let draft = Draft::new(&all.store, artifact, id);
-                let finished = refuse_if_finished(&draft).is_err();
-                live.retain(|l| !(of(l) && l.sealed().is_some() && finished));
-                if let Some(found) = live.iter().find(|l| of(l)) {
-                    return Ok(Kind::In(found.clone()));
-                }
-                let record = RunRecord { id: run, group: None, job_type: None };
-                let stage = Stage::open(&draft, &record, None, resume).map_err(|e| of_error(&e))?;
-                let opened = Arc::new(Live::new(stage).map_err(|e| of_error(&e))?);
-                if (caller.uid, caller.gid) != self.owner {
-                    opened.backing.chown(Path::new(""), caller.uid, caller.gid).map_err(errno)?;
-                }
-                live.push(opened.clone());
-                Ok(Kind::In(opened))
-            }
-            Kind::In(_) => Err(libc::EINVAL),
-        }
-    }
-
-    /// The names in a directory above the runs: of what was made here, and of stages that lie in the store.
-    fn names_above(&self, kind: &Kind) -> Answer<Vec<OsString>> {
-        let all = self.all.as_ref().ok_or(libc::EPERM)?;
-        let mut out: BTreeSet<String> = BTreeSet::new();
-        let stages = stages(&all.store).map_err(|e| of_error(&e))?;
-        let live = all.live.lock();
-        let records = stages.iter().map(|s| &s.record).chain(live.iter().map(|l| l.stage.record()));
-        let made = all.made.lock();
-        match kind {
-            Kind::Store => {
-                out.extend(records.map(|r| r.artifact.to_string()));
-                out.extend(made.iter().map(|(a, _)| a.to_string()));
-            }
-            Kind::Artifact(artifact) => {
-                out.extend(records.filter(|r| r.artifact == *artifact).map(|r| r.distributed_id.to_string()));
-                out.extend(made.iter().filter(|(a, _)| a == artifact).filter_map(|(_, id)| id.as_ref().map(ToString::to_string)));
-            }
-            Kind::Draft(artifact, id) => out.extend(records.filter(|r| r.artifact == *artifact && r.distributed_id == *id).map(|r| r.run.id.to_string())),
-            Kind::In(_) => return Err(libc::ENOTDIR),
-        }
-        // An id that cannot be a file's name is reached by commands only.
-        Ok(out.into_iter().filter(|n| !n.contains('/') && n != "." && n != "..").map(OsString::from).collect())
-    }
-
-    /// Takes away what was made in the mount alone.
-    fn remove_above(&self, kind: &Kind, name: &OsStr) -> Answer<()> {
-        let all = self.all.as_ref().ok_or(libc::EPERM)?;
-        let below = match kind {
-            Kind::Store | Kind::Artifact(_) => self.below(kind, name, Caller { uid: 0, gid: 0 }, Resume::Continue)?,
-            _ => return Err(libc::EPERM), // a contribution is given up by `cairn draft drop`, not by accident
-        };
-        if !self.names_above(&below)?.is_empty() {
-            return Err(libc::ENOTEMPTY);
-        }
-        let mut made = all.made.lock();
-        match below {
-            Kind::Artifact(a) => made.retain(|(other, _)| *other != a),
-            Kind::Draft(a, id) => made.retain(|(other, i)| !(*other == a && i.as_ref() == Some(&id))),
-            _ => {}
-        }
-        Ok(())
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! Inode numbers: versions have slots (the bits above [`RANK_BITS`]), below them entries have their ranks; slot 0 is the store's own level:
 //! the root, artifacts from [`ARTIFACTS`] on in the order in which they were seen, and links. All stay what they are for the mount's life.
-//! Staging directories are not here: they are writable, and versions never share a connection with what can be written.
+//! Staging directories are not here: they are writable, and versions never share a connection with what can be written. `.staging` and `NAME/staging` are
+//! links to where they are mounted.
 
 mod links;
 mod shelves;
@@ -13,8 +14,11 @@ use super::attributes::{Attributes, FileKind, Item, Looked, RANK_BITS, ROOT};
 use super::errno::{Answer, Failure};
 use super::names::{Names, Readable};
 use super::session::Forgetter;
+use super::staging::Beside;
 use crate::catalog::{Version, alias, removal};
+use crate::clock;
 use crate::disk;
+use crate::mount;
 use crate::pins::Pins;
 use crate::store::Store;
 use crate::words::{AliasName, MAX_NAME, Token, VersionNumber};
@@ -22,13 +26,21 @@ use links::Links;
 use shelves::Shelves;
 use slots::Slots;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Inode numbers of artifacts begin here; below are the root and links.
 const ARTIFACTS: u64 = 1 << 32;
+/// Inode numbers of links to staging directories begin here: the root's, then those of artifacts.
+const STAGING: u64 = 1 << 31;
 /// In an artifact's listing aliases come after all versions: their offsets begin here.
 const ALIASES: u64 = 1 << 62;
+/// The link to staging directories comes last: the offset after it.
+const AFTER_STAGING: u64 = 3 << 61;
+
+/// What the link to an artifact's staging directories is called: no alias can be.
+const STAGED: &[u8] = b"staging";
 
 /// Names in a removed version's root that the kernel is told to forget at a time.
 const FORGOTTEN_AT_ONCE: usize = 4096;
@@ -40,9 +52,13 @@ pub(super) struct StoreTree {
     generation: u32,
     /// For how long the kernel may keep what can change.
     keep: Duration,
+    /// When it was mounted.
+    begun: i64,
     shelves: Shelves,
     links: Links,
     slots: Slots,
+    /// What is writable.
+    beside: Option<Arc<Beside>>,
 }
 
 /// What an inode of the store's own level is.
@@ -50,19 +66,23 @@ enum Level {
     Root,
     Artifact(u32),
     Link,
+    /// A link to the staging directories, of an artifact or of all.
+    Staging(Option<u32>),
 }
 
 fn level(ino: u64) -> Level {
     match ino {
         ROOT => Level::Root,
         _ if ino >= ARTIFACTS => Level::Artifact((ino - ARTIFACTS) as u32),
+        STAGING => Level::Staging(None),
+        _ if ino > STAGING => Level::Staging(Some((ino - STAGING - 1) as u32)),
         _ => Level::Link,
     }
 }
 
 impl StoreTree {
     /// The tree of a store whose growth is seen within `refresh`; versions that are looked into are pinned by `pins`.
-    pub(super) fn new(store: &Store, owner: (u32, u32), refresh: Duration, pins: Option<Arc<Pins>>) -> StoreTree {
+    pub(super) fn new(store: &Store, owner: (u32, u32), refresh: Duration, pins: Option<Arc<Pins>>, beside: Option<Arc<Beside>>) -> StoreTree {
         // Other mounts number artifacts and versions otherwise: handles of theirs are to be stale here.
         let generation = u32::from_str_radix(&Token::fresh().as_str()[..8], 16).unwrap_or(1);
         // The two parts of the age of what is shown: the kernel's and ours.
@@ -72,9 +92,11 @@ impl StoreTree {
             owner,
             generation,
             keep,
+            begun: clock::unix_now(),
             shelves: Shelves::new(store.clone(), ours),
             links: Links::default(),
             slots: Slots::new(store.clone(), owner, generation, pins),
+            beside,
         }
     }
 
@@ -124,20 +146,41 @@ impl StoreTree {
 
     fn link_listed(&self, artifact: u32, name: &str, to: VersionNumber) -> Attributes {
         let ino = self.links.of(artifact, name, to);
-        self.link_attributes(ino, to, 0, Duration::ZERO)
+        self.link_attributes(ino, to.to_string().len(), 0, Duration::ZERO)
     }
 
-    fn link_attributes(&self, ino: u64, to: VersionNumber, time: i64, attributes_for: Duration) -> Attributes {
+    fn link_attributes(&self, ino: u64, size: usize, time: i64, attributes_for: Duration) -> Attributes {
         Attributes {
             ino,
             generation: self.generation,
             kind: FileKind::Symlink,
-            size: to.to_string().len() as u64,
+            size: size as u64,
             mode: 0o777,
             owner: self.owner,
             time: (time, 0),
             name_for: self.keep,
             attributes_for,
+        }
+    }
+
+    /// The link to the staging directories, of an artifact or of all, while there are any.
+    fn staging_link(&self, artifact: Option<u32>) -> Option<(PathBuf, Attributes)> {
+        let at = self.beside.as_ref()?.path()?;
+        let target = match artifact {
+            Some(id) => at.join(self.shelves.name(id)?.as_str()),
+            None => at.to_path_buf(),
+        };
+        let ino = STAGING + artifact.map_or(0, |id| u64::from(id) + 1);
+        let attributes = self.link_attributes(ino, target.as_os_str().len(), self.begun, self.keep);
+        Some((target, attributes))
+    }
+
+    /// Shows that link at the end of a listing.
+    fn list_staging(&self, artifact: Option<u32>, name: &[u8], offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) {
+        if offset < AFTER_STAGING
+            && let Some((_, attributes)) = self.staging_link(artifact)
+        {
+            let _ = show(Item { name, attributes, next: AFTER_STAGING }); // the last anyway
         }
     }
 
@@ -159,13 +202,16 @@ impl StoreTree {
             Ok(alias) => alias::get(&self.store, &artifact, &alias)?,
             Err(_) => None,
         };
-        let Some(to) = to else { return Ok(nothing) };
+        let Some(to) = to else {
+            let staging = if name == STAGED { self.staging_link(Some(id)) } else { None };
+            return Ok(staging.map_or(nothing, |(_, found)| Looked::Found(found)));
+        };
         if removal::is_removed(&self.store, &artifact, to)? {
             return Ok(nothing);
         }
         let time = self.slots.time(self.slots.of(id, to)?, &artifact)?;
         let ino = self.links.of(id, text, to);
-        Ok(Looked::Found(self.link_attributes(ino, to, time, self.keep)))
+        Ok(Looked::Found(self.link_attributes(ino, to.to_string().len(), time, self.keep)))
     }
 
     fn list_root(&self, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
@@ -174,9 +220,10 @@ impl StoreTree {
             let ino = ARTIFACTS + u64::from(id);
             let attributes = Attributes { attributes_for: Duration::ZERO, ..Attributes::directory(ino, self.generation, self.owner, (0, 0), self.keep) };
             if show(Item { name: name.as_str().as_bytes(), attributes, next: u64::from(id) + 3 }).is_break() {
-                break;
+                return Ok(());
             }
         }
+        self.list_staging(None, mount::LINK.as_bytes(), offset, show);
         Ok(())
     }
 
@@ -197,6 +244,7 @@ impl StoreTree {
                 return Ok(());
             }
         }
+        self.list_staging(Some(id), STAGED, offset, show);
         Ok(())
     }
 }
@@ -219,8 +267,9 @@ impl Names for StoreTree {
             Level::Link => {
                 let (artifact, to) = self.links.target(ino).ok_or(Failure::Stale)?;
                 let name = self.shelves.name(artifact).ok_or(Failure::Stale)?;
-                Ok(self.link_attributes(ino, to, self.slots.time(self.slots.of(artifact, to)?, &name)?, self.keep))
+                Ok(self.link_attributes(ino, to.to_string().len(), self.slots.time(self.slots.of(artifact, to)?, &name)?, self.keep))
             }
+            Level::Staging(artifact) => self.staging_link(artifact).map(|(_, a)| a).ok_or(Failure::Gone),
         }
     }
 
@@ -244,12 +293,13 @@ impl Names for StoreTree {
                 Ok(looked)
             }
             (_, b"..") => self.root_attributes().map(Looked::Found),
+            (Level::Root, _) if name == mount::LINK.as_bytes() => Ok(self.staging_link(None).map_or(Looked::Nothing(Duration::ZERO), |(_, found)| Looked::Found(found))),
             (Level::Root, _) => match self.shelves.find(name)? {
                 Some(id) => self.artifact_attributes(id).map(Looked::Found),
                 None => Ok(Looked::Nothing(Duration::ZERO)),
             },
             (Level::Artifact(id), _) => self.lookup_in_artifact(id, name),
-            (Level::Link, _) => Err(Failure::NotADirectory),
+            (Level::Link | Level::Staging(_), _) => Err(Failure::NotADirectory),
         }
     }
 
@@ -260,6 +310,7 @@ impl Names for StoreTree {
         }
         match level(ino) {
             Level::Link => Ok(self.links.target(ino).ok_or(Failure::Stale)?.1.to_string().into_bytes()),
+            Level::Staging(artifact) => Ok(self.staging_link(artifact).ok_or(Failure::Gone)?.0.into_os_string().into_encoded_bytes()),
             Level::Root | Level::Artifact(_) => Err(Failure::WrongKind),
         }
     }
@@ -271,7 +322,7 @@ impl Names for StoreTree {
             return self.slots.tree(slot, &self.shelves)?.list(ino, offset, show);
         }
         let level = level(ino);
-        if matches!(level, Level::Link) {
+        if matches!(level, Level::Link | Level::Staging(_)) {
             return Err(Failure::NotADirectory);
         }
         for (at, name, ino) in [(0, b".".as_slice(), ino), (1, b"..".as_slice(), ROOT)] {
@@ -282,7 +333,7 @@ impl Names for StoreTree {
         }
         match level {
             Level::Artifact(id) => self.list_artifact(id, offset, show),
-            Level::Root | Level::Link => self.list_root(offset, show),
+            Level::Root | Level::Link | Level::Staging(_) => self.list_root(offset, show),
         }
     }
 
@@ -290,7 +341,7 @@ impl Names for StoreTree {
         let slot = (ino >> RANK_BITS) as u32;
         match level(ino) {
             _ if slot > 0 => self.slots.tree(slot, &self.shelves)?.readable(ino),
-            Level::Link => Err(Failure::WrongKind),
+            Level::Link | Level::Staging(_) => Err(Failure::WrongKind),
             Level::Root | Level::Artifact(_) => Err(Failure::IsADirectory),
         }
     }
@@ -320,6 +371,7 @@ impl Names for StoreTree {
         match level(ino) {
             Level::Root => Some("/".into()),
             Level::Artifact(id) => Some(format!("/{}", self.shelves.name(id)?)),
+            Level::Staging(_) => Some("the link to staging directories".into()),
             Level::Link => Some(format!("a link in /{}", self.shelves.name(self.links.target(ino)?.0)?)),
         }
     }

@@ -256,6 +256,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   cairn mount /mnt/all                   # /mnt/all/NAME/vN and /mnt/all/NAME/ALIAS, kept up to date
+  mkdir -p /mnt/all/.staging/eval/eval-7/rank-3   # in it, a run's contribution begins; `cairn seal` ends it
   cairn mount /mnt/images images:v3      # prints images:v3; ends with `cairn umount /mnt/images`
   cairn mount /mnt/images images         # the newest now; the mount stays with it
   cairn mount /mnt/w model:prod --foreground --verify all
@@ -280,7 +281,8 @@ Examples:
   cairn umount /mnt/images
   cairn umount mnt --no-seal             # a staging directory: the run goes on with it later
 
-A staging directory is sealed first, and stays mounted if that is refused. A plain umount seals nothing.
+A staging directory is sealed first, and stays mounted if that is refused. A plain umount seals nothing, nor does the unmount of a whole store: it says
+which contributions are left open.
 --json: {\"mountpoint\"}")]
     Umount(Umount),
     /// Walk through cairn on a real directory, in a store that is thrown away

@@ -99,10 +99,11 @@ impl Drop for Standing {
     }
 }
 
-/// Where the second mount of the one at `mnt` is, if it has one and answers.
-pub fn second_of(mnt: &Path) -> Option<PathBuf> {
+/// Where the second mount of the one at `mnt` is, and its store, if it has one and answers.
+pub fn second_of(mnt: &Path) -> Option<(PathBuf, PathBuf)> {
     let at = std::fs::read_link(table::canonical(mnt).ok()?.join(LINK)).ok()?;
-    table::top_at(&at).ok()??.is_ours().then_some(at)
+    let second = table::top_at(&at).ok()??;
+    second.is_ours().then_some((at, second.source))
 }
 
 /// Refuses while somebody uses a second mount.

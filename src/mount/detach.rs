@@ -25,7 +25,7 @@ pub fn unmount(mnt: &Path) -> Result<()> {
     if !mount.is_ours() {
         return Err(Error::refused(format!("cannot unmount {}: it is a mount of type {}, not of cairn", show_path(&path), mount.kind)).hint("umount(8) is for those"));
     }
-    if let Some(second) = aside::second_of(&path) {
+    if let Some((second, _)) = aside::second_of(&path) {
         aside::refuse_if_used(&second)?; // its daemon would serve them on, unseen
     }
     let how = if table::is_dead(&path) { Detach::Lazily } else { Detach::IfIdle };

@@ -14,6 +14,8 @@ pub(super) struct Mount {
     /// `major:minor` of its device, as text: what `/sys/class/bdi` is keyed by.
     pub(super) device: String,
     pub(super) kind: String,
+    /// The store, of ours.
+    pub(super) source: PathBuf,
 }
 
 impl Mount {
@@ -45,7 +47,8 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let at = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
     fields.find(|f| *f == b"-")?;
     let kind = String::from_utf8_lossy(fields.next()?).into_owned();
-    Some(Mount { at, device, kind })
+    let source = PathBuf::from(OsString::from_vec(unescape(fields.next()?)));
+    Some(Mount { at, device, kind, source })
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
@@ -113,7 +116,7 @@ mod tests {
         let line = b"36 35 98:0 / /mnt/a\\040b\\134c\\012 rw,noatime master:1 shared:2 - fuse.cairnfs /x\\040y rw,errors=continue";
         let m = parse_line(line).unwrap();
         assert_eq!(m.at, Path::new("/mnt/a b\\c\n"));
-        assert_eq!((m.device.as_str(), m.kind.as_str()), ("98:0", "fuse.cairnfs"));
+        assert_eq!((m.device.as_str(), m.kind.as_str(), m.source.as_path()), ("98:0", "fuse.cairnfs", Path::new("/x y")));
         assert!(m.is_ours());
         assert_eq!(parse_line(b""), None);
         assert_eq!(parse_line(b"36 35 98:0 / /mnt rw"), None);

@@ -40,10 +40,11 @@ impl All {
         Draft::new(&self.store, artifact, id)
     }
 
-    /// The stages that this mount holds, and what it sealed. What belongs to a finished draft is gone.
+    /// The stages that this mount holds, and what it sealed. What belongs to a finished draft goes.
     fn held(&self) -> Vec<Arc<Live>> {
         let mut live = self.live.lock();
         live.retain(|l| l.sealed().is_none() || refuse_if_finished(l.stage.draft()).is_ok());
+        self.made.lock().retain(|(artifact, id)| id.as_ref().is_none_or(|id| refuse_if_finished(&self.draft(artifact, id)).is_ok()));
         live.clone()
     }
 

@@ -14,4 +14,5 @@ mod table;
 mod tree;
 
 pub(super) use beside::Beside;
+pub use beside::open_in;
 pub use life::{SealedBy, StagingOptions, ask_to_seal, mount_staging};

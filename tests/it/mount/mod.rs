@@ -9,5 +9,5 @@ mod places;
 mod points;
 mod read_only;
 mod support;
-mod users;
+pub mod users;
 mod whole;

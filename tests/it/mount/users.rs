@@ -25,9 +25,9 @@ fn runnable(place: &Place) -> PathBuf {
     path
 }
 
-/// Runs a test of this file again where `/dev/fuse` is open to all users, as udev makes it elsewhere: in a mount namespace of its own. False when
+/// Runs a test again where `/dev/fuse` is open to all users, as udev makes it elsewhere: in a mount namespace of its own. False when
 /// it need not be, because it is open here, or is the copy that was started.
-fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
+pub fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
     let open = fs::metadata("/dev/fuse").unwrap().mode() & 0o006 == 0o006;
     if open || std::env::var_os("CAIRN_TEST_INNER").is_some() {
         return false;
@@ -36,7 +36,7 @@ fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
     let script = "mknod \"$0/fuse\" c 10 229 && chmod 666 \"$0/fuse\" && mount --bind \"$0/fuse\" /dev/fuse && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script]).arg(place.path("")).arg(std::env::current_exe().unwrap());
-    command.args(["--exact", &format!("mount::users::{test}"), "--nocapture"]).env("CAIRN_TEST_INNER", "1");
+    command.args(["--exact", test, "--nocapture"]).env("CAIRN_TEST_INNER", "1");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     true
@@ -54,7 +54,7 @@ fn reads(path: &Path) -> bool {
 
 #[test]
 fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
-    if !is_root() || !has_fusermount() || ran_where_fuse_is_open_to_all("an_unprivileged_user_mounts_and_unmounts_through_fusermount3") {
+    if !is_root() || !has_fusermount() || ran_where_fuse_is_open_to_all("mount::users::an_unprivileged_user_mounts_and_unmounts_through_fusermount3") {
         return;
     }
     let place = Place::new();
@@ -127,7 +127,7 @@ fn roots_mount_is_roots_alone_unless_allow_other_is_said() {
 
 #[test]
 fn a_user_may_not_allow_others_or_mount_over_what_is_not_his() {
-    if !is_root() || !has_fusermount() || ran_where_fuse_is_open_to_all("a_user_may_not_allow_others_or_mount_over_what_is_not_his") {
+    if !is_root() || !has_fusermount() || ran_where_fuse_is_open_to_all("mount::users::a_user_may_not_allow_others_or_mount_over_what_is_not_his") {
         return;
     }
     let place = Place::new();

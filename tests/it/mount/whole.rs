@@ -92,7 +92,7 @@ fn a_store_is_its_artifacts_their_versions_and_links_for_aliases() {
     whole.point("a", "prod", 1);
     let mounted = whole.mount("");
     assert_eq!(names(mounted.path()), ["a", "b.x"]);
-    assert_eq!(names(&mounted.at("a")), ["latest", "prod", "v0", "v1", "v2"]);
+    assert_eq!(names(&mounted.at("a")), ["latest", "prod", "staging", "v0", "v1", "v2"]);
     assert_eq!(fs::read_link(mounted.at("a/prod")).unwrap(), Path::new("v1"));
     for (path, text) in [("a/v0", "a0"), ("a/prod", "a1"), ("a/latest", "a2"), ("b.x/latest", "b0")] {
         assert_eq!(fs::read_to_string(mounted.at(path).join("d/f")).unwrap(), text);
@@ -141,14 +141,14 @@ fn what_is_published_and_moved_shows_within_a_second_and_a_listing_that_changed_
     whole.point("a", "prod", 0);
     let mounted = whole.mount("");
     let mtime = |path: &str| fs::metadata(mounted.at(path)).map(|m| (m.mtime(), m.mtime_nsec())).unwrap();
-    assert_eq!(names(&mounted.at("a")), ["latest", "prod", "v0", "v1"]);
+    assert_eq!(names(&mounted.at("a")), ["latest", "prod", "staging", "v0", "v1"]);
     let (root, artifact) = (mtime(""), mtime("a"));
     let prod = fs::symlink_metadata(mounted.at("a/prod")).unwrap().ino();
     whole.publish("a", "2");
     whole.publish("new", "0");
     whole.point("a", "prod", 1);
     let second = Duration::from_millis(1100);
-    assert!(within("a version", || names(&mounted.at("a")) == ["latest", "prod", "v0", "v1", "v2"]) < second);
+    assert!(within("a version", || names(&mounted.at("a")) == ["latest", "prod", "staging", "v0", "v1", "v2"]) < second);
     assert!(within("an artifact", || names(mounted.path()) == ["a", "new"]) < second);
     assert!(within("latest", || fs::read_to_string(mounted.at("a/latest/d/f")).unwrap() == "2") < second);
     assert!(within("an alias", || fs::read_to_string(mounted.at("a/prod/d/f")).unwrap() == "1") < second);
@@ -173,7 +173,7 @@ fn a_version_removed_while_it_is_open_stays_readable_there_and_is_found_no_more(
     // A process whose directory is in the version.
     let mut inside = Command::new("sh").args(["-c", "read x; cat f"]).current_dir(mounted.at("a/v0/d")).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     whole.remove("a", 0, Force::Yes).unwrap();
-    within("the removal", || names(&mounted.at("a")) == ["latest", "v1"]);
+    within("the removal", || names(&mounted.at("a")) == ["latest", "staging", "v1"]);
     within("the removal", || fs::metadata(mounted.at("a/v0/d/f")).is_err_and(|e| e.raw_os_error() == Some(libc::ENOENT)));
     let mut text = String::new();
     open.read_to_string(&mut text).unwrap();
@@ -190,7 +190,7 @@ fn the_last_version_removed_leaves_an_empty_directory() {
     let whole = Whole::new();
     whole.publish("a", "0");
     let mounted = whole.mount("");
-    assert_eq!(names(&mounted.at("a")), ["latest", "v0"]);
+    assert_eq!(names(&mounted.at("a")), ["latest", "staging", "v0"]);
     whole.remove("a", 0, Force::No).unwrap();
     within("the removal", || names(&mounted.at("a")).is_empty());
     assert_eq!(names(mounted.path()), ["a"]);

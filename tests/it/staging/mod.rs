@@ -6,3 +6,4 @@ mod faults;
 mod life;
 mod seal;
 mod support;
+mod whole;

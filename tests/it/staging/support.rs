@@ -78,7 +78,7 @@ pub fn is_mounted(path: &Path) -> bool {
     fs::read_to_string("/proc/self/mountinfo").unwrap().lines().any(|line| line.split(' ').nth(4) == path.to_str())
 }
 
-fn daemons(mnt: &Path) -> Vec<u32> {
+pub fn daemons(mnt: &Path) -> Vec<u32> {
     let mut found = Vec::new();
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };

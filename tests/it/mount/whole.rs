@@ -91,13 +91,14 @@ fn a_store_is_its_artifacts_their_versions_and_links_for_aliases() {
     whole.publish("b.x", "b0");
     whole.point("a", "prod", 1);
     let mounted = whole.mount("");
-    assert_eq!(names(mounted.path()), ["a", "b.x"]);
+    assert_eq!(names(mounted.path()), [".staging", "a", "b.x"]);
     assert_eq!(names(&mounted.at("a")), ["latest", "prod", "staging", "v0", "v1", "v2"]);
     assert_eq!(fs::read_link(mounted.at("a/prod")).unwrap(), Path::new("v1"));
+    assert_eq!(fs::read_link(mounted.at("a/staging")).unwrap(), fs::read_link(mounted.at(".staging")).unwrap().join("a"));
     for (path, text) in [("a/v0", "a0"), ("a/prod", "a1"), ("a/latest", "a2"), ("b.x/latest", "b0")] {
         assert_eq!(fs::read_to_string(mounted.at(path).join("d/f")).unwrap(), text);
     }
-    for missing in ["c", "a/v3", "a/v01", "a/none", "a/staging", "a/v0/x", ".staging", "b.x/prod"] {
+    for missing in ["c", "a/v3", "a/v01", "a/none", "a/v0/x", "a/v0/staging", "b.x/prod"] {
         assert_eq!(fs::symlink_metadata(mounted.at(missing)).unwrap_err().raw_os_error(), Some(libc::ENOENT), "{missing}");
     }
     assert_eq!(fs::create_dir(mounted.at("a/v9")).unwrap_err().raw_os_error(), Some(libc::EROFS));
@@ -149,7 +150,7 @@ fn what_is_published_and_moved_shows_within_a_second_and_a_listing_that_changed_
     whole.point("a", "prod", 1);
     let second = Duration::from_millis(1100);
     assert!(within("a version", || names(&mounted.at("a")) == ["latest", "prod", "staging", "v0", "v1", "v2"]) < second);
-    assert!(within("an artifact", || names(mounted.path()) == ["a", "new"]) < second);
+    assert!(within("an artifact", || names(mounted.path()) == [".staging", "a", "new"]) < second);
     assert!(within("latest", || fs::read_to_string(mounted.at("a/latest/d/f")).unwrap() == "2") < second);
     assert!(within("an alias", || fs::read_to_string(mounted.at("a/prod/d/f")).unwrap() == "1") < second);
     assert_ne!(fs::symlink_metadata(mounted.at("a/prod")).unwrap().ino(), prod, "a link that moved is another");
@@ -186,14 +187,14 @@ fn a_version_removed_while_it_is_open_stays_readable_there_and_is_found_no_more(
 }
 
 #[test]
-fn the_last_version_removed_leaves_an_empty_directory() {
+fn the_last_version_removed_leaves_the_artifact_without_any() {
     let whole = Whole::new();
     whole.publish("a", "0");
     let mounted = whole.mount("");
     assert_eq!(names(&mounted.at("a")), ["latest", "staging", "v0"]);
     whole.remove("a", 0, Force::No).unwrap();
-    within("the removal", || names(&mounted.at("a")).is_empty());
-    assert_eq!(names(mounted.path()), ["a"]);
+    within("the removal", || names(&mounted.at("a")) == ["staging"]);
+    assert_eq!(names(mounted.path()), [".staging", "a"]);
 }
 
 #[test]
@@ -279,14 +280,14 @@ fn thousands_of_versions_and_names_are_listed_whole_and_found_at_once() {
     }
     fs::create_dir_all(artifacts.join("unborn/versions")).unwrap();
     let mounted = whole.mount("");
-    assert_eq!(names(mounted.path()).len(), 3001, "what has no version yet is not there");
+    assert_eq!(names(mounted.path()).len(), 3002, "what has no version yet is not there");
     let listed = names(&mounted.at("many"));
-    assert_eq!(listed.len(), 3001);
+    assert_eq!(listed.len(), 3002);
     assert!(listed.contains(&"v2999".to_owned()) && listed.contains(&"latest".to_owned()));
     assert_eq!(fs::read(mounted.at("many/v2999/d/f")).unwrap(), b"0");
     assert_eq!(fs::read_link(mounted.at("many/latest")).unwrap(), Path::new("v2999"));
     let ls = Command::new("ls").arg("-l").arg(mounted.at("many")).output().unwrap();
-    assert_eq!(ls.stdout.split(|b| *b == b'\n').count(), 3003);
+    assert_eq!(ls.stdout.split(|b| *b == b'\n').count(), 3004);
 }
 
 #[test]

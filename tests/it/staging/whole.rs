@@ -293,3 +293,36 @@ fn who_may_not_write_to_the_store_mounts_its_versions_without_staging() {
     unsafe { libc::kill(daemon.id() as i32, libc::SIGTERM) };
     assert!(daemon.wait_with_output().unwrap().status.success());
 }
+
+#[test]
+fn a_user_stages_through_fusermount3_and_in_a_user_namespace() {
+    if ran_where_fuse_is_open_to_all("staging::whole::a_user_stages_through_fusermount3_and_in_a_user_namespace") {
+        return;
+    }
+    for (round, prefix) in [&["env"][..], &["unshare", "-Urm"]].into_iter().enumerate() {
+        let lab = Lab::new();
+        for dir in [lab.dir.path().to_owned(), lab.path("mnt")] {
+            fs::create_dir_all(&dir).unwrap();
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(lab.dir.path()).status().unwrap().success());
+        let script = "
+            cairn -q mount mnt --log $PWD/log > mounted
+            trap 'cairn -q umount mnt' EXIT
+            mkdir -p mnt/.staging/a/d/r
+            echo hi > mnt/.staging/a/d/r/f
+            cairn -q seal mnt/.staging/a/d/r
+            cairn -q finish a --distributed-id d
+            cat mnt/a/v0/f
+            readlink mnt/.staging";
+        let path = format!("{}:{}", Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new(prefix[0]);
+        command.args(&prefix[1..]).args(["bash", "-euc", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534);
+        command.env("PATH", path).env("HOME", lab.dir.path()).env("CAIRN_STORE", lab.store_path()).env("CAIRN_CACHE_DIR", lab.path("cache")).env_remove("XDG_RUNTIME_DIR");
+        let output = command.output().unwrap();
+        let said = text(&output.stdout);
+        assert!(output.status.success() && said.starts_with("a d r\na:v0\nhi\n/tmp/cairn-"), "round {round}: {said}{}", text(&output.stderr));
+        let second = PathBuf::from(said.lines().last().unwrap());
+        assert!(!second.exists(), "{} went with the mount", second.display());
+    }
+}

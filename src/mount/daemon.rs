@@ -155,6 +155,22 @@ pub fn wait_for_ending() {
     sys::wait_ending();
 }
 
+/// The permissions that this process takes from what it makes. While no other thread makes anything: it can only be read by setting it.
+pub fn umask() -> u32 {
+    // SAFETY: umask cannot fail.
+    unsafe {
+        let mask = libc::umask(0o077);
+        libc::umask(mask);
+        mask
+    }
+}
+
+/// Lets modes be exactly what is asked for.
+pub fn clear_umask() {
+    // SAFETY: umask cannot fail.
+    unsafe { libc::umask(0) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,20 +188,4 @@ mod tests {
             assert_eq!((back.kind(), back.to_string(), back.hint_text()), (e.kind(), e.to_string(), e.hint_text()));
         }
     }
-}
-
-/// The permissions that this process takes from what it makes. While no other thread makes anything: it can only be read by setting it.
-pub fn umask() -> u32 {
-    // SAFETY: umask cannot fail.
-    unsafe {
-        let mask = libc::umask(0o077);
-        libc::umask(mask);
-        mask
-    }
-}
-
-/// Lets modes be exactly what is asked for.
-pub fn clear_umask() {
-    // SAFETY: umask cannot fail.
-    unsafe { libc::umask(0) };
 }

@@ -350,8 +350,7 @@ impl Names for StoreTree {
         let slot = (ino >> RANK_BITS) as u32;
         if slot > 0 && self.slots.is_root(ino) {
             self.slots.looked_up(slot);
-        } else if slot == 0 && matches!(level(ino), Level::Link) {
-            }
+        }
     }
 
     fn forget(&self, ino: u64, times: u64) {

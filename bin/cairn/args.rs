@@ -761,6 +761,9 @@ pub struct Mount {
     /// With --stage: the id that all runs of one version say [default: the group]
     #[arg(long, value_name = "ID", requires = "stage")]
     pub distributed_id: Option<String>,
+    /// Whole store: without staging directories
+    #[arg(long, conflicts_with = "stage")]
+    pub no_stage: bool,
     /// With --stage: begin with nothing, not with what the run left
     #[arg(long, requires = "stage")]
     pub fresh: bool,

@@ -1,11 +1,14 @@
-//! `cairnfs STORE MNT [-o options]`: mounts a store or a version, from the command line, mount(8) or fstab.
+//! `cairnfs STORE MNT [-o options]`: mounts a store, a version or a run's staging directory, from the command line, mount(8) or fstab.
 
 mod options;
 
 use cairn::Store;
 use cairn::catalog::resolve;
 use cairn::error::Result;
-use cairn::fuse::{Guard, VersionView, mount_store, mount_version};
+use cairn::catalog::{Draft, RunRecord};
+use cairn::fuse::staging::{StagingOptions, mount_staging};
+use cairn::fuse::{Guard, Io, MountOptions, VersionView, mount_store, mount_version};
+use cairn::staging::{Resume, Stage};
 use cairn::manifest::{NodeRef, Tree};
 use cairn::words::Digest;
 use clap::Parser;
@@ -13,15 +16,15 @@ use options::What;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Mounts a cairn store, or one version of it, as a read-only file system.
+/// Mounts a cairn store, or one version of it, as a read-only file system, or a run's staging directory, writable.
 #[derive(Parser)]
-#[command(name = "cairnfs", version, after_help = "Examples:\n  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0")]
+#[command(name = "cairnfs", version, after_help = "Examples:\n  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3   # writable\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0")]
 struct Arguments {
     /// The store's directory
     store: PathBuf,
     /// An empty directory
     mnt: PathBuf,
-    /// Options, as in fstab: version=NAME:V, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE; mount(8)'s own words
+    /// Options, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE; mount(8)'s own words
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
 }
@@ -47,7 +50,25 @@ fn run(arguments: &Arguments) -> Result<()> {
     match what {
         What::Store => mount_store(&root, &arguments.mnt, &options),
         What::Version(spec) => mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &spec)?), &root, &arguments.mnt, &options),
+        What::Stage(name, id, run) => {
+            let open = || {
+                let record = RunRecord { id: run, group: None, job_type: None };
+                Stage::open(&Draft::new(&Store::open(&root)?, &name, &id), &record, None, Resume::Continue)
+            };
+            mount_staging(open, &root, &arguments.mnt, &staging(&options))
+        }
         What::Tree(digest, time) => mount_version(|| open_tree(&Store::open(&root)?, digest, time), &root, &arguments.mnt, &options),
+    }
+}
+
+/// What of a mount's options is a staging directory's too.
+fn staging(options: &MountOptions) -> StagingOptions {
+    StagingOptions {
+        ground: options.ground,
+        passthrough: options.io != Io::NoOpen,
+        allow_other: options.allow_other,
+        log: options.log.clone(),
+        ..StagingOptions::default()
     }
 }
 

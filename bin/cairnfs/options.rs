@@ -3,7 +3,7 @@
 use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
 use cairn::fuse::{Execution, Ground, Io, MountOptions, VerifyMode};
-use cairn::words::Digest;
+use cairn::words::{ArtifactName, Digest, DistributedId, RunId};
 use std::time::Duration;
 
 /// What is to be mounted.
@@ -13,14 +13,16 @@ pub enum What {
     Store,
     /// A version: `NAME:vN`, `NAME:ALIAS` or `NAME`.
     Version(VersionSpec),
+    /// A run's staging directory: artifact, draft, run.
+    Stage(ArtifactName, DistributedId, RunId),
     /// A manifest's root by its digest, without a record, with a commit time: for rescue, and for tests.
     Tree(Digest, i64),
 }
 
 /// Words of mount(8) that say nothing to cairnfs: how and when to mount is mount(8)'s own affair, and a version has no devices, set-user-id
 /// files or access times.
-const WORDS_OF_MOUNT: [&str; 37] = [
-    "ro", "rw", "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "_netdev", "nofail", "dev", "nodev", "suid", "nosuid", "exec",
+const WORDS_OF_MOUNT: [&str; 36] = [
+    "rw", "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "_netdev", "nofail", "dev", "nodev", "suid", "nosuid", "exec",
     "async", "sync", "dirsync", "atime", "noatime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime", "lazytime",
     "nolazytime", "iversion", "noiversion", "mand", "nomand", "silent", "loud", "default_permissions",
 ];
@@ -32,6 +34,7 @@ const WORDS_OF_MOUNT: [&str; 37] = [
 pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
     let mut options = MountOptions::default();
     let (mut what, mut time) = (None, 0);
+    let (mut stage, mut draft, mut run) = (None, None, None);
     for word in given.iter().flat_map(|text| split(text.as_ref())) {
         let (key, value) = match word.split_once('=') {
             Some((key, value)) => (key, Some(value)),
@@ -52,7 +55,12 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("io", Some(_)) => return Err(bad(&word, "expected auto, no-open or passthrough")),
             ("refresh", Some(v)) => options.refresh = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?,
             ("deadline", Some(v)) => options.deadline = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?,
-            ("stage" | "edit" | "distributed_id" | "run", Some(_)) => return Err(not_yet(&word)),
+            ("stage", Some(name)) => stage = Some(ArtifactName::parse(name)?),
+            ("distributed_id", Some(id)) => draft = Some(DistributedId::parse(id)?),
+            ("run", Some(id)) => run = Some(RunId::parse(id)?),
+            ("edit", Some(_)) => return Err(not_yet(&word)),
+            // Nothing is to be written: a whole store comes without staging directories.
+            ("ro" | "nostage", None) => options.staging = false,
             ("allow_other", None) => options.allow_other = true,
             ("foreground", None) => options.ground = Ground::Foreground,
             ("noexec", None) => options.execution = Execution::Refused,
@@ -62,9 +70,14 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
             _ => {
                 return Err(bad(&word, "not known")
-                    .hint("known are version=NAME:V, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and mount(8)'s own words"));
+                    .hint("known are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and mount(8)'s own words"));
             }
         }
+    }
+    match (stage, draft, run) {
+        (Some(name), Some(id), Some(run)) => set(&mut what, What::Stage(name, id, run))?,
+        (None, None, None) => {}
+        _ => return Err(Error::usage("a staging directory needs stage=NAME, distributed_id=ID and run=R")),
     }
     let what = match what {
         Some(What::Tree(digest, _)) => What::Tree(digest, time),
@@ -106,7 +119,7 @@ fn bad(word: &str, why: &str) -> Error {
 }
 
 fn not_yet(word: &str) -> Error {
-    bad(word, "not available yet").hint("this release mounts versions, read-only: all of a store, or one with -o version=NAME:V")
+    bad(word, "not available yet").hint("this release mounts versions, read-only, and staging directories")
 }
 
 #[cfg(test)]
@@ -132,9 +145,17 @@ mod tests {
         for line in ["version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=x", "version", "tree=12", "version=a,verify=some", "refresh=0", "io=direct", "deadline=never"] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }
-        for line in ["stage=a,distributed_id=x", "edit=a:v1"] {
-            let e = parse(&[line]).unwrap_err();
-            assert!(e.message().contains("not available yet"), "{line}: {e}");
+        assert!(parse(&["edit=a:v1"]).unwrap_err().message().contains("not available yet"));
+    }
+
+    #[test]
+    fn a_staging_directory_needs_artifact_draft_and_run() {
+        let (what, _) = parse(&["rw,stage=a,distributed_id=x,run=r-3,allow_other"]).unwrap();
+        assert_eq!(what, What::Stage(ArtifactName::parse("a").unwrap(), DistributedId::parse("x").unwrap(), RunId::parse("r-3").unwrap()));
+        for line in ["stage=a", "stage=a,distributed_id=x", "run=r", "stage=a,distributed_id=x,run=r,version=a:v1"] {
+            assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }
+        assert!(parse(&["rw"]).unwrap().1.staging);
+        assert!(!parse(&["ro"]).unwrap().1.staging);
     }
 }

@@ -82,6 +82,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// How files are opened and read.
     pub io: Io,
+    /// In whole-store mounts: whether staging directories are mounted too, beside them. Who may not write to the store gets none.
+    pub staging: bool,
     /// In whole-store mounts: for how long what is shown of names may be out of date.
     pub refresh: Duration,
     /// On shared disks: after this time without an answer from the store a request is refused with EIO.
@@ -92,7 +94,18 @@ pub struct MountOptions {
 
 impl Default for MountOptions {
     fn default() -> Self {
-        MountOptions { ground: Ground::default(), allow_other: false, execution: Execution::Allowed, verify: VerifyMode::default(), threads: default_threads(), io: Io::default(), refresh: Duration::from_secs(1), deadline: Duration::from_secs(60), log: None }
+        MountOptions {
+            ground: Ground::default(),
+            allow_other: false,
+            execution: Execution::Allowed,
+            verify: VerifyMode::default(),
+            threads: default_threads(),
+            io: Io::default(),
+            staging: true,
+            refresh: Duration::from_secs(1),
+            deadline: Duration::from_secs(60),
+            log: None,
+        }
     }
 }
 

@@ -66,9 +66,10 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
         let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
         let log = || Log::new(target.again(), show_path(&root));
-        let beside = match Beside::mount(&store, point, options, log()) {
-            Ok(beside) => Some(Arc::new(beside)),
-            Err(e) => {
+        let beside = match options.staging.then(|| Beside::mount(&store, point, options, log())) {
+            None => None,
+            Some(Ok(beside)) => Some(Arc::new(beside)),
+            Some(Err(e)) => {
                 let causes = e.causes().iter().fold(String::new(), |all, cause| format!("{all}; {cause}"));
                 log().line(&format!("without staging directories: {}{causes}", e.message()));
                 None

@@ -165,12 +165,6 @@ pub fn umask() -> u32 {
     }
 }
 
-/// Lets modes be exactly what is asked for.
-pub fn clear_umask() {
-    // SAFETY: umask cannot fail.
-    unsafe { libc::umask(0) };
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,7 @@ fn options(args: &Mount) -> MountOptions {
             Io::NoOpen => fuse::Io::NoOpen,
             Io::Passthrough => fuse::Io::Passthrough,
         },
+        staging: !args.no_stage,
         refresh: Duration::from_secs(args.refresh.into()),
         log: args.log.clone(),
         ..MountOptions::default()

@@ -24,6 +24,8 @@ pub(super) struct All {
     /// Where they are mounted.
     at: PathBuf,
     log: Log,
+    /// Whether other users may begin contributions too.
+    pub(super) shared: bool,
     /// Directories that exist in this mount alone.
     made: Mutex<BTreeSet<(ArtifactName, Option<DistributedId>)>>,
     live: Mutex<Vec<Arc<Live>>>,
@@ -32,8 +34,8 @@ pub(super) struct All {
 }
 
 impl All {
-    pub(super) fn new(store: Store, at: PathBuf, log: Log) -> All {
-        All { store, at, log, made: Mutex::default(), live: Mutex::default(), opening: Mutex::default() }
+    pub(super) fn new(store: Store, at: PathBuf, log: Log, shared: bool) -> All {
+        All { store, at, log, shared, made: Mutex::default(), live: Mutex::default(), opening: Mutex::default() }
     }
 
     fn draft(&self, artifact: &ArtifactName, id: &DistributedId) -> Draft {

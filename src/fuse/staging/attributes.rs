@@ -16,8 +16,8 @@ fn blank(mode: u32, owner: (u32, u32), time: i64) -> Stat {
 }
 
 /// A directory that exists in the mount alone.
-pub(super) fn directory(owner: (u32, u32), time: i64) -> Stat {
-    blank(libc::S_IFDIR | 0o755, owner, time)
+pub(super) fn directory(mode: u32, owner: (u32, u32), time: i64) -> Stat {
+    blank(libc::S_IFDIR | mode, owner, time)
 }
 
 /// An entry of a sealed contribution: nobody may write to it.

@@ -58,7 +58,7 @@ impl Beside {
         let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
         let mut place = point.aside(store.root(), &store.config().store_id, reach)?;
         let staging = StagingOptions { allow_other: options.allow_other, execution: options.execution, threads: options.threads, ..StagingOptions::default() };
-        let tree = StagingTree::all(All::new(store.clone(), place.path().to_path_buf(), log), mount::who());
+        let tree = StagingTree::all(All::new(store.clone(), place.path().to_path_buf(), log, options.allow_other), mount::who());
         let connected = connect(tree, store.root(), &mut place, &staging);
         let standing = Standing::at(place); // takes the directory away after an error
         let (connection, _) = connected?;

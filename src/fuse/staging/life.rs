@@ -74,7 +74,6 @@ fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPo
     mount::raise_open_files();
     let stage = make()?;
     stage.note_mount(point.path())?;
-    mount::clear_umask(); // modes come as the kernel has masked them
     let tree = StagingTree::one(Live::new(stage)?, mount::who());
     let (connection, device) = connect(tree, store, point, options)?;
     let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));

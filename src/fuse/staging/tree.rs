@@ -161,7 +161,9 @@ impl StagingTree {
 
     /// What a directory that is nowhere looks like.
     pub(super) fn nowhere(&self) -> Stat {
-        attributes::directory(self.owner, self.begun)
+        // As in /tmp each user may make directories, and none takes another's away.
+        let mode = if self.all.as_ref().is_some_and(|all| all.shared) { 0o1777 } else { 0o755 };
+        attributes::directory(mode, self.owner, self.begun)
     }
 
     pub(super) fn numbered(mut stat: Stat, id: u64) -> Seen {

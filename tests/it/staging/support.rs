@@ -138,6 +138,9 @@ pub fn finished(lab: &Lab) -> BTreeMap<Vec<u8>, Vec<u8>> {
 pub fn whole(lab: &Lab, label: &str) {
     let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
+    for entry in walkdir::WalkDir::new(lab.store_path()).into_iter().filter_entry(|e| e.file_name() != "staging").flatten().filter(|e| !e.path_is_symlink()) {
+        assert_eq!(entry.metadata().unwrap().mode() & 0o002, 0, "{label}: {} is for everybody to write", entry.path().display());
+    }
     let inodes = |dir: &str| -> Vec<(u64, PathBuf)> {
         let files = walkdir::WalkDir::new(lab.store_path().join(dir)).into_iter().flatten().filter(|e| e.file_type().is_file());
         files.map(|e| (e.metadata().unwrap().ino(), e.into_path())).collect()

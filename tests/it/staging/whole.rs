@@ -326,3 +326,53 @@ fn a_user_stages_through_fusermount3_and_in_a_user_namespace() {
         assert!(!second.exists(), "{} went with the mount", second.display());
     }
 }
+
+#[test]
+fn a_store_is_mounted_without_staging_directories_when_nothing_is_to_be_written() {
+    let lab = Lab::new();
+    make_tree(&lab.path("src"), &[("x", b"x")]);
+    lab.ok(&["put", "a", "src"]);
+    let mnt = lab.path("mnt");
+    fs::create_dir(&mnt).unwrap();
+    let _store = Whole { lab: &lab, mnt: mnt.clone(), seconds: Vec::new() };
+    lab.ok(&["mount", "mnt", "--no-stage"]);
+    for round in 0..2 {
+        assert_eq!(fs::read(mnt.join("a/v0/x")).unwrap(), b"x");
+        assert!(fs::symlink_metadata(mnt.join(".staging")).is_err() && fs::symlink_metadata(mnt.join("a/staging")).is_err());
+        lab.ok(&["umount", "mnt"]);
+        if round == 0 {
+            let mounted = Command::new(env!("CARGO_BIN_EXE_cairnfs")).arg(lab.store_path()).arg(&mnt).args(["-o", "ro,_netdev"]).output().unwrap();
+            assert!(mounted.status.success(), "{}", text(&mounted.stderr));
+        }
+    }
+}
+
+#[test]
+fn cairnfs_mounts_a_runs_staging_directory() {
+    let lab = Lab::new();
+    let mnt = lab.path("mnt");
+    fs::create_dir(&mnt).unwrap();
+    let _store = Whole { lab: &lab, mnt: mnt.clone(), seconds: Vec::new() };
+    let mounted = Command::new(env!("CARGO_BIN_EXE_cairnfs")).arg(lab.store_path()).arg(&mnt).args(["-o", "rw,stage=a,distributed_id=d,run=r"]).output().unwrap();
+    assert!(mounted.status.success(), "{}", text(&mounted.stderr));
+    fs::write(mnt.join("f"), "f").unwrap();
+    lab.ok(&["umount", "mnt"]);
+    lab.ok(&["finish", "a", "--distributed-id", "d"]);
+    assert_eq!(lab.ok(&["ls", "a"]), "f");
+}
+
+#[test]
+fn with_allow_other_each_user_begins_contributions_of_his_own() {
+    let lab = Lab::new();
+    fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(lab.path("mnt")).unwrap();
+    let _store = Whole { lab: &lab, mnt: lab.path("mnt"), seconds: Vec::new() };
+    lab.ok(&["mount", "mnt", "--allow-other"]);
+    let script = "mkdir -p mnt/.staging/a/d/r && echo mine > mnt/.staging/a/d/r/f && stat -c %u mnt/.staging/a/d/r mnt/.staging/a/d/r/f";
+    let output = Command::new("sh").args(["-ec", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534).output().unwrap();
+    assert_eq!(text(&output.stdout), "65534\n65534\n", "{}", text(&output.stderr));
+    lab.ok(&["upsert", "a", "--distributed-id", "d", "--run", "r"]);
+    lab.ok(&["finish", "a", "--distributed-id", "d"]);
+    assert_eq!(lab.ok(&["cat", "a", "f"]), "mine");
+    lab.ok(&["umount", "mnt"]);
+}

@@ -25,10 +25,12 @@ pub fn append<T: Serialize + DeserializeOwned>(
     purpose: &Purpose<'_>,
     mut decide: impl FnMut(Option<T>, u64) -> Result<Option<T>>,
 ) -> Result<bool> {
-    ensure_dir(store, dir)?;
     loop {
         let mut work = Work::begin(store, purpose, dir)?; // looks come after it
         let last = numbers::last_record(dir)?;
+        if last == 0 {
+            ensure_dir(store, dir)?; // whoever stands at a number has seen to that before
+        }
         let before = if last == 0 { None } else { Some(read::<T>(dir, last)?) };
         let Some(record) = decide(before, last + 1)? else {
             if last > 0 {

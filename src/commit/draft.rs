@@ -1,7 +1,7 @@
 //! Appending to a draft's log (L11), and the two ways back: a run's part taken out, the draft given up.
 
 use super::help;
-use crate::catalog::artifact::ensure_dir;
+use crate::catalog::artifact::{check_type, ensure, ensure_dir};
 use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord, Head};
 use crate::catalog::numbers;
 use crate::clock;
@@ -9,7 +9,7 @@ use crate::disk::{FsKind, NewFile};
 use crate::error::{Error, Result};
 use crate::lock::{Purpose, Queue};
 use crate::record;
-use crate::words::{RunId, Token};
+use crate::words::{ArtifactType, RunId, Token};
 use crate::work::claim::{self, Claimed};
 use crate::work::{Outcome, Work};
 use std::path::Path;
@@ -53,6 +53,19 @@ pub(super) fn place(draft: &Draft, token: &Token, record: &DraftRecord) -> Resul
 /// The first fields of a record that is to stand at `from` or above.
 pub(super) fn head(draft: &Draft, work: &Work, from: u64) -> Head {
     Head { token: work.token().to_string(), artifact: draft.artifact().clone(), distributed_id: draft.id().clone(), from, at: clock::now() }
+}
+
+/// The artifact's type, when it and the log's directory are there, durably. Whoever stands at a number has seen to that before.
+pub(super) fn prepare(draft: &Draft, last: u64, wanted: Option<&ArtifactType>) -> Result<ArtifactType> {
+    let (store, name) = (draft.store(), draft.artifact());
+    if last > 0
+        && let Some(kind) = check_type(store, name, wanted)?
+    {
+        return Ok(kind);
+    }
+    let kind = ensure(store, name, wanted)?;
+    ensure_dir(store, &draft.log())?;
+    Ok(kind)
 }
 
 /// Step 3: the record, whole, where its number will stand. Not yet durable.
@@ -145,12 +158,8 @@ impl Draft {
             help::help(self.store(), self.artifact())?;
             let purpose = Purpose { purpose, artifact: Some(self.artifact().as_str()), draft: Some(self.id().as_str()), ..Purpose::default() };
             let work = Work::begin(self.store(), &purpose, &self.log())?;
-            let (last, record) = self.last()?;
-            if let Some(DraftRecord::Finish(_)) = record {
+            if let (_, Some(DraftRecord::Finish(_))) = self.last()? {
                 return Err(finished(self)?);
-            }
-            if last > 0 {
-                ensure_dir(self.store(), &self.log())?;
             }
             let record = decide(&work)?;
             let file = write(self, &work, &record)?;

@@ -10,7 +10,7 @@ use super::draft::{self, PATIENCE, Placed};
 use super::help::{self, help};
 use super::publish::{self, Making, Published, SaveOptions};
 use super::stage::listed;
-use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
+use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
 use crate::catalog::stage::stages;
 use crate::catalog::{Metadata, Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
@@ -115,7 +115,7 @@ pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact
             let hint = format!("`cairn upsert {} SRC --distributed-id ID` contributes; `cairn drafts` lists what is open", artifact.name);
             return Err(Error::not_found(format!("{draft} has nothing in it to finish")).hint(hint));
         }
-        if let Some(published) = attempt(draft, run, artifact, options)? {
+        if let Some(published) = attempt(draft, run, artifact, options, state.last)? {
             return Ok(published);
         }
     }
@@ -185,14 +185,13 @@ fn unmet(state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -
     out
 }
 
-/// One token's try; `None` when it was fenced, or lost its number to another record.
-fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options: &FinishOptions) -> Result<Option<Published>> {
+/// One token's try; `None` when it was fenced, or lost its number to another record. A record with the number `seen` was seen to stand.
+fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options: &FinishOptions, seen: u64) -> Result<Option<Published>> {
     let store = draft.store();
     let name = draft.artifact();
     let purpose = Purpose { purpose: "finish", artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: run.map(|r| r.id.as_str()) };
     let work = Work::begin(store, &purpose, &draft.log())?;
-    catalog_artifact::ensure(store, name, artifact.kind.as_ref())?;
-    ensure_dir(store, &draft.log())?;
+    draft::prepare(draft, seen, artifact.kind.as_ref())?;
     let writer = store.objects().writer(&work.dir())?;
     let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
     let _turn = Queue::before(&draft.log(), PATIENCE);

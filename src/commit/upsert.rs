@@ -5,7 +5,7 @@ use super::collect::collect_or_keep;
 use super::draft::{self, PATIENCE, Placed};
 use super::help::help;
 use super::simple::build_nodes;
-use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
+use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
 use crate::catalog::{RunRecord, numbers};
 use crate::disk;
@@ -96,8 +96,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     }
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
-    let kind = catalog_artifact::ensure(store, name, artifact.kind.as_ref())?;
-    ensure_dir(store, &draft.log())?;
+    let kind = draft::prepare(draft, last, artifact.kind.as_ref())?;
     writer.close_packs()?; // gives the packs their names, which the record lists
     let totals = root.totals();
     let contribution = ContributionRecord {

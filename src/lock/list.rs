@@ -72,8 +72,11 @@ impl LockFile {
     pub fn rival(&self, wanted: impl Fn(&LockRecord) -> bool) -> Result<Option<LockRecord>> {
         let mut until = None;
         loop {
-            let others = list_of(&self.store, |record| record.is_some_and(&wanted))?;
-            let Some(first) = others.into_iter().find(|l| l.life == Life::Live && l.path != self.path) else { return Ok(None) };
+            let mut others = lock_files(&self.store)?;
+            others.retain(|path| *path != self.path);
+            others.sort();
+            let judged = judge_those(&others, |record| record.is_some_and(&wanted))?;
+            let Some(first) = judged.into_iter().find(|l| l.life == Life::Live) else { return Ok(None) };
             if first.path < self.path || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(first.record);
             }
@@ -120,7 +123,7 @@ fn judge_those(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) 
         let life = match seen.life {
             Some(life) => life,
             None => {
-                let now = read(&seen.path)?.and_then(|(record, _)| record);
+                let now = read(&seen.path)?.flatten();
                 let moved = now.is_some_and(|now| seen.record.as_ref().is_none_or(|before| before.beat != now.beat));
                 if moved { Life::Live } else { Life::Dead }
             }
@@ -142,7 +145,8 @@ struct Seen {
 fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Seen>> {
     let mut all = Vec::new();
     for path in paths {
-        let Some((record, held)) = read(path)?.filter(|(record, _)| wanted(record.as_ref())) else { continue };
+        let Some(record) = read(path)?.filter(|record| wanted(record.as_ref())) else { continue };
+        let Some(held) = is_held(path) else { continue };
         let here = record.as_ref().is_none_or(|r| r.host == host_name() && r.boot_id == boot_id());
         let running = record.as_ref().is_some_and(|r| here && process_start(r.pid) == Some(r.pid_start));
         let life = if held || running { Some(Life::Live) } else { here.then_some(Life::Dead) };
@@ -164,12 +168,15 @@ pub fn break_lock(store: &Store, id: &str) -> Result<()> {
     store.disk().remove_file(&path)
 }
 
-/// A lock's record and whether its flock is held; `None` when it is gone.
-fn read(path: &Path) -> Result<Option<(Option<LockRecord>, bool)>> {
-    let Some(bytes) = disk::read_small(path, 1 << 16)? else { return Ok(None) };
-    let Ok(file) = std::fs::File::open(path) else { return Ok(None) };
+/// A lock's record, `Some(None)` when it cannot be read as one; `None` when it is gone.
+fn read(path: &Path) -> Result<Option<Option<LockRecord>>> {
+    Ok(disk::read_small(path, 1 << 16)?.map(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// Whether a lock's flock is held; `None` when it is gone.
+fn is_held(path: &Path) -> Option<bool> {
+    let file = std::fs::File::open(path).ok()?;
     // SAFETY: the descriptor is open. A shared lock that we get shows that nobody holds the exclusive one; it goes with the file.
     let free = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) } == 0;
-    let held = !free && std::io::Error::last_os_error().raw_os_error() == Some(libc::EWOULDBLOCK);
-    Ok(Some((serde_json::from_slice(&bytes).ok(), held)))
+    Some(!free && std::io::Error::last_os_error().raw_os_error() == Some(libc::EWOULDBLOCK))
 }

@@ -62,14 +62,32 @@ def load(command, store, dir, worker, acks, seed):
     cairn = Cairn(command, store, dir + ".cache")
     out = os.open(acks, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     say = lambda **line: os.write(out, (json.dumps(line) + "\n").encode())
-    n, own, stop = 0, [], []
+    n, own, stop, draft, contributed = 0, [], [], 0, 0
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     while not stop:
         n += 1
-        op = r.choices(["few", "big", "many", "larges", "again", "alias", "rm"], [50, 20, 8, 5, 5, 10, 4])[0]
+        op = r.choices(["few", "big", "many", "larges", "again", "alias", "rm", "upsert", "finish"], [50, 20, 8, 5, 5, 10, 4, 30, 5])[0]
         if op in ("alias", "rm", "again") and not own:
             op = "few"
-        if op == "alias":
+        if op == "upsert":
+            # A draft of its own at a time, of which each contribution is a directory.
+            kind, content, run = r.choice(["few", "few", "big"]), f"{worker}-{n}", f"r{n}"
+            write_tree(tree(kind, content), dir)
+            args = ["upsert", "drafts", dir, "--at", run, "--run", run, "--distributed-id", f"{worker}-{draft}"]
+            done = cairn.run(*args)
+            if done.returncode == 0:
+                say(t="ok", op="upsert", draft=f"{worker}-{draft}", run=run, kind=kind, seed=content)
+                contributed += 1
+        elif op == "finish":
+            if not contributed:
+                continue
+            say(t="try", op="finish", draft=f"{worker}-{draft}")
+            done = cairn.run("finish", "drafts", "--distributed-id", f"{worker}-{draft}", "--json")
+            if done.returncode == 0:
+                got = json.loads(done.stdout)
+                say(t="ok", op="finish", draft=f"{worker}-{draft}", number=int(got["version"].lstrip("v")), digest=got["digest"])
+                draft, contributed = draft + 1, 0
+        elif op == "alias":
             name, number, _ = r.choice(own)
             alias = f"mine-{worker}"
             say(t="try", op="alias", name=name, alias=alias, number=number)
@@ -106,7 +124,7 @@ def check(command, store, dir, acks):
     cairn = Cairn(command, store, dir + ".cache")
     shutil.rmtree(dir + ".cache", ignore_errors=True)
     versions, removing, removed, alias_ok, alias_try, order = {}, set(), set(), {}, {}, []
-    tags = []
+    tags, drafts, finished = [], {}, {}
     for name in sorted(os.listdir(acks)):
         for line in open(os.path.join(acks, name)):
             if not line.endswith("\n"):
@@ -117,6 +135,11 @@ def check(command, store, dir, acks):
                 order.append((a["name"], a["number"]))
                 if a["tag"]:
                     tags.append(a)
+            elif a["op"] == "upsert":
+                drafts.setdefault(a["draft"], []).append(a)
+            elif a["op"] == "finish":
+                if a["t"] == "ok":
+                    finished[a["draft"]] = a
             elif a["op"] == "rm":
                 (removing if a["t"] == "try" else removed).add((a["name"], a["number"]))
             elif a["op"] == "alias":
@@ -166,6 +189,24 @@ def check(command, store, dir, acks):
         got = int(str(json.loads(done.stdout)["version"]).lstrip("v")) if done.returncode == 0 else None
         if got not in alias_try[name, alias]:
             lost(f"alias {name}:{alias} is at {got}, acknowledged {number}, then tried {alias_try[name, alias]}")
+    # Every acknowledged contribution is in its draft's version: the one that was acknowledged, or the one that a finish now gives.
+    for id, parts in drafts.items():
+        done = cairn.run("finish", "drafts", "--distributed-id", id, "--skip-open", "--json")
+        if done.returncode != 0:
+            lost(f"draft {id} cannot be finished: {done.stderr.decode(errors='replace')}")
+            continue
+        got = json.loads(done.stdout)
+        number = int(got["version"].lstrip("v"))
+        before = finished.get(id)
+        if before and (before["number"], before["digest"]) != (number, got["digest"]):
+            lost(f"draft {id} was finished as v{before['number']}, and is v{number} now")
+        shutil.rmtree(dir, ignore_errors=True)
+        done = cairn.run("get", f"drafts:v{number}", dir)
+        there = read_tree(dir) if done.returncode == 0 else {}
+        for a in parts:
+            wanted = {f"{a['run']}/{path}": data for path, data in tree(a["kind"], a["seed"]).items()}
+            if any(there.get(path) != data for path, data in wanted.items()):
+                lost(f"acknowledged contribution {a['run']} of draft {id} is not in v{number}")
     # Byte by byte: the newest twelve of all workers, what is there without having been acknowledged, and a sample.
     live = [k for k in order if k in listed]
     chosen = set(live[-12:]) | set(random.sample(live, min(12, len(live))))
@@ -182,6 +223,7 @@ def check(command, store, dir, acks):
                 lost(f"{key} has other bytes than were put")
         else:
             unknown += 1  # published and not acknowledged when the power went: whole, as verify and get say
+    present = {name: sorted(int(v[1:]) for v in os.listdir(os.path.join(artifacts, name, "versions")) if v.startswith("v")) for name in present}
     for name in list(present) + ["fresh"]:
         files = tree("few", f"after {name}") | tree("big", "after")
         write_tree(files, dir + ".next")
@@ -200,7 +242,7 @@ def check(command, store, dir, acks):
     shutil.rmtree(dir, ignore_errors=True)
     soft = sum(f["code"].split("-")[0] in ("F10", "F11", "F12") for f in findings)
     print(f"{len(versions)} versions acknowledged, {dense} there, {len(chosen)} compared ({unknown} unacknowledged), {len(removed)} removals, "
-          f"{len(alias_ok)} aliases, {len(tags)} tags, {soft} findings of caches: {len(wrong)} lost", flush=True)
+          f"{len(alias_ok)} aliases, {len(tags)} tags, {sum(map(len, drafts.values()))} contributions, {len(finished)} finishes, {soft} findings of caches: {len(wrong)} lost", flush=True)
     for what in wrong[:10]:
         print(f"  {what}", flush=True)
     return 1 if wrong else 0

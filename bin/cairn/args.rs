@@ -501,6 +501,20 @@ pub struct Sources {
     pub skip_special: bool,
 }
 
+impl Sources {
+    /// The first of these options that was said.
+    pub fn said(&self) -> Option<&'static str> {
+        let said = [
+            (self.at.is_some(), "--at"),
+            (self.stdin_filename != "stdin", "--stdin-filename"),
+            (!self.exclude.is_empty(), "--exclude"),
+            (self.follow_symlinks, "--follow-symlinks"),
+            (self.skip_special, "--skip-special"),
+        ];
+        said.into_iter().find_map(|(said, option)| said.then_some(option))
+    }
+}
+
 /// What is said of a version.
 #[derive(Args, Debug)]
 pub struct Words {

@@ -78,29 +78,33 @@ pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactTy
     }
 }
 
-/// The artifact, made now if it is new, with its directory durable.
+/// The artifact, made now if it is new, with its directory durable, and its type. Who says none takes what there is, `dataset` for a new name: also
+/// when somebody else makes it at the same moment.
 ///
 /// # Errors
 /// Refused when it has another type; I/O.
-pub fn ensure(store: &Store, name: &ArtifactName, kind: &ArtifactType) -> Result<()> {
+pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>) -> Result<ArtifactType> {
     let disk = store.disk();
     let dir = store.layout().artifact(name);
-    if check_type(store, name, Some(kind))?.is_some() {
+    if let Some(kind) = check_type(store, name, wanted)? {
         // Who made it may not have made it durable yet; before there is a version that is certain to have been done (F9).
-        let first = disk.kind() != FsKind::Ordered && super::numbers::highest(&store.layout().versions(name))?.is_none();
-        return if first { disk.sync_dir(&dir) } else { Ok(()) };
+        if disk.kind() != FsKind::Ordered && super::numbers::highest(&store.layout().versions(name))?.is_none() {
+            disk.sync_dir(&dir)?;
+        }
+        return Ok(kind);
     }
     ensure_dir(store, &store.layout().versions(name))?;
     let token = Token::fresh();
+    let kind = wanted.cloned().map_or_else(|| ArtifactType::parse("dataset"), Ok)?;
     let record = ArtifactRecord { artifact: name.clone(), kind: kind.clone(), created_at: clock::now() };
     let file = disk.write_file(dir.join(token.record_name()), &record::encode(&record)?)?;
     disk.sync_file(&file)?;
     match claim::claim(store, &store.layout().artifact_record(name), &token)? {
-        Claimed::Own => disk.sync_dir(&dir),
+        Claimed::Own => disk.sync_dir(&dir).map(|()| kind),
         Claimed::Other(_) => {
             let _ = disk.remove_file(file.path()); // else a collector does
             disk.sync_dir(&dir)?;
-            check_type(store, name, Some(kind)).map(drop)
+            check_type(store, name, wanted)?.ok_or_else(|| Error::damaged(format!("artifact.json of {name} vanished after it was read")))
         }
     }
 }

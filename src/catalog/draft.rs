@@ -336,19 +336,18 @@ impl Draft {
     }
 }
 
-/// The drafts of an artifact, finished ones too, by id.
+/// The drafts of an artifact, finished ones too; an error, which names it, for each whose id cannot be read.
 ///
 /// # Errors
-/// Damaged; I/O.
-pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<Draft>> {
-    let mut out = Vec::new();
-    for entry in disk::list(&store.layout().drafts(name))? {
-        if let Some(id) = id_of(&store.layout().drafts(name).join(entry).join("log"))? {
-            out.push(Draft::new(store, name, &id));
-        }
-    }
-    out.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(out)
+/// I/O.
+pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<Result<Draft>>> {
+    let dir = store.layout().drafts(name);
+    let each = disk::list(&dir)?.into_iter().filter_map(|entry| {
+        let id = id_of(&dir.join(&entry).join("log")).transpose()?;
+        let damaged = |e: Error| e.while_doing(format!("the draft of {name} in {} cannot be read", show_path(&dir.join(&entry))));
+        Some(id.map(|id| Draft::new(store, name, &id)).map_err(damaged))
+    });
+    Ok(each.collect())
 }
 
 /// The id of a draft by its log: the directory's name need not tell. `None` while nothing is recorded.

@@ -96,7 +96,7 @@ fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<Ve
 }
 
 /// The error for an artifact that does not exist.
-pub(super) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
+pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
     let names: Vec<String> = artifact::all(store)?.iter().map(|n| n.to_string()).collect();
     Ok(Error::not_found(format!("there is no artifact {name}")).hint(hint(name.as_str(), &names, "`cairn list` shows what there is")))
 }

@@ -230,6 +230,20 @@ impl Artifact {
         Ok(self)
     }
 
+    /// Whether anything is said of the version beside its content.
+    pub fn says_something(&self) -> bool {
+        self.kind.is_some() || self.description.is_some() || self.metadata.is_some() || !self.tags.is_empty() || !self.aliases.is_empty()
+    }
+
+    /// Says of the version what `other` says.
+    pub(crate) fn say_as(&mut self, other: &Artifact) {
+        self.kind = other.kind.clone().or(self.kind.take());
+        self.description.clone_from(&other.description);
+        self.metadata.clone_from(&other.metadata);
+        self.tags.clone_from(&other.tags);
+        self.aliases.clone_from(&other.aliases);
+    }
+
     /// Adds a tag.
     ///
     /// # Errors

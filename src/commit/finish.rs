@@ -13,7 +13,7 @@ use super::stage::listed;
 use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
 use crate::catalog::draft::{AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
 use crate::catalog::stage::stages;
-use crate::catalog::{Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
+use crate::catalog::{Metadata, Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
 use crate::error::{Error, Result};
 use crate::ingest;
 use crate::lock::{Purpose, Queue};
@@ -21,9 +21,10 @@ use crate::manifest::{self, Carrier, Choice, Conflict, Entry, Layered, MemoryNod
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::{RunId, Token, VersionNumber};
+use crate::words::{RelPath, RunId, Token, VersionNumber};
 use crate::work::{self, Outcome, Work, claim};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,9 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_millis(200);
 /// Contributions' nodes stay in their packs when these are at most so many; else they are stored again, together: patches add theirs.
 const KEPT_PACKS: usize = 7;
-/// How many conflicts are listed.
+/// How many conflicts are listed, and of each how many that say something.
 const LISTED: usize = 50;
+const SIDES: usize = 8;
 
 /// How a draft is finished.
 #[derive(Clone, Debug, Default)]
@@ -189,7 +191,7 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     let name = draft.artifact();
     let purpose = Purpose { purpose: "finish", artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: run.map(|r| r.id.as_str()) };
     let work = Work::begin(store, &purpose, &draft.log())?;
-    catalog_artifact::ensure(store, name, &publish::kind_of(store, artifact, None)?)?;
+    catalog_artifact::ensure(store, name, artifact.kind.as_ref())?;
     ensure_dir(store, &draft.log())?;
     let writer = store.objects().writer(&work.dir())?;
     let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
@@ -200,7 +202,7 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     if state.finish.is_some() || nothing || !unmet(&state, own_run(run, artifact), options).is_empty() {
         return Ok(None);
     }
-    let said = words(&state, artifact)?;
+    let said = words(draft, &state, artifact)?;
     let merged = Merging { draft, state: &state, own: own.as_ref(), run, options };
     let root = merged.root(&writer)?;
     // The number first, then the newest: whoever publishes in between is passed on the walk.
@@ -319,30 +321,45 @@ impl Merging<'_> {
     }
 }
 
-/// The first conflicts, and how many there are.
+/// The paths in conflict: how many there are, and of the first ones who says what.
 #[derive(Default)]
 struct Conflicts {
-    first: Vec<Conflict>,
-    all: u64,
+    first: Vec<Conflicting>,
+    paths: u64,
+    last: Option<RelPath>,
+}
+
+/// One of them: what each part says, by its number.
+struct Conflicting {
+    path: RelPath,
+    said: Vec<(usize, Entry)>,
 }
 
 impl Conflicts {
+    /// The conflicts of one path come one after the other, a pair each: what was said first, and what differs.
     fn see(&mut self, conflict: &Conflict) {
-        self.all += 1;
-        if self.first.len() < LISTED {
-            self.first.push(conflict.clone());
+        if self.last.as_ref() != Some(&conflict.path) {
+            self.last = Some(conflict.path.clone());
+            self.paths += 1;
+            if self.first.len() < LISTED {
+                self.first.push(Conflicting { path: conflict.path.clone(), said: vec![conflict.earlier.clone()] });
+            }
+        }
+        if let Some(listed) = self.first.last_mut().filter(|listed| listed.path == conflict.path) {
+            listed.said.push(conflict.later.clone());
         }
     }
 
     fn error(&self, merging: &Merging<'_>) -> Error {
-        let s = if self.all == 1 { "" } else { "s" };
-        let error = Error::refused(format!("{} is not finished: runs differ at {} path{s}", merging.draft, self.all));
-        let line = |c: &Conflict| {
-            let side = |(i, entry): &(usize, Entry)| format!("{} by {}", describe(entry), merging.who(*i));
-            format!("{}: {}; {}", c.path, side(&c.earlier), side(&c.later))
+        let s = if self.paths == 1 { "" } else { "s" };
+        let error = Error::refused(format!("{} is not finished: runs differ at {} path{s}", merging.draft, self.paths));
+        let line = |c: &Conflicting| {
+            let mut said: Vec<_> = c.said.iter().take(SIDES).map(|(i, entry)| format!("{} by {}", describe(entry), merging.who(*i))).collect();
+            said.extend(c.said.len().checked_sub(SIDES + 1).map(|more| format!("and {} more", more + 1)));
+            format!("{}: {}", c.path, said.join("; "))
         };
         let error = self.first.iter().map(line).fold(error, Error::because);
-        let more = self.all - self.first.len() as u64;
+        let more = self.paths - self.first.len() as u64;
         let error = if more > 0 { error.because(format!("and {more} more")) } else { error };
         error.hint("let a run upsert again what it means, `cairn draft drop` one, or finish with --on-conflict latest")
     }
@@ -359,9 +376,9 @@ fn describe(entry: &Entry) -> String {
 }
 
 /// What is said of the version: aliases and tags unite, description and the keys of metadata are the last that were given.
-fn words(state: &DraftState, artifact: &Artifact) -> Result<Artifact> {
+fn words(draft: &Draft, state: &DraftState, artifact: &Artifact) -> Result<Artifact> {
     let mut said = Artifact::new(artifact.name.as_str(), artifact.kind.as_ref().map(|k| k.as_str()))?;
-    let mut metadata = crate::catalog::Metadata::new();
+    let mut metadata = Metadata::new();
     let contributed = state.contributions.iter().map(|c| &*c.record).map(|r| (&r.description, Some(&r.metadata), &r.tags, &r.aliases));
     let own = (&artifact.description, artifact.metadata.as_ref(), &artifact.tags, &artifact.aliases);
     for (description, more, tags, aliases) in contributed.chain([own]) {
@@ -372,8 +389,26 @@ fn words(state: &DraftState, artifact: &Artifact) -> Result<Artifact> {
         said.tags.extend(tags.iter().filter(|t| !said.tags.contains(t)).cloned().collect::<Vec<_>>());
         said.aliases.extend(aliases.iter().filter(|a| !said.aliases.contains(a)).cloned().collect::<Vec<_>>());
     }
-    said.set_metadata(metadata).map_err(|e| e.while_doing("what the contributions say of the version is too much together"))?;
-    Ok(said)
+    match said.set_metadata(metadata) {
+        Ok(_) => Ok(said),
+        Err(e) => Err(too_much_said(draft, state, artifact, &e)),
+    }
+}
+
+/// Each contribution's metadata is within its bound, all of it together is not: who says most, in the order in which less is to be said.
+fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &Error) -> Error {
+    let size = |m: &Metadata| serde_json::to_vec(m).map_or(0, |json| json.len());
+    let mut by_run: BTreeMap<String, Metadata> = BTreeMap::new();
+    for record in state.contributions.iter().map(|c| &c.record).filter(|r| !r.metadata.is_empty()) {
+        by_run.entry(format!("run {}", record.run.id)).or_default().extend(record.metadata.clone());
+    }
+    by_run.extend(artifact.metadata.clone().filter(|m| !m.is_empty()).map(|m| ("this finish".to_owned(), m)));
+    let mut said: Vec<_> = by_run.into_iter().map(|(who, m)| (size(&m), m.len(), who)).collect();
+    said.sort_by_key(|(bytes, keys, _)| Reverse((*bytes, *keys)));
+    let lines = said.into_iter().map(|(bytes, keys, who)| format!("{who} says {keys} keys, {bytes} bytes"));
+    let error = Error::refused(format!("{draft} is not finished: what its runs say of the version is too much together: {}", why.message()));
+    let hint = format!("let a run say its part again with less: `cairn upsert {} SRC --replace --metadata JSON`; or `cairn draft drop` one", artifact.name);
+    listed(error, lines).hint(hint)
 }
 
 /// The same words for a version that stands already.

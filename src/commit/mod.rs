@@ -13,6 +13,7 @@ mod publish;
 mod run;
 mod simple;
 mod stage;
+mod survey;
 mod upsert;
 
 pub use artifact::{Artifact, FileWriter};
@@ -25,4 +26,5 @@ pub use publish::{Published, SaveOptions};
 #[doc(hidden)]
 pub use simple::publish_generated;
 pub use run::{Run, RunOptions};
+pub use survey::{OpenDraft, Survey, survey};
 pub use upsert::{Sealing, UpsertOptions, Upserted, refuse_if_finished, sealed};

@@ -75,11 +75,7 @@ impl Making<'_> {
         let name = &artifact.name;
         let kind = match self.met.map(|v| &v.record().kind) {
             Some(kind) if artifact.kind.as_ref().is_none_or(|k| k == kind) => kind.clone(),
-            _ => {
-                let kind = kind_of(store, artifact, self.kind.as_ref())?;
-                catalog_artifact::ensure(store, name, &kind)?;
-                kind
-            }
+            _ => catalog_artifact::ensure(store, name, artifact.kind.as_ref().or(self.kind.as_ref()))?,
         };
         Ok(VersionRecord {
             token: work.token().to_string(),
@@ -102,15 +98,6 @@ impl Making<'_> {
             exact: self.exact,
             always_new: options.always_new,
         })
-    }
-}
-
-/// The type of what is being made: as said, else the artifact's, else `otherwise`.
-pub(super) fn kind_of(store: &Store, artifact: &Artifact, otherwise: Option<&ArtifactType>) -> Result<ArtifactType> {
-    match (artifact.kind.as_ref().or(otherwise), catalog_artifact::find(store, &artifact.name)?) {
-        (Some(kind), _) => Ok(kind.clone()),
-        (None, Some(found)) => Ok(found.kind),
-        (None, None) => ArtifactType::parse("dataset"),
     }
 }
 

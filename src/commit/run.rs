@@ -68,6 +68,11 @@ impl Run {
         &self.record.id
     }
 
+    /// Whether somebody gave it its id.
+    pub fn is_named(&self) -> bool {
+        self.named
+    }
+
     /// What records say of it.
     pub fn record(&self) -> &RunRecord {
         &self.record

@@ -4,7 +4,6 @@ use super::artifact::Artifact;
 use super::collect::collect_or_keep;
 use super::draft::{self, PATIENCE, Placed};
 use super::help::help;
-use super::publish;
 use super::simple::build_nodes;
 use crate::catalog::artifact::{self as catalog_artifact, ensure_dir};
 use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
@@ -22,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What lock files of those who write to a draft say they do.
-const WRITING: [&str; 2] = ["upsert", "stage"];
+pub(super) const WRITING: [&str; 2] = ["upsert", "stage"];
 
 /// How a contribution is made.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +83,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()) };
     let work = Work::begin(store, &purpose, &draft.log())?;
     if options.sealing.is_none() {
-        refuse_second_holder(draft, &run.id)?;
+        refuse_second_holder(draft, &run.id, &work)?;
     }
     // Before anything is stored: a discard that comes later is met on the walk.
     let (last, record) = draft.last()?;
@@ -97,8 +96,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     }
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
-    let kind = publish::kind_of(store, artifact, None)?;
-    catalog_artifact::ensure(store, name, &kind)?;
+    let kind = catalog_artifact::ensure(store, name, artifact.kind.as_ref())?;
     ensure_dir(store, &draft.log())?;
     writer.close_packs()?; // gives the packs their names, which the record lists
     let totals = root.totals();
@@ -193,10 +191,10 @@ fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {
 }
 
 /// A run has one writer at a time: a second process, which may be the requeued job beside the one it should replace, is refused (manners: what
-/// it would break is the order of the run's own words).
-fn refuse_second_holder(draft: &Draft, run: &RunId) -> Result<()> {
-    let holders = writers(draft, |r| r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
-    let Some(holder) = holders.first() else { return Ok(()) };
+/// it would break is the order of the run's own words). Of two that come at once, one goes on.
+fn refuse_second_holder(draft: &Draft, run: &RunId, work: &Work) -> Result<()> {
+    let holder = work.lock().rival(|r| writes_to(draft, r) && r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
+    let Some(holder) = holder else { return Ok(()) };
     let why = format!("run {run} is at work on {draft} already: process {} on {} ({}, since {})", holder.pid, holder.host, holder.purpose, holder.since);
     Err(Error::refused(why).hint("wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good"))
 }
@@ -207,11 +205,10 @@ impl Draft {
     /// # Errors
     /// I/O.
     pub fn writers(&self) -> Result<Vec<LockRecord>> {
-        writers(self, |_| true)
+        lock::live(self.store(), |r| writes_to(self, r))
     }
 }
 
-fn writers(draft: &Draft, of: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
-    let (name, id) = (Some(draft.artifact().as_str()), Some(draft.id().as_str()));
-    lock::live(draft.store(), |r| WRITING.contains(&r.purpose.as_str()) && r.artifact.as_deref() == name && r.draft.as_deref() == id && of(r))
+fn writes_to(draft: &Draft, r: &LockRecord) -> bool {
+    WRITING.contains(&r.purpose.as_str()) && r.artifact.as_deref() == Some(draft.artifact().as_str()) && r.draft.as_deref() == Some(draft.id().as_str())
 }

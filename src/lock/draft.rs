@@ -1,7 +1,6 @@
 //! A draft for one at a time, by agreement: what programs take that want to commit to it one after the other.
 
-use super::list::list_of;
-use super::{Life, LockFile, Purpose, Queue};
+use super::{LockFile, LockRecord, Purpose, Queue, live};
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::{ArtifactName, DistributedId, Token};
@@ -39,16 +38,20 @@ impl Store {
     pub fn lock_draft(&self, name: &ArtifactName, id: &DistributedId, patience: Duration) -> Result<DraftLock> {
         self.check_writable()?;
         let until = Instant::now().checked_add(patience); // none: without end
-        let token = Token::fresh();
+        let purpose = Purpose { purpose: PURPOSE, artifact: Some(name.as_str()), draft: Some(id.as_str()), run: None };
+        let holds_it = |r: &LockRecord| r.purpose == PURPOSE && r.artifact.as_deref() == purpose.artifact && r.draft.as_deref() == purpose.draft;
         loop {
             {
                 let _turn = Queue::before(&self.layout().locks(), Duration::from_secs(1));
-                let holders = list_of(self, |r| r.is_some_and(|r| r.purpose == PURPOSE && r.artifact.as_deref() == Some(name.as_str()) && r.draft.as_deref() == Some(id.as_str())))?;
-                let Some(holder) = holders.iter().filter(|l| l.life == Life::Live).find_map(|l| l.record.as_ref()) else {
-                    let purpose = Purpose { purpose: PURPOSE, artifact: Some(name.as_str()), draft: Some(id.as_str()), run: None };
-                    return Ok(DraftLock { _file: LockFile::take(self, &token, &purpose)? });
-                };
-                if until.is_some_and(|until| Instant::now() >= until) {
+                let mut holder = live(self, holds_it)?.into_iter().next();
+                if holder.is_none() {
+                    let file = LockFile::take(self, &Token::fresh(), &purpose)?;
+                    holder = file.rival(holds_it)?; // where the queue keeps nobody apart
+                    if holder.is_none() {
+                        return Ok(DraftLock { _file: file });
+                    }
+                }
+                if let Some(holder) = holder.filter(|_| until.is_some_and(|until| Instant::now() >= until)) {
                     let why = format!("draft {id} of {name} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
                     return Err(Error::refused(why).hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
                 }

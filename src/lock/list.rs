@@ -1,12 +1,17 @@
 //! Looking at locks: who holds what, and whether the holder lives.
 
-use super::{BEAT, LockRecord, boot_id, host_name, process_start};
+use super::{BEAT, LockFile, LockRecord, boot_id, host_name, process_start};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::Token;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long who came first of several waits for the others to go, and how often it looks.
+const GIVE_WAY: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Whether a lock's holder was seen alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,10 +62,43 @@ pub fn live(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<L
     Ok(locks.into_iter().filter(|l| l.life == Life::Live).filter_map(|l| l.record).collect())
 }
 
-pub(super) fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
+impl LockFile {
+    /// Who else lives and holds a lock that `wanted` wants. Who is told of nobody has looked after taking its own lock, so of two that exclude each
+    /// other so, one at most is. When several take theirs at the same moment, the one whose file has the lowest name waits a second for the
+    /// others to go, and those are told at once: one of them is left.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn rival(&self, wanted: impl Fn(&LockRecord) -> bool) -> Result<Option<LockRecord>> {
+        let mut until = None;
+        loop {
+            let others = list_of(&self.store, |record| record.is_some_and(&wanted))?;
+            let Some(first) = others.into_iter().find(|l| l.life == Life::Live && l.path != self.path) else { return Ok(None) };
+            if first.path < self.path || until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(first.record);
+            }
+            until.get_or_insert_with(|| Instant::now() + GIVE_WAY);
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// The holders of locks that `wanted` wants, but for those of this host that are dead. Those of other hosts are not watched, so this takes no time.
+///
+/// # Errors
+/// I/O.
+pub fn held(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
+    let locks = look_at(&lock_files(store)?, |record| record.is_some_and(&wanted))?;
+    Ok(locks.into_iter().filter(|l| l.life != Some(Life::Dead)).filter_map(|l| l.record).collect())
+}
+
+fn lock_files(store: &Store) -> Result<Vec<PathBuf>> {
     let dir = store.layout().locks();
-    let paths: Vec<PathBuf> = disk::list(&dir)?.into_iter().map(|name| dir.join(name)).collect();
-    let mut locks = judge_those(&paths, wanted)?;
+    Ok(disk::list(&dir)?.into_iter().map(|name| dir.join(name)).collect())
+}
+
+fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
+    let mut locks = judge_those(&lock_files(store)?, wanted)?;
     locks.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(locks)
 }
@@ -74,29 +112,43 @@ pub(crate) fn judge(paths: &[PathBuf]) -> Result<Vec<Lock>> {
 }
 
 fn judge_those(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
-    let mut locks = Vec::new();
-    let mut watched = Vec::new();
+    let seen = look_at(paths, wanted)?;
+    if seen.iter().any(|s| s.life.is_none()) {
+        std::thread::sleep(3 * BEAT);
+    }
+    let judge = |seen: Seen| {
+        let life = match seen.life {
+            Some(life) => life,
+            None => {
+                let now = read(&seen.path)?.and_then(|(record, _)| record);
+                let moved = now.is_some_and(|now| seen.record.as_ref().is_none_or(|before| before.beat != now.beat));
+                if moved { Life::Live } else { Life::Dead }
+            }
+        };
+        let id = seen.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Lock { id, path: seen.path, record: seen.record, life })
+    };
+    seen.into_iter().map(judge).collect()
+}
+
+/// A lock file at one look.
+struct Seen {
+    path: PathBuf,
+    record: Option<LockRecord>,
+    /// `None`: the holder is on another host, where only its beat tells.
+    life: Option<Life>,
+}
+
+fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Seen>> {
+    let mut all = Vec::new();
     for path in paths {
         let Some((record, held)) = read(path)?.filter(|(record, _)| wanted(record.as_ref())) else { continue };
         let here = record.as_ref().is_none_or(|r| r.host == host_name() && r.boot_id == boot_id());
         let running = record.as_ref().is_some_and(|r| here && process_start(r.pid) == Some(r.pid_start));
-        let life = if held || running { Life::Live } else { Life::Dead };
-        if !here && life == Life::Dead {
-            watched.push(locks.len());
-        }
-        let id = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        locks.push(Lock { id, path: path.clone(), record, life });
+        let life = if held || running { Some(Life::Live) } else { here.then_some(Life::Dead) };
+        all.push(Seen { path: path.clone(), record, life });
     }
-    if !watched.is_empty() {
-        std::thread::sleep(3 * BEAT);
-        for i in watched {
-            let now = read(&locks[i].path)?.and_then(|(r, _)| r);
-            if now.is_some() && now.map(|r| r.beat) != locks[i].record.as_ref().map(|r| r.beat.clone()) {
-                locks[i].life = Life::Live;
-            }
-        }
-    }
-    Ok(locks)
+    Ok(all)
 }
 
 /// Removes a lock file, whoever holds it. Its holder goes on; nothing true changes (L13).

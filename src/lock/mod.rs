@@ -10,7 +10,7 @@ mod list;
 
 pub use draft::DraftLock;
 pub(crate) use list::judge;
-pub use list::{Lock, Life, break_lock, list, live};
+pub use list::{Lock, Life, break_lock, held, list, live};
 
 use crate::clock;
 use crate::error::{Error, Result};

@@ -60,7 +60,7 @@ impl Stage {
         refuse_if_finished(draft)?;
         // The lock first, then the look for a marker: of a mount and a sealer one sees the other.
         let lock = hold(draft, &run.id)?;
-        refuse_second_holder(draft, &run.id)?;
+        refuse_second_holder(draft, &run.id, &lock)?;
         sweep(store)?;
         for found in stages(store)?.into_iter().filter(|s| s.is_of(draft, &run.id)) {
             let token = found.token().clone();
@@ -98,7 +98,7 @@ impl Stage {
         let store = draft.store();
         store.check_writable()?;
         let lock = hold(draft, run)?;
-        refuse_second_holder(draft, run)?;
+        refuse_second_holder(draft, run, &lock)?;
         let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run) && s.state != StageState::Dropped);
         Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)) }))
     }
@@ -156,14 +156,17 @@ fn hold(draft: &Draft, run: &RunId) -> Result<LockFile> {
 
 /// Those who hold the run's stage, this process not counted.
 fn holders(draft: &Draft, run: &RunId) -> Result<Vec<LockRecord>> {
-    let (name, id) = (Some(draft.artifact().as_str()), Some(draft.id().as_str()));
-    lock::live(draft.store(), |r| {
-        r.purpose == PURPOSE && r.artifact.as_deref() == name && r.draft.as_deref() == id && r.run.as_deref() == Some(run.as_str()) && !r.is_own()
-    })
+    lock::live(draft.store(), |r| holds(draft, run, r))
 }
 
-fn refuse_second_holder(draft: &Draft, run: &RunId) -> Result<()> {
-    let Some(holder) = holders(draft, run)?.into_iter().next() else { return Ok(()) };
+fn holds(draft: &Draft, run: &RunId, r: &LockRecord) -> bool {
+    let (name, id) = (Some(draft.artifact().as_str()), Some(draft.id().as_str()));
+    r.purpose == PURPOSE && r.artifact.as_deref() == name && r.draft.as_deref() == id && r.run.as_deref() == Some(run.as_str()) && !r.is_own()
+}
+
+/// Of two that come at once, one goes on.
+fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<()> {
+    let Some(holder) = lock.rival(|r| holds(draft, run, r))? else { return Ok(()) };
     let why = format!("the staging directory of run {run} for {draft} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
     Err(Error::refused(why).hint("unmount it there; `cairn locks` shows the lock, and --break ID takes it away if its holder is gone for good"))
 }

@@ -32,8 +32,10 @@ const WATCH: Duration = Duration::from_secs(1);
 const NAMED: usize = 10;
 
 /// What is said of the contribution.
-#[derive(Clone, Debug, Default)]
-pub struct SealOptions {
+#[derive(Debug, Default)]
+pub struct SealOptions<'a> {
+    /// Type, description, metadata, tags and aliases, of an artifact of that name with nothing in it.
+    pub words: Option<&'a Artifact>,
     /// It stands instead of the run's earlier contributions, not over them.
     pub replace: bool,
     /// Counters to move.
@@ -47,7 +49,7 @@ impl Stage {
     /// # Errors
     /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. Afterwards the stage is open again, if
     /// [`Stage::is_closed`] does not say otherwise.
-    pub fn seal(&self, options: &SealOptions, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
+    pub fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
         let done = Sealer::of(&self.draft, &self.record, &self.token).seal(options, recorded)?;
         drop(self.lock.lock().take()); // the run is at work no more
         Ok(done)
@@ -77,10 +79,10 @@ impl<'a> Sealer<'a> {
         Sealer { draft, record, token, store, directory: layout.stage(token), marker: layout.stage_sealing(token) }
     }
 
-    pub(super) fn seal(&self, options: &SealOptions, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
+    pub(super) fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
         let leases = Arc::new(Leases::new(self.store.layout().stage_copies(self.token)));
         let done = match self.begin(&leases)? {
-            Some(done) => done,
+            Some(done) => self.say(options, done)?,
             None => match self.store(options, &leases) {
                 Ok(done) => done,
                 Err(e) => self.give_back(e, &leases)?,
@@ -104,13 +106,24 @@ impl<'a> Sealer<'a> {
         Ok(None)
     }
 
-    fn store(&self, options: &SealOptions, leases: &Arc<Leases>) -> Result<Upserted> {
+    /// What was recorded by a sealer that is gone says nothing of the version: a contribution of its own says it.
+    fn say(&self, options: &SealOptions<'_>, done: Upserted) -> Result<Upserted> {
+        if let Some(words) = options.words.filter(|words| words.says_something()) {
+            Run::of(self.store, self.record.run.clone()).upsert_artifact(words, self.record.distributed_id.as_str())?;
+        }
+        Ok(done)
+    }
+
+    fn store(&self, options: &SealOptions<'_>, leases: &Arc<Leases>) -> Result<Upserted> {
         if let Some(holder) = holders(self.draft, &self.record.run.id)?.first() {
             let why = format!("the staging directory of run {} is held by process {} on {} too", self.record.run.id, holder.pid, holder.host);
             return Err(Error::refused(why).hint("unmount it there first"));
         }
         refuse_special(&self.directory)?;
         let mut artifact = Artifact::new(self.record.artifact.as_str(), self.record.kind.as_ref().map(|k| k.as_str()))?;
+        if let Some(words) = options.words {
+            artifact.say_as(words);
+        }
         artifact.add_dir(&self.directory, "", &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
         let run = Run::of(self.store, self.record.run.clone());
         let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone() };

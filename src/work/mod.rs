@@ -42,7 +42,7 @@ pub struct Work {
     token: Token,
     state: State,
     bases: AtomicUsize,
-    _lock: LockFile,
+    lock: LockFile,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ impl Work {
                 continue;
             }
             return match note_record(store, &token, records).and_then(|()| LockFile::take(store, &token, purpose)) {
-                Ok(lock) => Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), _lock: lock }),
+                Ok(lock) => Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), lock }),
                 Err(e) => {
                     let _ = store.disk().remove_file(&store.layout().token_record(&token));
                     let _ = store.disk().remove_dir(&dir);
@@ -84,6 +84,11 @@ impl Work {
     /// The token.
     pub fn token(&self) -> &Token {
         &self.token
+    }
+
+    /// The lock file that names it for people.
+    pub fn lock(&self) -> &LockFile {
+        &self.lock
     }
 
     /// Where this token's temporary files go.

@@ -4,43 +4,26 @@ use crate::args::{DraftName, DraftVerb, Drafts};
 use crate::args;
 use crate::errors::Done;
 use crate::output::{Context, dash, size_cell};
-use cairn::catalog::draft::{self, Draft, DraftState};
+use cairn::catalog::Draft;
+use cairn::catalog::draft::ContributionRecord;
 use cairn::catalog::stage::{StageInfo, StageState, stages};
+use cairn::commit::{OpenDraft, Survey, survey};
 use cairn::error::{Error, Result};
 use cairn::lock::LockRecord;
 use cairn::words::{ArtifactName, DistributedId, RunId};
 use serde_json::{Value, json};
 
-/// The drafts that are not finished.
+/// The drafts that are not finished. What cannot be read is told at the end.
 pub fn list(context: &mut Context, args: Drafts) -> Done {
     let store = context.store()?;
-    let names = match &args.name {
-        Some(name) => vec![ArtifactName::parse(name)?],
-        None => draft::artifacts(&store)?,
-    };
+    let name = args.name.as_deref().map(ArtifactName::parse).transpose()?;
+    let Survey { open, unreadable } = survey(&store, name.as_ref())?;
     let (mut documents, mut rows) = (Vec::new(), Vec::new());
-    let mut open: Vec<(Draft, DraftState, Vec<LockRecord>)> = Vec::new();
-    let stages = stages(&store)?;
-    for name in &names {
-        // Those of which only a staging directory is there too.
-        let mut drafts = draft::all(&store, name)?;
-        let staged = stages.iter().map(|s| &s.record).filter(|r| r.artifact == *name);
-        drafts.extend(staged.map(|r| Draft::new(&store, name, &r.distributed_id)));
-        drafts.sort_by(|a, b| a.id().cmp(b.id()));
-        drafts.dedup_by(|a, b| a.id() == b.id());
-        for draft in drafts {
-            let (state, writers) = (draft.state()?, draft.writers()?);
-            let staged = stages.iter().any(|s| s.record.artifact == *name && s.record.distributed_id == *draft.id());
-            if state.is_open() || (state.finish.is_none() && (staged || !writers.is_empty())) {
-                open.push((draft, state, writers));
-            }
-        }
-    }
-    for (draft, state, writers) in &open {
-        let sum = |of: fn(&draft::ContributionRecord) -> u64| state.contributions.iter().map(|c| of(&c.record)).sum::<u64>();
+    for OpenDraft { draft, state, writers, left_open } in &open {
+        let sum = |of: fn(&ContributionRecord) -> u64| state.contributions.iter().map(|c| of(&c.record)).sum::<u64>();
         let (runs, files, bytes) = (state.runs(), sum(|r| r.files), sum(|r| r.bytes));
         let since = state.contributions.first().map(|c| &c.record.head.at);
-        let writing: Vec<&str> = writers.iter().filter_map(|w| w.run.as_deref()).chain(left_open(&stages, draft, writers).map(|s| s.record.run.id.as_str())).collect();
+        let writing: Vec<&str> = writers.iter().filter_map(|w| w.run.as_deref()).chain(left_open.iter().map(|s| s.record.run.id.as_str())).collect();
         rows.push(vec![
             draft.artifact().to_string(),
             draft.id().to_string(),
@@ -57,13 +40,18 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
     }
     if context.json() {
         context.out.json(&documents)?;
-        return Ok(0);
+    } else {
+        if rows.is_empty() && unreadable.is_empty() {
+            context.talk("no draft is open");
+        }
+        context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "WRITING", "SINCE"], &rows)?;
     }
-    if rows.is_empty() {
-        context.talk("no draft is open");
-    }
-    context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "WRITING", "SINCE"], &rows)?;
-    Ok(0)
+    let Some(first) = unreadable.first() else { return Ok(0) };
+    let s = if unreadable.len() == 1 { "" } else { "s" };
+    let told = Error::of_kind(first.kind(), format!("{} draft{s} cannot be told of", unreadable.len()));
+    let told = unreadable.iter().fold(told, Error::because);
+    context.out.flush()?;
+    Err(told.hint("`cairn verify` lists what is damaged and what it affects").into())
 }
 
 /// Staging directories of a draft that nobody has mounted.

@@ -1,6 +1,6 @@
 //! `cairn finish`
 
-use super::put::{add_sources, describe, report, run_of};
+use super::put::{add_sources, describe, report};
 use super::upsert::options;
 use crate::args::{self, Finish};
 use crate::errors::Done;
@@ -16,8 +16,8 @@ pub fn run(context: &mut Context, args: Finish) -> Done {
     let store = context.store()?;
     let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
     describe(&mut artifact, &args.words)?;
-    let draft = Run::new(&store, options(&args.run))?.draft(artifact.name(), args.distributed_id.as_deref())?;
-    let run = run_of(&store, &args.run)?;
+    let run = Run::new(&store, options(&args.run))?;
+    let draft = run.draft(artifact.name(), args.distributed_id.as_deref())?;
     context.if_interrupted("no version was acknowledged; say the same again");
     signals::be_gentle();
     let bar = context.bar("finish");
@@ -34,9 +34,11 @@ pub fn run(context: &mut Context, args: Finish) -> Done {
         },
         progress: bar.progress(),
     };
-    let published = match run {
-        Some(run) => run.finish_artifact_with(&artifact, args.distributed_id.as_deref(), &options)?,
-        None => draft.finish(&artifact, &options)?,
+    // A group says which draft; a run that nobody named finished nothing.
+    let published = if run.is_named() {
+        run.finish_artifact_with(&artifact, args.distributed_id.as_deref(), &options)?
+    } else {
+        draft.finish(&artifact, &options)?
     };
     drop(bar);
     report(context, &published, "no new version, this is")

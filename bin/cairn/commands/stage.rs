@@ -8,7 +8,7 @@ use crate::signals;
 use cairn::Store;
 use cairn::catalog::stage::stages;
 use cairn::catalog::{Draft, VersionSpec};
-use cairn::commit::Run;
+use cairn::commit::{Artifact, Run};
 use cairn::error::{Error, Kind, Result, show_path};
 use cairn::fuse::Ground;
 use cairn::fuse::staging::{SealedBy, StagingOptions, ask_to_seal, mount_staging};
@@ -70,7 +70,7 @@ pub fn seal(context: &mut Context, args: Seal) -> Done {
 }
 
 /// What a run left in its staging directory, mounted or not.
-pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, replace: bool) -> Done {
+pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &SealOptions<'_>) -> Done {
     let none = || {
         Error::not_found(format!("run {run} has no staging directory for {draft}")).hint("say what is to be contributed: `cairn upsert NAME SRC`; or write it: `cairn mount MNT NAME --stage`")
     };
@@ -80,11 +80,14 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, replace: b
         Ok(Some(stage)) => {
             let bar = context.bar("upsert");
             cairn::mount::raise_open_files(); // each large file is held while it is taken over
-            let done = stage.seal(&SealOptions { replace, progress: bar.progress() }, &mut |_| ())?;
+            let done = stage.seal(&SealOptions { progress: bar.progress(), ..*said }, &mut |_| ())?;
             drop(bar);
             report(context, &Contributed::of(&done))
         }
         Ok(None) => Err(none().into()),
+        Err(e) if e.kind() == Kind::Refused && (said.replace || said.words.is_some_and(Artifact::says_something)) => {
+            Err(e.hint("a mount seals what is there and is told nothing more: `cairn umount --no-seal` it, then say this again").into())
+        }
         // Mounted on this host: its daemon does it.
         Err(e) if e.kind() == Kind::Refused => match staging::mounted_at(store, stage.token())?.map(|at| ask_to_seal(&at)) {
             Some(Ok(done)) if done.run == run.as_str() => report(context, &contributed(done)),

@@ -7,6 +7,8 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
 use cairn::commit::{Artifact, Run, RunOptions, UpsertOptions, Upserted};
+use cairn::error::Error;
+use cairn::staging::SealOptions;
 use serde_json::json;
 
 /// A run's contribution.
@@ -18,7 +20,10 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
     let id = args.distributed_id.as_deref();
     let draft = run.draft(artifact.name(), id)?; // without an id, nothing is read first
     if args.sources.is_empty() {
-        return super::stage::seal_of_run(context, &draft, run.id(), args.replace);
+        if let Some(option) = args.from.said() {
+            return Err(Error::usage(format!("{option} says what is done with SRC, and there is none")).hint("say SRC too; without, what the run has in its staging directory is sealed as it is").into());
+        }
+        return super::stage::seal_of_run(context, &draft, run.id(), &SealOptions { words: Some(&artifact), replace: args.replace, ..SealOptions::default() });
     }
     context.if_interrupted("nothing was acknowledged; what reached the store is kept, and the same upsert again stores only the rest");
     signals::be_gentle();

@@ -3,3 +3,4 @@
 mod cases;
 mod finishers;
 mod storm;
+mod told;

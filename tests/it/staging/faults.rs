@@ -121,3 +121,21 @@ fn throwing_a_stage_away_is_done_or_goes_on_when_it_is_killed() {
     assert_ne!(stage.directory(), directory);
     assert!(!directory.exists() && snapshot(&stage.directory()).is_empty());
 }
+
+#[test]
+fn what_is_said_with_a_seal_whose_sealer_died_after_it_was_recorded_is_recorded_too() {
+    let from = start();
+    let steps = steps(&again(&from), &SEAL);
+    let mut late = 0;
+    for step in (1..=steps).rev().take(12) {
+        let lab = again(&from);
+        lab.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        if contributions(&lab, "r") == 1 && left(&lab).iter().any(|n| n.ends_with(".json")) {
+            lab.ok(&[&SEAL[..], &["--tag", "late"]].concat());
+            assert!(left(&lab).is_empty() && finished(&lab) == snapshot(&lab.path("want")), "step {step}");
+            assert!(lab.ok(&["show", "a", "--json"]).contains(r#""late""#), "step {step}");
+            late += 1;
+        }
+    }
+    assert!(late > 0);
+}

@@ -5,7 +5,7 @@ use crate::support::{Lab, make_tree, noise, snapshot, text};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const SEAL: [&str; 6] = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
 
@@ -204,4 +204,49 @@ fn stages_are_told_by_inode_and_mount_table() {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let line = table.lines().find(|l| l.split(' ').nth(4) == staged.mnt.to_str()).unwrap();
     assert!(line.contains("fuse.cairnfs") && line.contains("rw,nosuid,nodev"), "{line}");
+}
+
+#[test]
+fn what_is_said_with_the_seal_of_a_run_is_recorded_or_refused_and_never_dropped() {
+    let lab = Lab::new();
+    let staged = stage(&lab, "r");
+    fs::write(staged.at("f"), "1").unwrap();
+    let words = ["--alias", "best", "--tag", "t", "--description", "said", "--metadata", r#"{"k": 1}"#, "--type", "model"];
+    let mnt = staged.mnt.to_str().unwrap();
+    // A mount's daemon seals, and is told nothing.
+    for words in [&words[..2], &words[2..4], &words[4..6], &words[6..8], &words[8..], &["--replace"]] {
+        let said = text(&lab.run(&[&SEAL[..], words].concat(), 3).stderr);
+        assert!(said.contains(&format!("is held by process {} ", staged.daemon())) && said.contains("cairn umount --no-seal"), "{said}");
+    }
+    lab.ok(&["umount", "--no-seal", mnt]);
+    for option in [&["--at", "p"][..], &["--exclude", "f"], &["--follow-symlinks"], &["--skip-special"], &["--stdin-filename", "n"]] {
+        let said = text(&lab.run(&[&SEAL[..], option].concat(), 2).stderr);
+        assert!(said.contains(&format!("{} says what is done with SRC", option[0])), "{said}");
+    }
+    assert_eq!(contributions(&lab, "r"), 0);
+    assert_eq!(lab.ok(&[&SEAL[..], &words].concat()), "a d r");
+    assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
+    let shown = lab.ok(&["show", "a", "--json"]);
+    for part in [r#""model""#, r#""best""#, r#""t""#, r#""said""#, r#""k""#] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+}
+
+#[test]
+fn of_two_mounts_for_one_run_that_start_at_once_one_is_made_and_the_other_is_told_who() {
+    let lab = Lab::new();
+    let points = ["one", "two"].map(|p| lab.path(p));
+    points.iter().for_each(|p| fs::create_dir(p).unwrap());
+    for round in 0..10 {
+        let start = |at: &std::path::PathBuf| {
+            let words = ["mount", at.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
+            lab.cairn(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let mounts = points.each_ref().map(start).map(|c| c.wait_with_output().unwrap());
+        let made = mounts.iter().position(|m| m.status.success());
+        let said = mounts.each_ref().map(|m| text(&m.stderr));
+        let Some(made) = made else { panic!("round {round}: both refused: {said:?}") };
+        assert!(mounts[1 - made].status.code() == Some(3) && said[1 - made].contains("is held by process "), "round {round}: {said:?}");
+        lab.ok(&["umount", "--no-seal", points[made].to_str().unwrap()]);
+    }
 }

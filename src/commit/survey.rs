@@ -1,0 +1,106 @@
+//! What is open: one look over all drafts.
+
+use super::upsert::WRITING;
+use crate::catalog::stage::{StageInfo, stages};
+use crate::catalog::{Draft, DraftState, artifact as catalog_artifact, draft, no_artifact};
+use crate::error::{Error, Result};
+use crate::lock::{self, LockRecord};
+use crate::store::Store;
+use crate::words::{ArtifactName, DistributedId};
+use std::collections::BTreeMap;
+
+/// A draft that is not finished: something was contributed to it, or somebody is about to.
+#[derive(Debug)]
+pub struct OpenDraft {
+    /// Which.
+    pub draft: Draft,
+    /// What its log comes to.
+    pub state: DraftState,
+    /// Who is writing to it. On other hosts: who has not been seen to be dead, since nobody was watched.
+    pub writers: Vec<LockRecord>,
+    /// The staging directories of runs that are not among them.
+    pub left_open: Vec<StageInfo>,
+}
+
+/// The drafts that are open, by name and id, and why others cannot be told of.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// These.
+    pub open: Vec<OpenDraft>,
+    /// An error for each draft that cannot be read; it names it.
+    pub unreadable: Vec<Error>,
+}
+
+/// The open drafts of one artifact, or of all: locks and staging directories are looked through once, and nobody is waited for.
+///
+/// # Errors
+/// Not found: an artifact of that name, or anything that is about to become one. I/O.
+pub fn survey(store: &Store, of: Option<&ArtifactName>) -> Result<Survey> {
+    let mut found = Found { store, of, drafts: BTreeMap::new() };
+    let mut survey = Survey::default();
+    found.at_work()?;
+    let names = of.map_or_else(|| draft::artifacts(store), |of| Ok(vec![of.clone()]))?;
+    for name in &names {
+        for draft in draft::all(store, name)? {
+            match draft {
+                Ok(draft) => drop(found.at(draft.artifact(), draft.id())),
+                Err(e) => survey.unreadable.push(e),
+            }
+        }
+    }
+    if let Some(name) = of.filter(|_| found.drafts.is_empty() && survey.unreadable.is_empty())
+        && catalog_artifact::find(store, name)?.is_none()
+    {
+        return Err(no_artifact(store, name)?);
+    }
+    for mut open in found.drafts.into_values() {
+        match open.draft.state() {
+            Ok(state) => open.state = state,
+            Err(e) => {
+                survey.unreadable.push(e.while_doing(format!("{} cannot be read", open.draft)));
+                continue;
+            }
+        }
+        let coming = !open.writers.is_empty() || !open.left_open.is_empty();
+        if open.state.is_open() || (open.state.finish.is_none() && coming) {
+            survey.open.push(open);
+        }
+    }
+    Ok(survey)
+}
+
+struct Found<'a> {
+    store: &'a Store,
+    of: Option<&'a ArtifactName>,
+    drafts: BTreeMap<(ArtifactName, DistributedId), OpenDraft>,
+}
+
+impl Found<'_> {
+    /// The place of a draft, if it is one of those that are asked for.
+    fn at(&mut self, name: &ArtifactName, id: &DistributedId) -> Option<&mut OpenDraft> {
+        if self.of.is_some_and(|of| of != name) {
+            return None;
+        }
+        let fresh = || OpenDraft { draft: Draft::new(self.store, name, id), state: DraftState::default(), writers: Vec::new(), left_open: Vec::new() };
+        Some(self.drafts.entry((name.clone(), id.clone())).or_insert_with(fresh))
+    }
+
+    /// Who writes, and who has left a staging directory.
+    fn at_work(&mut self) -> Result<()> {
+        for lock in lock::held(self.store, |r| WRITING.contains(&r.purpose.as_str()))? {
+            let words = (lock.artifact.as_deref().map(ArtifactName::parse), lock.draft.as_deref().map(DistributedId::parse));
+            let (Some(Ok(name)), Some(Ok(id))) = words else { continue };
+            if let Some(open) = self.at(&name, &id) {
+                open.writers.push(lock);
+            }
+        }
+        for stage in stages(self.store)? {
+            let (name, id) = (stage.record.artifact.clone(), stage.record.distributed_id.clone());
+            let Some(open) = self.at(&name, &id) else { continue };
+            if open.writers.iter().all(|w| w.run.as_deref() != Some(stage.record.run.id.as_str())) {
+                open.left_open.push(stage);
+            }
+        }
+        Ok(())
+    }
+}

@@ -21,12 +21,16 @@ pub use outside::{create_mount_place, remove_mount_place, open_device, open_file
 use outside::{link_descriptor, set_mtime};
 
 use crate::error::{Error, Result};
+use crate::threads;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// From so many directories beside each other on, several threads remove them.
+const SIDE_BY_SIDE: usize = 16;
 
 /// Whether a create-if-absent step made its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -251,29 +255,61 @@ impl Disk {
         ignore_missing(std::fs::remove_dir(path)).map_err(|e| Error::io("remove directory", path, e))
     }
 
-    /// Removes a directory and all in it, a step for each; a missing one is fine. Symlinks are removed, not followed.
+    /// Removes a directory and all in it, a step for each; a missing one is fine. Symlinks are removed, not followed. Where many directories stand side
+    /// by side, several threads do it.
     ///
     /// # Errors
     /// I/O.
     pub fn remove_tree(&self, path: &Path) -> Result<()> {
-        let meta = match std::fs::symlink_metadata(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(|e| Error::io("look at", path, e))?,
-        };
-        if !meta.is_dir() {
-            return self.remove_file(path);
+        match std::fs::symlink_metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io("look at", path, e)),
+            Ok(meta) if meta.is_dir() => self.remove_directory(path, threads::count()),
+            Ok(_) => self.remove_file(path),
         }
-        if meta.permissions().mode() & 0o700 != 0o700 {
-            self.set_mode(path, 0o700)?; // a user's, closed to everybody
-        }
+    }
+
+    fn remove_directory(&self, path: &Path, threads: usize) -> Result<()> {
+        self.open_to_removal(path)?;
         let entries = match std::fs::read_dir(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|e| Error::io("list", path, e))?,
         };
+        let mut directories = Vec::new();
         for entry in entries {
-            self.remove_tree(&entry.map_err(|e| Error::io("list", path, e))?.path())?;
+            let entry = entry.map_err(|e| Error::io("list", path, e))?;
+            if entry.file_type().map_err(|e| Error::io("look at", &entry.path(), e))?.is_dir() {
+                directories.push(entry.path());
+            } else {
+                self.remove_file(&entry.path())?;
+            }
+        }
+        if threads < 2 || directories.len() < SIDE_BY_SIDE {
+            directories.iter().try_for_each(|directory| self.remove_directory(directory, threads))?;
+        } else {
+            let next = AtomicUsize::new(0);
+            let work = || {
+                while let Some(directory) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    self.remove_directory(directory, 1)?;
+                }
+                Ok(())
+            };
+            std::thread::scope(|s| {
+                let all: Vec<_> = (0..threads).map(|_| s.spawn(work)).collect();
+                all.into_iter().try_for_each(|thread| thread.join().expect("removing does not panic"))
+            })?;
         }
         self.remove_dir(path)
+    }
+
+    /// What is in a user's directory can be removed only if it may be written to.
+    fn open_to_removal(&self, path: &Path) -> Result<()> {
+        match std::fs::symlink_metadata(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(Error::io("look at", path, e)),
+            Ok(meta) if meta.permissions().mode() & 0o700 != 0o700 => self.set_mode(path, 0o700),
+            Ok(_) => Ok(()),
+        }
     }
 
     /// Sets the mode of a file by name.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// New bytes, or the time, after which what is there is made durable and visible, so that an interrupted put stores only the rest when it is
 /// said again.
-const CHECKPOINT: u64 = 256 << 20;
+const CHECKPOINT: u64 = 1 << 30;
 pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 const SHARDS: usize = 64;
 /// A writer that looked in vain for so many blobs lists the packs: it will store much, and a listing costs little beside that.

@@ -17,11 +17,16 @@ fn upsert(lab: &Lab, run: &str, what: &[&str]) {
 fn of_two_processes_of_one_run_that_start_at_once_one_goes_on_and_the_other_is_told_who() {
     let lab = Lab::new();
     make_tree(&lab.path(""), &[("f", b"1")]);
+    let words = ["upsert", "x", "f", "--run", "twin", "--distributed-id", "d", "--replace"];
+    lab.ok(&words);
+    let new = |n: u32| std::fs::write(lab.path("f"), format!("new {n}")).unwrap();
+    new(ROUNDS);
+    // Who goes on stands still when it has stored what is new: with more steps done than one who is refused ever does.
+    let late = format!("stop:{}", steps(&lab, &words) * 3 / 4);
     for round in 0..ROUNDS {
+        new(round);
         let start = || {
-            let words = ["upsert", "x", "f", "--run", "twin", "--distributed-id", "d", "--replace"];
-            // Who goes on stands still after its look, with more steps done than one who is refused does.
-            lab.cairn(&words).env("CAIRN_FAULT", "stop:12").stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+            lab.cairn(&words).env("CAIRN_FAULT", &late).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
         };
         let mut twins = [start(), start()];
         let until = Instant::now() + Duration::from_secs(20);

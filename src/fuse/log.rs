@@ -1,5 +1,6 @@
 //! What no program's error number can say goes into the mount's log, a line each.
 
+use crate::error::Error;
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
@@ -47,6 +48,12 @@ impl Log {
             *last = Some((ino, Instant::now()));
         }
         due
+    }
+
+    /// Writes a line of an error with its causes, and what it stood in the way of.
+    pub(super) fn error(&self, what: &str, e: &Error) {
+        let causes = e.causes().iter().fold(String::new(), |all, cause| format!("{all}; {cause}"));
+        self.line(&format!("{what}: {}{causes}", e.message()));
     }
 
     /// Writes a line. A log that cannot be written must not fail the mount.

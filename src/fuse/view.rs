@@ -70,8 +70,7 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
             None => None,
             Some(Ok(beside)) => Some(Arc::new(beside)),
             Some(Err(e)) => {
-                let causes = e.causes().iter().fold(String::new(), |all, cause| format!("{all}; {cause}"));
-                log().line(&format!("without staging directories: {}{causes}", e.message()));
+                log().error("without staging directories", &e);
                 None
             }
         };

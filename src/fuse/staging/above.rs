@@ -61,8 +61,7 @@ impl All {
             return Ok(found);
         }
         let failed = |e: &Error, errno: i32| {
-            let causes = e.causes().iter().fold(String::new(), |all, cause| format!("{all}; {cause}"));
-            self.log.line(&format!("staging of {artifact}, {id}, {run}: {}{causes}", e.message()));
+            self.log.error(&format!("staging of {artifact}, {id}, {run}"), e);
             errno
         };
         let draft = self.draft(artifact, id);

@@ -5,8 +5,10 @@ use cairn::error::Kind;
 use cairn::mount::unmount;
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Duration;
 
 fn simple() -> Things {
@@ -247,6 +249,17 @@ fn read_on(mounted: &Mounted, files: impl Iterator<Item = u64>, done: &AtomicU64
     files.map(read).inspect(|_| _ = done.fetch_add(1, Ordering::Relaxed)).collect()
 }
 
+/// Four threads that share the files, each reading every fourth; when this returns they are at it.
+fn four_readers<'s, 'e>(s: &'s Scope<'s, 'e>, files: Range<u64>, mounted: &'e Mounted, done: &'e AtomicU64) -> Vec<ScopedJoinHandle<'s, Vec<i32>>> {
+    let reader = |r| {
+        let own = files.clone().filter(move |i| i % 4 == r);
+        s.spawn(move || read_on(mounted, own, done))
+    };
+    let readers = (0..4).map(reader).collect();
+    wait_until("the readers to be at it", || done.load(Ordering::Relaxed) > 200);
+    readers
+}
+
 /// Goes on at the end, also of a test that fails: who waits for it would wait for ever.
 struct Stopped(u32);
 
@@ -271,15 +284,7 @@ fn a_daemon_stopped_under_load_makes_readers_wait_until_it_goes_on() {
     fs::read(mounted.at(path_of(0))).unwrap();
     let done = AtomicU64::new(0);
     std::thread::scope(|s| {
-        let readers: Vec<_> = (0..4)
-            .map(|r| {
-                s.spawn({
-                    let (mounted, done) = (&mounted, &done);
-                    move || read_on(mounted, (1..4000).filter(move |i| i % 4 == r), done)
-                })
-            })
-            .collect();
-        wait_until("the readers to be at it", || done.load(Ordering::Relaxed) > 200);
+        let readers = four_readers(s, 1..4000, &mounted, &done);
         let stopped = Stopped::new(daemons(mounted.path())[0]);
         std::thread::sleep(Duration::from_millis(200));
         let before = done.load(Ordering::Relaxed);
@@ -306,15 +311,7 @@ fn a_daemon_killed_under_load_is_an_error_to_every_reader_at_once_and_never_wron
     let mounted = place.mount(place.version(&many()));
     let done = AtomicU64::new(0);
     std::thread::scope(|s| {
-        let readers: Vec<_> = (0..4)
-            .map(|r| {
-                s.spawn({
-                    let (mounted, done) = (&mounted, &done);
-                    move || read_on(mounted, (0..4000).filter(move |i| i % 4 == r), done)
-                })
-            })
-            .collect();
-        wait_until("the readers to be at it", || done.load(Ordering::Relaxed) > 200);
+        let readers = four_readers(s, 0..4000, &mounted, &done);
         kill(daemons(mounted.path())[0], libc::SIGKILL);
         let ends: Vec<i32> = readers.into_iter().flat_map(|r| r.join().unwrap()).collect();
         assert!(ends.iter().all(|e| [0, libc::ENOTCONN, libc::ECONNABORTED].contains(e)), "{ends:?}");

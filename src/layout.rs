@@ -3,6 +3,29 @@
 use crate::words::{AliasName, ArtifactName, Digest, DistributedId, RunId, Token, VersionNumber};
 use std::path::{Path, PathBuf};
 
+/// What the name of everything that a `get` has not finished begins with, or its last part.
+const UNFINISHED: &str = ".cairn-";
+
+/// The name of a file or symlink of a checkout until it is whole.
+pub fn unfinished_name(token: &Token) -> String {
+    format!("{UNFINISHED}{token}")
+}
+
+/// The name of the directory in which a checkout to the new directory `name` is built; `id` is hexadecimal.
+pub fn unfinished_directory(name: &[u8], id: &str) -> Vec<u8> {
+    [b".", &name[..name.len().min(200)], UNFINISHED.as_bytes(), id.as_bytes()].concat()
+}
+
+/// Whether this is what a `get` that was killed leaves in a directory: `.cairn-` and 32 hexadecimal digits for a file or symlink, for a directory
+/// `.NAME.cairn-` and 16 or 32 of them. A put does not publish it.
+pub fn is_unfinished(name: &[u8], is_dir: bool) -> bool {
+    let marker = UNFINISHED.as_bytes();
+    let Some(at) = name.windows(marker.len()).rposition(|w| w == marker) else { return false };
+    let digits = &name[at + marker.len()..];
+    let hexadecimal = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    hexadecimal && if is_dir { at > 0 && name[0] == b'.' && matches!(digits.len(), 16 | 32) } else { at == 0 && digits.len() == 32 }
+}
+
 /// The paths of one store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
@@ -212,5 +235,24 @@ impl Layout {
     /// What was contributed to it, in order.
     pub fn draft_log(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
         self.draft(name, id).join("log")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_checkout_leaves_unfinished_is_known_by_its_whole_name() {
+        let token = Token::fresh();
+        assert!(is_unfinished(unfinished_name(&token).as_bytes(), false));
+        assert!(!is_unfinished(unfinished_name(&token).as_bytes(), true));
+        for id in [token.as_str(), &token.as_str()[..16]] {
+            assert!(is_unfinished(&unfinished_directory(b"out", id), true));
+            assert!(!is_unfinished(&unfinished_directory(b"out", id), false));
+        }
+        for name in [".cairn", ".cairn-", ".cairn-notes", ".cairn-0123", "out.cairn-0123456789abcdef", ".cairnignore", "", ".out.cairn-0123456789abcdeX"] {
+            assert!(!is_unfinished(name.as_bytes(), false) && !is_unfinished(name.as_bytes(), true), "{name}");
+        }
     }
 }

@@ -175,6 +175,9 @@ impl Scan<'_> {
         for entry in entries {
             let path = entry.path();
             let meta = self.metadata(&entry, &path)?;
+            if crate::layout::is_unfinished(entry.file_name().as_bytes(), meta.is_dir()) {
+                continue; // of a get that was killed, or is at work
+            }
             if filter.leaves_out(&path, meta.is_dir()) || (meta.is_dir() && self.skip == Some((meta.dev(), meta.ino()))) {
                 continue;
             }

@@ -24,6 +24,17 @@ fn a_put_prints_the_version_and_its_document_says_all() {
 }
 
 #[test]
+fn what_a_killed_get_left_in_a_directory_is_not_published() {
+    let lab = lab();
+    let half = ".cairn-0123456789abcdef0123456789abcdef";
+    make_tree(&lab.path("src"), &[(half, b"half"), (&format!("sub/{half}"), b"half"), (".out.cairn-0123456789abcdef/a", b"half"), (".cairn-notes", b"the user's")]);
+    lab.ok(&["put", "x", "src"]);
+    let paths: Vec<_> = lab.json_lines(&["ls", "x", "-R"]).iter().map(|l| l["path"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(paths, [".cairn-notes", "a.txt", "empty", "sub", "sub/b.txt"]);
+    assert_eq!(lab.run(&["diff", "x", "./src"], 0).stdout, b"");
+}
+
+#[test]
 fn a_b_a_makes_three_versions_and_unchanged_makes_none() {
     let lab = lab();
     assert_eq!(lab.ok(&["put", "x", "src"]), "x:v0");

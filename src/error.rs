@@ -173,6 +173,14 @@ pub fn show_path(path: &Path) -> String {
     show_bytes(path.as_os_str().as_bytes())
 }
 
+/// The first ten of a list for a message, and how many more there are: `a, b`, or `a, …, j and 5 more`.
+pub fn show_list<T: fmt::Display>(items: &[T]) -> String {
+    const SHOWN: usize = 10;
+    let shown: Vec<String> = items.iter().take(SHOWN).map(T::to_string).collect();
+    let more = items.len() - shown.len();
+    if more > 0 { format!("{} and {more} more", shown.join(", ")) } else { shown.join(", ") }
+}
+
 /// Raw name bytes for people, as [`show_path`] shows a path.
 pub fn show_bytes(bytes: &[u8]) -> String {
     let mut out = String::new();

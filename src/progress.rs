@@ -10,6 +10,8 @@ pub struct Progress {
     files_done: AtomicU64,
     bytes_total: AtomicU64,
     bytes_done: AtomicU64,
+    skipped_special: AtomicU64,
+    outside_symlinks: AtomicU64,
     stopped: AtomicBool,
 }
 
@@ -24,6 +26,10 @@ pub struct Reading {
     pub bytes_total: u64,
     /// Bytes done.
     pub bytes_done: u64,
+    /// Device nodes, sockets and FIFOs that were left out because the caller asked for it.
+    pub skipped_special: u64,
+    /// Symlinks that were stored as they are although they lead out of the directory that was added: they dangle in the version.
+    pub outside_symlinks: u64,
 }
 
 impl Progress {
@@ -37,6 +43,16 @@ impl Progress {
     pub fn done(&self, files: u64, bytes: u64) {
         self.files_done.fetch_add(files, Ordering::Relaxed);
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Special files were left out.
+    pub fn skipped_special(&self, files: u64) {
+        self.skipped_special.fetch_add(files, Ordering::Relaxed);
+    }
+
+    /// Symlinks that lead out of the source were stored.
+    pub fn outside_symlinks(&self, symlinks: u64) {
+        self.outside_symlinks.fetch_add(symlinks, Ordering::Relaxed);
     }
 
     /// Asks the work to stop as soon as it can without losing what it has stored. May be called from a signal handler.
@@ -54,7 +70,7 @@ impl Progress {
     /// # Errors
     /// Refused when it was asked to stop.
     pub fn go_on(&self) -> Result<()> {
-        if self.is_stopped() { Err(Error::refused("interrupted").hint("what reached the store is kept: said again, it stores only the rest")) } else { Ok(()) }
+        if self.is_stopped() { Err(Error::refused("interrupted").hint("the complete files in the store are kept: run the command again, and it stores only the rest")) } else { Ok(()) }
     }
 
     /// Where it stands.
@@ -64,6 +80,8 @@ impl Progress {
             files_done: self.files_done.load(Ordering::Relaxed),
             bytes_total: self.bytes_total.load(Ordering::Relaxed),
             bytes_done: self.bytes_done.load(Ordering::Relaxed),
+            skipped_special: self.skipped_special.load(Ordering::Relaxed),
+            outside_symlinks: self.outside_symlinks.load(Ordering::Relaxed),
         }
     }
 }

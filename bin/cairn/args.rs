@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Versions of directories: immutable, content-addressed, mountable, on plain disk.
 #[derive(Parser, Debug)]
-#[command(name = "cairn", version, max_term_width = 100, disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "cairn", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
 #[command(after_help = "\
 A version is written NAME:vN, NAME:ALIAS, or NAME alone for the newest (NAME:latest).
 
@@ -67,8 +67,8 @@ Examples:
   cairn put corpus s3://bucket/corpus.tar                # a reference: recorded, not copied
 
 A directory adds its contents, a file adds itself by its base name, - is stdin, SCHEME://... is a
-reference. Nothing changed since the newest version: that one is printed. An interrupted put, said
-again, stores only the rest. `.cairnignore` files (gitignore's syntax) leave things out.
+reference. Nothing changed since the newest version: that one is printed. A put that was interrupted
+stores only the rest when it is run again. `.cairnignore` files (gitignore's syntax) leave things out.
 --json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
     Put(Box<Put>),
     /// Contribute a run's part to a version that many runs make together
@@ -307,6 +307,13 @@ Examples:
 
 Prints the files written. --json: {\"files\"}")]
     Manpages(Manpages),
+    /// Print the version of cairn
+    #[command(after_help = "\
+Example:
+  cairn version
+
+--json: {\"version\"}")]
+    Version,
 }
 
 /// `init`

@@ -39,7 +39,7 @@ impl Stop {
 
 /// What the parser of the command line says: help and version go to stdout, the rest is a usage error in our own form.
 pub fn of_parser(e: &clap::Error) -> ExitCode {
-    use clap::error::ErrorKind;
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
     let json = json_wanted();
     if !e.use_stderr() {
         let _ = e.print(); // a closed pipe is no error
@@ -52,15 +52,21 @@ pub fn of_parser(e: &clap::Error) -> ExitCode {
         tell("no command is given", &[], Some("`cairn --help` lists them, `cairn demo` shows them at work"), 2, json);
         return ExitCode::from(2);
     }
+    if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) = (e.kind(), e.get(ContextKind::InvalidSubcommand))
+        && let Some(hint) = crate::habits::hint(word)
+    {
+        tell(&format!("there is no command `{word}`"), &[], Some(hint), 2, json);
+        return ExitCode::from(2);
+    }
     let text = e.render().to_string();
     let (mut message, mut causes, mut hint) = (String::new(), Vec::new(), None);
     for paragraph in text.split("\n\n").map(str::trim).filter(|p| !p.is_empty()) {
         if let Some(rest) = paragraph.strip_prefix("error: ") {
             message = rest.lines().map(str::trim).collect::<Vec<_>>().join(" ");
         } else if let Some(usage) = paragraph.strip_prefix("Usage: ") {
-            causes.push(format!("usage: {usage}"));
+            causes.push(format!("usage: {}", usage.replace(" --store <DIR>", ""))); // it may come from CAIRN_STORE
         } else if let Some(tip) = paragraph.strip_prefix("tip: ") {
-            hint = Some(tip.lines().next().unwrap_or(tip).to_owned());
+            hint = tip.lines().next().filter(|tip| is_helpful(tip)).map(str::to_owned);
         } else if paragraph.starts_with('[') {
             causes.push(paragraph.trim_matches(['[', ']']).to_owned());
         }
@@ -69,6 +75,12 @@ pub fn of_parser(e: &clap::Error) -> ExitCode {
     let hint = hint.unwrap_or_else(|| format!("`cairn{command} --help` has examples"));
     tell(&message, &causes, Some(&hint), 2, json);
     ExitCode::from(2)
+}
+
+/// Whether the parser's tip leads somewhere: "to pass '-m' as a value, use '-- -m'" would make a file or a version of a mistyped option, and
+/// a global option that is spelt alike has nothing to do with what was meant.
+fn is_helpful(tip: &str) -> bool {
+    !tip.contains("as a value") && !["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global))
 }
 
 fn is_command(word: &str) -> bool {

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod errors;
+mod habits;
 mod output;
 mod progress;
 mod signals;
@@ -21,10 +22,12 @@ fn main() -> ExitCode {
     let result = commands::run(&mut context, cli.command).and_then(|status| context.out.flush().map(|()| status));
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(errors::Stop::Failed(_)) if signals::caught() => {
-            signals::tell();
-            ExitCode::from(signals::INTERRUPTED)
-        }
-        Err(stop) => stop.report(json),
+        Err(stop) => match (signals::caught(), &stop) {
+            (Some(status), errors::Stop::Failed(_)) => {
+                signals::tell();
+                ExitCode::from(status)
+            }
+            _ => stop.report(json),
+        },
     }
 }

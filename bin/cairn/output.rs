@@ -7,9 +7,11 @@ use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Version, VersionSpec, resolve};
 use cairn::error::{Error, Result, show_bytes};
+use cairn::progress::Progress;
 use serde::Serialize;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What every command gets.
 pub struct Context {
@@ -53,7 +55,12 @@ impl Context {
 
     /// A bar for long work.
     pub fn bar(&self, what: &'static str) -> Bar {
-        Bar::start(what, self.global.quiet)
+        self.bar_of(what, Arc::default())
+    }
+
+    /// A bar for long work that counts with `progress`.
+    pub fn bar_of(&self, what: &'static str, progress: Arc<Progress>) -> Bar {
+        Bar::start(what, self.global.quiet, progress)
     }
 
     /// What Ctrl-C will say.

@@ -19,9 +19,8 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A bar for work called `what`; none when stderr is no terminal or nobody wants talk.
-    pub fn start(what: &'static str, quiet: bool) -> Bar {
-        let progress = Arc::new(Progress::default());
+    /// A bar for work called `what` that counts with `progress`; none when stderr is no terminal or nobody wants talk.
+    pub fn start(what: &'static str, quiet: bool, progress: Arc<Progress>) -> Bar {
         if quiet || !std::io::stderr().is_terminal() {
             return Bar { progress, thread: None };
         }

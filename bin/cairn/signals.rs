@@ -1,104 +1,118 @@
-//! Ctrl-C. The library is safe at every point, so the process may end at once, saying what was kept. A put asks the library to stop
-//! first, so that more is kept; a second Ctrl-C ends it at once.
+//! SIGINT (Ctrl-C), SIGTERM and SIGHUP. The library is safe at every point, so the process may end at once and print what was kept. Long
+//! work is asked to stop first, so that more is kept; a second signal ends the process at once.
 
 use cairn::progress::Progress;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// What is said at Ctrl-C: text and length.
-static TEXT: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
-static LENGTH: AtomicUsize = AtomicUsize::new(0);
-/// Whether the first Ctrl-C only sets [`CAUGHT`] and stops [`WORK`].
+/// The signals that end a command: a terminal, batch systems, service managers and container engines send them.
+const SIGNALS: [(libc::c_int, &str); 3] = [(libc::SIGINT, "SIGINT"), (libc::SIGTERM, "SIGTERM"), (libc::SIGHUP, "SIGHUP")];
+
+/// What is printed for each of [`SIGNALS`]; leaked, so a handler may read it at any time.
+static TEXTS: AtomicPtr<[Vec<u8>; SIGNALS.len()]> = AtomicPtr::new(std::ptr::null_mut());
+/// Whether the first signal only sets [`CAUGHT`] and stops [`WORK`].
 static GENTLE: AtomicBool = AtomicBool::new(false);
-static CAUGHT: AtomicBool = AtomicBool::new(false);
+/// The first signal, or 0.
+static CAUGHT: AtomicI32 = AtomicI32::new(0);
 static WORK: OnceLock<Arc<Progress>> = OnceLock::new();
 
-/// The exit status after Ctrl-C, as shells give it.
-pub const INTERRUPTED: u8 = 130;
-
-extern "C" fn on_interrupt(_: libc::c_int) {
-    if GENTLE.load(Ordering::Relaxed) && !CAUGHT.swap(true, Ordering::Relaxed) {
+extern "C" fn on_signal(signal: libc::c_int) {
+    if GENTLE.load(Ordering::Relaxed) && CAUGHT.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
         if let Some(work) = WORK.get() {
             work.stop();
         }
         return;
     }
-    let length = LENGTH.load(Ordering::Acquire);
-    let text = TEXT.load(Ordering::Acquire);
-    // SAFETY: only calls that a signal handler may make; the text is leaked, so it lives for ever, and is set before its length.
-    unsafe {
-        if !text.is_null() {
-            libc::write(2, text.cast_const().cast(), length);
-        }
-        libc::_exit(i32::from(INTERRUPTED));
+    if let Some(text) = text(signal) {
+        // SAFETY: `write` is a call that a signal handler may make; the text is leaked and never changes.
+        unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
     }
+    // SAFETY: a call that a signal handler may make.
+    unsafe { libc::_exit(i32::from(status(signal))) };
 }
 
-/// From now on Ctrl-C ends the process with status 130.
+fn text(signal: libc::c_int) -> Option<&'static [u8]> {
+    let at = SIGNALS.iter().position(|(s, _)| *s == signal)?;
+    // SAFETY: null, or a box that `say` leaked.
+    unsafe { TEXTS.load(Ordering::Acquire).as_ref() }.map(|texts| texts[at].as_slice())
+}
+
+/// The exit status after a signal, as shells give it: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP.
+fn status(signal: libc::c_int) -> u8 {
+    128 + signal as u8
+}
+
+/// From now on each of the signals ends the process.
 pub fn watch() {
     install(libc::SA_RESTART);
 }
 
 fn install(flags: libc::c_int) {
-    // SAFETY: the handler makes only calls that a handler may make. A Ctrl-C that the parent ignores (`nohup`, a background job) stays ignored.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        if libc::sigaction(libc::SIGINT, std::ptr::null(), &mut action) == 0 && action.sa_sigaction != libc::SIG_IGN {
-            action.sa_sigaction = on_interrupt as extern "C" fn(libc::c_int) as usize;
-            action.sa_flags = flags;
-            libc::sigaction(libc::SIGINT, &action, std::ptr::null_mut());
+    for (signal, _) in SIGNALS {
+        // SAFETY: the handler makes only calls that a handler may make. A signal that the parent ignores (`nohup`, a background job) stays ignored.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction != libc::SIG_IGN {
+                action.sa_sigaction = on_signal as extern "C" fn(libc::c_int) as usize;
+                action.sa_flags = flags;
+                libc::sigaction(signal, &action, std::ptr::null_mut());
+            }
         }
     }
 }
 
-/// Gives Ctrl-C back to the system, for work that has its own way to end.
+/// Gives the signals back to the system, for work that ends in its own way.
 pub fn unwatch() {
-    // SAFETY: the default action is always valid.
-    unsafe {
-        libc::signal(libc::SIGINT, libc::SIG_DFL);
+    for (signal, _) in SIGNALS {
+        // SAFETY: the default action is always valid, and one that is ignored stays so.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction != libc::SIG_IGN {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+        }
     }
 }
 
-/// What Ctrl-C will say: what was kept. Set once, before the work.
+/// Sets what is printed at a signal: what was kept.
 pub fn say(kept: &str, json: bool) {
-    let text = if json {
-        format!("{}\n", serde_json::json!({ "error": "interrupted", "causes": [], "hint": kept, "exit": INTERRUPTED }))
-    } else {
-        format!("\nerror: interrupted\nhint: {kept}\n")
-    };
-    let text = text.into_bytes().leak();
-    LENGTH.store(0, Ordering::Release);
-    TEXT.store(text.as_mut_ptr(), Ordering::Release);
-    LENGTH.store(text.len(), Ordering::Release);
+    let texts = SIGNALS.map(|(signal, name)| {
+        let error = if signal == libc::SIGINT { "interrupted".to_owned() } else { format!("interrupted by {name}") };
+        let text = if json {
+            format!("{}\n", serde_json::json!({ "error": error, "causes": [], "hint": kept, "exit": status(signal) }))
+        } else {
+            let line = if signal == libc::SIGINT { "\n" } else { "" }; // after the terminal's ^C
+            format!("{line}error: {error}\nhint: {kept}\n")
+        };
+        text.into_bytes()
+    });
+    TEXTS.store(Box::into_raw(Box::new(texts)), Ordering::Release);
 }
 
-/// From now on the first Ctrl-C is only noticed: [`caught`] says so. A system call that waits ends with EINTR.
+/// From now on the first signal is only noticed: [`caught`] says so. A system call that waits ends with EINTR.
 pub fn be_gentle() {
     install(0);
     GENTLE.store(true, Ordering::Relaxed);
 }
 
-/// From now on the first Ctrl-C asks this work to stop.
+/// From now on the first signal asks this work to stop.
 pub fn stop_gently(work: Arc<Progress>) {
     install(libc::SA_RESTART);
-    if CAUGHT.load(Ordering::Relaxed) {
+    if caught().is_some() {
         work.stop();
     }
     let _ = WORK.set(work); // a process does one work
     GENTLE.store(true, Ordering::Relaxed);
 }
 
-/// Whether Ctrl-C was pressed.
-pub fn caught() -> bool {
-    CAUGHT.load(Ordering::Relaxed)
+/// The exit status to end with, if a signal was noticed.
+pub fn caught() -> Option<u8> {
+    Some(CAUGHT.load(Ordering::Relaxed)).filter(|s| *s != 0).map(status)
 }
 
-/// Says at the end what Ctrl-C would have said at once.
+/// Prints at the end what the signal would have printed at once.
 pub fn tell() {
-    let (text, length) = (TEXT.load(Ordering::Acquire), LENGTH.load(Ordering::Acquire));
-    if !text.is_null() {
-        // SAFETY: both were set by `say` and are never freed.
-        let text = unsafe { std::slice::from_raw_parts(text, length) };
-        let _ = std::io::Write::write_all(&mut std::io::stderr(), text); // there is nobody else to tell
+    if let Some(text) = text(CAUGHT.load(Ordering::Relaxed)) {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), text); // nothing else can be done with it
     }
 }

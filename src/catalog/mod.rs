@@ -13,7 +13,7 @@ pub mod stage;
 pub mod version;
 
 pub use draft::{Contribution, Draft, DraftState, OnConflict};
-pub use note::{Annotations, Metadata, Note, parse_metadata};
+pub use note::{Annotations, Metadata, Note, Recorded, parse_metadata};
 pub(crate) use resolve::no_artifact;
 pub use resolve::{Selector, VersionSpec, resolve};
 pub use version::{Mode, RunRecord, Version, VersionRecord};

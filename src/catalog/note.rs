@@ -80,11 +80,35 @@ pub(super) fn current(store: &Store, version: &Version) -> Result<Annotations> {
     Ok(out)
 }
 
-/// Records a change, if it changes anything.
+/// What a note changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorded {
+    /// Tags that the version did not have.
+    pub tags: Vec<Tag>,
+    /// Whether the description is another one now.
+    pub description: bool,
+    /// Whether the metadata are other ones now.
+    pub metadata: bool,
+    /// The metadata keys that the version had and has no longer.
+    pub dropped_keys: Vec<String>,
+}
+
+impl Recorded {
+    fn between(before: &Annotations, after: &Annotations) -> Recorded {
+        Recorded {
+            tags: after.tags.iter().filter(|t| !before.tags.contains(t)).cloned().collect(),
+            description: before.description != after.description,
+            metadata: before.metadata != after.metadata,
+            dropped_keys: before.metadata.keys().filter(|k| !after.metadata.contains_key(*k)).cloned().collect(),
+        }
+    }
+}
+
+/// Records a change, if it changes anything, and returns what it changed.
 ///
 /// # Errors
 /// Damaged; I/O.
-pub fn add(version: &Version, note: Note) -> Result<()> {
+pub fn add(version: &Version, note: Note) -> Result<Recorded> {
     let store = version.store();
     let dir = store.layout().notes(version.artifact(), version.number());
     let before = current(store, version)?;
@@ -93,10 +117,14 @@ pub fn add(version: &Version, note: Note) -> Result<()> {
     if after == before {
         // Said before, perhaps a moment ago and not durable yet.
         let said = note != Note::default() && disk::look(&dir)?.is_some();
-        return if said { store.disk().sync_dir(&dir) } else { Ok(()) };
+        if said {
+            store.disk().sync_dir(&dir)?;
+        }
+        return Ok(Recorded::default());
     }
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
-    log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(Note { at: clock::now(), ..note.clone() }))).map(drop)
+    log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(Note { at: clock::now(), ..note.clone() })))?;
+    Ok(Recorded::between(&before, &after))
 }
 
 /// Adds a note with the number after `after`, and not at all if that one is another's.
@@ -145,16 +173,24 @@ pub fn check_metadata(metadata: &Metadata) -> Result<()> {
     Ok(())
 }
 
+/// An integer that is neither an `i64` nor a `u64`: readers of JSON would make it a rounded float.
+fn is_large_integer(word: &str) -> bool {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    let is_integer = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_integer && word.parse::<i64>().is_err() && word.parse::<u64>().is_err()
+}
+
 /// Parses metadata as people and Python write it: a JSON object in which `NaN` counts as null; infinities are refused.
 ///
 /// # Errors
-/// A usage error: no JSON object, an infinity, a bound passed.
+/// A usage error: no JSON object, an infinity, an integer beyond 64 bits, a bound passed.
 ///
 /// # Example
 /// ```
 /// let m = cairn::catalog::parse_metadata(r#"{"loss": NaN, "note": "NaN stays in strings"}"#).unwrap();
 /// assert!(m["loss"].is_null());
 /// assert!(cairn::catalog::parse_metadata(r#"{"loss": -Infinity}"#).is_err());
+/// assert!(cairn::catalog::parse_metadata(r#"{"id": 18446744073709551616}"#).is_err(), "it would be rounded");
 /// ```
 pub fn parse_metadata(text: &str) -> Result<Metadata> {
     let mut plain = String::with_capacity(text.len());
@@ -171,6 +207,16 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
                 continue;
             }
             'I' if !in_string && rest.starts_with("Infinity") => return Err(Error::usage("metadata has an infinite number: JSON has none").hint("use null or a string")),
+            '-' | '0'..='9' if !in_string => {
+                let part_of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+                take = rest.find(|c| !part_of_number(c)).unwrap_or(rest.len());
+                if rest[..take].ends_with("Infinity") {
+                    take = 1; // what follows the sign is refused next
+                } else if is_large_integer(&rest[..take]) {
+                    let why = format!("metadata has the integer {}, which does not fit into 64 bits and would be rounded", &rest[..take]);
+                    return Err(Error::usage(why).hint("write it as a string"));
+                }
+            }
             _ => {}
         }
         plain.push_str(&rest[..take]);

@@ -1,7 +1,7 @@
 //! Removed versions: a marker under `removed/`. The number is never given again; space is gc's to free.
 
 use super::{alias, artifact, numbers};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show_list};
 use crate::pins;
 use crate::store::Store;
 use crate::words::{ArtifactName, Token, VersionNumber};
@@ -100,7 +100,7 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hi
     if names.is_empty() {
         return Ok(());
     }
-    Err(Error::refused(format!("{name}:{number} is named by alias {}", names.join(", "))).hint(hint))
+    Err(Error::refused(format!("{name}:{number} is named by alias {}", show_list(&names))).hint(hint))
 }
 
 /// A mount that comes to use it later has pinned it before it looked whether it is removed: it reads on, and nothing is freed under it.

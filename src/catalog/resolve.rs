@@ -2,7 +2,7 @@
 
 use super::version::Version;
 use super::{alias, artifact, removal, version};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show_list};
 use crate::store::Store;
 use crate::words::{AliasName, ArtifactName, VersionNumber};
 use std::fmt;
@@ -115,7 +115,7 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
     };
     let near = if near.is_empty() { words } else { near };
     let span = if first == last { format!("it has {first}") } else { format!("it has {first} to {last}") };
-    Ok(Error::not_found(format!("there is no version {spec}")).hint(format!("{span}, and {}", near.join(", "))))
+    Ok(Error::not_found(format!("there is no version {spec}")).hint(format!("{span}, and {}", show_list(&near))))
 }
 
 fn hint(word: &str, names: &[String], otherwise: &str) -> String {

@@ -44,20 +44,28 @@ pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelP
     Ok(tree)
 }
 
-/// [`collect`] into the store. When it was interrupted, what is whole is kept for the next time.
+/// [`collect`] into the store, and [`or_keep`].
 pub(super) fn collect_or_keep(store: &Store, artifact: &Artifact, writer: ObjectWriter, progress: &Progress) -> Result<(Tree, ObjectWriter)> {
-    match collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), progress) {
+    let collected = collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), progress);
+    or_keep(collected, writer, progress)
+}
+
+/// Passes on what was stored through `writer`. If the work was interrupted, the complete contents are published first, so that the next
+/// attempt does not store them again.
+pub(super) fn or_keep<T>(stored: Result<T>, writer: ObjectWriter, progress: &Progress) -> Result<(T, ObjectWriter)> {
+    match stored {
         Err(e) if progress.is_stopped() => {
             writer.seal(&[], &[])?;
             Err(e)
         }
-        collected => Ok((collected?, writer)),
+        stored => Ok((stored?, writer)),
     }
 }
 
 /// One source directory, scanned and stored.
 fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
+    progress.outside_symlinks(tree.outside_symlinks());
     let cache = StatCache::open(source);
     let now = clock::unix_now().saturating_mul(1_000_000_000);
     let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count, progress)?;

@@ -2,6 +2,7 @@
 
 use super::artifact::Artifact;
 use super::patch::{keep_nodes, settle, tree_of};
+use super::collect::or_keep;
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::Stage;
@@ -9,6 +10,7 @@ use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers, remov
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
+use crate::progress::Progress;
 use crate::objects::{Content, Lane, NodeLane, ObjectWriter, SMALL_MAX};
 use crate::store::Store;
 use crate::words::{Digest, Place, VersionNumber};
@@ -31,8 +33,8 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
     catalog_artifact::check_type(store, &artifact.name, kind.or(Some(&source.record().kind)))?;
     loop {
         help(store, &artifact.name)?;
-        if let Ended::Published(published) = attempt(store, source, artifact, options)? {
-            publish::annotate(store, artifact, options, &published)?;
+        if let Ended::Published(mut published) = attempt(store, source, artifact, options)? {
+            publish::annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
     }
@@ -56,8 +58,8 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     if let Some(newest) = newest.as_ref().filter(|n| n.digest() == source.digest() && !options.always_new) {
         return publish::unchanged(store, writer, newest.clone());
     }
-    let root = if here {
-        settle(store, &writer, &Stage::new(&source.tree()?), Some(source))?
+    let (root, writer) = if here {
+        (settle(store, &writer, &Stage::new(&source.tree()?), Some(source))?, writer)
     } else {
         if let Some(newest) = &newest {
             work.rely_on(name, newest.number())?;
@@ -65,7 +67,8 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
                 return Ok(Ended::Fenced); // removed since it was looked at: everything again
             }
         }
-        brought(store, source, newest.as_ref(), &writer, options)?
+        let brought = brought(store, source, newest.as_ref(), &writer, options);
+        or_keep(brought, writer, &options.progress)?
     };
     let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()), distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
@@ -77,16 +80,9 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
 fn brought(store: &Store, source: &Version, newest: Option<&Version>, writer: &ObjectWriter, options: &SaveOptions) -> Result<Root> {
     let tree = source.tree()?;
     let mut lane = writer.lane();
-    let mut changes = 0;
-    for change in diff(&tree_of(newest, store)?, &tree) {
-        if let Some(Entry::File { digest, size, place, .. }) = change?.new {
-            options.progress.expect(1, size);
-            bring(source, &mut lane, &digest, size, place)?;
-            options.progress.done(1, size);
-        }
-        changes += 1;
-    }
-    lane.close()?;
+    let brought = bring_files(source, &tree_of(newest, store)?, &tree, &mut lane, &options.progress);
+    lane.close()?; // also when it was interrupted: what is complete is kept
+    let changes = brought?;
     // No change makes more nodes than lie on its way, and all together no more than the version has.
     let most = (changes * WAY_BYTES).min(tree.totals().entries * ENTRY_BYTES);
     keep_nodes(store, writer, newest, most)?;
@@ -97,6 +93,21 @@ fn brought(store: &Store, source: &Version, newest: Option<&Version>, writer: &O
     let root = Root { node: Arc::new(sink.placed(&root.node)?), place: root.place };
     sink.nodes.close()?;
     Ok(root)
+}
+
+/// Stores the content of each file of `tree` that is not in `known`, and counts the differences.
+fn bring_files(source: &Version, known: &manifest::Tree, tree: &manifest::Tree, lane: &mut Lane<'_>, progress: &Progress) -> Result<u64> {
+    let mut changes = 0;
+    for change in diff(known, tree) {
+        if let Some(Entry::File { digest, size, place, .. }) = change?.new {
+            progress.expect(1, size);
+            progress.go_on()?;
+            bring(source, lane, &digest, size, place, progress)?;
+            progress.done(1, size);
+        }
+        changes += 1;
+    }
+    Ok(changes)
 }
 
 /// Nodes on the way to this store: what they say of the places of content is made right.
@@ -119,7 +130,7 @@ impl NodeSink for Settled<'_> {
 }
 
 /// Stores a file's content, unless it is here already.
-fn bring(source: &Version, lane: &mut Lane<'_>, digest: &Digest, size: u64, place: Option<Place>) -> Result<()> {
+fn bring(source: &Version, lane: &mut Lane<'_>, digest: &Digest, size: u64, place: Option<Place>, progress: &Progress) -> Result<()> {
     if lane.find(digest, size)?.is_some() {
         return Ok(());
     }
@@ -127,7 +138,7 @@ fn bring(source: &Version, lane: &mut Lane<'_>, digest: &Digest, size: u64, plac
         Content::Small(bytes) if size < SMALL_MAX => lane.put_small(*digest, &bytes).map(drop),
         Content::Small(bytes) => lane.put_large_bytes(*digest, &bytes).map(drop),
         Content::Large(large) => {
-            let put = lane.put_large(large.file(), large.path(), &mut |_| Ok(()))?;
+            let put = lane.put_large(large.file(), large.path(), &mut |_| progress.go_on())?;
             if put.digest != *digest {
                 return Err(Error::damaged(format!("object {digest} of {source} holds {}", put.digest)));
             }

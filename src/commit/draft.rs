@@ -6,7 +6,7 @@ use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord, Head}
 use crate::catalog::numbers;
 use crate::clock;
 use crate::disk::{FsKind, NewFile};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show_list};
 use crate::lock::{Purpose, Queue};
 use crate::record;
 use crate::words::{ArtifactType, RunId, Token};
@@ -130,7 +130,7 @@ impl Draft {
             let state = self.state()?;
             if !state.contributions.iter().any(|c| c.record.run.id == *run) {
                 let runs: Vec<_> = state.runs().into_iter().map(RunId::to_string).collect();
-                let hint = if runs.is_empty() { "nobody contributed to it".to_owned() } else { format!("contributions are there of {}", runs.join(", ")) };
+                let hint = if runs.is_empty() { "nobody contributed to it".to_owned() } else { format!("contributions are there of {}", show_list(&runs)) };
                 return Err(Error::not_found(format!("{self} has no contribution of run {run}")).hint(hint));
             }
             Ok(DraftRecord::Drop(DropRecord { head: head(self, work, state.last + 1), run: run.clone(), through: state.last }))

@@ -14,7 +14,7 @@ use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
 use crate::catalog::stage::stages;
 use crate::catalog::{Metadata, Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show_list};
 use crate::ingest;
 use crate::lock::{Purpose, Queue};
 use crate::manifest::{self, Carrier, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeSource, Part, Root, Tree};
@@ -136,8 +136,8 @@ fn again(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, token: &To
     if removal::is_removed(draft.store(), draft.artifact(), number)? {
         return Err(Error::refused(format!("{draft} was finished as {version}, which is removed")).hint("a finished id stays closed for ever: choose another"));
     }
-    let published = Published { version, created: false, new_bytes: 0, rebased: None };
-    publish::annotate(draft.store(), artifact, &SaveOptions { run: run.cloned(), ..SaveOptions::default() }, &published)?;
+    let mut published = Published::new(version, false, 0);
+    publish::annotate(draft.store(), artifact, &SaveOptions { run: run.cloned(), ..SaveOptions::default() }, &mut published)?;
     Ok(published)
 }
 
@@ -177,8 +177,8 @@ fn unmet(state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -
     let mut out = Vec::new();
     let runs: BTreeSet<&RunId> = state.runs().into_iter().chain(own.map(|run| &run.id)).collect();
     if let Some(expected) = options.expect.filter(|n| (runs.len() as u64) < *n) {
-        let names: Vec<_> = runs.iter().map(|r| r.to_string()).collect();
-        let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        let names: Vec<_> = runs.iter().collect();
+        let names = if names.is_empty() { String::new() } else { format!(": {}", show_list(&names)) };
         out.push(format!("expected {expected} runs, found {}{names}", runs.len()));
     }
     out.extend(options.expect_runs.iter().filter(|run| !runs.contains(run)).map(|run| format!("run {run} has not contributed")));
@@ -240,7 +240,7 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
         return Ok(None); // another record came first: it is merged in, or helped, or heeded
     };
     let number = complete(draft, &token, record)?;
-    Ok(Some(Published { version: version_at(draft, number)?, created: same_as.is_none(), new_bytes: sealed.new_bytes, rebased: None }))
+    Ok(Some(Published::new(version_at(draft, number)?, same_as.is_none(), sealed.new_bytes)))
 }
 
 /// What the finisher brings itself, stored, its nodes in memory: they are merged with the others before they are written.

@@ -7,7 +7,7 @@
 use super::artifact::Artifact;
 use super::chain;
 use super::changes::Change;
-use super::collect::collect;
+use super::collect::{collect, or_keep};
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::{BaseOp, Stage, conflict};
@@ -58,8 +58,8 @@ pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: 
     }
     loop {
         help(store, &artifact.name)?;
-        if let Ended::Published(published) = attempt(store, artifact, basis, options)? {
-            publish::annotate(store, artifact, options, &published)?;
+        if let Ended::Published(mut published) = attempt(store, artifact, basis, options)? {
+            publish::annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
     }
@@ -82,7 +82,9 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         stage.change(&basis.changes, &mut |digest, size| lane.find(digest, size))?;
         lane.close()?;
     }
-    stage.add(&collect(store, artifact, &removed, &Sink::Store(&writer), &options.progress)?)?;
+    let collected = collect(store, artifact, &removed, &Sink::Store(&writer), &options.progress);
+    let (added, writer) = or_keep(collected, writer, &options.progress)?;
+    stage.add(&added)?;
     // What changes nothing of its base is there already, in the base. A newer version may have changed it again since.
     if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && b.digest() == stage.tree.digest() && !options.always_new) {
         return publish::unchanged(store, writer, base.clone());

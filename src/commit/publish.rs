@@ -3,7 +3,7 @@
 use super::artifact::Artifact;
 use super::help::{Placed, place};
 use crate::catalog::manifest_file::ManifestFile;
-use crate::catalog::{Mode, Note, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, numbers, removal};
+use crate::catalog::{Mode, Note, Recorded, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, numbers, removal};
 use crate::clock;
 use crate::disk::NewFile;
 use crate::error::{Error, Result};
@@ -40,6 +40,16 @@ pub struct Published {
     pub new_bytes: u64,
     /// For a patch whose base was no longer the newest: the version it was put on instead.
     pub rebased: Option<VersionNumber>,
+    /// For a put: the newest version before it, if there was one.
+    pub previous: Option<Version>,
+    /// For a version that existed before: what was recorded of it now.
+    pub recorded: Recorded,
+}
+
+impl Published {
+    pub(super) fn new(version: Version, created: bool, new_bytes: u64) -> Published {
+        Published { version, created, new_bytes, rebased: None, previous: None, recorded: Recorded::default() }
+    }
 }
 
 /// How one token's try ended.
@@ -122,7 +132,7 @@ pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>
 pub(super) fn unchanged(store: &Store, writer: ObjectWriter, newest: Version) -> Result<Ended> {
     let sealed = writer.seal(&[], &[])?; // nothing, unless what the newest names was lost and is stored again now
     store.disk().sync_dir(&store.layout().versions(newest.artifact()))?; // its publisher may not have done so yet
-    Ok(Ended::Published(Published { version: newest, created: false, new_bytes: sealed.new_bytes, rebased: None }))
+    Ok(Ended::Published(Published::new(newest, false, sealed.new_bytes)))
 }
 
 /// Step 3: the version's directory, whole, where its number will stand. Not yet durable.
@@ -166,11 +176,11 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
         }
         Placed::Taken => return Ok(Ended::Taken),
     };
-    Ok(Ended::Published(Published { version, created, new_bytes: sealed.new_bytes, rebased: None }))
+    Ok(Ended::Published(Published::new(version, created, sealed.new_bytes)))
 }
 
-/// What was said of a version beside its content: its aliases, and of one that stood already its tags and the rest.
-pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published: &Published) -> Result<()> {
+/// Records the annotations of a version: its aliases and, if the version existed before, its tags, description, metadata and run.
+pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published: &mut Published) -> Result<()> {
     let version = &published.version;
     for name in &artifact.aliases {
         alias::set(store, version.artifact(), name, alias::Expected::Any, Some(version.number()))
@@ -186,5 +196,7 @@ pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions
         produced_by: options.run.clone().filter(|_| options.note_run),
         ..Note::default()
     };
-    note::add(version, change).map_err(|e| e.while_doing(format!("{version} has this content already, but what is said of it was not recorded")))
+    let recorded = note::add(version, change);
+    published.recorded = recorded.map_err(|e| e.while_doing(format!("{version} has this content already, but its annotations were not recorded")))?;
+    Ok(())
 }

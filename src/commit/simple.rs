@@ -21,8 +21,8 @@ pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) 
     loop {
         help(store, &artifact.name)?;
         // A fence means that somebody may have freed what was looked at: everything again, with a new token.
-        if let Ended::Published(published) = attempt(store, artifact, options)? {
-            publish::annotate(store, artifact, options, &published)?;
+        if let Ended::Published(mut published) = attempt(store, artifact, options)? {
+            publish::annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
     }
@@ -76,7 +76,10 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
-    publish::publish(store, work, writer, &root, record)
+    Ok(match publish::publish(store, work, writer, &root, record)? {
+        Ended::Published(published) => Ended::Published(Published { previous: newest, ..published }),
+        other => other,
+    })
 }
 
 /// Builds the manifest into the store, once more when its nodes would lie in too many packs.

@@ -193,7 +193,9 @@ impl Scan<'_> {
                 below.push((items.len(), self.below(&chain, &meta, &path)?, path));
                 Body::Directory(0)
             } else {
-                if !self.options.skip_special {
+                if self.options.skip_special {
+                    self.progress.skipped_special(1);
+                } else {
                     special.push(path);
                 }
                 continue;

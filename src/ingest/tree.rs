@@ -33,6 +33,20 @@ impl Stat {
     }
 }
 
+/// Whether a symlink in a directory `depth` levels below the root leads above the root.
+fn leads_out(target: &[u8], depth: usize) -> bool {
+    let mut level = depth as isize;
+    target.starts_with(b"/")
+        || target.split(|b| *b == b'/').any(|part| {
+            match part {
+                b"" | b"." => {}
+                b".." => level -= 1,
+                _ => level += 1,
+            }
+            level < 0
+        })
+}
+
 fn nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(more)
 }
@@ -171,6 +185,22 @@ impl Tree {
         Ok(())
     }
 
+    /// Counts the symlinks whose targets, by their text, lie outside of this tree: absolute ones, and those that climb above the root.
+    pub fn outside_symlinks(&self) -> u64 {
+        let mut count = 0;
+        let mut below = vec![(0u32, 0usize)];
+        while let Some((dir, depth)) = below.pop() {
+            for item in &self.dirs[dir as usize].items {
+                match &item.body {
+                    Body::Directory(child) => below.push((*child, depth + 1)),
+                    Body::Symlink(target) if leads_out(target, depth) => count += 1,
+                    _ => {}
+                }
+            }
+        }
+        count
+    }
+
     /// Removes what stands at `path`, a directory with all below it.
     ///
     /// # Errors
@@ -237,7 +267,7 @@ impl Tree {
             (Body::Directory(_), _) | (_, Body::Directory(_)) => return Err(clash(&path)),
             (a, b) if same(a, &b) => {}
             (_, b) if overwrite == Overwrite::Allow => first.body = b,
-            _ => return Err(Error::usage(format!("{path} was added twice with different content")).hint("add it once, or allow overwriting")),
+            _ => return Err(Error::usage(format!("{path} was added twice with different content")).hint("add it once, or add each under a path of its own")),
         }
         Ok(())
     }

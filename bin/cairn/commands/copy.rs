@@ -4,6 +4,7 @@ use super::put::{describe, report, run_of};
 use crate::args::Copy;
 use crate::errors::Done;
 use crate::output::Context;
+use crate::signals;
 use cairn::Store;
 use cairn::commit::{self, Artifact, SaveOptions};
 
@@ -14,8 +15,9 @@ pub fn run(context: &mut Context, args: Copy) -> Done {
     describe(&mut artifact, &args.words)?;
     let store = args.to.as_deref().map_or_else(|| Ok(source.store().clone()), Store::open)?;
     let run = run_of(&store, &args.run)?;
-    context.if_interrupted("no version was acknowledged; what was copied is kept and used by the next copy");
+    context.if_interrupted("no version was published; the complete files in the store are kept: run the same copy again, and it copies only the rest");
     let bar = context.bar("copy");
+    signals::stop_gently(bar.progress());
     let options = SaveOptions { run: run.as_ref().map(|r| r.record().clone()), note_run: args.run.run.is_some(), progress: bar.progress(), ..SaveOptions::default() };
     let published = commit::copy(&store, &source, &artifact, &options)?;
     drop(bar);

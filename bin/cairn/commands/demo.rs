@@ -3,7 +3,7 @@
 use crate::args::Demo;
 use crate::errors::{Done, Stop};
 use crate::output::Context;
-use crate::signals::{self, INTERRUPTED};
+use crate::signals;
 use cairn::error::{Error, Result, show_path};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -42,12 +42,12 @@ pub fn run(context: &mut Context, args: Demo) -> Done {
         let kept = scratch.keep();
         context.talk(&format!("\nKept: {} (try: export CAIRN_STORE={}/store)", show_path(&kept), show_path(&kept)));
     }
-    match result {
-        Err(Stop::Failed(_)) if signals::caught() => {
+    match (result, signals::caught()) {
+        (Err(Stop::Failed(_)), Some(status)) => {
             context.talk("\ninterrupted: everything of the demo was cleaned up");
-            Ok(INTERRUPTED)
+            Ok(status)
         }
-        other => other,
+        (other, _) => other,
     }
 }
 
@@ -126,7 +126,7 @@ fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::re
         context.out.flush()?;
         context.talk(String::from_utf8_lossy(&output.stderr).trim_end());
         if !output.status.success() {
-            return Err(failed(&words, output.status.code().unwrap_or(i32::from(INTERRUPTED))));
+            return Err(failed(&words, output.status.code().unwrap_or(130)));
         }
     }
     if by_copying {
@@ -261,13 +261,13 @@ impl Stage {
 
     /// Shows and runs a command; its exit status.
     fn try_run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<i32, Stop> {
-        if signals::caught() {
+        if signals::caught().is_some() {
             return Err(Error::io_message("interrupted").into());
         }
         context.out.line(&format!("   $ {}", line(words)))?;
         context.out.flush()?;
         let status = self.command(words).status().map_err(|e| Error::io("run", &self.program, e))?;
-        Ok(status.code().unwrap_or(i32::from(INTERRUPTED)))
+        Ok(status.code().unwrap_or(130))
     }
 
     fn run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Stop> {

@@ -1,6 +1,6 @@
 //! `cairn finish`
 
-use super::put::{add_sources, describe, report};
+use super::put::{add_sources, describe, report, warn_of_sources};
 use super::upsert::options;
 use crate::args::{self, Finish};
 use crate::errors::Done;
@@ -18,10 +18,10 @@ pub fn run(context: &mut Context, args: Finish) -> Done {
     describe(&mut artifact, &args.words)?;
     let run = Run::new(&store, options(&args.run))?;
     let draft = run.draft(artifact.name(), args.distributed_id.as_deref())?;
-    context.if_interrupted("no version was acknowledged; say the same again");
+    context.if_interrupted("the finish was not acknowledged; run it again");
     signals::be_gentle();
     let bar = context.bar("finish");
-    add_sources(&mut artifact, &args.sources, &args.from)?;
+    add_sources(&mut artifact, &args.sources, &args.from, &bar.progress())?;
     signals::stop_gently(bar.progress());
     let options = FinishOptions {
         expect: args.expect,
@@ -40,6 +40,8 @@ pub fn run(context: &mut Context, args: Finish) -> Done {
     } else {
         draft.finish(&artifact, &options)?
     };
+    let progress = bar.progress();
     drop(bar);
+    warn_of_sources(&progress);
     report(context, &published, "no new version, this is")
 }

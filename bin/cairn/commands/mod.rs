@@ -54,5 +54,6 @@ pub fn run(context: &mut Context, command: Command) -> Done {
         Command::Demo(args) => demo::run(context, args),
         Command::Completions(args) => shell::completions(context, args),
         Command::Manpages(args) => shell::manpages(context, args),
+        Command::Version => shell::version(context),
     }
 }

@@ -1,9 +1,10 @@
 //! `cairn patch`
 
-use super::put::{add_sources, describe, report, run_of, unreadable};
+use super::put::{add_sources, describe, report, run_of, unreadable, warn_of_sources};
 use crate::args::Patch;
 use crate::errors::Done;
 use crate::output::Context;
+use crate::signals;
 use cairn::catalog::{Selector, Version, VersionSpec, artifact, resolve};
 use cairn::commit::{Artifact, SaveOptions, parse_changes};
 use cairn::error::{Error, Kind, Result};
@@ -20,7 +21,8 @@ pub fn run(context: &mut Context, args: Patch) -> Done {
     let mut artifact = draft(&store, &spec, &args)?;
     describe(&mut artifact, &args.words)?;
     let run = run_of(&store, &args.run)?;
-    context.if_interrupted("no version was acknowledged; what was stored is kept and used by the next patch");
+    context.if_interrupted("no version was published; the complete files in the store are kept: run the same patch again, and it stores only the rest");
+    signals::be_gentle();
     let bar = context.bar("patch");
     for path in &args.removals {
         artifact.remove(path.as_bytes())?;
@@ -31,13 +33,16 @@ pub fn run(context: &mut Context, args: Patch) -> Done {
     if let Some(file) = &args.from_diff {
         artifact.apply_changes(parse_changes(&read(file)?)?)?;
     }
-    add_sources(&mut artifact, &args.sources, &args.from)?;
+    add_sources(&mut artifact, &args.sources, &args.from, &bar.progress())?;
+    signals::stop_gently(bar.progress());
     let options = SaveOptions { progress: bar.progress(), ..SaveOptions::default() };
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,
         None => artifact.save_with(&store, &options)?,
     };
+    let progress = bar.progress();
     drop(bar);
+    warn_of_sources(&progress);
     if let Some(number) = published.rebased {
         context.talk(&format!("rebased: {} was put on {number}, which is newer than what it was made on", published.version));
     }

@@ -6,15 +6,18 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
 use cairn::{ScanOptions, Store};
-use cairn::catalog::parse_metadata;
+use cairn::catalog::{Recorded, parse_metadata};
 use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
-use cairn::error::{Error, Result, show_path};
+use cairn::error::{Error, Result, show_list, show_path};
+use cairn::progress::{Progress, Reading};
 use cairn::words::RelPath;
+use indicatif::HumanCount;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Makes a version.
 pub fn run(context: &mut Context, args: Put) -> Done {
@@ -22,24 +25,26 @@ pub fn run(context: &mut Context, args: Put) -> Done {
     let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
     describe(&mut artifact, &args.words)?;
     let run = run_of(&store, &args.run)?;
-    context.if_interrupted("no version was acknowledged; what reached the store is kept, and the same put again stores only the rest");
+    context.if_interrupted("no version was published; the complete files in the store are kept: run the same put again, and it stores only the rest");
     signals::be_gentle(); // so that what comes from a pipe is not left in /tmp
+    let progress = Arc::<Progress>::default();
     let typed = args.sources.iter().any(|s| s == "-") && std::io::stdin().is_terminal();
     if typed {
         context.talk("reading what you type, up to Ctrl-D");
-        add_sources(&mut artifact, &args.sources, &args.from)?; // before there is a bar to write over it
+        add_sources(&mut artifact, &args.sources, &args.from, &progress)?; // before there is a bar to write over it
     }
-    let bar = context.bar("put");
+    let bar = context.bar_of("put", progress.clone());
     if !typed {
-        add_sources(&mut artifact, &args.sources, &args.from)?;
+        add_sources(&mut artifact, &args.sources, &args.from, &progress)?;
     }
-    signals::stop_gently(bar.progress());
-    let options = SaveOptions { always_new: args.new_version, progress: bar.progress(), ..SaveOptions::default() };
+    signals::stop_gently(progress.clone());
+    let options = SaveOptions { always_new: args.new_version, progress: progress.clone(), ..SaveOptions::default() };
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,
         None => artifact.save_with(&store, &options)?,
     };
     drop(bar);
+    warn_of_sources(&progress);
     report(context, &published, "nothing changed since")
 }
 
@@ -71,11 +76,11 @@ pub fn describe(artifact: &mut Artifact, args: &Words) -> Result<()> {
 fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
     let Some(file) = text.strip_prefix('@') else { return parse_metadata(text) };
     let read = std::fs::read_to_string(file).map_err(|e| unreadable("read", Path::new(file), e))?;
-    parse_metadata(&read).map_err(|e| e.while_doing(format!("metadata of {file} cannot be used")))
+    parse_metadata(read.strip_prefix('\u{feff}').unwrap_or(&read)).map_err(|e| e.while_doing(format!("metadata of {file} cannot be used")))
 }
 
 /// What the version holds.
-pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources) -> Result<()> {
+pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources, progress: &Progress) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
     let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special, ..ScanOptions::default() };
     if sources.iter().filter(|s| *s == "-").count() > 1 {
@@ -92,7 +97,7 @@ pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources
             let uri = source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
             artifact.add_reference(RelPath::parse(name?.as_bytes())?.below(&prefix)?.as_bytes(), uri)?;
         } else {
-            add_path(artifact, path, &prefix, &options)?;
+            add_path(artifact, path, &prefix, &options, progress)?;
         }
     }
     Ok(())
@@ -103,7 +108,7 @@ fn copy_stdin(to: &mut impl Write) -> Result<()> {
     let failed = |e| Error::io("read", Path::new("standard input"), e);
     let mut buffer = vec![0; 1 << 18];
     loop {
-        if signals::caught() {
+        if signals::caught().is_some() {
             return Err(Error::refused("interrupted"));
         }
         match std::io::stdin().lock().read(&mut buffer) {
@@ -116,13 +121,15 @@ fn copy_stdin(to: &mut impl Write) -> Result<()> {
 }
 
 /// A directory's contents, or a file by its base name.
-fn add_path(artifact: &mut Artifact, path: &Path, prefix: &RelPath, options: &ScanOptions) -> Result<()> {
+fn add_path(artifact: &mut Artifact, path: &Path, prefix: &RelPath, options: &ScanOptions, progress: &Progress) -> Result<()> {
     let kind = std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.file_type();
     if kind.is_dir() {
         artifact.add_dir(path, prefix.as_bytes(), options)?;
     } else if kind.is_file() {
         artifact.add_file(path, prefix.join(base_name(path)?.as_bytes())?.as_bytes())?;
-    } else if !options.skip_special {
+    } else if options.skip_special {
+        progress.skipped_special(1);
+    } else {
         let why = format!("{} is a device node, socket or FIFO: it cannot be added", show_path(path));
         return Err(Error::usage(why).hint("leave it out with --skip-special; what a pipe gives is added by -, stdin"));
     }
@@ -155,8 +162,44 @@ pub fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
     Error::io(action, path, e)
 }
 
-/// Prints what came of it; `stood` says of a version that stood already what it is.
-pub fn report(context: &mut Context, published: &Published, stood: &str) -> Done {
+/// Warns of what was stored of the sources, but not as their owner may expect.
+pub fn warn_of_sources(progress: &Progress) {
+    let Reading { outside_symlinks: links, skipped_special: special, .. } = progress.read();
+    if links > 0 {
+        let lead = if links == 1 { "leads" } else { "lead" };
+        eprintln!("warning: {} {lead} out of what was added and will not resolve in a version; --follow-symlinks stores the targets", count(links, "symlink"));
+    }
+    if special > 0 {
+        eprintln!("warning: {} left out: device nodes, sockets or FIFOs", count(special, "special file"));
+    }
+}
+
+/// How much smaller the version is than the one before, in files.
+fn shrinkage(published: &Published) -> String {
+    let before = published.previous.as_ref().map_or(0, |v| v.record().files);
+    match (&published.previous, before.saturating_sub(published.version.record().files)) {
+        (Some(previous), fewer @ 1..) => format!("; {} fewer files than {previous}, which has {before}", HumanCount(fewer)),
+        _ => String::new(),
+    }
+}
+
+/// What was recorded of a version that existed before: `; recorded: tag raw, description`.
+fn recorded(published: &Published) -> String {
+    let Recorded { tags, description, metadata, dropped_keys } = &published.recorded;
+    let mut parts: Vec<String> = tags.iter().map(|t| format!("tag {t}")).collect();
+    if *description {
+        parts.push("description".into());
+    }
+    if *metadata && dropped_keys.is_empty() {
+        parts.push("metadata".into());
+    } else if *metadata {
+        parts.push(format!("metadata (replaced; dropped {})", show_list(dropped_keys)));
+    }
+    if parts.is_empty() { String::new() } else { format!("; recorded: {}", parts.join(", ")) }
+}
+
+/// Prints the result; `unchanged` introduces a version that existed before.
+pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> Done {
     let version = &published.version;
     let record = version.record();
     if context.json() {
@@ -170,9 +213,9 @@ pub fn report(context: &mut Context, published: &Published, stood: &str) -> Done
     }
     let what = format!("{}, {}", count(record.files, "file"), human(record.bytes));
     if published.created {
-        context.talk(&format!("{what}; {} new in the store", human(published.new_bytes)));
+        context.talk(&format!("{what}; {} new in the store{}", human(published.new_bytes), shrinkage(published)));
     } else {
-        context.talk(&format!("{what}; {stood} {version}"));
+        context.talk(&format!("{what}; {unchanged} {version}{}", recorded(published)));
     }
     Ok(0)
 }

@@ -1,4 +1,4 @@
-//! `cairn completions` and `cairn manpages`
+//! `cairn completions`, `cairn manpages` and `cairn version`
 
 use crate::args::{Cli, Completions, Manpages};
 use crate::errors::Done;
@@ -13,6 +13,13 @@ pub fn completions(context: &mut Context, args: Completions) -> Done {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cairn", &mut text);
     context.out.bytes(&text)?;
+    Ok(0)
+}
+
+/// Prints the version of this program.
+pub fn version(context: &mut Context) -> Done {
+    let version = env!("CARGO_PKG_VERSION");
+    if context.json() { context.out.json(&json!({ "version": version }))? } else { context.out.line(&format!("cairn {version}"))? }
     Ok(0)
 }
 

@@ -1,6 +1,6 @@
 //! `cairn upsert`
 
-use super::put::{add_sources, describe};
+use super::put::{add_sources, describe, warn_of_sources};
 use crate::args::{self, Upsert};
 use crate::errors::Done;
 use crate::output::{Context, count};
@@ -25,13 +25,15 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
         }
         return super::stage::seal_of_run(context, &draft, run.id(), &SealOptions { words: Some(&artifact), replace: args.replace, ..SealOptions::default() });
     }
-    context.if_interrupted("nothing was acknowledged; what reached the store is kept, and the same upsert again stores only the rest");
+    context.if_interrupted("no contribution was recorded; the complete files in the store are kept: run the same upsert again, and it stores only the rest");
     signals::be_gentle();
     let bar = context.bar("upsert");
-    add_sources(&mut artifact, &args.sources, &args.from)?;
+    add_sources(&mut artifact, &args.sources, &args.from, &bar.progress())?;
     signals::stop_gently(bar.progress());
     let done = run.upsert_artifact_with(&artifact, id, &UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() })?;
+    let progress = bar.progress();
     drop(bar);
+    warn_of_sources(&progress);
     report(context, &Contributed::of(&done))
 }
 

@@ -9,6 +9,7 @@ mod mount;
 mod patch;
 mod put;
 mod read;
+mod reports;
 
 use crate::support::{Lab, text};
 use serde_json::Value;

@@ -1,0 +1,134 @@
+//! What commands report: what was stored differently from what a user may expect, and errors that lead to the next step.
+
+use crate::support::*;
+use serde_json::json;
+
+fn stderr_of(lab: &Lab, args: &[&str]) -> String {
+    text(&lab.run(args, 0).stderr)
+}
+
+#[test]
+fn a_put_with_fewer_files_than_the_version_before_says_how_many_are_missing() {
+    let lab = Lab::new();
+    let names: Vec<String> = (0..55).map(|i| format!("f{i}")).collect();
+    make_tree(&lab.path("d"), &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
+    std::fs::create_dir(lab.path("empty")).unwrap();
+    lab.ok(&["put", "photos", "d"]);
+    assert_eq!(stderr_of(&lab, &["put", "photos", "d/f1"]), "1 file, 2 B; 0 B new in the store; 54 fewer files than photos:v0, which has 55\n");
+    assert_eq!(stderr_of(&lab, &["put", "photos", "d"]), "55 files, 155 B; 0 B new in the store\n", "more files than before need no remark");
+    let said = stderr_of(&lab, &["put", "photos", "empty"]);
+    assert!(said.ends_with("; 55 fewer files than photos:v2, which has 55\n"), "{said}");
+}
+
+#[test]
+fn symlinks_that_lead_out_of_the_source_are_counted_and_those_within_it_are_not() {
+    let lab = Lab::new();
+    make_tree(&lab.path("hub"), &[("blobs/abc", b"{}"), ("main/sub/own", b"1")]);
+    let link = |target: &str, at: &str| std::os::unix::fs::symlink(target, lab.path(at)).unwrap();
+    link("../blobs/abc", "hub/main/config.json");
+    link("../../../hub", "hub/main/sub/up");
+    link("../sub/own", "hub/main/sub/inside");
+    link("sub/../sub/own", "hub/main/inside");
+    link("/etc/hostname", "hub/main/absolute");
+    for args in [vec!["put", "x", "hub/main"], vec!["upsert", "y", "hub/main", "--distributed-id", "j", "--run", "r"], vec!["patch", "z", "hub/main", "--create"]] {
+        let said = stderr_of(&lab, &args);
+        let wanted = "warning: 3 symlinks lead out of what was added and will not resolve in a version; --follow-symlinks stores the targets\n";
+        assert!(said.starts_with(wanted), "{args:?}: {said}");
+    }
+    let said = stderr_of(&lab, &["put", "x", "hub"]);
+    assert!(said.starts_with("warning: 2 symlinks lead out"), "from here ../blobs/abc is inside: {said}");
+    std::fs::remove_file(lab.path("hub/main/sub/up")).unwrap();
+    assert!(!stderr_of(&lab, &["put", "x", "hub/main", "--follow-symlinks"]).contains("warning"));
+    assert_eq!(lab.ok(&["cat", "x", "config.json"]), "{}");
+}
+
+#[test]
+fn special_files_that_are_skipped_are_counted() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    for name in ["p", "q"] {
+        assert!(std::process::Command::new("mkfifo").arg(lab.path("d").join(name)).status().unwrap().success());
+    }
+    let said = stderr_of(&lab, &["put", "x", "d", "--skip-special"]);
+    assert!(said.starts_with("warning: 2 special files left out: device nodes, sockets or FIFOs\n"), "{said}");
+    let said = stderr_of(&lab, &["put", "x", "d", "d/p", "--skip-special"]);
+    assert!(said.starts_with("warning: 3 special files left out"), "one that is named counts too: {said}");
+}
+
+#[test]
+fn a_put_of_equal_content_says_what_it_recorded() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    lab.ok(&["put", "x", "d", "--metadata", r#"{"a":1}"#]);
+    assert_eq!(stderr_of(&lab, &["put", "x", "d"]), "1 file, 1 B; nothing changed since x:v0\n");
+    let said = stderr_of(&lab, &["put", "x", "d", "--metadata", r#"{"b":2}"#, "--tag", "raw", "--description", "second look"]);
+    assert_eq!(said, "1 file, 1 B; nothing changed since x:v0; recorded: tag raw, description, metadata (replaced; dropped a)\n");
+    assert_eq!(lab.json(&["show", "x"])["metadata"], json!({ "b": 2 }));
+    assert_eq!(stderr_of(&lab, &["put", "x", "d", "--tag", "raw"]), "1 file, 1 B; nothing changed since x:v0\n", "the version has that tag already");
+}
+
+#[test]
+fn integers_in_metadata_are_kept_exactly_or_refused() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    for number in ["18446744073709551616", "-9223372036854775809", "12345678901234567890123"] {
+        for text in [format!(r#"{{"n":{number}}}"#), format!(r#"{{"l":["\\\"", {number}]}}"#)] {
+            let said = lab.fails(&["put", "x", "d", "--metadata", &text], 2);
+            assert!(said.contains(&format!("the integer {number},")) && said.contains("hint: write it as a string"), "{said}");
+        }
+    }
+    let kept = r#"{"big":18446744073709551615,"small":-9223372036854775808,"text":"18446744073709551616"}"#;
+    lab.ok(&["put", "x", "d", "--metadata", kept]);
+    assert!(lab.ok(&["show", "x", "--json"]).contains(r#""big":18446744073709551615,"small":-9223372036854775808,"text":"18446744073709551616""#));
+}
+
+#[test]
+fn a_metadata_file_may_begin_with_a_byte_order_mark() {
+    let lab = Lab::new();
+    make_tree(&lab.path(""), &[("a", b"1"), ("m.json", b"\xef\xbb\xbf{\"k\": 1}")]);
+    lab.ok(&["put", "x", "a", "--metadata", "@m.json"]);
+    assert_eq!(lab.json(&["show", "x"])["metadata"], json!({ "k": 1 }));
+}
+
+#[test]
+fn commands_of_other_tools_are_answered_with_the_one_here() {
+    let lab = Lab::new();
+    for (word, command) in [("pull", "get"), ("push", "put"), ("add", "put"), ("commit", "put"), ("checkout", "get"), ("status", "diff"), ("unmount", "umount"), ("remove", "rm"), ("fsck", "verify"), ("log", "list")] {
+        let said = lab.fails(&[word, "something"], 2);
+        assert!(said.starts_with(&format!("error: there is no command `{word}`\nhint: `cairn {command}")) && said.lines().count() == 2, "{said}");
+    }
+    assert!(lab.ok(&["help", "put"]).contains("cairn put images ./photos"));
+    assert!(lab.ok(&["help"]).contains("Usage: cairn"));
+    assert_eq!(lab.ok(&["version"]), lab.ok(&["--version"]));
+    assert_eq!(lab.json(&["version"]), json!({ "version": env!("CARGO_PKG_VERSION") }));
+}
+
+#[test]
+fn a_mistyped_option_is_not_turned_into_a_source_or_a_version() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    lab.ok(&["put", "x", "d"]);
+    for args in [vec!["put", "x", "d", "-m", "note"], vec!["put", "x", "d", "--dry-run"], vec!["rm", "x", "--keep-newest", "1"], vec!["list", "--sort", "size"]] {
+        let said = lab.fails(&args, 2);
+        assert!(!said.contains("as a value") && !said.contains("--store"), "{args:?}: {said}");
+    }
+    assert!(lab.fails(&["put", "x", "d", "--new-versio"], 2).contains("--new-version"), "a tip that helps stays");
+}
+
+#[test]
+fn messages_name_the_first_few_of_many() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    lab.ok(&["put", "x", "d"]);
+    let aliases: Vec<String> = (0..40).map(|i| format!("experiment-{i:02}-accepted")).collect();
+    lab.ok(&[&["alias", "x:v0"], aliases.iter().map(String::as_str).collect::<Vec<_>>().as_slice()].concat());
+    let said = lab.fails(&["cat", "x:zzz", "a"], 6);
+    assert!(said.contains("experiment-09-accepted and 31 more") && !said.contains("experiment-10"), "{said}");
+    let said = lab.fails(&["rm", "x:v0"], 3);
+    assert!(said.contains("experiment-09-accepted and 30 more"), "{said}");
+    for run in 0..12 {
+        lab.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", &format!("rank-{run:02}")]);
+    }
+    let said = lab.fails(&["finish", "e", "--distributed-id", "j", "--expect", "40"], 3);
+    assert!(said.contains("expected 40 runs, found 12: rank-00, ") && said.contains("rank-09 and 2 more"), "{said}");
+}

@@ -33,7 +33,8 @@ pub struct Layout {
 }
 
 /// The directories that every store has from its beginning.
-pub const DIRECTORIES: [&str; 9] = ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash"];
+pub const DIRECTORIES: [&str; 10] =
+    ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash", "damaged"];
 
 impl Layout {
     /// The layout of the store at `root`.
@@ -80,6 +81,11 @@ impl Layout {
     /// The cache over the packs' footers.
     pub fn index(&self) -> PathBuf {
         self.root.join("index")
+    }
+
+    /// The list of known damage: an empty file for each damaged object, pack or packed blob.
+    pub fn damaged(&self) -> PathBuf {
+        self.root.join("damaged")
     }
 
     /// What gc moved and has not freed; each entry is a batch with `object-HEX` and `pack-HEX` in it.

@@ -115,12 +115,7 @@ impl NewFile {
     /// I/O.
     pub fn set_mtime(&self, seconds: i64) -> Result<()> {
         step("set the time of", &self.path)?;
-        let at = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
-        // SAFETY: the descriptor is open; the array lives across the call.
-        if unsafe { libc::futimens(self.file.as_raw_fd(), [at, at].as_ptr()) } != 0 {
-            return Err(Error::io("set the time of", &self.path, io::Error::last_os_error()));
-        }
-        Ok(())
+        super::outside::set_open_mtime(&self.file, seconds).map_err(|e| Error::io("set the time of", &self.path, e))
     }
 
     /// Sets the permission bits.

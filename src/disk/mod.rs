@@ -18,7 +18,7 @@ pub use fs::{FsKind, Space, free_bytes, space};
 pub use look::{list, look, look_fresh, open_parent, read_link, read_small};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use outside::{create_mount_place, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
-use outside::{link_descriptor, set_mtime};
+use outside::{link_descriptor, rename_noreplace, set_mtime};
 
 use crate::error::{Error, Result};
 use crate::threads;
@@ -64,6 +64,8 @@ pub struct Disk {
     /// Directories are synced by syncing all: see [`FsKind::and_needs_whole_syncs`].
     whole_syncs: bool,
     access: Access,
+    /// The file system has no `RENAME_NOREPLACE`.
+    no_noreplace: AtomicBool,
     poisoned: AtomicBool,
     syncs: AtomicU64,
 }
@@ -75,7 +77,7 @@ impl Disk {
     /// I/O when the file system cannot be asked for its type.
     pub fn of(path: &Path, access: Access) -> Result<Disk> {
         let (kind, whole_syncs) = FsKind::and_needs_whole_syncs(path)?;
-        Ok(Disk { kind, whole_syncs, access, poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
+        Ok(Disk { kind, whole_syncs, access, no_noreplace: AtomicBool::new(false), poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
     }
 
     /// How many syncs were waited for.
@@ -197,13 +199,63 @@ impl Disk {
     /// # Errors
     /// I/O.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        use std::os::unix::fs::MetadataExt;
         step("rename", from)?;
-        let id = |m: Metadata| (m.dev(), m.ino());
-        let before = std::fs::symlink_metadata(from).ok().map(id);
+        let before = std::fs::symlink_metadata(from).ok().map(file_id);
         match std::fs::rename(from, to) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(id) == before => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(file_id) == before => Ok(()),
             other => other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)))),
+        }
+    }
+
+    /// Gives a whole file its place unless something is there already: then nothing changes, `from` included. Where the file system has no
+    /// `RENAME_NOREPLACE` the file is linked to its place and loses its first name; where there are no hard links either, it is renamed after a look.
+    /// A reply that got lost after the step was done is told apart (L10).
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn rename_if_absent(&self, from: &Path, to: &Path) -> Result<Created> {
+        step("rename", from)?;
+        let before = std::fs::symlink_metadata(from).ok().map(file_id);
+        let is_there = || -> Result<bool> { Ok(before.is_some() && look_fresh(to)?.map(file_id) == before) };
+        let failed = |e: io::Error| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)));
+        if !self.no_noreplace.load(Ordering::Relaxed) {
+            match rename_noreplace(from, to) {
+                Ok(()) => return Ok(Created::New),
+                Err(e) if e.kind() == io::ErrorKind::NotFound && is_there()? => return Ok(Created::New),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                    let renamed = look(from)?.is_none() && is_there()?;
+                    return Ok(if renamed { Created::New } else { Created::Exists });
+                }
+                Err(e) if is_unsupported(&e) => self.no_noreplace.store(true, Ordering::Relaxed),
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        match std::fs::hard_link(from, to) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                if !is_there()? {
+                    return Ok(Created::Exists);
+                }
+            }
+            Err(e) if is_unsupported(&e) || matches!(e.raw_os_error(), Some(libc::EPERM | libc::EMLINK)) => {
+                if look_fresh(to)?.is_some() {
+                    return Ok(Created::Exists);
+                }
+                return self.rename(from, to).map(|()| Created::New);
+            }
+            Err(e) => return Err(failed(e)),
+        }
+        self.remove_file(from).map(|()| Created::New)
+    }
+
+    /// Makes an empty file that says something by its name; one that is there already is fine.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn create_mark(&self, path: &Path) -> Result<()> {
+        match self.create_file_with(path.to_path_buf(), 0o666) {
+            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
+            made => made.map(drop),
         }
     }
 
@@ -321,6 +373,16 @@ impl Disk {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
     }
 
+    /// Sets the mode and the modification time (in seconds since 1970) of an open file of the store's; `path` is its name.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_mode_and_mtime(&self, file: &File, path: &Path, mode: u32, seconds: i64) -> Result<()> {
+        step("set the time of", path)?;
+        file.set_permissions(Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))?;
+        outside::set_open_mtime(file, seconds).map_err(|e| Error::io("set the time of", path, e))
+    }
+
     /// Sets the modification time of a file by name, in seconds and nanoseconds since 1970.
     ///
     /// # Errors
@@ -418,6 +480,17 @@ impl Disk {
         }
         Ok(())
     }
+}
+
+/// Device and inode.
+fn file_id(meta: Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (meta.dev(), meta.ino())
+}
+
+/// Whether a call failed because the file system does not have it.
+fn is_unsupported(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOTTY))
 }
 
 /// Syncs the whole file system that holds an open file.

@@ -62,6 +62,15 @@ pub(super) fn link_descriptor(file: &File, to: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Renames, unless something is at `to`.
+pub(super) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
+    let text = |path: &Path| std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
+    let (from, to) = (text(from)?, text(to)?);
+    // SAFETY: valid C strings.
+    let result = unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sets a file's modification time.
 pub(super) fn set_mtime(path: &Path, seconds: i64, nanos: i64) -> io::Result<()> {
     let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?;
@@ -69,6 +78,13 @@ pub(super) fn set_mtime(path: &Path, seconds: i64, nanos: i64) -> io::Result<()>
     // SAFETY: a valid C string and two times.
     let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets an open file's access and modification time.
+pub(super) fn set_open_mtime(file: &File, seconds: i64) -> io::Result<()> {
+    let at = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
+    // SAFETY: the descriptor is open; the array lives across the call.
+    if unsafe { libc::futimens(file.as_raw_fd(), [at, at].as_ptr()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// How many files this process may have open.

@@ -118,7 +118,7 @@ impl Files {
         if self.verify == VerifyMode::All {
             let is = (meta.ino(), meta.ctime(), meta.ctime_nsec());
             if self.hashed.lock().get(digest) != Some(&is) {
-                object.verify()?;
+                self.objects.verify_object(&object)?;
                 let mut hashed = self.hashed.lock();
                 if hashed.len() >= HASHED_OBJECTS {
                     hashed.clear();

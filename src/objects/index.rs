@@ -5,8 +5,8 @@
 //! lists the packs and mends it. Nothing said here is believed: a pack's own look and the blob's header decide.
 
 use super::Objects;
-use super::pack::Kind;
-use super::pack_file::{Miss, Tried, read_footer};
+use super::pack::{Kind, Made};
+use super::pack_file::{Miss, is_unreadable, read_footer};
 use super::run::{Opened, Run};
 use super::table::PackTable;
 use crate::disk::{self, FsKind};
@@ -193,14 +193,17 @@ fn load_runs(layout: &Layout, kind: FsKind, before: Option<&Index>) -> Result<(V
     unreachable!("the last listing returns")
 }
 
+/// Says when the pack was made that has a blob at a place; `None`: the blob is not to be taken from there.
+pub(super) type Confirm<'a> = &'a dyn Fn(Place) -> Result<Option<Made>>;
+
 impl Objects {
-    /// Where a blob lies, by `index`: in a pack that `takes` takes, confirmed by the blob's own header.
+    /// Where a blob lies, by `index`: at a place that `confirm` confirms.
     ///
     /// # Errors
-    /// I/O; those of `takes`.
-    pub(super) fn find(&self, index: &Index, digest: &Digest, kind: Kind, takes: &dyn Fn(PackRef) -> Result<bool>) -> Result<Option<Place>> {
+    /// I/O; those of `confirm`.
+    pub(super) fn find(&self, index: &Index, digest: &Digest, kind: Kind, confirm: Confirm<'_>) -> Result<Option<Place>> {
         let mut failed = None;
-        let found = index.places(digest, kind, &self.table, |place| match self.confirmed(place, digest, kind, takes) {
+        let found = index.places(digest, kind, &self.table, |place| match confirm(place) {
             Ok(agrees) => agrees.map(|_| place),
             Err(e) => {
                 failed = Some(e);
@@ -218,12 +221,12 @@ impl Objects {
             match searched {
                 Ok(Some(blob)) => {
                     let place = Place { pack, offset: blob.offset };
-                    if self.confirmed(place, digest, kind, takes)?.is_some() {
+                    if confirm(place)?.is_some() {
                         return Ok(Some(place));
                     }
                 }
-                Err(Miss::Io(e)) => return Err(e),
-                Ok(None) | Err(Miss::Gone | Miss::Wrong(_)) => {}
+                Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(e),
+                Ok(None) | Err(_) => {}
             }
         }
         Ok(None)
@@ -233,30 +236,29 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Objects::find`].
-    pub(super) fn find_newest(&self, index: &Index, digest: &Digest, kind: Kind, takes: &dyn Fn(PackRef) -> Result<bool>) -> Result<Option<Place>> {
+    pub(super) fn find_newest(&self, index: &Index, digest: &Digest, kind: Kind, confirm: Confirm<'_>) -> Result<Option<Place>> {
         let places = index.find_all(digest, kind, &self.table);
         if places.len() <= 1 || !index.unread.is_empty() {
-            return self.find(index, digest, kind, takes);
+            return self.find(index, digest, kind, confirm);
         }
         let mut newest = None;
         for place in places {
-            if let Some(made) = self.confirmed(place, digest, kind, takes)? {
+            if let Some(made) = confirm(place)? {
                 newest = newest.max(Some((made, place.pack, place.offset)));
             }
         }
         Ok(newest.map(|(_, pack, offset)| Place { pack, offset }))
     }
 
-    /// When the pack was made that has the blob at `place`; `None` when it is not taken, or not there.
-    fn confirmed(&self, place: Place, digest: &Digest, kind: Kind, takes: &dyn Fn(PackRef) -> Result<bool>) -> Result<Option<(i64, i64)>> {
-        if !takes(place.pack)? {
-            return Ok(None);
-        }
-        let looked: Tried<_> = self.open_pack(place.pack).and_then(|file| Ok((file.header(place.offset)?, file.made())));
-        match looked {
+    /// When the pack was made that has the blob at `place`, by the blob's own header; `None` when it is not there, or not whole.
+    ///
+    /// # Errors
+    /// I/O, but for a pack that cannot be read.
+    pub(super) fn confirmed(&self, place: Place, digest: &Digest, kind: Kind) -> Result<Option<Made>> {
+        match self.open_pack(place.pack).and_then(|file| Ok((file.header(place.offset)?, file.made()))) {
             Ok((blob, made)) => Ok((blob.digest == *digest && blob.kind == kind).then_some(made)),
-            Err(Miss::Io(e)) => Err(e),
-            Err(Miss::Gone | Miss::Wrong(_)) => Ok(None),
+            Err(Miss::Io(e)) if !is_unreadable(&e) => Err(e),
+            Err(_) => Ok(None),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A lane: one thread's way into a writer. It fills its own packs, in the order in which it is given blobs.
 
+use super::known_damage::Damaged;
 use super::large::{OBJECT_MODE, OBJECT_MTIME, untouched};
 use super::pack::Kind;
 use super::pack_writer::PackWriter;
@@ -175,15 +176,18 @@ impl<'a> Lane<'a> {
         Ok(LargePut { digest, size, new: true, taken: false })
     }
 
-    /// Whether a large blob is this writer's, or stands in its place as it was left. Any other is stored again, which repairs it.
+    /// Whether a large blob is this writer's, or is in its place as it was left and not known to be damaged. Any other is stored again, which repairs it.
     fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
         let (writer, objects) = (self.writer, &self.writer.objects);
         if writer.larges.lock().contains(digest) {
             return Ok(true);
         }
         let path = objects.layout.object(digest);
-        let found = objects.look(&path)?;
-        let there = found.is_some_and(|m| m.is_file() && m.len() == size && untouched(&m));
+        let found = objects.look(&path)?.filter(|m| m.is_file() && m.len() == size && !writer.damage.has(&Damaged::Object(*digest)));
+        let there = match found {
+            Some(meta) => untouched(&meta) || objects.is_right_though_touched(path, digest, size)?,
+            None => false,
+        };
         if there && objects.disk.kind() != FsKind::Ordered {
             writer.state.lock().relied.insert(objects.layout.object_dir(digest));
         }

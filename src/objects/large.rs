@@ -1,9 +1,10 @@
 //! Large blobs: a file each, read-only, with a fixed time, named by its SHA-256.
 
 use super::Objects;
-use super::pack_file::Miss;
+use super::known_damage::Damaged;
+use super::pack_file::{Miss, is_unreadable};
 use crate::disk::{self, read_full_at};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Kind, Result, show_path};
 use crate::words::{Digest, Hasher};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -32,8 +33,8 @@ impl LargeObject {
         }
         let found = LargeObject { file, path, size, digest: *digest };
         if !untouched(&meta) && !objects.hashed.knows(digest, &meta) {
-            found.verify()?;
-            objects.hashed.remember(*digest, &meta);
+            objects.verify_object(&found)?;
+            objects.mend_times(&found, &meta);
         }
         Ok(found)
     }
@@ -69,6 +70,52 @@ impl LargeObject {
     pub fn size(&self) -> u64 {
         self.size
     }
+}
+
+impl Objects {
+    /// Hashes all of an object, and puts it on the list of known damage when it is not what its name says.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn verify_object(&self, object: &LargeObject) -> Result<()> {
+        let verified = object.verify();
+        if let Err(e) = &verified
+            && object.path == self.layout.object(&object.digest)
+        {
+            if e.kind() == Kind::Damaged {
+                self.list_as_damaged(Damaged::Object(object.digest));
+            } else if is_unreadable(e) {
+                self.list_unreadable(Damaged::Object(object.digest));
+            }
+        }
+        verified
+    }
+
+    /// Gives an object that was hashed and found right the time and mode that every object has, so that it need not be hashed again: a copying tool
+    /// has lost them. Not when it was changed meanwhile. Best effort: who may not do it hashes it again in the next process.
+    fn mend_times(&self, object: &LargeObject, before: &Metadata) {
+        let mended = !changed_since(object, before) && self.disk.set_mode_and_mtime(&object.file, &object.path, OBJECT_MODE, OBJECT_MTIME).is_ok();
+        if !mended && !changed_since(object, before) {
+            self.hashed.remember(object.digest, before);
+        }
+    }
+
+    /// Whether the object at `path` is right although its time is not the recorded one: it is hashed, and its time mended.
+    ///
+    /// # Errors
+    /// I/O, but for an object that cannot be read.
+    pub(super) fn is_right_though_touched(&self, path: PathBuf, digest: &Digest, size: u64) -> Result<bool> {
+        match LargeObject::open(self, path, digest, size) {
+            Ok(_) => Ok(true),
+            Err(Miss::Io(e)) if !is_unreadable(&e) => Err(e),
+            Err(_) => Ok(false),
+        }
+    }
+}
+
+fn changed_since(object: &LargeObject, before: &Metadata) -> bool {
+    let state = |m: &Metadata| (m.len(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+    object.file.metadata().map_or(true, |now| state(&now) != state(before))
 }
 
 /// Whether an object's file looks as it was left.

@@ -9,12 +9,14 @@ mod counts;
 mod copy;
 mod hints;
 mod index;
+mod known_damage;
 mod lane;
 mod large;
 mod merge;
 mod nodes;
 mod pack;
 mod pack_file;
+mod pack_looks;
 mod pack_writer;
 mod read;
 mod run;
@@ -28,6 +30,7 @@ mod tests;
 mod write;
 
 pub use check::{Damage, PackContents, Stored};
+pub use known_damage::{Damaged, KnownDamage};
 pub use lane::{Lane, LargePut, SmallPut};
 pub use large::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
 pub use counts::NodeCounts;
@@ -45,6 +48,7 @@ use crate::words::{Digest, Place};
 use cache::{Hashed, NodeCache};
 use counts::Counters;
 use index::{Index, Look};
+use known_damage::Listed;
 use pack_file::OpenPacks;
 use parking_lot::RwLock;
 use std::fs::Metadata;
@@ -66,6 +70,7 @@ pub struct Objects {
     open_packs: OpenPacks,
     nodes: NodeCache,
     hashed: Hashed,
+    listed: Listed,
     counts: Counters,
 }
 
@@ -83,6 +88,7 @@ impl Objects {
             open_packs: OpenPacks::default(),
             nodes: NodeCache::new(NODE_CACHE),
             hashed: Hashed::default(),
+            listed: Listed::default(),
             counts: Counters::default(),
         })
     }

@@ -75,7 +75,7 @@ impl ObjectWriter {
     pub fn node_home(&self, digest: &Digest, hint: Option<Place>) -> Result<Option<Place>> {
         let nodes = self.nodes.lock();
         let Some((kept, _)) = &nodes.kept else { return Ok(None) };
-        match hint.filter(|p| kept.contains(&p.pack)) {
+        match hint.filter(|p| kept.contains(&p.pack) && !self.is_damaged(digest, Kind::Node, p.pack)) {
             Some(place) => Ok(Some(place)),
             None => self.find(digest, Kind::Node, |pack| kept.contains(&pack)),
         }

@@ -51,6 +51,9 @@ pub(super) const MAX_BLOBS: usize = 65_536;
 /// The longest blob: content is shorter than `SMALL_MAX`, nodes are bounded by the manifest, with room to spare.
 pub(super) const MAX_BLOB: u32 = (16 << 20) - 1;
 
+/// When a pack was made, by its writer's clock: seconds and nanoseconds.
+pub(super) type Made = (i64, i64);
+
 /// One blob of a pack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Blob {

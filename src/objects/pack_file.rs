@@ -1,6 +1,6 @@
 //! Open packs: reading a blob, a header, the footer; and a bounded set of them.
 
-use super::pack::{self, BLOB_HEADER, Blob, ENTRY, Footer, Kind, MAX_BLOB, TRAILER};
+use super::pack::{self, BLOB_HEADER, Blob, ENTRY, Footer, Kind, MAX_BLOB, Made, TRAILER};
 use crate::disk::{self, read_full_at, read_two_at};
 use crate::error::{Error, Kind as ErrorKind, Result, show_path};
 use crate::words::{Digest, PackRef};
@@ -30,6 +30,11 @@ impl Miss {
     }
 }
 
+/// Whether the disk could not read what is there: as good as nothing. Other errors (no memory, no permission, no connection) say nothing of what is there.
+pub(super) fn is_unreadable(e: &Error) -> bool {
+    matches!(e.errno(), Some(libc::EIO | libc::EREMOTEIO | libc::EUCLEAN | libc::EBADMSG | libc::EILSEQ | libc::ENODATA))
+}
+
 impl From<Error> for Miss {
     fn from(e: Error) -> Miss {
         if e.kind() == ErrorKind::Damaged { Miss::Wrong(e.to_string()) } else { Miss::Io(e) }
@@ -45,7 +50,7 @@ pub(super) struct PackFile {
     file: File,
     path: PathBuf,
     len: u64,
-    made: (i64, i64),
+    made: Made,
 }
 
 impl PackFile {
@@ -56,7 +61,7 @@ impl PackFile {
     }
 
     /// When it was written, by its writer's clock: a preference at most.
-    pub(super) fn made(&self) -> (i64, i64) {
+    pub(super) fn made(&self) -> Made {
         self.made
     }
 
@@ -64,11 +69,16 @@ impl PackFile {
         &self.file
     }
 
-    /// The header at `offset`.
+    /// The header at `offset`, of a blob that ends in the file.
     pub(super) fn header(&self, offset: u32) -> Tried<Blob> {
         let mut head = [0; BLOB_HEADER];
         let n = self.read_at(&mut head, u64::from(offset))?;
-        Blob::from_header(&head[..n], offset).ok_or_else(|| self.wrong(offset, "there is no blob header"))
+        let blob = Blob::from_header(&head[..n], offset).ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
+        // At least its own entry and the trailer come after it.
+        if blob.end() + (ENTRY + TRAILER) as u64 > self.len {
+            return Err(self.wrong(offset, &format!("a blob of {} bytes begins here, and the file ends at {}", blob.len, self.len)));
+        }
+        Ok(blob)
     }
 
     /// Reads the stored bytes of a blob into `out`, by one read if `guess` is at least how long they are. The header is checked; the bytes
@@ -186,10 +196,11 @@ impl OpenPacks {
 /// Reads and checks a pack's footer.
 ///
 /// # Errors
-/// Damaged, or missing; I/O.
+/// Damaged, missing, or not to be read from the disk; I/O.
 pub(super) fn read_footer(path: PathBuf, name: &Digest) -> Result<Footer> {
     match PackFile::open(path).and_then(|pack| pack.footer(name)) {
         Ok((footer, _)) => Ok(footer),
+        Err(Miss::Io(e)) if is_unreadable(&e) => Err(Error::damaged(format!("pack {name} cannot be read")).because(e)),
         Err(Miss::Io(e)) => Err(e),
         Err(Miss::Gone) => Err(Error::damaged(format!("pack {name} is missing"))),
         Err(Miss::Wrong(why)) => Err(Error::damaged(why)),

@@ -3,9 +3,12 @@
 //! First every file is made durable under its temporary name; then each is renamed to its place; then the directories are made durable. A crash
 //! after any step leaves temporaries, or content that nothing names: both are a collector's. The index is tended last; it is a cache.
 
+use super::known_damage::Damaged;
+use super::large;
+use super::pack_file::read_footer;
 use super::write::ObjectWriter;
-use crate::disk::{Created, FsKind, NewFile};
-use crate::error::Result;
+use crate::disk::{self, Created, FsKind, NewFile};
+use crate::error::{Kind, Result};
 use crate::words::Digest;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -44,6 +47,15 @@ impl Temp {
 pub(super) enum Becomes {
     Pack(Digest),
     Object(Digest),
+}
+
+impl Becomes {
+    fn damaged(&self) -> Damaged {
+        match self {
+            Becomes::Pack(name) => Damaged::Pack(*name),
+            Becomes::Object(digest) => Damaged::Object(*digest),
+        }
+    }
 }
 
 impl ObjectWriter {
@@ -126,7 +138,7 @@ impl ObjectWriter {
     /// Renames, then syncs the directories of the new names and `dirs`.
     fn make_visible(&self, temps: &[Temp], mut dirs: BTreeSet<PathBuf>) -> Result<()> {
         let (disk, layout) = (&self.objects.disk, &self.objects.layout);
-        let mut packs = Vec::new();
+        let (mut packs, mut replaced) = (Vec::new(), Vec::new());
         for temp in temps {
             let to = match &temp.becomes {
                 Becomes::Pack(name) => {
@@ -143,11 +155,45 @@ impl ObjectWriter {
                     layout.object(digest)
                 }
             };
-            disk.rename(&temp.path, &to)?;
+            if disk.rename_if_absent(&temp.path, &to)? == Created::Exists {
+                if self.is_right(&temp.becomes, &temp.path, &to)? {
+                    disk.remove_file(&temp.path)?;
+                } else {
+                    disk.rename(&temp.path, &to)?;
+                    replaced.push(temp.becomes.damaged());
+                }
+            }
         }
         self.state.lock().published.extend(packs);
         // On Ordered ones the claim's own sync comes after these renames in the journal.
-        if disk.kind() == FsKind::Ordered { Ok(()) } else { self.sync_dirs(dirs) }
+        if disk.kind() != FsKind::Ordered {
+            self.sync_dirs(dirs)?;
+        }
+        if !replaced.is_empty() {
+            let known = self.objects.known_damage()?;
+            replaced.iter().for_each(|damaged| self.objects.forget_damage(&known, damaged));
+        }
+        Ok(())
+    }
+
+    /// Whether what another writer put at `to` meanwhile is right, as far as the store can know it without reading all: it has the length, time and
+    /// footer of what is at `from`, and is not on the list of known damage. It is never replaced then, not even by the same bytes: without a journal,
+    /// blocks of a replaced file can get other content before its new name is on the disk.
+    fn is_right(&self, becomes: &Becomes, from: &Path, to: &Path) -> Result<bool> {
+        let known = self.objects.known_damage()?;
+        let (Some(ours), Some(theirs)) = (disk::look(from)?, self.objects.look(to)?) else { return Ok(false) };
+        if !theirs.is_file() || ours.len() != theirs.len() {
+            return Ok(false);
+        }
+        match becomes {
+            Becomes::Object(digest) => Ok(large::untouched(&theirs) && !known.has(&Damaged::Object(*digest))),
+            Becomes::Pack(name) if known.has_pack(name) => Ok(false),
+            Becomes::Pack(name) => match read_footer(to.to_path_buf(), name) {
+                Ok(_) => Ok(true),
+                Err(e) if e.kind() == Kind::Damaged => Ok(false),
+                Err(e) => Err(e),
+            },
+        }
     }
 
     fn sync_dirs(&self, dirs: BTreeSet<PathBuf>) -> Result<()> {

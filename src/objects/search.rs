@@ -5,8 +5,9 @@
 
 use super::Objects;
 use super::index::{Index, Look};
+use super::known_damage::Damaged;
 use super::pack::Kind;
-use super::pack_file::{Miss, PackFile, Tried};
+use super::pack_file::{Miss, PackFile, Tried, is_unreadable};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::words::{Digest, PackRef, Place};
@@ -48,6 +49,8 @@ struct Search<'a, T> {
     from_pack: FromPack<'a, T>,
     from_object: FromObject<'a, T>,
     tried: Vec<Place>,
+    /// Where it was to be and was not right, and whether the bytes could be read at all.
+    bad: Vec<(Place, bool)>,
     reasons: Vec<String>,
     io: Option<Error>,
 }
@@ -58,7 +61,7 @@ impl Objects {
     /// # Errors
     /// Damaged: none anywhere, with what was wrong with each. I/O.
     pub(super) fn search<'a, T>(&'a self, want: Want<'a>, from_pack: FromPack<'a, T>, from_object: FromObject<'a, T>) -> Result<T> {
-        Search { objects: self, want, from_pack, from_object, tried: Vec::new(), reasons: Vec::new(), io: None }.run()
+        Search { objects: self, want, from_pack, from_object, tried: Vec::new(), bad: Vec::new(), reasons: Vec::new(), io: None }.run()
     }
 
     /// A pack that is in place, open.
@@ -75,21 +78,28 @@ impl Objects {
 
 impl<T> Search<'_, T> {
     fn run(mut self) -> Result<T> {
+        let found = self.look();
+        self.list_damage();
+        found?.ok_or_else(|| self.failed())
+    }
+
+    /// `None`: it is nowhere.
+    fn look(&mut self) -> Result<Option<T>> {
         let mut pass = 0;
         loop {
             self.tried.clear();
             if let Some(found) = self.in_place(pass)? {
-                return Ok(found);
+                return Ok(Some(found));
             }
             let batches = disk::list(&self.objects.layout.trash())?;
             for batch in &batches {
                 if let Some(found) = self.in_batch(batch)? {
-                    return Ok(found);
+                    return Ok(Some(found));
                 }
             }
             pass += 1;
             if pass > batches.len() {
-                return Err(self.failed());
+                return Ok(None);
             }
         }
     }
@@ -195,15 +205,49 @@ impl<T> Search<'_, T> {
         }
         match self.objects.open_pack(place.pack).and_then(|file| (self.from_pack)(&file, place.pack, place.offset, guess)) {
             Ok(found) => Ok(Some(found)),
-            Err(miss) => self.note(miss).map(|()| None),
+            Err(miss) => {
+                match &miss {
+                    Miss::Wrong(_) => self.bad.push((place, true)),
+                    Miss::Io(e) if is_unreadable(e) => self.bad.push((place, false)),
+                    Miss::Gone | Miss::Io(_) => {}
+                }
+                self.note(miss).map(|()| None)
+            }
+        }
+    }
+
+    /// Puts copies that were not right on the list of known damage, unless it was the hint that was wrong: the pack's own footer decides.
+    fn list_damage(&mut self) {
+        let (objects, digest, kind) = (self.objects, self.want.digest, self.want.kind);
+        for (place, read) in std::mem::take(&mut self.bad) {
+            let Some(pack) = objects.table.name(place.pack) else { continue };
+            let searched = objects.open_pack(place.pack).and_then(|file| file.search(digest, kind));
+            match searched {
+                Ok(Some(blob)) if blob.offset == place.offset => {
+                    let damaged = Damaged::Blob { digest: *digest, kind, pack };
+                    if read { objects.list_as_damaged(damaged) } else { objects.list_unreadable(damaged) }
+                }
+                Err(Miss::Wrong(_)) => objects.list_as_damaged(Damaged::Pack(pack)),
+                Err(Miss::Io(e)) if is_unreadable(&e) => objects.list_unreadable(Damaged::Pack(pack)),
+                Ok(_) | Err(_) => {}
+            }
         }
     }
 
     fn object(&mut self, path: PathBuf) -> Result<Option<T>> {
         let Some(from_object) = &mut self.from_object else { return Ok(None) };
+        let in_place = path == self.objects.layout.object(self.want.digest);
         match from_object(path) {
             Ok(found) => Ok(Some(found)),
-            Err(miss) => self.note(miss).map(|()| None),
+            Err(miss) => {
+                let damaged = Damaged::Object(*self.want.digest);
+                match &miss {
+                    Miss::Wrong(_) if in_place => self.objects.list_as_damaged(damaged),
+                    Miss::Io(e) if in_place && is_unreadable(e) => self.objects.list_unreadable(damaged),
+                    _ => {}
+                }
+                self.note(miss).map(|()| None)
+            }
         }
     }
 
@@ -222,14 +266,14 @@ impl<T> Search<'_, T> {
         Ok(())
     }
 
-    fn failed(self) -> Error {
-        if let Some(e) = self.io {
+    fn failed(&mut self) -> Error {
+        if let Some(e) = self.io.take() {
             return e;
         }
         let (kind, digest, root) = (self.want.kind, self.want.digest, show_path(self.objects.layout.root()));
         if self.reasons.is_empty() {
             return Error::damaged(format!("{kind} {digest} is missing: neither the packs nor the objects of {root} have it, nor its trash"));
         }
-        self.reasons.into_iter().fold(Error::damaged(format!("{kind} {digest} cannot be read from {root}")), Error::because)
+        std::mem::take(&mut self.reasons).into_iter().fold(Error::damaged(format!("{kind} {digest} cannot be read from {root}")), Error::because)
     }
 }

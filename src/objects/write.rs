@@ -1,9 +1,11 @@
 //! Storing the content of one transaction: what its lanes share. Nothing is visible before `seal` or a checkpoint (F2).
 
 use super::index::{Index, Look};
+use super::known_damage::KnownDamage;
 use super::lane::Lane;
 use super::nodes::Nodes;
 use super::pack::{Kind, MAX_PACK};
+use super::pack_looks::PackLooks;
 use super::pack_writer::PackWriter;
 use super::seal::{Becomes, Temp};
 use super::take::Leases;
@@ -37,8 +39,10 @@ pub struct ObjectWriter {
     index: RwLock<Arc<Index>>,
     /// Blobs that were looked for in vain.
     missed: AtomicUsize,
-    /// Packs that others made, and whether each was in place when it was first asked for.
-    looked_at: Mutex<HashMap<PackRef, bool>>,
+    /// Packs that others made.
+    looks: PackLooks,
+    /// What was known to be damaged when this writer began.
+    pub(super) damage: KnownDamage,
     /// On local file systems; begun before anything is written.
     pub(super) watch: Option<Watch>,
     shards: Vec<Mutex<HashMap<Digest, Place>>>,
@@ -91,7 +95,8 @@ impl Objects {
             dir: dir.to_path_buf(),
             index: RwLock::new(index),
             missed: AtomicUsize::new(0),
-            looked_at: Mutex::default(),
+            looks: PackLooks::default(),
+            damage: self.known_damage()?,
             watch,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             larges: Mutex::default(),
@@ -160,10 +165,15 @@ impl ObjectWriter {
     /// # Errors
     /// I/O.
     pub(super) fn find(&self, digest: &Digest, kind: Kind, takes: impl Fn(PackRef) -> bool) -> Result<Option<Place>> {
-        let takes: &dyn Fn(PackRef) -> Result<bool> = &|pack| Ok(takes(pack) && self.is_in_place(pack)?);
+        let confirm = |place: Place| {
+            if !takes(place.pack) {
+                return Ok(None);
+            }
+            self.looks.confirm(&self.objects, &self.damage, |name| self.index().has_pack(name), place, digest, kind)
+        };
         let look = |index: &Index| match kind {
-            Kind::Content => self.objects.find(index, digest, kind, takes),
-            Kind::Node => self.objects.find_newest(index, digest, kind, takes),
+            Kind::Content => self.objects.find(index, digest, kind, &confirm),
+            Kind::Node => self.objects.find_newest(index, digest, kind, &confirm),
         };
         let found = look(&self.index())?;
         if found.is_some() || self.missed.fetch_add(1, Ordering::Relaxed) + 1 < LISTS_AFTER || self.index().has_listing() {
@@ -178,17 +188,9 @@ impl ObjectWriter {
         look(&self.index())
     }
 
-    /// Whether a pack was in place when this writer first asked, after its token was made: from then on a collector waits for this writer before it
-    /// frees the pack (FORMAT.md, "The claim").
-    fn is_in_place(&self, pack: PackRef) -> Result<bool> {
-        if let Some(known) = self.looked_at.lock().get(&pack) {
-            return Ok(*known);
-        }
-        let Some(name) = self.objects.table.name(pack) else { return Ok(false) };
-        let path = self.objects.layout.pack(&name);
-        let there = self.index().has_pack(&name) || self.objects.look(&path)?.is_some();
-        self.looked_at.lock().insert(pack, there);
-        Ok(there)
+    /// Whether a node's copy in a pack is known to be damaged.
+    pub(super) fn is_damaged(&self, digest: &Digest, kind: Kind, pack: PackRef) -> bool {
+        !self.damage.is_empty() && self.objects.table.name(pack).is_some_and(|name| self.damage.has_blob(digest, kind, &name))
     }
 
     pub(super) fn temp(&self, what: char) -> PathBuf {

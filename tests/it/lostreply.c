@@ -42,6 +42,7 @@ static int hit(const char *name) {
 LOSE(symlink, "symlink", (const char *text, const char *path), (text, path))
 LOSE(mkdir, "mkdir", (const char *path, mode_t mode), (path, mode))
 LOSE(rename, "rename", (const char *from, const char *to), (from, to))
+LOSE(renameat2, "rename", (int a, const char *from, int b, const char *to, unsigned flags), (a, from, b, to, flags))
 LOSE(unlink, "unlink", (const char *path), (path))
 LOSE(fsync, "fsync", (int fd), (fd))
 

@@ -1,5 +1,6 @@
 //! Tests of packs, index, reading and writing, against real files.
 
+mod damage;
 mod index;
 mod large;
 mod packs;
@@ -72,7 +73,8 @@ impl Lab {
     /// Where this process would find the content.
     pub fn place(&self, digest: &Digest) -> Option<Place> {
         let index = self.objects.load_index(super::index::Look::Packs).unwrap();
-        self.objects.find(&index, digest, super::Kind::Content, &|_| Ok(true)).unwrap()
+        let confirm = |place| self.objects.confirmed(place, digest, super::Kind::Content);
+        self.objects.find(&index, digest, super::Kind::Content, &confirm).unwrap()
     }
 }
 

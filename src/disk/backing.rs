@@ -1,7 +1,8 @@
 //! A directory whose contents others change through us: the system calls of a staging mount, each on a path below one open directory.
 //!
 //! No step of these is counted: they are the users' changes, not the store's. Paths come from the mount's own table, part by part, so none leads
-//! out, and no part but the last can be a symlink.
+//! out, and no part but the last can be a symlink. An empty path is the open file itself: a file or directory that is
+//! kept open so (`Backing::keep`) can be used after its last name is gone.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// An open directory, with all below it.
+/// An open directory, with all below it; or any file, kept by a descriptor that can't read or write.
 #[derive(Debug)]
 pub struct Backing {
     root: OwnedFd,
@@ -43,8 +44,16 @@ fn check(result: libc::c_int) -> Result<()> {
 }
 
 fn text(path: &Path) -> Result<CString> {
-    let bytes = if path.as_os_str().is_empty() { b".".as_slice() } else { path.as_os_str().as_bytes() };
-    Ok(CString::new(bytes)?)
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn is_itself(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+/// What `*at` calls that take AT_EMPTY_PATH need for a path.
+fn empty_flag(path: &Path) -> libc::c_int {
+    libc::AT_SYMLINK_NOFOLLOW | if is_itself(path) { libc::AT_EMPTY_PATH } else { 0 }
 }
 
 impl Backing {
@@ -65,13 +74,27 @@ impl Backing {
         self.root.as_raw_fd()
     }
 
+    /// Keeps what is at `path`, a symlink itself too: it can be used by an empty path as long as this value lives,
+    /// with a name or without. It needs no permission but to reach it.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn keep(&self, path: &Path) -> Result<Backing> {
+        let path = text(path)?;
+        // SAFETY: a valid C string; the descriptor is owned from here on.
+        let fd = unsafe { libc::openat(self.fd(), path.as_ptr(), libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC) };
+        check(fd)?;
+        // SAFETY: just opened.
+        Ok(Backing { root: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
     /// # Errors
     /// I/O.
     pub fn stat(&self, path: &Path) -> Result<Stat> {
-        let path = text(path)?;
+        let (path, flags) = (text(path)?, empty_flag(path));
         let mut out = MaybeUninit::<Stat>::uninit();
         // SAFETY: a valid C string and room for the answer.
-        check(unsafe { libc::fstatat(self.fd(), path.as_ptr(), out.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })?;
+        check(unsafe { libc::fstatat(self.fd(), path.as_ptr(), out.as_mut_ptr(), flags) })?;
         // SAFETY: filled by the call.
         Ok(unsafe { out.assume_init() })
     }
@@ -81,9 +104,15 @@ impl Backing {
     /// # Errors
     /// I/O.
     pub fn open_at(&self, path: &Path, flags: i32, mode: u32) -> Result<File> {
-        let path = text(path)?;
+        let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+        let (path, flags) = match is_itself(path) {
+            false => (text(path)?, flags | libc::O_NOFOLLOW),
+            true if flags & libc::O_DIRECTORY != 0 => (c".".to_owned(), flags),
+            // A descriptor's link in /proc leads to the file itself, which is no symlink then.
+            true => (self.through_proc(path)?, flags & !(libc::O_CREAT | libc::O_EXCL)),
+        };
         // SAFETY: a valid C string; the descriptor is owned from here on.
-        let fd = unsafe { libc::openat(self.fd(), path.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NOCTTY | libc::O_NONBLOCK, mode as libc::mode_t) };
+        let fd = unsafe { libc::openat(self.fd(), path.as_ptr(), flags, mode as libc::mode_t) };
         check(fd)?;
         // SAFETY: just opened.
         Ok(unsafe { File::from_raw_fd(fd) })
@@ -137,22 +166,28 @@ impl Backing {
         check(unsafe { libc::unlinkat(self.fd(), path.as_ptr(), if directory { libc::AT_REMOVEDIR } else { 0 }) })
     }
 
-    /// renameat2(2).
+    /// renameat2(2), to a path below `other`.
     ///
     /// # Errors
     /// I/O.
-    pub fn rename(&self, from: &Path, to: &Path, flags: u32) -> Result<()> {
+    pub fn rename(&self, from: &Path, other: &Backing, to: &Path, flags: u32) -> Result<()> {
         let (from, to) = (text(from)?, text(to)?);
         // SAFETY: valid C strings.
-        check(unsafe { libc::renameat2(self.fd(), from.as_ptr(), self.fd(), to.as_ptr(), flags) })
+        check(unsafe { libc::renameat2(self.fd(), from.as_ptr(), other.fd(), to.as_ptr(), flags) })
     }
 
+    /// Gives a file another name, below `other`.
+    ///
     /// # Errors
     /// I/O.
-    pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
-        let (from, to) = (text(from)?, text(to)?);
+    pub fn link(&self, from: &Path, other: &Backing, to: &Path) -> Result<()> {
+        let (old, flags) = match is_itself(from) {
+            true => (self.through_proc(from)?, libc::AT_SYMLINK_FOLLOW),
+            false => (text(from)?, 0),
+        };
+        let to = text(to)?;
         // SAFETY: valid C strings.
-        check(unsafe { libc::linkat(self.fd(), from.as_ptr(), self.fd(), to.as_ptr(), 0) })
+        check(unsafe { libc::linkat(self.fd(), old.as_ptr(), other.fd(), to.as_ptr(), flags) })
     }
 
     /// Sets the mode of what is no symlink.
@@ -160,7 +195,7 @@ impl Backing {
     /// # Errors
     /// I/O.
     pub fn chmod(&self, path: &Path, mode: u32) -> Result<()> {
-        let path = text(path)?;
+        let path = if is_itself(path) { self.through_proc(path)? } else { text(path)? };
         // SAFETY: a valid C string.
         check(unsafe { libc::fchmodat(self.fd(), path.as_ptr(), mode as libc::mode_t, 0) })
     }
@@ -170,9 +205,9 @@ impl Backing {
     /// # Errors
     /// I/O.
     pub fn chown(&self, path: &Path, uid: u32, gid: u32) -> Result<()> {
-        let path = text(path)?;
+        let (path, flags) = (text(path)?, empty_flag(path));
         // SAFETY: a valid C string.
-        check(unsafe { libc::fchownat(self.fd(), path.as_ptr(), uid, gid, libc::AT_SYMLINK_NOFOLLOW) })
+        check(unsafe { libc::fchownat(self.fd(), path.as_ptr(), uid, gid, flags) })
     }
 
     /// Sets access and modification time.
@@ -180,33 +215,48 @@ impl Backing {
     /// # Errors
     /// I/O.
     pub fn set_times(&self, path: &Path, accessed: Option<SetTime>, modified: Option<SetTime>) -> Result<()> {
-        let path = text(path)?;
+        let (path, flags) = (text(path)?, empty_flag(path));
         let times = [timespec(accessed), timespec(modified)];
         // SAFETY: a valid C string and two times.
-        check(unsafe { libc::utimensat(self.fd(), path.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) })
+        check(unsafe { libc::utimensat(self.fd(), path.as_ptr(), times.as_ptr(), flags) })
     }
 
     /// What a path is called for calls that have no `at` form: through this process's descriptor, without a symlink but that.
     fn through_proc(&self, path: &Path) -> Result<CString> {
-        let mut out = format!("/proc/self/fd/{}/", self.fd()).into_bytes();
-        out.extend_from_slice(path.as_os_str().as_bytes());
+        let mut out = format!("/proc/self/fd/{}", self.fd()).into_bytes();
+        if !is_itself(path) {
+            out.push(b'/');
+            out.extend_from_slice(path.as_os_str().as_bytes());
+        }
         Ok(CString::new(out)?)
     }
 
     /// # Errors
     /// I/O.
     pub fn set_xattr(&self, path: &Path, name: &OsStr, value: &[u8], flags: i32) -> Result<()> {
+        let itself = is_itself(path);
         let (path, name) = (self.through_proc(path)?, CString::new(name.as_bytes())?);
         // SAFETY: valid C strings, and a value of that length.
-        check(unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags) })
+        check(unsafe {
+            match itself {
+                true => libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags),
+                false => libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags),
+            }
+        })
     }
 
     /// # Errors
     /// I/O; ENODATA when there is none.
     pub fn get_xattr(&self, path: &Path, name: &OsStr) -> Result<Vec<u8>> {
+        let itself = is_itself(path);
         let (path, name) = (self.through_proc(path)?, CString::new(name.as_bytes())?);
         // SAFETY: valid C strings, and room for so many bytes.
-        grown(|out| unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), out.as_mut_ptr().cast(), out.len()) })
+        grown(|out| unsafe {
+            match itself {
+                true => libc::getxattr(path.as_ptr(), name.as_ptr(), out.as_mut_ptr().cast(), out.len()),
+                false => libc::lgetxattr(path.as_ptr(), name.as_ptr(), out.as_mut_ptr().cast(), out.len()),
+            }
+        })
     }
 
     /// The names, each ended by a zero byte.
@@ -214,17 +264,29 @@ impl Backing {
     /// # Errors
     /// I/O.
     pub fn list_xattr(&self, path: &Path) -> Result<Vec<u8>> {
+        let itself = is_itself(path);
         let path = self.through_proc(path)?;
         // SAFETY: a valid C string, and room for so many bytes.
-        grown(|out| unsafe { libc::llistxattr(path.as_ptr(), out.as_mut_ptr().cast(), out.len()) })
+        grown(|out| unsafe {
+            match itself {
+                true => libc::listxattr(path.as_ptr(), out.as_mut_ptr().cast(), out.len()),
+                false => libc::llistxattr(path.as_ptr(), out.as_mut_ptr().cast(), out.len()),
+            }
+        })
     }
 
     /// # Errors
     /// I/O.
     pub fn remove_xattr(&self, path: &Path, name: &OsStr) -> Result<()> {
+        let itself = is_itself(path);
         let (path, name) = (self.through_proc(path)?, CString::new(name.as_bytes())?);
         // SAFETY: valid C strings.
-        check(unsafe { libc::lremovexattr(path.as_ptr(), name.as_ptr()) })
+        check(unsafe {
+            match itself {
+                true => libc::removexattr(path.as_ptr(), name.as_ptr()),
+                false => libc::lremovexattr(path.as_ptr(), name.as_ptr()),
+            }
+        })
     }
 
     /// The file system's room.

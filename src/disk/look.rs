@@ -5,9 +5,10 @@ use crate::error::{Error, Result, show_path};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often a look that found a handle stale is made, and the first pause between; each is twice the one before, so that all together outlast the
@@ -107,6 +108,32 @@ fn look_again<T>(path: &Path, look: impl Fn() -> io::Result<T>) -> io::Result<T>
         open_parent(path);
     }
     look()
+}
+
+/// Opens a directory; a symlink is not followed.
+///
+/// # Errors
+/// I/O.
+pub fn open_directory(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+    options.open(path).map_err(|e| Error::io("open", path, e))
+}
+
+/// A short path to an open directory, good for as long as it is open.
+pub fn by_descriptor(directory: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+}
+
+/// What went wrong while a directory was walked, with the system's error number.
+pub fn walk_error(directory: &Path, e: &walkdir::Error) -> Error {
+    match e.io_error() {
+        Some(cause) => {
+            let cause = cause.raw_os_error().map_or_else(|| cause.kind().into(), std::io::Error::from_raw_os_error);
+            Error::io("look at", e.path().unwrap_or(directory), cause)
+        }
+        None => Error::io_message(format!("cannot list {}", show_path(directory))).because(e),
+    }
 }
 
 #[cfg(test)]

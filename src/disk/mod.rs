@@ -15,7 +15,7 @@ mod read;
 pub use file::NewFile;
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
-pub use look::{list, look, look_fresh, open_parent, read_link, read_small};
+pub use look::{by_descriptor, list, look, look_fresh, open_directory, open_parent, read_link, read_small, walk_error};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use outside::{create_mount_place, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
 use outside::{link_descriptor, rename_noreplace, set_mtime};
@@ -31,6 +31,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// From so many directories beside each other on, several threads remove them.
 const SIDE_BY_SIDE: usize = 16;
+
+/// A directory with a longer path is gone through by its descriptor: the kernel takes paths of less than 4,096 bytes.
+const LONG_PATH: usize = 3000;
 
 /// Whether a create-if-absent step made its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -323,6 +326,17 @@ impl Disk {
 
     fn remove_directory(&self, path: &Path, threads: usize) -> Result<()> {
         self.open_to_removal(path)?;
+        if path.as_os_str().len() > LONG_PATH {
+            // What is in it may be too deep to be named from here: its names begin with a descriptor.
+            let directory = open_directory(path)?;
+            self.empty_directory(&by_descriptor(&directory), threads)?;
+        } else {
+            self.empty_directory(path, threads)?;
+        }
+        self.remove_dir(path)
+    }
+
+    fn empty_directory(&self, path: &Path, threads: usize) -> Result<()> {
         let entries = match std::fs::read_dir(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|e| Error::io("list", path, e))?,
@@ -351,7 +365,7 @@ impl Disk {
                 all.into_iter().try_for_each(|thread| thread.join().expect("removing does not panic"))
             })?;
         }
-        self.remove_dir(path)
+        Ok(())
     }
 
     /// What is in a user's directory can be removed only if it may be written to.

@@ -183,8 +183,8 @@ impl Objects {
         let home = self.home()?;
         let mut shared: HashMap<(u64, u64), (u64, u64, PathBuf)> = HashMap::new();
         for entry in walkdir::WalkDir::new(dir) {
-            let entry = entry.map_err(|e| Error::io_message(format!("cannot list {}", show_path(dir))).because(e))?;
-            let meta = entry.metadata().map_err(|e| Error::io_message(format!("cannot look at {}", show_path(entry.path()))).because(e))?;
+            let entry = entry.map_err(|e| disk::walk_error(dir, &e))?;
+            let meta = entry.metadata().map_err(|e| disk::walk_error(entry.path(), &e))?;
             if !meta.is_file() || meta.uid() != home.uid() {
                 continue; // never taken
             }

@@ -21,9 +21,10 @@ use crate::progress::Progress;
 use crate::store::Store;
 use crate::words::Token;
 use parking_lot::{Condvar, Mutex};
+use std::fs::File;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// How often leases are looked at while files are stored: well within the 45 seconds after which the kernel lets a writer in all the same.
@@ -71,12 +72,15 @@ pub(super) struct Sealer<'a> {
     store: &'a Store,
     directory: PathBuf,
     marker: PathBuf,
+    /// The directory, where its files are reached by it.
+    open: OnceLock<Option<File>>,
 }
 
 impl<'a> Sealer<'a> {
     pub(super) fn of(draft: &'a Draft, record: &'a StageRecord, token: &'a Token) -> Self {
         let (store, layout) = (draft.store(), draft.store().layout());
-        Sealer { draft, record, token, store, directory: layout.stage(token), marker: layout.stage_sealing(token) }
+        let (directory, marker) = (layout.stage(token), layout.stage_sealing(token));
+        Sealer { draft, record, token, store, directory, marker, open: OnceLock::new() }
     }
 
     pub(super) fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
@@ -97,7 +101,7 @@ impl<'a> Sealer<'a> {
     fn begin(&self, leases: &Leases) -> Result<Option<Upserted>> {
         if disk::look_fresh(&self.marker)?.is_some() {
             // Recorded or not: somebody may have a file of it open that is an object too.
-            self.store.objects().part(&self.directory, leases)?;
+            self.reached(|directory| self.store.objects().part(directory, leases))?;
             return sealed(self.draft, &self.marker, None);
         }
         let file = self.store.disk().write_file(self.marker.clone(), b"")?;
@@ -119,12 +123,28 @@ impl<'a> Sealer<'a> {
             let why = format!("the staging directory of run {} is held by process {} on {} too", self.record.run.id, holder.pid, holder.host);
             return Err(Error::refused(why).hint("unmount it there first"));
         }
-        refuse_special(&self.directory)?;
+        self.reached(|directory| self.contribute(directory, options, leases))
+    }
+
+    /// Does `work` with the stage's directory. A path in it may be too long with the store's own before it: then with
+    /// the directory by its descriptor.
+    fn reached<T>(&self, work: impl Fn(&Path) -> Result<T>) -> Result<T> {
+        match work(&self.directory) {
+            Err(e) if e.errno() == Some(libc::ENAMETOOLONG) => {
+                let open = self.open.get_or_init(|| disk::open_directory(&self.directory).ok()).as_ref();
+                open.map_or(Err(e), |open| work(&disk::by_descriptor(open)))
+            }
+            done => done,
+        }
+    }
+
+    fn contribute(&self, directory: &Path, options: &SealOptions<'_>, leases: &Arc<Leases>) -> Result<Upserted> {
+        refuse_special(directory)?;
         let mut artifact = Artifact::new(self.record.artifact.as_str(), self.record.kind.as_ref().map(|k| k.as_str()))?;
         if let Some(words) = options.words {
             artifact.say_as(words);
         }
-        artifact.add_dir(&self.directory, "", &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
+        artifact.add_dir(directory, "", &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
         let run = Run::of(self.store, self.record.run.clone());
         let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone() };
         let upsert = UpsertOptions { replace: options.replace, progress: options.progress.clone(), sealing: Some(sealing) };
@@ -159,7 +179,7 @@ impl<'a> Sealer<'a> {
         let opened = sealed(self.draft, &self.marker, None).and_then(|done| match done {
             Some(done) => Ok(Some(done)),
             None => {
-                self.store.objects().part(&self.directory, leases)?;
+                self.reached(|directory| self.store.objects().part(directory, leases))?;
                 disk.remove_file(&self.marker)?;
                 Ok(None)
             }
@@ -182,7 +202,7 @@ impl<'a> Sealer<'a> {
 fn refuse_special(directory: &Path) -> Result<()> {
     let mut special = Vec::new();
     for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
-        let entry = entry.map_err(|e| Error::io_message(format!("cannot list {}", show_path(directory))).because(e))?;
+        let entry = entry.map_err(|e| disk::walk_error(directory, &e))?;
         let kind = entry.file_type();
         if kind.is_block_device() || kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
             special.push(show_path(entry.path().strip_prefix(directory).unwrap_or(entry.path())));

@@ -1,7 +1,7 @@
 //! Above the runs: `NAME/ID/RUN`. Making a run's directory begins its contribution; one that was left open is taken up at the first use; an empty one that
 //! is removed is given up. What is sealed shows until its draft is finished.
 
-use super::table::Kind;
+use super::table::{At, Kind};
 use super::tree::{Answer, Gate, Live, Seen, StagingTree, errno, of_error};
 use crate::catalog::stage::{StageState, stages};
 use crate::catalog::{Draft, RunRecord, artifact};
@@ -171,7 +171,7 @@ impl StagingTree {
 
     fn enter_above(&self, parent: u64, name: &OsStr, below: Kind) -> Answer<Seen> {
         let stat = match &below {
-            Kind::In(live) => self.stat_in(live, Path::new(""))?,
+            Kind::In(live) => self.stat_in(&At::top(live.clone()))?,
             above => self.stat_above(above)?,
         };
         let id = self.table.write().enter_above(parent, name, below);

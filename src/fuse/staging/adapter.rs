@@ -141,6 +141,27 @@ fn attr(of: &Seen) -> FileAttr {
     }
 }
 
+/// What a look-up says of a name that is not there: no inode number.
+fn nothing() -> FileAttr {
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
 fn ttl(of: &Seen) -> &'static Duration {
     if of.st_ino >= ABOVE_RUNS { &ABOVE } else { &KEEP }
 }
@@ -195,7 +216,13 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(reply, || self.tree.lookup(parent.0, name));
+        match guarded(|| self.tree.lookup(parent.0, name)) {
+            // The kernel may remember that a name is not there: it makes those that come itself.
+            Err(e) if e.code() == libc::ENOENT && self.tree.is_in_run(parent.0) => {
+                reply.entry(&KEEP, &nothing(), Generation(0));
+            }
+            found => entry(reply, || found.map_err(|e| e.code())),
+        }
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, count: u64) {

@@ -1,17 +1,48 @@
-//! Which nodes the kernel knows, and by which names: a path is made anew for each request, so a node takes no descriptor, and a renamed directory
-//! takes all below it along.
+//! Which nodes the kernel knows, and by which names.
+//!
+//! A path is made anew for each request, so a node with a name takes no descriptor, and a renamed directory takes all
+//! below it along. When the last name goes that is known of a node, the node keeps a descriptor of the file
+//! (`O_PATH`), made before the name went: who looked the name up a moment ago, has the file open or works in the
+//! directory gets what a local file system gives, not ESTALE. The kernel forgets such a node as soon as no process
+//! uses it, so there are about as many of these descriptors as processes have removed files open. `KEPT` is the bound
+//! all the same; beyond it ESTALE is the answer.
+//!
+//! A node is found by what is on disk (device and inode) only within its own run, while what is on disk is known to
+//! be there: a file system gives the numbers of removed files to new ones, and a sealed run's files are removed.
 
 use super::tree::Live;
+use crate::disk::backing::{Backing, Stat};
+use crate::disk::open_files_limit;
 use crate::words::{ArtifactName, DistributedId, RunId};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The root's number.
 pub(super) const ROOT: u64 = 1;
 /// Numbers of nodes whose own inode number is not to be had: directories that are nowhere, and inodes used again while the kernel still knows the last one.
 const ALIASES: u64 = 1 << 62;
+
+/// Bytes of a path in a run at most. The kernel takes 4,095 at a time, of which sealing needs some for the way to the
+/// run's directory.
+pub(super) const LONGEST_PATH: usize = 4064;
+
+/// So many nodes without a name keep a descriptor at most; and no more than a quarter of the files that the process
+/// may have open.
+const KEPT: u64 = 1 << 16;
+
+/// What is on disk: the run, the device and the inode.
+pub(super) type Key = (u64, u64, u64);
+
+/// The device of what a sealed run shows, whose inode is its rank.
+pub(super) const SEALED: u64 = u64::MAX;
+
+/// The key of what was found in a run.
+pub(super) fn key(live: &Live, stat: &Stat) -> Key {
+    (live.number, stat.st_dev, stat.st_ino)
+}
 
 /// What a node is.
 #[derive(Clone)]
@@ -30,10 +61,14 @@ pub(super) enum Kind {
 
 struct Node {
     kind: Kind,
-    /// Device and inode of what stands there; none once it is gone.
-    key: Option<(u64, u64)>,
+    /// What is on disk; none once it is gone.
+    key: Option<Key>,
+    /// Its file type.
+    format: u32,
     /// The names under which it was looked up, with their directories. A run's own directory has none.
     names: Vec<(u64, OsString)>,
+    /// The file, when none of its names is known any more.
+    kept: Option<Arc<Backing>>,
     /// The top of a run.
     top: bool,
     lookups: u64,
@@ -42,40 +77,125 @@ struct Node {
 /// The nodes.
 pub(super) struct Table {
     nodes: HashMap<u64, Node>,
-    by_key: HashMap<(u64, u64), u64>,
+    by_key: HashMap<Key, u64>,
     /// The nodes above the runs, and the tops of runs.
     above: Vec<u64>,
     next_alias: u64,
+    /// How many nodes have a descriptor, and how many may.
+    kept: u64,
+    most_kept: u64,
+    /// Moves whenever a name goes or changes.
+    changes: u64,
 }
 
 /// Where a node is.
 pub(super) enum Spot {
     /// In none of the runs.
     Above(Kind),
-    /// In a run, at this path below its top.
-    At(Arc<Live>, PathBuf),
+    /// In a run.
+    At(At),
+}
+
+/// A place in a run: a path below the run's top, or below a directory that was removed, or a file without a name
+/// itself.
+#[derive(Clone)]
+pub(super) struct At {
+    pub(super) live: Arc<Live>,
+    base: Option<Arc<Backing>>,
+    path: PathBuf,
+}
+
+impl At {
+    /// The top of a run.
+    pub(super) fn top(live: Arc<Live>) -> At {
+        At { live, base: None, path: PathBuf::new() }
+    }
+
+    /// What a path is below.
+    pub(super) fn backing(&self) -> &Backing {
+        self.base.as_deref().unwrap_or(&self.live.backing)
+    }
+
+    /// The path below it.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file without a name, if it is one.
+    pub(super) fn nameless(&self) -> Option<&Backing> {
+        self.base.as_deref()
+    }
+
+    /// `name` in it, if it is a directory.
+    pub(super) fn join(&self, name: &OsStr) -> At {
+        At { live: self.live.clone(), base: self.base.clone(), path: self.path.join(name) }
+    }
+
+    /// The place of a name that is to be made in it; ENAMETOOLONG for one that sealing could not reach.
+    pub(super) fn new_name(&self, name: &OsStr) -> Result<At, i32> {
+        let at = self.join(name);
+        let length = at.length();
+        if at.base.is_none() {
+            if length > LONGEST_PATH {
+                return Err(libc::ENAMETOOLONG);
+            }
+            self.live.longest.fetch_max(length, Ordering::Relaxed);
+        }
+        Ok(at)
+    }
+
+    /// Of its path, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.path.as_os_str().len()
+    }
+
+    /// What it is called, for people.
+    pub(super) fn label(&self) -> String {
+        self.path.display().to_string()
+    }
 }
 
 impl Table {
     /// With the root alone.
     pub(super) fn new(kind: Kind) -> Table {
         let top = matches!(kind, Kind::In(_));
-        let root = Node { kind, key: None, names: Vec::new(), top, lookups: 1 };
-        Table { nodes: HashMap::from([(ROOT, root)]), by_key: HashMap::new(), above: Vec::new(), next_alias: ALIASES }
+        let root = Node { kind, key: None, format: libc::S_IFDIR, names: Vec::new(), kept: None, top, lookups: 1 };
+        let most_kept = KEPT.min(open_files_limit() as u64 / 4);
+        let (nodes, by_key) = (HashMap::from([(ROOT, root)]), HashMap::new());
+        Table { nodes, by_key, above: Vec::new(), next_alias: ALIASES, kept: 0, most_kept, changes: 0 }
     }
 
-    /// Where a node is; ESTALE for one that has no name any more, ENOENT for one that is not known.
+    /// Moves whenever a name goes or changes: what was found on disk before may not be there any more.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Where a node is; ESTALE for one that has no name and no descriptor, ENOENT for one that is not known.
     pub(super) fn spot(&self, id: u64) -> Result<Spot, i32> {
         let node = self.nodes.get(&id).ok_or(libc::ENOENT)?;
         let Kind::In(live) = &node.kind else { return Ok(Spot::Above(node.kind.clone())) };
         let mut parts: Vec<&OsStr> = Vec::new();
-        let mut at = node;
-        while !at.top {
-            let (parent, name) = at.names.last().ok_or(libc::ESTALE)?;
-            parts.push(name);
-            at = self.nodes.get(parent).ok_or(libc::ESTALE)?;
+        let base = self.climb(node, &mut parts, libc::PATH_MAX as usize).ok_or(libc::ESTALE)?;
+        let path = parts.iter().rev().collect();
+        Ok(Spot::At(At { live: live.clone(), base, path }))
+    }
+
+    /// The names from a node up to its run's top, or up to a node that is kept by a descriptor. A file has several
+    /// names, and the directory of one of them may be forgotten.
+    fn climb<'a>(&'a self, node: &'a Node, parts: &mut Vec<&'a OsStr>, left: usize) -> Option<Option<Arc<Backing>>> {
+        if node.top {
+            return Some(None);
         }
-        Ok(Spot::At(live.clone(), parts.iter().rev().collect()))
+        for (parent, name) in node.names.iter().rev() {
+            let (Some(parent), Some(left)) = (self.nodes.get(parent), left.checked_sub(2)) else { continue };
+            let before = parts.len();
+            parts.push(name);
+            if let Some(base) = self.climb(parent, parts, left) {
+                return Some(base);
+            }
+            parts.truncate(before);
+        }
+        node.kept.clone().map(Some)
     }
 
     /// The run that a node is in.
@@ -86,23 +206,34 @@ impl Table {
         }
     }
 
-    /// The node of an inode that was found under `name`, known to the kernel once more.
-    pub(super) fn enter(&mut self, parent: u64, name: &OsStr, key: (u64, u64)) -> Result<u64, i32> {
+    /// The node of what was found under `name`, known to the kernel once more. `format`: its mode.
+    pub(super) fn enter(&mut self, parent: u64, name: &OsStr, key: Key, format: u32) -> Result<u64, i32> {
         let kind = self.nodes.get(&parent).ok_or(libc::ESTALE)?.kind.clone();
-        let id = match self.by_key.get(&key) {
-            Some(id) => *id,
-            None => {
-                let id = if key.1 > ROOT && key.1 < ALIASES && !self.nodes.contains_key(&key.1) { key.1 } else { self.alias() };
-                self.by_key.insert(key, id);
-                self.nodes.insert(id, Node { kind, key: Some(key), names: Vec::new(), top: false, lookups: 0 });
-                id
-            }
-        };
-        let node = self.nodes.get_mut(&id).expect("it was found or just made");
+        let format = format & libc::S_IFMT;
+        let same = |id: &u64| self.nodes.get(id).is_some_and(|node| node.format == format);
+        let known = self.by_key.get(&key).copied().filter(same);
+        let id = known.unwrap_or_else(|| self.insert(kind, key, format));
+        let Some(node) = self.nodes.get_mut(&id) else { return Err(libc::ESTALE) };
         node.lookups += 1;
+        if format == libc::S_IFDIR {
+            node.names.clear(); // a directory has one name
+        }
         node.names.retain(|(p, n)| !(*p == parent && n == name));
         node.names.push((parent, name.to_owned()));
+        self.kept -= u64::from(node.kept.take().is_some());
         Ok(id)
+    }
+
+    /// A node for what is on disk; one that is taken for it and is another file is not found by it from here on.
+    fn insert(&mut self, kind: Kind, key: Key, format: u32) -> u64 {
+        let inode = key.2;
+        let id = if inode > ROOT && inode < ALIASES && !self.nodes.contains_key(&inode) { inode } else { self.alias() };
+        if let Some(old) = self.by_key.insert(key, id).and_then(|old| self.nodes.get_mut(&old)) {
+            old.key = None;
+        }
+        let node = Node { kind, key: Some(key), format, names: Vec::new(), kept: None, top: false, lookups: 0 };
+        self.nodes.insert(id, node);
+        id
     }
 
     /// The node of a directory that is in no run, or the top of one.
@@ -121,7 +252,10 @@ impl Table {
             self.above.push(id);
             id
         });
-        let node = self.nodes.entry(id).or_insert(Node { kind, key: None, names: vec![(parent, name.to_owned())], top, lookups: 0 });
+        let node = self.nodes.entry(id).or_insert_with(|| {
+            let names = vec![(parent, name.to_owned())];
+            Node { kind, key: None, format: libc::S_IFDIR, names, kept: None, top, lookups: 0 }
+        });
         node.lookups += 1;
         id
     }
@@ -138,42 +272,53 @@ impl Table {
         self.next_alias
     }
 
-    /// The kernel has forgotten so many look-ups of a node.
-    pub(super) fn forget(&mut self, id: u64, count: u64) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|_| id != ROOT) else { return };
+    /// The kernel has forgotten so many look-ups of a node. What is given back is to be dropped when the table is not
+    /// held: it may be the last use of a large file.
+    pub(super) fn forget(&mut self, id: u64, count: u64) -> Option<Arc<Backing>> {
+        let node = self.nodes.get_mut(&id).filter(|_| id != ROOT)?;
         node.lookups = node.lookups.saturating_sub(count);
-        if node.lookups == 0 {
-            if let Some(key) = node.key {
-                self.by_key.remove(&key);
-            }
-            self.nodes.remove(&id);
-            if id >= ALIASES {
-                self.above.retain(|other| *other != id);
-            }
+        if node.lookups > 0 {
+            return None;
         }
+        let gone = self.nodes.remove(&id)?;
+        if let Some(key) = gone.key
+            && self.by_key.get(&key) == Some(&id)
+        {
+            self.by_key.remove(&key);
+        }
+        if id >= ALIASES {
+            self.above.retain(|other| *other != id);
+        }
+        self.kept -= u64::from(gone.kept.is_some());
+        gone.kept
     }
 
-    /// A name is gone; `last`: and with it the inode, whose number may be used again.
-    pub(super) fn unnamed(&mut self, parent: u64, name: &OsStr, key: (u64, u64), last: bool) {
+    /// A name is gone; `last`: and with it the inode, whose number may be used again. `file` is what had the name.
+    pub(super) fn unnamed(&mut self, parent: u64, name: &OsStr, key: Key, last: bool, file: Option<Backing>) {
+        self.changes += 1;
         let Some(id) = self.by_key.get(&key).copied() else { return };
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.names.retain(|(p, n)| !(*p == parent && n == name));
-            if last {
-                node.key = None;
-                self.by_key.remove(&key);
-            }
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.names.retain(|(p, n)| !(*p == parent && n == name));
+        if node.names.is_empty() && node.kept.is_none() && self.kept < self.most_kept {
+            node.kept = file.map(Arc::new);
+            self.kept += u64::from(node.kept.is_some());
+        }
+        if last {
+            node.key = None;
+            self.by_key.remove(&key);
         }
     }
 
     /// An inode has another name.
-    pub(super) fn renamed(&mut self, key: (u64, u64), from: (u64, &OsStr), to: (u64, &OsStr)) {
+    pub(super) fn renamed(&mut self, key: Key, from: (u64, &OsStr), to: (u64, &OsStr)) {
+        self.changes += 1;
         let Some(node) = self.by_key.get(&key).and_then(|id| self.nodes.get_mut(id)) else { return };
         node.names.retain(|(p, n)| !(*p == from.0 && n == from.1));
         node.names.push((to.0, to.1.to_owned()));
     }
 
     /// The number that a listing gives for an inode.
-    pub(super) fn shown(&self, key: (u64, u64)) -> u64 {
-        self.by_key.get(&key).copied().unwrap_or(key.1.max(ROOT + 1))
+    pub(super) fn shown(&self, key: Key) -> u64 {
+        self.by_key.get(&key).copied().unwrap_or(key.2.max(ROOT + 1))
     }
 }

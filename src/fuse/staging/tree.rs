@@ -3,13 +3,13 @@
 use super::attributes;
 use super::above::All;
 use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
-use super::table::{Kind, ROOT, Spot, Table};
+use super::table::{At, Kind, LONGEST_PATH, ROOT, SEALED, Spot, Table, key};
 use crate::clock;
 use crate::commit::Upserted;
 use crate::disk::backing::{self, Backing, Caller, DirStream, SetTime, Stat};
-use crate::disk::read_full_at;
+use crate::disk::{list, read_full_at};
 use crate::error::{Error, Result};
-use crate::manifest::{Entry, Tree};
+use crate::manifest::{Entry, Found, Tree};
 use crate::objects::Content;
 use crate::mount::{self, users_of};
 use crate::staging::{SealOptions, Stage, mounted_at};
@@ -20,8 +20,9 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The kernel tells of a last close after the process that did it has gone on: so long is waited for one before sealing is refused.
@@ -32,8 +33,12 @@ pub(super) type Answer<T> = std::result::Result<T, i32>;
 
 /// A run whose stage this mount holds.
 pub(super) struct Live {
+    /// What tells its nodes from another run's: no two runs of a process have the same.
+    pub(super) number: u64,
     pub(super) stage: Stage,
     pub(super) backing: Backing,
+    /// No path in it is longer.
+    pub(super) longest: AtomicUsize,
     /// Changes hold it shared; sealing alone.
     pub(super) gate: RwLock<Gate>,
 }
@@ -64,13 +69,23 @@ impl Sealed {
         let empty = || Tree::of(&empty_root(), live.store().objects().clone());
         Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }
     }
+
+    fn find(&self, at: &At) -> Answer<Found> {
+        let path = RelPath::parse_or_root(at.path().as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
+        self.tree.lookup(&path).map_err(|_| libc::EIO)?.ok_or(libc::ENOENT)
+    }
 }
 
 impl Live {
     pub(super) fn new(stage: Stage) -> Result<Live> {
         let directory = stage.directory();
         let backing = Backing::open(&directory).map_err(|e| Error::io("open", &directory, e))?;
-        Ok(Live { stage, backing, gate: RwLock::new(Gate::Open) })
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // What is in one that was left open is not known.
+        let empty = list(&directory)?.is_empty();
+        let longest = AtomicUsize::new(if empty { 0 } else { LONGEST_PATH });
+        Ok(Live { number, stage, backing, longest, gate: RwLock::new(Gate::Open) })
     }
 
     fn store(&self) -> &Store {
@@ -121,10 +136,6 @@ pub(super) fn of_error(e: &Error) -> i32 {
     }
 }
 
-fn key(stat: &Stat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
-}
-
 impl StagingTree {
     /// One run's directory.
     pub(super) fn one(live: Live, owner: (u32, u32)) -> StagingTree {
@@ -152,11 +163,16 @@ impl StagingTree {
     }
 
     /// Where a node of a run is.
-    fn inside(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, Arc<Live>, PathBuf)> {
+    fn inside(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, At)> {
         match self.spot(id)? {
-            (table, Spot::At(live, path)) => Ok((table, live, path)),
+            (table, Spot::At(at)) => Ok((table, at)),
             (_, Spot::Above(_)) => Err(libc::EPERM),
         }
+    }
+
+    /// Whether a node is in a run: what is in one is changed through this mount only.
+    pub(super) fn is_in_run(&self, id: u64) -> bool {
+        self.table.read().live(id).is_some()
     }
 
     /// What a directory that is nowhere looks like.
@@ -172,35 +188,39 @@ impl StagingTree {
     }
 
     pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> Answer<Seen> {
-        let (live, stat) = {
-            let (_table, spot) = self.spot(parent)?;
+        let (changes, live, stat) = {
+            let (table, spot) = self.spot(parent)?;
             match spot {
-                Spot::At(live, path) => {
-                    let stat = self.stat_in(&live, &path.join(name))?;
-                    (live, stat)
-                }
+                Spot::At(at) => (table.changes(), at.live.clone(), self.stat_in(&at.join(name))?),
                 Spot::Above(kind) => {
-                    drop(_table);
+                    drop(table);
                     return self.lookup_above(parent, &kind, name);
                 }
             }
         };
-        drop(live);
-        let id = self.table.write().enter(parent, name, key(&stat))?;
+        let mut table = self.table.write();
+        if table.changes() == changes {
+            let id = table.enter(parent, name, key(&live, &stat), stat.st_mode)?;
+            return Ok(Self::numbered(stat, id));
+        }
+        // A name went meanwhile, perhaps this one, and its inode's number may be another file's by now: look while
+        // nothing changes.
+        let Spot::At(at) = table.spot(parent)? else { return Err(libc::ENOENT) };
+        let stat = self.stat_in(&at.join(name))?;
+        let id = table.enter(parent, name, key(&at.live, &stat), stat.st_mode)?;
         Ok(Self::numbered(stat, id))
     }
 
-    pub(super) fn stat_in(&self, live: &Live, path: &Path) -> Answer<Stat> {
-        match live.sealed() {
-            Some(sealed) => {
-                let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
-                let found = sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.ok_or(libc::ENOENT)?;
+    pub(super) fn stat_in(&self, at: &At) -> Answer<Stat> {
+        match at.live.sealed() {
+            Some(sealed) if at.nameless().is_none() => {
+                let found = sealed.find(at)?;
                 let mut stat = attributes::sealed(&found.entry, self.owner, sealed.time);
-                // A device of its own, so that its numbers meet nobody's.
-                (stat.st_dev, stat.st_ino) = (std::ptr::from_ref(live) as u64 | 1 << 63, found.rank + 1);
+                // A device of its own, so that its numbers are not taken for those of the stage's files.
+                (stat.st_dev, stat.st_ino) = (SEALED, found.rank + 1);
                 Ok(stat)
             }
-            None => live.backing.stat(path).map_err(errno),
+            _ => at.backing().stat(at.path()).map_err(errno),
         }
     }
 
@@ -212,7 +232,7 @@ impl StagingTree {
         }
         let table = self.table.read();
         let found = match table.spot(id) {
-            Ok(Spot::At(live, path)) => self.stat_in(&live, &path),
+            Ok(Spot::At(at)) => self.stat_in(&at),
             Ok(Spot::Above(kind)) => {
                 drop(table);
                 self.stat_above(&kind)
@@ -230,31 +250,33 @@ impl StagingTree {
     }
 
     pub(super) fn read_link(&self, id: u64) -> Answer<OsString> {
-        let (_table, live, path) = self.inside(id)?;
-        let Some(sealed) = live.sealed() else { return live.backing.read_link(&path).map_err(errno) };
-        let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
-        match sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.map(|f| f.entry) {
-            Some(Entry::Symlink { target }) => Ok(OsStr::from_bytes(&target).to_owned()),
-            _ => Err(libc::EINVAL),
+        let (_table, at) = self.inside(id)?;
+        match at.live.sealed() {
+            Some(sealed) if at.nameless().is_none() => match sealed.find(&at)?.entry {
+                Entry::Symlink { target } => Ok(OsStr::from_bytes(&target).to_owned()),
+                _ => Err(libc::EINVAL),
+            },
+            _ => at.backing().read_link(at.path()).map_err(errno),
         }
     }
 
     /// Makes something at `name` in a run, in the caller's name, and enters it. `mode`: its permissions, if it is to have what was asked for.
     fn make(&self, parent: u64, name: &OsStr, mode: Option<u32>, caller: Caller, work: impl Fn(&Backing, &Path) -> io::Result<()>) -> Answer<Seen> {
-        let stat = {
-            let (_table, live, path) = self.inside(parent)?;
-            let _change = live.changing()?;
-            let at = path.join(name);
-            let own = |_: &()| live.backing.chown(&at, caller.uid, caller.gid);
-            backing::in_the_name_of(caller, || work(&live.backing, &at), own).map_err(errno)?;
+        let (live, stat) = {
+            let (_table, directory) = self.inside(parent)?;
+            let _change = directory.live.changing()?;
+            let at = directory.new_name(name)?;
+            let (backing, path) = (at.backing(), at.path());
+            let own = |_: &()| backing.chown(path, caller.uid, caller.gid);
+            backing::in_the_name_of(caller, || work(backing, path), own).map_err(errno)?;
             if let Some(mode) = mode.filter(|mode| mode & self.umask != 0) {
                 // What the directory handed down stays.
-                let handed = live.backing.stat(&at).map_err(errno)?.st_mode & libc::S_ISGID;
-                live.backing.chmod(&at, mode & 0o7777 | handed).map_err(errno)?;
+                let handed = backing.stat(path).map_err(errno)?.st_mode & libc::S_ISGID;
+                backing.chmod(path, mode & 0o7777 | handed).map_err(errno)?;
             }
-            live.backing.stat(&at).map_err(errno)?
+            (directory.live.clone(), backing.stat(path).map_err(errno)?)
         };
-        let id = self.table.write().enter(parent, name, key(&stat))?;
+        let id = self.table.write().enter(parent, name, key(&live, &stat), stat.st_mode)?;
         Ok(Self::numbered(stat, id))
     }
 
@@ -275,106 +297,120 @@ impl StagingTree {
     }
 
     pub(super) fn link(&self, id: u64, parent: u64, name: &OsStr) -> Answer<Seen> {
-        let stat = {
+        let (live, stat) = {
             let table = self.table.read();
-            let (Spot::At(from, old), Spot::At(to, directory)) = (table.spot(id)?, table.spot(parent)?) else { return Err(libc::EPERM) };
-            if !Arc::ptr_eq(&from, &to) {
+            let (Spot::At(from), Spot::At(to)) = (table.spot(id)?, table.spot(parent)?) else {
+                return Err(libc::EPERM);
+            };
+            if !Arc::ptr_eq(&from.live, &to.live) {
                 return Err(libc::EXDEV);
             }
-            let _change = from.changing()?;
-            let at = directory.join(name);
-            from.backing.link(&old, &at).map_err(errno)?;
-            from.backing.stat(&at).map_err(errno)?
+            let _change = from.live.changing()?;
+            let to = to.new_name(name)?;
+            from.backing().link(from.path(), to.backing(), to.path()).map_err(errno)?;
+            let stat = to.backing().stat(to.path()).map_err(errno)?;
+            (from.live.clone(), stat)
         };
-        let id = self.table.write().enter(parent, name, key(&stat))?;
+        let id = self.table.write().enter(parent, name, key(&live, &stat), stat.st_mode)?;
         Ok(Self::numbered(stat, id))
     }
 
     pub(super) fn remove(&self, parent: u64, name: &OsStr, directory: bool) -> Answer<()> {
         let mut table = self.table.write();
-        let (live, path) = match table.spot(parent)? {
-            Spot::At(live, path) => (live, path.join(name)),
+        let at = match table.spot(parent)? {
+            Spot::At(at) => at.join(name),
             Spot::Above(kind) => {
                 drop(table);
                 return self.remove_above(&kind, name);
             }
         };
-        let _change = live.changing()?;
-        let stat = live.backing.stat(&path).map_err(errno)?;
-        live.backing.unlink(&path, directory).map_err(errno)?;
-        table.unnamed(parent, name, key(&stat), directory || stat.st_nlink <= 1);
+        let _change = at.live.changing()?;
+        let (stat, file) = found_and_kept(&at).map_err(errno)?;
+        at.backing().unlink(at.path(), directory).map_err(errno)?;
+        table.unnamed(parent, name, key(&at.live, &stat), directory || stat.st_nlink <= 1, file);
         Ok(())
     }
 
     pub(super) fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Answer<()> {
         let mut table = self.table.write();
-        let (Spot::At(live, from), Spot::At(other, to)) = (table.spot(parent)?, table.spot(new_parent)?) else { return Err(libc::EPERM) };
-        if !Arc::ptr_eq(&live, &other) {
+        let (Spot::At(from), Spot::At(to)) = (table.spot(parent)?, table.spot(new_parent)?) else {
+            return Err(libc::EPERM);
+        };
+        if !Arc::ptr_eq(&from.live, &to.live) {
             return Err(libc::EXDEV);
         }
+        let live = from.live.clone();
         let _change = live.changing()?;
-        let (from, to) = (from.join(name), to.join(new_name));
-        let moved = live.backing.stat(&from).map_err(errno)?;
-        let replaced = live.backing.stat(&to).ok();
-        live.backing.rename(&from, &to, flags).map_err(errno)?;
-        if live.backing.stat(&from).is_ok_and(|s| key(&s) == key(&moved)) {
+        let (from, to) = (from.join(name), to.new_name(new_name)?);
+        let stat = from.backing().stat(from.path()).map_err(errno)?;
+        let moved = key(&live, &stat);
+        let replaced = found_and_kept(&to).ok();
+        refuse_too_deep(&stat, &from, &to)?;
+        if let Some((other, _)) = replaced.as_ref().filter(|_| flags & libc::RENAME_EXCHANGE != 0) {
+            refuse_too_deep(other, &to, &from)?;
+        }
+        from.backing().rename(from.path(), to.backing(), to.path(), flags).map_err(errno)?;
+        if from.backing().stat(from.path()).is_ok_and(|s| key(&live, &s) == moved) {
             return Ok(()); // two names of one file: nothing happened
         }
         match replaced {
-            Some(other) if flags & libc::RENAME_EXCHANGE != 0 => table.renamed(key(&other), (new_parent, new_name), (parent, name)),
-            Some(gone) => {
+            Some((other, _)) if flags & libc::RENAME_EXCHANGE != 0 => {
+                table.renamed(key(&live, &other), (new_parent, new_name), (parent, name));
+            }
+            Some((gone, file)) => {
                 let last = gone.st_mode & libc::S_IFMT == libc::S_IFDIR || gone.st_nlink <= 1;
-                table.unnamed(new_parent, new_name, key(&gone), last);
+                table.unnamed(new_parent, new_name, key(&live, &gone), last, file);
             }
             None => {}
         }
-        table.renamed(key(&moved), (parent, name), (new_parent, new_name));
+        table.renamed(moved, (parent, name), (new_parent, new_name));
         Ok(())
     }
 
     /// Opens a file. Appending, truncating and direct access are the kernel's business.
     pub(super) fn open(&self, id: u64, flags: i32, pid: u32) -> Answer<u64> {
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
-        let spot = self.spot(id);
-        let (_table, live, path) = match spot {
-            Ok((table, Spot::At(live, path))) => (table, live, path),
-            Ok((_, Spot::Above(_))) => return Err(libc::EISDIR),
-            Err(e) => return Err(e),
+        let (_table, at) = match self.spot(id)? {
+            (table, Spot::At(at)) => (table, at),
+            (_, Spot::Above(_)) => return Err(libc::EISDIR),
         };
+        let live = at.live.clone();
         if let Some(sealed) = live.sealed() {
             if writes {
                 return Err(libc::EROFS);
             }
-            let bytes = sealed_bytes(&live, &sealed, &path)?;
-            return Ok(self.handles.open(OpenFile { bytes, node: id, live, writer: None, label: String::new() }));
+            if at.nameless().is_none() {
+                let bytes = sealed_bytes(&live, &sealed, &at)?;
+                return Ok(self.handles.open(OpenFile { bytes, node: id, live, writer: None, label: String::new() }));
+            }
         }
         let _change = if writes { Some(live.changing()?) } else { None };
         // A file that is written to is read back by the kernel for pages that are changed in part.
-        let file = live.backing.open_at(&path, flags & (libc::O_ACCMODE | libc::O_NOATIME), 0).map_err(errno)?;
-        let label = path.display().to_string();
-        let opened = OpenFile { bytes: Bytes::File(file), node: id, live: live.clone(), writer: writes.then_some(pid), label };
-        Ok(self.handles.open(opened))
+        let file = at.backing().open_at(at.path(), flags & (libc::O_ACCMODE | libc::O_NOATIME), 0).map_err(errno)?;
+        let (writer, label) = (writes.then_some(pid), at.label());
+        Ok(self.handles.open(OpenFile { bytes: Bytes::File(file), node: id, live: live.clone(), writer, label }))
     }
 
     pub(super) fn create(&self, parent: u64, name: &OsStr, mode: u32, flags: i32, caller: Caller, pid: u32) -> Answer<(Seen, u64)> {
-        let (live, file, stat, label) = {
-            let (_table, live, path) = self.inside(parent)?;
-            let change = live.changing()?;
-            let at = path.join(name);
+        let (at, file, stat) = {
+            let (_table, directory) = self.inside(parent)?;
+            let _change = directory.live.changing()?;
+            let at = directory.new_name(name)?;
+            let (backing, path) = (at.backing(), at.path());
             let how = flags & (libc::O_ACCMODE | libc::O_EXCL | libc::O_NOATIME) | libc::O_CREAT;
-            let own = |_: &std::fs::File| live.backing.chown(&at, caller.uid, caller.gid);
-            let file = backing::in_the_name_of(caller, || live.backing.open_at(&at, how, mode & 0o7777), own).map_err(errno)?;
+            let own = |_: &std::fs::File| backing.chown(path, caller.uid, caller.gid);
+            let make = || backing.open_at(path, how, mode & 0o7777);
+            let file = backing::in_the_name_of(caller, make, own).map_err(errno)?;
             if mode & self.umask != 0 {
                 backing::set_mode(&file, mode & 0o7777).map_err(errno)?;
             }
             let stat = backing::stat_open(&file).map_err(errno)?;
-            drop(change);
-            let label = at.display().to_string();
-            (live.clone(), file, stat, label)
+            (at, file, stat)
         };
-        let id = self.table.write().enter(parent, name, key(&stat))?;
+        let id = self.table.write().enter(parent, name, key(&at.live, &stat), stat.st_mode)?;
         let writer = (flags & libc::O_ACCMODE != libc::O_RDONLY).then_some(pid);
-        let handle = self.handles.open(OpenFile { bytes: Bytes::File(file), node: id, live, writer, label });
+        let label = at.label();
+        let handle = self.handles.open(OpenFile { bytes: Bytes::File(file), node: id, live: at.live, writer, label });
         Ok((Self::numbered(stat, id), handle))
     }
 
@@ -409,7 +445,7 @@ impl StagingTree {
             return Ok(Changeable::Open(open));
         }
         match self.inside(id) {
-            Ok((_, live, path)) => Ok(Changeable::Named(live, path)),
+            Ok((_, at)) => Ok(Changeable::At(at)),
             Err(e) => self.handles.of_node(id).map(Changeable::Open).ok_or(e),
         }
     }
@@ -425,18 +461,18 @@ impl StagingTree {
                 let Bytes::File(file) = &open.bytes else { return Err(libc::EROFS) };
                 set(file)
             }
-            Changeable::Named(live, path) => {
-                let _change = live.changing()?;
-                set(&live.backing.open_at(&path, libc::O_WRONLY, 0).map_err(errno)?)
+            Changeable::At(at) => {
+                let _change = at.live.changing()?;
+                set(&at.backing().open_at(at.path(), libc::O_WRONLY, 0).map_err(errno)?)
             }
         }
     }
 
     pub(super) fn set_mode(&self, id: u64, mode: u32) -> Answer<()> {
         match self.changeable(id, None)? {
-            Changeable::Named(live, path) => {
-                let _change = live.changing()?;
-                live.backing.chmod(&path, mode & 0o7777).map_err(errno)
+            Changeable::At(at) => {
+                let _change = at.live.changing()?;
+                at.backing().chmod(at.path(), mode & 0o7777).map_err(errno)
             }
             Changeable::Open(open) => {
                 let _change = open.live.changing()?;
@@ -449,9 +485,9 @@ impl StagingTree {
     pub(super) fn set_owner(&self, id: u64, uid: Option<u32>, gid: Option<u32>) -> Answer<()> {
         let (uid, gid) = (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX));
         match self.changeable(id, None)? {
-            Changeable::Named(live, path) => {
-                let _change = live.changing()?;
-                live.backing.chown(&path, uid, gid).map_err(errno)
+            Changeable::At(at) => {
+                let _change = at.live.changing()?;
+                at.backing().chown(at.path(), uid, gid).map_err(errno)
             }
             Changeable::Open(open) => {
                 let _change = open.live.changing()?;
@@ -463,9 +499,9 @@ impl StagingTree {
 
     pub(super) fn set_times(&self, id: u64, accessed: Option<SetTime>, modified: Option<SetTime>) -> Answer<()> {
         match self.changeable(id, None)? {
-            Changeable::Named(live, path) => {
-                let _change = live.changing()?;
-                live.backing.set_times(&path, accessed, modified).map_err(errno)
+            Changeable::At(at) => {
+                let _change = at.live.changing()?;
+                at.backing().set_times(at.path(), accessed, modified).map_err(errno)
             }
             Changeable::Open(open) => {
                 let _change = open.live.changing()?;
@@ -483,12 +519,12 @@ impl StagingTree {
     }
 
     pub(super) fn sync_directory(&self, id: u64) -> Answer<()> {
-        let (_table, Spot::At(live, path)) = self.spot(id)? else { return Ok(()) };
-        if live.sealed().is_some() {
+        let (_table, Spot::At(at)) = self.spot(id)? else { return Ok(()) };
+        if at.live.sealed().is_some() || at.nameless().is_some() {
             return Ok(());
         }
-        let directory = live.backing.open_at(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(errno)?;
-        live.store().disk().sync_users_dir(&directory).map_err(errno)
+        let directory = at.backing().open_at(at.path(), libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(errno)?;
+        at.live.store().disk().sync_users_dir(&directory).map_err(errno)
     }
 
     pub(super) fn allocate(&self, handle: u64, mode: i32, offset: u64, length: u64) -> Answer<()> {
@@ -514,25 +550,36 @@ impl StagingTree {
     }
 
     pub(super) fn set_xattr(&self, id: u64, name: &OsStr, value: &[u8], flags: i32) -> Answer<()> {
-        let (_table, live, path) = self.inside(id)?;
-        let _change = live.changing()?;
-        live.backing.set_xattr(&path, name, value, flags).map_err(errno)
+        refuse_access_list(name)?;
+        let (_table, at) = self.inside(id)?;
+        let _change = at.live.changing()?;
+        at.backing().set_xattr(at.path(), name, value, flags).map_err(errno)
     }
 
     pub(super) fn get_xattr(&self, id: u64, name: &OsStr) -> Answer<Vec<u8>> {
-        let (_table, Spot::At(live, path)) = self.spot(id)? else { return Err(libc::ENODATA) };
-        if live.sealed().is_some() { Err(libc::ENODATA) } else { live.backing.get_xattr(&path, name).map_err(errno) }
+        refuse_access_list(name)?;
+        let (_table, Spot::At(at)) = self.spot(id)? else { return Err(libc::ENODATA) };
+        match at.live.sealed() {
+            Some(_) => Err(libc::ENODATA),
+            None => at.backing().get_xattr(at.path(), name).map_err(errno),
+        }
     }
 
     pub(super) fn list_xattr(&self, id: u64) -> Answer<Vec<u8>> {
-        let (_table, Spot::At(live, path)) = self.spot(id)? else { return Ok(Vec::new()) };
-        if live.sealed().is_some() { Ok(Vec::new()) } else { live.backing.list_xattr(&path).map_err(errno) }
+        let (_table, Spot::At(at)) = self.spot(id)? else { return Ok(Vec::new()) };
+        if at.live.sealed().is_some() {
+            return Ok(Vec::new());
+        }
+        let names = at.backing().list_xattr(at.path()).map_err(errno)?;
+        let is_shown = |name: &&[u8]| !is_access_list(name.strip_suffix(&[0]).unwrap_or(name));
+        Ok(names.split_inclusive(|b| *b == 0).filter(is_shown).flatten().copied().collect())
     }
 
     pub(super) fn remove_xattr(&self, id: u64, name: &OsStr) -> Answer<()> {
-        let (_table, live, path) = self.inside(id)?;
-        let _change = live.changing()?;
-        live.backing.remove_xattr(&path, name).map_err(errno)
+        refuse_access_list(name)?;
+        let (_table, at) = self.inside(id)?;
+        let _change = at.live.changing()?;
+        at.backing().remove_xattr(at.path(), name).map_err(errno)
     }
 
     pub(super) fn room(&self, id: u64) -> Answer<libc::statvfs> {
@@ -546,22 +593,23 @@ impl StagingTree {
     }
 
     pub(super) fn forget(&self, id: u64, count: u64) {
-        self.table.write().forget(id, count);
+        let gone = self.table.write().forget(id, count);
+        drop(gone); // without the table: the last use of a large file takes a while to end
     }
 
     pub(super) fn open_directory(&self, id: u64) -> Answer<u64> {
         let (_table, spot) = self.spot(id)?;
         let opened = match spot {
-            Spot::At(live, path) => match live.sealed() {
-                Some(sealed) => {
-                    let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
-                    let found = sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.ok_or(libc::ENOENT)?;
+            Spot::At(at) => match at.live.sealed() {
+                Some(sealed) if at.nameless().is_none() => {
+                    let found = sealed.find(&at)?;
                     let Entry::Directory(dir) = found.entry else { return Err(libc::ENOTDIR) };
                     OpenDirectory::Sealed(Mutex::new((sealed.tree.list(&dir, found.rank).map_err(|_| libc::EIO)?, 0)))
                 }
-                None => {
-                    let directory = live.backing.open_at(&path, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(errno)?;
-                    OpenDirectory::Stage(Mutex::new(DirStream::of(directory).map_err(errno)?), live)
+                _ => {
+                    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                    let directory = at.backing().open_at(at.path(), flags, 0).map_err(errno)?;
+                    OpenDirectory::Stage(Mutex::new(DirStream::of(directory).map_err(errno)?), at.live)
                 }
             },
             Spot::Above(kind) => {
@@ -583,7 +631,7 @@ impl StagingTree {
                     let number = match entry.name.as_bytes() {
                         b"." => id,
                         b".." => ROOT,
-                        _ => self.table.read().shown((device, entry.ino)),
+                        _ => self.table.read().shown((live.number, device, entry.ino)),
                     };
                     if take(number, entry.next, entry.kind, &entry.name) {
                         break;
@@ -683,7 +731,7 @@ fn open_for_writing(live: &Live, path: &str, opener: u32, more: usize) -> Error 
 
 enum Changeable {
     Open(Arc<OpenFile>),
-    Named(Arc<Live>, PathBuf),
+    At(At),
 }
 
 fn strip_privileges(file: &std::fs::File) -> Answer<()> {
@@ -698,16 +746,77 @@ fn strip_privileges(file: &std::fs::File) -> Answer<()> {
     if mode == stat.st_mode & 0o7777 { Ok(()) } else { backing::set_mode(file, mode).map_err(errno) }
 }
 
-fn sealed_bytes(live: &Live, sealed: &Sealed, path: &Path) -> Answer<Bytes> {
-    let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
-    match sealed.tree.lookup(&path).map_err(|_| libc::EIO)?.map(|f| f.entry) {
-        Some(Entry::File { digest, size, place, .. }) => match live.store().objects().content(&digest, size, place).map_err(|_| libc::EIO)? {
-            Content::Small(bytes) => Ok(Bytes::Packed(bytes.into())),
-            Content::Large(large) => Ok(Bytes::File(large.into_file())),
-        },
-        Some(Entry::Directory(_)) => Err(libc::EISDIR),
-        Some(_) => Err(libc::EIO),
-        None => Err(libc::ENOENT),
+/// Refuses to move a directory to where what is in it could not be reached any more.
+fn refuse_too_deep(moved: &Stat, from: &At, to: &At) -> Answer<()> {
+    let growth = to.length().saturating_sub(from.length());
+    if growth == 0 || moved.st_mode & libc::S_IFMT != libc::S_IFDIR || to.nameless().is_some() {
+        return Ok(());
+    }
+    let longest = &from.live.longest;
+    let is_near = longest.load(Ordering::Relaxed) + growth > LONGEST_PATH;
+    if is_near && to.length() + depth(from.backing(), from.path())? > LONGEST_PATH {
+        return Err(libc::ENAMETOOLONG);
+    }
+    // An upper bound: the longest path may be elsewhere.
+    longest.store(LONGEST_PATH.min(longest.load(Ordering::Relaxed) + growth), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Bytes of the longest path below a directory, with the slash before it.
+fn depth(backing: &Backing, directory: &Path) -> Answer<usize> {
+    let (mut longest, mut left) = (0, vec![directory.to_path_buf()]);
+    while let Some(at) = left.pop() {
+        let open = backing.open_at(&at, libc::O_RDONLY | libc::O_DIRECTORY, 0).map_err(errno)?;
+        let mut stream = DirStream::of(open).map_err(errno)?;
+        let mut next = 0;
+        while let Some(entry) = stream.read(next).map_err(errno)? {
+            next = entry.next;
+            if entry.name == "." || entry.name == ".." {
+                continue;
+            }
+            let path = at.join(&entry.name);
+            longest = longest.max(path.as_os_str().len() - directory.as_os_str().len());
+            let unknown = entry.kind == libc::DT_UNKNOWN;
+            let is_directory = || backing.stat(&path).is_ok_and(|s| s.st_mode & libc::S_IFMT == libc::S_IFDIR);
+            if entry.kind == libc::DT_DIR || (unknown && is_directory()) {
+                left.push(path);
+            }
+        }
+    }
+    Ok(longest)
+}
+
+/// What is at a place, kept by a descriptor where there is one to be had.
+fn found_and_kept(at: &At) -> io::Result<(Stat, Option<Backing>)> {
+    match at.backing().keep(at.path()) {
+        Ok(file) => Ok((file.stat(Path::new(""))?, Some(file))),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            Ok((at.backing().stat(at.path())?, None))
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// POSIX ACLs: the kernel would not keep to them in a mount like this.
+fn is_access_list(name: &[u8]) -> bool {
+    matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
+}
+
+fn refuse_access_list(name: &OsStr) -> Answer<()> {
+    if is_access_list(name.as_bytes()) { Err(libc::EOPNOTSUPP) } else { Ok(()) }
+}
+
+fn sealed_bytes(live: &Live, sealed: &Sealed, at: &At) -> Answer<Bytes> {
+    match sealed.find(at)?.entry {
+        Entry::File { digest, size, place, .. } => {
+            let content = live.store().objects().content(&digest, size, place);
+            match content.map_err(|_| libc::EIO)? {
+                Content::Small(bytes) => Ok(Bytes::Packed(bytes.into())),
+                Content::Large(large) => Ok(Bytes::File(large.into_file())),
+            }
+        }
+        Entry::Directory(_) => Err(libc::EISDIR),
+        _ => Err(libc::EIO),
     }
 }
 

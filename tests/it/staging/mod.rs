@@ -4,6 +4,7 @@ mod attacks;
 mod directory;
 mod faults;
 mod life;
+mod names;
 mod seal;
 mod support;
 mod whole;

@@ -63,7 +63,7 @@ fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
 }
 
 /// A file system of its own in a file, gone with the value.
-struct Loop(std::path::PathBuf);
+pub(super) struct Loop(std::path::PathBuf);
 
 impl Loop {
     fn new(lab: &Lab, kind: &str, size: u64) -> Loop {
@@ -92,7 +92,7 @@ impl Drop for Loop {
 }
 
 /// A lab whose store lies on a file system of its own.
-fn lab_on(kind: &str, size: u64) -> (Loop, Lab) {
+pub(super) fn lab_on(kind: &str, size: u64) -> (Loop, Lab) {
     let lab = Lab { dir: tempfile::tempdir().unwrap() };
     let at = Loop::new(&lab, kind, size);
     cairn::Store::init(&at.0.join("store"), &Default::default()).unwrap();

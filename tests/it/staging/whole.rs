@@ -127,6 +127,32 @@ fn a_shell_makes_a_new_name_by_mkdir_copies_seals_finishes_and_reads_the_version
     whole(&lab, "a whole store");
 }
 
+/// ext4 gives the inode numbers of removed files to the next ones at once.
+#[test]
+fn runs_that_are_sealed_one_after_another_in_one_mount_are_all_in_the_version() {
+    let (_disk, lab) = super::seal::lab_on("ext4", 64 << 20);
+    let store = Whole::new(&lab, "mnt");
+    for run in 0..6 {
+        let at = store.begin(&format!("a/d/{run}"));
+        fs::create_dir(at.join(run.to_string())).unwrap();
+        for i in 0..30 {
+            fs::write(at.join(format!("{run}/{i}")), format!("{run} {i}")).unwrap();
+        }
+        lab.ok(&["seal", at.to_str().unwrap()]);
+        let shown = fs::read_to_string(at.join(format!("{run}/29"))).unwrap();
+        assert_eq!(shown, format!("{run} 29"), "a sealed run shows what is in it");
+    }
+    let got = super::support::finished(&lab);
+    assert_eq!(got.len(), 6 * 31);
+    for run in 0..6 {
+        for i in 0..30 {
+            assert_eq!(got[format!("{run}/{i}").as_bytes()], format!("- {run} {i}").as_bytes());
+        }
+    }
+    lab.ok(&["umount", store.mnt.to_str().unwrap()]);
+    store.gone();
+}
+
 #[test]
 fn runs_write_at_once_through_one_mount_and_through_two_and_a_run_has_one_holder() {
     let lab = Lab::new();

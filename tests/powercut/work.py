@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The workload of tests/powercut/run, and the check after a cut.
   work.py load CAIRN STORE DIR ID ACKS SEED   works until SIGTERM; what it tries and what is acknowledged goes to ACKS, a line each
+  work.py neighbour DIR                       writes and syncs files of its own until SIGTERM
   work.py check CAIRN STORE DIR ACKS_DIR      compares a store with the acknowledgements; prints a line; exit status 1 if anything is lost"""
-import json, os, random, shutil, signal, subprocess, sys
+import itertools, json, os, random, shutil, signal, subprocess, sys, time
 
 
 def pool(i):
@@ -23,6 +24,11 @@ def tree(kind, seed):
     elif kind == "many":
         for i in range(200):
             files[f"d{i % 7}/f{i:03}"] = r.randbytes(r.randint(0, 3000))
+    elif kind == "twin":  # the same for all workers that put within the same two seconds
+        for i in range(6):
+            files[f"large{i}"] = r.randbytes(131_072 + 5000 * i)
+        for i in range(40):
+            files[f"small{i:02}"] = r.randbytes(2000)
     elif kind == "larges":  # 64 new object files and more: one syncfs instead of a sync for each
         for i in range(70):
             files[f"big/{i:02}"] = r.randbytes(131_072 + i)
@@ -51,23 +57,33 @@ def read_tree(root):
 class Cairn:
     def __init__(self, command, store, cache):
         self.command, self.store = command, store
+        self.second = os.path.join(os.path.dirname(store), "second")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")} | {"CAIRN_CACHE_DIR": cache}
 
+        self.prefix = []
+
+    def slow_down(self):
+        """From now on each command waits before a sync of the whole file system, if strace is there: others meet its unsynced files."""
+        if shutil.which("strace"):
+            self.prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:delay_enter=400000"]
+
     def run(self, *args):
-        return subprocess.run([self.command, "--store", self.store, "-q", *args], env=self.env, capture_output=True)
+        return subprocess.run([*self.prefix, self.command, "--store", self.store, "-q", *args], env=self.env, capture_output=True)
 
 
 def load(command, store, dir, worker, acks, seed):
     r = random.Random(f"{seed} {worker}")
     cairn = Cairn(command, store, dir + ".cache")
+    if worker == "1":
+        cairn.slow_down()
     out = os.open(acks, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     say = lambda **line: os.write(out, (json.dumps(line) + "\n").encode())
     n, own, stop, draft, contributed = 0, [], [], 0, 0
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     while not stop:
         n += 1
-        op = r.choices(["few", "big", "many", "larges", "again", "alias", "rm", "upsert", "finish"], [50, 20, 8, 5, 5, 10, 4, 30, 5])[0]
-        if op in ("alias", "rm", "again") and not own:
+        op = r.choices(["few", "big", "twin", "many", "larges", "again", "alias", "rm", "upsert", "finish", "patch", "copy"], [50, 20, 30, 8, 5, 5, 10, 4, 30, 5, 20, 8])[0]
+        if op in ("alias", "rm", "again", "copy") and not own:
             op = "few"
         if op == "upsert":
             # A draft of its own at a time, of which each contribution is a directory.
@@ -87,6 +103,20 @@ def load(command, store, dir, worker, acks, seed):
                 got = json.loads(done.stdout)
                 say(t="ok", op="finish", draft=f"{worker}-{draft}", number=int(got["version"].lstrip("v")), digest=got["digest"])
                 draft, contributed = draft + 1, 0
+        elif op == "patch":
+            # A chain of its own: each adds a directory.
+            content, at = f"{worker}-{n}", f"p{n}"
+            write_tree(tree("few", content), dir)
+            done = cairn.run("patch", f"chain{worker}", dir, "--at", at, "--create", "--json")
+            if done.returncode == 0:
+                got = json.loads(done.stdout)
+                say(t="ok", op="patch", name=f"chain{worker}", number=int(got["version"].lstrip("v")), digest=got["digest"], at=at, kind="few", seed=content)
+        elif op == "copy":
+            name, number, _ = r.choice(own)
+            done = cairn.run("copy", f"{name}:v{number}", name, "--to", cairn.second, "--json")
+            if done.returncode == 0:
+                got = json.loads(done.stdout)
+                say(t="ok", op="copy", name=name, number=int(got["version"].lstrip("v")), digest=got["digest"])
         elif op == "alias":
             name, number, _ = r.choice(own)
             alias = f"mine-{worker}"
@@ -104,7 +134,9 @@ def load(command, store, dir, worker, acks, seed):
         else:
             name = r.choice(["shared", "shared", f"own{worker}"])
             # "again": content that may be the newest's, with a tag; then a note is the only change.
-            kind, content = (op, f"{worker}-{n}") if op != "again" else r.choice(own)[2]
+            kind, content = r.choice(own)[2] if op == "again" else (op, f"{worker}-{n}")
+            if op == "twin":
+                content = f"at {int(time.time() / 2)}"
             tag = f"t{worker}-{n}"
             write_tree(tree(kind, content), dir)
             args = ["put", name, dir, "--json"] + (["--tag", tag] if op == "again" else [])
@@ -116,15 +148,25 @@ def load(command, store, dir, worker, acks, seed):
                 say(t="ok", op="put", name=name, number=number, digest=got["digest"], kind=kind, seed=content, tag=tag if op == "again" else None)
                 own.append((name, number, (kind, content)))
         # Refused, or another worker removed that version: nothing was promised.
-        if done.returncode not in (0, 3) and not (done.returncode == 6 and op in ("alias", "rm")):
+        if done.returncode not in (0, 3) and not (done.returncode == 6 and op in ("alias", "rm", "copy")):
             print(f"{op}: {done.returncode} {done.stderr.decode(errors='replace').strip()[:300]}", file=sys.stderr, flush=True)
+
+
+def neighbour(dir):
+    stop = []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    for i in itertools.takewhile(lambda _: not stop, itertools.count()):
+        at = os.open(f"{dir}/{i % 250}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.write(at, os.urandom(135_000))
+        os.fsync(at)
+        os.close(at)
 
 
 def check(command, store, dir, acks):
     cairn = Cairn(command, store, dir + ".cache")
     shutil.rmtree(dir + ".cache", ignore_errors=True)
     versions, removing, removed, alias_ok, alias_try, order = {}, set(), set(), {}, {}, []
-    tags, drafts, finished = [], {}, {}
+    tags, drafts, finished, copies, chains = [], {}, {}, [], []
     for name in sorted(os.listdir(acks)):
         for line in open(os.path.join(acks, name)):
             if not line.endswith("\n"):
@@ -135,6 +177,10 @@ def check(command, store, dir, acks):
                 order.append((a["name"], a["number"]))
                 if a["tag"]:
                     tags.append(a)
+            elif a["op"] == "patch":
+                chains.append(a)
+            elif a["op"] == "copy":
+                copies.append(a)
             elif a["op"] == "upsert":
                 drafts.setdefault(a["draft"], []).append(a)
             elif a["op"] == "finish":
@@ -155,6 +201,14 @@ def check(command, store, dir, acks):
     for f in findings:
         if f["code"].split("-")[0] not in ("F10", "F11", "F12"):
             lost(f"verify: {f}")
+    second = Cairn(command, cairn.second, dir + ".cache")
+    done = second.run("verify")
+    if done.returncode != 0:
+        lost(f"verify of the second store: {done.stdout.decode(errors='replace')} {done.stderr.decode(errors='replace')}")
+    for a in copies:
+        done = second.run("show", f"{a['name']}:v{a['number']}", "--json")
+        if done.returncode != 0 or json.loads(done.stdout)["digest"] != a["digest"]:
+            lost(f"acknowledged copy {a['name']}:v{a['number']} is not in the second store")
     listed, present, dense = {}, {}, 0
     artifacts = os.path.join(store, "artifacts")
     for name in sorted(os.listdir(artifacts)):
@@ -178,6 +232,16 @@ def check(command, store, dir, acks):
             lost(f"acknowledged {key} is gone")
         elif listed[key]["digest"] != a["digest"]:
             lost(f"{key} has digest {listed[key]['digest']}, acknowledged was {a['digest']}")
+    for a in chains:
+        key = (a["name"], a["number"])
+        if key not in listed or listed[key]["digest"] != a["digest"]:
+            lost(f"acknowledged patch {key} is gone or another")
+    for a in random.sample(chains, min(8, len(chains))):  # what one patch added is in the chain's newest version
+        shutil.rmtree(dir, ignore_errors=True)
+        done = cairn.run("get", a["name"], dir, "--path", a["at"])
+        wanted = {f"{a['at']}/{path}": data for path, data in tree(a["kind"], a["seed"]).items()}
+        if done.returncode != 0 or read_tree(dir) != wanted:
+            lost(f"{a['name']} does not have what patch v{a['number']} added")
     for key in removed & set(listed):
         lost(f"acknowledged removal of {key} is undone")
     for a in tags:
@@ -242,7 +306,7 @@ def check(command, store, dir, acks):
     shutil.rmtree(dir, ignore_errors=True)
     soft = sum(f["code"].split("-")[0] in ("F10", "F11", "F12") for f in findings)
     print(f"{len(versions)} versions acknowledged, {dense} there, {len(chosen)} compared ({unknown} unacknowledged), {len(removed)} removals, "
-          f"{len(alias_ok)} aliases, {len(tags)} tags, {sum(map(len, drafts.values()))} contributions, {len(finished)} finishes, {soft} findings of caches: {len(wrong)} lost", flush=True)
+          f"{len(alias_ok)} aliases, {len(tags)} tags, {sum(map(len, drafts.values()))} contributions, {len(finished)} finishes, {len(chains)} patches, {len(copies)} copies, {soft} findings of caches: {len(wrong)} lost", flush=True)
     for what in wrong[:10]:
         print(f"  {what}", flush=True)
     return 1 if wrong else 0
@@ -251,6 +315,8 @@ def check(command, store, dir, acks):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["load"]:
         load(*sys.argv[2:])
+    elif sys.argv[1:2] == ["neighbour"]:
+        neighbour(*sys.argv[2:])
     elif sys.argv[1:2] == ["check"]:
         sys.exit(check(*sys.argv[2:]))
     else:

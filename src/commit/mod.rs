@@ -1,5 +1,6 @@
 //! Making versions: artifacts in the making, runs, and the one door through which a version is published.
 
+mod annotations;
 mod artifact;
 mod chain;
 mod changes;
@@ -16,6 +17,7 @@ mod stage;
 mod survey;
 mod upsert;
 
+pub use annotations::Annotations;
 pub use artifact::{Artifact, FileWriter};
 pub use changes::{Change, parse_changes};
 pub use collect::scan_dir;

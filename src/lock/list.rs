@@ -1,6 +1,6 @@
 //! Looking at locks: who holds what, and whether the holder lives.
 
-use super::{BEAT, LockFile, LockRecord, boot_id, host_name, process_start};
+use super::{BEAT, LockFile, LockRecord, process_start};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -147,7 +147,7 @@ fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> R
     for path in paths {
         let Some(record) = read(path)?.filter(|record| wanted(record.as_ref())) else { continue };
         let Some(held) = is_held(path) else { continue };
-        let here = record.as_ref().is_none_or(|r| r.host == host_name() && r.boot_id == boot_id());
+        let here = record.as_ref().is_none_or(LockRecord::is_here);
         let running = record.as_ref().is_some_and(|r| here && process_start(r.pid) == Some(r.pid_start));
         let life = if held || running { Some(Life::Live) } else { here.then_some(Life::Dead) };
         all.push(Seen { path: path.clone(), record, life });

@@ -71,9 +71,14 @@ pub struct Purpose<'a> {
 }
 
 impl LockRecord {
+    /// Whether its holder is, or was, a process of this host since it was started.
+    pub fn is_here(&self) -> bool {
+        self.host == host_name() && self.boot_id == boot_id()
+    }
+
     /// Whether this process holds it.
     pub fn is_own(&self) -> bool {
-        self.pid == std::process::id() && self.pid_start == own_start() && self.host == host_name() && self.boot_id == boot_id()
+        self.pid == std::process::id() && self.pid_start == own_start() && self.is_here()
     }
 }
 

@@ -111,17 +111,30 @@ pub(super) fn refuse_if_used(second: &Path) -> Result<()> {
     if users_of(second).is_empty() { Ok(()) } else { Err(busy(second)) }
 }
 
-/// Takes away the second mounts that killed daemons of a mount at `beside` have left.
-pub fn clear_dead(beside: &Path) {
+/// The directories of second mounts that killed daemons of a mount at `beside` have left.
+pub fn dead_seconds(beside: &Path) -> Vec<PathBuf> {
+    let mut found = left_beside(beside);
+    found.retain(|path| !table::top_at(path).ok().flatten().is_some_and(|m| m.is_ours()) || table::is_dead(path));
+    found
+}
+
+fn left_beside(beside: &Path) -> Vec<PathBuf> {
     let mark = format!("-{}-", mark(beside));
+    let mut found = Vec::new();
     for (base, begin) in bases(Reach::Mounter) {
         let Ok(entries) = std::fs::read_dir(&base) else { continue };
-        let ours = entries.flatten().filter(|e| e.file_name().to_str().is_some_and(|n| n.starts_with(begin) && n.contains(&mark)));
-        for path in ours.map(|e| e.path()) {
-            let mounted = table::top_at(&path).ok().flatten().is_some_and(|m| m.is_ours());
-            if !mounted || table::is_dead(&path) && take_away(&path, Detach::Lazily).is_ok() {
-                drop(remove_mount_place(&path));
-            }
+        let is_ours = |name: &str| name.starts_with(begin) && name.contains(&mark);
+        found.extend(entries.flatten().filter(|e| e.file_name().to_str().is_some_and(is_ours)).map(|e| e.path()));
+    }
+    found
+}
+
+/// Takes away the second mounts that killed daemons of a mount at `beside` have left.
+pub fn clear_dead(beside: &Path) {
+    for path in dead_seconds(beside) {
+        let mounted = table::top_at(&path).ok().flatten().is_some_and(|m| m.is_ours());
+        if !mounted || take_away(&path, Detach::Lazily).is_ok() {
+            drop(remove_mount_place(&path));
         }
     }
 }

@@ -40,6 +40,27 @@ pub fn unmount(mnt: &Path) -> Result<()> {
     }
 }
 
+/// A cairn mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CairnMount {
+    /// Where it is.
+    pub at: PathBuf,
+    /// The store that it serves.
+    pub store: PathBuf,
+    /// Whether its daemon has ended without unmounting it.
+    pub is_dead: bool,
+}
+
+/// The cairn mount whose root `mnt` is, if it is one.
+///
+/// # Errors
+/// Not found; I/O.
+pub fn cairn_mount(mnt: &Path) -> Result<Option<CairnMount>> {
+    let at = table::canonical(mnt)?;
+    let found = table::top_at(&at)?.filter(Mount::is_ours);
+    Ok(found.map(|m| CairnMount { store: m.source, is_dead: table::is_dead(&at), at }))
+}
+
 /// Takes away the daemon's own mount: only if the topmost mount at `path` is the one on `device`. Used as long as the connection lives, so
 /// that the device number cannot have gone to a stranger. Lazily when it is in use.
 pub fn detach_own(path: &Path, device: &str) {

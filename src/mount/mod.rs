@@ -12,10 +12,10 @@ mod point;
 mod sys;
 mod table;
 
-pub use aside::{LINK, Standing, clear_dead, second_of};
+pub use aside::{LINK, Standing, clear_dead, dead_seconds, second_of};
 pub use attach::{attach_for_writing, Attached, Execution, Reach, Writable, attach};
 pub use daemon::{Daemon, Ready, background, umask, wait_for_ending};
-pub use detach::{User, detach_own, unmount, users_of};
+pub use detach::{CairnMount, User, cairn_mount, detach_own, unmount, users_of};
 pub use point::MountPoint;
 pub use sys::{INFO_COMMAND, block_endings, may_write, passes_through, raise_open_files, who};
 

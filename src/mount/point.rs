@@ -1,6 +1,8 @@
 //! A mount point that was looked at: an empty directory that has nothing to do with the store.
 
-use super::{sys, table};
+use super::detach::take_away;
+use super::sys::Detach;
+use super::{aside, sys, table};
 use crate::disk::write_setting;
 use crate::error::{Error, Result, show_path};
 use std::fs::Metadata;
@@ -25,7 +27,8 @@ impl MountPoint {
     ///
     /// # Errors
     /// Not found when it does not exist; usage when it is no directory, or lies over, in or around the store (a mount there would hide the
-    /// store from its own daemon, or lead back into itself); refused when it is not empty or a cairn mount already, dead ones included.
+    /// store from its own daemon, or lead back into itself); refused when it is not empty or a cairn mount already. One whose daemon was killed
+    /// is taken away.
     pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
         if let Some(descriptor) = sys::handed_over(mnt) {
             let fd = descriptor.map_err(|e| Error::io("take over the mount behind", mnt, e).hint("mount.fuse3 gives a /dev/fd/N; others name a directory"))?;
@@ -36,9 +39,14 @@ impl MountPoint {
             let e = e.while_doing(format!("cannot mount at {}", show_path(mnt)));
             if missing { e.hint(format!("mkdir -p {}", show_path(mnt))) } else { e }
         })?;
-        if table::top_at(&path)?.is_some_and(|m| m.is_ours()) {
-            let what = if table::is_dead(&path) { "a cairn mount whose daemon was killed stands" } else { "a cairn mount stands" };
-            return Err(Error::refused(format!("cannot mount at {}: {what} there", show_path(&path))).hint(format!("cairn umount {}", show_path(&path))));
+        while table::top_at(&path)?.is_some_and(|m| m.is_ours()) {
+            if !table::is_dead(&path) {
+                let hint = format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&path));
+                return Err(Error::refused(format!("cannot mount at {}: a cairn mount is there already", show_path(&path))).hint(hint));
+            }
+            // What a killed daemon left serves no one.
+            take_away(&path, Detach::Lazily).map_err(|e| e.while_doing(format!("cannot mount at {}: a cairn mount whose daemon was killed is there", show_path(&path))))?;
+            aside::clear_dead(&path);
         }
         let meta = std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
         if !meta.is_dir() {

@@ -17,7 +17,7 @@ use crate::catalog::{RunRecord, artifact};
 use crate::clock;
 use crate::commit::refuse_if_finished;
 use crate::disk::{self, FsKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show_path};
 use crate::lock::{self, LockFile, LockRecord, Purpose};
 use crate::record;
 use crate::store::Store;
@@ -46,6 +46,8 @@ pub struct Stage {
     token: Token,
     /// Until it is sealed.
     lock: Mutex<Option<LockFile>>,
+    /// Whether this process began it.
+    is_new: bool,
 }
 
 impl Stage {
@@ -70,7 +72,7 @@ impl Stage {
                 StageState::Open if resume == Resume::Fresh => {
                     throw_away(store, &token)?;
                 }
-                StageState::Open => return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)) }),
+                StageState::Open => return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)), is_new: false }),
             }
         }
         let token = Token::fresh();
@@ -87,7 +89,7 @@ impl Stage {
         let file = store.disk().write_file(layout.stage_record(&token), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
         store.disk().sync_dir(&layout.staging())?; // what the run fsyncs is to be found again
-        Ok(Stage { draft: draft.clone(), record, token, lock: Mutex::new(Some(lock)) })
+        Ok(Stage { draft: draft.clone(), record, token, lock: Mutex::new(Some(lock)), is_new: true })
     }
 
     /// The run's stage in `draft` that was left open, or that somebody began to seal; `None` if there is none.
@@ -100,7 +102,7 @@ impl Stage {
         let lock = hold(draft, run)?;
         refuse_second_holder(draft, run, &lock)?;
         let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run) && s.state != StageState::Dropped);
-        Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)) }))
+        Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)), is_new: false }))
     }
 
     /// Gives it up, if nothing is in it: false if there is. Whoever may write to it must have been stopped.
@@ -114,6 +116,14 @@ impl Stage {
         throw_away(self.draft.store(), &self.token)?;
         drop(self.lock.lock().take());
         Ok(true)
+    }
+
+    /// Discards a stage that this process began and in which nothing is: for a mount that failed.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn discard_if_unused(&self) -> Result<()> {
+        if self.is_new { self.give_up_if_empty().map(drop) } else { Ok(()) }
     }
 
     /// The draft it contributes to.
@@ -148,6 +158,23 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Where it was mounted. While the lock is held, no other mount has noted its place.
+        if self.lock.lock().is_some() {
+            drop(self.draft.store().disk().remove_file(&self.draft.store().layout().stage_mount(&self.token)));
+        }
+    }
+}
+
+/// Whether a process of this host holds a run's stage, and lives.
+///
+/// # Errors
+/// I/O.
+pub fn is_held_here(draft: &Draft, run: &RunId) -> Result<bool> {
+    Ok(lock::held(draft.store(), |r| holds(draft, run, r))?.iter().any(LockRecord::is_here))
+}
+
 /// The lock file of a run's stage.
 fn hold(draft: &Draft, run: &RunId) -> Result<LockFile> {
     let purpose = Purpose { purpose: PURPOSE, artifact: Some(draft.artifact().as_str()), draft: Some(draft.id().as_str()), run: Some(run.as_str()) };
@@ -164,11 +191,16 @@ fn holds(draft: &Draft, run: &RunId, r: &LockRecord) -> bool {
     r.purpose == PURPOSE && r.artifact.as_deref() == name && r.draft.as_deref() == id && r.run.as_deref() == Some(run.as_str()) && !r.is_own()
 }
 
-/// Of two that come at once, one goes on.
+/// If two processes come at once, one of them gets the stage.
 fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<()> {
     let Some(holder) = lock.rival(|r| holds(draft, run, r))? else { return Ok(()) };
     let why = format!("the staging directory of run {run} for {draft} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
-    Err(Error::refused(why).hint("unmount it there; `cairn locks` shows the lock, and --break ID takes it away if its holder is gone for good"))
+    let stage = stages(draft.store())?.into_iter().find(|s| s.is_of(draft, run));
+    let at = stage.map(|s| mounted_at(draft.store(), s.token())).transpose()?.flatten();
+    let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| show_path(&at));
+    let there = if holder.is_here() { String::new() } else { format!(" on {}", holder.host) };
+    let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it, and seals nothing");
+    Err(Error::refused(why).hint(format!("{unmount}; `cairn locks` shows the lock, and --break ID removes it if its holder is gone for good")))
 }
 
 /// Throws an open stage away. Cut off, what is left is not taken for all that there was.

@@ -7,7 +7,6 @@ use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, VersionSpec, resolve};
 use cairn::error::{Result, show_path};
-use cairn::fuse::staging::open_in;
 use cairn::fuse::{self, Ground, MountOptions, VersionView};
 use serde_json::json;
 use std::time::Duration;
@@ -91,14 +90,9 @@ fn options(args: &Mount) -> MountOptions {
 
 /// Unmounts.
 pub fn umount(context: &mut Context, args: Umount) -> Done {
-    if !args.no_seal {
-        super::stage::seal_before_unmount(context, &args.mountpoint)?;
-    }
-    let open = open_in(&args.mountpoint).unwrap_or_default(); // what cannot be told does not keep a mount
+    let unmounting = super::stage::before_unmount(context, &args.mountpoint, !args.no_seal)?;
     fuse::unmount(&args.mountpoint)?;
-    for stage in open {
-        context.talk(&format!("left open: {} {} {}", stage.artifact, stage.distributed_id, stage.run.id));
-    }
+    unmounting.end(context, &args.mountpoint)?;
     if context.json() {
         context.out.json(&json!({ "mountpoint": args.mountpoint.to_string_lossy() }))?;
     }

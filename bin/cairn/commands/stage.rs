@@ -3,15 +3,19 @@
 use super::upsert::{Contributed, options, report};
 use crate::args::{Io, Mount, Seal};
 use crate::errors::{Done, Stop};
-use crate::output::Context;
+use crate::output::{Context, count};
+use crate::progress::human;
 use crate::signals;
 use cairn::Store;
-use cairn::catalog::stage::stages;
+use cairn::catalog::stage::{StageRecord, stages};
 use cairn::catalog::{Draft, VersionSpec};
-use cairn::commit::{Artifact, Run};
+use cairn::commit::{Annotations, Run};
 use cairn::error::{Error, Kind, Result, show_path};
 use cairn::fuse::Ground;
-use cairn::fuse::staging::{SealedBy, StagingOptions, ask_to_seal, mount_staging};
+use cairn::fuse::staging::{
+    LeftOpen, RunState, SealRequest, SealedBy, StagingOptions, ask_to_seal, mount_staging, open_in, run_at, seal_at,
+};
+use cairn::mount::cairn_mount;
 use cairn::staging::{self, Resume, SealOptions, Stage};
 use cairn::words::{ArtifactName, RunId};
 use serde_json::json;
@@ -47,6 +51,11 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
         }
         context.out.flush()
     };
+    if !args.foreground && !args.fresh && is_there(&args.mountpoint, &words)? {
+        say(context)?;
+        context.talk("it is mounted already");
+        return Ok(0);
+    }
     if args.foreground {
         say(context)?;
     }
@@ -62,6 +71,26 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
         context.talk(&format!("mounted; `cairn seal {at}` makes a contribution of what is there, `cairn umount {at}` does so and unmounts"));
     }
     Ok(0)
+}
+
+/// Whether this run's directory is what is mounted there, and takes changes.
+fn is_there(mountpoint: &Path, (artifact, id, run): &(String, String, String)) -> Result<bool> {
+    // What cannot be asked is for the mount itself to judge.
+    let Some(mounted) = cairn_mount(mountpoint).ok().flatten().filter(|m| !m.is_dead) else { return Ok(false) };
+    let Some(there) = run_at(&mounted.at).ok().flatten() else { return Ok(false) };
+    if (&there.artifact, &there.distributed_id, &there.run) != (artifact, id, run) {
+        return Ok(false);
+    }
+    let at = show_path(mountpoint);
+    let why = match there.state {
+        RunState::Open => return Ok(true),
+        RunState::Closed => "is being sealed",
+        RunState::Sealed => "is sealed",
+        RunState::Finished => "belongs to a draft that is finished",
+        RunState::Lost => "was taken over by another mount",
+    };
+    let hint = format!("`cairn umount --no-seal {at}`, then mount it again");
+    Err(Error::refused(format!("cannot mount at {at}: what is mounted there {why}")).hint(hint))
 }
 
 /// Asks a mount's daemon to seal.
@@ -85,30 +114,104 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &Sea
             report(context, &Contributed::of(&done))
         }
         Ok(None) => Err(none().into()),
-        Err(e) if e.kind() == Kind::Refused && (said.replace || said.words.is_some_and(Artifact::says_something)) => {
-            Err(e.hint("a mount seals what is there and is told nothing more: `cairn umount --no-seal` it, then say this again").into())
-        }
         // Mounted on this host: its daemon does it.
-        Err(e) if e.kind() == Kind::Refused => match staging::mounted_at(store, stage.token())?.map(|at| ask_to_seal(&at)) {
-            Some(Ok(done)) if done.run == run.as_str() => report(context, &contributed(done)),
-            Some(Err(told)) if told.kind() == Kind::Refused => Err(told.into()),
-            _ => Err(e.into()),
-        },
+        Err(e) if e.kind() == Kind::Refused => {
+            let annotations = said.words.filter(|words| words.says_something()).map(Annotations::of);
+            let how = SealRequest { stage: Some(stage.token()), annotations, replace: said.replace };
+            match staging::mounted_at(store, stage.token())?.map(|at| seal_at(&at, &how)) {
+                Some(Ok(Some(done))) => report(context, &contributed(done)),
+                // What the daemon says; else it was not reached, and may be on another host.
+                Some(Err(told)) if told.errno().is_none() => Err(told.into()),
+                _ => Err(e.into()),
+            }
+        }
         Err(e) => Err(e.into()),
     }
 }
 
-/// Seals a staging directory that is about to be unmounted; anything else is left alone.
-pub fn seal_before_unmount(context: &mut Context, mountpoint: &Path) -> Result<()> {
-    match ask_to_seal(mountpoint) {
-        Ok(done) => {
-            context.talk(&format!("sealed: {} {} {}", done.artifact, done.distributed_id, done.run));
-            Ok(())
-        }
-        // No staging directory, or its daemon is gone: what it held stays open.
-        Err(e) if e.kind() == Kind::Usage || e.errno().is_some() => Ok(()),
-        Err(e) => Err(e.hint("--no-seal unmounts without sealing: the run can go on with it")),
+/// How an unmount ends.
+pub struct Unmounting {
+    /// Contributions that stay open.
+    left: Vec<LeftOpen>,
+    /// Whether one of them should have been sealed.
+    not_sealed: bool,
+}
+
+/// Seals a staging directory that is about to be unmounted. What cannot be sealed stays mounted; only a mount whose daemon is dead, and which serves
+/// no one, is unmounted all the same.
+pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> Result<Unmounting> {
+    // What is not a cairn mount is refused by the unmount itself.
+    let Some(mounted) = cairn_mount(mountpoint).ok().flatten() else { return Ok(Unmounting { left: Vec::new(), not_sealed: false }) };
+    let left = open_in(&mounted).unwrap_or_default(); // a store that cannot be read does not keep a mount
+    let one_run = left.iter().any(|l| l.is_alone);
+    if mounted.is_dead || !seal {
+        return Ok(Unmounting { not_sealed: seal && one_run, left });
     }
+    match seal_at(mountpoint, &SealRequest::default()) {
+        Ok(Some(done)) => {
+            let files = count(done.files, "file");
+            let SealedBy { artifact, distributed_id, run, bytes, .. } = done;
+            context.talk(&format!("sealed: {artifact} {distributed_id} {run}: {files}, {}", human(bytes)));
+            Ok(Unmounting { left: Vec::new(), not_sealed: false })
+        }
+        Ok(None) if !one_run => Ok(Unmounting { left, not_sealed: false }),
+        Ok(None) => {
+            let why = format!("cannot seal what is in {}: its daemon does not understand the request", show_path(mountpoint));
+            Err(no_seal(Error::refused(why), "it may be of another release"))
+        }
+        // This user may not ask the daemon, and the store knows of no run there.
+        Err(e) if e.errno().is_some() && !one_run => Ok(Unmounting { left, not_sealed: false }),
+        Err(e) => {
+            let e = left.iter().filter(|l| l.is_finished).fold(e, |e, l| e.because(kept(l)));
+            let hint = e.hint_text().unwrap_or("see to what the error says, then run the command again").to_owned();
+            Err(no_seal(e, &hint))
+        }
+    }
+}
+
+fn no_seal(e: Error, hint: &str) -> Error {
+    e.hint(format!("{hint}; `cairn umount --no-seal` unmounts without sealing and keeps the files"))
+}
+
+/// Where the files of a run are that can come into no version.
+fn kept(left: &LeftOpen) -> String {
+    let StageRecord { artifact, distributed_id, run, .. } = &left.record;
+    let drop = format!("cairn draft drop {artifact} {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
+    format!("the draft is finished; the files of run {} stay in {} until `{drop}`", run.id, show_path(&left.directory))
+}
+
+impl Unmounting {
+    /// Says what is left open; an error, if it should have been sealed.
+    pub fn end(self, context: &mut Context, mountpoint: &Path) -> Result<()> {
+        let (finished, open): (Vec<_>, Vec<_>) = self.left.iter().partition(|l| l.is_finished);
+        let mut lines: Vec<String> = open.iter().map(|l| named(&l.record)).collect();
+        lines.extend(finished.into_iter().map(kept));
+        let next = open.first().map(|l| {
+            let StageRecord { artifact, distributed_id, run, .. } = &l.record;
+            let rest = format!("--distributed-id {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
+            format!("`cairn mount MNT {artifact} --stage {rest}` resumes it, `cairn upsert {artifact} {rest}` seals it")
+        });
+        if self.not_sealed {
+            let why = format!("{} is unmounted, but nothing was sealed: its daemon had been killed", show_path(mountpoint));
+            let e = lines.iter().fold(Error::refused(why), Error::because);
+            return Err(match next {
+                Some(next) => e.hint(next),
+                None => e,
+            });
+        }
+        lines.into_iter().chain(next).for_each(|line| context.talk(&line));
+        Ok(())
+    }
+}
+
+fn named(record: &StageRecord) -> String {
+    format!("left open: {} {} {}", record.artifact, record.distributed_id, record.run.id)
+}
+
+/// A word for a shell.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@%+=".contains(c);
+    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn contributed(done: SealedBy) -> Contributed {

@@ -70,11 +70,13 @@ impl All {
         let open = || {
             let stage = Stage::open(&draft, &record, None, Resume::Continue)?;
             // By this note commands that are told only whose it is find the mount.
-            stage.note_mount(&self.at.join(artifact.as_str()).join(id.as_str()).join(run.as_str()))?;
-            Live::new(stage)
+            let noted = stage.note_mount(&self.at.join(artifact.as_str()).join(id.as_str()).join(run.as_str()));
+            let live = Live::new(stage)?;
+            noted.inspect_err(|_| drop(live.stage.discard_if_unused()))?;
+            Ok(live)
         };
         let live = Arc::new(open().map_err(|e| failed(&e, of_error(&e)))?);
-        made(&live)?;
+        made(&live).inspect_err(|_| drop(live.stage.discard_if_unused()))?;
         self.live.lock().push(live.clone());
         Ok(live)
     }

@@ -1,6 +1,6 @@
 //! Between fuser and the staging tree: unpacks requests, packs answers, and nothing else. A panic behind it is EIO for one request.
 
-use super::life::{SEAL_ANSWER, SEAL_REQUEST, answer_of};
+use super::request::{ANNOTATIONS_MAX, REQUEST, ROOM, StageReply, StageRequest};
 use super::table::ROOT;
 use super::tree::{Answer, Seen, StagingTree};
 use crate::disk::backing::{Caller, SetTime};
@@ -12,7 +12,9 @@ use fuser::{
     KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
+use parking_lot::Mutex;
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -41,7 +43,7 @@ impl Connection {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
         let passing = Arc::new(Passing::default());
-        let session = Session::from_fd(Adapter { tree, passing: passing.clone() }, descriptor, SessionACL::All, config);
+        let session = Session::from_fd(Adapter { tree, passing: passing.clone(), kept: Mutex::default() }, descriptor, SessionACL::All, config);
         let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
         if *passing.known.get().unwrap_or(&false) && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok()) {
             let _ = passing.notifier.set(session.notifier()); // the first time it is
@@ -68,9 +70,23 @@ struct Passing {
 pub(super) struct Adapter {
     tree: Arc<StagingTree>,
     passing: Arc<Passing>,
+    /// Annotations that were sent over an open directory, for the seal.
+    kept: Mutex<HashMap<u64, String>>,
 }
 
 impl Adapter {
+    /// Keeps a part of the annotations for a seal.
+    fn keep(&self, handle: u64, part: &str) -> StageReply {
+        let mut kept = self.kept.lock();
+        let text = kept.entry(handle).or_default();
+        if text.len() + part.len() > ANNOTATIONS_MAX {
+            kept.remove(&handle);
+            return StageReply::of_error(&Error::usage("the annotations are too long"));
+        }
+        text.push_str(part);
+        StageReply::Kept
+    }
+
     /// The way an open file goes: the kernel's own, if there is a backing. Pages that the kernel has from another way are not kept then.
     fn way(&self, node: u64, handle: u64, back: impl FnOnce(&File) -> io::Result<BackingId>) -> (Arc<Option<BackingId>>, FopenFlags) {
         if self.passing.notifier.get().is_none() {
@@ -366,6 +382,7 @@ impl Filesystem for Adapter {
 
     fn release(&self, _: &Request, ino: INodeNo, handle: FileHandle, flags: OpenFlags, _: Option<LockOwner>, _flush: bool, reply: ReplyEmpty) {
         self.tree.handles.close(handle.0);
+        self.kept.lock().remove(&handle.0);
         if let Some(notifier) = self.passing.notifier.get() {
             self.passing.opens.end(ino.0);
             if flags.0 & libc::O_ACCMODE != libc::O_RDONLY {
@@ -397,6 +414,7 @@ impl Filesystem for Adapter {
 
     fn releasedir(&self, _: &Request, _ino: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
         self.tree.handles.close_directory(handle.0);
+        self.kept.lock().remove(&handle.0);
         reply.ok();
     }
 
@@ -459,23 +477,32 @@ impl Filesystem for Adapter {
     }
 
     /// Who serves, and sealing: that takes as long as it takes, so it has a thread of its own, and the others go on.
-    fn ioctl(&self, _: &Request, ino: INodeNo, _handle: FileHandle, _: IoctlFlags, request: u32, _data: &[u8], room: u32, reply: ReplyIoctl) {
+    fn ioctl(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: IoctlFlags, request: u32, data: &[u8], room: u32, reply: ReplyIoctl) {
         if request == INFO_COMMAND && room == 8 {
             let mut answer = [0; 8];
             answer[..4].copy_from_slice(&std::process::id().to_ne_bytes());
             return reply.ioctl(0, &answer);
         }
-        if request != SEAL_REQUEST || (room as usize) < SEAL_ANSWER {
+        if request != REQUEST || (room as usize) < ROOM {
             return reply.error(Errno::ENOTTY);
         }
-        let tree = self.tree.clone();
-        let work = move || {
-            let sealed = catch_unwind(AssertUnwindSafe(|| tree.seal(ino.0)));
-            let sealed = sealed.unwrap_or_else(|_| Err(Error::io_message("sealing panicked: please report this")));
-            reply.ioctl(0, &answer_of(&sealed));
-        };
-        // Without a thread the request is dropped, which answers it with EIO.
-        drop(std::thread::Builder::new().name("seal".into()).spawn(work));
+        match StageRequest::decode(data) {
+            Some(StageRequest::Keep(part)) => reply.ioctl(0, &self.keep(handle.0, &part).encode()),
+            Some(StageRequest::Which) => reply.ioctl(0, &self.tree.which(ino.0).encode()),
+            Some(StageRequest::Seal { stage, replace }) => {
+                let annotations = self.kept.lock().remove(&handle.0);
+                let tree = self.tree.clone();
+                let work = move || {
+                    let how = || tree.seal_as_asked(ino.0, stage.as_deref(), annotations.as_deref(), replace);
+                    let panicked = || StageReply::of_error(&Error::io_message("sealing panicked: please report this"));
+                    let told = catch_unwind(AssertUnwindSafe(how)).unwrap_or_else(|_| panicked());
+                    reply.ioctl(0, &told.encode());
+                };
+                // Without a thread the request is dropped, which answers it with EIO.
+                drop(std::thread::Builder::new().name("seal".into()).spawn(work));
+            }
+            None => reply.error(Errno::ENOTTY),
+        }
     }
 }
 

@@ -5,34 +5,16 @@ use super::above::All;
 use super::adapter::Connection;
 use super::life::{StagingOptions, connect};
 use super::tree::StagingTree;
-use crate::catalog::stage::{StageRecord, StageState, stages};
 use crate::error::{Error, Result};
 use crate::fuse::MountOptions;
 use crate::fuse::log::Log;
 use crate::mount::{self, MountPoint, Reach, Standing};
-use crate::staging::mounted_at;
 use crate::store::Store;
 use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-
-/// The contributions that a whole-store mount at `mnt` holds open: its unmount leaves them so, and their runs can go on with them.
-///
-/// # Errors
-/// I/O.
-pub fn open_in(mnt: &Path) -> Result<Vec<StageRecord>> {
-    let Some((second, root)) = mount::second_of(mnt) else { return Ok(Vec::new()) };
-    let store = Store::open(&root)?;
-    let mut open = Vec::new();
-    for stage in stages(&store)? {
-        if stage.state == StageState::Open && mounted_at(&store, stage.token())?.is_some_and(|at| at.starts_with(&second)) {
-            open.push(stage.record);
-        }
-    }
-    Ok(open)
-}
 
 /// A staging mount that belongs to another.
 pub(in crate::fuse) struct Beside {

@@ -1,26 +1,18 @@
-//! A staging mount's life, and how a command asks its daemon to seal: an ioctl on a directory in it, answered with JSON.
+//! A staging mount's life: mounted, served, ended.
 
 use super::adapter::Connection;
 use super::tree::{Live, StagingTree};
-use crate::commit::Upserted;
 use crate::disk::{open_file, open_log};
-use crate::error::{Error, Kind, Result, show_path};
+use crate::error::{Error, Result, show_path};
 use crate::fuse::session::end_on_signal;
 use crate::fuse::{Ground, Guard};
 use crate::layout::Layout;
 use crate::mount::{self, Daemon, Execution, MountPoint, Reach, Ready};
 use crate::staging::Stage;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
-use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Bytes of the answer to a request to seal: JSON, and zeros after it.
-pub const SEAL_ANSWER: usize = 4096;
-/// The request: `_IOR('c', 1, char[4096])`.
-pub const SEAL_REQUEST: u32 = 2 << 30 | (SEAL_ANSWER as u32) << 16 | (b'c' as u32) << 8 | 1;
 
 /// How a staging directory is mounted.
 #[derive(Clone, Debug)]
@@ -73,17 +65,28 @@ fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPo
     mount::block_endings();
     mount::raise_open_files();
     let stage = make()?;
-    stage.note_mount(point.path())?;
-    let tree = StagingTree::one(Live::new(stage)?, mount::who());
-    let (connection, device) = connect(tree, store, point, options)?;
-    let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
-    end_on_signal(point.clone(), device.clone(), None, guard)?;
+    let noted = stage.note_mount(point.path());
+    let live = Arc::new(Live::new(stage)?);
+    let begun = noted.and_then(|()| begin(&live, store, point, options));
+    let (connection, device) = begun.inspect_err(|_| {
+        // A run that never had a mount is not one that writes. If this fails, `cairn drafts` lists it.
+        drop(live.stage.discard_if_unused());
+    })?;
     ready.mounted();
     let ran = connection.run();
     if ran.is_err() {
         detach(point, device.as_deref()); // the connection was aborted, and a dead mount would stay
     }
     ran
+}
+
+/// Mounts it, and prepares for its end.
+fn begin(live: &Arc<Live>, store: &Path, point: &mut MountPoint, options: &StagingOptions) -> Result<(Connection, Option<String>)> {
+    let tree = StagingTree::one(live.clone(), mount::who());
+    let (connection, device) = connect(tree, store, point, options)?;
+    let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
+    end_on_signal(point.clone(), device.clone(), None, guard).inspect_err(|_| detach(point, device.as_deref()))?;
+    Ok((connection, device))
 }
 
 /// Mounts and greets the kernel; also the mount's device.
@@ -101,90 +104,4 @@ fn detach(point: &MountPoint, device: Option<&str>) {
     if let Some(device) = device {
         mount::detach_own(point.path(), device);
     }
-}
-
-/// What the daemon says of a sealing.
-#[derive(Serialize, Deserialize)]
-struct Said {
-    artifact: Option<String>,
-    distributed_id: Option<String>,
-    run: Option<String>,
-    number: u64,
-    files: u64,
-    bytes: u64,
-    new_bytes: u64,
-    /// The exit status, and what went wrong.
-    failed: Option<(u8, String, Vec<String>, Option<String>)>,
-}
-
-/// A contribution that a daemon has sealed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SealedBy {
-    /// The artifact.
-    pub artifact: String,
-    /// The draft's id.
-    pub distributed_id: String,
-    /// The run.
-    pub run: String,
-    /// Files in it.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Bytes of content that were not in the store before.
-    pub new_bytes: u64,
-}
-
-/// The answer's bytes.
-pub(super) fn answer_of(sealed: &Result<Upserted>) -> Vec<u8> {
-    let mut said = Said { artifact: None, distributed_id: None, run: None, number: 0, files: 0, bytes: 0, new_bytes: 0, failed: None };
-    match sealed {
-        Ok(done) => {
-            said.artifact = Some(done.draft.artifact().to_string());
-            said.distributed_id = Some(done.draft.id().to_string());
-            said.run = Some(done.run.to_string());
-            (said.number, said.files, said.bytes, said.new_bytes) = (done.number, done.files, done.bytes, done.new_bytes);
-        }
-        Err(e) => {
-            let short = |text: &str| text.chars().take(400).collect::<String>();
-            let causes = e.causes().iter().take(3).map(|c| short(c)).collect();
-            said.failed = Some((e.kind().exit_status(), short(e.message()), causes, e.hint_text().map(short)));
-        }
-    }
-    let mut bytes = serde_json::to_vec(&said).unwrap_or_default();
-    bytes.truncate(SEAL_ANSWER);
-    bytes.resize(SEAL_ANSWER, 0);
-    bytes
-}
-
-/// Asks the daemon that serves `path` to seal the run that it is in.
-///
-/// # Errors
-/// Those of sealing. Usage: `path` is in no staging directory. I/O.
-pub fn ask_to_seal(path: &Path) -> Result<SealedBy> {
-    let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
-    let mut answer = vec![0u8; SEAL_ANSWER];
-    // SAFETY: an open descriptor, and room for the answer that the request says.
-    let result = unsafe { libc::ioctl(file.as_raw_fd(), SEAL_REQUEST as _, answer.as_mut_ptr()) };
-    if result != 0 {
-        let e = std::io::Error::last_os_error();
-        return match e.raw_os_error() {
-            Some(libc::ENOTTY | libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => {
-                Err(Error::usage(format!("{} is in no staging directory", show_path(path))).hint("`cairn mount MNT NAME --stage --distributed-id ID` makes one"))
-            }
-            _ => Err(Error::io("seal", path, e)),
-        };
-    }
-    let end = answer.iter().position(|b| *b == 0).unwrap_or(answer.len());
-    let said: Said = serde_json::from_slice(&answer[..end]).map_err(|e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).because(e))?;
-    if let Some((status, message, causes, hint)) = said.failed {
-        let kinds = [Kind::Usage, Kind::Refused, Kind::Damaged, Kind::Io, Kind::NotFound];
-        let kind = kinds.into_iter().find(|k| k.exit_status() == status).unwrap_or(Kind::Io);
-        let e = causes.into_iter().fold(Error::of_kind(kind, message), |e, cause| e.because(cause));
-        return Err(match hint {
-            Some(hint) => e.hint(hint),
-            None => e,
-        });
-    }
-    let text = |t: Option<String>| t.unwrap_or_default();
-    Ok(SealedBy { artifact: text(said.artifact), distributed_id: text(said.distributed_id), run: text(said.run), files: said.files, bytes: said.bytes, new_bytes: said.new_bytes })
 }

@@ -9,10 +9,14 @@ mod adapter;
 mod attributes;
 mod beside;
 mod handles;
+mod left;
 mod life;
+mod request;
+mod seal;
 mod table;
 mod tree;
 
 pub(super) use beside::Beside;
-pub use beside::open_in;
-pub use life::{SealedBy, StagingOptions, ask_to_seal, mount_staging};
+pub use left::{LeftOpen, open_in};
+pub use life::{StagingOptions, mount_staging};
+pub use request::{MountedRun, RunState, SealRequest, SealedBy, ask_to_seal, run_at, seal_at};

@@ -11,8 +11,8 @@ use crate::disk::{list, read_full_at};
 use crate::error::{Error, Result};
 use crate::manifest::{Entry, Found, Tree};
 use crate::objects::Content;
-use crate::mount::{self, users_of};
-use crate::staging::{SealOptions, Stage, mounted_at};
+use crate::mount;
+use crate::staging::Stage;
 use crate::store::Store;
 use crate::words::RelPath;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
@@ -23,10 +23,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
-/// The kernel tells of a last close after the process that did it has gone on: so long is waited for one before sealing is refused.
-const LATE: Duration = Duration::from_millis(500);
 
 /// An answer, or an error number.
 pub(super) type Answer<T> = std::result::Result<T, i32>;
@@ -57,12 +53,12 @@ pub(super) enum Gate {
 pub(super) struct Sealed {
     tree: Tree,
     time: i64,
-    done: Upserted,
+    pub(super) done: Upserted,
 }
 
 impl Sealed {
     /// What a contribution shows; nothing, if it was dropped or discarded since, or cannot be read.
-    fn of(live: &Live, done: &Upserted) -> Sealed {
+    pub(super) fn of(live: &Live, done: &Upserted) -> Sealed {
         let state = done.draft.state().ok();
         let contribution = state.as_ref().and_then(|s| s.contributions.iter().find(|c| c.number == done.number));
         let tree = contribution.and_then(|c| c.tree(live.store()).ok());
@@ -88,7 +84,7 @@ impl Live {
         Ok(Live { number, stage, backing, longest, gate: RwLock::new(Gate::Open) })
     }
 
-    fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &Store {
         self.stage.draft().store()
     }
 
@@ -138,8 +134,8 @@ pub(super) fn of_error(e: &Error) -> i32 {
 
 impl StagingTree {
     /// One run's directory.
-    pub(super) fn one(live: Live, owner: (u32, u32)) -> StagingTree {
-        StagingTree { table: RwLock::new(Table::new(Kind::In(Arc::new(live)))), handles: Handles::default(), all: None, owner, begun: clock::unix_now(), umask: mount::umask() }
+    pub(super) fn one(live: Arc<Live>, owner: (u32, u32)) -> StagingTree {
+        StagingTree { table: RwLock::new(Table::new(Kind::In(live))), handles: Handles::default(), all: None, owner, begun: clock::unix_now(), umask: mount::umask() }
     }
 
     /// The directories of all runs, `NAME/ID/RUN`.
@@ -673,60 +669,6 @@ impl StagingTree {
             }
         }
     }
-
-    /// Seals the run that a node is in.
-    ///
-    /// # Errors
-    /// As [`Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
-    pub(super) fn seal(&self, id: u64) -> Result<Upserted> {
-        let live = self.table.read().live(id).cloned();
-        let live = live.ok_or_else(|| Error::usage("this directory belongs to no run: NAME/ID/RUN is what can be sealed"))?;
-        if let Some(done) = self.close(&live)? {
-            return Ok(done);
-        }
-        let show = &mut |done: &Upserted| *live.gate.write() = Gate::Sealed(Arc::new(Sealed::of(&live, done)));
-        let sealed = live.stage.seal(&SealOptions::default(), show);
-        let mut gate = live.gate.write();
-        if sealed.is_err() && matches!(*gate, Gate::Sealing) {
-            *gate = if live.stage.is_closed().unwrap_or(true) { Gate::Closed } else { Gate::Open };
-        }
-        drop(gate);
-        sealed
-    }
-
-    /// Lets nobody change it from here on. What was sealed, if it is already.
-    fn close(&self, live: &Arc<Live>) -> Result<Option<Upserted>> {
-        let until = Instant::now() + LATE;
-        loop {
-            let mut gate = live.gate.write();
-            match &*gate {
-                Gate::Open | Gate::Closed => {}
-                Gate::Sealing => return Err(Error::refused("it is being sealed")),
-                Gate::Sealed(sealed) => return Ok(Some(sealed.done.clone())), // said again
-            }
-            // Nobody can open one for writing while the gate is held.
-            let writers = self.handles.writers(live);
-            let Some((path, pid)) = writers.first() else {
-                *gate = Gate::Sealing;
-                return Ok(None);
-            };
-            drop(gate);
-            if Instant::now() >= until {
-                return Err(open_for_writing(live, path, *pid, writers.len() - 1));
-            }
-            std::thread::sleep(LATE / 50);
-        }
-    }
-}
-
-/// Why a run cannot be sealed: who has a file open, or if nobody can be found, who opened it.
-fn open_for_writing(live: &Live, path: &str, opener: u32, more: usize) -> Error {
-    let mounted = mounted_at(live.store(), live.stage.token()).ok().flatten();
-    let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();
-    let who = users.first().map_or(opener.to_string(), |user| format!("{} ({})", user.pid, user.name));
-    let more = if more > 0 { format!(", and {more} more are") } else { String::new() };
-    let e = Error::refused(format!("{path} is open for writing by process {who}{more}")).hint("close it, then seal again");
-    users.iter().skip(1).fold(e, |e, user| e.because(user.to_string()))
 }
 
 enum Changeable {

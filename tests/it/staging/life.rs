@@ -51,7 +51,9 @@ fn after_a_killed_daemon_what_was_fsynced_is_there_and_the_contribution_is_open(
     assert_eq!(contributions(&lab, "r"), 0);
     let shown = lab.ok(&["drafts", "a"]);
     assert!(shown.contains('r') && shown.contains('d'), "{shown}");
-    lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
+    let said = text(&lab.run(&["umount", staged.mnt.to_str().unwrap()], 3).stderr);
+    assert!(said.contains("left open: a d r") && said.contains("cairn upsert a --distributed-id d --run r"), "{said}");
+    assert!(!is_mounted(&staged.mnt) && contributions(&lab, "r") == 0, "nothing is sealed that a dead daemon served");
     assert!(staged.mount(&[]).status.success());
     assert!(fs::read(staged.at("synced")).unwrap() == noise(1, LARGE) && staged.at("d").is_dir());
     staged.sealed();
@@ -207,29 +209,55 @@ fn stages_are_told_by_inode_and_mount_table() {
 }
 
 #[test]
-fn what_is_said_with_the_seal_of_a_run_is_recorded_or_refused_and_never_dropped() {
+fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
+    let long = format!(r#"{{"k": 1, "long": "{}"}}"#, "é\\\"".repeat(9000));
+    let words = ["--alias", "best", "--tag", "t", "--description", "said", "--metadata", &long, "--type", "model"];
+    for mounted in [true, false] {
+        let lab = Lab::new();
+        let staged = stage(&lab, "r");
+        fs::write(staged.at("f"), "1").unwrap();
+        if !mounted {
+            lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+        }
+        for option in [&["--at", "p"][..], &["--exclude", "f"], &["--follow-symlinks"], &["--skip-special"], &["--stdin-filename", "n"]] {
+            let said = text(&lab.run(&[&SEAL[..], option].concat(), 2).stderr);
+            assert!(said.contains(&format!("{} says what is done with SRC", option[0])), "{said}");
+        }
+        assert_eq!(contributions(&lab, "r"), 0);
+        assert_eq!(lab.ok(&[&SEAL[..], &words].concat()), "a d r");
+        assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
+        let shown: serde_json::Value = serde_json::from_str(&lab.ok(&["show", "a", "--json"])).unwrap();
+        let (want, shown_text) = (serde_json::from_str::<serde_json::Value>(&long).unwrap(), shown.to_string());
+        assert_eq!(shown["metadata"], want, "mounted: {mounted}");
+        for part in [r#""model""#, r#""best""#, r#""t""#, r#""said""#] {
+            assert!(shown_text.contains(part), "{part} in {shown_text}");
+        }
+    }
+}
+
+#[test]
+fn a_seal_by_a_daemon_can_replace_what_the_run_contributed_before() {
+    let lab = Lab::new();
+    make_tree(&lab.path("src"), &[("old", b"old")]);
+    lab.ok(&["upsert", "a", "src", "--run", "r", "--distributed-id", "d"]);
+    let staged = stage(&lab, "r");
+    fs::write(staged.at("new"), "new").unwrap();
+    lab.ok(&[&SEAL[..], &["--replace"]].concat());
+    assert_eq!(finished(&lab).into_keys().collect::<Vec<_>>(), [b"new".to_vec()]);
+}
+
+#[test]
+fn an_upsert_seals_no_other_run_that_is_mounted_where_its_own_was() {
     let lab = Lab::new();
     let staged = stage(&lab, "r");
-    fs::write(staged.at("f"), "1").unwrap();
-    let words = ["--alias", "best", "--tag", "t", "--description", "said", "--metadata", r#"{"k": 1}"#, "--type", "model"];
-    let mnt = staged.mnt.to_str().unwrap();
-    // A mount's daemon seals, and is told nothing.
-    for words in [&words[..2], &words[2..4], &words[4..6], &words[6..8], &words[8..], &["--replace"]] {
-        let said = text(&lab.run(&[&SEAL[..], words].concat(), 3).stderr);
-        assert!(said.contains(&format!("is held by process {} ", staged.daemon())) && said.contains("cairn umount --no-seal"), "{said}");
-    }
-    lab.ok(&["umount", "--no-seal", mnt]);
-    for option in [&["--at", "p"][..], &["--exclude", "f"], &["--follow-symlinks"], &["--skip-special"], &["--stdin-filename", "n"]] {
-        let said = text(&lab.run(&[&SEAL[..], option].concat(), 2).stderr);
-        assert!(said.contains(&format!("{} says what is done with SRC", option[0])), "{said}");
-    }
-    assert_eq!(contributions(&lab, "r"), 0);
-    assert_eq!(lab.ok(&[&SEAL[..], &words].concat()), "a d r");
-    assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
-    let shown = lab.ok(&["show", "a", "--json"]);
-    for part in [r#""model""#, r#""best""#, r#""t""#, r#""said""#, r#""k""#] {
-        assert!(shown.contains(part), "{part} in {shown}");
-    }
+    fs::write(staged.at("r"), "r").unwrap();
+    let note = staged.backing().with_extension("mount");
+    let other = stage(&lab, "other");
+    fs::write(other.at("half"), "half").unwrap();
+    fs::write(note, other.mnt.to_str().unwrap()).unwrap();
+    let said = text(&lab.run(&SEAL, 3).stderr);
+    assert!(said.contains("is held by process"), "{said}");
+    assert_eq!((contributions(&lab, "r"), contributions(&lab, "other")), (0, 0));
 }
 
 #[test]

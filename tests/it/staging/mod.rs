@@ -5,6 +5,8 @@ mod directory;
 mod faults;
 mod life;
 mod names;
+mod mounting;
 mod seal;
 mod support;
+mod unmount;
 mod whole;

@@ -1,0 +1,65 @@
+//! The annotations of an artifact in the making, in a form that one process can give to another.
+
+use super::artifact::Artifact;
+use crate::catalog::Metadata;
+use crate::error::Result;
+use crate::words::{AliasName, ArtifactName, ArtifactType, Tag};
+use serde::{Deserialize, Serialize};
+
+/// Type, description, metadata, tags and aliases.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Annotations {
+    #[serde(rename = "type")]
+    kind: Option<ArtifactType>,
+    description: Option<String>,
+    metadata: Option<Metadata>,
+    tags: Vec<Tag>,
+    aliases: Vec<AliasName>,
+}
+
+impl Annotations {
+    /// Those of `artifact`.
+    pub fn of(artifact: &Artifact) -> Annotations {
+        let Artifact { kind, description, metadata, tags, aliases, .. } = artifact;
+        Annotations {
+            kind: kind.clone(),
+            description: description.clone(),
+            metadata: metadata.clone(),
+            tags: tags.clone(),
+            aliases: aliases.clone(),
+        }
+    }
+
+    /// An artifact with these annotations and nothing in it.
+    ///
+    /// # Errors
+    /// Usage: metadata beyond its bounds.
+    pub fn artifact(self, name: &ArtifactName) -> Result<Artifact> {
+        let mut artifact = Artifact::new(name.as_str(), None)?;
+        if let Some(metadata) = self.metadata {
+            artifact.set_metadata(metadata)?;
+        }
+        artifact.kind = self.kind;
+        artifact.description = self.description;
+        artifact.tags = self.tags;
+        artifact.aliases = self.aliases;
+        Ok(artifact)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_cross_as_json_and_give_the_same_artifact() {
+        let mut artifact = Artifact::new("a", "model").unwrap();
+        let metadata = serde_json::json!({ "k": [1, null, "é"] }).as_object().cloned().unwrap();
+        artifact.set_metadata(metadata).unwrap().set_description("d\n\"q\"");
+        artifact.add_tag("t").unwrap().add_alias("best").unwrap();
+        let said = Annotations::of(&artifact);
+        let text = serde_json::to_string(&said).unwrap();
+        let back = serde_json::from_str::<Annotations>(&text).unwrap().artifact(artifact.name()).unwrap();
+        assert_eq!(Annotations::of(&back), said);
+    }
+}

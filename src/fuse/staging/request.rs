@@ -1,0 +1,283 @@
+//! What a command and the daemon of a staging mount tell each other: an ioctl on a file or directory in the mount, with JSON both ways.
+//!
+//! Annotations can be longer than one request: they are sent in parts before, and kept by the daemon for that open directory.
+
+use crate::commit::{Annotations, Upserted};
+use crate::error::{Error, Kind, Result, show_path};
+use crate::words::Token;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+/// Bytes of a request and of its answer: JSON, and zeros after it. An ioctl takes less than 16 KiB.
+pub(super) const ROOM: usize = 16_000;
+/// The request's number: `_IOWR('c', 2, char[ROOM])`.
+pub(super) const REQUEST: u32 = 3 << 30 | (ROOM as u32) << 16 | (b'c' as u32) << 8 | 2;
+/// Bytes of a part of what is told in several; as a JSON string it can become twice as long.
+const PART: usize = 4_000;
+/// So many bytes of annotations a daemon keeps for an open directory.
+pub(super) const ANNOTATIONS_MAX: usize = 1 << 20;
+
+/// What a command asks.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StageRequest {
+    /// To keep a part of the annotations for the seal.
+    Keep(String),
+    /// To seal the run; `stage`: only if it is this one.
+    Seal { stage: Option<String>, replace: bool },
+    /// Which run it is.
+    Which,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum StageReply {
+    Kept,
+    /// The file or directory belongs to no run.
+    NoRun,
+    Sealed(SealedBy),
+    Run(MountedRun),
+    Failed { exit: u8, message: String, causes: Vec<String>, hint: Option<String> },
+}
+
+/// What a mount does with a run's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// It takes changes.
+    Open,
+    /// It is being sealed, or another process is to seal it.
+    Closed,
+    /// It is sealed.
+    Sealed,
+    /// Its draft is finished: it takes no more changes.
+    Finished,
+    /// Another mount has taken the run over: it takes no more changes.
+    Lost,
+}
+
+/// The run that a mount serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountedRun {
+    /// The artifact.
+    pub artifact: String,
+    /// The draft's id.
+    pub distributed_id: String,
+    /// The run.
+    pub run: String,
+    /// What is done with its files.
+    pub state: RunState,
+}
+
+/// A contribution that a daemon has sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedBy {
+    /// The artifact.
+    pub artifact: String,
+    /// The draft's id.
+    pub distributed_id: String,
+    /// The run.
+    pub run: String,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of content that were not in the store before.
+    pub new_bytes: u64,
+}
+
+/// How a daemon is to seal.
+#[derive(Clone, Debug, Default)]
+pub struct SealRequest<'a> {
+    /// The stage that is meant: another one is left alone.
+    pub stage: Option<&'a Token>,
+    /// For the version that comes of it.
+    pub annotations: Option<Annotations>,
+    /// Replace the run's earlier contributions.
+    pub replace: bool,
+}
+
+impl StageRequest {
+    /// What a command sent.
+    pub(super) fn decode(bytes: &[u8]) -> Option<StageRequest> {
+        decode(bytes).ok()
+    }
+}
+
+impl StageReply {
+    pub(super) fn of_seal(sealed: Result<Upserted>) -> StageReply {
+        match sealed {
+            Ok(done) => StageReply::Sealed(SealedBy {
+                artifact: done.draft.artifact().to_string(),
+                distributed_id: done.draft.id().to_string(),
+                run: done.run.to_string(),
+                files: done.files,
+                bytes: done.bytes,
+                new_bytes: done.new_bytes,
+            }),
+            Err(e) => StageReply::of_error(&e),
+        }
+    }
+
+    pub(super) fn of_error(e: &Error) -> StageReply {
+        let hint = e.hint_text().map(str::to_owned);
+        StageReply::Failed { exit: e.kind().exit_status(), message: e.message().to_owned(), causes: e.causes().to_vec(), hint }
+    }
+
+    /// The answer's bytes. What does not fit is shortened text by text, so that kind and beginning of each always arrive.
+    pub(super) fn encode(mut self) -> Vec<u8> {
+        let mut longest = PART;
+        loop {
+            if let Some(bytes) = encode(&self) {
+                return bytes;
+            }
+            if let StageReply::Failed { message, causes, hint, .. } = &mut self {
+                causes.truncate(longest / 100);
+                [message].into_iter().chain(causes).chain(hint).for_each(|text| shorten(text, longest));
+            }
+            longest /= 2;
+            if longest == 0 {
+                return vec![0; ROOM]; // no answer's fixed fields are that long
+            }
+        }
+    }
+}
+
+/// Cuts a text to so many bytes.
+fn shorten(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
+        text.push('…');
+    }
+}
+
+fn encode(value: &impl Serialize) -> Option<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(value).ok().filter(|bytes| bytes.len() < ROOM)?;
+    bytes.resize(ROOM, 0);
+    Some(bytes)
+}
+
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    serde_json::from_slice(&bytes[..end])
+}
+
+/// Asks the daemon that serves `file`; `None` if nothing of a staging mount is there.
+fn ask(file: &File, path: &Path, request: &StageRequest) -> Result<Option<StageReply>> {
+    let mut bytes = encode(request).ok_or_else(|| Error::usage("a request to a mount's daemon is too long"))?;
+    // SAFETY: an open descriptor, and a buffer as long as the request's number says.
+    if unsafe { libc::ioctl(file.as_raw_fd(), REQUEST as _, bytes.as_mut_ptr()) } != 0 {
+        let e = std::io::Error::last_os_error();
+        return match e.raw_os_error() {
+            Some(libc::ENOTTY | libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP) => Ok(None),
+            _ => Err(Error::io("ask the daemon of the mount at", path, e)),
+        };
+    }
+    let failed = |e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).because(e);
+    match decode(&bytes).map_err(failed)? {
+        StageReply::NoRun => Ok(None),
+        StageReply::Failed { exit, message, causes, hint } => Err(rebuilt(exit, message, causes, hint)),
+        answer => Ok(Some(answer)),
+    }
+}
+
+fn rebuilt(exit: u8, message: String, causes: Vec<String>, hint: Option<String>) -> Error {
+    let kinds = [Kind::Usage, Kind::Refused, Kind::Damaged, Kind::Io, Kind::NotFound];
+    let kind = kinds.into_iter().find(|k| k.exit_status() == exit).unwrap_or(Kind::Io);
+    let e = causes.into_iter().fold(Error::of_kind(kind, message), |e, cause| e.because(cause));
+    match hint {
+        Some(hint) => e.hint(hint),
+        None => e,
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io("open", path, e))
+}
+
+fn unexpected(path: &Path) -> Error {
+    Error::io_message(format!("the daemon of {} answered something else", show_path(path)))
+}
+
+/// The run whose staging directory `path` is in; `None` if it is in none.
+///
+/// # Errors
+/// I/O; ENOTCONN where the daemon is dead.
+pub fn run_at(path: &Path) -> Result<Option<MountedRun>> {
+    match ask(&open(path)?, path, &StageRequest::Which)? {
+        None => Ok(None),
+        Some(StageReply::Run(run)) => Ok(Some(run)),
+        Some(_) => Err(unexpected(path)),
+    }
+}
+
+/// Asks the daemon that serves `path` to seal the run that it is in; `None` if it is in none.
+///
+/// # Errors
+/// Those of sealing. I/O; ENOTCONN where the daemon is dead.
+pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
+    let file = open(path)?;
+    if let Some(annotations) = &how.annotations {
+        let text = serde_json::to_string(annotations)
+            .map_err(|e| Error::usage("the annotations cannot be written as JSON").because(e))?;
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let (part, more) = rest.split_at(rest.floor_char_boundary(PART));
+            match ask(&file, path, &StageRequest::Keep(part.to_owned()))? {
+                None => return Ok(None),
+                Some(StageReply::Kept) => rest = more,
+                Some(_) => return Err(unexpected(path)),
+            }
+        }
+    }
+    match ask(&file, path, &StageRequest::Seal { stage: how.stage.map(Token::to_string), replace: how.replace })? {
+        None => Ok(None),
+        Some(StageReply::Sealed(done)) => Ok(Some(done)),
+        Some(_) => Err(unexpected(path)),
+    }
+}
+
+/// [`seal_at`] without annotations, for a path that must be in a run's staging directory.
+///
+/// # Errors
+/// As [`seal_at`]. Usage: `path` is in no staging directory.
+pub fn ask_to_seal(path: &Path) -> Result<SealedBy> {
+    seal_at(path, &SealRequest::default())?.ok_or_else(|| {
+        let hint = "`cairn mount MNT NAME --stage --distributed-id ID` makes one; in a store's mount it is NAME/ID/RUN";
+        Error::usage(format!("{} is in no run's staging directory", show_path(path))).hint(hint)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crossed(e: &Error) -> Error {
+        let StageReply::Failed { exit, message, causes, hint } = decode(&StageReply::of_error(e).encode()).unwrap() else { panic!("no error") };
+        rebuilt(exit, message, causes, hint)
+    }
+
+    #[test]
+    fn an_error_of_any_length_arrives_with_its_kind_and_its_beginning() {
+        for text in ["文件".repeat(700), "\u{1}\"\\".repeat(9000), "a".repeat(100_000)] {
+            let many = (0..100).fold(Error::refused(text.clone()), |e, _| e.because(&text)).hint(text.clone());
+            let back = crossed(&many);
+            assert_eq!(back.kind(), Kind::Refused);
+            let beginning: String = text.chars().take(20).collect();
+            assert!(back.message().starts_with(&beginning) && back.causes()[0].starts_with(&beginning));
+        }
+        let short = Error::usage("m").because("c").hint("h");
+        assert_eq!((crossed(&short).to_string(), crossed(&short).hint_text()), (short.to_string(), short.hint_text()));
+    }
+
+    #[test]
+    fn a_part_of_annotations_fits_into_a_request_whatever_is_in_it() {
+        for text in ["\\".repeat(PART), "\"".repeat(PART), "é".repeat(PART / 2)] {
+            let request = StageRequest::Keep(text);
+            assert_eq!(StageRequest::decode(&encode(&request).unwrap()), Some(request));
+        }
+    }
+}

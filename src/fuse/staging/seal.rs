@@ -1,0 +1,100 @@
+//! Sealing a run that this mount serves, when a command asks for it.
+
+use super::request::{MountedRun, RunState, StageReply};
+use super::tree::{Gate, Live, Sealed, StagingTree};
+use crate::commit::{Annotations, Upserted};
+use crate::error::{Error, Result};
+use crate::mount::users_of;
+use crate::staging::{SealOptions, mounted_at};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The kernel reports a last close after the process that did it has continued: a seal waits so long for it before it is refused.
+const LATE_CLOSE: Duration = Duration::from_millis(500);
+
+impl StagingTree {
+    /// The run that a node is in.
+    pub(super) fn which(&self, id: u64) -> StageReply {
+        let live = self.table.read().live(id).cloned();
+        let Some(live) = live else { return StageReply::NoRun };
+        let record = live.stage.record();
+        let state = match &*live.gate.read() {
+            Gate::Open => RunState::Open,
+            Gate::Sealing | Gate::Closed => RunState::Closed,
+            Gate::Sealed(_) => RunState::Sealed,
+        };
+        StageReply::Run(MountedRun {
+            artifact: record.artifact.to_string(),
+            distributed_id: record.distributed_id.to_string(),
+            run: record.run.id.to_string(),
+            state,
+        })
+    }
+
+    /// Seals the run that a node is in; with `stage`, only if that is its stage.
+    pub(super) fn seal_as_asked(&self, id: u64, stage: Option<&str>, annotations: Option<&str>, replace: bool) -> StageReply {
+        let live = self.table.read().live(id).cloned();
+        match live {
+            Some(live) if stage.is_none_or(|stage| live.stage.token().as_str() == stage) => {
+                StageReply::of_seal(self.seal(&live, annotations, replace))
+            }
+            _ => StageReply::NoRun,
+        }
+    }
+
+    /// # Errors
+    /// As [`crate::staging::Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
+    fn seal(&self, live: &Arc<Live>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
+        let not_json = |e| Error::usage("the annotations cannot be read").because(e);
+        let annotations = annotations.map(serde_json::from_str::<Annotations>).transpose().map_err(not_json)?;
+        let annotated = annotations.map(|a| a.artifact(&live.stage.record().artifact)).transpose()?;
+        let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());
+        if let Some(done) = self.close(live)? {
+            // Nothing that was asked for may be dropped silently.
+            return if says_more { Err(Error::refused("it is sealed already, without what is given now")) } else { Ok(done) };
+        }
+        let options = SealOptions { words: annotated.as_ref(), replace, ..SealOptions::default() };
+        let show = &mut |done: &Upserted| *live.gate.write() = Gate::Sealed(Arc::new(Sealed::of(live, done)));
+        let sealed = live.stage.seal(&options, show);
+        let mut gate = live.gate.write();
+        if sealed.is_err() && matches!(*gate, Gate::Sealing) {
+            *gate = if live.stage.is_closed().unwrap_or(true) { Gate::Closed } else { Gate::Open };
+        }
+        drop(gate);
+        sealed
+    }
+
+    /// Refuses changes from here on. Returns what was sealed, if it is sealed already.
+    fn close(&self, live: &Arc<Live>) -> Result<Option<Upserted>> {
+        let until = Instant::now() + LATE_CLOSE;
+        loop {
+            let mut gate = live.gate.write();
+            match &*gate {
+                Gate::Open | Gate::Closed => {}
+                Gate::Sealing => return Err(Error::refused("it is being sealed")),
+                Gate::Sealed(sealed) => return Ok(Some(sealed.done.clone())),
+            }
+            // While the gate is held, no file can be opened for writing.
+            let writers = self.handles.writers(live);
+            let Some((path, pid)) = writers.first() else {
+                *gate = Gate::Sealing;
+                return Ok(None);
+            };
+            drop(gate);
+            if Instant::now() >= until {
+                return Err(open_for_writing(live, path, *pid, writers.len() - 1));
+            }
+            std::thread::sleep(LATE_CLOSE / 50);
+        }
+    }
+}
+
+/// Why a run cannot be sealed: which process has a file open, or if none can be found, which one opened it.
+fn open_for_writing(live: &Live, path: &str, opener: u32, more: usize) -> Error {
+    let mounted = mounted_at(live.store(), live.stage.token()).ok().flatten();
+    let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();
+    let who = users.first().map_or(opener.to_string(), |user| format!("{} ({})", user.pid, user.name));
+    let more = if more > 0 { format!(", and {more} more are") } else { String::new() };
+    let e = Error::refused(format!("{path} is open for writing by process {who}{more}")).hint("close it, then seal again");
+    users.iter().skip(1).fold(e, |e, user| e.because(user.to_string()))
+}

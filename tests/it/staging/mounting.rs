@@ -1,0 +1,104 @@
+//! What `cairn mount --stage` does where something is mounted already, and what a mount that fails leaves.
+
+use super::support::{contributions, finished, is_mounted, kill, left, stage};
+use crate::support::{Lab, make_tree, text};
+use std::fs::{self, File};
+use std::process::Command;
+
+#[test]
+fn a_run_that_is_mounted_there_already_is_said_to_be() {
+    let lab = Lab::new();
+    let staged = stage(&lab, "r");
+    fs::write(staged.at("half"), "half").unwrap();
+    let output = staged.mount(&[]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "a d r\n");
+    assert!(text(&output.stderr).contains("mounted already"), "{}", text(&output.stderr));
+    staged.daemon(); // one
+    assert_eq!(fs::read(staged.at("half")).unwrap(), b"half");
+    // What needs another mount than that is refused, with a way on that seals nothing.
+    for more in [&["--fresh"][..], &["--foreground"]] {
+        let output = staged.mount(more);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains(&format!("cairn umount --no-seal {}", staged.mnt.display())), "{said}");
+    }
+    staged.sealed();
+    let said = text(&staged.mount(&[]).stderr);
+    assert!(said.contains("is sealed") && said.contains("--no-seal"), "{said}");
+}
+
+#[test]
+fn the_way_on_after_a_dead_rank_publishes_no_half() {
+    let lab = Lab::new();
+    let staged = stage(&lab, "r");
+    fs::write(staged.at("half"), "half").unwrap();
+    let other = lab.path("other");
+    fs::create_dir(&other).unwrap();
+    let words = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
+    let said = text(&lab.run(&words, 3).stderr);
+    let hint = format!("`cairn umount --no-seal {}`", staged.mnt.display());
+    assert!(said.contains(&hint), "{hint} in {said}");
+    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    assert_eq!(contributions(&lab, "r"), 0);
+    lab.run(&["finish", "a", "--distributed-id", "d"], 3);
+    lab.ok(&words);
+    assert_eq!(fs::read(other.join("half")).unwrap(), b"half");
+    lab.ok(&["umount", other.to_str().unwrap()]);
+}
+
+#[test]
+fn a_mount_over_what_a_killed_daemon_left_takes_it_away_and_resumes() {
+    let lab = Lab::new();
+    make_tree(&lab.path("src"), &[("f", b"f")]);
+    lab.ok(&["put", "v", "src"]);
+    let staged = stage(&lab, "r");
+    let file = File::create(staged.at("synced")).unwrap();
+    file.sync_all().unwrap();
+    kill(staged.daemon(), libc::SIGKILL);
+    drop(file);
+    assert!(staged.mount(&[]).status.success());
+    assert!(staged.at("synced").exists());
+    let stacked = || fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|l| l.split(' ').nth(4) == staged.mnt.to_str()).count();
+    assert_eq!(stacked(), 1, "the dead one is gone");
+    let mnt = staged.mnt.to_str().unwrap();
+    kill(staged.daemon(), libc::SIGKILL);
+    assert!(Command::new("umount").arg("-l").arg(mnt).status().unwrap().success());
+    for words in [&["mount", mnt][..], &["mount", mnt, "v:v0"]] {
+        lab.ok(words);
+        kill(staged.daemon(), libc::SIGKILL);
+        lab.ok(words);
+        assert!(fs::read_dir(&staged.mnt).unwrap().count() > 0 && stacked() == 1, "{words:?}");
+        lab.ok(&["umount", mnt]);
+    }
+}
+
+#[test]
+fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
+    let lab = Lab::new();
+    make_tree(&lab.path("src"), &[("x", b"x")]);
+    lab.ok(&["upsert", "a", "src", "--distributed-id", "d", "--run", "good"]);
+    let mnt = lab.path("mnt");
+    fs::create_dir(&mnt).unwrap();
+    let words = ["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "failed"];
+    let without_fuse = |words: &[&str]| {
+        let cairn = lab.cairn(words);
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private", "sh", "-c", "mount --bind /dev/null /dev/fuse && exec \"$@\"", "sh"]);
+        command.arg(cairn.get_program()).args(cairn.get_args()).current_dir(lab.dir.path());
+        cairn.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
+        command.output().unwrap()
+    };
+    let output = without_fuse(&words);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    assert!(!is_mounted(&mnt) && left(&lab).is_empty(), "{:?}", left(&lab));
+    // What a run had before stays.
+    let staged = stage(&lab, "kept");
+    fs::write(staged.at("kept"), "kept").unwrap();
+    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    let again = ["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "kept"];
+    assert_eq!(without_fuse(&again).status.code(), Some(5));
+    lab.run(&["finish", "a", "--distributed-id", "d"], 3);
+    lab.ok(&["upsert", "a", "--distributed-id", "d", "--run", "kept"]);
+    assert_eq!(finished(&lab).len(), 2);
+}

@@ -99,11 +99,11 @@ and nothing is recorded (exit 3); --wait waits for writers and for what is expec
     /// List collaborative versions that are not finished
     #[command(after_help = "\
 Examples:
-  cairn drafts                           # ARTIFACT, ID, RUNS, FILES, SIZE, WRITING, SINCE
+  cairn drafts                           # ARTIFACT, ID, RUNS, FILES, SIZE, USERS, WRITING, SINCE
   cairn drafts eval --json
 
 Nothing expires by itself: `cairn draft discard NAME ID` gives one up.
---json: [{\"artifact\",\"distributed_id\",\"runs\",\"contributions\",\"files\",\"bytes\",\"writing\",\"since\"}]")]
+--json: [{\"artifact\",\"distributed_id\",\"runs\",\"contributions\",\"files\",\"bytes\",\"users\",\"writing\",\"since\"}]")]
     Drafts(Drafts),
     /// Show a draft, take a run's part out, or give it up
     #[command(subcommand_required = true, arg_required_else_help = true, after_help = "\
@@ -219,10 +219,12 @@ below. Exit status 1 if there are any.
     #[command(after_help = "\
 Examples:
   cairn locks
-  cairn locks --break 3f0c...            # its holder is gone for good
+  cairn locks --break 3f0c               # its holder is gone for good; the beginning of an id will do
 
-Breaking a lock costs at most work, never data.
---json: [{\"id\",\"life\",\"purpose\",\"artifact\",\"draft\",\"run\",\"host\",\"pid\",\"user\",\"since\"}]")]
+Breaking a lock costs at most work, never data. A lock whose process is certainly gone (it was taken
+on this host, and the store is on a local disk) is removed by this command.
+--json: [{\"id\",\"life\",\"purpose\",\"artifact\",\"version\",\"draft\",\"run\",\"mountpoint\",\"host\",\"pid\",
+\"user\",\"since\"}]")]
     Locks(Locks),
     /// Remove versions
     #[command(after_help = "\
@@ -283,7 +285,9 @@ Examples:
 
 A staging directory is sealed first, and stays mounted if that is refused. A plain umount seals nothing, nor does the unmount of a whole store: it says
 which contributions are left open.
---json: {\"mountpoint\"}")]
+If the mount lives on elsewhere (a bind mount, a container's copy), a warning says where: its daemon
+serves that place until it is unmounted there too, and `cairn rm` of the version is refused so long.
+--json: {\"mountpoint\",\"elsewhere\":[{\"mountpoint\",\"pid\",\"process\"}]}")]
     Umount(Umount),
     /// Walk through cairn on a real directory, in a store that is thrown away
     #[command(after_help = "\
@@ -724,7 +728,7 @@ pub struct Verify {
 /// `locks`
 #[derive(Args, Debug)]
 pub struct Locks {
-    /// Remove this lock, whoever holds it
+    /// Remove this lock, whoever holds it; the beginning of its id is enough
     #[arg(long = "break", value_name = "ID")]
     pub break_id: Option<String>,
 }
@@ -797,7 +801,8 @@ pub struct Mount {
     /// Stay in the foreground; Ctrl-C unmounts
     #[arg(long)]
     pub foreground: bool,
-    /// Other users may read it too
+    /// Other users see it too, and read every version in it; into staging directories write only
+    /// those of them who may write to the store themselves
     #[arg(long)]
     pub allow_other: bool,
     /// How files are opened and read; with --stage, no-open means: through the daemon
@@ -806,13 +811,14 @@ pub struct Mount {
     /// When content is hashed
     #[arg(long, value_enum, default_value = "put")]
     pub verify: VerifyMode,
-    /// How many requests are answered at a time [default: 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// How many requests are answered at a time, 1 to 256 [default: one per processor, 2 to 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=cairn::fuse::MOST_THREADS as i64))]
     pub threads: Option<u16>,
     /// Whole store: for how many seconds what is shown of names may be out of date
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub refresh: u16,
-    /// Where the daemon writes what goes wrong
+    /// Where the daemon writes what goes wrong, such as why a file is EIO [default: syslog, which
+    /// systemd's journal keeps (journalctl -t cairnfs); with --foreground stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

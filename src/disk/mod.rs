@@ -3,6 +3,7 @@
 //! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that commits or
 //! claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
 
+mod access;
 pub mod backing;
 mod fault;
 mod file;
@@ -13,6 +14,7 @@ mod look;
 mod outside;
 mod read;
 
+pub use access::{Identity, may_write_as};
 pub use file::NewFile;
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};

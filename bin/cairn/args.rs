@@ -69,6 +69,8 @@ Examples:
 A directory adds its contents, a file adds itself by its base name, - is stdin, SCHEME://... is a
 reference. Nothing changed since the newest version: that one is printed. A put that was interrupted
 stores only the rest when it is run again. `.cairnignore` files (gitignore's syntax) leave things out.
+A file that looks unchanged is not read again where its file system's time stamps prove that;
+--rehash reads all, CAIRN_STAT_CACHE=off keeps no cache.
 --json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
     Put(Box<Put>),
     /// Contribute a run's part to a version that many runs make together
@@ -510,6 +512,9 @@ pub struct Sources {
     /// Leave out device nodes, sockets and FIFOs; without, they are an error
     #[arg(long)]
     pub skip_special: bool,
+    /// Read every file of a directory, also those whose time stamps did not change
+    #[arg(long)]
+    pub rehash: bool,
 }
 
 impl Sources {
@@ -521,6 +526,7 @@ impl Sources {
             (!self.exclude.is_empty(), "--exclude"),
             (self.follow_symlinks, "--follow-symlinks"),
             (self.skip_special, "--skip-special"),
+            (self.rehash, "--rehash"),
         ];
         said.into_iter().find_map(|(said, option)| said.then_some(option))
     }
@@ -712,6 +718,9 @@ pub struct Diff {
     /// Of a directory, leave out device nodes, sockets and FIFOs
     #[arg(long)]
     pub skip_special: bool,
+    /// Of a directory, read every file, also those whose time stamps did not change
+    #[arg(long)]
+    pub rehash: bool,
 }
 
 /// `verify`

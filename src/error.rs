@@ -101,6 +101,16 @@ impl Error {
         e
     }
 
+    /// Whether the system failed at one file or directory, so that others may be readable: a bad sector, a mode, something else in its place. Not
+    /// when it failed at all of them: a disk that does not answer, too many open files.
+    pub fn is_about_one_file(&self) -> bool {
+        const ALL: [i32; 13] = [
+            libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOSPC, libc::EDQUOT, libc::EINTR, libc::ENOTCONN, libc::ESHUTDOWN, libc::ETIMEDOUT, libc::EHOSTDOWN,
+            libc::EHOSTUNREACH, libc::ESTALE, libc::EROFS,
+        ];
+        self.0.kind == Kind::Io && self.0.errno.is_some_and(|n| !ALL.contains(&n))
+    }
+
     /// The same error with a next step for its reader.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

@@ -19,8 +19,16 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Makes the client of a shared file system ask its server anew about the names beside `path`.
 pub fn open_parent(path: &Path) {
     if let Some(parent) = path.parent() {
-        drop(File::open(parent));
+        drop(open_dir(parent));
     }
+}
+
+/// Opens a directory. Anything else in its place is an error at once: a FIFO would be waited for.
+///
+/// # Errors
+/// The system's.
+pub fn open_dir(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
 
 /// A lookup that first opens the parent directory (FRESH, FORMAT.md); `None` when nothing stands there.

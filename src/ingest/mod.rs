@@ -3,7 +3,6 @@
 mod build;
 mod filter;
 mod scan;
-mod source;
 mod stat_cache;
 mod store;
 mod tree;

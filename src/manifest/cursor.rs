@@ -276,6 +276,11 @@ impl Listing {
         self.root.totals().own
     }
 
+    /// How many entries lie below the directory, at any depth.
+    pub(super) fn entries(&self) -> u64 {
+        self.root.totals().entries
+    }
+
     /// Goes on at the entry with that position, in O(log n); at the end when there is none.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::cursor::{Cursor, Listing};
 use super::entry::{Dir, Entry};
 use super::nodes::NodeSource;
 use super::tree::{Tree, deep};
-use super::walk::Walk;
+use super::walk::{MAX_WALK, Walk, check_walk};
 use crate::error::Result;
 use crate::words::RelPath;
 use std::cmp::Ordering;
@@ -29,7 +29,10 @@ pub fn diff(a: &Tree, b: &Tree) -> Diff {
     if a.digest() != b.digest() {
         frames.push(Frame { path: RelPath::root(), a: Cursor::new(a.root().clone()), b: Cursor::new(b.root().clone()) });
     }
-    Diff { a: a.source().clone(), b: b.source().clone(), frames, below: None, whole: false }
+    // Of manifests that no walk gets through, this many differences at most are listed.
+    let entries = a.totals().entries.max(b.totals().entries);
+    let left = if entries > MAX_WALK { Some(MAX_CHANGES) } else { None };
+    Diff { a: a.source().clone(), b: b.source().clone(), frames, below: None, whole: false, entries, left }
 }
 
 /// An iterator of [`Change`]s. See [`diff`].
@@ -40,7 +43,12 @@ pub struct Diff {
     /// What is below a directory that only one has, and whether it is the new one.
     below: Option<(Walk, bool)>,
     whole: bool,
+    entries: u64,
+    left: Option<u64>,
 }
+
+/// The most changes that are listed of manifests that are too large to walk through.
+const MAX_CHANGES: u64 = 1 << 22;
 
 /// A directory that is in both and differs.
 struct Frame {
@@ -118,7 +126,15 @@ impl Iterator for Diff {
     type Item = Result<Change>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let step = self.step().transpose();
+        let end = match &mut self.left {
+            Some(0) => check_walk(self.entries),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        };
+        let step = end.and_then(|()| self.step()).transpose();
         if let Some(Err(_)) = &step {
             // Nothing after an error.
             self.frames.clear();

@@ -14,6 +14,7 @@
 mod apply;
 mod build;
 mod carry;
+mod census;
 mod codec;
 mod cursor;
 mod cut;
@@ -32,6 +33,7 @@ mod walk;
 pub use apply::{Action, Edit, apply, apply_sorted};
 pub use build::{Builder, Root};
 pub use carry::{Carrier, Layered, carry};
+pub use census::{Census, Visitor};
 pub use codec::{MAX_INLINE, MAX_NODE};
 pub use cursor::{Listed, Listing};
 pub use diff::{Change, Diff, diff};

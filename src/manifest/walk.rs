@@ -3,8 +3,21 @@
 use super::cursor::{Listed, Listing};
 use super::entry::{Dir, Entry};
 use super::tree::deep;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::words::RelPath;
+
+/// The most entries that a walk by path goes through, as many as file systems have inodes. A manifest of a few kilobytes can hold far more, by
+/// naming one directory many times over, level upon level; a walk through those would not end. Parts of it can be read all the same.
+pub(super) const MAX_WALK: u64 = 1 << 32;
+
+/// Refuses a walk that would not end.
+pub(super) fn check_walk(entries: u64) -> Result<()> {
+    if entries <= MAX_WALK {
+        return Ok(());
+    }
+    let e = Error::refused(format!("there are {entries} entries to go through: at most {MAX_WALK}"));
+    Err(e.hint("read a part of it: `cairn ls` of a directory, `cairn get` of a path"))
+}
 
 /// An entry seen on a walk.
 #[derive(Clone, Debug)]
@@ -22,15 +35,18 @@ pub struct Walk {
     stack: Vec<(RelPath, Listing)>,
     /// The directory returned last: entered by the next step, unless it is skipped.
     enter: Option<(RelPath, Dir, u64)>,
+    /// How many entries lie below it, until the first step.
+    below: u64,
 }
 
 impl Walk {
     pub(super) fn new(path: RelPath, listing: Listing) -> Walk {
-        Walk { stack: vec![(path, listing)], enter: None }
+        let below = listing.entries();
+        Walk { stack: vec![(path, listing)], enter: None, below }
     }
 
     pub(super) fn empty() -> Walk {
-        Walk { stack: Vec::new(), enter: None }
+        Walk { stack: Vec::new(), enter: None, below: 0 }
     }
 
     /// Doesn't go into the directory that was returned last.
@@ -65,6 +81,10 @@ impl Walk {
     }
 
     fn step(&mut self) -> Result<Option<Visit>> {
+        if let Err(e) = check_walk(std::mem::take(&mut self.below)) {
+            self.stack.clear();
+            return Err(e);
+        }
         if let (Some((path, dir, rank)), Some((_, listing))) = (self.enter.take(), self.stack.last()) {
             let inner = listing.within(&dir, rank)?;
             self.stack.push((path, inner));

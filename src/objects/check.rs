@@ -7,7 +7,8 @@ use super::run::{Opened, Run};
 use super::{Objects, large};
 use crate::disk;
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::words::Digest;
+use crate::words::{Digest, Place};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -37,6 +38,8 @@ pub enum Damage {
     Touched(Digest),
     /// An index run: it is ignored and made anew.
     Run(String),
+    /// It cannot be read: what the system says.
+    Unreadable(String),
 }
 
 /// A file of stored content.
@@ -69,9 +72,19 @@ impl Objects {
     /// I/O.
     pub fn stored_packs(&self) -> Result<Vec<Stored>> {
         let mut out = stored(&self.layout.packs(), |n| Digest::from_hex(n.as_bytes()))?;
-        for batch in disk::list(&self.layout.trash())? {
+        for batch in self.batches()? {
             out.extend(stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("pack-")?.as_bytes()))?.into_iter().filter(|s| s.name.is_some()));
         }
+        Ok(out)
+    }
+
+    /// The batches of the trash: its directories. Anything else there (what a file system keeps of an open file that was removed) is passed over.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn batches(&self) -> Result<Vec<OsString>> {
+        let mut out = disk::list(&self.layout.trash())?;
+        out.retain(|batch| disk::look(&self.layout.trash().join(batch)).is_ok_and(|m| m.is_some_and(|m| m.is_dir())));
         Ok(out)
     }
 
@@ -89,7 +102,7 @@ impl Objects {
             }
             out.extend(stored(&dir, |n| Digest::from_hex(format!("{}{n}", shard.to_str()?).as_bytes()))?);
         }
-        for batch in disk::list(&self.layout.trash())? {
+        for batch in self.batches()? {
             out.extend(stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("object-")?.as_bytes()))?.into_iter().filter(|s| s.name.is_some()));
         }
         Ok(out)
@@ -126,14 +139,23 @@ impl Objects {
         };
         disk::will_read_in_order(file.file());
         let mut window = Window { file: file.file(), path: &pack.path, bytes: Vec::new(), from: 0, end: start };
-        if window.get(0, HEAD.len())? != HEAD {
-            damage.push(Damage::Footer(format!("pack {name} does not begin as a pack")));
+        match window.get(0, HEAD.len()) {
+            Err(e) if e.is_about_one_file() => {} // the blobs tell
+            Err(e) => return Err(e),
+            Ok(head) if head == HEAD => {}
+            Ok(_) => damage.push(Damage::Footer(format!("pack {name} does not begin as a pack"))),
         }
         let mut order = footer.blobs;
         order.sort_unstable_by_key(|b| b.offset);
         let mut right = Vec::with_capacity(order.len());
         for blob in order {
-            let bytes = window.get(u64::from(blob.offset), BLOB_HEADER + blob.len as usize)?;
+            let bytes = match window.get(u64::from(blob.offset), BLOB_HEADER + blob.len as usize) {
+                Err(e) if e.is_about_one_file() => {
+                    damage.push(Damage::Blob { digest: blob.digest, kind: blob.kind, why: e.to_string() });
+                    continue;
+                }
+                bytes => bytes?,
+            };
             match self.check_blob(&blob, bytes) {
                 Ok(hints) => {
                     if hints == Hints::Damaged {
@@ -199,6 +221,48 @@ impl Objects {
         Ok(())
     }
 
+    /// Where content lies by the packs' own footers, each read once, whatever the index says.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn places_by_footers(&self, wanted: &HashSet<Digest>) -> Result<HashMap<Digest, Vec<Place>>> {
+        let mut out: HashMap<Digest, Vec<Place>> = HashMap::new();
+        for pack in stored(&self.layout.packs(), |n| Digest::from_hex(n.as_bytes()))? {
+            let Some(name) = pack.name else { continue };
+            let footer = match read_footer(pack.path, &name) {
+                Ok(footer) => footer,
+                Err(e) if e.kind() == ErrorKind::Damaged || e.is_about_one_file() => continue,
+                Err(e) => return Err(e),
+            };
+            for blob in footer.blobs.iter().filter(|b| b.kind == Kind::Content && wanted.contains(&b.digest)) {
+                out.entry(blob.digest).or_default().push(self.place_of(&name, blob.offset));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether a pack is in the trash.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn in_trash(&self, pack: &Digest) -> Result<bool> {
+        let paths = self.batches()?.into_iter().map(|batch| self.layout.trashed_pack(&batch, pack));
+        for path in paths {
+            if disk::look(&path)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether something lies in the trash.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_trash(&self) -> Result<bool> {
+        Ok(!self.batches()?.is_empty())
+    }
+
     /// Compares every index run with itself and with the footers of its packs (F12): each is a cache, and a damaged one is ignored.
     ///
     /// # Errors
@@ -244,7 +308,7 @@ impl Objects {
             }
             let footer = match read_footer(path, name) {
                 Ok(footer) => footer,
-                Err(e) if e.kind() == ErrorKind::Damaged => continue,
+                Err(e) if e.kind() == ErrorKind::Damaged || e.is_about_one_file() => continue,
                 Err(e) => return Err(e),
             };
             let all_there = footer.blobs.len() == count
@@ -278,11 +342,19 @@ fn stored(dir: &Path, digest: impl Fn(&str) -> Option<Digest>) -> Result<Vec<Sto
     for name in disk::list(dir)? {
         let path = dir.join(&name);
         let Some(meta) = disk::look(&path)? else { continue };
+        if kept_open(name.as_encoded_bytes()) {
+            continue;
+        }
         let named = name.to_str().and_then(&digest).filter(|_| meta.is_file());
         out.push(Stored { path, name: named, size: meta.len() });
     }
     out.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(out)
+}
+
+/// What NFS and FUSE keep of a file that was removed while it was open: it goes with its last reader.
+fn kept_open(name: &[u8]) -> bool {
+    name.starts_with(b".nfs") || name.starts_with(b".fuse_hidden")
 }
 
 /// A forward reader over the part of a pack that has blobs.
@@ -295,13 +367,28 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
+    fn fill(&mut self, at: u64, len: usize) -> Result<()> {
+        self.bytes.clear();
+        self.bytes.resize(len, 0);
+        self.from = at;
+        let read = self.file.read_exact_at(&mut self.bytes, at).map_err(|e| Error::io("read", self.path, e));
+        if read.is_err() {
+            self.bytes.clear();
+        }
+        read
+    }
+
     fn get(&mut self, at: u64, len: usize) -> Result<&[u8]> {
         let inside = at >= self.from && at + len as u64 <= self.from + self.bytes.len() as u64;
         if !inside {
             let want = (self.end - at).min(len.max(WINDOW) as u64) as usize;
-            self.bytes.resize(want, 0);
-            self.file.read_exact_at(&mut self.bytes, at).map_err(|e| Error::io("read", self.path, e))?;
-            self.from = at;
+            // Where a sector cannot be read, what lies before and behind it can.
+            if let Err(e) = self.fill(at, want) {
+                if !e.is_about_one_file() || want == len {
+                    return Err(e);
+                }
+                self.fill(at, len)?;
+            }
         }
         let start = (at - self.from) as usize;
         Ok(&self.bytes[start..start + len])

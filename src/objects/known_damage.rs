@@ -164,6 +164,8 @@ impl Objects {
                 Damage::Blob { .. } if blobs > BLOBS_OF_A_PACK => self.list_as_damaged(Damaged::Pack(name)),
                 Damage::Blob { digest, kind, .. } => self.list_as_damaged(Damaged::Blob { digest: *digest, kind: *kind, pack: name }),
                 Damage::Object(digest, _) => self.list_as_damaged(Damaged::Object(*digest)),
+                Damage::Unreadable(_) if stored.path.starts_with(self.layout.packs()) => self.list_unreadable(Damaged::Pack(name)),
+                Damage::Unreadable(_) => self.list_unreadable(Damaged::Object(name)),
                 Damage::Stranger | Damage::Hints(_) | Damage::Touched(_) | Damage::Run(_) => {}
             }
         }
@@ -175,7 +177,9 @@ impl Objects {
         let Some(name) = stored.name else { return };
         if !known.is_empty() {
             let in_place = |path: &Path| path == stored.path;
+            let unreadable = found.iter().any(|d| matches!(d, Damage::Unreadable(_)));
             let still = |listed: &Damaged| match listed {
+                _ if unreadable => true,
                 Damaged::Object(digest) => found.iter().any(|d| matches!(d, Damage::Object(of, _) if of == digest)),
                 Damaged::Pack(_) => found.iter().any(|d| matches!(d, Damage::Footer(_) | Damage::Blob { .. })),
                 Damaged::Blob { digest, kind, .. } => found.iter().any(|d| match d {

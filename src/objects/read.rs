@@ -44,6 +44,19 @@ impl Objects {
     /// # Errors
     /// As [`Objects::content`].
     pub fn content_into(&self, digest: &Digest, size: u64, place: Option<Place>, buffer: &mut Vec<u8>) -> Result<Content<()>> {
+        self.content_from(digest, size, place, buffer, false)
+    }
+
+    /// [`Objects::content_into`] that asks no pack but those which the hint and the index name: who has much to look for looks through all packs
+    /// once ([`Objects::places_by_footers`]).
+    ///
+    /// # Errors
+    /// As [`Objects::content`].
+    pub fn content_by_index(&self, digest: &Digest, size: u64, place: Option<Place>, buffer: &mut Vec<u8>) -> Result<Content<()>> {
+        self.content_from(digest, size, place, buffer, true)
+    }
+
+    fn content_from(&self, digest: &Digest, size: u64, place: Option<Place>, buffer: &mut Vec<u8>, shallow: bool) -> Result<Content<()>> {
         let small = size < SMALL_MAX;
         let guess = u32::try_from(size).map_or(MAX_BLOB, |n| n.min(MAX_BLOB));
         // The way nearly all reads go: the hint is right, and its pack is open.
@@ -71,7 +84,11 @@ impl Objects {
             Ok(Content::Small(()))
         };
         let first = if small { First::Packs } else { First::Objects };
-        self.search(Want { digest, kind: Kind::Content, hint: place, guess, first }, &mut from_pack, Some(&mut from_object))
+        let want = Want { digest, kind: Kind::Content, hint: place, guess, first };
+        if shallow {
+            return self.search_shallow(want, &mut from_pack, Some(&mut from_object));
+        }
+        self.search(want, &mut from_pack, Some(&mut from_object))
     }
 
     /// A small file's bytes, hashed and compared (L15).

@@ -53,6 +53,8 @@ struct Search<'a, T> {
     bad: Vec<(Place, bool)>,
     reasons: Vec<String>,
     io: Option<Error>,
+    /// Only where hints, the index as it was last loaded, and the name say.
+    shallow: bool,
 }
 
 impl Objects {
@@ -61,7 +63,15 @@ impl Objects {
     /// # Errors
     /// Damaged: none anywhere, with what was wrong with each. I/O.
     pub(super) fn search<'a, T>(&'a self, want: Want<'a>, from_pack: FromPack<'a, T>, from_object: FromObject<'a, T>) -> Result<T> {
-        Search { objects: self, want, from_pack, from_object, tried: Vec::new(), bad: Vec::new(), reasons: Vec::new(), io: None }.run()
+        Search { objects: self, want, from_pack, from_object, tried: Vec::new(), bad: Vec::new(), reasons: Vec::new(), io: None, shallow: false }.run()
+    }
+
+    /// [`Objects::search`] that asks no pack but those which hints and the index name: who has much to look for looks through all packs once.
+    ///
+    /// # Errors
+    /// As [`Objects::search`].
+    pub(super) fn search_shallow<'a, T>(&'a self, want: Want<'a>, from_pack: FromPack<'a, T>, from_object: FromObject<'a, T>) -> Result<T> {
+        Search { objects: self, want, from_pack, from_object, tried: Vec::new(), bad: Vec::new(), reasons: Vec::new(), io: None, shallow: true }.run()
     }
 
     /// A pack that is in place, open.
@@ -91,7 +101,10 @@ impl<T> Search<'_, T> {
             if let Some(found) = self.in_place(pass)? {
                 return Ok(Some(found));
             }
-            let batches = disk::list(&self.objects.layout.trash())?;
+            if self.shallow {
+                return Ok(None);
+            }
+            let batches = self.objects.batches()?;
             for batch in &batches {
                 if let Some(found) = self.in_batch(batch)? {
                     return Ok(Some(found));
@@ -125,14 +138,19 @@ impl<T> Search<'_, T> {
         {
             return Ok(Some(found));
         }
-        let index = objects.load_index(Look::Packs)?;
-        if let Some(found) = self.by_index(&index)? {
+        let index = if self.shallow { objects.index()? } else { objects.load_index(Look::Packs)? };
+        if !self.shallow
+            && let Some(found) = self.by_index(&index)?
+        {
             return Ok(Some(found));
         }
         if self.want.first == First::Packs
             && let Some(found) = self.object(objects.layout.object(self.want.digest))?
         {
             return Ok(Some(found));
+        }
+        if self.shallow {
+            return Ok(None);
         }
         // Nothing says where it is, and the index is but a cache: ask the packs themselves.
         for name in index.packs() {

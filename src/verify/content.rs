@@ -1,8 +1,9 @@
 //! The content: every pack and object read and hashed, by several threads.
 
 use super::report::{Finding, Report, code};
+use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::objects::{Damage, Kind, Objects, Stored};
+use crate::objects::{Damage, Kind, KnownDamage, Objects, SMALL_MAX, Stored};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::words::Digest;
@@ -15,13 +16,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Default)]
 pub(super) struct Present {
     /// Packed content.
-    pub packed: HashSet<Digest>,
+    packed: HashSet<Digest>,
     /// Object files.
-    pub objects: HashSet<Digest>,
-    /// Names of packs.
+    objects: HashSet<Digest>,
+    /// Names of packs that were looked at.
     pub packs: HashSet<Digest>,
-    /// Blobs that are there and wrong, with what is wrong, for those that have no right copy.
-    pub wrong: HashMap<Digest, String>,
+    /// Blobs and nodes of which a damaged copy was found.
+    pub wrong: HashMap<Digest, Wrong>,
+    /// Packs of which nothing can be said.
+    unreadable: Vec<String>,
+    /// What was listed as damaged before.
+    known: KnownDamage,
+}
+
+/// A blob with a damaged copy.
+pub(super) struct Wrong {
+    /// What is wrong with it.
+    pub why: String,
+    /// The findings that say so, by their place in the report.
+    pub findings: Vec<usize>,
 }
 
 /// How much is read.
@@ -38,70 +51,201 @@ enum Piece {
     Object(Stored),
 }
 
-/// Looks at all content.
-pub(super) fn look(store: &Store, depth: Depth, progress: &Progress, report: &mut Report) -> Result<Present> {
-    let objects = store.objects();
-    let mut pieces: Vec<Piece> = objects.stored_packs()?.into_iter().map(Piece::Pack).collect();
-    report.packs = pieces.len() as u64;
-    pieces.extend(objects.stored_objects()?.into_iter().map(Piece::Object));
-    report.objects = pieces.len() as u64 - report.packs;
-    for Piece::Pack(s) | Piece::Object(s) in &pieces {
-        progress.expect(1, s.size);
+impl Piece {
+    fn stored(&self) -> &Stored {
+        let (Piece::Pack(stored) | Piece::Object(stored)) = self;
+        stored
     }
-    let shared = Mutex::new((Present::default(), Vec::new(), 0u64, None::<Error>));
-    let next = AtomicUsize::new(0);
-    let root = store.root();
-    let work = || {
-        while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (Piece::Pack(stored) | Piece::Object(stored)) = piece;
-            let mut damage = Vec::new();
-            let looked = look_at(objects, piece, depth, &mut damage);
-            progress.done(1, stored.size);
-            let mut shared = shared.lock();
-            match looked {
-                Ok(found) => {
-                    shared.2 += if depth == Depth::Whole { stored.size } else { 0 };
-                    for (digest, kind) in found {
-                        match (piece, kind) {
-                            (Piece::Object(_), _) => drop(shared.0.objects.insert(digest)),
-                            (Piece::Pack(_), Kind::Content) => drop(shared.0.packed.insert(digest)),
-                            (Piece::Pack(_), Kind::Node) => {}
-                        }
-                    }
-                    if let Piece::Pack(Stored { name: Some(name), .. }) = piece {
-                        shared.0.packs.insert(*name);
-                    }
-                    for damage in damage {
-                        let (finding, blob) = describe(&stored.path, root, damage);
-                        shared.0.wrong.extend(blob);
-                        shared.1.push(finding);
-                    }
-                }
-                Err(e) => drop(shared.3.get_or_insert(e)),
+}
+
+/// A piece that was looked at.
+struct Looked {
+    found: Vec<(Digest, Kind)>,
+    damage: Vec<Damage>,
+}
+
+impl Present {
+    /// Whether a file's content is there and right.
+    pub fn has(&self, digest: &Digest, size: u64) -> bool {
+        let (first, second) =
+            if size < SMALL_MAX { (&self.packed, &self.objects) } else { (&self.objects, &self.packed) };
+        first.contains(digest) || second.contains(digest)
+    }
+
+    /// Why content is missing that no finding names.
+    pub fn why_missing(&self, digest: &Digest) -> String {
+        if let Some(wrong) = self.wrong.get(digest) {
+            return wrong.why.clone();
+        }
+        match self.unreadable.as_slice() {
+            [] => "it is nowhere in the store".into(),
+            [one] => format!("it is nowhere in the store, unless in {one}"),
+            [one, more @ ..] => {
+                format!("it is nowhere in the store, unless in {one} or {} more that cannot be read", more.len())
             }
         }
-    };
-    std::thread::scope(|s| {
-        let threads = crate::threads::count();
-        for _ in 1..threads {
-            s.spawn(work);
+    }
+
+    /// Looks, FRESH, for what was stored after the first look: packs that were not there, and objects of the content
+    /// that is missed. So what others
+    /// publish while verify works is never called missing.
+    pub fn look_again(
+        &mut self,
+        store: &Store,
+        depth: Depth,
+        missed: impl Iterator<Item = Digest>,
+        progress: &Progress,
+        report: &mut Report,
+    ) -> Result<()> {
+        let mut pieces = Vec::new();
+        for pack in store.objects().stored_packs()? {
+            if pack.name.is_some_and(|name| !self.packs.contains(&name)) {
+                pieces.push(Piece::Pack(pack));
+            }
         }
-        work();
-    });
-    let (present, mut findings, bytes, error) = shared.into_inner();
-    if let Some(e) = error {
-        return Err(e);
+        for digest in missed.filter(|d| !self.wrong.contains_key(d)) {
+            let path = store.layout().object(&digest);
+            if let Some(meta) = disk::look_fresh(&path)?.filter(std::fs::Metadata::is_file) {
+                pieces.push(Piece::Object(Stored { path, name: Some(digest), size: meta.len() }));
+            }
+        }
+        self.add(store, &pieces, depth, progress, report)
     }
-    for (name, damage) in objects.check_runs()? {
-        findings.push(describe(&store.layout().index().join(name), root, damage).0);
+
+    /// Looks at pieces, with several threads.
+    fn add(
+        &mut self,
+        store: &Store,
+        pieces: &[Piece],
+        depth: Depth,
+        progress: &Progress,
+        report: &mut Report,
+    ) -> Result<()> {
+        for piece in pieces {
+            progress.expect(1, piece.stored().size);
+            *if matches!(piece, Piece::Pack(_)) { &mut report.packs } else { &mut report.objects } += 1;
+        }
+        let shared = Mutex::new((Vec::new(), None::<Error>));
+        let next = AtomicUsize::new(0);
+        let this = &*self;
+        let work = || {
+            while let Some((i, piece)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pieces.get(i)?)))
+            {
+                let looked = look_at(store.objects(), piece, depth);
+                progress.done(1, piece.stored().size);
+                if let Ok(looked) = &looked {
+                    this.list(store.objects(), piece, depth, &looked.damage);
+                }
+                let mut shared = shared.lock();
+                match looked {
+                    Ok(looked) => shared.0.push((i, looked)),
+                    Err(e) => drop(shared.1.get_or_insert(e)),
+                }
+            }
+        };
+        std::thread::scope(|s| {
+            for _ in 1..crate::threads::count() {
+                s.spawn(work);
+            }
+            work();
+        });
+        let (mut looked, error) = shared.into_inner();
+        if let Some(e) = error {
+            return Err(e);
+        }
+        looked.sort_unstable_by_key(|(i, _)| *i);
+        for (i, looked) in looked {
+            report.bytes += if depth == Depth::Whole { pieces[i].stored().size } else { 0 };
+            self.take(&pieces[i], looked, store.root(), report);
+        }
+        Ok(())
     }
-    findings.sort_by(|a: &Finding, b| (&a.what, a.code).cmp(&(&b.what, b.code)));
-    report.bytes += bytes;
-    report.findings.append(&mut findings);
+
+    /// Puts what is damaged on the list of known damage, so that writers store it again, and takes from it what is
+    /// right.
+    fn list(&self, objects: &Objects, piece: &Piece, depth: Depth, damage: &[Damage]) {
+        match depth {
+            Depth::Whole => objects.update_known_damage(&self.known, piece.stored(), damage),
+            Depth::Quick => objects.list_damage(piece.stored(), damage),
+        }
+    }
+
+    fn take(&mut self, piece: &Piece, looked: Looked, root: &Path, report: &mut Report) {
+        for (digest, kind) in looked.found {
+            match (piece, kind) {
+                (Piece::Object(_), _) => drop(self.objects.insert(digest)),
+                (Piece::Pack(_), Kind::Content) => drop(self.packed.insert(digest)),
+                (Piece::Pack(_), Kind::Node) => {}
+            }
+        }
+        if let Piece::Pack(Stored { name: Some(name), .. }) = piece {
+            self.packs.insert(*name);
+        }
+        for damage in looked.damage {
+            let blob = match &damage {
+                Damage::Blob { digest, why, .. } | Damage::Object(digest, why) => Some((*digest, why.clone())),
+                Damage::Footer(_) | Damage::Unreadable(_) => {
+                    self.unreadable
+                        .push(show_path(piece.stored().path.strip_prefix(root).unwrap_or(&piece.stored().path)));
+                    None
+                }
+                _ => None,
+            };
+            if let Some((digest, why)) = blob {
+                self.wrong
+                    .entry(digest)
+                    .or_insert(Wrong { why, findings: Vec::new() })
+                    .findings
+                    .push(report.findings.len());
+            }
+            report.findings.push(describe(&piece.stored().path, root, damage));
+        }
+    }
+}
+
+/// Looks at all content, and at the caches over it.
+pub(super) fn look(store: &Store, depth: Depth, progress: &Progress, report: &mut Report) -> Result<Present> {
+    let objects = store.objects();
+    let mut pieces = Vec::new();
+    let unreadable = |e: Error, dir: &str, report: &mut Report| -> Result<()> {
+        report.findings.push(super::names::finding_of(e, code::UNREADABLE, dir)?);
+        Ok(())
+    };
+    match objects.stored_packs() {
+        Ok(packs) => pieces.extend(packs.into_iter().map(Piece::Pack)),
+        Err(e) => unreadable(e, "packs", report)?,
+    }
+    match objects.stored_objects() {
+        Ok(files) => pieces.extend(files.into_iter().map(Piece::Object)),
+        Err(e) => unreadable(e, "objects", report)?,
+    }
+    let mut present = Present { known: objects.known_damage().unwrap_or_default(), ..Present::default() };
+    present.add(store, &pieces, depth, progress, report)?;
+    match objects.check_runs() {
+        Ok(runs) => {
+            for (name, damage) in runs {
+                report.notes.push(describe(&store.layout().index().join(name), store.root(), damage));
+            }
+        }
+        Err(e) => report.notes.push(super::names::finding_of(e, code::INDEX, "index")?),
+    }
     Ok(present)
 }
 
-fn look_at(objects: &Objects, piece: &Piece, depth: Depth, damage: &mut Vec<Damage>) -> Result<Vec<(Digest, Kind)>> {
+fn look_at(objects: &Objects, piece: &Piece, depth: Depth) -> Result<Looked> {
+    let mut damage = Vec::new();
+    let found = match look_into(objects, piece, depth, &mut damage) {
+        Err(e) if e.is_about_one_file() || e.kind() == crate::error::Kind::Damaged => {
+            damage.push(Damage::Unreadable(e.to_string()));
+            Vec::new()
+        }
+        found => found?,
+    };
+    Ok(Looked { found, damage })
+}
+
+fn look_into(objects: &Objects, piece: &Piece, depth: Depth, damage: &mut Vec<Damage>) -> Result<Vec<(Digest, Kind)>> {
     let pack = |blobs: Vec<(Digest, Kind, u32)>| blobs.into_iter().map(|(d, k, _)| (d, k)).collect();
     Ok(match (piece, depth) {
         (Piece::Pack(stored), Depth::Whole) => pack(objects.check_pack(stored, damage)?.blobs),
@@ -117,21 +261,21 @@ fn look_at(objects: &Objects, piece: &Piece, depth: Depth, damage: &mut Vec<Dama
     })
 }
 
-/// A finding for a piece of damage, and the content it makes wrong.
-fn describe(path: &Path, root: &Path, damage: Damage) -> (Finding, Option<(Digest, String)>) {
-    let at = show_path(path.strip_prefix(root).unwrap_or(path));
-    let found = |code, why: String, affects| Finding { code, what: at.clone(), why, affects };
-    match damage {
-        Damage::Stranger => (found(code::STRANGER, "nothing of the store has such a name".into(), Vec::new()), None),
-        Damage::Footer(why) => (found(code::PACK, why, Vec::new()), None),
+/// A finding for a piece of damage.
+fn describe(path: &Path, root: &Path, damage: Damage) -> Finding {
+    let what = show_path(path.strip_prefix(root).unwrap_or(path));
+    let (code, why) = match damage {
+        Damage::Stranger => (code::STRANGER, "the store has no file with such a name".into()),
+        Damage::Footer(why) => (code::PACK, why),
         Damage::Blob { digest, kind, why } => {
             let what = if kind == Kind::Node { "manifest node" } else { "content" };
-            let wrong = (kind == Kind::Content).then(|| (digest, why.clone()));
-            (found(code::BLOB, format!("{what} {digest}: {why}"), Vec::new()), wrong)
+            (code::BLOB, format!("{what} {digest}: {why}"))
         }
-        Damage::Hints(digest) => (found(code::HINTS, format!("those of manifest node {digest}"), Vec::new()), None),
-        Damage::Object(digest, why) => (found(code::OBJECT, why.clone(), Vec::new()), Some((digest, why))),
-        Damage::Touched(_) => (found(code::TOUCHED, "expected mode 0444 and the fixed time".into(), Vec::new()), None),
-        Damage::Run(why) => (found(code::INDEX, why, Vec::new()), None),
-    }
+        Damage::Hints(digest) => (code::HINTS, format!("those of manifest node {digest}")),
+        Damage::Object(_, why) => (code::OBJECT, why),
+        Damage::Touched(_) => (code::TOUCHED, "expected mode 0444 and the time 1000000000; its bytes are right".into()),
+        Damage::Run(why) => (code::INDEX, why),
+        Damage::Unreadable(why) => (code::UNREADABLE, why),
+    };
+    Finding { code, what, why, affects: Vec::new() }
 }

@@ -1,109 +1,143 @@
-//! Drafts: their logs, and of those that are open what was contributed. A finished draft's content is its version's.
+//! Drafts: their logs, what counts of the open ones, and whether a finished one has its version.
 
-use super::content::Present;
-use super::names::{self, found};
-use super::report::{Finding, Report, code};
-use crate::catalog::draft::{Contribution, Draft, DraftRecord};
-use crate::catalog::numbers;
+use super::names::Look;
+use super::report::code;
+use crate::catalog::draft::{Draft, DraftRecord, FinishRecord};
+use crate::catalog::{Version, numbers, version};
 use crate::disk;
-use crate::error::{Error, Result, show_path};
-use crate::manifest::Entry;
-use crate::objects::SMALL_MAX;
-use crate::store::Store;
-use crate::words::{ArtifactName, Token};
+use crate::error::{Result, show_path};
+use crate::words::{Token, VersionNumber};
 use crate::work::claim;
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Looks at every draft of an artifact. Without `present` what an open one names is opened, not read.
-pub(super) fn look(store: &Store, name: &ArtifactName, present: Option<&Present>, report: &mut Report) -> Result<()> {
-    for entry in disk::list(&store.layout().drafts(name))? {
-        let log = store.layout().drafts(name).join(&entry).join("log");
-        if let Some(draft) = log_of(store, name, &log, report)? {
-            contributions(&draft, present, report)?;
+/// Looks at every draft of an artifact.
+pub(super) fn look(look: &mut Look<'_>) -> Result<()> {
+    let dir = look.store.layout().drafts(look.name);
+    for entry in look.list(&dir)? {
+        let log = dir.join(&entry).join("log");
+        let before = look.out.findings.len();
+        let Some(draft) = log_of(look, &log)? else { continue };
+        if look.out.findings.len() > before {
+            continue; // what it comes to cannot be told
         }
+        let what = draft.to_string();
+        let state = look.found(code::DRAFT, &what, &[], draft.state())?;
+        let Some(state) = state else { continue };
+        match state.finish {
+            Some((token, record)) => finished(look, &draft, &token, &record)?,
+            None => look.out.contributions.extend(state.contributions.into_iter().map(|c| (draft.clone(), c))),
+        }
+    }
+    for (_, (number, id)) in std::mem::take(&mut look.ends) {
+        let what = format!("{}:{number}", look.name);
+        look.finding(
+            code::DRAFT,
+            &what,
+            format!("it is said to be the end of draft {id}, which has no such finish"),
+            std::slice::from_ref(&what),
+        );
     }
     Ok(())
 }
 
-/// A log's records, each by itself; the draft, if all of them are right.
-fn log_of(store: &Store, name: &ArtifactName, log: &Path, report: &mut Report) -> Result<Option<Draft>> {
-    let before = report.findings.len();
-    let at = show_path(log.strip_prefix(store.root()).unwrap_or(log));
-    let mut all: Vec<u64> = disk::list(log)?.iter().filter_map(|n| numbers::parse_record(n.to_str()?)).collect();
-    all.sort_unstable();
-    names::gaps(report, &at, all.iter().copied(), 1);
-    // A finish's token stands at a version's number too, so these are told apart from the rest.
-    let mut tokens: HashMap<Token, String> = HashMap::new();
+/// A log's records, each by itself; the draft, if one of them can be read.
+fn log_of(look: &mut Look<'_>, log: &Path) -> Result<Option<Draft>> {
+    let at = look.show(log);
+    let all = look.numbers_of(log)?;
+    // A finish's token is at a version's number too, so these are told apart from the rest.
+    let mut tokens: HashMap<Token, u64> = HashMap::new();
     let (mut draft, mut finished) = (None, None);
     for n in all {
         let link = log.join(numbers::record_name(n));
-        let what = || format!("{at}/{}", numbers::record_name(n));
+        let what = format!("{at}/{}", numbers::record_name(n));
         if let Some(end) = finished {
-            let why = format!("it stands after the finish, which is number {end}");
-            report.findings.push(Finding { code: code::DRAFT, what: what(), why, affects: Vec::new() });
+            look.finding(code::DRAFT, &what, format!("it comes after the finish, which is number {end}"), &[]);
         }
-        let Some(token) = found(report, code::NUMBER, what, &[], claim::holder(&link))?.flatten() else { continue };
-        names::published(store, &token, what(), &mut tokens, report)?;
+        let Some(token) = look.found(code::NUMBER, &what, &[], claim::holder(&link))?.flatten() else { continue };
+        if crate::work::is_fenced(look.store, &token).unwrap_or(false) {
+            look.finding(code::TOKEN, token.to_string(), format!("it is fenced, and published at {what}"), &[]);
+        }
+        if let Some(other) = tokens.insert(token.clone(), n) {
+            look.finding(code::TOKEN, token.to_string(), format!("it is at number {other} and at {what}"), &[]);
+        }
         let record = claim::read_record::<DraftRecord>(&log.join(token.record_name()));
-        let Some(record) = found(report, code::RECORD, what, &[], record)? else { continue };
+        let Some(record) = look.found(code::RECORD, &what, &[], record)? else { continue };
         let head = record.head();
-        let of = Draft::new(store, name, &head.distributed_id);
-        if head.artifact != *name || head.token != token.as_str() || of.log() != log {
-            let why = format!("it speaks of draft {} of {} and token {}", head.distributed_id, head.artifact, head.token);
-            report.findings.push(Finding { code: code::RECORD, what: what(), why, affects: Vec::new() });
+        let of = Draft::new(look.store, look.name, &head.distributed_id);
+        if head.artifact != *look.name || head.token != token.as_str() || of.log() != log {
+            let why =
+                format!("it belongs to draft {} of {} and token {}", head.distributed_id, head.artifact, head.token);
+            look.finding(code::RECORD, &what, why, &[]);
+        }
+        let only = matches!(record, DraftRecord::Discard(_) | DraftRecord::Finish(_));
+        if head.from > n || (only && head.from != n) {
+            look.finding(code::NUMBER, &what, format!("its record was written for number {}", head.from), &[]);
         }
         if let DraftRecord::Finish(_) = record {
             finished = Some(n);
+            look.ends.remove(&token);
         }
         draft = Some(of);
     }
-    Ok(draft.filter(|_| report.findings.len() == before))
+    Ok(draft)
 }
 
-/// What counts of an open draft: its nodes are read, its content must be there (F6). Of a finished one, that its version stands.
-fn contributions(draft: &Draft, present: Option<&Present>, report: &mut Report) -> Result<()> {
-    let store = draft.store();
-    let state = draft.state()?;
-    let affects = [draft.to_string()];
-    if let Some((_, record)) = &state.finish {
-        if let Some(number) = record.same_as.filter(|n| !store.layout().version(draft.artifact(), *n).is_symlink()) {
-            let why = format!("it was finished as {number}, which does not stand");
-            report.findings.push(Finding { code: code::DRAFT, what: draft.to_string(), why, affects: affects.to_vec() });
+/// A finished draft has its version (F14): the one it names, or the one of the same token. The second may still be on
+/// its way: between the finish and its
+/// version's number the token is in `work/`, and whoever comes next completes it.
+fn finished(look: &mut Look<'_>, draft: &Draft, token: &Token, record: &FinishRecord) -> Result<()> {
+    let what = draft.to_string();
+    let affects = [what.clone()];
+    let store = look.store;
+    let (number, version) = match record.same_as {
+        Some(number) => {
+            (Some(number), look.found(code::DRAFT, &what, &affects, Version::read(store, look.name, number))?)
         }
-        return Ok(());
-    }
-    for contribution in &state.contributions {
-        let what = || format!("{draft}, number {}", contribution.number);
-        found(report, code::NODE, what, &affects, walk(draft, contribution, present)).map(|missing| {
-            for (digest, path) in missing.unwrap_or_default() {
-                report.findings.push(Finding { code: code::MISSING, what: digest, why: "it is not in the store, or not right".into(), affects: vec![format!("{} {path}", what())] });
+        None => {
+            let at_work = disk::look_fresh(&store.layout().token(token))?.is_some();
+            let Some(number) = look.found(code::DRAFT, &what, &affects, number_of(look, token))? else { return Ok(()) };
+            if number.is_none() && at_work {
+                return Ok(());
             }
-        })?;
+            match number {
+                None => (None, Some(None)),
+                Some(number) => {
+                    (Some(number), look.found(code::DRAFT, &what, &affects, Version::read(store, look.name, number))?)
+                }
+            }
+        }
+    };
+    match version {
+        None => {} // a finding already
+        Some(None) => {
+            let which = number.map_or_else(|| format!("the version of token {token}"), |n| n.to_string());
+            look.finding(code::DRAFT, &what, format!("it was finished as {which}, which is not there"), &affects);
+        }
+        Some(Some(version)) if version.digest() != record.digest => {
+            let why = format!("it was finished with content {}, {version} has {}", record.digest, version.digest());
+            look.finding(code::DRAFT, &what, why, &affects);
+        }
+        Some(Some(_)) => {}
     }
     Ok(())
 }
 
-/// Reads all nodes of a contribution; the files whose content is not there.
-fn walk(draft: &Draft, contribution: &Contribution, present: Option<&Present>) -> Result<Vec<(String, String)>> {
-    let store = draft.store();
-    let tree = contribution.tree(store)?;
-    let (totals, record) = (tree.totals(), &contribution.record);
-    if (totals.entries, totals.files, totals.bytes) != (record.entries, record.files, record.bytes) {
-        return Err(Error::damaged(format!("its record says {} entries, {} files, {} bytes; the manifest {totals:?}", record.entries, record.files, record.bytes)));
+/// The number of a token's version: as it was seen, or looked for from where its record says.
+fn number_of(look: &Look<'_>, token: &Token) -> Result<Option<VersionNumber>> {
+    let seen =
+        look.tokens.get(token).and_then(|at| VersionNumber::from_text(at.strip_prefix(&format!("{}:", look.name))?));
+    if seen.is_some() {
+        return Ok(seen);
     }
-    let mut missing = Vec::new();
-    for visit in tree.walk() {
-        let visit = visit?;
-        let Entry::File { digest, size, place, .. } = visit.entry else { continue };
-        let there = match present {
-            Some(present) if size < SMALL_MAX => present.packed.contains(&digest) || present.objects.contains(&digest),
-            Some(present) => present.objects.contains(&digest) || present.packed.contains(&digest),
-            None => store.objects().content(&digest, size, place).is_ok(),
-        };
-        if !there {
-            missing.push((digest.to_string(), visit.path.to_string()));
+    let record = version::read_record(look.store, look.name, token)?;
+    for n in record.from.0.. {
+        let path = look.store.layout().version(look.name, VersionNumber(n));
+        match claim::holder(&path)? {
+            Some(found) if found == *token => return Ok(Some(VersionNumber(n))),
+            Some(_) => {}
+            None => return Ok(None),
         }
     }
-    Ok(missing)
+    Err(crate::error::Error::damaged(format!("{} has no end", show_path(&look.store.layout().versions(look.name)))))
 }

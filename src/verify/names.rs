@@ -1,126 +1,301 @@
-//! What stands by name: artifacts, numbers, versions, aliases, notes, removals.
+//! The names of one artifact: its record, numbers, versions, aliases, notes, removals, and whether each record
+//! belongs where it is.
 
-use super::report::{Finding, Report, code};
+use super::drafts;
+use super::report::{Finding, code};
 use crate::catalog::alias::AliasRecord;
-use crate::catalog::artifact;
+use crate::catalog::artifact::{self, ArtifactRecord};
 use crate::catalog::removal::{self, RemovalRecord};
-use crate::catalog::{Note, Version, log, numbers};
+use crate::catalog::{Contribution, Draft, Note, Version, log, numbers};
 use crate::disk;
 use crate::error::{Error, Kind, Result, show_path};
 use crate::store::Store;
-use crate::words::{ArtifactName, Token, VersionNumber};
+use crate::words::{ArtifactName, DistributedId, Token, VersionNumber};
 use crate::work::{self, claim};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
-/// Turns damage into a finding; other errors stop verify.
-pub(super) fn found<T>(report: &mut Report, code: &'static str, what: impl FnOnce() -> String, affects: &[String], result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(e) if e.kind() == Kind::Damaged || e.kind() == Kind::Usage => {
-            report.findings.push(Finding { code, what: what(), why: e.to_string(), affects: affects.to_vec() });
-            Ok(None)
-        }
-        Err(e) => Err(e),
-    }
+/// Where each token was seen. One that is at two numbers is damage (F7), also if they are of two artifacts.
+pub(super) type Tokens = HashMap<Token, String>;
+
+/// What is known of an artifact by its records.
+#[derive(Default)]
+pub(super) struct Records {
+    /// Its versions that are not removed, as far as their records are right.
+    pub versions: Vec<Version>,
+    /// What counts of its open drafts.
+    pub contributions: Vec<(Draft, Contribution)>,
+    /// What is wrong.
+    pub findings: Vec<Finding>,
 }
 
-/// All versions of an artifact that are not removed, as far as their records are right; everything else is checked on the way.
-pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut HashMap<Token, String>, report: &mut Report) -> Result<Vec<Version>> {
-    let layout = store.layout();
-    report.artifacts += 1;
-    let all = [name.to_string()];
-    let record = artifact::find(store, name).and_then(|r| r.ok_or_else(|| Error::damaged("it is missing, versions or drafts stand")));
-    found(report, code::ARTIFACT, || format!("artifacts/{name}/artifact.json"), &all, record)?;
-    let claimed = numbers::versions(&layout.versions(name))?;
-    gaps(report, &format!("artifacts/{name}/versions"), claimed.iter().map(|n| n.0), 0);
-    let removed = removal::removed(store, name)?;
-    for number in &removed {
-        let link = layout.removed(name).join(number.to_string());
-        claimed_record::<RemovalRecord>(store, &link, report)?;
+/// How long until an artifact with findings is looked at again, on local and on shared file systems.
+const AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(1500)];
+
+/// Looks at all records of an artifact; again, if something is wrong. Writers at work show states that pass: a
+/// version that was listed after
+/// its removal, an alias that is about to move. What is wrong in the same way twice is a finding.
+pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut Tokens) -> Result<Records> {
+    let first = look_once(store, name, tokens)?;
+    if first.findings.is_empty() {
+        return Ok(first);
     }
-    let mut out = Vec::new();
-    for number in claimed {
-        let what = || format!("{name}:{number}");
-        let affects = [what()];
-        let Some(token) = found(report, code::NUMBER, what, &affects, claim::holder(&layout.version(name, number)))?.flatten() else { continue };
-        published(store, &token, format!("{name}:{number}"), tokens, report)?;
-        let version = Version::read(store, name, number);
-        let Some(version) = found(report, code::VERSION, what, &affects, version)?.flatten() else { continue };
-        if removed.binary_search(&number).is_err() {
-            out.push(version);
-        }
-    }
-    logs(store, name, tokens, report)?;
-    Ok(out)
+    std::thread::sleep(AGAIN[usize::from(!store.disk().kind().is_local())]);
+    let mut second = look_once(store, name, tokens)?;
+    second.findings.retain(|f| first.findings.contains(f));
+    Ok(second)
 }
 
-/// A token that stands at a number: at one only, and not fenced (F7).
-pub(super) fn published(store: &Store, token: &Token, at: String, tokens: &mut HashMap<Token, String>, report: &mut Report) -> Result<()> {
-    let mut wrong = |why: String| report.findings.push(Finding { code: code::TOKEN, what: token.to_string(), why, affects: vec![at.clone()] });
-    if work::is_fenced(store, token).unwrap_or(false) {
-        wrong(format!("it is fenced and stands at {at}"));
-    }
-    if let Some(other) = tokens.insert(token.clone(), at.clone()) {
-        wrong(format!("it stands at {other} and at {at}"));
-    }
-    Ok(())
+fn look_once(store: &Store, name: &ArtifactName, tokens: &mut Tokens) -> Result<Records> {
+    let mut look = Look { store, name, tokens, out: Records::default(), kind: None, ends: HashMap::new() };
+    look.artifact()?;
+    look.versions()?;
+    look.removals()?;
+    look.aliases()?;
+    look.notes()?;
+    drafts::look(&mut look)?;
+    Ok(look.out)
 }
 
-/// Aliases and notes: dense logs of whole records; aliases name what is there.
-fn logs(store: &Store, name: &ArtifactName, tokens: &mut HashMap<Token, String>, report: &mut Report) -> Result<()> {
-    let layout = store.layout();
-    for entry in disk::list(&layout.aliases(name))? {
-        let dir = layout.aliases(name).join(&entry);
-        let last = log_records::<AliasRecord>(store, &dir, tokens, report)?;
-        if let Some(AliasRecord { alias, version: Some(version), .. }) = last {
-            let there = disk::look(&layout.version(name, version))?.is_some() && !removal::is_removed(store, name, version)?;
-            if !there {
-                let why = format!("it points at {version}, which is not there");
-                report.findings.push(Finding { code: code::ALIAS, what: format!("{name}:{alias}"), why, affects: vec![format!("{name}:{alias}")] });
+/// One look at an artifact.
+pub(super) struct Look<'a> {
+    pub store: &'a Store,
+    pub name: &'a ArtifactName,
+    pub tokens: &'a mut Tokens,
+    pub out: Records,
+    kind: Option<ArtifactRecord>,
+    /// Versions that say which draft they are the end of.
+    pub ends: HashMap<Token, (VersionNumber, DistributedId)>,
+}
+
+impl Look<'_> {
+    pub fn finding(&mut self, code: &'static str, what: impl Into<String>, why: impl Into<String>, affects: &[String]) {
+        self.out.findings.push(Finding { code, what: what.into(), why: why.into(), affects: affects.to_vec() });
+    }
+
+    /// Turns damage, and what cannot be read, into a finding; other errors end verify.
+    pub fn found<T>(
+        &mut self,
+        code: &'static str,
+        what: &str,
+        affects: &[String],
+        result: Result<T>,
+    ) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(e) => {
+                let finding = finding_of(e, code, what)?;
+                self.out.findings.push(Finding { affects: affects.to_vec(), ..finding });
+                Ok(None)
             }
         }
     }
-    let notes = layout.artifact(name).join("notes");
-    for entry in disk::list(&notes)?.iter().filter(|n| n.to_str().and_then(VersionNumber::from_text).is_some()) {
-        log_records::<Note>(store, &notes.join(entry), tokens, report)?;
-    }
-    Ok(())
-}
 
-/// Every record of a log; the last one.
-fn log_records<T: DeserializeOwned>(store: &Store, dir: &Path, tokens: &mut HashMap<Token, String>, report: &mut Report) -> Result<Option<T>> {
-    let mut all: Vec<u64> = disk::list(dir)?.iter().filter_map(|n| numbers::parse_record(n.to_str()?)).collect();
-    all.sort_unstable();
-    let at = show_path(dir.strip_prefix(store.root()).unwrap_or(dir));
-    gaps(report, &at, all.iter().copied(), 1);
-    let mut last = None;
-    for n in all {
-        let what = || format!("{at}/{}", numbers::record_name(n));
-        if let Some(token) = found(report, code::NUMBER, what, &[], claim::holder(&dir.join(numbers::record_name(n))))?.flatten() {
-            published(store, &token, what(), tokens, report)?;
-            last = found(report, code::RECORD, what, &[], log::read::<T>(dir, n))?;
+    /// The names in a directory of the store.
+    pub fn list(&mut self, dir: &Path) -> Result<Vec<OsString>> {
+        let at = self.show(dir);
+        Ok(self.found(code::UNREADABLE, &at, &[], disk::list(dir))?.unwrap_or_default())
+    }
+
+    /// A path as findings show it.
+    pub fn show(&self, path: &Path) -> String {
+        show_path(path.strip_prefix(self.store.root()).unwrap_or(path))
+    }
+
+    fn artifact(&mut self) -> Result<()> {
+        let missing = || Error::damaged("it is missing, although there are versions or drafts");
+        let record = artifact::find(self.store, self.name).and_then(|r| r.ok_or_else(missing));
+        self.kind = self.found(
+            code::ARTIFACT,
+            &format!("artifacts/{}/artifact.json", self.name),
+            &[self.name.to_string()],
+            record,
+        )?;
+        Ok(())
+    }
+
+    fn versions(&mut self) -> Result<()> {
+        let dir = self.store.layout().versions(self.name);
+        let mut numbers: Vec<VersionNumber> =
+            self.list(&dir)?.iter().filter_map(|n| VersionNumber::from_text(n.to_str()?)).collect();
+        numbers.sort_unstable();
+        self.gaps(&dir, numbers.iter().map(|n| n.0), 0, |n| VersionNumber(n).to_string())?;
+        for number in numbers {
+            let what = format!("{}:{number}", self.name);
+            let affects = [what.clone()];
+            let link = self.store.layout().version(self.name, number);
+            let Some(token) = self.found(code::NUMBER, &what, &affects, claim::holder(&link))?.flatten() else {
+                continue;
+            };
+            self.published(&token, &what)?;
+            let version = Version::read(self.store, self.name, number);
+            let Some(version) = self.found(code::VERSION, &what, &affects, version)?.flatten() else { continue };
+            if let Some(why) = misplaced(&version) {
+                self.finding(code::NUMBER, &what, why, &affects);
+            }
+            if let Some(artifact) = &self.kind
+                && artifact.kind != version.record().kind
+            {
+                let why = format!("it says type {}, {what} has type {}", artifact.kind, version.record().kind);
+                self.finding(code::ARTIFACT, format!("artifacts/{}/artifact.json", self.name), why, &affects);
+            }
+            if let Some(id) = &version.record().distributed_id {
+                self.ends.insert(token, (number, id.clone()));
+            }
+            if !removal::is_removed(self.store, self.name, number)? {
+                self.out.versions.push(version);
+            }
         }
+        Ok(())
     }
-    Ok(last)
-}
 
-fn claimed_record<T: DeserializeOwned>(store: &Store, link: &Path, report: &mut Report) -> Result<()> {
-    let at = || show_path(link.strip_prefix(store.root()).unwrap_or(link));
-    let Some(token) = found(report, code::NUMBER, at, &[], claim::holder(link))?.flatten() else { return Ok(()) };
-    let record = link.parent().unwrap_or(link).join(token.record_name());
-    found(report, code::RECORD, at, &[], claim::read_record::<T>(&record)).map(drop)
-}
-
-/// Numbers that are missing below others (F4).
-pub(super) fn gaps(report: &mut Report, at: &str, numbers: impl Iterator<Item = u64>, first: u64) {
-    let mut next = first;
-    for n in numbers {
-        if n != next {
-            let why = format!("expected number {next}, found {n}");
-            report.findings.push(Finding { code: code::GAP, what: at.to_owned(), why, affects: Vec::new() });
+    /// Markers: each has a record for its own number, which is that of a version.
+    fn removals(&mut self) -> Result<()> {
+        let dir = self.store.layout().removed(self.name);
+        let mut numbers: Vec<VersionNumber> =
+            self.list(&dir)?.iter().filter_map(|n| VersionNumber::from_text(n.to_str()?)).collect();
+        numbers.sort_unstable();
+        for number in numbers {
+            let link = dir.join(number.to_string());
+            let what = self.show(&link);
+            let affects = [format!("{}:{number}", self.name)];
+            let Some(token) = self.found(code::NUMBER, &what, &affects, claim::holder(&link))?.flatten() else {
+                continue;
+            };
+            let record = claim::read_record::<RemovalRecord>(&dir.join(token.record_name()));
+            let Some(record) = self.found(code::RECORD, &what, &affects, record)? else { continue };
+            if record.version != number {
+                self.finding(code::RECORD, &what, format!("its record removes {}", record.version), &affects);
+            }
+            if disk::look_fresh(&self.store.layout().version(self.name, number))?.is_none() {
+                self.finding(code::NUMBER, &what, format!("it removes {number}, which never was"), &affects);
+            }
         }
-        next = n + 1;
+        Ok(())
     }
+
+    fn aliases(&mut self) -> Result<()> {
+        let dir = self.store.layout().aliases(self.name);
+        for entry in self.list(&dir)? {
+            let log = dir.join(&entry);
+            let mut last = None;
+            self.log::<AliasRecord>(&log, |look, n, what, record| {
+                if record.alias.file_name().as_bytes() != entry.as_encoded_bytes() || record.from != n {
+                    let why = format!("it was written for number {} of alias {}", record.from, record.alias);
+                    look.finding(code::RECORD, what, why, &[]);
+                }
+                last = Some(record);
+            })?;
+            let Some(AliasRecord { alias, version: Some(version), .. }) = last else { continue };
+            let there = disk::look_fresh(&self.store.layout().version(self.name, version))?.is_some()
+                && !removal::is_removed(self.store, self.name, version)?;
+            if !there {
+                let what = format!("{}:{alias}", self.name);
+                self.finding(
+                    code::ALIAS,
+                    &what,
+                    format!("it points at {version}, which is not there"),
+                    std::slice::from_ref(&what),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn notes(&mut self) -> Result<()> {
+        let dir = self.store.layout().artifact(self.name).join("notes");
+        for entry in self.list(&dir)? {
+            let Some(number) = entry.to_str().and_then(VersionNumber::from_text) else { continue };
+            let log = dir.join(&entry);
+            let records = self.log::<Note>(&log, |_, _, _, _| {})?;
+            if records > 0 && disk::look_fresh(&self.store.layout().version(self.name, number))?.is_none() {
+                let what = self.show(&log);
+                self.finding(code::RECORD, what, format!("these are notes of {number}, which never was"), &[]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every record of a log, and how many there are.
+    fn log<T: DeserializeOwned>(&mut self, dir: &Path, mut see: impl FnMut(&mut Self, u64, &str, T)) -> Result<usize> {
+        let all = self.numbers_of(dir)?;
+        for n in &all {
+            let link = dir.join(numbers::record_name(*n));
+            let what = self.show(&link);
+            if let Some(token) = self.found(code::NUMBER, &what, &[], claim::holder(&link))?.flatten() {
+                self.published(&token, &what)?;
+                if let Some(record) = self.found(code::RECORD, &what, &[], log::read::<T>(dir, *n))? {
+                    see(self, *n, &what, record);
+                }
+            }
+        }
+        Ok(all.len())
+    }
+
+    /// The numbers of a log, ascending; those that are missing are findings.
+    pub fn numbers_of(&mut self, dir: &Path) -> Result<Vec<u64>> {
+        let mut all: Vec<u64> = self.list(dir)?.iter().filter_map(|n| numbers::parse_record(n.to_str()?)).collect();
+        all.sort_unstable();
+        self.gaps(dir, all.iter().copied(), 1, numbers::record_name)?;
+        Ok(all)
+    }
+
+    /// A token at a number: at one only, and not fenced (F7).
+    pub fn published(&mut self, token: &Token, at: &str) -> Result<()> {
+        if work::is_fenced(self.store, token).unwrap_or(false) {
+            self.finding(
+                code::TOKEN,
+                token.to_string(),
+                format!("it is fenced, and published at {at}"),
+                &[at.to_owned()],
+            );
+        }
+        let other = self.tokens.insert(token.clone(), at.to_owned());
+        if let Some(other) = other.filter(|other| other != at) {
+            self.finding(code::TOKEN, token.to_string(), format!("it is at {other} and at {at}"), &[at.to_owned()]);
+        }
+        Ok(())
+    }
+
+    /// Numbers that are missing below others (F4). A listing made while others write may show a later one and not an
+    /// earlier one.
+    fn gaps(
+        &mut self,
+        dir: &Path,
+        numbers: impl Iterator<Item = u64>,
+        first: u64,
+        name: impl Fn(u64) -> String,
+    ) -> Result<()> {
+        let mut next = first;
+        for n in numbers {
+            if n != next && disk::look_fresh(&dir.join(name(next)))?.is_none() {
+                let at = self.show(dir);
+                self.finding(code::GAP, at, format!("expected number {next}, found {n}"), &[]);
+            }
+            next = n + 1;
+        }
+        Ok(())
+    }
+}
+
+/// Why a version's record was not written for the number that it is at.
+pub(super) fn misplaced(version: &Version) -> Option<String> {
+    let (record, number) = (version.record(), version.number());
+    if record.from > number || (record.exact && record.from != number) {
+        let only = if record.exact { "for" } else { "for numbers from" };
+        return Some(format!("its record was written {only} {}", record.from));
+    }
+    record.base.filter(|base| *base >= number).map(|base| format!("it is said to be a patch of {base}"))
+}
+
+/// A finding of an error that concerns one thing; others end verify.
+pub(super) fn finding_of(e: Error, code: &'static str, what: &str) -> Result<Finding> {
+    let unreadable = e.is_about_one_file();
+    if !unreadable && !matches!(e.kind(), Kind::Damaged | Kind::Usage) {
+        return Err(e);
+    }
+    Ok(Finding { code, what: what.to_owned(), why: e.to_string(), affects: Vec::new() })
 }

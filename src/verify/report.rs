@@ -19,20 +19,21 @@ codes! {
     BLOB = "F1-blob": "packed content or a packed manifest node is damaged",
     OBJECT = "F1-object": "an object's bytes are not what its name says",
     TOUCHED = "F1-touched": "an object's time or mode was changed; its bytes are right",
+    UNREADABLE = "F1-unreadable": "a file or directory of the store cannot be read",
     STRANGER = "F1-stranger": "a file where only packs or objects belong",
-    NUMBER = "F3-number": "what stands at a number is not a token's symlink",
+    NUMBER = "F3-number": "a number's symlink is damaged, or leads to a record of another number",
     GAP = "F4-gap": "a number is missing below others",
     VERSION = "F5-version": "a version's own files are missing, damaged or disagree",
     MISSING = "F6-missing": "content that a version names is not in the store",
     NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
     NO_PACK = "F6-pack": "a pack that a version lists is not in the store",
     TOKEN = "F7-token": "a token stands at two numbers, or is published although it is fenced",
-    RECORD = "F8-record": "a record is damaged",
-    ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged",
+    RECORD = "F8-record": "a record is damaged, or does not belong where it is",
+    ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged, or has another type than a version",
     ALIAS = "F10-alias": "an alias names a version that does not exist or is removed",
     HINTS = "F11-hints": "place hints are damaged: reading goes through the index",
-    DRAFT = "F14-draft": "a draft's log goes on after its finish, or the version it came to is not there",
-    INDEX = "F12-index": "an index run is damaged: it is ignored, and made anew by a later put",
+    DRAFT = "F14-draft": "a draft's log continues after its finish, or its version is not there",
+    INDEX = "F12-index": "a note: an index run is damaged; a later put makes a new one",
 }
 
 /// One thing that is not as it should be.
@@ -53,6 +54,8 @@ pub struct Finding {
 pub struct Report {
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,
+    /// What a later writer mends by itself and nothing depends on: caches. Not damage.
+    pub notes: Vec<Finding>,
     /// Artifacts looked at.
     pub artifacts: u64,
     /// Versions looked at.

@@ -1,6 +1,7 @@
 //! The integration tests: real stores, real processes, real mounts, in one binary.
 
 mod cli;
+mod craft;
 mod damage;
 mod drafts;
 mod faults;
@@ -9,4 +10,6 @@ mod orders;
 mod patching;
 mod races;
 mod staging;
+mod store_fuzz;
 mod support;
+mod verify;

@@ -5,8 +5,12 @@ use crate::errors::Done;
 use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::error::show_bytes;
-use cairn::verify::{Scope, VerifyOptions, verify};
+use cairn::verify::{Scope, VerifyOptions, code, verify};
 use cairn::words::ArtifactName;
+
+/// What to do about objects whose times were lost, as by a copy of the store without `-a`.
+const TOUCHED: &str = "hint: F1-touched objects are right, and are read more slowly until they get mode 0444 and \
+    that time again: a reader does it, or `touch -d @1000000000`";
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
 pub fn run(context: &mut Context, args: Verify) -> Done {
@@ -26,14 +30,36 @@ pub fn run(context: &mut Context, args: Verify) -> Done {
         return Ok(u8::from(!sound));
     }
     for finding in &report.findings {
-        context.out.line(&format!("{}  {}: {}", finding.code, show_bytes(finding.what.as_bytes()), show_bytes(finding.why.as_bytes())))?;
+        context.out.line(&format!(
+            "{}  {}: {}",
+            finding.code,
+            show_bytes(finding.what.as_bytes()),
+            show_bytes(finding.why.as_bytes())
+        ))?;
         for affected in &finding.affects {
             context.out.line(&format!("  affects {}", show_bytes(affected.as_bytes())))?;
         }
     }
+    for note in &report.notes {
+        context.out.line(&format!(
+            "note: {}  {}: {}",
+            note.code,
+            show_bytes(note.what.as_bytes()),
+            show_bytes(note.why.as_bytes())
+        ))?;
+    }
     context.out.flush()?;
-    let looked = format!("{}, {}, {}, {} read", count(report.versions, "version"), count(report.packs, "pack"), count(report.objects, "object"), human(report.bytes));
+    let looked = format!(
+        "{}, {}, {}, {} read",
+        count(report.versions, "version"),
+        count(report.packs, "pack"),
+        count(report.objects, "object"),
+        human(report.bytes)
+    );
     let result = if sound { "no damage found".to_owned() } else { count(report.findings.len() as u64, "finding") };
     context.talk(&format!("{looked}: {result}"));
+    if report.findings.iter().any(|f| f.code == code::TOUCHED) {
+        context.talk(TOUCHED);
+    }
     Ok(u8::from(!sound))
 }

@@ -6,7 +6,6 @@
 
 mod above;
 mod adapter;
-mod admission;
 mod attributes;
 mod beside;
 mod handles;

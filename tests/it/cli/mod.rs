@@ -10,7 +10,6 @@ mod patch;
 mod put;
 mod read;
 mod reports;
-mod sources;
 
 use crate::support::{Lab, text};
 use serde_json::Value;

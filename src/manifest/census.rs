@@ -1,0 +1,278 @@
+//! Every node of many manifests, each looked at once: what a check of a whole store walks. A manifest can name one
+//! directory many times over, level
+//! upon level, so that a walk by path would not end; this one costs what its distinct nodes cost (L5).
+
+use super::entry::{Dir, DirAt, Entry, Stored};
+use super::node::Node;
+use super::nodes::NodeSource;
+use super::totals::Totals;
+use super::tree::Tree;
+use crate::error::{Error, Result, show_bytes};
+use crate::words::{Digest, Place, RelPath};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What is remembered of a node, to compare it with what each of its parents says.
+struct Seen {
+    level: u8,
+    totals: Totals,
+    first: Box<[u8]>,
+    /// The last name below it.
+    last: Box<[u8]>,
+    inline: bool,
+    root: bool,
+    marked: bool,
+}
+
+/// What is done with what a census meets.
+pub trait Visitor {
+    /// A file that a node names. Returns whether to mark it: the nodes above it are then found again by
+    /// [`Census::marked`].
+    ///
+    /// # Errors
+    /// What ends the census.
+    fn file(&mut self, digest: &Digest, size: u64, place: Option<Place>) -> Result<bool>;
+
+    /// A node that cannot be read, or that is not what a parent says of it. It is marked.
+    ///
+    /// # Errors
+    /// What ends the census.
+    fn fault(&mut self, digest: &Digest, error: Error) -> Result<()>;
+}
+
+/// The nodes seen so far. `None`: one that cannot be read.
+#[derive(Default)]
+pub struct Census {
+    seen: HashMap<Digest, Option<Seen>>,
+}
+
+/// A node that is being looked at. An inlined directory has no digest of its own here.
+struct Frame {
+    node: Arc<Node>,
+    digest: Option<Digest>,
+    next: usize,
+    last: Box<[u8]>,
+    marked: bool,
+}
+
+impl Frame {
+    fn new(node: Arc<Node>, digest: Option<Digest>) -> Frame {
+        Frame { node, digest, next: 0, last: Box::default(), marked: false }
+    }
+}
+
+impl Census {
+    /// Nothing seen.
+    pub fn new() -> Census {
+        Census::default()
+    }
+
+    /// Looks at all nodes of a manifest that were not seen before. Returns whether something in it is marked, now or
+    /// earlier.
+    ///
+    /// # Errors
+    /// Those of the visitor.
+    pub fn visit(&mut self, tree: &Tree, visitor: &mut dyn Visitor) -> Result<bool> {
+        if let Some(Some(seen)) = self.seen.get(&tree.digest()) {
+            return Ok(seen.marked);
+        }
+        let mut stack = vec![Frame::new(tree.root().clone(), Some(tree.digest()))];
+        let mut marked = false;
+        while let Some(frame) = stack.last_mut() {
+            if frame.next == frame.node.len() {
+                marked = self.leave(&mut stack);
+                continue;
+            }
+            let i = frame.next;
+            let down = if frame.node.is_leaf() {
+                frame.last = frame.node.name(i).into();
+                match frame.node.entry(i) {
+                    Entry::File { digest, size, place, .. } => {
+                        frame.marked |= visitor.file(&digest, size, place)?;
+                        None
+                    }
+                    Entry::Directory(Dir(DirAt::Inline(node))) => Some(Frame::new(node, None)),
+                    Entry::Directory(Dir(DirAt::Stored(want))) => {
+                        self.edge(frame, &want, None, &**tree.source(), visitor)?
+                    }
+                    Entry::Symlink { .. } | Entry::Reference(_) => None,
+                }
+            } else {
+                let want = frame.node.child(i);
+                self.edge(frame, &want, Some(i), &**tree.source(), visitor)?
+            };
+            match down {
+                // A stored node is compared with what its parent says once it was looked at; an inlined one was
+                // checked with its parent.
+                Some(below) => {
+                    frame.next += usize::from(below.digest.is_none());
+                    stack.push(below);
+                }
+                None => frame.next += 1,
+            }
+        }
+        Ok(marked)
+    }
+
+    /// A node was looked at: what is remembered of it; whether it is marked.
+    fn leave(&mut self, stack: &mut Vec<Frame>) -> bool {
+        let Some(done) = stack.pop() else { return false };
+        match done.digest {
+            Some(digest) => {
+                let node = &done.node;
+                let first = if node.is_empty() { Box::default() } else { node.name(0).into() };
+                let seen = Seen {
+                    level: node.level(),
+                    totals: *node.totals(),
+                    first,
+                    last: done.last,
+                    inline: node.fits_inline(),
+                    root: node.check_root().is_ok(),
+                    marked: done.marked,
+                };
+                self.seen.insert(digest, Some(seen));
+            }
+            None => {
+                if let Some(parent) = stack.last_mut() {
+                    parent.marked |= done.marked;
+                }
+            }
+        }
+        done.marked
+    }
+
+    /// What `frame` says of a stored node; of its child `inner` if it is an inner node. Returns the node if it was
+    /// not looked at yet.
+    fn edge(
+        &mut self,
+        frame: &mut Frame,
+        want: &Stored,
+        inner: Option<usize>,
+        source: &dyn NodeSource,
+        visitor: &mut dyn Visitor,
+    ) -> Result<Option<Frame>> {
+        let digest = want.at.digest;
+        let Some(seen) = self.seen.get(&digest) else {
+            match source.load(&want.at) {
+                Ok(node) => return Ok(Some(Frame::new(node, Some(digest)))),
+                Err(error) => {
+                    self.seen.insert(digest, None);
+                    frame.marked = true;
+                    visitor.fault(&digest, error)?;
+                    return Ok(None);
+                }
+            }
+        };
+        let Some(seen) = seen else {
+            frame.marked = true;
+            return Ok(None);
+        };
+        frame.marked |= seen.marked;
+        let why = match inner {
+            Some(i) => {
+                frame.last = seen.last.clone();
+                child_fault(&frame.node, i, want, seen)
+            }
+            None => directory_fault(want, seen),
+        };
+        if let Some(why) = why {
+            frame.marked = true;
+            visitor.fault(&digest, Error::damaged(format!("manifest node {digest}: {why}")))?;
+        }
+        Ok(None)
+    }
+
+    /// Forgets what is marked and what could not be read, to look at it again.
+    pub fn forget_marked(&mut self) {
+        self.seen.retain(|_, seen| seen.as_ref().is_some_and(|s| !s.marked));
+    }
+
+    /// Every path of a manifest that leads to something marked for which `wanted` says yes: a file's content by its
+    /// digest, or a directory in whose
+    /// tree a node with that digest lies. Only marked nodes are walked. A manifest can hold more paths than a walk
+    /// can reach: it breaks off after `left` entries.
+    pub fn marked(
+        &self,
+        tree: &Tree,
+        left: &mut u64,
+        wanted: &dyn Fn(&Digest) -> bool,
+        found: &mut dyn FnMut(&Digest, &RelPath),
+    ) -> ControlFlow<()> {
+        let mut stack: Vec<(RelPath, Arc<Node>, usize)> = vec![(RelPath::root(), tree.root().clone(), 0)];
+        while let Some((at, node, next)) = stack.last_mut() {
+            let i = *next;
+            if i == node.len() {
+                stack.pop();
+                continue;
+            }
+            *next += 1;
+            match left.checked_sub(1) {
+                Some(less) => *left = less,
+                None => return ControlFlow::Break(()),
+            }
+            let want = if node.is_leaf() {
+                match node.entry(i) {
+                    Entry::File { digest, .. } if wanted(&digest) => {
+                        if let Ok(path) = at.join(node.name(i)) {
+                            found(&digest, &path);
+                        }
+                        continue;
+                    }
+                    Entry::Directory(Dir(DirAt::Inline(inlined))) => {
+                        let Ok(path) = at.join(node.name(i)) else { continue };
+                        stack.push((path, inlined, 0));
+                        continue;
+                    }
+                    Entry::Directory(Dir(DirAt::Stored(want))) => want,
+                    _ => continue,
+                }
+            } else {
+                node.child(i)
+            };
+            let marked = !matches!(self.seen.get(&want.at.digest), Some(Some(Seen { marked: false, .. })));
+            if !marked && !wanted(&want.at.digest) {
+                continue;
+            }
+            let path = if node.is_leaf() { at.join(node.name(i)) } else { Ok(at.clone()) };
+            let Ok(path) = path else { continue };
+            if wanted(&want.at.digest) {
+                found(&want.at.digest, &path);
+            }
+            if let (true, Ok(below)) = (marked, tree.source().load(&want.at)) {
+                stack.push((path, below, 0));
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// What of a directory's root is not as its entry says (M8, M9).
+fn directory_fault(want: &Stored, seen: &Seen) -> Option<String> {
+    if want.totals != seen.totals {
+        return Some(format!("it adds up to {:?}, its parent says {:?}", seen.totals, want.totals));
+    }
+    if !seen.root {
+        return Some("a root has a single child".into());
+    }
+    seen.inline.then(|| "a directory that fits into its parent's leaf is a node of its own".into())
+}
+
+/// What of child `i` is not as its parent says (M8).
+fn child_fault(parent: &Node, i: usize, want: &Stored, seen: &Seen) -> Option<String> {
+    if want.totals != seen.totals {
+        return Some(format!("it adds up to {:?}, its parent says {:?}", seen.totals, want.totals));
+    }
+    if seen.level + 1 != parent.level() || seen.totals.own == 0 {
+        return Some(format!("a level {} node has it, of level {}, as child", parent.level(), seen.level));
+    }
+    if *seen.first != *parent.name(i) {
+        return Some(format!(
+            "begins at `{}`, its parent says `{}`",
+            show_bytes(&seen.first),
+            show_bytes(parent.name(i))
+        ));
+    }
+    let reaches = i + 1 < parent.len() && *seen.last >= *parent.name(i + 1);
+    reaches.then(|| "it reaches into the next node's names".into())
+}

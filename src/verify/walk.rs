@@ -1,0 +1,423 @@
+//! The manifests: every node once, whatever number of versions and paths lead to it (L5), and what is affected by
+//! what is wrong.
+
+use super::content::{Depth, Present};
+use super::names;
+use super::report::{Finding, Report, code};
+use super::{AFFECTED, VerifyOptions};
+use crate::catalog::{Contribution, Draft, Version, removal};
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::manifest::{Census, NodeSource, Tree, Visitor};
+use crate::objects::{Content, Objects, SMALL_MAX};
+use crate::store::Store;
+use crate::words::{Digest, Place};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// How often what is missing is looked for, and the pause before each look after the first: what others publish or
+/// free meanwhile is no damage.
+const LOOKS: u32 = 2;
+const SHARED_LOOKS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+/// So many paths at most are looked at to say what is affected: a manifest can hold more than anyone can list.
+const PATHS: u64 = 4_000_000;
+
+/// Something with a manifest.
+pub(super) enum Root {
+    Version(Version),
+    Contribution(Draft, Contribution),
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Root::Version(version) => version.fmt(f),
+            Root::Contribution(draft, contribution) => write!(f, "{draft}, number {}", contribution.number),
+        }
+    }
+}
+
+impl Root {
+    fn tree(&self, store: &Store) -> Result<Tree> {
+        match self {
+            Root::Version(version) => version.tree(),
+            Root::Contribution(_, contribution) => contribution.tree(store),
+        }
+    }
+
+    fn packs(&self) -> Result<Vec<Digest>> {
+        match self {
+            Root::Version(version) => Ok(version.manifest_file()?.packs().to_vec()),
+            Root::Contribution(_, contribution) => Ok(contribution.record.packs.clone()),
+        }
+    }
+
+    fn sums(&self) -> (u64, u64, u64) {
+        match self {
+            Root::Version(version) => (version.record().entries, version.record().files, version.record().bytes),
+            Root::Contribution(_, Contribution { record, .. }) => (record.entries, record.files, record.bytes),
+        }
+    }
+
+    /// Whether its content must be there: what is removed, finished or discarded meanwhile is not missed.
+    fn counts(&self, store: &Store) -> Result<bool> {
+        match self {
+            Root::Version(version) => Ok(!removal::is_removed(store, version.artifact(), version.number())?),
+            Root::Contribution(draft, contribution) => {
+                let state = draft.state()?;
+                Ok(state.finish.is_none() && state.contributions.iter().any(|c| c.number == contribution.number))
+            }
+        }
+    }
+}
+
+/// What was met that may be damage.
+#[derive(Default)]
+struct Suspects {
+    /// Content, with its size, where it is thought to be, and, where it was read, why that failed.
+    content: BTreeMap<Digest, (u64, Option<Place>, Option<String>)>,
+    /// Manifest nodes.
+    nodes: BTreeMap<Digest, String>,
+    /// Packs that are listed and not there, and by what.
+    packs: BTreeMap<Digest, Affected>,
+}
+
+impl Suspects {
+    fn is_empty(&self) -> bool {
+        self.content.is_empty() && self.nodes.is_empty() && self.packs.is_empty()
+    }
+}
+
+/// The first few things that are affected, and how many there are.
+#[derive(Default)]
+struct Affected {
+    first: Vec<String>,
+    count: u64,
+}
+
+impl Affected {
+    fn add(&mut self, what: impl FnOnce() -> String) {
+        if self.first.len() < AFFECTED {
+            self.first.push(what());
+        }
+        self.count += 1;
+    }
+
+    fn list(mut self, all: bool) -> Vec<String> {
+        let more = self.count - self.first.len() as u64;
+        if more > 0 || (!all && self.count > 0) {
+            self.first.push(if all { format!("and {more} more") } else { format!("and at least {more} more") });
+        }
+        self.first
+    }
+}
+
+/// Looks at manifests.
+pub(super) struct Manifests<'a> {
+    store: &'a Store,
+    options: &'a VerifyOptions,
+    /// What is in the store; `None`: each content is read as it is met.
+    present: Option<Present>,
+    census: Census,
+    suspects: Suspects,
+    /// Content that was read and is right.
+    read: HashSet<Digest>,
+    suspected: Vec<Root>,
+    report: &'a mut Report,
+}
+
+impl<'a> Manifests<'a> {
+    pub fn new(store: &'a Store, options: &'a VerifyOptions, present: Option<Present>, report: &'a mut Report) -> Self {
+        let (census, suspects) = (Census::new(), Suspects::default());
+        Manifests { store, options, present, census, suspects, read: HashSet::new(), suspected: Vec::new(), report }
+    }
+
+    /// The report, for findings of other kinds.
+    pub fn report(&mut self) -> &mut Report {
+        self.report
+    }
+
+    /// Looks at one.
+    pub fn look(&mut self, root: Root) -> Result<()> {
+        let what = root.to_string();
+        if let Root::Version(version) = &root {
+            self.report.versions += 1;
+            let manifest = version.manifest_file();
+            let Some(manifest) = self.found(code::VERSION, &what, manifest)? else { return Ok(()) };
+            if !manifest.hints_whole() {
+                self.finding(code::HINTS, &what, "those of its root".into());
+            }
+        }
+        let code = if matches!(root, Root::Version(_)) { code::VERSION } else { code::NODE };
+        let tree = root.tree(self.store);
+        let Some(tree) = self.found(code, &what, tree)? else { return Ok(()) };
+        let (sums, totals) = (root.sums(), tree.totals());
+        if (totals.entries, totals.files, totals.bytes) != sums {
+            let (entries, files, bytes) = sums;
+            self.finding(
+                code,
+                &what,
+                format!("its record says {entries} entries, {files} files, {bytes} bytes; the manifest {totals:?}"),
+            );
+        }
+        self.visit(root, &tree)
+    }
+
+    fn visit(&mut self, root: Root, tree: &Tree) -> Result<()> {
+        let mut lacks = false;
+        for pack in root.packs()? {
+            if !self.has_pack(&pack)? {
+                lacks = true;
+                self.suspects.packs.entry(pack).or_default().add(|| root.to_string());
+            }
+        }
+        // A version's root is in its `manifest`, and in a pack like every other node.
+        let rooted = self.store.objects().load(&tree.digest().into());
+        if let Err(e) = rooted {
+            let finding = names::finding_of(e, code::NODE, "")?;
+            self.suspects.nodes.entry(tree.digest()).or_insert(finding.why);
+            lacks = true;
+        }
+        let mut meet = Meet {
+            store: self.store,
+            options: self.options,
+            present: self.present.as_ref(),
+            suspects: &mut self.suspects,
+            read: &mut self.read,
+            report: self.report,
+        };
+        if self.census.visit(tree, &mut meet)? || lacks {
+            self.suspected.push(root);
+        }
+        Ok(())
+    }
+
+    fn has_pack(&self, pack: &Digest) -> Result<bool> {
+        if let Some(present) = &self.present {
+            return Ok(present.packs.contains(pack));
+        }
+        Ok(disk::look_fresh(&self.store.layout().pack(pack))?.is_some() || self.store.objects().in_trash(pack)?)
+    }
+
+    /// Looks again for what is missing, then reports what stays so.
+    pub fn end(mut self) -> Result<()> {
+        let local = self.store.disk().kind().is_local();
+        for look in 1..if local { LOOKS } else { SHARED_LOOKS } {
+            self.look_thoroughly()?;
+            if self.suspects.is_empty() {
+                break;
+            }
+            if !local || look > 1 {
+                std::thread::sleep(PAUSE);
+            }
+            self.look_again()?;
+        }
+        self.look_thoroughly()?;
+        if self.suspects.is_empty() {
+            return Ok(());
+        }
+        let (affected, all) = self.affected()?;
+        self.conclude(affected, all);
+        Ok(())
+    }
+
+    /// Everything that leads to something suspect is visited once more, with what is in the store now.
+    fn look_again(&mut self) -> Result<()> {
+        let missed: Vec<Digest> = self.suspects.content.keys().copied().collect();
+        if let Some(present) = &mut self.present {
+            let depth = if self.options.quick { Depth::Quick } else { Depth::Whole };
+            present.look_again(self.store, depth, missed.into_iter(), &self.options.progress, self.report)?;
+        }
+        self.suspects = Suspects::default();
+        self.census.forget_marked();
+        for root in std::mem::take(&mut self.suspected) {
+            // What cannot be told is looked at as before.
+            if root.counts(self.store).unwrap_or(true)
+                && let Ok(tree) = root.tree(self.store)
+            {
+                self.visit(root, &tree)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Content that was to be read and was not where hints and the index lead: looked for in all packs, each opened
+    /// once however much is looked for.
+    fn look_thoroughly(&mut self) -> Result<()> {
+        if self.present.is_some() || self.suspects.content.is_empty() {
+            return Ok(());
+        }
+        let objects = self.store.objects();
+        let wanted: HashSet<Digest> = self.suspects.content.keys().copied().collect();
+        let places = objects.places_by_footers(&wanted)?;
+        let trash = objects.has_trash()?;
+        let mut buffer = Vec::new();
+        let mut right = Vec::new();
+        for (digest, (size, _, why)) in &mut self.suspects.content {
+            let found = places.get(digest).map_or(&[][..], Vec::as_slice);
+            let mut tries: Vec<Result<()>> = Vec::new();
+            for place in found {
+                tries.push(
+                    objects
+                        .content_by_index(digest, *size, Some(*place), &mut buffer)
+                        .and_then(|c| whole(objects, &c, self.options.quick)),
+                );
+            }
+            if trash {
+                tries.push(
+                    objects
+                        .content_into(digest, *size, None, &mut buffer)
+                        .and_then(|c| whole(objects, &c, self.options.quick)),
+                );
+            }
+            if tries.iter().any(Result::is_ok) {
+                right.push(*digest);
+            } else if let (None, Some(Err(e))) = (&why, tries.into_iter().next()) {
+                *why = Some(e.to_string()).filter(|_| !found.is_empty());
+            }
+        }
+        for digest in right {
+            self.suspects.content.remove(&digest);
+            self.read.insert(digest);
+        }
+        Ok(())
+    }
+
+    /// What is affected by each suspect; and whether that is all of it.
+    fn affected(&self) -> Result<(HashMap<Digest, Affected>, bool)> {
+        let mut out: HashMap<Digest, Affected> = HashMap::new();
+        let mut left = PATHS;
+        let wanted =
+            |digest: &Digest| self.suspects.content.contains_key(digest) || self.suspects.nodes.contains_key(digest);
+        for root in &self.suspected {
+            let Ok(tree) = root.tree(self.store) else { continue };
+            if wanted(&tree.digest()) {
+                out.entry(tree.digest()).or_default().add(|| root.to_string());
+            }
+            let end = self.census.marked(&tree, &mut left, &wanted, &mut |digest, path| {
+                out.entry(*digest).or_default().add(|| format!("{root} {path}"))
+            });
+            if end == ControlFlow::Break(()) {
+                return Ok((out, false));
+            }
+        }
+        Ok((out, true))
+    }
+
+    fn conclude(&mut self, mut affected: HashMap<Digest, Affected>, all: bool) {
+        let Suspects { content, nodes, packs } = std::mem::take(&mut self.suspects);
+        for (pack, by) in packs {
+            let affects = by.list(true);
+            self.report.findings.push(Finding {
+                code: code::NO_PACK,
+                what: format!("packs/{pack}"),
+                why: "it is missing".into(),
+                affects,
+            });
+        }
+        let wrong = self.present.as_mut().map(|p| std::mem::take(&mut p.wrong)).unwrap_or_default();
+        let mut add = |digest: Digest, code, what: String, why: String, report: &mut Report| {
+            let affects = affected.remove(&digest).unwrap_or_default().list(all);
+            match wrong.get(&digest) {
+                Some(wrong) => wrong.findings.iter().for_each(|i| report.findings[*i].affects.clone_from(&affects)),
+                None => report.findings.push(Finding { code, what, why, affects }),
+            }
+        };
+        for (digest, why) in nodes {
+            add(digest, code::NODE, format!("manifest node {digest}"), why, self.report);
+        }
+        for (digest, (size, _, why)) in content {
+            let code = match &why {
+                None => code::MISSING,
+                Some(_) if size < SMALL_MAX => code::BLOB,
+                Some(_) => code::OBJECT,
+            };
+            let why = why.unwrap_or_else(|| {
+                self.present.as_ref().map_or_else(|| "it is nowhere in the store".into(), |p| p.why_missing(&digest))
+            });
+            add(digest, code, digest.to_string(), why, self.report);
+        }
+    }
+
+    fn found<T>(&mut self, code: &'static str, what: &str, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(e) => {
+                let finding = names::finding_of(e, code, what)?;
+                self.report.findings.push(Finding { affects: vec![what.to_owned()], ..finding });
+                Ok(None)
+            }
+        }
+    }
+
+    fn finding(&mut self, code: &'static str, what: &str, why: String) {
+        self.report.findings.push(Finding { code, what: what.to_owned(), why, affects: vec![what.to_owned()] });
+    }
+}
+
+/// What the census meets.
+struct Meet<'a> {
+    store: &'a Store,
+    options: &'a VerifyOptions,
+    present: Option<&'a Present>,
+    suspects: &'a mut Suspects,
+    read: &'a mut HashSet<Digest>,
+    report: &'a mut Report,
+}
+
+impl Visitor for Meet<'_> {
+    fn file(&mut self, digest: &Digest, size: u64, place: Option<Place>) -> Result<bool> {
+        let why = match self.present {
+            Some(present) if present.has(digest, size) => return Ok(false),
+            Some(_) => None,
+            None if self.read.contains(digest) => return Ok(false),
+            None if self.suspects.content.contains_key(digest) => return Ok(true),
+            None => match self.read_content(digest, size, place)? {
+                None => return Ok(false),
+                Some(why) => why,
+            },
+        };
+        self.suspects.content.entry(*digest).or_insert((size, place, why));
+        Ok(true)
+    }
+
+    fn fault(&mut self, digest: &Digest, error: Error) -> Result<()> {
+        let finding = names::finding_of(error, code::NODE, "")?;
+        self.suspects.nodes.entry(*digest).or_insert(finding.why);
+        Ok(())
+    }
+}
+
+impl Meet<'_> {
+    /// Reads one file's content as readers do. `None`: it is right; else what was wrong where it was found.
+    fn read_content(&mut self, digest: &Digest, size: u64, place: Option<Place>) -> Result<Option<Option<String>>> {
+        let mut buffer = Vec::new();
+        self.options.progress.expect(1, size);
+        let objects = self.store.objects();
+        let read = objects
+            .content_by_index(digest, size, place, &mut buffer)
+            .and_then(|c| whole(objects, &c, self.options.quick));
+        self.options.progress.done(1, size);
+        match read {
+            Ok(()) => {
+                self.report.bytes += size;
+                self.read.insert(*digest);
+                Ok(None)
+            }
+            // Nothing was wrong where it was looked for: it is not there.
+            Err(e) if e.kind() == Kind::Damaged && e.causes().is_empty() => Ok(Some(None)),
+            Err(e) => Ok(Some(Some(names::finding_of(e, code::BLOB, "")?.why))),
+        }
+    }
+}
+
+/// Hashes a large file; small content was compared when it was read.
+fn whole(objects: &Objects, content: &Content<()>, quick: bool) -> Result<()> {
+    match content {
+        Content::Large(large) if !quick => objects.verify_object(large),
+        _ => Ok(()),
+    }
+}

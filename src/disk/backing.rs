@@ -99,6 +99,16 @@ impl Backing {
         Ok(unsafe { out.assume_init() })
     }
 
+    /// access(2) as this process is, of a file or symlink itself.
+    ///
+    /// # Errors
+    /// I/O; EACCES when it may not.
+    pub fn access(&self, path: &Path, mode: i32) -> Result<()> {
+        let (path, flags) = (text(path)?, empty_flag(path) | libc::AT_EACCESS);
+        // SAFETY: a valid C string.
+        check(unsafe { libc::faccessat(self.fd(), path.as_ptr(), mode, flags) })
+    }
+
     /// Opens what stands there; a symlink is not followed. `O_CREAT` and `O_EXCL` may be among the flags.
     ///
     /// # Errors

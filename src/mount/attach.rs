@@ -81,7 +81,13 @@ fn attach_as(point: &mut MountPoint, source: &Path, reach: Reach, execution: Exe
 fn attach_directly(point: &MountPoint, source: &Path, reach: Reach, execution: Execution, writable: Writable) -> io::Result<OwnedFd> {
     let device = open_device(Path::new("/dev/fuse"))?;
     let (user, group) = sys::who();
-    let mut data = format!("fd={},rootmode={:o},user_id={user},group_id={group},default_permissions", device.as_raw_fd(), point.mode() & libc::S_IFMT);
+    let mode = point.mode() & libc::S_IFMT;
+    let mut data = format!("fd={},rootmode={mode:o},user_id={user},group_id={group}", device.as_raw_fd());
+    // What only root may use in any case is not checked by modes. Checking them would cost a round trip for each file that
+    // is made: the kernel asks for the directory's mode again.
+    if reach == Reach::Everyone || user != 0 || writable == Writable::No {
+        data.push_str(",default_permissions");
+    }
     if reach == Reach::Everyone {
         data.push_str(",allow_other");
     }

@@ -95,7 +95,9 @@ fn is_there(mountpoint: &Path, (artifact, id, run): &(String, String, String)) -
 
 /// Asks a mount's daemon to seal.
 pub fn seal(context: &mut Context, args: Seal) -> Done {
-    report(context, &contributed(ask_to_seal(&args.path)?))
+    let done = ask_to_seal(&args.path)?;
+    warn_of(&done);
+    report(context, &contributed(done))
 }
 
 /// What a run left in its staging directory, mounted or not.
@@ -111,6 +113,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &Sea
             cairn::mount::raise_open_files(); // each large file is held while it is taken over
             let done = stage.seal(&SealOptions { progress: bar.progress(), ..*said }, &mut |_| ())?;
             drop(bar);
+            warn_of_none(done.run.as_str(), done.files);
             report(context, &Contributed::of(&done))
         }
         Ok(None) => Err(none().into()),
@@ -119,7 +122,10 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &Sea
             let annotations = said.words.filter(|words| words.says_something()).map(Annotations::of);
             let how = SealRequest { stage: Some(stage.token()), annotations, replace: said.replace };
             match staging::mounted_at(store, stage.token())?.map(|at| seal_at(&at, &how)) {
-                Some(Ok(Some(done))) => report(context, &contributed(done)),
+                Some(Ok(Some(done))) => {
+                    warn_of(&done);
+                    report(context, &contributed(done))
+                }
                 // What the daemon says; else it was not reached, and may be on another host.
                 Some(Err(told)) if told.errno().is_none() => Err(told.into()),
                 _ => Err(e.into()),
@@ -150,6 +156,7 @@ pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> R
     match seal_at(mountpoint, &SealRequest::default()) {
         Ok(Some(done)) => {
             let files = count(done.files, "file");
+            warn_of(&done);
             let SealedBy { artifact, distributed_id, run, bytes, .. } = done;
             context.talk(&format!("sealed: {artifact} {distributed_id} {run}: {files}, {}", human(bytes)));
             Ok(Unmounting { left: Vec::new(), not_sealed: false })
@@ -206,6 +213,20 @@ impl Unmounting {
 
 fn named(record: &StageRecord) -> String {
     format!("left open: {} {} {}", record.artifact, record.distributed_id, record.run.id)
+}
+
+/// Says, also with `-q`, what the run may have meant to contribute and is not in its contribution.
+fn warn_of(done: &SealedBy) {
+    if let Some(refused) = &done.refused {
+        eprintln!("warning: {refused}; what they would have changed is not in the contribution of run {}", done.run);
+    }
+    warn_of_none(&done.run, done.files);
+}
+
+fn warn_of_none(run: &str, files: u64) {
+    if files == 0 {
+        eprintln!("warning: the contribution of run {run} has no files");
+    }
 }
 
 /// A word for a shell.

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::fuse::opens::Opens;
 use crate::mount::{INFO_COMMAND, passes_through};
 use fuser::{
-    BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
-    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    AccessFlags, BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 use parking_lot::Mutex;
@@ -220,6 +220,8 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_BIG_WRITES
             | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_HAS_IOCTL_DIR
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
         // What the kernel does not know, it does without.
@@ -286,7 +288,7 @@ impl Filesystem for Adapter {
             }
             self.tree.attributes(ino.0, handle)
         };
-        match guarded(set) {
+        match guarded(|| self.tree.change("change", ino.0, None, set)) {
             Ok(seen) => reply.attr(ttl(&seen), &attr(&seen)),
             Err(e) => reply.error(e),
         }
@@ -300,35 +302,40 @@ impl Filesystem for Adapter {
     }
 
     fn mknod(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, rdev: u32, reply: ReplyEntry) {
-        entry(reply, || self.tree.make_node(parent.0, name, mode, u64::from(rdev), caller(request)));
+        let make = || self.tree.make_node(parent.0, name, mode, u64::from(rdev), caller(request));
+        entry(reply, || self.tree.change("create", parent.0, Some(name), make));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        entry(reply, || self.tree.make_directory(parent.0, name, mode, caller(request)));
+        let make = || self.tree.make_directory(parent.0, name, mode, caller(request));
+        entry(reply, || self.tree.change("create", parent.0, Some(name), make));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done!(reply, self.tree.remove(parent.0, name, false));
+        done!(reply, self.tree.change("remove", parent.0, Some(name), || self.tree.remove(parent.0, name, false)));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done!(reply, self.tree.remove(parent.0, name, true));
+        done!(reply, self.tree.change("remove", parent.0, Some(name), || self.tree.remove(parent.0, name, true)));
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        entry(reply, || self.tree.make_symlink(parent.0, name, target.as_os_str(), caller(request)));
+        let make = || self.tree.make_symlink(parent.0, name, target.as_os_str(), caller(request));
+        entry(reply, || self.tree.change("create", parent.0, Some(name), make));
     }
 
     fn rename(&self, _: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr, flags: RenameFlags, reply: ReplyEmpty) {
-        done!(reply, self.tree.rename(parent.0, name, new_parent.0, new_name, flags.bits()));
+        let rename = || self.tree.rename(parent.0, name, new_parent.0, new_name, flags.bits());
+        done!(reply, self.tree.change("rename", parent.0, Some(name), rename));
     }
 
     fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(reply, || self.tree.link(ino.0, parent.0, name));
+        entry(reply, || self.tree.change("link", parent.0, Some(name), || self.tree.link(ino.0, parent.0, name)));
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let handle = match guarded(|| self.tree.open(ino.0, flags.0, request.pid())) {
+        let open = || self.tree.open(ino.0, flags.0, request.pid());
+        let handle = match guarded(|| self.tree.change("open", ino.0, None, open)) {
             Ok(handle) => handle,
             Err(e) => return reply.error(e),
         };
@@ -340,7 +347,8 @@ impl Filesystem for Adapter {
     }
 
     fn create(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, flags: i32, reply: ReplyCreate) {
-        let (seen, handle) = match guarded(|| self.tree.create(parent.0, name, mode, flags, caller(request), request.pid())) {
+        let make = || self.tree.create(parent.0, name, mode, flags, caller(request), request.pid());
+        let (seen, handle) = match guarded(|| self.tree.change("create", parent.0, Some(name), make)) {
             Ok(made) => made,
             Err(e) => return reply.error(e),
         };
@@ -364,7 +372,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         _: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -374,7 +382,8 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let strip = flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
-        match guarded(|| self.tree.write(handle.0, offset, data, strip)) {
+        let write = || self.tree.write(handle.0, offset, data, strip);
+        match guarded(|| self.tree.change("write", ino.0, None, write)) {
             Ok(n) => reply.written(n),
             Err(e) => reply.error(e),
         }
@@ -393,8 +402,8 @@ impl Filesystem for Adapter {
         reply.ok();
     }
 
-    fn fsync(&self, _: &Request, _ino: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
-        done!(reply, self.tree.sync(handle.0, data_only));
+    fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, data_only: bool, reply: ReplyEmpty) {
+        done!(reply, self.tree.change("sync", ino.0, None, || self.tree.sync(handle.0, data_only)));
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -410,6 +419,24 @@ impl Filesystem for Adapter {
             Ok(()) => reply.ok(),
             Err(e) => reply.error(e),
         }
+    }
+
+    fn readdirplus(&self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let mut take = |known: Option<&Seen>, number: u64, next: i64, kind: u8, name: &OsStr| match known {
+            Some(seen) => reply.add(INodeNo(seen.st_ino), next as u64, name, ttl(seen), &attr(seen), Generation(0)),
+            None => {
+                let named = FileAttr { ino: INodeNo(number), kind: listed_type(kind), ..nothing() };
+                reply.add(INodeNo(number), next as u64, name, &Duration::ZERO, &named, Generation(0))
+            }
+        };
+        match guarded(|| self.tree.list_known(ino.0, handle.0, offset as i64, &mut take)) {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(e),
+        }
+    }
+
+    fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        done!(reply, self.tree.access(ino.0, mask.bits()));
     }
 
     fn releasedir(&self, _: &Request, _ino: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
@@ -431,7 +458,8 @@ impl Filesystem for Adapter {
     }
 
     fn setxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _: u32, reply: ReplyEmpty) {
-        done!(reply, self.tree.set_xattr(ino.0, name, value, flags));
+        let set = || self.tree.set_xattr(ino.0, name, value, flags);
+        done!(reply, self.tree.change("change", ino.0, None, set));
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
@@ -446,8 +474,18 @@ impl Filesystem for Adapter {
         done!(reply, self.tree.remove_xattr(ino.0, name));
     }
 
-    fn fallocate(&self, _: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
-        done!(reply, self.tree.allocate(handle.0, mode, offset, length));
+    fn fallocate(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let allocate = || self.tree.allocate(handle.0, mode, offset, length);
+        done!(reply, self.tree.change("allocate", ino.0, None, allocate));
     }
 
     fn lseek(&self, _: &Request, _ino: INodeNo, handle: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -463,14 +501,15 @@ impl Filesystem for Adapter {
         _from_ino: INodeNo,
         from: FileHandle,
         from_at: u64,
-        _to_ino: INodeNo,
+        to_ino: INodeNo,
         to: FileHandle,
         to_at: u64,
         length: u64,
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        match guarded(|| self.tree.copy_range(from.0, from_at, to.0, to_at, length)) {
+        let copy = || self.tree.copy_range(from.0, from_at, to.0, to_at, length);
+        match guarded(|| self.tree.change("write", to_ino.0, None, copy)) {
             Ok(n) => reply.written(n),
             Err(e) => reply.error(e),
         }

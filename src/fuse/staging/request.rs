@@ -87,6 +87,10 @@ pub struct SealedBy {
     pub bytes: u64,
     /// Bytes of content that were not in the store before.
     pub new_bytes: u64,
+    /// Changes that programs were refused for a reason of the disk or the mount; what they would have written is
+    /// missing.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 /// How a daemon is to seal.
@@ -108,7 +112,7 @@ impl StageRequest {
 }
 
 impl StageReply {
-    pub(super) fn of_seal(sealed: Result<Upserted>) -> StageReply {
+    pub(super) fn of_seal(sealed: Result<Upserted>, refused: Option<String>) -> StageReply {
         match sealed {
             Ok(done) => StageReply::Sealed(SealedBy {
                 artifact: done.draft.artifact().to_string(),
@@ -117,6 +121,10 @@ impl StageReply {
                 files: done.files,
                 bytes: done.bytes,
                 new_bytes: done.new_bytes,
+                refused: refused.map(|mut text| {
+                    shorten(&mut text, PART);
+                    text
+                }),
             }),
             Err(e) => StageReply::of_error(&e),
         }

@@ -36,7 +36,8 @@ impl StagingTree {
         let live = self.table.read().live(id).cloned();
         match live {
             Some(live) if stage.is_none_or(|stage| live.stage.token().as_str() == stage) => {
-                StageReply::of_seal(self.seal(&live, annotations, replace))
+                let sealed = self.seal(&live, annotations, replace);
+                StageReply::of_seal(sealed, live.refusals.report())
             }
             _ => StageReply::NoRun,
         }

@@ -293,6 +293,11 @@ impl Table {
         gone.kept
     }
 
+    /// The node of what is on disk.
+    pub(super) fn known(&self, key: Key) -> Option<u64> {
+        self.by_key.get(&key).copied()
+    }
+
     /// A name is gone; `last`: and with it the inode, whose number may be used again. `file` is what had the name.
     pub(super) fn unnamed(&mut self, parent: u64, name: &OsStr, key: Key, last: bool, file: Option<Backing>) {
         self.changes += 1;

@@ -24,6 +24,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+/// A file with more blocks (of 512 bytes) takes much room when it is kept without a name.
+const LARGE_BLOCKS: i64 = 2048;
+
 /// An answer, or an error number.
 pub(super) type Answer<T> = std::result::Result<T, i32>;
 
@@ -35,8 +38,35 @@ pub(super) struct Live {
     pub(super) backing: Backing,
     /// No path in it is longer.
     pub(super) longest: AtomicUsize,
+    pub(super) refusals: Refusals,
     /// Changes hold it shared; sealing alone.
     pub(super) gate: RwLock<Gate>,
+}
+
+/// Changes that programs were refused though the program did nothing wrong: the disk is full or broken, or the run is
+/// being sealed. A seal reports them.
+#[derive(Default)]
+pub(super) struct Refusals(Mutex<(u64, String)>);
+
+impl Refusals {
+    fn note(&self, what: impl FnOnce() -> String) {
+        let (count, first) = &mut *self.0.lock();
+        *count += 1;
+        if *count == 1 {
+            *first = what();
+        }
+    }
+
+    /// How many there were, and the first of them.
+    pub(super) fn report(&self) -> Option<String> {
+        match &*self.0.lock() {
+            (0, _) => None,
+            (1, first) => Some(format!("1 change in the staging directory was refused: {first}")),
+            (count, first) => {
+                Some(format!("{count} changes in the staging directory were refused, the first: {first}"))
+            }
+        }
+    }
 }
 
 pub(super) enum Gate {
@@ -81,7 +111,7 @@ impl Live {
         // What is in one that was left open is not known.
         let empty = list(&directory)?.is_empty();
         let longest = AtomicUsize::new(if empty { 0 } else { LONGEST_PATH });
-        Ok(Live { number, stage, backing, longest, gate: RwLock::new(Gate::Open) })
+        Ok(Live { number, stage, backing, longest, refusals: Refusals::default(), gate: RwLock::new(Gate::Open) })
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -101,6 +131,10 @@ impl Live {
         }
     }
 }
+
+/// Takes an entry of a listing, with its attributes if it was looked up: its number, the offset after it, `DT_…`, its name.
+/// True: there is no room for it.
+pub(super) type TakeKnown<'a> = dyn FnMut(Option<&Seen>, u64, i64, u8, &OsStr) -> bool + 'a;
 
 /// What is mounted.
 pub(super) struct StagingTree {
@@ -169,6 +203,27 @@ impl StagingTree {
     /// Whether a node is in a run: what is in one is changed through this mount only.
     pub(super) fn is_in_run(&self, id: u64) -> bool {
         self.table.read().live(id).is_some()
+    }
+
+    /// Does a change of a node, or of `name` in it, and notes a refusal that is not the program's own fault.
+    pub(super) fn change<T>(
+        &self,
+        doing: &str,
+        id: u64,
+        name: Option<&OsStr>,
+        work: impl FnOnce() -> Answer<T>,
+    ) -> Answer<T> {
+        const REFUSALS: [i32; 7] =
+            [libc::ENOSPC, libc::EDQUOT, libc::EIO, libc::EROFS, libc::ESTALE, libc::ENFILE, libc::EMFILE];
+        let done = work();
+        if let Some(e) = done.as_ref().err().copied().filter(|e| REFUSALS.contains(e))
+            && let Ok(Spot::At(at)) = self.table.read().spot(id)
+            && at.live.sealed().is_none()
+        {
+            let at = name.map_or_else(|| at.clone(), |name| at.join(name));
+            at.live.refusals.note(|| format!("{doing} {}: {}", at.label(), io::Error::from_raw_os_error(e)));
+        }
+        done
     }
 
     /// What a directory that is nowhere looks like.
@@ -245,6 +300,18 @@ impl StagingTree {
         }
     }
 
+    /// Whether the caller may do that: asked where the kernel does not decide by modes, for a mount that only its owner may
+    /// use. What is sealed takes no changes.
+    pub(super) fn access(&self, id: u64, mode: i32) -> Answer<()> {
+        let (_table, Spot::At(at)) = self.spot(id)? else { return Ok(()) };
+        match at.live.sealed() {
+            Some(_) if mode & libc::W_OK != 0 => Err(libc::EROFS),
+            Some(_) if mode & libc::X_OK != 0 && self.stat_in(&at)?.st_mode & 0o111 == 0 => Err(libc::EACCES),
+            Some(_) => Ok(()),
+            None => at.backing().access(at.path(), mode).map_err(errno),
+        }
+    }
+
     pub(super) fn read_link(&self, id: u64) -> Answer<OsString> {
         let (_table, at) = self.inside(id)?;
         match at.live.sealed() {
@@ -311,6 +378,22 @@ impl StagingTree {
         Ok(Self::numbered(stat, id))
     }
 
+    /// What is at a place whose name is about to go, kept by a descriptor. Not a large file that is not open: its
+    /// space is to be free when the removal returns, and the kernel repeats an `open` that meets ESTALE.
+    fn found_and_kept(&self, table: &Table, at: &At) -> io::Result<(Stat, Option<Backing>)> {
+        let file = match at.backing().keep(at.path()) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+                return Ok((at.backing().stat(at.path())?, None));
+            }
+            other => other?,
+        };
+        let stat = file.stat(Path::new(""))?;
+        let is_open = || table.known(key(&at.live, &stat)).is_some_and(|id| self.handles.of_node(id).is_some());
+        let is_large = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_blocks > LARGE_BLOCKS;
+        let keeps = !is_large || is_open();
+        Ok((stat, keeps.then_some(file)))
+    }
+
     pub(super) fn remove(&self, parent: u64, name: &OsStr, directory: bool) -> Answer<()> {
         let mut table = self.table.write();
         let at = match table.spot(parent)? {
@@ -321,7 +404,7 @@ impl StagingTree {
             }
         };
         let _change = at.live.changing()?;
-        let (stat, file) = found_and_kept(&at).map_err(errno)?;
+        let (stat, file) = self.found_and_kept(&table, &at).map_err(errno)?;
         at.backing().unlink(at.path(), directory).map_err(errno)?;
         table.unnamed(parent, name, key(&at.live, &stat), directory || stat.st_nlink <= 1, file);
         Ok(())
@@ -340,7 +423,7 @@ impl StagingTree {
         let (from, to) = (from.join(name), to.new_name(new_name)?);
         let stat = from.backing().stat(from.path()).map_err(errno)?;
         let moved = key(&live, &stat);
-        let replaced = found_and_kept(&to).ok();
+        let replaced = self.found_and_kept(&table, &to).ok();
         refuse_too_deep(&stat, &from, &to)?;
         if let Some((other, _)) = replaced.as_ref().filter(|_| flags & libc::RENAME_EXCHANGE != 0) {
             refuse_too_deep(other, &to, &from)?;
@@ -616,6 +699,23 @@ impl StagingTree {
         Ok(self.handles.open_directory(opened))
     }
 
+    /// As [`StagingTree::list`], with each entry looked up. Above the runs that would read all records for each name: there
+    /// the number is the root's, which the kernel lists and takes for no node.
+    pub(super) fn list_known(&self, id: u64, handle: u64, offset: i64, take: &mut TakeKnown<'_>) -> Answer<()> {
+        let above = matches!(&*self.handles.directory(handle)?, OpenDirectory::Above(_));
+        self.list(id, handle, offset, &mut |number, next, kind, name| {
+            if above || name == "." || name == ".." {
+                return take(None, if above { ROOT } else { number }, next, kind, name);
+            }
+            let Ok(known) = self.lookup(id, name) else { return false }; // it went meanwhile
+            let full = take(Some(&known), known.st_ino, next, kind, name);
+            if full {
+                self.forget(known.st_ino, 1); // the kernel was not told of it
+            }
+            full
+        })
+    }
+
     /// Gives entries from `offset` on to `take` (number, offset after it, `DT_…`, name), until it has enough.
     pub(super) fn list(&self, id: u64, handle: u64, offset: i64, take: &mut dyn FnMut(u64, i64, u8, &OsStr) -> bool) -> Answer<()> {
         match &*self.handles.directory(handle)? {
@@ -726,17 +826,6 @@ fn depth(backing: &Backing, directory: &Path) -> Answer<usize> {
         }
     }
     Ok(longest)
-}
-
-/// What is at a place, kept by a descriptor where there is one to be had.
-fn found_and_kept(at: &At) -> io::Result<(Stat, Option<Backing>)> {
-    match at.backing().keep(at.path()) {
-        Ok(file) => Ok((file.stat(Path::new(""))?, Some(file))),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-            Ok((at.backing().stat(at.path())?, None))
-        }
-        Err(e) => Err(e),
-    }
 }
 
 /// POSIX ACLs: the kernel would not keep to them in a mount like this.

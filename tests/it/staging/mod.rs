@@ -6,6 +6,7 @@ mod faults;
 mod life;
 mod names;
 mod mounting;
+mod requests;
 mod seal;
 mod support;
 mod unmount;

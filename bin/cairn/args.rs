@@ -69,6 +69,8 @@ Examples:
 A directory adds its contents, a file adds itself by its base name, - is stdin, SCHEME://... is a
 reference. Nothing changed since the newest version: that one is printed. A put that was interrupted
 stores only the rest when it is run again. `.cairnignore` files (gitignore's syntax) leave things out.
+A file that looks unchanged is not read again where its file system's time stamps prove that;
+--rehash reads all, CAIRN_STAT_CACHE=off keeps no cache.
 --json: {\"artifact\",\"version\",\"digest\",\"created\",\"files\",\"bytes\",\"new_bytes\"}")]
     Put(Box<Put>),
     /// Contribute a run's part to a version that many runs make together
@@ -99,11 +101,11 @@ and nothing is recorded (exit 3); --wait waits for writers and for what is expec
     /// List collaborative versions that are not finished
     #[command(after_help = "\
 Examples:
-  cairn drafts                           # ARTIFACT, ID, RUNS, FILES, SIZE, WRITING, SINCE
+  cairn drafts                           # ARTIFACT, ID, RUNS, FILES, SIZE, USERS, WRITING, SINCE
   cairn drafts eval --json
 
 Nothing expires by itself: `cairn draft discard NAME ID` gives one up.
---json: [{\"artifact\",\"distributed_id\",\"runs\",\"contributions\",\"files\",\"bytes\",\"writing\",\"since\"}]")]
+--json: [{\"artifact\",\"distributed_id\",\"runs\",\"contributions\",\"files\",\"bytes\",\"users\",\"writing\",\"since\"}]")]
     Drafts(Drafts),
     /// Show a draft, take a run's part out, or give it up
     #[command(subcommand_required = true, arg_required_else_help = true, after_help = "\
@@ -210,10 +212,12 @@ with ./, ../ or /, or is . or ... Exit status 1 when there are differences.
     #[command(after_help = "\
 Examples:
   cairn locks
-  cairn locks --break 3f0c...            # its holder is gone for good
+  cairn locks --break 3f0c               # its holder is gone for good; the beginning of an id will do
 
-Breaking a lock costs at most work, never data.
---json: [{\"id\",\"life\",\"purpose\",\"artifact\",\"draft\",\"run\",\"host\",\"pid\",\"user\",\"since\"}]")]
+Breaking a lock costs at most work, never data. A lock whose process is certainly gone (it was taken
+on this host, and the store is on a local disk) is removed by this command.
+--json: [{\"id\",\"life\",\"purpose\",\"artifact\",\"version\",\"draft\",\"run\",\"mountpoint\",\"host\",\"pid\",
+\"user\",\"since\"}]")]
     Locks(Locks),
     /// Remove versions
     #[command(after_help = "\
@@ -274,7 +278,9 @@ Examples:
 
 A staging directory is sealed first, and stays mounted if that is refused. A plain umount seals nothing, nor does the unmount of a whole store: it says
 which contributions are left open.
---json: {\"mountpoint\"}")]
+If the mount lives on elsewhere (a bind mount, a container's copy), a warning says where: its daemon
+serves that place until it is unmounted there too, and `cairn rm` of the version is refused so long.
+--json: {\"mountpoint\",\"elsewhere\":[{\"mountpoint\",\"pid\",\"process\"}]}")]
     Umount(Umount),
     /// Walk through cairn on a real directory, in a store that is thrown away
     #[command(after_help = "\
@@ -497,6 +503,9 @@ pub struct Sources {
     /// Leave out device nodes, sockets and FIFOs; without, they are an error
     #[arg(long)]
     pub skip_special: bool,
+    /// Read every file of a directory, also those whose time stamps did not change
+    #[arg(long)]
+    pub rehash: bool,
 }
 
 impl Sources {
@@ -508,6 +517,7 @@ impl Sources {
             (!self.exclude.is_empty(), "--exclude"),
             (self.follow_symlinks, "--follow-symlinks"),
             (self.skip_special, "--skip-special"),
+            (self.rehash, "--rehash"),
         ];
         said.into_iter().find_map(|(said, option)| said.then_some(option))
     }
@@ -699,6 +709,9 @@ pub struct Diff {
     /// Of a directory, leave out device nodes, sockets and FIFOs
     #[arg(long)]
     pub skip_special: bool,
+    /// Of a directory, read every file, also those whose time stamps did not change
+    #[arg(long)]
+    pub rehash: bool,
 }
 
 fn verify_help() -> String {
@@ -735,7 +748,7 @@ pub struct Verify {
 /// `locks`
 #[derive(Args, Debug)]
 pub struct Locks {
-    /// Remove this lock, whoever holds it
+    /// Remove this lock, whoever holds it; the beginning of its id is enough
     #[arg(long = "break", value_name = "ID")]
     pub break_id: Option<String>,
 }
@@ -808,7 +821,8 @@ pub struct Mount {
     /// Stay in the foreground; Ctrl-C unmounts
     #[arg(long)]
     pub foreground: bool,
-    /// Other users may read it too
+    /// Other users see it too, and read every version in it; into staging directories write only
+    /// those of them who may write to the store themselves
     #[arg(long)]
     pub allow_other: bool,
     /// How files are opened and read; with --stage, no-open means: through the daemon
@@ -817,13 +831,14 @@ pub struct Mount {
     /// When content is hashed
     #[arg(long, value_enum, default_value = "put")]
     pub verify: VerifyMode,
-    /// How many requests are answered at a time [default: 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// How many requests are answered at a time, 1 to 256 [default: one per processor, 2 to 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=cairn::fuse::MOST_THREADS as i64))]
     pub threads: Option<u16>,
     /// Whole store: for how many seconds what is shown of names may be out of date
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub refresh: u16,
-    /// Where the daemon writes what goes wrong
+    /// Where the daemon writes what goes wrong, such as why a file is EIO [default: syslog, which
+    /// systemd's journal keeps (journalctl -t cairnfs); with --foreground stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

@@ -53,6 +53,11 @@ impl Context {
         }
     }
 
+    /// A warning, on stderr, also with --quiet.
+    pub fn warn(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "warning: {text}"); // there is nobody else to tell
+    }
+
     /// A bar for long work.
     pub fn bar(&self, what: &'static str) -> Bar {
         self.bar_of(what, Arc::default())

@@ -24,7 +24,9 @@ struct Arguments {
     store: PathBuf,
     /// An empty directory
     mnt: PathBuf,
-    /// Options, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE; mount(8)'s own words
+    /// Options, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N,
+    /// foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE (default:
+    /// syslog, systemd's journal; in the foreground stderr); mount(8)'s own words
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
 }
@@ -49,7 +51,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let root = Store::open(&arguments.store)?.root().to_path_buf();
     match what {
         What::Store => mount_store(&root, &arguments.mnt, &options),
-        What::Version(spec) => mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &spec)?), &root, &arguments.mnt, &options),
+        What::Version(spec) => mount_version(|at| VersionView::of(&resolve(&Store::open(&root)?, &spec)?, at), &root, &arguments.mnt, &options),
         What::Stage(name, id, run) => {
             let open = || {
                 let record = RunRecord { id: run, group: None, job_type: None };
@@ -57,7 +59,7 @@ fn run(arguments: &Arguments) -> Result<()> {
             };
             mount_staging(open, &root, &arguments.mnt, &staging(&options))
         }
-        What::Tree(digest, time) => mount_version(|| open_tree(&Store::open(&root)?, digest, time), &root, &arguments.mnt, &options),
+        What::Tree(digest, time) => mount_version(|_| open_tree(&Store::open(&root)?, digest, time), &root, &arguments.mnt, &options),
     }
 }
 
@@ -67,6 +69,8 @@ fn staging(options: &MountOptions) -> StagingOptions {
         ground: options.ground,
         passthrough: options.io != Io::NoOpen,
         allow_other: options.allow_other,
+        execution: options.execution,
+        threads: options.threads,
         log: options.log.clone(),
         ..StagingOptions::default()
     }

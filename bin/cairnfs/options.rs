@@ -2,7 +2,7 @@
 
 use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
-use cairn::fuse::{Execution, Ground, Io, MountOptions, VerifyMode};
+use cairn::fuse::{Execution, Ground, Io, MOST_THREADS, MountOptions, VerifyMode};
 use cairn::words::{ArtifactName, Digest, DistributedId, RunId};
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("version", Some(v)) => set(&mut what, What::Version(VersionSpec::parse(v)?))?,
             ("tree", Some(v)) => set(&mut what, What::Tree(Digest::parse(v)?, 0))?,
             ("time", Some(v)) => time = v.parse().map_err(|_| bad(&word, "expected seconds since 1970"))?,
-            ("threads", Some(v)) => options.threads = v.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| bad(&word, "expected 1 to 64"))?,
+            ("threads", Some(v)) => options.threads = threads(v).ok_or_else(|| bad(&word, &format!("expected 1 to {MOST_THREADS}")))?,
             ("verify", Some("put")) => options.verify = VerifyMode::Put,
             ("verify", Some("all")) => options.verify = VerifyMode::All,
             ("verify", Some(_)) => return Err(bad(&word, "expected put or all")),
@@ -102,6 +102,10 @@ fn split(text: &str) -> Vec<String> {
     words
 }
 
+fn threads(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n))
+}
+
 /// A number of seconds, parts of one too.
 fn seconds(text: &str) -> Option<Duration> {
     text.parse().ok().filter(|s| (1.0..=3600.0).contains(s)).map(Duration::from_secs_f64)
@@ -142,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=x", "version", "tree=12", "version=a,verify=some", "refresh=0", "io=direct", "deadline=never"] {
+        for line in ["version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=257", "version=a,threads=x", "version", "tree=12", "version=a,verify=some", "refresh=0", "io=direct", "deadline=never"] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }
         assert!(parse(&["edit=a:v1"]).unwrap_err().message().contains("not available yet"));

@@ -52,6 +52,10 @@ pub struct ContributionRecord {
     pub head: Head,
     /// The run.
     pub run: RunRecord,
+    /// The user who contributed: who ran the upsert, or to whom the staging directory belonged. Records of older
+    /// releases don't say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserRecord>,
     /// Whether it stands instead of the run's earlier ones, not over them.
     pub replace: bool,
     /// The artifact's type.
@@ -77,6 +81,24 @@ pub struct ContributionRecord {
     pub tags: Vec<Tag>,
     /// Aliases for the version.
     pub aliases: Vec<AliasName>,
+}
+
+/// A user of the host on which something was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// The number.
+    pub uid: u32,
+    /// The name that the host has for it.
+    pub name: Option<String>,
+}
+
+impl std::fmt::Display for UserRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.name {
+            Some(name) => f.write_str(name),
+            None => write!(f, "uid {}", self.uid),
+        }
+    }
 }
 
 /// A root node, and where it lies.

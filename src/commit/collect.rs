@@ -1,7 +1,6 @@
 //! What an artifact in the making holds, read and stored: one settled tree.
 
 use super::artifact::{Add, Artifact};
-use crate::clock;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
 use crate::manifest::{self, MemoryNodes};
@@ -66,10 +65,10 @@ pub(super) fn or_keep<T>(stored: Result<T>, writer: ObjectWriter, progress: &Pro
 fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     progress.outside_symlinks(tree.outside_symlinks());
-    let cache = StatCache::open(source);
-    let now = clock::unix_now().saturating_mul(1_000_000_000);
+    let cache = StatCache::open(source, options.rehash);
     let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count, progress)?;
-    cache.save(read, now);
+    cache.save(read);
+    tree.dirs.iter_mut().for_each(|dir| dir.source = None); // closes the source
     Ok(tree)
 }
 

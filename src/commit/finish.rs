@@ -189,7 +189,7 @@ fn unmet(state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -
 fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options: &FinishOptions, seen: u64) -> Result<Option<Published>> {
     let store = draft.store();
     let name = draft.artifact();
-    let purpose = Purpose { purpose: "finish", artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: run.map(|r| r.id.as_str()) };
+    let purpose = Purpose { purpose: "finish", artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: run.map(|r| r.id.as_str()), ..Purpose::default() };
     let work = Work::begin(store, &purpose, &draft.log())?;
     draft::prepare(draft, seen, artifact.kind.as_ref())?;
     let writer = store.objects().writer(&work.dir())?;

@@ -6,7 +6,7 @@ use super::draft::{self, PATIENCE, Placed};
 use super::help::help;
 use super::simple::build_nodes;
 use crate::catalog::artifact as catalog_artifact;
-use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
+use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord, UserRecord};
 use crate::catalog::{RunRecord, numbers};
 use crate::disk;
 use crate::error::{Error, Result};
@@ -42,6 +42,8 @@ pub struct Sealing {
     pub leases: Arc<Leases>,
     /// The stage's marker: a contribution's token stands there before it is committed, so that nobody makes another one of the same stage.
     pub marker: PathBuf,
+    /// The user to whom it belongs.
+    pub owner: u32,
 }
 
 /// A contribution that was recorded.
@@ -80,7 +82,7 @@ pub(super) fn upsert(draft: &Draft, run: &RunRecord, artifact: &Artifact, option
 fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Option<Upserted>> {
     let store = draft.store();
     let name = &artifact.name;
-    let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()) };
+    let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()), ..Purpose::default() };
     let work = Work::begin(store, &purpose, &draft.log())?;
     if options.sealing.is_none() {
         refuse_second_holder(draft, &run.id, &work)?;
@@ -102,6 +104,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
     let contribution = ContributionRecord {
         head: draft::head(draft, &work, last + 1),
         run: run.clone(),
+        user: Some(user(options.sealing.as_ref().map_or_else(lock::own_uid, |sealing| sealing.owner))),
         replace: options.replace,
         kind,
         root: root_record(store, &root)?,
@@ -135,6 +138,10 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
             return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
         }
     })
+}
+
+fn user(uid: u32) -> UserRecord {
+    UserRecord { uid, name: lock::name_of_user(uid) }
 }
 
 /// The last steps before the commit of a stage's contribution. `Some`: another sealer's was recorded meanwhile.

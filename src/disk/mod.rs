@@ -3,28 +3,35 @@
 //! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that commits or
 //! claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
 
+mod access;
 pub mod backing;
 mod fault;
 mod file;
 mod fs;
+mod group_sync;
+mod handle;
 mod lease;
 mod look;
 mod outside;
 mod read;
+mod stamps;
 
+pub use access::{Identity, may_write_as};
 pub use file::NewFile;
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
+pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
 pub use look::{by_descriptor, open_dir, list, look, look_fresh, open_directory, open_parent, read_link, read_small, walk_error};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
+pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
 pub use outside::{create_mount_place, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
+use group_sync::{sync_fs, sync_fs_shared};
 use outside::{link_descriptor, rename_noreplace, set_mtime};
 
 use crate::error::{Error, Result};
 use crate::threads;
 use std::fs::{File, Metadata, Permissions};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -413,7 +420,7 @@ impl Disk {
     pub fn sync_dir(&self, path: &Path) -> Result<()> {
         step("sync directory", path)?;
         let dir = look::open_dir(path).map_err(|e| Error::io("open", path, e))?;
-        let synced = if self.whole_syncs { sync_all_around(&dir) } else { dir.sync_all() };
+        let synced = if self.whole_syncs { sync_fs_shared(&dir) } else { dir.sync_all() };
         self.synced(synced, "sync directory", path)
     }
 
@@ -422,7 +429,7 @@ impl Disk {
     /// # Errors
     /// I/O.
     pub fn sync_users_dir(&self, dir: &File) -> io::Result<()> {
-        if self.whole_syncs { sync_all_around(dir) } else { dir.sync_all() }
+        if self.whole_syncs { sync_fs_shared(dir) } else { dir.sync_all() }
     }
 
     /// [`Disk::sync_dir`] for several: where each would sync all, once.
@@ -470,7 +477,7 @@ impl Disk {
     /// I/O; the handle is poisoned then.
     pub fn sync_fs(&self, watch: &Watch) -> Result<()> {
         step("sync the file system of", &watch.path)?;
-        self.synced(sync_all_around(&watch.dir), "sync the file system of", &watch.path)
+        self.synced(sync_fs(&watch.dir), "sync the file system of", &watch.path)
     }
 
     /// Remembers a failed sync: what was written before may be lost although later syncs succeed.
@@ -505,12 +512,6 @@ fn file_id(meta: Metadata) -> (u64, u64) {
 /// Whether a call failed because the file system does not have it.
 fn is_unsupported(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOTTY))
-}
-
-/// Syncs the whole file system that holds an open file.
-fn sync_all_around(file: &File) -> io::Result<()> {
-    // SAFETY: the descriptor is open for the length of the call.
-    if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn step(action: &str, path: &Path) -> Result<()> {

@@ -1,9 +1,11 @@
 //! What no program's error number can say goes into the mount's log, a line each.
 
 use crate::error::Error;
+use crate::mount;
 use parking_lot::Mutex;
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The same file failing again within this time is not logged again: a reader in a loop must not fill the disk.
@@ -13,14 +15,22 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub(super) enum Target {
     Stderr,
     File(File),
+    /// The system's log, which keeps the time by itself.
+    System,
 }
 
 impl Target {
+    /// Where a daemon's lines go: its stderr is the file that was asked for; without one, the system's log.
+    pub(super) fn of_daemon(log: Option<&Path>) -> Target {
+        if log.is_some() { Target::Stderr } else { Target::System }
+    }
+
     /// Another hand on it.
     pub(super) fn again(&self) -> Target {
         match self {
             Target::File(file) => file.try_clone().map_or(Target::Stderr, Target::File),
             Target::Stderr => Target::Stderr,
+            Target::System => Target::System,
         }
     }
 }
@@ -59,10 +69,14 @@ impl Log {
     /// Writes a line. A log that cannot be written must not fail the mount.
     pub(super) fn line(&self, text: &str) {
         let state = &mut *self.0.lock();
+        if matches!(state.target, Target::System) {
+            return mount::log_to_system(&format!("{}: {text}", state.label));
+        }
         let line = format!("{} cairnfs {}: {text}\n", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"), state.label);
         drop(match &mut state.target {
             Target::Stderr => std::io::stderr().write_all(line.as_bytes()),
             Target::File(file) => file.write_all(line.as_bytes()),
+            Target::System => Ok(()),
         });
     }
 }

@@ -78,7 +78,7 @@ pub struct MountOptions {
     pub execution: Execution,
     /// What is hashed on reading.
     pub verify: VerifyMode,
-    /// How many requests are answered at a time.
+    /// How many requests are answered at a time: 1 to [`MOST_THREADS`]; [`default_threads`] if nothing else is said.
     pub threads: usize,
     /// How files are opened and read.
     pub io: Io,
@@ -88,7 +88,8 @@ pub struct MountOptions {
     pub refresh: Duration,
     /// On shared disks: after this time without an answer from the store a request is refused with EIO.
     pub deadline: Duration,
-    /// Where a daemon's log goes (appended); without, nowhere. In the foreground without: stderr.
+    /// Where a daemon's log goes (appended); without, to the system's log (syslog, systemd's journal). In the
+    /// foreground without: stderr.
     pub log: Option<PathBuf>,
 }
 
@@ -109,8 +110,13 @@ impl Default for MountOptions {
     }
 }
 
-/// One for each processor, at least two, so that one slow answer does not hold up all, and at most four: more only wake each other up.
-fn default_threads() -> usize {
+/// The most threads that a mount may have.
+pub const MOST_THREADS: usize = 256;
+
+/// How many threads a mount has by default, of versions or of a staging directory: one for each processor, at least
+/// two, so that one slow answer does not
+/// hold up all, and at most four: more only wake each other up.
+pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
 }
 

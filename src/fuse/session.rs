@@ -33,16 +33,17 @@ const HOUSEKEEPING: Duration = Duration::from_secs(2);
 
 /// Mounts one version at `mnt`, read-only.
 ///
-/// In the background (the default) a daemon is forked off, which runs `make` and then serves; the call returns when the mount answers.
+/// In the background (the default) a daemon is forked off, which runs `make`, giving it the mount point's path from the
+/// root, and then serves; the call returns when the mount answers.
 /// `make` may therefore start threads and open files, but this process must have one thread only, and all paths that `make` or what it
 /// makes will use must be absolute: the daemon's directory is `/`. In the foreground the call returns when the mount is gone, and leaves
 /// SIGTERM, SIGINT and SIGHUP blocked in this thread.
 ///
 /// # Errors
 /// Those of [`MountPoint::check`], of `make`, and I/O when mounting is not possible, with a hint.
-pub fn mount_version(make: impl FnOnce() -> Result<(VersionView, Guard)>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
-    let shown = |_: &MountPoint, _: &Target| {
-        let (view, guard) = make()?;
+pub fn mount_version(make: impl FnOnce(&Path) -> Result<(VersionView, Guard)>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
+    let shown = |point: &MountPoint, _: &Target| {
+        let (view, guard) = make(point.path())?;
         let totals = view.tree.totals();
         let names = Arc::new(VersionTree::alone(&view, mount::who()));
         Ok(Shown { names, objects: view.objects, label: view.label, mean_size: totals.bytes / totals.files.max(1), guard, keep_house: Box::new(|_| ()), beside: None })
@@ -84,7 +85,8 @@ pub(super) fn mount_shown(make: impl FnOnce(&MountPoint, &Target) -> Result<Show
         Ground::Background => match mount::background(&point, options.log.as_deref())? {
             Daemon::Parent => Ok(()),
             Daemon::Child(mut ready) => {
-                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, Target::Stderr, &mut ready)));
+                let target = Target::of_daemon(options.log.as_deref());
+                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, target, &mut ready)));
                 ready.end(served.unwrap_or_else(|_| Err(Error::io_message("the mount daemon panicked: please report this"))))
             }
         },
@@ -95,9 +97,11 @@ fn serve(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store: &Path,
     // Before any thread: all of them are to leave these signals to the one that waits for them.
     mount::block_endings();
     mount::raise_open_files();
+    let alone = point.alone()?;
     let shown = make(point, &target)?;
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
     let attached = mount::attach(point, store, reach, options.execution)?;
+    drop(alone);
     let device = point.device();
     let detach = |device: &Option<String>| {
         if let Some(device) = device {
@@ -162,7 +166,10 @@ pub(super) fn end_on_signal(point: MountPoint, device: Option<String>, beside: O
         if let Some(beside) = &beside {
             beside.take_away();
         }
-        std::thread::sleep(GRACE);
+        // A mount that another program made cannot be taken away here, so its users would never be done.
+        if device.is_some() {
+            std::thread::sleep(GRACE);
+        }
         drop(guard.lock().take());
         std::process::exit(0);
     };

@@ -17,14 +17,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl VersionView {
-    /// The view of a version; its pin, and the lock file that tells others of the mount. For the daemon itself: the locks are its process's.
+    /// The view of a version that is mounted at `mnt`; its pin, and the lock file that tells others of the mount. For
+    /// the daemon itself: the locks are its process's.
     /// Who may only read the store may mount it all the same, and holds neither.
     ///
     /// # Errors
     /// Not found when it was removed meanwhile. Damaged; I/O.
-    pub fn of(version: &Version) -> Result<(VersionView, Guard)> {
+    pub fn of(version: &Version, mnt: &Path) -> Result<(VersionView, Guard)> {
         let (store, name, number) = (version.store(), version.artifact(), version.number());
-        let purpose = Purpose { purpose: "mount", artifact: Some(name.as_str()), ..Purpose::default() };
+        let purpose = Purpose { purpose: "mount", artifact: Some(name.as_str()), version: Some(number.to_string()), mountpoint: place(mnt), ..Purpose::default() };
         let lock = LockFile::take(store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(store, &purpose).and_then(|pins| pins.pin(name, number).map(|()| pins)).ok();
         // After the pin: one of the two, this look or the remover's, sees the other.
@@ -39,6 +40,11 @@ impl VersionView {
         };
         Ok((view, Box::new((lock, pins))))
     }
+}
+
+/// A mount point as lock files name it.
+fn place(mnt: &Path) -> Option<String> {
+    Some(mnt.to_string_lossy().into_owned())
 }
 
 /// Takes the pins away when the mount goes, whoever still holds the tree.
@@ -62,11 +68,11 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
     let root = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
     let make = |point: &MountPoint, target: &Target| {
         let store = Store::open(&root)?;
-        let purpose = Purpose { purpose: "mount", ..Purpose::default() };
+        let purpose = Purpose { purpose: "mount", mountpoint: place(point.path()), ..Purpose::default() };
         let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
         let log = || Log::new(target.again(), show_path(&root));
-        let beside = match options.staging.then(|| Beside::mount(&store, point, options, log())) {
+        let beside = match options.staging.then(|| Beside::mount(&store, point, options, log(), log())) {
             None => None,
             Some(Ok(beside)) => Some(Arc::new(beside)),
             Some(Err(e)) => {

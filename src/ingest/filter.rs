@@ -1,12 +1,17 @@
 //! What is left out of a source: `.cairnignore` files and `--exclude`, both in gitignore's syntax.
 
+use crate::disk::{DirHandle, Follow};
 use crate::error::{Error, Result, show_path};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use std::ffi::CStr;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 /// The file that says what a directory leaves out.
-const IGNORE_FILE: &str = ".cairnignore";
+pub(super) const IGNORE_FILE: &CStr = c".cairnignore";
+/// How long it may be.
+const MOST: u64 = 16 << 20;
 
 /// The patterns in force in one directory.
 #[derive(Debug)]
@@ -20,22 +25,45 @@ impl Filter {
     pub(super) fn root(root: &Path, exclude: &[String]) -> Result<Filter> {
         let mut builder = GitignoreBuilder::new(root);
         for pattern in exclude {
-            builder.add_line(None, pattern).map_err(|e| Error::usage(format!("`{pattern}` is no pattern")).because(e))?;
+            builder
+                .add_line(None, pattern)
+                .map_err(|e| Error::usage(format!("`{pattern}` is not a pattern")).because(e))?;
         }
         Ok(Filter { patterns: built(builder)?, above: None })
     }
 
-    /// The filter inside `dir`, with its `.cairnignore` if it has one.
-    pub(super) fn enter(outside: &Arc<Filter>, dir: &Path) -> Result<Arc<Filter>> {
-        let file = dir.join(IGNORE_FILE);
-        if !std::fs::symlink_metadata(&file).is_ok_and(|m| m.is_file()) {
+    /// The filter inside the directory `dir`, which has a name `.cairnignore`, at `path`. Only a regular file counts.
+    pub(super) fn enter(outside: &Arc<Filter>, dir: &DirHandle, path: &Path) -> Result<Arc<Filter>> {
+        if !dir.stat_at(IGNORE_FILE, Follow::No).is_ok_and(|s| s.is_file()) {
             return Ok(outside.clone());
         }
-        let mut builder = GitignoreBuilder::new(dir);
-        if let Some(e) = builder.add(&file) {
-            return Err(Error::usage(format!("{} has a line that is no pattern", show_path(&file))).because(e));
+        let file = path.join(".cairnignore");
+        let failed = |e| Error::io("read", &file, e);
+        let mut text = Vec::new();
+        dir.file_at(IGNORE_FILE, Follow::No).map_err(failed)?.take(MOST + 1).read_to_end(&mut text).map_err(failed)?;
+        let bad =
+            |why: String| Error::usage(format!("{} has a line that is not a pattern", show_path(&file))).because(why);
+        if text.len() as u64 > MOST {
+            return Err(Error::usage(format!("{} is longer than {MOST} bytes", show_path(&file))));
+        }
+        let text = std::str::from_utf8(&text).map_err(|e| bad(e.to_string()))?;
+        let mut builder = GitignoreBuilder::new(path);
+        for line in text.trim_start_matches('\u{feff}').lines() {
+            builder.add_line(Some(file.clone()), line).map_err(|e| bad(e.to_string()))?;
         }
         Ok(Arc::new(Filter { patterns: built(builder)?, above: Some(outside.clone()) }))
+    }
+
+    /// Whether any pattern is in force.
+    pub(super) fn leaves_something_out(&self) -> bool {
+        let mut at = Some(self);
+        while let Some(filter) = at {
+            if !filter.patterns.is_empty() {
+                return true;
+            }
+            at = filter.above.as_deref();
+        }
+        false
     }
 
     /// Whether an entry is left out: `--exclude` always counts, else the innermost file that speaks of it decides.

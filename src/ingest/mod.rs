@@ -3,6 +3,7 @@
 mod build;
 mod filter;
 mod scan;
+mod source;
 mod stat_cache;
 mod store;
 mod tree;

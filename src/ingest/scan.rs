@@ -1,13 +1,14 @@
-//! Walking a source directory: names, kinds and stats, in parallel; no content is read.
+//! Walking a source directory by descriptors: names, kinds and stats, in parallel; no content is read.
 
-use super::filter::Filter;
-use super::tree::{Body, Directory, FileBody, Item, Stat, Tree};
+use super::filter::{Filter, IGNORE_FILE};
+use super::source::{Handles, Home, SourceDir, changed};
+use super::tree::{Body, Directory, FileBody, Item, Tree};
+use crate::disk::{DirHandle, FileStat, Follow, name_path};
 use crate::error::{Error, Result, show_path};
 use crate::progress::Progress;
 use parking_lot::{Condvar, Mutex};
-use std::fs::{DirEntry, Metadata};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::ffi::CStr;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,23 +23,48 @@ pub struct ScanOptions {
     pub skip_special: bool,
     /// Let `.cairnignore` files leave nothing out: they are content like any other.
     pub no_ignore_files: bool,
+    /// Read every file, also those that look as they did when their digests were remembered.
+    pub rehash: bool,
 }
 
 /// How many entries of one directory are looked at in one piece of work.
 const CHUNK: usize = 1024;
 /// How many special files an error names.
 const NAMED: usize = 10;
+/// How often an entry is looked at that is another kind of file at each look.
+const LOOKS: usize = 5;
 
 enum Job {
     List(u32),
-    Look(u32, Vec<DirEntry>),
+    Look(u32, Names),
+}
+
+/// Names of one directory, each with a NUL behind it.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Names {
+    fn push(&mut self, name: &CStr) {
+        self.bytes.extend_from_slice(name.to_bytes_with_nul());
+        self.count += 1;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &CStr> {
+        self.bytes.split_inclusive(|b| *b == 0).filter_map(|n| CStr::from_bytes_with_nul(n).ok())
+    }
 }
 
 struct Scan<'a> {
     options: &'a ScanOptions,
     /// The store, when it may lie inside the source: device and inode.
     skip: Option<(u64, u64)>,
+    threads: usize,
     progress: &'a Progress,
+    /// The mounts that were met.
+    homes: Mutex<Vec<Arc<Home>>>,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -57,7 +83,7 @@ struct Open {
     items: Vec<Item>,
     /// Pieces of it not yet looked at.
     missing: usize,
-    source: Arc<PathBuf>,
+    source: Arc<SourceDir>,
     filter: Arc<Filter>,
     /// Device and inode of it and of all above it, innermost first: for loops when symlinks are followed.
     chain: Option<Arc<Chain>>,
@@ -72,17 +98,32 @@ struct Chain {
 ///
 /// # Errors
 /// Usage: special files, a loop of symlinks, a bad pattern. I/O: what vanished or cannot be read, by name.
-pub fn scan(root: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, threads: usize, progress: &Progress) -> Result<Tree> {
-    let meta = std::fs::metadata(root).map_err(|e| Error::io("look at", root, e))?;
+pub fn scan(
+    root: &Path,
+    options: &ScanOptions,
+    skip: Option<(u64, u64)>,
+    threads: usize,
+    progress: &Progress,
+) -> Result<Tree> {
+    let source = SourceDir::root(root, if options.follow_symlinks { Follow::Yes } else { Follow::No })?;
+    let stat = source.open(&mut Handles::new(1))?.stat().map_err(|e| Error::io("look at", root, e))?;
     let first = Open {
         items: Vec::new(),
         missing: 1,
-        source: Arc::new(root.to_path_buf()),
+        source,
         filter: Arc::new(Filter::root(root, &options.exclude)?),
-        chain: Some(Arc::new(Chain { id: (meta.dev(), meta.ino()), above: None })),
+        chain: Some(Arc::new(Chain { id: (stat.dev, stat.ino), above: None })),
     };
     let state = State { jobs: vec![Job::List(0)], dirs: vec![first], ..State::default() };
-    let scan = Scan { options, skip, progress, state: Mutex::new(state), wake: Condvar::new() };
+    let scan = Scan {
+        options,
+        skip,
+        threads,
+        progress,
+        homes: Mutex::default(),
+        state: Mutex::new(state),
+        wake: Condvar::new(),
+    };
     std::thread::scope(|s| {
         for _ in 1..threads {
             s.spawn(|| scan.work());
@@ -98,7 +139,11 @@ pub fn scan(root: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, thread
         let named: Vec<_> = state.special.iter().take(NAMED).map(|p| show_path(p)).collect();
         let more = state.special.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        return Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be added: {}{more}", named.join(", "))).hint("leave them out with --skip-special or --exclude"));
+        return Err(Error::usage(format!(
+            "device nodes, sockets and FIFOs cannot be added: {}{more}",
+            named.join(", ")
+        ))
+        .hint("leave them out with --skip-special or --exclude"));
     }
     Ok(Tree { dirs: state.dirs.into_iter().map(|d| Directory { items: d.items, source: Some(d.source) }).collect() })
 }
@@ -106,6 +151,7 @@ pub fn scan(root: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, thread
 impl Scan<'_> {
     /// One thread: takes jobs until there are none and nobody can make more.
     fn work(&self) {
+        let mut handles = Handles::new(self.threads);
         let mut state = self.state.lock();
         loop {
             if state.error.is_some() {
@@ -121,8 +167,8 @@ impl Scan<'_> {
             state.running += 1;
             drop(state);
             let result = match job {
-                Job::List(dir) => self.list(dir),
-                Job::Look(dir, entries) => self.look(dir, entries),
+                Job::List(dir) => self.list(dir, &mut handles),
+                Job::Look(dir, names) => self.look(dir, &names, &mut handles),
             };
             state = self.state.lock();
             state.running -= 1;
@@ -135,26 +181,34 @@ impl Scan<'_> {
     }
 
     /// Lists one directory and hands its entries on in pieces.
-    fn list(&self, dir: u32) -> Result<()> {
-        let (source, filter) = {
+    fn list(&self, dir: u32, handles: &mut Handles) -> Result<()> {
+        let (source, mut filter) = {
             let state = self.state.lock();
             let open = &state.dirs[dir as usize];
             (open.source.clone(), open.filter.clone())
         };
-        let filter = if self.options.no_ignore_files { filter } else { Filter::enter(&filter, &source)? };
-        self.state.lock().dirs[dir as usize].filter = filter;
-        let mut pieces = Vec::new();
-        let mut piece = Vec::new();
-        for entry in std::fs::read_dir(source.as_path()).map_err(|e| Error::io("list", &source, e))? {
-            piece.push(entry.map_err(|e| Error::io("list", &source, e))?);
-            if piece.len() == CHUNK {
-                pieces.push(std::mem::take(&mut piece));
+        let handle = source.open(handles)?;
+        let failed = |e| Error::io("list", &source.path(), e);
+        source.set_home(self.home(&handle, &handle.stat().map_err(failed)?));
+        let mut pieces = vec![Names::default()];
+        let mut ignores = false;
+        let listed = handle.list(&mut |name| {
+            ignores |= name == IGNORE_FILE;
+            if pieces.last().is_none_or(|p| p.count == CHUNK) {
+                pieces.push(Names::default());
             }
+            if let Some(last) = pieces.last_mut() {
+                last.push(name);
+            }
+        });
+        listed.map_err(failed)?;
+        if ignores && !self.options.no_ignore_files {
+            filter = Filter::enter(&filter, &handle, &source.path())?;
+            self.state.lock().dirs[dir as usize].filter = filter;
         }
-        if pieces.is_empty() {
-            return self.look(dir, piece);
+        if let [one] = &pieces[..] {
+            return self.look(dir, one, handles);
         }
-        pieces.push(piece);
         let mut state = self.state.lock();
         state.dirs[dir as usize].missing = pieces.len();
         state.jobs.extend(pieces.into_iter().map(|p| Job::Look(dir, p)));
@@ -162,53 +216,69 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// The mount that a directory lies on.
+    fn home(&self, handle: &DirHandle, stat: &FileStat) -> Arc<Home> {
+        let mut homes = self.homes.lock();
+        if let Some(home) = homes.iter().find(|h| h.holds(stat)) {
+            return home.clone();
+        }
+        let home = Arc::new(Home::of(handle, stat));
+        homes.push(home.clone());
+        home
+    }
+
     /// Looks at some entries of one directory.
-    fn look(&self, dir: u32, entries: Vec<DirEntry>) -> Result<()> {
+    fn look(&self, dir: u32, names: &Names, handles: &mut Handles) -> Result<()> {
         self.progress.go_on()?;
-        let (filter, chain) = {
+        let (source, filter, chain) = {
             let state = self.state.lock();
             let open = &state.dirs[dir as usize];
-            (open.filter.clone(), open.chain.clone())
+            (open.source.clone(), open.filter.clone(), open.chain.clone())
         };
-        let (mut items, mut below, mut special) = (Vec::with_capacity(entries.len()), Vec::new(), Vec::new());
+        let handle = source.open(handles)?;
+        let filtered = filter.leaves_something_out().then(|| source.path());
+        let path = |name: &CStr| source.path().join(name_path(name));
+        let (mut items, mut below, mut special) = (Vec::with_capacity(names.count), Vec::new(), Vec::new());
         let (mut files, mut bytes) = (0, 0);
-        for entry in entries {
-            let path = entry.path();
-            let meta = self.metadata(&entry, &path)?;
-            if crate::layout::is_unfinished(entry.file_name().as_bytes(), meta.is_dir()) {
+        for name in names.iter() {
+            let (stat, target) = self.stat(&handle, name, &path)?;
+            if crate::layout::is_unfinished(name.to_bytes(), stat.is_dir()) {
                 continue; // of a get that was killed, or is at work
             }
-            if filter.leaves_out(&path, meta.is_dir()) || (meta.is_dir() && self.skip == Some((meta.dev(), meta.ino()))) {
+            let left_out =
+                filtered.as_ref().is_some_and(|dir| filter.leaves_out(&dir.join(name_path(name)), stat.is_dir()));
+            if left_out || (stat.is_dir() && self.skip == Some((stat.dev, stat.ino))) {
                 continue;
             }
-            let kind = meta.file_type();
-            let body = if kind.is_file() {
+            let body = if stat.is_file() {
                 files += 1;
-                bytes += meta.len();
-                Body::File { exec: meta.mode() & 0o111 != 0, body: FileBody::Scanned(Stat::of(&meta)) }
-            } else if kind.is_symlink() {
-                let target = std::fs::read_link(&path).map_err(|e| Error::io("read symlink", &path, e))?;
-                Body::Symlink(target.into_os_string().into_vec().into_boxed_slice())
-            } else if kind.is_dir() {
-                below.push((items.len(), self.below(&chain, &meta, &path)?, path));
+                bytes += stat.size;
+                let here = source.home().is_some_and(|h| h.holds(&stat));
+                Body::File { exec: stat.mode & 0o111 != 0, body: FileBody::Scanned { stat: stat.into(), here } }
+            } else if let Some(target) = target {
+                Body::Symlink(target.into_boxed_slice())
+            } else if stat.is_dir() {
+                let child = source.below(name)?;
+                below.push((items.len(), self.below(&chain, &stat, &child)?, child));
                 Body::Directory(0)
             } else {
                 if self.options.skip_special {
                     self.progress.skipped_special(1);
                 } else {
-                    special.push(path);
+                    special.push(path(name));
                 }
                 continue;
             };
-            items.push(Item { name: entry.file_name().as_bytes().into(), body });
+            items.push(Item { name: name.to_bytes().into(), body });
         }
         self.progress.expect(files, bytes);
         let mut state = self.state.lock();
         state.special.append(&mut special);
-        for (at, chain, path) in below {
-            let child = u32::try_from(state.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
+        for (at, chain, source) in below {
+            let child =
+                u32::try_from(state.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
             items[at].body = Body::Directory(child);
-            state.dirs.push(Open { items: Vec::new(), missing: 1, source: Arc::new(path), filter: filter.clone(), chain });
+            state.dirs.push(Open { items: Vec::new(), missing: 1, source, filter: filter.clone(), chain });
             state.jobs.push(Job::List(child));
         }
         let open = &mut state.dirs[dir as usize];
@@ -227,29 +297,48 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// An entry's metadata. A dangling symlink that should be followed is kept as a symlink.
-    fn metadata(&self, entry: &DirEntry, path: &Path) -> Result<Metadata> {
-        let meta = entry.metadata().map_err(|e| Error::io("look at", path, e))?;
-        if !(self.options.follow_symlinks && meta.file_type().is_symlink()) {
-            return Ok(meta);
+    /// What an entry is, with a symlink's text. A dangling symlink that should be followed is kept as a symlink.
+    fn stat(
+        &self,
+        dir: &DirHandle,
+        name: &CStr,
+        path: &dyn Fn(&CStr) -> PathBuf,
+    ) -> Result<(FileStat, Option<Vec<u8>>)> {
+        for _ in 0..LOOKS {
+            let stat = dir.stat_at(name, Follow::No).map_err(|e| Error::io("look at", &path(name), e))?;
+            if !stat.is_symlink() {
+                return Ok((stat, None));
+            }
+            if self.options.follow_symlinks {
+                match dir.stat_at(name, Follow::Yes) {
+                    Ok(stat) => return Ok((stat, None)),
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(Error::io("follow symlink", &path(name), e)),
+                }
+            }
+            match dir.read_link_at(name) {
+                Ok(text) => return Ok((stat, Some(text))),
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {} // something else by now
+                Err(e) => return Err(Error::io("read symlink", &path(name), e)),
+            }
         }
-        match std::fs::metadata(path) {
-            Ok(meta) => Ok(meta),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(meta),
-            Err(e) => Err(Error::io("follow symlink", path, e)),
-        }
+        Err(changed(&path(name), "it is a symlink and is not, in turns"))
     }
 
     /// The chain of a directory below one with `chain`.
-    fn below(&self, chain: &Option<Arc<Chain>>, meta: &Metadata, path: &Path) -> Result<Option<Arc<Chain>>> {
+    fn below(&self, chain: &Option<Arc<Chain>>, stat: &FileStat, dir: &SourceDir) -> Result<Option<Arc<Chain>>> {
         if !self.options.follow_symlinks {
             return Ok(None);
         }
-        let id = (meta.dev(), meta.ino());
+        let id = (stat.dev, stat.ino);
         let mut at = chain.as_deref();
         while let Some(link) = at {
             if link.id == id {
-                return Err(Error::usage(format!("{} leads back to a directory above it: a loop of symlinks", show_path(path))).hint("exclude it, or keep symlinks as symlinks"));
+                return Err(Error::usage(format!(
+                    "{} leads back to a directory above it: a loop of symlinks",
+                    show_path(&dir.path())
+                ))
+                .hint("exclude it, or keep symlinks as symlinks"));
             }
             at = link.above.as_deref();
         }

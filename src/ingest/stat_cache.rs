@@ -1,60 +1,110 @@
-//! The stat cache: which digest a file had when it was last read, by device, inode, size, mtime and ctime.
+//! The stat cache: which digest a file had when it was last read, by file system, inode, size, mtime and ctime.
 //!
-//! A cache of the user's, one file for each source directory, droppable at any time: an unchanged put is then a walk, and an
-//! interrupted one goes on. git's "racy" rule: a file changed shortly before it was read could be changed again within the same
-//! time stamp, so it is not remembered. What a damaged cache holds is not used: the file carries a SHA-256 of itself.
+//! A cache of the user's, one file for each source directory, droppable at any time: an unchanged put is then a walk,
+//! and an interrupted one goes on. Which file systems' stats are believed, and why, is said in `disk/stamps.rs`. A
+//! file is remembered only if it was read in a state from which any later change moves its ctime
+//! ([`StatCache::before`]). What a damaged cache holds is not used: the file carries a SHA-256 of itself.
 
+use super::source::Home;
 use super::tree::Stat;
-use crate::disk::{Access, Disk, FsKind};
+use crate::disk::{self, Access, Disk, FileStat, Volume};
 use crate::error::Result;
 use crate::words::{Digest, Hasher, Token};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-const MAGIC: &[u8; 8] = b"cairnsc2";
-/// dev, ino, size, mtime, ctime: 8 bytes each; digest: 32.
+/// Older ones, of versions that believed device numbers and any file system, begin otherwise and are not read.
+const MAGIC: &[u8; 8] = b"cairnsc3";
+/// Volume, ino, size, mtime, ctime: 8 bytes each; digest: 32.
 const RECORD: usize = 72;
 /// Bytes gathered before they are written.
 const BUFFER: usize = 1 << 20;
 
-/// How old a file's change must be to be remembered, in nanoseconds. Across the network the server's clock may differ from ours.
-const RACY_LOCAL: i64 = 2_000_000_000;
-const RACY_SHARED: i64 = 120_000_000_000;
+/// Nanoseconds after which a change has another ctime than the one before: twice the longest tick of the kernel's
+/// clock (100 Hz). File systems with coarser times are told by their whole seconds.
+const TICK: i64 = 20_000_000;
+/// How long the kernel may hold up a change after it stamped it, where a writer may be at work.
+const HELD_UP: i64 = 10_000_000_000;
+/// Across the network the server's clock may differ from ours, and its own dirty pages are not seen: it writes them
+/// back after some 35 s.
+const NETWORK: i64 = 120_000_000_000;
 
 /// The digests remembered for one source.
 #[derive(Debug)]
 pub struct StatCache {
     file: Option<PathBuf>,
-    racy: i64,
-    /// Records sorted by device and inode.
+    /// Nothing is believed, but what is read is remembered.
+    rehash: bool,
+    /// Records sorted by volume and inode.
     records: Vec<u8>,
     /// One bit for each record that was asked for and still held.
     held: Vec<AtomicU64>,
 }
 
+/// A file as it is remembered: its `dev` is its volume's id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key(Stat);
+
+impl Key {
+    /// The key of a file that looks as `stat` on `volume`; `None` for a whole second, which tools and coarse file
+    /// systems write.
+    fn of(stat: &Stat, volume: &Volume) -> Option<Key> {
+        (stat.ctime % 1_000_000_000 != 0).then_some(Key(Stat { dev: volume.id, ..*stat }))
+    }
+}
+
+/// What shows, before a file is read, that a later change moves its ctime.
+#[derive(Debug)]
+pub struct Proof {
+    key: Key,
+    by: By,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum By {
+    /// Nobody has it open for writing.
+    NoWriter,
+    /// No page is dirty, and is not after the read either.
+    CleanPages,
+    /// It is older than a dirty page gets.
+    Age,
+}
+
 impl StatCache {
     /// What is remembered for the source directory `source`. Nothing when the cache is missing, damaged or turned off
-    /// (`CAIRN_CACHE_DIR` set and empty; else `$XDG_CACHE_HOME/cairn`, else `~/.cache/cairn`).
-    pub fn open(source: &Path) -> StatCache {
+    /// (`CAIRN_STAT_CACHE=off`, or `CAIRN_CACHE_DIR` set and empty; else `$XDG_CACHE_HOME/cairn`, else
+    /// `~/.cache/cairn`), or with `rehash`.
+    pub fn open(source: &Path, rehash: bool) -> StatCache {
         use std::os::unix::ffi::OsStrExt;
-        let racy = match FsKind::of(source) {
-            Ok(kind) if kind.is_local() => RACY_LOCAL,
-            _ => RACY_SHARED,
-        };
         let canonical = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_path_buf());
         let file = directory().map(|d| d.join("stat").join(Digest::of(canonical.as_os_str().as_bytes()).hex()));
-        let records = file.as_deref().and_then(|f| std::fs::read(f).ok()).and_then(checked).unwrap_or_default();
-        StatCache::of(file, racy, records)
+        let records = file.as_deref().filter(|_| !rehash).and_then(|f| std::fs::read(f).ok()).and_then(checked);
+        StatCache::of(file, rehash, records.unwrap_or_default())
     }
 
-    fn of(file: Option<PathBuf>, racy: i64, records: Vec<u8>) -> StatCache {
+    fn of(file: Option<PathBuf>, rehash: bool, records: Vec<u8>) -> StatCache {
         let held = (0..(records.len() / RECORD).div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        StatCache { file, racy, records, held }
+        StatCache { file, rehash, records, held }
     }
 
-    /// The digest of a file that looks as `stat`, if it is remembered.
-    pub fn get(&self, stat: &Stat) -> Option<Digest> {
-        let key = (stat.dev, stat.ino);
+    /// A cache of one file.
+    #[cfg(test)]
+    pub(super) fn of_one(stat: &Stat, volume: &Volume, digest: &Digest) -> StatCache {
+        let mut record = Vec::new();
+        encode(&Key::of(stat, volume).expect("a fraction of a second").0, digest, &mut record);
+        StatCache::of(None, false, record)
+    }
+
+    /// The digest of a file that looks as `stat` on `volume`, if it is remembered. On a network volume it counts only
+    /// for a stat that the server was asked for.
+    pub fn get(&self, stat: &Stat, volume: &Volume) -> Option<Digest> {
+        if self.records.is_empty() {
+            return None;
+        }
+        let wanted = Key::of(stat, volume)?.0;
+        let key = (wanted.dev, wanted.ino);
         let (mut low, mut high) = (0, self.records.len() / RECORD);
         while low < high {
             let mid = (low + high) / 2;
@@ -64,7 +114,7 @@ impl StatCache {
                 std::cmp::Ordering::Greater => high = mid,
                 std::cmp::Ordering::Equal => {
                     let (found, digest) = decode(record);
-                    if found != *stat {
+                    if found != wanted {
                         return None;
                     }
                     self.held[mid / 64].fetch_or(1 << (mid % 64), Ordering::Relaxed);
@@ -75,38 +125,81 @@ impl StatCache {
         None
     }
 
-    /// Remembers, beside what was asked for and still held, the files that were read now. Failures are not errors: it is a cache.
-    /// `now` is when the reading began, in nanoseconds since 1970.
-    pub fn save(self, mut read: Vec<(Stat, Digest)>, now: i64) {
+    /// To be asked before a file is read, which looks as `stat`: the proof that is to be shown to
+    /// [`StatCache::after`]. `None`: it will not be remembered.
+    ///
+    /// Say its pages are clean at this moment, or nobody has it open for writing. Then no map of it has a page that
+    /// can be stored into without the kernel stamping the file, so each change from now on moves its ctime to now or
+    /// later, or back by a tick; its ctime is older than that, so the new one is another. If it looks the same after
+    /// it was read, the bytes are those of this ctime, and so they are whenever it looks the same again.
+    pub fn before(&self, file: &File, stat: &FileStat, home: &Home, now: i64) -> Option<Proof> {
+        let volume = home.volume.filter(|_| self.file.is_some() && home.holds(stat) && !stat.dax)?;
+        let key = Key::of(&Stat::from(*stat), &volume)?;
+        let age = now.saturating_sub(stat.ctime);
+        if age < if volume.network { NETWORK } else { TICK } {
+            return None;
+        }
+        let clean = disk::pages_are_clean(file);
+        let by = match clean {
+            Some(true) if age >= HELD_UP => By::CleanPages,
+            _ if !volume.network && disk::nobody_writes(file) => By::NoWriter,
+            Some(true) => By::CleanPages,
+            None if disk::oldest_dirty_page().is_some_and(|oldest| age >= oldest) => By::Age,
+            _ => return None,
+        };
+        Some(Proof { key, by })
+    }
+
+    /// What a file is remembered by that was read after `proof` was made and looks the same at `now`.
+    pub fn after(&self, proof: Proof, file: &File, now: i64) -> Option<Key> {
+        let clean = || now.saturating_sub(proof.key.0.ctime) >= HELD_UP && disk::pages_are_clean(file) == Some(true);
+        (proof.by != By::CleanPages || clean()).then_some(proof.key)
+    }
+
+    /// How long to wait until a file has a ctime that the next change does not share; nothing where that is long
+    /// past.
+    pub fn wait_for_tick(&self, stat: &FileStat, home: &Home, now: i64) -> Option<Duration> {
+        let age = now.saturating_sub(stat.ctime);
+        let wanted = self.file.is_some() && home.volume.is_some_and(|v| !v.network) && (0..TICK).contains(&age);
+        wanted.then(|| Duration::from_nanos((TICK - age) as u64))
+    }
+
+    /// Remembers, beside what was asked for and still held, the files that were read now. Failures are not errors: it
+    /// is a cache.
+    pub fn save(self, mut read: Vec<(Key, Digest)>) {
         let held: usize = self.held.iter().map(|w| w.load(Ordering::Relaxed).count_ones() as usize).sum();
-        let Some(file) = self.file.as_deref().filter(|_| !read.is_empty() || held * RECORD != self.records.len()) else { return };
-        read.retain(|(s, _)| s.ctime.max(s.mtime) < now - self.racy);
-        read.sort_unstable_by_key(|(s, _)| (s.dev, s.ino));
-        read.dedup_by_key(|(s, _)| (s.dev, s.ino));
+        let Some(file) =
+            self.file.as_deref().filter(|_| self.rehash || !read.is_empty() || held * RECORD != self.records.len())
+        else {
+            return;
+        };
+        read.sort_unstable_by_key(|(k, _)| (k.0.dev, k.0.ino));
+        read.dedup_by_key(|(k, _)| (k.0.dev, k.0.ino));
         let _ = self.write(file, &read);
     }
 
-    fn write(&self, file: &Path, read: &[(Stat, Digest)]) -> Result<()> {
+    fn write(&self, file: &Path, read: &[(Key, Digest)]) -> Result<()> {
         let dir = file.parent().expect("the cache's file has a directory");
         let disk = Disk::of(dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?;
         disk.create_dirs(dir)?;
         let mut out = disk.create_file(dir.join(format!(".{}", Token::fresh())))?;
         let mut hasher = Hasher::new();
         let mut buffer = MAGIC.to_vec();
-        let kept = (0..self.records.len() / RECORD).filter(|i| self.held[i / 64].load(Ordering::Relaxed) >> (i % 64) & 1 == 1);
+        let kept =
+            (0..self.records.len() / RECORD).filter(|i| self.held[i / 64].load(Ordering::Relaxed) >> (i % 64) & 1 == 1);
         let mut kept = kept.map(|i| self.record(i)).peekable();
         let mut read = read.iter().peekable();
         loop {
             let from_kept = match (kept.peek(), read.peek()) {
                 (None, None) => break,
-                (Some(old), Some((stat, _))) => key_of(old) < (stat.dev, stat.ino),
+                (Some(old), Some((key, _))) => key_of(old) < (key.0.dev, key.0.ino),
                 (old, _) => old.is_some(),
             };
             if from_kept {
                 buffer.extend_from_slice(kept.next().expect("just seen"));
-            } else if let Some((stat, digest)) = read.next() {
-                kept.next_if(|old| key_of(old) == (stat.dev, stat.ino));
-                encode(stat, digest, &mut buffer);
+            } else if let Some((key, digest)) = read.next() {
+                kept.next_if(|old| key_of(old) == (key.0.dev, key.0.ino));
+                encode(&key.0, digest, &mut buffer);
             }
             if buffer.len() >= BUFFER {
                 hasher.update(&buffer);
@@ -125,8 +218,23 @@ impl StatCache {
     }
 }
 
+/// Nanoseconds since 1970 by this host's clock, which local file systems take their times from.
+pub fn clock_now() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// Whether `CAIRN_STAT_CACHE` turns the cache off: anything but a yes does.
+fn turned_off(value: &std::ffi::OsStr) -> bool {
+    !["", "on", "yes", "true", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+}
+
 /// Where the user's caches are.
 fn directory() -> Option<PathBuf> {
+    if std::env::var_os("CAIRN_STAT_CACHE").is_some_and(|value| turned_off(&value)) {
+        return None;
+    }
     if let Some(dir) = std::env::var_os("CAIRN_CACHE_DIR") {
         return (!dir.is_empty()).then(|| dir.into());
     }
@@ -177,32 +285,123 @@ mod tests {
     use super::*;
 
     const S: i64 = 1_000_000_000;
+    const VOLUME: Volume = Volume { id: 77, network: false };
+
+    fn stat(ino: u64, ctime: i64) -> Stat {
+        Stat { dev: 1, ino, size: 5, mtime: 10 * S, ctime: ctime * S + 7 }
+    }
 
     #[test]
-    fn a_changed_damaged_or_racy_file_is_not_remembered() {
+    fn a_changed_or_damaged_file_and_one_of_another_volume_are_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c");
-        let cache = |records| StatCache::of(Some(file.clone()), RACY_LOCAL, records);
-        let stat = |ino, ctime| Stat { dev: 1, ino, size: 5, mtime: 10 * S, ctime: ctime * S };
+        let cache = |records| StatCache::of(Some(file.clone()), false, records);
+        let key = |ino, ctime| Key::of(&stat(ino, ctime), &VOLUME).unwrap();
         let digest = Digest::of(b"hello");
-        cache(vec![]).save(vec![(stat(3, 10), digest), (stat(2, 11), digest), (stat(4, 99), digest), (stat(5, 10), digest)], 100 * S);
+        cache(vec![]).save(vec![(key(3, 10), digest), (key(2, 11), digest), (key(5, 10), digest)]);
         let bytes = std::fs::read(&file).unwrap();
         let read = cache(checked(bytes.clone()).unwrap());
-        assert_eq!(read.get(&stat(3, 10)), Some(digest));
-        assert_eq!(read.get(&stat(2, 11)), Some(digest));
-        assert_eq!(read.get(&stat(2, 12)), None, "its ctime changed");
-        assert_eq!(read.get(&stat(4, 99)), None, "it was racy");
+        assert_eq!(read.get(&stat(3, 10), &VOLUME), Some(digest));
+        assert_eq!(
+            read.get(&Stat { dev: 99, ..stat(2, 11) }, &VOLUME),
+            Some(digest),
+            "the device number does not count"
+        );
+        assert_eq!(read.get(&stat(2, 12), &VOLUME), None, "its ctime changed");
+        assert_eq!(
+            read.get(&stat(2, 11), &Volume { id: 78, network: false }),
+            None,
+            "another file system at the same place"
+        );
         for i in 0..bytes.len() {
             let mut bad = bytes.clone();
             bad[i] ^= 1;
             assert!(checked(bad).is_none());
         }
         // What was not asked for again is forgotten, what changed is replaced, what is new is added.
-        read.save(vec![(stat(2, 12), Digest::of(b"two")), (stat(9, 12), digest)], 100 * S);
+        read.save(vec![(key(2, 12), Digest::of(b"two")), (key(9, 12), digest)]);
         let again = cache(checked(std::fs::read(&file).unwrap()).unwrap());
-        assert_eq!(again.get(&stat(2, 12)), Some(Digest::of(b"two")));
-        assert_eq!(again.get(&stat(3, 10)), Some(digest));
-        assert_eq!(again.get(&stat(9, 12)), Some(digest));
-        assert_eq!(again.get(&stat(5, 10)), None);
+        assert_eq!(again.get(&stat(2, 12), &VOLUME), Some(Digest::of(b"two")));
+        assert_eq!(again.get(&stat(3, 10), &VOLUME), Some(digest));
+        assert_eq!(again.get(&stat(9, 12), &VOLUME), Some(digest));
+        assert_eq!(again.get(&stat(5, 10), &VOLUME), None);
+    }
+
+    #[test]
+    fn a_cache_of_an_older_version_is_not_believed() {
+        let mut old = b"cairnsc2".to_vec();
+        encode(&stat(3, 10), &Digest::of(b"hello"), &mut old);
+        let sum = Digest::of(&old);
+        old.extend_from_slice(&sum.0);
+        assert!(checked(old).is_none());
+    }
+
+    #[test]
+    fn a_whole_second_is_no_proof() {
+        assert_eq!(Key::of(&Stat { ctime: 10 * S, ..stat(3, 10) }, &VOLUME), None);
+    }
+
+    #[test]
+    fn a_file_is_remembered_when_nothing_can_change_it_unseen() {
+        use crate::disk::{DirHandle, stat_file};
+        use std::io::Write;
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = DirHandle::open(tmp.path()).unwrap();
+        let home = Home::of(&dir, &dir.stat().unwrap());
+        if home.volume.is_none() {
+            return; // the temporary directory is on a tmpfs, say
+        }
+        let cache = StatCache::of(Some(tmp.path().join("c")), false, vec![]);
+        let path = tmp.path().join("f");
+        let mut writer = File::create(&path).unwrap();
+        writer.write_all(b"hello").unwrap();
+        let reader = File::open(&path).unwrap();
+        let stat = stat_file(&reader).unwrap();
+        let by = |age: i64| cache.before(&reader, &stat, &home, stat.ctime + age).map(|p| p.by);
+        let remembered = |age: i64| {
+            cache
+                .before(&reader, &stat, &home, stat.ctime + age)
+                .and_then(|p| cache.after(p, &reader, stat.ctime + age))
+                .is_some()
+        };
+        assert_eq!(by(TICK - 1), None, "it may change in this tick");
+        assert_eq!(cache.wait_for_tick(&stat, &home, stat.ctime + TICK - 1), Some(Duration::from_nanos(1)));
+        assert_eq!(cache.wait_for_tick(&stat, &home, stat.ctime + TICK), None);
+        if disk::pages_are_clean(&reader).is_none() {
+            return; // before Linux 6.5
+        }
+        assert_eq!(by(900 * S), None, "it is dirty and open for writing: a map of it may be stored into");
+        writer.sync_all().unwrap();
+        assert!(by(900 * S) == Some(By::CleanPages) && remembered(900 * S));
+        assert!(!remembered(S), "it is open for writing, and a write may be held up");
+        drop(writer);
+        assert!(by(S) == Some(By::NoWriter) && remembered(S));
+        let elsewhere = FileStat { dev: stat.dev + 1, ..stat };
+        assert!(
+            cache.before(&reader, &elsewhere, &home, stat.ctime + 900 * S).is_none(),
+            "it lies on another mount than its directory"
+        );
+        assert!(cache.before(&reader, &FileStat { dax: true, ..stat }, &home, stat.ctime + 900 * S).is_none());
+        let network = Home::of(&dir, &dir.stat().unwrap()).over_the_network();
+        assert!(
+            cache.before(&reader, &stat, &network, stat.ctime + NETWORK - 1).is_none()
+                && cache.before(&reader, &stat, &network, stat.ctime + NETWORK).is_some()
+        );
+    }
+
+    #[test]
+    fn only_a_yes_leaves_the_cache_on() {
+        for (value, off) in [
+            ("", false),
+            ("on", false),
+            ("1", false),
+            ("off", true),
+            ("OFF", true),
+            ("0", true),
+            ("no", true),
+            ("of", true),
+        ] {
+            assert_eq!(turned_off(value.as_ref()), off, "{value}");
+        }
     }
 }

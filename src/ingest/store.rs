@@ -1,17 +1,20 @@
 //! Reading, hashing and storing the files of a tree in one pass, in parallel; blobs go into packs in path order.
 //!
-//! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused (case 9).
+//! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused
+//! (case 9).
 
-use super::stat_cache::StatCache;
+use super::source::{Handles, SourceDir, changed};
+use super::stat_cache::{Key, StatCache, clock_now};
 use super::tree::{Body, FileBody, Stat, Stored, Tree};
+use crate::disk::{DirHandle, FileStat, Follow, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::objects::{Lane, ObjectWriter, SMALL_MAX};
 use crate::progress::Progress;
 use crate::words::Digest;
 use parking_lot::Mutex;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,11 +44,18 @@ struct Slot {
     size: u64,
 }
 
-/// Stores every file of `tree` and replaces its body by what was stored. Returns the scanned files that were read, as they were then, for the stat cache.
+/// Stores every file of `tree` and replaces its body by what was stored. Returns the files that were read and can be
+/// remembered, for the stat cache.
 ///
 /// # Errors
 /// I/O: a file vanished, cannot be read, or keeps changing, by name; those of the store.
-pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, threads: fn() -> usize, progress: &Progress) -> Result<Vec<(Stat, Digest)>> {
+pub fn store_files(
+    tree: &mut Tree,
+    sink: &Sink<'_>,
+    cache: Option<&StatCache>,
+    threads: fn() -> usize,
+    progress: &Progress,
+) -> Result<Vec<(Key, Digest)>> {
     let slots = slots(tree);
     let bytes: u64 = slots.iter().map(|s| s.size).sum();
     let threads = if slots.len() <= ALONE_FILES && bytes <= ALONE_BYTES { 1 } else { threads().max(1) };
@@ -56,7 +66,7 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
     let read = Mutex::new(Vec::new());
     let tree_ref = &*tree;
     let work = || {
-        let mut worker = Worker::new(sink, cache, progress);
+        let mut worker = Worker::new(sink, cache, Handles::new(threads), progress);
         while !failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(&(from, to)) = pieces.get(at) else { break };
@@ -95,10 +105,12 @@ pub fn store_files(tree: &mut Tree, sink: &Sink<'_>, cache: Option<&StatCache>, 
     // Only now, with the results gone: for a million files each of these takes as much memory as the tree.
     let read = read.into_inner();
     let mut remember = Vec::with_capacity(read.iter().map(Vec::len).sum());
-    for (at, stat) in read.into_iter().flatten() {
+    for (at, key) in read.into_iter().flatten() {
         let slot = &slots[at as usize];
-        if let Body::File { body: FileBody::Stored(stored), .. } = &tree.dirs[slot.dir as usize].items[slot.item as usize].body {
-            remember.push((stat, stored.digest));
+        if let Body::File { body: FileBody::Stored(stored), .. } =
+            &tree.dirs[slot.dir as usize].items[slot.item as usize].body
+        {
+            remember.push((key, stored.digest));
         }
     }
     Ok(remember)
@@ -112,7 +124,7 @@ fn slots(tree: &Tree) -> Vec<Slot> {
                 Body::Directory(child) => visit(tree, *child, out),
                 Body::File { body, .. } => {
                     let size = match body {
-                        FileBody::Scanned(stat) | FileBody::Disk(_, stat) => stat.size,
+                        FileBody::Scanned { stat, .. } | FileBody::Disk(_, stat) => stat.size,
                         FileBody::Bytes(bytes) => bytes.len() as u64,
                         FileBody::Stored(_) => continue,
                     };
@@ -150,19 +162,42 @@ struct Worker<'a> {
     cache: Option<&'a StatCache>,
     progress: &'a Progress,
     buffer: Vec<u8>,
-    /// Scanned files that were read, by their slots, as they were then.
-    read: Vec<(u32, Stat)>,
+    handles: Handles,
+    /// The directory of the tree that was read in last, open.
+    open: Option<(u32, Arc<DirHandle>)>,
+    /// Scanned files that were read and can be remembered, by their slots.
+    read: Vec<(u32, Key)>,
     /// Bytes of the file at hand that were counted while it was read.
     counted: u64,
 }
 
+/// A scanned file: where it is and what it was.
+struct Scanned<'a> {
+    dir: u32,
+    source: &'a Arc<SourceDir>,
+    name: &'a [u8],
+    stat: &'a Stat,
+    /// On the mount that its directory lies on.
+    here: bool,
+}
+
+impl Scanned<'_> {
+    fn path(&self) -> PathBuf {
+        self.source.path().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(self.name))
+    }
+
+    fn name(&self) -> Result<CString> {
+        CString::new(self.name).map_err(|_| Error::usage(format!("{} has a NUL in its name", show_path(&self.path()))))
+    }
+}
+
 impl<'a> Worker<'a> {
-    fn new(sink: &Sink<'a>, cache: Option<&'a StatCache>, progress: &'a Progress) -> Self {
+    fn new(sink: &Sink<'a>, cache: Option<&'a StatCache>, handles: Handles, progress: &'a Progress) -> Self {
         let lane = match sink {
             Sink::Store(writer) => Some(writer.lane()),
             Sink::Nowhere => None,
         };
-        Worker { lane, cache, progress, buffer: Vec::new(), read: Vec::new(), counted: 0 }
+        Worker { lane, cache, progress, buffer: Vec::new(), handles, open: None, read: Vec::new(), counted: 0 }
     }
 
     fn close(self) -> Result<()> {
@@ -177,12 +212,10 @@ impl<'a> Worker<'a> {
         let stored = match body {
             FileBody::Stored(stored) => *stored,
             FileBody::Bytes(bytes) => self.bytes(bytes)?,
-            FileBody::Disk(path, stat) => self.file(|| path.to_path_buf(), stat, Found::AtAdd)?.0,
-            FileBody::Scanned(stat) => {
+            FileBody::Disk(path, stat) => self.added(path, stat)?,
+            FileBody::Scanned { stat, here } => {
                 let source = directory.source.as_ref().expect("a scanned file's directory knows its source");
-                let (stored, seen) = self.file(|| source.join(std::ffi::OsStr::from_bytes(&item.name)), stat, Found::ByScan)?;
-                self.read.extend(seen.filter(|_| self.cache.is_some()).map(|stat| (at, stat)));
-                stored
+                self.scanned(&Scanned { dir: slot.dir, source, name: &item.name, stat, here: *here }, at)?
             }
         };
         self.progress.done(1, slot.size.saturating_sub(self.counted));
@@ -204,47 +237,121 @@ impl<'a> Worker<'a> {
         Ok(Stored { digest, size: bytes.len() as u64, place })
     }
 
-    /// Stores a file, by what is remembered of it if that is stored already. Where it was read, what it was then.
-    fn file(&mut self, path: impl Fn() -> PathBuf, stat: &Stat, found: Found) -> Result<(Stored, Option<Stat>)> {
-        if let Some(digest) = self.cache.and_then(|c| c.get(stat)) {
-            match &mut self.lane {
-                None => return Ok((Stored { digest, size: stat.size, place: None }, None)),
-                Some(lane) => {
-                    if let Some(known) = lane.find(&digest, stat.size)? {
-                        return Ok((Stored { digest, size: stat.size, place: known }, None));
-                    }
-                }
-            }
+    /// Stores a file that was found by the walk of this very save, by what is remembered of it if that is stored
+    /// already. What counts is what is read now.
+    fn scanned(&mut self, file: &Scanned<'_>, at: u32) -> Result<Stored> {
+        if let Some(stored) = self.remembered(file)? {
+            return Ok(stored);
         }
-        let path = path();
+        let dir = self.directory(file)?;
+        let name = file.name()?;
         for _ in 0..TRIES {
-            if let Some((stored, seen)) = self.read(&path, stat, found)? {
-                return Ok((stored, Some(seen)));
+            let open = dir.file_at(&name, file.source.follow()).map_err(|e| match e.raw_os_error() {
+                Some(libc::ELOOP) if file.source.follow() == Follow::No => changed(&file.path(), "it became a symlink"),
+                _ => Error::io("open", &file.path(), e),
+            })?;
+            if let Some(stored) = self.read_scanned(&open, file, at)? {
+                return Ok(stored);
             }
         }
-        Err(Error::io_message(format!("{} changes while it is read", show_path(&path))).hint("say it again when nobody writes to it; nothing was published"))
+        Err(unsteady(&file.path()))
     }
 
-    /// Reads a file once; `None` when it changed meanwhile.
-    fn read(&mut self, path: &Path, stat: &Stat, found: Found) -> Result<Option<(Stored, Stat)>> {
-        let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path).map_err(|e| Error::io("open", path, e))?;
-        let meta = file.metadata().map_err(|e| Error::io("look at", path, e))?;
-        let before = Stat::of(&meta);
-        if !meta.is_file() || (found == Found::AtAdd && before != *stat) {
-            return Err(Error::io_message(format!("{} changed since it was added", show_path(path))).hint("add it again; nothing was published"));
+    /// What a file has without being read: it looks as it did when it was remembered, and its content is stored.
+    fn remembered(&mut self, file: &Scanned<'_>) -> Result<Option<Stored>> {
+        let (Some(cache), Some(home)) = (self.cache.filter(|_| file.here), file.source.home()) else { return Ok(None) };
+        let Some(volume) = &home.volume else { return Ok(None) };
+        let Some(digest) = cache.get(file.stat, volume) else { return Ok(None) };
+        if volume.network {
+            // The attributes that this host has cached may be older than what another host wrote and closed.
+            let now = self.directory(file)?.stat_at_server(&file.name()?, file.source.follow());
+            if !now.is_ok_and(|now| home.holds(&now) && cache.get(&now.into(), volume) == Some(digest)) {
+                return Ok(None);
+            }
         }
-        let (stored, taken) = if before.size < SMALL_MAX { (self.read_small(&file, path, before.size)?, false) } else { self.read_large(&file, path)? };
+        let size = file.stat.size;
+        let place = match &mut self.lane {
+            None => Some(None),
+            Some(lane) => lane.find(&digest, size)?,
+        };
+        Ok(place.map(|place| Stored { digest, size, place }))
+    }
+
+    /// The directory that a file lies in, open.
+    fn directory(&mut self, file: &Scanned<'_>) -> Result<Arc<DirHandle>> {
+        if let Some((dir, handle)) = &self.open
+            && *dir == file.dir
+        {
+            return Ok(handle.clone());
+        }
+        let handle = file.source.open(&mut self.handles)?;
+        self.open = Some((file.dir, handle.clone()));
+        Ok(handle)
+    }
+
+    /// Reads a scanned file once; `None` when it changed meanwhile.
+    fn read_scanned(&mut self, open: &File, file: &Scanned<'_>, at: u32) -> Result<Option<Stored>> {
+        let path = || file.path();
+        let mut before = look_at(open, &path)?;
+        if !before.is_file() {
+            return Err(changed(&path(), "it was a file and is not any more"));
+        }
+        let (cache, home) = (self.cache, file.source.home());
+        // Large files are worth a tick of the clock, since they are hashed again if they can't be remembered.
+        let wait = (before.size >= SMALL_MAX).then(|| cache?.wait_for_tick(&before, home?, clock_now())).flatten();
+        if let Some(wait) = wait {
+            std::thread::sleep(wait);
+            before = look_at(open, &path)?;
+        }
+        let proof = cache.zip(home).and_then(|(cache, home)| cache.before(open, &before, home, clock_now()));
+        let Some((stored, taken)) = self.read(open, &path, before.size)? else { return Ok(None) };
         if taken {
-            return Ok(stored.map(|s| (s, before))); // it is the store's by now, and was looked at when it became so
+            return Ok(Some(stored)); // it is the store's by now, and was looked at when it became so
         }
-        let after = Stat::of(&file.metadata().map_err(|e| Error::io("look at", path, e))?);
-        Ok(stored.filter(|s| before == after && s.size == after.size).map(|s| (s, before)))
+        let after = look_at(open, &path)?;
+        if after != before || stored.size != after.size {
+            return Ok(None);
+        }
+        let key = cache.zip(proof).and_then(|(cache, proof)| cache.after(proof, open, clock_now()));
+        self.read.extend(key.map(|key| (at, key)));
+        Ok(Some(stored))
     }
 
-    fn read_small(&mut self, file: &File, path: &Path, size: u64) -> Result<Option<Stored>> {
+    /// Stores a file that the user added by its path: it must still be what it was then.
+    fn added(&mut self, path: &Path, stat: &Stat) -> Result<Stored> {
+        for _ in 0..TRIES {
+            let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
+            let file = std::fs::OpenOptions::new()
+                .read(true)
+                .custom_flags(flags)
+                .open(path)
+                .map_err(|e| Error::io("open", path, e))?;
+            let before = look_at(&file, &|| path.to_path_buf())?;
+            if !before.is_file() || Stat::from(before) != *stat {
+                return Err(Error::io_message(format!("{} changed since it was added", show_path(path)))
+                    .hint("add it again; nothing was published"));
+            }
+            let Some((stored, taken)) = self.read(&file, &|| path.to_path_buf(), before.size)? else { continue };
+            if taken || (look_at(&file, &|| path.to_path_buf())? == before && stored.size == before.size) {
+                return Ok(stored);
+            }
+        }
+        Err(unsteady(path))
+    }
+
+    /// Reads a file once: what was stored, and whether the file itself was taken over. `None` when it has another
+    /// size.
+    fn read(&mut self, file: &File, path: &dyn Fn() -> PathBuf, size: u64) -> Result<Option<(Stored, bool)>> {
+        if size < SMALL_MAX {
+            return Ok(self.read_small(file, path, size)?.map(|stored| (stored, false)));
+        }
+        self.read_large(file, &path()).map(Some)
+    }
+
+    fn read_small(&mut self, file: &File, path: &dyn Fn() -> PathBuf, size: u64) -> Result<Option<Stored>> {
         self.buffer.clear();
         self.buffer.reserve(size as usize + 1);
-        file.take(SMALL_MAX).read_to_end(&mut self.buffer).map_err(|e| Error::io("read", path, e))?;
+        file.take(SMALL_MAX).read_to_end(&mut self.buffer).map_err(|e| Error::io("read", &path(), e))?;
         if self.buffer.len() as u64 != size {
             return Ok(None);
         }
@@ -254,7 +361,7 @@ impl<'a> Worker<'a> {
     }
 
     /// What was stored, and whether the file itself was taken over.
-    fn read_large(&mut self, file: &File, path: &Path) -> Result<(Option<Stored>, bool)> {
+    fn read_large(&mut self, file: &File, path: &Path) -> Result<(Stored, bool)> {
         let (progress, counted) = (self.progress, &mut self.counted);
         *counted = 0;
         let mut tick = |bytes: u64| {
@@ -269,20 +376,25 @@ impl<'a> Worker<'a> {
             }
             None => (hash_all(file, path, &mut self.buffer, &mut tick)?, false),
         };
-        Ok((Some(Stored { digest, size, place: None }), taken))
+        Ok((Stored { digest, size, place: None }, taken))
     }
 }
 
-/// When a file's stat was taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// By the walk of this very save: what counts is what is read now.
-    ByScan,
-    /// When the user added it: it must still be that.
-    AtAdd,
+fn look_at(file: &File, path: &dyn Fn() -> PathBuf) -> Result<FileStat> {
+    stat_file(file).map_err(|e| Error::io("look at", &path(), e))
 }
 
-fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
+fn unsteady(path: &Path) -> Error {
+    Error::io_message(format!("{} changes while it is read", show_path(path)))
+        .hint("run the command again when nothing writes to it; nothing was published")
+}
+
+fn hash_all(
+    mut file: &File,
+    path: &Path,
+    buffer: &mut Vec<u8>,
+    tick: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<(Digest, u64)> {
     let mut hasher = crate::words::Hasher::new();
     let mut size = 0;
     buffer.resize(1 << 20, 0);
@@ -294,5 +406,43 @@ fn hash_all(mut file: &File, path: &Path, buffer: &mut Vec<u8>, tick: &mut dyn F
         hasher.update(&buffer[..n]);
         size += n as u64;
         tick(n as u64)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::source::Home;
+    use super::super::tree::{Directory, Item};
+    use super::*;
+
+    #[test]
+    fn on_a_network_volume_the_server_is_asked_before_a_stat_is_believed() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("f");
+        std::fs::write(&path, "one").unwrap();
+        let source = SourceDir::root(tmp.path(), Follow::No).unwrap();
+        let handle = source.open(&mut Handles::new(1)).unwrap();
+        let home = Home::of(&handle, &handle.stat().unwrap());
+        if home.volume.is_none() {
+            return; // the temporary directory is on a tmpfs, say
+        }
+        let home = Arc::new(home.over_the_network());
+        source.set_home(home.clone());
+        let seen: Stat = handle.stat_at(c"f", Follow::No).unwrap().into();
+        let cache = StatCache::of_one(&seen, &home.volume.unwrap(), &Digest::of(b"as remembered"));
+        let digest = || {
+            let body = FileBody::Scanned { stat: seen, here: true };
+            let items = vec![Item { name: (*b"f").into(), body: Body::File { exec: false, body } }];
+            let mut tree = Tree { dirs: vec![Directory { items, source: Some(source.clone()) }] };
+            store_files(&mut tree, &Sink::Nowhere, Some(&cache), || 1, &Progress::default()).unwrap();
+            match &tree.dirs[0].items[0].body {
+                Body::File { body: FileBody::Stored(stored), .. } => stored.digest,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(digest(), Digest::of(b"as remembered"));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::fs::write(&path, "two").unwrap(); // as another host does, while this one has the attributes of `seen`
+        assert_eq!(digest(), Digest::of(b"two"));
     }
 }

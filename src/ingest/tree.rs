@@ -1,6 +1,7 @@
 //! The directory tree being put together from sources, before it is hashed and after.
 
-use crate::disk::{self};
+use super::source::SourceDir;
+use crate::disk::{self, FileStat};
 use crate::error::{Error, Result};
 use crate::manifest::Reference;
 use crate::words::{Digest, Place, RelPath};
@@ -47,6 +48,12 @@ fn leads_out(target: &[u8], depth: usize) -> bool {
         })
 }
 
+impl From<FileStat> for Stat {
+    fn from(stat: FileStat) -> Stat {
+        Stat { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }
+    }
+}
+
 fn nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(more)
 }
@@ -62,8 +69,8 @@ pub struct Stored {
 /// Where a file's bytes come from, and later what they were stored as.
 #[derive(Clone, Debug)]
 pub enum FileBody {
-    /// A file in the scanned directory, by its name there, as found.
-    Scanned(Stat),
+    /// A file in the scanned directory, by its name there, as found; whether it lies on its directory's mount.
+    Scanned { stat: Stat, here: bool },
     /// A file anywhere, as found.
     Disk(Arc<PathBuf>, Stat),
     /// Bytes given.
@@ -75,7 +82,10 @@ pub enum FileBody {
 /// One entry.
 #[derive(Clone, Debug)]
 pub enum Body {
-    File { exec: bool, body: FileBody },
+    File {
+        exec: bool,
+        body: FileBody,
+    },
     Symlink(Box<[u8]>),
     Reference(Box<Reference>),
     /// By its index in [`Tree::dirs`].
@@ -93,7 +103,7 @@ pub struct Item {
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
     pub items: Vec<Item>,
-    pub source: Option<Arc<PathBuf>>,
+    pub source: Option<Arc<SourceDir>>,
 }
 
 /// All directories; the root is number 0.
@@ -130,7 +140,8 @@ impl Tree {
                 Some(Body::Directory(child)) => *child,
                 Some(_) => return Err(clash(path)),
                 None => {
-                    let child = u32::try_from(self.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
+                    let child = u32::try_from(self.dirs.len())
+                        .map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
                     self.dirs.push(Directory::default());
                     self.dirs[at as usize].items.push(Item { name: name.into(), body: Body::Directory(child) });
                     child
@@ -151,13 +162,14 @@ impl Tree {
         Ok(())
     }
 
-    /// Adds all of `other` below `at`.
+    /// Adds all of `other`, whose files must be stored, below `at`.
     ///
     /// # Errors
     /// Usage: a file on the way.
     pub fn graft(&mut self, at: &RelPath, mut other: Tree) -> Result<()> {
         let dir = self.directory(at)?;
-        let shift = u32::try_from(self.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
+        let shift =
+            u32::try_from(self.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
         for item in other.dirs.iter_mut().flat_map(|d| &mut d.items) {
             if let Body::Directory(child) = &mut item.body {
                 *child += shift;
@@ -166,21 +178,11 @@ impl Tree {
         // The root's entries join `at`, the other directories keep their order behind ours.
         let root = std::mem::take(&mut other.dirs[0]);
         self.dirs.append(&mut other.dirs);
-        let into = &mut self.dirs[dir as usize];
-        if into.items.is_empty() {
-            into.source = root.source;
-            into.items = root.items;
+        let into = &mut self.dirs[dir as usize].items;
+        if into.is_empty() {
+            *into = root.items;
         } else {
-            let source = root.source.clone();
-            into.items.extend(root.items.into_iter().map(|mut item| {
-                if let (Body::File { body, .. }, Some(source)) = (&mut item.body, &source)
-                    && let FileBody::Scanned(stat) = body
-                {
-                    use std::os::unix::ffi::OsStrExt;
-                    *body = FileBody::Disk(Arc::new(source.join(std::ffi::OsStr::from_bytes(&item.name))), *stat);
-                }
-                item
-            }));
+            into.extend(root.items);
         }
         Ok(())
     }
@@ -267,7 +269,10 @@ impl Tree {
             (Body::Directory(_), _) | (_, Body::Directory(_)) => return Err(clash(&path)),
             (a, b) if same(a, &b) => {}
             (_, b) if overwrite == Overwrite::Allow => first.body = b,
-            _ => return Err(Error::usage(format!("{path} was added twice with different content")).hint("add it once, or add each under a path of its own")),
+            _ => {
+                return Err(Error::usage(format!("{path} was added twice with different content"))
+                    .hint("add it once, or add each under a path of its own"));
+            }
         }
         Ok(())
     }
@@ -275,7 +280,9 @@ impl Tree {
 
 fn same(a: &Body, b: &Body) -> bool {
     match (a, b) {
-        (Body::File { exec: e1, body: FileBody::Stored(a) }, Body::File { exec: e2, body: FileBody::Stored(b) }) => e1 == e2 && a.digest == b.digest,
+        (Body::File { exec: e1, body: FileBody::Stored(a) }, Body::File { exec: e2, body: FileBody::Stored(b) }) => {
+            e1 == e2 && a.digest == b.digest
+        }
         (Body::Symlink(a), Body::Symlink(b)) => a == b,
         (Body::Reference(a), Body::Reference(b)) => a == b,
         _ => false,

@@ -38,7 +38,7 @@ impl Store {
     pub fn lock_draft(&self, name: &ArtifactName, id: &DistributedId, patience: Duration) -> Result<DraftLock> {
         self.check_writable()?;
         let until = Instant::now().checked_add(patience); // none: without end
-        let purpose = Purpose { purpose: PURPOSE, artifact: Some(name.as_str()), draft: Some(id.as_str()), run: None };
+        let purpose = Purpose { purpose: PURPOSE, artifact: Some(name.as_str()), draft: Some(id.as_str()), run: None, ..Purpose::default() };
         let holds_it = |r: &LockRecord| r.purpose == PURPOSE && r.artifact.as_deref() == purpose.artifact && r.draft.as_deref() == purpose.draft;
         loop {
             {

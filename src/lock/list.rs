@@ -155,17 +155,44 @@ fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> R
     Ok(all)
 }
 
-/// Removes a lock file, whoever holds it. Its holder goes on; nothing true changes (L13).
+/// Removes a lock file, whoever holds it, and gives its id, of which the beginning is enough. Its holder goes on;
+/// nothing true changes (L13).
 ///
 /// # Errors
-/// Not found; I/O.
-pub fn break_lock(store: &Store, id: &str) -> Result<()> {
-    let token = Token::from_text(id).ok_or_else(|| Error::usage(format!("`{id}` is no lock's id")).hint("`cairn locks` lists them"))?;
-    let path = store.layout().locks().join(token.as_str());
-    if disk::look_fresh(&path)?.is_none() {
-        return Err(Error::not_found(format!("there is no lock {id}")).hint("`cairn locks` lists them"));
+/// Not found; usage: several begin so. I/O.
+pub fn break_lock(store: &Store, id: &str) -> Result<String> {
+    let hint = "`cairn locks` lists them";
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(Error::usage(format!("`{id}` is not a lock's id, nor the beginning of one")).hint(hint));
     }
-    store.disk().remove_file(&path)
+    let names = disk::list(&store.layout().locks())?;
+    let tokens = names.iter().filter_map(|name| Token::from_text(name.to_str()?)).filter(|token| token.as_str().starts_with(id));
+    let found: Vec<Token> = tokens.collect();
+    let [token] = found.as_slice() else {
+        return Err(match found.len() {
+            0 => Error::not_found(format!("there is no lock {id}")).hint(hint),
+            n => Error::usage(format!("{n} locks begin with {id}")).hint("give more of the id"),
+        });
+    };
+    store.disk().remove_file(&store.layout().locks().join(token.as_str()))?;
+    Ok(token.to_string())
+}
+
+/// Removes those of `locks` that are certainly dead, and leaves the others in the list: taken on this host since it was
+/// booted, on a file system that no other
+/// host sees, whose process is gone. (Elsewhere a holder may live and only look dead.)
+///
+/// # Errors
+/// I/O.
+pub fn remove_dead(store: &Store, locks: &mut Vec<Lock>) -> Result<usize> {
+    if !store.disk().kind().is_local() {
+        return Ok(0);
+    }
+    let (dead, rest): (Vec<Lock>, Vec<Lock>) =
+        locks.drain(..).partition(|l| l.life == Life::Dead && l.record.as_ref().is_some_and(LockRecord::is_here));
+    *locks = rest;
+    dead.iter().try_for_each(|lock| store.disk().remove_file(&lock.path))?;
+    Ok(dead.len())
 }
 
 /// A lock's record, `Some(None)` when it cannot be read as one; `None` when it is gone.

@@ -10,7 +10,7 @@ mod list;
 
 pub use draft::DraftLock;
 pub(crate) use list::judge;
-pub use list::{Lock, Life, break_lock, held, list, live};
+pub use list::{Lock, Life, break_lock, held, list, live, remove_dead};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -43,6 +43,12 @@ pub struct LockRecord {
     pub draft: Option<String>,
     /// The run it works for.
     pub run: Option<String>,
+    /// The version that a mount shows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Where a mount is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mountpoint: Option<String>,
     /// The host's name.
     pub host: String,
     /// The host's boot: with `host` it tells whether `pid` can be asked for.
@@ -68,6 +74,10 @@ pub struct Purpose<'a> {
     pub draft: Option<&'a str>,
     /// The run.
     pub run: Option<&'a str>,
+    /// The version that a mount shows.
+    pub version: Option<String>,
+    /// Where a mount is.
+    pub mountpoint: Option<String>,
 }
 
 impl LockRecord {
@@ -110,6 +120,8 @@ impl LockFile {
             artifact: purpose.artifact.map(str::to_owned),
             draft: purpose.draft.map(str::to_owned),
             run: purpose.run.map(str::to_owned),
+            version: purpose.version.clone(),
+            mountpoint: purpose.mountpoint.clone(),
             host: host_name().to_owned(),
             boot_id: boot_id().to_owned(),
             pid: std::process::id(),
@@ -193,10 +205,29 @@ fn boot_id() -> &'static str {
 }
 
 fn user_name() -> String {
-    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| {
-        // SAFETY: getuid cannot fail.
-        format!("uid {}", unsafe { libc::getuid() })
-    })
+    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| format!("uid {}", own_uid()))
+}
+
+/// The user who started this process.
+pub fn own_uid() -> u32 {
+    // SAFETY: getuid cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// The name that this host has for a user.
+pub fn name_of_user(uid: u32) -> Option<String> {
+    let mut buffer = [0_u8; 4096];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: an all-zero passwd is valid; the buffer is given with its length. What `found` points to lives in `entry`
+    // and in the buffer.
+    unsafe {
+        let mut entry: libc::passwd = std::mem::zeroed();
+        let asked = libc::getpwuid_r(uid, &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found);
+        if asked != 0 || found.is_null() || entry.pw_name.is_null() {
+            return None;
+        }
+        std::ffi::CStr::from_ptr(entry.pw_name).to_str().ok().map(str::to_owned)
+    }
 }
 
 /// A running process's start time in clock ticks since boot: field 22 of its `stat`. One that has ended and was not waited for runs no more.

@@ -10,7 +10,12 @@ use std::path::Path;
 
 /// Tells the waiting parent that the mount stands. In the foreground there is nobody to tell.
 #[derive(Debug)]
-pub struct Ready(Option<PipeWriter>);
+pub struct Ready {
+    /// To the parent.
+    pipe: Option<PipeWriter>,
+    /// Whether what goes wrong is written to the system's log: stderr goes nowhere.
+    to_system: bool,
+}
 
 /// One side of going into the background.
 #[derive(Debug)]
@@ -31,16 +36,19 @@ enum Report {
 impl Ready {
     /// Readiness in the foreground.
     pub fn foreground() -> Ready {
-        Ready(None)
+        Ready { pipe: None, to_system: false }
     }
 
     /// The mount stands and its connection is set up; the parent looks for itself.
     pub fn mounted(&mut self) {
+        if self.pipe.is_none() {
+            sys::notify_manager();
+        }
         self.report(&Report::Mounted);
     }
 
     fn report(&mut self, report: &Report) {
-        if let Some(mut pipe) = self.0.take() {
+        if let Some(mut pipe) = self.pipe.take() {
             let text = serde_json::to_vec(report).expect("strings and numbers always serialise");
             // A parent that is gone need not be told.
             drop(pipe.write_all(&text));
@@ -53,6 +61,10 @@ impl Ready {
             Ok(()) => 0,
             Err(e) => {
                 let status = e.kind().exit_status();
+                if self.to_system {
+                    let causes = e.causes().iter().fold(String::new(), |all, cause| format!("{all}; {cause}"));
+                    sys::log_to_system(&format!("{}{causes}", e.message()));
+                }
                 eprintln!("error: {}", e.message());
                 e.causes().iter().for_each(|c| eprintln!("  cause: {c}"));
                 self.report(&Report::Failed {
@@ -69,7 +81,8 @@ impl Ready {
     }
 }
 
-/// Forks a daemon for a mount at `point` and, in the parent, waits until the mount answers. Its standard files go to `log` or nowhere;
+/// Forks a daemon for a mount at `point` and, in the parent, waits until the mount answers. Its standard files go to
+/// `log`, or without one nowhere, and what goes wrong to the system's log;
 /// what the process inherited open is closed; its working directory is `/`, so paths used later must be absolute.
 ///
 /// # Errors
@@ -82,6 +95,7 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
     let failed = |e: io::Error| Error::io("start a daemon for", point.path(), e);
     // Opened before the fork: a wrong --log is the caller's error.
     let null = open_device(Path::new("/dev/null")).map_err(|e| Error::io("open", Path::new("/dev/null"), e))?;
+    let to_system = log.is_none();
     let log = match log {
         Some(path) => open_log(path)?,
         None => null.try_clone().map_err(failed)?,
@@ -97,7 +111,11 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
         sys::Fork::Child => {
             drop(hears);
             // A second fork: the daemon is nobody's child, so no caller has to reap it.
-            let mut ready = Ready(Some(tells));
+            let mut ready = Ready { pipe: Some(tells), to_system };
+            if to_system {
+                // A thread that panics is told of there too.
+                std::panic::set_hook(Box::new(|info| sys::log_to_system(&info.to_string())));
+            }
             match settle(&null, &log).and_then(|()| sys::fork()) {
                 Ok(sys::Fork::Parent(_)) => sys::exit_now(0),
                 Ok(sys::Fork::Child) => Ok(Daemon::Child(ready)),

@@ -11,15 +11,45 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// How long [`unmount`] waits for the daemon to end.
+/// How long [`unmount`] waits for the daemon to end; and when it looks for who else has the mount.
 const DAEMON_ENDS_WITHIN_MS: i32 = 10_000;
+const ENDS_AT_ONCE_MS: i32 = 300;
 
-/// Unmounts the cairn mount at `mnt` and waits until its daemon has ended. Works also when the daemon was killed.
+/// What is left of a mount that was unmounted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unmounted {
+    /// Where else it is mounted: a bind mount, or a copy in another mount namespace. The daemon serves those, and keeps
+    /// what it holds.
+    pub elsewhere: Vec<Elsewhere>,
+    /// The daemon's process, if it still runs.
+    pub daemon: Option<u32>,
+}
+
+/// A mount of the same connection at another place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// A process in whose mount namespace it is; `None`: in that of this process.
+    pub process: Option<(u32, String)>,
+    /// Where it is there.
+    pub at: PathBuf,
+}
+
+impl std::fmt::Display for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.process {
+            Some((pid, name)) => write!(f, "{} in the mount namespace of process {pid} ({name})", show_path(&self.at)),
+            None => write!(f, "{}", show_path(&self.at)),
+        }
+    }
+}
+
+/// Unmounts the cairn mount at `mnt` and waits until its daemon has ended, unless the mount lives on elsewhere. Works
+/// also when the daemon was killed.
 ///
 /// # Errors
 /// Not found when nothing is mounted there; refused when it is in use (naming by whom, as far as that can be seen) or another file
 /// system's mount; I/O otherwise.
-pub fn unmount(mnt: &Path) -> Result<()> {
+pub fn unmount(mnt: &Path) -> Result<Unmounted> {
     let path = table::canonical(mnt).map_err(|e| e.while_doing(format!("cannot unmount {}", show_path(mnt))))?;
     let mount = table::top_at(&path)?.ok_or_else(|| not_mounted(&path))?;
     if !mount.is_ours() {
@@ -32,12 +62,35 @@ pub fn unmount(mnt: &Path) -> Result<()> {
     let daemon = if how == Detach::IfIdle { daemon_of(&path) } else { None };
     take_away(&path, how)?;
     aside::clear_dead(&path);
-    match daemon {
-        Some(daemon) if !sys::ends_within(&daemon, DAEMON_ENDS_WITHIN_MS) => {
-            Err(Error::io_message(format!("{} is unmounted, but its daemon has not ended within {} s", show_path(&path), DAEMON_ENDS_WITHIN_MS / 1000)))
-        }
-        _ => Ok(()),
+    let Some((pid, process)) = daemon else { return Ok(Unmounted::default()) };
+    if sys::ends_within(&process, ENDS_AT_ONCE_MS) {
+        return Ok(Unmounted::default());
     }
+    let elsewhere = elsewhere(&mount.device);
+    if elsewhere.is_empty() && sys::ends_within(&process, DAEMON_ENDS_WITHIN_MS) {
+        return Ok(Unmounted::default());
+    }
+    Ok(Unmounted { elsewhere, daemon: Some(pid) })
+}
+
+/// Where a mount's device is mounted, one place for each mount namespace that a process is in, as far as this user may
+/// see.
+fn elsewhere(device: &str) -> Vec<Elsewhere> {
+    let in_table = |of: &str| table::ours_of(of).into_iter().find(|m| m.device == device).map(|m| m.at);
+    let mut found: Vec<Elsewhere> = in_table("self").map(|at| Elsewhere { process: None, at }).into_iter().collect();
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/mnt")).ok();
+    let mut seen: Vec<_> = namespace("self").into_iter().collect();
+    let Ok(processes) = std::fs::read_dir("/proc") else { return found };
+    for pid in processes.flatten().filter_map(|p| p.file_name().to_str()?.parse::<u32>().ok()) {
+        let of = pid.to_string();
+        let Some(own) = namespace(&of).filter(|n| !seen.contains(n)) else { continue };
+        seen.push(own);
+        if let Some(at) = in_table(&of) {
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
+            found.push(Elsewhere { process: Some((pid, name)), at });
+        }
+    }
+    found
 }
 
 /// A cairn mount.
@@ -87,15 +140,15 @@ fn not_mounted(path: &Path) -> Error {
     }
 }
 
-/// A handle on the daemon, asked for through the mount itself.
-fn daemon_of(path: &Path) -> Option<OwnedFd> {
+/// The daemon, asked for through the mount itself.
+fn daemon_of(path: &Path) -> Option<(u32, OwnedFd)> {
     let pid = sys::daemon_pid(&File::open(path).ok()?)?;
     let process = sys::process(pid)?;
     // The number may come from another pid namespace: only a process that has /dev/fuse open is worth waiting for.
     let holds_fuse = std::fs::read_dir(format!("/proc/{pid}/fd")).map(|fds| {
         fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new("/dev/fuse")))
     });
-    holds_fuse.unwrap_or(true).then_some(process)
+    holds_fuse.unwrap_or(true).then_some((pid, process))
 }
 
 pub(super) fn take_away(path: &Path, how: Detach) -> Result<()> {
@@ -131,8 +184,8 @@ pub(super) fn busy(path: &Path) -> Error {
     let e = Error::refused(format!("cannot unmount {}: it is in use", show_path(path)));
     debug_assert_eq!(e.kind(), Kind::Refused);
     match users.as_slice() {
-        [] => e.hint("leave its directories and close its files, then say it again"),
-        some => some.iter().fold(e, |e, user| e.because(user.to_string())).hint("end these, or leave the directory, then say it again"),
+        [] => e.hint("leave its directories and close its files, then run the command again"),
+        some => some.iter().fold(e, |e, user| e.because(user.to_string())).hint("end these, or leave the directory, then run the command again"),
     }
 }
 

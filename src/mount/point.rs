@@ -5,11 +5,15 @@ use super::sys::Detach;
 use super::{aside, sys, table};
 use crate::disk::write_setting;
 use crate::error::{Error, Result, show_path};
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long one mount waits for another at the same place. Then it looks whether it may go on.
+const TURN: Duration = Duration::from_secs(30);
 
 /// An empty directory outside the store, over which a mount may go.
 #[derive(Clone, Debug)]
@@ -64,6 +68,33 @@ impl MountPoint {
     /// The canonical path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Waits until no other process mounts here, and keeps others waiting until what is given goes; then looks again
+    /// whether nothing was mounted meanwhile.
+    ///
+    /// # Errors
+    /// Refused: a mount came first. I/O.
+    pub fn alone(&self) -> Result<Option<File>> {
+        if self.handed.is_some() {
+            return Ok(None);
+        }
+        let begun = Instant::now();
+        let came_first = || {
+            let why = format!("cannot mount at {}: another process mounted there a moment ago", show_path(&self.path));
+            Error::refused(why).hint(format!("cairn umount {}", show_path(&self.path)))
+        };
+        // What is opened is the directory under the mount: one lock for all who come here.
+        let directory = match File::open(&self.path) {
+            Ok(directory) => directory,
+            Err(_) if table::top_at(&self.path)?.is_some_and(|m| m.is_ours()) => return Err(came_first()),
+            Err(e) => return Err(Error::io("open", &self.path, e)),
+        };
+        while sys::is_locked_by_another(&directory) && begun.elapsed() < TURN {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let now = std::fs::metadata(&self.path).map(|meta| (meta.dev(), meta.ino()));
+        if now.is_ok_and(|now| now == self.before) { Ok(Some(directory)) } else { Err(came_first()) }
     }
 
     /// Whether another program made the mount already.

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
 
 /// The ioctl that any directory of a cairn mount answers with eight bytes: the daemon's pid (u32, native order) and zero.
@@ -197,6 +198,35 @@ pub(super) fn unblock_endings() {
     }
 }
 
+/// Writes a line to the system's log (syslog; systemd's journal where that listens), as `cairnfs`, with this process's
+/// number. Without a log nothing happens.
+pub fn log_to_system(text: &str) {
+    let Ok(text) = cstring(text.replace('\0', " ").as_bytes()) else { return };
+    // SAFETY: C strings; the name is static, as openlog(3) keeps its address.
+    unsafe {
+        libc::openlog(c"cairnfs".as_ptr(), libc::LOG_PID, libc::LOG_DAEMON);
+        libc::syslog(libc::LOG_WARNING, c"%s".as_ptr(), text.as_ptr());
+    }
+}
+
+/// Tells the service manager that started this process that it is ready (`sd_notify`), if one wants to know.
+pub(super) fn notify_manager() {
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&socket),
+    };
+    // A manager that does not hear it waits, and says so.
+    drop(address.and_then(|at| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &at)));
+}
+
+/// Tries to lock an open file: true when another process has locked it. Where locks don't work, nobody has.
+pub(super) fn is_locked_by_another(file: &File) -> bool {
+    // SAFETY: the descriptor is open.
+    let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+    locked != 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
+}
+
 /// Waits for one of the blocked signals.
 pub(super) fn wait_ending() {
     let set = endings();
@@ -276,6 +306,12 @@ pub fn may_write(directory: &Path) -> bool {
     let Ok(path) = cstring(directory.as_os_str().as_bytes()) else { return false };
     // SAFETY: a valid C string.
     unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
+/// Whether numbers of users mean the same here as in the first user namespace.
+pub fn users_are_the_hosts() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// The user and group this process acts as.

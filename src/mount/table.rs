@@ -36,6 +36,13 @@ pub(super) fn ours_above(path: &Path) -> Option<PathBuf> {
     mounts(&text).filter(|m| m.is_ours() && path.starts_with(&m.at)).map(|m| m.at).max_by_key(|at| at.as_os_str().len())
 }
 
+/// The cairn mounts in the mount namespace of a process (`self`: of this one), lowest first; none if it may not be
+/// asked.
+pub(super) fn ours_of(process: &str) -> Vec<Mount> {
+    let text = std::fs::read(format!("/proc/{process}/mountinfo")).unwrap_or_default();
+    mounts(&text).filter(Mount::is_ours).collect()
+}
+
 fn mounts(text: &[u8]) -> impl Iterator<Item = Mount> {
     text.split(|b| *b == b'\n').filter_map(parse_line)
 }

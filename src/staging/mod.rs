@@ -177,7 +177,7 @@ pub fn is_held_here(draft: &Draft, run: &RunId) -> Result<bool> {
 
 /// The lock file of a run's stage.
 fn hold(draft: &Draft, run: &RunId) -> Result<LockFile> {
-    let purpose = Purpose { purpose: PURPOSE, artifact: Some(draft.artifact().as_str()), draft: Some(draft.id().as_str()), run: Some(run.as_str()) };
+    let purpose = Purpose { purpose: PURPOSE, artifact: Some(draft.artifact().as_str()), draft: Some(draft.id().as_str()), run: Some(run.as_str()), ..Purpose::default() };
     LockFile::take(draft.store(), &Token::fresh(), &purpose)
 }
 

@@ -16,13 +16,14 @@ use crate::commit::{Artifact, Run, Sealing, UpsertOptions, Upserted, sealed};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::ingest::ScanOptions;
+use crate::lock;
 use crate::objects::{Leases, Names};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::words::Token;
 use parking_lot::{Condvar, Mutex};
 use std::fs::File;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -146,7 +147,8 @@ impl<'a> Sealer<'a> {
         }
         artifact.add_dir(directory, "", &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
         let run = Run::of(self.store, self.record.run.clone());
-        let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone() };
+        let owner = disk::look(&self.directory)?.map_or_else(lock::own_uid, |meta| meta.uid());
+        let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone(), owner };
         let upsert = UpsertOptions { replace: options.replace, progress: options.progress.clone(), sealing: Some(sealing) };
         self.watching(leases, || run.upsert_artifact_with(&artifact, self.record.distributed_id.as_str(), &upsert))
     }

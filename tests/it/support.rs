@@ -32,6 +32,12 @@ impl Lab {
         Store::open(&self.store_path()).unwrap()
     }
 
+    /// Lets every user write to the store, and see the way there.
+    pub fn open_to_all(&self) {
+        std::fs::set_permissions(self.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(self.store_path().join("work"), std::fs::Permissions::from_mode(0o1777)).unwrap();
+    }
+
     /// The command, on this lab's store, without anything of the environment that changes what it does.
     pub fn cairn(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));

@@ -69,7 +69,13 @@ fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
         let version = context.version(word).map_err(|e| if Path::new(word).is_dir() { e.hint(format!("the directory is written ./{word}")) } else { e })?;
         return Ok((version.to_string(), version.tree()?));
     }
-    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special, ..ScanOptions::default() };
+    let options = ScanOptions {
+        exclude: args.exclude.clone(),
+        follow_symlinks: args.follow_symlinks,
+        skip_special: args.skip_special,
+        rehash: args.rehash,
+        ..ScanOptions::default()
+    };
     let dir = Path::new(&args.to);
     if !dir.exists() {
         return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));

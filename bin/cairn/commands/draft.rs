@@ -5,11 +5,11 @@ use crate::args;
 use crate::errors::Done;
 use crate::output::{Context, dash, size_cell};
 use cairn::catalog::Draft;
-use cairn::catalog::draft::ContributionRecord;
+use cairn::catalog::draft::{ContributionRecord, UserRecord};
 use cairn::catalog::stage::{StageInfo, StageState, stages};
 use cairn::commit::{OpenDraft, Survey, survey};
 use cairn::error::{Error, Result};
-use cairn::lock::LockRecord;
+use cairn::lock::{self, LockRecord};
 use cairn::words::{ArtifactName, DistributedId, RunId};
 use serde_json::{Value, json};
 
@@ -23,6 +23,9 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
         let sum = |of: fn(&ContributionRecord) -> u64| state.contributions.iter().map(|c| of(&c.record)).sum::<u64>();
         let (runs, files, bytes) = (state.runs(), sum(|r| r.files), sum(|r| r.bytes));
         let since = state.contributions.first().map(|c| &c.record.head.at);
+        let mut users: Vec<String> = state.contributions.iter().filter_map(|c| c.record.user.as_ref().map(ToString::to_string)).collect();
+        users.sort();
+        users.dedup();
         let writing: Vec<&str> = writers.iter().filter_map(|w| w.run.as_deref()).chain(left_open.iter().map(|s| s.record.run.id.as_str())).collect();
         rows.push(vec![
             draft.artifact().to_string(),
@@ -30,12 +33,13 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
             runs.len().to_string(),
             files.to_string(),
             size_cell(bytes),
+            dash(&users.join(",")),
             dash(&writing.join(",")),
             dash(since.map_or("", |s| s)),
         ]);
         documents.push(json!({
             "artifact": draft.artifact(), "distributed_id": draft.id(), "runs": runs, "contributions": state.contributions.len(), "files": files,
-            "bytes": bytes, "writing": writing, "since": since,
+            "bytes": bytes, "users": users, "writing": writing, "since": since,
         }));
     }
     if context.json() {
@@ -44,7 +48,7 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
         if rows.is_empty() && unreadable.is_empty() {
             context.talk("no draft is open");
         }
-        context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "WRITING", "SINCE"], &rows)?;
+        context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "USERS", "WRITING", "SINCE"], &rows)?;
     }
     let Some(first) = unreadable.first() else { return Ok(0) };
     let s = if unreadable.len() == 1 { "" } else { "s" };
@@ -58,6 +62,13 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
 fn left_open<'a>(stages: &'a [StageInfo], draft: &'a Draft, writers: &'a [LockRecord]) -> impl Iterator<Item = &'a StageInfo> {
     let held = move |s: &StageInfo| writers.iter().any(|w| w.run.as_deref() == Some(s.record.run.id.as_str()));
     stages.iter().filter(move |s| s.record.artifact == *draft.artifact() && s.record.distributed_id == *draft.id() && !held(s))
+}
+
+/// The user to whom a staging directory belongs.
+fn owner_of(draft: &Draft, stage: &StageInfo) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::symlink_metadata(draft.store().layout().stage(stage.token()));
+    meta.map(|m| UserRecord { uid: m.uid(), name: lock::name_of_user(m.uid()) }.to_string()).unwrap_or_default()
 }
 
 /// One draft.
@@ -105,10 +116,10 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
     if context.json() {
         let contributions: Vec<Value> = state.contributions.iter().map(|c| {
             let r = &c.record;
-            json!({ "number": c.number, "run": r.run.id, "files": r.files, "bytes": r.bytes, "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace, "at": r.head.at })
+            json!({ "number": c.number, "run": r.run.id, "user": r.user, "files": r.files, "bytes": r.bytes, "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace, "at": r.head.at })
         }).collect();
-        let mut writing: Vec<Value> = writers.iter().map(|w| json!({ "run": w.run, "host": w.host, "pid": w.pid, "since": w.since })).collect();
-        writing.extend(left_open(&stages, &draft, &writers).map(|s| json!({ "run": s.record.run.id, "since": s.record.at })));
+        let mut writing: Vec<Value> = writers.iter().map(|w| json!({ "run": w.run, "user": w.user, "host": w.host, "pid": w.pid, "since": w.since })).collect();
+        writing.extend(left_open(&stages, &draft, &writers).map(|s| json!({ "run": s.record.run.id, "user": owner_of(&draft, s), "since": s.record.at })));
         context.out.json(&json!({ "artifact": draft.artifact(), "distributed_id": draft.id(), "version": version, "contributions": contributions, "writing": writing }))?;
         return Ok(0);
     }
@@ -119,7 +130,8 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
     for c in &state.contributions {
         let r = &c.record;
         let how = if r.replace { "sealed, replaces" } else { "sealed" };
-        rows.push(vec![c.number.to_string(), r.run.id.to_string(), how.into(), r.files.to_string(), size_cell(r.bytes), r.head.at.clone()]);
+        let user = r.user.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        rows.push(vec![c.number.to_string(), r.run.id.to_string(), user, how.into(), r.files.to_string(), size_cell(r.bytes), r.head.at.clone()]);
     }
     for s in left_open(&stages, &draft, &writers) {
         let how = match s.state {
@@ -127,12 +139,12 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
             StageState::Sealing => "being sealed",
             StageState::Dropped => "thrown away",
         };
-        rows.push(vec!["-".into(), s.record.run.id.to_string(), how.into(), "-".into(), "-".into(), s.record.at.clone()]);
+        rows.push(vec!["-".into(), s.record.run.id.to_string(), dash(&owner_of(&draft, s)), how.into(), "-".into(), "-".into(), s.record.at.clone()]);
     }
     for w in &writers {
         let run = w.run.clone().unwrap_or_default();
-        rows.push(vec!["-".into(), dash(&run), format!("writing on {}", w.host), "-".into(), "-".into(), w.since.clone()]);
+        rows.push(vec!["-".into(), dash(&run), w.user.clone(), format!("writing on {}", w.host), "-".into(), "-".into(), w.since.clone()]);
     }
-    context.out.table(&[">NUMBER", "RUN", "STATE", ">FILES", ">SIZE", "SINCE"], &rows)?;
+    context.out.table(&[">NUMBER", "RUN", "USER", "STATE", ">FILES", ">SIZE", "SINCE"], &rows)?;
     Ok(0)
 }

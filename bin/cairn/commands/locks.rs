@@ -3,14 +3,18 @@
 use crate::args::Locks;
 use crate::errors::Done;
 use crate::output::{Context, dash};
-use cairn::lock::{self, Lock};
+use cairn::Store;
+use cairn::catalog::stage::{StageRecord, stages};
+use cairn::lock::{self, Lock, LockRecord};
+use cairn::staging::{self, mounted_at};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// Who is at work, or one lock broken.
 pub fn run(context: &mut Context, args: Locks) -> Done {
     let store = context.store()?;
     if let Some(id) = args.break_id {
-        lock::break_lock(&store, &id)?;
+        let id = lock::break_lock(&store, &id)?;
         if context.json() {
             context.out.json(&json!({ "broken": id }))?;
         } else {
@@ -18,30 +22,54 @@ pub fn run(context: &mut Context, args: Locks) -> Done {
         }
         return Ok(0);
     }
-    let locks = lock::list(&store)?;
+    let mut locks = lock::list(&store)?;
+    match lock::remove_dead(&store, &mut locks) {
+        Ok(0) => {}
+        Ok(n) => context.talk(&format!("removed {} of processes that are gone", crate::output::count(n as u64, "lock"))),
+        Err(e) => context.talk(&format!("locks of processes that are gone stay: {}", e.message())), // who may not write only looks
+    }
+    let places = staging_places(&store);
     if context.json() {
-        context.out.json(&locks.iter().map(document).collect::<Vec<_>>())?;
+        context.out.json(&locks.iter().map(|l| document(l, &places)).collect::<Vec<_>>())?;
         return Ok(0);
     }
     if locks.is_empty() {
-        context.talk("nobody is at work");
+        context.talk("no locks");
     }
-    context.out.table(&["ID", "LIFE", "PURPOSE", "ARTIFACT", "SINCE", "HOST", ">PID", "USER", "DRAFT", "RUN"], &locks.iter().map(row).collect::<Vec<_>>())?;
+    context.out.table(&["ID", "LIFE", "PURPOSE", "ARTIFACT", "VERSION", "SINCE", "HOST", ">PID", "USER", "DRAFT", "RUN", "MOUNTPOINT"], &locks.iter().map(|l| row(l, &places)).collect::<Vec<_>>())?;
     Ok(0)
 }
 
-fn document(lock: &Lock) -> Value {
+/// Where the staging directories of a store are mounted: artifact, draft, run, place.
+type Places = Vec<(StageRecord, PathBuf)>;
+
+fn staging_places(store: &Store) -> Places {
+    let stages = stages(store).unwrap_or_default();
+    stages.into_iter().filter_map(|s| Some((s.record.clone(), mounted_at(store, s.token()).ok()??))).collect()
+}
+
+/// Where what a lock is held for is mounted.
+fn place(lock: &LockRecord, places: &Places) -> Option<String> {
+    let same = |s: &StageRecord| {
+        let (name, id, run) = (s.artifact.as_str(), s.distributed_id.as_str(), s.run.id.as_str());
+        lock.purpose == staging::PURPOSE && (lock.artifact.as_deref(), lock.draft.as_deref(), lock.run.as_deref()) == (Some(name), Some(id), Some(run))
+    };
+    let staged = || places.iter().find(|(s, _)| same(s)).map(|(_, at)| at.to_string_lossy().into_owned());
+    lock.mountpoint.clone().or_else(staged)
+}
+
+fn document(lock: &Lock, places: &Places) -> Value {
     let r = lock.record.as_ref();
     json!({
         "id": lock.id, "life": lock.life.as_str(), "purpose": r.map(|r| &r.purpose), "artifact": r.and_then(|r| r.artifact.as_ref()),
-        "draft": r.and_then(|r| r.draft.as_ref()), "run": r.and_then(|r| r.run.as_ref()), "host": r.map(|r| &r.host), "pid": r.map(|r| r.pid),
+        "version": r.and_then(|r| r.version.as_ref()), "draft": r.and_then(|r| r.draft.as_ref()), "run": r.and_then(|r| r.run.as_ref()), "mountpoint": r.and_then(|r| place(r, places)), "host": r.map(|r| &r.host), "pid": r.map(|r| r.pid),
         "user": r.map(|r| &r.user), "since": r.map(|r| &r.since),
     })
 }
 
-fn row(lock: &Lock) -> Vec<String> {
+fn row(lock: &Lock, places: &Places) -> Vec<String> {
     let Some(r) = &lock.record else {
-        return vec![lock.id.clone(), lock.life.as_str().into(), "unreadable".into()].into_iter().chain(std::iter::repeat_n("-".to_owned(), 7)).collect();
+        return vec![lock.id.clone(), lock.life.as_str().into(), "unreadable".into()].into_iter().chain(std::iter::repeat_n("-".to_owned(), 9)).collect();
     };
     let or_dash = |text: &Option<String>| dash(text.as_deref().unwrap_or_default());
     vec![
@@ -49,11 +77,13 @@ fn row(lock: &Lock) -> Vec<String> {
         lock.life.as_str().into(),
         r.purpose.clone(),
         or_dash(&r.artifact),
+        or_dash(&r.version),
         r.since.clone(),
         r.host.clone(),
         r.pid.to_string(),
         r.user.clone(),
         or_dash(&r.draft),
         or_dash(&r.run),
+        or_dash(&place(r, places)),
     ]
 }

@@ -9,6 +9,7 @@ use cairn::catalog::{Selector, VersionSpec, resolve};
 use cairn::error::{Result, show_path};
 use cairn::fuse::{self, Ground, MountOptions, VersionView};
 use serde_json::json;
+use std::path::Path;
 use std::time::Duration;
 
 /// Mounts a version, or the whole store.
@@ -24,7 +25,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
 
 fn mount_store(context: &mut Context, args: &Mount) -> Done {
     let root = context.store()?.root().to_path_buf();
-    let document = json!({ "store": root.to_string_lossy(), "mountpoint": args.mountpoint.to_string_lossy() });
+    let document = json!({ "store": root.to_string_lossy(), "mountpoint": absolute(&args.mountpoint) });
     let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { Ok(()) };
     serve(context, args, say, |options| fuse::mount_store(&root, &args.mountpoint, options))
 }
@@ -35,11 +36,11 @@ fn mount_version(context: &mut Context, args: &Mount, word: &str) -> Done {
     // The daemon opens the store by itself: what this process has open ends with it.
     let root = version.store().root().to_path_buf();
     let exact = VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(version.number()) };
-    let document = json!({ "artifact": version.artifact(), "version": version.number(), "mountpoint": args.mountpoint.to_string_lossy() });
+    let document = json!({ "artifact": version.artifact(), "version": version.number(), "mountpoint": absolute(&args.mountpoint) });
     drop(version);
     let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { context.out.line(&name) };
     serve(context, args, say, |options| {
-        fuse::mount_version(|| VersionView::of(&resolve(&Store::open(&root)?, &exact)?), &root, &args.mountpoint, options)
+        fuse::mount_version(|at| VersionView::of(&resolve(&Store::open(&root)?, &exact)?, at), &root, &args.mountpoint, options)
     })
 }
 
@@ -62,6 +63,11 @@ fn serve(
         context.talk(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
     }
     Ok(0)
+}
+
+/// A mount point's path from the root, for programs.
+pub fn absolute(path: &Path) -> String {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned()
 }
 
 fn options(args: &Mount) -> MountOptions {
@@ -91,10 +97,22 @@ fn options(args: &Mount) -> MountOptions {
 /// Unmounts.
 pub fn umount(context: &mut Context, args: Umount) -> Done {
     let unmounting = super::stage::before_unmount(context, &args.mountpoint, !args.no_seal)?;
-    fuse::unmount(&args.mountpoint)?;
+    let left = fuse::unmount(&args.mountpoint)?;
+    for place in &left.elsewhere {
+        context.warn(&format!("it is still mounted at {place}"));
+    }
+    if let Some(daemon) = left.daemon {
+        let what = if left.elsewhere.is_empty() { "still runs" } else { "serves it there" };
+        let then = "until it ends, `cairn rm` of what is mounted is refused";
+        context.warn(&format!("the daemon, process {daemon}, {what}: {then}"));
+    }
     unmounting.end(context, &args.mountpoint)?;
     if context.json() {
-        context.out.json(&json!({ "mountpoint": args.mountpoint.to_string_lossy() }))?;
+        let elsewhere = left.elsewhere.iter().map(|e| {
+            let (pid, name) = e.process.as_ref().map(|(pid, name)| (pid, name)).unzip();
+            json!({ "mountpoint": e.at.to_string_lossy(), "pid": pid, "process": name })
+        });
+        context.out.json(&json!({ "mountpoint": absolute(&args.mountpoint), "elsewhere": elsewhere.collect::<Vec<_>>() }))?;
     }
     Ok(0)
 }

@@ -82,7 +82,13 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
 /// What the version holds.
 pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources, progress: &Progress) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
-    let options = ScanOptions { exclude: args.exclude.clone(), follow_symlinks: args.follow_symlinks, skip_special: args.skip_special, ..ScanOptions::default() };
+    let options = ScanOptions {
+        exclude: args.exclude.clone(),
+        follow_symlinks: args.follow_symlinks,
+        skip_special: args.skip_special,
+        rehash: args.rehash,
+        ..ScanOptions::default()
+    };
     if sources.iter().filter(|s| *s == "-").count() > 1 {
         return Err(Error::usage("stdin (-) is given twice: it can be read once only"));
     }

@@ -43,9 +43,10 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
         ..StagingOptions::default()
     };
     let words = (name.to_string(), id.to_string(), record.id.to_string());
+    let at_json = super::mount::absolute(&args.mountpoint); // before it is mounted over
     let say = |context: &mut Context| -> std::result::Result<(), Stop> {
         if context.json() {
-            context.out.json(&json!({ "artifact": words.0, "distributed_id": words.1, "run": words.2, "mountpoint": args.mountpoint.to_string_lossy() }))?;
+            context.out.json(&json!({ "artifact": words.0, "distributed_id": words.1, "run": words.2, "mountpoint": at_json }))?;
         } else {
             context.out.line(&format!("{} {} {}", words.0, words.1, words.2))?;
         }

@@ -1,7 +1,7 @@
 //! Above the runs: `NAME/ID/RUN`. Making a run's directory begins its contribution; one that was left open is taken up at the first use; an empty one that
 //! is removed is given up. What is sealed shows until its draft is finished.
 
-use super::table::{At, Kind};
+use super::table::{At, Kind, Spot};
 use super::tree::{Answer, Gate, Live, Seen, StagingTree, errno, of_error};
 use crate::catalog::stage::{StageState, stages};
 use crate::catalog::{Draft, RunRecord, artifact};
@@ -204,6 +204,19 @@ impl StagingTree {
             }
         };
         self.enter_above(parent, name, new)
+    }
+
+    /// The user whose run a node is the top of, if its stage was left open and this mount has not taken it up.
+    pub(super) fn owner_of_open(&self, id: u64) -> Option<u32> {
+        let spot = self.table.read().spot(id).ok()?;
+        let Spot::Above(kind @ Kind::Run(..)) = spot else { return None };
+        self.stat_above(&kind).ok().map(|stat| stat.st_uid)
+    }
+
+    /// The user to whom the run belongs that a node is in.
+    pub(super) fn owner_of_run(&self, id: u64) -> Option<u32> {
+        let live = self.table.read().live(id).cloned()?;
+        live.backing.stat(Path::new("")).ok().map(|stat| stat.st_uid)
     }
 
     /// Goes on with a stage that was left open.

@@ -1,5 +1,6 @@
 //! Between fuser and the staging tree: unpacks requests, packs answers, and nothing else. A panic behind it is EIO for one request.
 
+use super::admission::{Admission, Asker};
 use super::request::{ANNOTATIONS_MAX, REQUEST, ROOM, StageReply, StageRequest};
 use super::table::ROOT;
 use super::tree::{Answer, Seen, StagingTree};
@@ -39,11 +40,18 @@ pub(crate) struct Connection(Session<Adapter>);
 impl Connection {
     /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: if the kernel takes it, it reads and
     /// writes files by itself.
-    pub(super) fn open(descriptor: OwnedFd, tree: Arc<StagingTree>, threads: usize, probe: Option<&File>) -> Result<Connection> {
+    pub(super) fn open(
+        descriptor: OwnedFd,
+        tree: Arc<StagingTree>,
+        admission: Admission,
+        threads: usize,
+        probe: Option<&File>,
+    ) -> Result<Connection> {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
         let passing = Arc::new(Passing::default());
-        let session = Session::from_fd(Adapter { tree, passing: passing.clone(), kept: Mutex::default() }, descriptor, SessionACL::All, config);
+        let adapter = Adapter { tree, admission, passing: passing.clone(), kept: Mutex::default() };
+        let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
         let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
         if *passing.known.get().unwrap_or(&false) && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok()) {
             let _ = passing.notifier.set(session.notifier()); // the first time it is
@@ -69,6 +77,7 @@ struct Passing {
 
 pub(super) struct Adapter {
     tree: Arc<StagingTree>,
+    admission: Admission,
     passing: Arc<Passing>,
     /// Annotations that were sent over an open directory, for the seal.
     kept: Mutex<HashMap<u64, String>>,
@@ -85,6 +94,37 @@ impl Adapter {
         }
         text.push_str(part);
         StageReply::Kept
+    }
+
+    /// Refuses a request of a user who may not write to the store, if it changes something, or if answering it would
+    /// take up the open run of another user.
+    fn admit(&self, request: &Request, node: u64, changes: bool) -> std::result::Result<(), Errno> {
+        if self.admission.is_private() {
+            return Ok(());
+        }
+        let asker = asker(request);
+        let may = match self.tree.owner_of_open(node) {
+            Some(owner) => self.admission.is_own(asker) || owner == asker.uid && self.admission.may_write(asker),
+            None => true,
+        };
+        if may && (!changes || self.admission.may_write(asker)) { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    /// Refuses to seal for a user whose run it is not.
+    fn refuse_to_seal(&self, request: &Request, node: u64) -> Result<()> {
+        let asker = asker(request);
+        if self.admission.is_own(asker) {
+            return Ok(());
+        }
+        let owner = self.tree.owner_of_run(node).filter(|owner| *owner != asker.uid);
+        match owner {
+            Some(owner) => {
+                let of = "it belongs to the user who began it";
+                Err(Error::refused(format!("user {} may not seal the run of user {owner}: {of}", asker.uid)).hint("that user, or the one who mounted, can"))
+            }
+            None if !self.admission.may_write(asker) => Err(Error::refused(format!("user {} may not write to the store", asker.uid))),
+            None => Ok(()),
+        }
     }
 
     /// The way an open file goes: the kernel's own, if there is a backing. Pages that the kernel has from another way are not kept then.
@@ -186,6 +226,19 @@ fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid() }
 }
 
+fn asker(request: &Request) -> Asker {
+    Asker { uid: request.uid(), gid: request.gid(), pid: request.pid() }
+}
+
+/// Answers with why a request is refused, if it is.
+macro_rules! admitted {
+    ($reply:expr, $admitted:expr) => {
+        if let Err(e) = $admitted {
+            return $reply.error(e);
+        }
+    };
+}
+
 fn entry(reply: ReplyEntry, work: impl FnOnce() -> Answer<Seen>) {
     match guarded(work) {
         Ok(seen) => reply.entry(ttl(&seen), &attr(&seen), Generation(0)),
@@ -233,7 +286,8 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        admitted!(reply, self.admit(request, parent.0, false));
         match guarded(|| self.tree.lookup(parent.0, name)) {
             // The kernel may remember that a name is not there: it makes those that come itself.
             Err(e) if e.code() == libc::ENOENT && self.tree.is_in_run(parent.0) => {
@@ -272,6 +326,7 @@ impl Filesystem for Adapter {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        admitted!(reply, self.admit(request, ino.0, true));
         let handle = handle.map(|h| h.0);
         let set = || {
             if let Some(size) = size {
@@ -294,7 +349,8 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        admitted!(reply, self.admit(request, ino.0, false));
         match guarded(|| self.tree.read_link(ino.0)) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(e) => reply.error(e),
@@ -302,38 +358,47 @@ impl Filesystem for Adapter {
     }
 
     fn mknod(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, rdev: u32, reply: ReplyEntry) {
+        admitted!(reply, self.admit(request, parent.0, true));
         let make = || self.tree.make_node(parent.0, name, mode, u64::from(rdev), caller(request));
         entry(reply, || self.tree.change("create", parent.0, Some(name), make));
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        admitted!(reply, self.admit(request, parent.0, true));
         let make = || self.tree.make_directory(parent.0, name, mode, caller(request));
         entry(reply, || self.tree.change("create", parent.0, Some(name), make));
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        admitted!(reply, self.admit(request, parent.0, true));
         done!(reply, self.tree.change("remove", parent.0, Some(name), || self.tree.remove(parent.0, name, false)));
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        admitted!(reply, self.admit(request, parent.0, true));
         done!(reply, self.tree.change("remove", parent.0, Some(name), || self.tree.remove(parent.0, name, true)));
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        admitted!(reply, self.admit(request, parent.0, true));
         let make = || self.tree.make_symlink(parent.0, name, target.as_os_str(), caller(request));
         entry(reply, || self.tree.change("create", parent.0, Some(name), make));
     }
 
-    fn rename(&self, _: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr, flags: RenameFlags, reply: ReplyEmpty) {
+    fn rename(&self, request: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr, flags: RenameFlags, reply: ReplyEmpty) {
+        admitted!(reply, self.admit(request, parent.0, true));
         let rename = || self.tree.rename(parent.0, name, new_parent.0, new_name, flags.bits());
         done!(reply, self.tree.change("rename", parent.0, Some(name), rename));
     }
 
-    fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn link(&self, request: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        admitted!(reply, self.admit(request, parent.0, true));
         entry(reply, || self.tree.change("link", parent.0, Some(name), || self.tree.link(ino.0, parent.0, name)));
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let writes = flags.0 & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY;
+        admitted!(reply, self.admit(request, ino.0, writes));
         let open = || self.tree.open(ino.0, flags.0, request.pid());
         let handle = match guarded(|| self.tree.change("open", ino.0, None, open)) {
             Ok(handle) => handle,
@@ -347,6 +412,7 @@ impl Filesystem for Adapter {
     }
 
     fn create(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, flags: i32, reply: ReplyCreate) {
+        admitted!(reply, self.admit(request, parent.0, true));
         let make = || self.tree.create(parent.0, name, mode, flags, caller(request), request.pid());
         let (seen, handle) = match guarded(|| self.tree.change("create", parent.0, Some(name), make)) {
             Ok(made) => made,
@@ -406,7 +472,8 @@ impl Filesystem for Adapter {
         done!(reply, self.tree.change("sync", ino.0, None, || self.tree.sync(handle.0, data_only)));
     }
 
-    fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        admitted!(reply, self.admit(request, ino.0, false));
         match guarded(|| self.tree.open_directory(ino.0)) {
             Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
             Err(e) => reply.error(e),
@@ -457,20 +524,24 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn setxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _: u32, reply: ReplyEmpty) {
+    fn setxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _: u32, reply: ReplyEmpty) {
+        admitted!(reply, self.admit(request, ino.0, true));
         let set = || self.tree.set_xattr(ino.0, name, value, flags);
         done!(reply, self.tree.change("change", ino.0, None, set));
     }
 
-    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        admitted!(reply, self.admit(request, ino.0, false));
         sized(reply, size, guarded(|| self.tree.get_xattr(ino.0, name)));
     }
 
-    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        admitted!(reply, self.admit(request, ino.0, false));
         sized(reply, size, guarded(|| self.tree.list_xattr(ino.0)));
     }
 
-    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        admitted!(reply, self.admit(request, ino.0, true));
         done!(reply, self.tree.remove_xattr(ino.0, name));
     }
 
@@ -516,16 +587,32 @@ impl Filesystem for Adapter {
     }
 
     /// Who serves, and sealing: that takes as long as it takes, so it has a thread of its own, and the others go on.
-    fn ioctl(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: IoctlFlags, request: u32, data: &[u8], room: u32, reply: ReplyIoctl) {
-        if request == INFO_COMMAND && room == 8 {
+    fn ioctl(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        _: IoctlFlags,
+        command: u32,
+        data: &[u8],
+        room: u32,
+        reply: ReplyIoctl,
+    ) {
+        if command == INFO_COMMAND && room == 8 {
             let mut answer = [0; 8];
             answer[..4].copy_from_slice(&std::process::id().to_ne_bytes());
             return reply.ioctl(0, &answer);
         }
-        if request != REQUEST || (room as usize) < ROOM {
+        if command != REQUEST || (room as usize) < ROOM {
             return reply.error(Errno::ENOTTY);
         }
-        match StageRequest::decode(data) {
+        let asked = StageRequest::decode(data);
+        if !matches!(asked, Some(StageRequest::Which))
+            && let Err(e) = self.refuse_to_seal(request, ino.0)
+        {
+            return reply.ioctl(0, &StageReply::of_error(&e).encode());
+        }
+        match asked {
             Some(StageRequest::Keep(part)) => reply.ioctl(0, &self.keep(handle.0, &part).encode()),
             Some(StageRequest::Which) => reply.ioctl(0, &self.tree.which(ino.0).encode()),
             Some(StageRequest::Seal { stage, replace }) => {

@@ -31,7 +31,7 @@ impl Beside {
     ///
     /// # Errors
     /// Refused where this process may not write to the store; I/O.
-    pub(in crate::fuse) fn mount(store: &Store, point: &MountPoint, options: &MountOptions, log: Log) -> Result<Beside> {
+    pub(in crate::fuse) fn mount(store: &Store, point: &MountPoint, options: &MountOptions, log: Log, refusals: Log) -> Result<Beside> {
         store.check_writable()?;
         if !mount::may_write(&store.layout().staging()) {
             return Err(Error::refused("this user may not write to the store"));
@@ -41,7 +41,7 @@ impl Beside {
         let mut place = point.aside(store.root(), &store.config().store_id, reach)?;
         let staging = StagingOptions { allow_other: options.allow_other, execution: options.execution, threads: options.threads, ..StagingOptions::default() };
         let tree = StagingTree::all(All::new(store.clone(), place.path().to_path_buf(), log, options.allow_other), mount::who());
-        let connected = connect(tree, store.root(), &mut place, &staging);
+        let connected = connect(tree, store.root(), &mut place, &staging, Some(refusals));
         let standing = Standing::at(place); // takes the directory away after an error
         let (connection, _) = connected?;
         Ok(Beside { standing, connection: Mutex::new(Some(connection)), serves: Mutex::default(), stands: AtomicBool::new(true) })

@@ -1,11 +1,13 @@
 //! A staging mount's life: mounted, served, ended.
 
 use super::adapter::Connection;
+use super::admission::Admission;
 use super::tree::{Live, StagingTree};
 use crate::disk::{open_file, open_log};
 use crate::error::{Error, Result, show_path};
+use crate::fuse::log::{Log, Target};
 use crate::fuse::session::end_on_signal;
-use crate::fuse::{Ground, Guard};
+use crate::fuse::{Ground, Guard, default_threads};
 use crate::layout::Layout;
 use crate::mount::{self, Daemon, Execution, MountPoint, Reach, Ready};
 use crate::staging::Stage;
@@ -27,13 +29,14 @@ pub struct StagingOptions {
     pub execution: Execution,
     /// How many requests are answered at a time.
     pub threads: usize,
-    /// Where a daemon's log goes (appended).
+    /// Where a daemon's log goes (appended); without, to the system's log (syslog, systemd's journal). In the
+    /// foreground without: stderr.
     pub log: Option<PathBuf>,
 }
 
 impl Default for StagingOptions {
     fn default() -> Self {
-        StagingOptions { ground: Ground::default(), passthrough: true, allow_other: false, execution: Execution::Allowed, threads: 4, log: None }
+        StagingOptions { ground: Ground::default(), passthrough: true, allow_other: false, execution: Execution::Allowed, threads: default_threads(), log: None }
     }
 }
 
@@ -48,30 +51,38 @@ pub fn mount_staging(make: impl FnOnce() -> Result<Stage>, store_root: &Path, mn
     let mut point = MountPoint::check(mnt, &store)?;
     match options.ground {
         Ground::Foreground => {
-            drop(options.log.as_deref().map(open_log).transpose()?);
-            serve(make, &store, &mut point, options, &mut Ready::foreground())
+            let target = match &options.log {
+                Some(path) => Target::File(open_log(path)?),
+                None => Target::Stderr,
+            };
+            serve(make, &store, &mut point, options, target, &mut Ready::foreground())
         }
         Ground::Background => match mount::background(&point, options.log.as_deref())? {
             Daemon::Parent => Ok(()),
             Daemon::Child(mut ready) => {
-                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, &mut ready)));
+                let target = Target::of_daemon(options.log.as_deref());
+                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, target, &mut ready)));
                 ready.end(served.unwrap_or_else(|_| Err(Error::io_message("the mount daemon panicked: please report this"))))
             }
         },
     }
 }
 
-fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPoint, options: &StagingOptions, ready: &mut Ready) -> Result<()> {
+fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPoint, options: &StagingOptions, target: Target, ready: &mut Ready) -> Result<()> {
     mount::block_endings();
     mount::raise_open_files();
+    let alone = point.alone()?;
     let stage = make()?;
+    let label = format!("{} {} {}", stage.draft().artifact(), stage.draft().id(), stage.record().run.id);
+    let log = Log::new(target, label);
     let noted = stage.note_mount(point.path());
     let live = Arc::new(Live::new(stage)?);
-    let begun = noted.and_then(|()| begin(&live, store, point, options));
+    let begun = noted.and_then(|()| begin(&live, store, point, options, log));
     let (connection, device) = begun.inspect_err(|_| {
         // A run that never had a mount is not one that writes. If this fails, `cairn drafts` lists it.
         drop(live.stage.discard_if_unused());
     })?;
+    drop(alone);
     ready.mounted();
     let ran = connection.run();
     if ran.is_err() {
@@ -81,22 +92,29 @@ fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPo
 }
 
 /// Mounts it, and prepares for its end.
-fn begin(live: &Arc<Live>, store: &Path, point: &mut MountPoint, options: &StagingOptions) -> Result<(Connection, Option<String>)> {
+fn begin(
+    live: &Arc<Live>,
+    store: &Path,
+    point: &mut MountPoint,
+    options: &StagingOptions,
+    log: Log,
+) -> Result<(Connection, Option<String>)> {
     let tree = StagingTree::one(live.clone(), mount::who());
-    let (connection, device) = connect(tree, store, point, options)?;
+    let (connection, device) = connect(tree, store, point, options, Some(log))?;
     let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
     end_on_signal(point.clone(), device.clone(), None, guard).inspect_err(|_| detach(point, device.as_deref()))?;
     Ok((connection, device))
 }
 
 /// Mounts and greets the kernel; also the mount's device.
-pub(super) fn connect(tree: StagingTree, store: &Path, point: &mut MountPoint, options: &StagingOptions) -> Result<(Connection, Option<String>)> {
+pub(super) fn connect(tree: StagingTree, store: &Path, point: &mut MountPoint, options: &StagingOptions, log: Option<Log>) -> Result<(Connection, Option<String>)> {
     let config = Layout::new(store).config();
     let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", show_path(&config))))?;
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
+    let admission = Admission::new(Layout::new(store).work(), options.allow_other, point.is_handed_over(), log);
     let attached = mount::attach_for_writing(point, store, reach, options.execution)?;
     let device = point.device();
-    let connection = Connection::open(attached.descriptor, Arc::new(tree), options.threads, options.passthrough.then_some(&probe));
+    let connection = Connection::open(attached.descriptor, Arc::new(tree), admission, options.threads, options.passthrough.then_some(&probe));
     Ok((connection.inspect_err(|_| detach(point, device.as_deref()))?, device))
 }
 

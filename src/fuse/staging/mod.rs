@@ -6,6 +6,7 @@
 
 mod above;
 mod adapter;
+mod admission;
 mod attributes;
 mod beside;
 mod handles;

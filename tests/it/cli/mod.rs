@@ -10,6 +10,7 @@ mod patch;
 mod put;
 mod read;
 mod reports;
+mod sources;
 
 use crate::support::{Lab, text};
 use serde_json::Value;

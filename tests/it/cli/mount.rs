@@ -12,6 +12,11 @@ fn lab() -> Lab {
     lab
 }
 
+/// The mount point, as programs are told of it: from the root.
+fn at(lab: &Lab) -> std::path::PathBuf {
+    lab.path("mnt").canonicalize().unwrap()
+}
+
 /// Unmounts also when a test panics.
 struct Mounted<'a>(&'a Lab);
 
@@ -32,14 +37,15 @@ fn a_mount_prints_what_it_resolved_to_shows_it_and_goes_away() {
     assert!(!lab.path("mnt/new").exists(), "it stays with its version");
     let lock = lab.json(&["locks"])[0].clone();
     assert_eq!((&lock["purpose"], &lock["artifact"], &lock["life"]), (&"mount".into(), &"x".into(), &"live".into()));
+    assert_eq!((&lock["version"], &lock["mountpoint"]), (&"v0".into(), &at(&lab).to_str().unwrap().into()));
     lab.fails(&["mount", "mnt", "x"], 3);
     assert_eq!(lab.ok(&["umount", "mnt"]), "");
     assert!(std::fs::read_dir(lab.path("mnt")).unwrap().next().is_none());
     assert_eq!(lab.json(&["locks"]), serde_json::json!([]));
     lab.fails(&["umount", "mnt"], 6);
     let document = lab.json(&["mount", "mnt", "x", "--verify", "all", "--threads", "1"]);
-    assert_eq!(document, serde_json::json!({ "artifact": "x", "version": "v1", "mountpoint": "mnt" }));
-    assert_eq!(lab.json(&["umount", "mnt"]), serde_json::json!({ "mountpoint": "mnt" }));
+    assert_eq!(document, serde_json::json!({ "artifact": "x", "version": "v1", "mountpoint": at(&lab) }));
+    assert_eq!(lab.json(&["umount", "mnt"]), serde_json::json!({ "mountpoint": at(&lab), "elsewhere": [] }));
 }
 
 #[test]
@@ -59,7 +65,7 @@ fn without_a_version_the_whole_store_is_mounted_and_grows() {
     lab.ok(&["umount", "mnt"]);
     lab.ok(&["rm", "x:v0"]);
     let document = lab.json(&["mount", "mnt", "--refresh", "5"]);
-    assert_eq!(document, serde_json::json!({ "store": lab.store_path().canonicalize().unwrap(), "mountpoint": "mnt" }));
+    assert_eq!(document, serde_json::json!({ "store": lab.store_path().canonicalize().unwrap(), "mountpoint": at(&lab) }));
     assert!(!lab.path("mnt/x/v0").exists());
 }
 
@@ -90,4 +96,21 @@ fn in_the_foreground_ctrl_c_unmounts() {
     assert!(there);
     assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "x:v0\n".into()), "{}", text(&out.stderr));
     assert!(std::fs::read_dir(lab.path("mnt")).unwrap().next().is_none());
+}
+
+#[test]
+fn the_number_of_threads_has_one_range_in_both_programs() {
+    let lab = lab();
+    let _guard = Mounted(&lab);
+    for (threads, good) in [("1", true), ("256", true), ("0", false), ("257", false)] {
+        let mut cairnfs = std::process::Command::new(env!("CARGO_BIN_EXE_cairnfs"));
+        cairnfs.arg(lab.store_path()).arg(lab.path("mnt")).arg("-o").arg(format!("version=x,threads={threads}"));
+        for (i, mut command) in [lab.cairn(&["mount", "mnt", "x", "--threads", threads]), cairnfs].into_iter().enumerate() {
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(if good { 0 } else { 2 }), "{i} {threads}: {}", text(&output.stderr));
+            if good {
+                lab.ok(&["umount", "mnt"]);
+            }
+        }
+    }
 }

@@ -143,3 +143,38 @@ fn a_damaged_manifest_node_is_eio_for_what_it_holds_and_the_rest_is_there() {
     assert_eq!(fs::read(mounted.at("f2999")).unwrap(), b"x");
     assert_eq!(fs::read_dir(mounted.path()).unwrap().map(Result::unwrap).count(), 3000);
 }
+
+/// In a mount namespace with a `/dev/log` of its own, on which a program listens as syslogd does.
+#[test]
+fn without_a_log_file_why_a_file_is_eio_is_in_the_systems_log() {
+    let place = Place::new();
+    let bytes = noise(1, 20_000);
+    let tree = place.version(&things([(b"d/bad", Thing::File(bytes.clone()))]));
+    build::flip_small(&place.store(), &bytes);
+    let script = "import socket,subprocess,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind('/dev/log')\ns.settimeout(20)\n\
+        subprocess.run(sys.argv[1:6],check=True)\nsubprocess.run(['cat',sys.argv[3]+'/d/bad'],stderr=subprocess.DEVNULL)\n\
+        print(s.recv(4096))\nsubprocess.run(['umount',sys.argv[3]],check=True)";
+    let set_up = "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && mknod /dev/fuse c 10 229 && exec \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-m", "sh", "-ec", set_up, "sh", "python3", "-c", script, env!("CARGO_BIN_EXE_cairnfs")]).arg(place.store()).arg(place.empty("mnt"));
+    let output = command.arg("-o").arg(format!("tree={tree},time={TIME}")).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let logged = said(&output);
+    assert!(logged.contains("cairnfs[") && logged.contains("cannot read /d/bad: "), "{logged}");
+}
+
+#[test]
+fn in_the_foreground_a_service_manager_is_told_when_the_mount_answers() {
+    let place = Place::new();
+    let tree = place.version(&things([(b"f", file("text"))]));
+    let mounted = Mounted(place.empty("mnt"));
+    let socket = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    let mut served = place.cairnfs(tree, mounted.path(), ",foreground").env("NOTIFY_SOCKET", place.path("notify")).spawn().unwrap();
+    let mut heard = [0; 100];
+    let n = socket.recv(&mut heard).unwrap();
+    assert_eq!(&heard[..n], b"READY=1");
+    assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
+    cairn::mount::unmount(mounted.path()).unwrap();
+    assert!(served.wait().unwrap().success());
+}

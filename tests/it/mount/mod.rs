@@ -1,5 +1,6 @@
 //! Real mounts, made by the real `cairnfs`. SEMANTICS.md's statements are tested here.
 
+mod access;
 mod build;
 mod content;
 mod damage;

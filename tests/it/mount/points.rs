@@ -5,7 +5,8 @@ use cairn::error::Kind;
 use cairn::mount::unmount;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_mount_point_that_will_not_do_is_refused_before_anything_happens() {
@@ -99,4 +100,59 @@ fn the_mount_helper_of_mount_8_mounts_by_type_with_its_words() {
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
     assert!(Command::new("umount").arg(&mnt).status().unwrap().success());
+}
+
+#[test]
+fn of_ten_mounts_of_one_place_at_once_one_succeeds() {
+    let place = Place::new();
+    let tree = place.version(&things([(b"f", file("text"))]));
+    let mnt = place.empty("mnt");
+    let mounted = Mounted(mnt.clone());
+    for _ in 0..3 {
+        let started: Vec<_> = (0..10).map(|_| place.cairnfs(tree, &mnt, "").stderr(Stdio::piped()).spawn().unwrap()).collect();
+        let mut statuses: Vec<_> = started.into_iter().map(|child| child.wait_with_output().unwrap().status.code()).collect();
+        statuses.sort();
+        assert_eq!(statuses, [vec![Some(0)], vec![Some(3); 9]].concat());
+        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert_eq!(table.lines().filter(|line| line.split(' ').nth(4) == mnt.to_str()).count(), 1);
+        assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
+        unmount(&mnt).unwrap();
+        assert!(!is_mounted(&mnt));
+    }
+}
+
+#[test]
+fn unmounting_where_a_copy_lives_on_says_where_and_succeeds() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&things([(b"f", file("text"))])));
+    // Another mount namespace, as a container or a service with a private /tmp has one.
+    let mut copy = Command::new("unshare").args(["-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"]).stdout(Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(&mut copy.stdout.take().unwrap(), &mut [0]).unwrap();
+    let begun = Instant::now();
+    let left = unmount(mounted.path()).unwrap();
+    assert!(!is_mounted(mounted.path()) && begun.elapsed() < Duration::from_secs(5));
+    let daemon = left.daemon.unwrap();
+    assert_eq!(daemons(mounted.path()), [daemon]);
+    let [elsewhere] = left.elsewhere.as_slice() else { panic!("{left:?}") };
+    assert_eq!((elsewhere.process.clone().map(|(pid, _)| pid), elsewhere.at.as_path()), (Some(copy.id()), mounted.path()));
+    assert!(elsewhere.to_string().contains("in the mount namespace of process"), "{elsewhere}");
+    copy.kill().unwrap();
+    copy.wait().unwrap();
+    wait_until("the daemon to end with the last copy", || daemons(mounted.path()).is_empty());
+}
+
+#[test]
+fn unmounting_where_a_bind_mount_lives_on_says_where() {
+    let place = Place::new();
+    let mounted = place.mount(place.version(&things([(b"f", file("text"))])));
+    let bound = place.empty("bound");
+    assert!(Command::new("mount").arg("--bind").arg(mounted.path()).arg(&bound).status().unwrap().success());
+    let left = unmount(mounted.path()).unwrap();
+    let still = fs::read(bound.join("f"));
+    assert!(Command::new("umount").arg(&bound).status().unwrap().success());
+    assert_eq!(still.unwrap(), b"text");
+    // Namespaces that began beside this test may have copies too.
+    let first = left.elsewhere.first().map(|e| (e.process.clone(), e.at.clone()));
+    assert_eq!(first, Some((None, bound)));
+    wait_until("the daemon to end", || daemons(mounted.path()).is_empty());
 }

@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
 }
 
-fn has_fusermount() -> bool {
+pub fn has_fusermount() -> bool {
     let there = Command::new("fusermount3").arg("-V").output().is_ok();
     if !there {
         eprintln!("skipped: fusermount3 is not installed (apt install fuse3)");

@@ -12,8 +12,7 @@ fn system_calls_do_what_they_do_in_a_local_directory() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/staging/calls.py");
     for io in ["auto", "no-open"] {
         let lab = Lab::new();
-        // Other users come by this way.
-        std::fs::set_permissions(lab.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        lab.open_to_all();
         let staged = stage_with(&lab, "r", &["--io", io, "--allow-other"]);
         let output = Command::new("python3").arg(&script).arg(&staged.mnt).arg(lab.dir.path()).env("CAIRN_STORE", lab.store_path()).output().unwrap();
         assert!(output.status.success(), "{io}: {}{}", text(&output.stdout), text(&output.stderr));

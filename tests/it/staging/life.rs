@@ -219,7 +219,7 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
         if !mounted {
             lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
         }
-        for option in [&["--at", "p"][..], &["--exclude", "f"], &["--follow-symlinks"], &["--skip-special"], &["--stdin-filename", "n"]] {
+        for option in [&["--at", "p"][..], &["--exclude", "f"], &["--follow-symlinks"], &["--skip-special"], &["--rehash"], &["--stdin-filename", "n"]] {
             let said = text(&lab.run(&[&SEAL[..], option].concat(), 2).stderr);
             assert!(said.contains(&format!("{} says what is done with SRC", option[0])), "{said}");
         }

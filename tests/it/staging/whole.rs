@@ -390,7 +390,7 @@ fn cairnfs_mounts_a_runs_staging_directory() {
 #[test]
 fn with_allow_other_each_user_begins_contributions_of_his_own() {
     let lab = Lab::new();
-    fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    lab.open_to_all();
     fs::create_dir(lab.path("mnt")).unwrap();
     let _store = Whole { lab: &lab, mnt: lab.path("mnt"), seconds: Vec::new() };
     lab.ok(&["mount", "mnt", "--allow-other"]);

@@ -1,0 +1,163 @@
+//! Who may write through a staging mount that other users see (`allow_other`): those who may write to the store
+//! themselves, by its modes. A mount gives
+//! nobody more than the store does.
+//!
+//! The kernel says which user and which process a request comes from. Supplementary groups are read from
+//! `/proc/PID/status`, and only if that process is
+//! still the one that asked: it waits for the answer, but a killed one does not, and its number may be another's by
+//! then.
+
+use crate::disk::{Identity, may_write_as};
+use crate::fuse::log::Log;
+use crate::mount;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// For how long an answer holds.
+const KEEP: Duration = Duration::from_secs(1);
+/// Answers kept at a time.
+const KEPT: usize = 1024;
+/// CAP_DAC_OVERRIDE: files may be written whatever their modes say.
+const OVERRIDES_MODES: u64 = 1 << 1;
+
+/// The rule of one mount.
+pub(super) struct Admission {
+    /// The user that serves the mount.
+    own: u32,
+    /// Whom the kernel lets in.
+    reach: Reached,
+    /// `STORE/work`: who may write there may write to the store.
+    work: PathBuf,
+    log: Option<Log>,
+    known: Mutex<HashMap<Asker, (bool, Instant)>>,
+}
+
+/// Whoever sent a request: user, group and thread, as the kernel gives them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) struct Asker {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) pid: u32,
+}
+
+/// Whom the kernel lets in, as far as is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reached {
+    /// The mounting user alone.
+    Mounter,
+    /// Perhaps everybody.
+    Everyone,
+    /// Perhaps everybody, with numbers of users that mean others here: the mount was made in another user namespace.
+    Unknown,
+}
+
+impl Admission {
+    /// The rule for a mount that was made here (or, `handed_over`, by another program), with `allow_other` or without.
+    pub(super) fn new(work: PathBuf, allow_other: bool, handed_over: bool, log: Option<Log>) -> Admission {
+        let reach = match (handed_over, allow_other) {
+            (true, _) if !mount::users_are_the_hosts() => Reached::Unknown,
+            (true, _) | (_, true) => Reached::Everyone,
+            (false, false) => Reached::Mounter,
+        };
+        Admission { own: mount::who().0, reach, work, log, known: Mutex::default() }
+    }
+
+    /// Whether the mounting user is the only one whom the kernel lets in.
+    pub(super) fn is_private(&self) -> bool {
+        self.reach == Reached::Mounter
+    }
+
+    /// Whether this user may change something in the mount.
+    pub(super) fn may_write(&self, asker: Asker) -> bool {
+        match self.reach {
+            Reached::Mounter => return true,
+            Reached::Unknown => return false,
+            Reached::Everyone => {}
+        }
+        if asker.uid == self.own && asker.uid != 0 {
+            return true;
+        }
+        if let Some((may, when)) = self.known.lock().get(&asker)
+            && when.elapsed() < KEEP
+        {
+            return *may;
+        }
+        let may = self.ask(asker);
+        if let Some(log) = self.log.as_ref().filter(|log| !may && log.is_due(asker.uid.into())) {
+            log.line(&format!(
+                "user {} may not write here: the store's modes don't let this user write to it",
+                asker.uid
+            ));
+        }
+        let mut known = self.known.lock();
+        if known.len() >= KEPT {
+            known.clear();
+        }
+        known.insert(asker, (may, Instant::now()));
+        may
+    }
+
+    /// Whether it is the mounting user, or root.
+    pub(super) fn is_own(&self, asker: Asker) -> bool {
+        self.reach == Reached::Mounter || self.reach == Reached::Everyone && (asker.uid == self.own || asker.uid == 0)
+    }
+
+    fn ask(&self, asker: Asker) -> bool {
+        let Asker { uid, gid, pid } = asker;
+        let process = std::fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|text| Process::of(&text));
+        let process = process.filter(|p| pid != 0 && (p.uid, p.gid) == (uid, gid));
+        if uid == 0
+            && process.as_ref().is_some_and(|p| p.capabilities & OVERRIDES_MODES != 0)
+            && is_in_own_namespace(pid)
+        {
+            return true;
+        }
+        let groups = process.map(|p| p.groups).unwrap_or_default();
+        may_write_as(&self.work, &Identity { uid, gid, groups })
+    }
+}
+
+/// Whether a process's capabilities are those of this process's user namespace.
+fn is_in_own_namespace(pid: u32) -> bool {
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/user")).ok();
+    namespace("self").is_some_and(|own| namespace(&pid.to_string()) == Some(own))
+}
+
+/// What `/proc/PID/status` says of a process.
+#[derive(Debug, PartialEq, Eq)]
+struct Process {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+    capabilities: u64,
+}
+
+impl Process {
+    /// `Uid:` and `Gid:` have four numbers, the last of which counts for files.
+    fn of(status: &str) -> Option<Process> {
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let for_files = |name: &str| field(name)?.split_whitespace().nth(3)?.parse().ok();
+        let groups = field("Groups")?.split_whitespace().map(|g| g.parse().ok()).collect::<Option<Vec<u32>>>()?;
+        let capabilities = u64::from_str_radix(field("CapEff")?.trim(), 16).ok()?;
+        Some(Process { uid: for_files("Uid")?, gid: for_files("Gid")?, groups, capabilities })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_what_counts_for_files() {
+        let status =
+            "Name:\tGroups: 7\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t9 10 \nCapEff:\t0000000000000002\n";
+        assert_eq!(Process::of(status), Some(Process { uid: 4, gid: 8, groups: vec![9, 10], capabilities: 2 }));
+        assert_eq!(Process::of(&status.replace("9 10", "")).unwrap().groups, [0; 0]);
+        assert_eq!(Process::of(&status.replace("9 10", "9 x")), None);
+        assert_eq!(Process::of("Name:\tx\n"), None);
+        let own = Process::of(&std::fs::read_to_string("/proc/self/status").unwrap()).unwrap();
+        assert_eq!((own.uid, own.gid), mount::who());
+    }
+}

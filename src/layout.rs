@@ -158,6 +158,11 @@ impl Layout {
         self.staging().join(format!("{token}.own-"))
     }
 
+    /// That a process came to hold a stage, as the `number`th.
+    pub fn stage_holder(&self, token: &Token, number: u64) -> PathBuf {
+        self.staging().join(format!("{token}.holder-{number}"))
+    }
+
     /// Where a stage is mounted, on the host of its holder.
     pub fn stage_mount(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.mount"))

@@ -132,6 +132,6 @@ fn holders(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<
             files.push(dir.join(HOLDER));
         }
     }
-    let live = lock::judge(&files)?.into_iter().filter(|l| l.life == Life::Live);
+    let live = lock::judge(store, &files)?.into_iter().filter(|l| l.life == Life::Live);
     Ok(live.filter_map(|l| Some((l.path.parent()?.to_path_buf(), l.record?))).collect())
 }

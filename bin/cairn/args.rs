@@ -103,9 +103,11 @@ and nothing is recorded (exit 3); --wait waits for writers and for what is expec
 Examples:
   cairn drafts                           # ARTIFACT, ID, RUNS, FILES, SIZE, USERS, WRITING, SINCE
   cairn drafts eval --json
+  cairn drafts --all                     # and what finished drafts left in staging/
 
 Nothing expires by itself: `cairn draft discard NAME ID` gives one up.
---json: [{\"artifact\",\"distributed_id\",\"runs\",\"contributions\",\"files\",\"bytes\",\"users\",\"writing\",\"since\"}]")]
+--json: [{\"artifact\",\"distributed_id\",\"runs\",\"contributions\",\"files\",\"bytes\",\"users\",\"writing\",\"since\"}]
+--all adds {\"artifact\",\"distributed_id\",\"run\",\"since\",\"left_at\",\"removed_by\"}")]
     Drafts(Drafts),
     /// Show a draft, take a run's part out, or give it up
     #[command(subcommand_required = true, arg_required_else_help = true, after_help = "\
@@ -430,6 +432,9 @@ fn seconds(text: &str) -> Result<std::time::Duration, String> {
 pub struct Drafts {
     /// An artifact; without, all of them
     pub name: Option<String>,
+    /// List also what is left in the store's staging/ of finished drafts, and how to remove it
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `draft`
@@ -456,6 +461,7 @@ Examples:
 Examples:
   cairn draft drop eval eval-7 --run rank-3
 
+Its staging directory is removed too, if it is mounted nowhere; of a finished draft, only that.
 What the run contributes from now on counts again.
 --json: {\"artifact\",\"distributed_id\",\"run\"}")]
     Drop {
@@ -471,6 +477,7 @@ What the run contributes from now on counts again.
 Examples:
   cairn draft discard eval eval-7
 
+Staging directories of its runs are removed too, if they are mounted nowhere.
 A finished draft cannot be discarded: `cairn rm` removes its version.
 --json: {\"artifact\",\"distributed_id\"}")]
     Discard(DraftName),

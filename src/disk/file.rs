@@ -56,6 +56,12 @@ impl NewFile {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
     }
 
+    /// Sends what was written to the disk, or to the server of a shared one, without counting a step: for a lock's
+    /// counter. A failure concerns that counter only.
+    pub(crate) fn write_through_uncounted(&self) {
+        let _ = self.file.sync_data();
+    }
+
     /// Sets the length; what is added reads as zeros and takes no space.
     ///
     /// # Errors

@@ -14,12 +14,14 @@ mod lease;
 mod look;
 mod outside;
 mod read;
+mod rights;
 mod stamps;
 
 pub use access::{Identity, may_write_as};
 pub use file::NewFile;
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
+pub use rights::{Right, may};
 pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
 pub use look::{by_descriptor, open_dir, list, look, look_fresh, open_directory, open_parent, read_link, read_small, walk_error};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};

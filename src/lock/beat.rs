@@ -12,6 +12,8 @@ struct Held {
     file: NewFile,
     at: u64,
     beats: AtomicU64,
+    /// Other hosts see the counter only where each beat is sent to the server.
+    is_shared: bool,
 }
 
 #[derive(Default)]
@@ -34,8 +36,11 @@ impl Beat {
     }
 
     /// Moves the counter at byte `at` of `file` from now on.
-    pub(super) fn start(file: NewFile, at: u64) -> Beat {
-        let held = Arc::new(Held { file, at, beats: AtomicU64::new(0) });
+    pub(super) fn start(file: NewFile, at: u64, is_shared: bool) -> Beat {
+        if is_shared {
+            file.write_through_uncounted();
+        }
+        let held = Arc::new(Held { file, at, beats: AtomicU64::new(0), is_shared });
         let mut holding = HOLDING.lock();
         holding.locks.push(held.clone());
         if !holding.beating {
@@ -67,6 +72,9 @@ fn beat() {
             let n = held.beats.fetch_add(1, Ordering::Relaxed) + 1;
             // A failed beat only makes this holder look dead.
             let _ = held.file.write_at_uncounted(Beat::text(n).as_bytes(), held.at);
+            if held.is_shared {
+                held.file.write_through_uncounted();
+            }
         }
     }
 }

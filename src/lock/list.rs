@@ -1,6 +1,6 @@
 //! Looking at locks: who holds what, and whether the holder lives.
 
-use super::{BEAT, LockFile, LockRecord, process_start};
+use super::{BEAT, LockFile, LockRecord, dead, process_start};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -18,7 +18,7 @@ const LOOK: Duration = Duration::from_millis(10);
 pub enum Life {
     /// Its flock is held on this host, or its beat was seen to move.
     Live,
-    /// On this host, and its flock is free and its process gone; or, elsewhere, its beat rested for three beats.
+    /// On this host, and its flock is free and its process gone; or, elsewhere, its beat was seen to rest for longer than a live one can.
     Dead,
 }
 
@@ -45,7 +45,7 @@ pub struct Lock {
     pub life: Life,
 }
 
-/// All locks. Takes three beats when one is held on another host, since its beat must be watched.
+/// All locks. Takes some seconds when one is held on another host, since its beat must be watched; a dead one is remembered.
 ///
 /// # Errors
 /// I/O.
@@ -53,7 +53,7 @@ pub fn list(store: &Store) -> Result<Vec<Lock>> {
     list_of(store, |_| true)
 }
 
-/// The live holders of locks that `wanted` wants. Takes three beats when one of those is held on another host.
+/// The live holders of locks that `wanted` wants. Takes some seconds when one of those is held on another host; a dead one is remembered.
 ///
 /// # Errors
 /// I/O.
@@ -75,7 +75,7 @@ impl LockFile {
             let mut others = lock_files(&self.store)?;
             others.retain(|path| *path != self.path);
             others.sort();
-            let judged = judge_those(&others, |record| record.is_some_and(&wanted))?;
+            let judged = judge_those(&self.store, &others, |record| record.is_some_and(&wanted))?;
             let Some(first) = judged.into_iter().find(|l| l.life == Life::Live) else { return Ok(None) };
             if first.path < self.path || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(first.record);
@@ -97,11 +97,13 @@ pub fn held(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<L
 
 fn lock_files(store: &Store) -> Result<Vec<PathBuf>> {
     let dir = store.layout().locks();
-    Ok(disk::list(&dir)?.into_iter().map(|name| dir.join(name)).collect())
+    let mut names = disk::list(&dir)?;
+    names.retain(|name| !dead::is_note(name));
+    Ok(names.into_iter().map(|name| dir.join(name)).collect())
 }
 
 fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
-    let mut locks = judge_those(&lock_files(store)?, wanted)?;
+    let mut locks = judge_those(store, &lock_files(store)?, wanted)?;
     locks.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(locks)
 }
@@ -110,28 +112,55 @@ fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Resul
 ///
 /// # Errors
 /// I/O.
-pub(crate) fn judge(paths: &[PathBuf]) -> Result<Vec<Lock>> {
-    judge_those(paths, |_| true)
+pub(crate) fn judge(store: &Store, paths: &[PathBuf]) -> Result<Vec<Lock>> {
+    judge_those(store, paths, |_| true)
 }
 
-fn judge_those(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
-    let seen = look_at(paths, wanted)?;
-    if seen.iter().any(|s| s.life.is_none()) {
-        std::thread::sleep(3 * BEAT);
-    }
-    let judge = |seen: Seen| {
-        let life = match seen.life {
-            Some(life) => life,
-            None => {
-                let now = read(&seen.path)?.flatten();
-                let moved = now.is_some_and(|now| seen.record.as_ref().is_none_or(|before| before.beat != now.beat));
-                if moved { Life::Live } else { Life::Dead }
-            }
-        };
+fn judge_those(store: &Store, paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
+    let mut seen = look_at(paths, wanted)?;
+    watch(store, &mut seen)?;
+    let judged = |seen: Seen| {
         let id = seen.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Lock { id, path: seen.path, record: seen.record, life })
+        Lock { id, path: seen.path, record: seen.record, life: seen.life.unwrap_or(Life::Dead) }
     };
-    seen.into_iter().map(judge).collect()
+    Ok(seen.into_iter().map(judged).collect())
+}
+
+/// Watches the counters of holders on other hosts: until each has moved, or for as long as a live one may seem to rest.
+fn watch(store: &Store, seen: &mut [Seen]) -> Result<()> {
+    let until = Instant::now() + patience(store);
+    for one in seen.iter_mut().filter(|s| s.life.is_none()) {
+        if one.record.as_ref().is_some_and(|r| dead::is_noted(&one.path, &r.beat)) {
+            one.life = Some(Life::Dead);
+        }
+    }
+    while seen.iter().any(|s| s.life.is_none()) && Instant::now() < until {
+        std::thread::sleep(BEAT / 4);
+        for one in seen.iter_mut().filter(|s| s.life.is_none()) {
+            match read(&one.path)? {
+                None => one.life = Some(Life::Dead), // it is gone
+                Some(Some(now)) if one.record.as_ref().is_none_or(|before| before.beat != now.beat) => one.life = Some(Life::Live),
+                Some(_) => {}
+            }
+        }
+    }
+    for one in seen.iter_mut().filter(|s| s.life.is_none()) {
+        one.life = Some(Life::Dead);
+        if let Some(record) = &one.record {
+            dead::note(store, &one.path, &record.beat);
+        }
+    }
+    Ok(())
+}
+
+/// How long a counter is watched before its holder counts as dead. On a shared disk a beat takes a way over the network, and this host may show the file
+/// as it was for as long as its mount says.
+fn patience(store: &Store) -> Duration {
+    if store.disk().kind().is_local() {
+        return 3 * BEAT;
+    }
+    let cached = store.client_cache().map_or(Duration::ZERO, |cached| cached.min(store.cache_bound()));
+    cached + 5 * BEAT
 }
 
 /// A lock file at one look.
@@ -174,7 +203,9 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
             n => Error::usage(format!("{n} locks begin with {id}")).hint("give more of the id"),
         });
     };
-    store.disk().remove_file(&store.layout().locks().join(token.as_str()))?;
+    let path = store.layout().locks().join(token.as_str());
+    dead::forget(store, &path);
+    store.disk().remove_file(&path)?;
     Ok(token.to_string())
 }
 

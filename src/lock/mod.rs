@@ -5,12 +5,13 @@
 //! whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
 
 mod beat;
+mod dead;
 mod draft;
 mod list;
 
 pub use draft::DraftLock;
 pub(crate) use list::judge;
-pub use list::{Lock, Life, break_lock, held, list, live, remove_dead};
+pub use list::{Life, Lock, break_lock, held, list, live, remove_dead};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -135,7 +136,7 @@ impl LockFile {
         // SAFETY: the descriptor is open. Where flock is missing, the beat alone speaks.
         unsafe { libc::flock(file.file().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         let at = text.find(&record.beat).expect("the beat was just written") as u64;
-        Ok(LockFile { store: store.clone(), path, _beat: Beat::start(file, at) })
+        Ok(LockFile { store: store.clone(), path, _beat: Beat::start(file, at, !store.disk().kind().is_local()) })
     }
 }
 

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// How long leases stay after the last name is gone: whoever found the name before that and has not come to the lease yet finds it still there.
@@ -31,6 +31,8 @@ pub struct Leases {
     aside: PathBuf,
     /// With more files than this under lease, the rest is copied: each holds a descriptor.
     most: usize,
+    /// Whether a file of the stage was given another name.
+    linked: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +67,12 @@ impl Leases {
     /// that somebody waits for a lease.
     pub fn new(aside: PathBuf) -> Leases {
         disk::ignore_lease_breaks();
-        Leases { held: Mutex::default(), aside, most: disk::open_files_limit().saturating_sub(SPARE) / 2 }
+        Leases { held: Mutex::default(), aside, most: disk::open_files_limit().saturating_sub(SPARE) / 2, linked: AtomicBool::new(false) }
+    }
+
+    /// Whether no file was taken over, so that the stage is as it was.
+    pub fn took_none(&self) -> bool {
+        !self.linked.load(Ordering::Relaxed)
     }
 
     /// How many files are held.
@@ -278,6 +285,7 @@ impl Lane<'_> {
         }
         let clone = || source.try_clone().map_err(|e| Error::io("keep open", path, e));
         let temp = self.temp('o');
+        leases.linked.store(true, Ordering::Relaxed);
         let linked = objects.disk.link_open(clone()?, temp.clone())?;
         if !disk::lease_is_whole(source) || look_at(source, path)?.nlink() != 2 {
             objects.disk.remove_file(linked.path())?;

@@ -2,12 +2,15 @@
 //!
 //! A stage is `staging/T/`, with a record beside it that says whose it is. While it is open it takes writes, also after its holder died: the same run
 //! goes on with it. Sealing makes a contribution of it, and the stage is gone. Guaranteed:
+//! * of two mounts that both take themselves for the run's holder, one takes changes: the other sees the next `T.holder-N` before its next change;
 //! * a stage that began to be sealed is never written to again by a mount: the marker `T.sealing` stands before anything of it is taken;
 //! * nothing written later reaches an object (`objects::Leases`);
 //! * killed at any step, sealing is done again by whoever comes next, and gives the same contribution.
 
+mod discard;
 mod seal;
 
+pub use discard::{Leftover, discard_draft, drop_run, leftovers};
 pub use seal::SealOptions;
 use seal::Sealer;
 
@@ -16,13 +19,14 @@ use crate::catalog::stage::{DROPPED, StageRecord, StageState, stages};
 use crate::catalog::{RunRecord, artifact};
 use crate::clock;
 use crate::commit::refuse_if_finished;
-use crate::disk::{self, FsKind};
+use crate::disk::{self, Created};
 use crate::error::{Error, Result, show_path};
 use crate::lock::{self, LockFile, LockRecord, Purpose};
 use crate::record;
 use crate::store::Store;
 use crate::words::{ArtifactType, RunId, Token};
 use parking_lot::Mutex;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// What lock files of stages say they are for.
@@ -48,6 +52,8 @@ pub struct Stage {
     lock: Mutex<Option<LockFile>>,
     /// Whether this process began it.
     is_new: bool,
+    /// Which of those who came to hold it this process is; none while it only seals.
+    number: Option<u64>,
 }
 
 impl Stage {
@@ -72,7 +78,10 @@ impl Stage {
                 StageState::Open if resume == Resume::Fresh => {
                     throw_away(store, &token)?;
                 }
-                StageState::Open => return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)), is_new: false }),
+                StageState::Open => {
+                    let number = Some(take_over(store, &token)?);
+                    return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)), is_new: false, number });
+                }
             }
         }
         let token = Token::fresh();
@@ -88,8 +97,9 @@ impl Stage {
         store.disk().create_dir(&layout.stage(&token))?;
         let file = store.disk().write_file(layout.stage_record(&token), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
+        let number = Some(take_over(store, &token)?);
         store.disk().sync_dir(&layout.staging())?; // what the run fsyncs is to be found again
-        Ok(Stage { draft: draft.clone(), record, token, lock: Mutex::new(Some(lock)), is_new: true })
+        Ok(Stage { draft: draft.clone(), record, token, lock: Mutex::new(Some(lock)), is_new: true, number })
     }
 
     /// The run's stage in `draft` that was left open, or that somebody began to seal; `None` if there is none.
@@ -102,7 +112,7 @@ impl Stage {
         let lock = hold(draft, run)?;
         refuse_second_holder(draft, run, &lock)?;
         let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run) && s.state != StageState::Dropped);
-        Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)), is_new: false }))
+        Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)), is_new: false, number: None }))
     }
 
     /// Gives it up, if nothing is in it: false if there is. Whoever may write to it must have been stopped.
@@ -118,12 +128,16 @@ impl Stage {
         Ok(true)
     }
 
-    /// Discards a stage that this process began and in which nothing is: for a mount that failed.
+    /// Whether this process holds it still: no other has taken it over, and none began to seal it or discarded it.
     ///
     /// # Errors
-    /// I/O.
-    pub fn discard_if_unused(&self) -> Result<()> {
-        if self.is_new { self.give_up_if_empty().map(drop) } else { Ok(()) }
+    /// I/O: it cannot be told.
+    pub fn is_ours(&self) -> Result<bool> {
+        let layout = self.draft.store().layout();
+        let Some(number) = self.number else { return Ok(false) };
+        let there = |path: PathBuf| disk::look_fresh(&path).map(|found| found.is_some());
+        let taken = there(layout.stage_holder(&self.token, number + 1))? || there(layout.stage_sealing(&self.token))?;
+        Ok(!taken && there(layout.stage_record(&self.token))?)
     }
 
     /// The draft it contributes to.
@@ -160,8 +174,8 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Where it was mounted. While the lock is held, no other mount has noted its place.
-        if self.lock.lock().is_some() {
+        // Where it was mounted, if no other mount has noted its place since.
+        if self.lock.lock().is_some() && self.is_ours().is_ok_and(|ours| ours) {
             drop(self.draft.store().disk().remove_file(&self.draft.store().layout().stage_mount(&self.token)));
         }
     }
@@ -203,9 +217,11 @@ fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<(
     Err(Error::refused(why).hint(format!("{unmount}; `cairn locks` shows the lock, and --break ID removes it if its holder is gone for good")))
 }
 
-/// Throws an open stage away. Cut off, what is left is not taken for all that there was.
+/// Throws a stage away. Cut off, what is left is not taken for all that there was.
 fn throw_away(store: &Store, token: &Token) -> Result<()> {
-    let file = store.disk().write_file(store.layout().stage_sealing(token), DROPPED)?;
+    let marker = store.layout().stage_sealing(token);
+    store.disk().remove_file(&marker)?; // of a sealer that is gone
+    let file = store.disk().write_file(marker, DROPPED)?;
     store.disk().sync_file(&file)?;
     remove(store, token)
 }
@@ -216,10 +232,34 @@ fn remove(store: &Store, token: &Token) -> Result<()> {
     clear_notes(store, token)
 }
 
-/// Removes what stands beside a stage whose files are gone: first what says whose it was, so that what is cut off leaves nobody's.
+/// Makes this process the stage's holder: whoever held it before sees the number after its own, and stops. The claim says who is to stop, not what is in the
+/// stage, so it need not outlast a loss of power.
+fn take_over(store: &Store, token: &Token) -> Result<u64> {
+    let own = Token::fresh();
+    let mut number = 1;
+    loop {
+        let path = store.layout().stage_holder(token, number);
+        match store.disk().claim(own.as_str(), &path)? {
+            Created::New => return Ok(number),
+            // Its own, if only the reply was lost.
+            Created::Exists if disk::read_link(&path)?.is_some_and(|text| text == own.as_str().as_bytes()) => return Ok(number),
+            Created::Exists => number += 1,
+        }
+    }
+}
+
+/// Removes what is beside a stage whose files are gone: first what says whose it was, so that what is cut off belongs to no run.
 fn clear_notes(store: &Store, token: &Token) -> Result<()> {
     let layout = store.layout();
-    [layout.stage_record(token), layout.stage_mount(token), layout.stage_sealing(token)].iter().try_for_each(|path| store.disk().remove_file(path))
+    store.disk().remove_file(&layout.stage_record(token))?;
+    for number in 1.. {
+        let path = layout.stage_holder(token, number);
+        if disk::look(&path)?.is_none() {
+            break;
+        }
+        store.disk().remove_file(&path)?;
+    }
+    [layout.stage_mount(token), layout.stage_sealing(token)].iter().try_for_each(|path| store.disk().remove_file(path))
 }
 
 /// Removes the notes of stages that are gone: a stage's record is made before all of them.
@@ -234,9 +274,11 @@ fn sweep(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Whether a stage's files lie where the kernel may be asked to read and write them itself.
-pub fn is_local(store: &Store) -> bool {
-    store.disk().kind() != FsKind::Shared
+/// Whether an entry of `staging/` is a stage's directory without a record, or nothing of a stage.
+fn is_nobodys(store: &Store, name: &OsStr) -> Result<bool> {
+    let text = name.to_str().unwrap_or_default();
+    let Some(token) = Token::from_text(text.split_once('.').map_or(text, |(token, _)| token)) else { return Ok(true) };
+    Ok(text == token.as_str() && disk::look_fresh(&store.layout().stage_record(&token))?.is_none())
 }
 
 /// Reads a stage's note of where it is mounted.

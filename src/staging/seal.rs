@@ -1,7 +1,8 @@
 //! Sealing: a stage becomes a contribution.
 //!
-//! 1. `T.sealing`, then a look FRESH for another live holder. *A crash leaves the marker: the stage is never mounted again, and whoever comes seals it.*
-//! 2. What cannot be in a version is looked for, so that a refusal comes before anything is taken.
+//! 1. What cannot be in a version is looked for, and what this user may not read. A stage is sealed by its owner, or by a user who could write to all
+//!    of it. So a refusal comes before anything is changed.
+//! 2. `T.sealing`, then a look FRESH for another live holder. *A crash leaves the marker: the stage is never mounted again, and whoever comes seals it.*
 //! 3. The files are stored: small ones packed, large ones shared or taken over under a lease, else copied. *A crash leaves files that are objects too:
 //!    whoever comes gives the objects inodes of their own before anything else.*
 //! 4. The contribution's token is noted in the marker, then it is recorded. *A crash: whoever comes finds it by that token, and makes no second one.*
@@ -13,7 +14,7 @@ use super::{Stage, clear_notes, holders};
 use crate::catalog::draft::Draft;
 use crate::catalog::stage::StageRecord;
 use crate::commit::{Artifact, Run, Sealing, UpsertOptions, Upserted, sealed};
-use crate::disk;
+use crate::disk::{self, Right};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::ScanOptions;
 use crate::lock;
@@ -103,8 +104,13 @@ impl<'a> Sealer<'a> {
         if disk::look_fresh(&self.marker)?.is_some() {
             // Recorded or not: somebody may have a file of it open that is an object too.
             self.reached(|directory| self.store.objects().part(directory, leases))?;
-            return sealed(self.draft, &self.marker, None);
+            let done = sealed(self.draft, &self.marker, None)?;
+            if done.is_none() {
+                self.reached(|directory| self.check(directory))?;
+            }
+            return Ok(done);
         }
+        self.reached(|directory| self.check(directory))?;
         let file = self.store.disk().write_file(self.marker.clone(), b"")?;
         self.store.disk().sync_file(&file)?;
         self.store.disk().sync_dir(&self.store.layout().staging())?;
@@ -140,7 +146,6 @@ impl<'a> Sealer<'a> {
     }
 
     fn contribute(&self, directory: &Path, options: &SealOptions<'_>, leases: &Arc<Leases>) -> Result<Upserted> {
-        refuse_special(directory)?;
         let mut artifact = Artifact::new(self.record.artifact.as_str(), self.record.kind.as_ref().map(|k| k.as_str()))?;
         if let Some(words) = options.words {
             artifact.say_as(words);
@@ -181,7 +186,10 @@ impl<'a> Sealer<'a> {
         let opened = sealed(self.draft, &self.marker, None).and_then(|done| match done {
             Some(done) => Ok(Some(done)),
             None => {
-                self.reached(|directory| self.store.objects().part(directory, leases))?;
+                // What was not touched need not be looked at, which this user may not be able to.
+                if !leases.took_none() {
+                    self.reached(|directory| self.store.objects().part(directory, leases))?;
+                }
                 disk.remove_file(&self.marker)?;
                 Ok(None)
             }
@@ -200,16 +208,64 @@ impl<'a> Sealer<'a> {
     }
 }
 
-/// Device nodes, sockets and FIFOs cannot be in a version.
-fn refuse_special(directory: &Path) -> Result<()> {
-    let mut special = Vec::new();
-    for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
-        let entry = entry.map_err(|e| disk::walk_error(directory, &e))?;
-        let kind = entry.file_type();
-        if kind.is_block_device() || kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
-            special.push(show_path(entry.path().strip_prefix(directory).unwrap_or(entry.path())));
-        }
+impl Sealer<'_> {
+    /// Refuses what cannot be in a version (device nodes, sockets and FIFOs), and a user who may not seal the stage.
+    fn check(&self, directory: &Path) -> Result<()> {
+        refuse_special(self.check_rights(directory, "seal")?)
     }
+
+    /// Refuses a user who may not discard the stage.
+    pub(super) fn check_owner(&self) -> Result<()> {
+        if disk::look(&self.directory)?.is_none() {
+            return Ok(());
+        }
+        self.reached(|directory| self.check_rights(directory, "discard")).map(drop)
+    }
+
+    /// What a sealer that is gone left: no object shares its file with the stage any more.
+    pub(super) fn make_harmless(&self) -> Result<()> {
+        let leases = Leases::new(self.store.layout().stage_copies(self.token));
+        self.reached(|directory| self.store.objects().part(directory, &leases))
+    }
+
+    /// Refuses a user who neither owns the stage nor may write to all of it, or who cannot read it. Returns what special files are in it.
+    fn check_rights(&self, directory: &Path, verb: &str) -> Result<Vec<String>> {
+        let owner = std::fs::metadata(directory).map_err(|e| Error::io("look at", directory, e))?.uid();
+        // SAFETY: geteuid cannot fail.
+        let user = unsafe { libc::geteuid() };
+        let right = if owner == user { Right::Read } else { Right::ReadAndWrite };
+        // Root may do everything on a local disk.
+        let is_asked = user != 0 || !self.store.disk().kind().is_local();
+        let mut special = Vec::new();
+        for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
+            let denied = |path: &Path| self.denied(verb, path.strip_prefix(directory).unwrap_or(path), owner, user);
+            let entry = entry.map_err(|e| match e.io_error().and_then(std::io::Error::raw_os_error) {
+                Some(libc::EACCES) => denied(e.path().unwrap_or(directory)),
+                _ => disk::walk_error(directory, &e),
+            })?;
+            let kind = entry.file_type();
+            if kind.is_block_device() || kind.is_char_device() || kind.is_fifo() || kind.is_socket() {
+                special.push(show_path(entry.path().strip_prefix(directory).unwrap_or(entry.path())));
+            } else if is_asked && !kind.is_symlink() && !disk::may(right, entry.path(), kind.is_dir())? {
+                return Err(denied(entry.path()));
+            }
+        }
+        Ok(special)
+    }
+
+    /// Why this user may not do that to the stage.
+    fn denied(&self, verb: &str, path: &Path, owner: u32, user: u32) -> Error {
+        let (run, at) = (&self.record.run.id, if path.as_os_str().is_empty() { "the directory itself".to_owned() } else { show_path(path) });
+        let what = format!("user {user} cannot {verb} the staging directory of run {run}");
+        if owner == user {
+            return Error::refused(format!("{what}: no permission to read {at}")).hint("make it readable, then run the command again");
+        }
+        let why = format!("it belongs to user {owner}: another user must be able to read and write all of it, which {at} does not allow");
+        Error::refused(what).because(why).hint("its owner can, or root")
+    }
+}
+
+fn refuse_special(mut special: Vec<String>) -> Result<()> {
     if special.is_empty() {
         return Ok(());
     }

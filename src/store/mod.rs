@@ -107,6 +107,11 @@ impl Store {
         }
     }
 
+    /// For how long this host's mount of a shared disk may show what was there before, where its options say so.
+    pub fn client_cache(&self) -> Option<Duration> {
+        client_cache::seconds(self.root()).map(Duration::from_secs)
+    }
+
     /// Checks that this process may write to the store.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod craft;
 mod damage;
 mod drafts;
 mod faults;
+mod locks;
 mod mount;
 mod orders;
 mod patching;

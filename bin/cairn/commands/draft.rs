@@ -3,13 +3,16 @@
 use crate::args::{DraftName, DraftVerb, Drafts};
 use crate::args;
 use crate::errors::Done;
+use super::stage::quoted;
 use crate::output::{Context, dash, size_cell};
 use cairn::catalog::Draft;
 use cairn::catalog::draft::{ContributionRecord, UserRecord};
 use cairn::catalog::stage::{StageInfo, StageState, stages};
 use cairn::commit::{OpenDraft, Survey, survey};
-use cairn::error::{Error, Result};
+use cairn::error::{Error, Result, show_path};
+use cairn::Store;
 use cairn::lock::{self, LockRecord};
+use cairn::staging::{self, Leftover};
 use cairn::words::{ArtifactName, DistributedId, RunId};
 use serde_json::{Value, json};
 
@@ -42,7 +45,9 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
             "bytes": bytes, "users": users, "writing": writing, "since": since,
         }));
     }
+    let left = if args.all { leftovers(&store, name.as_ref())? } else { Vec::new() };
     if context.json() {
+        documents.extend(left.iter().map(left_document));
         context.out.json(&documents)?;
     } else {
         if rows.is_empty() && unreadable.is_empty() {
@@ -50,12 +55,51 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
         }
         context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "USERS", "WRITING", "SINCE"], &rows)?;
     }
+    if !context.json() && !left.is_empty() {
+        let heads = ["LEFT OF", "ID", "RUN", "SINCE", "DIRECTORY", "REMOVED BY"];
+        context.out.table(&heads, &left.iter().map(left_row).collect::<Vec<_>>())?;
+    }
     let Some(first) = unreadable.first() else { return Ok(0) };
     let s = if unreadable.len() == 1 { "" } else { "s" };
     let told = Error::of_kind(first.kind(), format!("{} draft{s} cannot be told of", unreadable.len()));
     let told = unreadable.iter().fold(told, Error::because);
     context.out.flush()?;
     Err(told.hint("`cairn verify` lists what is damaged and what it affects").into())
+}
+
+/// What is left in `staging/` for which no draft waits.
+fn leftovers(store: &Store, name: Option<&ArtifactName>) -> Result<Vec<Leftover>> {
+    let mut left = staging::leftovers(store)?;
+    left.retain(|l| name.is_none_or(|name| l.record.as_ref().is_some_and(|r| r.artifact == *name)));
+    Ok(left)
+}
+
+/// The command that removes it.
+fn removal(left: &Leftover) -> String {
+    match &left.record {
+        Some(r) => format!("cairn draft drop {} {} --run {}", r.artifact, quoted(r.distributed_id.as_str()), quoted(r.run.id.as_str())),
+        None => format!("rm -r {}", quoted(&left.directory.to_string_lossy())),
+    }
+}
+
+fn left_document(left: &Leftover) -> Value {
+    let r = left.record.as_ref();
+    json!({
+        "artifact": r.map(|r| &r.artifact), "distributed_id": r.map(|r| &r.distributed_id), "run": r.map(|r| &r.run.id), "since": left.since,
+        "left_at": left.directory.to_string_lossy(), "removed_by": removal(left),
+    })
+}
+
+fn left_row(left: &Leftover) -> Vec<String> {
+    let r = left.record.as_ref();
+    vec![
+        dash(r.map_or("", |r| r.artifact.as_str())),
+        dash(r.map_or("", |r| r.distributed_id.as_str())),
+        dash(r.map_or("", |r| r.run.id.as_str())),
+        left.since.clone(),
+        show_path(&left.directory),
+        removal(left),
+    ]
 }
 
 /// Staging directories of a draft that nobody has mounted.
@@ -77,12 +121,15 @@ pub fn run(context: &mut Context, args: args::Draft) -> Done {
         DraftVerb::Show(name) => show(context, &name),
         DraftVerb::Drop { draft, run } => {
             let (draft, run) = (find(context, &draft)?, RunId::parse(&run)?);
-            draft.drop_run(&run)?;
+            if staging::drop_run(&draft, &run)? {
+                context.talk(&format!("removed the staging directory of run {run}"));
+            }
             done(context, &draft, Some(&run))
         }
         DraftVerb::Discard(name) => {
             let draft = find(context, &name)?;
-            draft.discard()?;
+            let removed = staging::discard_draft(&draft)?;
+            removed.iter().for_each(|run| context.talk(&format!("removed the staging directory of run {run}")));
             done(context, &draft, None)
         }
     }

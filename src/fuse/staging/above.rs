@@ -23,7 +23,7 @@ pub(super) struct All {
     pub(super) store: Store,
     /// Where they are mounted.
     at: PathBuf,
-    log: Log,
+    pub(super) log: Log,
     /// Whether other users may begin contributions too.
     pub(super) shared: bool,
     /// Directories that exist in this mount alone.
@@ -45,9 +45,15 @@ impl All {
     /// The stages that this mount holds, and what it sealed. What belongs to a finished draft goes.
     fn held(&self) -> Vec<Arc<Live>> {
         let mut live = self.live.lock();
+        live.retain(|l| !matches!(*l.gate.read(), Gate::Lost));
         live.retain(|l| l.sealed().is_none() || refuse_if_finished(l.stage.draft()).is_ok());
         self.made.lock().retain(|(artifact, id)| id.as_ref().is_none_or(|id| refuse_if_finished(&self.draft(artifact, id)).is_ok()));
         live.clone()
+    }
+
+    /// The runs that this mount holds.
+    pub(super) fn runs(&self) -> Vec<Arc<Live>> {
+        self.live.lock().clone()
     }
 
     fn find_held(&self, artifact: &ArtifactName, id: &DistributedId, run: &RunId) -> Option<Arc<Live>> {

@@ -4,6 +4,7 @@ use super::admission::{Admission, Asker};
 use super::request::{ANNOTATIONS_MAX, REQUEST, ROOM, StageReply, StageRequest};
 use super::table::ROOT;
 use super::tree::{Answer, Seen, StagingTree};
+use super::watch::Watch;
 use crate::disk::backing::{Caller, SetTime};
 use crate::error::{Error, Result};
 use crate::fuse::opens::Opens;
@@ -35,7 +36,10 @@ const LARGEST_REQUEST: u32 = 1 << 20;
 const ABOVE_RUNS: u64 = 1 << 62;
 
 /// A connection that is set up and answers once it runs.
-pub(crate) struct Connection(Session<Adapter>);
+pub(crate) struct Connection {
+    session: Session<Adapter>,
+    watch: Watch,
+}
 
 impl Connection {
     /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: if the kernel takes it, it reads and
@@ -50,18 +54,22 @@ impl Connection {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
         let passing = Arc::new(Passing::default());
+        let watch = Watch::begin(&tree)?;
         let adapter = Adapter { tree, admission, passing: passing.clone(), kept: Mutex::default() };
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
         let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
         if *passing.known.get().unwrap_or(&false) && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok()) {
             let _ = passing.notifier.set(session.notifier()); // the first time it is
         }
-        Ok(Connection(session))
+        Ok(Connection { session, watch })
     }
 
     /// Answers until the mount is gone. An error is an end that was no unmount.
     pub(super) fn run(self) -> Result<()> {
-        self.0.run().map_err(|e| Error::io_message("the connection to the kernel broke").because(e))
+        let Connection { session, watch } = self;
+        let ran = session.run();
+        drop(watch); // it may have the runs in its hands
+        ran.map_err(|e| Error::io_message("the connection to the kernel broke").because(e))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::adapter::Connection;
 use super::admission::Admission;
 use super::tree::{Live, StagingTree};
-use crate::disk::{open_file, open_log};
+use crate::disk::{FsKind, open_file, open_log};
 use crate::error::{Error, Result, show_path};
 use crate::fuse::log::{Log, Target};
 use crate::fuse::session::end_on_signal;
@@ -74,10 +74,10 @@ fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPo
     let alone = point.alone()?;
     let stage = make()?;
     let label = format!("{} {} {}", stage.draft().artifact(), stage.draft().id(), stage.record().run.id);
-    let log = Log::new(target, label);
+    let (log, runs_log) = (Log::new(target.again(), label.clone()), Log::new(target, label));
     let noted = stage.note_mount(point.path());
     let live = Arc::new(Live::new(stage)?);
-    let begun = noted.and_then(|()| begin(&live, store, point, options, log));
+    let begun = noted.and_then(|()| begin(&live, store, point, options, (log, runs_log)));
     let (connection, device) = begun.inspect_err(|_| {
         // A run that never had a mount is not one that writes. If this fails, `cairn drafts` lists it.
         drop(live.stage.discard_if_unused());
@@ -97,9 +97,9 @@ fn begin(
     store: &Path,
     point: &mut MountPoint,
     options: &StagingOptions,
-    log: Log,
+    (log, runs_log): (Log, Log),
 ) -> Result<(Connection, Option<String>)> {
-    let tree = StagingTree::one(live.clone(), mount::who());
+    let tree = StagingTree::one(live.clone(), mount::who(), runs_log);
     let (connection, device) = connect(tree, store, point, options, Some(log))?;
     let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
     end_on_signal(point.clone(), device.clone(), None, guard).inspect_err(|_| detach(point, device.as_deref()))?;
@@ -111,10 +111,12 @@ pub(super) fn connect(tree: StagingTree, store: &Path, point: &mut MountPoint, o
     let config = Layout::new(store).config();
     let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", show_path(&config))))?;
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
+    // What the kernel writes by itself cannot be stopped when another host takes the run over.
+    let passthrough = options.passthrough && FsKind::of(store)?.is_local();
     let admission = Admission::new(Layout::new(store).work(), options.allow_other, point.is_handed_over(), log);
     let attached = mount::attach_for_writing(point, store, reach, options.execution)?;
     let device = point.device();
-    let connection = Connection::open(attached.descriptor, Arc::new(tree), admission, options.threads, options.passthrough.then_some(&probe));
+    let connection = Connection::open(attached.descriptor, Arc::new(tree), admission, options.threads, passthrough.then_some(&probe));
     Ok((connection.inspect_err(|_| detach(point, device.as_deref()))?, device))
 }
 

@@ -16,6 +16,7 @@ mod request;
 mod seal;
 mod table;
 mod tree;
+mod watch;
 
 pub(super) use beside::Beside;
 pub use left::{LeftOpen, open_in};

@@ -2,7 +2,7 @@
 
 use super::request::{MountedRun, RunState, StageReply};
 use super::tree::{Gate, Live, Sealed, StagingTree};
-use crate::commit::{Annotations, Upserted};
+use crate::commit::{Annotations, Upserted, refuse_if_finished};
 use crate::error::{Error, Result};
 use crate::mount::users_of;
 use crate::staging::{SealOptions, mounted_at};
@@ -22,6 +22,8 @@ impl StagingTree {
             Gate::Open => RunState::Open,
             Gate::Sealing | Gate::Closed => RunState::Closed,
             Gate::Sealed(_) => RunState::Sealed,
+            Gate::Finished => RunState::Finished,
+            Gate::Lost => RunState::Lost,
         };
         StageReply::Run(MountedRun {
             artifact: record.artifact.to_string(),
@@ -54,6 +56,7 @@ impl StagingTree {
             // Nothing that was asked for may be dropped silently.
             return if says_more { Err(Error::refused("it is sealed already, without what is given now")) } else { Ok(done) };
         }
+        confirmed(live)?;
         let options = SealOptions { words: annotated.as_ref(), replace, ..SealOptions::default() };
         let show = &mut |done: &Upserted| *live.gate.write() = Gate::Sealed(Arc::new(Sealed::of(live, done)));
         let sealed = live.stage.seal(&options, show);
@@ -74,6 +77,12 @@ impl StagingTree {
                 Gate::Open | Gate::Closed => {}
                 Gate::Sealing => return Err(Error::refused("it is being sealed")),
                 Gate::Sealed(sealed) => return Ok(Some(sealed.done.clone())),
+                Gate::Finished => {
+                    drop(gate);
+                    refuse_if_finished(live.stage.draft()).map_err(|e| live.finished(e))?;
+                    return Err(live.finished(Error::refused("its draft is finished")));
+                }
+                Gate::Lost => return Err(live.lost()),
             }
             // While the gate is held, no file can be opened for writing.
             let writers = self.handles.writers(live);
@@ -88,6 +97,17 @@ impl StagingTree {
             std::thread::sleep(LATE_CLOSE / 50);
         }
     }
+}
+
+/// Refuses to seal a run that is not this mount's any more, or whose draft is finished; then it takes no more changes.
+fn confirmed(live: &Live) -> Result<()> {
+    let (state, why) = match live.standing() {
+        Ok(None) => return Ok(()),
+        Ok(Some(ended)) => ended,
+        Err(e) => (Gate::Open, e),
+    };
+    *live.gate.write() = state;
+    Err(why)
 }
 
 /// Why a run cannot be sealed: which process has a file open, or if none can be found, which one opened it.

@@ -3,12 +3,14 @@
 use super::attributes;
 use super::above::All;
 use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
+use super::watch::Confirmed;
 use super::table::{At, Kind, LONGEST_PATH, ROOT, SEALED, Spot, Table, key};
 use crate::clock;
 use crate::commit::Upserted;
 use crate::disk::backing::{self, Backing, Caller, DirStream, SetTime, Stat};
 use crate::disk::{list, read_full_at};
 use crate::error::{Error, Result};
+use crate::fuse::log::Log;
 use crate::manifest::{Entry, Found, Tree};
 use crate::objects::Content;
 use crate::mount;
@@ -41,6 +43,7 @@ pub(super) struct Live {
     pub(super) refusals: Refusals,
     /// Changes hold it shared; sealing alone.
     pub(super) gate: RwLock<Gate>,
+    pub(super) confirmed: Confirmed,
 }
 
 /// Changes that programs were refused though the program did nothing wrong: the disk is full or broken, or the run is
@@ -78,6 +81,10 @@ pub(super) enum Gate {
     Closed,
     /// It is sealed, and shows what was.
     Sealed(Arc<Sealed>),
+    /// Its draft is finished without it.
+    Finished,
+    /// Another mount has taken it over.
+    Lost,
 }
 
 pub(super) struct Sealed {
@@ -111,7 +118,8 @@ impl Live {
         // What is in one that was left open is not known.
         let empty = list(&directory)?.is_empty();
         let longest = AtomicUsize::new(if empty { 0 } else { LONGEST_PATH });
-        Ok(Live { number, stage, backing, longest, refusals: Refusals::default(), gate: RwLock::new(Gate::Open) })
+        let (refusals, confirmed) = (Refusals::default(), Confirmed::new());
+        Ok(Live { number, stage, backing, longest, refusals, gate: RwLock::new(Gate::Open), confirmed })
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -120,6 +128,15 @@ impl Live {
 
     /// For the length of a change.
     fn changing(&self) -> Answer<RwLockReadGuard<'_, Gate>> {
+        let gate = self.gate.read();
+        if !matches!(*gate, Gate::Open) {
+            return Err(libc::EROFS);
+        }
+        if self.confirmed.is_good() {
+            return Ok(gate);
+        }
+        drop(gate);
+        self.confirm(None)?;
         let gate = self.gate.read();
         if matches!(*gate, Gate::Open) { Ok(gate) } else { Err(libc::EROFS) }
     }
@@ -146,6 +163,8 @@ pub(super) struct StagingTree {
     begun: i64,
     /// The permissions that the process takes from what it makes, where the kernel has taken the caller's already.
     umask: u32,
+    /// Of a mount of one run.
+    log: Option<Log>,
 }
 
 /// What a node is like: its attributes, with the number the kernel knows it by.
@@ -168,13 +187,26 @@ pub(super) fn of_error(e: &Error) -> i32 {
 
 impl StagingTree {
     /// One run's directory.
-    pub(super) fn one(live: Arc<Live>, owner: (u32, u32)) -> StagingTree {
-        StagingTree { table: RwLock::new(Table::new(Kind::In(live))), handles: Handles::default(), all: None, owner, begun: clock::unix_now(), umask: mount::umask() }
+    pub(super) fn one(live: Arc<Live>, owner: (u32, u32), log: Log) -> StagingTree {
+        StagingTree { table: RwLock::new(Table::new(Kind::In(live))), handles: Handles::default(), all: None, owner, begun: clock::unix_now(), umask: mount::umask(), log: Some(log) }
+    }
+
+    /// The runs that this mount holds.
+    pub(super) fn runs(&self) -> Vec<Arc<Live>> {
+        match &self.all {
+            Some(all) => all.runs(),
+            None => self.table.read().live(ROOT).cloned().into_iter().collect(),
+        }
+    }
+
+    /// Where this mount's log lines go.
+    pub(super) fn log(&self) -> Option<&Log> {
+        self.all.as_ref().map(|all| &all.log).or(self.log.as_ref())
     }
 
     /// The directories of all runs, `NAME/ID/RUN`.
     pub(super) fn all(all: All, owner: (u32, u32)) -> StagingTree {
-        StagingTree { table: RwLock::new(Table::new(Kind::Store)), handles: Handles::default(), all: Some(all), owner, begun: clock::unix_now(), umask: mount::umask() }
+        StagingTree { table: RwLock::new(Table::new(Kind::Store)), handles: Handles::default(), all: Some(all), owner, begun: clock::unix_now(), umask: mount::umask(), log: None }
     }
 
     /// Where a node is, with the table held so that no name on the way changes. A run's directory whose stage is not held yet is taken up.

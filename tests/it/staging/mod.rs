@@ -3,6 +3,7 @@
 mod attacks;
 mod directory;
 mod faults;
+mod holders;
 mod life;
 mod names;
 mod mounting;

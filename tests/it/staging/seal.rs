@@ -186,12 +186,18 @@ fn a_seal_that_fails_leaves_the_stage_as_it_was() {
     fs::set_permissions(staged.at("large"), fs::Permissions::from_mode(0o640)).unwrap();
     python("import os,sys\nos.utime(sys.argv[1],(7,7))", &[staged.at("large").to_str().unwrap()]);
     lab.ok(&["upsert", "a", lab.store_path().join("cairn.json").to_str().unwrap(), "--run", "other", "--distributed-id", "d"]);
-    lab.ok(&["finish", "a", "--distributed-id", "d", "--skip-open"]);
-    let output = staged.seal();
-    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("finished as a:v0"));
+    // The type is compared after the files were stored.
+    let said = text(&lab.run(&["upsert", "a", "--run", "r", "--distributed-id", "d", "--type", "model"], 3).stderr);
+    assert!(said.contains("dataset"), "{said}");
     let meta = fs::metadata(staged.backing().join("large")).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.nlink()), (0o640, 7, 1));
     fs::write(staged.at("large"), "written again").unwrap();
     whole(&lab, "after a seal that failed");
+    lab.ok(&["finish", "a", "--distributed-id", "d", "--skip-open"]);
+    let output = staged.seal();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("finished as a:v0"));
+    let e = fs::write(staged.at("small"), "2").unwrap_err();
+    assert_eq!(e.raw_os_error(), Some(libc::EROFS), "what can come into no version is not taken");
+    whole(&lab, "after the draft was finished");
 }

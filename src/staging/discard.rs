@@ -1,0 +1,122 @@
+//! Discarding what runs left in staging directories, and listing what is there.
+
+use super::seal::Sealer;
+use super::{Stage, hold, holders, is_nobodys, refuse_second_holder, throw_away};
+use crate::catalog::Draft;
+use crate::catalog::stage::{StageInfo, StageRecord, StageState, stages};
+use crate::clock;
+use crate::commit::refuse_if_finished;
+use crate::disk;
+use crate::error::{Error, Kind, Result};
+use crate::store::Store;
+use crate::words::RunId;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+/// What is left in the store's `staging/` for which no draft waits.
+#[derive(Clone, Debug)]
+pub struct Leftover {
+    /// Whose it is; `None` where a crash left a directory without a record.
+    pub record: Option<StageRecord>,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// Since when it is there.
+    pub since: String,
+}
+
+/// The staging directories of finished drafts, and those that belong to no run.
+///
+/// # Errors
+/// I/O.
+pub fn leftovers(store: &Store) -> Result<Vec<Leftover>> {
+    let mut left = Vec::new();
+    for stage in stages(store)? {
+        let draft = Draft::new(store, &stage.record.artifact, &stage.record.distributed_id);
+        let is_finished = refuse_if_finished(&draft).is_err_and(|e| e.kind() == Kind::Refused);
+        if is_finished && holders(&draft, &stage.record.run.id)?.is_empty() {
+            let (directory, since) = (store.layout().stage(stage.token()), stage.record.at.clone());
+            left.push(Leftover { record: Some(stage.record), directory, since });
+        }
+    }
+    for name in disk::list(&store.layout().staging())? {
+        let directory = store.layout().staging().join(&name);
+        let Some(meta) = disk::look(&directory)? else { continue };
+        if is_nobodys(store, &name)? {
+            left.push(Leftover { record: None, directory, since: clock::show(meta.mtime()) });
+        }
+    }
+    Ok(left)
+}
+
+/// Discards a draft: its contributions, and the staging directories of its runs that are mounted nowhere. Returns the runs whose directories it removed.
+///
+/// # Errors
+/// Not found: the draft has neither. Refused: it is finished; it has only runs that are mounted; another user's files. Damaged; I/O.
+pub fn discard_draft(draft: &Draft) -> Result<Vec<RunId>> {
+    let left = stages_of(draft)?;
+    let state = draft.state()?;
+    if !state.contributions.is_empty() || state.finish.is_some() || left.is_empty() {
+        draft.discard()?;
+        // What is mounted can contribute anew.
+        return discard_stages(draft, left, |e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) });
+    }
+    discard_stages(draft, left, Err)
+}
+
+/// Drops what a run has in a draft: its contributions, and its staging directory if that is mounted nowhere. Of a finished draft, the directory that
+/// was left. Returns whether a directory was removed.
+///
+/// # Errors
+/// Not found: the run has neither. Refused: the directory is mounted, and there is nothing else; another user's files. As [`Draft::drop_run`].
+pub fn drop_run(draft: &Draft, run: &RunId) -> Result<bool> {
+    let mut left = stages_of(draft)?;
+    left.retain(|s| s.record.run.id == *run);
+    let state = draft.state()?;
+    let contributed = state.contributions.iter().any(|c| c.record.run.id == *run);
+    if left.is_empty() || (contributed && state.finish.is_none()) {
+        draft.drop_run(run)?;
+        return Ok(!discard_stages(draft, left, |e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) })?.is_empty());
+    }
+    Ok(!discard_stages(draft, left, Err)?.is_empty())
+}
+
+fn stages_of(draft: &Draft) -> Result<Vec<StageInfo>> {
+    let mut all = stages(draft.store())?;
+    all.retain(|s| s.record.artifact == *draft.artifact() && s.record.distributed_id == *draft.id());
+    Ok(all)
+}
+
+/// Removes these stages; `failed` judges what stands in the way of one.
+fn discard_stages(draft: &Draft, left: Vec<StageInfo>, failed: impl Fn(Error) -> Result<()>) -> Result<Vec<RunId>> {
+    draft.store().check_writable()?;
+    let mut discarded = Vec::new();
+    for stage in left {
+        match discard_stage(draft, &stage) {
+            Ok(()) => discarded.push(stage.record.run.id),
+            Err(e) => failed(e)?,
+        }
+    }
+    Ok(discarded)
+}
+
+fn discard_stage(draft: &Draft, stage: &StageInfo) -> Result<()> {
+    let run = &stage.record.run.id;
+    let lock = hold(draft, run)?;
+    refuse_second_holder(draft, run, &lock)?;
+    let sealer = Sealer::of(draft, &stage.record, stage.token());
+    sealer.check_owner()?;
+    if stage.state == StageState::Sealing {
+        sealer.make_harmless()?; // files that are objects too
+    }
+    throw_away(draft.store(), stage.token())
+}
+
+impl Stage {
+    /// Discards a stage that this process began and in which nothing is: for a mount that failed.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn discard_if_unused(&self) -> Result<()> {
+        if self.is_new { self.give_up_if_empty().map(drop) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,64 @@
+//! Locks of other hosts: judged by a counter that is watched, and remembered.
+
+use crate::support::Lab;
+use cairn::lock::{self, Life, LockRecord};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A lock of another host.
+fn foreign(lab: &Lab) -> PathBuf {
+    let path = lab.store_path().join("locks").join(cairn::words::Token::fresh().as_str());
+    beat(&path, 1);
+    path
+}
+
+fn beat(path: &Path, n: u64) {
+    let record = LockRecord {
+        beat: format!("{n:012}"),
+        purpose: "upsert".into(),
+        artifact: Some("e".into()),
+        draft: Some("j".into()),
+        run: Some("dead".into()),
+        mountpoint: None,
+        version: None,
+        host: "elsewhere".into(),
+        boot_id: "another".into(),
+        pid: 1,
+        pid_start: 1,
+        user: "u".into(),
+        since: "2026-01-01T00:00:00Z".into(),
+    };
+    fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
+}
+
+fn look(lab: &Lab) -> (Vec<Life>, Duration) {
+    let begun = Instant::now();
+    let lives = lock::list(&lab.store()).unwrap().into_iter().map(|l| l.life).collect();
+    (lives, begun.elapsed())
+}
+
+#[test]
+fn a_dead_holder_of_another_host_is_watched_once_and_a_live_one_is_seen_at_its_next_beat() {
+    let lab = Lab::new();
+    let path = foreign(&lab);
+    let (lives, took) = look(&lab);
+    assert!(lives == [Life::Dead] && took > Duration::from_secs(5), "{lives:?} {took:?}");
+    let (lives, took) = look(&lab);
+    assert!(lives == [Life::Dead] && took < Duration::from_secs(3), "{lives:?} {took:?}");
+    // It was only stopped: the note is of an earlier beat.
+    beat(&path, 2);
+    let moving = path.clone();
+    let mover = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        beat(&moving, 3);
+    });
+    let (lives, took) = look(&lab);
+    mover.join().unwrap();
+    assert!(lives == [Life::Live] && took < Duration::from_secs(4), "{lives:?} {took:?}");
+    // The note goes with its lock.
+    let notes = || fs::read_dir(lab.store_path().join("locks")).unwrap().count();
+    let id = path.file_name().unwrap().to_str().unwrap();
+    lab.ok(&["locks", "--break", id]);
+    assert_eq!(notes(), 0);
+}

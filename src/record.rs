@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 /// The longest record that is read, in bytes.
 pub const MAX_RECORD: u64 = 1 << 20;
 
+/// How much of a wrong field an error quotes, in characters.
+const MAX_QUOTED: usize = 300;
+
 const SUM_LINE: &str = "  \"sha256\": \"";
 
 /// The bytes of a record.
@@ -44,12 +47,34 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     if Digest::of(body) != sum {
         return Err(bad(&format!("expected sha256 {sum}, found {}", Digest::of(body))));
     }
-    serde_json::from_slice(bytes).map_err(|e| bad("its fields do not fit").because(e))
+    serde_json::from_slice(bytes).map_err(|e| {
+        // It may quote a field of any length.
+        let why: String = e.to_string().chars().take(MAX_QUOTED).collect();
+        bad("its fields do not fit").because(why)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_quotes_only_the_beginning_of_a_wrong_field() {
+        #[derive(serde::Deserialize, Debug)]
+        #[serde(rename_all = "lowercase")]
+        enum Mode {
+            A,
+        }
+        #[derive(serde::Deserialize, Debug)]
+        struct Fields {
+            #[allow(dead_code)]
+            mode: Mode,
+        }
+        let bytes = encode(&serde_json::json!({"mode": "é".repeat(70_000)})).unwrap();
+        let error = decode::<Fields>(&bytes, "r").unwrap_err().to_string();
+        assert!(error.contains("unknown variant") && error.len() < 1000, "{} bytes", error.len());
+        assert!(matches!(decode::<Fields>(&encode(&serde_json::json!({"mode": "a"})).unwrap(), "r"), Ok(Fields { mode: Mode::A })));
+    }
 
     #[test]
     fn every_flipped_byte_of_a_record_is_found() {

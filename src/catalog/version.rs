@@ -211,7 +211,7 @@ impl Version {
     /// # Errors
     /// I/O.
     pub fn newest_number(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumber>> {
-        let highest = numbers::highest(&store.layout().versions(name))?;
+        let highest = highest(store, name)?;
         Version::newest_up_to(store, name, highest)
     }
 
@@ -227,6 +227,34 @@ impl Version {
             }
         }
         Ok(None)
+    }
+}
+
+/// The highest number of an artifact that was ever claimed, looked for FRESH. A number that is lost and has a marker in `removed/` counts: it is never
+/// given again, and numbers can come after it.
+///
+/// # Errors
+/// I/O.
+pub fn highest(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumber>> {
+    highest_after(store, name, numbers::highest(&store.layout().versions(name))?)
+}
+
+/// [`highest`], looked for from `known` on, a number that was claimed; `None`: none is known.
+///
+/// # Errors
+/// I/O.
+pub fn highest_after(store: &Store, name: &ArtifactName, known: Option<VersionNumber>) -> Result<Option<VersionNumber>> {
+    let versions = store.layout().versions(name);
+    let mut highest = match known {
+        Some(known) => numbers::highest_after(&versions, known)?,
+        None => None,
+    };
+    loop {
+        let next = VersionNumber(highest.map_or(0, |n| n.0 + 1));
+        if !removal::is_removed(store, name, next)? {
+            return Ok(highest);
+        }
+        highest = numbers::highest_after(&versions, VersionNumber(next.0 + 1))?.or(Some(next));
     }
 }
 

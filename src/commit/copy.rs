@@ -6,7 +6,7 @@ use super::collect::or_keep;
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::Stage;
-use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers, removal};
+use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal, version};
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
@@ -52,10 +52,10 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     if removal::is_removed(source.store(), source.artifact(), source.number())? {
         return Err(Error::refused(format!("{source} cannot be copied: it is removed")));
     }
-    let from = numbers::highest(&store.layout().versions(name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let from = version::highest(store, name)?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let newest = Version::newest(store, name)?;
     let writer = store.objects().writer(&work.dir())?;
-    if let Some(newest) = newest.as_ref().filter(|n| n.digest() == source.digest() && !options.always_new) {
+    if let Some(newest) = newest.as_ref().filter(|n| publish::holds(n, &source.digest()) && !options.always_new) {
         return publish::unchanged(store, writer, newest.clone());
     }
     let (root, writer) = if here {

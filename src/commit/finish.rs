@@ -207,7 +207,7 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     // The number first, then the newest: whoever publishes in between is passed on the walk.
     let (highest, newest) = publish::newest(store, name, None, &work)?;
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let same_as = newest.as_ref().filter(|n| n.digest() == root.digest()).map(Version::number);
+    let same_as = newest.as_ref().filter(|n| publish::holds(n, &root.digest())).map(Version::number);
     let mut files = Vec::new();
     // A version that is named instead must be as durable as one of its own.
     let mut dirs = vec![draft.log(), store.layout().versions(name)];

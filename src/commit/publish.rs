@@ -3,7 +3,7 @@
 use super::artifact::Artifact;
 use super::help::{Placed, place};
 use crate::catalog::manifest_file::ManifestFile;
-use crate::catalog::{Mode, Note, Recorded, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, numbers, removal};
+use crate::catalog::{Mode, Note, Recorded, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, removal, version};
 use crate::clock;
 use crate::disk::NewFile;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::record;
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, DistributedId, VersionNumber};
+use crate::words::{ArtifactName, ArtifactType, Digest, DistributedId, VersionNumber};
 use crate::work::{Outcome, Work, claim};
 use std::sync::Arc;
 
@@ -114,9 +114,8 @@ impl Making<'_> {
 /// The highest number and the newest version, which the token relies on from now on; `known` is relied on already. Removed ones are stepped over.
 pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>, work: &Work) -> Result<(Option<VersionNumber>, Option<Version>)> {
     loop {
-        let versions = store.layout().versions(name);
-        let highest = known.map(|k| numbers::highest_after(&versions, k.number())).transpose()?.flatten();
-        let highest = if highest.is_some() { highest } else { numbers::highest(&versions)? };
+        let highest = known.map(|k| version::highest_after(store, name, Some(k.number()))).transpose()?.flatten();
+        let highest = if highest.is_some() { highest } else { version::highest(store, name)? };
         let Some(number) = Version::newest_up_to(store, name, highest)? else { return Ok((highest, None)) };
         if let Some(known) = known.filter(|k| k.number() == number) {
             return Ok((highest, Some(known.clone())));
@@ -126,6 +125,12 @@ pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>
             return Ok((highest, Version::read(store, name, number)?));
         }
     }
+}
+
+/// Whether a version has that content, and can be read as far as its own files go: what is damaged is no answer to a put, which makes a new version
+/// then.
+pub(super) fn holds(version: &Version, digest: &Digest) -> bool {
+    version.digest() == *digest && version.manifest_file().is_ok()
 }
 
 /// The newest version has the content already: it is the answer.

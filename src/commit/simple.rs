@@ -4,7 +4,7 @@ use super::artifact::Artifact;
 use super::collect::collect_or_keep;
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
-use crate::catalog::{Mode, Version, artifact as catalog_artifact, numbers};
+use crate::catalog::{Mode, Version, artifact as catalog_artifact, version};
 use crate::error::{Error, Result};
 use crate::ingest::{self, Tree};
 use crate::lock::Purpose;
@@ -49,7 +49,7 @@ pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]],
     fill(&mut builder, &files)?;
     let root = builder.finish()?;
     nodes.close()?;
-    let from = numbers::highest(&store.layout().versions(&artifact.name))?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let from = version::highest(store, &artifact.name)?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: None };
     let record = making.record(store, &work, &root, &writer)?;
     match publish::publish(store, work, writer, &root, record)? {
@@ -68,9 +68,9 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let root = build_nodes(&tree, &writer)?;
     drop(tree);
     // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
-    let highest = numbers::highest(&store.layout().versions(name))?;
+    let highest = version::highest(store, name)?;
     let newest = Version::newest_up_to(store, name, highest)?.map(|n| Version::read(store, name, n)).transpose()?.flatten();
-    if let Some(newest) = newest.as_ref().filter(|n| n.digest() == root.digest() && !options.always_new) {
+    if let Some(newest) = newest.as_ref().filter(|n| publish::holds(n, &root.digest()) && !options.always_new) {
         return publish::unchanged(store, writer, newest.clone());
     }
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));

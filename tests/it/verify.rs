@@ -461,3 +461,34 @@ fn what_verify_found_damaged_is_stored_again_by_the_next_put_of_it() {
         std::fs::remove_dir_all(lab.path("out")).unwrap();
     }
 }
+
+#[test]
+fn a_put_does_not_name_a_version_whose_own_files_are_damaged() {
+    let lab = Lab::new();
+    put(&lab, "x", &[("f", b"one")]);
+    let manifest = behind(&lab.store_path().join("artifacts/x/versions/v0")).join("manifest");
+    craft::write(&manifest, b"cut");
+    put(&lab, "x", &[("f", b"one")]);
+    assert_eq!(lab.ok(&["cat", "x", "f"]), "one");
+    assert_eq!(lab.ok(&["list", "x"]).lines().filter(|l| l.starts_with('x') || l.contains("v1")).count(), 1);
+}
+
+#[test]
+fn the_number_of_a_removed_version_is_not_given_again_when_its_link_is_lost() {
+    let lab = Lab::new();
+    for content in ["one", "two", "three", "four"] {
+        put(&lab, "x", &[("f", content.as_bytes())]);
+    }
+    let number = |n: u64| lab.store_path().join(format!("artifacts/x/versions/v{n}"));
+    lab.ok(&["rm", "x:v1"]);
+    std::fs::remove_file(number(1)).unwrap();
+    put(&lab, "x", &[("f", b"five")]);
+    assert!(!number(1).is_symlink() && number(4).is_symlink());
+    assert_eq!(lab.ok(&["cat", "x", "f"]), "five");
+    // The last one of all, too.
+    lab.ok(&["rm", "x:v4"]);
+    std::fs::remove_file(number(4)).unwrap();
+    put(&lab, "x", &[("f", b"six")]);
+    assert!(!number(4).is_symlink() && number(5).is_symlink());
+    assert_eq!(lab.ok(&["cat", "x", "f"]), "six");
+}

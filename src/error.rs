@@ -94,9 +94,7 @@ impl Error {
     pub fn io(action: &str, path: &Path, source: std::io::Error) -> Self {
         let mut e = Self::new(Kind::Io, format!("cannot {action} {}", show_path(path)));
         e.0.errno = source.raw_os_error();
-        if e.0.errno == Some(libc::ENOSPC) {
-            e.0.hint = Some("free space on that file system, then say it again: what was stored is kept".into());
-        }
+        e.0.hint = e.0.errno.and_then(next_step).map(str::to_owned);
         e.0.causes.push(source.to_string());
         e
     }
@@ -157,6 +155,22 @@ impl Error {
     pub fn errno(&self) -> Option<i32> {
         self.0.errno
     }
+}
+
+/// What can be done about a system error.
+fn next_step(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::ENOSPC => "free some space there, then run the command again",
+        libc::EDQUOT => "the quota there is used up: free some space or have the quota raised, then run the command again",
+        libc::EROFS => "that file system is mounted read-only: mount it writable, or use another place",
+        libc::EACCES | libc::EPERM => "this user has no permission there: `ls -ld` shows the owner and the mode",
+        libc::EMFILE => "this process may not open more files: raise the limit (`ulimit -n`), then run the command again",
+        libc::ENFILE => "this machine may not open more files: raise fs.file-max, then run the command again",
+        libc::EIO | libc::ENOTCONN | libc::ETIMEDOUT | libc::EHOSTDOWN | libc::ESHUTDOWN => {
+            "the disk failed or does not answer: look at its mount, its cable and the kernel's log (`dmesg`), then run the command again"
+        }
+        _ => return None,
+    })
 }
 
 impl fmt::Display for Error {

@@ -12,6 +12,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    cairn::disk::umask_is_ours();
     signals::watch();
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,

@@ -1,9 +1,10 @@
 //! Aliases: names that move between versions. Each move is a record; the highest counts. `latest` is not stored.
 
+use super::numbers::{Numbered, unless_exactly};
 use super::{log, removal};
 use crate::clock;
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::store::Store;
 use crate::words::{AliasName, ArtifactName, VersionNumber};
@@ -20,6 +21,12 @@ pub struct AliasRecord {
     pub from: u64,
     /// When, by the mover's clock.
     pub at: String,
+}
+
+impl Numbered for AliasRecord {
+    fn contradicts(&self, number: u64) -> Option<String> {
+        unless_exactly(self.from, number)
+    }
 }
 
 /// What an alias must point at before it moves.
@@ -44,15 +51,27 @@ pub fn get(store: &Store, name: &ArtifactName, alias: &AliasName) -> Result<Opti
 /// # Errors
 /// Damaged; I/O.
 pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<(AliasName, VersionNumber)>> {
+    let (found, damaged) = readable(store, name)?;
+    damaged.into_iter().next().map_or(Ok(found), Err)
+}
+
+/// All aliases of an artifact that point somewhere, by name, as far as they can be read; an error for each that is damaged.
+///
+/// # Errors
+/// I/O.
+pub fn readable(store: &Store, name: &ArtifactName) -> Result<(Vec<(AliasName, VersionNumber)>, Vec<Error>)> {
     let dir = store.layout().aliases(name);
-    let mut out = Vec::new();
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
     for entry in disk::list(&dir)? {
-        if let Some(AliasRecord { alias, version: Some(version), .. }) = log::last(&dir.join(entry))? {
-            out.push((alias, version));
+        match log::last(&dir.join(entry)) {
+            Ok(Some(AliasRecord { alias, version: Some(version), .. })) => found.push((alias, version)),
+            Ok(_) => {}
+            Err(e) if e.kind() == Kind::Damaged => damaged.push(e),
+            Err(e) => return Err(e),
         }
     }
-    out.sort();
-    Ok(out)
+    found.sort();
+    Ok((found, damaged))
 }
 
 /// Moves an alias, or takes it away (`to` is `None`). Already there: nothing is recorded.
@@ -75,7 +94,7 @@ pub fn set(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expe
     {
         // Removed too while nothing named it: it goes nowhere, unless another moved it meanwhile.
         let gone = set_unchecked(store, name, alias, Expected::Exactly(Some(before)), None);
-        gone.map(drop).or_else(|e| if e.kind() == crate::error::Kind::Refused { Ok(()) } else { Err(e) })?;
+        gone.map(drop).or_else(|e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) })?;
     }
     Err(Error::refused(format!("{name}:{version} was removed while alias {alias} moved to it; the move is undone")))
 }

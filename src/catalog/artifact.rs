@@ -1,16 +1,17 @@
 //! Artifacts: a name, its one type, when it began.
 
+use super::version;
 use crate::disk::{self, FsKind};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, Token};
+use crate::words::{ArtifactName, ArtifactType, Token, VersionNumber};
 use crate::work::claim::{self, Claimed};
 use crate::{clock, record};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
 
-/// How often a directory is tried to be made on a shared file system, and how long between.
+/// How often the making of a directory is tried, from its parent on, and how long between.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -34,6 +35,10 @@ pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>
     let link = store.layout().artifact_record(name);
     let Some(token) = claim::holder(&link)? else { return Ok(None) };
     let found: ArtifactRecord = claim::read_record(&store.layout().artifact(name).join(token.record_name()))?;
+    if found.artifact != *name && found.artifact.as_str().eq_ignore_ascii_case(name.as_str()) {
+        let why = format!("artifact {name} cannot be told from {}: names do not differ by case on this file system", found.artifact);
+        return Err(Error::refused(why).hint("use the other name, or another one"));
+    }
     if found.artifact != *name {
         return Err(Error::damaged(format!("artifact.json of {name} names {}", found.artifact)));
     }
@@ -56,12 +61,33 @@ pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
     Ok(out)
 }
 
-/// Whether an artifact has, or ever had, a version: numbers are dense, so the first one tells (F4).
+/// Whether an artifact has, or ever had, a version: numbers are dense, so the first one tells (F4), and the second one where the first is lost.
 ///
 /// # Errors
 /// I/O.
 pub fn has_versions(store: &Store, name: &ArtifactName) -> Result<bool> {
-    Ok(disk::look_fresh(&store.layout().version(name, crate::words::VersionNumber(0)))?.is_some())
+    let version = |n| store.layout().version(name, VersionNumber(n));
+    Ok(disk::look_fresh(&version(0))?.is_some() || disk::look(&version(1))?.is_some())
+}
+
+/// The type of an artifact; `None` when there is no such artifact. Where its record is lost or damaged, its versions tell.
+///
+/// # Errors
+/// Damaged: its record, and the records of all its versions. I/O.
+pub fn kind(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactType>> {
+    let lost = match find(store, name) {
+        Ok(Some(record)) => return Ok(Some(record.kind)),
+        Ok(None) if !has_versions(store, name)? => return Ok(None),
+        Ok(None) => Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")),
+        Err(e) if e.kind() == Kind::Damaged => e,
+        Err(e) => return Err(e),
+    };
+    for (_, version) in version::each(store, name)?.into_iter().rev() {
+        if let Ok(version) = version {
+            return Ok(Some(version.record().kind.clone()));
+        }
+    }
+    Err(lost)
 }
 
 /// The type an artifact has, checked against the one wanted.
@@ -69,12 +95,12 @@ pub fn has_versions(store: &Store, name: &ArtifactName) -> Result<bool> {
 /// # Errors
 /// Refused when it has another, naming both.
 pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>) -> Result<Option<ArtifactType>> {
-    let Some(found) = find(store, name)? else { return Ok(None) };
+    let Some(found) = kind(store, name)? else { return Ok(None) };
     match wanted {
-        Some(wanted) if *wanted != found.kind => {
-            Err(Error::refused(format!("artifact {name} has type {}, not {wanted}: a name has one type for ever", found.kind)).hint("use another name, or leave the type out"))
+        Some(wanted) if *wanted != found => {
+            Err(Error::refused(format!("artifact {name} has type {found}, not {wanted}: a name has one type for ever")).hint("use another name, or leave the type out"))
         }
-        _ => Ok(Some(found.kind)),
+        _ => Ok(Some(found)),
     }
 }
 
@@ -118,15 +144,16 @@ pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
         return Ok(()); // its name reaches the disk before any later sync on this file system
     }
     let parent = dir.parent().expect("only directories below the store's root are made");
-    if parent != store.root() {
-        ensure_dir(store, parent)?;
-    }
-    let mut tries = if store.disk().kind().is_local() { 1 } else { TRIES };
-    // A parent that another host just made can be missing on a part of a shared file system for a moment.
-    while let Err(e) = store.disk().create_dir(dir) {
-        tries -= 1;
-        if tries == 0 {
-            return Err(e);
+    let mut tries = TRIES;
+    loop {
+        if parent != store.root() {
+            ensure_dir(store, parent)?;
+        }
+        match store.disk().create_dir(dir) {
+            Ok(_) => break,
+            // The parent was made a moment ago, by another host or by this call, and on a part of a shared file system it is missing still.
+            Err(e) if tries > 1 && (e.errno() == Some(libc::ENOENT) || !store.disk().kind().is_local()) => tries -= 1,
+            Err(e) => return Err(e),
         }
         std::thread::sleep(PAUSE);
         disk::open_parent(dir);

@@ -4,7 +4,7 @@
 //! a last record that is no finish knows that there is none. What counts is a function of the records alone: [`DraftState`].
 
 use super::note::{Metadata, Note};
-use super::numbers;
+use super::numbers::{self, Numbered, unless_exactly, unless_from};
 use super::version::RunRecord;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -198,6 +198,15 @@ impl DraftRecord {
     }
 }
 
+impl Numbered for DraftRecord {
+    fn contradicts(&self, number: u64) -> Option<String> {
+        match self {
+            DraftRecord::Contribution(_) | DraftRecord::Drop(_) => unless_from(self.head().from, number),
+            DraftRecord::Discard(_) | DraftRecord::Finish(_) => unless_exactly(self.head().from, number),
+        }
+    }
+}
+
 /// A contribution that counts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Contribution {
@@ -315,7 +324,7 @@ impl Draft {
                 if state.finish.is_some() {
                     return Err(Error::damaged(format!("{}: number {} stands after the finish", show_path(&dir), state.last + 1)));
                 }
-                let record = self.read(&token)?;
+                let record = self.read_at(state.last + 1, &token)?;
                 state.take(state.last + 1, token, record);
             }
             // The end is where nothing comes after, not where one number cannot be seen (L10).
@@ -340,7 +349,17 @@ impl Draft {
         }
         let path = dir.join(numbers::record_name(last));
         let token = claim::holder(&path)?.ok_or_else(|| Error::damaged(format!("{} vanished", show_path(&path))))?;
-        Ok((last, Some(self.read(&token)?)))
+        Ok((last, Some(self.read_at(last, &token)?)))
+    }
+
+    /// The record whose token is at a number, compared with that number.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn read_at(&self, number: u64, token: &Token) -> Result<DraftRecord> {
+        let record = self.read(token)?;
+        numbers::check_number(&record, number, &self.log().join(numbers::record_name(number)))?;
+        Ok(record)
     }
 
     /// A record by its token, published or not, checked against where it stands.

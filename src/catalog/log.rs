@@ -1,7 +1,7 @@
 //! Logs of records: aliases and notes. A record is appended by the claim of the next number (FORMAT.md, "The claim").
 
 use super::artifact::ensure_dir;
-use super::numbers;
+use super::numbers::{self, Numbered};
 use crate::disk::FsKind;
 use crate::error::{Error, Result, show_path};
 use crate::lock::Purpose;
@@ -19,7 +19,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// Those of `decide`; damaged; I/O.
-pub fn append<T: Serialize + DeserializeOwned>(
+pub fn append<T: Serialize + DeserializeOwned + Numbered>(
     store: &Store,
     dir: &Path,
     purpose: &Purpose<'_>,
@@ -66,17 +66,19 @@ pub fn append<T: Serialize + DeserializeOwned>(
 ///
 /// # Errors
 /// Damaged; I/O.
-pub fn read<T: DeserializeOwned>(dir: &Path, number: u64) -> Result<T> {
+pub fn read<T: DeserializeOwned + Numbered>(dir: &Path, number: u64) -> Result<T> {
     let path = dir.join(numbers::record_name(number));
     let token = claim::holder(&path)?.ok_or_else(|| Error::damaged(format!("{} is missing, numbers after it stand", show_path(&path))))?;
-    claim::read_record(&dir.join(token.record_name()))
+    let record = claim::read_record(&dir.join(token.record_name()))?;
+    numbers::check_number(&record, number, &path)?;
+    Ok(record)
 }
 
 /// The last record of a log.
 ///
 /// # Errors
 /// Damaged; I/O.
-pub fn last<T: DeserializeOwned>(dir: &Path) -> Result<Option<T>> {
+pub fn last<T: DeserializeOwned + Numbered>(dir: &Path) -> Result<Option<T>> {
     match numbers::last_record(dir)? {
         0 => Ok(None),
         n => read(dir, n).map(Some),

@@ -14,6 +14,6 @@ pub mod version;
 
 pub use draft::{Contribution, Draft, DraftState, OnConflict};
 pub use note::{Annotations, Metadata, Note, Recorded, parse_metadata};
-pub(crate) use resolve::no_artifact;
-pub use resolve::{Selector, VersionSpec, resolve};
+pub(crate) use resolve::{distance, no_artifact};
+pub use resolve::{Selector, VersionSpec, resolve, resolve_number};
 pub use version::{Mode, RunRecord, Version, VersionRecord};

@@ -1,6 +1,7 @@
 //! Notes: what may change after the commit (description, metadata, tags), each change a record in the version's log.
 
 use super::log;
+use super::numbers::Numbered;
 use super::version::{RunRecord, Version};
 use crate::clock;
 use crate::disk;
@@ -10,6 +11,7 @@ use crate::store::Store;
 use crate::words::Tag;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::path::Path;
 
 /// A user's JSON object.
 pub type Metadata = Map<String, Value>;
@@ -29,6 +31,13 @@ pub struct Note {
     pub produced_by: Option<RunRecord>,
     /// When, by the writer's clock.
     pub at: String,
+}
+
+impl Numbered for Note {
+    /// A note tells no number: all of a version's log count, in order.
+    fn contradicts(&self, _: u64) -> Option<String> {
+        None
+    }
 }
 
 /// A version's changeable part as it is now.
@@ -72,12 +81,18 @@ pub(super) fn current(store: &Store, version: &Version) -> Result<Annotations> {
         runs: record.run.clone().into_iter().collect(),
     };
     let dir = store.layout().notes(version.artifact(), version.number());
-    if disk::look(&dir)?.is_some() {
+    if has_notes(store, &dir)? {
         for n in 1..=super::numbers::last_record(&dir)? {
             out.apply(log::read(&dir, n)?);
         }
     }
     Ok(out)
+}
+
+/// Whether a version has a log of notes. Most have none: on a local file system one look tells.
+fn has_notes(store: &Store, dir: &Path) -> Result<bool> {
+    let found = if store.disk().kind().is_local() { disk::look(dir) } else { disk::look_fresh(dir) };
+    Ok(found?.is_some())
 }
 
 /// What a note changed.
@@ -116,7 +131,7 @@ pub fn add(version: &Version, note: Note) -> Result<Recorded> {
     after.apply(note.clone());
     if after == before {
         // Said before, perhaps a moment ago and not durable yet.
-        let said = note != Note::default() && disk::look(&dir)?.is_some();
+        let said = note != Note::default() && has_notes(store, &dir)?;
         if said {
             store.disk().sync_dir(&dir)?;
         }

@@ -1,9 +1,36 @@
 //! Directories of numbers: versions (`v7`) and logs of records (`000001`). Numbers are dense; the highest counts.
 
 use crate::disk;
-use crate::error::Result;
+use crate::error::{Error, Result, show_path};
 use crate::words::VersionNumber;
 use std::path::Path;
+
+/// A record that tells at which numbers it may be.
+pub trait Numbered {
+    /// Why this cannot be the record that was claimed at `number`; `None` when it can be.
+    fn contradicts(&self, number: u64) -> Option<String>;
+}
+
+/// The rule for a record that was written for one number only.
+pub(crate) fn unless_exactly(from: u64, number: u64) -> Option<String> {
+    (from != number).then(|| format!("it was written for number {from} and no other"))
+}
+
+/// The rule for a record whose claim walked up from a number.
+pub(crate) fn unless_from(from: u64, number: u64) -> Option<String> {
+    (from > number).then(|| format!("it was written for number {from} or a higher one"))
+}
+
+/// Compares a record with the number at which it was found, whose path is `at` (F15).
+///
+/// # Errors
+/// Damaged: it belongs to another number.
+pub fn check_number(record: &impl Numbered, number: u64, at: &Path) -> Result<()> {
+    match record.contradicts(number) {
+        None => Ok(()),
+        Some(why) => Err(Error::damaged(format!("{} leads to the record of another number: {why}", show_path(at)))),
+    }
+}
 
 /// All version numbers that were ever claimed in a `versions` (or `removed`) directory, ascending.
 ///
@@ -20,7 +47,7 @@ pub fn versions(dir: &Path) -> Result<Vec<VersionNumber>> {
 /// # Errors
 /// I/O.
 pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
-    Ok(highest_from(dir, 0, |n| VersionNumber(n).to_string())?.map(VersionNumber))
+    Ok(highest_from(dir, 0, |n| VersionNumber(n).to_string(), version)?.map(VersionNumber))
 }
 
 /// [`highest`], looked for from `known` on, a number that was claimed: a look or two where nothing or little came after it.
@@ -28,7 +55,7 @@ pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
 /// # Errors
 /// I/O.
 pub fn highest_after(dir: &Path, known: VersionNumber) -> Result<Option<VersionNumber>> {
-    Ok(highest_from(dir, known.0, |n| VersionNumber(n).to_string())?.map(VersionNumber))
+    Ok(highest_from(dir, known.0, |n| VersionNumber(n).to_string(), version)?.map(VersionNumber))
 }
 
 /// The highest number in a log of records, looked for FRESH; 0 when it is empty. For logs that may be long.
@@ -36,25 +63,43 @@ pub fn highest_after(dir: &Path, known: VersionNumber) -> Result<Option<VersionN
 /// # Errors
 /// I/O.
 pub fn highest_record(dir: &Path) -> Result<u64> {
-    Ok(highest_from(dir, 1, record_name)?.unwrap_or(0))
+    Ok(highest_from(dir, 1, record_name, parse_record)?.unwrap_or(0))
 }
 
-/// By doubling and halving: numbers are dense (F4), and a listing would cost more with each one.
-fn highest_from(dir: &Path, first: u64, name: impl Fn(u64) -> String) -> Result<Option<u64>> {
+/// By doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One look more, at the number after the first
+/// free one, finds out that a number is lost; then a listing tells.
+fn highest_from(dir: &Path, first: u64, name: impl Fn(u64) -> String, parse: impl Fn(&str) -> Option<u64>) -> Result<Option<u64>> {
     let path = |n: u64| dir.join(name(first + n));
     let there = |n: u64| disk::look(&path(n)).map(|m| m.is_some());
-    if disk::look_fresh(&path(0))?.is_none() {
-        return Ok(None);
+    let listed = || Ok(disk::list(dir)?.iter().filter_map(|n| parse(n.to_str()?)).max());
+    // How many numbers there are from the first one on, as far as is known.
+    let mut known = u64::from(disk::look_fresh(&path(0))?.is_some());
+    loop {
+        if known > 0 {
+            let (mut low, mut high) = (known - 1, known);
+            let mut step = 1;
+            while there(high)? {
+                step *= 2;
+                (low, high) = (high, high + step);
+            }
+            while high - low > 1 {
+                let middle = low + (high - low) / 2;
+                if there(middle)? { low = middle } else { high = middle }
+            }
+            known = low + 1;
+        }
+        if !there(known + 1)? {
+            return Ok((known > 0).then(|| first + known - 1));
+        }
+        if disk::look_fresh(&path(known))?.is_none() {
+            return listed();
+        }
+        known += 1; // claimed since it was looked at
     }
-    let (mut low, mut high) = (0, 1);
-    while there(high)? {
-        (low, high) = (high, high * 2);
-    }
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if there(middle)? { low = middle } else { high = middle }
-    }
-    Ok(Some(first + low))
+}
+
+fn version(name: &str) -> Option<u64> {
+    VersionNumber::from_text(name).map(|n| n.0)
 }
 
 /// The highest number in a log of records; 0 when it is empty.

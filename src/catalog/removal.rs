@@ -1,5 +1,6 @@
 //! Removed versions: a marker under `removed/`. The number is never given again; space is gc's to free.
 
+use super::numbers::{Numbered, unless_exactly};
 use super::{alias, artifact, numbers};
 use crate::error::{Error, Result, show_list};
 use crate::pins;
@@ -18,6 +19,12 @@ pub struct RemovalRecord {
     pub at: String,
     /// The remover's host.
     pub host: String,
+}
+
+impl Numbered for RemovalRecord {
+    fn contradicts(&self, number: u64) -> Option<String> {
+        unless_exactly(self.version.0, number)
+    }
 }
 
 /// Whether removal heeds the aliases that name the version, and the mounts that show it.
@@ -83,7 +90,7 @@ pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: 
     match force {
         Force::No => refuse_if_named(store, name, number, "the version is removed; move that alias"),
         Force::Yes => {
-            for (alias, _) in naming(store, name, number)? {
+            for (alias, _) in alias::readable(store, name)?.0.into_iter().filter(|(_, v)| *v == number) {
                 alias::set(store, name, &alias, alias::Expected::Any, None)?;
             }
             Ok(())

@@ -1,8 +1,9 @@
 //! From `NAME:V` to a version.
 
 use super::version::Version;
-use super::{alias, artifact, removal, version};
-use crate::error::{Error, Result, show_list};
+use super::{alias, artifact, numbers, removal, version};
+use crate::disk;
+use crate::error::{Error, Kind, Result, show_list};
 use crate::store::Store;
 use crate::words::{AliasName, ArtifactName, VersionNumber};
 use std::fmt;
@@ -60,9 +61,31 @@ impl fmt::Display for VersionSpec {
 /// Not found, with the nearest names as the hint: artifact, version, alias. Refused: a digest prefix that fits several contents. Damaged; I/O.
 pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     let name = &spec.artifact;
-    let number = match &spec.selector {
+    let number = number_of(store, spec)?;
+    let version = number.map(|n| Version::read(store, name, n)).transpose()?.flatten();
+    version.map_or_else(|| Err(nothing(store, spec, number)?), Ok)
+}
+
+/// The number of the version that `spec` names now, which need not be readable: enough to remove it.
+///
+/// # Errors
+/// As [`resolve`], but for the damage of that version.
+pub fn resolve_number(store: &Store, spec: &VersionSpec) -> Result<VersionNumber> {
+    let number = number_of(store, spec)?;
+    let found = number.map(|n| disk::look_fresh(&store.layout().version(&spec.artifact, n))).transpose()?.flatten();
+    match (number, found) {
+        (Some(number), Some(_)) => Ok(number),
+        _ => Err(nothing(store, spec, number)?),
+    }
+}
+
+/// The number that `spec` names; whether there is such a version is not looked at.
+fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>> {
+    let name = &spec.artifact;
+    Ok(match &spec.selector {
         Selector::Latest => Version::newest_number(store, name)?,
-        Selector::Number(number) => Some(*number).filter(|n| !removal::is_removed(store, name, *n).unwrap_or(false)),
+        Selector::Number(number) if removal::is_removed(store, name, *number)? => None,
+        Selector::Number(number) => Some(*number),
         Selector::Word(word) => match alias::get(store, name, &AliasName::parse(word)?)? {
             Some(number) if removal::is_removed(store, name, number)? => {
                 return Err(Error::not_found(format!("alias {word} of {name} points at {number}, which is removed")).hint(format!("`cairn alias {name}:vN {word}` moves it")));
@@ -70,13 +93,39 @@ pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
             Some(number) => Some(number),
             None => by_digest(store, name, word)?,
         },
-    };
-    let version = number.map(|n| Version::read(store, name, n)).transpose()?.flatten();
-    match version {
-        Some(version) => Ok(version),
-        None if artifact::find(store, name)?.is_none() => Err(no_artifact(store, name)?),
-        None => Err(no_version(store, spec)?),
+    })
+}
+
+/// The error for what `spec` names, when there is nothing under the `number` that it came to.
+fn nothing(store: &Store, spec: &VersionSpec, number: Option<VersionNumber>) -> Result<Error> {
+    let name = &spec.artifact;
+    let readable = artifact::find(store, name).or_else(|e| if e.kind() == Kind::Damaged { Ok(None) } else { Err(e) })?;
+    if readable.is_none() && !artifact::has_versions(store, name)? {
+        return no_artifact(store, name);
     }
+    let lost = number.map(|n| Ok::<_, Error>(why_given(store, name, n)?.map(|why| (n, why)))).transpose()?.flatten();
+    match lost {
+        Some((number, why)) => Ok(lost_number(name, number, &why)),
+        None => no_version(store, spec),
+    }
+}
+
+/// What shows that a number was given to a version; `None` when nothing does.
+fn why_given(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<String>> {
+    let layout = store.layout();
+    let later = numbers::versions(&layout.versions(name))?.last().filter(|last| **last > number).copied();
+    if let Some(later) = later {
+        return Ok(Some(format!("{later} was published after it")));
+    }
+    if let Some((alias, _)) = alias::readable(store, name)?.0.into_iter().find(|(_, v)| *v == number) {
+        return Ok(Some(format!("alias {alias} points at it")));
+    }
+    Ok(disk::look(&layout.notes(name, number))?.map(|_| "there are notes about it".to_owned()))
+}
+
+fn lost_number(name: &ArtifactName, number: VersionNumber, why: &str) -> Error {
+    Error::damaged(format!("{name}:{number} is missing from the store, and {why}"))
+        .hint("if a part of a shared disk does not answer at the moment, run the command again; else restore the number's link, or `cairn verify`")
 }
 
 fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<VersionNumber>> {
@@ -84,7 +133,7 @@ fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<Ve
         return Ok(None);
     }
     let mut found: Option<Version> = None;
-    for version in version::versions(store, name)? {
+    for version in version::each(store, name)?.into_iter().filter_map(|(_, version)| version.ok()) {
         if version.digest().hex().starts_with(word) {
             if let Some(other) = found.as_ref().filter(|f| f.digest() != version.digest()) {
                 return Err(Error::refused(format!("digest {word} fits {other} and {version}")).hint("give more digits"));
@@ -95,8 +144,11 @@ fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<Ve
     Ok(found.map(|v| v.number()))
 }
 
-/// The error for an artifact that does not exist.
+/// The error for an artifact that does not exist; or whose own record is lost, although it has versions.
 pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
+    if artifact::has_versions(store, name)? {
+        return Ok(Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")));
+    }
     let names: Vec<String> = artifact::all(store)?.iter().map(|n| n.to_string()).collect();
     Ok(Error::not_found(format!("there is no artifact {name}")).hint(hint(name.as_str(), &names, "`cairn list` shows what there is")))
 }
@@ -132,7 +184,7 @@ fn nearest(word: &str, names: &[String]) -> Vec<String> {
 }
 
 /// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, ca) in a.chars().enumerate() {

@@ -1,8 +1,9 @@
 //! Versions: the record that people and tools read, and the handle on one that was resolved.
 
 use super::manifest_file::ManifestFile;
+use super::numbers::{Numbered, unless_exactly, unless_from};
 use super::{alias, artifact, note, numbers, removal};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Kind, Result, show_path};
 use crate::manifest::{Root, Tree};
 use crate::store::Store;
 use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
@@ -90,6 +91,12 @@ pub struct VersionRecord {
     pub always_new: bool,
 }
 
+impl Numbered for VersionRecord {
+    fn contradicts(&self, number: u64) -> Option<String> {
+        if self.exact { unless_exactly(self.from.0, number) } else { unless_from(self.from.0, number) }
+    }
+}
+
 /// One published version of one artifact.
 #[derive(Clone)]
 pub struct Version {
@@ -115,10 +122,18 @@ impl Version {
     /// Version `number` of an artifact, removed or not; `None` when that number was never claimed.
     ///
     /// # Errors
-    /// Damaged; I/O.
+    /// Damaged, a record that belongs to another number included; I/O.
     pub fn read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<Version>> {
-        let link = store.layout().version(name, number);
-        let Some(token) = claim::holder(&link)? else { return Ok(None) };
+        let found = Version::read_anywhere(store, name, number)?;
+        if let Some(version) = &found {
+            numbers::check_number(&version.record, number.0, &store.layout().version(name, number))?;
+        }
+        Ok(found)
+    }
+
+    /// [`Version::read`] without a comparison of the record with its number: `verify` tells more of it.
+    pub(crate) fn read_anywhere(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<Version>> {
+        let Some(token) = claim::holder(&store.layout().version(name, number))? else { return Ok(None) };
         let record = read_record(store, name, &token)?;
         Ok(Some(Version { store: store.clone(), number, token, record }))
     }
@@ -177,6 +192,21 @@ impl Version {
             return Err(Error::damaged(format!("{} has root {}, version.json says {}", show_path(&path), manifest.root().digest(), self.record.digest)));
         }
         Ok(manifest)
+    }
+
+    /// Whether its content has this digest, and its manifest can be read: what is damaged is not the same as anything.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(crate) fn is_readable_as(&self, digest: &Digest) -> Result<bool> {
+        if self.record.digest != *digest {
+            return Ok(false);
+        }
+        match self.manifest_file() {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == Kind::Damaged => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
     /// Its entries as a tree. Reads the version's own directory only (L4).
@@ -272,6 +302,23 @@ pub fn live_numbers(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNum
     let numbers = numbers::versions(&store.layout().versions(name))?;
     let removed = removal::removed(store, name)?;
     Ok(numbers.into_iter().filter(|n| removed.binary_search(n).is_err()).collect())
+}
+
+/// The versions of an artifact that are not removed, ascending, each as far as it can be read: one that is damaged concerns no other.
+///
+/// # Errors
+/// I/O.
+pub fn each(store: &Store, name: &ArtifactName) -> Result<Vec<(VersionNumber, Result<Version>)>> {
+    let mut out = Vec::new();
+    for number in live_numbers(store, name)? {
+        match Version::read(store, name, number) {
+            Ok(Some(version)) => out.push((number, Ok(version))),
+            Ok(None) => out.push((number, Err(Error::damaged(format!("{name}:{number} vanished while it was read"))))),
+            Err(e) if e.kind() == Kind::Damaged => out.push((number, Err(e))),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(out)
 }
 
 /// All versions of an artifact that are not removed, ascending.

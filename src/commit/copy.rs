@@ -6,7 +6,7 @@ use super::collect::or_keep;
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::Stage;
-use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal, version};
+use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
@@ -52,10 +52,13 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     if removal::is_removed(source.store(), source.artifact(), source.number())? {
         return Err(Error::refused(format!("{source} cannot be copied: it is removed")));
     }
-    let from = version::highest(store, name)?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let newest = Version::newest(store, name)?;
+    let (highest, newest) = publish::newest_unrelied(store, name)?;
+    let newest = newest.and_then(Result::ok);
+    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let writer = store.objects().writer(&work.dir())?;
-    if let Some(newest) = newest.as_ref().filter(|n| publish::holds(n, &source.digest()) && !options.always_new) {
+    if let Some(newest) = newest.as_ref().filter(|_| !options.always_new)
+        && newest.is_readable_as(&source.digest())?
+    {
         return publish::unchanged(store, writer, newest.clone());
     }
     let (root, writer) = if here {

@@ -1,6 +1,7 @@
 //! Appending to a draft's log (L11), and the two ways back: a run's part taken out, the draft given up.
 
 use super::help;
+use super::survey::no_draft;
 use crate::catalog::artifact::{check_type, ensure, ensure_dir};
 use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord, Head};
 use crate::catalog::numbers;
@@ -41,7 +42,7 @@ pub(super) fn place(draft: &Draft, token: &Token, record: &DraftRecord) -> Resul
         let Claimed::Other(other) = claim::claim(draft.store(), &dir.join(numbers::record_name(number)), token)? else {
             return Ok(Placed::At(number));
         };
-        match draft.read(&other)? {
+        match draft.read_at(number, &other)? {
             DraftRecord::Finish(_) => return Ok(Placed::Finished),
             _ if exact => return Ok(Placed::Taken),
             DraftRecord::Discard(_) => return Ok(Placed::Discarded),
@@ -128,6 +129,9 @@ impl Draft {
     pub fn drop_run(&self, run: &RunId) -> Result<()> {
         self.record("draft drop", |work| {
             let state = self.state()?;
+            if state.last == 0 {
+                return Err(no_draft(self)?);
+            }
             if !state.contributions.iter().any(|c| c.record.run.id == *run) {
                 let runs: Vec<_> = state.runs().into_iter().map(RunId::to_string).collect();
                 let hint = if runs.is_empty() { "nobody contributed to it".to_owned() } else { format!("contributions are there of {}", show_list(&runs)) };
@@ -144,6 +148,9 @@ impl Draft {
     pub fn discard(&self) -> Result<()> {
         self.record("draft discard", |work| {
             let state = self.state()?;
+            if state.last == 0 {
+                return Err(no_draft(self)?);
+            }
             if state.contributions.is_empty() {
                 return Err(Error::not_found(format!("{self} has nothing in it")).hint(format!("`cairn drafts {}` lists those that have", self.artifact())));
             }

@@ -10,6 +10,7 @@ use super::draft::{self, PATIENCE, Placed};
 use super::help::{self, help};
 use super::publish::{self, Making, Published, SaveOptions};
 use super::stage::listed;
+use super::survey;
 use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
 use crate::catalog::stage::stages;
@@ -105,15 +106,19 @@ pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact
         if !missing.is_empty() {
             if over() {
                 let error = Error::refused(format!("{draft} cannot be finished yet"));
-                let hint = "--wait SECONDS waits for them; --skip-open does not wait for those who are writing";
+                let longer = if options.wait.is_some() { "--wait with more seconds waits longer" } else { "--wait SECONDS waits for them" };
+                let hint = format!("{longer}; --skip-open does not wait for those who are writing");
                 return Err(listed(error, missing.into_iter()).hint(hint));
             }
             std::thread::sleep(LOOK);
             continue;
         }
         if state.contributions.is_empty() && artifact.adds.is_empty() {
-            let hint = format!("`cairn upsert {} SRC --distributed-id ID` contributes; `cairn drafts` lists what is open", artifact.name);
-            return Err(Error::not_found(format!("{draft} has nothing in it to finish")).hint(hint));
+            if state.last == 0 {
+                return Err(survey::no_draft(draft)?);
+            }
+            let hint = format!("`cairn upsert {} SRC --distributed-id {}` contributes", artifact.name, draft.id());
+            return Err(Error::not_found(format!("{draft} has nothing in it to finish: what was contributed was dropped or discarded")).hint(hint));
         }
         if let Some(published) = attempt(draft, run, artifact, options, state.last)? {
             return Ok(published);
@@ -207,7 +212,11 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     // The number first, then the newest: whoever publishes in between is passed on the walk.
     let (highest, newest) = publish::newest(store, name, None, &work)?;
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let same_as = newest.as_ref().filter(|n| publish::holds(n, &root.digest())).map(Version::number);
+    let newest = newest.and_then(Result::ok);
+    let same_as = match &newest {
+        Some(newest) if newest.is_readable_as(&root.digest())? => Some(newest.number()),
+        _ => None,
+    };
     let mut files = Vec::new();
     // A version that is named instead must be as durable as one of its own.
     let mut dirs = vec![draft.log(), store.layout().versions(name)];

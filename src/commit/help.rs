@@ -2,8 +2,9 @@
 //! number in the record, by rules that depend on published, immutable records alone, and passes only what it has read.
 
 use super::{draft, finish};
-use crate::catalog::draft::{Draft, DraftRecord};
-use crate::catalog::{Mode, VersionRecord, version};
+use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
+use crate::catalog::{Mode, VersionRecord, numbers, version};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::{ArtifactName, Token, VersionNumber};
@@ -11,6 +12,7 @@ use crate::work::claim::{self, Claimed};
 use crate::work::{self, Outcome};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where a committed version came to stand.
@@ -32,12 +34,16 @@ pub(super) fn place(store: &Store, token: &Token, record: &VersionRecord) -> Res
         match claim::claim(store, &store.layout().version(name, number), token)? {
             Claimed::Own => return Ok(Placed::At(number)),
             Claimed::Other(other) => {
-                let other = version::read_record(store, name, &other)?;
                 if record.exact {
                     return Ok(Placed::Taken);
                 }
-                if other.digest == record.digest && record.mode == Mode::Simple && !record.always_new {
-                    return Ok(Placed::SameAs(number));
+                // Whose walk does not depend on content needs the token alone: a damaged record is passed.
+                if record.mode == Mode::Simple && !record.always_new {
+                    let other = version::read_record(store, name, &other)?;
+                    numbers::check_number(&other, number.0, &store.layout().version(name, number))?;
+                    if other.digest == record.digest {
+                        return Ok(Placed::SameAs(number));
+                    }
                 }
                 number.0 += 1;
             }
@@ -72,6 +78,32 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Claims a number again for each finished draft whose version has none: its link is lost, and nobody else may take that number. Whether any was
+/// claimed. `highest` is the highest number that was seen. Best effort: what cannot be read is `verify`'s to tell.
+///
+/// Where directories count those in them, one look tells that no version lacks a number; else the drafts' logs do.
+pub(super) fn help_finished(store: &Store, name: &ArtifactName, highest: Option<VersionNumber>) -> Result<bool> {
+    let layout = store.layout();
+    if disk::look(&layout.drafts(name))?.is_none() {
+        return Ok(false);
+    }
+    let numbers = highest.map_or(0, |n| n.0 + 1);
+    if disk::look(&layout.versions(name))?.is_some_and(|m| m.nlink() == numbers + 2) {
+        return Ok(false); // as many directories as numbers
+    }
+    let mut helped = false;
+    for draft in draft_records::all(store, name)?.into_iter().flatten() {
+        let Ok((_, Some(DraftRecord::Finish(finish)))) = draft.last() else { continue };
+        let (None, Some(token)) = (finish.same_as, Token::from_text(&finish.head.token)) else { continue };
+        let Ok(record) = version::read_record(store, name, &token) else { continue };
+        let numbers = (record.from.0..).map(|n| layout.version(name, VersionNumber(n)));
+        if !claim::stands(&token, numbers).unwrap_or(true) && help_version(store, name, &token).is_ok() {
+            helped = true;
+        }
+    }
+    Ok(helped)
 }
 
 fn help_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()> {

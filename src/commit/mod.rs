@@ -28,5 +28,5 @@ pub use publish::{Published, SaveOptions};
 #[doc(hidden)]
 pub use simple::publish_generated;
 pub use run::{Run, RunOptions};
-pub use survey::{OpenDraft, Survey, survey};
+pub use survey::{OpenDraft, Survey, no_draft, survey};
 pub use upsert::{Sealing, UpsertOptions, Upserted, refuse_if_finished, sealed};

@@ -92,6 +92,13 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     let _turn = Queue::before(&store.layout().versions(name), PATIENCE);
     // The number first, then the newest: whoever publishes in between has taken the exact number.
     let (highest, newest) = publish::newest(store, name, basis.base.as_ref(), &work)?;
+    let newest = match newest.transpose() {
+        Err(e) if basis.onto.is_none() => {
+            let hint = format!("--onto vN puts the patch on a version knowingly; `cairn rm {name}:latest` removes the damaged one");
+            return Err(e.while_doing(format!("the newest version of {name} is damaged: this patch cannot be put on it")).hint(hint));
+        }
+        newest => newest.unwrap_or_default(),
+    };
     if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && newest.as_ref().is_none_or(|n| n.number() < b.number())) {
         return Err(Error::refused(format!("{base} cannot be patched: it was removed meanwhile")));
     }

@@ -1,18 +1,18 @@
 //! The one door: from an artifact in the making to a published version (FORMAT.md, "The claim").
 
 use super::artifact::Artifact;
-use super::help::{Placed, place};
+use super::help::{Placed, help_finished, place};
 use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::{Mode, Note, Recorded, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, removal, version};
 use crate::clock;
 use crate::disk::NewFile;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::manifest;
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::record;
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, Digest, DistributedId, VersionNumber};
+use crate::words::{ArtifactName, ArtifactType, DistributedId, VersionNumber};
 use crate::work::{Outcome, Work, claim};
 use std::sync::Arc;
 
@@ -111,26 +111,46 @@ impl Making<'_> {
     }
 }
 
+/// The newest version, as far as it can be read: one that is damaged is written past.
+pub(super) type Newest = Option<Result<Version>>;
+
 /// The highest number and the newest version, which the token relies on from now on; `known` is relied on already. Removed ones are stepped over.
-pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>, work: &Work) -> Result<(Option<VersionNumber>, Option<Version>)> {
+pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>, work: &Work) -> Result<(Option<VersionNumber>, Newest)> {
     loop {
-        let highest = known.map(|k| version::highest_after(store, name, Some(k.number()))).transpose()?.flatten();
-        let highest = if highest.is_some() { highest } else { version::highest(store, name)? };
+        let highest = highest(store, name, known)?;
         let Some(number) = Version::newest_up_to(store, name, highest)? else { return Ok((highest, None)) };
         if let Some(known) = known.filter(|k| k.number() == number) {
-            return Ok((highest, Some(known.clone())));
+            return Ok((highest, Some(Ok(known.clone()))));
         }
         work.rely_on(name, number)?;
         if !removal::is_removed(store, name, number)? {
-            return Ok((highest, Version::read(store, name, number)?));
+            return Ok((highest, as_far_as_readable(store, name, number)?));
         }
     }
 }
 
-/// Whether a version has that content, and can be read as far as its own files go: what is damaged is no answer to a put, which makes a new version
-/// then.
-pub(super) fn holds(version: &Version, digest: &Digest) -> bool {
-    version.digest() == *digest && version.manifest_file().is_ok()
+/// [`newest`] for those who rely on nothing of it.
+pub(super) fn newest_unrelied(store: &Store, name: &ArtifactName) -> Result<(Option<VersionNumber>, Newest)> {
+    let highest = highest(store, name, None)?;
+    let number = Version::newest_up_to(store, name, highest)?;
+    Ok((highest, number.map(|n| as_far_as_readable(store, name, n)).transpose()?.flatten()))
+}
+
+/// The highest number that was given, looked for from the `known` version on; that of a finished draft's version included.
+fn highest(store: &Store, name: &ArtifactName, known: Option<&Version>) -> Result<Option<VersionNumber>> {
+    let look = || {
+        let highest = known.map(|k| version::highest_after(store, name, Some(k.number()))).transpose()?.flatten();
+        if highest.is_some() { Ok(highest) } else { version::highest(store, name) }
+    };
+    let highest = look()?;
+    if help_finished(store, name, highest)? { look() } else { Ok(highest) }
+}
+
+fn as_far_as_readable(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Newest> {
+    match Version::read(store, name, number) {
+        Err(e) if e.kind() != Kind::Damaged => Err(e),
+        read => Ok(read.transpose()),
+    }
 }
 
 /// The newest version has the content already: it is the answer.

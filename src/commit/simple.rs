@@ -4,7 +4,7 @@ use super::artifact::Artifact;
 use super::collect::collect_or_keep;
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
-use crate::catalog::{Mode, Version, artifact as catalog_artifact, version};
+use crate::catalog::{Mode, artifact as catalog_artifact, version};
 use crate::error::{Error, Result};
 use crate::ingest::{self, Tree};
 use crate::lock::Purpose;
@@ -68,9 +68,11 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let root = build_nodes(&tree, &writer)?;
     drop(tree);
     // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
-    let highest = version::highest(store, name)?;
-    let newest = Version::newest_up_to(store, name, highest)?.map(|n| Version::read(store, name, n)).transpose()?.flatten();
-    if let Some(newest) = newest.as_ref().filter(|n| publish::holds(n, &root.digest()) && !options.always_new) {
+    let (highest, newest) = publish::newest_unrelied(store, name)?;
+    let newest = newest.and_then(Result::ok); // a damaged one is like no other content
+    if let Some(newest) = newest.as_ref().filter(|_| !options.always_new)
+        && newest.is_readable_as(&root.digest())?
+    {
         return publish::unchanged(store, writer, newest.clone());
     }
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));

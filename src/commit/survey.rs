@@ -2,12 +2,15 @@
 
 use super::upsert::WRITING;
 use crate::catalog::stage::{StageInfo, stages};
-use crate::catalog::{Draft, DraftState, artifact as catalog_artifact, draft, no_artifact};
-use crate::error::{Error, Result};
+use crate::catalog::{Draft, DraftState, artifact as catalog_artifact, distance, draft, no_artifact};
+use crate::error::{Error, Kind, Result};
 use crate::lock::{self, LockRecord};
 use crate::store::Store;
 use crate::words::{ArtifactName, DistributedId};
 use std::collections::BTreeMap;
+
+/// How many open drafts an error names.
+const NAMED: usize = 5;
 
 /// A draft that is not finished: something was contributed to it, or somebody is about to.
 #[derive(Debug)]
@@ -67,6 +70,29 @@ pub fn survey(store: &Store, of: Option<&ArtifactName>) -> Result<Survey> {
         }
     }
     Ok(survey)
+}
+
+/// The error for a draft to which nothing was ever contributed; the hint names those that are open, the nearest first.
+///
+/// # Errors
+/// I/O.
+pub fn no_draft(draft: &Draft) -> Result<Error> {
+    let name = draft.artifact();
+    let survey = match survey(draft.store(), Some(name)) {
+        Err(e) if e.kind() == Kind::NotFound => return Ok(e),
+        survey => survey?,
+    };
+    let mut open: Vec<String> = survey.open.iter().map(|o| o.draft.id().to_string()).filter(|id| id != draft.id().as_str()).collect();
+    open.sort_by_cached_key(|id| distance(draft.id().as_str(), id));
+    let more = open.len().saturating_sub(NAMED);
+    open.truncate(NAMED);
+    open.extend((more > 0).then(|| format!("and {more} more")));
+    let hint = match open.as_slice() {
+        [] => format!("no draft of {name} is open; `cairn upsert {name} SRC --distributed-id {}` begins this one", draft.id()),
+        [one] => format!("one draft of {name} is open: {one}"),
+        several => format!("open drafts of {name}: {}", several.join(", ")),
+    };
+    Ok(Error::not_found(format!("there is no {draft}")).hint(hint))
 }
 
 struct Found<'a> {

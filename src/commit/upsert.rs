@@ -167,7 +167,7 @@ pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Optio
     for number in 1..=draft.last()?.0 {
         let holder = claim::holder(&draft.log().join(numbers::record_name(number)))?;
         let Some(token) = holder.filter(|t| tokens.contains(t)) else { continue };
-        let DraftRecord::Contribution(record) = draft.read(&token)? else { continue };
+        let DraftRecord::Contribution(record) = draft.read_at(number, &token)? else { continue };
         store.disk().sync_dir(&draft.log())?;
         let (files, bytes, new_bytes) = (record.files, record.bytes, record.new_bytes);
         return Ok(Some(Upserted { draft: draft.clone(), run: record.run.id, number, files, bytes, new_bytes }));

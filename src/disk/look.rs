@@ -16,10 +16,22 @@ use std::time::Duration;
 const LOOKS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Makes the client of a shared file system ask its server anew about the names beside `path`.
+/// Makes the client of a shared file system ask its server anew about the names beside `path`: opens the directory that holds it. Where that
+/// directory seems to be missing, the client may only remember that it was (NFS, for up to half a minute): then every directory is opened, from the
+/// last one that is there down.
 pub fn open_parent(path: &Path) {
     if let Some(parent) = path.parent() {
-        drop(open_dir(parent));
+        open_anew(parent);
+    }
+}
+
+/// Opens a directory, and those above it where it seems to be missing.
+fn open_anew(dir: &Path) {
+    let Err(e) = open_dir(dir) else { return };
+    let remembered = e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESTALE);
+    if let Some(parent) = dir.parent().filter(|p| remembered && !p.as_os_str().is_empty()) {
+        open_anew(parent);
+        drop(open_dir(dir));
     }
 }
 
@@ -60,12 +72,17 @@ pub fn read_link(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The names in a directory; empty when it does not exist. Opening it is what FRESH asks for.
+/// The names in a directory; empty when it does not exist. Opening it, and those above it where it seems to be missing, is what FRESH asks for.
 ///
 /// # Errors
 /// I/O.
 pub fn list(path: &Path) -> Result<Vec<OsString>> {
-    let names = look_again(path, || std::fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect());
+    let read = || std::fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect();
+    let mut names = look_again(path, read);
+    if names.as_ref().is_err_and(|e: &io::Error| e.kind() == io::ErrorKind::NotFound) {
+        open_parent(path);
+        names = look_again(path, read);
+    }
     match names {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         names => names.map_err(|e| Error::io("list", path, e)),

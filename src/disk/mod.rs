@@ -16,9 +16,11 @@ mod outside;
 mod read;
 mod rights;
 mod stamps;
+mod umask;
 
 pub use access::{Identity, may_write_as};
 pub use file::NewFile;
+pub use umask::{Access, umask_is_ours};
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
 pub use rights::{Right, may};
@@ -26,7 +28,7 @@ pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
 pub use look::{by_descriptor, open_dir, list, look, look_fresh, open_directory, open_parent, read_link, read_small, walk_error};
 pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
-pub use outside::{create_mount_place, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
+pub use outside::{create_mount_place, may_write, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
 use group_sync::{sync_fs, sync_fs_shared};
 use outside::{link_descriptor, rename_noreplace, set_mtime};
 
@@ -38,6 +40,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+/// How often a directory is made that is said to exist and cannot be seen, and how long between.
+const DIRECTORY_TRIES: u32 = 5;
+const DIRECTORY_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 /// From so many directories beside each other on, several threads remove them.
 const SIDE_BY_SIDE: usize = 16;
 
@@ -51,15 +56,6 @@ pub enum Created {
     New,
     /// Something stood there already.
     Exists,
-}
-
-/// Who may write to what is created.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// As the process's umask says.
-    Umask,
-    /// The group of the parent directory too, whatever the umask (`cairn init --group`).
-    Group,
 }
 
 /// A file system whose failures to write back are watched.
@@ -76,6 +72,7 @@ pub struct Disk {
     /// Directories are synced by syncing all: see [`FsKind::and_needs_whole_syncs`].
     whole_syncs: bool,
     access: Access,
+    umask: u32,
     /// The file system has no `RENAME_NOREPLACE`.
     no_noreplace: AtomicBool,
     poisoned: AtomicBool,
@@ -89,7 +86,7 @@ impl Disk {
     /// I/O when the file system cannot be asked for its type.
     pub fn of(path: &Path, access: Access) -> Result<Disk> {
         let (kind, whole_syncs) = FsKind::and_needs_whole_syncs(path)?;
-        Ok(Disk { kind, whole_syncs, access, no_noreplace: AtomicBool::new(false), poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
+        Ok(Disk { kind, whole_syncs, access, umask: umask::of_the_user(), no_noreplace: AtomicBool::new(false), poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
     }
 
     /// How many syncs were waited for.
@@ -107,22 +104,35 @@ impl Disk {
         self.whole_syncs
     }
 
-    /// Makes one directory; an existing one is fine.
+    /// Makes one directory; an existing one is fine. "Exists" is believed only of a directory that can be seen: GlusterFS says so of a name that
+    /// another client just asked for, and has no such directory.
     ///
     /// # Errors
-    /// I/O.
+    /// I/O; something else has that name.
     pub fn create_dir(&self, path: &Path) -> Result<Created> {
         step("create directory", path)?;
-        match std::fs::DirBuilder::new().mode(0o777).create(path) {
-            Ok(()) => {
-                if self.access == Access::Group {
-                    std::fs::set_permissions(path, Permissions::from_mode(0o2775)).map_err(|e| Error::io("set the mode of", path, e))?;
-                }
-                Ok(Created::New)
+        let wanted = self.access.wanted(0o777, self.umask);
+        let cut = Access::cut(wanted, self.umask);
+        let mut tries = DIRECTORY_TRIES;
+        loop {
+            match std::fs::DirBuilder::new().mode(wanted).create(path) {
+                Ok(()) => break,
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create directory", path, e)),
+                Err(e) => match look_fresh(path)? {
+                    Some(meta) if meta.is_dir() => return Ok(Created::Exists),
+                    None if tries > 1 => {
+                        tries -= 1;
+                        std::thread::sleep(DIRECTORY_PAUSE);
+                    }
+                    _ => return Err(Error::io("create directory", path, e)),
+                },
             }
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
-            Err(e) => Err(Error::io("create directory", path, e)),
         }
+        if cut != 0 {
+            let group = std::fs::symlink_metadata(path).map_or(0, |m| m.permissions().mode() & libc::S_ISGID);
+            std::fs::set_permissions(path, Permissions::from_mode(wanted | group)).map_err(|e| Error::io("set the mode of", path, e))?;
+        }
+        Ok(Created::New)
     }
 
     /// Makes a directory and its missing parents.
@@ -150,9 +160,7 @@ impl Disk {
                 let opened = std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
                 let ours = opened.ok().filter(|f| f.metadata().is_ok_and(|m| m.is_file() && m.len() == 0));
                 let file = ours.ok_or(e)?;
-                if self.access == Access::Group {
-                    file.set_permissions(Permissions::from_mode(0o664)).map_err(|e| Error::io("set the mode of", &path, e))?;
-                }
+                self.open_up(&file, &path, 0o666)?;
                 Ok(NewFile::new(file, path))
             }
             other => other,
@@ -165,11 +173,22 @@ impl Disk {
     /// I/O, an existing file included.
     pub fn create_file_with(&self, path: PathBuf, mode: u32) -> Result<NewFile> {
         step("create", &path)?;
-        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&path).map_err(|e| Error::io("create", &path, e))?;
-        if self.access == Access::Group {
-            file.set_permissions(Permissions::from_mode(0o664)).map_err(|e| Error::io("set the mode of", &path, e))?;
+        let wanted = self.access.wanted(mode, self.umask);
+        let cut = Access::cut(wanted, self.umask);
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(wanted).open(&path).map_err(|e| Error::io("create", &path, e))?;
+        if cut != 0 {
+            self.open_up(&file, &path, mode)?;
         }
         Ok(NewFile::new(file, path))
+    }
+
+    /// Gives a file of the store's the mode that the umask may have cut.
+    fn open_up(&self, file: &File, path: &Path, mode: u32) -> Result<()> {
+        if self.access == Access::Umask {
+            return Ok(());
+        }
+        let wanted = Permissions::from_mode(self.access.wanted(mode, self.umask));
+        file.set_permissions(wanted).map_err(|e| Error::io("set the mode of", path, e))
     }
 
     /// Creates a file whole: content written, not yet durable.

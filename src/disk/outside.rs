@@ -1,11 +1,12 @@
 //! Files that are no store's: devices, logs, the kernel's settings. Not counted as steps, since no store depends on them. And system calls that `std`
 //! does not have, which the counted steps are made of.
 
+use super::umask::{self, Access};
 use crate::error::{Error, Result};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Opens a device for reading and writing.
@@ -21,7 +22,8 @@ pub fn open_device(path: &Path) -> io::Result<File> {
 /// # Errors
 /// I/O.
 pub fn open_log(path: &Path) -> Result<File> {
-    OpenOptions::new().append(true).create(true).open(path).map_err(|e| Error::io("open", path, e))
+    let mode = Access::Umask.wanted(0o666, umask::of_the_user());
+    OpenOptions::new().append(true).create(true).mode(mode).open(path).map_err(|e| Error::io("open", path, e))
 }
 
 /// Writes a setting of the kernel's below `/sys` or `/proc`.
@@ -40,9 +42,9 @@ pub fn create_mount_place(path: &Path) -> io::Result<()> {
     if let Some(base) = path.parent()
         && !base.is_dir()
     {
-        std::fs::DirBuilder::new().mode(0o755).create(base).or_else(|e| if base.is_dir() { Ok(()) } else { Err(e) })?;
+        std::fs::DirBuilder::new().mode(Access::Umask.wanted(0o755, umask::of_the_user())).create(base).or_else(|e| if base.is_dir() { Ok(()) } else { Err(e) })?;
     }
-    std::fs::DirBuilder::new().mode(0o755).create(path)
+    std::fs::DirBuilder::new().mode(Access::Umask.wanted(0o755, umask::of_the_user())).create(path)
 }
 
 /// Removes a directory that was mounted over, if nothing is in it.
@@ -85,6 +87,17 @@ pub(super) fn set_open_mtime(file: &File, seconds: i64) -> io::Result<()> {
     let at = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
     // SAFETY: the descriptor is open; the array lives across the call.
     if unsafe { libc::futimens(file.as_raw_fd(), [at, at].as_ptr()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether this process may make entries in a directory, by its effective user and groups.
+///
+/// # Errors
+/// The system's, bare: that it may not, or that the directory cannot be asked.
+pub fn may_write(dir: &Path) -> io::Result<()> {
+    let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(dir.as_os_str()))?;
+    // SAFETY: a valid C string.
+    let result = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// How many files this process may have open.

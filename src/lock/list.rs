@@ -2,7 +2,7 @@
 
 use super::{BEAT, LockFile, LockRecord, dead, process_start};
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use crate::words::Token;
 use std::os::fd::AsRawFd;
@@ -226,14 +226,24 @@ pub fn remove_dead(store: &Store, locks: &mut Vec<Lock>) -> Result<usize> {
     Ok(dead.len())
 }
 
-/// A lock's record, `Some(None)` when it cannot be read as one; `None` when it is gone.
+/// A lock's record, `Some(None)` when it cannot be read as one, or not by this user; `None` when it is gone.
 fn read(path: &Path) -> Result<Option<Option<LockRecord>>> {
-    Ok(disk::read_small(path, 1 << 16)?.map(|bytes| serde_json::from_slice(&bytes).ok()))
+    match disk::read_small(path, 1 << 16) {
+        Err(e) if e.kind() == Kind::Damaged || is_denied(e.errno()) => Ok(Some(None)),
+        read => Ok(read?.map(|bytes| serde_json::from_slice(&bytes).ok())),
+    }
 }
 
-/// Whether a lock's flock is held; `None` when it is gone.
+fn is_denied(errno: Option<i32>) -> bool {
+    matches!(errno, Some(libc::EACCES | libc::EPERM))
+}
+
+/// Whether a lock's flock is held; `None` when it is gone. One that this user may not open counts as held: nothing tells that it is not.
 fn is_held(path: &Path) -> Option<bool> {
-    let (file, _) = disk::open_file(path).ok()??;
+    let (file, _) = match disk::open_file(path) {
+        Err(e) if is_denied(e.errno()) => return Some(true),
+        opened => opened.ok()??,
+    };
     // SAFETY: the descriptor is open. A shared lock that we get shows that nobody holds the exclusive one; it goes with the file.
     let free = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) } == 0;
     Some(!free && std::io::Error::last_os_error().raw_os_error() == Some(libc::EWOULDBLOCK))

@@ -62,7 +62,12 @@ impl Config {
     /// Damaged; refused with a format or an incompatible feature that this release does not know.
     pub fn read(layout: &Layout) -> Result<Option<Config>> {
         let path = layout.config();
-        let Some(bytes) = disk::read_small(&path, record::MAX_RECORD)? else { return Ok(None) };
+        let mut bytes = disk::read_small(&path, record::MAX_RECORD)?;
+        if bytes.is_none() {
+            disk::open_parent(&path); // made by another host a moment ago
+            bytes = disk::read_small(&path, record::MAX_RECORD)?;
+        }
+        let Some(bytes) = bytes else { return Ok(None) };
         // The version first, and leniently: a later format may have other fields, and even another sum.
         let loose: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
         if let Some(found) = loose.as_ref().and_then(|v| v.get("format")?.as_u64()).filter(|f| *f > u64::from(FORMAT)) {

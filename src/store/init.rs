@@ -1,4 +1,5 @@
-//! Making a store. `cairn.json` is written last: without it a directory is no store, so a crash leaves none.
+//! Making a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of several processes that make a store
+//! in one directory at once, one does: each writes its record, and the claim of `.making` decides whose becomes `cairn.json`.
 
 use super::Store;
 use super::config::{Config, DEFAULT_CACHE_BOUND};
@@ -8,6 +9,10 @@ use crate::layout::{DIRECTORIES, Layout};
 use crate::record;
 use crate::words::Token;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What the names of files begin with that try the file system.
+const PROBE: &str = ".probe-";
 
 /// How a store is made.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +24,7 @@ pub struct InitOptions {
 }
 
 impl Store {
-    /// Makes a store at `root`, a directory that is missing, empty, or a store whose making was cut off.
+    /// Makes a store at `root`, a directory that is missing, empty, or a store whose making was cut off: that one is completed, as it was begun.
     ///
     /// # Errors
     /// Refused when a store or anything else is there, or when the file system lacks what the store needs, naming it; I/O.
@@ -33,41 +38,132 @@ impl Store {
     pub fn init(root: &Path, options: &InitOptions) -> Result<Store> {
         let root = &std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
         let layout = Layout::new(root);
-        if disk::look(&layout.config())?.is_some() {
-            return Err(Error::refused(format!("{} is a store already", show_path(root))).hint("nothing was changed; use it with --store"));
+        if disk::look_fresh(&layout.config())?.is_some() {
+            return Err(exists(root));
         }
-        let strangers = disk::list(root)?.into_iter().find(|n| !n.to_str().is_some_and(|n| DIRECTORIES.contains(&n) || n.starts_with(".probe-")));
+        let strangers = disk::list(root)?.into_iter().find(|n| !n.to_str().is_some_and(is_ours));
         if let Some(name) = strangers {
+            if name == "cairn.json" {
+                return Err(exists(root)); // made since
+            }
             return Err(Error::refused(format!("{} is not empty: it has {}", show_path(root), show_path(Path::new(&name)))).hint("name a new or an empty directory"));
         }
-        let gid = options.group.as_deref().map(group_id).transpose()?;
+        options.group.as_deref().map(group_id).transpose()?;
         let parent = root.ancestors().skip(1).find(|p| p.is_dir()).unwrap_or(Path::new("/"));
-        let access = if gid.is_some() { Access::Group } else { Access::Umask };
-        let disk = Disk::of(parent, access)?;
+        let disk = Disk::of(parent, Access::Umask)?;
         disk.create_dirs(root)?;
-        if let Some(gid) = gid {
-            std::os::unix::fs::chown(root, None, Some(gid)).map_err(|e| Error::io("give to the group", root, e))?;
-            disk.set_mode(root, 0o2775)?; // chown cleared the set-group-id bit that makes the group go down
-        }
         probe(&disk, root)?;
-        for name in DIRECTORIES {
-            disk.create_dir(&root.join(name))?;
-        }
         let config = Config::new(options.cache_bound_seconds.unwrap_or(DEFAULT_CACHE_BOUND), options.group.clone());
-        let temp = disk.write_file(root.join(format!(".probe-{}", Token::fresh())), &record::encode(&config)?)?;
+        let token = Token::fresh();
+        let temp = disk.write_file(root.join(token.record_name()), &record::encode(&config)?)?;
         disk.sync_file(&temp)?;
-        disk.rename(temp.path(), &layout.config())?;
-        disk.sync_dir(root)?;
-        if let Some(parent) = root.parent() {
-            disk.sync_dir(parent)?;
+        let first = claim(&disk, root, &token)?;
+        if first == token && disk::look_fresh(&layout.config())?.is_none() {
+            if let Err(e) = complete(root, &token) {
+                let _ = disk.remove_file(&root.join(MAKING)); // the next init may be told otherwise
+                let _ = disk.remove_file(temp.path());
+                return Err(e);
+            }
+            return Store::open(root);
         }
-        Store::open(root)
+        // Another process came first, a moment ago or long ago. It is given some time; what it did not live to do is done for it.
+        disk.remove_file(temp.path())?;
+        if first == token {
+            disk.remove_file(&root.join(MAKING))?;
+        } else if !appears(&layout)? {
+            complete(root, &first)?;
+            let store = Store::open(root)?;
+            if (store.config().cache_bound_seconds, &store.config().group) == (config.cache_bound_seconds, &config.group) {
+                return Ok(store); // as this one would have been
+            }
+        }
+        Err(exists(root))
     }
+}
+
+/// The claim of a store's making: a symlink to the record that becomes `cairn.json`. It goes when the store is made.
+const MAKING: &str = ".making";
+/// How long another process is given to make the store that it claimed, and how often it is looked for.
+const PATIENCE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(20);
+/// How often a claim is tried that is said to be there and cannot be read.
+const CLAIMS: u32 = 8;
+
+/// Whether a name in a directory may be what the making of a store left there.
+fn is_ours(name: &str) -> bool {
+    DIRECTORIES.contains(&name) || name == MAKING || name.starts_with(PROBE) || Token::from_record_name(name.as_bytes()).is_some()
+}
+
+fn exists(root: &Path) -> Error {
+    Error::refused(format!("{} is a store already", show_path(root))).hint("nothing was changed; use it with --store")
+}
+
+/// Claims the making of the store for `token`; the token that has it.
+fn claim(disk: &Disk, root: &Path, token: &Token) -> Result<Token> {
+    let path = root.join(MAKING);
+    for _ in 0..CLAIMS {
+        if disk.claim(&token.record_name(), &path)? == Created::New {
+            return Ok(token.clone());
+        }
+        disk::open_parent(&path);
+        match disk::read_link(&path)? {
+            Some(text) if !text.is_empty() => {
+                return Token::from_record_name(&text).ok_or_else(|| Error::refused(format!("{} is not what cairn init makes", show_path(&path))).hint("name a new or an empty directory"));
+            }
+            _ => std::thread::sleep(LOOK), // the store is made, and the claim gone; or not to be seen yet
+        }
+    }
+    Err(Error::io_message(format!("{} is said to exist and cannot be read", show_path(&path))))
+}
+
+/// Waits for the store that another process makes.
+fn appears(layout: &Layout) -> Result<bool> {
+    let begun = Instant::now();
+    while disk::look_fresh(&layout.config())?.is_none() {
+        if begun.elapsed() > PATIENCE {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(true)
+}
+
+/// Makes the store that was claimed by `token`, as its record says. Several may do so at once: the one record becomes `cairn.json`.
+fn complete(root: &Path, token: &Token) -> Result<()> {
+    let layout = Layout::new(root);
+    let temp = root.join(token.record_name());
+    let Some(bytes) = disk::read_small(&temp, record::MAX_RECORD)? else {
+        if disk::look_fresh(&layout.config())?.is_some() {
+            return Ok(()); // another has completed it
+        }
+        Disk::of(root, Access::Umask)?.remove_file(&root.join(MAKING))?;
+        return Err(Error::refused(format!("the making of a store in {} was cut off, and its record is gone", show_path(root))).hint("run the command again"));
+    };
+    let config: Config = record::decode(&bytes, &show_path(&temp))?;
+    let gid = config.group.as_deref().map(group_id).transpose()?;
+    let disk = Disk::of(root, if gid.is_some() { Access::Group } else { Access::Umask })?;
+    if let Some(gid) = gid {
+        std::os::unix::fs::chown(root, None, Some(gid)).map_err(|e| Error::io("give to the group", root, e))?;
+        disk.set_mode(root, 0o2775)?; // chown cleared the set-group-id bit that makes the group go down
+        disk.set_mode(&temp, 0o664)?;
+    }
+    for name in DIRECTORIES {
+        disk.create_dir(&root.join(name))?;
+    }
+    let placed = disk.rename(&temp, &layout.config());
+    if disk::look_fresh(&layout.config())?.is_none() {
+        placed?;
+    }
+    disk.sync_dir(root)?;
+    if let Some(parent) = root.parent() {
+        disk.sync_dir(parent)?;
+    }
+    disk.remove_file(&root.join(MAKING))
 }
 
 /// Tries what the store will rely on, and names what is missing.
 fn probe(disk: &Disk, root: &Path) -> Result<()> {
-    let at = |what: &str| root.join(format!(".probe-{what}-{}", Token::fresh()));
+    let at = |what: &str| root.join(format!("{PROBE}{what}-{}", Token::fresh()));
     let lacks = |what: &str, e: Error| {
         Error::refused(format!("the file system of {} cannot hold a store: it lacks {what}", show_path(root)))
             .because(e)
@@ -83,6 +179,12 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     let file = disk.write_file(from, b"probe")?;
     disk.sync_file(&file).map_err(|e| lacks("fsync of files", e))?;
     disk.rename(file.path(), &to).map_err(|e| lacks("rename", e))?;
+    let capitals = to.file_name().map(|n| root.join(n.to_ascii_uppercase()));
+    if capitals.map(|c| disk::look_fresh(&c)).transpose()?.flatten().is_some() {
+        disk.remove_file(&to)?;
+        disk.remove_file(&link)?;
+        return Err(lacks("names that differ by case alone", Error::io_message("a file was found under its name in capital letters")));
+    }
     disk.sync_dir(root).map_err(|e| lacks("fsync of directories", e))?;
     disk.remove_file(&to)?;
     disk.remove_file(&link)

@@ -7,12 +7,15 @@ mod init;
 pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features};
 pub use init::InitOptions;
 
-use crate::disk::{Access, Disk, FsKind};
+use crate::disk::{self, Access, Disk, FsKind};
 use crate::error::{Error, Result, show_path};
 use crate::layout::Layout;
 use crate::objects::Objects;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// An open store. Cheap to clone; all clones share caches.
@@ -32,6 +35,8 @@ struct Inner {
     config: Config,
     disk: Arc<Disk>,
     objects: Arc<Objects>,
+    /// This process was seen to be allowed to write to it.
+    may_write: AtomicBool,
 }
 
 impl std::fmt::Debug for Store {
@@ -46,13 +51,20 @@ impl Store {
     /// # Errors
     /// Not found when there is none; refused when its format or features are not known; damaged; I/O.
     pub fn open(root: &Path) -> Result<Store> {
-        let root = std::fs::canonicalize(root).map_err(|_| no_store(root))?;
+        let found = std::fs::canonicalize(root).or_else(|e| {
+            disk::open_parent(root); // a host that does not see it may only remember that it was not there
+            std::fs::canonicalize(root).map_err(|_| e)
+        });
+        let root = found.map_err(|e| if is_absent(&e) { no_store(root) } else { refused_by_mode(root, "read", Error::io("open the store", root, e)) })?;
         let layout = Layout::new(&root);
-        let config = Config::read(&layout)?.ok_or_else(|| no_store(&root))?;
-        let access = if config.group.is_some() { Access::Group } else { Access::Umask };
+        let config = Config::read(&layout).map_err(|e| refused_by_mode(&root, "read", e))?.ok_or_else(|| no_store(&root))?;
+        let access = match config.group {
+            Some(_) => Access::Group,
+            None => Access::AtLeast(std::fs::metadata(&root).map_or(0, |m| m.mode() & 0o777)),
+        };
         let disk = Arc::new(Disk::of(&root, access)?);
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
-        Ok(Store(Arc::new(Inner { layout, config, disk, objects })))
+        Ok(Store(Arc::new(Inner { layout, config, disk, objects, may_write: AtomicBool::new(false) })))
     }
 
     /// The store to use: `given`, else the nearest `.cairn` from `from` upwards.
@@ -63,10 +75,17 @@ impl Store {
         if let Some(given) = given {
             return Ok(given.to_path_buf());
         }
-        from.ancestors().map(|dir| dir.join(".cairn")).find(|c| c.join("cairn.json").is_file()).ok_or_else(|| {
-            Error::not_found(format!("no store: neither --store nor CAIRN_STORE is given, and there is no .cairn in {} or above", show_path(from)))
-                .hint("`cairn init` makes one here")
-        })
+        for dir in from.ancestors() {
+            let candidate = dir.join(".cairn");
+            match std::fs::symlink_metadata(candidate.join("cairn.json")) {
+                Ok(_) => return Ok(candidate),
+                // Another user's directory is not where a store is looked for.
+                Err(e) if is_absent(&e) || e.kind() == io::ErrorKind::PermissionDenied => {}
+                Err(e) => return Err(Error::io("look for a store in", dir, e)),
+            }
+        }
+        Err(Error::not_found(format!("no store: neither --store nor CAIRN_STORE is given, and there is no .cairn in {} or above", show_path(from)))
+            .hint("`cairn init` makes one here"))
     }
 
     /// The store's directory, canonical.
@@ -122,6 +141,15 @@ impl Store {
             return Err(Error::refused(format!("store {} may only be read by this release: it uses {}", show_path(self.root()), unknown.join(", ")))
                 .hint("use a newer release of cairn"));
         }
+        if !self.0.may_write.load(Ordering::Relaxed) {
+            // What else keeps it from writing is told by what fails then.
+            if let Err(e) = disk::may_write(&self.layout().work())
+                && matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+            {
+                return Err(refused_by_mode(self.root(), "write to", Error::io("write to the store", self.root(), e)));
+            }
+            self.0.may_write.store(true, Ordering::Relaxed);
+        }
         if self.0.disk.kind() == FsKind::Shared {
             let bound = self.config().cache_bound_seconds;
             if let Some(found) = client_cache::seconds(self.root()).filter(|s| *s > bound) {
@@ -134,6 +162,21 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// The error of a user who may not do this with the store: whose it is, and what can be done.
+fn refused_by_mode(root: &Path, what: &str, e: Error) -> Error {
+    if !matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) {
+        return e;
+    }
+    let whose = std::fs::metadata(root).map_or_else(|_| "its owner".to_owned(), |m| format!("its owner (user {}, group {}, mode {:o})", m.uid(), m.gid(), m.mode() & 0o7777));
+    let message = format!("this user may not {what} the store {}", show_path(root));
+    e.while_doing(message).hint(format!("ask {whose} for access; a store made with `cairn init --group` is open to a whole group"))
+}
+
+/// Whether a path leads nowhere. Other errors are the disk's, and tell nothing about what is on it.
+fn is_absent(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn no_store(root: &Path) -> Error {

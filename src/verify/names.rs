@@ -131,7 +131,7 @@ impl Look<'_> {
                 continue;
             };
             self.published(&token, &what)?;
-            let version = Version::read(self.store, self.name, number);
+            let version = Version::read_anywhere(self.store, self.name, number);
             let Some(version) = self.found(code::VERSION, &what, &affects, version)?.flatten() else { continue };
             if let Some(why) = misplaced(&version) {
                 self.finding(code::NUMBER, &what, why, &affects);
@@ -220,7 +220,7 @@ impl Look<'_> {
     }
 
     /// Every record of a log, and how many there are.
-    fn log<T: DeserializeOwned>(&mut self, dir: &Path, mut see: impl FnMut(&mut Self, u64, &str, T)) -> Result<usize> {
+    fn log<T: DeserializeOwned + numbers::Numbered>(&mut self, dir: &Path, mut see: impl FnMut(&mut Self, u64, &str, T)) -> Result<usize> {
         let all = self.numbers_of(dir)?;
         for n in &all {
             let link = dir.join(numbers::record_name(*n));

@@ -17,8 +17,8 @@ pub enum Claimed {
 }
 
 /// How often an unknown reply or a name that reads empty is looked at again, and how long between looks.
-const LOOKS: u32 = 8;
-const PAUSE: Duration = Duration::from_millis(50);
+pub(super) const LOOKS: u32 = 8;
+pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Step 6 for one number (ClaimLog, ClaimVersion; then LogTaken, VersionTaken, or LogUnknown, VersionUnknown): claims `number` (a path) for `token`, and says who stands there. Every lost reply is resolved by reading back.
 ///

@@ -111,13 +111,12 @@ impl Work {
     /// # Errors
     /// I/O: whether it is committed is unknown then; the record counts as live.
     pub fn commit(&mut self, stands: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
-        let path = self.store.layout().outcome(&self.token);
-        let first = self.store.disk().claim(COMMIT, &path);
-        let found = if let Ok(Created::New) = first { Some(Outcome::Committed) } else { read_outcome(&self.store, &self.token)? };
+        let (found, e) = self.decide()?;
         let outcome = if is_noted(&self.store, &self.token)? {
             found.ok_or_else(|| {
-                let e = first.err().unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
-                e.while_doing("cannot tell whether this was committed").hint("say it again: if it was published, that is found out")
+                let path = self.store.layout().outcome(&self.token);
+                let e = e.unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
+                e.while_doing("cannot tell whether this was committed").hint("run the command again: if it was published, that is found out")
             })?
         } else if stands()? {
             Outcome::Committed // its reply was lost, and a helper did the rest
@@ -129,6 +128,24 @@ impl Work {
             Outcome::Fenced | Outcome::TakenAway => State::Fenced,
         };
         Ok(outcome)
+    }
+
+    /// Makes the outcome, or reads the one that stands there. What a shared file system says to be there and does not have is made again, as a
+    /// number is: the symlink decides, however often it is tried. `None`, with the error if there was one: it cannot be told.
+    fn decide(&self) -> Result<(Option<Outcome>, Option<Error>)> {
+        let path = self.store.layout().outcome(&self.token);
+        for look in 0..claim::LOOKS {
+            let made = self.store.disk().claim(COMMIT, &path);
+            if let Ok(Created::New) = made {
+                return Ok((Some(Outcome::Committed), None));
+            }
+            let found = read_outcome(&self.store, &self.token)?;
+            if found.is_some() || made.is_err() {
+                return Ok((found, made.err()));
+            }
+            std::thread::sleep(claim::PAUSE * look);
+        }
+        Ok((None, None))
     }
 
     /// Step 7's end (End): removes the token's directory. After the claim is durable. What cannot be removed is a collector's: what was
@@ -176,7 +193,15 @@ pub fn read_outcome(store: &Store, token: &Token) -> Result<Option<Outcome>> {
 fn note_record(store: &Store, token: &Token, records: &Path) -> Result<()> {
     let record = records.join(token.record_name());
     let relative = record.strip_prefix(store.root()).expect("records stand in the store");
-    store.disk().claim(relative.to_str().expect("the store's own names are ASCII"), &store.layout().token_record(token)).map(drop)
+    let path = store.layout().token_record(token);
+    for look in 0..claim::LOOKS {
+        let made = store.disk().claim(relative.to_str().expect("the store's own names are ASCII"), &path)?;
+        if made == Created::New || claim::read_link_fresh(&path)?.is_some() {
+            return Ok(());
+        }
+        std::thread::sleep(claim::PAUSE * look); // said to be there, and is not
+    }
+    Err(Error::io_message(format!("{} is said to exist and cannot be read", show_path(&path))))
 }
 
 /// Whether a token's outcome counts: it has noted where its record stands, and nobody has begun to take it away.

@@ -605,6 +605,35 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
 }
 
 #[test]
+fn a_directory_or_symlink_that_is_said_to_exist_and_does_not_is_made_again() {
+    let from = one_version();
+    make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &noise(4, 140_000))]);
+    let Some(shim) = shim(&from) else { return };
+    for (call, at_least) in [("mkdir", 5), ("symlink", 3)] {
+        let mut tried = 0;
+        for n in 1.. {
+            let lab = Lab { dir: tempfile::tempdir().unwrap() };
+            for part in ["store", "two"] {
+                copy_tree(&from.path(part), &lab.path(part));
+            }
+            let hit = lab.path("hit");
+            let mut command = lab.cairn(&["put", "new", "two", "--alias", "prod"]);
+            command.env("LD_PRELOAD", &shim).env("LOSTREPLY", format!("{call}:{n}:{}", libc::EEXIST)).env("LOSTREPLY_UNDONE", "1").env("LOSTREPLY_HIT", &hit);
+            let output = command.output().unwrap();
+            assert!(output.status.success(), "{call} {n}: {}", text(&output.stderr));
+            if !hit.exists() {
+                break;
+            }
+            tried += 1;
+            holds(&lab, "new:prod", "two");
+            dense(&lab, "new", 1);
+            clean(&lab);
+        }
+        assert!(tried >= at_least, "{call}: {tried}");
+    }
+}
+
+#[test]
 fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_published() {
     let lab = one_version();
     std::fs::create_dir(lab.path("moving")).unwrap();

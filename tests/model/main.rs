@@ -13,7 +13,7 @@
 //! | Record | the record, whole, where its number will stand | `commit::publish::write_version`, `commit::draft::write` |
 //! | LookRemoved | what is relied upon is not removed, FRESH | `commit::patch::rely_on`, `commit::publish::newest`, `pins` |
 //! | Commit | `symlink("commit", work/T/outcome)` | `work::Work::commit` |
-//! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back | `work::Work::commit` |
+//! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back, and where nothing is there the commit is tried again | `work::Work::commit` |
 //! | GiveUp | `symlink("fenced", work/T/outcome)` of one's own | `work::Work`'s `Drop` |
 //! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `commit::draft::place`, `work::claim::claim` |
 //! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `commit::help::place`, `work::claim::claim` |
@@ -29,7 +29,7 @@ mod small;
 use freeing::Freeing;
 use numbers::Numbers;
 use search::{Law, Model, Outcome, search};
-use small::{AliasAgainstRemoval, Reader, TwoPacks};
+use small::{AliasAgainstRemoval, Look, Reader, TwoPacks};
 
 /// States of one configuration, at most.
 const LIMIT: usize = 60_000_000;
@@ -189,9 +189,10 @@ mod small_protocols {
 
     #[test]
     fn an_alias_and_a_removal_are_never_both_done() {
-        holds("act, look again, FRESH", &AliasAgainstRemoval { second_look: true, fresh: true });
-        breaks("look, then act", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: false, fresh: true });
-        breaks("a second look into a cache", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: true, fresh: false });
+        holds("act, look again, FRESH", &AliasAgainstRemoval { second_look: true, look: Look::Fresh });
+        breaks("look, then act", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: false, look: Look::Fresh });
+        breaks("a second look into a cache", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: true, look: Look::Remembered });
+        breaks("a second look that opens the parent alone", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: true, look: Look::ParentOpened });
     }
 
     #[test]

@@ -2,20 +2,35 @@
 
 use crate::search::{Label, Law, Model};
 
-/// An alias setter and a remover of the same version: each acts, then looks again (FORMAT.md, "Removal").
+/// An alias setter and a remover of the same version: each acts, then looks again (FORMAT.md, "Removal"). Each makes the directory that its entry goes
+/// to (`aliases/`, `removed/`), and the other's host may remember that this directory was not there.
 pub struct AliasAgainstRemoval {
     /// Whether each looks again after it acted.
     pub second_look: bool,
-    /// Whether that look is FRESH.
-    pub fresh: bool,
+    /// What a look believes.
+    pub look: Look,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+/// What a look at a name believes of what the host remembers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// Everything.
+    Remembered,
+    /// The directory that holds the name is opened before, if it is there: that it is missing is believed.
+    ParentOpened,
+    /// Where that directory seems to be missing, those above it are opened, from the last one that is there down (FRESH).
+    Fresh,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Pair {
     named: bool,
     named_seen: bool,
     removed: bool,
     removed_seen: bool,
+    /// The remover's host remembers that `aliases/` is missing; the setter's, that `removed/` is.
+    no_aliases: bool,
+    no_removed: bool,
     setter: u8,
     remover: u8,
 }
@@ -25,28 +40,41 @@ const TOLD_DONE: u8 = 2;
 const TOLD_NO: u8 = 3;
 const LOOKED: u8 = 4;
 
+impl AliasAgainstRemoval {
+    /// What a look may see of an entry that is there or not, that was seen to be so, and whose directory is remembered to be missing.
+    fn looks(&self, is: bool, seen: bool, no_directory: bool) -> Vec<bool> {
+        match self.look {
+            Look::Fresh => vec![is],
+            Look::ParentOpened => vec![is && !no_directory],
+            Look::Remembered if is == seen => vec![is],
+            Look::Remembered => vec![is, seen],
+        }
+    }
+}
+
 impl Model for AliasAgainstRemoval {
     type State = Pair;
 
+    /// Both have looked at this artifact before, when it had neither directory.
     fn start(&self) -> Pair {
-        Pair::default()
+        Pair { named: false, named_seen: false, removed: false, removed_seen: false, no_aliases: true, no_removed: true, setter: 0, remover: 0 }
     }
 
     fn steps(&self, s: &Pair, out: &mut Vec<(Label, Pair)>) {
-        if s.named != s.named_seen || s.removed != s.removed_seen {
-            out.push((Label("time passes", 0, 0), Pair { named_seen: s.named, removed_seen: s.removed, ..*s }));
+        let later = Pair { named_seen: s.named, removed_seen: s.removed, no_aliases: false, no_removed: false, ..*s };
+        if later != *s {
+            out.push((Label("time passes", 0, 0), later));
         }
-        let looks = |is: bool, seen: bool| if self.fresh || is == seen { vec![is] } else { vec![is, seen] };
         let done = if self.second_look { ACTED } else { TOLD_DONE };
         match s.setter {
             0 => {
-                for removed in looks(s.removed, s.removed_seen) {
+                for removed in self.looks(s.removed, s.removed_seen, s.no_removed) {
                     let next = if removed { Pair { setter: TOLD_NO, ..*s } } else { Pair { setter: done, named: true, ..*s } };
                     out.push((Label("setter: looks, and names it", 0, removed.into()), next));
                 }
             }
             ACTED => {
-                for removed in looks(s.removed, s.removed_seen) {
+                for removed in self.looks(s.removed, s.removed_seen, s.no_removed) {
                     let next = if removed { Pair { setter: TOLD_NO, named: false, ..*s } } else { Pair { setter: TOLD_DONE, ..*s } };
                     out.push((Label("setter: looks again", 0, removed.into()), next));
                 }
@@ -55,13 +83,13 @@ impl Model for AliasAgainstRemoval {
         }
         match s.remover {
             0 => {
-                for named in looks(s.named, s.named_seen) {
+                for named in self.looks(s.named, s.named_seen, s.no_aliases) {
                     out.push((Label("remover: looks", 0, named.into()), Pair { remover: if named { TOLD_NO } else { LOOKED }, ..*s }));
                 }
             }
             LOOKED => out.push((Label("remover: marks it removed", 0, 0), Pair { remover: done, removed: true, ..*s })),
             ACTED => {
-                for named in looks(s.named, s.named_seen) {
+                for named in self.looks(s.named, s.named_seen, s.no_aliases) {
                     out.push((Label("remover: looks again", 0, named.into()), Pair { remover: if named { TOLD_NO } else { TOLD_DONE }, ..*s }));
                 }
             }

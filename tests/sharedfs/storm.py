@@ -210,6 +210,45 @@ def mover(host, me, rng):
         time.sleep(0.05)
 
 
+def looks_before(host, name):
+    """This host sees what an artifact has not yet: aliases, removals, drafts. An NFS client remembers that for up to half a minute."""
+    for words in (("list", name), ("show", name + ":v0"), ("rm", name + ":v0", "--dry-run"), ("drafts", name), ("cat", name + ":nothing", "x")):
+        say(host, *words)
+
+
+def newcomer(host, me, rng):
+    """Names that are new: another host makes the first alias, removal or contribution a moment after this one saw that there is none."""
+    n = 0
+    while not stop.is_set():
+        n += 1
+        other = rng.choice(hosts)
+        name = "new-%s-%d" % (me, n)
+        paths = [source(rng, "%s %d" % (name, i)) for i in range(3)]
+        first, second, third = (os.path.basename(p) for p in paths)
+        ok = [persist(other, "put", name, paths[0], kill=0, rng=rng)[0], persist(other, "patch", name, paths[1], kill=0, rng=rng)[0]]
+        looks_before(host, name)
+        kind = rng.randrange(3)
+        if kind == 0:
+            ok.append(persist(other, "alias", name + ":v0", "keep", kill=0, rng=rng)[0])
+            status, out, err = persist(host, "rm", name + ":v0", kill=0, rng=rng)
+            if ok == [0, 0, 0] and status != 3:
+                wrong.append("%s:v0 was removed on %s although %s had named it: %s %s" % (name, host, other, status, err))
+        elif kind == 1:
+            ok.append(persist(other, "rm", name + ":v1", kill=0, rng=rng)[0])
+            status, out, err = persist(host, "patch", name, paths[2], kill=0, rng=rng)
+            inside = set(say(host, "ls", name)[1].split())
+            if ok == [0, 0, 0] and (status != 0 or inside != {first, third}):
+                wrong.append("%s:v1 was removed on %s, then patched on %s: %s %s %s" % (name, other, host, status, inside, err))
+        else:
+            ok.append(persist(other, "upsert", name, paths[2], "--run", me, "--distributed-id", "d", kill=0, rng=rng)[0])
+            status, out, err = persist(host, "finish", name, "--distributed-id", "d", "--skip-open", kill=0, rng=rng)
+            if ok == [0, 0, 0] and status != 0:
+                wrong.append("%s was contributed to on %s and not finished on %s: %s %s" % (name, other, host, status, err))
+        counts["new names"] += 1
+        for path in paths:
+            os.unlink(path)
+
+
 def numbers(host):
     """Every number of versions and logs, as it is now, with the token that stands there."""
     for directory, _, _ in os.walk(host + "/store/artifacts"):
@@ -313,7 +352,7 @@ def main():
         sys.exit("init: " + err)
     threads = []
     for i, host in enumerate(hosts):
-        workers = (putter, patcher, contributor, mover) + ((stager,) if os.path.exists("/dev/fuse") else ())
+        workers = (putter, patcher, contributor, mover, newcomer) + ((stager,) if os.path.exists("/dev/fuse") else ())
         for j, work in enumerate(workers):
             for k in range(2 if work in (putter, patcher, contributor) else 1):
                 rng = random.Random(1000 * i + 100 * j + k)

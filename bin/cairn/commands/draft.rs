@@ -8,7 +8,7 @@ use crate::output::{Context, dash, size_cell};
 use cairn::catalog::Draft;
 use cairn::catalog::draft::{ContributionRecord, UserRecord};
 use cairn::catalog::stage::{StageInfo, StageState, stages};
-use cairn::commit::{OpenDraft, Survey, survey};
+use cairn::commit::{OpenDraft, Survey, no_draft, survey};
 use cairn::error::{Error, Result, show_path};
 use cairn::Store;
 use cairn::lock::{self, LockRecord};
@@ -157,7 +157,7 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
     let draft = find(context, said)?;
     let (state, writers, stages) = (draft.state()?, draft.writers()?, stages(draft.store())?);
     if state.last == 0 && writers.is_empty() && left_open(&stages, &draft, &writers).next().is_none() {
-        return Err(Error::not_found(format!("there is no {draft}")).hint("`cairn drafts` lists those that are open").into());
+        return Err(no_draft(&draft)?.into());
     }
     let version = draft.version(&state)?;
     if context.json() {

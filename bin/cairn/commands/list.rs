@@ -3,8 +3,9 @@
 use crate::args::List;
 use crate::errors::Done;
 use crate::output::{Context, dash, size_cell};
-use cairn::catalog::{alias, artifact, version};
-use cairn::words::ArtifactName;
+use cairn::catalog::{Version, alias, artifact, version};
+use cairn::error::{Error, Kind, Result};
+use cairn::words::{ArtifactName, Tag, VersionNumber};
 use serde_json::{Value, json};
 
 /// Artifacts, or the versions of one.
@@ -20,10 +21,17 @@ fn artifacts(context: &mut Context) -> Done {
     let mut documents: Vec<Value> = Vec::new();
     let mut rows = Vec::new();
     for name in artifact::all(&store)? {
-        let Some(record) = artifact::find(&store, &name)? else { continue };
+        let kind = match artifact::kind(&store, &name) {
+            Ok(kind) => kind,
+            Err(e) if e.kind() == Kind::Damaged => {
+                context.warn(&format!("{name} is damaged: {e}"));
+                None
+            }
+            Err(e) => return Err(e.into()),
+        };
         let live = version::live_numbers(&store, &name)?;
-        rows.push(vec![name.to_string(), record.kind.to_string(), live.len().to_string(), live.last().map_or("-".into(), |n| n.to_string())]);
-        documents.push(json!({ "artifact": name, "type": record.kind, "versions": live.len(), "latest": live.last() }));
+        rows.push(vec![name.to_string(), kind.as_ref().map_or("damaged".into(), |k| k.to_string()), live.len().to_string(), live.last().map_or("-".into(), |n| n.to_string())]);
+        documents.push(json!({ "artifact": name, "type": kind, "versions": live.len(), "latest": live.last() }));
     }
     if context.json() {
         context.out.json(&documents)?;
@@ -38,15 +46,30 @@ fn artifacts(context: &mut Context) -> Done {
 
 fn versions(context: &mut Context, name: &ArtifactName) -> Done {
     let store = context.store()?;
-    let versions = version::versions(&store, name)?;
-    let aliases = alias::all(&store, name)?;
-    let latest = versions.last().map(|v| v.number());
+    let versions = version::each(&store, name)?;
+    if versions.is_empty() {
+        version::versions(&store, name)?; // the error for an artifact that does not exist
+    }
+    let (aliases, damaged) = alias::readable(&store, name)?;
+    for e in damaged {
+        context.warn(&format!("an alias of {name} is damaged: {e}"));
+    }
+    let latest = versions.last().map(|(number, _)| *number);
     let mut documents: Vec<Value> = Vec::new();
     let mut rows = Vec::new();
-    for version in &versions {
+    for (number, version) in &versions {
+        let aliases = version::aliases_of(*number, &aliases, latest);
+        let version = match version {
+            Ok(version) => version,
+            Err(e) => {
+                context.warn(&format!("{name}:{number} is damaged: {e}; `cairn rm {name}:{number}` removes it"));
+                rows.push(damaged_row(*number, &aliases));
+                documents.push(damaged_document(*number, &aliases, e));
+                continue;
+            }
+        };
         let record = version.record();
-        let aliases = version::aliases_of(version.number(), &aliases, latest);
-        let tags = version.annotations()?.tags;
+        let tags = tags(context, version)?;
         let run = record.run.as_ref().map(|r| &r.id);
         rows.push(vec![
             version.number().to_string(),
@@ -70,4 +93,28 @@ fn versions(context: &mut Context, name: &ArtifactName) -> Done {
         context.out.table(&["VERSION", "CREATED", ">FILES", ">SIZE", "MODE", "DIGEST", "ALIASES", "TAGS", "RUN"], &rows)?;
     }
     Ok(0)
+}
+
+/// The tags of a version as they are now; those of its commit where what was noted later is damaged.
+fn tags(context: &Context, version: &Version) -> Result<Vec<Tag>> {
+    match version.annotations() {
+        Err(e) if e.kind() == Kind::Damaged => {
+            context.warn(&format!("what was noted about {version} later is damaged: {e}"));
+            Ok(version.record().tags.clone())
+        }
+        annotations => Ok(annotations?.tags),
+    }
+}
+
+/// The line of a version whose record cannot be read.
+fn damaged_row(number: VersionNumber, aliases: &[String]) -> Vec<String> {
+    let none = || "-".to_owned();
+    vec![number.to_string(), none(), none(), none(), none(), "damaged".into(), dash(&aliases.join(",")), none(), none()]
+}
+
+fn damaged_document(number: VersionNumber, aliases: &[String], e: &Error) -> Value {
+    json!({
+        "version": number, "digest": null, "aliases": aliases, "tags": null, "files": null, "bytes": null, "created_at": null, "mode": null,
+        "run": null, "damaged": e.to_string(),
+    })
 }

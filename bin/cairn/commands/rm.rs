@@ -5,25 +5,28 @@ use crate::errors::{Done, Stop};
 use crate::output::Context;
 use cairn::Store;
 use cairn::catalog::removal::{self, Force};
-use cairn::catalog::{Version, VersionSpec, resolve, version};
+use cairn::catalog::{VersionSpec, resolve_number, version};
 use cairn::error::{Error, Result};
-use cairn::words::ArtifactName;
+use cairn::words::{ArtifactName, VersionNumber};
 use serde_json::{Value, json};
+
+/// A version by its artifact and number.
+type Named = (ArtifactName, VersionNumber);
 
 /// Removes versions. All of them are looked at before the first is removed.
 pub fn run(context: &mut Context, args: Rm) -> Done {
     let store = context.store()?;
     let force = if args.force { Force::Yes } else { Force::No };
     let versions = wanted(&store, &args)?;
-    for version in &versions {
-        removal::check(&store, version.artifact(), version.number(), force)?;
+    for (name, number) in &versions {
+        removal::check(&store, name, *number, force)?;
     }
     context.if_interrupted("each version is removed or not touched; the same rm again removes the rest");
     let mut removed = Vec::new();
     let mut result = Ok(());
     for version in versions {
         if !args.dry_run {
-            result = removal::remove(&store, version.artifact(), version.number(), force);
+            result = removal::remove(&store, &version.0, version.1, force);
             if result.is_err() {
                 break;
             }
@@ -35,23 +38,30 @@ pub fn run(context: &mut Context, args: Rm) -> Done {
     Ok(0)
 }
 
-/// The versions named, each once, in the order given.
-fn wanted(store: &Store, args: &Rm) -> Result<Vec<Version>> {
-    let mut out: Vec<Version> = Vec::new();
+/// The versions named, each once, in the order given. They need not be readable: a damaged one can be removed.
+fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
+    let mut out: Vec<Named> = Vec::new();
     for word in &args.versions {
         let found = if args.all {
             if word.contains(':') {
                 return Err(Error::usage(format!("--all takes a name, not the version {word}")).hint("leave out --all, or what follows the colon"));
             }
-            version::versions(store, &ArtifactName::parse(word)?)?
+            let name = ArtifactName::parse(word)?;
+            let numbers = version::live_numbers(store, &name)?;
+            if numbers.is_empty() {
+                version::versions(store, &name)?; // the error for an artifact that does not exist
+            }
+            numbers.into_iter().map(|number| (name.clone(), number)).collect()
         } else if word.contains(':') {
-            vec![resolve(store, &VersionSpec::parse(word)?)?]
+            let spec = VersionSpec::parse(word)?;
+            let number = resolve_number(store, &spec)?;
+            vec![(spec.artifact, number)]
         } else {
             ArtifactName::parse(word)?;
             return Err(Error::usage(format!("`{word}` does not say which version to remove")).hint(format!("`cairn rm {word}:vN` removes one, `cairn rm {word} --all` every one")));
         };
         for version in found {
-            if !out.iter().any(|v| v.artifact() == version.artifact() && v.number() == version.number()) {
+            if !out.contains(&version) {
                 out.push(version);
             }
         }
@@ -59,13 +69,13 @@ fn wanted(store: &Store, args: &Rm) -> Result<Vec<Version>> {
     Ok(out)
 }
 
-fn report(context: &mut Context, removed: &[Version], dry_run: bool) -> std::result::Result<(), Stop> {
+fn report(context: &mut Context, removed: &[Named], dry_run: bool) -> std::result::Result<(), Stop> {
     if context.json() {
-        let removed: Vec<Value> = removed.iter().map(|v| json!({ "artifact": v.artifact(), "version": v.number() })).collect();
+        let removed: Vec<Value> = removed.iter().map(|(name, number)| json!({ "artifact": name, "version": number })).collect();
         context.out.json(&json!({ "removed": removed, "dry_run": dry_run }))?;
     } else {
-        for version in removed {
-            context.out.line(&version.to_string())?;
+        for (name, number) in removed {
+            context.out.line(&format!("{name}:{number}"))?;
         }
         context.out.flush()?;
     }

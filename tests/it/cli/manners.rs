@@ -292,3 +292,36 @@ fn noise_is_the_same_for_the_same_seed() {
     assert_eq!(noise(1, 100), noise(1, 100));
     assert_ne!(noise(1, 100), noise(2, 100));
 }
+
+#[test]
+fn of_twelve_inits_at_once_one_makes_the_store_as_it_was_told_to() {
+    let lab = Lab::new();
+    for round in 0..6 {
+        let dir = format!("made-{round}");
+        let inits: Vec<_> = (0..12).map(|n| (100 + n, lab.cairn(&["init", &dir, "--cache-bound", &(100 + n).to_string()]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())).collect();
+        let mut made = Vec::new();
+        for (bound, init) in inits {
+            let output = init.wait_with_output().unwrap();
+            match output.status.code() {
+                Some(0) => made.push(bound),
+                code => assert_eq!((code, text(&output.stderr).contains("is a store already")), (Some(3), true), "{}", text(&output.stderr)),
+            }
+        }
+        let config = std::fs::read_to_string(lab.path(&dir).join("cairn.json")).unwrap();
+        assert_eq!(made.len(), 1, "{made:?}");
+        assert!(config.contains(&format!("\"cache_bound_seconds\": {}", made[0])), "{made:?} {config}");
+        let hidden = std::fs::read_dir(lab.path(&dir)).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count();
+        assert_eq!(hidden, 0, "claims, records and what was tried are gone");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_looked_at_is_not_said_to_have_no_store() {
+    let lab = Lab::new();
+    std::os::unix::fs::symlink("loop", lab.path("loop")).unwrap();
+    for args in [&["list", "--store", "loop"][..], &["list", "--store", "loop/store"]] {
+        let said = lab.fails(args, 5);
+        assert!(said.contains("cannot open the store") && !said.contains("init"), "{said}");
+    }
+    assert!(lab.fails(&["list", "--store", "nowhere"], 6).contains("cairn init"));
+}

@@ -157,7 +157,11 @@ impl Numbers {
                     next.token_mut(own).dropped = true;
                     next.processes[me].again(self.tries);
                 }
-                (_, Outcome::None) => next.processes[me].step = Step::GiveUp,
+                (_, Outcome::None) => {
+                    next.processes[me].step = Step::Commit; // said to be there, and is not: it is tried again
+                    out.push((Label("reads no outcome, and tries again", me, 0), next));
+                    next.processes[me].step = Step::GiveUp;
+                }
             }
         } else if state.stands(own) {
             next.processes[me].step = self.walk(me);

@@ -1,0 +1,179 @@
+//! A store that several users share: one's strict umask shuts nobody out, what one may not read says nothing, and who may not is told whose the store is.
+
+use crate::support::{Lab, make_tree, noise, steps, text};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const STRANGER: u32 = 65_533;
+const MEMBER: u32 = 65_534;
+
+fn is_root() -> bool {
+    // SAFETY: geteuid cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root {
+        println!("skipped: other users can be played by root alone");
+    }
+    root
+}
+
+/// A lab that other users can reach; they get a copy of the command.
+fn open_lab() -> Lab {
+    let lab = Lab::new();
+    std::fs::set_permissions(lab.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_cairn"), lab.path("cairn")).unwrap();
+    lab
+}
+
+/// The command as another user; `None` where he cannot reach the lab.
+fn as_user(lab: &Lab, uid: u32, args: &[&str]) -> Option<Output> {
+    let mut command = Command::new(lab.path("cairn"));
+    command.env("CAIRN_STORE", lab.store_path()).env("CAIRN_CACHE_DIR", "").current_dir(lab.dir.path()).args(args).uid(uid).gid(uid).groups_none();
+    match command.output() {
+        Ok(output) => Some(output),
+        Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+            println!("skipped: other users cannot reach {}", lab.dir.path().display());
+            None
+        }
+        Err(e) => panic!("{e}"),
+    }
+}
+
+trait Groups {
+    fn groups_none(&mut self) -> &mut Self;
+}
+
+impl Groups for Command {
+    fn groups_none(&mut self) -> &mut Self {
+        // SAFETY: setgroups is a system call without memory effects; std sets the ids after it.
+        unsafe {
+            self.pre_exec(|| {
+                libc::setgroups(0, std::ptr::null());
+                Ok(())
+            })
+        }
+    }
+}
+
+/// The command under a umask.
+fn with_umask(lab: &Lab, umask: u32, args: &[&str]) -> Command {
+    let mut command = lab.cairn(args);
+    // SAFETY: umask cannot fail and has no memory effects.
+    unsafe {
+        command.pre_exec(move || {
+            libc::umask(umask);
+            Ok(())
+        });
+    }
+    command
+}
+
+/// Everything in the store that lacks bits it should have: directories, and files.
+fn too_closed(root: &Path, directories: u32, files: u32) -> Vec<String> {
+    let mut out = Vec::new();
+    for entry in walkdir::WalkDir::new(root).min_depth(1) {
+        let Ok(entry) = entry else { continue };
+        let Ok(meta) = entry.metadata() else { continue };
+        // Objects and packs are read-only; staging directories are a user's.
+        let sealed = meta.mode() & 0o222 == 0;
+        let wanted = if meta.is_dir() { directories } else if sealed { files & 0o444 } else { files };
+        if !meta.is_symlink() && meta.mode() & wanted != wanted {
+            out.push(format!("{} has {:o}", entry.path().display(), meta.mode()));
+        }
+    }
+    out
+}
+
+#[test]
+fn what_is_made_in_a_store_is_as_open_as_its_directory_whatever_the_umask() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &noise(1, 200_000))]);
+    for (mode, umask, directories, files) in [(0o755, 0o077, 0o755, 0o644), (0o750, 0o077, 0o750, 0o640), (0o700, 0o022, 0o755, 0o644)] {
+        let store = lab.path(&format!("store-{mode:o}"));
+        lab.ok(&["init", store.to_str().unwrap()]);
+        std::fs::set_permissions(&store, PermissionsExt::from_mode(mode)).unwrap();
+        let at = ["--store", store.to_str().unwrap()];
+        for args in [&["put", "x", "d", "--alias", "prod"][..], &["patch", "x", "d/a", "--at", "more"], &["upsert", "y", "d", "--distributed-id", "j", "--run", "r"], &["finish", "y", "--distributed-id", "j"], &["rm", "x:v1"]] {
+            let output = with_umask(&lab, umask, &[args, &at].concat()).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+        assert_eq!(too_closed(&store, directories, files), Vec::<String>::new(), "{mode:o}");
+    }
+}
+
+#[test]
+fn in_a_groups_store_everything_is_open_to_the_group_from_its_first_moment() {
+    if !is_root() {
+        return;
+    }
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &noise(1, 200_000))]);
+    let store = lab.path("groups");
+    lab.ok(&["init", "groups", "--group", &MEMBER.to_string()]);
+    let copy = lab.path("copy");
+    crate::support::copy_tree(&store, &copy);
+    let put = ["put", "x", "d", "--alias", "prod", "--store", "copy"];
+    let last = steps(&lab, &put);
+    for step in 1..=last {
+        std::fs::remove_dir_all(&copy).unwrap();
+        crate::support::copy_tree(&store, &copy);
+        with_umask(&lab, 0o077, &put).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        assert_eq!(too_closed(&copy, 0o2775, 0o664), Vec::<String>::new(), "killed before step {step} of {last}");
+    }
+}
+
+#[test]
+fn what_is_written_outside_of_a_store_keeps_to_the_users_umask() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"a"), ("sub/b", b"b")]);
+    std::fs::set_permissions(lab.store_path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let put = with_umask(&lab, 0o077, &["put", "x", "d"]).output().unwrap();
+    assert!(put.status.success());
+    assert!(with_umask(&lab, 0o077, &["get", "x", "out"]).output().unwrap().status.success());
+    for at in ["out", "out/a", "out/sub", "cache"] {
+        let mode = std::fs::metadata(lab.path(at)).unwrap().mode();
+        assert_eq!(mode & 0o077, 0, "{at} has {mode:o}");
+    }
+}
+
+#[test]
+fn a_lock_file_that_one_may_not_read_stops_nobody_else() {
+    if !is_root() {
+        return;
+    }
+    let lab = open_lab();
+    let gid = MEMBER.to_string();
+    lab.ok(&["init", "groups", "--group", &gid]);
+    std::fs::write(lab.path("a"), "a").unwrap();
+    let lock = lab.path("groups/locks").join("a".repeat(32));
+    std::fs::write(&lock, "{").unwrap();
+    std::fs::set_permissions(&lock, PermissionsExt::from_mode(0o600)).unwrap();
+    for args in [&["upsert", "e", "a", "--distributed-id", "j", "--run", "r"][..], &["drafts"], &["locks"], &["finish", "e", "--distributed-id", "j"]] {
+        let Some(output) = as_user(&lab, MEMBER, &[args, &["--store", "groups"]].concat()) else { return };
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        assert!(args != ["locks"] || text(&output.stdout).contains("unreadable"), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn who_may_not_write_or_read_a_store_is_told_so_and_whose_it_is() {
+    if !is_root() {
+        return;
+    }
+    let lab = open_lab();
+    make_tree(&lab.path("d"), &[("a", b"a")]);
+    lab.ok(&["put", "x", "d"]);
+    let writes: [&[&str]; 6] = [&["put", "x", "d"], &["put", "new", "d"], &["upsert", "x", "d", "--distributed-id", "j", "--run", "r"], &["patch", "x", "d", "--at", "p"], &["alias", "x:v0", "prod"], &["rm", "x:v0"]];
+    for args in writes {
+        let Some(output) = as_user(&lab, STRANGER, args) else { return };
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(5) && said.contains("this user may not write to the store") && said.contains("user 0"), "{args:?}: {said}");
+    }
+    std::fs::set_permissions(lab.store_path(), PermissionsExt::from_mode(0o700)).unwrap();
+    for args in [&["list"][..], &["get", "x", "out"]] {
+        let Some(output) = as_user(&lab, STRANGER, args) else { return };
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(5) && said.contains("this user may not read the store"), "{args:?}: {said}");
+    }
+}

@@ -410,20 +410,13 @@ impl StagingTree {
         Ok(Self::numbered(stat, id))
     }
 
-    /// What is at a place whose name is about to go, kept by a descriptor. Not a large file that is not open: its
-    /// space is to be free when the removal returns, and the kernel repeats an `open` that meets ESTALE.
-    fn found_and_kept(&self, table: &Table, at: &At) -> io::Result<(Stat, Option<Backing>)> {
-        let file = match at.backing().keep(at.path()) {
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
-                return Ok((at.backing().stat(at.path())?, None));
-            }
-            other => other?,
-        };
-        let stat = file.stat(Path::new(""))?;
-        let is_open = || table.known(key(&at.live, &stat)).is_some_and(|id| self.handles.of_node(id).is_some());
+    /// Whether a removed file is kept without a name. Not a large one that is not open: its space is to be free when
+    /// the removal returns, and the kernel repeats an `open` that meets ESTALE. One that is replaced is kept,
+    /// whatever its size: there the repeated `open` could meet the next replacement.
+    fn is_worth_keeping(&self, table: &Table, live: &Live, stat: &Stat) -> bool {
+        let is_open = || table.known(key(live, stat)).is_some_and(|id| self.handles.of_node(id).is_some());
         let is_large = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_blocks > LARGE_BLOCKS;
-        let keeps = !is_large || is_open();
-        Ok((stat, keeps.then_some(file)))
+        !is_large || is_open()
     }
 
     pub(super) fn remove(&self, parent: u64, name: &OsStr, directory: bool) -> Answer<()> {
@@ -436,7 +429,8 @@ impl StagingTree {
             }
         };
         let _change = at.live.changing()?;
-        let (stat, file) = self.found_and_kept(&table, &at).map_err(errno)?;
+        let (stat, file) = found_and_kept(&at).map_err(errno)?;
+        let file = file.filter(|_| self.is_worth_keeping(&table, &at.live, &stat));
         at.backing().unlink(at.path(), directory).map_err(errno)?;
         table.unnamed(parent, name, key(&at.live, &stat), directory || stat.st_nlink <= 1, file);
         Ok(())
@@ -455,7 +449,7 @@ impl StagingTree {
         let (from, to) = (from.join(name), to.new_name(new_name)?);
         let stat = from.backing().stat(from.path()).map_err(errno)?;
         let moved = key(&live, &stat);
-        let replaced = self.found_and_kept(&table, &to).ok();
+        let replaced = found_and_kept(&to).ok();
         refuse_too_deep(&stat, &from, &to)?;
         if let Some((other, _)) = replaced.as_ref().filter(|_| flags & libc::RENAME_EXCHANGE != 0) {
             refuse_too_deep(other, &to, &from)?;
@@ -858,6 +852,17 @@ fn depth(backing: &Backing, directory: &Path) -> Answer<usize> {
         }
     }
     Ok(longest)
+}
+
+/// What is at a place whose name is about to go, kept by a descriptor where there is one to be had.
+fn found_and_kept(at: &At) -> io::Result<(Stat, Option<Backing>)> {
+    match at.backing().keep(at.path()) {
+        Ok(file) => Ok((file.stat(Path::new(""))?, Some(file))),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => {
+            Ok((at.backing().stat(at.path())?, None))
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// POSIX ACLs: the kernel would not keep to them in a mount like this.

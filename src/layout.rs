@@ -163,6 +163,11 @@ impl Layout {
         self.staging().join(format!("{token}.holder-{number}"))
     }
 
+    /// Where files of a stage are removed that are open, on a shared disk.
+    pub fn stage_gone(&self, token: &Token) -> PathBuf {
+        self.staging().join(format!("{token}.gone"))
+    }
+
     /// Where a stage is mounted, on the host of its holder.
     pub fn stage_mount(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.mount"))

@@ -259,6 +259,9 @@ fn clear_notes(store: &Store, token: &Token) -> Result<()> {
         }
         store.disk().remove_file(&path)?;
     }
+    if !store.disk().kind().is_local() {
+        let _ = store.disk().remove_tree(&layout.stage_gone(token)); // while a file in it is open, that is for the next sweep
+    }
     [layout.stage_mount(token), layout.stage_sealing(token)].iter().try_for_each(|path| store.disk().remove_file(path))
 }
 
@@ -267,8 +270,14 @@ fn sweep(store: &Store) -> Result<()> {
     for name in disk::list(&store.layout().staging())? {
         let Some((token, note)) = name.to_str().and_then(|n| n.split_once('.')) else { continue };
         let Some(token) = Token::from_text(token) else { continue };
-        if note != "json" && disk::look_fresh(&store.layout().stage_record(&token))?.is_none() {
-            store.disk().remove_file(&store.layout().staging().join(&name))?;
+        if note == "json" || disk::look_fresh(&store.layout().stage_record(&token))?.is_some() {
+            continue;
+        }
+        let path = store.layout().staging().join(&name);
+        if note == "gone" {
+            let _ = store.disk().remove_tree(&path); // a file in it may be open even now
+        } else {
+            store.disk().remove_file(&path)?;
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod adapter;
 mod admission;
 mod attributes;
 mod beside;
+mod gone;
 mod handles;
 mod left;
 mod life;

@@ -2,6 +2,7 @@
 
 use super::attributes;
 use super::above::All;
+use super::gone::Gone;
 use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
 use super::watch::Confirmed;
 use super::table::{At, Kind, LONGEST_PATH, ROOT, SEALED, Spot, Table, key};
@@ -44,6 +45,7 @@ pub(super) struct Live {
     /// Changes hold it shared; sealing alone.
     pub(super) gate: RwLock<Gate>,
     pub(super) confirmed: Confirmed,
+    gone: Gone,
 }
 
 /// Changes that programs were refused though the program did nothing wrong: the disk is full or broken, or the run is
@@ -118,8 +120,9 @@ impl Live {
         // What is in one that was left open is not known.
         let empty = list(&directory)?.is_empty();
         let longest = AtomicUsize::new(if empty { 0 } else { LONGEST_PATH });
-        let (refusals, confirmed) = (Refusals::default(), Confirmed::new());
-        Ok(Live { number, stage, backing, longest, refusals, gate: RwLock::new(Gate::Open), confirmed })
+        let (refusals, confirmed, gone) = (Refusals::default(), Confirmed::new(), Gone::of(&stage)?);
+        let gate = RwLock::new(Gate::Open);
+        Ok(Live { number, stage, backing, longest, refusals, gate, confirmed, gone })
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -431,7 +434,14 @@ impl StagingTree {
         let _change = at.live.changing()?;
         let (stat, file) = found_and_kept(&at).map_err(errno)?;
         let file = file.filter(|_| self.is_worth_keeping(&table, &at.live, &stat));
-        at.backing().unlink(at.path(), directory).map_err(errno)?;
+        // Without `file` it is not open.
+        let is_file = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let removed = if is_file && !directory && file.is_some() {
+            at.live.gone.unlink(at.backing(), at.path())
+        } else {
+            at.backing().unlink(at.path(), directory)
+        };
+        removed.map_err(errno)?;
         table.unnamed(parent, name, key(&at.live, &stat), directory || stat.st_nlink <= 1, file);
         Ok(())
     }
@@ -454,7 +464,17 @@ impl StagingTree {
         if let Some((other, _)) = replaced.as_ref().filter(|_| flags & libc::RENAME_EXCHANGE != 0) {
             refuse_too_deep(other, &to, &from)?;
         }
-        from.backing().rename(from.path(), to.backing(), to.path(), flags).map_err(errno)?;
+        let is_file = |stat: &Stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+        let is_replaced = |(old, file): &(Stat, Option<Backing>)| {
+            flags == 0 && file.is_some() && is_file(old) && is_file(&stat) && key(&live, old) != moved
+        };
+        let (at, new) = ((from.backing(), from.path()), (to.backing(), to.path()));
+        let renamed = if replaced.as_ref().is_some_and(is_replaced) {
+            live.gone.rename_over(at, new, flags)
+        } else {
+            at.0.rename(at.1, new.0, new.1, flags)
+        };
+        renamed.map_err(errno)?;
         if from.backing().stat(from.path()).is_ok_and(|s| key(&live, &s) == moved) {
             return Ok(()); // two names of one file: nothing happened
         }

@@ -9,6 +9,7 @@ mod names;
 mod mounting;
 mod requests;
 mod seal;
+mod shared;
 mod support;
 mod unmount;
 mod whole;

@@ -140,7 +140,7 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
 /// # Errors
 /// I/O.
 pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
-    if dir.is_dir() && store.disk().kind() == FsKind::Ordered {
+    if store.disk().kind() == FsKind::Ordered && disk::look(dir)?.is_some_and(|m| m.is_dir()) {
         return Ok(()); // its name reaches the disk before any later sync on this file system
     }
     let parent = dir.parent().expect("only directories below the store's root are made");

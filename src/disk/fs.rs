@@ -1,9 +1,10 @@
 //! What file system a path lies on, and what follows from it.
 
 use crate::error::{Error, Result};
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// How a file system behaves, judged by its statfs type. Unknown types count as shared, the careful side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,7 +27,8 @@ impl FsKind {
     }
 
     /// The kind, and whether `path` lies on an ext file system without a journal. A directory's sync writes its entries there, and not the inode of
-    /// a symlink that was made in it: only the sync of the whole file system reaches that (measured: power cuts lose claims else).
+    /// a symlink that was made in it: only the sync of the whole file system reaches that (measured: power cuts lose claims else). The same holds for an
+    /// overlay whose upper directory lies on such a file system, or on one that cannot be found out: in a container, the host's paths mean nothing.
     ///
     /// # Errors
     /// I/O when `path` cannot be asked.
@@ -34,8 +36,13 @@ impl FsKind {
         let kind = match magic(path)? {
             EXT if !has_journal(path)? => return Ok((FsKind::Local, true)),
             EXT | 0x5846_5342 => FsKind::Ordered,
-            // btrfs, zfs, tmpfs, ramfs, overlayfs, f2fs, bcachefs, jfs, reiserfs
-            0x9123_683E | 0x2FC1_2FC1 | 0x0102_1994 | 0x8584_58F6 | 0x794C_7630 | 0xF2F5_2010 | 0xCA45_1A4E | 0x3153_464A | 0x5265_4973 => FsKind::Local,
+            OVERLAY => {
+                let upper = upper_directory(path).map(|upper| FsKind::and_needs_whole_syncs(&upper));
+                // Not as ordered as the upper one: an overlay's own directories are synced.
+                return Ok((FsKind::Local, !matches!(upper, Some(Ok((FsKind::Ordered | FsKind::Local, false))))));
+            }
+            // btrfs, zfs, tmpfs, ramfs, f2fs, bcachefs, jfs, reiserfs
+            0x9123_683E | 0x2FC1_2FC1 | 0x0102_1994 | 0x8584_58F6 | 0xF2F5_2010 | 0xCA45_1A4E | 0x3153_464A | 0x5265_4973 => FsKind::Local,
             _ => FsKind::Shared,
         };
         Ok((kind, false))
@@ -49,6 +56,48 @@ impl FsKind {
 
 /// What statfs calls ext2, ext3 and ext4 alike.
 const EXT: u32 = 0xEF53;
+const OVERLAY: u32 = 0x794C_7630;
+
+/// Where an overlay keeps what is changed at `path`, if that can be told for certain: the mount's options name its upper directory, and what is there now
+/// is what `path` shows. In another mount namespace that name may lead nowhere, or elsewhere.
+fn upper_directory(path: &Path) -> Option<PathBuf> {
+    let path = std::fs::canonicalize(path).ok()?;
+    let shown = std::fs::metadata(&path).ok()?;
+    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let (below, upper) = overlay_line(&table, libc::major(shown.dev()), libc::minor(shown.dev()), &path)?;
+    let there = upper.join(below);
+    let found = std::fs::symlink_metadata(&there).ok()?;
+    let state = |m: &std::fs::Metadata| (m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+    (state(&found) == state(&shown) && found.is_dir()).then_some(there)
+}
+
+/// Of the overlay with that device: `path` below its root, and its upper directory.
+fn overlay_line(table: &str, major: u32, minor: u32, path: &Path) -> Option<(PathBuf, PathBuf)> {
+    let device = format!("{major}:{minor}");
+    table.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        let (dev, root, point) = (fields.nth(2)?, fields.next()?, fields.next()?);
+        let mut after = fields.skip_while(|f| *f != "-").skip(1);
+        if dev != device || after.next()? != "overlay" {
+            return None;
+        }
+        let upper = after.nth(1)?.split(',').find_map(|o| o.strip_prefix("upperdir="))?;
+        let below = path.strip_prefix(unescape(point)).ok()?;
+        let root = unescape(root);
+        Some((root.strip_prefix("/").ok()?.join(below), unescape(upper)))
+    })
+}
+
+/// A field of a mount table: spaces and the like stand there as `\040`.
+fn unescape(field: &str) -> PathBuf {
+    let (bytes, mut out, mut i) = (field.as_bytes(), Vec::new(), 0);
+    while i < bytes.len() {
+        let code = bytes.get(i + 1..i + 4).filter(|_| bytes[i] == b'\\').and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        out.push(code.unwrap_or(bytes[i]));
+        i += if code.is_some() { 4 } else { 1 };
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
 
 fn magic(path: &Path) -> Result<u32> {
     let c = cstring(path);
@@ -65,7 +114,6 @@ fn magic(path: &Path) -> Result<u32> {
 /// Whether the ext file system that holds `path` is known to have a journal: its thread is named below `/sys/fs/ext4`. What cannot be
 /// told counts as none, the careful side.
 fn has_journal(path: &Path) -> Result<bool> {
-    use std::os::unix::fs::MetadataExt;
     let dev = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?.dev();
     let device = std::fs::read_link(format!("/sys/dev/block/{}:{}", libc::major(dev), libc::minor(dev)));
     let task = device.ok().and_then(|d| std::fs::read_to_string(Path::new("/sys/fs/ext4").join(d.file_name()?).join("journal_task")).ok());
@@ -131,4 +179,22 @@ pub fn space(path: &Path) -> Result<Space> {
         block_size: s.f_bsize as u32,
         fragment_size: s.f_frsize as u32,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_upper_directory_of_an_overlay_is_read_from_the_mount_table() {
+        let table = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+                     40 22 0:35 / /m/a\\040b rw,relatime shared:1 - overlay overlay rw,lowerdir=/l,upperdir=/u\\040p,workdir=/w\n\
+                     41 22 0:35 /sub /n rw - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w\n\
+                     42 22 0:36 / /ro ro - overlay overlay ro,lowerdir=/l:/k\n";
+        let line = |major, minor, path: &str| overlay_line(table, major, minor, Path::new(path));
+        assert_eq!(line(0, 35, "/m/a b/store"), Some(("store".into(), "/u p".into())));
+        assert_eq!(line(0, 35, "/n/store"), Some(("sub/store".into(), "/u".into())));
+        assert_eq!(line(0, 36, "/ro/store"), None);
+        assert_eq!(line(8, 1, "/store"), None);
+    }
 }

@@ -1,6 +1,7 @@
 //! Looks at names. On shared file systems a look can find a handle stale, because the name stands for something else by now, or the
 //! file was removed while it was read: then it looks again, FRESH, and says what it finds.
 
+use super::backing::{DirEntry, DirStream};
 use crate::error::{Error, Result, show_path};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
@@ -72,21 +73,82 @@ pub fn read_link(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The names in a directory; empty when it does not exist. Opening it, and those above it where it seems to be missing, is what FRESH asks for.
+/// The names in a directory of the store's; empty when it does not exist. Opening it, and those above it where it seems to be missing, is what FRESH asks
+/// for. A symlink is not followed, and nothing but a directory is opened.
 ///
 /// # Errors
-/// I/O.
+/// I/O; damaged when something else is there.
 pub fn list(path: &Path) -> Result<Vec<OsString>> {
-    let read = || std::fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect();
+    let read = || names_in(open_with(path, libc::O_NOFOLLOW)?);
     let mut names = look_again(path, read);
-    if names.as_ref().is_err_and(|e: &io::Error| e.kind() == io::ErrorKind::NotFound) {
+    if names.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
         open_parent(path);
         names = look_again(path, read);
     }
     match names {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory && unless_missing(std::fs::symlink_metadata(path)).is_ok_and(|m| m.is_some()) => {
+            Err(Error::damaged(format!("{} is not a directory", show_path(path))))
+        }
         names => names.map_err(|e| Error::io("list", path, e)),
     }
+}
+
+/// The names in a directory of the store's, each with whether it is a directory itself, not a symlink to one.
+///
+/// # Errors
+/// I/O.
+pub fn list_types(path: &Path) -> Result<Vec<(OsString, bool)>> {
+    let read = || {
+        let mut names = Vec::new();
+        each_in(open_with(path, libc::O_NOFOLLOW)?, |entry| {
+            let is_directory = match entry.kind {
+                libc::DT_UNKNOWN => std::fs::symlink_metadata(path.join(&entry.name))?.is_dir(),
+                kind => kind == libc::DT_DIR,
+            };
+            names.push((entry.name, is_directory));
+            Ok(())
+        })?;
+        Ok(names)
+    };
+    look_again(path, read).map_err(|e| Error::io("list", path, e))
+}
+
+/// The names in a directory that need not be the store's: a symlink is followed. Empty when it does not exist.
+///
+/// # Errors
+/// I/O.
+pub fn list_following(path: &Path) -> Result<Vec<OsString>> {
+    match look_again(path, || names_in(open_with(path, 0)?)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(|e| Error::io("list", path, e)),
+    }
+}
+
+/// Opens a directory, and nothing else: a FIFO would not answer.
+pub(super) fn open_with(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK | flags).open(path)
+}
+
+fn names_in(directory: File) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    each_in(directory, |entry| {
+        names.push(entry.name);
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+fn each_in(directory: File, mut see: impl FnMut(DirEntry) -> io::Result<()>) -> io::Result<()> {
+    let mut stream = DirStream::of(directory)?;
+    let mut at = 0;
+    while let Some(entry) = stream.read(at)? {
+        at = entry.next;
+        if entry.name != "." && entry.name != ".." {
+            see(entry)?;
+        }
+    }
+    Ok(())
 }
 
 /// Reads a whole file of at most `limit` bytes; `None` when it does not exist, or was removed while it was read. A symlink is not followed.

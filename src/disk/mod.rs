@@ -25,8 +25,10 @@ pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
 pub use rights::{Right, may};
 pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
-pub use look::{by_descriptor, open_dir, list, look, look_fresh, open_directory, open_parent, read_link, read_small, walk_error};
-pub use read::{map, open_file, read_full_at, read_two_at, will_read_in_order};
+pub use look::{
+    by_descriptor, list, list_following, list_types, look, look_fresh, open_dir, open_directory, open_parent, read_link, read_small, walk_error,
+};
+pub use read::{open_file, read_full_at, read_two_at, will_read_in_order};
 pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
 pub use outside::{create_mount_place, may_write, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
 use group_sync::{sync_fs, sync_fs_shared};
@@ -477,7 +479,8 @@ impl Disk {
     /// I/O; the handle is poisoned then.
     pub fn sync_path(&self, path: &Path) -> Result<()> {
         step("sync", path)?;
-        let file = File::open(path).map_err(|e| Error::io("open", path, e))?;
+        let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+        let file = opened.map_err(|e| Error::io("open", path, e))?;
         self.synced(file.sync_all(), "sync", path)
     }
 

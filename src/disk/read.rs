@@ -77,15 +77,6 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     Ok(done)
 }
 
-/// Maps a file that this program made and never changes. For local file systems only: elsewhere another host's unlink is a SIGBUS.
-///
-/// # Errors
-/// The system's.
-pub fn map(file: &File) -> io::Result<memmap2::Mmap> {
-    // SAFETY: files that are mapped are written whole under another name, renamed, and never changed or cut afterwards.
-    unsafe { memmap2::Mmap::map(file) }
-}
-
 /// Tells the kernel that a file will be read from its beginning to its end. Only a hint.
 pub fn will_read_in_order(file: &File) {
     // SAFETY: the descriptor is open.

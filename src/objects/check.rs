@@ -273,7 +273,7 @@ impl Objects {
             let path = self.layout.index().join(&name);
             let why = match Digest::from_hex(name.as_encoded_bytes()) {
                 None => Some("its name is no digest".to_owned()),
-                Some(digest) => match Run::open(&path, digest, self.disk.kind().is_local()) {
+                Some(digest) => match Run::open(&path, digest) {
                     Opened::Gone => None, // merged into another meanwhile
                     Opened::Damaged => Some("its header is damaged".to_owned()),
                     Opened::Run(run) => self.compare_run(&run)?,

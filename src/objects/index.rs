@@ -9,7 +9,7 @@ use super::pack::{Kind, Made};
 use super::pack_file::{Miss, is_unreadable, read_footer};
 use super::run::{Opened, Run};
 use super::table::PackTable;
-use crate::disk::{self, FsKind};
+use crate::disk;
 use crate::error::{Kind as ErrorKind, Result};
 use crate::layout::Layout;
 use crate::words::{Digest, PackRef, Place};
@@ -36,7 +36,7 @@ pub(super) struct Index {
     packs: Option<Vec<Digest>>,
     /// The longest first.
     runs: Vec<Arc<Run>>,
-    /// Something in `index/` is not a readable run.
+    /// Something in `index/` is a damaged run.
     broken: bool,
     /// What the uncovered packs hold, sorted by digest and kind. Their footers were checked.
     loose: Vec<(Digest, Kind, Place)>,
@@ -51,8 +51,8 @@ impl Index {
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn load(layout: &Layout, table: &PackTable, kind: FsKind, before: Option<&Index>, look: Look) -> Result<Index> {
-        let (runs, broken) = load_runs(layout, kind, before)?;
+    pub(super) fn load(layout: &Layout, table: &PackTable, before: Option<&Index>, look: Look) -> Result<Index> {
+        let (runs, broken) = load_runs(layout, before)?;
         let mut index = Index { packs: None, runs, broken, loose: Vec::new(), loose_packs: Vec::new(), unread: Vec::new() };
         if look == Look::Packs {
             index.list_packs(layout, table, before)?;
@@ -162,26 +162,23 @@ impl Index {
     }
 }
 
-/// The runs there are, the longest first, and whether there is something else beside them.
-fn load_runs(layout: &Layout, kind: FsKind, before: Option<&Index>) -> Result<(Vec<Arc<Run>>, bool)> {
+/// The runs there are, the longest first, and whether there are damaged ones beside them. What is not ours is passed over.
+fn load_runs(layout: &Layout, before: Option<&Index>) -> Result<(Vec<Arc<Run>>, bool)> {
     let known: HashMap<Digest, &Arc<Run>> = before.into_iter().flat_map(|b| b.runs()).map(|r| (r.name, r)).collect();
     for listing in 1.. {
         let (mut runs, mut broken, mut vanished) = (Vec::new(), false, false);
         for name in disk::list(&layout.index())? {
-            let Some(name) = Digest::from_hex(name.as_encoded_bytes()) else {
-                broken = true;
-                continue;
-            };
+            let Some(name) = Digest::from_hex(name.as_encoded_bytes()) else { continue };
             let path = layout.index().join(name.hex());
             // One that was found damaged may have been made anew, with the same content and so the same name.
             if let Some(run) = known.get(&name).filter(|r| !r.is_damaged() || r.is_at(&path)) {
                 runs.push(Arc::clone(run));
                 continue;
             }
-            match Run::open(&path, name, kind.is_local()) {
+            match Run::open(&path, name) {
                 Opened::Run(run) => runs.push(Arc::new(run)),
                 Opened::Gone => vanished = true,
-                Opened::Damaged => broken = true,
+                Opened::Damaged => broken |= Run::is_ours(&path),
             }
         }
         if vanished && listing < LISTINGS {

@@ -114,9 +114,6 @@ impl Objects {
     /// I/O.
     pub fn known_damage(&self) -> Result<KnownDamage> {
         let dir = self.layout.damaged();
-        if !self.disk.kind().is_local() {
-            disk::open_parent(&dir); // it may have been made a moment ago, where this client remembers that there was none
-        }
         let names = disk::list(&dir)?;
         Ok(KnownDamage(names.iter().filter_map(|n| Damaged::from_file_name(n.to_str()?)).collect()))
     }

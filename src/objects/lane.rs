@@ -8,7 +8,8 @@ use super::seal::Becomes;
 use super::take::Leases;
 use super::write::{CHECKPOINT_AFTER, ObjectWriter};
 use super::{Objects, SMALL_MAX, copy};
-use crate::disk::{FsKind, NewFile};
+use super::sizes::ASK_FROM;
+use crate::disk::{self, FsKind, NewFile};
 use crate::error::{Error, Result};
 use crate::words::{Digest, Place};
 use std::fs::File;
@@ -110,9 +111,43 @@ impl<'a> Lane<'a> {
         {
             return Ok(put);
         }
+        if self.is_to_be_hashed_first(source, path)?
+            && let Some(put) = self.found_by_hash(source, path, tick)?
+        {
+            return Ok(put);
+        }
         let mut temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
         let copied = copy::copy_in(source, path, &mut temp, &self.writer.no_reflink, &mut self.chunk, tick);
+        if let Err(e) = &copied
+            && matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT))
+        {
+            // There is no room for what may be here already.
+            let _: Result<()> = temp.set_len(0);
+            if let Ok(Some(put)) = self.found_by_hash(source, path, tick) {
+                self.writer.objects.disk.remove_file(temp.path())?;
+                return Ok(put);
+            }
+        }
         self.settle(temp, copied)
+    }
+
+    /// Whether a file probably is in the store already, so that copying it would be for nothing, or there is no room for a copy.
+    fn is_to_be_hashed_first(&self, source: &File, path: &Path) -> Result<bool> {
+        let (writer, size) = (self.writer, source.metadata().map_err(|e| Error::io("look at", path, e))?.len());
+        if size < ASK_FROM {
+            return Ok(false);
+        }
+        if !writer.no_reflink.load(Ordering::Relaxed) && writer.can_reflink(source)? {
+            return Ok(false); // which costs nothing
+        }
+        Ok(disk::free_bytes(&writer.dir).is_some_and(|free| free < size) || writer.sizes.may_have(&writer.objects, size)?)
+    }
+
+    /// Hashes a file where it is: an answer if the store has what it holds.
+    fn found_by_hash(&self, source: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<Option<LargePut>> {
+        // Counted when it is found: a file that is copied after all is counted then.
+        let (digest, size) = super::large::hash_file(source, path, &mut |_| tick(0))?;
+        Ok(self.has_large(&digest, size)?.then_some(LargePut { digest, size, new: false, taken: false }))
     }
 
     pub(super) fn objects(&self) -> &Arc<Objects> {

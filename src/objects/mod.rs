@@ -22,6 +22,7 @@ mod read;
 mod run;
 mod seal;
 mod search;
+mod sizes;
 mod table;
 mod take;
 mod tidy;
@@ -129,7 +130,7 @@ impl Objects {
     /// The index as it is now.
     fn load_index(&self, look: Look) -> Result<Arc<Index>> {
         let before = self.index.read().clone();
-        let index = Arc::new(Index::load(&self.layout, &self.table, self.disk.kind(), before.as_deref(), look)?);
+        let index = Arc::new(Index::load(&self.layout, &self.table, before.as_deref(), look)?);
         *self.index.write() = Some(index.clone());
         Ok(index)
     }

@@ -5,8 +5,7 @@ use super::pack::{Kind, digest_at, u32_at, u64_at};
 use crate::disk::{self, NewFile};
 use crate::error::{Error, Result};
 use crate::words::Digest;
-use memmap2::Mmap;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -16,6 +15,8 @@ use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 const MAGIC: &[u8; 8] = b"cairnix2";
+/// A file whose first bytes agree with the magic in so many is a run: of another release, or with a damaged byte there.
+const MAGIC_BYTES_OF_OURS: usize = 6;
 /// magic, entries (8), packs (4), blocks (4)
 const FIXED: usize = 24;
 /// digest, pack in this run's table (4), offset (4), kind, 3 zeros
@@ -28,7 +29,7 @@ const LINE: usize = 16;
 const WRITE_BLOCKS: usize = 64;
 /// A run that is no longer than this is read and checked whole, by one read.
 const WHOLE: usize = if cfg!(test) { 2 << 10 } else { 8 << 10 };
-/// Blocks kept where a run is not mapped.
+/// Blocks of a run that are kept in memory.
 const KEPT_BLOCKS: usize = 4096;
 
 /// An entry of a run: the pack by its place in a table of names.
@@ -91,12 +92,11 @@ pub(super) fn write(file: &mut NewFile, packs: &[Digest], count: usize, entries:
     Ok(name)
 }
 
+/// Never mapped: a bad sector, a file that is cut, or another host's unlink would be a SIGBUS.
 enum Data {
     /// A short one: all of it.
     Whole(Vec<u8>),
-    /// Local file systems only: elsewhere another host's unlink would be a SIGBUS.
-    Mapped(Mmap),
-    Read { file: File, kept: Mutex<HashMap<usize, Arc<Vec<u8>>>> },
+    Read { file: File, kept: RwLock<HashMap<usize, Arc<Vec<u8>>>> },
 }
 
 /// An open run.
@@ -128,15 +128,15 @@ pub(super) enum Opened {
 
 impl Run {
     /// Opens a run. Its header alone is read, unless it is short.
-    pub(super) fn open(path: &Path, name: Digest, map: bool) -> Opened {
+    pub(super) fn open(path: &Path, name: Digest) -> Opened {
         match disk::open_file(path) {
             Ok(None) => Opened::Gone,
-            Ok(Some((file, meta))) => Run::of(file, &meta, name, map).map_or(Opened::Damaged, Opened::Run),
+            Ok(Some((file, meta))) => Run::of(file, &meta, name).map_or(Opened::Damaged, Opened::Run),
             Err(_) => Opened::Damaged,
         }
     }
 
-    fn of(file: File, meta: &Metadata, name: Digest, map: bool) -> Option<Run> {
+    fn of(file: File, meta: &Metadata, name: Digest) -> Option<Run> {
         let len = meta.len();
         let mut start = vec![0; len.min(WHOLE as u64) as usize];
         file.read_exact_at(&mut start, 0).ok()?;
@@ -159,10 +159,8 @@ impl Run {
         let names = (head as u64 + 32, packs as usize, digest_at(&start, head - 32));
         let data = if len <= WHOLE as u64 {
             Data::Whole(start)
-        } else if map {
-            Data::Mapped(disk::map(&file).ok()?)
         } else {
-            Data::Read { file, kept: Mutex::default() }
+            Data::Read { file, kept: RwLock::default() }
         };
         let checked = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         let file = (meta.dev(), meta.ino());
@@ -188,7 +186,6 @@ impl Run {
         let range = at as usize..at as usize + len;
         match &self.data {
             Data::Whole(bytes) => bytes.get(range).map(look),
-            Data::Mapped(map) => map.get(range).map(look),
             Data::Read { file, .. } => {
                 let mut bytes = vec![0; len];
                 file.read_exact_at(&mut bytes, at).ok()?;
@@ -200,6 +197,18 @@ impl Run {
     /// Whether a block was seen that does not have its checksum. Then the run no longer stands for its packs.
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged.load(Relaxed)
+    }
+
+    /// Whether the file at `path` may be removed: it begins as a run does, or as one that a loss of power has torn. What else somebody put there is not ours.
+    pub(super) fn is_ours(path: &Path) -> bool {
+        let Ok(Some((file, _))) = disk::open_file(path) else { return false };
+        let mut start = [0; MAGIC.len()];
+        let start = match disk::read_full_at(&file, &mut start, 0) {
+            Ok(n) => &start[..n],
+            Err(e) => return e.raw_os_error() == Some(libc::EIO), // a bad sector
+        };
+        let same = start.iter().zip(MAGIC).filter(|(a, b)| a == b).count();
+        same >= MAGIC_BYTES_OF_OURS || start.iter().all(|b| *b == 0)
     }
 
     /// Whether `path` is still the file that was opened.
@@ -261,13 +270,14 @@ impl Run {
         let from = self.body + (i * PER_BLOCK * ENTRY) as u64;
         let len = ENTRY * PER_BLOCK.min(self.entries - i * PER_BLOCK);
         if let Data::Read { kept, .. } = &self.data {
-            if let Some(bytes) = kept.lock().get(&i).cloned() {
+            let known = kept.read().get(&i).cloned();
+            if let Some(bytes) = known {
                 return Some(look(&bytes));
             }
             let bytes = self.bytes(from, len, <[u8]>::to_vec)?;
-            self.right(i, &bytes)?;
+            self.check(i, &bytes)?;
             let out = look(&bytes);
-            let mut kept = kept.lock();
+            let mut kept = kept.write();
             if kept.len() >= KEPT_BLOCKS {
                 kept.clear();
             }
@@ -275,18 +285,20 @@ impl Run {
             return Some(out);
         }
         let seen = self.bytes(from, len, |bytes| {
-            let (word, bit) = (&self.checked[i / 64], 1 << (i % 64));
-            if word.load(Relaxed) & bit == 0 {
-                self.right(i, bytes)?;
-                word.fetch_or(bit, Relaxed);
-            }
+            self.check(i, bytes)?;
             Some(look(bytes))
         });
         seen.flatten()
     }
 
-    fn right(&self, i: usize, bytes: &[u8]) -> Option<()> {
-        (Digest::of(bytes).0[..8] == self.lines[i * LINE + 8..i * LINE + 16]).then_some(())
+    /// Compares a block with its checksum, the first time that it is seen.
+    fn check(&self, i: usize, bytes: &[u8]) -> Option<()> {
+        let (word, bit) = (&self.checked[i / 64], 1 << (i % 64));
+        if word.load(Relaxed) & bit == 0 {
+            (Digest::of(bytes).0[..8] == self.lines[i * LINE + 8..i * LINE + 16]).then_some(())?;
+            word.fetch_or(bit, Relaxed);
+        }
+        Some(())
     }
 }
 

@@ -4,8 +4,8 @@ use super::Objects;
 use super::index::{Index, Look};
 use super::merge::{self, Merge};
 use super::pack_file::read_footer;
-use super::run::{self, Run, RunEntry};
-use crate::disk::NewFile;
+use super::run::{self, Opened, Run, RunEntry};
+use crate::disk::{self, Created, NewFile};
 use crate::error::{Kind as ErrorKind, Result};
 use crate::words::{Digest, Token};
 use std::collections::{HashMap, HashSet};
@@ -55,9 +55,11 @@ impl Objects {
     pub(super) fn mend(&self, work: &Path) -> Result<()> {
         let index = self.load_index(Look::Packs)?;
         let useful: HashSet<String> = index.runs().filter(|r| !r.is_damaged() && r.packs().iter().any(|p| index.has_pack(p))).map(|r| r.name.hex()).collect();
-        for name in crate::disk::list(&self.layout.index())? {
-            if !name.to_str().is_some_and(|n| useful.contains(n)) {
-                self.disk.remove_file(&self.layout.index().join(name))?;
+        for name in disk::list(&self.layout.index())? {
+            let path = self.layout.index().join(&name);
+            let is_run = Digest::from_hex(name.as_encoded_bytes()).is_some();
+            if is_run && !name.to_str().is_some_and(|n| useful.contains(n)) && Run::is_ours(&path) {
+                self.disk.remove_file(&path)?;
             }
         }
         self.cover(index.uncovered(), work)?;
@@ -126,7 +128,16 @@ impl Objects {
     /// Puts a run into place. Not synced: one that a power cut tore is noticed by its checksums and made anew.
     fn put_run(&self, work: &Path, write: impl FnOnce(&mut NewFile) -> Result<Digest>) -> Result<Digest> {
         let mut file = self.disk.create_file(work.join(format!("run-{}", Token::fresh())))?;
-        let put = write(&mut file).and_then(|name| self.disk.rename(file.path(), &self.layout.index().join(name.hex())).map(|()| name));
+        let put = write(&mut file).and_then(|name| {
+            let to = self.layout.index().join(name.hex());
+            if self.disk.rename_if_absent(file.path(), &to)? == Created::Exists {
+                match Run::open(&to, name) {
+                    Opened::Run(_) => self.disk.remove_file(file.path())?,
+                    Opened::Damaged | Opened::Gone => self.disk.rename(file.path(), &to)?,
+                }
+            }
+            Ok(name)
+        });
         if put.is_err() {
             let _: Result<()> = self.disk.remove_file(file.path());
         }

@@ -8,6 +8,7 @@ use super::pack::{Kind, MAX_PACK};
 use super::pack_looks::PackLooks;
 use super::pack_writer::PackWriter;
 use super::seal::{Becomes, Temp};
+use super::sizes::Sizes;
 use super::take::Leases;
 use super::{Objects, nodes::NodeLane};
 use crate::disk::Watch;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::words::{Digest, PackRef, Place};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -47,6 +49,8 @@ pub struct ObjectWriter {
     pub(super) watch: Option<Watch>,
     shards: Vec<Mutex<HashMap<Digest, Place>>>,
     pub(super) larges: Mutex<HashSet<Digest>>,
+    /// Of the objects that were there before.
+    pub(super) sizes: Sizes,
     pub(super) state: Mutex<State>,
     pub(super) nodes: Mutex<Nodes>,
     checkpoint: Mutex<()>,
@@ -54,6 +58,7 @@ pub struct ObjectWriter {
     /// When the next one is due, in seconds after that.
     due: AtomicU64,
     pub(super) no_reflink: AtomicBool,
+    reflinks: AtomicBool,
     /// The version relies on packs that others made.
     pub(super) relies_on_packs: AtomicBool,
     failed: AtomicBool,
@@ -100,12 +105,14 @@ impl Objects {
             watch,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             larges: Mutex::default(),
+            sizes: Sizes::default(),
             state: Mutex::default(),
             nodes: Mutex::default(),
             checkpoint: Mutex::default(),
             begun: Instant::now(),
             due: AtomicU64::new(CHECKPOINT_AFTER.as_secs()),
             no_reflink: AtomicBool::new(false),
+            reflinks: AtomicBool::new(false),
             relies_on_packs: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             new_bytes: AtomicU64::new(0),
@@ -233,6 +240,20 @@ impl ObjectWriter {
             self.publish(&[], BTreeSet::new())?;
         }
         Ok(())
+    }
+
+    /// Whether the file system shares the blocks of `source` with a new file: tried once, since all sources of a put tend to be alike.
+    pub(super) fn can_reflink(&self, source: &File) -> Result<bool> {
+        if self.reflinks.load(Ordering::Relaxed) {
+            return Ok(true);
+        }
+        let temp = self.objects.disk.create_file(self.temp('o'))?;
+        let shared = temp.reflink_from(source);
+        self.objects.disk.remove_file(temp.path())?;
+        let shared = shared?;
+        self.no_reflink.store(!shared, Ordering::Relaxed);
+        self.reflinks.store(shared, Ordering::Relaxed);
+        Ok(shared)
     }
 
     /// What this writer knows of where small content lies.

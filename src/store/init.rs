@@ -6,8 +6,10 @@ use super::config::{Config, DEFAULT_CACHE_BOUND};
 use crate::disk::{self, Access, Created, Disk};
 use crate::error::{Error, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout};
+use crate::objects::{OBJECT_MODE, OBJECT_MTIME};
 use crate::record;
 use crate::words::Token;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -41,7 +43,7 @@ impl Store {
         if disk::look_fresh(&layout.config())?.is_some() {
             return Err(exists(root));
         }
-        let strangers = disk::list(root)?.into_iter().find(|n| !n.to_str().is_some_and(is_ours));
+        let strangers = disk::list_following(root)?.into_iter().find(|n| !n.to_str().is_some_and(is_ours));
         if let Some(name) = strangers {
             if name == "cairn.json" {
                 return Err(exists(root)); // made since
@@ -178,12 +180,23 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     }
     let file = disk.write_file(from, b"probe")?;
     disk.sync_file(&file).map_err(|e| lacks("fsync of files", e))?;
+    // Large content is kept read-only, with a fixed time by which a change shows.
+    file.set_mode(OBJECT_MODE).map_err(|e| lacks("permission bits (chmod)", e))?;
+    file.set_mtime(OBJECT_MTIME).map_err(|e| lacks("setting of times (utimensat)", e))?;
     disk.rename(file.path(), &to).map_err(|e| lacks("rename", e))?;
     let capitals = to.file_name().map(|n| root.join(n.to_ascii_uppercase()));
     if capitals.map(|c| disk::look_fresh(&c)).transpose()?.flatten().is_some() {
         disk.remove_file(&to)?;
         disk.remove_file(&link)?;
         return Err(lacks("names that differ by case alone", Error::io_message("a file was found under its name in capital letters")));
+    }
+    let meta = std::fs::symlink_metadata(&to).map_err(|e| Error::io("look at", &to, e))?;
+    if meta.mode() & 0o7777 != OBJECT_MODE {
+        return Err(lacks("permission bits (chmod)", Error::io_message(format!("mode {:o} was set, and it is {:o}", OBJECT_MODE, meta.mode() & 0o7777))));
+    }
+    if (meta.mtime(), meta.mtime_nsec()) != (OBJECT_MTIME, 0) {
+        let found = format!("the time was set to {OBJECT_MTIME} seconds after 1970, and it is {}.{:09}", meta.mtime(), meta.mtime_nsec());
+        return Err(lacks("setting of times (utimensat)", Error::io_message(found)));
     }
     disk.sync_dir(root).map_err(|e| lacks("fsync of directories", e))?;
     disk.remove_file(&to)?;

@@ -9,8 +9,9 @@ pub use init::InitOptions;
 
 use crate::disk::{self, Access, Disk, FsKind};
 use crate::error::{Error, Result, show_path};
-use crate::layout::Layout;
+use crate::layout::{DIRECTORIES, Layout};
 use crate::objects::Objects;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -37,6 +38,8 @@ struct Inner {
     objects: Arc<Objects>,
     /// This process was seen to be allowed to write to it.
     may_write: AtomicBool,
+    /// Its own directories were looked at.
+    directories: AtomicBool,
 }
 
 impl std::fmt::Debug for Store {
@@ -64,7 +67,7 @@ impl Store {
         };
         let disk = Arc::new(Disk::of(&root, access)?);
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
-        Ok(Store(Arc::new(Inner { layout, config, disk, objects, may_write: AtomicBool::new(false) })))
+        Ok(Store(Arc::new(Inner { layout, config, disk, objects, may_write: AtomicBool::new(false), directories: AtomicBool::new(false) })))
     }
 
     /// The store to use: `given`, else the nearest `.cairn` from `from` upwards.
@@ -160,6 +163,40 @@ impl Store {
                 .hint(format!("mount it with acdirmax={bound} or less")));
             }
         }
+        self.check_directories()
+    }
+
+    /// Looks once that the store's own directories are directories: through a symlink, what a writer makes and removes there would be somebody else's.
+    /// Missing ones are made again: tools that copy trees leave empty directories out.
+    fn check_directories(&self) -> Result<()> {
+        if self.0.directories.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let look = |name: &&str| -> Result<Option<(OsString, bool)>> { Ok(disk::look(&self.root().join(name))?.map(|m| (OsString::from(name), m.is_dir()))) };
+        let found = match disk::list_types(self.root()) {
+            // Who may not list it looks at each.
+            Err(e) if e.errno() == Some(libc::EACCES) => DIRECTORIES.iter().filter_map(|n| look(n).transpose()).collect::<Result<Vec<_>>>()?,
+            found => found?,
+        };
+        let mut made = false;
+        for name in DIRECTORIES {
+            match found.iter().find(|(n, _)| n == name) {
+                Some((_, is_directory)) if *is_directory => {}
+                Some(_) => {
+                    return Err(Error::damaged(format!("{} is not a directory of the store: it is a symlink or a file", show_path(&self.root().join(name))))
+                        .hint("put a directory there, with what it held; symlinks are not followed inside a store"));
+                }
+                None => match self.disk().create_dir(&self.root().join(name)) {
+                    Ok(_) => made = true,
+                    Err(_) if name == "damaged" => {} // a store of an earlier release, whose root this user may not write to: the list is advice
+                    Err(e) => return Err(e),
+                },
+            }
+        }
+        if made {
+            self.disk().sync_dir(self.root())?;
+        }
+        self.0.directories.store(true, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -109,7 +109,7 @@ fn rename_new(disk: &Disk, from: &Path, to: &Path) -> Result<()> {
 
 fn into_existing(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<CheckoutReport> {
     let disk = Disk::of(target, Access::Umask)?;
-    if disk::list(target)?.is_empty() {
+    if disk::list_following(target)?.is_empty() {
         return write(&disk, version, target, options, None, Naming::Renamed);
     }
     into(&disk, version, target, options, Naming::Renamed)

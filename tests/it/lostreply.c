@@ -50,6 +50,8 @@ LOSE(mkdir, "mkdir", (const char *path, mode_t mode), (path, mode))
 LOSE(rename, "rename", (const char *from, const char *to), (from, to))
 LOSE(renameat2, "rename", (int a, const char *from, int b, const char *to, unsigned flags), (a, from, b, to, flags))
 LOSE(unlink, "unlink", (const char *path), (path))
+LOSE(fchmod, "fchmod", (int fd, mode_t mode), (fd, mode))
+LOSE(futimens, "futimens", (int fd, const struct timespec times[2]), (fd, times))
 LOSE(fsync, "fsync", (int fd), (fd))
 
 #define LOSE_OPEN(name)                                                 \

@@ -15,5 +15,6 @@ mod patching;
 mod races;
 mod staging;
 mod store_fuzz;
+mod strange_stores;
 mod support;
 mod verify;

@@ -549,7 +549,7 @@ fn what_another_left_broken_in_work_does_not_stop_a_put() {
 }
 
 /// The shim built from `lostreply.c`; `None` where there is no C compiler.
-fn shim(lab: &Lab) -> Option<PathBuf> {
+pub fn shim(lab: &Lab) -> Option<PathBuf> {
     let to = lab.path("lostreply.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lostreply.c");
     let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&to).arg(source).arg("-ldl").status();

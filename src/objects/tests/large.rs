@@ -120,3 +120,30 @@ fn an_object_with_another_time_is_hashed_before_it_is_served_l15() {
     lab.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
     assert!(damages().is_empty());
 }
+
+#[test]
+fn a_large_file_that_the_store_has_is_hashed_and_not_copied() {
+    let lab = Lab::new();
+    let source = lab.dir.path().join("source");
+    std::fs::write(&source, noise(1, 9 << 20)).unwrap();
+    assert!(put_file(&lab, &source).new);
+    let put = |expect_copy: bool| {
+        let work = lab.work();
+        let writer = lab.afresh().writer(&work).unwrap();
+        let (mut counted, mut copies) = (0, 0);
+        let mut tick = |n| {
+            counted += n;
+            copies += files(&work).len();
+            Ok(())
+        };
+        let put = writer.lane().put_large(&File::open(&source).unwrap(), &source, &mut tick).unwrap();
+        assert_eq!((put.new, copies > 0), (expect_copy, expect_copy));
+        assert_eq!(counted, if expect_copy { 9 << 20 } else { 0 }, "what is found is counted by who asked");
+        writer.seal(&[], &[]).unwrap();
+    };
+    put(false);
+    // Of the same size, and another.
+    std::fs::write(&source, noise(2, 9 << 20)).unwrap();
+    put(true);
+    put(false);
+}

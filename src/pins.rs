@@ -4,8 +4,11 @@
 //! on is an empty file `NAME@vN` beside it. A pin is made first, and then its version is looked at, FRESH: not removed. A pin of a holder
 //! judged dead is nobody's, and a collector's to take away. Who may not write to the store holds none.
 //!
-//! A mount of a whole store keeps pins for as long as the kernel remembers a version, used or not. It can be asked to give one back:
-//! `NAME@vN.wanted` beside the pin. Manners only: who uses the version keeps the pin.
+//! A mount of a whole store keeps a pin while the kernel remembers the version, used or not. A process that wants to
+//! remove the version asks for the pin
+//! with `NAME@vN.wanted` beside it: the mount makes the kernel forget what is not in use, and what is in use as soon as
+//! it no longer is. The pin
+//! stays while the version is in use, and goes within some seconds after that.
 
 use crate::disk;
 use crate::error::Result;

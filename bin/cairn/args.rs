@@ -261,6 +261,18 @@ Examples:
 
 --json: {\"artifact\",\"version\",\"mountpoint\"}, of a whole store {\"store\",\"mountpoint\"}")]
     Mount(Box<Mount>),
+    /// List this host's mounts
+    #[command(after_help = "\
+Examples:
+  cairn mounts                           # MOUNTPOINT, SHOWS, STORE, USER, SINCE, PID, STATE
+  cairn mounts --json | jq -r '.[] | select(.healthy | not) | .mountpoint'
+
+Of any store, in this mount namespace (a container lists its own). STATE: ok; dead (its daemon was
+killed: `cairn umount` it); no answer (within two seconds). What only the store knows is shown as ?
+or - where the user that mounted may not write to the store.
+--json: [{\"mountpoint\",\"store\",\"shows\":\"store|version|stage\",\"artifact\",\"version\",\"distributed_id\",
+\"run\",\"user\",\"since\",\"pid\",\"state\",\"healthy\"}]")]
+    Mounts,
     /// Seal what a run has written in its staging directory
     #[command(after_help = "\
 Examples:

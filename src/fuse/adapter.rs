@@ -11,10 +11,10 @@ use super::opens::Opens;
 use super::pool::Pool;
 use super::tree::ReadTree;
 use crate::error::{Error, Result};
-use crate::mount::passes_through;
+use crate::mount::{forget_entry, passes_through};
 use fuser::{
     AccessFlags, BackingId, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
@@ -65,11 +65,14 @@ impl Connection {
         Ok(Connection { session, tree, forward })
     }
 
-    /// Tells the kernel that a name no longer stands for what it did. Not to be called by a thread that answers requests.
-    pub(super) fn forgetter(&self) -> impl Fn(u64, &[u8]) + Send + use<> {
-        let notifier: Notifier = self.session.notifier();
-        // A kernel that does not know the name has nothing to forget.
-        move |parent, name| drop(notifier.inval_entry(INodeNo(parent), OsStr::from_bytes(name)))
+    /// Tells the kernel to forget a name; true if it knew it. Not to be called by a thread that answers requests.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn forgetter(&self) -> Result<impl Fn(u64, &[u8]) -> bool + Send + use<>> {
+        let device = self.session.as_fd().try_clone_to_owned();
+        let device = device.map_err(|e| Error::io_message("cannot copy the mount's descriptor").because(e))?;
+        Ok(move |parent, name: &[u8]| forget_entry(device.as_fd(), parent, name))
     }
 
     /// Gives the kernel files before it asks for them, until [`Connection::run`] ends. For a thread of its own.

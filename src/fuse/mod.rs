@@ -9,6 +9,7 @@ mod attributes;
 mod errno;
 mod files;
 mod forward;
+mod here;
 mod log;
 mod names;
 mod opens;
@@ -21,6 +22,7 @@ mod version;
 mod view;
 mod whole;
 
+pub use here::{Health, MountInfo, Shows, mounts};
 pub use session::mount_version;
 pub use view::mount_store;
 

@@ -51,8 +51,8 @@ pub fn mount_version(make: impl FnOnce(&Path) -> Result<(VersionView, Guard)>, s
     mount_shown(shown, store_root, mnt, options)
 }
 
-/// Tells the kernel that a name (in the directory with that inode) no longer stands for what it did.
-pub(super) type Forgetter = dyn Fn(u64, &[u8]) + Send;
+/// Tells the kernel to forget a name in the directory with that inode. True if it knew the name.
+pub(super) type Forgetter = dyn Fn(u64, &[u8]) -> bool + Send;
 
 /// What is to be mounted.
 pub(super) struct Shown {
@@ -123,7 +123,7 @@ fn serve(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store: &Path,
         beside.serve()?;
     }
     end_on_signal(point.clone(), device.clone(), shown.beside.clone(), guard.clone())?;
-    keep_house(connection.forgetter(), shown.keep_house, files)?;
+    keep_house(connection.forgetter()?, shown.keep_house, files)?;
     std::thread::Builder::new().name("forward".into()).stack_size(512 << 10).spawn(connection.forwarder()).map_err(cannot_start)?;
     ready.mounted();
     let ran = connection.run();
@@ -178,7 +178,11 @@ pub(super) fn end_on_signal(point: MountPoint, device: Option<String>, beside: O
 }
 
 /// A thread that closes what is idle, and does what else is to be done again and again. It ends with the process.
-fn keep_house(forget: impl Fn(u64, &[u8]) + Send + 'static, work: Box<dyn Fn(&Forgetter) + Send>, files: Arc<Files>) -> Result<()> {
+fn keep_house(
+    forget: impl Fn(u64, &[u8]) -> bool + Send + 'static,
+    work: Box<dyn Fn(&Forgetter) + Send>,
+    files: Arc<Files>,
+) -> Result<()> {
     let keep = move || loop {
         std::thread::sleep(HOUSEKEEPING);
         files.close_idle();

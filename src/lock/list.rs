@@ -86,6 +86,15 @@ impl LockFile {
     }
 }
 
+/// The locks that processes of this host have taken since it was started. None of them must be watched, so this takes
+/// no time.
+///
+/// # Errors
+/// I/O.
+pub fn of_this_host(store: &Store) -> Result<Vec<Lock>> {
+    judge_those(&lock_files(store)?, |record| record.is_some_and(LockRecord::is_here))
+}
+
 /// The holders of locks that `wanted` wants, but for those of this host that are dead. Those of other hosts are not watched, so this takes no time.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ mod list;
 
 pub use draft::DraftLock;
 pub(crate) use list::judge;
-pub use list::{Life, Lock, break_lock, held, list, live, remove_dead};
+pub use list::{Life, Lock, break_lock, held, list, live, of_this_host, remove_dead};
 
 use crate::clock;
 use crate::error::{Error, Result};

@@ -73,6 +73,16 @@ pub fn unmount(mnt: &Path) -> Result<Unmounted> {
     Ok(Unmounted { elsewhere, daemon: Some(pid) })
 }
 
+/// The cairn mounts in this mount namespace, the topmost at each place: place and store.
+pub fn all_here() -> Vec<(PathBuf, PathBuf)> {
+    let mut found: Vec<(PathBuf, PathBuf)> = Vec::new();
+    for mount in table::ours_of("self") {
+        found.retain(|(at, _)| *at != mount.at);
+        found.push((mount.at, mount.source));
+    }
+    found
+}
+
 /// Where a mount's device is mounted, one place for each mount namespace that a process is in, as far as this user may
 /// see.
 fn elsewhere(device: &str) -> Vec<Elsewhere> {

@@ -15,9 +15,9 @@ mod table;
 pub use aside::{LINK, Standing, clear_dead, dead_seconds, second_of};
 pub use attach::{attach_for_writing, Attached, Execution, Reach, Writable, attach};
 pub use daemon::{Daemon, Ready, background, umask, wait_for_ending};
-pub use detach::{CairnMount, Elsewhere, Unmounted, User, cairn_mount, detach_own, unmount, users_of};
+pub use detach::{CairnMount, Elsewhere, Unmounted, User, all_here, cairn_mount, detach_own, unmount, users_of};
 pub use point::MountPoint;
-pub use sys::{INFO_COMMAND, block_endings, log_to_system, may_write, passes_through, raise_open_files, users_are_the_hosts, who};
+pub use sys::{INFO_COMMAND, block_endings, forget_entry, log_to_system, may_write, passes_through, raise_open_files, users_are_the_hosts, who};
 
 /// The file system type of all cairn mounts, as the mount table shows it.
 pub const TYPE: &str = "fuse.cairnfs";

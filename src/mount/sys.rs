@@ -281,6 +281,28 @@ pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
     }
 }
 
+/// FUSE_NOTIFY_INVAL_ENTRY.
+const INVALIDATE_ENTRY: u32 = 3;
+
+/// Tells the kernel, over the connection behind `device`, to forget a name in the directory with inode `parent`, and
+/// all below it that is not in use. True
+/// if it knew the name: what is in use is without a name then, and forgotten with its last use.
+pub fn forget_entry(device: BorrowedFd<'_>, parent: u64, name: &[u8]) -> bool {
+    // `struct fuse_out_header`, `struct fuse_notify_inval_entry_out`, the name and a zero.
+    let length = (16 + 16 + name.len() + 1) as u32;
+    let mut message = Vec::with_capacity(length as usize);
+    message.extend(length.to_ne_bytes());
+    message.extend(INVALIDATE_ENTRY.to_ne_bytes());
+    message.extend(0_u64.to_ne_bytes());
+    message.extend(parent.to_ne_bytes());
+    message.extend((name.len() as u32).to_ne_bytes());
+    message.extend(0_u32.to_ne_bytes());
+    message.extend(name);
+    message.push(0);
+    // SAFETY: an open descriptor; the buffer is valid for its length. ENOENT: the kernel does not know it.
+    unsafe { libc::write(device.as_raw_fd(), message.as_ptr().cast(), message.len()) >= 0 }
+}
+
 /// Waits until the process behind a [`process`] handle has ended; false when it has not within `milliseconds`.
 pub(super) fn ends_within(process: &OwnedFd, milliseconds: i32) -> bool {
     let mut wait = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };

@@ -13,6 +13,7 @@ mod list;
 mod locks;
 mod ls;
 mod mount;
+mod mounts;
 mod patch;
 mod put;
 mod rm;
@@ -49,6 +50,7 @@ pub fn run(context: &mut Context, command: Command) -> Done {
         Command::Alias(args) => alias::alias(context, args),
         Command::Unalias(args) => alias::unalias(context, args),
         Command::Mount(args) => mount::mount(context, *args),
+        Command::Mounts => mounts::run(context),
         Command::Seal(args) => stage::seal(context, args),
         Command::Umount(args) => mount::umount(context, args),
         Command::Demo(args) => demo::run(context, args),

@@ -25,6 +25,8 @@ use crate::words::{AliasName, MAX_NAME, Token, VersionNumber};
 use links::Links;
 use shelves::Shelves;
 use slots::Slots;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -42,8 +44,37 @@ const AFTER_STAGING: u64 = 3 << 61;
 /// What the link to an artifact's staging directories is called: no alias can be.
 const STAGED: &[u8] = b"staging";
 
-/// Names in a removed version's root that the kernel is told to forget at a time.
-const FORGOTTEN_AT_ONCE: usize = 4096;
+/// Names of a version that the kernel is told to forget at a time.
+const FORGOTTEN_AT_ONCE: usize = 1 << 14;
+/// Directories in use that a chase remembers.
+const DIRECTORIES_KEPT: usize = 1 << 12;
+/// The offset of the first entry after `.` and `..` in a directory of a version.
+const FIRST_ENTRY: u64 = 2;
+
+/// The kernel being told to forget a version, name by name. A name that it keeps because something below is in use
+/// can't be reached by name a second time,
+/// so the directories found in use are remembered.
+#[derive(Default)]
+struct Chase {
+    /// Directories to be gone through, from these offsets on.
+    next: VecDeque<(u64, u64)>,
+    /// Directories that were in use.
+    kept: Vec<u64>,
+}
+
+impl Chase {
+    fn begin(&mut self, slot: u32) {
+        let directories = std::iter::once(Slots::root(slot)).chain(std::mem::take(&mut self.kept));
+        self.next = directories.map(|directory| (directory, FIRST_ENTRY)).collect();
+        self.kept = self.next.iter().skip(1).map(|(directory, _)| *directory).collect();
+    }
+
+    fn keep(&mut self, directory: u64) {
+        if self.kept.len() < DIRECTORIES_KEPT && !self.kept.contains(&directory) {
+            self.kept.push(directory);
+        }
+    }
+}
 
 /// A store's artifacts, versions and aliases as one tree.
 pub(super) struct StoreTree {
@@ -59,6 +90,8 @@ pub(super) struct StoreTree {
     slots: Slots,
     /// What is writable.
     beside: Option<Arc<Beside>>,
+    /// Versions that the kernel is told to forget, by slot.
+    chases: Mutex<HashMap<u32, Chase>>,
 }
 
 /// What an inode of the store's own level is.
@@ -97,32 +130,66 @@ impl StoreTree {
             links: Links::default(),
             slots: Slots::new(store.clone(), owner, generation, pins),
             beside,
+            chases: Mutex::default(),
         }
     }
 
-    /// Unpins what the kernel no longer knows. It is told to forget what somebody wants back, and versions that were removed: it keeps what
-    /// is in use.
+    /// Unpins what the kernel no longer knows. It is told to forget what another process wants to remove, and versions
+    /// that were removed, down to the names
+    /// that are in use: so their last use is the end of what the kernel knows.
     pub(super) fn keep_house(&self, forget: &Forgetter) {
         let wanted = self.slots.wanted(&self.shelves);
         let removed = self.slots.removed_in_use(&self.shelves);
-        for slot in wanted.iter().chain(&removed) {
-            let Ok((artifact, number)) = self.slots.version(*slot) else { continue };
-            forget(ARTIFACTS + u64::from(artifact), number.to_string().as_bytes());
+        let mut chases = self.chases.lock();
+        chases.retain(|slot, _| self.slots.is_known(*slot));
+        for slot in wanted {
+            chases.entry(slot).or_default().begin(slot);
         }
-        // What was in use when the name went is kept by the kernel below the root, and keeps the root.
-        removed.iter().for_each(|slot| self.forget_entries(*slot, forget));
+        for slot in removed {
+            let chase = chases.entry(slot).or_default();
+            if chase.next.is_empty() {
+                chase.begin(slot);
+            }
+        }
+        for (slot, chase) in chases.iter_mut().filter(|(_, chase)| !chase.next.is_empty()) {
+            self.chase(*slot, chase, forget);
+        }
+        drop(chases);
         self.slots.release_forgotten(&self.shelves);
     }
 
-    fn forget_entries(&self, slot: u32, forget: &Forgetter) {
-        let (root, mut names) = (Slots::root(slot), Vec::new());
-        let mut note = |item: Item<'_>| {
-            names.push(item.name.to_vec());
-            if names.len() < FORGOTTEN_AT_ONCE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        };
-        // A version that can't be listed keeps its pin until the kernel forgets by itself.
-        if self.slots.tree(slot, &self.shelves).and_then(|tree| tree.list(root, 2, &mut note)).is_ok() {
-            names.iter().for_each(|name| forget(root, name));
+    /// Goes on with a chase for a while.
+    fn chase(&self, slot: u32, chase: &mut Chase, forget: &Forgetter) {
+        let Ok((artifact, number)) = self.slots.version(slot) else { return };
+        // All that is not in use goes by this. What is in use keeps the directories above it.
+        forget(ARTIFACTS + u64::from(artifact), number.to_string().as_bytes());
+        let Ok(tree) = self.slots.tree(slot, &self.shelves) else { return };
+        let mut left = FORGOTTEN_AT_ONCE;
+        while let Some((directory, offset)) = chase.next.pop_front() {
+            let (mut names, mut next) = (Vec::new(), offset);
+            let mut note = |item: Item<'_>| {
+                if names.len() == left {
+                    return ControlFlow::Break(());
+                }
+                names.push((item.name.to_vec(), item.attributes.ino, item.attributes.kind));
+                next = item.next;
+                ControlFlow::Continue(())
+            };
+            // A directory that can't be listed now is looked at again with the next chase.
+            if tree.list(directory, offset, &mut note).is_err() {
+                continue;
+            }
+            left -= names.len();
+            for (name, ino, kind) in names {
+                if forget(directory, &name) && kind == FileKind::Directory {
+                    chase.next.push_back((ino, FIRST_ENTRY));
+                    chase.keep(ino);
+                }
+            }
+            if left == 0 {
+                chase.next.push_front((directory, next));
+                return;
+            }
         }
     }
 

@@ -170,6 +170,11 @@ impl Slots {
         }
     }
 
+    /// Whether the kernel knows the root of a slot's version.
+    pub(super) fn is_known(&self, slot: u32) -> bool {
+        self.at(slot).is_ok_and(|slot| slot.looked_up.load(Ordering::Relaxed) > 0)
+    }
+
     /// The kernel is told of a version's root once more.
     pub(super) fn looked_up(&self, slot: u32) {
         if let Ok(slot) = self.at(slot) {

@@ -5,8 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 26] = [
-    "init", "put", "upsert", "finish", "drafts", "draft", "patch", "copy", "list", "ls", "show", "cat", "get", "diff", "verify", "locks", "rm", "alias", "unalias", "mount", "seal", "umount", "demo", "completions", "manpages", "version",
+const COMMANDS: [&str; 27] = [
+    "init", "put", "upsert", "finish", "drafts", "draft", "patch", "copy", "list", "ls", "show", "cat", "get", "diff", "verify", "locks", "rm", "alias", "unalias", "mount", "mounts", "seal", "umount", "demo", "completions", "manpages", "version",
 ];
 
 #[test]

@@ -114,3 +114,56 @@ fn the_number_of_threads_has_one_range_in_both_programs() {
         }
     }
 }
+
+#[test]
+fn mounts_lists_what_is_mounted_where_since_when_and_whether_it_answers() {
+    let lab = lab();
+    let at = |name: &str| {
+        std::fs::create_dir_all(lab.path(name)).unwrap();
+        lab.path(name).canonicalize().unwrap()
+    };
+    let mine = |lab: &Lab| -> Vec<serde_json::Value> {
+        let all = lab.json(&["mounts"]);
+        let own = lab.store_path().canonicalize().unwrap();
+        all.as_array().unwrap().iter().filter(|m| m["store"] == own.to_str().unwrap()).cloned().collect()
+    };
+    struct Gone<'a>(&'a Lab, [&'static str; 3]);
+    impl Drop for Gone<'_> {
+        fn drop(&mut self) {
+            self.1.iter().for_each(|mnt| drop(self.0.cairn(&["umount", "--no-seal", mnt]).output()));
+        }
+    }
+    let _guard = Gone(&lab, ["mnt", "all", "stage"]);
+    let (version, all, stage) = (at("mnt"), at("all"), at("stage"));
+    assert_eq!(mine(&lab), [] as [serde_json::Value; 0]);
+    lab.ok(&["mount", "mnt", "x:v0"]);
+    lab.ok(&["mount", "all"]);
+    lab.ok(&["mount", "stage", "y", "--stage", "--distributed-id", "d", "--run", "r"]);
+    let listed = mine(&lab);
+    assert_eq!(listed.len(), 3, "the second mount of a whole store is not listed by itself: {listed:?}");
+    let of = |at: &std::path::Path| listed.iter().find(|m| m["mountpoint"] == at.to_str().unwrap()).unwrap().clone();
+    for (at, shows, fields) in [
+        (&version, "version", [("artifact", "x"), ("version", "v0")]),
+        (&all, "store", [("state", "ok"), ("shows", "store")]),
+        (&stage, "stage", [("distributed_id", "d"), ("run", "r")]),
+    ] {
+        let m = of(at);
+        assert_eq!((&m["shows"], &m["healthy"]), (&shows.into(), &true.into()), "{m}");
+        assert!(fields.iter().all(|(name, value)| m[name] == *value), "{m}");
+        assert!(m["user"].is_string() && m["since"].is_string() && m["pid"].is_number(), "{m}");
+    }
+    let row = lab.ok(&["mounts"]).lines().find(|l| l.starts_with(version.to_str().unwrap())).unwrap().to_owned();
+    assert!(row.contains("x:v0") && row.ends_with(" ok"), "{row}");
+    // SAFETY: a signal to a daemon of this test's.
+    unsafe { libc::kill(of(&version)["pid"].as_i64().unwrap() as i32, libc::SIGKILL) };
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let m = mine(&lab).into_iter().find(|m| m["mountpoint"] == version.to_str().unwrap()).unwrap();
+        if m["state"] == "dead" {
+            assert_eq!((&m["healthy"], &m["artifact"]), (&false.into(), &"x".into()));
+            break;
+        }
+        assert!(std::time::Instant::now() < until, "{m}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

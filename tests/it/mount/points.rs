@@ -32,7 +32,7 @@ fn a_mount_point_that_will_not_do_is_refused_before_anything_happens() {
     let mounted = place.mount(tree);
     let output = place.cairnfs(tree, mounted.path(), "").output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    assert!(said(&output).contains("a cairn mount stands there"), "{}", said(&output));
+    assert!(said(&output).contains("a cairn mount is there already"), "{}", said(&output));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use cairn::catalog::removal::{self, Force};
 use cairn::words::{AliasName, ArtifactName, VersionNumber};
 use cairn::{Artifact, Error, Kind, SaveOptions, Store};
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// A store whose versions are made by name, and its mount.
@@ -305,4 +305,46 @@ fn damage_in_one_version_is_eio_there_and_the_others_are_right() {
     assert!(whole.place.logged().contains("/a/v0"), "{}", whole.place.logged());
     super::build::flip(&manifest, 50);
     assert_eq!(fs::read(mounted.at("a/v0/d/f")).unwrap(), b"0");
+}
+
+/// Removes a version again and again until it is removed, for so long at most.
+fn removed_within(whole: &Whole, number: u64, longest: Duration) -> bool {
+    let begun = Instant::now();
+    while begun.elapsed() < longest {
+        match whole.remove("x", number, Force::No) {
+            Ok(()) => return true,
+            Err(e) => assert_eq!(e.kind(), Kind::Refused, "{e}"),
+        }
+    }
+    false
+}
+
+#[test]
+fn a_version_that_was_in_use_when_its_removal_was_refused_is_removed_after_the_last_close() {
+    let whole = Whole::new();
+    whole.publish_three("x");
+    let mounted = whole.mount(",nostage");
+    let held = File::open(mounted.at("x/v0/d/f")).unwrap();
+    assert_eq!(whole.remove("x", 0, Force::No).unwrap_err().kind(), Kind::Refused);
+    assert_eq!(fs::read_to_string(mounted.at("x/v0/d/f")).unwrap(), "0", "looked up again by its path");
+    drop(held);
+    assert!(removed_within(&whole, 0, Duration::from_secs(20)));
+    // Names that are looked up, while the version is wanted, from a directory in which a process works.
+    let script = "cd \"$1\"; echo in; read go; cat f; echo; read go; cd /; echo out; read go";
+    let mut worker = Command::new("sh").args(["-c", script, "sh"]).arg(mounted.at("x/v1/d")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines();
+    let mut says = || lines.next().unwrap().unwrap();
+    let mut input = worker.stdin.take().unwrap();
+    assert_eq!(says(), "in");
+    assert_eq!(whole.remove("x", 1, Force::No).unwrap_err().kind(), Kind::Refused);
+    input.write_all(b"\n").unwrap();
+    assert_eq!(says(), "1");
+    assert_eq!(whole.remove("x", 1, Force::No).unwrap_err().kind(), Kind::Refused, "it still works there");
+    input.write_all(b"\n").unwrap();
+    assert_eq!(says(), "out");
+    let removed = removed_within(&whole, 1, Duration::from_secs(20));
+    drop(input);
+    worker.wait().unwrap();
+    assert!(removed);
+    assert_eq!(fs::read_to_string(mounted.at("x/v2/d/f")).unwrap(), "2");
 }

@@ -1,0 +1,58 @@
+//! `cairn mounts`
+
+use crate::errors::Done;
+use crate::output::{Context, dash};
+use cairn::fuse::{Health, MountInfo, Shows, mounts};
+use serde_json::{Value, json};
+
+/// This host's mounts.
+pub fn run(context: &mut Context) -> Done {
+    let mounts = mounts();
+    if context.json() {
+        context.out.json(&mounts.iter().map(document).collect::<Vec<_>>())?;
+        return Ok(0);
+    }
+    if mounts.is_empty() {
+        context.talk("no cairn mounts here");
+    }
+    let heads = ["MOUNTPOINT", "SHOWS", "STORE", "USER", "SINCE", ">PID", "STATE"];
+    context.out.table(&heads, &mounts.iter().map(row).collect::<Vec<_>>())?;
+    Ok(0)
+}
+
+fn document(m: &MountInfo) -> Value {
+    let (artifact, version, draft, run) = match &m.shows {
+        Shows::Store | Shows::Unknown => (None, None, None, None),
+        Shows::Version(artifact, version) => (Some(artifact), Some(version), None, None),
+        Shows::Stage(artifact, draft, run) => (Some(artifact), None, Some(draft), Some(run)),
+    };
+    let shows = match m.shows {
+        Shows::Store => Some("store"),
+        Shows::Version(..) => Some("version"),
+        Shows::Stage(..) => Some("stage"),
+        Shows::Unknown => None,
+    };
+    json!({
+        "mountpoint": m.mountpoint.to_string_lossy(), "store": m.store.to_string_lossy(), "shows": shows,
+        "artifact": artifact, "version": version, "distributed_id": draft, "run": run,
+        "user": m.user, "since": m.since, "pid": m.pid, "state": m.health.as_str(), "healthy": m.health == Health::Answers,
+    })
+}
+
+fn row(m: &MountInfo) -> Vec<String> {
+    let shows = match &m.shows {
+        Shows::Store => "all versions".to_owned(),
+        Shows::Version(artifact, version) => format!("{artifact}:{version}"),
+        Shows::Stage(artifact, draft, run) => format!("{artifact} {draft} {run}"),
+        Shows::Unknown => "?".to_owned(),
+    };
+    vec![
+        cairn::error::show_path(&m.mountpoint),
+        shows,
+        cairn::error::show_path(&m.store),
+        dash(m.user.as_deref().unwrap_or_default()),
+        dash(m.since.as_deref().unwrap_or_default()),
+        m.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        m.health.as_str().to_owned(),
+    ]
+}

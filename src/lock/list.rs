@@ -92,7 +92,7 @@ impl LockFile {
 /// # Errors
 /// I/O.
 pub fn of_this_host(store: &Store) -> Result<Vec<Lock>> {
-    judge_those(&lock_files(store)?, |record| record.is_some_and(LockRecord::is_here))
+    judge_those(store, &lock_files(store)?, |record| record.is_some_and(LockRecord::is_here))
 }
 
 /// The holders of locks that `wanted` wants, but for those of this host that are dead. Those of other hosts are not watched, so this takes no time.

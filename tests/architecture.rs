@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
 const STOREYS: [&str; 24] = [
-    "error", "words", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store", "lock", "work", "pins", "catalog", "view", "ingest", "commit",
+    "error", "words", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store", "lock", "work", "pins", "catalog", "ingest", "view", "commit",
     "staging", "verify", "mount", "fuse", "lib", "bin",
 ];
 /// Two that lean on each other: an error shows words, words fail with errors.

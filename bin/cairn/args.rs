@@ -63,11 +63,14 @@ Examples:
   cairn put model weights.bin config.json --type model --alias prod
   cairn put images ./photos --exclude '*.tmp' --tag raw --description 'as scanned'
   cairn put results out/ --at 2026/run1 --metadata '{\"loss\": 0.1}'
-  mysqldump shop | cairn put shop-db - --stdin-filename shop.sql
+  cairn put shop-db --stdin-filename shop.sql --stdin-from-command -- mysqldump shop
+  tar c ./photos | cairn put photos - --stdin-filename photos.tar
   cairn put corpus s3://bucket/corpus.tar                # a reference: recorded, not copied
 
 A directory adds its contents, a file adds itself by its base name, - is stdin, SCHEME://... is a
-reference. Nothing changed since the newest version: that one is printed. A put that was interrupted
+reference. With --stdin-from-command nothing is published if the command fails; a pipe into - cannot
+tell, so only an empty stdin is refused.
+Nothing changed since the newest version: that one is printed. A put that was interrupted
 stores only the rest when it is run again. `.cairnignore` files (gitignore's syntax) leave things out.
 A file that looks unchanged is not read again where its file system's time stamps prove that;
 --rehash reads all, CAIRN_STAT_CACHE=off keeps no cache.
@@ -190,9 +193,12 @@ Examples:
   cairn get images ./images --force --prune     # make it exactly the version
   cairn get weights /scratch/w --link hardlink  # no copy; don't edit what you get
 
+  cairn get corpus ./corpus --references skip   # what is in the store; references are left out
+
 Files that are right already stay untouched; one that differs is refused (exit 3) without --force.
-An interrupted get, said again, continues. Prints the version it wrote.
---json: {\"artifact\",\"version\",\"directory\",\"files\",\"bytes\",\"written\",\"kept\",\"removed\"}")]
+--prune leaves alone what a put would leave out too (.cairnignore), .git, other stores and mounts.
+After an interruption, the same get continues. Prints the version it wrote.
+--json: {\"artifact\",\"version\",\"directory\",\"files\",\"bytes\",\"written\",\"kept\",\"removed\",\"protected\",\"skipped\"}")]
     Get(Get),
     /// Compare two versions, or a version and a directory
     #[command(after_help = "\
@@ -513,6 +519,12 @@ pub struct Sources {
     /// The name of stdin's bytes in the version
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     pub stdin_filename: OsString,
+    /// Add what the command after -- writes to its stdout, if it succeeds
+    #[arg(long)]
+    pub stdin_from_command: bool,
+    /// Accept an empty stdin; without, it is refused
+    #[arg(long)]
+    pub allow_empty: bool,
     /// Leave out what matches (gitignore's syntax; repeatable)
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
@@ -533,6 +545,8 @@ impl Sources {
         let said = [
             (self.at.is_some(), "--at"),
             (self.stdin_filename != "stdin", "--stdin-filename"),
+            (self.stdin_from_command, "--stdin-from-command"),
+            (self.allow_empty, "--allow-empty"),
             (!self.exclude.is_empty(), "--exclude"),
             (self.follow_symlinks, "--follow-symlinks"),
             (self.skip_special, "--skip-special"),
@@ -686,12 +700,26 @@ pub struct Get {
     /// How large files come out of the store
     #[arg(long, value_enum, default_value = "auto")]
     pub link: Link,
+    /// What to do with references, whose bytes are not in the store
+    #[arg(long, value_enum, default_value = "fetch", value_name = "WHAT")]
+    pub references: References,
     /// Replace files that differ
     #[arg(long)]
     pub force: bool,
-    /// Remove what is not in the version
+    /// Remove what is not in the version, except what .cairnignore leaves out, and .git
     #[arg(long)]
     pub prune: bool,
+}
+
+/// What `get` does with references.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum References {
+    /// Fetch their bytes (not available yet: refused if the version has references)
+    Fetch,
+    /// Leave them out
+    Skip,
+    /// Make a symlink to what a file:/// URI names; other references are refused
+    Link,
 }
 
 /// How `get` brings content out.

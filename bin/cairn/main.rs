@@ -12,6 +12,10 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::var_os("CAIRN_STORE").is_some_and(|dir| dir.is_empty()) {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::remove_var("CAIRN_STORE") }; // a script's unset variable is no choice of a store
+    }
     cairn::disk::umask_is_ours();
     signals::watch();
     let cli = match args::Cli::try_parse() {
@@ -20,7 +24,10 @@ fn main() -> ExitCode {
     };
     let json = cli.global.json;
     let mut context = output::Context::new(cli.global);
-    let result = commands::run(&mut context, cli.command).and_then(|status| context.out.flush().map(|()| status));
+    let result = commands::run(&mut context, cli.command).and_then(|status| match context.out.flush() {
+        Ok(()) | Err(errors::Stop::PipeClosed) => Ok(status),
+        Err(stop) => Err(stop),
+    });
     match result {
         Ok(status) => ExitCode::from(status),
         Err(stop) => match (signals::caught(), &stop) {

@@ -10,7 +10,7 @@ use cairn::error::{Error, Result, show_bytes};
 use cairn::progress::Progress;
 use serde::Serialize;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What every command gets.
@@ -31,8 +31,15 @@ impl Context {
 
     /// The store that these options and the working directory lead to.
     pub fn store(&self) -> Result<Store> {
-        let here = std::env::current_dir().map_err(|e| Error::io("find", Path::new("."), e))?;
-        Store::open(&Store::locate(self.global.store.as_deref(), &here)?)
+        let given = self.global.store.as_deref();
+        let here = match given {
+            Some(_) => PathBuf::new(), // it may be gone
+            None => std::env::current_dir().map_err(|e| {
+                let e = Error::io("find", Path::new("the working directory"), e);
+                e.hint("name the store with --store or CAIRN_STORE, or go to another directory")
+            })?,
+        };
+        Store::open(&Store::locate(given, &here)?)
     }
 
     /// The version that `text` names, in the store.

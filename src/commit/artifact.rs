@@ -6,15 +6,20 @@ use super::publish::{Published, SaveOptions};
 use super::simple;
 use super::stage::BaseOp;
 use crate::catalog::{Metadata, Version, note};
+use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, look_at_source};
 use crate::manifest::Reference;
+use crate::objects::SMALL_MAX;
 use crate::store::Store;
 use crate::words::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::NamedTempFile;
 
 /// Files, directories, bytes and references that become one version when it is saved.
 ///
@@ -49,7 +54,7 @@ pub struct Artifact {
 /// One addition, in the order they were made.
 #[derive(Debug)]
 pub(super) enum Add {
-    Entry { at: RelPath, body: Body, _spool: Option<Arc<tempfile::TempPath>> },
+    Entry { at: RelPath, body: Body, _spool: Option<Spool> },
     Directory { at: RelPath, source: PathBuf, options: ScanOptions },
     Remove { at: RelPath },
 }
@@ -127,7 +132,8 @@ impl Artifact {
         self.entry(at.as_ref(), body, None)
     }
 
-    /// A writer whose bytes become the file at `at` when it is finished; they are spooled to a temporary file.
+    /// A writer whose bytes become the file at `at` when it is finished. If there are many, they are spooled to the
+    /// system's temporary directory; [`Artifact::new_file_in`] uses the store's file system.
     ///
     /// # Errors
     /// Usage: a path that is not allowed; I/O.
@@ -143,8 +149,18 @@ impl Artifact {
     /// ```
     pub fn new_file(&mut self, at: impl AsRef<[u8]>) -> Result<FileWriter<'_>> {
         let at = RelPath::parse(at.as_ref())?;
-        let spool = tempfile::NamedTempFile::new().map_err(|e| Error::io("create a temporary file in", &std::env::temp_dir(), e))?;
-        Ok(FileWriter { artifact: self, at, spool: std::io::BufWriter::with_capacity(1 << 20, spool) })
+        Ok(FileWriter { artifact: self, at, store: None, held: Vec::new(), spool: None })
+    }
+
+    /// [`Artifact::new_file`], spooled on the file system of `store`, which has room for what is to be stored. The
+    /// temporary file has no name, so nothing is left of it when the process ends.
+    ///
+    /// # Errors
+    /// Usage: a path that is not allowed. Refused: this process may not write to the store.
+    pub fn new_file_in(&mut self, at: impl AsRef<[u8]>, store: &Store) -> Result<FileWriter<'_>> {
+        store.check_writable()?;
+        let at = RelPath::parse(at.as_ref())?;
+        Ok(FileWriter { artifact: self, at, store: Some(store.clone()), held: Vec::new(), spool: None })
     }
 
     /// Records a URI at `at` without copying what it names.
@@ -296,7 +312,7 @@ impl Artifact {
         }
     }
 
-    fn entry(&mut self, at: &[u8], body: Body, spool: Option<Arc<tempfile::TempPath>>) -> Result<&mut Self> {
+    fn entry(&mut self, at: &[u8], body: Body, spool: Option<Spool>) -> Result<&mut Self> {
         self.adds.push(Add::Entry { at: RelPath::parse(at)?, body, _spool: spool });
         Ok(self)
     }
@@ -339,7 +355,44 @@ impl Version {
 pub struct FileWriter<'a> {
     artifact: &'a mut Artifact,
     at: RelPath,
-    spool: std::io::BufWriter<tempfile::NamedTempFile>,
+    /// Whose file system has the spool; none: the system's temporary directory.
+    store: Option<Store>,
+    /// The bytes, until there are so many that they are spooled.
+    held: Vec<u8>,
+    spool: Option<BufWriter<Spool>>,
+}
+
+/// Where bytes are until they are stored. It goes when it is dropped.
+#[derive(Debug)]
+pub(super) enum Spool {
+    Named(NamedTempFile),
+    Unnamed(File),
+}
+
+impl Spool {
+    fn file(&self) -> &File {
+        match self {
+            Spool::Named(file) => file.as_file(),
+            Spool::Unnamed(file) => file,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Spool::Named(file) => file.path().to_path_buf(),
+            Spool::Unnamed(file) => PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
+        }
+    }
+}
+
+impl Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl FileWriter<'_> {
@@ -348,20 +401,43 @@ impl FileWriter<'_> {
     /// # Errors
     /// I/O.
     pub fn finish(self) -> Result<()> {
-        let failed = |e: std::io::Error| Error::io("write to a temporary file in", &std::env::temp_dir(), e);
-        let path = self.spool.into_inner().map_err(|e| failed(e.into_error()))?.into_temp_path();
-        let meta = std::fs::metadata(&path).map_err(failed)?;
-        let body = FileBody::Disk(Arc::new(path.to_path_buf()), Stat::of(&meta));
-        self.artifact.entry(self.at.as_bytes(), Body::File { exec: false, body }, Some(Arc::new(path))).map(drop)
+        let dir = self.store.as_ref().map_or_else(std::env::temp_dir, |s| s.layout().work());
+        let failed = |e: std::io::Error| Error::io("write to a temporary file in", &dir, e);
+        let (body, spool) = match self.spool {
+            None => (FileBody::Bytes(self.held.into()), None),
+            Some(spool) => {
+                let spool = spool.into_inner().map_err(|e| failed(e.into_error()))?;
+                let meta = spool.file().metadata().map_err(failed)?;
+                (FileBody::Disk(Arc::new(spool.path()), Stat::of(&meta)), Some(spool))
+            }
+        };
+        self.artifact.entry(self.at.as_bytes(), Body::File { exec: false, body }, spool).map(drop)
+    }
+
+    fn spill(&mut self) -> std::io::Result<&mut BufWriter<Spool>> {
+        let spool = match &self.store {
+            Some(store) => Spool::Unnamed(disk::unnamed_file(&store.layout().work())?),
+            None => Spool::Named(NamedTempFile::new()?),
+        };
+        let mut spool = BufWriter::with_capacity(1 << 20, spool);
+        spool.write_all(&std::mem::take(&mut self.held))?;
+        Ok(self.spool.insert(spool))
     }
 }
 
 impl Write for FileWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.spool.write(bytes)
+        if let Some(spool) = &mut self.spool {
+            return spool.write(bytes);
+        }
+        if ((self.held.len() + bytes.len()) as u64) < SMALL_MAX {
+            self.held.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+        self.spill()?.write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.spool.flush()
+        self.spool.as_mut().map_or(Ok(()), BufWriter::flush)
     }
 }

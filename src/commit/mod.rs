@@ -29,4 +29,4 @@ pub use publish::{Published, SaveOptions};
 pub use simple::publish_generated;
 pub use run::{Run, RunOptions};
 pub use survey::{OpenDraft, Survey, no_draft, survey};
-pub use upsert::{Sealing, UpsertOptions, Upserted, refuse_if_finished, sealed};
+pub use upsert::{Sealing, UpsertInProgress, UpsertOptions, Upserted, refuse_if_finished, sealed};

@@ -3,7 +3,7 @@
 use super::artifact::Artifact;
 use super::finish::{self, FinishOptions};
 use super::publish::{Published, SaveOptions};
-use super::upsert::{self, UpsertOptions, Upserted};
+use super::upsert::{self, UpsertInProgress, UpsertOptions, Upserted};
 use crate::catalog::{Draft, RunRecord};
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -130,6 +130,19 @@ impl Run {
     /// As [`Run::upsert_artifact`].
     pub fn upsert_artifact_with<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>, options: &UpsertOptions) -> Result<Upserted> {
         upsert::upsert(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact, options)
+    }
+
+    /// Begins an upsert before what it contributes is complete: `finish` and other processes of this run see from here
+    /// on that it is at work. [`UpsertInProgress::save`] records what `artifact` holds then.
+    ///
+    /// # Errors
+    /// As [`Run::upsert_artifact`].
+    pub fn begin_upsert<'a>(
+        &self,
+        artifact: &Artifact,
+        distributed_id: impl Into<Option<&'a str>>,
+    ) -> Result<UpsertInProgress> {
+        upsert::begin(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact)
     }
 
     /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and of what `artifact` holds, and

@@ -66,9 +66,7 @@ pub struct Upserted {
 /// Records what `artifact` holds as a contribution of `run`.
 pub(super) fn upsert(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Upserted> {
     let store = draft.store();
-    store.check_writable()?;
-    artifact.refuse_patch("upserted")?;
-    catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
+    check(draft, artifact)?;
     loop {
         // What this run committed before and did not live to claim comes first: its later word is to count.
         help(store, &artifact.name)?;
@@ -80,18 +78,73 @@ pub(super) fn upsert(draft: &Draft, run: &RunRecord, artifact: &Artifact, option
 
 /// One token's try; `None` when it was fenced.
 fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Option<Upserted>> {
+    let begun = UpsertInProgress::begin(draft, run, options.sealing.is_none())?;
+    contribute(begun, artifact, options)
+}
+
+/// An upsert that has begun: `finish` and a second process of the same run see that the run is at work, while what it
+/// contributes is still being read. If it is dropped, nothing is recorded.
+#[derive(Debug)]
+pub struct UpsertInProgress {
+    draft: Draft,
+    run: RunRecord,
+    work: Work,
+    /// The last number of the draft's log when it began.
+    last: u64,
+}
+
+impl UpsertInProgress {
+    fn begin(draft: &Draft, run: &RunRecord, alone: bool) -> Result<UpsertInProgress> {
+        let purpose = Purpose {
+            purpose: WRITING[0],
+            artifact: Some(draft.artifact().as_str()),
+            draft: Some(draft.id().as_str()),
+            run: Some(run.id.as_str()),
+            ..Purpose::default()
+        };
+        let work = Work::begin(draft.store(), &purpose, &draft.log())?;
+        if alone {
+            refuse_second_holder(draft, &run.id, &work)?;
+        }
+        // Before anything is stored: a discard that comes later is met on the walk.
+        match draft.last()? {
+            (_, Some(DraftRecord::Finish(_))) => Err(draft::finished(draft)?),
+            (last, _) => Ok(UpsertInProgress { draft: draft.clone(), run: run.clone(), work, last }),
+        }
+    }
+
+    /// Records what `artifact` holds as the run's contribution.
+    ///
+    /// # Errors
+    /// As [`Run::upsert_artifact`](super::Run::upsert_artifact).
+    pub fn save(self, artifact: &Artifact, options: &UpsertOptions) -> Result<Upserted> {
+        let (draft, run) = (self.draft.clone(), self.run.clone());
+        check(&draft, artifact)?;
+        match contribute(self, artifact, options)? {
+            Some(done) => Ok(done),
+            None => upsert(&draft, &run, artifact, options),
+        }
+    }
+}
+
+/// Begins an upsert of what `artifact` will hold.
+pub(super) fn begin(draft: &Draft, run: &RunRecord, artifact: &Artifact) -> Result<UpsertInProgress> {
+    check(draft, artifact)?;
+    help(draft.store(), draft.artifact())?;
+    UpsertInProgress::begin(draft, run, true)
+}
+
+fn check(draft: &Draft, artifact: &Artifact) -> Result<()> {
+    draft.store().check_writable()?;
+    artifact.refuse_patch("upserted")?;
+    catalog_artifact::check_type(draft.store(), &artifact.name, artifact.kind.as_ref()).map(drop)
+}
+
+/// One token's try after it has begun; `None` when it was fenced.
+fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOptions) -> Result<Option<Upserted>> {
+    let UpsertInProgress { draft, run, work, last } = begun;
+    let (draft, run) = (&draft, &run);
     let store = draft.store();
-    let name = &artifact.name;
-    let purpose = Purpose { purpose: WRITING[0], artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: Some(run.id.as_str()), ..Purpose::default() };
-    let work = Work::begin(store, &purpose, &draft.log())?;
-    if options.sealing.is_none() {
-        refuse_second_holder(draft, &run.id, &work)?;
-    }
-    // Before anything is stored: a discard that comes later is met on the walk.
-    let (last, record) = draft.last()?;
-    if let Some(DraftRecord::Finish(_)) = record {
-        return Err(draft::finished(draft)?);
-    }
     let mut writer = store.objects().writer(&work.dir())?;
     if let Some(sealing) = &options.sealing {
         writer.take_with(sealing.leases.clone());

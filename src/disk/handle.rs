@@ -62,6 +62,11 @@ impl FileStat {
 }
 
 impl DirHandle {
+    /// Of a directory that is open.
+    pub(super) fn of(fd: OwnedFd) -> DirHandle {
+        DirHandle { fd }
+    }
+
     /// Opens a directory by its path; symlinks are followed.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 mod access;
 pub mod backing;
+mod dir;
 mod fault;
 mod file;
 mod fs;
@@ -19,8 +20,9 @@ mod stamps;
 mod umask;
 
 pub use access::{Identity, may_write_as};
+pub use dir::{Dir, Look};
 pub use file::NewFile;
-pub use umask::{Access, umask_is_ours};
+pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
 pub use rights::{Right, may};
@@ -30,8 +32,9 @@ pub use look::{
 };
 pub use read::{open_file, read_full_at, read_two_at, will_read_in_order};
 pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
-pub use outside::{create_mount_place, may_write, remove_mount_place, open_device, open_files_limit, open_log, write_setting};
 use group_sync::{sync_fs, sync_fs_shared};
+pub use outside::{create_mount_place, may_write, remove_mount_place, open_device, open_files_limit, open_log};
+pub use outside::{unnamed_file, write_setting};
 use outside::{link_descriptor, rename_noreplace, set_mtime};
 
 use crate::error::{Error, Result};

@@ -3,6 +3,7 @@
 
 use super::umask::{self, Access};
 use crate::error::{Error, Result};
+use crate::words::Token;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -24,6 +25,25 @@ pub fn open_device(path: &Path) -> io::Result<File> {
 pub fn open_log(path: &Path) -> Result<File> {
     let mode = Access::Umask.wanted(0o666, umask::of_the_user());
     OpenOptions::new().append(true).create(true).mode(mode).open(path).map_err(|e| Error::io("open", path, e))
+}
+
+/// A file without a name on the file system of `dir`, for bytes that are needed for a while. Nothing is left of it when
+/// the process ends.
+///
+/// # Errors
+/// The system's, bare.
+pub fn unnamed_file(dir: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    match options.clone().custom_flags(libc::O_TMPFILE).open(dir) {
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::EINVAL | libc::ENOSYS)) => {
+            let path = dir.join(format!(".spool-{}", Token::fresh()));
+            let file = options.create_new(true).open(&path)?;
+            std::fs::remove_file(&path)?;
+            Ok(file)
+        }
+        opened => opened,
+    }
 }
 
 /// Writes a setting of the kernel's below `/sys` or `/proc`.

@@ -27,7 +27,7 @@ pub fn umask_is_ours() {
 }
 
 /// The user's umask, also when it was cleared.
-pub(super) fn of_the_user() -> u32 {
+pub fn of_the_user() -> u32 {
     CLEARED.get().copied().unwrap_or_else(|| {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let found = status.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());

@@ -9,20 +9,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// The file that says what a directory leaves out.
-pub(super) const IGNORE_FILE: &CStr = c".cairnignore";
+pub(crate) const IGNORE_FILE: &CStr = c".cairnignore";
 /// How long it may be.
 const MOST: u64 = 16 << 20;
 
 /// The patterns in force in one directory.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     patterns: Gitignore,
     above: Option<Arc<Filter>>,
 }
 
 impl Filter {
     /// What `--exclude` says for the whole source.
-    pub(super) fn root(root: &Path, exclude: &[String]) -> Result<Filter> {
+    pub(crate) fn root(root: &Path, exclude: &[String]) -> Result<Filter> {
         let mut builder = GitignoreBuilder::new(root);
         for pattern in exclude {
             builder
@@ -33,7 +33,7 @@ impl Filter {
     }
 
     /// The filter inside the directory `dir`, which has a name `.cairnignore`, at `path`. Only a regular file counts.
-    pub(super) fn enter(outside: &Arc<Filter>, dir: &DirHandle, path: &Path) -> Result<Arc<Filter>> {
+    pub(crate) fn enter(outside: &Arc<Filter>, dir: &DirHandle, path: &Path) -> Result<Arc<Filter>> {
         if !dir.stat_at(IGNORE_FILE, Follow::No).is_ok_and(|s| s.is_file()) {
             return Ok(outside.clone());
         }
@@ -67,7 +67,7 @@ impl Filter {
     }
 
     /// Whether an entry is left out: `--exclude` always counts, else the innermost file that speaks of it decides.
-    pub(super) fn leaves_out(&self, path: &Path, is_dir: bool) -> bool {
+    pub(crate) fn leaves_out(&self, path: &Path, is_dir: bool) -> bool {
         let mut verdict = None;
         let mut at = Some(self);
         while let Some(filter) = at {

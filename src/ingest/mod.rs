@@ -9,6 +9,7 @@ mod store;
 mod tree;
 
 pub use build::build;
+pub(crate) use filter::{Filter, IGNORE_FILE};
 pub use scan::{ScanOptions, scan};
 pub use stat_cache::StatCache;
 pub use store::{Sink, store_files};

@@ -1,21 +1,30 @@
 //! Writing a version out. Nothing half-written ever has a final name: a new target is built aside and renamed in, in an
 //! existing one each file is. Right files that are there already are kept, so an interrupted checkout goes on.
+//!
+//! All is done by names in directories that are held open, so no symlink in or beside the target is followed.
 
-use super::fill::{Fill, Link};
-use super::plan::{self, Found};
+use super::fill::{Fill, Link, taken};
+use super::names;
+use super::opened::OpenDirs;
+use super::plan::{self, Found, Plan};
+use super::prune;
+use super::references::References;
 use crate::catalog::Version;
-use crate::disk::{self, Access, Disk};
+use crate::disk::{self, Access, Created, Dir, Disk};
 use crate::error::{Error, Kind, Result, show_path};
+use crate::ingest::Filter;
+use crate::layout::unfinished_directory;
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
-use crate::words::RelPath;
+use crate::words::{Digest, Place, RelPath, Token};
 use parking_lot::Mutex;
-use std::os::fd::AsRawFd;
+use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 /// How a version is written out.
 #[derive(Clone, Debug, Default)]
@@ -24,9 +33,11 @@ pub struct CheckoutOptions {
     pub path: Option<RelPath>,
     /// How large files come to be.
     pub link: Link,
+    /// What becomes of references.
+    pub references: References,
     /// Replace what differs.
     pub force: bool,
-    /// Remove what is not in the version.
+    /// Remove what is not in the version, but for what a put would leave out, too.
     pub prune: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
@@ -45,74 +56,160 @@ pub struct CheckoutReport {
     pub kept: u64,
     /// Entries removed because the version does not have them.
     pub removed: u64,
+    /// Entries that the version does not have and that are protected from removal: what `.cairnignore` leaves out,
+    /// `.git`, stores, what is mounted.
+    pub protected: u64,
+    /// References that were not written.
+    pub skipped: u64,
 }
 
 /// Files handed to a worker at once.
 const BATCH: usize = 64;
 /// How many differing paths an error names.
 const NAMED: usize = 10;
+/// How long a checkout waits for one that removes what a killed one left in the same directory.
+const CLEANING: Duration = Duration::from_secs(5);
+
+/// What an entry is written as.
+pub(super) enum Written<'a> {
+    Directory,
+    File { digest: Digest, size: u64, exec: bool, place: Option<Place> },
+    Symlink(Cow<'a, [u8]>),
+    Nothing,
+}
+
+impl CheckoutOptions {
+    /// What an entry is written as.
+    ///
+    /// # Errors
+    /// A reference that cannot be written in the way that is asked for.
+    pub(super) fn written<'a>(&self, entry: &'a Entry) -> Result<Written<'a>> {
+        Ok(match entry {
+            Entry::Directory(_) => Written::Directory,
+            Entry::File { digest, size, exec, place } => {
+                Written::File { digest: *digest, size: *size, exec: *exec, place: *place }
+            }
+            Entry::Symlink { target } => Written::Symlink(Cow::Borrowed(target)),
+            Entry::Reference(reference) => self
+                .references
+                .target(reference)?
+                .map_or(Written::Nothing, |target| Written::Symlink(Cow::Owned(target))),
+        })
+    }
+}
 
 /// Writes `version` to the directory `target`.
 ///
 /// # Errors
-/// Refused: files that differ are in the way (unless forced), another checkout works on the same target, or the link mode is not
-/// possible there; the store itself is there. Not found: the path asked for. Damaged; I/O.
+/// Refused: files that differ are in the way (unless forced), another checkout works on the same target, or the link
+/// mode is not possible there; names that are one there; the store itself is there. Usage: a reference that cannot be
+/// written in the way that is asked for. Not found: the path asked for. Damaged; I/O.
 pub fn checkout(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<CheckoutReport> {
     let target = &std::path::absolute(target).map_err(|e| Error::io("find", target, e))?;
     plan::store_below(version, target)?; // never into the store
+    for visit in selected(version, options)? {
+        let visit = visit?;
+        if let Entry::Reference(_) = &visit.entry {
+            options
+                .written(&visit.entry)
+                .map_err(|e| e.while_doing(format!("cannot write out {} of {version}", visit.path)))?;
+        }
+    }
     match disk::look(target)? {
         None => into_new(version, target, options),
         Some(_) if std::fs::metadata(target).is_ok_and(|m| m.is_dir()) => into_existing(version, target, options),
-        Some(_) => Err(Error::refused(format!("{} is in the way: it is no directory", show_path(target))).hint("name another directory")),
+        Some(_) => Err(Error::refused(format!("{} is in the way: it is not a directory", show_path(target)))
+            .hint("name another directory")),
     }
 }
 
 /// Builds the directory beside its place, then renames it in. What an earlier, interrupted checkout left there is used.
 fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<CheckoutReport> {
     let parent = target.parent().ok_or_else(|| Error::usage("the target has no parent directory"))?;
-    let disk = Disk::of(parent.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?;
-    disk.create_dirs(parent)?;
-    let name = target.file_name().ok_or_else(|| Error::usage("the target has no name"))?;
-    let mut aside_name = b".".to_vec();
-    aside_name.extend_from_slice(&name.as_bytes()[..name.len().min(200)]);
-    aside_name.extend_from_slice(format!(".cairn-{}", &version.digest().hex()[..16]).as_bytes());
-    let aside = parent.join(std::ffi::OsStr::from_bytes(&aside_name));
-    disk.create_dir(&aside)?;
-    let lock = std::fs::File::open(&aside).map_err(|e| Error::io("open", &aside, e))?;
-    // SAFETY: the descriptor is open; the lock goes with it.
-    if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-        return Err(Error::refused(format!("another checkout to {} is at work", show_path(target))).hint("wait for it"));
-    }
-    let fresh = disk::list(&aside)?.is_empty();
-    let inner = CheckoutOptions { force: true, prune: true, ..options.clone() };
-    let written = if fresh { write(&disk, version, &aside, &inner, None, Naming::Direct) } else { into(&disk, version, &aside, &inner, Naming::Direct) };
+    let name = target.file_name().ok_or_else(|| Error::usage("the target has no name"))?.as_bytes();
+    Disk::of(parent.ancestors().find(|p| p.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?.create_dirs(parent)?;
+    let parent = Dir::open(parent)?;
+    let (aside_name, aside) = open_aside(&parent, name, version)?;
+    let fresh = aside.names()?.is_empty();
+    let inner = CheckoutOptions { force: true, ..options.clone() };
+    let written = names::refuse_clashes(version, &aside, options).and_then(|()| {
+        if fresh {
+            write(version, &aside, &inner, None, Naming::Direct)
+        } else {
+            into(version, &aside, &inner, Naming::Direct)
+        }
+    });
     match &written {
-        Err(e) if fresh && e.kind() == Kind::Refused => disk.remove_tree(&aside)?, // saying the same again would be refused again: nothing to go on with
-        Err(_) => drop(disk.remove_dir(&aside)),                                   // if nothing is in it
+        // The same get would be refused again: nothing to go on with.
+        Err(e) if fresh && e.kind() == Kind::Refused && !options.progress.is_stopped() => {
+            parent.remove_tree(&aside_name)?
+        }
+        Err(_) => drop(parent.remove_dir(&aside_name)), // if nothing is in it
         Ok(_) => {}
     }
-    let mut report = written?;
-    report.removed = 0;
-    rename_new(&disk, &aside, target)?;
+    let report = CheckoutReport { removed: 0, protected: 0, ..written? };
+    let appeared = || {
+        Error::refused(format!("{} was made by something else meanwhile", show_path(target)))
+            .hint("run the same get again: what was written is kept")
+    };
+    if parent.look(&aside_name)?.map(|l| l.id()) != Some(aside.look_at_itself()?.id()) {
+        return Err(Error::io_message(format!(
+            "{} was moved away or replaced while it was written",
+            show_path(aside.path())
+        ))
+        .hint("run the same get again"));
+    }
+    // An empty directory that appeared meanwhile is replaced.
+    parent.rename(&aside_name, name).map_err(|e| {
+        if matches!(e.errno(), Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOTDIR)) { appeared() } else { e }
+    })?;
     Ok(report)
 }
 
-/// Renames a directory to a name that must be free. An empty directory that appeared meanwhile is replaced.
-fn rename_new(disk: &Disk, from: &Path, to: &Path) -> Result<()> {
-    disk.rename(from, to).map_err(|e| match e.errno() {
-        Some(libc::ENOTEMPTY | libc::EEXIST | libc::ENOTDIR) => {
-            Error::refused(format!("{} came to exist while it was being made", show_path(to))).hint("say it again: what was written is kept")
+/// The directory in which a new target is built, locked: one that this user left there, or another that is new. What
+/// somebody else has put there, or a symlink, is not touched.
+fn open_aside(parent: &Dir, name: &[u8], version: &Version) -> Result<(Vec<u8>, Arc<Dir>)> {
+    let usual = unfinished_directory(name, &version.digest().hex()[..16]);
+    let (at, dir) = match parent.create_dir(&usual)? {
+        Created::New => (usual, None),
+        // SAFETY: geteuid cannot fail.
+        Created::Exists
+            if parent.look(&usual)?.is_some_and(|l| l.is_dir() && l.owner() == unsafe { libc::geteuid() }) =>
+        {
+            let dir = parent.dir(&usual)?;
+            (usual, Some(dir))
         }
-        _ => e,
-    })
+        Created::Exists => {
+            let other = unfinished_directory(name, Token::fresh().as_str());
+            if parent.create_dir(&other)? == Created::Exists {
+                return Err(taken(parent, &other)?);
+            }
+            (other, None)
+        }
+    };
+    let dir = match dir {
+        Some(dir) => dir,
+        None => parent.dir(&at)?,
+    };
+    // Whoever had the lock may have renamed it to its place, and a collector of theirs may have removed it.
+    if dir.try_lock(true) == Some(false) || parent.look(&at)?.map(|l| l.id()) != Some(dir.look_at_itself()?.id()) {
+        return Err(Error::refused(format!("another get to {} is at work", show_path(&parent.path_of(name))))
+            .hint("wait for it"));
+    }
+    Ok((at, Arc::new(dir)))
 }
 
 fn into_existing(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<CheckoutReport> {
-    let disk = Disk::of(target, Access::Umask)?;
-    if disk::list_following(target)?.is_empty() {
-        return write(&disk, version, target, options, None, Naming::Renamed);
+    let target = Arc::new(Dir::open(target)?);
+    let until = Instant::now() + CLEANING;
+    while target.try_lock(false) == Some(false) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
     }
-    into(&disk, version, target, options, Naming::Renamed)
+    names::refuse_clashes(version, &target, options)?;
+    if target.names()?.is_empty() {
+        return write(version, &target, options, None, Naming::Renamed);
+    }
+    into(version, &target, options, Naming::Renamed)
 }
 
 /// Whether a file is written under its final name or renamed to it.
@@ -125,40 +222,68 @@ pub(super) enum Naming {
 }
 
 /// Into a directory that has something in it: looks at everything first, so that a refusal changes nothing.
-fn into(disk: &Disk, version: &Version, target: &Path, options: &CheckoutOptions, naming: Naming) -> Result<CheckoutReport> {
-    let plan = plan::look(version, target, options)?;
+fn into(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, naming: Naming) -> Result<CheckoutReport> {
+    let own = naming == Naming::Direct;
+    let mut plan = plan::look(version, target, options, own)?;
     if !options.force && !plan.differing.is_empty() {
         let named: Vec<_> = plan.differing.iter().take(NAMED).map(|p| p.to_string()).collect();
         let more = plan.differing.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        return Err(Error::refused(format!("in {} other content is in the way: {}{more}", show_path(target), named.join(", ")))
-            .hint("nothing was changed; --force replaces what differs"));
+        return Err(Error::refused(format!(
+            "in {} other content is in the way: {}{more}",
+            show_path(target.path()),
+            named.join(", ")
+        ))
+        .hint("nothing was changed; --force replaces what differs"));
     }
-    for path in &plan.differing {
-        // A directory in the way of a file, or the reverse; a file in the way of a file is replaced by a rename.
-        let at = path.on_disk(target);
-        if plan.found.get(path).is_none_or(|f| *f == Found::OtherKind) {
-            disk.remove_tree(&at)?;
-        }
+    let extra = std::mem::take(&mut plan.extra);
+    let mut report = write(version, target, options, Some(&plan), naming)?;
+    if !extra.is_empty() {
+        let pruned = prune::prune(target, &Arc::new(Filter::root(target.path(), &[])?), extra)?;
+        report.removed = pruned.removed;
+        report.protected = pruned.protected.len() as u64;
     }
-    let mut report = write(disk, version, target, options, Some(&plan), naming)?;
-    if options.prune {
-        for path in &plan.extra {
-            disk.remove_tree(path)?;
-            report.removed += 1;
-        }
-    }
+    remove_unfinished(target, &plan, own)?;
     Ok(report)
 }
 
+/// Removes what killed checkouts left, if no other is at work in the same target.
+fn remove_unfinished(target: &Arc<Dir>, plan: &Plan, own: bool) -> Result<()> {
+    if plan.unfinished.is_empty() || target.try_lock(true) != Some(true) {
+        return Ok(());
+    }
+    for (path, name) in &plan.unfinished {
+        let mut dir = target.clone();
+        for part in path.parts() {
+            dir = Arc::new(dir.dir(part)?);
+        }
+        if own {
+            dir.remove_tree(name)?;
+        } else if dir.look(name)?.is_some_and(|l| !l.is_dir()) {
+            dir.remove_file(name)?;
+        }
+    }
+    Ok(())
+}
+
+/// A piece of work: entries with the directories that they come into.
+type Batch = Vec<(Arc<Dir>, Visit)>;
+
 /// Walks the version, makes directories, and has files made by several threads.
-fn write(disk: &Disk, version: &Version, target: &Path, options: &CheckoutOptions, plan: Option<&plan::Plan>, naming: Naming) -> Result<CheckoutReport> {
-    let fill = Fill::new(disk, version.store().objects(), options.link, naming);
+fn write(
+    version: &Version,
+    target: &Arc<Dir>,
+    options: &CheckoutOptions,
+    plan: Option<&Plan>,
+    naming: Naming,
+) -> Result<CheckoutReport> {
+    let fill = Fill::new(version.store().objects(), options, naming);
     let stop = AtomicBool::new(false);
     let shared = Mutex::new((CheckoutReport::default(), None::<Error>));
     let threads = crate::threads::count();
-    let (send, receive) = mpsc::sync_channel::<Vec<(PathBuf, Visit)>>(threads * 4);
+    let (send, receive) = mpsc::sync_channel::<Batch>(threads * 4);
     let receive = Mutex::new(receive);
+    let found = |path: &RelPath| plan.and_then(|p| p.found.get(path).copied());
     let work = || {
         let mut buffer = Vec::new();
         loop {
@@ -167,8 +292,11 @@ fn write(disk: &Disk, version: &Version, target: &Path, options: &CheckoutOption
                 continue; // drains, so that the walk does not block
             }
             let mut part = CheckoutReport::default();
-            for (at, visit) in batch {
-                let made = fill.make(&at, &visit.entry, plan.and_then(|p| p.found.get(&visit.path).copied()), &mut buffer);
+            for (dir, visit) in batch {
+                let made = options.progress.go_on().and_then(|()| match options.written(&visit.entry)? {
+                    Written::Nothing => Ok(Made::Skipped),
+                    entry => fill.make(&dir, visit.path.name(), &entry, found(&visit.path), &mut buffer),
+                });
                 match made {
                     Ok(made) => part.add(&visit.entry, made),
                     Err(e) => {
@@ -188,7 +316,7 @@ fn write(disk: &Disk, version: &Version, target: &Path, options: &CheckoutOption
         for _ in 0..threads {
             s.spawn(work);
         }
-        let walked = feed(disk, version, target, options, &stop, send);
+        let walked = feed(version, target, options, &found, &stop, send);
         if let Err(e) = walked {
             stop.store(true, Ordering::Relaxed);
             shared.lock().1.get_or_insert(e);
@@ -201,37 +329,82 @@ fn write(disk: &Disk, version: &Version, target: &Path, options: &CheckoutOption
 }
 
 /// Makes directories and hands out everything else.
-fn feed(disk: &Disk, version: &Version, target: &Path, options: &CheckoutOptions, stop: &AtomicBool, send: mpsc::SyncSender<Vec<(PathBuf, Visit)>>) -> Result<()> {
-    let mut batch = Vec::with_capacity(BATCH);
+fn feed(
+    version: &Version,
+    target: &Arc<Dir>,
+    options: &CheckoutOptions,
+    found: &dyn Fn(&RelPath) -> Option<Found>,
+    stop: &AtomicBool,
+    send: mpsc::SyncSender<Batch>,
+) -> Result<()> {
+    // Each directory in a batch is an open file.
+    let at_once = crate::threads::count() * 5 + 1;
+    let dirs_in_batch = (disk::open_files_limit() / 4 / at_once).clamp(1, BATCH);
+    let mut batch = Batch::with_capacity(BATCH);
+    let mut dirs = 0;
+    let mut open = OpenDirs::new(target.clone(), ());
     for visit in selected(version, options)? {
         let visit = visit?;
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let at = visit.path.on_disk(target);
+        while open.leave_for(&visit.path)?.is_some() {}
+        let (dir, ()) = open.last()?;
         if visit.entry.is_directory() {
-            disk.create_dir(&at)?;
+            let name = visit.path.name();
+            let made = directory(&dir, name, found(&visit.path))
+                .map_err(|e| e.while_doing(format!("cannot write out {} of {version}", visit.path)))?;
+            open.enter(name, Arc::new(made), ());
             continue;
         }
         options.progress.expect(1, size_of(&visit.entry));
-        batch.push((at, visit));
-        if batch.len() == BATCH && send.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_err() {
-            return Ok(());
+        dirs += usize::from(batch.last().is_none_or(|(last, _)| !Arc::ptr_eq(last, &dir)));
+        batch.push((dir, visit));
+        if batch.len() == BATCH || dirs == dirs_in_batch {
+            dirs = 0;
+            if send.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_err() {
+                return Ok(());
+            }
         }
     }
     let _ = send.send(batch);
     Ok(())
 }
 
+/// Makes and opens a directory of the version.
+fn directory(parent: &Dir, name: &[u8], found: Option<Found>) -> Result<Dir> {
+    match found {
+        Some(Found::Right) => return parent.dir(name),
+        Some(_) => parent.remove_tree(name)?,
+        None => {}
+    }
+    if parent.create_dir(name)? == Created::Exists {
+        let is_dir = parent.look(name)?.is_some_and(|l| l.is_dir());
+        if let (true, Some(other)) = (is_dir, names::other_name(parent, name)?) {
+            return Err(names::clash(parent, name, &other));
+        }
+        if !is_dir {
+            return Err(taken(parent, name)?);
+        }
+    }
+    parent.dir(name)
+}
+
 /// The entries that are asked for, in path order, with the directories above them.
-pub(super) fn selected(version: &Version, options: &CheckoutOptions) -> Result<Box<dyn Iterator<Item = Result<Visit>> + Send>> {
+pub(super) fn selected(
+    version: &Version,
+    options: &CheckoutOptions,
+) -> Result<Box<dyn Iterator<Item = Result<Visit>> + Send>> {
     let tree = version.tree()?;
     let Some(path) = options.path.as_ref().filter(|p| !p.is_root()) else { return Ok(Box::new(tree.walk())) };
     let mut above = Vec::new();
     let mut at = RelPath::root();
     for name in path.parts() {
         at = at.join(name)?;
-        let found = tree.lookup(&at)?.ok_or_else(|| Error::not_found(format!("there is no {path} in {version}")).hint(format!("`cairn ls {version}` lists it")))?;
+        let missing = || {
+            Error::not_found(format!("there is no {path} in {version}")).hint(format!("`cairn ls {version}` lists it"))
+        };
+        let found = tree.lookup(&at)?.ok_or_else(missing)?;
         above.push(Ok(Visit { path: at.clone(), entry: found.entry, rank: found.rank }));
     }
     Ok(Box::new(above.into_iter().chain(tree.walk_below(path)?)))
@@ -246,6 +419,7 @@ fn size_of(entry: &Entry) -> u64 {
 pub(super) enum Made {
     Written,
     Kept,
+    Skipped,
 }
 
 impl CheckoutReport {
@@ -257,6 +431,7 @@ impl CheckoutReport {
         match made {
             Made::Written => self.written += 1,
             Made::Kept => self.kept += 1,
+            Made::Skipped => self.skipped += 1,
         }
     }
 
@@ -266,5 +441,6 @@ impl CheckoutReport {
         self.written += other.written;
         self.kept += other.kept;
         self.removed += other.removed;
+        self.skipped += other.skipped;
     }
 }

@@ -1,16 +1,16 @@
 //! Making one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
 
-use super::checkout::{Made, Naming};
+use super::checkout::{CheckoutOptions, Made, Naming, Written};
+use super::names;
 use super::plan::Found;
-use crate::disk::{Created, Disk, NewFile};
+use crate::disk::{Created, Dir, NewFile};
 use crate::error::{Error, Result, show_path};
-use crate::manifest::Entry;
+use crate::layout::unfinished_name;
 use crate::objects::{Content, LargeObject, Objects};
 use crate::words::Token;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How large files of a checkout come to be. Small ones are packed, so they are always written.
@@ -29,121 +29,214 @@ pub enum Link {
 
 /// Makes entries below one target.
 pub(super) struct Fill<'a> {
-    disk: &'a Disk,
     objects: &'a Objects,
-    link: Link,
+    options: &'a CheckoutOptions,
     naming: Naming,
     /// Set when a reflink failed once: `auto` then copies without trying again.
     no_reflink: AtomicBool,
 }
 
 impl<'a> Fill<'a> {
-    pub(super) fn new(disk: &'a Disk, objects: &'a Objects, link: Link, naming: Naming) -> Self {
-        Fill { disk, objects, link, naming, no_reflink: AtomicBool::new(false) }
+    pub(super) fn new(objects: &'a Objects, options: &'a CheckoutOptions, naming: Naming) -> Self {
+        Fill { objects, options, naming, no_reflink: AtomicBool::new(false) }
     }
 
-    /// Makes `entry` at `at`, where `found` stands now.
-    pub(super) fn make(&self, at: &Path, entry: &Entry, found: Option<Found>, buffer: &mut Vec<u8>) -> Result<Made> {
-        let exec = matches!(entry, Entry::File { exec: true, .. });
+    /// Makes `entry` as `name` in `dir`, where `found` is now.
+    pub(super) fn make(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        entry: &Written<'_>,
+        found: Option<Found>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Made> {
+        let exec = matches!(entry, Written::File { exec: true, .. });
         match found {
             Some(Found::Right) => return Ok(Made::Kept),
-            Some(Found::WrongMode) => {
-                let mode = std::fs::metadata(at).map_err(|e| Error::io("look at", at, e))?.permissions().mode();
-                let bits = if exec { mode | ((mode & 0o444) >> 2) } else { mode & !0o111 };
-                self.disk.set_mode(at, bits & 0o7777)?;
-                return Ok(Made::Kept);
-            }
-            Some(Found::Differs | Found::OtherKind) | None => {}
+            Some(Found::WrongMode) if set_exec(dir, name, exec)? => return Ok(Made::Kept),
+            Some(Found::OtherKind) => dir.remove_tree(name)?,
+            _ => {}
         }
-        let to = if self.naming == Naming::Direct && found.is_none() { at.to_path_buf() } else { beside(at) };
-        let made = self.make_at(&to, entry, exec, buffer);
-        if let Err(e) = made {
-            let _ = self.disk.remove_file(&to);
-            return Err(e);
-        }
-        if to != at {
-            self.disk.rename(&to, at)?;
-        }
-        Ok(Made::Written)
-    }
-
-    fn make_at(&self, to: &Path, entry: &Entry, exec: bool, buffer: &mut Vec<u8>) -> Result<()> {
-        match entry {
-            Entry::Symlink { target } => match self.disk.symlink(target, to)? {
-                Created::New => Ok(()),
-                Created::Exists => Err(Error::refused(format!("{} came to exist meanwhile", show_path(to)))),
-            },
-            Entry::File { digest, size, place, .. } => match self.objects.content_into(digest, *size, *place, buffer)? {
-                Content::Small(()) => {
-                    let mut file = self.create(to, exec)?;
-                    if buffer.is_empty() { Ok(()) } else { file.write_all(buffer) }
+        let is_new = matches!(found, None | Some(Found::OtherKind));
+        if is_new && self.naming == Naming::Direct {
+            return match self.make_at(dir, name, entry, exec, buffer) {
+                Ok(Created::New) => Ok(Made::Written),
+                Ok(Created::Exists) => Err(taken(dir, name)?),
+                Err(e) => {
+                    let _ = dir.remove_file(name);
+                    Err(e)
                 }
-                Content::Large(large) => self.large(to, &large, *size, exec, buffer),
-            },
-            Entry::Reference(r) => Err(Error::io_message(format!("it is a reference to {}: fetching references is not available yet", r.uri))),
-            Entry::Directory(_) => unreachable!("directories are made by the walk"),
+            };
+        }
+        let half = unfinished_name(&Token::fresh());
+        let half = half.as_bytes();
+        let placed = match self.make_at(dir, half, entry, exec, buffer) {
+            Ok(Created::Exists) => Err(taken(dir, half)?),
+            Ok(Created::New) if is_new => dir.rename_new(half, name),
+            Ok(Created::New) => dir.rename(half, name).map(|()| Created::New),
+            Err(e) => Err(e),
+        };
+        match placed {
+            Ok(Created::New) => Ok(Made::Written),
+            Ok(Created::Exists) => {
+                dir.remove_file(half)?;
+                self.meet(dir, name, entry)
+            }
+            Err(e) => {
+                let _ = dir.remove_file(half);
+                Err(e)
+            }
         }
     }
 
-    fn large(&self, to: &Path, large: &LargeObject, size: u64, exec: bool, buffer: &mut Vec<u8>) -> Result<()> {
-        if self.link == Link::Hardlink && !exec {
-            return self.disk.hard_link(large.path(), to).map_err(|e| match e.errno() {
-                Some(libc::EXDEV) => Error::refused(format!("{} and the store are on different file systems: hard links cannot cross", show_path(to))).hint("use --link copy"),
-                Some(libc::EPERM) => e.hint("this file system or its settings (fs.protected_hardlinks) refuse the link: use --link copy"),
+    /// Something came to have the name of an entry: another checkout's, or this one's under another name.
+    fn meet(&self, dir: &Dir, name: &[u8], entry: &Written<'_>) -> Result<Made> {
+        let same = match entry {
+            Written::Symlink(target) => {
+                dir.look(name)?.is_some_and(|l| l.is_symlink()) && dir.read_link(name)? == **target
+            }
+            Written::File { digest, size, exec, .. } => {
+                let found = dir.look(name)?;
+                found.is_some_and(|l| l.is_file() && l.size() == *size && (l.mode() & 0o111 != 0) == *exec)
+                    && super::plan::hash(dir, name)? == Some(*digest)
+            }
+            Written::Directory | Written::Nothing => false,
+        };
+        match names::other_name(dir, name)? {
+            Some(other) => Err(names::clash(dir, name, &other)),
+            None if same => Ok(Made::Kept),
+            None => Err(taken(dir, name)?),
+        }
+    }
+
+    fn make_at(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        entry: &Written<'_>,
+        exec: bool,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Created> {
+        match entry {
+            Written::Symlink(target) => dir.symlink(target, name),
+            Written::File { digest, size, place, .. } => match self
+                .objects
+                .content_into(digest, *size, *place, buffer)?
+            {
+                Content::Small(()) => {
+                    self.create(dir, name, exec, |file| if buffer.is_empty() { Ok(()) } else { file.write_all(buffer) })
+                }
+                Content::Large(large) => self.large(dir, name, &large, *size, exec, buffer),
+            },
+            Written::Directory | Written::Nothing => unreachable!("only files and symlinks are made"),
+        }
+    }
+
+    fn large(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        large: &LargeObject,
+        size: u64,
+        exec: bool,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Created> {
+        let link = self.options.link;
+        let shown = || show_path(&dir.path_of(name));
+        if link == Link::Hardlink && !exec {
+            return dir.hard_link(large.path(), name).map_err(|e| match e.errno() {
+                Some(libc::EXDEV) => Error::refused(format!(
+                    "{} and the store are on different file systems: hard links cannot cross",
+                    shown()
+                ))
+                .hint("use --link copy"),
+                Some(libc::EPERM) => {
+                    e.hint("this file system or its settings (fs.protected_hardlinks) refuse the link: use --link copy")
+                }
                 _ => e,
             });
         }
-        let file = self.create(to, exec)?;
-        if self.link != Link::Copy && !self.no_reflink.load(Ordering::Relaxed) {
-            if file.reflink_from(large.file())? {
-                return Ok(());
+        self.create(dir, name, exec, |file| {
+            if link != Link::Copy && !self.no_reflink.load(Ordering::Relaxed) {
+                if file.reflink_from(large.file())? {
+                    return Ok(());
+                }
+                if link == Link::Reflink {
+                    return Err(Error::refused(format!(
+                        "the file system of {} cannot share blocks with the store",
+                        shown()
+                    ))
+                    .hint("use --link auto or copy"));
+                }
+                self.no_reflink.store(true, Ordering::Relaxed);
             }
-            if self.link == Link::Reflink {
-                return Err(Error::refused(format!("the file system of {} cannot share blocks with the store", show_path(to))).hint("use --link auto or copy"));
-            }
-            self.no_reflink.store(true, Ordering::Relaxed);
-        }
-        copy_sparse(&file, large.file(), size, buffer).map_err(|e| e.because(format!("from {}", show_path(large.path()))))
+            self.copy_sparse(file, large.file(), size, buffer)
+                .map_err(|e| e.because(format!("from {}", show_path(large.path()))))
+        })
     }
 
-    fn create(&self, to: &Path, exec: bool) -> Result<NewFile> {
-        self.disk.create_file_with(to.to_path_buf(), if exec { 0o755 } else { 0o644 })
+    fn create(
+        &self,
+        dir: &Dir,
+        name: &[u8],
+        exec: bool,
+        write: impl FnOnce(&mut NewFile) -> Result<()>,
+    ) -> Result<Created> {
+        let Some(mut file) = dir.create_file(name, if exec { 0o755 } else { 0o644 })? else {
+            return Ok(Created::Exists);
+        };
+        write(&mut file).map(|()| Created::New)
     }
-}
 
-/// A name in the same directory that nothing else has.
-fn beside(at: &Path) -> PathBuf {
-    at.with_file_name(format!(".cairn-{}", Token::fresh()))
-}
-
-/// Copies `size` bytes, holes left as holes, inside the kernel where it can. A source that ends early is damage.
-fn copy_sparse(to: &NewFile, from: &File, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
-    let mut at = 0;
-    let mut in_kernel = true;
-    while at < size {
-        let (start, end) = next_data(from, at, size);
-        at = start;
-        while at < end {
-            let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(128 << 20);
-            let n = if in_kernel { to.copy_range_from(from, at, want)? } else { 0 };
-            if n > 0 {
+    /// Copies `size` bytes, holes left as holes, inside the kernel where it can. A source that ends early is damage.
+    fn copy_sparse(&self, to: &NewFile, from: &File, size: u64, buffer: &mut Vec<u8>) -> Result<()> {
+        let mut at = 0;
+        let mut in_kernel = true;
+        while at < size {
+            let (start, end) = next_data(from, at, size);
+            at = start;
+            while at < end {
+                self.options.progress.go_on()?;
+                let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(128 << 20);
+                let n = if in_kernel { to.copy_range_from(from, at, want)? } else { 0 };
+                if n > 0 {
+                    at += n as u64;
+                    continue;
+                }
+                in_kernel = false;
+                buffer.resize(want.min(1 << 20), 0);
+                let n = from.read_at(buffer, at).map_err(|e| Error::io("read an object for", to.path(), e))?;
+                if n == 0 {
+                    return Err(Error::damaged(format!("an object ends at {at} bytes, expected {size}")));
+                }
+                to.write_at(&buffer[..n], at)?;
                 at += n as u64;
-                continue;
             }
-            in_kernel = false;
-            buffer.resize(want.min(1 << 20), 0);
-            let n = from.read_at(buffer, at).map_err(|e| Error::io("read an object for", to.path(), e))?;
-            if n == 0 {
-                return Err(Error::damaged(format!("an object ends at {at} bytes, expected {size}")));
-            }
-            to.write_at(&buffer[..n], at)?;
-            at += n as u64;
         }
+        if to.file().metadata().map_err(|e| Error::io("look at", to.path(), e))?.len() != size {
+            to.set_len(size)?; // it ends with a hole
+        }
+        Ok(())
     }
-    if to.file().metadata().map_err(|e| Error::io("look at", to.path(), e))?.len() != size {
-        to.set_len(size)?; // it ends with a hole
+}
+
+/// Something has a name that was free.
+pub(super) fn taken(dir: &Dir, name: &[u8]) -> Result<Error> {
+    Ok(match names::other_name(dir, name)? {
+        Some(other) => names::clash(dir, name, &other),
+        None => Error::refused(format!("{} was made by something else meanwhile", show_path(&dir.path_of(name))))
+            .hint("run the same get again"),
+    })
+}
+
+/// Sets or clears the exec bit of a file with one name. `false` where that is not allowed: the file is made anew then.
+fn set_exec(dir: &Dir, name: &[u8], exec: bool) -> Result<bool> {
+    let Some(found) = dir.look(name)? else { return Ok(false) };
+    let mode = if exec { found.mode() | ((found.mode() & 0o444) >> 2) } else { found.mode() & !0o111 };
+    match dir.set_mode(name, mode) {
+        Err(e) if e.errno() == Some(libc::EPERM) => Ok(false),
+        done => done.map(|()| true),
     }
-    Ok(())
 }
 
 /// The next range of data at or after `at`; without support for holes, all that is left.

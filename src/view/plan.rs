@@ -1,24 +1,35 @@
-//! Before a checkout into a directory that has something in it: what is right, what differs, what the version does not have.
+//! Before a checkout into a directory that has something in it: what is right, what differs, what the version does not
+//! have.
 
-use super::checkout::{CheckoutOptions, selected};
+use super::checkout::{CheckoutOptions, Written, selected};
+use super::fill::Link;
+use super::names;
+use super::opened::OpenDirs;
+use super::prune::{Extra, first_protected, is_in_scope};
 use crate::catalog::Version;
-use crate::disk;
+use crate::disk::{Dir, Look};
 use crate::error::{Error, Result, show_path};
-use crate::manifest::{Entry, Visit};
+use crate::ingest::Filter;
+use crate::layout::is_unfinished;
+use crate::manifest::Visit;
 use crate::words::{Digest, Hasher, RelPath};
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// What stands where an entry will be.
+/// What has the name of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     /// The entry itself.
     Right,
     /// The right content with the wrong exec bit.
     WrongMode,
+    /// The right content in a file that the store, or something else, shares: it is made anew.
+    Shared,
     /// A file or symlink with other content.
     Differs,
     /// Another kind of thing.
@@ -32,71 +43,174 @@ pub(super) struct Plan {
     /// Paths whose content or kind is another, in path order.
     pub differing: Vec<RelPath>,
     /// What the version does not have, where it would be pruned.
-    pub extra: Vec<PathBuf>,
+    pub extra: Vec<Extra>,
+    /// What a killed checkout left: the directory and the name. All that the version does not have, if the target is
+    /// the checkout's own.
+    pub unfinished: Vec<(RelPath, Vec<u8>)>,
 }
 
-/// Compares the target with what is asked for, and looks for extras if they are to be pruned.
-pub(super) fn look(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<Plan> {
-    let mut plan = Plan::default();
-    let store = store_below(version, target)?;
+/// What the look keeps of a directory while it is in it.
+struct Listed {
+    path: RelPath,
+    /// Names of it that no entry had yet.
+    names: HashSet<Vec<u8>>,
+    filter: Arc<Filter>,
+    /// A put would leave it out.
+    hidden: bool,
+}
+
+struct LookAtTarget<'a> {
+    version: &'a Version,
+    options: &'a CheckoutOptions,
+    /// The target is the checkout's own: nothing else may be in it.
+    own: bool,
+    store: Option<RelPath>,
+    plan: Plan,
+}
+
+/// Compares the target with what is asked for, and looks for extras if they are to be pruned, or if the target is the
+/// checkout's `own`.
+pub(super) fn look(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, own: bool) -> Result<Plan> {
+    let mut at =
+        LookAtTarget { version, options, own, store: store_below(version, target.path())?, plan: Plan::default() };
+    let filter = at.filter(&Arc::new(Filter::root(target.path(), &[])?), target)?;
+    let mut open = OpenDirs::new(target.clone(), at.list(RelPath::root(), target, filter, false)?);
     // Below what is missing or of another kind there is nothing to look at.
     let mut blind: Option<RelPath> = None;
-    let mut wanted: HashMap<RelPath, HashSet<Vec<u8>>> = HashMap::new();
     for visit in selected(version, options)? {
+        options.progress.go_on()?;
         let visit = visit?;
-        if let Some(store) = &store {
+        if let Some(store) = &at.store {
             spare(store, version, &visit)?;
-        }
-        let parent = visit.path.parent().unwrap_or_default();
-        if options.prune {
-            wanted.entry(parent).or_default().insert(visit.path.name().to_vec());
-            if visit.entry.is_directory() {
-                wanted.entry(visit.path.clone()).or_default();
-            }
         }
         if blind.as_ref().is_some_and(|b| is_below(&visit.path, b)) {
             continue;
         }
         blind = None;
-        let at = visit.path.on_disk(target);
-        let found = compare(&at, &visit.entry)?;
-        if visit.entry.is_directory() && found != Some(Found::Right) {
-            blind = Some(visit.path.clone());
+        while let Some((_, left)) = open.leave_for(&visit.path)? {
+            at.left(left)?;
+        }
+        let (dir, listed) = open.last()?;
+        let found = at.compare(&dir, &visit, listed)?;
+        if visit.entry.is_directory() {
+            if found == Some(Found::Right) {
+                let below = Arc::new(dir.dir(visit.path.name())?);
+                let hidden = listed.hidden || listed.filter.leaves_out(below.path(), true);
+                let filter = at.filter(&listed.filter, &below)?;
+                let listed = at.list(visit.path.clone(), &below, filter, hidden)?;
+                open.enter(visit.path.name(), below, listed);
+            } else {
+                blind = Some(visit.path.clone());
+            }
         }
         if let Some(found) = found {
             if matches!(found, Found::Differs | Found::OtherKind) {
-                plan.differing.push(visit.path.clone());
+                at.plan.differing.push(visit.path.clone());
             }
-            if !visit.entry.is_directory() || found != Found::Right {
-                plan.found.insert(visit.path, found);
-            }
+            at.plan.found.insert(visit.path, found);
         }
     }
-    if options.prune {
-        let root = options.path.clone().unwrap_or_default();
-        wanted.entry(RelPath::root()).or_default();
-        for (dir, names) in &wanted {
-            if *dir != root && !is_below(dir, &root) {
+    while let Some((_, left)) = open.leave()? {
+        at.left(left)?;
+    }
+    at.plan.extra.sort_by(|a, b| (&a.dir, &a.name).cmp(&(&b.dir, &b.name)));
+    Ok(at.plan)
+}
+
+impl LookAtTarget<'_> {
+    fn list(&self, path: RelPath, dir: &Dir, filter: Arc<Filter>, hidden: bool) -> Result<Listed> {
+        Ok(Listed { path, names: dir.names()?.into_iter().collect(), filter, hidden })
+    }
+
+    fn filter(&self, above: &Arc<Filter>, dir: &Dir) -> Result<Arc<Filter>> {
+        if self.options.prune && !self.own { Filter::enter(above, dir.handle(), dir.path()) } else { Ok(above.clone()) }
+    }
+
+    /// What is left of a directory's names when all entries had theirs.
+    fn left(&mut self, listed: Listed) -> Result<()> {
+        let Listed { path: dir, names, filter, hidden } = listed;
+        for name in names {
+            if self.own || is_unfinished(&name, false) {
+                self.plan.unfinished.push((dir.clone(), name));
                 continue;
             }
-            let at = dir.on_disk(target);
-            if !disk::look(&at)?.is_some_and(|m| m.is_dir()) {
+            if !self.options.prune || hidden || !is_in_scope(&dir, self.options.path.as_ref()) {
                 continue;
             }
-            for name in disk::list(&at)?.into_iter().filter(|n| !names.contains(n.as_bytes())) {
-                let path = dir.join(name.as_bytes())?;
-                match &store {
-                    Some(store) if path == *store => {} // skipped by put, left alone by get
-                    Some(store) if is_below(store, &path) => {
-                        return Err(Error::refused(format!("to remove {path}, which is not in {version}, would remove the store in it")).hint("leave out --prune, or move the store"));
-                    }
-                    _ => plan.extra.push(at.join(name)),
+            let path = dir.join(&name)?;
+            match &self.store {
+                Some(store) if path == *store => continue, // skipped by put, left alone by get
+                Some(store) if is_below(store, &path) => {
+                    let why =
+                        format!("to remove {path}, which is not in {}, would remove the store in it", self.version);
+                    return Err(Error::refused(why).hint("leave out --prune, or move the store"));
+                }
+                _ => self.plan.extra.push(Extra { dir: dir.clone(), name, before: filter.clone() }),
+            }
+        }
+        Ok(())
+    }
+
+    /// What has the name of an entry; `None` when nothing does.
+    fn compare(&self, dir: &Dir, visit: &Visit, listed: &mut Listed) -> Result<Option<Found>> {
+        let name = visit.path.name();
+        let known = listed.names.remove(name);
+        let Some(found) = dir.look(name)? else { return Ok(None) };
+        if !known && let Some(other) = names::other_name(dir, name)? {
+            return Err(names::clash(dir, name, &other));
+        }
+        Ok(Some(match self.options.written(&visit.entry)? {
+            Written::Nothing => Found::Right, // what is there is not looked at
+            Written::Directory if found.is_dir() => Found::Right,
+            Written::Symlink(target) if found.is_symlink() => {
+                if dir.read_link(name)? == *target {
+                    Found::Right
+                } else {
+                    Found::Differs
                 }
             }
-        }
-        plan.extra.sort();
+            Written::File { digest, size, exec, .. } if found.is_file() => {
+                if found.size() != size || hash(dir, name)? != Some(digest) {
+                    Found::Differs
+                } else {
+                    self.right(found, &digest, exec)?
+                }
+            }
+            _ if found.is_dir() => {
+                let filters = vec![listed.filter.clone()];
+                if !self.own
+                    && let Some(kept) = first_protected(dir, name, &filters)?
+                {
+                    let why = format!(
+                        "{} is in the way of a file, and has {} in it, which a get leaves alone",
+                        show_path(&dir.path_of(name)),
+                        show_path(&kept)
+                    );
+                    return Err(Error::refused(why).hint("nothing was changed; move it away"));
+                }
+                Found::OtherKind
+            }
+            Written::Directory => Found::OtherKind,
+            _ => Found::Differs,
+        }))
     }
-    Ok(plan)
+
+    /// A file with the right content.
+    fn right(&self, found: Look, digest: &Digest, exec: bool) -> Result<Found> {
+        let right_mode = (found.mode() & 0o111 != 0) == exec;
+        if found.links() > 1
+            && (!right_mode || self.options.link != Link::Hardlink && self.is_the_stores(found, digest))
+        {
+            return Ok(Found::Shared);
+        }
+        Ok(if right_mode { Found::Right } else { Found::WrongMode })
+    }
+
+    /// Whether a file with several names is an object of this store, or, being read-only, of another.
+    fn is_the_stores(&self, found: Look, digest: &Digest) -> bool {
+        let object = std::fs::symlink_metadata(self.version.store().layout().object(digest));
+        found.mode() & 0o222 == 0 || object.is_ok_and(|m| (m.dev(), m.ino()) == found.id())
+    }
 }
 
 /// Refuses an entry that would be written where the store is, or in place of a directory it is in.
@@ -104,7 +218,8 @@ fn spare(store: &RelPath, version: &Version, visit: &Visit) -> Result<()> {
     let within = visit.path == *store || is_below(&visit.path, store);
     let instead = is_below(store, &visit.path) && !visit.entry.is_directory();
     if within || instead {
-        return Err(Error::refused(format!("{version} has {} where the store itself is", visit.path)).hint("nothing was changed; name another directory"));
+        return Err(Error::refused(format!("{version} has {} where the store itself is", visit.path))
+            .hint("nothing was changed; name another directory"));
     }
     Ok(())
 }
@@ -117,43 +232,29 @@ pub(super) fn store_below(version: &Version, target: &Path) -> Result<Option<Rel
     let store = version.store().root();
     let there = target.ancestors().find_map(|a| Some((a, a.canonicalize().ok()?)));
     let Some((above, real)) = there else { return Ok(None) };
-    let real = real.join(target.strip_prefix(above).unwrap_or(Path::new("")));
+    let real: PathBuf = real.join(target.strip_prefix(above).unwrap_or(Path::new("")));
     if real.starts_with(store) {
-        return Err(Error::refused(format!("{} is in the store itself", show_path(target))).hint("name a directory outside of it"));
+        return Err(Error::refused(format!("{} is in the store itself", show_path(target)))
+            .hint("name a directory outside of it"));
     }
     store.strip_prefix(&real).ok().map(|below| RelPath::parse(below.as_os_str().as_bytes())).transpose()
 }
 
-fn is_below(path: &RelPath, dir: &RelPath) -> bool {
+pub(super) fn is_below(path: &RelPath, dir: &RelPath) -> bool {
     dir.is_root() || path.as_bytes().strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-/// What stands at `at`, against `entry`; `None` when nothing does.
-fn compare(at: &Path, entry: &Entry) -> Result<Option<Found>> {
-    let Some(meta) = disk::look(at)? else { return Ok(None) };
-    Ok(Some(match entry {
-        Entry::Directory(_) if meta.is_dir() => Found::Right,
-        Entry::Directory(_) => Found::OtherKind,
-        Entry::Symlink { target } if meta.is_symlink() => {
-            let text = std::fs::read_link(at).map_err(|e| Error::io("read symlink", at, e))?;
-            if text.as_os_str().as_bytes() == target { Found::Right } else { Found::Differs }
-        }
-        Entry::File { digest, size, exec, .. } if meta.is_file() => {
-            if meta.len() != *size || hash(at)? != *digest {
-                Found::Differs
-            } else if (meta.mode() & 0o111 != 0) != *exec {
-                Found::WrongMode
-            } else {
-                Found::Right
-            }
-        }
-        _ if meta.is_dir() => Found::OtherKind,
-        _ => Found::Differs,
-    }))
+/// The digest of a file; `None` when it may not be read.
+pub(super) fn hash(dir: &Dir, name: &[u8]) -> Result<Option<Digest>> {
+    match dir.file(name) {
+        Ok(Some(file)) => hash_open(file, &dir.path_of(name)).map(Some),
+        Ok(None) => Ok(None),
+        Err(e) if e.errno() == Some(libc::EACCES) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
-fn hash(path: &Path) -> Result<Digest> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::io("open", path, e))?;
+fn hash_open(mut file: File, path: &Path) -> Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     loop {

@@ -41,7 +41,7 @@ impl Lab {
     /// The command, on this lab's store, without anything of the environment that changes what it does.
     pub fn cairn(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-        for name in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE", "CAIRN_STAT_CACHE", "CAIRN_FAULT"] {
+        for name in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE", "CAIRN_FAULT"] {
             command.env_remove(name);
         }
         command.env("CAIRN_STORE", self.store_path()).env("CAIRN_CACHE_DIR", self.path("cache")).current_dir(self.dir.path()).args(args);

@@ -1,6 +1,7 @@
 //! `cairn finish`
 
 use super::put::{add_sources, describe, report, warn_of_sources};
+use super::stdin::Given;
 use super::upsert::options;
 use crate::args::{self, Finish};
 use crate::errors::Done;
@@ -21,7 +22,7 @@ pub fn run(context: &mut Context, args: Finish) -> Done {
     context.if_interrupted("the finish was not acknowledged; run it again");
     signals::be_gentle();
     let bar = context.bar("finish");
-    add_sources(&mut artifact, &args.sources, &args.from, &bar.progress())?;
+    add_sources(&mut artifact, &store, &Given::of(&args.sources, &args.from)?, &args.from, &bar.progress())?;
     signals::stop_gently(bar.progress());
     let options = FinishOptions {
         expect: args.expect,

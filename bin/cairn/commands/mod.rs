@@ -20,6 +20,7 @@ mod rm;
 mod shell;
 mod show;
 mod stage;
+mod stdin;
 mod upsert;
 mod verify;
 

@@ -1,6 +1,7 @@
 //! `cairn patch`
 
 use super::put::{add_sources, describe, report, run_of, unreadable, warn_of_sources};
+use super::stdin::Given;
 use crate::args::Patch;
 use crate::errors::Done;
 use crate::output::Context;
@@ -33,7 +34,7 @@ pub fn run(context: &mut Context, args: Patch) -> Done {
     if let Some(file) = &args.from_diff {
         artifact.apply_changes(parse_changes(&read(file)?)?)?;
     }
-    add_sources(&mut artifact, &args.sources, &args.from, &bar.progress())?;
+    add_sources(&mut artifact, &store, &Given::of(&args.sources, &args.from)?, &args.from, &bar.progress())?;
     signals::stop_gently(bar.progress());
     let options = SaveOptions { progress: bar.progress(), ..SaveOptions::default() };
     let published = match run {

@@ -1,5 +1,6 @@
 //! `cairn put`
 
+use super::stdin::{self, Given};
 use crate::args::{self, Put, Sources, Words};
 use crate::errors::Done;
 use crate::output::{Context, count};
@@ -14,7 +15,7 @@ use cairn::words::RelPath;
 use indicatif::HumanCount;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
-use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,16 +27,17 @@ pub fn run(context: &mut Context, args: Put) -> Done {
     describe(&mut artifact, &args.words)?;
     let run = run_of(&store, &args.run)?;
     context.if_interrupted("no version was published; the complete files in the store are kept: run the same put again, and it stores only the rest");
-    signals::be_gentle(); // so that what comes from a pipe is not left in /tmp
+    signals::be_gentle();
+    let given = Given::of(&args.sources, &args.from)?;
     let progress = Arc::<Progress>::default();
-    let typed = args.sources.iter().any(|s| s == "-") && std::io::stdin().is_terminal();
+    let typed = given.is_typed();
     if typed {
         context.talk("reading what you type, up to Ctrl-D");
-        add_sources(&mut artifact, &args.sources, &args.from, &progress)?; // before there is a bar to write over it
+        add_sources(&mut artifact, &store, &given, &args.from, &progress)?; // before there is a bar to write over it
     }
     let bar = context.bar_of("put", progress.clone());
     if !typed {
-        add_sources(&mut artifact, &args.sources, &args.from, &progress)?;
+        add_sources(&mut artifact, &store, &given, &args.from, &progress)?;
     }
     signals::stop_gently(progress.clone());
     let options = SaveOptions { always_new: args.new_version, progress: progress.clone(), ..SaveOptions::default() };
@@ -75,12 +77,21 @@ pub fn describe(artifact: &mut Artifact, args: &Words) -> Result<()> {
 /// `JSON` or `@FILE`.
 fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
     let Some(file) = text.strip_prefix('@') else { return parse_metadata(text) };
-    let read = std::fs::read_to_string(file).map_err(|e| unreadable("read", Path::new(file), e))?;
+    let read = std::fs::read(file).map_err(|e| unreadable("read", Path::new(file), e))?;
+    let read = String::from_utf8(read).map_err(|e| {
+        Error::usage(format!("metadata of {file} cannot be used: it is not UTF-8")).because(e.utf8_error())
+    })?;
     parse_metadata(read.strip_prefix('\u{feff}').unwrap_or(&read)).map_err(|e| e.while_doing(format!("metadata of {file} cannot be used")))
 }
 
 /// What the version holds.
-pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources, progress: &Progress) -> Result<()> {
+pub fn add_sources(
+    artifact: &mut Artifact,
+    store: &Store,
+    given: &Given<'_>,
+    args: &Sources,
+    progress: &Progress,
+) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
     let options = ScanOptions {
         exclude: args.exclude.clone(),
@@ -89,16 +100,11 @@ pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources
         rehash: args.rehash,
         ..ScanOptions::default()
     };
-    if sources.iter().filter(|s| *s == "-").count() > 1 {
-        return Err(Error::usage("stdin (-) is given twice: it can be read once only"));
-    }
-    for source in sources {
+    given.check()?;
+    for source in given.sources {
         let path = Path::new(source);
         if source == "-" {
-            let at = RelPath::parse(args.stdin_filename.as_bytes())?.below(&prefix)?;
-            let mut file = artifact.new_file(at.as_bytes())?;
-            copy_stdin(&mut file)?;
-            file.finish()?;
+            stdin::add(artifact, store, args, &prefix, &[])?;
         } else if let Some(name) = uri_name(source) {
             let uri = source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
             artifact.add_reference(RelPath::parse(name?.as_bytes())?.below(&prefix)?.as_bytes(), uri)?;
@@ -106,24 +112,10 @@ pub fn add_sources(artifact: &mut Artifact, sources: &[OsString], args: &Sources
             add_path(artifact, path, &prefix, &options, progress)?;
         }
     }
-    Ok(())
-}
-
-/// All of stdin, or up to Ctrl-C.
-fn copy_stdin(to: &mut impl Write) -> Result<()> {
-    let failed = |e| Error::io("read", Path::new("standard input"), e);
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        if signals::caught().is_some() {
-            return Err(Error::refused("interrupted"));
-        }
-        match std::io::stdin().lock().read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(n) => to.write_all(&buffer[..n]).map_err(|e| Error::io("write to a temporary file in", &std::env::temp_dir(), e))?,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Err(e) => return Err(failed(e)),
-        }
+    if !given.command.is_empty() {
+        stdin::add(artifact, store, args, &prefix, given.command)?;
     }
+    Ok(())
 }
 
 /// A directory's contents, or a file by its base name.

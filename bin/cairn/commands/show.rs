@@ -5,6 +5,7 @@ use crate::errors::Done;
 use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::catalog::RunRecord;
+use cairn::error::show_bytes;
 use serde_json::{Value, json};
 
 /// All that is known of a version.
@@ -44,7 +45,9 @@ pub fn run(context: &mut Context, args: Show) -> Done {
     }
     for (key, value) in lines.into_iter().filter(|(_, v)| !v.is_empty()) {
         let key = format!("{key}:");
-        let value = value.replace('\n', "\n               ");
+        let escape = context.out.terminal;
+        let shown = |line: &str| if escape && !line.is_empty() { show_bytes(line.as_bytes()) } else { line.to_owned() };
+        let value = value.split('\n').map(shown).collect::<Vec<_>>().join("\n               ");
         context.out.line(&format!("{key:<15}{value}"))?;
     }
     Ok(0)

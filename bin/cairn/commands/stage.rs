@@ -96,6 +96,7 @@ fn is_there(mountpoint: &Path, (artifact, id, run): &(String, String, String)) -
 
 /// Asks a mount's daemon to seal.
 pub fn seal(context: &mut Context, args: Seal) -> Done {
+    std::fs::metadata(&args.path).map_err(|e| super::put::unreadable("seal", &args.path, e))?;
     let done = ask_to_seal(&args.path)?;
     warn_of(&done);
     report(context, &contributed(done))

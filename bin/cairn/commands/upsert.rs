@@ -1,6 +1,7 @@
 //! `cairn upsert`
 
 use super::put::{add_sources, describe, warn_of_sources};
+use super::stdin::Given;
 use crate::args::{self, Upsert};
 use crate::errors::Done;
 use crate::output::{Context, count};
@@ -28,9 +29,16 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
     context.if_interrupted("no contribution was recorded; the complete files in the store are kept: run the same upsert again, and it stores only the rest");
     signals::be_gentle();
     let bar = context.bar("upsert");
-    add_sources(&mut artifact, &args.sources, &args.from, &bar.progress())?;
+    let given = Given::of(&args.sources, &args.from)?;
+    // A stream may take hours: meanwhile `finish` and a second process of this run must see that the run is at work.
+    let begun = given.has_stream().then(|| run.begin_upsert(&artifact, id)).transpose()?;
+    add_sources(&mut artifact, &store, &given, &args.from, &bar.progress())?;
     signals::stop_gently(bar.progress());
-    let done = run.upsert_artifact_with(&artifact, id, &UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() })?;
+    let options = UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() };
+    let done = match begun {
+        Some(begun) => begun.save(&artifact, &options)?,
+        None => run.upsert_artifact_with(&artifact, id, &options)?,
+    };
     let progress = bar.progress();
     drop(bar);
     warn_of_sources(&progress);

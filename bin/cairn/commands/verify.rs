@@ -1,11 +1,11 @@
 //! `cairn verify`
 
 use crate::args::Verify;
-use crate::errors::Done;
+use crate::errors::{Done, Stop};
 use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::error::show_bytes;
-use cairn::verify::{Scope, VerifyOptions, code, verify};
+use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
 use cairn::words::ArtifactName;
 
 /// What to do about objects whose times were lost, as by a copy of the store without `-a`.
@@ -24,9 +24,17 @@ pub fn run(context: &mut Context, args: Verify) -> Done {
     let bar = context.bar("verify");
     let report = verify(&store, &scope, &VerifyOptions { quick: args.quick, progress: bar.progress() })?;
     drop(bar);
+    match print(context, &report) {
+        // The reader has gone, but the answer is known.
+        Err(Stop::PipeClosed) => Ok(u8::from(!report.findings.is_empty())),
+        done => done,
+    }
+}
+
+fn print(context: &mut Context, report: &Report) -> Done {
     let sound = report.findings.is_empty();
     if context.json() {
-        context.out.json(&report)?;
+        context.out.json(report)?;
         return Ok(u8::from(!sound));
     }
     for finding in &report.findings {

@@ -5,7 +5,17 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 fn lab() -> Lab {
     let lab = Lab::new();
-    make_tree(&lab.path("src"), &[("a/b/one", b"1"), ("a/bc/two", b"22"), ("a/three", b"333"), ("big", &noise(7, 400_000)), ("empty/", b""), ("run.sh", b"#!/bin/sh\n")]);
+    make_tree(
+        &lab.path("src"),
+        &[
+            ("a/b/one", b"1"),
+            ("a/bc/two", b"22"),
+            ("a/three", b"333"),
+            ("big", &noise(7, 400_000)),
+            ("empty/", b""),
+            ("run.sh", b"#!/bin/sh\n"),
+        ],
+    );
     std::fs::set_permissions(lab.path("src/run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
     symlink("a/three", lab.path("src/link")).unwrap();
     lab.ok(&["put", "x", "src"]);
@@ -16,7 +26,13 @@ fn lab() -> Lab {
 fn a_version_is_written_out_exactly_and_a_second_get_changes_nothing() {
     let lab = lab();
     let report = lab.json(&["get", "x", "out"]);
-    assert_eq!(report, serde_json::json!({ "artifact": "x", "version": "v0", "directory": "out", "files": 5, "bytes": 400_016, "written": 6, "kept": 0, "removed": 0 }));
+    assert_eq!(
+        report,
+        serde_json::json!({
+            "artifact": "x", "version": "v0", "directory": "out", "files": 5, "bytes": 400_016,
+            "written": 6, "kept": 0, "removed": 0, "protected": 0, "skipped": 0
+        })
+    );
     assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
     let before = std::fs::metadata(lab.path("out/big")).unwrap();
     let report = lab.json(&["get", "x", "out"]);
@@ -48,12 +64,19 @@ fn a_differing_file_is_refused_and_restored_with_force() {
 fn a_path_takes_that_subtree_and_keeps_its_place() {
     let lab = lab();
     lab.ok(&["get", "x", "out", "--path", "a/b"]);
-    assert_eq!(snapshot(&lab.path("out")).into_keys().collect::<Vec<_>>(), [b"a".to_vec(), b"a/b".to_vec(), b"a/b/one".to_vec()], "a path prefix, no string prefix");
+    assert_eq!(
+        snapshot(&lab.path("out")).into_keys().collect::<Vec<_>>(),
+        [b"a".to_vec(), b"a/b".to_vec(), b"a/b/one".to_vec()],
+        "a path prefix, no string prefix"
+    );
     lab.ok(&["get", "x", "one", "--path", "./a/three"]);
     assert_eq!(std::fs::read(lab.path("one/a/three")).unwrap(), b"333");
     assert!(lab.fails(&["get", "x", "none", "--path", "a/nope"], 6).contains("a/nope"));
     assert!(!lab.path("none").exists());
-    assert!(!std::fs::read_dir(lab.dir.path()).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().contains("none")), "no litter");
+    assert!(
+        !std::fs::read_dir(lab.dir.path()).unwrap().any(|e| e.unwrap().file_name().to_string_lossy().contains("none")),
+        "no litter"
+    );
     lab.fails(&["get", "x", "none", "--path", "../a"], 2);
 }
 
@@ -112,7 +135,12 @@ fn holes_of_a_sparse_file_over_4_gib_are_not_filled() {
     assert_eq!(meta.len(), size);
     assert!(meta.blocks() * 512 < 4 << 20, "{} bytes on disk", meta.blocks() * 512);
     let mut middle = [0; 13];
-    std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(lab.path("out/sparse")).unwrap(), &mut middle, 3 << 30).unwrap();
+    std::os::unix::fs::FileExt::read_exact_at(
+        &std::fs::File::open(lab.path("out/sparse")).unwrap(),
+        &mut middle,
+        3 << 30,
+    )
+    .unwrap();
     assert_eq!(&middle, b"in the middle");
 }
 
@@ -146,4 +174,278 @@ fn the_store_in_the_target_is_never_removed_nor_written_into() {
         assert!(in_project(&lab, &["get", name, target, "--force"], 3).contains("where the store itself is"), "{name}");
     }
     in_project(&lab, &["verify"], 0);
+}
+
+/// What is in a directory beside the entries of a version: names that cairn gives to what is not whole.
+fn unfinished(dir: &std::path::Path) -> Vec<String> {
+    let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|n| n.contains(".cairn-")).collect()
+}
+
+#[test]
+fn a_symlink_where_a_new_directory_is_built_is_not_followed() {
+    let lab = lab();
+    make_tree(&lab.path("precious"), &[("a/three", b"mine"), ("diary", b"mine")]);
+    let before = snapshot(&lab.path("precious"));
+    let digest = lab.json(&["show", "x"])["digest"].as_str().unwrap()[..16].to_owned();
+    symlink(lab.path("precious"), lab.path(&format!(".out.cairn-{digest}"))).unwrap();
+    lab.ok(&["get", "x", "out"]);
+    assert_eq!(snapshot(&lab.path("precious")), before);
+    assert!(!lab.path("out").is_symlink());
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+    assert_eq!(unfinished(lab.dir.path()), [format!(".out.cairn-{digest}")], "the symlink is not ours to remove");
+}
+
+#[test]
+fn a_new_directory_holds_nothing_of_an_earlier_get_of_another_part() {
+    let lab = lab();
+    let digest = lab.json(&["show", "x"])["digest"].as_str().unwrap()[..16].to_owned();
+    let half = format!(".out.cairn-{digest}");
+    make_tree(&lab.path(&half), &[("a/three", b"33"), ("stale/deep/file", b"of nobody"), ("big", b"half")]);
+    lab.ok(&["get", "x", "out", "--path", "a"]);
+    let names: Vec<_> = snapshot(&lab.path("out")).into_keys().map(|n| String::from_utf8(n).unwrap()).collect();
+    assert_eq!(names, ["a", "a/b", "a/b/one", "a/bc", "a/bc/two", "a/three"]);
+    assert!(unfinished(lab.dir.path()).is_empty());
+}
+
+#[test]
+fn a_symlink_in_the_target_is_replaced_and_not_followed() {
+    let lab = lab();
+    make_tree(&lab.path("outside"), &[("three", b"mine"), ("b/one", b"mine"), ("extra", b"mine")]);
+    let before = snapshot(&lab.path("outside"));
+    std::fs::create_dir(lab.path("out")).unwrap();
+    symlink(lab.path("outside"), lab.path("out/a")).unwrap();
+    symlink(lab.path("outside/three"), lab.path("out/big")).unwrap();
+    symlink(lab.path("outside"), lab.path("out/not-in-the-version")).unwrap();
+    assert!(lab.fails(&["get", "x", "out"], 3).contains("a, big"));
+    lab.ok(&["get", "x", "out", "--force", "--prune"]);
+    assert_eq!(snapshot(&lab.path("outside")), before);
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+    // The target itself may be reached through one: the user named it.
+    symlink("out", lab.path("link")).unwrap();
+    std::fs::remove_file(lab.path("out/big")).unwrap();
+    lab.ok(&["get", "x", "link"]);
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+}
+
+#[test]
+fn what_shares_a_file_with_the_store_is_made_anew_unless_hard_links_are_asked_for() {
+    for link in ["copy", "auto"] {
+        let lab = lab();
+        lab.ok(&["get", "x", "out", "--link", "hardlink"]);
+        let linked = std::fs::metadata(lab.path("out/big")).unwrap().ino();
+        lab.ok(&["get", "x", "out", "--link", "hardlink"]);
+        assert_eq!(std::fs::metadata(lab.path("out/big")).unwrap().ino(), linked);
+        let report = lab.json(&["get", "x", "out", "--link", link]);
+        assert_eq!((&report["written"], &report["kept"]), (&1.into(), &5.into()));
+        assert_eq!(std::fs::metadata(lab.path("out/big")).unwrap().nlink(), 1);
+        std::fs::write(lab.path("out/big"), "an edit").unwrap();
+        lab.ok(&["verify"]);
+    }
+    // What an interrupted get left is no exception.
+    let lab = lab();
+    lab.ok(&["get", "x", "out", "--link", "hardlink"]);
+    let digest = lab.json(&["show", "x"])["digest"].as_str().unwrap()[..16].to_owned();
+    std::fs::rename(lab.path("out"), lab.path(&format!(".out.cairn-{digest}"))).unwrap();
+    lab.ok(&["get", "x", "out", "--link", "copy"]);
+    assert_eq!(std::fs::metadata(lab.path("out/big")).unwrap().nlink(), 1);
+}
+
+#[test]
+fn an_exec_bit_is_never_set_through_a_hard_link() {
+    let lab = lab();
+    lab.ok(&["get", "x", "out", "--link", "hardlink"]);
+    std::fs::set_permissions(lab.path("src/big"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    lab.ok(&["put", "x", "src"]);
+    let linked = std::fs::metadata(lab.path("out/big")).unwrap();
+    std::fs::hard_link(lab.path("out/big"), lab.path("other-name")).unwrap();
+    lab.ok(&["get", "x", "out", "--force"]);
+    let other = std::fs::metadata(lab.path("other-name")).unwrap();
+    assert_eq!((other.ino(), other.mode() & 0o777), (linked.ino(), 0o444), "the object is as it was");
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+    // With one name its bit is set in place.
+    let before = std::fs::metadata(lab.path("out/big")).unwrap().ino();
+    lab.ok(&["get", "x:v0", "out"]);
+    let after = std::fs::metadata(lab.path("out/big")).unwrap();
+    assert_eq!((after.ino(), after.mode() & 0o111), (before, 0));
+}
+
+#[test]
+fn the_next_get_removes_what_killed_gets_left_and_leaves_other_names_alone() {
+    let lab = lab();
+    lab.ok(&["get", "x", "out"]);
+    let half = ".cairn-0123456789abcdef0123456789abcdef";
+    make_tree(&lab.path("out"), &[(half, b"half"), (&format!("a/b/{half}"), b"half"), ("a/.cairn-mine", b"mine")]);
+    std::fs::remove_file(lab.path("out/a/three")).unwrap();
+    lab.ok(&["get", "x", "out"]);
+    assert!(unfinished(&lab.path("out")).is_empty() && unfinished(&lab.path("out/a/b")).is_empty());
+    assert_eq!(unfinished(&lab.path("out/a")), [".cairn-mine"]);
+}
+
+#[test]
+fn a_get_killed_at_any_step_leaves_nothing_that_a_put_publishes_or_the_next_get_keeps() {
+    let lab = lab();
+    let prepare = || {
+        let _ = std::fs::remove_dir_all(lab.path("out"));
+        make_tree(&lab.path("out"), &[("a/three", b"333"), ("big", b"other")]);
+    };
+    prepare();
+    let steps = crate::support::steps(&lab, &["get", "x", "out", "--force"]);
+    assert!(steps > 8, "{steps}");
+    let mut left = 0;
+    for step in 1..=steps {
+        prepare();
+        let status =
+            lab.cairn(&["get", "x", "out", "--force"]).env("CAIRN_FAULT", format!("kill:{step}")).status().unwrap();
+        assert!(!status.success());
+        left += unfinished(&lab.path("out")).len();
+        let seen = lab.json_with(&["diff", "x", "./out"], 1);
+        let extra: Vec<_> = seen["changes"].as_array().unwrap().iter().filter(|c| c["change"] == "added").collect();
+        assert!(extra.is_empty(), "step {step}: {extra:?}");
+        lab.ok(&["get", "x", "out", "--force"]);
+        assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")), "step {step}");
+    }
+    assert!(left > 0, "some were killed with a half file there");
+}
+
+#[test]
+fn a_get_that_is_at_work_keeps_its_half_files_when_another_comes_to_the_same_directory() {
+    let lab = lab();
+    make_tree(&lab.path("out"), &[("a/three", b"333")]);
+    let mut at = 0;
+    let mut first = loop {
+        at += 1;
+        let mut child = lab
+            .cairn(&["-q", "get", "x", "out"])
+            .env("CAIRN_FAULT", format!("stop:{at}"))
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        crate::support::wait_stopped(&child);
+        if !unfinished(&lab.path("out")).is_empty() {
+            break child;
+        }
+        crate::support::go_on(&child);
+        child.wait().unwrap();
+        std::fs::remove_dir_all(lab.path("out")).unwrap();
+        make_tree(&lab.path("out"), &[("a/three", b"333")]);
+    };
+    let halves = unfinished(&lab.path("out"));
+    lab.ok(&["get", "x", "out"]);
+    assert_eq!(unfinished(&lab.path("out")), halves);
+    crate::support::go_on(&first);
+    assert!(first.wait().unwrap().success());
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+}
+
+#[test]
+fn prune_leaves_alone_what_put_and_diff_leave_out() {
+    let lab = lab();
+    make_tree(&lab.path("src"), &[(".cairnignore", b"*.log\ncache/\n"), ("a/.cairnignore", b"!keep.log\n")]);
+    lab.ok(&["put", "x", "src"]);
+    lab.ok(&["get", "x", "out"]);
+    let hidden: &[(&str, &[u8])] = &[
+        ("train.log", b"1"),
+        ("a/b/one.log", b"2"),
+        ("cache/deep/file", b"3"),
+        ("new/dir/x.log", b"4"),
+        (".git/config", b"5"),
+    ];
+    let extra: &[(&str, &[u8])] =
+        &[("extra", b""), ("a/keep.log", b""), ("new/dir/x", b""), ("new/gone/y", b""), ("a/empty/", b"")];
+    make_tree(&lab.path("out"), hidden);
+    make_tree(&lab.path("out"), extra);
+    // A store that something else uses.
+    std::fs::create_dir(lab.path("out/b")).unwrap();
+    let other = lab.cairn(&["init", "out/b/.cairn"]).output().unwrap();
+    assert!(other.status.success(), "{}", text(&other.stderr));
+    let report = lab.json(&["get", "x", "out", "--prune"]);
+    assert_eq!(report["protected"], 6);
+    for (path, bytes) in hidden {
+        assert_eq!(std::fs::read(lab.path("out").join(path)).unwrap(), *bytes, "{path}");
+    }
+    for (path, _) in extra {
+        assert!(!lab.path("out").join(path).exists(), "{path}");
+    }
+    assert!(!lab.path("out/new/gone").exists() && lab.path("out/b/.cairn/cairn.json").exists());
+    // A second time nothing more goes.
+    assert_eq!(lab.json(&["get", "x", "out", "--prune"])["removed"], 0);
+    assert!(lab.path("out/new/dir/x.log").exists());
+}
+
+#[test]
+fn prune_keeps_an_ignore_file_of_the_users_while_something_that_it_hides_is_there() {
+    let lab = lab();
+    lab.ok(&["get", "x", "out"]);
+    make_tree(&lab.path("out"), &[(".cairnignore", b"*.log\n"), ("a/b/x.log", b"1"), ("extra", b"")]);
+    for _ in 0..2 {
+        lab.ok(&["get", "x", "out", "--prune"]);
+        assert!(lab.path("out/a/b/x.log").exists() && lab.path("out/.cairnignore").exists());
+    }
+    assert!(!lab.path("out/extra").exists());
+    std::fs::remove_file(lab.path("out/a/b/x.log")).unwrap();
+    lab.ok(&["get", "x", "out", "--prune"]);
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+}
+
+#[test]
+fn a_directory_in_the_way_of_a_file_is_not_replaced_while_it_holds_what_a_get_leaves_alone() {
+    let lab = lab();
+    lab.ok(&["get", "x", "out"]);
+    std::fs::remove_file(lab.path("out/big")).unwrap();
+    make_tree(&lab.path("out"), &[("big/.git/config", b"mine"), ("a/three", b"differs")]);
+    let said = lab.fails(&["get", "x", "out", "--force"], 3);
+    assert!(said.contains("big/.git"), "{said}");
+    assert_eq!(std::fs::read(lab.path("out/a/three")).unwrap(), b"differs", "nothing was changed");
+}
+
+#[test]
+fn references_are_skipped_or_linked_or_refused_before_anything_is_written() {
+    let lab = lab();
+    lab.ok(&["patch", "x", "file:///data/local%20file", "s3://bucket/z.bin", "--at", "refs"]);
+    let said = lab.fails(&["get", "x", "out"], 2);
+    assert!(said.contains("cannot fetch references yet") && said.contains("--references skip"), "{said}");
+    assert!(!lab.path("out").exists() && unfinished(lab.dir.path()).is_empty());
+    lab.fails(&["get", "x", "out", "--references", "fetch"], 2);
+    let report = lab.json(&["get", "x", "out", "--references", "skip"]);
+    assert_eq!((&report["skipped"], &report["written"]), (&2.into(), &6.into()));
+    std::fs::remove_dir(lab.path("out/refs")).unwrap();
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+    // What the user put at its path is neither extra nor in the way.
+    make_tree(&lab.path("out"), &[("refs/z.bin", b"fetched by hand")]);
+    lab.ok(&["get", "x", "out", "--references", "skip", "--prune", "--force"]);
+    assert_eq!(std::fs::read(lab.path("out/refs/z.bin")).unwrap(), b"fetched by hand");
+    // Only what is on this host can be linked to.
+    assert!(
+        lab.fails(&["get", "x", "two", "--references", "link"], 2).contains("s3://bucket/z.bin cannot be linked to")
+    );
+    assert!(!lab.path("two").exists());
+    lab.ok(&["get", "x", "two", "--references", "link", "--path", "refs/local%20file"]);
+    assert_eq!(
+        std::fs::read_link(lab.path("two/refs/local%20file")).unwrap(),
+        std::path::Path::new("/data/local file")
+    );
+    assert_eq!(lab.json(&["get", "x", "two", "--references", "link", "--path", "refs/local%20file"])["kept"], 1);
+}
+
+#[test]
+fn trees_deeper_than_the_directories_held_open_are_written_and_looked_at() {
+    let lab = lab();
+    let deep: Vec<String> = (0..90).map(|i| format!("d{i}")).collect();
+    let mut files = Vec::new();
+    for depth in [40, 70, 90] {
+        files.push((format!("{}/file{depth}", deep[..depth].join("/")), depth.to_string()));
+        files.push((format!("{}/zz/last", deep[..depth / 2].join("/")), depth.to_string()));
+    }
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(p, c)| (p.as_str(), c.as_bytes())).collect();
+    make_tree(&lab.path("deep"), &files);
+    lab.ok(&["put", "deep", "deep"]);
+    lab.ok(&["get", "deep", "out"]);
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("deep")));
+    make_tree(
+        &lab.path("out"),
+        &[(&format!("{}/extra", deep[..80].join("/")), b""), (&format!("{}/extra", deep[..3].join("/")), b"")],
+    );
+    assert_eq!(lab.json(&["get", "deep", "out", "--prune"])["removed"], 2);
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("deep")));
 }

@@ -156,9 +156,8 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
         let tmp = lab.path("tmp");
         std::fs::create_dir_all(&tmp).unwrap();
         let mut child = lab.cairn(args).env("TMPDIR", &tmp).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        while std::fs::read_dir(&tmp).unwrap().next().is_none() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        let bytes = vec![b'x'; 400_000]; // more than a pipe and the memory hold, so it is being read and spooled
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), &bytes).unwrap();
         std::thread::sleep(Duration::from_millis(200));
         // SAFETY: the child runs: it waits for stdin.
         unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
@@ -166,7 +165,9 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
         let out = child.wait_with_output().unwrap();
         drop(stdin);
         assert_eq!(out.status.code(), Some(130));
-        assert!(std::fs::read_dir(&tmp).unwrap().next().is_none(), "what came through the pipe does not stay in /tmp");
+        for dir in [tmp, lab.store_path().join("work")] {
+            assert!(std::fs::read_dir(&dir).unwrap().next().is_none(), "what came through the pipe stays in {dir:?}");
+        }
         let said = text(&out.stderr);
         if json {
             let error: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
@@ -236,9 +237,9 @@ fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
     }
     let mut child = lab.cairn(&["put", "y", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(700));
-    drop(child.stdin.take());
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"x").unwrap();
     let said = text(&child.wait_with_output().unwrap().stderr);
-    assert_eq!(said, "1 file, 0 B; 0 B new in the store\n");
+    assert_eq!(said, "1 file, 1 B; 1 B new in the store\n");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod demo;
 mod diff;
+mod folding;
 mod get;
 mod house;
 mod manners;
@@ -11,6 +12,7 @@ mod put;
 mod read;
 mod reports;
 mod sources;
+mod stdin;
 
 use crate::support::{Lab, text};
 use serde_json::Value;

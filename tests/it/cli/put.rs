@@ -223,7 +223,7 @@ fn put_and_meanwhile(lab: &Lab, sources: &[&str], meanwhile: impl FnOnce()) -> s
     let mut child = lab.cairn(&[&["put", "x"], sources, &["-"]].concat()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(400)); // it waits for stdin now
     meanwhile();
-    drop(child.stdin.take());
+    child.stdin.take().unwrap().write_all(b"piped").unwrap();
     child.wait_with_output().unwrap()
 }
 

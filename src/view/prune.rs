@@ -1,0 +1,138 @@
+//! Removing what the version does not have, but for what a put would leave out, too.
+
+use super::plan::is_below;
+use crate::disk::Dir;
+use crate::error::Result;
+use crate::ingest::{Filter, IGNORE_FILE};
+use crate::words::RelPath;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The patterns in force in one directory; more than one where `.cairnignore` was another before.
+pub(super) type Filters = Vec<Arc<Filter>>;
+
+/// Something in a directory of the version that the version does not have.
+#[derive(Debug)]
+pub(super) struct Extra {
+    pub dir: RelPath,
+    pub name: Vec<u8>,
+    /// The patterns in force before anything was written.
+    pub before: Arc<Filter>,
+}
+
+/// What a removal came to.
+#[derive(Debug, Default)]
+pub(super) struct Pruned {
+    /// Entries removed: a directory that went with all in it is one.
+    pub removed: u64,
+    /// What was left alone.
+    pub protected: Vec<PathBuf>,
+}
+
+/// Whether something is not removed.
+fn is_protected(dir: &Dir, name: &[u8], filters: &Filters) -> Result<bool> {
+    let Some(found) = dir.look(name)? else { return Ok(false) };
+    let path = dir.path_of(name);
+    if name == b".git" || filters.iter().any(|f| f.leaves_out(&path, found.is_dir())) {
+        return Ok(true);
+    }
+    // Another file system, or a store that something else uses.
+    Ok(found.is_dir() && (found.id().0 != dir.look_at_itself()?.id().0 || is_store(dir, name)))
+}
+
+fn is_store(dir: &Dir, name: &[u8]) -> bool {
+    let file = |d: &Dir| d.look(b"cairn.json").ok().flatten().is_some_and(|l| l.is_file());
+    let artifacts = |d: &Dir| d.look(b"artifacts").ok().flatten().is_some_and(|l| l.is_dir());
+    dir.dir(name).is_ok_and(|d| file(&d) && artifacts(&d))
+}
+
+/// The patterns in a directory below.
+fn enter(filters: &Filters, below: &Dir) -> Result<Filters> {
+    filters.iter().map(|f| Filter::enter(f, below.handle(), below.path())).collect()
+}
+
+/// What of `name` would be left alone: the first such path.
+pub(super) fn first_protected(dir: &Dir, name: &[u8], filters: &Filters) -> Result<Option<PathBuf>> {
+    if is_protected(dir, name, filters)? {
+        return Ok(Some(dir.path_of(name)));
+    }
+    if !dir.look(name)?.is_some_and(|l| l.is_dir()) {
+        return Ok(None);
+    }
+    let below = dir.dir(name)?;
+    let filters = enter(filters, &below)?;
+    for entry in below.names()? {
+        if let Some(found) = first_protected(&below, &entry, &filters)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes extras below `target`.
+pub(super) fn prune(target: &Arc<Dir>, exclude: &Arc<Filter>, extras: Vec<Extra>) -> Result<Pruned> {
+    let mut pruned = Pruned::default();
+    let mut at: Option<(RelPath, Arc<Dir>, Option<Arc<Filter>>)> = None;
+    // What hides something goes last, and stays while something that it hides does.
+    let (ignore_files, others): (Vec<_>, Vec<_>) = extras.into_iter().partition(|e| e.name == IGNORE_FILE.to_bytes());
+    for extra in others.into_iter().chain(ignore_files) {
+        let (_, dir, now) = match &at {
+            Some(found) if found.0 == extra.dir => found,
+            _ => {
+                let (dir, filter) = open_below(target, exclude, &extra.dir)?;
+                at.insert((extra.dir.clone(), dir, filter))
+            }
+        };
+        match now {
+            Some(now) => drop(remove(dir, &extra.name, &vec![now.clone(), extra.before], &mut pruned, true)?),
+            None => pruned.protected.push(dir.path_of(&extra.name)), // in a directory that a put leaves out
+        }
+    }
+    Ok(pruned)
+}
+
+/// A directory of the version as it is now, and the patterns in it; none in a directory that is left out.
+fn open_below(target: &Arc<Dir>, root: &Arc<Filter>, path: &RelPath) -> Result<(Arc<Dir>, Option<Arc<Filter>>)> {
+    let mut dir = target.clone();
+    let mut filter = Some(Filter::enter(root, dir.handle(), dir.path())?);
+    for name in path.parts() {
+        let below = Arc::new(dir.dir(name)?);
+        filter = match filter {
+            Some(f) if !f.leaves_out(below.path(), true) => Some(Filter::enter(&f, below.handle(), below.path())?),
+            _ => None,
+        };
+        dir = below;
+    }
+    Ok((dir, filter))
+}
+
+/// Whether all of it went.
+fn remove(dir: &Dir, name: &[u8], filters: &Filters, pruned: &mut Pruned, outermost: bool) -> Result<bool> {
+    let still_hides = name == IGNORE_FILE.to_bytes() && pruned.protected.iter().any(|p| p.starts_with(dir.path()));
+    if still_hides || is_protected(dir, name, filters)? {
+        pruned.protected.push(dir.path_of(name));
+        return Ok(false);
+    }
+    let mut whole = true;
+    if dir.look(name)?.is_some_and(|l| l.is_dir()) {
+        let below = dir.dir_to_empty(name)?;
+        let filters = enter(filters, &below)?;
+        let mut names = below.names()?;
+        names.sort_by_key(|n| n == IGNORE_FILE.to_bytes());
+        for entry in names {
+            whole &= remove(&below, &entry, &filters, pruned, false)?;
+        }
+        if whole {
+            dir.remove_dir(name)?;
+        }
+    } else {
+        dir.remove_file(name)?;
+    }
+    pruned.removed += u64::from(outermost && whole);
+    Ok(whole)
+}
+
+/// Whether extras in `dir` are to be pruned when only `path` was asked for.
+pub(super) fn is_in_scope(dir: &RelPath, path: Option<&RelPath>) -> bool {
+    path.is_none_or(|path| dir == path || is_below(dir, path))
+}

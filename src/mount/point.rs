@@ -82,7 +82,7 @@ impl MountPoint {
         let begun = Instant::now();
         let came_first = || {
             let why = format!("cannot mount at {}: another process mounted there a moment ago", show_path(&self.path));
-            Error::refused(why).hint(format!("cairn umount {}", show_path(&self.path)))
+            Error::refused(why).hint(format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&self.path)))
         };
         // What is opened is the directory under the mount: one lock for all who come here.
         let directory = match File::open(&self.path) {

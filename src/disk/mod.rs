@@ -5,6 +5,7 @@
 
 mod access;
 pub mod backing;
+mod confine;
 mod dir;
 mod fault;
 mod file;
@@ -20,6 +21,7 @@ mod stamps;
 mod umask;
 
 pub use access::{Identity, may_write_as};
+pub use confine::confine;
 pub use dir::{Dir, Look};
 pub use file::NewFile;
 pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
@@ -236,6 +238,7 @@ impl Disk {
     /// I/O.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         step("rename", from)?;
+        confine::check(to)?;
         let before = std::fs::symlink_metadata(from).ok().map(file_id);
         match std::fs::rename(from, to) {
             Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(file_id) == before => Ok(()),
@@ -251,6 +254,7 @@ impl Disk {
     /// I/O.
     pub fn rename_if_absent(&self, from: &Path, to: &Path) -> Result<Created> {
         step("rename", from)?;
+        confine::check(to)?;
         let before = std::fs::symlink_metadata(from).ok().map(file_id);
         let is_there = || -> Result<bool> { Ok(before.is_some() && look_fresh(to)?.map(file_id) == before) };
         let failed = |e: io::Error| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)));
@@ -542,6 +546,7 @@ fn is_unsupported(e: &io::Error) -> bool {
 }
 
 fn step(action: &str, path: &Path) -> Result<()> {
+    confine::check(path)?;
     fault::step().map_err(|e| Error::io(action, path, e))
 }
 

@@ -66,6 +66,7 @@ impl Store {
             None => Access::AtLeast(std::fs::metadata(&root).map_or(0, |m| m.mode() & 0o777)),
         };
         let disk = Arc::new(Disk::of(&root, access)?);
+        crate::disk::confine(&root);
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
         Ok(Store(Arc::new(Inner { layout, config, disk, objects, may_write: AtomicBool::new(false), directories: AtomicBool::new(false) })))
     }

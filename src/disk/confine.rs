@@ -1,0 +1,92 @@
+//! Changes stay in the store: a directory of a store that was replaced by a symlink is not followed. Each step that changes something below an open
+//! store's root first looks whether the way to its directory leads through a symlink. Somebody who exchanges a directory between that look and the
+//! step has the rights to do worse.
+
+use crate::error::{Error, Result, show_path};
+use parking_lot::RwLock;
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The roots of the stores that this process has opened.
+static ROOTS: RwLock<Vec<PathBuf>> = RwLock::new(Vec::new());
+
+/// From now on no change below `root`, a canonical path, follows a symlink.
+pub fn confine(root: &Path) {
+    if !ROOTS.read().iter().any(|r| r == root) {
+        ROOTS.write().push(root.to_path_buf());
+    }
+}
+
+/// Refuses a change of what lies behind a symlink.
+///
+/// # Errors
+/// Damaged: the way to `path` leads through one.
+pub(super) fn check(path: &Path) -> Result<()> {
+    let roots = ROOTS.read();
+    let Some((root, below)) = roots.iter().find_map(|r| Some((r, path.strip_prefix(r).ok()?))) else { return Ok(()) };
+    let Some(parent) = below.parent().filter(|p| !p.as_os_str().is_empty()) else { return Ok(()) };
+    if !leads_through_a_symlink(root, parent) {
+        return Ok(());
+    }
+    let e = Error::damaged(format!("{} leads through a symlink, expected directories: nothing is changed behind it", show_path(&root.join(parent))));
+    Err(e.hint("put the directory back in its place"))
+}
+
+/// Whether a directory below `root` is reached through a symlink, or is one. What is missing is not: the step itself says so.
+fn leads_through_a_symlink(root: &Path, below: &Path) -> bool {
+    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root);
+    let (Ok(root_dir), Ok(text)) = (open, CString::new(below.as_os_str().as_bytes())) else { return false };
+    // SAFETY: all zeros is a valid `open_how`.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
+    how.resolve = libc::RESOLVE_NO_SYMLINKS;
+    // SAFETY: the descriptor is open, the path is a C string, and `how` has the length that is given.
+    let fd = unsafe { libc::syscall(libc::SYS_openat2, root_dir.as_raw_fd(), text.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
+    if fd >= 0 {
+        // SAFETY: a new descriptor that nothing else owns.
+        drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+        return false;
+    }
+    match io::Error::last_os_error().raw_os_error() {
+        Some(libc::ELOOP) => true,
+        // A symlink as the last part is no directory.
+        Some(libc::ENOTDIR | libc::ENOSYS | libc::EPERM) => {
+            let parts: Vec<&OsStr> = below.iter().collect();
+            (1..=parts.len()).any(|n| {
+                let at = root.join(parts[..n].iter().collect::<PathBuf>());
+                std::fs::symlink_metadata(at).is_ok_and(|m| m.is_symlink())
+            })
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_change_behind_a_symlink_is_refused_and_others_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = std::fs::canonicalize(dir.path()).unwrap().join("store");
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::create_dir_all(dir.path().join("outside/b")).unwrap();
+        symlink(dir.path().join("outside"), root.join("link")).unwrap();
+        symlink("a", root.join("inner")).unwrap();
+        check(&root.join("link/f")).unwrap(); // not a store yet
+        confine(&root);
+        for right in ["f", "a/f", "a/b/f", "missing/f", "a/missing/deeper/f"] {
+            check(&root.join(right)).unwrap();
+        }
+        for wrong in ["link/f", "link/b/f", "inner/f", "inner/b/f"] {
+            assert!(check(&root.join(wrong)).is_err(), "{wrong}");
+        }
+        check(&root.join("link")).unwrap(); // the symlink itself may be removed
+        check(&dir.path().join("outside/f")).unwrap();
+    }
+}

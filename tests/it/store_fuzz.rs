@@ -930,7 +930,16 @@ impl Round<'_> {
                 Ok(None) => {}
                 Err(_) => self.fault(format!("mount {version}: a read hangs")),
             }
-            if let Some(ended) = self.run(&["umount", "mnt"])
+            let mut ended = self.run(&["umount", "mnt"]);
+            // A child that another thread forks holds the reader's descriptors until its exec.
+            for _ in 0..20 {
+                if ended.as_ref().is_none_or(|e| e.status != 3) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+                ended = self.run(&["umount", "mnt"]);
+            }
+            if let Some(ended) = ended
                 && ended.status != 0
             {
                 self.fault(format!("umount: exit {}: {}", ended.status, ended.err));

@@ -12,7 +12,7 @@ use cairn::{Kind, ScanOptions, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -22,8 +22,15 @@ fn name(text: &str) -> ArtifactName {
     ArtifactName::parse(text).unwrap()
 }
 
+/// A command with a fault at a step. Without a stat cache: whether a file is remembered, which takes steps, depends on how old it is.
+fn faulty(lab: &Lab, args: &[&str], fault: &str) -> Command {
+    let mut command = lab.cairn(args);
+    command.env("CAIRN_FAULT", fault).env("CAIRN_STAT_CACHE", "off");
+    command
+}
+
 fn start(lab: &Lab, args: &[&str], fault: &str) -> Child {
-    lab.cairn(args).env("CAIRN_FAULT", fault).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    faulty(lab, args, fault).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn json(output: &Output) -> serde_json::Value {
@@ -316,7 +323,7 @@ fn find_step(from: &Lab, args: &[&str], when: impl Fn(&Path) -> bool) -> u64 {
             let entry = entry.unwrap();
             copy_tree(&entry.path(), &lab.path(entry.file_name().to_str().unwrap()));
         }
-        let output = lab.cairn(args).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        let output = faulty(&lab, args, &format!("kill:{step}")).output().unwrap();
         if output.status.signal() != Some(9) {
             break;
         }
@@ -353,7 +360,7 @@ fn claim_step(lab: &Lab) -> u64 {
 fn a_writer_killed_between_commit_and_claim_is_helped_by_the_next_put() {
     let lab = one_version();
     let step = claim_step(&lab);
-    let output = lab.cairn(&["put", "a", "two"]).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+    let output = faulty(&lab, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
     assert_eq!(output.status.signal(), Some(9));
     dense(&lab, "a", 1);
     assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
@@ -368,7 +375,7 @@ fn a_writer_killed_between_commit_and_claim_is_helped_by_the_next_put() {
 fn a_put_killed_between_commit_and_claim_and_said_again_makes_one_version() {
     let lab = one_version();
     let step = claim_step(&lab);
-    let output = lab.cairn(&["put", "a", "two"]).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+    let output = faulty(&lab, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
     assert_eq!(output.status.signal(), Some(9));
     assert_eq!(lab.ok(&["put", "a", "two"]), "a:v1");
     dense(&lab, "a", 2);

@@ -166,7 +166,11 @@ fn next_step(errno: i32) -> Option<&'static str> {
         libc::EACCES | libc::EPERM => "this user has no permission there: `ls -ld` shows the owner and the mode",
         libc::EMFILE => "this process may not open more files: raise the limit (`ulimit -n`), then run the command again",
         libc::ENFILE => "this machine may not open more files: raise fs.file-max, then run the command again",
-        libc::EIO | libc::ENOTCONN | libc::ETIMEDOUT | libc::EHOSTDOWN | libc::ESHUTDOWN => {
+        libc::ENOTCONN => {
+            "nothing answers there: if it is a mount whose daemon has died, `cairn umount DIR` (or `umount DIR`) removes it; \
+             else look at the disk's connection"
+        }
+        libc::EIO | libc::ETIMEDOUT | libc::EHOSTDOWN | libc::ESHUTDOWN => {
             "the disk failed or does not answer: look at its mount, its cable and the kernel's log (`dmesg`), then run the command again"
         }
         _ => return None,

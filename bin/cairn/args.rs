@@ -127,7 +127,7 @@ Examples:
   cairn patch images --remove raw/tmp --rename a.png b.png
   cairn patch images:v3 fixed/ --at labels              # the changes were made looking at v3
   cairn patch images:v3 fixed/ --onto v3                # v3 and this, whatever came after v3
-  cairn diff images:v3 ./photos --json | cairn patch images:v3 --from-diff -
+  cairn diff images:v3 images:v5 --json | cairn patch images:v6 --from-diff -
 
 Costs what it changes, however large the version. Removals and renames come first, then --from-diff,
 then sources. A directory's contents go over what is there. Published on the newest version: if that is not
@@ -404,19 +404,19 @@ pub struct Finish {
     /// The id that all runs of one version said [default: the group]
     #[arg(long, value_name = "ID")]
     pub distributed_id: Option<String>,
-    /// So many runs must have contributed
+    /// Require at least N contributing runs
     #[arg(long, value_name = "N")]
     pub expect: Option<u64>,
     /// This run must have contributed (repeatable)
     #[arg(long = "expect-run", value_name = "RUN")]
     pub expect_runs: Vec<String>,
-    /// Wait so long for runs that are writing or expected; without, look once
+    /// Wait up to SECONDS for runs that are writing or expected; without it, check once
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub wait: Option<std::time::Duration>,
     /// Where runs differ at a path: refuse, or take what was appended last
     #[arg(long, value_enum, default_value_t = OnConflict::Refuse, value_name = "WHAT")]
     pub on_conflict: OnConflict,
-    /// Don't wait for runs that are writing
+    /// Finish without what runs are still writing or left open
     #[arg(long)]
     pub skip_open: bool,
     /// Where sources go, and what of them
@@ -795,7 +795,7 @@ pub struct Verify {
 /// `locks`
 #[derive(Args, Debug)]
 pub struct Locks {
-    /// Remove this lock, whoever holds it; the beginning of its id is enough
+    /// Remove this lock, even if its holder lives; the beginning of its id is enough
     #[arg(long = "break", value_name = "ID")]
     pub break_id: Option<String>,
 }

@@ -1,12 +1,12 @@
 //! Words that people type by habit from other tools, and the command here that does it.
 
 /// The words, and the hint for each.
-const HABITS: [(&[&str], &str); 15] = [
-    (&["add", "commit", "push", "upload", "save", "log-artifact", "import"], "`cairn put NAME DIR` makes a version of a directory"),
+const HABITS: [(&[&str], &str); 16] = [
+    (&["add", "commit", "push", "upload", "save", "log-artifact", "import", "backup"], "`cairn put NAME DIR` makes a version of a directory"),
     (&["pull", "checkout", "download", "clone", "export", "restore"], "`cairn get NAME[:V] DIR` writes a version out"),
     (&["status", "st"], "`cairn diff NAME ./DIR` shows how a directory differs from the newest version"),
     (&["history", "log", "versions", "snapshots", "artifacts", "ls-remote"], "`cairn list NAME` shows the versions of an artifact"),
-    (&["remove", "delete", "del", "forget", "prune"], "`cairn rm NAME:vN` removes a version"),
+    (&["remove", "delete", "del", "forget", "prune"], "`cairn rm NAME:vN` removes a version (its space is not freed yet)"),
     (&["check", "fsck", "scrub", "audit"], "`cairn verify` reads and hashes the whole store"),
     (&["unmount", "fusermount", "detach"], "`cairn umount DIR` unmounts"),
     (&["tree", "files", "ls-files"], "`cairn ls NAME[:V]` lists the files of a version"),
@@ -16,6 +16,7 @@ const HABITS: [(&[&str], &str); 15] = [
     (&["cp", "promote", "rollback", "revert", "reset"], "`cairn copy NAME:vN NAME` makes that content the newest version again"),
     (&["edit", "update", "append", "apply"], "`cairn patch NAME FILE...` makes the next version from changes"),
     (&["unlock", "who", "ps"], "`cairn locks` shows who is at work"),
+    (&["discard", "drop", "abort"], "`cairn draft discard NAME ID` discards a collaborative version that is not finished"),
     (&["merge", "complete"], "`cairn finish NAME --distributed-id ID` merges the contributions of many runs"),
 ];
 

@@ -8,7 +8,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
 use crate::store::Store;
-use crate::words::Tag;
+use crate::words::{AliasName, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -98,6 +98,8 @@ fn has_notes(store: &Store, dir: &Path) -> Result<bool> {
 /// What a note changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recorded {
+    /// Aliases that moved to the version.
+    pub aliases: Vec<AliasName>,
     /// Tags that the version did not have.
     pub tags: Vec<Tag>,
     /// Whether the description is another one now.
@@ -111,6 +113,7 @@ pub struct Recorded {
 impl Recorded {
     fn between(before: &Annotations, after: &Annotations) -> Recorded {
         Recorded {
+            aliases: Vec::new(),
             tags: after.tags.iter().filter(|t| !before.tags.contains(t)).cloned().collect(),
             description: before.description != after.description,
             metadata: before.metadata != after.metadata,

@@ -17,7 +17,7 @@ use crate::catalog::stage::stages;
 use crate::catalog::{Metadata, Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
 use crate::error::{Error, Result, show_list};
 use crate::ingest;
-use crate::lock::{Purpose, Queue};
+use crate::lock::{LockRecord, Purpose, Queue};
 use crate::manifest::{self, Carrier, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeSource, Part, Root, Tree};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
@@ -100,14 +100,27 @@ pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact
         help(store, &artifact.name)?;
         let state = draft.state()?;
         if let Some((token, record)) = &state.finish {
+            let unmet = unmet(&state, own_run(run, artifact), options);
+            if !unmet.is_empty() {
+                let error = draft::finished(draft)?;
+                return Err(unmet.into_iter().fold(error, Error::because));
+            }
             return again(draft, run, artifact, token, record, &options.progress);
         }
-        let missing = missing(draft, &state, own_run(run, artifact), options)?;
+        let mut missing = unmet(&state, own_run(run, artifact), options);
+        if !options.skip_open {
+            missing.extend(draft.open_runs()?.iter().map(OpenRun::to_string));
+        }
         if !missing.is_empty() {
             if over() {
                 let error = Error::refused(format!("{draft} cannot be finished yet"));
                 let longer = if options.wait.is_some() { "--wait with more seconds waits longer" } else { "--wait SECONDS waits for them" };
-                let hint = format!("{longer}; --skip-open does not wait for those who are writing");
+                let hint = format!(
+                    "{longer}; `cairn upsert {} --distributed-id {} --run RUN` seals what a run left open; \
+                     --skip-open finishes without what is not sealed, and it can't be added later",
+                    draft.artifact(),
+                    draft.id()
+                );
                 return Err(listed(error, missing.into_iter()).hint(hint));
             }
             std::thread::sleep(LOOK);
@@ -163,18 +176,38 @@ fn holds(version: &Version, artifact: &Artifact, progress: &Progress) -> Result<
     Ok(true)
 }
 
-/// What keeps the draft from being finished, a line each.
-fn missing(draft: &Draft, state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -> Result<Vec<String>> {
-    let mut out = unmet(state, own, options);
-    if !options.skip_open {
-        let writers = draft.writers()?;
-        let at_work: BTreeSet<&str> = writers.iter().filter_map(|w| w.run.as_deref()).collect();
-        let left = stages(draft.store())?.into_iter().map(|s| s.record).filter(|r| r.artifact == *draft.artifact() && r.distributed_id == *draft.id());
-        out.extend(writers.iter().map(|w| format!("run {} is writing on {} (process {}, since {})", w.run.as_deref().unwrap_or("?"), w.host, w.pid, w.since)));
-        // Written to and not sealed, and mounted by nobody: a run that died, or will go on.
-        out.extend(left.filter(|r| !at_work.contains(r.run.id.as_str())).map(|r| format!("run {} has left its staging directory open (since {})", r.run.id, r.at)));
+/// A run whose part of a draft is not sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRun {
+    /// The run, if it said which.
+    pub run: Option<String>,
+    /// What it is doing, for a message.
+    state: String,
+}
+
+impl std::fmt::Display for OpenRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "run {} {}", self.run.as_deref().unwrap_or("?"), self.state)
     }
-    Ok(out)
+}
+
+impl Draft {
+    /// The runs that are writing to this draft, and those that left a staging directory open: a finish waits for them, unless it skips them.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open_runs(&self) -> Result<Vec<OpenRun>> {
+        let writers = self.writers()?;
+        let at_work: BTreeSet<&str> = writers.iter().filter_map(|w| w.run.as_deref()).collect();
+        let left = stages(self.store())?.into_iter().map(|s| s.record).filter(|r| r.artifact == *self.artifact() && r.distributed_id == *self.id());
+        let writing = |w: &LockRecord| OpenRun { run: w.run.clone(), state: format!("is writing on {} (process {}, since {})", w.host, w.pid, w.since) };
+        let mut out: Vec<OpenRun> = writers.iter().map(writing).collect();
+        // Written to and not sealed, and mounted by nobody: a run that died, or will be resumed.
+        out.extend(left.filter(|r| !at_work.contains(r.run.id.as_str())).map(|r| {
+            OpenRun { run: Some(r.run.id.to_string()), state: format!("has left its staging directory open (since {})", r.at) }
+        }));
+        Ok(out)
+    }
 }
 
 /// What is expected and not there, by the log alone.

@@ -22,7 +22,7 @@ pub use artifact::{Artifact, FileWriter};
 pub use changes::{Change, parse_changes};
 pub use collect::scan_dir;
 pub use copy::copy;
-pub use finish::FinishOptions;
+pub use finish::{FinishOptions, OpenRun};
 pub use help::help;
 pub use publish::{Published, SaveOptions};
 #[doc(hidden)]

@@ -207,7 +207,11 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
 /// Records the annotations of a version: its aliases and, if the version existed before, its tags, description, metadata and run.
 pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published: &mut Published) -> Result<()> {
     let version = &published.version;
+    let mut moved = Vec::new();
     for name in &artifact.aliases {
+        if !published.created && alias::get(store, version.artifact(), name)? != Some(version.number()) {
+            moved.push(name.clone());
+        }
         alias::set(store, version.artifact(), name, alias::Expected::Any, Some(version.number()))
             .map_err(|e| e.while_doing(format!("{version} stands, but alias {name} did not move to it")))?;
     }
@@ -222,6 +226,7 @@ pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions
         ..Note::default()
     };
     let recorded = note::add(version, change);
-    published.recorded = recorded.map_err(|e| e.while_doing(format!("{version} has this content already, but its annotations were not recorded")))?;
+    let recorded = recorded.map_err(|e| e.while_doing(format!("{version} has this content already, but its annotations were not recorded")))?;
+    published.recorded = Recorded { aliases: moved, ..recorded };
     Ok(())
 }

@@ -13,6 +13,10 @@ use crate::manifest::{Dir, Entry, Tree};
 use crate::words::MAX_NAME;
 use std::ops::ControlFlow;
 
+/// The size that a reference of unknown size is shown with. Not 0: the kernel itself answers a read of an empty file, and a program would take it
+/// for one. So the read reaches the daemon, and is an error.
+const UNKNOWN_SIZE: u64 = 1;
+
 /// A version's tree, as one mount shows it.
 pub(super) struct VersionTree {
     tree: Tree,
@@ -55,7 +59,7 @@ impl VersionTree {
         let (kind, size, mode) = match entry {
             Entry::File { size, exec, .. } => (FileKind::File, *size, if *exec { 0o755 } else { 0o644 }),
             Entry::Symlink { target } => (FileKind::Symlink, target.len() as u64, 0o777),
-            Entry::Reference(reference) => (FileKind::File, reference.size.unwrap_or(0), 0o444),
+            Entry::Reference(reference) => (FileKind::File, reference.size.unwrap_or(UNKNOWN_SIZE), 0o444),
             Entry::Directory(_) => (FileKind::Directory, DIRECTORY_SIZE, 0o755),
         };
         let ino = self.base + rank + 1;

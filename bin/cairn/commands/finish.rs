@@ -44,5 +44,10 @@ pub fn run(context: &mut Context, args: Finish) -> Done {
     let progress = bar.progress();
     drop(bar);
     warn_of_sources(&progress);
+    if args.skip_open && published.created {
+        for open in draft.open_runs()? {
+            eprintln!("warning: not in {}: {open}; `cairn drafts --all` shows what it left", published.version);
+        }
+    }
     report(context, &published, "no new version, this is")
 }

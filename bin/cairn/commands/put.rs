@@ -176,15 +176,19 @@ pub fn warn_of_sources(progress: &Progress) {
 fn shrinkage(published: &Published) -> String {
     let before = published.previous.as_ref().map_or(0, |v| v.record().files);
     match (&published.previous, before.saturating_sub(published.version.record().files)) {
-        (Some(previous), fewer @ 1..) => format!("; {} fewer files than {previous}, which has {before}", HumanCount(fewer)),
+        (Some(previous), fewer @ 1..) => {
+            let files = if fewer == 1 { "file" } else { "files" };
+            format!("; {} fewer {files} than {previous}, which has {before}", HumanCount(fewer))
+        }
         _ => String::new(),
     }
 }
 
 /// What was recorded of a version that existed before: `; recorded: tag raw, description`.
 fn recorded(published: &Published) -> String {
-    let Recorded { tags, description, metadata, dropped_keys } = &published.recorded;
-    let mut parts: Vec<String> = tags.iter().map(|t| format!("tag {t}")).collect();
+    let Recorded { aliases, tags, description, metadata, dropped_keys } = &published.recorded;
+    let mut parts: Vec<String> = aliases.iter().map(|a| format!("alias {a}")).collect();
+    parts.extend(tags.iter().map(|t| format!("tag {t}")));
     if *description {
         parts.push("description".into());
     }

@@ -254,7 +254,7 @@ pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
 /// As [`seal_at`]. Usage: `path` is in no staging directory.
 pub fn ask_to_seal(path: &Path) -> Result<SealedBy> {
     seal_at(path, &SealRequest::default())?.ok_or_else(|| {
-        let hint = "`cairn mount MNT NAME --stage --distributed-id ID` makes one; in a store's mount it is NAME/ID/RUN";
+        let hint = "`cairn mount MNT NAME --stage --distributed-id ID` makes one; in a mount of the whole store it is MNT/.staging/NAME/ID/RUN";
         Error::usage(format!("{} is in no run's staging directory", show_path(path))).hint(hint)
     })
 }

@@ -61,10 +61,10 @@ fn a_put_of_equal_content_says_what_it_recorded() {
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["put", "x", "d", "--metadata", r#"{"a":1}"#]);
     assert_eq!(stderr_of(&lab, &["put", "x", "d"]), "1 file, 1 B; nothing changed since x:v0\n");
-    let said = stderr_of(&lab, &["put", "x", "d", "--metadata", r#"{"b":2}"#, "--tag", "raw", "--description", "second look"]);
-    assert_eq!(said, "1 file, 1 B; nothing changed since x:v0; recorded: tag raw, description, metadata (replaced; dropped a)\n");
+    let said = stderr_of(&lab, &["put", "x", "d", "--metadata", r#"{"b":2}"#, "--tag", "raw", "--description", "second look", "--alias", "prod"]);
+    assert_eq!(said, "1 file, 1 B; nothing changed since x:v0; recorded: alias prod, tag raw, description, metadata (replaced; dropped a)\n");
     assert_eq!(lab.json(&["show", "x"])["metadata"], json!({ "b": 2 }));
-    assert_eq!(stderr_of(&lab, &["put", "x", "d", "--tag", "raw"]), "1 file, 1 B; nothing changed since x:v0\n", "the version has that tag already");
+    assert_eq!(stderr_of(&lab, &["put", "x", "d", "--tag", "raw", "--alias", "prod"]), "1 file, 1 B; nothing changed since x:v0\n", "it has both already");
 }
 
 #[test]
@@ -131,4 +131,32 @@ fn messages_name_the_first_few_of_many() {
     }
     let said = lab.fails(&["finish", "e", "--distributed-id", "j", "--expect", "40"], 3);
     assert!(said.contains("expected 40 runs, found 12: rank-00, ") && said.contains("rank-09 and 2 more"), "{said}");
+}
+
+#[test]
+fn a_finish_that_is_repeated_still_requires_the_expected_runs() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    lab.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", "rank-0"]);
+    let finish = |expect: &str, status| text(&lab.run(&["finish", "e", "--distributed-id", "j", "--expect", expect], status).stderr);
+    finish("1", 0);
+    assert!(finish("1", 0).contains("no new version, this is e:v0"));
+    assert!(finish("64", 3).contains("finished as e:v0\n  expected 64 runs, found 1: rank-0"));
+    let said = lab.fails(&["finish", "e", "--distributed-id", "j", "--expect-run", "rank-7"], 3);
+    assert!(said.contains("run rank-7 has not contributed"), "{said}");
+}
+
+#[test]
+fn a_finish_that_skips_an_open_run_names_it() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    std::fs::create_dir(lab.path("m")).unwrap();
+    lab.ok(&["mount", "m", "e", "--stage", "--distributed-id", "j", "--run", "late"]);
+    std::fs::write(lab.path("m/precious"), b"1").unwrap();
+    lab.ok(&["umount", "m", "--no-seal"]);
+    lab.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", "early"]);
+    let said = lab.fails(&["finish", "e", "--distributed-id", "j"], 3);
+    assert!(said.contains("run late has left its staging directory open") && said.contains("`cairn upsert e --distributed-id j --run RUN` seals"), "{said}");
+    let said = stderr_of(&lab, &["finish", "e", "--distributed-id", "j", "--skip-open"]);
+    assert!(said.contains("warning: not in e:v0: run late has left its staging directory open"), "{said}");
 }

@@ -162,7 +162,9 @@ fn a_reference_shows_its_size_and_reads_as_eio_for_now() {
     let version = things([(b"known", reference(Some(12_345))), (b"unknown", reference(None))]);
     let mounted = place.mount(place.version(&version));
     assert_eq!(seen(mounted.path()), expected(&version));
-    assert_eq!(fs::read(mounted.at("known")).unwrap_err().raw_os_error(), Some(libc::EIO));
+    for name in ["known", "unknown"] {
+        assert_eq!(fs::read(mounted.at(name)).unwrap_err().raw_os_error(), Some(libc::EIO), "{name} must not read as an empty file");
+    }
     assert!(place.logged().contains("/known: it is a reference to s3://bucket/key"), "{}", place.logged());
 }
 

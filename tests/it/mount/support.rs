@@ -199,7 +199,7 @@ pub fn expected(things: &Things) -> BTreeMap<Vec<u8>, (String, u64, Vec<u8>)> {
             Thing::Exec(bytes) => ("f755".into(), bytes.len() as u64, bytes.clone()),
             Thing::Link(target) => ("l777".into(), target.len() as u64, target.clone()),
             Thing::Dir => ("d755".into(), 0, Vec::new()),
-            Thing::Reference(r) => ("f444".into(), r.size.unwrap_or(0), Vec::new()),
+            Thing::Reference(r) => ("f444".into(), r.size.unwrap_or(1), Vec::new()),
         };
         out.insert(path.clone(), entry);
     }

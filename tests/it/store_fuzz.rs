@@ -631,10 +631,14 @@ fn poke(bytes: &mut [u8], from: usize, to: usize, dice: &mut Dice) -> usize {
 
 /// A version's root node becomes another, with its digest, its place in `version.json`, and the file's sum.
 fn craft_manifest(target: &Target, mut bytes: Vec<u8>, dice: &mut Dice, effects: &mut Effects) {
-    let packs = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    // An earlier mutation of this round may have hit the same file.
+    let number_at = |at: usize| Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().unwrap()) as usize);
+    let Some(packs) = number_at(8).map(|n| n & 0xffff) else { return };
     let node = 12 + 32 * packs;
-    let len = u32::from_le_bytes(bytes[node..node + 4].try_into().unwrap()) as usize;
-    let end = bytes.len() - 32;
+    let Some((len, end)) = number_at(node).zip(bytes.len().checked_sub(32)) else { return };
+    if node + 4 + len > end {
+        return;
+    }
     let (from, to, what) = match dice.roll(4) {
         0 => (8, node, "table of packs"),
         1 => (node, node + 4, "length of its node"),
@@ -657,7 +661,7 @@ fn craft_manifest(target: &Target, mut bytes: Vec<u8>, dice: &mut Dice, effects:
 /// A pack's footer, or the bytes and the digest of a blob; under the name that is right then, also in the manifests
 /// that list it.
 fn craft_pack(store: &Path, target: &Target, mut bytes: Vec<u8>, dice: &mut Dice, effects: &mut Effects) {
-    let trailer = bytes.len() - 24;
+    let Some(trailer) = bytes.len().checked_sub(24) else { return };
     let start = u64::from_le_bytes(bytes[trailer..trailer + 8].try_into().unwrap()) as usize;
     let count = u32::from_le_bytes(bytes[trailer + 8..trailer + 12].try_into().unwrap()) as usize;
     if start > trailer || count == 0 || start + 44 * count != trailer {
@@ -666,6 +670,9 @@ fn craft_pack(store: &Path, target: &Target, mut bytes: Vec<u8>, dice: &mut Dice
     let entry = start + 44 * dice.pick(count);
     let offset = u32::from_le_bytes(bytes[entry + 32..entry + 36].try_into().unwrap()) as usize;
     let len = u32::from_le_bytes(bytes[entry + 36..entry + 40].try_into().unwrap()) as usize;
+    if offset + 40 + len > start {
+        return; // an earlier mutation of this round hit the same file
+    }
     let done = match dice.roll(4) {
         0 => format!("an entry at {}", poke(&mut bytes, entry + 32, entry + 44, dice)),
         1 => {
@@ -715,6 +722,9 @@ fn craft_pack(store: &Path, target: &Target, mut bytes: Vec<u8>, dice: &mut Dice
 /// An index run, with a right header and name.
 fn craft_run(target: &Target, mut bytes: Vec<u8>, dice: &mut Dice, effects: &mut Effects) {
     let end = bytes.len();
+    if end < 80 {
+        return;
+    }
     let at = poke(&mut bytes, 8, end, dice);
     let blocks = (u32::from_le_bytes(bytes[20..24].try_into().unwrap()) as usize).min(4);
     let packs = (u32::from_le_bytes(bytes[16..20].try_into().unwrap()) as usize).min(64);

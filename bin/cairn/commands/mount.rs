@@ -96,6 +96,7 @@ fn options(args: &Mount) -> MountOptions {
 
 /// Unmounts.
 pub fn umount(context: &mut Context, args: Umount) -> Done {
+    signals::unwatch(); // the daemon may not answer: a signal must end the wait at once
     let unmounting = super::stage::before_unmount(context, &args.mountpoint, !args.no_seal)?;
     let left = fuse::unmount(&args.mountpoint)?;
     for place in &left.elsewhere {

@@ -52,7 +52,8 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
         }
         context.out.flush()
     };
-    if !args.foreground && !args.fresh && is_there(&args.mountpoint, &words)? {
+    signals::unwatch(); // from here on a dead or stopped daemon may be waited for: a signal must end that at once
+    if !args.foreground && !args.fresh && is_there(&root, &args.mountpoint, &words)? {
         say(context)?;
         context.talk("it is mounted already");
         return Ok(0);
@@ -60,7 +61,6 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     if args.foreground {
         say(context)?;
     }
-    signals::unwatch();
     let make = || {
         let draft = Draft::new(&Store::open(&root)?, &name, &id);
         Stage::open(&draft, &record, None, resume)
@@ -75,9 +75,9 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
 }
 
 /// Whether this run's directory is what is mounted there, and takes changes.
-fn is_there(mountpoint: &Path, (artifact, id, run): &(String, String, String)) -> Result<bool> {
+fn is_there(store: &Path, mountpoint: &Path, (artifact, id, run): &(String, String, String)) -> Result<bool> {
     // What cannot be asked is for the mount itself to judge.
-    let Some(mounted) = cairn_mount(mountpoint).ok().flatten().filter(|m| !m.is_dead) else { return Ok(false) };
+    let Some(mounted) = cairn_mount(mountpoint).ok().flatten().filter(|m| !m.is_dead && is_same_directory(&m.store, store)) else { return Ok(false) };
     let Some(there) = run_at(&mounted.at).ok().flatten() else { return Ok(false) };
     if (&there.artifact, &there.distributed_id, &there.run) != (artifact, id, run) {
         return Ok(false);
@@ -94,8 +94,14 @@ fn is_there(mountpoint: &Path, (artifact, id, run): &(String, String, String)) -
     Err(Error::refused(format!("cannot mount at {at}: what is mounted there {why}")).hint(hint))
 }
 
+/// Whether two paths lead to one directory.
+fn is_same_directory(a: &Path, b: &Path) -> bool {
+    matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
 /// Asks a mount's daemon to seal.
 pub fn seal(context: &mut Context, args: Seal) -> Done {
+    signals::unwatch(); // the daemon may not answer
     std::fs::metadata(&args.path).map_err(|e| super::put::unreadable("seal", &args.path, e))?;
     let done = ask_to_seal(&args.path)?;
     warn_of(&done);

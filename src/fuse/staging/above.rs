@@ -42,11 +42,12 @@ impl All {
         Draft::new(&self.store, artifact, id)
     }
 
-    /// The stages that this mount holds, and what it sealed. What belongs to a finished draft goes.
+    /// The stages that this mount holds, and what it sealed. What belongs to a finished draft goes, and what was dropped or discarded after its
+    /// seal: that run may begin again.
     fn held(&self) -> Vec<Arc<Live>> {
         let mut live = self.live.lock();
         live.retain(|l| !matches!(*l.gate.read(), Gate::Lost));
-        live.retain(|l| l.sealed().is_none() || refuse_if_finished(l.stage.draft()).is_ok());
+        live.retain(|l| l.sealed().is_none_or(|s| refuse_if_finished(l.stage.draft()).is_ok() && !s.is_withdrawn().unwrap_or(false)));
         self.made.lock().retain(|(artifact, id)| id.as_ref().is_none_or(|id| refuse_if_finished(&self.draft(artifact, id)).is_ok()));
         live.clone()
     }

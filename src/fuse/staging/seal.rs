@@ -76,7 +76,15 @@ impl StagingTree {
             match &*gate {
                 Gate::Open | Gate::Closed => {}
                 Gate::Sealing => return Err(Error::refused("it is being sealed")),
-                Gate::Sealed(sealed) => return Ok(Some(sealed.done.clone())),
+                Gate::Sealed(sealed) => {
+                    let sealed = sealed.clone();
+                    drop(gate);
+                    if sealed.is_withdrawn()? {
+                        let hint = "`cairn umount --no-seal` this mount, then mount the run again to begin anew";
+                        return Err(Error::refused("what was sealed here was dropped or discarded since").hint(hint));
+                    }
+                    return Ok(Some(sealed.done.clone()));
+                }
                 Gate::Finished => {
                     drop(gate);
                     refuse_if_finished(live.stage.draft()).map_err(|e| live.finished(e))?;

@@ -93,6 +93,8 @@ pub(super) struct Sealed {
     tree: Tree,
     time: i64,
     pub(super) done: Upserted,
+    /// The last number of the draft's log at which the contribution was seen to count; 0 before that.
+    counted_at: AtomicU64,
 }
 
 impl Sealed {
@@ -102,7 +104,24 @@ impl Sealed {
         let contribution = state.as_ref().and_then(|s| s.contributions.iter().find(|c| c.number == done.number));
         let tree = contribution.and_then(|c| c.tree(live.store()).ok());
         let empty = || Tree::of(&empty_root(), live.store().objects().clone());
-        Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone() }
+        Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone(), counted_at: AtomicU64::new(0) }
+    }
+
+    /// Whether the contribution was dropped or discarded since: it is in no version then. The log is read whole only when it has grown.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(super) fn is_withdrawn(&self) -> Result<bool> {
+        let (last, _) = self.done.draft.last()?;
+        if self.counted_at.load(Ordering::Relaxed) == last {
+            return Ok(false);
+        }
+        let state = self.done.draft.state()?;
+        let counts = state.contributions.iter().any(|c| c.number == self.done.number);
+        if counts {
+            self.counted_at.store(state.last, Ordering::Relaxed);
+        }
+        Ok(!counts)
     }
 
     fn find(&self, at: &At) -> Answer<Found> {

@@ -13,3 +13,4 @@ mod shared;
 mod support;
 mod unmount;
 mod whole;
+mod withdrawn;

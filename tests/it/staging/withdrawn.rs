@@ -1,0 +1,63 @@
+//! A sealed run whose contribution is dropped or discarded while it is mounted, and a mount of another store.
+
+use crate::support::{Lab, make_tree, text};
+use std::fs;
+
+/// A lab whose mount at `m` ends with it.
+struct Mounted(Lab);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = self.0.cairn(&["umount", "--no-seal", "m"]).output(); // a test that failed may have left it
+    }
+}
+
+fn mounted(args: &[&str]) -> Mounted {
+    let lab = Lab::new();
+    fs::create_dir(lab.path("m")).unwrap();
+    lab.ok(&[&["mount", "m"], args].concat());
+    Mounted(lab)
+}
+
+const DRAFT: [&str; 2] = ["--distributed-id", "d"];
+
+#[test]
+fn what_was_discarded_after_its_seal_is_not_reported_as_sealed_and_the_run_begins_again() {
+    let Mounted(lab) = &mounted(&[]);
+    let run = lab.path("m/.staging/e/d/r");
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("old"), "1").unwrap();
+    lab.ok(&["seal", "m/.staging/e/d/r"]);
+    lab.ok(&["draft", "discard", "e", "d"]);
+    let out = lab.cairn(&["seal", "m/.staging/e/d/r"]).output().unwrap();
+    assert_ne!(out.status.code(), Some(0), "nothing is sealed: {}", text(&out.stdout));
+    fs::create_dir_all(&run).unwrap();
+    fs::write(run.join("new"), "22").unwrap();
+    assert_eq!(fs::read_dir(&run).unwrap().count(), 1, "what was discarded is not there");
+    lab.ok(&["seal", "m/.staging/e/d/r"]);
+    lab.ok(&["finish", "e", "--distributed-id", "d"]);
+    assert_eq!(lab.ok(&["ls", "e"]), "new");
+}
+
+#[test]
+fn an_unmount_does_not_say_that_a_dropped_run_is_sealed() {
+    let Mounted(lab) = &mounted(&[&["e", "--stage", "--run", "r"], DRAFT.as_slice()].concat());
+    fs::write(lab.path("m/f"), "1").unwrap();
+    lab.ok(&["seal", "m"]);
+    lab.ok(&["draft", "drop", "e", "d", "--run", "r"]);
+    let said = text(&lab.run(&["umount", "m"], 3).stderr);
+    assert!(said.contains("what was sealed here was dropped or discarded since") && said.contains("`cairn umount --no-seal`"), "{said}");
+    lab.ok(&["umount", "--no-seal", "m"]);
+}
+
+#[test]
+fn a_run_mounted_from_another_store_is_not_the_same_run() {
+    let Mounted(lab) = &mounted(&[&["e", "--stage", "--run", "r"], DRAFT.as_slice()].concat());
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    lab.ok(&["init", "other"]);
+    let other = [&["--store", "other", "mount", "m", "e", "--stage", "--run", "r"], DRAFT.as_slice()].concat();
+    let said = text(&lab.run(&other, 3).stderr);
+    assert!(said.contains("cannot mount at"), "{said}");
+    let same = [&["mount", "m", "e", "--stage", "--run", "r"], DRAFT.as_slice()].concat();
+    assert!(text(&lab.run(&same, 0).stderr).contains("it is mounted already"));
+}

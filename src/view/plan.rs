@@ -122,8 +122,14 @@ impl LookAtTarget<'_> {
         Ok(Listed { path, names: dir.names()?.into_iter().collect(), filter, hidden })
     }
 
+    /// The patterns in a directory. They are needed wherever something may be removed: an extra, or a directory that
+    /// is in the way of a file.
     fn filter(&self, above: &Arc<Filter>, dir: &Dir) -> Result<Arc<Filter>> {
-        if self.options.prune && !self.own { Filter::enter(above, dir.handle(), dir.path()) } else { Ok(above.clone()) }
+        if (self.options.prune || self.options.force) && !self.own {
+            Filter::enter(above, dir.handle(), dir.path())
+        } else {
+            Ok(above.clone())
+        }
     }
 
     /// What is left of a directory's names when all entries had theirs.

@@ -400,6 +400,27 @@ fn a_directory_in_the_way_of_a_file_is_not_replaced_while_it_holds_what_a_get_le
 }
 
 #[test]
+fn force_replaces_no_directory_that_holds_what_an_ignore_file_above_it_hides() {
+    let lab = lab();
+    let mine: &[(&str, &[u8])] =
+        &[(".cairnignore", b"*.key\n"), ("big/deep/my.key", b"mine"), ("a/three/x", b"1"), ("a/.cairnignore", b"x\n")];
+    make_tree(&lab.path("out"), mine);
+    for path in ["big", "a/three"] {
+        for prune in [&[][..], &["--prune"]] {
+            let said = lab.fails(&[&["get", "x", "out", "--force", "--path", path], prune].concat(), 3);
+            assert!(said.contains("which a get leaves alone"), "{said}");
+        }
+    }
+    for (path, bytes) in mine {
+        assert_eq!(std::fs::read(lab.path("out").join(path)).unwrap(), *bytes, "{path}");
+    }
+    // What nothing hides is replaced.
+    std::fs::remove_file(lab.path("out/big/deep/my.key")).unwrap();
+    lab.ok(&["get", "x", "out", "--force", "--path", "big"]);
+    assert!(lab.path("out/big").is_file() && lab.path("out/.cairnignore").exists());
+}
+
+#[test]
 fn references_are_skipped_or_linked_or_refused_before_anything_is_written() {
     let lab = lab();
     lab.ok(&["patch", "x", "file:///data/local%20file", "s3://bucket/z.bin", "--at", "refs"]);

@@ -87,11 +87,18 @@ pub fn list(path: &Path) -> Result<Vec<OsString>> {
     }
     match names {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory && unless_missing(std::fs::symlink_metadata(path)).is_ok_and(|m| m.is_some()) => {
-            Err(Error::damaged(format!("{} is not a directory", show_path(path))))
-        }
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => match unless_missing(std::fs::symlink_metadata(path)) {
+            Ok(Some(meta)) => Err(Error::damaged(not_a_directory(path, &meta))),
+            _ => Err(Error::io("list", path, e)),
+        },
         names => names.map_err(|e| Error::io("list", path, e)),
     }
+}
+
+/// What is wrong with something that has the name of a directory.
+pub(super) fn not_a_directory(path: &Path, found: &Metadata) -> String {
+    let is = if found.is_symlink() { "is a symlink, expected a directory" } else { "is not a directory" };
+    format!("{} {is}", show_path(path))
 }
 
 /// The names in a directory of the store's, each with whether it is a directory itself, not a symlink to one.

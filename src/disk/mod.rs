@@ -115,8 +115,19 @@ impl Disk {
     /// another client just asked for, and has no such directory.
     ///
     /// # Errors
-    /// I/O; something else has that name.
+    /// I/O. Damaged when a symlink or a file has that name: in a store only directories have the names of directories.
     pub fn create_dir(&self, path: &Path) -> Result<Created> {
+        match self.make_dir(path) {
+            Err(e) if e.errno() == Some(libc::EEXIST) => match look_fresh(path)? {
+                Some(meta) if !meta.is_dir() => Err(Error::damaged(look::not_a_directory(path, &meta))),
+                _ => Err(e),
+            },
+            made => made,
+        }
+    }
+
+    /// [`Disk::create_dir`], also for places outside a store: what else has that name is an error of I/O.
+    fn make_dir(&self, path: &Path) -> Result<Created> {
         step("create directory", path)?;
         let wanted = self.access.wanted(0o777, self.umask);
         let cut = Access::cut(wanted, self.umask);
@@ -153,7 +164,7 @@ impl Disk {
         if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             self.create_dirs(parent)?;
         }
-        self.create_dir(path).map(drop)
+        self.make_dir(path).map(drop)
     }
 
     /// Creates a file of the store's, whose name has a token in it or lies in a token's directory, so that nobody else makes it: an empty

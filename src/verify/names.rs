@@ -16,7 +16,6 @@ use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
 
 /// Where each token was seen. One that is at two numbers is damage (F7), also if they are of two artifacts.
 pub(super) type Tokens = HashMap<Token, String>;
@@ -30,28 +29,35 @@ pub(super) struct Records {
     pub contributions: Vec<(Draft, Contribution)>,
     /// What is wrong.
     pub findings: Vec<Finding>,
+    /// What is wrong and affects nothing: the records of removed versions.
+    pub notes: Vec<Finding>,
 }
 
-/// How long until an artifact with findings is looked at again, on local and on shared file systems.
-const AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(1500)];
+/// The directories of an artifact.
+const DIRECTORIES: [&str; 6] = ["aliases", "drafts", "notes", "removed", "uses", "versions"];
 
-/// Looks at all records of an artifact; again, if something is wrong. Writers at work show states that pass: a
-/// version that was listed after
-/// its removal, an alias that is about to move. What is wrong in the same way twice is a finding.
+/// Whether one of an artifact's directories is a symlink.
+pub(super) fn has_linked_directory(store: &Store, name: &ArtifactName) -> bool {
+    let at = store.layout().artifact(name);
+    DIRECTORIES.iter().any(|dir| disk::look(&at.join(dir)).is_ok_and(|m| m.is_some_and(|m| m.is_symlink())))
+}
+
+/// The finding for an artifact whose directory is a symlink.
+pub(super) fn linked(store: &Store, name: &ArtifactName) -> Finding {
+    let dir = store.layout().artifact(name);
+    let what = show_path(dir.strip_prefix(store.root()).unwrap_or(&dir));
+    let why = "it is a symlink, expected a directory".into();
+    Finding { code: code::UNREADABLE, what, why, affects: vec![name.to_string()] }
+}
+
+/// Looks at all records of an artifact.
 pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut Tokens) -> Result<Records> {
-    let first = look_once(store, name, tokens)?;
-    if first.findings.is_empty() {
-        return Ok(first);
+    if disk::look(&store.layout().artifact(name))?.is_some_and(|meta| meta.is_symlink()) {
+        return Ok(Records { findings: vec![linked(store, name)], ..Records::default() });
     }
-    std::thread::sleep(AGAIN[usize::from(!store.disk().kind().is_local())]);
-    let mut second = look_once(store, name, tokens)?;
-    second.findings.retain(|f| first.findings.contains(f));
-    Ok(second)
-}
-
-fn look_once(store: &Store, name: &ArtifactName, tokens: &mut Tokens) -> Result<Records> {
     let mut look = Look { store, name, tokens, out: Records::default(), kind: None, ends: HashMap::new() };
     look.artifact()?;
+    look.uses()?;
     look.versions()?;
     look.removals()?;
     look.aliases()?;
@@ -117,6 +123,17 @@ impl Look<'_> {
         Ok(())
     }
 
+    /// Who used a version: hints, whose directories are directories.
+    fn uses(&mut self) -> Result<()> {
+        let dir = self.store.layout().artifact(self.name).join("uses");
+        for entry in self.list(&dir)? {
+            if entry.to_str().and_then(VersionNumber::from_text).is_some() {
+                self.list(&dir.join(&entry))?;
+            }
+        }
+        Ok(())
+    }
+
     fn versions(&mut self) -> Result<()> {
         let dir = self.store.layout().versions(self.name);
         let mut numbers: Vec<VersionNumber> =
@@ -124,30 +141,45 @@ impl Look<'_> {
         numbers.sort_unstable();
         self.gaps(&dir, numbers.iter().map(|n| n.0), 0, |n| VersionNumber(n).to_string())?;
         for number in numbers {
-            let what = format!("{}:{number}", self.name);
-            let affects = [what.clone()];
-            let link = self.store.layout().version(self.name, number);
-            let Some(token) = self.found(code::NUMBER, &what, &affects, claim::holder(&link))?.flatten() else {
-                continue;
-            };
-            self.published(&token, &what)?;
-            let version = Version::read_anywhere(self.store, self.name, number);
-            let Some(version) = self.found(code::VERSION, &what, &affects, version)?.flatten() else { continue };
-            if let Some(why) = misplaced(&version) {
-                self.finding(code::NUMBER, &what, why, &affects);
+            // A removed version affects nobody: what is wrong with it is noted.
+            let removed = removal::is_removed(self.store, self.name, number)?;
+            let before = self.out.findings.len();
+            self.version(number, removed)?;
+            if removed {
+                let (notes, findings) = (self.out.findings.split_off(before).into_iter())
+                    .partition::<Vec<_>, _>(|f| matches!(f.code, code::NUMBER | code::VERSION));
+                self.out.findings.extend(findings);
+                self.out.notes.extend(notes.into_iter().map(|f| Finding { affects: Vec::new(), ..f }));
             }
-            if let Some(artifact) = &self.kind
-                && artifact.kind != version.record().kind
-            {
-                let why = format!("it says type {}, {what} has type {}", artifact.kind, version.record().kind);
-                self.finding(code::ARTIFACT, format!("artifacts/{}/artifact.json", self.name), why, &affects);
-            }
-            if let Some(id) = &version.record().distributed_id {
-                self.ends.insert(token, (number, id.clone()));
-            }
-            if !removal::is_removed(self.store, self.name, number)? {
-                self.out.versions.push(version);
-            }
+        }
+        Ok(())
+    }
+
+    /// One version: its number, and its records.
+    fn version(&mut self, number: VersionNumber, removed: bool) -> Result<()> {
+        let what = format!("{}:{number}", self.name);
+        let affects = [what.clone()];
+        let link = self.store.layout().version(self.name, number);
+        let Some(token) = self.found(code::NUMBER, &what, &affects, claim::holder(&link))?.flatten() else {
+            return Ok(());
+        };
+        self.published(&token, &what)?;
+        let version = Version::read_anywhere(self.store, self.name, number);
+        let Some(version) = self.found(code::VERSION, &what, &affects, version)?.flatten() else { return Ok(()) };
+        if let Some(why) = misplaced(&version) {
+            self.finding(code::NUMBER, &what, why, &affects);
+        }
+        if let Some(artifact) = &self.kind
+            && artifact.kind != version.record().kind
+        {
+            let why = format!("it says type {}, {what} has type {}", artifact.kind, version.record().kind);
+            self.finding(code::ARTIFACT, format!("artifacts/{}/artifact.json", self.name), why, &affects);
+        }
+        if let Some(id) = &version.record().distributed_id {
+            self.ends.insert(token, (number, id.clone()));
+        }
+        if !removed {
+            self.out.versions.push(version);
         }
         Ok(())
     }

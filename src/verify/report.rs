@@ -54,7 +54,8 @@ pub struct Finding {
 pub struct Report {
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,
-    /// What a later writer mends by itself and nothing depends on: caches. Not damage.
+    /// What nothing depends on: damaged caches, which a later writer mends by itself, and what is left of removed
+    /// versions. Not damage.
     pub notes: Vec<Finding>,
     /// Artifacts looked at.
     pub artifacts: u64,

@@ -492,3 +492,82 @@ fn the_number_of_a_removed_version_is_not_given_again_when_its_link_is_lost() {
     assert!(!number(4).is_symlink() && number(5).is_symlink());
     assert_eq!(lab.ok(&["cat", "x", "f"]), "six");
 }
+
+#[test]
+fn a_symlink_in_place_of_a_directory_of_an_artifact_is_found_and_refused_by_writers() {
+    let lab = Lab::new();
+    std::fs::write(lab.path("f"), b"one").unwrap();
+    put(&lab, "x", &[("f", b"one")]);
+    lab.ok(&["alias", "x:v0", "good"]);
+    let dir = lab.store_path().join("artifacts/x");
+    let aside = lab.path("aside");
+    std::fs::create_dir(lab.path("empty")).unwrap();
+    for sub in ["", "aliases", "versions", "drafts", "notes", "uses", "removed"] {
+        let place = if sub.is_empty() { dir.clone() } else { dir.join(sub) };
+        let there = std::fs::rename(&place, &aside).is_ok();
+        for target in [aside.clone(), lab.path("empty"), lab.path("nothing")] {
+            symlink(&target, &place).unwrap();
+            let said = text(&lab.run(&["verify"], 1).stdout);
+            assert!(said.contains("is a symlink, expected a directory"), "{sub:?} to {target:?}: {said}");
+            std::fs::remove_file(&place).unwrap();
+        }
+        if there {
+            std::fs::rename(&aside, &place).unwrap();
+        }
+    }
+    lab.run(&["verify"], 0);
+    for (sub, args) in [
+        ("", vec!["put", "x", "f"]),
+        ("removed", vec!["rm", "x:v0", "--force"]),
+        ("aliases", vec!["alias", "x:v0", "better"]),
+    ] {
+        let place = dir.join(sub);
+        let place = if sub.is_empty() { dir.clone() } else { place };
+        let there = std::fs::rename(&place, &aside).is_ok();
+        symlink(lab.path("nothing"), &place).unwrap();
+        let said = text(&lab.run(&args, 4).stderr);
+        assert!(said.contains("is a symlink, expected a directory"), "{args:?}: {said}");
+        std::fs::remove_file(&place).unwrap();
+        if there {
+            std::fs::rename(&aside, &place).unwrap();
+        }
+    }
+    // A stray file that is not ours is no damage.
+    craft::write(&lab.store_path().join("artifacts/.DS_Store"), b"stray");
+    lab.run(&["verify"], 0);
+}
+
+#[test]
+fn what_is_wrong_with_a_removed_version_is_a_note() {
+    let lab = Lab::new();
+    for content in ["one", "two", "three"] {
+        put(&lab, "x", &[("f", content.as_bytes())]);
+    }
+    let number = |n: u64| lab.store_path().join(format!("artifacts/x/versions/v{n}"));
+    craft::write(&behind(&number(1)).join("version.json"), b"cut");
+    lab.run(&["verify"], 1);
+    lab.ok(&["rm", "x:v1"]);
+    let report = all(&lab);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!(report.notes.iter().map(|n| (n.code, n.what.as_str())).collect::<Vec<_>>(), [(code::VERSION, "x:v1")]);
+    lab.run(&["verify"], 0);
+    std::fs::remove_file(number(1)).unwrap();
+    symlink("nonsense", number(1)).unwrap();
+    let report = all(&lab);
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    assert_eq!(report.notes.iter().map(|n| n.code).collect::<Vec<_>>(), [code::NUMBER]);
+}
+
+#[test]
+fn verify_pauses_once_for_all_artifacts_with_findings() {
+    let lab = Lab::new();
+    for i in 0..40 {
+        let name = format!("x{i}");
+        put(&lab, &name, &[("f", b"one")]);
+        let number = lab.store_path().join(format!("artifacts/{name}/versions/v0"));
+        craft::write(&behind(&number).join("version.json"), b"cut");
+    }
+    let began = Instant::now();
+    assert_eq!(all(&lab).findings.iter().filter(|f| f.code == code::VERSION).count(), 40);
+    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
+}

@@ -11,12 +11,17 @@ mod signals;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// A directory is held open at each level of a tree that is removed. No more than this: each level needs room on the
+/// stack, too.
+const OPEN_FILES: u64 = 4096;
+
 fn main() -> ExitCode {
     if std::env::var_os("CAIRN_STORE").is_some_and(|dir| dir.is_empty()) {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::remove_var("CAIRN_STORE") }; // a script's unset variable is no choice of a store
     }
     cairn::disk::umask_is_ours();
+    cairn::disk::raise_open_files_limit(OPEN_FILES);
     signals::watch();
     let cli = match args::Cli::try_parse() {
         Ok(cli) => cli,

@@ -404,13 +404,17 @@ impl Dir {
         unless_missing(check(unsafe { libc::unlinkat(self.handle.raw(), name.as_ptr(), flags) })).map(drop)
     }
 
-    /// Removes what has this name, a directory with all in it; a missing one is fine.
+    /// Removes what has this name, a directory with all in it; a missing one is fine. What is mounted in it is not
+    /// touched.
     ///
     /// # Errors
-    /// I/O.
+    /// Refused: another file system is mounted there. I/O.
     pub fn remove_tree(&self, name: &[u8]) -> Result<()> {
-        if !self.look(name)?.is_some_and(Look::is_dir) {
-            return self.remove_file(name);
+        let Some(found) = self.look(name)?.filter(|l| l.is_dir()) else { return self.remove_file(name) };
+        if found.id().0 != self.look_at_itself()?.id().0 {
+            let path = show_path(&self.path_of(name));
+            return Err(Error::refused(format!("cannot remove {path}: another file system is mounted there"))
+                .hint("unmount it, and run the command again"));
         }
         let below = self.dir_to_empty(name)?;
         below.names()?.iter().try_for_each(|n| below.remove_tree(n))?;

@@ -35,7 +35,7 @@ pub use look::{
 pub use read::{open_file, read_full_at, read_two_at, will_read_in_order};
 pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
 use group_sync::{sync_fs, sync_fs_shared};
-pub use outside::{create_mount_place, may_write, remove_mount_place, open_device, open_files_limit, open_log};
+pub use outside::{create_mount_place, may_write, remove_mount_place, open_device, open_files_limit, open_log, raise_open_files_limit};
 pub use outside::{unnamed_file, write_setting};
 use outside::{link_descriptor, rename_noreplace, set_mtime};
 

@@ -120,6 +120,18 @@ pub fn may_write(dir: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets this process have up to `most` files open, as far as its hard limit allows.
+pub fn raise_open_files_limit(most: u64) {
+    // SAFETY: the struct is filled by getrlimit before it is read.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max.min(most) {
+            limit.rlim_cur = limit.rlim_max.min(most);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+    }
+}
+
 /// How many files this process may have open.
 pub fn open_files_limit() -> usize {
     // SAFETY: the struct is filled by getrlimit before it is read.

@@ -237,14 +237,7 @@ pub(super) fn wait_ending() {
 
 /// Lets this process have as many files open as its hard limit says: every reader of a large file holds one.
 pub fn raise_open_files() {
-    // SAFETY: the struct is filled by getrlimit before it is read.
-    unsafe {
-        let mut limit: libc::rlimit = std::mem::zeroed();
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
-            limit.rlim_cur = limit.rlim_max.min(1 << 20);
-            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
-        }
-    }
+    crate::disk::raise_open_files_limit(1 << 20);
 }
 
 /// A handle on a process that becomes readable when it ends. `None` when there is none (any more), or the kernel is too old.

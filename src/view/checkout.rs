@@ -108,6 +108,7 @@ pub fn checkout(version: &Version, target: &Path, options: &CheckoutOptions) -> 
     let target = &std::path::absolute(target).map_err(|e| Error::io("find", target, e))?;
     plan::store_below(version, target)?; // never into the store
     for visit in selected(version, options)? {
+        options.progress.go_on()?;
         let visit = visit?;
         if let Entry::Reference(_) = &visit.entry {
             options
@@ -239,20 +240,22 @@ fn into(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, naming:
     let extra = std::mem::take(&mut plan.extra);
     let mut report = write(version, target, options, Some(&plan), naming)?;
     if !extra.is_empty() {
-        let pruned = prune::prune(target, &Arc::new(Filter::root(target.path(), &[])?), extra)?;
+        let filter = Arc::new(Filter::root(target.path(), &[])?);
+        let pruned = prune::prune(target, &filter, extra, &options.progress)?;
         report.removed = pruned.removed;
         report.protected = pruned.protected.len() as u64;
     }
-    remove_unfinished(target, &plan, own)?;
+    remove_unfinished(target, &plan, own, &options.progress)?;
     Ok(report)
 }
 
 /// Removes what killed checkouts left, if no other is at work in the same target.
-fn remove_unfinished(target: &Arc<Dir>, plan: &Plan, own: bool) -> Result<()> {
+fn remove_unfinished(target: &Arc<Dir>, plan: &Plan, own: bool, progress: &Progress) -> Result<()> {
     if plan.unfinished.is_empty() || target.try_lock(true) != Some(true) {
         return Ok(());
     }
     for (path, name) in &plan.unfinished {
+        progress.go_on()?;
         let mut dir = target.clone();
         for part in path.parts() {
             dir = Arc::new(dir.dir(part)?);

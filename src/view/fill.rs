@@ -98,7 +98,7 @@ impl<'a> Fill<'a> {
             Written::File { digest, size, exec, .. } => {
                 let found = dir.look(name)?;
                 found.is_some_and(|l| l.is_file() && l.size() == *size && (l.mode() & 0o111 != 0) == *exec)
-                    && super::plan::hash(dir, name)? == Some(*digest)
+                    && super::plan::hash(dir, name, &self.options.progress)? == Some(*digest)
             }
             Written::Directory | Written::Nothing => false,
         };

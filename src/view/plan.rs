@@ -12,6 +12,7 @@ use crate::error::{Error, Result, show_path};
 use crate::ingest::Filter;
 use crate::layout::is_unfinished;
 use crate::manifest::Visit;
+use crate::progress::Progress;
 use crate::words::{Digest, Hasher, RelPath};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -176,7 +177,7 @@ impl LookAtTarget<'_> {
                 }
             }
             Written::File { digest, size, exec, .. } if found.is_file() => {
-                if found.size() != size || hash(dir, name)? != Some(digest) {
+                if found.size() != size || hash(dir, name, &self.options.progress)? != Some(digest) {
                     Found::Differs
                 } else {
                     self.right(found, &digest, exec)?
@@ -185,7 +186,7 @@ impl LookAtTarget<'_> {
             _ if found.is_dir() => {
                 let filters = vec![listed.filter.clone()];
                 if !self.own
-                    && let Some(kept) = first_protected(dir, name, &filters)?
+                    && let Some(kept) = first_protected(dir, name, &filters, &self.options.progress)?
                 {
                     let why = format!(
                         "{} is in the way of a file, and has {} in it, which a get leaves alone",
@@ -251,19 +252,20 @@ pub(super) fn is_below(path: &RelPath, dir: &RelPath) -> bool {
 }
 
 /// The digest of a file; `None` when it may not be read.
-pub(super) fn hash(dir: &Dir, name: &[u8]) -> Result<Option<Digest>> {
+pub(super) fn hash(dir: &Dir, name: &[u8], progress: &Progress) -> Result<Option<Digest>> {
     match dir.file(name) {
-        Ok(Some(file)) => hash_open(file, &dir.path_of(name)).map(Some),
+        Ok(Some(file)) => hash_open(file, &dir.path_of(name), progress).map(Some),
         Ok(None) => Ok(None),
         Err(e) if e.errno() == Some(libc::EACCES) => Ok(None),
         Err(e) => Err(e),
     }
 }
 
-fn hash_open(mut file: File, path: &Path) -> Result<Digest> {
+fn hash_open(mut file: File, path: &Path, progress: &Progress) -> Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
+        progress.go_on()?;
         match file.read(&mut buffer).map_err(|e| Error::io("read", path, e))? {
             0 => return Ok(hasher.finish()),
             n => hasher.update(&buffer[..n]),

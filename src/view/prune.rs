@@ -4,8 +4,11 @@ use super::plan::is_below;
 use crate::disk::Dir;
 use crate::error::Result;
 use crate::ingest::{Filter, IGNORE_FILE};
+use crate::progress::Progress;
 use crate::words::RelPath;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The patterns in force in one directory; more than one where `.cairnignore` was another before.
@@ -25,8 +28,16 @@ pub(super) struct Extra {
 pub(super) struct Pruned {
     /// Entries removed: a directory that went with all in it is one.
     pub removed: u64,
-    /// What was left alone.
-    pub protected: Vec<PathBuf>,
+    /// What was left alone, in path order, so that the first of it in a directory is found quickly.
+    pub protected: BTreeSet<PathBuf>,
+}
+
+impl Pruned {
+    /// Whether something in `dir` was left alone.
+    fn protects_in(&self, dir: &Path) -> bool {
+        let from = (Bound::Included(dir), Bound::Unbounded);
+        self.protected.range::<Path, _>(from).next().is_some_and(|p| p.starts_with(dir))
+    }
 }
 
 /// Whether something is not removed.
@@ -52,7 +63,13 @@ fn enter(filters: &Filters, below: &Dir) -> Result<Filters> {
 }
 
 /// What of `name` would be left alone: the first such path.
-pub(super) fn first_protected(dir: &Dir, name: &[u8], filters: &Filters) -> Result<Option<PathBuf>> {
+pub(super) fn first_protected(
+    dir: &Dir,
+    name: &[u8],
+    filters: &Filters,
+    progress: &Progress,
+) -> Result<Option<PathBuf>> {
+    progress.go_on()?;
     if is_protected(dir, name, filters)? {
         return Ok(Some(dir.path_of(name)));
     }
@@ -62,7 +79,7 @@ pub(super) fn first_protected(dir: &Dir, name: &[u8], filters: &Filters) -> Resu
     let below = dir.dir(name)?;
     let filters = enter(filters, &below)?;
     for entry in below.names()? {
-        if let Some(found) = first_protected(&below, &entry, &filters)? {
+        if let Some(found) = first_protected(&below, &entry, &filters, progress)? {
             return Ok(Some(found));
         }
     }
@@ -70,7 +87,12 @@ pub(super) fn first_protected(dir: &Dir, name: &[u8], filters: &Filters) -> Resu
 }
 
 /// Removes extras below `target`.
-pub(super) fn prune(target: &Arc<Dir>, exclude: &Arc<Filter>, extras: Vec<Extra>) -> Result<Pruned> {
+pub(super) fn prune(
+    target: &Arc<Dir>,
+    exclude: &Arc<Filter>,
+    extras: Vec<Extra>,
+    progress: &Progress,
+) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let mut at: Option<(RelPath, Arc<Dir>, Option<Arc<Filter>>)> = None;
     // What hides something goes last, and stays while something that it hides does.
@@ -84,8 +106,8 @@ pub(super) fn prune(target: &Arc<Dir>, exclude: &Arc<Filter>, extras: Vec<Extra>
             }
         };
         match now {
-            Some(now) => drop(remove(dir, &extra.name, &vec![now.clone(), extra.before], &mut pruned, true)?),
-            None => pruned.protected.push(dir.path_of(&extra.name)), // in a directory that a put leaves out
+            Some(now) => drop(remove(dir, &extra.name, &vec![now.clone(), extra.before], &mut pruned, progress)?),
+            None => drop(pruned.protected.insert(dir.path_of(&extra.name))), // in a directory that a put leaves out
         }
     }
     Ok(pruned)
@@ -107,29 +129,32 @@ fn open_below(target: &Arc<Dir>, root: &Arc<Filter>, path: &RelPath) -> Result<(
 }
 
 /// Whether all of it went.
-fn remove(dir: &Dir, name: &[u8], filters: &Filters, pruned: &mut Pruned, outermost: bool) -> Result<bool> {
-    let still_hides = name == IGNORE_FILE.to_bytes() && pruned.protected.iter().any(|p| p.starts_with(dir.path()));
+fn remove(dir: &Dir, name: &[u8], filters: &Filters, pruned: &mut Pruned, progress: &Progress) -> Result<bool> {
+    progress.go_on()?;
+    let still_hides = name == IGNORE_FILE.to_bytes() && pruned.protects_in(dir.path());
     if still_hides || is_protected(dir, name, filters)? {
-        pruned.protected.push(dir.path_of(name));
+        pruned.protected.insert(dir.path_of(name));
         return Ok(false);
     }
-    let mut whole = true;
+    let before = pruned.removed;
     if dir.look(name)?.is_some_and(|l| l.is_dir()) {
         let below = dir.dir_to_empty(name)?;
         let filters = enter(filters, &below)?;
+        let mut whole = true;
         let mut names = below.names()?;
         names.sort_by_key(|n| n == IGNORE_FILE.to_bytes());
         for entry in names {
-            whole &= remove(&below, &entry, &filters, pruned, false)?;
+            whole &= remove(&below, &entry, &filters, pruned, progress)?;
         }
-        if whole {
-            dir.remove_dir(name)?;
+        if !whole {
+            return Ok(false); // what went from it is counted entry by entry
         }
+        dir.remove_dir(name)?;
     } else {
         dir.remove_file(name)?;
     }
-    pruned.removed += u64::from(outermost && whole);
-    Ok(whole)
+    pruned.removed = before + 1;
+    Ok(true)
 }
 
 /// Whether extras in `dir` are to be pruned when only `path` was asked for.

@@ -2,6 +2,8 @@
 
 use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 fn lab() -> Lab {
     let lab = Lab::new();
@@ -385,6 +387,91 @@ fn prune_keeps_an_ignore_file_of_the_users_while_something_that_it_hides_is_ther
     assert!(!lab.path("out/extra").exists());
     std::fs::remove_file(lab.path("out/a/b/x.log")).unwrap();
     lab.ok(&["get", "x", "out", "--prune"]);
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+}
+
+#[test]
+fn prune_counts_what_goes_from_a_directory_that_stays() {
+    let lab = lab();
+    lab.ok(&["get", "x", "out"]);
+    let extra: &[(&str, &[u8])] = &[
+        ("n/.cairnignore", b"*.log\n"),
+        ("n/a.log", b"1"),
+        ("n/one", b"2"),
+        ("n/gone/two", b"3"),
+        ("n/gone/three", b"4"),
+        ("whole/one", b"5"),
+        ("whole/below/two", b"6"),
+    ];
+    make_tree(&lab.path("out"), extra);
+    let report = lab.json(&["get", "x", "out", "--prune"]);
+    assert_eq!((&report["removed"], &report["protected"]), (&3.into(), &2.into()), "n/one, n/gone and whole went");
+    assert!(lab.path("out/n/a.log").exists() && lab.path("out/n/.cairnignore").exists());
+}
+
+#[test]
+fn a_prune_stops_when_it_is_interrupted() {
+    let lab = lab();
+    lab.ok(&["get", "x", "out"]);
+    for i in 0..3000 {
+        make_tree(&lab.path("out"), &[(&format!("extra/{}/{i}", i % 10), b"")]);
+    }
+    let mut child = lab
+        .cairn(&["-q", "get", "x", "out", "--prune"])
+        .env("CAIRN_FAULT", "stop:20")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    crate::support::wait_stopped(&child);
+    // SAFETY: a signal to a child of ours that was not waited for.
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+    crate::support::go_on(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(lab.path("out/extra").exists(), "the rest is left");
+    assert_eq!(lab.json(&["get", "x", "out", "--prune"])["removed"], 1);
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+}
+
+#[test]
+fn extras_deeper_than_the_soft_limit_of_open_files_are_removed() {
+    let lab = lab();
+    lab.ok(&["get", "x", "out"]);
+    make_tree(&lab.path("out"), &[(&format!("{}extra", "d/".repeat(300)), b"")]);
+    let mut get = lab.cairn(&["get", "x", "out", "--prune"]);
+    // SAFETY: getrlimit and setrlimit may be called between fork and exec; the struct is filled before it is read.
+    unsafe {
+        get.pre_exec(|| {
+            let mut limit: libc::rlimit = std::mem::zeroed();
+            libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+            limit.rlim_cur = 100;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+            Ok(())
+        })
+    };
+    let done = get.output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
+}
+
+#[test]
+fn what_is_mounted_in_a_directory_that_a_killed_get_left_is_not_removed() {
+    let lab = lab();
+    let digest = lab.json(&["show", "x"])["digest"].as_str().unwrap()[..16].to_owned();
+    let ram = lab.path(&format!(".out.cairn-{digest}/a/ram"));
+    std::fs::create_dir_all(&ram).unwrap();
+    if !Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&ram).status().is_ok_and(|s| s.success()) {
+        println!("skipped: no mounts here");
+        return;
+    }
+    make_tree(&ram, &[("diary", b"mine")]);
+    let refused = lab.cairn(&["get", "x", "out"]).output().unwrap();
+    let kept = ram.join("diary").exists();
+    assert!(Command::new("umount").arg(&ram).status().unwrap().success());
+    assert!(kept, "{}", text(&refused.stderr));
+    assert_eq!(refused.status.code(), Some(3));
+    assert!(text(&refused.stderr).contains("another file system is mounted there"), "{}", text(&refused.stderr));
+    lab.ok(&["get", "x", "out"]);
     assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src")));
 }
 

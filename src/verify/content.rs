@@ -3,7 +3,7 @@
 use super::report::{Finding, Report, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::objects::{Damage, Kind, KnownDamage, Objects, SMALL_MAX, Stored};
+use crate::objects::{Damage, Damaged, Kind, KnownDamage, Objects, SMALL_MAX, Stored};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::words::Digest;
@@ -12,6 +12,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Why a quick look calls something damaged.
+pub(super) const LISTED: &str = "an earlier look read it and found it damaged: it is listed in damaged/";
+
 /// What content is in the store and right (or, for a quick look, said to be there).
 #[derive(Default)]
 pub(super) struct Present {
@@ -19,6 +22,8 @@ pub(super) struct Present {
     packed: HashSet<Digest>,
     /// Object files.
     objects: HashSet<Digest>,
+    /// Packed manifest nodes.
+    nodes: HashSet<Digest>,
     /// Names of packs that were looked at.
     pub packs: HashSet<Digest>,
     /// Blobs and nodes of which a damaged copy was found.
@@ -70,6 +75,13 @@ impl Present {
         let (first, second) =
             if size < SMALL_MAX { (&self.packed, &self.objects) } else { (&self.objects, &self.packed) };
         first.contains(digest) || second.contains(digest)
+    }
+
+    /// The findings of damaged copies that have a right copy elsewhere.
+    pub fn spare(&self) -> HashSet<usize> {
+        let right = |d: &&Digest| self.packed.contains(d) || self.objects.contains(d) || self.nodes.contains(d);
+        let spare = self.wrong.iter().filter(|(digest, _)| right(digest));
+        spare.flat_map(|(_, wrong)| wrong.findings.iter().copied()).collect()
     }
 
     /// Why content is missing that no finding names.
@@ -132,10 +144,13 @@ impl Present {
             while let Some((i, piece)) =
                 Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pieces.get(i)?)))
             {
-                let looked = look_at(store.objects(), piece, depth);
+                let mut looked = look_at(store.objects(), piece, depth);
                 progress.done(1, piece.stored().size);
-                if let Ok(looked) = &looked {
+                if let Ok(looked) = &mut looked {
                     this.list(store.objects(), piece, depth, &looked.damage);
+                    if depth == Depth::Quick {
+                        this.recall(store, piece, looked);
+                    }
                 }
                 let mut shared = shared.lock();
                 match looked {
@@ -171,12 +186,40 @@ impl Present {
         }
     }
 
+    /// Adds what is on the list of known damage: a quick look does not see by itself that bytes are wrong.
+    fn recall(&self, store: &Store, piece: &Piece, looked: &mut Looked) {
+        let Stored { path, name: Some(name), .. } = piece.stored() else { return };
+        let Looked { found, damage } = looked;
+        match piece {
+            Piece::Object(_) if *path != store.layout().object(name) => {}
+            Piece::Object(_) => {
+                if self.known.has(&Damaged::Object(*name)) {
+                    found.clear();
+                    damage.push(Damage::Object(*name, LISTED.into()));
+                }
+            }
+            Piece::Pack(_) if *path != store.layout().pack(name) => {}
+            Piece::Pack(_) => {
+                if damage.is_empty() && self.known.has(&Damaged::Pack(*name)) {
+                    damage.push(Damage::Footer(LISTED.into()));
+                }
+                found.retain(|(digest, kind)| {
+                    let right = !self.known.has(&Damaged::Blob { digest: *digest, kind: *kind, pack: *name });
+                    if !right {
+                        damage.push(Damage::Blob { digest: *digest, kind: *kind, why: LISTED.into() });
+                    }
+                    right
+                });
+            }
+        }
+    }
+
     fn take(&mut self, piece: &Piece, looked: Looked, root: &Path, report: &mut Report) {
         for (digest, kind) in looked.found {
             match (piece, kind) {
                 (Piece::Object(_), _) => drop(self.objects.insert(digest)),
                 (Piece::Pack(_), Kind::Content) => drop(self.packed.insert(digest)),
-                (Piece::Pack(_), Kind::Node) => {}
+                (Piece::Pack(_), Kind::Node) => drop(self.nodes.insert(digest)),
             }
         }
         if let Piece::Pack(Stored { name: Some(name), .. }) = piece {

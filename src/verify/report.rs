@@ -54,7 +54,8 @@ pub struct Finding {
 pub struct Report {
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,
-    /// What nothing depends on: damaged caches, which a later writer mends by itself, and what is left of removed
+    /// What nothing depends on: damaged caches, which a later writer mends by itself, damaged copies of content that is
+    /// stored right elsewhere, and what is left of removed
     /// versions. Not damage.
     pub notes: Vec<Finding>,
     /// Artifacts looked at.

@@ -1,7 +1,7 @@
 //! The manifests: every node once, whatever number of versions and paths lead to it (L5), and what is affected by
 //! what is wrong.
 
-use super::content::{Depth, Present};
+use super::content::{Depth, LISTED, Present};
 use super::names;
 use super::report::{Finding, Report, code};
 use super::{AFFECTED, VerifyOptions};
@@ -9,7 +9,7 @@ use crate::catalog::{Contribution, Draft, Version, removal};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, NodeSource, Tree, Visitor};
-use crate::objects::{Content, Objects, SMALL_MAX};
+use crate::objects::{Content, Damaged, KnownDamage, Objects, SMALL_MAX};
 use crate::store::Store;
 use crate::words::{Digest, Place};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -121,6 +121,8 @@ pub(super) struct Manifests<'a> {
     options: &'a VerifyOptions,
     /// What is in the store; `None`: each content is read as it is met.
     present: Option<Present>,
+    /// What a quick look takes as damaged, where content is read as it is met.
+    known: KnownDamage,
     census: Census,
     suspects: Suspects,
     /// Content that was read and is right.
@@ -132,7 +134,10 @@ pub(super) struct Manifests<'a> {
 impl<'a> Manifests<'a> {
     pub fn new(store: &'a Store, options: &'a VerifyOptions, present: Option<Present>, report: &'a mut Report) -> Self {
         let (census, suspects) = (Census::new(), Suspects::default());
-        Manifests { store, options, present, census, suspects, read: HashSet::new(), suspected: Vec::new(), report }
+        let listed = options.quick && present.is_none();
+        let known = listed.then(|| store.objects().known_damage().unwrap_or_default()).unwrap_or_default();
+        let (read, suspected) = (HashSet::new(), Vec::new());
+        Manifests { store, options, present, known, census, suspects, read, suspected, report }
     }
 
     /// The report, for findings of other kinds.
@@ -185,6 +190,7 @@ impl<'a> Manifests<'a> {
             store: self.store,
             options: self.options,
             present: self.present.as_ref(),
+            known: &self.known,
             suspects: &mut self.suspects,
             read: &mut self.read,
             report: self.report,
@@ -216,12 +222,29 @@ impl<'a> Manifests<'a> {
             self.look_again()?;
         }
         self.look_thoroughly()?;
-        if self.suspects.is_empty() {
-            return Ok(());
+        if !self.suspects.is_empty() {
+            let (affected, all) = self.affected()?;
+            self.conclude(affected, all);
         }
-        let (affected, all) = self.affected()?;
-        self.conclude(affected, all);
+        self.note_spare();
         Ok(())
+    }
+
+    /// Damaged copies that nothing needs, because the same content is stored right elsewhere, become notes.
+    fn note_spare(&mut self) {
+        let Some(present) = &self.present else { return };
+        let spare = present.spare();
+        if spare.is_empty() {
+            return;
+        }
+        for (i, mut finding) in std::mem::take(&mut self.report.findings).into_iter().enumerate() {
+            if spare.contains(&i) && finding.affects.is_empty() {
+                finding.why.push_str("; the same content is stored again elsewhere, and nothing is affected");
+                self.report.notes.push(finding);
+            } else {
+                self.report.findings.push(finding);
+            }
+        }
     }
 
     /// Everything that leads to something suspect is visited once more, with what is in the store now.
@@ -254,6 +277,7 @@ impl<'a> Manifests<'a> {
         let wanted: HashSet<Digest> = self.suspects.content.keys().copied().collect();
         let places = objects.places_by_footers(&wanted)?;
         let trash = objects.has_trash()?;
+        let known = if self.options.quick { Some(&self.known) } else { None };
         let mut buffer = Vec::new();
         let mut right = Vec::new();
         for (digest, (size, _, why)) in &mut self.suspects.content {
@@ -263,14 +287,14 @@ impl<'a> Manifests<'a> {
                 tries.push(
                     objects
                         .content_by_index(digest, *size, Some(*place), &mut buffer)
-                        .and_then(|c| whole(objects, &c, self.options.quick)),
+                        .and_then(|c| whole(objects, &c, digest, known)),
                 );
             }
             if trash {
                 tries.push(
                     objects
                         .content_into(digest, *size, None, &mut buffer)
-                        .and_then(|c| whole(objects, &c, self.options.quick)),
+                        .and_then(|c| whole(objects, &c, digest, known)),
                 );
             }
             if tries.iter().any(Result::is_ok) {
@@ -318,10 +342,10 @@ impl<'a> Manifests<'a> {
                 affects,
             });
         }
-        let wrong = self.present.as_mut().map(|p| std::mem::take(&mut p.wrong)).unwrap_or_default();
+        let wrong = self.present.as_ref().map(|p| &p.wrong);
         let mut add = |digest: Digest, code, what: String, why: String, report: &mut Report| {
             let affects = affected.remove(&digest).unwrap_or_default().list(all);
-            match wrong.get(&digest) {
+            match wrong.and_then(|w| w.get(&digest)) {
                 Some(wrong) => wrong.findings.iter().for_each(|i| report.findings[*i].affects.clone_from(&affects)),
                 None => report.findings.push(Finding { code, what, why, affects }),
             }
@@ -363,6 +387,7 @@ struct Meet<'a> {
     store: &'a Store,
     options: &'a VerifyOptions,
     present: Option<&'a Present>,
+    known: &'a KnownDamage,
     suspects: &'a mut Suspects,
     read: &'a mut HashSet<Digest>,
     report: &'a mut Report,
@@ -399,7 +424,7 @@ impl Meet<'_> {
         let objects = self.store.objects();
         let read = objects
             .content_by_index(digest, size, place, &mut buffer)
-            .and_then(|c| whole(objects, &c, self.options.quick));
+            .and_then(|c| whole(objects, &c, digest, self.options.quick.then_some(self.known)));
         self.options.progress.done(1, size);
         match read {
             Ok(()) => {
@@ -414,10 +439,14 @@ impl Meet<'_> {
     }
 }
 
-/// Hashes a large file; small content was compared when it was read.
-fn whole(objects: &Objects, content: &Content<()>, quick: bool) -> Result<()> {
-    match content {
-        Content::Large(large) if !quick => objects.verify_object(large),
+/// Hashes a large file, or, for a quick look, asks the list of known damage; small content was compared when it was
+/// read.
+fn whole(objects: &Objects, content: &Content<()>, digest: &Digest, known: Option<&KnownDamage>) -> Result<()> {
+    match (content, known) {
+        (Content::Large(large), None) => objects.verify_object(large),
+        (Content::Large(_), Some(known)) if known.has(&Damaged::Object(*digest)) => {
+            Err(Error::damaged(format!("object {digest} is damaged")).because(LISTED))
+        }
         _ => Ok(()),
     }
 }

@@ -571,3 +571,53 @@ fn verify_pauses_once_for_all_artifacts_with_findings() {
     assert_eq!(all(&lab).findings.iter().filter(|f| f.code == code::VERSION).count(), 40);
     assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
 }
+
+/// Silent rot of all content that is large or begins with "small content": sizes, times and modes are as they were.
+fn rot(lab: &Lab) {
+    for entry in walkdir::WalkDir::new(lab.store_path()).into_iter().flatten().filter(|e| e.file_type().is_file()) {
+        let mut bytes = std::fs::read(entry.path()).unwrap();
+        let place = entry.path().strip_prefix(lab.store_path()).unwrap().to_owned();
+        let at = match place.starts_with("objects") {
+            true => Some(1000),
+            false if place.starts_with("packs") => bytes.windows(13).position(|w| w == b"small content"),
+            false => None,
+        };
+        let Some(at) = at else { continue };
+        bytes[at] ^= 1;
+        let time = entry.metadata().unwrap().modified().unwrap();
+        craft::write(entry.path(), &bytes);
+        std::fs::File::open(entry.path()).unwrap().set_modified(time).unwrap();
+        std::fs::set_permissions(entry.path(), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+    }
+}
+
+#[test]
+fn a_quick_look_reports_known_damage_and_a_copy_that_was_stored_again_is_a_note() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("small", b"small content"), ("other", b"other"), ("large", &noise(3, 200_000))]);
+    lab.ok(&["put", "x", "d"]);
+    rot(&lab);
+    lab.run(&["verify"], 1);
+    let said = text(&lab.run(&["verify", "--quick"], 1).stdout);
+    assert!(said.contains("affects x:v0 small") && said.contains("affects x:v0 large"), "{said}");
+    let said = text(&lab.run(&["verify", "x", "--quick"], 1).stdout);
+    assert!(said.contains("affects x:v0 small") && said.contains("affects x:v0 large"), "{said}");
+    lab.ok(&["put", "x", "d", "--new-version"]);
+    for args in [&["verify"][..], &["verify", "--quick"]] {
+        let said = text(&lab.run(args, 0).stdout);
+        assert!(said.contains("note: F1-blob") && said.contains("nothing is affected"), "{args:?}: {said}");
+    }
+    assert_eq!(lab.ok(&["cat", "x:v0", "small"]), "small content");
+}
+
+#[test]
+fn a_damaged_copy_that_is_the_only_one_is_damage_although_nothing_needs_it() {
+    let lab = Lab::new();
+    make_tree(&lab.path("d"), &[("small", b"small content"), ("other", b"other")]);
+    lab.ok(&["put", "x", "d"]);
+    lab.ok(&["rm", "x:v0"]);
+    rot(&lab);
+    let report = all(&lab);
+    assert_eq!(report.findings.iter().map(|f| f.code).collect::<Vec<_>>(), [code::BLOB]);
+    assert!(report.findings[0].affects.is_empty() && report.notes.is_empty(), "{report:?}");
+}

@@ -6,8 +6,9 @@ use super::collect::or_keep;
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::Stage;
+use super::whole::{self, Whole};
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
 use crate::progress::Progress;
@@ -56,26 +57,54 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     let newest = newest.and_then(Result::ok);
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let writer = store.objects().writer(&work.dir())?;
-    if let Some(newest) = newest.as_ref().filter(|_| !options.always_new)
-        && newest.is_readable_as(&source.digest())?
+    if here {
+        let hint = format!("put the content again: `cairn put {} SRC`; `cairn verify` lists what is damaged", source.artifact());
+        whole::check(&writer, &source.tree()?, &format!("{source} cannot be copied"), &hint)?;
+    }
+    let same = |digest: &Digest| match newest.as_ref().filter(|_| !options.always_new) {
+        Some(newest) => newest.is_readable_as(digest),
+        None => Ok(false),
+    };
+    // What the newest version here has lost, the source can give it again.
+    let known = match &newest {
+        Some(newest) if !here && !is_whole(newest, &writer)? => None,
+        newest => newest.as_ref(),
+    };
+    if (here || known.is_some())
+        && let Some(newest) = &newest
+        && same(&source.digest())?
     {
         return publish::unchanged(store, writer, newest.clone());
     }
     let (root, writer) = if here {
         (settle(store, &writer, &Stage::new(&source.tree()?), Some(source))?, writer)
     } else {
-        if let Some(newest) = &newest {
+        if let Some(newest) = known {
             work.rely_on(name, newest.number())?;
             if removal::is_removed(store, name, newest.number())? {
                 return Ok(Ended::Fenced); // removed since it was looked at: everything again
             }
         }
-        let brought = brought(store, source, newest.as_ref(), &writer, options);
+        let brought = brought(store, source, known, &writer, options);
         or_keep(brought, writer, &options.progress)?
     };
+    if let Some(newest) = &newest
+        && same(&root.digest())?
+    {
+        return publish::unchanged(store, writer, newest.clone());
+    }
     let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()), distributed_id: None, met: newest.as_ref() };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
+}
+
+/// Whether all that a version names is in the store, as far as that is seen without reading content.
+fn is_whole(version: &Version, writer: &ObjectWriter) -> Result<bool> {
+    match version.tree() {
+        Ok(tree) => Whole::new(writer).is_whole(&tree),
+        Err(e) if e.kind() == Kind::Damaged => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// The manifest of a version of another store, with all that it names brought over but for what `newest`, the newest version here, has. Twice the

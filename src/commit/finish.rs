@@ -11,11 +11,12 @@ use super::help::{self, help};
 use super::publish::{self, Making, Published, SaveOptions};
 use super::stage::listed;
 use super::survey;
+use super::whole::{self, Whole};
 use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
 use crate::catalog::stage::stages;
 use crate::catalog::{Metadata, Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
-use crate::error::{Error, Result, show_list};
+use crate::error::{Error, Kind, Result, show_list};
 use crate::ingest;
 use crate::lock::{LockRecord, Purpose, Queue};
 use crate::manifest::{self, Carrier, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeSource, Part, Root, Tree};
@@ -311,8 +312,17 @@ impl Merging<'_> {
     /// lies, if the packs are few enough.
     fn root(&self, writer: &ObjectWriter) -> Result<Root> {
         let parts = self.parts()?;
+        self.check_whole(writer, &parts)?;
         let packs: BTreeSet<_> = self.state.contributions.iter().flat_map(|c| &c.record.packs).copied().collect();
-        let kept = if packs.len() <= KEPT_PACKS { NodePacks { names: packs.into_iter().collect(), chained: 0 } } else { NodePacks::default() };
+        let mut kept = NodePacks::default();
+        if packs.len() <= KEPT_PACKS {
+            for pack in packs {
+                // Of a pack that is gone, the nodes were found elsewhere, and are stored again.
+                if writer.has_pack_named(&pack)? {
+                    kept.names.push(pack);
+                }
+            }
+        }
         writer.keep_nodes_in(&kept);
         let source = self.source();
         let is_new = |at: &NodeRef| self.own.is_some() && at.place.is_none();
@@ -333,6 +343,32 @@ impl Merging<'_> {
         root.ok_or_else(|| conflicts.error(self))
     }
 
+    /// Refuses when content of a contribution is known to be damaged, or missing, unless a later one says something else about its path.
+    fn check_whole(&self, writer: &ObjectWriter, parts: &[Part]) -> Result<()> {
+        let mut whole = Whole::new(writer);
+        let mut lost = Vec::new();
+        for (i, part) in parts.iter().enumerate().take(self.state.contributions.len()) {
+            self.options.progress.go_on()?;
+            if whole.is_whole(&part.tree)? {
+                continue;
+            }
+            whole.lost(&part.tree, &mut |path| {
+                if !parts[i + 1..].iter().any(|later| is_replaced(&part.tree, &later.tree, path)) {
+                    lost.push(format!("{path}, by {}", self.who(i)));
+                }
+            });
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(whole::damaged(&format!("{} is not finished", self.draft), lost).hint(self.again_hint()))
+    }
+
+    fn again_hint(&self) -> String {
+        let (name, id) = (self.draft.artifact(), self.draft.id());
+        format!("let the run upsert the same files again, which stores them again: `cairn upsert {name} SRC --distributed-id {id} --run RUN`; the draft stays open")
+    }
+
     fn source(&self) -> Arc<dyn NodeSource> {
         self.own.map_or_else(|| -> Arc<dyn NodeSource> { self.draft.store().objects().clone() }, |own| own.source().clone())
     }
@@ -344,7 +380,11 @@ impl Merging<'_> {
         for contribution in &self.state.contributions {
             let next = numbers.len();
             let author = *numbers.entry(&contribution.record.run.id).or_insert(next);
-            parts.push(Part { tree: contribution.tree(self.draft.store())?, author });
+            let tree = contribution.tree(self.draft.store()).map_err(|e| {
+                let e = e.while_doing(format!("{} is not finished: what run {} contributed cannot be read", self.draft, contribution.record.run.id));
+                if e.kind() == Kind::Damaged { e.hint(self.again_hint()) } else { e }
+            })?;
+            parts.push(Part { tree, author });
         }
         if let Some(own) = self.own {
             let author = self.run.and_then(|run| numbers.get(&run.id)).copied().unwrap_or(numbers.len());
@@ -360,6 +400,21 @@ impl Merging<'_> {
             None => "this finish".to_owned(),
         }
     }
+}
+
+/// Whether a later part says something else about a path, or about a directory above it. What cannot be read says nothing.
+fn is_replaced(earlier: &Tree, later: &Tree, path: &RelPath) -> bool {
+    let mut at = RelPath::root();
+    for name in path.parts() {
+        let Ok(here) = at.join(name) else { return false };
+        at = here;
+        let Ok(Some(said)) = later.lookup(&at) else { return false };
+        if !said.entry.is_directory() {
+            return !matches!(earlier.lookup(&at), Ok(Some(first)) if first.entry.same(&said.entry));
+        }
+    }
+    // A directory over a file; over a directory it unites.
+    matches!(earlier.lookup(path), Ok(Some(first)) if !first.entry.is_directory())
 }
 
 /// The paths in conflict: how many there are, and of the first ones who says what.

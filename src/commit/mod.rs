@@ -16,6 +16,7 @@ mod simple;
 mod stage;
 mod survey;
 mod upsert;
+mod whole;
 
 pub use annotations::Annotations;
 pub use artifact::{Artifact, FileWriter};

@@ -11,6 +11,7 @@ use super::collect::{collect, or_keep};
 use super::help::help;
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::{BaseOp, Stage, conflict};
+use super::whole;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
@@ -85,6 +86,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     let collected = collect(store, artifact, &removed, &Sink::Store(&writer), &options.progress);
     let (added, writer) = or_keep(collected, writer, &options.progress)?;
     stage.add(&added)?;
+    check_known(&writer, &stage, artifact)?;
     // What changes nothing of its base is there already, in the base. A newer version may have changed it again since.
     if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && b.digest() == stage.tree.digest() && !options.always_new) {
         return publish::unchanged(store, writer, base.clone());
@@ -107,6 +109,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     let rebased = target.map(Version::number).filter(|n| Some(*n) != basis.base.as_ref().map(Version::number));
     if let (Some(target), Some(_)) = (target, rebased) {
         put_on(&mut stage, &base, target)?;
+        check_known(&writer, &stage, artifact)?;
     }
     if let Some(newest) = newest.as_ref().filter(|n| n.digest() == stage.tree.digest() && !options.always_new) {
         return publish::unchanged(store, writer, newest.clone());
@@ -118,6 +121,15 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         Ended::Published(published) => Ended::Published(Published { rebased, ..published }),
         other => other,
     })
+}
+
+/// Refuses what names content that is known to be damaged. While nothing in the store is, this looks at nothing: a patch costs the difference.
+fn check_known(writer: &ObjectWriter, stage: &Stage, artifact: &Artifact) -> Result<()> {
+    if !writer.knows_damage() {
+        return Ok(());
+    }
+    let hint = "let the patch add these files again, or remove them; `cairn verify` lists what is damaged";
+    whole::check(writer, &stage.tree, &format!("{} cannot be patched", artifact.name), hint)
 }
 
 /// Writes a version into the token, then looks FRESH that it is not removed.

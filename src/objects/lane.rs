@@ -11,7 +11,7 @@ use super::{Objects, SMALL_MAX, copy};
 use super::sizes::ASK_FROM;
 use crate::disk::{self, FsKind, NewFile};
 use crate::error::{Error, Result};
-use crate::words::{Digest, Place};
+use crate::words::{Digest, PackRef, Place};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -44,11 +44,13 @@ pub struct Lane<'a> {
     writer: &'a ObjectWriter,
     pack: Option<PackWriter>,
     chunk: Vec<u8>,
+    /// The pack that was asked for last, if it is in place and nothing is known to be damaged.
+    in_place: Option<PackRef>,
 }
 
 impl<'a> Lane<'a> {
     pub(super) fn new(writer: &'a ObjectWriter) -> Self {
-        Lane { writer, pack: None, chunk: Vec::new() }
+        Lane { writer, pack: None, chunk: Vec::new(), in_place: None }
     }
 
     /// Stores bytes of this digest, shorter than [`SMALL_MAX`].
@@ -98,6 +100,27 @@ impl<'a> Lane<'a> {
             return Ok(Some(Some(*place)));
         }
         Ok(self.stored(digest)?.map(Some))
+    }
+
+    /// Whether content that a manifest names is stored: where it says so, by a look at the pack or the file; else anywhere. Reads no content and makes
+    /// nothing durable, so it is for content that an acknowledged manifest names.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has(&mut self, digest: &Digest, size: u64, place: Option<Place>) -> Result<bool> {
+        if size >= SMALL_MAX {
+            return self.sees_large(digest, size);
+        }
+        if let Some(place) = place {
+            if self.in_place == Some(place.pack) {
+                return Ok(true);
+            }
+            if self.writer.has_pack(place.pack)? && !self.writer.is_damaged(digest, Kind::Content, place.pack) {
+                self.in_place = Some(place.pack).filter(|_| self.writer.damage.is_empty());
+                return Ok(true);
+            }
+        }
+        Ok(self.find(digest, size)?.is_some())
     }
 
     /// Stores a whole file as a large blob: its blocks are shared where the file system can, else it is copied, holes as holes.
@@ -214,19 +237,25 @@ impl<'a> Lane<'a> {
     /// Whether a large blob is this writer's, or is in its place as it was left and not known to be damaged. Any other is stored again, which repairs it.
     fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
         let (writer, objects) = (self.writer, &self.writer.objects);
+        let there = self.sees_large(digest, size)?;
+        if there && objects.disk.kind() != FsKind::Ordered && !writer.larges.lock().contains(digest) {
+            writer.state.lock().relied.insert(objects.layout.object_dir(digest));
+        }
+        Ok(there)
+    }
+
+    /// [`Lane::has_large`] that does not make the version rely on it.
+    fn sees_large(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let (writer, objects) = (self.writer, &self.writer.objects);
         if writer.larges.lock().contains(digest) {
             return Ok(true);
         }
         let path = objects.layout.object(digest);
         let found = objects.look(&path)?.filter(|m| m.is_file() && m.len() == size && !writer.damage.has(&Damaged::Object(*digest)));
-        let there = match found {
-            Some(meta) => untouched(&meta) || objects.is_right_though_touched(path, digest, size)?,
-            None => false,
-        };
-        if there && objects.disk.kind() != FsKind::Ordered {
-            writer.state.lock().relied.insert(objects.layout.object_dir(digest));
+        match found {
+            Some(meta) => Ok(untouched(&meta) || objects.is_right_though_touched(path, digest, size)?),
+            None => Ok(false),
         }
-        Ok(there)
     }
 
     fn append(&mut self, digest: Digest, bytes: &[u8]) -> Result<Place> {

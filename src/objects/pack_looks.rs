@@ -45,6 +45,19 @@ fn mark(digest: &Digest, kind: Kind, offset: u32) -> u64 {
 }
 
 impl PackLooks {
+    fn look(&self, pack: PackRef) -> Arc<PackLook> {
+        self.0.lock().entry(pack).or_default().clone()
+    }
+
+    /// Whether the pack is in place. `listed` as for [`PackLooks::confirm`].
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn is_in_place(&self, objects: &Objects, listed: impl Fn(&Digest) -> bool, pack: PackRef) -> Result<bool> {
+        let Some(name) = objects.table.name(pack) else { return Ok(false) };
+        self.look(pack).is_there(|| Ok(listed(&name) || objects.look(&objects.layout.pack(&name))?.is_some()), objects, pack)
+    }
+
     /// When the pack was made that has the blob at `place`; `None` when the blob is not to be relied upon there. `listed` says that the pack was seen
     /// in a listing that this writer made.
     ///
@@ -63,7 +76,7 @@ impl PackLooks {
         if damage.has_blob(digest, kind, &name) {
             return Ok(None);
         }
-        let look = self.0.lock().entry(place.pack).or_default().clone();
+        let look = self.look(place.pack);
         if !look.is_there(|| Ok(listed(&name) || objects.look(&objects.layout.pack(&name))?.is_some()), objects, place.pack)? {
             return Ok(None);
         }

@@ -195,6 +195,24 @@ impl ObjectWriter {
         look(&self.index())
     }
 
+    /// Whether a pack of others was in place when this writer first looked.
+    pub(super) fn has_pack(&self, pack: PackRef) -> Result<bool> {
+        self.looks.is_in_place(&self.objects, |name| self.index().has_pack(name), pack)
+    }
+
+    /// Whether a pack of that name was in place when this writer first looked.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_pack_named(&self, name: &Digest) -> Result<bool> {
+        self.has_pack(self.objects.table.intern(name))
+    }
+
+    /// Whether anything in the store is known to be damaged.
+    pub fn knows_damage(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
     /// Whether a node's copy in a pack is known to be damaged.
     pub(super) fn is_damaged(&self, digest: &Digest, kind: Kind, pack: PackRef) -> bool {
         !self.damage.is_empty() && self.objects.table.name(pack).is_some_and(|name| self.damage.has_blob(digest, kind, &name))

@@ -18,3 +18,4 @@ mod store_fuzz;
 mod strange_stores;
 mod support;
 mod verify;
+mod whole;

@@ -216,17 +216,15 @@ impl std::fmt::Display for User {
     }
 }
 
-/// Up to eight other processes that hold `path` or something below it, as far as this user may see.
+/// Up to eight processes that hold `path` or something below it, as far as this user may see. The working directory of this process does not count.
 pub fn users_of(path: &Path) -> Vec<User> {
     let mut found = Vec::new();
     let Ok(processes) = std::fs::read_dir("/proc") else { return found };
     for process in processes.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
-        if pid == std::process::id() {
-            continue;
-        }
         let dir = process.path();
-        let holds = ["cwd", "root", "exe"].iter().map(|l| dir.join(l)).chain(open_files(&dir)).find_map(|link| {
+        let places: &[&str] = if pid == std::process::id() { &[] } else { &["cwd", "root", "exe"] };
+        let holds = places.iter().map(|l| dir.join(l)).chain(open_files(&dir)).find_map(|link| {
             let to = std::fs::read_link(link).ok()?;
             to.starts_with(path).then_some(to)
         });

@@ -193,8 +193,13 @@ pub(super) fn conflict(why: &str, paths: &[RelPath]) -> Error {
 }
 
 pub(super) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
-    let more = lines.len().saturating_sub(LISTED);
-    let error = lines.take(LISTED).fold(error, Error::because);
+    listed_up_to(LISTED, error, lines)
+}
+
+/// An error with the first `most` lines as its causes, and how many more there are.
+pub(super) fn listed_up_to(most: usize, error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
+    let more = lines.len().saturating_sub(most);
+    let error = lines.take(most).fold(error, Error::because);
     if more > 0 { error.because(format!("and {more} more")) } else { error }
 }
 

@@ -1,6 +1,7 @@
 //! Whether the content that a manifest names is still in the store, as far as that is seen without reading it: large objects by a look at each, small
 //! ones by a look at their pack, all by the list of known damage, and manifest nodes by reading them.
 
+use super::stage::listed_up_to;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, Tree, Visitor};
 use crate::objects::{Lane, ObjectWriter};
@@ -83,8 +84,6 @@ pub(super) fn check(writer: &ObjectWriter, tree: &Tree, what: &str, hint: &str) 
 
 /// The error for such paths, each with what is said of it.
 pub(super) fn damaged(what: &str, paths: Vec<String>) -> Error {
-    let more = paths.len().saturating_sub(LISTED);
     let error = Error::damaged(format!("{what}: content that it names is missing from the store or damaged"));
-    let error = paths.into_iter().take(LISTED).fold(error, Error::because);
-    if more > 0 { error.because(format!("and {more} more")) } else { error }
+    listed_up_to(LISTED, error, paths.into_iter())
 }

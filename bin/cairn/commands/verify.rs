@@ -37,24 +37,17 @@ fn print(context: &mut Context, report: &Report) -> Done {
         context.out.json(report)?;
         return Ok(u8::from(!sound));
     }
+    let line = |code: &str, what: &str, why: &str| {
+        format!("{code}  {}: {}", show_bytes(what.as_bytes()), show_bytes(why.as_bytes()))
+    };
     for finding in &report.findings {
-        context.out.line(&format!(
-            "{}  {}: {}",
-            finding.code,
-            show_bytes(finding.what.as_bytes()),
-            show_bytes(finding.why.as_bytes())
-        ))?;
+        context.out.line(&line(finding.code, &finding.what, &finding.why))?;
         for affected in &finding.affects {
             context.out.line(&format!("  affects {}", show_bytes(affected.as_bytes())))?;
         }
     }
     for note in &report.notes {
-        context.out.line(&format!(
-            "note: {}  {}: {}",
-            note.code,
-            show_bytes(note.what.as_bytes()),
-            show_bytes(note.why.as_bytes())
-        ))?;
+        context.out.line(&format!("note: {}", line(note.code, &note.what, &note.why)))?;
     }
     context.out.flush()?;
     let looked = format!(

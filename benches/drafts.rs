@@ -1,14 +1,17 @@
 //! What collaboration costs: `cargo bench --bench drafts -- [upserts] [finish] [ranks]`; without a word, all.
 //!
-//! upserts: 1,000 upserts of one small file each (`CAIRN_BENCH_UPSERTS`) by 1, 8 and 64 writers, against writing and fsyncing a file and its directory.
-//! finish: 64 contributions of 10,000 files (`CAIRN_BENCH_FILES`), each in a directory of its own and all in one, finished by a process of its own.
-//! ranks: 64 processes that upsert 1,000 files of 1 KiB each at once, and a finish, against one process that puts the same; in turn. Works in `$TMPDIR`.
+//! upserts: 1,000 upserts of one small file each (`CAIRN_BENCH_UPSERTS`) by 1, 8 and 64 writers, against writing and
+//! fsyncing a file and its directory.
+//! finish: 64 contributions of 10,000 files (`CAIRN_BENCH_FILES`), each in a directory of its own and all in one,
+//! finished by a process of its own.
+//! ranks: 64 processes that upsert 1,000 files of 1 KiB each at once, and a finish, against one process that puts the
+//! same; in turn. Works in `$TMPDIR`.
 
 #[allow(dead_code)]
 mod support;
 
-use cairn::{Artifact, Draft, FinishOptions, Run, RunOptions, Store};
 use cairn::words::{ArtifactName, DistributedId};
+use cairn::{Artifact, Draft, FinishOptions, Run, RunOptions, Store};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +61,9 @@ fn finish_it(store: &Path) {
 
 /// One small file after the other, by so many at once.
 fn upserts(place: &Path, n: usize) {
-    println!("| upserts of one small file | writers | wall | per second | beside writing and fsyncing {n} files and their directory |");
+    println!(
+        "| upserts of one small file | writers | wall | per second | beside writing and fsyncing {n} files and their directory |"
+    );
     println!("|---|---|---|---|---|");
     for writers in [1, 8, RANKS] {
         let root = place.join(format!("upserts-{writers}"));
@@ -85,14 +90,27 @@ fn upserts(place: &Path, n: usize) {
             }
         });
         let took = begun.elapsed();
-        println!("| {n} | {writers} | {:.2} s | {:.0} | {:.1} × |", took.as_secs_f64(), n as f64 / took.as_secs_f64(), took.as_secs_f64() / plain.as_secs_f64());
+        println!(
+            "| {n} | {writers} | {:.2} s | {:.0} | {:.1} × |",
+            took.as_secs_f64(),
+            n as f64 / took.as_secs_f64(),
+            took.as_secs_f64() / plain.as_secs_f64()
+        );
         let begun = Instant::now();
-        let (state, files) = (draft(&Store::open(&root).unwrap()).state().unwrap(), walkdir::WalkDir::new(&root).into_iter().filter(|e| !e.as_ref().unwrap().file_type().is_dir()).count());
+        let (state, files) = (
+            draft(&Store::open(&root).unwrap()).state().unwrap(),
+            walkdir::WalkDir::new(&root).into_iter().filter(|e| !e.as_ref().unwrap().file_type().is_dir()).count(),
+        );
         assert_eq!(state.contributions.len(), n);
         let read = begun.elapsed();
         let begun = Instant::now();
         finish_it(&root);
-        println!("  reading its log {:.0} ms, finishing it {:.0} ms, {:.2} files in the store an upsert", ms(read), ms(begun.elapsed()), files as f64 / n as f64);
+        println!(
+            "  reading its log {:.0} ms, finishing it {:.0} ms, {:.2} files in the store an upsert",
+            ms(read),
+            ms(begun.elapsed()),
+            files as f64 / n as f64
+        );
     }
 }
 
@@ -130,7 +148,11 @@ fn finish(place: &Path, files: usize) {
         }
         let took = process::run(Command::new(std::env::current_exe().unwrap()).arg("finish-it").arg(&root)).unwrap();
         let layout = if flat { "all in one directory" } else { "a directory each" };
-        println!("| | {RANKS} × {files} | {layout} | {:.2} s | {:.0} MiB |", took.time.as_secs_f64(), took.peak_kib as f64 / 1024.0);
+        println!(
+            "| | {RANKS} × {files} | {layout} | {:.2} s | {:.0} MiB |",
+            took.time.as_secs_f64(),
+            took.peak_kib as f64 / 1024.0
+        );
         let newest = cairn::resolve(&store, &cairn::VersionSpec::parse("x").unwrap()).unwrap();
         assert_eq!(newest.record().files, (RANKS * files) as u64);
     }
@@ -149,7 +171,12 @@ fn ranks(place: &Path, files: usize, rounds: usize) {
             std::fs::write(source.join(format!("{n}/rank-{n}/f{i:04}")), &bytes).unwrap();
         }
         // The same files as one tree, for the one writer.
-        let link = Command::new("cp").arg("-al").arg(source.join(format!("{n}/rank-{n}"))).arg(source.join("all")).status().unwrap();
+        let link = Command::new("cp")
+            .arg("-al")
+            .arg(source.join(format!("{n}/rank-{n}")))
+            .arg(source.join("all"))
+            .status()
+            .unwrap();
         assert!(link.success());
     }
     process::sync(place).unwrap();
@@ -158,9 +185,23 @@ fn ranks(place: &Path, files: usize, rounds: usize) {
         let root = place.join(format!("many-{round}"));
         Store::init(&root, &Default::default()).unwrap();
         let begun = Instant::now();
-        let children: Vec<_> = (0..RANKS).map(|n| cairn(&root, place).args(["upsert", "x", "--run", &format!("rank-{n}"), "--distributed-id", "d"]).arg(source.join(n.to_string())).spawn().unwrap()).collect();
+        let children: Vec<_> = (0..RANKS)
+            .map(|n| {
+                cairn(&root, place)
+                    .args(["upsert", "x", "--run", &format!("rank-{n}"), "--distributed-id", "d"])
+                    .arg(source.join(n.to_string()))
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
         children.into_iter().for_each(|mut c| assert!(c.wait().unwrap().success()));
-        assert!(cairn(&root, place).args(["finish", "x", "--distributed-id", "d", "--expect", &RANKS.to_string()]).status().unwrap().success());
+        assert!(
+            cairn(&root, place)
+                .args(["finish", "x", "--distributed-id", "d", "--expect", &RANKS.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
         many.push(begun.elapsed());
         let root = place.join(format!("one-{round}"));
         Store::init(&root, &Default::default()).unwrap();
@@ -173,13 +214,20 @@ fn ranks(place: &Path, files: usize, rounds: usize) {
         times[times.len() / 2].as_secs_f64()
     };
     let (many, one) = (median(&mut many), median(&mut one));
-    println!("{RANKS} writers × {files} files and a finish {many:.2} s, one writer putting the same {one:.2} s: {:.2} × (medians of {rounds}, in turn; target 2 ×)", many / one);
+    println!(
+        "{RANKS} writers × {files} files and a finish {many:.2} s, one writer putting the same {one:.2} s: {:.2} × (medians of {rounds}, in turn; target 2 ×)",
+        many / one
+    );
 }
 
 /// The command on a store, without its stat cache: every round reads its files.
 fn cairn(store: &Path, place: &Path) -> Command {
     let mut command = Command::new(PathBuf::from(env!("CARGO_BIN_EXE_cairn")));
-    command.env("CAIRN_STORE", store).env("CAIRN_CACHE_DIR", place.join("no-cache")).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .env("CAIRN_STORE", store)
+        .env("CAIRN_CACHE_DIR", place.join("no-cache"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let _ = std::fs::remove_dir_all(place.join("no-cache"));
     command
 }

@@ -45,7 +45,10 @@ fn key_hash(name: &[u8]) -> u64 {
 fn ground(i: u64) -> Vec<u8> {
     let step = u64::MAX / 2000;
     let low = i % 2000 * step;
-    (0u64..).map(|n| format!("{i:08}{n:x}").into_bytes()).find(|name| (low..low + step).contains(&key_hash(name))).expect("endless")
+    (0u64..)
+        .map(|n| format!("{i:08}{n:x}").into_bytes())
+        .find(|name| (low..low + step).contains(&key_hash(name)))
+        .expect("endless")
 }
 
 fn row(what: &str, value: impl std::fmt::Display) {
@@ -66,7 +69,10 @@ fn built(what: &str, nodes: &MemoryNodes, build: impl FnOnce(&mut Builder<'_>) -
     let took = begun.elapsed();
     let (entries, counts) = (root.totals().entries, nodes.counts());
     row(&format!("build {what}: {entries} entries"), format!("{:.2} s", took.as_secs_f64()));
-    row("  nodes, bytes an entry, levels", format!("{}, {}, {}", counts.stored, counts.stored_bytes / entries, root.node.level() + 1));
+    row(
+        "  nodes, bytes an entry, levels",
+        format!("{}, {}, {}", counts.stored, counts.stored_bytes / entries, root.node.level() + 1),
+    );
     Ok(Tree::of(&root, Arc::new(nodes.clone())))
 }
 
@@ -123,22 +129,39 @@ fn main() -> Result<()> {
     let few = n / 5;
     let names: Vec<Vec<u8>> = (0..few).map(|i| ground(2 * i)).collect();
     let grounds = MemoryNodes::new();
-    let hard = built("flat, ground names", &grounds, |b| (0..few).try_for_each(|i| b.entry(&names[i as usize], file(i))))?;
+    let hard =
+        built("flat, ground names", &grounds, |b| (0..few).try_for_each(|i| b.entry(&names[i as usize], file(i))))?;
     println!();
     edit_table("flat", &flat, &nodes, plain, n)?;
     edit_table("flat, ground names", &hard, &grounds, ground, few)?;
-    let inside = |i: u64| RelPath::parse(&[format!("dir-{:05}/", i % side).into_bytes(), plain(i / side)].concat()).expect("a path");
-    edits(&format!("one change, {side} x {side}"), &square, &squares, 300, |i| Edit::put(inside(i), file(i + n)), side * side)?;
+    let inside = |i: u64| {
+        RelPath::parse(&[format!("dir-{:05}/", i % side).into_bytes(), plain(i / side)].concat()).expect("a path")
+    };
+    edits(
+        &format!("one change, {side} x {side}"),
+        &square,
+        &squares,
+        300,
+        |i| Edit::put(inside(i), file(i + n)),
+        side * side,
+    )?;
     println!();
 
     let mut leaves = Vec::new();
     let mut open = vec![flat.root().clone()];
     while let Some(node) = open.pop() {
-        if node.is_leaf() { leaves.push(node) } else { open.extend(node.children().iter().filter_map(|at| nodes.get(&at.digest))) }
+        if node.is_leaf() {
+            leaves.push(node)
+        } else {
+            open.extend(node.children().iter().filter_map(|at| nodes.get(&at.digest)))
+        }
     }
     let bytes: usize = leaves.iter().map(|l| l.bytes().len()).sum();
     let most = leaves.iter().map(|l| l.bytes().len()).max().unwrap_or(0);
-    row("leaves: mean bytes, largest, entries", format!("{}, {most}, {}", bytes / leaves.len(), n / leaves.len() as u64));
+    row(
+        "leaves: mean bytes, largest, entries",
+        format!("{}, {most}, {}", bytes / leaves.len(), n / leaves.len() as u64),
+    );
     let memory: usize = leaves.iter().map(|l| l.memory()).sum();
     row("  bytes in memory for a byte stored", format!("{:.2}", memory as f64 / bytes as f64));
     let raw: Vec<Arc<[u8]>> = leaves.iter().map(|l| l.bytes().into()).collect();
@@ -174,8 +197,15 @@ fn main() -> Result<()> {
     let seen = square.walk().count() as u64;
     row("walk, square: an entry", each(begun.elapsed(), seen));
     let begun = Instant::now();
-    let half = built("half of it", &MemoryNodes::new(), |b| (0..n).step_by(2).try_for_each(|i| b.entry(&plain(2 * i), file(i))))?;
-    let merged = merge(&[Part { tree: flat.clone(), author: 0 }, Part { tree: half, author: 1 }], &mut |_| Choice::Refuse, &mut nodes.clone())?.expect("no conflict");
+    let half = built("half of it", &MemoryNodes::new(), |b| {
+        (0..n).step_by(2).try_for_each(|i| b.entry(&plain(2 * i), file(i)))
+    })?;
+    let merged = merge(
+        &[Part { tree: flat.clone(), author: 0 }, Part { tree: half, author: 1 }],
+        &mut |_| Choice::Refuse,
+        &mut nodes.clone(),
+    )?
+    .expect("no conflict");
     row("merge flat with every other entry of it", format!("{:.2} s", begun.elapsed().as_secs_f64()));
     assert_eq!(merged.digest(), flat.digest());
     Ok(())

@@ -1,7 +1,10 @@
-//! A mount against the native file system, in one run: `cargo bench --bench mount [-- LINE…]`. Ratios of medians, both sides in turn.
+//! A mount against the native file system, in one run: `cargo bench --bench mount [-- LINE…]`. Ratios of medians, both
+//! sides in turn.
 //!
-//! `CAIRN_BENCH_DIR` (a temporary directory) holds the datasets and the store, made once; `CAIRN_BENCH_SCALE` (1) makes them smaller;
-//! `CAIRN_BENCH_ROUNDS` (5). As another user than root it measures what that user gets. Where bindfs is installed, the same is measured
+//! `CAIRN_BENCH_DIR` (a temporary directory) holds the datasets and the store, made once; `CAIRN_BENCH_SCALE` (1) makes
+//! them smaller;
+//! `CAIRN_BENCH_ROUNDS` (5). As another user than root it measures what that user gets. Where bindfs is installed, the
+//! same is measured
 //! through it, as a mirror of the native directory: what a file system in user space costs without a store.
 
 #[allow(dead_code)]
@@ -24,7 +27,12 @@ fn main() -> io::Result<()> {
         return child(Path::new(&args[1]), Path::new(&args[2]), number(3), number(4));
     }
     let bench = Bench::new(args)?;
-    println!("{} threads, {} rounds, as {}", num_threads(), bench.rounds, if is_root() { "root" } else { "an ordinary user" });
+    println!(
+        "{} threads, {} rounds, as {}",
+        num_threads(),
+        bench.rounds,
+        if is_root() { "root" } else { "an ordinary user" }
+    );
     println!("{}", Row::heading());
     bench.small()?;
     bench.large()?;
@@ -56,7 +64,10 @@ struct Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.at).output().map(|o| o.status.success() || Command::new("fusermount3").arg("-u").arg(&self.at).status().is_ok());
+        let _ = Command::new("umount")
+            .arg(&self.at)
+            .output()
+            .map(|o| o.status.success() || Command::new("fusermount3").arg("-u").arg(&self.at).status().is_ok());
     }
 }
 
@@ -64,7 +75,8 @@ impl Bench {
     fn new(only: Vec<String>) -> io::Result<Bench> {
         let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<f64>().ok());
         let temporary = if std::env::var_os("CAIRN_BENCH_DIR").is_none() { Some(tempfile::tempdir()?) } else { None };
-        let dir = std::env::var_os("CAIRN_BENCH_DIR").map_or_else(|| temporary.as_ref().expect("made").path().to_path_buf(), PathBuf::from);
+        let dir = std::env::var_os("CAIRN_BENCH_DIR")
+            .map_or_else(|| temporary.as_ref().expect("made").path().to_path_buf(), PathBuf::from);
         fs::create_dir_all(dir.join("mnt"))?;
         let bench = Bench {
             dir,
@@ -120,13 +132,23 @@ impl Bench {
     }
 
     fn bindfs(&self, native: &Path) -> Option<Mount> {
-        let output = Command::new("bindfs").arg("--no-allow-other").arg("-r").arg(native).arg(self.mnt()).output().ok()?;
+        let output =
+            Command::new("bindfs").arg("--no-allow-other").arg("-r").arg(native).arg(self.mnt()).output().ok()?;
         output.status.success().then(|| Mount { at: self.mnt(), took: Duration::ZERO })
     }
 
-    /// One line: `work` on the mount and on the native directory, in turn. `first`: on a new mount each time. A mount through bindfs takes a
+    /// One line: `work` on the mount and on the native directory, in turn. `first`: on a new mount each time. A mount
+    /// through bindfs takes a
     /// line of its own after it.
-    fn line(&self, name: &'static str, of: (Shape, &Path), io: &str, first: bool, target: Target, work: &dyn Fn(&Path) -> io::Result<Run>) -> io::Result<()> {
+    fn line(
+        &self,
+        name: &'static str,
+        of: (Shape, &Path),
+        io: &str,
+        first: bool,
+        target: Target,
+        work: &dyn Fn(&Path) -> io::Result<Run>,
+    ) -> io::Result<()> {
         if !self.wants(name) {
             return Ok(());
         }
@@ -145,14 +167,24 @@ impl Bench {
             let ours = work(&self.mnt())?;
             row.runs.push((ours, work(native)?));
         }
-        row.note = format!("daemon {} MiB at most, {:.2} s of a processor", daemon("VmHWM:", &mount.as_ref().expect("mounted").at)? / 1024, cpu(&self.mnt())?);
+        row.note = format!(
+            "daemon {} MiB at most, {:.2} s of a processor",
+            daemon("VmHWM:", &mount.as_ref().expect("mounted").at)? / 1024,
+            cpu(&self.mnt())?
+        );
         drop(mount);
         println!("{}", row.text());
         // With a million files it would take longer than all the rest.
         if shape.files <= S.files { self.beside(name, native, first, work) } else { Ok(()) }
     }
 
-    fn beside(&self, name: &'static str, native: &Path, first: bool, work: &dyn Fn(&Path) -> io::Result<Run>) -> io::Result<()> {
+    fn beside(
+        &self,
+        name: &'static str,
+        native: &Path,
+        first: bool,
+        work: &dyn Fn(&Path) -> io::Result<Run>,
+    ) -> io::Result<()> {
         let mut row = Row::new("  … through bindfs", "the native directory", Target::None);
         let mut mount = None;
         for _ in 0..self.rounds.min(3) {
@@ -177,7 +209,10 @@ impl Bench {
         }
         let (shape, native) = self.data(S)?;
         let of = (shape, native.as_path());
-        let read = |processes: usize| { let native = native.clone(); move |dir: &Path| read_all(&native, dir, processes) };
+        let read = |processes: usize| {
+            let native = native.clone();
+            move |dir: &Path| read_all(&native, dir, processes)
+        };
         self.line("S warm, 1 process", of, "auto", false, Target::Ratio(1.2), &read(1))?;
         self.line("S warm, 4 processes", of, "auto", false, Target::Ratio(1.2), &read(4))?;
         self.line("S first, by a walk", of, "auto", true, Target::Ratio(8.0), &|dir| walk_all(dir))?;
@@ -192,7 +227,11 @@ impl Bench {
         let (shape, native) = self.data(L)?;
         let of = (shape, native.as_path());
         for (io, names, first) in [
-            ("auto", ["L warm, in order", "L warm, at random", "L warm, mmap", "L first, in order"], if is_root() { 1.2 } else { 5.0 }),
+            (
+                "auto",
+                ["L warm, in order", "L warm, at random", "L warm, mmap", "L first, in order"],
+                if is_root() { 1.2 } else { 5.0 },
+            ),
             ("no-open", ["L no-open, in order", "L no-open, at random", "L no-open, mmap", "L no-open, first"], 5.0),
         ] {
             self.line(names[0], of, io, false, Target::Ratio(1.1), &|dir| read_all(&native, dir, 1))?;
@@ -206,7 +245,10 @@ impl Bench {
     fn metadata(&self) -> io::Result<()> {
         let find = |dir: &Path| run(Command::new("find").arg(dir).args(["-printf", "%s"]));
         let list = |dir: &Path| run(Command::new("ls").arg("-l").arg(dir));
-        for (shape, names) in [(F, ["F first find %s", "F warm find %s", "F first ls -l", "F warm ls -l"]), (M, ["M first find %s", "M warm find %s", "", ""])] {
+        for (shape, names) in [
+            (F, ["F first find %s", "F warm find %s", "F first ls -l", "F warm ls -l"]),
+            (M, ["M first find %s", "M warm find %s", "", ""]),
+        ] {
             if !self.wants_any(shape) {
                 continue;
             }
@@ -244,14 +286,22 @@ fn here(work: impl FnOnce() -> io::Result<()>) -> io::Result<Run> {
     support::process::here(work)
 }
 
-/// Opens, reads and closes every file below `dir`, by so many processes, which know the paths (from `native`) before the clock starts.
+/// Opens, reads and closes every file below `dir`, by so many processes, which know the paths (from `native`) before
+/// the clock starts.
 fn read_all(native: &Path, dir: &Path, processes: usize) -> io::Result<Run> {
     let mut children = Vec::new();
     for part in 0..processes {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("child").arg(native).arg(dir).args([part.to_string(), processes.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .arg("child")
+            .arg(native)
+            .arg(dir)
+            .args([part.to_string(), processes.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn()?;
-        let (stdin, stdout) = (child.stdin.take().expect("piped"), io::BufReader::new(child.stdout.take().expect("piped")));
+        let (stdin, stdout) =
+            (child.stdin.take().expect("piped"), io::BufReader::new(child.stdout.take().expect("piped")));
         children.push((child, stdin, stdout));
     }
     for (_, _, stdout) in &mut children {
@@ -289,8 +339,16 @@ fn read_file(path: &Path, buffer: &mut [u8]) -> io::Result<()> {
 }
 
 fn child(native: &Path, dir: &Path, part: usize, parts: usize) -> io::Result<()> {
-    let listed = walkdir::WalkDir::new(native).sort_by_file_name().into_iter().filter_map(Result::ok).filter(|e| e.file_type().is_file());
-    let files: Vec<PathBuf> = listed.enumerate().filter(|(i, _)| i % parts == part).map(|(_, e)| dir.join(e.path().strip_prefix(native).expect("below it"))).collect();
+    let listed = walkdir::WalkDir::new(native)
+        .sort_by_file_name()
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|e| e.file_type().is_file());
+    let files: Vec<PathBuf> = listed
+        .enumerate()
+        .filter(|(i, _)| i % parts == part)
+        .map(|(_, e)| dir.join(e.path().strip_prefix(native).expect("below it")))
+        .collect();
     println!("ready");
     io::stdin().read_line(&mut String::new())?;
     let mut buffer = vec![0; 256 << 10];
@@ -321,7 +379,8 @@ fn read_mapped(dir: &Path) -> io::Result<()> {
     let (file, _) = largest(dir)?;
     // SAFETY: nobody changes the datasets while they are measured.
     let map = unsafe { memmap2::Mmap::map(&file)? };
-    let sum: u64 = map.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight"))).fold(0, u64::wrapping_add);
+    let sum: u64 =
+        map.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight"))).fold(0, u64::wrapping_add);
     std::hint::black_box(sum);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Packs and index against plain files: `cargo bench --bench objects [DIR] [ROUNDS]`. Prints a table; ratios are medians of pairs in one run.
+//! Packs and index against plain files: `cargo bench --bench objects [DIR] [ROUNDS]`. Prints a table; ratios are
+//! medians of pairs in one run.
 
 use cairn::disk::{Access, Disk};
 use cairn::layout::{DIRECTORIES, Layout};
@@ -79,7 +80,8 @@ fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Place)> {
                     let mut done = Vec::new();
                     loop {
                         let from = next.fetch_add(256, Ordering::Relaxed);
-                        let piece = &contents[(from * SIZE).min(contents.len())..((from + 256) * SIZE).min(contents.len())];
+                        let piece =
+                            &contents[(from * SIZE).min(contents.len())..((from + 256) * SIZE).min(contents.len())];
                         if piece.is_empty() {
                             return done;
                         }
@@ -99,7 +101,12 @@ fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Place)> {
     let mut nodes = writer.nodes().unwrap();
     let mut builder = Builder::new(&mut nodes);
     for (i, (digest, place)) in out.iter().enumerate() {
-        builder.entry(format!("{i:08}").as_bytes(), Entry::File { digest: *digest, size: SIZE as u64, exec: false, place: Some(*place) }).unwrap();
+        builder
+            .entry(
+                format!("{i:08}").as_bytes(),
+                Entry::File { digest: *digest, size: SIZE as u64, exec: false, place: Some(*place) },
+            )
+            .unwrap();
     }
     builder.finish().unwrap();
     drop(nodes);
@@ -111,7 +118,11 @@ fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Place)> {
 fn hash_all(contents: &[u8]) {
     std::thread::scope(|s| {
         for half in contents.chunks(contents.len().div_ceil(2)) {
-            s.spawn(move || half.chunks(SIZE).for_each(|c| { std::hint::black_box(Digest::of(c)); }));
+            s.spawn(move || {
+                half.chunks(SIZE).for_each(|c| {
+                    std::hint::black_box(Digest::of(c));
+                })
+            });
         }
     });
 }
@@ -131,13 +142,19 @@ fn in_threads<T: Sync>(all: &[T], work: impl Fn(&T) + Sync) {
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
-    let base = PathBuf::from(args.first().cloned().unwrap_or_else(|| std::env::temp_dir().join("cairn-bench").display().to_string()));
+    let base = PathBuf::from(
+        args.first().cloned().unwrap_or_else(|| std::env::temp_dir().join("cairn-bench").display().to_string()),
+    );
     let rounds: usize = args.get(1).and_then(|n| n.parse().ok()).unwrap_or(5);
     std::fs::create_dir_all(&base).unwrap();
     let dir = base.join("store");
     let mut contents = vec![0; FILES * SIZE];
     Dice(88_172_645_463_325_252).fill(&mut contents);
-    println!("{FILES} × {SIZE} bytes, {LANES} lanes, {} ({:?}), median of {rounds} rounds", base.display(), Disk::of(&base, Access::Umask).unwrap().kind());
+    println!(
+        "{FILES} × {SIZE} bytes, {LANES} lanes, {} ({:?}), median of {rounds} rounds",
+        base.display(),
+        Disk::of(&base, Access::Umask).unwrap().kind()
+    );
 
     let (mut puts, mut plains, mut hashes) = (Vec::new(), Vec::new(), Vec::new());
     let mut layout = store(&dir);
@@ -160,9 +177,22 @@ fn main() {
         hashes.push(timed(|| hash_all(&contents)).0);
     }
     let ratios = |a: &[f64], b: &[f64]| median(a.iter().zip(b).map(|(a, b)| a / b).collect());
-    println!("put, durable                      {:6.2} s   {:5.2} × one file written and fsynced ({:.2} s)", median(puts.clone()), ratios(&puts, &plains), median(plains));
-    println!("                                             {:5.2} × hashing alone, two threads ({:.2} s)", ratios(&puts, &hashes), median(hashes));
-    println!("packs {}, runs {}", std::fs::read_dir(layout.packs()).unwrap().count(), std::fs::read_dir(layout.index()).unwrap().count());
+    println!(
+        "put, durable                      {:6.2} s   {:5.2} × one file written and fsynced ({:.2} s)",
+        median(puts.clone()),
+        ratios(&puts, &plains),
+        median(plains)
+    );
+    println!(
+        "                                             {:5.2} × hashing alone, two threads ({:.2} s)",
+        ratios(&puts, &hashes),
+        median(hashes)
+    );
+    println!(
+        "packs {}, runs {}",
+        std::fs::read_dir(layout.packs()).unwrap().count(),
+        std::fs::read_dir(layout.index()).unwrap().count()
+    );
 
     let objects = open(&layout);
     let (t, writer) = timed(|| objects.writer(&layout.work().join("t")).unwrap());
@@ -181,10 +211,15 @@ fn main() {
         found
     });
     assert_eq!(found, 5 * FILES);
-    println!("find, 10^6, half of them there    {t:6.2} s   {:.0} ns each; processor {:.2} s", t * 1e3, cpu_seconds() - cpu);
+    println!(
+        "find, 10^6, half of them there    {t:6.2} s   {:.0} ns each; processor {:.2} s",
+        t * 1e3,
+        cpu_seconds() - cpu
+    );
 
     // Places of this process: by the writer that looked, not the one that wrote.
-    let hints: Vec<Place> = places.iter().map(|(digest, _)| lane.find(digest, SIZE as u64).unwrap().flatten().unwrap()).collect();
+    let hints: Vec<Place> =
+        places.iter().map(|(digest, _)| lane.find(digest, SIZE as u64).unwrap().flatten().unwrap()).collect();
     drop(lane);
     drop(writer);
     let mut order: Vec<usize> = (0..FILES).collect();
@@ -194,14 +229,26 @@ fn main() {
             objects.read_small_into(&places[*i].0, SIZE as u64, hint.then_some(hints[*i]), &mut buffer).unwrap();
         }
     };
-    let plain: Vec<f64> = (0..3).map(|_| timed(|| contents.chunks(SIZE).for_each(|c| { std::hint::black_box(Digest::of(c)); })).0).collect();
+    let plain: Vec<f64> = (0..3)
+        .map(|_| {
+            timed(|| {
+                contents.chunks(SIZE).for_each(|c| {
+                    std::hint::black_box(Digest::of(c));
+                })
+            })
+            .0
+        })
+        .collect();
     let hash = median(plain);
     let in_order = median((0..rounds).map(|_| timed(|| read(&order, true)).0).collect());
     let mut dice = Dice(7);
     (1..FILES).rev().for_each(|i| order.swap(i, dice.next() as usize % (i + 1)));
     let random = median((0..rounds).map(|_| timed(|| read(&order, true)).0).collect());
     let by_index = median((0..rounds).map(|_| timed(|| read(&order, false)).0).collect());
-    println!("read by place, in order           {in_order:6.2} s   {:5.2} × hashing alone, one thread ({hash:.2} s)", in_order / hash);
+    println!(
+        "read by place, in order           {in_order:6.2} s   {:5.2} × hashing alone, one thread ({hash:.2} s)",
+        in_order / hash
+    );
     println!("read by place, random             {random:6.2} s   {:5.2} ×", random / hash);
     println!("read by index, random             {by_index:6.2} s   {:5.2} ×", by_index / hash);
 
@@ -218,10 +265,25 @@ fn main() {
             })
             .0,
         );
-        plains.push(timed(|| in_threads(&packs, |p| { std::hint::black_box(hash_file(&p.path)); })).0);
+        plains.push(
+            timed(|| {
+                in_threads(&packs, |p| {
+                    std::hint::black_box(hash_file(&p.path));
+                })
+            })
+            .0,
+        );
     }
-    println!("check all packs, two threads      {:6.2} s   {:5.2} × reading and hashing the files ({:.2} s)", median(checks.clone()), ratios(&checks, &plains), median(plains));
-    println!("check the index                   {:6.2} s", timed(|| assert!(objects.check_runs().unwrap().is_empty())).0);
+    println!(
+        "check all packs, two threads      {:6.2} s   {:5.2} × reading and hashing the files ({:.2} s)",
+        median(checks.clone()),
+        ratios(&checks, &plains),
+        median(plains)
+    );
+    println!(
+        "check the index                   {:6.2} s",
+        timed(|| assert!(objects.check_runs().unwrap().is_empty())).0
+    );
 
     let (mut ours, mut theirs, mut cpus) = (Vec::new(), Vec::new(), Vec::new());
     let big = base.join("big");
@@ -252,7 +314,14 @@ fn main() {
         );
         std::fs::remove_file(copy).unwrap();
     }
-    println!("put one large file of {} MiB      {:6.2} s   {:5.2} × copy and fsync ({:.2} s); processor {:.2} s", contents.len() >> 20, median(ours.clone()), ratios(&ours, &theirs), median(theirs), median(cpus));
+    println!(
+        "put one large file of {} MiB      {:6.2} s   {:5.2} × copy and fsync ({:.2} s); processor {:.2} s",
+        contents.len() >> 20,
+        median(ours.clone()),
+        ratios(&ours, &theirs),
+        median(theirs),
+        median(cpus)
+    );
     std::fs::remove_dir_all(&base).unwrap();
 }
 

@@ -1,6 +1,8 @@
-//! What a patch costs, by whole processes: `cargo bench --bench patch -- [sizes] [huge] [chain]`; without a word, sizes and chain.
+//! What a patch costs, by whole processes: `cargo bench --bench patch -- [sizes] [huge] [chain]`; without a word, sizes
+//! and chain.
 //!
-//! sizes: 1, 100 and 10,000 files on versions of 10^4, 10^5, 10^6 (`CAIRN_BENCH_SIZES`) in directories of 1,000, and on 10^6 in one directory.
+//! sizes: 1, 100 and 10,000 files on versions of 10^4, 10^5, 10^6 (`CAIRN_BENCH_SIZES`) in directories of 1,000, and on
+//! 10^6 in one directory.
 //! huge: the same once on 10^7. chain: `CAIRN_BENCH_CHAIN` (10,000) patches of one file each on a version of 10^5.
 //! Versions are generated: their files share contents. Prints tables; works in `$TMPDIR`.
 
@@ -17,13 +19,19 @@ fn main() {
     if let [word, store, n, wide, rest @ ..] = words.as_slice() {
         // Done by a child, so that this process stays small: a child's peak memory begins with its parent's.
         let (store, n, wide) = (PathBuf::from(store), n.parse().unwrap(), wide.parse().unwrap());
-        return if word == "generate" { generate(&store, n, wide) } else { count(&store, n, wide, rest[0].parse().unwrap()) };
+        return if word == "generate" {
+            generate(&store, n, wide)
+        } else {
+            count(&store, n, wide, rest[0].parse().unwrap())
+        };
     }
     let wanted = |word: &str| if words.is_empty() { word != "huge" } else { words.iter().any(|w| w == word) };
     let mut place = tempfile::tempdir().unwrap();
     place.disable_cleanup(std::env::var_os("CAIRN_BENCH_KEEP").is_some());
     if wanted("sizes") || wanted("huge") {
-        println!("| version | layout | files patched | wall, median (least–most) of runs | manifest nodes read | written | syncs | all written to the store | peak memory |");
+        println!(
+            "| version | layout | files patched | wall, median (least–most) of runs | manifest nodes read | written | syncs | all written to the store | peak memory |"
+        );
         println!("|---|---|---|---|---|---|---|---|---|");
     }
     if wanted("sizes") {
@@ -49,7 +57,13 @@ fn path(i: usize, wide: usize) -> String {
 /// Runs this program for a part of the work; what it prints.
 fn part(word: &str, store: &Path, numbers: &[usize]) -> String {
     let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
-    let out = Command::new(std::env::current_exe().unwrap()).arg(word).arg(store).args(numbers).stderr(Stdio::inherit()).output().unwrap();
+    let out = Command::new(std::env::current_exe().unwrap())
+        .arg(word)
+        .arg(store)
+        .args(numbers)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
     assert!(out.status.success());
     String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
@@ -98,7 +112,14 @@ fn changes(at: &Path, n: usize, wide: usize, k: usize, seed: u64) -> PathBuf {
 /// Runs the command; seconds and peak memory in KiB.
 fn run(store: &Path, args: &[&str]) -> (f64, i64) {
     let begun = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_cairn")).args(args).env("CAIRN_STORE", store).env("CAIRN_CACHE_DIR", store.with_extension("cache")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_cairn"))
+        .args(args)
+        .env("CAIRN_STORE", store)
+        .env("CAIRN_CACHE_DIR", store.with_extension("cache"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut status = 0;
     // SAFETY: zeroed is a valid rusage, and both pointers live through the call.
     let usage = unsafe {
@@ -120,11 +141,19 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// Files and bytes below a directory.
 fn size(dir: &Path) -> (u64, u64) {
-    walkdir::WalkDir::new(dir).into_iter().flatten().filter(|e| !e.file_type().is_dir()).fold((0, 0), |(n, b), e| (n + 1, b + e.metadata().unwrap().len()))
+    walkdir::WalkDir::new(dir)
+        .into_iter()
+        .flatten()
+        .filter(|e| !e.file_type().is_dir())
+        .fold((0, 0), |(n, b), e| (n + 1, b + e.metadata().unwrap().len()))
 }
 
 fn kib(bytes: u64) -> String {
-    if bytes >= 10 << 20 { format!("{:.1} MiB", bytes as f64 / 1048576.0) } else { format!("{:.1} KiB", bytes as f64 / 1024.0) }
+    if bytes >= 10 << 20 {
+        format!("{:.1} MiB", bytes as f64 / 1048576.0)
+    } else {
+        format!("{:.1} KiB", bytes as f64 / 1024.0)
+    }
 }
 
 /// Patches once with a handle that has cached nothing, and prints what was counted.
@@ -137,7 +166,15 @@ fn count(root: &Path, n: usize, wide: usize, k: usize) {
     draft.save(&store).unwrap();
     let counts = store.objects().node_counts();
     let written = size(root).1 - before.1;
-    println!("{} in {} | {} in {} | {} | {}", kib(counts.read_bytes), counts.read, kib(counts.written_bytes), counts.written, store.syncs(), kib(written));
+    println!(
+        "{} in {} | {} in {} | {} | {}",
+        kib(counts.read_bytes),
+        counts.read,
+        kib(counts.written_bytes),
+        counts.written,
+        store.syncs(),
+        kib(written)
+    );
     std::fs::remove_dir_all(dir).unwrap();
 }
 
@@ -158,7 +195,9 @@ fn measure(place: &Path, n: usize, wide: usize) {
         let mid = median(&mut times);
         println!(
             "| {n} | {layout} | {k} | {mid:.1} ms ({:.1}–{:.1}) of {runs} | {counted} | {:.1} MiB |",
-            times[0], times[times.len() - 1], memory as f64 / 1024.0
+            times[0],
+            times[times.len() - 1],
+            memory as f64 / 1024.0
         );
     }
     std::fs::remove_dir_all(&root).unwrap();
@@ -171,7 +210,9 @@ fn chain(place: &Path, length: usize) {
     let begun = size(&root);
     let name = ArtifactName::parse("x").unwrap();
     println!("\nchain: {length} patches of one file each on {N} files; one put's nodes: {}", kib(put));
-    println!("| patch | wall, median of the 50 before | mean, most | packs listed | their size | packs/ | mount | diff to the one before |");
+    println!(
+        "| patch | wall, median of the 50 before | mean, most | packs listed | their size | packs/ | mount | diff to the one before |"
+    );
     println!("|---|---|---|---|---|---|---|---|");
     let source = place.join("one");
     std::fs::create_dir_all(&source).unwrap();
@@ -200,16 +241,34 @@ fn chain(place: &Path, length: usize) {
             assert_eq!(changed, 1);
             println!(
                 "| {i} | {:.1} ms | {mean:.1}, {most:.1} ms | {} | {} | {} | {} | {diffed:.1} ms |",
-                median(&mut last), packs.len(), kib(listed), size(&root.join("packs")).0, mount(&root, place)
+                median(&mut last),
+                packs.len(),
+                kib(listed),
+                size(&root.join("packs")).0,
+                mount(&root, place)
             );
         }
     }
     let spikes = all.iter().filter(|t| **t > 100.0).count();
-    println!("slowest patch {:.1} ms; {spikes} over 100 ms; {:.1} s in all", all.iter().copied().fold(0.0, f64::max), all.iter().sum::<f64>() / 1e3);
+    println!(
+        "slowest patch {:.1} ms; {spikes} over 100 ms; {:.1} s in all",
+        all.iter().copied().fold(0.0, f64::max),
+        all.iter().sum::<f64>() / 1e3
+    );
     let over = own.iter().filter(|n| **n >= 128 << 10).count();
-    println!("a patch's own pack: mean {}, most {}; {over} of {length} have 128 KiB or more", kib(own.iter().sum::<u64>() / length as u64), kib(own.iter().copied().max().unwrap_or(0)));
+    println!(
+        "a patch's own pack: mean {}, most {}; {over} of {length} have 128 KiB or more",
+        kib(own.iter().sum::<u64>() / length as u64),
+        kib(own.iter().copied().max().unwrap_or(0))
+    );
     let end = size(&root);
-    println!("the chain brought {} files, {} before gc ({} files and {} a patch)", end.0 - begun.0, kib(end.1 - begun.1), (end.0 - begun.0) / length as u64, kib((end.1 - begun.1) / length as u64));
+    println!(
+        "the chain brought {} files, {} before gc ({} files and {} a patch)",
+        end.0 - begun.0,
+        kib(end.1 - begun.1),
+        (end.0 - begun.0) / length as u64,
+        kib((end.1 - begun.1) / length as u64)
+    );
     for part in ["packs", "index", "artifacts"] {
         let (files, bytes) = size(&root.join(part));
         println!("  {part}: {files} files, {}", kib(bytes));
@@ -221,7 +280,12 @@ fn mount(root: &Path, place: &Path) -> String {
     let mnt = place.join("mnt");
     std::fs::create_dir_all(&mnt).unwrap();
     let begun = Instant::now();
-    let mounted = Command::new(env!("CARGO_BIN_EXE_cairn")).args(["mount", mnt.to_str().unwrap(), "x", "-q"]).env("CAIRN_STORE", root).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let mounted = Command::new(env!("CARGO_BIN_EXE_cairn"))
+        .args(["mount", mnt.to_str().unwrap(), "x", "-q"])
+        .env("CAIRN_STORE", root)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
     if !mounted.is_ok_and(|s| s.success()) {
         return "not here".into();
     }

@@ -1,7 +1,9 @@
-//! Copying into a staging directory and sealing it, against a plain `cp -r`, in one run: `cargo bench --bench staging [-- LINE…]`. Ratios of medians, both
+//! Copying into a staging directory and sealing it, against a plain `cp -r`, in one run: `cargo bench --bench staging
+//! [-- LINE…]`. Ratios of medians, both
 //! sides in turn, on the same file system.
 //!
-//! `CAIRN_BENCH_DIR` (a temporary directory) holds datasets and store; `CAIRN_BENCH_SCALE` (1) makes them smaller; `CAIRN_BENCH_ROUNDS` (5). What was copied
+//! `CAIRN_BENCH_DIR` (a temporary directory) holds datasets and store; `CAIRN_BENCH_SCALE` (1) makes them smaller;
+//! `CAIRN_BENCH_ROUNDS` (5). What was copied
 //! is made durable before it is sealed, and by the side that it is compared with; "not synced" leaves that to the seal.
 
 #[allow(dead_code)]
@@ -20,12 +22,20 @@ fn main() -> io::Result<()> {
     let only: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<f64>().ok());
     let temporary = if std::env::var_os("CAIRN_BENCH_DIR").is_none() { Some(tempfile::tempdir()?) } else { None };
-    let dir = std::env::var_os("CAIRN_BENCH_DIR").map_or_else(|| temporary.as_ref().expect("made").path().to_path_buf(), PathBuf::from);
+    let dir = std::env::var_os("CAIRN_BENCH_DIR")
+        .map_or_else(|| temporary.as_ref().expect("made").path().to_path_buf(), PathBuf::from);
     fs::create_dir_all(dir.join("mnt"))?;
-    let bench = Bench { dir, scale: number("CAIRN_BENCH_SCALE").unwrap_or(1.0), rounds: number("CAIRN_BENCH_ROUNDS").unwrap_or(5.0) as usize };
+    let bench = Bench {
+        dir,
+        scale: number("CAIRN_BENCH_SCALE").unwrap_or(1.0),
+        rounds: number("CAIRN_BENCH_ROUNDS").unwrap_or(5.0) as usize,
+    };
     println!("{} rounds", bench.rounds);
     println!("{}", Row::heading());
-    for (shape, lines) in [(S, ["S cp -r", "S seal", "S not synced: cp -r", "S not synced: seal"]), (L, ["L cp -r", "L seal", "L not synced: cp -r", "L not synced: seal"])] {
+    for (shape, lines) in [
+        (S, ["S cp -r", "S seal", "S not synced: cp -r", "S not synced: seal"]),
+        (L, ["L cp -r", "L seal", "L not synced: cp -r", "L not synced: seal"]),
+    ] {
         for (synced, lines) in [(true, &lines[..2]), (false, &lines[2..])] {
             if only.is_empty() || lines.iter().any(|line| only.iter().any(|o| line.contains(o.as_str()))) {
                 bench.lines(shape, synced, [lines[0], lines[1]])?;
@@ -85,7 +95,11 @@ impl Bench {
             copied.runs.push((ours, other));
             sealed.runs.push((took, other));
             let objects = large_inodes(&self.store().join("objects"))?;
-            sealed.note = format!("{} of {} large files kept their inodes", objects.iter().filter(|o| inodes.contains(o)).count(), objects.len());
+            sealed.note = format!(
+                "{} of {} large files kept their inodes",
+                objects.iter().filter(|o| inodes.contains(o)).count(),
+                objects.len()
+            );
             sealed.sound = objects == inodes;
             run(self.cairn().arg("umount").arg(&mnt))?;
             fs::remove_dir_all(&plain)?;

@@ -1,7 +1,10 @@
-//! The store's speeds against what the system can do, in one run: `cargo bench --bench store -- [LINE…] [--rounds N] [--dir DIR] [--scale X]`.
+//! The store's speeds against what the system can do, in one run: `cargo bench --bench store -- [LINE…] [--rounds N]
+//! [--dir DIR] [--scale X]`.
 //!
-//! Both sides run in turn, `cairn` as a process, everything synced; ratios are the medians of the rounds' ratios. Datasets are
-//! made once below DIR (target/bench-data), which has to lie on the file system that is measured. Needs some 20 GiB for all lines.
+//! Both sides run in turn, `cairn` as a process, everything synced; ratios are the medians of the rounds' ratios.
+//! Datasets are
+//! made once below DIR (target/bench-data), which has to lie on the file system that is measured. Needs some 20 GiB for
+//! all lines.
 
 mod support;
 
@@ -32,10 +35,16 @@ const LINES: [(&str, Measure); 10] = [
 ];
 
 fn main() -> io::Result<()> {
-    let mut bench = Bench { dir: Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench-data"), rounds: 5, scale: 1.0 };
+    let mut bench =
+        Bench { dir: Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench-data"), rounds: 5, scale: 1.0 };
     let mut wanted = Vec::new();
     let mut args = std::env::args().skip(1);
-    let bad = |what: &str| io::Error::other(format!("{what}: expected [LINE…] [--rounds N] [--dir DIR] [--scale X]; lines: {}", LINES.map(|l| l.0).join(", ")));
+    let bad = |what: &str| {
+        io::Error::other(format!(
+            "{what}: expected [LINE…] [--rounds N] [--dir DIR] [--scale X]; lines: {}",
+            LINES.map(|l| l.0).join(", ")
+        ))
+    };
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| bad(&arg));
         match arg.as_str() {
@@ -87,7 +96,11 @@ impl Bench {
         for name in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE"] {
             command.env_remove(name);
         }
-        command.arg("--quiet").args(args).env("CAIRN_STORE", self.path("store")).env("CAIRN_CACHE_DIR", self.path("cache"));
+        command
+            .arg("--quiet")
+            .args(args)
+            .env("CAIRN_STORE", self.path("store"))
+            .env("CAIRN_CACHE_DIR", self.path("cache"));
         command
     }
 
@@ -154,7 +167,12 @@ impl Bench {
     fn reflinks(&self) -> io::Result<bool> {
         let (from, to) = (self.path("reflink-from"), self.path("reflink-to"));
         fs::write(&from, [1; 4096])?;
-        let works = Command::new("cp").arg("--reflink=always").args([&from, &to]).stderr(std::process::Stdio::null()).status()?.success();
+        let works = Command::new("cp")
+            .arg("--reflink=always")
+            .args([&from, &to])
+            .stderr(std::process::Stdio::null())
+            .status()?
+            .success();
         fs::remove_file(&from)?;
         let _ = fs::remove_file(&to);
         Ok(works)
@@ -214,7 +232,13 @@ fn get_l(bench: &Bench) -> io::Result<Vec<Row>> {
 }
 
 /// A checkout against `cp -r`: until it is durable, and until the process ends.
-fn get(bench: &Bench, shape: Shape, line: &'static str, unsynced: &'static str, target: Target) -> io::Result<Vec<Row>> {
+fn get(
+    bench: &Bench,
+    shape: Shape,
+    line: &'static str,
+    unsynced: &'static str,
+    target: Target,
+) -> io::Result<Vec<Row>> {
     let source = bench.data(shape)?;
     let mut row = Row::new(line, "cp -r + sync, both", target);
     for _ in 0..bench.rounds {
@@ -233,7 +257,11 @@ fn put_l(bench: &Bench) -> io::Result<Vec<Row>> {
     let source = bench.data(data::L)?;
     let files: Vec<PathBuf> = files_of(&source)?;
     let reflinks = bench.reflinks()?;
-    let mut row = if reflinks { Row::new("put-l", "hashing alone, 2 threads", Target::Ratio(1.2)) } else { Row::new("put-l", "cp -r + sync", Target::Ratio(1.15)) };
+    let mut row = if reflinks {
+        Row::new("put-l", "hashing alone, 2 threads", Target::Ratio(1.2))
+    } else {
+        Row::new("put-l", "cp -r + sync", Target::Ratio(1.15))
+    };
     let mut hashing = Row::new("put-l", "hashing alone, 2 threads", Target::None);
     for _ in 0..bench.rounds {
         bench.fresh_store()?;
@@ -271,7 +299,10 @@ fn put_many(bench: &Bench, shape: Shape, line: &'static str) -> io::Result<Vec<R
     let (many, small) = (bench.data(shape)?, bench.data(data::S)?);
     let each = (bench.shape(shape).files, bench.shape(data::S).files);
     let mut row = Row { memory: Some(400), each, ..Row::new(line, "put-s, a file", Target::Ratio(1.0)) };
-    let mut again = Row { memory: Some(400), ..Row::new(if shape.dirs > 0 { "put-m again" } else { "put-f again" }, "find -printf '%s %T@\\n'", Target::None) };
+    let mut again = Row {
+        memory: Some(400),
+        ..Row::new(if shape.dirs > 0 { "put-m again" } else { "put-f again" }, "find -printf '%s %T@\\n'", Target::None)
+    };
     for _ in 0..bench.rounds {
         bench.fresh_store()?;
         let other = run(&mut bench.put("S", &small))?;

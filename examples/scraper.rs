@@ -1,6 +1,7 @@
 //! A scraper's dataset, appended to every day by two hosts' cron jobs that know nothing of each other.
 //!
-//! `cargo run --example scraper`: makes a store, starts itself twice a "day", at once, and shows that no day of either is lost.
+//! `cargo run --example scraper`: makes a store, starts itself twice a "day", at once, and shows that no day of either
+//! is lost.
 //! `scraper STORE HOST DAY` is the job itself. In a shell it is one line:
 //!
 //! ```sh
@@ -24,12 +25,14 @@ fn main() -> Result<()> {
 fn append(store: &str, host: &str, day: &str) -> Result<()> {
     let store = Store::open(store.as_ref())?;
     let newest = cairn::resolve(&store, &VersionSpec::parse("news")?).ok();
-    // The first day there is nothing to be a difference on; if the other host is quicker, this is added to what it made.
+    // The first day there is nothing to be a difference on; if the other host is quicker, this is added to what it
+    // made.
     let mut today = match newest.as_ref().map(Version::new_draft) {
         Some(draft) => draft,
         None => Artifact::on_nothing("news", "dataset")?,
     };
-    today.add_bytes(format!("2026/11/{day}/{host}.jsonl"), format!("{{\"host\": \"{host}\", \"day\": \"{day}\"}}\n"))?;
+    today
+        .add_bytes(format!("2026/11/{day}/{host}.jsonl"), format!("{{\"host\": \"{host}\", \"day\": \"{day}\"}}\n"))?;
     let run = Run::new(&store, RunOptions { id: Some(format!("cron-{host}-{day}")), ..RunOptions::default() })?;
     let published = run.log_artifact_with(&today, SaveOptions::default())?;
     let rebased = published.rebased.map(|n| format!(", put on {n}, which came meanwhile")).unwrap_or_default();

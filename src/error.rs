@@ -99,12 +99,24 @@ impl Error {
         e
     }
 
-    /// Whether the system failed at one file or directory, so that others may be readable: a bad sector, a mode, something else in its place. Not
+    /// Whether the system failed at one file or directory, so that others may be readable: a bad sector, a mode,
+    /// something else in its place. Not
     /// when it failed at all of them: a disk that does not answer, too many open files.
     pub fn is_about_one_file(&self) -> bool {
         const ALL: [i32; 13] = [
-            libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOSPC, libc::EDQUOT, libc::EINTR, libc::ENOTCONN, libc::ESHUTDOWN, libc::ETIMEDOUT, libc::EHOSTDOWN,
-            libc::EHOSTUNREACH, libc::ESTALE, libc::EROFS,
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOSPC,
+            libc::EDQUOT,
+            libc::EINTR,
+            libc::ENOTCONN,
+            libc::ESHUTDOWN,
+            libc::ETIMEDOUT,
+            libc::EHOSTDOWN,
+            libc::EHOSTUNREACH,
+            libc::ESTALE,
+            libc::EROFS,
         ];
         self.0.kind == Kind::Io && self.0.errno.is_some_and(|n| !ALL.contains(&n))
     }
@@ -161,10 +173,14 @@ impl Error {
 fn next_step(errno: i32) -> Option<&'static str> {
     Some(match errno {
         libc::ENOSPC => "free some space there, then run the command again",
-        libc::EDQUOT => "the quota there is used up: free some space or have the quota raised, then run the command again",
+        libc::EDQUOT => {
+            "the quota there is used up: free some space or have the quota raised, then run the command again"
+        }
         libc::EROFS => "that file system is mounted read-only: mount it writable, or use another place",
         libc::EACCES | libc::EPERM => "this user has no permission there: `ls -ld` shows the owner and the mode",
-        libc::EMFILE => "this process may not open more files: raise the limit (`ulimit -n`), then run the command again",
+        libc::EMFILE => {
+            "this process may not open more files: raise the limit (`ulimit -n`), then run the command again"
+        }
         libc::ENFILE => "this machine may not open more files: raise fs.file-max, then run the command again",
         libc::ENOTCONN => {
             "nothing answers there: if it is a mount whose daemon has died, `cairn umount DIR` (or `umount DIR`) removes it; \

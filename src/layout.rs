@@ -16,14 +16,20 @@ pub fn unfinished_directory(name: &[u8], id: &str) -> Vec<u8> {
     [b".", &name[..name.len().min(200)], UNFINISHED.as_bytes(), id.as_bytes()].concat()
 }
 
-/// Whether this is what a `get` that was killed leaves in a directory: `.cairn-` and 32 hexadecimal digits for a file or symlink, for a directory
+/// Whether this is what a `get` that was killed leaves in a directory: `.cairn-` and 32 hexadecimal digits for a file
+/// or symlink, for a directory
 /// `.NAME.cairn-` and 16 or 32 of them. A put does not publish it.
 pub fn is_unfinished(name: &[u8], is_dir: bool) -> bool {
     let marker = UNFINISHED.as_bytes();
     let Some(at) = name.windows(marker.len()).rposition(|w| w == marker) else { return false };
     let digits = &name[at + marker.len()..];
     let hexadecimal = digits.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    hexadecimal && if is_dir { at > 0 && name[0] == b'.' && matches!(digits.len(), 16 | 32) } else { at == 0 && digits.len() == 32 }
+    hexadecimal
+        && if is_dir {
+            at > 0 && name[0] == b'.' && matches!(digits.len(), 16 | 32)
+        } else {
+            at == 0 && digits.len() == 32
+        }
 }
 
 /// The paths of one store.
@@ -267,7 +273,16 @@ mod tests {
             assert!(is_unfinished(&unfinished_directory(b"out", id), true));
             assert!(!is_unfinished(&unfinished_directory(b"out", id), false));
         }
-        for name in [".cairn", ".cairn-", ".cairn-notes", ".cairn-0123", "out.cairn-0123456789abcdef", ".cairnignore", "", ".out.cairn-0123456789abcdeX"] {
+        for name in [
+            ".cairn",
+            ".cairn-",
+            ".cairn-notes",
+            ".cairn-0123",
+            "out.cairn-0123456789abcdef",
+            ".cairnignore",
+            "",
+            ".out.cairn-0123456789abcdeX",
+        ] {
             assert!(!is_unfinished(name.as_bytes(), false) && !is_unfinished(name.as_bytes(), true), "{name}");
         }
     }

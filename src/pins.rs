@@ -1,7 +1,9 @@
 //! Pins: versions that somebody reads, so that they are not removed by mistake and never freed (FORMAT.md, "Pins").
 //!
-//! A holder is a directory `pins/TOKEN` with a lock file `holder` in it, which tells who it is and lives as locks do; each version it relies
-//! on is an empty file `NAME@vN` beside it. A pin is made first, and then its version is looked at, FRESH: not removed. A pin of a holder
+//! A holder is a directory `pins/TOKEN` with a lock file `holder` in it, which tells who it is and lives as locks do;
+//! each version it relies
+//! on is an empty file `NAME@vN` beside it. A pin is made first, and then its version is looked at, FRESH: not removed.
+//! A pin of a holder
 //! judged dead is nobody's, and a collector's to take away. Who may not write to the store holds none.
 //!
 //! A mount of a whole store keeps a pin while the kernel remembers the version, used or not. A process that wants to
@@ -75,7 +77,11 @@ impl Pins {
         for file in disk::list(&self.dir)? {
             let Some(pin) = file.to_str().and_then(|f| f.strip_suffix(WANTED)) else { continue };
             self.store.disk().remove_file(&self.dir.join(&file))?;
-            wanted.extend(pin.split_once('@').and_then(|(name, number)| Some((ArtifactName::parse(name).ok()?, VersionNumber::from_text(number)?))));
+            wanted.extend(
+                pin.split_once('@').and_then(|(name, number)| {
+                    Some((ArtifactName::parse(name).ok()?, VersionNumber::from_text(number)?))
+                }),
+            );
         }
         Ok(wanted)
     }
@@ -100,7 +106,8 @@ fn pin_name(name: &ArtifactName, number: VersionNumber) -> String {
     format!("{name}@{number}")
 }
 
-/// The live holders that use a version. Those that may only remember it are asked to give their pins back, and waited for. Takes some
+/// The live holders that use a version. Those that may only remember it are asked to give their pins back, and waited
+/// for. Takes some
 /// seconds then, and when one is on another host, whose life must be watched.
 ///
 /// # Errors

@@ -28,7 +28,8 @@ pub struct Reading {
     pub bytes_done: u64,
     /// Device nodes, sockets and FIFOs that were left out because the caller asked for it.
     pub skipped_special: u64,
-    /// Symlinks that were stored as they are although they lead out of the directory that was added: they dangle in the version.
+    /// Symlinks that were stored as they are although they lead out of the directory that was added: they dangle in the
+    /// version.
     pub outside_symlinks: u64,
 }
 
@@ -70,7 +71,12 @@ impl Progress {
     /// # Errors
     /// Refused when it was asked to stop.
     pub fn go_on(&self) -> Result<()> {
-        if self.is_stopped() { Err(Error::refused("interrupted").hint("the complete files in the store are kept: run the command again, and it stores only the rest")) } else { Ok(()) }
+        if self.is_stopped() {
+            Err(Error::refused("interrupted")
+                .hint("the complete files in the store are kept: run the command again, and it stores only the rest"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Where it stands.

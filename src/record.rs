@@ -1,6 +1,7 @@
 //! JSON records that carry a SHA-256 of themselves (L6).
 //!
-//! A record is a pretty-printed JSON object whose last field, on a line of its own, is `sha256`: the digest of all lines before
+//! A record is a pretty-printed JSON object whose last field, on a line of its own, is `sha256`: the digest of all
+//! lines before
 //! that line. A shell redoes it with `head -n -2 FILE | sha256sum`.
 
 use crate::error::{Error, Result};
@@ -21,7 +22,8 @@ const SUM_LINE: &str = "  \"sha256\": \"";
 /// # Errors
 /// A usage error when the record is longer than [`MAX_RECORD`].
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    let mut text = serde_json::to_string_pretty(value).map_err(|e| Error::usage("cannot write this as JSON").because(e))?;
+    let mut text =
+        serde_json::to_string_pretty(value).map_err(|e| Error::usage("cannot write this as JSON").because(e))?;
     let body = text.strip_suffix("\n}").expect("a record is a JSON object with fields").len();
     text.truncate(body);
     text.push_str(",\n");
@@ -42,7 +44,10 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     let bad = |why: &str| Error::damaged(format!("record {what}: {why}"));
     let body_len = bytes.len().checked_sub(tail).ok_or_else(|| bad("it is too short"))?;
     let (body, end) = bytes.split_at(body_len);
-    let hex = end.strip_prefix(SUM_LINE.as_bytes()).and_then(|e| e.strip_suffix(b"\"\n}\n")).ok_or_else(|| bad("it does not end with its sha256"))?;
+    let hex = end
+        .strip_prefix(SUM_LINE.as_bytes())
+        .and_then(|e| e.strip_suffix(b"\"\n}\n"))
+        .ok_or_else(|| bad("it does not end with its sha256"))?;
     let sum = Digest::from_hex(hex).ok_or_else(|| bad("its sha256 is no digest"))?;
     if Digest::of(body) != sum {
         return Err(bad(&format!("expected sha256 {sum}, found {}", Digest::of(body))));
@@ -73,7 +78,10 @@ mod tests {
         let bytes = encode(&serde_json::json!({"mode": "é".repeat(70_000)})).unwrap();
         let error = decode::<Fields>(&bytes, "r").unwrap_err().to_string();
         assert!(error.contains("unknown variant") && error.len() < 1000, "{} bytes", error.len());
-        assert!(matches!(decode::<Fields>(&encode(&serde_json::json!({"mode": "a"})).unwrap(), "r"), Ok(Fields { mode: Mode::A })));
+        assert!(matches!(
+            decode::<Fields>(&encode(&serde_json::json!({"mode": "a"})).unwrap(), "r"),
+            Ok(Fields { mode: Mode::A })
+        ));
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! The storeys of ARCHITECTURE.md: each module names lower ones only, only `disk` changes the disk, only fuse's two adapters know fuser.
+//! The storeys of ARCHITECTURE.md: each module names lower ones only, only `disk` changes the disk, only fuse's two
+//! adapters know fuser.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
 const STOREYS: [&str; 24] = [
-    "error", "words", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store", "lock", "work", "pins", "catalog", "ingest", "view", "commit",
-    "staging", "verify", "mount", "fuse", "lib", "bin",
+    "error", "words", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store",
+    "lock", "work", "pins", "catalog", "ingest", "view", "commit", "staging", "verify", "mount", "fuse", "lib", "bin",
 ];
 /// Two that lean on each other: an error shows words, words fail with errors.
 const FLOOR: [&str; 2] = ["error", "words"];
@@ -46,7 +47,9 @@ fn no_arrow_points_up() {
         if module == "lib" || is_test(&path) {
             continue;
         }
-        let own = *rank.get(module.as_str()).unwrap_or_else(|| panic!("module {module} has no storey: give it one here and in ARCHITECTURE.md"));
+        let own = *rank
+            .get(module.as_str())
+            .unwrap_or_else(|| panic!("module {module} has no storey: give it one here and in ARCHITECTURE.md"));
         let code = code(&text);
         let mut named: Vec<&str> = Vec::new();
         for (at, _) in code.match_indices("crate::") {
@@ -59,7 +62,10 @@ fn no_arrow_points_up() {
         }
         for name in named.into_iter().filter(|n| !n.is_empty() && *n != module) {
             let Some(other) = rank.get(name) else {
-                wrong.push(format!("{}: crate::{name} is no module: name things by the module they live in", path.display()));
+                wrong.push(format!(
+                    "{}: crate::{name} is no module: name things by the module they live in",
+                    path.display()
+                ));
                 continue;
             };
             if *other > own && !(FLOOR.contains(&module.as_str()) && FLOOR.contains(&name)) {
@@ -73,8 +79,23 @@ fn no_arrow_points_up() {
 #[test]
 fn only_disk_changes_the_disk() {
     const BANNED: [&str; 17] = [
-        "fs::write(", "File::create", "OpenOptions::new().write", ".write(true)", ".append(true)", "fs::rename", "fs::remove", "fs::create_dir", "fs::hard_link", "fs::copy(",
-        "fs::symlink(", "set_permissions(", "sync_all(", "sync_data(", "libc::rename", "libc::unlink", "libc::symlink",
+        "fs::write(",
+        "File::create",
+        "OpenOptions::new().write",
+        ".write(true)",
+        ".append(true)",
+        "fs::rename",
+        "fs::remove",
+        "fs::create_dir",
+        "fs::hard_link",
+        "fs::copy(",
+        "fs::symlink(",
+        "set_permissions(",
+        "sync_all(",
+        "sync_data(",
+        "libc::rename",
+        "libc::unlink",
+        "libc::symlink",
     ];
     let mut wrong = Vec::new();
     for (module, path, text) in sources() {
@@ -95,7 +116,13 @@ fn only_disk_changes_the_disk() {
 fn only_the_adapter_knows_fuser_and_the_manifest_does_no_io() {
     for (module, path, text) in sources() {
         let code = code(&text);
-        assert!(path == Path::new("fuse/adapter.rs") || path == Path::new("fuse/staging/adapter.rs") || !code.contains("fuser::"), "{} names fuser", path.display());
+        assert!(
+            path == Path::new("fuse/adapter.rs")
+                || path == Path::new("fuse/staging/adapter.rs")
+                || !code.contains("fuser::"),
+            "{} names fuser",
+            path.display()
+        );
         if module == "manifest" && !is_test(&path) {
             assert!(!code.contains("std::fs") && !code.contains("libc::"), "{} does I/O", path.display());
         }
@@ -130,18 +157,21 @@ fn nothing_unwraps_and_every_file_says_what_it_is() {
 fn every_invariant_of_format_md_is_named_by_code_and_by_a_test_or_finding() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let format = std::fs::read_to_string(root.join("FORMAT.md")).unwrap();
-    let numbers: Vec<String> = format
-        .lines()
-        .filter_map(|l| l.strip_prefix("- **F")?.split("**").next().map(|n| format!("F{n}")))
-        .collect();
+    let numbers: Vec<String> =
+        format.lines().filter_map(|l| l.strip_prefix("- **F")?.split("**").next().map(|n| format!("F{n}"))).collect();
     assert!(numbers.len() >= 10, "FORMAT.md lists its invariants as `- **F1** …`");
     let mut text = String::new();
     for dir in ["src", "tests"] {
-        for entry in walkdir::WalkDir::new(root.join(dir)).into_iter().filter_map(|e| e.ok()).filter(|e| e.path().extension().is_some_and(|x| x == "rs")) {
+        for entry in walkdir::WalkDir::new(root.join(dir))
+            .into_iter()
+            .filter_map(|e| e.ok())
+            .filter(|e| e.path().extension().is_some_and(|x| x == "rs"))
+        {
             text.push_str(&std::fs::read_to_string(entry.path()).unwrap());
         }
     }
-    let named = |n: &str| text.match_indices(n).any(|(i, _)| !text[i + n.len()..].starts_with(|c: char| c.is_ascii_digit()));
+    let named =
+        |n: &str| text.match_indices(n).any(|(i, _)| !text[i + n.len()..].starts_with(|c: char| c.is_ascii_digit()));
     let missing: Vec<_> = numbers.iter().filter(|n| !named(n)).collect();
     assert!(missing.is_empty(), "no code or test names {missing:?}");
 }

@@ -22,12 +22,20 @@ impl Shape {
     /// Smaller or larger: by the number of files, or, of a few large ones, by their length.
     pub fn scaled(self, by: f64) -> Shape {
         let times = |n: u64| ((n as f64 * by) as u64).max(1);
-        if self.files <= 16 { Shape { bytes: times(self.bytes), ..self } } else { Shape { files: times(self.files), dirs: self.dirs.min(times(self.dirs)), ..self } }
+        if self.files <= 16 {
+            Shape { bytes: times(self.bytes), ..self }
+        } else {
+            Shape { files: times(self.files), dirs: self.dirs.min(times(self.dirs)), ..self }
+        }
     }
 
     /// File `i` in the dataset, as a path in it.
     pub fn path(&self, i: u64) -> String {
-        if self.dirs == 0 { format!("file-{i:07}") } else { format!("dir-{:04}/file-{:04}", i % self.dirs, i / self.dirs) }
+        if self.dirs == 0 {
+            format!("file-{i:07}")
+        } else {
+            format!("dir-{:04}/file-{:04}", i % self.dirs, i / self.dirs)
+        }
     }
 
     /// The dataset below `dir`, made if it is not there yet.

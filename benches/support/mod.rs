@@ -1,4 +1,5 @@
-//! What the benchmark programs share: datasets from a fixed seed, processes with their time and memory, a table of ratios.
+//! What the benchmark programs share: datasets from a fixed seed, processes with their time and memory, a table of
+//! ratios.
 
 pub mod data;
 pub mod process;

@@ -1,4 +1,5 @@
-//! Processes with the time and memory they took, and what makes two of them comparable: everything synced before and after.
+//! Processes with the time and memory they took, and what makes two of them comparable: everything synced before and
+//! after.
 
 use std::fs::File;
 use std::io;

@@ -45,13 +45,17 @@ impl Row {
     /// The median of the rounds' own ratios: what made both sides slow for a while is in neither.
     fn ratio(&self) -> f64 {
         let each = self.each.1 as f64 / self.each.0 as f64;
-        let mut ratios: Vec<f64> = self.runs.iter().map(|(a, b)| a.time.as_secs_f64() / b.time.as_secs_f64() * each).collect();
+        let mut ratios: Vec<f64> =
+            self.runs.iter().map(|(a, b)| a.time.as_secs_f64() / b.time.as_secs_f64() * each).collect();
         ratios.sort_by(f64::total_cmp);
         ratios[ratios.len() / 2]
     }
 
     pub fn heading() -> String {
-        format!("{:<22} {:>10} {:>10} {:>6}  {:<10} {:<7} {:>9}  {:<36} {}", "line", "ours", "other", "ratio", "target", "", "peak", "other is", "note")
+        format!(
+            "{:<22} {:>10} {:>10} {:>6}  {:<10} {:<7} {:>9}  {:<36} {}",
+            "line", "ours", "other", "ratio", "target", "", "peak", "other is", "note"
+        )
     }
 
     pub fn text(&self) -> String {
@@ -74,7 +78,18 @@ impl Row {
             (_, None) => format!("{peak} M"),
             (_, Some(most)) => format!("{peak}/{most} M"),
         };
-        format!("{:<22} {:>10} {:>10} {:>6.2}  {:<10} {:<7} {:>9}  {:<36} {}", self.line, show(ours), show(other), self.ratio(), target, verdict, memory, self.other, self.note)
+        format!(
+            "{:<22} {:>10} {:>10} {:>6.2}  {:<10} {:<7} {:>9}  {:<36} {}",
+            self.line,
+            show(ours),
+            show(other),
+            self.ratio(),
+            target,
+            verdict,
+            memory,
+            self.other,
+            self.note
+        )
     }
 }
 

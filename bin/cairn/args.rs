@@ -113,11 +113,15 @@ Nothing expires by itself: `cairn draft discard NAME ID` gives one up.
 --all adds {\"artifact\",\"distributed_id\",\"run\",\"since\",\"left_at\",\"removed_by\"}")]
     Drafts(Drafts),
     /// Show a draft, take a run's part out, or give it up
-    #[command(subcommand_required = true, arg_required_else_help = true, after_help = "\
+    #[command(
+        subcommand_required = true,
+        arg_required_else_help = true,
+        after_help = "\
 Examples:
   cairn draft show eval eval-7
   cairn draft drop eval eval-7 --run rank-3
-  cairn draft discard eval eval-7")]
+  cairn draft discard eval eval-7"
+    )]
     Draft(Draft),
     /// Make the next version from changes of one
     #[command(after_help = "\
@@ -373,7 +377,8 @@ pub struct Put {
 pub struct Upsert {
     /// The artifact
     pub name: String,
-    /// Directories, files, - for stdin, SCHEME://... for a reference; without: what the run has in its staging directory
+    /// Directories, files, - for stdin, SCHEME://... for a reference; without: what the run has in its staging
+    /// directory
     #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
     /// The id that all runs of one version say [default: the group]
@@ -762,7 +767,8 @@ pub struct Diff {
 }
 
 fn verify_help() -> String {
-    let codes: String = cairn::verify::code::ALL.iter().map(|(code, means)| format!("  {code:<14}  {means}\n")).collect();
+    let codes: String =
+        cairn::verify::code::ALL.iter().map(|(code, means)| format!("  {code:<14}  {means}\n")).collect();
     format!(
         "\
 Examples:

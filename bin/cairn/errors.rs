@@ -52,7 +52,8 @@ pub fn of_parser(e: &clap::Error) -> ExitCode {
         tell("no command is given", &[], Some("`cairn --help` lists them, `cairn demo` shows them at work"), 2, json);
         return ExitCode::from(2);
     }
-    if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) = (e.kind(), e.get(ContextKind::InvalidSubcommand))
+    if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) =
+        (e.kind(), e.get(ContextKind::InvalidSubcommand))
         && let Some(hint) = crate::habits::hint(word)
     {
         tell(&format!("there is no command `{word}`"), &[], Some(hint), 2, json);
@@ -77,7 +78,8 @@ pub fn of_parser(e: &clap::Error) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Whether the parser's tip leads somewhere: "to pass '-m' as a value, use '-- -m'" would make a file or a version of a mistyped option, and
+/// Whether the parser's tip leads somewhere: "to pass '-m' as a value, use '-- -m'" would make a file or a version of a
+/// mistyped option, and
 /// a global option that is spelt alike has nothing to do with what was meant.
 fn is_helpful(tip: &str) -> bool {
     !tip.contains("as a value") && !["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global))

@@ -25,7 +25,8 @@ impl Context {
     /// From the global options. An empty `CAIRN_STORE` counts as none.
     pub fn new(mut global: Global) -> Context {
         global.store = global.store.filter(|s| !s.as_os_str().is_empty());
-        let out = Out { to: BufWriter::with_capacity(1 << 16, std::io::stdout()), terminal: std::io::stdout().is_terminal() };
+        let out =
+            Out { to: BufWriter::with_capacity(1 << 16, std::io::stdout()), terminal: std::io::stdout().is_terminal() };
         Context { global, out }
     }
 
@@ -152,14 +153,20 @@ impl Out {
                 Ok(0) => return Ok(()),
                 Ok(n) => self.bytes(&buffer[..n])?,
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e.downcast::<Error>().unwrap_or_else(|e| Error::io("read", Path::new(what), e)).into()),
+                Err(e) => {
+                    return Err(e.downcast::<Error>().unwrap_or_else(|e| Error::io("read", Path::new(what), e)).into());
+                }
             }
         }
     }
 }
 
 fn stopped(e: std::io::Error) -> Stop {
-    if e.kind() == ErrorKind::BrokenPipe { Stop::PipeClosed } else { Error::io("write to", Path::new("standard output"), e).into() }
+    if e.kind() == ErrorKind::BrokenPipe {
+        Stop::PipeClosed
+    } else {
+        Error::io("write to", Path::new("standard output"), e).into()
+    }
 }
 
 /// `-` for nothing.

@@ -75,11 +75,21 @@ fn draw(bar: &ProgressBar, counters: &Progress, elapsed: Duration) {
     }
     let (files, bytes) = (now.files_total.max(now.files_done), now.bytes_total.max(now.bytes_done));
     let (done, total) = if bytes > 0 { (now.bytes_done, bytes) } else { (now.files_done, files) };
-    let mut text = format!("{}/{} files  {}/{}", HumanCount(now.files_done), HumanCount(files), human(now.bytes_done), human(bytes));
+    let mut text = format!(
+        "{}/{} files  {}/{}",
+        HumanCount(now.files_done),
+        HumanCount(files),
+        human(now.bytes_done),
+        human(bytes)
+    );
     if done > 0 {
         let seconds = elapsed.as_secs_f64();
         let left = Duration::from_secs_f64((seconds * (total - done) as f64 / done as f64).min(1e9));
-        text += &format!("  {}/s  {} left", human((now.bytes_done as f64 / seconds) as u64), FormattedDuration(Duration::from_secs(left.as_secs())));
+        text += &format!(
+            "  {}/s  {} left",
+            human((now.bytes_done as f64 / seconds) as u64),
+            FormattedDuration(Duration::from_secs(left.as_secs()))
+        );
     }
     bar.set_length(total.max(1));
     bar.set_position(done);

@@ -1,4 +1,5 @@
-//! SIGINT (Ctrl-C), SIGTERM and SIGHUP. The library is safe at every point, so the process may end at once and print what was kept. Long
+//! SIGINT (Ctrl-C), SIGTERM and SIGHUP. The library is safe at every point, so the process may end at once and print
+//! what was kept. Long
 //! work is asked to stop first, so that more is kept; a second signal ends the process at once.
 
 use cairn::progress::Progress;
@@ -6,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// The signals that end a command: a terminal, batch systems, service managers and container engines send them.
-const SIGNALS: [(libc::c_int, &str); 3] = [(libc::SIGINT, "SIGINT"), (libc::SIGTERM, "SIGTERM"), (libc::SIGHUP, "SIGHUP")];
+const SIGNALS: [(libc::c_int, &str); 3] =
+    [(libc::SIGINT, "SIGINT"), (libc::SIGTERM, "SIGTERM"), (libc::SIGHUP, "SIGHUP")];
 
 /// What is printed for each of [`SIGNALS`]; leaked, so a handler may read it at any time.
 static TEXTS: AtomicPtr<[Vec<u8>; SIGNALS.len()]> = AtomicPtr::new(std::ptr::null_mut());
@@ -17,7 +19,9 @@ static CAUGHT: AtomicI32 = AtomicI32::new(0);
 static WORK: OnceLock<Arc<Progress>> = OnceLock::new();
 
 extern "C" fn on_signal(signal: libc::c_int) {
-    if GENTLE.load(Ordering::Relaxed) && CAUGHT.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+    if GENTLE.load(Ordering::Relaxed)
+        && CAUGHT.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    {
         if let Some(work) = WORK.get() {
             work.stop();
         }
@@ -49,7 +53,8 @@ pub fn watch() {
 
 fn install(flags: libc::c_int) {
     for (signal, _) in SIGNALS {
-        // SAFETY: the handler makes only calls that a handler may make. A signal that the parent ignores (`nohup`, a background job) stays ignored.
+        // SAFETY: the handler makes only calls that a handler may make. A signal that the parent ignores (`nohup`, a
+        // background job) stays ignored.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             if libc::sigaction(signal, std::ptr::null(), &mut action) == 0 && action.sa_sigaction != libc::SIG_IGN {

@@ -1,15 +1,16 @@
-//! `cairnfs STORE MNT [-o options]`: mounts a store, a version or a run's staging directory, from the command line, mount(8) or fstab.
+//! `cairnfs STORE MNT [-o options]`: mounts a store, a version or a run's staging directory, from the command line,
+//! mount(8) or fstab.
 
 mod options;
 
 use cairn::Store;
 use cairn::catalog::resolve;
-use cairn::error::Result;
 use cairn::catalog::{Draft, RunRecord};
+use cairn::error::Result;
 use cairn::fuse::staging::{StagingOptions, mount_staging};
 use cairn::fuse::{Guard, Io, MountOptions, VersionView, mount_store, mount_version};
-use cairn::staging::{Resume, Stage};
 use cairn::manifest::{NodeRef, Tree};
+use cairn::staging::{Resume, Stage};
 use cairn::words::Digest;
 use clap::Parser;
 use options::What;
@@ -18,7 +19,11 @@ use std::process::ExitCode;
 
 /// Mounts a cairn store, or one version of it, as a read-only file system, or a run's staging directory, writable.
 #[derive(Parser)]
-#[command(name = "cairnfs", version, after_help = "Examples:\n  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3   # writable\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0")]
+#[command(
+    name = "cairnfs",
+    version,
+    after_help = "Examples:\n  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3   # writable\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0"
+)]
 struct Arguments {
     /// The store's directory
     store: PathBuf,
@@ -52,7 +57,12 @@ fn run(arguments: &Arguments) -> Result<()> {
     let root = Store::open(&arguments.store)?.root().to_path_buf();
     match what {
         What::Store => mount_store(&root, &arguments.mnt, &options),
-        What::Version(spec) => mount_version(|at| VersionView::of(&resolve(&Store::open(&root)?, &spec)?, at), &root, &arguments.mnt, &options),
+        What::Version(spec) => mount_version(
+            |at| VersionView::of(&resolve(&Store::open(&root)?, &spec)?, at),
+            &root,
+            &arguments.mnt,
+            &options,
+        ),
         What::Stage(name, id, run) => {
             let open = || {
                 let record = RunRecord { id: run, group: None, job_type: None };
@@ -60,7 +70,9 @@ fn run(arguments: &Arguments) -> Result<()> {
             };
             mount_staging(open, &root, &arguments.mnt, &staging(&options))
         }
-        What::Tree(digest, time) => mount_version(|_| open_tree(&Store::open(&root)?, digest, time), &root, &arguments.mnt, &options),
+        What::Tree(digest, time) => {
+            mount_version(|_| open_tree(&Store::open(&root)?, digest, time), &root, &arguments.mnt, &options)
+        }
     }
 }
 

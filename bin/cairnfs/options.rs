@@ -19,12 +19,46 @@ pub enum What {
     Tree(Digest, i64),
 }
 
-/// Words of mount(8) that say nothing to cairnfs: how and when to mount is mount(8)'s own affair, and a version has no devices, set-user-id
+/// Words of mount(8) that say nothing to cairnfs: how and when to mount is mount(8)'s own affair, and a version has no
+/// devices, set-user-id
 /// files or access times.
 const WORDS_OF_MOUNT: [&str; 36] = [
-    "rw", "defaults", "auto", "noauto", "user", "users", "nouser", "owner", "group", "_netdev", "nofail", "dev", "nodev", "suid", "nosuid", "exec",
-    "async", "sync", "dirsync", "atime", "noatime", "relatime", "norelatime", "strictatime", "nostrictatime", "diratime", "nodiratime", "lazytime",
-    "nolazytime", "iversion", "noiversion", "mand", "nomand", "silent", "loud", "default_permissions",
+    "rw",
+    "defaults",
+    "auto",
+    "noauto",
+    "user",
+    "users",
+    "nouser",
+    "owner",
+    "group",
+    "_netdev",
+    "nofail",
+    "dev",
+    "nodev",
+    "suid",
+    "nosuid",
+    "exec",
+    "async",
+    "sync",
+    "dirsync",
+    "atime",
+    "noatime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "diratime",
+    "nodiratime",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+    "default_permissions",
 ];
 
 /// Takes the options of all `-o` together.
@@ -44,17 +78,25 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("version", Some(v)) => set(&mut what, What::Version(VersionSpec::parse(v)?))?,
             ("tree", Some(v)) => set(&mut what, What::Tree(Digest::parse(v)?, 0))?,
             ("time", Some(v)) => time = v.parse().map_err(|_| bad(&word, "expected seconds since 1970"))?,
-            ("threads", Some(v)) => options.threads = threads(v).ok_or_else(|| bad(&word, &format!("expected 1 to {MOST_THREADS}")))?,
+            ("threads", Some(v)) => {
+                options.threads = threads(v).ok_or_else(|| bad(&word, &format!("expected 1 to {MOST_THREADS}")))?
+            }
             ("verify", Some("put")) => options.verify = VerifyMode::Put,
             ("verify", Some("all")) => options.verify = VerifyMode::All,
             ("verify", Some(_)) => return Err(bad(&word, "expected put or all")),
-            ("log", Some(path)) => options.log = Some(std::path::absolute(path).map_err(|e| bad(&word, &e.to_string()))?),
+            ("log", Some(path)) => {
+                options.log = Some(std::path::absolute(path).map_err(|e| bad(&word, &e.to_string()))?)
+            }
             ("io", Some("auto")) => options.io = Io::Auto,
             ("io", Some("no-open")) => options.io = Io::NoOpen,
             ("io", Some("passthrough")) => options.io = Io::Passthrough,
             ("io", Some(_)) => return Err(bad(&word, "expected auto, no-open or passthrough")),
-            ("refresh", Some(v)) => options.refresh = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?,
-            ("deadline", Some(v)) => options.deadline = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?,
+            ("refresh", Some(v)) => {
+                options.refresh = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?
+            }
+            ("deadline", Some(v)) => {
+                options.deadline = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?
+            }
             ("stage", Some(name)) => stage = Some(ArtifactName::parse(name)?),
             ("distributed_id", Some(id)) => draft = Some(DistributedId::parse(id)?),
             ("run", Some(id)) => run = Some(RunId::parse(id)?),
@@ -139,14 +181,29 @@ mod tests {
         assert!(options.allow_other);
         assert_eq!((options.threads, options.ground, options.verify), (3, Ground::Foreground, VerifyMode::All));
         assert_eq!(options.execution, Execution::Allowed);
-        assert_eq!(parse(&["ro,refresh=10,io=passthrough"]).map(|(what, o)| (what, o.refresh.as_secs(), o.io)).unwrap(), (What::Store, 10, Io::Passthrough));
+        assert_eq!(
+            parse(&["ro,refresh=10,io=passthrough"]).map(|(what, o)| (what, o.refresh.as_secs(), o.io)).unwrap(),
+            (What::Store, 10, Io::Passthrough)
+        );
         assert_eq!(parse(&["version=a", "noexec,"]).unwrap().1.execution, Execution::Refused);
         assert_eq!(parse(&["version=a:x\\,y"]).unwrap().0, What::Version(VersionSpec::parse("a:x,y").unwrap()));
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["version=a,version=b", "version=a,nonsense", "version=a,threads=0", "version=a,threads=257", "version=a,threads=x", "version", "tree=12", "version=a,verify=some", "refresh=0", "io=direct", "deadline=never"] {
+        for line in [
+            "version=a,version=b",
+            "version=a,nonsense",
+            "version=a,threads=0",
+            "version=a,threads=257",
+            "version=a,threads=x",
+            "version",
+            "tree=12",
+            "version=a,verify=some",
+            "refresh=0",
+            "io=direct",
+            "deadline=never",
+        ] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }
         assert!(parse(&["edit=a:v1"]).unwrap_err().message().contains("not available yet"));
@@ -155,7 +212,14 @@ mod tests {
     #[test]
     fn a_staging_directory_needs_artifact_draft_and_run() {
         let (what, _) = parse(&["rw,stage=a,distributed_id=x,run=r-3,allow_other"]).unwrap();
-        assert_eq!(what, What::Stage(ArtifactName::parse("a").unwrap(), DistributedId::parse("x").unwrap(), RunId::parse("r-3").unwrap()));
+        assert_eq!(
+            what,
+            What::Stage(
+                ArtifactName::parse("a").unwrap(),
+                DistributedId::parse("x").unwrap(),
+                RunId::parse("r-3").unwrap()
+            )
+        );
         for line in ["stage=a", "stage=a,distributed_id=x", "run=r", "stage=a,distributed_id=x,run=r,version=a:v1"] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }

@@ -55,7 +55,8 @@ pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<(AliasName, Version
     damaged.into_iter().next().map_or(Ok(found), Err)
 }
 
-/// All aliases of an artifact that point somewhere, by name, as far as they can be read; an error for each that is damaged.
+/// All aliases of an artifact that point somewhere, by name, as far as they can be read; an error for each that is
+/// damaged.
 ///
 /// # Errors
 /// I/O.
@@ -77,10 +78,18 @@ pub fn readable(store: &Store, name: &ArtifactName) -> Result<(Vec<(AliasName, V
 /// Moves an alias, or takes it away (`to` is `None`). Already there: nothing is recorded.
 ///
 /// # Errors
-/// Refused when it is not where `expected` says, or when the version is removed meanwhile: the move is undone then. Not found: the version.
-pub fn set(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expected, to: Option<VersionNumber>) -> Result<()> {
+/// Refused when it is not where `expected` says, or when the version is removed meanwhile: the move is undone then. Not
+/// found: the version.
+pub fn set(
+    store: &Store,
+    name: &ArtifactName,
+    alias: &AliasName,
+    expected: Expected,
+    to: Option<VersionNumber>,
+) -> Result<()> {
     let Some(version) = to else { return set_unchecked(store, name, alias, expected, None).map(drop) };
-    if disk::look_fresh(&store.layout().version(name, version))?.is_none() || removal::is_removed(store, name, version)? {
+    if disk::look_fresh(&store.layout().version(name, version))?.is_none() || removal::is_removed(store, name, version)?
+    {
         return Err(Error::not_found(format!("there is no version {name}:{version}")));
     }
     let before = set_unchecked(store, name, alias, expected, to)?;
@@ -99,12 +108,19 @@ pub fn set(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expe
     Err(Error::refused(format!("{name}:{version} was removed while alias {alias} moved to it; the move is undone")))
 }
 
-/// Moves an alias to `to` with the record after number `after` of its log, and not at all if that one is another's: for who does late what was decided
+/// Moves an alias to `to` with the record after number `after` of its log, and not at all if that one is another's: for
+/// who does late what was decided
 /// before. Already there: nothing is recorded.
 ///
 /// # Errors
 /// Damaged; I/O.
-pub(crate) fn set_after(store: &Store, name: &ArtifactName, alias: &AliasName, after: u64, to: VersionNumber) -> Result<()> {
+pub(crate) fn set_after(
+    store: &Store,
+    name: &ArtifactName,
+    alias: &AliasName,
+    after: u64,
+    to: VersionNumber,
+) -> Result<()> {
     let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
     let decide = |last: Option<AliasRecord>, from| {
         let stays = from != after + 1 || last.is_some_and(|r| r.version == Some(to));
@@ -113,7 +129,13 @@ pub(crate) fn set_after(store: &Store, name: &ArtifactName, alias: &AliasName, a
     log::append(store, &store.layout().alias(name, alias), &purpose, decide).map(drop)
 }
 
-fn set_unchecked(store: &Store, name: &ArtifactName, alias: &AliasName, expected: Expected, to: Option<VersionNumber>) -> Result<Option<VersionNumber>> {
+fn set_unchecked(
+    store: &Store,
+    name: &ArtifactName,
+    alias: &AliasName,
+    expected: Expected,
+    to: Option<VersionNumber>,
+) -> Result<Option<VersionNumber>> {
     let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
     let mut before = None;
     log::append(store, &store.layout().alias(name, alias), &purpose, |last: Option<AliasRecord>, from| {
@@ -122,7 +144,12 @@ fn set_unchecked(store: &Store, name: &ArtifactName, alias: &AliasName, expected
             && want != before
         {
             let show = |v: Option<VersionNumber>| v.map_or("nothing".to_owned(), |v| v.to_string());
-            return Err(Error::refused(format!("alias {alias} of {name} points at {}, expected {}", show(before), show(want))).hint("look again, then decide"));
+            return Err(Error::refused(format!(
+                "alias {alias} of {name} points at {}, expected {}",
+                show(before),
+                show(want)
+            ))
+            .hint("look again, then decide"));
         }
         if before == to {
             return Ok(None);

@@ -36,7 +36,10 @@ pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>
     let Some(token) = claim::holder(&link)? else { return Ok(None) };
     let found: ArtifactRecord = claim::read_record(&store.layout().artifact(name).join(token.record_name()))?;
     if found.artifact != *name && found.artifact.as_str().eq_ignore_ascii_case(name.as_str()) {
-        let why = format!("artifact {name} cannot be told from {}: names do not differ by case on this file system", found.artifact);
+        let why = format!(
+            "artifact {name} cannot be told from {}: names do not differ by case on this file system",
+            found.artifact
+        );
         return Err(Error::refused(why).hint("use the other name, or another one"));
     }
     if found.artifact != *name {
@@ -50,7 +53,8 @@ pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>
 /// # Errors
 /// I/O.
 pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
-    let mut names: Vec<_> = disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
+    let mut names: Vec<_> =
+        disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
     names.sort();
     let mut out = Vec::with_capacity(names.len());
     for name in names {
@@ -61,7 +65,8 @@ pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
     Ok(out)
 }
 
-/// Whether an artifact has, or ever had, a version: numbers are dense, so the first one tells (F4), and the second one where the first is lost.
+/// Whether an artifact has, or ever had, a version: numbers are dense, so the first one tells (F4), and the second one
+/// where the first is lost.
 ///
 /// # Errors
 /// I/O.
@@ -70,7 +75,8 @@ pub fn has_versions(store: &Store, name: &ArtifactName) -> Result<bool> {
     Ok(disk::look_fresh(&version(0))?.is_some() || disk::look(&version(1))?.is_some())
 }
 
-/// The type of an artifact; `None` when there is no such artifact. Where its record is lost or damaged, its versions tell.
+/// The type of an artifact; `None` when there is no such artifact. Where its record is lost or damaged, its versions
+/// tell.
 ///
 /// # Errors
 /// Damaged: its record, and the records of all its versions. I/O.
@@ -98,13 +104,15 @@ pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactTy
     let Some(found) = kind(store, name)? else { return Ok(None) };
     match wanted {
         Some(wanted) if *wanted != found => {
-            Err(Error::refused(format!("artifact {name} has type {found}, not {wanted}: a name has one type for ever")).hint("use another name, or leave the type out"))
+            Err(Error::refused(format!("artifact {name} has type {found}, not {wanted}: a name has one type for ever"))
+                .hint("use another name, or leave the type out"))
         }
         _ => Ok(Some(found)),
     }
 }
 
-/// The artifact, made now if it is new, with its directory durable, and its type. Who says none takes what there is, `dataset` for a new name: also
+/// The artifact, made now if it is new, with its directory durable, and its type. Who says none takes what there is,
+/// `dataset` for a new name: also
 /// when somebody else makes it at the same moment.
 ///
 /// # Errors
@@ -113,7 +121,8 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
     let disk = store.disk();
     let dir = store.layout().artifact(name);
     if let Some(kind) = check_type(store, name, wanted)? {
-        // Who made it may not have made it durable yet; before there is a version that is certain to have been done (F9).
+        // Who made it may not have made it durable yet; before there is a version that is certain to have been done
+        // (F9).
         if disk.kind() != FsKind::Ordered && super::numbers::highest(&store.layout().versions(name))?.is_none() {
             disk.sync_dir(&dir)?;
         }
@@ -130,7 +139,8 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
         Claimed::Other(_) => {
             let _ = disk.remove_file(file.path()); // else a collector does
             disk.sync_dir(&dir)?;
-            check_type(store, name, wanted)?.ok_or_else(|| Error::damaged(format!("artifact.json of {name} vanished after it was read")))
+            check_type(store, name, wanted)?
+                .ok_or_else(|| Error::damaged(format!("artifact.json of {name} vanished after it was read")))
         }
     }
 }
@@ -151,7 +161,8 @@ pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
         }
         match store.disk().create_dir(dir) {
             Ok(_) => break,
-            // The parent was made a moment ago, by another host or by this call, and on a part of a shared file system it is missing still.
+            // The parent was made a moment ago, by another host or by this call, and on a part of a shared file system
+            // it is missing still.
             Err(e) if tries > 1 && (e.errno() == Some(libc::ENOENT) || !store.disk().kind().is_local()) => tries -= 1,
             Err(e) => return Err(e),
         }

@@ -1,7 +1,9 @@
 //! Drafts: collaborative versions in the making, each a numbered log of records. The log is the order (L11).
 //!
-//! A record is appended by the claim of a number, never without knowing what stands below it. After a finish no number can be taken, so who reads
-//! a last record that is no finish knows that there is none. What counts is a function of the records alone: [`DraftState`].
+//! A record is appended by the claim of a number, never without knowing what stands below it. After a finish no number
+//! can be taken, so who reads
+//! a last record that is no finish knows that there is none. What counts is a function of the records alone:
+//! [`DraftState`].
 
 use super::note::{Metadata, Note};
 use super::numbers::{self, Numbered, unless_exactly, unless_from};
@@ -150,7 +152,8 @@ pub struct FinishRecord {
     pub compared_with: Option<VersionNumber>,
     /// That one, if its content is the same: no other version comes of the draft.
     pub same_as: Option<VersionNumber>,
-    /// Aliases for the version, each with the last number of its log: only the next one moves it, so whoever completes a finish late undoes nothing.
+    /// Aliases for the version, each with the last number of its log: only the next one moves it, so whoever completes
+    /// a finish late undoes nothing.
     pub aliases: Vec<AliasMove>,
     /// What is said of a version that stood already, with the last number of its notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -259,7 +262,9 @@ impl DraftState {
                 }
                 self.contributions.push(Contribution { number, record });
             }
-            DraftRecord::Drop(DropRecord { run, through, .. }) => self.contributions.retain(|c| c.record.run.id != run || c.number > through),
+            DraftRecord::Drop(DropRecord { run, through, .. }) => {
+                self.contributions.retain(|c| c.record.run.id != run || c.number > through)
+            }
             DraftRecord::Discard(_) => self.contributions.clear(),
             DraftRecord::Finish(record) => self.finish = Some((token, record)),
         }
@@ -322,7 +327,11 @@ impl Draft {
         loop {
             while let Some(token) = claim::holder(&dir.join(numbers::record_name(state.last + 1)))? {
                 if state.finish.is_some() {
-                    return Err(Error::damaged(format!("{}: number {} stands after the finish", show_path(&dir), state.last + 1)));
+                    return Err(Error::damaged(format!(
+                        "{}: number {} stands after the finish",
+                        show_path(&dir),
+                        state.last + 1
+                    )));
                 }
                 let record = self.read_at(state.last + 1, &token)?;
                 state.take(state.last + 1, token, record);
@@ -333,7 +342,10 @@ impl Draft {
                 return Ok(state);
             }
             let next = dir.join(numbers::record_name(state.last + 1));
-            claim::patiently(&next, || claim::holder(&next)?.ok_or_else(|| Error::damaged(format!("{} is missing, number {listed} stands", show_path(&next)))))?;
+            claim::patiently(&next, || {
+                claim::holder(&next)?
+                    .ok_or_else(|| Error::damaged(format!("{} is missing, number {listed} stands", show_path(&next))))
+            })?;
         }
     }
 
@@ -371,7 +383,13 @@ impl Draft {
         let record: DraftRecord = claim::read_record(&path)?;
         let head = record.head();
         if (head.token.as_str(), &head.artifact, &head.distributed_id) != (token.as_str(), &self.name, &self.id) {
-            return Err(Error::damaged(format!("{} speaks of draft {} of {} and token {}", show_path(&path), head.distributed_id, head.artifact, head.token)));
+            return Err(Error::damaged(format!(
+                "{} speaks of draft {} of {} and token {}",
+                show_path(&path),
+                head.distributed_id,
+                head.artifact,
+                head.token
+            )));
         }
         Ok(record)
     }
@@ -385,7 +403,8 @@ pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<Result<Draft>>> {
     let dir = store.layout().drafts(name);
     let each = disk::list(&dir)?.into_iter().filter_map(|entry| {
         let id = id_of(&dir.join(&entry).join("log")).transpose()?;
-        let damaged = |e: Error| e.while_doing(format!("the draft of {name} in {} cannot be read", show_path(&dir.join(&entry))));
+        let damaged =
+            |e: Error| e.while_doing(format!("the draft of {name} in {} cannot be read", show_path(&dir.join(&entry))));
         Some(id.map(|id| Draft::new(store, name, &id)).map_err(damaged))
     });
     Ok(each.collect())
@@ -403,7 +422,8 @@ fn id_of(log: &Path) -> Result<Option<DistributedId>> {
 /// # Errors
 /// I/O.
 pub fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
-    let mut names: Vec<_> = disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
+    let mut names: Vec<_> =
+        disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
     names.sort();
     Ok(names)
 }

@@ -13,8 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// Appends what `decide` makes of the last record and of the number it will stand at; `None` from it means there is nothing to do.
-/// Returns whether one was appended. A record stands directly after the one that was read, or nowhere: when another takes the
+/// Appends what `decide` makes of the last record and of the number it will stand at; `None` from it means there is
+/// nothing to do.
+/// Returns whether one was appended. A record stands directly after the one that was read, or nowhere: when another
+/// takes the
 /// number, or the token is fenced, `decide` is asked again. So a helper that comes late cannot undo a newer record.
 ///
 /// # Errors
@@ -68,7 +70,8 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
 /// Damaged; I/O.
 pub fn read<T: DeserializeOwned + Numbered>(dir: &Path, number: u64) -> Result<T> {
     let path = dir.join(numbers::record_name(number));
-    let token = claim::holder(&path)?.ok_or_else(|| Error::damaged(format!("{} is missing, numbers after it stand", show_path(&path))))?;
+    let token = claim::holder(&path)?
+        .ok_or_else(|| Error::damaged(format!("{} is missing, numbers after it stand", show_path(&path))))?;
     let record = claim::read_record(&dir.join(token.record_name()))?;
     numbers::check_number(&record, number, &path)?;
     Ok(record)

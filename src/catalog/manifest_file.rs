@@ -30,7 +30,10 @@ impl ManifestFile {
     /// Usage: a pack is still open.
     pub fn encode(root: &Root, packs: &NodePacks, objects: &Objects) -> Result<Vec<u8>> {
         if packs.names.len() > MAX_PACKS {
-            return Err(Error::usage(format!("the manifest would lie in {} packs: at most {MAX_PACKS}", packs.names.len())));
+            return Err(Error::usage(format!(
+                "the manifest would lie in {} packs: at most {MAX_PACKS}",
+                packs.names.len()
+            )));
         }
         let mut out = MAGIC.to_vec();
         out.extend_from_slice(&(packs.names.len() as u16).to_le_bytes());
@@ -51,14 +54,19 @@ impl ManifestFile {
     pub fn read(path: &Path, objects: &Objects) -> Result<ManifestFile> {
         let bad = |why: &str| Error::damaged(format!("{}: {why}", show_path(path)));
         let bytes = disk::read_small(path, MAX_LEN)?.ok_or_else(|| bad("it is missing"))?;
-        let (body, sum) = bytes.split_at_checked(bytes.len().saturating_sub(32)).ok_or_else(|| bad("it is too short"))?;
+        let (body, sum) =
+            bytes.split_at_checked(bytes.len().saturating_sub(32)).ok_or_else(|| bad("it is too short"))?;
         if Digest::of(body).0 != sum {
             return Err(bad("it does not have the digest that it ends with"));
         }
         let rest = body.strip_prefix(MAGIC).ok_or_else(|| bad("it does not begin as a manifest"))?;
         let (n, rest) = rest.split_at_checked(4).ok_or_else(|| bad("it is too short"))?;
-        let (n, chained) = (usize::from(u16::from_le_bytes([n[0], n[1]])), usize::from(u16::from_le_bytes([n[2], n[3]])));
-        let (names, root) = Some(n).filter(|n| *n <= MAX_PACKS && chained <= *n).and_then(|n| rest.split_at_checked(n * 32)).ok_or_else(|| bad("its table of packs does not fit"))?;
+        let (n, chained) =
+            (usize::from(u16::from_le_bytes([n[0], n[1]])), usize::from(u16::from_le_bytes([n[2], n[3]])));
+        let (names, root) = Some(n)
+            .filter(|n| *n <= MAX_PACKS && chained <= *n)
+            .and_then(|n| rest.split_at_checked(n * 32))
+            .ok_or_else(|| bad("its table of packs does not fit"))?;
         let packs = names.chunks_exact(32).map(|n| Digest(n.try_into().expect("32 bytes"))).collect();
         let (root, hints_whole) = objects.decode_node(root)?;
         root.check_root()?;
@@ -75,7 +83,8 @@ impl ManifestFile {
         &self.packs
     }
 
-    /// How many of them, the last ones, were added by patches. Each of those names nodes in itself and in packs before it only.
+    /// How many of them, the last ones, were added by patches. Each of those names nodes in itself and in packs before
+    /// it only.
     pub fn chained(&self) -> usize {
         self.chained
     }

@@ -1,4 +1,5 @@
-//! What stands in the store by name: artifacts, versions, aliases, notes, removals; and the way from `NAME:V` to a version.
+//! What stands in the store by name: artifacts, versions, aliases, notes, removals; and the way from `NAME:V` to a
+//! version.
 
 pub mod alias;
 pub mod artifact;
@@ -14,6 +15,6 @@ pub mod version;
 
 pub use draft::{Contribution, Draft, DraftState, OnConflict};
 pub use note::{Annotations, Metadata, Note, Recorded, parse_metadata};
-pub(crate) use resolve::{distance, no_artifact};
 pub use resolve::{Selector, VersionSpec, resolve, resolve_number};
+pub(crate) use resolve::{distance, no_artifact};
 pub use version::{Mode, RunRecord, Version, VersionRecord};

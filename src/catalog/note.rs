@@ -159,7 +159,10 @@ pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()
     }
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
     let dir = store.layout().notes(version.artifact(), version.number());
-    log::append(store, &dir, &purpose, |_: Option<Note>, n| Ok((n == after + 1).then(|| Note { at: clock::now(), ..note.clone() }))).map(drop)
+    log::append(store, &dir, &purpose, |_: Option<Note>, n| {
+        Ok((n == after + 1).then(|| Note { at: clock::now(), ..note.clone() }))
+    })
+    .map(drop)
 }
 
 /// How deep metadata may nest: a reader of JSON has a bound, and records add to it.
@@ -183,10 +186,13 @@ pub fn check_metadata(metadata: &Metadata) -> Result<()> {
         return Err(Error::usage(format!("metadata has {} top-level keys: at most 100", metadata.len())));
     }
     if metadata.values().map(depth).max().unwrap_or(0) >= MAX_DEPTH {
-        return Err(Error::usage(format!("metadata nests too deep: at most {MAX_DEPTH} objects or lists in one another")));
+        return Err(Error::usage(format!(
+            "metadata nests too deep: at most {MAX_DEPTH} objects or lists in one another"
+        )));
     }
     if bytes > 64 << 10 {
-        return Err(Error::usage(format!("metadata takes {bytes} bytes: at most 65,536")).hint("put large values into a file of the version"));
+        return Err(Error::usage(format!("metadata takes {bytes} bytes: at most 65,536"))
+            .hint("put large values into a file of the version"));
     }
     Ok(())
 }
@@ -224,14 +230,19 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
                 rest = &rest[3..];
                 continue;
             }
-            'I' if !in_string && rest.starts_with("Infinity") => return Err(Error::usage("metadata has an infinite number: JSON has none").hint("use null or a string")),
+            'I' if !in_string && rest.starts_with("Infinity") => {
+                return Err(Error::usage("metadata has an infinite number: JSON has none").hint("use null or a string"));
+            }
             '-' | '0'..='9' if !in_string => {
                 let part_of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
                 take = rest.find(|c| !part_of_number(c)).unwrap_or(rest.len());
                 if rest[..take].ends_with("Infinity") {
                     take = 1; // what follows the sign is refused next
                 } else if is_large_integer(&rest[..take]) {
-                    let why = format!("metadata has the integer {}, which does not fit into 64 bits and would be rounded", &rest[..take]);
+                    let why = format!(
+                        "metadata has the integer {}, which does not fit into 64 bits and would be rounded",
+                        &rest[..take]
+                    );
                     return Err(Error::usage(why).hint("write it as a string"));
                 }
             }
@@ -241,7 +252,11 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
         rest = &rest[take..];
     }
     let value: Value = serde_json::from_str(&plain).map_err(|e| Error::usage("metadata is not JSON").because(e))?;
-    let Value::Object(metadata) = value else { return Err(Error::usage("metadata must be a JSON object").hint(r#"for example --metadata '{"source": "scan"}'"#)) };
+    let Value::Object(metadata) = value else {
+        return Err(
+            Error::usage("metadata must be a JSON object").hint(r#"for example --metadata '{"source": "scan"}'"#)
+        );
+    };
     check_metadata(&metadata)?;
     Ok(metadata)
 }

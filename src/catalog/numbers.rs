@@ -50,7 +50,8 @@ pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
     Ok(highest_from(dir, 0, |n| VersionNumber(n).to_string(), version)?.map(VersionNumber))
 }
 
-/// [`highest`], looked for from `known` on, a number that was claimed: a look or two where nothing or little came after it.
+/// [`highest`], looked for from `known` on, a number that was claimed: a look or two where nothing or little came after
+/// it.
 ///
 /// # Errors
 /// I/O.
@@ -66,9 +67,15 @@ pub fn highest_record(dir: &Path) -> Result<u64> {
     Ok(highest_from(dir, 1, record_name, parse_record)?.unwrap_or(0))
 }
 
-/// By doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One look more, at the number after the first
+/// By doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One look more, at the
+/// number after the first
 /// free one, finds out that a number is lost; then a listing tells.
-fn highest_from(dir: &Path, first: u64, name: impl Fn(u64) -> String, parse: impl Fn(&str) -> Option<u64>) -> Result<Option<u64>> {
+fn highest_from(
+    dir: &Path,
+    first: u64,
+    name: impl Fn(u64) -> String,
+    parse: impl Fn(&str) -> Option<u64>,
+) -> Result<Option<u64>> {
     let path = |n: u64| dir.join(name(first + n));
     let there = |n: u64| disk::look(&path(n)).map(|m| m.is_some());
     let listed = || Ok(disk::list(dir)?.iter().filter_map(|n| parse(n.to_str()?)).max());

@@ -59,7 +59,8 @@ pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>>
 pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
     store.check_writable()?;
     if disk::look_fresh(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
-        return Err(Error::not_found(format!("there is no version {name}:{number}")).hint(format!("`cairn list {name}` shows what there is")));
+        return Err(Error::not_found(format!("there is no version {name}:{number}"))
+            .hint(format!("`cairn list {name}` shows what there is")));
     }
     match force {
         Force::No => {
@@ -73,7 +74,8 @@ pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: F
 /// Removes a version. Removed already: not found.
 ///
 /// # Errors
-/// Refused while an alias names it, unless forced; also when one came to name it meanwhile (the version is removed then, and its setter is told).
+/// Refused while an alias names it, unless forced; also when one came to name it meanwhile (the version is removed
+/// then, and its setter is told).
 pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
     check(store, name, number, force)?;
     let dir = store.layout().removed(name);
@@ -98,7 +100,11 @@ pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: 
     }
 }
 
-fn naming(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Vec<(crate::words::AliasName, VersionNumber)>> {
+fn naming(
+    store: &Store,
+    name: &ArtifactName,
+    number: VersionNumber,
+) -> Result<Vec<(crate::words::AliasName, VersionNumber)>> {
     Ok(alias::all(store, name)?.into_iter().filter(|(_, v)| *v == number).collect())
 }
 
@@ -110,10 +116,14 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hi
     Err(Error::refused(format!("{name}:{number} is named by alias {}", show_list(&names))).hint(hint))
 }
 
-/// A mount that comes to use it later has pinned it before it looked whether it is removed: it reads on, and nothing is freed under it.
+/// A mount that comes to use it later has pinned it before it looked whether it is removed: it reads on, and nothing is
+/// freed under it.
 fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<()> {
     let users = pins::users(store, name, number)?;
     let Some(first) = users.first() else { return Ok(()) };
-    let e = Error::refused(format!("{name}:{number} is in use by a {} of {} on {} (process {})", first.purpose, first.user, first.host, first.pid));
+    let e = Error::refused(format!(
+        "{name}:{number} is in use by a {} of {} on {} (process {})",
+        first.purpose, first.user, first.host, first.pid
+    ));
     Err(e.hint("unmount it first; with --force what is open there stays readable until then"))
 }

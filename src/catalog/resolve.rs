@@ -58,7 +58,8 @@ impl fmt::Display for VersionSpec {
 /// The version that `spec` names now.
 ///
 /// # Errors
-/// Not found, with the nearest names as the hint: artifact, version, alias. Refused: a digest prefix that fits several contents. Damaged; I/O.
+/// Not found, with the nearest names as the hint: artifact, version, alias. Refused: a digest prefix that fits several
+/// contents. Damaged; I/O.
 pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     let name = &spec.artifact;
     let number = number_of(store, spec)?;
@@ -88,7 +89,8 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
         Selector::Number(number) => Some(*number),
         Selector::Word(word) => match alias::get(store, name, &AliasName::parse(word)?)? {
             Some(number) if removal::is_removed(store, name, number)? => {
-                return Err(Error::not_found(format!("alias {word} of {name} points at {number}, which is removed")).hint(format!("`cairn alias {name}:vN {word}` moves it")));
+                return Err(Error::not_found(format!("alias {word} of {name} points at {number}, which is removed"))
+                    .hint(format!("`cairn alias {name}:vN {word}` moves it")));
             }
             Some(number) => Some(number),
             None => by_digest(store, name, word)?,
@@ -99,7 +101,8 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
 /// The error for what `spec` names, when there is nothing under the `number` that it came to.
 fn nothing(store: &Store, spec: &VersionSpec, number: Option<VersionNumber>) -> Result<Error> {
     let name = &spec.artifact;
-    let readable = artifact::find(store, name).or_else(|e| if e.kind() == Kind::Damaged { Ok(None) } else { Err(e) })?;
+    let readable =
+        artifact::find(store, name).or_else(|e| if e.kind() == Kind::Damaged { Ok(None) } else { Err(e) })?;
     if readable.is_none() && !artifact::has_versions(store, name)? {
         return no_artifact(store, name);
     }
@@ -136,7 +139,9 @@ fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<Ve
     for version in version::each(store, name)?.into_iter().filter_map(|(_, version)| version.ok()) {
         if version.digest().hex().starts_with(word) {
             if let Some(other) = found.as_ref().filter(|f| f.digest() != version.digest()) {
-                return Err(Error::refused(format!("digest {word} fits {other} and {version}")).hint("give more digits"));
+                return Err(
+                    Error::refused(format!("digest {word} fits {other} and {version}")).hint("give more digits")
+                );
             }
             found = Some(version);
         }
@@ -150,7 +155,11 @@ pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
         return Ok(Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")));
     }
     let names: Vec<String> = artifact::all(store)?.iter().map(|n| n.to_string()).collect();
-    Ok(Error::not_found(format!("there is no artifact {name}")).hint(hint(name.as_str(), &names, "`cairn list` shows what there is")))
+    Ok(Error::not_found(format!("there is no artifact {name}")).hint(hint(
+        name.as_str(),
+        &names,
+        "`cairn list` shows what there is",
+    )))
 }
 
 fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
@@ -178,7 +187,8 @@ fn hint(word: &str, names: &[String], otherwise: &str) -> String {
 /// The up to three names nearest to `word` by edit distance, none farther than a third of its length and two.
 fn nearest(word: &str, names: &[String]) -> Vec<String> {
     let bound = word.chars().count() / 3 + 2;
-    let mut ranked: Vec<_> = names.iter().map(|n| (distance(word, n), n)).filter(|(d, n)| *d <= bound || n.starts_with(word)).collect();
+    let mut ranked: Vec<_> =
+        names.iter().map(|n| (distance(word, n), n)).filter(|(d, n)| *d <= bound || n.starts_with(word)).collect();
     ranked.sort();
     ranked.into_iter().take(3).map(|(_, n)| n.clone()).collect()
 }

@@ -189,7 +189,12 @@ impl Version {
         let path = self.store.layout().versions(self.artifact()).join(self.token.record_name()).join("manifest");
         let manifest = claim::patiently(&path, || ManifestFile::read(&path, self.store.objects()))?;
         if manifest.root().digest() != self.record.digest {
-            return Err(Error::damaged(format!("{} has root {}, version.json says {}", show_path(&path), manifest.root().digest(), self.record.digest)));
+            return Err(Error::damaged(format!(
+                "{} has root {}, version.json says {}",
+                show_path(&path),
+                manifest.root().digest(),
+                self.record.digest
+            )));
         }
         Ok(manifest)
     }
@@ -249,7 +254,11 @@ impl Version {
     ///
     /// # Errors
     /// I/O.
-    pub fn newest_up_to(store: &Store, name: &ArtifactName, highest: Option<VersionNumber>) -> Result<Option<VersionNumber>> {
+    pub fn newest_up_to(
+        store: &Store,
+        name: &ArtifactName,
+        highest: Option<VersionNumber>,
+    ) -> Result<Option<VersionNumber>> {
         let Some(highest) = highest else { return Ok(None) };
         for number in (0..=highest.0).rev().map(VersionNumber) {
             if !removal::is_removed(store, name, number)? {
@@ -260,7 +269,8 @@ impl Version {
     }
 }
 
-/// The highest number of an artifact that was ever claimed, looked for FRESH. A number that is lost and has a marker in `removed/` counts: it is never
+/// The highest number of an artifact that was ever claimed, looked for FRESH. A number that is lost and has a marker in
+/// `removed/` counts: it is never
 /// given again, and numbers can come after it.
 ///
 /// # Errors
@@ -273,7 +283,11 @@ pub fn highest(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumbe
 ///
 /// # Errors
 /// I/O.
-pub fn highest_after(store: &Store, name: &ArtifactName, known: Option<VersionNumber>) -> Result<Option<VersionNumber>> {
+pub fn highest_after(
+    store: &Store,
+    name: &ArtifactName,
+    known: Option<VersionNumber>,
+) -> Result<Option<VersionNumber>> {
     let versions = store.layout().versions(name);
     let mut highest = match known {
         Some(known) => numbers::highest_after(&versions, known)?,
@@ -289,7 +303,11 @@ pub fn highest_after(store: &Store, name: &ArtifactName, known: Option<VersionNu
 }
 
 /// The words that name a version: `latest` first, then its aliases.
-pub fn aliases_of(number: VersionNumber, all: &[(AliasName, VersionNumber)], latest: Option<VersionNumber>) -> Vec<String> {
+pub fn aliases_of(
+    number: VersionNumber,
+    all: &[(AliasName, VersionNumber)],
+    latest: Option<VersionNumber>,
+) -> Vec<String> {
     let latest = (latest == Some(number)).then(|| "latest".to_owned());
     latest.into_iter().chain(all.iter().filter(|(_, v)| *v == number).map(|(a, _)| a.to_string())).collect()
 }
@@ -304,7 +322,8 @@ pub fn live_numbers(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNum
     Ok(numbers.into_iter().filter(|n| removed.binary_search(n).is_err()).collect())
 }
 
-/// The versions of an artifact that are not removed, ascending, each as far as it can be read: one that is damaged concerns no other.
+/// The versions of an artifact that are not removed, ascending, each as far as it can be read: one that is damaged
+/// concerns no other.
 ///
 /// # Errors
 /// I/O.
@@ -340,7 +359,12 @@ pub(crate) fn read_record(store: &Store, name: &ArtifactName, token: &Token) -> 
     let path = store.layout().versions(name).join(token.record_name()).join("version.json");
     let record: VersionRecord = claim::read_record(&path)?;
     if record.artifact != *name || record.token != token.as_str() {
-        return Err(Error::damaged(format!("{} speaks of {} and token {}", show_path(&path), record.artifact, record.token)));
+        return Err(Error::damaged(format!(
+            "{} speaks of {} and token {}",
+            show_path(&path),
+            record.artifact,
+            record.token
+        )));
     }
     Ok(record)
 }

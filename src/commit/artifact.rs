@@ -23,7 +23,8 @@ use tempfile::NamedTempFile;
 
 /// Files, directories, bytes and references that become one version when it is saved.
 ///
-/// Contents are read when it is saved. A file or directory entry added by [`Artifact::add_file`] that changed in between is
+/// Contents are read when it is saved. A file or directory entry added by [`Artifact::add_file`] that changed in
+/// between is
 /// refused then: a version holds the bytes at the time of adding, or nothing.
 ///
 /// # Example
@@ -100,23 +101,32 @@ impl Artifact {
         look_at_source(source)?;
         let meta = std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?;
         if !meta.is_file() {
-            return Err(Error::usage(format!("{} is no regular file", show_path(source))).hint("a directory is added by add_dir"));
+            return Err(Error::usage(format!("{} is no regular file", show_path(source)))
+                .hint("a directory is added by add_dir"));
         }
         let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
         let body = FileBody::Disk(Arc::new(source), Stat::of(&meta));
         self.entry(at.as_ref(), Body::File { exec: meta.mode() & 0o111 != 0, body }, None)
     }
 
-    /// Adds all of a directory below `at`; `""` is the version's root. Symlinks, empty directories and exec bits are kept.
+    /// Adds all of a directory below `at`; `""` is the version's root. Symlinks, empty directories and exec bits are
+    /// kept.
     /// All of it is added, or the save fails.
     ///
     /// # Errors
     /// Not found; usage: no directory, a path that is not allowed.
-    pub fn add_dir(&mut self, source: impl AsRef<Path>, at: impl AsRef<[u8]>, options: &ScanOptions) -> Result<&mut Self> {
+    pub fn add_dir(
+        &mut self,
+        source: impl AsRef<Path>,
+        at: impl AsRef<[u8]>,
+        options: &ScanOptions,
+    ) -> Result<&mut Self> {
         let source = source.as_ref();
         look_at_source(source)?;
         if !std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?.is_dir() {
-            return Err(Error::usage(format!("{} is no directory", show_path(source))).hint("a file is added by add_file"));
+            return Err(
+                Error::usage(format!("{} is no directory", show_path(source))).hint("a file is added by add_file")
+            );
         }
         let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
         self.adds.push(Add::Directory { at: RelPath::parse_or_root(at.as_ref())?, source, options: options.clone() });
@@ -168,15 +178,20 @@ impl Artifact {
     /// # Errors
     /// Usage: no scheme, a path that is not allowed.
     pub fn add_reference(&mut self, at: impl AsRef<[u8]>, uri: &str) -> Result<&mut Self> {
-        let scheme = uri.split_once("://").map(|(s, _)| s).filter(|s| s.starts_with(|c: char| c.is_ascii_alphabetic()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b)));
+        let scheme = uri.split_once("://").map(|(s, _)| s).filter(|s| {
+            s.starts_with(|c: char| c.is_ascii_alphabetic())
+                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
+        });
         if scheme.is_none() {
-            return Err(Error::usage(format!("`{uri}` is no URI: it has no scheme")).hint(format!("for a local file: file://{uri}")));
+            return Err(Error::usage(format!("`{uri}` is no URI: it has no scheme"))
+                .hint(format!("for a local file: file://{uri}")));
         }
         let reference = Reference { uri: uri.to_owned(), size: None, etag: None, digest: None };
         self.entry(at.as_ref(), Body::Reference(Box::new(reference)), None)
     }
 
-    /// Takes away what was added before at `at`, a directory with all below it; of a patch, also what its base has there.
+    /// Takes away what was added before at `at`, a directory with all below it; of a patch, also what its base has
+    /// there.
     ///
     /// # Errors
     /// Usage: a path that is not allowed. That nothing is there is found when it is saved.
@@ -189,7 +204,8 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Gives what a patch's base has at `old` another name; nothing may stand there. Removals and renames are done in their order, before
+    /// Gives what a patch's base has at `old` another name; nothing may stand there. Removals and renames are done in
+    /// their order, before
     /// what is added. Nothing is read or stored for it, however much is below `old`.
     ///
     /// # Errors
@@ -200,7 +216,8 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Adds a difference that was made elsewhere (see [`parse_changes`](super::parse_changes)) to a patch, before what is added by path. What it
+    /// Adds a difference that was made elsewhere (see [`parse_changes`](super::parse_changes)) to a patch, before what
+    /// is added by path. What it
     /// says was there must be there, and the contents it names must be in the store.
     ///
     /// # Errors
@@ -210,7 +227,8 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Puts a patch on `version` knowingly, whatever was published since: the next version is that one and the difference.
+    /// Puts a patch on `version` knowingly, whatever was published since: the next version is that one and the
+    /// difference.
     ///
     /// # Errors
     /// Usage: this is no patch.
@@ -221,7 +239,10 @@ impl Artifact {
 
     fn basis(&mut self) -> Result<&mut Basis> {
         let name = &self.name;
-        self.basis.as_mut().ok_or_else(|| Error::usage(format!("{name} is no patch: it has no version that it is a difference on")).hint("begin with Version::new_draft"))
+        self.basis.as_mut().ok_or_else(|| {
+            Error::usage(format!("{name} is no patch: it has no version that it is a difference on"))
+                .hint("begin with Version::new_draft")
+        })
     }
 
     /// Lets a path that is added again with other content replace the earlier one; else that is an error.
@@ -248,7 +269,11 @@ impl Artifact {
 
     /// Whether anything is said of the version beside its content.
     pub fn says_something(&self) -> bool {
-        self.kind.is_some() || self.description.is_some() || self.metadata.is_some() || !self.tags.is_empty() || !self.aliases.is_empty()
+        self.kind.is_some()
+            || self.description.is_some()
+            || self.metadata.is_some()
+            || !self.tags.is_empty()
+            || !self.aliases.is_empty()
     }
 
     /// Says of the version what `other` says.
@@ -284,10 +309,12 @@ impl Artifact {
     }
 
     /// Publishes this as the next version, without saying which run made it; see [`Run`](super::Run) for that.
-    /// When the newest version has the same content there is no new one: it is returned, and aliases and tags become changes of it.
+    /// When the newest version has the same content there is no new one: it is returned, and aliases and tags become
+    /// changes of it.
     ///
     /// # Errors
-    /// Usage: conflicting additions. Refused: another type. I/O: a source that vanished, changed or cannot be read; the disk.
+    /// Usage: conflicting additions. Refused: another type. I/O: a source that vanished, changed or cannot be read; the
+    /// disk.
     /// After any of them nothing is published, unless it says that this is unknown.
     pub fn save(&self, store: &Store) -> Result<Published> {
         self.save_with(store, &SaveOptions::default())
@@ -308,7 +335,10 @@ impl Artifact {
     pub(super) fn refuse_patch(&self, done: &str) -> Result<()> {
         match self.basis {
             None => Ok(()),
-            Some(_) => Err(Error::usage(format!("{} is a patch: it cannot be {done}", self.name)).hint("begin with Artifact::new")),
+            Some(_) => {
+                Err(Error::usage(format!("{} is a patch: it cannot be {done}", self.name))
+                    .hint("begin with Artifact::new"))
+            }
         }
     }
 
@@ -319,8 +349,10 @@ impl Artifact {
 }
 
 impl Version {
-    /// A patch on this version: what is added, removed and renamed becomes the next version when it is saved, at the cost of that difference.
-    /// If a newer version was published meanwhile, the difference is put on that one, or, where both changed the same path otherwise, refused.
+    /// A patch on this version: what is added, removed and renamed becomes the next version when it is saved, at the
+    /// cost of that difference.
+    /// If a newer version was published meanwhile, the difference is put on that one, or, where both changed the same
+    /// path otherwise, refused.
     ///
     /// # Example
     /// ```

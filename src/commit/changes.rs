@@ -57,7 +57,8 @@ struct Fields {
 /// # Errors
 /// Usage: what is no such document.
 pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
-    let document: Document = serde_json::from_slice(json).map_err(|e| Error::usage("this is no difference").because(e).hint("`cairn diff A B --json` makes one"))?;
+    let document: Document = serde_json::from_slice(json)
+        .map_err(|e| Error::usage("this is no difference").because(e).hint("`cairn diff A B --json` makes one"))?;
     let mut seen = std::collections::HashSet::with_capacity(document.changes.len());
     let mut out = Vec::with_capacity(document.changes.len());
     for line in document.changes {
@@ -89,10 +90,23 @@ impl Fields {
         let digest = self.digest.as_deref().map(Digest::parse).transpose()?;
         Ok(match self.kind.as_str() {
             "directory" => Side::Directory,
-            "file" => Side::File { digest: digest.ok_or_else(|| lacks("digest"))?, size: self.size.ok_or_else(|| lacks("size"))?, exec: self.exec.unwrap_or(false) },
+            "file" => Side::File {
+                digest: digest.ok_or_else(|| lacks("digest"))?,
+                size: self.size.ok_or_else(|| lacks("size"))?,
+                exec: self.exec.unwrap_or(false),
+            },
             "symlink" => Side::Symlink(exact(self.target.ok_or_else(|| lacks("target"))?, self.target_b64)?),
-            "reference" => Side::Reference(Box::new(Reference { uri: self.uri.ok_or_else(|| lacks("URI"))?, size: self.size, etag: self.etag, digest })),
-            other => return Err(Error::usage(format!("the difference calls {path} a {other}, which this release does not know"))),
+            "reference" => Side::Reference(Box::new(Reference {
+                uri: self.uri.ok_or_else(|| lacks("URI"))?,
+                size: self.size,
+                etag: self.etag,
+                digest,
+            })),
+            other => {
+                return Err(Error::usage(format!(
+                    "the difference calls {path} a {other}, which this release does not know"
+                )));
+            }
         })
     }
 }
@@ -104,8 +118,13 @@ mod tests {
     #[test]
     fn what_is_no_difference_is_refused() {
         for bad in [
-            "", "[]", "{}", r#"{"changes": [{"path": "a"}]}"#, r#"{"changes": [{"path": "../a", "new": {"kind": "directory"}}]}"#,
-            r#"{"changes": [{"path": "a", "new": {"kind": "file", "size": 1}}]}"#, r#"{"changes": [{"path": "a", "new": {"kind": "fifo"}}]}"#,
+            "",
+            "[]",
+            "{}",
+            r#"{"changes": [{"path": "a"}]}"#,
+            r#"{"changes": [{"path": "../a", "new": {"kind": "directory"}}]}"#,
+            r#"{"changes": [{"path": "a", "new": {"kind": "file", "size": 1}}]}"#,
+            r#"{"changes": [{"path": "a", "new": {"kind": "fifo"}}]}"#,
             r#"{"changes": [{"path": "a", "new": {"kind": "directory"}}, {"path": "./a", "new": {"kind": "directory"}}]}"#,
         ] {
             assert!(parse_changes(bad.as_bytes()).is_err(), "{bad}");

@@ -14,9 +14,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Everything that was added, stored through `sink`, as one settled tree. What a patch took from its base is in `removed`: it need not have
+/// Everything that was added, stored through `sink`, as one settled tree. What a patch took from its base is in
+/// `removed`: it need not have
 /// been added before.
-pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelPath>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
+pub(super) fn collect(
+    store: &Store,
+    artifact: &Artifact,
+    removed: &HashSet<RelPath>,
+    sink: &Sink<'_>,
+    progress: &Progress,
+) -> Result<Tree> {
     let own = std::fs::metadata(store.root()).map(|m| (m.dev(), m.ino())).ok();
     let mut tree = Tree::default();
     for add in &artifact.adds {
@@ -32,7 +39,8 @@ pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelP
             Add::Remove { at } => match tree.remove(at) {
                 Err(e) if e.kind() == Kind::NotFound && removed.contains(at) => {}
                 Err(e) if e.kind() == Kind::NotFound && artifact.basis.is_some() => {
-                    return Err(Error::not_found(format!("{at} cannot be removed: it is not in the version")).hint("nothing was published"));
+                    return Err(Error::not_found(format!("{at} cannot be removed: it is not in the version"))
+                        .hint("nothing was published"));
                 }
                 other => other?,
             },
@@ -44,12 +52,18 @@ pub(super) fn collect(store: &Store, artifact: &Artifact, removed: &HashSet<RelP
 }
 
 /// [`collect`] into the store, and [`or_keep`].
-pub(super) fn collect_or_keep(store: &Store, artifact: &Artifact, writer: ObjectWriter, progress: &Progress) -> Result<(Tree, ObjectWriter)> {
+pub(super) fn collect_or_keep(
+    store: &Store,
+    artifact: &Artifact,
+    writer: ObjectWriter,
+    progress: &Progress,
+) -> Result<(Tree, ObjectWriter)> {
     let collected = collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), progress);
     or_keep(collected, writer, progress)
 }
 
-/// Passes on what was stored through `writer`. If the work was interrupted, the complete contents are published first, so that the next
+/// Passes on what was stored through `writer`. If the work was interrupted, the complete contents are published first,
+/// so that the next
 /// attempt does not store them again.
 pub(super) fn or_keep<T>(stored: Result<T>, writer: ObjectWriter, progress: &Progress) -> Result<(T, ObjectWriter)> {
     match stored {
@@ -62,7 +76,13 @@ pub(super) fn or_keep<T>(stored: Result<T>, writer: ObjectWriter, progress: &Pro
 }
 
 /// One source directory, scanned and stored.
-fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, sink: &Sink<'_>, progress: &Progress) -> Result<Tree> {
+fn stored_dir(
+    source: &Path,
+    options: &ScanOptions,
+    skip: Option<(u64, u64)>,
+    sink: &Sink<'_>,
+    progress: &Progress,
+) -> Result<Tree> {
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     progress.outside_symlinks(tree.outside_symlinks());
     let cache = StatCache::open(source, options.rehash);
@@ -76,7 +96,12 @@ fn stored_dir(source: &Path, options: &ScanOptions, skip: Option<(u64, u64)>, si
 ///
 /// # Errors
 /// As a put's, as far as the source goes.
-pub fn scan_dir(dir: &Path, options: &ScanOptions, skip_store: Option<&Store>, progress: &Progress) -> Result<manifest::Tree> {
+pub fn scan_dir(
+    dir: &Path,
+    options: &ScanOptions,
+    skip_store: Option<&Store>,
+    progress: &Progress,
+) -> Result<manifest::Tree> {
     let skip = skip_store.and_then(|s| std::fs::metadata(s.root()).ok()).map(|m| (m.dev(), m.ino()));
     let mut tree = Tree::default();
     tree.graft(&RelPath::root(), stored_dir(dir, options, skip, &Sink::Nowhere, progress)?)?;

@@ -1,9 +1,9 @@
 //! A version's content as a version of another name, or in another store, at the cost of what is not there yet.
 
 use super::artifact::Artifact;
-use super::patch::{keep_nodes, settle, tree_of};
 use super::collect::or_keep;
 use super::help::help;
+use super::patch::{keep_nodes, settle, tree_of};
 use super::publish::{self, Ended, Making, Published, SaveOptions};
 use super::stage::Stage;
 use super::whole::{self, Whole};
@@ -11,8 +11,8 @@ use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
-use crate::progress::Progress;
 use crate::objects::{Content, Lane, NodeLane, ObjectWriter, SMALL_MAX};
+use crate::progress::Progress;
 use crate::store::Store;
 use crate::words::{Digest, Place, VersionNumber};
 use crate::work::Work;
@@ -22,8 +22,10 @@ use std::sync::Arc;
 const WAY_BYTES: u64 = 128 << 10;
 const ENTRY_BYTES: u64 = 400;
 
-/// Publishes the content of `source` as the next version of `artifact` in `store`, the same or another. `artifact` gives the name, the type
-/// (the source's if it has none) and what is said of the new version; what is added to it does not count. As with a put there is no new
+/// Publishes the content of `source` as the next version of `artifact` in `store`, the same or another. `artifact`
+/// gives the name, the type
+/// (the source's if it has none) and what is said of the new version; what is added to it does not count. As with a put
+/// there is no new
 /// version when the newest has that content.
 ///
 /// # Errors
@@ -44,7 +46,12 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
 /// One token's try.
 fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveOptions) -> Result<Ended> {
     let name = &artifact.name;
-    let purpose = Purpose { purpose: "copy", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
+    let purpose = Purpose {
+        purpose: "copy",
+        artifact: Some(name.as_str()),
+        run: options.run.as_ref().map(|r| r.id.as_str()),
+        ..Purpose::default()
+    };
     let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
     let here = source.store().root() == store.root();
     if here {
@@ -58,7 +65,10 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let writer = store.objects().writer(&work.dir())?;
     if here {
-        let hint = format!("put the content again: `cairn put {} SRC`; `cairn verify` lists what is damaged", source.artifact());
+        let hint = format!(
+            "put the content again: `cairn put {} SRC`; `cairn verify` lists what is damaged",
+            source.artifact()
+        );
         whole::check(&writer, &source.tree()?, &format!("{source} cannot be copied"), &hint)?;
     }
     let same = |digest: &Digest| match newest.as_ref().filter(|_| !options.always_new) {
@@ -93,7 +103,17 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     {
         return publish::unchanged(store, writer, newest.clone());
     }
-    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: Some(source.record().kind.clone()), distributed_id: None, met: newest.as_ref() };
+    let making = Making {
+        artifact,
+        options,
+        mode: Mode::Simple,
+        base: None,
+        from,
+        exact: false,
+        kind: Some(source.record().kind.clone()),
+        distributed_id: None,
+        met: newest.as_ref(),
+    };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
 }
@@ -107,9 +127,17 @@ fn is_whole(version: &Version, writer: &ObjectWriter) -> Result<bool> {
     }
 }
 
-/// The manifest of a version of another store, with all that it names brought over but for what `newest`, the newest version here, has. Twice the
-/// difference is gone through: nodes name the places of content, and these are known when its packs are closed. Nodes are stored as they come.
-fn brought(store: &Store, source: &Version, newest: Option<&Version>, writer: &ObjectWriter, options: &SaveOptions) -> Result<Root> {
+/// The manifest of a version of another store, with all that it names brought over but for what `newest`, the newest
+/// version here, has. Twice the
+/// difference is gone through: nodes name the places of content, and these are known when its packs are closed. Nodes
+/// are stored as they come.
+fn brought(
+    store: &Store,
+    source: &Version,
+    newest: Option<&Version>,
+    writer: &ObjectWriter,
+    options: &SaveOptions,
+) -> Result<Root> {
     let tree = source.tree()?;
     let mut lane = writer.lane();
     let brought = bring_files(source, &tree_of(newest, store)?, &tree, &mut lane, &options.progress);
@@ -128,7 +156,13 @@ fn brought(store: &Store, source: &Version, newest: Option<&Version>, writer: &O
 }
 
 /// Stores the content of each file of `tree` that is not in `known`, and counts the differences.
-fn bring_files(source: &Version, known: &manifest::Tree, tree: &manifest::Tree, lane: &mut Lane<'_>, progress: &Progress) -> Result<u64> {
+fn bring_files(
+    source: &Version,
+    known: &manifest::Tree,
+    tree: &manifest::Tree,
+    lane: &mut Lane<'_>,
+    progress: &Progress,
+) -> Result<u64> {
     let mut changes = 0;
     for change in diff(known, tree) {
         if let Some(Entry::File { digest, size, place, .. }) = change?.new {
@@ -150,7 +184,9 @@ struct Settled<'a> {
 
 impl Settled<'_> {
     fn placed(&mut self, node: &Node) -> Result<Node> {
-        node.with_blob_places(&mut |digest, size| Ok(if size < SMALL_MAX { self.lane.find(digest, size)?.flatten() } else { None }))
+        node.with_blob_places(&mut |digest, size| {
+            Ok(if size < SMALL_MAX { self.lane.find(digest, size)?.flatten() } else { None })
+        })
     }
 }
 
@@ -162,7 +198,14 @@ impl NodeSink for Settled<'_> {
 }
 
 /// Stores a file's content, unless it is here already.
-fn bring(source: &Version, lane: &mut Lane<'_>, digest: &Digest, size: u64, place: Option<Place>, progress: &Progress) -> Result<()> {
+fn bring(
+    source: &Version,
+    lane: &mut Lane<'_>,
+    digest: &Digest,
+    size: u64,
+    place: Option<Place>,
+    progress: &Progress,
+) -> Result<()> {
     if lane.find(digest, size)?.is_some() {
         return Ok(());
     }

@@ -32,7 +32,8 @@ pub(super) enum Placed {
     Taken,
 }
 
-/// Step 6 for a record of a log: contributions and drops walk up from the number in the record, past what they have read; a finish or a discard
+/// Step 6 for a record of a log: contributions and drops walk up from the number in the record, past what they have
+/// read; a finish or a discard
 /// on the way ends it. A finish and a discard have one number only, after all that they have read.
 pub(super) fn place(draft: &Draft, token: &Token, record: &DraftRecord) -> Result<Placed> {
     let dir = draft.log();
@@ -53,10 +54,17 @@ pub(super) fn place(draft: &Draft, token: &Token, record: &DraftRecord) -> Resul
 
 /// The first fields of a record that is to stand at `from` or above.
 pub(super) fn head(draft: &Draft, work: &Work, from: u64) -> Head {
-    Head { token: work.token().to_string(), artifact: draft.artifact().clone(), distributed_id: draft.id().clone(), from, at: clock::now() }
+    Head {
+        token: work.token().to_string(),
+        artifact: draft.artifact().clone(),
+        distributed_id: draft.id().clone(),
+        from,
+        at: clock::now(),
+    }
 }
 
-/// The artifact's type, when it and the log's directory are there, durably. Whoever stands at a number has seen to that before.
+/// The artifact's type, when it and the log's directory are there, durably. Whoever stands at a number has seen to that
+/// before.
 pub(super) fn prepare(draft: &Draft, last: u64, wanted: Option<&ArtifactType>) -> Result<ArtifactType> {
     let (store, name) = (draft.store(), draft.artifact());
     if last > 0
@@ -74,9 +82,15 @@ pub(super) fn write(draft: &Draft, work: &Work, record: &DraftRecord) -> Result<
     draft.store().disk().write_file(draft.log().join(work.token().record_name()), &record::encode(record)?)
 }
 
-/// Steps 5 to 7 for a record that is durable: commit, claim, sync. `None` when the token was fenced. What cannot be published is dropped, and
+/// Steps 5 to 7 for a record that is durable: commit, claim, sync. `None` when the token was fenced. What cannot be
+/// published is dropped, and
 /// the version's directory `with` it. The token is ended, but for that of a finish, whose version comes after.
-pub(super) fn append(draft: &Draft, mut work: Work, record: &DraftRecord, with: Option<&Path>) -> Result<Option<(Placed, Option<Work>)>> {
+pub(super) fn append(
+    draft: &Draft,
+    mut work: Work,
+    record: &DraftRecord,
+    with: Option<&Path>,
+) -> Result<Option<(Placed, Option<Work>)>> {
     let disk = draft.store().disk();
     let path = draft.log().join(work.token().record_name());
     // Its owner drops it, or a collector.
@@ -99,7 +113,10 @@ pub(super) fn append(draft: &Draft, mut work: Work, record: &DraftRecord, with: 
         drop_it();
         return Ok(Some((placed, Some(work))));
     };
-    disk.sync_dir(&draft.log()).map_err(|e| e.while_doing("it is recorded, but may not outlast a loss of power").hint("look at the disk and the kernel's log, then say it again"))?;
+    disk.sync_dir(&draft.log()).map_err(|e| {
+        e.while_doing("it is recorded, but may not outlast a loss of power")
+            .hint("look at the disk and the kernel's log, then say it again")
+    })?;
     if matches!(record, DraftRecord::Finish(_)) {
         return Ok(Some((placed, Some(work))));
     }
@@ -113,12 +130,14 @@ pub(super) fn finished(draft: &Draft) -> Result<Error> {
         Some(number) => format!(" as {}:{number}", draft.artifact()),
         None => String::new(),
     };
-    Ok(Error::refused(format!("{draft} is finished{version}")).hint("a finished id stays closed for ever: choose another"))
+    Ok(Error::refused(format!("{draft} is finished{version}"))
+        .hint("a finished id stays closed for ever: choose another"))
 }
 
 /// The error for a draft that was given up under an appender.
 pub(super) fn discarded(draft: &Draft) -> Error {
-    Error::refused(format!("{draft} was discarded meanwhile: nothing was recorded")).hint("say it again to begin anew under the same id")
+    Error::refused(format!("{draft} was discarded meanwhile: nothing was recorded"))
+        .hint("say it again to begin anew under the same id")
 }
 
 impl Draft {
@@ -134,10 +153,18 @@ impl Draft {
             }
             if !state.contributions.iter().any(|c| c.record.run.id == *run) {
                 let runs: Vec<_> = state.runs().into_iter().map(RunId::to_string).collect();
-                let hint = if runs.is_empty() { "nobody contributed to it".to_owned() } else { format!("contributions are there of {}", show_list(&runs)) };
+                let hint = if runs.is_empty() {
+                    "nobody contributed to it".to_owned()
+                } else {
+                    format!("contributions are there of {}", show_list(&runs))
+                };
                 return Err(Error::not_found(format!("{self} has no contribution of run {run}")).hint(hint));
             }
-            Ok(DraftRecord::Drop(DropRecord { head: head(self, work, state.last + 1), run: run.clone(), through: state.last }))
+            Ok(DraftRecord::Drop(DropRecord {
+                head: head(self, work, state.last + 1),
+                run: run.clone(),
+                through: state.last,
+            }))
         })
     }
 
@@ -152,7 +179,8 @@ impl Draft {
                 return Err(no_draft(self)?);
             }
             if state.contributions.is_empty() {
-                return Err(Error::not_found(format!("{self} has nothing in it")).hint(format!("`cairn drafts {}` lists those that have", self.artifact())));
+                return Err(Error::not_found(format!("{self} has nothing in it"))
+                    .hint(format!("`cairn drafts {}` lists those that have", self.artifact())));
             }
             Ok(DraftRecord::Discard(DiscardRecord { head: head(self, work, state.last + 1) }))
         })
@@ -163,7 +191,12 @@ impl Draft {
         self.store().check_writable()?;
         loop {
             help::help(self.store(), self.artifact())?;
-            let purpose = Purpose { purpose, artifact: Some(self.artifact().as_str()), draft: Some(self.id().as_str()), ..Purpose::default() };
+            let purpose = Purpose {
+                purpose,
+                artifact: Some(self.artifact().as_str()),
+                draft: Some(self.id().as_str()),
+                ..Purpose::default()
+            };
             let work = Work::begin(self.store(), &purpose, &self.log())?;
             if let (_, Some(DraftRecord::Finish(_))) = self.last()? {
                 return Err(finished(self)?);

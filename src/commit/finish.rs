@@ -1,8 +1,11 @@
 //! Finishing a draft: all contributions become one version, and the id is closed for ever (L12).
 //!
-//! 1. A token; the log is read to its end, what counts is merged in the order of the log, and the version's directory is written whole.
-//! 2. The finish record, which names it, claims the number after the last record read: exactly that one, or all is done again.
-//! 3. The version's number is claimed, walking up from the one in its record. From 2 on anyone may do this, any number of times.
+//! 1. A token; the log is read to its end, what counts is merged in the order of the log, and the version's directory
+//!    is written whole.
+//! 2. The finish record, which names it, claims the number after the last record read: exactly that one, or all is done
+//!    again.
+//! 3. The version's number is claimed, walking up from the one in its record. From 2 on anyone may do this, any number
+//!    of times.
 
 use super::artifact::Artifact;
 use super::collect::{collect, collect_or_keep};
@@ -13,13 +16,17 @@ use super::stage::listed;
 use super::survey;
 use super::whole::{self, Whole};
 use crate::catalog::artifact as catalog_artifact;
-use crate::catalog::draft::{AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
+use crate::catalog::draft::{
+    AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict,
+};
 use crate::catalog::stage::stages;
 use crate::catalog::{Metadata, Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
 use crate::error::{Error, Kind, Result, show_list};
 use crate::ingest;
 use crate::lock::{LockRecord, Purpose, Queue};
-use crate::manifest::{self, Carrier, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeSource, Part, Root, Tree};
+use crate::manifest::{
+    self, Carrier, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeSource, Part, Root, Tree,
+};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
 use crate::store::Store;
@@ -32,7 +39,8 @@ use std::time::{Duration, Instant};
 
 /// How often one who waits for runs looks again.
 const LOOK: Duration = Duration::from_millis(200);
-/// Contributions' nodes stay in their packs when these are at most so many; else they are stored again, together: patches add theirs.
+/// Contributions' nodes stay in their packs when these are at most so many; else they are stored again, together:
+/// patches add theirs.
 const KEPT_PACKS: usize = 7;
 /// How many conflicts are listed, and of each how many that say something.
 const LISTED: usize = 50;
@@ -56,7 +64,8 @@ pub struct FinishOptions {
 }
 
 impl Draft {
-    /// [`Run::finish_artifact`](super::Run::finish_artifact) for whom nobody named a run: the version says of none that it finished it.
+    /// [`Run::finish_artifact`](super::Run::finish_artifact) for whom nobody named a run: the version says of none that
+    /// it finished it.
     ///
     /// # Errors
     /// As there; usage when `artifact` has another name.
@@ -67,7 +76,8 @@ impl Draft {
         finish(self, None, artifact, options)
     }
 
-    /// The number of the version that came of it; `None` while it is not finished, or finished and not numbered yet (the next finish sees to that).
+    /// The number of the version that came of it; `None` while it is not finished, or finished and not numbered yet
+    /// (the next finish sees to that).
     ///
     /// # Errors
     /// Damaged; I/O.
@@ -88,7 +98,12 @@ impl Draft {
 }
 
 /// Finishes `draft`, with what `artifact` holds as the last word.
-pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options: &FinishOptions) -> Result<Published> {
+pub(super) fn finish(
+    draft: &Draft,
+    run: Option<&RunRecord>,
+    artifact: &Artifact,
+    options: &FinishOptions,
+) -> Result<Published> {
     let store = draft.store();
     store.check_writable()?;
     artifact.refuse_patch("finished with")?;
@@ -115,7 +130,11 @@ pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact
         if !missing.is_empty() {
             if over() {
                 let error = Error::refused(format!("{draft} cannot be finished yet"));
-                let longer = if options.wait.is_some() { "--wait with more seconds waits longer" } else { "--wait SECONDS waits for them" };
+                let longer = if options.wait.is_some() {
+                    "--wait with more seconds waits longer"
+                } else {
+                    "--wait SECONDS waits for them"
+                };
                 let hint = format!(
                     "{longer}; `cairn upsert {} --distributed-id {} --run RUN` seals what a run left open; \
                      --skip-open finishes without what is not sealed, and it can't be added later",
@@ -132,7 +151,10 @@ pub(super) fn finish(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact
                 return Err(survey::no_draft(draft)?);
             }
             let hint = format!("`cairn upsert {} SRC --distributed-id {}` contributes", artifact.name, draft.id());
-            return Err(Error::not_found(format!("{draft} has nothing in it to finish: what was contributed was dropped or discarded")).hint(hint));
+            return Err(Error::not_found(format!(
+                "{draft} has nothing in it to finish: what was contributed was dropped or discarded"
+            ))
+            .hint(hint));
         }
         if let Some(published) = attempt(draft, run, artifact, options, state.last)? {
             return Ok(published);
@@ -145,18 +167,32 @@ fn own_run<'a>(run: Option<&'a RunRecord>, artifact: &Artifact) -> Option<&'a Ru
     run.filter(|_| !artifact.adds.is_empty())
 }
 
-/// It is finished: the same version again, if nothing is added to it that is not in it. (A finish that was killed is said again with its files.)
-fn again(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, token: &Token, record: &FinishRecord, progress: &Progress) -> Result<Published> {
+/// It is finished: the same version again, if nothing is added to it that is not in it. (A finish that was killed is
+/// said again with its files.)
+fn again(
+    draft: &Draft,
+    run: Option<&RunRecord>,
+    artifact: &Artifact,
+    token: &Token,
+    record: &FinishRecord,
+    progress: &Progress,
+) -> Result<Published> {
     let number = complete(draft, token, record)?;
     let version = version_at(draft, number)?;
     if !artifact.adds.is_empty() && !holds(&version, artifact, progress)? {
         return Err(draft::finished(draft)?.because("what was to be added is not in it"));
     }
     if removal::is_removed(draft.store(), draft.artifact(), number)? {
-        return Err(Error::refused(format!("{draft} was finished as {version}, which is removed")).hint("a finished id stays closed for ever: choose another"));
+        return Err(Error::refused(format!("{draft} was finished as {version}, which is removed"))
+            .hint("a finished id stays closed for ever: choose another"));
     }
     let mut published = Published::new(version, false, 0);
-    publish::annotate(draft.store(), artifact, &SaveOptions { run: run.cloned(), ..SaveOptions::default() }, &mut published)?;
+    publish::annotate(
+        draft.store(),
+        artifact,
+        &SaveOptions { run: run.cloned(), ..SaveOptions::default() },
+        &mut published,
+    )?;
     Ok(published)
 }
 
@@ -169,7 +205,8 @@ fn holds(version: &Version, artifact: &Artifact, progress: &Progress) -> Result<
     for visit in own.walk() {
         let visit = visit?;
         let there = tree.lookup(&visit.path)?;
-        let same = there.is_some_and(|f| f.entry.same(&visit.entry) || (f.entry.is_directory() && visit.entry.is_directory()));
+        let same =
+            there.is_some_and(|f| f.entry.same(&visit.entry) || (f.entry.is_directory() && visit.entry.is_directory()));
         if !same {
             return Ok(false);
         }
@@ -193,19 +230,27 @@ impl std::fmt::Display for OpenRun {
 }
 
 impl Draft {
-    /// The runs that are writing to this draft, and those that left a staging directory open: a finish waits for them, unless it skips them.
+    /// The runs that are writing to this draft, and those that left a staging directory open: a finish waits for them,
+    /// unless it skips them.
     ///
     /// # Errors
     /// I/O.
     pub fn open_runs(&self) -> Result<Vec<OpenRun>> {
         let writers = self.writers()?;
         let at_work: BTreeSet<&str> = writers.iter().filter_map(|w| w.run.as_deref()).collect();
-        let left = stages(self.store())?.into_iter().map(|s| s.record).filter(|r| r.artifact == *self.artifact() && r.distributed_id == *self.id());
-        let writing = |w: &LockRecord| OpenRun { run: w.run.clone(), state: format!("is writing on {} (process {}, since {})", w.host, w.pid, w.since) };
+        let left = stages(self.store())?
+            .into_iter()
+            .map(|s| s.record)
+            .filter(|r| r.artifact == *self.artifact() && r.distributed_id == *self.id());
+        let writing = |w: &LockRecord| OpenRun {
+            run: w.run.clone(),
+            state: format!("is writing on {} (process {}, since {})", w.host, w.pid, w.since),
+        };
         let mut out: Vec<OpenRun> = writers.iter().map(writing).collect();
         // Written to and not sealed, and mounted by nobody: a run that died, or will be resumed.
-        out.extend(left.filter(|r| !at_work.contains(r.run.id.as_str())).map(|r| {
-            OpenRun { run: Some(r.run.id.to_string()), state: format!("has left its staging directory open (since {})", r.at) }
+        out.extend(left.filter(|r| !at_work.contains(r.run.id.as_str())).map(|r| OpenRun {
+            run: Some(r.run.id.to_string()),
+            state: format!("has left its staging directory open (since {})", r.at),
         }));
         Ok(out)
     }
@@ -220,15 +265,34 @@ fn unmet(state: &DraftState, own: Option<&RunRecord>, options: &FinishOptions) -
         let names = if names.is_empty() { String::new() } else { format!(": {}", show_list(&names)) };
         out.push(format!("expected {expected} runs, found {}{names}", runs.len()));
     }
-    out.extend(options.expect_runs.iter().filter(|run| !runs.contains(run)).map(|run| format!("run {run} has not contributed")));
+    out.extend(
+        options
+            .expect_runs
+            .iter()
+            .filter(|run| !runs.contains(run))
+            .map(|run| format!("run {run} has not contributed")),
+    );
     out
 }
 
-/// One token's try; `None` when it was fenced, or lost its number to another record. A record with the number `seen` was seen to stand.
-fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options: &FinishOptions, seen: u64) -> Result<Option<Published>> {
+/// One token's try; `None` when it was fenced, or lost its number to another record. A record with the number `seen`
+/// was seen to stand.
+fn attempt(
+    draft: &Draft,
+    run: Option<&RunRecord>,
+    artifact: &Artifact,
+    options: &FinishOptions,
+    seen: u64,
+) -> Result<Option<Published>> {
     let store = draft.store();
     let name = draft.artifact();
-    let purpose = Purpose { purpose: "finish", artifact: Some(name.as_str()), draft: Some(draft.id().as_str()), run: run.map(|r| r.id.as_str()), ..Purpose::default() };
+    let purpose = Purpose {
+        purpose: "finish",
+        artifact: Some(name.as_str()),
+        draft: Some(draft.id().as_str()),
+        run: run.map(|r| r.id.as_str()),
+        ..Purpose::default()
+    };
     let work = Work::begin(store, &purpose, &draft.log())?;
     draft::prepare(draft, seen, artifact.kind.as_ref())?;
     let writer = store.objects().writer(&work.dir())?;
@@ -257,7 +321,17 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     let version_dir = store.layout().versions(name).join(work.token().record_name());
     if same_as.is_none() {
         let save = SaveOptions { run: run.cloned(), progress: options.progress.clone(), ..SaveOptions::default() };
-        let making = Making { artifact: &said, options: &save, mode: Mode::Collaborative, base: None, from, exact: false, kind: None, distributed_id: Some(draft.id()), met: newest.as_ref() };
+        let making = Making {
+            artifact: &said,
+            options: &save,
+            mode: Mode::Collaborative,
+            base: None,
+            from,
+            exact: false,
+            kind: None,
+            distributed_id: Some(draft.id()),
+            met: newest.as_ref(),
+        };
         let record = making.record(store, &work, &root, &writer)?;
         files.extend(publish::write_version(store, &work, &writer, &root, &record)?);
         dirs.push(version_dir.clone());
@@ -270,8 +344,21 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
         own_files: own.as_ref().map_or(0, |t| t.totals().files),
         compared_with: newest.as_ref().map(Version::number),
         same_as,
-        aliases: said.aliases.iter().map(|alias| Ok(AliasMove { alias: alias.clone(), after: numbers::last_record(&store.layout().alias(name, alias))? })).collect::<Result<_>>()?,
-        note: same_as.map(|number| Ok(NoteAfter { note: note_of(&said, run), after: numbers::last_record(&store.layout().notes(name, number))? })).transpose()?,
+        aliases: said
+            .aliases
+            .iter()
+            .map(|alias| {
+                Ok(AliasMove { alias: alias.clone(), after: numbers::last_record(&store.layout().alias(name, alias))? })
+            })
+            .collect::<Result<_>>()?,
+        note: same_as
+            .map(|number| {
+                Ok(NoteAfter {
+                    note: note_of(&said, run),
+                    after: numbers::last_record(&store.layout().notes(name, number))?,
+                })
+            })
+            .transpose()?,
     }));
     files.push(draft::write(draft, &work, &record)?);
     let dirs: Vec<_> = dirs.iter().map(|d| d.as_path()).collect();
@@ -286,8 +373,14 @@ fn attempt(draft: &Draft, run: Option<&RunRecord>, artifact: &Artifact, options:
     Ok(Some(Published::new(version_at(draft, number)?, same_as.is_none(), sealed.new_bytes)))
 }
 
-/// What the finisher brings itself, stored, its nodes in memory: they are merged with the others before they are written.
-fn own_tree(store: &Store, artifact: &Artifact, writer: ObjectWriter, progress: &Progress) -> Result<(Option<Tree>, ObjectWriter)> {
+/// What the finisher brings itself, stored, its nodes in memory: they are merged with the others before they are
+/// written.
+fn own_tree(
+    store: &Store,
+    artifact: &Artifact,
+    writer: ObjectWriter,
+    progress: &Progress,
+) -> Result<(Option<Tree>, ObjectWriter)> {
     if artifact.adds.is_empty() {
         return Ok((None, writer));
     }
@@ -308,7 +401,8 @@ struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    /// Merges into the store, streaming: what is new is written, and what is below a directory that one contribution alone has stays where it
+    /// Merges into the store, streaming: what is new is written, and what is below a directory that one contribution
+    /// alone has stays where it
     /// lies, if the packs are few enough.
     fn root(&self, writer: &ObjectWriter) -> Result<Root> {
         let parts = self.parts()?;
@@ -343,7 +437,8 @@ impl Merging<'_> {
         root.ok_or_else(|| conflicts.error(self))
     }
 
-    /// Refuses when content of a contribution is known to be damaged, or missing, unless a later one says something else about its path.
+    /// Refuses when content of a contribution is known to be damaged, or missing, unless a later one says something
+    /// else about its path.
     fn check_whole(&self, writer: &ObjectWriter, parts: &[Part]) -> Result<()> {
         let mut whole = Whole::new(writer);
         let mut lost = Vec::new();
@@ -366,11 +461,14 @@ impl Merging<'_> {
 
     fn again_hint(&self) -> String {
         let (name, id) = (self.draft.artifact(), self.draft.id());
-        format!("let the run upsert the same files again, which stores them again: `cairn upsert {name} SRC --distributed-id {id} --run RUN`; the draft stays open")
+        format!(
+            "let the run upsert the same files again, which stores them again: `cairn upsert {name} SRC --distributed-id {id} --run RUN`; the draft stays open"
+        )
     }
 
     fn source(&self) -> Arc<dyn NodeSource> {
-        self.own.map_or_else(|| -> Arc<dyn NodeSource> { self.draft.store().objects().clone() }, |own| own.source().clone())
+        self.own
+            .map_or_else(|| -> Arc<dyn NodeSource> { self.draft.store().objects().clone() }, |own| own.source().clone())
     }
 
     /// The trees in the order of the log, each with its run; the finisher's last.
@@ -381,7 +479,10 @@ impl Merging<'_> {
             let next = numbers.len();
             let author = *numbers.entry(&contribution.record.run.id).or_insert(next);
             let tree = contribution.tree(self.draft.store()).map_err(|e| {
-                let e = e.while_doing(format!("{} is not finished: what run {} contributed cannot be read", self.draft, contribution.record.run.id));
+                let e = e.while_doing(format!(
+                    "{} is not finished: what run {} contributed cannot be read",
+                    self.draft, contribution.record.run.id
+                ));
                 if e.kind() == Kind::Damaged { e.hint(self.again_hint()) } else { e }
             })?;
             parts.push(Part { tree, author });
@@ -402,7 +503,8 @@ impl Merging<'_> {
     }
 }
 
-/// Whether a later part says something else about a path, or about a directory above it. What cannot be read says nothing.
+/// Whether a later part says something else about a path, or about a directory above it. What cannot be read says
+/// nothing.
 fn is_replaced(earlier: &Tree, later: &Tree, path: &RelPath) -> bool {
     let mut at = RelPath::root();
     for name in path.parts() {
@@ -450,7 +552,12 @@ impl Conflicts {
         let s = if self.paths == 1 { "" } else { "s" };
         let error = Error::refused(format!("{} is not finished: runs differ at {} path{s}", merging.draft, self.paths));
         let line = |c: &Conflicting| {
-            let mut said: Vec<_> = c.said.iter().take(SIDES).map(|(i, entry)| format!("{} by {}", describe(entry), merging.who(*i))).collect();
+            let mut said: Vec<_> = c
+                .said
+                .iter()
+                .take(SIDES)
+                .map(|(i, entry)| format!("{} by {}", describe(entry), merging.who(*i)))
+                .collect();
             said.extend(c.said.len().checked_sub(SIDES + 1).map(|more| format!("and {} more", more + 1)));
             format!("{}: {}", c.path, said.join("; "))
         };
@@ -471,11 +578,16 @@ fn describe(entry: &Entry) -> String {
     }
 }
 
-/// What is said of the version: aliases and tags unite, description and the keys of metadata are the last that were given.
+/// What is said of the version: aliases and tags unite, description and the keys of metadata are the last that were
+/// given.
 fn words(draft: &Draft, state: &DraftState, artifact: &Artifact) -> Result<Artifact> {
     let mut said = Artifact::new(artifact.name.as_str(), artifact.kind.as_ref().map(|k| k.as_str()))?;
     let mut metadata = Metadata::new();
-    let contributed = state.contributions.iter().map(|c| &*c.record).map(|r| (&r.description, Some(&r.metadata), &r.tags, &r.aliases));
+    let contributed = state
+        .contributions
+        .iter()
+        .map(|c| &*c.record)
+        .map(|r| (&r.description, Some(&r.metadata), &r.tags, &r.aliases));
     let own = (&artifact.description, artifact.metadata.as_ref(), &artifact.tags, &artifact.aliases);
     for (description, more, tags, aliases) in contributed.chain([own]) {
         if let Some(text) = description {
@@ -491,7 +603,8 @@ fn words(draft: &Draft, state: &DraftState, artifact: &Artifact) -> Result<Artif
     }
 }
 
-/// Each contribution's metadata is within its bound, all of it together is not: who says most, in the order in which less is to be said.
+/// Each contribution's metadata is within its bound, all of it together is not: who says most, in the order in which
+/// less is to be said.
 fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &Error) -> Error {
     let size = |m: &Metadata| serde_json::to_vec(m).map_or(0, |json| json.len());
     let mut by_run: BTreeMap<String, Metadata> = BTreeMap::new();
@@ -502,15 +615,27 @@ fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &E
     let mut said: Vec<_> = by_run.into_iter().map(|(who, m)| (size(&m), m.len(), who)).collect();
     said.sort_by_key(|(bytes, keys, _)| Reverse((*bytes, *keys)));
     let lines = said.into_iter().map(|(bytes, keys, who)| format!("{who} says {keys} keys, {bytes} bytes"));
-    let error = Error::refused(format!("{draft} is not finished: what its runs say of the version is too much together: {}", why.message()));
-    let hint = format!("let a run say its part again with less: `cairn upsert {} SRC --replace --metadata JSON`; or `cairn draft drop` one", artifact.name);
+    let error = Error::refused(format!(
+        "{draft} is not finished: what its runs say of the version is too much together: {}",
+        why.message()
+    ));
+    let hint = format!(
+        "let a run say its part again with less: `cairn upsert {} SRC --replace --metadata JSON`; or `cairn draft drop` one",
+        artifact.name
+    );
     listed(error, lines).hint(hint)
 }
 
 /// The same words for a version that stands already.
 fn note_of(said: &Artifact, run: Option<&RunRecord>) -> Note {
     let metadata = said.metadata.clone().filter(|m| !m.is_empty());
-    Note { description: said.description.clone(), metadata, add_tags: said.tags.clone(), produced_by: run.cloned(), ..Note::default() }
+    Note {
+        description: said.description.clone(),
+        metadata,
+        add_tags: said.tags.clone(),
+        produced_by: run.cloned(),
+        ..Note::default()
+    }
 }
 
 /// The number of a finished draft's version, claimed now if nobody has done so yet.
@@ -526,7 +651,8 @@ pub(super) fn number_of(draft: &Draft, token: &Token, record: &FinishRecord) -> 
     }
 }
 
-/// Step 3, and what was said of the version beside its content. While the token is there this may not have been done: whoever comes does it.
+/// Step 3, and what was said of the version beside its content. While the token is there this may not have been done:
+/// whoever comes does it.
 pub(super) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
     let store = draft.store();
     let number = number_of(draft, token, record)?;
@@ -536,7 +662,11 @@ pub(super) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> R
     }
     let version = version_at(draft, number)?;
     if version.digest() != record.digest {
-        return Err(Error::damaged(format!("{draft} came to content with digest {}, {version} has {}", record.digest, version.digest())));
+        return Err(Error::damaged(format!(
+            "{draft} came to content with digest {}, {version} has {}",
+            record.digest,
+            version.digest()
+        )));
     }
     // Of a version that was removed since, nothing more is said.
     if !removal::is_removed(store, draft.artifact(), number)? {

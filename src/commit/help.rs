@@ -1,4 +1,5 @@
-//! Helping: step 6 for committed tokens whose holders may be dead (FORMAT.md, "Helping"). Harmless beside living ones: everyone walks up from the
+//! Helping: step 6 for committed tokens whose holders may be dead (FORMAT.md, "Helping"). Harmless beside living ones:
+//! everyone walks up from the
 //! number in the record, by rules that depend on published, immutable records alone, and passes only what it has read.
 
 use super::{draft, finish};
@@ -25,8 +26,10 @@ pub(super) enum Placed {
     Taken,
 }
 
-/// Step 6 for a version: walks up from the number in the record, past what it has read, and claims the first free one; an exact record has one
-/// number only (L9). The rule for equal content depends on published, immutable records alone, so every helper comes to the same end.
+/// Step 6 for a version: walks up from the number in the record, past what it has read, and claims the first free one;
+/// an exact record has one
+/// number only (L9). The rule for equal content depends on published, immutable records alone, so every helper comes to
+/// the same end.
 pub(super) fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed> {
     let name = &record.artifact;
     let mut number = record.from;
@@ -57,7 +60,8 @@ pub(super) fn place(store: &Store, token: &Token, record: &VersionRecord) -> Res
 /// Damaged; I/O.
 pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
     for token in work::tokens(store)? {
-        // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks at it again.
+        // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks
+        // at it again.
         if !work::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
             continue;
         }
@@ -71,7 +75,8 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
             Ok(())
         };
         match helped {
-            // What went wrong concerns this token alone. Missing or in part only: its owner drops it, or did until it died. Something on its way is
+            // What went wrong concerns this token alone. Missing or in part only: its owner drops it, or did until it
+            // died. Something on its way is
             // damaged: nobody gets past that (L10). Another user's, not to be read or changed: others help it.
             Err(_) if store.disk().is_sound() => {}
             other => other?,
@@ -80,7 +85,8 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
     Ok(())
 }
 
-/// Claims a number again for each finished draft whose version has none: its link is lost, and nobody else may take that number. Whether any was
+/// Claims a number again for each finished draft whose version has none: its link is lost, and nobody else may take
+/// that number. Whether any was
 /// claimed. `highest` is the highest number that was seen. Best effort: what cannot be read is `verify`'s to tell.
 ///
 /// Where directories count those in them, one look tells that no version lacks a number; else the drafts' logs do.

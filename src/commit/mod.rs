@@ -26,8 +26,8 @@ pub use copy::copy;
 pub use finish::{FinishOptions, OpenRun};
 pub use help::help;
 pub use publish::{Published, SaveOptions};
+pub use run::{Run, RunOptions};
 #[doc(hidden)]
 pub use simple::publish_generated;
-pub use run::{Run, RunOptions};
 pub use survey::{OpenDraft, Survey, no_draft, survey};
 pub use upsert::{Sealing, UpsertInProgress, UpsertOptions, Upserted, refuse_if_finished, sealed};

@@ -1,8 +1,12 @@
-//! Patch mode: a difference on a version becomes the next one, at the cost of the difference; nobody's change is lost (L9).
+//! Patch mode: a difference on a version becomes the next one, at the cost of the difference; nobody's change is lost
+//! (L9).
 //!
-//! A patch claims the number after the newest version *exactly*. If the newest is not its base, what happened in between is compared with what
-//! it changes: disjoint → the same edits on the newest (a rebase); overlapping → a conflict, and nothing is published. If the number
-//! goes to another between the look and the claim, its record is dropped, and everything is looked at again with a new token.
+//! A patch claims the number after the newest version *exactly*. If the newest is not its base, what happened in
+//! between is compared with what
+//! it changes: disjoint → the same edits on the newest (a rebase); overlapping → a conflict, and nothing is published.
+//! If the number
+//! goes to another between the look and the claim, its record is dropped, and everything is looked at again with a new
+//! token.
 
 use super::artifact::Artifact;
 use super::chain;
@@ -54,7 +58,11 @@ pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: 
     if artifact.kind.is_some() || basis.base.is_none() {
         catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
     }
-    if [&basis.base, &basis.onto].into_iter().flatten().any(|v| v.store().root() != store.root() || *v.artifact() != artifact.name) {
+    if [&basis.base, &basis.onto]
+        .into_iter()
+        .flatten()
+        .any(|v| v.store().root() != store.root() || *v.artifact() != artifact.name)
+    {
         return Err(Error::usage(format!("a patch of {} is on a version of it in the same store", artifact.name)));
     }
     loop {
@@ -69,7 +77,12 @@ pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: 
 /// One token's try.
 fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Ended> {
     let name = &artifact.name;
-    let purpose = Purpose { purpose: "patch", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
+    let purpose = Purpose {
+        purpose: "patch",
+        artifact: Some(name.as_str()),
+        run: options.run.as_ref().map(|r| r.id.as_str()),
+        ..Purpose::default()
+    };
     let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
     for version in [&basis.base, &basis.onto].into_iter().flatten() {
         rely_on(&work, version)?;
@@ -88,7 +101,9 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     stage.add(&added)?;
     check_known(&writer, &stage, artifact)?;
     // What changes nothing of its base is there already, in the base. A newer version may have changed it again since.
-    if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && b.digest() == stage.tree.digest() && !options.always_new) {
+    if let Some(base) =
+        basis.base.as_ref().filter(|b| basis.onto.is_none() && b.digest() == stage.tree.digest() && !options.always_new)
+    {
         return publish::unchanged(store, writer, base.clone());
     }
     let _turn = Queue::before(&store.layout().versions(name), PATIENCE);
@@ -96,12 +111,18 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     let (highest, newest) = publish::newest(store, name, basis.base.as_ref(), &work)?;
     let newest = match newest.transpose() {
         Err(e) if basis.onto.is_none() => {
-            let hint = format!("--onto vN puts the patch on a version knowingly; `cairn rm {name}:latest` removes the damaged one");
-            return Err(e.while_doing(format!("the newest version of {name} is damaged: this patch cannot be put on it")).hint(hint));
+            let hint = format!(
+                "--onto vN puts the patch on a version knowingly; `cairn rm {name}:latest` removes the damaged one"
+            );
+            return Err(e
+                .while_doing(format!("the newest version of {name} is damaged: this patch cannot be put on it"))
+                .hint(hint));
         }
         newest => newest.unwrap_or_default(),
     };
-    if let Some(base) = basis.base.as_ref().filter(|b| basis.onto.is_none() && newest.as_ref().is_none_or(|n| n.number() < b.number())) {
+    if let Some(base) =
+        basis.base.as_ref().filter(|b| basis.onto.is_none() && newest.as_ref().is_none_or(|n| n.number() < b.number()))
+    {
         return Err(Error::refused(format!("{base} cannot be patched: it was removed meanwhile")));
     }
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
@@ -115,7 +136,17 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         return publish::unchanged(store, writer, newest.clone());
     }
     let root = settle(store, &writer, &stage, target)?;
-    let making = Making { artifact, options, mode: Mode::Patch, base: target.map(Version::number), from, exact: basis.onto.is_none(), kind: None, distributed_id: None, met: target };
+    let making = Making {
+        artifact,
+        options,
+        mode: Mode::Patch,
+        base: target.map(Version::number),
+        from,
+        exact: basis.onto.is_none(),
+        kind: None,
+        distributed_id: None,
+        met: target,
+    };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publish::publish(store, work, writer, &root, record)? {
         Ended::Published(published) => Ended::Published(Published { rebased, ..published }),
@@ -123,7 +154,8 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     })
 }
 
-/// Refuses what names content that is known to be damaged. While nothing in the store is, this looks at nothing: a patch costs the difference.
+/// Refuses what names content that is known to be damaged. While nothing in the store is, this looks at nothing: a
+/// patch costs the difference.
 fn check_known(writer: &ObjectWriter, stage: &Stage, artifact: &Artifact) -> Result<()> {
     if !writer.knows_damage() {
         return Ok(());
@@ -172,13 +204,16 @@ fn put_on(stage: &mut Stage, base: &Tree, target: &Version) -> Result<()> {
 pub(super) fn settle(store: &Store, writer: &ObjectWriter, stage: &Stage, target: Option<&Version>) -> Result<Root> {
     keep_nodes(store, writer, target, stage.memory.counts().stored_bytes)?;
     let mut lane = writer.nodes()?;
-    let home = |at: &NodeRef| if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.node_home(&at.digest, at.place) };
+    let home = |at: &NodeRef| {
+        if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.node_home(&at.digest, at.place) }
+    };
     let root = manifest::carry(&stage.tree.as_root(), &*stage.source, &home, &mut lane)?;
     lane.close()?;
     Ok(root)
 }
 
-/// Has the writer keep nodes of `target` where they lie, as far as there is room in the list for new ones of up to so many bytes.
+/// Has the writer keep nodes of `target` where they lie, as far as there is room in the list for new ones of up to so
+/// many bytes.
 pub(super) fn keep_nodes(store: &Store, writer: &ObjectWriter, target: Option<&Version>, bytes: u64) -> Result<()> {
     let new = 1 + (bytes / PACK_OF_NODES) as usize;
     let kept = match target {

@@ -3,7 +3,10 @@
 use super::artifact::Artifact;
 use super::help::{Placed, help_finished, place};
 use crate::catalog::manifest_file::ManifestFile;
-use crate::catalog::{Mode, Note, Recorded, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, removal, version};
+use crate::catalog::{
+    Mode, Note, Recorded, RunRecord, Version, VersionRecord, alias, artifact as catalog_artifact, note, removal,
+    version,
+};
 use crate::clock;
 use crate::disk::NewFile;
 use crate::error::{Error, Kind, Result};
@@ -74,13 +77,20 @@ pub(super) struct Making<'a> {
     pub kind: Option<ArtifactType>,
     /// The draft that it is the end of.
     pub distributed_id: Option<&'a DistributedId>,
-    /// A version of the artifact, if one was met: then the artifact is there, durably, and has that version's type (F9).
+    /// A version of the artifact, if one was met: then the artifact is there, durably, and has that version's type
+    /// (F9).
     pub met: Option<&'a Version>,
 }
 
 impl Making<'_> {
     /// The record, for an artifact that is there from now on.
-    pub(super) fn record(&self, store: &Store, work: &Work, root: &manifest::Root, writer: &ObjectWriter) -> Result<VersionRecord> {
+    pub(super) fn record(
+        &self,
+        store: &Store,
+        work: &Work,
+        root: &manifest::Root,
+        writer: &ObjectWriter,
+    ) -> Result<VersionRecord> {
         let Making { artifact, options, .. } = self;
         let name = &artifact.name;
         let kind = match self.met.map(|v| &v.record().kind) {
@@ -114,8 +124,14 @@ impl Making<'_> {
 /// The newest version, as far as it can be read: one that is damaged is written past.
 pub(super) type Newest = Option<Result<Version>>;
 
-/// The highest number and the newest version, which the token relies on from now on; `known` is relied on already. Removed ones are stepped over.
-pub(super) fn newest(store: &Store, name: &ArtifactName, known: Option<&Version>, work: &Work) -> Result<(Option<VersionNumber>, Newest)> {
+/// The highest number and the newest version, which the token relies on from now on; `known` is relied on already.
+/// Removed ones are stepped over.
+pub(super) fn newest(
+    store: &Store,
+    name: &ArtifactName,
+    known: Option<&Version>,
+    work: &Work,
+) -> Result<(Option<VersionNumber>, Newest)> {
     loop {
         let highest = highest(store, name, known)?;
         let Some(number) = Version::newest_up_to(store, name, highest)? else { return Ok((highest, None)) };
@@ -136,7 +152,8 @@ pub(super) fn newest_unrelied(store: &Store, name: &ArtifactName) -> Result<(Opt
     Ok((highest, number.map(|n| as_far_as_readable(store, name, n)).transpose()?.flatten()))
 }
 
-/// The highest number that was given, looked for from the `known` version on; that of a finished draft's version included.
+/// The highest number that was given, looked for from the `known` version on; that of a finished draft's version
+/// included.
 fn highest(store: &Store, name: &ArtifactName, known: Option<&Version>) -> Result<Option<VersionNumber>> {
     let look = || {
         let highest = known.map(|k| version::highest_after(store, name, Some(k.number()))).transpose()?.flatten();
@@ -161,17 +178,32 @@ pub(super) fn unchanged(store: &Store, writer: ObjectWriter, newest: Version) ->
 }
 
 /// Step 3: the version's directory, whole, where its number will stand. Not yet durable.
-pub(super) fn write_version(store: &Store, work: &Work, writer: &ObjectWriter, root: &manifest::Root, record: &VersionRecord) -> Result<[NewFile; 2]> {
+pub(super) fn write_version(
+    store: &Store,
+    work: &Work,
+    writer: &ObjectWriter,
+    root: &manifest::Root,
+    record: &VersionRecord,
+) -> Result<[NewFile; 2]> {
     let disk = store.disk();
     let dir = store.layout().versions(&record.artifact).join(work.token().record_name());
     writer.close_packs()?; // gives the packs their names, which the manifest file lists
     let manifest = ManifestFile::encode(root, &writer.node_packs(), store.objects())?;
     disk.create_dir(&dir)?;
-    Ok([disk.write_file(dir.join("version.json"), &record::encode(record)?)?, disk.write_file(dir.join("manifest"), &manifest)?])
+    Ok([
+        disk.write_file(dir.join("version.json"), &record::encode(record)?)?,
+        disk.write_file(dir.join("manifest"), &manifest)?,
+    ])
 }
 
 /// Steps 4 to 7: the version's directory, durable with its content; commit; claim; acknowledge.
-pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root: &manifest::Root, record: VersionRecord) -> Result<Ended> {
+pub(super) fn publish(
+    store: &Store,
+    mut work: Work,
+    writer: ObjectWriter,
+    root: &manifest::Root,
+    record: VersionRecord,
+) -> Result<Ended> {
     let disk = store.disk();
     let versions = store.layout().versions(&record.artifact);
     let dir = versions.join(work.token().record_name());
@@ -188,7 +220,10 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
         Outcome::TakenAway => return Ok(Ended::Fenced),
     }
     let placed = place(store, &token, &record)?;
-    disk.sync_dir(&versions).map_err(|e| e.while_doing("the version is published, but may not outlast a loss of power").hint("look at the disk and the kernel's log, then say it again"))?;
+    disk.sync_dir(&versions).map_err(|e| {
+        e.while_doing("the version is published, but may not outlast a loss of power")
+            .hint("look at the disk and the kernel's log, then say it again")
+    })?;
     if !matches!(placed, Placed::At(_)) {
         let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
     }
@@ -197,15 +232,26 @@ pub(super) fn publish(store: &Store, mut work: Work, writer: ObjectWriter, root:
         Placed::At(number) => (Version::claimed(store, number, token, record), true),
         Placed::SameAs(number) => {
             let version = Version::read(store, &record.artifact, number)?;
-            (version.ok_or_else(|| Error::damaged(format!("{}:{number} vanished after it was read", record.artifact)))?, false)
+            (
+                version.ok_or_else(|| {
+                    Error::damaged(format!("{}:{number} vanished after it was read", record.artifact))
+                })?,
+                false,
+            )
         }
         Placed::Taken => return Ok(Ended::Taken),
     };
     Ok(Ended::Published(Published::new(version, created, sealed.new_bytes)))
 }
 
-/// Records the annotations of a version: its aliases and, if the version existed before, its tags, description, metadata and run.
-pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions, published: &mut Published) -> Result<()> {
+/// Records the annotations of a version: its aliases and, if the version existed before, its tags, description,
+/// metadata and run.
+pub(super) fn annotate(
+    store: &Store,
+    artifact: &Artifact,
+    options: &SaveOptions,
+    published: &mut Published,
+) -> Result<()> {
     let version = &published.version;
     let mut moved = Vec::new();
     for name in &artifact.aliases {
@@ -226,7 +272,9 @@ pub(super) fn annotate(store: &Store, artifact: &Artifact, options: &SaveOptions
         ..Note::default()
     };
     let recorded = note::add(version, change);
-    let recorded = recorded.map_err(|e| e.while_doing(format!("{version} has this content already, but its annotations were not recorded")))?;
+    let recorded = recorded.map_err(|e| {
+        e.while_doing(format!("{version} has this content already, but its annotations were not recorded"))
+    })?;
     published.recorded = Recorded { aliases: moved, ..recorded };
     Ok(())
 }

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::words::{ArtifactName, DistributedId, RunId};
 
-/// Who a run is, as far as it is said; the rest comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`, `CAIRN_JOB_TYPE`.
+/// Who a run is, as far as it is said; the rest comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`,
+/// `CAIRN_JOB_TYPE`.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
     /// The run's id; a fresh one if neither this nor the environment has one.
@@ -46,16 +47,24 @@ impl Run {
     /// # Errors
     /// Usage: an id, group or job type that is not allowed.
     pub fn new(store: &Store, options: RunOptions) -> Result<Run> {
-        let said = |given: Option<String>, variable: &str| given.or_else(|| std::env::var(variable).ok()).filter(|v| !v.is_empty());
+        let said = |given: Option<String>, variable: &str| {
+            given.or_else(|| std::env::var(variable).ok()).filter(|v| !v.is_empty())
+        };
         let id = said(options.id, "CAIRN_RUN").map(|id| RunId::parse(&id)).transpose()?;
         let text = |value: Option<String>, what: &str| match value {
-            Some(v) if v.chars().count() > 128 || v.chars().any(char::is_control) => Err(Error::usage(format!("{what} {v:?} is not allowed: expected 1 to 128 printable characters"))),
+            Some(v) if v.chars().count() > 128 || v.chars().any(char::is_control) => {
+                Err(Error::usage(format!("{what} {v:?} is not allowed: expected 1 to 128 printable characters")))
+            }
             other => Ok(other),
         };
         let group = text(said(options.group, "CAIRN_RUN_GROUP"), "group")?;
         let job_type = text(said(options.job_type, "CAIRN_JOB_TYPE"), "job type")?;
         let named = id.is_some();
-        Ok(Run { store: store.clone(), record: RunRecord { id: id.unwrap_or_else(RunId::fresh), group, job_type }, named })
+        Ok(Run {
+            store: store.clone(),
+            record: RunRecord { id: id.unwrap_or_else(RunId::fresh), group, job_type },
+            named,
+        })
     }
 
     /// The run that a record speaks of.
@@ -96,14 +105,17 @@ impl Run {
     /// # Errors
     /// As [`Artifact::save`].
     pub fn log_artifact_with(&self, artifact: &Artifact, options: SaveOptions) -> Result<Published> {
-        artifact.save_with(&self.store, &SaveOptions { run: Some(self.record.clone()), note_run: self.named, ..options })
+        artifact
+            .save_with(&self.store, &SaveOptions { run: Some(self.record.clone()), note_run: self.named, ..options })
     }
 
-    /// Contributes an artifact to the collaborative version `distributed_id`; without one, to that of the run's group. Said again, it goes over
+    /// Contributes an artifact to the collaborative version `distributed_id`; without one, to that of the run's group.
+    /// Said again, it goes over
     /// this run's earlier contributions path by path.
     ///
     /// # Errors
-    /// Usage: neither an id nor a group; a patch. Refused: the draft is finished or was discarded meanwhile; another process is at work for this
+    /// Usage: neither an id nor a group; a patch. Refused: the draft is finished or was discarded meanwhile; another
+    /// process is at work for this
     /// run; another type. Else as [`Artifact::save`].
     ///
     /// # Example
@@ -120,7 +132,11 @@ impl Run {
     /// assert_eq!(published.version.record().files, 2);
     /// # Ok::<(), cairn::Error>(())
     /// ```
-    pub fn upsert_artifact<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>) -> Result<Upserted> {
+    pub fn upsert_artifact<'a>(
+        &self,
+        artifact: &Artifact,
+        distributed_id: impl Into<Option<&'a str>>,
+    ) -> Result<Upserted> {
         self.upsert_artifact_with(artifact, distributed_id, &UpsertOptions::default())
     }
 
@@ -128,7 +144,12 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::upsert_artifact`].
-    pub fn upsert_artifact_with<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>, options: &UpsertOptions) -> Result<Upserted> {
+    pub fn upsert_artifact_with<'a>(
+        &self,
+        artifact: &Artifact,
+        distributed_id: impl Into<Option<&'a str>>,
+        options: &UpsertOptions,
+    ) -> Result<Upserted> {
         upsert::upsert(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact, options)
     }
 
@@ -145,13 +166,19 @@ impl Run {
         upsert::begin(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact)
     }
 
-    /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and of what `artifact` holds, and
+    /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and
+    /// of what `artifact` holds, and
     /// closes it for ever. Said again, it returns the same version.
     ///
     /// # Errors
-    /// Usage: neither an id nor a group; a patch. Refused: runs differ at a path; runs are still writing; it is finished, and `artifact` holds
+    /// Usage: neither an id nor a group; a patch. Refused: runs differ at a path; runs are still writing; it is
+    /// finished, and `artifact` holds
     /// something. Not found: there is nothing to finish. Else as [`Artifact::save`].
-    pub fn finish_artifact<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>) -> Result<Published> {
+    pub fn finish_artifact<'a>(
+        &self,
+        artifact: &Artifact,
+        distributed_id: impl Into<Option<&'a str>>,
+    ) -> Result<Published> {
         self.finish_artifact_with(artifact, distributed_id, &FinishOptions::default())
     }
 
@@ -159,7 +186,12 @@ impl Run {
     ///
     /// # Errors
     /// As [`Run::finish_artifact`].
-    pub fn finish_artifact_with<'a>(&self, artifact: &Artifact, distributed_id: impl Into<Option<&'a str>>, options: &FinishOptions) -> Result<Published> {
+    pub fn finish_artifact_with<'a>(
+        &self,
+        artifact: &Artifact,
+        distributed_id: impl Into<Option<&'a str>>,
+        options: &FinishOptions,
+    ) -> Result<Published> {
         let draft = self.draft(artifact.name(), distributed_id)?;
         finish::finish(&draft, Some(&self.record), artifact, options)
     }
@@ -170,7 +202,11 @@ impl Run {
     /// Usage: neither, or an id that is not allowed.
     pub fn draft<'a>(&self, name: &ArtifactName, distributed_id: impl Into<Option<&'a str>>) -> Result<Draft> {
         let id = distributed_id.into().or(self.group()).filter(|id| !id.is_empty());
-        let id = id.ok_or_else(|| Error::usage("distributed id or group needed").hint("all runs that make one version together say the same --distributed-id, or belong to the same --group"))?;
+        let id = id.ok_or_else(|| {
+            Error::usage("distributed id or group needed").hint(
+                "all runs that make one version together say the same --distributed-id, or belong to the same --group",
+            )
+        })?;
         Ok(Draft::new(&self.store, name, &DistributedId::parse(id)?))
     }
 }

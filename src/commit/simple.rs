@@ -28,20 +28,35 @@ pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) 
     }
 }
 
-/// Publishes a manifest whose files share a few contents, made by `fill`: how benches get a version of ten million files.
+/// Publishes a manifest whose files share a few contents, made by `fill`: how benches get a version of ten million
+/// files.
 ///
 /// # Errors
 /// As of a put, and those of `fill`.
 #[doc(hidden)]
-pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]], fill: &mut dyn FnMut(&mut Builder<'_>, &[Entry]) -> Result<()>) -> Result<Published> {
+pub fn publish_generated(
+    store: &Store,
+    artifact: &Artifact,
+    contents: &[&[u8]],
+    fill: &mut dyn FnMut(&mut Builder<'_>, &[Entry]) -> Result<()>,
+) -> Result<Published> {
     let options = SaveOptions::default();
-    let work = Work::begin(store, &Purpose { purpose: "put", artifact: Some(artifact.name.as_str()), ..Purpose::default() }, &store.layout().versions(&artifact.name))?;
+    let work = Work::begin(
+        store,
+        &Purpose { purpose: "put", artifact: Some(artifact.name.as_str()), ..Purpose::default() },
+        &store.layout().versions(&artifact.name),
+    )?;
     let writer = store.objects().writer(&work.dir())?;
     let mut lane = writer.lane();
     let mut files = Vec::with_capacity(contents.len());
     for bytes in contents {
         let digest = Digest::of(bytes);
-        files.push(Entry::File { digest, size: bytes.len() as u64, exec: false, place: Some(lane.put_small(digest, bytes)?.place) });
+        files.push(Entry::File {
+            digest,
+            size: bytes.len() as u64,
+            exec: false,
+            place: Some(lane.put_small(digest, bytes)?.place),
+        });
     }
     lane.close()?;
     let mut nodes = writer.nodes()?;
@@ -50,7 +65,17 @@ pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]],
     let root = builder.finish()?;
     nodes.close()?;
     let from = version::highest(store, &artifact.name)?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let making = Making { artifact, options: &options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: None };
+    let making = Making {
+        artifact,
+        options: &options,
+        mode: Mode::Simple,
+        base: None,
+        from,
+        exact: false,
+        kind: None,
+        distributed_id: None,
+        met: None,
+    };
     let record = making.record(store, &work, &root, &writer)?;
     match publish::publish(store, work, writer, &root, record)? {
         Ended::Published(published) => Ok(published),
@@ -61,7 +86,12 @@ pub fn publish_generated(store: &Store, artifact: &Artifact, contents: &[&[u8]],
 /// One token's try.
 fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Ended> {
     let name = &artifact.name;
-    let purpose = Purpose { purpose: "put", artifact: Some(name.as_str()), run: options.run.as_ref().map(|r| r.id.as_str()), ..Purpose::default() };
+    let purpose = Purpose {
+        purpose: "put",
+        artifact: Some(name.as_str()),
+        run: options.run.as_ref().map(|r| r.id.as_str()),
+        ..Purpose::default()
+    };
     let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
     let writer = store.objects().writer(&work.dir())?;
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
@@ -76,7 +106,17 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         return publish::unchanged(store, writer, newest.clone());
     }
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let making = Making { artifact, options, mode: Mode::Simple, base: None, from, exact: false, kind: None, distributed_id: None, met: newest.as_ref() };
+    let making = Making {
+        artifact,
+        options,
+        mode: Mode::Simple,
+        base: None,
+        from,
+        exact: false,
+        kind: None,
+        distributed_id: None,
+        met: newest.as_ref(),
+    };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publish::publish(store, work, writer, &root, record)? {
         Ended::Published(published) => Ended::Published(Published { previous: newest, ..published }),
@@ -95,4 +135,3 @@ pub(super) fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest
         }
     }
 }
-

@@ -1,4 +1,5 @@
-//! Edits tried on a version in memory: removals and renames, a difference from elsewhere, what was added. Costs what is touched.
+//! Edits tried on a version in memory: removals and renames, a difference from elsewhere, what was added. Costs what is
+//! touched.
 
 use super::changes::{Change, Side};
 use crate::error::{Error, Result};
@@ -84,7 +85,8 @@ impl Stage {
             return Ok(());
         }
         if self.tree.lookup(new)?.is_some() {
-            return Err(Error::refused(format!("{old} cannot be renamed to {new}: something stands there")).hint("remove it first"));
+            return Err(Error::refused(format!("{old} cannot be renamed to {new}: something stands there"))
+                .hint("remove it first"));
         }
         batch.push(Edit::remove(old.clone()));
         batch.push(Edit::put(new.clone(), entry.entry));
@@ -102,8 +104,13 @@ impl Stage {
         self.apply(Additions { sources, open: vec![(0, 0, RelPath::root())] })
     }
 
-    /// A difference that was made elsewhere. Each path must be as the difference says it was. `place` says where content lies.
-    pub(super) fn change(&mut self, changes: &[Change], place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>) -> Result<()> {
+    /// A difference that was made elsewhere. Each path must be as the difference says it was. `place` says where
+    /// content lies.
+    pub(super) fn change(
+        &mut self,
+        changes: &[Change],
+        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>,
+    ) -> Result<()> {
         let mut sorted: Vec<&Change> = changes.iter().collect();
         sorted.sort_by(|a, b| path_order(&a.path, &b.path));
         let (mut conflicts, mut missing) = (Vec::new(), BTreeSet::new());
@@ -140,7 +147,8 @@ impl Stage {
             return Err(conflict("what stands there is not what the difference was made from", &conflicts));
         }
         if !missing.is_empty() {
-            let error = Error::not_found(format!("{} of the difference's contents are not in this store", missing.len()));
+            let error =
+                Error::not_found(format!("{} of the difference's contents are not in this store", missing.len()));
             return Err(listed(error, missing.iter().map(|d: &Digest| format!("sha256 {d}"))).hint("a difference between versions of another store: `cairn copy NAME NEWNAME --to STORE` brings the contents; one against a directory: `cairn put NAME DIR` stores them"));
         }
         self.apply(edits.into_iter().map(Ok))
@@ -156,7 +164,11 @@ fn end_of(gone: Option<(&RelPath, u64)>, conflicts: &mut Vec<RelPath>) {
 
 impl Side {
     /// As an entry of this store's manifests.
-    fn entry(&self, place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>, missing: &mut BTreeSet<Digest>) -> Result<Entry> {
+    fn entry(
+        &self,
+        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>,
+        missing: &mut BTreeSet<Digest>,
+    ) -> Result<Entry> {
         Ok(match self {
             Side::Directory => Entry::Directory(Dir::empty()),
             Side::File { digest, size, exec } => {
@@ -177,7 +189,9 @@ fn fits(now: Option<&Entry>, old: Option<&Side>) -> bool {
         (None, None) => true,
         (Some(now), Some(old)) => match (now, old) {
             (Entry::Directory(_), Side::Directory) => true,
-            (Entry::File { digest, size, exec, .. }, Side::File { digest: d, size: s, exec: e }) => (digest, size, exec) == (d, s, e),
+            (Entry::File { digest, size, exec, .. }, Side::File { digest: d, size: s, exec: e }) => {
+                (digest, size, exec) == (d, s, e)
+            }
             (Entry::Symlink { target }, Side::Symlink(t)) => target == t,
             (Entry::Reference(a), Side::Reference(b)) => a == b,
             _ => false,
@@ -257,7 +271,9 @@ impl Additions<'_> {
                     continue;
                 }
                 Body::Directory(_) => Entry::Directory(Dir::empty()),
-                Body::File { exec, body: FileBody::Stored(s) } => Entry::File { digest: s.digest, size: s.size, exec: *exec, place: s.place },
+                Body::File { exec, body: FileBody::Stored(s) } => {
+                    Entry::File { digest: s.digest, size: s.size, exec: *exec, place: s.place }
+                }
                 Body::File { .. } => return Err(Error::usage("a file was not stored before its manifest was built")),
                 Body::Symlink(target) => Entry::Symlink { target: target.to_vec() },
                 Body::Reference(reference) => Entry::Reference(reference.clone()),

@@ -34,7 +34,8 @@ pub struct Survey {
     pub unreadable: Vec<Error>,
 }
 
-/// The open drafts of one artifact, or of all: locks and staging directories are looked through once, and nobody is waited for.
+/// The open drafts of one artifact, or of all: locks and staging directories are looked through once, and nobody is
+/// waited for.
 ///
 /// # Errors
 /// Not found: an artifact of that name, or anything that is about to become one. I/O.
@@ -82,13 +83,17 @@ pub fn no_draft(draft: &Draft) -> Result<Error> {
         Err(e) if e.kind() == Kind::NotFound => return Ok(e),
         survey => survey?,
     };
-    let mut open: Vec<String> = survey.open.iter().map(|o| o.draft.id().to_string()).filter(|id| id != draft.id().as_str()).collect();
+    let mut open: Vec<String> =
+        survey.open.iter().map(|o| o.draft.id().to_string()).filter(|id| id != draft.id().as_str()).collect();
     open.sort_by_cached_key(|id| distance(draft.id().as_str(), id));
     let more = open.len().saturating_sub(NAMED);
     open.truncate(NAMED);
     open.extend((more > 0).then(|| format!("and {more} more")));
     let hint = match open.as_slice() {
-        [] => format!("no draft of {name} is open; `cairn upsert {name} SRC --distributed-id {}` begins this one", draft.id()),
+        [] => format!(
+            "no draft of {name} is open; `cairn upsert {name} SRC --distributed-id {}` begins this one",
+            draft.id()
+        ),
         [one] => format!("one draft of {name} is open: {one}"),
         several => format!("open drafts of {name}: {}", several.join(", ")),
     };
@@ -107,14 +112,20 @@ impl Found<'_> {
         if self.of.is_some_and(|of| of != name) {
             return None;
         }
-        let fresh = || OpenDraft { draft: Draft::new(self.store, name, id), state: DraftState::default(), writers: Vec::new(), left_open: Vec::new() };
+        let fresh = || OpenDraft {
+            draft: Draft::new(self.store, name, id),
+            state: DraftState::default(),
+            writers: Vec::new(),
+            left_open: Vec::new(),
+        };
         Some(self.drafts.entry((name.clone(), id.clone())).or_insert_with(fresh))
     }
 
     /// Who writes, and who has left a staging directory.
     fn at_work(&mut self) -> Result<()> {
         for lock in lock::held(self.store, |r| WRITING.contains(&r.purpose.as_str()))? {
-            let words = (lock.artifact.as_deref().map(ArtifactName::parse), lock.draft.as_deref().map(DistributedId::parse));
+            let words =
+                (lock.artifact.as_deref().map(ArtifactName::parse), lock.draft.as_deref().map(DistributedId::parse));
             let (Some(Ok(name)), Some(Ok(id))) = words else { continue };
             if let Some(open) = self.at(&name, &id) {
                 open.writers.push(lock);

@@ -40,7 +40,8 @@ pub struct UpsertOptions {
 pub struct Sealing {
     /// Its large files are taken over, and held by these.
     pub leases: Arc<Leases>,
-    /// The stage's marker: a contribution's token stands there before it is committed, so that nobody makes another one of the same stage.
+    /// The stage's marker: a contribution's token stands there before it is committed, so that nobody makes another one
+    /// of the same stage.
     pub marker: PathBuf,
     /// The user to whom it belongs.
     pub owner: u32,
@@ -183,9 +184,14 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
     let _turn = Queue::beside(&draft.log(), PATIENCE);
     Ok(match draft::append(draft, work, &record, None)? {
         None => None,
-        Some((Placed::At(number), _)) => {
-            Some(Upserted { draft: draft.clone(), run: run.id.clone(), number, files: totals.files, bytes: totals.bytes, new_bytes: sealed })
-        }
+        Some((Placed::At(number), _)) => Some(Upserted {
+            draft: draft.clone(),
+            run: run.id.clone(),
+            number,
+            files: totals.files,
+            bytes: totals.bytes,
+            new_bytes: sealed,
+        }),
         Some((placed, work)) => {
             work.map(Work::end);
             return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
@@ -245,21 +251,29 @@ fn seal(writer: ObjectWriter, file: crate::disk::NewFile, draft: &Draft) -> Resu
 
 fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {
     let at = root.place.and_then(|place| store.objects().place_in_pack(place));
-    let (pack, offset) = at.ok_or_else(|| Error::usage("a contribution's root was not stored before its record was written"))?;
+    let (pack, offset) =
+        at.ok_or_else(|| Error::usage("a contribution's root was not stored before its record was written"))?;
     Ok(RootRecord { digest: root.digest(), pack, offset })
 }
 
-/// A run has one writer at a time: a second process, which may be the requeued job beside the one it should replace, is refused (manners: what
+/// A run has one writer at a time: a second process, which may be the requeued job beside the one it should replace, is
+/// refused (manners: what
 /// it would break is the order of the run's own words). Of two that come at once, one goes on.
 fn refuse_second_holder(draft: &Draft, run: &RunId, work: &Work) -> Result<()> {
     let holder = work.lock().rival(|r| writes_to(draft, r) && r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
     let Some(holder) = holder else { return Ok(()) };
-    let why = format!("run {run} is at work on {draft} already: process {} on {} ({}, since {})", holder.pid, holder.host, holder.purpose, holder.since);
-    Err(Error::refused(why).hint("wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good"))
+    let why = format!(
+        "run {run} is at work on {draft} already: process {} on {} ({}, since {})",
+        holder.pid, holder.host, holder.purpose, holder.since
+    );
+    Err(Error::refused(why).hint(
+        "wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good",
+    ))
 }
 
 impl Draft {
-    /// Who is writing to it at this moment, as far as lock files tell. Takes some seconds when one of them is on another host and seems dead.
+    /// Who is writing to it at this moment, as far as lock files tell. Takes some seconds when one of them is on
+    /// another host and seems dead.
     ///
     /// # Errors
     /// I/O.
@@ -269,5 +283,7 @@ impl Draft {
 }
 
 fn writes_to(draft: &Draft, r: &LockRecord) -> bool {
-    WRITING.contains(&r.purpose.as_str()) && r.artifact.as_deref() == Some(draft.artifact().as_str()) && r.draft.as_deref() == Some(draft.id().as_str())
+    WRITING.contains(&r.purpose.as_str())
+        && r.artifact.as_deref() == Some(draft.artifact().as_str())
+        && r.draft.as_deref() == Some(draft.id().as_str())
 }

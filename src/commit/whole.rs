@@ -1,4 +1,5 @@
-//! Whether the content that a manifest names is still in the store, as far as that is seen without reading it: large objects by a look at each, small
+//! Whether the content that a manifest names is still in the store, as far as that is seen without reading it: large
+//! objects by a look at each, small
 //! ones by a look at their pack, all by the list of known damage, and manifest nodes by reading them.
 
 use super::stage::listed_up_to;
@@ -59,10 +60,12 @@ impl<'a> Whole<'a> {
         Ok(!self.census.visit(tree, &mut self.seen)?)
     }
 
-    /// The paths of a manifest whose content is lost: files, and directories whose list cannot be read. Ends when `found` says so.
+    /// The paths of a manifest whose content is lost: files, and directories whose list cannot be read. Ends when
+    /// `found` says so.
     pub(super) fn lost(&self, tree: &Tree, found: &mut dyn FnMut(&RelPath)) {
         let mut left = MOST;
-        let _: ControlFlow<()> = self.census.marked(tree, &mut left, &|digest| self.seen.lost.contains(digest), &mut |_, path| found(path));
+        let _: ControlFlow<()> =
+            self.census.marked(tree, &mut left, &|digest| self.seen.lost.contains(digest), &mut |_, path| found(path));
     }
 }
 

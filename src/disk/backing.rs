@@ -1,6 +1,8 @@
-//! A directory whose contents others change through us: the system calls of a staging mount, each on a path below one open directory.
+//! A directory whose contents others change through us: the system calls of a staging mount, each on a path below one
+//! open directory.
 //!
-//! No step of these is counted: they are the users' changes, not the store's. Paths come from the mount's own table, part by part, so none leads
+//! No step of these is counted: they are the users' changes, not the store's. Paths come from the mount's own table,
+//! part by part, so none leads
 //! out, and no part but the last can be a symlink. An empty path is the open file itself: a file or directory that is
 //! kept open so (`Backing::keep`) can be used after its last name is gone.
 
@@ -231,7 +233,8 @@ impl Backing {
         check(unsafe { libc::utimensat(self.fd(), path.as_ptr(), times.as_ptr(), flags) })
     }
 
-    /// What a path is called for calls that have no `at` form: through this process's descriptor, without a symlink but that.
+    /// What a path is called for calls that have no `at` form: through this process's descriptor, without a symlink but
+    /// that.
     fn through_proc(&self, path: &Path) -> Result<CString> {
         let mut out = format!("/proc/self/fd/{}", self.fd()).into_bytes();
         if !is_itself(path) {
@@ -388,8 +391,10 @@ pub fn copy_range(from: &File, from_at: i64, to: &File, to_at: i64, length: usiz
     if n < 0 { Err(Error::last_os_error()) } else { Ok(n as usize) }
 }
 
-/// Does `work` with this thread's file system user and group set to the caller's, where this process is root. Where that user may not, though the
-/// kernel has allowed the request (a supplementary group, which is not known here), it is done as root and `own` gives it to the caller.
+/// Does `work` with this thread's file system user and group set to the caller's, where this process is root. Where
+/// that user may not, though the
+/// kernel has allowed the request (a supplementary group, which is not known here), it is done as root and `own` gives
+/// it to the caller.
 ///
 /// # Errors
 /// Those of `work` and `own`.
@@ -412,7 +417,8 @@ pub fn in_the_name_of<T>(caller: Caller, work: impl Fn() -> Result<T>, own: impl
     }
 }
 
-/// Of this thread alone: the system calls, not the C library's functions. Group first on the way down, user first on the way up does not matter
+/// Of this thread alone: the system calls, not the C library's functions. Group first on the way down, user first on
+/// the way up does not matter
 /// here, since the capabilities that setting them takes stay permitted.
 fn set_fs_ids(uid: u32, gid: u32) {
     // SAFETY: no memory is involved; they cannot fail in a way that could be told.
@@ -489,7 +495,12 @@ impl DirStream {
             }
             let name = std::ffi::CStr::from_ptr((*entry).d_name.as_ptr());
             self.at = (*entry).d_off;
-            Ok(Some(DirEntry { name: OsStr::from_bytes(name.to_bytes()).to_owned(), ino: (*entry).d_ino, kind: (*entry).d_type, next: self.at }))
+            Ok(Some(DirEntry {
+                name: OsStr::from_bytes(name.to_bytes()).to_owned(),
+                ino: (*entry).d_ino,
+                kind: (*entry).d_type,
+                next: self.at,
+            }))
         }
     }
 }

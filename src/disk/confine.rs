@@ -1,5 +1,7 @@
-//! Changes stay in the store: a directory of a store that was replaced by a symlink is not followed. Each step that changes something below an open
-//! store's root first looks whether the way to its directory leads through a symlink. Somebody who exchanges a directory between that look and the
+//! Changes stay in the store: a directory of a store that was replaced by a symlink is not followed. Each step that
+//! changes something below an open
+//! store's root first looks whether the way to its directory leads through a symlink. Somebody who exchanges a
+//! directory between that look and the
 //! step has the rights to do worse.
 
 use crate::error::{Error, Result, show_path};
@@ -32,11 +34,15 @@ pub(super) fn check(path: &Path) -> Result<()> {
     if !leads_through_a_symlink(root, parent) {
         return Ok(());
     }
-    let e = Error::damaged(format!("{} leads through a symlink, expected directories: nothing is changed behind it", show_path(&root.join(parent))));
+    let e = Error::damaged(format!(
+        "{} leads through a symlink, expected directories: nothing is changed behind it",
+        show_path(&root.join(parent))
+    ));
     Err(e.hint("put the directory back in its place"))
 }
 
-/// Whether a directory below `root` is reached through a symlink, or is one. What is missing is not: the step itself says so.
+/// Whether a directory below `root` is reached through a symlink, or is one. What is missing is not: the step itself
+/// says so.
 fn leads_through_a_symlink(root: &Path, below: &Path) -> bool {
     let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root);
     let (Ok(root_dir), Ok(text)) = (open, CString::new(below.as_os_str().as_bytes())) else { return false };
@@ -45,7 +51,15 @@ fn leads_through_a_symlink(root: &Path, below: &Path) -> bool {
     how.flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
     how.resolve = libc::RESOLVE_NO_SYMLINKS;
     // SAFETY: the descriptor is open, the path is a C string, and `how` has the length that is given.
-    let fd = unsafe { libc::syscall(libc::SYS_openat2, root_dir.as_raw_fd(), text.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_openat2,
+            root_dir.as_raw_fd(),
+            text.as_ptr(),
+            &raw const how,
+            size_of::<libc::open_how>(),
+        )
+    };
     if fd >= 0 {
         // SAFETY: a new descriptor that nothing else owns.
         drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });

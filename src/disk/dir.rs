@@ -128,9 +128,8 @@ impl Dir {
     fn open_at(&self, name: &[u8], flags: libc::c_int, mode: u32) -> io::Result<OwnedFd> {
         let name = CString::new(name)?;
         // SAFETY: an open descriptor and a valid C string.
-        let fd = unsafe {
-            libc::openat(self.handle.raw(), name.as_ptr(), flags | libc::O_NOFOLLOW | libc::O_CLOEXEC, mode)
-        };
+        let fd =
+            unsafe { libc::openat(self.handle.raw(), name.as_ptr(), flags | libc::O_NOFOLLOW | libc::O_CLOEXEC, mode) };
         check(fd)?;
         // SAFETY: just opened, and owned from here on.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -202,9 +201,7 @@ impl Dir {
         let name = CString::new(name)?;
         let mut out = MaybeUninit::<Stat>::uninit();
         // SAFETY: an open descriptor, a valid C string and room for the answer.
-        check(unsafe {
-            libc::fstatat(self.handle.raw(), name.as_ptr(), out.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW)
-        })?;
+        check(unsafe { libc::fstatat(self.handle.raw(), name.as_ptr(), out.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })?;
         // SAFETY: filled by the call.
         Ok(Look(unsafe { out.assume_init() }))
     }

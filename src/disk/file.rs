@@ -83,12 +83,21 @@ impl NewFile {
         }
         let e = io::Error::last_os_error();
         match e.raw_os_error() {
-            Some(libc::EOPNOTSUPP | libc::ENOTTY | libc::EXDEV | libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::ETXTBSY) => Ok(false),
+            Some(
+                libc::EOPNOTSUPP
+                | libc::ENOTTY
+                | libc::EXDEV
+                | libc::EINVAL
+                | libc::ENOSYS
+                | libc::EPERM
+                | libc::ETXTBSY,
+            ) => Ok(false),
             _ => Err(Error::io("reflink to", &self.path, e)),
         }
     }
 
-    /// Copies `len` bytes from `source` at the same offset inside the kernel; returns how many were copied, 0 where this is not possible.
+    /// Copies `len` bytes from `source` at the same offset inside the kernel; returns how many were copied, 0 where
+    /// this is not possible.
     ///
     /// # Errors
     /// I/O other than "not possible here".
@@ -107,7 +116,8 @@ impl NewFile {
         }
     }
 
-    /// Lets the kernel begin to write out a range (all from `offset` for `len` 0), so that the later sync waits less. Never an error: it is only a hint.
+    /// Lets the kernel begin to write out a range (all from `offset` for `len` 0), so that the later sync waits less.
+    /// Never an error: it is only a hint.
     pub fn start_writeback(&self, offset: u64, len: u64) {
         // SAFETY: the descriptor is open.
         unsafe {

@@ -26,9 +26,12 @@ impl FsKind {
         Ok(FsKind::and_needs_whole_syncs(path)?.0)
     }
 
-    /// The kind, and whether `path` lies on an ext file system without a journal. A directory's sync writes its entries there, and not the inode of
-    /// a symlink that was made in it: only the sync of the whole file system reaches that (measured: power cuts lose claims else). The same holds for an
-    /// overlay whose upper directory lies on such a file system, or on one that cannot be found out: in a container, the host's paths mean nothing.
+    /// The kind, and whether `path` lies on an ext file system without a journal. A directory's sync writes its entries
+    /// there, and not the inode of
+    /// a symlink that was made in it: only the sync of the whole file system reaches that (measured: power cuts lose
+    /// claims else). The same holds for an
+    /// overlay whose upper directory lies on such a file system, or on one that cannot be found out: in a container,
+    /// the host's paths mean nothing.
     ///
     /// # Errors
     /// I/O when `path` cannot be asked.
@@ -42,7 +45,8 @@ impl FsKind {
                 return Ok((FsKind::Local, !matches!(upper, Some(Ok((FsKind::Ordered | FsKind::Local, false))))));
             }
             // btrfs, zfs, tmpfs, ramfs, f2fs, bcachefs, jfs, reiserfs
-            0x9123_683E | 0x2FC1_2FC1 | 0x0102_1994 | 0x8584_58F6 | 0xF2F5_2010 | 0xCA45_1A4E | 0x3153_464A | 0x5265_4973 => FsKind::Local,
+            0x9123_683E | 0x2FC1_2FC1 | 0x0102_1994 | 0x8584_58F6 | 0xF2F5_2010 | 0xCA45_1A4E | 0x3153_464A
+            | 0x5265_4973 => FsKind::Local,
             _ => FsKind::Shared,
         };
         Ok((kind, false))
@@ -58,7 +62,8 @@ impl FsKind {
 const EXT: u32 = 0xEF53;
 const OVERLAY: u32 = 0x794C_7630;
 
-/// Where an overlay keeps what is changed at `path`, if that can be told for certain: the mount's options name its upper directory, and what is there now
+/// Where an overlay keeps what is changed at `path`, if that can be told for certain: the mount's options name its
+/// upper directory, and what is there now
 /// is what `path` shows. In another mount namespace that name may lead nowhere, or elsewhere.
 fn upper_directory(path: &Path) -> Option<PathBuf> {
     let path = std::fs::canonicalize(path).ok()?;
@@ -67,7 +72,8 @@ fn upper_directory(path: &Path) -> Option<PathBuf> {
     let (below, upper) = overlay_line(&table, libc::major(shown.dev()), libc::minor(shown.dev()), &path)?;
     let there = upper.join(below);
     let found = std::fs::symlink_metadata(&there).ok()?;
-    let state = |m: &std::fs::Metadata| (m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
+    let state =
+        |m: &std::fs::Metadata| (m.mode(), m.uid(), m.gid(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec());
     (state(&found) == state(&shown) && found.is_dir()).then_some(there)
 }
 
@@ -92,7 +98,10 @@ fn overlay_line(table: &str, major: u32, minor: u32, path: &Path) -> Option<(Pat
 fn unescape(field: &str) -> PathBuf {
     let (bytes, mut out, mut i) = (field.as_bytes(), Vec::new(), 0);
     while i < bytes.len() {
-        let code = bytes.get(i + 1..i + 4).filter(|_| bytes[i] == b'\\').and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
+        let code = bytes
+            .get(i + 1..i + 4)
+            .filter(|_| bytes[i] == b'\\')
+            .and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
         out.push(code.unwrap_or(bytes[i]));
         i += if code.is_some() { 4 } else { 1 };
     }
@@ -111,12 +120,15 @@ fn magic(path: &Path) -> Result<u32> {
     }
 }
 
-/// Whether the ext file system that holds `path` is known to have a journal: its thread is named below `/sys/fs/ext4`. What cannot be
+/// Whether the ext file system that holds `path` is known to have a journal: its thread is named below `/sys/fs/ext4`.
+/// What cannot be
 /// told counts as none, the careful side.
 fn has_journal(path: &Path) -> Result<bool> {
     let dev = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?.dev();
     let device = std::fs::read_link(format!("/sys/dev/block/{}:{}", libc::major(dev), libc::minor(dev)));
-    let task = device.ok().and_then(|d| std::fs::read_to_string(Path::new("/sys/fs/ext4").join(d.file_name()?).join("journal_task")).ok());
+    let task = device.ok().and_then(|d| {
+        std::fs::read_to_string(Path::new("/sys/fs/ext4").join(d.file_name()?).join("journal_task")).ok()
+    });
     Ok(task.is_some_and(|t| t.trim().parse::<u32>().is_ok()))
 }
 

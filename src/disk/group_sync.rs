@@ -1,7 +1,9 @@
 //! Group sync: threads of one process that wait for `syncfs` on the same file system share it.
 //!
-//! A call returns after a `syncfs` that began after the call: all that the caller wrote before is durable then. While one `syncfs` runs, later
-//! callers wait; when it ends, one of them starts the next one for all of them. So N threads cost two at most, not N. Other processes are not
+//! A call returns after a `syncfs` that began after the call: all that the caller wrote before is durable then. While
+//! one `syncfs` runs, later
+//! callers wait; when it ends, one of them starts the next one for all of them. So N threads cost two at most, not N.
+//! Other processes are not
 //! relied upon: what one says of its syncs would have to be believed.
 
 use parking_lot::{Condvar, Mutex};
@@ -116,7 +118,10 @@ mod tests {
             }
         });
         assert!(calls.load(Ordering::Relaxed) < 400, "800 calls are served by far fewer syncs, not by {calls:?}");
-        assert!(!GROUPS.lock().as_ref().is_some_and(|g| g.contains_key(&group)), "nothing is remembered when nobody waits");
+        assert!(
+            !GROUPS.lock().as_ref().is_some_and(|g| g.contains_key(&group)),
+            "nothing is remembered when nobody waits"
+        );
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Read leases (fcntl(2), "Leases"): whoever opens a leased file for writing waits until the lease is released, or the system's lease-break-time is over.
+//! Read leases (fcntl(2), "Leases"): whoever opens a leased file for writing waits until the lease is released, or the
+//! system's lease-break-time is over.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::Once;
 
-/// Takes a read lease on a file that is open for reading. `false`: somebody has it open for writing, or leases are not to be had here.
+/// Takes a read lease on a file that is open for reading. `false`: somebody has it open for writing, or leases are not
+/// to be had here.
 pub fn take_lease(file: &File) -> bool {
     // SAFETY: an open descriptor; no memory is involved.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) == 0 }

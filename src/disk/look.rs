@@ -1,4 +1,5 @@
-//! Looks at names. On shared file systems a look can find a handle stale, because the name stands for something else by now, or the
+//! Looks at names. On shared file systems a look can find a handle stale, because the name stands for something else by
+//! now, or the
 //! file was removed while it was read: then it looks again, FRESH, and says what it finds.
 
 use super::backing::{DirEntry, DirStream};
@@ -12,13 +13,16 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often a look that found a handle stale is made, and the first pause between; each is twice the one before, so that all together outlast the
+/// How often a look that found a handle stale is made, and the first pause between; each is twice the one before, so
+/// that all together outlast the
 /// second for which clients keep names.
 const LOOKS: u32 = 8;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Makes the client of a shared file system ask its server anew about the names beside `path`: opens the directory that holds it. Where that
-/// directory seems to be missing, the client may only remember that it was (NFS, for up to half a minute): then every directory is opened, from the
+/// Makes the client of a shared file system ask its server anew about the names beside `path`: opens the directory that
+/// holds it. Where that
+/// directory seems to be missing, the client may only remember that it was (NFS, for up to half a minute): then every
+/// directory is opened, from the
 /// last one that is there down.
 pub fn open_parent(path: &Path) {
     if let Some(parent) = path.parent() {
@@ -68,12 +72,15 @@ pub fn look(path: &Path) -> Result<Option<Metadata>> {
 pub fn read_link(path: &Path) -> Result<Option<Vec<u8>>> {
     match unless_missing(look_again(path, || std::fs::read_link(path))) {
         Ok(text) => Ok(text.map(|t| t.into_os_string().into_vec())),
-        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => Err(Error::damaged(format!("{} is no symlink", show_path(path)))),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            Err(Error::damaged(format!("{} is no symlink", show_path(path))))
+        }
         Err(e) => Err(Error::io("read symlink", path, e)),
     }
 }
 
-/// The names in a directory of the store's; empty when it does not exist. Opening it, and those above it where it seems to be missing, is what FRESH asks
+/// The names in a directory of the store's; empty when it does not exist. Opening it, and those above it where it seems
+/// to be missing, is what FRESH asks
 /// for. A symlink is not followed, and nothing but a directory is opened.
 ///
 /// # Errors
@@ -158,7 +165,8 @@ fn each_in(directory: File, mut see: impl FnMut(DirEntry) -> io::Result<()>) -> 
     Ok(())
 }
 
-/// Reads a whole file of at most `limit` bytes; `None` when it does not exist, or was removed while it was read. A symlink is not followed.
+/// Reads a whole file of at most `limit` bytes; `None` when it does not exist, or was removed while it was read. A
+/// symlink is not followed.
 ///
 /// # Errors
 /// I/O; damaged when it is longer or no regular file.
@@ -174,7 +182,9 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         Ok((meta, out))
     };
     match unless_missing(look_again(path, read)) {
-        Ok(Some((meta, out))) if !meta.is_file() || meta.len().max(out.len() as u64) > limit => Err(damaged(&format!("not a regular file of at most {limit} bytes"))),
+        Ok(Some((meta, out))) if !meta.is_file() || meta.len().max(out.len() as u64) > limit => {
+            Err(damaged(&format!("not a regular file of at most {limit} bytes")))
+        }
         Ok(read) => Ok(read.map(|(_, out)| out)),
         Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(damaged("a symlink, expected a file")),
         Err(e) => Err(Error::io("read", path, e)),

@@ -1,6 +1,8 @@
-//! The only place that changes the disk. Every change is one counted step ([`fault`]), so a test can kill or fail at each.
+//! The only place that changes the disk. Every change is one counted step ([`fault`]), so a test can kill or fail at
+//! each.
 //!
-//! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that commits or
+//! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that
+//! commits or
 //! claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
 
 mod access;
@@ -24,20 +26,23 @@ pub use access::{Identity, may_write_as};
 pub use confine::confine;
 pub use dir::{Dir, Look};
 pub use file::NewFile;
-pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
-pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
 pub use fs::{FsKind, Space, free_bytes, space};
-pub use rights::{Right, may};
-pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
-pub use look::{
-    by_descriptor, list, list_following, list_types, look, look_fresh, open_dir, open_directory, open_parent, read_link, read_small, walk_error,
-};
-pub use read::{open_file, read_full_at, read_two_at, will_read_in_order};
-pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
 use group_sync::{sync_fs, sync_fs_shared};
-pub use outside::{create_mount_place, may_write, remove_mount_place, open_device, open_files_limit, open_log, raise_open_files_limit};
-pub use outside::{unnamed_file, write_setting};
+pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
+pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
+pub use look::{
+    by_descriptor, list, list_following, list_types, look, look_fresh, open_dir, open_directory, open_parent,
+    read_link, read_small, walk_error,
+};
+pub use outside::{
+    create_mount_place, may_write, open_device, open_files_limit, open_log, raise_open_files_limit, remove_mount_place,
+};
 use outside::{link_descriptor, rename_noreplace, set_mtime};
+pub use outside::{unnamed_file, write_setting};
+pub use read::{open_file, read_full_at, read_two_at, will_read_in_order};
+pub use rights::{Right, may};
+pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
+pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
 
 use crate::error::{Error, Result};
 use crate::threads;
@@ -93,7 +98,15 @@ impl Disk {
     /// I/O when the file system cannot be asked for its type.
     pub fn of(path: &Path, access: Access) -> Result<Disk> {
         let (kind, whole_syncs) = FsKind::and_needs_whole_syncs(path)?;
-        Ok(Disk { kind, whole_syncs, access, umask: umask::of_the_user(), no_noreplace: AtomicBool::new(false), poisoned: AtomicBool::new(false), syncs: AtomicU64::new(0) })
+        Ok(Disk {
+            kind,
+            whole_syncs,
+            access,
+            umask: umask::of_the_user(),
+            no_noreplace: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
+        })
     }
 
     /// How many syncs were waited for.
@@ -106,12 +119,14 @@ impl Disk {
         self.kind
     }
 
-    /// Whether syncing a directory syncs the whole file system: who must do that anyway need not sync file by file before.
+    /// Whether syncing a directory syncs the whole file system: who must do that anyway need not sync file by file
+    /// before.
     pub fn syncs_whole(&self) -> bool {
         self.whole_syncs
     }
 
-    /// Makes one directory; an existing one is fine. "Exists" is believed only of a directory that can be seen: GlusterFS says so of a name that
+    /// Makes one directory; an existing one is fine. "Exists" is believed only of a directory that can be seen:
+    /// GlusterFS says so of a name that
     /// another client just asked for, and has no such directory.
     ///
     /// # Errors
@@ -135,7 +150,9 @@ impl Disk {
         loop {
             match std::fs::DirBuilder::new().mode(wanted).create(path) {
                 Ok(()) => break,
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create directory", path, e)),
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create directory", path, e));
+                }
                 Err(e) => match look_fresh(path)? {
                     Some(meta) if meta.is_dir() => return Ok(Created::Exists),
                     None if tries > 1 => {
@@ -148,7 +165,8 @@ impl Disk {
         }
         if cut != 0 {
             let group = std::fs::symlink_metadata(path).map_or(0, |m| m.permissions().mode() & libc::S_ISGID);
-            std::fs::set_permissions(path, Permissions::from_mode(wanted | group)).map_err(|e| Error::io("set the mode of", path, e))?;
+            std::fs::set_permissions(path, Permissions::from_mode(wanted | group))
+                .map_err(|e| Error::io("set the mode of", path, e))?;
         }
         Ok(Created::New)
     }
@@ -167,7 +185,8 @@ impl Disk {
         self.make_dir(path).map(drop)
     }
 
-    /// Creates a file of the store's, whose name has a token in it or lies in a token's directory, so that nobody else makes it: an empty
+    /// Creates a file of the store's, whose name has a token in it or lies in a token's directory, so that nobody else
+    /// makes it: an empty
     /// file that stands there was made by this very call, whose reply was lost (L10).
     ///
     /// # Errors
@@ -175,7 +194,11 @@ impl Disk {
     pub fn create_file(&self, path: PathBuf) -> Result<NewFile> {
         match self.create_file_with(path.clone(), 0o666) {
             Err(e) if e.errno() == Some(libc::EEXIST) => {
-                let opened = std::fs::OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path);
+                let opened = std::fs::OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                    .open(&path);
                 let ours = opened.ok().filter(|f| f.metadata().is_ok_and(|m| m.is_file() && m.len() == 0));
                 let file = ours.ok_or(e)?;
                 self.open_up(&file, &path, 0o666)?;
@@ -193,7 +216,13 @@ impl Disk {
         step("create", &path)?;
         let wanted = self.access.wanted(mode, self.umask);
         let cut = Access::cut(wanted, self.umask);
-        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(wanted).open(&path).map_err(|e| Error::io("create", &path, e))?;
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(wanted)
+            .open(&path)
+            .map_err(|e| Error::io("create", &path, e))?;
         if cut != 0 {
             self.open_up(&file, &path, mode)?;
         }
@@ -243,7 +272,8 @@ impl Disk {
         }
     }
 
-    /// Renames one file, replacing what stands at `to`. "Missing" because the reply to a rename that was done got lost is told apart (L10).
+    /// Renames one file, replacing what stands at `to`. "Missing" because the reply to a rename that was done got lost
+    /// is told apart (L10).
     ///
     /// # Errors
     /// I/O.
@@ -252,13 +282,23 @@ impl Disk {
         confine::check(to)?;
         let before = std::fs::symlink_metadata(from).ok().map(file_id);
         match std::fs::rename(from, to) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound && before.is_some() && look_fresh(to)?.map(file_id) == before => Ok(()),
-            other => other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)))),
+            Err(e)
+                if e.kind() == io::ErrorKind::NotFound
+                    && before.is_some()
+                    && look_fresh(to)?.map(file_id) == before =>
+            {
+                Ok(())
+            }
+            other => {
+                other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to))))
+            }
         }
     }
 
-    /// Gives a whole file its place unless something is there already: then nothing changes, `from` included. Where the file system has no
-    /// `RENAME_NOREPLACE` the file is linked to its place and loses its first name; where there are no hard links either, it is renamed after a look.
+    /// Gives a whole file its place unless something is there already: then nothing changes, `from` included. Where the
+    /// file system has no
+    /// `RENAME_NOREPLACE` the file is linked to its place and loses its first name; where there are no hard links
+    /// either, it is renamed after a look.
     /// A reply that got lost after the step was done is told apart (L10).
     ///
     /// # Errors
@@ -358,7 +398,8 @@ impl Disk {
         ignore_missing(std::fs::remove_dir(path)).map_err(|e| Error::io("remove directory", path, e))
     }
 
-    /// Removes a directory and all in it, a step for each; a missing one is fine. Symlinks are removed, not followed. Where many directories stand side
+    /// Removes a directory and all in it, a step for each; a missing one is fine. Symlinks are removed, not followed.
+    /// Where many directories stand side
     /// by side, several threads do it.
     ///
     /// # Errors
@@ -435,7 +476,8 @@ impl Disk {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
     }
 
-    /// Sets the mode and the modification time (in seconds since 1970) of an open file of the store's; `path` is its name.
+    /// Sets the mode and the modification time (in seconds since 1970) of an open file of the store's; `path` is its
+    /// name.
     ///
     /// # Errors
     /// I/O.
@@ -465,7 +507,8 @@ impl Disk {
         self.synced(synced, "sync directory", path)
     }
 
-    /// Makes the entries of a directory of a user's durable, given open. What fails there is the user's to know, and poisons nothing.
+    /// Makes the entries of a directory of a user's durable, given open. What fails there is the user's to know, and
+    /// poisons nothing.
     ///
     /// # Errors
     /// I/O.
@@ -497,12 +540,14 @@ impl Disk {
     /// I/O; the handle is poisoned then.
     pub fn sync_path(&self, path: &Path) -> Result<()> {
         step("sync", path)?;
-        let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
+        let opened =
+            std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
         let file = opened.map_err(|e| Error::io("open", path, e))?;
         self.synced(file.sync_all(), "sync", path)
     }
 
-    /// Begins to watch the file system that holds `path`. To be called before anything is written: a failure to write back is
+    /// Begins to watch the file system that holds `path`. To be called before anything is written: a failure to write
+    /// back is
     /// surely reported only to descriptors that were open when it happened.
     ///
     /// # Errors
@@ -512,7 +557,8 @@ impl Disk {
         Ok(Watch { dir, path: path.to_path_buf() })
     }
 
-    /// Makes everything on a watched file system durable; fails when a write-back failed since the watch began. For local file systems
+    /// Makes everything on a watched file system durable; fails when a write-back failed since the watch began. For
+    /// local file systems
     /// only: elsewhere it need not reach the server.
     ///
     /// # Errors
@@ -538,8 +584,10 @@ impl Disk {
 
     fn check_poison(&self) -> Result<()> {
         if self.poisoned.load(Ordering::SeqCst) {
-            return Err(Error::io_message("a sync of this store failed before: nothing more is published by this process")
-                .hint("look at the disk and the kernel's log, then say it again"));
+            return Err(Error::io_message(
+                "a sync of this store failed before: nothing more is published by this process",
+            )
+            .hint("look at the disk and the kernel's log, then say it again"));
         }
         Ok(())
     }

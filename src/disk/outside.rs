@@ -1,4 +1,5 @@
-//! Files that are no store's: devices, logs, the kernel's settings. Not counted as steps, since no store depends on them. And system calls that `std`
+//! Files that are no store's: devices, logs, the kernel's settings. Not counted as steps, since no store depends on
+//! them. And system calls that `std`
 //! does not have, which the counted steps are made of.
 
 use super::umask::{self, Access};
@@ -62,7 +63,10 @@ pub fn create_mount_place(path: &Path) -> io::Result<()> {
     if let Some(base) = path.parent()
         && !base.is_dir()
     {
-        std::fs::DirBuilder::new().mode(Access::Umask.wanted(0o755, umask::of_the_user())).create(base).or_else(|e| if base.is_dir() { Ok(()) } else { Err(e) })?;
+        std::fs::DirBuilder::new()
+            .mode(Access::Umask.wanted(0o755, umask::of_the_user()))
+            .create(base)
+            .or_else(|e| if base.is_dir() { Ok(()) } else { Err(e) })?;
     }
     std::fs::DirBuilder::new().mode(Access::Umask.wanted(0o755, umask::of_the_user())).create(path)
 }
@@ -80,7 +84,8 @@ pub(super) fn link_descriptor(file: &File, to: &Path) -> io::Result<()> {
     let from = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let to = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(to.as_os_str()))?;
     // SAFETY: valid C strings.
-    let result = unsafe { libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW) };
+    let result =
+        unsafe { libc::linkat(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::AT_SYMLINK_FOLLOW) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -89,14 +94,16 @@ pub(super) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     let text = |path: &Path| std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
     let (from, to) = (text(from)?, text(to)?);
     // SAFETY: valid C strings.
-    let result = unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    let result =
+        unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_NOREPLACE) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Sets a file's modification time.
 pub(super) fn set_mtime(path: &Path, seconds: i64, nanos: i64) -> io::Result<()> {
     let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?;
-    let times = [libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT }, libc::timespec { tv_sec: seconds, tv_nsec: nanos }];
+    let times =
+        [libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT }, libc::timespec { tv_sec: seconds, tv_nsec: nanos }];
     // SAFETY: a valid C string and two times.
     let result = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -106,7 +113,11 @@ pub(super) fn set_mtime(path: &Path, seconds: i64, nanos: i64) -> io::Result<()>
 pub(super) fn set_open_mtime(file: &File, seconds: i64) -> io::Result<()> {
     let at = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
     // SAFETY: the descriptor is open; the array lives across the call.
-    if unsafe { libc::futimens(file.as_raw_fd(), [at, at].as_ptr()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if unsafe { libc::futimens(file.as_raw_fd(), [at, at].as_ptr()) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Whether this process may make entries in a directory, by its effective user and groups.

@@ -7,7 +7,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a regular file for reading, and says what it is; never through a symlink. `None` when nothing stands there, or a handle went stale.
+/// Opens a regular file for reading, and says what it is; never through a symlink. `None` when nothing stands there, or
+/// a handle went stale.
 ///
 /// # Errors
 /// I/O; damaged when something else stands there.
@@ -17,7 +18,12 @@ pub fn open_file(path: &Path) -> Result<Option<(File, Metadata)>> {
             let meta = file.metadata().map_err(|e| Error::io("look at", path, e))?;
             if meta.is_file() { Ok(Some((file, meta))) } else { Err(not_a_file(path)) }
         }
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || e.raw_os_error() == Some(libc::ESTALE) => Ok(None),
+        Err(e)
+            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+                || e.raw_os_error() == Some(libc::ESTALE) =>
+        {
+            Ok(None)
+        }
         Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(not_a_file(path)),
         Err(e) => Err(Error::io("open", path, e)),
     }
@@ -27,7 +33,8 @@ fn not_a_file(path: &Path) -> Error {
     Error::damaged(format!("{} is no regular file", crate::error::show_path(path)))
 }
 
-/// Reads at `offset` into `head` and then into `body`, as one read while nothing interrupts it; returns how many bytes there were.
+/// Reads at `offset` into `head` and then into `body`, as one read while nothing interrupts it; returns how many bytes
+/// there were.
 ///
 /// # Errors
 /// The system's.

@@ -19,7 +19,8 @@ pub enum Right {
 /// # Errors
 /// I/O; usage: a path that no system call takes.
 pub fn may(right: Right, path: &Path, is_directory: bool) -> Result<bool> {
-    let text = CString::new(path.as_os_str().as_bytes()).map_err(|e| Error::usage("a path has a zero byte in it").because(e))?;
+    let text = CString::new(path.as_os_str().as_bytes())
+        .map_err(|e| Error::usage("a path has a zero byte in it").because(e))?;
     let read = libc::R_OK | if is_directory { libc::X_OK } else { 0 };
     let mode = match right {
         Right::Read => read,

@@ -1,6 +1,8 @@
-//! Between fuser and the read-only tree: unpacks requests, packs answers, and nothing else. The only file that knows fuser.
+//! Between fuser and the read-only tree: unpacks requests, packs answers, and nothing else. The only file that knows
+//! fuser.
 //!
-//! A panic behind it is EIO for one request, never the end of the mount. Changes never arrive (the mount is MS_RDONLY, so the kernel
+//! A panic behind it is EIO for one request, never the end of the mount. Changes never arrive (the mount is MS_RDONLY,
+//! so the kernel
 //! answers EROFS by itself); one that did would be refused with EROFS too.
 
 use super::Io;
@@ -13,9 +15,10 @@ use super::tree::ReadTree;
 use crate::error::{Error, Result};
 use crate::mount::{forget_entry, passes_through};
 use fuser::{
-    AccessFlags, BackingId, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
 };
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -31,7 +34,8 @@ use std::time::{Duration, SystemTime};
 
 /// The largest read or readahead request: what `fs.fuse.max_pages_limit` allows by default.
 const LARGEST_REQUEST: u32 = 1 << 20;
-/// Requests that the kernel may have under way in the background, readahead for the most part, and when it calls that congested.
+/// Requests that the kernel may have under way in the background, readahead for the most part, and when it calls that
+/// congested.
 const BACKGROUND: (u16, u16) = (64, 48);
 /// Bytes before each name in a listing without and with attributes (`fuse_dirent`, `fuse_direntplus`).
 const DIRENT: (usize, usize) = (24, 152);
@@ -48,15 +52,30 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file of the store, with which the kernel is asked whether
+    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file of the store, with which the
+    /// kernel is asked whether
     /// it would pass reads through. With a `pool`, whatever may read the store is answered from there.
-    pub(super) fn open(descriptor: OwnedFd, tree: Arc<ReadTree>, threads: usize, io: Io, probe: &File, pool: Option<Pool>) -> Result<Connection> {
+    pub(super) fn open(
+        descriptor: OwnedFd,
+        tree: Arc<ReadTree>,
+        threads: usize,
+        io: Io,
+        probe: &File,
+        pool: Option<Pool>,
+    ) -> Result<Connection> {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
         let agreed = Arc::new(Agreed::default());
         let forward = Arc::new(Forward::default());
         let opens = Arc::new(Opens::new());
-        let adapter = Adapter { tree: tree.clone(), agreed: agreed.clone(), opens, pool, room: Arc::new(AtomicUsize::new(LISTING)), forward: forward.clone() };
+        let adapter = Adapter {
+            tree: tree.clone(),
+            agreed: agreed.clone(),
+            opens,
+            pool,
+            room: Arc::new(AtomicUsize::new(LISTING)),
+            forward: forward.clone(),
+        };
         // Who may ask is the kernel's to decide: it knows allow_other, and whose mount it is.
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
         let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
@@ -138,7 +157,9 @@ impl Agreed {
             Io::Passthrough => match passes_through(session.as_fd(), probe) {
                 Ok(()) => Way::Passthrough,
                 Err(e) => {
-                    tree.say(&format!("passthrough is refused here ({e}): files are read through the daemon, without opens"));
+                    tree.say(&format!(
+                        "passthrough is refused here ({e}): files are read through the daemon, without opens"
+                    ));
                     no_open
                 }
             },
@@ -167,7 +188,12 @@ macro_rules! refuse {
 refuse!(ReplyEmpty, ReplyEntry, ReplyAttr, ReplyData, ReplyOpen, ReplyDirectory, ReplyDirectoryPlus, ReplyStatfs);
 
 /// Runs one request: a panic is an answer like any other, and what is worth a line in the log gets one.
-fn guarded<T>(tree: &ReadTree, doing: &str, ino: u64, work: impl FnOnce(&ReadTree) -> Answer<T>) -> std::result::Result<T, Errno> {
+fn guarded<T>(
+    tree: &ReadTree,
+    doing: &str,
+    ino: u64,
+    work: impl FnOnce(&ReadTree) -> Answer<T>,
+) -> std::result::Result<T, Errno> {
     let answer = catch_unwind(AssertUnwindSafe(|| work(tree))).unwrap_or(Err(Failure::Panicked));
     answer.map_err(|failure| told(tree, doing, ino, &failure))
 }
@@ -202,7 +228,8 @@ impl Adapter {
 fn attr(of: &Attributes) -> FileAttr {
     let (seconds, nanoseconds) = of.time;
     let (whole, part) = (Duration::from_secs(seconds.unsigned_abs()), Duration::from_nanos(nanoseconds.into()));
-    let time = if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
+    let time =
+        if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
     let time = time.and_then(|t| t.checked_add(part)).unwrap_or(SystemTime::UNIX_EPOCH);
     FileAttr {
         ino: INodeNo(of.ino),
@@ -243,9 +270,12 @@ thread_local! {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole listing before the first
-        // stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one directory: 7 × native with it, 2.2 × without).
-        // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an immutable tree may have.
+        // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole
+        // listing before the first
+        // stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one directory: 7 × native with it,
+        // 2.2 × without).
+        // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an
+        // immutable tree may have.
         let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_PARALLEL_DIROPS
@@ -257,7 +287,8 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_PASSTHROUGH
             | InitFlags::FUSE_ABORT_ERROR;
         if self.tree.grows() {
-            // The kernel asks for a directory's mtime, once its time is over, before it trusts a listing that it has kept.
+            // The kernel asks for a directory's mtime, once its time is over, before it trusts a listing that it has
+            // kept.
             wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
         }
         // Older kernels go without some of them: all are for speed but the last, and that is looked at with care.
@@ -273,14 +304,25 @@ impl Filesystem for Adapter {
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let name = name.as_bytes().to_vec();
-        self.answer("look up a name in", parent, reply, move |tree| tree.lookup(parent.0, &name), |reply, looked| match looked {
-            Looked::Found(found) => {
-                reply.entry_with_ttls(&found.attributes_for, &found.name_for, &attr(&found), Generation(found.generation.into()));
+        self.answer(
+            "look up a name in",
+            parent,
+            reply,
+            move |tree| tree.lookup(parent.0, &name),
+            |reply, looked| match looked {
+                Looked::Found(found) => {
+                    reply.entry_with_ttls(
+                        &found.attributes_for,
+                        &found.name_for,
+                        &attr(&found),
+                        Generation(found.generation.into()),
+                    );
+                }
+                Looked::Nothing(keep) if keep.is_zero() => reply.error(Errno::ENOENT),
+                // Inode 0 with a lifetime: the kernel remembers that there is nothing.
+                Looked::Nothing(keep) => reply.entry(&keep, &nothing(), Generation(0)),
             },
-            Looked::Nothing(keep) if keep.is_zero() => reply.error(Errno::ENOENT),
-            // Inode 0 with a lifetime: the kernel remembers that there is nothing.
-            Looked::Nothing(keep) => reply.entry(&keep, &nothing(), Generation(0)),
-        });
+        );
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, times: u64) {
@@ -288,11 +330,23 @@ impl Filesystem for Adapter {
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.answer("look at", ino, reply, move |tree| tree.attributes(ino.0), |reply, found| reply.attr(&found.attributes_for, &attr(&found)));
+        self.answer(
+            "look at",
+            ino,
+            reply,
+            move |tree| tree.attributes(ino.0),
+            |reply, found| reply.attr(&found.attributes_for, &attr(&found)),
+        );
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        self.answer("read the link", ino, reply, move |tree| tree.read_link(ino.0), |reply, target| reply.data(&target));
+        self.answer(
+            "read the link",
+            ino,
+            reply,
+            move |tree| tree.read_link(ino.0),
+            |reply, target| reply.data(&target),
+        );
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -306,11 +360,18 @@ impl Filesystem for Adapter {
             return reply.error(Errno::EROFS);
         }
         if way == Way::Plain {
-            return self.answer("open", ino, reply, move |tree| tree.open(ino.0), |reply, ()| reply.opened(FileHandle(0), KEPT));
+            return self.answer(
+                "open",
+                ino,
+                reply,
+                move |tree| tree.open(ino.0),
+                |reply, ()| reply.opened(FileHandle(0), KEPT),
+            );
         }
         let opens = self.opens.clone();
         let joined = opens.join(ino.0);
-        let work = move |tree: &ReadTree| if joined.is_some() { Ok((joined, None)) } else { Ok((None, tree.object(ino.0)?)) };
+        let work =
+            move |tree: &ReadTree| if joined.is_some() { Ok((joined, None)) } else { Ok((None, tree.object(ino.0)?)) };
         self.answer("open", ino, reply, work, move |reply, (joined, object)| {
             let way = match (joined, object) {
                 (Some(way), _) => way,
@@ -325,7 +386,17 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn read(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, size: u32, _: OpenFlags, _: Option<LockOwner>, reply: ReplyData) {
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
         if offset == 0 {
             self.forward.read(ino.0);
         }
@@ -345,7 +416,16 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn release(&self, _: &Request, ino: INodeNo, fh: FileHandle, _: OpenFlags, _: Option<LockOwner>, _: bool, reply: ReplyEmpty) {
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
         if fh.0 == COUNTED {
             self.opens.end(ino.0);
         }
@@ -363,43 +443,85 @@ impl Filesystem for Adapter {
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectory) {
         let room = self.room.clone();
         let page = Page::new(room.load(Ordering::Relaxed), DIRENT.0);
-        self.answer("list", ino, reply, move |tree| tree.list(ino.0, offset, page), move |mut reply, page| {
-            page.give(&room, |item| reply.add(INodeNo(item.attributes.ino), item.next, file_type(item.attributes.kind), OsStr::from_bytes(item.name)));
-            reply.ok();
-        });
+        self.answer(
+            "list",
+            ino,
+            reply,
+            move |tree| tree.list(ino.0, offset, page),
+            move |mut reply, page| {
+                page.give(&room, |item| {
+                    reply.add(
+                        INodeNo(item.attributes.ino),
+                        item.next,
+                        file_type(item.attributes.kind),
+                        OsStr::from_bytes(item.name),
+                    )
+                });
+                reply.ok();
+            },
+        );
     }
 
     fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
         let (room, tree, forward) = (self.room.clone(), self.tree.clone(), self.forward.clone());
         let page = Page::new(room.load(Ordering::Relaxed), DIRENT.1);
-        self.answer("list", ino, reply, move |tree| tree.list(ino.0, offset, page), move |mut reply, page| {
-            let mut last = 0;
-            page.give(&room, |item| {
-                let a = &item.attributes;
-                let name = OsStr::from_bytes(item.name);
-                let full = reply.add(INodeNo(a.ino), item.next, name, &a.both_for(), &attr(a), Generation(a.generation.into()));
-                // `.` and `..` are not looked up by the kernel.
-                if !full && item.name != b"." && item.name != b".." {
-                    tree.listed(a.ino);
-                    last = a.ino;
-                }
-                full
-            });
-            reply.ok();
-            forward.listed(ino.0, last);
-        });
+        self.answer(
+            "list",
+            ino,
+            reply,
+            move |tree| tree.list(ino.0, offset, page),
+            move |mut reply, page| {
+                let mut last = 0;
+                page.give(&room, |item| {
+                    let a = &item.attributes;
+                    let name = OsStr::from_bytes(item.name);
+                    let full = reply.add(
+                        INodeNo(a.ino),
+                        item.next,
+                        name,
+                        &a.both_for(),
+                        &attr(a),
+                        Generation(a.generation.into()),
+                    );
+                    // `.` and `..` are not looked up by the kernel.
+                    if !full && item.name != b"." && item.name != b".." {
+                        tree.listed(a.ino);
+                        last = a.ino;
+                    }
+                    full
+                });
+                reply.ok();
+                forward.listed(ino.0, last);
+            },
+        );
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
-        self.answer("ask for the space of", ino, reply, |tree| tree.space(), |reply, s| {
-            reply.statfs(s.blocks, s.blocks_free, s.blocks_available, s.files, s.files_free, s.block_size, 255, s.fragment_size);
-        });
+        self.answer(
+            "ask for the space of",
+            ino,
+            reply,
+            |tree| tree.space(),
+            |reply, s| {
+                reply.statfs(
+                    s.blocks,
+                    s.blocks_free,
+                    s.blocks_available,
+                    s.files,
+                    s.files_free,
+                    s.block_size,
+                    255,
+                    s.fragment_size,
+                );
+            },
+        );
     }
 
     fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         // Mounted with default_permissions the kernel answers by itself, from the modes.
         let writes = mask.contains(AccessFlags::W_OK);
-        let work = move |tree: &ReadTree| if writes { Err(Failure::ReadOnly) } else { tree.attributes(ino.0).map(drop) };
+        let work =
+            move |tree: &ReadTree| if writes { Err(Failure::ReadOnly) } else { tree.attributes(ino.0).map(drop) };
         self.answer("look at", ino, reply, work, |reply, ()| reply.ok());
     }
 
@@ -412,7 +534,17 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
-    fn ioctl(&self, _: &Request, _: INodeNo, _: FileHandle, _: IoctlFlags, command: u32, _: &[u8], out_size: u32, reply: ReplyIoctl) {
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        command: u32,
+        _: &[u8],
+        out_size: u32,
+        reply: ReplyIoctl,
+    ) {
         if command == crate::mount::INFO_COMMAND && out_size == 8 {
             let mut answer = [0; 8];
             answer[..4].copy_from_slice(&std::process::id().to_ne_bytes());
@@ -473,7 +605,18 @@ impl Filesystem for Adapter {
         reply.error(Errno::EROFS);
     }
 
-    fn write(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: &[u8], _: WriteFlags, _: OpenFlags, _: Option<LockOwner>, reply: ReplyWrite) {
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
         reply.error(Errno::EROFS);
     }
 
@@ -497,10 +640,10 @@ impl Filesystem for Adapter {
 #[cfg(test)]
 mod tests {
     use super::super::VerifyMode;
+    use super::super::attributes::Item;
     use super::super::files::Files;
     use super::super::log::{Log, Target};
     use super::super::names::{Names, Readable};
-    use super::super::attributes::Item;
     use super::*;
     use std::ops::ControlFlow;
 
@@ -537,7 +680,10 @@ mod tests {
         let tree = ReadTree::new(Arc::new(Broken), files, store.root().to_path_buf(), log);
         let errno = |e: Errno| e.code();
         assert_eq!(guarded(&tree, "look at", 1, |tree| tree.attributes(1)).map_err(errno).unwrap_err(), libc::EIO);
-        assert_eq!(guarded(&tree, "read", 2, |tree| tree.read(2, 0, 1, &mut Vec::new())).map_err(errno).unwrap_err(), libc::EIO);
+        assert_eq!(
+            guarded(&tree, "read", 2, |tree| tree.read(2, 0, 1, &mut Vec::new())).map_err(errno).unwrap_err(),
+            libc::EIO
+        );
         assert!(guarded(&tree, "ask", 1, |tree| tree.space()).is_ok());
     }
 }

@@ -8,9 +8,11 @@ use std::time::Duration;
 pub(super) const ROOT: u64 = 1;
 /// Bits of an inode number that tell entries of one version apart: rank + 1.
 pub(super) const RANK_BITS: u32 = 33;
-/// What is below a version never changes: what the kernel has learnt it may keep as long as the mount stands (136 years).
+/// What is below a version never changes: what the kernel has learnt it may keep as long as the mount stands (136
+/// years).
 pub(super) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-/// Of a one-version mount's root the kernel asks once a second, so that a `stat` of the mount point shows that its daemon was killed.
+/// Of a one-version mount's root the kernel asks once a second, so that a `stat` of the mount point shows that its
+/// daemon was killed.
 pub(super) const ROOT_FOR: Duration = Duration::from_secs(1);
 /// What a directory's own size is said to be.
 pub(super) const DIRECTORY_SIZE: u64 = 4096;
@@ -30,7 +32,8 @@ pub(super) type Time = (i64, u32);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attributes {
     pub(super) ino: u64,
-    /// Differs between what the same inode number may stand for in two mounts, so that an NFS handle of one is stale in the other.
+    /// Differs between what the same inode number may stand for in two mounts, so that an NFS handle of one is stale in
+    /// the other.
     pub(super) generation: u32,
     pub(super) kind: FileKind,
     pub(super) size: u64,
@@ -53,7 +56,17 @@ impl Attributes {
 
     /// A directory outside of any version, of which all is asked again after `keep`.
     pub(super) fn directory(ino: u64, generation: u32, owner: (u32, u32), time: Time, keep: Duration) -> Attributes {
-        Attributes { ino, generation, kind: FileKind::Directory, size: DIRECTORY_SIZE, mode: 0o755, owner, time, name_for: keep, attributes_for: keep }
+        Attributes {
+            ino,
+            generation,
+            kind: FileKind::Directory,
+            size: DIRECTORY_SIZE,
+            mode: 0o755,
+            owner,
+            time,
+            name_for: keep,
+            attributes_for: keep,
+        }
     }
 }
 
@@ -102,7 +115,8 @@ impl Page {
         false
     }
 
-    /// Hands the names over in order until `is_full` says so, and notes in `room` how much was taken, or that it could have been more.
+    /// Hands the names over in order until `is_full` says so, and notes in `room` how much was taken, or that it could
+    /// have been more.
     pub(super) fn give(&self, room: &AtomicUsize, mut is_full: impl FnMut(Item<'_>) -> bool) {
         let (mut from, mut taken) = (0, 0);
         for (end, attributes, next) in &self.items {

@@ -19,7 +19,8 @@ pub enum Failure {
     WrongKind,
     /// A change: versions are immutable.
     ReadOnly,
-    /// The bytes behind a file end before its size: never a short reply, which the kernel would take for the file's end (L15).
+    /// The bytes behind a file end before its size: never a short reply, which the kernel would take for the file's end
+    /// (L15).
     TooShort {
         /// The size the manifest says.
         size: u64,
@@ -68,7 +69,13 @@ impl Failure {
             Failure::Store(e) => Some(e.to_string()),
             Failure::TooSlow(after) => Some(format!("the store has not answered within {} s", after.as_secs_f64())),
             Failure::Panicked => Some("the daemon panicked: please report this".into()),
-            Failure::NameTooLong | Failure::Stale | Failure::Gone | Failure::NotADirectory | Failure::IsADirectory | Failure::WrongKind | Failure::ReadOnly => None,
+            Failure::NameTooLong
+            | Failure::Stale
+            | Failure::Gone
+            | Failure::NotADirectory
+            | Failure::IsADirectory
+            | Failure::WrongKind
+            | Failure::ReadOnly => None,
         }
     }
 }

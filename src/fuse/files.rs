@@ -20,7 +20,8 @@ const OPEN_OBJECTS: usize = 128;
 /// How many large objects `--verify all` remembers to have hashed; beyond that some are hashed again.
 const HASHED_OBJECTS: usize = 1 << 16;
 
-/// An object file that was opened and checked, and how it looked then. Looked at again before each read: one that was changed, replaced or
+/// An object file that was opened and checked, and how it looked then. Looked at again before each read: one that was
+/// changed, replaced or
 /// removed meanwhile is opened and checked anew.
 pub(super) struct Checked {
     object: LargeObject,
@@ -46,10 +47,17 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(objects: Arc<Objects>, verify: VerifyMode) -> Files {
-        Files { objects, verify, small: Recent::new(RECENT_BYTES), large: Recent::new(OPEN_OBJECTS), hashed: Mutex::default() }
+        Files {
+            objects,
+            verify,
+            small: Recent::new(RECENT_BYTES),
+            large: Recent::new(OPEN_OBJECTS),
+            hashed: Mutex::default(),
+        }
     }
 
-    /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out` holds nothing of meaning.
+    /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out`
+    /// holds nothing of meaning.
     pub(super) fn read(&self, of: &Readable, offset: u64, length: u32, out: &mut Vec<u8>) -> Answer<()> {
         let Readable { digest, size, place, .. } = *of;
         let wanted = size.saturating_sub(offset).min(u64::from(length)) as usize;
@@ -142,9 +150,13 @@ fn is_as_checked(checked: &Checked) -> Answer<bool> {
 }
 
 fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> Answer<()> {
-    // The blob has its digest and its size, so this cannot fail; a short reply would be wrong data, so it is looked at all the same.
+    // The blob has its digest and its size, so this cannot fail; a short reply would be wrong data, so it is looked at
+    // all the same.
     let from = usize::try_from(offset).unwrap_or(usize::MAX);
-    let part = bytes.get(from..).and_then(|rest| rest.get(..wanted)).ok_or(Failure::TooShort { size, end: bytes.len() as u64 })?;
+    let part = bytes
+        .get(from..)
+        .and_then(|rest| rest.get(..wanted))
+        .ok_or(Failure::TooShort { size, end: bytes.len() as u64 })?;
     out.clear();
     out.extend_from_slice(part);
     Ok(())
@@ -161,7 +173,11 @@ fn read_whole(file: &File, size: u64, offset: u64, wanted: usize, out: &mut Vec<
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => {
                 let number = e.raw_os_error();
-                return Err(Error::io_message(format!("cannot read an object's bytes at {offset} (error number {number:?})")).because(e).into());
+                return Err(Error::io_message(format!(
+                    "cannot read an object's bytes at {offset} (error number {number:?})"
+                ))
+                .because(e)
+                .into());
             }
         }
     }

@@ -1,11 +1,16 @@
-//! Reading ahead from file to file: where reads follow the order of the listings, the small files that come next are given to the kernel before it asks.
+//! Reading ahead from file to file: where reads follow the order of the listings, the small files that come next are
+//! given to the kernel before it asks.
 //!
-//! The first read of a small file is a round trip, whose wake-ups cost many times what its bytes do. Who walks a tree (grep, tar, cp, a data loader) reads files
-//! in the order in which they are listed, which is the order of inode numbers. Such a stream is told by its reads, and a thread of its own puts what comes next
-//! into the kernel's page cache, more at a time the longer the stream lasts; one file in each lot is left out, so that the read of it asks for the next lot.
+//! The first read of a small file is a round trip, whose wake-ups cost many times what its bytes do. Who walks a tree
+//! (grep, tar, cp, a data loader) reads files
+//! in the order in which they are listed, which is the order of inode numbers. Such a stream is told by its reads, and
+//! a thread of its own puts what comes next
+//! into the kernel's page cache, more at a time the longer the stream lasts; one file in each lot is left out, so that
+//! the read of it asks for the next lot.
 //! Where the kernel knows of no more files, the stream waits for the listing that tells it of them.
 //!
-//! Only verified bytes are given, and only of files that the kernel knows by a listing with attributes (it takes no others). What fails is left to the read
+//! Only verified bytes are given, and only of files that the kernel knows by a listing with attributes (it takes no
+//! others). What fails is left to the read
 //! that asks for it. Nobody waits for this.
 
 use parking_lot::{Condvar, Mutex};
@@ -26,7 +31,8 @@ const LEFT: u64 = 3;
 /// Listed directories that are remembered: between this number and twice as many.
 const DIRECTORIES: usize = 1 << 15;
 
-/// What is being read in order, and what is to be given. Shared by the threads that answer requests and the one that gives.
+/// What is being read in order, and what is to be given. Shared by the threads that answer requests and the one that
+/// gives.
 #[derive(Default)]
 pub(super) struct Forward {
     state: Mutex<State>,
@@ -96,7 +102,8 @@ impl Forward {
         self.wake.notify_one();
     }
 
-    /// Gives lots as they are asked for, until the end. `give` gets an inode to be given, and what says whether the kernel knows what is in a directory up
+    /// Gives lots as they are asked for, until the end. `give` gets an inode to be given, and what says whether the
+    /// kernel knows what is in a directory up
     /// to there; `false`: it does not.
     pub(super) fn serve(&self, give: impl Fn(u64, &dyn Fn(u64) -> bool) -> bool) {
         while let Some(lot) = self.next() {
@@ -146,12 +153,21 @@ impl Listed {
 impl State {
     /// Notes a read; what is to be given now.
     fn read(&mut self, ino: u64) -> Option<Lot> {
-        let Some(at) = self.streams.iter().rposition(|s| s.last.saturating_sub(NEAR) <= ino && ino <= s.end + NEAR) else {
+        let Some(at) = self.streams.iter().rposition(|s| s.last.saturating_sub(NEAR) <= ino && ino <= s.end + NEAR)
+        else {
             if self.streams.len() == STREAMS {
                 self.streams.pop_front();
             }
             self.begun += 1;
-            self.streams.push_back(Stream { id: self.begun, last: ino, reads: 1, mark: ino + 1, end: ino + 1, waits: false, next: LOTS.start });
+            self.streams.push_back(Stream {
+                id: self.begun,
+                last: ino,
+                reads: 1,
+                mark: ino + 1,
+                end: ino + 1,
+                waits: false,
+                next: LOTS.start,
+            });
             return None;
         };
         let mut stream = self.streams.remove(at)?;
@@ -317,6 +333,10 @@ mod tests {
             }
             forward.end();
         });
-        assert_eq!(*given.lock(), (16..22).chain([23]).collect::<Vec<_>>(), "all but the mark, up to one that the kernel does not know");
+        assert_eq!(
+            *given.lock(),
+            (16..22).chain([23]).collect::<Vec<_>>(),
+            "all but the mark, up to one that the kernel does not know"
+        );
     }
 }

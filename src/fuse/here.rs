@@ -1,4 +1,5 @@
-//! Which cairn mounts this host has: the mount table, and what lock files and staging directories of their stores say of them.
+//! Which cairn mounts this host has: the mount table, and what lock files and staging directories of their stores say
+//! of them.
 
 use crate::catalog::stage::stages;
 use crate::disk;
@@ -68,7 +69,8 @@ pub struct MountInfo {
     pub health: Health,
 }
 
-/// The cairn mounts of this mount namespace. Staging directories that belong to the mount of a whole store are not listed by themselves.
+/// The cairn mounts of this mount namespace. Staging directories that belong to the mount of a whole store are not
+/// listed by themselves.
 pub fn mounts() -> Vec<MountInfo> {
     let all = mount::all_here();
     let asked: Vec<_> = all.iter().map(|(at, _)| ask(at.clone())).collect();

@@ -72,7 +72,8 @@ impl Log {
         if matches!(state.target, Target::System) {
             return mount::log_to_system(&format!("{}: {text}", state.label));
         }
-        let line = format!("{} cairnfs {}: {text}\n", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"), state.label);
+        let line =
+            format!("{} cairnfs {}: {text}\n", jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ"), state.label);
         drop(match &mut state.target {
             Target::Stderr => std::io::stderr().write_all(line.as_bytes()),
             Target::File(file) => file.write_all(line.as_bytes()),

@@ -1,6 +1,7 @@
 //! Mounts: a version, or a whole store of them, shown by the kernel as a read-only file system.
 //!
-//! Guarantees: what a mount shows is exactly the versions' entries, never wrong or fewer bytes (L15); mount time and memory don't depend on
+//! Guarantees: what a mount shows is exactly the versions' entries, never wrong or fewer bytes (L15); mount time and
+//! memory don't depend on
 //! the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by call.
 //! What is writable is mounted on a connection of its own: [`staging`].
 
@@ -60,9 +61,11 @@ pub enum Io {
     /// What suits: passthrough for root's mount of a version of mostly large files, else without opens.
     #[default]
     Auto,
-    /// The kernel opens and closes by itself, and asks for the bytes that it does not have in its cache. Best for small files.
+    /// The kernel opens and closes by itself, and asks for the bytes that it does not have in its cache. Best for small
+    /// files.
     NoOpen,
-    /// The kernel reads object files by itself; opening them takes a round trip. Root only, not on stacked file systems; elsewhere the
+    /// The kernel reads object files by itself; opening them takes a round trip. Root only, not on stacked file
+    /// systems; elsewhere the
     /// log says so, and it is without opens. Best for large files.
     Passthrough,
     /// Every open asks the daemon: where the mount may be writable, and where the kernel knows nothing else.
@@ -74,7 +77,8 @@ pub enum Io {
 pub struct MountOptions {
     /// Foreground or background.
     pub ground: Ground,
-    /// Whether other users may look in. Nobody's default, root's neither: what is in a store that others can't read would be shown to all.
+    /// Whether other users may look in. Nobody's default, root's neither: what is in a store that others can't read
+    /// would be shown to all.
     pub allow_other: bool,
     /// Whether programs may be run from the mount.
     pub execution: Execution,
@@ -84,7 +88,8 @@ pub struct MountOptions {
     pub threads: usize,
     /// How files are opened and read.
     pub io: Io,
-    /// In whole-store mounts: whether staging directories are mounted too, beside them. Who may not write to the store gets none.
+    /// In whole-store mounts: whether staging directories are mounted too, beside them. Who may not write to the store
+    /// gets none.
     pub staging: bool,
     /// In whole-store mounts: for how long what is shown of names may be out of date.
     pub refresh: Duration,

@@ -25,7 +25,8 @@ pub(super) trait Names: Send + Sync {
     /// What `stat` shows of an inode.
     fn attributes(&self, ino: u64) -> Answer<Attributes>;
 
-    /// What stands in directory `parent` under `name`. What is found counts as known to the kernel until [`Names::forget`].
+    /// What stands in directory `parent` under `name`. What is found counts as known to the kernel until
+    /// [`Names::forget`].
     fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Looked>;
 
     /// A symbolic link's target.

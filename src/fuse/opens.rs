@@ -1,4 +1,5 @@
-//! Files that are open for passthrough. The kernel wants all opens of one inode to go the same way, through the same backing.
+//! Files that are open for passthrough. The kernel wants all opens of one inode to go the same way, through the same
+//! backing.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;

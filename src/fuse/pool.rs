@@ -1,4 +1,5 @@
-//! Threads for requests that may have to wait for a server, with a deadline for each: what takes longer is refused, so that nobody waits for
+//! Threads for requests that may have to wait for a server, with a deadline for each: what takes longer is refused, so
+//! that nobody waits for
 //! ever (a process in an unanswered look-up cannot even be killed).
 
 use parking_lot::{Condvar, Mutex};
@@ -55,7 +56,8 @@ impl Pool {
         self.deadline
     }
 
-    /// Answers with `work`, on a thread of the pool, or with `refuse` when that has not come within the deadline: one of the two gets the reply.
+    /// Answers with `work`, on a thread of the pool, or with `refuse` when that has not come within the deadline: one
+    /// of the two gets the reply.
     pub(super) fn answer<R: Send + 'static, T>(
         &self,
         reply: R,
@@ -131,8 +133,10 @@ impl Shared {
 
     fn refuse_late(&self, deadline: Duration) {
         let mut state = self.state.lock();
-        let late: Vec<u64> = state.pending.iter().filter(|(_, (since, _))| since.elapsed() >= deadline).map(|(id, _)| *id).collect();
-        let refusals: Vec<Job> = late.iter().filter_map(|id| state.pending.remove(id)).map(|(_, refuse)| refuse).collect();
+        let late: Vec<u64> =
+            state.pending.iter().filter(|(_, (since, _))| since.elapsed() >= deadline).map(|(id, _)| *id).collect();
+        let refusals: Vec<Job> =
+            late.iter().filter_map(|id| state.pending.remove(id)).map(|(_, refuse)| refuse).collect();
         drop(state);
         refusals.into_iter().for_each(|refuse| refuse());
     }
@@ -149,8 +153,18 @@ mod tests {
         let (tell, hear) = mpsc::channel();
         let (free, blocked) = mpsc::channel::<()>();
         let blocked = Mutex::new(blocked);
-        pool.answer(tell.clone(), move || blocked.lock().recv().is_ok(), |to, _| to.send("late").unwrap(), |to| to.send("refused").unwrap());
-        pool.answer(tell.clone(), || 5, |to, n| to.send(if n == 5 { "sent" } else { "wrong" }).unwrap(), |to| to.send("refused").unwrap());
+        pool.answer(
+            tell.clone(),
+            move || blocked.lock().recv().is_ok(),
+            |to, _| to.send("late").unwrap(),
+            |to| to.send("refused").unwrap(),
+        );
+        pool.answer(
+            tell.clone(),
+            || 5,
+            |to, n| to.send(if n == 5 { "sent" } else { "wrong" }).unwrap(),
+            |to| to.send("refused").unwrap(),
+        );
         assert_eq!(hear.recv_timeout(Duration::from_secs(5)), Ok("sent"), "it does not wait for the one before it");
         assert_eq!(hear.recv_timeout(Duration::from_secs(5)), Ok("refused"));
         free.send(()).unwrap();
@@ -165,7 +179,12 @@ mod tests {
         let closed = gate.lock();
         for _ in 0..3 * MOST_THREADS {
             let gate = gate.clone();
-            pool.answer(tell.clone(), move || drop(gate.lock()), |to, ()| to.send(true).unwrap(), |to| to.send(false).unwrap());
+            pool.answer(
+                tell.clone(),
+                move || drop(gate.lock()),
+                |to, ()| to.send(true).unwrap(),
+                |to| to.send(false).unwrap(),
+            );
         }
         for _ in 0..3 * MOST_THREADS {
             assert_eq!(hear.recv_timeout(Duration::from_secs(10)), Ok(false));

@@ -5,7 +5,8 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Two generations: what was used since the last turn, and what was used in the one before. A turn drops the older, so that keeping and
+/// Two generations: what was used since the last turn, and what was used in the one before. A turn drops the older, so
+/// that keeping and
 /// dropping cost the same for things of any weight.
 #[derive(Debug)]
 pub(super) struct Recent<T> {
@@ -24,7 +25,10 @@ struct Generations<T> {
 impl<T> Recent<T> {
     /// Holds at most `weight`, and what one thing more weighs.
     pub(super) fn new(weight: usize) -> Recent<T> {
-        Recent { bound: weight / 2, generations: Mutex::new(Generations { young: HashMap::new(), old: HashMap::new(), young_weight: 0 }) }
+        Recent {
+            bound: weight / 2,
+            generations: Mutex::new(Generations { young: HashMap::new(), old: HashMap::new(), young_weight: 0 }),
+        }
     }
 
     pub(super) fn get(&self, digest: &Digest) -> Option<Arc<T>> {
@@ -63,7 +67,13 @@ impl<T> Recent<T> {
     }
 
     /// What comes back is to be dropped when the lock is no longer held: closing a file may wait for a server.
-    fn keep(&self, g: &mut Generations<T>, digest: Digest, thing: Arc<T>, weight: usize) -> HashMap<Digest, (Arc<T>, usize)> {
+    fn keep(
+        &self,
+        g: &mut Generations<T>,
+        digest: Digest,
+        thing: Arc<T>,
+        weight: usize,
+    ) -> HashMap<Digest, (Arc<T>, usize)> {
         let dropped = if g.young_weight + weight > self.bound { g.turn() } else { HashMap::new() };
         g.young_weight += weight;
         if let Some((_, before)) = g.young.insert(digest, (thing, weight)) {

@@ -21,11 +21,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far the kernel reads ahead, where it may be told: INIT caps it at 128 KiB, which halves the first read of a large file.
+/// How far the kernel reads ahead, where it may be told: INIT caps it at 128 KiB, which halves the first read of a
+/// large file.
 const READ_AHEAD_KB: u32 = 4096;
 /// After SIGTERM, how long those who still have files open are served.
 const GRACE: Duration = Duration::from_secs(5);
-/// From this mean size of a version's files on, root's mounts pass reads through, if nothing else is said: what an open costs more is then
+/// From this mean size of a version's files on, root's mounts pass reads through, if nothing else is said: what an open
+/// costs more is then
 /// less than what reading through the daemon does.
 const PASS_FROM: u64 = 1 << 20;
 /// How often a mount looks after itself.
@@ -35,18 +37,33 @@ const HOUSEKEEPING: Duration = Duration::from_secs(2);
 ///
 /// In the background (the default) a daemon is forked off, which runs `make`, giving it the mount point's path from the
 /// root, and then serves; the call returns when the mount answers.
-/// `make` may therefore start threads and open files, but this process must have one thread only, and all paths that `make` or what it
-/// makes will use must be absolute: the daemon's directory is `/`. In the foreground the call returns when the mount is gone, and leaves
+/// `make` may therefore start threads and open files, but this process must have one thread only, and all paths that
+/// `make` or what it
+/// makes will use must be absolute: the daemon's directory is `/`. In the foreground the call returns when the mount is
+/// gone, and leaves
 /// SIGTERM, SIGINT and SIGHUP blocked in this thread.
 ///
 /// # Errors
 /// Those of [`MountPoint::check`], of `make`, and I/O when mounting is not possible, with a hint.
-pub fn mount_version(make: impl FnOnce(&Path) -> Result<(VersionView, Guard)>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
+pub fn mount_version(
+    make: impl FnOnce(&Path) -> Result<(VersionView, Guard)>,
+    store_root: &Path,
+    mnt: &Path,
+    options: &MountOptions,
+) -> Result<()> {
     let shown = |point: &MountPoint, _: &Target| {
         let (view, guard) = make(point.path())?;
         let totals = view.tree.totals();
         let names = Arc::new(VersionTree::alone(&view, mount::who()));
-        Ok(Shown { names, objects: view.objects, label: view.label, mean_size: totals.bytes / totals.files.max(1), guard, keep_house: Box::new(|_| ()), beside: None })
+        Ok(Shown {
+            names,
+            objects: view.objects,
+            label: view.label,
+            mean_size: totals.bytes / totals.files.max(1),
+            guard,
+            keep_house: Box::new(|_| ()),
+            beside: None,
+        })
     };
     mount_shown(shown, store_root, mnt, options)
 }
@@ -71,7 +88,12 @@ pub(super) struct Shown {
 }
 
 /// Mounts what `make` gives: see [`mount_version`].
-pub(super) fn mount_shown(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
+pub(super) fn mount_shown(
+    make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>,
+    store_root: &Path,
+    mnt: &Path,
+    options: &MountOptions,
+) -> Result<()> {
     let store = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
     let mut point = MountPoint::check(mnt, &store)?;
     match options.ground {
@@ -86,14 +108,24 @@ pub(super) fn mount_shown(make: impl FnOnce(&MountPoint, &Target) -> Result<Show
             Daemon::Parent => Ok(()),
             Daemon::Child(mut ready) => {
                 let target = Target::of_daemon(options.log.as_deref());
-                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, target, &mut ready)));
-                ready.end(served.unwrap_or_else(|_| Err(Error::io_message("the mount daemon panicked: please report this"))))
+                let served =
+                    catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, target, &mut ready)));
+                ready.end(
+                    served.unwrap_or_else(|_| Err(Error::io_message("the mount daemon panicked: please report this"))),
+                )
             }
         },
     }
 }
 
-fn serve(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store: &Path, point: &mut MountPoint, options: &MountOptions, target: Target, ready: &mut Ready) -> Result<()> {
+fn serve(
+    make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>,
+    store: &Path,
+    point: &mut MountPoint,
+    options: &MountOptions,
+    target: Target,
+    ready: &mut Ready,
+) -> Result<()> {
     // Before any thread: all of them are to leave these signals to the one that waits for them.
     mount::block_endings();
     mount::raise_open_files();
@@ -109,7 +141,12 @@ fn serve(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store: &Path,
         }
     };
     let files = Arc::new(Files::new(shown.objects.clone(), options.verify));
-    let tree = Arc::new(ReadTree::new(shown.names.clone(), files.clone(), store.to_path_buf(), Log::new(target, shown.label.clone())));
+    let tree = Arc::new(ReadTree::new(
+        shown.names.clone(),
+        files.clone(),
+        store.to_path_buf(),
+        Log::new(target, shown.label.clone()),
+    ));
     let connection = match connect(attached, tree, store, shown.mean_size, options) {
         Ok(connection) => connection,
         Err(e) => {
@@ -124,7 +161,11 @@ fn serve(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store: &Path,
     }
     end_on_signal(point.clone(), device.clone(), shown.beside.clone(), guard.clone())?;
     keep_house(connection.forgetter()?, shown.keep_house, files)?;
-    std::thread::Builder::new().name("forward".into()).stack_size(512 << 10).spawn(connection.forwarder()).map_err(cannot_start)?;
+    std::thread::Builder::new()
+        .name("forward".into())
+        .stack_size(512 << 10)
+        .spawn(connection.forwarder())
+        .map_err(cannot_start)?;
     ready.mounted();
     let ran = connection.run();
     if ran.is_err() {
@@ -139,15 +180,23 @@ fn serve(make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>, store: &Path,
 }
 
 /// Sets the connection up: which way files are opened, and whether requests may be answered where they arrive.
-fn connect(attached: Attached, tree: Arc<ReadTree>, store: &Path, mean_size: u64, options: &MountOptions) -> Result<Connection> {
+fn connect(
+    attached: Attached,
+    tree: Arc<ReadTree>,
+    store: &Path,
+    mean_size: u64,
+    options: &MountOptions,
+) -> Result<Connection> {
     let io = match (attached.writable, options.io) {
-        // Without opens, who opens a file for writing would never be heard of, and could write over what the kernel has cached.
+        // Without opens, who opens a file for writing would never be heard of, and could write over what the kernel has
+        // cached.
         (Writable::Perhaps, _) => Io::Plain,
         (Writable::No, Io::Auto) if mean_size >= PASS_FROM && mount::who().0 == 0 => Io::Passthrough,
         (Writable::No, io) => io,
     };
     let config = Layout::new(store).config();
-    let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", crate::error::show_path(&config))))?;
+    let (probe, _) =
+        open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", crate::error::show_path(&config))))?;
     // On a local disk a request is answered sooner than another thread could be woken.
     let pool = match FsKind::of(store)?.is_local() {
         true => None,
@@ -156,8 +205,14 @@ fn connect(attached: Attached, tree: Arc<ReadTree>, store: &Path, mean_size: u64
     Connection::open(attached.descriptor, tree, options.threads, io, &probe, pool)
 }
 
-/// Unmounts when a signal says so: whoever has files open is served for a while longer, then the process ends all the same.
-pub(super) fn end_on_signal(point: MountPoint, device: Option<String>, beside: Option<Arc<Beside>>, guard: Arc<Mutex<Option<Guard>>>) -> Result<()> {
+/// Unmounts when a signal says so: whoever has files open is served for a while longer, then the process ends all the
+/// same.
+pub(super) fn end_on_signal(
+    point: MountPoint,
+    device: Option<String>,
+    beside: Option<Arc<Beside>>,
+    guard: Arc<Mutex<Option<Guard>>>,
+) -> Result<()> {
     let wait = move || {
         mount::wait_for_ending();
         if let Some(device) = &device {

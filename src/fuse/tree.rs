@@ -42,7 +42,8 @@ impl ReadTree {
 
     /// As many names of directory `ino` from `offset` on as fit into `page`.
     pub(super) fn list(&self, ino: u64, offset: u64, mut page: Page) -> Answer<Page> {
-        let mut show = |item: Item<'_>| if page.is_full_for(&item) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let mut show =
+            |item: Item<'_>| if page.is_full_for(&item) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         self.names.list(ino, offset, &mut show)?;
         Ok(page)
     }
@@ -73,7 +74,8 @@ impl ReadTree {
         }
     }
 
-    /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out` holds nothing of meaning.
+    /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out`
+    /// holds nothing of meaning.
     pub(super) fn read(&self, ino: u64, offset: u64, length: u32, out: &mut Vec<u8>) -> Answer<()> {
         self.files.read(&self.names.readable(ino)?, offset, length, out)
     }

@@ -1,7 +1,9 @@
 //! One version as a tree of inodes. Plain Rust: a mount is one way to look at it, a test another.
 //!
-//! An inode number is the version's slot in the mount (0 for a mount of one version) and the entry's pre-order rank plus one, so there is no
-//! table and nothing to forget, and every host that mounts the version by itself sees the same numbers. What is shown is exactly the
+//! An inode number is the version's slot in the mount (0 for a mount of one version) and the entry's pre-order rank
+//! plus one, so there is no
+//! table and nothing to forget, and every host that mounts the version by itself sees the same numbers. What is shown
+//! is exactly the
 //! version's entries (L15); memory does not grow with the version or with what was looked at (L16).
 
 use super::VersionView;
@@ -13,7 +15,8 @@ use crate::manifest::{Dir, Entry, Tree};
 use crate::words::MAX_NAME;
 use std::ops::ControlFlow;
 
-/// The size that a reference of unknown size is shown with. Not 0: the kernel itself answers a read of an empty file, and a program would take it
+/// The size that a reference of unknown size is shown with. Not 0: the kernel itself answers a read of an empty file,
+/// and a program would take it
 /// for one. So the read reaches the daemon, and is an error.
 const UNKNOWN_SIZE: u64 = 1;
 
@@ -45,7 +48,14 @@ impl VersionTree {
     }
 
     /// A version in a slot of a mount of many, below the directory `above`.
-    pub(super) fn in_slot(tree: Tree, time: i64, slot: u64, generation: u32, above: u64, owner: (u32, u32)) -> VersionTree {
+    pub(super) fn in_slot(
+        tree: Tree,
+        time: i64,
+        slot: u64,
+        generation: u32,
+        above: u64,
+        owner: (u32, u32),
+    ) -> VersionTree {
         VersionTree { tree, owner, time, base: slot << RANK_BITS, above, generation }
     }
 
@@ -65,7 +75,17 @@ impl VersionTree {
         let ino = self.base + rank + 1;
         let generation = if ino == ROOT { 0 } else { self.generation };
         let attributes_for = if ino == ROOT { ROOT_FOR } else { FOREVER };
-        Attributes { ino, generation, kind, size, mode, owner: self.owner, time: (self.time, 0), name_for: FOREVER, attributes_for }
+        Attributes {
+            ino,
+            generation,
+            kind,
+            size,
+            mode,
+            owner: self.owner,
+            time: (self.time, 0),
+            name_for: FOREVER,
+            attributes_for,
+        }
     }
 
     /// What is `..` of a node.
@@ -114,7 +134,9 @@ impl Names for VersionTree {
         if offset == 0 && show(Item { name: b".", attributes: own, next: 1 }).is_break() {
             return Ok(());
         }
-        if offset <= 1 && show(Item { name: b"..", attributes: Attributes { ino: self.above(&node), ..own }, next: 2 }).is_break() {
+        if offset <= 1
+            && show(Item { name: b"..", attributes: Attributes { ino: self.above(&node), ..own }, next: 2 }).is_break()
+        {
             return Ok(());
         }
         let mut listing = self.tree.list(dir, node.rank)?;
@@ -134,7 +156,9 @@ impl Names for VersionTree {
     fn readable(&self, ino: u64) -> Answer<Readable> {
         let node = self.node(ino)?;
         match node.entry {
-            Entry::File { digest, size, place, .. } => Ok(Readable { digest, size, place, directory: self.base + node.parent + 1 }),
+            Entry::File { digest, size, place, .. } => {
+                Ok(Readable { digest, size, place, directory: self.base + node.parent + 1 })
+            }
             Entry::Reference(reference) => Err(Failure::NotFetched(reference.uri)),
             Entry::Directory(_) => Err(Failure::IsADirectory),
             Entry::Symlink { .. } => Err(Failure::WrongKind),

@@ -1,7 +1,7 @@
 //! What a mount of published versions shows, and what it holds meanwhile: a lock file that tells of it, and pins.
 
-use super::session::{Shown, mount_shown};
 use super::log::{Log, Target};
+use super::session::{Shown, mount_shown};
 use super::staging::Beside;
 use super::whole::StoreTree;
 use super::{Guard, MountOptions, VersionView};
@@ -25,7 +25,13 @@ impl VersionView {
     /// Not found when it was removed meanwhile. Damaged; I/O.
     pub fn of(version: &Version, mnt: &Path) -> Result<(VersionView, Guard)> {
         let (store, name, number) = (version.store(), version.artifact(), version.number());
-        let purpose = Purpose { purpose: "mount", artifact: Some(name.as_str()), version: Some(number.to_string()), mountpoint: place(mnt), ..Purpose::default() };
+        let purpose = Purpose {
+            purpose: "mount",
+            artifact: Some(name.as_str()),
+            version: Some(number.to_string()),
+            mountpoint: place(mnt),
+            ..Purpose::default()
+        };
         let lock = LockFile::take(store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(store, &purpose).and_then(|pins| pins.pin(name, number).map(|()| pins)).ok();
         // After the pin: one of the two, this look or the remover's, sees the other.
@@ -58,8 +64,10 @@ impl Drop for Unpin {
     }
 }
 
-/// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and removals show while it
-/// stands, within [`MountOptions::refresh`]. Where this process may write to the store, staging directories are mounted beside it, and `.staging` and
+/// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and
+/// removals show while it
+/// stands, within [`MountOptions::refresh`]. Where this process may write to the store, staging directories are mounted
+/// beside it, and `.staging` and
 /// `NAME/staging` are links to them. Otherwise as [`mount_version`](super::mount_version).
 ///
 /// # Errors

@@ -23,7 +23,9 @@ fn visit(tree: &Tree, dir: u32, builder: &mut Builder<'_>) -> Result<()> {
                 builder.leave()?;
                 continue;
             }
-            Body::File { exec, body: FileBody::Stored(s) } => Entry::File { digest: s.digest, size: s.size, exec: *exec, place: s.place },
+            Body::File { exec, body: FileBody::Stored(s) } => {
+                Entry::File { digest: s.digest, size: s.size, exec: *exec, place: s.place }
+            }
             Body::File { .. } => return Err(Error::usage("a file was not stored before its manifest was built")),
             Body::Symlink(target) => Entry::Symlink { target: target.to_vec() },
             Body::Reference(reference) => Entry::Reference(reference.clone()),

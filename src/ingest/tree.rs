@@ -187,7 +187,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Counts the symlinks whose targets, by their text, lie outside of this tree: absolute ones, and those that climb above the root.
+    /// Counts the symlinks whose targets, by their text, lie outside of this tree: absolute ones, and those that climb
+    /// above the root.
     pub fn outside_symlinks(&self) -> u64 {
         let mut count = 0;
         let mut below = vec![(0u32, 0usize)];

@@ -1,4 +1,5 @@
-//! The moving counters of held locks: one thread for all locks of the process, which overwrites each in place and ends when none is left.
+//! The moving counters of held locks: one thread for all locks of the process, which overwrites each in place and ends
+//! when none is left.
 
 use super::BEAT;
 use crate::disk::NewFile;
@@ -45,7 +46,8 @@ impl Beat {
         holding.locks.push(held.clone());
         if !holding.beating {
             // Without a thread the lock only looks dead to other hosts: manners, not truth.
-            holding.beating = std::thread::Builder::new().name("cairn-lock".into()).stack_size(128 << 10).spawn(beat).is_ok();
+            holding.beating =
+                std::thread::Builder::new().name("cairn-lock".into()).stack_size(128 << 10).spawn(beat).is_ok();
         }
         Beat(held)
     }

@@ -1,6 +1,7 @@
 //! Which locks of other hosts were judged dead, so that not every process has to watch them anew.
 //!
-//! Beside the lock `TOKEN` the file `TOKEN.dead` has the counter at which it was seen to rest. A holder that lives moves its counter, and the note says
+//! Beside the lock `TOKEN` the file `TOKEN.dead` has the counter at which it was seen to rest. A holder that lives
+//! moves its counter, and the note says
 //! nothing any more. Advisory, as locks are.
 
 use crate::disk;

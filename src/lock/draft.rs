@@ -10,7 +10,8 @@ const PURPOSE: &str = "draft-lock";
 /// How often one who waits looks again.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// A draft held by this process until it is dropped. Manners, not truth (L13): it keeps those away who ask for it too, and nobody else; any
+/// A draft held by this process until it is dropped. Manners, not truth (L13): it keeps those away who ask for it too,
+/// and nobody else; any
 /// lock can be broken, and then two hold it. What is upserted and finished is right either way.
 #[derive(Debug)]
 pub struct DraftLock {
@@ -18,7 +19,8 @@ pub struct DraftLock {
 }
 
 impl Store {
-    /// Takes a draft for this process, waiting up to `patience` for who holds it. A holder that died does not hold it: on this host that is
+    /// Takes a draft for this process, waiting up to `patience` for who holds it. A holder that died does not hold it:
+    /// on this host that is
     /// seen at once, for another host it takes some seconds.
     ///
     /// # Errors
@@ -38,8 +40,16 @@ impl Store {
     pub fn lock_draft(&self, name: &ArtifactName, id: &DistributedId, patience: Duration) -> Result<DraftLock> {
         self.check_writable()?;
         let until = Instant::now().checked_add(patience); // none: without end
-        let purpose = Purpose { purpose: PURPOSE, artifact: Some(name.as_str()), draft: Some(id.as_str()), run: None, ..Purpose::default() };
-        let holds_it = |r: &LockRecord| r.purpose == PURPOSE && r.artifact.as_deref() == purpose.artifact && r.draft.as_deref() == purpose.draft;
+        let purpose = Purpose {
+            purpose: PURPOSE,
+            artifact: Some(name.as_str()),
+            draft: Some(id.as_str()),
+            run: None,
+            ..Purpose::default()
+        };
+        let holds_it = |r: &LockRecord| {
+            r.purpose == PURPOSE && r.artifact.as_deref() == purpose.artifact && r.draft.as_deref() == purpose.draft
+        };
         loop {
             {
                 let _turn = Queue::before(&self.layout().locks(), Duration::from_secs(1));
@@ -52,7 +62,10 @@ impl Store {
                     }
                 }
                 if let Some(holder) = holder.filter(|_| until.is_some_and(|until| Instant::now() >= until)) {
-                    let why = format!("draft {id} of {name} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
+                    let why = format!(
+                        "draft {id} of {name} is held by process {} on {}, since {}",
+                        holder.pid, holder.host, holder.since
+                    );
                     return Err(Error::refused(why).hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
                 }
             }

@@ -18,7 +18,8 @@ const LOOK: Duration = Duration::from_millis(10);
 pub enum Life {
     /// Its flock is held on this host, or its beat was seen to move.
     Live,
-    /// On this host, and its flock is free and its process gone; or, elsewhere, its beat was seen to rest for longer than a live one can.
+    /// On this host, and its flock is free and its process gone; or, elsewhere, its beat was seen to rest for longer
+    /// than a live one can.
     Dead,
 }
 
@@ -45,7 +46,8 @@ pub struct Lock {
     pub life: Life,
 }
 
-/// All locks. Takes some seconds when one is held on another host, since its beat must be watched; a dead one is remembered.
+/// All locks. Takes some seconds when one is held on another host, since its beat must be watched; a dead one is
+/// remembered.
 ///
 /// # Errors
 /// I/O.
@@ -53,7 +55,8 @@ pub fn list(store: &Store) -> Result<Vec<Lock>> {
     list_of(store, |_| true)
 }
 
-/// The live holders of locks that `wanted` wants. Takes some seconds when one of those is held on another host; a dead one is remembered.
+/// The live holders of locks that `wanted` wants. Takes some seconds when one of those is held on another host; a dead
+/// one is remembered.
 ///
 /// # Errors
 /// I/O.
@@ -63,8 +66,10 @@ pub fn live(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<L
 }
 
 impl LockFile {
-    /// Who else lives and holds a lock that `wanted` wants. Who is told of nobody has looked after taking its own lock, so of two that exclude each
-    /// other so, one at most is. When several take theirs at the same moment, the one whose file has the lowest name waits a second for the
+    /// Who else lives and holds a lock that `wanted` wants. Who is told of nobody has looked after taking its own lock,
+    /// so of two that exclude each
+    /// other so, one at most is. When several take theirs at the same moment, the one whose file has the lowest name
+    /// waits a second for the
     /// others to go, and those are told at once: one of them is left.
     ///
     /// # Errors
@@ -95,7 +100,8 @@ pub fn of_this_host(store: &Store) -> Result<Vec<Lock>> {
     judge_those(store, &lock_files(store)?, |record| record.is_some_and(LockRecord::is_here))
 }
 
-/// The holders of locks that `wanted` wants, but for those of this host that are dead. Those of other hosts are not watched, so this takes no time.
+/// The holders of locks that `wanted` wants, but for those of this host that are dead. Those of other hosts are not
+/// watched, so this takes no time.
 ///
 /// # Errors
 /// I/O.
@@ -148,7 +154,9 @@ fn watch(store: &Store, seen: &mut [Seen]) -> Result<()> {
         for one in seen.iter_mut().filter(|s| s.life.is_none()) {
             match read(&one.path)? {
                 None => one.life = Some(Life::Dead), // it is gone
-                Some(Some(now)) if one.record.as_ref().is_none_or(|before| before.beat != now.beat) => one.life = Some(Life::Live),
+                Some(Some(now)) if one.record.as_ref().is_none_or(|before| before.beat != now.beat) => {
+                    one.life = Some(Life::Live)
+                }
                 Some(_) => {}
             }
         }
@@ -162,7 +170,8 @@ fn watch(store: &Store, seen: &mut [Seen]) -> Result<()> {
     Ok(())
 }
 
-/// How long a counter is watched before its holder counts as dead. On a shared disk a beat takes a way over the network, and this host may show the file
+/// How long a counter is watched before its holder counts as dead. On a shared disk a beat takes a way over the
+/// network, and this host may show the file
 /// as it was for as long as its mount says.
 fn patience(store: &Store) -> Duration {
     if store.disk().kind().is_local() {
@@ -204,7 +213,8 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
         return Err(Error::usage(format!("`{id}` is not a lock's id, nor the beginning of one")).hint(hint));
     }
     let names = disk::list(&store.layout().locks())?;
-    let tokens = names.iter().filter_map(|name| Token::from_text(name.to_str()?)).filter(|token| token.as_str().starts_with(id));
+    let tokens =
+        names.iter().filter_map(|name| Token::from_text(name.to_str()?)).filter(|token| token.as_str().starts_with(id));
     let found: Vec<Token> = tokens.collect();
     let [token] = found.as_slice() else {
         return Err(match found.len() {
@@ -247,13 +257,15 @@ fn is_denied(errno: Option<i32>) -> bool {
     matches!(errno, Some(libc::EACCES | libc::EPERM))
 }
 
-/// Whether a lock's flock is held; `None` when it is gone. One that this user may not open counts as held: nothing tells that it is not.
+/// Whether a lock's flock is held; `None` when it is gone. One that this user may not open counts as held: nothing
+/// tells that it is not.
 fn is_held(path: &Path) -> Option<bool> {
     let (file, _) = match disk::open_file(path) {
         Err(e) if is_denied(e.errno()) => return Some(true),
         opened => opened.ok()??,
     };
-    // SAFETY: the descriptor is open. A shared lock that we get shows that nobody holds the exclusive one; it goes with the file.
+    // SAFETY: the descriptor is open. A shared lock that we get shows that nobody holds the exclusive one; it goes with
+    // the file.
     let free = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) } == 0;
     Some(!free && std::io::Error::last_os_error().raw_os_error() == Some(libc::EWOULDBLOCK))
 }

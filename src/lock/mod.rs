@@ -1,7 +1,10 @@
-//! Lock files: who is at work, on what, since when. Manners, never truth (L13): any of them may be broken, and no law falls.
+//! Lock files: who is at work, on what, since when. Manners, never truth (L13): any of them may be broken, and no law
+//! falls.
 //!
-//! A lock is `locks/TOKEN`, JSON for the person who finds it. `flock` is held on the file for life, so on the same host a free
-//! lock is a dead holder. Across hosts, life is the `beat` in the file, which moves every two seconds; an observer judges by
+//! A lock is `locks/TOKEN`, JSON for the person who finds it. `flock` is held on the file for life, so on the same host
+//! a free
+//! lock is a dead holder. Across hosts, life is the `beat` in the file, which moves every two seconds; an observer
+//! judges by
 //! whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
 
 mod beat;
@@ -130,7 +133,8 @@ impl LockFile {
             user: user_name(),
             since: clock::now(),
         };
-        let mut text = serde_json::to_string_pretty(&record).map_err(|e| Error::io_message("cannot write a lock as JSON").because(e))?;
+        let mut text = serde_json::to_string_pretty(&record)
+            .map_err(|e| Error::io_message("cannot write a lock as JSON").because(e))?;
         text.push('\n');
         let file = store.disk().write_file(path.clone(), text.as_bytes())?;
         // SAFETY: the descriptor is open. Where flock is missing, the beat alone speaks.
@@ -140,7 +144,8 @@ impl LockFile {
     }
 }
 
-/// A place in the queue before a directory, until it is dropped: who works one after the other does not work in vain. Manners only: after
+/// A place in the queue before a directory, until it is dropped: who works one after the other does not work in vain.
+/// Manners only: after
 /// `patience`, or where locks don't work, it goes on without.
 #[derive(Debug)]
 pub struct Queue(Option<std::fs::File>);
@@ -179,7 +184,8 @@ impl Queue {
     }
 }
 
-/// For tests, in which those who hold a place stand still: `CAIRN_PATIENCE`, in milliseconds, bounds every wait in a queue.
+/// For tests, in which those who hold a place stand still: `CAIRN_PATIENCE`, in milliseconds, bounds every wait in a
+/// queue.
 static LONGEST_WAIT: OnceLock<Option<Duration>> = OnceLock::new();
 
 fn longest_wait() -> Option<Duration> {
@@ -231,7 +237,8 @@ pub fn name_of_user(uid: u32) -> Option<String> {
     }
 }
 
-/// A running process's start time in clock ticks since boot: field 22 of its `stat`. One that has ended and was not waited for runs no more.
+/// A running process's start time in clock ticks since boot: field 22 of its `stat`. One that has ended and was not
+/// waited for runs no more.
 fn process_start(pid: u32) -> Option<u64> {
     let stat = read_proc(&format!("/proc/{pid}/stat"))?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();

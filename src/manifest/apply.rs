@@ -50,10 +50,12 @@ impl Edit {
 }
 
 /// The manifest `base` after these edits, in whatever order they are given: the same as if it were built from scratch.
-/// Missing parents are made; a directory that has lost its entries stays, empty. Nothing is stored of what has not changed.
+/// Missing parents are made; a directory that has lost its entries stays, empty. Nothing is stored of what has not
+/// changed.
 ///
 /// # Errors
-/// A usage error when a path is edited twice or cannot be in a manifest; refused when a file meets a directory or stands in
+/// A usage error when a path is edited twice or cannot be in a manifest; refused when a file meets a directory or
+/// stands in
 /// the way; not found when there is nothing to remove; damage; what source and sink say. Each names the path.
 pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Result<Root> {
     edits.sort_by(|a, b| path_order(&a.path, &b.path));
@@ -68,7 +70,11 @@ pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Resu
 ///
 /// # Errors
 /// As [`apply`], and those of the stream.
-pub fn apply_sorted(base: &Tree, edits: impl IntoIterator<Item = Result<Edit>>, sink: &mut dyn NodeSink) -> Result<Root> {
+pub fn apply_sorted(
+    base: &Tree,
+    edits: impl IntoIterator<Item = Result<Edit>>,
+    sink: &mut dyn NodeSink,
+) -> Result<Root> {
     let source = base.source().clone();
     let recent = Recent::new(&*source);
     let mut applier = Applier::new(base, &recent, sink);
@@ -164,7 +170,9 @@ impl<'a> Applier<'a> {
                 Some(Entry::Directory(dir)) => dir,
                 Some(other) => {
                     let what = other.kind_name();
-                    return Err(Error::refused(format!("path `{path}` cannot be edited: `{at}` is a {what}, not a directory")));
+                    return Err(Error::refused(format!(
+                        "path `{path}` cannot be edited: `{at}` is a {what}, not a directory"
+                    )));
                 }
                 None if matches!(action, Action::Remove) => return Err(absent(path)),
                 None => {
@@ -210,7 +218,9 @@ fn absent(path: &RelPath) -> Error {
 fn check(path: &RelPath, entry: &Entry) -> Result<()> {
     entry.check().map_err(|e| e.while_doing(format!("path `{path}` cannot be put")))?;
     match entry {
-        Entry::Directory(dir) if dir.totals().own > 0 && path.as_bytes().len() + 1 + usize::from(dir.totals().longest) > MAX_PATH => {
+        Entry::Directory(dir)
+            if dir.totals().own > 0 && path.as_bytes().len() + 1 + usize::from(dir.totals().longest) > MAX_PATH =>
+        {
             Err(Error::usage(format!("a path below `{path}` would be longer than 4,096 bytes")))
         }
         _ => Ok(()),

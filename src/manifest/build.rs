@@ -88,13 +88,18 @@ impl<'a> Builder<'a> {
 
     /// Takes note of the next name; `below` is the longest path below it.
     fn name(&mut self, name: &[u8], below: usize) -> Result<()> {
-        let shown = |path: &[u8]| if path.is_empty() { show_bytes(name) } else { format!("{}/{}", show_bytes(path), show_bytes(name)) };
+        let shown = |path: &[u8]| {
+            if path.is_empty() { show_bytes(name) } else { format!("{}/{}", show_bytes(path), show_bytes(name)) }
+        };
         if !is_entry_name(name) {
             return Err(Error::usage(format!("`{}` is not allowed as a name in a version", shown(&self.path))));
         }
         let slash = |n: usize| if n > 0 { n + 1 } else { 0 };
         if slash(self.path.len()) + name.len() + slash(below) > MAX_PATH {
-            return Err(Error::usage(format!("path `{}`, or one below it, is longer than 4,096 bytes", shown(&self.path))));
+            return Err(Error::usage(format!(
+                "path `{}`, or one below it, is longer than 4,096 bytes",
+                shown(&self.path)
+            )));
         }
         let top = self.open.last_mut().expect("the root directory stays open until the builder is finished");
         if name <= top.last.as_slice() {
@@ -162,7 +167,8 @@ impl<'a> Builder<'a> {
         self.entry(path.name(), entry)
     }
 
-    /// Makes the directory `path` stand in the manifest, empty unless entries below it follow. In path order, like [`Builder::add`].
+    /// Makes the directory `path` stand in the manifest, empty unless entries below it follow. In path order, like
+    /// [`Builder::add`].
     ///
     /// # Errors
     /// As [`Builder::enter`].
@@ -173,7 +179,9 @@ impl<'a> Builder<'a> {
     /// Leaves and enters until `directory` is the current one.
     fn go_to(&mut self, directory: &RelPath) -> Result<()> {
         let want = directory.as_bytes();
-        let within = |open: &[u8]| open.is_empty() || want == open || (want.starts_with(open) && want.get(open.len()) == Some(&b'/'));
+        let within = |open: &[u8]| {
+            open.is_empty() || want == open || (want.starts_with(open) && want.get(open.len()) == Some(&b'/'))
+        };
         while !within(&self.path) {
             self.leave()?;
         }

@@ -25,12 +25,18 @@ impl NodeSource for Layered {
     }
 }
 
-/// Stores every node of the manifest that is not at home, children first, with hints that say where each child now lies. `home` says where
+/// Stores every node of the manifest that is not at home, children first, with hints that say where each child now
+/// lies. `home` says where
 /// a node lies that may stay; such a node is not read, and nothing below it is looked at. So this costs what moves.
 ///
 /// # Errors
 /// What source and sink say; damage.
-pub fn carry(root: &Root, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Result<Option<Place>>, sink: &mut dyn NodeSink) -> Result<Root> {
+pub fn carry(
+    root: &Root,
+    source: &dyn NodeSource,
+    home: &dyn Fn(&NodeRef) -> Result<Option<Place>>,
+    sink: &mut dyn NodeSink,
+) -> Result<Root> {
     let mut carrier = Carrier::new(source, home, sink);
     let node = carrier.carried(&root.node)?;
     let place = match home(&root.node_ref())? {
@@ -40,7 +46,8 @@ pub fn carry(root: &Root, source: &dyn NodeSource, home: &dyn Fn(&NodeRef) -> Re
     Ok(Root { node: Arc::new(node), place })
 }
 
-/// [`carry`] for nodes as they are made: a sink that stores, before each node, what is below it and neither came through here nor is at home.
+/// [`carry`] for nodes as they are made: a sink that stores, before each node, what is below it and neither came
+/// through here nor is at home.
 pub struct Carrier<'a> {
     source: &'a dyn NodeSource,
     home: &'a dyn Fn(&NodeRef) -> Result<Option<Place>>,
@@ -51,7 +58,11 @@ pub struct Carrier<'a> {
 
 impl<'a> Carrier<'a> {
     /// Into `sink`; what is not new comes from `source`.
-    pub fn new(source: &'a dyn NodeSource, home: &'a dyn Fn(&NodeRef) -> Result<Option<Place>>, sink: &'a mut dyn NodeSink) -> Self {
+    pub fn new(
+        source: &'a dyn NodeSource,
+        home: &'a dyn Fn(&NodeRef) -> Result<Option<Place>>,
+        sink: &'a mut dyn NodeSink,
+    ) -> Self {
         Carrier { source, home, sink, places: HashMap::new() }
     }
 

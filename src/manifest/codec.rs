@@ -400,7 +400,8 @@ fn read_entry(b: &[u8], kind: u8, columns: &mut [Part; tag::END]) -> Result<(usi
             if len > MAX_INLINE {
                 return Err(damaged(format!("an inlined directory of {len} bytes")));
             }
-            // Each nesting takes at least 21 bytes (two headers, a name, a kind, a length), so this ends below 100 calls.
+            // Each nesting takes at least 21 bytes (two headers, a name, a kind, a length), so this ends below 100
+            // calls.
             let shape = parse(&b[node..node + len], None)?;
             if shape.level > 0 {
                 return Err(damaged("an inlined directory is not a leaf"));

@@ -1,4 +1,5 @@
-//! A position in one directory's tree: by name, by index, by rank, forward and back. Loads a node when it is stepped into.
+//! A position in one directory's tree: by name, by index, by rank, forward and back. Loads a node when it is stepped
+//! into.
 
 use super::entry::{Dir, Entry};
 use super::node::Node;
@@ -68,7 +69,11 @@ impl Cursor {
             return Err(fault(format!("a level {} node has it, of level {}, as child", parent.level(), child.level())));
         }
         if child.name(0) != parent.name(i) {
-            return Err(fault(format!("begins at `{}`, its parent says `{}`", show_bytes(child.name(0)), show_bytes(parent.name(i)))));
+            return Err(fault(format!(
+                "begins at `{}`, its parent says `{}`",
+                show_bytes(child.name(0)),
+                show_bytes(parent.name(i))
+            )));
         }
         let bound = self.stack.iter().rev().find(|(node, i)| i + 1 < node.len()).map(|(node, i)| node.name(i + 1));
         if bound.is_some_and(|bound| child.name(child.len() - 1) >= bound) {
@@ -143,7 +148,8 @@ impl Cursor {
         Ok(before)
     }
 
-    /// Goes to the entry in which pre-order entry `at` (from 0, smaller than the total) lies; says how many stand before it.
+    /// Goes to the entry in which pre-order entry `at` (from 0, smaller than the total) lies; says how many stand
+    /// before it.
     pub fn seek_rank(&mut self, root: Arc<Node>, at: u64, source: &dyn NodeSource) -> Result<u64> {
         self.stack.clear();
         self.stack.push((root, 0));
@@ -310,7 +316,8 @@ impl Listing {
         }
         let Some((leaf, i)) = self.cursor.here() else { return Ok(None) };
         let entry = leaf.entry(i);
-        let listed = Listed { name: leaf.name(i).to_vec(), rank: self.base + 1 + self.before, index: self.index, entry };
+        let listed =
+            Listed { name: leaf.name(i).to_vec(), rank: self.base + 1 + self.before, index: self.index, entry };
         self.index += 1;
         self.before += 1 + if let Entry::Directory(dir) = &listed.entry { dir.totals().entries } else { 0 };
         self.cursor.advance();

@@ -7,7 +7,8 @@
 //!
 //! So a node has at most MAX_WEIGHT, a list of at most 2w keys that fits is one node, and what a change at one key can
 //! move lies within w keys and MAX_WEIGHT bytes of it. Rule 2 cuts a run at its keys' first differing bit, again and
-//! again, until each piece fits: keys chosen for their hashes can make runs long, but no bit of a name can be chosen twice.
+//! again, until each piece fits: keys chosen for their hashes can make runs long, but no bit of a name can be chosen
+//! twice.
 
 use super::codec::{Item, MAX_WEIGHT};
 use std::collections::VecDeque;
@@ -178,7 +179,9 @@ impl Cutter {
             };
             let node = match shared {
                 None => self.weighed,
-                Some(bits) => self.pending.partition_point_from(1, self.weighed, |item| common_bits(head, &item.name) > bits),
+                Some(bits) => {
+                    self.pending.partition_point_from(1, self.weighed, |item| common_bits(head, &item.name) > bits)
+                }
             };
             self.emit(node, out);
         }

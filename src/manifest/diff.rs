@@ -27,7 +27,11 @@ pub struct Change {
 pub fn diff(a: &Tree, b: &Tree) -> Diff {
     let mut frames = Vec::new();
     if a.digest() != b.digest() {
-        frames.push(Frame { path: RelPath::root(), a: Cursor::new(a.root().clone()), b: Cursor::new(b.root().clone()) });
+        frames.push(Frame {
+            path: RelPath::root(),
+            a: Cursor::new(a.root().clone()),
+            b: Cursor::new(b.root().clone()),
+        });
     }
     // Of manifests that no walk gets through, this many differences at most are listed.
     let entries = a.totals().entries.max(b.totals().entries);
@@ -83,7 +87,11 @@ impl Diff {
             if let Some((walk, new)) = &mut self.below {
                 if let Some(visit) = walk.next().transpose()? {
                     let (path, entry) = (visit.path, Some(visit.entry));
-                    return Ok(Some(if *new { Change { path, old: None, new: entry } } else { Change { path, old: entry, new: None } }));
+                    return Ok(Some(if *new {
+                        Change { path, old: None, new: entry }
+                    } else {
+                        Change { path, old: entry, new: None }
+                    }));
                 }
                 self.below = None;
             }

@@ -84,14 +84,20 @@ impl Entry {
     /// Refuses an entry that no manifest may hold.
     pub(super) fn check(&self) -> Result<()> {
         match self {
-            Entry::File { size, .. } if *size > MAX_BYTES => Err(Error::usage(format!("a file of {size} bytes is too large"))),
+            Entry::File { size, .. } if *size > MAX_BYTES => {
+                Err(Error::usage(format!("a file of {size} bytes is too large")))
+            }
             Entry::File { .. } | Entry::Directory(_) => Ok(()),
             Entry::Symlink { target } => match bad_target(target) {
-                Some(why) => Err(Error::usage(format!("symbolic link to `{}` is not allowed: {why}", show_bytes(target)))),
+                Some(why) => {
+                    Err(Error::usage(format!("symbolic link to `{}` is not allowed: {why}", show_bytes(target))))
+                }
                 None => Ok(()),
             },
             Entry::Reference(r) => match r.fault() {
-                Some(why) => Err(Error::usage(format!("reference to `{}` is not allowed: {why}", show_bytes(r.uri.as_bytes())))),
+                Some(why) => {
+                    Err(Error::usage(format!("reference to `{}` is not allowed: {why}", show_bytes(r.uri.as_bytes()))))
+                }
                 None => Ok(()),
             },
         }

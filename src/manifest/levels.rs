@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::words::Place;
 use std::sync::Arc;
 
-/// Builds the levels from `base` upwards. Of each level the first node is held back: it is the root when no second comes,
+/// Builds the levels from `base` upwards. Of each level the first node is held back: it is the root when no second
+/// comes,
 /// and then its parent's leaf may take it in.
 pub(super) struct Levels {
     base: u8,

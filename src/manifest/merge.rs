@@ -40,13 +40,20 @@ pub enum Choice {
     Refuse,
 }
 
-/// The union of the parts, in log order. What an author says later replaces what it said before; between authors, directories unite, equal
-/// entries are one, and for anything else `decide` is asked. `None` when it has refused. Nodes that are equal at a place are read once
-/// there; a directory that one part alone has, or that is equal in all that have it, is not read at all. Holds a path of nodes for each part.
+/// The union of the parts, in log order. What an author says later replaces what it said before; between authors,
+/// directories unite, equal
+/// entries are one, and for anything else `decide` is asked. `None` when it has refused. Nodes that are equal at a
+/// place are read once
+/// there; a directory that one part alone has, or that is equal in all that have it, is not read at all. Holds a path
+/// of nodes for each part.
 ///
 /// # Errors
 /// What the sources and the sink say; damage.
-pub fn merge(parts: &[Part], decide: &mut dyn FnMut(&Conflict) -> Choice, sink: &mut dyn NodeSink) -> Result<Option<Root>> {
+pub fn merge(
+    parts: &[Part],
+    decide: &mut dyn FnMut(&Conflict) -> Choice,
+    sink: &mut dyn NodeSink,
+) -> Result<Option<Root>> {
     let mut union = Union { parts, decide, refused: false };
     let mut standing = Standing::default();
     for (i, part) in parts.iter().enumerate() {
@@ -107,7 +114,8 @@ impl Union<'_> {
             if first.is_directory() && entry.is_directory() {
                 standing.add(part, entry);
             } else if !first.same(&entry) {
-                let conflict = Conflict { path: path.clone(), earlier: (earlier[0], first.clone()), later: (part, entry) };
+                let conflict =
+                    Conflict { path: path.clone(), earlier: (earlier[0], first.clone()), later: (part, entry) };
                 match (self.decide)(&conflict) {
                     Choice::Later => {
                         standing = Standing::default();
@@ -120,7 +128,8 @@ impl Union<'_> {
         standing
     }
 
-    /// For each word whether it counts beside what its author says later: directories of one author unite, anything else replaces all before.
+    /// For each word whether it counts beside what its author says later: directories of one author unite, anything
+    /// else replaces all before.
     fn own_last_words(&self, said: &[(usize, Entry)]) -> Vec<bool> {
         let mut counts = vec![false; said.len()];
         // Of each author, going back: whether more may be added to what it says last.
@@ -183,7 +192,8 @@ struct Frame {
 struct Side {
     /// The parts that have it.
     owners: Vec<usize>,
-    /// For the nodes that are stepped into, from that depth on: parts that have the same node there, and passed it over.
+    /// For the nodes that are stepped into, from that depth on: parts that have the same node there, and passed it
+    /// over.
     guests: Vec<(usize, Vec<usize>)>,
     cursor: Cursor,
 }
@@ -255,7 +265,11 @@ impl Frame {
         let mut guests: HashMap<usize, Vec<usize>> = HashMap::new();
         for &i in sides {
             let side = &mut self.sides[i];
-            let digest = side.cursor.here().map(|(node, at)| node.child(at).at.digest).expect("a side that was queued is not at its end");
+            let digest = side
+                .cursor
+                .here()
+                .map(|(node, at)| node.child(at).at.digest)
+                .expect("a side that was queued is not at its end");
             match first.entry(digest) {
                 Slot::Vacant(slot) => {
                     slot.insert(i);

@@ -1,6 +1,7 @@
 //! Manifests: what a version holds, as a forest of order-statistics prolly trees. Pure: no I/O.
 //!
-//! One tree for each directory, keyed by raw names in byte order; a directory whose only leaf is at most 2 KiB lies in its
+//! One tree for each directory, keyed by raw names in byte order; a directory whose only leaf is at most 2 KiB lies in
+//! its
 //! parent's leaf. Guaranteed:
 //! * a root digest depends on the entries alone, not on how they came together (L2): the cut is a function of the keys
 //!   (`cut`), each list of entries has one encoding (`codec`);
@@ -8,7 +9,8 @@
 //! * equal subtrees are skipped unread by digest (`diff`, `merge`, L5);
 //! * every node is checked when it is decoded, and against its parent when it is stepped into (L6).
 //!
-//! Not here: where nodes lie ([`NodeSource`], [`NodeSink`]), whether their bytes have their digest (the source's word), and
+//! Not here: where nodes lie ([`NodeSource`], [`NodeSink`]), whether their bytes have their digest (the source's word),
+//! and
 //! whether the blobs exist. Places are carried along and never interpreted.
 
 mod apply;

@@ -47,7 +47,8 @@ fn unpack_place(place: u64) -> Option<Place> {
 impl Node {
     /// Checks `bytes` and makes a node of them. Whether they have the digest they should is the caller's to compare.
     ///
-    /// `places` has one slot for each file and each child node, in the order of [`Node::places`]; where it is too short or
+    /// `places` has one slot for each file and each child node, in the order of [`Node::places`]; where it is too short
+    /// or
     /// too long (it is only a hint) it is filled up or cut.
     ///
     /// # Errors
@@ -84,9 +85,8 @@ impl Node {
     pub(super) fn of(level: u8, items: &[Item]) -> Result<Node> {
         let (bytes, places) = codec::encode(level, items);
         // Decoding what was just encoded costs little, and nothing that this release can't read is ever stored.
-        Node::decode(bytes, places).map_err(|e| {
-            Error::usage("these entries cannot stand in one manifest").because(e.message())
-        })
+        Node::decode(bytes, places)
+            .map_err(|e| Error::usage("these entries cannot stand in one manifest").because(e.message()))
     }
 
     /// The leaf without entries: the root of the empty version, and an empty directory.
@@ -224,7 +224,8 @@ impl Node {
                 Entry::Symlink { target: self.bytes[at + 2..at + 2 + len].to_vec() }
             }
             kind::REFERENCE => {
-                let (reference, _) = codec::read_reference(&self.bytes[at..]).expect("it was read once, when the node was checked");
+                let (reference, _) =
+                    codec::read_reference(&self.bytes[at..]).expect("it was read once, when the node was checked");
                 Entry::Reference(Box::new(reference))
             }
             kind::DIRECTORY => Entry::Directory(Dir(DirAt::Stored(self.stored_at(at, slot)))),
@@ -236,7 +237,8 @@ impl Node {
     fn inlined(&self, at: usize, slot: usize) -> Node {
         let (start, len) = (at + 2, u16_at(&self.bytes, at));
         let mut index = Index::default();
-        let shape = codec::parse(&self.bytes[start..start + len], Some(&mut index)).expect("it was checked with the leaf around it");
+        let shape = codec::parse(&self.bytes[start..start + len], Some(&mut index))
+            .expect("it was checked with the leaf around it");
         let places = self.places[slot..slot + shape.slots].into();
         Self::assemble(self.bytes.clone(), start, len, shape, index, places)
     }
@@ -310,7 +312,9 @@ impl Node {
         let mut slots = Vec::with_capacity(self.places.len());
         self.collect(&mut |entry| match entry {
             Entry::File { place, .. } => slots.push(*place),
-            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(places.get(&s.at.digest).copied().unwrap_or(s.at.place)),
+            Entry::Directory(Dir(DirAt::Stored(s))) => {
+                slots.push(places.get(&s.at.digest).copied().unwrap_or(s.at.place))
+            }
             _ => {}
         });
         Node::decode(self.bytes(), slots)

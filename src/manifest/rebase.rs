@@ -19,14 +19,18 @@ pub enum Rebased {
     Conflicts(Vec<RelPath>),
 }
 
-/// The changes from `base` to `mine` as edits of `theirs`, which also grew out of `base`. Paths that both changed conflict, and so do a change
+/// The changes from `base` to `mine` as edits of `theirs`, which also grew out of `base`. Paths that both changed
+/// conflict, and so do a change
 /// and the removal of a directory around it; unless both sides say the same. Directories that both made unite.
 /// Equal subtrees are not read: it costs what the sides changed.
 ///
 /// # Errors
 /// What the sources say; damage.
 pub fn rebase(base: &Tree, mine: &Tree, theirs: &Tree) -> Result<Rebased> {
-    let mut own: Vec<Own> = diff(base, mine).whole_directories().map(|c| c.map(|change| Own { change, fate: Fate::Apply })).collect::<Result<_>>()?;
+    let mut own: Vec<Own> = diff(base, mine)
+        .whole_directories()
+        .map(|c| c.map(|change| Own { change, fate: Fate::Apply }))
+        .collect::<Result<_>>()?;
     let mut conflicts = BTreeSet::new();
     for change in diff(base, theirs).whole_directories() {
         let their = change?;
@@ -80,7 +84,8 @@ fn meet(own: &mut [Own], their: &Change, mine: &Tree, theirs: &Tree, conflicts: 
         }
         above = path.parent();
     }
-    // A change of theirs around ours is a directory removed or replaced: what we did in it is lost, unless it was removing too.
+    // A change of theirs around ours is a directory removed or replaced: what we did in it is lost, unless it was
+    // removing too.
     let from = own.partition_point(|o| path_order(&o.change.path, &their.path).is_le());
     for ours in own[from..].iter_mut().take_while(|o| is_below(&o.change.path, &their.path)) {
         if their.new.is_none() && ours.change.new.is_none() {
@@ -92,7 +97,13 @@ fn meet(own: &mut [Own], their: &Change, mine: &Tree, theirs: &Tree, conflicts: 
     Ok(())
 }
 
-fn at_one_path(ours: &mut Own, their: &Change, mine: &Tree, theirs: &Tree, conflicts: &mut BTreeSet<RelPath>) -> Result<()> {
+fn at_one_path(
+    ours: &mut Own,
+    their: &Change,
+    mine: &Tree,
+    theirs: &Tree,
+    conflicts: &mut BTreeSet<RelPath>,
+) -> Result<()> {
     let path = &their.path;
     match (&ours.change.new, &their.new) {
         (None, None) => ours.fate = Fate::Done,

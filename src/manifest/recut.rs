@@ -34,9 +34,15 @@ impl ItemEdit {
     }
 }
 
-/// The root of the directory `root` after `edits`, which are in order of their names. Nodes below the root are stored, the
+/// The root of the directory `root` after `edits`, which are in order of their names. Nodes below the root are stored,
+/// the
 /// root is not; without any change it is `root` itself.
-pub(super) fn edit(root: &Arc<Node>, mut edits: Vec<ItemEdit>, source: &dyn NodeSource, sink: &mut dyn NodeSink) -> Result<Arc<Node>> {
+pub(super) fn edit(
+    root: &Arc<Node>,
+    mut edits: Vec<ItemEdit>,
+    source: &dyn NodeSource,
+    sink: &mut dyn NodeSink,
+) -> Result<Arc<Node>> {
     let mut fresh = Vec::new();
     for level in 0..=root.level() {
         let mut work = Level { level, root, source, edits, up: Vec::new(), last: None };
@@ -55,7 +61,13 @@ pub(super) fn edit(root: &Arc<Node>, mut edits: Vec<ItemEdit>, source: &dyn Node
 }
 
 /// The root's own level: cut all of it, and build what is above, if there is to be anything.
-fn whole(root: &Node, edits: Vec<ItemEdit>, fresh: &[Node], source: &dyn NodeSource, sink: &mut dyn NodeSink) -> Result<Arc<Node>> {
+fn whole(
+    root: &Node,
+    edits: Vec<ItemEdit>,
+    fresh: &[Node],
+    source: &dyn NodeSource,
+    sink: &mut dyn NodeSink,
+) -> Result<Arc<Node>> {
     let mut levels = Levels::new(root.level());
     let mut edits = edits.into_iter().peekable();
     for i in 0..root.len() {
@@ -214,7 +226,8 @@ impl Level<'_> {
                 let (before, previous) = self.before(&cursor)?;
                 if before.len() == w {
                     let hash = keys[0].0;
-                    let begins_run = before.iter().chain(keys.iter().skip(1).take(w).map(|(h, _)| h)).all(|h| hash < *h);
+                    let begins_run =
+                        before.iter().chain(keys.iter().skip(1).take(w).map(|(h, _)| h)).all(|h| hash < *h);
                     let far: usize = keys.iter().take(keys.len() - w).map(|(_, weight)| weight).sum();
                     if begins_run || far > MAX_WEIGHT {
                         let previous = previous.filter(|_| !begins_run);
@@ -244,7 +257,8 @@ impl Level<'_> {
         Ok((hashes.into(), previous))
     }
 
-    /// Cuts again from `restart` until the old cut is met behind all changes so far; says which edit and plan come after.
+    /// Cuts again from `restart` until the old cut is met behind all changes so far; says which edit and plan come
+    /// after.
     fn region(&mut self, mut next: usize, restart: Restart, sink: &mut dyn NodeSink) -> Result<(usize, Plan)> {
         let w = reach(self.level) as u32;
         let Restart { mut cursor, before, previous } = restart;

@@ -96,7 +96,11 @@ impl Tree {
 
     /// The root directory, to list it or to put it whole into another tree.
     pub fn dir(&self) -> Dir {
-        Dir(if self.root.fits_inline() { DirAt::Inline(self.root.clone()) } else { DirAt::Stored(self.root.stored(self.at.place)) })
+        Dir(if self.root.fits_inline() {
+            DirAt::Inline(self.root.clone())
+        } else {
+            DirAt::Stored(self.root.stored(self.at.place))
+        })
     }
 
     /// Loads the root node of a directory of this tree. (The root directory's is at hand.)

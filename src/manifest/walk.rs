@@ -6,8 +6,10 @@ use super::tree::deep;
 use crate::error::{Error, Result};
 use crate::words::RelPath;
 
-/// The most entries that a walk by path goes through, as many as file systems have inodes. A manifest of a few kilobytes can hold far more, by
-/// naming one directory many times over, level upon level; a walk through those would not end. Parts of it can be read all the same.
+/// The most entries that a walk by path goes through, as many as file systems have inodes. A manifest of a few
+/// kilobytes can hold far more, by
+/// naming one directory many times over, level upon level; a walk through those would not end. Parts of it can be read
+/// all the same.
 pub(super) const MAX_WALK: u64 = 1 << 32;
 
 /// Refuses a walk that would not end.

@@ -1,6 +1,8 @@
-//! Second mounts: what is writable of a whole store is mounted outside the mount that shows its versions, which has links to it.
+//! Second mounts: what is writable of a whole store is mounted outside the mount that shows its versions, which has
+//! links to it.
 //!
-//! A place is called `STORE-MARK-TOKEN`: the store's id, a mark made of the first mount's place, by which a later command finds what a killed daemon left, and
+//! A place is called `STORE-MARK-TOKEN`: the store's id, a mark made of the first mount's place, by which a later
+//! command finds what a killed daemon left, and
 //! a token, so that no two are the same.
 
 use super::detach::{busy, detach_own, take_away};
@@ -44,14 +46,17 @@ impl MountPoint {
         if self.is_handed_over() {
             return Err(Error::usage("the mount was made by another program, and where it stands is not known"));
         }
-        let name = format!("{}-{}-{}", &store_id[..store_id.len().min(12)], mark(self.path()), &Token::fresh().as_str()[..8]);
+        let name =
+            format!("{}-{}-{}", &store_id[..store_id.len().min(12)], mark(self.path()), &Token::fresh().as_str()[..8]);
         let mut failed = Error::io_message("no directory for it can be made");
         for (base, begin) in bases(reach) {
             let place = base.join(format!("{begin}{name}"));
             if place.starts_with(self.path()) {
                 continue; // it would be hidden
             }
-            let made = create_mount_place(&place).map_err(|e| Error::io("make", &place, e)).and_then(|()| MountPoint::check(&place, store));
+            let made = create_mount_place(&place)
+                .map_err(|e| Error::io("make", &place, e))
+                .and_then(|()| MountPoint::check(&place, store));
             match made {
                 Ok(point) => return Ok(point),
                 Err(e) => {

@@ -1,4 +1,5 @@
-//! Making the mount: mount(2) for who may, fusermount3 for everybody else. Gives the descriptor over which the kernel will ask.
+//! Making the mount: mount(2) for who may, fusermount3 for everybody else. Gives the descriptor over which the kernel
+//! will ask.
 
 use super::{MountPoint, sys, table};
 use crate::disk::open_device;
@@ -48,7 +49,8 @@ pub struct Attached {
     pub writable: Writable,
 }
 
-/// Mounts at `point`, read-only (MS_RDONLY: a writable mount of immutable files could not be kept right, DESIGN 6), with `source` for the mount table.
+/// Mounts at `point`, read-only (MS_RDONLY: a writable mount of immutable files could not be kept right, DESIGN 6),
+/// with `source` for the mount table.
 ///
 /// # Errors
 /// I/O, with what to install or to allow as the hint.
@@ -60,30 +62,52 @@ pub fn attach(point: &mut MountPoint, source: &Path, reach: Reach, execution: Ex
 ///
 /// # Errors
 /// As [`attach`].
-pub fn attach_for_writing(point: &mut MountPoint, source: &Path, reach: Reach, execution: Execution) -> Result<Attached> {
+pub fn attach_for_writing(
+    point: &mut MountPoint,
+    source: &Path,
+    reach: Reach,
+    execution: Execution,
+) -> Result<Attached> {
     attach_as(point, source, reach, execution, Writable::Perhaps)
 }
 
-fn attach_as(point: &mut MountPoint, source: &Path, reach: Reach, execution: Execution, writable: Writable) -> Result<Attached> {
+fn attach_as(
+    point: &mut MountPoint,
+    source: &Path,
+    reach: Reach,
+    execution: Execution,
+    writable: Writable,
+) -> Result<Attached> {
     if let Some(descriptor) = point.take_handed() {
         return Ok(Attached { descriptor, writable: Writable::Perhaps });
     }
     match attach_directly(point, source, reach, execution, writable) {
         Ok(descriptor) => Ok(Attached { descriptor, writable }),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => attach_by_helper(point, source, reach, execution, writable),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => Err(Error::io("mount at", point.path(), e)
-            .because("the kernel has no FUSE: /dev/fuse or the module is missing")
-            .hint("modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN")),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EPERM | libc::EACCES)) => {
+            attach_by_helper(point, source, reach, execution, writable)
+        }
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
+            Err(Error::io("mount at", point.path(), e)
+                .because("the kernel has no FUSE: /dev/fuse or the module is missing")
+                .hint("modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN"))
+        }
         Err(e) => Err(Error::io("mount at", point.path(), e)),
     }
 }
 
-fn attach_directly(point: &MountPoint, source: &Path, reach: Reach, execution: Execution, writable: Writable) -> io::Result<OwnedFd> {
+fn attach_directly(
+    point: &MountPoint,
+    source: &Path,
+    reach: Reach,
+    execution: Execution,
+    writable: Writable,
+) -> io::Result<OwnedFd> {
     let device = open_device(Path::new("/dev/fuse"))?;
     let (user, group) = sys::who();
     let mode = point.mode() & libc::S_IFMT;
     let mut data = format!("fd={},rootmode={mode:o},user_id={user},group_id={group}", device.as_raw_fd());
-    // What only root may use in any case is not checked by modes. Checking them would cost a round trip for each file that
+    // What only root may use in any case is not checked by modes. Checking them would cost a round trip for each file
+    // that
     // is made: the kernel asks for the directory's mode again.
     if reach == Reach::Everyone || user != 0 || writable == Writable::No {
         data.push_str(",default_permissions");
@@ -91,12 +115,25 @@ fn attach_directly(point: &MountPoint, source: &Path, reach: Reach, execution: E
     if reach == Reach::Everyone {
         data.push_str(",allow_other");
     }
-    sys::mount_fuse(source.as_os_str().as_bytes(), point.path(), &data, execution == Execution::Refused, writable == Writable::No)?;
+    sys::mount_fuse(
+        source.as_os_str().as_bytes(),
+        point.path(),
+        &data,
+        execution == Execution::Refused,
+        writable == Writable::No,
+    )?;
     Ok(device.into())
 }
 
-/// fusermount3 is set-uid root: it opens `/dev/fuse`, mounts, and sends the descriptor over the socket named by `_FUSE_COMMFD`.
-fn attach_by_helper(point: &MountPoint, source: &Path, reach: Reach, execution: Execution, writable: Writable) -> Result<Attached> {
+/// fusermount3 is set-uid root: it opens `/dev/fuse`, mounts, and sends the descriptor over the socket named by
+/// `_FUSE_COMMFD`.
+fn attach_by_helper(
+    point: &MountPoint,
+    source: &Path,
+    reach: Reach,
+    execution: Execution,
+    writable: Writable,
+) -> Result<Attached> {
     let failed = |e: io::Error| Error::io("mount at", point.path(), e);
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let mut options = if writable == Writable::No { b"ro,".to_vec() } else { Vec::new() };

@@ -76,7 +76,8 @@ impl Ready {
                 status
             }
         };
-        // The daemon's own Rust state has been dropped; what is left is a copy of the parent's, whose clean-up is the parent's.
+        // The daemon's own Rust state has been dropped; what is left is a copy of the parent's, whose clean-up is the
+        // parent's.
         sys::exit_now(status.into())
     }
 }
@@ -86,11 +87,13 @@ impl Ready {
 /// what the process inherited open is closed; its working directory is `/`, so paths used later must be absolute.
 ///
 /// # Errors
-/// In the parent, whatever the daemon failed with before it was ready. Usage when this process has more than one thread: the child of such
+/// In the parent, whatever the daemon failed with before it was ready. Usage when this process has more than one
+/// thread: the child of such
 /// a fork could wait for ever on a lock that nobody holds.
 pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
     if sys::thread_count() > 1 {
-        return Err(Error::usage("a process with several threads cannot go into the background").hint("mount in the foreground, or before starting threads"));
+        return Err(Error::usage("a process with several threads cannot go into the background")
+            .hint("mount in the foreground, or before starting threads"));
     }
     let failed = |e: io::Error| Error::io("start a daemon for", point.path(), e);
     // Opened before the fork: a wrong --log is the caller's error.
@@ -121,7 +124,12 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
                 Ok(sys::Fork::Child) => Ok(Daemon::Child(ready)),
                 Err(e) => {
                     let e = failed(e);
-                    ready.report(&Report::Failed { kind: e.kind().exit_status(), message: e.message().into(), causes: e.causes().to_vec(), hint: None });
+                    ready.report(&Report::Failed {
+                        kind: e.kind().exit_status(),
+                        message: e.message().into(),
+                        causes: e.causes().to_vec(),
+                        hint: None,
+                    });
                     sys::exit_now(1)
                 }
             }
@@ -145,16 +153,25 @@ fn hear(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
     match serde_json::from_slice(&text) {
         Ok(Report::Mounted) => match point.answers() {
             Ok(true) => Ok(Daemon::Parent),
-            Ok(false) => Err(Error::io_message(format!("mounted at {}, but something else answers there", show_path(point.path())))),
+            Ok(false) => Err(Error::io_message(format!(
+                "mounted at {}, but something else answers there",
+                show_path(point.path())
+            ))),
             Err(e) => Err(Error::io("look at the new mount at", point.path(), e)),
         },
         Ok(Report::Failed { kind, message, causes, hint }) => Err(rebuild(kind, message, causes, hint)),
-        Err(_) => Err(Error::io_message(format!("the daemon for {} ended before it was ready", show_path(point.path()))).hint("--foreground shows why")),
+        Err(_) => {
+            Err(Error::io_message(format!("the daemon for {} ended before it was ready", show_path(point.path())))
+                .hint("--foreground shows why"))
+        }
     }
 }
 
 fn rebuild(status: u8, message: String, causes: Vec<String>, hint: Option<String>) -> Error {
-    let make = match [Kind::Usage, Kind::Refused, Kind::Damaged, Kind::Io, Kind::NotFound].into_iter().find(|k| k.exit_status() == status) {
+    let make = match [Kind::Usage, Kind::Refused, Kind::Damaged, Kind::Io, Kind::NotFound]
+        .into_iter()
+        .find(|k| k.exit_status() == status)
+    {
         Some(Kind::Usage) => Error::usage,
         Some(Kind::Refused) => Error::refused,
         Some(Kind::Damaged) => Error::damaged,
@@ -173,7 +190,8 @@ pub fn wait_for_ending() {
     sys::wait_ending();
 }
 
-/// The permissions that this process takes from what it makes. While no other thread makes anything: it can only be read by setting it.
+/// The permissions that this process takes from what it makes. While no other thread makes anything: it can only be
+/// read by setting it.
 pub fn umask() -> u32 {
     // SAFETY: umask cannot fail.
     unsafe {
@@ -196,7 +214,8 @@ mod tests {
             Error::io_message("i"),
             Error::not_found("n").hint("other"),
         ] {
-            let back = rebuild(e.kind().exit_status(), e.message().into(), e.causes().to_vec(), e.hint_text().map(Into::into));
+            let back =
+                rebuild(e.kind().exit_status(), e.message().into(), e.causes().to_vec(), e.hint_text().map(Into::into));
             assert_eq!((back.kind(), back.to_string(), back.hint_text()), (e.kind(), e.to_string(), e.hint_text()));
         }
     }

@@ -1,7 +1,7 @@
 //! Taking a cairn mount away: by its user, also when the daemon is dead, and by its own daemon.
 
-use super::attach::{helper, helper_said, no_helper};
 use super::aside;
+use super::attach::{helper, helper_said, no_helper};
 use super::sys::{self, Detach};
 use super::table::{self, Mount};
 use crate::error::{Error, Kind, Result, show_path};
@@ -47,13 +47,19 @@ impl std::fmt::Display for Elsewhere {
 /// also when the daemon was killed.
 ///
 /// # Errors
-/// Not found when nothing is mounted there; refused when it is in use (naming by whom, as far as that can be seen) or another file
+/// Not found when nothing is mounted there; refused when it is in use (naming by whom, as far as that can be seen) or
+/// another file
 /// system's mount; I/O otherwise.
 pub fn unmount(mnt: &Path) -> Result<Unmounted> {
     let path = table::canonical(mnt).map_err(|e| e.while_doing(format!("cannot unmount {}", show_path(mnt))))?;
     let mount = table::top_at(&path)?.ok_or_else(|| not_mounted(&path))?;
     if !mount.is_ours() {
-        return Err(Error::refused(format!("cannot unmount {}: it is a mount of type {}, not of cairn", show_path(&path), mount.kind)).hint("umount(8) is for those"));
+        return Err(Error::refused(format!(
+            "cannot unmount {}: it is a mount of type {}, not of cairn",
+            show_path(&path),
+            mount.kind
+        ))
+        .hint("umount(8) is for those"));
     }
     if let Some((second, _)) = aside::second_of(&path) {
         aside::refuse_if_used(&second)?; // its daemon would serve them on, unseen
@@ -124,7 +130,8 @@ pub fn cairn_mount(mnt: &Path) -> Result<Option<CairnMount>> {
     Ok(found.map(|m| CairnMount { store: m.source, is_dead: table::is_dead(&at), at }))
 }
 
-/// Takes away the daemon's own mount: only if the topmost mount at `path` is the one on `device`. Used as long as the connection lives, so
+/// Takes away the daemon's own mount: only if the topmost mount at `path` is the one on `device`. Used as long as the
+/// connection lives, so
 /// that the device number cannot have gone to a stranger. Lazily when it is in use.
 pub fn detach_own(path: &Path, device: &str) {
     let is_own = |m: &Mount| m.is_ours() && m.device == device;
@@ -155,9 +162,8 @@ fn daemon_of(path: &Path) -> Option<(u32, OwnedFd)> {
     let pid = sys::daemon_pid(&File::open(path).ok()?)?;
     let process = sys::process(pid)?;
     // The number may come from another pid namespace: only a process that has /dev/fuse open is worth waiting for.
-    let holds_fuse = std::fs::read_dir(format!("/proc/{pid}/fd")).map(|fds| {
-        fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new("/dev/fuse")))
-    });
+    let holds_fuse = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .map(|fds| fds.flatten().any(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == Path::new("/dev/fuse"))));
     holds_fuse.unwrap_or(true).then_some((pid, process))
 }
 
@@ -195,7 +201,10 @@ pub(super) fn busy(path: &Path) -> Error {
     debug_assert_eq!(e.kind(), Kind::Refused);
     match users.as_slice() {
         [] => e.hint("leave its directories and close its files, then run the command again"),
-        some => some.iter().fold(e, |e, user| e.because(user.to_string())).hint("end these, or leave the directory, then run the command again"),
+        some => some
+            .iter()
+            .fold(e, |e, user| e.because(user.to_string()))
+            .hint("end these, or leave the directory, then run the command again"),
     }
 }
 
@@ -216,7 +225,8 @@ impl std::fmt::Display for User {
     }
 }
 
-/// Up to eight processes that hold `path` or something below it, as far as this user may see. The working directory of this process does not count.
+/// Up to eight processes that hold `path` or something below it, as far as this user may see. The working directory of
+/// this process does not count.
 pub fn users_of(path: &Path) -> Vec<User> {
     let mut found = Vec::new();
     let Ok(processes) = std::fs::read_dir("/proc") else { return found };
@@ -240,6 +250,8 @@ pub fn users_of(path: &Path) -> Vec<User> {
 }
 
 fn open_files(process: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-    let list = |name: &str| -> io::Result<Vec<PathBuf>> { Ok(std::fs::read_dir(process.join(name))?.flatten().map(|e| e.path()).collect()) };
+    let list = |name: &str| -> io::Result<Vec<PathBuf>> {
+        Ok(std::fs::read_dir(process.join(name))?.flatten().map(|e| e.path()).collect())
+    };
     list("fd").unwrap_or_default().into_iter().chain(list("map_files").unwrap_or_default())
 }

@@ -22,7 +22,8 @@ pub struct MountPoint {
     /// Device and inode before the mount.
     before: (u64, u64),
     mode: u32,
-    /// A mount that was made already: its `/dev/fuse`, handed over as `/dev/fd/N` (what mount.fuse3 does to drop privileges).
+    /// A mount that was made already: its `/dev/fuse`, handed over as `/dev/fd/N` (what mount.fuse3 does to drop
+    /// privileges).
     handed: Option<Arc<OwnedFd>>,
 }
 
@@ -30,12 +31,17 @@ impl MountPoint {
     /// Looks at `mnt`.
     ///
     /// # Errors
-    /// Not found when it does not exist; usage when it is no directory, or lies over, in or around the store (a mount there would hide the
-    /// store from its own daemon, or lead back into itself); refused when it is not empty or a cairn mount already. One whose daemon was killed
+    /// Not found when it does not exist; usage when it is no directory, or lies over, in or around the store (a mount
+    /// there would hide the
+    /// store from its own daemon, or lead back into itself); refused when it is not empty or a cairn mount already. One
+    /// whose daemon was killed
     /// is taken away.
     pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
         if let Some(descriptor) = sys::handed_over(mnt) {
-            let fd = descriptor.map_err(|e| Error::io("take over the mount behind", mnt, e).hint("mount.fuse3 gives a /dev/fd/N; others name a directory"))?;
+            let fd = descriptor.map_err(|e| {
+                Error::io("take over the mount behind", mnt, e)
+                    .hint("mount.fuse3 gives a /dev/fd/N; others name a directory")
+            })?;
             return Ok(MountPoint { path: mnt.to_path_buf(), before: (0, 0), mode: 0, handed: Some(Arc::new(fd)) });
         }
         let path = table::canonical(mnt).map_err(|e| {
@@ -46,10 +52,19 @@ impl MountPoint {
         while table::top_at(&path)?.is_some_and(|m| m.is_ours()) {
             if !table::is_dead(&path) {
                 let hint = format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&path));
-                return Err(Error::refused(format!("cannot mount at {}: a cairn mount is there already", show_path(&path))).hint(hint));
+                return Err(Error::refused(format!(
+                    "cannot mount at {}: a cairn mount is there already",
+                    show_path(&path)
+                ))
+                .hint(hint));
             }
             // What a killed daemon left serves no one.
-            take_away(&path, Detach::Lazily).map_err(|e| e.while_doing(format!("cannot mount at {}: a cairn mount whose daemon was killed is there", show_path(&path))))?;
+            take_away(&path, Detach::Lazily).map_err(|e| {
+                e.while_doing(format!(
+                    "cannot mount at {}: a cairn mount whose daemon was killed is there",
+                    show_path(&path)
+                ))
+            })?;
             aside::clear_dead(&path);
         }
         let meta = std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
@@ -59,8 +74,11 @@ impl MountPoint {
         refuse_near_the_store(&path, store)?;
         let mut entries = std::fs::read_dir(&path).map_err(|e| Error::io("list", &path, e))?;
         if entries.next().is_some() {
-            return Err(Error::refused(format!("cannot mount at {}: the directory is not empty, and a mount would hide what is in it", show_path(&path)))
-                .hint("choose an empty directory"));
+            return Err(Error::refused(format!(
+                "cannot mount at {}: the directory is not empty, and a mount would hide what is in it",
+                show_path(&path)
+            ))
+            .hint("choose an empty directory"));
         }
         Ok(MountPoint { before: (meta.dev(), meta.ino()), mode: meta.mode(), path, handed: None })
     }
@@ -82,7 +100,8 @@ impl MountPoint {
         let begun = Instant::now();
         let came_first = || {
             let why = format!("cannot mount at {}: another process mounted there a moment ago", show_path(&self.path));
-            Error::refused(why).hint(format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&self.path)))
+            Error::refused(why)
+                .hint(format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&self.path)))
         };
         // What is opened is the directory under the mount: one lock for all who come here.
         let directory = match File::open(&self.path) {
@@ -112,7 +131,8 @@ impl MountPoint {
         self.mode
     }
 
-    /// Asks the mount itself, as any user of it would: true when the root of a FUSE mount answers where the directory was.
+    /// Asks the mount itself, as any user of it would: true when the root of a FUSE mount answers where the directory
+    /// was.
     pub(super) fn answers(&self) -> std::io::Result<bool> {
         if self.handed.is_some() {
             return Ok(true); // where it stands is not known here
@@ -121,14 +141,18 @@ impl MountPoint {
         Ok(meta.dev() != self.before.0 && meta.ino() == 1)
     }
 
-    /// Tells the kernel to read ahead `kilobytes` on this mount; only root may, and only where `/sys` is writable. INIT caps it at 128.
+    /// Tells the kernel to read ahead `kilobytes` on this mount; only root may, and only where `/sys` is writable. INIT
+    /// caps it at 128.
     pub fn set_read_ahead(&self, kilobytes: u32) {
         if sys::who().0 == 0
             && let Ok(Some(mount)) = table::top_at(&self.path)
             && mount.is_ours()
         {
             // A hint for speed: a sandbox where /sys is read-only goes without.
-            drop(write_setting(Path::new(&format!("/sys/class/bdi/{}/read_ahead_kb", mount.device)), &kilobytes.to_string()));
+            drop(write_setting(
+                Path::new(&format!("/sys/class/bdi/{}/read_ahead_kb", mount.device)),
+                &kilobytes.to_string(),
+            ));
         }
     }
 }
@@ -146,7 +170,8 @@ fn refuse_near_the_store(path: &Path, store: &Path) -> Result<()> {
         (false, true) => "the store lies inside it, and would be hidden",
         (false, false) => return Ok(()),
     };
-    Err(Error::usage(format!("cannot mount at {}: {relation} ({})", show_path(path), show_path(&store))).hint("choose an empty directory outside the store"))
+    Err(Error::usage(format!("cannot mount at {}: {relation} ({})", show_path(path), show_path(&store)))
+        .hint("choose an empty directory outside the store"))
 }
 
 fn same(a: &Metadata, b: &Metadata) -> bool {

@@ -4,12 +4,13 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
 
-/// The ioctl that any directory of a cairn mount answers with eight bytes: the daemon's pid (u32, native order) and zero.
+/// The ioctl that any directory of a cairn mount answers with eight bytes: the daemon's pid (u32, native order) and
+/// zero.
 pub const INFO_COMMAND: u32 = (2 << 30) | (8 << 16) | ((b'c' as u32) << 8) | 1;
 
 fn check(rc: libc::c_int) -> io::Result<libc::c_int> {
@@ -24,9 +25,14 @@ fn cstring(bytes: &[u8]) -> io::Result<CString> {
 pub(super) fn mount_fuse(source: &[u8], target: &Path, data: &str, no_exec: bool, read_only: bool) -> io::Result<()> {
     let (source, target) = (cstring(source)?, cstring(target.as_os_str().as_bytes())?);
     let (kind, data) = (cstring(super::TYPE.as_bytes())?, cstring(data.as_bytes())?);
-    let flags = if read_only { libc::MS_RDONLY } else { 0 } | libc::MS_NODEV | libc::MS_NOSUID | libc::MS_NOATIME | if no_exec { libc::MS_NOEXEC } else { 0 };
+    let flags = if read_only { libc::MS_RDONLY } else { 0 }
+        | libc::MS_NODEV
+        | libc::MS_NOSUID
+        | libc::MS_NOATIME
+        | if no_exec { libc::MS_NOEXEC } else { 0 };
     // SAFETY: four valid C strings that live across the call.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) }).map(drop)
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) })
+        .map(drop)
 }
 
 /// Whether to take a mount away only when nobody uses it.
@@ -71,7 +77,9 @@ pub(super) fn exit_now(status: i32) -> ! {
 pub(super) fn wait_for(pid: libc::pid_t) {
     let mut status = 0;
     // SAFETY: `status` lives across the call.
-    while unsafe { libc::waitpid(pid, &mut status, 0) } < 0 && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted {}
+    while unsafe { libc::waitpid(pid, &mut status, 0) } < 0
+        && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+    {}
 }
 
 /// How many threads this process has; 0 when it cannot be told.
@@ -91,13 +99,15 @@ pub(super) fn replace_descriptor(file: &File, at: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(file.as_raw_fd(), at) }).map(drop)
 }
 
-/// Closes what this process inherited from the one that started it: descriptors above 2 that are not close-on-exec. What Rust's library
+/// Closes what this process inherited from the one that started it: descriptors above 2 that are not close-on-exec.
+/// What Rust's library
 /// opens is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make it wait for ever.
 pub(super) fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<RawFd> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
     for fd in open.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: asks for flags, which fails harmlessly on a closed number; what is closed belongs to no Rust object, as those are close-on-exec.
+        // SAFETY: asks for flags, which fails harmlessly on a closed number; what is closed belongs to no Rust object,
+        // as those are close-on-exec.
         unsafe {
             let flags = libc::fcntl(fd, libc::F_GETFD);
             if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
@@ -126,7 +136,8 @@ pub(super) fn inherit(fd: RawFd) -> io::Result<()> {
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
 }
 
-/// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` when the other side closed without one.
+/// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` when the other side closed
+/// without one.
 pub(super) fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut byte = [0_u8; 1];
     let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
@@ -151,7 +162,8 @@ pub(super) fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<Owned
     if n == 0 {
         return Ok(None);
     }
-    // SAFETY: the kernel filled the control buffer and its length; a SCM_RIGHTS header of this length carries at least one descriptor, which is ours.
+    // SAFETY: the kernel filled the control buffer and its length; a SCM_RIGHTS header of this length carries at least
+    // one descriptor, which is ours.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&message);
         if header.is_null()
@@ -240,7 +252,8 @@ pub fn raise_open_files() {
     crate::disk::raise_open_files_limit(1 << 20);
 }
 
-/// A handle on a process that becomes readable when it ends. `None` when there is none (any more), or the kernel is too old.
+/// A handle on a process that becomes readable when it ends. `None` when there is none (any more), or the kernel is too
+/// old.
 pub(super) fn process(pid: u32) -> Option<OwnedFd> {
     // SAFETY: pidfd_open has no memory effects and returns a new descriptor.
     unsafe {
@@ -267,7 +280,8 @@ const BACKING_CLOSE: u32 = (1 << 30) | (4 << 16) | (229 << 8) | 2;
 /// The system's: EPERM for all but root, ELOOP where the file lies on a stacked file system.
 pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
     let map = BackingMap { fd: file.as_raw_fd(), flags: 0, padding: 0 };
-    // SAFETY: both descriptors are open; the kernel reads the struct, whose size the command states, and gives a number, which is given back.
+    // SAFETY: both descriptors are open; the kernel reads the struct, whose size the command states, and gives a
+    // number, which is given back.
     unsafe {
         let id = check(libc::ioctl(device.as_raw_fd(), BACKING_OPEN as _, &map))? as u32;
         check(libc::ioctl(device.as_raw_fd(), BACKING_CLOSE as _, &id)).map(drop)

@@ -79,7 +79,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The canonical spelling of a mount point, also of one whose daemon is dead (nothing can be asked about it but its parent's entry).
+/// The canonical spelling of a mount point, also of one whose daemon is dead (nothing can be asked about it but its
+/// parent's entry).
 pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
     let mut path = std::path::absolute(path).map_err(|e| Error::io("resolve", path, e))?;
     for _ in 0..40 {
@@ -87,7 +88,9 @@ pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
             Ok(found) => return Ok(found),
             Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) || e.raw_os_error() == Some(libc::EACCES) => {
                 // A link to it can be read, it itself cannot.
-                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Error::io("resolve", &path, e)) };
+                let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+                    return Err(Error::io("resolve", &path, e));
+                };
                 let parent = parent.canonicalize().map_err(|e| Error::io("resolve", parent, e))?;
                 match std::fs::read_link(parent.join(name)) {
                     Ok(target) => path = parent.join(target),
@@ -103,7 +106,8 @@ pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
     Err(Error::io("resolve", &path, std::io::Error::from_raw_os_error(libc::ELOOP)))
 }
 
-/// True when nothing answers at `path`: its daemon was killed. Asks for the space, which the kernel always asks the daemon for; attributes
+/// True when nothing answers at `path`: its daemon was killed. Asks for the space, which the kernel always asks the
+/// daemon for; attributes
 /// it may still know.
 pub(super) fn is_dead(path: &Path) -> bool {
     matches!(crate::disk::space(path), Err(e) if matches!(e.errno(), Some(libc::ENOTCONN | libc::ECONNABORTED)))
@@ -111,7 +115,11 @@ pub(super) fn is_dead(path: &Path) -> bool {
 
 /// Bytes as fusermount3's option parser wants them: commas and backslashes escaped.
 pub(super) fn escape_option(path: &Path) -> Vec<u8> {
-    path.as_os_str().as_bytes().iter().flat_map(|b| if matches!(b, b',' | b'\\') { vec![b'\\', *b] } else { vec![*b] }).collect()
+    path.as_os_str()
+        .as_bytes()
+        .iter()
+        .flat_map(|b| if matches!(b, b',' | b'\\') { vec![b'\\', *b] } else { vec![*b] })
+        .collect()
 }
 
 #[cfg(test)]
@@ -123,7 +131,10 @@ mod tests {
         let line = b"36 35 98:0 / /mnt/a\\040b\\134c\\012 rw,noatime master:1 shared:2 - fuse.cairnfs /x\\040y rw,errors=continue";
         let m = parse_line(line).unwrap();
         assert_eq!(m.at, Path::new("/mnt/a b\\c\n"));
-        assert_eq!((m.device.as_str(), m.kind.as_str(), m.source.as_path()), ("98:0", "fuse.cairnfs", Path::new("/x y")));
+        assert_eq!(
+            (m.device.as_str(), m.kind.as_str(), m.source.as_path()),
+            ("98:0", "fuse.cairnfs", Path::new("/x y"))
+        );
         assert!(m.is_ours());
         assert_eq!(parse_line(b""), None);
         assert_eq!(parse_line(b"36 35 98:0 / /mnt rw"), None);

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SHARDS: usize = 8;
 
-/// Nodes by digest, bounded in bytes (L4). Two generations: what is used while the young one fills survives, the rest goes with
+/// Nodes by digest, bounded in bytes (L4). Two generations: what is used while the young one fills survives, the rest
+/// goes with
 /// the old one.
 #[derive(Debug)]
 pub(super) struct NodeCache {
@@ -87,7 +88,8 @@ fn identity(meta: &Metadata) -> Identity {
     (meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec())
 }
 
-/// Object files that were hashed and found right although their time is not as recorded: so that each read of such a file
+/// Object files that were hashed and found right although their time is not as recorded: so that each read of such a
+/// file
 /// does not hash all of it.
 #[derive(Debug, Default)]
 pub(super) struct Hashed(Mutex<HashMap<Digest, Identity>>);

@@ -73,12 +73,17 @@ impl Objects {
     pub fn stored_packs(&self) -> Result<Vec<Stored>> {
         let mut out = stored(&self.layout.packs(), |n| Digest::from_hex(n.as_bytes()))?;
         for batch in self.batches()? {
-            out.extend(stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("pack-")?.as_bytes()))?.into_iter().filter(|s| s.name.is_some()));
+            out.extend(
+                stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("pack-")?.as_bytes()))?
+                    .into_iter()
+                    .filter(|s| s.name.is_some()),
+            );
         }
         Ok(out)
     }
 
-    /// The batches of the trash: its directories. Anything else there (what a file system keeps of an open file that was removed) is passed over.
+    /// The batches of the trash: its directories. Anything else there (what a file system keeps of an open file that
+    /// was removed) is passed over.
     ///
     /// # Errors
     /// I/O.
@@ -103,7 +108,11 @@ impl Objects {
             out.extend(stored(&dir, |n| Digest::from_hex(format!("{}{n}", shard.to_str()?).as_bytes()))?);
         }
         for batch in self.batches()? {
-            out.extend(stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("object-")?.as_bytes()))?.into_iter().filter(|s| s.name.is_some()));
+            out.extend(
+                stored(&self.layout.trash().join(batch), |n| Digest::from_hex(n.strip_prefix("object-")?.as_bytes()))?
+                    .into_iter()
+                    .filter(|s| s.name.is_some()),
+            );
         }
         Ok(out)
     }
@@ -118,7 +127,9 @@ impl Objects {
             return Ok(PackContents::default());
         };
         match PackFile::open(pack.path.clone()).and_then(|file| file.footer(&name)) {
-            Ok((footer, _)) => Ok(PackContents { blobs: footer.blobs.iter().map(|b| (b.digest, b.kind, b.len)).collect(), bytes: 0 }),
+            Ok((footer, _)) => {
+                Ok(PackContents { blobs: footer.blobs.iter().map(|b| (b.digest, b.kind, b.len)).collect(), bytes: 0 })
+            }
             Err(miss) => missed(miss, damage).map(|()| PackContents::default()),
         }
     }
@@ -263,7 +274,8 @@ impl Objects {
         Ok(!self.batches()?.is_empty())
     }
 
-    /// Compares every index run with itself and with the footers of its packs (F12): each is a cache, and a damaged one is ignored.
+    /// Compares every index run with itself and with the footers of its packs (F12): each is a cache, and a damaged one
+    /// is ignored.
     ///
     /// # Errors
     /// I/O.
@@ -292,7 +304,8 @@ impl Objects {
             let Some(entries) = run.block(i) else { return Ok(Some(format!("block {i} is damaged"))) };
             for entry in entries {
                 let key = (entry.digest, entry.kind);
-                let Some(count) = counts.get_mut(entry.pack as usize).filter(|_| before.is_none_or(|b| b <= key)) else {
+                let Some(count) = counts.get_mut(entry.pack as usize).filter(|_| before.is_none_or(|b| b <= key))
+                else {
                     return Ok(Some(format!("block {i} has an entry out of order or bounds")));
                 };
                 *count += 1;

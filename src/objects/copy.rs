@@ -24,7 +24,14 @@ const WRITEBACK: u64 = 8 << 20;
 pub(super) type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 
 /// Fills `to` with what `source` holds, from its beginning; the digest and length of what `to` holds then.
-pub(super) fn copy_in(source: &File, path: &Path, to: &mut NewFile, no_reflink: &AtomicBool, chunk: &mut Vec<u8>, tick: Tick<'_>) -> Result<(Digest, u64)> {
+pub(super) fn copy_in(
+    source: &File,
+    path: &Path,
+    to: &mut NewFile,
+    no_reflink: &AtomicBool,
+    chunk: &mut Vec<u8>,
+    tick: Tick<'_>,
+) -> Result<(Digest, u64)> {
     if !no_reflink.load(Ordering::Relaxed) {
         if to.reflink_from(source)? {
             return hash_file(to.file(), to.path(), tick);

@@ -39,7 +39,8 @@ impl Counters {
 
     /// As they stand.
     pub(super) fn now(&self) -> NodeCounts {
-        let [read, read_bytes, written, written_bytes] = [&self.read, &self.read_bytes, &self.written, &self.written_bytes].map(|n| n.load(Ordering::Relaxed));
+        let [read, read_bytes, written, written_bytes] =
+            [&self.read, &self.read_bytes, &self.written, &self.written_bytes].map(|n| n.load(Ordering::Relaxed));
         NodeCounts { read, read_bytes, written, written_bytes }
     }
 }

@@ -1,6 +1,8 @@
-//! Stored nodes: the hashed bytes, and beside them the place hints, which no digest covers. See FORMAT.md, "Stored nodes".
+//! Stored nodes: the hashed bytes, and beside them the place hints, which no digest covers. See FORMAT.md, "Stored
+//! nodes".
 //!
-//! Hints say where the blobs and child nodes of a node are thought to lie. Each is checked by the blob's header when it is used;
+//! Hints say where the blobs and child nodes of a node are thought to lie. Each is checked by the blob's header when it
+//! is used;
 //! a section that does not have its checksum is as good as none.
 
 use super::table::PackTable;
@@ -64,7 +66,8 @@ pub(super) enum Hints {
 /// Damaged: the hashed part.
 pub(super) fn decode(bytes: &[u8], own: Option<PackRef>, table: &PackTable) -> Result<(Node, Hints)> {
     let short = || Error::damaged("a stored node is shorter than it says");
-    let len = bytes.get(..4).map(|b| super::pack::u32_at(b, 0) as usize).filter(|n| *n <= MAX_HASHED).ok_or_else(short)?;
+    let len =
+        bytes.get(..4).map(|b| super::pack::u32_at(b, 0) as usize).filter(|n| *n <= MAX_HASHED).ok_or_else(short)?;
     let hashed = bytes.get(4..4 + len).ok_or_else(short)?;
     let places = section(&bytes[4 + len..], own, table);
     let slots = places.as_ref().map(Vec::len);

@@ -1,7 +1,10 @@
-//! What the packs hold, as far as runs say it; and, for who lists `packs/`, footers of packs that no run covers. A cache over the packs.
+//! What the packs hold, as far as runs say it; and, for who lists `packs/`, footers of packs that no run covers. A
+//! cache over the packs.
 //!
-//! Each writer leaves a run over its packs, so the runs alone say nearly all, and reading them costs the same however many packs there are. What they
-//! miss (a run that was lost) costs a second copy of a blob at most: who stores much, one writer in many, and whoever sees something wrong
+//! Each writer leaves a run over its packs, so the runs alone say nearly all, and reading them costs the same however
+//! many packs there are. What they
+//! miss (a run that was lost) costs a second copy of a blob at most: who stores much, one writer in many, and whoever
+//! sees something wrong
 //! lists the packs and mends it. Nothing said here is believed: a pack's own look and the blob's header decide.
 
 use super::Objects;
@@ -16,7 +19,8 @@ use crate::words::{Digest, PackRef, Place};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// Entries of uncovered packs that are kept in memory. Packs beyond are searched where they lie; a writer makes runs of all of them first.
+/// Entries of uncovered packs that are kept in memory. Packs beyond are searched where they lie; a writer makes runs of
+/// all of them first.
 const MEMORY_ENTRIES: usize = if cfg!(test) { 200 } else { 1 << 18 };
 /// How often `index/` is listed again because a run vanished in between: merged into another.
 const LISTINGS: usize = 4;
@@ -47,13 +51,15 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Lists runs FRESH; and packs, and reads the footers of those that no run covers, if they are looked at. What `before` has is not read again.
+    /// Lists runs FRESH; and packs, and reads the footers of those that no run covers, if they are looked at. What
+    /// `before` has is not read again.
     ///
     /// # Errors
     /// I/O.
     pub(super) fn load(layout: &Layout, table: &PackTable, before: Option<&Index>, look: Look) -> Result<Index> {
         let (runs, broken) = load_runs(layout, before)?;
-        let mut index = Index { packs: None, runs, broken, loose: Vec::new(), loose_packs: Vec::new(), unread: Vec::new() };
+        let mut index =
+            Index { packs: None, runs, broken, loose: Vec::new(), loose_packs: Vec::new(), unread: Vec::new() };
         if look == Look::Packs {
             index.list_packs(layout, table, before)?;
         }
@@ -61,15 +67,21 @@ impl Index {
     }
 
     fn list_packs(&mut self, layout: &Layout, table: &PackTable, before: Option<&Index>) -> Result<()> {
-        let mut packs: Vec<Digest> = disk::list(&layout.packs())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())).collect();
+        let mut packs: Vec<Digest> =
+            disk::list(&layout.packs())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())).collect();
         packs.sort_unstable();
         // A damaged run may hide what its packs hold; it is asked all the same, for what it still knows is right.
         let mut covered: Vec<&Digest> = self.runs.iter().filter(|r| !r.is_damaged()).flat_map(|r| r.packs()).collect();
         covered.sort_unstable();
         let uncovered: Vec<Digest> = packs.iter().filter(|p| covered.binary_search(p).is_err()).copied().collect();
-        let kept: HashSet<PackRef> =
-            before.into_iter().flat_map(|b| &b.loose_packs).filter(|p| uncovered.binary_search(p).is_ok()).map(|p| table.intern(p)).collect();
-        let mut loose: Vec<_> = before.into_iter().flat_map(|b| &b.loose).filter(|(_, _, p)| kept.contains(&p.pack)).copied().collect();
+        let kept: HashSet<PackRef> = before
+            .into_iter()
+            .flat_map(|b| &b.loose_packs)
+            .filter(|p| uncovered.binary_search(p).is_ok())
+            .map(|p| table.intern(p))
+            .collect();
+        let mut loose: Vec<_> =
+            before.into_iter().flat_map(|b| &b.loose).filter(|(_, _, p)| kept.contains(&p.pack)).copied().collect();
         for name in uncovered {
             let number = table.intern(&name);
             if !kept.contains(&number) {
@@ -78,7 +90,9 @@ impl Index {
                     continue;
                 }
                 match read_footer(layout.pack(&name), &name) {
-                    Ok(footer) => loose.extend(footer.blobs.iter().map(|b| (b.digest, b.kind, Place { pack: number, offset: b.offset }))),
+                    Ok(footer) => loose.extend(
+                        footer.blobs.iter().map(|b| (b.digest, b.kind, Place { pack: number, offset: b.offset })),
+                    ),
                     // Its pack is unknown here; verify finds it, and hints may still lead into it.
                     Err(e) if e.kind() == ErrorKind::Damaged => {}
                     Err(e) => return Err(e),
@@ -123,7 +137,10 @@ impl Index {
 
     /// Whether questions to it are slow, or it may miss much: a writer then mends it first.
     pub(super) fn is_poor(&self) -> bool {
-        !self.unread.is_empty() || self.broken || self.runs.iter().any(|r| r.is_damaged()) || (self.runs.is_empty() && !self.has_listing())
+        !self.unread.is_empty()
+            || self.broken
+            || self.runs.iter().any(|r| r.is_damaged())
+            || (self.runs.is_empty() && !self.has_listing())
     }
 
     /// Whether a writer has something to mend when it is done.
@@ -136,8 +153,15 @@ impl Index {
         self.loose[at..].iter().take_while(move |(d, k, _)| (*d, *k) == (*digest, kind)).map(|(_, _, p)| *p)
     }
 
-    /// Calls `see` for each place where the blob is said to be, for its own header to confirm, until it says that it has enough.
-    fn places<T>(&self, digest: &Digest, kind: Kind, table: &PackTable, mut see: impl FnMut(Place) -> Option<T>) -> Option<T> {
+    /// Calls `see` for each place where the blob is said to be, for its own header to confirm, until it says that it
+    /// has enough.
+    fn places<T>(
+        &self,
+        digest: &Digest,
+        kind: Kind,
+        table: &PackTable,
+        mut see: impl FnMut(Place) -> Option<T>,
+    ) -> Option<T> {
         if let Some(enough) = self.loose(digest, kind).find_map(&mut see) {
             return Some(enough);
         }
@@ -162,7 +186,8 @@ impl Index {
     }
 }
 
-/// The runs there are, the longest first, and whether there are damaged ones beside them. What is not ours is passed over.
+/// The runs there are, the longest first, and whether there are damaged ones beside them. What is not ours is passed
+/// over.
 fn load_runs(layout: &Layout, before: Option<&Index>) -> Result<(Vec<Arc<Run>>, bool)> {
     let known: HashMap<Digest, &Arc<Run>> = before.into_iter().flat_map(|b| b.runs()).map(|r| (r.name, r)).collect();
     for listing in 1.. {
@@ -198,7 +223,13 @@ impl Objects {
     ///
     /// # Errors
     /// I/O; those of `confirm`.
-    pub(super) fn find(&self, index: &Index, digest: &Digest, kind: Kind, confirm: Confirm<'_>) -> Result<Option<Place>> {
+    pub(super) fn find(
+        &self,
+        index: &Index,
+        digest: &Digest,
+        kind: Kind,
+        confirm: Confirm<'_>,
+    ) -> Result<Option<Place>> {
         let mut failed = None;
         let found = index.places(digest, kind, &self.table, |place| match confirm(place) {
             Ok(agrees) => agrees.map(|_| place),
@@ -233,7 +264,13 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Objects::find`].
-    pub(super) fn find_newest(&self, index: &Index, digest: &Digest, kind: Kind, confirm: Confirm<'_>) -> Result<Option<Place>> {
+    pub(super) fn find_newest(
+        &self,
+        index: &Index,
+        digest: &Digest,
+        kind: Kind,
+        confirm: Confirm<'_>,
+    ) -> Result<Option<Place>> {
         let places = index.find_all(digest, kind, &self.table);
         if places.len() <= 1 || !index.unread.is_empty() {
             return self.find(index, digest, kind, confirm);
@@ -247,7 +284,8 @@ impl Objects {
         Ok(newest.map(|(_, pack, offset)| Place { pack, offset }))
     }
 
-    /// When the pack was made that has the blob at `place`, by the blob's own header; `None` when it is not there, or not whole.
+    /// When the pack was made that has the blob at `place`, by the blob's own header; `None` when it is not there, or
+    /// not whole.
     ///
     /// # Errors
     /// I/O, but for a pack that cannot be read.

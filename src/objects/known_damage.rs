@@ -1,7 +1,10 @@
-//! The list of known damage, `damaged/`: one empty file for each object, pack or packed blob whose bytes were found wrong.
+//! The list of known damage, `damaged/`: one empty file for each object, pack or packed blob whose bytes were found
+//! wrong.
 //!
-//! Whoever reads wrong bytes adds to it, as far as they may write to the store. Each writer lists it once, after its token was made, and takes nothing
-//! that is listed for stored: content that it has at hand is stored again. The list decides what is stored twice, never what is right.
+//! Whoever reads wrong bytes adds to it, as far as they may write to the store. Each writer lists it once, after its
+//! token was made, and takes nothing
+//! that is listed for stored: content that it has at hand is stored again. The list decides what is stored twice, never
+//! what is right.
 
 use super::Objects;
 use super::check::{Damage, Stored};
@@ -15,7 +18,8 @@ use std::path::Path;
 
 /// With more damaged blobs than this in one pack, the whole pack is listed instead of each.
 const BLOBS_OF_A_PACK: usize = 16;
-/// What this process has listed is remembered up to this many entries, so that reading the same damage again writes nothing.
+/// What this process has listed is remembered up to this many entries, so that reading the same damage again writes
+/// nothing.
 const REMEMBERED: usize = 1 << 12;
 
 /// Something of the store whose bytes were found wrong.
@@ -118,7 +122,8 @@ impl Objects {
         Ok(KnownDamage(names.iter().filter_map(|n| Damaged::from_file_name(n.to_str()?)).collect()))
     }
 
-    /// Lists something whose bytes were found wrong. Best effort: a process that may not write to the store changes nothing.
+    /// Lists something whose bytes were found wrong. Best effort: a process that may not write to the store changes
+    /// nothing.
     pub fn list_as_damaged(&self, damaged: Damaged) {
         {
             let mut listed = self.listed.0.lock();
@@ -137,7 +142,8 @@ impl Objects {
         }
     }
 
-    /// Lists what the disk could not read: on a local disk such an error stays, elsewhere it may be a server that does not answer for a moment.
+    /// Lists what the disk could not read: on a local disk such an error stays, elsewhere it may be a server that does
+    /// not answer for a moment.
     pub(super) fn list_unreadable(&self, damaged: Damaged) {
         if self.disk.kind().is_local() {
             self.list_as_damaged(damaged);
@@ -150,25 +156,36 @@ impl Objects {
         let _: Result<()> = self.disk.remove_file(&self.layout.damaged().join(mended.file_name()));
     }
 
-    /// Takes over what a check found in a piece of stored content: [`Objects::list_pack`] and [`Objects::glance_at_object`] as well as the whole
+    /// Takes over what a check found in a piece of stored content: [`Objects::list_pack`] and
+    /// [`Objects::glance_at_object`] as well as the whole
     /// checks. Only damage of what is in place is listed: writers take nothing from the trash. Best effort.
     pub fn list_damage(&self, stored: &Stored, found: &[Damage]) {
-        let Some(name) = stored.name.filter(|_| stored.path.starts_with(self.layout.packs()) || stored.path.starts_with(self.layout.objects())) else { return };
+        let Some(name) = stored
+            .name
+            .filter(|_| stored.path.starts_with(self.layout.packs()) || stored.path.starts_with(self.layout.objects()))
+        else {
+            return;
+        };
         let blobs = found.iter().filter(|d| matches!(d, Damage::Blob { .. })).count();
         for damage in found {
             match damage {
                 Damage::Footer(_) => self.list_as_damaged(Damaged::Pack(name)),
                 Damage::Blob { .. } if blobs > BLOBS_OF_A_PACK => self.list_as_damaged(Damaged::Pack(name)),
-                Damage::Blob { digest, kind, .. } => self.list_as_damaged(Damaged::Blob { digest: *digest, kind: *kind, pack: name }),
+                Damage::Blob { digest, kind, .. } => {
+                    self.list_as_damaged(Damaged::Blob { digest: *digest, kind: *kind, pack: name })
+                }
                 Damage::Object(digest, _) => self.list_as_damaged(Damaged::Object(*digest)),
-                Damage::Unreadable(_) if stored.path.starts_with(self.layout.packs()) => self.list_unreadable(Damaged::Pack(name)),
+                Damage::Unreadable(_) if stored.path.starts_with(self.layout.packs()) => {
+                    self.list_unreadable(Damaged::Pack(name))
+                }
                 Damage::Unreadable(_) => self.list_unreadable(Damaged::Object(name)),
                 Damage::Stranger | Damage::Hints(_) | Damage::Touched(_) | Damage::Run(_) => {}
             }
         }
     }
 
-    /// Compares the list `known` with what a *whole* check ([`Objects::check_pack`], [`Objects::check_object`]) found in a piece of stored content:
+    /// Compares the list `known` with what a *whole* check ([`Objects::check_pack`], [`Objects::check_object`]) found
+    /// in a piece of stored content:
     /// lists what is damaged, and removes from the list what is not. Best effort.
     pub fn update_known_damage(&self, known: &KnownDamage, stored: &Stored, found: &[Damage]) {
         let Some(name) = stored.name else { return };
@@ -188,7 +205,9 @@ impl Objects {
             for listed in known.iter() {
                 let of_this = match listed {
                     Damaged::Object(digest) => *digest == name && in_place(&self.layout.object(digest)),
-                    Damaged::Pack(pack) | Damaged::Blob { pack, .. } => *pack == name && in_place(&self.layout.pack(pack)),
+                    Damaged::Pack(pack) | Damaged::Blob { pack, .. } => {
+                        *pack == name && in_place(&self.layout.pack(pack))
+                    }
                 };
                 if of_this && !still(listed) {
                     self.list_as_mended(listed);

@@ -5,10 +5,10 @@ use super::large::{OBJECT_MODE, OBJECT_MTIME, untouched};
 use super::pack::Kind;
 use super::pack_writer::PackWriter;
 use super::seal::Becomes;
+use super::sizes::ASK_FROM;
 use super::take::Leases;
 use super::write::{CHECKPOINT_AFTER, ObjectWriter};
 use super::{Objects, SMALL_MAX, copy};
-use super::sizes::ASK_FROM;
 use crate::disk::{self, FsKind, NewFile};
 use crate::error::{Error, Result};
 use crate::words::{Digest, PackRef, Place};
@@ -59,7 +59,10 @@ impl<'a> Lane<'a> {
     /// Usage: they are not shorter. I/O.
     pub fn put_small(&mut self, digest: Digest, bytes: &[u8]) -> Result<SmallPut> {
         if bytes.len() as u64 >= SMALL_MAX {
-            return Err(Error::usage(format!("{} bytes are not packed: from {SMALL_MAX} on content is a file of its own", bytes.len())));
+            return Err(Error::usage(format!(
+                "{} bytes are not packed: from {SMALL_MAX} on content is a file of its own",
+                bytes.len()
+            )));
         }
         let writer = self.writer;
         // Held while appending: who comes second with the same bytes finds the first one's place.
@@ -102,7 +105,8 @@ impl<'a> Lane<'a> {
         Ok(self.stored(digest)?.map(Some))
     }
 
-    /// Whether content that a manifest names is stored: where it says so, by a look at the pack or the file; else anywhere. Reads no content and makes
+    /// Whether content that a manifest names is stored: where it says so, by a look at the pack or the file; else
+    /// anywhere. Reads no content and makes
     /// nothing durable, so it is for content that an acknowledged manifest names.
     ///
     /// # Errors
@@ -123,12 +127,18 @@ impl<'a> Lane<'a> {
         Ok(self.find(digest, size)?.is_some())
     }
 
-    /// Stores a whole file as a large blob: its blocks are shared where the file system can, else it is copied, holes as holes.
+    /// Stores a whole file as a large blob: its blocks are shared where the file system can, else it is copied, holes
+    /// as holes.
     /// The digest is that of the bytes stored. `tick` is told of bytes as they are read, and may stop it.
     ///
     /// # Errors
     /// I/O; those of `tick`.
-    pub fn put_large(&mut self, source: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<LargePut> {
+    pub fn put_large(
+        &mut self,
+        source: &File,
+        path: &Path,
+        tick: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<LargePut> {
         if let Some(leases) = &self.writer.taking
             && let Some(put) = self.share_or_take(source, path, leases, tick)?
         {
@@ -154,7 +164,8 @@ impl<'a> Lane<'a> {
         self.settle(temp, copied)
     }
 
-    /// Whether a file probably is in the store already, so that copying it would be for nothing, or there is no room for a copy.
+    /// Whether a file probably is in the store already, so that copying it would be for nothing, or there is no room
+    /// for a copy.
     fn is_to_be_hashed_first(&self, source: &File, path: &Path) -> Result<bool> {
         let (writer, size) = (self.writer, source.metadata().map_err(|e| Error::io("look at", path, e))?.len());
         if size < ASK_FROM {
@@ -163,11 +174,17 @@ impl<'a> Lane<'a> {
         if !writer.no_reflink.load(Ordering::Relaxed) && writer.can_reflink(source)? {
             return Ok(false); // which costs nothing
         }
-        Ok(disk::free_bytes(&writer.dir).is_some_and(|free| free < size) || writer.sizes.may_have(&writer.objects, size)?)
+        Ok(disk::free_bytes(&writer.dir).is_some_and(|free| free < size)
+            || writer.sizes.may_have(&writer.objects, size)?)
     }
 
     /// Hashes a file where it is: an answer if the store has what it holds.
-    fn found_by_hash(&self, source: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<Option<LargePut>> {
+    fn found_by_hash(
+        &self,
+        source: &File,
+        path: &Path,
+        tick: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Option<LargePut>> {
         // Counted when it is found: a file that is copied after all is counted then.
         let (digest, size) = super::large::hash_file(source, path, &mut |_| tick(0))?;
         Ok(self.has_large(&digest, size)?.then_some(LargePut { digest, size, new: false, taken: false }))
@@ -182,7 +199,13 @@ impl<'a> Lane<'a> {
     }
 
     /// Shares the file's blocks where the file system can, else takes its inode; `None`: it is to be copied.
-    fn share_or_take(&mut self, source: &File, path: &Path, leases: &Leases, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<Option<LargePut>> {
+    fn share_or_take(
+        &mut self,
+        source: &File,
+        path: &Path,
+        leases: &Leases,
+        tick: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Option<LargePut>> {
         if !self.writer.no_reflink.load(Ordering::Relaxed) {
             let temp = self.writer.objects.disk.create_file(self.writer.temp('o'))?;
             if temp.reflink_from(source)? {
@@ -234,7 +257,8 @@ impl<'a> Lane<'a> {
         Ok(LargePut { digest, size, new: true, taken: false })
     }
 
-    /// Whether a large blob is this writer's, or is in its place as it was left and not known to be damaged. Any other is stored again, which repairs it.
+    /// Whether a large blob is this writer's, or is in its place as it was left and not known to be damaged. Any other
+    /// is stored again, which repairs it.
     fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
         let (writer, objects) = (self.writer, &self.writer.objects);
         let there = self.sees_large(digest, size)?;
@@ -251,7 +275,9 @@ impl<'a> Lane<'a> {
             return Ok(true);
         }
         let path = objects.layout.object(digest);
-        let found = objects.look(&path)?.filter(|m| m.is_file() && m.len() == size && !writer.damage.has(&Damaged::Object(*digest)));
+        let found = objects
+            .look(&path)?
+            .filter(|m| m.is_file() && m.len() == size && !writer.damage.has(&Damaged::Object(*digest)));
         match found {
             Some(meta) => Ok(untouched(&meta) || objects.is_right_though_touched(path, digest, size)?),
             None => Ok(false),

@@ -10,12 +10,14 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The modification time of every object file, in seconds since 1970. One with another is hashed before its first byte is served (L15).
+/// The modification time of every object file, in seconds since 1970. One with another is hashed before its first byte
+/// is served (L15).
 pub const OBJECT_MTIME: i64 = 1_000_000_000;
 /// The mode of object files and packs.
 pub const OBJECT_MODE: u32 = 0o444;
 
-/// An object file, open and checked by size and time; by its bytes too where those were not as recorded, once for each state of the file.
+/// An object file, open and checked by size and time; by its bytes too where those were not as recorded, once for each
+/// state of the file.
 #[derive(Debug)]
 pub struct LargeObject {
     file: File,
@@ -26,7 +28,12 @@ pub struct LargeObject {
 
 impl LargeObject {
     /// Opens and checks the file at `path`.
-    pub(super) fn open(objects: &Objects, path: PathBuf, digest: &Digest, size: u64) -> std::result::Result<LargeObject, Miss> {
+    pub(super) fn open(
+        objects: &Objects,
+        path: PathBuf,
+        digest: &Digest,
+        size: u64,
+    ) -> std::result::Result<LargeObject, Miss> {
         let (file, meta) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
         if meta.len() != size {
             return Err(Miss::Wrong(format!("{} has {} bytes, expected {size}", show_path(&path), meta.len())));
@@ -46,7 +53,12 @@ impl LargeObject {
     pub fn verify(&self) -> Result<()> {
         let (found, size) = hash_file(&self.file, &self.path, &mut |_| Ok(()))?;
         if found != self.digest || size != self.size {
-            return Err(Error::damaged(format!("{} has digest {found} in {size} bytes, expected {} in {}", show_path(&self.path), self.digest, self.size)));
+            return Err(Error::damaged(format!(
+                "{} has digest {found} in {size} bytes, expected {} in {}",
+                show_path(&self.path),
+                self.digest,
+                self.size
+            )));
         }
         Ok(())
     }
@@ -91,16 +103,20 @@ impl Objects {
         verified
     }
 
-    /// Gives an object that was hashed and found right the time and mode that every object has, so that it need not be hashed again: a copying tool
-    /// has lost them. Not when it was changed meanwhile. Best effort: who may not do it hashes it again in the next process.
+    /// Gives an object that was hashed and found right the time and mode that every object has, so that it need not be
+    /// hashed again: a copying tool
+    /// has lost them. Not when it was changed meanwhile. Best effort: who may not do it hashes it again in the next
+    /// process.
     fn mend_times(&self, object: &LargeObject, before: &Metadata) {
-        let mended = !changed_since(object, before) && self.disk.set_mode_and_mtime(&object.file, &object.path, OBJECT_MODE, OBJECT_MTIME).is_ok();
+        let mended = !changed_since(object, before)
+            && self.disk.set_mode_and_mtime(&object.file, &object.path, OBJECT_MODE, OBJECT_MTIME).is_ok();
         if !mended && !changed_since(object, before) {
             self.hashed.remember(object.digest, before);
         }
     }
 
-    /// Whether the object at `path` is right although its time is not the recorded one: it is hashed, and its time mended.
+    /// Whether the object at `path` is right although its time is not the recorded one: it is hashed, and its time
+    /// mended.
     ///
     /// # Errors
     /// I/O, but for an object that cannot be read.

@@ -44,7 +44,12 @@ impl Merge {
             next_block: 0,
             ahead: None,
         };
-        let mut merge = Merge { sources: runs.iter().map(source).collect(), heap: BinaryHeap::new(), group: VecDeque::new(), failed: false };
+        let mut merge = Merge {
+            sources: runs.iter().map(source).collect(),
+            heap: BinaryHeap::new(),
+            group: VecDeque::new(),
+            failed: false,
+        };
         for i in 0..merge.sources.len() {
             merge.advance(i);
         }

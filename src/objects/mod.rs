@@ -1,12 +1,13 @@
 //! Content: large blobs as files, small ones and manifest nodes in packs, the index over the packs (FORMAT.md).
 //!
-//! Guarantees: what is read is what its digest says, or an error; nothing is visible before it is durable (F1, F2). Hints, index
+//! Guarantees: what is read is what its digest says, or an error; nothing is visible before it is durable (F1, F2).
+//! Hints, index
 //! and caches decide how fast it goes, never what is right.
 
 mod cache;
 mod check;
-mod counts;
 mod copy;
+mod counts;
 mod hints;
 mod index;
 mod known_damage;
@@ -25,16 +26,16 @@ mod search;
 mod sizes;
 mod table;
 mod take;
-mod tidy;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod write;
 
 pub use check::{Damage, PackContents, Stored};
+pub use counts::NodeCounts;
 pub use known_damage::{Damaged, KnownDamage};
 pub use lane::{Lane, LargePut, SmallPut};
 pub use large::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
-pub use counts::NodeCounts;
 pub use nodes::{NodeLane, NodePacks};
 pub use pack::Kind;
 pub use read::Content;
@@ -62,7 +63,8 @@ pub const SMALL_MAX: u64 = 128 << 10;
 /// Memory for decoded nodes, in bytes.
 const NODE_CACHE: usize = 24 << 20;
 
-/// The content of one store. Reading one file by its hint lists nothing and reads no footer; the index is loaded when it is first needed.
+/// The content of one store. Reading one file by its hint lists nothing and reads no footer; the index is loaded when
+/// it is first needed.
 pub struct Objects {
     layout: Layout,
     disk: Arc<Disk>,

@@ -10,9 +10,11 @@ use crate::words::{Digest, PackRef, Place};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
-/// With more new content than this, nodes go into packs of their own: listing a version would else read between its files.
+/// With more new content than this, nodes go into packs of their own: listing a version would else read between its
+/// files.
 const NODES_APART: u64 = 4 << 20;
-/// At most this many packs hold the nodes of a version that is put (patches add theirs, up to 16), and when they would be more, at most
+/// At most this many packs hold the nodes of a version that is put (patches add theirs, up to 16), and when they would
+/// be more, at most
 /// this many old ones go on.
 const MAX_NODE_PACKS: usize = 12;
 const KEPT_NODE_PACKS: usize = 7;
@@ -31,7 +33,8 @@ pub struct NodePacks {
 pub(super) struct Nodes {
     /// How many nodes each pack holds of this version.
     packs: HashMap<PackRef, usize>,
-    /// For a patch: the packs whose nodes stay, in order, and how many of them patches added. Nodes elsewhere are stored again.
+    /// For a patch: the packs whose nodes stay, in order, and how many of them patches added. Nodes elsewhere are
+    /// stored again.
     kept: Option<(Vec<PackRef>, usize)>,
     /// Packs whose nodes are stored again.
     passed_over: HashSet<PackRef>,
@@ -63,9 +66,11 @@ impl ObjectWriter {
         NodePacks { names: kept.iter().chain(&new).filter_map(name).collect(), chained: chained + new.len() }
     }
 
-    /// From now on nodes are taken to be stored only where they lie in these packs: they stay in the version's list, and new packs join them.
+    /// From now on nodes are taken to be stored only where they lie in these packs: they stay in the version's list,
+    /// and new packs join them.
     pub fn keep_nodes_in(&self, packs: &NodePacks) {
-        self.nodes.lock().kept = Some((packs.names.iter().map(|p| self.objects.table.intern(p)).collect(), packs.chained));
+        self.nodes.lock().kept =
+            Some((packs.names.iter().map(|p| self.objects.table.intern(p)).collect(), packs.chained));
     }
 
     /// Where a node lies in one of the packs that are kept, `hint` being where it is thought to.
@@ -81,15 +86,18 @@ impl ObjectWriter {
         }
     }
 
-    /// Whether the nodes built last lie in too many packs. The old packs with the fewest of them are passed over from now on: building the
-    /// manifest once more stores their nodes again, in one pack. A node is so stored again only when the version has grown by packs as
+    /// Whether the nodes built last lie in too many packs. The old packs with the fewest of them are passed over from
+    /// now on: building the
+    /// manifest once more stores their nodes again, in one pack. A node is so stored again only when the version has
+    /// grown by packs as
     /// large as its own, as in any merge by size.
     pub fn spread_too_far(&self) -> bool {
         let mut nodes = self.nodes.lock();
         if nodes.packs.len() <= MAX_NODE_PACKS {
             return false;
         }
-        let mut old: Vec<(usize, PackRef)> = nodes.packs.iter().filter(|(p, _)| !nodes.own.contains(p)).map(|(p, n)| (*n, *p)).collect();
+        let mut old: Vec<(usize, PackRef)> =
+            nodes.packs.iter().filter(|(p, _)| !nodes.own.contains(p)).map(|(p, n)| (*n, *p)).collect();
         old.sort_unstable_by(|a, b| b.cmp(a));
         let keep = KEPT_NODE_PACKS.min(MAX_NODE_PACKS.saturating_sub(nodes.own.len() + 1));
         let before = nodes.passed_over.len();
@@ -120,7 +128,8 @@ impl<'a> NodeLane<'a> {
     }
 
     fn append(&mut self, node: &Node, digest: Digest) -> Result<Place> {
-        // The pack must be known before the bytes are: hints into it say "self". So there is to be room whatever the hints take.
+        // The pack must be known before the bytes are: hints into it say "self". So there is to be room whatever the
+        // hints take.
         let most = node.bytes().len() + 64 + node.places().len() * (hints::HINT + 32);
         if let Some(full) = self.pack.take_if(|p| !p.takes(most)) {
             self.writer.close(full)?;

@@ -83,7 +83,8 @@ impl Blob {
         if bytes[37..] != [0; 3] {
             return None;
         }
-        Some(Blob { digest: digest_at(bytes, 0), kind: Kind::from_byte(bytes[36])?, offset, len: u32_at(bytes, 32) }).filter(|b| b.len <= MAX_BLOB)
+        Some(Blob { digest: digest_at(bytes, 0), kind: Kind::from_byte(bytes[36])?, offset, len: u32_at(bytes, 32) })
+            .filter(|b| b.len <= MAX_BLOB)
     }
 
     fn entry(&self, out: &mut Vec<u8>) {
@@ -98,7 +99,13 @@ impl Blob {
         if bytes[41..] != [0; 3] {
             return None;
         }
-        Some(Blob { digest: digest_at(bytes, 0), kind: Kind::from_byte(bytes[40])?, offset: u32_at(bytes, 32), len: u32_at(bytes, 36) }).filter(|b| b.len <= MAX_BLOB)
+        Some(Blob {
+            digest: digest_at(bytes, 0),
+            kind: Kind::from_byte(bytes[40])?,
+            offset: u32_at(bytes, 32),
+            len: u32_at(bytes, 36),
+        })
+        .filter(|b| b.len <= MAX_BLOB)
     }
 
     /// The offset after its bytes.

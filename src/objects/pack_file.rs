@@ -30,9 +30,13 @@ impl Miss {
     }
 }
 
-/// Whether the disk could not read what is there: as good as nothing. Other errors (no memory, no permission, no connection) say nothing of what is there.
+/// Whether the disk could not read what is there: as good as nothing. Other errors (no memory, no permission, no
+/// connection) say nothing of what is there.
 pub(super) fn is_unreadable(e: &Error) -> bool {
-    matches!(e.errno(), Some(libc::EIO | libc::EREMOTEIO | libc::EUCLEAN | libc::EBADMSG | libc::EILSEQ | libc::ENODATA))
+    matches!(
+        e.errno(),
+        Some(libc::EIO | libc::EREMOTEIO | libc::EUCLEAN | libc::EBADMSG | libc::EILSEQ | libc::ENODATA)
+    )
 }
 
 impl From<Error> for Miss {
@@ -73,28 +77,40 @@ impl PackFile {
     pub(super) fn header(&self, offset: u32) -> Tried<Blob> {
         let mut head = [0; BLOB_HEADER];
         let n = self.read_at(&mut head, u64::from(offset))?;
-        let blob = Blob::from_header(&head[..n], offset).ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
+        let blob =
+            Blob::from_header(&head[..n], offset).ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
         // At least its own entry and the trailer come after it.
         if blob.end() + (ENTRY + TRAILER) as u64 > self.len {
-            return Err(self.wrong(offset, &format!("a blob of {} bytes begins here, and the file ends at {}", blob.len, self.len)));
+            return Err(self.wrong(
+                offset,
+                &format!("a blob of {} bytes begins here, and the file ends at {}", blob.len, self.len),
+            ));
         }
         Ok(blob)
     }
 
-    /// Reads the stored bytes of a blob into `out`, by one read if `guess` is at least how long they are. The header is checked; the bytes
+    /// Reads the stored bytes of a blob into `out`, by one read if `guess` is at least how long they are. The header is
+    /// checked; the bytes
     /// are for the caller to hash.
     pub(super) fn read(&self, digest: &Digest, kind: Kind, offset: u32, guess: u32, out: &mut Vec<u8>) -> Tried<()> {
         let body = u64::from(offset) + BLOB_HEADER as u64;
         // Never more memory than the file has bytes, whatever a hint or a manifest claims.
         out.resize(u64::from(guess.min(MAX_BLOB)).min(self.len.saturating_sub(body)) as usize, 0);
         let mut head = [0; BLOB_HEADER];
-        let n = read_two_at(&self.file, &mut head, out, u64::from(offset)).map_err(|e| Miss::of_io("read", &self.path, e))?;
-        let blob = Blob::from_header(&head[..n.min(BLOB_HEADER)], offset).ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
+        let n = read_two_at(&self.file, &mut head, out, u64::from(offset))
+            .map_err(|e| Miss::of_io("read", &self.path, e))?;
+        let blob = Blob::from_header(&head[..n.min(BLOB_HEADER)], offset)
+            .ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
         if blob.digest != *digest || blob.kind != kind {
-            return Err(self.wrong(offset, &format!("there is {} {}, expected {kind} {digest}", blob.kind, blob.digest)));
+            return Err(
+                self.wrong(offset, &format!("there is {} {}, expected {kind} {digest}", blob.kind, blob.digest))
+            );
         }
         if blob.end() > self.len {
-            return Err(self.wrong(offset, &format!("{kind} of {} bytes is said to begin here, and the file ends at {}", blob.len, self.len)));
+            return Err(self.wrong(
+                offset,
+                &format!("{kind} of {} bytes is said to begin here, and the file ends at {}", blob.len, self.len),
+            ));
         }
         let (len, have) = (blob.len as usize, n - BLOB_HEADER);
         if len > have {
@@ -117,7 +133,8 @@ impl PackFile {
         Ok((Footer::parse(&bytes, start, name)?, start))
     }
 
-    /// Searches the footer where it lies, without reading or checking all of it: what is found is for the blob's own header to confirm.
+    /// Searches the footer where it lies, without reading or checking all of it: what is found is for the blob's own
+    /// header to confirm.
     pub(super) fn search(&self, digest: &Digest, kind: Kind) -> Tried<Option<Blob>> {
         let (start, count) = self.trailer()?;
         let (mut low, mut high) = (0, count);

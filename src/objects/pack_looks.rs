@@ -1,8 +1,11 @@
 //! What a writer has seen of the packs that others made, and on which its version may rely.
 //!
-//! Each pack is looked at once, FRESH, after the writer's token was made. The first few blobs that are found in it are confirmed by their own headers;
-//! from then on by the pack's footer, which is read once and has the pack's name for its checksum: so who finds all that he has in the store reads one
-//! part in a hundred of it, and a pack that is missing, cut or another one is noticed. What is on the list of known damage is not relied upon.
+//! Each pack is looked at once, FRESH, after the writer's token was made. The first few blobs that are found in it are
+//! confirmed by their own headers;
+//! from then on by the pack's footer, which is read once and has the pack's name for its checksum: so who finds all
+//! that he has in the store reads one
+//! part in a hundred of it, and a pack that is missing, cut or another one is noticed. What is on the list of known
+//! damage is not relied upon.
 
 use super::Objects;
 use super::known_damage::{Damaged, KnownDamage};
@@ -53,12 +56,22 @@ impl PackLooks {
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn is_in_place(&self, objects: &Objects, listed: impl Fn(&Digest) -> bool, pack: PackRef) -> Result<bool> {
+    pub(super) fn is_in_place(
+        &self,
+        objects: &Objects,
+        listed: impl Fn(&Digest) -> bool,
+        pack: PackRef,
+    ) -> Result<bool> {
         let Some(name) = objects.table.name(pack) else { return Ok(false) };
-        self.look(pack).is_there(|| Ok(listed(&name) || objects.look(&objects.layout.pack(&name))?.is_some()), objects, pack)
+        self.look(pack).is_there(
+            || Ok(listed(&name) || objects.look(&objects.layout.pack(&name))?.is_some()),
+            objects,
+            pack,
+        )
     }
 
-    /// When the pack was made that has the blob at `place`; `None` when the blob is not to be relied upon there. `listed` says that the pack was seen
+    /// When the pack was made that has the blob at `place`; `None` when the blob is not to be relied upon there.
+    /// `listed` says that the pack was seen
     /// in a listing that this writer made.
     ///
     /// # Errors
@@ -77,7 +90,11 @@ impl PackLooks {
             return Ok(None);
         }
         let look = self.look(place.pack);
-        if !look.is_there(|| Ok(listed(&name) || objects.look(&objects.layout.pack(&name))?.is_some()), objects, place.pack)? {
+        if !look.is_there(
+            || Ok(listed(&name) || objects.look(&objects.layout.pack(&name))?.is_some()),
+            objects,
+            place.pack,
+        )? {
             return Ok(None);
         }
         if look.footer.get().is_none() && look.hits.fetch_add(1, Ordering::Relaxed) < BY_HEADER {

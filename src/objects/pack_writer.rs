@@ -38,7 +38,17 @@ pub(super) struct ClosedPack {
 impl PackWriter {
     /// Opens one at `path`, for at most `limit` bytes of blobs unless it is one blob.
     pub(super) fn create(disk: &Disk, path: PathBuf, number: PackRef, limit: u64) -> Result<PackWriter> {
-        Ok(PackWriter { file: disk.create_file(path)?, opened: Instant::now(), number, limit, buffer: HEAD.to_vec(), written: 0, started: 0, blobs: Vec::new(), broken: false })
+        Ok(PackWriter {
+            file: disk.create_file(path)?,
+            opened: Instant::now(),
+            number,
+            limit,
+            buffer: HEAD.to_vec(),
+            written: 0,
+            started: 0,
+            blobs: Vec::new(),
+            broken: false,
+        })
     }
 
     /// Its number in the pack table.
@@ -72,7 +82,9 @@ impl PackWriter {
     /// Usage: too long for a pack. I/O: the pack can't be closed then.
     pub(super) fn append(&mut self, digest: Digest, kind: Kind, bytes: &[u8]) -> Result<Place> {
         let len = u32::try_from(bytes.len()).ok().filter(|n| *n <= MAX_BLOB);
-        let len = len.ok_or_else(|| Error::usage(format!("{kind} {digest} has {} bytes: at most {MAX_BLOB} go into a pack", bytes.len())))?;
+        let len = len.ok_or_else(|| {
+            Error::usage(format!("{kind} {digest} has {} bytes: at most {MAX_BLOB} go into a pack", bytes.len()))
+        })?;
         let offset = u32::try_from(self.len()).map_err(|_| Error::usage("a pack would grow beyond 4 GiB"))?;
         let blob = Blob { digest, kind, offset, len };
         self.buffer.extend_from_slice(&blob.header());

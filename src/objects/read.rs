@@ -38,25 +38,46 @@ impl Objects {
         })
     }
 
-    /// [`Objects::content`] into a buffer, which it replaces: `Small` says that the content is there. Size says where it is looked for
+    /// [`Objects::content`] into a buffer, which it replaces: `Small` says that the content is there. Size says where
+    /// it is looked for
     /// first: a release with another bound may have packed what is large, or made a file of what is small.
     ///
     /// # Errors
     /// As [`Objects::content`].
-    pub fn content_into(&self, digest: &Digest, size: u64, place: Option<Place>, buffer: &mut Vec<u8>) -> Result<Content<()>> {
+    pub fn content_into(
+        &self,
+        digest: &Digest,
+        size: u64,
+        place: Option<Place>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Content<()>> {
         self.content_from(digest, size, place, buffer, false)
     }
 
-    /// [`Objects::content_into`] that asks no pack but those which the hint and the index name: who has much to look for looks through all packs
+    /// [`Objects::content_into`] that asks no pack but those which the hint and the index name: who has much to look
+    /// for looks through all packs
     /// once ([`Objects::places_by_footers`]).
     ///
     /// # Errors
     /// As [`Objects::content`].
-    pub fn content_by_index(&self, digest: &Digest, size: u64, place: Option<Place>, buffer: &mut Vec<u8>) -> Result<Content<()>> {
+    pub fn content_by_index(
+        &self,
+        digest: &Digest,
+        size: u64,
+        place: Option<Place>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Content<()>> {
         self.content_from(digest, size, place, buffer, true)
     }
 
-    fn content_from(&self, digest: &Digest, size: u64, place: Option<Place>, buffer: &mut Vec<u8>, shallow: bool) -> Result<Content<()>> {
+    fn content_from(
+        &self,
+        digest: &Digest,
+        size: u64,
+        place: Option<Place>,
+        buffer: &mut Vec<u8>,
+        shallow: bool,
+    ) -> Result<Content<()>> {
         let small = size < SMALL_MAX;
         let guess = u32::try_from(size).map_or(MAX_BLOB, |n| n.min(MAX_BLOB));
         // The way nearly all reads go: the hint is right, and its pack is open.
@@ -105,7 +126,13 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Objects::read_small`].
-    pub fn read_small_into(&self, digest: &Digest, size: u64, place: Option<Place>, buffer: &mut Vec<u8>) -> Result<()> {
+    pub fn read_small_into(
+        &self,
+        digest: &Digest,
+        size: u64,
+        place: Option<Place>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
         if size >= SMALL_MAX {
             return Err(Error::usage(format!("{digest} has {size} bytes: too many to be read into memory")));
         }
@@ -120,7 +147,11 @@ impl Objects {
         // No file is to be had from a pack.
         let mut from_pack = |_: &PackFile, _: PackRef, _: u32, _: u32| Err(Miss::Gone);
         let mut from_object = |path: PathBuf| LargeObject::open(self, path, digest, size);
-        self.search(Want { digest, kind: Kind::Content, hint: None, guess: 0, first: First::OnlyObjects }, &mut from_pack, Some(&mut from_object))
+        self.search(
+            Want { digest, kind: Kind::Content, hint: None, guess: 0, first: First::OnlyObjects },
+            &mut from_pack,
+            Some(&mut from_object),
+        )
     }
 
     /// The bytes of a node as they stand outside of packs, in a version's `manifest`.
@@ -150,13 +181,17 @@ impl NodeSource for Objects {
         let mut from_pack = |file: &PackFile, pack: PackRef, offset: u32, guess: u32| -> Tried<Node> {
             file.read(&at.digest, Kind::Node, offset, guess, &mut buffer)?;
             self.counts.read(buffer.len());
-            let (node, _) = hints::decode(&buffer, Some(pack), &self.table).map_err(|e| file.wrong(offset, &e.to_string()))?;
+            let (node, _) =
+                hints::decode(&buffer, Some(pack), &self.table).map_err(|e| file.wrong(offset, &e.to_string()))?;
             if node.digest() != at.digest {
-                return Err(file.wrong(offset, &format!("the node has digest {}, expected {}", node.digest(), at.digest)));
+                return Err(
+                    file.wrong(offset, &format!("the node has digest {}, expected {}", node.digest(), at.digest))
+                );
             }
             Ok(node)
         };
-        let want = Want { digest: &at.digest, kind: Kind::Node, hint: at.place, guess: NODE_GUESS, first: First::Packs };
+        let want =
+            Want { digest: &at.digest, kind: Kind::Node, hint: at.place, guess: NODE_GUESS, first: First::Packs };
         let node = Arc::new(self.search(want, &mut from_pack, None)?);
         self.nodes.insert(at.digest, node.clone());
         Ok(node)

@@ -1,4 +1,5 @@
-//! An index run: sorted (digest, kind) → pack and offset, over the packs that it names. A cache: it may be missing or damaged.
+//! An index run: sorted (digest, kind) → pack and offset, over the packs that it names. A cache: it may be missing or
+//! damaged.
 //! Header and blocks have checksums that are looked at before they are believed. See FORMAT.md, "Index runs".
 
 use super::pack::{Kind, digest_at, u32_at, u64_at};
@@ -11,8 +12,8 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 const MAGIC: &[u8; 8] = b"cairnix2";
 /// A file whose first bytes agree with the magic in so many is a run: of another release, or with a damaged byte there.
@@ -50,11 +51,17 @@ impl RunEntry {
     }
 }
 
-/// Writes the run over `packs` into a new file: `count` entries, which come sorted by digest and kind. Returns its name.
+/// Writes the run over `packs` into a new file: `count` entries, which come sorted by digest and kind. Returns its
+/// name.
 ///
 /// # Errors
 /// I/O; those of `entries`, and when they are not as many.
-pub(super) fn write(file: &mut NewFile, packs: &[Digest], count: usize, entries: &mut dyn Iterator<Item = Result<RunEntry>>) -> Result<Digest> {
+pub(super) fn write(
+    file: &mut NewFile,
+    packs: &[Digest],
+    count: usize,
+    entries: &mut dyn Iterator<Item = Result<RunEntry>>,
+) -> Result<Digest> {
     let blocks = count.div_ceil(PER_BLOCK);
     let names: Vec<u8> = packs.iter().flat_map(|p| p.0).collect();
     let mut head = Vec::with_capacity(FIXED + blocks * LINE + 64 + names.len());
@@ -96,7 +103,10 @@ pub(super) fn write(file: &mut NewFile, packs: &[Digest], count: usize, entries:
 enum Data {
     /// A short one: all of it.
     Whole(Vec<u8>),
-    Read { file: File, kept: RwLock<HashMap<usize, Arc<Vec<u8>>>> },
+    Read {
+        file: File,
+        kept: RwLock<HashMap<usize, Arc<Vec<u8>>>>,
+    },
 }
 
 /// An open run.
@@ -144,7 +154,10 @@ impl Run {
         let (entries, packs, blocks) = (u64_at(fixed, 8), u32_at(fixed, 16) as u64, u32_at(fixed, 20) as u64);
         let head = FIXED as u64 + blocks * LINE as u64 + 32;
         let body = head + 32 + packs * 32;
-        if entries.div_ceil(PER_BLOCK as u64) != blocks || entries.checked_mul(ENTRY as u64)?.checked_add(body)? != len || body > 1 << 30 {
+        if entries.div_ceil(PER_BLOCK as u64) != blocks
+            || entries.checked_mul(ENTRY as u64)?.checked_add(body)? != len
+            || body > 1 << 30
+        {
             return None;
         }
         let (head, have) = (head as usize, start.len());
@@ -157,15 +170,23 @@ impl Run {
         }
         let lines = start[FIXED..head - 32].to_vec();
         let names = (head as u64 + 32, packs as usize, digest_at(&start, head - 32));
-        let data = if len <= WHOLE as u64 {
-            Data::Whole(start)
-        } else {
-            Data::Read { file, kept: RwLock::default() }
-        };
+        let data = if len <= WHOLE as u64 { Data::Whole(start) } else { Data::Read { file, kept: RwLock::default() } };
         let checked = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         let file = (meta.dev(), meta.ino());
-        let run = Run { name, names, packs: OnceLock::new(), lines, entries: entries as usize, body, data, checked, damaged: AtomicBool::new(false), file };
-        let whole = !matches!(run.data, Data::Whole(_)) || (run.packs().len() == packs as usize && (0..run.blocks()).all(|i| run.try_block(i, |_| ()).is_some()));
+        let run = Run {
+            name,
+            names,
+            packs: OnceLock::new(),
+            lines,
+            entries: entries as usize,
+            body,
+            data,
+            checked,
+            damaged: AtomicBool::new(false),
+            file,
+        };
+        let whole = !matches!(run.data, Data::Whole(_))
+            || (run.packs().len() == packs as usize && (0..run.blocks()).all(|i| run.try_block(i, |_| ()).is_some()));
         whole.then_some(run)
     }
 
@@ -173,7 +194,9 @@ impl Run {
     pub(super) fn packs(&self) -> &[Digest] {
         self.packs.get_or_init(|| {
             let (at, count, sum) = self.names;
-            let names = self.bytes(at, count * 32, |bytes| (Digest::of(bytes) == sum).then(|| bytes.chunks_exact(32).map(|n| digest_at(n, 0)).collect()));
+            let names = self.bytes(at, count * 32, |bytes| {
+                (Digest::of(bytes) == sum).then(|| bytes.chunks_exact(32).map(|n| digest_at(n, 0)).collect())
+            });
             names.flatten().unwrap_or_else(|| {
                 self.damaged.store(true, Relaxed);
                 Vec::new()
@@ -199,7 +222,8 @@ impl Run {
         self.damaged.load(Relaxed)
     }
 
-    /// Whether the file at `path` may be removed: it begins as a run does, or as one that a loss of power has torn. What else somebody put there is not ours.
+    /// Whether the file at `path` may be removed: it begins as a run does, or as one that a loss of power has torn.
+    /// What else somebody put there is not ours.
     pub(super) fn is_ours(path: &Path) -> bool {
         let Ok(Some((file, _))) = disk::open_file(path) else { return false };
         let mut start = [0; MAGIC.len()];
@@ -233,13 +257,17 @@ impl Run {
                 let n = bytes.len() / ENTRY;
                 let key = |i: usize| (&bytes[i * ENTRY..i * ENTRY + 32], bytes[i * ENTRY + 40]);
                 // The first eight bytes tell nearly always, and comparing a number is faster.
-                let start = |i: usize| u64::from_be_bytes(bytes[i * ENTRY..i * ENTRY + 8].try_into().expect("eight bytes"));
+                let start =
+                    |i: usize| u64::from_be_bytes(bytes[i * ENTRY..i * ENTRY + 8].try_into().expect("eight bytes"));
                 let from = partition(n, |i| match start(i).cmp(&prefix) {
                     Ordering::Less => true,
                     Ordering::Equal => key(i) < (&digest.0[..], kind as u8),
                     Ordering::Greater => false,
                 });
-                (from..n).take_while(|i| key(*i) == (&digest.0[..], kind as u8)).filter_map(|i| entry(&bytes[i * ENTRY..][..ENTRY])).for_each(|e| found.push(e));
+                (from..n)
+                    .take_while(|i| key(*i) == (&digest.0[..], kind as u8))
+                    .filter_map(|i| entry(&bytes[i * ENTRY..][..ENTRY]))
+                    .for_each(|e| found.push(e));
             });
             if hit.is_none() {
                 return; // a damaged block knows nothing

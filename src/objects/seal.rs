@@ -1,7 +1,9 @@
 //! Making what was written durable, and only then visible (L1, L7, F2).
 //!
-//! First every file is made durable under its temporary name; then each is renamed to its place; then the directories are made durable. A crash
-//! after any step leaves temporaries, or content that nothing names: both are a collector's. The index is tended last; it is a cache.
+//! First every file is made durable under its temporary name; then each is renamed to its place; then the directories
+//! are made durable. A crash
+//! after any step leaves temporaries, or content that nothing names: both are a collector's. The index is tended last;
+//! it is a cache.
 
 use super::known_damage::Damaged;
 use super::large;
@@ -59,10 +61,12 @@ impl Becomes {
 }
 
 impl ObjectWriter {
-    /// Makes everything durable, `extra` (the version's own files) with it, then visible. After all lanes are closed. The entries of `dirs`
+    /// Makes everything durable, `extra` (the version's own files) with it, then visible. After all lanes are closed.
+    /// The entries of `dirs`
     /// become durable together with the names made here.
     ///
-    /// On ext4 and xfs the names made here come to the disk no later than the claim's, whose directory is synced: their journals keep the
+    /// On ext4 and xfs the names made here come to the disk no later than the claim's, whose directory is synced: their
+    /// journals keep the
     /// order of changes. Elsewhere they are durable when this returns.
     ///
     /// # Errors
@@ -88,7 +92,8 @@ impl ObjectWriter {
         Ok(Sealed { new_bytes: self.new_bytes() })
     }
 
-    /// Takes over a whole file. Beyond [`MANY_FILES`] they are not kept open; where each is synced by itself, that is done now.
+    /// Takes over a whole file. Beyond [`MANY_FILES`] they are not kept open; where each is synced by itself, that is
+    /// done now.
     pub(super) fn keep(&self, file: NewFile, becomes: Becomes) -> Result<()> {
         let path = file.path().to_path_buf();
         let many = self.state.lock().temps.len() >= MANY_FILES;
@@ -120,7 +125,9 @@ impl ObjectWriter {
             // The kernel was asked to begin writing each out; only the last bytes are waited for.
             Some(_) => {
                 extra.iter().for_each(|file| file.start_writeback(0, 0));
-                temps.iter().try_for_each(|t| t.file.as_ref().map_or_else(|| disk.sync_path(&t.path), |f| disk.sync_file(f)))?;
+                temps
+                    .iter()
+                    .try_for_each(|t| t.file.as_ref().map_or_else(|| disk.sync_path(&t.path), |f| disk.sync_file(f)))?;
                 extra.iter().try_for_each(|file| disk.sync_file(file))
             }
             None => {
@@ -176,8 +183,10 @@ impl ObjectWriter {
         Ok(())
     }
 
-    /// Whether what another writer put at `to` meanwhile is right, as far as the store can know it without reading all: it has the length, time and
-    /// footer of what is at `from`, and is not on the list of known damage. It is never replaced then, not even by the same bytes: without a journal,
+    /// Whether what another writer put at `to` meanwhile is right, as far as the store can know it without reading all:
+    /// it has the length, time and
+    /// footer of what is at `from`, and is not on the list of known damage. It is never replaced then, not even by the
+    /// same bytes: without a journal,
     /// blocks of a replaced file can get other content before its new name is on the disk.
     fn is_right(&self, becomes: &Becomes, from: &Path, to: &Path) -> Result<bool> {
         let known = self.objects.known_damage()?;

@@ -1,7 +1,9 @@
 //! Finding a readable copy: by the hint, by the index, in the packs themselves, in the trash; the first that is right.
 //!
-//! One pass looks in place, then in each batch of the trash. Between two looks a collector can have moved what is wanted from one to
-//! the other, so a reader makes one pass more than there are batches before it says that something is missing (FORMAT.md, "Readers").
+//! One pass looks in place, then in each batch of the trash. Between two looks a collector can have moved what is
+//! wanted from one to
+//! the other, so a reader makes one pass more than there are batches before it says that something is missing
+//! (FORMAT.md, "Readers").
 
 use super::Objects;
 use super::index::{Index, Look};
@@ -62,16 +64,49 @@ impl Objects {
     ///
     /// # Errors
     /// Damaged: none anywhere, with what was wrong with each. I/O.
-    pub(super) fn search<'a, T>(&'a self, want: Want<'a>, from_pack: FromPack<'a, T>, from_object: FromObject<'a, T>) -> Result<T> {
-        Search { objects: self, want, from_pack, from_object, tried: Vec::new(), bad: Vec::new(), reasons: Vec::new(), io: None, shallow: false }.run()
+    pub(super) fn search<'a, T>(
+        &'a self,
+        want: Want<'a>,
+        from_pack: FromPack<'a, T>,
+        from_object: FromObject<'a, T>,
+    ) -> Result<T> {
+        Search {
+            objects: self,
+            want,
+            from_pack,
+            from_object,
+            tried: Vec::new(),
+            bad: Vec::new(),
+            reasons: Vec::new(),
+            io: None,
+            shallow: false,
+        }
+        .run()
     }
 
-    /// [`Objects::search`] that asks no pack but those which hints and the index name: who has much to look for looks through all packs once.
+    /// [`Objects::search`] that asks no pack but those which hints and the index name: who has much to look for looks
+    /// through all packs once.
     ///
     /// # Errors
     /// As [`Objects::search`].
-    pub(super) fn search_shallow<'a, T>(&'a self, want: Want<'a>, from_pack: FromPack<'a, T>, from_object: FromObject<'a, T>) -> Result<T> {
-        Search { objects: self, want, from_pack, from_object, tried: Vec::new(), bad: Vec::new(), reasons: Vec::new(), io: None, shallow: true }.run()
+    pub(super) fn search_shallow<'a, T>(
+        &'a self,
+        want: Want<'a>,
+        from_pack: FromPack<'a, T>,
+        from_object: FromObject<'a, T>,
+    ) -> Result<T> {
+        Search {
+            objects: self,
+            want,
+            from_pack,
+            from_object,
+            tried: Vec::new(),
+            bad: Vec::new(),
+            reasons: Vec::new(),
+            io: None,
+            shallow: true,
+        }
+        .run()
     }
 
     /// A pack that is in place, open.
@@ -187,7 +222,8 @@ impl<T> Search<'_, T> {
             return Ok(None);
         }
         let names = disk::list(&layout.trash().join(batch))?;
-        let mut packs: Vec<Digest> = names.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes().strip_prefix(b"pack-")?)).collect();
+        let mut packs: Vec<Digest> =
+            names.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes().strip_prefix(b"pack-")?)).collect();
         let hinted = self.want.hint.and_then(|p| self.objects.table.name(p.pack));
         packs.sort_unstable_by_key(|p| (Some(*p) != hinted, *p));
         for name in packs {
@@ -221,7 +257,11 @@ impl<T> Search<'_, T> {
             // What is open may be a stale handle, or what a repair has replaced.
             self.objects.open_packs.forget(place.pack);
         }
-        match self.objects.open_pack(place.pack).and_then(|file| (self.from_pack)(&file, place.pack, place.offset, guess)) {
+        match self
+            .objects
+            .open_pack(place.pack)
+            .and_then(|file| (self.from_pack)(&file, place.pack, place.offset, guess))
+        {
             Ok(found) => Ok(Some(found)),
             Err(miss) => {
                 match &miss {
@@ -234,7 +274,8 @@ impl<T> Search<'_, T> {
         }
     }
 
-    /// Puts copies that were not right on the list of known damage, unless it was the hint that was wrong: the pack's own footer decides.
+    /// Puts copies that were not right on the list of known damage, unless it was the hint that was wrong: the pack's
+    /// own footer decides.
     fn list_damage(&mut self) {
         let (objects, digest, kind) = (self.objects, self.want.digest, self.want.kind);
         for (place, read) in std::mem::take(&mut self.bad) {
@@ -278,7 +319,14 @@ impl<T> Search<'_, T> {
                     self.reasons.push(reason);
                 }
             }
-            Miss::Io(e) if matches!(e.errno(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EACCES | libc::EPERM)) => return Err(e),
+            Miss::Io(e)
+                if matches!(
+                    e.errno(),
+                    Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EACCES | libc::EPERM)
+                ) =>
+            {
+                return Err(e);
+            }
             Miss::Io(e) => self.io = self.io.take().or(Some(e)),
         }
         Ok(())
@@ -290,8 +338,12 @@ impl<T> Search<'_, T> {
         }
         let (kind, digest, root) = (self.want.kind, self.want.digest, show_path(self.objects.layout.root()));
         if self.reasons.is_empty() {
-            return Error::damaged(format!("{kind} {digest} is missing: neither the packs nor the objects of {root} have it, nor its trash"));
+            return Error::damaged(format!(
+                "{kind} {digest} is missing: neither the packs nor the objects of {root} have it, nor its trash"
+            ));
         }
-        std::mem::take(&mut self.reasons).into_iter().fold(Error::damaged(format!("{kind} {digest} cannot be read from {root}")), Error::because)
+        std::mem::take(&mut self.reasons)
+            .into_iter()
+            .fold(Error::damaged(format!("{kind} {digest} cannot be read from {root}")), Error::because)
     }
 }

@@ -1,4 +1,5 @@
-//! Which sizes the objects of the store have: a large file of a size that none has is new, and is copied at once; another is hashed first, since copying
+//! Which sizes the objects of the store have: a large file of a size that none has is new, and is copied at once;
+//! another is hashed first, since copying
 //! what is there already takes time and space for nothing.
 
 use super::Objects;
@@ -26,7 +27,8 @@ struct Looked {
 }
 
 impl Sizes {
-    /// Whether an object of `size` bytes is in its place, as far as some looks can tell. A wrong answer costs time alone.
+    /// Whether an object of `size` bytes is in its place, as far as some looks can tell. A wrong answer costs time
+    /// alone.
     ///
     /// # Errors
     /// I/O.

@@ -1,8 +1,12 @@
-//! Taking a large file over with its inode, without copying a byte: for files that a staging directory on the store's own local disk holds.
+//! Taking a large file over with its inode, without copying a byte: for files that a staging directory on the store's
+//! own local disk holds.
 //!
-//! A read lease (fcntl(2)) shows that nobody has the file open for writing, and makes whoever opens or truncates it from now on wait. What was hashed
-//! under the lease is linked into the store. The lease is kept until the file's other names are gone. When somebody waits before that, or another name
-//! is found after it, the object gets an inode of its own, hashed as it is copied, before they are let in. So no write can reach an object.
+//! A read lease (fcntl(2)) shows that nobody has the file open for writing, and makes whoever opens or truncates it
+//! from now on wait. What was hashed
+//! under the lease is linked into the store. The lease is kept until the file's other names are gone. When somebody
+//! waits before that, or another name
+//! is found after it, the object gets an inode of its own, hashed as it is copied, before they are let in. So no write
+//! can reach an object.
 
 use super::copy::copy_in;
 use super::large::{OBJECT_MODE, OBJECT_MTIME, hash_file};
@@ -18,7 +22,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How long leases stay after the last name is gone: whoever found the name before that and has not come to the lease yet finds it still there.
+/// How long leases stay after the last name is gone: whoever found the name before that and has not come to the lease
+/// yet finds it still there.
 const LINGER: Duration = Duration::from_millis(20);
 /// Descriptors that are left to everything else.
 const SPARE: usize = 256;
@@ -63,11 +68,17 @@ pub enum Names {
 }
 
 impl Leases {
-    /// Ready to take files over; `aside` is what the names of copies begin with. From now on this process ignores SIGIO, by which the kernel says
+    /// Ready to take files over; `aside` is what the names of copies begin with. From now on this process ignores
+    /// SIGIO, by which the kernel says
     /// that somebody waits for a lease.
     pub fn new(aside: PathBuf) -> Leases {
         disk::ignore_lease_breaks();
-        Leases { held: Mutex::default(), aside, most: disk::open_files_limit().saturating_sub(SPARE) / 2, linked: AtomicBool::new(false) }
+        Leases {
+            held: Mutex::default(),
+            aside,
+            most: disk::open_files_limit().saturating_sub(SPARE) / 2,
+            linked: AtomicBool::new(false),
+        }
     }
 
     /// Whether no file was taken over, so that the stage is as it was.
@@ -106,10 +117,12 @@ fn look_at(file: &File, path: &Path) -> Result<Metadata> {
 }
 
 impl Objects {
-    /// Gives each object whose file somebody waits to write to, or has another name for, an inode of its own. Returns how many these were.
+    /// Gives each object whose file somebody waits to write to, or has another name for, an inode of its own. Returns
+    /// how many these were.
     ///
     /// # Errors
-    /// Refused: a file was changed under its lease, which the kernel allows after the system's lease-break-time (45 s); the object is gone. I/O.
+    /// Refused: a file was changed under its lease, which the kernel allows after the system's lease-break-time (45 s);
+    /// the object is gone. I/O.
     pub fn secure(&self, leases: &Leases, names: Names) -> Result<usize> {
         let mut held = leases.held.lock();
         let mut replaced = 0;
@@ -128,8 +141,11 @@ impl Objects {
             replaced += 1;
         }
         match &held.spoilt {
-            Some(path) => Err(Error::refused(format!("a file of the stage was written to, beside its mount, while it was sealed (as {})", show_path(path)))
-                .hint("end what writes to the store's staging directory, then seal again")),
+            Some(path) => Err(Error::refused(format!(
+                "a file of the stage was written to, beside its mount, while it was sealed (as {})",
+                show_path(path)
+            ))
+            .hint("end what writes to the store's staging directory, then seal again")),
             None => Ok(replaced),
         }
     }
@@ -177,8 +193,10 @@ impl Objects {
         Ok((copy, found))
     }
 
-    /// What a stage that is not sealed after all needs, also one whose sealer died: no file below `dir` shares its inode with an object any more, and
-    /// each can be written to as before. It is the objects that get inodes of their own, with the bytes that were hashed as they were copied: whoever has
+    /// What a stage that is not sealed after all needs, also one whose sealer died: no file below `dir` shares its
+    /// inode with an object any more, and
+    /// each can be written to as before. It is the objects that get inodes of their own, with the bytes that were
+    /// hashed as they were copied: whoever has
     /// the stage's file open keeps that.
     ///
     /// # Errors
@@ -255,7 +273,8 @@ impl Objects {
     fn restore(&self, path: &Path, leases: &Leases) -> Result<()> {
         let Some(meta) = disk::look(path)? else { return Ok(()) };
         let held = leases.held.lock();
-        let known = held.files.iter().find(|t| look_at(&t.file, path).is_ok_and(|m| id(&m) == id(&meta))).map(|t| t.was);
+        let known =
+            held.files.iter().find(|t| look_at(&t.file, path).is_ok_and(|m| id(&m) == id(&meta))).map(|t| t.was);
         if known.is_none() && !is_objects(&meta) {
             return Ok(());
         }
@@ -267,13 +286,25 @@ impl Objects {
 }
 
 impl Lane<'_> {
-    /// Takes a file over; `None` where that is not to be had: another file system or owner, other names, a writer at work, or an exec bit, which an
+    /// Takes a file over; `None` where that is not to be had: another file system or owner, other names, a writer at
+    /// work, or an exec bit, which an
     /// object does not keep for a stage that is not sealed after all.
-    pub(super) fn take_large(&mut self, source: &File, path: &Path, leases: &Leases, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<Option<LargePut>> {
+    pub(super) fn take_large(
+        &mut self,
+        source: &File,
+        path: &Path,
+        leases: &Leases,
+        tick: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<Option<LargePut>> {
         let objects = self.objects().clone();
         let home = objects.home()?;
-        let fits = |m: &Metadata| m.nlink() == 1 && m.dev() == home.dev() && m.uid() == home.uid() && m.mode() & 0o111 == 0;
-        if !objects.disk.kind().is_local() || !fits(&look_at(source, path)?) || leases.len() >= leases.most || !disk::take_lease(source) {
+        let fits =
+            |m: &Metadata| m.nlink() == 1 && m.dev() == home.dev() && m.uid() == home.uid() && m.mode() & 0o111 == 0;
+        if !objects.disk.kind().is_local()
+            || !fits(&look_at(source, path)?)
+            || leases.len() >= leases.most
+            || !disk::take_lease(source)
+        {
             return Ok(None);
         }
         let before = look_at(source, path)?;

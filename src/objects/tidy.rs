@@ -1,4 +1,5 @@
-//! Tending `index/`: a run over each new pack, runs of a size merged, what helps nobody dropped. Writers do it, after their packs are visible.
+//! Tending `index/`: a run over each new pack, runs of a size merged, what helps nobody dropped. Writers do it, after
+//! their packs are visible.
 
 use super::Objects;
 use super::index::{Index, Look};
@@ -16,7 +17,8 @@ use std::sync::Arc;
 const RUN_ENTRIES: usize = if cfg!(test) { 500 } else { 1 << 19 };
 /// With more runs of one size class than this, a writer merges them.
 const RUNS_OF_A_TIER: usize = 8;
-/// From this size class on (512 entries) merging is so rare that `packs/` is listed for it, and packs that are gone are left out.
+/// From this size class on (512 entries) merging is so rare that `packs/` is listed for it, and packs that are gone are
+/// left out.
 const LISTING_TIER: u32 = 3;
 
 /// A size class: powers of eight.
@@ -34,7 +36,8 @@ fn crowded(runs: impl Iterator<Item = Arc<Run>>) -> Option<(u32, Vec<Arc<Run>>)>
 }
 
 impl Objects {
-    /// Makes a run over packs that were made visible a moment ago, and merges runs where there are many of a size; `seen` is the index as
+    /// Makes a run over packs that were made visible a moment ago, and merges runs where there are many of a size;
+    /// `seen` is the index as
     /// their writer saw it, and what it showed to be wrong is mended. `work` takes the temporary files.
     ///
     /// # Errors
@@ -54,7 +57,11 @@ impl Objects {
     /// I/O.
     pub(super) fn mend(&self, work: &Path) -> Result<()> {
         let index = self.load_index(Look::Packs)?;
-        let useful: HashSet<String> = index.runs().filter(|r| !r.is_damaged() && r.packs().iter().any(|p| index.has_pack(p))).map(|r| r.name.hex()).collect();
+        let useful: HashSet<String> = index
+            .runs()
+            .filter(|r| !r.is_damaged() && r.packs().iter().any(|p| index.has_pack(p)))
+            .map(|r| r.name.hex())
+            .collect();
         for name in disk::list(&self.layout.index())? {
             let path = self.layout.index().join(&name);
             let is_run = Digest::from_hex(name.as_encoded_bytes()).is_some();
@@ -94,7 +101,12 @@ impl Objects {
                 names.clear();
             }
             let pack = names.len() as u32;
-            entries.extend(footer.blobs.iter().map(|b| RunEntry { digest: b.digest, kind: b.kind, pack, offset: b.offset }));
+            entries.extend(footer.blobs.iter().map(|b| RunEntry {
+                digest: b.digest,
+                kind: b.kind,
+                pack,
+                offset: b.offset,
+            }));
             names.push(*name);
         }
         if names.is_empty() { Ok(()) } else { self.make_run(work, &names, &mut entries) }
@@ -107,10 +119,15 @@ impl Objects {
         Ok(())
     }
 
-    /// One run in place of several; packs that are known to be gone are left out. `false`: one was damaged, and they were dropped.
+    /// One run in place of several; packs that are known to be gone are left out. `false`: one was damaged, and they
+    /// were dropped.
     fn merge(&self, index: &Index, runs: &[Arc<Run>], work: &Path) -> Result<bool> {
         let packs = merge::packs_of(runs, |p| !index.lacks_pack(p));
-        let drop_them = |but: Option<Digest>| runs.iter().filter(|r| Some(r.name) != but).try_for_each(|r| self.disk.remove_file(&self.layout.index().join(r.name.hex())));
+        let drop_them = |but: Option<Digest>| {
+            runs.iter()
+                .filter(|r| Some(r.name) != but)
+                .try_for_each(|r| self.disk.remove_file(&self.layout.index().join(r.name.hex())))
+        };
         // Gone through twice, so that as little is in memory as can be: to count, and to write.
         let mut count = 0;
         for entry in Merge::new(runs, &packs) {

@@ -22,19 +22,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// New bytes, or the time, after which what is there is made durable and visible, so that an interrupted put stores only the rest when it is
+/// New bytes, or the time, after which what is there is made durable and visible, so that an interrupted put stores
+/// only the rest when it is
 /// said again.
 const CHECKPOINT: u64 = 1 << 30;
 pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 const SHARDS: usize = 64;
-/// A writer that looked in vain for so many blobs lists the packs: it will store much, and a listing costs little beside that.
+/// A writer that looked in vain for so many blobs lists the packs: it will store much, and a listing costs little
+/// beside that.
 const LISTS_AFTER: usize = 64;
 /// One writer in so many lists the packs from the beginning, so that what the runs miss is found some time.
 const ONE_LISTS: u8 = 64;
 
 /// Stores the content of one transaction. Made after its token: every look is against what was in place then (L14).
 ///
-/// What is stored here can be read, by this process too, when it is sealed. Dropped unsealed, it removes its temporary files.
+/// What is stored here can be read, by this process too, when it is sealed. Dropped unsealed, it removes its temporary
+/// files.
 pub struct ObjectWriter {
     pub(super) objects: Arc<Objects>,
     pub(super) dir: PathBuf,
@@ -130,7 +133,8 @@ fn is_to_list(dir: &Path) -> bool {
 }
 
 impl ObjectWriter {
-    /// From now on large files are taken over where that can be, and not left as they were: for what only this store has a name for.
+    /// From now on large files are taken over where that can be, and not left as they were: for what only this store
+    /// has a name for.
     pub fn take_with(&mut self, leases: Arc<Leases>) {
         self.taking = Some(leases);
     }
@@ -167,7 +171,8 @@ impl ObjectWriter {
         self.index.read().clone()
     }
 
-    /// Where a blob lies in a pack that was in place when this writer first looked, and that `takes` takes; of several the newest, if it is a node.
+    /// Where a blob lies in a pack that was in place when this writer first looked, and that `takes` takes; of several
+    /// the newest, if it is a node.
     ///
     /// # Errors
     /// I/O.
@@ -183,7 +188,10 @@ impl ObjectWriter {
             Kind::Node => self.objects.find_newest(index, digest, kind, &confirm),
         };
         let found = look(&self.index())?;
-        if found.is_some() || self.missed.fetch_add(1, Ordering::Relaxed) + 1 < LISTS_AFTER || self.index().has_listing() {
+        if found.is_some()
+            || self.missed.fetch_add(1, Ordering::Relaxed) + 1 < LISTS_AFTER
+            || self.index().has_listing()
+        {
             return Ok(found);
         }
         {
@@ -215,7 +223,8 @@ impl ObjectWriter {
 
     /// Whether a node's copy in a pack is known to be damaged.
     pub(super) fn is_damaged(&self, digest: &Digest, kind: Kind, pack: PackRef) -> bool {
-        !self.damage.is_empty() && self.objects.table.name(pack).is_some_and(|name| self.damage.has_blob(digest, kind, &name))
+        !self.damage.is_empty()
+            && self.objects.table.name(pack).is_some_and(|name| self.damage.has_blob(digest, kind, &name))
     }
 
     pub(super) fn temp(&self, what: char) -> PathBuf {
@@ -260,7 +269,8 @@ impl ObjectWriter {
         Ok(())
     }
 
-    /// Whether the file system shares the blocks of `source` with a new file: tried once, since all sources of a put tend to be alike.
+    /// Whether the file system shares the blocks of `source` with a new file: tried once, since all sources of a put
+    /// tend to be alike.
     pub(super) fn can_reflink(&self, source: &File) -> Result<bool> {
         if self.reflinks.load(Ordering::Relaxed) {
             return Ok(true);

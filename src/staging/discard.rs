@@ -48,10 +48,12 @@ pub fn leftovers(store: &Store) -> Result<Vec<Leftover>> {
     Ok(left)
 }
 
-/// Discards a draft: its contributions, and the staging directories of its runs that are mounted nowhere. Returns the runs whose directories it removed.
+/// Discards a draft: its contributions, and the staging directories of its runs that are mounted nowhere. Returns the
+/// runs whose directories it removed.
 ///
 /// # Errors
-/// Not found: the draft has neither. Refused: it is finished; it has only runs that are mounted; another user's files. Damaged; I/O.
+/// Not found: the draft has neither. Refused: it is finished; it has only runs that are mounted; another user's files.
+/// Damaged; I/O.
 pub fn discard_draft(draft: &Draft) -> Result<Vec<RunId>> {
     let left = stages_of(draft)?;
     let state = draft.state()?;
@@ -63,11 +65,13 @@ pub fn discard_draft(draft: &Draft) -> Result<Vec<RunId>> {
     discard_stages(draft, left, Err)
 }
 
-/// Drops what a run has in a draft: its contributions, and its staging directory if that is mounted nowhere. Of a finished draft, the directory that
+/// Drops what a run has in a draft: its contributions, and its staging directory if that is mounted nowhere. Of a
+/// finished draft, the directory that
 /// was left. Returns whether a directory was removed.
 ///
 /// # Errors
-/// Not found: the run has neither. Refused: the directory is mounted, and there is nothing else; another user's files. As [`Draft::drop_run`].
+/// Not found: the run has neither. Refused: the directory is mounted, and there is nothing else; another user's files.
+/// As [`Draft::drop_run`].
 pub fn drop_run(draft: &Draft, run: &RunId) -> Result<bool> {
     let mut left = stages_of(draft)?;
     left.retain(|s| s.record.run.id == *run);
@@ -75,7 +79,9 @@ pub fn drop_run(draft: &Draft, run: &RunId) -> Result<bool> {
     let contributed = state.contributions.iter().any(|c| c.record.run.id == *run);
     if left.is_empty() || (contributed && state.finish.is_none()) {
         draft.drop_run(run)?;
-        return Ok(!discard_stages(draft, left, |e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) })?.is_empty());
+        return Ok(
+            !discard_stages(draft, left, |e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) })?.is_empty()
+        );
     }
     Ok(!discard_stages(draft, left, Err)?.is_empty())
 }

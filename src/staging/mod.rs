@@ -1,9 +1,12 @@
 //! Staging directories: where a run writes files that become its contribution to a draft, without knowing of cairn.
 //!
-//! A stage is `staging/T/`, with a record beside it that says whose it is. While it is open it takes writes, also after its holder died: the same run
+//! A stage is `staging/T/`, with a record beside it that says whose it is. While it is open it takes writes, also after
+//! its holder died: the same run
 //! goes on with it. Sealing makes a contribution of it, and the stage is gone. Guaranteed:
-//! * of two mounts that both take themselves for the run's holder, one takes changes: the other sees the next `T.holder-N` before its next change;
-//! * a stage that began to be sealed is never written to again by a mount: the marker `T.sealing` stands before anything of it is taken;
+//! * of two mounts that both take themselves for the run's holder, one takes changes: the other sees the next
+//!   `T.holder-N` before its next change;
+//! * a stage that began to be sealed is never written to again by a mount: the marker `T.sealing` stands before
+//!   anything of it is taken;
 //! * nothing written later reaches an object (`objects::Leases`);
 //! * killed at any step, sealing is done again by whoever comes next, and gives the same contribution.
 
@@ -57,7 +60,8 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The run's open stage in `draft`, made if there is none. One that somebody began to seal is sealed first, and a new one begins.
+    /// The run's open stage in `draft`, made if there is none. One that somebody began to seal is sealed first, and a
+    /// new one begins.
     ///
     /// # Errors
     /// Refused: another process holds it; the draft is finished; another type. I/O.
@@ -73,14 +77,23 @@ impl Stage {
         for found in stages(store)?.into_iter().filter(|s| s.is_of(draft, &run.id)) {
             let token = found.token().clone();
             match found.state {
-                StageState::Sealing => drop(Sealer::of(draft, &found.record, &token).seal(&SealOptions::default(), &mut |_| ())?),
+                StageState::Sealing => {
+                    drop(Sealer::of(draft, &found.record, &token).seal(&SealOptions::default(), &mut |_| ())?)
+                }
                 StageState::Dropped => remove(store, &token)?,
                 StageState::Open if resume == Resume::Fresh => {
                     throw_away(store, &token)?;
                 }
                 StageState::Open => {
                     let number = Some(take_over(store, &token)?);
-                    return Ok(Stage { draft: draft.clone(), record: found.record, token, lock: Mutex::new(Some(lock)), is_new: false, number });
+                    return Ok(Stage {
+                        draft: draft.clone(),
+                        record: found.record,
+                        token,
+                        lock: Mutex::new(Some(lock)),
+                        is_new: false,
+                        number,
+                    });
                 }
             }
         }
@@ -112,7 +125,14 @@ impl Stage {
         let lock = hold(draft, run)?;
         refuse_second_holder(draft, run, &lock)?;
         let found = stages(store)?.into_iter().find(|s| s.is_of(draft, run) && s.state != StageState::Dropped);
-        Ok(found.map(|s| Stage { draft: draft.clone(), token: s.token().clone(), record: s.record, lock: Mutex::new(Some(lock)), is_new: false, number: None }))
+        Ok(found.map(|s| Stage {
+            draft: draft.clone(),
+            token: s.token().clone(),
+            record: s.record,
+            lock: Mutex::new(Some(lock)),
+            is_new: false,
+            number: None,
+        }))
     }
 
     /// Gives it up, if nothing is in it: false if there is. Whoever may write to it must have been stopped.
@@ -191,7 +211,13 @@ pub fn is_held_here(draft: &Draft, run: &RunId) -> Result<bool> {
 
 /// The lock file of a run's stage.
 fn hold(draft: &Draft, run: &RunId) -> Result<LockFile> {
-    let purpose = Purpose { purpose: PURPOSE, artifact: Some(draft.artifact().as_str()), draft: Some(draft.id().as_str()), run: Some(run.as_str()), ..Purpose::default() };
+    let purpose = Purpose {
+        purpose: PURPOSE,
+        artifact: Some(draft.artifact().as_str()),
+        draft: Some(draft.id().as_str()),
+        run: Some(run.as_str()),
+        ..Purpose::default()
+    };
     LockFile::take(draft.store(), &Token::fresh(), &purpose)
 }
 
@@ -202,19 +228,28 @@ fn holders(draft: &Draft, run: &RunId) -> Result<Vec<LockRecord>> {
 
 fn holds(draft: &Draft, run: &RunId, r: &LockRecord) -> bool {
     let (name, id) = (Some(draft.artifact().as_str()), Some(draft.id().as_str()));
-    r.purpose == PURPOSE && r.artifact.as_deref() == name && r.draft.as_deref() == id && r.run.as_deref() == Some(run.as_str()) && !r.is_own()
+    r.purpose == PURPOSE
+        && r.artifact.as_deref() == name
+        && r.draft.as_deref() == id
+        && r.run.as_deref() == Some(run.as_str())
+        && !r.is_own()
 }
 
 /// If two processes come at once, one of them gets the stage.
 fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<()> {
     let Some(holder) = lock.rival(|r| holds(draft, run, r))? else { return Ok(()) };
-    let why = format!("the staging directory of run {run} for {draft} is held by process {} on {}, since {}", holder.pid, holder.host, holder.since);
+    let why = format!(
+        "the staging directory of run {run} for {draft} is held by process {} on {}, since {}",
+        holder.pid, holder.host, holder.since
+    );
     let stage = stages(draft.store())?.into_iter().find(|s| s.is_of(draft, run));
     let at = stage.map(|s| mounted_at(draft.store(), s.token())).transpose()?.flatten();
     let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| show_path(&at));
     let there = if holder.is_here() { String::new() } else { format!(" on {}", holder.host) };
     let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it, and seals nothing");
-    Err(Error::refused(why).hint(format!("{unmount}; `cairn locks` shows the lock, and --break ID removes it if its holder is gone for good")))
+    Err(Error::refused(why).hint(format!(
+        "{unmount}; `cairn locks` shows the lock, and --break ID removes it if its holder is gone for good"
+    )))
 }
 
 /// Throws a stage away. Cut off, what is left is not taken for all that there was.
@@ -232,7 +267,8 @@ fn remove(store: &Store, token: &Token) -> Result<()> {
     clear_notes(store, token)
 }
 
-/// Makes this process the stage's holder: whoever held it before sees the number after its own, and stops. The claim says who is to stop, not what is in the
+/// Makes this process the stage's holder: whoever held it before sees the number after its own, and stops. The claim
+/// says who is to stop, not what is in the
 /// stage, so it need not outlast a loss of power.
 fn take_over(store: &Store, token: &Token) -> Result<u64> {
     let own = Token::fresh();
@@ -242,13 +278,16 @@ fn take_over(store: &Store, token: &Token) -> Result<u64> {
         match store.disk().claim(own.as_str(), &path)? {
             Created::New => return Ok(number),
             // Its own, if only the reply was lost.
-            Created::Exists if disk::read_link(&path)?.is_some_and(|text| text == own.as_str().as_bytes()) => return Ok(number),
+            Created::Exists if disk::read_link(&path)?.is_some_and(|text| text == own.as_str().as_bytes()) => {
+                return Ok(number);
+            }
             Created::Exists => number += 1,
         }
     }
 }
 
-/// Removes what is beside a stage whose files are gone: first what says whose it was, so that what is cut off belongs to no run.
+/// Removes what is beside a stage whose files are gone: first what says whose it was, so that what is cut off belongs
+/// to no run.
 fn clear_notes(store: &Store, token: &Token) -> Result<()> {
     let layout = store.layout();
     store.disk().remove_file(&layout.stage_record(token))?;

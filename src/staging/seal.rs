@@ -1,14 +1,20 @@
 //! Sealing: a stage becomes a contribution.
 //!
-//! 1. What cannot be in a version is looked for, and what this user may not read. A stage is sealed by its owner, or by a user who could write to all
+//! 1. What cannot be in a version is looked for, and what this user may not read. A stage is sealed by its owner, or by
+//!    a user who could write to all
 //!    of it. So a refusal comes before anything is changed.
-//! 2. `T.sealing`, then a look FRESH for another live holder. *A crash leaves the marker: the stage is never mounted again, and whoever comes seals it.*
-//! 3. The files are stored: small ones packed, large ones shared or taken over under a lease, else copied. *A crash leaves files that are objects too:
+//! 2. `T.sealing`, then a look FRESH for another live holder. *A crash leaves the marker: the stage is never mounted
+//!    again, and whoever comes seals it.*
+//! 3. The files are stored: small ones packed, large ones shared or taken over under a lease, else copied. *A crash
+//!    leaves files that are objects too:
 //!    whoever comes gives the objects inodes of their own before anything else.*
-//! 4. The contribution's token is noted in the marker, then it is recorded. *A crash: whoever comes finds it by that token, and makes no second one.*
-//! 5. The stage's files are removed; objects whose file somebody waits to write to get inodes of their own; the leases end; the notes are removed.
+//! 4. The contribution's token is noted in the marker, then it is recorded. *A crash: whoever comes finds it by that
+//!    token, and makes no second one.*
+//! 5. The stage's files are removed; objects whose file somebody waits to write to get inodes of their own; the leases
+//!    end; the notes are removed.
 //!
-//! What fails before 4 is done makes the stage open again: objects get inodes of their own, the marker goes. Where that fails too it stays closed.
+//! What fails before 4 is done makes the stage open again: objects get inodes of their own, the marker goes. Where that
+//! fails too it stays closed.
 
 use super::{Stage, clear_notes, holders};
 use crate::catalog::draft::Draft;
@@ -29,7 +35,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// How often leases are looked at while files are stored: well within the 45 seconds after which the kernel lets a writer in all the same.
+/// How often leases are looked at while files are stored: well within the 45 seconds after which the kernel lets a
+/// writer in all the same.
 const WATCH: Duration = Duration::from_secs(1);
 /// How many special files an error names.
 const NAMED: usize = 10;
@@ -46,11 +53,13 @@ pub struct SealOptions<'a> {
 }
 
 impl Stage {
-    /// Makes a contribution of what is there. Nobody may have a file of it open for writing: that is the mount's to know. `recorded` is called when nothing
+    /// Makes a contribution of what is there. Nobody may have a file of it open for writing: that is the mount's to
+    /// know. `recorded` is called when nothing
     /// can undo it any more, and before the files go.
     ///
     /// # Errors
-    /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. Afterwards the stage is open again, if
+    /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. Afterwards the
+    /// stage is open again, if
     /// [`Stage::is_closed`] does not say otherwise.
     pub fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
         let done = Sealer::of(&self.draft, &self.record, &self.token).seal(options, recorded)?;
@@ -95,7 +104,9 @@ impl<'a> Sealer<'a> {
             },
         };
         recorded(&done);
-        let removed = self.remove(&leases).map_err(|e| e.while_doing("the contribution is recorded, but its staging directory could not be removed"));
+        let removed = self
+            .remove(&leases)
+            .map_err(|e| e.while_doing("the contribution is recorded, but its staging directory could not be removed"));
         removed.map(|()| done)
     }
 
@@ -127,7 +138,10 @@ impl<'a> Sealer<'a> {
 
     fn store(&self, options: &SealOptions<'_>, leases: &Arc<Leases>) -> Result<Upserted> {
         if let Some(holder) = holders(self.draft, &self.record.run.id)?.first() {
-            let why = format!("the staging directory of run {} is held by process {} on {} too", self.record.run.id, holder.pid, holder.host);
+            let why = format!(
+                "the staging directory of run {} is held by process {} on {} too",
+                self.record.run.id, holder.pid, holder.host
+            );
             return Err(Error::refused(why).hint("unmount it there first"));
         }
         self.reached(|directory| self.contribute(directory, options, leases))
@@ -154,7 +168,8 @@ impl<'a> Sealer<'a> {
         let run = Run::of(self.store, self.record.run.clone());
         let owner = disk::look(&self.directory)?.map_or_else(lock::own_uid, |meta| meta.uid());
         let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone(), owner };
-        let upsert = UpsertOptions { replace: options.replace, progress: options.progress.clone(), sealing: Some(sealing) };
+        let upsert =
+            UpsertOptions { replace: options.replace, progress: options.progress.clone(), sealing: Some(sealing) };
         self.watching(leases, || run.upsert_artifact_with(&artifact, self.record.distributed_id.as_str(), &upsert))
     }
 
@@ -228,7 +243,8 @@ impl Sealer<'_> {
         self.reached(|directory| self.store.objects().part(directory, &leases))
     }
 
-    /// Refuses a user who neither owns the stage nor may write to all of it, or who cannot read it. Returns what special files are in it.
+    /// Refuses a user who neither owns the stage nor may write to all of it, or who cannot read it. Returns what
+    /// special files are in it.
     fn check_rights(&self, directory: &Path, verb: &str) -> Result<Vec<String>> {
         let owner = std::fs::metadata(directory).map_err(|e| Error::io("look at", directory, e))?.uid();
         // SAFETY: geteuid cannot fail.
@@ -255,12 +271,18 @@ impl Sealer<'_> {
 
     /// Why this user may not do that to the stage.
     fn denied(&self, verb: &str, path: &Path, owner: u32, user: u32) -> Error {
-        let (run, at) = (&self.record.run.id, if path.as_os_str().is_empty() { "the directory itself".to_owned() } else { show_path(path) });
+        let (run, at) = (
+            &self.record.run.id,
+            if path.as_os_str().is_empty() { "the directory itself".to_owned() } else { show_path(path) },
+        );
         let what = format!("user {user} cannot {verb} the staging directory of run {run}");
         if owner == user {
-            return Error::refused(format!("{what}: no permission to read {at}")).hint("make it readable, then run the command again");
+            return Error::refused(format!("{what}: no permission to read {at}"))
+                .hint("make it readable, then run the command again");
         }
-        let why = format!("it belongs to user {owner}: another user must be able to read and write all of it, which {at} does not allow");
+        let why = format!(
+            "it belongs to user {owner}: another user must be able to read and write all of it, which {at} does not allow"
+        );
         Error::refused(what).because(why).hint("its owner can, or root")
     }
 }
@@ -271,5 +293,6 @@ fn refuse_special(mut special: Vec<String>) -> Result<()> {
     }
     let more = if special.len() > NAMED { format!(" and {} more", special.len() - NAMED) } else { String::new() };
     special.truncate(NAMED);
-    Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be in a version: {}{more}", special.join(", "))).hint("remove them, then seal again"))
+    Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be in a version: {}{more}", special.join(", ")))
+        .hint("remove them, then seal again"))
 }

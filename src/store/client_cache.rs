@@ -14,7 +14,9 @@ fn from_mountinfo(text: &[u8], path: &Path) -> Option<u64> {
     for line in text.split(|b| *b == b'\n') {
         let mut fields = line.split(|b| *b == b' ');
         let Some(point) = fields.nth(4).map(unescape) else { continue };
-        if !path.starts_with(std::ffi::OsStr::from_bytes(&point)) || best.as_ref().is_some_and(|(len, _)| *len > point.len()) {
+        if !path.starts_with(std::ffi::OsStr::from_bytes(&point))
+            || best.as_ref().is_some_and(|(len, _)| *len > point.len())
+        {
             continue;
         }
         let options = line.rsplit(|b| *b == b' ').next().unwrap_or_default();
@@ -26,7 +28,9 @@ fn from_mountinfo(text: &[u8], path: &Path) -> Option<u64> {
 /// The longest directory cache among NFS's words. Without any, NFS caches directories for up to 60 s.
 fn longest(options: &[u8]) -> Option<u64> {
     let options = std::str::from_utf8(options).ok()?;
-    let value = |key: &str| options.split(',').filter_map(|o| o.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok()).max();
+    let value = |key: &str| {
+        options.split(',').filter_map(|o| o.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok()).max()
+    };
     value("acdirmax").max(value("actimeo"))
 }
 
@@ -35,7 +39,9 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, tail)) = rest.split_first() {
-        let octal = (*first == b'\\').then(|| tail.get(..3).and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok())).flatten();
+        let octal = (*first == b'\\')
+            .then(|| tail.get(..3).and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok()))
+            .flatten();
         match octal {
             Some(byte) => (out.push(byte), rest = &tail[3..]).1,
             None => (out.push(*first), rest = tail).1,

@@ -1,5 +1,7 @@
-//! Making a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of several processes that make a store
-//! in one directory at once, one does: each writes its record, and the claim of `.making` decides whose becomes `cairn.json`.
+//! Making a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of several
+//! processes that make a store
+//! in one directory at once, one does: each writes its record, and the claim of `.making` decides whose becomes
+//! `cairn.json`.
 
 use super::Store;
 use super::config::{Config, DEFAULT_CACHE_BOUND};
@@ -26,10 +28,12 @@ pub struct InitOptions {
 }
 
 impl Store {
-    /// Makes a store at `root`, a directory that is missing, empty, or a store whose making was cut off: that one is completed, as it was begun.
+    /// Makes a store at `root`, a directory that is missing, empty, or a store whose making was cut off: that one is
+    /// completed, as it was begun.
     ///
     /// # Errors
-    /// Refused when a store or anything else is there, or when the file system lacks what the store needs, naming it; I/O.
+    /// Refused when a store or anything else is there, or when the file system lacks what the store needs, naming it;
+    /// I/O.
     ///
     /// # Example
     /// ```
@@ -48,7 +52,12 @@ impl Store {
             if name == "cairn.json" {
                 return Err(exists(root)); // made since
             }
-            return Err(Error::refused(format!("{} is not empty: it has {}", show_path(root), show_path(Path::new(&name)))).hint("name a new or an empty directory"));
+            return Err(Error::refused(format!(
+                "{} is not empty: it has {}",
+                show_path(root),
+                show_path(Path::new(&name))
+            ))
+            .hint("name a new or an empty directory"));
         }
         options.group.as_deref().map(group_id).transpose()?;
         let parent = root.ancestors().skip(1).find(|p| p.is_dir()).unwrap_or(Path::new("/"));
@@ -68,14 +77,17 @@ impl Store {
             }
             return Store::open(root);
         }
-        // Another process came first, a moment ago or long ago. It is given some time; what it did not live to do is done for it.
+        // Another process came first, a moment ago or long ago. It is given some time; what it did not live to do is
+        // done for it.
         disk.remove_file(temp.path())?;
         if first == token {
             disk.remove_file(&root.join(MAKING))?;
         } else if !appears(&layout)? {
             complete(root, &first)?;
             let store = Store::open(root)?;
-            if (store.config().cache_bound_seconds, &store.config().group) == (config.cache_bound_seconds, &config.group) {
+            if (store.config().cache_bound_seconds, &store.config().group)
+                == (config.cache_bound_seconds, &config.group)
+            {
                 return Ok(store); // as this one would have been
             }
         }
@@ -93,7 +105,10 @@ const CLAIMS: u32 = 8;
 
 /// Whether a name in a directory may be what the making of a store left there.
 fn is_ours(name: &str) -> bool {
-    DIRECTORIES.contains(&name) || name == MAKING || name.starts_with(PROBE) || Token::from_record_name(name.as_bytes()).is_some()
+    DIRECTORIES.contains(&name)
+        || name == MAKING
+        || name.starts_with(PROBE)
+        || Token::from_record_name(name.as_bytes()).is_some()
 }
 
 fn exists(root: &Path) -> Error {
@@ -110,7 +125,10 @@ fn claim(disk: &Disk, root: &Path, token: &Token) -> Result<Token> {
         disk::open_parent(&path);
         match disk::read_link(&path)? {
             Some(text) if !text.is_empty() => {
-                return Token::from_record_name(&text).ok_or_else(|| Error::refused(format!("{} is not what cairn init makes", show_path(&path))).hint("name a new or an empty directory"));
+                return Token::from_record_name(&text).ok_or_else(|| {
+                    Error::refused(format!("{} is not what cairn init makes", show_path(&path)))
+                        .hint("name a new or an empty directory")
+                });
             }
             _ => std::thread::sleep(LOOK), // the store is made, and the claim gone; or not to be seen yet
         }
@@ -130,7 +148,8 @@ fn appears(layout: &Layout) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes the store that was claimed by `token`, as its record says. Several may do so at once: the one record becomes `cairn.json`.
+/// Makes the store that was claimed by `token`, as its record says. Several may do so at once: the one record becomes
+/// `cairn.json`.
 fn complete(root: &Path, token: &Token) -> Result<()> {
     let layout = Layout::new(root);
     let temp = root.join(token.record_name());
@@ -139,7 +158,11 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
             return Ok(()); // another has completed it
         }
         Disk::of(root, Access::Umask)?.remove_file(&root.join(MAKING))?;
-        return Err(Error::refused(format!("the making of a store in {} was cut off, and its record is gone", show_path(root))).hint("run the command again"));
+        return Err(Error::refused(format!(
+            "the making of a store in {} was cut off, and its record is gone",
+            show_path(root)
+        ))
+        .hint("run the command again"));
     };
     let config: Config = record::decode(&bytes, &show_path(&temp))?;
     let gid = config.group.as_deref().map(group_id).transpose()?;
@@ -176,7 +199,10 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     let again = disk.claim(".second", &link).map_err(|e| lacks("symlinks that refuse to replace", e))?;
     let text = std::fs::read_link(&link).map_err(|e| Error::io("read symlink", &link, e))?;
     if (made, again) != (Created::New, Created::Exists) || text != Path::new(".first") {
-        return Err(lacks("symlinks that refuse to replace", Error::io_message("a second symlink took the name of the first")));
+        return Err(lacks(
+            "symlinks that refuse to replace",
+            Error::io_message("a second symlink took the name of the first"),
+        ));
     }
     let file = disk.write_file(from, b"probe")?;
     disk.sync_file(&file).map_err(|e| lacks("fsync of files", e))?;
@@ -188,14 +214,24 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     if capitals.map(|c| disk::look_fresh(&c)).transpose()?.flatten().is_some() {
         disk.remove_file(&to)?;
         disk.remove_file(&link)?;
-        return Err(lacks("names that differ by case alone", Error::io_message("a file was found under its name in capital letters")));
+        return Err(lacks(
+            "names that differ by case alone",
+            Error::io_message("a file was found under its name in capital letters"),
+        ));
     }
     let meta = std::fs::symlink_metadata(&to).map_err(|e| Error::io("look at", &to, e))?;
     if meta.mode() & 0o7777 != OBJECT_MODE {
-        return Err(lacks("permission bits (chmod)", Error::io_message(format!("mode {:o} was set, and it is {:o}", OBJECT_MODE, meta.mode() & 0o7777))));
+        return Err(lacks(
+            "permission bits (chmod)",
+            Error::io_message(format!("mode {:o} was set, and it is {:o}", OBJECT_MODE, meta.mode() & 0o7777)),
+        ));
     }
     if (meta.mtime(), meta.mtime_nsec()) != (OBJECT_MTIME, 0) {
-        let found = format!("the time was set to {OBJECT_MTIME} seconds after 1970, and it is {}.{:09}", meta.mtime(), meta.mtime_nsec());
+        let found = format!(
+            "the time was set to {OBJECT_MTIME} seconds after 1970, and it is {}.{:09}",
+            meta.mtime(),
+            meta.mtime_nsec()
+        );
         return Err(lacks("setting of times (utimensat)", Error::io_message(found)));
     }
     disk.sync_dir(root).map_err(|e| lacks("fsync of directories", e))?;
@@ -213,5 +249,8 @@ fn group_id(name: &str) -> Result<u32> {
         let mut fields = line.split(':');
         (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
     });
-    gid.ok_or_else(|| Error::usage(format!("there is no group `{name}` on this machine")).hint("`getent group` lists them; a number works too"))
+    gid.ok_or_else(|| {
+        Error::usage(format!("there is no group `{name}` on this machine"))
+            .hint("`getent group` lists them; a number works too")
+    })
 }

@@ -1,4 +1,5 @@
-//! The handle of one open store: where it is, how its disk behaves, what it holds content with. Thin: verbs live in modules of their own.
+//! The handle of one open store: where it is, how its disk behaves, what it holds content with. Thin: verbs live in
+//! modules of their own.
 
 mod client_cache;
 mod config;
@@ -58,9 +59,16 @@ impl Store {
             disk::open_parent(root); // a host that does not see it may only remember that it was not there
             std::fs::canonicalize(root).map_err(|_| e)
         });
-        let root = found.map_err(|e| if is_absent(&e) { no_store(root) } else { refused_by_mode(root, "read", Error::io("open the store", root, e)) })?;
+        let root = found.map_err(|e| {
+            if is_absent(&e) {
+                no_store(root)
+            } else {
+                refused_by_mode(root, "read", Error::io("open the store", root, e))
+            }
+        })?;
         let layout = Layout::new(&root);
-        let config = Config::read(&layout).map_err(|e| refused_by_mode(&root, "read", e))?.ok_or_else(|| no_store(&root))?;
+        let config =
+            Config::read(&layout).map_err(|e| refused_by_mode(&root, "read", e))?.ok_or_else(|| no_store(&root))?;
         let access = match config.group {
             Some(_) => Access::Group,
             None => Access::AtLeast(std::fs::metadata(&root).map_or(0, |m| m.mode() & 0o777)),
@@ -68,7 +76,14 @@ impl Store {
         let disk = Arc::new(Disk::of(&root, access)?);
         crate::disk::confine(&root);
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
-        Ok(Store(Arc::new(Inner { layout, config, disk, objects, may_write: AtomicBool::new(false), directories: AtomicBool::new(false) })))
+        Ok(Store(Arc::new(Inner {
+            layout,
+            config,
+            disk,
+            objects,
+            may_write: AtomicBool::new(false),
+            directories: AtomicBool::new(false),
+        })))
     }
 
     /// The store to use: `given`, else the nearest `.cairn` from `from` upwards.
@@ -88,8 +103,11 @@ impl Store {
                 Err(e) => return Err(Error::io("look for a store in", dir, e)),
             }
         }
-        Err(Error::not_found(format!("no store: neither --store nor CAIRN_STORE is given, and there is no .cairn in {} or above", show_path(from)))
-            .hint("`cairn init` makes one here"))
+        Err(Error::not_found(format!(
+            "no store: neither --store nor CAIRN_STORE is given, and there is no .cairn in {} or above",
+            show_path(from)
+        ))
+        .hint("`cairn init` makes one here"))
     }
 
     /// The store's directory, canonical.
@@ -138,12 +156,17 @@ impl Store {
     /// Checks that this process may write to the store.
     ///
     /// # Errors
-    /// Refused with a read-only feature that is not known, or when this host mounts the store with a longer cache than the store's bound.
+    /// Refused with a read-only feature that is not known, or when this host mounts the store with a longer cache than
+    /// the store's bound.
     pub fn check_writable(&self) -> Result<()> {
         let unknown = self.config().unknown_read_only();
         if !unknown.is_empty() {
-            return Err(Error::refused(format!("store {} may only be read by this release: it uses {}", show_path(self.root()), unknown.join(", ")))
-                .hint("use a newer release of cairn"));
+            return Err(Error::refused(format!(
+                "store {} may only be read by this release: it uses {}",
+                show_path(self.root()),
+                unknown.join(", ")
+            ))
+            .hint("use a newer release of cairn"));
         }
         if !self.0.may_write.load(Ordering::Relaxed) {
             // What else keeps it from writing is told by what fails then.
@@ -167,16 +190,21 @@ impl Store {
         self.check_directories()
     }
 
-    /// Looks once that the store's own directories are directories: through a symlink, what a writer makes and removes there would be somebody else's.
+    /// Looks once that the store's own directories are directories: through a symlink, what a writer makes and removes
+    /// there would be somebody else's.
     /// Missing ones are made again: tools that copy trees leave empty directories out.
     fn check_directories(&self) -> Result<()> {
         if self.0.directories.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let look = |name: &&str| -> Result<Option<(OsString, bool)>> { Ok(disk::look(&self.root().join(name))?.map(|m| (OsString::from(name), m.is_dir()))) };
+        let look = |name: &&str| -> Result<Option<(OsString, bool)>> {
+            Ok(disk::look(&self.root().join(name))?.map(|m| (OsString::from(name), m.is_dir())))
+        };
         let found = match disk::list_types(self.root()) {
             // Who may not list it looks at each.
-            Err(e) if e.errno() == Some(libc::EACCES) => DIRECTORIES.iter().filter_map(|n| look(n).transpose()).collect::<Result<Vec<_>>>()?,
+            Err(e) if e.errno() == Some(libc::EACCES) => {
+                DIRECTORIES.iter().filter_map(|n| look(n).transpose()).collect::<Result<Vec<_>>>()?
+            }
             found => found?,
         };
         let mut made = false;
@@ -184,8 +212,11 @@ impl Store {
             match found.iter().find(|(n, _)| n == name) {
                 Some((_, is_directory)) if *is_directory => {}
                 Some(_) => {
-                    return Err(Error::damaged(format!("{} is not a directory of the store: it is a symlink or a file", show_path(&self.root().join(name))))
-                        .hint("put a directory there, with what it held; symlinks are not followed inside a store"));
+                    return Err(Error::damaged(format!(
+                        "{} is not a directory of the store: it is a symlink or a file",
+                        show_path(&self.root().join(name))
+                    ))
+                    .hint("put a directory there, with what it held; symlinks are not followed inside a store"));
                 }
                 None => match self.disk().create_dir(&self.root().join(name)) {
                     Ok(_) => made = true,
@@ -207,9 +238,13 @@ fn refused_by_mode(root: &Path, what: &str, e: Error) -> Error {
     if !matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) {
         return e;
     }
-    let whose = std::fs::metadata(root).map_or_else(|_| "its owner".to_owned(), |m| format!("its owner (user {}, group {}, mode {:o})", m.uid(), m.gid(), m.mode() & 0o7777));
+    let whose = std::fs::metadata(root).map_or_else(
+        |_| "its owner".to_owned(),
+        |m| format!("its owner (user {}, group {}, mode {:o})", m.uid(), m.gid(), m.mode() & 0o7777),
+    );
     let message = format!("this user may not {what} the store {}", show_path(root));
-    e.while_doing(message).hint(format!("ask {whose} for access; a store made with `cairn init --group` is open to a whole group"))
+    e.while_doing(message)
+        .hint(format!("ask {whose} for access; a store made with `cairn init --group` is open to a whole group"))
 }
 
 /// Whether a path leads nowhere. Other errors are the disk's, and tell nothing about what is on it.
@@ -218,5 +253,6 @@ fn is_absent(e: &io::Error) -> bool {
 }
 
 fn no_store(root: &Path) -> Error {
-    Error::not_found(format!("{} is no store: it has no cairn.json", show_path(root))).hint("`cairn init DIR` makes one")
+    Error::not_found(format!("{} is no store: it has no cairn.json", show_path(root)))
+        .hint("`cairn init DIR` makes one")
 }

@@ -252,7 +252,11 @@ impl Look<'_> {
     }
 
     /// Every record of a log, and how many there are.
-    fn log<T: DeserializeOwned + numbers::Numbered>(&mut self, dir: &Path, mut see: impl FnMut(&mut Self, u64, &str, T)) -> Result<usize> {
+    fn log<T: DeserializeOwned + numbers::Numbered>(
+        &mut self,
+        dir: &Path,
+        mut see: impl FnMut(&mut Self, u64, &str, T),
+    ) -> Result<usize> {
         let all = self.numbers_of(dir)?;
         for n in &all {
             let link = dir.join(numbers::record_name(*n));

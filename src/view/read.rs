@@ -8,7 +8,8 @@ use crate::words::{Digest, Place, RelPath};
 use std::fs::File;
 use std::io::{self, Read};
 
-/// A file of a version, open for reading. Packed content was checked whole; an object file was checked by size and time.
+/// A file of a version, open for reading. Packed content was checked whole; an object file was checked by size and
+/// time.
 #[derive(Debug)]
 pub struct FileReader {
     from: From,
@@ -37,7 +38,10 @@ impl Read for FileReader {
             From::Disk(file) => file.read(&mut buffer[..want])?,
         };
         if n == 0 && want > 0 {
-            return Err(io::Error::other(Error::damaged(format!("{} ends {} bytes early: its object was cut while it was read", self.path, self.left))));
+            return Err(io::Error::other(Error::damaged(format!(
+                "{} ends {} bytes early: its object was cut while it was read",
+                self.path, self.left
+            ))));
         }
         self.left -= n as u64;
         Ok(n)
@@ -66,12 +70,19 @@ impl Version {
     pub fn open(&self, path: impl AsRef<[u8]>) -> Result<FileReader> {
         let path = RelPath::parse(path.as_ref())?;
         match self.entry(&path)? {
-            Entry::File { digest, size, place, .. } => open_content(self.store().objects(), &path, &digest, size, place),
-            Entry::Directory(_) => Err(Error::usage(format!("{path} in {self} is a directory")).hint(format!("`cairn ls {self} {path}` lists it"))),
-            Entry::Symlink { target } => {
-                Err(Error::usage(format!("{path} in {self} is a symlink to {}", crate::error::show_bytes(&target))).hint("name the file it points at"))
+            Entry::File { digest, size, place, .. } => {
+                open_content(self.store().objects(), &path, &digest, size, place)
             }
-            Entry::Reference(r) => Err(Error::usage(format!("{path} in {self} is a reference to {}: its bytes are not in the store", r.uri))),
+            Entry::Directory(_) => Err(Error::usage(format!("{path} in {self} is a directory"))
+                .hint(format!("`cairn ls {self} {path}` lists it"))),
+            Entry::Symlink { target } => {
+                Err(Error::usage(format!("{path} in {self} is a symlink to {}", crate::error::show_bytes(&target)))
+                    .hint("name the file it points at"))
+            }
+            Entry::Reference(r) => Err(Error::usage(format!(
+                "{path} in {self} is a reference to {}: its bytes are not in the store",
+                r.uri
+            ))),
         }
     }
 
@@ -81,7 +92,9 @@ impl Version {
     /// Not found; damaged; I/O.
     pub fn entry(&self, path: &RelPath) -> Result<Entry> {
         let found = self.tree()?.lookup(path)?;
-        found.map(|f| f.entry).ok_or_else(|| Error::not_found(format!("there is no {path} in {self}")).hint(format!("`cairn ls {self}` lists it")))
+        found.map(|f| f.entry).ok_or_else(|| {
+            Error::not_found(format!("there is no {path} in {self}")).hint(format!("`cairn ls {self}` lists it"))
+        })
     }
 
     /// All entries in path order, streaming.
@@ -93,7 +106,13 @@ impl Version {
     }
 }
 
-fn open_content(objects: &Objects, path: &RelPath, digest: &Digest, size: u64, place: Option<Place>) -> Result<FileReader> {
+fn open_content(
+    objects: &Objects,
+    path: &RelPath,
+    digest: &Digest,
+    size: u64,
+    place: Option<Place>,
+) -> Result<FileReader> {
     let from = match objects.content(digest, size, place)? {
         Content::Small(bytes) => From::Memory(io::Cursor::new(bytes)),
         Content::Large(large) => From::Disk(large.into_file()),

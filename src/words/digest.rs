@@ -27,8 +27,9 @@ impl Digest {
     /// # Errors
     /// A usage error when the text is anything else.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::from_hex(text.as_bytes())
-            .ok_or_else(|| Error::usage(format!("`{text}` is not a SHA-256 digest: expected 64 lower-case hexadecimal digits")))
+        Self::from_hex(text.as_bytes()).ok_or_else(|| {
+            Error::usage(format!("`{text}` is not a SHA-256 digest: expected 64 lower-case hexadecimal digits"))
+        })
     }
 
     /// Decodes 64 lower-case hexadecimal digits.

@@ -1,4 +1,5 @@
-//! Names that people give: artifacts, types, aliases, runs, distributed ids, tags; and the ones cairn gives: tokens, version numbers.
+//! Names that people give: artifacts, types, aliases, runs, distributed ids, tags; and the ones cairn gives: tokens,
+//! version numbers.
 
 use crate::error::{Error, Result};
 use crate::words::Digest;
@@ -69,7 +70,8 @@ text_word! {
     ArtifactType, check_type
 }
 text_word! {
-    /// An alias of a version: printable, 1–128 bytes, no `/` or `:`, no leading `.` or `-`, not `staging`, `latest` or `v<digits>`.
+    /// An alias of a version: printable, 1–128 bytes, no `/` or `:`, no leading `.` or `-`, not `staging`, `latest` or
+    /// `v<digits>`.
     AliasName, check_alias
 }
 text_word! {
@@ -100,7 +102,9 @@ fn check_plain(what: &str, text: &str) -> Result<()> {
     if fits {
         return Ok(());
     }
-    Err(Error::usage(format!("{what} {text:?} is not allowed: expected 1 to 128 of A-Z a-z 0-9 _ . - and no leading - or .")))
+    Err(Error::usage(format!(
+        "{what} {text:?} is not allowed: expected 1 to 128 of A-Z a-z 0-9 _ . - and no leading - or ."
+    )))
 }
 
 fn check_alias(text: &str) -> Result<()> {
@@ -147,7 +151,9 @@ fn check_tag(text: &str) -> Result<()> {
     if !text.is_empty() && !text.starts_with(' ') && !text.ends_with(' ') && words.clone().all(word) {
         return Ok(());
     }
-    Err(Error::usage(format!("tag {text:?} is not allowed: expected words of letters, digits, _ and -, separated by spaces")))
+    Err(Error::usage(format!(
+        "tag {text:?} is not allowed: expected words of letters, digits, _ and -, separated by spaces"
+    )))
 }
 
 /// Stores any text safely as one file name: percent-encoded where that is at most 200 bytes, else `%%` and a hash.
@@ -288,7 +294,9 @@ mod tests {
         }
         for good in ["..", "a/b", "ü", &"ü".repeat(128)] {
             let run = RunId::parse(good).unwrap();
-            assert!(run.file_name().len() <= 200 && !run.file_name().contains('/') && !run.file_name().starts_with('.'));
+            assert!(
+                run.file_name().len() <= 200 && !run.file_name().contains('/') && !run.file_name().starts_with('.')
+            );
         }
         assert!(RunId::parse("a\tb").is_err());
         for good in ["a", "a-b c", "x_1"] {

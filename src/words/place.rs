@@ -4,7 +4,8 @@
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct PackRef(pub u32);
 
-/// Where a packed blob or node lies: pack and the offset of its blob header. Checked by that header whenever it is used.
+/// Where a packed blob or node lies: pack and the offset of its blob header. Checked by that header whenever it is
+/// used.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Place {
     /// The pack.

@@ -13,7 +13,11 @@ pub const MAX_NAME: usize = 255;
 
 /// True when `name` can be the name of an entry: 1–255 bytes, no `/`, no NUL, not `.` or `..`.
 pub fn is_entry_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME && name != b"." && name != b".." && !name.iter().any(|b| matches!(b, b'/' | 0))
+    !name.is_empty()
+        && name.len() <= MAX_NAME
+        && name != b"."
+        && name != b".."
+        && !name.iter().any(|b| matches!(b, b'/' | 0))
 }
 
 /// A path inside a version in canonical form: names joined by single slashes; never absolute, never `..`.
@@ -36,7 +40,8 @@ impl RelPath {
     /// Parses and canonicalises.
     ///
     /// # Errors
-    /// A usage error for an empty or absolute path, `.` alone, any `..`, NUL, a part over 255 bytes, a path over 4,096 bytes.
+    /// A usage error for an empty or absolute path, `.` alone, any `..`, NUL, a part over 255 bytes, a path over 4,096
+    /// bytes.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::usage(format!("path `{}` is not allowed: {why}", show_bytes(text)));
         if text.is_empty() {

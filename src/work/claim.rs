@@ -20,7 +20,8 @@ pub enum Claimed {
 pub(super) const LOOKS: u32 = 8;
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
-/// Step 6 for one number (ClaimLog, ClaimVersion; then LogTaken, VersionTaken, or LogUnknown, VersionUnknown): claims `number` (a path) for `token`, and says who stands there. Every lost reply is resolved by reading back.
+/// Step 6 for one number (ClaimLog, ClaimVersion; then LogTaken, VersionTaken, or LogUnknown, VersionUnknown): claims
+/// `number` (a path) for `token`, and says who stands there. Every lost reply is resolved by reading back.
 ///
 /// # Errors
 /// I/O: the claim is unknown then, and saying it again is safe. Damaged: something else than a token stands there.
@@ -38,7 +39,9 @@ pub fn claim(store: &Store, number: &Path, token: &Token) -> Result<Claimed> {
         std::thread::sleep(PAUSE * look);
     }
     let e = last.unwrap_or_else(|| Error::io_message(format!("{} is taken and cannot be read", show_path(number))));
-    Err(e.while_doing(format!("cannot tell whether {} was published", show_path(number))).hint("say it again: if it was published, that is found out"))
+    Err(e
+        .while_doing(format!("cannot tell whether {} was published", show_path(number)))
+        .hint("say it again: if it was published, that is found out"))
 }
 
 /// The token at a number, read FRESH; `None` when the number is free. Only `.` and a token is accepted (L8).
@@ -53,7 +56,11 @@ pub fn holder(number: &Path) -> Result<Option<Token>> {
             Some(text) if text.is_empty() => std::thread::sleep(PAUSE * look),
             Some(text) => {
                 return Token::from_record_name(&text).map(Some).ok_or_else(|| {
-                    Error::damaged(format!("{} is a link to {}, expected a dot and a token", show_path(number), crate::error::show_bytes(&text)))
+                    Error::damaged(format!(
+                        "{} is a link to {}, expected a dot and a token",
+                        show_path(number),
+                        crate::error::show_bytes(&text)
+                    ))
                 });
             }
         }
@@ -85,7 +92,8 @@ pub fn read_link_fresh(path: &Path) -> Result<Option<Vec<u8>>> {
     disk::read_link(path)
 }
 
-/// Reads a record file behind a number: what reads missing or torn is read again, FRESH, with patience, then is an error (L10).
+/// Reads a record file behind a number: what reads missing or torn is read again, FRESH, with patience, then is an
+/// error (L10).
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -96,7 +104,8 @@ pub fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
-/// Reads something behind a number with `read` until it is whole: on shared file systems what was just claimed can read missing,
+/// Reads something behind a number with `read` until it is whole: on shared file systems what was just claimed can read
+/// missing,
 /// empty or torn for a moment. On a local one nothing heals by waiting, so there is one look.
 ///
 /// # Errors

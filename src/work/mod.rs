@@ -1,10 +1,13 @@
 //! Tokens: one attempt to publish, from `mkdir work/T` to its removal (FORMAT.md, "The claim").
 //!
-//! A token is committed or fenced by the first symlink that stands at `work/T/outcome`; before that it may give up by fencing
+//! A token is committed or fenced by the first symlink that stands at `work/T/outcome`; before that it may give up by
+//! fencing
 //! itself, after it there is no giving up (L10). What is claimed, and where, is decided in [`claim`].
 //!
-//! The outcome counts for as long as `record` stands beside it. A token's directory cannot be removed in one step, and in the gap anybody may
-//! make another outcome; so `record`, which is made once, before anything is looked at, goes first. Who finds it gone believes no outcome and
+//! The outcome counts for as long as `record` stands beside it. A token's directory cannot be removed in one step, and
+//! in the gap anybody may
+//! make another outcome; so `record`, which is made once, before anything is looked at, goes first. Who finds it gone
+//! believes no outcome and
 //! looks whether the token stands at a number.
 
 pub mod claim;
@@ -21,7 +24,8 @@ const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
 /// How many tokens are tried before random numbers are said to repeat.
 const TOKENS: u32 = 4;
-/// How often an ended token's directory is removed before it is left to a collector: each time somebody must have made an outcome in between.
+/// How often an ended token's directory is removed before it is left to a collector: each time somebody must have made
+/// an outcome in between.
 const REMOVALS: u32 = 4;
 
 /// How the commit of a token came out.
@@ -31,11 +35,13 @@ pub enum Outcome {
     Committed,
     /// Somebody judged this token dead before it committed: begin again with a new one, and look at everything again.
     Fenced,
-    /// The token is gone, and stands at no number that can be seen: begin again as after a fence, but leave the record to a collector.
+    /// The token is gone, and stands at no number that can be seen: begin again as after a fence, but leave the record
+    /// to a collector.
     TakenAway,
 }
 
-/// A token at work. Dropped before its commit, it fences itself and its directory is removed; fenced, its directory is removed.
+/// A token at work. Dropped before its commit, it fences itself and its directory is removed; fenced, its directory is
+/// removed.
 #[derive(Debug)]
 pub struct Work {
     store: Store,
@@ -54,7 +60,8 @@ enum State {
 }
 
 impl Work {
-    /// Step 1 (Begin): a fresh token; from now on it may be waited for or fenced. Its record will stand in `records`, which is noted for helpers
+    /// Step 1 (Begin): a fresh token; from now on it may be waited for or fenced. Its record will stand in `records`,
+    /// which is noted for helpers
     /// and collectors.
     ///
     /// # Errors
@@ -64,13 +71,16 @@ impl Work {
         for _ in 0..TOKENS {
             let token = Token::fresh();
             let dir = store.layout().token(&token);
-            // One that exists was made by this very call, whose reply was lost (L10), or random numbers repeat here. A token is used
+            // One that exists was made by this very call, whose reply was lost (L10), or random numbers repeat here. A
+            // token is used
             // once, so in either case another is taken; an empty one left behind is a collector's.
             if store.disk().create_dir(&dir)? == Created::Exists {
                 continue;
             }
             return match note_record(store, &token, records).and_then(|()| LockFile::take(store, &token, purpose)) {
-                Ok(lock) => Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), lock }),
+                Ok(lock) => {
+                    Ok(Work { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), lock })
+                }
                 Err(e) => {
                     let _ = store.disk().remove_file(&store.layout().token_record(&token));
                     let _ = store.disk().remove_dir(&dir);
@@ -78,7 +88,10 @@ impl Work {
                 }
             };
         }
-        Err(Error::io_message(format!("{} has every token that was tried: random numbers repeat here", show_path(&store.layout().work()))))
+        Err(Error::io_message(format!(
+            "{} has every token that was tried: random numbers repeat here",
+            show_path(&store.layout().work())
+        )))
     }
 
     /// The token.
@@ -96,7 +109,8 @@ impl Work {
         self.store.layout().token(&self.token)
     }
 
-    /// Writes down a version that this work relies on, so that nobody frees it; look FRESH afterwards that it is not removed.
+    /// Writes down a version that this work relies on, so that nobody frees it; look FRESH afterwards that it is not
+    /// removed.
     ///
     /// # Errors
     /// I/O.
@@ -106,7 +120,8 @@ impl Work {
         self.store.disk().write_file(self.store.layout().token_base(&self.token, n), text.as_bytes()).map(drop)
     }
 
-    /// Step 5 (Commit): commits, unless fenced. `stands` tells whether the token stands at a number: it is asked when others have ended it meanwhile.
+    /// Step 5 (Commit): commits, unless fenced. `stands` tells whether the token stands at a number: it is asked when
+    /// others have ended it meanwhile.
     ///
     /// # Errors
     /// I/O: whether it is committed is unknown then; the record counts as live.
@@ -115,8 +130,10 @@ impl Work {
         let outcome = if is_noted(&self.store, &self.token)? {
             found.ok_or_else(|| {
                 let path = self.store.layout().outcome(&self.token);
-                let e = e.unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
-                e.while_doing("cannot tell whether this was committed").hint("run the command again: if it was published, that is found out")
+                let e =
+                    e.unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
+                e.while_doing("cannot tell whether this was committed")
+                    .hint("run the command again: if it was published, that is found out")
             })?
         } else if stands()? {
             Outcome::Committed // its reply was lost, and a helper did the rest
@@ -130,8 +147,10 @@ impl Work {
         Ok(outcome)
     }
 
-    /// Makes the outcome, or reads the one that stands there. What a shared file system says to be there and does not have is made again, as a
-    /// number is: the symlink decides, however often it is tried. `None`, with the error if there was one: it cannot be told.
+    /// Makes the outcome, or reads the one that stands there. What a shared file system says to be there and does not
+    /// have is made again, as a
+    /// number is: the symlink decides, however often it is tried. `None`, with the error if there was one: it cannot be
+    /// told.
     fn decide(&self) -> Result<(Option<Outcome>, Option<Error>)> {
         let path = self.store.layout().outcome(&self.token);
         for look in 0..claim::LOOKS {
@@ -148,7 +167,8 @@ impl Work {
         Ok((None, None))
     }
 
-    /// Step 7's end (End): removes the token's directory. After the claim is durable. What cannot be removed is a collector's: what was
+    /// Step 7's end (End): removes the token's directory. After the claim is durable. What cannot be removed is a
+    /// collector's: what was
     /// claimed stands all the same, and is acknowledged.
     pub fn end(mut self) {
         self.state = State::Ended;
@@ -225,7 +245,8 @@ pub fn tokens(store: &Store) -> Result<Vec<Token>> {
     Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::from_text(n.to_str()?)).collect())
 }
 
-/// Removes the directory of a token that was fenced, or whose record stands at its number or can never be published. `record` and the rest go
+/// Removes the directory of a token that was fenced, or whose record stands at its number or can never be published.
+/// `record` and the rest go
 /// first: from then on no outcome counts, so one that is made between the last two steps is removed too.
 ///
 /// # Errors

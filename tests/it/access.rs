@@ -1,4 +1,5 @@
-//! A store that several users share: one's strict umask shuts nobody out, what one may not read says nothing, and who may not is told whose the store is.
+//! A store that several users share: one's strict umask shuts nobody out, what one may not read says nothing, and who
+//! may not is told whose the store is.
 
 use crate::support::{Lab, make_tree, noise, steps, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -29,7 +30,14 @@ fn open_lab() -> Lab {
 /// The command as another user; `None` where he cannot reach the lab.
 fn as_user(lab: &Lab, uid: u32, args: &[&str]) -> Option<Output> {
     let mut command = Command::new(lab.path("cairn"));
-    command.env("CAIRN_STORE", lab.store_path()).env("CAIRN_CACHE_DIR", "").current_dir(lab.dir.path()).args(args).uid(uid).gid(uid).groups_none();
+    command
+        .env("CAIRN_STORE", lab.store_path())
+        .env("CAIRN_CACHE_DIR", "")
+        .current_dir(lab.dir.path())
+        .args(args)
+        .uid(uid)
+        .gid(uid)
+        .groups_none();
     match command.output() {
         Ok(output) => Some(output),
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -77,7 +85,13 @@ fn too_closed(root: &Path, directories: u32, files: u32) -> Vec<String> {
         let Ok(meta) = entry.metadata() else { continue };
         // Objects and packs are read-only; staging directories are a user's.
         let sealed = meta.mode() & 0o222 == 0;
-        let wanted = if meta.is_dir() { directories } else if sealed { files & 0o444 } else { files };
+        let wanted = if meta.is_dir() {
+            directories
+        } else if sealed {
+            files & 0o444
+        } else {
+            files
+        };
         if !meta.is_symlink() && meta.mode() & wanted != wanted {
             out.push(format!("{} has {:o}", entry.path().display(), meta.mode()));
         }
@@ -89,12 +103,20 @@ fn too_closed(root: &Path, directories: u32, files: u32) -> Vec<String> {
 fn what_is_made_in_a_store_is_as_open_as_its_directory_whatever_the_umask() {
     let lab = Lab::new();
     make_tree(&lab.path("d"), &[("a", b"a"), ("large", &noise(1, 200_000))]);
-    for (mode, umask, directories, files) in [(0o755, 0o077, 0o755, 0o644), (0o750, 0o077, 0o750, 0o640), (0o700, 0o022, 0o755, 0o644)] {
+    for (mode, umask, directories, files) in
+        [(0o755, 0o077, 0o755, 0o644), (0o750, 0o077, 0o750, 0o640), (0o700, 0o022, 0o755, 0o644)]
+    {
         let store = lab.path(&format!("store-{mode:o}"));
         lab.ok(&["init", store.to_str().unwrap()]);
         std::fs::set_permissions(&store, PermissionsExt::from_mode(mode)).unwrap();
         let at = ["--store", store.to_str().unwrap()];
-        for args in [&["put", "x", "d", "--alias", "prod"][..], &["patch", "x", "d/a", "--at", "more"], &["upsert", "y", "d", "--distributed-id", "j", "--run", "r"], &["finish", "y", "--distributed-id", "j"], &["rm", "x:v1"]] {
+        for args in [
+            &["put", "x", "d", "--alias", "prod"][..],
+            &["patch", "x", "d/a", "--at", "more"],
+            &["upsert", "y", "d", "--distributed-id", "j", "--run", "r"],
+            &["finish", "y", "--distributed-id", "j"],
+            &["rm", "x:v1"],
+        ] {
             let output = with_umask(&lab, umask, &[args, &at].concat()).output().unwrap();
             assert!(output.status.success(), "{}", text(&output.stderr));
         }
@@ -149,7 +171,12 @@ fn a_lock_file_that_one_may_not_read_stops_nobody_else() {
     let lock = lab.path("groups/locks").join("a".repeat(32));
     std::fs::write(&lock, "{").unwrap();
     std::fs::set_permissions(&lock, PermissionsExt::from_mode(0o600)).unwrap();
-    for args in [&["upsert", "e", "a", "--distributed-id", "j", "--run", "r"][..], &["drafts"], &["locks"], &["finish", "e", "--distributed-id", "j"]] {
+    for args in [
+        &["upsert", "e", "a", "--distributed-id", "j", "--run", "r"][..],
+        &["drafts"],
+        &["locks"],
+        &["finish", "e", "--distributed-id", "j"],
+    ] {
         let Some(output) = as_user(&lab, MEMBER, &[args, &["--store", "groups"]].concat()) else { return };
         assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         assert!(args != ["locks"] || text(&output.stdout).contains("unreadable"), "{}", text(&output.stdout));
@@ -164,16 +191,31 @@ fn who_may_not_write_or_read_a_store_is_told_so_and_whose_it_is() {
     let lab = open_lab();
     make_tree(&lab.path("d"), &[("a", b"a")]);
     lab.ok(&["put", "x", "d"]);
-    let writes: [&[&str]; 6] = [&["put", "x", "d"], &["put", "new", "d"], &["upsert", "x", "d", "--distributed-id", "j", "--run", "r"], &["patch", "x", "d", "--at", "p"], &["alias", "x:v0", "prod"], &["rm", "x:v0"]];
+    let writes: [&[&str]; 6] = [
+        &["put", "x", "d"],
+        &["put", "new", "d"],
+        &["upsert", "x", "d", "--distributed-id", "j", "--run", "r"],
+        &["patch", "x", "d", "--at", "p"],
+        &["alias", "x:v0", "prod"],
+        &["rm", "x:v0"],
+    ];
     for args in writes {
         let Some(output) = as_user(&lab, STRANGER, args) else { return };
         let said = text(&output.stderr);
-        assert!(output.status.code() == Some(5) && said.contains("this user may not write to the store") && said.contains("user 0"), "{args:?}: {said}");
+        assert!(
+            output.status.code() == Some(5)
+                && said.contains("this user may not write to the store")
+                && said.contains("user 0"),
+            "{args:?}: {said}"
+        );
     }
     std::fs::set_permissions(lab.store_path(), PermissionsExt::from_mode(0o700)).unwrap();
     for args in [&["list"][..], &["get", "x", "out"]] {
         let Some(output) = as_user(&lab, STRANGER, args) else { return };
         let said = text(&output.stderr);
-        assert!(output.status.code() == Some(5) && said.contains("this user may not read the store"), "{args:?}: {said}");
+        assert!(
+            output.status.code() == Some(5) && said.contains("this user may not read the store"),
+            "{args:?}: {said}"
+        );
     }
 }

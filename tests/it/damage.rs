@@ -1,4 +1,5 @@
-//! Damage in every file of a store: flipped, cut, deleted, replaced. `verify` names it, readers give right bytes or an error and
+//! Damage in every file of a store: flipped, cut, deleted, replaced. `verify` names it, readers give right bytes or an
+//! error and
 //! never wrong ones, nothing panics, and what is put back is whole again (case 37, L6, L15, F1 to F12).
 //!
 //! `CAIRN_DAMAGE=all` flips every byte of every file; without, long files are sampled.
@@ -34,7 +35,8 @@ struct Known {
     trees: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-/// A temporary directory in memory where there is one: nothing here depends on the disk, and thousands of small changes do take time on one.
+/// A temporary directory in memory where there is one: nothing here depends on the disk, and thousands of small changes
+/// do take time on one.
 fn memory_dir() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -60,7 +62,10 @@ fn small_store(dir: &Path) -> PathBuf {
     let store = Store::init(&root, &Default::default()).unwrap();
     let large = noise(7, 150_000);
     let one = dir.join("one");
-    make_tree(&one, &[("x.txt", b"one"), ("d/y.txt", b"two"), ("d/large.bin", &large), ("empty/", b""), ("run.sh", b"#!/bin/sh\n")]);
+    make_tree(
+        &one,
+        &[("x.txt", b"one"), ("d/y.txt", b"two"), ("d/large.bin", &large), ("empty/", b""), ("run.sh", b"#!/bin/sh\n")],
+    );
     std::fs::set_permissions(one.join("run.sh"), PermissionsExt::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink("x.txt", one.join("link")).unwrap();
     for i in 0..700 {
@@ -71,11 +76,19 @@ fn small_store(dir: &Path) -> PathBuf {
     make_tree(&two, &[("x.txt", b"changed"), ("d/more.bin", &noise(8, 3000))]);
     let three = dir.join("three");
     make_tree(&three, &[("only.txt", b"to be removed")]);
-    put(&store, "a", &one, |a| { let _ = a.add_alias("prod").unwrap().set_description("the first"); });
-    put(&store, "a", &two, |a| { let _ = a.add_alias("prod").unwrap(); });
+    put(&store, "a", &one, |a| {
+        let _ = a.add_alias("prod").unwrap().set_description("the first");
+    });
+    put(&store, "a", &two, |a| {
+        let _ = a.add_alias("prod").unwrap();
+    });
     put(&store, "a", &three, |_| {});
-    put(&store, "a", &two, |a| { let _ = a.set_description("again"); });
-    put(&store, "a", &two, |a| { let _ = a.add_tag("noted").unwrap(); }); // a note on v3
+    put(&store, "a", &two, |a| {
+        let _ = a.set_description("again");
+    });
+    put(&store, "a", &two, |a| {
+        let _ = a.add_tag("noted").unwrap();
+    }); // a note on v3
     cairn::catalog::removal::remove(&store, &name("a"), VersionNumber(2), cairn::catalog::removal::Force::No).unwrap();
     put(&store, "b", &three, |_| {});
     // A draft that is open, and one that came to a version.
@@ -97,7 +110,8 @@ fn small_store(dir: &Path) -> PathBuf {
         std::fs::create_dir(&work).unwrap();
         std::fs::write(work.join("p0"), "a pack in the making").unwrap();
         if let Some(outcome) = outcome {
-            std::os::unix::fs::symlink(format!("artifacts/a/versions/.{}", token.repeat(32)), work.join("record")).unwrap();
+            std::os::unix::fs::symlink(format!("artifacts/a/versions/.{}", token.repeat(32)), work.join("record"))
+                .unwrap();
             std::os::unix::fs::symlink(outcome, work.join("outcome")).unwrap();
         }
     }
@@ -130,8 +144,15 @@ fn know(root: &Path, dir: &Path) -> Known {
 /// One way to damage a file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Damage {
-    Flip { at: usize, bit: u8, old_mtime: bool },
-    Cut { to: usize, old_mtime: bool },
+    Flip {
+        at: usize,
+        bit: u8,
+        old_mtime: bool,
+    },
+    Cut {
+        to: usize,
+        old_mtime: bool,
+    },
     Delete,
     Directory,
     /// A symlink to a copy of the very bytes.
@@ -139,7 +160,10 @@ enum Damage {
     /// A symlink to itself.
     SymlinkLoop,
     /// For symlinks: another text.
-    Text { at: usize, bit: u8 },
+    Text {
+        at: usize,
+        bit: u8,
+    },
     /// For symlinks: a regular file with the text in it.
     File,
 }
@@ -243,7 +267,11 @@ impl Original {
         let len = self.bytes.len();
         let mut cuts = vec![0, len / 2, len.saturating_sub(1)];
         cuts.dedup();
-        out.extend(cuts.into_iter().filter(|to| *to < len).flat_map(|to| [false, true].map(|old_mtime| Damage::Cut { to, old_mtime })));
+        out.extend(
+            cuts.into_iter()
+                .filter(|to| *to < len)
+                .flat_map(|to| [false, true].map(|old_mtime| Damage::Cut { to, old_mtime })),
+        );
         let all = len <= SHORT || std::env::var("CAIRN_DAMAGE").is_ok_and(|v| v == "all");
         let positions: Vec<usize> = if all {
             (0..len).collect()
@@ -288,7 +316,12 @@ fn class(relative: &str, all: &[String], removed: &str) -> Class {
     let parts: Vec<&str> = relative.split('/').collect();
     let highest = || {
         let parent = &relative[..relative.rfind('/').unwrap() + 1];
-        !all.iter().any(|o| o.len() == relative.len() && o.starts_with(parent) && !o[parent.len()..].starts_with('.') && o.as_str() > relative)
+        !all.iter().any(|o| {
+            o.len() == relative.len()
+                && o.starts_with(parent)
+                && !o[parent.len()..].starts_with('.')
+                && o.as_str() > relative
+        })
     };
     match parts.as_slice() {
         ["cairn.json"] => Class::Config,
@@ -356,7 +389,9 @@ fn right_or_error(store: &Store, known: &Known, whole: bool, rot: bool, out: &Pa
                 break;
             };
             seen += 1;
-            let Some((path, wanted)) = wanted_entries.next() else { panic!("{label}: {version} has more entries than it had") };
+            let Some((path, wanted)) = wanted_entries.next() else {
+                panic!("{label}: {version} has more entries than it had")
+            };
             assert_eq!(found.path.to_string(), *path, "{label}: {version}");
             match (&found.entry, wanted) {
                 (Entry::File { digest, size, exec, place }, Entry::File { digest: d, size: s, exec: e, .. }) => {
@@ -375,7 +410,10 @@ fn right_or_error(store: &Store, known: &Known, whole: bool, rot: bool, out: &Pa
             let made = catch_unwind(AssertUnwindSafe(|| checkout(&version, out, &CheckoutOptions::default())));
             let made = made.unwrap_or_else(|_| panic!("{label}: checkout of {version} panics"));
             if made.is_ok() && !rot {
-                assert!(snapshot(out) == known.trees[&version.to_string()], "{label}: checkout of {version} gives other content");
+                assert!(
+                    snapshot(out) == known.trees[&version.to_string()],
+                    "{label}: checkout of {version} gives other content"
+                );
             }
             for entry in std::fs::read_dir(out.parent().unwrap()).unwrap() {
                 let path = entry.unwrap().path();
@@ -395,7 +433,14 @@ fn same(a: &Entry, b: &Entry) -> bool {
     }
 }
 
-fn right_content(store: &Store, digest: &Digest, size: u64, place: Option<cairn::words::Place>, rot: bool, label: &str) {
+fn right_content(
+    store: &Store,
+    digest: &Digest,
+    size: u64,
+    place: Option<cairn::words::Place>,
+    rot: bool,
+    label: &str,
+) {
     let bytes = match store.objects().content(digest, size, place) {
         Err(_) => return,
         Ok(Content::Small(bytes)) => bytes,
@@ -412,7 +457,9 @@ fn right_content(store: &Store, digest: &Digest, size: u64, place: Option<cairn:
 
 fn report_of(store: &Store, label: &str) -> Report {
     let report = catch_unwind(AssertUnwindSafe(|| verify(store, &Scope::All, &VerifyOptions::default())));
-    let mut report = report.unwrap_or_else(|_| panic!("{label}: verify panics")).unwrap_or_else(|e| panic!("{label}: verify gives up: {e:?}"));
+    let mut report = report
+        .unwrap_or_else(|_| panic!("{label}: verify panics"))
+        .unwrap_or_else(|e| panic!("{label}: verify gives up: {e:?}"));
     // A damaged index run is a note, and is to be seen all the same.
     report.findings.append(&mut report.notes);
     report
@@ -441,13 +488,24 @@ fn damage_file(root: &Path, relative: &str, class: Class, known: &Known, scratch
                 let report = report_of(&store, &label);
                 let codes: Vec<_> = report.findings.iter().map(|f| f.code).collect();
                 let wanted = expected(class, damage);
-                assert!(wanted.is_empty() || codes.iter().any(|c| wanted.contains(c)), "{label}: expected one of {wanted:?}, found {:?}", report.findings);
+                assert!(
+                    wanted.is_empty() || codes.iter().any(|c| wanted.contains(c)),
+                    "{label}: expected one of {wanted:?}, found {:?}",
+                    report.findings
+                );
                 assert!(class != Class::Passing || codes.is_empty(), "{label}: {:?}", report.findings);
-                if class == Class::Object && !matches!(damage, Damage::SymlinkToCopy) || matches!(damage, Damage::Delete) && class == Class::Pack {
-                    assert!(report.findings.iter().any(|f| !f.affects.is_empty()), "{label}: what is affected is said: {:?}", report.findings);
+                if class == Class::Object && !matches!(damage, Damage::SymlinkToCopy)
+                    || matches!(damage, Damage::Delete) && class == Class::Pack
+                {
+                    assert!(
+                        report.findings.iter().any(|f| !f.affects.is_empty()),
+                        "{label}: what is affected is said: {:?}",
+                        report.findings
+                    );
                 }
                 let rot = class == Class::Object && matches!(damage, Damage::Flip { old_mtime: true, .. });
-                let whole = i % 40 == 0 && matches!(class, Class::Pack | Class::Object | Class::VersionFile | Class::Index);
+                let whole =
+                    i % 40 == 0 && matches!(class, Class::Pack | Class::Object | Class::VersionFile | Class::Index);
                 counts.checkouts.fetch_add(u64::from(whole), Ordering::Relaxed);
                 // A new handle: what verify read is not cached in it.
                 right_or_error(&open(root), known, whole, rot, &scratch.join("out"), &label);
@@ -473,11 +531,19 @@ fn others(store: &Store, class: Class, damage: Damage, label: &str) {
         if let (Ok(Some(v3)), false) = (Version::read(store, &a, VersionNumber(3)), went_back)
             && let Ok(said) = v3.annotations()
         {
-            assert_eq!((said.description.as_deref(), said.tags.len()), (Some("again"), 1), "{label}: other annotations");
+            assert_eq!(
+                (said.description.as_deref(), said.tags.len()),
+                (Some("again"), 1),
+                "{label}: other annotations"
+            );
         }
         let open = Draft::new(store, &a, &DistributedId::parse("open").unwrap());
         if let (Ok(state), false) = (open.state(), went_back) {
-            assert_eq!(state.runs().iter().map(|r| r.as_str()).collect::<Vec<_>>(), ["r1", "r2"], "{label}: other contributions");
+            assert_eq!(
+                state.runs().iter().map(|r| r.as_str()).collect::<Vec<_>>(),
+                ["r1", "r2"],
+                "{label}: other contributions"
+            );
             for contribution in &state.contributions {
                 if let Ok(tree) = contribution.tree(store) {
                     let _ = tree.walk().count();
@@ -508,7 +574,9 @@ fn files_of(root: &Path) -> Vec<String> {
 fn damage_all(root: &Path, dir: &Path, chosen: &[String], known: &Known) -> Counts {
     let all = files_of(root);
     // A removed version is a tombstone: what was in it is nobody's loss.
-    let removed = std::fs::read_link(root.join("artifacts/a/versions/v2")).map(|t| t.to_str().unwrap().to_owned()).unwrap_or_default();
+    let removed = std::fs::read_link(root.join("artifacts/a/versions/v2"))
+        .map(|t| t.to_str().unwrap().to_owned())
+        .unwrap_or_default();
     let counts = Counts::default();
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(2, |n| n.get().min(4));
@@ -563,8 +631,18 @@ fn a_damaged_index_run_costs_time_and_nothing_else_and_is_made_anew() {
     let runs: Vec<String> = files_of(&root).into_iter().filter(|f| f.starts_with("index/")).collect();
     assert!(!runs.is_empty(), "67 packs make a run");
     let known = know(&root, dir.path());
-    let counts = damage_all(&root, dir.path(), &runs, &Known { versions: known.versions.into_iter().step_by(11).collect(), trees: known.trees });
-    println!("index: {} files, {} flips, {} others", counts.files.into_inner(), counts.flips.into_inner(), counts.others.into_inner());
+    let counts = damage_all(
+        &root,
+        dir.path(),
+        &runs,
+        &Known { versions: known.versions.into_iter().step_by(11).collect(), trees: known.trees },
+    );
+    println!(
+        "index: {} files, {} flips, {} others",
+        counts.files.into_inner(),
+        counts.flips.into_inner(),
+        counts.others.into_inner()
+    );
     // Damaged and left so: the next put makes it anew.
     let run = root.join(&runs[0]);
     let mut bytes = std::fs::read(&run).unwrap();
@@ -605,7 +683,11 @@ fn strangers_among_packs_objects_and_runs_are_named_and_harm_nothing() {
             let store = open(&root);
             let report = report_of(&store, &path);
             assert!(report.findings.iter().any(|f| wanted.contains(&f.code)), "{path}: {:?}", report.findings);
-            assert!(report.findings.iter().all(|f| f.what.contains(path.rsplit('/').next().unwrap())), "{path}: {:?}", report.findings);
+            assert!(
+                report.findings.iter().all(|f| f.what.contains(path.rsplit('/').next().unwrap())),
+                "{path}: {:?}",
+                report.findings
+            );
             right_or_error(&store, &known, false, false, &dir.path().join("out"), &path);
             for (_, number, ..) in known.versions.iter().filter(|v| v.0.as_str() == "a") {
                 let version = Version::read(&store, &name("a"), *number).unwrap().unwrap();
@@ -623,7 +705,13 @@ fn a_directory_of_the_store_that_is_gone_or_a_file_is_an_error_and_never_wrong_b
     let dir = memory_dir();
     let root = small_store(dir.path());
     let known = know(&root, dir.path());
-    let mut dirs: Vec<PathBuf> = walkdir::WalkDir::new(&root).min_depth(1).into_iter().map(|e| e.unwrap()).filter(|e| e.file_type().is_dir()).map(|e| e.into_path()).collect();
+    let mut dirs: Vec<PathBuf> = walkdir::WalkDir::new(&root)
+        .min_depth(1)
+        .into_iter()
+        .map(|e| e.unwrap())
+        .filter(|e| e.file_type().is_dir())
+        .map(|e| e.into_path())
+        .collect();
     dirs.sort();
     for at in &dirs {
         let aside = dir.path().join("aside");
@@ -636,7 +724,9 @@ fn a_directory_of_the_store_that_is_gone_or_a_file_is_an_error_and_never_wrong_b
             let store = open(&root);
             let looked = catch_unwind(AssertUnwindSafe(|| verify(&store, &Scope::All, &VerifyOptions::default())));
             let looked = looked.unwrap_or_else(|_| panic!("{label}: verify panics"));
-            let passing = ["work", "locks", "index", "pins", "staging", "trash", "damaged"].iter().any(|d| at.starts_with(root.join(d)));
+            let passing = ["work", "locks", "index", "pins", "staging", "trash", "damaged"]
+                .iter()
+                .any(|d| at.starts_with(root.join(d)));
             let last = at.starts_with(root.join("artifacts")) || at == &root.join("objects") && kind == "gone";
             if let Ok(report) = &looked {
                 assert!(passing || last || !report.findings.is_empty(), "{label}: verify says nothing");
@@ -669,7 +759,8 @@ fn lost_content_comes_back_when_it_is_put_again() {
         for (artifact, number, _, wanted) in &known.versions {
             let version = Version::read(&store, artifact, *number).unwrap().unwrap();
             assert_eq!(entries(&version).unwrap().len(), wanted.len(), "{lost}: {version}");
-            checkout(&version, &dir.path().join("out"), &CheckoutOptions::default()).unwrap_or_else(|e| panic!("{lost}: {version}: {e}"));
+            checkout(&version, &dir.path().join("out"), &CheckoutOptions::default())
+                .unwrap_or_else(|e| panic!("{lost}: {version}: {e}"));
             assert!(snapshot(&dir.path().join("out")) == known.trees[&version.to_string()]);
             std::fs::remove_dir_all(dir.path().join("out")).unwrap();
         }

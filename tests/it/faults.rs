@@ -1,5 +1,7 @@
-//! A fault at every step that changes the disk: a real process is killed there, or gets an error there. Afterwards the store
-//! verifies, what was acknowledged is whole, what was not is absent or whole, and the same command succeeds (L7, F1 to F8).
+//! A fault at every step that changes the disk: a real process is killed there, or gets an error there. Afterwards the
+//! store
+//! verifies, what was acknowledged is whole, what was not is absent or whole, and the same command succeeds (L7, F1 to
+//! F8).
 
 use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, steps, text};
 use cairn::catalog::VersionSpec;
@@ -17,7 +19,15 @@ fn start() -> Lab {
     let other = noise(2, 150_000);
     make_tree(
         &lab.path("two"),
-        &[("x.txt", b"changed"), ("d/y.txt", b"two"), ("d/e/z.bin", &big), ("d/e/w.bin", &other), ("n/1", b"1"), ("n/2", b"2"), ("n/3", b"3")],
+        &[
+            ("x.txt", b"changed"),
+            ("d/y.txt", b"two"),
+            ("d/e/z.bin", &big),
+            ("d/e/w.bin", &other),
+            ("n/1", b"1"),
+            ("n/2", b"2"),
+            ("n/3", b"3"),
+        ],
     );
     std::os::unix::fs::symlink("x.txt", lab.path("two").join("link")).unwrap();
     lab
@@ -32,7 +42,8 @@ fn again(from: &Lab) -> Lab {
     lab
 }
 
-/// Does `args` with a fault at each step in turn, and has `check` look at each outcome, before and after the command is said again.
+/// Does `args` with a fault at each step in turn, and has `check` look at each outcome, before and after the command is
+/// said again.
 fn sweep(from: &Lab, args: &[&str], repeat: &[i32], check: impl Fn(&Lab, Option<bool>)) -> u64 {
     let lab = again(from);
     let steps = steps(&lab, args);
@@ -43,7 +54,8 @@ fn sweep(from: &Lab, args: &[&str], repeat: &[i32], check: impl Fn(&Lab, Option<
             let output = lab.cairn(args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
             let label = format!("{args:?} with {kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
             match kind {
-                // A fault that was never reached would test nothing; threads may end in another order, so the last few may differ.
+                // A fault that was never reached would test nothing; threads may end in another order, so the last few
+                // may differ.
                 "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
                 _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
             }
@@ -51,7 +63,12 @@ fn sweep(from: &Lab, args: &[&str], repeat: &[i32], check: impl Fn(&Lab, Option<
             whole(&lab, &label);
             check(&lab, Some(acknowledged).filter(|a| *a));
             let output = lab.cairn(args).output().unwrap();
-            assert!(output.status.code().is_some_and(|c| repeat.contains(&c)), "again after {label}: {:?} {}", output.status, text(&output.stderr));
+            assert!(
+                output.status.code().is_some_and(|c| repeat.contains(&c)),
+                "again after {label}: {:?} {}",
+                output.status,
+                text(&output.stderr)
+            );
             whole(&lab, &label);
             check(&lab, Some(true));
         }
@@ -78,7 +95,11 @@ fn same(lab: &Lab, spec: &str, source: &str) {
 }
 
 fn numbers(lab: &Lab) -> Vec<String> {
-    let mut out: Vec<_> = std::fs::read_dir(lab.store_path().join("artifacts/a/versions")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).filter(|n| n.starts_with('v')).collect();
+    let mut out: Vec<_> = std::fs::read_dir(lab.store_path().join("artifacts/a/versions"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .filter(|n| n.starts_with('v'))
+        .collect();
     out.sort();
     out
 }
@@ -248,7 +269,8 @@ fn a_finish_killed_at_every_step_gives_exactly_one_version_whoever_comes_next() 
         assert_eq!(next.status.code(), Some(0), "{}", text(&next.stderr));
         assert_eq!(numbers(&trial), ["v0", "v1"]);
         let made = content(&trial, "a:v1").unwrap();
-        let without: std::collections::BTreeMap<_, _> = want.iter().filter(|(k, _)| *k != b"third").map(|(k, v)| (k.clone(), v.clone())).collect();
+        let without: std::collections::BTreeMap<_, _> =
+            want.iter().filter(|(k, _)| *k != b"third").map(|(k, v)| (k.clone(), v.clone())).collect();
         assert!(made == want || (acknowledged.is_none() && made == without), "a:v1 is the union");
         let shown = trial.ok(&["show", "a:done", "--json"]);
         assert!(shown.contains("\"version\":\"v1\"") && shown.contains("\"tags\":[\"r\",\"other\"]"), "{shown}");

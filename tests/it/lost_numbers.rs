@@ -1,4 +1,5 @@
-//! Numbers whose links are lost or exchanged, and versions whose records are damaged: each is damage of one version, is said so, and neither stops
+//! Numbers whose links are lost or exchanged, and versions whose records are damaged: each is damage of one version, is
+//! said so, and neither stops
 //! the artifact nor gives the number to another.
 
 use crate::support::{Lab, text};
@@ -137,7 +138,10 @@ fn the_lost_number_of_a_finished_draft_is_claimed_again_before_another_is_given(
 
 #[test]
 fn an_artifact_whose_own_record_is_lost_keeps_its_type_and_is_no_other_artifact() {
-    for damage in [|at: &Path| std::fs::remove_file(at).unwrap(), |at: &Path| std::fs::write(std::fs::canonicalize(at).unwrap(), "{}").unwrap()] {
+    for damage in [
+        |at: &Path| std::fs::remove_file(at).unwrap(),
+        |at: &Path| std::fs::write(std::fs::canonicalize(at).unwrap(), "{}").unwrap(),
+    ] {
         let lab = Lab::new();
         std::fs::write(lab.path("f"), "f").unwrap();
         lab.ok(&["put", "x", "f", "--type", "model"]);
@@ -180,7 +184,11 @@ fn a_damaged_version_is_shown_as_damaged_written_past_and_removable() {
         let lab = with_versions(2);
         damage(&lab, 1);
         let listed = lab.run(&["list", "x"], 0);
-        assert!(text(&listed.stdout).lines().any(|l| l.starts_with("v1") && l.contains("damaged")), "{}", text(&listed.stdout));
+        assert!(
+            text(&listed.stdout).lines().any(|l| l.starts_with("v1") && l.contains("damaged")),
+            "{}",
+            text(&listed.stdout)
+        );
         assert!(error(&listed).contains("x:v1 is damaged"), "{}", error(&listed));
         let json: serde_json::Value = serde_json::from_slice(&lab.run(&["list", "x", "--json"], 0).stdout).unwrap();
         assert!(json[1]["damaged"].is_string() && json[0].get("damaged").is_none(), "{json}");
@@ -236,9 +244,17 @@ fn an_unknown_draft_is_said_to_be_unknown_and_the_open_ones_are_named() {
     for id in ["job-4711", "other"] {
         lab.ok(&["upsert", "x", "f", "--distributed-id", id, "--run", "r"]);
     }
-    for args in [&["finish", "x", "--distributed-id", "job-4771"][..], &["draft", "show", "x", "job-4771"], &["draft", "discard", "x", "job-4771"], &["draft", "drop", "x", "job-4771", "--run", "r"]] {
+    for args in [
+        &["finish", "x", "--distributed-id", "job-4771"][..],
+        &["draft", "show", "x", "job-4771"],
+        &["draft", "discard", "x", "job-4771"],
+        &["draft", "drop", "x", "job-4771", "--run", "r"],
+    ] {
         let said = error(&lab.run(args, 6));
-        assert!(said.contains("there is no draft job-4771 of x") && said.contains("job-4711, other"), "{args:?}: {said}");
+        assert!(
+            said.contains("there is no draft job-4771 of x") && said.contains("job-4711, other"),
+            "{args:?}: {said}"
+        );
     }
     lab.ok(&["draft", "discard", "x", "other"]);
     assert!(error(&lab.run(&["finish", "x", "--distributed-id", "other"], 6)).contains("was dropped or discarded"));

@@ -1,4 +1,5 @@
-//! The same content has the same digest, put at once, patched together or contributed by many runs, in any order (L2, cases 34 and 35); in real stores.
+//! The same content has the same digest, put at once, patched together or contributed by many runs, in any order (L2,
+//! cases 34 and 35); in real stores.
 //! And along the way: every node of a patched version lies in the packs that its manifest lists, at most 16.
 
 use crate::support::{Dice, Lab, noise};
@@ -27,7 +28,16 @@ fn listed_packs_hold_all_nodes(store: &Store, version: &Version) {
     let mut nodes = HashSet::new();
     for pack in store.objects().stored_packs().unwrap().iter().filter(|p| p.name.is_some_and(|n| listed.contains(&n))) {
         let mut damage = Vec::new();
-        nodes.extend(store.objects().list_pack(pack, &mut damage).unwrap().blobs.into_iter().filter(|(_, k, _)| *k == Kind::Node).map(|(d, _, _)| d));
+        nodes.extend(
+            store
+                .objects()
+                .list_pack(pack, &mut damage)
+                .unwrap()
+                .blobs
+                .into_iter()
+                .filter(|(_, k, _)| *k == Kind::Node)
+                .map(|(d, _, _)| d),
+        );
     }
     let mut todo = vec![NodeRef::from(manifest.root().digest())];
     while let Some(at) = todo.pop() {
@@ -49,11 +59,14 @@ fn some_files(dice: &mut Dice) -> Files {
     files
 }
 
-/// The same files by a collaboration: runs upsert parts of them in a shuffled order; some say something wrong first, some come twice, some are
+/// The same files by a collaboration: runs upsert parts of them in a shuffled order; some say something wrong first,
+/// some come twice, some are
 /// dropped or replaced; the finisher brings the last.
 fn contributed(lab: &Lab, dice: &mut Dice, files: &Files) -> Version {
     let store = Store::init(&lab.path("contributed"), &Default::default()).unwrap();
-    let run = |n: usize| cairn::Run::new(&store, cairn::RunOptions { id: Some(format!("rank-{n}")), ..Default::default() }).unwrap();
+    let run = |n: usize| {
+        cairn::Run::new(&store, cairn::RunOptions { id: Some(format!("rank-{n}")), ..Default::default() }).unwrap()
+    };
     let say = |n: usize, paths: &[&String], right: bool, replace: bool| {
         let mut part = Artifact::new("x", None).unwrap();
         for path in paths {
@@ -75,7 +88,13 @@ fn contributed(lab: &Lab, dice: &mut Dice, files: &Files) -> Version {
         }
     }
     say(100, &paths, false, false);
-    cairn::Draft::new(&store, &cairn::words::ArtifactName::parse("x").unwrap(), &cairn::words::DistributedId::parse("d").unwrap()).drop_run(run(100).id()).unwrap();
+    cairn::Draft::new(
+        &store,
+        &cairn::words::ArtifactName::parse("x").unwrap(),
+        &cairn::words::DistributedId::parse("d").unwrap(),
+    )
+    .drop_run(run(100).id())
+    .unwrap();
     let mut order: Vec<usize> = (0..parts.len()).collect();
     dice.shuffle(&mut order);
     for n in order {
@@ -112,7 +131,8 @@ fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_di
         while !left.is_empty() {
             let (now, rest) = left.split_at((1 + dice.pick(60)).min(left.len()));
             left = rest;
-            let mut draft = newest.as_ref().map_or_else(|| Artifact::on_nothing("x", None).unwrap(), Version::new_draft);
+            let mut draft =
+                newest.as_ref().map_or_else(|| Artifact::on_nothing("x", None).unwrap(), Version::new_draft);
             for path in now {
                 match dice.pick(12) {
                     0 => {
@@ -145,7 +165,15 @@ fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_di
             newest = Some(version);
         }
         let mut last = newest.as_ref().unwrap().new_draft();
-        let left_over: Vec<_> = newest.as_ref().unwrap().tree().unwrap().list_root().map(|l| String::from_utf8(l.unwrap().name).unwrap()).filter(|n| n.starts_with("tmp")).collect();
+        let left_over: Vec<_> = newest
+            .as_ref()
+            .unwrap()
+            .tree()
+            .unwrap()
+            .list_root()
+            .map(|l| String::from_utf8(l.unwrap().name).unwrap())
+            .filter(|n| n.starts_with("tmp"))
+            .collect();
         for name in &left_over {
             last.remove(name).unwrap();
         }

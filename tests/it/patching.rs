@@ -1,4 +1,5 @@
-//! Processes that patch one artifact at once, some of them killed: every acknowledged change is in the newest version, numbers are dense (L8, L9).
+//! Processes that patch one artifact at once, some of them killed: every acknowledged change is in the newest version,
+//! numbers are dense (L8, L9).
 //!
 //! `CAIRN_STORM_ROUNDS=1000 cargo test --release --test it patching -- --nocapture` is the long form.
 
@@ -25,7 +26,12 @@ struct Tally {
 /// One patch of `path`, killed now and then; repeated until it is answered. `None`: a conflict.
 fn patch(lab: &Lab, base: &str, source: &str, at: &str, dice: &mut Dice, tally: &Mutex<Tally>) -> Option<u64> {
     loop {
-        let mut child = lab.cairn(&["patch", base, source, "--at", at, "--create"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = lab
+            .cairn(&["patch", base, source, "--at", at, "--create"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         if dice.roll(4) == 0 {
             std::thread::sleep(Duration::from_micros(dice.roll(40_000)));
             let _ = child.kill(); // it may have ended
@@ -47,7 +53,8 @@ fn patch(lab: &Lab, base: &str, source: &str, at: &str, dice: &mut Dice, tally: 
     }
 }
 
-/// `writers` processes at a time, each patching `rounds` times: a path of its own, and, if `overlapping`, one that all want.
+/// `writers` processes at a time, each patching `rounds` times: a path of its own, and, if `overlapping`, one that all
+/// want.
 fn storm(writers: usize, rounds: usize, overlapping: bool) {
     let lab = Lab::new();
     let tally = Mutex::new(Tally::default());
@@ -59,11 +66,17 @@ fn storm(writers: usize, rounds: usize, overlapping: bool) {
                 let mut dice = Dice(writer as u64 + 1);
                 for round in 0..rounds {
                     let (file, content) = (format!("w{writer}/f{round}"), format!("{writer} {round}"));
-                    make_tree(&lab.path("in"), &[(&file, content.as_bytes()), (&format!("s{writer}/shared"), content.as_bytes())]);
+                    make_tree(
+                        &lab.path("in"),
+                        &[(&file, content.as_bytes()), (&format!("s{writer}/shared"), content.as_bytes())],
+                    );
                     let at = format!("own/{writer}");
-                    let number = patch(lab, "p", &format!("in/{file}"), &at, &mut dice, tally).expect("paths of its own conflict with nobody's");
+                    let number = patch(lab, "p", &format!("in/{file}"), &at, &mut dice, tally)
+                        .expect("paths of its own conflict with nobody's");
                     tally.lock().unwrap().acknowledged.push((format!("{at}/f{round}"), content.clone(), number));
-                    if overlapping && let Some(number) = patch(lab, "p", &format!("in/s{writer}/shared"), "all", &mut dice, tally) {
+                    if overlapping
+                        && let Some(number) = patch(lab, "p", &format!("in/s{writer}/shared"), "all", &mut dice, tally)
+                    {
                         tally.lock().unwrap().acknowledged.push(("all/shared".into(), content, number));
                     }
                 }
@@ -97,7 +110,13 @@ fn storm(writers: usize, rounds: usize, overlapping: bool) {
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     println!(
         "{writers} writers x {rounds} {}: {} versions, {} acknowledged, {} conflicts, {} killed, {} rebased, {:.1} s",
-        if overlapping { "disjoint and overlapping" } else { "disjoint" }, versions.len(), tally.acknowledged.len(), tally.conflicts, tally.killed, tally.rebased, took.as_secs_f64()
+        if overlapping { "disjoint and overlapping" } else { "disjoint" },
+        versions.len(),
+        tally.acknowledged.len(),
+        tally.conflicts,
+        tally.killed,
+        tally.rebased,
+        took.as_secs_f64()
     );
 }
 

@@ -1,7 +1,9 @@
-//! Many writers at once, writers that die, stop, are fenced or lose replies, sources that change, disks that are full: what was
-//! acknowledged is whole, numbers are dense, and the same thing said again succeeds (cases 2, 9 to 12, 15, 16; L7, L8, L10, L14).
+//! Many writers at once, writers that die, stop, are fenced or lose replies, sources that change, disks that are full:
+//! what was
+//! acknowledged is whole, numbers are dense, and the same thing said again succeeds (cases 2, 9 to 12, 15, 16; L7, L8,
+//! L10, L14).
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text, go_on, wait_stopped};
+use crate::support::{Lab, copy_tree, go_on, make_tree, noise, snapshot, text, wait_stopped};
 use cairn::catalog::removal::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
 use cairn::commit::Artifact;
@@ -22,7 +24,8 @@ fn name(text: &str) -> ArtifactName {
     ArtifactName::parse(text).unwrap()
 }
 
-/// A command with a fault at a step. Without a stat cache: whether a file is remembered, which takes steps, depends on how old it is.
+/// A command with a fault at a step. Without a stat cache: whether a file is remembered, which takes steps, depends on
+/// how old it is.
 fn faulty(lab: &Lab, args: &[&str], fault: &str) -> Command {
     let mut command = lab.cairn(args);
     command.env("CAIRN_FAULT", fault).env("CAIRN_STAT_CACHE", "off");
@@ -50,7 +53,11 @@ fn clean(lab: &Lab) {
 
 fn numbers(lab: &Lab, artifact: &str) -> Vec<u64> {
     let dir = lab.store_path().join("artifacts").join(artifact).join("versions");
-    let mut out: Vec<u64> = std::fs::read_dir(dir).into_iter().flatten().filter_map(|e| e.unwrap().file_name().to_str()?.strip_prefix('v')?.parse().ok()).collect();
+    let mut out: Vec<u64> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|e| e.unwrap().file_name().to_str()?.strip_prefix('v')?.parse().ok())
+        .collect();
     out.sort_unstable();
     out
 }
@@ -67,17 +74,28 @@ fn holds(lab: &Lab, spec: &str, source: &str) {
 }
 
 fn work_is_empty(lab: &Lab) {
-    let left: Vec<_> = std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.is_empty(), "left in work/: {left:?}");
 }
 
 /// Records `.T` of an artifact's directories that no number names: what refused or fenced writers left.
 fn unpublished(lab: &Lab, artifact: &str) -> usize {
     let mut left = 0;
-    for dir in walkdir::WalkDir::new(lab.store_path().join("artifacts").join(artifact)).into_iter().map(|e| e.unwrap()).filter(|e| e.file_type().is_dir()) {
+    for dir in walkdir::WalkDir::new(lab.store_path().join("artifacts").join(artifact))
+        .into_iter()
+        .map(|e| e.unwrap())
+        .filter(|e| e.file_type().is_dir())
+    {
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
         let claimed: BTreeSet<_> = names.iter().filter_map(|p| std::fs::read_link(p).ok()).collect();
-        left += names.iter().filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with('.') && !claimed.contains(Path::new(p.file_name().unwrap()))).count();
+        left += names
+            .iter()
+            .filter(|p| {
+                p.file_name().unwrap().to_str().unwrap().starts_with('.')
+                    && !claimed.contains(Path::new(p.file_name().unwrap()))
+            })
+            .count();
     }
     left
 }
@@ -86,7 +104,10 @@ fn unpublished(lab: &Lab, artifact: &str) -> usize {
 fn eight_processes_that_put_different_content_to_one_name_get_dense_numbers_and_every_version_is_whole() {
     let lab = Lab::new();
     for i in 0..PROCESSES * 3 {
-        make_tree(&lab.path(&format!("s{i}")), &[("own", format!("content {i}").as_bytes()), ("same", b"same"), ("big", &noise(i as u64 / 3, 140_000))]);
+        make_tree(
+            &lab.path(&format!("s{i}")),
+            &[("own", format!("content {i}").as_bytes()), ("same", b"same"), ("big", &noise(i as u64 / 3, 140_000))],
+        );
     }
     let mut acknowledged = BTreeMap::new();
     for round in 0..3 {
@@ -102,7 +123,11 @@ fn eight_processes_that_put_different_content_to_one_name_get_dense_numbers_and_
     for (number, source) in &acknowledged {
         holds(&lab, &format!("a:v{number}"), source);
     }
-    assert_eq!(number(&json(&lab.cairn(&["show", "a", "--json"]).output().unwrap())), PROCESSES as u64 * 3 - 1, "latest is the highest");
+    assert_eq!(
+        number(&json(&lab.cairn(&["show", "a", "--json"]).output().unwrap())),
+        PROCESSES as u64 * 3 - 1,
+        "latest is the highest"
+    );
     work_is_empty(&lab);
     assert_eq!(unpublished(&lab, "a"), 0);
     clean(&lab);
@@ -127,12 +152,19 @@ fn eight_processes_that_put_the_same_content_to_one_name_make_one_version_of_it(
 #[test]
 fn eight_processes_that_add_the_same_bytes_store_a_large_one_once_and_small_ones_equally() {
     let lab = Lab::new();
-    make_tree(&lab.path("source"), &[("large", &noise(1, 300_000)), ("small", b"small"), ("d/small", &noise(2, 90_000))]);
+    make_tree(
+        &lab.path("source"),
+        &[("large", &noise(1, 300_000)), ("small", b"small"), ("d/small", &noise(2, 90_000))],
+    );
     let names: Vec<String> = (0..PROCESSES).map(|i| format!("n{i}")).collect();
     let children: Vec<Child> = names.iter().map(|n| start(&lab, &["put", n, "source", "--json"], "")).collect();
-    let digests: BTreeSet<String> = children.into_iter().map(|c| json(&c.wait_with_output().unwrap())["digest"].to_string()).collect();
+    let digests: BTreeSet<String> =
+        children.into_iter().map(|c| json(&c.wait_with_output().unwrap())["digest"].to_string()).collect();
     assert_eq!(digests.len(), 1);
-    let objects = walkdir::WalkDir::new(lab.store_path().join("objects")).into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file()).count();
+    let objects = walkdir::WalkDir::new(lab.store_path().join("objects"))
+        .into_iter()
+        .filter(|e| e.as_ref().unwrap().file_type().is_file())
+        .count();
     assert_eq!(objects, 1);
     for n in &names {
         dense(&lab, n, 1);
@@ -156,7 +188,13 @@ fn eight_threads_with_one_handle_put_to_one_name_and_add_the_same_bytes() {
                     for round in 0..4 {
                         let mut artifact = Artifact::new("a", None).unwrap();
                         let own = format!("thread {i} round {round}");
-                        artifact.add_bytes("own", &own).unwrap().add_bytes("large", large).unwrap().add_bytes("small", "small").unwrap();
+                        artifact
+                            .add_bytes("own", &own)
+                            .unwrap()
+                            .add_bytes("large", large)
+                            .unwrap()
+                            .add_bytes("small", "small")
+                            .unwrap();
                         out.push((artifact.save(store).unwrap().version.number().0, own));
                     }
                     out
@@ -217,7 +255,8 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
         if let Some(at) = at
             && removal::is_removed(&store, &a, at).unwrap()
         {
-            // The setter's last look came before the marker, so the remover's came after the move: it was told, and does as the hint says.
+            // The setter's last look came before the marker, so the remover's came after the move: it was told, and
+            // does as the hint says.
             let told = if at == first { &rm1 } else { &rm2 };
             let said = told.as_ref().unwrap_err();
             assert_eq!(said.kind(), Kind::Refused, "round {round}: prod names {at}: {moved:?} {rm1:?} {rm2:?}");
@@ -244,7 +283,10 @@ fn an_alias_moved_by_eight_at_once_stands_at_one_of_them_and_every_move_is_recor
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
     let log = lab.store_path().join("artifacts/a/aliases/prod");
-    let moves = std::fs::read_dir(&log).unwrap().filter(|e| !e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.')).count();
+    let moves = std::fs::read_dir(&log)
+        .unwrap()
+        .filter(|e| !e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'))
+        .count();
     assert_eq!(moves, PROCESSES);
     assert_eq!(unpublished(&lab, "a"), 0, "who lost a number took its record away");
     work_is_empty(&lab);
@@ -260,13 +302,21 @@ fn puts_of_two_types_at_once_agree_on_one_and_the_others_are_told_both() {
             make_tree(&lab.path(&format!("s{i}")), &[("f", format!("{round} {i}").as_bytes())]);
         }
         let sources: Vec<String> = (0..PROCESSES).map(|i| format!("s{i}")).collect();
-        let children: Vec<Child> = sources.iter().enumerate().map(|(i, s)| start(&lab, &["put", &artifact, s, "--type", ["model", "table"][i % 2], "--json"], "")).collect();
+        let children: Vec<Child> = sources
+            .iter()
+            .enumerate()
+            .map(|(i, s)| start(&lab, &["put", &artifact, s, "--type", ["model", "table"][i % 2], "--json"], ""))
+            .collect();
         let outputs: Vec<Output> = children.into_iter().map(|c| c.wait_with_output().unwrap()).collect();
         let mut won = [0, 0];
         for (i, output) in outputs.iter().enumerate() {
             match output.status.code() {
                 Some(0) => won[i % 2] += 1,
-                Some(3) => assert!(text(&output.stderr).contains("model") && text(&output.stderr).contains("table"), "{}", text(&output.stderr)),
+                Some(3) => assert!(
+                    text(&output.stderr).contains("model") && text(&output.stderr).contains("table"),
+                    "{}",
+                    text(&output.stderr)
+                ),
                 other => panic!("{other:?}: {}", text(&output.stderr)),
             }
         }
@@ -285,13 +335,22 @@ fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() 
     for round in 0..8u64 {
         let sources: Vec<String> = (0..PROCESSES).map(|i| format!("s{round}-{i}")).collect();
         for source in &sources {
-            make_tree(&lab.path(source), &[("f", source.as_bytes()), ("same", b"same"), ("large", &noise(round, 131_072))]);
+            make_tree(
+                &lab.path(source),
+                &[("f", source.as_bytes()), ("same", b"same"), ("large", &noise(round, 131_072))],
+            );
         }
         // Every other one is killed, each at a step of its own.
         let children: Vec<Child> = sources
             .iter()
             .enumerate()
-            .map(|(i, s)| start(&lab, &["put", "a", s, "--json"], &if i % 2 == 0 { String::new() } else { format!("kill:{}", 3 + (round * 5 + i as u64 * 4) % 34) }))
+            .map(|(i, s)| {
+                start(
+                    &lab,
+                    &["put", "a", s, "--json"],
+                    &if i % 2 == 0 { String::new() } else { format!("kill:{}", 3 + (round * 5 + i as u64 * 4) % 34) },
+                )
+            })
             .collect();
         for (i, (child, source)) in children.into_iter().zip(sources).enumerate() {
             let output = child.wait_with_output().unwrap();
@@ -327,7 +386,8 @@ fn find_step(from: &Lab, args: &[&str], when: impl Fn(&Path) -> bool) -> u64 {
         if output.status.signal() != Some(9) {
             break;
         }
-        let tokens: Vec<_> = std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
+        let tokens: Vec<_> =
+            std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
         if tokens.iter().any(|t| when(t)) {
             found = Some(step);
         }
@@ -353,7 +413,10 @@ fn one_version() -> Lab {
 fn claim_step(lab: &Lab) -> u64 {
     let store = lab.store_path();
     let _ = store;
-    find_step(lab, &["put", "a", "two"], |token| outcome(token).as_deref() == Some("commit") && !token.parent().unwrap().parent().unwrap().join("artifacts/a/versions/v1").is_symlink())
+    find_step(lab, &["put", "a", "two"], |token| {
+        outcome(token).as_deref() == Some("commit")
+            && !token.parent().unwrap().parent().unwrap().join("artifacts/a/versions/v1").is_symlink()
+    })
 }
 
 #[test]
@@ -426,7 +489,11 @@ fn a_writer_fenced_before_its_commit_looks_at_everything_again_and_succeeds_with
     holds(&lab, "a:v0", "one");
     holds(&lab, "a:v1", "two");
     let stands = std::fs::read_link(lab.store_path().join("artifacts/a/versions/v1")).unwrap();
-    assert_ne!(stands.to_str().unwrap().trim_start_matches('.'), token.file_name().unwrap().to_str().unwrap(), "the fenced token stands nowhere");
+    assert_ne!(
+        stands.to_str().unwrap().trim_start_matches('.'),
+        token.file_name().unwrap().to_str().unwrap(),
+        "the fenced token stands nowhere"
+    );
     work_is_empty(&lab);
     assert_eq!(unpublished(&lab, "a"), 0);
     clean(&lab);
@@ -442,7 +509,9 @@ fn lab_packs(lab: &Lab) -> BTreeSet<PathBuf> {
 #[test]
 fn a_fence_between_the_last_two_steps_of_a_token_that_has_ended_holds_for_nothing() {
     let lab = one_version();
-    let step = find_step(&lab, &["put", "a", "two"], |token| std::fs::read_dir(token).unwrap().count() == 0 && token.join("../../artifacts/a/versions/v1").is_symlink());
+    let step = find_step(&lab, &["put", "a", "two"], |token| {
+        std::fs::read_dir(token).unwrap().count() == 0 && token.join("../../artifacts/a/versions/v1").is_symlink()
+    });
     let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
     wait_stopped(&child);
     std::os::unix::fs::symlink("fenced", the_token(&lab).join("outcome")).unwrap();
@@ -512,7 +581,11 @@ fn a_commit_into_a_token_that_was_fenced_and_half_taken_away_counts_for_nothing(
         });
         assert_eq!(number(&answer), 1);
         let stands = std::fs::read_link(lab.store_path().join("artifacts/a/versions/v1")).unwrap();
-        assert_ne!(stands.to_str().unwrap().trim_start_matches('.'), was.borrow().file_name().unwrap().to_str().unwrap(), "the token that was taken away stands nowhere");
+        assert_ne!(
+            stands.to_str().unwrap().trim_start_matches('.'),
+            was.borrow().file_name().unwrap().to_str().unwrap(),
+            "the token that was taken away stands nowhere"
+        );
         holds(&lab, "a:v1", "two");
     }
 }
@@ -528,7 +601,10 @@ fn an_alias_move_fenced_before_its_commit_is_done_with_a_new_token() {
     std::os::unix::fs::symlink("fenced", the_token(&lab).join("outcome")).unwrap();
     go_on(&child);
     assert!(child.wait_with_output().unwrap().status.success());
-    assert_eq!(alias::get(&lab.store(), &name("a"), &AliasName::parse("prod").unwrap()).unwrap(), Some(VersionNumber(1)));
+    assert_eq!(
+        alias::get(&lab.store(), &name("a"), &AliasName::parse("prod").unwrap()).unwrap(),
+        Some(VersionNumber(1))
+    );
     work_is_empty(&lab);
     assert_eq!(unpublished(&lab, "a"), 0);
     clean(&lab);
@@ -547,7 +623,8 @@ fn what_another_left_broken_in_work_does_not_stop_a_put() {
     // Refused, and killed while it took its record away: a directory without its files.
     for digit in ["3", "4"] {
         std::os::unix::fs::symlink("commit", token(digit).join("outcome")).unwrap();
-        std::os::unix::fs::symlink(format!("artifacts/a/versions/.{}", digit.repeat(32)), token(digit).join("record")).unwrap();
+        std::os::unix::fs::symlink(format!("artifacts/a/versions/.{}", digit.repeat(32)), token(digit).join("record"))
+            .unwrap();
     }
     std::fs::create_dir(lab.store_path().join("artifacts/a/versions").join(format!(".{}", "3".repeat(32)))).unwrap();
     assert_eq!(lab.ok(&["put", "a", "two"]), "a:v1");
@@ -559,7 +636,12 @@ fn what_another_left_broken_in_work_does_not_stop_a_put() {
 pub fn shim(lab: &Lab) -> Option<PathBuf> {
     let to = lab.path("lostreply.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lostreply.c");
-    let built = std::process::Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&to).arg(source).arg("-ldl").status();
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&to)
+        .arg(source)
+        .arg("-ldl")
+        .status();
     if built.is_ok_and(|s| s.success()) {
         return Some(to);
     }
@@ -573,7 +655,14 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
     make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &noise(4, 140_000))]);
     let Some(shim) = shim(&from) else { return };
     let mut tried = BTreeMap::new();
-    for (call, errors) in [("symlink", [libc::EEXIST, libc::EIO]), ("mkdir", [libc::EEXIST, libc::EIO]), ("rename", [libc::ENOENT, libc::EIO]), ("excl", [libc::EEXIST, libc::EIO]), ("unlink", [libc::ENOENT, libc::EIO]), ("fsync", [libc::EIO, libc::ENOSPC])] {
+    for (call, errors) in [
+        ("symlink", [libc::EEXIST, libc::EIO]),
+        ("mkdir", [libc::EEXIST, libc::EIO]),
+        ("rename", [libc::ENOENT, libc::EIO]),
+        ("excl", [libc::EEXIST, libc::EIO]),
+        ("unlink", [libc::ENOENT, libc::EIO]),
+        ("fsync", [libc::EIO, libc::ENOSPC]),
+    ] {
         for error in errors {
             for n in 1.. {
                 let lab = Lab { dir: tempfile::tempdir().unwrap() };
@@ -581,7 +670,14 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
                     copy_tree(&from.path(part), &lab.path(part));
                 }
                 let hit = lab.path("hit");
-                let with_shim = |args: &[&str]| lab.cairn(args).env("LD_PRELOAD", &shim).env("LOSTREPLY", format!("{call}:{n}:{error}")).env("LOSTREPLY_HIT", &hit).output().unwrap();
+                let with_shim = |args: &[&str]| {
+                    lab.cairn(args)
+                        .env("LD_PRELOAD", &shim)
+                        .env("LOSTREPLY", format!("{call}:{n}:{error}"))
+                        .env("LOSTREPLY_HIT", &hit)
+                        .output()
+                        .unwrap()
+                };
                 let output = with_shim(&["put", "a", "two", "--alias", "prod", "--type", "dataset"]);
                 if !hit.exists() {
                     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -590,13 +686,18 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
                 *tried.entry(call).or_insert(0) += 1;
                 let label = format!("{call} {n} lost with {error}: {:?} {}", output.status, text(&output.stderr));
                 // As network file systems lose them: recognised. Other errors may be passed on.
-                let recognised = matches!((call, error), ("symlink" | "mkdir" | "excl", libc::EEXIST) | ("rename" | "unlink", libc::ENOENT));
+                let recognised = matches!(
+                    (call, error),
+                    ("symlink" | "mkdir" | "excl", libc::EEXIST) | ("rename" | "unlink", libc::ENOENT)
+                );
                 assert!(output.status.success() || (!recognised && output.status.code() == Some(5)), "{label}");
                 let published = numbers(&lab, "a").len() == 2;
                 if output.status.success() {
                     assert!(published, "{label}");
                 } else if call == "fsync" && !published {
-                    let committed = std::fs::read_dir(lab.store_path().join("work")).unwrap().any(|t| outcome(&t.unwrap().path()).as_deref() == Some("commit"));
+                    let committed = std::fs::read_dir(lab.store_path().join("work"))
+                        .unwrap()
+                        .any(|t| outcome(&t.unwrap().path()).as_deref() == Some("commit"));
                     assert!(!committed, "nothing is committed after a failed sync: {label}");
                 }
                 clean(&lab);
@@ -608,7 +709,14 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
         }
     }
     println!("lost replies: {tried:?}");
-    assert!(tried["symlink"] >= 6 && tried["mkdir"] >= 2 && tried["rename"] >= 2 && tried["excl"] >= 8 && tried["fsync"] >= 4, "{tried:?}");
+    assert!(
+        tried["symlink"] >= 6
+            && tried["mkdir"] >= 2
+            && tried["rename"] >= 2
+            && tried["excl"] >= 8
+            && tried["fsync"] >= 4,
+        "{tried:?}"
+    );
 }
 
 #[test]
@@ -625,7 +733,11 @@ fn a_directory_or_symlink_that_is_said_to_exist_and_does_not_is_made_again() {
             }
             let hit = lab.path("hit");
             let mut command = lab.cairn(&["put", "new", "two", "--alias", "prod"]);
-            command.env("LD_PRELOAD", &shim).env("LOSTREPLY", format!("{call}:{n}:{}", libc::EEXIST)).env("LOSTREPLY_UNDONE", "1").env("LOSTREPLY_HIT", &hit);
+            command
+                .env("LD_PRELOAD", &shim)
+                .env("LOSTREPLY", format!("{call}:{n}:{}", libc::EEXIST))
+                .env("LOSTREPLY_UNDONE", "1")
+                .env("LOSTREPLY_HIT", &hit);
             let output = command.output().unwrap();
             assert!(output.status.success(), "{call} {n}: {}", text(&output.stderr));
             if !hit.exists() {
@@ -674,8 +786,11 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_publish
 fn stopped_after_its_walk(lab: &Lab, source: &str) -> Child {
     let args = ["put", "a", source];
     let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
-    // The token's directory has its note alone when its files were renamed away; the version's directory stands by then.
-    let step = find_step(lab, &args, |token| count(token) == 1 && outcome(token).is_none() && count(&token.join("../../artifacts/a/versions")) == 2);
+    // The token's directory has its note alone when its files were renamed away; the version's directory stands by
+    // then.
+    let step = find_step(lab, &args, |token| {
+        count(token) == 1 && outcome(token).is_none() && count(&token.join("../../artifacts/a/versions")) == 2
+    });
     let child = start(lab, &args, &format!("stop:{step}"));
     wait_stopped(&child);
     child
@@ -723,7 +838,10 @@ impl Mounted {
     /// `None` where this user may not mount.
     fn tmpfs(at: &Path, size: &str) -> Option<Mounted> {
         std::fs::create_dir(at).unwrap();
-        let done = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(at).output();
+        let done = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(at)
+            .output();
         Self::made(at, done)
     }
 
@@ -782,18 +900,33 @@ fn full_disk(lab: &Lab, at: &Path) {
     let (mut refused, mut done) = (0, 0);
     for (round, free) in (0..70).map(|k| k * 4096).enumerate() {
         // Other content each time, so that what an earlier round stored does not help.
-        make_tree(&lab.path("two"), &[("f", format!("round {round}").as_bytes()), ("h", &noise(round as u64 + 9, 140_000))]);
+        make_tree(
+            &lab.path("two"),
+            &[("f", format!("round {round}").as_bytes()), ("h", &noise(round as u64 + 9, 140_000))],
+        );
         fill(at, free);
-        let before = std::fs::read_dir(store.join("artifacts/a/versions")).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('v')).count();
+        let before = std::fs::read_dir(store.join("artifacts/a/versions"))
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('v'))
+            .count();
         let output = cairn(&["put", "a", "two"]);
-        let versions = || std::fs::read_dir(store.join("artifacts/a/versions")).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('v')).count();
+        let versions = || {
+            std::fs::read_dir(store.join("artifacts/a/versions"))
+                .unwrap()
+                .filter(|e| e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('v'))
+                .count()
+        };
         if output.status.success() {
             done += 1;
             assert_eq!(versions(), before + 1);
         } else {
             refused += 1;
             assert_eq!(output.status.code(), Some(5), "{free} free: {}", text(&output.stderr));
-            assert!(text(&output.stderr).contains("No space left") || text(&output.stderr).contains("space"), "{}", text(&output.stderr));
+            assert!(
+                text(&output.stderr).contains("No space left") || text(&output.stderr).contains("space"),
+                "{}",
+                text(&output.stderr)
+            );
             assert_eq!(versions(), before, "{free} free: nothing is visible");
         }
         std::fs::remove_file(at.join("ballast")).unwrap();

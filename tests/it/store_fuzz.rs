@@ -11,7 +11,8 @@
 //! and a few more. Long runs: `CAIRN_FUZZ_SECONDS=600 cargo test --test it -- store_fuzz --nocapture`, with
 //! * `CAIRN_FUZZ_ROUNDS=5000` or `CAIRN_FUZZ_SECONDS=3600`, whichever ends first;
 //! * `CAIRN_FUZZ_SEED=1`, the first seed; `CAIRN_FUZZ_JOBS=2`, the threads;
-//! * `CAIRN_FUZZ_BINARY`, another `cairn` with `cairnfs` beside it; `CAIRN_FUZZ_KEEP=DIR`, where stores with a fault go.
+//! * `CAIRN_FUZZ_BINARY`, another `cairn` with `cairnfs` beside it; `CAIRN_FUZZ_KEEP=DIR`, where stores with a fault
+//!   go.
 //!
 //! A fault prints its seed, what was done to the store, and by which command it was seen. `CAIRN_FUZZ_SEED=N
 //! CAIRN_FUZZ_ROUNDS=1` runs one seed alone. Each seed that found a fault goes to `KEPT`.
@@ -1211,7 +1212,10 @@ fn no_command_writes_behind_a_symlink_in_the_place_of_a_directory_of_the_store()
         ] {
             let output = cairn(at.path(), args).output().unwrap();
             let said = text(&output.stderr);
-            assert!(!said.contains("panicked") && output.status.code().is_some_and(|c| c <= 6), "{dir:?} {args:?}: {said}");
+            assert!(
+                !said.contains("panicked") && output.status.code().is_some_and(|c| c <= 6),
+                "{dir:?} {args:?}: {said}"
+            );
             let after = snapshot(&at.path().join("sentinel"));
             assert!(before == after, "{dir:?} {args:?}: {} {said}", difference(Some(&before), &after));
             commands += 1;

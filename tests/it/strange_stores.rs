@@ -1,4 +1,5 @@
-//! Stores that somebody else made, copied or damaged: symlinks and FIFOs in the place of directories, directories lost by a copying tool, times lost.
+//! Stores that somebody else made, copied or damaged: symlinks and FIFOs in the place of directories, directories lost
+//! by a copying tool, times lost.
 //! Nothing outside of the store is ever changed, every command ends, and what a put acknowledges can be read.
 
 use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
@@ -18,7 +19,8 @@ fn one_version() -> Lab {
 
 /// Runs a command, whatever comes of it, for at most some seconds; its exit status.
 fn ends(lab: &Lab, args: &[&str]) -> Option<i32> {
-    let mut child = lab.cairn(args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child =
+        lab.cairn(args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(status) = child.try_wait().unwrap() {
@@ -42,9 +44,18 @@ fn make_fifo(path: &Path) {
 #[test]
 fn nothing_behind_a_symlink_in_the_place_of_a_store_directory_is_changed() {
     let from = one_version();
-    let shard = std::fs::read_dir(from.store_path().join("objects")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let shard = std::fs::read_dir(from.store_path().join("objects"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .file_name()
+        .into_string()
+        .unwrap();
     let shard = format!("objects/{shard}");
-    for name in ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash", "damaged", &shard] {
+    for name in
+        ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash", "damaged", &shard]
+    {
         let lab = Lab { dir: tempfile::tempdir().unwrap() };
         for part in ["store", "one", "two"] {
             copy_tree(&from.path(part), &lab.path(part));
@@ -56,7 +67,13 @@ fn nothing_behind_a_symlink_in_the_place_of_a_store_directory_is_changed() {
         make_tree(&home, &[("thesis.tex", b"mine"), (&"e".repeat(64), b"not a run"), ("sub/diary", b"mine too")]);
         std::os::unix::fs::symlink(&home, &at).unwrap();
         let before = snapshot(&home);
-        for args in [&["put", "a", "two"][..], &["put", "a", "one", "--new-version"], &["patch", "a", "one/small", "--at", "x"], &["rm", "a:v0"], &["verify"]] {
+        for args in [
+            &["put", "a", "two"][..],
+            &["put", "a", "one", "--new-version"],
+            &["patch", "a", "one/small", "--at", "x"],
+            &["rm", "a:v0"],
+            &["verify"],
+        ] {
             let status = ends(&lab, args);
             assert_ne!(status, None, "{name}: {args:?} is killed");
             assert!(name == shard || args[0] == "verify" || status != Some(0), "{name}: {args:?} succeeds");
@@ -81,14 +98,32 @@ fn what_is_not_ours_in_index_is_neither_removed_nor_in_the_way() {
 
 #[test]
 fn every_command_ends_with_a_fifo_in_the_place_of_a_directory() {
-    for at in ["artifacts/a/versions", "artifacts/a/removed", "artifacts/a", "artifacts", "packs", "objects", "index", "work", "locks", "trash", "damaged"] {
+    for at in [
+        "artifacts/a/versions",
+        "artifacts/a/removed",
+        "artifacts/a",
+        "artifacts",
+        "packs",
+        "objects",
+        "index",
+        "work",
+        "locks",
+        "trash",
+        "damaged",
+    ] {
         let lab = one_version();
         lab.ok(&["put", "a", "two"]);
         lab.ok(&["rm", "a:v0"]);
         let at = lab.store_path().join(at);
         std::fs::remove_dir_all(&at).unwrap();
         make_fifo(&at);
-        for args in [&["put", "a", "one", "--new-version"][..], &["list", "a"], &["show", "a"], &["cat", "a", "small"], &["verify"]] {
+        for args in [
+            &["put", "a", "one", "--new-version"][..],
+            &["list", "a"],
+            &["show", "a"],
+            &["cat", "a", "small"],
+            &["verify"],
+        ] {
             assert_ne!(ends(&lab, args), None, "{args:?} is killed");
         }
     }
@@ -151,8 +186,18 @@ fn a_bad_sector_under_packs_and_index_is_as_if_they_were_not_there() {
         let calls = "pread64,preadv,read";
         let put = lab.cairn(&[]);
         let mut traced = Command::new("strace");
-        traced.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&unreadable).args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error=EIO")]);
-        traced.arg(put.get_program()).args(["put", "n", "fresh"]).current_dir(lab.dir.path()).env("CAIRN_STORE", lab.store_path()).env("CAIRN_CACHE_DIR", lab.path("cache"));
+        traced.args(["-f", "-qq", "-o", "/dev/null", "-P"]).arg(&unreadable).args([
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={calls}:error=EIO"),
+        ]);
+        traced
+            .arg(put.get_program())
+            .args(["put", "n", "fresh"])
+            .current_dir(lab.dir.path())
+            .env("CAIRN_STORE", lab.store_path())
+            .env("CAIRN_CACHE_DIR", lab.path("cache"));
         let output = traced.output().unwrap();
         if text(&output.stderr).contains("ptrace") {
             return println!("skipped: strace may not trace here");
@@ -167,7 +212,12 @@ fn init_refuses_a_file_system_without_modes_or_times() {
     let lab = Lab { dir: tempfile::tempdir().unwrap() };
     let Some(shim) = crate::races::shim(&lab) else { return };
     for (call, lacks) in [("fchmod", "chmod"), ("futimens", "times")] {
-        let output = lab.cairn(&["init", "new"]).env("LD_PRELOAD", &shim).env("LOSTREPLY", format!("{call}:1:{}", libc::EPERM)).output().unwrap();
+        let output = lab
+            .cairn(&["init", "new"])
+            .env("LD_PRELOAD", &shim)
+            .env("LOSTREPLY", format!("{call}:1:{}", libc::EPERM))
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains(lacks), "{}", text(&output.stderr));
         assert!(!lab.path("new/cairn.json").exists());

@@ -44,14 +44,24 @@ impl Lab {
         for name in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE", "CAIRN_FAULT"] {
             command.env_remove(name);
         }
-        command.env("CAIRN_STORE", self.store_path()).env("CAIRN_CACHE_DIR", self.path("cache")).current_dir(self.dir.path()).args(args);
+        command
+            .env("CAIRN_STORE", self.store_path())
+            .env("CAIRN_CACHE_DIR", self.path("cache"))
+            .current_dir(self.dir.path())
+            .args(args);
         command
     }
 
     /// Runs the command and expects that exit status.
     pub fn run(&self, args: &[&str], status: i32) -> Output {
         let output = self.cairn(args).output().unwrap();
-        assert_eq!(output.status.code(), Some(status), "cairn {args:?}\n{}\n{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(status),
+            "cairn {args:?}\n{}\n{}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
         output
     }
 

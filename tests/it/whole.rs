@@ -10,7 +10,12 @@ fn sources(lab: &Lab) {
 }
 
 fn files(root: &Path) -> Vec<std::path::PathBuf> {
-    walkdir::WalkDir::new(root).into_iter().map(|e| e.unwrap()).filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
+    walkdir::WalkDir::new(root)
+        .into_iter()
+        .map(|e| e.unwrap())
+        .filter(|e| e.file_type().is_file())
+        .map(|e| e.into_path())
+        .collect()
 }
 
 fn large_object(store: &Path) -> std::path::PathBuf {

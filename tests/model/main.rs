@@ -1,7 +1,10 @@
-//! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, standstills, fences, lost and late replies, and caches
-//! that show what is no more. The protocol as it is keeps every law in the whole reachable space; each step left out breaks the law it is there for.
+//! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, standstills, fences,
+//! lost and late replies, and caches
+//! that show what is no more. The protocol as it is keeps every law in the whole reachable space; each step left out
+//! breaks the law it is there for.
 //!
-//! `CAIRN_MODEL=all cargo test --release --test model -- --nocapture` searches the larger configurations too (some minutes and GiB).
+//! `CAIRN_MODEL=all cargo test --release --test model -- --nocapture` searches the larger configurations too (some
+//! minutes and GiB).
 //!
 //! The steps, and where they are taken:
 //!
@@ -42,7 +45,10 @@ fn holds(name: &str, model: &impl Model) {
     let Outcome { states, steps, broken } = search(model, LIMIT);
     println!("{name}: {states} states, {steps} steps");
     if let Some((law, way)) = broken {
-        panic!("{name}: {law:?} is broken by\n{}", way.iter().map(|l| format!("  {l:?}")).collect::<Vec<_>>().join("\n"));
+        panic!(
+            "{name}: {law:?} is broken by\n{}",
+            way.iter().map(|l| format!("  {l:?}")).collect::<Vec<_>>().join("\n")
+        );
     }
     assert!(states > 10, "{name}: nothing happens in it");
 }
@@ -81,7 +87,10 @@ mod numbers_are_dense_and_nothing_is_lost {
         holds("patch, put, help; 1 fault", &with(&[Patch, Put, Help], 1, true));
         holds("2 puts, help, remove; 1 fault", &with(&[Put, Put, Help, Remove], 1, true));
         holds("put, its twin, help; 1 fault", &with(&[Put, Twin, Help], 1, true));
-        holds("put, upsert, 2 finishes of the same; no fault", &with(&[Put, Upsert, FinishEqual, FinishEqual], 0, true));
+        holds(
+            "put, upsert, 2 finishes of the same; no fault",
+            &with(&[Put, Upsert, FinishEqual, FinishEqual], 0, true),
+        );
         if all() {
             let three = |roles: &[Role]| Numbers { tries: 3, ..with(roles, 1, true) };
             holds("upsert, finish, put; 1 fault; 3 tokens each", &three(&[Upsert, Finish, Put]));
@@ -96,7 +105,10 @@ mod numbers_are_dense_and_nothing_is_lost {
             holds("2 patches, put, remove; 1 fault", &with(&[Patch, Patch, Put, Remove], 1, true));
             holds("3 puts, remove; 1 fault", &with(&[Put, Put, Put, Remove], 1, true));
             holds("put, its twin, put, help; 1 fault", &with(&[Put, Twin, Put, Help], 1, true));
-            holds("put, upsert, 2 finishes of the same, put; 1 fault", &with(&[Put, Upsert, FinishEqual, FinishEqual, Put], 1, true));
+            holds(
+                "put, upsert, 2 finishes of the same, put; 1 fault",
+                &with(&[Put, Upsert, FinishEqual, FinishEqual, Put], 1, true),
+            );
         }
     }
 
@@ -109,29 +121,70 @@ mod numbers_are_dense_and_nothing_is_lost {
         }
     }
 
-    /// One step is not here: a finish that does not see the log's end claims a number that is taken, and reads on. The exact number is what counts.
+    /// One step is not here: a finish that does not see the log's end claims a number that is taken, and reads on. The
+    /// exact number is what counts.
     #[test]
     fn and_each_step_left_out_is_caught() {
         breaks("no commit before the claim", &[Law::FencedPublished], &flawed(Flaw::NoCommit, &[Put], 2));
         breaks("a commit in doubt left unfenced", &[Law::Twice], &flawed(Flaw::GiveUpUnfenced, &[Upsert, Help], 1));
-        breaks("a commit into a token that is taken away", &[Law::FencedPublished], &ending(&[Put, Sweep], 1, Flaw::CommitUnchecked));
-        breaks("a fence believed that came after the end", &[Law::RecordGone], &ending(&[Put, Help], 2, Flaw::BelieveFence));
-        breaks("a token taken away before it was noted", &[Law::FencedPublished, Law::RecordGone], &ending(&[Put, Sweep], 2, Flaw::SweepUnnoted));
+        breaks(
+            "a commit into a token that is taken away",
+            &[Law::FencedPublished],
+            &ending(&[Put, Sweep], 1, Flaw::CommitUnchecked),
+        );
+        breaks(
+            "a fence believed that came after the end",
+            &[Law::RecordGone],
+            &ending(&[Put, Help], 2, Flaw::BelieveFence),
+        );
+        breaks(
+            "a token taken away before it was noted",
+            &[Law::FencedPublished, Law::RecordGone],
+            &ending(&[Put, Sweep], 2, Flaw::SweepUnnoted),
+        );
         breaks("a new token when a reply is unknown", &[Law::Twice], &flawed(Flaw::NewTokenOnTimeout, &[Upsert], 1));
         breaks("a number passed unread", &[Law::Twice], &flawed(Flaw::PassUnread, &[Put, Put, Help], 2));
         breaks("a number passed unread by a helper", &[Law::Twice], &flawed(Flaw::HelpUnread, &[Put, Help], 0));
         breaks("a helper that begins at the top", &[Law::Twice], &flawed(Flaw::HelpFromTheTop, &[Put, Put, Help], 2));
-        breaks("a helper that does not compare", &[Law::RecordGone, Law::SameAgain], &flawed(Flaw::HelpNoCompare, &[Put, Twin, Help], 0));
+        breaks(
+            "a helper that does not compare",
+            &[Law::RecordGone, Law::SameAgain],
+            &flawed(Flaw::HelpNoCompare, &[Put, Twin, Help], 0),
+        );
         breaks("an appender that skips a number", &[Law::Gap], &flawed(Flaw::SkipNumber, &[Upsert, Upsert], 0));
         breaks("a `from` that is too high", &[Law::Gap], &flawed(Flaw::FromTooHigh, &[Upsert, Finish], 0));
-        breaks("each finisher's own version", &[Law::TwoVersions, Law::RecordGone], &flawed(Flaw::OwnVersion, &[Upsert, Finish, Finish], 0));
-        breaks("each finisher's own beginning", &[Law::Twice, Law::TwoVersions], &flawed(Flaw::OwnStart, &[Upsert, Finish, Finish, Put], 0));
-        breaks("each finisher's own comparison", &[Law::TwoVersions], &flawed(Flaw::CompareAgain, &[Put, Upsert, FinishEqual, FinishEqual, Put], 0));
+        breaks(
+            "each finisher's own version",
+            &[Law::TwoVersions, Law::RecordGone],
+            &flawed(Flaw::OwnVersion, &[Upsert, Finish, Finish], 0),
+        );
+        breaks(
+            "each finisher's own beginning",
+            &[Law::Twice, Law::TwoVersions],
+            &flawed(Flaw::OwnStart, &[Upsert, Finish, Finish, Put], 0),
+        );
+        breaks(
+            "each finisher's own comparison",
+            &[Law::TwoVersions],
+            &flawed(Flaw::CompareAgain, &[Put, Upsert, FinishEqual, FinishEqual, Put], 0),
+        );
         breaks("a patch that is not rebased", &[Law::PatchOverUnseen], &flawed(Flaw::NoRebase, &[Patch, Put], 0));
         breaks("a put that does not compare on its walk", &[Law::SameAgain], &flawed(Flaw::NoCompare, &[Put, Twin], 0));
-        breaks("a finish that takes the next number", &[Law::NotMerged], &flawed(Flaw::FinishAgain, &[Upsert, Upsert, Finish], 0));
-        breaks("a finish that merges a part", &[Law::NotMerged], &flawed(Flaw::ShortRead, &[Upsert, Upsert, Finish], 0));
-        breaks("a contribution that passes a discard", &[Law::AfterDiscard], &flawed(Flaw::PassDiscard, &[Upsert, Discard], 0));
+        breaks(
+            "a finish that takes the next number",
+            &[Law::NotMerged],
+            &flawed(Flaw::FinishAgain, &[Upsert, Upsert, Finish], 0),
+        );
+        breaks(
+            "a finish that merges a part",
+            &[Law::NotMerged],
+            &flawed(Flaw::ShortRead, &[Upsert, Upsert, Finish], 0),
+        );
+        breaks(
+            "a contribution that passes a discard",
+            &[Law::AfterDiscard],
+            &flawed(Flaw::PassDiscard, &[Upsert, Discard], 0),
+        );
     }
 }
 
@@ -179,8 +232,16 @@ mod what_is_needed_is_never_freed {
         breaks("tokens not waited for", &[Law::Freed], &flawed(Flaw::NoFences, &[Put]));
         breaks("a patch that looks before it relies", &[Law::Freed], &flawed(Flaw::LookBeforeRelying, &[Put, Patch]));
         breaks("a pin made after the look", &[Law::Freed], &flawed(Flaw::LookBeforeRelying, &[Put, Pin]));
-        breaks("removals as they stand at each mark", &[Law::Freed], &Freeing { flaw: Flaw::NoSnapshot, ..with(&[Put, Patch], 1, 1, false) });
-        breaks("everybody's trash freed", &[Law::Freed], &Freeing { flaw: Flaw::FreeEverything, ..with(&[Put], 2, 1, true) });
+        breaks(
+            "removals as they stand at each mark",
+            &[Law::Freed],
+            &Freeing { flaw: Flaw::NoSnapshot, ..with(&[Put, Patch], 1, 1, false) },
+        );
+        breaks(
+            "everybody's trash freed",
+            &[Law::Freed],
+            &Freeing { flaw: Flaw::FreeEverything, ..with(&[Put], 2, 1, true) },
+        );
     }
 }
 
@@ -190,9 +251,21 @@ mod small_protocols {
     #[test]
     fn an_alias_and_a_removal_are_never_both_done() {
         holds("act, look again, FRESH", &AliasAgainstRemoval { second_look: true, look: Look::Fresh });
-        breaks("look, then act", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: false, look: Look::Fresh });
-        breaks("a second look into a cache", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: true, look: Look::Remembered });
-        breaks("a second look that opens the parent alone", &[Law::AliasToRemoved], &AliasAgainstRemoval { second_look: true, look: Look::ParentOpened });
+        breaks(
+            "look, then act",
+            &[Law::AliasToRemoved],
+            &AliasAgainstRemoval { second_look: false, look: Look::Fresh },
+        );
+        breaks(
+            "a second look into a cache",
+            &[Law::AliasToRemoved],
+            &AliasAgainstRemoval { second_look: true, look: Look::Remembered },
+        );
+        breaks(
+            "a second look that opens the parent alone",
+            &[Law::AliasToRemoved],
+            &AliasAgainstRemoval { second_look: true, look: Look::ParentOpened },
+        );
     }
 
     #[test]

@@ -83,7 +83,10 @@ pub fn search<M: Model>(model: &M, limit: usize) -> Outcome {
             reached.add(state, at as u32);
         }
         at += 1;
-        assert!(reached.states.len() <= limit, "more than {limit} states: choose a smaller configuration, or a higher limit");
+        assert!(
+            reached.states.len() <= limit,
+            "more than {limit} states: choose a smaller configuration, or a higher limit"
+        );
     }
     Outcome { states: reached.states.len(), steps, broken: None }
 }
@@ -105,7 +108,8 @@ fn way<M: Model>(model: &M, reached: &Reached<M::State>, end: usize) -> Vec<Labe
 
 const NONE: u32 = u32::MAX;
 
-/// States in the order in which they were reached, each once: whole states, no fingerprints, so that none is taken for another.
+/// States in the order in which they were reached, each once: whole states, no fingerprints, so that none is taken for
+/// another.
 struct Reached<S> {
     states: Vec<S>,
     /// From which state each was reached first.

@@ -1,8 +1,10 @@
-//! Three small protocols: an alias against a removal, a reader beside collectors, two packs that hold the same and two collectors.
+//! Three small protocols: an alias against a removal, a reader beside collectors, two packs that hold the same and two
+//! collectors.
 
 use crate::search::{Label, Law, Model};
 
-/// An alias setter and a remover of the same version: each acts, then looks again (FORMAT.md, "Removal"). Each makes the directory that its entry goes
+/// An alias setter and a remover of the same version: each acts, then looks again (FORMAT.md, "Removal"). Each makes
+/// the directory that its entry goes
 /// to (`aliases/`, `removed/`), and the other's host may remember that this directory was not there.
 pub struct AliasAgainstRemoval {
     /// Whether each looks again after it acted.
@@ -18,7 +20,8 @@ pub enum Look {
     Remembered,
     /// The directory that holds the name is opened before, if it is there: that it is missing is believed.
     ParentOpened,
-    /// Where that directory seems to be missing, those above it are opened, from the last one that is there down (FRESH).
+    /// Where that directory seems to be missing, those above it are opened, from the last one that is there down
+    /// (FRESH).
     Fresh,
 }
 
@@ -41,7 +44,8 @@ const TOLD_NO: u8 = 3;
 const LOOKED: u8 = 4;
 
 impl AliasAgainstRemoval {
-    /// What a look may see of an entry that is there or not, that was seen to be so, and whose directory is remembered to be missing.
+    /// What a look may see of an entry that is there or not, that was seen to be so, and whose directory is remembered
+    /// to be missing.
     fn looks(&self, is: bool, seen: bool, no_directory: bool) -> Vec<bool> {
         match self.look {
             Look::Fresh => vec![is],
@@ -57,7 +61,16 @@ impl Model for AliasAgainstRemoval {
 
     /// Both have looked at this artifact before, when it had neither directory.
     fn start(&self) -> Pair {
-        Pair { named: false, named_seen: false, removed: false, removed_seen: false, no_aliases: true, no_removed: true, setter: 0, remover: 0 }
+        Pair {
+            named: false,
+            named_seen: false,
+            removed: false,
+            removed_seen: false,
+            no_aliases: true,
+            no_removed: true,
+            setter: 0,
+            remover: 0,
+        }
     }
 
     fn steps(&self, s: &Pair, out: &mut Vec<(Label, Pair)>) {
@@ -69,13 +82,18 @@ impl Model for AliasAgainstRemoval {
         match s.setter {
             0 => {
                 for removed in self.looks(s.removed, s.removed_seen, s.no_removed) {
-                    let next = if removed { Pair { setter: TOLD_NO, ..*s } } else { Pair { setter: done, named: true, ..*s } };
+                    let next =
+                        if removed { Pair { setter: TOLD_NO, ..*s } } else { Pair { setter: done, named: true, ..*s } };
                     out.push((Label("setter: looks, and names it", 0, removed.into()), next));
                 }
             }
             ACTED => {
                 for removed in self.looks(s.removed, s.removed_seen, s.no_removed) {
-                    let next = if removed { Pair { setter: TOLD_NO, named: false, ..*s } } else { Pair { setter: TOLD_DONE, ..*s } };
+                    let next = if removed {
+                        Pair { setter: TOLD_NO, named: false, ..*s }
+                    } else {
+                        Pair { setter: TOLD_DONE, ..*s }
+                    };
                     out.push((Label("setter: looks again", 0, removed.into()), next));
                 }
             }
@@ -84,13 +102,19 @@ impl Model for AliasAgainstRemoval {
         match s.remover {
             0 => {
                 for named in self.looks(s.named, s.named_seen, s.no_aliases) {
-                    out.push((Label("remover: looks", 0, named.into()), Pair { remover: if named { TOLD_NO } else { LOOKED }, ..*s }));
+                    out.push((
+                        Label("remover: looks", 0, named.into()),
+                        Pair { remover: if named { TOLD_NO } else { LOOKED }, ..*s },
+                    ));
                 }
             }
             LOOKED => out.push((Label("remover: marks it removed", 0, 0), Pair { remover: done, removed: true, ..*s })),
             ACTED => {
                 for named in self.looks(s.named, s.named_seen, s.no_aliases) {
-                    out.push((Label("remover: looks again", 0, named.into()), Pair { remover: if named { TOLD_NO } else { TOLD_DONE }, ..*s }));
+                    out.push((
+                        Label("remover: looks again", 0, named.into()),
+                        Pair { remover: if named { TOLD_NO } else { TOLD_DONE }, ..*s },
+                    ));
                 }
             }
             _ => {}
@@ -102,7 +126,8 @@ impl Model for AliasAgainstRemoval {
     }
 }
 
-/// A reader that looks in place, then in each batch of the trash, so many times, while collectors move what is live to and fro (FORMAT.md, "Readers").
+/// A reader that looks in place, then in each batch of the trash, so many times, while collectors move what is live to
+/// and fro (FORMAT.md, "Readers").
 pub struct Reader {
     /// Collectors, one batch each.
     pub collectors: u8,
@@ -143,7 +168,10 @@ impl Model for Reader {
                 0..=2 => {}
                 _ => continue,
             }
-            out.push((Label("collector moves, adopts, puts back", usize::from(c), usize::from(s.collectors[usize::from(c)])), next));
+            out.push((
+                Label("collector moves, adopts, puts back", usize::from(c), usize::from(s.collectors[usize::from(c)])),
+                next,
+            ));
         }
         if s.found || s.missing {
             return;

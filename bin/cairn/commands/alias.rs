@@ -37,7 +37,9 @@ pub fn unalias(context: &mut Context, args: Unalias) -> Done {
     }
     for name in &names {
         if aliases::get(&store, &artifact, name)?.is_none() {
-            return Err(Error::not_found(format!("there is no alias {name} of {artifact}")).hint(format!("`cairn list {artifact}` shows them; nothing was changed")).into());
+            return Err(Error::not_found(format!("there is no alias {name} of {artifact}"))
+                .hint(format!("`cairn list {artifact}` shows them; nothing was changed"))
+                .into());
         }
     }
     for name in &names {
@@ -61,7 +63,7 @@ fn expected(word: &str) -> Result<Expected> {
     if word == "none" {
         return Ok(Expected::Exactly(None));
     }
-    VersionNumber::from_text(word)
-        .map(|n| Expected::Exactly(Some(n)))
-        .ok_or_else(|| Error::usage(format!("--expect `{word}` is neither a version number nor none")).hint("for example --expect v6"))
+    VersionNumber::from_text(word).map(|n| Expected::Exactly(Some(n))).ok_or_else(|| {
+        Error::usage(format!("--expect `{word}` is neither a version number nor none")).hint("for example --expect v6")
+    })
 }

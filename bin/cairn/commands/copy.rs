@@ -18,7 +18,12 @@ pub fn run(context: &mut Context, args: Copy) -> Done {
     context.if_interrupted("no version was published; the complete files in the store are kept: run the same copy again, and it copies only the rest");
     let bar = context.bar("copy");
     signals::stop_gently(bar.progress());
-    let options = SaveOptions { run: run.as_ref().map(|r| r.record().clone()), note_run: args.run.run.is_some(), progress: bar.progress(), ..SaveOptions::default() };
+    let options = SaveOptions {
+        run: run.as_ref().map(|r| r.record().clone()),
+        note_run: args.run.run.is_some(),
+        progress: bar.progress(),
+        ..SaveOptions::default()
+    };
     let published = commit::copy(&store, &source, &artifact, &options)?;
     drop(bar);
     report(context, &published, "nothing changed since")

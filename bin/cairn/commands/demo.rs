@@ -32,7 +32,10 @@ pub fn run(context: &mut Context, args: Demo) -> Done {
     }
     let program = std::env::current_exe().map_err(|e| Error::io("find", Path::new("cairn's own program"), e))?;
     signals::be_gentle(); // so that it can unmount and clean up
-    let scratch = tempfile::Builder::new().prefix("cairn-demo-").tempdir().map_err(|e| Error::io("make a directory in", &std::env::temp_dir(), e))?;
+    let scratch = tempfile::Builder::new()
+        .prefix("cairn-demo-")
+        .tempdir()
+        .map_err(|e| Error::io("make a directory in", &std::env::temp_dir(), e))?;
     let mut stage = Stage { program, store: scratch.path().join("store"), mounted: None, quiet: context.global.quiet };
     let result = play(context, &mut stage, &args, scratch.path());
     if let Some(mnt) = stage.mounted.take() {
@@ -55,7 +58,10 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
     let source = source(args, scratch)?;
     let (copy, mnt, out) = (scratch.join("work"), scratch.join("mnt"), scratch.join("out"));
     let then = if args.keep { "kept" } else { "removed afterwards" };
-    say(context, &format!("This is cairn, on {} (only read) and in {} ({then}).", show_path(&source), show_path(scratch)))?;
+    say(
+        context,
+        &format!("This is cairn, on {} (only read) and in {} ({then}).", show_path(&source), show_path(scratch)),
+    )?;
 
     say(context, "1. A store is a directory. `init` makes one; CAIRN_STORE says where it is from now on.")?;
     let store = stage.store.clone();
@@ -64,14 +70,20 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
     say(context, "2. `put` makes a version of a directory: each file is read once, hashed, and stored once.")?;
     stage.run(context, &[&"put", &"demo", &source, &"--skip-special", &"--description", &"as found"])?;
 
-    say(context, "3. The same again: nothing changed, so there is no new version. Files that look unchanged are not read again.")?;
+    say(
+        context,
+        "3. The same again: nothing changed, so there is no new version. Files that look unchanged are not read again.",
+    )?;
     stage.run(context, &[&"put", &"demo", &source, &"--skip-special"])?;
 
     say(context, "4. What is there now.")?;
     stage.run(context, &[&"list"])?;
     stage.run(context, &[&"ls", &"demo"])?;
 
-    say(context, "5. A copy of it gets a file more, a file less, and a file with a line more. What would a put of it change?")?;
+    say(
+        context,
+        "5. A copy of it gets a file more, a file less, and a file with a line more. What would a put of it change?",
+    )?;
     stage.run(context, &[&"get", &"demo", &copy])?;
     change(context, &copy)?;
     stage.run_differing(context, &[&"diff", &"demo", &copy])?;
@@ -80,14 +92,20 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
     stage.run(context, &[&"put", &"demo", &copy, &"--alias", &"best", &"--tag", &"changed"])?;
     stage.run(context, &[&"list", &"demo"])?;
 
-    say(context, "7. `patch` makes the next version of a change alone, at its cost, however large the rest is. Two at once, made looking at the same version: the second is put on the first one's.")?;
+    say(
+        context,
+        "7. `patch` makes the next version of a change alone, at its cost, however large the rest is. Two at once, made looking at the same version: the second is put on the first one's.",
+    )?;
     let (one, two) = (scratch.join("monday.log"), scratch.join("tuesday.log"));
     shell(context, &format!("echo monday > {}; echo tuesday > {}", word(&one), word(&two)))?;
     stage.run(context, &[&"patch", &"demo:v1", &one, &"--at", &"log"])?;
     stage.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
     stage.run_differing(context, &[&"diff", &"demo:v1", &"demo"])?;
 
-    say(context, "8. Many runs make one version together: three contribute a part each under one id, two of them at once, the third by copying files into a staging directory. A fourth finishes; from then on the id is closed.")?;
+    say(
+        context,
+        "8. Many runs make one version together: three contribute a part each under one id, two of them at once, the third by copying files into a staging directory. A fourth finishes; from then on the id is closed.",
+    )?;
     together(context, stage, scratch)?;
 
     say(context, "9. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
@@ -99,7 +117,10 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
     say(context, "11. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
     stage.run(context, &[&"get", &"demo:v0", &out])?;
     stage.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
-    say(context, "That is all. Yours begins with `cairn init` and `cairn put NAME DIR`; every command's --help has examples.")?;
+    say(
+        context,
+        "That is all. Yours begins with `cairn init` and `cairn put NAME DIR`; every command's --help has examples.",
+    )?;
     Ok(0)
 }
 
@@ -114,10 +135,19 @@ fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::re
     let mut children = Vec::new();
     let by_copying = can_mount().is_ok();
     for (file, run) in &parts[..if by_copying { 2 } else { 3 }] {
-        let words: [&dyn AsRef<OsStr>; 7] = [&"upsert", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
+        let words: [&dyn AsRef<OsStr>; 7] =
+            [&"upsert", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
         context.out.line(&format!("   $ {} &", line(&words)))?;
         context.out.flush()?;
-        children.push((words, stage.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| Error::io("run", &stage.program, e))?));
+        children.push((
+            words,
+            stage
+                .command(&words)
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .map_err(|e| Error::io("run", &stage.program, e))?,
+        ));
     }
     // What each says is shown together, whoever is first.
     for (words, child) in children {
@@ -137,17 +167,28 @@ fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::re
     stage.run(context, &[&"finish", &"gallery", &"--distributed-id", &"my_dist_artifact", &"--expect", &"3"])?;
     stage.run(context, &[&"ls", &"gallery"])?;
     let (late, run) = &parts[0];
-    match stage.try_run(context, &[&"upsert", &"gallery", late, &"--run", run, &"--distributed-id", &"my_dist_artifact"])? {
+    match stage
+        .try_run(context, &[&"upsert", &"gallery", late, &"--run", run, &"--distributed-id", &"my_dist_artifact"])?
+    {
         3 => Ok(()),
         status => Err(failed(&[&"upsert", &"gallery"], status)),
     }
 }
 
 /// A run that knows nothing of cairn writes files where a directory is.
-fn copy_in(context: &mut Context, stage: &mut Stage, mnt: &Path, file: &Path, run: &str) -> std::result::Result<(), Stop> {
+fn copy_in(
+    context: &mut Context,
+    stage: &mut Stage,
+    mnt: &Path,
+    file: &Path,
+    run: &str,
+) -> std::result::Result<(), Stop> {
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
     stage.mounted = Some(mnt.to_path_buf());
-    stage.run(context, &[&"mount", &mnt, &"gallery", &"--stage", &"--distributed-id", &"my_dist_artifact", &"--run", &run])?;
+    stage.run(
+        context,
+        &[&"mount", &mnt, &"gallery", &"--stage", &"--distributed-id", &"my_dist_artifact", &"--run", &run],
+    )?;
     shell(context, &format!("cp {} {}", word(file), word(mnt)))?;
     stage.run(context, &[&"umount", &mnt])?;
     stage.mounted = None;
@@ -163,7 +204,12 @@ fn can_mount() -> std::io::Result<()> {
 fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Stop> {
     let word_of_mnt = word(mnt);
     if let Err(e) = can_mount() {
-        return say(context, &format!("   Not here: /dev/fuse cannot be used: {e}. On a machine that lets you: cairn mount {word_of_mnt} demo:best"));
+        return say(
+            context,
+            &format!(
+                "   Not here: /dev/fuse cannot be used: {e}. On a machine that lets you: cairn mount {word_of_mnt} demo:best"
+            ),
+        );
     }
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
     stage.mounted = Some(mnt.to_path_buf());
@@ -172,13 +218,20 @@ fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> s
         return say(context, "   Mounting is not possible here (see above); the demo goes on without.");
     }
     shell(context, &format!("ls {word_of_mnt}"))?;
-    shell(context, &format!("diff -r --no-dereference {} {word_of_mnt} && echo 'the mount shows exactly what was put'", word(copy)))?;
+    shell(
+        context,
+        &format!(
+            "diff -r --no-dereference {} {word_of_mnt} && echo 'the mount shows exactly what was put'",
+            word(copy)
+        ),
+    )?;
     stage.run(context, &[&"umount", &mnt])?;
     stage.mounted = None;
     Ok(())
 }
 
-/// The directory to work on: given, else cairn's sources as seen from here, else those it was built from, else a sample.
+/// The directory to work on: given, else cairn's sources as seen from here, else those it was built from, else a
+/// sample.
 fn source(args: &Demo, scratch: &Path) -> Result<PathBuf> {
     if let Some(dir) = &args.dir {
         if !dir.is_dir() {
@@ -188,7 +241,8 @@ fn source(args: &Demo, scratch: &Path) -> Result<PathBuf> {
     }
     let here = std::env::current_dir().unwrap_or_default();
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let is_ours = |dir: &Path| std::fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|t| t.contains("name = \"cairn\""));
+    let is_ours =
+        |dir: &Path| std::fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|t| t.contains("name = \"cairn\""));
     if let Some(root) = here.ancestors().chain([built_from]).find(|d| is_ours(d)) {
         return Ok(root.join("src"));
     }
@@ -292,5 +346,7 @@ fn line(words: &[&dyn AsRef<OsStr>]) -> String {
 }
 
 fn failed(words: &[&dyn AsRef<OsStr>], status: i32) -> Stop {
-    Error::io_message(format!("`{}` ended with status {status}", line(words))).hint("what it said stands above; the demo needs a directory that can be read, and room for two copies of it").into()
+    Error::io_message(format!("`{}` ended with status {status}", line(words)))
+        .hint("what it said stands above; the demo needs a directory that can be read, and room for two copies of it")
+        .into()
 }

@@ -5,9 +5,9 @@ use crate::args::Diff;
 use crate::errors::{Done, Stop};
 use crate::output::Context;
 use crate::progress::human;
+use cairn::ScanOptions;
 use cairn::commit;
 use cairn::error::{Error, Result, show_path};
-use cairn::ScanOptions;
 use cairn::manifest::{self, Change, Entry, Tree};
 use serde::Serialize;
 use serde_json::json;
@@ -40,7 +40,9 @@ struct Sum {
 /// Compares; exit status 1 when there are differences.
 pub fn run(context: &mut Context, args: Diff) -> Done {
     if is_directory(OsStr::new(&args.from)) {
-        return Err(Error::usage(format!("`{}` is a directory: the first of the two is a version", args.from)).hint("name the directory second: what is A and what is D turns round").into());
+        return Err(Error::usage(format!("`{}` is a directory: the first of the two is a version", args.from))
+            .hint("name the directory second: what is A and what is D turns round")
+            .into());
     }
     let from = context.version(&args.from)?;
     let (to_name, to) = other_side(context, &args)?;
@@ -74,8 +76,13 @@ fn compare(context: &mut Context, args: &Diff, from: &str, tree: &Tree, to_name:
 /// B: a version, or a directory hashed without being stored.
 fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
     if !is_directory(&args.to) {
-        let word = args.to.to_str().ok_or_else(|| Error::usage(format!("{} is no version", show_path(Path::new(&args.to)))))?;
-        let version = context.version(word).map_err(|e| if Path::new(word).is_dir() { e.hint(format!("the directory is written ./{word}")) } else { e })?;
+        let word = args
+            .to
+            .to_str()
+            .ok_or_else(|| Error::usage(format!("{} is no version", show_path(Path::new(&args.to)))))?;
+        let version = context.version(word).map_err(|e| {
+            if Path::new(word).is_dir() { e.hint(format!("the directory is written ./{word}")) } else { e }
+        })?;
         return Ok((version.to_string(), version.tree()?));
     }
     let options = ScanOptions {
@@ -114,7 +121,13 @@ fn show(context: &mut Context, change: &Change, first: bool) -> std::result::Res
             context.out.bytes(b",")?;
         }
         let (path, path_b64) = json_name(change.path.as_bytes());
-        let line = Line { path, path_b64, change: word, old: change.old.as_ref().map(Fields::of), new: change.new.as_ref().map(Fields::of) };
+        let line = Line {
+            path,
+            path_b64,
+            change: word,
+            old: change.old.as_ref().map(Fields::of),
+            new: change.new.as_ref().map(Fields::of),
+        };
         return context.out.json_part(&line);
     }
     context.out.bytes(&[letter, b' '])?;
@@ -148,7 +161,11 @@ impl Sum {
             return Ok(());
         }
         let Sum { added, removed, changed, bytes_added, bytes_removed } = self;
-        context.out.line(&format!("{added} added, {removed} removed, {changed} changed; {} in, {} out", human(*bytes_added), human(*bytes_removed)))
+        context.out.line(&format!(
+            "{added} added, {removed} removed, {changed} changed; {} in, {} out",
+            human(*bytes_added),
+            human(*bytes_removed)
+        ))
     }
 }
 

@@ -1,16 +1,16 @@
 //! `cairn drafts`, `cairn draft`
 
-use crate::args::{DraftName, DraftVerb, Drafts};
-use crate::args;
-use crate::errors::Done;
 use super::stage::quoted;
+use crate::args;
+use crate::args::{DraftName, DraftVerb, Drafts};
+use crate::errors::Done;
 use crate::output::{Context, dash, size_cell};
+use cairn::Store;
 use cairn::catalog::Draft;
 use cairn::catalog::draft::{ContributionRecord, UserRecord};
 use cairn::catalog::stage::{StageInfo, StageState, stages};
 use cairn::commit::{OpenDraft, Survey, no_draft, survey};
 use cairn::error::{Error, Result, show_path};
-use cairn::Store;
 use cairn::lock::{self, LockRecord};
 use cairn::staging::{self, Leftover};
 use cairn::words::{ArtifactName, DistributedId, RunId};
@@ -26,10 +26,15 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
         let sum = |of: fn(&ContributionRecord) -> u64| state.contributions.iter().map(|c| of(&c.record)).sum::<u64>();
         let (runs, files, bytes) = (state.runs(), sum(|r| r.files), sum(|r| r.bytes));
         let since = state.contributions.first().map(|c| &c.record.head.at);
-        let mut users: Vec<String> = state.contributions.iter().filter_map(|c| c.record.user.as_ref().map(ToString::to_string)).collect();
+        let mut users: Vec<String> =
+            state.contributions.iter().filter_map(|c| c.record.user.as_ref().map(ToString::to_string)).collect();
         users.sort();
         users.dedup();
-        let writing: Vec<&str> = writers.iter().filter_map(|w| w.run.as_deref()).chain(left_open.iter().map(|s| s.record.run.id.as_str())).collect();
+        let writing: Vec<&str> = writers
+            .iter()
+            .filter_map(|w| w.run.as_deref())
+            .chain(left_open.iter().map(|s| s.record.run.id.as_str()))
+            .collect();
         rows.push(vec![
             draft.artifact().to_string(),
             draft.id().to_string(),
@@ -77,7 +82,12 @@ fn leftovers(store: &Store, name: Option<&ArtifactName>) -> Result<Vec<Leftover>
 /// The command that removes it.
 fn removal(left: &Leftover) -> String {
     match &left.record {
-        Some(r) => format!("cairn draft drop {} {} --run {}", r.artifact, quoted(r.distributed_id.as_str()), quoted(r.run.id.as_str())),
+        Some(r) => format!(
+            "cairn draft drop {} {} --run {}",
+            r.artifact,
+            quoted(r.distributed_id.as_str()),
+            quoted(r.run.id.as_str())
+        ),
         None => format!("rm -r {}", quoted(&left.directory.to_string_lossy())),
     }
 }
@@ -103,9 +113,15 @@ fn left_row(left: &Leftover) -> Vec<String> {
 }
 
 /// Staging directories of a draft that nobody has mounted.
-fn left_open<'a>(stages: &'a [StageInfo], draft: &'a Draft, writers: &'a [LockRecord]) -> impl Iterator<Item = &'a StageInfo> {
+fn left_open<'a>(
+    stages: &'a [StageInfo],
+    draft: &'a Draft,
+    writers: &'a [LockRecord],
+) -> impl Iterator<Item = &'a StageInfo> {
     let held = move |s: &StageInfo| writers.iter().any(|w| w.run.as_deref() == Some(s.record.run.id.as_str()));
-    stages.iter().filter(move |s| s.record.artifact == *draft.artifact() && s.record.distributed_id == *draft.id() && !held(s))
+    stages
+        .iter()
+        .filter(move |s| s.record.artifact == *draft.artifact() && s.record.distributed_id == *draft.id() && !held(s))
 }
 
 /// The user to whom a staging directory belongs.
@@ -165,8 +181,14 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
             let r = &c.record;
             json!({ "number": c.number, "run": r.run.id, "user": r.user, "files": r.files, "bytes": r.bytes, "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace, "at": r.head.at })
         }).collect();
-        let mut writing: Vec<Value> = writers.iter().map(|w| json!({ "run": w.run, "user": w.user, "host": w.host, "pid": w.pid, "since": w.since })).collect();
-        writing.extend(left_open(&stages, &draft, &writers).map(|s| json!({ "run": s.record.run.id, "user": owner_of(&draft, s), "since": s.record.at })));
+        let mut writing: Vec<Value> = writers
+            .iter()
+            .map(|w| json!({ "run": w.run, "user": w.user, "host": w.host, "pid": w.pid, "since": w.since }))
+            .collect();
+        writing.extend(
+            left_open(&stages, &draft, &writers)
+                .map(|s| json!({ "run": s.record.run.id, "user": owner_of(&draft, s), "since": s.record.at })),
+        );
         context.out.json(&json!({ "artifact": draft.artifact(), "distributed_id": draft.id(), "version": version, "contributions": contributions, "writing": writing }))?;
         return Ok(0);
     }
@@ -178,7 +200,15 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
         let r = &c.record;
         let how = if r.replace { "sealed, replaces" } else { "sealed" };
         let user = r.user.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-        rows.push(vec![c.number.to_string(), r.run.id.to_string(), user, how.into(), r.files.to_string(), size_cell(r.bytes), r.head.at.clone()]);
+        rows.push(vec![
+            c.number.to_string(),
+            r.run.id.to_string(),
+            user,
+            how.into(),
+            r.files.to_string(),
+            size_cell(r.bytes),
+            r.head.at.clone(),
+        ]);
     }
     for s in left_open(&stages, &draft, &writers) {
         let how = match s.state {
@@ -186,11 +216,27 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
             StageState::Sealing => "being sealed",
             StageState::Dropped => "thrown away",
         };
-        rows.push(vec!["-".into(), s.record.run.id.to_string(), dash(&owner_of(&draft, s)), how.into(), "-".into(), "-".into(), s.record.at.clone()]);
+        rows.push(vec![
+            "-".into(),
+            s.record.run.id.to_string(),
+            dash(&owner_of(&draft, s)),
+            how.into(),
+            "-".into(),
+            "-".into(),
+            s.record.at.clone(),
+        ]);
     }
     for w in &writers {
         let run = w.run.clone().unwrap_or_default();
-        rows.push(vec!["-".into(), dash(&run), w.user.clone(), format!("writing on {}", w.host), "-".into(), "-".into(), w.since.clone()]);
+        rows.push(vec![
+            "-".into(),
+            dash(&run),
+            w.user.clone(),
+            format!("writing on {}", w.host),
+            "-".into(),
+            "-".into(),
+            w.since.clone(),
+        ]);
     }
     context.out.table(&[">NUMBER", "RUN", "USER", "STATE", ">FILES", ">SIZE", "SINCE"], &rows)?;
     Ok(0)

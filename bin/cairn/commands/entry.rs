@@ -37,14 +37,32 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Of an entry.
     pub fn of(entry: &'a Entry) -> Fields<'a> {
-        let none = Fields { kind: "directory", size: None, digest: None, exec: None, target: None, target_b64: None, uri: None, etag: None };
+        let none = Fields {
+            kind: "directory",
+            size: None,
+            digest: None,
+            exec: None,
+            target: None,
+            target_b64: None,
+            uri: None,
+            etag: None,
+        };
         match entry {
-            Entry::File { digest, size, exec, .. } => Fields { kind: "file", size: Some(*size), digest: Some(*digest), exec: Some(*exec), ..none },
+            Entry::File { digest, size, exec, .. } => {
+                Fields { kind: "file", size: Some(*size), digest: Some(*digest), exec: Some(*exec), ..none }
+            }
             Entry::Symlink { target } => {
                 let (readable, exact) = json_name(target);
                 Fields { kind: "symlink", target: Some(readable), target_b64: exact, ..none }
             }
-            Entry::Reference(r) => Fields { kind: "reference", size: r.size, digest: r.digest, uri: Some(&r.uri), etag: r.etag.as_deref(), ..none },
+            Entry::Reference(r) => Fields {
+                kind: "reference",
+                size: r.size,
+                digest: r.digest,
+                uri: Some(&r.uri),
+                etag: r.etag.as_deref(),
+                ..none
+            },
             Entry::Directory(_) => none,
         }
     }
@@ -71,7 +89,9 @@ impl<'a> Line<'a> {
 /// What stands before the path in `ls -l`: mode, bytes, the beginning of the digest.
 pub fn long(entry: &Entry) -> String {
     let (mode, size, digest) = match entry {
-        Entry::File { digest, size, exec, .. } => (if *exec { "-rwxr-xr-x" } else { "-rw-r--r--" }, Some(*size), Some(*digest)),
+        Entry::File { digest, size, exec, .. } => {
+            (if *exec { "-rwxr-xr-x" } else { "-rw-r--r--" }, Some(*size), Some(*digest))
+        }
         Entry::Symlink { target } => ("lrwxrwxrwx", Some(target.len() as u64), None),
         Entry::Reference(r) => ("-r--r--r--", r.size, r.digest),
         Entry::Directory(_) => ("drwxr-xr-x", None, None),

@@ -22,7 +22,10 @@ pub fn run(context: &mut Context, args: Init) -> Done {
         context.out.name(store.root().as_os_str().as_bytes())?;
         context.out.bytes(b"\n")?;
     }
-    if !found_by_itself && store.root().file_name() != Some(Path::new(".cairn").as_os_str()) && std::env::var_os("CAIRN_STORE").is_none() {
+    if !found_by_itself
+        && store.root().file_name() != Some(Path::new(".cairn").as_os_str())
+        && std::env::var_os("CAIRN_STORE").is_none()
+    {
         context.talk(&format!("to use it: export CAIRN_STORE={}", show_path(store.root())));
     }
     Ok(0)

@@ -30,7 +30,12 @@ fn artifacts(context: &mut Context) -> Done {
             Err(e) => return Err(e.into()),
         };
         let live = version::live_numbers(&store, &name)?;
-        rows.push(vec![name.to_string(), kind.as_ref().map_or("damaged".into(), |k| k.to_string()), live.len().to_string(), live.last().map_or("-".into(), |n| n.to_string())]);
+        rows.push(vec![
+            name.to_string(),
+            kind.as_ref().map_or("damaged".into(), |k| k.to_string()),
+            live.len().to_string(),
+            live.last().map_or("-".into(), |n| n.to_string()),
+        ]);
         documents.push(json!({ "artifact": name, "type": kind, "versions": live.len(), "latest": live.last() }));
     }
     if context.json() {
@@ -90,7 +95,9 @@ fn versions(context: &mut Context, name: &ArtifactName) -> Done {
     if context.json() {
         context.out.json(&documents)?;
     } else {
-        context.out.table(&["VERSION", "CREATED", ">FILES", ">SIZE", "MODE", "DIGEST", "ALIASES", "TAGS", "RUN"], &rows)?;
+        context
+            .out
+            .table(&["VERSION", "CREATED", ">FILES", ">SIZE", "MODE", "DIGEST", "ALIASES", "TAGS", "RUN"], &rows)?;
     }
     Ok(0)
 }

@@ -25,7 +25,9 @@ pub fn run(context: &mut Context, args: Locks) -> Done {
     let mut locks = lock::list(&store)?;
     match lock::remove_dead(&store, &mut locks) {
         Ok(0) => {}
-        Ok(n) => context.talk(&format!("removed {} of processes that are gone", crate::output::count(n as u64, "lock"))),
+        Ok(n) => {
+            context.talk(&format!("removed {} of processes that are gone", crate::output::count(n as u64, "lock")))
+        }
         Err(e) => context.talk(&format!("locks of processes that are gone stay: {}", e.message())), // who may not write only looks
     }
     let places = staging_places(&store);
@@ -36,7 +38,23 @@ pub fn run(context: &mut Context, args: Locks) -> Done {
     if locks.is_empty() {
         context.talk("no locks");
     }
-    context.out.table(&["ID", "LIFE", "PURPOSE", "ARTIFACT", "VERSION", "SINCE", "HOST", ">PID", "USER", "DRAFT", "RUN", "MOUNTPOINT"], &locks.iter().map(|l| row(l, &places)).collect::<Vec<_>>())?;
+    context.out.table(
+        &[
+            "ID",
+            "LIFE",
+            "PURPOSE",
+            "ARTIFACT",
+            "VERSION",
+            "SINCE",
+            "HOST",
+            ">PID",
+            "USER",
+            "DRAFT",
+            "RUN",
+            "MOUNTPOINT",
+        ],
+        &locks.iter().map(|l| row(l, &places)).collect::<Vec<_>>(),
+    )?;
     Ok(0)
 }
 
@@ -52,7 +70,9 @@ fn staging_places(store: &Store) -> Places {
 fn place(lock: &LockRecord, places: &Places) -> Option<String> {
     let same = |s: &StageRecord| {
         let (name, id, run) = (s.artifact.as_str(), s.distributed_id.as_str(), s.run.id.as_str());
-        lock.purpose == staging::PURPOSE && (lock.artifact.as_deref(), lock.draft.as_deref(), lock.run.as_deref()) == (Some(name), Some(id), Some(run))
+        lock.purpose == staging::PURPOSE
+            && (lock.artifact.as_deref(), lock.draft.as_deref(), lock.run.as_deref())
+                == (Some(name), Some(id), Some(run))
     };
     let staged = || places.iter().find(|(s, _)| same(s)).map(|(_, at)| at.to_string_lossy().into_owned());
     lock.mountpoint.clone().or_else(staged)
@@ -69,7 +89,10 @@ fn document(lock: &Lock, places: &Places) -> Value {
 
 fn row(lock: &Lock, places: &Places) -> Vec<String> {
     let Some(r) = &lock.record else {
-        return vec![lock.id.clone(), lock.life.as_str().into(), "unreadable".into()].into_iter().chain(std::iter::repeat_n("-".to_owned(), 9)).collect();
+        return vec![lock.id.clone(), lock.life.as_str().into(), "unreadable".into()]
+            .into_iter()
+            .chain(std::iter::repeat_n("-".to_owned(), 9))
+            .collect();
     };
     let or_dash = |text: &Option<String>| dash(text.as_deref().unwrap_or_default());
     vec![

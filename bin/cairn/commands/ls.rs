@@ -38,7 +38,8 @@ pub fn ls(context: &mut Context, args: Ls) -> Done {
 fn found(version: &Version, tree: &Tree, path: &RelPath) -> Result<Found, Error> {
     tree.lookup(path)?.ok_or_else(|| {
         let above = path.parent().filter(|p| !p.is_root()).map_or(String::new(), |p| format!(" {p}"));
-        Error::not_found(format!("there is no {path} in {version}")).hint(format!("`cairn ls {version}{above}` shows what there is"))
+        Error::not_found(format!("there is no {path} in {version}"))
+            .hint(format!("`cairn ls {version}{above}` shows what there is"))
     })
 }
 

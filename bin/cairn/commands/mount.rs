@@ -38,9 +38,15 @@ fn mount_version(context: &mut Context, args: &Mount, word: &str) -> Done {
     let exact = VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(version.number()) };
     let document = json!({ "artifact": version.artifact(), "version": version.number(), "mountpoint": absolute(&args.mountpoint) });
     drop(version);
-    let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { context.out.line(&name) };
+    let say =
+        |context: &mut Context| if context.json() { context.out.json(&document) } else { context.out.line(&name) };
     serve(context, args, say, |options| {
-        fuse::mount_version(|at| VersionView::of(&resolve(&Store::open(&root)?, &exact)?, at), &root, &args.mountpoint, options)
+        fuse::mount_version(
+            |at| VersionView::of(&resolve(&Store::open(&root)?, &exact)?, at),
+            &root,
+            &args.mountpoint,
+            options,
+        )
     })
 }
 
@@ -67,7 +73,11 @@ fn serve(
 
 /// A mount point's path from the root, for programs.
 pub fn absolute(path: &Path) -> String {
-    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned()
+    path.canonicalize()
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_path_buf())
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn options(args: &Mount) -> MountOptions {
@@ -113,7 +123,9 @@ pub fn umount(context: &mut Context, args: Umount) -> Done {
             let (pid, name) = e.process.as_ref().map(|(pid, name)| (pid, name)).unzip();
             json!({ "mountpoint": e.at.to_string_lossy(), "pid": pid, "process": name })
         });
-        context.out.json(&json!({ "mountpoint": absolute(&args.mountpoint), "elsewhere": elsewhere.collect::<Vec<_>>() }))?;
+        context
+            .out
+            .json(&json!({ "mountpoint": absolute(&args.mountpoint), "elsewhere": elsewhere.collect::<Vec<_>>() }))?;
     }
     Ok(0)
 }

@@ -6,11 +6,11 @@ use crate::args::Patch;
 use crate::errors::Done;
 use crate::output::Context;
 use crate::signals;
+use cairn::Store;
 use cairn::catalog::{Selector, Version, VersionSpec, artifact, resolve};
 use cairn::commit::{Artifact, SaveOptions, parse_changes};
 use cairn::error::{Error, Kind, Result};
 use cairn::words::VersionNumber;
-use cairn::Store;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -45,7 +45,10 @@ pub fn run(context: &mut Context, args: Patch) -> Done {
     drop(bar);
     warn_of_sources(&progress);
     if let Some(number) = published.rebased {
-        context.talk(&format!("rebased: {} was put on {number}, which is newer than what it was made on", published.version));
+        context.talk(&format!(
+            "rebased: {} was put on {number}, which is newer than what it was made on",
+            published.version
+        ));
     }
     report(context, &published, "nothing changed since")
 }
@@ -78,14 +81,18 @@ fn draft(store: &Store, spec: &VersionSpec, args: &Patch) -> Result<Artifact> {
 }
 
 fn onto(store: &Store, spec: &VersionSpec, word: &str) -> Result<Version> {
-    let number = VersionNumber::from_text(word).ok_or_else(|| Error::usage(format!("--onto {word}: expected a version's number, as v3")))?;
+    let number = VersionNumber::from_text(word)
+        .ok_or_else(|| Error::usage(format!("--onto {word}: expected a version's number, as v3")))?;
     resolve(store, &VersionSpec { artifact: spec.artifact.clone(), selector: Selector::Number(number) })
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     if file == Path::new("-") {
         let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes).map_err(|e| Error::io("read", Path::new("standard input"), e))?;
+        std::io::stdin()
+            .lock()
+            .read_to_end(&mut bytes)
+            .map_err(|e| Error::io("read", Path::new("standard input"), e))?;
         return Ok(bytes);
     }
     std::fs::read(file).map_err(|e| unreadable("read", file, e))

@@ -6,12 +6,12 @@ use crate::errors::Done;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
-use cairn::{ScanOptions, Store};
 use cairn::catalog::{Recorded, parse_metadata};
 use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
 use cairn::error::{Error, Result, show_list, show_path};
 use cairn::progress::{Progress, Reading};
 use cairn::words::RelPath;
+use cairn::{ScanOptions, Store};
 use indicatif::HumanCount;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
@@ -81,7 +81,8 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
     let read = String::from_utf8(read).map_err(|e| {
         Error::usage(format!("metadata of {file} cannot be used: it is not UTF-8")).because(e.utf8_error())
     })?;
-    parse_metadata(read.strip_prefix('\u{feff}').unwrap_or(&read)).map_err(|e| e.while_doing(format!("metadata of {file} cannot be used")))
+    parse_metadata(read.strip_prefix('\u{feff}').unwrap_or(&read))
+        .map_err(|e| e.while_doing(format!("metadata of {file} cannot be used")))
 }
 
 /// What the version holds.
@@ -106,7 +107,8 @@ pub fn add_sources(
         if source == "-" {
             stdin::add(artifact, store, args, &prefix, &[])?;
         } else if let Some(name) = uri_name(source) {
-            let uri = source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
+            let uri =
+                source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
             artifact.add_reference(RelPath::parse(name?.as_bytes())?.below(&prefix)?.as_bytes(), uri)?;
         } else {
             add_path(artifact, path, &prefix, &options, progress)?;
@@ -119,7 +121,13 @@ pub fn add_sources(
 }
 
 /// A directory's contents, or a file by its base name.
-fn add_path(artifact: &mut Artifact, path: &Path, prefix: &RelPath, options: &ScanOptions, progress: &Progress) -> Result<()> {
+fn add_path(
+    artifact: &mut Artifact,
+    path: &Path,
+    prefix: &RelPath,
+    options: &ScanOptions,
+    progress: &Progress,
+) -> Result<()> {
     let kind = std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.file_type();
     if kind.is_dir() {
         artifact.add_dir(path, prefix.as_bytes(), options)?;
@@ -142,13 +150,18 @@ fn base_name(path: &Path) -> Result<&OsStr> {
 fn uri_name(source: &OsString) -> Option<Result<String>> {
     let text = String::from_utf8_lossy(source.as_bytes());
     let (scheme, rest) = text.split_once("://")?;
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic()) && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
     if !is_scheme {
         return None;
     }
     let path = rest.split(['?', '#']).next().unwrap_or_default();
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    Some(if name.is_empty() { Err(Error::usage(format!("{text} names nothing")).hint("SCHEME://HOST/PATH or file:///PATH")) } else { Ok(name.to_owned()) })
+    Some(if name.is_empty() {
+        Err(Error::usage(format!("{text} names nothing")).hint("SCHEME://HOST/PATH or file:///PATH"))
+    } else {
+        Ok(name.to_owned())
+    })
 }
 
 /// A source that is missing is "not found"; anything else is the system's failure.
@@ -165,7 +178,10 @@ pub fn warn_of_sources(progress: &Progress) {
     let Reading { outside_symlinks: links, skipped_special: special, .. } = progress.read();
     if links > 0 {
         let lead = if links == 1 { "leads" } else { "lead" };
-        eprintln!("warning: {} {lead} out of what was added and will not resolve in a version; --follow-symlinks stores the targets", count(links, "symlink"));
+        eprintln!(
+            "warning: {} {lead} out of what was added and will not resolve in a version; --follow-symlinks stores the targets",
+            count(links, "symlink")
+        );
     }
     if special > 0 {
         eprintln!("warning: {} left out: device nodes, sockets or FIFOs", count(special, "special file"));

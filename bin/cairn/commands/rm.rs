@@ -44,7 +44,8 @@ fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
     for word in &args.versions {
         let found = if args.all {
             if word.contains(':') {
-                return Err(Error::usage(format!("--all takes a name, not the version {word}")).hint("leave out --all, or what follows the colon"));
+                return Err(Error::usage(format!("--all takes a name, not the version {word}"))
+                    .hint("leave out --all, or what follows the colon"));
             }
             let name = ArtifactName::parse(word)?;
             let numbers = version::live_numbers(store, &name)?;
@@ -58,7 +59,8 @@ fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
             vec![(spec.artifact, number)]
         } else {
             ArtifactName::parse(word)?;
-            return Err(Error::usage(format!("`{word}` does not say which version to remove")).hint(format!("`cairn rm {word}:vN` removes one, `cairn rm {word} --all` every one")));
+            return Err(Error::usage(format!("`{word}` does not say which version to remove"))
+                .hint(format!("`cairn rm {word}:vN` removes one, `cairn rm {word} --all` every one")));
         };
         for version in found {
             if !out.contains(&version) {
@@ -71,7 +73,8 @@ fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
 
 fn report(context: &mut Context, removed: &[Named], dry_run: bool) -> std::result::Result<(), Stop> {
     if context.json() {
-        let removed: Vec<Value> = removed.iter().map(|(name, number)| json!({ "artifact": name, "version": number })).collect();
+        let removed: Vec<Value> =
+            removed.iter().map(|(name, number)| json!({ "artifact": name, "version": number })).collect();
         context.out.json(&json!({ "removed": removed, "dry_run": dry_run }))?;
     } else {
         for (name, number) in removed {

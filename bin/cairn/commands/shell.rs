@@ -19,14 +19,19 @@ pub fn completions(context: &mut Context, args: Completions) -> Done {
 /// Prints the version of this program.
 pub fn version(context: &mut Context) -> Done {
     let version = env!("CARGO_PKG_VERSION");
-    if context.json() { context.out.json(&json!({ "version": version }))? } else { context.out.line(&format!("cairn {version}"))? }
+    if context.json() {
+        context.out.json(&json!({ "version": version }))?
+    } else {
+        context.out.line(&format!("cairn {version}"))?
+    }
     Ok(0)
 }
 
 /// Writes the manual pages: `cairn.1` and one for each command.
 pub fn manpages(context: &mut Context, args: Manpages) -> Done {
     std::fs::create_dir_all(&args.dir).map_err(|e| Error::io("create directory", &args.dir, e))?;
-    clap_mangen::generate_to(Cli::command(), &args.dir).map_err(|e| Error::io("write manual pages to", &args.dir, e))?;
+    clap_mangen::generate_to(Cli::command(), &args.dir)
+        .map_err(|e| Error::io("write manual pages to", &args.dir, e))?;
     let mut files = Vec::new();
     for entry in std::fs::read_dir(&args.dir).map_err(|e| Error::io("list", &args.dir, e))? {
         let name = entry.map_err(|e| Error::io("list", &args.dir, e))?.file_name();

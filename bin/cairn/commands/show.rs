@@ -14,7 +14,8 @@ pub fn run(context: &mut Context, args: Show) -> Done {
     let (record, notes, aliases) = (version.record(), version.annotations()?, version.aliases()?);
     let run = record.run.as_ref();
     if context.json() {
-        let runs: Vec<Value> = notes.runs.iter().map(|r| json!({ "run": r.id, "group": r.group, "job_type": r.job_type })).collect();
+        let runs: Vec<Value> =
+            notes.runs.iter().map(|r| json!({ "run": r.id, "group": r.group, "job_type": r.job_type })).collect();
         context.out.json(&json!({
             "artifact": version.artifact(), "version": version.number(), "type": record.kind, "digest": version.digest(),
             "aliases": aliases, "tags": notes.tags, "description": notes.description, "metadata": notes.metadata,
@@ -32,7 +33,15 @@ pub fn run(context: &mut Context, args: Show) -> Done {
         ("aliases", aliases.join(", ")),
         ("tags", tags.join(", ")),
         ("description", notes.description.unwrap_or_default()),
-        ("content", format!("{} in {}, {}", count(record.files, "file"), count(record.entries, "entry").replace("entrys", "entries"), bytes(record.bytes))),
+        (
+            "content",
+            format!(
+                "{} in {}, {}",
+                count(record.files, "file"),
+                count(record.entries, "entry").replace("entrys", "entries"),
+                bytes(record.bytes)
+            ),
+        ),
         ("new content", bytes(record.new_bytes)),
         ("created", record.created_at.clone()),
         ("mode", record.mode.as_str().to_owned()),

@@ -25,7 +25,9 @@ use std::path::Path;
 pub fn mount(context: &mut Context, args: Mount) -> Done {
     let name = args.version.clone().unwrap_or_default();
     if name.contains(':') {
-        return Err(Error::usage(format!("--stage {name}: a contribution is to an artifact, not to a version of it")).hint("leave :V away").into());
+        return Err(Error::usage(format!("--stage {name}: a contribution is to an artifact, not to a version of it"))
+            .hint("leave :V away")
+            .into());
     }
     let name = ArtifactName::parse(&VersionSpec::parse(&name)?.artifact.to_string())?;
     let store = context.store()?;
@@ -46,7 +48,9 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     let at_json = super::mount::absolute(&args.mountpoint); // before it is mounted over
     let say = |context: &mut Context| -> std::result::Result<(), Stop> {
         if context.json() {
-            context.out.json(&json!({ "artifact": words.0, "distributed_id": words.1, "run": words.2, "mountpoint": at_json }))?;
+            context.out.json(
+                &json!({ "artifact": words.0, "distributed_id": words.1, "run": words.2, "mountpoint": at_json }),
+            )?;
         } else {
             context.out.line(&format!("{} {} {}", words.0, words.1, words.2))?;
         }
@@ -69,7 +73,9 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     if !args.foreground {
         say(context)?;
         let at = show_path(&args.mountpoint);
-        context.talk(&format!("mounted; `cairn seal {at}` makes a contribution of what is there, `cairn umount {at}` does so and unmounts"));
+        context.talk(&format!(
+            "mounted; `cairn seal {at}` makes a contribution of what is there, `cairn umount {at}` does so and unmounts"
+        ));
     }
     Ok(0)
 }
@@ -77,7 +83,11 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
 /// Whether this run's directory is what is mounted there, and takes changes.
 fn is_there(store: &Path, mountpoint: &Path, (artifact, id, run): &(String, String, String)) -> Result<bool> {
     // What cannot be asked is for the mount itself to judge.
-    let Some(mounted) = cairn_mount(mountpoint).ok().flatten().filter(|m| !m.is_dead && is_same_directory(&m.store, store)) else { return Ok(false) };
+    let Some(mounted) =
+        cairn_mount(mountpoint).ok().flatten().filter(|m| !m.is_dead && is_same_directory(&m.store, store))
+    else {
+        return Ok(false);
+    };
     let Some(there) = run_at(&mounted.at).ok().flatten() else { return Ok(false) };
     if (&there.artifact, &there.distributed_id, &there.run) != (artifact, id, run) {
         return Ok(false);
@@ -111,7 +121,8 @@ pub fn seal(context: &mut Context, args: Seal) -> Done {
 /// What a run left in its staging directory, mounted or not.
 pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &SealOptions<'_>) -> Done {
     let none = || {
-        Error::not_found(format!("run {run} has no staging directory for {draft}")).hint("say what is to be contributed: `cairn upsert NAME SRC`; or write it: `cairn mount MNT NAME --stage`")
+        Error::not_found(format!("run {run} has no staging directory for {draft}"))
+            .hint("say what is to be contributed: `cairn upsert NAME SRC`; or write it: `cairn mount MNT NAME --stage`")
     };
     let store = draft.store();
     let stage = stages(store)?.into_iter().find(|s| s.is_of(draft, run)).ok_or_else(none)?;
@@ -151,11 +162,14 @@ pub struct Unmounting {
     not_sealed: bool,
 }
 
-/// Seals a staging directory that is about to be unmounted. What cannot be sealed stays mounted; only a mount whose daemon is dead, and which serves
+/// Seals a staging directory that is about to be unmounted. What cannot be sealed stays mounted; only a mount whose
+/// daemon is dead, and which serves
 /// no one, is unmounted all the same.
 pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> Result<Unmounting> {
     // What is not a cairn mount is refused by the unmount itself.
-    let Some(mounted) = cairn_mount(mountpoint).ok().flatten() else { return Ok(Unmounting { left: Vec::new(), not_sealed: false }) };
+    let Some(mounted) = cairn_mount(mountpoint).ok().flatten() else {
+        return Ok(Unmounting { left: Vec::new(), not_sealed: false });
+    };
     let left = open_in(&mounted).unwrap_or_default(); // a store that cannot be read does not keep a mount
     let one_run = left.iter().any(|l| l.is_alone);
     if mounted.is_dead || !seal {
@@ -171,7 +185,8 @@ pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> R
         }
         Ok(None) if !one_run => Ok(Unmounting { left, not_sealed: false }),
         Ok(None) => {
-            let why = format!("cannot seal what is in {}: its daemon does not understand the request", show_path(mountpoint));
+            let why =
+                format!("cannot seal what is in {}: its daemon does not understand the request", show_path(mountpoint));
             Err(no_seal(Error::refused(why), "it may be of another release"))
         }
         // This user may not ask the daemon, and the store knows of no run there.
@@ -191,7 +206,8 @@ fn no_seal(e: Error, hint: &str) -> Error {
 /// Where the files of a run are that can come into no version.
 fn kept(left: &LeftOpen) -> String {
     let StageRecord { artifact, distributed_id, run, .. } = &left.record;
-    let drop = format!("cairn draft drop {artifact} {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
+    let drop =
+        format!("cairn draft drop {artifact} {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
     format!("the draft is finished; the files of run {} stay in {} until `{drop}`", run.id, show_path(&left.directory))
 }
 
@@ -203,11 +219,13 @@ impl Unmounting {
         lines.extend(finished.into_iter().map(kept));
         let next = open.first().map(|l| {
             let StageRecord { artifact, distributed_id, run, .. } = &l.record;
-            let rest = format!("--distributed-id {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
+            let rest =
+                format!("--distributed-id {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
             format!("`cairn mount MNT {artifact} --stage {rest}` resumes it, `cairn upsert {artifact} {rest}` seals it")
         });
         if self.not_sealed {
-            let why = format!("{} is unmounted, but nothing was sealed: its daemon had been killed", show_path(mountpoint));
+            let why =
+                format!("{} is unmounted, but nothing was sealed: its daemon had been killed", show_path(mountpoint));
             let e = lines.iter().fold(Error::refused(why), Error::because);
             return Err(match next {
                 Some(next) => e.hint(next),
@@ -244,5 +262,10 @@ pub fn quoted(word: &str) -> String {
 }
 
 fn contributed(done: SealedBy) -> Contributed {
-    Contributed { artifact: done.artifact, distributed_id: done.distributed_id, run: done.run, counts: (done.files, done.bytes, done.new_bytes) }
+    Contributed {
+        artifact: done.artifact,
+        distributed_id: done.distributed_id,
+        run: done.run,
+        counts: (done.files, done.bytes, done.new_bytes),
+    }
 }

@@ -22,9 +22,16 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
     let draft = run.draft(artifact.name(), id)?; // without an id, nothing is read first
     if args.sources.is_empty() {
         if let Some(option) = args.from.said() {
-            return Err(Error::usage(format!("{option} says what is done with SRC, and there is none")).hint("say SRC too; without, what the run has in its staging directory is sealed as it is").into());
+            return Err(Error::usage(format!("{option} says what is done with SRC, and there is none"))
+                .hint("say SRC too; without, what the run has in its staging directory is sealed as it is")
+                .into());
         }
-        return super::stage::seal_of_run(context, &draft, run.id(), &SealOptions { words: Some(&artifact), replace: args.replace, ..SealOptions::default() });
+        return super::stage::seal_of_run(
+            context,
+            &draft,
+            run.id(),
+            &SealOptions { words: Some(&artifact), replace: args.replace, ..SealOptions::default() },
+        );
     }
     context.if_interrupted("no contribution was recorded; the complete files in the store are kept: run the same upsert again, and it stores only the rest");
     signals::be_gentle();
@@ -61,7 +68,12 @@ impl Contributed {
     /// From the library's answer.
     pub fn of(done: &Upserted) -> Contributed {
         let counts = (done.files, done.bytes, done.new_bytes);
-        Contributed { artifact: done.draft.artifact().to_string(), distributed_id: done.draft.id().to_string(), run: done.run.to_string(), counts }
+        Contributed {
+            artifact: done.draft.artifact().to_string(),
+            distributed_id: done.draft.id().to_string(),
+            run: done.run.to_string(),
+            counts,
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! Above the runs: `NAME/ID/RUN`. Making a run's directory begins its contribution; one that was left open is taken up at the first use; an empty one that
+//! Above the runs: `NAME/ID/RUN`. Making a run's directory begins its contribution; one that was left open is taken up
+//! at the first use; an empty one that
 //! is removed is given up. What is sealed shows until its draft is finished.
 
 use super::table::{At, Kind, Spot};
@@ -42,13 +43,18 @@ impl All {
         Draft::new(&self.store, artifact, id)
     }
 
-    /// The stages that this mount holds, and what it sealed. What belongs to a finished draft goes, and what was dropped or discarded after its
+    /// The stages that this mount holds, and what it sealed. What belongs to a finished draft goes, and what was
+    /// dropped or discarded after its
     /// seal: that run may begin again.
     fn held(&self) -> Vec<Arc<Live>> {
         let mut live = self.live.lock();
         live.retain(|l| !matches!(*l.gate.read(), Gate::Lost));
-        live.retain(|l| l.sealed().is_none_or(|s| refuse_if_finished(l.stage.draft()).is_ok() && !s.is_withdrawn().unwrap_or(false)));
-        self.made.lock().retain(|(artifact, id)| id.as_ref().is_none_or(|id| refuse_if_finished(&self.draft(artifact, id)).is_ok()));
+        live.retain(|l| {
+            l.sealed().is_none_or(|s| refuse_if_finished(l.stage.draft()).is_ok() && !s.is_withdrawn().unwrap_or(false))
+        });
+        self.made.lock().retain(|(artifact, id)| {
+            id.as_ref().is_none_or(|id| refuse_if_finished(&self.draft(artifact, id)).is_ok())
+        });
         live.clone()
     }
 
@@ -62,7 +68,13 @@ impl All {
     }
 
     /// Opens a run's stage, unless this mount has it.
-    fn open(&self, artifact: &ArtifactName, id: &DistributedId, run: &RunId, made: impl FnOnce(&Live) -> Answer<()>) -> Answer<Arc<Live>> {
+    fn open(
+        &self,
+        artifact: &ArtifactName,
+        id: &DistributedId,
+        run: &RunId,
+        made: impl FnOnce(&Live) -> Answer<()>,
+    ) -> Answer<Arc<Live>> {
         let _one = self.opening.lock();
         if let Some(found) = self.find_held(artifact, id, run) {
             return Ok(found);
@@ -99,12 +111,20 @@ impl All {
         let open = open.iter().filter(|s| s.state == StageState::Open).map(|s| &s.record);
         let records = open.chain(held.iter().map(|l| l.stage.record()));
         let mut out: BTreeSet<String> = match kind {
-            Kind::Store => records.map(|r| r.artifact.to_string()).chain(made.iter().map(|(a, _)| a.to_string())).collect(),
+            Kind::Store => {
+                records.map(|r| r.artifact.to_string()).chain(made.iter().map(|(a, _)| a.to_string())).collect()
+            }
             Kind::Artifact(artifact) => {
-                let made = made.iter().filter(|(a, _)| a == artifact).filter_map(|(_, id)| id.as_ref().map(ToString::to_string));
+                let made = made
+                    .iter()
+                    .filter(|(a, _)| a == artifact)
+                    .filter_map(|(_, id)| id.as_ref().map(ToString::to_string));
                 records.filter(|r| r.artifact == *artifact).map(|r| r.distributed_id.to_string()).chain(made).collect()
             }
-            Kind::Draft(artifact, id) => records.filter(|r| r.artifact == *artifact && r.distributed_id == *id).map(|r| r.run.id.to_string()).collect(),
+            Kind::Draft(artifact, id) => records
+                .filter(|r| r.artifact == *artifact && r.distributed_id == *id)
+                .map(|r| r.run.id.to_string())
+                .collect(),
             Kind::Run(..) | Kind::In(_) => return Err(libc::ENOTDIR),
         };
         // An id that cannot be a file's name is reached by commands only.
@@ -134,8 +154,12 @@ fn below(kind: &Kind, name: &str) -> Answer<Kind> {
     let invalid = |_: Error| libc::EINVAL;
     match kind {
         Kind::Store => ArtifactName::parse(name).map(Kind::Artifact).map_err(invalid),
-        Kind::Artifact(artifact) => DistributedId::parse(name).map(|id| Kind::Draft(artifact.clone(), id)).map_err(invalid),
-        Kind::Draft(artifact, id) => RunId::parse(name).map(|run| Kind::Run(artifact.clone(), id.clone(), run)).map_err(invalid),
+        Kind::Artifact(artifact) => {
+            DistributedId::parse(name).map(|id| Kind::Draft(artifact.clone(), id)).map_err(invalid)
+        }
+        Kind::Draft(artifact, id) => {
+            RunId::parse(name).map(|run| Kind::Run(artifact.clone(), id.clone(), run)).map_err(invalid)
+        }
         Kind::Run(..) | Kind::In(_) => Err(libc::ENOTDIR),
     }
 }
@@ -158,7 +182,10 @@ impl StagingTree {
         let Kind::Run(artifact, id, run) = kind else { return Ok(self.nowhere()) };
         let all = self.above()?;
         let draft = all.draft(artifact, id);
-        let stage = stages(&all.store).map_err(|e| of_error(&e))?.into_iter().find(|s| s.state == StageState::Open && s.is_of(&draft, run));
+        let stage = stages(&all.store)
+            .map_err(|e| of_error(&e))?
+            .into_iter()
+            .find(|s| s.state == StageState::Open && s.is_of(&draft, run));
         let directory = all.store.layout().stage(stage.ok_or(libc::ENOENT)?.token());
         Backing::open(&directory).and_then(|b| b.stat(Path::new(""))).map_err(errno)
     }

@@ -1,4 +1,5 @@
-//! Between fuser and the staging tree: unpacks requests, packs answers, and nothing else. A panic behind it is EIO for one request.
+//! Between fuser and the staging tree: unpacks requests, packs answers, and nothing else. A panic behind it is EIO for
+//! one request.
 
 use super::admission::{Admission, Asker};
 use super::request::{ANNOTATIONS_MAX, REQUEST, ROOM, StageReply, StageRequest};
@@ -10,9 +11,11 @@ use crate::error::{Error, Result};
 use crate::fuse::opens::Opens;
 use crate::mount::{INFO_COMMAND, passes_through};
 use fuser::{
-    AccessFlags, BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags,
-    KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, Config, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType,
+    Filesystem, FopenFlags, Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, Notifier, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow,
+    WriteFlags,
 };
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -42,7 +45,8 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: if the kernel takes it, it reads and
+    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: if the
+    /// kernel takes it, it reads and
     /// writes files by itself.
     pub(super) fn open(
         descriptor: OwnedFd,
@@ -58,7 +62,9 @@ impl Connection {
         let adapter = Adapter { tree, admission, passing: passing.clone(), kept: Mutex::default() };
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
         let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
-        if *passing.known.get().unwrap_or(&false) && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok()) {
+        if *passing.known.get().unwrap_or(&false)
+            && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok())
+        {
             let _ = passing.notifier.set(session.notifier()); // the first time it is
         }
         Ok(Connection { session, watch })
@@ -73,7 +79,8 @@ impl Connection {
     }
 }
 
-/// What is needed to let the kernel read and write files by itself (passthrough). It wants all opens of a file to go one way.
+/// What is needed to let the kernel read and write files by itself (passthrough). It wants all opens of a file to go
+/// one way.
 #[derive(Default)]
 struct Passing {
     /// Whether the kernel knows of it.
@@ -128,15 +135,24 @@ impl Adapter {
         match owner {
             Some(owner) => {
                 let of = "it belongs to the user who began it";
-                Err(Error::refused(format!("user {} may not seal the run of user {owner}: {of}", asker.uid)).hint("that user, or the one who mounted, can"))
+                Err(Error::refused(format!("user {} may not seal the run of user {owner}: {of}", asker.uid))
+                    .hint("that user, or the one who mounted, can"))
             }
-            None if !self.admission.may_write(asker) => Err(Error::refused(format!("user {} may not write to the store", asker.uid))),
+            None if !self.admission.may_write(asker) => {
+                Err(Error::refused(format!("user {} may not write to the store", asker.uid)))
+            }
             None => Ok(()),
         }
     }
 
-    /// The way an open file goes: the kernel's own, if there is a backing. Pages that the kernel has from another way are not kept then.
-    fn way(&self, node: u64, handle: u64, back: impl FnOnce(&File) -> io::Result<BackingId>) -> (Arc<Option<BackingId>>, FopenFlags) {
+    /// The way an open file goes: the kernel's own, if there is a backing. Pages that the kernel has from another way
+    /// are not kept then.
+    fn way(
+        &self,
+        node: u64,
+        handle: u64,
+        back: impl FnOnce(&File) -> io::Result<BackingId>,
+    ) -> (Arc<Option<BackingId>>, FopenFlags) {
         if self.passing.notifier.get().is_none() {
             return (Arc::new(None), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH);
         }
@@ -262,7 +278,10 @@ fn set_time(time: TimeOrNow) -> SetTime {
             Err(before) => {
                 let before = before.duration();
                 let borrow = i64::from(before.subsec_nanos() > 0);
-                SetTime::At(-(before.as_secs() as i64) - borrow, if borrow == 1 { 1_000_000_000 - i64::from(before.subsec_nanos()) } else { 0 })
+                SetTime::At(
+                    -(before.as_secs() as i64) - borrow,
+                    if borrow == 1 { 1_000_000_000 - i64::from(before.subsec_nanos()) } else { 0 },
+                )
             }
         },
     }
@@ -275,7 +294,8 @@ thread_local! {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Without WRITEBACK_CACHE: what a program has written is in the stage's file when write(2) returns. With HANDLE_KILLPRIV_V2 the kernel need not ask
+        // Without WRITEBACK_CACHE: what a program has written is in the stage's file when write(2) returns. With
+        // HANDLE_KILLPRIV_V2 the kernel need not ask
         // for security.capability before each write.
         let wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
@@ -287,7 +307,8 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
         // What the kernel does not know, it does without.
         let _ = config.add_capabilities(wanted).or_else(|unknown| config.add_capabilities(wanted - unknown));
-        let known = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
+        let known =
+            config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
         let _ = self.passing.known.set(known); // the first time it is
         let _ = config.set_max_write(LARGEST_REQUEST);
         let _ = config.set_max_readahead(LARGEST_REQUEST);
@@ -365,7 +386,16 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn mknod(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, rdev: u32, reply: ReplyEntry) {
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
         admitted!(reply, self.admit(request, parent.0, true));
         let make = || self.tree.make_node(parent.0, name, mode, u64::from(rdev), caller(request));
         entry(reply, || self.tree.change("create", parent.0, Some(name), make));
@@ -393,7 +423,16 @@ impl Filesystem for Adapter {
         entry(reply, || self.tree.change("create", parent.0, Some(name), make));
     }
 
-    fn rename(&self, request: &Request, parent: INodeNo, name: &OsStr, new_parent: INodeNo, new_name: &OsStr, flags: RenameFlags, reply: ReplyEmpty) {
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
         admitted!(reply, self.admit(request, parent.0, true));
         let rename = || self.tree.rename(parent.0, name, new_parent.0, new_name, flags.bits());
         done!(reply, self.tree.change("rename", parent.0, Some(name), rename));
@@ -419,7 +458,16 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn create(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, flags: i32, reply: ReplyCreate) {
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
         admitted!(reply, self.admit(request, parent.0, true));
         let make = || self.tree.create(parent.0, name, mode, flags, caller(request), request.pid());
         let (seen, handle) = match guarded(|| self.tree.change("create", parent.0, Some(name), make)) {
@@ -428,12 +476,24 @@ impl Filesystem for Adapter {
         };
         let (way, how) = self.way(seen.st_ino, handle, |file| reply.open_backing(file));
         match &*way {
-            Some(backing) => reply.created_passthrough(ttl(&seen), &attr(&seen), Generation(0), FileHandle(handle), how, backing),
+            Some(backing) => {
+                reply.created_passthrough(ttl(&seen), &attr(&seen), Generation(0), FileHandle(handle), how, backing)
+            }
             None => reply.created(ttl(&seen), &attr(&seen), Generation(0), FileHandle(handle), how),
         }
     }
 
-    fn read(&self, _: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, size: u32, _: OpenFlags, _: Option<LockOwner>, reply: ReplyData) {
+    fn read(
+        &self,
+        _: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
         BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(size as usize, 0);
             match guarded(|| self.tree.read(handle.0, offset, buffer)) {
@@ -463,13 +523,23 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn release(&self, _: &Request, ino: INodeNo, handle: FileHandle, flags: OpenFlags, _: Option<LockOwner>, _flush: bool, reply: ReplyEmpty) {
+    fn release(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        flags: OpenFlags,
+        _: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
         self.tree.handles.close(handle.0);
         self.kept.lock().remove(&handle.0);
         if let Some(notifier) = self.passing.notifier.get() {
             self.passing.opens.end(ino.0);
             if flags.0 & libc::O_ACCMODE != libc::O_RDONLY {
-                // What was stored through a map has moved times that the kernel has not seen. One that does not know the file has nothing to forget.
+                // What was stored through a map has moved times that the kernel has not seen. One that does not know
+                // the file has nothing to forget.
                 drop(notifier.inval_inode(ino, -1, 0));
             }
         }
@@ -489,7 +559,9 @@ impl Filesystem for Adapter {
     }
 
     fn readdir(&self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        let mut take = |number: u64, next: i64, kind: u8, name: &OsStr| reply.add(INodeNo(number), next as u64, listed_type(kind), name);
+        let mut take = |number: u64, next: i64, kind: u8, name: &OsStr| {
+            reply.add(INodeNo(number), next as u64, listed_type(kind), name)
+        };
         match guarded(|| self.tree.list(ino.0, handle.0, offset as i64, &mut take)) {
             Ok(()) => reply.ok(),
             Err(e) => reply.error(e),
@@ -527,12 +599,30 @@ impl Filesystem for Adapter {
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
         let ino = if ino.0 == 0 { ROOT } else { ino.0 };
         match guarded(|| self.tree.room(ino)) {
-            Ok(s) => reply.statfs(s.f_blocks, s.f_bfree, s.f_bavail, s.f_files, s.f_ffree, s.f_bsize as u32, s.f_namemax as u32, s.f_frsize as u32),
+            Ok(s) => reply.statfs(
+                s.f_blocks,
+                s.f_bfree,
+                s.f_bavail,
+                s.f_files,
+                s.f_ffree,
+                s.f_bsize as u32,
+                s.f_namemax as u32,
+                s.f_frsize as u32,
+            ),
             Err(e) => reply.error(e),
         }
     }
 
-    fn setxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, value: &[u8], flags: i32, _: u32, reply: ReplyEmpty) {
+    fn setxattr(
+        &self,
+        request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _: u32,
+        reply: ReplyEmpty,
+    ) {
         admitted!(reply, self.admit(request, ino.0, true));
         let set = || self.tree.set_xattr(ino.0, name, value, flags);
         done!(reply, self.tree.change("change", ino.0, None, set));

@@ -1,4 +1,5 @@
-//! The writable mount beside one of a whole store: outside it, served by the same daemon, with all runs' staging directories, `NAME/ID/RUN`. It stands as long
+//! The writable mount beside one of a whole store: outside it, served by the same daemon, with all runs' staging
+//! directories, `NAME/ID/RUN`. It stands as long
 //! as the other; what is open in it then is served until it is closed.
 
 use super::above::All;
@@ -31,7 +32,13 @@ impl Beside {
     ///
     /// # Errors
     /// Refused where this process may not write to the store; I/O.
-    pub(in crate::fuse) fn mount(store: &Store, point: &MountPoint, options: &MountOptions, log: Log, refusals: Log) -> Result<Beside> {
+    pub(in crate::fuse) fn mount(
+        store: &Store,
+        point: &MountPoint,
+        options: &MountOptions,
+        log: Log,
+        refusals: Log,
+    ) -> Result<Beside> {
         store.check_writable()?;
         if !mount::may_write(&store.layout().staging()) {
             return Err(Error::refused("this user may not write to the store"));
@@ -39,12 +46,25 @@ impl Beside {
         mount::clear_dead(point.path());
         let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
         let mut place = point.aside(store.root(), &store.config().store_id, reach)?;
-        let staging = StagingOptions { allow_other: options.allow_other, execution: options.execution, threads: options.threads, ..StagingOptions::default() };
-        let tree = StagingTree::all(All::new(store.clone(), place.path().to_path_buf(), log, options.allow_other), mount::who());
+        let staging = StagingOptions {
+            allow_other: options.allow_other,
+            execution: options.execution,
+            threads: options.threads,
+            ..StagingOptions::default()
+        };
+        let tree = StagingTree::all(
+            All::new(store.clone(), place.path().to_path_buf(), log, options.allow_other),
+            mount::who(),
+        );
         let connected = connect(tree, store.root(), &mut place, &staging, Some(refusals));
         let standing = Standing::at(place); // takes the directory away after an error
         let (connection, _) = connected?;
-        Ok(Beside { standing, connection: Mutex::new(Some(connection)), serves: Mutex::default(), stands: AtomicBool::new(true) })
+        Ok(Beside {
+            standing,
+            connection: Mutex::new(Some(connection)),
+            serves: Mutex::default(),
+            stands: AtomicBool::new(true),
+        })
     }
 
     /// Where it is, while it stands.

@@ -1,5 +1,7 @@
-//! Removing a file that is open, on a shared disk. Its client keeps such a file under another name in the same directory until it is closed (`.nfs…`,
-//! `.fuse_hidden…`), where it would be listed, keep the directory from being removed and come into the version. So the file is moved out of the stage
+//! Removing a file that is open, on a shared disk. Its client keeps such a file under another name in the same
+//! directory until it is closed (`.nfs…`,
+//! `.fuse_hidden…`), where it would be listed, keep the directory from being removed and come into the version. So the
+//! file is moved out of the stage
 //! first, and removed there.
 
 use crate::disk::backing::Backing;

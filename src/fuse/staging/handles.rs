@@ -120,7 +120,12 @@ impl Handles {
     /// The files of a run that are open for writing: what they are called, and the process that opened each.
     pub(super) fn writers(&self, live: &Arc<Live>) -> Vec<(String, u32)> {
         let inner = self.inner.lock();
-        let mut out: Vec<_> = inner.files.values().filter(|f| Arc::ptr_eq(&f.live, live)).filter_map(|f| Some((f.label.clone(), f.writer?))).collect();
+        let mut out: Vec<_> = inner
+            .files
+            .values()
+            .filter(|f| Arc::ptr_eq(&f.live, live))
+            .filter_map(|f| Some((f.label.clone(), f.writer?)))
+            .collect();
         out.sort();
         out
     }

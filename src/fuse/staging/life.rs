@@ -36,17 +36,31 @@ pub struct StagingOptions {
 
 impl Default for StagingOptions {
     fn default() -> Self {
-        StagingOptions { ground: Ground::default(), passthrough: true, allow_other: false, execution: Execution::Allowed, threads: default_threads(), log: None }
+        StagingOptions {
+            ground: Ground::default(),
+            passthrough: true,
+            allow_other: false,
+            execution: Execution::Allowed,
+            threads: default_threads(),
+            log: None,
+        }
     }
 }
 
-/// Mounts a run's staging directory at `mnt`, writable. In the background a daemon is forked off, which runs `make`: this process must have one thread only, and
-/// paths that `make` uses must be absolute. The call returns when the mount answers; in the foreground, when it is gone. However it ends, what was written
+/// Mounts a run's staging directory at `mnt`, writable. In the background a daemon is forked off, which runs `make`:
+/// this process must have one thread only, and
+/// paths that `make` uses must be absolute. The call returns when the mount answers; in the foreground, when it is
+/// gone. However it ends, what was written
 /// stays, unsealed, and the run can go on with it.
 ///
 /// # Errors
 /// Those of `make`; I/O when mounting is not possible, with a hint.
-pub fn mount_staging(make: impl FnOnce() -> Result<Stage>, store_root: &Path, mnt: &Path, options: &StagingOptions) -> Result<()> {
+pub fn mount_staging(
+    make: impl FnOnce() -> Result<Stage>,
+    store_root: &Path,
+    mnt: &Path,
+    options: &StagingOptions,
+) -> Result<()> {
     let store = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
     let mut point = MountPoint::check(mnt, &store)?;
     match options.ground {
@@ -61,14 +75,24 @@ pub fn mount_staging(make: impl FnOnce() -> Result<Stage>, store_root: &Path, mn
             Daemon::Parent => Ok(()),
             Daemon::Child(mut ready) => {
                 let target = Target::of_daemon(options.log.as_deref());
-                let served = catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, target, &mut ready)));
-                ready.end(served.unwrap_or_else(|_| Err(Error::io_message("the mount daemon panicked: please report this"))))
+                let served =
+                    catch_unwind(AssertUnwindSafe(|| serve(make, &store, &mut point, options, target, &mut ready)));
+                ready.end(
+                    served.unwrap_or_else(|_| Err(Error::io_message("the mount daemon panicked: please report this"))),
+                )
             }
         },
     }
 }
 
-fn serve(make: impl FnOnce() -> Result<Stage>, store: &Path, point: &mut MountPoint, options: &StagingOptions, target: Target, ready: &mut Ready) -> Result<()> {
+fn serve(
+    make: impl FnOnce() -> Result<Stage>,
+    store: &Path,
+    point: &mut MountPoint,
+    options: &StagingOptions,
+    target: Target,
+    ready: &mut Ready,
+) -> Result<()> {
     mount::block_endings();
     mount::raise_open_files();
     let alone = point.alone()?;
@@ -107,7 +131,13 @@ fn begin(
 }
 
 /// Mounts and greets the kernel; also the mount's device.
-pub(super) fn connect(tree: StagingTree, store: &Path, point: &mut MountPoint, options: &StagingOptions, log: Option<Log>) -> Result<(Connection, Option<String>)> {
+pub(super) fn connect(
+    tree: StagingTree,
+    store: &Path,
+    point: &mut MountPoint,
+    options: &StagingOptions,
+    log: Option<Log>,
+) -> Result<(Connection, Option<String>)> {
     let config = Layout::new(store).config();
     let (probe, _) = open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} is gone", show_path(&config))))?;
     let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
@@ -116,7 +146,13 @@ pub(super) fn connect(tree: StagingTree, store: &Path, point: &mut MountPoint, o
     let admission = Admission::new(Layout::new(store).work(), options.allow_other, point.is_handed_over(), log);
     let attached = mount::attach_for_writing(point, store, reach, options.execution)?;
     let device = point.device();
-    let connection = Connection::open(attached.descriptor, Arc::new(tree), admission, options.threads, passthrough.then_some(&probe));
+    let connection = Connection::open(
+        attached.descriptor,
+        Arc::new(tree),
+        admission,
+        options.threads,
+        passthrough.then_some(&probe),
+    );
     Ok((connection.inspect_err(|_| detach(point, device.as_deref()))?, device))
 }
 

@@ -1,6 +1,8 @@
-//! What a command and the daemon of a staging mount tell each other: an ioctl on a file or directory in the mount, with JSON both ways.
+//! What a command and the daemon of a staging mount tell each other: an ioctl on a file or directory in the mount, with
+//! JSON both ways.
 //!
-//! Annotations can be longer than one request: they are sent in parts before, and kept by the daemon for that open directory.
+//! Annotations can be longer than one request: they are sent in parts before, and kept by the daemon for that open
+//! directory.
 
 use crate::commit::{Annotations, Upserted};
 use crate::error::{Error, Kind, Result, show_path};
@@ -40,7 +42,12 @@ pub(super) enum StageReply {
     NoRun,
     Sealed(SealedBy),
     Run(MountedRun),
-    Failed { exit: u8, message: String, causes: Vec<String>, hint: Option<String> },
+    Failed {
+        exit: u8,
+        message: String,
+        causes: Vec<String>,
+        hint: Option<String>,
+    },
 }
 
 /// What a mount does with a run's files.
@@ -132,10 +139,16 @@ impl StageReply {
 
     pub(super) fn of_error(e: &Error) -> StageReply {
         let hint = e.hint_text().map(str::to_owned);
-        StageReply::Failed { exit: e.kind().exit_status(), message: e.message().to_owned(), causes: e.causes().to_vec(), hint }
+        StageReply::Failed {
+            exit: e.kind().exit_status(),
+            message: e.message().to_owned(),
+            causes: e.causes().to_vec(),
+            hint,
+        }
     }
 
-    /// The answer's bytes. What does not fit is shortened text by text, so that kind and beginning of each always arrive.
+    /// The answer's bytes. What does not fit is shortened text by text, so that kind and beginning of each always
+    /// arrive.
     pub(super) fn encode(mut self) -> Vec<u8> {
         let mut longest = PART;
         loop {
@@ -184,7 +197,8 @@ fn ask(file: &File, path: &Path, request: &StageRequest) -> Result<Option<StageR
             _ => Err(Error::io("ask the daemon of the mount at", path, e)),
         };
     }
-    let failed = |e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).because(e);
+    let failed =
+        |e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).because(e);
     match decode(&bytes).map_err(failed)? {
         StageReply::NoRun => Ok(None),
         StageReply::Failed { exit, message, causes, hint } => Err(rebuilt(exit, message, causes, hint)),
@@ -264,7 +278,10 @@ mod tests {
     use super::*;
 
     fn crossed(e: &Error) -> Error {
-        let StageReply::Failed { exit, message, causes, hint } = decode(&StageReply::of_error(e).encode()).unwrap() else { panic!("no error") };
+        let StageReply::Failed { exit, message, causes, hint } = decode(&StageReply::of_error(e).encode()).unwrap()
+        else {
+            panic!("no error")
+        };
         rebuilt(exit, message, causes, hint)
     }
 

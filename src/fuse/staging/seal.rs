@@ -9,7 +9,8 @@ use crate::staging::{SealOptions, mounted_at};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The kernel reports a last close after the process that did it has continued: a seal waits so long for it before it is refused.
+/// The kernel reports a last close after the process that did it has continued: a seal waits so long for it before it
+/// is refused.
 const LATE_CLOSE: Duration = Duration::from_millis(500);
 
 impl StagingTree {
@@ -34,7 +35,13 @@ impl StagingTree {
     }
 
     /// Seals the run that a node is in; with `stage`, only if that is its stage.
-    pub(super) fn seal_as_asked(&self, id: u64, stage: Option<&str>, annotations: Option<&str>, replace: bool) -> StageReply {
+    pub(super) fn seal_as_asked(
+        &self,
+        id: u64,
+        stage: Option<&str>,
+        annotations: Option<&str>,
+        replace: bool,
+    ) -> StageReply {
         let live = self.table.read().live(id).cloned();
         match live {
             Some(live) if stage.is_none_or(|stage| live.stage.token().as_str() == stage) => {
@@ -54,7 +61,11 @@ impl StagingTree {
         let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());
         if let Some(done) = self.close(live)? {
             // Nothing that was asked for may be dropped silently.
-            return if says_more { Err(Error::refused("it is sealed already, without what is given now")) } else { Ok(done) };
+            return if says_more {
+                Err(Error::refused("it is sealed already, without what is given now"))
+            } else {
+                Ok(done)
+            };
         }
         confirmed(live)?;
         let options = SealOptions { words: annotated.as_ref(), replace, ..SealOptions::default() };
@@ -124,6 +135,7 @@ fn open_for_writing(live: &Live, path: &str, opener: u32, more: usize) -> Error 
     let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();
     let who = users.first().map_or(opener.to_string(), |user| format!("{} ({})", user.pid, user.name));
     let more = if more > 0 { format!(", and {more} more are") } else { String::new() };
-    let e = Error::refused(format!("{path} is open for writing by process {who}{more}")).hint("close it, then seal again");
+    let e =
+        Error::refused(format!("{path} is open for writing by process {who}{more}")).hint("close it, then seal again");
     users.iter().skip(1).fold(e, |e, user| e.because(user.to_string()))
 }

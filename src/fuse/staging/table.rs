@@ -22,7 +22,8 @@ use std::sync::atomic::Ordering;
 
 /// The root's number.
 pub(super) const ROOT: u64 = 1;
-/// Numbers of nodes whose own inode number is not to be had: directories that are nowhere, and inodes used again while the kernel still knows the last one.
+/// Numbers of nodes whose own inode number is not to be had: directories that are nowhere, and inodes used again while
+/// the kernel still knows the last one.
 const ALIASES: u64 = 1 << 62;
 
 /// Bytes of a path in a run at most. The kernel takes 4,095 at a time, of which sealing needs some for the way to the
@@ -246,7 +247,8 @@ impl Table {
             (Kind::In(a), Kind::In(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
-        let known = self.above.iter().copied().find(|id| self.nodes.get(id).is_some_and(|n| n.top == top && same(&n.kind)));
+        let known =
+            self.above.iter().copied().find(|id| self.nodes.get(id).is_some_and(|n| n.top == top && same(&n.kind)));
         let id = known.unwrap_or_else(|| {
             let id = self.alias();
             self.above.push(id);

@@ -1,11 +1,12 @@
-//! What requests on a staging mount do: paths from the table, system calls on the stage's files, the gate that sealing closes.
+//! What requests on a staging mount do: paths from the table, system calls on the stage's files, the gate that sealing
+//! closes.
 
-use super::attributes;
 use super::above::All;
+use super::attributes;
 use super::gone::Gone;
 use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
-use super::watch::Confirmed;
 use super::table::{At, Kind, LONGEST_PATH, ROOT, SEALED, Spot, Table, key};
+use super::watch::Confirmed;
 use crate::clock;
 use crate::commit::Upserted;
 use crate::disk::backing::{self, Backing, Caller, DirStream, SetTime, Stat};
@@ -13,8 +14,8 @@ use crate::disk::{list, read_full_at};
 use crate::error::{Error, Result};
 use crate::fuse::log::Log;
 use crate::manifest::{Entry, Found, Tree};
-use crate::objects::Content;
 use crate::mount;
+use crate::objects::Content;
 use crate::staging::Stage;
 use crate::store::Store;
 use crate::words::RelPath;
@@ -104,10 +105,16 @@ impl Sealed {
         let contribution = state.as_ref().and_then(|s| s.contributions.iter().find(|c| c.number == done.number));
         let tree = contribution.and_then(|c| c.tree(live.store()).ok());
         let empty = || Tree::of(&empty_root(), live.store().objects().clone());
-        Sealed { tree: tree.unwrap_or_else(empty), time: clock::unix_now(), done: done.clone(), counted_at: AtomicU64::new(0) }
+        Sealed {
+            tree: tree.unwrap_or_else(empty),
+            time: clock::unix_now(),
+            done: done.clone(),
+            counted_at: AtomicU64::new(0),
+        }
     }
 
-    /// Whether the contribution was dropped or discarded since: it is in no version then. The log is read whole only when it has grown.
+    /// Whether the contribution was dropped or discarded since: it is in no version then. The log is read whole only
+    /// when it has grown.
     ///
     /// # Errors
     /// Damaged; I/O.
@@ -171,7 +178,8 @@ impl Live {
     }
 }
 
-/// Takes an entry of a listing, with its attributes if it was looked up: its number, the offset after it, `DT_…`, its name.
+/// Takes an entry of a listing, with its attributes if it was looked up: its number, the offset after it, `DT_…`, its
+/// name.
 /// True: there is no room for it.
 pub(super) type TakeKnown<'a> = dyn FnMut(Option<&Seen>, u64, i64, u8, &OsStr) -> bool + 'a;
 
@@ -210,7 +218,15 @@ pub(super) fn of_error(e: &Error) -> i32 {
 impl StagingTree {
     /// One run's directory.
     pub(super) fn one(live: Arc<Live>, owner: (u32, u32), log: Log) -> StagingTree {
-        StagingTree { table: RwLock::new(Table::new(Kind::In(live))), handles: Handles::default(), all: None, owner, begun: clock::unix_now(), umask: mount::umask(), log: Some(log) }
+        StagingTree {
+            table: RwLock::new(Table::new(Kind::In(live))),
+            handles: Handles::default(),
+            all: None,
+            owner,
+            begun: clock::unix_now(),
+            umask: mount::umask(),
+            log: Some(log),
+        }
     }
 
     /// The runs that this mount holds.
@@ -228,10 +244,19 @@ impl StagingTree {
 
     /// The directories of all runs, `NAME/ID/RUN`.
     pub(super) fn all(all: All, owner: (u32, u32)) -> StagingTree {
-        StagingTree { table: RwLock::new(Table::new(Kind::Store)), handles: Handles::default(), all: Some(all), owner, begun: clock::unix_now(), umask: mount::umask(), log: None }
+        StagingTree {
+            table: RwLock::new(Table::new(Kind::Store)),
+            handles: Handles::default(),
+            all: Some(all),
+            owner,
+            begun: clock::unix_now(),
+            umask: mount::umask(),
+            log: None,
+        }
     }
 
-    /// Where a node is, with the table held so that no name on the way changes. A run's directory whose stage is not held yet is taken up.
+    /// Where a node is, with the table held so that no name on the way changes. A run's directory whose stage is not
+    /// held yet is taken up.
     fn spot(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, Spot)> {
         loop {
             let table = self.table.read();
@@ -348,13 +373,16 @@ impl StagingTree {
             Ok(stat) => Ok(Self::numbered(stat, id)),
             // Without a name, but open: what is open tells.
             Err(e) => match self.handles.of_node(id).as_deref() {
-                Some(OpenFile { bytes: Bytes::File(file), .. }) => backing::stat_open(file).map(|s| Self::numbered(s, id)).map_err(errno),
+                Some(OpenFile { bytes: Bytes::File(file), .. }) => {
+                    backing::stat_open(file).map(|s| Self::numbered(s, id)).map_err(errno)
+                }
                 _ => Err(e),
             },
         }
     }
 
-    /// Whether the caller may do that: asked where the kernel does not decide by modes, for a mount that only its owner may
+    /// Whether the caller may do that: asked where the kernel does not decide by modes, for a mount that only its owner
+    /// may
     /// use. What is sealed takes no changes.
     pub(super) fn access(&self, id: u64, mode: i32) -> Answer<()> {
         let (_table, Spot::At(at)) = self.spot(id)? else { return Ok(()) };
@@ -377,8 +405,16 @@ impl StagingTree {
         }
     }
 
-    /// Makes something at `name` in a run, in the caller's name, and enters it. `mode`: its permissions, if it is to have what was asked for.
-    fn make(&self, parent: u64, name: &OsStr, mode: Option<u32>, caller: Caller, work: impl Fn(&Backing, &Path) -> io::Result<()>) -> Answer<Seen> {
+    /// Makes something at `name` in a run, in the caller's name, and enters it. `mode`: its permissions, if it is to
+    /// have what was asked for.
+    fn make(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        mode: Option<u32>,
+        caller: Caller,
+        work: impl Fn(&Backing, &Path) -> io::Result<()>,
+    ) -> Answer<Seen> {
         let (live, stat) = {
             let (_table, directory) = self.inside(parent)?;
             let _change = directory.live.changing()?;
@@ -465,7 +501,14 @@ impl StagingTree {
         Ok(())
     }
 
-    pub(super) fn rename(&self, parent: u64, name: &OsStr, new_parent: u64, new_name: &OsStr, flags: u32) -> Answer<()> {
+    pub(super) fn rename(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        new_parent: u64,
+        new_name: &OsStr,
+        flags: u32,
+    ) -> Answer<()> {
         let mut table = self.table.write();
         let (Spot::At(from), Spot::At(to)) = (table.spot(parent)?, table.spot(new_parent)?) else {
             return Err(libc::EPERM);
@@ -535,7 +578,15 @@ impl StagingTree {
         Ok(self.handles.open(OpenFile { bytes: Bytes::File(file), node: id, live: live.clone(), writer, label }))
     }
 
-    pub(super) fn create(&self, parent: u64, name: &OsStr, mode: u32, flags: i32, caller: Caller, pid: u32) -> Answer<(Seen, u64)> {
+    pub(super) fn create(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+        caller: Caller,
+        pid: u32,
+    ) -> Answer<(Seen, u64)> {
         let (at, file, stat) = {
             let (_table, directory) = self.inside(parent)?;
             let _change = directory.live.changing()?;
@@ -764,7 +815,8 @@ impl StagingTree {
         Ok(self.handles.open_directory(opened))
     }
 
-    /// As [`StagingTree::list`], with each entry looked up. Above the runs that would read all records for each name: there
+    /// As [`StagingTree::list`], with each entry looked up. Above the runs that would read all records for each name:
+    /// there
     /// the number is the root's, which the kernel lists and takes for no node.
     pub(super) fn list_known(&self, id: u64, handle: u64, offset: i64, take: &mut TakeKnown<'_>) -> Answer<()> {
         let above = matches!(&*self.handles.directory(handle)?, OpenDirectory::Above(_));
@@ -782,7 +834,13 @@ impl StagingTree {
     }
 
     /// Gives entries from `offset` on to `take` (number, offset after it, `DT_…`, name), until it has enough.
-    pub(super) fn list(&self, id: u64, handle: u64, offset: i64, take: &mut dyn FnMut(u64, i64, u8, &OsStr) -> bool) -> Answer<()> {
+    pub(super) fn list(
+        &self,
+        id: u64,
+        handle: u64,
+        offset: i64,
+        take: &mut dyn FnMut(u64, i64, u8, &OsStr) -> bool,
+    ) -> Answer<()> {
         match &*self.handles.directory(handle)? {
             OpenDirectory::Stage(stream, live) => {
                 let device = live.backing.stat(Path::new("")).map_err(errno)?.st_dev;

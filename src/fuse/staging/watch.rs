@@ -1,5 +1,7 @@
-//! Whether this mount may still change its runs. A thread asks the store every few seconds: was a run taken over by another mount, is its draft finished?
-//! A change that comes when the last answer is too old asks by itself, so that a daemon that was stopped or cut off sees that it lost before it writes.
+//! Whether this mount may still change its runs. A thread asks the store every few seconds: was a run taken over by
+//! another mount, is its draft finished?
+//! A change that comes when the last answer is too old asks by itself, so that a daemon that was stopped or cut off
+//! sees that it lost before it writes.
 
 use super::tree::{Answer, Gate, Live, StagingTree};
 use crate::commit::refuse_if_finished;
@@ -54,7 +56,12 @@ impl Live {
                 Err(libc::EROFS)
             }
             Err(e) => {
-                log.inspect(|log| log.error(&format!("cannot tell whether run {} is still this mount's", self.stage.record().run.id), &e));
+                log.inspect(|log| {
+                    log.error(
+                        &format!("cannot tell whether run {} is still this mount's", self.stage.record().run.id),
+                        &e,
+                    )
+                });
                 Err(e.errno().unwrap_or(libc::EIO))
             }
         }
@@ -78,7 +85,8 @@ impl Live {
     }
 
     pub(super) fn finished(&self, e: Error) -> Error {
-        let kept = format!("no change is taken any more; the files of the run stay in {}", show_path(&self.stage.directory()));
+        let kept =
+            format!("no change is taken any more; the files of the run stay in {}", show_path(&self.stage.directory()));
         e.because(kept)
     }
 }
@@ -102,7 +110,9 @@ impl Watch {
             while !*over {
                 ended.1.wait_for(&mut over, BEAT);
                 if !*over {
-                    parking_lot::MutexGuard::unlocked(&mut over, || drop(catch_unwind(AssertUnwindSafe(|| look(&tree)))));
+                    parking_lot::MutexGuard::unlocked(&mut over, || {
+                        drop(catch_unwind(AssertUnwindSafe(|| look(&tree))))
+                    });
                 }
             }
         };

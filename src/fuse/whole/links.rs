@@ -1,4 +1,5 @@
-//! Inodes of alias links. A link never changes, since the kernel may keep its target: an alias that moves is another inode.
+//! Inodes of alias links. A link never changes, since the kernel may keep its target: an alias that moves is another
+//! inode.
 
 use crate::words::VersionNumber;
 use parking_lot::Mutex;

@@ -1,9 +1,13 @@
-//! A whole store as one mount: `NAME/vN/…` and `NAME/ALIAS` → `vN`, alive: what is published, moved or removed shows within the time for
+//! A whole store as one mount: `NAME/vN/…` and `NAME/ALIAS` → `vN`, alive: what is published, moved or removed shows
+//! within the time for
 //! which the kernel may keep names, one second unless said otherwise.
 //!
-//! Inode numbers: versions have slots (the bits above [`RANK_BITS`]), below them entries have their ranks; slot 0 is the store's own level:
-//! the root, artifacts from [`ARTIFACTS`] on in the order in which they were seen, and links. All stay what they are for the mount's life.
-//! Staging directories are not here: they are writable, and versions never share a connection with what can be written. `.staging` and `NAME/staging` are
+//! Inode numbers: versions have slots (the bits above [`RANK_BITS`]), below them entries have their ranks; slot 0 is
+//! the store's own level:
+//! the root, artifacts from [`ARTIFACTS`] on in the order in which they were seen, and links. All stay what they are
+//! for the mount's life.
+//! Staging directories are not here: they are writable, and versions never share a connection with what can be written.
+//! `.staging` and `NAME/staging` are
 //! links to where they are mounted.
 
 mod links;
@@ -23,9 +27,9 @@ use crate::pins::Pins;
 use crate::store::Store;
 use crate::words::{AliasName, MAX_NAME, Token, VersionNumber};
 use links::Links;
+use parking_lot::Mutex;
 use shelves::Shelves;
 use slots::Slots;
-use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -115,7 +119,13 @@ fn level(ino: u64) -> Level {
 
 impl StoreTree {
     /// The tree of a store whose growth is seen within `refresh`; versions that are looked into are pinned by `pins`.
-    pub(super) fn new(store: &Store, owner: (u32, u32), refresh: Duration, pins: Option<Arc<Pins>>, beside: Option<Arc<Beside>>) -> StoreTree {
+    pub(super) fn new(
+        store: &Store,
+        owner: (u32, u32),
+        refresh: Duration,
+        pins: Option<Arc<Pins>>,
+        beside: Option<Arc<Beside>>,
+    ) -> StoreTree {
         // Other mounts number artifacts and versions otherwise: handles of theirs are to be stale here.
         let generation = u32::from_str_radix(&Token::fresh().as_str()[..8], 16).unwrap_or(1);
         // The two parts of the age of what is shown: the kernel's and ours.
@@ -243,7 +253,13 @@ impl StoreTree {
     }
 
     /// Shows that link at the end of a listing.
-    fn list_staging(&self, artifact: Option<u32>, name: &[u8], offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) {
+    fn list_staging(
+        &self,
+        artifact: Option<u32>,
+        name: &[u8],
+        offset: u64,
+        show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+    ) {
         if offset < AFTER_STAGING
             && let Some((_, attributes)) = self.staging_link(artifact)
         {
@@ -255,7 +271,9 @@ impl StoreTree {
         let nothing = Looked::Nothing(Duration::ZERO);
         let (Some(artifact), Ok(text)) = (self.shelves.name(id), std::str::from_utf8(name)) else { return Ok(nothing) };
         if let Some(number) = VersionNumber::from_text(text) {
-            if disk::look_fresh(&self.store.layout().version(&artifact, number))?.is_none() || removal::is_removed(&self.store, &artifact, number)? {
+            if disk::look_fresh(&self.store.layout().version(&artifact, number))?.is_none()
+                || removal::is_removed(&self.store, &artifact, number)?
+            {
                 return Ok(nothing);
             }
             let slot = self.slots.of(id, number)?;
@@ -285,7 +303,10 @@ impl StoreTree {
         for (id, name) in self.shelves.all()?.into_iter().skip(offset.saturating_sub(2) as usize) {
             // Its time is that of its listing: read by who asks for it.
             let ino = ARTIFACTS + u64::from(id);
-            let attributes = Attributes { attributes_for: Duration::ZERO, ..Attributes::directory(ino, self.generation, self.owner, (0, 0), self.keep) };
+            let attributes = Attributes {
+                attributes_for: Duration::ZERO,
+                ..Attributes::directory(ino, self.generation, self.owner, (0, 0), self.keep)
+            };
             if show(Item { name: name.as_str().as_bytes(), attributes, next: u64::from(id) + 3 }).is_break() {
                 return Ok(());
             }
@@ -294,7 +315,8 @@ impl StoreTree {
         Ok(())
     }
 
-    /// Offsets of versions are their numbers plus two, so that a listing goes on at the right place however it has changed.
+    /// Offsets of versions are their numbers plus two, so that a listing goes on at the right place however it has
+    /// changed.
     fn list_artifact(&self, id: u32, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
         let shelf = self.shelves.shelf(id)?;
         let from = shelf.versions.partition_point(|v| v.0 + 2 < offset);
@@ -334,7 +356,12 @@ impl Names for StoreTree {
             Level::Link => {
                 let (artifact, to) = self.links.target(ino).ok_or(Failure::Stale)?;
                 let name = self.shelves.name(artifact).ok_or(Failure::Stale)?;
-                Ok(self.link_attributes(ino, to.to_string().len(), self.slots.time(self.slots.of(artifact, to)?, &name)?, self.keep))
+                Ok(self.link_attributes(
+                    ino,
+                    to.to_string().len(),
+                    self.slots.time(self.slots.of(artifact, to)?, &name)?,
+                    self.keep,
+                ))
             }
             Level::Staging(artifact) => self.staging_link(artifact).map(|(_, a)| a).ok_or(Failure::Gone),
         }
@@ -346,7 +373,9 @@ impl Names for StoreTree {
         }
         let slot = (parent >> RANK_BITS) as u32;
         match (level(parent), name) {
-            (_, b"..") if slot > 0 && self.slots.is_root(parent) => self.artifact_attributes(self.slots.version(slot)?.0).map(Looked::Found),
+            (_, b"..") if slot > 0 && self.slots.is_root(parent) => {
+                self.artifact_attributes(self.slots.version(slot)?.0).map(Looked::Found)
+            }
             (_, b".") => {
                 let found = self.attributes(parent)?;
                 self.listed(parent);
@@ -360,7 +389,9 @@ impl Names for StoreTree {
                 Ok(looked)
             }
             (_, b"..") => self.root_attributes().map(Looked::Found),
-            (Level::Root, _) if name == mount::LINK.as_bytes() => Ok(self.staging_link(None).map_or(Looked::Nothing(Duration::ZERO), |(_, found)| Looked::Found(found))),
+            (Level::Root, _) if name == mount::LINK.as_bytes() => {
+                Ok(self.staging_link(None).map_or(Looked::Nothing(Duration::ZERO), |(_, found)| Looked::Found(found)))
+            }
             (Level::Root, _) => match self.shelves.find(name)? {
                 Some(id) => self.artifact_attributes(id).map(Looked::Found),
                 None => Ok(Looked::Nothing(Duration::ZERO)),
@@ -377,7 +408,9 @@ impl Names for StoreTree {
         }
         match level(ino) {
             Level::Link => Ok(self.links.target(ino).ok_or(Failure::Stale)?.1.to_string().into_bytes()),
-            Level::Staging(artifact) => Ok(self.staging_link(artifact).ok_or(Failure::Gone)?.0.into_os_string().into_encoded_bytes()),
+            Level::Staging(artifact) => {
+                Ok(self.staging_link(artifact).ok_or(Failure::Gone)?.0.into_os_string().into_encoded_bytes())
+            }
             Level::Root | Level::Artifact(_) => Err(Failure::WrongKind),
         }
     }
@@ -431,7 +464,8 @@ impl Names for StoreTree {
         let slot = (ino >> RANK_BITS) as u32;
         if slot > 0 {
             let (artifact, number) = self.slots.version(slot).ok()?;
-            let within = if self.slots.is_root(ino) { None } else { self.slots.tree(slot, &self.shelves).ok()?.path(ino) };
+            let within =
+                if self.slots.is_root(ino) { None } else { self.slots.tree(slot, &self.shelves).ok()?.path(ino) };
             return Some(format!("/{}/{number}{}", self.shelves.name(artifact)?, within.unwrap_or_default()));
         }
         match level(ino) {

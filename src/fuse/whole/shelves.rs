@@ -1,6 +1,7 @@
 //! What stands in the store by name: artifacts, and the versions and aliases of each, as last looked at.
 //!
-//! Nothing shown is older than the age given. A directory's time changes whenever its listing does, since the kernel keeps a listing until
+//! Nothing shown is older than the age given. A directory's time changes whenever its listing does, since the kernel
+//! keeps a listing until
 //! then: its seconds are those of the last change on the disk, its nanoseconds are made of what is listed.
 
 use super::super::attributes::Time;
@@ -71,7 +72,9 @@ impl Shelves {
     /// # Errors
     /// I/O.
     pub(super) fn find(&self, name: &[u8]) -> Result<Option<u32>> {
-        let Some(name) = std::str::from_utf8(name).ok().and_then(|n| ArtifactName::parse(n).ok()) else { return Ok(None) };
+        let Some(name) = std::str::from_utf8(name).ok().and_then(|n| ArtifactName::parse(n).ok()) else {
+            return Ok(None);
+        };
         if let Some(id) = self.known.lock().ids.get(&name) {
             return Ok(Some(*id));
         }
@@ -103,7 +106,8 @@ impl Shelves {
         }
         let begun = Instant::now();
         let dir = self.store.layout().artifacts();
-        let mut names: Vec<ArtifactName> = disk::list(&dir)?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
+        let mut names: Vec<ArtifactName> =
+            disk::list(&dir)?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
         names.sort();
         // Those that have had a version have it for ever: only new ones are looked at.
         let new: Vec<ArtifactName> = {
@@ -152,8 +156,11 @@ impl Shelves {
         let layout = self.store.layout();
         let versions = version::live_numbers(&self.store, name)?;
         let live = |v: &VersionNumber| versions.binary_search(v).is_ok();
-        let mut aliases: Vec<(String, VersionNumber)> =
-            alias::all(&self.store, name)?.into_iter().filter(|(_, v)| live(v)).map(|(a, v)| (a.as_str().to_owned(), v)).collect();
+        let mut aliases: Vec<(String, VersionNumber)> = alias::all(&self.store, name)?
+            .into_iter()
+            .filter(|(_, v)| live(v))
+            .map(|(a, v)| (a.as_str().to_owned(), v))
+            .collect();
         aliases.extend(versions.last().map(|v| ("latest".to_owned(), *v)));
         aliases.sort();
         let mut seconds = 0;

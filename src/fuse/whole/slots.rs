@@ -1,6 +1,7 @@
 //! The versions of a whole-store mount: a slot for each that was looked up, its tree while it is in use, and its pin.
 //!
-//! A version is pinned before the first look below its root, and unpinned when the kernel no longer knows the root: until then what is open
+//! A version is pinned before the first look below its root, and unpinned when the kernel no longer knows the root:
+//! until then what is open
 //! stays readable, whoever removes the version. Slots stay for the mount's life, so inode numbers do too.
 
 use super::super::attributes::{Attributes, FOREVER, RANK_BITS};
@@ -21,7 +22,8 @@ use std::time::Duration;
 
 /// Slots are numbered with 20 bits, so that an inode number keeps within the 53 bits that any program's numbers hold.
 const MOST_SLOTS: usize = 1 << 20;
-/// Trees that are open at a time; the one opened first goes, and is opened again when it is needed. Each holds a root node.
+/// Trees that are open at a time; the one opened first goes, and is opened again when it is needed. Each holds a root
+/// node.
 const OPEN_TREES: usize = 256;
 
 /// One version.
@@ -58,7 +60,15 @@ struct Table {
 
 impl Slots {
     pub(super) fn new(store: Store, owner: (u32, u32), generation: u32, pins: Option<Arc<Pins>>) -> Slots {
-        Slots { store, owner, generation, pins, table: RwLock::default(), open: Mutex::default(), forgotten: Mutex::default() }
+        Slots {
+            store,
+            owner,
+            generation,
+            pins,
+            table: RwLock::default(),
+            open: Mutex::default(),
+            forgotten: Mutex::default(),
+        }
     }
 
     /// The slot of a version, a new one if it has none yet.
@@ -75,7 +85,14 @@ impl Slots {
         }
         Ok(*table.numbers.entry((artifact, number)).or_insert_with(|| {
             let (time, looked_up) = (OnceLock::new(), AtomicU64::new(0));
-            table.slots.push(Arc::new(Slot { artifact, number, time, looked_up, tree: RwLock::default(), pinned: Mutex::default() }));
+            table.slots.push(Arc::new(Slot {
+                artifact,
+                number,
+                time,
+                looked_up,
+                tree: RwLock::default(),
+                pinned: Mutex::default(),
+            }));
             table.slots.len() as u32
         }))
     }
@@ -116,7 +133,10 @@ impl Slots {
 
     /// What `stat` shows of a version's root, whose name may be kept for so long.
     pub(super) fn attributes(&self, slot: u32, time: i64, keep: Duration) -> Attributes {
-        Attributes { attributes_for: FOREVER, ..Attributes::directory(Slots::root(slot), self.generation, self.owner, (time, 0), keep) }
+        Attributes {
+            attributes_for: FOREVER,
+            ..Attributes::directory(Slots::root(slot), self.generation, self.owner, (time, 0), keep)
+        }
     }
 
     /// The tree of a slot's version, opened and pinned when it is not.
@@ -136,7 +156,8 @@ impl Slots {
         let version = Version::read(&self.store, &name, slot.number)?.ok_or(Failure::Gone)?;
         let time = *slot.time.get_or_init(|| clock::parse(&version.record().created_at).unwrap_or(0));
         let above = super::ARTIFACTS + u64::from(slot.artifact);
-        let tree = Arc::new(VersionTree::in_slot(version.tree()?, time, number.into(), self.generation, above, self.owner));
+        let tree =
+            Arc::new(VersionTree::in_slot(version.tree()?, time, number.into(), self.generation, above, self.owner));
         *slot.tree.write() = Some(tree.clone());
         drop(pinned);
         self.close_oldest(number);
@@ -224,7 +245,9 @@ impl Slots {
     pub(super) fn removed_in_use(&self, shelves: &Shelves) -> Vec<u32> {
         let slots: Vec<Arc<Slot>> = self.table.read().slots.clone();
         let mut by_artifact: BTreeMap<u32, Vec<(VersionNumber, u32)>> = BTreeMap::new();
-        for (slot, number) in slots.iter().zip(1..).filter(|(s, _)| s.looked_up.load(Ordering::Relaxed) > 0 && s.tree.read().is_some()) {
+        for (slot, number) in
+            slots.iter().zip(1..).filter(|(s, _)| s.looked_up.load(Ordering::Relaxed) > 0 && s.tree.read().is_some())
+        {
             by_artifact.entry(slot.artifact).or_default().push((slot.number, number));
         }
         let mut found = Vec::new();

@@ -195,12 +195,23 @@ fn nodes_that_parts_share_are_read_once_and_keep_all_their_authors() {
         change.iter().for_each(|(at, to)| drop(m.insert(Key(path(format!("f{at:06}"))), file(*to))));
         build_tree(&m, &nodes)
     };
-    // The second author says of f015000 what the first one says, in a node that both have; then the same author says something else.
+    // The second author says of f015000 what the first one says, in a node that both have; then the same author says
+    // something else.
     let same = [flat(&[]), flat(&[(3, 1)]), flat(&[(3, 1), (15_000, 2)])];
-    let by = |authors: [usize; 3]| same.iter().zip(authors).map(|(tree, author)| Part { tree: tree.clone(), author }).collect::<Vec<_>>();
+    let by = |authors: [usize; 3]| {
+        same.iter().zip(authors).map(|(tree, author)| Part { tree: tree.clone(), author }).collect::<Vec<_>>()
+    };
     let paths = |authors| {
         let mut at = std::collections::BTreeSet::new();
-        let merged = merge(&by(authors), &mut |c| { at.insert(c.path.to_string()); Choice::Refuse }, &mut nodes.clone()).unwrap();
+        let merged = merge(
+            &by(authors),
+            &mut |c| {
+                at.insert(c.path.to_string());
+                Choice::Refuse
+            },
+            &mut nodes.clone(),
+        )
+        .unwrap();
         assert_eq!(merged.is_none(), !at.is_empty());
         at.into_iter().collect::<Vec<_>>()
     };
@@ -226,7 +237,9 @@ fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64, make: fn(&mut Dice) -> 
         // Close together, about as far apart as edits reach, or anywhere.
         let mut at = dice.roll(names.len() as u64);
         for _ in 0..count {
-            at = (at + [1 + dice.roll(20), 100 + dice.roll(400), dice.roll(names.len() as u64)][(round / 2 % 3) as usize]) % names.len() as u64;
+            at = (at
+                + [1 + dice.roll(20), 100 + dice.roll(400), dice.roll(names.len() as u64)][(round / 2 % 3) as usize])
+                % names.len() as u64;
             let p = path(&names[at as usize]);
             let there = m.contains_key(&Key(p.clone()));
             if there && dice.roll(2) == 0 {
@@ -258,7 +271,8 @@ fn flat_edits(names: &[Vec<u8>], seed: u64, rounds: u64, make: fn(&mut Dice) -> 
 #[test]
 fn flat_directories_stay_canonical_and_cheap_under_edits() {
     let plain: Vec<Vec<u8>> = (0..6000).map(|i| format!("file-{i:06}.bin").into_bytes()).collect();
-    let combs: Vec<Vec<u8>> = (0..2500u32).map(|i| format!("{}{:02}", "z".repeat((i / 11) as usize), i % 11).into_bytes()).collect();
+    let combs: Vec<Vec<u8>> =
+        (0..2500u32).map(|i| format!("{}{:02}", "z".repeat((i / 11) as usize), i % 11).into_bytes()).collect();
     let sorted = |mut names: Vec<Vec<u8>>| {
         names.sort();
         names.dedup();
@@ -293,7 +307,9 @@ fn heavy_entries_that_make_many_nodes_within_reach_stay_canonical() {
     // Nodes of about twenty entries: the w neighbours of a key lie in many nodes, and weights move cuts all the time.
     let plain: Vec<Vec<u8>> = (0..1300).map(|i| format!("{i:05}").into_bytes()).collect();
     for (names, seed) in [(plain.clone(), 1), (plain.clone(), 2), (plain, 3), (monotone_names(900), 4)] {
-        flat_edits(&names, seed, 120, |dice| Entry::Symlink { target: vec![b'x'; 1 + (dice.roll(64) * dice.roll(64)) as usize] });
+        flat_edits(&names, seed, 120, |dice| Entry::Symlink {
+            target: vec![b'x'; 1 + (dice.roll(64) * dice.roll(64)) as usize],
+        });
     }
 }
 
@@ -376,7 +392,11 @@ fn edits_that_cannot_be_are_refused_naming_the_path() {
     refuse(vec![Edit::put(path("a"), file(1)), Edit::remove(path("a"))], Kind::Usage, "`a`");
     refuse(vec![Edit::put(path("s"), Entry::Symlink { target: Vec::new() })], Kind::Usage, "`s`");
     refuse(vec![Edit::put(path("a"), file(1)), Edit::put(path("a/b"), file(1))], Kind::Refused, "`a/b`");
-    let same = apply(&base, vec![Edit::put(path("d/x"), file(1)), Edit::put(path("d"), Entry::Directory(Dir::empty()))], &mut nodes.clone());
+    let same = apply(
+        &base,
+        vec![Edit::put(path("d/x"), file(1)), Edit::put(path("d"), Entry::Directory(Dir::empty()))],
+        &mut nodes.clone(),
+    );
     assert_eq!(same.unwrap().digest(), base.digest());
 }
 
@@ -398,7 +418,11 @@ fn a_subtree_moves_without_being_read() {
 #[test]
 fn equal_subtrees_are_not_loaded() {
     let nodes = MemoryNodes::new();
-    let m = model((0..20_000u64).map(|i| (path(format!("flat/f{i:06}")), file(i))).chain((0..200u64).flat_map(|d| (0..60u64).map(move |i| (path(format!("deep/d{d}/f{i}")), file(i))))));
+    let m = model(
+        (0..20_000u64)
+            .map(|i| (path(format!("flat/f{i:06}")), file(i)))
+            .chain((0..200u64).flat_map(|d| (0..60u64).map(move |i| (path(format!("deep/d{d}/f{i}")), file(i))))),
+    );
     let base = build_tree(&m, &nodes);
     let edits = vec![Edit::put(path("flat/f010000x"), file(1)), Edit::put(path("deep/d77/f30"), file(77))];
     let new = tree(&apply(&base, edits, &mut nodes.clone()).unwrap(), &nodes);
@@ -413,6 +437,8 @@ fn equal_subtrees_are_not_loaded() {
     assert_eq!(diff(&base, &empty).whole_directories().count(), 2);
     assert!(nodes.counts().loads < 4, "{:?}", nodes.counts());
     nodes.reset();
-    merge(&by_many(&[base.clone(), base.clone(), empty]), &mut |_| Choice::Refuse, &mut nodes.clone()).unwrap().unwrap();
+    merge(&by_many(&[base.clone(), base.clone(), empty]), &mut |_| Choice::Refuse, &mut nodes.clone())
+        .unwrap()
+        .unwrap();
     assert!(nodes.counts().loads < 4, "{:?}", nodes.counts());
 }

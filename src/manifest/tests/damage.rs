@@ -12,7 +12,12 @@ use std::sync::Arc;
 fn leaf_and_inner() -> Vec<Arc<Node>> {
     let nodes = MemoryNodes::new();
     let reference = |size, etag: Option<&str>, digest| {
-        Entry::Reference(Box::new(Reference { uri: "https://example.org/x".into(), size, etag: etag.map(Into::into), digest }))
+        Entry::Reference(Box::new(Reference {
+            uri: "https://example.org/x".into(),
+            size,
+            etag: etag.map(Into::into),
+            digest,
+        }))
     };
     let mut entries = vec![
         (path("a"), file(1)),
@@ -109,13 +114,15 @@ fn a_foreign_hands_node_is_refused() {
     }
     refuse("a duplicate", 0, &[item(b"a"), item(b"a")]);
     refuse("an unsorted name", 0, &[item(b"b"), item(b"a")]);
-    let sized = |name: &[u8], size| Item::new(name, Entry::File { digest: Digest::default(), size, exec: false, place: None });
+    let sized =
+        |name: &[u8], size| Item::new(name, Entry::File { digest: Digest::default(), size, exec: false, place: None });
     refuse("a huge size", 0, &[sized(b"a", u64::MAX)]);
     refuse("a sum that overflows", 0, &[sized(b"a", MAX_BYTES), sized(b"b", 1)]);
     refuse("an empty target", 0, &[Item::new(b"a", Entry::Symlink { target: vec![] })]);
     refuse("a NUL in a target", 0, &[Item::new(b"a", Entry::Symlink { target: vec![0] })]);
     refuse("a long target", 0, &[Item::new(b"a", Entry::Symlink { target: vec![b'x'; 4096] })]);
-    let uri = |uri: &str| Entry::Reference(Box::new(Reference { uri: uri.into(), size: None, etag: None, digest: None }));
+    let uri =
+        |uri: &str| Entry::Reference(Box::new(Reference { uri: uri.into(), size: None, etag: None, digest: None }));
     refuse("an empty URI", 0, &[Item::new(b"a", uri(""))]);
     refuse("a line end in a URI", 0, &[Item::new(b"a", uri("a\nb"))]);
     refuse("no children", 1, &[]);
@@ -157,7 +164,10 @@ fn inlined_directories_nested_to_the_bound_are_read_without_overflow() {
     let mut node = Node::empty();
     let mut depth = 0;
     loop {
-        let around = Node::of(0, &[Item::new(b"a", Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node.clone())))))]);
+        let around = Node::of(
+            0,
+            &[Item::new(b"a", Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node.clone())))))],
+        );
         match around {
             Ok(n) => node = n,
             Err(e) => {

@@ -76,7 +76,8 @@ pub fn unbuild(tree: &Tree) -> Model {
 }
 
 pub fn same(a: &Model, b: &Model) -> bool {
-    a.len() == b.len() && a.iter().zip(b).all(|((p, x), (q, y))| p == q && (x.same(y) || x.is_directory() && y.is_directory()))
+    a.len() == b.len()
+        && a.iter().zip(b).all(|((p, x), (q, y))| p == q && (x.same(y) || x.is_directory() && y.is_directory()))
 }
 
 /// Names whose hashes at the leaf level rise with their order: no run ever begins.
@@ -85,7 +86,10 @@ pub fn monotone_names(count: usize) -> Vec<Vec<u8>> {
     let step = u64::MAX / (count as u64 + 1);
     for i in 0..count as u64 {
         let wanted = i * step..(i + 1) * step;
-        let name = (0u64..).map(|n| format!("{i:08}-{n:x}").into_bytes()).find(|name| wanted.contains(&key_hash(0, name))).unwrap();
+        let name = (0u64..)
+            .map(|n| format!("{i:08}-{n:x}").into_bytes())
+            .find(|name| wanted.contains(&key_hash(0, name)))
+            .unwrap();
         out.push(name);
     }
     out
@@ -147,7 +151,8 @@ impl Dice {
     }
 }
 
-/// Puts an entry into the model as `Action::Replace` does: parents made, what was below gone. Skips if a parent is no directory.
+/// Puts an entry into the model as `Action::Replace` does: parents made, what was below gone. Skips if a parent is no
+/// directory.
 pub fn put(m: &mut Model, path: &RelPath, entry: Entry) -> bool {
     let mut parent = path.parent();
     let mut missing = Vec::new();
@@ -169,7 +174,11 @@ pub fn put(m: &mut Model, path: &RelPath, entry: Entry) -> bool {
 pub fn remove(m: &mut Model, path: &RelPath) -> bool {
     let mut prefix = path.as_bytes().to_vec();
     prefix.push(b'/');
-    let below: Vec<Key> = m.range(Key(path.clone())..).map(|(k, _)| k.clone()).take_while(|k| k.0 == *path || k.0.as_bytes().starts_with(&prefix)).collect();
+    let below: Vec<Key> = m
+        .range(Key(path.clone())..)
+        .map(|(k, _)| k.clone())
+        .take_while(|k| k.0 == *path || k.0.as_bytes().starts_with(&prefix))
+        .collect();
     below.iter().for_each(|k| drop(m.remove(k)));
     !below.is_empty()
 }

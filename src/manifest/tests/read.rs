@@ -79,7 +79,15 @@ fn a_walk_goes_on_from_any_path() {
     let m = model((0..900u64).map(|i| (path(format!("a{}/b{}/c{i}", i % 7, i % 31)), file(i))));
     let t = build_tree(&m, &nodes);
     let paths: Vec<&RelPath> = m.keys().map(|k| &k.0).collect();
-    let places = [path("a"), path("a3"), path("a3/b1"), path("a3/b1x/q"), path("a3/b20/c300"), path("a3/b3/c3/below"), path("zz")];
+    let places = [
+        path("a"),
+        path("a3"),
+        path("a3/b1"),
+        path("a3/b1x/q"),
+        path("a3/b20/c300"),
+        path("a3/b3/c3/below"),
+        path("zz"),
+    ];
     for from in places.iter().chain(paths.iter().step_by(37).copied()) {
         let want: Vec<&RelPath> = paths.iter().copied().filter(|p| path_order(p, from).is_ge()).collect();
         let got: Vec<Visit> = t.walk_from(from).unwrap().map(Result::unwrap).collect();

@@ -36,7 +36,8 @@ fn the_worked_example_of_the_format_document_holds() {
     let root = build(&m, &MemoryNodes::new());
     let document = include_str!("../../../FORMAT.md");
     let bytes = hex(root.node.bytes());
-    let quoted: String = document.split("```hex\n").nth(1).unwrap().split("```").next().unwrap().split_whitespace().collect();
+    let quoted: String =
+        document.split("```hex\n").nth(1).unwrap().split("```").next().unwrap().split_whitespace().collect();
     assert_eq!(quoted, bytes);
     assert!(document.contains(&root.digest().hex()), "{}", root.digest());
     assert!(document.contains(&Node::empty().digest().hex()), "{}", Node::empty().digest());
@@ -55,11 +56,20 @@ fn cut_by_the_book(names: &[Vec<u8>], weights: &[usize], level: u8) -> Vec<usize
     let w = if level == 0 { 150 } else { 40 };
     let hash: Vec<u64> = names.iter().map(|n| cut::key_hash(level, n)).collect();
     let n = names.len();
-    let begins = |i: usize| i == 0 || i >= w && i + w < n && (1..=w).all(|d| hash[i] < hash[i - d] && hash[i] < hash[i + d]);
+    let begins =
+        |i: usize| i == 0 || i >= w && i + w < n && (1..=w).all(|d| hash[i] < hash[i - d] && hash[i] < hash[i + d]);
     let mut runs: Vec<usize> = (0..n).filter(|i| begins(*i)).collect();
     runs.push(n);
     let bit = |name: &[u8], at: usize| name.get(at / 8).is_some_and(|b| b >> (7 - at % 8) & 1 == 1);
-    fn split(low: usize, high: usize, from: usize, names: &[Vec<u8>], weights: &[usize], bit: &dyn Fn(&[u8], usize) -> bool, out: &mut Vec<usize>) {
+    fn split(
+        low: usize,
+        high: usize,
+        from: usize,
+        names: &[Vec<u8>],
+        weights: &[usize],
+        bit: &dyn Fn(&[u8], usize) -> bool,
+        out: &mut Vec<usize>,
+    ) {
         if weights[low..high].iter().sum::<usize>() <= 32 * 1024 - 40 {
             return out.push(low);
         }
@@ -78,7 +88,8 @@ fn cut_by_the_book(names: &[Vec<u8>], weights: &[usize], level: u8) -> Vec<usize
 #[test]
 fn nodes_are_cut_where_the_document_says() {
     let mut dice = Dice(3);
-    let mut plain: Vec<Vec<u8>> = (0..4000).map(|i| format!("{i:05}{}", "y".repeat((i * i % 90) as usize)).into_bytes()).collect();
+    let mut plain: Vec<Vec<u8>> =
+        (0..4000).map(|i| format!("{i:05}{}", "y".repeat((i * i % 90) as usize)).into_bytes()).collect();
     plain.sort();
     for (what, names) in [("plain", plain), ("monotone", monotone_names(3000)), ("dense", dense_names(2000))] {
         let nodes = MemoryNodes::new();
@@ -96,7 +107,10 @@ fn nodes_are_cut_where_the_document_says() {
             let (names, weights): (Vec<_>, Vec<_>) = parts(&below).into_iter().unzip();
             let want = cut_by_the_book(&names, &weights, below[0].level());
             let mut got = vec![0];
-            got.extend(below.iter().scan(0, |sum, n| { *sum += n.len(); Some(*sum) }));
+            got.extend(below.iter().scan(0, |sum, n| {
+                *sum += n.len();
+                Some(*sum)
+            }));
             got.pop();
             assert_eq!(got, want, "{what}");
             assert!(below.iter().all(|n| n.bytes().len() <= MAX_NODE));
@@ -165,7 +179,13 @@ fn a_path_of_2048_names_is_as_good_as_any() {
     let changed = tree(&changed, &nodes);
     let changes: Vec<Change> = diff(&t, &changed).map(Result::unwrap).collect();
     assert!(changes.len() == 1 && changes[0].path == deep);
-    let merged = merge(&[Part { tree: t, author: 0 }, Part { tree: changed.clone(), author: 1 }], &mut |_| Choice::Later, &mut nodes.clone()).unwrap().unwrap();
+    let merged = merge(
+        &[Part { tree: t, author: 0 }, Part { tree: changed.clone(), author: 1 }],
+        &mut |_| Choice::Later,
+        &mut nodes.clone(),
+    )
+    .unwrap()
+    .unwrap();
     assert_eq!(merged.digest(), changed.digest());
     // Moved one down it would be too long, and is refused before anything is stored.
     let a = changed.lookup(&path("a")).unwrap().unwrap().entry;

@@ -52,7 +52,11 @@ fn a_damaged_blob_that_a_reader_met_is_stored_again_and_then_read_by_the_old_hin
 
     let writer = lab.afresh().writer(&lab.work()).unwrap();
     let mut lane = writer.lane();
-    assert_eq!(lane.find(&digests[2], 1000).unwrap(), None, "also who only knows its digest is told that it is not there");
+    assert_eq!(
+        lane.find(&digests[2], 1000).unwrap(),
+        None,
+        "also who only knows its digest is told that it is not there"
+    );
     let new: Vec<bool> = contents.iter().map(|c| put_small(&mut lane, c).1.new).collect();
     assert_eq!(new, [false, false, true, false, false]);
     lane.close().unwrap();

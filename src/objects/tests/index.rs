@@ -1,7 +1,7 @@
 //! Runs, and finding blobs with, without and in spite of them.
 
-use super::super::merge::{self, Merge};
 use super::super::index::Look;
+use super::super::merge::{self, Merge};
 use super::super::run::{self, Opened, PER_BLOCK, Run, RunEntry};
 use super::super::{Damage, Kind};
 use super::*;
@@ -19,7 +19,12 @@ fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Run> {
             digest.0[..9].fill(i as u8 % 4); // more of one beginning than a block holds
         }
         for (pack, offset) in [(i % 3, i), ((i + 1) % 3, i + 1)].into_iter().take(1 + usize::from(i % 5 == 0)) {
-            entries.push(RunEntry { digest, kind: if i % 7 == 0 { Kind::Node } else { Kind::Content }, pack: pack as u32, offset: offset as u32 });
+            entries.push(RunEntry {
+                digest,
+                kind: if i % 7 == 0 { Kind::Node } else { Kind::Content },
+                pack: pack as u32,
+                offset: offset as u32,
+            });
         }
     }
     entries.sort_by_key(|e| (e.digest, e.kind, e.pack));

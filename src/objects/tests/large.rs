@@ -31,7 +31,11 @@ fn a_large_file_is_stored_read_only_with_a_fixed_time_and_once() {
         let meta = std::fs::metadata(&path).unwrap();
         assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()), (OBJECT_MODE, OBJECT_MTIME, 0));
         let Content::Large(large) = lab.objects.content(&put.digest, put.size, None).unwrap() else { panic!("large") };
-        assert_eq!(std::io::read_to_string(large.into_file()).map_err(|_| ()).unwrap_or_default().len(), 0, "noise is no text");
+        assert_eq!(
+            std::io::read_to_string(large.into_file()).map_err(|_| ()).unwrap_or_default().len(),
+            0,
+            "noise is no text"
+        );
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         assert!(!put_file(&lab, &source).new);
     }

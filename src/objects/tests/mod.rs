@@ -93,7 +93,9 @@ pub(super) fn build(writer: &super::ObjectWriter, files: &[(String, Digest, u64,
     let mut nodes = writer.nodes().unwrap();
     let mut builder = Builder::new(&mut nodes);
     for (name, digest, size, place) in files {
-        builder.entry(name.as_bytes(), Entry::File { digest: *digest, size: *size, exec: false, place: *place }).unwrap();
+        builder
+            .entry(name.as_bytes(), Entry::File { digest: *digest, size: *size, exec: false, place: *place })
+            .unwrap();
     }
     builder.finish().unwrap()
 }

@@ -1,8 +1,8 @@
 //! The bytes of packs and stored nodes.
 
 use super::super::check::Damage;
-use super::super::pack::TRAILER;
 use super::super::hints;
+use super::super::pack::TRAILER;
 use super::*;
 use crate::manifest::{NodeRef, NodeSource};
 
@@ -29,7 +29,11 @@ fn the_example_of_format_md_is_what_is_written() {
     assert_eq!(lab.packs()[0].file_name().unwrap(), "b96306177809d360931c0b693a95711b5432e0b4e2b15a12a4e4731e69fb0686");
     let digest = Digest::of(b"hello");
     let expected = [
-        b"cairnpk1".as_slice(), &digest.0, b"\x05\0\0\0\x01\0\0\0hello", &digest.0, b"\x08\0\0\0\x05\0\0\0\x01\0\0\0",
+        b"cairnpk1".as_slice(),
+        &digest.0,
+        b"\x05\0\0\0\x01\0\0\0hello",
+        &digest.0,
+        b"\x08\0\0\0\x05\0\0\0\x01\0\0\0",
         b"\x35\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0cairnpkE",
     ];
     assert_eq!(std::fs::read(&lab.packs()[0]).unwrap(), expected.concat());
@@ -45,9 +49,13 @@ fn small_pack(lab: &Lab) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
     let mut nodes = writer.nodes().unwrap();
     let mut builder = Builder::new(&mut nodes);
     builder.enter(b"d").unwrap();
-    builder.entry(b"x", Entry::File { digest: files[0].0, size: 3, exec: false, place: Some(files[0].1.place) }).unwrap();
+    builder
+        .entry(b"x", Entry::File { digest: files[0].0, size: 3, exec: false, place: Some(files[0].1.place) })
+        .unwrap();
     builder.leave().unwrap();
-    builder.entry(b"y", Entry::File { digest: files[1].0, size: 90, exec: true, place: Some(files[1].1.place) }).unwrap();
+    builder
+        .entry(b"y", Entry::File { digest: files[1].0, size: 90, exec: true, place: Some(files[1].1.place) })
+        .unwrap();
     let root = builder.finish().unwrap();
     drop(nodes);
     writer.seal(&[], &[]).unwrap();
@@ -102,11 +110,21 @@ fn hints_say_self_another_pack_or_nothing_and_damaged_ones_are_left_out_f11() {
     let lab = Lab::new();
     let table = &lab.objects.table;
     let (own, other) = (table.reserve(), table.intern(&Digest::of(b"other")));
-    let places = [Some(Place { pack: own, offset: 8 }), None, Some(Place { pack: other, offset: u32::MAX }), Some(Place { pack: own, offset: 48 })];
+    let places = [
+        Some(Place { pack: own, offset: 8 }),
+        None,
+        Some(Place { pack: other, offset: u32::MAX }),
+        Some(Place { pack: own, offset: 48 }),
+    ];
     let mut nodes = crate::manifest::MemoryNodes::new();
     let mut builder = Builder::new(&mut nodes);
     for (i, place) in places.iter().enumerate() {
-        builder.entry(&[b'a' + i as u8], Entry::File { digest: Digest::of(&[i as u8]), size: 1, exec: false, place: *place }).unwrap();
+        builder
+            .entry(
+                &[b'a' + i as u8],
+                Entry::File { digest: Digest::of(&[i as u8]), size: 1, exec: false, place: *place },
+            )
+            .unwrap();
     }
     let root = builder.finish().unwrap();
     let stored = hints::encode(&root.node, Some(own), table).unwrap();

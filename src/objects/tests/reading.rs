@@ -34,7 +34,11 @@ fn a_read_by_a_right_hint_looks_at_no_index() {
     let place = Place { pack: objects.table.intern(&name), ..place };
     assert_eq!(objects.read_small(&digest, 5000, Some(place)).unwrap(), content);
     assert!(objects.index.read().is_none());
-    for wrong in [Place { offset: place.offset + 1, ..place }, Place { offset: u32::MAX, ..place }, Place { pack: crate::words::PackRef(77), ..place }] {
+    for wrong in [
+        Place { offset: place.offset + 1, ..place },
+        Place { offset: u32::MAX, ..place },
+        Place { pack: crate::words::PackRef(77), ..place },
+    ] {
         assert_eq!(objects.read_small(&digest, 5000, Some(wrong)).unwrap(), content);
     }
     let wrong_size = objects.read_small(&digest, 4999, Some(place)).unwrap_err();
@@ -49,7 +53,10 @@ fn a_stale_hint_leads_to_the_copy_in_another_pack() {
     for gone in packs {
         let place = lab.place(&digest).unwrap();
         let bytes = std::fs::read(&gone).unwrap();
-        let hint = Place { pack: lab.objects.table.intern(&Digest::from_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()), ..place };
+        let hint = Place {
+            pack: lab.objects.table.intern(&Digest::from_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()),
+            ..place
+        };
         assert_eq!(lab.objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
         std::fs::remove_file(&gone).unwrap();
         let objects = lab.afresh();
@@ -80,7 +87,10 @@ fn of_two_copies_the_damaged_one_does_not_matter_until_both_are() {
     }
     let e = lab.objects.read_small(&digest, 3000, None).unwrap_err();
     assert_eq!(e.kind(), crate::Kind::Damaged);
-    assert!(e.causes().len() == 2 && e.causes().iter().all(|c| c.contains("expected")), "{e}: both copies, and what was expected");
+    assert!(
+        e.causes().len() == 2 && e.causes().iter().all(|c| c.contains("expected")),
+        "{e}: both copies, and what was expected"
+    );
     // A repair by rename shows at the next read, also where the damaged file is open.
     std::fs::write(lab.dir.path().join("new"), &wholes[0]).unwrap();
     std::fs::rename(lab.dir.path().join("new"), &packs[0]).unwrap();
@@ -105,7 +115,8 @@ fn what_a_collector_moved_to_the_trash_is_read_there() {
     let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
     let moved = lab.layout.trashed_pack("new".as_ref(), &name);
     std::fs::rename(pack, &moved).unwrap();
-    std::fs::rename(lab.layout.object(&Digest::of(&big)), lab.layout.trashed_object("old".as_ref(), &Digest::of(&big))).unwrap();
+    std::fs::rename(lab.layout.object(&Digest::of(&big)), lab.layout.trashed_object("old".as_ref(), &Digest::of(&big)))
+        .unwrap();
     for objects in [lab.afresh(), lab.objects.clone()] {
         let hint = Place { pack: objects.table.intern(&name), ..put.place };
         assert_eq!(objects.read_small(&digest, 2000, None).unwrap(), small);
@@ -132,7 +143,8 @@ fn content_on_the_other_side_of_the_bound_is_found() {
     let object = lab.layout.object(&Digest::of(&small));
     std::fs::create_dir_all(object.parent().unwrap()).unwrap();
     std::fs::write(&object, &small).unwrap();
-    let mut pack = PackWriter::create(&lab.objects.disk, lab.dir.path().join("p"), lab.objects.table.reserve(), MAX_PACK).unwrap();
+    let mut pack =
+        PackWriter::create(&lab.objects.disk, lab.dir.path().join("p"), lab.objects.table.reserve(), MAX_PACK).unwrap();
     pack.append(Digest::of(&big), Kind::Content, &big).unwrap();
     let closed = pack.close().unwrap();
     std::fs::rename(closed.file.path(), lab.layout.pack(&closed.name)).unwrap();

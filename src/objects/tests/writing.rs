@@ -67,7 +67,13 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
     for (digest, size, place) in node.blobs() {
         let place = place.unwrap();
         assert_eq!(objects.table.name(place.pack), Some(node_packs.names[0]));
-        assert!(objects.open_pack(place.pack).unwrap().read(&digest, super::super::Kind::Content, place.offset, size as u32, &mut Vec::new()).is_ok());
+        assert!(
+            objects
+                .open_pack(place.pack)
+                .unwrap()
+                .read(&digest, super::super::Kind::Content, place.offset, size as u32, &mut Vec::new())
+                .is_ok()
+        );
     }
 }
 
@@ -99,7 +105,8 @@ fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
 #[test]
 fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
     let lab = Lab::new();
-    let mut entries: Vec<(String, Digest, u64, Option<Place>)> = (0..6000).map(|i| (format!("{i:06}"), Digest::of(&[1]), 1, None)).collect();
+    let mut entries: Vec<(String, Digest, u64, Option<Place>)> =
+        (0..6000).map(|i| (format!("{i:06}"), Digest::of(&[1]), 1, None)).collect();
     let mut most = 0;
     let mut root = None;
     for put in 0..40usize {

@@ -16,7 +16,14 @@ fn the_demo_shows_every_step_reads_only_and_leaves_nothing_behind() {
     for command in ["init", "put", "list", "ls", "diff", "patch", "upsert", "drafts", "finish", "verify", "get"] {
         assert!(said.contains(&format!("$ cairn {command}")), "{command}: {said}");
     }
-    assert!(said.contains("demo:v0") && said.contains("demo:v1") && said.contains("A NEW.txt") && said.contains("M a.txt") && said.contains("D b.txt"), "{said}");
+    assert!(
+        said.contains("demo:v0")
+            && said.contains("demo:v1")
+            && said.contains("A NEW.txt")
+            && said.contains("M a.txt")
+            && said.contains("D b.txt"),
+        "{said}"
+    );
     assert!(said.contains("the mount shows exactly what was put") || said.contains("cairn mount"), "{said}");
     assert_eq!(snapshot(&lab.path("it's mine")), before);
     assert_eq!(std::fs::read_dir(lab.path("tmp")).unwrap().count(), 0);
@@ -28,9 +35,14 @@ fn the_demo_keeps_its_store_when_told() {
     let lab = Lab::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     std::fs::create_dir(lab.path("tmp")).unwrap();
-    assert!(lab.cairn(&["demo", "d", "--keep", "-q"]).env("TMPDIR", lab.path("tmp")).output().unwrap().status.success());
+    assert!(
+        lab.cairn(&["demo", "d", "--keep", "-q"]).env("TMPDIR", lab.path("tmp")).output().unwrap().status.success()
+    );
     let kept = std::fs::read_dir(lab.path("tmp")).unwrap().next().unwrap().unwrap().path();
-    assert_eq!(lab.ok(&["--store", kept.join("store").to_str().unwrap(), "list"]), "demo     dataset  4  v3\ngallery  dataset  1  v0");
+    assert_eq!(
+        lab.ok(&["--store", kept.join("store").to_str().unwrap(), "list"]),
+        "demo     dataset  4  v3\ngallery  dataset  1  v0"
+    );
     lab.fails(&["demo", "nowhere"], 6);
     let out = lab.run(&["demo", "d", "--json"], 2);
     assert!(text(&out.stderr).starts_with('{'));
@@ -41,7 +53,13 @@ fn an_interrupted_demo_unmounts_and_cleans_up() {
     let lab = Lab::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     std::fs::create_dir(lab.path("tmp")).unwrap();
-    let child = lab.cairn(&["demo", "d"]).env("TMPDIR", lab.path("tmp")).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = lab
+        .cairn(&["demo", "d"])
+        .env("TMPDIR", lab.path("tmp"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     while std::fs::read_dir(lab.path("tmp")).unwrap().next().is_none() {
         std::thread::sleep(Duration::from_millis(5));
     }

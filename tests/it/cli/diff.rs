@@ -6,7 +6,10 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 /// `x:v0`, and `src2` with one change of each kind.
 fn lab() -> Lab {
     let lab = Lab::new();
-    make_tree(&lab.path("src"), &[("same", b"1"), ("changed", b"old"), ("gone", b"22"), ("dir/below", b""), ("mode", b"#!")]);
+    make_tree(
+        &lab.path("src"),
+        &[("same", b"1"), ("changed", b"old"), ("gone", b"22"), ("dir/below", b""), ("mode", b"#!")],
+    );
     lab.ok(&["put", "x", "src"]);
     copy_tree(&lab.path("src"), &lab.path("src2"));
     std::fs::write(lab.path("src2/changed"), "newer").unwrap();
@@ -60,14 +63,24 @@ fn the_document_has_both_sides_of_each_change() {
     let lab = lab();
     let document = lab.json_with(&["diff", "x", "./src2"], 1);
     assert_eq!((&document["from"], &document["to"]), (&"x:v0".into(), &"./src2".into()));
-    let change = |path: &str| document["changes"].as_array().unwrap().iter().find(|c| c["path"] == path).unwrap().clone();
+    let change =
+        |path: &str| document["changes"].as_array().unwrap().iter().find(|c| c["path"] == path).unwrap().clone();
     let changed = change("changed");
-    assert_eq!((&changed["change"], &changed["old"]["size"], &changed["new"]["size"], &changed["new"]["kind"]), (&"changed".into(), &3.into(), &5.into(), &"file".into()));
+    assert_eq!(
+        (&changed["change"], &changed["old"]["size"], &changed["new"]["size"], &changed["new"]["kind"]),
+        (&"changed".into(), &3.into(), &5.into(), &"file".into())
+    );
     assert_eq!(changed["new"]["digest"].as_str().unwrap().len(), 64);
     assert_eq!(change("gone")["new"], serde_json::Value::Null);
-    assert_eq!((&change("added/deep")["change"], &change("added/deep")["old"]), (&"added".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&change("added/deep")["change"], &change("added/deep")["old"]),
+        (&"added".into(), &serde_json::Value::Null)
+    );
     let dir = change("dir");
-    assert_eq!((&dir["old"]["kind"], &dir["new"]), (&"directory".into(), &serde_json::json!({ "kind": "symlink", "target": "same" })));
+    assert_eq!(
+        (&dir["old"]["kind"], &dir["new"]),
+        (&"directory".into(), &serde_json::json!({ "kind": "symlink", "target": "same" }))
+    );
     assert_eq!((&change("mode")["old"]["exec"], &change("mode")["new"]["exec"]), (&false.into(), &true.into()));
     assert_eq!((&document["added"], &document["removed"], &document["changed"]), (&2.into(), &2.into(), &3.into()));
 }
@@ -75,10 +88,16 @@ fn the_document_has_both_sides_of_each_change() {
 #[test]
 fn stat_gives_counts_and_bytes() {
     let lab = lab();
-    assert_eq!(text(&lab.run(&["diff", "x", "./src2", "--stat"], 1).stdout), "2 added, 2 removed, 3 changed; 10 B in, 7 B out\n");
+    assert_eq!(
+        text(&lab.run(&["diff", "x", "./src2", "--stat"], 1).stdout),
+        "2 added, 2 removed, 3 changed; 10 B in, 7 B out\n"
+    );
     let document = lab.json_with(&["diff", "x", "./src2", "--stat"], 1);
     assert!(document.get("changes").is_none());
-    assert_eq!((&document["added"], &document["bytes_added"], &document["bytes_removed"]), (&2.into(), &10.into(), &7.into()));
+    assert_eq!(
+        (&document["added"], &document["bytes_added"], &document["bytes_removed"]),
+        (&2.into(), &10.into(), &7.into())
+    );
     let same = lab.json(&["diff", "x", "x"]);
     assert_eq!((&same["changes"], &same["added"]), (&serde_json::json!([]), &0.into()));
 }

@@ -22,7 +22,10 @@ fn aliases_move_and_go_and_only_from_where_they_are_expected() {
     assert!(lab.fails(&["alias", "x:v1", "prod", "--expect", "v0"], 3).contains("points at v2, expected v0"));
     lab.fails(&["alias", "x:v1", "prod", "--expect", "none"], 3);
     lab.fails(&["alias", "x:v1", "prod", "--expect", "2"], 2);
-    assert_eq!(lab.json(&["alias", "x:v1", "new", "--expect", "none"]), serde_json::json!({ "artifact": "x", "version": "v1", "aliases": ["new"] }));
+    assert_eq!(
+        lab.json(&["alias", "x:v1", "new", "--expect", "none"]),
+        serde_json::json!({ "artifact": "x", "version": "v1", "aliases": ["new"] })
+    );
     assert_eq!(lab.ok(&["cat", "x:best one", "n"]), "0");
     assert_eq!(lab.ok(&["unalias", "x", "new", "best one"]), "x:new\nx:best one");
     assert!(lab.fails(&["unalias", "x", "prod", "new"], 6).contains("nothing was changed"));
@@ -50,7 +53,10 @@ fn a_removed_version_is_gone_and_its_number_is_never_given_again() {
     lab.fails(&["rm", "x:v2"], 6);
     assert_eq!(lab.ok(&["cat", "x", "shared"]), "shared", "what others share stays");
     assert_eq!(lab.ok(&["put", "x", "src"]), "x:v3");
-    assert_eq!(lab.json(&["rm", "x", "--all"]), serde_json::json!({ "removed": [{ "artifact": "x", "version": "v1" }, { "artifact": "x", "version": "v3" }], "dry_run": false }));
+    assert_eq!(
+        lab.json(&["rm", "x", "--all"]),
+        serde_json::json!({ "removed": [{ "artifact": "x", "version": "v1" }, { "artifact": "x", "version": "v3" }], "dry_run": false })
+    );
     assert_eq!(lab.ok(&["list"]), "x  dataset  0  -", "the name stays");
     assert!(lab.fails(&["show", "x"], 6).contains("has no version"));
     lab.fails(&["put", "x", "src", "--type", "model"], 3);
@@ -89,7 +95,12 @@ fn a_writer_at_work_shows_in_locks_and_any_lock_can_be_broken() {
     assert_eq!((lab.ok(&["locks"]), lab.json(&["locks"])), (String::new(), serde_json::json!([])));
     make_tree(&lab.path("big"), &[]);
     std::fs::File::create(lab.path("big/hole")).unwrap().set_len(40 << 30).unwrap(); // long to hash
-    let mut child = lab.cairn(&["put", "y", "big", "--run", "slow run"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = lab
+        .cairn(&["put", "y", "big", "--run", "slow run"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let lock = (0..100).find_map(|_| {
         std::thread::sleep(Duration::from_millis(50));
         lab.json(&["locks"]).as_array().unwrap().first().cloned()
@@ -104,8 +115,14 @@ fn a_writer_at_work_shows_in_locks_and_any_lock_can_be_broken() {
         panic!("the writer was not seen");
     };
     let fields: Vec<&str> = lock.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(fields, ["id", "life", "purpose", "artifact", "version", "draft", "run", "mountpoint", "host", "pid", "user", "since"]);
-    assert_eq!((&lock["life"], &lock["purpose"], &lock["artifact"], &lock["run"], &lock["pid"]), (&"live".into(), &"put".into(), &"y".into(), &"slow run".into(), &child.id().into()));
+    assert_eq!(
+        fields,
+        ["id", "life", "purpose", "artifact", "version", "draft", "run", "mountpoint", "host", "pid", "user", "since"]
+    );
+    assert_eq!(
+        (&lock["life"], &lock["purpose"], &lock["artifact"], &lock["run"], &lock["pid"]),
+        (&"live".into(), &"put".into(), &"y".into(), &"slow run".into(), &child.id().into())
+    );
     let id = lock["id"].as_str().unwrap();
     assert!(line.starts_with(&format!("{id}  live  put  y  ")), "{line}");
     // The beginning of an id is enough.
@@ -123,7 +140,12 @@ fn a_writer_at_work_shows_in_locks_and_any_lock_can_be_broken() {
     killed(&mut child);
     assert!(seen);
     let output = lab.run(&["locks"], 0);
-    assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).contains("removed 1 lock")), ("", true), "{}", text(&output.stderr));
+    assert_eq!(
+        (text(&output.stdout).as_str(), text(&output.stderr).contains("removed 1 lock")),
+        ("", true),
+        "{}",
+        text(&output.stderr)
+    );
     assert_eq!(lab.json(&["locks"]), serde_json::json!([]));
     assert_eq!(std::fs::read_dir(lab.store_path().join("locks")).unwrap().count(), 0);
     assert_eq!(lab.json(&["list"]).as_array().unwrap().len(), 1, "the killed put made nothing");
@@ -132,7 +154,13 @@ fn a_writer_at_work_shows_in_locks_and_any_lock_can_be_broken() {
 #[test]
 fn a_sound_store_verifies_and_unknown_names_are_not_found() {
     let lab = lab();
-    for args in [vec!["verify"], vec!["verify", "x"], vec!["verify", "x:v1"], vec!["verify", "--quick"], vec!["verify", "x:latest", "--quick"]] {
+    for args in [
+        vec!["verify"],
+        vec!["verify", "x"],
+        vec!["verify", "x:v1"],
+        vec!["verify", "--quick"],
+        vec!["verify", "x:latest", "--quick"],
+    ] {
         assert_eq!(lab.ok(&args), "", "{args:?}");
         assert_eq!(lab.json(&args)["findings"], serde_json::json!([]));
     }
@@ -144,9 +172,10 @@ fn a_sound_store_verifies_and_unknown_names_are_not_found() {
 #[test]
 fn a_damaged_file_is_never_given_out() {
     let lab = lab();
-    let pack = walkdir::WalkDir::new(lab.path("store/packs")).into_iter().flatten().find(|e| {
-        e.file_type().is_file() && std::fs::read(e.path()).unwrap().windows(6).any(|w| w == b"shared")
-    });
+    let pack = walkdir::WalkDir::new(lab.path("store/packs"))
+        .into_iter()
+        .flatten()
+        .find(|e| e.file_type().is_file() && std::fs::read(e.path()).unwrap().windows(6).any(|w| w == b"shared"));
     let pack = pack.unwrap().into_path();
     let mut bytes = std::fs::read(&pack).unwrap();
     let at = bytes.windows(6).position(|w| w == b"shared").unwrap();
@@ -165,13 +194,23 @@ fn damage_is_found_named_with_a_code_and_what_it_affects_and_is_status_1() {
     let lab = lab();
     make_tree(&lab.path("big"), &[("blob", &crate::support::noise(4, 300_000))]);
     lab.ok(&["put", "y", "big"]);
-    let object = walkdir::WalkDir::new(lab.path("store/objects")).into_iter().flatten().find(|e| e.file_type().is_file()).unwrap().into_path();
+    let object = walkdir::WalkDir::new(lab.path("store/objects"))
+        .into_iter()
+        .flatten()
+        .find(|e| e.file_type().is_file())
+        .unwrap()
+        .into_path();
     let mut bytes = std::fs::read(&object).unwrap();
     let times = std::fs::metadata(&object).unwrap();
     bytes[1000] ^= 1;
     std::fs::set_permissions(&object, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::write(&object, bytes).unwrap();
-    std::fs::File::options().write(true).open(&object).unwrap().set_times(std::fs::FileTimes::new().set_modified(times.modified().unwrap())).unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&object)
+        .unwrap()
+        .set_times(std::fs::FileTimes::new().set_modified(times.modified().unwrap()))
+        .unwrap();
     let out = lab.run(&["verify"], 1);
     let said = text(&out.stdout);
     let code = said.split_whitespace().next().unwrap().to_owned();

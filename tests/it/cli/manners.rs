@@ -6,7 +6,33 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const COMMANDS: [&str; 27] = [
-    "init", "put", "upsert", "finish", "drafts", "draft", "patch", "copy", "list", "ls", "show", "cat", "get", "diff", "verify", "locks", "rm", "alias", "unalias", "mount", "mounts", "seal", "umount", "demo", "completions", "manpages", "version",
+    "init",
+    "put",
+    "upsert",
+    "finish",
+    "drafts",
+    "draft",
+    "patch",
+    "copy",
+    "list",
+    "ls",
+    "show",
+    "cat",
+    "get",
+    "diff",
+    "verify",
+    "locks",
+    "rm",
+    "alias",
+    "unalias",
+    "mount",
+    "mounts",
+    "seal",
+    "umount",
+    "demo",
+    "completions",
+    "manpages",
+    "version",
 ];
 
 #[test]
@@ -14,7 +40,11 @@ fn every_command_has_an_example_in_its_help() {
     let lab = Lab::new();
     for command in COMMANDS {
         let help = lab.ok(&[command, "--help"]);
-        assert!(help.contains("Example") && help.contains(&format!("  cairn {command}")) || help.contains(&format!("| cairn {command}")), "{command}: {help}");
+        assert!(
+            help.contains("Example") && help.contains(&format!("  cairn {command}"))
+                || help.contains(&format!("| cairn {command}")),
+            "{command}: {help}"
+        );
         assert!(help.lines().all(|l| l.chars().count() <= 104), "{command}: {help}");
     }
     let help = lab.ok(&["--help"]);
@@ -41,7 +71,12 @@ fn global_options_stand_before_or_after_the_command() {
         vec!["-q", "--json", "list"],
         vec!["list", "-q", "--json"],
     ] {
-        let out = lab.cairn(&args).env_remove("CAIRN_STORE").env("CAIRN_STORE", if args.len() == 4 { &store } else { "" }).output().unwrap();
+        let out = lab
+            .cairn(&args)
+            .env_remove("CAIRN_STORE")
+            .env("CAIRN_STORE", if args.len() == 4 { &store } else { "" })
+            .output()
+            .unwrap();
         let out = if args.contains(&"-q") { lab.run(&args, 0) } else { out };
         assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "[]\n".into()), "{args:?}: {}", text(&out.stderr));
     }
@@ -50,12 +85,24 @@ fn global_options_stand_before_or_after_the_command() {
 #[test]
 fn usage_errors_are_status_2_in_the_one_form_and_json_under_json() {
     let lab = Lab::new();
-    for args in [vec!["putt"], vec!["put"], vec!["put", "x"], vec!["list", "--no-such"], vec!["ls"], vec!["get", "x"], vec!["get", "x", "d", "--link", "soft"], vec!["rm"]] {
+    for args in [
+        vec!["putt"],
+        vec!["put"],
+        vec!["put", "x"],
+        vec!["list", "--no-such"],
+        vec!["ls"],
+        vec!["get", "x"],
+        vec!["get", "x", "d", "--link", "soft"],
+        vec!["rm"],
+    ] {
         let said = lab.fails(&args, 2);
         assert!(said.contains("\nhint: "), "{args:?}: {said}");
         let out = lab.run(&[&["--json"], args.as_slice()].concat(), 2);
         let error: serde_json::Value = serde_json::from_slice(&out.stderr).unwrap();
-        assert!(error["error"].is_string() && error["causes"].is_array() && error["hint"].is_string() && error["exit"] == 2, "{error}");
+        assert!(
+            error["error"].is_string() && error["causes"].is_array() && error["hint"].is_string() && error["exit"] == 2,
+            "{error}"
+        );
         assert!(out.stdout.is_empty());
     }
     lab.expect_nothing();
@@ -70,7 +117,10 @@ fn errors_say_what_was_expected_and_found_and_the_next_step() {
     assert_eq!(said, "error: there is no artifact imges\nhint: did you mean images?\n");
     let error = lab.run(&["show", "images:v7", "--json"], 6).stderr;
     let error: serde_json::Value = serde_json::from_slice(&error).unwrap();
-    assert_eq!(error, serde_json::json!({ "error": "there is no version images:v7", "causes": [], "hint": "it has v0, and latest", "exit": 6 }));
+    assert_eq!(
+        error,
+        serde_json::json!({ "error": "there is no version images:v7", "causes": [], "hint": "it has v0, and latest", "exit": 6 })
+    );
     let said = lab.fails(&["--store", "/nonexistent", "list"], 6);
     assert!(said.contains("hint: `cairn init DIR` makes one"), "{said}");
 }
@@ -79,7 +129,9 @@ fn errors_say_what_was_expected_and_found_and_the_next_step() {
 fn the_store_is_given_or_in_the_environment_or_the_nearest_upwards() {
     let lab = Lab::new();
     std::fs::create_dir_all(lab.path("w/deep/er")).unwrap();
-    let at = |dir: &str, args: &[&str]| lab.cairn(args).env_remove("CAIRN_STORE").current_dir(lab.path(dir)).output().unwrap();
+    let at = |dir: &str, args: &[&str]| {
+        lab.cairn(args).env_remove("CAIRN_STORE").current_dir(lab.path(dir)).output().unwrap()
+    };
     let out = at("w/deep", &["list"]);
     assert_eq!(out.status.code(), Some(6));
     assert!(text(&out.stderr).contains("`cairn init` makes one"));
@@ -113,7 +165,10 @@ fn stdout_is_data_and_quiet_silences_talk_but_not_errors() {
     let lab = Lab::new();
     make_tree(&lab.path("src"), &[("a", b"1")]);
     let out = lab.run(&["put", "x", "src"], 0);
-    assert_eq!((text(&out.stdout).as_str(), text(&out.stderr).as_str()), ("x:v0\n", "1 file, 1 B; 1 B new in the store\n"));
+    assert_eq!(
+        (text(&out.stdout).as_str(), text(&out.stderr).as_str()),
+        ("x:v0\n", "1 file, 1 B; 1 B new in the store\n")
+    );
     let out = lab.run(&["put", "x", "src", "-q"], 0);
     assert_eq!((text(&out.stdout).as_str(), text(&out.stderr).as_str()), ("x:v0\n", ""));
     assert!(text(&lab.run(&["-q", "show", "y"], 6).stderr).starts_with("error: "));
@@ -125,14 +180,35 @@ fn a_closed_pipe_is_no_error() {
     let names: Vec<String> = (0..1500).map(|i| format!("{}-{i:05}", "n".repeat(80))).collect();
     make_tree(&lab.path("src"), &names.iter().map(|n| (n.as_str(), b"" as &[u8])).collect::<Vec<_>>());
     lab.ok(&["put", "x", "src"]);
-    for args in [vec!["ls", "x", "-R"], vec!["ls", "x", "-R", "--json"], vec!["ls", "x"], vec!["diff", "x", "./store", "--json"], vec!["--help"], vec!["put", "--help"], vec!["completions", "bash"]] {
+    for args in [
+        vec!["ls", "x", "-R"],
+        vec!["ls", "x", "-R", "--json"],
+        vec!["ls", "x"],
+        vec!["diff", "x", "./store", "--json"],
+        vec!["--help"],
+        vec!["put", "--help"],
+        vec!["completions", "bash"],
+    ] {
         let mut child = lab.cairn(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let out = child.wait_with_output().unwrap();
-        assert!(matches!(out.status.code(), Some(0 | 1)) && out.stderr.is_empty(), "{args:?}: {:?} {}", out.status, text(&out.stderr));
+        assert!(
+            matches!(out.status.code(), Some(0 | 1)) && out.stderr.is_empty(),
+            "{args:?}: {:?} {}",
+            out.status,
+            text(&out.stderr)
+        );
     }
-    let out = Command::new("sh").arg("-c").arg(format!("'{}' ls -R x | head -1; exit ${{PIPESTATUS:-0}}", env!("CARGO_BIN_EXE_cairn"))).env("CAIRN_STORE", lab.store_path()).output().unwrap();
-    assert_eq!((out.status.code(), text(&out.stdout), text(&out.stderr)), (Some(0), format!("{}\n", names[0]), String::new()));
+    let out = Command::new("sh")
+        .arg("-c")
+        .arg(format!("'{}' ls -R x | head -1; exit ${{PIPESTATUS:-0}}", env!("CARGO_BIN_EXE_cairn")))
+        .env("CAIRN_STORE", lab.store_path())
+        .output()
+        .unwrap();
+    assert_eq!(
+        (out.status.code(), text(&out.stdout), text(&out.stderr)),
+        (Some(0), format!("{}\n", names[0]), String::new())
+    );
 }
 
 #[test]
@@ -155,7 +231,14 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
         let args: &[&str] = if json { &["put", "x", "-", "--json"] } else { &["put", "x", "-"] };
         let tmp = lab.path("tmp");
         std::fs::create_dir_all(&tmp).unwrap();
-        let mut child = lab.cairn(args).env("TMPDIR", &tmp).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = lab
+            .cairn(args)
+            .env("TMPDIR", &tmp)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let bytes = vec![b'x'; 400_000]; // more than a pipe and the memory hold, so it is being read and spooled
         std::io::Write::write_all(child.stdin.as_mut().unwrap(), &bytes).unwrap();
         std::thread::sleep(Duration::from_millis(200));
@@ -173,7 +256,11 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
             let error: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
             assert!(error["exit"] == 130 && error["hint"].as_str().unwrap().contains("kept"), "{said}");
         } else {
-            assert!(said.contains("error: interrupted\nhint: ") && said.contains("run the same put again, and it stores only the rest"), "{said}");
+            assert!(
+                said.contains("error: interrupted\nhint: ")
+                    && said.contains("run the same put again, and it stores only the rest"),
+                "{said}"
+            );
         }
         lab.expect_nothing();
     }
@@ -183,14 +270,24 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
 
 #[test]
 fn what_an_interrupted_put_stored_is_kept_and_it_leaves_no_lock_and_no_temporaries() {
-    for (signal, status, error) in [(libc::SIGINT, 130, "interrupted"), (libc::SIGTERM, 143, "interrupted by SIGTERM"), (libc::SIGHUP, 129, "interrupted by SIGHUP")] {
+    for (signal, status, error) in [
+        (libc::SIGINT, 130, "interrupted"),
+        (libc::SIGTERM, 143, "interrupted by SIGTERM"),
+        (libc::SIGHUP, 129, "interrupted by SIGHUP"),
+    ] {
         interrupted_put(&["put", "x", "src"], signal, status, error);
     }
     interrupted_put(&["patch", "x", "src", "--create"], libc::SIGTERM, 143, "interrupted by SIGTERM");
-    interrupted_put(&["upsert", "x", "src", "--distributed-id", "j", "--run", "r"], libc::SIGTERM, 143, "interrupted by SIGTERM");
+    interrupted_put(
+        &["upsert", "x", "src", "--distributed-id", "j", "--run", "r"],
+        libc::SIGTERM,
+        143,
+        "interrupted by SIGTERM",
+    );
 }
 
-/// Interrupts `args` (they store `src`, which takes long) and checks that the store is left in order, and that a put stores only the rest.
+/// Interrupts `args` (they store `src`, which takes long) and checks that the store is left in order, and that a put
+/// stores only the rest.
 fn interrupted_put(args: &[&str], signal: i32, status: i32, error: &str) {
     let lab = Lab::new();
     let small: Vec<(String, Vec<u8>)> = (0..300).map(|i| (format!("a{i:03}"), noise(i, 10_000))).collect();
@@ -212,7 +309,11 @@ fn interrupted_put(args: &[&str], signal: i32, status: i32, error: &str) {
     assert_eq!(std::fs::read_dir(lab.path("store/work")).unwrap().count(), 0);
     std::fs::remove_file(lab.path("src/z-hole")).unwrap();
     let put = lab.json(&["put", "x", "src"]);
-    assert_eq!((&put["files"], &put["created"], &put["new_bytes"]), (&301.into(), &true.into(), &0.into()), "only the rest is stored: nothing");
+    assert_eq!(
+        (&put["files"], &put["created"], &put["new_bytes"]),
+        (&301.into(), &true.into(), &0.into()),
+        "only the rest is stored: nothing"
+    );
     assert_eq!(lab.json(&["verify"])["findings"], serde_json::json!([]));
 }
 
@@ -233,9 +334,19 @@ fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
     let seen = reader.join().unwrap();
     assert!(status.success());
     if took > Duration::from_millis(1200) {
-        assert!(seen.contains("put 0/1 file") && seen.contains("/600.00 MiB"), "{took:?}: {}", &seen[..seen.len().min(500)]);
+        assert!(
+            seen.contains("put 0/1 file") && seen.contains("/600.00 MiB"),
+            "{took:?}: {}",
+            &seen[..seen.len().min(500)]
+        );
     }
-    let mut child = lab.cairn(&["put", "y", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = lab
+        .cairn(&["put", "y", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     std::thread::sleep(Duration::from_millis(700));
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"x").unwrap();
     let said = text(&child.wait_with_output().unwrap().stderr);
@@ -299,19 +410,38 @@ fn of_twelve_inits_at_once_one_makes_the_store_as_it_was_told_to() {
     let lab = Lab::new();
     for round in 0..6 {
         let dir = format!("made-{round}");
-        let inits: Vec<_> = (0..12).map(|n| (100 + n, lab.cairn(&["init", &dir, "--cache-bound", &(100 + n).to_string()]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())).collect();
+        let inits: Vec<_> = (0..12)
+            .map(|n| {
+                (
+                    100 + n,
+                    lab.cairn(&["init", &dir, "--cache-bound", &(100 + n).to_string()])
+                        .stderr(Stdio::piped())
+                        .stdout(Stdio::piped())
+                        .spawn()
+                        .unwrap(),
+                )
+            })
+            .collect();
         let mut made = Vec::new();
         for (bound, init) in inits {
             let output = init.wait_with_output().unwrap();
             match output.status.code() {
                 Some(0) => made.push(bound),
-                code => assert_eq!((code, text(&output.stderr).contains("is a store already")), (Some(3), true), "{}", text(&output.stderr)),
+                code => assert_eq!(
+                    (code, text(&output.stderr).contains("is a store already")),
+                    (Some(3), true),
+                    "{}",
+                    text(&output.stderr)
+                ),
             }
         }
         let config = std::fs::read_to_string(lab.path(&dir).join("cairn.json")).unwrap();
         assert_eq!(made.len(), 1, "{made:?}");
         assert!(config.contains(&format!("\"cache_bound_seconds\": {}", made[0])), "{made:?} {config}");
-        let hidden = std::fs::read_dir(lab.path(&dir)).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count();
+        let hidden = std::fs::read_dir(lab.path(&dir))
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'))
+            .count();
         assert_eq!(hidden, 0, "claims, records and what was tried are gone");
     }
 }

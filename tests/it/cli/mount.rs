@@ -65,7 +65,10 @@ fn without_a_version_the_whole_store_is_mounted_and_grows() {
     lab.ok(&["umount", "mnt"]);
     lab.ok(&["rm", "x:v0"]);
     let document = lab.json(&["mount", "mnt", "--refresh", "5"]);
-    assert_eq!(document, serde_json::json!({ "store": lab.store_path().canonicalize().unwrap(), "mountpoint": at(&lab) }));
+    assert_eq!(
+        document,
+        serde_json::json!({ "store": lab.store_path().canonicalize().unwrap(), "mountpoint": at(&lab) })
+    );
     assert!(!lab.path("mnt/x/v0").exists());
 }
 
@@ -85,7 +88,12 @@ fn what_cannot_be_mounted_says_why() {
 fn in_the_foreground_ctrl_c_unmounts() {
     let lab = lab();
     let _guard = Mounted(&lab);
-    let child = lab.cairn(&["mount", "mnt", "x", "--foreground"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = lab
+        .cairn(&["mount", "mnt", "x", "--foreground"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let there = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(50));
         lab.path("mnt/a/x").exists()
@@ -105,7 +113,9 @@ fn the_number_of_threads_has_one_range_in_both_programs() {
     for (threads, good) in [("1", true), ("256", true), ("0", false), ("257", false)] {
         let mut cairnfs = std::process::Command::new(env!("CARGO_BIN_EXE_cairnfs"));
         cairnfs.arg(lab.store_path()).arg(lab.path("mnt")).arg("-o").arg(format!("version=x,threads={threads}"));
-        for (i, mut command) in [lab.cairn(&["mount", "mnt", "x", "--threads", threads]), cairnfs].into_iter().enumerate() {
+        for (i, mut command) in
+            [lab.cairn(&["mount", "mnt", "x", "--threads", threads]), cairnfs].into_iter().enumerate()
+        {
             let output = command.output().unwrap();
             assert_eq!(output.status.code(), Some(if good { 0 } else { 2 }), "{i} {threads}: {}", text(&output.stderr));
             if good {

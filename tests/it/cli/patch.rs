@@ -8,7 +8,10 @@ use std::process::Stdio;
 fn lab() -> Lab {
     let lab = Lab::new();
     let big = noise(3, 200_000);
-    make_tree(&lab.path("src"), &[("a", b"1"), ("b", b"22"), ("d/x", b"333"), ("d/y", b"4444"), ("d/e/z", &big), ("empty/", b"")]);
+    make_tree(
+        &lab.path("src"),
+        &[("a", b"1"), ("b", b"22"), ("d/x", b"333"), ("d/y", b"4444"), ("d/e/z", &big), ("empty/", b"")],
+    );
     lab.ok(&["put", "x", "src"]);
     make_tree(&lab.path("new"), &[("n", b"new"), ("d/x", b"other"), ("k/l/m", b"deep")]);
     lab
@@ -27,10 +30,16 @@ fn digest(lab: &Lab, version: &str) -> String {
 #[test]
 fn a_patch_adds_replaces_removes_and_renames_and_is_what_a_put_would_be() {
     let lab = lab();
-    let said = lab.json(&["patch", "x", "new", "--remove", "b", "--remove", "d/e", "--rename", "a", "moved/a", "--rename", "empty", "full"]);
+    let said = lab.json(&[
+        "patch", "x", "new", "--remove", "b", "--remove", "d/e", "--rename", "a", "moved/a", "--rename", "empty",
+        "full",
+    ]);
     assert_eq!((&said["version"], &said["created"], &said["new_bytes"]), (&"v1".into(), &true.into(), &12.into()));
     let want = lab.path("want");
-    make_tree(&want, &[("moved/a", b"1"), ("d/x", b"other"), ("d/y", b"4444"), ("full/", b""), ("n", b"new"), ("k/l/m", b"deep")]);
+    make_tree(
+        &want,
+        &[("moved/a", b"1"), ("d/x", b"other"), ("d/y", b"4444"), ("full/", b""), ("n", b"new"), ("k/l/m", b"deep")],
+    );
     lab.ok(&["get", "x", "got"]);
     assert_eq!(snapshot(&lab.path("got")), snapshot(&want));
     assert_eq!(said["digest"], digest_of(&lab, "want").as_str());
@@ -43,11 +52,38 @@ fn a_patch_adds_replaces_removes_and_renames_and_is_what_a_put_would_be() {
 #[test]
 fn sources_go_below_a_prefix_and_words_are_said_of_the_version() {
     let lab = lab();
-    assert_eq!(lab.ok(&["patch", "x", "new/n", "--at", "2026/11", "--alias", "prod", "--tag", "t", "--description", "D", "--metadata", "{\"k\":1}", "--run", "r"]), "x:v1");
+    assert_eq!(
+        lab.ok(&[
+            "patch",
+            "x",
+            "new/n",
+            "--at",
+            "2026/11",
+            "--alias",
+            "prod",
+            "--tag",
+            "t",
+            "--description",
+            "D",
+            "--metadata",
+            "{\"k\":1}",
+            "--run",
+            "r"
+        ]),
+        "x:v1"
+    );
     let shown = lab.json(&["show", "x:prod"]);
-    assert_eq!((&shown["version"], &shown["tags"][0], &shown["description"], &shown["metadata"]["k"], &shown["run"]), (&"v1".into(), &"t".into(), &"D".into(), &1.into(), &"r".into()));
+    assert_eq!(
+        (&shown["version"], &shown["tags"][0], &shown["description"], &shown["metadata"]["k"], &shown["run"]),
+        (&"v1".into(), &"t".into(), &"D".into(), &1.into(), &"r".into())
+    );
     assert_eq!(lab.ok(&["cat", "x", "2026/11/n"]), "new");
-    let mut child = lab.cairn(&["patch", "x", "-", "--stdin-filename", "s"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = lab
+        .cairn(&["patch", "x", "-", "--stdin-filename", "s"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     child.stdin.take().unwrap().write_all(b"piped").unwrap();
     assert_eq!(text(&child.wait_with_output().unwrap().stdout), "x:v2\n");
     assert_eq!(lab.ok(&["cat", "x", "s"]), "piped");
@@ -98,14 +134,29 @@ fn a_patch_on_an_older_version_is_rebased_where_paths_are_disjoint_and_says_so()
     let out = lab.run(&["patch", "x:v0", "new/k", "--at", "k", "--remove", "d/e"], 0);
     assert_eq!(text(&out.stdout), "x:v2\n");
     assert!(text(&out.stderr).contains("rebased: x:v2 was put on v1"), "{}", text(&out.stderr));
-    make_tree(&lab.path("want"), &[("a", b"1"), ("b", b"22"), ("d/x", b"333"), ("d/y", b"4444"), ("empty/", b""), ("n", b"new"), ("k/l/m", b"deep")]);
+    make_tree(
+        &lab.path("want"),
+        &[
+            ("a", b"1"),
+            ("b", b"22"),
+            ("d/x", b"333"),
+            ("d/y", b"4444"),
+            ("empty/", b""),
+            ("n", b"new"),
+            ("k/l/m", b"deep"),
+        ],
+    );
     assert_eq!(digest(&lab, "x"), digest_of(&lab, "want"), "both changes survive");
     // The same directory made by both, and the same change made by both.
     lab.ok(&["patch", "x:v2", "new/n", "--at", "day/one"]);
     lab.ok(&["patch", "x:v2", "new/n", "--at", "day/two"]);
     assert_eq!((lab.ok(&["cat", "x", "day/one/n"]), lab.ok(&["cat", "x", "day/two/n"])), ("new".into(), "new".into()));
     let again = lab.json(&["patch", "x:v2", "new/n", "--at", "day/one"]);
-    assert_eq!((&again["created"], &again["version"]), (&false.into(), &"v4".into()), "said again, it is there already");
+    assert_eq!(
+        (&again["created"], &again["version"]),
+        (&false.into(), &"v4".into()),
+        "said again, it is there already"
+    );
     let both = lab.json(&["patch", "x:v0", "--remove", "d/e", "new/k/l/m"]);
     assert_eq!(both["version"], "v5", "removed by both");
 }
@@ -114,7 +165,10 @@ fn a_patch_on_an_older_version_is_rebased_where_paths_are_disjoint_and_says_so()
 fn overlapping_changes_are_a_conflict_that_lists_the_paths_and_publishes_nothing() {
     let lab = lab();
     lab.ok(&["patch", "x", "new", "--remove", "b", "--remove", "d/e"]);
-    make_tree(&lab.path("mine"), &[("d/x", b"mine"), ("n", b"mine too"), ("b", b"33"), ("d/e/z2", b"in what they removed"), ("free", b"")]);
+    make_tree(
+        &lab.path("mine"),
+        &[("d/x", b"mine"), ("n", b"mine too"), ("b", b"33"), ("d/e/z2", b"in what they removed"), ("free", b"")],
+    );
     let said = lab.fails(&["patch", "x:v0", "mine"], 3);
     for path in ["d/x", "\n  n\n", "\n  b\n", "d/e"] {
         assert!(said.contains(path), "{path}: {said}");
@@ -175,8 +229,32 @@ fn removing_a_version_harms_no_patch_on_it() {
 
 /// Two trees that differ in every way there is.
 fn two(lab: &Lab) {
-    make_tree(&lab.path("one"), &[("same", b"1"), ("changed", b"old"), ("gone", b"2"), ("dir/a", b""), ("dir/b/c", b"x"), ("file", b"f"), ("mode", b"#!"), ("deep/er/x", b"3")]);
-    make_tree(&lab.path("two"), &[("same", b"1"), ("changed", b"new"), ("dir", b"now a file"), ("file/now/dir", b"y"), ("mode", b"#!"), ("added/x", b"4"), ("added/e/", b""), ("deep/er/y", b"3")]);
+    make_tree(
+        &lab.path("one"),
+        &[
+            ("same", b"1"),
+            ("changed", b"old"),
+            ("gone", b"2"),
+            ("dir/a", b""),
+            ("dir/b/c", b"x"),
+            ("file", b"f"),
+            ("mode", b"#!"),
+            ("deep/er/x", b"3"),
+        ],
+    );
+    make_tree(
+        &lab.path("two"),
+        &[
+            ("same", b"1"),
+            ("changed", b"new"),
+            ("dir", b"now a file"),
+            ("file/now/dir", b"y"),
+            ("mode", b"#!"),
+            ("added/x", b"4"),
+            ("added/e/", b""),
+            ("deep/er/y", b"3"),
+        ],
+    );
     use std::os::unix::ffi::OsStrExt;
     std::os::unix::fs::symlink("same", lab.path("two/link")).unwrap();
     std::fs::write(lab.path("two").join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), "odd").unwrap();
@@ -243,7 +321,10 @@ fn a_copy_is_the_same_content_under_another_name_or_in_another_store() {
     let first = lab.json(&["copy", "x:v0", "x", "--to", "other"]);
     assert_eq!(first["new_bytes"], 200_010);
     let second = lab.json(&["copy", "x:v1", "x", "--to", "other"]);
-    assert_eq!((&second["version"], &second["new_bytes"], &second["digest"]), (&"v1".into(), &12.into(), &digest(&lab, "x:v1").as_str().into()));
+    assert_eq!(
+        (&second["version"], &second["new_bytes"], &second["digest"]),
+        (&"v1".into(), &12.into(), &digest(&lab, "x:v1").as_str().into())
+    );
     assert_eq!(lab.json(&["copy", "x:v1", "x", "--to", "other"])["created"], false);
     lab.ok(&["--store", &other, "get", "x:v1", "there"]);
     lab.ok(&["get", "x:v1", "here"]);

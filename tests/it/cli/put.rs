@@ -18,18 +18,34 @@ fn a_put_prints_the_version_and_its_document_says_all() {
     assert_eq!(lab.ok(&["put", "x", "src"]), "x:v0");
     let again = lab.json(&["put", "x", "src"]);
     let digest = lab.json(&["show", "x"])["digest"].clone();
-    assert_eq!(again, serde_json::json!({ "artifact": "x", "version": "v0", "digest": digest, "created": false, "files": 2, "bytes": 11, "new_bytes": 0 }));
+    assert_eq!(
+        again,
+        serde_json::json!({ "artifact": "x", "version": "v0", "digest": digest, "created": false, "files": 2, "bytes": 11, "new_bytes": 0 })
+    );
     let other = lab.json(&["put", "y", "src"]);
-    assert_eq!((&other["created"], &other["new_bytes"], &other["digest"]), (&true.into(), &0.into(), &digest), "equal content, equal digest, nothing new");
+    assert_eq!(
+        (&other["created"], &other["new_bytes"], &other["digest"]),
+        (&true.into(), &0.into(), &digest),
+        "equal content, equal digest, nothing new"
+    );
 }
 
 #[test]
 fn what_a_killed_get_left_in_a_directory_is_not_published() {
     let lab = lab();
     let half = ".cairn-0123456789abcdef0123456789abcdef";
-    make_tree(&lab.path("src"), &[(half, b"half"), (&format!("sub/{half}"), b"half"), (".out.cairn-0123456789abcdef/a", b"half"), (".cairn-notes", b"the user's")]);
+    make_tree(
+        &lab.path("src"),
+        &[
+            (half, b"half"),
+            (&format!("sub/{half}"), b"half"),
+            (".out.cairn-0123456789abcdef/a", b"half"),
+            (".cairn-notes", b"the user's"),
+        ],
+    );
     lab.ok(&["put", "x", "src"]);
-    let paths: Vec<_> = lab.json_lines(&["ls", "x", "-R"]).iter().map(|l| l["path"].as_str().unwrap().to_owned()).collect();
+    let paths: Vec<_> =
+        lab.json_lines(&["ls", "x", "-R"]).iter().map(|l| l["path"].as_str().unwrap().to_owned()).collect();
     assert_eq!(paths, [".cairn-notes", "a.txt", "empty", "sub", "sub/b.txt"]);
     assert_eq!(lab.run(&["diff", "x", "./src"], 0).stdout, b"");
 }
@@ -53,7 +69,23 @@ fn a_b_a_makes_three_versions_and_unchanged_makes_none() {
 fn what_is_said_at_an_unchanged_put_becomes_a_change_of_the_newest() {
     let lab = lab();
     lab.ok(&["put", "x", "src", "--tag", "one", "--run", "r1"]);
-    lab.ok(&["put", "x", "src", "--tag", "two", "--tag", "one", "--alias", "prod", "--description", "D", "--metadata", r#"{"k": 1}"#, "--run", "r2"]);
+    lab.ok(&[
+        "put",
+        "x",
+        "src",
+        "--tag",
+        "two",
+        "--tag",
+        "one",
+        "--alias",
+        "prod",
+        "--description",
+        "D",
+        "--metadata",
+        r#"{"k": 1}"#,
+        "--run",
+        "r2",
+    ]);
     let shown = lab.json(&["show", "x"]);
     assert_eq!(shown["version"], "v0");
     assert_eq!(shown["tags"], serde_json::json!(["one", "two"]));
@@ -67,13 +99,26 @@ fn what_is_said_at_an_unchanged_put_becomes_a_change_of_the_newest() {
 fn sources_are_directories_files_stdin_and_references_below_a_prefix() {
     let lab = lab();
     std::fs::set_permissions(lab.path("src/a.txt"), std::fs::Permissions::from_mode(0o755)).unwrap();
-    let mut child = lab.cairn(&["put", "x", "src/sub", "src/a.txt", "-", "s3://bucket/dir/c.bin?versionId=7", "--stdin-filename", "from/pipe.txt", "--at", "./top//"]);
+    let mut child = lab.cairn(&[
+        "put",
+        "x",
+        "src/sub",
+        "src/a.txt",
+        "-",
+        "s3://bucket/dir/c.bin?versionId=7",
+        "--stdin-filename",
+        "from/pipe.txt",
+        "--at",
+        "./top//",
+    ]);
     let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"piped").unwrap();
     let out = child.wait_with_output().unwrap();
     assert_eq!(text(&out.stdout), "x:v0\n", "{}", text(&out.stderr));
     let lines = lab.json_lines(&["ls", "x", "-R"]);
-    let of = |path: &str| lines.iter().find(|l| l["path"] == path).unwrap_or_else(|| panic!("{path} is missing: {lines:?}")).clone();
+    let of = |path: &str| {
+        lines.iter().find(|l| l["path"] == path).unwrap_or_else(|| panic!("{path} is missing: {lines:?}")).clone()
+    };
     assert_eq!(lines.len(), 6, "{lines:?}");
     assert_eq!(of("top")["kind"], "directory");
     assert_eq!((&of("top/a.txt")["exec"], &of("top/b.txt")["exec"]), (&true.into(), &false.into()));
@@ -85,7 +130,8 @@ fn sources_are_directories_files_stdin_and_references_below_a_prefix() {
 fn stdin_is_called_stdin_and_can_be_given_once() {
     let lab = lab();
     let run = |args: &[&str]| {
-        let mut child = lab.cairn(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            lab.cairn(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(&noise(3, 300_000)); // who refuses does not read
         child.wait_with_output().unwrap()
     };
@@ -218,9 +264,16 @@ fn missing_and_dangling_sources_are_not_found_and_nothing_is_made() {
     lab.expect_nothing();
 }
 
-/// Runs `put x ARGS -`, does `meanwhile` after the arguments before `-` were looked at and before anything is read, then lets it go on.
+/// Runs `put x ARGS -`, does `meanwhile` after the arguments before `-` were looked at and before anything is read,
+/// then lets it go on.
 fn put_and_meanwhile(lab: &Lab, sources: &[&str], meanwhile: impl FnOnce()) -> std::process::Output {
-    let mut child = lab.cairn(&[&["put", "x"], sources, &["-"]].concat()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = lab
+        .cairn(&[&["put", "x"], sources, &["-"]].concat())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     std::thread::sleep(std::time::Duration::from_millis(400)); // it waits for stdin now
     meanwhile();
     child.stdin.take().unwrap().write_all(b"piped").unwrap();
@@ -269,7 +322,17 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_or_whole() {
 #[test]
 fn exclude_and_ignore_files_leave_things_out() {
     let lab = lab();
-    make_tree(&lab.path("src"), &[("x.tmp", b""), ("sub/y.tmp", b""), ("sub/keep.tmp", b""), ("cache/z", b""), (".cairnignore", b"cache/\n"), ("sub/.cairnignore", b"!keep.tmp\n")]);
+    make_tree(
+        &lab.path("src"),
+        &[
+            ("x.tmp", b""),
+            ("sub/y.tmp", b""),
+            ("sub/keep.tmp", b""),
+            ("cache/z", b""),
+            (".cairnignore", b"cache/\n"),
+            ("sub/.cairnignore", b"!keep.tmp\n"),
+        ],
+    );
     lab.ok(&["put", "x", "src", "--exclude", "*.tmp"]);
     let listed = lab.ok(&["ls", "x", "-R"]);
     assert!(!listed.contains("x.tmp") && !listed.contains("y.tmp") && !listed.contains("cache"), "{listed}");
@@ -310,10 +373,19 @@ fn the_run_comes_from_options_or_the_environment_or_is_not_recorded() {
     let shown = lab.json(&["show", "b"]);
     assert_eq!((&shown["run"], &shown["group"], &shown["job_type"]), (&weird.into(), &"g".into(), &"prep".into()));
     assert_eq!(lab.json(&["list", "b"])[0]["run"], weird);
-    let out = lab.cairn(&["put", "c", "src"]).env("CAIRN_RUN", "from-env").env("CAIRN_RUN_GROUP", "eg").env("CAIRN_JOB_TYPE", "").output().unwrap();
+    let out = lab
+        .cairn(&["put", "c", "src"])
+        .env("CAIRN_RUN", "from-env")
+        .env("CAIRN_RUN_GROUP", "eg")
+        .env("CAIRN_JOB_TYPE", "")
+        .output()
+        .unwrap();
     assert!(out.status.success());
     let shown = lab.json(&["show", "c"]);
-    assert_eq!((&shown["run"], &shown["group"], &shown["job_type"]), (&"from-env".into(), &"eg".into(), &serde_json::Value::Null));
+    assert_eq!(
+        (&shown["run"], &shown["group"], &shown["job_type"]),
+        (&"from-env".into(), &"eg".into(), &serde_json::Value::Null)
+    );
 }
 
 #[test]
@@ -323,7 +395,10 @@ fn two_puts_at_once_make_two_versions_with_dense_numbers() {
     for (i, dir) in dirs.iter().enumerate() {
         make_tree(&lab.path(dir), &[("n", i.to_string().as_bytes()), ("shared", &noise(1, 200_000))]);
     }
-    let children: Vec<_> = dirs.iter().map(|d| lab.cairn(&["put", "x", d]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).collect();
+    let children: Vec<_> = dirs
+        .iter()
+        .map(|d| lab.cairn(&["put", "x", d]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .collect();
     let mut said: Vec<_> = children.into_iter().map(|c| text(&c.wait_with_output().unwrap().stdout)).collect();
     said.sort();
     assert_eq!(said, (0..6).map(|i| format!("x:v{i}\n")).collect::<Vec<_>>());

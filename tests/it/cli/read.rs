@@ -17,11 +17,17 @@ fn list_shows_artifacts_and_versions_as_tables_and_documents() {
     let lab = Lab::new();
     assert_eq!((lab.ok(&["list"]), lab.json(&["list"])), (String::new(), serde_json::json!([])));
     let lab = self::lab();
-    assert_eq!(lab.json(&["list"]), serde_json::json!([{ "artifact": "x", "type": "dataset", "versions": 1, "latest": "v0" }]));
+    assert_eq!(
+        lab.json(&["list"]),
+        serde_json::json!([{ "artifact": "x", "type": "dataset", "versions": 1, "latest": "v0" }])
+    );
     let version = &lab.json(&["list", "x"])[0];
     let fields: Vec<&str> = version.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(fields, ["version", "digest", "aliases", "tags", "files", "bytes", "created_at", "mode", "run"]);
-    assert_eq!((&version["version"], &version["mode"], &version["run"], &version["files"]), (&"v0".into(), &"simple".into(), &"r".into(), &4.into()));
+    assert_eq!(
+        (&version["version"], &version["mode"], &version["run"], &version["files"]),
+        (&"v0".into(), &"simple".into(), &"r".into(), &4.into())
+    );
     let line = lab.ok(&["list", "x"]);
     let words: Vec<&str> = line.split_whitespace().collect();
     assert_eq!((words[0], words[2], words[3], words[4]), ("v0", "4", "6B", "simple"), "{line}");
@@ -47,7 +53,10 @@ fn ls_lists_a_level_a_subtree_or_a_file() {
     lab.fails(&["ls", "x", "a/x/below"], 6);
     lab.fails(&["ls", "x", "../a"], 2);
     let lines = lab.json_lines(&["ls", "x"]);
-    assert_eq!(lines[1], serde_json::json!({ "path": "a-b", "kind": "file", "size": 1, "digest": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", "exec": false }));
+    assert_eq!(
+        lines[1],
+        serde_json::json!({ "path": "a-b", "kind": "file", "size": 1, "digest": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", "exec": false })
+    );
 }
 
 #[test]
@@ -68,9 +77,15 @@ fn odd_names_come_out_raw_in_text_and_exact_in_json() {
     let lines = lab.json_lines(&["ls", "x"]);
     let odd = lines.iter().find(|l| l.get("path_b64").is_some()).unwrap();
     assert_eq!(odd["path"], "not\u{fffd}utf8");
-    assert_eq!(base64::engine::general_purpose::STANDARD.decode(odd["path_b64"].as_str().unwrap()).unwrap(), b"not\xffutf8");
+    assert_eq!(
+        base64::engine::general_purpose::STANDARD.decode(odd["path_b64"].as_str().unwrap()).unwrap(),
+        b"not\xffutf8"
+    );
     let link = lines.iter().find(|l| l["kind"] == "symlink").unwrap();
-    assert_eq!(base64::engine::general_purpose::STANDARD.decode(link["target_b64"].as_str().unwrap()).unwrap(), b"to\xfe");
+    assert_eq!(
+        base64::engine::general_purpose::STANDARD.decode(link["target_b64"].as_str().unwrap()).unwrap(),
+        b"to\xfe"
+    );
     for name in names {
         let out = lab.cairn(&["cat", "x"]).arg(OsStr::from_bytes(name)).output().unwrap();
         assert_eq!(out.stdout, name, "{}", text(&out.stderr));
@@ -86,12 +101,36 @@ fn show_tells_all_that_is_known() {
     let fields: Vec<&str> = shown.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
         fields,
-        ["artifact", "version", "type", "digest", "aliases", "tags", "description", "metadata", "entries", "files", "bytes", "new_bytes", "created_at", "mode", "run", "group", "job_type", "runs"]
+        [
+            "artifact",
+            "version",
+            "type",
+            "digest",
+            "aliases",
+            "tags",
+            "description",
+            "metadata",
+            "entries",
+            "files",
+            "bytes",
+            "new_bytes",
+            "created_at",
+            "mode",
+            "run",
+            "group",
+            "job_type",
+            "runs"
+        ]
     );
     assert_eq!((&shown["entries"], &shown["files"], &shown["bytes"]), (&6.into(), &4.into(), &6.into()));
     let lines = lab.ok(&["show", "x:prod"]);
     assert!(lines.starts_with("version:       x:v0\ntype:          dataset\n"), "{lines}");
-    assert!(lines.contains("\naliases:       latest, prod\n") && lines.ends_with("\nrun:           r") && !lines.contains("description"), "{lines}");
+    assert!(
+        lines.contains("\naliases:       latest, prod\n")
+            && lines.ends_with("\nrun:           r")
+            && !lines.contains("description"),
+        "{lines}"
+    );
 }
 
 #[test]
@@ -101,7 +140,10 @@ fn versions_are_named_by_number_alias_digest_or_nothing_and_unknown_ones_get_a_h
     lab.ok(&["put", "x", "src"]);
     let of = |spec: &str| lab.json(&["show", spec])["version"].clone();
     let digest = lab.json(&["show", "x:v0"])["digest"].as_str().unwrap().to_owned();
-    assert_eq!((of("x"), of("x:latest"), of("x:v0"), of("x:prod")), ("v1".into(), "v1".into(), "v0".into(), "v0".into()));
+    assert_eq!(
+        (of("x"), of("x:latest"), of("x:v0"), of("x:prod")),
+        ("v1".into(), "v1".into(), "v0".into(), "v0".into())
+    );
     assert_eq!((of(&format!("x:{digest}")), of(&format!("x:{}", &digest[..12]))), ("v0".into(), "v0".into()));
     assert!(lab.fails(&["show", "x:prd"], 6).contains("prod"));
     assert!(lab.fails(&["show", "x:v2"], 6).contains("it has v0 to v1"));

@@ -1,4 +1,5 @@
-//! What commands report: what was stored differently from what a user may expect, and errors that lead to the next step.
+//! What commands report: what was stored differently from what a user may expect, and errors that lead to the next
+//! step.
 
 use crate::support::*;
 use serde_json::json;
@@ -14,8 +15,15 @@ fn a_put_with_fewer_files_than_the_version_before_says_how_many_are_missing() {
     make_tree(&lab.path("d"), &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
     std::fs::create_dir(lab.path("empty")).unwrap();
     lab.ok(&["put", "photos", "d"]);
-    assert_eq!(stderr_of(&lab, &["put", "photos", "d/f1"]), "1 file, 2 B; 0 B new in the store; 54 fewer files than photos:v0, which has 55\n");
-    assert_eq!(stderr_of(&lab, &["put", "photos", "d"]), "55 files, 155 B; 0 B new in the store\n", "more files than before need no remark");
+    assert_eq!(
+        stderr_of(&lab, &["put", "photos", "d/f1"]),
+        "1 file, 2 B; 0 B new in the store; 54 fewer files than photos:v0, which has 55\n"
+    );
+    assert_eq!(
+        stderr_of(&lab, &["put", "photos", "d"]),
+        "55 files, 155 B; 0 B new in the store\n",
+        "more files than before need no remark"
+    );
     let said = stderr_of(&lab, &["put", "photos", "empty"]);
     assert!(said.ends_with("; 55 fewer files than photos:v2, which has 55\n"), "{said}");
 }
@@ -30,7 +38,11 @@ fn symlinks_that_lead_out_of_the_source_are_counted_and_those_within_it_are_not(
     link("../sub/own", "hub/main/sub/inside");
     link("sub/../sub/own", "hub/main/inside");
     link("/etc/hostname", "hub/main/absolute");
-    for args in [vec!["put", "x", "hub/main"], vec!["upsert", "y", "hub/main", "--distributed-id", "j", "--run", "r"], vec!["patch", "z", "hub/main", "--create"]] {
+    for args in [
+        vec!["put", "x", "hub/main"],
+        vec!["upsert", "y", "hub/main", "--distributed-id", "j", "--run", "r"],
+        vec!["patch", "z", "hub/main", "--create"],
+    ] {
         let said = stderr_of(&lab, &args);
         let wanted = "warning: 3 symlinks lead out of what was added and will not resolve in a version; --follow-symlinks stores the targets\n";
         assert!(said.starts_with(wanted), "{args:?}: {said}");
@@ -61,10 +73,32 @@ fn a_put_of_equal_content_says_what_it_recorded() {
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["put", "x", "d", "--metadata", r#"{"a":1}"#]);
     assert_eq!(stderr_of(&lab, &["put", "x", "d"]), "1 file, 1 B; nothing changed since x:v0\n");
-    let said = stderr_of(&lab, &["put", "x", "d", "--metadata", r#"{"b":2}"#, "--tag", "raw", "--description", "second look", "--alias", "prod"]);
-    assert_eq!(said, "1 file, 1 B; nothing changed since x:v0; recorded: alias prod, tag raw, description, metadata (replaced; dropped a)\n");
+    let said = stderr_of(
+        &lab,
+        &[
+            "put",
+            "x",
+            "d",
+            "--metadata",
+            r#"{"b":2}"#,
+            "--tag",
+            "raw",
+            "--description",
+            "second look",
+            "--alias",
+            "prod",
+        ],
+    );
+    assert_eq!(
+        said,
+        "1 file, 1 B; nothing changed since x:v0; recorded: alias prod, tag raw, description, metadata (replaced; dropped a)\n"
+    );
     assert_eq!(lab.json(&["show", "x"])["metadata"], json!({ "b": 2 }));
-    assert_eq!(stderr_of(&lab, &["put", "x", "d", "--tag", "raw", "--alias", "prod"]), "1 file, 1 B; nothing changed since x:v0\n", "it has both already");
+    assert_eq!(
+        stderr_of(&lab, &["put", "x", "d", "--tag", "raw", "--alias", "prod"]),
+        "1 file, 1 B; nothing changed since x:v0\n",
+        "it has both already"
+    );
 }
 
 #[test]
@@ -74,12 +108,18 @@ fn integers_in_metadata_are_kept_exactly_or_refused() {
     for number in ["18446744073709551616", "-9223372036854775809", "12345678901234567890123"] {
         for text in [format!(r#"{{"n":{number}}}"#), format!(r#"{{"l":["\\\"", {number}]}}"#)] {
             let said = lab.fails(&["put", "x", "d", "--metadata", &text], 2);
-            assert!(said.contains(&format!("the integer {number},")) && said.contains("hint: write it as a string"), "{said}");
+            assert!(
+                said.contains(&format!("the integer {number},")) && said.contains("hint: write it as a string"),
+                "{said}"
+            );
         }
     }
     let kept = r#"{"big":18446744073709551615,"small":-9223372036854775808,"text":"18446744073709551616"}"#;
     lab.ok(&["put", "x", "d", "--metadata", kept]);
-    assert!(lab.ok(&["show", "x", "--json"]).contains(r#""big":18446744073709551615,"small":-9223372036854775808,"text":"18446744073709551616""#));
+    assert!(
+        lab.ok(&["show", "x", "--json"])
+            .contains(r#""big":18446744073709551615,"small":-9223372036854775808,"text":"18446744073709551616""#)
+    );
 }
 
 #[test]
@@ -93,9 +133,24 @@ fn a_metadata_file_may_begin_with_a_byte_order_mark() {
 #[test]
 fn commands_of_other_tools_are_answered_with_the_one_here() {
     let lab = Lab::new();
-    for (word, command) in [("pull", "get"), ("push", "put"), ("add", "put"), ("commit", "put"), ("checkout", "get"), ("status", "diff"), ("unmount", "umount"), ("remove", "rm"), ("fsck", "verify"), ("log", "list")] {
+    for (word, command) in [
+        ("pull", "get"),
+        ("push", "put"),
+        ("add", "put"),
+        ("commit", "put"),
+        ("checkout", "get"),
+        ("status", "diff"),
+        ("unmount", "umount"),
+        ("remove", "rm"),
+        ("fsck", "verify"),
+        ("log", "list"),
+    ] {
         let said = lab.fails(&[word, "something"], 2);
-        assert!(said.starts_with(&format!("error: there is no command `{word}`\nhint: `cairn {command}")) && said.lines().count() == 2, "{said}");
+        assert!(
+            said.starts_with(&format!("error: there is no command `{word}`\nhint: `cairn {command}"))
+                && said.lines().count() == 2,
+            "{said}"
+        );
     }
     assert!(lab.ok(&["help", "put"]).contains("cairn put images ./photos"));
     assert!(lab.ok(&["help"]).contains("Usage: cairn"));
@@ -108,7 +163,12 @@ fn a_mistyped_option_is_not_turned_into_a_source_or_a_version() {
     let lab = Lab::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["put", "x", "d"]);
-    for args in [vec!["put", "x", "d", "-m", "note"], vec!["put", "x", "d", "--dry-run"], vec!["rm", "x", "--keep-newest", "1"], vec!["list", "--sort", "size"]] {
+    for args in [
+        vec!["put", "x", "d", "-m", "note"],
+        vec!["put", "x", "d", "--dry-run"],
+        vec!["rm", "x", "--keep-newest", "1"],
+        vec!["list", "--sort", "size"],
+    ] {
         let said = lab.fails(&args, 2);
         assert!(!said.contains("as a value") && !said.contains("--store"), "{args:?}: {said}");
     }
@@ -138,7 +198,9 @@ fn a_finish_that_is_repeated_still_requires_the_expected_runs() {
     let lab = Lab::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", "rank-0"]);
-    let finish = |expect: &str, status| text(&lab.run(&["finish", "e", "--distributed-id", "j", "--expect", expect], status).stderr);
+    let finish = |expect: &str, status| {
+        text(&lab.run(&["finish", "e", "--distributed-id", "j", "--expect", expect], status).stderr)
+    };
     finish("1", 0);
     assert!(finish("1", 0).contains("no new version, this is e:v0"));
     assert!(finish("64", 3).contains("finished as e:v0\n  expected 64 runs, found 1: rank-0"));
@@ -156,7 +218,11 @@ fn a_finish_that_skips_an_open_run_names_it() {
     lab.ok(&["umount", "m", "--no-seal"]);
     lab.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", "early"]);
     let said = lab.fails(&["finish", "e", "--distributed-id", "j"], 3);
-    assert!(said.contains("run late has left its staging directory open") && said.contains("`cairn upsert e --distributed-id j --run RUN` seals"), "{said}");
+    assert!(
+        said.contains("run late has left its staging directory open")
+            && said.contains("`cairn upsert e --distributed-id j --run RUN` seals"),
+        "{said}"
+    );
     let said = stderr_of(&lab, &["finish", "e", "--distributed-id", "j", "--skip-open"]);
     assert!(said.contains("warning: not in e:v0: run late has left its staging directory open"), "{said}");
 }

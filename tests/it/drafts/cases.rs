@@ -55,7 +55,10 @@ fn three_runs_give_one_image_each_and_the_third_finishes_case_20() {
     let id = ["--distributed-id", "my_dist_artifact"];
     let say = |words: &[&str]| lab.ok(&[words, &id].concat());
     assert_eq!(say(&["upsert", "images", "image1.png", "--run", "run1"]), "images my_dist_artifact run1");
-    assert_eq!(say(&["upsert", "images", "image2.png", "--run", "run2", "--json"]), r#"{"artifact":"images","distributed_id":"my_dist_artifact","run":"run2","files":1,"bytes":2}"#);
+    assert_eq!(
+        say(&["upsert", "images", "image2.png", "--run", "run2", "--json"]),
+        r#"{"artifact":"images","distributed_id":"my_dist_artifact","run":"run2","files":1,"bytes":2}"#
+    );
     let shown = lab.ok(&["drafts"]);
     assert!(shown.starts_with("images  my_dist_artifact  2  2  3B  ") && shown.contains("  -  "), "{shown}");
     assert_eq!(say(&["finish", "images", "image3.png", "--run", "run3"]), "images:v0");
@@ -95,7 +98,11 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
     let lines = refused.causes();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("d: a directory by run a") && lines[0].contains(&digest("a file")), "{lines:?}");
-    assert!(lines[1].starts_with("p: ") && [digest("1"), digest("2"), "run a".into(), "run b".into()].iter().all(|part| lines[1].contains(part)), "{lines:?}");
+    assert!(
+        lines[1].starts_with("p: ")
+            && [digest("1"), digest("2"), "run a".into(), "run b".into()].iter().all(|part| lines[1].contains(part)),
+        "{lines:?}"
+    );
     assert_eq!(draft(&store, "d").state().unwrap(), before, "nothing is recorded");
     assert!(cairn::resolve(&store, &VersionSpec::parse("x").unwrap()).is_err());
     // The ways out. One: the run says it again.
@@ -103,7 +110,10 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
     assert_eq!(finish(&store, "d", &FinishOptions::default()).unwrap_err().causes().len(), 1);
     // Two: what was appended last.
     let latest = FinishOptions { on_conflict: OnConflict::Latest, ..Default::default() };
-    assert_eq!(content(&finish(&store, "d", &latest).unwrap().version), pairs(&[("d", "a file"), ("p", "1"), ("same", "s")]));
+    assert_eq!(
+        content(&finish(&store, "d", &latest).unwrap().version),
+        pairs(&[("d", "a file"), ("p", "1"), ("same", "s")])
+    );
     // Three: one is taken out.
     upsert(&store, "a", "e", &[("p", "1")]);
     upsert(&store, "b", "e", &[("p", "2")]);
@@ -124,7 +134,9 @@ fn under_latest_the_log_decides_and_no_clock() {
     // The finisher's own files are the last word, of its run too.
     upsert(&store, "a", "e", &[("p", "1"), ("q", "1")]);
     upsert(&store, "b", "e", &[("p", "2")]);
-    let own = run(&store, "a").finish_artifact_with(&files("x", &[("p", "2"), ("r", "3")]), "e", &FinishOptions::default()).unwrap();
+    let own = run(&store, "a")
+        .finish_artifact_with(&files("x", &[("p", "2"), ("r", "3")]), "e", &FinishOptions::default())
+        .unwrap();
     assert_eq!(content(&own.version), pairs(&[("p", "2"), ("q", "1"), ("r", "3")]));
     assert_eq!(own.version.record().mode, Mode::Collaborative);
     assert_eq!(own.version.record().distributed_id.as_ref().unwrap().as_str(), "e");
@@ -154,7 +166,10 @@ fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back_case_2
     upsert(&store, "b", "e", &[("q", "b")]);
     let replace = UpsertOptions { replace: true, ..Default::default() };
     run(&store, "a").upsert_artifact_with(&files("x", &[("p", "3")]), "e", &replace).unwrap();
-    assert_eq!(content(&finish(&store, "e", &FinishOptions::default()).unwrap().version), pairs(&[("p", "3"), ("q", "b")]));
+    assert_eq!(
+        content(&finish(&store, "e", &FinishOptions::default()).unwrap().version),
+        pairs(&[("p", "3"), ("q", "b")])
+    );
     let other = Artifact::new("x", "model").unwrap();
     assert_eq!(run(&store, "a").upsert_artifact(&other, "f").unwrap_err().kind(), Kind::Refused, "another type");
 }
@@ -233,7 +248,11 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not_case_25() {
     make_tree(&lab.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
     // A writer that stands still in the middle of its upsert.
-    let mut writer = lab.cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"]).env("CAIRN_FAULT", "stop:6").spawn().unwrap();
+    let mut writer = lab
+        .cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"])
+        .env("CAIRN_FAULT", "stop:6")
+        .spawn()
+        .unwrap();
     wait_stopped(&writer);
     let refused = finish(&store, "d", &FinishOptions::default()).unwrap_err();
     assert!(refused.causes().len() == 1 && refused.causes()[0].starts_with("run slow is writing on "), "{refused}");
@@ -250,14 +269,19 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not_case_25() {
     assert_eq!(lab.ok(&["verify"]), "");
     // One that is waited for.
     upsert(&store, "a", "e", &[("p", "1")]);
-    let mut writer = lab.cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "e"]).env("CAIRN_FAULT", "stop:6").spawn().unwrap();
+    let mut writer = lab
+        .cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "e"])
+        .env("CAIRN_FAULT", "stop:6")
+        .spawn()
+        .unwrap();
     wait_stopped(&writer);
     std::thread::scope(|s| {
         s.spawn(|| {
             std::thread::sleep(Duration::from_millis(400));
             go_on(&writer);
         });
-        let waited = finish(&store, "e", &FinishOptions { wait: Some(Duration::from_secs(60)), ..Default::default() }).unwrap();
+        let waited =
+            finish(&store, "e", &FinishOptions { wait: Some(Duration::from_secs(60)), ..Default::default() }).unwrap();
         assert_eq!(content(&waited.version), pairs(&[("f", "1"), ("p", "1")]));
     });
     assert!(writer.wait().unwrap().success());
@@ -327,11 +351,19 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
     upsert(&store, "a", "d", &[("p", "1")]);
     // The second time its content is there: the record is what is written.
     for step in [5, 7] {
-        let mut writer = lab.cairn(&["upsert", "x", "f", "--run", "late", "--distributed-id", "d"]).env("CAIRN_FAULT", format!("stop:{step}")).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut writer = lab
+            .cairn(&["upsert", "x", "f", "--run", "late", "--distributed-id", "d"])
+            .env("CAIRN_FAULT", format!("stop:{step}"))
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         wait_stopped(&writer);
         draft(&store, "d").discard().unwrap();
         go_on(&writer);
-        let output = { let status = writer.wait().unwrap(); (status.code(), std::io::read_to_string(writer.stderr.take().unwrap()).unwrap()) };
+        let output = {
+            let status = writer.wait().unwrap();
+            (status.code(), std::io::read_to_string(writer.stderr.take().unwrap()).unwrap())
+        };
         assert!(output.0 == Some(3) && output.1.contains("was discarded meanwhile"), "{output:?} at {step}");
         assert!(draft(&store, "d").state().unwrap().contributions.is_empty());
         upsert(&store, "a", "d", &[("p", "1")]);
@@ -345,7 +377,10 @@ fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_manners_only() {
     let (name, id) = (ArtifactName::parse("x").unwrap(), DistributedId::parse("d").unwrap());
     let held = store.lock_draft(&name, &id, Duration::ZERO).unwrap();
     let refused = store.lock_draft(&name, &id, Duration::from_millis(50)).unwrap_err();
-    assert!(refused.kind() == Kind::Refused && refused.message().contains(&std::process::id().to_string()), "{refused}");
+    assert!(
+        refused.kind() == Kind::Refused && refused.message().contains(&std::process::id().to_string()),
+        "{refused}"
+    );
     drop(store.lock_draft(&name, &DistributedId::parse("e").unwrap(), Duration::ZERO).unwrap());
     // It keeps nobody away who does not ask, and breaking it breaks nothing.
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -378,5 +413,8 @@ fn an_empty_contribution_counts_as_a_run() {
     upsert(&store, "b", "d", &[("p", "1")]);
     let published = finish(&store, "d", &FinishOptions { expect: Some(2), ..Default::default() }).unwrap();
     assert_eq!(content(&published.version), pairs(&[("p", "1")]));
-    assert!(run(&store, "a").upsert_artifact(&published.version.new_draft(), "e").is_err_and(|e| e.kind() == Kind::Usage), "a patch is no contribution");
+    assert!(
+        run(&store, "a").upsert_artifact(&published.version.new_draft(), "e").is_err_and(|e| e.kind() == Kind::Usage),
+        "a patch is no contribution"
+    );
 }

@@ -1,4 +1,5 @@
-//! Writers and finishers that stand still at each of their disk steps while others go on, and wake; fences at every step; many finishers at once.
+//! Writers and finishers that stand still at each of their disk steps while others go on, and wake; fences at every
+//! step; many finishers at once.
 
 use crate::support::{Lab, go_on, make_tree, steps, text, wait_stopped};
 use cairn::verify::{Scope, VerifyOptions, verify};
@@ -32,7 +33,13 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
     let (mut taken, mut told) = (0, 0);
     for step in 1..=count {
         let lab = start();
-        let mut child = lab.cairn(&UPSERT).env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = lab
+            .cairn(&UPSERT)
+            .env("CAIRN_FAULT", format!("stop:{step}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         wait_stopped(&child);
         // The finisher does not wait for it, and helps what it committed.
         let finished = impatient(&lab, &[&FINISH[..], &["--skip-open"]].concat());
@@ -67,7 +74,13 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
     let (mut in_it, mut told) = (0, 0);
     for step in 1..=count {
         let lab = start();
-        let child = lab.cairn(&FINISH).env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = lab
+            .cairn(&FINISH)
+            .env("CAIRN_FAULT", format!("stop:{step}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         wait_stopped(&child);
         // It may hold the queue where it stands: others go on without it after a while.
         let upserted = impatient(&lab, &UPSERT);
@@ -80,7 +93,12 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
         assert_eq!((finished.status.code(), text(&finished.stdout).trim()), (Some(0), "x:v0"), "step {step}");
         go_on(&child);
         let output = child.wait_with_output().unwrap();
-        assert_eq!((output.status.code(), text(&output.stdout).trim()), (Some(0), "x:v0"), "step {step}: {}", text(&output.stderr));
+        assert_eq!(
+            (output.status.code(), text(&output.stdout).trim()),
+            (Some(0), "x:v0"),
+            "step {step}: {}",
+            text(&output.stderr)
+        );
         assert_eq!(lab.ok(&["ls", "x:v0"]), if late { "late\np" } else { "p" }, "step {step}");
         assert_eq!(lab.ok(&["list", "x"]).lines().count(), 1);
         whole(&lab, &format!("step {step}"));
@@ -97,7 +115,13 @@ fn a_fence_before_each_step_of_an_upsert_and_a_finish_costs_a_retry() {
         let mut fenced = 0;
         for step in 1..=count {
             let lab = start();
-            let child = lab.cairn(words).env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let child = lab
+                .cairn(words)
+                .env("CAIRN_FAULT", format!("stop:{step}"))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
             wait_stopped(&child);
             // After its claim a token is on its way out: fencing what is left of it would only leave more.
             let log = lab.store_path().join("artifacts/x/drafts/d/log");
@@ -110,8 +134,16 @@ fn a_fence_before_each_step_of_an_upsert_and_a_finish_costs_a_retry() {
             assert_eq!(output.status.code(), Some(0), "{words:?} fenced at step {step}: {}", text(&output.stderr));
             assert_eq!(lab.ok(&FINISH), "x:v0");
             assert_eq!(lab.ok(&["ls", "x:v0"]), wanted, "step {step}");
-            assert_eq!(std::fs::read_dir(lab.store_path().join("work")).unwrap().count(), 0, "nothing is left at work, step {step}");
-            assert_eq!(records(&lab.store_path().join("artifacts/x/drafts/d/log")), if wanted == "p" { 2 } else { 3 }, "no record is left over, step {step}");
+            assert_eq!(
+                std::fs::read_dir(lab.store_path().join("work")).unwrap().count(),
+                0,
+                "nothing is left at work, step {step}"
+            );
+            assert_eq!(
+                records(&lab.store_path().join("artifacts/x/drafts/d/log")),
+                if wanted == "p" { 2 } else { 3 },
+                "no record is left over, step {step}"
+            );
             whole(&lab, &format!("{words:?} fenced at {step}"));
         }
         println!("{} fenced before each of {count} steps, {fenced} times before its commit", words[0]);
@@ -131,7 +163,10 @@ fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_whoev
         let lab = start();
         let killed = lab.cairn(&FINISH).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         assert!(killed.status.code().is_none());
-        let committed = std::fs::read_dir(lab.store_path().join("work")).unwrap().flatten().any(|t| std::fs::read_link(t.path().join("outcome")).is_ok_and(|o| o.as_os_str() == "commit"));
+        let committed = std::fs::read_dir(lab.store_path().join("work"))
+            .unwrap()
+            .flatten()
+            .any(|t| std::fs::read_link(t.path().join("outcome")).is_ok_and(|o| o.as_os_str() == "commit"));
         let stood = lab.store_path().join("artifacts/x/versions/v0").is_symlink();
         // Not a finish: any writer of the artifact helps.
         make_tree(&lab.path(""), &[("q", b"q")]);
@@ -148,7 +183,8 @@ fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_whoev
 #[test]
 fn twenty_finishers_at_once_name_one_version() {
     let lab = start();
-    let children: Vec<_> = (0..20).map(|_| lab.cairn(&FINISH).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).collect();
+    let children: Vec<_> =
+        (0..20).map(|_| lab.cairn(&FINISH).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).collect();
     let mut created = 0;
     for child in children {
         let output = child.wait_with_output().unwrap();
@@ -168,16 +204,31 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
     for what in [&["draft", "discard", "x", "d"][..], &["draft", "drop", "x", "d", "--run", "first"]] {
         for step in 1..=count {
             let lab = start();
-            let child = lab.cairn(&expecting).env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let child = lab
+                .cairn(&expecting)
+                .env("CAIRN_FAULT", format!("stop:{step}"))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
             wait_stopped(&child);
             let undone = impatient(&lab, what).status.code();
             go_on(&child);
             let output = child.wait_with_output().unwrap();
             match undone {
-                // Given up before the finish stood: it must not make a version of nothing, nor without the run that it expects.
+                // Given up before the finish stood: it must not make a version of nothing, nor without the run that it
+                // expects.
                 Some(0) => {
-                    assert!(matches!(output.status.code(), Some(3 | 6)), "{what:?} at step {step}: {} {}", text(&output.stdout), text(&output.stderr));
-                    assert!(!lab.store_path().join("artifacts/x/versions/v0").is_symlink(), "{what:?} at step {step}: there is no version");
+                    assert!(
+                        matches!(output.status.code(), Some(3 | 6)),
+                        "{what:?} at step {step}: {} {}",
+                        text(&output.stdout),
+                        text(&output.stderr)
+                    );
+                    assert!(
+                        !lab.store_path().join("artifacts/x/versions/v0").is_symlink(),
+                        "{what:?} at step {step}: there is no version"
+                    );
                     heeded += 1;
                 }
                 Some(3) => {

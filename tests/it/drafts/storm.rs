@@ -1,7 +1,9 @@
-//! Many processes make one version: some share files, some retry, some are killed, some finish. What was acknowledged is in the version, once;
+//! Many processes make one version: some share files, some retry, some are killed, some finish. What was acknowledged
+//! is in the version, once;
 //! numbers are dense; nothing is accepted and lost (L11, L12, cases 23, 26, 27, 29).
 //!
-//! `CAIRN_STORM_RUNS=64 CAIRN_STORM_FILES=1000 CAIRN_STORM_ROUNDS=20 cargo test --release --test it storm -- --nocapture` is the long form.
+//! `CAIRN_STORM_RUNS=64 CAIRN_STORM_FILES=1000 CAIRN_STORM_ROUNDS=20 cargo test --release --test it storm --
+//! --nocapture` is the long form.
 
 use crate::support::{Dice, Lab, text};
 use cairn::catalog::Draft;
@@ -33,13 +35,26 @@ fn prepare(lab: &Lab, run: usize, files: usize) {
     std::fs::create_dir_all(dir.join(format!("rank-{run}"))).unwrap();
     std::fs::create_dir_all(dir.join("shared")).unwrap();
     for i in 0..files {
-        let (path, content) = if i % 4 == 0 { (format!("shared/f{i}"), format!("all {i}")) } else { (format!("rank-{run}/f{i}"), format!("{run} {i}")) };
+        let (path, content) = if i % 4 == 0 {
+            (format!("shared/f{i}"), format!("all {i}"))
+        } else {
+            (format!("rank-{run}/f{i}"), format!("{run} {i}"))
+        };
         std::fs::write(dir.join(path), content).unwrap();
     }
 }
 
 fn wanted(runs: impl Iterator<Item = usize>, files: usize) -> BTreeMap<String, String> {
-    runs.flat_map(|run| (0..files).map(move |i| if i % 4 == 0 { (format!("shared/f{i}"), format!("all {i}")) } else { (format!("rank-{run}/f{i}"), format!("{run} {i}")) })).collect()
+    runs.flat_map(|run| {
+        (0..files).map(move |i| {
+            if i % 4 == 0 {
+                (format!("shared/f{i}"), format!("all {i}"))
+            } else {
+                (format!("rank-{run}/f{i}"), format!("{run} {i}"))
+            }
+        })
+    })
+    .collect()
 }
 
 /// One process, killed now and then, said again until it answers.
@@ -54,7 +69,8 @@ fn persist(lab: &Lab, words: &[&str], dice: &mut Dice, tally: &Tally) -> (i32, S
         let said = text(&out.stderr);
         match out.status.code() {
             None => drop(tally.killed.fetch_add(1, Ordering::Relaxed)),
-            // A killed process's children don't exist; only another live one of this run is refused so, and there is none.
+            // A killed process's children don't exist; only another live one of this run is refused so, and there is
+            // none.
             Some(code @ (0 | 3)) => return (code, if code == 0 { text(&out.stdout) } else { said }),
             other => panic!("{words:?}: {other:?} {said}"),
         }
@@ -73,7 +89,8 @@ fn break_locks(lab: &Lab, stop: &AtomicBool, dice: &mut Dice, tally: &Tally) {
     }
 }
 
-/// `runs` processes at once on one id; finishers begin when about two thirds are through, so that late ones race the finish.
+/// `runs` processes at once on one id; finishers begin when about two thirds are through, so that late ones race the
+/// finish.
 fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
     let lab = Lab::new();
     let tally = Tally::default();
@@ -90,43 +107,47 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
         std::thread::scope(|s| {
             let (lab, tally, id, done, numbers, stop) = (&lab, &tally, &id, &done, &numbers, &stop);
             s.spawn(move || break_locks(lab, stop, &mut Dice(round as u64 + 99), tally));
-            let workers: Vec<_> = (0..runs).map(|run| {
-                s.spawn(move || {
-                    let mut dice = Dice((round * 1000 + run) as u64 + 1);
-                    std::thread::sleep(Duration::from_micros(dice.roll(20_000)));
-                    let (source, name) = (format!("in{run}"), format!("rank-{run}"));
-                    let words = ["upsert", "e", &source, "--run", &name, "--distributed-id", id];
-                    let (code, said) = persist(lab, &words, &mut dice, tally);
-                    if code == 0 {
-                        assert_eq!(said, format!("e {id} {name}\n"));
-                        tally.acknowledged.lock().unwrap().push(run);
-                    } else {
-                        assert!(said.contains(" is finished"), "{said}");
-                        tally.refused.lock().unwrap().push(run);
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                })
-            }).collect();
-            let finishers: Vec<_> = (0..4).map(|n| {
-                s.spawn(move || {
-                    let mut dice = Dice((round * 10 + n) as u64 + 7);
-                    let enough = if early { runs * 2 / 3 } else { runs };
-                    while done.load(Ordering::Relaxed) < enough {
-                        std::thread::sleep(Duration::from_millis(2));
-                    }
-                    loop {
-                        let mut words = vec!["finish", "e", "--distributed-id", id.as_str()];
-                        words.extend(early.then_some("--skip-open"));
+            let workers: Vec<_> = (0..runs)
+                .map(|run| {
+                    s.spawn(move || {
+                        let mut dice = Dice((round * 1000 + run) as u64 + 1);
+                        std::thread::sleep(Duration::from_micros(dice.roll(20_000)));
+                        let (source, name) = (format!("in{run}"), format!("rank-{run}"));
+                        let words = ["upsert", "e", &source, "--run", &name, "--distributed-id", id];
                         let (code, said) = persist(lab, &words, &mut dice, tally);
                         if code == 0 {
-                            numbers.lock().unwrap().push(said);
-                            break;
+                            assert_eq!(said, format!("e {id} {name}\n"));
+                            tally.acknowledged.lock().unwrap().push(run);
+                        } else {
+                            assert!(said.contains(" is finished"), "{said}");
+                            tally.refused.lock().unwrap().push(run);
                         }
-                        assert!(said.contains("is writing on"), "{said}");
-                    }
-                    tally.finished.fetch_add(1, Ordering::Relaxed);
+                        done.fetch_add(1, Ordering::Relaxed);
+                    })
                 })
-            }).collect();
+                .collect();
+            let finishers: Vec<_> = (0..4)
+                .map(|n| {
+                    s.spawn(move || {
+                        let mut dice = Dice((round * 10 + n) as u64 + 7);
+                        let enough = if early { runs * 2 / 3 } else { runs };
+                        while done.load(Ordering::Relaxed) < enough {
+                            std::thread::sleep(Duration::from_millis(2));
+                        }
+                        loop {
+                            let mut words = vec!["finish", "e", "--distributed-id", id.as_str()];
+                            words.extend(early.then_some("--skip-open"));
+                            let (code, said) = persist(lab, &words, &mut dice, tally);
+                            if code == 0 {
+                                numbers.lock().unwrap().push(said);
+                                break;
+                            }
+                            assert!(said.contains("is writing on"), "{said}");
+                        }
+                        tally.finished.fetch_add(1, Ordering::Relaxed);
+                    })
+                })
+                .collect();
             workers.into_iter().chain(finishers).for_each(|t| t.join().unwrap());
             stop.store(true, Ordering::Relaxed);
         });
@@ -141,9 +162,14 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
         let version = cairn::resolve(&store, &cairn::VersionSpec::parse(numbers[0].trim()).unwrap()).unwrap();
         let draft = Draft::new(&store, &ArtifactName::parse("e").unwrap(), &DistributedId::parse(&id).unwrap());
         let state = draft.state().unwrap();
-        let inside: Vec<usize> = state.runs().iter().map(|r| r.as_str().strip_prefix("rank-").unwrap().parse().unwrap()).collect();
-        assert!(acknowledged.iter().all(|run| inside.contains(run)), "acknowledged and not in it: {acknowledged:?} {inside:?}");
-        // A run that was killed after its claim, and told "finished" when it was started again, is in it: it was never told that it is not.
+        let inside: Vec<usize> =
+            state.runs().iter().map(|r| r.as_str().strip_prefix("rank-").unwrap().parse().unwrap()).collect();
+        assert!(
+            acknowledged.iter().all(|run| inside.contains(run)),
+            "acknowledged and not in it: {acknowledged:?} {inside:?}"
+        );
+        // A run that was killed after its claim, and told "finished" when it was started again, is in it: it was never
+        // told that it is not.
         assert!(inside.iter().all(|run| acknowledged.contains(run) || refused.contains(run)));
         let mut seen = BTreeMap::new();
         for visit in version.entries().unwrap() {
@@ -160,13 +186,20 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
     }
     let store = lab.store();
     let all = cairn::catalog::version::versions(&store, &ArtifactName::parse("e").unwrap()).unwrap();
-    assert!(all.len() == versions && all.iter().enumerate().all(|(i, v)| v.number().0 == i as u64), "numbers are dense");
+    assert!(
+        all.len() == versions && all.iter().enumerate().all(|(i, v)| v.number().0 == i as u64),
+        "numbers are dense"
+    );
     let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     println!(
         "{runs} runs x {files} files, {rounds} rounds, {}: {} killed, {} locks broken, {} finishes, {} refused in the last round, {versions} versions, 0 violations, {:.1} s",
         if early { "finished under way" } else { "finished at the end" },
-        tally.killed.load(Ordering::Relaxed), tally.broken.load(Ordering::Relaxed), tally.finished.load(Ordering::Relaxed), tally.refused.lock().unwrap().len(), begun.elapsed().as_secs_f64()
+        tally.killed.load(Ordering::Relaxed),
+        tally.broken.load(Ordering::Relaxed),
+        tally.finished.load(Ordering::Relaxed),
+        tally.refused.lock().unwrap().len(),
+        begun.elapsed().as_secs_f64()
     );
 }
 

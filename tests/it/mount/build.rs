@@ -78,7 +78,9 @@ impl Flipped {
 
 /// Flips a byte of the small blob of these bytes, wherever it lies.
 pub fn flip_small(store: &Path, bytes: &[u8]) -> Flipped {
-    for pack in walkdir::WalkDir::new(Layout::new(store).packs()).into_iter().flatten().filter(|e| e.file_type().is_file()) {
+    for pack in
+        walkdir::WalkDir::new(Layout::new(store).packs()).into_iter().flatten().filter(|e| e.file_type().is_file())
+    {
         let all = std::fs::read(pack.path()).unwrap();
         if let Some(at) = all.windows(bytes.len()).position(|w| w == bytes) {
             let at = at as u64 + 100;

@@ -109,7 +109,9 @@ fn small_steps_seeks_and_mmap_read_the_same_bytes() {
 fn an_open_file_is_readable_by_many_at_once() {
     let place = Place::new();
     let bytes = noise(10, 2_000_000);
-    let mounted = place.mount(place.version(&things([(b"f", Thing::File(bytes.clone())), (b"s", Thing::File(bytes[..9000].to_vec()))])));
+    let mounted = place.mount(
+        place.version(&things([(b"f", Thing::File(bytes.clone())), (b"s", Thing::File(bytes[..9000].to_vec()))])),
+    );
     std::thread::scope(|scope| {
         for i in 0..8_usize {
             let (bytes, mounted) = (&bytes, &mounted);
@@ -163,7 +165,11 @@ fn a_reference_shows_its_size_and_reads_as_eio_for_now() {
     let mounted = place.mount(place.version(&version));
     assert_eq!(seen(mounted.path()), expected(&version));
     for name in ["known", "unknown"] {
-        assert_eq!(fs::read(mounted.at(name)).unwrap_err().raw_os_error(), Some(libc::EIO), "{name} must not read as an empty file");
+        assert_eq!(
+            fs::read(mounted.at(name)).unwrap_err().raw_os_error(),
+            Some(libc::EIO),
+            "{name} must not read as an empty file"
+        );
     }
     assert!(place.logged().contains("/known: it is a reference to s3://bucket/key"), "{}", place.logged());
 }
@@ -174,7 +180,10 @@ fn statfs_is_the_stores_and_du_adds_up() {
     let mounted = place.mount(place.version(&things([(b"d/f", Thing::File(noise(5, 1_000_000)))])));
     let space = |path| cairn::disk::space(path).unwrap();
     let (of_mount, of_store) = (space(mounted.path()), space(&place.store()));
-    assert_eq!((of_mount.blocks, of_mount.files, of_mount.fragment_size), (of_store.blocks, of_store.files, of_store.fragment_size));
+    assert_eq!(
+        (of_mount.blocks, of_mount.files, of_mount.fragment_size),
+        (of_store.blocks, of_store.files, of_store.fragment_size)
+    );
     let du = Command::new("du").args(["-s", "--block-size=512"]).arg(mounted.path()).output().unwrap();
     let blocks: u64 = String::from_utf8(du.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap();
     assert_eq!(blocks, 1_000_000_u64.div_ceil(512) + 2 * 8, "the file, the root and one directory");

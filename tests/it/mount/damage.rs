@@ -18,7 +18,8 @@ fn eio(path: &Path) {
 fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_repair() {
     let place = Place::new();
     let bytes = noise(1, 20_000);
-    let tree = place.version(&things([(b"d/bad", Thing::File(bytes.clone())), (b"d/good", Thing::File(noise(2, 20_000)))]));
+    let tree =
+        place.version(&things([(b"d/bad", Thing::File(bytes.clone())), (b"d/good", Thing::File(noise(2, 20_000)))]));
     let held = build::flip_small(&place.store(), &bytes);
     let mounted = place.mount(tree);
     eio(&mounted.at("d/bad"));
@@ -106,7 +107,11 @@ fn a_large_object_with_another_mtime_is_hashed_before_its_first_byte() {
     let mounted = place.mount(tree);
     assert_eq!(fs::read(mounted.at("good")).unwrap(), good);
     let file = File::open(mounted.at("bad")).unwrap();
-    assert_eq!(file.read_at(&mut [0; 10], 0).unwrap_err().raw_os_error(), Some(libc::EIO), "the first bytes are right, the last is not");
+    assert_eq!(
+        file.read_at(&mut [0; 10], 0).unwrap_err().raw_os_error(),
+        Some(libc::EIO),
+        "the first bytes are right, the last is not"
+    );
 }
 
 #[test]
@@ -136,7 +141,8 @@ fn a_damaged_manifest_node_is_eio_for_what_it_holds_and_the_rest_is_there() {
     for _ in 0..2 {
         assert_eq!(fs::metadata(mounted.at("f2999")).unwrap_err().raw_os_error(), Some(libc::EIO));
     }
-    let listed = fs::read_dir(mounted.path()).unwrap().find_map(Result::err).expect("the listing ends with an error, not early");
+    let listed =
+        fs::read_dir(mounted.path()).unwrap().find_map(Result::err).expect("the listing ends with an error, not early");
     assert_eq!(listed.raw_os_error(), Some(libc::EIO));
     assert!(place.logged().contains("manifest node"), "{}", place.logged());
     held.undo();
@@ -156,7 +162,10 @@ fn without_a_log_file_why_a_file_is_eio_is_in_the_systems_log() {
         print(s.recv(4096))\nsubprocess.run(['umount',sys.argv[3]],check=True)";
     let set_up = "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && mknod /dev/fuse c 10 229 && exec \"$@\"";
     let mut command = std::process::Command::new("unshare");
-    command.args(["-m", "sh", "-ec", set_up, "sh", "python3", "-c", script, env!("CARGO_BIN_EXE_cairnfs")]).arg(place.store()).arg(place.empty("mnt"));
+    command
+        .args(["-m", "sh", "-ec", set_up, "sh", "python3", "-c", script, env!("CARGO_BIN_EXE_cairnfs")])
+        .arg(place.store())
+        .arg(place.empty("mnt"));
     let output = command.arg("-o").arg(format!("tree={tree},time={TIME}")).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let logged = said(&output);
@@ -170,7 +179,8 @@ fn in_the_foreground_a_service_manager_is_told_when_the_mount_answers() {
     let mounted = Mounted(place.empty("mnt"));
     let socket = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();
     socket.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
-    let mut served = place.cairnfs(tree, mounted.path(), ",foreground").env("NOTIFY_SOCKET", place.path("notify")).spawn().unwrap();
+    let mut served =
+        place.cairnfs(tree, mounted.path(), ",foreground").env("NOTIFY_SOCKET", place.path("notify")).spawn().unwrap();
     let mut heard = [0; 100];
     let n = socket.recv(&mut heard).unwrap();
     assert_eq!(&heard[..n], b"READY=1");

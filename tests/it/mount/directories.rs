@@ -54,7 +54,14 @@ impl Drop for Stream {
 }
 
 fn nested() -> Things {
-    things([(b"a/b/c/f", file("1")), (b"a/b/g", file("2")), (b"a/z", file("3")), (b"b/x", file("4")), (b"c", file("5")), (b"d", Thing::Link(b"a/b".to_vec()))])
+    things([
+        (b"a/b/c/f", file("1")),
+        (b"a/b/g", file("2")),
+        (b"a/z", file("3")),
+        (b"b/x", file("4")),
+        (b"c", file("5")),
+        (b"d", Thing::Link(b"a/b".to_vec())),
+    ])
 }
 
 #[test]
@@ -107,7 +114,10 @@ fn a_directory_of_100000_entries_is_listed_whole_and_from_any_position() {
     }
     assert_eq!(listed.len(), N + 2);
     let names: Vec<&[u8]> = listed[2..].iter().map(|(name, _)| name.as_slice()).collect();
-    assert!(names.iter().enumerate().all(|(i, name)| *name == format!("file-{i:06}").as_bytes()), "in byte order, none twice, none missing");
+    assert!(
+        names.iter().enumerate().all(|(i, name)| *name == format!("file-{i:06}").as_bytes()),
+        "in byte order, none twice, none missing"
+    );
     assert_eq!(listed[2].1 + 50_000, listed[50_002].1);
     assert_eq!(listed[50_002].1 + 2, listed[50_003].1, "what is inside a directory is counted");
     for (at, i) in marks.iter().rev().chain(&marks) {
@@ -123,7 +133,14 @@ fn a_directory_of_100000_entries_is_listed_whole_and_from_any_position() {
     other.seek(marks[5].0);
     assert_eq!(other.next().as_ref(), Some(&listed[marks[5].1]));
     assert_eq!(fs::symlink_metadata(mounted.at("d/file-099999")).unwrap().ino(), listed[N + 1].1);
-    assert_eq!(walkdir::WalkDir::new(mounted.path()).into_iter().map(|e| e.unwrap().metadata().unwrap().ino()).collect::<std::collections::BTreeSet<_>>().len(), N + 3);
+    assert_eq!(
+        walkdir::WalkDir::new(mounted.path())
+            .into_iter()
+            .map(|e| e.unwrap().metadata().unwrap().ino())
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
+        N + 3
+    );
 }
 
 /// A file handle, as NFS servers keep it.
@@ -140,7 +157,9 @@ impl Handle {
         let mut handle = Handle { bytes: 128, kind: 0, data: [0; 128] };
         let mut mount_id = 0;
         // SAFETY: the struct has the layout of file_handle with room for its longest handle.
-        let rc = unsafe { libc::name_to_handle_at(libc::AT_FDCWD, name.as_ptr(), (&raw mut handle).cast(), &mut mount_id, 0) };
+        let rc = unsafe {
+            libc::name_to_handle_at(libc::AT_FDCWD, name.as_ptr(), (&raw mut handle).cast(), &mut mount_id, 0)
+        };
         assert_eq!(rc, 0, "{}", io::Error::last_os_error());
         handle
     }

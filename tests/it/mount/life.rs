@@ -230,7 +230,12 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
     wait_until("the daemon to end", || daemons(&mnt).is_empty());
     assert_eq!(locks(), 0);
     drop(open);
-    let none = Command::new(env!("CARGO_BIN_EXE_cairnfs")).arg(place.store()).arg(&mnt).args(["-o", "version=set:v9"]).output().unwrap();
+    let none = Command::new(env!("CARGO_BIN_EXE_cairnfs"))
+        .arg(place.store())
+        .arg(&mnt)
+        .args(["-o", "version=set:v9"])
+        .output()
+        .unwrap();
     assert_eq!(none.status.code(), Some(6), "{}", said(&none));
 }
 
@@ -243,7 +248,8 @@ fn path_of(i: u64) -> String {
     format!("d{:02}/{i}", i % 20)
 }
 
-/// Reads files one after another and says what each read came to: nothing, or the error number. Wrong bytes end the test.
+/// Reads files one after another and says what each read came to: nothing, or the error number. Wrong bytes end the
+/// test.
 fn read_on(mounted: &Mounted, files: impl Iterator<Item = u64>, done: &AtomicU64) -> Vec<i32> {
     let read = |i: u64| match fs::read(mounted.at(path_of(i))) {
         Ok(bytes) => {
@@ -256,7 +262,12 @@ fn read_on(mounted: &Mounted, files: impl Iterator<Item = u64>, done: &AtomicU64
 }
 
 /// Four threads that share the files, each reading every fourth; when this returns they are at it.
-fn four_readers<'s, 'e>(s: &'s Scope<'s, 'e>, files: Range<u64>, mounted: &'e Mounted, done: &'e AtomicU64) -> Vec<ScopedJoinHandle<'s, Vec<i32>>> {
+fn four_readers<'s, 'e>(
+    s: &'s Scope<'s, 'e>,
+    files: Range<u64>,
+    mounted: &'e Mounted,
+    done: &'e AtomicU64,
+) -> Vec<ScopedJoinHandle<'s, Vec<i32>>> {
     let reader = |r| {
         let own = files.clone().filter(move |i| i % 4 == r);
         s.spawn(move || read_on(mounted, own, done))

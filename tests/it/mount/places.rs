@@ -1,4 +1,5 @@
-//! Where mounts are made: inside user namespaces, over stacked and slow file systems, by programs that hand the mount over.
+//! Where mounts are made: inside user namespaces, over stacked and slow file systems, by programs that hand the mount
+//! over.
 
 use super::support::*;
 use std::fs::{self, File, OpenOptions};
@@ -52,11 +53,16 @@ fn on_a_stacked_file_system_passthrough_is_refused_the_log_says_so_and_reads_are
     let merged = place.empty("merged");
     let layers = ["upper", "work"].map(|name| place.empty(name).display().to_string());
     let options = format!("lowerdir={},upperdir={},workdir={}", place.store().display(), layers[0], layers[1]);
-    let overlay = Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&merged).output().unwrap();
+    let overlay =
+        Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&merged).output().unwrap();
     assert!(overlay.status.success(), "{}", said(&overlay));
     let mnt = place.empty("mnt");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairnfs"));
-    command.arg(&merged).arg(&mnt).arg("-o").arg(format!("tree={tree},time={TIME},io=passthrough,log={}", place.log().display()));
+    command
+        .arg(&merged)
+        .arg(&mnt)
+        .arg("-o")
+        .arg(format!("tree={tree},time={TIME},io=passthrough,log={}", place.log().display()));
     let output = command.output().unwrap();
     {
         let mounted = Mounted(mnt);
@@ -79,7 +85,11 @@ fn in_a_user_namespace_a_store_is_mounted_and_passthrough_is_left_out() {
         mnt = mnt.display(),
         log = place.log().display()
     );
-    let output = Command::new("unshare").args(["--user", "--map-root-user", "--mount", "sh", "-c", &script]).arg(env!("CARGO_BIN_EXE_cairnfs")).output().unwrap();
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .arg(env!("CARGO_BIN_EXE_cairnfs"))
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", said(&output));
     fs::write(place.path("same"), noise(3, 3 << 20)).unwrap();
     let sum = Command::new("cksum").stdin(File::open(place.path("same")).unwrap()).output().unwrap();
@@ -89,7 +99,10 @@ fn in_a_user_namespace_a_store_is_mounted_and_passthrough_is_left_out() {
 
 #[test]
 fn a_mount_that_mount_fuse3_makes_and_hands_over_is_served_without_privileges_and_refuses_changes() {
-    let helper = ["/sbin/mount.fuse3", "/usr/sbin/mount.fuse3"].into_iter().find(|p| Path::new(p).exists()).expect("package fuse3");
+    let helper = ["/sbin/mount.fuse3", "/usr/sbin/mount.fuse3"]
+        .into_iter()
+        .find(|p| Path::new(p).exists())
+        .expect("package fuse3");
     let place = Place::new();
     let tree = place.version(&things([(b"f", file("text")), (b"large", large())]));
     let mnt = place.empty("mnt");
@@ -115,7 +128,8 @@ fn a_mount_that_mount_fuse3_makes_and_hands_over_is_served_without_privileges_an
     assert!(Command::new("umount").arg(&mnt).status().unwrap().success());
 }
 
-/// A store inside a version that is mounted itself: the outer daemon is stopped, and the inner one has a disk that does not answer.
+/// A store inside a version that is mounted itself: the outer daemon is stopped, and the inner one has a disk that does
+/// not answer.
 #[test]
 fn a_store_that_does_not_answer_is_eio_after_the_deadline_and_what_is_known_stays_readable() {
     let inner = Place::new();
@@ -125,12 +139,19 @@ fn a_store_that_does_not_answer_is_eio_after_the_deadline_and_what_is_known_stay
     let mut files = Things::new();
     for entry in walkdir::WalkDir::new(inner.store()).min_depth(1).into_iter().map(Result::unwrap) {
         let path = entry.path().strip_prefix(inner.store()).unwrap().to_str().unwrap().as_bytes().to_vec();
-        files.insert(path, if entry.file_type().is_dir() { Thing::Dir } else { Thing::File(fs::read(entry.path()).unwrap()) });
+        files.insert(
+            path,
+            if entry.file_type().is_dir() { Thing::Dir } else { Thing::File(fs::read(entry.path()).unwrap()) },
+        );
     }
     let disk = outer.mount_with(outer.version(&files), ",io=no-open");
     let mnt = outer.empty("mnt");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairnfs"));
-    command.arg(disk.path()).arg(&mnt).arg("-o").arg(format!("tree={tree},time={TIME},deadline=1,io=no-open,log={}", inner.log().display()));
+    command
+        .arg(disk.path())
+        .arg(&mnt)
+        .arg("-o")
+        .arg(format!("tree={tree},time={TIME},deadline=1,io=no-open,log={}", inner.log().display()));
     let output = command.output().unwrap();
     let mounted = Mounted(mnt);
     assert!(output.status.success(), "{}", said(&output));
@@ -142,7 +163,9 @@ fn a_store_that_does_not_answer_is_eio_after_the_deadline_and_what_is_known_stay
     let late: Vec<_> = (0..40)
         .map(|i| {
             let path = mounted.at("large");
-            std::thread::spawn(move || File::open(path).unwrap().read_at(&mut [0; 10], i * 70_000).map_err(|e| e.raw_os_error()))
+            std::thread::spawn(move || {
+                File::open(path).unwrap().read_at(&mut [0; 10], i * 70_000).map_err(|e| e.raw_os_error())
+            })
         })
         .collect();
     std::thread::sleep(Duration::from_millis(100));
@@ -171,6 +194,7 @@ fn sixty_four_readers_at_once_take_bounded_memory() {
         .collect();
     readers.into_iter().for_each(|r| r.join().unwrap());
     let status = fs::read_to_string(format!("/proc/{}/status", daemons(mounted.path())[0])).unwrap();
-    let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap();
+    let peak =
+        status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<u64>().ok()).unwrap();
     assert!(peak < 64 << 10, "{peak} KiB");
 }

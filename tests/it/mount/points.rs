@@ -109,8 +109,10 @@ fn of_ten_mounts_of_one_place_at_once_one_succeeds() {
     let mnt = place.empty("mnt");
     let mounted = Mounted(mnt.clone());
     for _ in 0..3 {
-        let started: Vec<_> = (0..10).map(|_| place.cairnfs(tree, &mnt, "").stderr(Stdio::piped()).spawn().unwrap()).collect();
-        let mut statuses: Vec<_> = started.into_iter().map(|child| child.wait_with_output().unwrap().status.code()).collect();
+        let started: Vec<_> =
+            (0..10).map(|_| place.cairnfs(tree, &mnt, "").stderr(Stdio::piped()).spawn().unwrap()).collect();
+        let mut statuses: Vec<_> =
+            started.into_iter().map(|child| child.wait_with_output().unwrap().status.code()).collect();
         statuses.sort();
         assert_eq!(statuses, [vec![Some(0)], vec![Some(3); 9]].concat());
         let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -126,7 +128,11 @@ fn unmounting_where_a_copy_lives_on_says_where_and_succeeds() {
     let place = Place::new();
     let mounted = place.mount(place.version(&things([(b"f", file("text"))])));
     // Another mount namespace, as a container or a service with a private /tmp has one.
-    let mut copy = Command::new("unshare").args(["-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut copy = Command::new("unshare")
+        .args(["-m", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     std::io::Read::read_exact(&mut copy.stdout.take().unwrap(), &mut [0]).unwrap();
     let begun = Instant::now();
     let left = unmount(mounted.path()).unwrap();
@@ -134,7 +140,10 @@ fn unmounting_where_a_copy_lives_on_says_where_and_succeeds() {
     let daemon = left.daemon.unwrap();
     assert_eq!(daemons(mounted.path()), [daemon]);
     let [elsewhere] = left.elsewhere.as_slice() else { panic!("{left:?}") };
-    assert_eq!((elsewhere.process.clone().map(|(pid, _)| pid), elsewhere.at.as_path()), (Some(copy.id()), mounted.path()));
+    assert_eq!(
+        (elsewhere.process.clone().map(|(pid, _)| pid), elsewhere.at.as_path()),
+        (Some(copy.id()), mounted.path())
+    );
     assert!(elsewhere.to_string().contains("in the mount namespace of process"), "{elsewhere}");
     copy.kill().unwrap();
     copy.wait().unwrap();

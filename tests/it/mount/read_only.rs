@@ -20,7 +20,12 @@ fn check(rc: i32) -> io::Result<()> {
 #[test]
 fn every_kind_of_change_is_erofs_for_root() {
     let place = Place::new();
-    let version = things([(b"f", file("text")), (b"d/x", file("x")), (b"hollow", Thing::Dir), (b"l", Thing::Link(b"f".to_vec()))]);
+    let version = things([
+        (b"f", file("text")),
+        (b"d/x", file("x")),
+        (b"hollow", Thing::Dir),
+        (b"l", Thing::Link(b"f".to_vec())),
+    ]);
     let mounted = place.mount(place.version(&version));
     let (f, d) = (mounted.at("f"), mounted.at("d"));
     let new = mounted.at("new");
@@ -76,7 +81,15 @@ fn even_a_mount_made_writable_by_root_refuses_changes() {
     let version = things([(b"f", file("text")), (b"d/x", file("x"))]);
     let mounted = place.mount(place.version(&version));
     // SAFETY: valid C strings.
-    let rc = unsafe { libc::mount(std::ptr::null(), c(mounted.path()).as_ptr(), std::ptr::null(), libc::MS_REMOUNT | libc::MS_NODEV | libc::MS_NOSUID, std::ptr::null()) };
+    let rc = unsafe {
+        libc::mount(
+            std::ptr::null(),
+            c(mounted.path()).as_ptr(),
+            std::ptr::null(),
+            libc::MS_REMOUNT | libc::MS_NODEV | libc::MS_NOSUID,
+            std::ptr::null(),
+        )
+    };
     if rc != 0 {
         return;
     }

@@ -90,7 +90,11 @@ impl Place {
     /// Runs cairnfs on that version; `more` is appended to its options.
     pub fn cairnfs(&self, tree: Digest, mnt: &Path, more: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairnfs"));
-        command.arg(self.store()).arg(mnt).arg("-o").arg(format!("tree={tree},time={TIME},log={}{more}", self.log().display()));
+        command
+            .arg(self.store())
+            .arg(mnt)
+            .arg("-o")
+            .arg(format!("tree={tree},time={TIME},log={}{more}", self.log().display()));
         command
     }
 
@@ -149,7 +153,12 @@ pub fn is_mounted(path: &Path) -> bool {
 }
 
 pub fn said(output: &Output) -> String {
-    format!("{:?}: {}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{:?}: {}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// The pids of cairnfs processes that serve `mnt`.
@@ -159,7 +168,9 @@ pub fn daemons(mnt: &Path) -> Vec<u32> {
         let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let mut arguments = line.split(|b| *b == 0);
-        if arguments.next().is_some_and(|a| a.ends_with(b"cairnfs")) && arguments.any(|a| a == mnt.as_os_str().as_bytes()) {
+        if arguments.next().is_some_and(|a| a.ends_with(b"cairnfs"))
+            && arguments.any(|a| a == mnt.as_os_str().as_bytes())
+        {
             found.push(pid);
         }
     }
@@ -224,7 +235,11 @@ pub fn seen(root: &Path) -> BTreeMap<Vec<u8>, (String, u64, Vec<u8>)> {
         } else if kind.is_symlink() {
             (format!("l{mode:o}"), meta.size(), fs::read_link(entry.path()).unwrap().as_os_str().as_bytes().to_vec())
         } else {
-            (format!("f{mode:o}"), meta.size(), if mode == 0o444 { Vec::new() } else { fs::read(entry.path()).unwrap() })
+            (
+                format!("f{mode:o}"),
+                meta.size(),
+                if mode == 0o444 { Vec::new() } else { fs::read(entry.path()).unwrap() },
+            )
         };
         out.insert(path, value);
     }

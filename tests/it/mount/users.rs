@@ -25,7 +25,8 @@ fn runnable(place: &Place) -> PathBuf {
     path
 }
 
-/// Runs a test again where `/dev/fuse` is open to all users, as udev makes it elsewhere: in a mount namespace of its own. False when
+/// Runs a test again where `/dev/fuse` is open to all users, as udev makes it elsewhere: in a mount namespace of its
+/// own. False when
 /// it need not be, because it is open here, or is the copy that was started.
 pub fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
     let open = fs::metadata("/dev/fuse").unwrap().mode() & 0o006 == 0o006;
@@ -33,7 +34,8 @@ pub fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
         return false;
     }
     let place = Place::new();
-    let script = "mknod \"$0/fuse\" c 10 229 && chmod 666 \"$0/fuse\" && mount --bind \"$0/fuse\" /dev/fuse && exec \"$@\"";
+    let script =
+        "mknod \"$0/fuse\" c 10 229 && chmod 666 \"$0/fuse\" && mount --bind \"$0/fuse\" /dev/fuse && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script]).arg(place.path("")).arg(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env("CAIRN_TEST_INNER", "1");
@@ -54,7 +56,10 @@ fn reads(path: &Path) -> bool {
 
 #[test]
 fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
-    if !is_root() || !has_fusermount() || ran_where_fuse_is_open_to_all("mount::users::an_unprivileged_user_mounts_and_unmounts_through_fusermount3") {
+    if !is_root()
+        || !has_fusermount()
+        || ran_where_fuse_is_open_to_all("mount::users::an_unprivileged_user_mounts_and_unmounts_through_fusermount3")
+    {
         return;
     }
     let place = Place::new();
@@ -63,12 +68,21 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
     let options = format!("tree={tree},time={TIME}");
     let mounted = Mounted(mnt.clone());
     for round in ["umount", "kill", "term"] {
-        let output = as_nobody(Command::new(&bin).arg(place.store()).arg(&mnt).arg("-o").arg(&options)).output().unwrap();
+        let output =
+            as_nobody(Command::new(&bin).arg(place.store()).arg(&mnt).arg("-o").arg(&options)).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
         assert!(reads(&mounted.at("f")));
         let stat = as_nobody(Command::new("stat").args(["-c", "%u %g %a"]).arg(mounted.at("f"))).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&stat.stdout).trim(), format!("{NOBODY} {NOBODY} 644"), "its mounter owns it");
-        assert_eq!(fs::read(mounted.at("f")).unwrap_err().raw_os_error(), Some(libc::EACCES), "not even root, without allow_other");
+        assert_eq!(
+            String::from_utf8_lossy(&stat.stdout).trim(),
+            format!("{NOBODY} {NOBODY} 644"),
+            "its mounter owns it"
+        );
+        assert_eq!(
+            fs::read(mounted.at("f")).unwrap_err().raw_os_error(),
+            Some(libc::EACCES),
+            "not even root, without allow_other"
+        );
         let pid = daemons(&mnt)[0];
         match round {
             "umount" => {
@@ -92,14 +106,17 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
     }
 }
 
-/// Runs [`cairn::mount::unmount`] in a process of its own, so that another user can: this test binary, told by the environment.
+/// Runs [`cairn::mount::unmount`] in a process of its own, so that another user can: this test binary, told by the
+/// environment.
 fn unmount_command(place: &Place, mnt: &Path) -> Command {
     let copy = place.path("it");
     if !copy.exists() {
         fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     }
     let mut command = Command::new(copy);
-    command.args(["--exact", "mount::users::unmounts_what_the_environment_names", "--nocapture"]).env("CAIRN_TEST_UNMOUNT", mnt);
+    command
+        .args(["--exact", "mount::users::unmounts_what_the_environment_names", "--nocapture"])
+        .env("CAIRN_TEST_UNMOUNT", mnt);
     command
 }
 
@@ -127,7 +144,10 @@ fn roots_mount_is_roots_alone_unless_allow_other_is_said() {
 
 #[test]
 fn a_user_may_not_allow_others_or_mount_over_what_is_not_his() {
-    if !is_root() || !has_fusermount() || ran_where_fuse_is_open_to_all("mount::users::a_user_may_not_allow_others_or_mount_over_what_is_not_his") {
+    if !is_root()
+        || !has_fusermount()
+        || ran_where_fuse_is_open_to_all("mount::users::a_user_may_not_allow_others_or_mount_over_what_is_not_his")
+    {
         return;
     }
     let place = Place::new();

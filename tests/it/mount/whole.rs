@@ -28,7 +28,11 @@ impl Whole {
     fn publish(&self, name: &str, text: &str) -> VersionNumber {
         let mut artifact = Artifact::new(name, None).unwrap();
         artifact.add_bytes("d/f", text).unwrap();
-        artifact.save_with(&self.store, &SaveOptions { always_new: true, ..SaveOptions::default() }).unwrap().version.number()
+        artifact
+            .save_with(&self.store, &SaveOptions { always_new: true, ..SaveOptions::default() })
+            .unwrap()
+            .version
+            .number()
     }
 
     /// Versions with the texts `0`, `1` and `2`.
@@ -39,7 +43,14 @@ impl Whole {
     }
 
     fn point(&self, name: &str, to_alias: &str, to: u64) {
-        alias::set(&self.store, &ArtifactName::parse(name).unwrap(), &AliasName::parse(to_alias).unwrap(), Expected::Any, Some(VersionNumber(to))).unwrap();
+        alias::set(
+            &self.store,
+            &ArtifactName::parse(name).unwrap(),
+            &AliasName::parse(to_alias).unwrap(),
+            Expected::Any,
+            Some(VersionNumber(to)),
+        )
+        .unwrap();
     }
 
     fn remove(&self, name: &str, number: u64, force: Force) -> Result<(), Error> {
@@ -59,15 +70,20 @@ impl Whole {
 
     /// Files below `pins/`, holders not counted.
     fn pinned(&self) -> Vec<String> {
-        let files = walkdir::WalkDir::new(self.place.store().join("pins")).into_iter().flatten().filter(|e| e.file_type().is_file());
-        let mut names: Vec<String> = files.map(|e| e.file_name().to_str().unwrap().to_owned()).filter(|n| n != "holder").collect();
+        let files = walkdir::WalkDir::new(self.place.store().join("pins"))
+            .into_iter()
+            .flatten()
+            .filter(|e| e.file_type().is_file());
+        let mut names: Vec<String> =
+            files.map(|e| e.file_name().to_str().unwrap().to_owned()).filter(|n| n != "holder").collect();
         names.sort();
         names
     }
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -94,12 +110,19 @@ fn a_store_is_its_artifacts_their_versions_and_links_for_aliases() {
     assert_eq!(names(mounted.path()), [".staging", "a", "b.x"]);
     assert_eq!(names(&mounted.at("a")), ["latest", "prod", "staging", "v0", "v1", "v2"]);
     assert_eq!(fs::read_link(mounted.at("a/prod")).unwrap(), Path::new("v1"));
-    assert_eq!(fs::read_link(mounted.at("a/staging")).unwrap(), fs::read_link(mounted.at(".staging")).unwrap().join("a"));
+    assert_eq!(
+        fs::read_link(mounted.at("a/staging")).unwrap(),
+        fs::read_link(mounted.at(".staging")).unwrap().join("a")
+    );
     for (path, text) in [("a/v0", "a0"), ("a/prod", "a1"), ("a/latest", "a2"), ("b.x/latest", "b0")] {
         assert_eq!(fs::read_to_string(mounted.at(path).join("d/f")).unwrap(), text);
     }
     for missing in ["c", "a/v3", "a/v01", "a/none", "a/v0/x", "a/v0/staging", "b.x/prod"] {
-        assert_eq!(fs::symlink_metadata(mounted.at(missing)).unwrap_err().raw_os_error(), Some(libc::ENOENT), "{missing}");
+        assert_eq!(
+            fs::symlink_metadata(mounted.at(missing)).unwrap_err().raw_os_error(),
+            Some(libc::ENOENT),
+            "{missing}"
+        );
     }
     assert_eq!(fs::create_dir(mounted.at("a/v9")).unwrap_err().raw_os_error(), Some(libc::EROFS));
     assert_eq!(fs::remove_file(mounted.at("a/prod")).unwrap_err().raw_os_error(), Some(libc::EROFS));
@@ -131,7 +154,10 @@ fn inode_numbers_are_one_for_each_thing_and_stay() {
     assert_eq!(up, fs::metadata(mounted.at("a")).unwrap().ino());
     assert_eq!(fs::metadata(mounted.at("a/..")).unwrap().ino(), 1);
     let commit = cairn::resolve(&whole.store, &cairn::VersionSpec::parse("a:v1").unwrap()).unwrap();
-    assert_eq!(Some(fs::metadata(mounted.at("a/v1")).unwrap().mtime()), cairn::clock::parse(&commit.record().created_at));
+    assert_eq!(
+        Some(fs::metadata(mounted.at("a/v1")).unwrap().mtime()),
+        cairn::clock::parse(&commit.record().created_at)
+    );
 }
 
 #[test]
@@ -149,7 +175,9 @@ fn what_is_published_and_moved_shows_within_a_second_and_a_listing_that_changed_
     whole.publish("new", "0");
     whole.point("a", "prod", 1);
     let second = Duration::from_millis(1100);
-    assert!(within("a version", || names(&mounted.at("a")) == ["latest", "prod", "staging", "v0", "v1", "v2"]) < second);
+    assert!(
+        within("a version", || names(&mounted.at("a")) == ["latest", "prod", "staging", "v0", "v1", "v2"]) < second
+    );
     assert!(within("an artifact", || names(mounted.path()) == [".staging", "a", "new"]) < second);
     assert!(within("latest", || fs::read_to_string(mounted.at("a/latest/d/f")).unwrap() == "2") < second);
     assert!(within("an alias", || fs::read_to_string(mounted.at("a/prod/d/f")).unwrap() == "1") < second);
@@ -172,10 +200,18 @@ fn a_version_removed_while_it_is_open_stays_readable_there_and_is_found_no_more(
     assert_eq!(e.kind(), Kind::Refused);
     assert!(e.to_string().contains("in use by a mount"), "{e}");
     // A process whose directory is in the version.
-    let mut inside = Command::new("sh").args(["-c", "read x; cat f"]).current_dir(mounted.at("a/v0/d")).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut inside = Command::new("sh")
+        .args(["-c", "read x; cat f"])
+        .current_dir(mounted.at("a/v0/d"))
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     whole.remove("a", 0, Force::Yes).unwrap();
     within("the removal", || names(&mounted.at("a")) == ["latest", "staging", "v1"]);
-    within("the removal", || fs::metadata(mounted.at("a/v0/d/f")).is_err_and(|e| e.raw_os_error() == Some(libc::ENOENT)));
+    within("the removal", || {
+        fs::metadata(mounted.at("a/v0/d/f")).is_err_and(|e| e.raw_os_error() == Some(libc::ENOENT))
+    });
     let mut text = String::new();
     open.read_to_string(&mut text).unwrap();
     assert_eq!(text, "0");
@@ -331,7 +367,13 @@ fn a_version_that_was_in_use_when_its_removal_was_refused_is_removed_after_the_l
     assert!(removed_within(&whole, 0, Duration::from_secs(20)));
     // Names that are looked up, while the version is wanted, from a directory in which a process works.
     let script = "cd \"$1\"; echo in; read go; cat f; echo; read go; cd /; echo out; read go";
-    let mut worker = Command::new("sh").args(["-c", script, "sh"]).arg(mounted.at("x/v1/d")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut worker = Command::new("sh")
+        .args(["-c", script, "sh"])
+        .arg(mounted.at("x/v1/d"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines();
     let mut says = || lines.next().unwrap().unwrap();
     let mut input = worker.stdin.take().unwrap();

@@ -1,5 +1,7 @@
-//! Whoever has, had or gets a way to a stage's file writes to it before, while and after it is sealed: no object changes. Each attack is tried again and
-//! again against real sealers; the store is verified, every object hashed, when all is over and the last descriptor has been written through.
+//! Whoever has, had or gets a way to a stage's file writes to it before, while and after it is sealed: no object
+//! changes. Each attack is tried again and
+//! again against real sealers; the store is verified, every object hashed, when all is over and the last descriptor has
+//! been written through.
 
 use super::support::{LARGE, Staged, contributions, stage, stage_with, whole};
 use crate::support::{Lab, noise, text};
@@ -40,7 +42,8 @@ impl Attack {
     }
 }
 
-/// Seals a stage of three large and a small file, in rounds, while `attack` is at one of the large ones; then once more in peace if that failed.
+/// Seals a stage of three large and a small file, in rounds, while `attack` is at one of the large ones; then once more
+/// in peace if that failed.
 fn attacked(name: &str, attack: impl Fn(&Attack, &Path) + Sync) {
     let lab = Lab::new();
     let (mut tries, mut refused) = (0, 0);
@@ -107,7 +110,8 @@ fn a_descriptor_from_before_the_seal_reaches_no_object() {
 #[test]
 fn a_hard_link_made_from_outside_reaches_no_object() {
     attacked("hard link", |state, path| {
-        let link = path.ancestors().nth(3).unwrap().with_file_name(format!("link-{}", state.tries.load(Ordering::Relaxed)));
+        let link =
+            path.ancestors().nth(3).unwrap().with_file_name(format!("link-{}", state.tries.load(Ordering::Relaxed)));
         if fs::hard_link(path, &link).is_ok() {
             // By the time that this opens it, the seal may be over.
             std::thread::sleep(std::time::Duration::from_millis(state.tries.load(Ordering::Relaxed) % 8));
@@ -130,7 +134,9 @@ fn truncating_by_path_reaches_no_object() {
     attacked("truncate", |state, path| {
         let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
         // SAFETY: a valid C string.
-        unsafe { libc::truncate(path.as_ptr(), (state.tries.fetch_add(1, Ordering::Relaxed) * 977 % LARGE as u64) as i64) };
+        unsafe {
+            libc::truncate(path.as_ptr(), (state.tries.fetch_add(1, Ordering::Relaxed) * 977 % LARGE as u64) as i64)
+        };
     });
 }
 
@@ -156,7 +162,16 @@ impl Map {
     fn of(file: &File, len: usize) -> Map {
         use std::os::fd::AsRawFd;
         // SAFETY: an open file of that length; the map outlives the descriptor, as is meant.
-        let at = unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
         assert_ne!(at, libc::MAP_FAILED);
         Map(at.cast(), len)
     }
@@ -182,10 +197,18 @@ fn a_map_that_outlives_its_descriptor_reaches_no_object() {
         let staged = stage(&lab, &format!("m{round}"));
         fs::write(staged.at("large"), noise(round as u64, 4 * LARGE)).unwrap();
         fs::write(staged.at("small"), noise(round as u64, 9000)).unwrap();
-        let maps: Vec<Map> = [("large", 4 * LARGE), ("small", 9000)].iter().map(|(name, len)| Map::of(&rw(&staged.at(name)), *len)).collect();
+        let maps: Vec<Map> = [("large", 4 * LARGE), ("small", 9000)]
+            .iter()
+            .map(|(name, len)| Map::of(&rw(&staged.at(name)), *len))
+            .collect();
         let stop = AtomicBool::new(false);
         std::thread::scope(|s| {
-            let writer = s.spawn(|| (0..).inspect(|i| maps.iter().for_each(|m| m.store(*i))).take_while(|_| !stop.load(Ordering::Relaxed)).count());
+            let writer = s.spawn(|| {
+                (0..)
+                    .inspect(|i| maps.iter().for_each(|m| m.store(*i)))
+                    .take_while(|_| !stop.load(Ordering::Relaxed))
+                    .count()
+            });
             std::thread::sleep(std::time::Duration::from_millis(3));
             refused += u64::from(!staged.seal().status.success());
             std::thread::sleep(std::time::Duration::from_millis(3));

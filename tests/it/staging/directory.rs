@@ -1,4 +1,5 @@
-//! A staging directory behaves as a local directory: the essentials, through the daemon and with the kernel reading and writing by itself. (All of it:
+//! A staging directory behaves as a local directory: the essentials, through the daemon and with the kernel reading and
+//! writing by itself. (All of it:
 //! `tests/staging/run`.)
 
 use super::support::{LARGE, stage_with};
@@ -6,7 +7,8 @@ use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
 use std::path::Path;
 use std::process::Command;
 
-/// The system calls, each checked for its result, in a directory of its own: the script that the outside suites use too.
+/// The system calls, each checked for its result, in a directory of its own: the script that the outside suites use
+/// too.
 #[test]
 fn system_calls_do_what_they_do_in_a_local_directory() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/staging/calls.py");
@@ -14,7 +16,13 @@ fn system_calls_do_what_they_do_in_a_local_directory() {
         let lab = Lab::new();
         lab.open_to_all();
         let staged = stage_with(&lab, "r", &["--io", io, "--allow-other"]);
-        let output = Command::new("python3").arg(&script).arg(&staged.mnt).arg(lab.dir.path()).env("CAIRN_STORE", lab.store_path()).output().unwrap();
+        let output = Command::new("python3")
+            .arg(&script)
+            .arg(&staged.mnt)
+            .arg(lab.dir.path())
+            .env("CAIRN_STORE", lab.store_path())
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{io}: {}{}", text(&output.stdout), text(&output.stderr));
         assert_eq!(text(&output.stdout).lines().count(), 8, "all of them were run");
     }
@@ -28,7 +36,14 @@ fn programs_copy_into_it_and_out_of_it() {
         std::os::unix::fs::symlink("a/b", lab.path("src/link")).unwrap();
         let staged = stage_with(&lab, "r", &["--io", io]);
         copy_tree(&lab.path("src"), &staged.at("cp"));
-        let tar = Command::new("sh").arg("-c").arg("mkdir $2/tar && tar -C $1 -cf - . | tar -C $2/tar -xf -").arg("sh").arg(lab.path("src")).arg(&staged.mnt).status().unwrap();
+        let tar = Command::new("sh")
+            .arg("-c")
+            .arg("mkdir $2/tar && tar -C $1 -cf - . | tar -C $2/tar -xf -")
+            .arg("sh")
+            .arg(lab.path("src"))
+            .arg(&staged.mnt)
+            .status()
+            .unwrap();
         assert!(tar.success());
         for made in ["cp", "tar"] {
             assert!(snapshot(&staged.at(made)) == snapshot(&lab.path("src")), "{made}");

@@ -1,4 +1,5 @@
-//! A stage is sealed by a process that is killed, or gets an error, at every step that changes the disk. Afterwards the same command gives exactly one
+//! A stage is sealed by a process that is killed, or gets an error, at every step that changes the disk. Afterwards the
+//! same command gives exactly one
 //! contribution with all that was staged, and no object shares its inode with a stage that can be written to.
 
 use super::support::{LARGE, contributions, finished, left, whole};
@@ -25,7 +26,17 @@ fn start() -> Lab {
     let lab = Lab::new();
     let (stage, directory) = open(&lab);
     let (one, two) = (noise(1, LARGE), noise(2, 3 * LARGE));
-    make_tree(&directory, &[("small", b"small"), ("d/one", &one), ("d/two", &two), ("d/same", &one), ("tool", &noise(3, LARGE)), ("empty/", b"")]);
+    make_tree(
+        &directory,
+        &[
+            ("small", b"small"),
+            ("d/one", &one),
+            ("d/two", &two),
+            ("d/same", &one),
+            ("tool", &noise(3, LARGE)),
+            ("empty/", b""),
+        ],
+    );
     std::fs::set_permissions(directory.join("tool"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink("small", directory.join("link")).unwrap();
     copy_tree(&directory, &lab.path("want"));
@@ -63,13 +74,19 @@ fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_said_
                 "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
                 _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
             }
-            // What was an error left the stage open, or closed for a sealer to come; in neither case can a writer reach an object.
+            // What was an error left the stage open, or closed for a sealer to come; in neither case can a writer reach
+            // an object.
             let closed = left(&lab).iter().any(|n| n.ends_with(".sealing"));
             if !closed {
                 whole(&lab, &label);
             }
             let output = lab.cairn(&SEAL).output().unwrap();
-            assert!(matches!(output.status.code(), Some(0 | 6)), "again after {label}: {:?} {}", output.status, text(&output.stderr));
+            assert!(
+                matches!(output.status.code(), Some(0 | 6)),
+                "again after {label}: {:?} {}",
+                output.status,
+                text(&output.stderr)
+            );
             lab.cairn(&["locks"]).output().unwrap();
             let (next, directory) = open(&lab); // and a run that is started again begins with nothing
             assert_eq!(snapshot(&directory).len(), 0, "{label}");

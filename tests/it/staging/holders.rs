@@ -1,4 +1,5 @@
-//! Who may change, seal and discard a run's files: one mount at a time, none after the draft is finished, and no user who cannot read all of them.
+//! Who may change, seal and discard a run's files: one mount at a time, none after the draft is finished, and no user
+//! who cannot read all of them.
 
 use super::support::{LARGE, contributions, finished, kill, left, stage};
 use crate::support::{Lab, make_tree, noise, text};
@@ -106,7 +107,10 @@ fn a_finish_that_did_not_wait_ends_the_changes_of_a_run_and_its_unmount_says_whe
     let left_over: serde_json::Value = serde_json::from_str(&lab.ok(&["drafts", "--all", "--json"])).unwrap();
     assert_eq!((&left_over[0]["run"], &left_over[0]["left_at"]), (&"r".into(), &directory.to_str().unwrap().into()));
     let shown = lab.ok(&["drafts", "--all"]);
-    assert!(shown.contains("cairn draft drop a d --run r") && shown.contains(left_over[0]["since"].as_str().unwrap()), "{shown}");
+    assert!(
+        shown.contains("cairn draft drop a d --run r") && shown.contains(left_over[0]["since"].as_str().unwrap()),
+        "{shown}"
+    );
     lab.ok(&["draft", "drop", "a", "d", "--run", "r"]);
     assert!(left(&lab).is_empty() && lab.ok(&["drafts", "--all"]).is_empty(), "{:?}", left(&lab));
     assert_eq!(lab.ok(&["ls", "a"]), "x");
@@ -179,7 +183,11 @@ fn a_seal_by_a_user_who_cannot_read_and_write_all_of_it_leaves_the_run_as_it_was
             let said = text(&output.stderr);
             assert_eq!(output.status.code(), Some(3), "{bits:o}: {said}");
             assert!(said.contains("belongs to user 0"), "{bits:o}: {said}");
-            assert!(!left(&lab).iter().any(|n| n.ends_with(".sealing")) && contributions(&lab, "r") == 0, "{bits:o}: {:?}", left(&lab));
+            assert!(
+                !left(&lab).iter().any(|n| n.ends_with(".sealing")) && contributions(&lab, "r") == 0,
+                "{bits:o}: {:?}",
+                left(&lab)
+            );
         }
     }
     assert!(staged.mount(&[]).status.success());

@@ -29,7 +29,15 @@ fn several_runs_write_through_a_mount_each_and_all_of_it_is_in_the_version() {
     let stages: Vec<_> = (0..4).map(|i| stage(&lab, &format!("r{i}"))).collect();
     let mut writers: Vec<_> = stages
         .iter()
-        .map(|s| Command::new("sh").arg("-c").arg("for i in $(seq 100); do echo $1-$i > $2/$1-$i; done").args(["sh", &s.run]).arg(&s.mnt).spawn().unwrap())
+        .map(|s| {
+            Command::new("sh")
+                .arg("-c")
+                .arg("for i in $(seq 100); do echo $1-$i > $2/$1-$i; done")
+                .args(["sh", &s.run])
+                .arg(&s.mnt)
+                .spawn()
+                .unwrap()
+        })
         .collect();
     assert!(writers.iter_mut().all(|w| w.wait().unwrap().success()));
     stages.iter().for_each(|s| s.sealed());
@@ -72,7 +80,10 @@ fn a_second_holder_of_a_run_is_refused_and_fresh_begins_with_nothing() {
         let said = text(&lab.run(&[&words[..], more].concat(), 3).stderr);
         assert!(said.contains("held by process") && said.contains(&staged.daemon().to_string()), "{said}");
     }
-    lab.run(&["upsert", "a", "--run", "r", "--distributed-id", "d", lab.store_path().join("cairn.json").to_str().unwrap()], 3);
+    lab.run(
+        &["upsert", "a", "--run", "r", "--distributed-id", "d", lab.store_path().join("cairn.json").to_str().unwrap()],
+        3,
+    );
     lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     assert!(staged.mount(&["--fresh"]).status.success());
     assert_eq!(fs::read_dir(&staged.mnt).unwrap().count(), 0);
@@ -124,7 +135,10 @@ fn upsert_without_a_source_seals_what_is_mounted_and_what_is_not() {
     assert_eq!(fs::read_dir(&staged.mnt).unwrap().count(), 0);
     fs::write(staged.at("y"), "y").unwrap();
     lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-    assert_eq!(lab.ok(&[&SEAL[..], &["--json"]].concat()), r#"{"artifact":"a","distributed_id":"d","run":"r","files":1,"bytes":1}"#);
+    assert_eq!(
+        lab.ok(&[&SEAL[..], &["--json"]].concat()),
+        r#"{"artifact":"a","distributed_id":"d","run":"r","files":1,"bytes":1}"#
+    );
     assert_eq!(finished(&lab).len(), 2);
     whole(&lab, "upsert without a source");
 }
@@ -137,9 +151,21 @@ fn two_sealers_at_once_make_one_contribution_or_one_is_refused() {
         (0..50).for_each(|i| fs::write(staged.at(&format!("f{i}")), noise(round * 50 + i, 5000)).unwrap());
         fs::write(staged.at("large"), noise(round, 10 * LARGE)).unwrap();
         lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-        let sealers: Vec<_> = (0..2).map(|_| lab.cairn(&SEAL).stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).spawn().unwrap()).collect();
+        let sealers: Vec<_> = (0..2)
+            .map(|_| {
+                lab.cairn(&SEAL)
+                    .stderr(std::process::Stdio::piped())
+                    .stdout(std::process::Stdio::null())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
         let ends: Vec<_> = sealers.into_iter().map(|s| s.wait_with_output().unwrap()).collect();
-        assert!(ends.iter().all(|o| matches!(o.status.code(), Some(0 | 3 | 6))), "{:?}", ends.iter().map(|o| text(&o.stderr)).collect::<Vec<_>>());
+        assert!(
+            ends.iter().all(|o| matches!(o.status.code(), Some(0 | 3 | 6))),
+            "{:?}",
+            ends.iter().map(|o| text(&o.stderr)).collect::<Vec<_>>()
+        );
         if ends.iter().all(|o| !o.status.success()) {
             lab.ok(&SEAL); // each saw the other's lock
         }
@@ -162,7 +188,13 @@ fn a_sealer_that_was_taken_for_dead_and_goes_on_loses_nothing() {
         fs::remove_dir_all(lab.store_path()).unwrap();
         crate::support::copy_tree(&lab.path("template"), &lab.store_path());
         let _ = fs::remove_dir_all(lab.path("got"));
-        let mut first = lab.cairn(&SEAL).env("CAIRN_FAULT", format!("stop:{step}")).stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut first = lab
+            .cairn(&SEAL)
+            .env("CAIRN_FAULT", format!("stop:{step}"))
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         if !stops(&mut first) {
             break;
         }
@@ -219,7 +251,14 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
         if !mounted {
             lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
         }
-        for option in [&["--at", "p"][..], &["--exclude", "f"], &["--follow-symlinks"], &["--skip-special"], &["--rehash"], &["--stdin-filename", "n"]] {
+        for option in [
+            &["--at", "p"][..],
+            &["--exclude", "f"],
+            &["--follow-symlinks"],
+            &["--skip-special"],
+            &["--rehash"],
+            &["--stdin-filename", "n"],
+        ] {
             let said = text(&lab.run(&[&SEAL[..], option].concat(), 2).stderr);
             assert!(said.contains(&format!("{} says what is done with SRC", option[0])), "{said}");
         }
@@ -274,7 +313,10 @@ fn of_two_mounts_for_one_run_that_start_at_once_one_is_made_and_the_other_is_tol
         let made = mounts.iter().position(|m| m.status.success());
         let said = mounts.each_ref().map(|m| text(&m.stderr));
         let Some(made) = made else { panic!("round {round}: both refused: {said:?}") };
-        assert!(mounts[1 - made].status.code() == Some(3) && said[1 - made].contains("is held by process "), "round {round}: {said:?}");
+        assert!(
+            mounts[1 - made].status.code() == Some(3) && said[1 - made].contains("is held by process "),
+            "round {round}: {said:?}"
+        );
         lab.ok(&["umount", "--no-seal", points[made].to_str().unwrap()]);
     }
 }

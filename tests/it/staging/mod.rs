@@ -1,12 +1,13 @@
-//! Staging directories: real mounts, real processes. What SEMANTICS.md says of them is tested here, and that nothing written later reaches an object.
+//! Staging directories: real mounts, real processes. What SEMANTICS.md says of them is tested here, and that nothing
+//! written later reaches an object.
 
 mod attacks;
 mod directory;
 mod faults;
 mod holders;
 mod life;
-mod names;
 mod mounting;
+mod names;
 mod requests;
 mod seal;
 mod shared;

@@ -59,7 +59,13 @@ fn a_mount_over_what_a_killed_daemon_left_takes_it_away_and_resumes() {
     drop(file);
     assert!(staged.mount(&[]).status.success());
     assert!(staged.at("synced").exists());
-    let stacked = || fs::read_to_string("/proc/self/mountinfo").unwrap().lines().filter(|l| l.split(' ').nth(4) == staged.mnt.to_str()).count();
+    let stacked = || {
+        fs::read_to_string("/proc/self/mountinfo")
+            .unwrap()
+            .lines()
+            .filter(|l| l.split(' ').nth(4) == staged.mnt.to_str())
+            .count()
+    };
     assert_eq!(stacked(), 1, "the dead one is gone");
     let mnt = staged.mnt.to_str().unwrap();
     kill(staged.daemon(), libc::SIGKILL);
@@ -84,7 +90,15 @@ fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
     let without_fuse = |words: &[&str]| {
         let cairn = lab.cairn(words);
         let mut command = Command::new("unshare");
-        command.args(["-m", "--propagation", "private", "sh", "-c", "mount --bind /dev/null /dev/fuse && exec \"$@\"", "sh"]);
+        command.args([
+            "-m",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            "mount --bind /dev/null /dev/fuse && exec \"$@\"",
+            "sh",
+        ]);
         command.arg(cairn.get_program()).args(cairn.get_args()).current_dir(lab.dir.path());
         cairn.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
         command.output().unwrap()

@@ -16,7 +16,15 @@ fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
     for io in ["auto", "no-open"] {
         let lab = Lab::new();
         let staged = stage_with(&lab, "r", &["--io", io]);
-        make_tree(&staged.mnt, &[("small", b"small"), ("d/large", &noise(1, 3 * LARGE)), ("tool", b"#!/bin/sh\necho ran\n"), ("empty/", b"")]);
+        make_tree(
+            &staged.mnt,
+            &[
+                ("small", b"small"),
+                ("d/large", &noise(1, 3 * LARGE)),
+                ("tool", b"#!/bin/sh\necho ran\n"),
+                ("empty/", b""),
+            ],
+        );
         fs::set_permissions(staged.at("tool"), fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink("d/large", staged.at("link")).unwrap();
         let before = snapshot(&staged.mnt);
@@ -55,10 +63,17 @@ fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
     File::open(staged.at("large")).unwrap().sync_all().unwrap();
     let before = fs::metadata(staged.backing().join("large")).unwrap();
     staged.sealed();
-    let objects: Vec<_> = walkdir::WalkDir::new(lab.store_path().join("objects")).into_iter().flatten().filter(|e| e.file_type().is_file()).collect();
+    let objects: Vec<_> = walkdir::WalkDir::new(lab.store_path().join("objects"))
+        .into_iter()
+        .flatten()
+        .filter(|e| e.file_type().is_file())
+        .collect();
     assert_eq!(objects.len(), 1);
     let object = objects[0].metadata().unwrap();
-    assert_eq!((object.ino(), object.blocks(), object.nlink(), object.mode() & 0o7777, object.mtime()), (before.ino(), before.blocks(), 1, 0o444, 1_000_000_000));
+    assert_eq!(
+        (object.ino(), object.blocks(), object.nlink(), object.mode() & 0o7777, object.mtime()),
+        (before.ino(), before.blocks(), 1, 0o444, 1_000_000_000)
+    );
     whole(&lab, "taken over");
 }
 
@@ -114,7 +129,11 @@ fn where_blocks_can_be_shared_they_are() {
         let (before, inode) = (used(), fs::metadata(staged.backing().join("large")).unwrap().ino());
         staged.sealed();
         assert!(used() < before + (8 << 20), "{} to {}: nothing was copied", before, used());
-        let object = walkdir::WalkDir::new(lab.store_path().join("objects")).into_iter().flatten().find(|e| e.file_type().is_file()).unwrap();
+        let object = walkdir::WalkDir::new(lab.store_path().join("objects"))
+            .into_iter()
+            .flatten()
+            .find(|e| e.file_type().is_file())
+            .unwrap();
         assert_ne!(object.metadata().unwrap().ino(), inode);
         whole(&lab, "shared");
         lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
@@ -141,9 +160,10 @@ fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writab
     let lab = Lab::new();
     let staged = stage(&lab, "r");
     make_tree(&staged.mnt, &[("d/file", b"x"), ("large", &noise(1, LARGE))]);
-    python("import os,socket,stat,sys\nos.chdir(sys.argv[1])\nos.mkfifo('d/pipe')\nos.mknod('null', 0o600 | stat.S_IFCHR, os.makedev(1, 3))\nsocket.socket(socket.AF_UNIX).bind('sock')", &[
-        staged.mnt.to_str().unwrap(),
-    ]);
+    python(
+        "import os,socket,stat,sys\nos.chdir(sys.argv[1])\nos.mkfifo('d/pipe')\nos.mknod('null', 0o600 | stat.S_IFCHR, os.makedev(1, 3))\nsocket.socket(socket.AF_UNIX).bind('sock')",
+        &[staged.mnt.to_str().unwrap()],
+    );
     let output = staged.seal();
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{said}");
@@ -161,11 +181,15 @@ fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writab
 fn what_a_version_cannot_hold_is_kept_while_staged_only() {
     let lab = Lab::new();
     let staged = stage_with(&lab, "r", &["--allow-other"]);
-    make_tree(&staged.mnt, &[("one", &noise(1, LARGE)), ("secret", b"secret"), ("tool", &noise(2, LARGE)), ("old", b"old")]);
+    make_tree(
+        &staged.mnt,
+        &[("one", &noise(1, LARGE)), ("secret", b"secret"), ("tool", &noise(2, LARGE)), ("old", b"old")],
+    );
     fs::hard_link(staged.at("one"), staged.at("two")).unwrap();
-    python("import os,sys\nos.chdir(sys.argv[1])\nos.setxattr('one','user.colour',b'red')\nos.chmod('secret',0o600)\nos.chown('secret',65534,65534)\nos.chmod('tool',0o755)\nos.utime('old',(5,5))", &[
-        staged.mnt.to_str().unwrap(),
-    ]);
+    python(
+        "import os,sys\nos.chdir(sys.argv[1])\nos.setxattr('one','user.colour',b'red')\nos.chmod('secret',0o600)\nos.chown('secret',65534,65534)\nos.chmod('tool',0o755)\nos.utime('old',(5,5))",
+        &[staged.mnt.to_str().unwrap()],
+    );
     let (one, two) = (fs::metadata(staged.at("one")).unwrap(), fs::metadata(staged.at("two")).unwrap());
     assert_eq!((one.ino(), one.nlink()), (two.ino(), 2));
     staged.sealed();
@@ -185,7 +209,15 @@ fn a_seal_that_fails_leaves_the_stage_as_it_was() {
     make_tree(&staged.mnt, &[("large", &noise(1, LARGE)), ("small", b"1")]);
     fs::set_permissions(staged.at("large"), fs::Permissions::from_mode(0o640)).unwrap();
     python("import os,sys\nos.utime(sys.argv[1],(7,7))", &[staged.at("large").to_str().unwrap()]);
-    lab.ok(&["upsert", "a", lab.store_path().join("cairn.json").to_str().unwrap(), "--run", "other", "--distributed-id", "d"]);
+    lab.ok(&[
+        "upsert",
+        "a",
+        lab.store_path().join("cairn.json").to_str().unwrap(),
+        "--run",
+        "other",
+        "--distributed-id",
+        "d",
+    ]);
     // The type is compared after the files were stored.
     let said = text(&lab.run(&["upsert", "a", "--run", "r", "--distributed-id", "d", "--type", "model"], 3).stderr);
     assert!(said.contains("dataset"), "{said}");

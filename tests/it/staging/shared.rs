@@ -1,4 +1,5 @@
-//! A store on a shared disk, whose client keeps a removed file that is open under another name: bindfs does so as an NFS client does.
+//! A store on a shared disk, whose client keeps a removed file that is open under another name: bindfs does so as an
+//! NFS client does.
 
 use super::support::{finished, left, stage};
 use crate::support::Lab;
@@ -41,7 +42,8 @@ fn a_file_that_is_removed_while_open_on_a_shared_disk_is_in_no_listing_and_no_ve
         fs::remove_dir(staged.at("d")).unwrap();
         fs::write(staged.at("new"), "new").unwrap();
         fs::rename(staged.at("new"), staged.at("current")).unwrap();
-        let mut names: Vec<_> = fs::read_dir(&staged.mnt).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            fs::read_dir(&staged.mnt).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, ["current", "keep"]);
         for (file, content) in held.iter().zip(["removed", "old", "removed"]) {
@@ -54,7 +56,10 @@ fn a_file_that_is_removed_while_open_on_a_shared_disk_is_in_no_listing_and_no_ve
         lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
     }
     let got = finished(&lab);
-    assert_eq!(got.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect::<Vec<_>>(), [(&b"current"[..], &b"- new"[..]), (b"keep", b"- keep")]);
+    assert_eq!(
+        got.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect::<Vec<_>>(),
+        [(&b"current"[..], &b"- new"[..]), (b"keep", b"- keep")]
+    );
     // The next run's beginning removes what could not be removed while it was open.
     let mnt = lab.path("mnt-r");
     lab.ok(&["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "e", "--run", "r"]);

@@ -84,7 +84,10 @@ pub fn daemons(mnt: &Path) -> Vec<u32> {
         let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-        if words.first().is_some_and(|w| w.ends_with(b"cairn")) && words.contains(&b"mount".as_slice()) && words.contains(&mnt.to_str().unwrap().as_bytes()) {
+        if words.first().is_some_and(|w| w.ends_with(b"cairn"))
+            && words.contains(&b"mount".as_slice())
+            && words.contains(&mnt.to_str().unwrap().as_bytes())
+        {
             found.push(pid);
         }
     }
@@ -108,14 +111,18 @@ pub fn kill(pid: u32, signal: i32) {
 pub fn backing(lab: &Lab, run: &str) -> PathBuf {
     let staging = lab.store_path().join("staging");
     let record = fs::read_dir(&staging).unwrap().flatten().map(|e| e.path()).find(|p| {
-        p.extension().is_some_and(|e| e == "json") && fs::read_to_string(p).unwrap().contains(&format!("\"id\": \"{run}\""))
+        p.extension().is_some_and(|e| e == "json")
+            && fs::read_to_string(p).unwrap().contains(&format!("\"id\": \"{run}\""))
     });
     record.expect("the run has a stage").with_extension("")
 }
 
 /// What is left in the store's `staging/`.
 pub fn left(lab: &Lab) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(lab.store_path().join("staging")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = fs::read_dir(lab.store_path().join("staging"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -138,11 +145,22 @@ pub fn finished(lab: &Lab) -> BTreeMap<Vec<u8>, Vec<u8>> {
 pub fn whole(lab: &Lab, label: &str) {
     let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
-    for entry in walkdir::WalkDir::new(lab.store_path()).into_iter().filter_entry(|e| e.file_name() != "staging").flatten().filter(|e| !e.path_is_symlink()) {
-        assert_eq!(entry.metadata().unwrap().mode() & 0o002, 0, "{label}: {} is for everybody to write", entry.path().display());
+    for entry in walkdir::WalkDir::new(lab.store_path())
+        .into_iter()
+        .filter_entry(|e| e.file_name() != "staging")
+        .flatten()
+        .filter(|e| !e.path_is_symlink())
+    {
+        assert_eq!(
+            entry.metadata().unwrap().mode() & 0o002,
+            0,
+            "{label}: {} is for everybody to write",
+            entry.path().display()
+        );
     }
     let inodes = |dir: &str| -> Vec<(u64, PathBuf)> {
-        let files = walkdir::WalkDir::new(lab.store_path().join(dir)).into_iter().flatten().filter(|e| e.file_type().is_file());
+        let files =
+            walkdir::WalkDir::new(lab.store_path().join(dir)).into_iter().flatten().filter(|e| e.file_type().is_file());
         files.map(|e| (e.metadata().unwrap().ino(), e.into_path())).collect()
     };
     let objects = inodes("objects");

@@ -1,4 +1,5 @@
-//! What `cairn umount` does with a contribution: it is sealed, or the mount stays and the reason is given, or it is said to be left open.
+//! What `cairn umount` does with a contribution: it is sealed, or the mount stays and the reason is given, or it is
+//! said to be left open.
 
 use super::support::{contributions, finished, is_mounted, kill, stage};
 use crate::support::{Lab, text};
@@ -58,7 +59,11 @@ fn what_is_left_open_is_said_with_the_way_on() {
     let staged = stage(&lab, "r");
     fs::write(staged.at("x"), "x").unwrap();
     let said = text(&lab.run(&["umount", "--no-seal", staged.mnt.to_str().unwrap()], 0).stderr);
-    for part in ["left open: a d r", "cairn mount MNT a --stage --distributed-id d --run r", "cairn upsert a --distributed-id d --run r"] {
+    for part in [
+        "left open: a d r",
+        "cairn mount MNT a --stage --distributed-id d --run r",
+        "cairn upsert a --distributed-id d --run r",
+    ] {
         assert!(said.contains(part), "{part} in {said}");
     }
 }

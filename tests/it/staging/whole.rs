@@ -84,13 +84,25 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 fn shell(lab: &Lab, script: &str) -> Output {
-    let path = format!("{}:{}", Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap().display(), std::env::var("PATH").unwrap());
-    Command::new("bash").args(["-euc", script]).current_dir(lab.dir.path()).env("PATH", path).env("CAIRN_STORE", lab.store_path()).output().unwrap()
+    let path = format!(
+        "{}:{}",
+        Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    Command::new("bash")
+        .args(["-euc", script])
+        .current_dir(lab.dir.path())
+        .env("PATH", path)
+        .env("CAIRN_STORE", lab.store_path())
+        .output()
+        .unwrap()
 }
 
 /// How many stages the daemon holds.
 fn held(store: &Whole) -> usize {
-    let locks = fs::read_dir(store.lab.store_path().join("locks")).unwrap().map(|e| fs::read_to_string(e.unwrap().path()).unwrap());
+    let locks = fs::read_dir(store.lab.store_path().join("locks"))
+        .unwrap()
+        .map(|e| fs::read_to_string(e.unwrap().path()).unwrap());
     let (stage, pid) = ("\"stage\"", store.daemon().to_string());
     locks.filter(|lock| lock.contains(stage) && lock.contains(&pid)).count()
 }
@@ -159,7 +171,17 @@ fn runs_write_at_once_through_one_mount_and_through_two_and_a_run_has_one_holder
     let stores = [Whole::new(&lab, "here"), Whole::new(&lab, "there")];
     assert_ne!(stores[0].second(), stores[1].second());
     let runs: Vec<_> = (0..4).map(|i| stores[i / 2].begin(&format!("a/d/r{i}"))).collect();
-    let mut writers: Vec<_> = runs.iter().map(|at| Command::new("sh").arg("-c").arg("for i in $(seq 50); do echo $i > $0/${0##*/}-$i; done").arg(at).spawn().unwrap()).collect();
+    let mut writers: Vec<_> = runs
+        .iter()
+        .map(|at| {
+            Command::new("sh")
+                .arg("-c")
+                .arg("for i in $(seq 50); do echo $i > $0/${0##*/}-$i; done")
+                .arg(at)
+                .spawn()
+                .unwrap()
+        })
+        .collect();
     assert!(writers.iter_mut().all(|w| w.wait().unwrap().success()));
     // Held by the other mount: it is listed, and its first use is refused.
     let taken = stores[1].at(".staging/a/d/r0");
@@ -241,23 +263,36 @@ fn the_levels_above_runs_show_what_is_open_and_refuse_what_is_no_name() {
     lab.ok(&["put", "known", "src"]);
     let store = Whole::new(&lab, "mnt");
     let top = store.at(".staging");
-    assert!(names(&top).is_empty() && names(&top.join("known")).is_empty(), "a name of the store is there and is not listed");
+    assert!(
+        names(&top).is_empty() && names(&top.join("known")).is_empty(),
+        "a name of the store is there and is not listed"
+    );
     for name in ["-bad", ".bad", "a b", "a:v1"] {
         assert_eq!(errno(fs::create_dir(top.join(name))), libc::EINVAL, "{name}");
     }
     assert_eq!(errno(fs::create_dir(top.join("known"))), libc::EEXIST);
     assert_eq!(errno(fs::write(top.join("file"), "")), libc::EPERM);
     let at = store.begin("new/d/r");
-    assert_eq!((names(&top), names(&top.join("new")), names(&top.join("new/d"))), (vec!["new".to_owned()], vec!["d".to_owned()], vec!["r".to_owned()]));
+    assert_eq!(
+        (names(&top), names(&top.join("new")), names(&top.join("new/d"))),
+        (vec!["new".to_owned()], vec!["d".to_owned()], vec!["r".to_owned()])
+    );
     fs::write(at.join("f"), "f").unwrap();
     assert_eq!(errno(fs::rename(&at, top.join("new/d/other"))), libc::EPERM);
-    assert_eq!((errno(fs::remove_dir(&at)), errno(fs::remove_dir(top.join("new")))), (libc::ENOTEMPTY, libc::ENOTEMPTY));
+    assert_eq!(
+        (errno(fs::remove_dir(&at)), errno(fs::remove_dir(top.join("new")))),
+        (libc::ENOTEMPTY, libc::ENOTEMPTY)
+    );
     fs::remove_file(at.join("f")).unwrap();
     fs::remove_dir_all(top.join("new")).unwrap();
     assert!(names(&top).is_empty() && left(&lab).is_empty(), "{:?}", left(&lab));
     // A walk over the mount does not enter what is written.
     fs::write(store.begin("known/d/r").join("hidden"), "").unwrap();
-    let walked: Vec<String> = walkdir::WalkDir::new(&store.mnt).sort_by_file_name().into_iter().map(|e| e.unwrap().path().strip_prefix(&store.mnt).unwrap().display().to_string()).collect();
+    let walked: Vec<String> = walkdir::WalkDir::new(&store.mnt)
+        .sort_by_file_name()
+        .into_iter()
+        .map(|e| e.unwrap().path().strip_prefix(&store.mnt).unwrap().display().to_string())
+        .collect();
     assert_eq!(walked, ["", ".staging", "known", "known/latest", "known/staging", "known/v0", "known/v0/x"]);
     assert!(store.at("known/staging/d/r/hidden").exists());
 }
@@ -281,19 +316,36 @@ fn a_sealed_run_is_read_only_and_gone_when_its_draft_is_finished() {
 fn modes_are_what_the_writer_asked_for_and_the_stores_own_files_keep_the_daemons_umask() {
     let lab = Lab::new();
     let store = Whole::new(&lab, "mnt");
-    let made = shell(&lab, "umask 0; mkdir -p mnt/.staging/a/d/r/wide; : > mnt/.staging/a/d/r/all; umask 077; mkdir mnt/.staging/a/d/r/own");
+    let made = shell(
+        &lab,
+        "umask 0; mkdir -p mnt/.staging/a/d/r/wide; : > mnt/.staging/a/d/r/all; umask 077; mkdir mnt/.staging/a/d/r/own",
+    );
     assert!(made.status.success(), "{}", text(&made.stderr));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let at = store.at(".staging/a/d/r");
-    assert_eq!((mode(&at), mode(&at.join("wide")), mode(&at.join("all")), mode(&at.join("own"))), (0o777, 0o777, 0o666, 0o700));
-    for entry in fs::read_dir(lab.store_path().join("locks")).unwrap().chain(fs::read_dir(lab.store_path().join("staging")).unwrap()).map(|e| e.unwrap().path()) {
-        assert!(entry.is_dir() || entry.is_symlink() || mode(&entry) & 0o022 == 0, "{}: {:o}", entry.display(), mode(&entry));
+    assert_eq!(
+        (mode(&at), mode(&at.join("wide")), mode(&at.join("all")), mode(&at.join("own"))),
+        (0o777, 0o777, 0o666, 0o700)
+    );
+    for entry in fs::read_dir(lab.store_path().join("locks"))
+        .unwrap()
+        .chain(fs::read_dir(lab.store_path().join("staging")).unwrap())
+        .map(|e| e.unwrap().path())
+    {
+        assert!(
+            entry.is_dir() || entry.is_symlink() || mode(&entry) & 0o022 == 0,
+            "{}: {:o}",
+            entry.display(),
+            mode(&entry)
+        );
     }
 }
 
 #[test]
 fn who_may_not_write_to_the_store_mounts_its_versions_without_staging() {
-    if ran_where_fuse_is_open_to_all("staging::whole::who_may_not_write_to_the_store_mounts_its_versions_without_staging") {
+    if ran_where_fuse_is_open_to_all(
+        "staging::whole::who_may_not_write_to_the_store_mounts_its_versions_without_staging",
+    ) {
         return;
     }
     let lab = Lab::new();
@@ -304,9 +356,17 @@ fn who_may_not_write_to_the_store_mounts_its_versions_without_staging() {
     fs::create_dir(&mnt).unwrap();
     std::os::unix::fs::chown(&mnt, Some(65_534), Some(65_534)).unwrap();
     let mut command = lab.cairn(&["mount", mnt.to_str().unwrap(), "--foreground"]);
-    let daemon = command.uid(65_534).gid(65_534).stdout(std::process::Stdio::null()).stderr(fs::File::create(lab.path("log")).unwrap()).spawn().unwrap();
+    let daemon = command
+        .uid(65_534)
+        .gid(65_534)
+        .stdout(std::process::Stdio::null())
+        .stderr(fs::File::create(lab.path("log")).unwrap())
+        .spawn()
+        .unwrap();
     let _store = Whole { lab: &lab, mnt: mnt.clone(), seconds: Vec::new() };
-    let look = |script: &str| Command::new("sh").args(["-c", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534).output().unwrap();
+    let look = |script: &str| {
+        Command::new("sh").args(["-c", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534).output().unwrap()
+    };
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while !look("cat mnt/a/v0/x").status.success() {
         assert!(std::time::Instant::now() < until, "{}", fs::read_to_string(lab.path("log")).unwrap());
@@ -341,13 +401,26 @@ fn a_user_stages_through_fusermount3_and_in_a_user_namespace() {
             cairn -q finish a --distributed-id d
             cat mnt/a/v0/f
             readlink mnt/.staging";
-        let path = format!("{}:{}", Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap().display(), std::env::var("PATH").unwrap());
+        let path = format!(
+            "{}:{}",
+            Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap().display(),
+            std::env::var("PATH").unwrap()
+        );
         let mut command = Command::new(prefix[0]);
         command.args(&prefix[1..]).args(["bash", "-euc", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534);
-        command.env("PATH", path).env("HOME", lab.dir.path()).env("CAIRN_STORE", lab.store_path()).env("CAIRN_CACHE_DIR", lab.path("cache")).env_remove("XDG_RUNTIME_DIR");
+        command
+            .env("PATH", path)
+            .env("HOME", lab.dir.path())
+            .env("CAIRN_STORE", lab.store_path())
+            .env("CAIRN_CACHE_DIR", lab.path("cache"))
+            .env_remove("XDG_RUNTIME_DIR");
         let output = command.output().unwrap();
         let said = text(&output.stdout);
-        assert!(output.status.success() && said.starts_with("a d r\na:v0\nhi\n/tmp/cairn-"), "round {round}: {said}{}", text(&output.stderr));
+        assert!(
+            output.status.success() && said.starts_with("a d r\na:v0\nhi\n/tmp/cairn-"),
+            "round {round}: {said}{}",
+            text(&output.stderr)
+        );
         let second = PathBuf::from(said.lines().last().unwrap());
         assert!(!second.exists(), "{} went with the mount", second.display());
     }
@@ -364,10 +437,17 @@ fn a_store_is_mounted_without_staging_directories_when_nothing_is_to_be_written(
     lab.ok(&["mount", "mnt", "--no-stage"]);
     for round in 0..2 {
         assert_eq!(fs::read(mnt.join("a/v0/x")).unwrap(), b"x");
-        assert!(fs::symlink_metadata(mnt.join(".staging")).is_err() && fs::symlink_metadata(mnt.join("a/staging")).is_err());
+        assert!(
+            fs::symlink_metadata(mnt.join(".staging")).is_err() && fs::symlink_metadata(mnt.join("a/staging")).is_err()
+        );
         lab.ok(&["umount", "mnt"]);
         if round == 0 {
-            let mounted = Command::new(env!("CARGO_BIN_EXE_cairnfs")).arg(lab.store_path()).arg(&mnt).args(["-o", "ro,_netdev"]).output().unwrap();
+            let mounted = Command::new(env!("CARGO_BIN_EXE_cairnfs"))
+                .arg(lab.store_path())
+                .arg(&mnt)
+                .args(["-o", "ro,_netdev"])
+                .output()
+                .unwrap();
             assert!(mounted.status.success(), "{}", text(&mounted.stderr));
         }
     }
@@ -379,7 +459,12 @@ fn cairnfs_mounts_a_runs_staging_directory() {
     let mnt = lab.path("mnt");
     fs::create_dir(&mnt).unwrap();
     let _store = Whole { lab: &lab, mnt: mnt.clone(), seconds: Vec::new() };
-    let mounted = Command::new(env!("CARGO_BIN_EXE_cairnfs")).arg(lab.store_path()).arg(&mnt).args(["-o", "rw,stage=a,distributed_id=d,run=r"]).output().unwrap();
+    let mounted = Command::new(env!("CARGO_BIN_EXE_cairnfs"))
+        .arg(lab.store_path())
+        .arg(&mnt)
+        .args(["-o", "rw,stage=a,distributed_id=d,run=r"])
+        .output()
+        .unwrap();
     assert!(mounted.status.success(), "{}", text(&mounted.stderr));
     fs::write(mnt.join("f"), "f").unwrap();
     lab.ok(&["umount", "mnt"]);
@@ -395,7 +480,8 @@ fn with_allow_other_each_user_begins_contributions_of_his_own() {
     let _store = Whole { lab: &lab, mnt: lab.path("mnt"), seconds: Vec::new() };
     lab.ok(&["mount", "mnt", "--allow-other"]);
     let script = "mkdir -p mnt/.staging/a/d/r && echo mine > mnt/.staging/a/d/r/f && stat -c %u mnt/.staging/a/d/r mnt/.staging/a/d/r/f";
-    let output = Command::new("sh").args(["-ec", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534).output().unwrap();
+    let output =
+        Command::new("sh").args(["-ec", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534).output().unwrap();
     assert_eq!(text(&output.stdout), "65534\n65534\n", "{}", text(&output.stderr));
     lab.ok(&["upsert", "a", "--distributed-id", "d", "--run", "r"]);
     lab.ok(&["finish", "a", "--distributed-id", "d"]);

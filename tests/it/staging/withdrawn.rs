@@ -46,7 +46,11 @@ fn an_unmount_does_not_say_that_a_dropped_run_is_sealed() {
     lab.ok(&["seal", "m"]);
     lab.ok(&["draft", "drop", "e", "d", "--run", "r"]);
     let said = text(&lab.run(&["umount", "m"], 3).stderr);
-    assert!(said.contains("what was sealed here was dropped or discarded since") && said.contains("`cairn umount --no-seal`"), "{said}");
+    assert!(
+        said.contains("what was sealed here was dropped or discarded since")
+            && said.contains("`cairn umount --no-seal`"),
+        "{said}"
+    );
     lab.ok(&["umount", "--no-seal", "m"]);
 }
 

@@ -50,7 +50,8 @@ impl Freeing {
                 missed = false;
             }
         };
-        let in_snapshot = |i: usize, w: &Writer| if self.flaw == Flaw::NoSnapshot { w.removed } else { c.removed >> i & 1 == 1 };
+        let in_snapshot =
+            |i: usize, w: &Writer| if self.flaw == Flaw::NoSnapshot { w.removed } else { c.removed >> i & 1 == 1 };
         for (i, role) in self.writers.iter().enumerate() {
             let w = &s.writers[i];
             match (role, logs) {
@@ -63,7 +64,11 @@ impl Freeing {
                 },
                 // A token at work names the version that it relies on; so does a pin.
                 (Role::Patch | Role::Pin, true) if w.fate == Fate::Made => root(w.token_age == HALVES),
-                (Role::Put | Role::Patch | Role::Finish, false) if w.published && (w.claimed || *role != Role::Finish) && !in_snapshot(i, w) => root(w.published_age == HALVES),
+                (Role::Put | Role::Patch | Role::Finish, false)
+                    if w.published && (w.claimed || *role != Role::Finish) && !in_snapshot(i, w) =>
+                {
+                    root(w.published_age == HALVES)
+                }
                 _ => {}
             }
         }
@@ -137,7 +142,9 @@ impl Freeing {
                 let w = s.writers[i];
                 let at_work = matches!(w.fate, Fate::Made | Fate::Committed) && self.writers[i] != Role::Pin;
                 if at_work {
-                    go("collector lists the token of", i, &|n| n.collectors[g].listed |= 1 << (2 * i + usize::from(w.again)));
+                    go("collector lists the token of", i, &|n| {
+                        n.collectors[g].listed |= 1 << (2 * i + usize::from(w.again))
+                    });
                 }
                 if !at_work || w.token_age < HALVES {
                     go("collector lists no token of", i, &|_| {});
@@ -166,7 +173,9 @@ impl Freeing {
             }),
             Op::End => {
                 if c.run + 1 < self.runs {
-                    go("collector runs again", 0, &|n| n.collectors[g] = Collector { run: c.run + 1, ..Collector::default() });
+                    go("collector runs again", 0, &|n| {
+                        n.collectors[g] = Collector { run: c.run + 1, ..Collector::default() }
+                    });
                 }
             }
         }

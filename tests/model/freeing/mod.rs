@@ -1,8 +1,12 @@
-//! Freeing beside writers (L14): one blob, garbage at first, that writers find and come to rely on while collectors move it away and decide.
+//! Freeing beside writers (L14): one blob, garbage at first, that writers find and come to rely on while collectors
+//! move it away and decide.
 //!
-//! No collector is written yet. What is checked here is that what writers do today (FORMAT.md, "The claim") is enough for one that goes so: snapshot of
-//! removals; mark; move what is unmarked into its batch of the trash, adopt older batches; wait two cache bounds; list the tokens and wait for each or
-//! fence it; wait one bound; mark again, committed records included; then of its own batch put back what is marked and free the rest.
+//! No collector is written yet. What is checked here is that what writers do today (FORMAT.md, "The claim") is enough
+//! for one that goes so: snapshot of
+//! removals; mark; move what is unmarked into its batch of the trash, adopt older batches; wait two cache bounds; list
+//! the tokens and wait for each or
+//! fence it; wait one bound; mark again, committed records included; then of its own batch put back what is marked and
+//! free the rest.
 //! Time passes in halves of a cache bound: what is younger than two of them may be unseen.
 
 mod collect;
@@ -154,7 +158,9 @@ impl Freeing {
 
     /// The finish that stands in the log.
     fn finished(&self, s: &State) -> Option<(usize, Writer)> {
-        (0..self.writers.len()).find(|i| self.writers[*i] == Role::Finish && s.writers[*i].published).map(|i| (i, s.writers[i]))
+        (0..self.writers.len())
+            .find(|i| self.writers[*i] == Role::Finish && s.writers[*i].published)
+            .map(|i| (i, s.writers[i]))
     }
 }
 
@@ -163,7 +169,13 @@ impl Model for Freeing {
 
     fn start(&self) -> State {
         let writer = Writer { token_age: HALVES, published_age: HALVES, removed_age: HALVES, ..Writer::default() };
-        State { in_place: true, moved_age: HALVES, trash: [false; 2], writers: [writer; 3], collectors: [Collector::default(); 2] }
+        State {
+            in_place: true,
+            moved_age: HALVES,
+            trash: [false; 2],
+            writers: [writer; 3],
+            collectors: [Collector::default(); 2],
+        }
     }
 
     fn steps(&self, s: &State, out: &mut Vec<(Label, State)>) {
@@ -204,7 +216,9 @@ impl Model for Freeing {
             let w = &s.writers[i];
             match role {
                 Role::Pin => w.step == Step::Held,
-                Role::Upsert => (w.published || w.fate == Fate::Committed) && self.finished(s).is_none() && !self.discarded(s),
+                Role::Upsert => {
+                    (w.published || w.fate == Fate::Committed) && self.finished(s).is_none() && !self.discarded(s)
+                }
                 Role::Discard => false,
                 Role::Finish => w.published && !w.removed,
                 _ => (w.published || w.fate == Fate::Committed) && !w.removed,

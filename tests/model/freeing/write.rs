@@ -19,19 +19,28 @@ impl Freeing {
             (w.fate, w.token_age, w.step) = (Fate::Made, now, then);
         };
         // A removal that is young may be unseen.
-        let seems_removed = || if base.removed && base.removed_age < HALVES { vec![false, true] } else { vec![base.removed] };
+        let seems_removed =
+            || if base.removed && base.removed_age < HALVES { vec![false, true] } else { vec![base.removed] };
         let of_draft = matches!(role, Role::Finish | Role::Discard);
         let relies = matches!(role, Role::Patch | Role::Pin);
         let relied = if role == Role::Pin { Step::Held } else { Step::Record };
         match w.step {
             Step::Begin if relies && !base.published => {}
-            Step::Begin if of_draft && (self.discarded(s) || !(0..self.writers.len()).any(|j| self.writers[j] == Role::Upsert && s.writers[j].published)) => {}
+            Step::Begin
+                if of_draft
+                    && (self.discarded(s)
+                        || !(0..self.writers.len())
+                            .any(|j| self.writers[j] == Role::Upsert && s.writers[j].published)) => {}
             Step::Begin if relies && self.flaw == Flaw::LookBeforeRelying => {
                 for removed in seems_removed() {
-                    go("looks whether its version is removed", &|n| n.writers[i].step = if removed { Step::Done } else { Step::LookRemoved });
+                    go("looks whether its version is removed", &|n| {
+                        n.writers[i].step = if removed { Step::Done } else { Step::LookRemoved }
+                    });
                 }
             }
-            Step::LookRemoved if self.flaw == Flaw::LookBeforeRelying => go("makes its token or pin", &|n| make(n, relied)),
+            Step::LookRemoved if self.flaw == Flaw::LookBeforeRelying => {
+                go("makes its token or pin", &|n| make(n, relied))
+            }
             Step::Begin if relies => go("makes its token or pin", &|n| make(n, Step::LookRemoved)),
             Step::LookRemoved => {
                 for removed in seems_removed() {
@@ -42,7 +51,9 @@ impl Freeing {
                 }
             }
             Step::Begin if of_draft => go("makes its token", &|n| make(n, Step::Record)),
-            Step::Begin if self.flaw == Flaw::LookBeforeToken => go("begins without a token", &|n| n.writers[i].step = Step::Look),
+            Step::Begin if self.flaw == Flaw::LookBeforeToken => {
+                go("begins without a token", &|n| n.writers[i].step = Step::Look)
+            }
             Step::Begin => go("makes its token", &|n| make(n, Step::Look)),
             Step::Look => {
                 if s.in_place || s.moved_age < HALVES {
@@ -75,9 +86,11 @@ impl Freeing {
                 n.writers[i].step = Step::Claim;
             }),
             // A finish and a discard have one number: the log goes on without the second.
-            Step::Claim if of_draft && (self.discarded(s) || self.finished(s).is_some()) => go("finds its number taken", &|n| {
-                (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended);
-            }),
+            Step::Claim if of_draft && (self.discarded(s) || self.finished(s).is_some()) => {
+                go("finds its number taken", &|n| {
+                    (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended);
+                })
+            }
             Step::Claim if role == Role::Finish => go("claims its number", &|n| {
                 self.publish(&mut n.writers[i]);
                 n.writers[i].step = Step::ClaimVersion;
@@ -91,7 +104,9 @@ impl Freeing {
                 n.writers[i].step = Step::End;
             }),
             Step::End => go("ends its token", &|n| (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended)),
-            Step::Held => go("lets go of its pin", &|n| (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended)),
+            Step::Held => {
+                go("lets go of its pin", &|n| (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended))
+            }
             Step::Done => {}
         }
         let taken = of_draft && (self.discarded(s) || self.finished(s).is_some());
@@ -101,7 +116,8 @@ impl Freeing {
         if role == Role::Finish && w.published && !w.claimed {
             go("is helped to its version", &|n| n.writers[i].claimed = true);
         }
-        let version = if role == Role::Finish { w.claimed } else { matches!(role, Role::Put | Role::Patch) && w.published };
+        let version =
+            if role == Role::Finish { w.claimed } else { matches!(role, Role::Put | Role::Patch) && w.published };
         if version && !w.removed {
             go("has its version removed", &|n| {
                 let now = self.now();

@@ -1,4 +1,5 @@
-//! Those who act for others: helpers do the claims of committed tokens, a collector takes away what fenced ones left. Their steps are as a writer's,
+//! Those who act for others: helpers do the claims of committed tokens, a collector takes away what fenced ones left.
+//! Their steps are as a writer's,
 //! and they may stand still between any two.
 
 use super::walk::Met;
@@ -12,7 +13,9 @@ impl Numbers {
             Step::Begin if self.roles[me] == Role::Help => self.pick_committed(state, me, out),
             Step::Begin => self.pick_fenced(state, me, out),
             Step::ClaimLog | Step::ClaimVersion => self.try_claim(state, me, out),
-            Step::LogTaken | Step::LogUnknown | Step::VersionTaken | Step::VersionUnknown => self.read_back(state, me, out),
+            Step::LogTaken | Step::LogUnknown | Step::VersionTaken | Step::VersionUnknown => {
+                self.read_back(state, me, out)
+            }
             Step::EndNote | Step::EndOutcome | Step::EndDirectory => self.end_step(state, me, Step::Done, out),
             // It begins anew.
             _ => {
@@ -31,7 +34,11 @@ impl Numbers {
                 continue;
             }
             let role = self.role(token);
-            let done = if Self::finishes(role) { state.versions.contains(&token) || of.same_as.is_some() && state.log.contains(&token) } else { state.stands(token) };
+            let done = if Self::finishes(role) {
+                state.versions.contains(&token) || of.same_as.is_some() && state.log.contains(&token)
+            } else {
+                state.stands(token)
+            };
             if done && !self.ends && self.flaw != Flaw::HelpFromTheTop {
                 continue; // it would find it so, and do nothing
             }
@@ -48,7 +55,8 @@ impl Numbers {
         }
     }
 
-    /// A token that reads as fenced, beside its note: without one it may have ended just before, or may not find out that it is taken away.
+    /// A token that reads as fenced, beside its note: without one it may have ended just before, or may not find out
+    /// that it is taken away.
     fn pick_fenced(&self, state: &State, me: usize, out: &mut Vec<(Label, State)>) {
         for token in all_tokens(&self.roles) {
             let of = *state.token(token);
@@ -62,7 +70,8 @@ impl Numbers {
         }
     }
 
-    /// A helper's claim came out: a finish has a version to be claimed, what stands is ended, the rest is left to its owner.
+    /// A helper's claim came out: a finish has a version to be claimed, what stands is ended, the rest is left to its
+    /// owner.
     pub(super) fn helped(&self, next: &mut State, me: usize, in_log: bool, met: Met) {
         let token = next.processes[me].token;
         let same_as = self.same_as(next, token);

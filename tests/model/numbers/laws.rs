@@ -27,7 +27,9 @@ impl Numbers {
         if finish.is_some_and(|n| state.log[n + 1..].iter().any(|t| *t != 0)) {
             return Some(Law::AfterFinish);
         }
-        self.draft_broken(state).or_else(|| self.content_broken(state)).or_else(|| (0..self.roles.len()).find_map(|me| self.answer_broken(state, me)))
+        self.draft_broken(state)
+            .or_else(|| self.content_broken(state))
+            .or_else(|| (0..self.roles.len()).find_map(|me| self.answer_broken(state, me)))
     }
 
     /// One version of a draft, and everybody is told that one.
@@ -39,7 +41,12 @@ impl Numbers {
         for me in (0..self.roles.len()).filter(|me| Self::finishes(self.roles[*me])) {
             let number = match state.processes[me].told {
                 Told::Yes(number) if !Self::finishes(self.role_at(state, number)?) => return Some(Law::TwoVersions),
-                Told::Same(number) if self.roles[me] != Role::FinishEqual || self.content(state.versions[usize::from(number)]) != 0 => return Some(Law::TwoVersions),
+                Told::Same(number)
+                    if self.roles[me] != Role::FinishEqual
+                        || self.content(state.versions[usize::from(number)]) != 0 =>
+                {
+                    return Some(Law::TwoVersions);
+                }
                 Told::Yes(number) | Told::Same(number) => number,
                 _ => continue,
             };
@@ -76,8 +83,15 @@ impl Numbers {
         let count = row.iter().filter(|t| **t != 0 && owner(**t).0 == me).count();
         match state.processes[me].told {
             _ if count > 1 => Some(Law::Twice),
-            Told::Yes(n) if row[usize::from(n)] == 0 || owner(row[usize::from(n)]).0 != me => Some(if in_log { Law::ContributionLost } else { Law::VersionLost }),
-            Told::Same(n) if state.versions[usize::from(n)] == 0 || self.content(state.versions[usize::from(n)]) != self.content(super::token(me, 0)) => Some(Law::VersionLost),
+            Told::Yes(n) if row[usize::from(n)] == 0 || owner(row[usize::from(n)]).0 != me => {
+                Some(if in_log { Law::ContributionLost } else { Law::VersionLost })
+            }
+            Told::Same(n)
+                if state.versions[usize::from(n)] == 0
+                    || self.content(state.versions[usize::from(n)]) != self.content(super::token(me, 0)) =>
+            {
+                Some(Law::VersionLost)
+            }
             Told::Refused | Told::GaveUp | Told::Same(_) if count > 0 => Some(Law::ToldNo),
             _ => None,
         }

@@ -1,7 +1,10 @@
-//! The claim (FORMAT.md, "The claim", "Drafts", "Finish"): one draft's log and one artifact's versions, taken by tokens with a symlink that refuses to replace.
+//! The claim (FORMAT.md, "The claim", "Drafts", "Finish"): one draft's log and one artifact's versions, taken by tokens
+//! with a symlink that refuses to replace.
 //!
-//! A process that is not scheduled any more has died or stands still. A name younger than the cache bound may be unseen by who looks; the claim itself
-//! never is. Faults, a bounded number of them: a fence by a collector that believes a token dead; a commit or a claim whose reply is lost, or that lands
+//! A process that is not scheduled any more has died or stands still. A name younger than the cache bound may be unseen
+//! by who looks; the claim itself
+//! never is. Faults, a bounded number of them: a fence by a collector that believes a token dead; a commit or a claim
+//! whose reply is lost, or that lands
 //! later.
 
 mod help;
@@ -359,7 +362,10 @@ impl Model for Numbers {
                 Role::Help | Role::Sweep => self.help(state, me, out),
                 Role::Remove => {
                     for n in (0..VERSIONS).filter(|n| state.versions[*n] != 0 && state.removed >> n & 1 == 0) {
-                        out.push((Label("removes version", me, n), State { removed: state.removed | 1 << n, ..*state }));
+                        out.push((
+                            Label("removes version", me, n),
+                            State { removed: state.removed | 1 << n, ..*state },
+                        ));
                     }
                 }
                 _ => self.write(state, me, out),

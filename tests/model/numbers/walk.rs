@@ -1,4 +1,5 @@
-//! The walk up the numbers: the claim, who is met, and by which rule a number is passed. Writers and helpers go the same way.
+//! The walk up the numbers: the claim, who is met, and by which rule a number is passed. Writers and helpers go the
+//! same way.
 
 use super::{Fate, Flaw, LOG, Late, Numbers, Outcome, Process, Role, State, Step, Told, VERSIONS, Wrong, owner, token};
 use crate::search::Label;
@@ -23,7 +24,11 @@ impl Numbers {
     /// What the server does with a claim: it is the first, or nothing happens. Wrong claims are noted.
     pub(super) fn claim(&self, state: &mut State, in_log: bool, number: u8, claimed: u8) -> bool {
         let n = usize::from(number);
-        let (slots, seen): (&mut [u8], &mut u8) = if in_log { (&mut state.log, &mut state.log_seen) } else { (&mut state.versions, &mut state.versions_seen) };
+        let (slots, seen): (&mut [u8], &mut u8) = if in_log {
+            (&mut state.log, &mut state.log_seen)
+        } else {
+            (&mut state.versions, &mut state.versions_seen)
+        };
         if slots[n] != 0 {
             return false;
         }
@@ -33,7 +38,8 @@ impl Numbers {
         }
         let of = *state.token(claimed);
         let role = self.role(claimed);
-        let between = |of: Role, from: u8| state.log[..n].iter().skip(from.into()).any(|t| *t != 0 && self.role(*t) == of);
+        let between =
+            |of: Role, from: u8| state.log[..n].iter().skip(from.into()).any(|t| *t != 0 && self.role(*t) == of);
         let unseen = |from: u8| (usize::from(from)..n).any(|n| state.versions[n] != 0 && state.removed >> n & 1 == 0);
         let wrong = match (in_log, role) {
             _ if of.fate == Fate::Fenced => Some(Wrong::Fenced),
@@ -77,7 +83,8 @@ impl Numbers {
         let process = state.processes[me];
         let in_log = process.step == Step::ClaimLog;
         let number = if in_log { process.log } else { process.version };
-        let (taken, unknown) = if in_log { (Step::LogTaken, Step::LogUnknown) } else { (Step::VersionTaken, Step::VersionUnknown) };
+        let (taken, unknown) =
+            if in_log { (Step::LogTaken, Step::LogUnknown) } else { (Step::VersionTaken, Step::VersionUnknown) };
         let helper = self.roles[me] == Role::Help;
         let label = Label(if in_log { "claims number" } else { "claims version" }, me, number.into());
         let mut next = *state;
@@ -161,7 +168,11 @@ impl Numbers {
         if claimed != own {
             next.token_mut(own).dropped = true;
         }
-        let from = if self.flaw == Flaw::OwnStart { *next.versions_believed().start() } else { next.token(there).version_from };
+        let from = if self.flaw == Flaw::OwnStart {
+            *next.versions_believed().start()
+        } else {
+            next.token(there).version_from
+        };
         let same_as = self.same_as(next, there);
         let end = self.end();
         let process = &mut next.processes[me];

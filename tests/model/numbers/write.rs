@@ -23,7 +23,11 @@ impl Numbers {
                 let own = &mut p.tokens[usize::from(p.tries)];
                 // Without a directory it fails, and the token is left.
                 own.noted = own.directory;
-                if own.directory { p.step = Step::Look } else { p.again(self.tries) }
+                if own.directory {
+                    p.step = Step::Look
+                } else {
+                    p.again(self.tries)
+                }
                 out.push((Label("notes where its record will stand", me, 0), next));
             }
             Step::Look if Self::in_log(self.roles[me]) => self.look_at_log(state, me, out),
@@ -32,7 +36,9 @@ impl Numbers {
             Step::CommitDone | Step::CommitUnknown => self.read_outcome(state, me, out),
             Step::GiveUp => self.give_up(state, me, out),
             Step::ClaimLog | Step::ClaimVersion => self.try_claim(state, me, out),
-            Step::LogTaken | Step::LogUnknown | Step::VersionTaken | Step::VersionUnknown => self.read_back(state, me, out),
+            Step::LogTaken | Step::LogUnknown | Step::VersionTaken | Step::VersionUnknown => {
+                self.read_back(state, me, out)
+            }
             Step::EndNote | Step::EndOutcome | Step::EndDirectory => self.end_step(state, me, Step::Done, out),
             Step::Done => {}
         }
@@ -77,7 +83,8 @@ impl Numbers {
         let most = believed.end() + u8::from(self.flaw == Flaw::FromTooHigh);
         for from in (*believed.start()..=most).filter(|n| usize::from(*n) < VERSIONS) {
             let mut next = *state;
-            let equal = |n: &u8| self.roles[me] == Role::FinishEqual && self.content(state.versions[usize::from(*n)]) == 0;
+            let equal =
+                |n: &u8| self.roles[me] == Role::FinishEqual && self.content(state.versions[usize::from(*n)]) == 0;
             let same_as = state.newest(from.min(*believed.end())).filter(equal);
             self.write_record(&mut next, me, read, same_as);
             let p = &mut next.processes[me];
@@ -90,9 +97,12 @@ impl Numbers {
         let own = token(me, state.processes[me].tries);
         for from in state.versions_believed().filter(|n| usize::from(*n) < VERSIONS) {
             let mut next = *state;
-            let newest = state.newest(from).filter(|n| self.content(state.versions[usize::from(*n)]) == self.content(own));
+            let newest =
+                state.newest(from).filter(|n| self.content(state.versions[usize::from(*n)]) == self.content(own));
             match newest {
-                Some(same) if self.roles[me] != Role::Patch => (next.processes[me].step, next.processes[me].told) = (Step::Done, Told::Same(same)),
+                Some(same) if self.roles[me] != Role::Patch => {
+                    (next.processes[me].step, next.processes[me].told) = (Step::Done, Told::Same(same))
+                }
                 _ => {
                     self.write_record(&mut next, me, 0, None);
                     let p = &mut next.processes[me];
@@ -171,7 +181,8 @@ impl Numbers {
         out.push((Label("reads its outcome", me, found.noted.into()), next));
     }
 
-    /// In doubt whether it has committed it fences itself. If that comes too late, nobody knows, and whoever says it again is told.
+    /// In doubt whether it has committed it fences itself. If that comes too late, nobody knows, and whoever says it
+    /// again is told.
     fn give_up(&self, state: &State, me: usize, out: &mut Vec<(Label, State)>) {
         let own = token(me, state.processes[me].tries);
         let mut next = *state;
@@ -181,7 +192,8 @@ impl Numbers {
             next.decide(own, Outcome::Fenced);
             let now = *next.token(own);
             let surely = now.noted && now.outcome == Outcome::Fenced;
-            (next.processes[me].step, next.processes[me].told) = (Step::Done, if surely { Told::GaveUp } else { Told::Unknown });
+            (next.processes[me].step, next.processes[me].told) =
+                (Step::Done, if surely { Told::GaveUp } else { Told::Unknown });
         }
         out.push((Label("gives up", me, 0), next));
     }

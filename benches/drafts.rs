@@ -1,16 +1,14 @@
 //! What collaboration costs: `cargo bench --bench drafts -- [upserts] [finish] [ranks]`; without a word, all.
 //!
 //! upserts: 1,000 upserts of one small file each (`CAIRN_BENCH_UPSERTS`) by 1, 8 and 64 writers, against writing and
-//! fsyncing a file and its directory.
-//! finish: 64 contributions of 10,000 files (`CAIRN_BENCH_FILES`), each in a directory of its own and all in one,
-//! finished by a process of its own.
-//! ranks: 64 processes that upsert 1,000 files of 1 KiB each at once, and a finish, against one process that puts the
-//! same; in turn. Works in `$TMPDIR`.
+//! fsyncing a file and its directory. finish: 64 contributions of 10,000 files (`CAIRN_BENCH_FILES`), each in a
+//! directory of its own and all in one, finished by a process of its own. ranks: 64 processes that upsert 1,000 files
+//! of 1 KiB each at once, and a finish, against one process that puts the same; in turn. Works in `$TMPDIR`.
 
 #[allow(dead_code)]
 mod support;
 
-use cairn::words::{ArtifactName, DistributedId};
+use cairn::types::{ArtifactName, DistributedId};
 use cairn::{Artifact, Draft, FinishOptions, Run, RunOptions, Store};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

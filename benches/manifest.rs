@@ -4,7 +4,7 @@
 
 use cairn::error::Result;
 use cairn::manifest::*;
-use cairn::words::{Digest, RelPath};
+use cairn::types::{Digest, RelPath};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -2,10 +2,9 @@
 //! sides in turn.
 //!
 //! `CAIRN_BENCH_DIR` (a temporary directory) holds the datasets and the store, made once; `CAIRN_BENCH_SCALE` (1) makes
-//! them smaller;
-//! `CAIRN_BENCH_ROUNDS` (5). As another user than root it measures what that user gets. Where bindfs is installed, the
-//! same is measured
-//! through it, as a mirror of the native directory: what a file system in user space costs without a store.
+//! them smaller; `CAIRN_BENCH_ROUNDS` (5). As another user than root it measures what that user gets. Where bindfs is
+//! installed, the same is measured through it, as a mirror of the native directory: what a file system in user space
+//! costs without a store.
 
 #[allow(dead_code)]
 mod support;
@@ -138,8 +137,7 @@ impl Bench {
     }
 
     /// One line: `work` on the mount and on the native directory, in turn. `first`: on a new mount each time. A mount
-    /// through bindfs takes a
-    /// line of its own after it.
+    /// through bindfs takes a line of its own after it.
     fn line(
         &self,
         name: &'static str,

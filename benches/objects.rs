@@ -5,7 +5,7 @@ use cairn::disk::{Access, Disk};
 use cairn::layout::{DIRECTORIES, Layout};
 use cairn::manifest::{Builder, Entry};
 use cairn::objects::{Objects, Stored};
-use cairn::words::{Digest, Place};
+use cairn::types::{Digest, Location};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -69,10 +69,10 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 /// Hashes and stores with two lanes, 256 files at a time; durable.
-fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Place)> {
+fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Location)> {
     let writer = open(layout).writer(&layout.work().join("t")).unwrap();
     let next = AtomicUsize::new(0);
-    let mut out: Vec<(usize, Vec<(Digest, Place)>)> = std::thread::scope(|s| {
+    let mut out: Vec<(usize, Vec<(Digest, Location)>)> = std::thread::scope(|s| {
         let threads: Vec<_> = (0..LANES)
             .map(|_| {
                 s.spawn(|| {
@@ -218,7 +218,7 @@ fn main() {
     );
 
     // Places of this process: by the writer that looked, not the one that wrote.
-    let hints: Vec<Place> =
+    let hints: Vec<Location> =
         places.iter().map(|(digest, _)| lane.find(digest, SIZE as u64).unwrap().flatten().unwrap()).collect();
     drop(lane);
     drop(writer);
@@ -327,7 +327,7 @@ fn main() {
 
 fn hash_file(path: &Path) -> Digest {
     use std::io::Read;
-    let (mut file, mut hasher, mut buffer) = (File::open(path).unwrap(), cairn::words::Hasher::new(), vec![0; 1 << 20]);
+    let (mut file, mut hasher, mut buffer) = (File::open(path).unwrap(), cairn::types::Hasher::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer).unwrap() {
             0 => return hasher.finish(),

@@ -2,12 +2,11 @@
 //! and chain.
 //!
 //! sizes: 1, 100 and 10,000 files on versions of 10^4, 10^5, 10^6 (`CAIRN_BENCH_SIZES`) in directories of 1,000, and on
-//! 10^6 in one directory.
-//! huge: the same once on 10^7. chain: `CAIRN_BENCH_CHAIN` (10,000) patches of one file each on a version of 10^5.
-//! Versions are generated: their files share contents. Prints tables; works in `$TMPDIR`.
+//! 10^6 in one directory. huge: the same once on 10^7. chain: `CAIRN_BENCH_CHAIN` (10,000) patches of one file each on
+//! a version of 10^5. Versions are generated: their files share contents. Prints tables; works in `$TMPDIR`.
 
 use cairn::manifest::{Builder, Entry, diff};
-use cairn::words::{ArtifactName, VersionNumber};
+use cairn::types::{ArtifactName, VersionNumber};
 use cairn::{Artifact, Result, Store, Version};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};

@@ -1,10 +1,9 @@
 //! Copying into a staging directory and sealing it, against a plain `cp -r`, in one run: `cargo bench --bench staging
-//! [-- LINE…]`. Ratios of medians, both
-//! sides in turn, on the same file system.
+//! [-- LINE…]`. Ratios of medians, both sides in turn, on the same file system.
 //!
 //! `CAIRN_BENCH_DIR` (a temporary directory) holds datasets and store; `CAIRN_BENCH_SCALE` (1) makes them smaller;
-//! `CAIRN_BENCH_ROUNDS` (5). What was copied
-//! is made durable before it is sealed, and by the side that it is compared with; "not synced" leaves that to the seal.
+//! `CAIRN_BENCH_ROUNDS` (5). What was copied is made durable before it is sealed, and by the side that it is compared
+//! with; "not synced" leaves that to the seal.
 
 #[allow(dead_code)]
 mod support;

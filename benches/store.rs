@@ -2,9 +2,8 @@
 //! [--dir DIR] [--scale X]`.
 //!
 //! Both sides run in turn, `cairn` as a process, everything synced; ratios are the medians of the rounds' ratios.
-//! Datasets are
-//! made once below DIR (target/bench-data), which has to lie on the file system that is measured. Needs some 20 GiB for
-//! all lines.
+//! Datasets are made once below DIR (target/bench-data), which has to lie on the file system that is measured. Needs
+//! some 20 GiB for all lines.
 
 mod support;
 

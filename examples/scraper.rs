@@ -1,8 +1,7 @@
 //! A scraper's dataset, appended to every day by two hosts' cron jobs that know nothing of each other.
 //!
 //! `cargo run --example scraper`: makes a store, starts itself twice a "day", at once, and shows that no day of either
-//! is lost.
-//! `scraper STORE HOST DAY` is the job itself. In a shell it is one line:
+//! is lost. `scraper STORE HOST DAY` is the job itself. In a shell it is one line:
 //!
 //! ```sh
 //! cairn patch news "$(hostname).jsonl" --at "$(date +%Y/%m/%d)" --create
@@ -29,7 +28,7 @@ fn append(store: &str, host: &str, day: &str) -> Result<()> {
     // made.
     let mut today = match newest.as_ref().map(Version::new_draft) {
         Some(draft) => draft,
-        None => Artifact::on_nothing("news", "dataset")?,
+        None => Artifact::patch_from_empty("news", "dataset")?,
     };
     today
         .add_bytes(format!("2026/11/{day}/{host}.jsonl"), format!("{{\"host\": \"{host}\", \"day\": \"{day}\"}}\n"))?;

@@ -41,6 +41,6 @@ fn main() -> Result<()> {
     assert_eq!((again.created, again.version.number()), (false, published.version.number()));
     let late = run("run-4")?.upsert_artifact(&image(4)?, ID).expect_err("the id is closed");
     println!("run-4: {late}");
-    assert_eq!(late.kind(), Kind::Refused);
+    assert_eq!(late.kind(), Kind::Conflict);
     std::fs::remove_dir_all(&dir).map_err(|e| cairn::Error::io("remove", &dir, e))
 }

@@ -1,7 +1,7 @@
 //! One error type, sorted by what its reader can do about it.
 //!
-//! An [`Error`] says what was being done, to what, what was expected and what was found; the causes
-//! stand apart, and so does the hint (the next step). Its [`Kind`] decides the exit status of the commands.
+//! An [`Error`] says what was being done, to what, what was expected and what was found; the causes stand apart, and so
+//! does the hint (the next step). Its [`Kind`] decides the exit status of the commands.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub enum Kind {
     /// The request itself is wrong: say it differently.
     Usage,
     /// A guard refused: a conflict, a lock, something in the way. Reading again and retrying may help.
-    Refused,
+    Conflict,
     /// The store is damaged: `cairn verify` says where.
     Damaged,
     /// The system failed: disk full, permission, a source that changed.
@@ -29,7 +29,7 @@ impl Kind {
     pub fn exit_status(self) -> u8 {
         match self {
             Kind::Usage => 2,
-            Kind::Refused => 3,
+            Kind::Conflict => 3,
             Kind::Damaged => 4,
             Kind::Io => 5,
             Kind::NotFound => 6,
@@ -41,9 +41,9 @@ impl Kind {
 ///
 /// ```
 /// use cairn::error::{Error, Kind};
-/// let e = Error::usage("alias `v3` is not allowed: it looks like a version").hint("choose a word");
+/// let e = Error::usage("alias `v3` is not allowed: it looks like a version").with_hint("choose a word");
 /// assert_eq!(e.kind(), Kind::Usage);
-/// assert_eq!(e.hint_text(), Some("choose a word"));
+/// assert_eq!(e.hint(), Some("choose a word"));
 /// ```
 pub struct Error(Box<Inner>);
 
@@ -71,13 +71,13 @@ impl Error {
     }
 
     /// A guard refused.
-    pub fn refused(message: impl Into<String>) -> Self {
-        Self::new(Kind::Refused, message)
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, message)
     }
 
     /// The store is damaged.
     pub fn damaged(message: impl Into<String>) -> Self {
-        Self::new(Kind::Damaged, message).hint("`cairn verify` lists what is damaged and what it affects")
+        Self::new(Kind::Damaged, message).with_hint("`cairn verify` lists what is damaged and what it affects")
     }
 
     /// Something named does not exist.
@@ -100,8 +100,8 @@ impl Error {
     }
 
     /// Whether the system failed at one file or directory, so that others may be readable: a bad sector, a mode,
-    /// something else in its place. Not
-    /// when it failed at all of them: a disk that does not answer, too many open files.
+    /// something else in its place. Not when it failed at all of them: a disk that does not answer, too many open
+    /// files.
     pub fn is_about_one_file(&self) -> bool {
         const ALL: [i32; 13] = [
             libc::EMFILE,
@@ -123,14 +123,14 @@ impl Error {
 
     /// The same error with a next step for its reader.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
     /// The same error as the cause of a failure described by `message`.
     #[must_use]
-    pub fn while_doing(mut self, message: impl Into<String>) -> Self {
+    pub fn context(mut self, message: impl Into<String>) -> Self {
         let below = std::mem::replace(&mut self.0.message, message.into());
         self.0.causes.insert(0, below);
         self
@@ -138,7 +138,7 @@ impl Error {
 
     /// The same error with one more cause at the end.
     #[must_use]
-    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+    pub fn with_cause(mut self, cause: impl fmt::Display) -> Self {
         self.0.causes.push(cause.to_string());
         self
     }
@@ -159,7 +159,7 @@ impl Error {
     }
 
     /// The next step.
-    pub fn hint_text(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 

@@ -1,6 +1,6 @@
 //! Every path of FORMAT.md, in one place.
 
-use crate::words::{AliasName, ArtifactName, Digest, DistributedId, RunId, Token, VersionNumber};
+use crate::types::{AliasName, ArtifactName, Digest, DistributedId, RunId, Token, VersionNumber};
 use std::path::{Path, PathBuf};
 
 /// What the name of everything that a `get` has not finished begins with, or its last part.
@@ -17,8 +17,7 @@ pub fn unfinished_directory(name: &[u8], id: &str) -> Vec<u8> {
 }
 
 /// Whether this is what a `get` that was killed leaves in a directory: `.cairn-` and 32 hexadecimal digits for a file
-/// or symlink, for a directory
-/// `.NAME.cairn-` and 16 or 32 of them. A put does not publish it.
+/// or symlink, for a directory `.NAME.cairn-` and 16 or 32 of them. A put does not publish it.
 pub fn is_unfinished(name: &[u8], is_dir: bool) -> bool {
     let marker = UNFINISHED.as_bytes();
     let Some(at) = name.windows(marker.len()).rposition(|w| w == marker) else { return false };

@@ -19,10 +19,10 @@ pub mod record;
 pub mod staging;
 pub mod store;
 mod threads;
+pub mod txn;
+pub mod types;
 pub mod verify;
 pub mod view;
-pub mod words;
-pub mod work;
 
 pub use catalog::{Draft, OnConflict, Version, VersionSpec, resolve};
 pub use commit::{Artifact, FinishOptions, Published, Run, RunOptions, SaveOptions, UpsertOptions, Upserted};

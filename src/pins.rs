@@ -1,29 +1,27 @@
 //! Pins: versions that somebody reads, so that they are not removed by mistake and never freed (FORMAT.md, "Pins").
 //!
 //! A holder is a directory `pins/TOKEN` with a lock file `holder` in it, which tells who it is and lives as locks do;
-//! each version it relies
-//! on is an empty file `NAME@vN` beside it. A pin is made first, and then its version is looked at, FRESH: not removed.
-//! A pin of a holder
-//! judged dead is nobody's, and a collector's to take away. Who may not write to the store holds none.
+//! each version it relies on is an empty file `NAME@vN` beside it. A pin is made first, and then its version is looked
+//! at, FRESH: not removed. A pin of a holder judged dead is nobody's, and a collector's to take away. Who may not write
+//! to the store holds none.
 //!
 //! A mount of a whole store keeps a pin while the kernel remembers the version, used or not. A process that wants to
-//! remove the version asks for the pin
-//! with `NAME@vN.wanted` beside it: the mount makes the kernel forget what is not in use, and what is in use as soon as
-//! it no longer is. The pin
-//! stays while the version is in use, and goes within some seconds after that.
+//! remove the version asks for the pin with `NAME@vN.wanted` beside it: the mount makes the kernel forget what is not
+//! in use, and what is in use as soon as it no longer is. The pin stays while the version is in use, and goes within
+//! some seconds after that.
 
 use crate::disk;
 use crate::error::Result;
-use crate::lock::{self, Life, LockFile, LockRecord, Purpose};
+use crate::lock::{self, HolderStatus, LockFile, LockRecord, Purpose};
 use crate::store::Store;
-use crate::words::{ArtifactName, Token, VersionNumber};
+use crate::types::{ArtifactName, Token, VersionNumber};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const HOLDER: &str = "holder";
 const WANTED: &str = ".wanted";
 /// How long a holder is given to give a pin back: some rounds of its housekeeping.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who pins versions, until it is dropped. Dropped with pins left, it takes them away too.
 #[derive(Debug)]
@@ -107,8 +105,7 @@ fn pin_name(name: &ArtifactName, number: VersionNumber) -> String {
 }
 
 /// The live holders that use a version. Those that may only remember it are asked to give their pins back, and waited
-/// for. Takes some
-/// seconds then, and when one is on another host, whose life must be watched.
+/// for. Takes some seconds then, and when one is on another host, whose life must be watched.
 ///
 /// # Errors
 /// I/O.
@@ -119,7 +116,7 @@ pub fn users(store: &Store, name: &ArtifactName, number: VersionNumber) -> Resul
         let holders = holders(store, name, number)?;
         // A mount of one version uses it.
         let surely_used = holders.iter().any(|(_, record)| record.artifact.is_some());
-        if holders.is_empty() || surely_used || begun.elapsed() > PATIENCE {
+        if holders.is_empty() || surely_used || begun.elapsed() > TIMEOUT {
             return Ok(holders.into_iter().map(|(_, record)| record).collect());
         }
         if !std::mem::replace(&mut asked, true) {
@@ -138,10 +135,10 @@ fn holders(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<
     let mut files = Vec::new();
     for holder in disk::list(&pins)? {
         let dir = pins.join(holder);
-        if disk::look_fresh(&dir.join(pin_name(name, number)))?.is_some() {
+        if disk::lstat_revalidated(&dir.join(pin_name(name, number)))?.is_some() {
             files.push(dir.join(HOLDER));
         }
     }
-    let live = lock::judge(store, &files)?.into_iter().filter(|l| l.life == Life::Live);
+    let live = lock::judge(store, &files)?.into_iter().filter(|l| l.life == HolderStatus::Live);
     Ok(live.filter_map(|l| Some((l.path.parent()?.to_path_buf(), l.record?))).collect())
 }

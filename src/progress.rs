@@ -12,7 +12,7 @@ pub struct Progress {
     bytes_done: AtomicU64,
     skipped_special: AtomicU64,
     outside_symlinks: AtomicU64,
-    stopped: AtomicBool,
+    cancelled: AtomicBool,
 }
 
 /// A moment's reading of a [`Progress`].
@@ -35,13 +35,13 @@ pub struct Reading {
 
 impl Progress {
     /// More work was found.
-    pub fn expect(&self, files: u64, bytes: u64) {
+    pub fn add_total(&self, files: u64, bytes: u64) {
         self.files_total.fetch_add(files, Ordering::Relaxed);
         self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Work was done.
-    pub fn done(&self, files: u64, bytes: u64) {
+    /// Txn was done.
+    pub fn add_done(&self, files: u64, bytes: u64) {
         self.files_done.fetch_add(files, Ordering::Relaxed);
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -57,23 +57,24 @@ impl Progress {
     }
 
     /// Asks the work to stop as soon as it can without losing what it has stored. May be called from a signal handler.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was asked to stop.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
     }
 
     /// Looked at between pieces of work.
     ///
     /// # Errors
     /// Refused when it was asked to stop.
-    pub fn go_on(&self) -> Result<()> {
-        if self.is_stopped() {
-            Err(Error::refused("interrupted")
-                .hint("the complete files in the store are kept: run the command again, and it stores only the rest"))
+    pub fn check_cancelled(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(Error::conflict("interrupted").with_hint(
+                "the complete files in the store are kept: run the command again, and it stores only the rest",
+            ))
         } else {
             Ok(())
         }

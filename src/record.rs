@@ -1,11 +1,10 @@
 //! JSON records that carry a SHA-256 of themselves (L6).
 //!
 //! A record is a pretty-printed JSON object whose last field, on a line of its own, is `sha256`: the digest of all
-//! lines before
-//! that line. A shell redoes it with `head -n -2 FILE | sha256sum`.
+//! lines before that line. A shell redoes it with `head -n -2 FILE | sha256sum`.
 
 use crate::error::{Error, Result};
-use crate::words::Digest;
+use crate::types::Digest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -23,7 +22,7 @@ const SUM_LINE: &str = "  \"sha256\": \"";
 /// A usage error when the record is longer than [`MAX_RECORD`].
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut text =
-        serde_json::to_string_pretty(value).map_err(|e| Error::usage("cannot write this as JSON").because(e))?;
+        serde_json::to_string_pretty(value).map_err(|e| Error::usage("cannot write this as JSON").with_cause(e))?;
     let body = text.strip_suffix("\n}").expect("a record is a JSON object with fields").len();
     text.truncate(body);
     text.push_str(",\n");
@@ -55,7 +54,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|e| {
         // It may quote a field of any length.
         let why: String = e.to_string().chars().take(MAX_QUOTED).collect();
-        bad("its fields do not fit").because(why)
+        bad("its fields do not fit").with_cause(why)
     })
 }
 

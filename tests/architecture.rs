@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
 const STOREYS: [&str; 24] = [
-    "error", "words", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store",
-    "lock", "work", "pins", "catalog", "ingest", "view", "commit", "staging", "verify", "mount", "fuse", "lib", "bin",
+    "error", "types", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store",
+    "lock", "txn", "pins", "catalog", "ingest", "view", "commit", "staging", "verify", "mount", "fuse", "lib", "bin",
 ];
 /// Two that lean on each other: an error shows words, words fail with errors.
-const FLOOR: [&str; 2] = ["error", "words"];
+const FLOOR: [&str; 2] = ["error", "types"];
 
 fn sources() -> Vec<(String, PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

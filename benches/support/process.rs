@@ -54,7 +54,7 @@ pub fn run_and_sync(command: &mut Command, dir: &Path) -> io::Result<Run> {
     Ok(Run { time: begun.elapsed(), ..run })
 }
 
-/// Work in this process.
+/// Txn in this process.
 pub fn here(work: impl FnOnce() -> io::Result<()>) -> io::Result<Run> {
     let begun = Instant::now();
     work()?;

@@ -363,7 +363,7 @@ pub struct Put {
     pub from: Sources,
     /// What is said of the version
     #[command(flatten)]
-    pub words: Words,
+    pub words: AnnotationArgs,
     /// Make a version also when nothing changed
     #[arg(long)]
     pub new_version: bool,
@@ -392,7 +392,7 @@ pub struct Upsert {
     pub from: Sources,
     /// What is said of the version
     #[command(flatten)]
-    pub words: Words,
+    pub words: AnnotationArgs,
     /// The run that contributes
     #[command(flatten)]
     pub run: Run,
@@ -429,7 +429,7 @@ pub struct Finish {
     pub from: Sources,
     /// What is said of the version
     #[command(flatten)]
-    pub words: Words,
+    pub words: AnnotationArgs,
     /// The run that finishes
     #[command(flatten)]
     pub run: Run,
@@ -563,7 +563,7 @@ impl Sources {
 
 /// What is said of a version.
 #[derive(Args, Debug)]
-pub struct Words {
+pub struct AnnotationArgs {
     /// The artifact's type, one for ever [default: what it has, else dataset]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
@@ -610,7 +610,7 @@ pub struct Patch {
     pub from: Sources,
     /// What is said of the version
     #[command(flatten)]
-    pub words: Words,
+    pub words: AnnotationArgs,
     /// The run that makes it
     #[command(flatten)]
     pub run: Run,
@@ -630,7 +630,7 @@ pub struct Copy {
     pub to: Option<PathBuf>,
     /// What is said of the version
     #[command(flatten)]
-    pub words: Words,
+    pub words: AnnotationArgs,
     /// The run that makes it
     #[command(flatten)]
     pub run: Run,
@@ -874,8 +874,8 @@ pub struct Mount {
     /// Stay in the foreground; Ctrl-C unmounts
     #[arg(long)]
     pub foreground: bool,
-    /// Other users see it too, and read every version in it; into staging directories write only
-    /// those of them who may write to the store themselves
+    /// Other users see it too, and read every version in it; into staging directories write only those of them who may
+    /// write to the store themselves
     #[arg(long)]
     pub allow_other: bool,
     /// How files are opened and read; with --stage, no-open means: through the daemon
@@ -890,8 +890,8 @@ pub struct Mount {
     /// Whole store: for how many seconds what is shown of names may be out of date
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub refresh: u16,
-    /// Where the daemon writes what goes wrong, such as why a file is EIO [default: syslog, which
-    /// systemd's journal keeps (journalctl -t cairnfs); with --foreground stderr]
+    /// Where the daemon writes what goes wrong, such as why a file is EIO [default: syslog, which systemd's journal
+    /// keeps (journalctl -t cairnfs); with --foreground stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Why a command stops.
 #[derive(Debug)]
-pub enum Stop {
+pub enum Failure {
     /// It failed.
     Failed(Error),
     /// Nobody reads stdout any more: no error.
@@ -15,22 +15,22 @@ pub enum Stop {
 }
 
 /// What a command gives: its exit status.
-pub type Done = std::result::Result<u8, Stop>;
+pub type CommandResult = std::result::Result<u8, Failure>;
 
-impl From<Error> for Stop {
+impl From<Error> for Failure {
     fn from(e: Error) -> Self {
-        Stop::Failed(e)
+        Failure::Failed(e)
     }
 }
 
-impl Stop {
+impl Failure {
     /// Tells the user, and gives the exit status.
     pub fn report(&self, json: bool) -> ExitCode {
         match self {
-            Stop::PipeClosed => ExitCode::SUCCESS,
-            Stop::Failed(e) => {
+            Failure::PipeClosed => ExitCode::SUCCESS,
+            Failure::Failed(e) => {
                 let exit = e.kind().exit_status();
-                tell(e.message(), e.causes(), e.hint_text(), exit, json);
+                print_error(e.message(), e.causes(), e.hint(), exit, json);
                 ExitCode::from(exit)
             }
         }
@@ -49,14 +49,20 @@ pub fn of_parser(e: &clap::Error) -> ExitCode {
         if !json {
             eprintln!("{}", <crate::args::Cli as clap::CommandFactory>::command().render_help());
         }
-        tell("no command is given", &[], Some("`cairn --help` lists them, `cairn demo` shows them at work"), 2, json);
+        print_error(
+            "no command is given",
+            &[],
+            Some("`cairn --help` lists them, `cairn demo` shows them at work"),
+            2,
+            json,
+        );
         return ExitCode::from(2);
     }
     if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) =
         (e.kind(), e.get(ContextKind::InvalidSubcommand))
-        && let Some(hint) = crate::habits::hint(word)
+        && let Some(hint) = crate::synonyms::hint(word)
     {
-        tell(&format!("there is no command `{word}`"), &[], Some(hint), 2, json);
+        print_error(&format!("there is no command `{word}`"), &[], Some(hint), 2, json);
         return ExitCode::from(2);
     }
     let text = e.render().to_string();
@@ -74,13 +80,12 @@ pub fn of_parser(e: &clap::Error) -> ExitCode {
     }
     let command = std::env::args().skip(1).find(|a| is_command(a)).map(|c| format!(" {c}")).unwrap_or_default();
     let hint = hint.unwrap_or_else(|| format!("`cairn{command} --help` has examples"));
-    tell(&message, &causes, Some(&hint), 2, json);
+    print_error(&message, &causes, Some(&hint), 2, json);
     ExitCode::from(2)
 }
 
 /// Whether the parser's tip leads somewhere: "to pass '-m' as a value, use '-- -m'" would make a file or a version of a
-/// mistyped option, and
-/// a global option that is spelt alike has nothing to do with what was meant.
+/// mistyped option, and a global option that is spelt alike has nothing to do with what was meant.
 fn is_helpful(tip: &str) -> bool {
     !tip.contains("as a value") && !["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global))
 }
@@ -95,7 +100,7 @@ fn json_wanted() -> bool {
 }
 
 /// The one form of an error.
-fn tell(message: &str, causes: &[String], hint: Option<&str>, exit: u8, json: bool) {
+fn print_error(message: &str, causes: &[String], hint: Option<&str>, exit: u8, json: bool) {
     let text = if json {
         format!("{}\n", json!({ "error": message, "causes": causes, "hint": hint, "exit": exit }))
     } else {

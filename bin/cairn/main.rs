@@ -3,10 +3,10 @@
 mod args;
 mod commands;
 mod errors;
-mod habits;
 mod output;
 mod progress;
 mod signals;
+mod synonyms;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -30,13 +30,13 @@ fn main() -> ExitCode {
     let json = cli.global.json;
     let mut context = output::Context::new(cli.global);
     let result = commands::run(&mut context, cli.command).and_then(|status| match context.out.flush() {
-        Ok(()) | Err(errors::Stop::PipeClosed) => Ok(status),
+        Ok(()) | Err(errors::Failure::PipeClosed) => Ok(status),
         Err(stop) => Err(stop),
     });
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(stop) => match (signals::caught(), &stop) {
-            (Some(status), errors::Stop::Failed(_)) => {
+        Err(stop) => match (signals::received(), &stop) {
+            (Some(status), errors::Failure::Failed(_)) => {
                 signals::tell();
                 ExitCode::from(status)
             }

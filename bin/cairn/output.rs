@@ -1,7 +1,7 @@
 //! stdout is data: lines, tables, JSON. Talk goes to stderr.
 
 use crate::args::Global;
-use crate::errors::Stop;
+use crate::errors::Failure;
 use crate::progress::Bar;
 use crate::signals;
 use cairn::Store;
@@ -37,7 +37,7 @@ impl Context {
             Some(_) => PathBuf::new(), // it may be gone
             None => std::env::current_dir().map_err(|e| {
                 let e = Error::io("find", Path::new("the working directory"), e);
-                e.hint("name the store with --store or CAIRN_STORE, or go to another directory")
+                e.with_hint("name the store with --store or CAIRN_STORE, or go to another directory")
             })?,
         };
         Store::open(&Store::locate(given, &here)?)
@@ -55,7 +55,7 @@ impl Context {
     }
 
     /// Talk, on stderr, unless nobody wants it.
-    pub fn talk(&self, text: &str) {
+    pub fn status(&self, text: &str) {
         if !self.global.quiet {
             let _ = writeln!(std::io::stderr().lock(), "{text}"); // talk that nobody hears is no failure
         }
@@ -91,34 +91,34 @@ pub struct Out {
 
 impl Out {
     /// Writes a line.
-    pub fn line(&mut self, text: &str) -> std::result::Result<(), Stop> {
+    pub fn line(&mut self, text: &str) -> std::result::Result<(), Failure> {
         self.bytes(text.as_bytes())?;
         self.bytes(b"\n")
     }
 
     /// Writes bytes as they are.
-    pub fn bytes(&mut self, bytes: &[u8]) -> std::result::Result<(), Stop> {
+    pub fn bytes(&mut self, bytes: &[u8]) -> std::result::Result<(), Failure> {
         self.to.write_all(bytes).map_err(stopped)
     }
 
     /// Writes a name: its raw bytes, but escaped where a terminal would obey them.
-    pub fn name(&mut self, name: &[u8]) -> std::result::Result<(), Stop> {
+    pub fn name(&mut self, name: &[u8]) -> std::result::Result<(), Failure> {
         if self.terminal { self.bytes(show_bytes(name).as_bytes()) } else { self.bytes(name) }
     }
 
     /// Writes one JSON document on one line.
-    pub fn json(&mut self, value: &impl Serialize) -> std::result::Result<(), Stop> {
+    pub fn json(&mut self, value: &impl Serialize) -> std::result::Result<(), Failure> {
         serde_json::to_writer(&mut self.to, value).map_err(|e| stopped(e.into()))?;
         self.bytes(b"\n")
     }
 
     /// Writes a JSON value without ending the line.
-    pub fn json_part(&mut self, value: &impl Serialize) -> std::result::Result<(), Stop> {
+    pub fn json_part(&mut self, value: &impl Serialize) -> std::result::Result<(), Failure> {
         serde_json::to_writer(&mut self.to, value).map_err(|e| stopped(e.into()))
     }
 
     /// Writes an aligned table; `heads` are shown to people only. A column whose head begins with `>` is right-aligned.
-    pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Stop> {
+    pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Failure> {
         let right: Vec<bool> = heads.iter().map(|h| h.starts_with('>')).collect();
         let heads: Vec<String> = heads.iter().map(|h| h.trim_start_matches('>').to_owned()).collect();
         let shown = (self.terminal && !rows.is_empty()).then_some(&heads);
@@ -141,12 +141,12 @@ impl Out {
     }
 
     /// Hands on what is buffered.
-    pub fn flush(&mut self) -> std::result::Result<(), Stop> {
+    pub fn flush(&mut self) -> std::result::Result<(), Failure> {
         self.to.flush().map_err(stopped)
     }
 
     /// Copies all of `from`.
-    pub fn copy(&mut self, from: &mut impl std::io::Read, what: &str) -> std::result::Result<(), Stop> {
+    pub fn copy(&mut self, from: &mut impl std::io::Read, what: &str) -> std::result::Result<(), Failure> {
         let mut buffer = vec![0; 1 << 18];
         loop {
             match from.read(&mut buffer) {
@@ -161,9 +161,9 @@ impl Out {
     }
 }
 
-fn stopped(e: std::io::Error) -> Stop {
+fn stopped(e: std::io::Error) -> Failure {
     if e.kind() == ErrorKind::BrokenPipe {
-        Stop::PipeClosed
+        Failure::PipeClosed
     } else {
         Error::io("write to", Path::new("standard output"), e).into()
     }

@@ -8,8 +8,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Work shorter than this shows nothing.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Txn shorter than this shows nothing.
+const SHOW_AFTER: Duration = Duration::from_millis(500);
 const TICK: Duration = Duration::from_millis(100);
 
 /// A bar that goes away when it is dropped.
@@ -28,7 +28,7 @@ impl Bar {
         let counters = progress.clone();
         let thread = std::thread::spawn(move || {
             let begun = Instant::now();
-            let mut wait = PATIENCE;
+            let mut wait = SHOW_AFTER;
             let mut bar = None;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = TICK;

@@ -1,6 +1,5 @@
 //! SIGINT (Ctrl-C), SIGTERM and SIGHUP. The library is safe at every point, so the process may end at once and print
-//! what was kept. Long
-//! work is asked to stop first, so that more is kept; a second signal ends the process at once.
+//! what was kept. Long work is asked to stop first, so that more is kept; a second signal ends the process at once.
 
 use cairn::progress::Progress;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
@@ -23,7 +22,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
         && CAUGHT.compare_exchange(0, signal, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     {
         if let Some(work) = WORK.get() {
-            work.stop();
+            work.cancel();
         }
         return;
     }
@@ -95,23 +94,23 @@ pub fn say(kept: &str, json: bool) {
 }
 
 /// From now on the first signal is only noticed: [`caught`] says so. A system call that waits ends with EINTR.
-pub fn be_gentle() {
+pub fn install_handlers() {
     install(0);
     GENTLE.store(true, Ordering::Relaxed);
 }
 
 /// From now on the first signal asks this work to stop.
-pub fn stop_gently(work: Arc<Progress>) {
+pub fn cancel_on_interrupt(work: Arc<Progress>) {
     install(libc::SA_RESTART);
-    if caught().is_some() {
-        work.stop();
+    if received().is_some() {
+        work.cancel();
     }
     let _ = WORK.set(work); // a process does one work
     GENTLE.store(true, Ordering::Relaxed);
 }
 
 /// The exit status to end with, if a signal was noticed.
-pub fn caught() -> Option<u8> {
+pub fn received() -> Option<u8> {
     Some(CAUGHT.load(Ordering::Relaxed)).filter(|s| *s != 0).map(status)
 }
 

@@ -11,7 +11,7 @@ use cairn::fuse::staging::{StagingOptions, mount_staging};
 use cairn::fuse::{Guard, Io, MountOptions, VersionView, mount_store, mount_version};
 use cairn::manifest::{NodeRef, Tree};
 use cairn::staging::{Resume, Stage};
-use cairn::words::Digest;
+use cairn::types::Digest;
 use clap::Parser;
 use options::What;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Err(e) => {
             eprintln!("error: {}", e.message());
             e.causes().iter().for_each(|cause| eprintln!("  {cause}"));
-            if let Some(hint) = e.hint_text() {
+            if let Some(hint) = e.hint() {
                 eprintln!("hint: {hint}");
             }
             ExitCode::from(e.kind().exit_status())

@@ -2,8 +2,8 @@
 
 use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
-use cairn::fuse::{Execution, Ground, Io, MOST_THREADS, MountOptions, VerifyMode};
-use cairn::words::{ArtifactName, Digest, DistributedId, RunId};
+use cairn::fuse::{Execution, Io, MOST_THREADS, MountOptions, RunMode, VerifyMode};
+use cairn::types::{ArtifactName, Digest, DistributedId, RunId};
 use std::time::Duration;
 
 /// What is to be mounted.
@@ -19,9 +19,8 @@ pub enum What {
     Tree(Digest, i64),
 }
 
-/// Words of mount(8) that say nothing to cairnfs: how and when to mount is mount(8)'s own affair, and a version has no
-/// devices, set-user-id
-/// files or access times.
+/// AnnotationArgs of mount(8) that say nothing to cairnfs: how and when to mount is mount(8)'s own affair, and a
+/// version has no devices, set-user-id files or access times.
 const WORDS_OF_MOUNT: [&str; 36] = [
     "rw",
     "defaults",
@@ -104,7 +103,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             // Nothing is to be written: a whole store comes without staging directories.
             ("ro" | "nostage", None) => options.staging = false,
             ("allow_other", None) => options.allow_other = true,
-            ("foreground", None) => options.ground = Ground::Foreground,
+            ("foreground", None) => options.ground = RunMode::Foreground,
             ("noexec", None) => options.execution = Execution::Refused,
             ("exec", None) => options.execution = Execution::Allowed,
             ("comment", Some(_)) => {}
@@ -112,7 +111,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
             _ => {
                 return Err(bad(&word, "not known")
-                    .hint("known are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and mount(8)'s own words"));
+                    .with_hint("known are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and mount(8)'s own words"));
             }
         }
     }
@@ -165,7 +164,7 @@ fn bad(word: &str, why: &str) -> Error {
 }
 
 fn not_yet(word: &str) -> Error {
-    bad(word, "not available yet").hint("this release mounts versions, read-only, and staging directories")
+    bad(word, "not available yet").with_hint("this release mounts versions, read-only, and staging directories")
 }
 
 #[cfg(test)]
@@ -179,7 +178,7 @@ mod tests {
         let (what, options) = parse(&[line]).unwrap();
         assert_eq!(what, What::Version(VersionSpec::parse("a:v1").unwrap()));
         assert!(options.allow_other);
-        assert_eq!((options.threads, options.ground, options.verify), (3, Ground::Foreground, VerifyMode::All));
+        assert_eq!((options.threads, options.ground, options.verify), (3, RunMode::Foreground, VerifyMode::All));
         assert_eq!(options.execution, Execution::Allowed);
         assert_eq!(
             parse(&["ro,refresh=10,io=passthrough"]).map(|(what, o)| (what, o.refresh.as_secs(), o.io)).unwrap(),

@@ -7,7 +7,7 @@ use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::store::Store;
-use crate::words::{AliasName, ArtifactName, VersionNumber};
+use crate::types::{AliasName, ArtifactName, VersionNumber};
 use serde::{Deserialize, Serialize};
 
 /// One move of an alias.
@@ -88,7 +88,8 @@ pub fn set(
     to: Option<VersionNumber>,
 ) -> Result<()> {
     let Some(version) = to else { return set_unchecked(store, name, alias, expected, None).map(drop) };
-    if disk::look_fresh(&store.layout().version(name, version))?.is_none() || removal::is_removed(store, name, version)?
+    if disk::lstat_revalidated(&store.layout().version(name, version))?.is_none()
+        || removal::is_removed(store, name, version)?
     {
         return Err(Error::not_found(format!("there is no version {name}:{version}")));
     }
@@ -103,14 +104,13 @@ pub fn set(
     {
         // Removed too while nothing named it: it goes nowhere, unless another moved it meanwhile.
         let gone = set_unchecked(store, name, alias, Expected::Exactly(Some(before)), None);
-        gone.map(drop).or_else(|e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) })?;
+        gone.map(drop).or_else(|e| if e.kind() == Kind::Conflict { Ok(()) } else { Err(e) })?;
     }
-    Err(Error::refused(format!("{name}:{version} was removed while alias {alias} moved to it; the move is undone")))
+    Err(Error::conflict(format!("{name}:{version} was removed while alias {alias} moved to it; the move is undone")))
 }
 
 /// Moves an alias to `to` with the record after number `after` of its log, and not at all if that one is another's: for
-/// who does late what was decided
-/// before. Already there: nothing is recorded.
+/// who does late what was decided before. Already there: nothing is recorded.
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -144,12 +144,12 @@ fn set_unchecked(
             && want != before
         {
             let show = |v: Option<VersionNumber>| v.map_or("nothing".to_owned(), |v| v.to_string());
-            return Err(Error::refused(format!(
+            return Err(Error::conflict(format!(
                 "alias {alias} of {name} points at {}, expected {}",
                 show(before),
                 show(want)
             ))
-            .hint("look again, then decide"));
+            .with_hint("look again, then decide"));
         }
         if before == to {
             return Ok(None);

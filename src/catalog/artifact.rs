@@ -4,8 +4,8 @@ use super::version;
 use crate::disk::{self, FsKind};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, Token, VersionNumber};
-use crate::work::claim::{self, Claimed};
+use crate::txn::claim::{self, Claimed};
+use crate::types::{ArtifactName, ArtifactType, Token, VersionNumber};
 use crate::{clock, record};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// How often the making of a directory is tried, from its parent on, and how long between.
 const TRIES: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(100);
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What `artifact.json` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>
             "artifact {name} cannot be told from {}: names do not differ by case on this file system",
             found.artifact
         );
-        return Err(Error::refused(why).hint("use the other name, or another one"));
+        return Err(Error::conflict(why).with_hint("use the other name, or another one"));
     }
     if found.artifact != *name {
         return Err(Error::damaged(format!("artifact.json of {name} names {}", found.artifact)));
@@ -72,7 +72,7 @@ pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
 /// I/O.
 pub fn has_versions(store: &Store, name: &ArtifactName) -> Result<bool> {
     let version = |n| store.layout().version(name, VersionNumber(n));
-    Ok(disk::look_fresh(&version(0))?.is_some() || disk::look(&version(1))?.is_some())
+    Ok(disk::lstat_revalidated(&version(0))?.is_some() || disk::lstat(&version(1))?.is_some())
 }
 
 /// The type of an artifact; `None` when there is no such artifact. Where its record is lost or damaged, its versions
@@ -103,17 +103,16 @@ pub fn kind(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactType>> 
 pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>) -> Result<Option<ArtifactType>> {
     let Some(found) = kind(store, name)? else { return Ok(None) };
     match wanted {
-        Some(wanted) if *wanted != found => {
-            Err(Error::refused(format!("artifact {name} has type {found}, not {wanted}: a name has one type for ever"))
-                .hint("use another name, or leave the type out"))
-        }
+        Some(wanted) if *wanted != found => Err(Error::conflict(format!(
+            "artifact {name} has type {found}, not {wanted}: a name has one type for ever"
+        ))
+        .with_hint("use another name, or leave the type out")),
         _ => Ok(Some(found)),
     }
 }
 
 /// The artifact, made now if it is new, with its directory durable, and its type. Who says none takes what there is,
-/// `dataset` for a new name: also
-/// when somebody else makes it at the same moment.
+/// `dataset` for a new name: also when somebody else makes it at the same moment.
 ///
 /// # Errors
 /// Refused when it has another type; I/O.
@@ -150,7 +149,7 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
 /// # Errors
 /// I/O.
 pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
-    if store.disk().kind() == FsKind::Ordered && disk::look(dir)?.is_some_and(|m| m.is_dir()) {
+    if store.disk().kind() == FsKind::Ordered && disk::lstat(dir)?.is_some_and(|m| m.is_dir()) {
         return Ok(()); // its name reaches the disk before any later sync on this file system
     }
     let parent = dir.parent().expect("only directories below the store's root are made");
@@ -166,7 +165,7 @@ pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
             Err(e) if tries > 1 && (e.errno() == Some(libc::ENOENT) || !store.disk().kind().is_local()) => tries -= 1,
             Err(e) => return Err(e),
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(RETRY_INTERVAL);
         disk::open_parent(dir);
     }
     if store.disk().kind() == FsKind::Ordered { Ok(()) } else { store.disk().sync_dir(parent) }

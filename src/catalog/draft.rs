@@ -1,9 +1,8 @@
 //! Drafts: collaborative versions in the making, each a numbered log of records. The log is the order (L11).
 //!
 //! A record is appended by the claim of a number, never without knowing what stands below it. After a finish no number
-//! can be taken, so who reads
-//! a last record that is no finish knows that there is none. What counts is a function of the records alone:
-//! [`DraftState`].
+//! can be taken, so who reads a last record that is no finish knows that there is none. What counts is a function of
+//! the records alone: [`DraftState`].
 
 use super::note::{Metadata, Note};
 use super::numbers::{self, Numbered, unless_exactly, unless_from};
@@ -12,8 +11,8 @@ use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::manifest::{NodeRef, Tree};
 use crate::store::Store;
-use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
-use crate::work::claim;
+use crate::txn::claim;
+use crate::types::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -342,7 +341,7 @@ impl Draft {
                 return Ok(state);
             }
             let next = dir.join(numbers::record_name(state.last + 1));
-            claim::patiently(&next, || {
+            claim::retry_until_consistent(&next, || {
                 claim::holder(&next)?
                     .ok_or_else(|| Error::damaged(format!("{} is missing, number {listed} stands", show_path(&next))))
             })?;
@@ -404,7 +403,7 @@ pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<Result<Draft>>> {
     let each = disk::list(&dir)?.into_iter().filter_map(|entry| {
         let id = id_of(&dir.join(&entry).join("log")).transpose()?;
         let damaged =
-            |e: Error| e.while_doing(format!("the draft of {name} in {} cannot be read", show_path(&dir.join(&entry))));
+            |e: Error| e.context(format!("the draft of {name} in {} cannot be read", show_path(&dir.join(&entry))));
         Some(id.map(|id| Draft::new(store, name, &id)).map_err(damaged))
     });
     Ok(each.collect())

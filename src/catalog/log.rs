@@ -7,17 +7,16 @@ use crate::error::{Error, Result, show_path};
 use crate::lock::Purpose;
 use crate::record;
 use crate::store::Store;
-use crate::work::claim::{self, Claimed};
-use crate::work::{Outcome, Work};
+use crate::txn::claim::{self, Claimed};
+use crate::txn::{Outcome, Txn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// Appends what `decide` makes of the last record and of the number it will stand at; `None` from it means there is
-/// nothing to do.
-/// Returns whether one was appended. A record stands directly after the one that was read, or nowhere: when another
-/// takes the
-/// number, or the token is fenced, `decide` is asked again. So a helper that comes late cannot undo a newer record.
+/// nothing to do. Returns whether one was appended. A record stands directly after the one that was read, or nowhere:
+/// when another takes the number, or the token is fenced, `decide` is asked again. So a helper that comes late cannot
+/// undo a newer record.
 ///
 /// # Errors
 /// Those of `decide`; damaged; I/O.
@@ -28,7 +27,7 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
     mut decide: impl FnMut(Option<T>, u64) -> Result<Option<T>>,
 ) -> Result<bool> {
     loop {
-        let mut work = Work::begin(store, purpose, dir)?; // looks come after it
+        let mut work = Txn::begin(store, purpose, dir)?; // looks come after it
         let last = numbers::last_record(dir)?;
         if last == 0 {
             ensure_dir(store, dir)?; // whoever stands at a number has seen to that before
@@ -48,14 +47,14 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
         }
         let number = dir.join(numbers::record_name(last + 1));
         let token = work.token().clone();
-        let outcome = work.commit(|| claim::stands(&token, std::iter::once(number.clone())))?;
+        let outcome = work.commit(|| claim::is_claimed(&token, std::iter::once(number.clone())))?;
         if outcome == Outcome::Committed && claim::claim(store, &number, &token)? == Claimed::Own {
             store.disk().sync_dir(dir)?;
             work.end();
             return Ok(true);
         }
         // Fenced, or its one number is taken: it can never be published, and its owner drops it.
-        if outcome != Outcome::TakenAway {
+        if outcome != Outcome::Revoked {
             let _ = store.disk().remove_file(&path); // else a collector does
         }
         if outcome == Outcome::Committed {

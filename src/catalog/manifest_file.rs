@@ -4,7 +4,7 @@ use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::manifest::{Node, Root};
 use crate::objects::{NodePacks, Objects};
-use crate::words::Digest;
+use crate::types::Digest;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
 use crate::store::Store;
-use crate::words::{AliasName, Tag};
+use crate::types::{AliasName, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -91,7 +91,7 @@ pub(super) fn current(store: &Store, version: &Version) -> Result<Annotations> {
 
 /// Whether a version has a log of notes. Most have none: on a local file system one look tells.
 fn has_notes(store: &Store, dir: &Path) -> Result<bool> {
-    let found = if store.disk().kind().is_local() { disk::look(dir) } else { disk::look_fresh(dir) };
+    let found = if store.disk().kind().is_local() { disk::lstat(dir) } else { disk::lstat_revalidated(dir) };
     Ok(found?.is_some())
 }
 
@@ -192,7 +192,7 @@ pub fn check_metadata(metadata: &Metadata) -> Result<()> {
     }
     if bytes > 64 << 10 {
         return Err(Error::usage(format!("metadata takes {bytes} bytes: at most 65,536"))
-            .hint("put large values into a file of the version"));
+            .with_hint("put large values into a file of the version"));
     }
     Ok(())
 }
@@ -231,7 +231,9 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
                 continue;
             }
             'I' if !in_string && rest.starts_with("Infinity") => {
-                return Err(Error::usage("metadata has an infinite number: JSON has none").hint("use null or a string"));
+                return Err(
+                    Error::usage("metadata has an infinite number: JSON has none").with_hint("use null or a string")
+                );
             }
             '-' | '0'..='9' if !in_string => {
                 let part_of_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
@@ -243,7 +245,7 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
                         "metadata has the integer {}, which does not fit into 64 bits and would be rounded",
                         &rest[..take]
                     );
-                    return Err(Error::usage(why).hint("write it as a string"));
+                    return Err(Error::usage(why).with_hint("write it as a string"));
                 }
             }
             _ => {}
@@ -251,10 +253,10 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
         plain.push_str(&rest[..take]);
         rest = &rest[take..];
     }
-    let value: Value = serde_json::from_str(&plain).map_err(|e| Error::usage("metadata is not JSON").because(e))?;
+    let value: Value = serde_json::from_str(&plain).map_err(|e| Error::usage("metadata is not JSON").with_cause(e))?;
     let Value::Object(metadata) = value else {
         return Err(
-            Error::usage("metadata must be a JSON object").hint(r#"for example --metadata '{"source": "scan"}'"#)
+            Error::usage("metadata must be a JSON object").with_hint(r#"for example --metadata '{"source": "scan"}'"#)
         );
     };
     check_metadata(&metadata)?;

@@ -2,7 +2,7 @@
 
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::words::VersionNumber;
+use crate::types::VersionNumber;
 use std::path::Path;
 
 /// A record that tells at which numbers it may be.
@@ -68,8 +68,7 @@ pub fn highest_record(dir: &Path) -> Result<u64> {
 }
 
 /// By doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One look more, at the
-/// number after the first
-/// free one, finds out that a number is lost; then a listing tells.
+/// number after the first free one, finds out that a number is lost; then a listing tells.
 fn highest_from(
     dir: &Path,
     first: u64,
@@ -77,10 +76,10 @@ fn highest_from(
     parse: impl Fn(&str) -> Option<u64>,
 ) -> Result<Option<u64>> {
     let path = |n: u64| dir.join(name(first + n));
-    let there = |n: u64| disk::look(&path(n)).map(|m| m.is_some());
+    let there = |n: u64| disk::lstat(&path(n)).map(|m| m.is_some());
     let listed = || Ok(disk::list(dir)?.iter().filter_map(|n| parse(n.to_str()?)).max());
     // How many numbers there are from the first one on, as far as is known.
-    let mut known = u64::from(disk::look_fresh(&path(0))?.is_some());
+    let mut known = u64::from(disk::lstat_revalidated(&path(0))?.is_some());
     loop {
         if known > 0 {
             let (mut low, mut high) = (known - 1, known);
@@ -98,7 +97,7 @@ fn highest_from(
         if !there(known + 1)? {
             return Ok((known > 0).then(|| first + known - 1));
         }
-        if disk::look_fresh(&path(known))?.is_none() {
+        if disk::lstat_revalidated(&path(known))?.is_none() {
             return listed();
         }
         known += 1; // claimed since it was looked at

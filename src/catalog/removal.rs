@@ -5,8 +5,8 @@ use super::{alias, artifact, numbers};
 use crate::error::{Error, Result, show_list};
 use crate::pins;
 use crate::store::Store;
-use crate::words::{ArtifactName, Token, VersionNumber};
-use crate::work::claim;
+use crate::txn::claim;
+use crate::types::{ArtifactName, Token, VersionNumber};
 use crate::{clock, disk, record};
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub enum Force {
 /// # Errors
 /// I/O.
 pub fn is_removed(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<bool> {
-    Ok(disk::look_fresh(&store.layout().removed(name).join(number.to_string()))?.is_some())
+    Ok(disk::lstat_revalidated(&store.layout().removed(name).join(number.to_string()))?.is_some())
 }
 
 /// The numbers of all removed versions, ascending.
@@ -58,9 +58,9 @@ pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>>
 /// As [`remove`].
 pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
     store.check_writable()?;
-    if disk::look_fresh(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
+    if disk::lstat_revalidated(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
         return Err(Error::not_found(format!("there is no version {name}:{number}"))
-            .hint(format!("`cairn list {name}` shows what there is")));
+            .with_hint(format!("`cairn list {name}` shows what there is")));
     }
     match force {
         Force::No => {
@@ -104,7 +104,7 @@ fn naming(
     store: &Store,
     name: &ArtifactName,
     number: VersionNumber,
-) -> Result<Vec<(crate::words::AliasName, VersionNumber)>> {
+) -> Result<Vec<(crate::types::AliasName, VersionNumber)>> {
     Ok(alias::all(store, name)?.into_iter().filter(|(_, v)| *v == number).collect())
 }
 
@@ -113,7 +113,7 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hi
     if names.is_empty() {
         return Ok(());
     }
-    Err(Error::refused(format!("{name}:{number} is named by alias {}", show_list(&names))).hint(hint))
+    Err(Error::conflict(format!("{name}:{number} is named by alias {}", show_list(&names))).with_hint(hint))
 }
 
 /// A mount that comes to use it later has pinned it before it looked whether it is removed: it reads on, and nothing is
@@ -121,9 +121,9 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hi
 fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<()> {
     let users = pins::users(store, name, number)?;
     let Some(first) = users.first() else { return Ok(()) };
-    let e = Error::refused(format!(
+    let e = Error::conflict(format!(
         "{name}:{number} is in use by a {} of {} on {} (process {})",
         first.purpose, first.user, first.host, first.pid
     ));
-    Err(e.hint("unmount it first; with --force what is open there stays readable until then"))
+    Err(e.with_hint("unmount it first; with --force what is open there stays readable until then"))
 }

@@ -5,7 +5,7 @@ use super::{alias, artifact, numbers, removal, version};
 use crate::disk;
 use crate::error::{Error, Kind, Result, show_list};
 use crate::store::Store;
-use crate::words::{AliasName, ArtifactName, VersionNumber};
+use crate::types::{AliasName, ArtifactName, VersionNumber};
 use std::fmt;
 
 /// What a user wrote: an artifact, and which of its versions.
@@ -73,7 +73,8 @@ pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
 /// As [`resolve`], but for the damage of that version.
 pub fn resolve_number(store: &Store, spec: &VersionSpec) -> Result<VersionNumber> {
     let number = number_of(store, spec)?;
-    let found = number.map(|n| disk::look_fresh(&store.layout().version(&spec.artifact, n))).transpose()?.flatten();
+    let found =
+        number.map(|n| disk::lstat_revalidated(&store.layout().version(&spec.artifact, n))).transpose()?.flatten();
     match (number, found) {
         (Some(number), Some(_)) => Ok(number),
         _ => Err(nothing(store, spec, number)?),
@@ -90,7 +91,7 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
         Selector::Word(word) => match alias::get(store, name, &AliasName::parse(word)?)? {
             Some(number) if removal::is_removed(store, name, number)? => {
                 return Err(Error::not_found(format!("alias {word} of {name} points at {number}, which is removed"))
-                    .hint(format!("`cairn alias {name}:vN {word}` moves it")));
+                    .with_hint(format!("`cairn alias {name}:vN {word}` moves it")));
             }
             Some(number) => Some(number),
             None => by_digest(store, name, word)?,
@@ -123,12 +124,12 @@ fn why_given(store: &Store, name: &ArtifactName, number: VersionNumber) -> Resul
     if let Some((alias, _)) = alias::readable(store, name)?.0.into_iter().find(|(_, v)| *v == number) {
         return Ok(Some(format!("alias {alias} points at it")));
     }
-    Ok(disk::look(&layout.notes(name, number))?.map(|_| "there are notes about it".to_owned()))
+    Ok(disk::lstat(&layout.notes(name, number))?.map(|_| "there are notes about it".to_owned()))
 }
 
 fn lost_number(name: &ArtifactName, number: VersionNumber, why: &str) -> Error {
     Error::damaged(format!("{name}:{number} is missing from the store, and {why}"))
-        .hint("if a part of a shared disk does not answer at the moment, run the command again; else restore the number's link, or `cairn verify`")
+        .with_hint("if a part of a shared disk does not answer at the moment, run the command again; else restore the number's link, or `cairn verify`")
 }
 
 fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<VersionNumber>> {
@@ -140,7 +141,7 @@ fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<Ve
         if version.digest().hex().starts_with(word) {
             if let Some(other) = found.as_ref().filter(|f| f.digest() != version.digest()) {
                 return Err(
-                    Error::refused(format!("digest {word} fits {other} and {version}")).hint("give more digits")
+                    Error::conflict(format!("digest {word} fits {other} and {version}")).with_hint("give more digits")
                 );
             }
             found = Some(version);
@@ -155,7 +156,7 @@ pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
         return Ok(Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")));
     }
     let names: Vec<String> = artifact::all(store)?.iter().map(|n| n.to_string()).collect();
-    Ok(Error::not_found(format!("there is no artifact {name}")).hint(hint(
+    Ok(Error::not_found(format!("there is no artifact {name}")).with_hint(hint(
         name.as_str(),
         &names,
         "`cairn list` shows what there is",
@@ -166,7 +167,9 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
     let name = &spec.artifact;
     let numbers = version::live_numbers(store, name)?;
     let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
-        return Ok(Error::not_found(format!("{name} has no version")).hint(format!("`cairn put {name} DIR` makes one")));
+        return Ok(
+            Error::not_found(format!("{name} has no version")).with_hint(format!("`cairn put {name} DIR` makes one"))
+        );
     };
     let mut words: Vec<String> = alias::all(store, name)?.into_iter().map(|(a, _)| a.to_string()).collect();
     words.push("latest".into());
@@ -176,7 +179,7 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
     };
     let near = if near.is_empty() { words } else { near };
     let span = if first == last { format!("it has {first}") } else { format!("it has {first} to {last}") };
-    Ok(Error::not_found(format!("there is no version {spec}")).hint(format!("{span}, and {}", show_list(&near))))
+    Ok(Error::not_found(format!("there is no version {spec}")).with_hint(format!("{span}, and {}", show_list(&near))))
 }
 
 fn hint(word: &str, names: &[String], otherwise: &str) -> String {

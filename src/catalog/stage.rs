@@ -5,8 +5,8 @@ use super::version::RunRecord;
 use crate::disk;
 use crate::error::{Kind, Result};
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, DistributedId, RunId, Token};
-use crate::work::claim;
+use crate::txn::claim;
+use crate::types::{ArtifactName, ArtifactType, DistributedId, RunId, Token};
 use serde::{Deserialize, Serialize};
 
 /// `staging/T.json`: whose stage it is.
@@ -80,7 +80,7 @@ pub fn stages(store: &Store) -> Result<Vec<StageInfo>> {
             other => other?,
         };
         let marker = store.layout().stage_sealing(&token);
-        let state = match disk::look_fresh(&marker)? {
+        let state = match disk::lstat_revalidated(&marker)? {
             None => StageState::Open,
             Some(_) if disk::read_small(&marker, MARKER_MAX)?.as_deref() == Some(DROPPED) => StageState::Dropped,
             Some(_) => StageState::Sealing,

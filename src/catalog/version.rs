@@ -6,8 +6,8 @@ use super::{alias, artifact, note, numbers, removal};
 use crate::error::{Error, Kind, Result, show_path};
 use crate::manifest::{Root, Tree};
 use crate::store::Store;
-use crate::words::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
-use crate::work::claim;
+use crate::txn::claim;
+use crate::types::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
 use serde::{Deserialize, Serialize};
 
 /// The run that made a version.
@@ -187,7 +187,7 @@ impl Version {
     /// Damaged; I/O.
     pub fn manifest_file(&self) -> Result<ManifestFile> {
         let path = self.store.layout().versions(self.artifact()).join(self.token.record_name()).join("manifest");
-        let manifest = claim::patiently(&path, || ManifestFile::read(&path, self.store.objects()))?;
+        let manifest = claim::retry_until_consistent(&path, || ManifestFile::read(&path, self.store.objects()))?;
         if manifest.root().digest() != self.record.digest {
             return Err(Error::damaged(format!(
                 "{} has root {}, version.json says {}",
@@ -270,8 +270,7 @@ impl Version {
 }
 
 /// The highest number of an artifact that was ever claimed, looked for FRESH. A number that is lost and has a marker in
-/// `removed/` counts: it is never
-/// given again, and numbers can come after it.
+/// `removed/` counts: it is never given again, and numbers can come after it.
 ///
 /// # Errors
 /// I/O.

@@ -3,7 +3,7 @@
 use super::artifact::Artifact;
 use crate::catalog::Metadata;
 use crate::error::Result;
-use crate::words::{AliasName, ArtifactName, ArtifactType, Tag};
+use crate::types::{AliasName, ArtifactName, ArtifactType, Tag};
 use serde::{Deserialize, Serialize};
 
 /// Type, description, metadata, tags and aliases.

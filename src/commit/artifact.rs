@@ -12,7 +12,7 @@ use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, look_at_source
 use crate::manifest::Reference;
 use crate::objects::SMALL_MAX;
 use crate::store::Store;
-use crate::words::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
+use crate::types::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::os::fd::AsRawFd;
@@ -24,8 +24,7 @@ use tempfile::NamedTempFile;
 /// Files, directories, bytes and references that become one version when it is saved.
 ///
 /// Contents are read when it is saved. A file or directory entry added by [`Artifact::add_file`] that changed in
-/// between is
-/// refused then: a version holds the bytes at the time of adding, or nothing.
+/// between is refused then: a version holds the bytes at the time of adding, or nothing.
 ///
 /// # Example
 /// ```
@@ -83,7 +82,7 @@ impl Artifact {
     ///
     /// # Errors
     /// As [`Artifact::new`].
-    pub fn on_nothing<'a>(name: &str, kind: impl Into<Option<&'a str>>) -> Result<Artifact> {
+    pub fn patch_from_empty<'a>(name: &str, kind: impl Into<Option<&'a str>>) -> Result<Artifact> {
         Ok(Artifact { basis: Some(Basis::on(None)), ..Artifact::new(name, kind)? })
     }
 
@@ -102,7 +101,7 @@ impl Artifact {
         let meta = std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?;
         if !meta.is_file() {
             return Err(Error::usage(format!("{} is no regular file", show_path(source)))
-                .hint("a directory is added by add_dir"));
+                .with_hint("a directory is added by add_dir"));
         }
         let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
         let body = FileBody::Disk(Arc::new(source), Stat::of(&meta));
@@ -110,8 +109,7 @@ impl Artifact {
     }
 
     /// Adds all of a directory below `at`; `""` is the version's root. Symlinks, empty directories and exec bits are
-    /// kept.
-    /// All of it is added, or the save fails.
+    /// kept. All of it is added, or the save fails.
     ///
     /// # Errors
     /// Not found; usage: no directory, a path that is not allowed.
@@ -125,7 +123,7 @@ impl Artifact {
         look_at_source(source)?;
         if !std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?.is_dir() {
             return Err(
-                Error::usage(format!("{} is no directory", show_path(source))).hint("a file is added by add_file")
+                Error::usage(format!("{} is no directory", show_path(source))).with_hint("a file is added by add_file")
             );
         }
         let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
@@ -184,7 +182,7 @@ impl Artifact {
         });
         if scheme.is_none() {
             return Err(Error::usage(format!("`{uri}` is no URI: it has no scheme"))
-                .hint(format!("for a local file: file://{uri}")));
+                .with_hint(format!("for a local file: file://{uri}")));
         }
         let reference = Reference { uri: uri.to_owned(), size: None, etag: None, digest: None };
         self.entry(at.as_ref(), Body::Reference(Box::new(reference)), None)
@@ -205,8 +203,7 @@ impl Artifact {
     }
 
     /// Gives what a patch's base has at `old` another name; nothing may stand there. Removals and renames are done in
-    /// their order, before
-    /// what is added. Nothing is read or stored for it, however much is below `old`.
+    /// their order, before what is added. Nothing is read or stored for it, however much is below `old`.
     ///
     /// # Errors
     /// Usage: this is no patch, a path that is not allowed. The rest is found when it is saved.
@@ -217,8 +214,7 @@ impl Artifact {
     }
 
     /// Adds a difference that was made elsewhere (see [`parse_changes`](super::parse_changes)) to a patch, before what
-    /// is added by path. What it
-    /// says was there must be there, and the contents it names must be in the store.
+    /// is added by path. What it says was there must be there, and the contents it names must be in the store.
     ///
     /// # Errors
     /// Usage: this is no patch.
@@ -241,7 +237,7 @@ impl Artifact {
         let name = &self.name;
         self.basis.as_mut().ok_or_else(|| {
             Error::usage(format!("{name} is no patch: it has no version that it is a difference on"))
-                .hint("begin with Version::new_draft")
+                .with_hint("begin with Version::new_draft")
         })
     }
 
@@ -314,8 +310,7 @@ impl Artifact {
     ///
     /// # Errors
     /// Usage: conflicting additions. Refused: another type. I/O: a source that vanished, changed or cannot be read; the
-    /// disk.
-    /// After any of them nothing is published, unless it says that this is unknown.
+    /// disk. After any of them nothing is published, unless it says that this is unknown.
     pub fn save(&self, store: &Store) -> Result<Published> {
         self.save_with(store, &SaveOptions::default())
     }
@@ -335,10 +330,8 @@ impl Artifact {
     pub(super) fn refuse_patch(&self, done: &str) -> Result<()> {
         match self.basis {
             None => Ok(()),
-            Some(_) => {
-                Err(Error::usage(format!("{} is a patch: it cannot be {done}", self.name))
-                    .hint("begin with Artifact::new"))
-            }
+            Some(_) => Err(Error::usage(format!("{} is a patch: it cannot be {done}", self.name))
+                .with_hint("begin with Artifact::new")),
         }
     }
 
@@ -350,9 +343,8 @@ impl Artifact {
 
 impl Version {
     /// A patch on this version: what is added, removed and renamed becomes the next version when it is saved, at the
-    /// cost of that difference.
-    /// If a newer version was published meanwhile, the difference is put on that one, or, where both changed the same
-    /// path otherwise, refused.
+    /// cost of that difference. If a newer version was published meanwhile, the difference is put on that one, or,
+    /// where both changed the same path otherwise, refused.
     ///
     /// # Example
     /// ```

@@ -1,18 +1,14 @@
 //! Which packs of nodes a version made by a patch keeps from the one it is built on (DESIGN, "Packs").
 //!
 //! A patch adds a pack. When the list would be longer than it may be, the youngest packs become one: their nodes that
-//! are still in the
-//! version are stored again, in the patch's own pack. Every node in a patch's pack names only nodes in it and in packs
-//! before it in the list, so
-//! what stays is always the older part of the list. Which part, sizes decide: an old pack stays when it is at least as
-//! large as all
-//! younger ones together. So a node is stored again O(log n) times in a chain of n patches, and what is listed stays
-//! within about twice what is needed.
+//! are still in the version are stored again, in the patch's own pack. Every node in a patch's pack names only nodes in
+//! it and in packs before it in the list, so what stays is always the older part of the list. Which part, sizes decide:
+//! an old pack stays when it is at least as large as all younger ones together. So a node is stored again O(log n)
+//! times in a chain of n patches, and what is listed stays within about twice what is needed.
 //!
 //! So now and then a patch of one file writes more than its own few nodes: with at most P packs in a list, and N bytes
-//! of nodes that patches have replaced, one of the packs
-//! has N/P or more, and the patch that made it wrote them. No rule can do better; this one writes O(log n) times the
-//! mean.
+//! of nodes that patches have replaced, one of the packs has N/P or more, and the patch that made it wrote them. No
+//! rule can do better; this one writes O(log n) times the mean.
 
 use crate::catalog::manifest_file::{MAX_PACKS, ManifestFile};
 use crate::disk;
@@ -33,7 +29,7 @@ pub(super) fn kept(store: &Store, base: &ManifestFile, new: usize) -> Result<Nod
     let mut keep = chained;
     let mut younger = 0;
     while keep > 0 {
-        let size = disk::look(&store.layout().pack(&packs[block + keep - 1]))?.map_or(0, |m| m.len());
+        let size = disk::lstat(&store.layout().pack(&packs[block + keep - 1]))?.map_or(0, |m| m.len());
         if block + keep + new <= MAX_PACKS && size >= younger {
             break;
         }
@@ -43,7 +39,7 @@ pub(super) fn kept(store: &Store, base: &ManifestFile, new: usize) -> Result<Nod
     if keep == 0 {
         let mut put = 0;
         for pack in &packs[..block] {
-            put += disk::look(&store.layout().pack(pack))?.map_or(0, |m| m.len());
+            put += disk::lstat(&store.layout().pack(pack))?.map_or(0, |m| m.len());
         }
         if put < younger {
             return Ok(NodePacks::default()); // patches have written as much as the whole was: it may be gathered

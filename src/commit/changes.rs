@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::manifest::Reference;
-use crate::words::{Digest, RelPath};
+use crate::types::{Digest, RelPath};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -57,8 +57,9 @@ struct Fields {
 /// # Errors
 /// Usage: what is no such document.
 pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
-    let document: Document = serde_json::from_slice(json)
-        .map_err(|e| Error::usage("this is no difference").because(e).hint("`cairn diff A B --json` makes one"))?;
+    let document: Document = serde_json::from_slice(json).map_err(|e| {
+        Error::usage("this is no difference").with_cause(e).with_hint("`cairn diff A B --json` makes one")
+    })?;
     let mut seen = std::collections::HashSet::with_capacity(document.changes.len());
     let mut out = Vec::with_capacity(document.changes.len());
     for line in document.changes {
@@ -79,7 +80,7 @@ pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
 /// A name's bytes: those in Base64 count where they are given.
 fn exact(readable: String, b64: Option<String>) -> Result<Vec<u8>> {
     match b64 {
-        Some(text) => STANDARD.decode(&text).map_err(|e| Error::usage(format!("`{text}` is no Base64")).because(e)),
+        Some(text) => STANDARD.decode(&text).map_err(|e| Error::usage(format!("`{text}` is no Base64")).with_cause(e)),
         None => Ok(readable.into_bytes()),
     }
 }

@@ -8,15 +8,14 @@ use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
-use crate::words::RelPath;
+use crate::types::RelPath;
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Everything that was added, stored through `sink`, as one settled tree. What a patch took from its base is in
-/// `removed`: it need not have
-/// been added before.
+/// `removed`: it need not have been added before.
 pub(super) fn collect(
     store: &Store,
     artifact: &Artifact,
@@ -29,7 +28,7 @@ pub(super) fn collect(
     for add in &artifact.adds {
         match add {
             Add::Entry { at, body, .. } => {
-                progress.expect(1, 0);
+                progress.add_total(1, 0);
                 tree.add(at, body.clone())?;
             }
             Add::Directory { at, source, options } => {
@@ -40,7 +39,7 @@ pub(super) fn collect(
                 Err(e) if e.kind() == Kind::NotFound && removed.contains(at) => {}
                 Err(e) if e.kind() == Kind::NotFound && artifact.basis.is_some() => {
                     return Err(Error::not_found(format!("{at} cannot be removed: it is not in the version"))
-                        .hint("nothing was published"));
+                        .with_hint("nothing was published"));
                 }
                 other => other?,
             },
@@ -63,11 +62,10 @@ pub(super) fn collect_or_keep(
 }
 
 /// Passes on what was stored through `writer`. If the work was interrupted, the complete contents are published first,
-/// so that the next
-/// attempt does not store them again.
+/// so that the next attempt does not store them again.
 pub(super) fn or_keep<T>(stored: Result<T>, writer: ObjectWriter, progress: &Progress) -> Result<(T, ObjectWriter)> {
     match stored {
-        Err(e) if progress.is_stopped() => {
+        Err(e) if progress.is_cancelled() => {
             writer.seal(&[], &[])?;
             Err(e)
         }

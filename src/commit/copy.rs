@@ -2,20 +2,20 @@
 
 use super::artifact::Artifact;
 use super::collect::or_keep;
+use super::content_check::{self, ContentCheck};
 use super::help::help;
 use super::patch::{keep_nodes, settle, tree_of};
-use super::publish::{self, Ended, Making, Published, SaveOptions};
+use super::publish::{self, AttemptOutcome, Published, SaveOptions, VersionDraft};
 use super::stage::Stage;
-use super::whole::{self, Whole};
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
-use crate::objects::{Content, Lane, NodeLane, ObjectWriter, SMALL_MAX};
+use crate::objects::{Content, NodeThreadWriter, ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::{Digest, Place, VersionNumber};
-use crate::work::Work;
+use crate::txn::Txn;
+use crate::types::{Digest, Location, VersionNumber};
 use std::sync::Arc;
 
 /// Bytes of nodes on the way to one entry, at most but for attacks; and of one entry in all nodes together.
@@ -23,10 +23,8 @@ const WAY_BYTES: u64 = 128 << 10;
 const ENTRY_BYTES: u64 = 400;
 
 /// Publishes the content of `source` as the next version of `artifact` in `store`, the same or another. `artifact`
-/// gives the name, the type
-/// (the source's if it has none) and what is said of the new version; what is added to it does not count. As with a put
-/// there is no new
-/// version when the newest has that content.
+/// gives the name, the type (the source's if it has none) and what is said of the new version; what is added to it does
+/// not count. As with a put there is no new version when the newest has that content.
 ///
 /// # Errors
 /// Refused: another type; the source is removed. Damaged; I/O.
@@ -36,7 +34,7 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
     catalog_artifact::check_type(store, &artifact.name, kind.or(Some(&source.record().kind)))?;
     loop {
         help(store, &artifact.name)?;
-        if let Ended::Published(mut published) = attempt(store, source, artifact, options)? {
+        if let AttemptOutcome::Published(mut published) = attempt(store, source, artifact, options)? {
             publish::annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
@@ -44,7 +42,7 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
 }
 
 /// One token's try.
-fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveOptions) -> Result<Ended> {
+fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveOptions) -> Result<AttemptOutcome> {
     let name = &artifact.name;
     let purpose = Purpose {
         purpose: "copy",
@@ -52,13 +50,13 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         run: options.run.as_ref().map(|r| r.id.as_str()),
         ..Purpose::default()
     };
-    let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
+    let work = Txn::begin(store, &purpose, &store.layout().versions(name))?;
     let here = source.store().root() == store.root();
     if here {
-        work.rely_on(source.artifact(), source.number())?;
+        work.pin_base(source.artifact(), source.number())?;
     }
     if removal::is_removed(source.store(), source.artifact(), source.number())? {
-        return Err(Error::refused(format!("{source} cannot be copied: it is removed")));
+        return Err(Error::conflict(format!("{source} cannot be copied: it is removed")));
     }
     let (highest, newest) = publish::newest_unrelied(store, name)?;
     let newest = newest.and_then(Result::ok);
@@ -69,7 +67,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
             "put the content again: `cairn put {} SRC`; `cairn verify` lists what is damaged",
             source.artifact()
         );
-        whole::check(&writer, &source.tree()?, &format!("{source} cannot be copied"), &hint)?;
+        content_check::check(&writer, &source.tree()?, &format!("{source} cannot be copied"), &hint)?;
     }
     let same = |digest: &Digest| match newest.as_ref().filter(|_| !options.always_new) {
         Some(newest) => newest.is_readable_as(digest),
@@ -90,9 +88,9 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         (settle(store, &writer, &Stage::new(&source.tree()?), Some(source))?, writer)
     } else {
         if let Some(newest) = known {
-            work.rely_on(name, newest.number())?;
+            work.pin_base(name, newest.number())?;
             if removal::is_removed(store, name, newest.number())? {
-                return Ok(Ended::Fenced); // removed since it was looked at: everything again
+                return Ok(AttemptOutcome::Fenced); // removed since it was looked at: everything again
             }
         }
         let brought = brought(store, source, known, &writer, options);
@@ -103,7 +101,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     {
         return publish::unchanged(store, writer, newest.clone());
     }
-    let making = Making {
+    let making = VersionDraft {
         artifact,
         options,
         mode: Mode::Simple,
@@ -112,7 +110,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         exact: false,
         kind: Some(source.record().kind.clone()),
         distributed_id: None,
-        met: newest.as_ref(),
+        known_version: newest.as_ref(),
     };
     let record = making.record(store, &work, &root, &writer)?;
     publish::publish(store, work, writer, &root, record)
@@ -121,16 +119,15 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
 /// Whether all that a version names is in the store, as far as that is seen without reading content.
 fn is_whole(version: &Version, writer: &ObjectWriter) -> Result<bool> {
     match version.tree() {
-        Ok(tree) => Whole::new(writer).is_whole(&tree),
+        Ok(tree) => ContentCheck::new(writer).is_whole(&tree),
         Err(e) if e.kind() == Kind::Damaged => Ok(false),
         Err(e) => Err(e),
     }
 }
 
 /// The manifest of a version of another store, with all that it names brought over but for what `newest`, the newest
-/// version here, has. Twice the
-/// difference is gone through: nodes name the places of content, and these are known when its packs are closed. Nodes
-/// are stored as they come.
+/// version here, has. Twice the difference is gone through: nodes name the places of content, and these are known when
+/// its packs are closed. Nodes are stored as they come.
 fn brought(
     store: &Store,
     source: &Version,
@@ -160,16 +157,16 @@ fn bring_files(
     source: &Version,
     known: &manifest::Tree,
     tree: &manifest::Tree,
-    lane: &mut Lane<'_>,
+    lane: &mut ThreadWriter<'_>,
     progress: &Progress,
 ) -> Result<u64> {
     let mut changes = 0;
     for change in diff(known, tree) {
         if let Some(Entry::File { digest, size, place, .. }) = change?.new {
-            progress.expect(1, size);
-            progress.go_on()?;
+            progress.add_total(1, size);
+            progress.check_cancelled()?;
             bring(source, lane, &digest, size, place, progress)?;
-            progress.done(1, size);
+            progress.add_done(1, size);
         }
         changes += 1;
     }
@@ -178,8 +175,8 @@ fn bring_files(
 
 /// Nodes on the way to this store: what they say of the places of content is made right.
 struct Settled<'a> {
-    lane: Lane<'a>,
-    nodes: NodeLane<'a>,
+    lane: ThreadWriter<'a>,
+    nodes: NodeThreadWriter<'a>,
 }
 
 impl Settled<'_> {
@@ -191,7 +188,7 @@ impl Settled<'_> {
 }
 
 impl NodeSink for Settled<'_> {
-    fn store(&mut self, node: &Node) -> Result<Option<Place>> {
+    fn store(&mut self, node: &Node) -> Result<Option<Location>> {
         let node = self.placed(node)?;
         self.nodes.store(&node)
     }
@@ -200,10 +197,10 @@ impl NodeSink for Settled<'_> {
 /// Stores a file's content, unless it is here already.
 fn bring(
     source: &Version,
-    lane: &mut Lane<'_>,
+    lane: &mut ThreadWriter<'_>,
     digest: &Digest,
     size: u64,
-    place: Option<Place>,
+    place: Option<Location>,
     progress: &Progress,
 ) -> Result<()> {
     if lane.find(digest, size)?.is_some() {
@@ -213,7 +210,7 @@ fn bring(
         Content::Small(bytes) if size < SMALL_MAX => lane.put_small(*digest, &bytes).map(drop),
         Content::Small(bytes) => lane.put_large_bytes(*digest, &bytes).map(drop),
         Content::Large(large) => {
-            let put = lane.put_large(large.file(), large.path(), &mut |_| progress.go_on())?;
+            let put = lane.put_large(large.file(), large.path(), &mut |_| progress.check_cancelled())?;
             if put.digest != *digest {
                 return Err(Error::damaged(format!("object {digest} of {source} holds {}", put.digest)));
             }

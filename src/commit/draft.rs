@@ -8,16 +8,16 @@ use crate::catalog::numbers;
 use crate::clock;
 use crate::disk::{FsKind, NewFile};
 use crate::error::{Error, Result, show_list};
-use crate::lock::{Purpose, Queue};
+use crate::lock::{AdvisoryTurn, Purpose};
 use crate::record;
-use crate::words::{ArtifactType, RunId, Token};
-use crate::work::claim::{self, Claimed};
-use crate::work::{Outcome, Work};
+use crate::txn::claim::{self, Claimed};
+use crate::txn::{Outcome, Txn};
+use crate::types::{ArtifactType, RunId, Token};
 use std::path::Path;
 use std::time::Duration;
 
 /// How long appenders wait for a finisher, and finishers for each other, before they go on beside them.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a committed record came to stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,8 +33,8 @@ pub(super) enum Placed {
 }
 
 /// Step 6 for a record of a log: contributions and drops walk up from the number in the record, past what they have
-/// read; a finish or a discard
-/// on the way ends it. A finish and a discard have one number only, after all that they have read.
+/// read; a finish or a discard on the way ends it. A finish and a discard have one number only, after all that they
+/// have read.
 pub(super) fn place(draft: &Draft, token: &Token, record: &DraftRecord) -> Result<Placed> {
     let dir = draft.log();
     let exact = matches!(record, DraftRecord::Discard(_) | DraftRecord::Finish(_));
@@ -53,7 +53,7 @@ pub(super) fn place(draft: &Draft, token: &Token, record: &DraftRecord) -> Resul
 }
 
 /// The first fields of a record that is to stand at `from` or above.
-pub(super) fn head(draft: &Draft, work: &Work, from: u64) -> Head {
+pub(super) fn head(draft: &Draft, work: &Txn, from: u64) -> Head {
     Head {
         token: work.token().to_string(),
         artifact: draft.artifact().clone(),
@@ -78,19 +78,19 @@ pub(super) fn prepare(draft: &Draft, last: u64, wanted: Option<&ArtifactType>) -
 }
 
 /// Step 3: the record, whole, where its number will stand. Not yet durable.
-pub(super) fn write(draft: &Draft, work: &Work, record: &DraftRecord) -> Result<NewFile> {
+pub(super) fn write(draft: &Draft, work: &Txn, record: &DraftRecord) -> Result<NewFile> {
     draft.store().disk().write_file(draft.log().join(work.token().record_name()), &record::encode(record)?)
 }
 
 /// Steps 5 to 7 for a record that is durable: commit, claim, sync. `None` when the token was fenced. What cannot be
-/// published is dropped, and
-/// the version's directory `with` it. The token is ended, but for that of a finish, whose version comes after.
+/// published is dropped, and the version's directory `with` it. The token is ended, but for that of a finish, whose
+/// version comes after.
 pub(super) fn append(
     draft: &Draft,
-    mut work: Work,
+    mut work: Txn,
     record: &DraftRecord,
     with: Option<&Path>,
-) -> Result<Option<(Placed, Option<Work>)>> {
+) -> Result<Option<(Placed, Option<Txn>)>> {
     let disk = draft.store().disk();
     let path = draft.log().join(work.token().record_name());
     // Its owner drops it, or a collector.
@@ -100,13 +100,13 @@ pub(super) fn append(
     };
     let token = work.token().clone();
     let numbers = (record.head().from..).map(|n| draft.log().join(numbers::record_name(n)));
-    match work.commit(|| claim::stands(&token, numbers))? {
+    match work.commit(|| claim::is_claimed(&token, numbers))? {
         Outcome::Committed => {}
         Outcome::Fenced => {
             drop_it();
             return Ok(None);
         }
-        Outcome::TakenAway => return Ok(None),
+        Outcome::Revoked => return Ok(None),
     }
     let placed = place(draft, &token, record)?;
     let Placed::At(_) = placed else {
@@ -114,8 +114,8 @@ pub(super) fn append(
         return Ok(Some((placed, Some(work))));
     };
     disk.sync_dir(&draft.log()).map_err(|e| {
-        e.while_doing("it is recorded, but may not outlast a loss of power")
-            .hint("look at the disk and the kernel's log, then say it again")
+        e.context("it is recorded, but may not outlast a loss of power")
+            .with_hint("look at the disk and the kernel's log, then say it again")
     })?;
     if matches!(record, DraftRecord::Finish(_)) {
         return Ok(Some((placed, Some(work))));
@@ -130,14 +130,14 @@ pub(super) fn finished(draft: &Draft) -> Result<Error> {
         Some(number) => format!(" as {}:{number}", draft.artifact()),
         None => String::new(),
     };
-    Ok(Error::refused(format!("{draft} is finished{version}"))
-        .hint("a finished id stays closed for ever: choose another"))
+    Ok(Error::conflict(format!("{draft} is finished{version}"))
+        .with_hint("a finished id stays closed for ever: choose another"))
 }
 
 /// The error for a draft that was given up under an appender.
 pub(super) fn discarded(draft: &Draft) -> Error {
-    Error::refused(format!("{draft} was discarded meanwhile: nothing was recorded"))
-        .hint("say it again to begin anew under the same id")
+    Error::conflict(format!("{draft} was discarded meanwhile: nothing was recorded"))
+        .with_hint("say it again to begin anew under the same id")
 }
 
 impl Draft {
@@ -158,7 +158,7 @@ impl Draft {
                 } else {
                     format!("contributions are there of {}", show_list(&runs))
                 };
-                return Err(Error::not_found(format!("{self} has no contribution of run {run}")).hint(hint));
+                return Err(Error::not_found(format!("{self} has no contribution of run {run}")).with_hint(hint));
             }
             Ok(DraftRecord::Drop(DropRecord {
                 head: head(self, work, state.last + 1),
@@ -180,14 +180,14 @@ impl Draft {
             }
             if state.contributions.is_empty() {
                 return Err(Error::not_found(format!("{self} has nothing in it"))
-                    .hint(format!("`cairn drafts {}` lists those that have", self.artifact())));
+                    .with_hint(format!("`cairn drafts {}` lists those that have", self.artifact())));
             }
             Ok(DraftRecord::Discard(DiscardRecord { head: head(self, work, state.last + 1) }))
         })
     }
 
     /// Appends the record that `decide` makes of what it reads, until it stands.
-    fn record(&self, purpose: &str, decide: impl Fn(&Work) -> Result<DraftRecord>) -> Result<()> {
+    fn record(&self, purpose: &str, decide: impl Fn(&Txn) -> Result<DraftRecord>) -> Result<()> {
         self.store().check_writable()?;
         loop {
             help::help(self.store(), self.artifact())?;
@@ -197,7 +197,7 @@ impl Draft {
                 draft: Some(self.id().as_str()),
                 ..Purpose::default()
             };
-            let work = Work::begin(self.store(), &purpose, &self.log())?;
+            let work = Txn::begin(self.store(), &purpose, &self.log())?;
             if let (_, Some(DraftRecord::Finish(_))) = self.last()? {
                 return Err(finished(self)?);
             }
@@ -207,18 +207,18 @@ impl Draft {
             if self.store().disk().kind() != FsKind::Ordered {
                 self.store().disk().sync_dir(&self.log())?; // a number must not outlast its record's name
             }
-            let _turn = Queue::beside(&self.log(), PATIENCE);
+            let _turn = AdvisoryTurn::shared(&self.log(), TIMEOUT);
             match append(self, work, &record, None)? {
                 Some((Placed::At(_), _)) => return Ok(()),
                 Some((Placed::Finished, work)) => {
-                    work.map(Work::end);
+                    work.map(Txn::end);
                     return Err(finished(self)?);
                 }
                 Some((Placed::Discarded, work)) => {
-                    work.map(Work::end);
+                    work.map(Txn::end);
                     return Err(discarded(self));
                 }
-                Some((Placed::Taken, work)) => drop(work.map(Work::end)),
+                Some((Placed::Taken, work)) => drop(work.map(Txn::end)),
                 None => {}
             }
         }

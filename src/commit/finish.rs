@@ -9,12 +9,12 @@
 
 use super::artifact::Artifact;
 use super::collect::{collect, collect_or_keep};
-use super::draft::{self, PATIENCE, Placed};
+use super::content_check::{self, ContentCheck};
+use super::draft::{self, Placed, TIMEOUT};
 use super::help::{self, help};
-use super::publish::{self, Making, Published, SaveOptions};
+use super::publish::{self, Published, SaveOptions, VersionDraft};
 use super::stage::listed;
 use super::survey;
-use super::whole::{self, Whole};
 use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{
     AliasMove, Contribution, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict,
@@ -23,22 +23,22 @@ use crate::catalog::stage::stages;
 use crate::catalog::{Metadata, Mode, Note, RunRecord, Version, alias, note, numbers, removal, version};
 use crate::error::{Error, Kind, Result, show_list};
 use crate::ingest;
-use crate::lock::{LockRecord, Purpose, Queue};
+use crate::lock::{AdvisoryTurn, LockRecord, Purpose};
 use crate::manifest::{
-    self, Carrier, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeSource, Part, Root, Tree,
+    self, Choice, Conflict, Entry, Layered, MemoryNodes, NodeRef, NodeRelocator, NodeSource, Part, Root, Tree,
 };
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::{RelPath, RunId, Token, VersionNumber};
-use crate::work::{self, Outcome, Work, claim};
+use crate::txn::{self, Outcome, Txn, claim};
+use crate::types::{RelPath, RunId, Token, VersionNumber};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often one who waits for runs looks again.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Contributions' nodes stay in their packs when these are at most so many; else they are stored again, together:
 /// patches add theirs.
 const KEPT_PACKS: usize = 7;
@@ -112,14 +112,14 @@ pub(super) fn finish(
     let until = options.wait.map(|wait| Instant::now().checked_add(wait));
     let over = || until.is_none_or(|until| until.is_some_and(|until| Instant::now() >= until));
     loop {
-        options.progress.go_on()?;
+        options.progress.check_cancelled()?;
         help(store, &artifact.name)?;
         let state = draft.state()?;
         if let Some((token, record)) = &state.finish {
             let unmet = unmet(&state, own_run(run, artifact), options);
             if !unmet.is_empty() {
                 let error = draft::finished(draft)?;
-                return Err(unmet.into_iter().fold(error, Error::because));
+                return Err(unmet.into_iter().fold(error, Error::with_cause));
             }
             return again(draft, run, artifact, token, record, &options.progress);
         }
@@ -129,7 +129,7 @@ pub(super) fn finish(
         }
         if !missing.is_empty() {
             if over() {
-                let error = Error::refused(format!("{draft} cannot be finished yet"));
+                let error = Error::conflict(format!("{draft} cannot be finished yet"));
                 let longer = if options.wait.is_some() {
                     "--wait with more seconds waits longer"
                 } else {
@@ -141,9 +141,9 @@ pub(super) fn finish(
                     draft.artifact(),
                     draft.id()
                 );
-                return Err(listed(error, missing.into_iter()).hint(hint));
+                return Err(listed(error, missing.into_iter()).with_hint(hint));
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
             continue;
         }
         if state.contributions.is_empty() && artifact.adds.is_empty() {
@@ -154,7 +154,7 @@ pub(super) fn finish(
             return Err(Error::not_found(format!(
                 "{draft} has nothing in it to finish: what was contributed was dropped or discarded"
             ))
-            .hint(hint));
+            .with_hint(hint));
         }
         if let Some(published) = attempt(draft, run, artifact, options, state.last)? {
             return Ok(published);
@@ -180,11 +180,11 @@ fn again(
     let number = complete(draft, token, record)?;
     let version = version_at(draft, number)?;
     if !artifact.adds.is_empty() && !holds(&version, artifact, progress)? {
-        return Err(draft::finished(draft)?.because("what was to be added is not in it"));
+        return Err(draft::finished(draft)?.with_cause("what was to be added is not in it"));
     }
     if removal::is_removed(draft.store(), draft.artifact(), number)? {
-        return Err(Error::refused(format!("{draft} was finished as {version}, which is removed"))
-            .hint("a finished id stays closed for ever: choose another"));
+        return Err(Error::conflict(format!("{draft} was finished as {version}, which is removed"))
+            .with_hint("a finished id stays closed for ever: choose another"));
     }
     let mut published = Published::new(version, false, 0);
     publish::annotate(
@@ -293,11 +293,11 @@ fn attempt(
         run: run.map(|r| r.id.as_str()),
         ..Purpose::default()
     };
-    let work = Work::begin(store, &purpose, &draft.log())?;
+    let work = Txn::begin(store, &purpose, &draft.log())?;
     draft::prepare(draft, seen, artifact.kind.as_ref())?;
     let writer = store.objects().writer(&work.dir())?;
     let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
-    let _turn = Queue::before(&draft.log(), PATIENCE);
+    let _turn = AdvisoryTurn::exclusive(&draft.log(), TIMEOUT);
     let state = draft.state()?; // to its end, after the token
     // It may have been finished, discarded or dropped from since the first look.
     let nothing = state.contributions.is_empty() && artifact.adds.is_empty();
@@ -321,7 +321,7 @@ fn attempt(
     let version_dir = store.layout().versions(name).join(work.token().record_name());
     if same_as.is_none() {
         let save = SaveOptions { run: run.cloned(), progress: options.progress.clone(), ..SaveOptions::default() };
-        let making = Making {
+        let making = VersionDraft {
             artifact: &said,
             options: &save,
             mode: Mode::Collaborative,
@@ -330,7 +330,7 @@ fn attempt(
             exact: false,
             kind: None,
             distributed_id: Some(draft.id()),
-            met: newest.as_ref(),
+            known_version: newest.as_ref(),
         };
         let record = making.record(store, &work, &root, &writer)?;
         files.extend(publish::write_version(store, &work, &writer, &root, &record)?);
@@ -366,7 +366,7 @@ fn attempt(
     let token = work.token().clone();
     let Some((placed, work)) = draft::append(draft, work, &record, Some(&version_dir))? else { return Ok(None) };
     let (Placed::At(_), DraftRecord::Finish(record)) = (placed, &record) else {
-        work.map(Work::end);
+        work.map(Txn::end);
         return Ok(None); // another record came first: it is merged in, or helped, or heeded
     };
     let number = complete(draft, &token, record)?;
@@ -402,8 +402,7 @@ struct Merging<'a> {
 
 impl Merging<'_> {
     /// Merges into the store, streaming: what is new is written, and what is below a directory that one contribution
-    /// alone has stays where it
-    /// lies, if the packs are few enough.
+    /// alone has stays where it lies, if the packs are few enough.
     fn root(&self, writer: &ObjectWriter) -> Result<Root> {
         let parts = self.parts()?;
         self.check_whole(writer, &parts)?;
@@ -430,7 +429,7 @@ impl Merging<'_> {
                 Choice::Refuse
             }
         };
-        let mut carrier = Carrier::new(&*source, &home, &mut lane);
+        let mut carrier = NodeRelocator::new(&*source, &home, &mut lane);
         let root = manifest::merge(&parts, &mut decide, &mut carrier)?;
         let root = root.map(|root| carrier.settled(&root)).transpose()?;
         lane.close()?;
@@ -440,10 +439,10 @@ impl Merging<'_> {
     /// Refuses when content of a contribution is known to be damaged, or missing, unless a later one says something
     /// else about its path.
     fn check_whole(&self, writer: &ObjectWriter, parts: &[Part]) -> Result<()> {
-        let mut whole = Whole::new(writer);
+        let mut whole = ContentCheck::new(writer);
         let mut lost = Vec::new();
         for (i, part) in parts.iter().enumerate().take(self.state.contributions.len()) {
-            self.options.progress.go_on()?;
+            self.options.progress.check_cancelled()?;
             if whole.is_whole(&part.tree)? {
                 continue;
             }
@@ -456,7 +455,7 @@ impl Merging<'_> {
         if lost.is_empty() {
             return Ok(());
         }
-        Err(whole::damaged(&format!("{} is not finished", self.draft), lost).hint(self.again_hint()))
+        Err(content_check::damaged(&format!("{} is not finished", self.draft), lost).with_hint(self.again_hint()))
     }
 
     fn again_hint(&self) -> String {
@@ -479,11 +478,11 @@ impl Merging<'_> {
             let next = numbers.len();
             let author = *numbers.entry(&contribution.record.run.id).or_insert(next);
             let tree = contribution.tree(self.draft.store()).map_err(|e| {
-                let e = e.while_doing(format!(
+                let e = e.context(format!(
                     "{} is not finished: what run {} contributed cannot be read",
                     self.draft, contribution.record.run.id
                 ));
-                if e.kind() == Kind::Damaged { e.hint(self.again_hint()) } else { e }
+                if e.kind() == Kind::Damaged { e.with_hint(self.again_hint()) } else { e }
             })?;
             parts.push(Part { tree, author });
         }
@@ -550,7 +549,8 @@ impl Conflicts {
 
     fn error(&self, merging: &Merging<'_>) -> Error {
         let s = if self.paths == 1 { "" } else { "s" };
-        let error = Error::refused(format!("{} is not finished: runs differ at {} path{s}", merging.draft, self.paths));
+        let error =
+            Error::conflict(format!("{} is not finished: runs differ at {} path{s}", merging.draft, self.paths));
         let line = |c: &Conflicting| {
             let mut said: Vec<_> = c
                 .said
@@ -561,10 +561,12 @@ impl Conflicts {
             said.extend(c.said.len().checked_sub(SIDES + 1).map(|more| format!("and {} more", more + 1)));
             format!("{}: {}", c.path, said.join("; "))
         };
-        let error = self.first.iter().map(line).fold(error, Error::because);
+        let error = self.first.iter().map(line).fold(error, Error::with_cause);
         let more = self.paths - self.first.len() as u64;
-        let error = if more > 0 { error.because(format!("and {more} more")) } else { error };
-        error.hint("let a run upsert again what it means, `cairn draft drop` one, or finish with --on-conflict latest")
+        let error = if more > 0 { error.with_cause(format!("and {more} more")) } else { error };
+        error.with_hint(
+            "let a run upsert again what it means, `cairn draft drop` one, or finish with --on-conflict latest",
+        )
     }
 }
 
@@ -615,7 +617,7 @@ fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &E
     let mut said: Vec<_> = by_run.into_iter().map(|(who, m)| (size(&m), m.len(), who)).collect();
     said.sort_by_key(|(bytes, keys, _)| Reverse((*bytes, *keys)));
     let lines = said.into_iter().map(|(bytes, keys, who)| format!("{who} says {keys} keys, {bytes} bytes"));
-    let error = Error::refused(format!(
+    let error = Error::conflict(format!(
         "{draft} is not finished: what its runs say of the version is too much together: {}",
         why.message()
     ));
@@ -623,7 +625,7 @@ fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &E
         "let a run say its part again with less: `cairn upsert {} SRC --replace --metadata JSON`; or `cairn draft drop` one",
         artifact.name
     );
-    listed(error, lines).hint(hint)
+    listed(error, lines).with_hint(hint)
 }
 
 /// The same words for a version that stands already.
@@ -657,7 +659,7 @@ pub(super) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> R
     let store = draft.store();
     let number = number_of(draft, token, record)?;
     store.disk().sync_dir(&store.layout().versions(draft.artifact()))?;
-    if work::read_outcome(store, token)? != Some(Outcome::Committed) {
+    if txn::read_outcome(store, token)? != Some(Outcome::Committed) {
         return Ok(number);
     }
     let version = version_at(draft, number)?;
@@ -675,10 +677,10 @@ pub(super) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> R
         }
         for AliasMove { alias, after } in &record.aliases {
             alias::set_after(store, draft.artifact(), alias, *after, number)
-                .map_err(|e| e.while_doing(format!("{version} stands, but alias {alias} did not move to it")))?;
+                .map_err(|e| e.context(format!("{version} stands, but alias {alias} did not move to it")))?;
         }
     }
-    let _ = work::remove_ended(store, token); // else its owner does, or a collector
+    let _ = txn::remove_ended(store, token); // else its owner does, or a collector
     Ok(number)
 }
 

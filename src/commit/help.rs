@@ -1,6 +1,6 @@
 //! Helping: step 6 for committed tokens whose holders may be dead (FORMAT.md, "Helping"). Harmless beside living ones:
-//! everyone walks up from the
-//! number in the record, by rules that depend on published, immutable records alone, and passes only what it has read.
+//! everyone walks up from the number in the record, by rules that depend on published, immutable records alone, and
+//! passes only what it has read.
 
 use super::{draft, finish};
 use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
@@ -8,9 +8,9 @@ use crate::catalog::{Mode, VersionRecord, numbers, version};
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::words::{ArtifactName, Token, VersionNumber};
-use crate::work::claim::{self, Claimed};
-use crate::work::{self, Outcome};
+use crate::txn::claim::{self, Claimed};
+use crate::txn::{self, Outcome};
+use crate::types::{ArtifactName, Token, VersionNumber};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -27,9 +27,8 @@ pub(super) enum Placed {
 }
 
 /// Step 6 for a version: walks up from the number in the record, past what it has read, and claims the first free one;
-/// an exact record has one
-/// number only (L9). The rule for equal content depends on published, immutable records alone, so every helper comes to
-/// the same end.
+/// an exact record has one number only (L9). The rule for equal content depends on published, immutable records alone,
+/// so every helper comes to the same end.
 pub(super) fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed> {
     let name = &record.artifact;
     let mut number = record.from;
@@ -59,13 +58,13 @@ pub(super) fn place(store: &Store, token: &Token, record: &VersionRecord) -> Res
 /// # Errors
 /// Damaged; I/O.
 pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
-    for token in work::tokens(store)? {
+    for token in txn::tokens(store)? {
         // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks
         // at it again.
-        if !work::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
+        if !txn::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
             continue;
         }
-        let Ok(Some(at)) = claim::read_link_fresh(&store.layout().token_record(&token)) else { continue };
+        let Ok(Some(at)) = claim::read_link_revalidated(&store.layout().token_record(&token)) else { continue };
         let at = store.root().join(Path::new(OsStr::from_bytes(&at)));
         let helped = if at == store.layout().versions(name).join(token.record_name()) {
             help_version(store, name, &token)
@@ -76,8 +75,8 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
         };
         match helped {
             // What went wrong concerns this token alone. Missing or in part only: its owner drops it, or did until it
-            // died. Something on its way is
-            // damaged: nobody gets past that (L10). Another user's, not to be read or changed: others help it.
+            // died. Something on its way is damaged: nobody gets past that (L10). Another user's, not to be read or
+            // changed: others help it.
             Err(_) if store.disk().is_sound() => {}
             other => other?,
         }
@@ -86,17 +85,17 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
 }
 
 /// Claims a number again for each finished draft whose version has none: its link is lost, and nobody else may take
-/// that number. Whether any was
-/// claimed. `highest` is the highest number that was seen. Best effort: what cannot be read is `verify`'s to tell.
+/// that number. Whether any was claimed. `highest` is the highest number that was seen. Best effort: what cannot be
+/// read is `verify`'s to tell.
 ///
 /// Where directories count those in them, one look tells that no version lacks a number; else the drafts' logs do.
 pub(super) fn help_finished(store: &Store, name: &ArtifactName, highest: Option<VersionNumber>) -> Result<bool> {
     let layout = store.layout();
-    if disk::look(&layout.drafts(name))?.is_none() {
+    if disk::lstat(&layout.drafts(name))?.is_none() {
         return Ok(false);
     }
     let numbers = highest.map_or(0, |n| n.0 + 1);
-    if disk::look(&layout.versions(name))?.is_some_and(|m| m.nlink() == numbers + 2) {
+    if disk::lstat(&layout.versions(name))?.is_some_and(|m| m.nlink() == numbers + 2) {
         return Ok(false); // as many directories as numbers
     }
     let mut helped = false;
@@ -105,7 +104,7 @@ pub(super) fn help_finished(store: &Store, name: &ArtifactName, highest: Option<
         let (None, Some(token)) = (finish.same_as, Token::from_text(&finish.head.token)) else { continue };
         let Ok(record) = version::read_record(store, name, &token) else { continue };
         let numbers = (record.from.0..).map(|n| layout.version(name, VersionNumber(n)));
-        if !claim::stands(&token, numbers).unwrap_or(true) && help_version(store, name, &token).is_ok() {
+        if !claim::is_claimed(&token, numbers).unwrap_or(true) && help_version(store, name, &token).is_ok() {
             helped = true;
         }
     }
@@ -116,7 +115,7 @@ fn help_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()>
     let record = version::read_record(store, name, token)?;
     if let Placed::At(_) = place(store, token, &record)? {
         store.disk().sync_dir(&store.layout().versions(name))?;
-        let _ = work::remove_ended(store, token); // else its owner does, or a collector
+        let _ = txn::remove_ended(store, token); // else its owner does, or a collector
     }
     Ok(())
 }
@@ -132,7 +131,7 @@ fn help_draft(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> R
         store.disk().sync_dir(&draft.log())?;
         match &record {
             DraftRecord::Finish(record) => finish::complete(&draft, token, record).map(drop)?,
-            _ => drop(work::remove_ended(store, token)), // else its owner does, or a collector
+            _ => drop(txn::remove_ended(store, token)), // else its owner does, or a collector
         }
     }
     Ok(())

@@ -1,10 +1,11 @@
-//! Making versions: artifacts in the making, runs, and the one door through which a version is published.
+//! VersionDraft versions: artifacts in the making, runs, and the one door through which a version is published.
 
 mod annotations;
 mod artifact;
 mod chain;
 mod changes;
 mod collect;
+mod content_check;
 mod copy;
 mod draft;
 mod finish;
@@ -16,7 +17,6 @@ mod simple;
 mod stage;
 mod survey;
 mod upsert;
-mod whole;
 
 pub use annotations::Annotations;
 pub use artifact::{Artifact, FileWriter};

@@ -2,34 +2,32 @@
 //! (L9).
 //!
 //! A patch claims the number after the newest version *exactly*. If the newest is not its base, what happened in
-//! between is compared with what
-//! it changes: disjoint → the same edits on the newest (a rebase); overlapping → a conflict, and nothing is published.
-//! If the number
-//! goes to another between the look and the claim, its record is dropped, and everything is looked at again with a new
-//! token.
+//! between is compared with what it changes: disjoint → the same edits on the newest (a rebase); overlapping → a
+//! conflict, and nothing is published. If the number goes to another between the look and the claim, its record is
+//! dropped, and everything is looked at again with a new token.
 
 use super::artifact::Artifact;
 use super::chain;
 use super::changes::Change;
 use super::collect::{collect, or_keep};
+use super::content_check;
 use super::help::help;
-use super::publish::{self, Ended, Making, Published, SaveOptions};
+use super::publish::{self, AttemptOutcome, Published, SaveOptions, VersionDraft};
 use super::stage::{BaseOp, Stage, conflict};
-use super::whole;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
-use crate::lock::{Purpose, Queue};
+use crate::lock::{AdvisoryTurn, Purpose};
 use crate::manifest::{self, MemoryNodes, NodeRef, NodeSource, Rebased, Root, Tree, rebase};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::store::Store;
-use crate::words::VersionNumber;
-use crate::work::Work;
+use crate::txn::Txn;
+use crate::types::VersionNumber;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a patch waits for others of the same artifact before it goes on beside them.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of new nodes after which a second pack of them is reckoned with.
 const PACK_OF_NODES: u64 = 48 << 20;
 
@@ -67,7 +65,7 @@ pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: 
     }
     loop {
         help(store, &artifact.name)?;
-        if let Ended::Published(mut published) = attempt(store, artifact, basis, options)? {
+        if let AttemptOutcome::Published(mut published) = attempt(store, artifact, basis, options)? {
             publish::annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
@@ -75,7 +73,7 @@ pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: 
 }
 
 /// One token's try.
-fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Ended> {
+fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<AttemptOutcome> {
     let name = &artifact.name;
     let purpose = Purpose {
         purpose: "patch",
@@ -83,9 +81,9 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         run: options.run.as_ref().map(|r| r.id.as_str()),
         ..Purpose::default()
     };
-    let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
+    let work = Txn::begin(store, &purpose, &store.layout().versions(name))?;
     for version in [&basis.base, &basis.onto].into_iter().flatten() {
-        rely_on(&work, version)?;
+        pin_base(&work, version)?;
     }
     let writer = store.objects().writer(&work.dir())?;
     let base = tree_of(basis.base.as_ref(), store)?;
@@ -106,7 +104,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     {
         return publish::unchanged(store, writer, base.clone());
     }
-    let _turn = Queue::before(&store.layout().versions(name), PATIENCE);
+    let _turn = AdvisoryTurn::exclusive(&store.layout().versions(name), TIMEOUT);
     // The number first, then the newest: whoever publishes in between has taken the exact number.
     let (highest, newest) = publish::newest(store, name, basis.base.as_ref(), &work)?;
     let newest = match newest.transpose() {
@@ -115,15 +113,15 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
                 "--onto vN puts the patch on a version knowingly; `cairn rm {name}:latest` removes the damaged one"
             );
             return Err(e
-                .while_doing(format!("the newest version of {name} is damaged: this patch cannot be put on it"))
-                .hint(hint));
+                .context(format!("the newest version of {name} is damaged: this patch cannot be put on it"))
+                .with_hint(hint));
         }
         newest => newest.unwrap_or_default(),
     };
     if let Some(base) =
         basis.base.as_ref().filter(|b| basis.onto.is_none() && newest.as_ref().is_none_or(|n| n.number() < b.number()))
     {
-        return Err(Error::refused(format!("{base} cannot be patched: it was removed meanwhile")));
+        return Err(Error::conflict(format!("{base} cannot be patched: it was removed meanwhile")));
     }
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let target = basis.onto.as_ref().or(newest.as_ref());
@@ -136,7 +134,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         return publish::unchanged(store, writer, newest.clone());
     }
     let root = settle(store, &writer, &stage, target)?;
-    let making = Making {
+    let making = VersionDraft {
         artifact,
         options,
         mode: Mode::Patch,
@@ -145,11 +143,11 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         exact: basis.onto.is_none(),
         kind: None,
         distributed_id: None,
-        met: target,
+        known_version: target,
     };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publish::publish(store, work, writer, &root, record)? {
-        Ended::Published(published) => Ended::Published(Published { rebased, ..published }),
+        AttemptOutcome::Published(published) => AttemptOutcome::Published(Published { rebased, ..published }),
         other => other,
     })
 }
@@ -161,15 +159,15 @@ fn check_known(writer: &ObjectWriter, stage: &Stage, artifact: &Artifact) -> Res
         return Ok(());
     }
     let hint = "let the patch add these files again, or remove them; `cairn verify` lists what is damaged";
-    whole::check(writer, &stage.tree, &format!("{} cannot be patched", artifact.name), hint)
+    content_check::check(writer, &stage.tree, &format!("{} cannot be patched", artifact.name), hint)
 }
 
 /// Writes a version into the token, then looks FRESH that it is not removed.
-fn rely_on(work: &Work, version: &Version) -> Result<()> {
-    work.rely_on(version.artifact(), version.number())?;
+fn pin_base(work: &Txn, version: &Version) -> Result<()> {
+    work.pin_base(version.artifact(), version.number())?;
     if removal::is_removed(version.store(), version.artifact(), version.number())? {
         let hint = format!("`cairn list {}` shows what there is", version.artifact());
-        return Err(Error::refused(format!("{version} cannot be patched: it is removed")).hint(hint));
+        return Err(Error::conflict(format!("{version} cannot be patched: it is removed")).with_hint(hint));
     }
     Ok(())
 }
@@ -191,7 +189,7 @@ fn put_on(stage: &mut Stage, base: &Tree, target: &Version) -> Result<()> {
     match rebase(base, &stage.tree, &theirs)? {
         Rebased::Conflicts(paths) => {
             let hint = format!("look at {target}, and patch that; `--onto vN` puts a patch on a version knowingly");
-            Err(conflict(&format!("{target} changed what this patch changes"), &paths).hint(hint))
+            Err(conflict(&format!("{target} changed what this patch changes"), &paths).with_hint(hint))
         }
         Rebased::Edits(edits) => {
             stage.turn_to(&theirs);

@@ -15,8 +15,8 @@ use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::record;
 use crate::store::Store;
-use crate::words::{ArtifactName, ArtifactType, DistributedId, VersionNumber};
-use crate::work::{Outcome, Work, claim};
+use crate::txn::{Outcome, Txn, claim};
+use crate::types::{ArtifactName, ArtifactType, DistributedId, VersionNumber};
 use std::sync::Arc;
 
 /// How an artifact is saved.
@@ -56,7 +56,7 @@ impl Published {
 }
 
 /// How one token's try ended.
-pub(super) enum Ended {
+pub(super) enum AttemptOutcome {
     /// With a version.
     Published(Published),
     /// Fenced: somebody judged it dead. Everything again, with a new token.
@@ -66,7 +66,7 @@ pub(super) enum Ended {
 }
 
 /// What goes into the record of a version that is being made.
-pub(super) struct Making<'a> {
+pub(super) struct VersionDraft<'a> {
     pub artifact: &'a Artifact,
     pub options: &'a SaveOptions,
     pub mode: Mode,
@@ -77,23 +77,23 @@ pub(super) struct Making<'a> {
     pub kind: Option<ArtifactType>,
     /// The draft that it is the end of.
     pub distributed_id: Option<&'a DistributedId>,
-    /// A version of the artifact, if one was met: then the artifact is there, durably, and has that version's type
+    /// A version of the artifact, if one was known_version: then the artifact is there, durably, and has that version's type
     /// (F9).
-    pub met: Option<&'a Version>,
+    pub known_version: Option<&'a Version>,
 }
 
-impl Making<'_> {
+impl VersionDraft<'_> {
     /// The record, for an artifact that is there from now on.
     pub(super) fn record(
         &self,
         store: &Store,
-        work: &Work,
+        work: &Txn,
         root: &manifest::Root,
         writer: &ObjectWriter,
     ) -> Result<VersionRecord> {
-        let Making { artifact, options, .. } = self;
+        let VersionDraft { artifact, options, .. } = self;
         let name = &artifact.name;
-        let kind = match self.met.map(|v| &v.record().kind) {
+        let kind = match self.known_version.map(|v| &v.record().kind) {
             Some(kind) if artifact.kind.as_ref().is_none_or(|k| k == kind) => kind.clone(),
             _ => catalog_artifact::ensure(store, name, artifact.kind.as_ref().or(self.kind.as_ref()))?,
         };
@@ -130,7 +130,7 @@ pub(super) fn newest(
     store: &Store,
     name: &ArtifactName,
     known: Option<&Version>,
-    work: &Work,
+    work: &Txn,
 ) -> Result<(Option<VersionNumber>, Newest)> {
     loop {
         let highest = highest(store, name, known)?;
@@ -138,7 +138,7 @@ pub(super) fn newest(
         if let Some(known) = known.filter(|k| k.number() == number) {
             return Ok((highest, Some(Ok(known.clone()))));
         }
-        work.rely_on(name, number)?;
+        work.pin_base(name, number)?;
         if !removal::is_removed(store, name, number)? {
             return Ok((highest, as_far_as_readable(store, name, number)?));
         }
@@ -171,16 +171,16 @@ fn as_far_as_readable(store: &Store, name: &ArtifactName, number: VersionNumber)
 }
 
 /// The newest version has the content already: it is the answer.
-pub(super) fn unchanged(store: &Store, writer: ObjectWriter, newest: Version) -> Result<Ended> {
+pub(super) fn unchanged(store: &Store, writer: ObjectWriter, newest: Version) -> Result<AttemptOutcome> {
     let sealed = writer.seal(&[], &[])?; // nothing, unless what the newest names was lost and is stored again now
     store.disk().sync_dir(&store.layout().versions(newest.artifact()))?; // its publisher may not have done so yet
-    Ok(Ended::Published(Published::new(newest, false, sealed.new_bytes)))
+    Ok(AttemptOutcome::Published(Published::new(newest, false, sealed.new_bytes)))
 }
 
 /// Step 3: the version's directory, whole, where its number will stand. Not yet durable.
 pub(super) fn write_version(
     store: &Store,
-    work: &Work,
+    work: &Txn,
     writer: &ObjectWriter,
     root: &manifest::Root,
     record: &VersionRecord,
@@ -199,11 +199,11 @@ pub(super) fn write_version(
 /// Steps 4 to 7: the version's directory, durable with its content; commit; claim; acknowledge.
 pub(super) fn publish(
     store: &Store,
-    mut work: Work,
+    mut work: Txn,
     writer: ObjectWriter,
     root: &manifest::Root,
     record: VersionRecord,
-) -> Result<Ended> {
+) -> Result<AttemptOutcome> {
     let disk = store.disk();
     let versions = store.layout().versions(&record.artifact);
     let dir = versions.join(work.token().record_name());
@@ -211,18 +211,18 @@ pub(super) fn publish(
     let sealed = writer.seal(&files, &[&dir, &versions])?; // on Ordered file systems the sync after the claim serves for the entries
     let token = work.token().clone();
     let numbers = (record.from.0..).map(|n| store.layout().version(&record.artifact, VersionNumber(n)));
-    match work.commit(|| claim::stands(&token, numbers))? {
+    match work.commit(|| claim::is_claimed(&token, numbers))? {
         Outcome::Committed => {}
         Outcome::Fenced => {
             let _ = disk.remove_tree(&dir); // else a collector does
-            return Ok(Ended::Fenced);
+            return Ok(AttemptOutcome::Fenced);
         }
-        Outcome::TakenAway => return Ok(Ended::Fenced),
+        Outcome::Revoked => return Ok(AttemptOutcome::Fenced),
     }
     let placed = place(store, &token, &record)?;
     disk.sync_dir(&versions).map_err(|e| {
-        e.while_doing("the version is published, but may not outlast a loss of power")
-            .hint("look at the disk and the kernel's log, then say it again")
+        e.context("the version is published, but may not outlast a loss of power")
+            .with_hint("look at the disk and the kernel's log, then say it again")
     })?;
     if !matches!(placed, Placed::At(_)) {
         let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
@@ -239,9 +239,9 @@ pub(super) fn publish(
                 false,
             )
         }
-        Placed::Taken => return Ok(Ended::Taken),
+        Placed::Taken => return Ok(AttemptOutcome::Taken),
     };
-    Ok(Ended::Published(Published::new(version, created, sealed.new_bytes)))
+    Ok(AttemptOutcome::Published(Published::new(version, created, sealed.new_bytes)))
 }
 
 /// Records the annotations of a version: its aliases and, if the version existed before, its tags, description,
@@ -259,7 +259,7 @@ pub(super) fn annotate(
             moved.push(name.clone());
         }
         alias::set(store, version.artifact(), name, alias::Expected::Any, Some(version.number()))
-            .map_err(|e| e.while_doing(format!("{version} stands, but alias {name} did not move to it")))?;
+            .map_err(|e| e.context(format!("{version} stands, but alias {name} did not move to it")))?;
     }
     if published.created {
         return Ok(());
@@ -272,9 +272,8 @@ pub(super) fn annotate(
         ..Note::default()
     };
     let recorded = note::add(version, change);
-    let recorded = recorded.map_err(|e| {
-        e.while_doing(format!("{version} has this content already, but its annotations were not recorded"))
-    })?;
+    let recorded = recorded
+        .map_err(|e| e.context(format!("{version} has this content already, but its annotations were not recorded")))?;
     published.recorded = Recorded { aliases: moved, ..recorded };
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::upsert::{self, UpsertInProgress, UpsertOptions, Upserted};
 use crate::catalog::{Draft, RunRecord};
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::words::{ArtifactName, DistributedId, RunId};
+use crate::types::{ArtifactName, DistributedId, RunId};
 
 /// Who a run is, as far as it is said; the rest comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`,
 /// `CAIRN_JOB_TYPE`.
@@ -110,13 +110,11 @@ impl Run {
     }
 
     /// Contributes an artifact to the collaborative version `distributed_id`; without one, to that of the run's group.
-    /// Said again, it goes over
-    /// this run's earlier contributions path by path.
+    /// Said again, it goes over this run's earlier contributions path by path.
     ///
     /// # Errors
     /// Usage: neither an id nor a group; a patch. Refused: the draft is finished or was discarded meanwhile; another
-    /// process is at work for this
-    /// run; another type. Else as [`Artifact::save`].
+    /// process is at work for this run; another type. Else as [`Artifact::save`].
     ///
     /// # Example
     /// ```
@@ -167,13 +165,11 @@ impl Run {
     }
 
     /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and
-    /// of what `artifact` holds, and
-    /// closes it for ever. Said again, it returns the same version.
+    /// of what `artifact` holds, and closes it for ever. Said again, it returns the same version.
     ///
     /// # Errors
     /// Usage: neither an id nor a group; a patch. Refused: runs differ at a path; runs are still writing; it is
-    /// finished, and `artifact` holds
-    /// something. Not found: there is nothing to finish. Else as [`Artifact::save`].
+    /// finished, and `artifact` holds something. Not found: there is nothing to finish. Else as [`Artifact::save`].
     pub fn finish_artifact<'a>(
         &self,
         artifact: &Artifact,
@@ -203,7 +199,7 @@ impl Run {
     pub fn draft<'a>(&self, name: &ArtifactName, distributed_id: impl Into<Option<&'a str>>) -> Result<Draft> {
         let id = distributed_id.into().or(self.group()).filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| {
-            Error::usage("distributed id or group needed").hint(
+            Error::usage("distributed id or group needed").with_hint(
                 "all runs that make one version together say the same --distributed-id, or belong to the same --group",
             )
         })?;

@@ -3,7 +3,7 @@
 use super::artifact::Artifact;
 use super::collect::collect_or_keep;
 use super::help::help;
-use super::publish::{self, Ended, Making, Published, SaveOptions};
+use super::publish::{self, AttemptOutcome, Published, SaveOptions, VersionDraft};
 use crate::catalog::{Mode, artifact as catalog_artifact, version};
 use crate::error::{Error, Result};
 use crate::ingest::{self, Tree};
@@ -11,8 +11,8 @@ use crate::lock::Purpose;
 use crate::manifest::{self, Builder, Entry};
 use crate::objects::ObjectWriter;
 use crate::store::Store;
-use crate::words::{Digest, VersionNumber};
-use crate::work::Work;
+use crate::txn::Txn;
+use crate::types::{Digest, VersionNumber};
 
 /// Simple mode.
 pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
@@ -21,7 +21,7 @@ pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) 
     loop {
         help(store, &artifact.name)?;
         // A fence means that somebody may have freed what was looked at: everything again, with a new token.
-        if let Ended::Published(mut published) = attempt(store, artifact, options)? {
+        if let AttemptOutcome::Published(mut published) = attempt(store, artifact, options)? {
             publish::annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
@@ -41,7 +41,7 @@ pub fn publish_generated(
     fill: &mut dyn FnMut(&mut Builder<'_>, &[Entry]) -> Result<()>,
 ) -> Result<Published> {
     let options = SaveOptions::default();
-    let work = Work::begin(
+    let work = Txn::begin(
         store,
         &Purpose { purpose: "put", artifact: Some(artifact.name.as_str()), ..Purpose::default() },
         &store.layout().versions(&artifact.name),
@@ -65,7 +65,7 @@ pub fn publish_generated(
     let root = builder.finish()?;
     nodes.close()?;
     let from = version::highest(store, &artifact.name)?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let making = Making {
+    let making = VersionDraft {
         artifact,
         options: &options,
         mode: Mode::Simple,
@@ -74,17 +74,17 @@ pub fn publish_generated(
         exact: false,
         kind: None,
         distributed_id: None,
-        met: None,
+        known_version: None,
     };
     let record = making.record(store, &work, &root, &writer)?;
     match publish::publish(store, work, writer, &root, record)? {
-        Ended::Published(published) => Ok(published),
-        Ended::Fenced | Ended::Taken => Err(Error::refused("somebody took this for dead")),
+        AttemptOutcome::Published(published) => Ok(published),
+        AttemptOutcome::Fenced | AttemptOutcome::Taken => Err(Error::conflict("somebody took this for dead")),
     }
 }
 
 /// One token's try.
-fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Ended> {
+fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<AttemptOutcome> {
     let name = &artifact.name;
     let purpose = Purpose {
         purpose: "put",
@@ -92,7 +92,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         run: options.run.as_ref().map(|r| r.id.as_str()),
         ..Purpose::default()
     };
-    let work = Work::begin(store, &purpose, &store.layout().versions(name))?;
+    let work = Txn::begin(store, &purpose, &store.layout().versions(name))?;
     let writer = store.objects().writer(&work.dir())?;
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
@@ -106,7 +106,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         return publish::unchanged(store, writer, newest.clone());
     }
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let making = Making {
+    let making = VersionDraft {
         artifact,
         options,
         mode: Mode::Simple,
@@ -115,11 +115,11 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         exact: false,
         kind: None,
         distributed_id: None,
-        met: newest.as_ref(),
+        known_version: newest.as_ref(),
     };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publish::publish(store, work, writer, &root, record)? {
-        Ended::Published(published) => Ended::Published(Published { previous: newest, ..published }),
+        AttemptOutcome::Published(published) => AttemptOutcome::Published(Published { previous: newest, ..published }),
         other => other,
     })
 }

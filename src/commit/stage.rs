@@ -5,7 +5,7 @@ use super::changes::{Change, Side};
 use crate::error::{Error, Result};
 use crate::ingest::{Body, FileBody, Tree as Sources};
 use crate::manifest::{self, Action, Dir, Edit, Entry, Layered, MemoryNodes, NodeSource, Tree, path_order};
-use crate::words::{Digest, Place, RelPath};
+use crate::types::{Digest, Location, RelPath};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
@@ -85,8 +85,8 @@ impl Stage {
             return Ok(());
         }
         if self.tree.lookup(new)?.is_some() {
-            return Err(Error::refused(format!("{old} cannot be renamed to {new}: something stands there"))
-                .hint("remove it first"));
+            return Err(Error::conflict(format!("{old} cannot be renamed to {new}: something stands there"))
+                .with_hint("remove it first"));
         }
         batch.push(Edit::remove(old.clone()));
         batch.push(Edit::put(new.clone(), entry.entry));
@@ -109,7 +109,7 @@ impl Stage {
     pub(super) fn change(
         &mut self,
         changes: &[Change],
-        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>,
+        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Location>>>,
     ) -> Result<()> {
         let mut sorted: Vec<&Change> = changes.iter().collect();
         sorted.sort_by(|a, b| path_order(&a.path, &b.path));
@@ -149,7 +149,7 @@ impl Stage {
         if !missing.is_empty() {
             let error =
                 Error::not_found(format!("{} of the difference's contents are not in this store", missing.len()));
-            return Err(listed(error, missing.iter().map(|d: &Digest| format!("sha256 {d}"))).hint("a difference between versions of another store: `cairn copy NAME NEWNAME --to STORE` brings the contents; one against a directory: `cairn put NAME DIR` stores them"));
+            return Err(listed(error, missing.iter().map(|d: &Digest| format!("sha256 {d}"))).with_hint("a difference between versions of another store: `cairn copy NAME NEWNAME --to STORE` brings the contents; one against a directory: `cairn put NAME DIR` stores them"));
         }
         self.apply(edits.into_iter().map(Ok))
     }
@@ -166,7 +166,7 @@ impl Side {
     /// As an entry of this store's manifests.
     fn entry(
         &self,
-        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Place>>>,
+        place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Location>>>,
         missing: &mut BTreeSet<Digest>,
     ) -> Result<Entry> {
         Ok(match self {
@@ -203,7 +203,7 @@ fn fits(now: Option<&Entry>, old: Option<&Side>) -> bool {
 /// The error for paths that cannot be brought together.
 pub(super) fn conflict(why: &str, paths: &[RelPath]) -> Error {
     let s = if paths.len() == 1 { "" } else { "s" };
-    listed(Error::refused(format!("conflict at {} path{s}: {why}", paths.len())), paths.iter().map(|p| p.to_string()))
+    listed(Error::conflict(format!("conflict at {} path{s}: {why}", paths.len())), paths.iter().map(|p| p.to_string()))
 }
 
 pub(super) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
@@ -213,8 +213,8 @@ pub(super) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>)
 /// An error with the first `most` lines as its causes, and how many more there are.
 pub(super) fn listed_up_to(most: usize, error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
     let more = lines.len().saturating_sub(most);
-    let error = lines.take(most).fold(error, Error::because);
-    if more > 0 { error.because(format!("and {more} more")) } else { error }
+    let error = lines.take(most).fold(error, Error::with_cause);
+    if more > 0 { error.with_cause(format!("and {more} more")) } else { error }
 }
 
 /// True when `path` is inside `dir`.

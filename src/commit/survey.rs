@@ -6,7 +6,7 @@ use crate::catalog::{Draft, DraftState, artifact as catalog_artifact, distance, 
 use crate::error::{Error, Kind, Result};
 use crate::lock::{self, LockRecord};
 use crate::store::Store;
-use crate::words::{ArtifactName, DistributedId};
+use crate::types::{ArtifactName, DistributedId};
 use std::collections::BTreeMap;
 
 /// How many open drafts an error names.
@@ -61,7 +61,7 @@ pub fn survey(store: &Store, of: Option<&ArtifactName>) -> Result<Survey> {
         match open.draft.state() {
             Ok(state) => open.state = state,
             Err(e) => {
-                survey.unreadable.push(e.while_doing(format!("{} cannot be read", open.draft)));
+                survey.unreadable.push(e.context(format!("{} cannot be read", open.draft)));
                 continue;
             }
         }
@@ -97,7 +97,7 @@ pub fn no_draft(draft: &Draft) -> Result<Error> {
         [one] => format!("one draft of {name} is open: {one}"),
         several => format!("open drafts of {name}: {}", several.join(", ")),
     };
-    Ok(Error::not_found(format!("there is no {draft}")).hint(hint))
+    Ok(Error::not_found(format!("there is no {draft}")).with_hint(hint))
 }
 
 struct Found<'a> {

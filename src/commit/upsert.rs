@@ -2,7 +2,7 @@
 
 use super::artifact::Artifact;
 use super::collect::collect_or_keep;
-use super::draft::{self, PATIENCE, Placed};
+use super::draft::{self, Placed, TIMEOUT};
 use super::help::help;
 use super::simple::build_nodes;
 use crate::catalog::artifact as catalog_artifact;
@@ -10,13 +10,13 @@ use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord, 
 use crate::catalog::{RunRecord, numbers};
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::lock::{self, LockRecord, Purpose, Queue};
+use crate::lock::{self, AdvisoryTurn, LockRecord, Purpose};
 use crate::manifest::Root;
-use crate::objects::{Leases, Names, ObjectWriter};
+use crate::objects::{Leases, ObjectWriter, OtherNames};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::{RunId, Token};
-use crate::work::{Work, claim};
+use crate::txn::{Txn, claim};
+use crate::types::{RunId, Token};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -89,7 +89,7 @@ fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &Upsert
 pub struct UpsertInProgress {
     draft: Draft,
     run: RunRecord,
-    work: Work,
+    work: Txn,
     /// The last number of the draft's log when it began.
     last: u64,
 }
@@ -103,7 +103,7 @@ impl UpsertInProgress {
             run: Some(run.id.as_str()),
             ..Purpose::default()
         };
-        let work = Work::begin(draft.store(), &purpose, &draft.log())?;
+        let work = Txn::begin(draft.store(), &purpose, &draft.log())?;
         if alone {
             refuse_second_holder(draft, &run.id, &work)?;
         }
@@ -181,7 +181,7 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
         store.disk().remove_file(&draft.log().join(work.token().record_name()))?;
         return Ok(Some(done));
     }
-    let _turn = Queue::beside(&draft.log(), PATIENCE);
+    let _turn = AdvisoryTurn::shared(&draft.log(), TIMEOUT);
     Ok(match draft::append(draft, work, &record, None)? {
         None => None,
         Some((Placed::At(number), _)) => Some(Upserted {
@@ -193,7 +193,7 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
             new_bytes: sealed,
         }),
         Some((placed, work)) => {
-            work.map(Work::end);
+            work.map(Txn::end);
             return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
         }
     })
@@ -205,7 +205,7 @@ fn user(uid: u32) -> UserRecord {
 
 /// The last steps before the commit of a stage's contribution. `Some`: another sealer's was recorded meanwhile.
 fn note_sealing(draft: &Draft, own: &Token, sealing: &Sealing) -> Result<Option<Upserted>> {
-    draft.store().objects().secure(&sealing.leases, Names::Staged)?;
+    draft.store().objects().secure(&sealing.leases, OtherNames::Staged)?;
     draft.store().disk().append_line(&sealing.marker, own.as_str())?;
     sealed(draft, &sealing.marker, Some(own))
 }
@@ -257,16 +257,17 @@ fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {
 }
 
 /// A run has one writer at a time: a second process, which may be the requeued job beside the one it should replace, is
-/// refused (manners: what
-/// it would break is the order of the run's own words). Of two that come at once, one goes on.
-fn refuse_second_holder(draft: &Draft, run: &RunId, work: &Work) -> Result<()> {
-    let holder = work.lock().rival(|r| writes_to(draft, r) && r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
+/// refused (manners: what it would break is the order of the run's own words). Of two that come at once, one goes on.
+fn refuse_second_holder(draft: &Draft, run: &RunId, work: &Txn) -> Result<()> {
+    let holder = work
+        .lock()
+        .competing_holder(|r| writes_to(draft, r) && r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
     let Some(holder) = holder else { return Ok(()) };
     let why = format!(
         "run {run} is at work on {draft} already: process {} on {} ({}, since {})",
         holder.pid, holder.host, holder.purpose, holder.since
     );
-    Err(Error::refused(why).hint(
+    Err(Error::conflict(why).with_hint(
         "wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good",
     ))
 }

@@ -1,6 +1,6 @@
 //! Whether another user may write to a directory: the kernel is asked, as that user.
 
-use super::look;
+use super::lstat;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -18,11 +18,10 @@ pub struct Identity {
 }
 
 /// Whether `who` may make files in `directory`, without any privilege: its modes, its ACL and those of the directories
-/// above it decide. Only root can
-/// ask this for others: false where this process may not act as that user.
+/// above it decide. Only root can ask this for others: false where this process may not act as that user.
 pub fn may_write_as(directory: &Path, who: &Identity) -> bool {
     if who.uid == 0 {
-        return look(directory).ok().flatten().is_some_and(|meta| by_mode(&meta, who));
+        return lstat(directory).ok().flatten().is_some_and(|meta| by_mode(&meta, who));
     }
     // A thread of its own: what it becomes ends with it.
     let asked = std::thread::scope(|s| {
@@ -37,11 +36,11 @@ pub fn may_write_as(directory: &Path, who: &Identity) -> bool {
 
 /// Becomes that user and asks. `None`: this process may not.
 fn ask(directory: &Path, who: &Identity) -> Option<bool> {
-    let meta = look(directory).ok()??;
+    let meta = lstat(directory).ok()??;
     let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
     // SAFETY: the system calls themselves, which change this thread alone; the group list and the path are valid for
-    // their lengths. The identity is asked for
-    // again afterwards, since setfsuid(2) and setfsgid(2) don't say whether they failed.
+    // their lengths. The identity is asked for again afterwards, since setfsuid(2) and setfsgid(2) don't say whether
+    // they failed.
     unsafe {
         if libc::syscall(libc::SYS_setgroups, who.groups.len(), who.groups.as_ptr()) != 0 {
             return None;
@@ -114,6 +113,6 @@ mod tests {
         assert!(may_write_as(&dir.path().join("in"), &who(1001, 1, &[])));
         assert!(!may_write_as(&dir.path().join("none"), &who(1001, 1, &[])));
         // This process is what it was.
-        assert!(super::look(&dir.path().join("in")).unwrap().is_some());
+        assert!(super::lstat(&dir.path().join("in")).unwrap().is_some());
     }
 }

@@ -2,9 +2,8 @@
 //! open directory.
 //!
 //! No step of these is counted: they are the users' changes, not the store's. Paths come from the mount's own table,
-//! part by part, so none leads
-//! out, and no part but the last can be a symlink. An empty path is the open file itself: a file or directory that is
-//! kept open so (`Backing::keep`) can be used after its last name is gone.
+//! part by part, so none leads out, and no part but the last can be a symlink. An empty path is the open file itself: a
+//! file or directory that is kept open so (`Backing::keep`) can be used after its last name is gone.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -392,13 +391,16 @@ pub fn copy_range(from: &File, from_at: i64, to: &File, to_at: i64, length: usiz
 }
 
 /// Does `work` with this thread's file system user and group set to the caller's, where this process is root. Where
-/// that user may not, though the
-/// kernel has allowed the request (a supplementary group, which is not known here), it is done as root and `own` gives
-/// it to the caller.
+/// that user may not, though the kernel has allowed the request (a supplementary group, which is not known here), it is
+/// done as root and `own` gives it to the caller.
 ///
 /// # Errors
 /// Those of `work` and `own`.
-pub fn in_the_name_of<T>(caller: Caller, work: impl Fn() -> Result<T>, own: impl Fn(&T) -> Result<()>) -> Result<T> {
+pub fn with_fs_credentials<T>(
+    caller: Caller,
+    work: impl Fn() -> Result<T>,
+    own: impl Fn(&T) -> Result<()>,
+) -> Result<T> {
     // SAFETY: geteuid cannot fail.
     let root = unsafe { libc::geteuid() } == 0;
     if !root || (caller.uid == 0 && caller.gid == 0) {
@@ -418,8 +420,7 @@ pub fn in_the_name_of<T>(caller: Caller, work: impl Fn() -> Result<T>, own: impl
 }
 
 /// Of this thread alone: the system calls, not the C library's functions. Group first on the way down, user first on
-/// the way up does not matter
-/// here, since the capabilities that setting them takes stay permitted.
+/// the way up does not matter here, since the capabilities that setting them takes stay permitted.
 fn set_fs_ids(uid: u32, gid: u32) {
     // SAFETY: no memory is involved; they cannot fail in a way that could be told.
     unsafe {

@@ -1,8 +1,6 @@
 //! Changes stay in the store: a directory of a store that was replaced by a symlink is not followed. Each step that
-//! changes something below an open
-//! store's root first looks whether the way to its directory leads through a symlink. Somebody who exchanges a
-//! directory between that look and the
-//! step has the rights to do worse.
+//! changes something below an open store's root first looks whether the way to its directory leads through a symlink.
+//! Somebody who exchanges a directory between that look and the step has the rights to do worse.
 
 use crate::error::{Error, Result, show_path};
 use parking_lot::RwLock;
@@ -38,7 +36,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
         "{} leads through a symlink, expected directories: nothing is changed behind it",
         show_path(&root.join(parent))
     ));
-    Err(e.hint("put the directory back in its place"))
+    Err(e.with_hint("put the directory back in its place"))
 }
 
 /// Whether a directory below `root` is reached through a symlink, or is one. What is missing is not: the step itself

@@ -25,9 +25,9 @@ pub struct Dir {
 
 /// What is under a name: a symlink is not followed.
 #[derive(Clone, Copy)]
-pub struct Look(Stat);
+pub struct EntryStat(Stat);
 
-impl Look {
+impl EntryStat {
     fn is(self, kind: libc::mode_t) -> bool {
         self.0.st_mode & libc::S_IFMT == kind
     }
@@ -185,7 +185,7 @@ impl Dir {
     ///
     /// # Errors
     /// I/O.
-    pub fn look(&self, name: &[u8]) -> Result<Option<Look>> {
+    pub fn lstat(&self, name: &[u8]) -> Result<Option<EntryStat>> {
         unless_missing(self.stat(name)).map_err(|e| self.failed("look at", name, e))
     }
 
@@ -193,17 +193,17 @@ impl Dir {
     ///
     /// # Errors
     /// I/O.
-    pub fn look_at_itself(&self) -> Result<Look> {
+    pub fn stat_self(&self) -> Result<EntryStat> {
         self.stat(b".").map_err(|e| Error::io("look at", &self.path, e))
     }
 
-    fn stat(&self, name: &[u8]) -> io::Result<Look> {
+    fn stat(&self, name: &[u8]) -> io::Result<EntryStat> {
         let name = CString::new(name)?;
         let mut out = MaybeUninit::<Stat>::uninit();
         // SAFETY: an open descriptor, a valid C string and room for the answer.
         check(unsafe { libc::fstatat(self.handle.raw(), name.as_ptr(), out.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) })?;
         // SAFETY: filled by the call.
-        Ok(Look(unsafe { out.assume_init() }))
+        Ok(EntryStat(unsafe { out.assume_init() }))
     }
 
     /// The names in it.
@@ -334,16 +334,16 @@ impl Dir {
     /// I/O.
     pub fn rename(&self, from: &[u8], to: &[u8]) -> Result<()> {
         self.step("rename", from)?;
-        let before = self.stat(from).ok().map(Look::id);
+        let before = self.stat(from).ok().map(EntryStat::id);
         match self.rename_as(from, to, 0) {
             Err(e)
                 if e.kind() == io::ErrorKind::NotFound
                     && before.is_some()
-                    && self.look(to)?.map(Look::id) == before =>
+                    && self.lstat(to)?.map(EntryStat::id) == before =>
             {
                 Ok(())
             }
-            Err(e) => Err(self.failed("rename", from, e).because(format!("to {}", show_path(&self.path_of(to))))),
+            Err(e) => Err(self.failed("rename", from, e).with_cause(format!("to {}", show_path(&self.path_of(to))))),
             Ok(()) => Ok(()),
         }
     }
@@ -359,9 +359,9 @@ impl Dir {
             Ok(()) => Ok(Created::New),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
             Err(e) if !matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP)) => {
-                Err(self.failed("rename", from, e).because(format!("to {}", show_path(&self.path_of(to)))))
+                Err(self.failed("rename", from, e).with_cause(format!("to {}", show_path(&self.path_of(to)))))
             }
-            Err(_) if self.look(to)?.is_some() => Ok(Created::Exists),
+            Err(_) if self.lstat(to)?.is_some() => Ok(Created::Exists),
             Err(_) => self.rename(from, to).map(|()| Created::New),
         }
     }
@@ -407,11 +407,11 @@ impl Dir {
     /// # Errors
     /// Refused: another file system is mounted there. I/O.
     pub fn remove_tree(&self, name: &[u8]) -> Result<()> {
-        let Some(found) = self.look(name)?.filter(|l| l.is_dir()) else { return self.remove_file(name) };
-        if found.id().0 != self.look_at_itself()?.id().0 {
+        let Some(found) = self.lstat(name)?.filter(|l| l.is_dir()) else { return self.remove_file(name) };
+        if found.id().0 != self.stat_self()?.id().0 {
             let path = show_path(&self.path_of(name));
-            return Err(Error::refused(format!("cannot remove {path}: another file system is mounted there"))
-                .hint("unmount it, and run the command again"));
+            return Err(Error::conflict(format!("cannot remove {path}: another file system is mounted there"))
+                .with_hint("unmount it, and run the command again"));
         }
         let below = self.dir_to_empty(name)?;
         below.names()?.iter().try_for_each(|n| below.remove_tree(n))?;

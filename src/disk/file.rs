@@ -131,7 +131,7 @@ impl NewFile {
     /// I/O.
     pub fn set_mtime(&self, seconds: i64) -> Result<()> {
         step("set the time of", &self.path)?;
-        super::outside::set_open_mtime(&self.file, seconds).map_err(|e| Error::io("set the time of", &self.path, e))
+        super::untracked::set_open_mtime(&self.file, seconds).map_err(|e| Error::io("set the time of", &self.path, e))
     }
 
     /// Sets the permission bits.

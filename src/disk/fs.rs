@@ -27,11 +27,9 @@ impl FsKind {
     }
 
     /// The kind, and whether `path` lies on an ext file system without a journal. A directory's sync writes its entries
-    /// there, and not the inode of
-    /// a symlink that was made in it: only the sync of the whole file system reaches that (measured: power cuts lose
-    /// claims else). The same holds for an
-    /// overlay whose upper directory lies on such a file system, or on one that cannot be found out: in a container,
-    /// the host's paths mean nothing.
+    /// there, and not the inode of a symlink that was made in it: only the sync of the whole file system reaches that
+    /// (measured: power cuts lose claims else). The same holds for an overlay whose upper directory lies on such a file
+    /// system, or on one that cannot be found out: in a container, the host's paths mean nothing.
     ///
     /// # Errors
     /// I/O when `path` cannot be asked.
@@ -63,8 +61,8 @@ const EXT: u32 = 0xEF53;
 const OVERLAY: u32 = 0x794C_7630;
 
 /// Where an overlay keeps what is changed at `path`, if that can be told for certain: the mount's options name its
-/// upper directory, and what is there now
-/// is what `path` shows. In another mount namespace that name may lead nowhere, or elsewhere.
+/// upper directory, and what is there now is what `path` shows. In another mount namespace that name may lead nowhere,
+/// or elsewhere.
 fn upper_directory(path: &Path) -> Option<PathBuf> {
     let path = std::fs::canonicalize(path).ok()?;
     let shown = std::fs::metadata(&path).ok()?;
@@ -121,8 +119,7 @@ fn magic(path: &Path) -> Result<u32> {
 }
 
 /// Whether the ext file system that holds `path` is known to have a journal: its thread is named below `/sys/fs/ext4`.
-/// What cannot be
-/// told counts as none, the careful side.
+/// What cannot be told counts as none, the careful side.
 fn has_journal(path: &Path) -> Result<bool> {
     let dev = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?.dev();
     let device = std::fs::read_link(format!("/sys/dev/block/{}:{}", libc::major(dev), libc::minor(dev)));

@@ -1,10 +1,8 @@
 //! Group sync: threads of one process that wait for `syncfs` on the same file system share it.
 //!
 //! A call returns after a `syncfs` that began after the call: all that the caller wrote before is durable then. While
-//! one `syncfs` runs, later
-//! callers wait; when it ends, one of them starts the next one for all of them. So N threads cost two at most, not N.
-//! Other processes are not
-//! relied upon: what one says of its syncs would have to be believed.
+//! one `syncfs` runs, later callers wait; when it ends, one of them starts the next one for all of them. So N threads
+//! cost two at most, not N. Other processes are not relied upon: what one says of its syncs would have to be believed.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;

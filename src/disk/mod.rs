@@ -2,8 +2,7 @@
 //! each.
 //!
 //! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that
-//! commits or
-//! claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
+//! commits or claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
 
 mod access;
 pub mod backing;
@@ -15,34 +14,34 @@ mod fs;
 mod group_sync;
 mod handle;
 mod lease;
-mod look;
-mod outside;
+mod lookup;
 mod read;
 mod rights;
 mod stamps;
 mod umask;
+mod untracked;
 
 pub use access::{Identity, may_write_as};
 pub use confine::confine;
-pub use dir::{Dir, Look};
+pub use dir::{Dir, EntryStat};
 pub use file::NewFile;
 pub use fs::{FsKind, Space, free_bytes, space};
 use group_sync::{sync_fs, sync_fs_shared};
 pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
 pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
-pub use look::{
-    by_descriptor, list, list_following, list_types, look, look_fresh, open_dir, open_directory, open_parent,
+pub use lookup::{
+    by_descriptor, list, list_following, list_types, lstat, lstat_revalidated, open_dir, open_directory, open_parent,
     read_link, read_small, walk_error,
 };
-pub use outside::{
-    create_mount_place, may_write, open_device, open_files_limit, open_log, raise_open_files_limit, remove_mount_place,
-};
-use outside::{link_descriptor, rename_noreplace, set_mtime};
-pub use outside::{unnamed_file, write_setting};
 pub use read::{open_file, read_full_at, read_two_at, will_read_in_order};
 pub use rights::{Right, may};
 pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
 pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
+pub use untracked::{
+    create_mount_place, may_write, open_device, open_files_limit, open_log, raise_open_files_limit, remove_mount_place,
+};
+use untracked::{link_descriptor, rename_noreplace, set_mtime};
+pub use untracked::{unnamed_file, write_setting};
 
 use crate::error::{Error, Result};
 use crate::threads;
@@ -126,15 +125,14 @@ impl Disk {
     }
 
     /// Makes one directory; an existing one is fine. "Exists" is believed only of a directory that can be seen:
-    /// GlusterFS says so of a name that
-    /// another client just asked for, and has no such directory.
+    /// GlusterFS says so of a name that another client just asked for, and has no such directory.
     ///
     /// # Errors
     /// I/O. Damaged when a symlink or a file has that name: in a store only directories have the names of directories.
     pub fn create_dir(&self, path: &Path) -> Result<Created> {
         match self.make_dir(path) {
-            Err(e) if e.errno() == Some(libc::EEXIST) => match look_fresh(path)? {
-                Some(meta) if !meta.is_dir() => Err(Error::damaged(look::not_a_directory(path, &meta))),
+            Err(e) if e.errno() == Some(libc::EEXIST) => match lstat_revalidated(path)? {
+                Some(meta) if !meta.is_dir() => Err(Error::damaged(lookup::not_a_directory(path, &meta))),
                 _ => Err(e),
             },
             made => made,
@@ -153,7 +151,7 @@ impl Disk {
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                     return Err(Error::io("create directory", path, e));
                 }
-                Err(e) => match look_fresh(path)? {
+                Err(e) => match lstat_revalidated(path)? {
                     Some(meta) if meta.is_dir() => return Ok(Created::Exists),
                     None if tries > 1 => {
                         tries -= 1;
@@ -186,8 +184,7 @@ impl Disk {
     }
 
     /// Creates a file of the store's, whose name has a token in it or lies in a token's directory, so that nobody else
-    /// makes it: an empty
-    /// file that stands there was made by this very call, whose reply was lost (L10).
+    /// makes it: an empty file that stands there was made by this very call, whose reply was lost (L10).
     ///
     /// # Errors
     /// I/O, an existing file with content included.
@@ -285,21 +282,19 @@ impl Disk {
             Err(e)
                 if e.kind() == io::ErrorKind::NotFound
                     && before.is_some()
-                    && look_fresh(to)?.map(file_id) == before =>
+                    && lstat_revalidated(to)?.map(file_id) == before =>
             {
                 Ok(())
             }
-            other => {
-                other.map_err(|e| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to))))
-            }
+            other => other
+                .map_err(|e| Error::io("rename", from, e).with_cause(format!("to {}", crate::error::show_path(to)))),
         }
     }
 
     /// Gives a whole file its place unless something is there already: then nothing changes, `from` included. Where the
-    /// file system has no
-    /// `RENAME_NOREPLACE` the file is linked to its place and loses its first name; where there are no hard links
-    /// either, it is renamed after a look.
-    /// A reply that got lost after the step was done is told apart (L10).
+    /// file system has no `RENAME_NOREPLACE` the file is linked to its place and loses its first name; where there are
+    /// no hard links either, it is renamed after a look. A reply that got lost after the step was done is told apart
+    /// (L10).
     ///
     /// # Errors
     /// I/O.
@@ -307,14 +302,15 @@ impl Disk {
         step("rename", from)?;
         confine::check(to)?;
         let before = std::fs::symlink_metadata(from).ok().map(file_id);
-        let is_there = || -> Result<bool> { Ok(before.is_some() && look_fresh(to)?.map(file_id) == before) };
-        let failed = |e: io::Error| Error::io("rename", from, e).because(format!("to {}", crate::error::show_path(to)));
+        let is_there = || -> Result<bool> { Ok(before.is_some() && lstat_revalidated(to)?.map(file_id) == before) };
+        let failed =
+            |e: io::Error| Error::io("rename", from, e).with_cause(format!("to {}", crate::error::show_path(to)));
         if !self.no_noreplace.load(Ordering::Relaxed) {
             match rename_noreplace(from, to) {
                 Ok(()) => return Ok(Created::New),
                 Err(e) if e.kind() == io::ErrorKind::NotFound && is_there()? => return Ok(Created::New),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    let renamed = look(from)?.is_none() && is_there()?;
+                    let renamed = lstat(from)?.is_none() && is_there()?;
                     return Ok(if renamed { Created::New } else { Created::Exists });
                 }
                 Err(e) if is_unsupported(&e) => self.no_noreplace.store(true, Ordering::Relaxed),
@@ -329,7 +325,7 @@ impl Disk {
                 }
             }
             Err(e) if is_unsupported(&e) || matches!(e.raw_os_error(), Some(libc::EPERM | libc::EMLINK)) => {
-                if look_fresh(to)?.is_some() {
+                if lstat_revalidated(to)?.is_some() {
                     return Ok(Created::Exists);
                 }
                 return self.rename(from, to).map(|()| Created::New);
@@ -399,8 +395,7 @@ impl Disk {
     }
 
     /// Removes a directory and all in it, a step for each; a missing one is fine. Symlinks are removed, not followed.
-    /// Where many directories stand side
-    /// by side, several threads do it.
+    /// Where many directories stand side by side, several threads do it.
     ///
     /// # Errors
     /// I/O.
@@ -484,7 +479,7 @@ impl Disk {
     pub fn set_mode_and_mtime(&self, file: &File, path: &Path, mode: u32, seconds: i64) -> Result<()> {
         step("set the time of", path)?;
         file.set_permissions(Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))?;
-        outside::set_open_mtime(file, seconds).map_err(|e| Error::io("set the time of", path, e))
+        untracked::set_open_mtime(file, seconds).map_err(|e| Error::io("set the time of", path, e))
     }
 
     /// Sets the modification time of a file by name, in seconds and nanoseconds since 1970.
@@ -502,7 +497,7 @@ impl Disk {
     /// I/O; the handle is poisoned then.
     pub fn sync_dir(&self, path: &Path) -> Result<()> {
         step("sync directory", path)?;
-        let dir = look::open_dir(path).map_err(|e| Error::io("open", path, e))?;
+        let dir = lookup::open_dir(path).map_err(|e| Error::io("open", path, e))?;
         let synced = if self.whole_syncs { sync_fs_shared(&dir) } else { dir.sync_all() };
         self.synced(synced, "sync directory", path)
     }
@@ -547,19 +542,17 @@ impl Disk {
     }
 
     /// Begins to watch the file system that holds `path`. To be called before anything is written: a failure to write
-    /// back is
-    /// surely reported only to descriptors that were open when it happened.
+    /// back is surely reported only to descriptors that were open when it happened.
     ///
     /// # Errors
     /// I/O.
     pub fn watch(&self, path: &Path) -> Result<Watch> {
-        let dir = look::open_dir(path).map_err(|e| Error::io("open", path, e))?;
+        let dir = lookup::open_dir(path).map_err(|e| Error::io("open", path, e))?;
         Ok(Watch { dir, path: path.to_path_buf() })
     }
 
     /// Makes everything on a watched file system durable; fails when a write-back failed since the watch began. For
-    /// local file systems
-    /// only: elsewhere it need not reach the server.
+    /// local file systems only: elsewhere it need not reach the server.
     ///
     /// # Errors
     /// I/O; the handle is poisoned then.
@@ -587,7 +580,7 @@ impl Disk {
             return Err(Error::io_message(
                 "a sync of this store failed before: nothing more is published by this process",
             )
-            .hint("look at the disk and the kernel's log, then say it again"));
+            .with_hint("look at the disk and the kernel's log, then say it again"));
         }
         Ok(())
     }

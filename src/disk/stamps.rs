@@ -26,7 +26,7 @@
 //! read (`get_user_pages`) at that moment.
 
 use super::handle::{DirHandle, FileStat};
-use crate::words::Digest;
+use crate::types::Digest;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;

@@ -1,10 +1,9 @@
 //! Modes of what is created: the process's umask, and what a store asks for in spite of it.
 //!
 //! What is made in a store is at least as open as the store's own directory, whatever the umask of the user who happens
-//! to write: else one user's
-//! strict umask shuts the others out. The binaries clear their umask for that, once, before the first such file: so
-//! each has its mode from the first
-//! moment. A library must leave its process's umask alone; there the mode is set afterwards.
+//! to write: else one user's strict umask shuts the others out. The binaries clear their umask for that, once, before
+//! the first such file: so each has its mode from the first moment. A library must leave its process's umask alone;
+//! there the mode is set afterwards.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,15 +2,14 @@
 //! fuser.
 //!
 //! A panic behind it is EIO for one request, never the end of the mount. Changes never arrive (the mount is MS_RDONLY,
-//! so the kernel
-//! answers EROFS by itself); one that did would be refused with EROFS too.
+//! so the kernel answers EROFS by itself); one that did would be refused with EROFS too.
 
 use super::Io;
 use super::attributes::{Attributes, FileKind, Looked, Page};
 use super::errno::{Answer, Failure};
-use super::forward::Forward;
 use super::opens::Opens;
 use super::pool::Pool;
+use super::readahead::Readahead;
 use super::tree::ReadTree;
 use crate::error::{Error, Result};
 use crate::mount::{forget_entry, passes_through};
@@ -48,13 +47,13 @@ const COUNTED: u64 = 1;
 pub(super) struct Connection {
     session: Session<Adapter>,
     tree: Arc<ReadTree>,
-    forward: Arc<Forward>,
+    forward: Arc<Readahead>,
 }
 
 impl Connection {
     /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file of the store, with which the
-    /// kernel is asked whether
-    /// it would pass reads through. With a `pool`, whatever may read the store is answered from there.
+    /// kernel is asked whether it would pass reads through. With a `pool`, whatever may read the store is answered from
+    /// there.
     pub(super) fn open(
         descriptor: OwnedFd,
         tree: Arc<ReadTree>,
@@ -66,7 +65,7 @@ impl Connection {
         let mut config = Config::default();
         config.n_threads = Some(threads.max(1));
         let agreed = Arc::new(Agreed::default());
-        let forward = Arc::new(Forward::default());
+        let forward = Arc::new(Readahead::default());
         let opens = Arc::new(Opens::new());
         let adapter = Adapter {
             tree: tree.clone(),
@@ -78,7 +77,7 @@ impl Connection {
         };
         // Who may ask is the kernel's to decide: it knows allow_other, and whose mount it is.
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
-        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
+        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").with_cause(e))?;
         let way = agreed.way(&session, io, probe, &tree);
         let _ = agreed.way.set(way); // the first time it is
         Ok(Connection { session, tree, forward })
@@ -90,7 +89,7 @@ impl Connection {
     /// I/O.
     pub(super) fn forgetter(&self) -> Result<impl Fn(u64, &[u8]) -> bool + Send + use<>> {
         let device = self.session.as_fd().try_clone_to_owned();
-        let device = device.map_err(|e| Error::io_message("cannot copy the mount's descriptor").because(e))?;
+        let device = device.map_err(|e| Error::io_message("cannot copy the mount's descriptor").with_cause(e))?;
         Ok(move |parent, name: &[u8]| forget_entry(device.as_fd(), parent, name))
     }
 
@@ -118,7 +117,7 @@ impl Connection {
     pub(super) fn run(self) -> Result<()> {
         let ran = self.session.run();
         self.forward.end();
-        ran.map_err(|e| Error::io_message("the connection to the kernel broke").because(e))
+        ran.map_err(|e| Error::io_message("the connection to the kernel broke").with_cause(e))
     }
 }
 
@@ -174,7 +173,7 @@ struct Adapter {
     pool: Option<Pool>,
     /// How much of a listing the kernel took last: it does not say how much it has room for.
     room: Arc<AtomicUsize>,
-    forward: Arc<Forward>,
+    forward: Arc<Readahead>,
 }
 
 /// A reply that can be an error.
@@ -271,8 +270,8 @@ thread_local! {
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole
-        // listing before the first
-        // stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one directory: 7 × native with it,
+        // listing before the first stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one
+        // directory: 7 × native with it,
         // 2.2 × without).
         // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an
         // immutable tree may have.
@@ -642,15 +641,15 @@ mod tests {
     use super::super::VerifyMode;
     use super::super::attributes::Item;
     use super::super::files::Files;
+    use super::super::inode_tree::{InodeTree, Readable};
     use super::super::log::{Log, Target};
-    use super::super::names::{Names, Readable};
     use super::*;
     use std::ops::ControlFlow;
 
     /// A tree in which everything panics.
     struct Broken;
 
-    impl Names for Broken {
+    impl InodeTree for Broken {
         fn attributes(&self, _: u64) -> Answer<Attributes> {
             panic!("as the test wants");
         }

@@ -1,6 +1,6 @@
 //! What a mount says of its files: kinds, attributes, names in a listing, and for how long the kernel may believe it.
 
-use crate::words::MAX_NAME;
+use crate::types::MAX_NAME;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 

@@ -56,7 +56,7 @@ impl Failure {
                     _ => libc::EIO,
                 },
                 // An object that is missing is damage, not a missing name: the entry is there.
-                Kind::Damaged | Kind::NotFound | Kind::Usage | Kind::Refused => libc::EIO,
+                Kind::Damaged | Kind::NotFound | Kind::Usage | Kind::Conflict => libc::EIO,
             },
         }
     }

@@ -2,11 +2,11 @@
 
 use super::VerifyMode;
 use super::errno::{Answer, Failure};
-use super::names::Readable;
+use super::inode_tree::Readable;
 use super::recent::Recent;
 use crate::error::{Error, Result};
 use crate::objects::{Content, LargeObject, Objects, SMALL_MAX};
-use crate::words::Digest;
+use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,8 +21,7 @@ const OPEN_OBJECTS: usize = 128;
 const HASHED_OBJECTS: usize = 1 << 16;
 
 /// An object file that was opened and checked, and how it looked then. Looked at again before each read: one that was
-/// changed, replaced or
-/// removed meanwhile is opened and checked anew.
+/// changed, replaced or removed meanwhile is opened and checked anew.
 pub(super) struct Checked {
     object: LargeObject,
     state: (u64, i64, i64),
@@ -176,7 +175,7 @@ fn read_whole(file: &File, size: u64, offset: u64, wanted: usize, out: &mut Vec<
                 return Err(Error::io_message(format!(
                     "cannot read an object's bytes at {offset} (error number {number:?})"
                 ))
-                .because(e)
+                .with_cause(e)
                 .into());
             }
         }

@@ -1,29 +1,28 @@
 //! Mounts: a version, or a whole store of them, shown by the kernel as a read-only file system.
 //!
 //! Guarantees: what a mount shows is exactly the versions' entries, never wrong or fewer bytes (L15); mount time and
-//! memory don't depend on
-//! the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by call.
-//! What is writable is mounted on a connection of its own: [`staging`].
+//! memory don't depend on the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by
+//! call. What is writable is mounted on a connection of its own: [`staging`].
 
 mod adapter;
 mod attributes;
 mod errno;
 mod files;
-mod forward;
-mod here;
+mod host_mounts;
+mod inode_tree;
 mod log;
-mod names;
 mod opens;
 mod pool;
+mod readahead;
 mod recent;
 mod session;
 pub mod staging;
+mod store_tree;
 mod tree;
 mod version;
 mod view;
-mod whole;
 
-pub use here::{Health, MountInfo, Shows, mounts};
+pub use host_mounts::{Health, MountInfo, Shows, mounts};
 pub use session::mount_version;
 pub use view::mount_store;
 
@@ -47,7 +46,7 @@ pub enum VerifyMode {
 
 /// Whether the caller's process serves the mount itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Ground {
+pub enum RunMode {
     /// A daemon serves it; the call returns when the mount answers.
     #[default]
     Background,
@@ -65,8 +64,7 @@ pub enum Io {
     /// files.
     NoOpen,
     /// The kernel reads object files by itself; opening them takes a round trip. Root only, not on stacked file
-    /// systems; elsewhere the
-    /// log says so, and it is without opens. Best for large files.
+    /// systems; elsewhere the log says so, and it is without opens. Best for large files.
     Passthrough,
     /// Every open asks the daemon: where the mount may be writable, and where the kernel knows nothing else.
     Plain,
@@ -76,7 +74,7 @@ pub enum Io {
 #[derive(Clone, Debug)]
 pub struct MountOptions {
     /// Foreground or background.
-    pub ground: Ground,
+    pub ground: RunMode,
     /// Whether other users may look in. Nobody's default, root's neither: what is in a store that others can't read
     /// would be shown to all.
     pub allow_other: bool,
@@ -103,7 +101,7 @@ pub struct MountOptions {
 impl Default for MountOptions {
     fn default() -> Self {
         MountOptions {
-            ground: Ground::default(),
+            ground: RunMode::default(),
             allow_other: false,
             execution: Execution::Allowed,
             verify: VerifyMode::default(),
@@ -121,8 +119,7 @@ impl Default for MountOptions {
 pub const MOST_THREADS: usize = 256;
 
 /// How many threads a mount has by default, of versions or of a staging directory: one for each processor, at least
-/// two, so that one slow answer does not
-/// hold up all, and at most four: more only wake each other up.
+/// two, so that one slow answer does not hold up all, and at most four: more only wake each other up.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
 }

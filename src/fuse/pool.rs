@@ -1,6 +1,5 @@
 //! Threads for requests that may have to wait for a server, with a deadline for each: what takes longer is refused, so
-//! that nobody waits for
-//! ever (a process in an unanswered look-up cannot even be killed).
+//! that nobody waits for ever (a process in an unanswered look-up cannot even be killed).
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};

@@ -1,13 +1,12 @@
 //! What was used a moment ago, by digest, within a bound: verified small blobs, open object files.
 
-use crate::words::Digest;
+use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Two generations: what was used since the last turn, and what was used in the one before. A turn drops the older, so
-/// that keeping and
-/// dropping cost the same for things of any weight.
+/// that keeping and dropping cost the same for things of any weight.
 #[derive(Debug)]
 pub(super) struct Recent<T> {
     /// Weight that one generation may have.

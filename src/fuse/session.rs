@@ -2,13 +2,13 @@
 
 use super::adapter::Connection;
 use super::files::Files;
+use super::inode_tree::InodeTree;
 use super::log::{Log, Target};
-use super::names::Names;
 use super::pool::Pool;
-use super::staging::Beside;
+use super::staging::Companion;
 use super::tree::ReadTree;
 use super::version::VersionTree;
-use super::{Ground, Guard, Io, MountOptions, VersionView};
+use super::{Guard, Io, MountOptions, RunMode, VersionView};
 use crate::disk::{FsKind, open_file, open_log};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -27,8 +27,7 @@ const READ_AHEAD_KB: u32 = 4096;
 /// After SIGTERM, how long those who still have files open are served.
 const GRACE: Duration = Duration::from_secs(5);
 /// From this mean size of a version's files on, root's mounts pass reads through, if nothing else is said: what an open
-/// costs more is then
-/// less than what reading through the daemon does.
+/// costs more is then less than what reading through the daemon does.
 const PASS_FROM: u64 = 1 << 20;
 /// How often a mount looks after itself.
 const HOUSEKEEPING: Duration = Duration::from_secs(2);
@@ -36,12 +35,10 @@ const HOUSEKEEPING: Duration = Duration::from_secs(2);
 /// Mounts one version at `mnt`, read-only.
 ///
 /// In the background (the default) a daemon is forked off, which runs `make`, giving it the mount point's path from the
-/// root, and then serves; the call returns when the mount answers.
-/// `make` may therefore start threads and open files, but this process must have one thread only, and all paths that
-/// `make` or what it
-/// makes will use must be absolute: the daemon's directory is `/`. In the foreground the call returns when the mount is
-/// gone, and leaves
-/// SIGTERM, SIGINT and SIGHUP blocked in this thread.
+/// root, and then serves; the call returns when the mount answers. `make` may therefore start threads and open files,
+/// but this process must have one thread only, and all paths that `make` or what it makes will use must be absolute:
+/// the daemon's directory is `/`. In the foreground the call returns when the mount is gone, and leaves SIGTERM, SIGINT
+/// and SIGHUP blocked in this thread.
 ///
 /// # Errors
 /// Those of [`MountPoint::check`], of `make`, and I/O when mounting is not possible, with a hint.
@@ -55,7 +52,7 @@ pub fn mount_version(
         let (view, guard) = make(point.path())?;
         let totals = view.tree.totals();
         let names = Arc::new(VersionTree::alone(&view, mount::who()));
-        Ok(Shown {
+        Ok(MountSpec {
             names,
             objects: view.objects,
             label: view.label,
@@ -65,15 +62,15 @@ pub fn mount_version(
             beside: None,
         })
     };
-    mount_shown(shown, store_root, mnt, options)
+    mount_spec(shown, store_root, mnt, options)
 }
 
 /// Tells the kernel to forget a name in the directory with that inode. True if it knew the name.
 pub(super) type Forgetter = dyn Fn(u64, &[u8]) -> bool + Send;
 
 /// What is to be mounted.
-pub(super) struct Shown {
-    pub(super) names: Arc<dyn Names>,
+pub(super) struct MountSpec {
+    pub(super) names: Arc<dyn InodeTree>,
     pub(super) objects: Arc<Objects>,
     /// What the log calls it.
     pub(super) label: String,
@@ -84,12 +81,12 @@ pub(super) struct Shown {
     /// Done again and again by a thread of its own while the mount stands.
     pub(super) keep_house: Box<dyn Fn(&Forgetter) + Send>,
     /// What is writable, and mounted elsewhere.
-    pub(super) beside: Option<Arc<Beside>>,
+    pub(super) beside: Option<Arc<Companion>>,
 }
 
 /// Mounts what `make` gives: see [`mount_version`].
-pub(super) fn mount_shown(
-    make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>,
+pub(super) fn mount_spec(
+    make: impl FnOnce(&MountPoint, &Target) -> Result<MountSpec>,
     store_root: &Path,
     mnt: &Path,
     options: &MountOptions,
@@ -97,14 +94,14 @@ pub(super) fn mount_shown(
     let store = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
     let mut point = MountPoint::check(mnt, &store)?;
     match options.ground {
-        Ground::Foreground => {
+        RunMode::Foreground => {
             let target = match &options.log {
                 Some(path) => Target::File(open_log(path)?),
                 None => Target::Stderr,
             };
             serve(make, &store, &mut point, options, target, &mut Ready::foreground())
         }
-        Ground::Background => match mount::background(&point, options.log.as_deref())? {
+        RunMode::Background => match mount::background(&point, options.log.as_deref())? {
             Daemon::Parent => Ok(()),
             Daemon::Child(mut ready) => {
                 let target = Target::of_daemon(options.log.as_deref());
@@ -119,7 +116,7 @@ pub(super) fn mount_shown(
 }
 
 fn serve(
-    make: impl FnOnce(&MountPoint, &Target) -> Result<Shown>,
+    make: impl FnOnce(&MountPoint, &Target) -> Result<MountSpec>,
     store: &Path,
     point: &mut MountPoint,
     options: &MountOptions,
@@ -210,7 +207,7 @@ fn connect(
 pub(super) fn end_on_signal(
     point: MountPoint,
     device: Option<String>,
-    beside: Option<Arc<Beside>>,
+    beside: Option<Arc<Companion>>,
     guard: Arc<Mutex<Option<Guard>>>,
 ) -> Result<()> {
     let wait = move || {
@@ -248,5 +245,5 @@ fn keep_house(
 }
 
 fn cannot_start(e: std::io::Error) -> Error {
-    Error::io_message("cannot start a thread").because(e)
+    Error::io_message("cannot start a thread").with_cause(e)
 }

@@ -3,8 +3,8 @@
 use super::attributes::{Attributes, Item, Looked, Page};
 use super::errno::{Answer, Failure};
 use super::files::{Checked, Files};
+use super::inode_tree::{InodeTree, Readable};
 use super::log::Log;
-use super::names::{Names, Readable};
 use crate::disk;
 use crate::objects::SMALL_MAX;
 use std::ops::ControlFlow;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 /// A mount's tree. Every method may be called from many threads at once.
 pub(super) struct ReadTree {
-    names: Arc<dyn Names>,
+    names: Arc<dyn InodeTree>,
     files: Arc<Files>,
     store: PathBuf,
     log: Log,
 }
 
 impl ReadTree {
-    pub(super) fn new(names: Arc<dyn Names>, files: Arc<Files>, store: PathBuf, log: Log) -> ReadTree {
+    pub(super) fn new(names: Arc<dyn InodeTree>, files: Arc<Files>, store: PathBuf, log: Log) -> ReadTree {
         ReadTree { names, files, store, log }
     }
 

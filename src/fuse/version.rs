@@ -1,23 +1,21 @@
 //! One version as a tree of inodes. Plain Rust: a mount is one way to look at it, a test another.
 //!
 //! An inode number is the version's slot in the mount (0 for a mount of one version) and the entry's pre-order rank
-//! plus one, so there is no
-//! table and nothing to forget, and every host that mounts the version by itself sees the same numbers. What is shown
-//! is exactly the
-//! version's entries (L15); memory does not grow with the version or with what was looked at (L16).
+//! plus one, so there is no table and nothing to forget, and every host that mounts the version by itself sees the same
+//! numbers. What is shown is exactly the version's entries (L15); memory does not grow with the version or with what
+//! was looked at (L16).
 
 use super::VersionView;
 use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, Item, Looked, RANK_BITS, ROOT, ROOT_FOR};
 use super::errno::{Answer, Failure};
-use super::names::{Names, Readable};
+use super::inode_tree::{InodeTree, Readable};
 use crate::error::show_bytes;
 use crate::manifest::{Dir, Entry, Tree};
-use crate::words::MAX_NAME;
+use crate::types::MAX_NAME;
 use std::ops::ControlFlow;
 
 /// The size that a reference of unknown size is shown with. Not 0: the kernel itself answers a read of an empty file,
-/// and a program would take it
-/// for one. So the read reaches the daemon, and is an error.
+/// and a program would take it for one. So the read reaches the daemon, and is an error.
 const UNKNOWN_SIZE: u64 = 1;
 
 /// A version's tree, as one mount shows it.
@@ -94,7 +92,7 @@ impl VersionTree {
     }
 }
 
-impl Names for VersionTree {
+impl InodeTree for VersionTree {
     fn attributes(&self, ino: u64) -> Answer<Attributes> {
         let node = self.node(ino)?;
         Ok(self.attributes_of(node.rank, &node.entry))

@@ -1,9 +1,9 @@
 //! What a mount of published versions shows, and what it holds meanwhile: a lock file that tells of it, and pins.
 
 use super::log::{Log, Target};
-use super::session::{Shown, mount_shown};
-use super::staging::Beside;
-use super::whole::StoreTree;
+use super::session::{MountSpec, mount_spec};
+use super::staging::Companion;
+use super::store_tree::StoreTree;
 use super::{Guard, MountOptions, VersionView};
 use crate::catalog::{Version, removal};
 use crate::clock;
@@ -12,14 +12,14 @@ use crate::lock::{LockFile, Purpose};
 use crate::mount::{self, MountPoint};
 use crate::pins::Pins;
 use crate::store::Store;
-use crate::words::Token;
+use crate::types::Token;
 use std::path::Path;
 use std::sync::Arc;
 
 impl VersionView {
     /// The view of a version that is mounted at `mnt`; its pin, and the lock file that tells others of the mount. For
-    /// the daemon itself: the locks are its process's.
-    /// Who may only read the store may mount it all the same, and holds neither.
+    /// the daemon itself: the locks are its process's. Who may only read the store may mount it all the same, and holds
+    /// neither.
     ///
     /// # Errors
     /// Not found when it was removed meanwhile. Damaged; I/O.
@@ -65,10 +65,9 @@ impl Drop for Unpin {
 }
 
 /// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and
-/// removals show while it
-/// stands, within [`MountOptions::refresh`]. Where this process may write to the store, staging directories are mounted
-/// beside it, and `.staging` and
-/// `NAME/staging` are links to them. Otherwise as [`mount_version`](super::mount_version).
+/// removals show while it stands, within [`MountOptions::refresh`]. Where this process may write to the store, staging
+/// directories are mounted beside it, and `.staging` and `NAME/staging` are links to them. Otherwise as
+/// [`mount_version`](super::mount_version).
 ///
 /// # Errors
 /// As [`mount_version`](super::mount_version).
@@ -80,7 +79,7 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
         let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
         let log = || Log::new(target.again(), show_path(&root));
-        let beside = match options.staging.then(|| Beside::mount(&store, point, options, log(), log())) {
+        let beside = match options.staging.then(|| Companion::mount(&store, point, options, log(), log())) {
             None => None,
             Some(Ok(beside)) => Some(Arc::new(beside)),
             Some(Err(e)) => {
@@ -90,7 +89,7 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
         };
         let names = Arc::new(StoreTree::new(&store, mount::who(), options.refresh, pins.clone(), beside.clone()));
         let keeper = names.clone();
-        Ok(Shown {
+        Ok(MountSpec {
             names,
             objects: store.objects().clone(),
             label: show_path(&root),
@@ -100,5 +99,5 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
             beside,
         })
     };
-    mount_shown(make, &root, mnt, options)
+    mount_spec(make, &root, mnt, options)
 }

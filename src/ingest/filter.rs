@@ -27,7 +27,7 @@ impl Filter {
         for pattern in exclude {
             builder
                 .add_line(None, pattern)
-                .map_err(|e| Error::usage(format!("`{pattern}` is not a pattern")).because(e))?;
+                .map_err(|e| Error::usage(format!("`{pattern}` is not a pattern")).with_cause(e))?;
         }
         Ok(Filter { patterns: built(builder)?, above: None })
     }
@@ -41,8 +41,9 @@ impl Filter {
         let failed = |e| Error::io("read", &file, e);
         let mut text = Vec::new();
         dir.file_at(IGNORE_FILE, Follow::No).map_err(failed)?.take(MOST + 1).read_to_end(&mut text).map_err(failed)?;
-        let bad =
-            |why: String| Error::usage(format!("{} has a line that is not a pattern", show_path(&file))).because(why);
+        let bad = |why: String| {
+            Error::usage(format!("{} has a line that is not a pattern", show_path(&file))).with_cause(why)
+        };
         if text.len() as u64 > MOST {
             return Err(Error::usage(format!("{} is longer than {MOST} bytes", show_path(&file))));
         }
@@ -88,5 +89,5 @@ impl Filter {
 }
 
 fn built(builder: GitignoreBuilder) -> Result<Gitignore> {
-    builder.build().map_err(|e| Error::usage("the patterns of what to leave out are too large").because(e))
+    builder.build().map_err(|e| Error::usage("the patterns of what to leave out are too large").with_cause(e))
 }

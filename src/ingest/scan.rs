@@ -143,7 +143,7 @@ pub fn scan(
             "device nodes, sockets and FIFOs cannot be added: {}{more}",
             named.join(", ")
         ))
-        .hint("leave them out with --skip-special or --exclude"));
+        .with_hint("leave them out with --skip-special or --exclude"));
     }
     Ok(Tree { dirs: state.dirs.into_iter().map(|d| Directory { items: d.items, source: Some(d.source) }).collect() })
 }
@@ -229,7 +229,7 @@ impl Scan<'_> {
 
     /// Looks at some entries of one directory.
     fn look(&self, dir: u32, names: &Names, handles: &mut Handles) -> Result<()> {
-        self.progress.go_on()?;
+        self.progress.check_cancelled()?;
         let (source, filter, chain) = {
             let state = self.state.lock();
             let open = &state.dirs[dir as usize];
@@ -271,7 +271,7 @@ impl Scan<'_> {
             };
             items.push(Item { name: name.to_bytes().into(), body });
         }
-        self.progress.expect(files, bytes);
+        self.progress.add_total(files, bytes);
         let mut state = self.state.lock();
         state.special.append(&mut special);
         for (at, chain, source) in below {
@@ -338,7 +338,7 @@ impl Scan<'_> {
                     "{} leads back to a directory above it: a loop of symlinks",
                     show_path(&dir.path())
                 ))
-                .hint("exclude it, or keep symlinks as symlinks"));
+                .with_hint("exclude it, or keep symlinks as symlinks"));
             }
             at = link.above.as_deref();
         }

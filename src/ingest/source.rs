@@ -3,7 +3,7 @@
 
 use crate::disk::{self, DirHandle, FileStat, Follow, Volume};
 use crate::error::{Error, Result, show_path};
-use crate::words::MAX_PATH;
+use crate::types::MAX_PATH;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr};
@@ -155,7 +155,7 @@ impl SourceDir {
 /// What became something else while it was read.
 pub fn changed(path: &Path, how: &str) -> Error {
     Error::io_message(format!("{} changed while it was read: {how}", show_path(path)))
-        .hint("run the command again when nothing writes there; nothing was published")
+        .with_hint("run the command again when nothing writes there; nothing was published")
 }
 
 /// The directories that one thread keeps open, so that however deep and wide a source is, few are.

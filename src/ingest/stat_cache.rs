@@ -9,7 +9,7 @@ use super::source::Home;
 use super::tree::Stat;
 use crate::disk::{self, Access, Disk, FileStat, Volume};
 use crate::error::Result;
-use crate::words::{Digest, Hasher, Token};
+use crate::types::{Digest, Hasher, Token};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

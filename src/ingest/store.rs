@@ -8,9 +8,9 @@ use super::stat_cache::{Key, StatCache, clock_now};
 use super::tree::{Body, FileBody, Stat, Stored, Tree};
 use crate::disk::{DirHandle, FileStat, Follow, stat_file};
 use crate::error::{Error, Result, show_path};
-use crate::objects::{Lane, ObjectWriter, SMALL_MAX};
+use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
-use crate::words::Digest;
+use crate::types::Digest;
 use parking_lot::Mutex;
 use std::ffi::CString;
 use std::fs::File;
@@ -158,7 +158,7 @@ fn pieces(slots: &[Slot]) -> Vec<(usize, usize)> {
 
 /// One thread's lane and buffer.
 struct Worker<'a> {
-    lane: Option<Lane<'a>>,
+    lane: Option<ThreadWriter<'a>>,
     cache: Option<&'a StatCache>,
     progress: &'a Progress,
     buffer: Vec<u8>,
@@ -201,11 +201,11 @@ impl<'a> Worker<'a> {
     }
 
     fn close(self) -> Result<()> {
-        self.lane.map_or(Ok(()), Lane::close)
+        self.lane.map_or(Ok(()), ThreadWriter::close)
     }
 
     fn store(&mut self, tree: &Tree, slot: &Slot, at: u32) -> Result<Stored> {
-        self.progress.go_on()?;
+        self.progress.check_cancelled()?;
         let directory = &tree.dirs[slot.dir as usize];
         let item = &directory.items[slot.item as usize];
         let Body::File { body, .. } = &item.body else { unreachable!("slots are files") };
@@ -218,7 +218,7 @@ impl<'a> Worker<'a> {
                 self.scanned(&Scanned { dir: slot.dir, source, name: &item.name, stat, here: *here }, at)?
             }
         };
-        self.progress.done(1, slot.size.saturating_sub(self.counted));
+        self.progress.add_done(1, slot.size.saturating_sub(self.counted));
         self.counted = 0;
         Ok(stored)
     }
@@ -329,7 +329,7 @@ impl<'a> Worker<'a> {
             let before = look_at(&file, &|| path.to_path_buf())?;
             if !before.is_file() || Stat::from(before) != *stat {
                 return Err(Error::io_message(format!("{} changed since it was added", show_path(path)))
-                    .hint("add it again; nothing was published"));
+                    .with_hint("add it again; nothing was published"));
             }
             let Some((stored, taken)) = self.read(&file, &|| path.to_path_buf(), before.size)? else { continue };
             if taken || (look_at(&file, &|| path.to_path_buf())? == before && stored.size == before.size) {
@@ -366,8 +366,8 @@ impl<'a> Worker<'a> {
         *counted = 0;
         let mut tick = |bytes: u64| {
             *counted += bytes;
-            progress.done(0, bytes);
-            progress.go_on()
+            progress.add_done(0, bytes);
+            progress.check_cancelled()
         };
         let ((digest, size), taken) = match &mut self.lane {
             Some(lane) => {
@@ -386,7 +386,7 @@ fn look_at(file: &File, path: &dyn Fn() -> PathBuf) -> Result<FileStat> {
 
 fn unsteady(path: &Path) -> Error {
     Error::io_message(format!("{} changes while it is read", show_path(path)))
-        .hint("run the command again when nothing writes to it; nothing was published")
+        .with_hint("run the command again when nothing writes to it; nothing was published")
 }
 
 fn hash_all(
@@ -395,7 +395,7 @@ fn hash_all(
     buffer: &mut Vec<u8>,
     tick: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<(Digest, u64)> {
-    let mut hasher = crate::words::Hasher::new();
+    let mut hasher = crate::types::Hasher::new();
     let mut size = 0;
     buffer.resize(1 << 20, 0);
     loop {

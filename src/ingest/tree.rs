@@ -4,7 +4,7 @@ use super::source::SourceDir;
 use crate::disk::{self, FileStat};
 use crate::error::{Error, Result};
 use crate::manifest::Reference;
-use crate::words::{Digest, Place, RelPath};
+use crate::types::{Digest, Location, RelPath};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ fn nanoseconds(seconds: i64, more: i64) -> i64 {
 pub struct Stored {
     pub digest: Digest,
     pub size: u64,
-    pub place: Option<Place>,
+    pub place: Option<Location>,
 }
 
 /// Where a file's bytes come from, and later what they were stored as.
@@ -272,7 +272,7 @@ impl Tree {
             (_, b) if overwrite == Overwrite::Allow => first.body = b,
             _ => {
                 return Err(Error::usage(format!("{path} was added twice with different content"))
-                    .hint("add it once, or add each under a path of its own"));
+                    .with_hint("add it once, or add each under a path of its own"));
             }
         }
         Ok(())
@@ -291,7 +291,7 @@ fn same(a: &Body, b: &Body) -> bool {
 }
 
 fn clash(path: &RelPath) -> Error {
-    Error::usage(format!("{path} would be a file and a directory at once")).hint("add one of them elsewhere")
+    Error::usage(format!("{path} would be a file and a directory at once")).with_hint("add one of them elsewhere")
 }
 
 /// Looks at a source by name.
@@ -299,5 +299,5 @@ fn clash(path: &RelPath) -> Error {
 /// # Errors
 /// Not found when nothing is there; I/O.
 pub fn look_at_source(path: &std::path::Path) -> Result<std::fs::Metadata> {
-    disk::look(path)?.ok_or_else(|| Error::not_found(format!("there is no {}", crate::error::show_path(path))))
+    disk::lstat(path)?.ok_or_else(|| Error::not_found(format!("there is no {}", crate::error::show_path(path))))
 }

@@ -1,12 +1,11 @@
 //! Which locks of other hosts were judged dead, so that not every process has to watch them anew.
 //!
 //! Beside the lock `TOKEN` the file `TOKEN.dead` has the counter at which it was seen to rest. A holder that lives
-//! moves its counter, and the note says
-//! nothing any more. Advisory, as locks are.
+//! moves its counter, and the note says nothing any more. Advisory, as locks are.
 
 use crate::disk;
 use crate::store::Store;
-use crate::words::Token;
+use crate::types::Token;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +42,7 @@ pub(super) fn note(store: &Store, lock: &Path, beat: &str) {
 /// Removes the note of a lock that is removed.
 pub(super) fn forget(store: &Store, lock: &Path) {
     let note = note_of(lock);
-    if disk::look(&note).is_ok_and(|found| found.is_some()) {
+    if disk::lstat(&note).is_ok_and(|found| found.is_some()) {
         let _ = store.disk().remove_file(&note);
     }
 }
@@ -54,7 +53,7 @@ fn sweep(store: &Store, lock: &Path) {
     for name in disk::list(dir).unwrap_or_default() {
         let token = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(Token::from_text);
         let Some(token) = token else { continue };
-        let there = disk::look_fresh(&dir.join(token.as_str()));
+        let there = disk::lstat_revalidated(&dir.join(token.as_str()));
         if there.is_ok_and(|found| found.is_none()) {
             let _ = store.disk().remove_file(&dir.join(&name));
         }

@@ -1,18 +1,17 @@
 //! A draft for one at a time, by agreement: what programs take that want to commit to it one after the other.
 
-use super::{LockFile, LockRecord, Purpose, Queue, live};
+use super::{AdvisoryTurn, LockFile, LockRecord, Purpose, live};
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::words::{ArtifactName, DistributedId, Token};
+use crate::types::{ArtifactName, DistributedId, Token};
 use std::time::{Duration, Instant};
 
 const PURPOSE: &str = "draft-lock";
 /// How often one who waits looks again.
-const LOOK: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A draft held by this process until it is dropped. Manners, not truth (L13): it keeps those away who ask for it too,
-/// and nobody else; any
-/// lock can be broken, and then two hold it. What is upserted and finished is right either way.
+/// and nobody else; any lock can be broken, and then two hold it. What is upserted and finished is right either way.
 #[derive(Debug)]
 pub struct DraftLock {
     _file: LockFile,
@@ -20,8 +19,7 @@ pub struct DraftLock {
 
 impl Store {
     /// Takes a draft for this process, waiting up to `patience` for who holds it. A holder that died does not hold it:
-    /// on this host that is
-    /// seen at once, for another host it takes some seconds.
+    /// on this host that is seen at once, for another host it takes some seconds.
     ///
     /// # Errors
     /// Refused: it is held, naming by whom. I/O.
@@ -30,7 +28,7 @@ impl Store {
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
-    /// use cairn::words::{ArtifactName, DistributedId};
+    /// use cairn::types::{ArtifactName, DistributedId};
     /// let (name, id) = (ArtifactName::parse("scores")?, DistributedId::parse("eval-7")?);
     /// let held = store.lock_draft(&name, &id, std::time::Duration::from_secs(60))?;
     /// // look at the draft, decide, upsert, finish: others who ask for the lock wait
@@ -52,11 +50,11 @@ impl Store {
         };
         loop {
             {
-                let _turn = Queue::before(&self.layout().locks(), Duration::from_secs(1));
+                let _turn = AdvisoryTurn::exclusive(&self.layout().locks(), Duration::from_secs(1));
                 let mut holder = live(self, holds_it)?.into_iter().next();
                 if holder.is_none() {
                     let file = LockFile::take(self, &Token::fresh(), &purpose)?;
-                    holder = file.rival(holds_it)?; // where the queue keeps nobody apart
+                    holder = file.competing_holder(holds_it)?; // where the queue keeps nobody apart
                     if holder.is_none() {
                         return Ok(DraftLock { _file: file });
                     }
@@ -66,10 +64,10 @@ impl Store {
                         "draft {id} of {name} is held by process {} on {}, since {}",
                         holder.pid, holder.host, holder.since
                     );
-                    return Err(Error::refused(why).hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
+                    return Err(Error::conflict(why).with_hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
                 }
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }

@@ -1,21 +1,21 @@
 //! Looking at locks: who holds what, and whether the holder lives.
 
-use super::{BEAT, LockFile, LockRecord, dead, process_start};
+use super::{HEARTBEAT_INTERVAL, LockFile, LockRecord, dead, process_start};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::words::Token;
+use crate::types::Token;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long who came first of several waits for the others to go, and how often it looks.
 const GIVE_WAY: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Whether a lock's holder was seen alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
+pub enum HolderStatus {
     /// Its flock is held on this host, or its beat was seen to move.
     Live,
     /// On this host, and its flock is free and its process gone; or, elsewhere, its beat was seen to rest for longer
@@ -23,12 +23,12 @@ pub enum Life {
     Dead,
 }
 
-impl Life {
+impl HolderStatus {
     /// `live` or `dead`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Life::Live => "live",
-            Life::Dead => "dead",
+            HolderStatus::Live => "live",
+            HolderStatus::Dead => "dead",
         }
     }
 }
@@ -43,7 +43,7 @@ pub struct Lock {
     /// What it says; `None` when it cannot be read as a lock.
     pub record: Option<LockRecord>,
     /// Whether its holder was seen alive.
-    pub life: Life,
+    pub life: HolderStatus,
 }
 
 /// All locks. Takes some seconds when one is held on another host, since its beat must be watched; a dead one is
@@ -62,31 +62,29 @@ pub fn list(store: &Store) -> Result<Vec<Lock>> {
 /// I/O.
 pub fn live(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
     let locks = list_of(store, |record| record.is_some_and(&wanted))?;
-    Ok(locks.into_iter().filter(|l| l.life == Life::Live).filter_map(|l| l.record).collect())
+    Ok(locks.into_iter().filter(|l| l.life == HolderStatus::Live).filter_map(|l| l.record).collect())
 }
 
 impl LockFile {
     /// Who else lives and holds a lock that `wanted` wants. Who is told of nobody has looked after taking its own lock,
-    /// so of two that exclude each
-    /// other so, one at most is. When several take theirs at the same moment, the one whose file has the lowest name
-    /// waits a second for the
-    /// others to go, and those are told at once: one of them is left.
+    /// so of two that exclude each other so, one at most is. When several take theirs at the same moment, the one whose
+    /// file has the lowest name waits a second for the others to go, and those are told at once: one of them is left.
     ///
     /// # Errors
     /// I/O.
-    pub fn rival(&self, wanted: impl Fn(&LockRecord) -> bool) -> Result<Option<LockRecord>> {
+    pub fn competing_holder(&self, wanted: impl Fn(&LockRecord) -> bool) -> Result<Option<LockRecord>> {
         let mut until = None;
         loop {
             let mut others = lock_files(&self.store)?;
             others.retain(|path| *path != self.path);
             others.sort();
             let judged = judge_those(&self.store, &others, |record| record.is_some_and(&wanted))?;
-            let Some(first) = judged.into_iter().find(|l| l.life == Life::Live) else { return Ok(None) };
+            let Some(first) = judged.into_iter().find(|l| l.life == HolderStatus::Live) else { return Ok(None) };
             if first.path < self.path || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(first.record);
             }
             until.get_or_insert_with(|| Instant::now() + GIVE_WAY);
-            std::thread::sleep(LOOK);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -107,7 +105,7 @@ pub fn of_this_host(store: &Store) -> Result<Vec<Lock>> {
 /// I/O.
 pub fn held(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
     let locks = look_at(&lock_files(store)?, |record| record.is_some_and(&wanted))?;
-    Ok(locks.into_iter().filter(|l| l.life != Some(Life::Dead)).filter_map(|l| l.record).collect())
+    Ok(locks.into_iter().filter(|l| l.life != Some(HolderStatus::Dead)).filter_map(|l| l.record).collect())
 }
 
 fn lock_files(store: &Store) -> Result<Vec<PathBuf>> {
@@ -136,7 +134,7 @@ fn judge_those(store: &Store, paths: &[PathBuf], wanted: impl Fn(Option<&LockRec
     watch(store, &mut seen)?;
     let judged = |seen: Seen| {
         let id = seen.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Lock { id, path: seen.path, record: seen.record, life: seen.life.unwrap_or(Life::Dead) }
+        Lock { id, path: seen.path, record: seen.record, life: seen.life.unwrap_or(HolderStatus::Dead) }
     };
     Ok(seen.into_iter().map(judged).collect())
 }
@@ -146,23 +144,23 @@ fn watch(store: &Store, seen: &mut [Seen]) -> Result<()> {
     let until = Instant::now() + patience(store);
     for one in seen.iter_mut().filter(|s| s.life.is_none()) {
         if one.record.as_ref().is_some_and(|r| dead::is_noted(&one.path, &r.beat)) {
-            one.life = Some(Life::Dead);
+            one.life = Some(HolderStatus::Dead);
         }
     }
     while seen.iter().any(|s| s.life.is_none()) && Instant::now() < until {
-        std::thread::sleep(BEAT / 4);
+        std::thread::sleep(HEARTBEAT_INTERVAL / 4);
         for one in seen.iter_mut().filter(|s| s.life.is_none()) {
             match read(&one.path)? {
-                None => one.life = Some(Life::Dead), // it is gone
+                None => one.life = Some(HolderStatus::Dead), // it is gone
                 Some(Some(now)) if one.record.as_ref().is_none_or(|before| before.beat != now.beat) => {
-                    one.life = Some(Life::Live)
+                    one.life = Some(HolderStatus::Live)
                 }
                 Some(_) => {}
             }
         }
     }
     for one in seen.iter_mut().filter(|s| s.life.is_none()) {
-        one.life = Some(Life::Dead);
+        one.life = Some(HolderStatus::Dead);
         if let Some(record) = &one.record {
             dead::note(store, &one.path, &record.beat);
         }
@@ -171,14 +169,13 @@ fn watch(store: &Store, seen: &mut [Seen]) -> Result<()> {
 }
 
 /// How long a counter is watched before its holder counts as dead. On a shared disk a beat takes a way over the
-/// network, and this host may show the file
-/// as it was for as long as its mount says.
+/// network, and this host may show the file as it was for as long as its mount says.
 fn patience(store: &Store) -> Duration {
     if store.disk().kind().is_local() {
-        return 3 * BEAT;
+        return 3 * HEARTBEAT_INTERVAL;
     }
     let cached = store.client_cache().map_or(Duration::ZERO, |cached| cached.min(store.cache_bound()));
-    cached + 5 * BEAT
+    cached + 5 * HEARTBEAT_INTERVAL
 }
 
 /// A lock file at one look.
@@ -186,7 +183,7 @@ struct Seen {
     path: PathBuf,
     record: Option<LockRecord>,
     /// `None`: the holder is on another host, where only its beat tells.
-    life: Option<Life>,
+    life: Option<HolderStatus>,
 }
 
 fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Seen>> {
@@ -196,7 +193,7 @@ fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> R
         let Some(held) = is_held(path) else { continue };
         let here = record.as_ref().is_none_or(LockRecord::is_here);
         let running = record.as_ref().is_some_and(|r| here && process_start(r.pid) == Some(r.pid_start));
-        let life = if held || running { Some(Life::Live) } else { here.then_some(Life::Dead) };
+        let life = if held || running { Some(HolderStatus::Live) } else { here.then_some(HolderStatus::Dead) };
         all.push(Seen { path: path.clone(), record, life });
     }
     Ok(all)
@@ -210,7 +207,7 @@ fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> R
 pub fn break_lock(store: &Store, id: &str) -> Result<String> {
     let hint = "`cairn locks` lists them";
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(Error::usage(format!("`{id}` is not a lock's id, nor the beginning of one")).hint(hint));
+        return Err(Error::usage(format!("`{id}` is not a lock's id, nor the beginning of one")).with_hint(hint));
     }
     let names = disk::list(&store.layout().locks())?;
     let tokens =
@@ -218,8 +215,8 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
     let found: Vec<Token> = tokens.collect();
     let [token] = found.as_slice() else {
         return Err(match found.len() {
-            0 => Error::not_found(format!("there is no lock {id}")).hint(hint),
-            n => Error::usage(format!("{n} locks begin with {id}")).hint("give more of the id"),
+            0 => Error::not_found(format!("there is no lock {id}")).with_hint(hint),
+            n => Error::usage(format!("{n} locks begin with {id}")).with_hint("give more of the id"),
         });
     };
     let path = store.layout().locks().join(token.as_str());
@@ -229,8 +226,8 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
 }
 
 /// Removes those of `locks` that are certainly dead, and leaves the others in the list: taken on this host since it was
-/// booted, on a file system that no other
-/// host sees, whose process is gone. (Elsewhere a holder may live and only look dead.)
+/// booted, on a file system that no other host sees, whose process is gone. (Elsewhere a holder may live and only look
+/// dead.)
 ///
 /// # Errors
 /// I/O.
@@ -238,8 +235,9 @@ pub fn remove_dead(store: &Store, locks: &mut Vec<Lock>) -> Result<usize> {
     if !store.disk().kind().is_local() {
         return Ok(0);
     }
-    let (dead, rest): (Vec<Lock>, Vec<Lock>) =
-        locks.drain(..).partition(|l| l.life == Life::Dead && l.record.as_ref().is_some_and(LockRecord::is_here));
+    let (dead, rest): (Vec<Lock>, Vec<Lock>) = locks
+        .drain(..)
+        .partition(|l| l.life == HolderStatus::Dead && l.record.as_ref().is_some_and(LockRecord::is_here));
     *locks = rest;
     dead.iter().try_for_each(|lock| store.disk().remove_file(&lock.path))?;
     Ok(dead.len())

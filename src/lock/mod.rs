@@ -2,25 +2,23 @@
 //! falls.
 //!
 //! A lock is `locks/TOKEN`, JSON for the person who finds it. `flock` is held on the file for life, so on the same host
-//! a free
-//! lock is a dead holder. Across hosts, life is the `beat` in the file, which moves every two seconds; an observer
-//! judges by
-//! whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
+//! a free lock is a dead holder. Across hosts, life is the `beat` in the file, which moves every two seconds; an
+//! observer judges by whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
 
-mod beat;
 mod dead;
 mod draft;
+mod heartbeat;
 mod list;
 
 pub use draft::DraftLock;
 pub(crate) use list::judge;
-pub use list::{Life, Lock, break_lock, held, list, live, of_this_host, remove_dead};
+pub use list::{HolderStatus, Lock, break_lock, held, list, live, of_this_host, remove_dead};
 
 use crate::clock;
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::words::Token;
-use beat::Beat;
+use crate::types::Token;
+use heartbeat::Heartbeat;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
@@ -30,9 +28,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How often one who waits in a queue looks again.
-const TURN: Duration = Duration::from_millis(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// How often a live holder moves its beat.
-pub const BEAT: Duration = Duration::from_secs(2);
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a lock says of its holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +99,7 @@ impl LockRecord {
 pub struct LockFile {
     store: Store,
     path: PathBuf,
-    _beat: Beat,
+    _beat: Heartbeat,
 }
 
 impl LockFile {
@@ -119,7 +117,7 @@ impl LockFile {
     /// I/O.
     pub(crate) fn take_at(store: &Store, path: PathBuf, purpose: &Purpose<'_>) -> Result<LockFile> {
         let record = LockRecord {
-            beat: Beat::text(0),
+            beat: Heartbeat::text(0),
             purpose: purpose.purpose.to_owned(),
             artifact: purpose.artifact.map(str::to_owned),
             draft: purpose.draft.map(str::to_owned),
@@ -134,47 +132,46 @@ impl LockFile {
             since: clock::now(),
         };
         let mut text = serde_json::to_string_pretty(&record)
-            .map_err(|e| Error::io_message("cannot write a lock as JSON").because(e))?;
+            .map_err(|e| Error::io_message("cannot write a lock as JSON").with_cause(e))?;
         text.push('\n');
         let file = store.disk().write_file(path.clone(), text.as_bytes())?;
         // SAFETY: the descriptor is open. Where flock is missing, the beat alone speaks.
         unsafe { libc::flock(file.file().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         let at = text.find(&record.beat).expect("the beat was just written") as u64;
-        Ok(LockFile { store: store.clone(), path, _beat: Beat::start(file, at, !store.disk().kind().is_local()) })
+        Ok(LockFile { store: store.clone(), path, _beat: Heartbeat::start(file, at, !store.disk().kind().is_local()) })
     }
 }
 
 /// A place in the queue before a directory, until it is dropped: who works one after the other does not work in vain.
-/// Manners only: after
-/// `patience`, or where locks don't work, it goes on without.
+/// Manners only: after `patience`, or where locks don't work, it goes on without.
 #[derive(Debug)]
-pub struct Queue(Option<std::fs::File>);
+pub struct AdvisoryTurn(Option<std::fs::File>);
 
-impl Queue {
+impl AdvisoryTurn {
     /// Waits until it alone has its turn.
-    pub fn before(dir: &std::path::Path, patience: Duration) -> Queue {
-        Queue::wait(dir, libc::LOCK_EX, patience)
+    pub fn exclusive(dir: &std::path::Path, patience: Duration) -> AdvisoryTurn {
+        AdvisoryTurn::wait(dir, libc::LOCK_EX, patience)
     }
 
     /// Waits until nobody is there who must be alone: several may have this turn at once.
-    pub fn beside(dir: &std::path::Path, patience: Duration) -> Queue {
-        Queue::wait(dir, libc::LOCK_SH, patience)
+    pub fn shared(dir: &std::path::Path, patience: Duration) -> AdvisoryTurn {
+        AdvisoryTurn::wait(dir, libc::LOCK_SH, patience)
     }
 
-    fn wait(dir: &std::path::Path, how: i32, patience: Duration) -> Queue {
+    fn wait(dir: &std::path::Path, how: i32, patience: Duration) -> AdvisoryTurn {
         let patience = patience.min(LONGEST_WAIT.get_or_init(longest_wait).unwrap_or(patience));
-        let Ok(file) = crate::disk::open_dir(dir) else { return Queue(None) };
+        let Ok(file) = crate::disk::open_dir(dir) else { return AdvisoryTurn(None) };
         let begun = std::time::Instant::now();
         loop {
             // SAFETY: the descriptor is open.
             if unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } == 0 {
-                return Queue(Some(file));
+                return AdvisoryTurn(Some(file));
             }
             let busy = std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock;
             if !busy || begun.elapsed() >= patience {
-                return Queue(None);
+                return AdvisoryTurn(None);
             }
-            std::thread::sleep(TURN);
+            std::thread::sleep(POLL_INTERVAL);
         }
     }
 

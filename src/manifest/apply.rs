@@ -8,7 +8,7 @@ use super::nodes::{NodeSink, NodeSource, Recent};
 use super::recut::{self, ItemEdit};
 use super::tree::{Tree, find_in, path_order};
 use crate::error::{Error, Result};
-use crate::words::{MAX_PATH, RelPath};
+use crate::types::{MAX_PATH, RelPath};
 use std::sync::Arc;
 
 /// One change of a manifest.
@@ -55,8 +55,7 @@ impl Edit {
 ///
 /// # Errors
 /// A usage error when a path is edited twice or cannot be in a manifest; refused when a file meets a directory or
-/// stands in
-/// the way; not found when there is nothing to remove; damage; what source and sink say. Each names the path.
+/// stands in the way; not found when there is nothing to remove; damage; what source and sink say. Each names the path.
 pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Result<Root> {
     edits.sort_by(|a, b| path_order(&a.path, &b.path));
     let source = base.source().clone();
@@ -170,7 +169,7 @@ impl<'a> Applier<'a> {
                 Some(Entry::Directory(dir)) => dir,
                 Some(other) => {
                     let what = other.kind_name();
-                    return Err(Error::refused(format!(
+                    return Err(Error::conflict(format!(
                         "path `{path}` cannot be edited: `{at}` is a {what}, not a directory"
                     )));
                 }
@@ -216,7 +215,7 @@ fn absent(path: &RelPath) -> Error {
 }
 
 fn check(path: &RelPath, entry: &Entry) -> Result<()> {
-    entry.check().map_err(|e| e.while_doing(format!("path `{path}` cannot be put")))?;
+    entry.check().map_err(|e| e.context(format!("path `{path}` cannot be put")))?;
     match entry {
         Entry::Directory(dir)
             if dir.totals().own > 0 && path.as_bytes().len() + 1 + usize::from(dir.totals().longest) > MAX_PATH =>
@@ -229,7 +228,7 @@ fn check(path: &RelPath, entry: &Entry) -> Result<()> {
 
 /// Whether there is anything to put.
 fn may_put(path: &RelPath, now: Option<&Entry>, entry: &Entry) -> Result<bool> {
-    let refused = |why: &str| Err(Error::refused(format!("path `{path}` cannot be put: {why}")));
+    let refused = |why: &str| Err(Error::conflict(format!("path `{path}` cannot be put: {why}")));
     match (now, entry) {
         (Some(Entry::Directory(old)), Entry::Directory(new)) => {
             if new.totals().own > 0 && !new.same(old) {
@@ -250,6 +249,6 @@ trait HintReplace {
 
 impl HintReplace for Result<bool> {
     fn hint_replace(self) -> Self {
-        self.map_err(|e| e.hint("remove it first, or replace it knowingly"))
+        self.map_err(|e| e.with_hint("remove it first, or replace it knowingly"))
     }
 }

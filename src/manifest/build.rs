@@ -7,7 +7,7 @@ use super::node::Node;
 use super::nodes::{NodeRef, NodeSink};
 use super::totals::Totals;
 use crate::error::{Error, Result, show_bytes};
-use crate::words::{Digest, MAX_PATH, Place, RelPath, is_entry_name};
+use crate::types::{Digest, Location, MAX_PATH, RelPath, is_entry_name};
 use std::sync::Arc;
 
 /// A finished manifest.
@@ -16,7 +16,7 @@ pub struct Root {
     /// The root node of the root directory's tree. Stored like any other node, however small.
     pub node: Arc<Node>,
     /// Where the sink put it.
-    pub place: Option<Place>,
+    pub place: Option<Location>,
 }
 
 impl Root {
@@ -41,12 +41,12 @@ impl Root {
     }
 }
 
-/// Builds a manifest from entries that come in pre-order, names in byte order within each directory.
-/// Holds about a node and a half for each level of each open directory, whatever the number of entries.
+/// Builds a manifest from entries that come in pre-order, names in byte order within each directory. Holds about a node
+/// and a half for each level of each open directory, whatever the number of entries.
 ///
 /// ```
 /// use cairn::manifest::{Builder, Entry, MemoryNodes};
-/// use cairn::words::Digest;
+/// use cairn::types::Digest;
 /// let mut nodes = MemoryNodes::new();
 /// let mut b = Builder::new(&mut nodes);
 /// b.enter(b"data")?;

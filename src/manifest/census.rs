@@ -1,6 +1,6 @@
 //! Every node of many manifests, each looked at once: what a check of a whole store walks. A manifest can name one
-//! directory many times over, level
-//! upon level, so that a walk by path would not end; this one costs what its distinct nodes cost (L5).
+//! directory many times over, level upon level, so that a walk by path would not end; this one costs what its distinct
+//! nodes cost (L5).
 
 use super::entry::{Dir, DirAt, Entry, Stored};
 use super::node::Node;
@@ -8,7 +8,7 @@ use super::nodes::NodeSource;
 use super::totals::Totals;
 use super::tree::Tree;
 use crate::error::{Error, Result, show_bytes};
-use crate::words::{Digest, Place, RelPath};
+use crate::types::{Digest, Location, RelPath};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub trait Visitor {
     ///
     /// # Errors
     /// What ends the census.
-    fn file(&mut self, digest: &Digest, size: u64, place: Option<Place>) -> Result<bool>;
+    fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool>;
 
     /// A node that cannot be read, or that is not what a parent says of it. It is marked.
     ///
@@ -189,9 +189,8 @@ impl Census {
     }
 
     /// Every path of a manifest that leads to something marked for which `wanted` says yes: a file's content by its
-    /// digest, or a directory in whose
-    /// tree a node with that digest lies. Only marked nodes are walked. A manifest can hold more paths than a walk
-    /// can reach: it breaks off after `left` entries.
+    /// digest, or a directory in whose tree a node with that digest lies. Only marked nodes are walked. A manifest can
+    /// hold more paths than a walk can reach: it breaks off after `left` entries.
     pub fn marked(
         &self,
         tree: &Tree,

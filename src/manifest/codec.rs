@@ -10,7 +10,7 @@
 use super::entry::{Dir, DirAt, Entry, MAX_TARGET, Reference, Stored, bad_target};
 use super::totals::{MAX_BYTES, TOTALS_LEN, Totals};
 use crate::error::{Error, Result, show_bytes};
-use crate::words::{MAX_NAME, Place};
+use crate::types::{Location, MAX_NAME};
 
 /// The largest node, in bytes.
 pub const MAX_NODE: usize = 32 * 1024;
@@ -99,7 +99,7 @@ fn u16_of(n: usize) -> [u8; 2] {
 }
 
 /// The hashed bytes and the places of a node with these items, which are in order, distinct and light enough.
-pub(super) fn encode(level: u8, items: &[Item]) -> (Vec<u8>, Vec<Option<Place>>) {
+pub(super) fn encode(level: u8, items: &[Item]) -> (Vec<u8>, Vec<Option<Location>>) {
     let mut columns: [Vec<u8>; tag::END] = Default::default();
     let mut places = Vec::new();
     for item in items {
@@ -427,7 +427,7 @@ pub(super) fn read_reference(b: &[u8]) -> Result<(Reference, usize)> {
     let size = if flags & HAS_SIZE != 0 { Some(u64_at(b, part.take(8)?)) } else { None };
     let digest = if flags & HAS_DIGEST != 0 {
         let at = part.take(32)?;
-        Some(crate::words::Digest(b[at..at + 32].try_into().expect("32 bytes were asked for")))
+        Some(crate::types::Digest(b[at..at + 32].try_into().expect("32 bytes were asked for")))
     } else {
         None
     };

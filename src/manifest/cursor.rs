@@ -5,7 +5,7 @@ use super::entry::{Dir, Entry};
 use super::node::Node;
 use super::nodes::{NodeSource, load_checked};
 use crate::error::{Error, Result, show_bytes};
-use crate::words::Digest;
+use crate::types::Digest;
 use std::sync::Arc;
 
 /// A position: at an entry of a leaf, at a child of an inner node that was not stepped into, or at the end.

@@ -7,7 +7,7 @@ use super::nodes::NodeSource;
 use super::tree::{Tree, deep};
 use super::walk::{MAX_WALK, Walk, check_walk};
 use crate::error::Result;
-use crate::words::RelPath;
+use crate::types::RelPath;
 use std::cmp::Ordering;
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::node::Node;
 use super::nodes::{NodeRef, NodeSource, load_checked};
 use super::totals::{MAX_BYTES, Totals};
 use crate::error::{Error, Result, show_bytes};
-use crate::words::{Digest, Place};
+use crate::types::{Digest, Location};
 use std::sync::Arc;
 
 /// The longest target of a symbolic link, in bytes (what Linux allows).
@@ -26,7 +26,7 @@ pub enum Entry {
         /// Whether it may be executed.
         exec: bool,
         /// Where the blob is thought to lie; never part of what the entry *is*.
-        place: Option<Place>,
+        place: Option<Location>,
     },
     /// A symbolic link.
     Symlink {

@@ -6,12 +6,11 @@ use super::entry::{Dir, DirAt};
 use super::node::Node;
 use super::nodes::NodeSink;
 use crate::error::Result;
-use crate::words::Place;
+use crate::types::Location;
 use std::sync::Arc;
 
 /// Builds the levels from `base` upwards. Of each level the first node is held back: it is the root when no second
-/// comes,
-/// and then its parent's leaf may take it in.
+/// comes, and then its parent's leaf may take it in.
 pub(super) struct Levels {
     base: u8,
     levels: Vec<Level>,
@@ -99,7 +98,7 @@ pub(super) fn directory(root: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Dir>
     Ok(Dir(if root.fits_inline() {
         DirAt::Inline(root)
     } else {
-        let place: Option<Place> = sink.store(&root)?;
+        let place: Option<Location> = sink.store(&root)?;
         DirAt::Stored(root.stored(place))
     }))
 }

@@ -6,7 +6,7 @@ use super::entry::{Dir, Entry};
 use super::nodes::NodeSink;
 use super::tree::Tree;
 use crate::error::Result;
-use crate::words::{Digest, RelPath};
+use crate::types::{Digest, RelPath};
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BinaryHeap, HashMap};
@@ -41,11 +41,9 @@ pub enum Choice {
 }
 
 /// The union of the parts, in log order. What an author says later replaces what it said before; between authors,
-/// directories unite, equal
-/// entries are one, and for anything else `decide` is asked. `None` when it has refused. Nodes that are equal at a
-/// place are read once
-/// there; a directory that one part alone has, or that is equal in all that have it, is not read at all. Holds a path
-/// of nodes for each part.
+/// directories unite, equal entries are one, and for anything else `decide` is asked. `None` when it has refused. Nodes
+/// that are equal at a place are read once there; a directory that one part alone has, or that is equal in all that
+/// have it, is not read at all. Holds a path of nodes for each part.
 ///
 /// # Errors
 /// What the sources and the sink say; damage.

@@ -1,8 +1,7 @@
 //! Manifests: what a version holds, as a forest of order-statistics prolly trees. Pure: no I/O.
 //!
 //! One tree for each directory, keyed by raw names in byte order; a directory whose only leaf is at most 2 KiB lies in
-//! its
-//! parent's leaf. Guaranteed:
+//! its parent's leaf. Guaranteed:
 //! * a root digest depends on the entries alone, not on how they came together (L2): the cut is a function of the keys
 //!   (`cut`), each list of entries has one encoding (`codec`);
 //! * d changes on n entries read and write O(d log n) nodes (`recut`, L3), also for names chosen to make that dear;
@@ -10,12 +9,10 @@
 //! * every node is checked when it is decoded, and against its parent when it is stepped into (L6).
 //!
 //! Not here: where nodes lie ([`NodeSource`], [`NodeSink`]), whether their bytes have their digest (the source's word),
-//! and
-//! whether the blobs exist. Places are carried along and never interpreted.
+//! and whether the blobs exist. Places are carried along and never interpreted.
 
 mod apply;
 mod build;
-mod carry;
 mod census;
 mod codec;
 mod cursor;
@@ -28,13 +25,13 @@ mod node;
 mod nodes;
 mod rebase;
 mod recut;
+mod relocate;
 mod totals;
 mod tree;
 mod walk;
 
 pub use apply::{Action, Edit, apply, apply_sorted};
 pub use build::{Builder, Root};
-pub use carry::{Carrier, Layered, carry};
 pub use census::{Census, Visitor};
 pub use codec::{MAX_INLINE, MAX_NODE};
 pub use cursor::{Listed, Listing};
@@ -44,6 +41,7 @@ pub use merge::{Choice, Conflict, Part, merge};
 pub use node::{NODE_DOMAIN, Node};
 pub use nodes::{Counts, MemoryNodes, NodeRef, NodeSink, NodeSource};
 pub use rebase::{Rebased, rebase};
+pub use relocate::{Layered, NodeRelocator, carry};
 pub use totals::{MAX_BYTES, Totals};
 pub use tree::{At, Found, Tree, path_order};
 pub use walk::{Visit, Walk};

@@ -5,7 +5,7 @@ use super::entry::{Dir, DirAt, Entry, Stored};
 use super::nodes::NodeRef;
 use super::totals::Totals;
 use crate::error::{Error, Result};
-use crate::words::{Digest, Hasher, PackRef, Place};
+use crate::types::{Digest, Hasher, Location, PackRef};
 use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
@@ -14,8 +14,8 @@ pub const NODE_DOMAIN: &[u8] = b"cairn-node-1\n";
 
 /// A node that has been checked: a leaf, whose entries are a directory's, or an inner node, whose entries are nodes.
 ///
-/// Its digest is SHA-256 over [`NODE_DOMAIN`] and [`Node::bytes`]:
-/// `{ printf 'cairn-node-1\n'; cat node; } | sha256sum`.
+/// Its digest is SHA-256 over [`NODE_DOMAIN`] and [`Node::bytes`]: `{ printf 'cairn-node-1\n'; cat node; } |
+/// sha256sum`.
 #[derive(Clone)]
 pub struct Node {
     bytes: Arc<[u8]>,
@@ -36,24 +36,23 @@ pub struct Node {
 
 const NOWHERE: u64 = u64::MAX;
 
-fn pack_place(place: Option<Place>) -> u64 {
+fn pack_place(place: Option<Location>) -> u64 {
     place.map_or(NOWHERE, |p| u64::from(p.pack.0) << 32 | u64::from(p.offset))
 }
 
-fn unpack_place(place: u64) -> Option<Place> {
-    (place != NOWHERE).then_some(Place { pack: PackRef((place >> 32) as u32), offset: place as u32 })
+fn unpack_place(place: u64) -> Option<Location> {
+    (place != NOWHERE).then_some(Location { pack: PackRef((place >> 32) as u32), offset: place as u32 })
 }
 
 impl Node {
     /// Checks `bytes` and makes a node of them. Whether they have the digest they should is the caller's to compare.
     ///
     /// `places` has one slot for each file and each child node, in the order of [`Node::places`]; where it is too short
-    /// or
-    /// too long (it is only a hint) it is filled up or cut.
+    /// or too long (it is only a hint) it is filled up or cut.
     ///
     /// # Errors
     /// Damage when the bytes are not the one encoding of a list of legal entries in order.
-    pub fn decode(bytes: impl Into<Arc<[u8]>>, places: Vec<Option<Place>>) -> Result<Node> {
+    pub fn decode(bytes: impl Into<Arc<[u8]>>, places: Vec<Option<Location>>) -> Result<Node> {
         let bytes = bytes.into();
         let len = bytes.len();
         let mut index = Index::default();
@@ -86,7 +85,7 @@ impl Node {
         let (bytes, places) = codec::encode(level, items);
         // Decoding what was just encoded costs little, and nothing that this release can't read is ever stored.
         Node::decode(bytes, places)
-            .map_err(|e| Error::usage("these entries cannot stand in one manifest").because(e.message()))
+            .map_err(|e| Error::usage("these entries cannot stand in one manifest").with_cause(e.message()))
     }
 
     /// The leaf without entries: the root of the empty version, and an empty directory.
@@ -140,7 +139,7 @@ impl Node {
     }
 
     /// The places, in order: one for each file and each child node; an inlined directory's stand where it stands.
-    pub fn places(&self) -> impl ExactSizeIterator<Item = Option<Place>> + '_ {
+    pub fn places(&self) -> impl ExactSizeIterator<Item = Option<Location>> + '_ {
         self.places.iter().map(|p| unpack_place(*p))
     }
 
@@ -265,7 +264,7 @@ impl Node {
     }
 
     /// This node as its parent would name it.
-    pub(super) fn stored(&self, place: Option<Place>) -> Stored {
+    pub(super) fn stored(&self, place: Option<Location>) -> Stored {
         Stored { at: NodeRef { digest: self.digest(), place }, totals: self.totals }
     }
 
@@ -295,7 +294,7 @@ impl Node {
     }
 
     /// The blobs that this leaf's files name, also inside inlined directories: digest, size, place.
-    pub fn blobs(&self) -> Vec<(Digest, u64, Option<Place>)> {
+    pub fn blobs(&self) -> Vec<(Digest, u64, Option<Location>)> {
         let mut out = Vec::new();
         if self.is_leaf() {
             self.collect(&mut |entry| {
@@ -308,7 +307,10 @@ impl Node {
     }
 
     /// This node with other hints for the child nodes that `places` names; those of blobs stay.
-    pub(super) fn with_child_places(&self, places: &std::collections::HashMap<Digest, Option<Place>>) -> Result<Node> {
+    pub(super) fn with_child_places(
+        &self,
+        places: &std::collections::HashMap<Digest, Option<Location>>,
+    ) -> Result<Node> {
         let mut slots = Vec::with_capacity(self.places.len());
         self.collect(&mut |entry| match entry {
             Entry::File { place, .. } => slots.push(*place),
@@ -324,8 +326,8 @@ impl Node {
     ///
     /// # Errors
     /// Those of `place`, which gets a blob's digest and size.
-    pub fn with_blob_places(&self, place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Place>>) -> Result<Node> {
-        let mut slots: Vec<Result<Option<Place>>> = Vec::with_capacity(self.places.len());
+    pub fn with_blob_places(&self, place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Location>>) -> Result<Node> {
+        let mut slots: Vec<Result<Option<Location>>> = Vec::with_capacity(self.places.len());
         self.collect(&mut |entry| match entry {
             Entry::File { digest, size, .. } => slots.push(place(digest, *size)),
             Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(Ok(s.at.place)),

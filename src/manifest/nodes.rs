@@ -3,7 +3,7 @@
 use super::entry::Stored;
 use super::node::Node;
 use crate::error::{Error, Result};
-use crate::words::{Digest, Place};
+use crate::types::{Digest, Location};
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct NodeRef {
     /// Its digest.
     pub digest: Digest,
     /// Where it is thought to lie.
-    pub place: Option<Place>,
+    pub place: Option<Location>,
 }
 
 impl From<Digest> for NodeRef {
@@ -38,7 +38,7 @@ pub trait NodeSink {
     ///
     /// # Errors
     /// What keeps the node from being stored.
-    fn store(&mut self, node: &Node) -> Result<Option<Place>>;
+    fn store(&mut self, node: &Node) -> Result<Option<Location>>;
 }
 
 /// Loads a node and checks it against what its parent says of it.
@@ -145,7 +145,7 @@ impl NodeSource for MemoryNodes {
 }
 
 impl NodeSink for MemoryNodes {
-    fn store(&mut self, node: &Node) -> Result<Option<Place>> {
+    fn store(&mut self, node: &Node) -> Result<Option<Location>> {
         let mut kept = self.0.lock();
         kept.counts.offered += 1;
         if !kept.nodes.contains_key(&node.digest()) {

@@ -6,7 +6,7 @@ use super::entry::{Dir, Entry};
 use super::nodes::{NodeRef, NodeSource};
 use super::tree::{Tree, path_order};
 use crate::error::Result;
-use crate::words::RelPath;
+use crate::types::RelPath;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -20,9 +20,8 @@ pub enum Rebased {
 }
 
 /// The changes from `base` to `mine` as edits of `theirs`, which also grew out of `base`. Paths that both changed
-/// conflict, and so do a change
-/// and the removal of a directory around it; unless both sides say the same. Directories that both made unite.
-/// Equal subtrees are not read: it costs what the sides changed.
+/// conflict, and so do a change and the removal of a directory around it; unless both sides say the same. Directories
+/// that both made unite. Equal subtrees are not read: it costs what the sides changed.
 ///
 /// # Errors
 /// What the sources say; damage.

@@ -13,7 +13,7 @@ use super::levels::{Levels, store};
 use super::node::Node;
 use super::nodes::{NodeRef, NodeSink, NodeSource};
 use crate::error::Result;
-use crate::words::Digest;
+use crate::types::Digest;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -35,8 +35,7 @@ impl ItemEdit {
 }
 
 /// The root of the directory `root` after `edits`, which are in order of their names. Nodes below the root are stored,
-/// the
-/// root is not; without any change it is `root` itself.
+/// the root is not; without any change it is `root` itself.
 pub(super) fn edit(
     root: &Arc<Node>,
     mut edits: Vec<ItemEdit>,

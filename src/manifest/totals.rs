@@ -1,6 +1,6 @@
 //! What a subtree adds up to: the sums that make ranks, counts and sizes O(log n).
 
-use crate::words::MAX_PATH;
+use crate::types::MAX_PATH;
 
 /// The largest file size, and the largest sum: what a signed 64-bit offset holds.
 pub const MAX_BYTES: u64 = i64::MAX as u64;

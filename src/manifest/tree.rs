@@ -8,7 +8,7 @@ use super::nodes::{NodeRef, NodeSource};
 use super::totals::Totals;
 use super::walk::Walk;
 use crate::error::{Error, Result};
-use crate::words::{Digest, RelPath};
+use crate::types::{Digest, RelPath};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -206,7 +206,7 @@ impl Tree {
 
 /// A path in a manifest that is too long is the manifest's fault, not the reader's.
 pub(super) fn deep(e: Error) -> Error {
-    Error::damaged("manifest: a path is not allowed").because(e.message())
+    Error::damaged("manifest: a path is not allowed").with_cause(e.message())
 }
 
 /// Finds `name` in the directory with that root node and rank.

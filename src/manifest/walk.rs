@@ -4,12 +4,11 @@ use super::cursor::{Listed, Listing};
 use super::entry::{Dir, Entry};
 use super::tree::deep;
 use crate::error::{Error, Result};
-use crate::words::RelPath;
+use crate::types::RelPath;
 
 /// The most entries that a walk by path goes through, as many as file systems have inodes. A manifest of a few
-/// kilobytes can hold far more, by
-/// naming one directory many times over, level upon level; a walk through those would not end. Parts of it can be read
-/// all the same.
+/// kilobytes can hold far more, by naming one directory many times over, level upon level; a walk through those would
+/// not end. Parts of it can be read all the same.
 pub(super) const MAX_WALK: u64 = 1 << 32;
 
 /// Refuses a walk that would not end.
@@ -17,8 +16,8 @@ pub(super) fn check_walk(entries: u64) -> Result<()> {
     if entries <= MAX_WALK {
         return Ok(());
     }
-    let e = Error::refused(format!("there are {entries} entries to go through: at most {MAX_WALK}"));
-    Err(e.hint("read a part of it: `cairn ls` of a directory, `cairn get` of a path"))
+    let e = Error::conflict(format!("there are {entries} entries to go through: at most {MAX_WALK}"));
+    Err(e.with_hint("read a part of it: `cairn ls` of a directory, `cairn get` of a path"))
 }
 
 /// An entry seen on a walk.

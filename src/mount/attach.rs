@@ -1,4 +1,4 @@
-//! Making the mount: mount(2) for who may, fusermount3 for everybody else. Gives the descriptor over which the kernel
+//! VersionDraft the mount: mount(2) for who may, fusermount3 for everybody else. Gives the descriptor over which the kernel
 //! will ask.
 
 use super::{MountPoint, sys, table};
@@ -88,8 +88,8 @@ fn attach_as(
         }
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => {
             Err(Error::io("mount at", point.path(), e)
-                .because("the kernel has no FUSE: /dev/fuse or the module is missing")
-                .hint("modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN"))
+                .with_cause("the kernel has no FUSE: /dev/fuse or the module is missing")
+                .with_hint("modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN"))
         }
         Err(e) => Err(Error::io("mount at", point.path(), e)),
     }
@@ -107,8 +107,7 @@ fn attach_directly(
     let mode = point.mode() & libc::S_IFMT;
     let mut data = format!("fd={},rootmode={mode:o},user_id={user},group_id={group}", device.as_raw_fd());
     // What only root may use in any case is not checked by modes. Checking them would cost a round trip for each file
-    // that
-    // is made: the kernel asks for the directory's mode again.
+    // that is made: the kernel asks for the directory's mode again.
     if reach == Reach::Everyone || user != 0 || writable == Writable::No {
         data.push_str(",default_permissions");
     }
@@ -162,13 +161,13 @@ fn attach_by_helper(
         Some(descriptor) => Ok(Attached { descriptor, writable: Writable::No }),
         None => {
             let said = helper_said(&output.stderr);
-            let e = Error::io_message(format!("cannot mount at {}", show_path(point.path()))).because(&said);
+            let e = Error::io_message(format!("cannot mount at {}", show_path(point.path()))).with_cause(&said);
             Err(if said.contains("user_allow_other") {
-                e.hint("leave --allow-other away, or let root put `user_allow_other` into /etc/fuse.conf")
+                e.with_hint("leave --allow-other away, or let root put `user_allow_other` into /etc/fuse.conf")
             } else if said.contains("/dev/fuse") {
-                e.hint("/dev/fuse must be there and open to all (root: chmod 0666 /dev/fuse); in a container: --device /dev/fuse --cap-add SYS_ADMIN")
+                e.with_hint("/dev/fuse must be there and open to all (root: chmod 0666 /dev/fuse); in a container: --device /dev/fuse --cap-add SYS_ADMIN")
             } else if said.contains("mountpoint") || said.contains("mount point") || said.contains("ermission") {
-                e.hint("the mount point must be a directory of yours that you may write to")
+                e.with_hint("the mount point must be a directory of yours that you may write to")
             } else {
                 e
             })
@@ -192,8 +191,8 @@ pub(super) fn helper() -> Command {
 /// The error for a helper that could not be started.
 pub(super) fn no_helper(e: io::Error, what: &str) -> Error {
     let missing = e.kind() == io::ErrorKind::NotFound;
-    let e = Error::io("start", Path::new("fusermount3"), e).while_doing(what);
-    if missing { e.hint("apt install fuse3 (fusermount3 mounts for users that are not root)") } else { e }
+    let e = Error::io("start", Path::new("fusermount3"), e).context(what);
+    if missing { e.with_hint("apt install fuse3 (fusermount3 mounts for users that are not root)") } else { e }
 }
 
 /// What the helper wrote, on one line.

@@ -71,7 +71,7 @@ impl Ready {
                     kind: status,
                     message: e.message().into(),
                     causes: e.causes().to_vec(),
-                    hint: e.hint_text().map(Into::into),
+                    hint: e.hint().map(Into::into),
                 });
                 status
             }
@@ -83,17 +83,16 @@ impl Ready {
 }
 
 /// Forks a daemon for a mount at `point` and, in the parent, waits until the mount answers. Its standard files go to
-/// `log`, or without one nowhere, and what goes wrong to the system's log;
-/// what the process inherited open is closed; its working directory is `/`, so paths used later must be absolute.
+/// `log`, or without one nowhere, and what goes wrong to the system's log; what the process inherited open is closed;
+/// its working directory is `/`, so paths used later must be absolute.
 ///
 /// # Errors
 /// In the parent, whatever the daemon failed with before it was ready. Usage when this process has more than one
-/// thread: the child of such
-/// a fork could wait for ever on a lock that nobody holds.
+/// thread: the child of such a fork could wait for ever on a lock that nobody holds.
 pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
     if sys::thread_count() > 1 {
         return Err(Error::usage("a process with several threads cannot go into the background")
-            .hint("mount in the foreground, or before starting threads"));
+            .with_hint("mount in the foreground, or before starting threads"));
     }
     let failed = |e: io::Error| Error::io("start a daemon for", point.path(), e);
     // Opened before the fork: a wrong --log is the caller's error.
@@ -162,25 +161,25 @@ fn hear(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
         Ok(Report::Failed { kind, message, causes, hint }) => Err(rebuild(kind, message, causes, hint)),
         Err(_) => {
             Err(Error::io_message(format!("the daemon for {} ended before it was ready", show_path(point.path())))
-                .hint("--foreground shows why"))
+                .with_hint("--foreground shows why"))
         }
     }
 }
 
 fn rebuild(status: u8, message: String, causes: Vec<String>, hint: Option<String>) -> Error {
-    let make = match [Kind::Usage, Kind::Refused, Kind::Damaged, Kind::Io, Kind::NotFound]
+    let make = match [Kind::Usage, Kind::Conflict, Kind::Damaged, Kind::Io, Kind::NotFound]
         .into_iter()
         .find(|k| k.exit_status() == status)
     {
         Some(Kind::Usage) => Error::usage,
-        Some(Kind::Refused) => Error::refused,
+        Some(Kind::Conflict) => Error::conflict,
         Some(Kind::Damaged) => Error::damaged,
         Some(Kind::NotFound) => Error::not_found,
         Some(Kind::Io) | None => Error::io_message,
     };
-    let e = causes.into_iter().fold(make(message), |e, cause| e.because(cause));
+    let e = causes.into_iter().fold(make(message), |e, cause| e.with_cause(cause));
     match hint {
-        Some(hint) => e.hint(hint),
+        Some(hint) => e.with_hint(hint),
         None => e,
     }
 }
@@ -208,15 +207,15 @@ mod tests {
     #[test]
     fn an_error_crosses_the_pipe_with_kind_causes_and_hint() {
         for e in [
-            Error::usage("u").hint("h"),
-            Error::refused("r").because("c1").because("c2"),
+            Error::usage("u").with_hint("h"),
+            Error::conflict("r").with_cause("c1").with_cause("c2"),
             Error::damaged("d"),
             Error::io_message("i"),
-            Error::not_found("n").hint("other"),
+            Error::not_found("n").with_hint("other"),
         ] {
             let back =
-                rebuild(e.kind().exit_status(), e.message().into(), e.causes().to_vec(), e.hint_text().map(Into::into));
-            assert_eq!((back.kind(), back.to_string(), back.hint_text()), (e.kind(), e.to_string(), e.hint_text()));
+                rebuild(e.kind().exit_status(), e.message().into(), e.causes().to_vec(), e.hint().map(Into::into));
+            assert_eq!((back.kind(), back.to_string(), back.hint()), (e.kind(), e.to_string(), e.hint()));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Taking a cairn mount away: by its user, also when the daemon is dead, and by its own daemon.
 
-use super::aside;
 use super::attach::{helper, helper_said, no_helper};
+use super::companion;
 use super::sys::{self, Detach};
 use super::table::{self, Mount};
 use crate::error::{Error, Kind, Result, show_path};
@@ -48,26 +48,25 @@ impl std::fmt::Display for Elsewhere {
 ///
 /// # Errors
 /// Not found when nothing is mounted there; refused when it is in use (naming by whom, as far as that can be seen) or
-/// another file
-/// system's mount; I/O otherwise.
+/// another file system's mount; I/O otherwise.
 pub fn unmount(mnt: &Path) -> Result<Unmounted> {
-    let path = table::canonical(mnt).map_err(|e| e.while_doing(format!("cannot unmount {}", show_path(mnt))))?;
+    let path = table::canonical(mnt).map_err(|e| e.context(format!("cannot unmount {}", show_path(mnt))))?;
     let mount = table::top_at(&path)?.ok_or_else(|| not_mounted(&path))?;
     if !mount.is_ours() {
-        return Err(Error::refused(format!(
+        return Err(Error::conflict(format!(
             "cannot unmount {}: it is a mount of type {}, not of cairn",
             show_path(&path),
             mount.kind
         ))
-        .hint("umount(8) is for those"));
+        .with_hint("umount(8) is for those"));
     }
-    if let Some((second, _)) = aside::second_of(&path) {
-        aside::refuse_if_used(&second)?; // its daemon would serve them on, unseen
+    if let Some((second, _)) = companion::second_of(&path) {
+        companion::refuse_if_used(&second)?; // its daemon would serve them on, unseen
     }
     let how = if table::is_dead(&path) { Detach::Lazily } else { Detach::IfIdle };
     let daemon = if how == Detach::IfIdle { daemon_of(&path) } else { None };
     take_away(&path, how)?;
-    aside::clear_dead(&path);
+    companion::clear_dead(&path);
     let Some((pid, process)) = daemon else { return Ok(Unmounted::default()) };
     if sys::ends_within(&process, ENDS_AT_ONCE_MS) {
         return Ok(Unmounted::default());
@@ -131,8 +130,7 @@ pub fn cairn_mount(mnt: &Path) -> Result<Option<CairnMount>> {
 }
 
 /// Takes away the daemon's own mount: only if the topmost mount at `path` is the one on `device`. Used as long as the
-/// connection lives, so
-/// that the device number cannot have gone to a stranger. Lazily when it is in use.
+/// connection lives, so that the device number cannot have gone to a stranger. Lazily when it is in use.
 pub fn detach_own(path: &Path, device: &str) {
     let is_own = |m: &Mount| m.is_ours() && m.device == device;
     for how in [Detach::IfIdle, Detach::Lazily] {
@@ -152,7 +150,7 @@ impl super::MountPoint {
 fn not_mounted(path: &Path) -> Error {
     let e = Error::not_found(format!("nothing is mounted at {}", show_path(path)));
     match table::ours_above(path) {
-        Some(above) => e.hint(format!("the mount is at {}", show_path(&above))),
+        Some(above) => e.with_hint(format!("the mount is at {}", show_path(&above))),
         None => e,
     }
 }
@@ -192,19 +190,19 @@ fn take_away_by_helper(path: &Path, how: Detach) -> Result<()> {
     if said.contains("busy") {
         return Err(busy(path));
     }
-    Err(Error::io_message(what).because(said).hint("only root and the user that mounted it may"))
+    Err(Error::io_message(what).with_cause(said).with_hint("only root and the user that mounted it may"))
 }
 
 pub(super) fn busy(path: &Path) -> Error {
     let users = users_of(path);
-    let e = Error::refused(format!("cannot unmount {}: it is in use", show_path(path)));
-    debug_assert_eq!(e.kind(), Kind::Refused);
+    let e = Error::conflict(format!("cannot unmount {}: it is in use", show_path(path)));
+    debug_assert_eq!(e.kind(), Kind::Conflict);
     match users.as_slice() {
-        [] => e.hint("leave its directories and close its files, then run the command again"),
+        [] => e.with_hint("leave its directories and close its files, then run the command again"),
         some => some
             .iter()
-            .fold(e, |e, user| e.because(user.to_string()))
-            .hint("end these, or leave the directory, then run the command again"),
+            .fold(e, |e, user| e.with_cause(user.to_string()))
+            .with_hint("end these, or leave the directory, then run the command again"),
     }
 }
 

@@ -1,21 +1,19 @@
 //! Mount plumbing: mount points, the mount table, mount(2) and fusermount3, the daemon's fork, unmounting.
 //!
 //! Knows nothing of stores or of the FUSE protocol: it hands over the `/dev/fuse` descriptor of a mount that stands,
-//! and takes a
-//! mount away again. It guarantees that nothing but a cairn mount is ever unmounted, that what is mounted over was an
-//! empty directory
-//! outside the store, and that the parent of a daemon returns only when the mount answers.
+//! and takes a mount away again. It guarantees that nothing but a cairn mount is ever unmounted, that what is mounted
+//! over was an empty directory outside the store, and that the parent of a daemon returns only when the mount answers.
 
-mod aside;
 mod attach;
+mod companion;
 mod daemon;
 mod detach;
 mod point;
 mod sys;
 mod table;
 
-pub use aside::{LINK, Standing, clear_dead, dead_seconds, second_of};
 pub use attach::{Attached, Execution, Reach, Writable, attach, attach_for_writing};
+pub use companion::{LINK, Standing, clear_dead, dead_seconds, second_of};
 pub use daemon::{Daemon, Ready, background, umask, wait_for_ending};
 pub use detach::{CairnMount, Elsewhere, Unmounted, User, all_here, cairn_mount, detach_own, unmount, users_of};
 pub use point::MountPoint;

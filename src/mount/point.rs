@@ -2,7 +2,7 @@
 
 use super::detach::take_away;
 use super::sys::Detach;
-use super::{aside, sys, table};
+use super::{companion, sys, table};
 use crate::disk::write_setting;
 use crate::error::{Error, Result, show_path};
 use std::fs::{File, Metadata};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long one mount waits for another at the same place. Then it looks whether it may go on.
-const TURN: Duration = Duration::from_secs(30);
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An empty directory outside the store, over which a mount may go.
 #[derive(Clone, Debug)]
@@ -32,40 +32,38 @@ impl MountPoint {
     ///
     /// # Errors
     /// Not found when it does not exist; usage when it is no directory, or lies over, in or around the store (a mount
-    /// there would hide the
-    /// store from its own daemon, or lead back into itself); refused when it is not empty or a cairn mount already. One
-    /// whose daemon was killed
-    /// is taken away.
+    /// there would hide the store from its own daemon, or lead back into itself); refused when it is not empty or a
+    /// cairn mount already. One whose daemon was killed is taken away.
     pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
         if let Some(descriptor) = sys::handed_over(mnt) {
             let fd = descriptor.map_err(|e| {
                 Error::io("take over the mount behind", mnt, e)
-                    .hint("mount.fuse3 gives a /dev/fd/N; others name a directory")
+                    .with_hint("mount.fuse3 gives a /dev/fd/N; others name a directory")
             })?;
             return Ok(MountPoint { path: mnt.to_path_buf(), before: (0, 0), mode: 0, handed: Some(Arc::new(fd)) });
         }
         let path = table::canonical(mnt).map_err(|e| {
             let missing = e.kind() == crate::error::Kind::NotFound;
-            let e = e.while_doing(format!("cannot mount at {}", show_path(mnt)));
-            if missing { e.hint(format!("mkdir -p {}", show_path(mnt))) } else { e }
+            let e = e.context(format!("cannot mount at {}", show_path(mnt)));
+            if missing { e.with_hint(format!("mkdir -p {}", show_path(mnt))) } else { e }
         })?;
         while table::top_at(&path)?.is_some_and(|m| m.is_ours()) {
             if !table::is_dead(&path) {
                 let hint = format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&path));
-                return Err(Error::refused(format!(
+                return Err(Error::conflict(format!(
                     "cannot mount at {}: a cairn mount is there already",
                     show_path(&path)
                 ))
-                .hint(hint));
+                .with_hint(hint));
             }
             // What a killed daemon left serves no one.
             take_away(&path, Detach::Lazily).map_err(|e| {
-                e.while_doing(format!(
+                e.context(format!(
                     "cannot mount at {}: a cairn mount whose daemon was killed is there",
                     show_path(&path)
                 ))
             })?;
-            aside::clear_dead(&path);
+            companion::clear_dead(&path);
         }
         let meta = std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
         if !meta.is_dir() {
@@ -74,11 +72,11 @@ impl MountPoint {
         refuse_near_the_store(&path, store)?;
         let mut entries = std::fs::read_dir(&path).map_err(|e| Error::io("list", &path, e))?;
         if entries.next().is_some() {
-            return Err(Error::refused(format!(
+            return Err(Error::conflict(format!(
                 "cannot mount at {}: the directory is not empty, and a mount would hide what is in it",
                 show_path(&path)
             ))
-            .hint("choose an empty directory"));
+            .with_hint("choose an empty directory"));
         }
         Ok(MountPoint { before: (meta.dev(), meta.ino()), mode: meta.mode(), path, handed: None })
     }
@@ -100,8 +98,8 @@ impl MountPoint {
         let begun = Instant::now();
         let came_first = || {
             let why = format!("cannot mount at {}: another process mounted there a moment ago", show_path(&self.path));
-            Error::refused(why)
-                .hint(format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&self.path)))
+            Error::conflict(why)
+                .with_hint(format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&self.path)))
         };
         // What is opened is the directory under the mount: one lock for all who come here.
         let directory = match File::open(&self.path) {
@@ -109,7 +107,7 @@ impl MountPoint {
             Err(_) if table::top_at(&self.path)?.is_some_and(|m| m.is_ours()) => return Err(came_first()),
             Err(e) => return Err(Error::io("open", &self.path, e)),
         };
-        while sys::is_locked_by_another(&directory) && begun.elapsed() < TURN {
+        while sys::is_locked_by_another(&directory) && begun.elapsed() < TURN_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
         let now = std::fs::metadata(&self.path).map(|meta| (meta.dev(), meta.ino()));
@@ -171,7 +169,7 @@ fn refuse_near_the_store(path: &Path, store: &Path) -> Result<()> {
         (false, false) => return Ok(()),
     };
     Err(Error::usage(format!("cannot mount at {}: {relation} ({})", show_path(path), show_path(&store)))
-        .hint("choose an empty directory outside the store"))
+        .with_hint("choose an empty directory outside the store"))
 }
 
 fn same(a: &Metadata, b: &Metadata) -> bool {
@@ -201,7 +199,7 @@ mod tests {
         let store = at("store");
         assert_eq!(refusal(&at("missing"), &store).0, Kind::NotFound);
         assert_eq!(refusal(&at("file"), &store).0, Kind::Usage);
-        assert_eq!(refusal(&at("full"), &store).0, Kind::Refused);
+        assert_eq!(refusal(&at("full"), &store).0, Kind::Conflict);
         assert!(refusal(&store, &store).1.contains("the store itself"));
         assert!(refusal(&at("link"), &store).1.contains("the store itself"));
         assert!(refusal(&at("store/in"), &store).1.contains("inside the store"));

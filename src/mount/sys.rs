@@ -100,8 +100,8 @@ pub(super) fn replace_descriptor(file: &File, at: RawFd) -> io::Result<()> {
 }
 
 /// Closes what this process inherited from the one that started it: descriptors above 2 that are not close-on-exec.
-/// What Rust's library
-/// opens is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make it wait for ever.
+/// What Rust's library opens is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make it
+/// wait for ever.
 pub(super) fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<RawFd> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
@@ -292,8 +292,8 @@ pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
 const INVALIDATE_ENTRY: u32 = 3;
 
 /// Tells the kernel, over the connection behind `device`, to forget a name in the directory with inode `parent`, and
-/// all below it that is not in use. True
-/// if it knew the name: what is in use is without a name then, and forgotten with its last use.
+/// all below it that is not in use. True if it knew the name: what is in use is without a name then, and forgotten with
+/// its last use.
 pub fn forget_entry(device: BorrowedFd<'_>, parent: u64, name: &[u8]) -> bool {
     // `struct fuse_out_header`, `struct fuse_notify_inval_entry_out`, the name and a zero.
     let length = (16 + 16 + name.len() + 1) as u32;

@@ -107,8 +107,7 @@ pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
 }
 
 /// True when nothing answers at `path`: its daemon was killed. Asks for the space, which the kernel always asks the
-/// daemon for; attributes
-/// it may still know.
+/// daemon for; attributes it may still know.
 pub(super) fn is_dead(path: &Path) -> bool {
     matches!(crate::disk::space(path), Err(e) if matches!(e.errno(), Some(libc::ENOTCONN | libc::ECONNABORTED)))
 }

@@ -1,7 +1,7 @@
 //! What is remembered of reads, within bounds: decoded nodes, and which odd-looking object files were hashed.
 
 use crate::manifest::Node;
-use crate::words::Digest;
+use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -12,8 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SHARDS: usize = 8;
 
 /// Nodes by digest, bounded in bytes (L4). Two generations: what is used while the young one fills survives, the rest
-/// goes with
-/// the old one.
+/// goes with the old one.
 #[derive(Debug)]
 pub(super) struct NodeCache {
     shards: [Mutex<Shard>; SHARDS],
@@ -89,8 +88,7 @@ fn identity(meta: &Metadata) -> Identity {
 }
 
 /// Object files that were hashed and found right although their time is not as recorded: so that each read of such a
-/// file
-/// does not hash all of it.
+/// file does not hash all of it.
 #[derive(Debug, Default)]
 pub(super) struct Hashed(Mutex<HashMap<Digest, Identity>>);
 

@@ -1,13 +1,13 @@
 //! Reading content whole, for verify: every byte of a pack or object is covered by a digest that is compared here.
 
 use super::hints::{self, Hints};
+use super::index_segment::{Opened, Segment};
 use super::pack::{BLOB_HEADER, Blob, HEAD, Kind};
 use super::pack_file::{Miss, PackFile, read_footer};
-use super::run::{Opened, Run};
 use super::{Objects, large};
 use crate::disk;
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::words::{Digest, Place};
+use crate::types::{Digest, Location};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
@@ -37,7 +37,7 @@ pub enum Damage {
     /// An object's time or mode: its bytes are right.
     Touched(Digest),
     /// An index run: it is ignored and made anew.
-    Run(String),
+    Segment(String),
     /// It cannot be read: what the system says.
     Unreadable(String),
 }
@@ -89,7 +89,7 @@ impl Objects {
     /// I/O.
     pub(super) fn batches(&self) -> Result<Vec<OsString>> {
         let mut out = disk::list(&self.layout.trash())?;
-        out.retain(|batch| disk::look(&self.layout.trash().join(batch)).is_ok_and(|m| m.is_some_and(|m| m.is_dir())));
+        out.retain(|batch| disk::lstat(&self.layout.trash().join(batch)).is_ok_and(|m| m.is_some_and(|m| m.is_dir())));
         Ok(out)
     }
 
@@ -101,7 +101,7 @@ impl Objects {
         let mut out = Vec::new();
         for shard in disk::list(&self.layout.objects())? {
             let dir = self.layout.objects().join(&shard);
-            if !disk::look(&dir)?.is_some_and(|m| m.is_dir()) {
+            if !disk::lstat(&dir)?.is_some_and(|m| m.is_dir()) {
                 out.push(Stored { path: dir, name: None, size: 0 });
                 continue;
             }
@@ -224,7 +224,7 @@ impl Objects {
             damage.push(Damage::Stranger);
             return Ok(());
         };
-        if let Some(meta) = disk::look(&object.path)?
+        if let Some(meta) = disk::lstat(&object.path)?
             && (!large::untouched(&meta) || meta.mode() & 0o222 != 0)
         {
             damage.push(Damage::Touched(name));
@@ -236,8 +236,8 @@ impl Objects {
     ///
     /// # Errors
     /// I/O.
-    pub fn places_by_footers(&self, wanted: &HashSet<Digest>) -> Result<HashMap<Digest, Vec<Place>>> {
-        let mut out: HashMap<Digest, Vec<Place>> = HashMap::new();
+    pub fn places_by_footers(&self, wanted: &HashSet<Digest>) -> Result<HashMap<Digest, Vec<Location>>> {
+        let mut out: HashMap<Digest, Vec<Location>> = HashMap::new();
         for pack in stored(&self.layout.packs(), |n| Digest::from_hex(n.as_bytes()))? {
             let Some(name) = pack.name else { continue };
             let footer = match read_footer(pack.path, &name) {
@@ -259,7 +259,7 @@ impl Objects {
     pub fn in_trash(&self, pack: &Digest) -> Result<bool> {
         let paths = self.batches()?.into_iter().map(|batch| self.layout.trashed_pack(&batch, pack));
         for path in paths {
-            if disk::look(&path)?.is_some() {
+            if disk::lstat(&path)?.is_some() {
                 return Ok(true);
             }
         }
@@ -285,19 +285,19 @@ impl Objects {
             let path = self.layout.index().join(&name);
             let why = match Digest::from_hex(name.as_encoded_bytes()) {
                 None => Some("its name is no digest".to_owned()),
-                Some(digest) => match Run::open(&path, digest) {
+                Some(digest) => match Segment::open(&path, digest) {
                     Opened::Gone => None, // merged into another meanwhile
                     Opened::Damaged => Some("its header is damaged".to_owned()),
-                    Opened::Run(run) => self.compare_run(&run)?,
+                    Opened::Segment(run) => self.compare_run(&run)?,
                 },
             };
-            out.extend(why.map(|why| (name, Damage::Run(why))));
+            out.extend(why.map(|why| (name, Damage::Segment(why))));
         }
         Ok(out)
     }
 
     /// What is wrong with a run.
-    fn compare_run(&self, run: &Run) -> Result<Option<String>> {
+    fn compare_run(&self, run: &Segment) -> Result<Option<String>> {
         let mut counts = vec![0; run.packs().len()];
         let mut before = None;
         for i in 0..run.blocks() {
@@ -316,7 +316,7 @@ impl Objects {
         for (i, (name, count)) in run.packs().iter().zip(counts).enumerate() {
             let path = self.layout.pack(name);
             // A pack that is gone, or damaged, says nothing against the run.
-            if disk::look(&path)?.is_none() {
+            if disk::lstat(&path)?.is_none() {
                 continue;
             }
             let footer = match read_footer(path, name) {
@@ -354,7 +354,7 @@ fn stored(dir: &Path, digest: impl Fn(&str) -> Option<Digest>) -> Result<Vec<Sto
     let mut out = Vec::new();
     for name in disk::list(dir)? {
         let path = dir.join(&name);
-        let Some(meta) = disk::look(&path)? else { continue };
+        let Some(meta) = disk::lstat(&path)? else { continue };
         if kept_open(name.as_encoded_bytes()) {
             continue;
         }

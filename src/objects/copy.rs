@@ -3,7 +3,7 @@
 use super::large::hash_file;
 use crate::disk::{NewFile, read_full_at};
 use crate::error::{Error, Result};
-use crate::words::{Digest, Hasher};
+use crate::types::{Digest, Hasher};
 use std::fs::File;
 use std::path::Path;
 

@@ -2,13 +2,12 @@
 //! nodes".
 //!
 //! Hints say where the blobs and child nodes of a node are thought to lie. Each is checked by the blob's header when it
-//! is used;
-//! a section that does not have its checksum is as good as none.
+//! is used; a section that does not have its checksum is as good as none.
 
 use super::table::PackTable;
 use crate::error::{Error, Result};
 use crate::manifest::Node;
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 
 const VERSION: u8 = 1;
 /// The longest hashed part.
@@ -21,7 +20,7 @@ pub(super) const HINT: usize = 6;
 /// # Errors
 /// A usage error when a hint names a pack that has no name yet: it must be closed first.
 pub(super) fn encode(node: &Node, own: Option<PackRef>, table: &PackTable) -> Result<Vec<u8>> {
-    let places: Vec<Option<Place>> = node.places().collect();
+    let places: Vec<Option<Location>> = node.places().collect();
     let mut packs: Vec<PackRef> = places.iter().flatten().map(|p| p.pack).filter(|p| Some(*p) != own).collect();
     packs.sort_unstable();
     packs.dedup();
@@ -76,7 +75,7 @@ pub(super) fn decode(bytes: &[u8], own: Option<PackRef>, table: &PackTable) -> R
     Ok((node, hints))
 }
 
-fn section(bytes: &[u8], own: Option<PackRef>, table: &PackTable) -> Option<Vec<Option<Place>>> {
+fn section(bytes: &[u8], own: Option<PackRef>, table: &PackTable) -> Option<Vec<Option<Location>>> {
     let (body, sum) = bytes.split_at_checked(bytes.len().checked_sub(8)?)?;
     if Digest::of(body).0[..8] != *sum || *body.first()? != VERSION {
         return None;
@@ -95,7 +94,7 @@ fn section(bytes: &[u8], own: Option<PackRef>, table: &PackTable) -> Option<Vec<
             1 => own?,
             i => *packs.get(usize::from(i) - 2)?,
         };
-        Some(Place { pack, offset })
+        Some(Location { pack, offset })
     };
     Some(hints.chunks_exact(HINT).map(place).collect())
 }

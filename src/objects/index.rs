@@ -2,20 +2,19 @@
 //! cache over the packs.
 //!
 //! Each writer leaves a run over its packs, so the runs alone say nearly all, and reading them costs the same however
-//! many packs there are. What they
-//! miss (a run that was lost) costs a second copy of a blob at most: who stores much, one writer in many, and whoever
-//! sees something wrong
-//! lists the packs and mends it. Nothing said here is believed: a pack's own look and the blob's header decide.
+//! many packs there are. What they miss (a run that was lost) costs a second copy of a blob at most: who stores much,
+//! one writer in many, and whoever sees something wrong lists the packs and mends it. Nothing said here is believed: a
+//! pack's own look and the blob's header decide.
 
 use super::Objects;
+use super::index_segment::{Opened, Segment};
 use super::pack::{Kind, Made};
 use super::pack_file::{Miss, is_unreadable, read_footer};
-use super::run::{Opened, Run};
 use super::table::PackTable;
 use crate::disk;
 use crate::error::{Kind as ErrorKind, Result};
 use crate::layout::Layout;
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -39,11 +38,11 @@ pub(super) struct Index {
     /// Names of the packs in place, sorted, if they were listed.
     packs: Option<Vec<Digest>>,
     /// The longest first.
-    runs: Vec<Arc<Run>>,
+    runs: Vec<Arc<Segment>>,
     /// Something in `index/` is a damaged run.
     broken: bool,
     /// What the uncovered packs hold, sorted by digest and kind. Their footers were checked.
-    loose: Vec<(Digest, Kind, Place)>,
+    loose: Vec<(Digest, Kind, Location)>,
     /// Names of the uncovered packs whose entries these are; those with a damaged footer too.
     loose_packs: Vec<Digest>,
     /// Uncovered packs beyond [`MEMORY_ENTRIES`].
@@ -91,7 +90,7 @@ impl Index {
                 }
                 match read_footer(layout.pack(&name), &name) {
                     Ok(footer) => loose.extend(
-                        footer.blobs.iter().map(|b| (b.digest, b.kind, Place { pack: number, offset: b.offset })),
+                        footer.blobs.iter().map(|b| (b.digest, b.kind, Location { pack: number, offset: b.offset })),
                     ),
                     // Its pack is unknown here; verify finds it, and hints may still lead into it.
                     Err(e) if e.kind() == ErrorKind::Damaged => {}
@@ -111,7 +110,7 @@ impl Index {
         self.packs.iter().flatten()
     }
 
-    pub(super) fn runs(&self) -> impl Iterator<Item = &Arc<Run>> {
+    pub(super) fn runs(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.runs.iter()
     }
 
@@ -148,7 +147,7 @@ impl Index {
         self.is_poor() || !self.loose_packs.is_empty()
     }
 
-    fn loose(&self, digest: &Digest, kind: Kind) -> impl Iterator<Item = Place> {
+    fn loose(&self, digest: &Digest, kind: Kind) -> impl Iterator<Item = Location> {
         let at = self.loose.partition_point(|(d, k, _)| (d, k) < (digest, &kind));
         self.loose[at..].iter().take_while(move |(d, k, _)| (*d, *k) == (*digest, kind)).map(|(_, _, p)| *p)
     }
@@ -160,7 +159,7 @@ impl Index {
         digest: &Digest,
         kind: Kind,
         table: &PackTable,
-        mut see: impl FnMut(Place) -> Option<T>,
+        mut see: impl FnMut(Location) -> Option<T>,
     ) -> Option<T> {
         if let Some(enough) = self.loose(digest, kind).find_map(&mut see) {
             return Some(enough);
@@ -170,14 +169,14 @@ impl Index {
             run.find(digest, kind, &mut found);
             found.drain(..).find_map(|e| {
                 let name = run.packs().get(e.pack as usize).filter(|name| !self.lacks_pack(name))?;
-                see(Place { pack: table.intern(name), offset: e.offset })
+                see(Location { pack: table.intern(name), offset: e.offset })
             })
         })
     }
 
     /// All places where the blob is said to be.
-    pub(super) fn find_all(&self, digest: &Digest, kind: Kind, table: &PackTable) -> Vec<Place> {
-        let mut out: Vec<Place> = Vec::new();
+    pub(super) fn find_all(&self, digest: &Digest, kind: Kind, table: &PackTable) -> Vec<Location> {
+        let mut out: Vec<Location> = Vec::new();
         self.places(digest, kind, table, |place| {
             out.push(place);
             None::<()>
@@ -188,8 +187,9 @@ impl Index {
 
 /// The runs there are, the longest first, and whether there are damaged ones beside them. What is not ours is passed
 /// over.
-fn load_runs(layout: &Layout, before: Option<&Index>) -> Result<(Vec<Arc<Run>>, bool)> {
-    let known: HashMap<Digest, &Arc<Run>> = before.into_iter().flat_map(|b| b.runs()).map(|r| (r.name, r)).collect();
+fn load_runs(layout: &Layout, before: Option<&Index>) -> Result<(Vec<Arc<Segment>>, bool)> {
+    let known: HashMap<Digest, &Arc<Segment>> =
+        before.into_iter().flat_map(|b| b.runs()).map(|r| (r.name, r)).collect();
     for listing in 1.. {
         let (mut runs, mut broken, mut vanished) = (Vec::new(), false, false);
         for name in disk::list(&layout.index())? {
@@ -200,10 +200,10 @@ fn load_runs(layout: &Layout, before: Option<&Index>) -> Result<(Vec<Arc<Run>>, 
                 runs.push(Arc::clone(run));
                 continue;
             }
-            match Run::open(&path, name) {
-                Opened::Run(run) => runs.push(Arc::new(run)),
+            match Segment::open(&path, name) {
+                Opened::Segment(run) => runs.push(Arc::new(run)),
                 Opened::Gone => vanished = true,
-                Opened::Damaged => broken |= Run::is_ours(&path),
+                Opened::Damaged => broken |= Segment::is_ours(&path),
             }
         }
         if vanished && listing < LISTINGS {
@@ -216,7 +216,7 @@ fn load_runs(layout: &Layout, before: Option<&Index>) -> Result<(Vec<Arc<Run>>, 
 }
 
 /// Says when the pack was made that has a blob at a place; `None`: the blob is not to be taken from there.
-pub(super) type Confirm<'a> = &'a dyn Fn(Place) -> Result<Option<Made>>;
+pub(super) type Confirm<'a> = &'a dyn Fn(Location) -> Result<Option<Made>>;
 
 impl Objects {
     /// Where a blob lies, by `index`: at a place that `confirm` confirms.
@@ -229,7 +229,7 @@ impl Objects {
         digest: &Digest,
         kind: Kind,
         confirm: Confirm<'_>,
-    ) -> Result<Option<Place>> {
+    ) -> Result<Option<Location>> {
         let mut failed = None;
         let found = index.places(digest, kind, &self.table, |place| match confirm(place) {
             Ok(agrees) => agrees.map(|_| place),
@@ -248,7 +248,7 @@ impl Objects {
             let searched = self.open_pack(pack).and_then(|file| file.search(digest, kind));
             match searched {
                 Ok(Some(blob)) => {
-                    let place = Place { pack, offset: blob.offset };
+                    let place = Location { pack, offset: blob.offset };
                     if confirm(place)?.is_some() {
                         return Ok(Some(place));
                     }
@@ -270,7 +270,7 @@ impl Objects {
         digest: &Digest,
         kind: Kind,
         confirm: Confirm<'_>,
-    ) -> Result<Option<Place>> {
+    ) -> Result<Option<Location>> {
         let places = index.find_all(digest, kind, &self.table);
         if places.len() <= 1 || !index.unread.is_empty() {
             return self.find(index, digest, kind, confirm);
@@ -281,7 +281,7 @@ impl Objects {
                 newest = newest.max(Some((made, place.pack, place.offset)));
             }
         }
-        Ok(newest.map(|(_, pack, offset)| Place { pack, offset }))
+        Ok(newest.map(|(_, pack, offset)| Location { pack, offset }))
     }
 
     /// When the pack was made that has the blob at `place`, by the blob's own header; `None` when it is not there, or
@@ -289,7 +289,7 @@ impl Objects {
     ///
     /// # Errors
     /// I/O, but for a pack that cannot be read.
-    pub(super) fn confirmed(&self, place: Place, digest: &Digest, kind: Kind) -> Result<Option<Made>> {
+    pub(super) fn confirmed(&self, place: Location, digest: &Digest, kind: Kind) -> Result<Option<Made>> {
         match self.open_pack(place.pack).and_then(|file| Ok((file.header(place.offset)?, file.made()))) {
             Ok((blob, made)) => Ok((blob.digest == *digest && blob.kind == kind).then_some(made)),
             Err(Miss::Io(e)) if !is_unreadable(&e) => Err(e),

@@ -2,16 +2,15 @@
 //! wrong.
 //!
 //! Whoever reads wrong bytes adds to it, as far as they may write to the store. Each writer lists it once, after its
-//! token was made, and takes nothing
-//! that is listed for stored: content that it has at hand is stored again. The list decides what is stored twice, never
-//! what is right.
+//! token was made, and takes nothing that is listed for stored: content that it has at hand is stored again. The list
+//! decides what is stored twice, never what is right.
 
 use super::Objects;
 use super::check::{Damage, Stored};
 use super::pack::Kind;
 use crate::disk;
 use crate::error::Result;
-use crate::words::Digest;
+use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::HashSet;
 use std::path::Path;
@@ -157,8 +156,8 @@ impl Objects {
     }
 
     /// Takes over what a check found in a piece of stored content: [`Objects::list_pack`] and
-    /// [`Objects::glance_at_object`] as well as the whole
-    /// checks. Only damage of what is in place is listed: writers take nothing from the trash. Best effort.
+    /// [`Objects::glance_at_object`] as well as the whole checks. Only damage of what is in place is listed: writers
+    /// take nothing from the trash. Best effort.
     pub fn list_damage(&self, stored: &Stored, found: &[Damage]) {
         let Some(name) = stored
             .name
@@ -179,14 +178,13 @@ impl Objects {
                     self.list_unreadable(Damaged::Pack(name))
                 }
                 Damage::Unreadable(_) => self.list_unreadable(Damaged::Object(name)),
-                Damage::Stranger | Damage::Hints(_) | Damage::Touched(_) | Damage::Run(_) => {}
+                Damage::Stranger | Damage::Hints(_) | Damage::Touched(_) | Damage::Segment(_) => {}
             }
         }
     }
 
     /// Compares the list `known` with what a *whole* check ([`Objects::check_pack`], [`Objects::check_object`]) found
-    /// in a piece of stored content:
-    /// lists what is damaged, and removes from the list what is not. Best effort.
+    /// in a piece of stored content: lists what is damaged, and removes from the list what is not. Best effort.
     pub fn update_known_damage(&self, known: &KnownDamage, stored: &Stored, found: &[Damage]) {
         let Some(name) = stored.name else { return };
         if !known.is_empty() {

@@ -5,7 +5,7 @@ use super::known_damage::Damaged;
 use super::pack_file::{Miss, is_unreadable};
 use crate::disk::{self, read_full_at};
 use crate::error::{Error, Kind, Result, show_path};
-use crate::words::{Digest, Hasher};
+use crate::types::{Digest, Hasher};
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -104,9 +104,8 @@ impl Objects {
     }
 
     /// Gives an object that was hashed and found right the time and mode that every object has, so that it need not be
-    /// hashed again: a copying tool
-    /// has lost them. Not when it was changed meanwhile. Best effort: who may not do it hashes it again in the next
-    /// process.
+    /// hashed again: a copying tool has lost them. Not when it was changed meanwhile. Best effort: who may not do it
+    /// hashes it again in the next process.
     fn mend_times(&self, object: &LargeObject, before: &Metadata) {
         let mended = !changed_since(object, before)
             && self.disk.set_mode_and_mtime(&object.file, &object.path, OBJECT_MODE, OBJECT_MTIME).is_ok();

@@ -1,8 +1,8 @@
 //! Several index runs as one stream of entries, with little memory.
 
-use super::run::{Run, RunEntry};
+use super::index_segment::{Segment, SegmentEntry};
 use crate::error::{Error, Result};
-use crate::words::Digest;
+use crate::types::Digest;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
@@ -12,21 +12,21 @@ pub(super) struct Merge {
     sources: Vec<Source>,
     heap: BinaryHeap<Reverse<(Digest, u8, usize)>>,
     /// The entries of one digest.
-    group: VecDeque<RunEntry>,
+    group: VecDeque<SegmentEntry>,
     failed: bool,
 }
 
 struct Source {
-    run: Arc<Run>,
+    run: Arc<Segment>,
     /// The new number of each of its packs, if that is kept.
     numbers: Vec<Option<u32>>,
-    block: std::vec::IntoIter<RunEntry>,
+    block: std::vec::IntoIter<SegmentEntry>,
     next_block: usize,
-    ahead: Option<RunEntry>,
+    ahead: Option<SegmentEntry>,
 }
 
 /// The packs of these runs that `keep` says are kept, sorted.
-pub(super) fn packs_of(runs: &[Arc<Run>], keep: impl Fn(&Digest) -> bool) -> Vec<Digest> {
+pub(super) fn packs_of(runs: &[Arc<Segment>], keep: impl Fn(&Digest) -> bool) -> Vec<Digest> {
     let mut packs: Vec<Digest> = runs.iter().flat_map(|r| r.packs()).filter(|p| keep(p)).copied().collect();
     packs.sort_unstable();
     packs.dedup();
@@ -35,9 +35,9 @@ pub(super) fn packs_of(runs: &[Arc<Run>], keep: impl Fn(&Digest) -> bool) -> Vec
 
 impl Merge {
     /// Over the entries in `packs`, which are sorted and will number them.
-    pub(super) fn new(runs: &[Arc<Run>], packs: &[Digest]) -> Merge {
+    pub(super) fn new(runs: &[Arc<Segment>], packs: &[Digest]) -> Merge {
         let numbers: BTreeMap<&Digest, u32> = packs.iter().enumerate().map(|(i, p)| (p, i as u32)).collect();
-        let source = |run: &Arc<Run>| Source {
+        let source = |run: &Arc<Segment>| Source {
             numbers: run.packs().iter().map(|p| numbers.get(p).copied()).collect(),
             run: run.clone(),
             block: Vec::new().into_iter(),
@@ -69,11 +69,11 @@ impl Merge {
 
 impl Source {
     /// Its next entry in a pack that is kept; an error when a block is damaged.
-    fn next(&mut self) -> std::result::Result<Option<RunEntry>, ()> {
+    fn next(&mut self) -> std::result::Result<Option<SegmentEntry>, ()> {
         loop {
             for entry in self.block.by_ref() {
                 if let Some(pack) = self.numbers.get(entry.pack as usize).ok_or(())? {
-                    return Ok(Some(RunEntry { pack: *pack, ..entry }));
+                    return Ok(Some(SegmentEntry { pack: *pack, ..entry }));
                 }
             }
             if self.next_block == self.run.blocks() {
@@ -86,11 +86,11 @@ impl Source {
 }
 
 impl Iterator for Merge {
-    type Item = Result<RunEntry>;
+    type Item = Result<SegmentEntry>;
 
-    fn next(&mut self) -> Option<Result<RunEntry>> {
+    fn next(&mut self) -> Option<Result<SegmentEntry>> {
         if self.group.is_empty() && !self.failed {
-            let mut group: Vec<RunEntry> = Vec::new();
+            let mut group: Vec<SegmentEntry> = Vec::new();
             while let Some(Reverse((digest, kind, i))) = self.heap.peek().copied() {
                 if group.first().is_some_and(|g| (g.digest, g.kind as u8) != (digest, kind)) {
                     break;

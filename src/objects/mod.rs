@@ -1,17 +1,18 @@
 //! Content: large blobs as files, small ones and manifest nodes in packs, the index over the packs (FORMAT.md).
 //!
 //! Guarantees: what is read is what its digest says, or an error; nothing is visible before it is durable (F1, F2).
-//! Hints, index
-//! and caches decide how fast it goes, never what is right.
+//! Hints, index and caches decide how fast it goes, never what is right.
 
+mod adopt;
 mod cache;
 mod check;
 mod copy;
 mod counts;
 mod hints;
 mod index;
+mod index_maintenance;
+mod index_segment;
 mod known_damage;
-mod lane;
 mod large;
 mod merge;
 mod nodes;
@@ -20,33 +21,31 @@ mod pack_file;
 mod pack_looks;
 mod pack_writer;
 mod read;
-mod run;
 mod seal;
 mod search;
 mod sizes;
 mod table;
-mod take;
 #[cfg(test)]
 mod tests;
-mod tidy;
+mod thread_writer;
 mod write;
 
+pub use adopt::{Leases, OtherNames};
 pub use check::{Damage, PackContents, Stored};
 pub use counts::NodeCounts;
 pub use known_damage::{Damaged, KnownDamage};
-pub use lane::{Lane, LargePut, SmallPut};
 pub use large::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
-pub use nodes::{NodeLane, NodePacks};
+pub use nodes::{NodePacks, NodeThreadWriter};
 pub use pack::Kind;
 pub use read::Content;
 pub use seal::Sealed;
-pub use take::{Leases, Names};
+pub use thread_writer::{LargePut, SmallPut, ThreadWriter};
 pub use write::ObjectWriter;
 
 use crate::disk::{self, Disk};
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::words::{Digest, Place};
+use crate::types::{Digest, Location};
 use cache::{Hashed, NodeCache};
 use counts::Counters;
 use index::{Index, Look};
@@ -107,18 +106,18 @@ impl Objects {
     }
 
     /// A place for a record: the pack's name and the offset in it. `None` while the pack is being written.
-    pub fn place_in_pack(&self, place: Place) -> Option<(Digest, u32)> {
+    pub fn place_in_pack(&self, place: Location) -> Option<(Digest, u32)> {
         Some((self.table.name(place.pack)?, place.offset))
     }
 
     /// The place that a record speaks of.
-    pub fn place_of(&self, pack: &Digest, offset: u32) -> Place {
-        Place { pack: self.table.intern(pack), offset }
+    pub fn place_of(&self, pack: &Digest, offset: u32) -> Location {
+        Location { pack: self.table.intern(pack), offset }
     }
 
     /// Looks at a file of the store's, FRESH.
     fn look(&self, path: &Path) -> Result<Option<Metadata>> {
-        if self.disk.kind().is_local() { disk::look(path) } else { disk::look_fresh(path) }
+        if self.disk.kind().is_local() { disk::lstat(path) } else { disk::lstat_revalidated(path) }
     }
 
     /// The index as it was last loaded.

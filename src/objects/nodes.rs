@@ -6,7 +6,7 @@ use super::pack_writer::PackWriter;
 use super::write::ObjectWriter;
 use crate::error::Result;
 use crate::manifest::{Node, NodeSink};
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
 
@@ -14,8 +14,7 @@ use std::sync::atomic::Ordering;
 /// files.
 const NODES_APART: u64 = 4 << 20;
 /// At most this many packs hold the nodes of a version that is put (patches add theirs, up to 16), and when they would
-/// be more, at most
-/// this many old ones go on.
+/// be more, at most this many old ones go on.
 const MAX_NODE_PACKS: usize = 12;
 const KEPT_NODE_PACKS: usize = 7;
 
@@ -38,13 +37,13 @@ pub(super) struct Nodes {
     kept: Option<(Vec<PackRef>, usize)>,
     /// Packs whose nodes are stored again.
     passed_over: HashSet<PackRef>,
-    seen: HashMap<Digest, Place>,
+    seen: HashMap<Digest, Location>,
     /// Packs made by this writer.
     own: HashSet<PackRef>,
 }
 
 /// Where nodes go. Nodes that are stored already, in packs that are not passed over, are not stored again.
-pub struct NodeLane<'a> {
+pub struct NodeThreadWriter<'a> {
     writer: &'a ObjectWriter,
     pack: Option<PackWriter>,
 }
@@ -77,7 +76,7 @@ impl ObjectWriter {
     ///
     /// # Errors
     /// I/O.
-    pub fn node_home(&self, digest: &Digest, hint: Option<Place>) -> Result<Option<Place>> {
+    pub fn node_home(&self, digest: &Digest, hint: Option<Location>) -> Result<Option<Location>> {
         let nodes = self.nodes.lock();
         let Some((kept, _)) = &nodes.kept else { return Ok(None) };
         match hint.filter(|p| kept.contains(&p.pack) && !self.is_damaged(digest, Kind::Node, p.pack)) {
@@ -87,10 +86,8 @@ impl ObjectWriter {
     }
 
     /// Whether the nodes built last lie in too many packs. The old packs with the fewest of them are passed over from
-    /// now on: building the
-    /// manifest once more stores their nodes again, in one pack. A node is so stored again only when the version has
-    /// grown by packs as
-    /// large as its own, as in any merge by size.
+    /// now on: building the manifest once more stores their nodes again, in one pack. A node is so stored again only
+    /// when the version has grown by packs as large as its own, as in any merge by size.
     pub fn spread_too_far(&self) -> bool {
         let mut nodes = self.nodes.lock();
         if nodes.packs.len() <= MAX_NODE_PACKS {
@@ -108,14 +105,14 @@ impl ObjectWriter {
     }
 }
 
-impl<'a> NodeLane<'a> {
+impl<'a> NodeThreadWriter<'a> {
     pub(super) fn new(writer: &'a ObjectWriter) -> Result<Self> {
         let mut idle = std::mem::take(&mut writer.state.lock().idle);
         let pack = if writer.new_bytes() <= NODES_APART { idle.pop() } else { None };
         // The others get their names now, which hints into them need.
         idle.into_iter().try_for_each(|pack| writer.close(pack))?;
         writer.nodes.lock().packs.clear();
-        Ok(NodeLane { writer, pack })
+        Ok(NodeThreadWriter { writer, pack })
     }
 
     /// Hands the open pack back.
@@ -127,7 +124,7 @@ impl<'a> NodeLane<'a> {
         Ok(())
     }
 
-    fn append(&mut self, node: &Node, digest: Digest) -> Result<Place> {
+    fn append(&mut self, node: &Node, digest: Digest) -> Result<Location> {
         // The pack must be known before the bytes are: hints into it say "self". So there is to be room whatever the
         // hints take.
         let most = node.bytes().len() + 64 + node.places().len() * (hints::HINT + 32);
@@ -144,8 +141,8 @@ impl<'a> NodeLane<'a> {
     }
 }
 
-impl NodeSink for NodeLane<'_> {
-    fn store(&mut self, node: &Node) -> Result<Option<Place>> {
+impl NodeSink for NodeThreadWriter<'_> {
+    fn store(&mut self, node: &Node) -> Result<Option<Location>> {
         let writer = self.writer;
         let digest = node.digest();
         let mut nodes = writer.nodes.lock();
@@ -174,7 +171,7 @@ impl NodeSink for NodeLane<'_> {
     }
 }
 
-impl Drop for NodeLane<'_> {
+impl Drop for NodeThreadWriter<'_> {
     fn drop(&mut self) {
         self.writer.state.lock().idle.extend(self.pack.take());
     }

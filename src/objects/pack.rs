@@ -1,7 +1,7 @@
 //! The pack's bytes: header of a blob, footer, name. See FORMAT.md, "Packs".
 
 use crate::error::{Error, Result};
-use crate::words::Digest;
+use crate::types::Digest;
 
 /// What a blob is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -3,7 +3,7 @@
 use super::pack::{self, BLOB_HEADER, Blob, ENTRY, Footer, Kind, MAX_BLOB, Made, TRAILER};
 use crate::disk::{self, read_full_at, read_two_at};
 use crate::error::{Error, Kind as ErrorKind, Result, show_path};
-use crate::words::{Digest, PackRef};
+use crate::types::{Digest, PackRef};
 use parking_lot::RwLock;
 use std::cmp::Ordering;
 use std::fs::File;
@@ -90,8 +90,7 @@ impl PackFile {
     }
 
     /// Reads the stored bytes of a blob into `out`, by one read if `guess` is at least how long they are. The header is
-    /// checked; the bytes
-    /// are for the caller to hash.
+    /// checked; the bytes are for the caller to hash.
     pub(super) fn read(&self, digest: &Digest, kind: Kind, offset: u32, guess: u32, out: &mut Vec<u8>) -> Tried<()> {
         let body = u64::from(offset) + BLOB_HEADER as u64;
         // Never more memory than the file has bytes, whatever a hint or a manifest claims.
@@ -217,7 +216,9 @@ impl OpenPacks {
 pub(super) fn read_footer(path: PathBuf, name: &Digest) -> Result<Footer> {
     match PackFile::open(path).and_then(|pack| pack.footer(name)) {
         Ok((footer, _)) => Ok(footer),
-        Err(Miss::Io(e)) if is_unreadable(&e) => Err(Error::damaged(format!("pack {name} cannot be read")).because(e)),
+        Err(Miss::Io(e)) if is_unreadable(&e) => {
+            Err(Error::damaged(format!("pack {name} cannot be read")).with_cause(e))
+        }
         Err(Miss::Io(e)) => Err(e),
         Err(Miss::Gone) => Err(Error::damaged(format!("pack {name} is missing"))),
         Err(Miss::Wrong(why)) => Err(Error::damaged(why)),

@@ -1,18 +1,16 @@
 //! What a writer has seen of the packs that others made, and on which its version may rely.
 //!
 //! Each pack is looked at once, FRESH, after the writer's token was made. The first few blobs that are found in it are
-//! confirmed by their own headers;
-//! from then on by the pack's footer, which is read once and has the pack's name for its checksum: so who finds all
-//! that he has in the store reads one
-//! part in a hundred of it, and a pack that is missing, cut or another one is noticed. What is on the list of known
-//! damage is not relied upon.
+//! confirmed by their own headers; from then on by the pack's footer, which is read once and has the pack's name for
+//! its checksum: so who finds all that he has in the store reads one part in a hundred of it, and a pack that is
+//! missing, cut or another one is noticed. What is on the list of known damage is not relied upon.
 
 use super::Objects;
 use super::known_damage::{Damaged, KnownDamage};
 use super::pack::{Kind, Made};
 use super::pack_file::{Miss, is_unreadable};
 use crate::error::Result;
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -71,8 +69,7 @@ impl PackLooks {
     }
 
     /// When the pack was made that has the blob at `place`; `None` when the blob is not to be relied upon there.
-    /// `listed` says that the pack was seen
-    /// in a listing that this writer made.
+    /// `listed` says that the pack was seen in a listing that this writer made.
     ///
     /// # Errors
     /// I/O, but for a pack that cannot be read: that is as good as none.
@@ -81,7 +78,7 @@ impl PackLooks {
         objects: &Objects,
         damage: &KnownDamage,
         listed: impl Fn(&Digest) -> bool,
-        place: Place,
+        place: Location,
         digest: &Digest,
         kind: Kind,
     ) -> Result<Option<Made>> {

@@ -4,7 +4,7 @@ use super::large::OBJECT_MODE;
 use super::pack::{self, BLOB_HEADER, Blob, HEAD, Kind, MAX_BLOB, MAX_BLOBS};
 use crate::disk::{Disk, NewFile};
 use crate::error::{Error, Result};
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -80,7 +80,7 @@ impl PackWriter {
     ///
     /// # Errors
     /// Usage: too long for a pack. I/O: the pack can't be closed then.
-    pub(super) fn append(&mut self, digest: Digest, kind: Kind, bytes: &[u8]) -> Result<Place> {
+    pub(super) fn append(&mut self, digest: Digest, kind: Kind, bytes: &[u8]) -> Result<Location> {
         let len = u32::try_from(bytes.len()).ok().filter(|n| *n <= MAX_BLOB);
         let len = len.ok_or_else(|| {
             Error::usage(format!("{kind} {digest} has {} bytes: at most {MAX_BLOB} go into a pack", bytes.len()))
@@ -93,7 +93,7 @@ impl PackWriter {
         if self.buffer.len() >= BUFFER {
             self.flush()?;
         }
-        Ok(Place { pack: self.number, offset })
+        Ok(Location { pack: self.number, offset })
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -9,7 +9,7 @@ use super::{Objects, SMALL_MAX};
 use crate::disk::{self, read_full_at};
 use crate::error::{Error, Result, show_path};
 use crate::manifest::{Node, NodeRef, NodeSource};
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl Objects {
     ///
     /// # Errors
     /// Damaged: missing everywhere, or wrong wherever it is. I/O.
-    pub fn content(&self, digest: &Digest, size: u64, place: Option<Place>) -> Result<Content> {
+    pub fn content(&self, digest: &Digest, size: u64, place: Option<Location>) -> Result<Content> {
         let mut buffer = Vec::new();
         Ok(match self.content_into(digest, size, place, &mut buffer)? {
             Content::Small(()) => Content::Small(buffer),
@@ -39,8 +39,8 @@ impl Objects {
     }
 
     /// [`Objects::content`] into a buffer, which it replaces: `Small` says that the content is there. Size says where
-    /// it is looked for
-    /// first: a release with another bound may have packed what is large, or made a file of what is small.
+    /// it is looked for first: a release with another bound may have packed what is large, or made a file of what is
+    /// small.
     ///
     /// # Errors
     /// As [`Objects::content`].
@@ -48,15 +48,14 @@ impl Objects {
         &self,
         digest: &Digest,
         size: u64,
-        place: Option<Place>,
+        place: Option<Location>,
         buffer: &mut Vec<u8>,
     ) -> Result<Content<()>> {
         self.content_from(digest, size, place, buffer, false)
     }
 
     /// [`Objects::content_into`] that asks no pack but those which the hint and the index name: who has much to look
-    /// for looks through all packs
-    /// once ([`Objects::places_by_footers`]).
+    /// for looks through all packs once ([`Objects::places_by_footers`]).
     ///
     /// # Errors
     /// As [`Objects::content`].
@@ -64,7 +63,7 @@ impl Objects {
         &self,
         digest: &Digest,
         size: u64,
-        place: Option<Place>,
+        place: Option<Location>,
         buffer: &mut Vec<u8>,
     ) -> Result<Content<()>> {
         self.content_from(digest, size, place, buffer, true)
@@ -74,7 +73,7 @@ impl Objects {
         &self,
         digest: &Digest,
         size: u64,
-        place: Option<Place>,
+        place: Option<Location>,
         buffer: &mut Vec<u8>,
         shallow: bool,
     ) -> Result<Content<()>> {
@@ -116,7 +115,7 @@ impl Objects {
     ///
     /// # Errors
     /// Usage when it is not small; damaged: missing everywhere, or wrong wherever it is. I/O.
-    pub fn read_small(&self, digest: &Digest, size: u64, place: Option<Place>) -> Result<Vec<u8>> {
+    pub fn read_small(&self, digest: &Digest, size: u64, place: Option<Location>) -> Result<Vec<u8>> {
         let mut buffer = Vec::new();
         self.read_small_into(digest, size, place, &mut buffer)?;
         Ok(buffer)
@@ -130,7 +129,7 @@ impl Objects {
         &self,
         digest: &Digest,
         size: u64,
-        place: Option<Place>,
+        place: Option<Location>,
         buffer: &mut Vec<u8>,
     ) -> Result<()> {
         if size >= SMALL_MAX {

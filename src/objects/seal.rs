@@ -1,9 +1,8 @@
-//! Making what was written durable, and only then visible (L1, L7, F2).
+//! VersionDraft what was written durable, and only then visible (L1, L7, F2).
 //!
 //! First every file is made durable under its temporary name; then each is renamed to its place; then the directories
-//! are made durable. A crash
-//! after any step leaves temporaries, or content that nothing names: both are a collector's. The index is tended last;
-//! it is a cache.
+//! are made durable. A crash after any step leaves temporaries, or content that nothing names: both are a collector's.
+//! The index is tended last; it is a cache.
 
 use super::known_damage::Damaged;
 use super::large;
@@ -11,7 +10,7 @@ use super::pack_file::read_footer;
 use super::write::ObjectWriter;
 use crate::disk::{self, Created, FsKind, NewFile};
 use crate::error::{Kind, Result};
-use crate::words::Digest;
+use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -62,12 +61,10 @@ impl Becomes {
 
 impl ObjectWriter {
     /// Makes everything durable, `extra` (the version's own files) with it, then visible. After all lanes are closed.
-    /// The entries of `dirs`
-    /// become durable together with the names made here.
+    /// The entries of `dirs` become durable together with the names made here.
     ///
     /// On ext4 and xfs the names made here come to the disk no later than the claim's, whose directory is synced: their
-    /// journals keep the
-    /// order of changes. Elsewhere they are durable when this returns.
+    /// journals keep the order of changes. Elsewhere they are durable when this returns.
     ///
     /// # Errors
     /// I/O, also when storing failed before: nothing may be published then.
@@ -184,13 +181,12 @@ impl ObjectWriter {
     }
 
     /// Whether what another writer put at `to` meanwhile is right, as far as the store can know it without reading all:
-    /// it has the length, time and
-    /// footer of what is at `from`, and is not on the list of known damage. It is never replaced then, not even by the
-    /// same bytes: without a journal,
-    /// blocks of a replaced file can get other content before its new name is on the disk.
+    /// it has the length, time and footer of what is at `from`, and is not on the list of known damage. It is never
+    /// replaced then, not even by the same bytes: without a journal, blocks of a replaced file can get other content
+    /// before its new name is on the disk.
     fn is_right(&self, becomes: &Becomes, from: &Path, to: &Path) -> Result<bool> {
         let known = self.objects.known_damage()?;
-        let (Some(ours), Some(theirs)) = (disk::look(from)?, self.objects.look(to)?) else { return Ok(false) };
+        let (Some(ours), Some(theirs)) = (disk::lstat(from)?, self.objects.look(to)?) else { return Ok(false) };
         if !theirs.is_file() || ours.len() != theirs.len() {
             return Ok(false);
         }

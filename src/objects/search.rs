@@ -1,9 +1,8 @@
 //! Finding a readable copy: by the hint, by the index, in the packs themselves, in the trash; the first that is right.
 //!
 //! One pass looks in place, then in each batch of the trash. Between two looks a collector can have moved what is
-//! wanted from one to
-//! the other, so a reader makes one pass more than there are batches before it says that something is missing
-//! (FORMAT.md, "Readers").
+//! wanted from one to the other, so a reader makes one pass more than there are batches before it says that something
+//! is missing (FORMAT.md, "Readers").
 
 use super::Objects;
 use super::index::{Index, Look};
@@ -12,7 +11,7 @@ use super::pack::Kind;
 use super::pack_file::{Miss, PackFile, Tried, is_unreadable};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ const MAX_REASONS: usize = 8;
 pub(super) struct Want<'a> {
     pub digest: &'a Digest,
     pub kind: Kind,
-    pub hint: Option<Place>,
+    pub hint: Option<Location>,
     /// How long it probably is.
     pub guess: u32,
     /// Where it is looked for first.
@@ -50,9 +49,9 @@ struct Search<'a, T> {
     want: Want<'a>,
     from_pack: FromPack<'a, T>,
     from_object: FromObject<'a, T>,
-    tried: Vec<Place>,
+    tried: Vec<Location>,
     /// Where it was to be and was not right, and whether the bytes could be read at all.
-    bad: Vec<(Place, bool)>,
+    bad: Vec<(Location, bool)>,
     reasons: Vec<String>,
     io: Option<Error>,
     /// Only where hints, the index as it was last loaded, and the name say.
@@ -193,7 +192,7 @@ impl<T> Search<'_, T> {
             let found = objects.open_pack(pack).and_then(|file| file.search(self.want.digest, self.want.kind));
             match found {
                 Ok(Some(blob)) => {
-                    if let Some(found) = self.packed(Place { pack, offset: blob.offset }, blob.len)? {
+                    if let Some(found) = self.packed(Location { pack, offset: blob.offset }, blob.len)? {
                         return Ok(Some(found));
                     }
                 }
@@ -245,7 +244,7 @@ impl<T> Search<'_, T> {
         Ok(Some(found))
     }
 
-    fn packed(&mut self, place: Place, guess: u32) -> Result<Option<T>> {
+    fn packed(&mut self, place: Location, guess: u32) -> Result<Option<T>> {
         if self.tried.contains(&place) {
             return Ok(None);
         }
@@ -344,6 +343,6 @@ impl<T> Search<'_, T> {
         }
         std::mem::take(&mut self.reasons)
             .into_iter()
-            .fold(Error::damaged(format!("{kind} {digest} cannot be read from {root}")), Error::because)
+            .fold(Error::damaged(format!("{kind} {digest} cannot be read from {root}")), Error::with_cause)
     }
 }

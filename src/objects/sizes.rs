@@ -1,6 +1,5 @@
 //! Which sizes the objects of the store have: a large file of a size that none has is new, and is copied at once;
-//! another is hashed first, since copying
-//! what is there already takes time and space for nothing.
+//! another is hashed first, since copying what is there already takes time and space for nothing.
 
 use super::Objects;
 use crate::disk;
@@ -58,7 +57,7 @@ impl Objects {
                     return Ok(false);
                 }
                 left -= 1;
-                sizes.extend(disk::look(&dir.join(name))?.filter(|m| m.is_file()).map(|m| m.len()));
+                sizes.extend(disk::lstat(&dir.join(name))?.filter(|m| m.is_file()).map(|m| m.len()));
             }
         }
         Ok(true)

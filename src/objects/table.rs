@@ -1,6 +1,6 @@
 //! Packs by number: so that a place takes eight bytes, and an open pack has one before it has a name.
 
-use crate::words::{Digest, PackRef};
+use crate::types::{Digest, PackRef};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 

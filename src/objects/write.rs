@@ -1,19 +1,19 @@
 //! Storing the content of one transaction: what its lanes share. Nothing is visible before `seal` or a checkpoint (F2).
 
+use super::adopt::Leases;
 use super::index::{Index, Look};
 use super::known_damage::KnownDamage;
-use super::lane::Lane;
 use super::nodes::Nodes;
 use super::pack::{Kind, MAX_PACK};
 use super::pack_looks::PackLooks;
 use super::pack_writer::PackWriter;
 use super::seal::{Becomes, Temp};
 use super::sizes::Sizes;
-use super::take::Leases;
-use super::{Objects, nodes::NodeLane};
+use super::thread_writer::ThreadWriter;
+use super::{Objects, nodes::NodeThreadWriter};
 use crate::disk::Watch;
 use crate::error::{Error, Result};
-use crate::words::{Digest, PackRef, Place};
+use crate::types::{Digest, Location, PackRef};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -23,8 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// New bytes, or the time, after which what is there is made durable and visible, so that an interrupted put stores
-/// only the rest when it is
-/// said again.
+/// only the rest when it is said again.
 const CHECKPOINT: u64 = 1 << 30;
 pub(super) const CHECKPOINT_AFTER: Duration = Duration::from_secs(30);
 const SHARDS: usize = 64;
@@ -50,7 +49,7 @@ pub struct ObjectWriter {
     pub(super) damage: KnownDamage,
     /// On local file systems; begun before anything is written.
     pub(super) watch: Option<Watch>,
-    shards: Vec<Mutex<HashMap<Digest, Place>>>,
+    shards: Vec<Mutex<HashMap<Digest, Location>>>,
     pub(super) larges: Mutex<HashSet<Digest>>,
     /// Of the objects that were there before.
     pub(super) sizes: Sizes,
@@ -140,16 +139,16 @@ impl ObjectWriter {
     }
 
     /// A lane for one thread.
-    pub fn lane(&self) -> Lane<'_> {
-        Lane::new(self)
+    pub fn lane(&self) -> ThreadWriter<'_> {
+        ThreadWriter::new(self)
     }
 
     /// Where a manifest's nodes go. After all lanes are closed.
     ///
     /// # Errors
     /// I/O.
-    pub fn nodes(&self) -> Result<NodeLane<'_>> {
-        NodeLane::new(self)
+    pub fn nodes(&self) -> Result<NodeThreadWriter<'_>> {
+        NodeThreadWriter::new(self)
     }
 
     /// Bytes of content stored so far that were not in the store before.
@@ -176,8 +175,13 @@ impl ObjectWriter {
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn find(&self, digest: &Digest, kind: Kind, takes: impl Fn(PackRef) -> bool) -> Result<Option<Place>> {
-        let confirm = |place: Place| {
+    pub(super) fn find(
+        &self,
+        digest: &Digest,
+        kind: Kind,
+        takes: impl Fn(PackRef) -> bool,
+    ) -> Result<Option<Location>> {
+        let confirm = |place: Location| {
             if !takes(place.pack) {
                 return Ok(None);
             }
@@ -285,7 +289,7 @@ impl ObjectWriter {
     }
 
     /// What this writer knows of where small content lies.
-    pub(super) fn shard(&self, digest: &Digest) -> &Mutex<HashMap<Digest, Place>> {
+    pub(super) fn shard(&self, digest: &Digest) -> &Mutex<HashMap<Digest, Location>> {
         &self.shards[usize::from(digest.0[0]) % SHARDS]
     }
 

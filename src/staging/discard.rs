@@ -9,7 +9,7 @@ use crate::commit::refuse_if_finished;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
-use crate::words::RunId;
+use crate::types::RunId;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub fn leftovers(store: &Store) -> Result<Vec<Leftover>> {
     let mut left = Vec::new();
     for stage in stages(store)? {
         let draft = Draft::new(store, &stage.record.artifact, &stage.record.distributed_id);
-        let is_finished = refuse_if_finished(&draft).is_err_and(|e| e.kind() == Kind::Refused);
+        let is_finished = refuse_if_finished(&draft).is_err_and(|e| e.kind() == Kind::Conflict);
         if is_finished && holders(&draft, &stage.record.run.id)?.is_empty() {
             let (directory, since) = (store.layout().stage(stage.token()), stage.record.at.clone());
             left.push(Leftover { record: Some(stage.record), directory, since });
@@ -40,7 +40,7 @@ pub fn leftovers(store: &Store) -> Result<Vec<Leftover>> {
     }
     for name in disk::list(&store.layout().staging())? {
         let directory = store.layout().staging().join(&name);
-        let Some(meta) = disk::look(&directory)? else { continue };
+        let Some(meta) = disk::lstat(&directory)? else { continue };
         if is_nobodys(store, &name)? {
             left.push(Leftover { record: None, directory, since: clock::show(meta.mtime()) });
         }
@@ -60,14 +60,13 @@ pub fn discard_draft(draft: &Draft) -> Result<Vec<RunId>> {
     if !state.contributions.is_empty() || state.finish.is_some() || left.is_empty() {
         draft.discard()?;
         // What is mounted can contribute anew.
-        return discard_stages(draft, left, |e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) });
+        return discard_stages(draft, left, |e| if e.kind() == Kind::Conflict { Ok(()) } else { Err(e) });
     }
     discard_stages(draft, left, Err)
 }
 
 /// Drops what a run has in a draft: its contributions, and its staging directory if that is mounted nowhere. Of a
-/// finished draft, the directory that
-/// was left. Returns whether a directory was removed.
+/// finished draft, the directory that was left. Returns whether a directory was removed.
 ///
 /// # Errors
 /// Not found: the run has neither. Refused: the directory is mounted, and there is nothing else; another user's files.
@@ -80,7 +79,7 @@ pub fn drop_run(draft: &Draft, run: &RunId) -> Result<bool> {
     if left.is_empty() || (contributed && state.finish.is_none()) {
         draft.drop_run(run)?;
         return Ok(
-            !discard_stages(draft, left, |e| if e.kind() == Kind::Refused { Ok(()) } else { Err(e) })?.is_empty()
+            !discard_stages(draft, left, |e| if e.kind() == Kind::Conflict { Ok(()) } else { Err(e) })?.is_empty()
         );
     }
     Ok(!discard_stages(draft, left, Err)?.is_empty())

@@ -1,8 +1,8 @@
 //! Staging directories: where a run writes files that become its contribution to a draft, without knowing of cairn.
 //!
 //! A stage is `staging/T/`, with a record beside it that says whose it is. While it is open it takes writes, also after
-//! its holder died: the same run
-//! goes on with it. Sealing makes a contribution of it, and the stage is gone. Guaranteed:
+//! its holder died: the same run goes on with it. Sealing makes a contribution of it, and the stage is gone.
+//! Guaranteed:
 //! * of two mounts that both take themselves for the run's holder, one takes changes: the other sees the next
 //!   `T.holder-N` before its next change;
 //! * a stage that began to be sealed is never written to again by a mount: the marker `T.sealing` stands before
@@ -27,7 +27,7 @@ use crate::error::{Error, Result, show_path};
 use crate::lock::{self, LockFile, LockRecord, Purpose};
 use crate::record;
 use crate::store::Store;
-use crate::words::{ArtifactType, RunId, Token};
+use crate::types::{ArtifactType, RunId, Token};
 use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -155,7 +155,7 @@ impl Stage {
     pub fn is_ours(&self) -> Result<bool> {
         let layout = self.draft.store().layout();
         let Some(number) = self.number else { return Ok(false) };
-        let there = |path: PathBuf| disk::look_fresh(&path).map(|found| found.is_some());
+        let there = |path: PathBuf| disk::lstat_revalidated(&path).map(|found| found.is_some());
         let taken = there(layout.stage_holder(&self.token, number + 1))? || there(layout.stage_sealing(&self.token))?;
         Ok(!taken && there(layout.stage_record(&self.token))?)
     }
@@ -237,7 +237,7 @@ fn holds(draft: &Draft, run: &RunId, r: &LockRecord) -> bool {
 
 /// If two processes come at once, one of them gets the stage.
 fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<()> {
-    let Some(holder) = lock.rival(|r| holds(draft, run, r))? else { return Ok(()) };
+    let Some(holder) = lock.competing_holder(|r| holds(draft, run, r))? else { return Ok(()) };
     let why = format!(
         "the staging directory of run {run} for {draft} is held by process {} on {}, since {}",
         holder.pid, holder.host, holder.since
@@ -247,7 +247,7 @@ fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<(
     let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| show_path(&at));
     let there = if holder.is_here() { String::new() } else { format!(" on {}", holder.host) };
     let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it, and seals nothing");
-    Err(Error::refused(why).hint(format!(
+    Err(Error::conflict(why).with_hint(format!(
         "{unmount}; `cairn locks` shows the lock, and --break ID removes it if its holder is gone for good"
     )))
 }
@@ -268,8 +268,7 @@ fn remove(store: &Store, token: &Token) -> Result<()> {
 }
 
 /// Makes this process the stage's holder: whoever held it before sees the number after its own, and stops. The claim
-/// says who is to stop, not what is in the
-/// stage, so it need not outlast a loss of power.
+/// says who is to stop, not what is in the stage, so it need not outlast a loss of power.
 fn take_over(store: &Store, token: &Token) -> Result<u64> {
     let own = Token::fresh();
     let mut number = 1;
@@ -293,7 +292,7 @@ fn clear_notes(store: &Store, token: &Token) -> Result<()> {
     store.disk().remove_file(&layout.stage_record(token))?;
     for number in 1.. {
         let path = layout.stage_holder(token, number);
-        if disk::look(&path)?.is_none() {
+        if disk::lstat(&path)?.is_none() {
             break;
         }
         store.disk().remove_file(&path)?;
@@ -309,7 +308,7 @@ fn sweep(store: &Store) -> Result<()> {
     for name in disk::list(&store.layout().staging())? {
         let Some((token, note)) = name.to_str().and_then(|n| n.split_once('.')) else { continue };
         let Some(token) = Token::from_text(token) else { continue };
-        if note == "json" || disk::look_fresh(&store.layout().stage_record(&token))?.is_some() {
+        if note == "json" || disk::lstat_revalidated(&store.layout().stage_record(&token))?.is_some() {
             continue;
         }
         let path = store.layout().staging().join(&name);
@@ -326,7 +325,7 @@ fn sweep(store: &Store) -> Result<()> {
 fn is_nobodys(store: &Store, name: &OsStr) -> Result<bool> {
     let text = name.to_str().unwrap_or_default();
     let Some(token) = Token::from_text(text.split_once('.').map_or(text, |(token, _)| token)) else { return Ok(true) };
-    Ok(text == token.as_str() && disk::look_fresh(&store.layout().stage_record(&token))?.is_none())
+    Ok(text == token.as_str() && disk::lstat_revalidated(&store.layout().stage_record(&token))?.is_none())
 }
 
 /// Reads a stage's note of where it is mounted.

@@ -24,10 +24,10 @@ use crate::disk::{self, Right};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::ScanOptions;
 use crate::lock;
-use crate::objects::{Leases, Names};
+use crate::objects::{Leases, OtherNames};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::Token;
+use crate::types::Token;
 use parking_lot::{Condvar, Mutex};
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -54,13 +54,11 @@ pub struct SealOptions<'a> {
 
 impl Stage {
     /// Makes a contribution of what is there. Nobody may have a file of it open for writing: that is the mount's to
-    /// know. `recorded` is called when nothing
-    /// can undo it any more, and before the files go.
+    /// know. `recorded` is called when nothing can undo it any more, and before the files go.
     ///
     /// # Errors
     /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. Afterwards the
-    /// stage is open again, if
-    /// [`Stage::is_closed`] does not say otherwise.
+    /// stage is open again, if [`Stage::is_closed`] does not say otherwise.
     pub fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
         let done = Sealer::of(&self.draft, &self.record, &self.token).seal(options, recorded)?;
         drop(self.lock.lock().take()); // the run is at work no more
@@ -72,7 +70,7 @@ impl Stage {
     /// # Errors
     /// I/O.
     pub fn is_closed(&self) -> Result<bool> {
-        disk::look_fresh(&self.draft.store().layout().stage_sealing(&self.token)).map(|found| found.is_some())
+        disk::lstat_revalidated(&self.draft.store().layout().stage_sealing(&self.token)).map(|found| found.is_some())
     }
 }
 
@@ -106,13 +104,13 @@ impl<'a> Sealer<'a> {
         recorded(&done);
         let removed = self
             .remove(&leases)
-            .map_err(|e| e.while_doing("the contribution is recorded, but its staging directory could not be removed"));
+            .map_err(|e| e.context("the contribution is recorded, but its staging directory could not be removed"));
         removed.map(|()| done)
     }
 
     /// The marker. Where it stands already, what its sealer recorded; or what it left is made harmless.
     fn begin(&self, leases: &Leases) -> Result<Option<Upserted>> {
-        if disk::look_fresh(&self.marker)?.is_some() {
+        if disk::lstat_revalidated(&self.marker)?.is_some() {
             // Recorded or not: somebody may have a file of it open that is an object too.
             self.reached(|directory| self.store.objects().part(directory, leases))?;
             let done = sealed(self.draft, &self.marker, None)?;
@@ -142,7 +140,7 @@ impl<'a> Sealer<'a> {
                 "the staging directory of run {} is held by process {} on {} too",
                 self.record.run.id, holder.pid, holder.host
             );
-            return Err(Error::refused(why).hint("unmount it there first"));
+            return Err(Error::conflict(why).with_hint("unmount it there first"));
         }
         self.reached(|directory| self.contribute(directory, options, leases))
     }
@@ -166,7 +164,7 @@ impl<'a> Sealer<'a> {
         }
         artifact.add_dir(directory, "", &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
         let run = Run::of(self.store, self.record.run.clone());
-        let owner = disk::look(&self.directory)?.map_or_else(lock::own_uid, |meta| meta.uid());
+        let owner = disk::lstat(&self.directory)?.map_or_else(lock::own_uid, |meta| meta.uid());
         let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone(), owner };
         let upsert =
             UpsertOptions { replace: options.replace, progress: options.progress.clone(), sealing: Some(sealing) };
@@ -181,7 +179,7 @@ impl<'a> Sealer<'a> {
                 let mut ended = ended.lock();
                 while !*ended {
                     // What is wrong is told by the look before the commit.
-                    drop(self.store.objects().secure(leases, Names::Staged));
+                    drop(self.store.objects().secure(leases, OtherNames::Staged));
                     end.wait_for(&mut ended, WATCH);
                 }
             });
@@ -212,7 +210,7 @@ impl<'a> Sealer<'a> {
         match opened {
             Ok(Some(done)) => Ok(done),
             Ok(None) => Err(e),
-            Err(why) => Err(e.because(format!("the staging directory stays closed: {}", why.message()))),
+            Err(why) => Err(e.with_cause(format!("the staging directory stays closed: {}", why.message()))),
         }
     }
 
@@ -231,7 +229,7 @@ impl Sealer<'_> {
 
     /// Refuses a user who may not discard the stage.
     pub(super) fn check_owner(&self) -> Result<()> {
-        if disk::look(&self.directory)?.is_none() {
+        if disk::lstat(&self.directory)?.is_none() {
             return Ok(());
         }
         self.reached(|directory| self.check_rights(directory, "discard")).map(drop)
@@ -277,13 +275,13 @@ impl Sealer<'_> {
         );
         let what = format!("user {user} cannot {verb} the staging directory of run {run}");
         if owner == user {
-            return Error::refused(format!("{what}: no permission to read {at}"))
-                .hint("make it readable, then run the command again");
+            return Error::conflict(format!("{what}: no permission to read {at}"))
+                .with_hint("make it readable, then run the command again");
         }
         let why = format!(
             "it belongs to user {owner}: another user must be able to read and write all of it, which {at} does not allow"
         );
-        Error::refused(what).because(why).hint("its owner can, or root")
+        Error::conflict(what).with_cause(why).with_hint("its owner can, or root")
     }
 }
 
@@ -294,5 +292,5 @@ fn refuse_special(mut special: Vec<String>) -> Result<()> {
     let more = if special.len() > NAMED { format!(" and {} more", special.len() - NAMED) } else { String::new() };
     special.truncate(NAMED);
     Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be in a version: {}{more}", special.join(", ")))
-        .hint("remove them, then seal again"))
+        .with_hint("remove them, then seal again"))
 }

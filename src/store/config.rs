@@ -48,7 +48,7 @@ impl Config {
     pub fn new(cache_bound_seconds: u64, group: Option<String>) -> Self {
         Config {
             format: FORMAT,
-            store_id: crate::words::Token::fresh().to_string(),
+            store_id: crate::types::Token::fresh().to_string(),
             created_at: clock::now(),
             cache_bound_seconds,
             group,
@@ -71,21 +71,21 @@ impl Config {
         // The version first, and leniently: a later format may have other fields, and even another sum.
         let loose: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
         if let Some(found) = loose.as_ref().and_then(|v| v.get("format")?.as_u64()).filter(|f| *f > u64::from(FORMAT)) {
-            return Err(Error::refused(format!(
+            return Err(Error::conflict(format!(
                 "store {} has format {found}, this release knows up to {FORMAT}",
                 crate::error::show_path(layout.root())
             ))
-            .hint("use a newer release of cairn"));
+            .with_hint("use a newer release of cairn"));
         }
         let config: Config = record::decode(&bytes, &crate::error::show_path(&path))?;
         let unknown = unknown(&config.features.incompatible, &KNOWN_INCOMPATIBLE);
         if !unknown.is_empty() {
-            return Err(Error::refused(format!(
+            return Err(Error::conflict(format!(
                 "store {} uses features that this release does not know: {}",
                 crate::error::show_path(layout.root()),
                 unknown.join(", ")
             ))
-            .hint("use a newer release of cairn"));
+            .with_hint("use a newer release of cairn"));
         }
         Ok(Some(config))
     }

@@ -1,7 +1,6 @@
-//! Making a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of several
-//! processes that make a store
-//! in one directory at once, one does: each writes its record, and the claim of `.making` decides whose becomes
-//! `cairn.json`.
+//! VersionDraft a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of
+//! several processes that make a store in one directory at once, one does: each writes its record, and the claim of
+//! `.making` decides whose becomes `cairn.json`.
 
 use super::Store;
 use super::config::{Config, DEFAULT_CACHE_BOUND};
@@ -10,7 +9,7 @@ use crate::error::{Error, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout};
 use crate::objects::{OBJECT_MODE, OBJECT_MTIME};
 use crate::record;
-use crate::words::Token;
+use crate::types::Token;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -44,7 +43,7 @@ impl Store {
     pub fn init(root: &Path, options: &InitOptions) -> Result<Store> {
         let root = &std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
         let layout = Layout::new(root);
-        if disk::look_fresh(&layout.config())?.is_some() {
+        if disk::lstat_revalidated(&layout.config())?.is_some() {
             return Err(exists(root));
         }
         let strangers = disk::list_following(root)?.into_iter().find(|n| !n.to_str().is_some_and(is_ours));
@@ -52,12 +51,12 @@ impl Store {
             if name == "cairn.json" {
                 return Err(exists(root)); // made since
             }
-            return Err(Error::refused(format!(
+            return Err(Error::conflict(format!(
                 "{} is not empty: it has {}",
                 show_path(root),
                 show_path(Path::new(&name))
             ))
-            .hint("name a new or an empty directory"));
+            .with_hint("name a new or an empty directory"));
         }
         options.group.as_deref().map(group_id).transpose()?;
         let parent = root.ancestors().skip(1).find(|p| p.is_dir()).unwrap_or(Path::new("/"));
@@ -69,7 +68,7 @@ impl Store {
         let temp = disk.write_file(root.join(token.record_name()), &record::encode(&config)?)?;
         disk.sync_file(&temp)?;
         let first = claim(&disk, root, &token)?;
-        if first == token && disk::look_fresh(&layout.config())?.is_none() {
+        if first == token && disk::lstat_revalidated(&layout.config())?.is_none() {
             if let Err(e) = complete(root, &token) {
                 let _ = disk.remove_file(&root.join(MAKING)); // the next init may be told otherwise
                 let _ = disk.remove_file(temp.path());
@@ -98,8 +97,8 @@ impl Store {
 /// The claim of a store's making: a symlink to the record that becomes `cairn.json`. It goes when the store is made.
 const MAKING: &str = ".making";
 /// How long another process is given to make the store that it claimed, and how often it is looked for.
-const PATIENCE: Duration = Duration::from_secs(3);
-const LOOK: Duration = Duration::from_millis(20);
+const TIMEOUT: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// How often a claim is tried that is said to be there and cannot be read.
 const CLAIMS: u32 = 8;
 
@@ -112,7 +111,8 @@ fn is_ours(name: &str) -> bool {
 }
 
 fn exists(root: &Path) -> Error {
-    Error::refused(format!("{} is a store already", show_path(root))).hint("nothing was changed; use it with --store")
+    Error::conflict(format!("{} is a store already", show_path(root)))
+        .with_hint("nothing was changed; use it with --store")
 }
 
 /// Claims the making of the store for `token`; the token that has it.
@@ -126,11 +126,11 @@ fn claim(disk: &Disk, root: &Path, token: &Token) -> Result<Token> {
         match disk::read_link(&path)? {
             Some(text) if !text.is_empty() => {
                 return Token::from_record_name(&text).ok_or_else(|| {
-                    Error::refused(format!("{} is not what cairn init makes", show_path(&path)))
-                        .hint("name a new or an empty directory")
+                    Error::conflict(format!("{} is not what cairn init makes", show_path(&path)))
+                        .with_hint("name a new or an empty directory")
                 });
             }
-            _ => std::thread::sleep(LOOK), // the store is made, and the claim gone; or not to be seen yet
+            _ => std::thread::sleep(POLL_INTERVAL), // the store is made, and the claim gone; or not to be seen yet
         }
     }
     Err(Error::io_message(format!("{} is said to exist and cannot be read", show_path(&path))))
@@ -139,11 +139,11 @@ fn claim(disk: &Disk, root: &Path, token: &Token) -> Result<Token> {
 /// Waits for the store that another process makes.
 fn appears(layout: &Layout) -> Result<bool> {
     let begun = Instant::now();
-    while disk::look_fresh(&layout.config())?.is_none() {
-        if begun.elapsed() > PATIENCE {
+    while disk::lstat_revalidated(&layout.config())?.is_none() {
+        if begun.elapsed() > TIMEOUT {
             return Ok(false);
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL_INTERVAL);
     }
     Ok(true)
 }
@@ -154,15 +154,15 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
     let layout = Layout::new(root);
     let temp = root.join(token.record_name());
     let Some(bytes) = disk::read_small(&temp, record::MAX_RECORD)? else {
-        if disk::look_fresh(&layout.config())?.is_some() {
+        if disk::lstat_revalidated(&layout.config())?.is_some() {
             return Ok(()); // another has completed it
         }
         Disk::of(root, Access::Umask)?.remove_file(&root.join(MAKING))?;
-        return Err(Error::refused(format!(
+        return Err(Error::conflict(format!(
             "the making of a store in {} was cut off, and its record is gone",
             show_path(root)
         ))
-        .hint("run the command again"));
+        .with_hint("run the command again"));
     };
     let config: Config = record::decode(&bytes, &show_path(&temp))?;
     let gid = config.group.as_deref().map(group_id).transpose()?;
@@ -176,7 +176,7 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
         disk.create_dir(&root.join(name))?;
     }
     let placed = disk.rename(&temp, &layout.config());
-    if disk::look_fresh(&layout.config())?.is_none() {
+    if disk::lstat_revalidated(&layout.config())?.is_none() {
         placed?;
     }
     disk.sync_dir(root)?;
@@ -190,9 +190,9 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
 fn probe(disk: &Disk, root: &Path) -> Result<()> {
     let at = |what: &str| root.join(format!("{PROBE}{what}-{}", Token::fresh()));
     let lacks = |what: &str, e: Error| {
-        Error::refused(format!("the file system of {} cannot hold a store: it lacks {what}", show_path(root)))
-            .because(e)
-            .hint("choose a directory on a local disk, NFS, or another POSIX file system")
+        Error::conflict(format!("the file system of {} cannot hold a store: it lacks {what}", show_path(root)))
+            .with_cause(e)
+            .with_hint("choose a directory on a local disk, NFS, or another POSIX file system")
     };
     let (link, from, to) = (at("link"), at("from"), at("to"));
     let made = disk.claim(".first", &link).map_err(|e| lacks("symlinks", e))?;
@@ -211,7 +211,7 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     file.set_mtime(OBJECT_MTIME).map_err(|e| lacks("setting of times (utimensat)", e))?;
     disk.rename(file.path(), &to).map_err(|e| lacks("rename", e))?;
     let capitals = to.file_name().map(|n| root.join(n.to_ascii_uppercase()));
-    if capitals.map(|c| disk::look_fresh(&c)).transpose()?.flatten().is_some() {
+    if capitals.map(|c| disk::lstat_revalidated(&c)).transpose()?.flatten().is_some() {
         disk.remove_file(&to)?;
         disk.remove_file(&link)?;
         return Err(lacks(
@@ -251,6 +251,6 @@ fn group_id(name: &str) -> Result<u32> {
     });
     gid.ok_or_else(|| {
         Error::usage(format!("there is no group `{name}` on this machine"))
-            .hint("`getent group` lists them; a number works too")
+            .with_hint("`getent group` lists them; a number works too")
     })
 }

@@ -107,7 +107,7 @@ impl Store {
             "no store: neither --store nor CAIRN_STORE is given, and there is no .cairn in {} or above",
             show_path(from)
         ))
-        .hint("`cairn init` makes one here"))
+        .with_hint("`cairn init` makes one here"))
     }
 
     /// The store's directory, canonical.
@@ -161,12 +161,12 @@ impl Store {
     pub fn check_writable(&self) -> Result<()> {
         let unknown = self.config().unknown_read_only();
         if !unknown.is_empty() {
-            return Err(Error::refused(format!(
+            return Err(Error::conflict(format!(
                 "store {} may only be read by this release: it uses {}",
                 show_path(self.root()),
                 unknown.join(", ")
             ))
-            .hint("use a newer release of cairn"));
+            .with_hint("use a newer release of cairn"));
         }
         if !self.0.may_write.load(Ordering::Relaxed) {
             // What else keeps it from writing is told by what fails then.
@@ -180,25 +180,24 @@ impl Store {
         if self.0.disk.kind() == FsKind::Shared {
             let bound = self.config().cache_bound_seconds;
             if let Some(found) = client_cache::seconds(self.root()).filter(|s| *s > bound) {
-                return Err(Error::refused(format!(
+                return Err(Error::conflict(format!(
                     "{} is mounted so that this host may cache directories for {found} s, the store allows {bound} s",
                     show_path(self.root())
                 ))
-                .hint(format!("mount it with acdirmax={bound} or less")));
+                .with_hint(format!("mount it with acdirmax={bound} or less")));
             }
         }
         self.check_directories()
     }
 
     /// Looks once that the store's own directories are directories: through a symlink, what a writer makes and removes
-    /// there would be somebody else's.
-    /// Missing ones are made again: tools that copy trees leave empty directories out.
+    /// there would be somebody else's. Missing ones are made again: tools that copy trees leave empty directories out.
     fn check_directories(&self) -> Result<()> {
         if self.0.directories.load(Ordering::Relaxed) {
             return Ok(());
         }
         let look = |name: &&str| -> Result<Option<(OsString, bool)>> {
-            Ok(disk::look(&self.root().join(name))?.map(|m| (OsString::from(name), m.is_dir())))
+            Ok(disk::lstat(&self.root().join(name))?.map(|m| (OsString::from(name), m.is_dir())))
         };
         let found = match disk::list_types(self.root()) {
             // Who may not list it looks at each.
@@ -216,7 +215,7 @@ impl Store {
                         "{} is not a directory of the store: it is a symlink or a file",
                         show_path(&self.root().join(name))
                     ))
-                    .hint("put a directory there, with what it held; symlinks are not followed inside a store"));
+                    .with_hint("put a directory there, with what it held; symlinks are not followed inside a store"));
                 }
                 None => match self.disk().create_dir(&self.root().join(name)) {
                     Ok(_) => made = true,
@@ -243,8 +242,8 @@ fn refused_by_mode(root: &Path, what: &str, e: Error) -> Error {
         |m| format!("its owner (user {}, group {}, mode {:o})", m.uid(), m.gid(), m.mode() & 0o7777),
     );
     let message = format!("this user may not {what} the store {}", show_path(root));
-    e.while_doing(message)
-        .hint(format!("ask {whose} for access; a store made with `cairn init --group` is open to a whole group"))
+    e.context(message)
+        .with_hint(format!("ask {whose} for access; a store made with `cairn init --group` is open to a whole group"))
 }
 
 /// Whether a path leads nowhere. Other errors are the disk's, and tell nothing about what is on it.
@@ -254,5 +253,5 @@ fn is_absent(e: &io::Error) -> bool {
 
 fn no_store(root: &Path) -> Error {
     Error::not_found(format!("{} is no store: it has no cairn.json", show_path(root)))
-        .hint("`cairn init DIR` makes one")
+        .with_hint("`cairn init DIR` makes one")
 }

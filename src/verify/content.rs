@@ -6,7 +6,7 @@ use crate::error::{Error, Result, show_path};
 use crate::objects::{Damage, Damaged, Kind, KnownDamage, Objects, SMALL_MAX, Stored};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::Digest;
+use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -99,8 +99,7 @@ impl Present {
     }
 
     /// Looks, FRESH, for what was stored after the first look: packs that were not there, and objects of the content
-    /// that is missed. So what others
-    /// publish while verify works is never called missing.
+    /// that is missed. So what others publish while verify works is never called missing.
     pub fn look_again(
         &mut self,
         store: &Store,
@@ -117,7 +116,7 @@ impl Present {
         }
         for digest in missed.filter(|d| !self.wrong.contains_key(d)) {
             let path = store.layout().object(&digest);
-            if let Some(meta) = disk::look_fresh(&path)?.filter(std::fs::Metadata::is_file) {
+            if let Some(meta) = disk::lstat_revalidated(&path)?.filter(std::fs::Metadata::is_file) {
                 pieces.push(Piece::Object(Stored { path, name: Some(digest), size: meta.len() }));
             }
         }
@@ -134,7 +133,7 @@ impl Present {
         report: &mut Report,
     ) -> Result<()> {
         for piece in pieces {
-            progress.expect(1, piece.stored().size);
+            progress.add_total(1, piece.stored().size);
             *if matches!(piece, Piece::Pack(_)) { &mut report.packs } else { &mut report.objects } += 1;
         }
         let shared = Mutex::new((Vec::new(), None::<Error>));
@@ -145,7 +144,7 @@ impl Present {
                 Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pieces.get(i)?)))
             {
                 let mut looked = look_at(store.objects(), piece, depth);
-                progress.done(1, piece.stored().size);
+                progress.add_done(1, piece.stored().size);
                 if let Ok(looked) = &mut looked {
                     this.list(store.objects(), piece, depth, &looked.damage);
                     if depth == Depth::Quick {
@@ -317,7 +316,7 @@ fn describe(path: &Path, root: &Path, damage: Damage) -> Finding {
         Damage::Hints(digest) => (code::HINTS, format!("those of manifest node {digest}")),
         Damage::Object(_, why) => (code::OBJECT, why),
         Damage::Touched(_) => (code::TOUCHED, "expected mode 0444 and the time 1000000000; its bytes are right".into()),
-        Damage::Run(why) => (code::INDEX, why),
+        Damage::Segment(why) => (code::INDEX, why),
         Damage::Unreadable(why) => (code::UNREADABLE, why),
     };
     Finding { code, what, why, affects: Vec::new() }

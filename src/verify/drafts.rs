@@ -6,8 +6,8 @@ use crate::catalog::draft::{Draft, DraftRecord, FinishRecord};
 use crate::catalog::{Version, numbers, version};
 use crate::disk;
 use crate::error::{Result, show_path};
-use crate::words::{Token, VersionNumber};
-use crate::work::claim;
+use crate::txn::claim;
+use crate::types::{Token, VersionNumber};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -55,7 +55,7 @@ fn log_of(look: &mut Look<'_>, log: &Path) -> Result<Option<Draft>> {
             look.finding(code::DRAFT, &what, format!("it comes after the finish, which is number {end}"), &[]);
         }
         let Some(token) = look.found(code::NUMBER, &what, &[], claim::holder(&link))?.flatten() else { continue };
-        if crate::work::is_fenced(look.store, &token).unwrap_or(false) {
+        if crate::txn::is_fenced(look.store, &token).unwrap_or(false) {
             look.finding(code::TOKEN, token.to_string(), format!("it is fenced, and published at {what}"), &[]);
         }
         if let Some(other) = tokens.insert(token.clone(), n) {
@@ -84,8 +84,7 @@ fn log_of(look: &mut Look<'_>, log: &Path) -> Result<Option<Draft>> {
 }
 
 /// A finished draft has its version (F14): the one it names, or the one of the same token. The second may still be on
-/// its way: between the finish and its
-/// version's number the token is in `work/`, and whoever comes next completes it.
+/// its way: between the finish and its version's number the token is in `work/`, and whoever comes next completes it.
 fn finished(look: &mut Look<'_>, draft: &Draft, token: &Token, record: &FinishRecord) -> Result<()> {
     let what = draft.to_string();
     let affects = [what.clone()];
@@ -95,7 +94,7 @@ fn finished(look: &mut Look<'_>, draft: &Draft, token: &Token, record: &FinishRe
             (Some(number), look.found(code::DRAFT, &what, &affects, Version::read(store, look.name, number))?)
         }
         None => {
-            let at_work = disk::look_fresh(&store.layout().token(token))?.is_some();
+            let at_work = disk::lstat_revalidated(&store.layout().token(token))?.is_some();
             let Some(number) = look.found(code::DRAFT, &what, &affects, number_of(look, token))? else { return Ok(()) };
             if number.is_none() && at_work {
                 return Ok(());

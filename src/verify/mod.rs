@@ -1,10 +1,9 @@
 //! Is the store what FORMAT.md says? Everything is re-read and re-hashed. Nothing is changed but the list of known
-//! damage, by which
-//! later writers store damaged content again.
+//! damage, by which later writers store damaged content again.
 //!
-//! Each finding has a stable code that begins with the invariant that does not hold. What a dead writer left behind
-//! is no finding:
-//! temporaries in `work/`, unpublished records, content that nothing names. Freeing those is a collector's work.
+//! Each finding has a stable code that begins with the invariant that does not hold. What a dead writer left behind is
+//! no finding: temporaries in `work/`, unpublished records, content that nothing names. Freeing those is a collector's
+//! work.
 
 mod content;
 mod drafts;
@@ -20,8 +19,8 @@ use crate::error::{Error, Result, show_path};
 use crate::layout::DIRECTORIES;
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::words::ArtifactName;
-use crate::work;
+use crate::txn;
+use crate::types::ArtifactName;
 use content::Depth;
 use names::{Records, Tokens};
 use std::path::PathBuf;
@@ -67,7 +66,7 @@ const AFFECTED: usize = 20;
 /// # Ok::<(), cairn::Error>(())
 /// ```
 pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<Report> {
-    let mut report = Report { tokens: work::tokens(store).map_or(0, |t| t.len() as u64), ..Report::default() };
+    let mut report = Report { tokens: txn::tokens(store).map_or(0, |t| t.len() as u64), ..Report::default() };
     let mut tokens = Tokens::new();
     match scope {
         Scope::All => {
@@ -82,7 +81,7 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<R
         Scope::Artifact(name) => {
             if artifact::find(store, name).is_ok_and(|a| a.is_none()) {
                 let e = Error::not_found(format!("there is no artifact {name}"));
-                return Err(e.hint("`cairn list` shows what there is"));
+                return Err(e.with_hint("`cairn list` shows what there is"));
             }
             let mut manifests = Manifests::new(store, options, None, &mut report);
             artifacts(store, vec![name.clone()], &mut tokens, &mut manifests)?;
@@ -145,7 +144,7 @@ fn artifact_of(records: Records, manifests: &mut Manifests<'_>) -> Result<()> {
 /// The store's own directories are directories. One that is missing is made by the next writer.
 fn directories(store: &Store, report: &mut Report) -> Result<()> {
     for dir in DIRECTORIES {
-        if let Some(meta) = disk::look(&store.root().join(dir))?
+        if let Some(meta) = disk::lstat(&store.root().join(dir))?
             && !meta.is_dir()
         {
             let why = if meta.is_symlink() { "it is a symlink, expected a directory" } else { "it is not a directory" };
@@ -170,7 +169,7 @@ fn in_use(store: &Store, report: &mut Report) -> Result<Vec<ArtifactName>> {
     // What is reached through a symlink is not the store's: nothing below it is looked at.
     let mut linked = Vec::new();
     for name in &out {
-        if disk::look(&store.layout().artifact(name))?.is_some_and(|meta| meta.is_symlink()) {
+        if disk::lstat(&store.layout().artifact(name))?.is_some_and(|meta| meta.is_symlink()) {
             linked.push(name.clone());
         }
     }

@@ -10,8 +10,8 @@ use crate::catalog::{Contribution, Draft, Note, Version, log, numbers};
 use crate::disk;
 use crate::error::{Error, Kind, Result, show_path};
 use crate::store::Store;
-use crate::words::{ArtifactName, DistributedId, Token, VersionNumber};
-use crate::work::{self, claim};
+use crate::txn::{self, claim};
+use crate::types::{ArtifactName, DistributedId, Token, VersionNumber};
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -39,7 +39,7 @@ const DIRECTORIES: [&str; 6] = ["aliases", "drafts", "notes", "removed", "uses",
 /// Whether one of an artifact's directories is a symlink.
 pub(super) fn has_linked_directory(store: &Store, name: &ArtifactName) -> bool {
     let at = store.layout().artifact(name);
-    DIRECTORIES.iter().any(|dir| disk::look(&at.join(dir)).is_ok_and(|m| m.is_some_and(|m| m.is_symlink())))
+    DIRECTORIES.iter().any(|dir| disk::lstat(&at.join(dir)).is_ok_and(|m| m.is_some_and(|m| m.is_symlink())))
 }
 
 /// The finding for an artifact whose directory is a symlink.
@@ -52,7 +52,7 @@ pub(super) fn linked(store: &Store, name: &ArtifactName) -> Finding {
 
 /// Looks at all records of an artifact.
 pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut Tokens) -> Result<Records> {
-    if disk::look(&store.layout().artifact(name))?.is_some_and(|meta| meta.is_symlink()) {
+    if disk::lstat(&store.layout().artifact(name))?.is_some_and(|meta| meta.is_symlink()) {
         return Ok(Records { findings: vec![linked(store, name)], ..Records::default() });
     }
     let mut look = Look { store, name, tokens, out: Records::default(), kind: None, ends: HashMap::new() };
@@ -202,7 +202,7 @@ impl Look<'_> {
             if record.version != number {
                 self.finding(code::RECORD, &what, format!("its record removes {}", record.version), &affects);
             }
-            if disk::look_fresh(&self.store.layout().version(self.name, number))?.is_none() {
+            if disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
                 self.finding(code::NUMBER, &what, format!("it removes {number}, which never was"), &affects);
             }
         }
@@ -222,7 +222,7 @@ impl Look<'_> {
                 last = Some(record);
             })?;
             let Some(AliasRecord { alias, version: Some(version), .. }) = last else { continue };
-            let there = disk::look_fresh(&self.store.layout().version(self.name, version))?.is_some()
+            let there = disk::lstat_revalidated(&self.store.layout().version(self.name, version))?.is_some()
                 && !removal::is_removed(self.store, self.name, version)?;
             if !there {
                 let what = format!("{}:{alias}", self.name);
@@ -243,7 +243,7 @@ impl Look<'_> {
             let Some(number) = entry.to_str().and_then(VersionNumber::from_text) else { continue };
             let log = dir.join(&entry);
             let records = self.log::<Note>(&log, |_, _, _, _| {})?;
-            if records > 0 && disk::look_fresh(&self.store.layout().version(self.name, number))?.is_none() {
+            if records > 0 && disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
                 let what = self.show(&log);
                 self.finding(code::RECORD, what, format!("these are notes of {number}, which never was"), &[]);
             }
@@ -281,7 +281,7 @@ impl Look<'_> {
 
     /// A token at a number: at one only, and not fenced (F7).
     pub fn published(&mut self, token: &Token, at: &str) -> Result<()> {
-        if work::is_fenced(self.store, token).unwrap_or(false) {
+        if txn::is_fenced(self.store, token).unwrap_or(false) {
             self.finding(
                 code::TOKEN,
                 token.to_string(),
@@ -307,7 +307,7 @@ impl Look<'_> {
     ) -> Result<()> {
         let mut next = first;
         for n in numbers {
-            if n != next && disk::look_fresh(&dir.join(name(next)))?.is_none() {
+            if n != next && disk::lstat_revalidated(&dir.join(name(next)))?.is_none() {
                 let at = self.show(dir);
                 self.finding(code::GAP, at, format!("expected number {next}, found {n}"), &[]);
             }

@@ -55,8 +55,7 @@ pub struct Report {
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,
     /// What nothing depends on: damaged caches, which a later writer mends by itself, damaged copies of content that is
-    /// stored right elsewhere, and what is left of removed
-    /// versions. Not damage.
+    /// stored right elsewhere, and what is left of removed versions. Not damage.
     pub notes: Vec<Finding>,
     /// Artifacts looked at.
     pub artifacts: u64,

@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, NodeSource, Tree, Visitor};
 use crate::objects::{Content, Damaged, KnownDamage, Objects, SMALL_MAX};
 use crate::store::Store;
-use crate::words::{Digest, Place};
+use crate::types::{Digest, Location};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// free meanwhile is no damage.
 const LOOKS: u32 = 2;
 const SHARED_LOOKS: u32 = 4;
-const PAUSE: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// So many paths at most are looked at to say what is affected: a manifest can hold more than anyone can list.
 const PATHS: u64 = 4_000_000;
 
@@ -78,7 +78,7 @@ impl Root {
 #[derive(Default)]
 struct Suspects {
     /// Content, with its size, where it is thought to be, and, where it was read, why that failed.
-    content: BTreeMap<Digest, (u64, Option<Place>, Option<String>)>,
+    content: BTreeMap<Digest, (u64, Option<Location>, Option<String>)>,
     /// Manifest nodes.
     nodes: BTreeMap<Digest, String>,
     /// Packs that are listed and not there, and by what.
@@ -205,7 +205,8 @@ impl<'a> Manifests<'a> {
         if let Some(present) = &self.present {
             return Ok(present.packs.contains(pack));
         }
-        Ok(disk::look_fresh(&self.store.layout().pack(pack))?.is_some() || self.store.objects().in_trash(pack)?)
+        Ok(disk::lstat_revalidated(&self.store.layout().pack(pack))?.is_some()
+            || self.store.objects().in_trash(pack)?)
     }
 
     /// Looks again for what is missing, then reports what stays so.
@@ -217,7 +218,7 @@ impl<'a> Manifests<'a> {
                 break;
             }
             if !local || look > 1 {
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(RETRY_INTERVAL);
             }
             self.look_again()?;
         }
@@ -394,7 +395,7 @@ struct Meet<'a> {
 }
 
 impl Visitor for Meet<'_> {
-    fn file(&mut self, digest: &Digest, size: u64, place: Option<Place>) -> Result<bool> {
+    fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool> {
         let why = match self.present {
             Some(present) if present.has(digest, size) => return Ok(false),
             Some(_) => None,
@@ -418,14 +419,14 @@ impl Visitor for Meet<'_> {
 
 impl Meet<'_> {
     /// Reads one file's content as readers do. `None`: it is right; else what was wrong where it was found.
-    fn read_content(&mut self, digest: &Digest, size: u64, place: Option<Place>) -> Result<Option<Option<String>>> {
+    fn read_content(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<Option<Option<String>>> {
         let mut buffer = Vec::new();
-        self.options.progress.expect(1, size);
+        self.options.progress.add_total(1, size);
         let objects = self.store.objects();
         let read = objects
             .content_by_index(digest, size, place, &mut buffer)
             .and_then(|c| whole(objects, &c, digest, self.options.quick.then_some(self.known)));
-        self.options.progress.done(1, size);
+        self.options.progress.add_done(1, size);
         match read {
             Ok(()) => {
                 self.report.bytes += size;
@@ -445,7 +446,7 @@ fn whole(objects: &Objects, content: &Content<()>, digest: &Digest, known: Optio
     match (content, known) {
         (Content::Large(large), None) => objects.verify_object(large),
         (Content::Large(_), Some(known)) if known.has(&Damaged::Object(*digest)) => {
-            Err(Error::damaged(format!("object {digest} is damaged")).because(LISTED))
+            Err(Error::damaged(format!("object {digest} is damaged")).with_cause(LISTED))
         }
         _ => Ok(()),
     }

@@ -16,7 +16,7 @@ use crate::ingest::Filter;
 use crate::layout::unfinished_directory;
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
-use crate::words::{Digest, Place, RelPath, Token};
+use crate::types::{Digest, Location, RelPath, Token};
 use parking_lot::Mutex;
 use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
@@ -73,7 +73,7 @@ const CLEANING: Duration = Duration::from_secs(5);
 /// What an entry is written as.
 pub(super) enum Written<'a> {
     Directory,
-    File { digest: Digest, size: u64, exec: bool, place: Option<Place> },
+    File { digest: Digest, size: u64, exec: bool, place: Option<Location> },
     Symlink(Cow<'a, [u8]>),
     Nothing,
 }
@@ -108,19 +108,19 @@ pub fn checkout(version: &Version, target: &Path, options: &CheckoutOptions) -> 
     let target = &std::path::absolute(target).map_err(|e| Error::io("find", target, e))?;
     plan::store_below(version, target)?; // never into the store
     for visit in selected(version, options)? {
-        options.progress.go_on()?;
+        options.progress.check_cancelled()?;
         let visit = visit?;
         if let Entry::Reference(_) = &visit.entry {
             options
                 .written(&visit.entry)
-                .map_err(|e| e.while_doing(format!("cannot write out {} of {version}", visit.path)))?;
+                .map_err(|e| e.context(format!("cannot write out {} of {version}", visit.path)))?;
         }
     }
-    match disk::look(target)? {
+    match disk::lstat(target)? {
         None => into_new(version, target, options),
         Some(_) if std::fs::metadata(target).is_ok_and(|m| m.is_dir()) => into_existing(version, target, options),
-        Some(_) => Err(Error::refused(format!("{} is in the way: it is not a directory", show_path(target)))
-            .hint("name another directory")),
+        Some(_) => Err(Error::conflict(format!("{} is in the way: it is not a directory", show_path(target)))
+            .with_hint("name another directory")),
     }
 }
 
@@ -142,7 +142,7 @@ fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Resu
     });
     match &written {
         // The same get would be refused again: nothing to go on with.
-        Err(e) if fresh && e.kind() == Kind::Refused && !options.progress.is_stopped() => {
+        Err(e) if fresh && e.kind() == Kind::Conflict && !options.progress.is_cancelled() => {
             parent.remove_tree(&aside_name)?
         }
         Err(_) => drop(parent.remove_dir(&aside_name)), // if nothing is in it
@@ -150,15 +150,15 @@ fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Resu
     }
     let report = CheckoutReport { removed: 0, protected: 0, ..written? };
     let appeared = || {
-        Error::refused(format!("{} was made by something else meanwhile", show_path(target)))
-            .hint("run the same get again: what was written is kept")
+        Error::conflict(format!("{} was made by something else meanwhile", show_path(target)))
+            .with_hint("run the same get again: what was written is kept")
     };
-    if parent.look(&aside_name)?.map(|l| l.id()) != Some(aside.look_at_itself()?.id()) {
+    if parent.lstat(&aside_name)?.map(|l| l.id()) != Some(aside.stat_self()?.id()) {
         return Err(Error::io_message(format!(
             "{} was moved away or replaced while it was written",
             show_path(aside.path())
         ))
-        .hint("run the same get again"));
+        .with_hint("run the same get again"));
     }
     // An empty directory that appeared meanwhile is replaced.
     parent.rename(&aside_name, name).map_err(|e| {
@@ -175,7 +175,7 @@ fn open_aside(parent: &Dir, name: &[u8], version: &Version) -> Result<(Vec<u8>, 
         Created::New => (usual, None),
         // SAFETY: geteuid cannot fail.
         Created::Exists
-            if parent.look(&usual)?.is_some_and(|l| l.is_dir() && l.owner() == unsafe { libc::geteuid() }) =>
+            if parent.lstat(&usual)?.is_some_and(|l| l.is_dir() && l.owner() == unsafe { libc::geteuid() }) =>
         {
             let dir = parent.dir(&usual)?;
             (usual, Some(dir))
@@ -193,9 +193,9 @@ fn open_aside(parent: &Dir, name: &[u8], version: &Version) -> Result<(Vec<u8>, 
         None => parent.dir(&at)?,
     };
     // Whoever had the lock may have renamed it to its place, and a collector of theirs may have removed it.
-    if dir.try_lock(true) == Some(false) || parent.look(&at)?.map(|l| l.id()) != Some(dir.look_at_itself()?.id()) {
-        return Err(Error::refused(format!("another get to {} is at work", show_path(&parent.path_of(name))))
-            .hint("wait for it"));
+    if dir.try_lock(true) == Some(false) || parent.lstat(&at)?.map(|l| l.id()) != Some(dir.stat_self()?.id()) {
+        return Err(Error::conflict(format!("another get to {} is at work", show_path(&parent.path_of(name))))
+            .with_hint("wait for it"));
     }
     Ok((at, Arc::new(dir)))
 }
@@ -230,12 +230,12 @@ fn into(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, naming:
         let named: Vec<_> = plan.differing.iter().take(NAMED).map(|p| p.to_string()).collect();
         let more = plan.differing.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        return Err(Error::refused(format!(
+        return Err(Error::conflict(format!(
             "in {} other content is in the way: {}{more}",
             show_path(target.path()),
             named.join(", ")
         ))
-        .hint("nothing was changed; --force replaces what differs"));
+        .with_hint("nothing was changed; --force replaces what differs"));
     }
     let extra = std::mem::take(&mut plan.extra);
     let mut report = write(version, target, options, Some(&plan), naming)?;
@@ -255,14 +255,14 @@ fn remove_unfinished(target: &Arc<Dir>, plan: &Plan, own: bool, progress: &Progr
         return Ok(());
     }
     for (path, name) in &plan.unfinished {
-        progress.go_on()?;
+        progress.check_cancelled()?;
         let mut dir = target.clone();
         for part in path.parts() {
             dir = Arc::new(dir.dir(part)?);
         }
         if own {
             dir.remove_tree(name)?;
-        } else if dir.look(name)?.is_some_and(|l| !l.is_dir()) {
+        } else if dir.lstat(name)?.is_some_and(|l| !l.is_dir()) {
             dir.remove_file(name)?;
         }
     }
@@ -296,7 +296,7 @@ fn write(
             }
             let mut part = CheckoutReport::default();
             for (dir, visit) in batch {
-                let made = options.progress.go_on().and_then(|()| match options.written(&visit.entry)? {
+                let made = options.progress.check_cancelled().and_then(|()| match options.written(&visit.entry)? {
                     Written::Nothing => Ok(Made::Skipped),
                     entry => fill.make(&dir, visit.path.name(), &entry, found(&visit.path), &mut buffer),
                 });
@@ -304,12 +304,12 @@ fn write(
                     Ok(made) => part.add(&visit.entry, made),
                     Err(e) => {
                         stop.store(true, Ordering::Relaxed);
-                        let e = e.while_doing(format!("cannot write out {} of {version}", visit.path));
+                        let e = e.context(format!("cannot write out {} of {version}", visit.path));
                         shared.lock().1.get_or_insert(e);
                         break;
                     }
                 }
-                options.progress.done(1, size_of(&visit.entry));
+                options.progress.add_done(1, size_of(&visit.entry));
             }
             let mut shared = shared.lock();
             shared.0.merge(&part);
@@ -356,11 +356,11 @@ fn feed(
         if visit.entry.is_directory() {
             let name = visit.path.name();
             let made = directory(&dir, name, found(&visit.path))
-                .map_err(|e| e.while_doing(format!("cannot write out {} of {version}", visit.path)))?;
+                .map_err(|e| e.context(format!("cannot write out {} of {version}", visit.path)))?;
             open.enter(name, Arc::new(made), ());
             continue;
         }
-        options.progress.expect(1, size_of(&visit.entry));
+        options.progress.add_total(1, size_of(&visit.entry));
         dirs += usize::from(batch.last().is_none_or(|(last, _)| !Arc::ptr_eq(last, &dir)));
         batch.push((dir, visit));
         if batch.len() == BATCH || dirs == dirs_in_batch {
@@ -382,7 +382,7 @@ fn directory(parent: &Dir, name: &[u8], found: Option<Found>) -> Result<Dir> {
         None => {}
     }
     if parent.create_dir(name)? == Created::Exists {
-        let is_dir = parent.look(name)?.is_some_and(|l| l.is_dir());
+        let is_dir = parent.lstat(name)?.is_some_and(|l| l.is_dir());
         if let (true, Some(other)) = (is_dir, names::other_name(parent, name)?) {
             return Err(names::clash(parent, name, &other));
         }
@@ -405,7 +405,8 @@ pub(super) fn selected(
     for name in path.parts() {
         at = at.join(name)?;
         let missing = || {
-            Error::not_found(format!("there is no {path} in {version}")).hint(format!("`cairn ls {version}` lists it"))
+            Error::not_found(format!("there is no {path} in {version}"))
+                .with_hint(format!("`cairn ls {version}` lists it"))
         };
         let found = tree.lookup(&at)?.ok_or_else(missing)?;
         above.push(Ok(Visit { path: at.clone(), entry: found.entry, rank: found.rank }));

@@ -1,4 +1,4 @@
-//! Making one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
+//! VersionDraft one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
 
 use super::checkout::{CheckoutOptions, Made, Naming, Written};
 use super::names;
@@ -7,7 +7,7 @@ use crate::disk::{Created, Dir, NewFile};
 use crate::error::{Error, Result, show_path};
 use crate::layout::unfinished_name;
 use crate::objects::{Content, LargeObject, Objects};
-use crate::words::Token;
+use crate::types::Token;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
@@ -93,10 +93,10 @@ impl<'a> Fill<'a> {
     fn meet(&self, dir: &Dir, name: &[u8], entry: &Written<'_>) -> Result<Made> {
         let same = match entry {
             Written::Symlink(target) => {
-                dir.look(name)?.is_some_and(|l| l.is_symlink()) && dir.read_link(name)? == **target
+                dir.lstat(name)?.is_some_and(|l| l.is_symlink()) && dir.read_link(name)? == **target
             }
             Written::File { digest, size, exec, .. } => {
-                let found = dir.look(name)?;
+                let found = dir.lstat(name)?;
                 found.is_some_and(|l| l.is_file() && l.size() == *size && (l.mode() & 0o111 != 0) == *exec)
                     && super::plan::hash(dir, name, &self.options.progress)? == Some(*digest)
             }
@@ -145,14 +145,14 @@ impl<'a> Fill<'a> {
         let shown = || show_path(&dir.path_of(name));
         if link == Link::Hardlink && !exec {
             return dir.hard_link(large.path(), name).map_err(|e| match e.errno() {
-                Some(libc::EXDEV) => Error::refused(format!(
+                Some(libc::EXDEV) => Error::conflict(format!(
                     "{} and the store are on different file systems: hard links cannot cross",
                     shown()
                 ))
-                .hint("use --link copy"),
-                Some(libc::EPERM) => {
-                    e.hint("this file system or its settings (fs.protected_hardlinks) refuse the link: use --link copy")
-                }
+                .with_hint("use --link copy"),
+                Some(libc::EPERM) => e.with_hint(
+                    "this file system or its settings (fs.protected_hardlinks) refuse the link: use --link copy",
+                ),
                 _ => e,
             });
         }
@@ -162,16 +162,16 @@ impl<'a> Fill<'a> {
                     return Ok(());
                 }
                 if link == Link::Reflink {
-                    return Err(Error::refused(format!(
+                    return Err(Error::conflict(format!(
                         "the file system of {} cannot share blocks with the store",
                         shown()
                     ))
-                    .hint("use --link auto or copy"));
+                    .with_hint("use --link auto or copy"));
                 }
                 self.no_reflink.store(true, Ordering::Relaxed);
             }
             self.copy_sparse(file, large.file(), size, buffer)
-                .map_err(|e| e.because(format!("from {}", show_path(large.path()))))
+                .map_err(|e| e.with_cause(format!("from {}", show_path(large.path()))))
         })
     }
 
@@ -196,7 +196,7 @@ impl<'a> Fill<'a> {
             let (start, end) = next_data(from, at, size);
             at = start;
             while at < end {
-                self.options.progress.go_on()?;
+                self.options.progress.check_cancelled()?;
                 let want = usize::try_from(end - at).unwrap_or(usize::MAX).min(128 << 20);
                 let n = if in_kernel { to.copy_range_from(from, at, want)? } else { 0 };
                 if n > 0 {
@@ -224,14 +224,14 @@ impl<'a> Fill<'a> {
 pub(super) fn taken(dir: &Dir, name: &[u8]) -> Result<Error> {
     Ok(match names::other_name(dir, name)? {
         Some(other) => names::clash(dir, name, &other),
-        None => Error::refused(format!("{} was made by something else meanwhile", show_path(&dir.path_of(name))))
-            .hint("run the same get again"),
+        None => Error::conflict(format!("{} was made by something else meanwhile", show_path(&dir.path_of(name))))
+            .with_hint("run the same get again"),
     })
 }
 
 /// Sets or clears the exec bit of a file with one name. `false` where that is not allowed: the file is made anew then.
 fn set_exec(dir: &Dir, name: &[u8], exec: bool) -> Result<bool> {
-    let Some(found) = dir.look(name)? else { return Ok(false) };
+    let Some(found) = dir.lstat(name)? else { return Ok(false) };
     let mode = if exec { found.mode() | ((found.mode() & 0o444) >> 2) } else { found.mode() & !0o111 };
     match dir.set_mode(name, mode) {
         Err(e) if e.errno() == Some(libc::EPERM) => Ok(false),

@@ -6,7 +6,7 @@ use crate::catalog::Version;
 use crate::disk::Dir;
 use crate::error::{Error, Result, show_bytes, show_path};
 use crate::layout::unfinished_name;
-use crate::words::{RelPath, Token};
+use crate::types::{RelPath, Token};
 use std::collections::HashMap;
 
 /// How many pairs an error names.
@@ -35,12 +35,14 @@ pub(super) fn refuse_clashes(version: &Version, target: &Dir, options: &Checkout
         return Ok(());
     }
     let more = if more > 0 { format!(" and {more} more pairs") } else { String::new() };
-    Err(Error::refused(format!(
+    Err(Error::conflict(format!(
         "the file system of {} does not tell names apart by case, and {version} has {}{more}",
         show_path(target.path()),
         pairs.join(", ")
     ))
-    .hint("nothing was written; name a directory on a file system that does, or get parts of the version with --path"))
+    .with_hint(
+        "nothing was written; name a directory on a file system that does, or get parts of the version with --path",
+    ))
 }
 
 /// Makes a file, looks for it under a name of another case, and removes it.
@@ -48,20 +50,20 @@ fn ignores_case(target: &Dir) -> Result<bool> {
     let name = unfinished_name(&Token::fresh());
     let Some(file) = target.create_file(name.as_bytes(), 0o600)? else { return Ok(false) };
     drop(file);
-    let other = target.look(name.to_uppercase().as_bytes());
+    let other = target.lstat(name.to_uppercase().as_bytes());
     target.remove_file(name.as_bytes())?;
     Ok(other?.is_some())
 }
 
 /// The name in `dir` of what is there under `name`, if that is another. `None`: it has this very name, or is gone.
 pub(super) fn other_name(dir: &Dir, name: &[u8]) -> Result<Option<Vec<u8>>> {
-    let Some(found) = dir.look(name)? else { return Ok(None) };
+    let Some(found) = dir.lstat(name)? else { return Ok(None) };
     let names = dir.names()?;
     if names.iter().any(|n| n == name) {
         return Ok(None);
     }
     for other in names {
-        if dir.look(&other)?.is_some_and(|l| l.id() == found.id()) {
+        if dir.lstat(&other)?.is_some_and(|l| l.id() == found.id()) {
             return Ok(Some(other));
         }
     }
@@ -71,6 +73,6 @@ pub(super) fn other_name(dir: &Dir, name: &[u8]) -> Result<Option<Vec<u8>>> {
 /// That `name` cannot be written in `dir`, where it is the same as `other`.
 pub(super) fn clash(dir: &Dir, name: &[u8], other: &[u8]) -> Error {
     let (name, other) = (show_bytes(name), show_bytes(other));
-    Error::refused(format!("{name} and {other} are one name on the file system of {}", show_path(dir.path())))
-        .hint("name a directory on a file system that tells them apart, or get parts of the version with --path")
+    Error::conflict(format!("{name} and {other} are one name on the file system of {}", show_path(dir.path())))
+        .with_hint("name a directory on a file system that tells them apart, or get parts of the version with --path")
 }

@@ -3,7 +3,7 @@
 
 use crate::disk::Dir;
 use crate::error::Result;
-use crate::words::RelPath;
+use crate::types::RelPath;
 use std::sync::Arc;
 
 /// How many directories are held open: those above them are opened again when the walk comes back.

@@ -7,13 +7,13 @@ use super::names;
 use super::opened::OpenDirs;
 use super::prune::{Extra, first_protected, is_in_scope};
 use crate::catalog::Version;
-use crate::disk::{Dir, Look};
+use crate::disk::{Dir, EntryStat};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::Filter;
 use crate::layout::is_unfinished;
 use crate::manifest::Visit;
 use crate::progress::Progress;
-use crate::words::{Digest, Hasher, RelPath};
+use crate::types::{Digest, Hasher, RelPath};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
@@ -79,7 +79,7 @@ pub(super) fn look(version: &Version, target: &Arc<Dir>, options: &CheckoutOptio
     // Below what is missing or of another kind there is nothing to look at.
     let mut blind: Option<RelPath> = None;
     for visit in selected(version, options)? {
-        options.progress.go_on()?;
+        options.progress.check_cancelled()?;
         let visit = visit?;
         if let Some(store) = &at.store {
             spare(store, version, &visit)?;
@@ -150,7 +150,7 @@ impl LookAtTarget<'_> {
                 Some(store) if is_below(store, &path) => {
                     let why =
                         format!("to remove {path}, which is not in {}, would remove the store in it", self.version);
-                    return Err(Error::refused(why).hint("leave out --prune, or move the store"));
+                    return Err(Error::conflict(why).with_hint("leave out --prune, or move the store"));
                 }
                 _ => self.plan.extra.push(Extra { dir: dir.clone(), name, before: filter.clone() }),
             }
@@ -162,7 +162,7 @@ impl LookAtTarget<'_> {
     fn compare(&self, dir: &Dir, visit: &Visit, listed: &mut Listed) -> Result<Option<Found>> {
         let name = visit.path.name();
         let known = listed.names.remove(name);
-        let Some(found) = dir.look(name)? else { return Ok(None) };
+        let Some(found) = dir.lstat(name)? else { return Ok(None) };
         if !known && let Some(other) = names::other_name(dir, name)? {
             return Err(names::clash(dir, name, &other));
         }
@@ -193,7 +193,7 @@ impl LookAtTarget<'_> {
                         show_path(&dir.path_of(name)),
                         show_path(&kept)
                     );
-                    return Err(Error::refused(why).hint("nothing was changed; move it away"));
+                    return Err(Error::conflict(why).with_hint("nothing was changed; move it away"));
                 }
                 Found::OtherKind
             }
@@ -203,7 +203,7 @@ impl LookAtTarget<'_> {
     }
 
     /// A file with the right content.
-    fn right(&self, found: Look, digest: &Digest, exec: bool) -> Result<Found> {
+    fn right(&self, found: EntryStat, digest: &Digest, exec: bool) -> Result<Found> {
         let right_mode = (found.mode() & 0o111 != 0) == exec;
         if found.links() > 1
             && (!right_mode || self.options.link != Link::Hardlink && self.is_the_stores(found, digest))
@@ -214,7 +214,7 @@ impl LookAtTarget<'_> {
     }
 
     /// Whether a file with several names is an object of this store, or, being read-only, of another.
-    fn is_the_stores(&self, found: Look, digest: &Digest) -> bool {
+    fn is_the_stores(&self, found: EntryStat, digest: &Digest) -> bool {
         let object = std::fs::symlink_metadata(self.version.store().layout().object(digest));
         found.mode() & 0o222 == 0 || object.is_ok_and(|m| (m.dev(), m.ino()) == found.id())
     }
@@ -225,8 +225,8 @@ fn spare(store: &RelPath, version: &Version, visit: &Visit) -> Result<()> {
     let within = visit.path == *store || is_below(&visit.path, store);
     let instead = is_below(store, &visit.path) && !visit.entry.is_directory();
     if within || instead {
-        return Err(Error::refused(format!("{version} has {} where the store itself is", visit.path))
-            .hint("nothing was changed; name another directory"));
+        return Err(Error::conflict(format!("{version} has {} where the store itself is", visit.path))
+            .with_hint("nothing was changed; name another directory"));
     }
     Ok(())
 }
@@ -241,8 +241,8 @@ pub(super) fn store_below(version: &Version, target: &Path) -> Result<Option<Rel
     let Some((above, real)) = there else { return Ok(None) };
     let real: PathBuf = real.join(target.strip_prefix(above).unwrap_or(Path::new("")));
     if real.starts_with(store) {
-        return Err(Error::refused(format!("{} is in the store itself", show_path(target)))
-            .hint("name a directory outside of it"));
+        return Err(Error::conflict(format!("{} is in the store itself", show_path(target)))
+            .with_hint("name a directory outside of it"));
     }
     store.strip_prefix(&real).ok().map(|below| RelPath::parse(below.as_os_str().as_bytes())).transpose()
 }
@@ -265,7 +265,7 @@ fn hash_open(mut file: File, path: &Path, progress: &Progress) -> Result<Digest>
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 256 << 10];
     loop {
-        progress.go_on()?;
+        progress.check_cancelled()?;
         match file.read(&mut buffer).map_err(|e| Error::io("read", path, e))? {
             0 => return Ok(hasher.finish()),
             n => hasher.update(&buffer[..n]),

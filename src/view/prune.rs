@@ -5,7 +5,7 @@ use crate::disk::Dir;
 use crate::error::Result;
 use crate::ingest::{Filter, IGNORE_FILE};
 use crate::progress::Progress;
-use crate::words::RelPath;
+use crate::types::RelPath;
 use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
@@ -42,18 +42,18 @@ impl Pruned {
 
 /// Whether something is not removed.
 fn is_protected(dir: &Dir, name: &[u8], filters: &Filters) -> Result<bool> {
-    let Some(found) = dir.look(name)? else { return Ok(false) };
+    let Some(found) = dir.lstat(name)? else { return Ok(false) };
     let path = dir.path_of(name);
     if name == b".git" || filters.iter().any(|f| f.leaves_out(&path, found.is_dir())) {
         return Ok(true);
     }
     // Another file system, or a store that something else uses.
-    Ok(found.is_dir() && (found.id().0 != dir.look_at_itself()?.id().0 || is_store(dir, name)))
+    Ok(found.is_dir() && (found.id().0 != dir.stat_self()?.id().0 || is_store(dir, name)))
 }
 
 fn is_store(dir: &Dir, name: &[u8]) -> bool {
-    let file = |d: &Dir| d.look(b"cairn.json").ok().flatten().is_some_and(|l| l.is_file());
-    let artifacts = |d: &Dir| d.look(b"artifacts").ok().flatten().is_some_and(|l| l.is_dir());
+    let file = |d: &Dir| d.lstat(b"cairn.json").ok().flatten().is_some_and(|l| l.is_file());
+    let artifacts = |d: &Dir| d.lstat(b"artifacts").ok().flatten().is_some_and(|l| l.is_dir());
     dir.dir(name).is_ok_and(|d| file(&d) && artifacts(&d))
 }
 
@@ -69,11 +69,11 @@ pub(super) fn first_protected(
     filters: &Filters,
     progress: &Progress,
 ) -> Result<Option<PathBuf>> {
-    progress.go_on()?;
+    progress.check_cancelled()?;
     if is_protected(dir, name, filters)? {
         return Ok(Some(dir.path_of(name)));
     }
-    if !dir.look(name)?.is_some_and(|l| l.is_dir()) {
+    if !dir.lstat(name)?.is_some_and(|l| l.is_dir()) {
         return Ok(None);
     }
     let below = dir.dir(name)?;
@@ -130,14 +130,14 @@ fn open_below(target: &Arc<Dir>, root: &Arc<Filter>, path: &RelPath) -> Result<(
 
 /// Whether all of it went.
 fn remove(dir: &Dir, name: &[u8], filters: &Filters, pruned: &mut Pruned, progress: &Progress) -> Result<bool> {
-    progress.go_on()?;
+    progress.check_cancelled()?;
     let still_hides = name == IGNORE_FILE.to_bytes() && pruned.protects_in(dir.path());
     if still_hides || is_protected(dir, name, filters)? {
         pruned.protected.insert(dir.path_of(name));
         return Ok(false);
     }
     let before = pruned.removed;
-    if dir.look(name)?.is_some_and(|l| l.is_dir()) {
+    if dir.lstat(name)?.is_some_and(|l| l.is_dir()) {
         let below = dir.dir_to_empty(name)?;
         let filters = enter(filters, &below)?;
         let mut whole = true;

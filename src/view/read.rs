@@ -4,7 +4,7 @@ use crate::catalog::Version;
 use crate::error::{Error, Result};
 use crate::manifest::{Entry, Walk};
 use crate::objects::{Content, Objects};
-use crate::words::{Digest, Place, RelPath};
+use crate::types::{Digest, Location, RelPath};
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -74,10 +74,10 @@ impl Version {
                 open_content(self.store().objects(), &path, &digest, size, place)
             }
             Entry::Directory(_) => Err(Error::usage(format!("{path} in {self} is a directory"))
-                .hint(format!("`cairn ls {self} {path}` lists it"))),
+                .with_hint(format!("`cairn ls {self} {path}` lists it"))),
             Entry::Symlink { target } => {
                 Err(Error::usage(format!("{path} in {self} is a symlink to {}", crate::error::show_bytes(&target)))
-                    .hint("name the file it points at"))
+                    .with_hint("name the file it points at"))
             }
             Entry::Reference(r) => Err(Error::usage(format!(
                 "{path} in {self} is a reference to {}: its bytes are not in the store",
@@ -93,7 +93,7 @@ impl Version {
     pub fn entry(&self, path: &RelPath) -> Result<Entry> {
         let found = self.tree()?.lookup(path)?;
         found.map(|f| f.entry).ok_or_else(|| {
-            Error::not_found(format!("there is no {path} in {self}")).hint(format!("`cairn ls {self}` lists it"))
+            Error::not_found(format!("there is no {path} in {self}")).with_hint(format!("`cairn ls {self}` lists it"))
         })
     }
 
@@ -111,7 +111,7 @@ fn open_content(
     path: &RelPath,
     digest: &Digest,
     size: u64,
-    place: Option<Place>,
+    place: Option<Location>,
 ) -> Result<FileReader> {
     let from = match objects.content(digest, size, place)? {
         Content::Small(bytes) => From::Memory(io::Cursor::new(bytes)),

@@ -27,12 +27,12 @@ impl References {
             References::Link => match local_path(uri) {
                 Some(path) => Ok(Some(path)),
                 None => Err(Error::usage(format!("{uri} cannot be linked to: only file:/// URIs can"))
-                    .hint("--references skip leaves references out")),
+                    .with_hint("--references skip leaves references out")),
             },
             References::Fetch => Err(Error::usage(format!(
                 "it is a reference to {uri}, and get cannot fetch references yet"
             ))
-            .hint("--references skip writes everything else; --references link makes symlinks of file:/// URIs")),
+            .with_hint("--references skip writes everything else; --references link makes symlinks of file:/// URIs")),
         }
     }
 }

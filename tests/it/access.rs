@@ -1,7 +1,7 @@
 //! A store that several users share: one's strict umask shuts nobody out, what one may not read says nothing, and who
 //! may not is told whose the store is.
 
-use crate::support::{Lab, make_tree, noise, steps, text};
+use crate::support::{TestStore, make_tree, random_bytes, steps, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -20,15 +20,15 @@ fn is_root() -> bool {
 }
 
 /// A lab that other users can reach; they get a copy of the command.
-fn open_lab() -> Lab {
-    let lab = Lab::new();
+fn open_lab() -> TestStore {
+    let lab = TestStore::new();
     std::fs::set_permissions(lab.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_cairn"), lab.path("cairn")).unwrap();
     lab
 }
 
 /// The command as another user; `None` where he cannot reach the lab.
-fn as_user(lab: &Lab, uid: u32, args: &[&str]) -> Option<Output> {
+fn as_user(lab: &TestStore, uid: u32, args: &[&str]) -> Option<Output> {
     let mut command = Command::new(lab.path("cairn"));
     command
         .env("CAIRN_STORE", lab.store_path())
@@ -65,7 +65,7 @@ impl Groups for Command {
 }
 
 /// The command under a umask.
-fn with_umask(lab: &Lab, umask: u32, args: &[&str]) -> Command {
+fn with_umask(lab: &TestStore, umask: u32, args: &[&str]) -> Command {
     let mut command = lab.cairn(args);
     // SAFETY: umask cannot fail and has no memory effects.
     unsafe {
@@ -101,8 +101,8 @@ fn too_closed(root: &Path, directories: u32, files: u32) -> Vec<String> {
 
 #[test]
 fn what_is_made_in_a_store_is_as_open_as_its_directory_whatever_the_umask() {
-    let lab = Lab::new();
-    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &noise(1, 200_000))]);
+    let lab = TestStore::new();
+    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
     for (mode, umask, directories, files) in
         [(0o755, 0o077, 0o755, 0o644), (0o750, 0o077, 0o750, 0o640), (0o700, 0o022, 0o755, 0o644)]
     {
@@ -129,8 +129,8 @@ fn in_a_groups_store_everything_is_open_to_the_group_from_its_first_moment() {
     if !is_root() {
         return;
     }
-    let lab = Lab::new();
-    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &noise(1, 200_000))]);
+    let lab = TestStore::new();
+    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
     let store = lab.path("groups");
     lab.ok(&["init", "groups", "--group", &MEMBER.to_string()]);
     let copy = lab.path("copy");
@@ -147,7 +147,7 @@ fn in_a_groups_store_everything_is_open_to_the_group_from_its_first_moment() {
 
 #[test]
 fn what_is_written_outside_of_a_store_keeps_to_the_users_umask() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"a"), ("sub/b", b"b")]);
     std::fs::set_permissions(lab.store_path(), PermissionsExt::from_mode(0o755)).unwrap();
     let put = with_umask(&lab, 0o077, &["put", "x", "d"]).output().unwrap();

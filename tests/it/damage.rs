@@ -1,17 +1,16 @@
 //! Damage in every file of a store: flipped, cut, deleted, replaced. `verify` names it, readers give right bytes or an
-//! error and
-//! never wrong ones, nothing panics, and what is put back is whole again (case 37, L6, L15, F1 to F12).
+//! error and never wrong ones, nothing panics, and what is put back is whole again (case 37, L6, L15, F1 to F12).
 //!
 //! `CAIRN_DAMAGE=all` flips every byte of every file; without, long files are sampled.
 
-use crate::support::{copy_tree, make_tree, noise, snapshot};
+use crate::support::{copy_tree, make_tree, random_bytes, snapshot};
 use cairn::catalog::{Draft, VersionSpec, alias};
 use cairn::commit::{Artifact, SaveOptions};
 use cairn::manifest::Entry;
 use cairn::objects::Content;
+use cairn::types::{AliasName, ArtifactName, Digest, DistributedId, VersionNumber};
 use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
 use cairn::view::{CheckoutOptions, checkout};
-use cairn::words::{AliasName, ArtifactName, Digest, DistributedId, VersionNumber};
 use cairn::{Kind, ScanOptions, Store, Version};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -60,7 +59,7 @@ fn put(store: &Store, name: &str, source: &Path, say: impl FnOnce(&mut Artifact)
 fn small_store(dir: &Path) -> PathBuf {
     let root = dir.join("store");
     let store = Store::init(&root, &Default::default()).unwrap();
-    let large = noise(7, 150_000);
+    let large = random_bytes(7, 150_000);
     let one = dir.join("one");
     make_tree(
         &one,
@@ -73,7 +72,7 @@ fn small_store(dir: &Path) -> PathBuf {
     }
     let two = dir.join("two");
     copy_tree(&one, &two);
-    make_tree(&two, &[("x.txt", b"changed"), ("d/more.bin", &noise(8, 3000))]);
+    make_tree(&two, &[("x.txt", b"changed"), ("d/more.bin", &random_bytes(8, 3000))]);
     let three = dir.join("three");
     make_tree(&three, &[("only.txt", b"to be removed")]);
     put(&store, "a", &one, |a| {
@@ -437,7 +436,7 @@ fn right_content(
     store: &Store,
     digest: &Digest,
     size: u64,
-    place: Option<cairn::words::Place>,
+    place: Option<cairn::types::Location>,
     rot: bool,
     label: &str,
 ) {
@@ -481,7 +480,7 @@ fn damage_file(root: &Path, relative: &str, class: Class, known: &Known, scratch
         match Store::open(root) {
             Err(e) => {
                 assert_eq!(class, Class::Config, "{label}: {e:?}");
-                assert!(matches!(e.kind(), Kind::Damaged | Kind::Refused | Kind::NotFound), "{label}: {e:?}");
+                assert!(matches!(e.kind(), Kind::Damaged | Kind::Conflict | Kind::NotFound), "{label}: {e:?}");
             }
             Ok(store) => {
                 assert_ne!(class, Class::Config, "{label}: the store is opened");
@@ -678,7 +677,7 @@ fn strangers_among_packs_objects_and_runs_are_named_and_harm_nothing() {
         ("index/x".to_owned(), &[code::INDEX]),
         (format!("index/{zeros}"), &[code::INDEX]),
     ] {
-        for content in [&b""[..], b"strange", &noise(3, 5000)] {
+        for content in [&b""[..], b"strange", &random_bytes(3, 5000)] {
             std::fs::write(root.join(&path), content).unwrap();
             let store = open(&root);
             let report = report_of(&store, &path);

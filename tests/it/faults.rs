@@ -1,9 +1,8 @@
 //! A fault at every step that changes the disk: a real process is killed there, or gets an error there. Afterwards the
-//! store
-//! verifies, what was acknowledged is whole, what was not is absent or whole, and the same command succeeds (L7, F1 to
-//! F8).
+//! store verifies, what was acknowledged is whole, what was not is absent or whole, and the same command succeeds (L7,
+//! F1 to F8).
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, steps, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
 use cairn::catalog::VersionSpec;
 use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::view::{CheckoutOptions, checkout};
@@ -11,12 +10,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 /// A lab whose store has `a:v0` with alias `prod`, and a source for `v1`, kept to be copied for each fault.
-fn start() -> Lab {
-    let lab = Lab::new();
-    let big = noise(1, 200_000);
+fn start() -> TestStore {
+    let lab = TestStore::new();
+    let big = random_bytes(1, 200_000);
     make_tree(&lab.path("one"), &[("x.txt", b"one"), ("d/y.txt", b"two"), ("d/e/z.bin", &big), ("empty/", b"")]);
     lab.ok(&["put", "a", "one", "--alias", "prod"]);
-    let other = noise(2, 150_000);
+    let other = random_bytes(2, 150_000);
     make_tree(
         &lab.path("two"),
         &[
@@ -34,8 +33,8 @@ fn start() -> Lab {
 }
 
 /// A copy of the starting point.
-fn again(from: &Lab) -> Lab {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+fn again(from: &TestStore) -> TestStore {
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     for name in ["store", "one", "two"] {
         copy_tree(&from.path(name), &lab.path(name));
     }
@@ -44,7 +43,7 @@ fn again(from: &Lab) -> Lab {
 
 /// Does `args` with a fault at each step in turn, and has `check` look at each outcome, before and after the command is
 /// said again.
-fn sweep(from: &Lab, args: &[&str], repeat: &[i32], check: impl Fn(&Lab, Option<bool>)) -> u64 {
+fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestStore, Option<bool>)) -> u64 {
     let lab = again(from);
     let steps = steps(&lab, args);
     check(&lab, Some(true));
@@ -77,24 +76,24 @@ fn sweep(from: &Lab, args: &[&str], repeat: &[i32], check: impl Fn(&Lab, Option<
 }
 
 /// The store verifies, and v0 is what was put.
-fn whole(lab: &Lab, label: &str) {
+fn whole(lab: &TestStore, label: &str) {
     let store = lab.store();
     let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
 }
 
-fn content(lab: &Lab, spec: &str) -> Option<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
+fn content(lab: &TestStore, spec: &str) -> Option<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
     let version = cairn::resolve(&lab.store(), &VersionSpec::parse(spec).unwrap()).ok()?;
     let out = tempfile::tempdir_in(lab.dir.path()).unwrap();
     checkout(&version, &out.path().join("got"), &CheckoutOptions::default()).unwrap();
     Some(snapshot(&out.path().join("got")))
 }
 
-fn same(lab: &Lab, spec: &str, source: &str) {
+fn same(lab: &TestStore, spec: &str, source: &str) {
     assert!(content(lab, spec).unwrap() == snapshot(&lab.path(source)), "{spec} is {source}");
 }
 
-fn numbers(lab: &Lab) -> Vec<String> {
+fn numbers(lab: &TestStore) -> Vec<String> {
     let mut out: Vec<_> = std::fs::read_dir(lab.store_path().join("artifacts/a/versions"))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -137,7 +136,7 @@ fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible
 #[test]
 fn a_patch_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
     let from = start();
-    make_tree(&from.path("one/p"), &[("new", b"patched"), ("large", &noise(4, 140_000))]);
+    make_tree(&from.path("one/p"), &[("new", b"patched"), ("large", &random_bytes(4, 140_000))]);
     let steps = sweep(&from, &["patch", "a", "one"], &[0], |lab, acknowledged| match numbers(lab).len() {
         1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
         2 => same(lab, "a:v1", "one"),
@@ -203,7 +202,7 @@ fn a_removal_killed_or_failed_at_every_step_is_done_or_not_done() {
 
 #[test]
 fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     let run = |name: &str, fault: &str| lab.cairn(&["init", name]).env("CAIRN_FAULT", fault).output().unwrap();
     let count = lab.path("steps");
     assert!(run("s", &format!("count:{}", count.display())).status.success());
@@ -245,8 +244,8 @@ fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
 }
 
 /// A copy of a lab's store, to try something on it.
-fn again_store(lab: &Lab) -> Lab {
-    let trial = Lab { dir: tempfile::tempdir().unwrap() };
+fn again_store(lab: &TestStore) -> TestStore {
+    let trial = TestStore { dir: tempfile::tempdir().unwrap() };
     copy_tree(&lab.path("store"), &trial.path("store"));
     trial
 }
@@ -288,7 +287,7 @@ fn a_drop_and_a_discard_killed_or_failed_at_every_step_are_done_or_not_done() {
     for (run, source) in [("r", "two"), ("other", "one/mine")] {
         from.ok(&["upsert", "a", source, "--run", run, "--distributed-id", "d"]);
     }
-    let count = |lab: &Lab| lab.ok(&["draft", "show", "a", "d", "--json"]).matches("\"run\":").count();
+    let count = |lab: &TestStore| lab.ok(&["draft", "show", "a", "d", "--json"]).matches("\"run\":").count();
     let dropped = sweep(&from, &["draft", "drop", "a", "d", "--run", "r"], &[0, 6], |lab, acknowledged| {
         let n = count(lab);
         assert!(n == 1 || (n == 2 && acknowledged.is_none()), "{n} contributions");

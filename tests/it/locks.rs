@@ -1,14 +1,14 @@
 //! Locks of other hosts: judged by a counter that is watched, and remembered.
 
-use crate::support::Lab;
-use cairn::lock::{self, Life, LockRecord};
+use crate::support::TestStore;
+use cairn::lock::{self, HolderStatus, LockRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A lock of another host.
-fn foreign(lab: &Lab) -> PathBuf {
-    let path = lab.store_path().join("locks").join(cairn::words::Token::fresh().as_str());
+fn foreign(lab: &TestStore) -> PathBuf {
+    let path = lab.store_path().join("locks").join(cairn::types::Token::fresh().as_str());
     beat(&path, 1);
     path
 }
@@ -32,7 +32,7 @@ fn beat(path: &Path, n: u64) {
     fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
 }
 
-fn look(lab: &Lab) -> (Vec<Life>, Duration) {
+fn look(lab: &TestStore) -> (Vec<HolderStatus>, Duration) {
     let begun = Instant::now();
     let lives = lock::list(&lab.store()).unwrap().into_iter().map(|l| l.life).collect();
     (lives, begun.elapsed())
@@ -40,12 +40,12 @@ fn look(lab: &Lab) -> (Vec<Life>, Duration) {
 
 #[test]
 fn a_dead_holder_of_another_host_is_watched_once_and_a_live_one_is_seen_at_its_next_beat() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let path = foreign(&lab);
     let (lives, took) = look(&lab);
-    assert!(lives == [Life::Dead] && took > Duration::from_secs(5), "{lives:?} {took:?}");
+    assert!(lives == [HolderStatus::Dead] && took > Duration::from_secs(5), "{lives:?} {took:?}");
     let (lives, took) = look(&lab);
-    assert!(lives == [Life::Dead] && took < Duration::from_secs(3), "{lives:?} {took:?}");
+    assert!(lives == [HolderStatus::Dead] && took < Duration::from_secs(3), "{lives:?} {took:?}");
     // It was only stopped: the note is of an earlier beat.
     beat(&path, 2);
     let moving = path.clone();
@@ -55,7 +55,7 @@ fn a_dead_holder_of_another_host_is_watched_once_and_a_live_one_is_seen_at_its_n
     });
     let (lives, took) = look(&lab);
     mover.join().unwrap();
-    assert!(lives == [Life::Live] && took < Duration::from_secs(4), "{lives:?} {took:?}");
+    assert!(lives == [HolderStatus::Live] && took < Duration::from_secs(4), "{lives:?} {took:?}");
     // The note goes with its lock.
     let notes = || fs::read_dir(lab.store_path().join("locks")).unwrap().count();
     let id = path.file_name().unwrap().to_str().unwrap();

@@ -1,31 +1,30 @@
 //! Numbers whose links are lost or exchanged, and versions whose records are damaged: each is damage of one version, is
-//! said so, and neither stops
-//! the artifact nor gives the number to another.
+//! said so, and neither stops the artifact nor gives the number to another.
 
-use crate::support::{Lab, text};
+use crate::support::{TestStore, text};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 /// `x` with so many versions of the file `f`, which says the number.
-fn with_versions(count: usize) -> Lab {
-    let lab = Lab::new();
+fn with_versions(count: usize) -> TestStore {
+    let lab = TestStore::new();
     for n in 0..count {
         put(&lab, &n.to_string());
     }
     lab
 }
 
-fn put(lab: &Lab, content: &str) -> String {
+fn put(lab: &TestStore, content: &str) -> String {
     std::fs::write(lab.path("f"), content).unwrap();
     lab.ok(&["put", "x", "f"])
 }
 
-fn link(lab: &Lab, number: usize) -> PathBuf {
+fn link(lab: &TestStore, number: usize) -> PathBuf {
     lab.store_path().join(format!("artifacts/x/versions/v{number}"))
 }
 
 /// The directory with a version's record.
-fn record_dir(lab: &Lab, number: usize) -> PathBuf {
+fn record_dir(lab: &TestStore, number: usize) -> PathBuf {
     std::fs::canonicalize(link(lab, number)).unwrap()
 }
 
@@ -108,7 +107,7 @@ fn the_last_number_is_missed_where_an_alias_or_a_note_tells_of_it() {
 
 #[test]
 fn the_lost_number_of_a_finished_draft_is_claimed_again_before_another_is_given() {
-    type Next = fn(&Lab) -> String;
+    type Next = fn(&TestStore) -> String;
     let next: [Next; 4] = [
         |lab| put(lab, "new"),
         |lab| {
@@ -142,7 +141,7 @@ fn an_artifact_whose_own_record_is_lost_keeps_its_type_and_is_no_other_artifact(
         |at: &Path| std::fs::remove_file(at).unwrap(),
         |at: &Path| std::fs::write(std::fs::canonicalize(at).unwrap(), "{}").unwrap(),
     ] {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         std::fs::write(lab.path("f"), "f").unwrap();
         lab.ok(&["put", "x", "f", "--type", "model"]);
         damage(&lab.store_path().join("artifacts/x/artifact.json"));
@@ -159,7 +158,7 @@ fn an_artifact_whose_own_record_is_lost_keeps_its_type_and_is_no_other_artifact(
 }
 
 /// Ways to damage one version's record.
-fn damages() -> [(&'static str, fn(&Lab, usize)); 5] {
+fn damages() -> [(&'static str, fn(&TestStore, usize)); 5] {
     [
         ("a byte of version.json", |lab, n| {
             let at = record_dir(lab, n).join("version.json");

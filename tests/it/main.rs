@@ -2,20 +2,20 @@
 
 mod access;
 mod cli;
-mod craft;
+mod crafted_stores;
 mod damage;
 mod drafts;
 mod faults;
-mod fresh;
 mod locks;
 mod lost_numbers;
+mod missing_content;
 mod mount;
-mod orders;
+mod order_independence;
 mod patching;
 mod races;
+mod revalidated_lookups;
 mod staging;
 mod store_fuzz;
 mod strange_stores;
 mod support;
 mod verify;
-mod whole;

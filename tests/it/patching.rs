@@ -3,7 +3,7 @@
 //!
 //! `CAIRN_STORM_ROUNDS=1000 cargo test --release --test it patching -- --nocapture` is the long form.
 
-use crate::support::{Dice, Lab, make_tree, text};
+use crate::support::{Dice, TestStore, make_tree, text};
 use cairn::verify::{Scope, VerifyOptions, verify};
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -24,7 +24,7 @@ struct Tally {
 }
 
 /// One patch of `path`, killed now and then; repeated until it is answered. `None`: a conflict.
-fn patch(lab: &Lab, base: &str, source: &str, at: &str, dice: &mut Dice, tally: &Mutex<Tally>) -> Option<u64> {
+fn patch(lab: &TestStore, base: &str, source: &str, at: &str, dice: &mut Dice, tally: &Mutex<Tally>) -> Option<u64> {
     loop {
         let mut child = lab
             .cairn(&["patch", base, source, "--at", at, "--create"])
@@ -56,7 +56,7 @@ fn patch(lab: &Lab, base: &str, source: &str, at: &str, dice: &mut Dice, tally: 
 /// `writers` processes at a time, each patching `rounds` times: a path of its own, and, if `overlapping`, one that all
 /// want.
 fn storm(writers: usize, rounds: usize, overlapping: bool) {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let tally = Mutex::new(Tally::default());
     let begun = Instant::now();
     std::thread::scope(|s| {
@@ -86,7 +86,7 @@ fn storm(writers: usize, rounds: usize, overlapping: bool) {
     let took = begun.elapsed();
     let tally = tally.into_inner().unwrap();
     let store = lab.store();
-    let versions = cairn::catalog::version::versions(&store, &cairn::words::ArtifactName::parse("p").unwrap()).unwrap();
+    let versions = cairn::catalog::version::versions(&store, &cairn::types::ArtifactName::parse("p").unwrap()).unwrap();
     assert!(versions.iter().enumerate().all(|(i, v)| v.number().0 == i as u64), "numbers are dense");
     let newest = versions.last().unwrap();
     let read = |version: &cairn::Version, path: &str| {

@@ -1,15 +1,14 @@
 //! Many writers at once, writers that die, stop, are fenced or lose replies, sources that change, disks that are full:
-//! what was
-//! acknowledged is whole, numbers are dense, and the same thing said again succeeds (cases 2, 9 to 12, 15, 16; L7, L8,
-//! L10, L14).
+//! what was acknowledged is whole, numbers are dense, and the same thing said again succeeds (cases 2, 9 to 12, 15, 16;
+//! L7, L8, L10, L14).
 
-use crate::support::{Lab, copy_tree, go_on, make_tree, noise, snapshot, text, wait_stopped};
+use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, snapshot, text, wait_stopped};
 use cairn::catalog::removal::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
 use cairn::commit::Artifact;
+use cairn::types::{AliasName, ArtifactName, VersionNumber};
 use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::view::{CheckoutOptions, checkout};
-use cairn::words::{AliasName, ArtifactName, VersionNumber};
 use cairn::{Kind, ScanOptions, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
@@ -26,13 +25,13 @@ fn name(text: &str) -> ArtifactName {
 
 /// A command with a fault at a step. Without a stat cache: whether a file is remembered, which takes steps, depends on
 /// how old it is.
-fn faulty(lab: &Lab, args: &[&str], fault: &str) -> Command {
+fn faulty(lab: &TestStore, args: &[&str], fault: &str) -> Command {
     let mut command = lab.cairn(args);
     command.env("CAIRN_FAULT", fault).env("CAIRN_STAT_CACHE", "off");
     command
 }
 
-fn start(lab: &Lab, args: &[&str], fault: &str) -> Child {
+fn start(lab: &TestStore, args: &[&str], fault: &str) -> Child {
     faulty(lab, args, fault).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
@@ -46,12 +45,12 @@ fn number(answer: &serde_json::Value) -> u64 {
     answer["version"].as_str().unwrap().trim_start_matches('v').parse().unwrap()
 }
 
-fn clean(lab: &Lab) {
+fn clean(lab: &TestStore) {
     let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
-fn numbers(lab: &Lab, artifact: &str) -> Vec<u64> {
+fn numbers(lab: &TestStore, artifact: &str) -> Vec<u64> {
     let dir = lab.store_path().join("artifacts").join(artifact).join("versions");
     let mut out: Vec<u64> = std::fs::read_dir(dir)
         .into_iter()
@@ -62,25 +61,25 @@ fn numbers(lab: &Lab, artifact: &str) -> Vec<u64> {
     out
 }
 
-fn dense(lab: &Lab, artifact: &str, count: usize) {
+fn dense(lab: &TestStore, artifact: &str, count: usize) {
     assert_eq!(numbers(lab, artifact), (0..count as u64).collect::<Vec<_>>(), "the numbers of {artifact} are dense");
 }
 
-fn holds(lab: &Lab, spec: &str, source: &str) {
+fn holds(lab: &TestStore, spec: &str, source: &str) {
     let version = cairn::resolve(&lab.store(), &VersionSpec::parse(spec).unwrap()).unwrap();
     let out = tempfile::tempdir_in(lab.dir.path()).unwrap();
     checkout(&version, &out.path().join("got"), &CheckoutOptions::default()).unwrap();
     assert!(snapshot(&out.path().join("got")) == snapshot(&lab.path(source)), "{spec} holds {source}");
 }
 
-fn work_is_empty(lab: &Lab) {
+fn work_is_empty(lab: &TestStore) {
     let left: Vec<_> =
         std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.is_empty(), "left in work/: {left:?}");
 }
 
 /// Records `.T` of an artifact's directories that no number names: what refused or fenced writers left.
-fn unpublished(lab: &Lab, artifact: &str) -> usize {
+fn unpublished(lab: &TestStore, artifact: &str) -> usize {
     let mut left = 0;
     for dir in walkdir::WalkDir::new(lab.store_path().join("artifacts").join(artifact))
         .into_iter()
@@ -102,11 +101,15 @@ fn unpublished(lab: &Lab, artifact: &str) -> usize {
 
 #[test]
 fn eight_processes_that_put_different_content_to_one_name_get_dense_numbers_and_every_version_is_whole() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for i in 0..PROCESSES * 3 {
         make_tree(
             &lab.path(&format!("s{i}")),
-            &[("own", format!("content {i}").as_bytes()), ("same", b"same"), ("big", &noise(i as u64 / 3, 140_000))],
+            &[
+                ("own", format!("content {i}").as_bytes()),
+                ("same", b"same"),
+                ("big", &random_bytes(i as u64 / 3, 140_000)),
+            ],
         );
     }
     let mut acknowledged = BTreeMap::new();
@@ -135,7 +138,7 @@ fn eight_processes_that_put_different_content_to_one_name_get_dense_numbers_and_
 
 #[test]
 fn eight_processes_that_put_the_same_content_to_one_name_make_one_version_of_it() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for round in 0..6 {
         make_tree(&lab.path("source"), &[("f", format!("round {round}").as_bytes())]);
         let children: Vec<Child> = (0..PROCESSES).map(|_| start(&lab, &["put", "a", "source", "--json"], "")).collect();
@@ -151,10 +154,10 @@ fn eight_processes_that_put_the_same_content_to_one_name_make_one_version_of_it(
 
 #[test]
 fn eight_processes_that_add_the_same_bytes_store_a_large_one_once_and_small_ones_equally() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(
         &lab.path("source"),
-        &[("large", &noise(1, 300_000)), ("small", b"small"), ("d/small", &noise(2, 90_000))],
+        &[("large", &random_bytes(1, 300_000)), ("small", b"small"), ("d/small", &random_bytes(2, 90_000))],
     );
     let names: Vec<String> = (0..PROCESSES).map(|i| format!("n{i}")).collect();
     let children: Vec<Child> = names.iter().map(|n| start(&lab, &["put", n, "source", "--json"], "")).collect();
@@ -176,9 +179,9 @@ fn eight_processes_that_add_the_same_bytes_store_a_large_one_once_and_small_ones
 
 #[test]
 fn eight_threads_with_one_handle_put_to_one_name_and_add_the_same_bytes() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
-    let large = noise(5, 200_000);
+    let large = random_bytes(5, 200_000);
     let versions: Vec<(u64, String)> = std::thread::scope(|s| {
         let threads: Vec<_> = (0..PROCESSES)
             .map(|i| {
@@ -215,7 +218,7 @@ fn eight_threads_with_one_handle_put_to_one_name_and_add_the_same_bytes() {
 
 #[test]
 fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover_is_told() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let (alias_name, a) = (AliasName::parse("prod").unwrap(), name("a"));
     let mut outcomes = BTreeMap::new();
     for round in 0..40 {
@@ -245,7 +248,7 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
         let store = lab.store();
         for (result, what) in [(&moved, "alias"), (&rm1, "rm"), (&rm2, "rm")] {
             if let Err(e) = result {
-                assert!(matches!(e.kind(), Kind::Refused | Kind::NotFound), "{what}: {e:?}");
+                assert!(matches!(e.kind(), Kind::Conflict | Kind::NotFound), "{what}: {e:?}");
             }
         }
         let at = alias::get(&store, &a, &alias_name).unwrap();
@@ -259,8 +262,8 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
             // does as the hint says.
             let told = if at == first { &rm1 } else { &rm2 };
             let said = told.as_ref().unwrap_err();
-            assert_eq!(said.kind(), Kind::Refused, "round {round}: prod names {at}: {moved:?} {rm1:?} {rm2:?}");
-            assert!(said.hint_text().unwrap().contains("is removed"), "{said:?}");
+            assert_eq!(said.kind(), Kind::Conflict, "round {round}: prod names {at}: {moved:?} {rm1:?} {rm2:?}");
+            assert!(said.hint().unwrap().contains("is removed"), "{said:?}");
             alias::set(&store, &a, &alias_name, alias::Expected::Exactly(Some(at)), None).unwrap();
         }
         *outcomes.entry((moved.is_ok(), rm1.is_ok(), rm2.is_ok())).or_insert(0) += 1;
@@ -271,7 +274,7 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
 
 #[test]
 fn an_alias_moved_by_eight_at_once_stands_at_one_of_them_and_every_move_is_recorded() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for i in 0..PROCESSES {
         make_tree(&lab.path(&format!("s{i}")), &[("f", format!("{i}").as_bytes())]);
         lab.ok(&["put", "a", &format!("s{i}")]);
@@ -295,7 +298,7 @@ fn an_alias_moved_by_eight_at_once_stands_at_one_of_them_and_every_move_is_recor
 
 #[test]
 fn puts_of_two_types_at_once_agree_on_one_and_the_others_are_told_both() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for round in 0..4 {
         let artifact = format!("n{round}");
         for i in 0..PROCESSES {
@@ -329,7 +332,7 @@ fn puts_of_two_types_at_once_agree_on_one_and_the_others_are_told_both() {
 
 #[test]
 fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let mut acknowledged = BTreeMap::new();
     let mut killed = 0;
     for round in 0..8u64 {
@@ -337,7 +340,7 @@ fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() 
         for source in &sources {
             make_tree(
                 &lab.path(source),
-                &[("f", source.as_bytes()), ("same", b"same"), ("large", &noise(round, 131_072))],
+                &[("f", source.as_bytes()), ("same", b"same"), ("large", &random_bytes(round, 131_072))],
             );
         }
         // Every other one is killed, each at a step of its own.
@@ -374,10 +377,10 @@ fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() 
 }
 
 /// The steps of a put at which its token has what `when` looks for: found by killing a copy at each.
-fn find_step(from: &Lab, args: &[&str], when: impl Fn(&Path) -> bool) -> u64 {
+fn find_step(from: &TestStore, args: &[&str], when: impl Fn(&Path) -> bool) -> u64 {
     let mut found = None;
     for step in 1.. {
-        let lab = Lab { dir: tempfile::tempdir().unwrap() };
+        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
         for entry in std::fs::read_dir(from.dir.path()).unwrap() {
             let entry = entry.unwrap();
             copy_tree(&entry.path(), &lab.path(entry.file_name().to_str().unwrap()));
@@ -400,8 +403,8 @@ fn outcome(token: &Path) -> Option<String> {
 }
 
 /// A store with `a:v0` and two sources.
-fn one_version() -> Lab {
-    let lab = Lab::new();
+fn one_version() -> TestStore {
+    let lab = TestStore::new();
     make_tree(&lab.path("one"), &[("f", b"one")]);
     make_tree(&lab.path("two"), &[("f", b"two")]);
     make_tree(&lab.path("three"), &[("f", b"three")]);
@@ -410,7 +413,7 @@ fn one_version() -> Lab {
 }
 
 /// The step of `put a two` just before which it has committed and not claimed.
-fn claim_step(lab: &Lab) -> u64 {
+fn claim_step(lab: &TestStore) -> u64 {
     let store = lab.store_path();
     let _ = store;
     find_step(lab, &["put", "a", "two"], |token| {
@@ -446,7 +449,7 @@ fn a_put_killed_between_commit_and_claim_and_said_again_makes_one_version() {
     clean(&lab);
 }
 
-fn the_token(lab: &Lab) -> PathBuf {
+fn the_token(lab: &TestStore) -> PathBuf {
     let tokens: Vec<_> = std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(tokens.len(), 1);
     tokens.into_iter().next().unwrap()
@@ -500,7 +503,7 @@ fn a_writer_fenced_before_its_commit_looks_at_everything_again_and_succeeds_with
 }
 
 /// The packs that published versions need.
-fn lab_packs(lab: &Lab) -> BTreeSet<PathBuf> {
+fn lab_packs(lab: &TestStore) -> BTreeSet<PathBuf> {
     let store = lab.store();
     let versions = cairn::catalog::version::versions(&store, &name("a")).unwrap();
     versions.iter().flat_map(|v| v.manifest_file().unwrap().packs().to_vec()).map(|p| store.layout().pack(&p)).collect()
@@ -525,7 +528,7 @@ fn a_fence_between_the_last_two_steps_of_a_token_that_has_ended_holds_for_nothin
 }
 
 /// A put that stands before its commit while `meanwhile` is done with its token.
-fn before_its_commit(lab: &Lab, meanwhile: impl Fn(&Path)) -> serde_json::Value {
+fn before_its_commit(lab: &TestStore, meanwhile: impl Fn(&Path)) -> serde_json::Value {
     let args = ["put", "a", "two", "--json"];
     let step = find_step(lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
     let child = start(lab, &args, &format!("stop:{step}"));
@@ -539,7 +542,7 @@ fn before_its_commit(lab: &Lab, meanwhile: impl Fn(&Path)) -> serde_json::Value 
 }
 
 /// Its commit was done, its reply lost, and another helped it to v1.
-fn committed_and_helped(lab: &Lab, token: &Path) {
+fn committed_and_helped(lab: &TestStore, token: &Path) {
     std::os::unix::fs::symlink("commit", token.join("outcome")).unwrap();
     assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
     assert!(!token.exists());
@@ -633,7 +636,7 @@ fn what_another_left_broken_in_work_does_not_stop_a_put() {
 }
 
 /// The shim built from `lostreply.c`; `None` where there is no C compiler.
-pub fn shim(lab: &Lab) -> Option<PathBuf> {
+pub fn shim(lab: &TestStore) -> Option<PathBuf> {
     let to = lab.path("lostreply.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lostreply.c");
     let built = std::process::Command::new("cc")
@@ -652,7 +655,7 @@ pub fn shim(lab: &Lab) -> Option<PathBuf> {
 #[test]
 fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_twice() {
     let from = one_version();
-    make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &noise(4, 140_000))]);
+    make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &random_bytes(4, 140_000))]);
     let Some(shim) = shim(&from) else { return };
     let mut tried = BTreeMap::new();
     for (call, errors) in [
@@ -665,7 +668,7 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
     ] {
         for error in errors {
             for n in 1.. {
-                let lab = Lab { dir: tempfile::tempdir().unwrap() };
+                let lab = TestStore { dir: tempfile::tempdir().unwrap() };
                 for part in ["store", "two"] {
                     copy_tree(&from.path(part), &lab.path(part));
                 }
@@ -722,12 +725,12 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
 #[test]
 fn a_directory_or_symlink_that_is_said_to_exist_and_does_not_is_made_again() {
     let from = one_version();
-    make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &noise(4, 140_000))]);
+    make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &random_bytes(4, 140_000))]);
     let Some(shim) = shim(&from) else { return };
     for (call, at_least) in [("mkdir", 5), ("symlink", 3)] {
         let mut tried = 0;
         for n in 1.. {
-            let lab = Lab { dir: tempfile::tempdir().unwrap() };
+            let lab = TestStore { dir: tempfile::tempdir().unwrap() };
             for part in ["store", "two"] {
                 copy_tree(&from.path(part), &lab.path(part));
             }
@@ -757,7 +760,7 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_publish
     let lab = one_version();
     std::fs::create_dir(lab.path("moving")).unwrap();
     let file = lab.path("moving/file");
-    std::fs::write(&file, noise(1, 24 << 20)).unwrap();
+    std::fs::write(&file, random_bytes(1, 24 << 20)).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
         s.spawn(|| {
@@ -783,7 +786,7 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_publish
 }
 
 /// Stops `put a source` where it makes its first temporary file: the walk is done, and at most one file was read.
-fn stopped_after_its_walk(lab: &Lab, source: &str) -> Child {
+fn stopped_after_its_walk(lab: &TestStore, source: &str) -> Child {
     let args = ["put", "a", source];
     let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
     // The token's directory has its note alone when its files were renamed away; the version's directory stands by
@@ -817,11 +820,11 @@ fn a_file_that_vanishes_in_the_middle_is_named_and_nothing_is_visible() {
 fn a_large_file_that_changes_once_while_it_is_read_is_read_again_and_held_as_it_then_is() {
     let lab = one_version();
     std::fs::create_dir(lab.path("source")).unwrap();
-    std::fs::write(lab.path("source/large"), noise(1, 3 << 20)).unwrap();
+    std::fs::write(lab.path("source/large"), random_bytes(1, 3 << 20)).unwrap();
     // Stopped at the temporary file, after it was opened and looked at.
     let child = stopped_after_its_walk(&lab, "source");
     std::thread::sleep(Duration::from_millis(20));
-    std::fs::write(lab.path("source/large"), noise(2, 2 << 20)).unwrap();
+    std::fs::write(lab.path("source/large"), random_bytes(2, 2 << 20)).unwrap();
     go_on(&child);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -890,10 +893,10 @@ fn fill(at: &Path, free: u64) {
     let _ = file.sync_all();
 }
 
-fn full_disk(lab: &Lab, at: &Path) {
+fn full_disk(lab: &TestStore, at: &Path) {
     let store = at.join("store");
     make_tree(&lab.path("one"), &[("f", b"one")]);
-    make_tree(&lab.path("two"), &[("f", b"two"), ("g", &noise(1, 60_000)), ("h", &noise(2, 140_000))]);
+    make_tree(&lab.path("two"), &[("f", b"two"), ("g", &random_bytes(1, 60_000)), ("h", &random_bytes(2, 140_000))]);
     let cairn = |args: &[&str]| lab.cairn(args).env("CAIRN_STORE", &store).output().unwrap();
     assert!(cairn(&["init", store.to_str().unwrap()]).status.success());
     assert!(cairn(&["put", "a", "one"]).status.success());
@@ -902,7 +905,7 @@ fn full_disk(lab: &Lab, at: &Path) {
         // Other content each time, so that what an earlier round stored does not help.
         make_tree(
             &lab.path("two"),
-            &[("f", format!("round {round}").as_bytes()), ("h", &noise(round as u64 + 9, 140_000))],
+            &[("f", format!("round {round}").as_bytes()), ("h", &random_bytes(round as u64 + 9, 140_000))],
         );
         fill(at, free);
         let before = std::fs::read_dir(store.join("artifacts/a/versions"))
@@ -946,7 +949,7 @@ fn full_disk(lab: &Lab, at: &Path) {
 
 #[test]
 fn a_full_disk_is_a_clear_error_with_nothing_visible_and_the_repeat_succeeds_when_there_is_space() {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     if let Some(mounted) = Mounted::tmpfs(&lab.path("tmpfs"), "32m") {
         full_disk(&lab, &mounted.at);
     }
@@ -957,7 +960,7 @@ fn a_full_disk_is_a_clear_error_with_nothing_visible_and_the_repeat_succeeds_whe
 
 #[test]
 fn a_store_inside_its_own_source_and_eight_writers_of_it_store_no_store() {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     make_tree(&lab.path("project"), &[("src/a", b"a"), ("b", b"b")]);
     let store = Store::init(&lab.path("project/.cairn"), &Default::default()).unwrap();
     std::thread::scope(|s| {

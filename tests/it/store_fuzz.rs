@@ -17,9 +17,9 @@
 //! A fault prints its seed, what was done to the store, and by which command it was seen. `CAIRN_FUZZ_SEED=N
 //! CAIRN_FUZZ_ROUNDS=1` runs one seed alone. Each seed that found a fault goes to `KEPT`.
 
-use crate::craft;
-use crate::support::{Dice, copy_tree, make_tree, noise, snapshot, text};
-use cairn::words::Digest;
+use crate::crafted_stores;
+use crate::support::{Dice, copy_tree, make_tree, random_bytes, snapshot, text};
+use cairn::types::Digest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -70,7 +70,7 @@ impl Template {
     fn new() -> Template {
         let dir = memory_dir();
         let root = dir.path();
-        let large = noise(7, 140_000);
+        let large = random_bytes(7, 140_000);
         make_tree(
             &root.join("one"),
             &[
@@ -89,17 +89,17 @@ impl Template {
         copy_tree(&root.join("one"), &root.join("two"));
         make_tree(
             &root.join("two"),
-            &[("x.txt", b"changed"), ("d/more.bin", &noise(8, 3000)), ("large2", &noise(9, 131_072))],
+            &[("x.txt", b"changed"), ("d/more.bin", &random_bytes(8, 3000)), ("large2", &random_bytes(9, 131_072))],
         );
         make_tree(&root.join("three"), &[("only.txt", b"to be removed"), ("new", b"new")]);
-        make_tree(&root.join("four"), &[("part", b"of a collaboration"), ("big", &noise(10, 200_000))]);
+        make_tree(&root.join("four"), &[("part", b"of a collaboration"), ("big", &random_bytes(10, 200_000))]);
         make_tree(
             &root.join("sentinel"),
             &[
                 ("file", b"not the store's"),
                 ("packs/stays", b"stays"),
                 ("v0/version.json", b"{}"),
-                ("ab/cd", &noise(11, 5000)),
+                ("ab/cd", &random_bytes(11, 5000)),
             ],
         );
         std::fs::write(root.join("sentinel").join("0".repeat(64)), b"like a digest").unwrap();
@@ -333,7 +333,7 @@ fn mutate_dir(dir: &Path, target: &Target, dice: &mut Dice, effects: &mut Effect
                 return;
             }
             match dice.roll(4) {
-                0 => std::fs::write(&at, noise(dice.roll(1000), 300)).unwrap(),
+                0 => std::fs::write(&at, random_bytes(dice.roll(1000), 300)).unwrap(),
                 1 => fifo(&at),
                 2 => symlink(lead(dir, dice, &at), &at).unwrap(),
                 _ => std::fs::create_dir(&at).unwrap(),
@@ -419,7 +419,7 @@ fn mutate_link(dir: &Path, target: &Target, dice: &mut Dice, effects: &mut Effec
 
 /// Writes bytes in the place of a file; with the old time if `quietly`.
 fn replace(target: &Target, bytes: &[u8], quietly: bool) {
-    craft::write(&target.path, bytes);
+    crafted_stores::write(&target.path, bytes);
     let file = std::fs::File::open(&target.path).unwrap();
     if quietly {
         file.set_modified(target.meta.modified().unwrap()).unwrap();
@@ -466,7 +466,7 @@ fn mutate_file(dir: &Path, target: &Target, dice: &mut Dice, effects: &mut Effec
         }
         6 => {
             let more = dice.roll(5000) as usize;
-            replace(target, &[bytes, noise(more as u64, more)].concat(), quietly);
+            replace(target, &[bytes, random_bytes(more as u64, more)].concat(), quietly);
             format!("has {more} bytes more")
         }
         7 if len >= 8 => {
@@ -509,7 +509,7 @@ fn mutate_file(dir: &Path, target: &Target, dice: &mut Dice, effects: &mut Effec
         }
         13 => {
             let aside = dir.join("sentinel-copy");
-            craft::write(&aside, &bytes);
+            crafted_stores::write(&aside, &bytes);
             remove(path);
             symlink(&aside, path).unwrap();
             "is a symlink to a copy of itself".into()
@@ -521,9 +521,9 @@ fn mutate_file(dir: &Path, target: &Target, dice: &mut Dice, effects: &mut Effec
         }
         _ => {
             let n = len.max(10);
-            replace(target, &noise(dice.roll(1000), n), quietly);
+            replace(target, &random_bytes(dice.roll(1000), n), quietly);
             effects.rot |= object && quietly;
-            format!("is noise, quietly: {quietly}")
+            format!("is random_bytes, quietly: {quietly}")
         }
     };
     effects.done.push(format!("{} {done}", target.at));
@@ -566,7 +566,7 @@ fn other_value(value: &Value, dice: &mut Dice) -> Value {
 /// Remakes a file so that every checksum is right.
 fn craft_file(store: &Path, target: &Target, dice: &mut Dice, effects: &mut Effects) {
     let bytes = std::fs::read(&target.path).unwrap();
-    if let Some(mut fields) = craft::fields(&target.path) {
+    if let Some(mut fields) = crafted_stores::fields(&target.path) {
         let keys: Vec<String> = fields.keys().cloned().collect();
         if keys.is_empty() {
             return;
@@ -601,7 +601,7 @@ fn craft_file(store: &Path, target: &Target, dice: &mut Dice, effects: &mut Effe
                 }
             }
         };
-        replace(target, &craft::record(&fields), false);
+        replace(target, &crafted_stores::record(&fields), false);
         (effects.crafted, effects.names) = (true, true);
         effects.done.push(format!("{} is signed again: {done}", target.at));
         return;
@@ -651,8 +651,8 @@ fn craft_manifest(target: &Target, mut bytes: Vec<u8>, dice: &mut Dice, effects:
     bytes[end..].copy_from_slice(&sum.0);
     let digest = Digest::of(&[b"cairn-node-1\n", &bytes[node + 4..node + 4 + len]].concat());
     let record = target.path.with_file_name("version.json");
-    if dice.roll(4) > 0 && craft::fields(&record).is_some() {
-        craft::resign(&record, |r| drop(r.insert("digest".into(), json!(digest.hex()))));
+    if dice.roll(4) > 0 && crafted_stores::fields(&record).is_some() {
+        crafted_stores::resign(&record, |r| drop(r.insert("digest".into(), json!(digest.hex()))));
         effects.names = true;
     }
     replace(target, &bytes, false);
@@ -705,7 +705,7 @@ fn craft_pack(store: &Path, target: &Target, mut bytes: Vec<u8>, dice: &mut Dice
     let name = Digest::of(&bytes[start..]);
     let old = Digest::from_hex(target.path.file_name().unwrap().as_bytes());
     remove(&target.path);
-    craft::write(&target.path.with_file_name(name.hex()), &bytes);
+    crafted_stores::write(&target.path.with_file_name(name.hex()), &bytes);
     if let (Some(old), true) = (old, dice.roll(4) > 0) {
         for other in targets(store).into_iter().filter(|t| t.meta.is_file() && t.at.ends_with("/manifest")) {
             let mut bytes = std::fs::read(&other.path).unwrap();
@@ -747,12 +747,12 @@ fn craft_run(target: &Target, mut bytes: Vec<u8>, dice: &mut Dice, effects: &mut
     let name = Digest::of(&bytes[..header]);
     bytes[header..header + 32].copy_from_slice(&name.0);
     remove(&target.path);
-    craft::write(&target.path.with_file_name(name.hex()), &bytes);
+    crafted_stores::write(&target.path.with_file_name(name.hex()), &bytes);
     effects.done.push(format!("{} is made anew, at {at} of {end}", target.at));
 }
 
 /// What a command ended with.
-struct Ended {
+struct AttemptOutcome {
     status: i32,
     out: Vec<u8>,
     err: String,
@@ -770,7 +770,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// Runs one command under its limits; `None` when it is a fault already.
-    fn run(&mut self, args: &[&str]) -> Option<Ended> {
+    fn run(&mut self, args: &[&str]) -> Option<AttemptOutcome> {
         self.commands += 1;
         let label = format!("cairn {}", args.join(" "));
         let (out, err) = (self.dir.path().join(".out"), self.dir.path().join(".err"));
@@ -821,7 +821,7 @@ impl Round<'_> {
         if said.len() > 16 << 10 {
             self.faults.push(format!("{label}: {} bytes on stderr", said.len()));
         }
-        Some(Ended { status, out: std::fs::read(&out).unwrap(), err: said })
+        Some(AttemptOutcome { status, out: std::fs::read(&out).unwrap(), err: said })
     }
 
     fn fault(&mut self, what: String) {
@@ -836,8 +836,8 @@ impl Round<'_> {
         }
         match known.get(version) {
             Some(wanted) if wanted == tree => true,
-            // Two numbers, two manifests with their records, or two artifacts were exchanged.
-            // A number may have been lost, and be another version's now: then each file is one that was put.
+            // Two numbers, two manifests with their records, or two artifacts were exchanged. A number may have been
+            // lost, and be another version's now: then each file is one that was put.
             _ if self.effects.names => {
                 let put = |value: &Vec<u8>| known.values().any(|k| k.values().any(|v| v == value));
                 tree.values().all(put)

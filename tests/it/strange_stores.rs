@@ -1,24 +1,24 @@
 //! Stores that somebody else made, copied or damaged: symlinks and FIFOs in the place of directories, directories lost
-//! by a copying tool, times lost.
-//! Nothing outside of the store is ever changed, every command ends, and what a put acknowledges can be read.
+//! by a copying tool, times lost. Nothing outside of the store is ever changed, every command ends, and what a put
+//! acknowledges can be read.
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A store with one version `a:v0` of a small and a large file.
-fn one_version() -> Lab {
-    let lab = Lab::new();
-    make_tree(&lab.path("one"), &[("small", b"small"), ("large", &noise(1, 200_000))]);
-    make_tree(&lab.path("two"), &[("small", b"another"), ("large", &noise(2, 200_000))]);
+fn one_version() -> TestStore {
+    let lab = TestStore::new();
+    make_tree(&lab.path("one"), &[("small", b"small"), ("large", &random_bytes(1, 200_000))]);
+    make_tree(&lab.path("two"), &[("small", b"another"), ("large", &random_bytes(2, 200_000))]);
     lab.ok(&["put", "a", "one"]);
     lab
 }
 
 /// Runs a command, whatever comes of it, for at most some seconds; its exit status.
-fn ends(lab: &Lab, args: &[&str]) -> Option<i32> {
+fn ends(lab: &TestStore, args: &[&str]) -> Option<i32> {
     let mut child =
         lab.cairn(args).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(20);
@@ -56,7 +56,7 @@ fn nothing_behind_a_symlink_in_the_place_of_a_store_directory_is_changed() {
     for name in
         ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash", "damaged", &shard]
     {
-        let lab = Lab { dir: tempfile::tempdir().unwrap() };
+        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
         for part in ["store", "one", "two"] {
             copy_tree(&from.path(part), &lab.path(part));
         }
@@ -209,7 +209,7 @@ fn a_bad_sector_under_packs_and_index_is_as_if_they_were_not_there() {
 
 #[test]
 fn init_refuses_a_file_system_without_modes_or_times() {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     let Some(shim) = crate::races::shim(&lab) else { return };
     for (call, lacks) in [("fchmod", "chmod"), ("futimens", "times")] {
         let output = lab

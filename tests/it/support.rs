@@ -9,13 +9,13 @@ use std::process::{Child, Command, Output};
 use std::time::{Duration, Instant};
 
 /// A temporary directory with a store in it.
-pub struct Lab {
+pub struct TestStore {
     pub dir: tempfile::TempDir,
 }
 
-impl Lab {
-    pub fn new() -> Lab {
-        let lab = Lab { dir: tempfile::tempdir().unwrap() };
+impl TestStore {
+    pub fn new() -> TestStore {
+        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
         Store::init(&lab.store_path(), &Default::default()).unwrap();
         lab
     }
@@ -90,7 +90,7 @@ pub fn make_tree(root: &Path, files: &[(&str, &[u8])]) {
 }
 
 /// Bytes that look random, from a seed.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
@@ -149,7 +149,7 @@ pub fn go_on(child: &Child) {
 }
 
 /// How many steps change the disk when the command runs; it succeeds.
-pub fn steps(lab: &Lab, args: &[&str]) -> u64 {
+pub fn steps(lab: &TestStore, args: &[&str]) -> u64 {
     let count = lab.path("steps");
     let output = lab.cairn(args).env("CAIRN_FAULT", format!("count:{}", count.display())).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -161,7 +161,7 @@ pub struct Dice(pub u64);
 
 impl Dice {
     pub fn roll(&mut self, below: u64) -> u64 {
-        self.0 = u64::from_le_bytes(noise(self.0, 8).try_into().unwrap());
+        self.0 = u64::from_le_bytes(random_bytes(self.0, 8).try_into().unwrap());
         (self.0 >> 20) % below
     }
 

@@ -1,11 +1,11 @@
 //! What verify finds, what it does not call damage, and what it costs where much is damaged.
 
-use crate::craft;
-use crate::support::{Lab, make_tree, noise, text};
+use crate::crafted_stores;
+use crate::support::{TestStore, make_tree, random_bytes, text};
 use cairn::commit::Artifact;
 use cairn::manifest::{Census, Visitor};
+use cairn::types::{ArtifactName, Digest, Location};
 use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
-use cairn::words::{ArtifactName, Digest, Place};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 const TOKEN: &str = ".11111111111111111111111111111111";
 
-fn all(lab: &Lab) -> Report {
+fn all(lab: &TestStore) -> Report {
     verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap()
 }
 
-fn put(lab: &Lab, name: &str, files: &[(&str, &[u8])]) {
+fn put(lab: &TestStore, name: &str, files: &[(&str, &[u8])]) {
     let mut artifact = Artifact::new(name, None).unwrap();
     for (path, bytes) in files {
         artifact.add_bytes(path, bytes).unwrap();
@@ -34,16 +34,16 @@ fn behind(link: &Path) -> PathBuf {
 
 #[test]
 fn what_others_publish_while_verify_works_is_not_called_missing() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for i in 0..6 {
-        put(&lab, "base", &[("big", &noise(i, 8_000_000))]);
+        put(&lab, "base", &[("big", &random_bytes(i, 8_000_000))]);
     }
     let (stop, puts) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|s| {
         s.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 let i = puts.fetch_add(1, Ordering::Relaxed);
-                put(&lab, "log", &[("one", format!("{i}").as_bytes()), ("large", &noise(1000 + i, 140_000))]);
+                put(&lab, "log", &[("one", format!("{i}").as_bytes()), ("large", &random_bytes(1000 + i, 140_000))]);
             }
         });
         for i in 0..6 {
@@ -65,7 +65,7 @@ fn what_others_publish_while_verify_works_is_not_called_missing() {
 }
 
 /// Runs a command that must end by itself soon.
-fn ends(lab: &Lab, args: &[&str]) -> (i32, String) {
+fn ends(lab: &TestStore, args: &[&str]) -> (i32, String) {
     let mut child = lab.cairn(args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let until = Instant::now() + Duration::from_secs(120);
     while child.try_wait().unwrap().is_none() {
@@ -81,12 +81,12 @@ fn ends(lab: &Lab, args: &[&str]) -> (i32, String) {
 
 #[test]
 fn a_manifest_that_names_one_directory_many_times_over_keeps_nobody_at_work() {
-    let lab = Lab::new();
-    let (tree, nodes) = craft::bomb(140, 8, b"hello", "a");
+    let lab = TestStore::new();
+    let (tree, nodes) = crafted_stores::bomb(140, 8, b"hello", "a");
     assert!(tree.totals().entries > 1 << 60);
-    craft::publish(&lab.store_path(), "x", 0, &tree, &nodes, &[b"hello"]);
-    let (other, nodes) = craft::bomb(140, 8, b"hello", "b");
-    craft::publish(&lab.store_path(), "x", 1, &other, &nodes, &[b"hello"]);
+    crafted_stores::publish(&lab.store_path(), "x", 0, &tree, &nodes, &[b"hello"]);
+    let (other, nodes) = crafted_stores::bomb(140, 8, b"hello", "b");
+    crafted_stores::publish(&lab.store_path(), "x", 1, &other, &nodes, &[b"hello"]);
     put(&lab, "small", &[("a", b"a")]);
     assert!(all(&lab).findings.is_empty(), "{:?}", all(&lab).findings);
     assert_eq!(lab.ok(&["ls", "x:v0"]).lines().count(), 140);
@@ -116,8 +116,8 @@ fn a_manifest_that_names_one_directory_many_times_over_keeps_nobody_at_work() {
     assert!(all(&lab).findings.iter().any(|f| f.code == code::NODE && f.affects.contains(&"x:v0".to_owned())));
     std::fs::rename(&aside, &pack).unwrap();
     // Content at the bottom is lost: that is one finding, and it does not list everything that is affected.
-    let (tree, nodes) = craft::bomb(140, 8, b"lost", "c");
-    craft::publish(&lab.store_path(), "y", 0, &tree, &nodes, &[]);
+    let (tree, nodes) = crafted_stores::bomb(140, 8, b"lost", "c");
+    crafted_stores::publish(&lab.store_path(), "y", 0, &tree, &nodes, &[]);
     let report = all(&lab);
     assert_eq!(report.findings.len(), 1, "{:?}", report.findings);
     assert_eq!((report.findings[0].code, report.findings[0].affects.len()), (code::MISSING, 21));
@@ -128,7 +128,7 @@ fn a_manifest_that_names_one_directory_many_times_over_keeps_nobody_at_work() {
 fn each_node_is_loaded_once_whatever_leads_to_it() {
     struct Count(u64);
     impl Visitor for Count {
-        fn file(&mut self, _: &Digest, _: u64, _: Option<Place>) -> cairn::Result<bool> {
+        fn file(&mut self, _: &Digest, _: u64, _: Option<Location>) -> cairn::Result<bool> {
             self.0 += 1;
             Ok(false)
         }
@@ -136,7 +136,7 @@ fn each_node_is_loaded_once_whatever_leads_to_it() {
             Err(error)
         }
     }
-    let (tree, nodes) = craft::bomb(140, 8, b"hello", "a");
+    let (tree, nodes) = crafted_stores::bomb(140, 8, b"hello", "a");
     nodes.reset();
     let (mut census, mut count) = (Census::new(), Count(0));
     for _ in 0..2 {
@@ -147,7 +147,7 @@ fn each_node_is_loaded_once_whatever_leads_to_it() {
 
 #[test]
 fn a_record_where_it_does_not_belong_is_found() {
-    let plain = |lab: &Lab| {
+    let plain = |lab: &TestStore| {
         put(lab, "x", &[("f", b"one")]);
         put(lab, "x", &[("f", b"two")]);
         put(lab, "x", &[("f", b"three")]);
@@ -159,16 +159,18 @@ fn a_record_where_it_does_not_belong_is_found() {
         lab.ok(&["upsert", "c", "d", "--distributed-id", "j", "--run", "r"]);
         lab.ok(&["finish", "c", "--distributed-id", "j"]);
     };
-    let artifact = |lab: &Lab, rest: &str| lab.store_path().join("artifacts").join(rest);
-    let marker = |lab: &Lab, number: &str, of: &str| {
+    let artifact = |lab: &TestStore, rest: &str| lab.store_path().join("artifacts").join(rest);
+    let marker = |lab: &TestStore, number: &str, of: &str| {
         let removed = artifact(lab, "x/removed");
-        craft::write(
+        crafted_stores::write(
             &removed.join(TOKEN),
-            &craft::record(json!({"version": of, "at": "2026-01-01T00:00:00Z", "host": "h"}).as_object().unwrap()),
+            &crafted_stores::record(
+                json!({"version": of, "at": "2026-01-01T00:00:00Z", "host": "h"}).as_object().unwrap(),
+            ),
         );
         symlink(TOKEN, removed.join(number)).unwrap();
     };
-    type Case<'a> = (&'a str, &'a str, Box<dyn Fn(&Lab) + 'a>);
+    type Case<'a> = (&'a str, &'a str, Box<dyn Fn(&TestStore) + 'a>);
     let cases: Vec<Case<'_>> = vec![
         (
             "two version numbers exchanged",
@@ -192,7 +194,7 @@ fn a_record_where_it_does_not_belong_is_found() {
             "an alias record at another number",
             code::RECORD,
             Box::new(|lab| {
-                craft::resign(&behind(&artifact(lab, "x/aliases/prod/000001")), |r| {
+                crafted_stores::resign(&behind(&artifact(lab, "x/aliases/prod/000001")), |r| {
                     drop(r.insert("from".into(), json!(2)))
                 })
             }),
@@ -201,7 +203,7 @@ fn a_record_where_it_does_not_belong_is_found() {
             "artifact.json with another type",
             code::ARTIFACT,
             Box::new(|lab| {
-                craft::resign(&behind(&artifact(lab, "x/artifact.json")), |r| {
+                crafted_stores::resign(&behind(&artifact(lab, "x/artifact.json")), |r| {
                     drop(r.insert("type".into(), json!("model")))
                 })
             }),
@@ -221,7 +223,7 @@ fn a_record_where_it_does_not_belong_is_found() {
                 std::fs::rename(artifact(lab, "other/versions").join(&token), artifact(lab, "c/versions").join(&token))
                     .unwrap();
                 std::fs::remove_dir_all(artifact(lab, "other")).unwrap();
-                craft::resign(&artifact(lab, "c/versions").join(&token).join("version.json"), |r| {
+                crafted_stores::resign(&artifact(lab, "c/versions").join(&token).join("version.json"), |r| {
                     drop(r.insert("artifact".into(), json!("c")))
                 });
                 symlink(&token, artifact(lab, "c/versions/v0")).unwrap();
@@ -236,7 +238,7 @@ fn a_record_where_it_does_not_belong_is_found() {
             "a finish record at another number",
             code::NUMBER,
             Box::new(|lab| {
-                craft::resign(&behind(&artifact(lab, "c/drafts/j/log/000002")), |r| {
+                crafted_stores::resign(&behind(&artifact(lab, "c/drafts/j/log/000002")), |r| {
                     drop(r.insert("from".into(), json!(1)))
                 })
             }),
@@ -245,7 +247,7 @@ fn a_record_where_it_does_not_belong_is_found() {
             "a version for another number",
             code::NUMBER,
             Box::new(|lab| {
-                craft::resign(&behind(&artifact(lab, "x/versions/v0")).join("version.json"), |r| {
+                crafted_stores::resign(&behind(&artifact(lab, "x/versions/v0")).join("version.json"), |r| {
                     drop(r.insert("from".into(), json!("v1")))
                 })
             }),
@@ -255,9 +257,9 @@ fn a_record_where_it_does_not_belong_is_found() {
             code::RECORD,
             Box::new(|lab| {
                 let notes = artifact(lab, "x/notes/v9");
-                craft::write(
+                crafted_stores::write(
                     &notes.join(TOKEN),
-                    &craft::record(
+                    &crafted_stores::record(
                         json!({"at": "2026-01-01T00:00:00Z", "add_tags": [], "remove_tags": []}).as_object().unwrap(),
                     ),
                 );
@@ -266,7 +268,7 @@ fn a_record_where_it_does_not_belong_is_found() {
         ),
     ];
     for (what, wanted, change) in cases {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         plain(&lab);
         assert!(all(&lab).findings.is_empty(), "{:?}", all(&lab).findings);
         change(&lab);
@@ -281,7 +283,7 @@ fn a_record_where_it_does_not_belong_is_found() {
 
 #[test]
 fn a_finish_on_its_way_is_no_damage() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("part", b"part")]);
     lab.ok(&["upsert", "c", "d", "--distributed-id", "j", "--run", "r"]);
     lab.ok(&["finish", "c", "--distributed-id", "j"]);
@@ -298,11 +300,11 @@ fn a_finish_on_its_way_is_no_damage() {
 
 #[test]
 fn strays_in_the_trash_and_what_nfs_keeps_of_open_files_hide_no_damage() {
-    let lab = Lab::new();
-    put(&lab, "x", &[("a", b"a"), ("big", &noise(1, 200_000))]);
+    let lab = TestStore::new();
+    put(&lab, "x", &[("a", b"a"), ("big", &random_bytes(1, 200_000))]);
     let root = lab.store_path();
     for stray in ["trash/.nfs00000000c0ffee", "trash/.DS_Store", "packs/.nfs0000000000000001", "objects/.nfs2/.nfs3"] {
-        craft::write(&root.join(stray), b"stray");
+        crafted_stores::write(&root.join(stray), b"stray");
     }
     let object = walkdir::WalkDir::new(root.join("objects"))
         .into_iter()
@@ -320,7 +322,7 @@ fn strays_in_the_trash_and_what_nfs_keeps_of_open_files_hide_no_damage() {
 
 #[test]
 fn what_cannot_be_listed_is_a_finding_among_others() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     put(&lab, "x", &[("a", b"a")]);
     put(&lab, "y", &[("b", b"b")]);
     let root = lab.store_path();
@@ -340,7 +342,7 @@ fn what_cannot_be_listed_is_a_finding_among_others() {
 
 #[test]
 fn a_pack_that_the_disk_cannot_read_is_one_finding_among_others() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let shim = lab.path("eio.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/eio.c");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
@@ -357,7 +359,7 @@ fn a_pack_that_the_disk_cannot_read_is_one_finding_among_others() {
     let mut bytes = std::fs::read(&other).unwrap();
     let at = bytes.windows(3).position(|w| w == b"e 1").unwrap();
     bytes[at] ^= 1;
-    craft::write(&other, &bytes);
+    crafted_stores::write(&other, &bytes);
     for args in [&["verify"][..], &["verify", "--quick"], &["verify", "x"]] {
         let output = lab
             .cairn(args)
@@ -374,7 +376,7 @@ fn a_pack_that_the_disk_cannot_read_is_one_finding_among_others() {
 
 #[test]
 fn much_damage_is_counted_listed_once_for_each_content_and_looked_for_once() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let mut contents = Vec::new();
     for i in 0..60 {
         contents.push(format!("content {i:03}"));
@@ -395,7 +397,7 @@ fn much_damage_is_counted_listed_once_for_each_content_and_looked_for_once() {
                 bytes[at] ^= 1;
             }
         }
-        craft::write(&pack, &bytes);
+        crafted_stores::write(&pack, &bytes);
     }
     for (scope, wanted) in
         [(Scope::All, code::BLOB), (Scope::Artifact(ArtifactName::parse("many").unwrap()), code::BLOB)]
@@ -411,7 +413,7 @@ fn much_damage_is_counted_listed_once_for_each_content_and_looked_for_once() {
 
 #[test]
 fn the_codes_are_in_the_help() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let help = lab.ok(&["verify", "--help"]);
     for (code, _) in code::ALL {
         assert!(help.contains(code), "{code} is not in the help");
@@ -420,10 +422,10 @@ fn the_codes_are_in_the_help() {
 
 #[test]
 fn a_damaged_index_run_is_a_note_and_no_damage() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     put(&lab, "x", &[("a", b"a")]);
     let run = std::fs::read_dir(lab.store_path().join("index")).unwrap().next().unwrap().unwrap().path();
-    craft::write(&run, b"cut");
+    crafted_stores::write(&run, b"cut");
     let report = all(&lab);
     assert!(report.findings.is_empty() && report.notes.iter().any(|n| n.code == code::INDEX), "{report:?}");
     assert!(text(&lab.run(&["verify"], 0).stdout).contains("note: F12-index"));
@@ -431,10 +433,10 @@ fn a_damaged_index_run_is_a_note_and_no_damage() {
 
 #[test]
 fn what_verify_found_damaged_is_stored_again_by_the_next_put_of_it() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(
         &lab.path("d"),
-        &[("small", b"small content"), ("other", b"other content"), ("large", &noise(3, 200_000))],
+        &[("small", b"small content"), ("other", b"other content"), ("large", &random_bytes(3, 200_000))],
     );
     for (scope, name) in [(vec!["verify"], "x"), (vec!["verify", "y"], "y")] {
         lab.ok(&["put", name, "d"]);
@@ -450,7 +452,7 @@ fn what_verify_found_damaged_is_stored_again_by_the_next_put_of_it() {
             let Some(at) = at else { continue };
             bytes[at] ^= 1;
             let time = entry.metadata().unwrap().modified().unwrap();
-            craft::write(entry.path(), &bytes);
+            crafted_stores::write(entry.path(), &bytes);
             std::fs::File::open(entry.path()).unwrap().set_modified(time).unwrap();
             std::fs::set_permissions(entry.path(), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
         }
@@ -464,10 +466,10 @@ fn what_verify_found_damaged_is_stored_again_by_the_next_put_of_it() {
 
 #[test]
 fn a_put_does_not_name_a_version_whose_own_files_are_damaged() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     put(&lab, "x", &[("f", b"one")]);
     let manifest = behind(&lab.store_path().join("artifacts/x/versions/v0")).join("manifest");
-    craft::write(&manifest, b"cut");
+    crafted_stores::write(&manifest, b"cut");
     put(&lab, "x", &[("f", b"one")]);
     assert_eq!(lab.ok(&["cat", "x", "f"]), "one");
     assert_eq!(lab.ok(&["list", "x"]).lines().filter(|l| l.starts_with('x') || l.contains("v1")).count(), 1);
@@ -475,7 +477,7 @@ fn a_put_does_not_name_a_version_whose_own_files_are_damaged() {
 
 #[test]
 fn the_number_of_a_removed_version_is_not_given_again_when_its_link_is_lost() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for content in ["one", "two", "three", "four"] {
         put(&lab, "x", &[("f", content.as_bytes())]);
     }
@@ -495,7 +497,7 @@ fn the_number_of_a_removed_version_is_not_given_again_when_its_link_is_lost() {
 
 #[test]
 fn a_symlink_in_place_of_a_directory_of_an_artifact_is_found_and_refused_by_writers() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     std::fs::write(lab.path("f"), b"one").unwrap();
     put(&lab, "x", &[("f", b"one")]);
     lab.ok(&["alias", "x:v0", "good"]);
@@ -533,18 +535,18 @@ fn a_symlink_in_place_of_a_directory_of_an_artifact_is_found_and_refused_by_writ
         }
     }
     // A stray file that is not ours is no damage.
-    craft::write(&lab.store_path().join("artifacts/.DS_Store"), b"stray");
+    crafted_stores::write(&lab.store_path().join("artifacts/.DS_Store"), b"stray");
     lab.run(&["verify"], 0);
 }
 
 #[test]
 fn what_is_wrong_with_a_removed_version_is_a_note() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for content in ["one", "two", "three"] {
         put(&lab, "x", &[("f", content.as_bytes())]);
     }
     let number = |n: u64| lab.store_path().join(format!("artifacts/x/versions/v{n}"));
-    craft::write(&behind(&number(1)).join("version.json"), b"cut");
+    crafted_stores::write(&behind(&number(1)).join("version.json"), b"cut");
     lab.run(&["verify"], 1);
     lab.ok(&["rm", "x:v1"]);
     let report = all(&lab);
@@ -560,12 +562,12 @@ fn what_is_wrong_with_a_removed_version_is_a_note() {
 
 #[test]
 fn verify_pauses_once_for_all_artifacts_with_findings() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for i in 0..40 {
         let name = format!("x{i}");
         put(&lab, &name, &[("f", b"one")]);
         let number = lab.store_path().join(format!("artifacts/{name}/versions/v0"));
-        craft::write(&behind(&number).join("version.json"), b"cut");
+        crafted_stores::write(&behind(&number).join("version.json"), b"cut");
     }
     let began = Instant::now();
     assert_eq!(all(&lab).findings.iter().filter(|f| f.code == code::VERSION).count(), 40);
@@ -573,7 +575,7 @@ fn verify_pauses_once_for_all_artifacts_with_findings() {
 }
 
 /// Silent rot of all content that is large or begins with "small content": sizes, times and modes are as they were.
-fn rot(lab: &Lab) {
+fn rot(lab: &TestStore) {
     for entry in walkdir::WalkDir::new(lab.store_path()).into_iter().flatten().filter(|e| e.file_type().is_file()) {
         let mut bytes = std::fs::read(entry.path()).unwrap();
         let place = entry.path().strip_prefix(lab.store_path()).unwrap().to_owned();
@@ -585,7 +587,7 @@ fn rot(lab: &Lab) {
         let Some(at) = at else { continue };
         bytes[at] ^= 1;
         let time = entry.metadata().unwrap().modified().unwrap();
-        craft::write(entry.path(), &bytes);
+        crafted_stores::write(entry.path(), &bytes);
         std::fs::File::open(entry.path()).unwrap().set_modified(time).unwrap();
         std::fs::set_permissions(entry.path(), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
     }
@@ -593,8 +595,11 @@ fn rot(lab: &Lab) {
 
 #[test]
 fn a_quick_look_reports_known_damage_and_a_copy_that_was_stored_again_is_a_note() {
-    let lab = Lab::new();
-    make_tree(&lab.path("d"), &[("small", b"small content"), ("other", b"other"), ("large", &noise(3, 200_000))]);
+    let lab = TestStore::new();
+    make_tree(
+        &lab.path("d"),
+        &[("small", b"small content"), ("other", b"other"), ("large", &random_bytes(3, 200_000))],
+    );
     lab.ok(&["put", "x", "d"]);
     rot(&lab);
     lab.run(&["verify"], 1);
@@ -612,7 +617,7 @@ fn a_quick_look_reports_known_damage_and_a_copy_that_was_stored_again_is_a_note(
 
 #[test]
 fn a_damaged_copy_that_is_the_only_one_is_damage_although_nothing_needs_it() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("small", b"small content"), ("other", b"other")]);
     lab.ok(&["put", "x", "d"]);
     lab.ok(&["rm", "x:v0"]);

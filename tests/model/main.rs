@@ -1,7 +1,6 @@
 //! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, standstills, fences,
-//! lost and late replies, and caches
-//! that show what is no more. The protocol as it is keeps every law in the whole reachable space; each step left out
-//! breaks the law it is there for.
+//! lost and late replies, and caches that show what is no more. The protocol as it is keeps every law in the whole
+//! reachable space; each step left out breaks the law it is there for.
 //!
 //! `CAIRN_MODEL=all cargo test --release --test model -- --nocapture` searches the larger configurations too (some
 //! minutes and GiB).
@@ -10,17 +9,17 @@
 //!
 //! | step here | what it is | code |
 //! |---|---|---|
-//! | Begin, Note | `mkdir work/T`, `work/T/record`; looks come after it | `work::Work::begin` |
-//! | Look | the versions' numbers or the draft's log are read, FRESH; content is looked for | `catalog::numbers`, `catalog::draft::Draft::{state, last}`, `objects::Lane` |
-//! | Write | content that is not there is stored | `objects::Lane` |
+//! | Begin, Note | `mkdir work/T`, `work/T/record`; looks come after it | `txn::Txn::begin` |
+//! | Look | the versions' numbers or the draft's log are read, FRESH; content is looked for | `catalog::numbers`, `catalog::draft::Draft::{state, last}`, `objects::ThreadWriter` |
+//! | Write | content that is not there is stored | `objects::ThreadWriter` |
 //! | Record | the record, whole, where its number will stand | `commit::publish::write_version`, `commit::draft::write` |
-//! | LookRemoved | what is relied upon is not removed, FRESH | `commit::patch::rely_on`, `commit::publish::newest`, `pins` |
-//! | Commit | `symlink("commit", work/T/outcome)` | `work::Work::commit` |
-//! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back, and where nothing is there the commit is tried again | `work::Work::commit` |
-//! | GiveUp | `symlink("fenced", work/T/outcome)` of one's own | `work::Work`'s `Drop` |
-//! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `commit::draft::place`, `work::claim::claim` |
-//! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `commit::help::place`, `work::claim::claim` |
-//! | EndNote, EndOutcome, EndDirectory | `work/T` is removed, in this order | `work::remove_ended` |
+//! | LookRemoved | what is relied upon is not removed, FRESH | `commit::patch::pin_base`, `commit::publish::newest`, `pins` |
+//! | Commit | `symlink("commit", work/T/outcome)` | `txn::Txn::commit` |
+//! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back, and where nothing is there the commit is tried again | `txn::Txn::commit` |
+//! | GiveUp | `symlink("fenced", work/T/outcome)` of one's own | `txn::Txn`'s `Drop` |
+//! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `commit::draft::place`, `txn::claim::claim` |
+//! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `commit::help::place`, `txn::claim::claim` |
+//! | EndNote, EndOutcome, EndDirectory | `work/T` is removed, in this order | `txn::remove_ended` |
 //! | Help | the claims of committed tokens | `commit::help::help` |
 //! | Sweep, and the collector | take away what is fenced, and free | not written yet |
 

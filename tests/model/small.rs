@@ -4,8 +4,8 @@
 use crate::search::{Label, Law, Model};
 
 /// An alias setter and a remover of the same version: each acts, then looks again (FORMAT.md, "Removal"). Each makes
-/// the directory that its entry goes
-/// to (`aliases/`, `removed/`), and the other's host may remember that this directory was not there.
+/// the directory that its entry goes to (`aliases/`, `removed/`), and the other's host may remember that this directory
+/// was not there.
 pub struct AliasAgainstRemoval {
     /// Whether each looks again after it acted.
     pub second_look: bool,

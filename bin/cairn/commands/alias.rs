@@ -1,16 +1,16 @@
 //! `cairn alias` and `cairn unalias`
 
 use crate::args::{Alias, Unalias};
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::Context;
 use cairn::catalog::alias::{self as aliases, Expected};
 use cairn::catalog::artifact;
 use cairn::error::{Error, Result};
-use cairn::words::{AliasName, ArtifactName, VersionNumber};
+use cairn::types::{AliasName, ArtifactName, VersionNumber};
 use serde_json::json;
 
 /// Moves aliases to a version.
-pub fn alias(context: &mut Context, args: Alias) -> Done {
+pub fn alias(context: &mut Context, args: Alias) -> CommandResult {
     let names = parse(&args.aliases)?;
     let expected = args.expect.as_deref().map_or(Ok(Expected::Any), expected)?;
     let version = context.version(&args.version)?;
@@ -28,7 +28,7 @@ pub fn alias(context: &mut Context, args: Alias) -> Done {
 }
 
 /// Takes aliases away.
-pub fn unalias(context: &mut Context, args: Unalias) -> Done {
+pub fn unalias(context: &mut Context, args: Unalias) -> CommandResult {
     let artifact = ArtifactName::parse(&args.name)?;
     let names = parse(&args.aliases)?;
     let store = context.store()?;
@@ -38,7 +38,7 @@ pub fn unalias(context: &mut Context, args: Unalias) -> Done {
     for name in &names {
         if aliases::get(&store, &artifact, name)?.is_none() {
             return Err(Error::not_found(format!("there is no alias {name} of {artifact}"))
-                .hint(format!("`cairn list {artifact}` shows them; nothing was changed"))
+                .with_hint(format!("`cairn list {artifact}` shows them; nothing was changed"))
                 .into());
         }
     }
@@ -64,6 +64,7 @@ fn expected(word: &str) -> Result<Expected> {
         return Ok(Expected::Exactly(None));
     }
     VersionNumber::from_text(word).map(|n| Expected::Exactly(Some(n))).ok_or_else(|| {
-        Error::usage(format!("--expect `{word}` is neither a version number nor none")).hint("for example --expect v6")
+        Error::usage(format!("--expect `{word}` is neither a version number nor none"))
+            .with_hint("for example --expect v6")
     })
 }

@@ -1,7 +1,7 @@
 //! `cairn demo`: the real commands, run one after the other on a real directory, each with a word on what it does.
 
 use crate::args::Demo;
-use crate::errors::{Done, Stop};
+use crate::errors::{CommandResult, Failure};
 use crate::output::Context;
 use crate::signals;
 use cairn::error::{Error, Result, show_path};
@@ -26,12 +26,12 @@ struct Stage {
 }
 
 /// Walks through it.
-pub fn run(context: &mut Context, args: Demo) -> Done {
+pub fn run(context: &mut Context, args: Demo) -> CommandResult {
     if context.json() {
-        return Err(Error::usage("the demo is for people: it has no JSON").hint("leave out --json").into());
+        return Err(Error::usage("the demo is for people: it has no JSON").with_hint("leave out --json").into());
     }
     let program = std::env::current_exe().map_err(|e| Error::io("find", Path::new("cairn's own program"), e))?;
-    signals::be_gentle(); // so that it can unmount and clean up
+    signals::install_handlers(); // so that it can unmount and clean up
     let scratch = tempfile::Builder::new()
         .prefix("cairn-demo-")
         .tempdir()
@@ -43,18 +43,18 @@ pub fn run(context: &mut Context, args: Demo) -> Done {
     }
     if args.keep {
         let kept = scratch.keep();
-        context.talk(&format!("\nKept: {} (try: export CAIRN_STORE={}/store)", show_path(&kept), show_path(&kept)));
+        context.status(&format!("\nKept: {} (try: export CAIRN_STORE={}/store)", show_path(&kept), show_path(&kept)));
     }
-    match (result, signals::caught()) {
-        (Err(Stop::Failed(_)), Some(status)) => {
-            context.talk("\ninterrupted: everything of the demo was cleaned up");
+    match (result, signals::received()) {
+        (Err(Failure::Failed(_)), Some(status)) => {
+            context.status("\ninterrupted: everything of the demo was cleaned up");
             Ok(status)
         }
         (other, _) => other,
     }
 }
 
-fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -> Done {
+fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -> CommandResult {
     let source = source(args, scratch)?;
     let (copy, mnt, out) = (scratch.join("work"), scratch.join("mnt"), scratch.join("out"));
     let then = if args.keep { "kept" } else { "removed afterwards" };
@@ -125,7 +125,7 @@ fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -
 }
 
 /// Three processes contribute at once, one finishes; a late one is told.
-fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::result::Result<(), Stop> {
+fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::result::Result<(), Failure> {
     let mut parts = Vec::new();
     for n in 1..=3 {
         let file = scratch.join(format!("image{n}.png"));
@@ -154,7 +154,7 @@ fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::re
         let output = child.wait_with_output().map_err(|e| Error::io("wait for", &stage.program, e))?;
         context.out.bytes(&output.stdout)?;
         context.out.flush()?;
-        context.talk(String::from_utf8_lossy(&output.stderr).trim_end());
+        context.status(String::from_utf8_lossy(&output.stderr).trim_end());
         if !output.status.success() {
             return Err(failed(&words, output.status.code().unwrap_or(130)));
         }
@@ -182,7 +182,7 @@ fn copy_in(
     mnt: &Path,
     file: &Path,
     run: &str,
-) -> std::result::Result<(), Stop> {
+) -> std::result::Result<(), Failure> {
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
     stage.mounted = Some(mnt.to_path_buf());
     stage.run(
@@ -201,7 +201,7 @@ fn can_mount() -> std::io::Result<()> {
 }
 
 /// Mounts the newest version, reads it through the mount, compares, unmounts.
-fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Stop> {
+fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Failure> {
     let word_of_mnt = word(mnt);
     if let Err(e) = can_mount() {
         return say(
@@ -261,7 +261,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Three changes to the copy, each as a shell would make it.
-fn change(context: &mut Context, copy: &Path) -> std::result::Result<(), Stop> {
+fn change(context: &mut Context, copy: &Path) -> std::result::Result<(), Failure> {
     let mut files: Vec<PathBuf> = Vec::new();
     let entries = std::fs::read_dir(copy).map_err(|e| Error::io("list", copy, e))?;
     for entry in entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_file())) {
@@ -278,7 +278,7 @@ fn change(context: &mut Context, copy: &Path) -> std::result::Result<(), Stop> {
     Ok(())
 }
 
-fn say(context: &mut Context, text: &str) -> std::result::Result<(), Stop> {
+fn say(context: &mut Context, text: &str) -> std::result::Result<(), Failure> {
     if !context.global.quiet {
         context.out.line(&format!("\n{text}"))?;
     }
@@ -293,7 +293,7 @@ fn word(text: impl AsRef<OsStr>) -> String {
 }
 
 /// Shows and runs a line of shell.
-fn shell(context: &mut Context, line: &str) -> std::result::Result<(), Stop> {
+fn shell(context: &mut Context, line: &str) -> std::result::Result<(), Failure> {
     context.out.line(&format!("   $ {line}"))?;
     context.out.flush()?;
     let status = Command::new("sh").args(["-c", line]).status().map_err(|e| Error::io("run", Path::new("sh"), e))?;
@@ -314,8 +314,8 @@ impl Stage {
     }
 
     /// Shows and runs a command; its exit status.
-    fn try_run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<i32, Stop> {
-        if signals::caught().is_some() {
+    fn try_run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<i32, Failure> {
+        if signals::received().is_some() {
             return Err(Error::io_message("interrupted").into());
         }
         context.out.line(&format!("   $ {}", line(words)))?;
@@ -324,7 +324,7 @@ impl Stage {
         Ok(status.code().unwrap_or(130))
     }
 
-    fn run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Stop> {
+    fn run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Failure> {
         match self.try_run(context, words)? {
             0 => Ok(()),
             status => Err(failed(words, status)),
@@ -332,7 +332,7 @@ impl Stage {
     }
 
     /// Runs `diff`, whose answer may be "they differ".
-    fn run_differing(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Stop> {
+    fn run_differing(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Failure> {
         match self.try_run(context, words)? {
             0 | 1 => Ok(()),
             status => Err(failed(words, status)),
@@ -345,8 +345,10 @@ fn line(words: &[&dyn AsRef<OsStr>]) -> String {
     format!("cairn {}", words.join(" "))
 }
 
-fn failed(words: &[&dyn AsRef<OsStr>], status: i32) -> Stop {
+fn failed(words: &[&dyn AsRef<OsStr>], status: i32) -> Failure {
     Error::io_message(format!("`{}` ended with status {status}", line(words)))
-        .hint("what it said stands above; the demo needs a directory that can be read, and room for two copies of it")
+        .with_hint(
+            "what it said stands above; the demo needs a directory that can be read, and room for two copies of it",
+        )
         .into()
 }

@@ -2,7 +2,7 @@
 
 use super::entry::{Fields, json_name};
 use crate::args::Diff;
-use crate::errors::{Done, Stop};
+use crate::errors::{CommandResult, Failure};
 use crate::output::Context;
 use crate::progress::human;
 use cairn::ScanOptions;
@@ -38,10 +38,10 @@ struct Sum {
 }
 
 /// Compares; exit status 1 when there are differences.
-pub fn run(context: &mut Context, args: Diff) -> Done {
+pub fn run(context: &mut Context, args: Diff) -> CommandResult {
     if is_directory(OsStr::new(&args.from)) {
         return Err(Error::usage(format!("`{}` is a directory: the first of the two is a version", args.from))
-            .hint("name the directory second: what is A and what is D turns round")
+            .with_hint("name the directory second: what is A and what is D turns round")
             .into());
     }
     let from = context.version(&args.from)?;
@@ -49,12 +49,12 @@ pub fn run(context: &mut Context, args: Diff) -> Done {
     let tree = from.tree()?;
     match compare(context, &args, &from.to_string(), &tree, &to_name, &to) {
         // The reader has gone, but whether the two differ is known.
-        Err(Stop::PipeClosed) => Ok(u8::from(tree.digest() != to.digest())),
+        Err(Failure::PipeClosed) => Ok(u8::from(tree.digest() != to.digest())),
         done => done,
     }
 }
 
-fn compare(context: &mut Context, args: &Diff, from: &str, tree: &Tree, to_name: &str, to: &Tree) -> Done {
+fn compare(context: &mut Context, args: &Diff, from: &str, tree: &Tree, to_name: &str, to: &Tree) -> CommandResult {
     if context.json() {
         let digests = (tree.digest(), to.digest());
         let head = json!({ "from": from, "to": to_name, "from_digest": digests.0, "to_digest": digests.1 }).to_string();
@@ -81,7 +81,7 @@ fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
             .to_str()
             .ok_or_else(|| Error::usage(format!("{} is no version", show_path(Path::new(&args.to)))))?;
         let version = context.version(word).map_err(|e| {
-            if Path::new(word).is_dir() { e.hint(format!("the directory is written ./{word}")) } else { e }
+            if Path::new(word).is_dir() { e.with_hint(format!("the directory is written ./{word}")) } else { e }
         })?;
         return Ok((version.to_string(), version.tree()?));
     }
@@ -114,7 +114,7 @@ fn kind(change: &Change) -> (u8, &'static str) {
     }
 }
 
-fn show(context: &mut Context, change: &Change, first: bool) -> std::result::Result<(), Stop> {
+fn show(context: &mut Context, change: &Change, first: bool) -> std::result::Result<(), Failure> {
     let (letter, word) = kind(change);
     if context.json() {
         if !first {
@@ -151,7 +151,7 @@ impl Sum {
         self.bytes_added += change.new.as_ref().map_or(0, bytes);
     }
 
-    fn show(&self, context: &mut Context, alone: bool) -> std::result::Result<(), Stop> {
+    fn show(&self, context: &mut Context, alone: bool) -> std::result::Result<(), Failure> {
         if context.json() {
             let tail = json!({ "added": self.added, "removed": self.removed, "changed": self.changed, "bytes_added": self.bytes_added, "bytes_removed": self.bytes_removed });
             context.out.bytes(if alone { b"," } else { b"]," })?;

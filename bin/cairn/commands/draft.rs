@@ -3,7 +3,7 @@
 use super::stage::quoted;
 use crate::args;
 use crate::args::{DraftName, DraftVerb, Drafts};
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::{Context, dash, size_cell};
 use cairn::Store;
 use cairn::catalog::Draft;
@@ -13,11 +13,11 @@ use cairn::commit::{OpenDraft, Survey, no_draft, survey};
 use cairn::error::{Error, Result, show_path};
 use cairn::lock::{self, LockRecord};
 use cairn::staging::{self, Leftover};
-use cairn::words::{ArtifactName, DistributedId, RunId};
+use cairn::types::{ArtifactName, DistributedId, RunId};
 use serde_json::{Value, json};
 
 /// The drafts that are not finished. What cannot be read is told at the end.
-pub fn list(context: &mut Context, args: Drafts) -> Done {
+pub fn list(context: &mut Context, args: Drafts) -> CommandResult {
     let store = context.store()?;
     let name = args.name.as_deref().map(ArtifactName::parse).transpose()?;
     let Survey { open, unreadable } = survey(&store, name.as_ref())?;
@@ -56,7 +56,7 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
         context.out.json(&documents)?;
     } else {
         if rows.is_empty() && unreadable.is_empty() {
-            context.talk("no draft is open");
+            context.status("no draft is open");
         }
         context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "USERS", "WRITING", "SINCE"], &rows)?;
     }
@@ -67,9 +67,9 @@ pub fn list(context: &mut Context, args: Drafts) -> Done {
     let Some(first) = unreadable.first() else { return Ok(0) };
     let s = if unreadable.len() == 1 { "" } else { "s" };
     let told = Error::of_kind(first.kind(), format!("{} draft{s} cannot be told of", unreadable.len()));
-    let told = unreadable.iter().fold(told, Error::because);
+    let told = unreadable.iter().fold(told, Error::with_cause);
     context.out.flush()?;
-    Err(told.hint("`cairn verify` lists what is damaged and what it affects").into())
+    Err(told.with_hint("`cairn verify` lists what is damaged and what it affects").into())
 }
 
 /// What is left in `staging/` for which no draft waits.
@@ -132,20 +132,20 @@ fn owner_of(draft: &Draft, stage: &StageInfo) -> String {
 }
 
 /// One draft.
-pub fn run(context: &mut Context, args: args::Draft) -> Done {
+pub fn run(context: &mut Context, args: args::Draft) -> CommandResult {
     match args.verb {
         DraftVerb::Show(name) => show(context, &name),
         DraftVerb::Drop { draft, run } => {
             let (draft, run) = (find(context, &draft)?, RunId::parse(&run)?);
             if staging::drop_run(&draft, &run)? {
-                context.talk(&format!("removed the staging directory of run {run}"));
+                context.status(&format!("removed the staging directory of run {run}"));
             }
             done(context, &draft, Some(&run))
         }
         DraftVerb::Discard(name) => {
             let draft = find(context, &name)?;
             let removed = staging::discard_draft(&draft)?;
-            removed.iter().for_each(|run| context.talk(&format!("removed the staging directory of run {run}")));
+            removed.iter().for_each(|run| context.status(&format!("removed the staging directory of run {run}")));
             done(context, &draft, None)
         }
     }
@@ -155,7 +155,7 @@ fn find(context: &Context, said: &DraftName) -> Result<Draft> {
     Ok(Draft::new(&context.store()?, &ArtifactName::parse(&said.name)?, &DistributedId::parse(&said.id)?))
 }
 
-fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> Done {
+fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> CommandResult {
     if context.json() {
         let mut document = json!({ "artifact": draft.artifact(), "distributed_id": draft.id() });
         if let Some(run) = run {
@@ -169,7 +169,7 @@ fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> Done {
     Ok(0)
 }
 
-fn show(context: &mut Context, said: &DraftName) -> Done {
+fn show(context: &mut Context, said: &DraftName) -> CommandResult {
     let draft = find(context, said)?;
     let (state, writers, stages) = (draft.state()?, draft.writers()?, stages(draft.store())?);
     if state.last == 0 && writers.is_empty() && left_open(&stages, &draft, &writers).next().is_none() {
@@ -193,7 +193,7 @@ fn show(context: &mut Context, said: &DraftName) -> Done {
         return Ok(0);
     }
     if let Some(number) = version {
-        context.talk(&format!("finished as {}:{number}", draft.artifact()));
+        context.status(&format!("finished as {}:{number}", draft.artifact()));
     }
     let mut rows: Vec<Vec<String>> = Vec::new();
     for c in &state.contributions {

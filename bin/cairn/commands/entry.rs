@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cairn::manifest::Entry;
-use cairn::words::Digest;
+use cairn::types::Digest;
 use serde::Serialize;
 use std::borrow::Cow;
 

@@ -4,26 +4,26 @@ use super::put::{add_sources, describe, report, warn_of_sources};
 use super::stdin::Given;
 use super::upsert::options;
 use crate::args::{self, Finish};
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::Context;
 use crate::signals;
 use cairn::catalog::OnConflict;
 use cairn::commit::{Artifact, FinishOptions, Run};
 use cairn::error::Result;
-use cairn::words::RunId;
+use cairn::types::RunId;
 
 /// All contributions become one version.
-pub fn run(context: &mut Context, args: Finish) -> Done {
+pub fn run(context: &mut Context, args: Finish) -> CommandResult {
     let store = context.store()?;
     let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
     describe(&mut artifact, &args.words)?;
     let run = Run::new(&store, options(&args.run))?;
     let draft = run.draft(artifact.name(), args.distributed_id.as_deref())?;
     context.if_interrupted("the finish was not acknowledged; run it again");
-    signals::be_gentle();
+    signals::install_handlers();
     let bar = context.bar("finish");
     add_sources(&mut artifact, &store, &Given::of(&args.sources, &args.from)?, &args.from, &bar.progress())?;
-    signals::stop_gently(bar.progress());
+    signals::cancel_on_interrupt(bar.progress());
     let options = FinishOptions {
         expect: args.expect,
         expect_runs: args.expect_runs.iter().map(|run| RunId::parse(run)).collect::<Result<_>>()?,

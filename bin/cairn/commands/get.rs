@@ -1,18 +1,18 @@
 //! `cairn get`
 
 use crate::args::{Get, Link, References};
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
+use cairn::types::RelPath;
 use cairn::view::{self, CheckoutOptions};
-use cairn::words::RelPath;
 use indicatif::HumanCount;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
 
 /// Writes a version out.
-pub fn run(context: &mut Context, args: Get) -> Done {
+pub fn run(context: &mut Context, args: Get) -> CommandResult {
     let path = args.path.as_ref().map(|p| RelPath::parse_or_root(p.as_bytes())).transpose()?.filter(|p| !p.is_root());
     let version = context.version(&args.version)?;
     context.if_interrupted("complete files are kept: run the same get again, and it continues");
@@ -29,7 +29,7 @@ pub fn run(context: &mut Context, args: Get) -> Done {
         prune: args.prune,
         progress: bar.progress(),
     };
-    signals::stop_gently(bar.progress());
+    signals::cancel_on_interrupt(bar.progress());
     let report = view::checkout(&version, &args.dir, &options)?;
     drop(bar);
     if context.json() {
@@ -56,7 +56,7 @@ pub fn run(context: &mut Context, args: Get) -> Done {
     if report.skipped > 0 {
         done += &format!("; {} skipped", count(report.skipped, "reference"));
     }
-    context.talk(&done);
+    context.status(&done);
     Ok(0)
 }
 

@@ -1,7 +1,7 @@
 //! `cairn init`
 
 use crate::args::Init;
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::Context;
 use cairn::Store;
 use cairn::error::show_path;
@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Makes a store.
-pub fn run(context: &mut Context, args: Init) -> Done {
+pub fn run(context: &mut Context, args: Init) -> CommandResult {
     let found_by_itself = args.dir.is_none() && context.global.store.is_none();
     let dir = args.dir.or(context.global.store.clone()).unwrap_or_else(|| PathBuf::from(".cairn"));
     let options = InitOptions { group: args.group, cache_bound_seconds: args.cache_bound };
@@ -26,7 +26,7 @@ pub fn run(context: &mut Context, args: Init) -> Done {
         && store.root().file_name() != Some(Path::new(".cairn").as_os_str())
         && std::env::var_os("CAIRN_STORE").is_none()
     {
-        context.talk(&format!("to use it: export CAIRN_STORE={}", show_path(store.root())));
+        context.status(&format!("to use it: export CAIRN_STORE={}", show_path(store.root())));
     }
     Ok(0)
 }

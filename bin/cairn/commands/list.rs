@@ -1,22 +1,22 @@
 //! `cairn list`
 
 use crate::args::List;
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::{Context, dash, size_cell};
 use cairn::catalog::{Version, alias, artifact, version};
 use cairn::error::{Error, Kind, Result};
-use cairn::words::{ArtifactName, Tag, VersionNumber};
+use cairn::types::{ArtifactName, Tag, VersionNumber};
 use serde_json::{Value, json};
 
 /// Artifacts, or the versions of one.
-pub fn run(context: &mut Context, args: List) -> Done {
+pub fn run(context: &mut Context, args: List) -> CommandResult {
     match args.name {
         None => artifacts(context),
         Some(name) => versions(context, &ArtifactName::parse(&name)?),
     }
 }
 
-fn artifacts(context: &mut Context) -> Done {
+fn artifacts(context: &mut Context) -> CommandResult {
     let store = context.store()?;
     let mut documents: Vec<Value> = Vec::new();
     let mut rows = Vec::new();
@@ -42,14 +42,14 @@ fn artifacts(context: &mut Context) -> Done {
         context.out.json(&documents)?;
     } else {
         if rows.is_empty() {
-            context.talk("no artifacts yet: `cairn put NAME DIR` makes one");
+            context.status("no artifacts yet: `cairn put NAME DIR` makes one");
         }
         context.out.table(&["NAME", "TYPE", ">VERSIONS", "LATEST"], &rows)?;
     }
     Ok(0)
 }
 
-fn versions(context: &mut Context, name: &ArtifactName) -> Done {
+fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
     let store = context.store()?;
     let versions = version::each(&store, name)?;
     if versions.is_empty() {

@@ -1,7 +1,7 @@
 //! `cairn locks`
 
 use crate::args::Locks;
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::{Context, dash};
 use cairn::Store;
 use cairn::catalog::stage::{StageRecord, stages};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Who is at work, or one lock broken.
-pub fn run(context: &mut Context, args: Locks) -> Done {
+pub fn run(context: &mut Context, args: Locks) -> CommandResult {
     let store = context.store()?;
     if let Some(id) = args.break_id {
         let id = lock::break_lock(&store, &id)?;
@@ -26,9 +26,9 @@ pub fn run(context: &mut Context, args: Locks) -> Done {
     match lock::remove_dead(&store, &mut locks) {
         Ok(0) => {}
         Ok(n) => {
-            context.talk(&format!("removed {} of processes that are gone", crate::output::count(n as u64, "lock")))
+            context.status(&format!("removed {} of processes that are gone", crate::output::count(n as u64, "lock")))
         }
-        Err(e) => context.talk(&format!("locks of processes that are gone stay: {}", e.message())), // who may not write only looks
+        Err(e) => context.status(&format!("locks of processes that are gone stay: {}", e.message())), // who may not write only looks
     }
     let places = staging_places(&store);
     if context.json() {
@@ -36,7 +36,7 @@ pub fn run(context: &mut Context, args: Locks) -> Done {
         return Ok(0);
     }
     if locks.is_empty() {
-        context.talk("no locks");
+        context.status("no locks");
     }
     context.out.table(
         &[

@@ -2,16 +2,16 @@
 
 use super::entry::{Line, long, points_at};
 use crate::args::{Cat, Ls};
-use crate::errors::{Done, Stop};
+use crate::errors::{CommandResult, Failure};
 use crate::output::Context;
 use cairn::catalog::Version;
 use cairn::error::Error;
 use cairn::manifest::{Entry, Found, Tree};
-use cairn::words::RelPath;
+use cairn::types::RelPath;
 use std::os::unix::ffi::OsStrExt;
 
 /// Lists what is at a path.
-pub fn ls(context: &mut Context, args: Ls) -> Done {
+pub fn ls(context: &mut Context, args: Ls) -> CommandResult {
     let path = args.path.as_ref().map_or(Ok(RelPath::root()), |p| RelPath::parse_or_root(p.as_bytes()))?;
     let version = context.version(&args.version)?;
     let tree = version.tree()?;
@@ -39,11 +39,11 @@ fn found(version: &Version, tree: &Tree, path: &RelPath) -> Result<Found, Error>
     tree.lookup(path)?.ok_or_else(|| {
         let above = path.parent().filter(|p| !p.is_root()).map_or(String::new(), |p| format!(" {p}"));
         Error::not_found(format!("there is no {path} in {version}"))
-            .hint(format!("`cairn ls {version}{above}` shows what there is"))
+            .with_hint(format!("`cairn ls {version}{above}` shows what there is"))
     })
 }
 
-fn line(context: &mut Context, path: &RelPath, entry: &Entry, detailed: bool) -> Result<(), Stop> {
+fn line(context: &mut Context, path: &RelPath, entry: &Entry, detailed: bool) -> Result<(), Failure> {
     if context.json() {
         return context.out.json(&Line::of(path.as_bytes(), entry));
     }
@@ -62,7 +62,7 @@ fn line(context: &mut Context, path: &RelPath, entry: &Entry, detailed: bool) ->
 }
 
 /// Writes a file's bytes to stdout.
-pub fn cat(context: &mut Context, args: Cat) -> Done {
+pub fn cat(context: &mut Context, args: Cat) -> CommandResult {
     let path = RelPath::parse(args.path.as_bytes())?;
     let version = context.version(&args.version)?;
     found(&version, &version.tree()?, &path)?;

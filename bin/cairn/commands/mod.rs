@@ -25,11 +25,11 @@ mod upsert;
 mod verify;
 
 use crate::args::Command;
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::Context;
 
 /// Runs one command; its exit status.
-pub fn run(context: &mut Context, command: Command) -> Done {
+pub fn run(context: &mut Context, command: Command) -> CommandResult {
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Put(args) => put::run(context, *args),

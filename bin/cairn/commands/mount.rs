@@ -1,19 +1,19 @@
 //! `cairn mount` and `cairn umount`
 
 use crate::args::{Io, Mount, Umount, VerifyMode};
-use crate::errors::{Done, Stop};
+use crate::errors::{CommandResult, Failure};
 use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, VersionSpec, resolve};
 use cairn::error::{Result, show_path};
-use cairn::fuse::{self, Ground, MountOptions, VersionView};
+use cairn::fuse::{self, MountOptions, RunMode, VersionView};
 use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
 /// Mounts a version, or the whole store.
-pub fn mount(context: &mut Context, args: Mount) -> Done {
+pub fn mount(context: &mut Context, args: Mount) -> CommandResult {
     if args.stage {
         return super::stage::mount(context, args);
     }
@@ -23,14 +23,14 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     }
 }
 
-fn mount_store(context: &mut Context, args: &Mount) -> Done {
+fn mount_store(context: &mut Context, args: &Mount) -> CommandResult {
     let root = context.store()?.root().to_path_buf();
     let document = json!({ "store": root.to_string_lossy(), "mountpoint": absolute(&args.mountpoint) });
     let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { Ok(()) };
     serve(context, args, say, |options| fuse::mount_store(&root, &args.mountpoint, options))
 }
 
-fn mount_version(context: &mut Context, args: &Mount, word: &str) -> Done {
+fn mount_version(context: &mut Context, args: &Mount, word: &str) -> CommandResult {
     let version = context.version(word)?;
     let name = version.to_string();
     // The daemon opens the store by itself: what this process has open ends with it.
@@ -54,9 +54,9 @@ fn mount_version(context: &mut Context, args: &Mount, word: &str) -> Done {
 fn serve(
     context: &mut Context,
     args: &Mount,
-    say: impl Fn(&mut Context) -> std::result::Result<(), Stop>,
+    say: impl Fn(&mut Context) -> std::result::Result<(), Failure>,
     mount: impl FnOnce(&MountOptions) -> Result<()>,
-) -> Done {
+) -> CommandResult {
     if args.foreground {
         say(context)?;
         context.out.flush()?;
@@ -66,7 +66,7 @@ fn serve(
     if !args.foreground {
         say(context)?;
         context.out.flush()?;
-        context.talk(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
+        context.status(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
     }
     Ok(0)
 }
@@ -82,7 +82,7 @@ pub fn absolute(path: &Path) -> String {
 
 fn options(args: &Mount) -> MountOptions {
     let mut options = MountOptions {
-        ground: if args.foreground { Ground::Foreground } else { Ground::Background },
+        ground: if args.foreground { RunMode::Foreground } else { RunMode::Background },
         allow_other: args.allow_other,
         verify: match args.verify {
             VerifyMode::Put => fuse::VerifyMode::Put,
@@ -105,7 +105,7 @@ fn options(args: &Mount) -> MountOptions {
 }
 
 /// Unmounts.
-pub fn umount(context: &mut Context, args: Umount) -> Done {
+pub fn umount(context: &mut Context, args: Umount) -> CommandResult {
     signals::unwatch(); // the daemon may not answer: a signal must end the wait at once
     let unmounting = super::stage::before_unmount(context, &args.mountpoint, !args.no_seal)?;
     let left = fuse::unmount(&args.mountpoint)?;

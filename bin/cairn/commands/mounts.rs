@@ -1,19 +1,19 @@
 //! `cairn mounts`
 
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::{Context, dash};
 use cairn::fuse::{Health, MountInfo, Shows, mounts};
 use serde_json::{Value, json};
 
 /// This host's mounts.
-pub fn run(context: &mut Context) -> Done {
+pub fn run(context: &mut Context) -> CommandResult {
     let mounts = mounts();
     if context.json() {
         context.out.json(&mounts.iter().map(document).collect::<Vec<_>>())?;
         return Ok(0);
     }
     if mounts.is_empty() {
-        context.talk("no cairn mounts here");
+        context.status("no cairn mounts here");
     }
     let heads = ["MOUNTPOINT", "SHOWS", "STORE", "USER", "SINCE", ">PID", "STATE"];
     context.out.table(&heads, &mounts.iter().map(row).collect::<Vec<_>>())?;

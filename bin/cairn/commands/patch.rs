@@ -3,27 +3,27 @@
 use super::put::{add_sources, describe, report, run_of, unreadable, warn_of_sources};
 use super::stdin::Given;
 use crate::args::Patch;
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, Version, VersionSpec, artifact, resolve};
 use cairn::commit::{Artifact, SaveOptions, parse_changes};
 use cairn::error::{Error, Kind, Result};
-use cairn::words::VersionNumber;
+use cairn::types::VersionNumber;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Makes a version from changes of one.
-pub fn run(context: &mut Context, args: Patch) -> Done {
+pub fn run(context: &mut Context, args: Patch) -> CommandResult {
     let spec = VersionSpec::parse(&args.base)?;
     let store = context.store()?;
     let mut artifact = draft(&store, &spec, &args)?;
     describe(&mut artifact, &args.words)?;
     let run = run_of(&store, &args.run)?;
     context.if_interrupted("no version was published; the complete files in the store are kept: run the same patch again, and it stores only the rest");
-    signals::be_gentle();
+    signals::install_handlers();
     let bar = context.bar("patch");
     for path in &args.removals {
         artifact.remove(path.as_bytes())?;
@@ -35,7 +35,7 @@ pub fn run(context: &mut Context, args: Patch) -> Done {
         artifact.apply_changes(parse_changes(&read(file)?)?)?;
     }
     add_sources(&mut artifact, &store, &Given::of(&args.sources, &args.from)?, &args.from, &bar.progress())?;
-    signals::stop_gently(bar.progress());
+    signals::cancel_on_interrupt(bar.progress());
     let options = SaveOptions { progress: bar.progress(), ..SaveOptions::default() };
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,
@@ -45,7 +45,7 @@ pub fn run(context: &mut Context, args: Patch) -> Done {
     drop(bar);
     warn_of_sources(&progress);
     if let Some(number) = published.rebased {
-        context.talk(&format!(
+        context.status(&format!(
             "rebased: {} was put on {number}, which is newer than what it was made on",
             published.version
         ));
@@ -61,17 +61,17 @@ fn draft(store: &Store, spec: &VersionSpec, args: &Patch) -> Result<Artifact> {
         (Ok(base), _) => base,
         (Err(e), _) if e.kind() == Kind::NotFound && spec.selector == Selector::Latest => {
             if !args.create {
-                return Err(e.hint("--create begins with nothing"));
+                return Err(e.with_hint("--create begins with nothing"));
             }
             if let Some(kind) = &args.words.kind {
-                artifact::check_type(store, &spec.artifact, Some(&cairn::words::ArtifactType::parse(kind)?))?;
+                artifact::check_type(store, &spec.artifact, Some(&cairn::types::ArtifactType::parse(kind)?))?;
             }
-            return Artifact::on_nothing(spec.artifact.as_str(), args.words.kind.as_deref());
+            return Artifact::patch_from_empty(spec.artifact.as_str(), args.words.kind.as_deref());
         }
         (Err(e), _) => return Err(e),
     };
     if let Some(kind) = &args.words.kind {
-        artifact::check_type(store, &spec.artifact, Some(&cairn::words::ArtifactType::parse(kind)?))?;
+        artifact::check_type(store, &spec.artifact, Some(&cairn::types::ArtifactType::parse(kind)?))?;
     }
     let mut artifact = base.new_draft();
     if let Some(onto) = &onto {

@@ -1,8 +1,8 @@
 //! `cairn put`
 
 use super::stdin::{self, Given};
-use crate::args::{self, Put, Sources, Words};
-use crate::errors::Done;
+use crate::args::{self, AnnotationArgs, Put, Sources};
+use crate::errors::CommandResult;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
@@ -10,7 +10,7 @@ use cairn::catalog::{Recorded, parse_metadata};
 use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
 use cairn::error::{Error, Result, show_list, show_path};
 use cairn::progress::{Progress, Reading};
-use cairn::words::RelPath;
+use cairn::types::RelPath;
 use cairn::{ScanOptions, Store};
 use indicatif::HumanCount;
 use serde_json::json;
@@ -21,25 +21,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Makes a version.
-pub fn run(context: &mut Context, args: Put) -> Done {
+pub fn run(context: &mut Context, args: Put) -> CommandResult {
     let store = context.store()?;
     let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
     describe(&mut artifact, &args.words)?;
     let run = run_of(&store, &args.run)?;
     context.if_interrupted("no version was published; the complete files in the store are kept: run the same put again, and it stores only the rest");
-    signals::be_gentle();
+    signals::install_handlers();
     let given = Given::of(&args.sources, &args.from)?;
     let progress = Arc::<Progress>::default();
     let typed = given.is_typed();
     if typed {
-        context.talk("reading what you type, up to Ctrl-D");
+        context.status("reading what you type, up to Ctrl-D");
         add_sources(&mut artifact, &store, &given, &args.from, &progress)?; // before there is a bar to write over it
     }
     let bar = context.bar_of("put", progress.clone());
     if !typed {
         add_sources(&mut artifact, &store, &given, &args.from, &progress)?;
     }
-    signals::stop_gently(progress.clone());
+    signals::cancel_on_interrupt(progress.clone());
     let options = SaveOptions { always_new: args.new_version, progress: progress.clone(), ..SaveOptions::default() };
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,
@@ -58,7 +58,7 @@ pub fn run_of(store: &Store, said: &args::Run) -> Result<Option<Run>> {
 }
 
 /// What is said about the version.
-pub fn describe(artifact: &mut Artifact, args: &Words) -> Result<()> {
+pub fn describe(artifact: &mut Artifact, args: &AnnotationArgs) -> Result<()> {
     for alias in &args.aliases {
         artifact.add_alias(alias)?;
     }
@@ -79,10 +79,10 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
     let Some(file) = text.strip_prefix('@') else { return parse_metadata(text) };
     let read = std::fs::read(file).map_err(|e| unreadable("read", Path::new(file), e))?;
     let read = String::from_utf8(read).map_err(|e| {
-        Error::usage(format!("metadata of {file} cannot be used: it is not UTF-8")).because(e.utf8_error())
+        Error::usage(format!("metadata of {file} cannot be used: it is not UTF-8")).with_cause(e.utf8_error())
     })?;
     parse_metadata(read.strip_prefix('\u{feff}').unwrap_or(&read))
-        .map_err(|e| e.while_doing(format!("metadata of {file} cannot be used")))
+        .map_err(|e| e.context(format!("metadata of {file} cannot be used")))
 }
 
 /// What the version holds.
@@ -137,7 +137,9 @@ fn add_path(
         progress.skipped_special(1);
     } else {
         let why = format!("{} is a device node, socket or FIFO: it cannot be added", show_path(path));
-        return Err(Error::usage(why).hint("leave it out with --skip-special; what a pipe gives is added by -, stdin"));
+        return Err(
+            Error::usage(why).with_hint("leave it out with --skip-special; what a pipe gives is added by -, stdin")
+        );
     }
     Ok(())
 }
@@ -158,7 +160,7 @@ fn uri_name(source: &OsString) -> Option<Result<String>> {
     let path = rest.split(['?', '#']).next().unwrap_or_default();
     let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     Some(if name.is_empty() {
-        Err(Error::usage(format!("{text} names nothing")).hint("SCHEME://HOST/PATH or file:///PATH"))
+        Err(Error::usage(format!("{text} names nothing")).with_hint("SCHEME://HOST/PATH or file:///PATH"))
     } else {
         Ok(name.to_owned())
     })
@@ -168,7 +170,7 @@ fn uri_name(source: &OsString) -> Option<Result<String>> {
 pub fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
     if e.kind() == ErrorKind::NotFound {
         let why = if path.is_symlink() { "it is a symlink to nothing" } else { "it does not exist" };
-        return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).hint("nothing was made");
+        return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).with_hint("nothing was made");
     }
     Error::io(action, path, e)
 }
@@ -217,7 +219,7 @@ fn recorded(published: &Published) -> String {
 }
 
 /// Prints the result; `unchanged` introduces a version that existed before.
-pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> Done {
+pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> CommandResult {
     let version = &published.version;
     let record = version.record();
     if context.json() {
@@ -231,9 +233,9 @@ pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> 
     }
     let what = format!("{}, {}", count(record.files, "file"), human(record.bytes));
     if published.created {
-        context.talk(&format!("{what}; {} new in the store{}", human(published.new_bytes), shrinkage(published)));
+        context.status(&format!("{what}; {} new in the store{}", human(published.new_bytes), shrinkage(published)));
     } else {
-        context.talk(&format!("{what}; {unchanged} {version}{}", recorded(published)));
+        context.status(&format!("{what}; {unchanged} {version}{}", recorded(published)));
     }
     Ok(0)
 }

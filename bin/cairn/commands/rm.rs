@@ -1,20 +1,20 @@
 //! `cairn rm`
 
 use crate::args::Rm;
-use crate::errors::{Done, Stop};
+use crate::errors::{CommandResult, Failure};
 use crate::output::Context;
 use cairn::Store;
 use cairn::catalog::removal::{self, Force};
 use cairn::catalog::{VersionSpec, resolve_number, version};
 use cairn::error::{Error, Result};
-use cairn::words::{ArtifactName, VersionNumber};
+use cairn::types::{ArtifactName, VersionNumber};
 use serde_json::{Value, json};
 
 /// A version by its artifact and number.
 type Named = (ArtifactName, VersionNumber);
 
 /// Removes versions. All of them are looked at before the first is removed.
-pub fn run(context: &mut Context, args: Rm) -> Done {
+pub fn run(context: &mut Context, args: Rm) -> CommandResult {
     let store = context.store()?;
     let force = if args.force { Force::Yes } else { Force::No };
     let versions = wanted(&store, &args)?;
@@ -45,7 +45,7 @@ fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
         let found = if args.all {
             if word.contains(':') {
                 return Err(Error::usage(format!("--all takes a name, not the version {word}"))
-                    .hint("leave out --all, or what follows the colon"));
+                    .with_hint("leave out --all, or what follows the colon"));
             }
             let name = ArtifactName::parse(word)?;
             let numbers = version::live_numbers(store, &name)?;
@@ -60,7 +60,7 @@ fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
         } else {
             ArtifactName::parse(word)?;
             return Err(Error::usage(format!("`{word}` does not say which version to remove"))
-                .hint(format!("`cairn rm {word}:vN` removes one, `cairn rm {word} --all` every one")));
+                .with_hint(format!("`cairn rm {word}:vN` removes one, `cairn rm {word} --all` every one")));
         };
         for version in found {
             if !out.contains(&version) {
@@ -71,7 +71,7 @@ fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
     Ok(out)
 }
 
-fn report(context: &mut Context, removed: &[Named], dry_run: bool) -> std::result::Result<(), Stop> {
+fn report(context: &mut Context, removed: &[Named], dry_run: bool) -> std::result::Result<(), Failure> {
     if context.json() {
         let removed: Vec<Value> =
             removed.iter().map(|(name, number)| json!({ "artifact": name, "version": number })).collect();
@@ -83,7 +83,7 @@ fn report(context: &mut Context, removed: &[Named], dry_run: bool) -> std::resul
         context.out.flush()?;
     }
     if dry_run {
-        context.talk("would be removed; nothing was changed");
+        context.status("would be removed; nothing was changed");
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `cairn completions`, `cairn manpages` and `cairn version`
 
 use crate::args::{Cli, Completions, Manpages};
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::Context;
 use cairn::error::Error;
 use clap::CommandFactory;
@@ -9,7 +9,7 @@ use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
 
 /// Prints a shell's completions.
-pub fn completions(context: &mut Context, args: Completions) -> Done {
+pub fn completions(context: &mut Context, args: Completions) -> CommandResult {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cairn", &mut text);
     context.out.bytes(&text)?;
@@ -17,7 +17,7 @@ pub fn completions(context: &mut Context, args: Completions) -> Done {
 }
 
 /// Prints the version of this program.
-pub fn version(context: &mut Context) -> Done {
+pub fn version(context: &mut Context) -> CommandResult {
     let version = env!("CARGO_PKG_VERSION");
     if context.json() {
         context.out.json(&json!({ "version": version }))?
@@ -28,7 +28,7 @@ pub fn version(context: &mut Context) -> Done {
 }
 
 /// Writes the manual pages: `cairn.1` and one for each command.
-pub fn manpages(context: &mut Context, args: Manpages) -> Done {
+pub fn manpages(context: &mut Context, args: Manpages) -> CommandResult {
     std::fs::create_dir_all(&args.dir).map_err(|e| Error::io("create directory", &args.dir, e))?;
     clap_mangen::generate_to(Cli::command(), &args.dir)
         .map_err(|e| Error::io("write manual pages to", &args.dir, e))?;

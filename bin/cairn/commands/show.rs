@@ -1,7 +1,7 @@
 //! `cairn show`
 
 use crate::args::Show;
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::catalog::RunRecord;
@@ -9,7 +9,7 @@ use cairn::error::show_bytes;
 use serde_json::{Value, json};
 
 /// All that is known of a version.
-pub fn run(context: &mut Context, args: Show) -> Done {
+pub fn run(context: &mut Context, args: Show) -> CommandResult {
     let version = context.version(&args.version)?;
     let (record, notes, aliases) = (version.record(), version.annotations()?, version.aliases()?);
     let run = record.run.as_ref();

@@ -2,7 +2,7 @@
 
 use super::upsert::{Contributed, options, report};
 use crate::args::{Io, Mount, Seal};
-use crate::errors::{Done, Stop};
+use crate::errors::{CommandResult, Failure};
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
@@ -11,22 +11,22 @@ use cairn::catalog::stage::{StageRecord, stages};
 use cairn::catalog::{Draft, VersionSpec};
 use cairn::commit::{Annotations, Run};
 use cairn::error::{Error, Kind, Result, show_path};
-use cairn::fuse::Ground;
+use cairn::fuse::RunMode;
 use cairn::fuse::staging::{
     LeftOpen, RunState, SealRequest, SealedBy, StagingOptions, ask_to_seal, mount_staging, open_in, run_at, seal_at,
 };
 use cairn::mount::cairn_mount;
 use cairn::staging::{self, Resume, SealOptions, Stage};
-use cairn::words::{ArtifactName, RunId};
+use cairn::types::{ArtifactName, RunId};
 use serde_json::json;
 use std::path::Path;
 
 /// Mounts a run's staging directory.
-pub fn mount(context: &mut Context, args: Mount) -> Done {
+pub fn mount(context: &mut Context, args: Mount) -> CommandResult {
     let name = args.version.clone().unwrap_or_default();
     if name.contains(':') {
         return Err(Error::usage(format!("--stage {name}: a contribution is to an artifact, not to a version of it"))
-            .hint("leave :V away")
+            .with_hint("leave :V away")
             .into());
     }
     let name = ArtifactName::parse(&VersionSpec::parse(&name)?.artifact.to_string())?;
@@ -37,7 +37,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     drop((store, draft, run)); // the daemon opens the store by itself
     let resume = if args.fresh { Resume::Fresh } else { Resume::Continue };
     let staging = StagingOptions {
-        ground: if args.foreground { Ground::Foreground } else { Ground::Background },
+        ground: if args.foreground { RunMode::Foreground } else { RunMode::Background },
         passthrough: args.io != Io::NoOpen,
         allow_other: args.allow_other,
         threads: args.threads.map_or(StagingOptions::default().threads, usize::from),
@@ -46,7 +46,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     };
     let words = (name.to_string(), id.to_string(), record.id.to_string());
     let at_json = super::mount::absolute(&args.mountpoint); // before it is mounted over
-    let say = |context: &mut Context| -> std::result::Result<(), Stop> {
+    let say = |context: &mut Context| -> std::result::Result<(), Failure> {
         if context.json() {
             context.out.json(
                 &json!({ "artifact": words.0, "distributed_id": words.1, "run": words.2, "mountpoint": at_json }),
@@ -59,7 +59,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     signals::unwatch(); // from here on a dead or stopped daemon may be waited for: a signal must end that at once
     if !args.foreground && !args.fresh && is_there(&root, &args.mountpoint, &words)? {
         say(context)?;
-        context.talk("it is mounted already");
+        context.status("it is mounted already");
         return Ok(0);
     }
     if args.foreground {
@@ -73,7 +73,7 @@ pub fn mount(context: &mut Context, args: Mount) -> Done {
     if !args.foreground {
         say(context)?;
         let at = show_path(&args.mountpoint);
-        context.talk(&format!(
+        context.status(&format!(
             "mounted; `cairn seal {at}` makes a contribution of what is there, `cairn umount {at}` does so and unmounts"
         ));
     }
@@ -101,7 +101,7 @@ fn is_there(store: &Path, mountpoint: &Path, (artifact, id, run): &(String, Stri
         RunState::Lost => "was taken over by another mount",
     };
     let hint = format!("`cairn umount --no-seal {at}`, then mount it again");
-    Err(Error::refused(format!("cannot mount at {at}: what is mounted there {why}")).hint(hint))
+    Err(Error::conflict(format!("cannot mount at {at}: what is mounted there {why}")).with_hint(hint))
 }
 
 /// Whether two paths lead to one directory.
@@ -110,7 +110,7 @@ fn is_same_directory(a: &Path, b: &Path) -> bool {
 }
 
 /// Asks a mount's daemon to seal.
-pub fn seal(context: &mut Context, args: Seal) -> Done {
+pub fn seal(context: &mut Context, args: Seal) -> CommandResult {
     signals::unwatch(); // the daemon may not answer
     std::fs::metadata(&args.path).map_err(|e| super::put::unreadable("seal", &args.path, e))?;
     let done = ask_to_seal(&args.path)?;
@@ -119,10 +119,11 @@ pub fn seal(context: &mut Context, args: Seal) -> Done {
 }
 
 /// What a run left in its staging directory, mounted or not.
-pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &SealOptions<'_>) -> Done {
+pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &SealOptions<'_>) -> CommandResult {
     let none = || {
-        Error::not_found(format!("run {run} has no staging directory for {draft}"))
-            .hint("say what is to be contributed: `cairn upsert NAME SRC`; or write it: `cairn mount MNT NAME --stage`")
+        Error::not_found(format!("run {run} has no staging directory for {draft}")).with_hint(
+            "say what is to be contributed: `cairn upsert NAME SRC`; or write it: `cairn mount MNT NAME --stage`",
+        )
     };
     let store = draft.store();
     let stage = stages(store)?.into_iter().find(|s| s.is_of(draft, run)).ok_or_else(none)?;
@@ -137,7 +138,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &Sea
         }
         Ok(None) => Err(none().into()),
         // Mounted on this host: its daemon does it.
-        Err(e) if e.kind() == Kind::Refused => {
+        Err(e) if e.kind() == Kind::Conflict => {
             let annotations = said.words.filter(|words| words.says_something()).map(Annotations::of);
             let how = SealRequest { stage: Some(stage.token()), annotations, replace: said.replace };
             match staging::mounted_at(store, stage.token())?.map(|at| seal_at(&at, &how)) {
@@ -163,8 +164,7 @@ pub struct Unmounting {
 }
 
 /// Seals a staging directory that is about to be unmounted. What cannot be sealed stays mounted; only a mount whose
-/// daemon is dead, and which serves
-/// no one, is unmounted all the same.
+/// daemon is dead, and which serves no one, is unmounted all the same.
 pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> Result<Unmounting> {
     // What is not a cairn mount is refused by the unmount itself.
     let Some(mounted) = cairn_mount(mountpoint).ok().flatten() else {
@@ -180,27 +180,27 @@ pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> R
             let files = count(done.files, "file");
             warn_of(&done);
             let SealedBy { artifact, distributed_id, run, bytes, .. } = done;
-            context.talk(&format!("sealed: {artifact} {distributed_id} {run}: {files}, {}", human(bytes)));
+            context.status(&format!("sealed: {artifact} {distributed_id} {run}: {files}, {}", human(bytes)));
             Ok(Unmounting { left: Vec::new(), not_sealed: false })
         }
         Ok(None) if !one_run => Ok(Unmounting { left, not_sealed: false }),
         Ok(None) => {
             let why =
                 format!("cannot seal what is in {}: its daemon does not understand the request", show_path(mountpoint));
-            Err(no_seal(Error::refused(why), "it may be of another release"))
+            Err(no_seal(Error::conflict(why), "it may be of another release"))
         }
         // This user may not ask the daemon, and the store knows of no run there.
         Err(e) if e.errno().is_some() && !one_run => Ok(Unmounting { left, not_sealed: false }),
         Err(e) => {
-            let e = left.iter().filter(|l| l.is_finished).fold(e, |e, l| e.because(kept(l)));
-            let hint = e.hint_text().unwrap_or("see to what the error says, then run the command again").to_owned();
+            let e = left.iter().filter(|l| l.is_finished).fold(e, |e, l| e.with_cause(kept(l)));
+            let hint = e.hint().unwrap_or("see to what the error says, then run the command again").to_owned();
             Err(no_seal(e, &hint))
         }
     }
 }
 
 fn no_seal(e: Error, hint: &str) -> Error {
-    e.hint(format!("{hint}; `cairn umount --no-seal` unmounts without sealing and keeps the files"))
+    e.with_hint(format!("{hint}; `cairn umount --no-seal` unmounts without sealing and keeps the files"))
 }
 
 /// Where the files of a run are that can come into no version.
@@ -226,13 +226,13 @@ impl Unmounting {
         if self.not_sealed {
             let why =
                 format!("{} is unmounted, but nothing was sealed: its daemon had been killed", show_path(mountpoint));
-            let e = lines.iter().fold(Error::refused(why), Error::because);
+            let e = lines.iter().fold(Error::conflict(why), Error::with_cause);
             return Err(match next {
-                Some(next) => e.hint(next),
+                Some(next) => e.with_hint(next),
                 None => e,
             });
         }
-        lines.into_iter().chain(next).for_each(|line| context.talk(&line));
+        lines.into_iter().chain(next).for_each(|line| context.status(&line));
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use cairn::Store;
 use cairn::commit::Artifact;
 use cairn::disk::users_umask;
 use cairn::error::{Error, Result, show_bytes};
-use cairn::words::RelPath;
+use cairn::types::RelPath;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +32,7 @@ impl<'a> Given<'a> {
         let after = std::env::args_os().skip(1).skip_while(|a| a != "--").skip(1).count();
         let at = sources.len().checked_sub(after).filter(|_| after > 0).ok_or_else(|| {
             Error::usage("--stdin-from-command needs a command after `--`, and everything else before it")
-                .hint("as in: cairn put shop-db --stdin-filename shop.sql --stdin-from-command -- mysqldump shop")
+                .with_hint("as in: cairn put shop-db --stdin-filename shop.sql --stdin-from-command -- mysqldump shop")
         })?;
         let (sources, command) = sources.split_at(at);
         Ok(Given { sources, command })
@@ -78,8 +78,8 @@ pub fn add(
     };
     if bytes == 0 && !args.allow_empty {
         let what = if command.is_empty() { "had no bytes" } else { "wrote no bytes" };
-        return Err(Error::refused(format!("{from} {what}: nothing was published"))
-            .hint("if an empty file is right, add --allow-empty"));
+        return Err(Error::conflict(format!("{from} {what}: nothing was published"))
+            .with_hint("if an empty file is right, add --allow-empty"));
     }
     file.finish()
 }
@@ -109,7 +109,7 @@ fn run(program: &OsStr, args: &[OsString], name: &str, to: &mut impl Write, spoo
     if !status.success() {
         let why = format!("{name} failed ({status}): nothing was published");
         return Err(
-            Error::io_message(why).hint("its own messages are above; run the same command again when it succeeds")
+            Error::io_message(why).with_hint("its own messages are above; run the same command again when it succeeds")
         );
     }
     Ok(bytes)
@@ -126,8 +126,8 @@ fn copy(from: &mut impl Read, to: &mut impl Write, what: &str, spool: &Path) -> 
     let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
     loop {
-        if signals::caught().is_some() {
-            return Err(Error::refused("interrupted"));
+        if signals::received().is_some() {
+            return Err(Error::conflict("interrupted"));
         }
         match from.read(&mut buffer) {
             Ok(0) => return Ok(bytes),

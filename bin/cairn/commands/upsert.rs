@@ -3,7 +3,7 @@
 use super::put::{add_sources, describe, warn_of_sources};
 use super::stdin::Given;
 use crate::args::{self, Upsert};
-use crate::errors::Done;
+use crate::errors::CommandResult;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
@@ -13,7 +13,7 @@ use cairn::staging::SealOptions;
 use serde_json::json;
 
 /// A run's contribution.
-pub fn run(context: &mut Context, args: Upsert) -> Done {
+pub fn run(context: &mut Context, args: Upsert) -> CommandResult {
     let store = context.store()?;
     let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
     describe(&mut artifact, &args.words)?;
@@ -23,7 +23,7 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
     if args.sources.is_empty() {
         if let Some(option) = args.from.said() {
             return Err(Error::usage(format!("{option} says what is done with SRC, and there is none"))
-                .hint("say SRC too; without, what the run has in its staging directory is sealed as it is")
+                .with_hint("say SRC too; without, what the run has in its staging directory is sealed as it is")
                 .into());
         }
         return super::stage::seal_of_run(
@@ -34,13 +34,13 @@ pub fn run(context: &mut Context, args: Upsert) -> Done {
         );
     }
     context.if_interrupted("no contribution was recorded; the complete files in the store are kept: run the same upsert again, and it stores only the rest");
-    signals::be_gentle();
+    signals::install_handlers();
     let bar = context.bar("upsert");
     let given = Given::of(&args.sources, &args.from)?;
     // A stream may take hours: meanwhile `finish` and a second process of this run must see that the run is at work.
     let begun = given.has_stream().then(|| run.begin_upsert(&artifact, id)).transpose()?;
     add_sources(&mut artifact, &store, &given, &args.from, &bar.progress())?;
-    signals::stop_gently(bar.progress());
+    signals::cancel_on_interrupt(bar.progress());
     let options = UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() };
     let done = match begun {
         Some(begun) => begun.save(&artifact, &options)?,
@@ -78,7 +78,7 @@ impl Contributed {
 }
 
 /// Prints it.
-pub fn report(context: &mut Context, done: &Contributed) -> Done {
+pub fn report(context: &mut Context, done: &Contributed) -> CommandResult {
     let Contributed { artifact, distributed_id, run, counts: (files, bytes, new) } = done;
     if context.json() {
         context.out.json(&json!({ "artifact": artifact, "distributed_id": distributed_id, "run": run, "files": files, "bytes": bytes }))?;
@@ -86,7 +86,7 @@ pub fn report(context: &mut Context, done: &Contributed) -> Done {
         context.out.line(&format!("{artifact} {distributed_id} {run}"))?;
         context.out.flush()?;
     }
-    context.talk(&format!("{}, {}; {} new in the store", count(*files, "file"), human(*bytes), human(*new)));
+    context.status(&format!("{}, {}; {} new in the store", count(*files, "file"), human(*bytes), human(*new)));
     Ok(0)
 }
 

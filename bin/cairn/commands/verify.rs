@@ -1,19 +1,19 @@
 //! `cairn verify`
 
 use crate::args::Verify;
-use crate::errors::{Done, Stop};
+use crate::errors::{CommandResult, Failure};
 use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::error::show_bytes;
+use cairn::types::ArtifactName;
 use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
-use cairn::words::ArtifactName;
 
 /// What to do about objects whose times were lost, as by a copy of the store without `-a`.
 const TOUCHED: &str = "hint: F1-touched objects are right, and are read more slowly until they get mode 0444 and \
     that time again: a reader does it, or `touch -d @1000000000`";
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
-pub fn run(context: &mut Context, args: Verify) -> Done {
+pub fn run(context: &mut Context, args: Verify) -> CommandResult {
     let scope = match &args.what {
         None => Scope::All,
         Some(what) if what.contains(':') => Scope::Version(Box::new(context.version(what)?)),
@@ -26,12 +26,12 @@ pub fn run(context: &mut Context, args: Verify) -> Done {
     drop(bar);
     match print(context, &report) {
         // The reader has gone, but the answer is known.
-        Err(Stop::PipeClosed) => Ok(u8::from(!report.findings.is_empty())),
+        Err(Failure::PipeClosed) => Ok(u8::from(!report.findings.is_empty())),
         done => done,
     }
 }
 
-fn print(context: &mut Context, report: &Report) -> Done {
+fn print(context: &mut Context, report: &Report) -> CommandResult {
     let sound = report.findings.is_empty();
     if context.json() {
         context.out.json(report)?;
@@ -58,9 +58,9 @@ fn print(context: &mut Context, report: &Report) -> Done {
         human(report.bytes)
     );
     let result = if sound { "no damage found".to_owned() } else { count(report.findings.len() as u64, "finding") };
-    context.talk(&format!("{looked}: {result}"));
+    context.status(&format!("{looked}: {result}"));
     if report.findings.iter().any(|f| f.code == code::TOUCHED) {
-        context.talk(TOUCHED);
+        context.status(TOUCHED);
     }
     Ok(u8::from(!sound))
 }

@@ -4,7 +4,7 @@
 use super::admission::{Admission, Asker};
 use super::request::{ANNOTATIONS_MAX, REQUEST, ROOM, StageReply, StageRequest};
 use super::table::ROOT;
-use super::tree::{Answer, Seen, StagingTree};
+use super::tree::{Answer, Attr, StagingTree};
 use super::watch::Watch;
 use crate::disk::backing::{Caller, SetTime};
 use crate::error::{Error, Result};
@@ -46,8 +46,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file where the stages are: if the
-    /// kernel takes it, it reads and
-    /// writes files by itself.
+    /// kernel takes it, it reads and writes files by itself.
     pub(super) fn open(
         descriptor: OwnedFd,
         tree: Arc<StagingTree>,
@@ -61,7 +60,7 @@ impl Connection {
         let watch = Watch::begin(&tree)?;
         let adapter = Adapter { tree, admission, passing: passing.clone(), kept: Mutex::default() };
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
-        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").because(e))?;
+        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").with_cause(e))?;
         if *passing.known.get().unwrap_or(&false)
             && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok())
         {
@@ -75,7 +74,7 @@ impl Connection {
         let Connection { session, watch } = self;
         let ran = session.run();
         drop(watch); // it may have the runs in its hands
-        ran.map_err(|e| Error::io_message("the connection to the kernel broke").because(e))
+        ran.map_err(|e| Error::io_message("the connection to the kernel broke").with_cause(e))
     }
 }
 
@@ -135,11 +134,11 @@ impl Adapter {
         match owner {
             Some(owner) => {
                 let of = "it belongs to the user who began it";
-                Err(Error::refused(format!("user {} may not seal the run of user {owner}: {of}", asker.uid))
-                    .hint("that user, or the one who mounted, can"))
+                Err(Error::conflict(format!("user {} may not seal the run of user {owner}: {of}", asker.uid))
+                    .with_hint("that user, or the one who mounted, can"))
             }
             None if !self.admission.may_write(asker) => {
-                Err(Error::refused(format!("user {} may not write to the store", asker.uid)))
+                Err(Error::conflict(format!("user {} may not write to the store", asker.uid)))
             }
             None => Ok(()),
         }
@@ -201,7 +200,7 @@ fn listed_type(kind: u8) -> FileType {
     file_type(u32::from(kind) << 12)
 }
 
-fn attr(of: &Seen) -> FileAttr {
+fn attr(of: &Attr) -> FileAttr {
     FileAttr {
         ino: INodeNo(of.st_ino),
         size: of.st_size as u64,
@@ -242,7 +241,7 @@ fn nothing() -> FileAttr {
     }
 }
 
-fn ttl(of: &Seen) -> &'static Duration {
+fn ttl(of: &Attr) -> &'static Duration {
     if of.st_ino >= ABOVE_RUNS { &ABOVE } else { &KEEP }
 }
 
@@ -263,7 +262,7 @@ macro_rules! admitted {
     };
 }
 
-fn entry(reply: ReplyEntry, work: impl FnOnce() -> Answer<Seen>) {
+fn entry(reply: ReplyEntry, work: impl FnOnce() -> Answer<Attr>) {
     match guarded(work) {
         Ok(seen) => reply.entry(ttl(&seen), &attr(&seen), Generation(0)),
         Err(e) => reply.error(e),
@@ -295,8 +294,7 @@ thread_local! {
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Without WRITEBACK_CACHE: what a program has written is in the stage's file when write(2) returns. With
-        // HANDLE_KILLPRIV_V2 the kernel need not ask
-        // for security.capability before each write.
+        // HANDLE_KILLPRIV_V2 the kernel need not ask for security.capability before each write.
         let wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_BIG_WRITES
@@ -569,7 +567,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, _: &Request, ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
-        let mut take = |known: Option<&Seen>, number: u64, next: i64, kind: u8, name: &OsStr| match known {
+        let mut take = |known: Option<&Attr>, number: u64, next: i64, kind: u8, name: &OsStr| match known {
             Some(seen) => reply.add(INodeNo(seen.st_ino), next as u64, name, ttl(seen), &attr(seen), Generation(0)),
             None => {
                 let named = FileAttr { ino: INodeNo(number), kind: listed_type(kind), ..nothing() };

@@ -1,11 +1,9 @@
 //! Who may write through a staging mount that other users see (`allow_other`): those who may write to the store
-//! themselves, by its modes. A mount gives
-//! nobody more than the store does.
+//! themselves, by its modes. A mount gives nobody more than the store does.
 //!
 //! The kernel says which user and which process a request comes from. Supplementary groups are read from
-//! `/proc/PID/status`, and only if that process is
-//! still the one that asked: it waits for the answer, but a killed one does not, and its number may be another's by
-//! then.
+//! `/proc/PID/status`, and only if that process is still the one that asked: it waits for the answer, but a killed one
+//! does not, and its number may be another's by then.
 
 use crate::disk::{Identity, may_write_as};
 use crate::fuse::log::Log;

@@ -3,7 +3,7 @@
 use crate::disk::backing::Stat;
 use crate::manifest::Entry;
 
-/// All zeros but for the kind, permissions and owner.
+/// RunNamespace zeros but for the kind, permissions and owner.
 fn blank(mode: u32, owner: (u32, u32), time: i64) -> Stat {
     // SAFETY: stat is plain old data, for which zeros are a value.
     let mut stat: Stat = unsafe { std::mem::zeroed() };

@@ -1,6 +1,6 @@
 //! What is open.
 
-use super::tree::Live;
+use super::tree::OpenStage;
 use crate::disk::backing::DirStream;
 use crate::manifest::Listing;
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ pub(super) struct OpenFile {
     /// The node.
     pub node: u64,
     /// The run it is in.
-    pub live: Arc<Live>,
+    pub live: Arc<OpenStage>,
     /// Whether it was opened for writing, and by which process.
     pub writer: Option<u32>,
     /// What it was called when it was opened, for people.
@@ -43,7 +43,7 @@ impl OpenFile {
 /// An open directory.
 pub(super) enum OpenDirectory {
     /// Of a stage.
-    Stage(Mutex<DirStream>, Arc<Live>),
+    Stage(Mutex<DirStream>, Arc<OpenStage>),
     /// Of what was sealed; where it stands in the listing.
     Sealed(Mutex<(Listing, u64)>),
     /// Of the mount alone: names, and whether each is a directory (all are).
@@ -118,7 +118,7 @@ impl Handles {
     }
 
     /// The files of a run that are open for writing: what they are called, and the process that opened each.
-    pub(super) fn writers(&self, live: &Arc<Live>) -> Vec<(String, u32)> {
+    pub(super) fn writers(&self, live: &Arc<OpenStage>) -> Vec<(String, u32)> {
         let inner = self.inner.lock();
         let mut out: Vec<_> = inner
             .files

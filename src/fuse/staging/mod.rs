@@ -2,27 +2,26 @@
 //! versions.
 //!
 //! A run's directory behaves as a local directory (SEMANTICS.md lists each exception): every change is made at once in
-//! the stage's own files, in the name
-//! of who asked, and `fsync` reaches them. While a stage is sealed and afterwards every change of it is EROFS. Never on
-//! one connection with versions: there,
-//! without opens, a write by root would poison what others read.
+//! the stage's own files, in the name of who asked, and `fsync` reaches them. While a stage is sealed and afterwards
+//! every change of it is EROFS. Never on one connection with versions: there, without opens, a write by root would
+//! poison what others read.
 
-mod above;
 mod adapter;
 mod admission;
 mod attributes;
-mod beside;
-mod gone;
+mod companion;
+mod daemon;
 mod handles;
-mod left;
-mod life;
+mod left_open;
+mod removed_inodes;
 mod request;
+mod run_namespace;
 mod seal;
 mod table;
 mod tree;
 mod watch;
 
-pub(super) use beside::Beside;
-pub use left::{LeftOpen, open_in};
-pub use life::{StagingOptions, mount_staging};
+pub(super) use companion::Companion;
+pub use daemon::{StagingOptions, mount_staging};
+pub use left_open::{LeftOpen, open_in};
 pub use request::{MountedRun, RunState, SealRequest, SealedBy, ask_to_seal, run_at, seal_at};

@@ -6,7 +6,7 @@
 
 use crate::commit::{Annotations, Upserted};
 use crate::error::{Error, Kind, Result, show_path};
-use crate::words::Token;
+use crate::types::Token;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -138,7 +138,7 @@ impl StageReply {
     }
 
     pub(super) fn of_error(e: &Error) -> StageReply {
-        let hint = e.hint_text().map(str::to_owned);
+        let hint = e.hint().map(str::to_owned);
         StageReply::Failed {
             exit: e.kind().exit_status(),
             message: e.message().to_owned(),
@@ -198,7 +198,7 @@ fn ask(file: &File, path: &Path, request: &StageRequest) -> Result<Option<StageR
         };
     }
     let failed =
-        |e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).because(e);
+        |e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).with_cause(e);
     match decode(&bytes).map_err(failed)? {
         StageReply::NoRun => Ok(None),
         StageReply::Failed { exit, message, causes, hint } => Err(rebuilt(exit, message, causes, hint)),
@@ -207,11 +207,11 @@ fn ask(file: &File, path: &Path, request: &StageRequest) -> Result<Option<StageR
 }
 
 fn rebuilt(exit: u8, message: String, causes: Vec<String>, hint: Option<String>) -> Error {
-    let kinds = [Kind::Usage, Kind::Refused, Kind::Damaged, Kind::Io, Kind::NotFound];
+    let kinds = [Kind::Usage, Kind::Conflict, Kind::Damaged, Kind::Io, Kind::NotFound];
     let kind = kinds.into_iter().find(|k| k.exit_status() == exit).unwrap_or(Kind::Io);
-    let e = causes.into_iter().fold(Error::of_kind(kind, message), |e, cause| e.because(cause));
+    let e = causes.into_iter().fold(Error::of_kind(kind, message), |e, cause| e.with_cause(cause));
     match hint {
-        Some(hint) => e.hint(hint),
+        Some(hint) => e.with_hint(hint),
         None => e,
     }
 }
@@ -244,7 +244,7 @@ pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
     let file = open(path)?;
     if let Some(annotations) = &how.annotations {
         let text = serde_json::to_string(annotations)
-            .map_err(|e| Error::usage("the annotations cannot be written as JSON").because(e))?;
+            .map_err(|e| Error::usage("the annotations cannot be written as JSON").with_cause(e))?;
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (part, more) = rest.split_at(rest.floor_char_boundary(PART));
@@ -269,7 +269,7 @@ pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
 pub fn ask_to_seal(path: &Path) -> Result<SealedBy> {
     seal_at(path, &SealRequest::default())?.ok_or_else(|| {
         let hint = "`cairn mount MNT NAME --stage --distributed-id ID` makes one; in a mount of the whole store it is MNT/.staging/NAME/ID/RUN";
-        Error::usage(format!("{} is in no run's staging directory", show_path(path))).hint(hint)
+        Error::usage(format!("{} is in no run's staging directory", show_path(path))).with_hint(hint)
     })
 }
 
@@ -288,14 +288,14 @@ mod tests {
     #[test]
     fn an_error_of_any_length_arrives_with_its_kind_and_its_beginning() {
         for text in ["文件".repeat(700), "\u{1}\"\\".repeat(9000), "a".repeat(100_000)] {
-            let many = (0..100).fold(Error::refused(text.clone()), |e, _| e.because(&text)).hint(text.clone());
+            let many = (0..100).fold(Error::conflict(text.clone()), |e, _| e.with_cause(&text)).with_hint(text.clone());
             let back = crossed(&many);
-            assert_eq!(back.kind(), Kind::Refused);
+            assert_eq!(back.kind(), Kind::Conflict);
             let beginning: String = text.chars().take(20).collect();
             assert!(back.message().starts_with(&beginning) && back.causes()[0].starts_with(&beginning));
         }
-        let short = Error::usage("m").because("c").hint("h");
-        assert_eq!((crossed(&short).to_string(), crossed(&short).hint_text()), (short.to_string(), short.hint_text()));
+        let short = Error::usage("m").with_cause("c").with_hint("h");
+        assert_eq!((crossed(&short).to_string(), crossed(&short).hint()), (short.to_string(), short.hint()));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sealing a run that this mount serves, when a command asks for it.
 
 use super::request::{MountedRun, RunState, StageReply};
-use super::tree::{Gate, Live, Sealed, StagingTree};
+use super::tree::{Gate, OpenStage, Sealed, StagingTree};
 use crate::commit::{Annotations, Upserted, refuse_if_finished};
 use crate::error::{Error, Result};
 use crate::mount::users_of;
@@ -54,15 +54,15 @@ impl StagingTree {
 
     /// # Errors
     /// As [`crate::staging::Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
-    fn seal(&self, live: &Arc<Live>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
-        let not_json = |e| Error::usage("the annotations cannot be read").because(e);
+    fn seal(&self, live: &Arc<OpenStage>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
+        let not_json = |e| Error::usage("the annotations cannot be read").with_cause(e);
         let annotations = annotations.map(serde_json::from_str::<Annotations>).transpose().map_err(not_json)?;
         let annotated = annotations.map(|a| a.artifact(&live.stage.record().artifact)).transpose()?;
         let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());
         if let Some(done) = self.close(live)? {
             // Nothing that was asked for may be dropped silently.
             return if says_more {
-                Err(Error::refused("it is sealed already, without what is given now"))
+                Err(Error::conflict("it is sealed already, without what is given now"))
             } else {
                 Ok(done)
             };
@@ -80,26 +80,28 @@ impl StagingTree {
     }
 
     /// Refuses changes from here on. Returns what was sealed, if it is sealed already.
-    fn close(&self, live: &Arc<Live>) -> Result<Option<Upserted>> {
+    fn close(&self, live: &Arc<OpenStage>) -> Result<Option<Upserted>> {
         let until = Instant::now() + LATE_CLOSE;
         loop {
             let mut gate = live.gate.write();
             match &*gate {
                 Gate::Open | Gate::Closed => {}
-                Gate::Sealing => return Err(Error::refused("it is being sealed")),
+                Gate::Sealing => return Err(Error::conflict("it is being sealed")),
                 Gate::Sealed(sealed) => {
                     let sealed = sealed.clone();
                     drop(gate);
                     if sealed.is_withdrawn()? {
                         let hint = "`cairn umount --no-seal` this mount, then mount the run again to begin anew";
-                        return Err(Error::refused("what was sealed here was dropped or discarded since").hint(hint));
+                        return Err(
+                            Error::conflict("what was sealed here was dropped or discarded since").with_hint(hint)
+                        );
                     }
                     return Ok(Some(sealed.done.clone()));
                 }
                 Gate::Finished => {
                     drop(gate);
                     refuse_if_finished(live.stage.draft()).map_err(|e| live.finished(e))?;
-                    return Err(live.finished(Error::refused("its draft is finished")));
+                    return Err(live.finished(Error::conflict("its draft is finished")));
                 }
                 Gate::Lost => return Err(live.lost()),
             }
@@ -119,7 +121,7 @@ impl StagingTree {
 }
 
 /// Refuses to seal a run that is not this mount's any more, or whose draft is finished; then it takes no more changes.
-fn confirmed(live: &Live) -> Result<()> {
+fn confirmed(live: &OpenStage) -> Result<()> {
     let (state, why) = match live.standing() {
         Ok(None) => return Ok(()),
         Ok(Some(ended)) => ended,
@@ -130,12 +132,12 @@ fn confirmed(live: &Live) -> Result<()> {
 }
 
 /// Why a run cannot be sealed: which process has a file open, or if none can be found, which one opened it.
-fn open_for_writing(live: &Live, path: &str, opener: u32, more: usize) -> Error {
+fn open_for_writing(live: &OpenStage, path: &str, opener: u32, more: usize) -> Error {
     let mounted = mounted_at(live.store(), live.stage.token()).ok().flatten();
     let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();
     let who = users.first().map_or(opener.to_string(), |user| format!("{} ({})", user.pid, user.name));
     let more = if more > 0 { format!(", and {more} more are") } else { String::new() };
-    let e =
-        Error::refused(format!("{path} is open for writing by process {who}{more}")).hint("close it, then seal again");
-    users.iter().skip(1).fold(e, |e, user| e.because(user.to_string()))
+    let e = Error::conflict(format!("{path} is open for writing by process {who}{more}"))
+        .with_hint("close it, then seal again");
+    users.iter().skip(1).fold(e, |e, user| e.with_cause(user.to_string()))
 }

@@ -10,10 +10,10 @@
 //! A node is found by what is on disk (device and inode) only within its own run, while what is on disk is known to
 //! be there: a file system gives the numbers of removed files to new ones, and a sealed run's files are removed.
 
-use super::tree::Live;
+use super::tree::OpenStage;
 use crate::disk::backing::{Backing, Stat};
 use crate::disk::open_files_limit;
-use crate::words::{ArtifactName, DistributedId, RunId};
+use crate::types::{ArtifactName, DistributedId, RunId};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -41,14 +41,14 @@ pub(super) type Key = (u64, u64, u64);
 pub(super) const SEALED: u64 = u64::MAX;
 
 /// The key of what was found in a run.
-pub(super) fn key(live: &Live, stat: &Stat) -> Key {
+pub(super) fn key(live: &OpenStage, stat: &Stat) -> Key {
     (live.number, stat.st_dev, stat.st_ino)
 }
 
 /// What a node is.
 #[derive(Clone)]
 pub(super) enum Kind {
-    /// All artifacts.
+    /// RunNamespace artifacts.
     Store,
     /// An artifact: its drafts.
     Artifact(ArtifactName),
@@ -57,7 +57,7 @@ pub(super) enum Kind {
     /// A run's own directory, whose stage nobody holds as far as this mount knows: it is taken up at the first use.
     Run(ArtifactName, DistributedId, RunId),
     /// A run's own directory, or something in it.
-    In(Arc<Live>),
+    In(Arc<OpenStage>),
 }
 
 struct Node {
@@ -90,7 +90,7 @@ pub(super) struct Table {
 }
 
 /// Where a node is.
-pub(super) enum Spot {
+pub(super) enum Resolved {
     /// In none of the runs.
     Above(Kind),
     /// In a run.
@@ -101,14 +101,14 @@ pub(super) enum Spot {
 /// itself.
 #[derive(Clone)]
 pub(super) struct At {
-    pub(super) live: Arc<Live>,
+    pub(super) live: Arc<OpenStage>,
     base: Option<Arc<Backing>>,
     path: PathBuf,
 }
 
 impl At {
     /// The top of a run.
-    pub(super) fn top(live: Arc<Live>) -> At {
+    pub(super) fn top(live: Arc<OpenStage>) -> At {
         At { live, base: None, path: PathBuf::new() }
     }
 
@@ -172,13 +172,13 @@ impl Table {
     }
 
     /// Where a node is; ESTALE for one that has no name and no descriptor, ENOENT for one that is not known.
-    pub(super) fn spot(&self, id: u64) -> Result<Spot, i32> {
+    pub(super) fn spot(&self, id: u64) -> Result<Resolved, i32> {
         let node = self.nodes.get(&id).ok_or(libc::ENOENT)?;
-        let Kind::In(live) = &node.kind else { return Ok(Spot::Above(node.kind.clone())) };
+        let Kind::In(live) = &node.kind else { return Ok(Resolved::Above(node.kind.clone())) };
         let mut parts: Vec<&OsStr> = Vec::new();
         let base = self.climb(node, &mut parts, libc::PATH_MAX as usize).ok_or(libc::ESTALE)?;
         let path = parts.iter().rev().collect();
-        Ok(Spot::At(At { live: live.clone(), base, path }))
+        Ok(Resolved::At(At { live: live.clone(), base, path }))
     }
 
     /// The names from a node up to its run's top, or up to a node that is kept by a descriptor. A file has several
@@ -200,7 +200,7 @@ impl Table {
     }
 
     /// The run that a node is in.
-    pub(super) fn live(&self, id: u64) -> Option<&Arc<Live>> {
+    pub(super) fn live(&self, id: u64) -> Option<&Arc<OpenStage>> {
         match &self.nodes.get(&id)?.kind {
             Kind::In(live) => Some(live),
             _ => None,
@@ -263,7 +263,7 @@ impl Table {
     }
 
     /// The stage of a run's directory is held from here on.
-    pub(super) fn taken_up(&mut self, id: u64, live: Arc<Live>) {
+    pub(super) fn taken_up(&mut self, id: u64, live: Arc<OpenStage>) {
         if let Some(node) = self.nodes.get_mut(&id) {
             (node.kind, node.top) = (Kind::In(live), true);
         }

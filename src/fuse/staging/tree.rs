@@ -1,11 +1,11 @@
 //! What requests on a staging mount do: paths from the table, system calls on the stage's files, the gate that sealing
 //! closes.
 
-use super::above::All;
 use super::attributes;
-use super::gone::Gone;
 use super::handles::{Bytes, Handles, OpenDirectory, OpenFile};
-use super::table::{At, Kind, LONGEST_PATH, ROOT, SEALED, Spot, Table, key};
+use super::removed_inodes::Gone;
+use super::run_namespace::RunNamespace;
+use super::table::{At, Kind, LONGEST_PATH, ROOT, Resolved, SEALED, Table, key};
 use super::watch::Confirmed;
 use crate::clock;
 use crate::commit::Upserted;
@@ -18,7 +18,7 @@ use crate::mount;
 use crate::objects::Content;
 use crate::staging::Stage;
 use crate::store::Store;
-use crate::words::RelPath;
+use crate::types::RelPath;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -35,7 +35,7 @@ const LARGE_BLOCKS: i64 = 2048;
 pub(super) type Answer<T> = std::result::Result<T, i32>;
 
 /// A run whose stage this mount holds.
-pub(super) struct Live {
+pub(super) struct OpenStage {
     /// What tells its nodes from another run's: no two runs of a process have the same.
     pub(super) number: u64,
     pub(super) stage: Stage,
@@ -100,7 +100,7 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// What a contribution shows; nothing, if it was dropped or discarded since, or cannot be read.
-    pub(super) fn of(live: &Live, done: &Upserted) -> Sealed {
+    pub(super) fn of(live: &OpenStage, done: &Upserted) -> Sealed {
         let state = done.draft.state().ok();
         let contribution = state.as_ref().and_then(|s| s.contributions.iter().find(|c| c.number == done.number));
         let tree = contribution.and_then(|c| c.tree(live.store()).ok());
@@ -137,8 +137,8 @@ impl Sealed {
     }
 }
 
-impl Live {
-    pub(super) fn new(stage: Stage) -> Result<Live> {
+impl OpenStage {
+    pub(super) fn new(stage: Stage) -> Result<OpenStage> {
         let directory = stage.directory();
         let backing = Backing::open(&directory).map_err(|e| Error::io("open", &directory, e))?;
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -148,7 +148,7 @@ impl Live {
         let longest = AtomicUsize::new(if empty { 0 } else { LONGEST_PATH });
         let (refusals, confirmed, gone) = (Refusals::default(), Confirmed::new(), Gone::of(&stage)?);
         let gate = RwLock::new(Gate::Open);
-        Ok(Live { number, stage, backing, longest, refusals, gate, confirmed, gone })
+        Ok(OpenStage { number, stage, backing, longest, refusals, gate, confirmed, gone })
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -179,16 +179,15 @@ impl Live {
 }
 
 /// Takes an entry of a listing, with its attributes if it was looked up: its number, the offset after it, `DT_…`, its
-/// name.
-/// True: there is no room for it.
-pub(super) type TakeKnown<'a> = dyn FnMut(Option<&Seen>, u64, i64, u8, &OsStr) -> bool + 'a;
+/// name. True: there is no room for it.
+pub(super) type TakeKnown<'a> = dyn FnMut(Option<&Attr>, u64, i64, u8, &OsStr) -> bool + 'a;
 
 /// What is mounted.
 pub(super) struct StagingTree {
     pub(super) table: RwLock<Table>,
     pub(super) handles: Handles,
     /// For a mount of all runs.
-    pub(super) all: Option<All>,
+    pub(super) all: Option<RunNamespace>,
     pub(super) owner: (u32, u32),
     begun: i64,
     /// The permissions that the process takes from what it makes, where the kernel has taken the caller's already.
@@ -198,7 +197,7 @@ pub(super) struct StagingTree {
 }
 
 /// What a node is like: its attributes, with the number the kernel knows it by.
-pub(super) type Seen = Stat;
+pub(super) type Attr = Stat;
 
 pub(super) fn errno(e: io::Error) -> i32 {
     e.raw_os_error().unwrap_or(libc::EIO)
@@ -209,7 +208,7 @@ pub(super) fn of_error(e: &Error) -> i32 {
     use crate::error::Kind as Why;
     match e.kind() {
         Why::Usage => libc::EINVAL,
-        Why::Refused => libc::EBUSY,
+        Why::Conflict => libc::EBUSY,
         Why::NotFound => libc::ENOENT,
         Why::Damaged | Why::Io => e.errno().unwrap_or(libc::EIO),
     }
@@ -217,7 +216,7 @@ pub(super) fn of_error(e: &Error) -> i32 {
 
 impl StagingTree {
     /// One run's directory.
-    pub(super) fn one(live: Arc<Live>, owner: (u32, u32), log: Log) -> StagingTree {
+    pub(super) fn one(live: Arc<OpenStage>, owner: (u32, u32), log: Log) -> StagingTree {
         StagingTree {
             table: RwLock::new(Table::new(Kind::In(live))),
             handles: Handles::default(),
@@ -230,7 +229,7 @@ impl StagingTree {
     }
 
     /// The runs that this mount holds.
-    pub(super) fn runs(&self) -> Vec<Arc<Live>> {
+    pub(super) fn runs(&self) -> Vec<Arc<OpenStage>> {
         match &self.all {
             Some(all) => all.runs(),
             None => self.table.read().live(ROOT).cloned().into_iter().collect(),
@@ -243,7 +242,7 @@ impl StagingTree {
     }
 
     /// The directories of all runs, `NAME/ID/RUN`.
-    pub(super) fn all(all: All, owner: (u32, u32)) -> StagingTree {
+    pub(super) fn all(all: RunNamespace, owner: (u32, u32)) -> StagingTree {
         StagingTree {
             table: RwLock::new(Table::new(Kind::Store)),
             handles: Handles::default(),
@@ -257,11 +256,11 @@ impl StagingTree {
 
     /// Where a node is, with the table held so that no name on the way changes. A run's directory whose stage is not
     /// held yet is taken up.
-    fn spot(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, Spot)> {
+    fn spot(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, Resolved)> {
         loop {
             let table = self.table.read();
             match table.spot(id)? {
-                Spot::Above(Kind::Run(artifact, draft, run)) => {
+                Resolved::Above(Kind::Run(artifact, draft, run)) => {
                     drop(table);
                     let live = self.take_up(&artifact, &draft, &run)?;
                     self.table.write().taken_up(id, live);
@@ -274,8 +273,8 @@ impl StagingTree {
     /// Where a node of a run is.
     fn inside(&self, id: u64) -> Answer<(RwLockReadGuard<'_, Table>, At)> {
         match self.spot(id)? {
-            (table, Spot::At(at)) => Ok((table, at)),
-            (_, Spot::Above(_)) => Err(libc::EPERM),
+            (table, Resolved::At(at)) => Ok((table, at)),
+            (_, Resolved::Above(_)) => Err(libc::EPERM),
         }
     }
 
@@ -296,7 +295,7 @@ impl StagingTree {
             [libc::ENOSPC, libc::EDQUOT, libc::EIO, libc::EROFS, libc::ESTALE, libc::ENFILE, libc::EMFILE];
         let done = work();
         if let Some(e) = done.as_ref().err().copied().filter(|e| REFUSALS.contains(e))
-            && let Ok(Spot::At(at)) = self.table.read().spot(id)
+            && let Ok(Resolved::At(at)) = self.table.read().spot(id)
             && at.live.sealed().is_none()
         {
             let at = name.map_or_else(|| at.clone(), |name| at.join(name));
@@ -312,17 +311,17 @@ impl StagingTree {
         attributes::directory(mode, self.owner, self.begun)
     }
 
-    pub(super) fn numbered(mut stat: Stat, id: u64) -> Seen {
+    pub(super) fn numbered(mut stat: Stat, id: u64) -> Attr {
         stat.st_ino = id;
         stat
     }
 
-    pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> Answer<Seen> {
+    pub(super) fn lookup(&self, parent: u64, name: &OsStr) -> Answer<Attr> {
         let (changes, live, stat) = {
             let (table, spot) = self.spot(parent)?;
             match spot {
-                Spot::At(at) => (table.changes(), at.live.clone(), self.stat_in(&at.join(name))?),
-                Spot::Above(kind) => {
+                Resolved::At(at) => (table.changes(), at.live.clone(), self.stat_in(&at.join(name))?),
+                Resolved::Above(kind) => {
                     drop(table);
                     return self.lookup_above(parent, &kind, name);
                 }
@@ -335,7 +334,7 @@ impl StagingTree {
         }
         // A name went meanwhile, perhaps this one, and its inode's number may be another file's by now: look while
         // nothing changes.
-        let Spot::At(at) = table.spot(parent)? else { return Err(libc::ENOENT) };
+        let Resolved::At(at) = table.spot(parent)? else { return Err(libc::ENOENT) };
         let stat = self.stat_in(&at.join(name))?;
         let id = table.enter(parent, name, key(&at.live, &stat), stat.st_mode)?;
         Ok(Self::numbered(stat, id))
@@ -354,7 +353,7 @@ impl StagingTree {
         }
     }
 
-    pub(super) fn attributes(&self, id: u64, handle: Option<u64>) -> Answer<Seen> {
+    pub(super) fn attributes(&self, id: u64, handle: Option<u64>) -> Answer<Attr> {
         if let Some(file) = handle.and_then(|h| self.handles.file(h).ok())
             && let Bytes::File(file) = &file.bytes
         {
@@ -362,8 +361,8 @@ impl StagingTree {
         }
         let table = self.table.read();
         let found = match table.spot(id) {
-            Ok(Spot::At(at)) => self.stat_in(&at),
-            Ok(Spot::Above(kind)) => {
+            Ok(Resolved::At(at)) => self.stat_in(&at),
+            Ok(Resolved::Above(kind)) => {
                 drop(table);
                 self.stat_above(&kind)
             }
@@ -382,10 +381,9 @@ impl StagingTree {
     }
 
     /// Whether the caller may do that: asked where the kernel does not decide by modes, for a mount that only its owner
-    /// may
-    /// use. What is sealed takes no changes.
+    /// may use. What is sealed takes no changes.
     pub(super) fn access(&self, id: u64, mode: i32) -> Answer<()> {
-        let (_table, Spot::At(at)) = self.spot(id)? else { return Ok(()) };
+        let (_table, Resolved::At(at)) = self.spot(id)? else { return Ok(()) };
         match at.live.sealed() {
             Some(_) if mode & libc::W_OK != 0 => Err(libc::EROFS),
             Some(_) if mode & libc::X_OK != 0 && self.stat_in(&at)?.st_mode & 0o111 == 0 => Err(libc::EACCES),
@@ -414,14 +412,14 @@ impl StagingTree {
         mode: Option<u32>,
         caller: Caller,
         work: impl Fn(&Backing, &Path) -> io::Result<()>,
-    ) -> Answer<Seen> {
+    ) -> Answer<Attr> {
         let (live, stat) = {
             let (_table, directory) = self.inside(parent)?;
             let _change = directory.live.changing()?;
             let at = directory.new_name(name)?;
             let (backing, path) = (at.backing(), at.path());
             let own = |_: &()| backing.chown(path, caller.uid, caller.gid);
-            backing::in_the_name_of(caller, || work(backing, path), own).map_err(errno)?;
+            backing::with_fs_credentials(caller, || work(backing, path), own).map_err(errno)?;
             if let Some(mode) = mode.filter(|mode| mode & self.umask != 0) {
                 // What the directory handed down stays.
                 let handed = backing.stat(path).map_err(errno)?.st_mode & libc::S_ISGID;
@@ -433,26 +431,26 @@ impl StagingTree {
         Ok(Self::numbered(stat, id))
     }
 
-    pub(super) fn make_directory(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Answer<Seen> {
+    pub(super) fn make_directory(&self, parent: u64, name: &OsStr, mode: u32, caller: Caller) -> Answer<Attr> {
         let spot = self.spot(parent)?.1; // without the table, which is to be changed
-        if let Spot::Above(kind) = spot {
+        if let Resolved::Above(kind) = spot {
             return self.make_above(parent, &kind, name, mode, caller);
         }
         self.make(parent, name, Some(mode), caller, |backing, at| backing.mkdir(at, mode & 0o7777))
     }
 
-    pub(super) fn make_node(&self, parent: u64, name: &OsStr, mode: u32, device: u64, caller: Caller) -> Answer<Seen> {
+    pub(super) fn make_node(&self, parent: u64, name: &OsStr, mode: u32, device: u64, caller: Caller) -> Answer<Attr> {
         self.make(parent, name, Some(mode), caller, |backing, at| backing.mknod(at, mode, device))
     }
 
-    pub(super) fn make_symlink(&self, parent: u64, name: &OsStr, target: &OsStr, caller: Caller) -> Answer<Seen> {
+    pub(super) fn make_symlink(&self, parent: u64, name: &OsStr, target: &OsStr, caller: Caller) -> Answer<Attr> {
         self.make(parent, name, None, caller, |backing, at| backing.symlink(target, at))
     }
 
-    pub(super) fn link(&self, id: u64, parent: u64, name: &OsStr) -> Answer<Seen> {
+    pub(super) fn link(&self, id: u64, parent: u64, name: &OsStr) -> Answer<Attr> {
         let (live, stat) = {
             let table = self.table.read();
-            let (Spot::At(from), Spot::At(to)) = (table.spot(id)?, table.spot(parent)?) else {
+            let (Resolved::At(from), Resolved::At(to)) = (table.spot(id)?, table.spot(parent)?) else {
                 return Err(libc::EPERM);
             };
             if !Arc::ptr_eq(&from.live, &to.live) {
@@ -471,7 +469,7 @@ impl StagingTree {
     /// Whether a removed file is kept without a name. Not a large one that is not open: its space is to be free when
     /// the removal returns, and the kernel repeats an `open` that meets ESTALE. One that is replaced is kept,
     /// whatever its size: there the repeated `open` could meet the next replacement.
-    fn is_worth_keeping(&self, table: &Table, live: &Live, stat: &Stat) -> bool {
+    fn is_worth_keeping(&self, table: &Table, live: &OpenStage, stat: &Stat) -> bool {
         let is_open = || table.known(key(live, stat)).is_some_and(|id| self.handles.of_node(id).is_some());
         let is_large = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_blocks > LARGE_BLOCKS;
         !is_large || is_open()
@@ -480,8 +478,8 @@ impl StagingTree {
     pub(super) fn remove(&self, parent: u64, name: &OsStr, directory: bool) -> Answer<()> {
         let mut table = self.table.write();
         let at = match table.spot(parent)? {
-            Spot::At(at) => at.join(name),
-            Spot::Above(kind) => {
+            Resolved::At(at) => at.join(name),
+            Resolved::Above(kind) => {
                 drop(table);
                 return self.remove_above(&kind, name);
             }
@@ -510,7 +508,7 @@ impl StagingTree {
         flags: u32,
     ) -> Answer<()> {
         let mut table = self.table.write();
-        let (Spot::At(from), Spot::At(to)) = (table.spot(parent)?, table.spot(new_parent)?) else {
+        let (Resolved::At(from), Resolved::At(to)) = (table.spot(parent)?, table.spot(new_parent)?) else {
             return Err(libc::EPERM);
         };
         if !Arc::ptr_eq(&from.live, &to.live) {
@@ -558,8 +556,8 @@ impl StagingTree {
     pub(super) fn open(&self, id: u64, flags: i32, pid: u32) -> Answer<u64> {
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         let (_table, at) = match self.spot(id)? {
-            (table, Spot::At(at)) => (table, at),
-            (_, Spot::Above(_)) => return Err(libc::EISDIR),
+            (table, Resolved::At(at)) => (table, at),
+            (_, Resolved::Above(_)) => return Err(libc::EISDIR),
         };
         let live = at.live.clone();
         if let Some(sealed) = live.sealed() {
@@ -586,7 +584,7 @@ impl StagingTree {
         flags: i32,
         caller: Caller,
         pid: u32,
-    ) -> Answer<(Seen, u64)> {
+    ) -> Answer<(Attr, u64)> {
         let (at, file, stat) = {
             let (_table, directory) = self.inside(parent)?;
             let _change = directory.live.changing()?;
@@ -595,7 +593,7 @@ impl StagingTree {
             let how = flags & (libc::O_ACCMODE | libc::O_EXCL | libc::O_NOATIME) | libc::O_CREAT;
             let own = |_: &std::fs::File| backing.chown(path, caller.uid, caller.gid);
             let make = || backing.open_at(path, how, mode & 0o7777);
-            let file = backing::in_the_name_of(caller, make, own).map_err(errno)?;
+            let file = backing::with_fs_credentials(caller, make, own).map_err(errno)?;
             if mode & self.umask != 0 {
                 backing::set_mode(&file, mode & 0o7777).map_err(errno)?;
             }
@@ -714,7 +712,7 @@ impl StagingTree {
     }
 
     pub(super) fn sync_directory(&self, id: u64) -> Answer<()> {
-        let (_table, Spot::At(at)) = self.spot(id)? else { return Ok(()) };
+        let (_table, Resolved::At(at)) = self.spot(id)? else { return Ok(()) };
         if at.live.sealed().is_some() || at.nameless().is_some() {
             return Ok(());
         }
@@ -753,7 +751,7 @@ impl StagingTree {
 
     pub(super) fn get_xattr(&self, id: u64, name: &OsStr) -> Answer<Vec<u8>> {
         refuse_access_list(name)?;
-        let (_table, Spot::At(at)) = self.spot(id)? else { return Err(libc::ENODATA) };
+        let (_table, Resolved::At(at)) = self.spot(id)? else { return Err(libc::ENODATA) };
         match at.live.sealed() {
             Some(_) => Err(libc::ENODATA),
             None => at.backing().get_xattr(at.path(), name).map_err(errno),
@@ -761,7 +759,7 @@ impl StagingTree {
     }
 
     pub(super) fn list_xattr(&self, id: u64) -> Answer<Vec<u8>> {
-        let (_table, Spot::At(at)) = self.spot(id)? else { return Ok(Vec::new()) };
+        let (_table, Resolved::At(at)) = self.spot(id)? else { return Ok(Vec::new()) };
         if at.live.sealed().is_some() {
             return Ok(Vec::new());
         }
@@ -795,7 +793,7 @@ impl StagingTree {
     pub(super) fn open_directory(&self, id: u64) -> Answer<u64> {
         let (_table, spot) = self.spot(id)?;
         let opened = match spot {
-            Spot::At(at) => match at.live.sealed() {
+            Resolved::At(at) => match at.live.sealed() {
                 Some(sealed) if at.nameless().is_none() => {
                     let found = sealed.find(&at)?;
                     let Entry::Directory(dir) = found.entry else { return Err(libc::ENOTDIR) };
@@ -807,7 +805,7 @@ impl StagingTree {
                     OpenDirectory::Stage(Mutex::new(DirStream::of(directory).map_err(errno)?), at.live)
                 }
             },
-            Spot::Above(kind) => {
+            Resolved::Above(kind) => {
                 drop(_table);
                 OpenDirectory::Above(self.names_above(&kind)?)
             }
@@ -816,8 +814,7 @@ impl StagingTree {
     }
 
     /// As [`StagingTree::list`], with each entry looked up. Above the runs that would read all records for each name:
-    /// there
-    /// the number is the root's, which the kernel lists and takes for no node.
+    /// there the number is the root's, which the kernel lists and takes for no node.
     pub(super) fn list_known(&self, id: u64, handle: u64, offset: i64, take: &mut TakeKnown<'_>) -> Answer<()> {
         let above = matches!(&*self.handles.directory(handle)?, OpenDirectory::Above(_));
         self.list(id, handle, offset, &mut |number, next, kind, name| {
@@ -971,7 +968,7 @@ fn refuse_access_list(name: &OsStr) -> Answer<()> {
     if is_access_list(name.as_bytes()) { Err(libc::EOPNOTSUPP) } else { Ok(()) }
 }
 
-fn sealed_bytes(live: &Live, sealed: &Sealed, at: &At) -> Answer<Bytes> {
+fn sealed_bytes(live: &OpenStage, sealed: &Sealed, at: &At) -> Answer<Bytes> {
     match sealed.find(at)?.entry {
         Entry::File { digest, size, place, .. } => {
             let content = live.store().objects().content(&digest, size, place);

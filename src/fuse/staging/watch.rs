@@ -1,13 +1,12 @@
 //! Whether this mount may still change its runs. A thread asks the store every few seconds: was a run taken over by
-//! another mount, is its draft finished?
-//! A change that comes when the last answer is too old asks by itself, so that a daemon that was stopped or cut off
-//! sees that it lost before it writes.
+//! another mount, is its draft finished? A change that comes when the last answer is too old asks by itself, so that a
+//! daemon that was stopped or cut off sees that it lost before it writes.
 
-use super::tree::{Answer, Gate, Live, StagingTree};
+use super::tree::{Answer, Gate, OpenStage, StagingTree};
 use crate::commit::refuse_if_finished;
 use crate::error::{Error, Kind, Result, show_path};
 use crate::fuse::log::Log;
-use crate::lock::BEAT;
+use crate::lock::HEARTBEAT_INTERVAL;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// An answer is good for so long: less than another host watches before it takes a run over.
-const GOOD_FOR: Duration = Duration::from_millis(2 * BEAT.as_millis() as u64 + 500);
+const GOOD_FOR: Duration = Duration::from_millis(2 * HEARTBEAT_INTERVAL.as_millis() as u64 + 500);
 
 /// When the store last said that a run is still this mount's, in milliseconds since the process first asked.
 pub(super) struct Confirmed(AtomicU64);
@@ -38,7 +37,7 @@ impl Confirmed {
     }
 }
 
-impl Live {
+impl OpenStage {
     /// Asks the store whether the run may still be changed here, and refuses changes from here on if not. Logs why.
     pub(super) fn confirm(&self, log: Option<&Log>) -> Answer<()> {
         let asked = now();
@@ -74,20 +73,20 @@ impl Live {
         }
         match refuse_if_finished(self.stage.draft()) {
             Ok(()) => Ok(None),
-            Err(e) if e.kind() == Kind::Refused => Ok(Some((Gate::Finished, self.finished(e)))),
+            Err(e) if e.kind() == Kind::Conflict => Ok(Some((Gate::Finished, self.finished(e)))),
             Err(e) => Err(e),
         }
     }
 
     pub(super) fn lost(&self) -> Error {
         let why = "another mount has taken the run over, or it was sealed or discarded elsewhere: no change is taken here any more";
-        Error::refused(why).hint("`cairn umount --no-seal` this mount; `cairn drafts` shows the run")
+        Error::conflict(why).with_hint("`cairn umount --no-seal` this mount; `cairn drafts` shows the run")
     }
 
     pub(super) fn finished(&self, e: Error) -> Error {
         let kept =
             format!("no change is taken any more; the files of the run stay in {}", show_path(&self.stage.directory()));
-        e.because(kept)
+        e.with_cause(kept)
     }
 }
 
@@ -108,7 +107,7 @@ impl Watch {
         let ask = move || {
             let mut over = ended.0.lock();
             while !*over {
-                ended.1.wait_for(&mut over, BEAT);
+                ended.1.wait_for(&mut over, HEARTBEAT_INTERVAL);
                 if !*over {
                     parking_lot::MutexGuard::unlocked(&mut over, || {
                         drop(catch_unwind(AssertUnwindSafe(|| look(&tree))))
@@ -117,7 +116,7 @@ impl Watch {
             }
         };
         let thread = std::thread::Builder::new().name("staging-watch".into()).stack_size(512 << 10).spawn(ask);
-        let thread = thread.map_err(|e| Error::io_message("cannot start a thread").because(e))?;
+        let thread = thread.map_err(|e| Error::io_message("cannot start a thread").with_cause(e))?;
         Ok(Watch { end, thread: Some(thread) })
     }
 }

@@ -3,7 +3,7 @@
 use super::model::*;
 use super::*;
 use crate::error::Kind;
-use crate::words::RelPath;
+use crate::types::RelPath;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -384,14 +384,14 @@ fn edits_that_cannot_be_are_refused_naming_the_path() {
         assert_eq!(e.kind(), kind, "{e}");
         assert!(e.to_string().contains(name), "{e}");
     };
-    refuse(vec![Edit::put(path("d"), file(3))], Kind::Refused, "`d`");
-    refuse(vec![Edit::put(path("f/y"), file(3))], Kind::Refused, "`f/y`");
-    refuse(vec![Edit::put(path("f"), Entry::Directory(Dir::empty()))], Kind::Refused, "`f`");
+    refuse(vec![Edit::put(path("d"), file(3))], Kind::Conflict, "`d`");
+    refuse(vec![Edit::put(path("f/y"), file(3))], Kind::Conflict, "`f/y`");
+    refuse(vec![Edit::put(path("f"), Entry::Directory(Dir::empty()))], Kind::Conflict, "`f`");
     refuse(vec![Edit::remove(path("d/z"))], Kind::NotFound, "`d/z`");
     refuse(vec![Edit::remove(path("q/z"))], Kind::NotFound, "`q/z`");
     refuse(vec![Edit::put(path("a"), file(1)), Edit::remove(path("a"))], Kind::Usage, "`a`");
     refuse(vec![Edit::put(path("s"), Entry::Symlink { target: Vec::new() })], Kind::Usage, "`s`");
-    refuse(vec![Edit::put(path("a"), file(1)), Edit::put(path("a/b"), file(1))], Kind::Refused, "`a/b`");
+    refuse(vec![Edit::put(path("a"), file(1)), Edit::put(path("a/b"), file(1))], Kind::Conflict, "`a/b`");
     let same = apply(
         &base,
         vec![Edit::put(path("d/x"), file(1)), Edit::put(path("d"), Entry::Directory(Dir::empty()))],

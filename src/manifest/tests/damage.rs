@@ -4,7 +4,7 @@ use super::model::*;
 use super::*;
 use crate::error::Kind;
 use crate::manifest::codec::{self, Item};
-use crate::words::Digest;
+use crate::types::Digest;
 use proptest::prelude::*;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::manifest::cut::key_hash;
-use crate::words::{Digest, RelPath};
+use crate::types::{Digest, RelPath};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::model::*;
 use super::*;
-use crate::words::RelPath;
+use crate::types::RelPath;
 
 fn flat(n: u64) -> Model {
     model((0..n).map(|i| (path(format!("f{i:07}")), file(i))))

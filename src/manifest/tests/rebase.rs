@@ -1,7 +1,7 @@
 //! Two changes of one manifest, brought together, against maps.
 
 use crate::manifest::{Edit, Entry, MemoryNodes, Rebased, Tree, apply, rebase};
-use crate::words::{Digest, RelPath};
+use crate::types::{Digest, RelPath};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;

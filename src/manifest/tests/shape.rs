@@ -3,7 +3,7 @@
 use super::model::*;
 use super::*;
 use crate::manifest::cut;
-use crate::words::{Digest, PackRef, Place, RelPath};
+use crate::types::{Digest, Location, PackRef, RelPath};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -240,17 +240,17 @@ fn names_in_the_wrong_order_are_a_usage_error() {
 struct Placing(MemoryNodes, u32);
 
 impl NodeSink for Placing {
-    fn store(&mut self, node: &Node) -> crate::error::Result<Option<Place>> {
+    fn store(&mut self, node: &Node) -> crate::error::Result<Option<Location>> {
         self.1 += 1;
         self.0.insert(node.digest(), node.clone());
-        Ok(Some(Place { pack: PackRef(1), offset: self.1 }))
+        Ok(Some(Location { pack: PackRef(1), offset: self.1 }))
     }
 }
 
 #[test]
 fn places_are_carried_and_never_counted() {
     let placed = |i: u64, on: bool| {
-        let place = on.then_some(Place { pack: PackRef(9), offset: i as u32 });
+        let place = on.then_some(Location { pack: PackRef(9), offset: i as u32 });
         Entry::File { digest: Digest::of(&i.to_le_bytes()), size: i, exec: false, place }
     };
     let with = |on: bool| model((0..3000u64).map(|i| (path(format!("{}/{}/{i:05}", i % 3, i % 700)), placed(i, on))));
@@ -265,7 +265,7 @@ fn places_are_carried_and_never_counted() {
     assert_eq!(root.digest(), plain.digest());
     let whole = |t: &Tree| {
         t.walk().map(Result::unwrap).all(|v| match v.entry {
-            Entry::File { size, place, .. } => place == Some(Place { pack: PackRef(9), offset: size as u32 }),
+            Entry::File { size, place, .. } => place == Some(Location { pack: PackRef(9), offset: size as u32 }),
             Entry::Directory(dir) => dir.node_ref().is_none_or(|at| at.place.is_some()),
             _ => false,
         })

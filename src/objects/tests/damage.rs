@@ -19,12 +19,12 @@ fn inode(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().ino()
 }
 
-fn known(lab: &Lab) -> Vec<Damaged> {
+fn known(lab: &TestStore) -> Vec<Damaged> {
     lab.afresh().known_damage().unwrap().iter().copied().collect()
 }
 
 /// Verifies all packs and objects, and updates the list.
-fn check_all(lab: &Lab) {
+fn check_all(lab: &TestStore) {
     let objects = lab.afresh();
     let known = objects.known_damage().unwrap();
     let check = |stored: Stored, check: &dyn Fn(&Stored, &mut Vec<Damage>)| {
@@ -38,8 +38,8 @@ fn check_all(lab: &Lab) {
 
 #[test]
 fn a_damaged_blob_that_a_reader_met_is_stored_again_and_then_read_by_the_old_hint() {
-    let lab = Lab::new();
-    let contents: Vec<Vec<u8>> = (0..5).map(|i| noise(i, 1000)).collect();
+    let lab = TestStore::new();
+    let contents: Vec<Vec<u8>> = (0..5).map(|i| random_bytes(i, 1000)).collect();
     let digests = lab.put(&contents);
     let place = lab.place(&digests[2]).unwrap();
     let pack = &lab.packs()[0];
@@ -72,19 +72,19 @@ fn a_damaged_blob_that_a_reader_met_is_stored_again_and_then_read_by_the_old_hin
 
 #[test]
 fn a_wrong_hint_is_no_damage() {
-    let lab = Lab::new();
-    let digests = lab.put(&[noise(1, 1000), noise(2, 1000)]);
+    let lab = TestStore::new();
+    let digests = lab.put(&[random_bytes(1, 1000), random_bytes(2, 1000)]);
     let (first, second) = (lab.place(&digests[0]).unwrap(), lab.place(&digests[1]).unwrap());
-    assert_eq!(lab.objects.read_small(&digests[0], 1000, Some(second)).unwrap(), noise(1, 1000));
-    assert_eq!(lab.objects.read_small(&digests[1], 1000, Some(first)).unwrap(), noise(2, 1000));
+    assert_eq!(lab.objects.read_small(&digests[0], 1000, Some(second)).unwrap(), random_bytes(1, 1000));
+    assert_eq!(lab.objects.read_small(&digests[1], 1000, Some(first)).unwrap(), random_bytes(2, 1000));
     assert!(known(&lab).is_empty());
 }
 
 #[test]
 fn a_whole_check_lists_what_is_damaged_and_removes_what_is_right_again() {
-    let lab = Lab::new();
-    let large = noise(9, SMALL_MAX as usize);
-    let digests = lab.put(&[noise(1, 1000), noise(2, 1000)]);
+    let lab = TestStore::new();
+    let large = random_bytes(9, SMALL_MAX as usize);
+    let digests = lab.put(&[random_bytes(1, 1000), random_bytes(2, 1000)]);
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let digest = Digest::of(&large);
     assert!(writer.lane().put_large_bytes(digest, &large).unwrap().new);
@@ -111,13 +111,13 @@ fn a_whole_check_lists_what_is_damaged_and_removes_what_is_right_again() {
     check_all(&lab);
     assert_eq!(known(&lab), [Damaged::Pack(name)]);
     let writer = lab.afresh().writer(&lab.work()).unwrap();
-    assert!(put_small(&mut writer.lane(), &noise(2, 1000)).1.new);
+    assert!(put_small(&mut writer.lane(), &random_bytes(2, 1000)).1.new);
 }
 
 #[test]
 fn an_object_known_to_be_damaged_is_replaced_and_taken_from_the_list() {
-    let lab = Lab::on_disk();
-    let bytes = noise(1, 300_000);
+    let lab = TestStore::on_disk();
+    let bytes = random_bytes(1, 300_000);
     let digest = Digest::of(&bytes);
     let put = || {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
@@ -138,8 +138,8 @@ fn an_object_known_to_be_damaged_is_replaced_and_taken_from_the_list() {
 
 #[test]
 fn equal_content_of_a_second_writer_replaces_nothing_f1() {
-    for lab in [Lab::new(), Lab::on_disk()] {
-        let (large, small) = (noise(1, 200_000), noise(2, 2000));
+    for lab in [TestStore::new(), TestStore::on_disk()] {
+        let (large, small) = (random_bytes(1, 200_000), random_bytes(2, 2000));
         let store = |writer: &super::super::ObjectWriter| {
             let mut lane = writer.lane();
             lane.put_large_bytes(Digest::of(&large), &large).unwrap();
@@ -163,8 +163,8 @@ fn equal_content_of_a_second_writer_replaces_nothing_f1() {
 
 #[test]
 fn what_is_damaged_where_a_writer_puts_its_own_is_replaced() {
-    let lab = Lab::new();
-    let (large, small) = (noise(1, 200_000), noise(2, 2000));
+    let lab = TestStore::new();
+    let (large, small) = (random_bytes(1, 200_000), random_bytes(2, 2000));
     let store = |writer: &super::super::ObjectWriter| {
         let mut lane = writer.lane();
         lane.put_large_bytes(Digest::of(&large), &large).unwrap();
@@ -187,8 +187,8 @@ fn what_is_damaged_where_a_writer_puts_its_own_is_replaced() {
 
 #[test]
 fn who_finds_all_in_packs_reads_their_footers_and_notices_a_pack_that_is_cut() {
-    let lab = Lab::new();
-    let contents: Vec<Vec<u8>> = (0..40).map(|i| noise(i, 900)).collect();
+    let lab = TestStore::new();
+    let contents: Vec<Vec<u8>> = (0..40).map(|i| random_bytes(i, 900)).collect();
     lab.put(&contents);
     let put_again = || {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
@@ -219,8 +219,8 @@ fn who_finds_all_in_packs_reads_their_footers_and_notices_a_pack_that_is_cut() {
 
 #[test]
 fn an_object_whose_time_a_copying_tool_lost_gets_it_back_once_it_was_hashed() {
-    let lab = Lab::on_disk();
-    let bytes = noise(1, 300_000);
+    let lab = TestStore::on_disk();
+    let bytes = random_bytes(1, 300_000);
     let digest = Digest::of(&bytes);
     let put = || {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
@@ -245,7 +245,7 @@ fn an_object_whose_time_a_copying_tool_lost_gets_it_back_once_it_was_hashed() {
         assert!(is_as_left());
     }
     // With wrong bytes it keeps its time.
-    overwrite(&object, &noise(2, 300_000));
+    overwrite(&object, &random_bytes(2, 300_000));
     assert!(is_damage(&lab.afresh().open_large(&digest, 300_000)));
     assert!(!is_as_left());
     assert!(put());

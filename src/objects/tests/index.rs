@@ -1,8 +1,8 @@
 //! Runs, and finding blobs with, without and in spite of them.
 
 use super::super::index::Look;
+use super::super::index_segment::{self, Opened, PER_BLOCK, Segment, SegmentEntry};
 use super::super::merge::{self, Merge};
-use super::super::run::{self, Opened, PER_BLOCK, Run, RunEntry};
 use super::super::{Damage, Kind};
 use super::*;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 type Model = BTreeMap<(Digest, u8), Vec<(Digest, u32)>>;
 
 /// A run of `n` entries in three packs, some digests in several of them and some with equal beginnings.
-fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Run> {
+fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Segment> {
     let packs: Vec<Digest> = (0..3).map(|i| Digest::of(&[seed as u8, i])).collect();
     let mut entries = Vec::new();
     for i in 0..n as u64 {
@@ -19,7 +19,7 @@ fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Run> {
             digest.0[..9].fill(i as u8 % 4); // more of one beginning than a block holds
         }
         for (pack, offset) in [(i % 3, i), ((i + 1) % 3, i + 1)].into_iter().take(1 + usize::from(i % 5 == 0)) {
-            entries.push(RunEntry {
+            entries.push(SegmentEntry {
                 digest,
                 kind: if i % 7 == 0 { Kind::Node } else { Kind::Content },
                 pack: pack as u32,
@@ -33,18 +33,18 @@ fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Run> {
     }
     let disk = Disk::of(dir, Access::Umask).unwrap();
     let mut file = disk.create_file(dir.join(format!("r{seed}"))).unwrap();
-    let name = run::write(&mut file, &packs, entries.len(), &mut entries.into_iter().map(Ok)).unwrap();
+    let name = index_segment::write(&mut file, &packs, entries.len(), &mut entries.into_iter().map(Ok)).unwrap();
     Arc::new(open_run(file.path(), name).unwrap())
 }
 
-fn open_run(path: &Path, name: Digest) -> Option<Run> {
-    match Run::open(path, name) {
-        Opened::Run(run) => Some(run),
+fn open_run(path: &Path, name: Digest) -> Option<Segment> {
+    match Segment::open(path, name) {
+        Opened::Segment(run) => Some(run),
         Opened::Gone | Opened::Damaged => None,
     }
 }
 
-fn assert_as_model(run: &Run, model: &Model) {
+fn assert_as_model(run: &Segment, model: &Model) {
     let mut all = 0;
     for ((digest, kind), expected) in model {
         let kind = if *kind == 1 { Kind::Content } else { Kind::Node };
@@ -83,7 +83,7 @@ fn runs_and_their_merges_find_what_a_map_finds() {
     let packs = merge::packs_of(&runs, |p| *p != gone);
     let count = Merge::new(&runs, &packs).count();
     let mut file = Disk::of(dir.path(), Access::Umask).unwrap().create_file(dir.path().join("merged")).unwrap();
-    let name = run::write(&mut file, &packs, count, &mut Merge::new(&runs, &packs)).unwrap();
+    let name = index_segment::write(&mut file, &packs, count, &mut Merge::new(&runs, &packs)).unwrap();
     assert_as_model(&open_run(file.path(), name).unwrap(), &model);
 }
 
@@ -115,11 +115,11 @@ fn every_flipped_byte_of_a_run_is_noticed_f12() {
 }
 
 /// `n` puts of one small content each.
-fn puts(lab: &Lab, n: u64) -> Vec<(Digest, Vec<u8>)> {
-    (0..n).map(|i| noise(1000 + i, 30)).map(|c| (lab.put(std::slice::from_ref(&c))[0], c)).collect()
+fn puts(lab: &TestStore, n: u64) -> Vec<(Digest, Vec<u8>)> {
+    (0..n).map(|i| random_bytes(1000 + i, 30)).map(|c| (lab.put(std::slice::from_ref(&c))[0], c)).collect()
 }
 
-fn all_found(lab: &Lab, contents: &[(Digest, Vec<u8>)]) {
+fn all_found(lab: &TestStore, contents: &[(Digest, Vec<u8>)]) {
     let objects = lab.afresh();
     for (digest, content) in contents {
         assert_eq!(&objects.read_small(digest, content.len() as u64, None).unwrap(), content);
@@ -127,7 +127,7 @@ fn all_found(lab: &Lab, contents: &[(Digest, Vec<u8>)]) {
 }
 
 /// The run, of those that there are, that knows the content.
-fn run_with(lab: &Lab, digest: &Digest) -> PathBuf {
+fn run_with(lab: &TestStore, digest: &Digest) -> PathBuf {
     let knows = |path: &PathBuf| {
         let mut found = Vec::new();
         let name = Digest::from_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
@@ -139,7 +139,7 @@ fn run_with(lab: &Lab, digest: &Digest) -> PathBuf {
 
 #[test]
 fn many_small_puts_leave_few_runs_and_all_is_found_once() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let contents = puts(&lab, 140);
     assert_eq!(lab.packs().len(), 140);
     assert!(lab.runs().len() <= 2 * 9 + 1, "ten of a size class become one: {}", lab.runs().len());
@@ -152,7 +152,7 @@ fn many_small_puts_leave_few_runs_and_all_is_found_once() {
 
 #[test]
 fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let contents = puts(&lab, 66);
     let (digest, last) = contents.iter().max().unwrap().clone();
     // The magic, the header, a pack's name, the last block.
@@ -162,9 +162,9 @@ fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
         let at = if from_end { bytes.len() - i } else { i };
         bytes[at] ^= 1;
         overwrite(run, &bytes);
-        assert!(matches!(&lab.afresh().check_runs().unwrap()[..], [(_, Damage::Run(_))]));
+        assert!(matches!(&lab.afresh().check_runs().unwrap()[..], [(_, Damage::Segment(_))]));
         all_found(&lab, &contents);
-        lab.put(&[noise(at as u64, 10), last.clone()]);
+        lab.put(&[random_bytes(at as u64, 10), last.clone()]);
         assert!(lab.afresh().check_runs().unwrap().is_empty(), "byte {at}: a writer made it anew");
     }
     lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
@@ -172,21 +172,22 @@ fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
     let packs = lab.packs().len();
     lab.put(&[last.clone()]);
     assert_eq!(lab.packs().len(), packs, "a writer that finds no runs lists the packs");
-    lab.put(&[noise(5, 10)]);
+    lab.put(&[random_bytes(5, 10)]);
     assert_eq!(lab.runs().len(), 2, "all that there was, and the new one");
     std::fs::write(lab.layout.index().join("stranger"), b"x").unwrap();
     assert_eq!(lab.afresh().check_runs().unwrap().len(), 1);
-    lab.put(&[noise(6, 10)]);
+    lab.put(&[random_bytes(6, 10)]);
     assert_eq!(lab.afresh().check_runs().unwrap().len(), 1, "what is not ours stays, and is passed over");
     assert!(!lab.objects.load_index(Look::Packs).unwrap().is_poor());
 }
 
 #[test]
 fn what_the_runs_miss_is_found_by_who_stores_much_and_mended() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let contents = puts(&lab, 30);
     std::fs::remove_file(run_with(&lab, &contents[3].0)).unwrap();
-    let all: Vec<Vec<u8>> = (0..100).map(|i| noise(9000 + i, 20)).chain(contents.iter().map(|c| c.1.clone())).collect();
+    let all: Vec<Vec<u8>> =
+        (0..100).map(|i| random_bytes(9000 + i, 20)).chain(contents.iter().map(|c| c.1.clone())).collect();
     lab.put(&all);
     assert_eq!(lab.packs().len(), 31);
     contents.iter().for_each(|c| drop(run_with(&lab, &c.0)));
@@ -194,7 +195,7 @@ fn what_the_runs_miss_is_found_by_who_stores_much_and_mended() {
 
 #[test]
 fn a_process_that_saw_a_damaged_run_sees_the_one_made_anew() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let contents = puts(&lab, 66);
     let run = &lab.runs().into_iter().max_by_key(|r| std::fs::metadata(r).unwrap().len()).unwrap();
     let whole = std::fs::read(run).unwrap();
@@ -212,9 +213,10 @@ fn a_process_that_saw_a_damaged_run_sees_the_one_made_anew() {
 
 #[test]
 fn more_than_memory_should_hold_is_searched_where_it_lies() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     // 30 packs of 40 entries, of which memory takes 200 in tests.
-    let contents: Vec<Vec<Vec<u8>>> = (0..30u64).map(|p| (0..40).map(|i| noise(p * 40 + i, 20)).collect()).collect();
+    let contents: Vec<Vec<Vec<u8>>> =
+        (0..30u64).map(|p| (0..40).map(|i| random_bytes(p * 40 + i, 20)).collect()).collect();
     contents.iter().for_each(|c| drop(lab.put(c)));
     lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
     assert!(lab.objects.load_index(Look::Packs).unwrap().is_poor());
@@ -228,7 +230,7 @@ fn more_than_memory_should_hold_is_searched_where_it_lies() {
 
 #[test]
 fn a_hit_in_a_pack_that_is_gone_or_damaged_is_no_hit() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let contents = puts(&lab, 66);
     let place = lab.place(&contents[0].0).unwrap();
     let pack = lab.layout.pack(&lab.objects.table.name(place.pack).unwrap());
@@ -242,7 +244,7 @@ fn a_hit_in_a_pack_that_is_gone_or_damaged_is_no_hit() {
 
 #[test]
 fn a_run_that_names_a_pack_that_is_gone_misleads_no_writer_with_an_open_handle_either() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let contents = puts(&lab, 3);
     // This process has the pack open, and an index that knows it.
     let place = lab.place(&contents[0].0).unwrap();
@@ -257,8 +259,8 @@ fn a_run_that_names_a_pack_that_is_gone_misleads_no_writer_with_an_open_handle_e
 
 #[test]
 fn a_run_that_is_cut_while_it_is_in_use_is_done_without() {
-    let lab = Lab::new();
-    let contents: Vec<Vec<u8>> = (0..400).map(|i| noise(i, 30)).collect();
+    let lab = TestStore::new();
+    let contents: Vec<Vec<u8>> = (0..400).map(|i| random_bytes(i, 30)).collect();
     let digests = lab.put(&contents);
     // Several blocks, of which this process has seen one.
     let run = &lab.runs()[0];
@@ -268,6 +270,6 @@ fn a_run_that_is_cut_while_it_is_in_use_is_done_without() {
     for (digest, content) in digests.iter().zip(&contents) {
         assert_eq!(&lab.objects.read_small(digest, 30, None).unwrap(), content);
     }
-    lab.put(&[noise(1000, 30)]);
+    lab.put(&[random_bytes(1000, 30)]);
     assert!(lab.afresh().check_runs().unwrap().is_empty(), "the next writer made it anew");
 }

@@ -5,7 +5,7 @@ use super::*;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-fn put_file(lab: &Lab, source: &Path) -> super::super::LargePut {
+fn put_file(lab: &TestStore, source: &Path) -> super::super::LargePut {
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let mut lane = writer.lane();
     let put = lane.put_large(&File::open(source).unwrap(), source, &mut |_| Ok(())).unwrap();
@@ -20,10 +20,10 @@ fn set_time(path: &Path, seconds: u64) {
 
 #[test]
 fn a_large_file_is_stored_read_only_with_a_fixed_time_and_once() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let source = lab.dir.path().join("source");
     for (i, len) in [SMALL_MAX as usize, (1 << 20) - 1, 1 << 20, (3 << 20) + 17].into_iter().enumerate() {
-        let bytes = noise(i as u64, len);
+        let bytes = random_bytes(i as u64, len);
         std::fs::write(&source, &bytes).unwrap();
         let put = put_file(&lab, &source);
         assert_eq!((put.digest, put.size, put.new), (Digest::of(&bytes), len as u64, true));
@@ -45,11 +45,11 @@ fn a_large_file_is_stored_read_only_with_a_fixed_time_and_once() {
 
 #[test]
 fn holes_stay_holes_and_the_digest_is_that_of_all_bytes() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let source = lab.dir.path().join("sparse");
     let file = File::create(&source).unwrap();
     file.set_len(20 << 20).unwrap();
-    file.write_all_at(&noise(1, 5000), 7 << 20).unwrap();
+    file.write_all_at(&random_bytes(1, 5000), 7 << 20).unwrap();
     file.write_all_at(b"x", (12 << 20) - 1).unwrap();
     let put = put_file(&lab, &source);
     assert_eq!(put.size, 20 << 20);
@@ -62,7 +62,7 @@ fn holes_stay_holes_and_the_digest_is_that_of_all_bytes() {
 
 #[test]
 fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let source = lab.dir.path().join("source");
     for len in [2 << 20, 40 << 20] {
         File::create(&source).unwrap().set_len(len).unwrap();
@@ -86,8 +86,8 @@ fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
 
 #[test]
 fn an_object_with_another_time_is_hashed_before_it_is_served_l15() {
-    let lab = Lab::on_disk();
-    let bytes = noise(3, 400_000);
+    let lab = TestStore::on_disk();
+    let bytes = random_bytes(3, 400_000);
     let source = lab.dir.path().join("source");
     std::fs::write(&source, &bytes).unwrap();
     let put = put_file(&lab, &source);
@@ -127,9 +127,9 @@ fn an_object_with_another_time_is_hashed_before_it_is_served_l15() {
 
 #[test]
 fn a_large_file_that_the_store_has_is_hashed_and_not_copied() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let source = lab.dir.path().join("source");
-    std::fs::write(&source, noise(1, 9 << 20)).unwrap();
+    std::fs::write(&source, random_bytes(1, 9 << 20)).unwrap();
     assert!(put_file(&lab, &source).new);
     let put = |expect_copy: bool| {
         let work = lab.work();
@@ -147,7 +147,7 @@ fn a_large_file_that_the_store_has_is_hashed_and_not_copied() {
     };
     put(false);
     // Of the same size, and another.
-    std::fs::write(&source, noise(2, 9 << 20)).unwrap();
+    std::fs::write(&source, random_bytes(2, 9 << 20)).unwrap();
     put(true);
     put(false);
 }

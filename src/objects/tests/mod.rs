@@ -11,34 +11,34 @@ use super::Objects;
 use crate::disk::{Access, Disk};
 use crate::layout::{DIRECTORIES, Layout};
 use crate::manifest::{Builder, Entry, Root};
-use crate::words::{Digest, Place, Token};
+use crate::types::{Digest, Location, Token};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A store's directories, without a store.
-pub(super) struct Lab {
+pub(super) struct TestStore {
     pub dir: tempfile::TempDir,
     pub layout: Layout,
     pub objects: Arc<Objects>,
 }
 
-impl Lab {
+impl TestStore {
     /// In memory where there is such a place: many puts, each synced.
-    pub fn new() -> Lab {
+    pub fn new() -> TestStore {
         Self::at(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()))
     }
 
-    pub fn on_disk() -> Lab {
+    pub fn on_disk() -> TestStore {
         Self::at(tempfile::tempdir().unwrap())
     }
 
-    fn at(dir: tempfile::TempDir) -> Lab {
+    fn at(dir: tempfile::TempDir) -> TestStore {
         for name in DIRECTORIES {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
         let layout = Layout::new(dir.path());
         let objects = open(&layout);
-        Lab { dir, layout, objects }
+        TestStore { dir, layout, objects }
     }
 
     /// As another process sees it.
@@ -71,7 +71,7 @@ impl Lab {
     }
 
     /// Where this process would find the content.
-    pub fn place(&self, digest: &Digest) -> Option<Place> {
+    pub fn place(&self, digest: &Digest) -> Option<Location> {
         let index = self.objects.load_index(super::index::Look::Packs).unwrap();
         let confirm = |place| self.objects.confirmed(place, digest, super::Kind::Content);
         self.objects.find(&index, digest, super::Kind::Content, &confirm).unwrap()
@@ -83,13 +83,13 @@ pub(super) fn open(layout: &Layout) -> Arc<Objects> {
     Arc::new(Objects::open(layout.clone(), disk).unwrap())
 }
 
-pub(super) fn put_small(lane: &mut super::Lane<'_>, content: &[u8]) -> (Digest, super::SmallPut) {
+pub(super) fn put_small(lane: &mut super::ThreadWriter<'_>, content: &[u8]) -> (Digest, super::SmallPut) {
     let digest = Digest::of(content);
     (digest, lane.put_small(digest, content).unwrap())
 }
 
 /// Builds a flat version of these files.
-pub(super) fn build(writer: &super::ObjectWriter, files: &[(String, Digest, u64, Option<Place>)]) -> Root {
+pub(super) fn build(writer: &super::ObjectWriter, files: &[(String, Digest, u64, Option<Location>)]) -> Root {
     let mut nodes = writer.nodes().unwrap();
     let mut builder = Builder::new(&mut nodes);
     for (name, digest, size, place) in files {
@@ -107,7 +107,7 @@ pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Bytes that look random and are the same for the same seed.
-pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len + 32);
     let mut block = Digest::of(&seed.to_le_bytes());
     while out.len() < len {

@@ -8,8 +8,8 @@ use crate::manifest::{NodeRef, NodeSource};
 
 #[test]
 fn a_pack_gives_back_what_was_put_and_a_shell_finds_its_name() {
-    let lab = Lab::new();
-    let contents: Vec<Vec<u8>> = (0..20).map(|i| noise(i, 100 * i as usize)).collect();
+    let lab = TestStore::new();
+    let contents: Vec<Vec<u8>> = (0..20).map(|i| random_bytes(i, 100 * i as usize)).collect();
     let digests = lab.put(&contents);
     let [pack] = &lab.packs()[..] else { panic!("one pack") };
     for (content, digest) in contents.iter().zip(&digests) {
@@ -24,7 +24,7 @@ fn a_pack_gives_back_what_was_put_and_a_shell_finds_its_name() {
 
 #[test]
 fn the_example_of_format_md_is_what_is_written() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     lab.put(&[b"hello".to_vec()]);
     assert_eq!(lab.packs()[0].file_name().unwrap(), "b96306177809d360931c0b693a95711b5432e0b4e2b15a12a4e4731e69fb0686");
     let digest = Digest::of(b"hello");
@@ -40,10 +40,10 @@ fn the_example_of_format_md_is_what_is_written() {
 }
 
 /// A pack with two blobs and two nodes; the files' digests, and the root.
-fn small_pack(lab: &Lab) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
+fn small_pack(lab: &TestStore) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
     let writer = lab.afresh().writer(&lab.work()).unwrap();
     let mut lane = writer.lane();
-    let contents = [b"one".to_vec(), noise(7, 90)];
+    let contents = [b"one".to_vec(), random_bytes(7, 90)];
     let files: Vec<_> = contents.iter().map(|c| put_small(&mut lane, c)).collect();
     lane.close().unwrap();
     let mut nodes = writer.nodes().unwrap();
@@ -65,7 +65,7 @@ fn small_pack(lab: &Lab) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
 
 #[test]
 fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong_bytes_f1() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let (files, root, path) = small_pack(&lab);
     let whole = std::fs::read(&path).unwrap();
     let check = |label: &str, expect: bool| {
@@ -78,7 +78,7 @@ fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong
         for (digest, content) in &files {
             let name = Digest::from_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
             let hint = root.node.blobs().into_iter().find(|b| b.0 == *digest).unwrap().2.unwrap();
-            let hint = Place { pack: objects.table.intern(&name), offset: hint.offset };
+            let hint = Location { pack: objects.table.intern(&name), offset: hint.offset };
             for place in [None, Some(hint)] {
                 let read = objects.read_small(digest, content.len() as u64, place);
                 assert!(is_damage(&read) || read.as_ref().unwrap() == content, "{label}: {read:?}");
@@ -107,14 +107,14 @@ fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong
 
 #[test]
 fn hints_say_self_another_pack_or_nothing_and_damaged_ones_are_left_out_f11() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let table = &lab.objects.table;
     let (own, other) = (table.reserve(), table.intern(&Digest::of(b"other")));
     let places = [
-        Some(Place { pack: own, offset: 8 }),
+        Some(Location { pack: own, offset: 8 }),
         None,
-        Some(Place { pack: other, offset: u32::MAX }),
-        Some(Place { pack: own, offset: 48 }),
+        Some(Location { pack: other, offset: u32::MAX }),
+        Some(Location { pack: own, offset: 48 }),
     ];
     let mut nodes = crate::manifest::MemoryNodes::new();
     let mut builder = Builder::new(&mut nodes);
@@ -131,7 +131,7 @@ fn hints_say_self_another_pack_or_nothing_and_damaged_ones_are_left_out_f11() {
     let read_in = table.intern(&Digest::of(b"own"));
     let (node, state) = hints::decode(&stored, Some(read_in), table).unwrap();
     assert_eq!(state, hints::Hints::Whole);
-    let moved = |p: Place| Place { pack: if p.pack == own { read_in } else { p.pack }, ..p };
+    let moved = |p: Location| Location { pack: if p.pack == own { read_in } else { p.pack }, ..p };
     assert_eq!(node.places().collect::<Vec<_>>(), places.map(|p| p.map(moved)));
     assert!(hints::encode(&root.node, None, table).is_err(), "the pack has no name yet");
     for at in 4 + root.node.bytes().len()..stored.len() {
@@ -145,7 +145,7 @@ fn hints_say_self_another_pack_or_nothing_and_damaged_ones_are_left_out_f11() {
 
 #[test]
 fn a_blob_too_long_for_a_pack_is_refused_and_a_failed_writer_seals_nothing() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let work = lab.work();
     let writer = lab.objects.writer(&work).unwrap();
     let mut lane = writer.lane();

@@ -7,7 +7,7 @@ use super::*;
 use crate::manifest::{NodeRef, NodeSource};
 
 /// Stores the same content by two writers that do not know of each other: two packs.
-fn twice(lab: &Lab, content: &[u8]) -> (Digest, [PathBuf; 2]) {
+fn twice(lab: &TestStore, content: &[u8]) -> (Digest, [PathBuf; 2]) {
     let writers = [0, 1].map(|i| {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
         let mut lane = writer.lane();
@@ -25,19 +25,19 @@ fn twice(lab: &Lab, content: &[u8]) -> (Digest, [PathBuf; 2]) {
 
 #[test]
 fn a_read_by_a_right_hint_looks_at_no_index() {
-    let lab = Lab::new();
-    let content = noise(1, 5000);
+    let lab = TestStore::new();
+    let content = random_bytes(1, 5000);
     let digest = lab.put(std::slice::from_ref(&content))[0];
     let place = lab.place(&digest).unwrap();
     let name = lab.objects.table.name(place.pack).unwrap();
     let objects = lab.afresh();
-    let place = Place { pack: objects.table.intern(&name), ..place };
+    let place = Location { pack: objects.table.intern(&name), ..place };
     assert_eq!(objects.read_small(&digest, 5000, Some(place)).unwrap(), content);
     assert!(objects.index.read().is_none());
     for wrong in [
-        Place { offset: place.offset + 1, ..place },
-        Place { offset: u32::MAX, ..place },
-        Place { pack: crate::words::PackRef(77), ..place },
+        Location { offset: place.offset + 1, ..place },
+        Location { offset: u32::MAX, ..place },
+        Location { pack: crate::types::PackRef(77), ..place },
     ] {
         assert_eq!(objects.read_small(&digest, 5000, Some(wrong)).unwrap(), content);
     }
@@ -47,20 +47,20 @@ fn a_read_by_a_right_hint_looks_at_no_index() {
 
 #[test]
 fn a_stale_hint_leads_to_the_copy_in_another_pack() {
-    let lab = Lab::new();
-    let content = noise(2, 3000);
+    let lab = TestStore::new();
+    let content = random_bytes(2, 3000);
     let (digest, packs) = twice(&lab, &content);
     for gone in packs {
         let place = lab.place(&digest).unwrap();
         let bytes = std::fs::read(&gone).unwrap();
-        let hint = Place {
+        let hint = Location {
             pack: lab.objects.table.intern(&Digest::from_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()),
             ..place
         };
         assert_eq!(lab.objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
         std::fs::remove_file(&gone).unwrap();
         let objects = lab.afresh();
-        let hint = Place { pack: objects.table.intern(&lab.objects.table.name(hint.pack).unwrap()), ..hint };
+        let hint = Location { pack: objects.table.intern(&lab.objects.table.name(hint.pack).unwrap()), ..hint };
         assert_eq!(objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
         std::fs::write(&gone, bytes).unwrap();
     }
@@ -68,8 +68,8 @@ fn a_stale_hint_leads_to_the_copy_in_another_pack() {
 
 #[test]
 fn of_two_copies_the_damaged_one_does_not_matter_until_both_are() {
-    let lab = Lab::new();
-    let content = noise(3, 3000);
+    let lab = TestStore::new();
+    let content = random_bytes(3, 3000);
     let (digest, packs) = twice(&lab, &content);
     let wholes = packs.clone().map(|p| std::fs::read(p).unwrap());
     for (pack, whole) in packs.iter().zip(&wholes) {
@@ -99,8 +99,8 @@ fn of_two_copies_the_damaged_one_does_not_matter_until_both_are() {
 
 #[test]
 fn what_a_collector_moved_to_the_trash_is_read_there() {
-    let lab = Lab::new();
-    let (small, big) = (noise(4, 2000), noise(5, 200_000));
+    let lab = TestStore::new();
+    let (small, big) = (random_bytes(4, 2000), random_bytes(5, 200_000));
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let mut lane = writer.lane();
     let (digest, put) = put_small(&mut lane, &small);
@@ -118,7 +118,7 @@ fn what_a_collector_moved_to_the_trash_is_read_there() {
     std::fs::rename(lab.layout.object(&Digest::of(&big)), lab.layout.trashed_object("old".as_ref(), &Digest::of(&big)))
         .unwrap();
     for objects in [lab.afresh(), lab.objects.clone()] {
-        let hint = Place { pack: objects.table.intern(&name), ..put.place };
+        let hint = Location { pack: objects.table.intern(&name), ..put.place };
         assert_eq!(objects.read_small(&digest, 2000, None).unwrap(), small);
         assert_eq!(objects.read_small(&digest, 2000, Some(hint)).unwrap(), small);
         assert_eq!(objects.load(&NodeRef::from(root.digest())).unwrap().bytes(), root.node.bytes());
@@ -138,8 +138,8 @@ fn what_a_collector_moved_to_the_trash_is_read_there() {
 
 #[test]
 fn content_on_the_other_side_of_the_bound_is_found() {
-    let lab = Lab::new();
-    let (small, big) = (noise(6, 1000), noise(7, 300_000));
+    let lab = TestStore::new();
+    let (small, big) = (random_bytes(6, 1000), random_bytes(7, 300_000));
     let object = lab.layout.object(&Digest::of(&small));
     std::fs::create_dir_all(object.parent().unwrap()).unwrap();
     std::fs::write(&object, &small).unwrap();
@@ -150,13 +150,13 @@ fn content_on_the_other_side_of_the_bound_is_found() {
     std::fs::rename(closed.file.path(), lab.layout.pack(&closed.name)).unwrap();
     assert!(matches!(lab.objects.content(&Digest::of(&small), 1000, None), Ok(Content::Small(b)) if b == small));
     assert!(matches!(lab.objects.content(&Digest::of(&big), 300_000, None), Ok(Content::Small(b)) if b == big));
-    overwrite(&object, &noise(8, 1000));
+    overwrite(&object, &random_bytes(8, 1000));
     assert!(is_damage(&lab.objects.content(&Digest::of(&small), 1000, None)));
 }
 
 #[test]
 fn nothing_but_regular_files_is_opened() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let digest = Digest::of(b"x");
     let path = lab.layout.object(&digest);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

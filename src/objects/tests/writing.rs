@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 #[test]
 fn eight_lanes_with_the_same_bytes_store_each_content_once() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let writer = lab.objects.writer(&lab.work()).unwrap();
-    let contents: Vec<Vec<u8>> = (0..300).map(|i| noise(i, 500)).collect();
-    let big = noise(9, 150_000);
+    let contents: Vec<Vec<u8>> = (0..300).map(|i| random_bytes(i, 500)).collect();
+    let big = random_bytes(9, 150_000);
     let new: usize = std::thread::scope(|s| {
         let lanes: Vec<_> = (0..8)
             .map(|_| {
@@ -41,13 +41,13 @@ fn eight_lanes_with_the_same_bytes_store_each_content_once() {
 
 #[test]
 fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_in_turn() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let work = lab.work();
     let writer = lab.objects.writer(&work).unwrap();
     let mut entries = Vec::new();
     for turn in 0..3 {
         let mut lane = writer.lane();
-        let content = noise(turn, 800);
+        let content = random_bytes(turn, 800);
         let (digest, put) = put_small(&mut lane, &content);
         entries.push((format!("f{turn}"), digest, 800, Some(put.place)));
         lane.close().unwrap();
@@ -79,12 +79,12 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
 
 #[test]
 fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let mut entries = Vec::new();
     let mut lane = writer.lane();
     for i in 0..50u64 {
-        let content = noise(i, 120_000);
+        let content = random_bytes(i, 120_000);
         let (digest, put) = put_small(&mut lane, &content);
         entries.push((format!("f{i:03}"), digest, 120_000, Some(put.place)));
     }
@@ -104,8 +104,8 @@ fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
 
 #[test]
 fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
-    let lab = Lab::new();
-    let mut entries: Vec<(String, Digest, u64, Option<Place>)> =
+    let lab = TestStore::new();
+    let mut entries: Vec<(String, Digest, u64, Option<Location>)> =
         (0..6000).map(|i| (format!("{i:06}"), Digest::of(&[1]), 1, None)).collect();
     let mut most = 0;
     let mut root = None;
@@ -143,7 +143,7 @@ fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
 
 #[test]
 fn a_writer_that_is_dropped_leaves_nothing_and_lanes_dropped_on_an_error_lose_nothing() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let work = lab.work();
     let writer = lab.objects.writer(&work).unwrap();
     let mut lane = writer.lane();
@@ -164,7 +164,7 @@ fn a_writer_that_is_dropped_leaves_nothing_and_lanes_dropped_on_an_error_lose_no
 
 #[test]
 fn more_files_than_are_kept_open_are_all_sealed() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let work = lab.work();
     let writer = lab.objects.writer(&work).unwrap();
     let mut lane = writer.lane();
@@ -187,7 +187,7 @@ fn more_files_than_are_kept_open_are_all_sealed() {
 
 #[test]
 fn a_lane_finds_what_is_stored_by_digest_alone() {
-    let lab = Lab::on_disk();
+    let lab = TestStore::on_disk();
     let digest = lab.put(&[b"before".to_vec()])[0];
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let mut lane = writer.lane();

@@ -1,12 +1,12 @@
 //! `cairn demo`
 
-use crate::support::{Lab, make_tree, snapshot, text};
+use crate::support::{TestStore, make_tree, snapshot, text};
 use std::process::Stdio;
 use std::time::Duration;
 
 #[test]
 fn the_demo_shows_every_step_reads_only_and_leaves_nothing_behind() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("it's mine"), &[("a.txt", b"1\n"), ("b.txt", b"2\n"), ("sub/c", b"3\n")]);
     std::fs::create_dir(lab.path("tmp")).unwrap();
     let before = snapshot(&lab.path("it's mine"));
@@ -32,7 +32,7 @@ fn the_demo_shows_every_step_reads_only_and_leaves_nothing_behind() {
 
 #[test]
 fn the_demo_keeps_its_store_when_told() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     std::fs::create_dir(lab.path("tmp")).unwrap();
     assert!(
@@ -50,7 +50,7 @@ fn the_demo_keeps_its_store_when_told() {
 
 #[test]
 fn an_interrupted_demo_unmounts_and_cleans_up() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     std::fs::create_dir(lab.path("tmp")).unwrap();
     let child = lab

@@ -1,11 +1,11 @@
 //! `cairn diff`
 
-use crate::support::{Lab, copy_tree, make_tree, text};
+use crate::support::{TestStore, copy_tree, make_tree, text};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// `x:v0`, and `src2` with one change of each kind.
-fn lab() -> Lab {
-    let lab = Lab::new();
+fn lab() -> TestStore {
+    let lab = TestStore::new();
     make_tree(
         &lab.path("src"),
         &[("same", b"1"), ("changed", b"old"), ("gone", b"22"), ("dir/below", b""), ("mode", b"#!")],

@@ -1,6 +1,6 @@
 //! `cairn get` to file systems that do not tell all names apart, as cifs, vfat and exfat do not. This one is in memory.
 
-use crate::support::{Lab, make_tree, snapshot};
+use crate::support::{TestStore, make_tree, snapshot};
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyWrite, Request,
@@ -234,8 +234,8 @@ impl Filesystem for Folding {
 }
 
 /// A lab with a version of `files`, and such a file system on `m`.
-fn lab(files: &[(&str, &[u8])], fold: Fold) -> (Lab, fuser::BackgroundSession) {
-    let lab = Lab::new();
+fn lab(files: &[(&str, &[u8])], fold: Fold) -> (TestStore, fuser::BackgroundSession) {
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), files);
     lab.ok(&["put", "x", "src"]);
     std::fs::create_dir(lab.path("m")).unwrap();

@@ -1,19 +1,19 @@
 //! `cairn get`: case 36.
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-fn lab() -> Lab {
-    let lab = Lab::new();
+fn lab() -> TestStore {
+    let lab = TestStore::new();
     make_tree(
         &lab.path("src"),
         &[
             ("a/b/one", b"1"),
             ("a/bc/two", b"22"),
             ("a/three", b"333"),
-            ("big", &noise(7, 400_000)),
+            ("big", &random_bytes(7, 400_000)),
             ("empty/", b""),
             ("run.sh", b"#!/bin/sh\n"),
         ],
@@ -114,7 +114,7 @@ fn a_get_over_another_version_makes_it_that_version() {
     copy_tree(&lab.path("src"), &lab.path("src2"));
     std::fs::remove_dir_all(lab.path("src2/a")).unwrap();
     std::fs::write(lab.path("src2/a"), "now a file").unwrap();
-    std::fs::write(lab.path("src2/big"), noise(8, 400_000)).unwrap();
+    std::fs::write(lab.path("src2/big"), random_bytes(8, 400_000)).unwrap();
     lab.ok(&["put", "x", "src2"]);
     lab.ok(&["get", "x", "out", "--force", "--prune"]);
     assert_eq!(snapshot(&lab.path("out")), snapshot(&lab.path("src2")));
@@ -124,7 +124,7 @@ fn a_get_over_another_version_makes_it_that_version() {
 
 #[test]
 fn holes_of_a_sparse_file_over_4_gib_are_not_filled() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     std::fs::create_dir(lab.path("src")).unwrap();
     let file = std::fs::File::create(lab.path("src/sparse")).unwrap();
     let size = (4 << 30) + 12_345;
@@ -147,7 +147,7 @@ fn holes_of_a_sparse_file_over_4_gib_are_not_filled() {
 }
 
 /// Runs in `project`, whose store is `project/.cairn`.
-fn in_project(lab: &Lab, args: &[&str], status: i32) -> String {
+fn in_project(lab: &TestStore, args: &[&str], status: i32) -> String {
     let out = lab.cairn(args).env_remove("CAIRN_STORE").current_dir(lab.path("project")).output().unwrap();
     assert_eq!(out.status.code(), Some(status), "{args:?}: {}", text(&out.stderr));
     text(&out.stderr)

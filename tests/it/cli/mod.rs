@@ -1,11 +1,11 @@
 //! The commands as a user meets them: the real binary, its stdout, its stderr, its exit status.
 
+mod admin_commands;
+mod cli_conventions;
 mod demo;
 mod diff;
 mod folding;
 mod get;
-mod house;
-mod manners;
 mod mount;
 mod patch;
 mod put;
@@ -14,10 +14,10 @@ mod reports;
 mod sources;
 mod stdin;
 
-use crate::support::{Lab, text};
+use crate::support::{TestStore, text};
 use serde_json::Value;
 
-impl Lab {
+impl TestStore {
     /// Runs with `--json` and success; the one document.
     fn json(&self, args: &[&str]) -> Value {
         self.json_with(args, 0)

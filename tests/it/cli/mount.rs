@@ -1,24 +1,24 @@
 //! `cairn mount` and `cairn umount`, as commands; what the mount shows is tested in `mount.rs` of the file system.
 
-use crate::support::{Lab, make_tree, noise, snapshot, text};
+use crate::support::{TestStore, make_tree, random_bytes, snapshot, text};
 use std::process::Stdio;
 use std::time::Duration;
 
-fn lab() -> Lab {
-    let lab = Lab::new();
-    make_tree(&lab.path("src"), &[("a/x", b"1"), ("big", &noise(2, 300_000)), ("empty/", b"")]);
+fn lab() -> TestStore {
+    let lab = TestStore::new();
+    make_tree(&lab.path("src"), &[("a/x", b"1"), ("big", &random_bytes(2, 300_000)), ("empty/", b"")]);
     lab.ok(&["put", "x", "src"]);
     std::fs::create_dir(lab.path("mnt")).unwrap();
     lab
 }
 
 /// The mount point, as programs are told of it: from the root.
-fn at(lab: &Lab) -> std::path::PathBuf {
+fn at(lab: &TestStore) -> std::path::PathBuf {
     lab.path("mnt").canonicalize().unwrap()
 }
 
 /// Unmounts also when a test panics.
-struct Mounted<'a>(&'a Lab);
+struct Mounted<'a>(&'a TestStore);
 
 impl Drop for Mounted<'_> {
     fn drop(&mut self) {
@@ -132,12 +132,12 @@ fn mounts_lists_what_is_mounted_where_since_when_and_whether_it_answers() {
         std::fs::create_dir_all(lab.path(name)).unwrap();
         lab.path(name).canonicalize().unwrap()
     };
-    let mine = |lab: &Lab| -> Vec<serde_json::Value> {
+    let mine = |lab: &TestStore| -> Vec<serde_json::Value> {
         let all = lab.json(&["mounts"]);
         let own = lab.store_path().canonicalize().unwrap();
         all.as_array().unwrap().iter().filter(|m| m["store"] == own.to_str().unwrap()).cloned().collect()
     };
-    struct Gone<'a>(&'a Lab, [&'static str; 3]);
+    struct Gone<'a>(&'a TestStore, [&'static str; 3]);
     impl Drop for Gone<'_> {
         fn drop(&mut self) {
             self.1.iter().for_each(|mnt| drop(self.0.cairn(&["umount", "--no-seal", mnt]).output()));

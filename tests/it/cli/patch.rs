@@ -1,13 +1,13 @@
 //! `cairn patch` and `cairn copy`: cases 12, 14 to 17 and 31 to 35.
 
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};
 use std::io::Write;
 use std::process::Stdio;
 
 /// `x:v0` of `src`.
-fn lab() -> Lab {
-    let lab = Lab::new();
-    let big = noise(3, 200_000);
+fn lab() -> TestStore {
+    let lab = TestStore::new();
+    let big = random_bytes(3, 200_000);
     make_tree(
         &lab.path("src"),
         &[("a", b"1"), ("b", b"22"), ("d/x", b"333"), ("d/y", b"4444"), ("d/e/z", &big), ("empty/", b"")],
@@ -18,12 +18,12 @@ fn lab() -> Lab {
 }
 
 /// The digest of what a put of `dir` gives.
-fn digest_of(lab: &Lab, dir: &str) -> String {
+fn digest_of(lab: &TestStore, dir: &str) -> String {
     lab.ok(&["put", "by-put", dir]);
     lab.json(&["show", "by-put"])["digest"].as_str().unwrap().to_owned()
 }
 
-fn digest(lab: &Lab, version: &str) -> String {
+fn digest(lab: &TestStore, version: &str) -> String {
     lab.json(&["show", version])["digest"].as_str().unwrap().to_owned()
 }
 
@@ -190,7 +190,7 @@ fn overlapping_changes_are_a_conflict_that_lists_the_paths_and_publishes_nothing
 
 #[test]
 fn the_first_day_needs_create_and_then_nobody_does() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("day"), &[("1", b"1"), ("2", b"2")]);
     assert!(lab.fails(&["patch", "crawl", "day/1"], 6).contains("--create"));
     assert_eq!(lab.ok(&["patch", "crawl", "day/1", "--create", "--type", "log"]), "crawl:v0");
@@ -228,7 +228,7 @@ fn removing_a_version_harms_no_patch_on_it() {
 }
 
 /// Two trees that differ in every way there is.
-fn two(lab: &Lab) {
+fn two(lab: &TestStore) {
     make_tree(
         &lab.path("one"),
         &[
@@ -268,7 +268,7 @@ fn two(lab: &Lab) {
 
 #[test]
 fn the_difference_of_two_versions_makes_the_one_of_the_other() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     two(&lab);
     for (from, to) in [("one", "two"), ("two", "one")] {
         let diff = lab.run(&["diff", from, to, "--json"], 1).stdout;
@@ -291,7 +291,7 @@ fn the_difference_of_two_versions_makes_the_one_of_the_other() {
 
 #[test]
 fn a_difference_from_another_store_finds_its_bytes_by_digest_or_lists_what_is_missing() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     two(&lab);
     lab.ok(&["init", "other"]);
     let other = lab.str("other");

@@ -1,13 +1,13 @@
 //! `cairn put`: cases 1 to 15 as far as they show at the command line.
 
-use crate::support::{Lab, make_tree, noise, text};
+use crate::support::{TestStore, make_tree, random_bytes, text};
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Stdio;
 
-fn lab() -> Lab {
-    let lab = Lab::new();
+fn lab() -> TestStore {
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("a.txt", b"hello"), ("sub/b.txt", b"world!"), ("empty/", b"")]);
     lab
 }
@@ -132,11 +132,11 @@ fn stdin_is_called_stdin_and_can_be_given_once() {
     let run = |args: &[&str]| {
         let mut child =
             lab.cairn(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(&noise(3, 300_000)); // who refuses does not read
+        let _ = child.stdin.take().unwrap().write_all(&random_bytes(3, 300_000)); // who refuses does not read
         child.wait_with_output().unwrap()
     };
     assert_eq!(run(&["put", "x", "-"]).status.code(), Some(0));
-    assert_eq!(lab.run(&["cat", "x", "stdin"], 0).stdout, noise(3, 300_000));
+    assert_eq!(lab.run(&["cat", "x", "stdin"], 0).stdout, random_bytes(3, 300_000));
     assert_eq!(run(&["put", "y", "-", "-"]).status.code(), Some(2));
     assert_eq!(run(&["put", "y", "-", "--stdin-filename", "../up"]).status.code(), Some(2));
     assert_eq!(lab.ok(&["list"]).lines().count(), 1);
@@ -266,7 +266,7 @@ fn missing_and_dangling_sources_are_not_found_and_nothing_is_made() {
 
 /// Runs `put x ARGS -`, does `meanwhile` after the arguments before `-` were looked at and before anything is read,
 /// then lets it go on.
-fn put_and_meanwhile(lab: &Lab, sources: &[&str], meanwhile: impl FnOnce()) -> std::process::Output {
+fn put_and_meanwhile(lab: &TestStore, sources: &[&str], meanwhile: impl FnOnce()) -> std::process::Output {
     let mut child = lab
         .cairn(&[&["put", "x"], sources, &["-"]].concat())
         .stdin(Stdio::piped())
@@ -298,11 +298,11 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_or_whole() {
     let lab = lab();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (path, halt) = (lab.path("src/moving"), stop.clone());
-    std::fs::write(&path, noise(1, 1 << 20)).unwrap();
+    std::fs::write(&path, random_bytes(1, 1 << 20)).unwrap();
     let writer = std::thread::spawn(move || {
         let mut seed = 2;
         while !halt.load(std::sync::atomic::Ordering::Relaxed) {
-            let _ = std::fs::write(&path, noise(seed, 1 << 20));
+            let _ = std::fs::write(&path, random_bytes(seed, 1 << 20));
             seed += 1;
         }
     });
@@ -354,7 +354,7 @@ fn the_store_inside_its_own_source_is_skipped() {
 
 #[test]
 fn an_empty_artifact_and_empty_files_are_legal() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("none"), &[]);
     assert_eq!(lab.json(&["put", "x", "none"])["files"], 0);
     assert_eq!(lab.ok(&["ls", "x", "-R"]), "");
@@ -393,7 +393,7 @@ fn two_puts_at_once_make_two_versions_with_dense_numbers() {
     let lab = lab();
     let dirs: Vec<String> = (0..6).map(|i| format!("d{i}")).collect();
     for (i, dir) in dirs.iter().enumerate() {
-        make_tree(&lab.path(dir), &[("n", i.to_string().as_bytes()), ("shared", &noise(1, 200_000))]);
+        make_tree(&lab.path(dir), &[("n", i.to_string().as_bytes()), ("shared", &random_bytes(1, 200_000))]);
     }
     let children: Vec<_> = dirs
         .iter()

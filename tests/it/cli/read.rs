@@ -1,12 +1,12 @@
 //! `list`, `ls`, `show`, `cat`.
 
-use crate::support::{Lab, make_tree, text};
+use crate::support::{TestStore, make_tree, text};
 use base64::Engine as _;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-fn lab() -> Lab {
-    let lab = Lab::new();
+fn lab() -> TestStore {
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("a-b", b"1"), ("a/x", b"22"), ("a/deep/y", b"333"), ("z", b"")]);
     lab.ok(&["put", "x", "src", "--tag", "t one", "--alias", "prod", "--run", "r"]);
     lab
@@ -14,7 +14,7 @@ fn lab() -> Lab {
 
 #[test]
 fn list_shows_artifacts_and_versions_as_tables_and_documents() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     assert_eq!((lab.ok(&["list"]), lab.json(&["list"])), (String::new(), serde_json::json!([])));
     let lab = self::lab();
     assert_eq!(
@@ -61,7 +61,7 @@ fn ls_lists_a_level_a_subtree_or_a_file() {
 
 #[test]
 fn odd_names_come_out_raw_in_text_and_exact_in_json() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let names: [&[u8]; 5] = [b"new\nline", b"not\xffutf8", b"back\\slash", b"C:x", &[b'n'; 255]];
     std::fs::create_dir(lab.path("src")).unwrap();
     for name in names {
@@ -156,7 +156,7 @@ fn versions_are_named_by_number_alias_digest_or_nothing_and_unknown_ones_get_a_h
 #[test]
 fn cat_gives_the_bytes_of_a_file_and_of_nothing_else() {
     let lab = lab();
-    let big = crate::support::noise(5, 700_000);
+    let big = crate::support::random_bytes(5, 700_000);
     make_tree(&lab.path("big"), &[("b", &big)]);
     lab.ok(&["put", "b", "big"]);
     assert_eq!(lab.run(&["cat", "b", "b"], 0).stdout, big);

@@ -4,13 +4,13 @@
 use crate::support::*;
 use serde_json::json;
 
-fn stderr_of(lab: &Lab, args: &[&str]) -> String {
+fn stderr_of(lab: &TestStore, args: &[&str]) -> String {
     text(&lab.run(args, 0).stderr)
 }
 
 #[test]
 fn a_put_with_fewer_files_than_the_version_before_says_how_many_are_missing() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let names: Vec<String> = (0..55).map(|i| format!("f{i}")).collect();
     make_tree(&lab.path("d"), &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
     std::fs::create_dir(lab.path("empty")).unwrap();
@@ -30,7 +30,7 @@ fn a_put_with_fewer_files_than_the_version_before_says_how_many_are_missing() {
 
 #[test]
 fn symlinks_that_lead_out_of_the_source_are_counted_and_those_within_it_are_not() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("hub"), &[("blobs/abc", b"{}"), ("main/sub/own", b"1")]);
     let link = |target: &str, at: &str| std::os::unix::fs::symlink(target, lab.path(at)).unwrap();
     link("../blobs/abc", "hub/main/config.json");
@@ -56,7 +56,7 @@ fn symlinks_that_lead_out_of_the_source_are_counted_and_those_within_it_are_not(
 
 #[test]
 fn special_files_that_are_skipped_are_counted() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     for name in ["p", "q"] {
         assert!(std::process::Command::new("mkfifo").arg(lab.path("d").join(name)).status().unwrap().success());
@@ -69,7 +69,7 @@ fn special_files_that_are_skipped_are_counted() {
 
 #[test]
 fn a_put_of_equal_content_says_what_it_recorded() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["put", "x", "d", "--metadata", r#"{"a":1}"#]);
     assert_eq!(stderr_of(&lab, &["put", "x", "d"]), "1 file, 1 B; nothing changed since x:v0\n");
@@ -103,7 +103,7 @@ fn a_put_of_equal_content_says_what_it_recorded() {
 
 #[test]
 fn integers_in_metadata_are_kept_exactly_or_refused() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     for number in ["18446744073709551616", "-9223372036854775809", "12345678901234567890123"] {
         for text in [format!(r#"{{"n":{number}}}"#), format!(r#"{{"l":["\\\"", {number}]}}"#)] {
@@ -124,7 +124,7 @@ fn integers_in_metadata_are_kept_exactly_or_refused() {
 
 #[test]
 fn a_metadata_file_may_begin_with_a_byte_order_mark() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path(""), &[("a", b"1"), ("m.json", b"\xef\xbb\xbf{\"k\": 1}")]);
     lab.ok(&["put", "x", "a", "--metadata", "@m.json"]);
     assert_eq!(lab.json(&["show", "x"])["metadata"], json!({ "k": 1 }));
@@ -132,7 +132,7 @@ fn a_metadata_file_may_begin_with_a_byte_order_mark() {
 
 #[test]
 fn commands_of_other_tools_are_answered_with_the_one_here() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for (word, command) in [
         ("pull", "get"),
         ("push", "put"),
@@ -160,7 +160,7 @@ fn commands_of_other_tools_are_answered_with_the_one_here() {
 
 #[test]
 fn a_mistyped_option_is_not_turned_into_a_source_or_a_version() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["put", "x", "d"]);
     for args in [
@@ -177,7 +177,7 @@ fn a_mistyped_option_is_not_turned_into_a_source_or_a_version() {
 
 #[test]
 fn messages_name_the_first_few_of_many() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["put", "x", "d"]);
     let aliases: Vec<String> = (0..40).map(|i| format!("experiment-{i:02}-accepted")).collect();
@@ -195,7 +195,7 @@ fn messages_name_the_first_few_of_many() {
 
 #[test]
 fn a_finish_that_is_repeated_still_requires_the_expected_runs() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     lab.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", "rank-0"]);
     let finish = |expect: &str, status| {
@@ -210,7 +210,7 @@ fn a_finish_that_is_repeated_still_requires_the_expected_runs() {
 
 #[test]
 fn a_finish_that_skips_an_open_run_names_it() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     std::fs::create_dir(lab.path("m")).unwrap();
     lab.ok(&["mount", "m", "e", "--stage", "--distributed-id", "j", "--run", "late"]);

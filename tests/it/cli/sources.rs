@@ -1,7 +1,7 @@
 //! What is put is what is there: when the stat cache answers, and that a source is walked by descriptors.
 
-use crate::support::{Lab, make_tree, noise, text};
-use cairn::words::Digest;
+use crate::support::{TestStore, make_tree, random_bytes, text};
+use cairn::types::Digest;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
@@ -55,18 +55,18 @@ const HEAD: usize = 8;
 const RECORD: usize = 72;
 
 /// The stat cache's file for a source.
-fn cache_of(lab: &Lab, source: &Path) -> PathBuf {
+fn cache_of(lab: &TestStore, source: &Path) -> PathBuf {
     let path = fs::canonicalize(source).unwrap();
     lab.path("cache/stat").join(Digest::of(path.to_str().unwrap().as_bytes()).hex())
 }
 
 /// How many files are remembered of a source.
-fn remembered(lab: &Lab, source: &Path) -> usize {
+fn remembered(lab: &TestStore, source: &Path) -> usize {
     fs::read(cache_of(lab, source)).map_or(0, |bytes| (bytes.len() - HEAD - 32) / RECORD)
 }
 
 /// Whether the temporary directory is on a file system that the cache believes.
-fn believed(lab: &Lab) -> bool {
+fn believed(lab: &TestStore) -> bool {
     let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(lab.dir.path()).output().unwrap();
     let kind = text(&kind.stdout);
     let yes = ["ext2/ext3", "xfs", "btrfs"].contains(&kind.trim());
@@ -82,14 +82,14 @@ fn let_a_tick_pass() {
 }
 
 /// Puts `source` and expects `content` of `f` in the newest version.
-fn put_has(lab: &Lab, source: &Path, content: &str, when: &str) {
+fn put_has(lab: &TestStore, source: &Path, content: &str, when: &str) {
     lab.ok(&["put", "x", source.to_str().unwrap()]);
     assert_eq!(lab.ok(&["cat", "x", "f"]), content, "{source:?} {when}");
 }
 
 #[test]
 fn what_is_stored_through_a_map_is_put() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let mut mounts = Mounts::default();
     let mut sources: Vec<PathBuf> = ["ext4", "xfs", "btrfs"]
         .iter()
@@ -124,7 +124,7 @@ fn what_is_stored_through_a_map_is_put() {
 
 #[test]
 fn another_image_with_the_same_times_is_read_by_put_diff_upsert_and_patch() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let mut mounts = Mounts::default();
     let (source, upper) = (lab.path("m"), lab.path("upper"));
     for (name, content) in [("one", "one"), ("two", "two")] {
@@ -173,7 +173,7 @@ fn another_image_with_the_same_times_is_read_by_put_diff_upsert_and_patch() {
 
 #[test]
 fn what_a_mount_of_ours_shows_is_not_remembered() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("f", b"one"), ("g/h", b"two")]);
     lab.ok(&["put", "x", "src"]);
     fs::create_dir(lab.path("m")).unwrap();
@@ -190,12 +190,12 @@ fn what_a_mount_of_ours_shows_is_not_remembered() {
 
 #[test]
 fn a_file_that_is_put_as_soon_as_it_is_closed_is_remembered_and_one_that_is_open_for_writing_is_not() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     if !believed(&lab) {
         return;
     }
     let source = lab.path("src");
-    make_tree(&source, &[("checkpoint", &noise(1, 3 << 20)), ("small", b"hello")]);
+    make_tree(&source, &[("checkpoint", &random_bytes(1, 3 << 20)), ("small", b"hello")]);
     let_a_tick_pass();
     lab.ok(&["put", "x", "src"]);
     assert_eq!(remembered(&lab, &source), 2);
@@ -205,14 +205,14 @@ fn a_file_that_is_put_as_soon_as_it_is_closed_is_remembered_and_one_that_is_open
     lab.ok(&["put", "x", "src"]);
     assert_eq!(remembered(&lab, &source), 1, "its pages are dirty, and who has it open may have mapped it");
     drop(open);
-    fs::write(source.join("checkpoint"), noise(2, 3 << 20)).unwrap();
+    fs::write(source.join("checkpoint"), random_bytes(2, 3 << 20)).unwrap();
     lab.ok(&["put", "x", "src"]);
     assert_eq!(remembered(&lab, &source), 2, "a large file is read after the tick in which it was written");
 }
 
 #[test]
 fn a_mount_inside_a_source_is_judged_by_itself() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let mut mounts = Mounts::default();
     let source = lab.path("src");
     make_tree(&source, &[("outside", b"1"), ("deep/outside", b"2"), ("file", b"")]);
@@ -245,7 +245,7 @@ fn exchange(cache: &Path) {
 
 #[test]
 fn rehash_and_cairn_stat_cache_off_read_everything() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     if !believed(&lab) {
         return;
     }
@@ -279,7 +279,7 @@ fn rehash_and_cairn_stat_cache_off_read_everything() {
 
 #[test]
 fn what_becomes_a_symlink_while_it_is_read_is_not_followed() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let source = lab.path("src");
     for i in 0..300 {
         make_tree(&source, &[(&format!("f{i}"), b"inside")]);
@@ -327,7 +327,7 @@ fn what_becomes_a_symlink_while_it_is_read_is_not_followed() {
 
 #[test]
 fn a_deep_and_wide_source_needs_few_open_files() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let source = lab.path("src");
     make_tree(&source.join("d/".repeat(900)), &[("bottom", b"down here")]);
     for i in 0..200 {

@@ -1,6 +1,6 @@
 //! Standard input and commands as sources, of each command that takes them.
 
-use crate::support::{Lab, make_tree, noise, text};
+use crate::support::{TestStore, make_tree, random_bytes, text};
 use std::io::Write;
 use std::os::fd::FromRawFd;
 use std::process::{Command, Output, Stdio};
@@ -28,7 +28,7 @@ fn wait_for(what: &str, mut is: impl FnMut() -> bool) {
 
 #[test]
 fn an_empty_stdin_is_refused_unless_it_is_allowed() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     std::fs::write(lab.path("a"), "a").unwrap();
     lab.ok(&["put", "p", "a"]);
     lab.ok(&["upsert", "u", "a", "--distributed-id", "d"]);
@@ -55,7 +55,7 @@ fn an_empty_stdin_is_refused_unless_it_is_allowed() {
 
 #[test]
 fn what_a_command_writes_is_published_only_if_it_succeeds() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("a.txt", b"hello")]);
     let script = "printf '%s|' \"$@\"; exit $STATUS";
     let with = |args: &[&str], status: &str| {
@@ -91,7 +91,7 @@ fn what_a_command_writes_is_published_only_if_it_succeeds() {
 
 #[test]
 fn the_users_umask_holds_for_a_command_and_for_what_get_writes() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("d/a", b"1")]);
     let script = "umask 027; \"$CAIRN\" upsert u src --distributed-id d --stdin-from-command -- sh -c 'umask; echo x'
         \"$CAIRN\" finish u --distributed-id d && \"$CAIRN\" get u out";
@@ -111,7 +111,7 @@ fn the_users_umask_holds_for_a_command_and_for_what_get_writes() {
 
 #[test]
 fn a_signal_ends_the_command_too() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let args = ["put", "x", "--stdin-from-command", "--", "sh", "-c", "echo $$ >pid; echo half; exec sleep 60"];
     let mut child = lab.cairn(&args).stderr(Stdio::null()).spawn().unwrap();
     wait_for("the command runs", || std::fs::read_to_string(lab.path("pid")).is_ok_and(|p| p.ends_with('\n')));
@@ -125,8 +125,8 @@ fn a_signal_ends_the_command_too() {
 
 #[test]
 fn stdin_is_kept_on_the_stores_file_system_and_nothing_is_left_of_it() {
-    let lab = Lab::new();
-    let bytes = noise(4, 700_000);
+    let lab = TestStore::new();
+    let bytes = random_bytes(4, 700_000);
     let command = |args: &[&str]| {
         let mut command = lab.cairn(args);
         command.env("TMPDIR", "/does/not/exist");
@@ -153,13 +153,13 @@ fn stdin_is_kept_on_the_stores_file_system_and_nothing_is_left_of_it() {
 
 #[test]
 fn an_upsert_that_reads_stdin_is_seen_by_finish_and_by_its_twin() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     std::fs::write(lab.path("a"), "a").unwrap();
     lab.ok(&["upsert", "e", "a", "--distributed-id", "j", "--run", "r0"]);
     let args = ["upsert", "e", "-", "--distributed-id", "j", "--run", "r1"];
     let mut child =
         lab.cairn(&args).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.as_mut().unwrap().write_all(&noise(5, 200_000)).unwrap();
+    child.stdin.as_mut().unwrap().write_all(&random_bytes(5, 200_000)).unwrap();
     wait_for("it is at work", || lab.ok(&["locks"]).contains("r1"));
     assert!(lab.fails(&["finish", "e", "--distributed-id", "j"], 3).contains("r1"));
     let twin = ["upsert", "e", "a", "--at", "b", "--distributed-id", "j", "--run", "r1"];
@@ -168,7 +168,7 @@ fn an_upsert_that_reads_stdin_is_seen_by_finish_and_by_its_twin() {
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));
     lab.ok(&["finish", "e", "--distributed-id", "j", "--expect-run", "r1"]);
-    assert_eq!(lab.run(&["cat", "e", "stdin"], 0).stdout, noise(5, 200_000));
+    assert_eq!(lab.run(&["cat", "e", "stdin"], 0).stdout, random_bytes(5, 200_000));
     // One that is killed while it reads is not waited for, and one whose draft is finished is refused before it reads.
     let begin = |id: &str| {
         let args = ["upsert", "e", "-", "--distributed-id", id, "--run", "r1"];
@@ -184,7 +184,7 @@ fn an_upsert_that_reads_stdin_is_seen_by_finish_and_by_its_twin() {
 }
 
 /// A command whose stdout is read by nobody.
-fn with_closed_pipe(lab: &Lab, args: &[&str]) -> Option<i32> {
+fn with_closed_pipe(lab: &TestStore, args: &[&str]) -> Option<i32> {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors, which are owned from here on.
     let write = unsafe {
@@ -197,8 +197,8 @@ fn with_closed_pipe(lab: &Lab, args: &[&str]) -> Option<i32> {
 
 #[test]
 fn an_answer_is_the_exit_status_also_when_nobody_reads_the_output() {
-    let lab = Lab::new();
-    make_tree(&lab.path("src"), &[("a", b"1"), ("b", &noise(1, 200_000))]);
+    let lab = TestStore::new();
+    make_tree(&lab.path("src"), &[("a", b"1"), ("b", &random_bytes(1, 200_000))]);
     lab.ok(&["put", "x", "src"]);
     for more in [&[][..], &["--json"], &["--stat"]] {
         assert_eq!(with_closed_pipe(&lab, &[&["diff", "x", "./src"], more].concat()), Some(0), "{more:?}");
@@ -221,7 +221,7 @@ fn an_answer_is_the_exit_status_also_when_nobody_reads_the_output() {
 
 #[test]
 fn an_empty_cairn_store_is_none_and_a_working_directory_that_is_gone_is_not_needed() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("project"), &[("a", b"1")]);
     let out = lab.cairn(&["init"]).env("CAIRN_STORE", "").current_dir(lab.path("project")).output().unwrap();
     expect(out, 0, "");
@@ -256,7 +256,7 @@ fn an_empty_cairn_store_is_none_and_a_working_directory_that_is_gone_is_not_need
 
 #[test]
 fn a_path_that_is_missing_is_not_found_and_metadata_that_is_not_utf_8_is_bad_input() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     std::fs::write(lab.path("a"), "a").unwrap();
     std::fs::write(lab.path("m.json"), b"{\"k\":\"\xff\"}").unwrap();
     assert!(lab.fails(&["seal", "nowhere"], 6).contains("nowhere: it does not exist"));
@@ -268,7 +268,7 @@ fn a_path_that_is_missing_is_not_found_and_metadata_that_is_not_utf_8_is_bad_inp
 
 #[test]
 fn a_description_cannot_control_the_terminal_that_shows_it() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     std::fs::write(lab.path("a"), "a").unwrap();
     let description = "one\x1b[31m red\x07\r\nzwei: ä\u{9b}2J";
     lab.ok(&["put", "x", "a", "--description", description]);

@@ -1,8 +1,8 @@
 //! CASES 19 to 30, one by one, as commands and as a library.
 
-use crate::support::{Lab, go_on, make_tree, text, wait_stopped};
+use crate::support::{TestStore, go_on, make_tree, text, wait_stopped};
 use cairn::catalog::{Draft, Mode, VersionSpec};
-use cairn::words::{ArtifactName, DistributedId, RunId};
+use cairn::types::{ArtifactName, DistributedId, RunId};
 use cairn::{Artifact, FinishOptions, Kind, OnConflict, Run, RunOptions, Store, UpsertOptions, Version};
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn three_runs_give_one_image_each_and_the_third_finishes_case_20() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path(""), &[("image1.png", b"1"), ("image2.png", b"22"), ("image3.png", b"333")]);
     let id = ["--distributed-id", "my_dist_artifact"];
     let say = |words: &[&str]| lab.ok(&[words, &id].concat());
@@ -71,7 +71,7 @@ fn three_runs_give_one_image_each_and_the_third_finishes_case_20() {
 
 #[test]
 fn neither_an_id_nor_a_group_is_an_error_and_the_group_is_the_default_case_19() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path(""), &[("f", b"1")]);
     let said = text(&lab.run(&["upsert", "x", "f", "--run", "r"], 2).stderr);
     assert!(said.starts_with("error: distributed id or group needed\n"), "{said}");
@@ -87,14 +87,14 @@ fn neither_an_id_nor_a_group_is_an_error_and_the_group_is_the_default_case_19() 
 
 #[test]
 fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_sides_named_case_21() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("same", "s"), ("p", "1"), ("d/x", "1")]);
     upsert(&store, "b", "d", &[("same", "s"), ("p", "2"), ("d", "a file")]);
     let before = draft(&store, "d").state().unwrap();
     let refused = finish(&store, "d", &FinishOptions::default()).unwrap_err();
-    assert_eq!(refused.kind(), Kind::Refused);
-    let digest = |b: &str| cairn::words::Digest::of(b.as_bytes()).to_string();
+    assert_eq!(refused.kind(), Kind::Conflict);
+    let digest = |b: &str| cairn::types::Digest::of(b.as_bytes()).to_string();
     let lines = refused.causes();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("d: a directory by run a") && lines[0].contains(&digest("a file")), "{lines:?}");
@@ -123,7 +123,7 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
 
 #[test]
 fn under_latest_the_log_decides_and_no_clock() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     let latest = FinishOptions { on_conflict: OnConflict::Latest, ..Default::default() };
     upsert(&store, "a", "d", &[("p", "a1"), ("q", "a1")]);
@@ -144,7 +144,7 @@ fn under_latest_the_log_decides_and_no_clock() {
 
 #[test]
 fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back_case_22() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     let mut first = files("x", &[("p", "1"), ("q", "1"), ("d/x", "1")]);
     first.add_alias("one").unwrap().add_tag("t1").unwrap().set_description("first");
@@ -171,12 +171,12 @@ fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back_case_2
         pairs(&[("p", "3"), ("q", "b")])
     );
     let other = Artifact::new("x", "model").unwrap();
-    assert_eq!(run(&store, "a").upsert_artifact(&other, "f").unwrap_err().kind(), Kind::Refused, "another type");
+    assert_eq!(run(&store, "a").upsert_artifact(&other, "f").unwrap_err().kind(), Kind::Conflict, "another type");
 }
 
 #[test]
 fn after_the_finish_the_id_is_closed_for_ever_cases_23_and_24() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("p", "1")]);
     let first = finish(&store, "d", &FinishOptions::default()).unwrap();
@@ -184,24 +184,24 @@ fn after_the_finish_the_id_is_closed_for_ever_cases_23_and_24() {
     let again = finish(&store, "d", &FinishOptions::default()).unwrap();
     assert_eq!((again.created, again.version.number()), (false, first.version.number()));
     let refused = run(&store, "a").upsert_artifact(&files("x", &[("p", "1")]), "d").unwrap_err();
-    assert_eq!(refused.kind(), Kind::Refused);
-    assert!(refused.message().contains("x:v0") && refused.hint_text().unwrap().contains("choose another"), "{refused}");
+    assert_eq!(refused.kind(), Kind::Conflict);
+    assert!(refused.message().contains("x:v0") && refused.hint().unwrap().contains("choose another"), "{refused}");
     let refused = run(&store, "b").finish_artifact(&files("x", &[("new", "1")]), "d").unwrap_err();
-    assert_eq!(refused.kind(), Kind::Refused, "with new files");
+    assert_eq!(refused.kind(), Kind::Conflict, "with new files");
     for refused in [draft(&store, "d").discard(), draft(&store, "d").drop_run(&RunId::parse("a").unwrap())] {
-        assert_eq!(refused.unwrap_err().kind(), Kind::Refused);
+        assert_eq!(refused.unwrap_err().kind(), Kind::Conflict);
     }
     // Also when other versions came after it, and when it was removed.
     files("x", &[("later", "1")]).save(&store).unwrap();
     assert_eq!(finish(&store, "d", &FinishOptions::default()).unwrap().version.number().0, 0);
     lab.ok(&["rm", "x:v0"]);
     let removed = finish(&store, "d", &FinishOptions::default()).unwrap_err();
-    assert!(removed.kind() == Kind::Refused && removed.message().contains("removed"), "{removed}");
+    assert!(removed.kind() == Kind::Conflict && removed.message().contains("removed"), "{removed}");
 }
 
 #[test]
 fn content_equal_to_the_newest_version_is_that_version_with_what_is_said_of_it() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     files("x", &[("p", "1"), ("q", "2")]).save(&store).unwrap();
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -220,12 +220,12 @@ fn content_equal_to_the_newest_version_is_that_version_with_what_is_said_of_it()
 
 #[test]
 fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to_case_25() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("p", "1")]);
     let expect = FinishOptions { expect: Some(3), expect_runs: vec![RunId::parse("b").unwrap()], ..Default::default() };
     let refused = finish(&store, "d", &expect).unwrap_err();
-    assert_eq!(refused.kind(), Kind::Refused);
+    assert_eq!(refused.kind(), Kind::Conflict);
     assert_eq!(refused.causes(), ["expected 3 runs, found 1: a", "run b has not contributed"]);
     let said = text(&lab.run(&["finish", "x", "--distributed-id", "d", "--expect", "2", "--wait", "0.3"], 3).stderr);
     assert!(said.contains("expected 2 runs, found 1: a") && said.contains("hint: --wait"), "{said}");
@@ -243,7 +243,7 @@ fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to_case_25() {
 
 #[test]
 fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not_case_25() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     make_tree(&lab.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -289,7 +289,7 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not_case_25() {
 
 #[test]
 fn a_writer_killed_in_the_middle_leaves_nothing_half_and_goes_on_when_started_again_case_26() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     make_tree(&lab.path(""), &[("f", b"1")]);
     let words = ["upsert", "x", "f", "--run", "r", "--distributed-id", "d"];
@@ -302,7 +302,7 @@ fn a_writer_killed_in_the_middle_leaves_nothing_half_and_goes_on_when_started_ag
 
 #[test]
 fn two_ids_on_one_name_and_one_id_on_two_names_are_independent_case_28() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("p", "1")]);
     upsert(&store, "a", "../e/ü", &[("p", "2")]);
@@ -321,7 +321,7 @@ fn two_ids_on_one_name_and_one_id_on_two_names_are_independent_case_28() {
 
 #[test]
 fn a_discarded_draft_begins_again_and_a_dropped_run_counts_again_when_it_comes_back_case_30() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     make_tree(&lab.path(""), &[("f", b"new")]);
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -345,7 +345,7 @@ fn a_discarded_draft_begins_again_and_a_dropped_run_counts_again_when_it_comes_b
 
 #[test]
 fn an_upsert_that_began_before_a_discard_is_refused() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     make_tree(&lab.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -372,13 +372,13 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
 
 #[test]
 fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_manners_only() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     let (name, id) = (ArtifactName::parse("x").unwrap(), DistributedId::parse("d").unwrap());
     let held = store.lock_draft(&name, &id, Duration::ZERO).unwrap();
     let refused = store.lock_draft(&name, &id, Duration::from_millis(50)).unwrap_err();
     assert!(
-        refused.kind() == Kind::Refused && refused.message().contains(&std::process::id().to_string()),
+        refused.kind() == Kind::Conflict && refused.message().contains(&std::process::id().to_string()),
         "{refused}"
     );
     drop(store.lock_draft(&name, &DistributedId::parse("e").unwrap(), Duration::ZERO).unwrap());
@@ -407,7 +407,7 @@ fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_manners_only() {
 
 #[test]
 fn an_empty_contribution_counts_as_a_run() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[]);
     upsert(&store, "b", "d", &[("p", "1")]);

@@ -1,6 +1,6 @@
 //! Collaborative versions: what they answer case by case, and what holds when many processes make one at once.
 
 mod cases;
-mod finishers;
-mod storm;
-mod told;
+mod finish_races;
+mod refusals;
+mod stress;

@@ -4,7 +4,7 @@
 //! two in a container.
 
 use super::users::{has_fusermount, is_root, ran_where_fuse_is_open_to_all};
-use crate::support::{Lab, text};
+use crate::support::{TestStore, text};
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -38,14 +38,14 @@ enum Who {
 
 /// A store that a group may write to, with a version of `a`, and a mount of it.
 struct Shared {
-    lab: Lab,
+    lab: TestStore,
     mnt: PathBuf,
 }
 
 impl Shared {
     /// Mounted by root with these options; `mode` is that of the store's directory.
     fn new(options: &[&str], mode: u32) -> Shared {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(lab.path("f"), "text").unwrap();
         lab.ok(&["put", "a", lab.path("f").to_str().unwrap()]);
@@ -314,19 +314,19 @@ fn a_user_mounts_what_he_may_read_himself_and_root_without_capabilities_does_not
 /// A mount as a pod gets it: a privileged program opens `/dev/fuse`, mounts, and hands the descriptor to a process
 /// without any capability.
 struct Pod {
-    lab: Lab,
+    lab: TestStore,
     mnt: PathBuf,
     served: Option<Child>,
 }
 
 impl Pod {
     /// Serves what `options` of cairnfs say, as `uid`; the mount is open to all if `kernel` says `allow_other`.
-    fn new(lab: Lab, options: &str, kernel: &str, uid: u32) -> Pod {
+    fn new(lab: TestStore, options: &str, kernel: &str, uid: u32) -> Pod {
         Pod::through(lab, options, kernel, uid, &[])
     }
 
     /// The same, with the process started through another program.
-    fn through(lab: Lab, options: &str, kernel: &str, uid: u32, through: &[&str]) -> Pod {
+    fn through(lab: TestStore, options: &str, kernel: &str, uid: u32, through: &[&str]) -> Pod {
         let mnt = lab.path("mnt");
         fs::create_dir(&mnt).unwrap();
         fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -389,7 +389,7 @@ fn a_process_without_capabilities_serves_a_version_over_a_descriptor_and_ends_at
     if !is_root() {
         return;
     }
-    let lab = Lab::new();
+    let lab = TestStore::new();
     fs::write(lab.path("f"), "text").unwrap();
     lab.ok(&["put", "a", lab.path("f").to_str().unwrap()]);
     let mut pod = Pod::new(lab, "version=a", ",allow_other", STRANGER);
@@ -409,8 +409,8 @@ fn a_process_without_capabilities_serves_a_version_over_a_descriptor_and_ends_at
 }
 
 /// A store that every user may write to.
-fn everybodys() -> Lab {
-    let lab = Lab::new();
+fn everybodys() -> TestStore {
+    let lab = TestStore::new();
     lab.open_to_all();
     for entry in
         walkdir::WalkDir::new(lab.store_path()).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_dir())

@@ -5,7 +5,7 @@ use cairn::Store;
 use cairn::layout::Layout;
 use cairn::manifest::{Builder, Entry, path_order};
 use cairn::objects::SMALL_MAX;
-use cairn::words::{Digest, Place, RelPath};
+use cairn::types::{Digest, Location, RelPath};
 use std::path::{Path, PathBuf};
 
 pub fn init(store: &Path) {
@@ -20,7 +20,7 @@ pub fn version(store: &Path, things: &Things) -> Digest {
     let mut sorted: Vec<(RelPath, &Thing)> = things.iter().map(|(p, t)| (RelPath::parse(p).unwrap(), t)).collect();
     sorted.sort_by(|a, b| path_order(&a.0, &b.0));
     let mut lane = writer.lane();
-    let mut put = |bytes: &[u8]| -> (Digest, Option<Place>) {
+    let mut put = |bytes: &[u8]| -> (Digest, Option<Location>) {
         let digest = Digest::of(bytes);
         if bytes.len() as u64 >= SMALL_MAX {
             lane.put_large_bytes(digest, bytes).unwrap();

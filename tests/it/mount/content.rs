@@ -22,10 +22,10 @@ fn odd() -> Things {
         (b"-rf", file("d")),
         (b"a-b", file("sorts before a/")),
         (b"...", file("three dots")),
-        (b"block", Thing::File(noise(1, 4096))),
-        (b"almost", Thing::File(noise(2, 131_071))),
-        (b"just", Thing::File(noise(3, 131_072))),
-        (b"large", Thing::File(noise(4, 3_000_001))),
+        (b"block", Thing::File(random_bytes(1, 4096))),
+        (b"almost", Thing::File(random_bytes(2, 131_071))),
+        (b"just", Thing::File(random_bytes(3, 131_072))),
+        (b"large", Thing::File(random_bytes(4, 3_000_001))),
     ]);
     all.insert(vec![b'n'; 255], file("255"));
     all.insert("é".repeat(127).into_bytes(), file("254 in UTF-8"));
@@ -35,7 +35,7 @@ fn odd() -> Things {
 
 #[test]
 fn the_mount_shows_exactly_the_entries_of_the_version() {
-    let place = Place::new();
+    let place = Location::new();
     let version = odd();
     let mounted = place.mount(place.version(&version));
     assert_eq!(seen(mounted.path()), expected(&version));
@@ -46,14 +46,14 @@ fn the_mount_shows_exactly_the_entries_of_the_version() {
 
 #[test]
 fn an_empty_version_is_an_empty_directory() {
-    let place = Place::new();
+    let place = Location::new();
     let mounted = place.mount(place.version(&Things::new()));
     assert_eq!(fs::read_dir(mounted.path()).unwrap().count(), 0);
 }
 
 #[test]
 fn a_program_in_a_version_runs_unless_mounted_noexec() {
-    let place = Place::new();
+    let place = Location::new();
     let tree = place.version(&odd());
     {
         let mounted = place.mount(tree);
@@ -66,7 +66,7 @@ fn a_program_in_a_version_runs_unless_mounted_noexec() {
 
 #[test]
 fn reads_at_any_offset_give_the_bytes_there() {
-    let place = Place::new();
+    let place = Location::new();
     let version = odd();
     let mounted = place.mount(place.version(&version));
     for (name, thing) in &version {
@@ -83,8 +83,8 @@ fn reads_at_any_offset_give_the_bytes_there() {
 
 #[test]
 fn small_steps_seeks_and_mmap_read_the_same_bytes() {
-    let place = Place::new();
-    let bytes = noise(9, 100_000);
+    let place = Location::new();
+    let bytes = random_bytes(9, 100_000);
     let mounted = place.mount(place.version(&things([(b"f", Thing::File(bytes.clone()))])));
     let mut file = File::open(mounted.at("f")).unwrap();
     let mut got = Vec::new();
@@ -107,8 +107,8 @@ fn small_steps_seeks_and_mmap_read_the_same_bytes() {
 
 #[test]
 fn an_open_file_is_readable_by_many_at_once() {
-    let place = Place::new();
-    let bytes = noise(10, 2_000_000);
+    let place = Location::new();
+    let bytes = random_bytes(10, 2_000_000);
     let mounted = place.mount(
         place.version(&things([(b"f", Thing::File(bytes.clone())), (b"s", Thing::File(bytes[..9000].to_vec()))])),
     );
@@ -131,7 +131,7 @@ fn an_open_file_is_readable_by_many_at_once() {
 
 #[test]
 fn a_copy_out_of_the_mount_is_its_owners_to_delete() {
-    let place = Place::new();
+    let place = Location::new();
     let version = odd();
     let mounted = place.mount(place.version(&version));
     let copy = place.path("copy");
@@ -144,7 +144,7 @@ fn a_copy_out_of_the_mount_is_its_owners_to_delete() {
 
 #[test]
 fn names_that_are_not_there_are_enoent_and_too_long_ones_say_so() {
-    let place = Place::new();
+    let place = Location::new();
     let mounted = place.mount(place.version(&odd()));
     for _ in 0..2 {
         assert_eq!(fs::metadata(mounted.at("missing")).unwrap_err().raw_os_error(), Some(libc::ENOENT));
@@ -157,7 +157,7 @@ fn names_that_are_not_there_are_enoent_and_too_long_ones_say_so() {
 
 #[test]
 fn a_reference_shows_its_size_and_reads_as_eio_for_now() {
-    let place = Place::new();
+    let place = Location::new();
     let reference = |size| {
         Thing::Reference(cairn::manifest::Reference { uri: "s3://bucket/key".into(), size, etag: None, digest: None })
     };
@@ -176,8 +176,8 @@ fn a_reference_shows_its_size_and_reads_as_eio_for_now() {
 
 #[test]
 fn statfs_is_the_stores_and_du_adds_up() {
-    let place = Place::new();
-    let mounted = place.mount(place.version(&things([(b"d/f", Thing::File(noise(5, 1_000_000)))])));
+    let place = Location::new();
+    let mounted = place.mount(place.version(&things([(b"d/f", Thing::File(random_bytes(5, 1_000_000)))])));
     let space = |path| cairn::disk::space(path).unwrap();
     let (of_mount, of_store) = (space(mounted.path()), space(&place.store()));
     assert_eq!(

@@ -2,7 +2,7 @@
 
 use super::build;
 use super::support::*;
-use cairn::words::Digest;
+use cairn::types::Digest;
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -16,15 +16,15 @@ fn eio(path: &Path) {
 
 #[test]
 fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_repair() {
-    let place = Place::new();
-    let bytes = noise(1, 20_000);
-    let tree =
-        place.version(&things([(b"d/bad", Thing::File(bytes.clone())), (b"d/good", Thing::File(noise(2, 20_000)))]));
+    let place = Location::new();
+    let bytes = random_bytes(1, 20_000);
+    let tree = place
+        .version(&things([(b"d/bad", Thing::File(bytes.clone())), (b"d/good", Thing::File(random_bytes(2, 20_000)))]));
     let held = build::flip_small(&place.store(), &bytes);
     let mounted = place.mount(tree);
     eio(&mounted.at("d/bad"));
     eio(&mounted.at("d/bad"));
-    assert_eq!(fs::read(mounted.at("d/good")).unwrap(), noise(2, 20_000));
+    assert_eq!(fs::read(mounted.at("d/good")).unwrap(), random_bytes(2, 20_000));
     assert_eq!(fs::metadata(mounted.at("d/bad")).unwrap().len(), 20_000, "its entry is whole");
     let log = place.logged();
     assert!(log.contains("cannot read /d/bad: "), "{log}");
@@ -35,9 +35,9 @@ fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_rep
 
 #[test]
 fn damage_amid_files_that_are_read_in_order_is_eio_for_the_one_file_and_right_after_its_repair() {
-    let place = Place::new();
+    let place = Location::new();
     let name = |i: u64| format!("d{}/{i:04}", i / 200);
-    let bytes = |i: u64| noise(i, 1000 + (i as usize * 997) % 30_000);
+    let bytes = |i: u64| random_bytes(i, 1000 + (i as usize * 997) % 30_000);
     let tree = place.version(&(0..1000).map(|i| (name(i).into_bytes(), Thing::File(bytes(i)))).collect());
     let held = build::flip_small(&place.store(), &bytes(517));
     let mounted = place.mount(tree);
@@ -60,8 +60,8 @@ fn damage_amid_files_that_are_read_in_order_is_eio_for_the_one_file_and_right_af
 
 #[test]
 fn a_truncated_or_missing_large_object_is_eio_and_right_after_its_repair() {
-    let place = Place::new();
-    let bytes = noise(3, 1_000_000);
+    let place = Location::new();
+    let bytes = random_bytes(3, 1_000_000);
     let tree = place.version(&things([(b"f", Thing::File(bytes.clone()))]));
     let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
     let mounted = place.mount(tree);
@@ -80,8 +80,8 @@ fn a_truncated_or_missing_large_object_is_eio_and_right_after_its_repair() {
 
 #[test]
 fn an_object_truncated_while_open_is_eio_past_its_end() {
-    let place = Place::new();
-    let bytes = noise(4, 8_000_000);
+    let place = Location::new();
+    let bytes = random_bytes(4, 8_000_000);
     let tree = place.version(&things([(b"f", Thing::File(bytes.clone()))]));
     let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
     let mounted = place.mount_with(tree, ",io=no-open");
@@ -96,8 +96,8 @@ fn an_object_truncated_while_open_is_eio_past_its_end() {
 
 #[test]
 fn a_large_object_with_another_mtime_is_hashed_before_its_first_byte() {
-    let place = Place::new();
-    let (good, bad) = (noise(5, 300_000), noise(6, 300_000));
+    let place = Location::new();
+    let (good, bad) = (random_bytes(5, 300_000), random_bytes(6, 300_000));
     let tree = place.version(&things([(b"good", Thing::File(good.clone())), (b"bad", Thing::File(bad.clone()))]));
     let layout = cairn::layout::Layout::new(place.store());
     let now = std::time::SystemTime::now();
@@ -116,22 +116,23 @@ fn a_large_object_with_another_mtime_is_hashed_before_its_first_byte() {
 
 #[test]
 fn rot_that_leaves_size_and_mtime_alone_is_found_with_verify_all() {
-    let place = Place::new();
-    let bytes = noise(7, 300_000);
-    let tree = place.version(&things([(b"f", Thing::File(bytes.clone())), (b"g", Thing::File(noise(8, 300_000)))]));
+    let place = Location::new();
+    let bytes = random_bytes(7, 300_000);
+    let tree =
+        place.version(&things([(b"f", Thing::File(bytes.clone())), (b"g", Thing::File(random_bytes(8, 300_000)))]));
     let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
     build::flip(&object, 299_999);
     build::set_mtime(&object, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000));
     let mounted = place.mount_with(tree, ",verify=all");
     eio(&mounted.at("f"));
-    assert_eq!(fs::read(mounted.at("g")).unwrap(), noise(8, 300_000));
+    assert_eq!(fs::read(mounted.at("g")).unwrap(), random_bytes(8, 300_000));
     build::replace(&object, &bytes);
     assert_eq!(fs::read(mounted.at("f")).unwrap(), bytes);
 }
 
 #[test]
 fn a_damaged_manifest_node_is_eio_for_what_it_holds_and_the_rest_is_there() {
-    let place = Place::new();
+    let place = Location::new();
     let version: Things = (0..3000).map(|i| (format!("f{i:04}").into_bytes(), file("x"))).collect();
     let tree = place.version(&version);
     let last = build::last_child(&place.store(), tree);
@@ -153,8 +154,8 @@ fn a_damaged_manifest_node_is_eio_for_what_it_holds_and_the_rest_is_there() {
 /// In a mount namespace with a `/dev/log` of its own, on which a program listens as syslogd does.
 #[test]
 fn without_a_log_file_why_a_file_is_eio_is_in_the_systems_log() {
-    let place = Place::new();
-    let bytes = noise(1, 20_000);
+    let place = Location::new();
+    let bytes = random_bytes(1, 20_000);
     let tree = place.version(&things([(b"d/bad", Thing::File(bytes.clone()))]));
     build::flip_small(&place.store(), &bytes);
     let script = "import socket,subprocess,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind('/dev/log')\ns.settimeout(20)\n\
@@ -174,7 +175,7 @@ fn without_a_log_file_why_a_file_is_eio_is_in_the_systems_log() {
 
 #[test]
 fn in_the_foreground_a_service_manager_is_told_when_the_mount_answers() {
-    let place = Place::new();
+    let place = Location::new();
     let tree = place.version(&things([(b"f", file("text"))]));
     let mounted = Mounted(place.empty("mnt"));
     let socket = std::os::unix::net::UnixDatagram::bind(place.path("notify")).unwrap();

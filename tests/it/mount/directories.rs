@@ -66,7 +66,7 @@ fn nested() -> Things {
 
 #[test]
 fn dot_and_dot_dot_have_the_inodes_of_the_directory_and_its_parent() {
-    let place = Place::new();
+    let place = Location::new();
     let mounted = place.mount(place.version(&nested()));
     let ino = |path: &str| fs::symlink_metadata(mounted.at(path)).unwrap().ino();
     for (dir, parent) in [("a", ""), ("a/b", "a"), ("a/b/c", "a/b"), ("b", "")] {
@@ -82,7 +82,7 @@ fn dot_and_dot_dot_have_the_inodes_of_the_directory_and_its_parent() {
 
 #[test]
 fn an_inode_number_is_the_pre_order_rank_plus_one_in_every_mount() {
-    let place = Place::new();
+    let place = Location::new();
     let tree = place.version(&nested());
     let want = ["", "a", "a/b", "a/b/c", "a/b/c/f", "a/b/g", "a/z", "b", "b/x", "c", "d"];
     for _ in 0..2 {
@@ -96,7 +96,7 @@ fn an_inode_number_is_the_pre_order_rank_plus_one_in_every_mount() {
 #[test]
 fn a_directory_of_100000_entries_is_listed_whole_and_from_any_position() {
     const N: usize = 100_000;
-    let place = Place::new();
+    let place = Location::new();
     let mut all: Things = (0..N).map(|i| (format!("d/file-{i:06}").into_bytes(), file(""))).collect();
     all.insert(b"d/file-050000".to_vec(), Thing::Dir);
     all.insert(b"d/file-050000/inner".to_vec(), file(""));
@@ -178,7 +178,7 @@ impl Handle {
 
 #[test]
 fn a_handle_opens_the_same_file_again_also_from_a_cold_cache() {
-    let place = Place::new();
+    let place = Location::new();
     let mounted = place.mount(place.version(&nested()));
     let mut handle = Handle::of(&mounted.at("a/b/c/f"));
     drop(fs::write("/proc/sys/vm/drop_caches", "2"));
@@ -187,7 +187,7 @@ fn a_handle_opens_the_same_file_again_also_from_a_cold_cache() {
 
 #[test]
 fn a_handle_of_another_versions_mount_is_estale() {
-    let place = Place::new();
+    let place = Location::new();
     let old = place.mount(place.version(&nested()));
     let mut handle = Handle::of(&old.at("a/b/c/f"));
     let mut changed = nested();

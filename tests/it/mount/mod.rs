@@ -3,12 +3,12 @@
 mod access;
 mod build;
 mod content;
+mod daemon_lifecycle;
 mod damage;
 mod directories;
-mod life;
-mod places;
-mod points;
+mod mount_environments;
+mod mount_point_checks;
 mod read_only;
+mod store_mounts;
 mod support;
 pub mod users;
-mod whole;

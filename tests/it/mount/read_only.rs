@@ -19,7 +19,7 @@ fn check(rc: i32) -> io::Result<()> {
 
 #[test]
 fn every_kind_of_change_is_erofs_for_root() {
-    let place = Place::new();
+    let place = Location::new();
     let version = things([
         (b"f", file("text")),
         (b"d/x", file("x")),
@@ -77,7 +77,7 @@ fn every_kind_of_change_is_erofs_for_root() {
 
 #[test]
 fn even_a_mount_made_writable_by_root_refuses_changes() {
-    let place = Place::new();
+    let place = Location::new();
     let version = things([(b"f", file("text")), (b"d/x", file("x"))]);
     let mounted = place.mount(place.version(&version));
     // SAFETY: valid C strings.
@@ -113,7 +113,7 @@ fn even_a_mount_made_writable_by_root_refuses_changes() {
 
 #[test]
 fn extended_attributes_are_not_supported_and_copying_tools_live_with_it() {
-    let place = Place::new();
+    let place = Location::new();
     let version = things([(b"f", file("text")), (b"d/x", Thing::Exec(b"x".to_vec()))]);
     let mounted = place.mount(place.version(&version));
     let name = c(&mounted.at("f"));

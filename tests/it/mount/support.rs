@@ -2,7 +2,7 @@
 
 use super::build::{self};
 use cairn::manifest::Reference;
-use cairn::words::Digest;
+use cairn::types::Digest;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -39,7 +39,7 @@ pub fn file(text: &str) -> Thing {
 }
 
 /// Bytes that don't repeat, the same for the same seed.
-pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut out = Vec::with_capacity(len + 8);
     while out.len() < len {
@@ -53,16 +53,16 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// A directory of its own with a store in it.
-pub struct Place {
+pub struct Location {
     dir: tempfile::TempDir,
 }
 
-impl Place {
-    pub fn new() -> Place {
+impl Location {
+    pub fn new() -> Location {
         let dir = tempfile::tempdir().unwrap();
         // Other users' daemons read the store.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let place = Place { dir };
+        let place = Location { dir };
         build::init(&place.store());
         place
     }

@@ -19,21 +19,20 @@ pub fn has_fusermount() -> bool {
 }
 
 /// A copy of cairnfs where any user can run it.
-fn runnable(place: &Place) -> PathBuf {
+fn runnable(place: &Location) -> PathBuf {
     let path = place.path("cairnfs");
     fs::copy(env!("CARGO_BIN_EXE_cairnfs"), &path).unwrap();
     path
 }
 
 /// Runs a test again where `/dev/fuse` is open to all users, as udev makes it elsewhere: in a mount namespace of its
-/// own. False when
-/// it need not be, because it is open here, or is the copy that was started.
+/// own. False when it need not be, because it is open here, or is the copy that was started.
 pub fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
     let open = fs::metadata("/dev/fuse").unwrap().mode() & 0o006 == 0o006;
     if open || std::env::var_os("CAIRN_TEST_INNER").is_some() {
         return false;
     }
-    let place = Place::new();
+    let place = Location::new();
     let script =
         "mknod \"$0/fuse\" c 10 229 && chmod 666 \"$0/fuse\" && mount --bind \"$0/fuse\" /dev/fuse && exec \"$@\"";
     let mut command = Command::new("unshare");
@@ -44,7 +43,7 @@ pub fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
     true
 }
 
-fn nobodys(place: &Place, name: &str) -> PathBuf {
+fn nobodys(place: &Location, name: &str) -> PathBuf {
     let path = place.empty(name);
     std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
     path
@@ -62,7 +61,7 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
     {
         return;
     }
-    let place = Place::new();
+    let place = Location::new();
     let tree = place.version(&things([(b"f", file("text")), (b"d/x", file("x"))]));
     let (bin, mnt) = (runnable(&place), nobodys(&place, "mnt, with \\ odd"));
     let options = format!("tree={tree},time={TIME}");
@@ -108,7 +107,7 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
 
 /// Runs [`cairn::mount::unmount`] in a process of its own, so that another user can: this test binary, told by the
 /// environment.
-fn unmount_command(place: &Place, mnt: &Path) -> Command {
+fn unmount_command(place: &Location, mnt: &Path) -> Command {
     let copy = place.path("it");
     if !copy.exists() {
         fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
@@ -132,7 +131,7 @@ fn roots_mount_is_roots_alone_unless_allow_other_is_said() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
+    let place = Location::new();
     let tree = place.version(&things([(b"f", file("text"))]));
     {
         let mounted = place.mount(tree);
@@ -150,7 +149,7 @@ fn a_user_may_not_allow_others_or_mount_over_what_is_not_his() {
     {
         return;
     }
-    let place = Place::new();
+    let place = Location::new();
     let tree = place.version(&things([(b"f", file("text"))]));
     let bin = runnable(&place);
     let try_at = |mnt: &Path, more: &str| {
@@ -172,7 +171,7 @@ fn without_fusermount3_the_error_says_what_to_install() {
     if !is_root() {
         return;
     }
-    let place = Place::new();
+    let place = Location::new();
     let tree = place.version(&Things::new());
     let (bin, mnt) = (runnable(&place), nobodys(&place, "mnt"));
     let mut command = Command::new(&bin);

@@ -1,10 +1,9 @@
 //! Whoever has, had or gets a way to a stage's file writes to it before, while and after it is sealed: no object
-//! changes. Each attack is tried again and
-//! again against real sealers; the store is verified, every object hashed, when all is over and the last descriptor has
-//! been written through.
+//! changes. Each attack is tried again and again against real sealers; the store is verified, every object hashed, when
+//! all is over and the last descriptor has been written through.
 
 use super::support::{LARGE, Staged, contributions, stage, stage_with, whole};
-use crate::support::{Lab, noise, text};
+use crate::support::{TestStore, random_bytes, text};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
@@ -45,13 +44,13 @@ impl Attack {
 /// Seals a stage of three large and a small file, in rounds, while `attack` is at one of the large ones; then once more
 /// in peace if that failed.
 fn attacked(name: &str, attack: impl Fn(&Attack, &Path) + Sync) {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let (mut tries, mut refused) = (0, 0);
     for round in 0..rounds() {
         let run = format!("r{round}");
         let staged = stage(&lab, &run);
         for i in 0..3 {
-            fs::write(staged.at(&format!("large-{i}")), noise((round * 3 + i) as u64, 4 * LARGE)).unwrap();
+            fs::write(staged.at(&format!("large-{i}")), random_bytes((round * 3 + i) as u64, 4 * LARGE)).unwrap();
         }
         fs::write(staged.at("small"), "small").unwrap();
         let target = staged.backing().join("large-1");
@@ -77,7 +76,10 @@ fn attacked(name: &str, attack: impl Fn(&Attack, &Path) + Sync) {
         }
         assert_eq!(contributions(&lab, &run), 1);
         let read: Vec<_> = (0..3).map(|i| fs::read(staged.at(&format!("large-{i}"))).unwrap()).collect();
-        assert!(read[0] == noise((round * 3) as u64, 4 * LARGE) && read[2] == noise((round * 3 + 2) as u64, 4 * LARGE));
+        assert!(
+            read[0] == random_bytes((round * 3) as u64, 4 * LARGE)
+                && read[2] == random_bytes((round * 3 + 2) as u64, 4 * LARGE)
+        );
         tries += state.tries.load(Ordering::Relaxed);
     }
     whole(&lab, name);
@@ -144,7 +146,7 @@ fn truncating_by_path_reaches_no_object() {
 fn renaming_over_the_stages_file_reaches_no_object() {
     attacked("rename over", |state, path| {
         let other = path.with_extension("other");
-        if fs::write(&other, noise(state.tries.fetch_add(1, Ordering::Relaxed), 2 * LARGE)).is_ok() {
+        if fs::write(&other, random_bytes(state.tries.fetch_add(1, Ordering::Relaxed), 2 * LARGE)).is_ok() {
             let file = state.open(&other);
             let _ = fs::rename(&other, path);
             file.iter().for_each(|file| state.write(file));
@@ -191,12 +193,12 @@ impl Drop for Map {
 
 #[test]
 fn a_map_that_outlives_its_descriptor_reaches_no_object() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let (mut stores, mut refused) = (0, 0);
     for round in 0..rounds() {
         let staged = stage(&lab, &format!("m{round}"));
-        fs::write(staged.at("large"), noise(round as u64, 4 * LARGE)).unwrap();
-        fs::write(staged.at("small"), noise(round as u64, 9000)).unwrap();
+        fs::write(staged.at("large"), random_bytes(round as u64, 4 * LARGE)).unwrap();
+        fs::write(staged.at("small"), random_bytes(round as u64, 9000)).unwrap();
         let maps: Vec<Map> = [("large", 4 * LARGE), ("small", 9000)]
             .iter()
             .map(|(name, len)| Map::of(&rw(&staged.at(name)), *len))
@@ -229,9 +231,9 @@ fn rw(path: &Path) -> File {
 
 #[test]
 fn a_map_through_the_daemon_keeps_the_file_open_and_the_seal_is_refused() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage_with(&lab, "r", &["--io", "no-open"]);
-    fs::write(staged.at("large"), noise(1, LARGE)).unwrap();
+    fs::write(staged.at("large"), random_bytes(1, LARGE)).unwrap();
     let map = Map::of(&rw(&staged.at("large")), LARGE);
     assert_refused(&staged, "large", std::process::id());
     map.store(1);
@@ -251,7 +253,7 @@ fn assert_refused(staged: &Staged<'_>, path: &str, process: u32) {
 
 #[test]
 fn sealing_while_a_file_is_open_for_writing_is_refused_naming_path_and_process() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     fs::create_dir(staged.at("d")).unwrap();
     let file = File::create(staged.at("d/open")).unwrap();
@@ -262,7 +264,7 @@ fn sealing_while_a_file_is_open_for_writing_is_refused_naming_path_and_process()
 
 #[test]
 fn a_descriptor_that_a_child_inherited_keeps_the_stage_open() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let file = File::create(staged.at("inherited")).unwrap();
     let mut child = Command::new("sleep").arg("100").stdout(Stdio::from(file)).spawn().unwrap();
@@ -276,9 +278,9 @@ fn a_descriptor_that_a_child_inherited_keeps_the_stage_open() {
 fn what_is_written_to_a_stages_file_between_a_killed_seal_and_the_next_reaches_no_object() {
     let (mut written, mut steps) = (0, 0);
     for step in (1..).step_by(3) {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         let staged = stage(&lab, "r");
-        fs::write(staged.at("large"), noise(1, LARGE)).unwrap();
+        fs::write(staged.at("large"), random_bytes(1, LARGE)).unwrap();
         let backing = staged.backing();
         lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
         let words = ["upsert", "a", "--run", "r", "--distributed-id", "d"];

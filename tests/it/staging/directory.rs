@@ -1,9 +1,8 @@
 //! A staging directory behaves as a local directory: the essentials, through the daemon and with the kernel reading and
-//! writing by itself. (All of it:
-//! `tests/staging/run`.)
+//! writing by itself. (All of it: `tests/staging/run`.)
 
 use super::support::{LARGE, stage_with};
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};
 use std::path::Path;
 use std::process::Command;
 
@@ -13,7 +12,7 @@ use std::process::Command;
 fn system_calls_do_what_they_do_in_a_local_directory() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/staging/calls.py");
     for io in ["auto", "no-open"] {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         lab.open_to_all();
         let staged = stage_with(&lab, "r", &["--io", io, "--allow-other"]);
         let output = Command::new("python3")
@@ -31,8 +30,8 @@ fn system_calls_do_what_they_do_in_a_local_directory() {
 #[test]
 fn programs_copy_into_it_and_out_of_it() {
     for io in ["auto", "no-open"] {
-        let lab = Lab::new();
-        make_tree(&lab.path("src"), &[("a/b/c", b"c"), ("large", &noise(1, 3 * LARGE)), ("empty/", b"")]);
+        let lab = TestStore::new();
+        make_tree(&lab.path("src"), &[("a/b/c", b"c"), ("large", &random_bytes(1, 3 * LARGE)), ("empty/", b"")]);
         std::os::unix::fs::symlink("a/b", lab.path("src/link")).unwrap();
         let staged = stage_with(&lab, "r", &["--io", io]);
         copy_tree(&lab.path("src"), &staged.at("cp"));

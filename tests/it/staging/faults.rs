@@ -1,19 +1,19 @@
 //! A stage is sealed by a process that is killed, or gets an error, at every step that changes the disk. Afterwards the
-//! same command gives exactly one
-//! contribution with all that was staged, and no object shares its inode with a stage that can be written to.
+//! same command gives exactly one contribution with all that was staged, and no object shares its inode with a stage
+//! that can be written to.
 
 use super::support::{LARGE, contributions, finished, left, whole};
-use crate::support::{Lab, copy_tree, make_tree, noise, snapshot, steps, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
 use cairn::catalog::{Draft, RunRecord};
 use cairn::staging::{Resume, Stage};
-use cairn::words::{ArtifactName, DistributedId, RunId};
+use cairn::types::{ArtifactName, DistributedId, RunId};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 
 const SEAL: [&str; 6] = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
 
-fn open(lab: &Lab) -> (Stage, PathBuf) {
+fn open(lab: &TestStore) -> (Stage, PathBuf) {
     let draft = Draft::new(&lab.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
     let run = RunRecord { id: RunId::parse("r").unwrap(), group: None, job_type: None };
     let stage = Stage::open(&draft, &run, None, Resume::Continue).unwrap();
@@ -22,10 +22,10 @@ fn open(lab: &Lab) -> (Stage, PathBuf) {
 }
 
 /// A lab with a stage that nobody holds.
-fn start() -> Lab {
-    let lab = Lab::new();
+fn start() -> TestStore {
+    let lab = TestStore::new();
     let (stage, directory) = open(&lab);
-    let (one, two) = (noise(1, LARGE), noise(2, 3 * LARGE));
+    let (one, two) = (random_bytes(1, LARGE), random_bytes(2, 3 * LARGE));
     make_tree(
         &directory,
         &[
@@ -33,7 +33,7 @@ fn start() -> Lab {
             ("d/one", &one),
             ("d/two", &two),
             ("d/same", &one),
-            ("tool", &noise(3, LARGE)),
+            ("tool", &random_bytes(3, LARGE)),
             ("empty/", b""),
         ],
     );
@@ -44,15 +44,15 @@ fn start() -> Lab {
     lab
 }
 
-fn again(from: &Lab) -> Lab {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+fn again(from: &TestStore) -> TestStore {
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     copy_tree(&from.path("store"), &lab.path("store"));
     copy_tree(&from.path("want"), &lab.path("want"));
     lab
 }
 
 /// The version that comes of the draft is what was staged.
-fn right(lab: &Lab, label: &str) {
+fn right(lab: &TestStore, label: &str) {
     assert_eq!(contributions(lab, "r"), 1, "{label}");
     assert!(left(lab).is_empty(), "{label}: {:?}", left(lab));
     assert!(finished(lab) == snapshot(&lab.path("want")), "{label}");

@@ -2,7 +2,7 @@
 //! who cannot read all of them.
 
 use super::support::{LARGE, contributions, finished, kill, left, stage};
-use crate::support::{Lab, make_tree, noise, text};
+use crate::support::{TestStore, make_tree, random_bytes, text};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -29,13 +29,13 @@ fn becomes_read_only(change: impl Fn() -> std::io::Result<()>) {
 }
 
 /// Takes the lock of a live mount away, so that another takes the run over.
-fn break_locks(lab: &Lab) {
+fn break_locks(lab: &TestStore) {
     for lock in fs::read_dir(lab.store_path().join("locks")).unwrap().flatten() {
         fs::remove_file(lock.path()).unwrap();
     }
 }
 
-fn mount_elsewhere(lab: &Lab) -> std::path::PathBuf {
+fn mount_elsewhere(lab: &TestStore) -> std::path::PathBuf {
     let other = lab.path("other");
     fs::create_dir_all(&other).unwrap();
     lab.ok(&["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"]);
@@ -45,7 +45,7 @@ fn mount_elsewhere(lab: &Lab) -> std::path::PathBuf {
 #[test]
 fn a_mount_whose_run_was_taken_over_takes_no_more_changes() {
     for stopped in [false, true] {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         let staged = stage(&lab, "r");
         fs::write(staged.at("before"), "before").unwrap();
         if stopped {
@@ -74,7 +74,7 @@ fn a_mount_whose_run_was_taken_over_takes_no_more_changes() {
 
 #[test]
 fn a_mount_whose_run_was_sealed_elsewhere_takes_no_more_changes() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let mut open = fs::File::create(staged.at("f")).unwrap();
     open.write_all(b"f").unwrap();
@@ -86,7 +86,7 @@ fn a_mount_whose_run_was_sealed_elsewhere_takes_no_more_changes() {
 
 #[test]
 fn a_finish_that_did_not_wait_ends_the_changes_of_a_run_and_its_unmount_says_where_the_files_are() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let mnt = staged.mnt.to_str().unwrap();
     fs::write(staged.at("late"), "late").unwrap();
@@ -118,7 +118,7 @@ fn a_finish_that_did_not_wait_ends_the_changes_of_a_run_and_its_unmount_says_whe
 
 #[test]
 fn a_draft_with_only_an_open_run_is_discarded_and_a_mounted_one_is_not() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     for words in [&["draft", "discard", "a", "d"][..], &["draft", "drop", "a", "d", "--run", "r"]] {
         let staged = stage(&lab, "r");
         let mnt = staged.mnt.to_str().unwrap();
@@ -134,14 +134,14 @@ fn a_draft_with_only_an_open_run_is_discarded_and_a_mounted_one_is_not() {
     make_tree(&lab.path("src"), &[("x", b"x")]);
     lab.ok(&["upsert", "a", "src", "--run", "r", "--distributed-id", "d"]);
     let staged = stage(&lab, "r");
-    fs::write(staged.at("large"), noise(1, LARGE)).unwrap();
+    fs::write(staged.at("large"), random_bytes(1, LARGE)).unwrap();
     lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     lab.ok(&["draft", "discard", "a", "d"]);
     assert!(left(&lab).is_empty() && contributions(&lab, "r") == 0);
 }
 
 /// The command, as another user.
-fn as_other(lab: &Lab, words: &[&str]) -> Output {
+fn as_other(lab: &TestStore, words: &[&str]) -> Output {
     let binary = lab.path("cairn");
     if !binary.exists() {
         fs::copy(env!("CARGO_BIN_EXE_cairn"), &binary).unwrap();
@@ -164,11 +164,11 @@ fn open_to_group(path: &Path, bits: u32) {
 
 #[test]
 fn a_seal_by_a_user_who_cannot_read_and_write_all_of_it_leaves_the_run_as_it_was() {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     let store = lab.store_path();
     lab.ok(&["init", "--group", &NOBODY.to_string(), store.to_str().unwrap()]);
     let staged = stage(&lab, "r");
-    make_tree(&staged.mnt, &[("half", b"half"), ("sub/y", b"y"), ("large", &noise(1, LARGE))]);
+    make_tree(&staged.mnt, &[("half", b"half"), ("sub/y", b"y"), ("large", &random_bytes(1, LARGE))]);
     kill(staged.daemon(), libc::SIGKILL);
     lab.run(&["umount", staged.mnt.to_str().unwrap()], 3);
     let directory = staged.backing();

@@ -1,13 +1,13 @@
 //! What `cairn mount --stage` does where something is mounted already, and what a mount that fails leaves.
 
 use super::support::{contributions, finished, is_mounted, kill, left, stage};
-use crate::support::{Lab, make_tree, text};
+use crate::support::{TestStore, make_tree, text};
 use std::fs::{self, File};
 use std::process::Command;
 
 #[test]
 fn a_run_that_is_mounted_there_already_is_said_to_be() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     fs::write(staged.at("half"), "half").unwrap();
     let output = staged.mount(&[]);
@@ -30,7 +30,7 @@ fn a_run_that_is_mounted_there_already_is_said_to_be() {
 
 #[test]
 fn the_way_on_after_a_dead_rank_publishes_no_half() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     fs::write(staged.at("half"), "half").unwrap();
     let other = lab.path("other");
@@ -49,7 +49,7 @@ fn the_way_on_after_a_dead_rank_publishes_no_half() {
 
 #[test]
 fn a_mount_over_what_a_killed_daemon_left_takes_it_away_and_resumes() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("f", b"f")]);
     lab.ok(&["put", "v", "src"]);
     let staged = stage(&lab, "r");
@@ -81,7 +81,7 @@ fn a_mount_over_what_a_killed_daemon_left_takes_it_away_and_resumes() {
 
 #[test]
 fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("x", b"x")]);
     lab.ok(&["upsert", "a", "src", "--distributed-id", "d", "--run", "good"]);
     let mnt = lab.path("mnt");

@@ -1,7 +1,7 @@
 //! Names that go while others use them: what a local file system answers, and never ESTALE.
 
 use super::support::{Staged, stage, stage_with};
-use crate::support::{Lab, text};
+use crate::support::{TestStore, text};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -14,9 +14,9 @@ fn python(directory: &Path, code: &str) -> String {
 }
 
 /// Once with the kernel reading and writing by itself, once through the daemon.
-fn in_both_ways(work: impl Fn(&Lab, &Staged<'_>)) {
+fn in_both_ways(work: impl Fn(&TestStore, &Staged<'_>)) {
     for io in ["auto", "no-open"] {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         let staged = stage_with(&lab, "r", &["--io", io]);
         work(&lab, &staged);
         staged.sealed();
@@ -47,7 +47,7 @@ def user(call, stop, out):
     out.put(dict(seen))
 mp.set_start_method('fork')
 write('now', b'0'), write('grown', b'0'), os.symlink('0', 'link')
-stop, out = mp.Event(), mp.Queue()
+stop, out = mp.Event(), mp.AdvisoryTurn()
 users = [mp.Process(target=user, args=(call, stop, out)) for call in calls]
 [u.start() for u in users]
 for i in range(400):
@@ -100,7 +100,7 @@ print(*(f'{k}={name(call)}' for k, call in calls.items()))";
 
 #[test]
 fn one_tree_is_removed_by_four_at_once() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let script = "
         for k in 1 2 3; do
@@ -116,7 +116,7 @@ fn one_tree_is_removed_by_four_at_once() {
 
 #[test]
 fn a_name_that_was_missing_is_seen_as_soon_as_it_is_made_however_it_is_made() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     python(
         &staged.mnt,
@@ -138,7 +138,7 @@ os.unlink('n2')",
 
 #[test]
 fn access_lists_are_refused_and_programs_that_copy_them_do_without() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     std::fs::write(staged.at("f"), "f").unwrap();
     let errors = python(
@@ -182,7 +182,7 @@ def refused(call):
 
 #[test]
 fn a_path_is_sealed_up_to_4064_bytes_and_a_longer_one_is_refused_when_it_is_made() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let code = "
 deep('x', 4064)
@@ -209,7 +209,7 @@ os.unlink('other')";
 
 #[test]
 fn a_stage_with_long_paths_is_thrown_away() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     python(&staged.mnt, &[DEEP, "deep('x', 4064)"].concat());
     lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);

@@ -1,7 +1,7 @@
 //! What a staging directory asks of its daemon, counted: each request is one read by it.
 
 use super::support::{Staged, stage};
-use crate::support::{Lab, make_tree, text};
+use crate::support::{TestStore, make_tree, text};
 use std::path::Path;
 use std::process::Command;
 
@@ -21,7 +21,7 @@ fn output(directory: &Path, program: &str, args: &[&str]) -> String {
 
 #[test]
 fn a_small_file_is_made_with_four_requests_and_listed_with_none_of_its_own() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let names: Vec<String> = (0..FILES).map(|i| format!("d{}/{i}", i % 2)).collect();
     make_tree(&lab.path("src"), &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
     let staged = stage(&lab, "r");
@@ -41,7 +41,7 @@ fn a_small_file_is_made_with_four_requests_and_listed_with_none_of_its_own() {
 
 #[test]
 fn a_listing_is_right_while_entries_come_and_go_and_after_the_seal() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let names: Vec<String> = (0..900).map(|i| format!("a-name-that-takes-some-room-in-a-listing-{i}")).collect();
     make_tree(&staged.mnt, &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
@@ -83,7 +83,7 @@ for name in sorted(os.listdir('.')) + ['none', '.']:
 for mode in (0, 0o600): os.chdir(f'd{mode}'), os.chdir('..')";
     let plain = tempfile::tempdir().unwrap();
     let local = output(plain.path(), "python3", &["-c", code]);
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     assert_eq!(output(&staged.mnt, "python3", &["-c", code]), local);
     staged.sealed();
@@ -94,7 +94,7 @@ for mode in (0, 0o600): os.chdir(f'd{mode}'), os.chdir('..')";
 /// A program whose output was refused may end without a word of it; the seal says so.
 #[test]
 fn a_seal_says_what_was_refused_and_that_there_is_nothing_in_it() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "none");
     let said = text(&staged.seal().stderr);
     assert!(said.contains("warning: the contribution of run none has no files"), "{said}");

@@ -1,7 +1,7 @@
 //! What sealing makes of a stage, and what is there afterwards.
 
 use super::support::{LARGE, contributions, finished, left, stage, stage_with, whole};
-use crate::support::{Lab, make_tree, noise, snapshot, text};
+use crate::support::{TestStore, make_tree, random_bytes, snapshot, text};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
@@ -14,13 +14,13 @@ fn python(code: &str, args: &[&str]) {
 #[test]
 fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
     for io in ["auto", "no-open"] {
-        let lab = Lab::new();
+        let lab = TestStore::new();
         let staged = stage_with(&lab, "r", &["--io", io]);
         make_tree(
             &staged.mnt,
             &[
                 ("small", b"small"),
-                ("d/large", &noise(1, 3 * LARGE)),
+                ("d/large", &random_bytes(1, 3 * LARGE)),
                 ("tool", b"#!/bin/sh\necho ran\n"),
                 ("empty/", b""),
             ],
@@ -35,7 +35,7 @@ fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
         assert_eq!(text(&Command::new(staged.at("tool")).output().unwrap().stdout), "ran\n");
         let mut through = vec![0; 3 * LARGE];
         std::os::unix::fs::FileExt::read_exact_at(&reader, &mut through, 0).unwrap();
-        assert!(through == noise(1, 3 * LARGE), "a reader from before goes on");
+        assert!(through == random_bytes(1, 3 * LARGE), "a reader from before goes on");
         python(
             "import os, sys, errno
 os.chdir(sys.argv[1])
@@ -57,9 +57,9 @@ for i, call in enumerate(calls):
 
 #[test]
 fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
-    fs::write(staged.at("large"), noise(1, 8 << 20)).unwrap();
+    fs::write(staged.at("large"), random_bytes(1, 8 << 20)).unwrap();
     File::open(staged.at("large")).unwrap().sync_all().unwrap();
     let before = fs::metadata(staged.backing().join("large")).unwrap();
     staged.sealed();
@@ -81,7 +81,7 @@ fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
 pub(super) struct Loop(std::path::PathBuf);
 
 impl Loop {
-    fn new(lab: &Lab, kind: &str, size: u64) -> Loop {
+    fn new(lab: &TestStore, kind: &str, size: u64) -> Loop {
         let image = lab.path(&format!("{kind}.img"));
         File::create(&image).unwrap().set_len(size).unwrap();
         let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output().unwrap();
@@ -107,8 +107,8 @@ impl Drop for Loop {
 }
 
 /// A lab whose store lies on a file system of its own.
-pub(super) fn lab_on(kind: &str, size: u64) -> (Loop, Lab) {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+pub(super) fn lab_on(kind: &str, size: u64) -> (Loop, TestStore) {
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     let at = Loop::new(&lab, kind, size);
     cairn::Store::init(&at.0.join("store"), &Default::default()).unwrap();
     std::os::unix::fs::symlink(at.0.join("store"), lab.store_path()).unwrap();
@@ -124,7 +124,7 @@ fn where_blocks_can_be_shared_they_are() {
     };
     {
         let staged = stage(&lab, "r");
-        fs::write(staged.at("large"), noise(1, 64 << 20)).unwrap();
+        fs::write(staged.at("large"), random_bytes(1, 64 << 20)).unwrap();
         File::open(staged.at("large")).unwrap().sync_all().unwrap();
         let (before, inode) = (used(), fs::metadata(staged.backing().join("large")).unwrap().ino());
         staged.sealed();
@@ -145,11 +145,11 @@ fn where_blocks_can_be_shared_they_are() {
 fn a_full_disk_is_enospc_and_what_there_is_can_be_sealed() {
     let (_at, lab) = lab_on("ext4", 64 << 20);
     let staged = stage(&lab, "r");
-    fs::write(staged.at("kept"), noise(1, 1 << 20)).unwrap();
-    let full = fs::write(staged.at("full"), noise(2, 80 << 20)).unwrap_err();
+    fs::write(staged.at("kept"), random_bytes(1, 1 << 20)).unwrap();
+    let full = fs::write(staged.at("full"), random_bytes(2, 80 << 20)).unwrap_err();
     assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
     fs::remove_file(staged.at("full")).unwrap();
-    fs::write(staged.at("again"), noise(3, 1 << 20)).unwrap();
+    fs::write(staged.at("again"), random_bytes(3, 1 << 20)).unwrap();
     staged.sealed();
     assert_eq!(finished(&lab).len(), 2);
     lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
@@ -157,9 +157,9 @@ fn a_full_disk_is_enospc_and_what_there_is_can_be_sealed() {
 
 #[test]
 fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writable() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
-    make_tree(&staged.mnt, &[("d/file", b"x"), ("large", &noise(1, LARGE))]);
+    make_tree(&staged.mnt, &[("d/file", b"x"), ("large", &random_bytes(1, LARGE))]);
     python(
         "import os,socket,stat,sys\nos.chdir(sys.argv[1])\nos.mkfifo('d/pipe')\nos.mknod('null', 0o600 | stat.S_IFCHR, os.makedev(1, 3))\nsocket.socket(socket.AF_UNIX).bind('sock')",
         &[staged.mnt.to_str().unwrap()],
@@ -171,19 +171,19 @@ fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writab
     for name in ["d/pipe", "null", "sock"] {
         fs::remove_file(staged.at(name)).unwrap();
     }
-    fs::write(staged.at("large"), noise(2, LARGE)).unwrap();
+    fs::write(staged.at("large"), random_bytes(2, LARGE)).unwrap();
     staged.sealed();
     whole(&lab, "after the refusal");
-    assert_eq!(finished(&lab)[&b"large"[..]], [b"- ".as_slice(), &noise(2, LARGE)].concat());
+    assert_eq!(finished(&lab)[&b"large"[..]], [b"- ".as_slice(), &random_bytes(2, LARGE)].concat());
 }
 
 #[test]
 fn what_a_version_cannot_hold_is_kept_while_staged_only() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage_with(&lab, "r", &["--allow-other"]);
     make_tree(
         &staged.mnt,
-        &[("one", &noise(1, LARGE)), ("secret", b"secret"), ("tool", &noise(2, LARGE)), ("old", b"old")],
+        &[("one", &random_bytes(1, LARGE)), ("secret", b"secret"), ("tool", &random_bytes(2, LARGE)), ("old", b"old")],
     );
     fs::hard_link(staged.at("one"), staged.at("two")).unwrap();
     python(
@@ -204,9 +204,9 @@ fn what_a_version_cannot_hold_is_kept_while_staged_only() {
 
 #[test]
 fn a_seal_that_fails_leaves_the_stage_as_it_was() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
-    make_tree(&staged.mnt, &[("large", &noise(1, LARGE)), ("small", b"1")]);
+    make_tree(&staged.mnt, &[("large", &random_bytes(1, LARGE)), ("small", b"1")]);
     fs::set_permissions(staged.at("large"), fs::Permissions::from_mode(0o640)).unwrap();
     python("import os,sys\nos.utime(sys.argv[1],(7,7))", &[staged.at("large").to_str().unwrap()]);
     lab.ok(&[

@@ -2,7 +2,7 @@
 //! NFS client does.
 
 use super::support::{finished, left, stage};
-use crate::support::Lab;
+use crate::support::TestStore;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ impl Drop for Shared {
 
 #[test]
 fn a_file_that_is_removed_while_open_on_a_shared_disk_is_in_no_listing_and_no_version() {
-    let lab = Lab { dir: tempfile::tempdir().unwrap() };
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     let (back, at) = (lab.path("back"), lab.path("shared"));
     fs::create_dir(&back).unwrap();
     fs::create_dir(&at).unwrap();

@@ -1,6 +1,6 @@
 //! A run's staging directory, mounted, and taken away at the end, also of a test that fails.
 
-use crate::support::{Lab, snapshot, text};
+use crate::support::{TestStore, snapshot, text};
 use cairn::verify::{Scope, VerifyOptions, verify};
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,16 +13,16 @@ pub const LARGE: usize = 200_000;
 
 /// A run's staging directory, mounted. Its draft is `d` of `a`.
 pub struct Staged<'a> {
-    pub lab: &'a Lab,
+    pub lab: &'a TestStore,
     pub run: String,
     pub mnt: PathBuf,
 }
 
-pub fn stage<'a>(lab: &'a Lab, run: &str) -> Staged<'a> {
+pub fn stage<'a>(lab: &'a TestStore, run: &str) -> Staged<'a> {
     stage_with(lab, run, &[])
 }
 
-pub fn stage_with<'a>(lab: &'a Lab, run: &str, more: &[&str]) -> Staged<'a> {
+pub fn stage_with<'a>(lab: &'a TestStore, run: &str, more: &[&str]) -> Staged<'a> {
     let mnt = lab.path(&format!("mnt-{run}"));
     fs::create_dir_all(&mnt).unwrap();
     let staged = Staged { lab, run: run.to_owned(), mnt };
@@ -108,7 +108,7 @@ pub fn kill(pid: u32, signal: i32) {
 }
 
 /// The directory of a run's stage in the store.
-pub fn backing(lab: &Lab, run: &str) -> PathBuf {
+pub fn backing(lab: &TestStore, run: &str) -> PathBuf {
     let staging = lab.store_path().join("staging");
     let record = fs::read_dir(&staging).unwrap().flatten().map(|e| e.path()).find(|p| {
         p.extension().is_some_and(|e| e == "json")
@@ -118,7 +118,7 @@ pub fn backing(lab: &Lab, run: &str) -> PathBuf {
 }
 
 /// What is left in the store's `staging/`.
-pub fn left(lab: &Lab) -> Vec<String> {
+pub fn left(lab: &TestStore) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(lab.store_path().join("staging"))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
@@ -128,21 +128,21 @@ pub fn left(lab: &Lab) -> Vec<String> {
 }
 
 /// How many contributions of a run count.
-pub fn contributions(lab: &Lab, run: &str) -> usize {
-    let id = cairn::words::DistributedId::parse("d").unwrap();
-    let draft = cairn::catalog::Draft::new(&lab.store(), &cairn::words::ArtifactName::parse("a").unwrap(), &id);
+pub fn contributions(lab: &TestStore, run: &str) -> usize {
+    let id = cairn::types::DistributedId::parse("d").unwrap();
+    let draft = cairn::catalog::Draft::new(&lab.store(), &cairn::types::ArtifactName::parse("a").unwrap(), &id);
     draft.state().unwrap().contributions.iter().filter(|c| c.record.run.id.as_str() == run).count()
 }
 
 /// Finishes the draft and gives what the version holds.
-pub fn finished(lab: &Lab) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub fn finished(lab: &TestStore) -> BTreeMap<Vec<u8>, Vec<u8>> {
     assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
     lab.ok(&["get", "a:v0", "got"]);
     snapshot(&lab.path("got"))
 }
 
 /// The store verifies, and no stage shares an inode with an object.
-pub fn whole(lab: &Lab, label: &str) {
+pub fn whole(lab: &TestStore, label: &str) {
     let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
     for entry in walkdir::WalkDir::new(lab.store_path())

@@ -2,7 +2,7 @@
 //! said to be left open.
 
 use super::support::{contributions, finished, is_mounted, kill, stage};
-use crate::support::{Lab, text};
+use crate::support::{TestStore, text};
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ pub fn fifo(at: &Path) {
 
 #[test]
 fn an_unmount_that_cannot_seal_leaves_the_mount_and_says_why() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let mnt = staged.mnt.to_str().unwrap();
     fs::write(staged.at("result"), "result").unwrap();
@@ -40,7 +40,7 @@ fn an_unmount_that_cannot_seal_leaves_the_mount_and_says_why() {
 
 #[test]
 fn a_refusal_with_long_names_of_any_alphabet_keeps_its_status_and_names_the_file() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     let mut directory = staged.mnt.clone();
     for _ in 0..7 {
@@ -55,7 +55,7 @@ fn a_refusal_with_long_names_of_any_alphabet_keeps_its_status_and_names_the_file
 
 #[test]
 fn what_is_left_open_is_said_with_the_way_on() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     fs::write(staged.at("x"), "x").unwrap();
     let said = text(&lab.run(&["umount", "--no-seal", staged.mnt.to_str().unwrap()], 0).stderr);
@@ -70,7 +70,7 @@ fn what_is_left_open_is_said_with_the_way_on() {
 
 #[test]
 fn an_unmount_of_a_directory_in_a_mount_seals_nothing() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let staged = stage(&lab, "r");
     fs::create_dir(staged.at("sub")).unwrap();
     lab.run(&["umount", staged.at("sub").to_str().unwrap()], 6);
@@ -79,7 +79,7 @@ fn an_unmount_of_a_directory_in_a_mount_seals_nothing() {
 
 #[test]
 fn the_unmount_of_a_killed_stores_mount_names_the_runs_that_it_had() {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     let mnt = lab.path("all");
     fs::create_dir(&mnt).unwrap();
     let at = mnt.to_str().unwrap();

@@ -1,10 +1,10 @@
 //! A sealed run whose contribution is dropped or discarded while it is mounted, and a mount of another store.
 
-use crate::support::{Lab, make_tree, text};
+use crate::support::{TestStore, make_tree, text};
 use std::fs;
 
 /// A lab whose mount at `m` ends with it.
-struct Mounted(Lab);
+struct Mounted(TestStore);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
@@ -13,7 +13,7 @@ impl Drop for Mounted {
 }
 
 fn mounted(args: &[&str]) -> Mounted {
-    let lab = Lab::new();
+    let lab = TestStore::new();
     fs::create_dir(lab.path("m")).unwrap();
     lab.ok(&[&["mount", "m"], args].concat());
     Mounted(lab)

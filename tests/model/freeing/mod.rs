@@ -2,12 +2,10 @@
 //! move it away and decide.
 //!
 //! No collector is written yet. What is checked here is that what writers do today (FORMAT.md, "The claim") is enough
-//! for one that goes so: snapshot of
-//! removals; mark; move what is unmarked into its batch of the trash, adopt older batches; wait two cache bounds; list
-//! the tokens and wait for each or
-//! fence it; wait one bound; mark again, committed records included; then of its own batch put back what is marked and
-//! free the rest.
-//! Time passes in halves of a cache bound: what is younger than two of them may be unseen.
+//! for one that goes so: snapshot of removals; mark; move what is unmarked into its batch of the trash, adopt older
+//! batches; wait two cache bounds; list the tokens and wait for each or fence it; wait one bound; mark again, committed
+//! records included; then of its own batch put back what is marked and free the rest. Time passes in halves of a cache
+//! bound: what is younger than two of them may be unseen.
 
 mod collect;
 mod write;
@@ -105,7 +103,7 @@ enum Fate {
     Made,
     Committed,
     Fenced,
-    Ended,
+    AttemptOutcome,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]

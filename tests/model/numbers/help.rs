@@ -1,6 +1,5 @@
 //! Those who act for others: helpers do the claims of committed tokens, a collector takes away what fenced ones left.
-//! Their steps are as a writer's,
-//! and they may stand still between any two.
+//! Their steps are as a writer's, and they may stand still between any two.
 
 use super::walk::Met;
 use super::{Flaw, LOG, Numbers, Outcome, Process, Role, State, Step, VERSIONS, all_tokens, owner};

@@ -2,10 +2,8 @@
 //! with a symlink that refuses to replace.
 //!
 //! A process that is not scheduled any more has died or stands still. A name younger than the cache bound may be unseen
-//! by who looks; the claim itself
-//! never is. Faults, a bounded number of them: a fence by a collector that believes a token dead; a commit or a claim
-//! whose reply is lost, or that lands
-//! later.
+//! by who looks; the claim itself never is. Faults, a bounded number of them: a fence by a collector that believes a
+//! token dead; a commit or a claim whose reply is lost, or that lands later.
 
 mod help;
 mod laws;

@@ -34,7 +34,7 @@ impl Numbers {
             Step::Look => self.look_at_versions(state, me, out),
             Step::Commit => self.commit(state, me, out),
             Step::CommitDone | Step::CommitUnknown => self.read_outcome(state, me, out),
-            Step::GiveUp => self.give_up(state, me, out),
+            Step::GiveUp => self.discard(state, me, out),
             Step::ClaimLog | Step::ClaimVersion => self.try_claim(state, me, out),
             Step::LogTaken | Step::LogUnknown | Step::VersionTaken | Step::VersionUnknown => {
                 self.read_back(state, me, out)
@@ -183,7 +183,7 @@ impl Numbers {
 
     /// In doubt whether it has committed it fences itself. If that comes too late, nobody knows, and whoever says it
     /// again is told.
-    fn give_up(&self, state: &State, me: usize, out: &mut Vec<(Label, State)>) {
+    fn discard(&self, state: &State, me: usize, out: &mut Vec<(Label, State)>) {
         let own = token(me, state.processes[me].tries);
         let mut next = *state;
         if self.flaw == Flaw::GiveUpUnfenced {

@@ -1,0 +1,262 @@
+//! Looks at names. On shared file systems a look can find a handle stale, because the name stands for something else by
+//! now, or the file was removed while it was read: then it looks again, FRESH, and says what it finds.
+
+use super::backing::{DirEntry, DirStream};
+use crate::error::{Error, Result, show_path};
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a look that found a handle stale is made, and the first pause between; each is twice the one before, so
+/// that all together outlast the second for which clients keep names.
+const LOOKS: u32 = 8;
+const RETRY_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Makes the client of a shared file system ask its server anew about the names beside `path`: opens the directory that
+/// holds it. Where that directory seems to be missing, the client may only remember that it was (NFS, for up to half a
+/// minute): then every directory is opened, from the last one that is there down.
+pub fn open_parent(path: &Path) {
+    if let Some(parent) = path.parent() {
+        open_anew(parent);
+    }
+}
+
+/// Opens a directory, and those above it where it seems to be missing.
+fn open_anew(dir: &Path) {
+    let Err(e) = open_dir(dir) else { return };
+    let remembered = e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESTALE);
+    if let Some(parent) = dir.parent().filter(|p| remembered && !p.as_os_str().is_empty()) {
+        open_anew(parent);
+        drop(open_dir(dir));
+    }
+}
+
+/// Opens a directory. Anything else in its place is an error at once: a FIFO would be waited for.
+///
+/// # Errors
+/// The system's.
+pub fn open_dir(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
+}
+
+/// A lookup that first opens the parent directory (FRESH, FORMAT.md); `None` when nothing stands there.
+///
+/// # Errors
+/// I/O.
+pub fn lstat_revalidated(path: &Path) -> Result<Option<Metadata>> {
+    open_parent(path);
+    lstat(path)
+}
+
+/// Looks at a name without following it; `None` when nothing stands there.
+///
+/// # Errors
+/// I/O.
+pub fn lstat(path: &Path) -> Result<Option<Metadata>> {
+    unless_missing(look_again(path, || std::fs::symlink_metadata(path))).map_err(|e| Error::io("look at", path, e))
+}
+
+/// A symlink's text; `None` when nothing stands there.
+///
+/// # Errors
+/// Damaged when it is no symlink; I/O.
+pub fn read_link(path: &Path) -> Result<Option<Vec<u8>>> {
+    match unless_missing(look_again(path, || std::fs::read_link(path))) {
+        Ok(text) => Ok(text.map(|t| t.into_os_string().into_vec())),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+            Err(Error::damaged(format!("{} is no symlink", show_path(path))))
+        }
+        Err(e) => Err(Error::io("read symlink", path, e)),
+    }
+}
+
+/// The names in a directory of the store's; empty when it does not exist. Opening it, and those above it where it seems
+/// to be missing, is what FRESH asks for. A symlink is not followed, and nothing but a directory is opened.
+///
+/// # Errors
+/// I/O; damaged when something else is there.
+pub fn list(path: &Path) -> Result<Vec<OsString>> {
+    let read = || names_in(open_with(path, libc::O_NOFOLLOW)?);
+    let mut names = look_again(path, read);
+    if names.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+        open_parent(path);
+        names = look_again(path, read);
+    }
+    match names {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => match unless_missing(std::fs::symlink_metadata(path)) {
+            Ok(Some(meta)) => Err(Error::damaged(not_a_directory(path, &meta))),
+            _ => Err(Error::io("list", path, e)),
+        },
+        names => names.map_err(|e| Error::io("list", path, e)),
+    }
+}
+
+/// What is wrong with something that has the name of a directory.
+pub(super) fn not_a_directory(path: &Path, found: &Metadata) -> String {
+    let is = if found.is_symlink() { "is a symlink, expected a directory" } else { "is not a directory" };
+    format!("{} {is}", show_path(path))
+}
+
+/// The names in a directory of the store's, each with whether it is a directory itself, not a symlink to one.
+///
+/// # Errors
+/// I/O.
+pub fn list_types(path: &Path) -> Result<Vec<(OsString, bool)>> {
+    let read = || {
+        let mut names = Vec::new();
+        each_in(open_with(path, libc::O_NOFOLLOW)?, |entry| {
+            let is_directory = match entry.kind {
+                libc::DT_UNKNOWN => std::fs::symlink_metadata(path.join(&entry.name))?.is_dir(),
+                kind => kind == libc::DT_DIR,
+            };
+            names.push((entry.name, is_directory));
+            Ok(())
+        })?;
+        Ok(names)
+    };
+    look_again(path, read).map_err(|e| Error::io("list", path, e))
+}
+
+/// The names in a directory that need not be the store's: a symlink is followed. Empty when it does not exist.
+///
+/// # Errors
+/// I/O.
+pub fn list_following(path: &Path) -> Result<Vec<OsString>> {
+    match look_again(path, || names_in(open_with(path, 0)?)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(|e| Error::io("list", path, e)),
+    }
+}
+
+/// Opens a directory, and nothing else: a FIFO would not answer.
+pub(super) fn open_with(path: &Path, flags: i32) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK | flags).open(path)
+}
+
+fn names_in(directory: File) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    each_in(directory, |entry| {
+        names.push(entry.name);
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+fn each_in(directory: File, mut see: impl FnMut(DirEntry) -> io::Result<()>) -> io::Result<()> {
+    let mut stream = DirStream::of(directory)?;
+    let mut at = 0;
+    while let Some(entry) = stream.read(at)? {
+        at = entry.next;
+        if entry.name != "." && entry.name != ".." {
+            see(entry)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a whole file of at most `limit` bytes; `None` when it does not exist, or was removed while it was read. A
+/// symlink is not followed.
+///
+/// # Errors
+/// I/O; damaged when it is longer or no regular file.
+pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let damaged = |what: &str| Error::damaged(format!("{} is {what}", show_path(path)));
+    let read = || {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        let meta = file.metadata()?;
+        let mut out = Vec::with_capacity(meta.len().min(limit) as usize);
+        if meta.is_file() {
+            file.take(limit + 1).read_to_end(&mut out)?;
+        }
+        Ok((meta, out))
+    };
+    match unless_missing(look_again(path, read)) {
+        Ok(Some((meta, out))) if !meta.is_file() || meta.len().max(out.len() as u64) > limit => {
+            Err(damaged(&format!("not a regular file of at most {limit} bytes")))
+        }
+        Ok(read) => Ok(read.map(|(_, out)| out)),
+        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(damaged("a symlink, expected a file")),
+        Err(e) => Err(Error::io("read", path, e)),
+    }
+}
+
+fn unless_missing<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Looks, and looks again while handles go stale.
+fn look_again<T>(path: &Path, look: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    let mut pause = RETRY_INTERVAL;
+    for _ in 1..LOOKS {
+        match look() {
+            Err(e) if e.raw_os_error() == Some(libc::ESTALE) => {}
+            looked => return looked,
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+        open_parent(path);
+    }
+    look()
+}
+
+/// Opens a directory; a symlink is not followed.
+///
+/// # Errors
+/// I/O.
+pub fn open_directory(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW);
+    options.open(path).map_err(|e| Error::io("open", path, e))
+}
+
+/// A short path to an open directory, good for as long as it is open.
+pub fn by_descriptor(directory: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
+}
+
+/// What went wrong while a directory was walked, with the system's error number.
+pub fn walk_error(directory: &Path, e: &walkdir::Error) -> Error {
+    match e.io_error() {
+        Some(cause) => {
+            let cause = cause.raw_os_error().map_or_else(|| cause.kind().into(), std::io::Error::from_raw_os_error);
+            Error::io("look at", e.path().unwrap_or(directory), cause)
+        }
+        None => Error::io_message(format!("cannot list {}", show_path(directory))).with_cause(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_stale_handle_is_looked_up_again_and_other_errors_are_not() {
+        let stale = Cell::new(0);
+        let looked = look_again(Path::new("/a/b"), || {
+            stale.set(stale.get() + 1);
+            if stale.get() < 3 { Err(io::Error::from_raw_os_error(libc::ESTALE)) } else { Ok(stale.get()) }
+        });
+        assert_eq!(looked.unwrap(), 3);
+        let tried = Cell::new(0);
+        let error = |code| {
+            tried.set(0);
+            look_again::<()>(Path::new("/a/b"), || {
+                tried.set(tried.get() + 1);
+                Err(io::Error::from_raw_os_error(code))
+            })
+        };
+        assert_eq!((error(libc::ESTALE).unwrap_err().raw_os_error(), tried.get()), (Some(libc::ESTALE), LOOKS));
+        assert_eq!((error(libc::EIO).unwrap_err().raw_os_error(), tried.get()), (Some(libc::EIO), 1));
+    }
+}

@@ -1,0 +1,82 @@
+//! The moving counters of held locks: one thread for all locks of the process, which overwrites each in place and ends
+//! when none is left.
+
+use super::HEARTBEAT_INTERVAL;
+use crate::disk::NewFile;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A lock's file, held open so that its flock stays, and where its counter is.
+#[derive(Debug)]
+struct Held {
+    file: NewFile,
+    at: u64,
+    beats: AtomicU64,
+    /// Other hosts see the counter only where each beat is sent to the server.
+    is_shared: bool,
+}
+
+#[derive(Default)]
+struct Holding {
+    locks: Vec<Arc<Held>>,
+    /// Whether the thread runs; it decides to end under the same mutex.
+    beating: bool,
+}
+
+static HOLDING: Mutex<Holding> = Mutex::new(Holding { locks: Vec::new(), beating: false });
+
+/// Keeps a lock's flock and moves its counter until it is dropped.
+#[derive(Debug)]
+pub(super) struct Heartbeat(Arc<Held>);
+
+impl Heartbeat {
+    /// The counter's text: 12 digits.
+    pub(super) fn text(n: u64) -> String {
+        format!("{n:012}")
+    }
+
+    /// Moves the counter at byte `at` of `file` from now on.
+    pub(super) fn start(file: NewFile, at: u64, is_shared: bool) -> Heartbeat {
+        if is_shared {
+            file.write_through_uncounted();
+        }
+        let held = Arc::new(Held { file, at, beats: AtomicU64::new(0), is_shared });
+        let mut holding = HOLDING.lock();
+        holding.locks.push(held.clone());
+        if !holding.beating {
+            // Without a thread the lock only looks dead to other hosts: manners, not truth.
+            holding.beating =
+                std::thread::Builder::new().name("cairn-lock".into()).stack_size(128 << 10).spawn(beat).is_ok();
+        }
+        Heartbeat(held)
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        HOLDING.lock().locks.retain(|held| !Arc::ptr_eq(held, &self.0));
+    }
+}
+
+fn beat() {
+    loop {
+        std::thread::sleep(HEARTBEAT_INTERVAL);
+        let locks = {
+            let mut holding = HOLDING.lock();
+            if holding.locks.is_empty() {
+                holding.beating = false;
+                return;
+            }
+            holding.locks.clone()
+        };
+        for held in locks {
+            let n = held.beats.fetch_add(1, Ordering::Relaxed) + 1;
+            // A failed beat only makes this holder look dead.
+            let _ = held.file.write_at_uncounted(Heartbeat::text(n).as_bytes(), held.at);
+            if held.is_shared {
+                held.file.write_through_uncounted();
+            }
+        }
+    }
+}

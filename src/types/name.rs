@@ -1,0 +1,317 @@
+//! Names that people give: artifacts, types, aliases, runs, distributed ids, tags; and the ones cairn gives: tokens,
+//! version numbers.
+
+use crate::error::{Error, Result};
+use crate::types::Digest;
+use std::fmt;
+
+/// Declares a validated text newtype.
+macro_rules! text_word {
+    ($(#[$doc:meta])* $name:ident, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Validates `text`.
+            ///
+            /// # Errors
+            /// A usage error that says what is not allowed.
+            pub fn parse(text: &str) -> Result<Self> {
+                $check(text)?;
+                Ok($name(text.to_owned()))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", self.0)
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                Self::parse(text)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+                Self::parse(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+text_word! {
+    /// The name of an artifact: `[A-Za-z0-9_.-]{1,128}`, not beginning with `-` or `.`.
+    ArtifactName, check_artifact
+}
+text_word! {
+    /// The type of an artifact ("dataset", "model"): formed as an artifact's name.
+    ArtifactType, check_type
+}
+text_word! {
+    /// An alias of a version: printable, 1–128 bytes, no `/` or `:`, no leading `.` or `-`, not `staging`, `latest` or
+    /// `v<digits>`.
+    AliasName, check_alias
+}
+text_word! {
+    /// Who makes a version: 1–128 printable characters.
+    RunId, check_run
+}
+text_word! {
+    /// The id under which many runs make one version: 1–128 printable characters.
+    DistributedId, check_distributed
+}
+text_word! {
+    /// A tag: words of letters, digits, `_` and `-`, separated by spaces.
+    Tag, check_tag
+}
+
+fn check_artifact(text: &str) -> Result<()> {
+    check_plain("artifact name", text)
+}
+
+fn check_type(text: &str) -> Result<()> {
+    check_plain("artifact type", text)
+}
+
+fn check_plain(what: &str, text: &str) -> Result<()> {
+    let fits = (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        && !text.starts_with(['-', '.']);
+    if fits {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{what} {text:?} is not allowed: expected 1 to 128 of A-Z a-z 0-9 _ . - and no leading - or ."
+    )))
+}
+
+fn check_alias(text: &str) -> Result<()> {
+    let bad = |why: &str| Err(Error::usage(format!("alias {text:?} is not allowed: {why}")));
+    if text.is_empty() || text.len() > 128 {
+        return bad("expected 1 to 128 bytes");
+    }
+    if text.chars().any(char::is_control) {
+        return bad("it has unprintable characters");
+    }
+    if text.contains(['/', ':']) || text.starts_with(['.', '-']) {
+        return bad("no `/`, no `:`, no leading `.` or `-`");
+    }
+    if text == "staging" {
+        return bad("the mount uses this word");
+    }
+    if text == "latest" {
+        return bad("`latest` follows the newest version by itself");
+    }
+    if text.strip_prefix('v').is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit())) {
+        return bad("it looks like a version number");
+    }
+    Ok(())
+}
+
+fn check_run(text: &str) -> Result<()> {
+    check_printable("run id", text)
+}
+
+fn check_distributed(text: &str) -> Result<()> {
+    check_printable("distributed id", text)
+}
+
+fn check_printable(what: &str, text: &str) -> Result<()> {
+    if (1..=128).contains(&text.chars().count()) && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{what} {text:?} is not allowed: expected 1 to 128 printable characters")))
+}
+
+fn check_tag(text: &str) -> Result<()> {
+    let word = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    let words = text.split(' ').filter(|w| !w.is_empty());
+    if !text.is_empty() && !text.starts_with(' ') && !text.ends_with(' ') && words.clone().all(word) {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "tag {text:?} is not allowed: expected words of letters, digits, _ and -, separated by spaces"
+    )))
+}
+
+/// Stores any text safely as one file name: percent-encoded where that is at most 200 bytes, else `%%` and a hash.
+/// The true text must stand in the record.
+pub(crate) fn file_name_of(text: &str) -> String {
+    let mut out = String::new();
+    for (i, b) in text.bytes().enumerate() {
+        if b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-') || (b == b'.' && i > 0) {
+            out.push(b as char);
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+    }
+    if out.len() <= 200 { out } else { format!("%%{}", Digest::of(text.as_bytes())) }
+}
+
+impl AliasName {
+    /// The alias as a file name in the store.
+    pub fn file_name(&self) -> String {
+        file_name_of(&self.0)
+    }
+}
+
+impl RunId {
+    /// A fresh random id, `run-` and 16 hexadecimal digits.
+    pub fn fresh() -> Self {
+        RunId(format!("run-{}", &random_hex()[..16]))
+    }
+
+    /// The id as a file name in the store.
+    pub fn file_name(&self) -> String {
+        file_name_of(&self.0)
+    }
+}
+
+impl DistributedId {
+    /// The id as a file name in the store.
+    pub fn file_name(&self) -> String {
+        file_name_of(&self.0)
+    }
+}
+
+/// The name of one attempt to publish: 32 random hexadecimal digits, never used twice.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Token(String);
+
+impl Token {
+    /// A new token from the system's randomness.
+    pub fn fresh() -> Self {
+        Token(random_hex())
+    }
+
+    /// Parses what [`Token::as_str`] gives.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let fits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        fits.then(|| Token(text.to_owned()))
+    }
+
+    /// Parses the name of a record, `.` and a token; nothing else is accepted (L8).
+    pub fn from_record_name(name: &[u8]) -> Option<Self> {
+        Self::from_text(std::str::from_utf8(name).ok()?.strip_prefix('.')?)
+    }
+
+    /// The name under which this token's record stands: `.` and the token.
+    pub fn record_name(&self) -> String {
+        format!(".{}", self.0)
+    }
+
+    /// 32 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn random_hex() -> String {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).expect("the system gives random bytes");
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The number of a version: `v0`, `v1`, …
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VersionNumber(pub u64);
+
+impl VersionNumber {
+    /// Parses `v` and digits without leading zeros.
+    pub fn from_text(text: &str) -> Option<Self> {
+        let digits = text.strip_prefix('v')?;
+        let canonical = digits == "0" || (!digits.is_empty() && !digits.starts_with('0'));
+        if !canonical || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return None;
+        }
+        digits.parse().ok().map(VersionNumber)
+    }
+}
+
+impl fmt::Display for VersionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v{}", self.0)
+    }
+}
+
+impl serde::Serialize for VersionNumber {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for VersionNumber {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        Self::from_text(&String::deserialize(d)?).ok_or_else(|| serde::de::Error::custom("not a version number"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_allowed_and_refused_are_those_of_case_1() {
+        for good in ["a", "A-b_c.9", &"x".repeat(128)] {
+            assert!(ArtifactName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "-a", ".a", "a\n", "a b", "a/b", "ä", &"x".repeat(129)] {
+            assert!(ArtifactName::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in ["prod", "best model", "v1x", "ü", "v"] {
+            assert!(AliasName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a/b", "a:b", ".a", "-a", "staging", "latest", "v0", "v12", "a\n", &"x".repeat(129)] {
+            assert!(AliasName::parse(bad).is_err(), "{bad:?}");
+        }
+        for good in ["..", "a/b", "ü", &"ü".repeat(128)] {
+            let run = RunId::parse(good).unwrap();
+            assert!(
+                run.file_name().len() <= 200 && !run.file_name().contains('/') && !run.file_name().starts_with('.')
+            );
+        }
+        assert!(RunId::parse("a\tb").is_err());
+        for good in ["a", "a-b c", "x_1"] {
+            assert!(Tag::parse(good).is_ok());
+        }
+        for bad in ["", " a", "a ", "a,b"] {
+            assert!(Tag::parse(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_version_number_has_one_spelling() {
+        assert_eq!(VersionNumber::from_text("v10"), Some(VersionNumber(10)));
+        for bad in ["10", "v", "v01", "v-1", "v+1", "V1", "v1 ", "v99999999999999999999999"] {
+            assert_eq!(VersionNumber::from_text(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! What holds for all commands.
+
+use crate::support::{TestStore, make_tree, random_bytes, text};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const COMMANDS: [&str; 27] = [
+    "init",
+    "put",
+    "upsert",
+    "finish",
+    "drafts",
+    "draft",
+    "patch",
+    "copy",
+    "list",
+    "ls",
+    "show",
+    "cat",
+    "get",
+    "diff",
+    "verify",
+    "locks",
+    "rm",
+    "alias",
+    "unalias",
+    "mount",
+    "mounts",
+    "seal",
+    "umount",
+    "demo",
+    "completions",
+    "manpages",
+    "version",
+];
+
+#[test]
+fn every_command_has_an_example_in_its_help() {
+    let lab = TestStore::new();
+    for command in COMMANDS {
+        let help = lab.ok(&[command, "--help"]);
+        assert!(
+            help.contains("Example") && help.contains(&format!("  cairn {command}"))
+                || help.contains(&format!("| cairn {command}")),
+            "{command}: {help}"
+        );
+        assert!(help.lines().all(|l| l.chars().count() <= 104), "{command}: {help}");
+    }
+    let help = lab.ok(&["--help"]);
+    for command in COMMANDS {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+    }
+    assert!(lab.ok(&["--version"]).starts_with("cairn "));
+}
+
+#[test]
+fn without_a_command_the_help_is_shown_and_the_status_is_2() {
+    let out = TestStore::new().run(&[], 2);
+    assert!(text(&out.stderr).contains("Usage: cairn"));
+}
+
+#[test]
+fn global_options_stand_before_or_after_the_command() {
+    let lab = TestStore::new();
+    let store = lab.str("store");
+    for args in [
+        vec!["--json", "--store", &store, "list"],
+        vec!["list", "--json", "--store", &store],
+        vec!["--store", &store, "list", "--json"],
+        vec!["-q", "--json", "list"],
+        vec!["list", "-q", "--json"],
+    ] {
+        let out = lab
+            .cairn(&args)
+            .env_remove("CAIRN_STORE")
+            .env("CAIRN_STORE", if args.len() == 4 { &store } else { "" })
+            .output()
+            .unwrap();
+        let out = if args.contains(&"-q") { lab.run(&args, 0) } else { out };
+        assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "[]\n".into()), "{args:?}: {}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn usage_errors_are_status_2_in_the_one_form_and_json_under_json() {
+    let lab = TestStore::new();
+    for args in [
+        vec!["putt"],
+        vec!["put"],
+        vec!["put", "x"],
+        vec!["list", "--no-such"],
+        vec!["ls"],
+        vec!["get", "x"],
+        vec!["get", "x", "d", "--link", "soft"],
+        vec!["rm"],
+    ] {
+        let said = lab.fails(&args, 2);
+        assert!(said.contains("\nhint: "), "{args:?}: {said}");
+        let out = lab.run(&[&["--json"], args.as_slice()].concat(), 2);
+        let error: serde_json::Value = serde_json::from_slice(&out.stderr).unwrap();
+        assert!(
+            error["error"].is_string() && error["causes"].is_array() && error["hint"].is_string() && error["exit"] == 2,
+            "{error}"
+        );
+        assert!(out.stdout.is_empty());
+    }
+    lab.expect_nothing();
+}
+
+#[test]
+fn errors_say_what_was_expected_and_found_and_the_next_step() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("src"), &[("a", b"1")]);
+    lab.ok(&["put", "images", "src"]);
+    let said = lab.fails(&["show", "imges"], 6);
+    assert_eq!(said, "error: there is no artifact imges\nhint: did you mean images?\n");
+    let error = lab.run(&["show", "images:v7", "--json"], 6).stderr;
+    let error: serde_json::Value = serde_json::from_slice(&error).unwrap();
+    assert_eq!(
+        error,
+        serde_json::json!({ "error": "there is no version images:v7", "causes": [], "hint": "it has v0, and latest", "exit": 6 })
+    );
+    let said = lab.fails(&["--store", "/nonexistent", "list"], 6);
+    assert!(said.contains("hint: `cairn init DIR` makes one"), "{said}");
+}
+
+#[test]
+fn the_store_is_given_or_in_the_environment_or_the_nearest_upwards() {
+    let lab = TestStore::new();
+    std::fs::create_dir_all(lab.path("w/deep/er")).unwrap();
+    let at = |dir: &str, args: &[&str]| {
+        lab.cairn(args).env_remove("CAIRN_STORE").current_dir(lab.path(dir)).output().unwrap()
+    };
+    let out = at("w/deep", &["list"]);
+    assert_eq!(out.status.code(), Some(6));
+    assert!(text(&out.stderr).contains("`cairn init` makes one"));
+    let out = at("w", &["init"]);
+    assert_eq!(text(&out.stdout).trim_end(), std::fs::canonicalize(lab.path("w/.cairn")).unwrap().to_str().unwrap());
+    assert_eq!(text(&at("w/deep/er", &["list", "--json"]).stdout), "[]\n");
+    assert_eq!(at("w/deep/er", &["put", "x", "."]).status.code(), Some(0));
+    assert_eq!(text(&at("w", &["list"]).stdout), "x  dataset  1  v0\n");
+    assert_eq!(lab.ok(&["list"]), "", "the environment's store is another one");
+    assert_eq!(lab.ok(&["list", "--store", "w/.cairn"]), "x  dataset  1  v0");
+}
+
+#[test]
+fn init_on_a_store_or_on_what_is_not_empty_changes_nothing() {
+    let lab = TestStore::new();
+    let before = std::fs::read(lab.path("store/cairn.json")).unwrap();
+    assert!(lab.fails(&["init", "store"], 3).contains("is a store already"));
+    assert!(lab.fails(&["init"], 3).contains("is a store already"), "CAIRN_STORE is where init makes one");
+    assert_eq!(std::fs::read(lab.path("store/cairn.json")).unwrap(), before);
+    make_tree(&lab.path("full"), &[("a", b"1")]);
+    lab.fails(&["init", "full"], 3);
+    assert_eq!(std::fs::read_dir(lab.path("full")).unwrap().count(), 1);
+    assert!(lab.json(&["init", "new"])["path"].as_str().unwrap().ends_with("/new"));
+    lab.fails(&["init", "other", "--group", "no-such-group"], 2);
+    lab.ok(&["init", "other", "--group", "0", "--cache-bound", "7"]);
+    assert!(std::fs::read_to_string(lab.path("other/cairn.json")).unwrap().contains("\"cache_bound_seconds\": 7"));
+}
+
+#[test]
+fn stdout_is_data_and_quiet_silences_talk_but_not_errors() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("src"), &[("a", b"1")]);
+    let out = lab.run(&["put", "x", "src"], 0);
+    assert_eq!(
+        (text(&out.stdout).as_str(), text(&out.stderr).as_str()),
+        ("x:v0\n", "1 file, 1 B; 1 B new in the store\n")
+    );
+    let out = lab.run(&["put", "x", "src", "-q"], 0);
+    assert_eq!((text(&out.stdout).as_str(), text(&out.stderr).as_str()), ("x:v0\n", ""));
+    assert!(text(&lab.run(&["-q", "show", "y"], 6).stderr).starts_with("error: "));
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let lab = TestStore::new();
+    let names: Vec<String> = (0..1500).map(|i| format!("{}-{i:05}", "n".repeat(80))).collect();
+    make_tree(&lab.path("src"), &names.iter().map(|n| (n.as_str(), b"" as &[u8])).collect::<Vec<_>>());
+    lab.ok(&["put", "x", "src"]);
+    for args in [
+        vec!["ls", "x", "-R"],
+        vec!["ls", "x", "-R", "--json"],
+        vec!["ls", "x"],
+        vec!["diff", "x", "./store", "--json"],
+        vec!["--help"],
+        vec!["put", "--help"],
+        vec!["completions", "bash"],
+    ] {
+        let mut child = lab.cairn(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let out = child.wait_with_output().unwrap();
+        assert!(
+            matches!(out.status.code(), Some(0 | 1)) && out.stderr.is_empty(),
+            "{args:?}: {:?} {}",
+            out.status,
+            text(&out.stderr)
+        );
+    }
+    let out = Command::new("sh")
+        .arg("-c")
+        .arg(format!("'{}' ls -R x | head -1; exit ${{PIPESTATUS:-0}}", env!("CARGO_BIN_EXE_cairn")))
+        .env("CAIRN_STORE", lab.store_path())
+        .output()
+        .unwrap();
+    assert_eq!(
+        (out.status.code(), text(&out.stdout), text(&out.stderr)),
+        (Some(0), format!("{}\n", names[0]), String::new())
+    );
+}
+
+#[test]
+fn a_write_to_stdout_that_fails_is_an_io_error() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("src"), &[("a", b"1")]);
+    lab.ok(&["put", "x", "src"]);
+    for args in [vec!["list"], vec!["ls", "x", "--json"], vec!["cat", "x", "a"], vec!["show", "x"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let out = lab.cairn(&args).stdout(full).output().unwrap();
+        assert_eq!(out.status.code(), Some(5), "{args:?}");
+        assert!(text(&out.stderr).contains("cannot write to standard output"), "{}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
+    let lab = TestStore::new();
+    for json in [false, true] {
+        let args: &[&str] = if json { &["put", "x", "-", "--json"] } else { &["put", "x", "-"] };
+        let tmp = lab.path("tmp");
+        std::fs::create_dir_all(&tmp).unwrap();
+        let mut child = lab
+            .cairn(args)
+            .env("TMPDIR", &tmp)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let bytes = vec![b'x'; 400_000]; // more than a pipe and the memory hold, so it is being read and spooled
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), &bytes).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        // SAFETY: the child runs: it waits for stdin.
+        unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+        let stdin = child.stdin.take();
+        let out = child.wait_with_output().unwrap();
+        drop(stdin);
+        assert_eq!(out.status.code(), Some(130));
+        for dir in [tmp, lab.store_path().join("work")] {
+            assert!(std::fs::read_dir(&dir).unwrap().next().is_none(), "what came through the pipe stays in {dir:?}");
+        }
+        let said = text(&out.stderr);
+        if json {
+            let error: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+            assert!(error["exit"] == 130 && error["hint"].as_str().unwrap().contains("kept"), "{said}");
+        } else {
+            assert!(
+                said.contains("error: interrupted\nhint: ")
+                    && said.contains("run the same put again, and it stores only the rest"),
+                "{said}"
+            );
+        }
+        lab.expect_nothing();
+    }
+    make_tree(&lab.path("src"), &[("a", b"1")]);
+    assert_eq!(lab.ok(&["put", "x", "src"]), "x:v0");
+}
+
+#[test]
+fn what_an_interrupted_put_stored_is_kept_and_it_leaves_no_lock_and_no_temporaries() {
+    for (signal, status, error) in [
+        (libc::SIGINT, 130, "interrupted"),
+        (libc::SIGTERM, 143, "interrupted by SIGTERM"),
+        (libc::SIGHUP, 129, "interrupted by SIGHUP"),
+    ] {
+        interrupted_put(&["put", "x", "src"], signal, status, error);
+    }
+    interrupted_put(&["patch", "x", "src", "--create"], libc::SIGTERM, 143, "interrupted by SIGTERM");
+    interrupted_put(
+        &["upsert", "x", "src", "--distributed-id", "j", "--run", "r"],
+        libc::SIGTERM,
+        143,
+        "interrupted by SIGTERM",
+    );
+}
+
+/// Interrupts `args` (they store `src`, which takes long) and checks that the store is left in order, and that a put
+/// stores only the rest.
+fn interrupted_put(args: &[&str], signal: i32, status: i32, error: &str) {
+    let lab = TestStore::new();
+    let small: Vec<(String, Vec<u8>)> = (0..300).map(|i| (format!("a{i:03}"), random_bytes(i, 10_000))).collect();
+    make_tree(&lab.path("src"), &small.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect::<Vec<_>>());
+    make_tree(&lab.path("src"), &[("b-large", &random_bytes(999, 3_000_000))]);
+    std::fs::File::create(lab.path("src/z-hole")).unwrap().set_len(40 << 30).unwrap(); // long to hash
+    let child = lab.cairn(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    // SAFETY: the child runs: it is not waited for yet.
+    unsafe { libc::kill(child.id() as i32, signal) };
+    let begun = Instant::now();
+    let out = child.wait_with_output().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(10), "it stops in the middle of a file");
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(status), String::new()), "{}", text(&out.stderr));
+    let said = text(&out.stderr);
+    assert!(said.contains(&format!("error: {error}\nhint: no ")) && said.contains("are kept: run the same"), "{said}");
+    lab.expect_nothing();
+    assert_eq!(lab.json(&["locks"]), serde_json::json!([]));
+    assert_eq!(std::fs::read_dir(lab.path("store/work")).unwrap().count(), 0);
+    std::fs::remove_file(lab.path("src/z-hole")).unwrap();
+    let put = lab.json(&["put", "x", "src"]);
+    assert_eq!(
+        (&put["files"], &put["created"], &put["new_bytes"]),
+        (&301.into(), &true.into(), &0.into()),
+        "only the rest is stored: nothing"
+    );
+    assert_eq!(lab.json(&["verify"])["findings"], serde_json::json!([]));
+}
+
+#[test]
+fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
+    let lab = TestStore::new();
+    std::fs::create_dir(lab.path("src")).unwrap();
+    std::fs::File::create(lab.path("src/hole")).unwrap().set_len(600 << 20).unwrap();
+    let (terminal, mut other_side) = open_terminal();
+    let begun = Instant::now();
+    let reader = std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut other_side, &mut seen); // a terminal ends with EIO
+        text(&seen)
+    });
+    let status = lab.cairn(&["put", "x", "src"]).stdout(Stdio::null()).stderr(terminal).status().unwrap();
+    let took = begun.elapsed();
+    let seen = reader.join().unwrap();
+    assert!(status.success());
+    if took > Duration::from_millis(1200) {
+        assert!(
+            seen.contains("put 0/1 file") && seen.contains("/600.00 MiB"),
+            "{took:?}: {}",
+            &seen[..seen.len().min(500)]
+        );
+    }
+    let mut child = lab
+        .cairn(&["put", "y", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"x").unwrap();
+    let said = text(&child.wait_with_output().unwrap().stderr);
+    assert_eq!(said, "1 file, 1 B; 1 B new in the store\n");
+}
+
+#[test]
+fn on_a_terminal_tables_have_headings_and_names_cannot_command_it() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("src"), &[("evil\u{1b}[2Jname", b"1")]);
+    lab.ok(&["put", "x", "src"]);
+    let seen = |args: &[&str]| {
+        let (terminal, mut other_side) = open_terminal();
+        assert!(lab.cairn(args).stdout(terminal).status().unwrap().success());
+        let mut seen = [0; 4096];
+        let n = std::io::Read::read(&mut other_side, &mut seen).unwrap();
+        text(&seen[..n]).replace('\r', "")
+    };
+    assert_eq!(seen(&["list"]), "NAME  TYPE     VERSIONS  LATEST\nx     dataset         1  v0\n");
+    assert_eq!(seen(&["ls", "x"]), "evil\\u{1b}[2Jname\n");
+    assert_eq!(lab.ok(&["ls", "x"]), "evil\u{1b}[2Jname", "elsewhere a name is its bytes");
+}
+
+/// A new terminal: for the child, and what a person would see.
+fn open_terminal() -> (OwnedFd, std::fs::File) {
+    let (mut ours, mut childs) = (0, 0);
+    let size = libc::winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: openpty fills both descriptors, which are owned from here on.
+    unsafe {
+        assert_eq!(libc::openpty(&mut ours, &mut childs, std::ptr::null_mut(), std::ptr::null(), &size), 0);
+        libc::fcntl(ours, libc::F_SETFD, libc::FD_CLOEXEC);
+        libc::fcntl(childs, libc::F_SETFD, libc::FD_CLOEXEC);
+        (OwnedFd::from_raw_fd(childs), std::fs::File::from_raw_fd(ours))
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_exist_for_every_command() {
+    let lab = TestStore::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = lab.ok(&["completions", shell]);
+        assert!(COMMANDS.iter().all(|c| script.contains(c)), "{shell}");
+    }
+    lab.fails(&["completions", "tcsh"], 2);
+    let files = lab.ok(&["manpages", "man"]);
+    // One for cairn itself, and for each verb of `draft`.
+    assert_eq!(files.lines().count(), COMMANDS.len() + 4, "{files}");
+    let page = std::fs::read_to_string(lab.path("man/cairn-put.1")).unwrap();
+    assert!(page.contains("cairn put images ./photos"), "{page}");
+    assert_eq!(lab.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 4);
+}
+
+#[test]
+fn noise_is_the_same_for_the_same_seed() {
+    assert_eq!(random_bytes(1, 100), random_bytes(1, 100));
+    assert_ne!(random_bytes(1, 100), random_bytes(2, 100));
+}
+
+#[test]
+fn of_twelve_inits_at_once_one_makes_the_store_as_it_was_told_to() {
+    let lab = TestStore::new();
+    for round in 0..6 {
+        let dir = format!("made-{round}");
+        let inits: Vec<_> = (0..12)
+            .map(|n| {
+                (
+                    100 + n,
+                    lab.cairn(&["init", &dir, "--cache-bound", &(100 + n).to_string()])
+                        .stderr(Stdio::piped())
+                        .stdout(Stdio::piped())
+                        .spawn()
+                        .unwrap(),
+                )
+            })
+            .collect();
+        let mut made = Vec::new();
+        for (bound, init) in inits {
+            let output = init.wait_with_output().unwrap();
+            match output.status.code() {
+                Some(0) => made.push(bound),
+                code => assert_eq!(
+                    (code, text(&output.stderr).contains("is a store already")),
+                    (Some(3), true),
+                    "{}",
+                    text(&output.stderr)
+                ),
+            }
+        }
+        let config = std::fs::read_to_string(lab.path(&dir).join("cairn.json")).unwrap();
+        assert_eq!(made.len(), 1, "{made:?}");
+        assert!(config.contains(&format!("\"cache_bound_seconds\": {}", made[0])), "{made:?} {config}");
+        let hidden = std::fs::read_dir(lab.path(&dir))
+            .unwrap()
+            .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'))
+            .count();
+        assert_eq!(hidden, 0, "claims, records and what was tried are gone");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_looked_at_is_not_said_to_have_no_store() {
+    let lab = TestStore::new();
+    std::os::unix::fs::symlink("loop", lab.path("loop")).unwrap();
+    for args in [&["list", "--store", "loop"][..], &["list", "--store", "loop/store"]] {
+        let said = lab.fails(args, 5);
+        assert!(said.contains("cannot open the store") && !said.contains("init"), "{said}");
+    }
+    assert!(lab.fails(&["list", "--store", "nowhere"], 6).contains("cairn init"));
+}

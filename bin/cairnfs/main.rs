@@ -85,7 +85,6 @@ fn staging(options: &MountOptions) -> StagingOptions {
         execution: options.execution,
         threads: options.threads,
         log: options.log.clone(),
-        ..StagingOptions::default()
     }
 }
 

@@ -211,11 +211,15 @@ impl Draft {
             match append(self, work, &record, None)? {
                 Some((Placed::At(_), _)) => return Ok(()),
                 Some((Placed::Finished, work)) => {
-                    work.map(Txn::end);
+                    if let Some(work) = work {
+                        work.end();
+                    }
                     return Err(finished(self)?);
                 }
                 Some((Placed::Discarded, work)) => {
-                    work.map(Txn::end);
+                    if let Some(work) = work {
+                        work.end();
+                    }
                     return Err(discarded(self));
                 }
                 Some((Placed::Taken, work)) => drop(work.map(Txn::end)),

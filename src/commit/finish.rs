@@ -366,7 +366,9 @@ fn attempt(
     let token = work.token().clone();
     let Some((placed, work)) = draft::append(draft, work, &record, Some(&version_dir))? else { return Ok(None) };
     let (Placed::At(_), DraftRecord::Finish(record)) = (placed, &record) else {
-        work.map(Txn::end);
+        if let Some(work) = work {
+            work.end();
+        }
         return Ok(None); // another record came first: it is merged in, or helped, or heeded
     };
     let number = complete(draft, &token, record)?;

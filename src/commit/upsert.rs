@@ -193,7 +193,9 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
             new_bytes: sealed,
         }),
         Some((placed, work)) => {
-            work.map(Txn::end);
+            if let Some(work) = work {
+                work.end();
+            }
             return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
         }
     })

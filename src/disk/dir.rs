@@ -58,6 +58,7 @@ impl EntryStat {
     }
 
     /// How many names it has.
+    #[allow(clippy::unnecessary_cast)] // st_nlink is 32 bits wide on other processors
     pub fn links(self) -> u64 {
         self.0.st_nlink as u64
     }

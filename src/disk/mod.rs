@@ -1,4 +1,4 @@
-//! The only place that changes the disk. Every change is one counted step ([`fault`]), so a test can kill or fail at
+//! The only place that changes the disk. Every change is one counted step (`fault`), so a test can kill or fail at
 //! each.
 //!
 //! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that

@@ -270,7 +270,7 @@ mod tests {
     fn a_walk_goes_on_in_each_directory_as_soon_as_it_is_listed() {
         let mut bed = Bed::default();
         // Directories of 100 files, the directory's own number before theirs.
-        let directory_of = |ino: u64| if ino % 101 == 0 { 0 } else { ino - ino % 101 };
+        let directory_of = |ino: u64| if ino.is_multiple_of(101) { 0 } else { ino - ino % 101 };
         bed.forward.listed(0, u64::MAX);
         for d in (1010..101 * 500).step_by(101) {
             bed.forward.listed(d, d + 100);

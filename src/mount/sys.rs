@@ -191,7 +191,7 @@ fn endings() -> libc::sigset_t {
     }
 }
 
-/// Blocks the signals that end a daemon, in this thread and those it starts, so that [`wait_ending`] gets them.
+/// Blocks the signals that end a daemon, in this thread and those it starts, so that `wait_ending` gets them.
 pub fn block_endings() {
     let set = endings();
     // SAFETY: the set is initialised; SIGPIPE ignored is what Rust programs have anyway.

@@ -135,7 +135,7 @@ impl<'a> Manifests<'a> {
     pub fn new(store: &'a Store, options: &'a VerifyOptions, present: Option<Present>, report: &'a mut Report) -> Self {
         let (census, suspects) = (Census::new(), Suspects::default());
         let listed = options.quick && present.is_none();
-        let known = listed.then(|| store.objects().known_damage().unwrap_or_default()).unwrap_or_default();
+        let known = if listed { store.objects().known_damage().unwrap_or_default() } else { Default::default() };
         let (read, suspected) = (HashSet::new(), Vec::new());
         Manifests { store, options, present, known, census, suspects, read, suspected, report }
     }

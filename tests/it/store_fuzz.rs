@@ -873,12 +873,9 @@ impl Round<'_> {
         let wanted: Vec<&[u8]> =
             self.template.versions.values().filter_map(|t| t.get(path.as_bytes())).map(|v| &v[2..]).collect();
         let right = self.template.versions[version].get(path.as_bytes()).map(|v| &v[2..]) == Some(&ended.out);
-        if ended.status == 0
-            && !right
-            && !self.effects.rot
-            && !self.effects.crafted
-            && !(self.effects.names && wanted.contains(&ended.out.as_slice()))
-        {
+        // Another version's bytes are right where names were exchanged; any bytes are where content was.
+        let known = self.effects.names && wanted.contains(&ended.out.as_slice());
+        if ended.status == 0 && !right && !known && !self.effects.rot && !self.effects.crafted {
             self.fault(format!("cat {version} {path}: {} wrong bytes", ended.out.len()));
         }
     }
@@ -896,15 +893,16 @@ impl Round<'_> {
         let version = format!("{name}:{}", said["version"].as_str().unwrap_or("?"));
         let Some(got) = self.run(&["get", &version, "out"]) else { return };
         let out = self.dir.path().join("out");
+        let must_be_right = healed || !self.effects.rot;
         if got.status == 0 {
-            if snapshot(&out) != snapshot(&self.dir.path().join(source)) && !(self.effects.rot && !healed) {
+            if must_be_right && snapshot(&out) != snapshot(&self.dir.path().join(source)) {
                 let tree = snapshot(&out);
                 self.fault(format!(
                     "put {name} {source} is acknowledged as {version}, and get gives something else: {}",
                     difference(Some(&snapshot(&self.dir.path().join(source))), &tree)
                 ));
             }
-        } else if !(self.effects.rot && !healed) {
+        } else if must_be_right {
             // Rot inside packs and objects that nobody has read yet is not known to a writer.
             self.fault(format!(
                 "put {name} {source} is acknowledged as {version}, which cannot be read: exit {}: {}",

@@ -170,9 +170,14 @@ impl StageReply {
 /// Cuts a text to so many bytes.
 fn shorten(text: &mut String, most: usize) {
     if text.len() > most {
-        text.truncate(text.floor_char_boundary(most));
+        text.truncate(floor_char_boundary(text, most));
         text.push('…');
     }
+}
+
+/// The largest index that is at most `at` and at which a character begins. (std has it since Rust 1.91.)
+fn floor_char_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }
 
 fn encode(value: &impl Serialize) -> Option<Vec<u8>> {
@@ -247,7 +252,7 @@ pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
             .map_err(|e| Error::usage("the annotations cannot be written as JSON").with_cause(e))?;
         let mut rest = text.as_str();
         while !rest.is_empty() {
-            let (part, more) = rest.split_at(rest.floor_char_boundary(PART));
+            let (part, more) = rest.split_at(floor_char_boundary(rest, PART));
             match ask(&file, path, &StageRequest::Keep(part.to_owned()))? {
                 None => return Ok(None),
                 Some(StageReply::Kept) => rest = more,

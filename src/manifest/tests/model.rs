@@ -30,7 +30,7 @@ pub fn path(text: impl AsRef<[u8]>) -> RelPath {
 }
 
 pub fn file(n: u64) -> Entry {
-    Entry::File { digest: Digest::of(&n.to_le_bytes()), size: n % 10_000, exec: n % 7 == 0, place: None }
+    Entry::File { digest: Digest::of(&n.to_le_bytes()), size: n % 10_000, exec: n.is_multiple_of(7), place: None }
 }
 
 /// A model of these paths, with every parent directory as an entry.
@@ -127,9 +127,9 @@ impl Dice {
             1 => Entry::Symlink { target: vec![b'T'; 1 + self.roll(4000) as usize] },
             2 => Entry::Reference(Box::new(Reference {
                 uri: format!("s3://bucket/{n}"),
-                size: (n % 3 > 0).then_some(n),
-                etag: (n % 5 > 0).then(|| format!("e{n}")),
-                digest: (n % 2 > 0).then(|| Digest::of(b"x")),
+                size: (!n.is_multiple_of(3)).then_some(n),
+                etag: (!n.is_multiple_of(5)).then(|| format!("e{n}")),
+                digest: (!n.is_multiple_of(2)).then(|| Digest::of(b"x")),
             })),
             _ => file(n),
         }

@@ -170,7 +170,7 @@ fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
     lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
     all_found(&lab, &contents);
     let packs = lab.packs().len();
-    lab.put(&[last.clone()]);
+    lab.put(std::slice::from_ref(&last));
     assert_eq!(lab.packs().len(), packs, "a writer that finds no runs lists the packs");
     lab.put(&[random_bytes(5, 10)]);
     assert_eq!(lab.runs().len(), 2, "all that there was, and the new one");

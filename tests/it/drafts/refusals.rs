@@ -98,7 +98,7 @@ fn of_two_processes_that_ask_for_a_draft_at_once_one_has_it() {
         let holder = said.iter().position(|s| s.ends_with("held")).unwrap();
         assert!(said[1 - holder].contains(&format!("is held by process {} ", children[holder].id())), "{said:?}");
         writeln!(children[holder].stdin.as_mut().unwrap(), "drop").unwrap();
-        while lab.ok(&["locks"]) != "" {}
+        while !lab.ok(&["locks"]).is_empty() {}
     }
     for mut child in children {
         drop(child.stdin.take());

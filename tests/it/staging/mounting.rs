@@ -100,7 +100,7 @@ fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
             "sh",
         ]);
         command.arg(cairn.get_program()).args(cairn.get_args()).current_dir(lab.dir.path());
-        cairn.get_envs().for_each(|(name, value)| drop(value.map(|value| command.env(name, value))));
+        command.envs(cairn.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.output().unwrap()
     };
     let output = without_fuse(&words);

@@ -1,33 +1,20 @@
-//! VersionDraft versions: artifacts in the making, runs, and the one door through which a version is published.
+//! How versions are made: artifacts in the making, runs, and the modes in which they are published.
+//!
+//! Three layers, each using those before it: `artifact` (what is added to a version in the making), `publication`
+//! (the one way in which a record gets its number, for versions and draft logs) and `modes` (put, patch, copy,
+//! upsert, finish). `run` is who does it.
 
-mod annotations;
 mod artifact;
-mod chain;
-mod changes;
-mod collect;
-mod content_check;
-mod copy;
-mod draft;
-mod finish;
-mod help;
-mod patch;
-mod publish;
+mod modes;
+mod publication;
 mod run;
-mod simple;
-mod stage;
-mod survey;
-mod upsert;
 
-pub use annotations::Annotations;
-pub use artifact::{Artifact, FileWriter};
-pub use changes::{Change, parse_changes};
-pub use collect::scan_dir;
-pub use copy::copy;
-pub use finish::{FinishOptions, OpenRun};
-pub use help::help;
-pub use publish::{Published, SaveOptions};
-pub use run::{Run, RunOptions};
+pub use artifact::{Annotations, Artifact, Change, FileWriter, parse_changes, scan_dir};
 #[doc(hidden)]
-pub use simple::publish_generated;
-pub use survey::{OpenDraft, Survey, no_draft, survey};
-pub use upsert::{Sealing, UpsertInProgress, UpsertOptions, Upserted, refuse_if_finished, sealed};
+pub use modes::publish_generated;
+pub use modes::{
+    FinishOptions, OpenDraft, OpenRun, Sealing, Survey, UpsertInProgress, UpsertOptions, Upserted, copy, no_draft,
+    refuse_if_finished, sealed, survey,
+};
+pub use publication::{Published, SaveOptions, recover};
+pub use run::{Run, RunOptions};

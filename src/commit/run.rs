@@ -1,9 +1,8 @@
 //! A run: who makes and uses versions.
 
 use super::artifact::Artifact;
-use super::finish::{self, FinishOptions};
-use super::publish::{Published, SaveOptions};
-use super::upsert::{self, UpsertInProgress, UpsertOptions, Upserted};
+use super::modes::{self, FinishOptions, UpsertInProgress, UpsertOptions, Upserted};
+use super::publication::{Published, SaveOptions};
 use crate::catalog::{Draft, RunRecord};
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -148,7 +147,7 @@ impl Run {
         distributed_id: impl Into<Option<&'a str>>,
         options: &UpsertOptions,
     ) -> Result<Upserted> {
-        upsert::upsert(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact, options)
+        modes::upsert(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact, options)
     }
 
     /// Begins an upsert before what it contributes is complete: `finish` and other processes of this run see from here
@@ -161,7 +160,7 @@ impl Run {
         artifact: &Artifact,
         distributed_id: impl Into<Option<&'a str>>,
     ) -> Result<UpsertInProgress> {
-        upsert::begin(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact)
+        modes::begin(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact)
     }
 
     /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and
@@ -189,7 +188,7 @@ impl Run {
         options: &FinishOptions,
     ) -> Result<Published> {
         let draft = self.draft(artifact.name(), distributed_id)?;
-        finish::finish(&draft, Some(&self.record), artifact, options)
+        modes::finish(&draft, Some(&self.record), artifact, options)
     }
 
     /// The draft of `name` with that id; without one, with the id of the run's group.

@@ -12,15 +12,15 @@
 //! | Begin, Note | `mkdir work/T`, `work/T/record`; looks come after it | `txn::Txn::begin` |
 //! | Look | the versions' numbers or the draft's log are read, FRESH; content is looked for | `catalog::numbers`, `catalog::draft::Draft::{state, last}`, `objects::ThreadWriter` |
 //! | Write | content that is not there is stored | `objects::ThreadWriter` |
-//! | Record | the record, whole, where its number will stand | `commit::publish::write_version`, `commit::draft::write` |
-//! | LookRemoved | what is relied upon is not removed, FRESH | `commit::patch::pin_base`, `commit::publish::newest`, `pins` |
+//! | Record | the record, whole, where its number will stand | `commit::publication::publish::write_version`, `commit::publication::draft_log::write` |
+//! | LookRemoved | what is relied upon is not removed, FRESH | `commit::modes::patch::pin_base`, `commit::publication::newest`, `pins` |
 //! | Commit | `symlink("commit", work/T/outcome)` | `txn::Txn::commit` |
 //! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back, and where nothing is there the commit is tried again | `txn::Txn::commit` |
 //! | GiveUp | `symlink("fenced", work/T/outcome)` of one's own | `txn::Txn`'s `Drop` |
-//! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `commit::draft::place`, `txn::claim::claim` |
-//! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `commit::help::place`, `txn::claim::claim` |
+//! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `commit::publication::draft_log::place`, `txn::claim::claim` |
+//! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `commit::publication::place`, `txn::claim::claim` |
 //! | EndNote, EndOutcome, EndDirectory | `work/T` is removed, in this order | `txn::remove_ended` |
-//! | Help | the claims of committed tokens | `commit::help::help` |
+//! | Help | the claims of committed tokens | `commit::publication::recover` |
 //! | Sweep, and the collector | take away what is fenced, and free | not written yet |
 
 mod freeing;

@@ -2,7 +2,7 @@
 //! objects by a look at each, small ones by a look at their pack, all by the list of known damage, and manifest nodes
 //! by reading them.
 
-use super::stage::listed_up_to;
+use super::conflicts::listed_up_to;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, Tree, Visitor};
 use crate::objects::{ObjectWriter, ThreadWriter};
@@ -16,7 +16,7 @@ const LISTED: usize = 10;
 const MOST: u64 = 1 << 22;
 
 /// A look through one manifest or several. Each node is looked at once, whatever names it.
-pub(super) struct ContentCheck<'a> {
+pub(in crate::commit) struct ContentCheck<'a> {
     census: Census,
     seen: Seen<'a>,
 }
@@ -48,7 +48,7 @@ impl Visitor for Seen<'_> {
 
 impl<'a> ContentCheck<'a> {
     /// Against what `writer` sees of the store, and what it stored itself.
-    pub(super) fn new(writer: &'a ObjectWriter) -> ContentCheck<'a> {
+    pub(in crate::commit) fn new(writer: &'a ObjectWriter) -> ContentCheck<'a> {
         ContentCheck { census: Census::new(), seen: Seen { lane: writer.lane(), lost: HashSet::new(), why: None } }
     }
 
@@ -56,13 +56,13 @@ impl<'a> ContentCheck<'a> {
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn is_whole(&mut self, tree: &Tree) -> Result<bool> {
+    pub(in crate::commit) fn is_whole(&mut self, tree: &Tree) -> Result<bool> {
         Ok(!self.census.visit(tree, &mut self.seen)?)
     }
 
     /// The paths of a manifest whose content is lost: files, and directories whose list cannot be read. Ends when
     /// `found` says so.
-    pub(super) fn lost(&self, tree: &Tree, found: &mut dyn FnMut(&RelPath)) {
+    pub(in crate::commit) fn lost(&self, tree: &Tree, found: &mut dyn FnMut(&RelPath)) {
         let mut left = MOST;
         let _: ControlFlow<()> =
             self.census.marked(tree, &mut left, &|digest| self.seen.lost.contains(digest), &mut |_, path| found(path));
@@ -73,7 +73,7 @@ impl<'a> ContentCheck<'a> {
 ///
 /// # Errors
 /// Damaged: something is. I/O.
-pub(super) fn check(writer: &ObjectWriter, tree: &Tree, what: &str, hint: &str) -> Result<()> {
+pub(in crate::commit) fn check(writer: &ObjectWriter, tree: &Tree, what: &str, hint: &str) -> Result<()> {
     let mut whole = ContentCheck::new(writer);
     if whole.is_whole(tree)? {
         return Ok(());
@@ -86,7 +86,7 @@ pub(super) fn check(writer: &ObjectWriter, tree: &Tree, what: &str, hint: &str) 
 }
 
 /// The error for such paths, each with what is said of it.
-pub(super) fn damaged(what: &str, paths: Vec<String>) -> Error {
+pub(in crate::commit) fn damaged(what: &str, paths: Vec<String>) -> Error {
     let error = Error::damaged(format!("{what}: content that it names is missing from the store or damaged"));
     listed_up_to(LISTED, error, paths.into_iter())
 }

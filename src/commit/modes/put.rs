@@ -1,10 +1,9 @@
 //! Simple mode: one run gives all files.
 
-use super::artifact::Artifact;
-use super::collect::collect_or_keep;
-use super::help::help;
-use super::publish::{self, AttemptOutcome, Published, SaveOptions, VersionDraft};
+use super::annotations::annotate;
 use crate::catalog::{Mode, artifact as catalog_artifact, version};
+use crate::commit::artifact::{Artifact, collect_or_keep};
+use crate::commit::publication::{self, AttemptOutcome, Published, SaveOptions, VersionDraft, recover};
 use crate::error::{Error, Result};
 use crate::ingest::{self, Tree};
 use crate::lock::Purpose;
@@ -15,14 +14,14 @@ use crate::txn::Txn;
 use crate::types::{Digest, VersionNumber};
 
 /// Simple mode.
-pub(super) fn simple(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
+pub(in crate::commit) fn put(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
     store.check_writable()?;
     catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
     loop {
-        help(store, &artifact.name)?;
+        recover(store, &artifact.name)?;
         // A fence means that somebody may have freed what was looked at: everything again, with a new token.
         if let AttemptOutcome::Published(mut published) = attempt(store, artifact, options)? {
-            publish::annotate(store, artifact, options, &mut published)?;
+            annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
     }
@@ -77,7 +76,7 @@ pub fn publish_generated(
         known_version: None,
     };
     let record = making.record(store, &work, &root, &writer)?;
-    match publish::publish(store, work, writer, &root, record)? {
+    match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Published(published) => Ok(published),
         AttemptOutcome::Fenced | AttemptOutcome::Taken => Err(Error::conflict("somebody took this for dead")),
     }
@@ -98,12 +97,12 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let root = build_nodes(&tree, &writer)?;
     drop(tree);
     // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
-    let (highest, newest) = publish::newest_unrelied(store, name)?;
+    let (highest, newest) = publication::newest_unrelied(store, name)?;
     let newest = newest.and_then(Result::ok); // a damaged one is like no other content
     if let Some(newest) = newest.as_ref().filter(|_| !options.always_new)
         && newest.is_readable_as(&root.digest())?
     {
-        return publish::unchanged(store, writer, newest.clone());
+        return publication::unchanged(store, writer, newest.clone());
     }
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let making = VersionDraft {
@@ -118,14 +117,14 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         known_version: newest.as_ref(),
     };
     let record = making.record(store, &work, &root, &writer)?;
-    Ok(match publish::publish(store, work, writer, &root, record)? {
+    Ok(match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Published(published) => AttemptOutcome::Published(Published { previous: newest, ..published }),
         other => other,
     })
 }
 
 /// Builds the manifest into the store, once more when its nodes would lie in too many packs.
-pub(super) fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
+pub(in crate::commit) fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
     loop {
         let mut lane = writer.nodes()?;
         let root = ingest::build(tree, &mut lane)?;

@@ -1,13 +1,12 @@
 //! A run's contribution to a draft: stored and recorded like a version, but in the draft's log.
 
-use super::artifact::Artifact;
-use super::collect::collect_or_keep;
-use super::draft::{self, Placed, TIMEOUT};
-use super::help::help;
-use super::simple::build_nodes;
+use super::put::build_nodes;
 use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord, UserRecord};
 use crate::catalog::{RunRecord, numbers};
+use crate::commit::artifact::{Artifact, collect_or_keep};
+use crate::commit::publication::draft_log::{self, Placed, TIMEOUT};
+use crate::commit::publication::recover;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::{self, AdvisoryTurn, LockRecord, Purpose};
@@ -21,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What lock files of those who write to a draft say they do.
-pub(super) const WRITING: [&str; 2] = ["upsert", "stage"];
+pub(in crate::commit) const WRITING: [&str; 2] = ["upsert", "stage"];
 
 /// How a contribution is made.
 #[derive(Clone, Debug, Default)]
@@ -65,12 +64,17 @@ pub struct Upserted {
 }
 
 /// Records what `artifact` holds as a contribution of `run`.
-pub(super) fn upsert(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Upserted> {
+pub(in crate::commit) fn upsert(
+    draft: &Draft,
+    run: &RunRecord,
+    artifact: &Artifact,
+    options: &UpsertOptions,
+) -> Result<Upserted> {
     let store = draft.store();
     check(draft, artifact)?;
     loop {
         // What this run committed before and did not live to claim comes first: its later word is to count.
-        help(store, &artifact.name)?;
+        recover(store, &artifact.name)?;
         if let Some(done) = attempt(draft, run, artifact, options)? {
             return Ok(done);
         }
@@ -109,7 +113,7 @@ impl UpsertInProgress {
         }
         // Before anything is stored: a discard that comes later is met on the walk.
         match draft.last()? {
-            (_, Some(DraftRecord::Finish(_))) => Err(draft::finished(draft)?),
+            (_, Some(DraftRecord::Finish(_))) => Err(draft_log::finished(draft)?),
             (last, _) => Ok(UpsertInProgress { draft: draft.clone(), run: run.clone(), work, last }),
         }
     }
@@ -117,7 +121,7 @@ impl UpsertInProgress {
     /// Records what `artifact` holds as the run's contribution.
     ///
     /// # Errors
-    /// As [`Run::upsert_artifact`](super::Run::upsert_artifact).
+    /// As [`Run::upsert_artifact`](crate::Run::upsert_artifact).
     pub fn save(self, artifact: &Artifact, options: &UpsertOptions) -> Result<Upserted> {
         let (draft, run) = (self.draft.clone(), self.run.clone());
         check(&draft, artifact)?;
@@ -129,9 +133,9 @@ impl UpsertInProgress {
 }
 
 /// Begins an upsert of what `artifact` will hold.
-pub(super) fn begin(draft: &Draft, run: &RunRecord, artifact: &Artifact) -> Result<UpsertInProgress> {
+pub(in crate::commit) fn begin(draft: &Draft, run: &RunRecord, artifact: &Artifact) -> Result<UpsertInProgress> {
     check(draft, artifact)?;
-    help(draft.store(), draft.artifact())?;
+    recover(draft.store(), draft.artifact())?;
     UpsertInProgress::begin(draft, run, true)
 }
 
@@ -152,11 +156,11 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
     }
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
-    let kind = draft::prepare(draft, last, artifact.kind.as_ref())?;
+    let kind = draft_log::prepare(draft, last, artifact.kind.as_ref())?;
     writer.close_packs()?; // gives the packs their names, which the record lists
     let totals = root.totals();
     let contribution = ContributionRecord {
-        head: draft::head(draft, &work, last + 1),
+        head: draft_log::head(draft, &work, last + 1),
         run: run.clone(),
         user: Some(user(options.sealing.as_ref().map_or_else(lock::own_uid, |sealing| sealing.owner))),
         replace: options.replace,
@@ -173,7 +177,7 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
         aliases: artifact.aliases.clone(),
     };
     let record = DraftRecord::Contribution(Box::new(contribution));
-    let file = draft::write(draft, &work, &record)?;
+    let file = draft_log::write(draft, &work, &record)?;
     let sealed = seal(writer, file, draft)?;
     if let Some(sealing) = &options.sealing
         && let Some(done) = note_sealing(draft, work.token(), sealing)?
@@ -182,7 +186,7 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
         return Ok(Some(done));
     }
     let _turn = AdvisoryTurn::shared(&draft.log(), TIMEOUT);
-    Ok(match draft::append(draft, work, &record, None)? {
+    Ok(match draft_log::append(draft, work, &record, None)? {
         None => None,
         Some((Placed::At(number), _)) => Some(Upserted {
             draft: draft.clone(),
@@ -196,7 +200,11 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
             if let Some(work) = work {
                 work.end();
             }
-            return Err(if placed == Placed::Finished { draft::finished(draft)? } else { draft::discarded(draft) });
+            return Err(if placed == Placed::Finished {
+                draft_log::finished(draft)?
+            } else {
+                draft_log::discarded(draft)
+            });
         }
     })
 }
@@ -224,7 +232,7 @@ pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Optio
         return Ok(None);
     }
     let store = draft.store();
-    help(store, draft.artifact())?; // its sealer may not have lived to claim it
+    recover(store, draft.artifact())?; // its sealer may not have lived to claim it
     for number in 1..=draft.last()?.0 {
         let holder = claim::holder(&draft.log().join(numbers::record_name(number)))?;
         let Some(token) = holder.filter(|t| tokens.contains(t)) else { continue };
@@ -242,7 +250,7 @@ pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Optio
 /// Refused: it is finished. Damaged; I/O.
 pub fn refuse_if_finished(draft: &Draft) -> Result<()> {
     match draft.last()? {
-        (_, Some(DraftRecord::Finish(_))) => Err(draft::finished(draft)?),
+        (_, Some(DraftRecord::Finish(_))) => Err(draft_log::finished(draft)?),
         _ => Ok(()),
     }
 }

@@ -1,13 +1,12 @@
 //! A version's content as a version of another name, or in another store, at the cost of what is not there yet.
 
-use super::artifact::Artifact;
-use super::collect::or_keep;
+use super::annotations::annotate;
 use super::content_check::{self, ContentCheck};
-use super::help::help;
+use super::edit_session::EditSession;
 use super::patch::{keep_nodes, settle, tree_of};
-use super::publish::{self, AttemptOutcome, Published, SaveOptions, VersionDraft};
-use super::stage::Stage;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
+use crate::commit::artifact::{Artifact, or_keep};
+use crate::commit::publication::{self, AttemptOutcome, Published, SaveOptions, VersionDraft, recover};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
@@ -33,9 +32,9 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
     let kind = artifact.kind.as_ref();
     catalog_artifact::check_type(store, &artifact.name, kind.or(Some(&source.record().kind)))?;
     loop {
-        help(store, &artifact.name)?;
+        recover(store, &artifact.name)?;
         if let AttemptOutcome::Published(mut published) = attempt(store, source, artifact, options)? {
-            publish::annotate(store, artifact, options, &mut published)?;
+            annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
     }
@@ -58,7 +57,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     if removal::is_removed(source.store(), source.artifact(), source.number())? {
         return Err(Error::conflict(format!("{source} cannot be copied: it is removed")));
     }
-    let (highest, newest) = publish::newest_unrelied(store, name)?;
+    let (highest, newest) = publication::newest_unrelied(store, name)?;
     let newest = newest.and_then(Result::ok);
     let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
     let writer = store.objects().writer(&work.dir())?;
@@ -82,10 +81,10 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         && let Some(newest) = &newest
         && same(&source.digest())?
     {
-        return publish::unchanged(store, writer, newest.clone());
+        return publication::unchanged(store, writer, newest.clone());
     }
     let (root, writer) = if here {
-        (settle(store, &writer, &Stage::new(&source.tree()?), Some(source))?, writer)
+        (settle(store, &writer, &EditSession::new(&source.tree()?), Some(source))?, writer)
     } else {
         if let Some(newest) = known {
             work.pin_base(name, newest.number())?;
@@ -99,7 +98,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     if let Some(newest) = &newest
         && same(&root.digest())?
     {
-        return publish::unchanged(store, writer, newest.clone());
+        return publication::unchanged(store, writer, newest.clone());
     }
     let making = VersionDraft {
         artifact,
@@ -113,7 +112,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         known_version: newest.as_ref(),
     };
     let record = making.record(store, &work, &root, &writer)?;
-    publish::publish(store, work, writer, &root, record)
+    publication::publish(store, work, writer, &root, record)
 }
 
 /// Whether all that a version names is in the store, as far as that is seen without reading content.

@@ -17,7 +17,7 @@ use crate::objects::NodePacks;
 use crate::store::Store;
 
 /// What is kept of the packs of `base` when `new` packs will be added.
-pub(super) fn kept(store: &Store, base: &ManifestFile, new: usize) -> Result<NodePacks> {
+pub(in crate::commit) fn kept(store: &Store, base: &ManifestFile, new: usize) -> Result<NodePacks> {
     let (packs, chained) = (base.packs(), base.chained());
     if packs.len() + new <= MAX_PACKS {
         return Ok(NodePacks { names: packs.to_vec(), chained });

@@ -1,25 +1,16 @@
 //! An artifact in the making: what is added to it, and the way to a version.
 
+use super::basis::{BaseOp, Basis};
 use super::changes::Change;
-use super::patch::{self, Basis};
-use super::publish::{Published, SaveOptions};
-use super::simple;
-use super::stage::BaseOp;
+use super::spool::Spool;
 use crate::catalog::{Metadata, Version, note};
-use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, look_at_source};
 use crate::manifest::Reference;
-use crate::objects::SMALL_MAX;
-use crate::store::Store;
 use crate::types::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tempfile::NamedTempFile;
 
 /// Files, directories, bytes and references that become one version when it is saved.
 ///
@@ -39,21 +30,21 @@ use tempfile::NamedTempFile;
 /// ```
 #[derive(Debug)]
 pub struct Artifact {
-    pub(super) name: ArtifactName,
-    pub(super) kind: Option<ArtifactType>,
+    pub(in crate::commit) name: ArtifactName,
+    pub(in crate::commit) kind: Option<ArtifactType>,
     /// For a patch: what it is a difference on.
-    pub(super) basis: Option<Basis>,
-    pub(super) adds: Vec<Add>,
-    pub(super) overwrite: Overwrite,
-    pub(super) description: Option<String>,
-    pub(super) metadata: Option<Metadata>,
-    pub(super) tags: Vec<Tag>,
-    pub(super) aliases: Vec<AliasName>,
+    pub(in crate::commit) basis: Option<Basis>,
+    pub(in crate::commit) adds: Vec<Add>,
+    pub(in crate::commit) overwrite: Overwrite,
+    pub(in crate::commit) description: Option<String>,
+    pub(in crate::commit) metadata: Option<Metadata>,
+    pub(in crate::commit) tags: Vec<Tag>,
+    pub(in crate::commit) aliases: Vec<AliasName>,
 }
 
 /// One addition, in the order they were made.
 #[derive(Debug)]
-pub(super) enum Add {
+pub(in crate::commit) enum Add {
     Entry { at: RelPath, body: Body, _spool: Option<Spool> },
     Directory { at: RelPath, source: PathBuf, options: ScanOptions },
     Remove { at: RelPath },
@@ -138,37 +129,6 @@ impl Artifact {
     pub fn add_bytes(&mut self, at: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> Result<&mut Self> {
         let body = Body::File { exec: false, body: FileBody::Bytes(bytes.as_ref().into()) };
         self.entry(at.as_ref(), body, None)
-    }
-
-    /// A writer whose bytes become the file at `at` when it is finished. If there are many, they are spooled to the
-    /// system's temporary directory; [`Artifact::new_file_in`] uses the store's file system.
-    ///
-    /// # Errors
-    /// Usage: a path that is not allowed; I/O.
-    ///
-    /// # Example
-    /// ```
-    /// use std::io::Write;
-    /// let mut artifact = cairn::Artifact::new("numbers", None)?;
-    /// let mut file = artifact.new_file("one-to-three.csv")?;
-    /// writeln!(file, "1,2,3").unwrap();
-    /// file.finish()?;
-    /// # Ok::<(), cairn::Error>(())
-    /// ```
-    pub fn new_file(&mut self, at: impl AsRef<[u8]>) -> Result<FileWriter<'_>> {
-        let at = RelPath::parse(at.as_ref())?;
-        Ok(FileWriter { artifact: self, at, store: None, held: Vec::new(), spool: None })
-    }
-
-    /// [`Artifact::new_file`], spooled on the file system of `store`, which has room for what is to be stored. The
-    /// temporary file has no name, so nothing is left of it when the process ends.
-    ///
-    /// # Errors
-    /// Usage: a path that is not allowed. Refused: this process may not write to the store.
-    pub fn new_file_in(&mut self, at: impl AsRef<[u8]>, store: &Store) -> Result<FileWriter<'_>> {
-        store.check_writable()?;
-        let at = RelPath::parse(at.as_ref())?;
-        Ok(FileWriter { artifact: self, at, store: Some(store.clone()), held: Vec::new(), spool: None })
     }
 
     /// Records a URI at `at` without copying what it names.
@@ -304,30 +264,8 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Publishes this as the next version, without saying which run made it; see [`Run`](super::Run) for that.
-    /// When the newest version has the same content there is no new one: it is returned, and aliases and tags become
-    /// changes of it.
-    ///
-    /// # Errors
-    /// Usage: conflicting additions. Refused: another type. I/O: a source that vanished, changed or cannot be read; the
-    /// disk. After any of them nothing is published, unless it says that this is unknown.
-    pub fn save(&self, store: &Store) -> Result<Published> {
-        self.save_with(store, &SaveOptions::default())
-    }
-
-    /// [`Artifact::save`] with options.
-    ///
-    /// # Errors
-    /// As [`Artifact::save`].
-    pub fn save_with(&self, store: &Store, options: &SaveOptions) -> Result<Published> {
-        match &self.basis {
-            None => simple::simple(store, self, options),
-            Some(basis) => patch::patch(store, self, basis, options),
-        }
-    }
-
     /// Drafts take what runs have, not differences.
-    pub(super) fn refuse_patch(&self, done: &str) -> Result<()> {
+    pub(in crate::commit) fn refuse_patch(&self, done: &str) -> Result<()> {
         match self.basis {
             None => Ok(()),
             Some(_) => Err(Error::usage(format!("{} is a patch: it cannot be {done}", self.name))
@@ -335,7 +273,7 @@ impl Artifact {
         }
     }
 
-    fn entry(&mut self, at: &[u8], body: Body, spool: Option<Spool>) -> Result<&mut Self> {
+    pub(super) fn entry(&mut self, at: &[u8], body: Body, spool: Option<Spool>) -> Result<&mut Self> {
         self.adds.push(Add::Entry { at: RelPath::parse(at)?, body, _spool: spool });
         Ok(self)
     }
@@ -371,97 +309,5 @@ impl Version {
             tags: Vec::new(),
             aliases: Vec::new(),
         }
-    }
-}
-
-/// A file of an artifact being written; see [`Artifact::new_file`]. Dropped unfinished, it adds nothing.
-#[derive(Debug)]
-pub struct FileWriter<'a> {
-    artifact: &'a mut Artifact,
-    at: RelPath,
-    /// Whose file system has the spool; none: the system's temporary directory.
-    store: Option<Store>,
-    /// The bytes, until there are so many that they are spooled.
-    held: Vec<u8>,
-    spool: Option<BufWriter<Spool>>,
-}
-
-/// Where bytes are until they are stored. It goes when it is dropped.
-#[derive(Debug)]
-pub(super) enum Spool {
-    Named(NamedTempFile),
-    Unnamed(File),
-}
-
-impl Spool {
-    fn file(&self) -> &File {
-        match self {
-            Spool::Named(file) => file.as_file(),
-            Spool::Unnamed(file) => file,
-        }
-    }
-
-    fn path(&self) -> PathBuf {
-        match self {
-            Spool::Named(file) => file.path().to_path_buf(),
-            Spool::Unnamed(file) => PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())),
-        }
-    }
-}
-
-impl Write for Spool {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.file().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl FileWriter<'_> {
-    /// Adds what was written.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn finish(self) -> Result<()> {
-        let dir = self.store.as_ref().map_or_else(std::env::temp_dir, |s| s.layout().work());
-        let failed = |e: std::io::Error| Error::io("write to a temporary file in", &dir, e);
-        let (body, spool) = match self.spool {
-            None => (FileBody::Bytes(self.held.into()), None),
-            Some(spool) => {
-                let spool = spool.into_inner().map_err(|e| failed(e.into_error()))?;
-                let meta = spool.file().metadata().map_err(failed)?;
-                (FileBody::Disk(Arc::new(spool.path()), Stat::of(&meta)), Some(spool))
-            }
-        };
-        self.artifact.entry(self.at.as_bytes(), Body::File { exec: false, body }, spool).map(drop)
-    }
-
-    fn spill(&mut self) -> std::io::Result<&mut BufWriter<Spool>> {
-        let spool = match &self.store {
-            Some(store) => Spool::Unnamed(disk::unnamed_file(&store.layout().work())?),
-            None => Spool::Named(NamedTempFile::new()?),
-        };
-        let mut spool = BufWriter::with_capacity(1 << 20, spool);
-        spool.write_all(&std::mem::take(&mut self.held))?;
-        Ok(self.spool.insert(spool))
-    }
-}
-
-impl Write for FileWriter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if let Some(spool) = &mut self.spool {
-            return spool.write(bytes);
-        }
-        if ((self.held.len() + bytes.len()) as u64) < SMALL_MAX {
-            self.held.extend_from_slice(bytes);
-            return Ok(bytes.len());
-        }
-        self.spill()?.write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.spool.as_mut().map_or(Ok(()), BufWriter::flush)
     }
 }

@@ -6,15 +6,14 @@
 //! conflict, and nothing is published. If the number goes to another between the look and the claim, its record is
 //! dropped, and everything is looked at again with a new token.
 
-use super::artifact::Artifact;
-use super::chain;
-use super::changes::Change;
-use super::collect::{collect, or_keep};
+use super::annotations::annotate;
+use super::conflicts::conflict;
 use super::content_check;
-use super::help::help;
-use super::publish::{self, AttemptOutcome, Published, SaveOptions, VersionDraft};
-use super::stage::{BaseOp, Stage, conflict};
+use super::edit_session::EditSession;
+use super::pack_retention;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
+use crate::commit::artifact::{Artifact, Basis, collect, or_keep};
+use crate::commit::publication::{self, AttemptOutcome, Published, SaveOptions, VersionDraft, recover};
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
 use crate::lock::{AdvisoryTurn, Purpose};
@@ -31,27 +30,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of new nodes after which a second pack of them is reckoned with.
 const PACK_OF_NODES: u64 = 48 << 20;
 
-/// What an artifact in the making is a difference on.
-#[derive(Debug)]
-pub(super) struct Basis {
-    /// The version; none: the empty one.
-    pub base: Option<Version>,
-    /// What is done to it first, in order.
-    pub ops: Vec<BaseOp>,
-    /// A difference made elsewhere, done after that.
-    pub changes: Vec<Change>,
-    /// The version that it is knowingly put on, whatever was published since.
-    pub onto: Option<Version>,
-}
-
-impl Basis {
-    pub(super) fn on(base: Option<Version>) -> Basis {
-        Basis { base, ops: Vec::new(), changes: Vec::new(), onto: None }
-    }
-}
-
 /// Patch mode.
-pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<Published> {
+pub(in crate::commit) fn patch(
+    store: &Store,
+    artifact: &Artifact,
+    basis: &Basis,
+    options: &SaveOptions,
+) -> Result<Published> {
     store.check_writable()?;
     if artifact.kind.is_some() || basis.base.is_none() {
         catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
@@ -64,9 +49,9 @@ pub(super) fn patch(store: &Store, artifact: &Artifact, basis: &Basis, options: 
         return Err(Error::usage(format!("a patch of {} is on a version of it in the same store", artifact.name)));
     }
     loop {
-        help(store, &artifact.name)?;
+        recover(store, &artifact.name)?;
         if let AttemptOutcome::Published(mut published) = attempt(store, artifact, basis, options)? {
-            publish::annotate(store, artifact, options, &mut published)?;
+            annotate(store, artifact, options, &mut published)?;
             return Ok(published);
         }
     }
@@ -87,7 +72,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     }
     let writer = store.objects().writer(&work.dir())?;
     let base = tree_of(basis.base.as_ref(), store)?;
-    let mut stage = Stage::new(&base);
+    let mut stage = EditSession::new(&base);
     let removed = stage.base_ops(&basis.ops)?;
     if !basis.changes.is_empty() {
         let lane = writer.lane();
@@ -102,11 +87,11 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     if let Some(base) =
         basis.base.as_ref().filter(|b| basis.onto.is_none() && b.digest() == stage.tree.digest() && !options.always_new)
     {
-        return publish::unchanged(store, writer, base.clone());
+        return publication::unchanged(store, writer, base.clone());
     }
     let _turn = AdvisoryTurn::exclusive(&store.layout().versions(name), TIMEOUT);
     // The number first, then the newest: whoever publishes in between has taken the exact number.
-    let (highest, newest) = publish::newest(store, name, basis.base.as_ref(), &work)?;
+    let (highest, newest) = publication::newest(store, name, basis.base.as_ref(), &work)?;
     let newest = match newest.transpose() {
         Err(e) if basis.onto.is_none() => {
             let hint = format!(
@@ -131,7 +116,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         check_known(&writer, &stage, artifact)?;
     }
     if let Some(newest) = newest.as_ref().filter(|n| n.digest() == stage.tree.digest() && !options.always_new) {
-        return publish::unchanged(store, writer, newest.clone());
+        return publication::unchanged(store, writer, newest.clone());
     }
     let root = settle(store, &writer, &stage, target)?;
     let making = VersionDraft {
@@ -146,7 +131,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
         known_version: target,
     };
     let record = making.record(store, &work, &root, &writer)?;
-    Ok(match publish::publish(store, work, writer, &root, record)? {
+    Ok(match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Published(published) => AttemptOutcome::Published(Published { rebased, ..published }),
         other => other,
     })
@@ -154,7 +139,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
 
 /// Refuses what names content that is known to be damaged. While nothing in the store is, this looks at nothing: a
 /// patch costs the difference.
-fn check_known(writer: &ObjectWriter, stage: &Stage, artifact: &Artifact) -> Result<()> {
+fn check_known(writer: &ObjectWriter, stage: &EditSession, artifact: &Artifact) -> Result<()> {
     if !writer.knows_damage() {
         return Ok(());
     }
@@ -173,7 +158,7 @@ fn pin_base(work: &Txn, version: &Version) -> Result<()> {
 }
 
 /// A version's manifest; the empty one for none.
-pub(super) fn tree_of(version: Option<&Version>, store: &Store) -> Result<Tree> {
+pub(in crate::commit) fn tree_of(version: Option<&Version>, store: &Store) -> Result<Tree> {
     match version {
         Some(version) => version.tree(),
         None => {
@@ -184,7 +169,7 @@ pub(super) fn tree_of(version: Option<&Version>, store: &Store) -> Result<Tree> 
 }
 
 /// The staged difference on `target` instead of `base`, if nothing of it was touched in between.
-fn put_on(stage: &mut Stage, base: &Tree, target: &Version) -> Result<()> {
+fn put_on(stage: &mut EditSession, base: &Tree, target: &Version) -> Result<()> {
     let theirs = target.tree()?;
     match rebase(base, &stage.tree, &theirs)? {
         Rebased::Conflicts(paths) => {
@@ -199,7 +184,12 @@ fn put_on(stage: &mut Stage, base: &Tree, target: &Version) -> Result<()> {
 }
 
 /// Stores the new nodes of the staged manifest, and those of small packs that become one with them.
-pub(super) fn settle(store: &Store, writer: &ObjectWriter, stage: &Stage, target: Option<&Version>) -> Result<Root> {
+pub(in crate::commit) fn settle(
+    store: &Store,
+    writer: &ObjectWriter,
+    stage: &EditSession,
+    target: Option<&Version>,
+) -> Result<Root> {
     keep_nodes(store, writer, target, stage.memory.counts().stored_bytes)?;
     let mut lane = writer.nodes()?;
     let home = |at: &NodeRef| {
@@ -212,10 +202,15 @@ pub(super) fn settle(store: &Store, writer: &ObjectWriter, stage: &Stage, target
 
 /// Has the writer keep nodes of `target` where they lie, as far as there is room in the list for new ones of up to so
 /// many bytes.
-pub(super) fn keep_nodes(store: &Store, writer: &ObjectWriter, target: Option<&Version>, bytes: u64) -> Result<()> {
+pub(in crate::commit) fn keep_nodes(
+    store: &Store,
+    writer: &ObjectWriter,
+    target: Option<&Version>,
+    bytes: u64,
+) -> Result<()> {
     let new = 1 + (bytes / PACK_OF_NODES) as usize;
     let kept = match target {
-        Some(target) => chain::kept(store, &target.manifest_file()?, new)?,
+        Some(target) => pack_retention::kept(store, &target.manifest_file()?, new)?,
         None => NodePacks::default(),
     };
     writer.keep_nodes_in(&kept);

@@ -1,6 +1,6 @@
 //! What an artifact in the making holds, read and stored: one settled tree.
 
-use super::artifact::{Add, Artifact};
+use super::builder::{Add, Artifact};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
 use crate::manifest::{self, MemoryNodes};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// Everything that was added, stored through `sink`, as one settled tree. What a patch took from its base is in
 /// `removed`: it need not have been added before.
-pub(super) fn collect(
+pub(in crate::commit) fn collect(
     store: &Store,
     artifact: &Artifact,
     removed: &HashSet<RelPath>,
@@ -51,7 +51,7 @@ pub(super) fn collect(
 }
 
 /// [`collect`] into the store, and [`or_keep`].
-pub(super) fn collect_or_keep(
+pub(in crate::commit) fn collect_or_keep(
     store: &Store,
     artifact: &Artifact,
     writer: ObjectWriter,
@@ -63,7 +63,11 @@ pub(super) fn collect_or_keep(
 
 /// Passes on what was stored through `writer`. If the work was interrupted, the complete contents are published first,
 /// so that the next attempt does not store them again.
-pub(super) fn or_keep<T>(stored: Result<T>, writer: ObjectWriter, progress: &Progress) -> Result<(T, ObjectWriter)> {
+pub(in crate::commit) fn or_keep<T>(
+    stored: Result<T>,
+    writer: ObjectWriter,
+    progress: &Progress,
+) -> Result<(T, ObjectWriter)> {
     match stored {
         Err(e) if progress.is_cancelled() => {
             writer.seal(&[], &[])?;

@@ -2,62 +2,26 @@
 //! everyone walks up from the number in the record, by rules that depend on published, immutable records alone, and
 //! passes only what it has read.
 
-use super::{draft, finish};
+use super::completion::complete;
+use super::draft_log;
+use super::place::{Placed, place};
 use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
-use crate::catalog::{Mode, VersionRecord, numbers, version};
+use crate::catalog::version;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::txn::claim::{self, Claimed};
-use crate::txn::{self, Outcome};
+use crate::txn::{self, Outcome, claim};
 use crate::types::{ArtifactName, Token, VersionNumber};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Where a committed version came to stand.
-pub(super) enum Placed {
-    /// At this number.
-    At(VersionNumber),
-    /// Nowhere: on its way up it met this version with the same content (case 12).
-    SameAs(VersionNumber),
-    /// Nowhere: the one number it may have is another's.
-    Taken,
-}
-
-/// Step 6 for a version: walks up from the number in the record, past what it has read, and claims the first free one;
-/// an exact record has one number only (L9). The rule for equal content depends on published, immutable records alone,
-/// so every helper comes to the same end.
-pub(super) fn place(store: &Store, token: &Token, record: &VersionRecord) -> Result<Placed> {
-    let name = &record.artifact;
-    let mut number = record.from;
-    loop {
-        match claim::claim(store, &store.layout().version(name, number), token)? {
-            Claimed::Own => return Ok(Placed::At(number)),
-            Claimed::Other(other) => {
-                if record.exact {
-                    return Ok(Placed::Taken);
-                }
-                // Whose walk does not depend on content needs the token alone: a damaged record is passed.
-                if record.mode == Mode::Simple && !record.always_new {
-                    let other = version::read_record(store, name, &other)?;
-                    numbers::check_number(&other, number.0, &store.layout().version(name, number))?;
-                    if other.digest == record.digest {
-                        return Ok(Placed::SameAs(number));
-                    }
-                }
-                number.0 += 1;
-            }
-        }
-    }
-}
-
 /// Does step 6 for every committed token of an artifact: versions, and what is appended to its drafts.
 ///
 /// # Errors
 /// Damaged; I/O.
-pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
+pub fn recover(store: &Store, name: &ArtifactName) -> Result<()> {
     for token in txn::tokens(store)? {
         // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks
         // at it again.
@@ -67,9 +31,9 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
         let Ok(Some(at)) = claim::read_link_revalidated(&store.layout().token_record(&token)) else { continue };
         let at = store.root().join(Path::new(OsStr::from_bytes(&at)));
         let helped = if at == store.layout().versions(name).join(token.record_name()) {
-            help_version(store, name, &token)
+            recover_version(store, name, &token)
         } else if at.starts_with(store.layout().drafts(name)) {
-            help_draft(store, name, &token, &at)
+            recover_record(store, name, &token, &at)
         } else {
             Ok(())
         };
@@ -89,7 +53,11 @@ pub fn help(store: &Store, name: &ArtifactName) -> Result<()> {
 /// read is `verify`'s to tell.
 ///
 /// Where directories count those in them, one look tells that no version lacks a number; else the drafts' logs do.
-pub(super) fn help_finished(store: &Store, name: &ArtifactName, highest: Option<VersionNumber>) -> Result<bool> {
+pub(in crate::commit) fn recover_finished(
+    store: &Store,
+    name: &ArtifactName,
+    highest: Option<VersionNumber>,
+) -> Result<bool> {
     let layout = store.layout();
     if disk::lstat(&layout.drafts(name))?.is_none() {
         return Ok(false);
@@ -104,14 +72,14 @@ pub(super) fn help_finished(store: &Store, name: &ArtifactName, highest: Option<
         let (None, Some(token)) = (finish.same_as, Token::from_text(&finish.head.token)) else { continue };
         let Ok(record) = version::read_record(store, name, &token) else { continue };
         let numbers = (record.from.0..).map(|n| layout.version(name, VersionNumber(n)));
-        if !claim::is_claimed(&token, numbers).unwrap_or(true) && help_version(store, name, &token).is_ok() {
+        if !claim::is_claimed(&token, numbers).unwrap_or(true) && recover_version(store, name, &token).is_ok() {
             helped = true;
         }
     }
     Ok(helped)
 }
 
-fn help_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()> {
+fn recover_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()> {
     let record = version::read_record(store, name, token)?;
     if let Placed::At(_) = place(store, token, &record)? {
         store.disk().sync_dir(&store.layout().versions(name))?;
@@ -120,17 +88,17 @@ fn help_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()>
     Ok(())
 }
 
-fn help_draft(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> Result<()> {
+fn recover_record(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> Result<()> {
     let record: DraftRecord = claim::read_record(at)?;
     let draft = Draft::new(store, name, &record.head().distributed_id);
     let expected: PathBuf = draft.log().join(token.record_name());
     if at != expected {
         return Err(Error::damaged(format!("{} is not where a record of {draft} stands", crate::error::show_path(at))));
     }
-    if let draft::Placed::At(_) = draft::place(&draft, token, &record)? {
+    if let draft_log::Placed::At(_) = draft_log::place(&draft, token, &record)? {
         store.disk().sync_dir(&draft.log())?;
         match &record {
-            DraftRecord::Finish(record) => finish::complete(&draft, token, record).map(drop)?,
+            DraftRecord::Finish(record) => complete(&draft, token, record).map(drop)?,
             _ => drop(txn::remove_ended(store, token)), // else its owner does, or a collector
         }
     }

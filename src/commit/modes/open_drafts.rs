@@ -7,7 +7,7 @@ use crate::error::{Error, Kind, Result};
 use crate::lock::{self, LockRecord};
 use crate::store::Store;
 use crate::types::{ArtifactName, DistributedId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many open drafts an error names.
 const NAMED: usize = 5;
@@ -139,5 +139,47 @@ impl Found<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A run whose part of a draft is not sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenRun {
+    /// The run, if it said which.
+    pub run: Option<String>,
+    /// What it is doing, for a message.
+    state: String,
+}
+
+impl std::fmt::Display for OpenRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "run {} {}", self.run.as_deref().unwrap_or("?"), self.state)
+    }
+}
+
+impl Draft {
+    /// The runs that are writing to this draft, and those that left a staging directory open: a finish waits for them,
+    /// unless it skips them.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open_runs(&self) -> Result<Vec<OpenRun>> {
+        let writers = self.writers()?;
+        let at_work: BTreeSet<&str> = writers.iter().filter_map(|w| w.run.as_deref()).collect();
+        let left = stages(self.store())?
+            .into_iter()
+            .map(|s| s.record)
+            .filter(|r| r.artifact == *self.artifact() && r.distributed_id == *self.id());
+        let writing = |w: &LockRecord| OpenRun {
+            run: w.run.clone(),
+            state: format!("is writing on {} (process {}, since {})", w.host, w.pid, w.since),
+        };
+        let mut out: Vec<OpenRun> = writers.iter().map(writing).collect();
+        // Written to and not sealed, and mounted by nobody: a run that died, or will be resumed.
+        out.extend(left.filter(|r| !at_work.contains(r.run.id.as_str())).map(|r| OpenRun {
+            run: Some(r.run.id.to_string()),
+            state: format!("has left its staging directory open (since {})", r.at),
+        }));
+        Ok(out)
     }
 }

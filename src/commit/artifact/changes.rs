@@ -11,16 +11,16 @@ use serde::Deserialize;
 #[derive(Clone, Debug)]
 pub struct Change {
     /// Where.
-    pub(super) path: RelPath,
+    pub(in crate::commit) path: RelPath,
     /// What stood there before.
-    pub(super) old: Option<Side>,
+    pub(in crate::commit) old: Option<Side>,
     /// What stands there now.
-    pub(super) new: Option<Side>,
+    pub(in crate::commit) new: Option<Side>,
 }
 
 /// What stands at a path, without where its bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(in crate::commit) enum Side {
     Directory,
     File { digest: Digest, size: u64, exec: bool },
     Symlink(Vec<u8>),

@@ -1,6 +1,6 @@
 //! The annotations of an artifact in the making, in a form that one process can give to another.
 
-use super::artifact::Artifact;
+use super::builder::Artifact;
 use crate::catalog::Metadata;
 use crate::error::Result;
 use crate::types::{AliasName, ArtifactName, ArtifactType, Tag};

@@ -1,7 +1,8 @@
 //! Edits tried on a version in memory: removals and renames, a difference from elsewhere, what was added. Costs what is
 //! touched.
 
-use super::changes::{Change, Side};
+use super::conflicts::{conflict, listed};
+use crate::commit::artifact::{BaseOp, Change, Side};
 use crate::error::{Error, Result};
 use crate::ingest::{Body, FileBody, Tree as Sources};
 use crate::manifest::{self, Action, Dir, Edit, Entry, Layered, MemoryNodes, NodeSource, Tree, path_order};
@@ -9,47 +10,35 @@ use crate::types::{Digest, Location, RelPath};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-/// How many paths an error lists.
-const LISTED: usize = 50;
-
-/// A change of what the base holds, before anything is added.
-#[derive(Clone, Debug)]
-pub(super) enum BaseOp {
-    /// Takes a path away, a directory with all below it.
-    Remove(RelPath),
-    /// Gives what stands at the first path the second.
-    Rename(RelPath, RelPath),
-}
-
 /// A manifest being changed: new nodes in memory, old ones where they were.
-pub(super) struct Stage {
+pub(in crate::commit) struct EditSession {
     pub memory: MemoryNodes,
     pub source: Arc<dyn NodeSource>,
     pub tree: Tree,
 }
 
-impl Stage {
+impl EditSession {
     /// Begins with `base`.
-    pub(super) fn new(base: &Tree) -> Stage {
+    pub(in crate::commit) fn new(base: &Tree) -> EditSession {
         let memory = MemoryNodes::new();
         let source: Arc<dyn NodeSource> = Arc::new(Layered { memory: memory.clone(), below: base.source().clone() });
-        Stage { tree: Tree::of(&base.as_root(), source.clone()), memory, source }
+        EditSession { tree: Tree::of(&base.as_root(), source.clone()), memory, source }
     }
 
     /// Goes on with another manifest, over the same nodes.
-    pub(super) fn turn_to(&mut self, tree: &Tree) {
+    pub(in crate::commit) fn turn_to(&mut self, tree: &Tree) {
         self.tree = Tree::of(&tree.as_root(), self.source.clone());
     }
 
     /// Applies edits that come in path order.
-    pub(super) fn apply(&mut self, edits: impl IntoIterator<Item = Result<Edit>>) -> Result<()> {
+    pub(in crate::commit) fn apply(&mut self, edits: impl IntoIterator<Item = Result<Edit>>) -> Result<()> {
         let root = manifest::apply_sorted(&self.tree, edits, &mut self.memory.clone())?;
         self.tree = Tree::of(&root, self.source.clone());
         Ok(())
     }
 
     /// Removals and renames, in their order; says which removals found something.
-    pub(super) fn base_ops(&mut self, ops: &[BaseOp]) -> Result<HashSet<RelPath>> {
+    pub(in crate::commit) fn base_ops(&mut self, ops: &[BaseOp]) -> Result<HashSet<RelPath>> {
         let mut found = HashSet::new();
         let mut batch = Batch::default();
         for op in ops {
@@ -100,13 +89,13 @@ impl Stage {
     }
 
     /// What was added, over what stands there.
-    pub(super) fn add(&mut self, sources: &Sources) -> Result<()> {
+    pub(in crate::commit) fn add(&mut self, sources: &Sources) -> Result<()> {
         self.apply(Additions { sources, open: vec![(0, 0, RelPath::root())] })
     }
 
     /// A difference that was made elsewhere. Each path must be as the difference says it was. `place` says where
     /// content lies.
-    pub(super) fn change(
+    pub(in crate::commit) fn change(
         &mut self,
         changes: &[Change],
         place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Location>>>,
@@ -198,23 +187,6 @@ fn fits(now: Option<&Entry>, old: Option<&Side>) -> bool {
         },
         _ => false,
     }
-}
-
-/// The error for paths that cannot be brought together.
-pub(super) fn conflict(why: &str, paths: &[RelPath]) -> Error {
-    let s = if paths.len() == 1 { "" } else { "s" };
-    listed(Error::conflict(format!("conflict at {} path{s}: {why}", paths.len())), paths.iter().map(|p| p.to_string()))
-}
-
-pub(super) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
-    listed_up_to(LISTED, error, lines)
-}
-
-/// An error with the first `most` lines as its causes, and how many more there are.
-pub(super) fn listed_up_to(most: usize, error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
-    let more = lines.len().saturating_sub(most);
-    let error = lines.take(most).fold(error, Error::with_cause);
-    if more > 0 { error.with_cause(format!("and {more} more")) } else { error }
 }
 
 /// True when `path` is inside `dir`.

@@ -1,0 +1,18 @@
+//! An artifact in the making: what is added to it, and how that is read and stored.
+
+mod annotations;
+mod basis;
+mod builder;
+mod changes;
+mod collect;
+mod file_writer;
+mod spool;
+
+pub use annotations::Annotations;
+pub(super) use basis::{BaseOp, Basis};
+pub use builder::Artifact;
+pub(super) use changes::Side;
+pub use changes::{Change, parse_changes};
+pub use collect::scan_dir;
+pub(super) use collect::{collect, collect_or_keep, or_keep};
+pub use file_writer::FileWriter;

@@ -1,0 +1,88 @@
+//! Errors that list paths: what runs say differently of one, what a patch meets, what is lost.
+
+use crate::catalog::Draft;
+use crate::error::Error;
+use crate::manifest::{Conflict, Entry};
+use crate::types::RelPath;
+
+/// How many paths an error lists, and of each how many that say something.
+const LISTED: usize = 50;
+const SIDES: usize = 8;
+
+/// The error for paths that cannot be brought together.
+pub(in crate::commit) fn conflict(why: &str, paths: &[RelPath]) -> Error {
+    let s = if paths.len() == 1 { "" } else { "s" };
+    listed(Error::conflict(format!("conflict at {} path{s}: {why}", paths.len())), paths.iter().map(|p| p.to_string()))
+}
+
+pub(in crate::commit) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
+    listed_up_to(LISTED, error, lines)
+}
+
+/// An error with the first `most` lines as its causes, and how many more there are.
+pub(in crate::commit) fn listed_up_to(
+    most: usize,
+    error: Error,
+    lines: impl ExactSizeIterator<Item = String>,
+) -> Error {
+    let more = lines.len().saturating_sub(most);
+    let error = lines.take(most).fold(error, Error::with_cause);
+    if more > 0 { error.with_cause(format!("and {more} more")) } else { error }
+}
+
+/// The paths in conflict: how many there are, and of the first ones who says what.
+#[derive(Default)]
+pub(in crate::commit) struct Conflicts {
+    first: Vec<Conflicting>,
+    paths: u64,
+    last: Option<RelPath>,
+}
+
+/// One of them: what each part says, by its number.
+struct Conflicting {
+    path: RelPath,
+    said: Vec<(usize, Entry)>,
+}
+
+impl Conflicts {
+    /// The conflicts of one path come one after the other, a pair each: what was said first, and what differs.
+    pub(in crate::commit) fn see(&mut self, conflict: &Conflict) {
+        if self.last.as_ref() != Some(&conflict.path) {
+            self.last = Some(conflict.path.clone());
+            self.paths += 1;
+            if self.first.len() < LISTED {
+                self.first.push(Conflicting { path: conflict.path.clone(), said: vec![conflict.earlier.clone()] });
+            }
+        }
+        if let Some(listed) = self.first.last_mut().filter(|listed| listed.path == conflict.path) {
+            listed.said.push(conflict.later.clone());
+        }
+    }
+
+    pub(in crate::commit) fn error(&self, draft: &Draft, who: impl Fn(usize) -> String) -> Error {
+        let s = if self.paths == 1 { "" } else { "s" };
+        let error = Error::conflict(format!("{} is not finished: runs differ at {} path{s}", draft, self.paths));
+        let line = |c: &Conflicting| {
+            let mut said: Vec<_> =
+                c.said.iter().take(SIDES).map(|(i, entry)| format!("{} by {}", describe(entry), who(*i))).collect();
+            said.extend(c.said.len().checked_sub(SIDES + 1).map(|more| format!("and {} more", more + 1)));
+            format!("{}: {}", c.path, said.join("; "))
+        };
+        let error = self.first.iter().map(line).fold(error, Error::with_cause);
+        let more = self.paths - self.first.len() as u64;
+        let error = if more > 0 { error.with_cause(format!("and {more} more")) } else { error };
+        error.with_hint(
+            "let a run upsert again what it means, `cairn draft drop` one, or finish with --on-conflict latest",
+        )
+    }
+}
+
+fn describe(entry: &Entry) -> String {
+    match entry {
+        Entry::File { digest, exec: false, .. } => format!("sha256 {digest}"),
+        Entry::File { digest, exec: true, .. } => format!("executable, sha256 {digest}"),
+        Entry::Symlink { target } => format!("symlink to {}", crate::error::show_bytes(target)),
+        Entry::Reference(reference) => format!("reference to {}", reference.uri),
+        Entry::Directory(_) => "a directory".to_owned(),
+    }
+}

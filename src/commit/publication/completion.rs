@@ -1,0 +1,79 @@
+//! The end of a finished draft: its version's number, then what was said of the version beside its content.
+
+use super::place::{Placed, place};
+use crate::catalog::draft::{AliasMove, Draft, DraftState, FinishRecord, NoteAfter};
+use crate::catalog::{Version, alias, note, removal, version};
+use crate::error::{Error, Result};
+use crate::txn::{self, Outcome, claim};
+use crate::types::{Token, VersionNumber};
+
+impl Draft {
+    /// The number of the version that came of it; `None` while it is not finished, or finished and not numbered yet
+    /// (the next finish sees to that).
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn version(&self, state: &DraftState) -> Result<Option<VersionNumber>> {
+        let Some((token, record)) = &state.finish else { return Ok(None) };
+        if record.same_as.is_some() {
+            return Ok(record.same_as);
+        }
+        let mut number = version::read_record(self.store(), self.artifact(), token)?.from;
+        while let Some(there) = claim::holder(&self.store().layout().version(self.artifact(), number))? {
+            if there == *token {
+                return Ok(Some(number));
+            }
+            number.0 += 1;
+        }
+        Ok(None)
+    }
+}
+
+/// The number of a finished draft's version, claimed now if nobody has done so yet.
+pub(in crate::commit) fn number_of(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
+    if let Some(number) = record.same_as {
+        return Ok(number);
+    }
+    let store = draft.store();
+    let made = version::read_record(store, draft.artifact(), token)?;
+    match place(store, token, &made)? {
+        Placed::At(number) => Ok(number),
+        _ => Err(Error::damaged(format!("the version of {draft} says that it may not be published"))),
+    }
+}
+
+/// Step 3, and what was said of the version beside its content. While the token is there this may not have been done:
+/// whoever comes does it.
+pub(in crate::commit) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
+    let store = draft.store();
+    let number = number_of(draft, token, record)?;
+    store.disk().sync_dir(&store.layout().versions(draft.artifact()))?;
+    if txn::read_outcome(store, token)? != Some(Outcome::Committed) {
+        return Ok(number);
+    }
+    let version = version_at(draft, number)?;
+    if version.digest() != record.digest {
+        return Err(Error::damaged(format!(
+            "{draft} came to content with digest {}, {version} has {}",
+            record.digest,
+            version.digest()
+        )));
+    }
+    // Of a version that was removed since, nothing more is said.
+    if !removal::is_removed(store, draft.artifact(), number)? {
+        if let Some(NoteAfter { note, after }) = &record.note {
+            note::add_after(&version, note, *after)?;
+        }
+        for AliasMove { alias, after } in &record.aliases {
+            alias::set_after(store, draft.artifact(), alias, *after, number)
+                .map_err(|e| e.context(format!("{version} stands, but alias {alias} did not move to it")))?;
+        }
+    }
+    let _ = txn::remove_ended(store, token); // else its owner does, or a collector
+    Ok(number)
+}
+
+pub(in crate::commit) fn version_at(draft: &Draft, number: VersionNumber) -> Result<Version> {
+    let version = Version::read(draft.store(), draft.artifact(), number)?;
+    version.ok_or_else(|| Error::damaged(format!("{}:{number}, the version of {draft}, is missing", draft.artifact())))
+}

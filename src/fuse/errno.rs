@@ -1,4 +1,4 @@
-//! From what went wrong to the number that a program sees: the one place where that is decided.
+//! Decides which error number a program sees when a request fails, for read-only and for staging mounts.
 
 use crate::error::{Error, Kind};
 
@@ -49,15 +49,7 @@ impl Failure {
             Failure::WrongKind => libc::EINVAL,
             Failure::ReadOnly => libc::EROFS,
             Failure::TooShort { .. } | Failure::NotFetched(_) | Failure::TooSlow(_) | Failure::Panicked => libc::EIO,
-            Failure::Store(e) => match e.kind() {
-                // What a program can do something about keeps its number.
-                Kind::Io => match e.errno() {
-                    Some(n @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EACCES | libc::EPERM)) => n,
-                    _ => libc::EIO,
-                },
-                // An object that is missing is damage, not a missing name: the entry is there.
-                Kind::Damaged | Kind::NotFound | Kind::Usage | Kind::Conflict => libc::EIO,
-            },
+            Failure::Store(e) => errno_of(e, Subject::Version),
         }
     }
 
@@ -88,6 +80,41 @@ impl From<Error> for Failure {
 
 /// `Result` with a [`Failure`].
 pub type Answer<T> = std::result::Result<T, Failure>;
+
+/// `Result` with an error number.
+pub type ErrnoResult<T> = std::result::Result<T, i32>;
+
+/// What a request that failed was about. It decides which errors a program can do something about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// The content of a version, which the store has and cannot change. Whatever is missing there is damage, not a
+    /// missing name; that the store is damaged or out of reach is EIO. Only what concerns the daemon itself keeps its
+    /// number: no descriptors, no memory, no permission.
+    Version,
+    /// A run's contribution, which a program makes: a bad name, a missing run, a run that another process holds, and
+    /// a full disk are reported as such.
+    Run,
+}
+
+/// The error number for a library error.
+pub fn errno_of(e: &Error, subject: Subject) -> i32 {
+    match (e.kind(), subject) {
+        (Kind::Io, Subject::Run) => e.errno().unwrap_or(libc::EIO),
+        (Kind::Io, Subject::Version) => match e.errno() {
+            Some(n @ (libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EACCES | libc::EPERM)) => n,
+            _ => libc::EIO,
+        },
+        (Kind::Usage, Subject::Run) => libc::EINVAL,
+        (Kind::Conflict, Subject::Run) => libc::EBUSY,
+        (Kind::NotFound, Subject::Run) => libc::ENOENT,
+        (Kind::Damaged, _) | (Kind::NotFound | Kind::Usage | Kind::Conflict, Subject::Version) => libc::EIO,
+    }
+}
+
+/// The error number of a failed system call.
+pub fn errno_of_io(e: std::io::Error) -> i32 {
+    e.raw_os_error().unwrap_or(libc::EIO)
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,14 @@
 //! Between fuser and the staging tree: unpacks requests, packs answers, and nothing else. A panic behind it is EIO for
 //! one request.
 
-use super::admission::{Admission, Asker};
+use super::admission::{Admission, Requester};
 use super::request::{ANNOTATIONS_MAX, REQUEST, ROOM, StageReply, StageRequest};
 use super::table::ROOT;
-use super::tree::{Answer, Attr, StagingTree};
+use super::tree::{Attr, StagingTree};
 use super::watch::Watch;
 use crate::disk::backing::{Caller, SetTime};
 use crate::error::{Error, Result};
+use crate::fuse::errno::ErrnoResult;
 use crate::fuse::opens::Opens;
 use crate::mount::{INFO_COMMAND, passes_through};
 use fuser::{
@@ -116,29 +117,31 @@ impl Adapter {
         if self.admission.is_private() {
             return Ok(());
         }
-        let asker = asker(request);
+        let requester = requester(request);
         let may = match self.tree.owner_of_open(node) {
-            Some(owner) => self.admission.is_own(asker) || owner == asker.uid && self.admission.may_write(asker),
+            Some(owner) => {
+                self.admission.is_own(requester) || owner == requester.uid && self.admission.may_write(requester)
+            }
             None => true,
         };
-        if may && (!changes || self.admission.may_write(asker)) { Ok(()) } else { Err(Errno::EACCES) }
+        if may && (!changes || self.admission.may_write(requester)) { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// Refuses to seal for a user whose run it is not.
     fn refuse_to_seal(&self, request: &Request, node: u64) -> Result<()> {
-        let asker = asker(request);
-        if self.admission.is_own(asker) {
+        let requester = requester(request);
+        if self.admission.is_own(requester) {
             return Ok(());
         }
-        let owner = self.tree.owner_of_run(node).filter(|owner| *owner != asker.uid);
+        let owner = self.tree.owner_of_run(node).filter(|owner| *owner != requester.uid);
         match owner {
             Some(owner) => {
                 let of = "it belongs to the user who began it";
-                Err(Error::conflict(format!("user {} may not seal the run of user {owner}: {of}", asker.uid))
+                Err(Error::conflict(format!("user {} may not seal the run of user {owner}: {of}", requester.uid))
                     .with_hint("that user, or the one who mounted, can"))
             }
-            None if !self.admission.may_write(asker) => {
-                Err(Error::conflict(format!("user {} may not write to the store", asker.uid)))
+            None if !self.admission.may_write(requester) => {
+                Err(Error::conflict(format!("user {} may not write to the store", requester.uid)))
             }
             None => Ok(()),
         }
@@ -163,7 +166,7 @@ impl Adapter {
     }
 }
 
-fn guarded<T>(work: impl FnOnce() -> Answer<T>) -> std::result::Result<T, Errno> {
+fn guarded<T>(work: impl FnOnce() -> ErrnoResult<T>) -> std::result::Result<T, Errno> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(libc::EIO)).map_err(Errno::from_i32)
 }
 
@@ -249,8 +252,8 @@ fn caller(request: &Request) -> Caller {
     Caller { uid: request.uid(), gid: request.gid() }
 }
 
-fn asker(request: &Request) -> Asker {
-    Asker { uid: request.uid(), gid: request.gid(), pid: request.pid() }
+fn requester(request: &Request) -> Requester {
+    Requester { uid: request.uid(), gid: request.gid(), pid: request.pid() }
 }
 
 /// Answers with why a request is refused, if it is.
@@ -262,7 +265,7 @@ macro_rules! admitted {
     };
 }
 
-fn entry(reply: ReplyEntry, work: impl FnOnce() -> Answer<Attr>) {
+fn entry(reply: ReplyEntry, work: impl FnOnce() -> ErrnoResult<Attr>) {
     match guarded(work) {
         Ok(seen) => reply.entry(ttl(&seen), &attr(&seen), Generation(0)),
         Err(e) => reply.error(e),

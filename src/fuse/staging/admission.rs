@@ -29,12 +29,12 @@ pub(super) struct Admission {
     /// `STORE/work`: who may write there may write to the store.
     work: PathBuf,
     log: Option<Log>,
-    known: Mutex<HashMap<Asker, (bool, Instant)>>,
+    known: Mutex<HashMap<Requester, (bool, Instant)>>,
 }
 
 /// Whoever sent a request: user, group and thread, as the kernel gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Asker {
+pub(super) struct Requester {
     pub(super) uid: u32,
     pub(super) gid: u32,
     pub(super) pid: u32,
@@ -68,42 +68,43 @@ impl Admission {
     }
 
     /// Whether this user may change something in the mount.
-    pub(super) fn may_write(&self, asker: Asker) -> bool {
+    pub(super) fn may_write(&self, requester: Requester) -> bool {
         match self.reach {
             Reached::Mounter => return true,
             Reached::Unknown => return false,
             Reached::Everyone => {}
         }
-        if asker.uid == self.own && asker.uid != 0 {
+        if requester.uid == self.own && requester.uid != 0 {
             return true;
         }
-        if let Some((may, when)) = self.known.lock().get(&asker)
+        if let Some((may, when)) = self.known.lock().get(&requester)
             && when.elapsed() < KEEP
         {
             return *may;
         }
-        let may = self.ask(asker);
-        if let Some(log) = self.log.as_ref().filter(|log| !may && log.is_due(asker.uid.into())) {
+        let may = self.ask(requester);
+        if let Some(log) = self.log.as_ref().filter(|log| !may && log.is_due(requester.uid.into())) {
             log.line(&format!(
                 "user {} may not write here: the store's modes don't let this user write to it",
-                asker.uid
+                requester.uid
             ));
         }
         let mut known = self.known.lock();
         if known.len() >= KEPT {
             known.clear();
         }
-        known.insert(asker, (may, Instant::now()));
+        known.insert(requester, (may, Instant::now()));
         may
     }
 
     /// Whether it is the mounting user, or root.
-    pub(super) fn is_own(&self, asker: Asker) -> bool {
-        self.reach == Reached::Mounter || self.reach == Reached::Everyone && (asker.uid == self.own || asker.uid == 0)
+    pub(super) fn is_own(&self, requester: Requester) -> bool {
+        self.reach == Reached::Mounter
+            || self.reach == Reached::Everyone && (requester.uid == self.own || requester.uid == 0)
     }
 
-    fn ask(&self, asker: Asker) -> bool {
-        let Asker { uid, gid, pid } = asker;
+    fn ask(&self, requester: Requester) -> bool {
+        let Requester { uid, gid, pid } = requester;
         let process = std::fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|text| Process::of(&text));
         let process = process.filter(|p| pid != 0 && (p.uid, p.gid) == (uid, gid));
         if uid == 0

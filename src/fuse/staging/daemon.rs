@@ -2,7 +2,8 @@
 
 use super::adapter::Connection;
 use super::admission::Admission;
-use super::tree::{OpenStage, StagingTree};
+use super::open_stage::OpenStage;
+use super::tree::StagingTree;
 use crate::disk::{FsKind, open_file, open_log};
 use crate::error::{Error, Result, show_path};
 use crate::fuse::log::{Log, Target};
@@ -99,11 +100,11 @@ fn serve(
     let label = format!("{} {} {}", stage.draft().artifact(), stage.draft().id(), stage.record().run.id);
     let (log, runs_log) = (Log::new(target.again(), label.clone()), Log::new(target, label));
     let noted = stage.note_mount(point.path());
-    let live = Arc::new(OpenStage::new(stage)?);
-    let begun = noted.and_then(|()| begin(&live, store, point, options, (log, runs_log)));
+    let run = Arc::new(OpenStage::new(stage)?);
+    let begun = noted.and_then(|()| begin(&run, store, point, options, (log, runs_log)));
     let (connection, device) = begun.inspect_err(|_| {
         // A run that never had a mount is not one that writes. If this fails, `cairn drafts` lists it.
-        drop(live.stage.discard_if_unused());
+        drop(run.stage.discard_if_unused());
     })?;
     drop(alone);
     ready.mounted();
@@ -116,13 +117,13 @@ fn serve(
 
 /// Mounts it, and prepares for its end.
 fn begin(
-    live: &Arc<OpenStage>,
+    run: &Arc<OpenStage>,
     store: &Path,
     point: &mut MountPoint,
     options: &StagingOptions,
     (log, runs_log): (Log, Log),
 ) -> Result<(Connection, Option<String>)> {
-    let tree = StagingTree::one(live.clone(), mount::who(), runs_log);
+    let tree = StagingTree::one(run.clone(), mount::who(), runs_log);
     let (connection, device) = connect(tree, store, point, options, Some(log))?;
     let guard: Arc<Mutex<Option<Guard>>> = Arc::new(Mutex::new(None));
     end_on_signal(point.clone(), device.clone(), None, guard).inspect_err(|_| detach(point, device.as_deref()))?;

@@ -1,6 +1,6 @@
 //! What is open.
 
-use super::tree::OpenStage;
+use super::open_stage::OpenStage;
 use crate::disk::backing::DirStream;
 use crate::manifest::Listing;
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ pub(super) struct OpenFile {
     /// The node.
     pub node: u64,
     /// The run it is in.
-    pub live: Arc<OpenStage>,
+    pub run: Arc<OpenStage>,
     /// Whether it was opened for writing, and by which process.
     pub writer: Option<u32>,
     /// What it was called when it was opened, for people.
@@ -46,8 +46,8 @@ pub(super) enum OpenDirectory {
     Stage(Mutex<DirStream>, Arc<OpenStage>),
     /// Of what was sealed; where it stands in the listing.
     Sealed(Mutex<(Listing, u64)>),
-    /// Of the mount alone: names, and whether each is a directory (all are).
-    Above(Vec<OsString>),
+    /// Above the runs: the names of directories.
+    Namespace(Vec<OsString>),
 }
 
 /// Everything that is open.
@@ -118,12 +118,12 @@ impl Handles {
     }
 
     /// The files of a run that are open for writing: what they are called, and the process that opened each.
-    pub(super) fn writers(&self, live: &Arc<OpenStage>) -> Vec<(String, u32)> {
+    pub(super) fn writers(&self, run: &Arc<OpenStage>) -> Vec<(String, u32)> {
         let inner = self.inner.lock();
         let mut out: Vec<_> = inner
             .files
             .values()
-            .filter(|f| Arc::ptr_eq(&f.live, live))
+            .filter(|f| Arc::ptr_eq(&f.run, run))
             .filter_map(|f| Some((f.label.clone(), f.writer?)))
             .collect();
         out.sort();

@@ -10,21 +10,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// A directory beside the stage; `None` on a local disk, where a removed file has no name.
-pub(super) struct Gone(Option<Backing>);
+pub(super) struct RemovedInodes(Option<Backing>);
 
-impl Gone {
+impl RemovedInodes {
     /// The one of a stage.
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn of(stage: &Stage) -> Result<Gone> {
+    pub(super) fn of(stage: &Stage) -> Result<RemovedInodes> {
         let store = stage.draft().store();
         if store.disk().kind().is_local() {
-            return Ok(Gone(None));
+            return Ok(RemovedInodes(None));
         }
         let directory = store.layout().stage_gone(stage.token());
         store.disk().create_dir(&directory)?;
-        Ok(Gone(Some(Backing::open(&directory).map_err(|e| Error::io("open", &directory, e))?)))
+        Ok(RemovedInodes(Some(Backing::open(&directory).map_err(|e| Error::io("open", &directory, e))?)))
     }
 
     /// Removes a file that may be open.

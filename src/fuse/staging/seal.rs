@@ -1,7 +1,9 @@
 //! Sealing a run that this mount serves, when a command asks for it.
 
+use super::open_stage::{Gate, OpenStage};
 use super::request::{MountedRun, RunState, StageReply};
-use super::tree::{Gate, OpenStage, Sealed, StagingTree};
+use super::sealed_view::SealedView;
+use super::tree::StagingTree;
 use crate::commit::{Annotations, Upserted, refuse_if_finished};
 use crate::error::{Error, Result};
 use crate::mount::users_of;
@@ -16,10 +18,10 @@ const LATE_CLOSE: Duration = Duration::from_millis(500);
 impl StagingTree {
     /// The run that a node is in.
     pub(super) fn which(&self, id: u64) -> StageReply {
-        let live = self.table.read().live(id).cloned();
-        let Some(live) = live else { return StageReply::NoRun };
-        let record = live.stage.record();
-        let state = match &*live.gate.read() {
+        let run = self.table.read().run_of(id).cloned();
+        let Some(run) = run else { return StageReply::NoRun };
+        let record = run.stage.record();
+        let state = match &*run.gate.read() {
             Gate::Open => RunState::Open,
             Gate::Sealing | Gate::Closed => RunState::Closed,
             Gate::Sealed(_) => RunState::Sealed,
@@ -42,11 +44,11 @@ impl StagingTree {
         annotations: Option<&str>,
         replace: bool,
     ) -> StageReply {
-        let live = self.table.read().live(id).cloned();
-        match live {
-            Some(live) if stage.is_none_or(|stage| live.stage.token().as_str() == stage) => {
-                let sealed = self.seal(&live, annotations, replace);
-                StageReply::of_seal(sealed, live.refusals.report())
+        let run = self.table.read().run_of(id).cloned();
+        match run {
+            Some(run) if stage.is_none_or(|stage| run.stage.token().as_str() == stage) => {
+                let sealed = self.seal(&run, annotations, replace);
+                StageReply::of_seal(sealed, run.refusals.report())
             }
             _ => StageReply::NoRun,
         }
@@ -54,12 +56,12 @@ impl StagingTree {
 
     /// # Errors
     /// As [`crate::staging::Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
-    fn seal(&self, live: &Arc<OpenStage>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
+    fn seal(&self, run: &Arc<OpenStage>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
         let not_json = |e| Error::usage("the annotations cannot be read").with_cause(e);
         let annotations = annotations.map(serde_json::from_str::<Annotations>).transpose().map_err(not_json)?;
-        let annotated = annotations.map(|a| a.artifact(&live.stage.record().artifact)).transpose()?;
+        let annotated = annotations.map(|a| a.artifact(&run.stage.record().artifact)).transpose()?;
         let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());
-        if let Some(done) = self.close(live)? {
+        if let Some(done) = self.close(run)? {
             // Nothing that was asked for may be dropped silently.
             return if says_more {
                 Err(Error::conflict("it is sealed already, without what is given now"))
@@ -67,23 +69,23 @@ impl StagingTree {
                 Ok(done)
             };
         }
-        confirmed(live)?;
+        confirmed(run)?;
         let options = SealOptions { words: annotated.as_ref(), replace, ..SealOptions::default() };
-        let show = &mut |done: &Upserted| *live.gate.write() = Gate::Sealed(Arc::new(Sealed::of(live, done)));
-        let sealed = live.stage.seal(&options, show);
-        let mut gate = live.gate.write();
+        let show = &mut |done: &Upserted| *run.gate.write() = Gate::Sealed(Arc::new(SealedView::of(run.store(), done)));
+        let sealed = run.stage.seal(&options, show);
+        let mut gate = run.gate.write();
         if sealed.is_err() && matches!(*gate, Gate::Sealing) {
-            *gate = if live.stage.is_closed().unwrap_or(true) { Gate::Closed } else { Gate::Open };
+            *gate = if run.stage.is_closed().unwrap_or(true) { Gate::Closed } else { Gate::Open };
         }
         drop(gate);
         sealed
     }
 
     /// Refuses changes from here on. Returns what was sealed, if it is sealed already.
-    fn close(&self, live: &Arc<OpenStage>) -> Result<Option<Upserted>> {
+    fn close(&self, run: &Arc<OpenStage>) -> Result<Option<Upserted>> {
         let until = Instant::now() + LATE_CLOSE;
         loop {
-            let mut gate = live.gate.write();
+            let mut gate = run.gate.write();
             match &*gate {
                 Gate::Open | Gate::Closed => {}
                 Gate::Sealing => return Err(Error::conflict("it is being sealed")),
@@ -100,20 +102,20 @@ impl StagingTree {
                 }
                 Gate::Finished => {
                     drop(gate);
-                    refuse_if_finished(live.stage.draft()).map_err(|e| live.finished(e))?;
-                    return Err(live.finished(Error::conflict("its draft is finished")));
+                    refuse_if_finished(run.stage.draft()).map_err(|e| run.finished(e))?;
+                    return Err(run.finished(Error::conflict("its draft is finished")));
                 }
-                Gate::Lost => return Err(live.lost()),
+                Gate::Lost => return Err(run.lost()),
             }
             // While the gate is held, no file can be opened for writing.
-            let writers = self.handles.writers(live);
+            let writers = self.handles.writers(run);
             let Some((path, pid)) = writers.first() else {
                 *gate = Gate::Sealing;
                 return Ok(None);
             };
             drop(gate);
             if Instant::now() >= until {
-                return Err(open_for_writing(live, path, *pid, writers.len() - 1));
+                return Err(open_for_writing(run, path, *pid, writers.len() - 1));
             }
             std::thread::sleep(LATE_CLOSE / 50);
         }
@@ -121,19 +123,19 @@ impl StagingTree {
 }
 
 /// Refuses to seal a run that is not this mount's any more, or whose draft is finished; then it takes no more changes.
-fn confirmed(live: &OpenStage) -> Result<()> {
-    let (state, why) = match live.standing() {
+fn confirmed(run: &OpenStage) -> Result<()> {
+    let (state, why) = match run.ended() {
         Ok(None) => return Ok(()),
         Ok(Some(ended)) => ended,
         Err(e) => (Gate::Open, e),
     };
-    *live.gate.write() = state;
+    *run.gate.write() = state;
     Err(why)
 }
 
 /// Why a run cannot be sealed: which process has a file open, or if none can be found, which one opened it.
-fn open_for_writing(live: &OpenStage, path: &str, opener: u32, more: usize) -> Error {
-    let mounted = mounted_at(live.store(), live.stage.token()).ok().flatten();
+fn open_for_writing(run: &OpenStage, path: &str, opener: u32, more: usize) -> Error {
+    let mounted = mounted_at(run.store(), run.stage.token()).ok().flatten();
     let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();
     let who = users.first().map_or(opener.to_string(), |user| format!("{} ({})", user.pid, user.name));
     let more = if more > 0 { format!(", and {more} more are") } else { String::new() };

@@ -10,7 +10,8 @@
 //! A node is found by what is on disk (device and inode) only within its own run, while what is on disk is known to
 //! be there: a file system gives the numbers of removed files to new ones, and a sealed run's files are removed.
 
-use super::tree::OpenStage;
+use super::open_stage::{LONGEST_PATH, OpenStage};
+use super::sealed_view::SealedView;
 use crate::disk::backing::{Backing, Stat};
 use crate::disk::open_files_limit;
 use crate::types::{ArtifactName, DistributedId, RunId};
@@ -26,44 +27,37 @@ pub(super) const ROOT: u64 = 1;
 /// the kernel still knows the last one.
 const ALIASES: u64 = 1 << 62;
 
-/// Bytes of a path in a run at most. The kernel takes 4,095 at a time, of which sealing needs some for the way to the
-/// run's directory.
-pub(super) const LONGEST_PATH: usize = 4064;
-
 /// So many nodes without a name keep a descriptor at most; and no more than a quarter of the files that the process
 /// may have open.
 const KEPT: u64 = 1 << 16;
 
 /// What is on disk: the run, the device and the inode.
-pub(super) type Key = (u64, u64, u64);
-
-/// The device of what a sealed run shows, whose inode is its rank.
-pub(super) const SEALED: u64 = u64::MAX;
+pub(super) type InodeKey = (u64, u64, u64);
 
 /// The key of what was found in a run.
-pub(super) fn key(live: &OpenStage, stat: &Stat) -> Key {
-    (live.number, stat.st_dev, stat.st_ino)
+pub(super) fn inode_key(run: &OpenStage, stat: &Stat) -> InodeKey {
+    (run.number, stat.st_dev, stat.st_ino)
 }
 
 /// What a node is.
 #[derive(Clone)]
-pub(super) enum Kind {
-    /// RunNamespace artifacts.
-    Store,
-    /// An artifact: its drafts.
+pub(super) enum NodeKind {
+    /// The root of a mount of all runs: its entries are artifacts.
+    Root,
+    /// An artifact: its entries are drafts.
     Artifact(ArtifactName),
-    /// A draft: its runs.
+    /// A draft: its entries are runs.
     Draft(ArtifactName, DistributedId),
-    /// A run's own directory, whose stage nobody holds as far as this mount knows: it is taken up at the first use.
-    Run(ArtifactName, DistributedId, RunId),
+    /// A run's own directory, whose stage this mount has not opened: the first use opens it.
+    UnopenedRun(ArtifactName, DistributedId, RunId),
     /// A run's own directory, or something in it.
-    In(Arc<OpenStage>),
+    InRun(Arc<OpenStage>),
 }
 
 struct Node {
-    kind: Kind,
+    kind: NodeKind,
     /// What is on disk; none once it is gone.
-    key: Option<Key>,
+    key: Option<InodeKey>,
     /// Its file type.
     format: u32,
     /// The names under which it was looked up, with their directories. A run's own directory has none.
@@ -76,9 +70,9 @@ struct Node {
 }
 
 /// The nodes.
-pub(super) struct Table {
+pub(super) struct NodeTable {
     nodes: HashMap<u64, Node>,
-    by_key: HashMap<Key, u64>,
+    by_key: HashMap<InodeKey, u64>,
     /// The nodes above the runs, and the tops of runs.
     above: Vec<u64>,
     next_alias: u64,
@@ -90,31 +84,31 @@ pub(super) struct Table {
 }
 
 /// Where a node is.
-pub(super) enum Resolved {
-    /// In none of the runs.
-    Above(Kind),
+pub(super) enum ResolvedNode {
+    /// Above the runs.
+    Namespace(NodeKind),
     /// In a run.
-    At(At),
+    InRun(RunPath),
 }
 
 /// A place in a run: a path below the run's top, or below a directory that was removed, or a file without a name
 /// itself.
 #[derive(Clone)]
-pub(super) struct At {
-    pub(super) live: Arc<OpenStage>,
+pub(super) struct RunPath {
+    pub(super) run: Arc<OpenStage>,
     base: Option<Arc<Backing>>,
     path: PathBuf,
 }
 
-impl At {
+impl RunPath {
     /// The top of a run.
-    pub(super) fn top(live: Arc<OpenStage>) -> At {
-        At { live, base: None, path: PathBuf::new() }
+    pub(super) fn top(run: Arc<OpenStage>) -> RunPath {
+        RunPath { run, base: None, path: PathBuf::new() }
     }
 
     /// What a path is below.
     pub(super) fn backing(&self) -> &Backing {
-        self.base.as_deref().unwrap_or(&self.live.backing)
+        self.base.as_deref().unwrap_or(&self.run.backing)
     }
 
     /// The path below it.
@@ -127,20 +121,25 @@ impl At {
         self.base.as_deref()
     }
 
+    /// What shows this path, if the run is sealed. A file without a name is still the stage's own.
+    pub(super) fn sealed(&self) -> Option<Arc<SealedView>> {
+        if self.base.is_some() { None } else { self.run.sealed() }
+    }
+
     /// `name` in it, if it is a directory.
-    pub(super) fn join(&self, name: &OsStr) -> At {
-        At { live: self.live.clone(), base: self.base.clone(), path: self.path.join(name) }
+    pub(super) fn join(&self, name: &OsStr) -> RunPath {
+        RunPath { run: self.run.clone(), base: self.base.clone(), path: self.path.join(name) }
     }
 
     /// The place of a name that is to be made in it; ENAMETOOLONG for one that sealing could not reach.
-    pub(super) fn new_name(&self, name: &OsStr) -> Result<At, i32> {
+    pub(super) fn new_name(&self, name: &OsStr) -> Result<RunPath, i32> {
         let at = self.join(name);
         let length = at.length();
         if at.base.is_none() {
             if length > LONGEST_PATH {
                 return Err(libc::ENAMETOOLONG);
             }
-            self.live.longest.fetch_max(length, Ordering::Relaxed);
+            self.run.longest.fetch_max(length, Ordering::Relaxed);
         }
         Ok(at)
     }
@@ -156,14 +155,14 @@ impl At {
     }
 }
 
-impl Table {
+impl NodeTable {
     /// With the root alone.
-    pub(super) fn new(kind: Kind) -> Table {
-        let top = matches!(kind, Kind::In(_));
+    pub(super) fn new(kind: NodeKind) -> NodeTable {
+        let top = matches!(kind, NodeKind::InRun(_));
         let root = Node { kind, key: None, format: libc::S_IFDIR, names: Vec::new(), kept: None, top, lookups: 1 };
         let most_kept = KEPT.min(open_files_limit() as u64 / 4);
         let (nodes, by_key) = (HashMap::from([(ROOT, root)]), HashMap::new());
-        Table { nodes, by_key, above: Vec::new(), next_alias: ALIASES, kept: 0, most_kept, changes: 0 }
+        NodeTable { nodes, by_key, above: Vec::new(), next_alias: ALIASES, kept: 0, most_kept, changes: 0 }
     }
 
     /// Moves whenever a name goes or changes: what was found on disk before may not be there any more.
@@ -172,13 +171,13 @@ impl Table {
     }
 
     /// Where a node is; ESTALE for one that has no name and no descriptor, ENOENT for one that is not known.
-    pub(super) fn spot(&self, id: u64) -> Result<Resolved, i32> {
+    pub(super) fn resolve(&self, id: u64) -> Result<ResolvedNode, i32> {
         let node = self.nodes.get(&id).ok_or(libc::ENOENT)?;
-        let Kind::In(live) = &node.kind else { return Ok(Resolved::Above(node.kind.clone())) };
+        let NodeKind::InRun(run) = &node.kind else { return Ok(ResolvedNode::Namespace(node.kind.clone())) };
         let mut parts: Vec<&OsStr> = Vec::new();
         let base = self.climb(node, &mut parts, libc::PATH_MAX as usize).ok_or(libc::ESTALE)?;
         let path = parts.iter().rev().collect();
-        Ok(Resolved::At(At { live: live.clone(), base, path }))
+        Ok(ResolvedNode::InRun(RunPath { run: run.clone(), base, path }))
     }
 
     /// The names from a node up to its run's top, or up to a node that is kept by a descriptor. A file has several
@@ -200,15 +199,15 @@ impl Table {
     }
 
     /// The run that a node is in.
-    pub(super) fn live(&self, id: u64) -> Option<&Arc<OpenStage>> {
+    pub(super) fn run_of(&self, id: u64) -> Option<&Arc<OpenStage>> {
         match &self.nodes.get(&id)?.kind {
-            Kind::In(live) => Some(live),
+            NodeKind::InRun(run) => Some(run),
             _ => None,
         }
     }
 
     /// The node of what was found under `name`, known to the kernel once more. `format`: its mode.
-    pub(super) fn enter(&mut self, parent: u64, name: &OsStr, key: Key, format: u32) -> Result<u64, i32> {
+    pub(super) fn enter(&mut self, parent: u64, name: &OsStr, key: InodeKey, format: u32) -> Result<u64, i32> {
         let kind = self.nodes.get(&parent).ok_or(libc::ESTALE)?.kind.clone();
         let format = format & libc::S_IFMT;
         let same = |id: &u64| self.nodes.get(id).is_some_and(|node| node.format == format);
@@ -226,7 +225,7 @@ impl Table {
     }
 
     /// A node for what is on disk; one that is taken for it and is another file is not found by it from here on.
-    fn insert(&mut self, kind: Kind, key: Key, format: u32) -> u64 {
+    fn insert(&mut self, kind: NodeKind, key: InodeKey, format: u32) -> u64 {
         let inode = key.2;
         let id = if inode > ROOT && inode < ALIASES && !self.nodes.contains_key(&inode) { inode } else { self.alias() };
         if let Some(old) = self.by_key.insert(key, id).and_then(|old| self.nodes.get_mut(&old)) {
@@ -238,13 +237,13 @@ impl Table {
     }
 
     /// The node of a directory that is in no run, or the top of one.
-    pub(super) fn enter_above(&mut self, parent: u64, name: &OsStr, kind: Kind) -> u64 {
-        let top = matches!(kind, Kind::In(_));
-        let same = |k: &Kind| match (k, &kind) {
-            (Kind::Artifact(a), Kind::Artifact(b)) => a == b,
-            (Kind::Draft(a, b), Kind::Draft(c, d)) => (a, b) == (c, d),
-            (Kind::Run(a, b, c), Kind::Run(d, e, f)) => (a, b, c) == (d, e, f),
-            (Kind::In(a), Kind::In(b)) => Arc::ptr_eq(a, b),
+    pub(super) fn enter_in_namespace(&mut self, parent: u64, name: &OsStr, kind: NodeKind) -> u64 {
+        let top = matches!(kind, NodeKind::InRun(_));
+        let same = |k: &NodeKind| match (k, &kind) {
+            (NodeKind::Artifact(a), NodeKind::Artifact(b)) => a == b,
+            (NodeKind::Draft(a, b), NodeKind::Draft(c, d)) => (a, b) == (c, d),
+            (NodeKind::UnopenedRun(a, b, c), NodeKind::UnopenedRun(d, e, f)) => (a, b, c) == (d, e, f),
+            (NodeKind::InRun(a), NodeKind::InRun(b)) => Arc::ptr_eq(a, b),
             _ => false,
         };
         let known =
@@ -263,9 +262,9 @@ impl Table {
     }
 
     /// The stage of a run's directory is held from here on.
-    pub(super) fn taken_up(&mut self, id: u64, live: Arc<OpenStage>) {
+    pub(super) fn taken_up(&mut self, id: u64, run: Arc<OpenStage>) {
         if let Some(node) = self.nodes.get_mut(&id) {
-            (node.kind, node.top) = (Kind::In(live), true);
+            (node.kind, node.top) = (NodeKind::InRun(run), true);
         }
     }
 
@@ -296,12 +295,12 @@ impl Table {
     }
 
     /// The node of what is on disk.
-    pub(super) fn known(&self, key: Key) -> Option<u64> {
+    pub(super) fn known(&self, key: InodeKey) -> Option<u64> {
         self.by_key.get(&key).copied()
     }
 
     /// A name is gone; `last`: and with it the inode, whose number may be used again. `file` is what had the name.
-    pub(super) fn unnamed(&mut self, parent: u64, name: &OsStr, key: Key, last: bool, file: Option<Backing>) {
+    pub(super) fn unnamed(&mut self, parent: u64, name: &OsStr, key: InodeKey, last: bool, file: Option<Backing>) {
         self.changes += 1;
         let Some(id) = self.by_key.get(&key).copied() else { return };
         let Some(node) = self.nodes.get_mut(&id) else { return };
@@ -317,7 +316,7 @@ impl Table {
     }
 
     /// An inode has another name.
-    pub(super) fn renamed(&mut self, key: Key, from: (u64, &OsStr), to: (u64, &OsStr)) {
+    pub(super) fn renamed(&mut self, key: InodeKey, from: (u64, &OsStr), to: (u64, &OsStr)) {
         self.changes += 1;
         let Some(node) = self.by_key.get(&key).and_then(|id| self.nodes.get_mut(id)) else { return };
         node.names.retain(|(p, n)| !(*p == from.0 && n == from.1));
@@ -325,7 +324,7 @@ impl Table {
     }
 
     /// The number that a listing gives for an inode.
-    pub(super) fn shown(&self, key: Key) -> u64 {
+    pub(super) fn listed_number(&self, key: InodeKey) -> u64 {
         self.by_key.get(&key).copied().unwrap_or(key.2.max(ROOT + 1))
     }
 }

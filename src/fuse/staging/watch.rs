@@ -2,93 +2,14 @@
 //! another mount, is its draft finished? A change that comes when the last answer is too old asks by itself, so that a
 //! daemon that was stopped or cut off sees that it lost before it writes.
 
-use super::tree::{Answer, Gate, OpenStage, StagingTree};
-use crate::commit::refuse_if_finished;
-use crate::error::{Error, Kind, Result, show_path};
-use crate::fuse::log::Log;
+use super::open_stage::Gate;
+use super::tree::StagingTree;
+use crate::error::{Error, Result};
 use crate::lock::HEARTBEAT_INTERVAL;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// An answer is good for so long: less than another host watches before it takes a run over.
-const GOOD_FOR: Duration = Duration::from_millis(2 * HEARTBEAT_INTERVAL.as_millis() as u64 + 500);
-
-/// When the store last said that a run is still this mount's, in milliseconds since the process first asked.
-pub(super) struct Confirmed(AtomicU64);
-
-fn now() -> u64 {
-    static BEGUN: OnceLock<Instant> = OnceLock::new();
-    BEGUN.get_or_init(Instant::now).elapsed().as_millis() as u64
-}
-
-impl Confirmed {
-    /// Just now.
-    pub(super) fn new() -> Confirmed {
-        Confirmed(AtomicU64::new(now()))
-    }
-
-    /// Whether that was lately.
-    pub(super) fn is_good(&self) -> bool {
-        now().saturating_sub(self.0.load(Ordering::Relaxed)) < GOOD_FOR.as_millis() as u64
-    }
-}
-
-impl OpenStage {
-    /// Asks the store whether the run may still be changed here, and refuses changes from here on if not. Logs why.
-    pub(super) fn confirm(&self, log: Option<&Log>) -> Answer<()> {
-        let asked = now();
-        match self.standing() {
-            Ok(None) => {
-                self.confirmed.0.fetch_max(asked, Ordering::Relaxed);
-                Ok(())
-            }
-            Ok(Some((gate, why))) => {
-                let mut now = self.gate.write();
-                if matches!(*now, Gate::Open) {
-                    *now = gate;
-                    log.inspect(|log| log.error(&format!("run {}", self.stage.record().run.id), &why));
-                }
-                Err(libc::EROFS)
-            }
-            Err(e) => {
-                log.inspect(|log| {
-                    log.error(
-                        &format!("cannot tell whether run {} is still this mount's", self.stage.record().run.id),
-                        &e,
-                    )
-                });
-                Err(e.errno().unwrap_or(libc::EIO))
-            }
-        }
-    }
-
-    /// Why the run takes no more changes here, if it takes none.
-    pub(super) fn standing(&self) -> Result<Option<(Gate, Error)>> {
-        if !self.stage.is_ours()? {
-            return Ok(Some((Gate::Lost, self.lost())));
-        }
-        match refuse_if_finished(self.stage.draft()) {
-            Ok(()) => Ok(None),
-            Err(e) if e.kind() == Kind::Conflict => Ok(Some((Gate::Finished, self.finished(e)))),
-            Err(e) => Err(e),
-        }
-    }
-
-    pub(super) fn lost(&self) -> Error {
-        let why = "another mount has taken the run over, or it was sealed or discarded elsewhere: no change is taken here any more";
-        Error::conflict(why).with_hint("`cairn umount --no-seal` this mount; `cairn drafts` shows the run")
-    }
-
-    pub(super) fn finished(&self, e: Error) -> Error {
-        let kept =
-            format!("no change is taken any more; the files of the run stay in {}", show_path(&self.stage.directory()));
-        e.with_cause(kept)
-    }
-}
 
 /// The thread that asks; it ends with this.
 pub(super) struct Watch {
@@ -131,10 +52,10 @@ impl Drop for Watch {
 
 fn look(tree: &Weak<StagingTree>) {
     let Some(tree) = tree.upgrade() else { return };
-    for live in tree.runs() {
-        let is_open = matches!(*live.gate.read(), Gate::Open);
+    for run in tree.runs() {
+        let is_open = matches!(*run.gate.read(), Gate::Open);
         if is_open {
-            let _ = live.confirm(tree.log()); // it was logged
+            let _ = run.confirm(tree.log()); // it was logged
         }
     }
 }

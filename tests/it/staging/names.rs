@@ -47,7 +47,7 @@ def user(call, stop, out):
     out.put(dict(seen))
 mp.set_start_method('fork')
 write('now', b'0'), write('grown', b'0'), os.symlink('0', 'link')
-stop, out = mp.Event(), mp.AdvisoryTurn()
+stop, out = mp.Event(), mp.Queue()
 users = [mp.Process(target=user, args=(call, stop, out)) for call in calls]
 [u.start() for u in users]
 for i in range(400):

@@ -1,5 +1,11 @@
-//! The storeys of ARCHITECTURE.md: each module names lower ones only, only `disk` changes the disk, only fuse's two
-//! adapters know fuser.
+//! Rules about the sources that a reader relies on: the storeys of ARCHITECTURE.md (each module names lower ones only,
+//! only `disk` changes the disk, only fuse's two adapters know fuser), no circles of files, files and lines of bounded
+//! length, no reference to a law that is not written down.
+
+#[path = "architecture/imports.rs"]
+mod imports;
+#[path = "architecture/text.rs"]
+mod text;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,238 @@
+//! Rules about text: lines and files of bounded length, references that lead somewhere, plain English.
+//!
+//! Where old text still breaks a rule, a list says how many places of each folder do. Only ever lower these numbers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+/// Two windows fit beside each other on a screen.
+const LINE: usize = 120;
+/// A file of the program is read in one sitting, about ten screens. The median is 130 lines. Inline tests don't count.
+const PROGRAM_FILE: usize = 450;
+/// Tests are read one by one, so their files may be longer.
+const TEST_FILE: usize = 700;
+
+/// Folders with lines over [`LINE`], and how many.
+const LONG_LINES: &[(&str, usize)] = &[
+    ("benches", 4),
+    ("bin/cairn", 30),
+    ("bin/cairnfs", 3),
+    ("examples", 2),
+    ("src", 2),
+    ("src/catalog", 2),
+    ("src/commit", 7),
+    ("src/disk", 1),
+    ("src/fuse", 4),
+    ("src/lock", 1),
+    ("src/manifest", 10),
+    ("src/mount", 3),
+    ("src/staging", 2),
+    ("src/store", 2),
+    ("tests/it", 27),
+    ("tests/model", 6),
+    ("tests/powercut", 15),
+    ("tests/sharedfs", 23),
+    ("tests/staging", 7),
+];
+/// Folders with files over their length, and how many.
+const LONG_FILES: &[(&str, usize)] =
+    &[("bin/cairn", 1), ("src/disk", 2), ("src/fuse", 3), ("src/verify", 1), ("tests/it", 3)];
+/// Folders with references to something that is not written down, and how many.
+const DANGLING: &[(&str, usize)] =
+    &[("src/commit", 2), ("src/ingest", 3), ("src/mount", 1), ("src/store", 1), ("tests/it", 9)];
+/// Folders with sentences that only this project's authors understand, and how many.
+const PRIVATE: &[(&str, usize)] = &[
+    ("", 36),
+    ("benches", 1),
+    ("bin/cairn", 8),
+    ("docs", 1),
+    ("examples", 3),
+    ("src", 1),
+    ("src/catalog", 7),
+    ("src/commit", 18),
+    ("src/disk", 12),
+    ("src/fuse", 8),
+    ("src/lock", 5),
+    ("src/manifest", 3),
+    ("src/mount", 6),
+    ("src/objects", 9),
+    ("src/staging", 7),
+    ("src/store", 2),
+    ("src/txn", 2),
+    ("src/verify", 1),
+    ("src/view", 1),
+    ("tests/it", 23),
+    ("tests/model", 4),
+    ("tests/sharedfs", 4),
+];
+
+/// Phrases of a private language, and what to write in their place.
+const PHRASES: [(&str, &str); 17] = [
+    ("say it again", "run the command again"),
+    ("says it again", "runs the command again"),
+    ("said again", "repeated"),
+    ("for ever", "permanently"),
+    ("whoever", "the process that …, any user who …"),
+    ("leave away", "omit"),
+    ("leaves away", "omits"),
+    ("left away", "omitted"),
+    ("manners", "advisory"),
+    ("and the like", "name the others"),
+    ("is no store", "is not a store"),
+    ("is no file", "is not a file"),
+    ("is no directory", "is not a directory"),
+    ("is no symlink", "is not a symlink"),
+    ("is no finish", "is not a finish"),
+    ("gone on with", "continued, resumed"),
+    ("is nobody's", "belongs to no process"),
+];
+
+#[test]
+fn lines_have_at_most_120_characters() {
+    let mut found = Found::default();
+    for (path, text) in files(&["rs", "py", "sh", "c"]) {
+        for (i, line) in text.lines().enumerate().filter(|(_, line)| line.chars().count() > LINE) {
+            found.add(&path, format!("{path}:{}: {} characters", i + 1, line.chars().count()));
+        }
+    }
+    found.at_most(LONG_LINES);
+}
+
+#[test]
+fn files_are_read_in_one_sitting() {
+    let mut found = Found::default();
+    for (path, text) in files(&["rs"]) {
+        let test = !path.starts_with("src") && !path.starts_with("bin") || super::is_test(Path::new(&path));
+        let most = if test { TEST_FILE } else { PROGRAM_FILE };
+        let lines = if test { text.as_str() } else { text.split("#[cfg(test)]\nmod tests").next().unwrap() };
+        let lines = lines.lines().count();
+        if lines > most {
+            found.add(&path, format!("{path}: {lines} lines, at most {most}"));
+        }
+    }
+    found.at_most(LONG_FILES);
+}
+
+/// `F1` and `M1` are defined in FORMAT.md, `L1` in docs/LAWS.md.
+#[test]
+fn what_text_refers_to_is_written_down() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut defined = BTreeSet::new();
+    for file in ["FORMAT.md", "docs/LAWS.md"] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        defined.extend(text.lines().filter_map(|l| Some(l.strip_prefix("- **")?.split_once("**")?.0.to_owned())));
+    }
+    let mut found = Found::default();
+    for (path, text) in files(&["rs", "md", "py", "c", "toml"]) {
+        for (i, line) in text.lines().enumerate() {
+            let lost = references(line).filter(|name| !defined.contains(*name));
+            let private = ["CASES", "DESIGN"].into_iter().filter(|word| line.contains(word));
+            for name in lost.chain(private).chain(case(line)) {
+                found.add(&path, format!("{path}:{}: {name} is defined nowhere: {}", i + 1, line.trim()));
+            }
+        }
+    }
+    found.at_most(DANGLING);
+}
+
+/// Documents name tests in backticks, as evidence: a renamed one must be renamed there too.
+#[test]
+fn tests_that_documents_name_exist() {
+    let tests: String = files(&["rs"]).into_iter().map(|(_, text)| text).collect();
+    let mut missing = Vec::new();
+    for (path, text) in files(&["md"]) {
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_test =
+                name.matches('_').count() >= 4 && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric());
+            if is_test && name.bytes().any(|b| b.is_ascii_lowercase()) && !tests.contains(&format!("fn {name}(")) {
+                missing.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such test:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn text_is_plain_english() {
+    let mut found = Found::default();
+    for (path, text) in files(&["rs", "md", "py", "sh", "c", "toml"]) {
+        let flat = flat(&text);
+        for (phrase, better) in PHRASES {
+            for (at, _) in flat.match_indices(&format!(" {phrase}")) {
+                let around: String = flat[at..].chars().take(60).collect();
+                found.add(&path, format!("{path}: \"{phrase}\" ({better}): …{around}…"));
+            }
+        }
+    }
+    found.at_most(PRIVATE);
+}
+
+/// The text in small letters, words apart by one space, comment marks and line breaks left out.
+fn flat(text: &str) -> String {
+    let words = text.split(|c: char| c.is_whitespace() || "/!*#_\"`([.,;:".contains(c)).filter(|w| !w.is_empty());
+    let mut out = String::new();
+    words.for_each(|word| out.extend([" ", &word.to_lowercase()]));
+    out
+}
+
+/// The names like `L12` in a line.
+fn references(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| {
+        let digits = word.strip_prefix(['F', 'L', 'M']).unwrap_or_default();
+        matches!(digits.len(), 1 | 2) && digits.bytes().all(|b| b.is_ascii_digit())
+    })
+}
+
+/// "case 12", "cases 3 and 4": numbers of a list that is not in the repository.
+fn case(line: &str) -> Option<&str> {
+    let at = line.find("case ").or_else(|| line.find("cases "))?;
+    let number = line[at..].split_once(' ')?.1;
+    number.starts_with(|c: char| c.is_ascii_digit()).then(|| &line[at..])
+}
+
+/// All text files of the project with these endings, by path from its root. These rules themselves are left out.
+fn files(endings: &[&str]) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut out = Vec::new();
+    let folders = ["src", "bin", "tests", "benches", "examples", "contrib", "docs", "fuzz"].map(|f| root.join(f));
+    let top = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file());
+    for start in folders.into_iter().filter(|f| f.exists()).chain(top) {
+        for entry in walkdir::WalkDir::new(start) {
+            let path = entry.unwrap().into_path();
+            let relative = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            let wanted = path.extension().is_some_and(|e| endings.iter().any(|ending| e == *ending));
+            if wanted && path.is_file() && relative != "tests/architecture/text.rs" {
+                out.push((relative, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    assert!(!out.is_empty());
+    out
+}
+
+/// What breaks a rule, by folder.
+#[derive(Default)]
+struct Found(BTreeMap<String, Vec<String>>);
+
+impl Found {
+    fn add(&mut self, path: &str, what: String) {
+        let parts: Vec<&str> = path.split('/').collect();
+        let folder = parts[..(parts.len() - 1).min(2)].join("/");
+        self.0.entry(folder).or_default().push(what);
+    }
+
+    fn at_most(self, allowed: &[(&str, usize)]) {
+        let mut wrong = Vec::new();
+        for (folder, places) in self.0 {
+            let most = allowed.iter().find(|(name, _)| *name == folder).map_or(0, |(_, n)| *n);
+            if places.len() > most {
+                wrong.push(format!(
+                    "(\"{folder}\", {}): at most {most} are allowed\n  {}",
+                    places.len(),
+                    places.join("\n  ")
+                ));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+}

@@ -13,6 +13,7 @@ mod mount;
 mod order_independence;
 mod patching;
 mod races;
+mod readme;
 mod revalidated_lookups;
 mod staging;
 mod store_fuzz;

@@ -1,7 +1,7 @@
 //! Artifacts: a name, its one type, when it began.
 
 use super::version;
-use crate::disk::{self, FsKind};
+use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use crate::txn::claim::{self, Claimed};
@@ -122,7 +122,7 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
     if let Some(kind) = check_type(store, name, wanted)? {
         // Who made it may not have made it durable yet; before there is a version that is certain to have been done
         // (F9).
-        if disk.kind() != FsKind::Ordered && super::numbers::highest(&store.layout().versions(name))?.is_none() {
+        if !disk.keeps_order_of_names() && super::numbers::highest(&store.layout().versions(name))?.is_none() {
             disk.sync_dir(&dir)?;
         }
         return Ok(kind);
@@ -149,7 +149,7 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
 /// # Errors
 /// I/O.
 pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
-    if store.disk().kind() == FsKind::Ordered && disk::lstat(dir)?.is_some_and(|m| m.is_dir()) {
+    if store.disk().keeps_order_of_names() && disk::lstat(dir)?.is_some_and(|m| m.is_dir()) {
         return Ok(()); // its name reaches the disk before any later sync on this file system
     }
     let parent = dir.parent().expect("only directories below the store's root are made");
@@ -168,5 +168,5 @@ pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
         std::thread::sleep(RETRY_INTERVAL);
         disk::open_parent(dir);
     }
-    if store.disk().kind() == FsKind::Ordered { Ok(()) } else { store.disk().sync_dir(parent) }
+    store.disk().publish_barrier(None).names(&[parent])
 }

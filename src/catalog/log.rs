@@ -2,7 +2,6 @@
 
 use super::artifact::ensure_dir;
 use super::numbers::{self, Numbered};
-use crate::disk::FsKind;
 use crate::error::{Error, Result, show_path};
 use crate::lock::Purpose;
 use crate::record;
@@ -41,10 +40,7 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
         };
         let path = dir.join(work.token().record_name());
         let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
-        store.disk().sync_file(&file)?;
-        if store.disk().kind() != FsKind::Ordered {
-            store.disk().sync_dir(dir)?; // a number must not outlast its record's name
-        }
+        store.disk().publish_barrier(None).record(&file)?;
         let number = dir.join(numbers::record_name(last + 1));
         let token = work.token().clone();
         let outcome = work.commit(|| claim::is_claimed(&token, std::iter::once(number.clone())))?;

@@ -6,6 +6,7 @@
 
 mod access;
 pub mod backing;
+mod barrier;
 mod confine;
 mod dir;
 mod fault;
@@ -22,6 +23,7 @@ mod umask;
 mod untracked;
 
 pub use access::{Identity, may_write_as};
+pub use barrier::{MANY_FILES, PublishBarrier, Unsynced};
 pub use confine::confine;
 pub use dir::{Dir, EntryStat};
 pub use file::NewFile;
@@ -49,7 +51,7 @@ use std::fs::{File, Metadata, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How often a directory is made that is said to exist and cannot be seen, and how long between.
 const DIRECTORY_TRIES: u32 = 5;
@@ -116,12 +118,6 @@ impl Disk {
     /// How the file system behaves.
     pub fn kind(&self) -> FsKind {
         self.kind
-    }
-
-    /// Whether syncing a directory syncs the whole file system: who must do that anyway need not sync file by file
-    /// before.
-    pub fn syncs_whole(&self) -> bool {
-        self.whole_syncs
     }
 
     /// Makes one directory; an existing one is fine. "Exists" is believed only of a directory that can be seen:
@@ -434,22 +430,9 @@ impl Disk {
                 self.remove_file(&entry.path())?;
             }
         }
-        if threads < 2 || directories.len() < SIDE_BY_SIDE {
-            directories.iter().try_for_each(|directory| self.remove_directory(directory, threads))?;
-        } else {
-            let next = AtomicUsize::new(0);
-            let work = || {
-                while let Some(directory) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    self.remove_directory(directory, 1)?;
-                }
-                Ok(())
-            };
-            std::thread::scope(|s| {
-                let all: Vec<_> = (0..threads).map(|_| s.spawn(work)).collect();
-                all.into_iter().try_for_each(|thread| thread.join().expect("removing does not panic"))
-            })?;
-        }
-        Ok(())
+        let side_by_side = if directories.len() < SIDE_BY_SIDE { 1 } else { threads };
+        let below = if side_by_side > 1 { 1 } else { threads };
+        threads::for_each(side_by_side, &directories, |directory| self.remove_directory(directory, below))
     }
 
     /// What is in a user's directory can be removed only if it may be written to.
@@ -509,15 +492,6 @@ impl Disk {
     /// I/O.
     pub fn sync_users_dir(&self, dir: &File) -> io::Result<()> {
         if self.whole_syncs { sync_fs_shared(dir) } else { dir.sync_all() }
-    }
-
-    /// [`Disk::sync_dir`] for several: where each would sync all, once.
-    ///
-    /// # Errors
-    /// I/O; the handle is poisoned then.
-    pub fn sync_dirs<P: AsRef<Path>>(&self, paths: &[P]) -> Result<()> {
-        let enough = if self.whole_syncs { paths.len().min(1) } else { paths.len() };
-        paths[..enough].iter().try_for_each(|p| self.sync_dir(p.as_ref()))
     }
 
     /// Makes a whole file durable, given open.

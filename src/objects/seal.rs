@@ -8,18 +8,12 @@ use super::known_damage::Damaged;
 use super::large;
 use super::pack_file::read_footer;
 use super::write::ObjectWriter;
-use crate::disk::{self, Created, FsKind, NewFile};
+use crate::disk::{self, Created, MANY_FILES, NewFile, PublishBarrier, Unsynced};
 use crate::error::{Kind, Result};
 use crate::types::Digest;
-use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// From this many new files on, one `syncfs` is cheaper than a sync of each; and no more of them are kept open.
-const MANY_FILES: usize = 64;
-/// Files synced side by side where each must be synced by itself.
-const SYNCERS: usize = 8;
+use std::sync::atomic::Ordering;
 
 /// What a transaction brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -40,6 +34,10 @@ pub(super) struct Temp {
 impl Temp {
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn unsynced(&self) -> Unsynced<'_> {
+        Unsynced { file: self.file.as_ref(), path: &self.path }
     }
 }
 
@@ -105,9 +103,10 @@ impl ObjectWriter {
     /// Syncs what is closed, then renames it to its place (F2: never the other way round).
     pub(super) fn publish(&self, extra: &[NewFile], dirs: BTreeSet<PathBuf>) -> Result<()> {
         let temps = std::mem::take(&mut self.state.lock().temps);
-        // Where the names' sync takes all with it, it takes the version's own files too.
-        let first = if self.objects.disk.syncs_whole() && !dirs.is_empty() { &[] } else { extra };
-        let published = self.make_durable(&temps, first).and_then(|()| self.make_visible(&temps, dirs));
+        let barrier = self.objects.disk.publish_barrier(self.watch.as_ref());
+        let content: Vec<_> = temps.iter().filter(|t| !t.durable).map(Temp::unsynced).collect();
+        let published =
+            barrier.files(&content, extra, !dirs.is_empty()).and_then(|()| self.make_visible(&temps, dirs, &barrier));
         if published.is_err() {
             // What was not renamed is removed with the writer.
             self.state.lock().temps.extend(temps);
@@ -115,32 +114,8 @@ impl ObjectWriter {
         self.or_fail(published)
     }
 
-    fn make_durable(&self, temps: &[Temp], extra: &[NewFile]) -> Result<()> {
-        let disk = &self.objects.disk;
-        match &self.watch {
-            Some(watch) if temps.len() + extra.len() >= MANY_FILES => disk.sync_fs(watch),
-            // The kernel was asked to begin writing each out; only the last bytes are waited for.
-            Some(_) => {
-                extra.iter().for_each(|file| file.start_writeback(0, 0));
-                temps
-                    .iter()
-                    .try_for_each(|t| t.file.as_ref().map_or_else(|| disk.sync_path(&t.path), |f| disk.sync_file(f)))?;
-                extra.iter().try_for_each(|file| disk.sync_file(file))
-            }
-            None => {
-                let files: Vec<(Option<&NewFile>, &Path)> = temps
-                    .iter()
-                    .filter(|t| !t.durable)
-                    .map(|t| (t.file.as_ref(), t.path.as_path()))
-                    .chain(extra.iter().map(|f| (Some(f), f.path())))
-                    .collect();
-                side_by_side(&files, |(file, path)| file.map_or_else(|| disk.sync_path(path), |f| disk.sync_file(f)))
-            }
-        }
-    }
-
     /// Renames, then syncs the directories of the new names and `dirs`.
-    fn make_visible(&self, temps: &[Temp], mut dirs: BTreeSet<PathBuf>) -> Result<()> {
+    fn make_visible(&self, temps: &[Temp], mut dirs: BTreeSet<PathBuf>, barrier: &PublishBarrier<'_>) -> Result<()> {
         let (disk, layout) = (&self.objects.disk, &self.objects.layout);
         let (mut packs, mut replaced) = (Vec::new(), Vec::new());
         for temp in temps {
@@ -169,10 +144,7 @@ impl ObjectWriter {
             }
         }
         self.state.lock().published.extend(packs);
-        // On Ordered ones the claim's own sync comes after these renames in the journal.
-        if disk.kind() != FsKind::Ordered {
-            self.sync_dirs(dirs)?;
-        }
+        barrier.names(&dirs.into_iter().collect::<Vec<_>>())?;
         if !replaced.is_empty() {
             let known = self.objects.known_damage()?;
             replaced.iter().for_each(|damaged| self.objects.forget_damage(&known, damaged));
@@ -200,35 +172,4 @@ impl ObjectWriter {
             },
         }
     }
-
-    fn sync_dirs(&self, dirs: BTreeSet<PathBuf>) -> Result<()> {
-        let disk = &self.objects.disk;
-        let dirs: Vec<PathBuf> = dirs.into_iter().collect();
-        match &self.watch {
-            Some(watch) if (disk.syncs_whole() && !dirs.is_empty()) || dirs.len() >= MANY_FILES => disk.sync_fs(watch),
-            Some(_) => disk.sync_dirs(&dirs),
-            None => side_by_side(&dirs, |dir| disk.sync_dir(dir)),
-        }
-    }
-}
-
-/// Does the same for each, several at once; the first error.
-fn side_by_side<T: Sync>(all: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
-    if all.len() < 2 {
-        return all.iter().try_for_each(work);
-    }
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(None);
-    std::thread::scope(|s| {
-        for _ in 0..SYNCERS.min(all.len()) {
-            s.spawn(|| {
-                while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(e) = work(one) {
-                        failed.lock().get_or_insert(e);
-                    }
-                }
-            });
-        }
-    });
-    failed.into_inner().map_or(Ok(()), Err)
 }

@@ -9,7 +9,7 @@ use super::seal::Becomes;
 use super::sizes::ASK_FROM;
 use super::write::{CHECKPOINT_AFTER, ObjectWriter};
 use super::{Objects, SMALL_MAX, copy};
-use crate::disk::{self, FsKind, NewFile};
+use crate::disk::{self, NewFile};
 use crate::error::{Error, Result};
 use crate::types::{Digest, Location, PackRef};
 use std::fs::File;
@@ -260,7 +260,7 @@ impl<'a> ThreadWriter<'a> {
     fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
         let (writer, objects) = (self.writer, &self.writer.objects);
         let there = self.sees_large(digest, size)?;
-        if there && objects.disk.kind() != FsKind::Ordered && !writer.larges.lock().contains(digest) {
+        if there && !objects.disk.keeps_order_of_names() && !writer.larges.lock().contains(digest) {
             writer.state.lock().relied.insert(objects.layout.object_dir(digest));
         }
         Ok(there)

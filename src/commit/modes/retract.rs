@@ -4,7 +4,6 @@ use super::open_drafts::no_draft;
 use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord};
 use crate::commit::publication::draft_log::{self, Placed, TIMEOUT};
 use crate::commit::publication::recover;
-use crate::disk::FsKind;
 use crate::error::{Error, Result, show_list};
 use crate::lock::{AdvisoryTurn, Purpose};
 use crate::txn::Txn;
@@ -73,10 +72,7 @@ impl Draft {
             }
             let record = decide(&work)?;
             let file = draft_log::write(self, &work, &record)?;
-            self.store().disk().sync_file(&file)?;
-            if self.store().disk().kind() != FsKind::Ordered {
-                self.store().disk().sync_dir(&self.log())?; // a number must not outlast its record's name
-            }
+            self.store().disk().publish_barrier(None).record(&file)?;
             let _turn = AdvisoryTurn::shared(&self.log(), TIMEOUT);
             match draft_log::append(self, work, &record, None)? {
                 Some((Placed::At(_), _)) => return Ok(()),

@@ -1,8 +1,13 @@
-//! How a command ends when it does not end well: `error:`, its causes, `hint:`; JSON under `--json`; the exit status.
+//! How a failed command ends: `error:`, its causes and `hint:`, or JSON under `--json`; and the exit status.
 
+use crate::cli::Cli;
+use crate::help;
+use crate::synonyms;
 use cairn::error::Error;
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Why a command stops.
@@ -10,11 +15,11 @@ use std::process::ExitCode;
 pub enum Failure {
     /// It failed.
     Failed(Error),
-    /// Nobody reads stdout any more: no error.
+    /// The reader of stdout has closed it. This is not an error.
     PipeClosed,
 }
 
-/// What a command gives: its exit status.
+/// The exit status of a command.
 pub type CommandResult = std::result::Result<u8, Failure>;
 
 impl From<Error> for Failure {
@@ -24,7 +29,7 @@ impl From<Error> for Failure {
 }
 
 impl Failure {
-    /// Tells the user, and gives the exit status.
+    /// Prints the error and returns the exit status.
     pub fn report(&self, json: bool) -> ExitCode {
         match self {
             Failure::PipeClosed => ExitCode::SUCCESS,
@@ -37,35 +42,56 @@ impl Failure {
     }
 }
 
-/// What the parser of the command line says: help and version go to stdout, the rest is a usage error in our own form.
-pub fn of_parser(e: &clap::Error) -> ExitCode {
-    use clap::error::{ContextKind, ContextValue, ErrorKind};
-    let json = json_wanted();
+/// Ends a command line that could not be parsed: help and version go to stdout, the rest is a usage error.
+pub fn report_parser(e: &clap::Error) -> ExitCode {
     if !e.use_stderr() {
-        let _ = e.print(); // a closed pipe is no error
+        print_help(e);
         return ExitCode::SUCCESS;
     }
-    if matches!(e.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand) {
-        if !json {
-            eprintln!("{}", <crate::args::Cli as clap::CommandFactory>::command().render_help());
+    let json = json_wanted();
+    let (message, causes, hint) = match (e.kind(), e.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand, _) => no_command(json),
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(name))) if synonyms::hint(name).is_some() => {
+            (format!("there is no command `{name}`"), Vec::new(), synonyms::hint(name).unwrap_or_default().to_owned())
         }
-        print_error(
-            "no command is given",
-            &[],
-            Some("`cairn --help` lists them, `cairn demo` shows them at work"),
-            2,
-            json,
-        );
-        return ExitCode::from(2);
-    }
-    if let (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) =
-        (e.kind(), e.get(ContextKind::InvalidSubcommand))
-        && let Some(hint) = crate::synonyms::hint(word)
-    {
-        print_error(&format!("there is no command `{word}`"), &[], Some(hint), 2, json);
-        return ExitCode::from(2);
-    }
-    let text = e.render().to_string();
+        _ => in_our_form(&e.render().to_string()),
+    };
+    print_error(&message, &causes, Some(&hint), USAGE, json);
+    ExitCode::from(USAGE)
+}
+
+/// The exit status of a usage error.
+const USAGE: u8 = 2;
+
+fn print_help(e: &clap::Error) {
+    let mut out = std::io::stdout().lock();
+    let styled = e.render();
+    let plain = !out.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let text = if plain { styled.to_string() } else { styled.ansi().to_string() };
+    let _ = out.write_all(help::finish(&text).as_bytes()); // a closed pipe is not an error
+}
+
+/// The parts of an error: message, causes, hint.
+type Parts = (String, Vec<String>, String);
+
+/// Nothing after `cairn`, or nothing after a command that has subcommands.
+fn no_command(json: bool) -> Parts {
+    let cli = Cli::command();
+    let Some(parent) = std::env::args().skip(1).find_map(|a| cli.find_subcommand(a)) else {
+        if !json {
+            eprintln!("{}", help::finish(&Cli::with_help().render_help().to_string()));
+        }
+        let hint = "`cairn --help` lists the commands, `cairn demo` shows them at work";
+        return ("no command is given".into(), Vec::new(), hint.into());
+    };
+    let subcommands: Vec<&str> = parent.get_subcommands().map(clap::Command::get_name).collect();
+    let name = parent.get_name();
+    let message = format!("`cairn {name}` needs a subcommand: {}", subcommands.join(", "));
+    (message, Vec::new(), format!("`cairn {name} --help` describes them; `cairn drafts` lists the drafts"))
+}
+
+/// An error of the parser, taken apart: clap prints paragraphs.
+fn in_our_form(text: &str) -> Parts {
     let (mut message, mut causes, mut hint) = (String::new(), Vec::new(), None);
     for paragraph in text.split("\n\n").map(str::trim).filter(|p| !p.is_empty()) {
         if let Some(rest) = paragraph.strip_prefix("error: ") {
@@ -79,19 +105,17 @@ pub fn of_parser(e: &clap::Error) -> ExitCode {
         }
     }
     let command = std::env::args().skip(1).find(|a| is_command(a)).map(|c| format!(" {c}")).unwrap_or_default();
-    let hint = hint.unwrap_or_else(|| format!("`cairn{command} --help` has examples"));
-    print_error(&message, &causes, Some(&hint), 2, json);
-    ExitCode::from(2)
+    (message, causes, hint.unwrap_or_else(|| format!("`cairn{command} --help` has examples")))
 }
 
-/// Whether the parser's tip leads somewhere: "to pass '-m' as a value, use '-- -m'" would make a file or a version of a
-/// mistyped option, and a global option that is spelt alike has nothing to do with what was meant.
+/// Whether the parser's tip is useful. "to pass '-m' as a value, use '-- -m'" would turn a mistyped option into a file or
+/// a version, and a global option that is spelt alike has nothing to do with what was meant.
 fn is_helpful(tip: &str) -> bool {
     !tip.contains("as a value") && !["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global))
 }
 
-fn is_command(word: &str) -> bool {
-    <crate::args::Cli as clap::CommandFactory>::command().find_subcommand(word).is_some()
+fn is_command(name: &str) -> bool {
+    Cli::command().find_subcommand(name).is_some()
 }
 
 /// Whether JSON was asked for on a command line that could not be parsed.
@@ -99,7 +123,7 @@ fn json_wanted() -> bool {
     std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json")
 }
 
-/// The one form of an error.
+/// Prints an error in the form that all commands share.
 fn print_error(message: &str, causes: &[String], hint: Option<&str>, exit: u8, json: bool) {
     let text = if json {
         format!("{}\n", json!({ "error": message, "causes": causes, "hint": hint, "exit": exit }))
@@ -113,5 +137,5 @@ fn print_error(message: &str, causes: &[String], hint: Option<&str>, exit: u8, j
         }
         text
     };
-    let _ = std::io::stderr().lock().write_all(text.as_bytes()); // there is nobody else to tell
+    let _ = std::io::stderr().lock().write_all(text.as_bytes()); // there is no other place to report it
 }

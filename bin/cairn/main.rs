@@ -1,14 +1,14 @@
-//! `cairn`: the command line. It parses, calls the library, prints; no verb's logic lives here.
+//! `cairn`: the command line. It parses, calls the library, prints; the library has the logic of every command.
 
-mod args;
+mod cli;
 mod commands;
 mod errors;
+mod help;
 mod output;
 mod progress;
 mod signals;
 mod synonyms;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 /// A directory is held open at each level of a tree that is removed. No more than this: each level needs room on the
@@ -23,9 +23,9 @@ fn main() -> ExitCode {
     cairn::disk::umask_is_ours();
     cairn::disk::raise_open_files_limit(OPEN_FILES);
     signals::watch();
-    let cli = match args::Cli::try_parse() {
+    let cli = match cli::Cli::from_command_line() {
         Ok(cli) => cli,
-        Err(e) => return errors::of_parser(&e),
+        Err(e) => return errors::report_parser(&e),
     };
     let json = cli.global.json;
     let mut context = output::Context::new(cli.global);

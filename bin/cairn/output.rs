@@ -1,6 +1,6 @@
 //! stdout is data: lines, tables, JSON. Talk goes to stderr.
 
-use crate::args::Global;
+use crate::cli::GlobalArgs;
 use crate::errors::Failure;
 use crate::progress::Bar;
 use crate::signals;
@@ -16,14 +16,14 @@ use std::sync::Arc;
 /// What every command gets.
 pub struct Context {
     /// The global options.
-    pub global: Global,
+    pub global: GlobalArgs,
     /// stdout.
     pub out: Out,
 }
 
 impl Context {
     /// From the global options. An empty `CAIRN_STORE` counts as none.
-    pub fn new(mut global: Global) -> Context {
+    pub fn new(mut global: GlobalArgs) -> Context {
         global.store = global.store.filter(|s| !s.as_os_str().is_empty());
         let out =
             Out { to: BufWriter::with_capacity(1 << 16, std::io::stdout()), terminal: std::io::stdout().is_terminal() };

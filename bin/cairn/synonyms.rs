@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn no_habit_is_a_command_and_each_hint_names_one() {
-        let cli = crate::args::Cli::command();
+        let cli = crate::cli::Cli::command();
         for (words, hint) in HABITS {
             let named =
                 hint.strip_prefix("`cairn ").and_then(|h| h.split_once(' ')).map(|(c, _)| c.trim_end_matches('`'));

@@ -1,16 +1,65 @@
 //! `cairn alias` and `cairn unalias`
 
-use crate::args::{Alias, Unalias};
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::Context;
 use cairn::catalog::alias::{self as aliases, Expected};
 use cairn::catalog::artifact;
 use cairn::error::{Error, Result};
 use cairn::types::{AliasName, ArtifactName, VersionNumber};
+use clap::Args;
 use serde_json::json;
 
+/// `cairn alias`
+#[derive(Args, Debug)]
+pub struct AliasArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// The aliases to point at it
+    #[arg(required = true, value_name = "ALIAS")]
+    pub aliases: Vec<String>,
+    /// Move the alias only if it points at this version; none: only if it does not exist
+    #[arg(long, value_name = "vN|none")]
+    pub expect: Option<String>,
+}
+
+/// The text of `--help`.
+pub const ALIAS_HELP: Help = Help {
+    description: &["An alias is a name for one version of an artifact. It can be moved to another version at any \
+         time. `latest` always names the newest version and can't be moved."],
+    examples: &[
+        ("cairn alias model:v7 prod", "prod now names v7"),
+        ("cairn alias model prod best", "the newest version"),
+        ("cairn alias model:v7 prod --expect v6", "only if prod names v6"),
+        ("cairn alias model:v7 prod --expect none", "only if there is no prod"),
+    ],
+    exit: &[(3, "the alias does not point at the version of --expect, or it was moved at the same time")],
+    json: "{\"artifact\", \"version\", \"aliases\"}",
+    list: None,
+};
+
+/// `cairn unalias`
+#[derive(Args, Debug)]
+pub struct UnaliasArgs {
+    /// The artifact
+    pub name: String,
+    /// The aliases to remove
+    #[arg(required = true, value_name = "ALIAS")]
+    pub aliases: Vec<String>,
+}
+
+/// The text of `--help`.
+pub const UNALIAS_HELP: Help = Help {
+    description: &["The versions themselves are not touched. If one of the aliases does not exist, none is removed."],
+    examples: &[("cairn unalias model prod", ""), ("cairn unalias model prod best", "")],
+    exit: &[],
+    json: "{\"artifact\", \"aliases\"}",
+    list: None,
+};
+
 /// Moves aliases to a version.
-pub fn alias(context: &mut Context, args: Alias) -> CommandResult {
+pub fn alias(context: &mut Context, args: AliasArgs) -> CommandResult {
     let names = parse(&args.aliases)?;
     let expected = args.expect.as_deref().map_or(Ok(Expected::Any), expected)?;
     let version = context.version(&args.version)?;
@@ -27,8 +76,8 @@ pub fn alias(context: &mut Context, args: Alias) -> CommandResult {
     Ok(0)
 }
 
-/// Takes aliases away.
-pub fn unalias(context: &mut Context, args: Unalias) -> CommandResult {
+/// Removes aliases.
+pub fn unalias(context: &mut Context, args: UnaliasArgs) -> CommandResult {
     let artifact = ArtifactName::parse(&args.name)?;
     let names = parse(&args.aliases)?;
     let store = context.store()?;
@@ -55,16 +104,16 @@ pub fn unalias(context: &mut Context, args: Unalias) -> CommandResult {
     Ok(0)
 }
 
-fn parse(words: &[String]) -> Result<Vec<AliasName>> {
-    words.iter().map(|w| AliasName::parse(w)).collect()
+fn parse(names: &[String]) -> Result<Vec<AliasName>> {
+    names.iter().map(|name| AliasName::parse(name)).collect()
 }
 
-fn expected(word: &str) -> Result<Expected> {
-    if word == "none" {
+fn expected(text: &str) -> Result<Expected> {
+    if text == "none" {
         return Ok(Expected::Exactly(None));
     }
-    VersionNumber::from_text(word).map(|n| Expected::Exactly(Some(n))).ok_or_else(|| {
-        Error::usage(format!("--expect `{word}` is neither a version number nor none"))
+    VersionNumber::from_text(text).map(|n| Expected::Exactly(Some(n))).ok_or_else(|| {
+        Error::usage(format!("--expect `{text}` is neither a version number nor none"))
             .with_hint("for example --expect v6")
     })
 }

@@ -1,20 +1,58 @@
 //! `cairn copy`
 
-use super::put::{describe, report, run_of};
-use crate::args::Copy;
+use super::put::{annotate, report};
+use super::shared_args::{AnnotationArgs, RunArgs};
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::commit::{self, Artifact, SaveOptions};
+use clap::Args;
+use std::path::PathBuf;
+
+/// `cairn copy`
+#[derive(Args, Debug)]
+pub struct CopyArgs {
+    /// The version to copy
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// The artifact that gets the copy
+    #[arg(value_name = "NEWNAME")]
+    pub name: String,
+    /// The store that gets the copy [default: the same store]
+    #[arg(long, value_name = "STORE")]
+    pub to: Option<PathBuf>,
+    /// Type, aliases, tags, description, metadata.
+    #[command(flatten)]
+    pub annotations: AnnotationArgs,
+    /// The run that makes it.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["The content and the type are copied. The copy's aliases, tags, description and metadata are \
+         those given here. Within a store nothing is copied but the record; to another store, only \
+         content that is not there yet."],
+    examples: &[
+        ("cairn copy model:v7 model-released", "promote or rename"),
+        ("cairn copy model:v3 model", "roll back: v3's content becomes the newest version"),
+        ("cairn copy images:prod images --to /backup/store", "copy only what is missing there"),
+    ],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"digest\", \"created\", \"files\", \"bytes\", \"new_bytes\"}",
+    list: None,
+};
 
 /// Makes a version of a version's content.
-pub fn run(context: &mut Context, args: Copy) -> CommandResult {
+pub fn run(context: &mut Context, args: CopyArgs) -> CommandResult {
     let source = context.version(&args.version)?;
-    let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
-    describe(&mut artifact, &args.words)?;
+    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
+    annotate(&mut artifact, &args.annotations)?;
     let store = args.to.as_deref().map_or_else(|| Ok(source.store().clone()), Store::open)?;
-    let run = run_of(&store, &args.run)?;
+    let run = args.run.run_if_given(&store)?;
     context.if_interrupted("no version was published; the complete files in the store are kept: run the same copy again, and it copies only the rest");
     let bar = context.bar("copy");
     signals::cancel_on_interrupt(bar.progress());

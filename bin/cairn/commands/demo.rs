@@ -1,13 +1,37 @@
 //! `cairn demo`: the real commands, run one after the other on a real directory, each with a word on what it does.
 
-use crate::args::Demo;
 use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
 use cairn::error::{Error, Result, show_path};
+use clap::Args;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// `cairn demo`
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// The directory to work on; it is only read [default: cairn's own source tree]
+    pub dir: Option<PathBuf>,
+    /// Keep the store and the copies, and print where they are
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["Runs cairn's commands one after the other, with an explanation of each. Your directory is only \
+         read. The store and all copies are in a temporary directory."],
+    examples: &[
+        ("cairn demo", "on cairn's own source tree"),
+        ("cairn demo ~/photos --keep", "on this directory; the store is kept"),
+    ],
+    exit: &[],
+    json: "",
+    list: None,
+};
 
 /// What the demo's files are when there is no source tree.
 const SAMPLE: [(&str, &str); 4] = [
@@ -26,7 +50,7 @@ struct Stage {
 }
 
 /// Walks through it.
-pub fn run(context: &mut Context, args: Demo) -> CommandResult {
+pub fn run(context: &mut Context, args: DemoArgs) -> CommandResult {
     if context.json() {
         return Err(Error::usage("the demo is for people: it has no JSON").with_hint("leave out --json").into());
     }
@@ -54,7 +78,7 @@ pub fn run(context: &mut Context, args: Demo) -> CommandResult {
     }
 }
 
-fn play(context: &mut Context, stage: &mut Stage, args: &Demo, scratch: &Path) -> CommandResult {
+fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Path) -> CommandResult {
     let source = source(args, scratch)?;
     let (copy, mnt, out) = (scratch.join("work"), scratch.join("mnt"), scratch.join("out"));
     let then = if args.keep { "kept" } else { "removed afterwards" };
@@ -232,7 +256,7 @@ fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> s
 
 /// The directory to work on: given, else cairn's sources as seen from here, else those it was built from, else a
 /// sample.
-fn source(args: &Demo, scratch: &Path) -> Result<PathBuf> {
+fn source(args: &DemoArgs, scratch: &Path) -> Result<PathBuf> {
     if let Some(dir) = &args.dir {
         if !dir.is_dir() {
             return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));

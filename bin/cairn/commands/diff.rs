@@ -1,20 +1,61 @@
 //! `cairn diff`
 
 use super::entry::{Fields, json_name};
-use crate::args::Diff;
+use super::shared_args::ScanArgs;
 use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
 use crate::output::Context;
 use crate::progress::human;
-use cairn::ScanOptions;
 use cairn::commit;
 use cairn::error::{Error, Result, show_path};
 use cairn::manifest::{self, Change, Entry, Tree};
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+/// `cairn diff`
+#[derive(Args, Debug)]
+pub struct DiffArgs {
+    /// The version to compare from
+    #[arg(value_name = "A")]
+    pub from: String,
+    /// A version, or a directory (./dir, ../dir, /dir)
+    #[arg(value_name = "B")]
+    pub to: OsString,
+    /// Print only counts and bytes
+    #[arg(long)]
+    pub stat: bool,
+    /// How a directory is read.
+    #[command(flatten)]
+    pub scan: ScanArgs,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Prints one line for each path that differs: `A path` (added), `D path` (removed), `M path` \
+         (changed).",
+        "B is a directory if it begins with ./, ../ or /, or if it is . or .. itself. A directory is \
+         compared as `cairn put` would store it: --exclude, --follow-symlinks, --skip-special and \
+         --rehash apply to it, and .cairnignore files too.",
+    ],
+    examples: &[
+        ("cairn diff images:v3 images", "v3 against the newest version"),
+        ("cairn diff images ./photos", "what a put of ./photos would change"),
+        ("cairn diff images:v3 images:v4 --stat", ""),
+        ("cairn diff images:v3 ./photos --json > changes.json", "`cairn patch --from-diff` takes it"),
+    ],
+    exit: &[(0, "no differences"), (1, "there are differences")],
+    json: "{\"from\", \"to\", \"from_digest\", \"to_digest\", \"changes\": [{\"path\", \"change\": \
+         \"added|removed|changed\", \"old\", \"new\"}], \"added\", \"removed\", \"changed\", \
+         \"bytes_added\", \"bytes_removed\"}\n\
+         old and new are entries as `cairn ls --json` prints them.",
+    list: None,
+};
 
 /// One change in JSON.
 #[derive(Serialize)]
@@ -38,10 +79,10 @@ struct Sum {
 }
 
 /// Compares; exit status 1 when there are differences.
-pub fn run(context: &mut Context, args: Diff) -> CommandResult {
+pub fn run(context: &mut Context, args: DiffArgs) -> CommandResult {
     if is_directory(OsStr::new(&args.from)) {
-        return Err(Error::usage(format!("`{}` is a directory: the first of the two is a version", args.from))
-            .with_hint("name the directory second: what is A and what is D turns round")
+        return Err(Error::usage(format!("`{}` is a directory: the first argument must be a version", args.from))
+            .with_hint("name the directory second; `A` and `D` are then exchanged")
             .into());
     }
     let from = context.version(&args.from)?;
@@ -54,7 +95,7 @@ pub fn run(context: &mut Context, args: Diff) -> CommandResult {
     }
 }
 
-fn compare(context: &mut Context, args: &Diff, from: &str, tree: &Tree, to_name: &str, to: &Tree) -> CommandResult {
+fn compare(context: &mut Context, args: &DiffArgs, from: &str, tree: &Tree, to_name: &str, to: &Tree) -> CommandResult {
     if context.json() {
         let digests = (tree.digest(), to.digest());
         let head = json!({ "from": from, "to": to_name, "from_digest": digests.0, "to_digest": digests.1 }).to_string();
@@ -74,24 +115,18 @@ fn compare(context: &mut Context, args: &Diff, from: &str, tree: &Tree, to_name:
 }
 
 /// B: a version, or a directory hashed without being stored.
-fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
+fn other_side(context: &Context, args: &DiffArgs) -> Result<(String, Tree)> {
     if !is_directory(&args.to) {
-        let word = args
+        let name = args
             .to
             .to_str()
-            .ok_or_else(|| Error::usage(format!("{} is no version", show_path(Path::new(&args.to)))))?;
-        let version = context.version(word).map_err(|e| {
-            if Path::new(word).is_dir() { e.with_hint(format!("the directory is written ./{word}")) } else { e }
+            .ok_or_else(|| Error::usage(format!("{} is not the name of a version", show_path(Path::new(&args.to)))))?;
+        let version = context.version(name).map_err(|e| {
+            if Path::new(name).is_dir() { e.with_hint(format!("the directory is written ./{name}")) } else { e }
         })?;
         return Ok((version.to_string(), version.tree()?));
     }
-    let options = ScanOptions {
-        exclude: args.exclude.clone(),
-        follow_symlinks: args.follow_symlinks,
-        skip_special: args.skip_special,
-        rehash: args.rehash,
-        ..ScanOptions::default()
-    };
+    let options = args.scan.options();
     let dir = Path::new(&args.to);
     if !dir.exists() {
         return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));
@@ -101,8 +136,8 @@ fn other_side(context: &Context, args: &Diff) -> Result<(String, Tree)> {
     Ok((args.to.to_string_lossy().into_owned(), tree))
 }
 
-fn is_directory(word: &OsStr) -> bool {
-    let bytes = word.as_bytes();
+fn is_directory(side: &OsStr) -> bool {
+    let bytes = side.as_bytes();
     bytes == b"." || bytes == b".." || [&b"./"[..], b"../", b"/"].iter().any(|p| bytes.starts_with(p))
 }
 
@@ -115,7 +150,7 @@ fn kind(change: &Change) -> (u8, &'static str) {
 }
 
 fn show(context: &mut Context, change: &Change, first: bool) -> std::result::Result<(), Failure> {
-    let (letter, word) = kind(change);
+    let (letter, change_name) = kind(change);
     if context.json() {
         if !first {
             context.out.bytes(b",")?;
@@ -124,7 +159,7 @@ fn show(context: &mut Context, change: &Change, first: bool) -> std::result::Res
         let line = Line {
             path,
             path_b64,
-            change: word,
+            change: change_name,
             old: change.old.as_ref().map(Fields::of),
             new: change.new.as_ref().map(Fields::of),
         };

@@ -1,9 +1,8 @@
 //! `cairn drafts`, `cairn draft`
 
 use super::stage::quoted;
-use crate::args;
-use crate::args::{DraftName, DraftVerb, Drafts};
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, dash, size_cell};
 use cairn::Store;
 use cairn::catalog::Draft;
@@ -14,10 +13,124 @@ use cairn::error::{Error, Result, show_path};
 use cairn::lock::{self, LockRecord};
 use cairn::staging::{self, Leftover};
 use cairn::types::{ArtifactName, DistributedId, RunId};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+/// `cairn drafts`
+#[derive(Args, Debug)]
+pub struct DraftsArgs {
+    /// List only the drafts of this artifact
+    pub name: Option<String>,
+    /// Also list staging directories that finished drafts left, and how to remove each
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// The text of `--help`.
+pub const DRAFTS_HELP: Help = Help {
+    description: &[
+        "A draft is a version that several runs are still making (`cairn upsert`, `cairn mount --stage`). \
+         `cairn finish` publishes it. A draft never expires; `cairn draft discard` discards one.",
+        "The columns are ARTIFACT, ID, RUNS (how many contributed), FILES and SIZE of all contributions, \
+         USERS, WRITING (the runs that are still writing or left their staging directory open) and SINCE.",
+    ],
+    examples: &[
+        ("cairn drafts", ""),
+        ("cairn drafts eval --json", ""),
+        ("cairn drafts --all", "and what finished drafts left in staging/"),
+    ],
+    exit: &[],
+    json: "[{\"artifact\", \"distributed_id\", \"runs\", \"contributions\", \"files\", \"bytes\", \
+         \"users\", \"writing\", \"since\"}]\n\
+         --all adds {\"artifact\", \"distributed_id\", \"run\", \"since\", \"left_at\", \"removed_by\"}",
+    list: None,
+};
+
+/// `cairn draft`
+#[derive(Args, Debug)]
+pub struct DraftArgs {
+    /// What to do with the draft.
+    #[command(subcommand)]
+    pub command: DraftCommand,
+}
+
+/// The text of `--help`.
+pub const DRAFT_HELP: Help = Help {
+    description: &["A draft is a version that several runs are still making. `cairn drafts` lists the drafts of a \
+         store."],
+    examples: &[
+        ("cairn draft show eval eval-7", ""),
+        ("cairn draft drop eval eval-7 --run rank-3", "remove one run's contributions"),
+        ("cairn draft discard eval eval-7", "discard all of it"),
+    ],
+    exit: &[],
+    json: "",
+    list: None,
+};
+
+/// The subcommands of `cairn draft`.
+#[derive(Subcommand, Debug)]
+pub enum DraftCommand {
+    /// Show the contributions to a draft and the runs that are writing
+    Show(DraftName),
+    /// Remove one run's contributions from a draft
+    Drop {
+        /// The draft.
+        #[command(flatten)]
+        draft: DraftName,
+        /// The run
+        #[arg(long, value_name = "RUN")]
+        run: String,
+    },
+    /// Discard a draft; its id can then be used again
+    Discard(DraftName),
+}
+
+/// One draft.
+#[derive(Args, Debug)]
+pub struct DraftName {
+    /// The artifact
+    pub name: String,
+    /// The distributed id
+    pub id: String,
+}
+
+/// The text of `--help`.
+pub const DRAFT_SHOW_HELP: Help = Help {
+    description: &["Lists each contribution with its number, run, user, files and bytes, and each run that is \
+         writing. The draft may be finished."],
+    examples: &[("cairn draft show eval eval-7", "")],
+    exit: &[],
+    json: "{\"artifact\", \"distributed_id\", \"version\", \"contributions\": [{\"number\", \"run\", \
+         \"user\", \"files\", \"bytes\", \"new_bytes\", \"digest\", \"replace\", \"at\"}], \"writing\": \
+         [{\"run\", \"user\", \"host\", \"pid\", \"since\"}]}\n\
+         version is null until the draft is finished.",
+    list: None,
+};
+
+/// The text of `--help`.
+pub const DRAFT_DROP_HELP: Help = Help {
+    description: &["Removes what the run has contributed so far, and its staging directory if that is not mounted. \
+         Later contributions of the run count again. If the draft is finished, only the staging directory \
+         is removed."],
+    examples: &[("cairn draft drop eval eval-7 --run rank-3", "")],
+    exit: &[],
+    json: "{\"artifact\", \"distributed_id\", \"run\"}",
+    list: None,
+};
+
+/// The text of `--help`.
+pub const DRAFT_DISCARD_HELP: Help = Help {
+    description: &["Removes all contributions, and the staging directories of the draft's runs that are not mounted. \
+         A finished draft can't be discarded: `cairn rm` removes its version."],
+    examples: &[("cairn draft discard eval eval-7", "")],
+    exit: &[(3, "the draft is finished, or it was changed at the same time")],
+    json: "{\"artifact\", \"distributed_id\"}",
+    list: None,
+};
+
 /// The drafts that are not finished. What cannot be read is told at the end.
-pub fn list(context: &mut Context, args: Drafts) -> CommandResult {
+pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
     let store = context.store()?;
     let name = args.name.as_deref().map(ArtifactName::parse).transpose()?;
     let Survey { open, unreadable } = survey(&store, name.as_ref())?;
@@ -132,17 +245,17 @@ fn owner_of(draft: &Draft, stage: &StageInfo) -> String {
 }
 
 /// One draft.
-pub fn run(context: &mut Context, args: args::Draft) -> CommandResult {
-    match args.verb {
-        DraftVerb::Show(name) => show(context, &name),
-        DraftVerb::Drop { draft, run } => {
+pub fn run(context: &mut Context, args: DraftArgs) -> CommandResult {
+    match args.command {
+        DraftCommand::Show(name) => show(context, &name),
+        DraftCommand::Drop { draft, run } => {
             let (draft, run) = (find(context, &draft)?, RunId::parse(&run)?);
             if staging::drop_run(&draft, &run)? {
                 context.status(&format!("removed the staging directory of run {run}"));
             }
             done(context, &draft, Some(&run))
         }
-        DraftVerb::Discard(name) => {
+        DraftCommand::Discard(name) => {
             let draft = find(context, &name)?;
             let removed = staging::discard_draft(&draft)?;
             removed.iter().for_each(|run| context.status(&format!("removed the staging directory of run {run}")));

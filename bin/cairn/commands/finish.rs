@@ -1,28 +1,107 @@
 //! `cairn finish`
 
-use super::put::{add_sources, describe, report, warn_of_sources};
-use super::stdin::Given;
-use super::upsert::options;
-use crate::args::{self, Finish};
+use super::put::{add_sources, annotate, report, warn_of_sources};
+use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::stdin::SourceList;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
 use cairn::catalog::OnConflict;
 use cairn::commit::{Artifact, FinishOptions, Run};
 use cairn::error::Result;
 use cairn::types::RunId;
+use clap::{Args, ValueEnum};
+use std::ffi::OsString;
+
+/// `cairn finish`
+#[derive(Args, Debug)]
+pub struct FinishArgs {
+    /// The artifact
+    pub name: String,
+    /// Files of this command's own; they override the contributions
+    #[arg(value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// The id that all runs of the version share [default: the group]
+    #[arg(long, value_name = "ID")]
+    pub distributed_id: Option<String>,
+    /// Require at least N contributing runs
+    #[arg(long, value_name = "N")]
+    pub expect: Option<u64>,
+    /// Require a contribution of this run (repeatable)
+    #[arg(long = "expect-run", value_name = "RUN")]
+    pub expect_runs: Vec<String>,
+    /// Wait up to SECONDS for runs that are writing or expected; without it, check once
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub wait: Option<std::time::Duration>,
+    /// What to do if two runs have different content at a path
+    #[arg(long, value_enum, default_value_t = OnConflictArg::Refuse, value_name = "WHAT")]
+    pub on_conflict: OnConflictArg,
+    /// Finish without the files that runs are still writing or left open
+    #[arg(long)]
+    pub skip_open: bool,
+    /// Where sources go, and how they are read.
+    #[command(flatten)]
+    pub source_args: SourceArgs,
+    /// Type, aliases, tags, description, metadata.
+    #[command(flatten)]
+    pub annotations: AnnotationArgs,
+    /// The run that finishes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What to do if two runs have different content at a path.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum OnConflictArg {
+    /// List the paths and publish nothing
+    Refuse,
+    /// Take the content that was contributed last
+    Latest,
+}
+
+/// A number of seconds; fractions are allowed.
+fn seconds(text: &str) -> std::result::Result<std::time::Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    std::time::Duration::try_from_secs_f64(number).map_err(|e| e.to_string())
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Merges all contributions, and SRC, into one version and closes the draft: later contributions \
+         with this id are refused. If the draft is finished already, the same version is printed again.",
+        "If runs have different content at a path, or are still writing, finish lists them and publishes \
+         nothing. --wait waits for runs that are writing and for those of --expect and --expect-run.",
+    ],
+    examples: &[
+        ("cairn finish eval --distributed-id eval-7", "prints eval:v0"),
+        ("cairn finish eval summary.json --distributed-id eval-7", "with a file of its own"),
+        ("cairn finish eval --distributed-id job-99 --expect 64 --wait 600", ""),
+        ("cairn finish eval --distributed-id eval-7 --on-conflict latest", ""),
+    ],
+    exit: &[(3, "refused: runs conflict, are still writing or are missing; nothing was published")],
+    json: "{\"artifact\", \"version\", \"digest\", \"created\", \"files\", \"bytes\", \"new_bytes\"}",
+    list: None,
+};
 
 /// All contributions become one version.
-pub fn run(context: &mut Context, args: Finish) -> CommandResult {
+pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
     let store = context.store()?;
-    let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
-    describe(&mut artifact, &args.words)?;
-    let run = Run::new(&store, options(&args.run))?;
+    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
+    annotate(&mut artifact, &args.annotations)?;
+    let run = Run::new(&store, args.run.options())?;
     let draft = run.draft(artifact.name(), args.distributed_id.as_deref())?;
     context.if_interrupted("the finish was not acknowledged; run it again");
     signals::install_handlers();
     let bar = context.bar("finish");
-    add_sources(&mut artifact, &store, &Given::of(&args.sources, &args.from)?, &args.from, &bar.progress())?;
+    add_sources(
+        &mut artifact,
+        &store,
+        &SourceList::split(&args.sources, &args.source_args)?,
+        &args.source_args,
+        &bar.progress(),
+    )?;
     signals::cancel_on_interrupt(bar.progress());
     let options = FinishOptions {
         expect: args.expect,
@@ -30,8 +109,8 @@ pub fn run(context: &mut Context, args: Finish) -> CommandResult {
         wait: args.wait,
         skip_open: args.skip_open,
         on_conflict: match args.on_conflict {
-            args::OnConflict::Refuse => OnConflict::Refuse,
-            args::OnConflict::Latest => OnConflict::Latest,
+            OnConflictArg::Refuse => OnConflict::Refuse,
+            OnConflictArg::Latest => OnConflict::Latest,
         },
         progress: bar.progress(),
     };

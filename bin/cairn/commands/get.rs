@@ -1,18 +1,92 @@
 //! `cairn get`
 
-use crate::args::{Get, Link, References};
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
 use cairn::types::RelPath;
 use cairn::view::{self, CheckoutOptions};
+use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
 use serde_json::json;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// `cairn get`
+#[derive(Args, Debug)]
+pub struct GetArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// The directory to write to; it is made if it does not exist
+    pub dir: PathBuf,
+    /// Write only this directory or file of the version
+    #[arg(long, value_name = "PREFIX")]
+    pub path: Option<OsString>,
+    /// How the content of large files gets out of the store
+    #[arg(long, value_enum, default_value = "auto")]
+    pub link: LinkArg,
+    /// What to do with references, whose bytes are not in the store
+    #[arg(long, value_enum, default_value = "fetch", value_name = "WHAT")]
+    pub references: ReferencesArg,
+    /// Replace files that differ
+    #[arg(long)]
+    pub force: bool,
+    /// Remove files that are not in the version
+    #[arg(long)]
+    pub prune: bool,
+}
+
+/// What `get` does with references.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ReferencesArg {
+    /// Fetch their bytes (not available yet: a version with references is refused)
+    Fetch,
+    /// Leave them out
+    Skip,
+    /// Make symlinks to the files of file:/// URIs; other references are refused
+    Link,
+}
+
+/// How `get` writes content.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LinkArg {
+    /// Reflink where the file system supports it, else copy
+    Auto,
+    /// Always copy
+    Copy,
+    /// Share blocks; fail where the file system does not support it
+    Reflink,
+    /// Share the file itself. The result is read-only, and an edit would change the store
+    Hardlink,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Writes a version to a directory and prints the version. Files that are already right are not \
+         touched. A file that differs is refused unless --force is given. If a get is interrupted, run it \
+         again: it continues.",
+        "--prune does not remove files that `cairn put` would leave out (.cairnignore), .git, other \
+         stores and mounts.",
+    ],
+    examples: &[
+        ("cairn get images:v3 ./images", ""),
+        ("cairn get images ./images --path 2026/raw", "that subtree, as ./images/2026/raw"),
+        ("cairn get images ./images --force --prune", "make the directory equal to the version"),
+        ("cairn get weights /scratch/w --link hardlink", "no copy; don't edit the files"),
+        ("cairn get corpus ./corpus --references skip", "only what is in the store"),
+    ],
+    exit: &[(3, "refused: a file that differs is in the way")],
+    json: "{\"artifact\", \"version\", \"directory\", \"files\", \"bytes\", \"written\", \"kept\", \
+         \"removed\", \"protected\", \"skipped\"}",
+    list: None,
+};
 
 /// Writes a version out.
-pub fn run(context: &mut Context, args: Get) -> CommandResult {
+pub fn run(context: &mut Context, args: GetArgs) -> CommandResult {
     let path = args.path.as_ref().map(|p| RelPath::parse_or_root(p.as_bytes())).transpose()?.filter(|p| !p.is_root());
     let version = context.version(&args.version)?;
     context.if_interrupted("complete files are kept: run the same get again, and it continues");
@@ -21,9 +95,9 @@ pub fn run(context: &mut Context, args: Get) -> CommandResult {
         path,
         link: link(args.link),
         references: match args.references {
-            References::Fetch => view::References::Fetch,
-            References::Skip => view::References::Skip,
-            References::Link => view::References::Link,
+            ReferencesArg::Fetch => view::References::Fetch,
+            ReferencesArg::Skip => view::References::Skip,
+            ReferencesArg::Link => view::References::Link,
         },
         force: args.force,
         prune: args.prune,
@@ -60,11 +134,11 @@ pub fn run(context: &mut Context, args: Get) -> CommandResult {
     Ok(0)
 }
 
-fn link(link: Link) -> view::Link {
+fn link(link: LinkArg) -> view::Link {
     match link {
-        Link::Auto => view::Link::Auto,
-        Link::Copy => view::Link::Copy,
-        Link::Reflink => view::Link::Reflink,
-        Link::Hardlink => view::Link::Hardlink,
+        LinkArg::Auto => view::Link::Auto,
+        LinkArg::Copy => view::Link::Copy,
+        LinkArg::Reflink => view::Link::Reflink,
+        LinkArg::Hardlink => view::Link::Hardlink,
     }
 }

@@ -1,18 +1,46 @@
 //! `cairn init`
 
-use crate::args::Init;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::Context;
 use cairn::Store;
 use cairn::error::show_path;
 use cairn::store::InitOptions;
+use clap::Args;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// `cairn init`
+#[derive(Args, Debug)]
+pub struct InitArgs {
+    /// A new or empty directory [default: --store, else .cairn]
+    pub dir: Option<PathBuf>,
+    /// Let every member of this group write, whatever their umasks are
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// The longest time that a host of a shared disk may cache directory entries [default: 120]
+    #[arg(long, value_name = "SECONDS")]
+    pub cache_bound: Option<u64>,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["Prints the path of the new store. Commands find a store in ./.cairn or in a .cairn of a \
+         directory above; for another place, set CAIRN_STORE or use --store."],
+    examples: &[
+        ("cairn init", "make ./.cairn"),
+        ("cairn init /data/store --group lab", "every member of group lab may write"),
+        ("export CAIRN_STORE=/data/store", "use that store from anywhere"),
+    ],
+    exit: &[(3, "the directory is a store already, or is not empty; nothing was changed")],
+    json: "{\"path\"}",
+    list: None,
+};
+
 /// Makes a store.
-pub fn run(context: &mut Context, args: Init) -> CommandResult {
-    let found_by_itself = args.dir.is_none() && context.global.store.is_none();
+pub fn run(context: &mut Context, args: InitArgs) -> CommandResult {
+    let is_default_place = args.dir.is_none() && context.global.store.is_none();
     let dir = args.dir.or(context.global.store.clone()).unwrap_or_else(|| PathBuf::from(".cairn"));
     let options = InitOptions { group: args.group, cache_bound_seconds: args.cache_bound };
     let store = Store::init(&dir, &options)?;
@@ -22,7 +50,7 @@ pub fn run(context: &mut Context, args: Init) -> CommandResult {
         context.out.name(store.root().as_os_str().as_bytes())?;
         context.out.bytes(b"\n")?;
     }
-    if !found_by_itself
+    if !is_default_place
         && store.root().file_name() != Some(Path::new(".cairn").as_os_str())
         && std::env::var_os("CAIRN_STORE").is_none()
     {

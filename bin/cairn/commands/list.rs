@@ -1,15 +1,41 @@
 //! `cairn list`
 
-use crate::args::List;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, dash, size_cell};
 use cairn::catalog::{Version, alias, artifact, version};
 use cairn::error::{Error, Kind, Result};
 use cairn::types::{ArtifactName, Tag, VersionNumber};
+use clap::Args;
 use serde_json::{Value, json};
 
+/// `cairn list`
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// List the versions of this artifact; without it, list all artifacts
+    pub name: Option<String>,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["Without NAME the columns are NAME, TYPE, VERSIONS and LATEST. With NAME they are VERSION, \
+         CREATED, FILES, SIZE, MODE, DIGEST, ALIASES, TAGS and RUN. Headings are printed only on a \
+         terminal."],
+    examples: &[
+        ("cairn list", ""),
+        ("cairn list images", ""),
+        ("cairn list images | awk '{print $1}'", "only the version numbers"),
+        ("cairn list images --json | jq -r '.[] | select(.tags | index(\"raw\")).version'", ""),
+    ],
+    exit: &[],
+    json: "All artifacts: [{\"artifact\", \"type\", \"versions\", \"latest\"}]\n\
+         One artifact: [{\"version\", \"digest\", \"aliases\", \"tags\", \"files\", \"bytes\", \
+         \"created_at\", \"mode\", \"run\"}]",
+    list: None,
+};
+
 /// Artifacts, or the versions of one.
-pub fn run(context: &mut Context, args: List) -> CommandResult {
+pub fn run(context: &mut Context, args: ListArgs) -> CommandResult {
     match args.name {
         None => artifacts(context),
         Some(name) => versions(context, &ArtifactName::parse(&name)?),

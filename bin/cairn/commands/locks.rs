@@ -1,17 +1,42 @@
 //! `cairn locks`
 
-use crate::args::Locks;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, dash};
 use cairn::Store;
 use cairn::catalog::stage::{StageRecord, stages};
 use cairn::lock::{self, Lock, LockRecord};
 use cairn::staging::{self, mounted_at};
+use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
+/// `cairn locks`
+#[derive(Args, Debug)]
+pub struct LocksArgs {
+    /// Remove this lock, even if its holder is alive; the beginning of its id is enough
+    #[arg(long = "break", value_name = "ID")]
+    pub break_id: Option<String>,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Lists the processes that read or write the store, with their host and start time. Breaking a \
+         lock never damages data; its holder may have to run its command again.",
+        "If the store is on a local disk, locks of processes of this host that have ended are removed \
+         first.",
+    ],
+    examples: &[("cairn locks", ""), ("cairn locks --break 3f0c", "its holder is gone for good")],
+    exit: &[],
+    json: "[{\"id\", \"life\", \"purpose\", \"artifact\", \"version\", \"draft\", \"run\", \"mountpoint\", \
+         \"host\", \"pid\", \"user\", \"since\"}]\n\
+         with --break: {\"broken\"}",
+    list: None,
+};
+
 /// Who is at work, or one lock broken.
-pub fn run(context: &mut Context, args: Locks) -> CommandResult {
+pub fn run(context: &mut Context, args: LocksArgs) -> CommandResult {
     let store = context.store()?;
     if let Some(id) = args.break_id {
         let id = lock::break_lock(&store, &id)?;

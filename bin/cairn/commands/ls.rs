@@ -1,17 +1,70 @@
 //! `cairn ls` and `cairn cat`
 
 use super::entry::{Line, long, points_at};
-use crate::args::{Cat, Ls};
 use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
 use crate::output::Context;
 use cairn::catalog::Version;
 use cairn::error::Error;
 use cairn::manifest::{Entry, Found, Tree};
 use cairn::types::RelPath;
+use clap::Args;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 
+/// `cairn ls`
+#[derive(Args, Debug)]
+pub struct LsArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// A directory or a file of the version [default: its root]
+    pub path: Option<OsString>,
+    /// Print mode, bytes, digest and path
+    #[arg(short, long)]
+    pub long: bool,
+    /// List everything below, not only one level
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+/// The text of `--help`.
+pub const LS_HELP: Help = Help {
+    description: &["Paths are complete, from the root of the version. A directory ends with /."],
+    examples: &[
+        ("cairn ls images", "the top level of the newest version"),
+        ("cairn ls images:v3 2026/raw -l", ""),
+        ("cairn ls images:prod -R", "everything"),
+        ("cairn ls images -R --json | jq -r 'select(.size > 1000000).path'", ""),
+    ],
+    exit: &[],
+    json: "One line for each entry: {\"path\", \"kind\", \"size\", \"digest\", \"exec\", \"target\", \
+         \"uri\"}. Fields that do not apply are absent. kind is file, directory, symlink or reference. If \
+         a name is not UTF-8, path is an approximation and path_b64 has the exact bytes.",
+    list: None,
+};
+
+/// `cairn cat`
+#[derive(Args, Debug)]
+pub struct CatArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// A file of the version
+    pub path: OsString,
+}
+
+/// The text of `--help`.
+pub const CAT_HELP: Help = Help {
+    description: &["The bytes are checked against the file's digest while they are written."],
+    examples: &[("cairn cat model:prod config.json", ""), ("cairn cat shop-db shop.sql | mysql shop", "")],
+    exit: &[],
+    json: "",
+    list: None,
+};
+
 /// Lists what is at a path.
-pub fn ls(context: &mut Context, args: Ls) -> CommandResult {
+pub fn ls(context: &mut Context, args: LsArgs) -> CommandResult {
     let path = args.path.as_ref().map_or(Ok(RelPath::root()), |p| RelPath::parse_or_root(p.as_bytes()))?;
     let version = context.version(&args.version)?;
     let tree = version.tree()?;
@@ -62,7 +115,7 @@ fn line(context: &mut Context, path: &RelPath, entry: &Entry, detailed: bool) ->
 }
 
 /// Writes a file's bytes to stdout.
-pub fn cat(context: &mut Context, args: Cat) -> CommandResult {
+pub fn cat(context: &mut Context, args: CatArgs) -> CommandResult {
     let path = RelPath::parse(args.path.as_bytes())?;
     let version = context.version(&args.version)?;
     found(&version, &version.tree()?, &path)?;

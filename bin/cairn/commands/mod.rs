@@ -1,4 +1,5 @@
-//! The commands, a file for one or for a few of a kind. Each parses its words, calls the library and prints.
+//! The commands: one file for each, or for a few that belong together. A file has the arguments, the help, and the
+//! function that calls the library and prints.
 
 mod alias;
 mod copy;
@@ -17,6 +18,7 @@ mod mounts;
 mod patch;
 mod put;
 mod rm;
+mod shared_args;
 mod shell;
 mod show;
 mod stage;
@@ -24,11 +26,71 @@ mod stdin;
 mod upsert;
 mod verify;
 
-use crate::args::Command;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::Context;
+use clap::Subcommand;
 
-/// Runs one command; its exit status.
+/// The commands. The order is that of `cairn --help`.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make a store
+    Init(init::InitArgs),
+    /// Make a version from files and directories
+    Put(Box<put::PutArgs>),
+    /// Contribute one run's files to a version that many runs make together
+    Upsert(Box<upsert::UpsertArgs>),
+    /// Publish all contributions as one version
+    Finish(Box<finish::FinishArgs>),
+    /// List unfinished versions that many runs make together
+    Drafts(draft::DraftsArgs),
+    /// Show or discard a draft, or remove a run's contributions
+    Draft(draft::DraftArgs),
+    /// Make the next version by changing an earlier one
+    Patch(Box<patch::PatchArgs>),
+    /// Copy a version to another name or another store
+    Copy(copy::CopyArgs),
+    /// List artifacts, or the versions of one artifact
+    List(list::ListArgs),
+    /// List the files of a version
+    Ls(ls::LsArgs),
+    /// Show everything recorded about a version
+    Show(show::ShowArgs),
+    /// Write a file of a version to stdout
+    Cat(ls::CatArgs),
+    /// Write a version to a directory
+    Get(get::GetArgs),
+    /// Compare two versions, or a version and a directory
+    Diff(diff::DiffArgs),
+    /// Check the store for damage by hashing its content again
+    Verify(verify::VerifyArgs),
+    /// List the processes that use the store
+    Locks(locks::LocksArgs),
+    /// Remove versions
+    Rm(rm::RmArgs),
+    /// Point an alias at a version
+    Alias(alias::AliasArgs),
+    /// Remove aliases
+    Unalias(alias::UnaliasArgs),
+    /// Mount the store, a version or a run's staging directory
+    Mount(Box<mount::MountArgs>),
+    /// List the cairn mounts of this host
+    Mounts,
+    /// Make a run's staging directory its contribution
+    Seal(stage::SealArgs),
+    /// Unmount; a staging directory is sealed first
+    Umount(mount::UmountArgs),
+    /// Show cairn at work on a directory, in a temporary store
+    Demo(demo::DemoArgs),
+    /// Print the completions for a shell
+    Completions(shell::CompletionsArgs),
+    /// Write the manual pages
+    Manpages(shell::ManpagesArgs),
+    /// Print the version of cairn
+    Version,
+}
+
+/// Runs one command and returns its exit status.
 pub fn run(context: &mut Context, command: Command) -> CommandResult {
     match command {
         Command::Init(args) => init::run(context, args),
@@ -38,11 +100,11 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Drafts(args) => draft::list(context, args),
         Command::Draft(args) => draft::run(context, args),
         Command::Patch(args) => patch::run(context, *args),
-        Command::Copy(args) => copy::run(context, *args),
+        Command::Copy(args) => copy::run(context, args),
         Command::List(args) => list::run(context, args),
         Command::Ls(args) => ls::ls(context, args),
-        Command::Cat(args) => ls::cat(context, args),
         Command::Show(args) => show::run(context, args),
+        Command::Cat(args) => ls::cat(context, args),
         Command::Get(args) => get::run(context, args),
         Command::Diff(args) => diff::run(context, args),
         Command::Verify(args) => verify::run(context, args),
@@ -59,4 +121,41 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Manpages(args) => shell::manpages(context, args),
         Command::Version => shell::version(context),
     }
+}
+
+/// The long help of a command, or of a subcommand as `draft show`.
+pub fn help_of(path: &str) -> Option<&'static Help> {
+    Some(match path {
+        "init" => &init::HELP,
+        "put" => &put::HELP,
+        "upsert" => &upsert::HELP,
+        "finish" => &finish::HELP,
+        "drafts" => &draft::DRAFTS_HELP,
+        "draft" => &draft::DRAFT_HELP,
+        "draft show" => &draft::DRAFT_SHOW_HELP,
+        "draft drop" => &draft::DRAFT_DROP_HELP,
+        "draft discard" => &draft::DRAFT_DISCARD_HELP,
+        "patch" => &patch::HELP,
+        "copy" => &copy::HELP,
+        "list" => &list::HELP,
+        "ls" => &ls::LS_HELP,
+        "show" => &show::HELP,
+        "cat" => &ls::CAT_HELP,
+        "get" => &get::HELP,
+        "diff" => &diff::HELP,
+        "verify" => &verify::HELP,
+        "locks" => &locks::HELP,
+        "rm" => &rm::HELP,
+        "alias" => &alias::ALIAS_HELP,
+        "unalias" => &alias::UNALIAS_HELP,
+        "mount" => &mount::MOUNT_HELP,
+        "mounts" => &mounts::HELP,
+        "seal" => &stage::HELP,
+        "umount" => &mount::UMOUNT_HELP,
+        "demo" => &demo::HELP,
+        "completions" => &shell::COMPLETIONS_HELP,
+        "manpages" => &shell::MANPAGES_HELP,
+        "version" => &shell::VERSION_HELP,
+        _ => return None,
+    })
 }

@@ -1,19 +1,148 @@
 //! `cairn mount` and `cairn umount`
 
-use crate::args::{Io, Mount, Umount, VerifyMode};
+use super::shared_args::RunArgs;
 use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, VersionSpec, resolve};
 use cairn::error::{Result, show_path};
 use cairn::fuse::{self, MountOptions, RunMode, VersionView};
+use clap::{Args, ValueEnum};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// `cairn mount`
+#[derive(Args, Debug)]
+pub struct MountArgs {
+    /// The mount point: an empty directory
+    #[arg(value_name = "MNT")]
+    pub mountpoint: PathBuf,
+    /// Mount a run's contribution to a draft, writable
+    #[arg(long, requires = "version")]
+    pub stage: bool,
+    /// With --stage: the id that all runs of the version share [default: the group]
+    #[arg(long, value_name = "ID", requires = "stage")]
+    pub distributed_id: Option<String>,
+    /// Whole store: without staging directories
+    #[arg(long, conflicts_with = "stage")]
+    pub no_stage: bool,
+    /// With --stage: start empty instead of with the files that the run left
+    #[arg(long, requires = "stage")]
+    pub fresh: bool,
+    /// The run that --stage is for.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// The version; without it, the whole store
+    #[arg(value_name = "NAME[:V]")]
+    pub version: Option<String>,
+    /// Stay in the foreground; Ctrl-C unmounts
+    #[arg(long)]
+    pub foreground: bool,
+    /// Let other users use the mount
+    ///
+    /// Let other users use the mount. They can read every version in it. They can write to staging directories only if
+    /// they may write to the store themselves.
+    #[arg(long)]
+    pub allow_other: bool,
+    /// How files are opened and read; with --stage, no-open reads through the daemon
+    #[arg(long, value_enum, default_value = "auto")]
+    pub io: IoArg,
+    /// When content is hashed
+    #[arg(long, value_enum, default_value = "put")]
+    pub verify: VerifyModeArg,
+    /// Answer N requests at a time, 1 to 256 [default: one per processor, 2 to 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=cairn::fuse::MOST_THREADS as i64))]
+    pub threads: Option<u16>,
+    /// Whole store: show new versions and moved aliases at the latest after SECONDS
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    pub refresh: u16,
+    /// Write the daemon's errors to FILE
+    ///
+    /// Write the daemon's errors to FILE, such as why a read gives EIO [default: syslog (`journalctl -t cairnfs`); with
+    /// --foreground stderr]
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// How a mount reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum IoArg {
+    /// passthrough if most files are large and the user is root, else no-open
+    Auto,
+    /// The kernel opens files by itself and asks only for bytes that it has not cached; best for small files
+    NoOpen,
+    /// The kernel reads large files directly from the store; only root may
+    Passthrough,
+}
+
+/// When a mount hashes content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum VerifyModeArg {
+    /// Small files at each read; large files if their size or time is not as stored
+    Put,
+    /// Also each large file before its first byte is read
+    All,
+}
+
+/// The text of `--help`.
+pub const MOUNT_HELP: Help = Help {
+    description: &[
+        "Without NAME the whole store is mounted: MNT/NAME/vN and MNT/NAME/ALIAS. New versions and moved \
+         aliases appear in it. With NAME one version is mounted at MNT itself; the mount keeps the \
+         version that NAME:V named at first and prints it.",
+        "--stage mounts a run's staging directory: what the run writes there becomes its contribution \
+         (`cairn seal`, `cairn umount`). If a run was interrupted, mount again: it continues with its \
+         files. In a mount of the whole store, a run's staging directory is made with mkdir in \
+         MNT/.staging.",
+        "`cairn umount MNT` unmounts.",
+    ],
+    examples: &[
+        ("cairn mount /mnt/all", "the whole store"),
+        ("mkdir -p /mnt/all/.staging/eval/eval-7/rank-3", "in it: a staging directory"),
+        ("cairn mount /mnt/images images:v3", "one version; prints images:v3"),
+        ("cairn mount /mnt/images images", "the version that is the newest now"),
+        ("cairn mount /mnt/w model:prod --foreground --verify all", ""),
+        ("cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3", "a run's staging directory"),
+    ],
+    exit: &[(3, "refused: another process of the run is writing, the draft is finished, or the mount point is in use")],
+    json: "One version: {\"artifact\", \"version\", \"mountpoint\"}\n\
+         Whole store: {\"store\", \"mountpoint\"}\n\
+         --stage: {\"artifact\", \"distributed_id\", \"run\", \"mountpoint\"}",
+    list: None,
+};
+
+/// `cairn umount`
+#[derive(Args, Debug)]
+pub struct UmountArgs {
+    /// Don't seal a staging directory; the run can continue with it later
+    #[arg(long)]
+    pub no_seal: bool,
+    /// The mount point
+    #[arg(value_name = "MNT")]
+    pub mountpoint: PathBuf,
+}
+
+/// The text of `--help`.
+pub const UMOUNT_HELP: Help = Help {
+    description: &[
+        "A staging directory is sealed first; if that is refused, it stays mounted. An unmount of the \
+         whole store, and a plain umount(8), seal nothing. cairn lists the contributions that are left \
+         open.",
+        "It also unmounts after the daemon was killed. If the same mount exists at another place (a bind \
+         mount, a container), a warning names that place: the daemon runs until it is unmounted there \
+         too, and until then `cairn rm` of the version is refused.",
+    ],
+    examples: &[("cairn umount /mnt/images", ""), ("cairn umount mnt --no-seal", "the run continues later")],
+    exit: &[(3, "the staging directory could not be sealed, or the mount is in use; it stays mounted")],
+    json: "{\"mountpoint\", \"elsewhere\": [{\"mountpoint\", \"pid\", \"process\"}]}",
+    list: None,
+};
+
 /// Mounts a version, or the whole store.
-pub fn mount(context: &mut Context, args: Mount) -> CommandResult {
+pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     if args.stage {
         return super::stage::mount(context, args);
     }
@@ -23,14 +152,14 @@ pub fn mount(context: &mut Context, args: Mount) -> CommandResult {
     }
 }
 
-fn mount_store(context: &mut Context, args: &Mount) -> CommandResult {
+fn mount_store(context: &mut Context, args: &MountArgs) -> CommandResult {
     let root = context.store()?.root().to_path_buf();
     let document = json!({ "store": root.to_string_lossy(), "mountpoint": absolute(&args.mountpoint) });
     let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { Ok(()) };
     serve(context, args, say, |options| fuse::mount_store(&root, &args.mountpoint, options))
 }
 
-fn mount_version(context: &mut Context, args: &Mount, word: &str) -> CommandResult {
+fn mount_version(context: &mut Context, args: &MountArgs, word: &str) -> CommandResult {
     let version = context.version(word)?;
     let name = version.to_string();
     // The daemon opens the store by itself: what this process has open ends with it.
@@ -53,7 +182,7 @@ fn mount_version(context: &mut Context, args: &Mount, word: &str) -> CommandResu
 /// Says what is mounted when it is: in the foreground before, since nothing comes after it.
 fn serve(
     context: &mut Context,
-    args: &Mount,
+    args: &MountArgs,
     say: impl Fn(&mut Context) -> std::result::Result<(), Failure>,
     mount: impl FnOnce(&MountOptions) -> Result<()>,
 ) -> CommandResult {
@@ -80,18 +209,18 @@ pub fn absolute(path: &Path) -> String {
         .into_owned()
 }
 
-fn options(args: &Mount) -> MountOptions {
+fn options(args: &MountArgs) -> MountOptions {
     let mut options = MountOptions {
         ground: if args.foreground { RunMode::Foreground } else { RunMode::Background },
         allow_other: args.allow_other,
         verify: match args.verify {
-            VerifyMode::Put => fuse::VerifyMode::Put,
-            VerifyMode::All => fuse::VerifyMode::All,
+            VerifyModeArg::Put => fuse::VerifyMode::Put,
+            VerifyModeArg::All => fuse::VerifyMode::All,
         },
         io: match args.io {
-            Io::Auto => fuse::Io::Auto,
-            Io::NoOpen => fuse::Io::NoOpen,
-            Io::Passthrough => fuse::Io::Passthrough,
+            IoArg::Auto => fuse::Io::Auto,
+            IoArg::NoOpen => fuse::Io::NoOpen,
+            IoArg::Passthrough => fuse::Io::Passthrough,
         },
         staging: !args.no_stage,
         refresh: Duration::from_secs(args.refresh.into()),
@@ -105,7 +234,7 @@ fn options(args: &Mount) -> MountOptions {
 }
 
 /// Unmounts.
-pub fn umount(context: &mut Context, args: Umount) -> CommandResult {
+pub fn umount(context: &mut Context, args: UmountArgs) -> CommandResult {
     signals::unwatch(); // the daemon may not answer: a signal must end the wait at once
     let unmounting = super::stage::before_unmount(context, &args.mountpoint, !args.no_seal)?;
     let left = fuse::unmount(&args.mountpoint)?;

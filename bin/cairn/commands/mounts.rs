@@ -1,9 +1,28 @@
 //! `cairn mounts`
 
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, dash};
 use cairn::fuse::{Health, MountInfo, Shows, mounts};
 use serde_json::{Value, json};
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Lists the mounts of any store in this mount namespace; a container has its own. STATE is ok, \
+         dead (the daemon was killed: `cairn umount` removes the mount) or no answer (within two \
+         seconds).",
+        "If the user who mounted may not write to the store, some columns show - or ?.",
+    ],
+    examples: &[
+        ("cairn mounts", ""),
+        ("cairn mounts --json | jq -r '.[] | select(.healthy | not) | .mountpoint'", "the mounts that do not answer"),
+    ],
+    exit: &[],
+    json: "[{\"mountpoint\", \"store\", \"shows\": \"store|version|stage\", \"artifact\", \"version\", \
+         \"distributed_id\", \"run\", \"user\", \"since\", \"pid\", \"state\", \"healthy\"}]",
+    list: None,
+};
 
 /// This host's mounts.
 pub fn run(context: &mut Context) -> CommandResult {

@@ -1,9 +1,10 @@
 //! `cairn patch`
 
-use super::put::{add_sources, describe, report, run_of, unreadable, warn_of_sources};
-use super::stdin::Given;
-use crate::args::Patch;
+use super::put::{add_sources, annotate, report, unreadable, warn_of_sources};
+use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::stdin::SourceList;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
 use cairn::Store;
@@ -11,17 +12,78 @@ use cairn::catalog::{Selector, Version, VersionSpec, artifact, resolve};
 use cairn::commit::{Artifact, SaveOptions, parse_changes};
 use cairn::error::{Error, Kind, Result};
 use cairn::types::VersionNumber;
+use clap::Args;
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// `cairn patch`
+#[derive(Args, Debug)]
+pub struct PatchArgs {
+    /// The version that the changes were made on [default: the newest]
+    #[arg(value_name = "NAME[:BASE]")]
+    pub base: String,
+    /// Files to add or replace: directories, files, - for stdin, SCHEME://... for a reference
+    #[arg(value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// Remove this file or directory (repeatable)
+    #[arg(long = "remove", value_name = "PATH")]
+    pub removals: Vec<OsString>,
+    /// Rename a file or a directory (repeatable)
+    #[arg(long = "rename", num_args = 2, value_names = ["OLD", "NEW"])]
+    pub renames: Vec<OsString>,
+    /// Apply the output of `cairn diff --json`; - reads it from stdin
+    #[arg(long, value_name = "FILE")]
+    pub from_diff: Option<PathBuf>,
+    /// Publish this version plus the changes, even if newer versions exist
+    #[arg(long, value_name = "vN")]
+    pub onto: Option<String>,
+    /// Start from an empty version if the artifact does not exist yet
+    #[arg(long)]
+    pub create: bool,
+    /// Where sources go, and how they are read.
+    #[command(flatten)]
+    pub source_args: SourceArgs,
+    /// Type, aliases, tags, description, metadata.
+    #[command(flatten)]
+    pub annotations: AnnotationArgs,
+    /// The run that makes the version.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "The cost depends on the changes, not on the size of the version. Removals and renames are \
+         applied first, then --from-diff, then the sources. A directory's files are added to those that \
+         are there.",
+        "If a version newer than BASE exists, the changes are rebased on the newest version, and stderr \
+         says so. If both changed the same path, the patch is refused.",
+        "--from-diff needs the content that it names in this store; `cairn copy --to` brings it from \
+         another store.",
+    ],
+    examples: &[
+        ("cairn patch crawl today.json --at 2026/11/25", "add or replace a file; prints crawl:v8"),
+        ("cairn patch crawl today.json --create", "the first day too"),
+        ("cairn patch images --remove raw/tmp --rename a.png b.png", ""),
+        ("cairn patch images:v3 fixed/ --at labels", "the changes were made on v3"),
+        ("cairn patch images:v3 fixed/ --onto v3", "v3 plus the changes"),
+        ("cairn diff images:v3 images:v5 --json | cairn patch images:v6 --from-diff -", ""),
+    ],
+    exit: &[(3, "refused: a newer version changed the same path; nothing was published")],
+    json: "{\"artifact\", \"version\", \"digest\", \"created\", \"files\", \"bytes\", \"new_bytes\"}",
+    list: None,
+};
 
 /// Makes a version from changes of one.
-pub fn run(context: &mut Context, args: Patch) -> CommandResult {
+pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
     let spec = VersionSpec::parse(&args.base)?;
     let store = context.store()?;
     let mut artifact = draft(&store, &spec, &args)?;
-    describe(&mut artifact, &args.words)?;
-    let run = run_of(&store, &args.run)?;
+    annotate(&mut artifact, &args.annotations)?;
+    let run = args.run.run_if_given(&store)?;
     context.if_interrupted("no version was published; the complete files in the store are kept: run the same patch again, and it stores only the rest");
     signals::install_handlers();
     let bar = context.bar("patch");
@@ -34,7 +96,13 @@ pub fn run(context: &mut Context, args: Patch) -> CommandResult {
     if let Some(file) = &args.from_diff {
         artifact.apply_changes(parse_changes(&read(file)?)?)?;
     }
-    add_sources(&mut artifact, &store, &Given::of(&args.sources, &args.from)?, &args.from, &bar.progress())?;
+    add_sources(
+        &mut artifact,
+        &store,
+        &SourceList::split(&args.sources, &args.source_args)?,
+        &args.source_args,
+        &bar.progress(),
+    )?;
     signals::cancel_on_interrupt(bar.progress());
     let options = SaveOptions { progress: bar.progress(), ..SaveOptions::default() };
     let published = match run {
@@ -54,23 +122,23 @@ pub fn run(context: &mut Context, args: Patch) -> CommandResult {
 }
 
 /// The patch, on what it was made on.
-fn draft(store: &Store, spec: &VersionSpec, args: &Patch) -> Result<Artifact> {
+fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact> {
     let onto = args.onto.as_deref().map(|word| onto(store, spec, word)).transpose()?;
     let base = match (resolve(store, spec), &onto) {
         (_, Some(onto)) if spec.selector == Selector::Latest => onto.clone(),
         (Ok(base), _) => base,
         (Err(e), _) if e.kind() == Kind::NotFound && spec.selector == Selector::Latest => {
             if !args.create {
-                return Err(e.with_hint("--create begins with nothing"));
+                return Err(e.with_hint("to start from an empty version, add --create"));
             }
-            if let Some(kind) = &args.words.kind {
+            if let Some(kind) = &args.annotations.kind {
                 artifact::check_type(store, &spec.artifact, Some(&cairn::types::ArtifactType::parse(kind)?))?;
             }
-            return Artifact::patch_from_empty(spec.artifact.as_str(), args.words.kind.as_deref());
+            return Artifact::patch_from_empty(spec.artifact.as_str(), args.annotations.kind.as_deref());
         }
         (Err(e), _) => return Err(e),
     };
-    if let Some(kind) = &args.words.kind {
+    if let Some(kind) = &args.annotations.kind {
         artifact::check_type(store, &spec.artifact, Some(&cairn::types::ArtifactType::parse(kind)?))?;
     }
     let mut artifact = base.new_draft();

@@ -1,17 +1,19 @@
 //! `cairn put`
 
-use super::stdin::{self, Given};
-use crate::args::{self, AnnotationArgs, Put, Sources};
+use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::stdin::{self, SourceList};
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
 use cairn::catalog::{Recorded, parse_metadata};
-use cairn::commit::{Artifact, Published, Run, RunOptions, SaveOptions};
+use cairn::commit::{Artifact, Published, SaveOptions};
 use cairn::error::{Error, Result, show_list, show_path};
 use cairn::progress::{Progress, Reading};
 use cairn::types::RelPath;
 use cairn::{ScanOptions, Store};
+use clap::Args;
 use indicatif::HumanCount;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
@@ -20,24 +22,73 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
+/// `cairn put`
+#[derive(Args, Debug)]
+pub struct PutArgs {
+    /// The artifact; allowed characters: A-Z a-z 0-9 _ . -
+    pub name: String,
+    /// Directories, files, - for stdin, SCHEME://... for a reference
+    #[arg(required = true, value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// Where sources go, and how they are read.
+    #[command(flatten)]
+    pub source_args: SourceArgs,
+    /// Type, aliases, tags, description, metadata.
+    #[command(flatten)]
+    pub annotations: AnnotationArgs,
+    /// Make a new version even if nothing has changed
+    #[arg(long)]
+    pub new_version: bool,
+    /// The run that makes the version.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "A directory adds its contents, a file adds itself by its base name, and - adds standard input. \
+         SCHEME://... adds a reference: the URI is recorded, the bytes are not copied.",
+        "If nothing has changed since the newest version, no version is made and the newest one is \
+         printed. If a put is interrupted, run it again: it stores only what is missing.",
+        "Files that match a pattern of a .cairnignore file (gitignore syntax) are left out.",
+        "A file that looks unchanged is not read again, if the time stamps of its file system are precise \
+         enough to prove that. --rehash reads every file. CAIRN_STAT_CACHE=off keeps no cache.",
+        "With --stdin-from-command nothing is published if the command fails. A pipe into - can't show \
+         whether its writer failed: only an empty standard input is refused.",
+    ],
+    examples: &[
+        ("cairn put images ./photos", "the files in ./photos; prints images:v0"),
+        ("cairn put model weights.bin config.json --type model --alias prod", ""),
+        ("cairn put images ./photos --exclude '*.tmp' --tag raw --description 'as scanned'", ""),
+        ("cairn put results out/ --at 2026/run1 --metadata '{\"loss\": 0.1}'", ""),
+        ("cairn put shop-db --stdin-filename shop.sql --stdin-from-command -- mysqldump shop", ""),
+        ("tar c ./photos | cairn put photos - --stdin-filename photos.tar", ""),
+        ("cairn put corpus s3://bucket/corpus.tar", "a reference"),
+    ],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"digest\", \"created\", \"files\", \"bytes\", \"new_bytes\"}",
+    list: None,
+};
+
 /// Makes a version.
-pub fn run(context: &mut Context, args: Put) -> CommandResult {
+pub fn run(context: &mut Context, args: PutArgs) -> CommandResult {
     let store = context.store()?;
-    let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
-    describe(&mut artifact, &args.words)?;
-    let run = run_of(&store, &args.run)?;
+    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
+    annotate(&mut artifact, &args.annotations)?;
+    let run = args.run.run_if_given(&store)?;
     context.if_interrupted("no version was published; the complete files in the store are kept: run the same put again, and it stores only the rest");
     signals::install_handlers();
-    let given = Given::of(&args.sources, &args.from)?;
+    let given = SourceList::split(&args.sources, &args.source_args)?;
     let progress = Arc::<Progress>::default();
     let typed = given.is_typed();
     if typed {
         context.status("reading what you type, up to Ctrl-D");
-        add_sources(&mut artifact, &store, &given, &args.from, &progress)?; // before there is a bar to write over it
+        add_sources(&mut artifact, &store, &given, &args.source_args, &progress)?; // before there is a bar to write over it
     }
     let bar = context.bar_of("put", progress.clone());
     if !typed {
-        add_sources(&mut artifact, &store, &given, &args.from, &progress)?;
+        add_sources(&mut artifact, &store, &given, &args.source_args, &progress)?;
     }
     signals::cancel_on_interrupt(progress.clone());
     let options = SaveOptions { always_new: args.new_version, progress: progress.clone(), ..SaveOptions::default() };
@@ -50,15 +101,8 @@ pub fn run(context: &mut Context, args: Put) -> CommandResult {
     report(context, &published, "nothing changed since")
 }
 
-/// The run at work, if anything is said of one.
-pub fn run_of(store: &Store, said: &args::Run) -> Result<Option<Run>> {
-    let any = [&said.run, &said.group, &said.job_type].into_iter().flatten().any(|word| !word.is_empty());
-    let options = RunOptions { id: said.run.clone(), group: said.group.clone(), job_type: said.job_type.clone() };
-    any.then(|| Run::new(store, options)).transpose()
-}
-
 /// What is said about the version.
-pub fn describe(artifact: &mut Artifact, args: &AnnotationArgs) -> Result<()> {
+pub fn annotate(artifact: &mut Artifact, args: &AnnotationArgs) -> Result<()> {
     for alias in &args.aliases {
         artifact.add_alias(alias)?;
     }
@@ -89,18 +133,12 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
 pub fn add_sources(
     artifact: &mut Artifact,
     store: &Store,
-    given: &Given<'_>,
-    args: &Sources,
+    given: &SourceList<'_>,
+    args: &SourceArgs,
     progress: &Progress,
 ) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
-    let options = ScanOptions {
-        exclude: args.exclude.clone(),
-        follow_symlinks: args.follow_symlinks,
-        skip_special: args.skip_special,
-        rehash: args.rehash,
-        ..ScanOptions::default()
-    };
+    let options = args.scan.options();
     given.check()?;
     for source in given.sources {
         let path = Path::new(source);

@@ -1,20 +1,53 @@
 //! `cairn rm`
 
-use crate::args::Rm;
 use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
 use crate::output::Context;
 use cairn::Store;
 use cairn::catalog::removal::{self, Force};
 use cairn::catalog::{VersionSpec, resolve_number, version};
 use cairn::error::{Error, Result};
 use cairn::types::{ArtifactName, VersionNumber};
+use clap::Args;
 use serde_json::{Value, json};
+
+/// `cairn rm`
+#[derive(Args, Debug)]
+pub struct RmArgs {
+    /// The versions; with --all, artifacts
+    #[arg(required = true, value_name = "NAME:V")]
+    pub versions: Vec<String>,
+    /// Remove every version of these artifacts
+    #[arg(long)]
+    pub all: bool,
+    /// Also remove a version that an alias names, and that alias
+    #[arg(long)]
+    pub force: bool,
+    /// Print what would be removed, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["Refused while an alias other than latest names the version; --force removes the alias too. The \
+         name of the artifact and its version numbers are never used again for other content. The space \
+         is not freed yet: a later release will do that."],
+    examples: &[
+        ("cairn rm images:v3 images:v4", ""),
+        ("cairn rm images:v3 --dry-run", ""),
+        ("cairn rm images --all", "every version of images"),
+    ],
+    exit: &[(3, "refused: an alias or a mount uses the version")],
+    json: "{\"removed\": [{\"artifact\", \"version\"}], \"dry_run\"}",
+    list: None,
+};
 
 /// A version by its artifact and number.
 type Named = (ArtifactName, VersionNumber);
 
 /// Removes versions. All of them are looked at before the first is removed.
-pub fn run(context: &mut Context, args: Rm) -> CommandResult {
+pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
     let store = context.store()?;
     let force = if args.force { Force::Yes } else { Force::No };
     let versions = wanted(&store, &args)?;
@@ -39,13 +72,13 @@ pub fn run(context: &mut Context, args: Rm) -> CommandResult {
 }
 
 /// The versions named, each once, in the order given. They need not be readable: a damaged one can be removed.
-fn wanted(store: &Store, args: &Rm) -> Result<Vec<Named>> {
+fn wanted(store: &Store, args: &RmArgs) -> Result<Vec<Named>> {
     let mut out: Vec<Named> = Vec::new();
     for word in &args.versions {
         let found = if args.all {
             if word.contains(':') {
                 return Err(Error::usage(format!("--all takes a name, not the version {word}"))
-                    .with_hint("leave out --all, or what follows the colon"));
+                    .with_hint("omit --all, or omit the part after the colon"));
             }
             let name = ArtifactName::parse(word)?;
             let numbers = version::live_numbers(store, &name)?;

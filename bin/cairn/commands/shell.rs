@@ -1,15 +1,63 @@
 //! `cairn completions`, `cairn manpages` and `cairn version`
 
-use crate::args::{Cli, Completions, Manpages};
+use crate::cli::Cli;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::Context;
 use cairn::error::Error;
+use clap::Args;
 use clap::CommandFactory;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// `cairn completions`
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+/// The text of `--help`.
+pub const COMPLETIONS_HELP: Help = Help {
+    description: &["Prints a script that completes cairn's commands and options."],
+    examples: &[
+        ("cairn completions bash > /etc/bash_completion.d/cairn", ""),
+        ("cairn completions zsh > ~/.zfunc/_cairn", ""),
+        ("cairn completions fish > ~/.config/fish/completions/cairn.fish", ""),
+    ],
+    exit: &[],
+    json: "",
+    list: None,
+};
+
+/// `cairn manpages`
+#[derive(Args, Debug)]
+pub struct ManpagesArgs {
+    /// The directory to write to; it is made if it does not exist
+    pub dir: PathBuf,
+}
+
+/// The text of `--help`.
+pub const MANPAGES_HELP: Help = Help {
+    description: &["Writes cairn.1, a page for each command, and cairnfs.8. Prints the files."],
+    examples: &[("cairn manpages ./man", "`man -l man/cairn-put.1` shows one")],
+    exit: &[],
+    json: "{\"files\"}",
+    list: None,
+};
+
+/// The text of `--help`.
+pub const VERSION_HELP: Help = Help {
+    description: &["`cairn --version` prints the same."],
+    examples: &[("cairn version", "")],
+    exit: &[],
+    json: "{\"version\"}",
+    list: None,
+};
 
 /// Prints a shell's completions.
-pub fn completions(context: &mut Context, args: Completions) -> CommandResult {
+pub fn completions(context: &mut Context, args: CompletionsArgs) -> CommandResult {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cairn", &mut text);
     context.out.bytes(&text)?;
@@ -28,7 +76,7 @@ pub fn version(context: &mut Context) -> CommandResult {
 }
 
 /// Writes the manual pages: `cairn.1` and one for each command.
-pub fn manpages(context: &mut Context, args: Manpages) -> CommandResult {
+pub fn manpages(context: &mut Context, args: ManpagesArgs) -> CommandResult {
     std::fs::create_dir_all(&args.dir).map_err(|e| Error::io("create directory", &args.dir, e))?;
     clap_mangen::generate_to(Cli::command(), &args.dir)
         .map_err(|e| Error::io("write manual pages to", &args.dir, e))?;

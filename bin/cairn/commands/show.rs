@@ -1,15 +1,37 @@
 //! `cairn show`
 
-use crate::args::Show;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::catalog::RunRecord;
 use cairn::error::show_bytes;
+use clap::Args;
 use serde_json::{Value, json};
 
+/// `cairn show`
+#[derive(Args, Debug)]
+pub struct ShowArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["Prints the digest, type, aliases, tags, description, metadata, counts and times, and the runs \
+         that made this content."],
+    examples: &[("cairn show images:v3", ""), ("cairn show images --json | jq .metadata", "")],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"type\", \"digest\", \"aliases\", \"tags\", \"description\", \
+         \"metadata\", \"entries\", \"files\", \"bytes\", \"new_bytes\", \"created_at\", \"mode\", \
+         \"run\", \"group\", \"job_type\", \"runs\"}\n\
+         runs lists all runs that made the same content.",
+    list: None,
+};
+
 /// All that is known of a version.
-pub fn run(context: &mut Context, args: Show) -> CommandResult {
+pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
     let version = context.version(&args.version)?;
     let (record, notes, aliases) = (version.record(), version.annotations()?, version.aliases()?);
     let run = record.run.as_ref();

@@ -1,8 +1,9 @@
 //! `cairn mount --stage`, `cairn seal`, and `cairn upsert` without a source: a run contributes by writing files.
 
-use super::upsert::{Contributed, options, report};
-use crate::args::{Io, Mount, Seal};
+use super::mount::{IoArg, MountArgs};
+use super::upsert::{Contributed, report};
 use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
@@ -18,11 +19,33 @@ use cairn::fuse::staging::{
 use cairn::mount::cairn_mount;
 use cairn::staging::{self, Resume, SealOptions, Stage};
 use cairn::types::{ArtifactName, RunId};
+use clap::Args;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// `cairn seal`
+#[derive(Args, Debug)]
+pub struct SealArgs {
+    /// Any path in the staging directory
+    pub path: PathBuf,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["The files become the run's contribution to the draft, and the directory becomes read-only. If it \
+         is sealed already, the same is printed again."],
+    examples: &[
+        ("cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3", "first: mount a staging directory"),
+        ("cp -r results mnt/", "any program writes to it"),
+        ("cairn seal mnt", "prints NAME ID RUN"),
+    ],
+    exit: &[(3, "refused: a file is open for writing; the error names it and the process")],
+    json: "{\"artifact\", \"distributed_id\", \"run\", \"files\", \"bytes\"}",
+    list: None,
+};
 
 /// Mounts a run's staging directory.
-pub fn mount(context: &mut Context, args: Mount) -> CommandResult {
+pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     let name = args.version.clone().unwrap_or_default();
     if name.contains(':') {
         return Err(Error::usage(format!("--stage {name}: a contribution is to an artifact, not to a version of it"))
@@ -31,14 +54,14 @@ pub fn mount(context: &mut Context, args: Mount) -> CommandResult {
     }
     let name = ArtifactName::parse(&VersionSpec::parse(&name)?.artifact.to_string())?;
     let store = context.store()?;
-    let run = Run::new(&store, options(&args.run))?;
+    let run = Run::new(&store, args.run.options())?;
     let draft = run.draft(&name, args.distributed_id.as_deref())?;
     let (root, id, record) = (store.root().to_path_buf(), draft.id().clone(), run.record().clone());
     drop((store, draft, run)); // the daemon opens the store by itself
     let resume = if args.fresh { Resume::Fresh } else { Resume::Continue };
     let staging = StagingOptions {
         ground: if args.foreground { RunMode::Foreground } else { RunMode::Background },
-        passthrough: args.io != Io::NoOpen,
+        passthrough: args.io != IoArg::NoOpen,
         allow_other: args.allow_other,
         threads: args.threads.map_or(StagingOptions::default().threads, usize::from),
         log: args.log.clone(),
@@ -110,7 +133,7 @@ fn is_same_directory(a: &Path, b: &Path) -> bool {
 }
 
 /// Asks a mount's daemon to seal.
-pub fn seal(context: &mut Context, args: Seal) -> CommandResult {
+pub fn seal(context: &mut Context, args: SealArgs) -> CommandResult {
     signals::unwatch(); // the daemon may not answer
     std::fs::metadata(&args.path).map_err(|e| super::put::unreadable("seal", &args.path, e))?;
     let done = ask_to_seal(&args.path)?;

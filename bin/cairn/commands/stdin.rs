@@ -1,7 +1,7 @@
 //! Sources that are read once: standard input (`-`), and what a command writes (`--stdin-from-command -- CMD …`).
 
 use super::put::unreadable;
-use crate::args::Sources;
+use super::shared_args::SourceArgs;
 use crate::signals;
 use cairn::Store;
 use cairn::commit::Artifact;
@@ -16,18 +16,18 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Sources, and the command whose output is one more.
-pub struct Given<'a> {
+pub struct SourceList<'a> {
     /// Directories, files, `-`, URIs.
     pub sources: &'a [OsString],
     /// The command with its arguments; empty when there is none.
     pub command: &'a [OsString],
 }
 
-impl<'a> Given<'a> {
+impl<'a> SourceList<'a> {
     /// Tells the command from the sources: it is what comes after `--`.
-    pub fn of(sources: &'a [OsString], args: &Sources) -> Result<Given<'a>> {
+    pub fn split(sources: &'a [OsString], args: &SourceArgs) -> Result<SourceList<'a>> {
         if !args.stdin_from_command {
-            return Ok(Given { sources, command: &[] });
+            return Ok(SourceList { sources, command: &[] });
         }
         let after = std::env::args_os().skip(1).skip_while(|a| a != "--").skip(1).count();
         let at = sources.len().checked_sub(after).filter(|_| after > 0).ok_or_else(|| {
@@ -35,7 +35,7 @@ impl<'a> Given<'a> {
                 .with_hint("as in: cairn put shop-db --stdin-filename shop.sql --stdin-from-command -- mysqldump shop")
         })?;
         let (sources, command) = sources.split_at(at);
-        Ok(Given { sources, command })
+        Ok(SourceList { sources, command })
     }
 
     /// Whether anything is read that can be read once only.
@@ -62,7 +62,7 @@ impl<'a> Given<'a> {
 pub fn add(
     artifact: &mut Artifact,
     store: &Store,
-    args: &Sources,
+    args: &SourceArgs,
     prefix: &RelPath,
     command: &[OsString],
 ) -> Result<()> {

@@ -1,29 +1,79 @@
 //! `cairn upsert`
 
-use super::put::{add_sources, describe, warn_of_sources};
-use super::stdin::Given;
-use crate::args::{self, Upsert};
+use super::put::{add_sources, annotate, warn_of_sources};
+use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::stdin::SourceList;
 use crate::errors::CommandResult;
+use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
-use cairn::commit::{Artifact, Run, RunOptions, UpsertOptions, Upserted};
+use cairn::commit::{Artifact, Run, UpsertOptions, Upserted};
 use cairn::error::Error;
 use cairn::staging::SealOptions;
+use clap::Args;
 use serde_json::json;
+use std::ffi::OsString;
+
+/// `cairn upsert`
+#[derive(Args, Debug)]
+pub struct UpsertArgs {
+    /// The artifact
+    pub name: String,
+    /// Directories, files, - for stdin, SCHEME://... for a reference; without it, seal the run's staging directory
+    #[arg(value_name = "SRC")]
+    pub sources: Vec<OsString>,
+    /// The id that all runs of the version share [default: the group]
+    #[arg(long, value_name = "ID")]
+    pub distributed_id: Option<String>,
+    /// Replace this run's earlier contributions
+    #[arg(long)]
+    pub replace: bool,
+    /// Where sources go, and how they are read.
+    #[command(flatten)]
+    pub source_args: SourceArgs,
+    /// Type, aliases, tags, description, metadata.
+    #[command(flatten)]
+    pub annotations: AnnotationArgs,
+    /// The run that contributes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Any number of runs, on any number of hosts, contribute to a version at the same time. `cairn \
+         finish` makes the version of all contributions.",
+        "A later upsert of the same run overrides its earlier ones path by path; --replace replaces them \
+         all. Each run may have one writing process at a time. Without SRC, the files in the run's \
+         staging directory become its contribution.",
+    ],
+    examples: &[
+        ("cairn upsert eval image1.png --distributed-id eval-7 --run rank-1", "prints eval eval-7 rank-1"),
+        ("cairn upsert eval out/ --at rank-3 --run rank-3 --group job-99", "the id is the group: job-99"),
+        ("cairn upsert eval fixed/ --run rank-3 --distributed-id eval-7", "overrides earlier files of rank-3"),
+        ("cairn finish eval --distributed-id eval-7", "makes the version"),
+    ],
+    exit: &[(3, "refused: the draft is finished, or another process of the run is writing")],
+    json: "{\"artifact\", \"distributed_id\", \"run\", \"files\", \"bytes\"}",
+    list: None,
+};
 
 /// A run's contribution.
-pub fn run(context: &mut Context, args: Upsert) -> CommandResult {
+pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
     let store = context.store()?;
-    let mut artifact = Artifact::new(&args.name, args.words.kind.as_deref())?;
-    describe(&mut artifact, &args.words)?;
-    let run = Run::new(&store, options(&args.run))?;
+    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
+    annotate(&mut artifact, &args.annotations)?;
+    let run = Run::new(&store, args.run.options())?;
     let id = args.distributed_id.as_deref();
     let draft = run.draft(artifact.name(), id)?; // without an id, nothing is read first
     if args.sources.is_empty() {
-        if let Some(option) = args.from.said() {
-            return Err(Error::usage(format!("{option} says what is done with SRC, and there is none"))
-                .with_hint("say SRC too; without, what the run has in its staging directory is sealed as it is")
+        if let Some(option) = args.source_args.first_given() {
+            return Err(Error::usage(format!("{option} applies to SRC, but no SRC is given"))
+                .with_hint(
+                    "name the files to contribute; without SRC, the staging directory of the run is sealed as it is",
+                )
                 .into());
         }
         return super::stage::seal_of_run(
@@ -36,10 +86,10 @@ pub fn run(context: &mut Context, args: Upsert) -> CommandResult {
     context.if_interrupted("no contribution was recorded; the complete files in the store are kept: run the same upsert again, and it stores only the rest");
     signals::install_handlers();
     let bar = context.bar("upsert");
-    let given = Given::of(&args.sources, &args.from)?;
+    let given = SourceList::split(&args.sources, &args.source_args)?;
     // A stream may take hours: meanwhile `finish` and a second process of this run must see that the run is at work.
     let begun = given.has_stream().then(|| run.begin_upsert(&artifact, id)).transpose()?;
-    add_sources(&mut artifact, &store, &given, &args.from, &bar.progress())?;
+    add_sources(&mut artifact, &store, &given, &args.source_args, &bar.progress())?;
     signals::cancel_on_interrupt(bar.progress());
     let options = UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() };
     let done = match begun {
@@ -88,9 +138,4 @@ pub fn report(context: &mut Context, done: &Contributed) -> CommandResult {
     }
     context.status(&format!("{}, {}; {} new in the store", count(*files, "file"), human(*bytes), human(*new)));
     Ok(0)
-}
-
-/// What is said of the run.
-pub fn options(said: &args::Run) -> RunOptions {
-    RunOptions { id: said.run.clone(), group: said.group.clone(), job_type: said.job_type.clone() }
 }

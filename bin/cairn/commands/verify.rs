@@ -1,19 +1,47 @@
 //! `cairn verify`
 
-use crate::args::Verify;
 use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::error::show_bytes;
 use cairn::types::ArtifactName;
 use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
+use clap::Args;
+
+/// `cairn verify`
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// An artifact or one version; without it, the whole store
+    #[arg(value_name = "NAME[:V]")]
+    pub what: Option<String>,
+    /// Check records and structure only; hash no file
+    #[arg(long)]
+    pub quick: bool,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["Reads the store and hashes its content again. Prints a line for each finding (its code, where it \
+         is, what was expected and what was found) and below it the versions and paths that it affects. \
+         Lines that begin with `note:` are not damage: the next writer repairs them."],
+    examples: &[
+        ("cairn verify", "the whole store"),
+        ("cairn verify images", "all versions of images"),
+        ("cairn verify images:v3 --quick", "records and structure only"),
+    ],
+    exit: &[(0, "no damage was found"), (1, "damage was found")],
+    json: "{\"findings\": [{\"code\", \"what\", \"why\", \"affects\"}], \"notes\": [...], \"artifacts\", \
+         \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\"}",
+    list: Some(("Codes", code::ALL)),
+};
 
 /// What to do about objects whose times were lost, as by a copy of the store without `-a`.
 const TOUCHED: &str = "hint: F1-touched objects are right, and are read more slowly until they get mode 0444 and \
     that time again: a reader does it, or `touch -d @1000000000`";
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
-pub fn run(context: &mut Context, args: Verify) -> CommandResult {
+pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     let scope = match &args.what {
         None => Scope::All,
         Some(what) if what.contains(':') => Scope::Version(Box::new(context.version(what)?)),

@@ -1,0 +1,66 @@
+//! The command line as a whole: the global options, and the parser with its help.
+
+use crate::commands::{self, Command};
+use crate::help::{self, Help};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use std::path::PathBuf;
+
+/// Versions of directories: immutable, content-addressed, mountable, on plain disk.
+#[derive(Parser, Debug)]
+#[command(name = "cairn", version, subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &["A version is written NAME:vN, NAME:ALIAS, or NAME alone for the newest (NAME:latest). \
+                    `cairn COMMAND --help` describes a command and shows examples."],
+    examples: &[
+        ("cairn init", "make a store in ./.cairn"),
+        ("cairn put images ./photos", "make a version; prints images:v0"),
+        ("cairn list images", "list the versions"),
+        ("cairn mount /mnt/images images", "read the newest version as a directory"),
+        ("cairn demo", "or watch all of it in a temporary store"),
+    ],
+    exit: &[(1, "the answer is no: diff found differences, verify found damage")],
+    json: "",
+    list: None,
+};
+
+/// Options that may be given before or after the command.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArgs {
+    /// The store [default: the nearest .cairn, searched upwards from here]
+    #[arg(long, global = true, env = "CAIRN_STORE", hide_env_values = true, value_name = "DIR")]
+    pub store: Option<PathBuf>,
+    /// Print JSON; errors too, on stderr
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only data, warnings and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+impl Cli {
+    /// Parses the command line of this process.
+    ///
+    /// # Errors
+    /// What clap found wrong, or a request for help or for the version.
+    pub fn from_command_line() -> Result<Cli, clap::Error> {
+        let mut command = Cli::with_help();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    }
+
+    /// The parser, with the help of each command.
+    pub fn with_help() -> clap::Command {
+        help::dress(Cli::command(), &HELP, commands::help_of)
+    }
+}

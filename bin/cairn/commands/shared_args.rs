@@ -1,0 +1,121 @@
+//! Arguments that several commands have, and what the library makes of them.
+
+use cairn::commit::{Run, RunOptions};
+use cairn::error::Result;
+use cairn::{ScanOptions, Store};
+use clap::Args;
+use std::ffi::OsString;
+
+/// How a directory is read.
+#[derive(Args, Debug)]
+pub struct ScanArgs {
+    /// Leave out files that match (gitignore syntax; repeatable)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Follow symlinks and read their targets; by default they stay symlinks
+    #[arg(long)]
+    pub follow_symlinks: bool,
+    /// Leave out device nodes, sockets and FIFOs; by default they are an error
+    #[arg(long)]
+    pub skip_special: bool,
+    /// Read every file, even if its time stamps have not changed
+    #[arg(long)]
+    pub rehash: bool,
+}
+
+impl ScanArgs {
+    /// The library's options.
+    pub fn options(&self) -> ScanOptions {
+        ScanOptions {
+            exclude: self.exclude.clone(),
+            follow_symlinks: self.follow_symlinks,
+            skip_special: self.skip_special,
+            rehash: self.rehash,
+            ..ScanOptions::default()
+        }
+    }
+}
+
+/// Where sources go in the version, and how they are read.
+#[derive(Args, Debug)]
+pub struct SourceArgs {
+    /// Put all sources below this path of the version
+    #[arg(long, value_name = "PREFIX")]
+    pub at: Option<OsString>,
+    /// The file name for the bytes of standard input
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub stdin_filename: OsString,
+    /// Run the command after -- and add its output, if it succeeds
+    #[arg(long)]
+    pub stdin_from_command: bool,
+    /// Accept an empty standard input; by default it is refused
+    #[arg(long)]
+    pub allow_empty: bool,
+    /// How directories are read.
+    #[command(flatten)]
+    pub scan: ScanArgs,
+}
+
+impl SourceArgs {
+    /// The first of these options that was given.
+    pub fn first_given(&self) -> Option<&'static str> {
+        let options = [
+            (self.at.is_some(), "--at"),
+            (self.stdin_filename != "stdin", "--stdin-filename"),
+            (self.stdin_from_command, "--stdin-from-command"),
+            (self.allow_empty, "--allow-empty"),
+            (!self.scan.exclude.is_empty(), "--exclude"),
+            (self.scan.follow_symlinks, "--follow-symlinks"),
+            (self.scan.skip_special, "--skip-special"),
+            (self.scan.rehash, "--rehash"),
+        ];
+        options.into_iter().find_map(|(given, option)| given.then_some(option))
+    }
+}
+
+/// What is recorded about the version beside its content.
+#[derive(Args, Debug)]
+pub struct AnnotationArgs {
+    /// The artifact's type; it can't be changed later [default: its present type, else dataset]
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// Point this alias at the version (repeatable)
+    #[arg(long = "alias", value_name = "ALIAS")]
+    pub aliases: Vec<String>,
+    /// Tag the version (repeatable)
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// A description for people
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// A JSON object, or @FILE to read it from a file
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub metadata: Option<String>,
+}
+
+/// The run that does the work.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// The id of the run that makes the version
+    #[arg(long, value_name = "ID", env = "CAIRN_RUN", hide_env_values = true)]
+    pub run: Option<String>,
+    /// The run's group, such as an experiment or a batch job
+    #[arg(long, value_name = "GROUP", env = "CAIRN_RUN_GROUP", hide_env_values = true)]
+    pub group: Option<String>,
+    /// The kind of work that the run does
+    #[arg(long, value_name = "TYPE", env = "CAIRN_JOB_TYPE", hide_env_values = true)]
+    pub job_type: Option<String>,
+}
+
+impl RunArgs {
+    /// The library's options.
+    pub fn options(&self) -> RunOptions {
+        RunOptions { id: self.run.clone(), group: self.group.clone(), job_type: self.job_type.clone() }
+    }
+
+    /// The run, if any of these options was given.
+    pub fn run_if_given(&self, store: &Store) -> Result<Option<Run>> {
+        let given = [&self.run, &self.group, &self.job_type].into_iter().flatten().any(|value| !value.is_empty());
+        given.then(|| Run::new(store, self.options())).transpose()
+    }
+}

@@ -127,7 +127,8 @@ pub fn finish(text: &str) -> String {
 pub fn dress(mut cli: Command, own: &Help, help_of: fn(&str) -> Option<&'static Help>) -> Command {
     let width = width();
     let begin = format!("{}\n`cairn COMMAND --help` describes a command and shows examples.", own.after(width));
-    cli = cli.term_width(width).after_help(begin).after_long_help(own.after(width)).long_about(own.long_about(&cli));
+    let about = own.long_about(&cli);
+    cli = cli.term_width(width).after_help(begin).after_long_help(own.after(width)).long_about(about);
     let names: Vec<String> = cli.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
         cli = cli.mut_subcommand(&name, |sub| dress_below(sub, &name, width, help_of));

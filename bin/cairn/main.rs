@@ -1,9 +1,11 @@
 //! `cairn`: the command line. It parses, calls the library, prints; the library has the logic of every command.
 
+mod cairnfs_page;
 mod cli;
 mod commands;
 mod errors;
 mod help;
+mod manpages;
 mod output;
 mod progress;
 mod signals;

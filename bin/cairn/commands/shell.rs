@@ -75,19 +75,10 @@ pub fn version(context: &mut Context) -> CommandResult {
     Ok(0)
 }
 
-/// Writes the manual pages: `cairn.1` and one for each command.
+/// Writes the manual pages: `cairn.1`, one for each command, and `cairnfs.8`.
 pub fn manpages(context: &mut Context, args: ManpagesArgs) -> CommandResult {
     std::fs::create_dir_all(&args.dir).map_err(|e| Error::io("create directory", &args.dir, e))?;
-    clap_mangen::generate_to(Cli::command(), &args.dir)
-        .map_err(|e| Error::io("write manual pages to", &args.dir, e))?;
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(&args.dir).map_err(|e| Error::io("list", &args.dir, e))? {
-        let name = entry.map_err(|e| Error::io("list", &args.dir, e))?.file_name();
-        if name.as_bytes().starts_with(b"cairn") && name.as_bytes().ends_with(b".1") {
-            files.push(args.dir.join(name));
-        }
-    }
-    files.sort();
+    let files = crate::manpages::write(&args.dir).map_err(|e| Error::io("write manual pages to", &args.dir, e))?;
     if context.json() {
         context.out.json(&json!({ "files": files.iter().map(|f| f.to_string_lossy()).collect::<Vec<_>>() }))?;
     } else {

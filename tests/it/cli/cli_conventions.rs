@@ -392,11 +392,71 @@ fn completions_and_manual_pages_exist_for_every_command() {
     }
     lab.fails(&["completions", "tcsh"], 2);
     let files = lab.ok(&["manpages", "man"]);
-    // One for cairn itself, and for each verb of `draft`.
-    assert_eq!(files.lines().count(), COMMANDS.len() + 4, "{files}");
+    // One for cairn itself, one for each subcommand of `draft`, and cairnfs(8).
+    assert_eq!(files.lines().count(), COMMANDS.len() + 5, "{files}");
     let page = std::fs::read_to_string(lab.path("man/cairn-put.1")).unwrap();
-    assert!(page.contains("cairn put images ./photos"), "{page}");
-    assert_eq!(lab.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 4);
+    assert!(page.contains(".nf\ncairn put images ./photos\n.fi\n"), "examples are not filled: {page}");
+    assert!(std::fs::read_to_string(lab.path("man/cairnfs.8")).unwrap().contains("distributed_id=job\\-99,run=rank"));
+    assert_eq!(lab.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 5);
+}
+
+#[test]
+fn groff_renders_the_manual_pages_without_a_warning() {
+    if Command::new("groff").arg("--version").output().is_err() {
+        return; // not installed here
+    }
+    let lab = TestStore::new();
+    for file in lab.ok(&["manpages", "man"]).lines() {
+        let page = Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(lab.path(file)).output().unwrap();
+        assert!(page.status.success() && page.stderr.is_empty(), "{file}: {}", text(&page.stderr));
+    }
+}
+
+#[test]
+fn help_is_wrapped_once_and_examples_are_never_broken() {
+    let lab = TestStore::new();
+    for columns in ["40", "80", "120", "200", ""] {
+        let width = columns.parse().map_or(100, |columns: usize| columns.min(100));
+        for command in COMMANDS {
+            let out = lab.cairn(&[command, "--help"]).env("COLUMNS", columns).output().unwrap();
+            check_wrapping(&text(&out.stdout), width, &format!("{command} at {columns:?} columns"));
+        }
+    }
+}
+
+/// A line is filled: the first word of the next one would not fit. Only examples may be longer than the terminal.
+fn check_wrapping(help: &str, width: usize, what: &str) {
+    let examples = help.split("Examples:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    assert!(examples.lines().any(|line| line.starts_with("  cairn ")), "{what}: {help}");
+    let description = help.split("Usage:").next().unwrap();
+    for lines in description.lines().collect::<Vec<_>>().windows(2) {
+        let next_word = lines[1].split(' ').next().unwrap().chars().count();
+        let filled = lines[0].chars().count() + 1 + next_word > width;
+        assert!(lines[0].is_empty() || lines[1].is_empty() || filled, "{what}: {lines:?}");
+    }
+    for line in help.replace(examples, "").lines().filter(|line| !line.starts_with("Usage:")) {
+        let (length, indent) = (line.chars().count(), line.len() - line.trim_start().len());
+        assert!(length <= width || !line[indent..].contains(' '), "{what}: {line:?} is longer than {width}");
+    }
+}
+
+#[test]
+fn short_help_is_a_screen_and_long_help_has_sections() {
+    let lab = TestStore::new();
+    for command in COMMANDS {
+        let short = lab.ok(&[command, "-h"]);
+        assert!(short.lines().count() <= 50 && !short.contains("Exit status:"), "{command}: {short}");
+        let long = lab.ok(&[command, "--help"]);
+        for section in ["Usage:", "Global options:", "Examples:", "Exit status:"] {
+            assert!(long.contains(section), "{command} {section}: {long}");
+        }
+    }
+}
+
+#[test]
+fn draft_without_a_subcommand_says_what_is_needed() {
+    let said = TestStore::new().fails(&["draft"], 2);
+    assert!(said.contains("`cairn draft` needs a subcommand: show, drop, discard"), "{said}");
 }
 
 #[test]

@@ -294,6 +294,20 @@ def looker(host, rng):
             counts["looks"] += 1
 
 
+def verifier(host, rng):
+    """Runs `cairn verify` while the others write. Notes of caches do not count; a finding does."""
+    while not stop.is_set():
+        words = ["verify", *rng.choice(([], [], ["puts"], ["patched"], ["drafts"])), *rng.choice(([], ["--quick"]))]
+        status, out, err = say(host, *words)
+        if status == 0:
+            counts["verifies"] += 1
+        elif status == 5:  # the disk was out of reach
+            counts["verifies without the disk"] += 1
+        elif not (status == 6 and len(words) > 1):  # an artifact that is not there yet
+            with lock:
+                wrong.append("%s on %s while others write: status %s %s %s" % (" ".join(words), host, status, out, err))
+
+
 def holders(host, directory):
     """Number -> token of a log or of versions."""
     out = {}
@@ -364,6 +378,7 @@ def main():
                 threads.append(threading.Thread(target=work, args=(host, "h%d%s%d" % (i, work.__name__[:2], k), rng)))
         threads.append(threading.Thread(target=fencer, args=(host, random.Random(7 + i))))
         threads.append(threading.Thread(target=looker, args=(host, random.Random(9 + i))))
+        threads.append(threading.Thread(target=verifier, args=(host, random.Random(11 + i))))
     for t in threads:
         t.start()
     until = time.time() + seconds

@@ -1,5 +1,5 @@
 //! An index run: sorted (digest, kind) → pack and offset, over the packs that it names. A cache: it may be missing or
-//! damaged. Header and blocks have checksums that are looked at before they are believed. See FORMAT.md, "Index runs".
+//! damaged. Header and blocks have checksums that are looked at before they are believed. See FORMAT.md, "Index segments".
 
 use super::pack::{Kind, digest_at, u32_at, u64_at};
 use crate::disk::{self, NewFile};

@@ -339,7 +339,7 @@ const COMMITS: usize = 1_000;
 /// Puts of one small file each: in this process through the library, and as processes.
 fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
     let count = ((COMMITS as f64 * bench.scale) as usize).max(10);
-    let failed = |e: cairn::Error| io::Error::other(e.to_string());
+    let failed = |e: cairn::Error| io::Error::other(format!("{e:#}"));
     let each = (count as u64, count as u64);
     let mut library = Row { each, ..Row::new("commit, library", "write + fsync file + fsync dir", Target::Ratio(3.0)) };
     let mut process = Row { each, ..Row::new("commit, process", "write + fsync file + fsync dir", Target::None) };

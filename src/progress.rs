@@ -1,6 +1,6 @@
 //! Counters that long work moves and a progress bar reads; the other way round, a word that it should stop.
 
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How far a piece of work is. Totals grow while the work is still being found.
@@ -72,7 +72,7 @@ impl Progress {
     /// Refused when it was asked to stop.
     pub fn check_cancelled(&self) -> Result<()> {
         if self.is_cancelled() {
-            Err(Error::conflict("interrupted").with_hint(
+            Err(Error::conflict("interrupted").with_detail(Detail::Interrupted).with_hint(
                 "the complete files in the store are kept: run the command again, and it stores only the rest",
             ))
         } else {

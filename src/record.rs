@@ -22,7 +22,7 @@ const SUM_LINE: &str = "  \"sha256\": \"";
 /// A usage error when the record is longer than [`MAX_RECORD`].
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut text =
-        serde_json::to_string_pretty(value).map_err(|e| Error::usage("cannot write this as JSON").with_cause(e))?;
+        serde_json::to_string_pretty(value).map_err(|e| Error::usage("cannot write this as JSON").with_source(e))?;
     let body = text.strip_suffix("\n}").expect("a record is a JSON object with fields").len();
     text.truncate(body);
     text.push_str(",\n");
@@ -75,7 +75,7 @@ mod tests {
             mode: Mode,
         }
         let bytes = encode(&serde_json::json!({"mode": "é".repeat(70_000)})).unwrap();
-        let error = decode::<Fields>(&bytes, "r").unwrap_err().to_string();
+        let error = format!("{:#}", decode::<Fields>(&bytes, "r").unwrap_err());
         assert!(error.contains("unknown variant") && error.len() < 1000, "{} bytes", error.len());
         assert!(matches!(
             decode::<Fields>(&encode(&serde_json::json!({"mode": "a"})).unwrap(), "r"),

@@ -3,10 +3,9 @@
 use crate::cli::Cli;
 use crate::help;
 use crate::synonyms;
-use cairn::error::Error;
+use cairn::error::{Error, ErrorReport};
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use serde_json::json;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -34,9 +33,8 @@ impl Failure {
         match self {
             Failure::PipeClosed => ExitCode::SUCCESS,
             Failure::Failed(e) => {
-                let exit = e.kind().exit_status();
-                print_error(e.message(), e.causes(), e.hint(), exit, json);
-                ExitCode::from(exit)
+                print_error(e, json);
+                ExitCode::from(e.kind().exit_status())
             }
         }
     }
@@ -56,12 +54,10 @@ pub fn report_parser(e: &clap::Error) -> ExitCode {
         }
         _ => in_our_form(&e.render().to_string()),
     };
-    print_error(&message, &causes, Some(&hint), USAGE, json);
-    ExitCode::from(USAGE)
+    let e = causes.iter().fold(Error::usage(message), Error::with_cause).with_hint(hint);
+    print_error(&e, json);
+    ExitCode::from(e.kind().exit_status())
 }
-
-/// The exit status of a usage error.
-const USAGE: u8 = 2;
 
 fn print_help(e: &clap::Error) {
     let mut out = std::io::stdout().lock();
@@ -123,19 +119,13 @@ fn json_wanted() -> bool {
     std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json")
 }
 
-/// Prints an error in the form that all commands share.
-fn print_error(message: &str, causes: &[String], hint: Option<&str>, exit: u8, json: bool) {
+/// Prints an error to stderr: `error:`, its causes, `hint:`, or under `--json` one JSON object.
+fn print_error(e: &Error, json: bool) {
+    let report = ErrorReport::from(e);
     let text = if json {
-        format!("{}\n", json!({ "error": message, "causes": causes, "hint": hint, "exit": exit }))
+        serde_json::to_string(&report).expect("strings and numbers always serialise") + "\n"
     } else {
-        let mut text = format!("error: {message}\n");
-        for cause in causes {
-            text.push_str(&format!("  {cause}\n"));
-        }
-        if let Some(hint) = hint {
-            text.push_str(&format!("hint: {hint}\n"));
-        }
-        text
+        report.to_text()
     };
     let _ = std::io::stderr().lock().write_all(text.as_bytes()); // there is no other place to report it
 }

@@ -1,6 +1,7 @@
 //! SIGINT (Ctrl-C), SIGTERM and SIGHUP. The library is safe at every point, so the process may end at once and print
 //! what was kept. Long work is asked to stop first, so that more is kept; a second signal ends the process at once.
 
+use cairn::error::{Detail, Error, ErrorReport};
 use cairn::progress::Progress;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -82,11 +83,14 @@ pub fn unwatch() {
 pub fn say(kept: &str, json: bool) {
     let texts = SIGNALS.map(|(signal, name)| {
         let error = if signal == libc::SIGINT { "interrupted".to_owned() } else { format!("interrupted by {name}") };
+        let e = Error::conflict(error).with_detail(Detail::Interrupted).with_hint(kept);
+        let mut report = ErrorReport::from(&e);
+        report.exit = status(signal);
         let text = if json {
-            format!("{}\n", serde_json::json!({ "error": error, "causes": [], "hint": kept, "exit": status(signal) }))
+            serde_json::to_string(&report).expect("strings and numbers always serialise") + "\n"
         } else {
             let line = if signal == libc::SIGINT { "\n" } else { "" }; // after the terminal's ^C
-            format!("{line}error: {error}\nhint: {kept}\n")
+            format!("{line}{}", report.to_text())
         };
         text.into_bytes()
     });

@@ -6,7 +6,7 @@ mod options;
 use cairn::Store;
 use cairn::catalog::resolve;
 use cairn::catalog::{Draft, RunRecord};
-use cairn::error::Result;
+use cairn::error::{ErrorReport, Result};
 use cairn::fuse::staging::{StagingOptions, mount_staging};
 use cairn::fuse::{Guard, Io, MountOptions, VersionView, mount_store, mount_version};
 use cairn::manifest::{NodeRef, Tree};
@@ -41,11 +41,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {}", e.message());
-            e.causes().iter().for_each(|cause| eprintln!("  {cause}"));
-            if let Some(hint) = e.hint() {
-                eprintln!("hint: {hint}");
-            }
+            eprint!("{}", ErrorReport::from(&e).to_text());
             ExitCode::from(e.kind().exit_status())
         }
     }

@@ -4,7 +4,7 @@ use super::numbers::{Numbered, unless_exactly};
 use super::{log, removal};
 use crate::clock;
 use crate::disk;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Detail, Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::store::Store;
 use crate::types::{AliasName, ArtifactName, VersionNumber};
@@ -149,6 +149,7 @@ fn set_unchecked(
                 show(before),
                 show(want)
             ))
+            .with_detail(Detail::AliasMoved { alias: alias.clone(), expected: want, found: before })
             .with_hint("look again, then decide"));
         }
         if before == to {

@@ -2,7 +2,7 @@
 
 use super::version;
 use crate::disk;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Detail, Error, Kind, Result};
 use crate::store::Store;
 use crate::txn::claim::{self, Claimed};
 use crate::types::{ArtifactName, ArtifactType, Token, VersionNumber};
@@ -104,9 +104,10 @@ pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactTy
     let Some(found) = kind(store, name)? else { return Ok(None) };
     match wanted {
         Some(wanted) if *wanted != found => Err(Error::conflict(format!(
-            "artifact {name} has type {found}, not {wanted}: a name has one type for ever"
+            "artifact {name} has type {found}, not {wanted}: the type of a name can't be changed later"
         ))
-        .with_hint("use another name, or leave the type out")),
+        .with_detail(Detail::OtherType { found, wanted: wanted.clone() })
+        .with_hint("use another name, or omit the type")),
         _ => Ok(Some(found)),
     }
 }

@@ -253,7 +253,7 @@ pub fn parse_metadata(text: &str) -> Result<Metadata> {
         plain.push_str(&rest[..take]);
         rest = &rest[take..];
     }
-    let value: Value = serde_json::from_str(&plain).map_err(|e| Error::usage("metadata is not JSON").with_cause(e))?;
+    let value: Value = serde_json::from_str(&plain).map_err(|e| Error::usage("metadata is not JSON").with_source(e))?;
     let Value::Object(metadata) = value else {
         return Err(
             Error::usage("metadata must be a JSON object").with_hint(r#"for example --metadata '{"source": "scan"}'"#)

@@ -2,7 +2,7 @@
 
 use super::numbers::{Numbered, unless_exactly};
 use super::{alias, artifact, numbers};
-use crate::error::{Error, Result, show_list};
+use crate::error::{Detail, Error, Result, show_list};
 use crate::pins;
 use crate::store::Store;
 use crate::txn::claim;
@@ -124,6 +124,7 @@ fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> 
     let e = Error::conflict(format!(
         "{name}:{number} is in use by a {} of {} on {} (process {})",
         first.purpose, first.user, first.host, first.pid
-    ));
+    ))
+    .with_detail(Detail::Locked { holder: first.holder() });
     Err(e.with_hint("unmount it first; with --force what is open there stays readable until then"))
 }

@@ -3,7 +3,7 @@
 use super::version::Version;
 use super::{alias, artifact, numbers, removal, version};
 use crate::disk;
-use crate::error::{Error, Kind, Result, show_list};
+use crate::error::{Detail, Error, Kind, Missing, Result, show_list};
 use crate::store::Store;
 use crate::types::{AliasName, ArtifactName, VersionNumber};
 use std::fmt;
@@ -156,20 +156,23 @@ pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
         return Ok(Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")));
     }
     let names: Vec<String> = artifact::all(store)?.iter().map(|n| n.to_string()).collect();
-    Ok(Error::not_found(format!("there is no artifact {name}")).with_hint(hint(
-        name.as_str(),
-        &names,
-        "`cairn list` shows what there is",
-    )))
+    let near = nearest(name.as_str(), &names);
+    let hint = if near.is_empty() {
+        "`cairn list` lists the artifacts".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    let detail = Detail::NotFound { what: Missing::Artifact, name: name.to_string(), candidates: near };
+    Ok(Error::not_found(format!("there is no artifact {name}")).with_detail(detail).with_hint(hint))
 }
 
 fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
     let name = &spec.artifact;
     let numbers = version::live_numbers(store, name)?;
     let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
-        return Ok(
-            Error::not_found(format!("{name} has no version")).with_hint(format!("`cairn put {name} DIR` makes one"))
-        );
+        return Ok(Error::not_found(format!("{name} has no version"))
+            .with_detail(Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: Vec::new() })
+            .with_hint(format!("`cairn put {name} DIR` makes one")));
     };
     let mut words: Vec<String> = alias::all(store, name)?.into_iter().map(|(a, _)| a.to_string()).collect();
     words.push("latest".into());
@@ -177,14 +180,12 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
         Selector::Word(word) => nearest(word, &words),
         _ => Vec::new(),
     };
+    let detail = Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: near.clone() };
     let near = if near.is_empty() { words } else { near };
     let span = if first == last { format!("it has {first}") } else { format!("it has {first} to {last}") };
-    Ok(Error::not_found(format!("there is no version {spec}")).with_hint(format!("{span}, and {}", show_list(&near))))
-}
-
-fn hint(word: &str, names: &[String], otherwise: &str) -> String {
-    let near = nearest(word, names);
-    if near.is_empty() { otherwise.to_owned() } else { format!("did you mean {}?", near.join(" or ")) }
+    Ok(Error::not_found(format!("there is no version {spec}"))
+        .with_detail(detail)
+        .with_hint(format!("{span}, and {}", show_list(&near))))
 }
 
 /// The up to three names nearest to `word` by edit distance, none farther than a third of its length and two.

@@ -20,7 +20,7 @@ pub enum Right {
 /// I/O; usage: a path that no system call takes.
 pub fn may(right: Right, path: &Path, is_directory: bool) -> Result<bool> {
     let text = CString::new(path.as_os_str().as_bytes())
-        .map_err(|e| Error::usage("a path has a zero byte in it").with_cause(e))?;
+        .map_err(|e| Error::usage("a path has a zero byte in it").with_source(e))?;
     let read = libc::R_OK | if is_directory { libc::X_OK } else { 0 };
     let mode = match right {
         Right::Read => read,

@@ -77,7 +77,7 @@ impl Connection {
         };
         // Who may ask is the kernel's to decide: it knows allow_other, and whose mount it is.
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
-        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").with_cause(e))?;
+        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").with_source(e))?;
         let way = agreed.way(&session, io, probe, &tree);
         let _ = agreed.way.set(way); // the first time it is
         Ok(Connection { session, tree, forward })
@@ -89,7 +89,7 @@ impl Connection {
     /// I/O.
     pub(super) fn forgetter(&self) -> Result<impl Fn(u64, &[u8]) -> bool + Send + use<>> {
         let device = self.session.as_fd().try_clone_to_owned();
-        let device = device.map_err(|e| Error::io_message("cannot copy the mount's descriptor").with_cause(e))?;
+        let device = device.map_err(|e| Error::io_message("cannot copy the mount's descriptor").with_source(e))?;
         Ok(move |parent, name: &[u8]| forget_entry(device.as_fd(), parent, name))
     }
 
@@ -117,7 +117,7 @@ impl Connection {
     pub(super) fn run(self) -> Result<()> {
         let ran = self.session.run();
         self.forward.end();
-        ran.map_err(|e| Error::io_message("the connection to the kernel broke").with_cause(e))
+        ran.map_err(|e| Error::io_message("the connection to the kernel broke").with_source(e))
     }
 }
 

@@ -58,7 +58,7 @@ impl Failure {
         match self {
             Failure::TooShort { size, end } => Some(format!("its bytes end at {end}, the manifest says {size}")),
             Failure::NotFetched(uri) => Some(format!("it is a reference to {uri}, which this release does not fetch")),
-            Failure::Store(e) => Some(e.to_string()),
+            Failure::Store(e) => Some(format!("{e:#}")),
             Failure::TooSlow(after) => Some(format!("the store has not answered within {} s", after.as_secs_f64())),
             Failure::Panicked => Some("the daemon panicked: please report this".into()),
             Failure::NameTooLong

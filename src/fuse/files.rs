@@ -175,7 +175,7 @@ fn read_whole(file: &File, size: u64, offset: u64, wanted: usize, out: &mut Vec<
                 return Err(Error::io_message(format!(
                     "cannot read an object's bytes at {offset} (error number {number:?})"
                 ))
-                .with_cause(e)
+                .with_source(e)
                 .into());
             }
         }

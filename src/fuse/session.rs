@@ -245,5 +245,5 @@ fn keep_house(
 }
 
 fn cannot_start(e: std::io::Error) -> Error {
-    Error::io_message("cannot start a thread").with_cause(e)
+    Error::io_message("cannot start a thread").with_source(e)
 }

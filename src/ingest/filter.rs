@@ -27,7 +27,7 @@ impl Filter {
         for pattern in exclude {
             builder
                 .add_line(None, pattern)
-                .map_err(|e| Error::usage(format!("`{pattern}` is not a pattern")).with_cause(e))?;
+                .map_err(|e| Error::usage(format!("`{pattern}` is not a pattern")).with_source(e))?;
         }
         Ok(Filter { patterns: built(builder)?, above: None })
     }
@@ -89,5 +89,5 @@ impl Filter {
 }
 
 fn built(builder: GitignoreBuilder) -> Result<Gitignore> {
-    builder.build().map_err(|e| Error::usage("the patterns of what to leave out are too large").with_cause(e))
+    builder.build().map_err(|e| Error::usage("the patterns of what to leave out are too large").with_source(e))
 }

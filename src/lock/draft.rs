@@ -1,7 +1,7 @@
 //! A draft for one at a time, by agreement: what programs take that want to commit to it one after the other.
 
 use super::{AdvisoryTurn, LockFile, LockRecord, Purpose, live};
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result};
 use crate::store::Store;
 use crate::types::{ArtifactName, DistributedId, Token};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl Store {
                         "draft {id} of {name} is held by process {} on {}, since {}",
                         holder.pid, holder.host, holder.since
                     );
-                    return Err(Error::conflict(why).with_hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
+                    return Err(Error::conflict(why).with_detail(Detail::Locked { holder: holder.holder() }).with_hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
                 }
             }
             std::thread::sleep(POLL_INTERVAL);

@@ -15,7 +15,7 @@ pub(crate) use list::judge;
 pub use list::{HolderStatus, Lock, break_lock, held, list, live, of_this_host, remove_dead};
 
 use crate::clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Holder, Result};
 use crate::store::Store;
 use crate::types::Token;
 use heartbeat::Heartbeat;
@@ -83,6 +83,11 @@ pub struct Purpose<'a> {
 }
 
 impl LockRecord {
+    /// The process that holds the lock, as errors name it.
+    pub fn holder(&self) -> Holder {
+        Holder::new(&self.purpose, &self.host, self.pid, &self.user, &self.since)
+    }
+
     /// Whether its holder is, or was, a process of this host since it was started.
     pub fn is_here(&self) -> bool {
         self.host == host_name() && self.boot_id == boot_id()
@@ -132,7 +137,7 @@ impl LockFile {
             since: clock::now(),
         };
         let mut text = serde_json::to_string_pretty(&record)
-            .map_err(|e| Error::io_message("cannot write a lock as JSON").with_cause(e))?;
+            .map_err(|e| Error::io_message("cannot write a lock as JSON").with_source(e))?;
         text.push('\n');
         let file = store.disk().write_file(path.clone(), text.as_bytes())?;
         // SAFETY: the descriptor is open. Where flock is missing, the beat alone speaks.

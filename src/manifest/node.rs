@@ -85,7 +85,7 @@ impl Node {
         let (bytes, places) = codec::encode(level, items);
         // Decoding what was just encoded costs little, and nothing that this release can't read is ever stored.
         Node::decode(bytes, places)
-            .map_err(|e| Error::usage("these entries cannot stand in one manifest").with_cause(e.message()))
+            .map_err(|e| Error::usage("these entries cannot stand in one manifest").with_source(e))
     }
 
     /// The leaf without entries: the root of the empty version, and an empty directory.

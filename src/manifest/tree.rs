@@ -206,7 +206,7 @@ impl Tree {
 
 /// A path in a manifest that is too long is the manifest's fault, not the reader's.
 pub(super) fn deep(e: Error) -> Error {
-    Error::damaged("manifest: a path is not allowed").with_cause(e.message())
+    Error::damaged("manifest: a path is not allowed").with_source(e)
 }
 
 /// Finds `name` in the directory with that root node and rank.

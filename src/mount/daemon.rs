@@ -2,7 +2,7 @@
 
 use super::{MountPoint, sys};
 use crate::disk::{open_device, open_log};
-use crate::error::{Error, Kind, Result, show_path};
+use crate::error::{Error, ErrorReport, Result, show_path};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -30,7 +30,7 @@ pub enum Daemon {
 #[derive(Serialize, Deserialize)]
 enum Report {
     Mounted,
-    Failed { kind: u8, message: String, causes: Vec<String>, hint: Option<String> },
+    Failed(ErrorReport),
 }
 
 impl Ready {
@@ -67,12 +67,7 @@ impl Ready {
                 }
                 eprintln!("error: {}", e.message());
                 e.causes().iter().for_each(|c| eprintln!("  cause: {c}"));
-                self.report(&Report::Failed {
-                    kind: status,
-                    message: e.message().into(),
-                    causes: e.causes().to_vec(),
-                    hint: e.hint().map(Into::into),
-                });
+                self.report(&Report::Failed(ErrorReport::from(&e)));
                 status
             }
         };
@@ -123,12 +118,7 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
                 Ok(sys::Fork::Child) => Ok(Daemon::Child(ready)),
                 Err(e) => {
                     let e = failed(e);
-                    ready.report(&Report::Failed {
-                        kind: e.kind().exit_status(),
-                        message: e.message().into(),
-                        causes: e.causes().to_vec(),
-                        hint: None,
-                    });
+                    ready.report(&Report::Failed(ErrorReport::from(&e)));
                     sys::exit_now(1)
                 }
             }
@@ -158,29 +148,11 @@ fn hear(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
             ))),
             Err(e) => Err(Error::io("look at the new mount at", point.path(), e)),
         },
-        Ok(Report::Failed { kind, message, causes, hint }) => Err(rebuild(kind, message, causes, hint)),
+        Ok(Report::Failed(report)) => Err(report.into_error()),
         Err(_) => {
             Err(Error::io_message(format!("the daemon for {} ended before it was ready", show_path(point.path())))
                 .with_hint("--foreground shows why"))
         }
-    }
-}
-
-fn rebuild(status: u8, message: String, causes: Vec<String>, hint: Option<String>) -> Error {
-    let make = match [Kind::Usage, Kind::Conflict, Kind::Damaged, Kind::Io, Kind::NotFound]
-        .into_iter()
-        .find(|k| k.exit_status() == status)
-    {
-        Some(Kind::Usage) => Error::usage,
-        Some(Kind::Conflict) => Error::conflict,
-        Some(Kind::Damaged) => Error::damaged,
-        Some(Kind::NotFound) => Error::not_found,
-        Some(Kind::Io) | None => Error::io_message,
-    };
-    let e = causes.into_iter().fold(make(message), |e, cause| e.with_cause(cause));
-    match hint {
-        Some(hint) => e.with_hint(hint),
-        None => e,
     }
 }
 
@@ -197,25 +169,5 @@ pub fn umask() -> u32 {
         let mask = libc::umask(0o077);
         libc::umask(mask);
         mask
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_crosses_the_pipe_with_kind_causes_and_hint() {
-        for e in [
-            Error::usage("u").with_hint("h"),
-            Error::conflict("r").with_cause("c1").with_cause("c2"),
-            Error::damaged("d"),
-            Error::io_message("i"),
-            Error::not_found("n").with_hint("other"),
-        ] {
-            let back =
-                rebuild(e.kind().exit_status(), e.message().into(), e.causes().to_vec(), e.hint().map(Into::into));
-            assert_eq!((back.kind(), back.to_string(), back.hint()), (e.kind(), e.to_string(), e.hint()));
-        }
     }
 }

@@ -183,7 +183,7 @@ mod tests {
 
     fn refusal(mnt: &Path, store: &Path) -> (Kind, String) {
         let e = MountPoint::check(mnt, store).unwrap_err();
-        (e.kind(), e.to_string())
+        (e.kind(), format!("{e:#}"))
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Objects {
         for blob in order {
             let bytes = match window.get(u64::from(blob.offset), BLOB_HEADER + blob.len as usize) {
                 Err(e) if e.is_about_one_file() => {
-                    damage.push(Damage::Blob { digest: blob.digest, kind: blob.kind, why: e.to_string() });
+                    damage.push(Damage::Blob { digest: blob.digest, kind: blob.kind, why: format!("{e:#}") });
                     continue;
                 }
                 bytes => bytes?,
@@ -188,7 +188,7 @@ impl Objects {
         let found = match blob.kind {
             Kind::Content => (Digest::of(body), Hints::Whole),
             Kind::Node => {
-                let (node, hints) = hints::decode(body, None, &self.table).map_err(|e| e.to_string())?;
+                let (node, hints) = hints::decode(body, None, &self.table).map_err(|e| format!("{e:#}"))?;
                 (node.digest(), hints)
             }
         };

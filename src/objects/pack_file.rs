@@ -41,7 +41,7 @@ pub(super) fn is_unreadable(e: &Error) -> bool {
 
 impl From<Error> for Miss {
     fn from(e: Error) -> Miss {
-        if e.kind() == ErrorKind::Damaged { Miss::Wrong(e.to_string()) } else { Miss::Io(e) }
+        if e.kind() == ErrorKind::Damaged { Miss::Wrong(format!("{e:#}")) } else { Miss::Io(e) }
     }
 }
 
@@ -217,7 +217,7 @@ pub(super) fn read_footer(path: PathBuf, name: &Digest) -> Result<Footer> {
     match PackFile::open(path).and_then(|pack| pack.footer(name)) {
         Ok((footer, _)) => Ok(footer),
         Err(Miss::Io(e)) if is_unreadable(&e) => {
-            Err(Error::damaged(format!("pack {name} cannot be read")).with_cause(e))
+            Err(Error::damaged(format!("pack {name} cannot be read")).with_source(e))
         }
         Err(Miss::Io(e)) => Err(e),
         Err(Miss::Gone) => Err(Error::damaged(format!("pack {name} is missing"))),

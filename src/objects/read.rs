@@ -181,7 +181,7 @@ impl NodeSource for Objects {
             file.read(&at.digest, Kind::Node, offset, guess, &mut buffer)?;
             self.counts.read(buffer.len());
             let (node, _) =
-                hints::decode(&buffer, Some(pack), &self.table).map_err(|e| file.wrong(offset, &e.to_string()))?;
+                hints::decode(&buffer, Some(pack), &self.table).map_err(|e| file.wrong(offset, &format!("{e:#}")))?;
             if node.digest() != at.digest {
                 return Err(
                     file.wrong(offset, &format!("the node has digest {}, expected {}", node.digest(), at.digest))

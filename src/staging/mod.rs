@@ -23,7 +23,7 @@ use crate::catalog::{RunRecord, artifact};
 use crate::clock;
 use crate::commit::refuse_if_finished;
 use crate::disk::{self, Created};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Detail, Error, Result, show_path};
 use crate::lock::{self, LockFile, LockRecord, Purpose};
 use crate::record;
 use crate::store::Store;
@@ -247,7 +247,7 @@ fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<(
     let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| show_path(&at));
     let there = if holder.is_here() { String::new() } else { format!(" on {}", holder.host) };
     let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it, and seals nothing");
-    Err(Error::conflict(why).with_hint(format!(
+    Err(Error::conflict(why).with_detail(Detail::Locked { holder: holder.holder() }).with_hint(format!(
         "{unmount}; `cairn locks` shows the lock, and --break ID removes it if its holder is gone for good"
     )))
 }

@@ -1,6 +1,6 @@
 //! `cairn.json`: format version, feature lists, and what the store was made with.
 
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result, show_path};
 use crate::layout::Layout;
 use crate::{clock, disk, record};
 use serde::{Deserialize, Serialize};
@@ -73,18 +73,20 @@ impl Config {
         if let Some(found) = loose.as_ref().and_then(|v| v.get("format")?.as_u64()).filter(|f| *f > u64::from(FORMAT)) {
             return Err(Error::conflict(format!(
                 "store {} has format {found}, this release knows up to {FORMAT}",
-                crate::error::show_path(layout.root())
+                show_path(layout.root())
             ))
+            .with_detail(Detail::UnsupportedFormat { found, supported: FORMAT.into() })
             .with_hint("use a newer release of cairn"));
         }
-        let config: Config = record::decode(&bytes, &crate::error::show_path(&path))?;
+        let config: Config = record::decode(&bytes, &show_path(&path))?;
         let unknown = unknown(&config.features.incompatible, &KNOWN_INCOMPATIBLE);
         if !unknown.is_empty() {
             return Err(Error::conflict(format!(
                 "store {} uses features that this release does not know: {}",
-                crate::error::show_path(layout.root()),
+                show_path(layout.root()),
                 unknown.join(", ")
             ))
+            .with_detail(Detail::UnsupportedFeatures { features: unknown })
             .with_hint("use a newer release of cairn"));
         }
         Ok(Some(config))

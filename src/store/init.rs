@@ -191,7 +191,7 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     let at = |what: &str| root.join(format!("{PROBE}{what}-{}", Token::fresh()));
     let lacks = |what: &str, e: Error| {
         Error::conflict(format!("the file system of {} cannot hold a store: it lacks {what}", show_path(root)))
-            .with_cause(e)
+            .with_source(e)
             .with_hint("choose a directory on a local disk, NFS, or another POSIX file system")
     };
     let (link, from, to) = (at("link"), at("from"), at("to"));

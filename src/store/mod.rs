@@ -9,7 +9,7 @@ pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features};
 pub use init::InitOptions;
 
 use crate::disk::{self, Access, Disk, FsKind};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Detail, Error, Missing, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout};
 use crate::objects::Objects;
 use std::ffi::OsString;
@@ -166,6 +166,7 @@ impl Store {
                 show_path(self.root()),
                 unknown.join(", ")
             ))
+            .with_detail(Detail::UnsupportedFeatures { features: unknown })
             .with_hint("use a newer release of cairn"));
         }
         if !self.0.may_write.load(Ordering::Relaxed) {
@@ -252,6 +253,7 @@ fn is_absent(e: &io::Error) -> bool {
 }
 
 fn no_store(root: &Path) -> Error {
-    Error::not_found(format!("{} is no store: it has no cairn.json", show_path(root)))
+    Error::not_found(format!("{} is not a cairn store (it has no cairn.json)", show_path(root)))
+        .with_detail(Detail::NotFound { what: Missing::Store, name: show_path(root), candidates: Vec::new() })
         .with_hint("`cairn init DIR` makes one")
 }

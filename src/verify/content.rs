@@ -279,7 +279,7 @@ fn look_at(objects: &Objects, piece: &Piece, depth: Depth) -> Result<Looked> {
     let mut damage = Vec::new();
     let found = match look_into(objects, piece, depth, &mut damage) {
         Err(e) if e.is_about_one_file() || e.kind() == crate::error::Kind::Damaged => {
-            damage.push(Damage::Unreadable(e.to_string()));
+            damage.push(Damage::Unreadable(format!("{e:#}")));
             Vec::new()
         }
         found => found?,

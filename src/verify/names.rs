@@ -333,5 +333,5 @@ pub(super) fn finding_of(e: Error, code: &'static str, what: &str) -> Result<Fin
     if !unreadable && !matches!(e.kind(), Kind::Damaged | Kind::Usage) {
         return Err(e);
     }
-    Ok(Finding { code, what: what.to_owned(), why: e.to_string(), affects: Vec::new() })
+    Ok(Finding { code, what: what.to_owned(), why: format!("{e:#}"), affects: Vec::new() })
 }

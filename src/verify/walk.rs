@@ -301,7 +301,7 @@ impl<'a> Manifests<'a> {
             if tries.iter().any(Result::is_ok) {
                 right.push(*digest);
             } else if let (None, Some(Err(e))) = (&why, tries.into_iter().next()) {
-                *why = Some(e.to_string()).filter(|_| !found.is_empty());
+                *why = Some(format!("{e:#}")).filter(|_| !found.is_empty());
             }
         }
         for digest in right {

@@ -179,10 +179,10 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
     }
     let Some(first) = unreadable.first() else { return Ok(0) };
     let s = if unreadable.len() == 1 { "" } else { "s" };
-    let told = Error::of_kind(first.kind(), format!("{} draft{s} cannot be told of", unreadable.len()));
-    let told = unreadable.iter().fold(told, Error::with_cause);
+    let e = Error::new(first.kind(), format!("{} draft{s} cannot be read", unreadable.len()));
+    let e = unreadable.iter().fold(e, |e, cause| e.with_cause(format!("{cause:#}")));
     context.out.flush()?;
-    Err(told.with_hint("`cairn verify` lists what is damaged and what it affects").into())
+    Err(e.with_hint("`cairn verify` lists what is damaged and what it affects").into())
 }
 
 /// What is left in `staging/` for which no draft waits.

@@ -50,7 +50,7 @@ fn artifacts(context: &mut Context) -> CommandResult {
         let kind = match artifact::kind(&store, &name) {
             Ok(kind) => kind,
             Err(e) if e.kind() == Kind::Damaged => {
-                context.warn(&format!("{name} is damaged: {e}"));
+                context.warn(&format!("{name} is damaged: {e:#}"));
                 None
             }
             Err(e) => return Err(e.into()),
@@ -83,7 +83,7 @@ fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
     }
     let (aliases, damaged) = alias::readable(&store, name)?;
     for e in damaged {
-        context.warn(&format!("an alias of {name} is damaged: {e}"));
+        context.warn(&format!("an alias of {name} is damaged: {e:#}"));
     }
     let latest = versions.last().map(|(number, _)| *number);
     let mut documents: Vec<Value> = Vec::new();
@@ -93,7 +93,7 @@ fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
         let version = match version {
             Ok(version) => version,
             Err(e) => {
-                context.warn(&format!("{name}:{number} is damaged: {e}; `cairn rm {name}:{number}` removes it"));
+                context.warn(&format!("{name}:{number} is damaged: {e:#}; `cairn rm {name}:{number}` removes it"));
                 rows.push(damaged_row(*number, &aliases));
                 documents.push(damaged_document(*number, &aliases, e));
                 continue;
@@ -132,7 +132,7 @@ fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
 fn tags(context: &Context, version: &Version) -> Result<Vec<Tag>> {
     match version.annotations() {
         Err(e) if e.kind() == Kind::Damaged => {
-            context.warn(&format!("what was noted about {version} later is damaged: {e}"));
+            context.warn(&format!("what was noted about {version} later is damaged: {e:#}"));
             Ok(version.record().tags.clone())
         }
         annotations => Ok(annotations?.tags),
@@ -148,6 +148,6 @@ fn damaged_row(number: VersionNumber, aliases: &[String]) -> Vec<String> {
 fn damaged_document(number: VersionNumber, aliases: &[String], e: &Error) -> Value {
     json!({
         "version": number, "digest": null, "aliases": aliases, "tags": null, "files": null, "bytes": null, "created_at": null, "mode": null,
-        "run": null, "damaged": e.to_string(),
+        "run": null, "damaged": format!("{e:#}"),
     })
 }

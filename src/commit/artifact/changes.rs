@@ -58,7 +58,7 @@ struct Fields {
 /// Usage: what is no such document.
 pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
     let document: Document = serde_json::from_slice(json).map_err(|e| {
-        Error::usage("this is no difference").with_cause(e).with_hint("`cairn diff A B --json` makes one")
+        Error::usage("this is no difference").with_source(e).with_hint("`cairn diff A B --json` makes one")
     })?;
     let mut seen = std::collections::HashSet::with_capacity(document.changes.len());
     let mut out = Vec::with_capacity(document.changes.len());
@@ -80,7 +80,7 @@ pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
 /// A name's bytes: those in Base64 count where they are given.
 fn exact(readable: String, b64: Option<String>) -> Result<Vec<u8>> {
     match b64 {
-        Some(text) => STANDARD.decode(&text).map_err(|e| Error::usage(format!("`{text}` is no Base64")).with_cause(e)),
+        Some(text) => STANDARD.decode(&text).map_err(|e| Error::usage(format!("`{text}` is no Base64")).with_source(e)),
         None => Ok(readable.into_bytes()),
     }
 }

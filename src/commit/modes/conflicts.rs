@@ -1,18 +1,22 @@
 //! Errors that list paths: what runs say differently of one, what a patch meets, what is lost.
 
 use crate::catalog::Draft;
-use crate::error::Error;
+use crate::error::{Detail, Error};
 use crate::manifest::{Conflict, Entry};
 use crate::types::RelPath;
 
 /// How many paths an error lists, and of each how many that say something.
 const LISTED: usize = 50;
 const SIDES: usize = 8;
+/// How many paths an error's detail has at most.
+const DETAILED: usize = 10_000;
 
 /// The error for paths that cannot be brought together.
 pub(in crate::commit) fn conflict(why: &str, paths: &[RelPath]) -> Error {
     let s = if paths.len() == 1 { "" } else { "s" };
-    listed(Error::conflict(format!("conflict at {} path{s}: {why}", paths.len())), paths.iter().map(|p| p.to_string()))
+    let error = Error::conflict(format!("conflict at {} path{s}: {why}", paths.len()))
+        .with_detail(Detail::Conflict { paths: paths.iter().take(DETAILED).cloned().collect() });
+    listed(error, paths.iter().map(|p| p.to_string()))
 }
 
 pub(in crate::commit) fn listed(error: Error, lines: impl ExactSizeIterator<Item = String>) -> Error {
@@ -62,6 +66,8 @@ impl Conflicts {
     pub(in crate::commit) fn error(&self, draft: &Draft, who: impl Fn(usize) -> String) -> Error {
         let s = if self.paths == 1 { "" } else { "s" };
         let error = Error::conflict(format!("{} is not finished: runs differ at {} path{s}", draft, self.paths));
+        let paths = self.first.iter().map(|c| c.path.clone()).collect();
+        let error = error.with_detail(Detail::Conflict { paths });
         let line = |c: &Conflicting| {
             let mut said: Vec<_> =
                 c.said.iter().take(SIDES).map(|(i, entry)| format!("{} by {}", describe(entry), who(*i))).collect();

@@ -17,7 +17,7 @@ use crate::catalog::{Mode, RunRecord, Version, numbers, removal};
 use crate::commit::artifact::{Artifact, collect, collect_or_keep};
 use crate::commit::publication::draft_log::{self, Placed, TIMEOUT};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, complete, recover, version_at};
-use crate::error::{Error, Result, show_list};
+use crate::error::{Detail, Error, Result, show_list};
 use crate::ingest;
 use crate::lock::{AdvisoryTurn, Purpose};
 use crate::manifest::{Layered, MemoryNodes, NodeSource, Tree};
@@ -95,7 +95,8 @@ pub(in crate::commit) fn finish(
         }
         if !missing.is_empty() {
             if over() {
-                let error = Error::conflict(format!("{draft} cannot be finished yet"));
+                let error = Error::conflict(format!("{draft} cannot be finished yet"))
+                    .with_detail(Detail::NotReady { waiting_for: missing.clone() });
                 let longer = if options.wait.is_some() {
                     "--wait with more seconds waits longer"
                 } else {
@@ -150,6 +151,7 @@ fn repeat_finish(
     }
     if removal::is_removed(draft.store(), draft.artifact(), number)? {
         return Err(Error::conflict(format!("{draft} was finished as {version}, which is removed"))
+            .with_detail(draft_log::is_finished(draft, Some(number)))
             .with_hint("a finished id stays closed for ever: choose another"));
     }
     let mut published = Published::new(version, false, 0);

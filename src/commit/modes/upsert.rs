@@ -8,7 +8,7 @@ use crate::commit::artifact::{Artifact, collect_or_keep};
 use crate::commit::publication::draft_log::{self, Placed, TIMEOUT};
 use crate::commit::publication::recover;
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result};
 use crate::lock::{self, AdvisoryTurn, LockRecord, Purpose};
 use crate::manifest::Root;
 use crate::objects::{Leases, ObjectWriter, OtherNames};
@@ -277,7 +277,7 @@ fn refuse_second_holder(draft: &Draft, run: &RunId, work: &Txn) -> Result<()> {
         "run {run} is at work on {draft} already: process {} on {} ({}, since {})",
         holder.pid, holder.host, holder.purpose, holder.since
     );
-    Err(Error::conflict(why).with_hint(
+    Err(Error::conflict(why).with_detail(Detail::Locked { holder: holder.holder() }).with_hint(
         "wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good",
     ))
 }

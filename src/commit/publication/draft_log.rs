@@ -5,11 +5,11 @@ use crate::catalog::draft::{Draft, DraftRecord, Head};
 use crate::catalog::numbers;
 use crate::clock;
 use crate::disk::NewFile;
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Result};
 use crate::record;
 use crate::txn::claim::{self, Claimed};
 use crate::txn::{Outcome, Txn};
-use crate::types::{ArtifactType, Token};
+use crate::types::{ArtifactType, Token, VersionNumber};
 use std::path::Path;
 use std::time::Duration;
 
@@ -123,12 +123,15 @@ pub(in crate::commit) fn append(
 
 /// The error for a draft that has come to its end.
 pub(in crate::commit) fn finished(draft: &Draft) -> Result<Error> {
-    let version = match draft.version(&draft.state()?)? {
-        Some(number) => format!(" as {}:{number}", draft.artifact()),
-        None => String::new(),
-    };
-    Ok(Error::conflict(format!("{draft} is finished{version}"))
+    let version = draft.version(&draft.state()?)?;
+    let shown = version.map(|number| format!(" as {}:{number}", draft.artifact())).unwrap_or_default();
+    Ok(Error::conflict(format!("{draft} is finished{shown}"))
+        .with_detail(is_finished(draft, version))
         .with_hint("a finished id stays closed for ever: choose another"))
+}
+
+pub(in crate::commit) fn is_finished(draft: &Draft, version: Option<VersionNumber>) -> Detail {
+    Detail::Finished { artifact: draft.artifact().clone(), distributed_id: draft.id().clone(), version }
 }
 
 /// The error for a draft that was given up under an appender.

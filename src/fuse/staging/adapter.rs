@@ -61,7 +61,7 @@ impl Connection {
         let watch = Watch::begin(&tree)?;
         let adapter = Adapter { tree, admission, passing: passing.clone(), kept: Mutex::default() };
         let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
-        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").with_cause(e))?;
+        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").with_source(e))?;
         if *passing.known.get().unwrap_or(&false)
             && probe.is_some_and(|probe| passes_through(session.as_fd(), probe).is_ok())
         {
@@ -75,7 +75,7 @@ impl Connection {
         let Connection { session, watch } = self;
         let ran = session.run();
         drop(watch); // it may have the runs in its hands
-        ran.map_err(|e| Error::io_message("the connection to the kernel broke").with_cause(e))
+        ran.map_err(|e| Error::io_message("the connection to the kernel broke").with_source(e))
     }
 }
 

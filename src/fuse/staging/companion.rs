@@ -84,7 +84,7 @@ impl Companion {
             beside.standing.take_away();
         };
         let thread = std::thread::Builder::new().name("staging".into()).spawn(serve);
-        *self.serves.lock() = Some(thread.map_err(|e| Error::io_message("cannot start a thread").with_cause(e))?);
+        *self.serves.lock() = Some(thread.map_err(|e| Error::io_message("cannot start a thread").with_source(e))?);
         Ok(())
     }
 

@@ -5,7 +5,7 @@
 //! directory.
 
 use crate::commit::{Annotations, Upserted};
-use crate::error::{Error, Kind, Result, show_path};
+use crate::error::{Error, ErrorReport, Result, floor_char_boundary, shorten, show_path};
 use crate::types::Token;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -42,12 +42,7 @@ pub(super) enum StageReply {
     NoRun,
     Sealed(SealedBy),
     Run(MountedRun),
-    Failed {
-        exit: u8,
-        message: String,
-        causes: Vec<String>,
-        hint: Option<String>,
-    },
+    Failed(ErrorReport),
 }
 
 /// What a mount does with a run's files.
@@ -138,13 +133,7 @@ impl StageReply {
     }
 
     pub(super) fn of_error(e: &Error) -> StageReply {
-        let hint = e.hint().map(str::to_owned);
-        StageReply::Failed {
-            exit: e.kind().exit_status(),
-            message: e.message().to_owned(),
-            causes: e.causes().to_vec(),
-            hint,
-        }
+        StageReply::Failed(ErrorReport::from(e))
     }
 
     /// The answer's bytes. What does not fit is shortened text by text, so that kind and beginning of each always
@@ -155,9 +144,8 @@ impl StageReply {
             if let Some(bytes) = encode(&self) {
                 return bytes;
             }
-            if let StageReply::Failed { message, causes, hint, .. } = &mut self {
-                causes.truncate(longest / 100);
-                [message].into_iter().chain(causes).chain(hint).for_each(|text| shorten(text, longest));
+            if let StageReply::Failed(report) = &mut self {
+                report.shorten(longest);
             }
             longest /= 2;
             if longest == 0 {
@@ -165,19 +153,6 @@ impl StageReply {
             }
         }
     }
-}
-
-/// Cuts a text to so many bytes.
-fn shorten(text: &mut String, most: usize) {
-    if text.len() > most {
-        text.truncate(floor_char_boundary(text, most));
-        text.push('…');
-    }
-}
-
-/// The largest index that is at most `at` and at which a character begins. (std has it since Rust 1.91.)
-fn floor_char_boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }
 
 fn encode(value: &impl Serialize) -> Option<Vec<u8>> {
@@ -203,21 +178,11 @@ fn ask(file: &File, path: &Path, request: &StageRequest) -> Result<Option<StageR
         };
     }
     let failed =
-        |e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).with_cause(e);
+        |e| Error::io_message(format!("the daemon's answer for {} cannot be read", show_path(path))).with_source(e);
     match decode(&bytes).map_err(failed)? {
         StageReply::NoRun => Ok(None),
-        StageReply::Failed { exit, message, causes, hint } => Err(rebuilt(exit, message, causes, hint)),
+        StageReply::Failed(report) => Err(report.into_error()),
         answer => Ok(Some(answer)),
-    }
-}
-
-fn rebuilt(exit: u8, message: String, causes: Vec<String>, hint: Option<String>) -> Error {
-    let kinds = [Kind::Usage, Kind::Conflict, Kind::Damaged, Kind::Io, Kind::NotFound];
-    let kind = kinds.into_iter().find(|k| k.exit_status() == exit).unwrap_or(Kind::Io);
-    let e = causes.into_iter().fold(Error::of_kind(kind, message), |e, cause| e.with_cause(cause));
-    match hint {
-        Some(hint) => e.with_hint(hint),
-        None => e,
     }
 }
 
@@ -249,7 +214,7 @@ pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
     let file = open(path)?;
     if let Some(annotations) = &how.annotations {
         let text = serde_json::to_string(annotations)
-            .map_err(|e| Error::usage("the annotations cannot be written as JSON").with_cause(e))?;
+            .map_err(|e| Error::usage("the annotations cannot be written as JSON").with_source(e))?;
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (part, more) = rest.split_at(floor_char_boundary(rest, PART));
@@ -281,13 +246,11 @@ pub fn ask_to_seal(path: &Path) -> Result<SealedBy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     fn crossed(e: &Error) -> Error {
-        let StageReply::Failed { exit, message, causes, hint } = decode(&StageReply::of_error(e).encode()).unwrap()
-        else {
-            panic!("no error")
-        };
-        rebuilt(exit, message, causes, hint)
+        let StageReply::Failed(report) = decode(&StageReply::of_error(e).encode()).unwrap() else { panic!("no error") };
+        report.into_error()
     }
 
     #[test]
@@ -300,7 +263,7 @@ mod tests {
             assert!(back.message().starts_with(&beginning) && back.causes()[0].starts_with(&beginning));
         }
         let short = Error::usage("m").with_cause("c").with_hint("h");
-        assert_eq!((crossed(&short).to_string(), crossed(&short).hint()), (short.to_string(), short.hint()));
+        assert_eq!(ErrorReport::from(&crossed(&short)), ErrorReport::from(&short));
     }
 
     #[test]

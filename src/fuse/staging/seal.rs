@@ -57,7 +57,7 @@ impl StagingTree {
     /// # Errors
     /// As [`crate::staging::Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
     fn seal(&self, run: &Arc<OpenStage>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
-        let not_json = |e| Error::usage("the annotations cannot be read").with_cause(e);
+        let not_json = |e| Error::usage("the annotations cannot be read").with_source(e);
         let annotations = annotations.map(serde_json::from_str::<Annotations>).transpose().map_err(not_json)?;
         let annotated = annotations.map(|a| a.artifact(&run.stage.record().artifact)).transpose()?;
         let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());

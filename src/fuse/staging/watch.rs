@@ -37,7 +37,7 @@ impl Watch {
             }
         };
         let thread = std::thread::Builder::new().name("staging-watch".into()).stack_size(512 << 10).spawn(ask);
-        let thread = thread.map_err(|e| Error::io_message("cannot start a thread").with_cause(e))?;
+        let thread = thread.map_err(|e| Error::io_message("cannot start a thread").with_source(e))?;
         Ok(Watch { end, thread: Some(thread) })
     }
 }

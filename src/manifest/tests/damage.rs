@@ -171,7 +171,7 @@ fn inlined_directories_nested_to_the_bound_are_read_without_overflow() {
         match around {
             Ok(n) => node = n,
             Err(e) => {
-                assert!(e.to_string().contains("inlined directory of"), "{e}");
+                assert!(format!("{e:#}").contains("inlined directory of"), "{e:#}");
                 break;
             }
         }

@@ -42,7 +42,7 @@ fn a_read_by_a_right_hint_looks_at_no_index() {
         assert_eq!(objects.read_small(&digest, 5000, Some(wrong)).unwrap(), content);
     }
     let wrong_size = objects.read_small(&digest, 4999, Some(place)).unwrap_err();
-    assert!(wrong_size.to_string().contains("5000 bytes, expected 4999"), "{wrong_size}");
+    assert!(format!("{wrong_size:#}").contains("5000 bytes, expected 4999"), "{wrong_size:#}");
 }
 
 #[test]

@@ -119,7 +119,17 @@ fn errors_say_what_was_expected_and_found_and_the_next_step() {
     let error: serde_json::Value = serde_json::from_slice(&error).unwrap();
     assert_eq!(
         error,
-        serde_json::json!({ "error": "there is no version images:v7", "causes": [], "hint": "it has v0, and latest", "exit": 6 })
+        serde_json::json!({
+            "error": "there is no version images:v7", "causes": [], "hint": "it has v0, and latest", "exit": 6,
+            "kind": "not_found",
+            "detail": { "type": "not_found", "what": "version", "name": "images:v7", "candidates": [] },
+        })
+    );
+    lab.ok(&["alias", "images:v0", "prod"]);
+    let moved = lab.run(&["alias", "images:v0", "prod", "--expect", "none", "--json"], 3).stderr;
+    assert_eq!(
+        serde_json::from_slice::<serde_json::Value>(&moved).unwrap()["detail"],
+        serde_json::json!({ "type": "alias_moved", "alias": "prod", "expected": null, "found": "v0" })
     );
     let said = lab.fails(&["--store", "/nonexistent", "list"], 6);
     assert!(said.contains("hint: `cairn init DIR` makes one"), "{said}");

@@ -2,7 +2,8 @@
 
 use crate::support::{TestStore, go_on, make_tree, text, wait_stopped};
 use cairn::catalog::{Draft, Mode, VersionSpec};
-use cairn::types::{ArtifactName, DistributedId, RunId};
+use cairn::error::Detail;
+use cairn::types::{ArtifactName, DistributedId, RelPath, RunId};
 use cairn::{Artifact, FinishOptions, Kind, OnConflict, Run, RunOptions, Store, UpsertOptions, Version};
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
     let refused = finish(&store, "d", &FinishOptions::default()).unwrap_err();
     assert_eq!(refused.kind(), Kind::Conflict);
     let digest = |b: &str| cairn::types::Digest::of(b.as_bytes()).to_string();
+    let conflicts = ["d", "p"].map(|p| RelPath::parse(p.as_bytes()).unwrap()).to_vec();
+    assert_eq!(refused.detail(), Some(&Detail::Conflict { paths: conflicts }));
     let lines = refused.causes();
     assert_eq!(lines.len(), 2, "{lines:?}");
     assert!(lines[0].starts_with("d: a directory by run a") && lines[0].contains(&digest("a file")), "{lines:?}");
@@ -187,6 +190,7 @@ fn after_the_finish_the_id_is_closed_for_ever_cases_23_and_24() {
     assert_eq!(refused.kind(), Kind::Conflict);
     assert!(refused.message().contains("x:v0") && refused.hint().unwrap().contains("choose another"), "{refused}");
     let refused = run(&store, "b").finish_artifact(&files("x", &[("new", "1")]), "d").unwrap_err();
+    assert!(matches!(refused.detail(), Some(Detail::Finished { version: Some(number), .. }) if number.0 == 0));
     assert_eq!(refused.kind(), Kind::Conflict, "with new files");
     for refused in [draft(&store, "d").discard(), draft(&store, "d").drop_run(&RunId::parse("a").unwrap())] {
         assert_eq!(refused.unwrap_err().kind(), Kind::Conflict);
@@ -381,6 +385,7 @@ fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_manners_only() {
         refused.kind() == Kind::Conflict && refused.message().contains(&std::process::id().to_string()),
         "{refused}"
     );
+    assert!(matches!(refused.detail(), Some(Detail::Locked { holder }) if holder.pid == std::process::id()));
     drop(store.lock_draft(&name, &DistributedId::parse("e").unwrap(), Duration::ZERO).unwrap());
     // It keeps nobody away who does not ask, and breaking it breaks nothing.
     upsert(&store, "a", "d", &[("p", "1")]);

@@ -4,7 +4,7 @@
 use cairn::disk::{Access, Disk};
 use cairn::layout::{DIRECTORIES, Layout};
 use cairn::manifest::{Builder, Entry};
-use cairn::objects::{Objects, Stored};
+use cairn::objects::{Objects, StoredFile};
 use cairn::types::{Digest, Location};
 use std::fs::File;
 use std::io::Write;
@@ -76,7 +76,7 @@ fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Location)> {
         let threads: Vec<_> = (0..LANES)
             .map(|_| {
                 s.spawn(|| {
-                    let mut lane = writer.lane();
+                    let mut lane = writer.thread_writer();
                     let mut done = Vec::new();
                     loop {
                         let from = next.fetch_add(256, Ordering::Relaxed);
@@ -98,7 +98,7 @@ fn put(layout: &Layout, contents: &[u8]) -> Vec<(Digest, Location)> {
     });
     out.sort_by_key(|p| p.0);
     let out: Vec<_> = out.into_iter().flat_map(|p| p.1).collect();
-    let mut nodes = writer.nodes().unwrap();
+    let mut nodes = writer.node_writer().unwrap();
     let mut builder = Builder::new(&mut nodes);
     for (i, (digest, place)) in out.iter().enumerate() {
         builder
@@ -197,7 +197,7 @@ fn main() {
     let objects = open(&layout);
     let (t, writer) = timed(|| objects.writer(&layout.work().join("t")).unwrap());
     println!("a writer on it                    {:6.1} ms", t * 1e3);
-    let lane = writer.lane();
+    let lane = writer.thread_writer();
     let cpu = cpu_seconds();
     let (t, found) = timed(|| {
         let mut found = 0;
@@ -252,7 +252,7 @@ fn main() {
     println!("read by place, random             {random:6.2} s   {:5.2} ×", random / hash);
     println!("read by index, random             {by_index:6.2} s   {:5.2} ×", by_index / hash);
 
-    let packs: Vec<Stored> = objects.stored_packs().unwrap();
+    let packs: Vec<StoredFile> = objects.stored_packs().unwrap();
     let (mut checks, mut plains) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
         checks.push(
@@ -282,7 +282,7 @@ fn main() {
     );
     println!(
         "check the index                   {:6.2} s",
-        timed(|| assert!(objects.check_runs().unwrap().is_empty())).0
+        timed(|| assert!(objects.check_index().unwrap().is_empty())).0
     );
 
     let (mut ours, mut theirs, mut cpus) = (Vec::new(), Vec::new(), Vec::new());
@@ -295,7 +295,7 @@ fn main() {
         let writer = objects.writer(&layout.work().join("t")).unwrap();
         let cpu = cpu_seconds();
         let (t, put) = timed(|| {
-            let put = writer.lane().put_large(&File::open(&big).unwrap(), &big, &mut |_| Ok(())).unwrap();
+            let put = writer.thread_writer().put_large(&File::open(&big).unwrap(), &big, &mut |_| Ok(())).unwrap();
             writer.seal(&[], &[]).unwrap();
             File::open(layout.objects()).unwrap().sync_all().unwrap();
             put

@@ -15,6 +15,7 @@ pub mod mount;
 pub mod objects;
 pub mod pins;
 pub mod progress;
+mod recent_cache;
 pub mod record;
 pub mod staging;
 pub mod store;

@@ -11,9 +11,32 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 24] = [
-    "error", "types", "clock", "threads", "progress", "record", "disk", "layout", "manifest", "objects", "store",
-    "lock", "txn", "pins", "catalog", "ingest", "view", "commit", "staging", "verify", "mount", "fuse", "lib", "bin",
+const STOREYS: [&str; 25] = [
+    "error",
+    "types",
+    "clock",
+    "threads",
+    "recent_cache",
+    "progress",
+    "record",
+    "disk",
+    "layout",
+    "manifest",
+    "objects",
+    "store",
+    "lock",
+    "txn",
+    "pins",
+    "catalog",
+    "ingest",
+    "view",
+    "commit",
+    "staging",
+    "verify",
+    "mount",
+    "fuse",
+    "lib",
+    "bin",
 ];
 /// Two that lean on each other: an error shows words, words fail with errors.
 const FLOOR: [&str; 2] = ["error", "types"];

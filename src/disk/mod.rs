@@ -35,7 +35,7 @@ pub use lookup::{
     by_descriptor, list, list_following, list_types, lstat, lstat_revalidated, open_dir, open_directory, open_parent,
     read_link, read_small, walk_error,
 };
-pub use read::{open_file, read_full_at, read_two_at, will_read_in_order};
+pub use read::{hash_file, open_file, read_full_at, read_two_at, will_read_in_order};
 pub use rights::{Right, may};
 pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
 pub use umask::{Access, of_the_user as users_umask, umask_is_ours};

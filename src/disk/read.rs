@@ -1,6 +1,7 @@
-//! Reads that `std` does not have.
+//! Reads that `std` does not have, and hashing a file.
 
 use crate::error::{Error, Result};
+use crate::types::{Digest, Hasher};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -82,6 +83,26 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
         }
     }
     Ok(done)
+}
+
+/// Hashes a whole file by its descriptor, whose position stays. Returns the digest and the length. `tick` gets the number
+/// of bytes as they are read, and may stop it.
+///
+/// # Errors
+/// I/O; those of `tick`.
+pub fn hash_file(file: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let n = read_full_at(file, &mut buffer, at).map_err(|e| Error::io("read", path, e))?;
+        hasher.update(&buffer[..n]);
+        at += n as u64;
+        tick(n as u64)?;
+        if n < buffer.len() {
+            return Ok((hasher.finish(), at));
+        }
+    }
 }
 
 /// Tells the kernel that a file will be read from its beginning to its end. Only a hint.

@@ -3,9 +3,9 @@
 use super::VerifyMode;
 use super::errno::{Answer, Failure};
 use super::inode_tree::Readable;
-use super::recent::Recent;
 use crate::error::{Error, Result};
 use crate::objects::{Content, LargeObject, Objects, SMALL_MAX};
+use crate::recent_cache::RecentCache;
 use crate::types::Digest;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -38,8 +38,8 @@ impl Checked {
 pub(super) struct Files {
     objects: Arc<Objects>,
     verify: VerifyMode,
-    small: Recent<Vec<u8>>,
-    large: Recent<Checked>,
+    small: RecentCache<Vec<u8>>,
+    large: RecentCache<Checked>,
     /// Objects hashed in this process, with the inode and change time that were hashed: a replaced one is another.
     hashed: Mutex<HashMap<Digest, (u64, i64, i64)>>,
 }
@@ -49,8 +49,8 @@ impl Files {
         Files {
             objects,
             verify,
-            small: Recent::new(RECENT_BYTES),
-            large: Recent::new(OPEN_OBJECTS),
+            small: RecentCache::new(RECENT_BYTES),
+            large: RecentCache::new(OPEN_OBJECTS),
             hashed: Mutex::default(),
         }
     }

@@ -14,7 +14,6 @@ mod log;
 mod opens;
 mod pool;
 mod readahead;
-mod recent;
 mod session;
 pub mod staging;
 mod store_tree;

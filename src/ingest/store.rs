@@ -6,7 +6,7 @@
 use super::source::{Handles, SourceDir, changed};
 use super::stat_cache::{Key, StatCache, clock_now};
 use super::tree::{Body, FileBody, Stat, Stored, Tree};
-use crate::disk::{DirHandle, FileStat, Follow, stat_file};
+use crate::disk::{DirHandle, FileStat, Follow, hash_file, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
@@ -194,7 +194,7 @@ impl Scanned<'_> {
 impl<'a> Worker<'a> {
     fn new(sink: &Sink<'a>, cache: Option<&'a StatCache>, handles: Handles, progress: &'a Progress) -> Self {
         let lane = match sink {
-            Sink::Store(writer) => Some(writer.lane()),
+            Sink::Store(writer) => Some(writer.thread_writer()),
             Sink::Nowhere => None,
         };
         Worker { lane, cache, progress, buffer: Vec::new(), handles, open: None, read: Vec::new(), counted: 0 }
@@ -372,9 +372,9 @@ impl<'a> Worker<'a> {
         let ((digest, size), taken) = match &mut self.lane {
             Some(lane) => {
                 let put = lane.put_large(file, path, &mut tick)?;
-                ((put.digest, put.size), put.taken)
+                ((put.digest, put.size), put.adopted)
             }
-            None => (hash_all(file, path, &mut self.buffer, &mut tick)?, false),
+            None => (hash_file(file, path, &mut tick)?, false),
         };
         Ok((Stored { digest, size, place: None }, taken))
     }
@@ -387,26 +387,6 @@ fn look_at(file: &File, path: &dyn Fn() -> PathBuf) -> Result<FileStat> {
 fn unsteady(path: &Path) -> Error {
     Error::io_message(format!("{} changes while it is read", show_path(path)))
         .with_hint("run the command again when nothing writes to it; nothing was published")
-}
-
-fn hash_all(
-    mut file: &File,
-    path: &Path,
-    buffer: &mut Vec<u8>,
-    tick: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<(Digest, u64)> {
-    let mut hasher = crate::types::Hasher::new();
-    let mut size = 0;
-    buffer.resize(1 << 20, 0);
-    loop {
-        let n = file.read(buffer).map_err(|e| Error::io("read", path, e))?;
-        if n == 0 {
-            return Ok((hasher.finish(), size));
-        }
-        hasher.update(&buffer[..n]);
-        size += n as u64;
-        tick(n as u64)?;
-    }
 }
 
 #[cfg(test)]

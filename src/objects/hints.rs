@@ -1,10 +1,10 @@
-//! Stored nodes: the hashed bytes, and beside them the place hints, which no digest covers. See FORMAT.md, "Stored
-//! nodes".
+//! The format of stored nodes: the hashed bytes, followed by location hints, which no digest covers. See FORMAT.md,
+//! "Stored nodes".
 //!
-//! Hints say where the blobs and child nodes of a node are thought to lie. Each is checked by the blob's header when it
-//! is used; a section that does not have its checksum is as good as none.
+//! Hints say where a node's blobs and child nodes probably lie. Each is checked against the blob's header when it is
+//! used. A section of hints without the right checksum is ignored.
 
-use super::table::PackTable;
+use super::pack_table::PackTable;
 use crate::error::{Error, Result};
 use crate::manifest::Node;
 use crate::types::{Digest, Location, PackRef};
@@ -12,13 +12,13 @@ use crate::types::{Digest, Location, PackRef};
 const VERSION: u8 = 1;
 /// The longest hashed part.
 const MAX_HASHED: usize = 8 << 20;
-/// A hint: pack (2 bytes, 0 none, 1 this very pack, else the pack table's entry + 2) and offset (4 bytes).
+/// A hint: pack (2 bytes: 0 none, 1 this pack, otherwise an index into the table of names + 2) and offset (4 bytes).
 pub(super) const HINT: usize = 6;
 
-/// The bytes of `node` as it is stored in the pack `own` (`None`: outside of packs).
+/// The bytes of `node` as stored in the pack `own` (`None`: outside of packs).
 ///
 /// # Errors
-/// A usage error when a hint names a pack that has no name yet: it must be closed first.
+/// Usage: a hint names a pack that is still open, so it does not have a name yet.
 pub(super) fn encode(node: &Node, own: Option<PackRef>, table: &PackTable) -> Result<Vec<u8>> {
     let places: Vec<Option<Location>> = node.places().collect();
     let mut packs: Vec<PackRef> = places.iter().flatten().map(|p| p.pack).filter(|p| Some(*p) != own).collect();
@@ -50,21 +50,21 @@ pub(super) fn encode(node: &Node, own: Option<PackRef>, table: &PackTable) -> Re
     Ok(out)
 }
 
-/// Whether the hints of a stored node are what was written.
+/// Whether the hints of a stored node are as written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Hints {
-    /// Whole.
+    /// As written.
     Whole,
-    /// Damaged: they were ignored.
+    /// Damaged, so they are ignored.
     Damaged,
 }
 
-/// The node stored as `bytes` in the pack `own`. Its digest is the caller's to check.
+/// The node stored as `bytes` in the pack `own`. The caller must check its digest.
 ///
 /// # Errors
 /// Damaged: the hashed part.
 pub(super) fn decode(bytes: &[u8], own: Option<PackRef>, table: &PackTable) -> Result<(Node, Hints)> {
-    let short = || Error::damaged("a stored node is shorter than it says");
+    let short = || Error::damaged("a stored node is shorter than its header says");
     let len =
         bytes.get(..4).map(|b| super::pack::u32_at(b, 0) as usize).filter(|n| *n <= MAX_HASHED).ok_or_else(short)?;
     let hashed = bytes.get(4..4 + len).ok_or_else(short)?;

@@ -1,11 +1,12 @@
-//! Tending `index/`: a run over each new pack, runs of a size merged, what helps nobody dropped. Writers do it, after
-//! their packs are visible.
+//! Maintaining `index/`: a segment for new packs, segments of similar size merged, useless ones removed. Writers do it
+//! after their packs are visible.
 
-use super::Objects;
-use super::index::{Index, Look};
-use super::index_segment::{self, Opened, Segment, SegmentEntry};
-use super::merge::{self, Merge};
+use super::content_store::Objects;
+use super::index::{Index, IndexScope};
+use super::index_segment::{OpenedSegment, Segment, SegmentEntry};
 use super::pack_file::read_footer;
+use super::segment_merge::{SegmentMerge, packs_of};
+use super::segment_writer::write_segment;
 use crate::disk::{self, Created, NewFile};
 use crate::error::{Kind as ErrorKind, Result};
 use crate::types::{Digest, Token};
@@ -13,91 +14,89 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A run made of footers has about this many entries at most: they are sorted in memory.
-const RUN_ENTRIES: usize = if cfg!(test) { 500 } else { 1 << 19 };
-/// With more runs of one size class than this, a writer merges them.
-const RUNS_OF_A_TIER: usize = 8;
-/// From this size class on (512 entries) merging is so rare that `packs/` is listed for it, and packs that are gone are
-/// left out.
+/// A segment made from footers has about this many entries at most, because they are sorted in memory.
+const MAX_NEW_ENTRIES: usize = if cfg!(test) { 500 } else { 1 << 19 };
+/// If a size class has more segments than this, a writer merges them.
+const MAX_SEGMENTS_PER_TIER: usize = 8;
+/// From this size class on (512 entries) merges are so rare that each lists `packs/` and omits packs that are gone.
 const LISTING_TIER: u32 = 3;
 
 /// A size class: powers of eight.
-fn tier(run: &Segment) -> u32 {
-    (run.len() as u64).max(1).ilog2() / 3
+fn tier(segment: &Segment) -> u32 {
+    (segment.len() as u64).max(1).ilog2() / 3
 }
 
-/// The runs of a size class that has too many.
-fn crowded(runs: impl Iterator<Item = Arc<Segment>>) -> Option<(u32, Vec<Arc<Segment>>)> {
+/// The lowest size class that has too many segments, and these.
+fn overfull_tier(segments: impl Iterator<Item = Arc<Segment>>) -> Option<(u32, Vec<Arc<Segment>>)> {
     let mut tiers: HashMap<u32, Vec<Arc<Segment>>> = HashMap::new();
-    for run in runs.filter(|r| !r.is_damaged()) {
-        tiers.entry(tier(&run)).or_default().push(run);
+    for segment in segments.filter(|s| !s.is_damaged()) {
+        tiers.entry(tier(&segment)).or_default().push(segment);
     }
-    tiers.into_iter().filter(|(_, runs)| runs.len() > RUNS_OF_A_TIER).min_by_key(|(tier, _)| *tier)
+    tiers.into_iter().filter(|(_, segments)| segments.len() > MAX_SEGMENTS_PER_TIER).min_by_key(|(tier, _)| *tier)
 }
 
 impl Objects {
-    /// Makes a run over packs that were made visible a moment ago, and merges runs where there are many of a size;
-    /// `seen` is the index as their writer saw it, and what it showed to be wrong is mended. `work` takes the temporary
-    /// files.
+    /// Writes a segment for packs that were just made visible, merges segments if a size class has too many, and repairs
+    /// what `seen`, the index as their writer saw it, showed to be wrong. Temporary files go to `work`.
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn tend(&self, seen: &Index, new: &[Digest], work: &Path) -> Result<()> {
-        self.cover(new.iter(), work)?;
-        if seen.wants_mending() {
-            return self.mend(work);
+    pub(super) fn maintain_index(&self, seen: &Index, new: &[Digest], work: &Path) -> Result<()> {
+        self.index_packs(new.iter(), work)?;
+        if seen.is_incomplete() {
+            return self.repair_index(work);
         }
-        // What others made meanwhile counts when the next writer comes.
-        if crowded(seen.runs().cloned()).is_some() { self.merge_crowded(work) } else { Ok(()) }
+        // What others wrote meanwhile is handled by the next writer.
+        if overfull_tier(seen.segments().cloned()).is_some() { self.merge_tiers(work) } else { Ok(()) }
     }
 
-    /// Drops what helps nobody, makes runs of what no run covers, and merges.
+    /// Removes useless segments, writes segments for packs that none covers, and merges.
     ///
     /// # Errors
     /// I/O.
-    pub(super) fn mend(&self, work: &Path) -> Result<()> {
-        let index = self.load_index(Look::Packs)?;
+    pub(super) fn repair_index(&self, work: &Path) -> Result<()> {
+        let index = self.load_index(IndexScope::Packs)?;
         let useful: HashSet<String> = index
-            .runs()
-            .filter(|r| !r.is_damaged() && r.packs().iter().any(|p| index.has_pack(p)))
-            .map(|r| r.name.hex())
+            .segments()
+            .filter(|s| !s.is_damaged() && s.packs().iter().any(|p| index.has_pack(p)))
+            .map(|s| s.name.hex())
             .collect();
-        for name in disk::list(&self.layout.index())? {
-            let path = self.layout.index().join(&name);
-            let is_run = Digest::from_hex(name.as_encoded_bytes()).is_some();
-            if is_run && !name.to_str().is_some_and(|n| useful.contains(n)) && Segment::is_ours(&path) {
-                self.disk.remove_file(&path)?;
+        for name in disk::list(&self.layout().index())? {
+            let path = self.layout().index().join(&name);
+            let is_segment = Digest::from_hex(name.as_encoded_bytes()).is_some();
+            if is_segment && !name.to_str().is_some_and(|n| useful.contains(n)) && Segment::is_ours(&path) {
+                self.disk().remove_file(&path)?;
             }
         }
-        self.cover(index.uncovered(), work)?;
-        self.merge_crowded(work)
+        self.index_packs(index.uncovered(), work)?;
+        self.merge_tiers(work)
     }
 
-    fn merge_crowded(&self, work: &Path) -> Result<()> {
+    fn merge_tiers(&self, work: &Path) -> Result<()> {
         loop {
-            let mut index = self.load_index(Look::Runs)?;
-            let Some((tier, runs)) = crowded(index.runs().cloned()) else { return Ok(()) };
+            let mut index = self.load_index(IndexScope::Segments)?;
+            let Some((tier, segments)) = overfull_tier(index.segments().cloned()) else { return Ok(()) };
             if tier >= LISTING_TIER {
-                index = self.load_index(Look::Packs)?;
+                index = self.load_index(IndexScope::Packs)?;
             }
-            if !self.merge(&index, &runs, work)? {
-                self.cover(self.load_index(Look::Packs)?.uncovered(), work)?;
+            if !self.merge_segments(&index, &segments, work)? {
+                self.index_packs(self.load_index(IndexScope::Packs)?.uncovered(), work)?;
             }
         }
     }
 
-    /// Runs over packs that no run covers.
-    fn cover<'a>(&self, packs: impl Iterator<Item = &'a Digest>, work: &Path) -> Result<()> {
+    /// Writes segments that cover these packs.
+    fn index_packs<'a>(&self, packs: impl Iterator<Item = &'a Digest>, work: &Path) -> Result<()> {
         let mut names: Vec<Digest> = Vec::new();
         let mut entries: Vec<SegmentEntry> = Vec::new();
         for name in packs {
-            let footer = match read_footer(self.layout.pack(name), name) {
+            let footer = match read_footer(self.layout().pack(name), name) {
                 Ok(footer) => footer,
                 Err(e) if e.kind() == ErrorKind::Damaged => continue,
                 Err(e) => return Err(e),
             };
-            if entries.len() + footer.blobs.len() > RUN_ENTRIES && !names.is_empty() {
-                self.make_run(work, &names, &mut entries)?;
+            if entries.len() + footer.blobs.len() > MAX_NEW_ENTRIES && !names.is_empty() {
+                self.write_new_segment(work, &names, &mut entries)?;
                 names.clear();
             }
             let pack = names.len() as u32;
@@ -109,56 +108,58 @@ impl Objects {
             }));
             names.push(*name);
         }
-        if names.is_empty() { Ok(()) } else { self.make_run(work, &names, &mut entries) }
+        if names.is_empty() { Ok(()) } else { self.write_new_segment(work, &names, &mut entries) }
     }
 
-    fn make_run(&self, work: &Path, packs: &[Digest], entries: &mut Vec<SegmentEntry>) -> Result<()> {
+    fn write_new_segment(&self, work: &Path, packs: &[Digest], entries: &mut Vec<SegmentEntry>) -> Result<()> {
         entries.sort_unstable_by_key(|e| (e.digest, e.kind, e.pack));
         let count = entries.len();
-        self.put_run(work, |file| index_segment::write(file, packs, count, &mut entries.drain(..).map(Ok)))?;
+        self.install_segment(work, |file| write_segment(file, packs, count, &mut entries.drain(..).map(Ok)))?;
         Ok(())
     }
 
-    /// One run in place of several; packs that are known to be gone are left out. `false`: one was damaged, and they
-    /// were dropped.
-    fn merge(&self, index: &Index, runs: &[Arc<Segment>], work: &Path) -> Result<bool> {
-        let packs = merge::packs_of(runs, |p| !index.lacks_pack(p));
-        let drop_them = |but: Option<Digest>| {
-            runs.iter()
-                .filter(|r| Some(r.name) != but)
-                .try_for_each(|r| self.disk.remove_file(&self.layout.index().join(r.name.hex())))
+    /// Replaces several segments by one. Omits packs that are known to be gone. `false`: one was damaged, so all were
+    /// removed.
+    fn merge_segments(&self, index: &Index, segments: &[Arc<Segment>], work: &Path) -> Result<bool> {
+        let packs = packs_of(segments, |p| !index.lacks_pack(p));
+        let remove_all_but = |kept: Option<Digest>| {
+            segments
+                .iter()
+                .filter(|s| Some(s.name) != kept)
+                .try_for_each(|s| self.disk().remove_file(&self.layout().index().join(s.name.hex())))
         };
-        // Gone through twice, so that as little is in memory as can be: to count, and to write.
+        // Two passes, to count and to write, so that little is in memory.
         let mut count = 0;
-        for entry in Merge::new(runs, &packs) {
+        for entry in SegmentMerge::new(segments, &packs) {
             if entry.is_err() {
-                drop_them(None)?;
+                remove_all_but(None)?;
                 return Ok(false);
             }
             count += 1;
         }
-        let name =
-            self.put_run(work, |file| index_segment::write(file, &packs, count, &mut Merge::new(runs, &packs)))?;
-        drop_them(Some(name))?;
+        let mut entries = SegmentMerge::new(segments, &packs);
+        let name = self.install_segment(work, |file| write_segment(file, &packs, count, &mut entries))?;
+        remove_all_but(Some(name))?;
         Ok(true)
     }
 
-    /// Puts a run into place. Not synced: one that a power cut tore is noticed by its checksums and made anew.
-    fn put_run(&self, work: &Path, write: impl FnOnce(&mut NewFile) -> Result<Digest>) -> Result<Digest> {
-        let mut file = self.disk.create_file(work.join(format!("run-{}", Token::fresh())))?;
-        let put = write(&mut file).and_then(|name| {
-            let to = self.layout.index().join(name.hex());
-            if self.disk.rename_if_absent(file.path(), &to)? == Created::Exists {
+    /// Writes a segment and renames it into `index/`. Not synced: its checksums show if a power failure tore it, and then
+    /// it is written again.
+    fn install_segment(&self, work: &Path, write: impl FnOnce(&mut NewFile) -> Result<Digest>) -> Result<Digest> {
+        let mut file = self.disk().create_file(work.join(format!("segment-{}", Token::fresh())))?;
+        let installed = write(&mut file).and_then(|name| {
+            let to = self.layout().index().join(name.hex());
+            if self.disk().rename_if_absent(file.path(), &to)? == Created::Exists {
                 match Segment::open(&to, name) {
-                    Opened::Segment(_) => self.disk.remove_file(file.path())?,
-                    Opened::Damaged | Opened::Gone => self.disk.rename(file.path(), &to)?,
+                    OpenedSegment::Valid(_) => self.disk().remove_file(file.path())?,
+                    OpenedSegment::Damaged | OpenedSegment::Gone => self.disk().rename(file.path(), &to)?,
                 }
             }
             Ok(name)
         });
-        if put.is_err() {
-            let _: Result<()> = self.disk.remove_file(file.path());
+        if installed.is_err() {
+            let _: Result<()> = self.disk().remove_file(file.path());
         }
-        put
+        installed
     }
 }

@@ -1,33 +1,33 @@
-//! The pack's bytes: header of a blob, footer, name. See FORMAT.md, "Packs".
+//! The format of packs: blob header, footer, name. See FORMAT.md, "Packs".
 
 use crate::error::{Error, Result};
 use crate::types::Digest;
 
-/// What a blob is.
+/// The kind of a blob.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
-pub enum Kind {
+pub enum BlobKind {
     /// The content of a file.
     Content = 1,
     /// A manifest node, with its hints.
     Node = 2,
 }
 
-impl Kind {
-    fn from_byte(byte: u8) -> Option<Kind> {
+impl BlobKind {
+    fn from_byte(byte: u8) -> Option<BlobKind> {
         match byte {
-            1 => Some(Kind::Content),
-            2 => Some(Kind::Node),
+            1 => Some(BlobKind::Content),
+            2 => Some(BlobKind::Node),
             _ => None,
         }
     }
 }
 
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for BlobKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Kind::Content => "content",
-            Kind::Node => "manifest node",
+            BlobKind::Content => "content",
+            BlobKind::Node => "manifest node",
         })
     }
 }
@@ -38,21 +38,25 @@ pub(super) const HEAD: &[u8; 8] = b"cairnpk1";
 const TAIL: &[u8; 8] = b"cairnpkE";
 /// Bytes before each blob.
 pub(super) const BLOB_HEADER: usize = 40;
-/// Bytes of a footer's entry.
+/// Bytes of a footer entry.
 pub(super) const ENTRY: usize = 44;
 /// Bytes at the end of a pack: footer offset (8), entries (4), format version (4), tail (8).
 pub(super) const TRAILER: usize = 24;
-/// A pack is closed before it grows over this many bytes of blobs.
+/// A pack is closed before its blobs exceed this many bytes.
 pub(super) const MAX_PACK: u64 = 64 << 20;
-/// A pack of nodes alone may grow to this: sixteen of them hold the nodes of some 200 million entries.
+/// The limit for a pack of nodes alone. Sixteen of them hold the nodes of about 200 million entries.
 pub(super) const MAX_NODE_PACK: u64 = 1 << 30;
-/// A pack is closed at this many blobs.
+/// A pack has at most this many blobs.
 pub(super) const MAX_BLOBS: usize = 65_536;
-/// The longest blob: content is shorter than `SMALL_MAX`, nodes are bounded by the manifest, with room to spare.
+/// The longest blob. Content is shorter than [`SMALL_MAX`], nodes are bounded by the manifest; both are far below.
 pub(super) const MAX_BLOB: u32 = (16 << 20) - 1;
+/// Content of this many bytes or more is a file of its own; shorter content is packed.
+pub const SMALL_MAX: u64 = 128 << 10;
 
-/// When a pack was made, by its writer's clock: seconds and nanoseconds.
-pub(super) type Made = (i64, i64);
+const _: () = assert!(SMALL_MAX <= MAX_BLOB as u64);
+
+/// When a pack was written, by its writer's clock: seconds and nanoseconds.
+pub(super) type PackTime = (i64, i64);
 
 /// One blob of a pack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +64,7 @@ pub struct Blob {
     /// Its digest.
     pub digest: Digest,
     /// What it is.
-    pub kind: Kind,
+    pub kind: BlobKind,
     /// Offset of its header.
     pub offset: u32,
     /// Stored length, without the header.
@@ -77,14 +81,19 @@ impl Blob {
         out // codec 0: raw
     }
 
-    /// Reads a header found at `offset`; `None` when it is none.
+    /// Parses a header at `offset`; `None` if it is not one.
     pub(super) fn from_header(bytes: &[u8], offset: u32) -> Option<Blob> {
         let bytes = bytes.get(..BLOB_HEADER)?;
         if bytes[37..] != [0; 3] {
             return None;
         }
-        Some(Blob { digest: digest_at(bytes, 0), kind: Kind::from_byte(bytes[36])?, offset, len: u32_at(bytes, 32) })
-            .filter(|b| b.len <= MAX_BLOB)
+        Some(Blob {
+            digest: digest_at(bytes, 0),
+            kind: BlobKind::from_byte(bytes[36])?,
+            offset,
+            len: u32_at(bytes, 32),
+        })
+        .filter(|b| b.len <= MAX_BLOB)
     }
 
     fn entry(&self, out: &mut Vec<u8>) {
@@ -94,21 +103,21 @@ impl Blob {
         out.extend_from_slice(&[self.kind as u8, 0, 0, 0]);
     }
 
-    /// Reads a footer's entry; `None` when it is none of this release.
+    /// Parses a footer entry; `None` if this release does not know it.
     pub(super) fn from_entry(bytes: &[u8]) -> Option<Blob> {
         if bytes[41..] != [0; 3] {
             return None;
         }
         Some(Blob {
             digest: digest_at(bytes, 0),
-            kind: Kind::from_byte(bytes[40])?,
+            kind: BlobKind::from_byte(bytes[40])?,
             offset: u32_at(bytes, 32),
             len: u32_at(bytes, 36),
         })
         .filter(|b| b.len <= MAX_BLOB)
     }
 
-    /// The offset after its bytes.
+    /// The offset of its end.
     pub(super) fn end(&self) -> u64 {
         u64::from(self.offset) + BLOB_HEADER as u64 + u64::from(self.len)
     }
@@ -126,7 +135,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
-/// The footer over `blobs`, which it sorts, for a pack whose blobs end at `end`; and the pack's name.
+/// The footer for `blobs`, which end at `end`, and the pack's name. Sorts `blobs`.
 pub(super) fn footer(blobs: &mut [Blob], end: u64) -> (Vec<u8>, Digest) {
     blobs.sort_unstable_by_key(|b| (b.digest, b.kind));
     let mut out = Vec::with_capacity(blobs.len() * ENTRY + TRAILER);
@@ -141,13 +150,14 @@ pub(super) fn footer(blobs: &mut [Blob], end: u64) -> (Vec<u8>, Digest) {
     (out, name)
 }
 
-/// A pack's footer, checked against the pack's name: sorted, bounded, tiling the file (F1).
+/// A pack's footer. It has the digest that the pack's name says, is sorted, and its blobs fill the pack without gaps
+/// (F1).
 #[derive(Clone, Debug)]
 pub(super) struct Footer {
     pub blobs: Vec<Blob>,
 }
 
-/// Where a footer begins, and how many entries it has, by the last [`TRAILER`] bytes of a pack of `len` bytes.
+/// Where a footer begins and how many entries it has, from the last [`TRAILER`] bytes of a pack of `len` bytes.
 pub(super) fn footer_start(trailer: &[u8], len: u64) -> Option<(u64, usize)> {
     let (start, count) = (u64_at(trailer, 0), u64::from(u32_at(trailer, 8)));
     let fits = u32_at(trailer, 12) == 1
@@ -159,7 +169,7 @@ pub(super) fn footer_start(trailer: &[u8], len: u64) -> Option<(u64, usize)> {
 }
 
 impl Footer {
-    /// Parses the bytes from the footer's start to the pack's end.
+    /// Parses the bytes from the footer's start to the end of the pack.
     ///
     /// # Errors
     /// Damaged.
@@ -183,12 +193,12 @@ impl Footer {
         let mut at = HEAD.len() as u64;
         for blob in order {
             if u64::from(blob.offset) != at {
-                return Err(bad("its blobs do not tile it"));
+                return Err(bad("its blobs leave gaps or overlap"));
             }
             at = blob.end();
         }
         if at != start {
-            return Err(bad("its blobs do not tile it"));
+            return Err(bad("its blobs leave gaps or overlap"));
         }
         Ok(Footer { blobs })
     }

@@ -1,16 +1,16 @@
-//! A pack being written: a temporary file that blobs are appended to, then closed with its footer and so named.
+//! Writing a pack: blobs are appended to a temporary file; closing it adds the footer, whose digest is the pack's name.
 
-use super::large::OBJECT_MODE;
-use super::pack::{self, BLOB_HEADER, Blob, HEAD, Kind, MAX_BLOB, MAX_BLOBS};
+use super::object_file::OBJECT_MODE;
+use super::pack::{self, BLOB_HEADER, Blob, BlobKind, HEAD, MAX_BLOB, MAX_BLOBS};
 use crate::disk::{Disk, NewFile};
 use crate::error::{Error, Result};
 use crate::types::{Digest, Location, PackRef};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Bytes gathered before they are written.
+/// Bytes that are buffered before a write.
 const BUFFER: usize = 1 << 20;
-/// Bytes written before the kernel is asked to begin writing them out.
+/// After this many bytes the kernel is asked to begin writeback.
 const WRITEBACK: u64 = 8 << 20;
 
 /// An open pack.
@@ -24,7 +24,7 @@ pub(super) struct PackWriter {
     written: u64,
     started: u64,
     blobs: Vec<Blob>,
-    /// A write failed: what the file holds is not known.
+    /// A write failed, so the file's content is unknown.
     broken: bool,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct ClosedPack {
 }
 
 impl PackWriter {
-    /// Opens one at `path`, for at most `limit` bytes of blobs unless it is one blob.
+    /// A new pack at `path`, for at most `limit` bytes of blobs, or one blob of any size.
     pub(super) fn create(disk: &Disk, path: PathBuf, number: PackRef, limit: u64) -> Result<PackWriter> {
         Ok(PackWriter {
             file: disk.create_file(path)?,
@@ -71,19 +71,19 @@ impl PackWriter {
         self.written + self.buffer.len() as u64
     }
 
-    /// Whether a blob of `len` bytes still goes into it.
-    pub(super) fn takes(&self, len: usize) -> bool {
+    /// Whether there is room for a blob of `len` bytes.
+    pub(super) fn has_room_for(&self, len: usize) -> bool {
         self.blobs.is_empty() || (self.blobs.len() < MAX_BLOBS && self.len() + (BLOB_HEADER + len) as u64 <= self.limit)
     }
 
-    /// Appends a blob that is not in it yet.
+    /// Appends a blob. It must not be in the pack already.
     ///
     /// # Errors
-    /// Usage: too long for a pack. I/O: the pack can't be closed then.
-    pub(super) fn append(&mut self, digest: Digest, kind: Kind, bytes: &[u8]) -> Result<Location> {
+    /// Usage: it is too long for a pack. I/O: then the pack cannot be closed.
+    pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
         let len = u32::try_from(bytes.len()).ok().filter(|n| *n <= MAX_BLOB);
         let len = len.ok_or_else(|| {
-            Error::usage(format!("{kind} {digest} has {} bytes: at most {MAX_BLOB} go into a pack", bytes.len()))
+            Error::usage(format!("{kind} {digest} has {} bytes: a pack's blobs have at most {MAX_BLOB}", bytes.len()))
         })?;
         let offset = u32::try_from(self.len()).map_err(|_| Error::usage("a pack would grow beyond 4 GiB"))?;
         let blob = Blob { digest, kind, offset, len };
@@ -109,13 +109,13 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Writes the footer; what comes out has a name, and is not durable.
+    /// Writes the footer. The pack then has a name, but is not durable.
     ///
     /// # Errors
     /// I/O, also when an earlier write failed.
     pub(super) fn close(mut self) -> Result<ClosedPack> {
         if self.broken {
-            return Err(Error::io_message("a write to a pack failed before"));
+            return Err(Error::io_message("a write to the pack failed earlier"));
         }
         let end = self.len();
         let (footer, name) = pack::footer(&mut self.blobs, end);

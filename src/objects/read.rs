@@ -1,19 +1,21 @@
-//! Reading content and nodes. What is given back has the digest that was asked for (L6, L15).
+//! Reading content and nodes. What is returned has the requested digest (L6, L15).
 
+use super::content_store::Objects;
 use super::hints::{self, Hints};
-use super::large::LargeObject;
-use super::pack::{Kind, MAX_BLOB};
-use super::pack_file::{Miss, PackFile, Tried};
-use super::search::{First, Want};
-use super::{Objects, SMALL_MAX};
+use super::miss::{Attempt, Miss};
+use super::object_file::LargeObject;
+use super::pack::{BlobKind, MAX_BLOB, SMALL_MAX};
+use super::pack_file::PackFile;
+use super::search::{Query, SearchDepth, SearchOrder};
 use crate::disk::{self, read_full_at};
 use crate::error::{Error, Result, show_path};
 use crate::manifest::{Node, NodeRef, NodeSource};
 use crate::types::{Digest, Location, PackRef};
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Bytes read at once where a node's length is not known before: most are shorter.
+/// Bytes read at once if a node's length is not known. Most nodes are shorter.
 const NODE_GUESS: u32 = 24 << 10;
 
 /// A file's content, ready to be read.
@@ -38,9 +40,8 @@ impl Objects {
         })
     }
 
-    /// [`Objects::content`] into a buffer, which it replaces: `Small` says that the content is there. Size says where
-    /// it is looked for first: a release with another bound may have packed what is large, or made a file of what is
-    /// small.
+    /// As [`Objects::content`], into a buffer, which it replaces. The size decides where it is searched first: a release
+    /// with another bound may have packed large content, or stored small content as a file.
     ///
     /// # Errors
     /// As [`Objects::content`].
@@ -51,11 +52,11 @@ impl Objects {
         place: Option<Location>,
         buffer: &mut Vec<u8>,
     ) -> Result<Content<()>> {
-        self.content_from(digest, size, place, buffer, false)
+        self.content_from(digest, size, place, buffer, SearchDepth::Full)
     }
 
-    /// [`Objects::content_into`] that asks no pack but those which the hint and the index name: who has much to look
-    /// for looks through all packs once ([`Objects::places_by_footers`]).
+    /// As [`Objects::content_into`], but searches only where the hint and the index say. For a caller with much to
+    /// search, which then reads all footers once ([`Objects::locations_by_footers`]).
     ///
     /// # Errors
     /// As [`Objects::content`].
@@ -66,7 +67,7 @@ impl Objects {
         place: Option<Location>,
         buffer: &mut Vec<u8>,
     ) -> Result<Content<()>> {
-        self.content_from(digest, size, place, buffer, true)
+        self.content_from(digest, size, place, buffer, SearchDepth::Known)
     }
 
     fn content_from(
@@ -75,24 +76,16 @@ impl Objects {
         size: u64,
         place: Option<Location>,
         buffer: &mut Vec<u8>,
-        shallow: bool,
+        depth: SearchDepth,
     ) -> Result<Content<()>> {
-        let small = size < SMALL_MAX;
-        let guess = u32::try_from(size).map_or(MAX_BLOB, |n| n.min(MAX_BLOB));
-        // The way nearly all reads go: the hint is right, and its pack is open.
-        if small
-            && let Some(place) = place
-            && let Some(file) = self.open_packs.get(place.pack)
-            && file.read(digest, Kind::Content, place.offset, guess, buffer).is_ok()
-            && buffer.len() as u64 == size
-            && Digest::of(buffer) == *digest
-        {
+        if self.read_by_hint(digest, size, place, buffer) {
             return Ok(Content::Small(()));
         }
-        let buffer = std::cell::RefCell::new(buffer);
+        let small = size < SMALL_MAX;
+        let buffer = RefCell::new(buffer);
         let mut from_pack = |file: &PackFile, _: PackRef, offset: u32, guess: u32| {
             let buffer = &mut *buffer.borrow_mut();
-            file.read(digest, Kind::Content, offset, guess, buffer)?;
+            file.read(digest, BlobKind::Content, offset, guess, buffer)?;
             check(digest, size, buffer).map_err(|why| file.wrong(offset, &why))?;
             Ok(Content::Small(()))
         };
@@ -103,25 +96,33 @@ impl Objects {
             read_object(path, digest, size, &mut buffer.borrow_mut())?;
             Ok(Content::Small(()))
         };
-        let first = if small { First::Packs } else { First::Objects };
-        let want = Want { digest, kind: Kind::Content, hint: place, guess, first };
-        if shallow {
-            return self.search_shallow(want, &mut from_pack, Some(&mut from_object));
+        let order = if small { SearchOrder::PacksFirst } else { SearchOrder::ObjectsFirst };
+        let query = Query { digest, kind: BlobKind::Content, hint: place, guess: length_guess(size), order, depth };
+        self.search(query, &mut from_pack, Some(&mut from_object))
+    }
+
+    /// The path of nearly all reads: the hint is right, and its pack is open. `false`: search.
+    fn read_by_hint(&self, digest: &Digest, size: u64, place: Option<Location>, buffer: &mut Vec<u8>) -> bool {
+        if size >= SMALL_MAX {
+            return false;
         }
-        self.search(want, &mut from_pack, Some(&mut from_object))
+        let Some((place, file)) = place.and_then(|p| Some((p, self.open_packs().get(p.pack)?))) else { return false };
+        file.read(digest, BlobKind::Content, place.offset, length_guess(size), buffer).is_ok()
+            && buffer.len() as u64 == size
+            && Digest::of(buffer) == *digest
     }
 
     /// A small file's bytes, hashed and compared (L15).
     ///
     /// # Errors
-    /// Usage when it is not small; damaged: missing everywhere, or wrong wherever it is. I/O.
+    /// Usage: it is not small. Damaged: missing everywhere, or wrong wherever it is. I/O.
     pub fn read_small(&self, digest: &Digest, size: u64, place: Option<Location>) -> Result<Vec<u8>> {
         let mut buffer = Vec::new();
         self.read_small_into(digest, size, place, &mut buffer)?;
         Ok(buffer)
     }
 
-    /// [`Objects::read_small`] into a buffer, which it replaces.
+    /// As [`Objects::read_small`], into a buffer, which it replaces.
     ///
     /// # Errors
     /// As [`Objects::read_small`].
@@ -143,58 +144,70 @@ impl Objects {
     /// # Errors
     /// Damaged: missing everywhere, or wrong. I/O.
     pub fn open_large(&self, digest: &Digest, size: u64) -> Result<LargeObject> {
-        // No file is to be had from a pack.
+        // A file cannot come from a pack.
         let mut from_pack = |_: &PackFile, _: PackRef, _: u32, _: u32| Err(Miss::Gone);
         let mut from_object = |path: PathBuf| LargeObject::open(self, path, digest, size);
-        self.search(
-            Want { digest, kind: Kind::Content, hint: None, guess: 0, first: First::OnlyObjects },
-            &mut from_pack,
-            Some(&mut from_object),
-        )
+        let (order, depth) = (SearchOrder::OnlyObjects, SearchDepth::Full);
+        let query = Query { digest, kind: BlobKind::Content, hint: None, guess: 0, order, depth };
+        self.search(query, &mut from_pack, Some(&mut from_object))
     }
 
-    /// The bytes of a node as they stand outside of packs, in a version's `manifest`.
+    /// The bytes of a node as stored outside of packs, in a version's `manifest`.
     ///
     /// # Errors
     /// Usage: a hint into a pack that is still open.
     pub fn encode_node(&self, node: &Node) -> Result<Vec<u8>> {
-        hints::encode(node, None, &self.table)
+        hints::encode(node, None, self.table())
     }
 
-    /// The node that [`Objects::encode_node`] gave, and whether its hints are whole.
+    /// The bytes of a node as stored in the pack `own`. Counts them as written.
+    ///
+    /// # Errors
+    /// Usage: a hint into another pack that is still open.
+    pub(super) fn encode_stored_node(&self, node: &Node, own: PackRef) -> Result<Vec<u8>> {
+        let bytes = hints::encode(node, Some(own), self.table())?;
+        self.counts().add_written(bytes.len());
+        Ok(bytes)
+    }
+
+    /// The node that [`Objects::encode_node`] encoded, and whether its hints are as written.
     ///
     /// # Errors
     /// Damaged.
     pub fn decode_node(&self, bytes: &[u8]) -> Result<(Node, bool)> {
-        hints::decode(bytes, None, &self.table).map(|(node, hints)| (node, hints == Hints::Whole))
+        hints::decode(bytes, None, self.table()).map(|(node, hints)| (node, hints == Hints::Whole))
     }
 }
 
 impl NodeSource for Objects {
-    /// By its hint one read; else by the index, or from the trash. What was read lately comes from memory.
+    /// One read if the hint is right; otherwise by the index or from the trash. Recently read nodes come from memory.
     fn load(&self, at: &NodeRef) -> Result<Arc<Node>> {
-        if let Some(node) = self.nodes.get(&at.digest) {
+        if let Some(node) = self.node_cache().get(&at.digest) {
             return Ok(node);
         }
         let mut buffer = Vec::new();
-        let mut from_pack = |file: &PackFile, pack: PackRef, offset: u32, guess: u32| -> Tried<Node> {
-            file.read(&at.digest, Kind::Node, offset, guess, &mut buffer)?;
-            self.counts.read(buffer.len());
+        let mut from_pack = |file: &PackFile, pack: PackRef, offset: u32, guess: u32| -> Attempt<Node> {
+            file.read(&at.digest, BlobKind::Node, offset, guess, &mut buffer)?;
+            self.counts().add_read(buffer.len());
             let (node, _) =
-                hints::decode(&buffer, Some(pack), &self.table).map_err(|e| file.wrong(offset, &format!("{e:#}")))?;
+                hints::decode(&buffer, Some(pack), self.table()).map_err(|e| file.wrong(offset, &format!("{e:#}")))?;
             if node.digest() != at.digest {
-                return Err(
-                    file.wrong(offset, &format!("the node has digest {}, expected {}", node.digest(), at.digest))
-                );
+                let why = format!("the node has digest {}, expected {}", node.digest(), at.digest);
+                return Err(file.wrong(offset, &why));
             }
             Ok(node)
         };
-        let want =
-            Want { digest: &at.digest, kind: Kind::Node, hint: at.place, guess: NODE_GUESS, first: First::Packs };
-        let node = Arc::new(self.search(want, &mut from_pack, None)?);
-        self.nodes.insert(at.digest, node.clone());
+        let (order, depth) = (SearchOrder::PacksFirst, SearchDepth::Full);
+        let query = Query { digest: &at.digest, kind: BlobKind::Node, hint: at.place, guess: NODE_GUESS, order, depth };
+        let node = Arc::new(self.search(query, &mut from_pack, None)?);
+        self.node_cache().put(at.digest, node.clone(), node.memory());
         Ok(node)
     }
+}
+
+/// How many bytes to read for content of that size.
+fn length_guess(size: u64) -> u32 {
+    u32::try_from(size).map_or(MAX_BLOB, |n| n.min(MAX_BLOB))
 }
 
 fn check(digest: &Digest, size: u64, bytes: &[u8]) -> std::result::Result<(), String> {
@@ -205,8 +218,8 @@ fn check(digest: &Digest, size: u64, bytes: &[u8]) -> std::result::Result<(), St
     if found == *digest { Ok(()) } else { Err(format!("the bytes have digest {found}, expected {digest}")) }
 }
 
-/// Reads small content that stands as a file of its own.
-fn read_object(path: PathBuf, digest: &Digest, size: u64, buffer: &mut Vec<u8>) -> Tried<()> {
+/// Reads small content that is stored as a file of its own.
+fn read_object(path: PathBuf, digest: &Digest, size: u64, buffer: &mut Vec<u8>) -> Attempt<()> {
     let (file, _) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
     buffer.resize(size as usize + 1, 0);
     let n = read_full_at(&file, buffer, 0).map_err(|e| Miss::of_io("read", &path, e))?;

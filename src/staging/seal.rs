@@ -112,7 +112,7 @@ impl<'a> Sealer<'a> {
     fn begin(&self, leases: &Leases) -> Result<Option<Upserted>> {
         if disk::lstat_revalidated(&self.marker)?.is_some() {
             // Recorded or not: somebody may have a file of it open that is an object too.
-            self.reached(|directory| self.store.objects().part(directory, leases))?;
+            self.reached(|directory| self.store.objects().undo_adoption(directory, leases))?;
             let done = sealed(self.draft, &self.marker, None)?;
             if done.is_none() {
                 self.reached(|directory| self.check(directory))?;
@@ -179,7 +179,7 @@ impl<'a> Sealer<'a> {
                 let mut ended = ended.lock();
                 while !*ended {
                     // What is wrong is told by the look before the commit.
-                    drop(self.store.objects().secure(leases, OtherNames::Staged));
+                    drop(self.store.objects().protect_adopted(leases, OtherNames::Staged));
                     end.wait_for(&mut ended, WATCH);
                 }
             });
@@ -200,8 +200,8 @@ impl<'a> Sealer<'a> {
             Some(done) => Ok(Some(done)),
             None => {
                 // What was not touched need not be looked at, which this user may not be able to.
-                if !leases.took_none() {
-                    self.reached(|directory| self.store.objects().part(directory, leases))?;
+                if !leases.adopted_none() {
+                    self.reached(|directory| self.store.objects().undo_adoption(directory, leases))?;
                 }
                 disk.remove_file(&self.marker)?;
                 Ok(None)
@@ -216,7 +216,7 @@ impl<'a> Sealer<'a> {
 
     fn remove(&self, leases: &Leases) -> Result<()> {
         self.store.disk().remove_tree(&self.directory)?;
-        self.store.objects().release(leases)?;
+        self.store.objects().release_leases(leases)?;
         clear_notes(self.store, self.token)
     }
 }
@@ -238,7 +238,7 @@ impl Sealer<'_> {
     /// What a sealer that is gone left: no object shares its file with the stage any more.
     pub(super) fn make_harmless(&self) -> Result<()> {
         let leases = Leases::new(self.store.layout().stage_copies(self.token));
-        self.reached(|directory| self.store.objects().part(directory, &leases))
+        self.reached(|directory| self.store.objects().undo_adoption(directory, &leases))
     }
 
     /// Refuses a user who neither owns the stage nor may write to all of it, or who cannot read it. Returns what

@@ -3,7 +3,7 @@
 use super::report::{Finding, Report, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::objects::{Damage, Damaged, Kind, KnownDamage, Objects, SMALL_MAX, Stored};
+use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, SMALL_MAX, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::types::Digest;
@@ -52,12 +52,12 @@ pub(super) enum Depth {
 }
 
 enum Piece {
-    Pack(Stored),
-    Object(Stored),
+    Pack(StoredFile),
+    Object(StoredFile),
 }
 
 impl Piece {
-    fn stored(&self) -> &Stored {
+    fn stored(&self) -> &StoredFile {
         let (Piece::Pack(stored) | Piece::Object(stored)) = self;
         stored
     }
@@ -65,7 +65,7 @@ impl Piece {
 
 /// A piece that was looked at.
 struct Looked {
-    found: Vec<(Digest, Kind)>,
+    found: Vec<(Digest, BlobKind)>,
     damage: Vec<Damage>,
 }
 
@@ -117,7 +117,7 @@ impl Present {
         for digest in missed.filter(|d| !self.wrong.contains_key(d)) {
             let path = store.layout().object(&digest);
             if let Some(meta) = disk::lstat_revalidated(&path)?.filter(std::fs::Metadata::is_file) {
-                pieces.push(Piece::Object(Stored { path, name: Some(digest), size: meta.len() }));
+                pieces.push(Piece::Object(StoredFile { path, name: Some(digest), size: meta.len() }));
             }
         }
         self.add(store, &pieces, depth, progress, report)
@@ -187,23 +187,23 @@ impl Present {
 
     /// Adds what is on the list of known damage: a quick look does not see by itself that bytes are wrong.
     fn recall(&self, store: &Store, piece: &Piece, looked: &mut Looked) {
-        let Stored { path, name: Some(name), .. } = piece.stored() else { return };
+        let StoredFile { path, name: Some(name), .. } = piece.stored() else { return };
         let Looked { found, damage } = looked;
         match piece {
             Piece::Object(_) if *path != store.layout().object(name) => {}
             Piece::Object(_) => {
-                if self.known.has(&Damaged::Object(*name)) {
+                if self.known.has(&DamagedItem::Object(*name)) {
                     found.clear();
                     damage.push(Damage::Object(*name, LISTED.into()));
                 }
             }
             Piece::Pack(_) if *path != store.layout().pack(name) => {}
             Piece::Pack(_) => {
-                if damage.is_empty() && self.known.has(&Damaged::Pack(*name)) {
+                if damage.is_empty() && self.known.has(&DamagedItem::Pack(*name)) {
                     damage.push(Damage::Footer(LISTED.into()));
                 }
                 found.retain(|(digest, kind)| {
-                    let right = !self.known.has(&Damaged::Blob { digest: *digest, kind: *kind, pack: *name });
+                    let right = !self.known.has(&DamagedItem::Blob { digest: *digest, kind: *kind, pack: *name });
                     if !right {
                         damage.push(Damage::Blob { digest: *digest, kind: *kind, why: LISTED.into() });
                     }
@@ -217,11 +217,11 @@ impl Present {
         for (digest, kind) in looked.found {
             match (piece, kind) {
                 (Piece::Object(_), _) => drop(self.objects.insert(digest)),
-                (Piece::Pack(_), Kind::Content) => drop(self.packed.insert(digest)),
-                (Piece::Pack(_), Kind::Node) => drop(self.nodes.insert(digest)),
+                (Piece::Pack(_), BlobKind::Content) => drop(self.packed.insert(digest)),
+                (Piece::Pack(_), BlobKind::Node) => drop(self.nodes.insert(digest)),
             }
         }
-        if let Piece::Pack(Stored { name: Some(name), .. }) = piece {
+        if let Piece::Pack(StoredFile { name: Some(name), .. }) = piece {
             self.packs.insert(*name);
         }
         for damage in looked.damage {
@@ -264,7 +264,7 @@ pub(super) fn look(store: &Store, depth: Depth, progress: &Progress, report: &mu
     }
     let mut present = Present { known: objects.known_damage().unwrap_or_default(), ..Present::default() };
     present.add(store, &pieces, depth, progress, report)?;
-    match objects.check_runs() {
+    match objects.check_index() {
         Ok(runs) => {
             for (name, damage) in runs {
                 report.notes.push(describe(&store.layout().index().join(name), store.root(), damage));
@@ -287,18 +287,23 @@ fn look_at(objects: &Objects, piece: &Piece, depth: Depth) -> Result<Looked> {
     Ok(Looked { found, damage })
 }
 
-fn look_into(objects: &Objects, piece: &Piece, depth: Depth, damage: &mut Vec<Damage>) -> Result<Vec<(Digest, Kind)>> {
-    let pack = |blobs: Vec<(Digest, Kind, u32)>| blobs.into_iter().map(|(d, k, _)| (d, k)).collect();
+fn look_into(
+    objects: &Objects,
+    piece: &Piece,
+    depth: Depth,
+    damage: &mut Vec<Damage>,
+) -> Result<Vec<(Digest, BlobKind)>> {
+    let pack = |blobs: Vec<(Digest, BlobKind, u32)>| blobs.into_iter().map(|(d, k, _)| (d, k)).collect();
     Ok(match (piece, depth) {
         (Piece::Pack(stored), Depth::Whole) => pack(objects.check_pack(stored, damage)?.blobs),
         (Piece::Pack(stored), Depth::Quick) => pack(objects.list_pack(stored, damage)?.blobs),
         (Piece::Object(stored), depth) => {
             match depth {
                 Depth::Whole => objects.check_object(stored, damage)?,
-                Depth::Quick => objects.glance_at_object(stored, damage)?,
+                Depth::Quick => objects.check_object_metadata(stored, damage)?,
             }
             let right = !damage.iter().any(|d| matches!(d, Damage::Object(..)));
-            stored.name.filter(|_| right).map(|n| (n, Kind::Content)).into_iter().collect()
+            stored.name.filter(|_| right).map(|n| (n, BlobKind::Content)).into_iter().collect()
         }
     })
 }
@@ -307,10 +312,10 @@ fn look_into(objects: &Objects, piece: &Piece, depth: Depth, damage: &mut Vec<Da
 fn describe(path: &Path, root: &Path, damage: Damage) -> Finding {
     let what = show_path(path.strip_prefix(root).unwrap_or(path));
     let (code, why) = match damage {
-        Damage::Stranger => (code::STRANGER, "the store has no file with such a name".into()),
+        Damage::ForeignFile => (code::STRANGER, "the store has no file with such a name".into()),
         Damage::Footer(why) => (code::PACK, why),
         Damage::Blob { digest, kind, why } => {
-            let what = if kind == Kind::Node { "manifest node" } else { "content" };
+            let what = if kind == BlobKind::Node { "manifest node" } else { "content" };
             (code::BLOB, format!("{what} {digest}: {why}"))
         }
         Damage::Hints(digest) => (code::HINTS, format!("those of manifest node {digest}")),

@@ -9,7 +9,7 @@ use crate::catalog::{Contribution, Draft, Version, removal};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, NodeSource, Tree, Visitor};
-use crate::objects::{Content, Damaged, KnownDamage, Objects, SMALL_MAX};
+use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX};
 use crate::store::Store;
 use crate::types::{Digest, Location};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -276,7 +276,7 @@ impl<'a> Manifests<'a> {
         }
         let objects = self.store.objects();
         let wanted: HashSet<Digest> = self.suspects.content.keys().copied().collect();
-        let places = objects.places_by_footers(&wanted)?;
+        let places = objects.locations_by_footers(&wanted)?;
         let trash = objects.has_trash()?;
         let known = if self.options.quick { Some(&self.known) } else { None };
         let mut buffer = Vec::new();
@@ -445,7 +445,7 @@ impl Meet<'_> {
 fn whole(objects: &Objects, content: &Content<()>, digest: &Digest, known: Option<&KnownDamage>) -> Result<()> {
     match (content, known) {
         (Content::Large(large), None) => objects.verify_object(large),
-        (Content::Large(_), Some(known)) if known.has(&Damaged::Object(*digest)) => {
+        (Content::Large(_), Some(known)) if known.has(&DamagedItem::Object(*digest)) => {
             Err(Error::damaged(format!("object {digest} is damaged")).with_cause(LISTED))
         }
         _ => Ok(()),

@@ -7,16 +7,14 @@ use super::names;
 use super::opened::OpenDirs;
 use super::prune::{Extra, first_protected, is_in_scope};
 use crate::catalog::Version;
-use crate::disk::{Dir, EntryStat};
+use crate::disk::{Dir, EntryStat, hash_file};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::Filter;
 use crate::layout::is_unfinished;
 use crate::manifest::Visit;
 use crate::progress::Progress;
-use crate::types::{Digest, Hasher, RelPath};
+use crate::types::{Digest, RelPath};
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -254,21 +252,11 @@ pub(super) fn is_below(path: &RelPath, dir: &RelPath) -> bool {
 /// The digest of a file; `None` when it may not be read.
 pub(super) fn hash(dir: &Dir, name: &[u8], progress: &Progress) -> Result<Option<Digest>> {
     match dir.file(name) {
-        Ok(Some(file)) => hash_open(file, &dir.path_of(name), progress).map(Some),
+        Ok(Some(file)) => {
+            hash_file(&file, &dir.path_of(name), &mut |_| progress.check_cancelled()).map(|(digest, _)| Some(digest))
+        }
         Ok(None) => Ok(None),
         Err(e) if e.errno() == Some(libc::EACCES) => Ok(None),
         Err(e) => Err(e),
-    }
-}
-
-fn hash_open(mut file: File, path: &Path, progress: &Progress) -> Result<Digest> {
-    let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        progress.check_cancelled()?;
-        match file.read(&mut buffer).map_err(|e| Error::io("read", path, e))? {
-            0 => return Ok(hasher.finish()),
-            n => hasher.update(&buffer[..n]),
-        }
     }
 }

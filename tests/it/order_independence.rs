@@ -5,7 +5,7 @@
 use crate::support::{Dice, TestStore, random_bytes};
 use cairn::catalog::manifest_file::MAX_PACKS;
 use cairn::manifest::{NodeRef, NodeSource};
-use cairn::objects::Kind;
+use cairn::objects::BlobKind;
 use cairn::types::Digest;
 use cairn::{Artifact, Store, Version};
 use std::collections::{BTreeMap, HashSet};
@@ -35,7 +35,7 @@ fn listed_packs_hold_all_nodes(store: &Store, version: &Version) {
                 .unwrap()
                 .blobs
                 .into_iter()
-                .filter(|(_, k, _)| *k == Kind::Node)
+                .filter(|(_, k, _)| *k == BlobKind::Node)
                 .map(|(d, _, _)| d),
         );
     }

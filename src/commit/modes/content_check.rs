@@ -49,7 +49,10 @@ impl Visitor for Seen<'_> {
 impl<'a> ContentCheck<'a> {
     /// Against what `writer` sees of the store, and what it stored itself.
     pub(in crate::commit) fn new(writer: &'a ObjectWriter) -> ContentCheck<'a> {
-        ContentCheck { census: Census::new(), seen: Seen { lane: writer.lane(), lost: HashSet::new(), why: None } }
+        ContentCheck {
+            census: Census::new(),
+            seen: Seen { lane: writer.thread_writer(), lost: HashSet::new(), why: None },
+        }
     }
 
     /// Whether all that the manifest names is in the store.

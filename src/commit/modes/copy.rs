@@ -135,16 +135,16 @@ fn brought(
     options: &SaveOptions,
 ) -> Result<Root> {
     let tree = source.tree()?;
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let brought = bring_files(source, &tree_of(newest, store)?, &tree, &mut lane, &options.progress);
     lane.close()?; // also when it was interrupted: what is complete is kept
     let changes = brought?;
     // No change makes more nodes than lie on its way, and all together no more than the version has.
     let most = (changes * WAY_BYTES).min(tree.totals().entries * ENTRY_BYTES);
     keep_nodes(store, writer, newest, most)?;
-    let mut sink = Settled { lane: writer.lane(), nodes: writer.nodes()? };
+    let mut sink = Settled { lane: writer.thread_writer(), nodes: writer.node_writer()? };
     // Its own hints speak of packs of the other store.
-    let home = |at: &NodeRef| writer.node_home(&at.digest, None);
+    let home = |at: &NodeRef| writer.find_kept_node(&at.digest, None);
     let root = manifest::carry(&tree.as_root(), &**tree.source(), &home, &mut sink)?;
     let root = Root { node: Arc::new(sink.placed(&root.node)?), place: root.place };
     sink.nodes.close()?;

@@ -45,8 +45,8 @@ impl Merging<'_> {
         writer.keep_nodes_in(&kept);
         let source = self.source();
         let is_new = |at: &NodeRef| self.own.is_some() && at.place.is_none();
-        let home = |at: &NodeRef| if is_new(at) { Ok(None) } else { writer.node_home(&at.digest, at.place) };
-        let mut lane = writer.nodes()?;
+        let home = |at: &NodeRef| if is_new(at) { Ok(None) } else { writer.find_kept_node(&at.digest, at.place) };
+        let mut lane = writer.node_writer()?;
         let mut conflicts = Conflicts::default();
         let mut decide = |conflict: &Conflict| match self.on_conflict {
             OnConflict::Latest => Choice::Later,

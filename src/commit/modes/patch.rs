@@ -75,7 +75,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     let mut stage = EditSession::new(&base);
     let removed = stage.base_ops(&basis.ops)?;
     if !basis.changes.is_empty() {
-        let lane = writer.lane();
+        let lane = writer.thread_writer();
         stage.change(&basis.changes, &mut |digest, size| lane.find(digest, size))?;
         lane.close()?;
     }
@@ -191,9 +191,9 @@ pub(in crate::commit) fn settle(
     target: Option<&Version>,
 ) -> Result<Root> {
     keep_nodes(store, writer, target, stage.memory.counts().stored_bytes)?;
-    let mut lane = writer.nodes()?;
+    let mut lane = writer.node_writer()?;
     let home = |at: &NodeRef| {
-        if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.node_home(&at.digest, at.place) }
+        if stage.memory.get(&at.digest).is_some() { Ok(None) } else { writer.find_kept_node(&at.digest, at.place) }
     };
     let root = manifest::carry(&stage.tree.as_root(), &*stage.source, &home, &mut lane)?;
     lane.close()?;

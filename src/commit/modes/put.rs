@@ -46,7 +46,7 @@ pub fn publish_generated(
         &store.layout().versions(&artifact.name),
     )?;
     let writer = store.objects().writer(&work.dir())?;
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let mut files = Vec::with_capacity(contents.len());
     for bytes in contents {
         let digest = Digest::of(bytes);
@@ -58,7 +58,7 @@ pub fn publish_generated(
         });
     }
     lane.close()?;
-    let mut nodes = writer.nodes()?;
+    let mut nodes = writer.node_writer()?;
     let mut builder = Builder::new(&mut nodes);
     fill(&mut builder, &files)?;
     let root = builder.finish()?;
@@ -126,7 +126,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
 /// Builds the manifest into the store, once more when its nodes would lie in too many packs.
 pub(in crate::commit) fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
     loop {
-        let mut lane = writer.nodes()?;
+        let mut lane = writer.node_writer()?;
         let root = ingest::build(tree, &mut lane)?;
         lane.close()?;
         if !writer.spread_too_far() {

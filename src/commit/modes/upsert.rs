@@ -152,7 +152,7 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
     let store = draft.store();
     let mut writer = store.objects().writer(&work.dir())?;
     if let Some(sealing) = &options.sealing {
-        writer.take_with(sealing.leases.clone());
+        writer.adopt_files_with(sealing.leases.clone());
     }
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
@@ -215,7 +215,7 @@ fn user(uid: u32) -> UserRecord {
 
 /// The last steps before the commit of a stage's contribution. `Some`: another sealer's was recorded meanwhile.
 fn note_sealing(draft: &Draft, own: &Token, sealing: &Sealing) -> Result<Option<Upserted>> {
-    draft.store().objects().secure(&sealing.leases, OtherNames::Staged)?;
+    draft.store().objects().protect_adopted(&sealing.leases, OtherNames::Staged)?;
     draft.store().disk().append_line(&sealing.marker, own.as_str())?;
     sealed(draft, &sealing.marker, Some(own))
 }

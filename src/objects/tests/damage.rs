@@ -1,6 +1,6 @@
 //! What is known to be damaged is not relied upon, and what is right is never replaced.
 
-use super::super::{Damage, Damaged, Kind, SMALL_MAX, Stored};
+use super::super::{BlobKind, Damage, DamagedItem, SMALL_MAX, StoredFile};
 use super::*;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,7 @@ fn inode(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().ino()
 }
 
-fn known(lab: &TestStore) -> Vec<Damaged> {
+fn known(lab: &TestStore) -> Vec<DamagedItem> {
     lab.afresh().known_damage().unwrap().iter().copied().collect()
 }
 
@@ -27,7 +27,7 @@ fn known(lab: &TestStore) -> Vec<Damaged> {
 fn check_all(lab: &TestStore) {
     let objects = lab.afresh();
     let known = objects.known_damage().unwrap();
-    let check = |stored: Stored, check: &dyn Fn(&Stored, &mut Vec<Damage>)| {
+    let check = |stored: StoredFile, check: &dyn Fn(&StoredFile, &mut Vec<Damage>)| {
         let mut damage = Vec::new();
         check(&stored, &mut damage);
         objects.update_known_damage(&known, &stored, &damage);
@@ -48,10 +48,10 @@ fn a_damaged_blob_that_a_reader_met_is_stored_again_and_then_read_by_the_old_hin
     // Not known yet: a look at lengths and footers cannot see it.
     assert!(is_damage(&lab.objects.read_small(&digests[2], 1000, Some(place))));
     let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
-    assert_eq!(known(&lab), [Damaged::Blob { digest: digests[2], kind: Kind::Content, pack: name }]);
+    assert_eq!(known(&lab), [DamagedItem::Blob { digest: digests[2], kind: BlobKind::Content, pack: name }]);
 
     let writer = lab.afresh().writer(&lab.work()).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     assert_eq!(
         lane.find(&digests[2], 1000).unwrap(),
         None,
@@ -67,7 +67,7 @@ fn a_damaged_blob_that_a_reader_met_is_stored_again_and_then_read_by_the_old_hin
     // The damaged copy is listed for as long as it is there; the good one is found.
     assert_eq!(known(&lab).len(), 1);
     let again = lab.afresh().writer(&lab.work()).unwrap();
-    assert!(!put_small(&mut again.lane(), &contents[2]).1.new);
+    assert!(!put_small(&mut again.thread_writer(), &contents[2]).1.new);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn a_whole_check_lists_what_is_damaged_and_removes_what_is_right_again() {
     let digests = lab.put(&[random_bytes(1, 1000), random_bytes(2, 1000)]);
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let digest = Digest::of(&large);
-    assert!(writer.lane().put_large_bytes(digest, &large).unwrap().new);
+    assert!(writer.thread_writer().put_large_bytes(digest, &large).unwrap().new);
     writer.seal(&[], &[]).unwrap();
     check_all(&lab);
     assert!(known(&lab).is_empty());
@@ -99,8 +99,11 @@ fn a_whole_check_lists_what_is_damaged_and_removes_what_is_right_again() {
     rot(&object, 7);
     check_all(&lab);
     let mut found = known(&lab);
-    found.sort_by_key(|d| matches!(d, Damaged::Blob { .. }));
-    assert_eq!(found, [Damaged::Object(digest), Damaged::Blob { digest: digests[0], kind: Kind::Content, pack: name }]);
+    found.sort_by_key(|d| matches!(d, DamagedItem::Blob { .. }));
+    assert_eq!(
+        found,
+        [DamagedItem::Object(digest), DamagedItem::Blob { digest: digests[0], kind: BlobKind::Content, pack: name }]
+    );
     rot(&pack, at);
     rot(&object, 7);
     check_all(&lab);
@@ -109,9 +112,9 @@ fn a_whole_check_lists_what_is_damaged_and_removes_what_is_right_again() {
     let len = std::fs::metadata(&pack).unwrap().len() as usize;
     rot(&pack, len - 40);
     check_all(&lab);
-    assert_eq!(known(&lab), [Damaged::Pack(name)]);
+    assert_eq!(known(&lab), [DamagedItem::Pack(name)]);
     let writer = lab.afresh().writer(&lab.work()).unwrap();
-    assert!(put_small(&mut writer.lane(), &random_bytes(2, 1000)).1.new);
+    assert!(put_small(&mut writer.thread_writer(), &random_bytes(2, 1000)).1.new);
 }
 
 #[test]
@@ -121,7 +124,7 @@ fn an_object_known_to_be_damaged_is_replaced_and_taken_from_the_list() {
     let digest = Digest::of(&bytes);
     let put = || {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
-        let put = writer.lane().put_large_bytes(digest, &bytes).unwrap();
+        let put = writer.thread_writer().put_large_bytes(digest, &bytes).unwrap();
         writer.seal(&[], &[]).unwrap();
         put.new
     };
@@ -129,7 +132,7 @@ fn an_object_known_to_be_damaged_is_replaced_and_taken_from_the_list() {
     rot(&lab.layout.object(&digest), 1000);
     assert!(!put(), "length and time are right: nobody has seen it yet");
     check_all(&lab);
-    assert_eq!(known(&lab), [Damaged::Object(digest)]);
+    assert_eq!(known(&lab), [DamagedItem::Object(digest)]);
     assert!(put());
     assert!(known(&lab).is_empty());
     assert_eq!(std::fs::read(lab.layout.object(&digest)).unwrap(), bytes);
@@ -141,7 +144,7 @@ fn equal_content_of_a_second_writer_replaces_nothing_f1() {
     for lab in [TestStore::new(), TestStore::on_disk()] {
         let (large, small) = (random_bytes(1, 200_000), random_bytes(2, 2000));
         let store = |writer: &super::super::ObjectWriter| {
-            let mut lane = writer.lane();
+            let mut lane = writer.thread_writer();
             lane.put_large_bytes(Digest::of(&large), &large).unwrap();
             put_small(&mut lane, &small);
         };
@@ -166,7 +169,7 @@ fn what_is_damaged_where_a_writer_puts_its_own_is_replaced() {
     let lab = TestStore::new();
     let (large, small) = (random_bytes(1, 200_000), random_bytes(2, 2000));
     let store = |writer: &super::super::ObjectWriter| {
-        let mut lane = writer.lane();
+        let mut lane = writer.thread_writer();
         lane.put_large_bytes(Digest::of(&large), &large).unwrap();
         put_small(&mut lane, &small);
     };
@@ -192,7 +195,7 @@ fn who_finds_all_in_packs_reads_their_footers_and_notices_a_pack_that_is_cut() {
     lab.put(&contents);
     let put_again = || {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
-        let mut lane = writer.lane();
+        let mut lane = writer.thread_writer();
         contents.iter().filter(|c| put_small(&mut lane, c).1.new).count()
     };
     assert_eq!(put_again(), 0);
@@ -224,7 +227,7 @@ fn an_object_whose_time_a_copying_tool_lost_gets_it_back_once_it_was_hashed() {
     let digest = Digest::of(&bytes);
     let put = || {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
-        let put = writer.lane().put_large_bytes(digest, &bytes).unwrap();
+        let put = writer.thread_writer().put_large_bytes(digest, &bytes).unwrap();
         writer.seal(&[], &[]).unwrap();
         put.new
     };

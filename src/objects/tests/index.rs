@@ -1,9 +1,10 @@
 //! Runs, and finding blobs with, without and in spite of them.
 
-use super::super::index::Look;
-use super::super::index_segment::{self, Opened, PER_BLOCK, Segment, SegmentEntry};
-use super::super::merge::{self, Merge};
-use super::super::{Damage, Kind};
+use super::super::index::IndexScope;
+use super::super::index_segment::{OpenedSegment, PER_BLOCK, Segment, SegmentEntry};
+use super::super::segment_merge::{SegmentMerge, packs_of};
+use super::super::segment_writer::write_segment;
+use super::super::{BlobKind, Damage};
 use super::*;
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Segment> 
         for (pack, offset) in [(i % 3, i), ((i + 1) % 3, i + 1)].into_iter().take(1 + usize::from(i % 5 == 0)) {
             entries.push(SegmentEntry {
                 digest,
-                kind: if i % 7 == 0 { Kind::Node } else { Kind::Content },
+                kind: if i % 7 == 0 { BlobKind::Node } else { BlobKind::Content },
                 pack: pack as u32,
                 offset: offset as u32,
             });
@@ -33,21 +34,21 @@ fn make_run(dir: &Path, seed: u64, n: usize, model: &mut Model) -> Arc<Segment> 
     }
     let disk = Disk::of(dir, Access::Umask).unwrap();
     let mut file = disk.create_file(dir.join(format!("r{seed}"))).unwrap();
-    let name = index_segment::write(&mut file, &packs, entries.len(), &mut entries.into_iter().map(Ok)).unwrap();
+    let name = write_segment(&mut file, &packs, entries.len(), &mut entries.into_iter().map(Ok)).unwrap();
     Arc::new(open_run(file.path(), name).unwrap())
 }
 
 fn open_run(path: &Path, name: Digest) -> Option<Segment> {
     match Segment::open(path, name) {
-        Opened::Segment(run) => Some(run),
-        Opened::Gone | Opened::Damaged => None,
+        OpenedSegment::Valid(run) => Some(run),
+        OpenedSegment::Gone | OpenedSegment::Damaged => None,
     }
 }
 
 fn assert_as_model(run: &Segment, model: &Model) {
     let mut all = 0;
     for ((digest, kind), expected) in model {
-        let kind = if *kind == 1 { Kind::Content } else { Kind::Node };
+        let kind = if *kind == 1 { BlobKind::Content } else { BlobKind::Node };
         let mut found = Vec::new();
         run.find(digest, kind, &mut found);
         let mut found: Vec<_> = found.iter().map(|e| (run.packs()[e.pack as usize], e.offset)).collect();
@@ -60,7 +61,7 @@ fn assert_as_model(run: &Segment, model: &Model) {
     assert_eq!(run.len(), all);
     for i in 0..500u64 {
         let mut found = Vec::new();
-        run.find(&Digest::of(&[b"absent".as_slice(), &i.to_le_bytes()].concat()), Kind::Content, &mut found);
+        run.find(&Digest::of(&[b"absent".as_slice(), &i.to_le_bytes()].concat()), BlobKind::Content, &mut found);
         assert!(found.is_empty());
     }
 }
@@ -80,10 +81,10 @@ fn runs_and_their_merges_find_what_a_map_finds() {
     let gone = Digest::of(&[3, 1]);
     model.values_mut().for_each(|places| places.retain(|p| p.0 != gone));
     model.retain(|_, places| !places.is_empty());
-    let packs = merge::packs_of(&runs, |p| *p != gone);
-    let count = Merge::new(&runs, &packs).count();
+    let packs = packs_of(&runs, |p| *p != gone);
+    let count = SegmentMerge::new(&runs, &packs).count();
     let mut file = Disk::of(dir.path(), Access::Umask).unwrap().create_file(dir.path().join("merged")).unwrap();
-    let name = index_segment::write(&mut file, &packs, count, &mut Merge::new(&runs, &packs)).unwrap();
+    let name = write_segment(&mut file, &packs, count, &mut SegmentMerge::new(&runs, &packs)).unwrap();
     assert_as_model(&open_run(file.path(), name).unwrap(), &model);
 }
 
@@ -103,7 +104,7 @@ fn every_flipped_byte_of_a_run_is_noticed_f12() {
             let Some(run) = open_run(&path, run.name) else { continue };
             for ((digest, kind), expected) in &model {
                 let mut found = Vec::new();
-                run.find(digest, if *kind == 1 { Kind::Content } else { Kind::Node }, &mut found);
+                run.find(digest, if *kind == 1 { BlobKind::Content } else { BlobKind::Node }, &mut found);
                 let named = found.iter().filter_map(|e| Some((*run.packs().get(e.pack as usize)?, e.offset)));
                 assert!(named.into_iter().all(|place| expected.contains(&place)), "byte {at}");
             }
@@ -131,7 +132,7 @@ fn run_with(lab: &TestStore, digest: &Digest) -> PathBuf {
     let knows = |path: &PathBuf| {
         let mut found = Vec::new();
         let name = Digest::from_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
-        open_run(path, name).unwrap().find(digest, Kind::Content, &mut found);
+        open_run(path, name).unwrap().find(digest, BlobKind::Content, &mut found);
         !found.is_empty()
     };
     lab.runs().into_iter().find(knows).expect("each writer leaves a run over its packs")
@@ -143,7 +144,7 @@ fn many_small_puts_leave_few_runs_and_all_is_found_once() {
     let contents = puts(&lab, 140);
     assert_eq!(lab.packs().len(), 140);
     assert!(lab.runs().len() <= 2 * 9 + 1, "ten of a size class become one: {}", lab.runs().len());
-    assert!(lab.afresh().check_runs().unwrap().is_empty());
+    assert!(lab.afresh().check_index().unwrap().is_empty());
     all_found(&lab, &contents);
     // One by one, so that no writer looks for enough to list the packs.
     contents.iter().for_each(|c| drop(lab.put(std::slice::from_ref(&c.1))));
@@ -162,10 +163,10 @@ fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
         let at = if from_end { bytes.len() - i } else { i };
         bytes[at] ^= 1;
         overwrite(run, &bytes);
-        assert!(matches!(&lab.afresh().check_runs().unwrap()[..], [(_, Damage::Segment(_))]));
+        assert!(matches!(&lab.afresh().check_index().unwrap()[..], [(_, Damage::Segment(_))]));
         all_found(&lab, &contents);
         lab.put(&[random_bytes(at as u64, 10), last.clone()]);
-        assert!(lab.afresh().check_runs().unwrap().is_empty(), "byte {at}: a writer made it anew");
+        assert!(lab.afresh().check_index().unwrap().is_empty(), "byte {at}: a writer made it anew");
     }
     lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
     all_found(&lab, &contents);
@@ -175,10 +176,10 @@ fn missing_and_damaged_runs_hide_nothing_and_are_made_anew() {
     lab.put(&[random_bytes(5, 10)]);
     assert_eq!(lab.runs().len(), 2, "all that there was, and the new one");
     std::fs::write(lab.layout.index().join("stranger"), b"x").unwrap();
-    assert_eq!(lab.afresh().check_runs().unwrap().len(), 1);
+    assert_eq!(lab.afresh().check_index().unwrap().len(), 1);
     lab.put(&[random_bytes(6, 10)]);
-    assert_eq!(lab.afresh().check_runs().unwrap().len(), 1, "what is not ours stays, and is passed over");
-    assert!(!lab.objects.load_index(Look::Packs).unwrap().is_poor());
+    assert_eq!(lab.afresh().check_index().unwrap().len(), 1, "what is not ours stays, and is passed over");
+    assert!(!lab.objects.load_index(IndexScope::Packs).unwrap().needs_repair());
 }
 
 #[test]
@@ -205,10 +206,10 @@ fn a_process_that_saw_a_damaged_run_sees_the_one_made_anew() {
     for (digest, content) in &contents {
         lab.objects.read_small(digest, content.len() as u64, None).unwrap();
     }
-    assert!(lab.objects.index().unwrap().is_poor());
+    assert!(lab.objects.index().unwrap().needs_repair());
     std::fs::remove_file(run).unwrap();
     std::fs::write(run, &whole).unwrap();
-    assert!(!lab.objects.load_index(Look::Packs).unwrap().is_poor());
+    assert!(!lab.objects.load_index(IndexScope::Packs).unwrap().needs_repair());
 }
 
 #[test]
@@ -219,13 +220,13 @@ fn more_than_memory_should_hold_is_searched_where_it_lies() {
         (0..30u64).map(|p| (0..40).map(|i| random_bytes(p * 40 + i, 20)).collect()).collect();
     contents.iter().for_each(|c| drop(lab.put(c)));
     lab.runs().iter().for_each(|r| std::fs::remove_file(r).unwrap());
-    assert!(lab.objects.load_index(Look::Packs).unwrap().is_poor());
+    assert!(lab.objects.load_index(IndexScope::Packs).unwrap().needs_repair());
     for content in contents.iter().flatten() {
         assert!(lab.place(&Digest::of(content)).is_some());
     }
     lab.put(&contents.concat());
     assert_eq!(lab.packs().len(), 30, "nothing was stored twice");
-    assert!(!lab.objects.load_index(Look::Packs).unwrap().is_poor(), "the writer made runs first");
+    assert!(!lab.objects.load_index(IndexScope::Packs).unwrap().needs_repair(), "the writer made runs first");
 }
 
 #[test]
@@ -233,10 +234,10 @@ fn a_hit_in_a_pack_that_is_gone_or_damaged_is_no_hit() {
     let lab = TestStore::new();
     let contents = puts(&lab, 66);
     let place = lab.place(&contents[0].0).unwrap();
-    let pack = lab.layout.pack(&lab.objects.table.name(place.pack).unwrap());
+    let pack = lab.layout.pack(&lab.objects.table().name(place.pack).unwrap());
     overwrite(&pack, b"cairnpk1");
     let other = lab.place(&contents[1].0).unwrap();
-    std::fs::remove_file(lab.layout.pack(&lab.objects.table.name(other.pack).unwrap())).unwrap();
+    std::fs::remove_file(lab.layout.pack(&lab.objects.table().name(other.pack).unwrap())).unwrap();
     lab.put(&[contents[0].1.clone(), contents[1].1.clone(), contents[2].1.clone()]);
     all_found(&lab, &contents);
     assert_eq!(lab.packs().len(), 66, "65 and the new one, with the two");
@@ -249,10 +250,10 @@ fn a_run_that_names_a_pack_that_is_gone_misleads_no_writer_with_an_open_handle_e
     // This process has the pack open, and an index that knows it.
     let place = lab.place(&contents[0].0).unwrap();
     lab.objects.read_small(&contents[0].0, 30, Some(place)).unwrap();
-    let pack = lab.layout.pack(&lab.objects.table.name(place.pack).unwrap());
+    let pack = lab.layout.pack(&lab.objects.table().name(place.pack).unwrap());
     std::fs::remove_file(&pack).unwrap();
     let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     assert!(put_small(&mut lane, &contents[0].1).1.new, "the pack's own look decides");
     assert!(!put_small(&mut lane, &contents[1].1).1.new);
 }
@@ -271,5 +272,5 @@ fn a_run_that_is_cut_while_it_is_in_use_is_done_without() {
         assert_eq!(&lab.objects.read_small(digest, 30, None).unwrap(), content);
     }
     lab.put(&[random_bytes(1000, 30)]);
-    assert!(lab.afresh().check_runs().unwrap().is_empty(), "the next writer made it anew");
+    assert!(lab.afresh().check_index().unwrap().is_empty(), "the next writer made it anew");
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 fn put_file(lab: &TestStore, source: &Path) -> super::super::LargePut {
     let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let put = lane.put_large(&File::open(source).unwrap(), source, &mut |_| Ok(())).unwrap();
     lane.close().unwrap();
     writer.seal(&[], &[]).unwrap();
@@ -73,11 +73,11 @@ fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
             read += n;
             if read >= len / 2 { Err(crate::Error::io_message("stop")) } else { Ok(()) }
         };
-        assert!(writer.lane().put_large(&File::open(&source).unwrap(), &source, &mut stop).is_err());
+        assert!(writer.thread_writer().put_large(&File::open(&source).unwrap(), &source, &mut stop).is_err());
         assert!(read < len, "it stopped in the middle");
         // Opened for writing only: every read fails.
         let unreadable = File::options().write(true).open(&source).unwrap();
-        assert!(writer.lane().put_large(&unreadable, &source, &mut |_| Ok(())).is_err());
+        assert!(writer.thread_writer().put_large(&unreadable, &source, &mut |_| Ok(())).is_err());
         assert!(files(&work).is_empty());
         writer.seal(&[], &[]).unwrap();
     }
@@ -140,7 +140,7 @@ fn a_large_file_that_the_store_has_is_hashed_and_not_copied() {
             copies += files(&work).len();
             Ok(())
         };
-        let put = writer.lane().put_large(&File::open(&source).unwrap(), &source, &mut tick).unwrap();
+        let put = writer.thread_writer().put_large(&File::open(&source).unwrap(), &source, &mut tick).unwrap();
         assert_eq!((put.new, copies > 0), (expect_copy, expect_copy));
         assert_eq!(counted, if expect_copy { 9 << 20 } else { 0 }, "what is found is counted by who asked");
         writer.seal(&[], &[]).unwrap();

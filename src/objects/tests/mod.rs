@@ -55,7 +55,7 @@ impl TestStore {
     /// Puts small contents by one writer of another process.
     pub fn put(&self, contents: &[Vec<u8>]) -> Vec<Digest> {
         let writer = self.afresh().writer(&self.work()).unwrap();
-        let mut lane = writer.lane();
+        let mut lane = writer.thread_writer();
         let digests = contents.iter().map(|c| put_small(&mut lane, c).0).collect();
         lane.close().unwrap();
         writer.seal(&[], &[]).unwrap();
@@ -72,9 +72,9 @@ impl TestStore {
 
     /// Where this process would find the content.
     pub fn place(&self, digest: &Digest) -> Option<Location> {
-        let index = self.objects.load_index(super::index::Look::Packs).unwrap();
-        let confirm = |place| self.objects.confirmed(place, digest, super::Kind::Content);
-        self.objects.find(&index, digest, super::Kind::Content, &confirm).unwrap()
+        let index = self.objects.load_index(super::index::IndexScope::Packs).unwrap();
+        let confirm = |place| self.objects.confirm_by_header(place, digest, super::BlobKind::Content);
+        self.objects.find(&index, digest, super::BlobKind::Content, &confirm).unwrap()
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn put_small(lane: &mut super::ThreadWriter<'_>, content: &[u8]) -> (
 
 /// Builds a flat version of these files.
 pub(super) fn build(writer: &super::ObjectWriter, files: &[(String, Digest, u64, Option<Location>)]) -> Root {
-    let mut nodes = writer.nodes().unwrap();
+    let mut nodes = writer.node_writer().unwrap();
     let mut builder = Builder::new(&mut nodes);
     for (name, digest, size, place) in files {
         builder

@@ -1,6 +1,6 @@
 //! The bytes of packs and stored nodes.
 
-use super::super::check::Damage;
+use super::super::Damage;
 use super::super::hints;
 use super::super::pack::TRAILER;
 use super::*;
@@ -42,11 +42,11 @@ fn the_example_of_format_md_is_what_is_written() {
 /// A pack with two blobs and two nodes; the files' digests, and the root.
 fn small_pack(lab: &TestStore) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
     let writer = lab.afresh().writer(&lab.work()).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let contents = [b"one".to_vec(), random_bytes(7, 90)];
     let files: Vec<_> = contents.iter().map(|c| put_small(&mut lane, c)).collect();
     lane.close().unwrap();
-    let mut nodes = writer.nodes().unwrap();
+    let mut nodes = writer.node_writer().unwrap();
     let mut builder = Builder::new(&mut nodes);
     builder.enter(b"d").unwrap();
     builder
@@ -78,7 +78,7 @@ fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong
         for (digest, content) in &files {
             let name = Digest::from_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
             let hint = root.node.blobs().into_iter().find(|b| b.0 == *digest).unwrap().2.unwrap();
-            let hint = Location { pack: objects.table.intern(&name), offset: hint.offset };
+            let hint = Location { pack: objects.table().intern(&name), offset: hint.offset };
             for place in [None, Some(hint)] {
                 let read = objects.read_small(digest, content.len() as u64, place);
                 assert!(is_damage(&read) || read.as_ref().unwrap() == content, "{label}: {read:?}");
@@ -108,7 +108,7 @@ fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong
 #[test]
 fn hints_say_self_another_pack_or_nothing_and_damaged_ones_are_left_out_f11() {
     let lab = TestStore::new();
-    let table = &lab.objects.table;
+    let table = lab.objects.table();
     let (own, other) = (table.reserve(), table.intern(&Digest::of(b"other")));
     let places = [
         Some(Location { pack: own, offset: 8 }),
@@ -148,12 +148,12 @@ fn a_blob_too_long_for_a_pack_is_refused_and_a_failed_writer_seals_nothing() {
     let lab = TestStore::new();
     let work = lab.work();
     let writer = lab.objects.writer(&work).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let (digest, _) = put_small(&mut lane, b"kept");
     let long = vec![0; crate::objects::SMALL_MAX as usize];
     assert!(lane.put_small(Digest::of(&long), &long).is_err());
     lane.close().unwrap();
-    writer.or_fail::<()>(Err(crate::Error::io_message("a disk full"))).unwrap_err();
+    writer.fail_on_error::<()>(Err(crate::Error::io_message("a disk full"))).unwrap_err();
     assert!(writer.seal(&[], &[]).is_err());
     assert!(lab.packs().is_empty() && files(&work).is_empty(), "neither visible nor left behind");
     assert!(is_damage(&lab.objects.read_small(&digest, 4, None)));

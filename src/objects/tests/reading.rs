@@ -2,7 +2,7 @@
 
 use super::super::pack::MAX_PACK;
 use super::super::pack_writer::PackWriter;
-use super::super::{Content, Kind};
+use super::super::{BlobKind, Content};
 use super::*;
 use crate::manifest::{NodeRef, NodeSource};
 
@@ -10,7 +10,7 @@ use crate::manifest::{NodeRef, NodeSource};
 fn twice(lab: &TestStore, content: &[u8]) -> (Digest, [PathBuf; 2]) {
     let writers = [0, 1].map(|i| {
         let writer = lab.afresh().writer(&lab.work()).unwrap();
-        let mut lane = writer.lane();
+        let mut lane = writer.thread_writer();
         put_small(&mut lane, content);
         put_small(&mut lane, &[i]);
         drop(lane);
@@ -29,11 +29,11 @@ fn a_read_by_a_right_hint_looks_at_no_index() {
     let content = random_bytes(1, 5000);
     let digest = lab.put(std::slice::from_ref(&content))[0];
     let place = lab.place(&digest).unwrap();
-    let name = lab.objects.table.name(place.pack).unwrap();
+    let name = lab.objects.table().name(place.pack).unwrap();
     let objects = lab.afresh();
-    let place = Location { pack: objects.table.intern(&name), ..place };
+    let place = Location { pack: objects.table().intern(&name), ..place };
     assert_eq!(objects.read_small(&digest, 5000, Some(place)).unwrap(), content);
-    assert!(objects.index.read().is_none());
+    assert!(!objects.has_index());
     for wrong in [
         Location { offset: place.offset + 1, ..place },
         Location { offset: u32::MAX, ..place },
@@ -54,13 +54,13 @@ fn a_stale_hint_leads_to_the_copy_in_another_pack() {
         let place = lab.place(&digest).unwrap();
         let bytes = std::fs::read(&gone).unwrap();
         let hint = Location {
-            pack: lab.objects.table.intern(&Digest::from_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()),
+            pack: lab.objects.table().intern(&Digest::from_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()),
             ..place
         };
         assert_eq!(lab.objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
         std::fs::remove_file(&gone).unwrap();
         let objects = lab.afresh();
-        let hint = Location { pack: objects.table.intern(&lab.objects.table.name(hint.pack).unwrap()), ..hint };
+        let hint = Location { pack: objects.table().intern(&lab.objects.table().name(hint.pack).unwrap()), ..hint };
         assert_eq!(objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
         std::fs::write(&gone, bytes).unwrap();
     }
@@ -102,7 +102,7 @@ fn what_a_collector_moved_to_the_trash_is_read_there() {
     let lab = TestStore::new();
     let (small, big) = (random_bytes(4, 2000), random_bytes(5, 200_000));
     let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let (digest, put) = put_small(&mut lane, &small);
     lane.put_large_bytes(Digest::of(&big), &big).unwrap();
     drop(lane);
@@ -118,7 +118,7 @@ fn what_a_collector_moved_to_the_trash_is_read_there() {
     std::fs::rename(lab.layout.object(&Digest::of(&big)), lab.layout.trashed_object("old".as_ref(), &Digest::of(&big)))
         .unwrap();
     for objects in [lab.afresh(), lab.objects.clone()] {
-        let hint = Location { pack: objects.table.intern(&name), ..put.place };
+        let hint = Location { pack: objects.table().intern(&name), ..put.place };
         assert_eq!(objects.read_small(&digest, 2000, None).unwrap(), small);
         assert_eq!(objects.read_small(&digest, 2000, Some(hint)).unwrap(), small);
         assert_eq!(objects.load(&NodeRef::from(root.digest())).unwrap().bytes(), root.node.bytes());
@@ -144,8 +144,9 @@ fn content_on_the_other_side_of_the_bound_is_found() {
     std::fs::create_dir_all(object.parent().unwrap()).unwrap();
     std::fs::write(&object, &small).unwrap();
     let mut pack =
-        PackWriter::create(&lab.objects.disk, lab.dir.path().join("p"), lab.objects.table.reserve(), MAX_PACK).unwrap();
-    pack.append(Digest::of(&big), Kind::Content, &big).unwrap();
+        PackWriter::create(&lab.objects.disk(), lab.dir.path().join("p"), lab.objects.table().reserve(), MAX_PACK)
+            .unwrap();
+    pack.append(Digest::of(&big), BlobKind::Content, &big).unwrap();
     let closed = pack.close().unwrap();
     std::fs::rename(closed.file.path(), lab.layout.pack(&closed.name)).unwrap();
     assert!(matches!(lab.objects.content(&Digest::of(&small), 1000, None), Ok(Content::Small(b)) if b == small));

@@ -14,7 +14,7 @@ fn eight_lanes_with_the_same_bytes_store_each_content_once() {
         let lanes: Vec<_> = (0..8)
             .map(|_| {
                 s.spawn(|| {
-                    let mut lane = writer.lane();
+                    let mut lane = writer.thread_writer();
                     let small = contents.iter().filter(|c| put_small(&mut lane, c).1.new).count();
                     small + usize::from(lane.put_large_bytes(Digest::of(&big), &big).unwrap().new)
                 })
@@ -46,7 +46,7 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
     let writer = lab.objects.writer(&work).unwrap();
     let mut entries = Vec::new();
     for turn in 0..3 {
-        let mut lane = writer.lane();
+        let mut lane = writer.thread_writer();
         let content = random_bytes(turn, 800);
         let (digest, put) = put_small(&mut lane, &content);
         entries.push((format!("f{turn}"), digest, 800, Some(put.place)));
@@ -66,12 +66,12 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
     let node = objects.load(&NodeRef::from(root.digest())).unwrap();
     for (digest, size, place) in node.blobs() {
         let place = place.unwrap();
-        assert_eq!(objects.table.name(place.pack), Some(node_packs.names[0]));
+        assert_eq!(objects.table().name(place.pack), Some(node_packs.names[0]));
         assert!(
             objects
                 .open_pack(place.pack)
                 .unwrap()
-                .read(&digest, super::super::Kind::Content, place.offset, size as u32, &mut Vec::new())
+                .read(&digest, super::super::BlobKind::Content, place.offset, size as u32, &mut Vec::new())
                 .is_ok()
         );
     }
@@ -82,7 +82,7 @@ fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
     let lab = TestStore::on_disk();
     let writer = lab.objects.writer(&lab.work()).unwrap();
     let mut entries = Vec::new();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     for i in 0..50u64 {
         let content = random_bytes(i, 120_000);
         let (digest, put) = put_small(&mut lane, &content);
@@ -98,7 +98,7 @@ fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
     let node = objects.load(&NodeRef::from(root.digest())).unwrap();
     let (digest, _, place) = node.blobs()[30];
     let place = place.unwrap();
-    assert_ne!(objects.table.name(place.pack), Some(node_packs.names[0]));
+    assert_ne!(objects.table().name(place.pack), Some(node_packs.names[0]));
     objects.read_small(&digest, 120_000, Some(place)).unwrap();
 }
 
@@ -146,7 +146,7 @@ fn a_writer_that_is_dropped_leaves_nothing_and_lanes_dropped_on_an_error_lose_no
     let lab = TestStore::on_disk();
     let work = lab.work();
     let writer = lab.objects.writer(&work).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     put_small(&mut lane, b"x");
     lane.put_large_bytes(Digest::of(&[0; 200_000]), &[0; 200_000]).unwrap();
     drop(lane);
@@ -154,10 +154,10 @@ fn a_writer_that_is_dropped_leaves_nothing_and_lanes_dropped_on_an_error_lose_no
     drop(writer);
     assert!(files(&work).is_empty() && lab.packs().is_empty() && files(&lab.layout.objects()).is_empty());
     let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     put_small(&mut lane, b"promised to another lane");
     drop(lane); // not closed
-    assert!(!put_small(&mut writer.lane(), b"promised to another lane").1.new);
+    assert!(!put_small(&mut writer.thread_writer(), b"promised to another lane").1.new);
     writer.seal(&[], &[]).unwrap();
     lab.objects.read_small(&Digest::of(b"promised to another lane"), 24, None).unwrap();
 }
@@ -167,7 +167,7 @@ fn more_files_than_are_kept_open_are_all_sealed() {
     let lab = TestStore::on_disk();
     let work = lab.work();
     let writer = lab.objects.writer(&work).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let bytes = vec![1; crate::objects::SMALL_MAX as usize];
     for i in 0..100u32 {
         let mut bytes = bytes.clone();
@@ -177,7 +177,7 @@ fn more_files_than_are_kept_open_are_all_sealed() {
         assert_eq!(lane.find(&digest, crate::objects::SMALL_MAX).unwrap(), Some(None));
     }
     drop(lane);
-    let extra = lab.objects.disk.write_file(work.join("record"), b"r").unwrap();
+    let extra = lab.objects.disk().write_file(work.join("record"), b"r").unwrap();
     assert_eq!(writer.seal(&[extra], &[]).unwrap().new_bytes, 100 * crate::objects::SMALL_MAX);
     assert_eq!(files(&work).len(), 1);
     let objects = lab.afresh().stored_objects().unwrap();
@@ -190,7 +190,7 @@ fn a_lane_finds_what_is_stored_by_digest_alone() {
     let lab = TestStore::on_disk();
     let digest = lab.put(&[b"before".to_vec()])[0];
     let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     assert!(matches!(lane.find(&digest, 6).unwrap(), Some(Some(_))));
     let (now, put) = put_small(&mut lane, b"now");
     assert_eq!(lane.find(&now, 3).unwrap(), Some(Some(put.place)));

@@ -19,7 +19,7 @@ pub fn version(store: &Path, things: &Things) -> Digest {
     let writer = store.objects().writer(work.path()).unwrap();
     let mut sorted: Vec<(RelPath, &Thing)> = things.iter().map(|(p, t)| (RelPath::parse(p).unwrap(), t)).collect();
     sorted.sort_by(|a, b| path_order(&a.0, &b.0));
-    let mut lane = writer.lane();
+    let mut lane = writer.thread_writer();
     let mut put = |bytes: &[u8]| -> (Digest, Option<Location>) {
         let digest = Digest::of(bytes);
         if bytes.len() as u64 >= SMALL_MAX {
@@ -44,7 +44,7 @@ pub fn version(store: &Path, things: &Things) -> Digest {
         })
         .collect();
     lane.close().unwrap();
-    let mut nodes = writer.nodes().unwrap();
+    let mut nodes = writer.node_writer().unwrap();
     let mut builder = Builder::new(&mut nodes);
     for (path, entry) in entries {
         match entry {

@@ -1,15 +1,15 @@
-//! Counters of what is read and written of manifests: for benches, and for whoever wonders.
+//! Counts of the manifest nodes read and written, for benchmarks and diagnosis.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Manifest nodes that went through since the store was opened, and their bytes as stored.
+/// Manifest nodes read and written since the store was opened, and their bytes as stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeCounts {
-    /// Read from packs; what a cache gave is not counted.
+    /// Nodes read from packs, without those from a cache.
     pub read: u64,
     /// Their bytes.
     pub read_bytes: u64,
-    /// Written to packs.
+    /// Nodes written to packs.
     pub written: u64,
     /// Their bytes.
     pub written_bytes: u64,
@@ -17,27 +17,27 @@ pub struct NodeCounts {
 
 /// The counters behind [`NodeCounts`].
 #[derive(Default)]
-pub(super) struct Counters {
+pub(super) struct NodeCounters {
     read: AtomicU64,
     read_bytes: AtomicU64,
     written: AtomicU64,
     written_bytes: AtomicU64,
 }
 
-impl Counters {
+impl NodeCounters {
     /// A node was read.
-    pub(super) fn read(&self, bytes: usize) {
+    pub(super) fn add_read(&self, bytes: usize) {
         self.read.fetch_add(1, Ordering::Relaxed);
         self.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
     /// A node was written.
-    pub(super) fn written(&self, bytes: usize) {
+    pub(super) fn add_written(&self, bytes: usize) {
         self.written.fetch_add(1, Ordering::Relaxed);
         self.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// As they stand.
+    /// The counts so far.
     pub(super) fn now(&self) -> NodeCounts {
         let [read, read_bytes, written, written_bytes] =
             [&self.read, &self.read_bytes, &self.written, &self.written_bytes].map(|n| n.load(Ordering::Relaxed));

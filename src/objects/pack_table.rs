@@ -1,15 +1,16 @@
-//! Packs by number: so that a place takes eight bytes, and an open pack has one before it has a name.
+//! Numbers for packs: a [`crate::types::Location`] takes eight bytes, and an open pack has a number before it has a
+//! name.
 
 use crate::types::{Digest, PackRef};
 use parking_lot::RwLock;
 use std::collections::HashMap;
 
-/// The packs that this process has heard of.
+/// The packs that this process knows.
 #[derive(Debug, Default)]
-pub(super) struct PackTable(RwLock<Inner>);
+pub(super) struct PackTable(RwLock<PackNumbers>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct PackNumbers {
     names: Vec<Option<Digest>>,
     numbers: HashMap<Digest, PackRef>,
 }
@@ -30,15 +31,15 @@ impl PackTable {
         number
     }
 
-    /// A number for a pack being written.
+    /// A number for a pack that will be written.
     pub(super) fn reserve(&self) -> PackRef {
         let mut inner = self.0.write();
         inner.names.push(None);
         PackRef(inner.names.len() as u32 - 1)
     }
 
-    /// The pack being written got its name.
-    pub(super) fn named(&self, number: PackRef, name: Digest) {
+    /// Sets the name of a pack whose number was reserved.
+    pub(super) fn set_name(&self, number: PackRef, name: Digest) {
         let mut inner = self.0.write();
         inner.names[number.0 as usize] = Some(name);
         inner.numbers.entry(name).or_insert(number);

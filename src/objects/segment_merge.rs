@@ -1,4 +1,4 @@
-//! Several index runs as one stream of entries, with little memory.
+//! Several index segments as one sorted stream of entries, with little memory.
 
 use super::index_segment::{Segment, SegmentEntry};
 use crate::error::{Error, Result};
@@ -7,45 +7,45 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-/// The entries of several runs in order, each once, without those of packs that are left out.
-pub(super) struct Merge {
-    sources: Vec<Source>,
+/// The entries of several segments in order, each once, without those of packs that are omitted.
+pub(super) struct SegmentMerge {
+    sources: Vec<MergeSource>,
     heap: BinaryHeap<Reverse<(Digest, u8, usize)>>,
     /// The entries of one digest.
     group: VecDeque<SegmentEntry>,
     failed: bool,
 }
 
-struct Source {
-    run: Arc<Segment>,
-    /// The new number of each of its packs, if that is kept.
+struct MergeSource {
+    segment: Arc<Segment>,
+    /// The new number of each of its packs; `None` if it is omitted.
     numbers: Vec<Option<u32>>,
     block: std::vec::IntoIter<SegmentEntry>,
     next_block: usize,
     ahead: Option<SegmentEntry>,
 }
 
-/// The packs of these runs that `keep` says are kept, sorted.
-pub(super) fn packs_of(runs: &[Arc<Segment>], keep: impl Fn(&Digest) -> bool) -> Vec<Digest> {
-    let mut packs: Vec<Digest> = runs.iter().flat_map(|r| r.packs()).filter(|p| keep(p)).copied().collect();
+/// The packs of these segments for which `keep` returns true, sorted.
+pub(super) fn packs_of(segments: &[Arc<Segment>], keep: impl Fn(&Digest) -> bool) -> Vec<Digest> {
+    let mut packs: Vec<Digest> = segments.iter().flat_map(|s| s.packs()).filter(|p| keep(p)).copied().collect();
     packs.sort_unstable();
     packs.dedup();
     packs
 }
 
-impl Merge {
-    /// Over the entries in `packs`, which are sorted and will number them.
-    pub(super) fn new(runs: &[Arc<Segment>], packs: &[Digest]) -> Merge {
+impl SegmentMerge {
+    /// Merges the entries of `packs`, which are sorted. Entries number the packs by their position there.
+    pub(super) fn new(segments: &[Arc<Segment>], packs: &[Digest]) -> SegmentMerge {
         let numbers: BTreeMap<&Digest, u32> = packs.iter().enumerate().map(|(i, p)| (p, i as u32)).collect();
-        let source = |run: &Arc<Segment>| Source {
-            numbers: run.packs().iter().map(|p| numbers.get(p).copied()).collect(),
-            run: run.clone(),
+        let source = |segment: &Arc<Segment>| MergeSource {
+            numbers: segment.packs().iter().map(|p| numbers.get(p).copied()).collect(),
+            segment: segment.clone(),
             block: Vec::new().into_iter(),
             next_block: 0,
             ahead: None,
         };
-        let mut merge = Merge {
-            sources: runs.iter().map(source).collect(),
+        let mut merge = SegmentMerge {
+            sources: segments.iter().map(source).collect(),
             heap: BinaryHeap::new(),
             group: VecDeque::new(),
             failed: false,
@@ -67,8 +67,8 @@ impl Merge {
     }
 }
 
-impl Source {
-    /// Its next entry in a pack that is kept; an error when a block is damaged.
+impl MergeSource {
+    /// Its next entry in a pack that is not omitted; an error if a block is damaged.
     fn next(&mut self) -> std::result::Result<Option<SegmentEntry>, ()> {
         loop {
             for entry in self.block.by_ref() {
@@ -76,16 +76,16 @@ impl Source {
                     return Ok(Some(SegmentEntry { pack: *pack, ..entry }));
                 }
             }
-            if self.next_block == self.run.blocks() {
+            if self.next_block == self.segment.blocks() {
                 return Ok(None);
             }
-            self.block = self.run.block(self.next_block).ok_or(())?.into_iter();
+            self.block = self.segment.block(self.next_block).ok_or(())?.into_iter();
             self.next_block += 1;
         }
     }
 }
 
-impl Iterator for Merge {
+impl Iterator for SegmentMerge {
     type Item = Result<SegmentEntry>;
 
     fn next(&mut self) -> Option<Result<SegmentEntry>> {
@@ -104,7 +104,7 @@ impl Iterator for Merge {
             self.group = group.into();
         }
         if self.failed {
-            return Some(Err(Error::damaged("an index run is damaged")));
+            return Some(Err(Error::damaged("an index segment is damaged")));
         }
         self.group.pop_front().map(Ok)
     }

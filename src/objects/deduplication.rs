@@ -1,0 +1,216 @@
+//! Deduplication: what the store has already, and what this transaction has stored, so that each content is stored once.
+//!
+//! Each answer holds for the time after the transaction's token was made (L14). Content on the list of known damage
+//! counts as absent, so it is stored again, which repairs it. Also collects what the version relies on without having
+//! stored it: another writer may have made those names a moment ago, and they may not be durable yet.
+
+use super::content_store::Objects;
+use super::damage::{DamagedItem, KnownDamage};
+use super::index::{Index, IndexScope};
+use super::object_file::has_object_time;
+use super::object_sizes::ObjectSizes;
+use super::pack::BlobKind;
+use super::pack_checks::PackChecks;
+use crate::error::Result;
+use crate::types::{Digest, Location, PackRef};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+const SHARDS: usize = 64;
+/// After this many failed lookups a writer lists the packs: it will store much, compared with which a listing is cheap.
+const LIST_AFTER_MISSES: usize = 64;
+/// One writer in this many lists the packs from the beginning, so that packs which no index segment covers are found.
+const LISTING_RATIO: u8 = 64;
+
+/// What is stored already.
+pub(super) struct Deduplication {
+    objects: Arc<Objects>,
+    index: RwLock<Arc<Index>>,
+    /// Failed lookups.
+    misses: AtomicUsize,
+    /// Checks of packs that others made.
+    packs: PackChecks,
+    /// What was known to be damaged when this writer began.
+    damage: KnownDamage,
+    /// Small content that was stored or found.
+    small: Vec<Mutex<HashMap<Digest, Location>>>,
+    /// Objects that this transaction stored.
+    large: Mutex<HashSet<Digest>>,
+    /// Sizes of the objects that were there before.
+    sizes: ObjectSizes,
+    /// Directories of objects on which the version relies.
+    relied_dirs: Mutex<BTreeSet<PathBuf>>,
+    /// Whether the version relies on packs that others made.
+    relies_on_packs: AtomicBool,
+}
+
+impl Deduplication {
+    /// For the transaction whose token's directory is `dir`. Repairs the index first if lookups in it would be slow or
+    /// fail.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn begin(objects: &Arc<Objects>, dir: &Path) -> Result<Deduplication> {
+        let scope = if lists_packs(dir) { IndexScope::Packs } else { IndexScope::Segments };
+        let mut index = objects.load_index(scope)?;
+        if index.needs_repair() {
+            let _: Result<()> = objects.repair_index(dir);
+            index = objects.load_index(IndexScope::Packs)?;
+        }
+        Ok(Deduplication {
+            objects: objects.clone(),
+            index: RwLock::new(index),
+            misses: AtomicUsize::new(0),
+            packs: PackChecks::default(),
+            damage: objects.known_damage()?,
+            small: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            large: Mutex::default(),
+            sizes: ObjectSizes::default(),
+            relied_dirs: Mutex::default(),
+            relies_on_packs: AtomicBool::new(false),
+        })
+    }
+
+    /// The index as this transaction saw it.
+    pub(super) fn index(&self) -> Arc<Index> {
+        self.index.read().clone()
+    }
+
+    /// Whether anything in the store is known to be damaged.
+    pub(super) fn knows_damage(&self) -> bool {
+        !self.damage.is_empty()
+    }
+
+    /// Whether a blob's copy in a pack is known to be damaged.
+    pub(super) fn is_damaged(&self, digest: &Digest, kind: BlobKind, pack: PackRef) -> bool {
+        self.knows_damage()
+            && self.objects.pack_name(pack).is_some_and(|name| self.damage.has_blob(digest, kind, &name))
+    }
+
+    /// Whether a pack of others was in place when this writer first checked.
+    pub(super) fn has_pack(&self, pack: PackRef) -> Result<bool> {
+        self.packs.is_in_place(&self.objects, |name| self.index().has_pack(name), pack)
+    }
+
+    /// Where a blob lies in a pack that was in place when this writer first checked, and that `accepts` accepts. Of
+    /// several copies of a node, the one in the newest pack.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn find(
+        &self,
+        digest: &Digest,
+        kind: BlobKind,
+        accepts: impl Fn(PackRef) -> bool,
+    ) -> Result<Option<Location>> {
+        let confirm = |place: Location| {
+            if !accepts(place.pack) {
+                return Ok(None);
+            }
+            let listed = |name: &Digest| self.index().has_pack(name);
+            self.packs.confirm(&self.objects, &self.damage, listed, place, digest, kind)
+        };
+        let lookup = |index: &Index| match kind {
+            BlobKind::Content => self.objects.find(index, digest, kind, &confirm),
+            BlobKind::Node => self.objects.find_newest(index, digest, kind, &confirm),
+        };
+        let found = lookup(&self.index())?;
+        if found.is_some() || !self.list_packs_after_miss()? {
+            return Ok(found);
+        }
+        lookup(&self.index())
+    }
+
+    /// Counts a failed lookup. After [`LIST_AFTER_MISSES`] of them lists the packs. `true` if another lookup can find
+    /// more.
+    fn list_packs_after_miss(&self) -> Result<bool> {
+        let misses = self.misses.fetch_add(1, Ordering::Relaxed) + 1;
+        if misses < LIST_AFTER_MISSES || self.index().has_listing() {
+            return Ok(false);
+        }
+        let mut index = self.index.write();
+        if !index.has_listing() {
+            *index = self.objects.load_index(IndexScope::Packs)?;
+        }
+        Ok(true)
+    }
+
+    /// Small content that was stored or found, of all digests that fall into the same shard. Hold it while storing:
+    /// another thread with the same bytes then finds this one's location.
+    pub(super) fn small(&self, digest: &Digest) -> MutexGuard<'_, HashMap<Digest, Location>> {
+        self.small[usize::from(digest.0[0]) % SHARDS].lock()
+    }
+
+    /// Where small content lay in a pack before this writer. From then on the version relies on packs.
+    pub(super) fn find_small(&self, digest: &Digest) -> Result<Option<Location>> {
+        let found = self.find(digest, BlobKind::Content, |_| true)?;
+        if found.is_some() {
+            self.rely_on_packs();
+        }
+        Ok(found)
+    }
+
+    /// The version relies on packs that others made.
+    pub(super) fn rely_on_packs(&self) {
+        self.relies_on_packs.store(true, Ordering::Relaxed);
+    }
+
+    /// Records an object that this transaction stores. `false` if another thread did so first.
+    pub(super) fn insert_large(&self, digest: Digest) -> bool {
+        self.large.lock().insert(digest)
+    }
+
+    /// Whether the store has this object. From then on the version relies on it.
+    pub(super) fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
+        let found = self.sees_large(digest, size)?;
+        if found && !self.objects.disk().keeps_order_of_names() && !self.large.lock().contains(digest) {
+            self.relied_dirs.lock().insert(self.objects.layout().object_dir(digest));
+        }
+        Ok(found)
+    }
+
+    /// Whether an object is stored: this transaction stored it, or it is in place, unchanged, and not known to be
+    /// damaged. Any other is stored again, which repairs it. The version does not rely on it by this.
+    pub(super) fn sees_large(&self, digest: &Digest, size: u64) -> Result<bool> {
+        if self.large.lock().contains(digest) {
+            return Ok(true);
+        }
+        let path = self.objects.layout().object(digest);
+        let found = self
+            .objects
+            .lstat_revalidated(&path)?
+            .filter(|m| m.is_file() && m.len() == size && !self.damage.has(&DamagedItem::Object(*digest)));
+        match found {
+            Some(meta) => Ok(has_object_time(&meta) || self.objects.verify_touched_object(path, digest, size)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether an object of `size` bytes may be in the store.
+    pub(super) fn may_have_size(&self, size: u64) -> Result<bool> {
+        self.sizes.may_have(&self.objects, size)
+    }
+
+    /// The directories whose entries the version relies on without having made them. They are to be synced before it is
+    /// published.
+    pub(super) fn take_relied_dirs(&self) -> BTreeSet<PathBuf> {
+        let layout = self.objects.layout();
+        let mut dirs = std::mem::take(&mut *self.relied_dirs.lock());
+        if !dirs.is_empty() {
+            dirs.insert(layout.objects());
+        }
+        if self.relies_on_packs.load(Ordering::Relaxed) {
+            dirs.insert(layout.packs());
+        }
+        dirs
+    }
+}
+
+/// Whether the writer of this token lists the packs. Decided by the last digits of the token, which are random.
+fn lists_packs(dir: &Path) -> bool {
+    let digits = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.get(n.len().saturating_sub(2)..));
+    digits.and_then(|d| u8::from_str_radix(d, 16).ok()).is_none_or(|n| n % LISTING_RATIO == 0)
+}

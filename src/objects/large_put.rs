@@ -1,0 +1,155 @@
+//! Storing large blobs: shared, adopted, copied, or found by their digest.
+
+use super::adopt::adopt_file;
+use super::copy_in::copy_in;
+use super::leases::Leases;
+use super::object_sizes::CHECK_SIZES_FROM;
+use super::thread_writer::ThreadWriter;
+use crate::disk::{self, NewFile, hash_file};
+use crate::error::{Error, Result};
+use crate::types::Digest;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The result of storing a large blob.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LargePut {
+    /// The digest of the bytes stored.
+    pub digest: Digest,
+    /// How many bytes these are.
+    pub size: u64,
+    /// Whether it was not in the store before.
+    pub new: bool,
+    /// Whether the source file itself was adopted: then its mode and time have changed.
+    pub adopted: bool,
+}
+
+impl LargePut {
+    fn known(digest: Digest, size: u64) -> LargePut {
+        LargePut { digest, size, new: false, adopted: false }
+    }
+}
+
+/// Gets the number of bytes as they are read. Its error stops the copy.
+type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
+
+impl ThreadWriter<'_> {
+    /// Stores a whole file as a large blob. Shares its blocks where the file system can; otherwise copies it, holes as
+    /// holes. The digest is that of the bytes stored. `tick` gets the number of bytes as they are read and may stop the
+    /// copy.
+    ///
+    /// # Errors
+    /// I/O; those of `tick`.
+    pub fn put_large(&mut self, source: &File, path: &Path, tick: Tick<'_>) -> Result<LargePut> {
+        if let Some(leases) = self.writer.leases().cloned()
+            && let Some(put) = self.share_or_adopt(source, path, &leases, tick)?
+        {
+            return Ok(put);
+        }
+        if self.hashes_first(source, path)?
+            && let Some(put) = self.find_by_hash(source, path, tick)?
+        {
+            return Ok(put);
+        }
+        let mut temp = self.writer.create_object()?;
+        let copied = copy_in(source, path, &mut temp, self.writer.reflink(), &mut self.chunk, tick);
+        if let Err(e) = &copied
+            && matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT))
+        {
+            // There is no room for a copy, but the content may be stored already.
+            let _: Result<()> = temp.set_len(0);
+            if let Ok(Some(put)) = self.find_by_hash(source, path, tick) {
+                self.writer.remove_temp(&temp)?;
+                return Ok(put);
+            }
+        }
+        self.keep_or_drop(temp, copied)
+    }
+
+    /// Stores bytes in memory as a large blob.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn put_large_bytes(&mut self, digest: Digest, bytes: &[u8]) -> Result<LargePut> {
+        let size = bytes.len() as u64;
+        if self.writer.dedup().has_large(&digest, size)? {
+            return Ok(LargePut::known(digest, size));
+        }
+        let mut temp = self.writer.create_object()?;
+        let written = temp.write_all(bytes).map(|()| (digest, size));
+        self.keep_or_drop(temp, written)
+    }
+
+    /// Whether to hash a file before it is copied: the store probably has its content, so a copy would be useless, or
+    /// there is no room for a copy.
+    fn hashes_first(&self, source: &File, path: &Path) -> Result<bool> {
+        let writer = self.writer;
+        let size = source.metadata().map_err(|e| Error::io("stat", path, e))?.len();
+        if size < CHECK_SIZES_FROM {
+            return Ok(false);
+        }
+        if writer.can_reflink(source)? {
+            return Ok(false); // sharing blocks costs nothing
+        }
+        let free = disk::free_bytes(writer.temps().dir());
+        Ok(free.is_some_and(|free| free < size) || writer.dedup().may_have_size(size)?)
+    }
+
+    /// Hashes a file where it is. `Some` if the store has its content.
+    fn find_by_hash(&self, source: &File, path: &Path, tick: Tick<'_>) -> Result<Option<LargePut>> {
+        // Reports no bytes: if the file is copied after all, they are reported then.
+        let (digest, size) = hash_file(source, path, &mut |_| tick(0))?;
+        Ok(self.writer.dedup().has_large(&digest, size)?.then(|| LargePut::known(digest, size)))
+    }
+
+    /// Shares the file's blocks where the file system can; otherwise adopts its inode. `None`: copy it.
+    fn share_or_adopt(
+        &mut self,
+        source: &File,
+        path: &Path,
+        leases: &Arc<Leases>,
+        tick: Tick<'_>,
+    ) -> Result<Option<LargePut>> {
+        let writer = self.writer;
+        if !writer.reflink().is_ruled_out() {
+            let temp = writer.create_object()?;
+            if temp.reflink_from(source)? {
+                let hashed = hash_file(temp.file(), temp.path(), tick);
+                return self.keep_or_drop(temp, hashed).map(Some);
+            }
+            writer.reflink().rule_out();
+            writer.remove_temp(&temp)?;
+        }
+        let temp = writer.temps().next('o');
+        let Some((linked, file)) = adopt_file(writer.objects(), leases, temp, source, path, tick)? else {
+            return Ok(None);
+        };
+        let put = LargePut { adopted: true, ..self.keep_or_drop(linked, Ok(file.content()))? };
+        if put.new {
+            leases.hold(file);
+        }
+        Ok(Some(put))
+    }
+
+    /// Keeps a temporary file as the blob, or removes it if the blob is stored already.
+    fn keep_or_drop(&mut self, temp: NewFile, written: Result<(Digest, u64)>) -> Result<LargePut> {
+        let writer = self.writer;
+        let checked = written.and_then(|(digest, size)| Ok((digest, size, writer.dedup().has_large(&digest, size)?)));
+        let (digest, size, known) = match checked {
+            Ok(checked) => checked,
+            Err(e) => {
+                let _: Result<()> = writer.remove_temp(&temp);
+                return Err(e);
+            }
+        };
+        // If two threads have the same content, the first one keeps its copy.
+        if known || !writer.dedup().insert_large(digest) {
+            writer.remove_temp(&temp)?;
+            return Ok(LargePut::known(digest, size));
+        }
+        writer.stage_object(temp, digest)?;
+        writer.count_new_bytes(size)?;
+        Ok(LargePut { digest, size, new: true, adopted: false })
+    }
+}

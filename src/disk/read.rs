@@ -85,8 +85,8 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     Ok(done)
 }
 
-/// Hashes a whole file by its descriptor, whose position stays. Returns the digest and the length. `tick` gets the number
-/// of bytes as they are read, and may stop it.
+/// Hashes a whole file by its descriptor, whose position stays. Returns the digest and the length. `tick` gets the
+/// number of bytes as they are read, and may stop it.
 ///
 /// # Errors
 /// I/O; those of `tick`.

@@ -79,8 +79,8 @@ impl Objects {
     /// Returns how many these were.
     ///
     /// # Errors
-    /// Conflict: a file was changed under its lease, which the kernel allows after the system's lease-break-time (45 s);
-    /// then the object is removed. I/O.
+    /// Conflict: a file was changed under its lease, which the kernel allows after the system's lease-break-time (45
+    /// s); then the object is removed. I/O.
     pub fn protect_adopted(&self, leases: &Leases, names: OtherNames) -> Result<usize> {
         let mut held = leases.held();
         let mut replaced = 0;

@@ -1,4 +1,5 @@
-//! Deduplication: what the store has already, and what this transaction has stored, so that each content is stored once.
+//! Deduplication: what the store has already, and what this transaction has stored, so that each content is stored
+//! once.
 //!
 //! Each answer holds for the time after the transaction's token was made (L14). Content on the list of known damage
 //! counts as absent, so it is stored again, which repairs it. Also collects what the version relies on without having

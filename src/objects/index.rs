@@ -3,8 +3,8 @@
 //!
 //! Each writer leaves a segment that covers its packs. So the segments know nearly everything, and the cost of reading
 //! them does not depend on the number of packs. What they miss (a segment that was lost) costs at most a second copy of
-//! a blob. Packs are listed, and the index is repaired, by a writer that stores much, by one writer in many, and by each
-//! process that finds a damaged segment. No answer is trusted: the pack's own lookup and the blob's header decide.
+//! a blob. Packs are listed, and the index is repaired, by a writer that stores much, by one writer in many, and by
+//! each process that finds a damaged segment. No answer is trusted: the pack's own lookup and the blob's header decide.
 
 use super::index_segment::{OpenedSegment, Segment};
 use super::pack::BlobKind;
@@ -49,8 +49,8 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Lists the segments, and depending on `scope` the packs, by revalidated lookups. Reads the footers of listed packs
-    /// that no segment covers. Does not read again what `before` has.
+    /// Lists the segments, and depending on `scope` the packs, by revalidated lookups. Reads the footers of listed
+    /// packs that no segment covers. Does not read again what `before` has.
     ///
     /// # Errors
     /// I/O.

@@ -36,8 +36,8 @@ fn overfull_tier(segments: impl Iterator<Item = Arc<Segment>>) -> Option<(u32, V
 }
 
 impl Objects {
-    /// Writes a segment for packs that were just made visible, merges segments if a size class has too many, and repairs
-    /// what `seen`, the index as their writer saw it, showed to be wrong. Temporary files go to `work`.
+    /// Writes a segment for packs that were just made visible, merges segments if a size class has too many, and
+    /// repairs what `seen`, the index as their writer saw it, showed to be wrong. Temporary files go to `work`.
     ///
     /// # Errors
     /// I/O.
@@ -143,8 +143,8 @@ impl Objects {
         Ok(true)
     }
 
-    /// Writes a segment and renames it into `index/`. Not synced: its checksums show if a power failure tore it, and then
-    /// it is written again.
+    /// Writes a segment and renames it into `index/`. Not synced: its checksums show if a power failure tore it, and
+    /// then it is written again.
     fn install_segment(&self, work: &Path, write: impl FnOnce(&mut NewFile) -> Result<Digest>) -> Result<Digest> {
         let mut file = self.disk().create_file(work.join(format!("segment-{}", Token::fresh())))?;
         let installed = write(&mut file).and_then(|name| {

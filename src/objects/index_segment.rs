@@ -1,5 +1,6 @@
-//! An index segment: sorted (digest, kind) → pack and offset, for the packs that it covers. A cache: it may be missing or
-//! damaged. Header and blocks have checksums, which are checked before they are used. See FORMAT.md, "Index segments".
+//! An index segment: sorted (digest, kind) → pack and offset, for the packs that it covers. A cache: it may be missing
+//! or damaged. Header and blocks have checksums, which are checked before they are used. See FORMAT.md, "Index
+//! segments".
 
 use super::pack::{BlobKind, digest_at, u32_at, u64_at};
 use crate::disk;

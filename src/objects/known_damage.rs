@@ -1,9 +1,9 @@
 //! The list of known damage, `damaged/`: one empty file for each object, pack or packed blob whose bytes were found
 //! wrong.
 //!
-//! A process that reads wrong bytes adds to it, if it may write to the store. Each writer reads the list once, after its
-//! token was made, and does not count what is listed as stored: content that it has at hand is stored again. The list
-//! decides what is stored twice, never what is right.
+//! A process that reads wrong bytes adds to it, if it may write to the store. Each writer reads the list once, after
+//! its token was made, and does not count what is listed as stored: content that it has at hand is stored again. The
+//! list decides what is stored twice, never what is right.
 
 use super::content_store::Objects;
 use super::damage::{Damage, DamagedItem, KnownDamage, StoredFile};
@@ -74,8 +74,8 @@ impl Objects {
         }
     }
 
-    /// Compares the list with what a *whole* check ([`Objects::check_pack`], [`Objects::check_object`]) found in a piece
-    /// of stored content: lists what is damaged, and removes what is not. Best effort.
+    /// Compares the list with what a *whole* check ([`Objects::check_pack`], [`Objects::check_object`]) found in a
+    /// piece of stored content: lists what is damaged, and removes what is not. Best effort.
     pub fn update_known_damage(&self, known: &KnownDamage, stored: &StoredFile, found: &[Damage]) {
         for listed in known.iter().filter(|listed| self.is_in(listed, stored)) {
             if !still_damaged(listed, found) {

@@ -95,8 +95,8 @@ impl Objects {
         Ok(newest.map(|(_, pack, offset)| Location { pack, offset }))
     }
 
-    /// When the pack was written that has the blob at `place`, according to the blob's own header; `None` if the blob is
-    /// not there or not whole.
+    /// When the pack was written that has the blob at `place`, according to the blob's own header; `None` if the blob
+    /// is not there or not whole.
     ///
     /// # Errors
     /// I/O, except for a pack that cannot be read.

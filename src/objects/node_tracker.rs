@@ -1,5 +1,5 @@
-//! In which packs the nodes of a transaction's version lie, and which packs may keep them. Keeps a version's nodes in few
-//! packs. No I/O.
+//! In which packs the nodes of a transaction's version lie, and which packs may keep them. Keeps a version's nodes in
+//! few packs. No I/O.
 
 use crate::types::{Digest, Location, PackRef};
 use std::collections::{HashMap, HashSet};

@@ -1,9 +1,9 @@
 //! Which packs of others a writer may rely on.
 //!
-//! Each pack is looked up once, by a revalidated lookup, after the writer's token was made. The first few blobs found in
-//! it are confirmed by their own headers, later ones by the pack's footer, which is read once and has the pack's name as
-//! its checksum. So a writer whose content is all in the store reads one part in a hundred of it, and notices a pack
-//! that is missing, truncated or another one. A writer does not rely on what is on the list of known damage.
+//! Each pack is looked up once, by a revalidated lookup, after the writer's token was made. The first few blobs found
+//! in it are confirmed by their own headers, later ones by the pack's footer, which is read once and has the pack's
+//! name as its checksum. So a writer whose content is all in the store reads one part in a hundred of it, and notices a
+//! pack that is missing, truncated or another one. A writer does not rely on what is on the list of known damage.
 
 use super::content_store::Objects;
 use super::damage::{DamagedItem, KnownDamage};

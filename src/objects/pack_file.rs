@@ -51,8 +51,8 @@ impl PackFile {
         Ok(blob)
     }
 
-    /// Reads the stored bytes of a blob into `out`, by one read if they are no longer than `guess`. Checks the header; the
-    /// caller must hash the bytes.
+    /// Reads the stored bytes of a blob into `out`, by one read if they are no longer than `guess`. Checks the header;
+    /// the caller must hash the bytes.
     pub(super) fn read(
         &self,
         digest: &Digest,
@@ -99,8 +99,8 @@ impl PackFile {
         Ok((Footer::parse(&bytes, start, name)?, start))
     }
 
-    /// Searches the footer in the file, without reading or checking all of it. The blob's own header must confirm what is
-    /// found.
+    /// Searches the footer in the file, without reading or checking all of it. The blob's own header must confirm what
+    /// is found.
     pub(super) fn search(&self, digest: &Digest, kind: BlobKind) -> Attempt<Option<Blob>> {
         let (start, count) = self.trailer()?;
         let (mut low, mut high) = (0, count);

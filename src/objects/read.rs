@@ -40,8 +40,8 @@ impl Objects {
         })
     }
 
-    /// As [`Objects::content`], into a buffer, which it replaces. The size decides where it is searched first: a release
-    /// with another bound may have packed large content, or stored small content as a file.
+    /// As [`Objects::content`], into a buffer, which it replaces. The size decides where it is searched first: a
+    /// release with another bound may have packed large content, or stored small content as a file.
     ///
     /// # Errors
     /// As [`Objects::content`].

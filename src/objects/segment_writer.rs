@@ -39,7 +39,8 @@ pub(super) fn write_segment(
     Ok(name)
 }
 
-/// Writes the blocks from offset `at` on and appends their table entries to `header`. Returns how many entries it wrote.
+/// Writes the blocks from offset `at` on and appends their table entries to `header`. Returns how many entries it
+/// wrote.
 fn write_blocks(
     file: &mut NewFile,
     mut at: u64,

@@ -1,5 +1,5 @@
-//! [`ThreadWriter`]: one thread's access to an [`ObjectWriter`]. It fills packs of its own, in the order in which it gets
-//! the blobs. Large blobs: see `large_put`.
+//! [`ThreadWriter`]: one thread's access to an [`ObjectWriter`]. It fills packs of its own, in the order in which it
+//! gets the blobs. Large blobs: see `large_put`.
 
 use super::checkpoint::CHECKPOINT_INTERVAL;
 use super::pack::{BlobKind, SMALL_MAX};

@@ -27,8 +27,8 @@ struct Candidate {
 
 impl Objects {
     /// Makes the files of a stage writable again, also after its sealer died: no file below `dir` shares its inode with
-    /// an object any more, and each has its mode and time as before. The objects get inodes of their own, with the bytes
-    /// that were hashed while they were copied, so a process that has the stage's file open keeps that file.
+    /// an object any more, and each has its mode and time as before. The objects get inodes of their own, with the
+    /// bytes that were hashed while they were copied, so a process that has the stage's file open keeps that file.
     ///
     /// # Errors
     /// I/O.

@@ -1,8 +1,8 @@
 //! [`ObjectWriter`]: stores the content of one transaction.
 //!
-//! The work is divided: [`Deduplication`] knows what is stored already, [`PackSet`] holds the open packs, [`StagedFiles`]
-//! makes finished files durable and then visible, [`NodeTracker`] decides in which packs a version's nodes lie. Each
-//! thread writes through a [`super::thread_writer::ThreadWriter`], nodes go through a
+//! The work is divided: [`Deduplication`] knows what is stored already, [`PackSet`] holds the open packs,
+//! [`StagedFiles`] makes finished files durable and then visible, [`NodeTracker`] decides in which packs a version's
+//! nodes lie. Each thread writes through a [`super::thread_writer::ThreadWriter`], nodes go through a
 //! [`super::node_writer::NodeThreadWriter`].
 //!
 //! Guarantees: nothing is visible before it is durable (F2), and nothing is visible before `seal` or a checkpoint.

@@ -1,4 +1,4 @@
-//! Whether another user may write to a directory: the kernel is asked, as that user.
+//! Whether another user may write to a directory: asks the kernel, as that user.
 
 use super::lstat;
 use std::ffi::CString;
@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// A user, as the kernel checks permissions.
+/// A user, with what the kernel checks permissions by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// User.
@@ -17,13 +17,13 @@ pub struct Identity {
     pub groups: Vec<u32>,
 }
 
-/// Whether `who` may make files in `directory`, without any privilege: its modes, its ACL and those of the directories
-/// above it decide. Only root can ask this for others: false where this process may not act as that user.
+/// Whether `who` may create files in `directory` without any privilege: its mode, its ACL and those of the directories
+/// above decide. Only root can ask for other users: false if this process may not act as that user.
 pub fn may_write_as(directory: &Path, who: &Identity) -> bool {
     if who.uid == 0 {
         return lstat(directory).ok().flatten().is_some_and(|meta| by_mode(&meta, who));
     }
-    // A thread of its own: what it becomes ends with it.
+    // A separate thread: its identity ends with it.
     let asked = std::thread::scope(|s| {
         let thread = std::thread::Builder::new()
             .name("access".into())
@@ -34,7 +34,7 @@ pub fn may_write_as(directory: &Path, who: &Identity) -> bool {
     asked.unwrap_or(false)
 }
 
-/// Becomes that user and asks. `None`: this process may not.
+/// Becomes that user and asks the kernel. `None` if this process may not.
 fn ask(directory: &Path, who: &Identity) -> Option<bool> {
     let meta = lstat(directory).ok()??;
     let path = CString::new(directory.as_os_str().as_bytes()).ok()?;
@@ -66,7 +66,7 @@ fn ask(directory: &Path, who: &Identity) -> Option<bool> {
     Some(unknown && by_mode(&meta, who))
 }
 
-/// As the directory's own mode says.
+/// By the directory's own mode.
 fn by_mode(meta: &std::fs::Metadata, who: &Identity) -> bool {
     let shift = if meta.uid() == who.uid {
         6
@@ -109,7 +109,10 @@ mod tests {
         mode(0o700);
         std::fs::create_dir(dir.path().join("in")).unwrap();
         std::fs::set_permissions(dir.path().join("in"), PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(!may_write_as(&dir.path().join("in"), &who(1003, 1, &[])), "who may not get there may not write there");
+        assert!(
+            !may_write_as(&dir.path().join("in"), &who(1003, 1, &[])),
+            "a user who cannot reach it cannot write there"
+        );
         assert!(may_write_as(&dir.path().join("in"), &who(1001, 1, &[])));
         assert!(!may_write_as(&dir.path().join("none"), &who(1001, 1, &[])));
         // This process is what it was.

@@ -1,9 +1,17 @@
-//! A directory whose contents others change through us: the system calls of a staging mount, each on a path below one
-//! open directory.
+//! A directory whose contents users change through this process: the system calls of a staging mount, each on a path
+//! below one open directory.
 //!
-//! No step of these is counted: they are the users' changes, not the store's. Paths come from the mount's own table,
-//! part by part, so none leads out, and no part but the last can be a symlink. An empty path is the open file itself: a
-//! file or directory that is kept open so (`Backing::keep`) can be used after its last name is gone.
+//! These changes are the users', not the store's, so no step is counted. Paths come from the mount's own table, part by
+//! part, so none leads out, and only the last part can be a symlink. An empty path is the open file itself: a file or
+//! directory that is kept open (`Backing::keep`) can be used after its last name is gone.
+
+mod open_file;
+mod stream;
+
+pub use open_file::{
+    allocate, copy_range, seek, set_length, set_mode, set_owner, set_times_open, stat_open, sync_open,
+};
+pub use stream::{DirEntry, DirStream};
 
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
@@ -13,7 +21,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-/// An open directory, with all below it; or any file, kept by a descriptor that can't read or write.
+/// An open directory with everything below it; or any file, kept by a descriptor that cannot read or write.
 #[derive(Debug)]
 pub struct Backing {
     root: OwnedFd,
@@ -22,16 +30,16 @@ pub struct Backing {
 /// A time to set.
 #[derive(Clone, Copy, Debug)]
 pub enum SetTime {
-    /// The present moment.
+    /// Now.
     Now,
     /// Seconds and nanoseconds since 1970.
     At(i64, i64),
 }
 
-/// What stands under a name, without following it.
+/// The attributes of a name; a symlink is not followed.
 pub type Stat = libc::stat;
 
-/// Whoever asked: new entries are made in their name, where this process may take it on.
+/// The user who asked: new entries belong to that user, if this process can arrange that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// User.
@@ -52,7 +60,7 @@ fn is_itself(path: &Path) -> bool {
     path.as_os_str().is_empty()
 }
 
-/// What `*at` calls that take AT_EMPTY_PATH need for a path.
+/// The flags that `*at` calls need for a path that may be empty.
 fn empty_flag(path: &Path) -> libc::c_int {
     libc::AT_SYMLINK_NOFOLLOW | if is_itself(path) { libc::AT_EMPTY_PATH } else { 0 }
 }
@@ -75,8 +83,8 @@ impl Backing {
         self.root.as_raw_fd()
     }
 
-    /// Keeps what is at `path`, a symlink itself too: it can be used by an empty path as long as this value lives,
-    /// with a name or without. It needs no permission but to reach it.
+    /// Keeps the file at `path` (a symlink itself, too): it can be used by an empty path as long as this value lives,
+    /// with or without a name. This needs only permission to reach it.
     ///
     /// # Errors
     /// I/O.
@@ -100,17 +108,17 @@ impl Backing {
         Ok(unsafe { out.assume_init() })
     }
 
-    /// access(2) as this process is, of a file or symlink itself.
+    /// access(2) with this process's rights, for a file or a symlink itself.
     ///
     /// # Errors
-    /// I/O; EACCES when it may not.
+    /// I/O; EACCES if it may not.
     pub fn access(&self, path: &Path, mode: i32) -> Result<()> {
         let (path, flags) = (text(path)?, empty_flag(path) | libc::AT_EACCESS);
         // SAFETY: a valid C string.
         check(unsafe { libc::faccessat(self.fd(), path.as_ptr(), mode, flags) })
     }
 
-    /// Opens what stands there; a symlink is not followed. `O_CREAT` and `O_EXCL` may be among the flags.
+    /// Opens a file or directory; a symlink is not followed. The flags may contain `O_CREAT` and `O_EXCL`.
     ///
     /// # Errors
     /// I/O.
@@ -119,7 +127,7 @@ impl Backing {
         let (path, flags) = match is_itself(path) {
             false => (text(path)?, flags | libc::O_NOFOLLOW),
             true if flags & libc::O_DIRECTORY != 0 => (c".".to_owned(), flags),
-            // A descriptor's link in /proc leads to the file itself, which is no symlink then.
+            // A descriptor's link in /proc leads to the file itself, so the file is not a symlink.
             true => (self.through_proc(path)?, flags & !(libc::O_CREAT | libc::O_EXCL)),
         };
         // SAFETY: a valid C string; the descriptor is owned from here on.
@@ -187,7 +195,7 @@ impl Backing {
         check(unsafe { libc::renameat2(self.fd(), from.as_ptr(), other.fd(), to.as_ptr(), flags) })
     }
 
-    /// Gives a file another name, below `other`.
+    /// Creates another name for a file, below `other`.
     ///
     /// # Errors
     /// I/O.
@@ -201,7 +209,7 @@ impl Backing {
         check(unsafe { libc::linkat(self.fd(), old.as_ptr(), other.fd(), to.as_ptr(), flags) })
     }
 
-    /// Sets the mode of what is no symlink.
+    /// Sets the mode of a file or directory; it must not be a symlink.
     ///
     /// # Errors
     /// I/O.
@@ -211,7 +219,7 @@ impl Backing {
         check(unsafe { libc::fchmodat(self.fd(), path.as_ptr(), mode as libc::mode_t, 0) })
     }
 
-    /// Sets owner and group; `u32::MAX` leaves one as it is.
+    /// Sets owner and group; `u32::MAX` keeps one.
     ///
     /// # Errors
     /// I/O.
@@ -232,8 +240,7 @@ impl Backing {
         check(unsafe { libc::utimensat(self.fd(), path.as_ptr(), times.as_ptr(), flags) })
     }
 
-    /// What a path is called for calls that have no `at` form: through this process's descriptor, without a symlink but
-    /// that.
+    /// The name of a path for calls without an `at` form: through this process's descriptor, with no other symlink.
     fn through_proc(&self, path: &Path) -> Result<CString> {
         let mut out = format!("/proc/self/fd/{}", self.fd()).into_bytes();
         if !is_itself(path) {
@@ -271,7 +278,7 @@ impl Backing {
         })
     }
 
-    /// The names, each ended by a zero byte.
+    /// The names of all attributes, each ended by a zero byte.
     ///
     /// # Errors
     /// I/O.
@@ -301,7 +308,7 @@ impl Backing {
         })
     }
 
-    /// The file system's room.
+    /// The file system's space.
     ///
     /// # Errors
     /// I/O.
@@ -314,7 +321,7 @@ impl Backing {
     }
 }
 
-/// Calls with more room until the answer fits.
+/// Calls with a larger buffer until the answer fits.
 fn grown(call: impl Fn(&mut Vec<u8>) -> libc::ssize_t) -> Result<Vec<u8>> {
     let mut out = vec![0u8; 1024];
     loop {
@@ -342,57 +349,9 @@ fn timespec(time: Option<SetTime>) -> libc::timespec {
     }
 }
 
-/// # Errors
-/// I/O.
-pub fn stat_open(file: &File) -> Result<Stat> {
-    let mut out = MaybeUninit::<Stat>::uninit();
-    // SAFETY: an open descriptor and room for the answer.
-    check(unsafe { libc::fstat(file.as_raw_fd(), out.as_mut_ptr()) })?;
-    // SAFETY: filled by the call.
-    Ok(unsafe { out.assume_init() })
-}
-
-/// Makes an open file durable: its data, and unless `data_only` its times and the rest.
-///
-/// # Errors
-/// I/O.
-pub fn sync_open(file: &File, data_only: bool) -> Result<()> {
-    if data_only { file.sync_data() } else { file.sync_all() }
-}
-
-/// fallocate(2).
-///
-/// # Errors
-/// I/O.
-pub fn allocate(file: &File, mode: i32, offset: i64, length: i64) -> Result<()> {
-    // SAFETY: an open descriptor.
-    check(unsafe { libc::fallocate(file.as_raw_fd(), mode, offset, length) })
-}
-
-/// lseek(2) for data and holes.
-///
-/// # Errors
-/// I/O.
-pub fn seek(file: &File, offset: i64, whence: i32) -> Result<i64> {
-    // SAFETY: an open descriptor.
-    let at = unsafe { libc::lseek(file.as_raw_fd(), offset, whence) };
-    if at < 0 { Err(Error::last_os_error()) } else { Ok(at) }
-}
-
-/// copy_file_range(2) between two open files.
-///
-/// # Errors
-/// I/O.
-pub fn copy_range(from: &File, from_at: i64, to: &File, to_at: i64, length: usize) -> Result<usize> {
-    let (mut a, mut b) = (from_at, to_at);
-    // SAFETY: open descriptors, and offsets that live across the call.
-    let n = unsafe { libc::copy_file_range(from.as_raw_fd(), &mut a, to.as_raw_fd(), &mut b, length, 0) };
-    if n < 0 { Err(Error::last_os_error()) } else { Ok(n as usize) }
-}
-
-/// Does `work` with this thread's file system user and group set to the caller's, where this process is root. Where
-/// that user may not, though the kernel has allowed the request (a supplementary group, which is not known here), it is
-/// done as root and `own` gives it to the caller.
+/// Runs `work` with this thread's file system user and group set to the caller's, if this process is root. If that user
+/// may not, though the kernel allowed the request (by a supplementary group, which is not known here), it runs as root,
+/// and `own` gives the result to the caller.
 ///
 /// # Errors
 /// Those of `work` and `own`.
@@ -419,10 +378,10 @@ pub fn with_fs_credentials<T>(
     }
 }
 
-/// Of this thread alone: the system calls, not the C library's functions. Group first on the way down, user first on
-/// the way up does not matter here, since the capabilities that setting them takes stay permitted.
+/// Changes this thread alone: these are the system calls, not the C library's functions. The order of group and user
+/// does not matter here, because the needed capabilities stay permitted.
 fn set_fs_ids(uid: u32, gid: u32) {
-    // SAFETY: no memory is involved; they cannot fail in a way that could be told.
+    // SAFETY: no memory is involved; their failure cannot be observed.
     unsafe {
         if uid == 0 {
             libc::syscall(libc::SYS_setfsuid, uid);
@@ -432,119 +391,4 @@ fn set_fs_ids(uid: u32, gid: u32) {
             libc::syscall(libc::SYS_setfsuid, uid);
         }
     }
-}
-
-/// A directory being listed; positions are the file system's own, and hold while entries come and go.
-pub struct DirStream {
-    stream: *mut libc::DIR,
-    at: i64,
-}
-
-// SAFETY: a stream may be used by any thread, one at a time, which `&mut` sees to.
-unsafe impl Send for DirStream {}
-
-/// One entry of a listing.
-#[derive(Debug)]
-pub struct DirEntry {
-    /// Its name.
-    pub name: OsString,
-    /// Its inode.
-    pub ino: u64,
-    /// `DT_REG` and so on; `DT_UNKNOWN` where the file system does not tell.
-    pub kind: u8,
-    /// Where the listing goes on after it.
-    pub next: i64,
-}
-
-impl DirStream {
-    /// Lists an open directory.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn of(directory: File) -> Result<DirStream> {
-        use std::os::fd::IntoRawFd;
-        let fd = directory.into_raw_fd();
-        // SAFETY: an open descriptor, which the stream owns from here on.
-        let stream = unsafe { libc::fdopendir(fd) };
-        if stream.is_null() {
-            let e = Error::last_os_error();
-            // SAFETY: the stream did not take it.
-            drop(unsafe { OwnedFd::from_raw_fd(fd) });
-            return Err(e);
-        }
-        Ok(DirStream { stream, at: 0 })
-    }
-
-    /// The entry at `offset`: 0, or what an entry said comes next. `None` at the end.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn read(&mut self, offset: i64) -> Result<Option<DirEntry>> {
-        // SAFETY: the stream is open; the entry is copied before the next call.
-        unsafe {
-            if offset == 0 && self.at != 0 {
-                libc::rewinddir(self.stream);
-            } else if offset != self.at {
-                libc::seekdir(self.stream, offset);
-            }
-            *libc::__errno_location() = 0;
-            let entry = libc::readdir64(self.stream);
-            if entry.is_null() {
-                let e = Error::last_os_error();
-                self.at = -1; // wherever it is: the next read seeks
-                return if e.raw_os_error() == Some(0) { Ok(None) } else { Err(e) };
-            }
-            let name = std::ffi::CStr::from_ptr((*entry).d_name.as_ptr());
-            self.at = (*entry).d_off;
-            Ok(Some(DirEntry {
-                name: OsStr::from_bytes(name.to_bytes()).to_owned(),
-                ino: (*entry).d_ino,
-                kind: (*entry).d_type,
-                next: self.at,
-            }))
-        }
-    }
-}
-
-impl Drop for DirStream {
-    fn drop(&mut self) {
-        // SAFETY: the stream is open, and closed once.
-        unsafe { libc::closedir(self.stream) };
-    }
-}
-
-/// Sets an open file's length.
-///
-/// # Errors
-/// I/O.
-pub fn set_length(file: &File, size: u64) -> Result<()> {
-    file.set_len(size)
-}
-
-/// Sets an open file's mode.
-///
-/// # Errors
-/// I/O.
-pub fn set_mode(file: &File, mode: u32) -> Result<()> {
-    // SAFETY: an open descriptor.
-    check(unsafe { libc::fchmod(file.as_raw_fd(), mode as libc::mode_t) })
-}
-
-/// Sets an open file's owner and group; `u32::MAX` leaves one as it is.
-///
-/// # Errors
-/// I/O.
-pub fn set_owner(file: &File, uid: u32, gid: u32) -> Result<()> {
-    // SAFETY: an open descriptor.
-    check(unsafe { libc::fchown(file.as_raw_fd(), uid, gid) })
-}
-
-/// Sets an open file's times.
-///
-/// # Errors
-/// I/O.
-pub fn set_times_open(file: &File, accessed: Option<SetTime>, modified: Option<SetTime>) -> Result<()> {
-    let times = [timespec(accessed), timespec(modified)];
-    // SAFETY: an open descriptor and two times.
-    check(unsafe { libc::futimens(file.as_raw_fd(), times.as_ptr()) })
 }

@@ -1,6 +1,6 @@
-//! Changes stay in the store: a directory of a store that was replaced by a symlink is not followed. Each step that
-//! changes something below an open store's root first looks whether the way to its directory leads through a symlink.
-//! Somebody who exchanges a directory between that look and the step has the rights to do worse.
+//! Changes stay in the store: if a directory of a store was replaced by a symlink, the symlink is not followed. Each
+//! step below an open store's root first checks whether the path to its directory contains a symlink. A process that
+//! exchanges a directory between the check and the step already has the rights to do worse.
 
 use crate::error::{Error, Result, show_path};
 use parking_lot::RwLock;
@@ -21,10 +21,10 @@ pub fn confine(root: &Path) {
     }
 }
 
-/// Refuses a change of what lies behind a symlink.
+/// Refuses a change behind a symlink.
 ///
 /// # Errors
-/// Damaged: the way to `path` leads through one.
+/// Damaged: the path contains a symlink.
 pub(super) fn check(path: &Path) -> Result<()> {
     let roots = ROOTS.read();
     let Some((root, below)) = roots.iter().find_map(|r| Some((r, path.strip_prefix(r).ok()?))) else { return Ok(()) };
@@ -39,8 +39,8 @@ pub(super) fn check(path: &Path) -> Result<()> {
     Err(e.with_hint("put the directory back in its place"))
 }
 
-/// Whether a directory below `root` is reached through a symlink, or is one. What is missing is not: the step itself
-/// says so.
+/// Whether a directory below `root` is a symlink or is reached through one. A missing one is not: the step itself
+/// reports that.
 fn leads_through_a_symlink(root: &Path, below: &Path) -> bool {
     let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root);
     let (Ok(root_dir), Ok(text)) = (open, CString::new(below.as_os_str().as_bytes())) else { return false };
@@ -65,7 +65,7 @@ fn leads_through_a_symlink(root: &Path, below: &Path) -> bool {
     }
     match io::Error::last_os_error().raw_os_error() {
         Some(libc::ELOOP) => true,
-        // A symlink as the last part is no directory.
+        // A symlink as the last part is not a directory.
         Some(libc::ENOTDIR | libc::ENOSYS | libc::EPERM) => {
             let parts: Vec<&OsStr> = below.iter().collect();
             (1..=parts.len()).any(|n| {

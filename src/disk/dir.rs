@@ -1,5 +1,5 @@
-//! A user's directory held open: each change is of one name in it, so that no path is walked again and no symlink is
-//! followed.
+//! A user's directory that is held open: each change names one entry in it, so no path is walked again and no symlink
+//! is followed.
 
 use super::backing::{DirStream, Stat};
 use super::handle::DirHandle;
@@ -14,16 +14,16 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// An open directory, and the path by which it was reached, for messages.
+/// An open directory, with the path that led to it, for messages.
 #[derive(Debug)]
 pub struct Dir {
     handle: DirHandle,
     path: PathBuf,
-    /// The user's umask, which this process may have cleared.
+    /// The user's umask; this process may have cleared its own.
     umask: u32,
 }
 
-/// What is under a name: a symlink is not followed.
+/// The attributes of an entry; a symlink is not followed.
 #[derive(Clone, Copy)]
 pub struct EntryStat(Stat);
 
@@ -57,7 +57,7 @@ impl EntryStat {
         self.0.st_mode & 0o7777
     }
 
-    /// How many names it has.
+    /// Its number of hard links.
     #[allow(clippy::unnecessary_cast)] // st_nlink is 32 bits wide on other processors
     pub fn links(self) -> u64 {
         self.0.st_nlink as u64
@@ -87,7 +87,7 @@ fn unless_missing<T>(done: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 impl Dir {
-    /// Opens a directory by its path; symlinks on the way are followed.
+    /// Opens a directory by its path; symlinks in it are followed.
     ///
     /// # Errors
     /// I/O.
@@ -113,7 +113,7 @@ impl Dir {
         &self.path
     }
 
-    /// The path of a name in it.
+    /// The path of an entry.
     pub fn path_of(&self, name: &[u8]) -> PathBuf {
         self.path.join(OsStr::from_bytes(name))
     }
@@ -136,10 +136,10 @@ impl Dir {
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
-    /// Opens the directory `name` in it.
+    /// Opens the directory `name`.
     ///
     /// # Errors
-    /// I/O: also when it is a symlink or something else.
+    /// I/O, also if it is not a directory.
     pub fn dir(&self, name: &[u8]) -> Result<Dir> {
         let fd = self
             .open_at(name, libc::O_RDONLY | libc::O_DIRECTORY, 0)
@@ -147,7 +147,8 @@ impl Dir {
         Ok(Dir { handle: DirHandle::of(fd), path: self.path_of(name), umask: self.umask })
     }
 
-    /// [`Dir::dir`] for a directory that is to be removed with all in it: its owner may read and write it from here on.
+    /// [`Dir::dir`] for a directory that is about to be removed with its contents: makes it readable and writable for
+    /// its owner.
     ///
     /// # Errors
     /// I/O.
@@ -165,7 +166,7 @@ impl Dir {
         Ok(Dir { handle: DirHandle::of(fd), path: self.path_of(name), umask: self.umask })
     }
 
-    /// Opens the regular file `name` for reading; `None` when there is none, or something else.
+    /// Opens the regular file `name` for reading; `None` if it does not exist or is something else.
     ///
     /// # Errors
     /// I/O.
@@ -182,7 +183,7 @@ impl Dir {
         }
     }
 
-    /// Looks at a name; `None` when nothing has it.
+    /// The attributes of an entry; `None` if it does not exist.
     ///
     /// # Errors
     /// I/O.
@@ -190,7 +191,7 @@ impl Dir {
         unless_missing(self.stat(name)).map_err(|e| self.failed("look at", name, e))
     }
 
-    /// Looks at the directory itself.
+    /// The attributes of the directory itself.
     ///
     /// # Errors
     /// I/O.
@@ -245,7 +246,7 @@ impl Dir {
     /// Sets the permission bits of the regular file `name`.
     ///
     /// # Errors
-    /// I/O: also when it is something else.
+    /// I/O, also if it is not a regular file.
     pub fn set_mode(&self, name: &[u8], mode: u32) -> Result<()> {
         self.step("set the mode of", name)?;
         let set = || {
@@ -259,8 +260,8 @@ impl Dir {
         set().map_err(|e| self.failed("set the mode of", name, e))
     }
 
-    /// Takes an advisory lock on it, exclusive or shared, in place of one that it has. `Some(false)` when another
-    /// process holds it, `None` where the file system has no locks. It lasts until this handle is dropped.
+    /// Takes an advisory lock on it, exclusive or shared, and replaces one that it has. `Some(false)` if another
+    /// process holds it, `None` if the file system has no locks. It lasts until this handle is dropped.
     pub fn try_lock(&self, exclusive: bool) -> Option<bool> {
         let how = if exclusive { libc::LOCK_EX } else { libc::LOCK_SH };
         // SAFETY: an open descriptor; the lock goes with it.
@@ -284,7 +285,7 @@ impl Dir {
         created(made).map_err(|e| self.failed("create directory", name, e))
     }
 
-    /// Creates a file, with a mode through the umask; `None` when something has the name already.
+    /// Creates a file, with a mode that the umask reduces; `None` if the name is taken.
     ///
     /// # Errors
     /// I/O.
@@ -312,7 +313,7 @@ impl Dir {
         created(made).map_err(|e| self.failed("create symlink", name, e))
     }
 
-    /// Makes another name for the file at `from`.
+    /// Creates another name for the file at `from`.
     ///
     /// # Errors
     /// I/O.
@@ -328,8 +329,8 @@ impl Dir {
         created(made).map_err(|e| self.failed("link", name, e))
     }
 
-    /// Gives what is called `from` the name `to`, replacing what has it. "Missing" because the reply to a rename that
-    /// was done got lost is told apart (L10).
+    /// Renames `from` to `to` and replaces it. If the reply to a successful rename is lost, the error "missing" is
+    /// recognized as success (L10).
     ///
     /// # Errors
     /// I/O.
@@ -349,8 +350,7 @@ impl Dir {
         }
     }
 
-    /// Gives what is called `from` the name `to`, if nothing has that. Where the file system cannot do both in one
-    /// step, it looks first.
+    /// Renames `from` to `to`, if nothing has that name. If the file system cannot do both in one step, it looks first.
     ///
     /// # Errors
     /// I/O.
@@ -402,11 +402,11 @@ impl Dir {
         unless_missing(check(unsafe { libc::unlinkat(self.handle.raw(), name.as_ptr(), flags) })).map(drop)
     }
 
-    /// Removes what has this name, a directory with all in it; a missing one is fine. What is mounted in it is not
-    /// touched.
+    /// Removes the entry of this name, a directory with its contents; a missing one is fine. A file system that is
+    /// mounted in it is not touched.
     ///
     /// # Errors
-    /// Refused: another file system is mounted there. I/O.
+    /// Conflict: another file system is mounted there. I/O.
     pub fn remove_tree(&self, name: &[u8]) -> Result<()> {
         let Some(found) = self.lstat(name)?.filter(|l| l.is_dir()) else { return self.remove_file(name) };
         if found.id().0 != self.stat_self()?.id().0 {

@@ -1,4 +1,4 @@
-//! The fault countdown: lets a test kill the process, or fail a call, at any one step that changes the disk.
+//! The fault countdown: lets a test kill the process, or fail a call, at any step that changes the disk.
 //!
 //! Read once from `CAIRN_FAULT`: `kill:N` sends SIGKILL to this process just before step N (from 1), `error:N` makes
 //! step N return EIO without doing it, `stop:N` stops the process (SIGSTOP) before step N, `count:PATH` appends the
@@ -34,7 +34,7 @@ fn plan() -> Option<&'static Plan> {
     .as_ref()
 }
 
-/// Counts one step about to change the disk; fails or kills when it is the one asked for.
+/// Counts a step that is about to change the disk; fails or kills if it is the requested one.
 pub(super) fn step() -> io::Result<()> {
     if !cfg!(debug_assertions) {
         return Ok(());
@@ -44,7 +44,7 @@ pub(super) fn step() -> io::Result<()> {
         // SAFETY: kill and getpid have no memory effects.
         Some(Plan::Kill(at)) if *at == n => unsafe {
             libc::kill(libc::getpid(), libc::SIGKILL);
-            // The signal is delivered before kill returns to this thread; other threads must not get further either.
+            // The signal is delivered before kill returns to this thread; other threads must not continue either.
             loop {
                 libc::pause();
             }

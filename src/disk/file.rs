@@ -1,4 +1,4 @@
-//! A file being made: written in counted steps, made durable by [`Disk`](super::Disk), read-only when it is done.
+//! A file that is being written, in counted steps; [`Disk`](super::Disk) makes it durable; at the end it is read-only.
 
 use super::step;
 use crate::error::{Error, Result};
@@ -48,7 +48,8 @@ impl NewFile {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// Writes bytes at `offset` without counting a step: for a lock's beat, which moves by time and decides nothing.
+    /// Writes bytes at `offset` without counting a step: for a lock's heartbeat, which changes with time and decides
+    /// nothing.
     ///
     /// # Errors
     /// I/O.
@@ -56,13 +57,13 @@ impl NewFile {
         self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// Sends what was written to the disk, or to the server of a shared one, without counting a step: for a lock's
-    /// counter. A failure concerns that counter only.
+    /// Sends writes to the disk, or to the server of a shared one, without counting a step: for a lock's heartbeat. A
+    /// failure concerns only that heartbeat.
     pub(crate) fn write_through_uncounted(&self) {
         let _ = self.file.sync_data();
     }
 
-    /// Sets the length; what is added reads as zeros and takes no space.
+    /// Sets the length; new bytes read as zeros and take no space.
     ///
     /// # Errors
     /// I/O.
@@ -71,7 +72,7 @@ impl NewFile {
         self.file.set_len(len).map_err(|e| Error::io("set the length of", &self.path, e))
     }
 
-    /// Makes this file share `source`'s blocks (FICLONE). `false` when the file system cannot.
+    /// Shares `source`'s blocks with this file (FICLONE). `false` if the file system cannot.
     ///
     /// # Errors
     /// I/O other than "not possible here".
@@ -96,8 +97,8 @@ impl NewFile {
         }
     }
 
-    /// Copies `len` bytes from `source` at the same offset inside the kernel; returns how many were copied, 0 where
-    /// this is not possible.
+    /// Copies `len` bytes from `source` at the same offset inside the kernel. Returns how many were copied, 0 if that
+    /// is not possible.
     ///
     /// # Errors
     /// I/O other than "not possible here".
@@ -116,8 +117,8 @@ impl NewFile {
         }
     }
 
-    /// Lets the kernel begin to write out a range (all from `offset` for `len` 0), so that the later sync waits less.
-    /// Never an error: it is only a hint.
+    /// Asks the kernel to start writing out a range (everything from `offset` if `len` is 0), so that a later sync
+    /// waits less. Only a hint: it never fails.
     pub fn start_writeback(&self, offset: u64, len: u64) {
         // SAFETY: the descriptor is open.
         unsafe {

@@ -1,4 +1,4 @@
-//! What file system a path lies on, and what follows from it.
+//! Which file system a path is on, and what follows from that.
 
 use crate::error::{Error, Result};
 use std::ffi::{CString, OsString};
@@ -6,14 +6,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// How a file system behaves, judged by its statfs type. Unknown types count as shared, the careful side.
+/// How a file system behaves, by its statfs type. An unknown type counts as shared, which is the safe side.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FsKind {
-    /// ext3 and ext4 with a journal, xfs: local, and metadata reaches the disk in the order it was changed.
+    /// ext3 and ext4 with a journal, xfs: local, and metadata reaches the disk in the order of its changes.
     Ordered,
     /// Other local file systems: btrfs, zfs, tmpfs, overlayfs, ext2 and ext4 without a journal, …
     Local,
-    /// NFS, cluster and FUSE-based file systems, and whatever is not known.
+    /// NFS, cluster and FUSE-based file systems, and everything unknown.
     Shared,
 }
 
@@ -21,15 +21,15 @@ impl FsKind {
     /// The kind of the file system that holds `path`.
     ///
     /// # Errors
-    /// I/O when `path` cannot be asked.
+    /// I/O if the type of `path`'s file system cannot be read.
     pub fn of(path: &Path) -> Result<FsKind> {
         Ok(FsKind::and_needs_whole_syncs(path)?.0)
     }
 
-    /// The kind, and whether `path` lies on an ext file system without a journal. A directory's sync writes its entries
-    /// there, and not the inode of a symlink that was made in it: only the sync of the whole file system reaches that
-    /// (measured: power cuts lose claims else). The same holds for an overlay whose upper directory lies on such a file
-    /// system, or on one that cannot be found out: in a container, the host's paths mean nothing.
+    /// The kind, and whether syncing a directory must sync the whole file system. On ext file systems without a journal
+    /// a directory's sync writes its entries, but not the inode of a symlink that was made in it (measured: power cuts
+    /// lose claims). The same holds for an overlay whose upper directory is on such a file system, or on an unknown
+    /// one: in a container, the host's paths mean nothing.
     ///
     /// # Errors
     /// I/O when `path` cannot be asked.
@@ -39,7 +39,7 @@ impl FsKind {
             EXT | 0x5846_5342 => FsKind::Ordered,
             OVERLAY => {
                 let upper = upper_directory(path).map(|upper| FsKind::and_needs_whole_syncs(&upper));
-                // Not as ordered as the upper one: an overlay's own directories are synced.
+                // Not as ordered as the upper one: an overlay's own directories must be synced.
                 return Ok((FsKind::Local, !matches!(upper, Some(Ok((FsKind::Ordered | FsKind::Local, false))))));
             }
             // btrfs, zfs, tmpfs, ramfs, f2fs, bcachefs, jfs, reiserfs
@@ -50,19 +50,19 @@ impl FsKind {
         Ok((kind, false))
     }
 
-    /// True on file systems of this host alone.
+    /// Whether only this host uses the file system.
     pub fn is_local(self) -> bool {
         self != FsKind::Shared
     }
 }
 
-/// What statfs calls ext2, ext3 and ext4 alike.
+/// The statfs type of ext2, ext3 and ext4.
 const EXT: u32 = 0xEF53;
 const OVERLAY: u32 = 0x794C_7630;
 
-/// Where an overlay keeps what is changed at `path`, if that can be told for certain: the mount's options name its
-/// upper directory, and what is there now is what `path` shows. In another mount namespace that name may lead nowhere,
-/// or elsewhere.
+/// The directory where an overlay keeps the changes at `path`, if that is certain: the mount's options name its upper
+/// directory, and that directory shows the same file. In another mount namespace the name may lead nowhere, or
+/// elsewhere.
 fn upper_directory(path: &Path) -> Option<PathBuf> {
     let path = std::fs::canonicalize(path).ok()?;
     let shown = std::fs::metadata(&path).ok()?;
@@ -75,7 +75,7 @@ fn upper_directory(path: &Path) -> Option<PathBuf> {
     (state(&found) == state(&shown) && found.is_dir()).then_some(there)
 }
 
-/// Of the overlay with that device: `path` below its root, and its upper directory.
+/// For the overlay with that device: `path` below its root, and its upper directory.
 fn overlay_line(table: &str, major: u32, minor: u32, path: &Path) -> Option<(PathBuf, PathBuf)> {
     let device = format!("{major}:{minor}");
     table.lines().find_map(|line| {
@@ -92,7 +92,7 @@ fn overlay_line(table: &str, major: u32, minor: u32, path: &Path) -> Option<(Pat
     })
 }
 
-/// A field of a mount table: spaces and the like stand there as `\040`.
+/// A field of a mount table, in which a space is written as `\040`.
 fn unescape(field: &str) -> PathBuf {
     let (bytes, mut out, mut i) = (field.as_bytes(), Vec::new(), 0);
     while i < bytes.len() {
@@ -119,7 +119,7 @@ fn magic(path: &Path) -> Result<u32> {
 }
 
 /// Whether the ext file system that holds `path` is known to have a journal: its thread is named below `/sys/fs/ext4`.
-/// What cannot be told counts as none, the careful side.
+/// Unknown counts as none, which is the safe side.
 fn has_journal(path: &Path) -> Result<bool> {
     let dev = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?.dev();
     let device = std::fs::read_link(format!("/sys/dev/block/{}:{}", libc::major(dev), libc::minor(dev)));
@@ -129,7 +129,7 @@ fn has_journal(path: &Path) -> Result<bool> {
     Ok(task.is_some_and(|t| t.trim().parse::<u32>().is_ok()))
 }
 
-/// Bytes free for ordinary users on the file system of `path`, if it can be asked.
+/// Bytes free for ordinary users on the file system of `path`, if known.
 pub fn free_bytes(path: &Path) -> Option<u64> {
     let c = cstring(path);
     // SAFETY: statvfs fills the zeroed struct; the path is a valid C string.
@@ -139,14 +139,14 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     }
 }
 
-/// A path as a C string. Paths come from `std` and have no NUL; one that has is cut there.
+/// A path as a C string. Paths from `std` have no NUL; a path that has one is cut there.
 fn cstring(path: &Path) -> CString {
     let bytes = path.as_os_str().as_bytes();
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
     CString::new(&bytes[..end]).expect("cut before the first NUL")
 }
 
-/// The space of a file system, as statvfs tells it.
+/// The space of a file system, as statvfs reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
     /// Blocks in all, in units of `fragment_size`.
@@ -168,7 +168,7 @@ pub struct Space {
 /// The space of the file system that holds `path`.
 ///
 /// # Errors
-/// I/O when it cannot be asked.
+/// I/O if statvfs fails.
 pub fn space(path: &Path) -> Result<Space> {
     let c = cstring(path);
     // SAFETY: statvfs fills the zeroed struct; the path is a valid C string.
@@ -197,7 +197,8 @@ mod tests {
     #[test]
     fn the_upper_directory_of_an_overlay_is_read_from_the_mount_table() {
         let table = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-                     40 22 0:35 / /m/a\\040b rw,relatime shared:1 - overlay overlay rw,lowerdir=/l,upperdir=/u\\040p,workdir=/w\n\
+                     40 22 0:35 / /m/a\\040b rw,relatime shared:1 - overlay overlay \
+                     rw,lowerdir=/l,upperdir=/u\\040p,workdir=/w\n\
                      41 22 0:35 /sub /n rw - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w\n\
                      42 22 0:36 / /ro ro - overlay overlay ro,lowerdir=/l:/k\n";
         let line = |major, minor, path: &str| overlay_line(table, major, minor, Path::new(path));

@@ -1,8 +1,8 @@
-//! Group sync: threads of one process that wait for `syncfs` on the same file system share it.
+//! Group sync: threads of one process share their `syncfs` calls on the same file system.
 //!
-//! A call returns after a `syncfs` that began after the call: all that the caller wrote before is durable then. While
-//! one `syncfs` runs, later callers wait; when it ends, one of them starts the next one for all of them. So N threads
-//! cost two at most, not N. Other processes are not relied upon: what one says of its syncs would have to be believed.
+//! A call returns after a `syncfs` that began after the call, so everything that the caller wrote before is durable.
+//! While one `syncfs` runs, later callers wait; when it ends, one of them starts the next one for all. So N threads
+//! cost at most two calls, not N. Syncs of other processes do not count, because their claims would have to be trusted.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ struct Rounds {
 static GROUPS: Mutex<Option<HashMap<u64, Rounds>>> = Mutex::new(None);
 static ENDED: Condvar = Condvar::new();
 
-/// Makes everything durable that this process wrote before to the file system of an open file.
+/// Makes everything durable that this process has written to the file system of an open file.
 ///
 /// # Errors
 /// Those of `syncfs`, also when another thread made the call.
@@ -118,7 +118,7 @@ mod tests {
         assert!(calls.load(Ordering::Relaxed) < 400, "800 calls are served by far fewer syncs, not by {calls:?}");
         assert!(
             !GROUPS.lock().as_ref().is_some_and(|g| g.contains_key(&group)),
-            "nothing is remembered when nobody waits"
+            "nothing is remembered without waiting threads"
         );
     }
 

@@ -1,5 +1,5 @@
-//! A directory by its descriptor. What is in it is listed, looked at and opened by its name in this very directory,
-//! so that a path component that becomes a symlink meanwhile leads nowhere.
+//! A directory by its descriptor. Its entries are listed, looked up and opened by name in this very directory, so that
+//! a path component that becomes a symlink leads nowhere.
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
@@ -17,13 +17,13 @@ pub struct DirHandle {
 /// Whether a symlink in the last component is followed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Follow {
-    /// It is not: an error where something is to be opened.
+    /// Not followed: an error if it would have to be opened.
     No,
-    /// It is.
+    /// Followed.
     Yes,
 }
 
-/// What statx(2) returns of a file. Times are nanoseconds since 1970.
+/// What statx(2) returns for a file. Times are nanoseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileStat {
     /// Kind and permissions.
@@ -34,13 +34,13 @@ pub struct FileStat {
     pub ino: u64,
     /// Bytes.
     pub size: u64,
-    /// When the content was changed; users can set it.
+    /// Time of the last change of the content; users can set it.
     pub mtime: i64,
-    /// When the content or the inode was changed; only the kernel sets it.
+    /// Time of the last change of content or inode; only the kernel sets it.
     pub ctime: i64,
     /// The mount it was reached through; 0 before Linux 5.8.
     pub mount: u64,
-    /// Maps of it go past the page cache.
+    /// Memory maps of it bypass the page cache.
     pub dax: bool,
 }
 
@@ -62,7 +62,7 @@ impl FileStat {
 }
 
 impl DirHandle {
-    /// Of a directory that is open.
+    /// A handle for an open directory.
     pub(super) fn of(fd: OwnedFd) -> DirHandle {
         DirHandle { fd }
     }
@@ -79,20 +79,20 @@ impl DirHandle {
     /// Opens a directory in this one.
     ///
     /// # Errors
-    /// The system's; ENOTDIR or ELOOP where a symlink is and is not followed.
+    /// The system's; ENOTDIR or ELOOP for a symlink that is not followed.
     pub fn dir_at(&self, name: &CStr, follow: Follow) -> io::Result<DirHandle> {
         Ok(DirHandle { fd: open_at(self.fd.as_raw_fd(), name, libc::O_DIRECTORY | no_follow(follow))? })
     }
 
-    /// Opens a file in this directory for reading, without waiting where it is a FIFO.
+    /// Opens a file in this directory for reading, without waiting if it is a FIFO.
     ///
     /// # Errors
-    /// The system's; ELOOP where a symlink is and is not followed.
+    /// The system's; ELOOP for a symlink that is not followed.
     pub fn file_at(&self, name: &CStr, follow: Follow) -> io::Result<File> {
         Ok(File::from(open_at(self.fd.as_raw_fd(), name, libc::O_NONBLOCK | no_follow(follow))?))
     }
 
-    /// What this directory is.
+    /// The attributes of this directory.
     ///
     /// # Errors
     /// The system's.
@@ -100,7 +100,7 @@ impl DirHandle {
         stat_at(self.fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
     }
 
-    /// What `name` is in this directory.
+    /// The attributes of `name` in this directory.
     ///
     /// # Errors
     /// The system's.
@@ -108,8 +108,7 @@ impl DirHandle {
         stat_at(self.fd.as_raw_fd(), name, if follow == Follow::Yes { 0 } else { libc::AT_SYMLINK_NOFOLLOW })
     }
 
-    /// [`DirHandle::stat_at`], with a network file system's server asked anew instead of the attributes that this
-    /// host has cached.
+    /// [`DirHandle::stat_at`] that asks the server of a network file system, instead of this host's attribute cache.
     ///
     /// # Errors
     /// The system's.
@@ -121,7 +120,7 @@ impl DirHandle {
     /// The text of the symlink `name`.
     ///
     /// # Errors
-    /// The system's; EINVAL where it is not a symlink.
+    /// The system's; EINVAL if it is not a symlink.
     pub fn read_link_at(&self, name: &CStr) -> io::Result<Vec<u8>> {
         let mut text = vec![0u8; libc::PATH_MAX as usize + 1];
         // SAFETY: the buffer is exclusively borrowed and as long as is said.
@@ -130,7 +129,7 @@ impl DirHandle {
         Ok(text)
     }
 
-    /// Calls `each` for every name in the directory but `.` and `..`. To be called once for each handle: it reads on
+    /// Calls `each` for every name in the directory except `.` and `..`. Call it once for each handle: it continues
     /// where it ended.
     ///
     /// # Errors
@@ -169,7 +168,7 @@ impl DirHandle {
     }
 }
 
-/// What an open file is.
+/// The attributes of an open file.
 ///
 /// # Errors
 /// The system's.
@@ -188,7 +187,7 @@ fn no_follow(follow: Follow) -> libc::c_int {
 
 fn open_at(dir: RawFd, name: &CStr, flags: libc::c_int) -> io::Result<OwnedFd> {
     loop {
-        // SAFETY: a valid C string; the descriptor that comes back is nobody else's.
+        // SAFETY: a valid C string; nothing else owns the new descriptor.
         let fd = unsafe { libc::openat(dir, name.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC | flags) };
         if fd >= 0 {
             // SAFETY: as above.

@@ -1,5 +1,5 @@
-//! Looks at names. On shared file systems a look can find a handle stale, because the name stands for something else by
-//! now, or the file was removed while it was read: then it looks again, FRESH, and says what it finds.
+//! Lookups of names. On shared file systems a handle can be stale, because its name now leads to something else, or
+//! because the file was removed while it was read: then the lookup is repeated, revalidated (FORMAT.md).
 
 use super::backing::{DirEntry, DirStream};
 use crate::error::{Error, Result, show_path};
@@ -12,21 +12,21 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often a look that found a handle stale is made, and the first pause between; each is twice the one before, so
-/// that all together outlast the second for which clients keep names.
+/// How often a lookup with a stale handle is repeated, and the first pause; each pause is twice the one before.
+/// Together they are longer than the second for which clients cache names.
 const LOOKS: u32 = 8;
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Makes the client of a shared file system ask its server anew about the names beside `path`: opens the directory that
-/// holds it. Where that directory seems to be missing, the client may only remember that it was (NFS, for up to half a
-/// minute): then every directory is opened, from the last one that is there down.
+/// Makes the client of a shared file system ask its server again about the names beside `path`: opens the parent
+/// directory. If that seems to be missing, the client may only remember that it was (NFS, for up to half a minute):
+/// then every directory is opened, from the last existing one down.
 pub fn open_parent(path: &Path) {
     if let Some(parent) = path.parent() {
         open_anew(parent);
     }
 }
 
-/// Opens a directory, and those above it where it seems to be missing.
+/// Opens a directory, and those above it if it seems to be missing.
 fn open_anew(dir: &Path) {
     let Err(e) = open_dir(dir) else { return };
     let remembered = e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ESTALE);
@@ -36,7 +36,7 @@ fn open_anew(dir: &Path) {
     }
 }
 
-/// Opens a directory. Anything else in its place is an error at once: a FIFO would be waited for.
+/// Opens a directory. Anything else is an error at once: opening a FIFO would wait.
 ///
 /// # Errors
 /// The system's.
@@ -44,7 +44,7 @@ pub fn open_dir(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
 
-/// A lookup that first opens the parent directory (FRESH, FORMAT.md); `None` when nothing stands there.
+/// A revalidated lookup (FORMAT.md): opens the parent directory first. `None` if the name does not exist.
 ///
 /// # Errors
 /// I/O.
@@ -53,7 +53,7 @@ pub fn lstat_revalidated(path: &Path) -> Result<Option<Metadata>> {
     lstat(path)
 }
 
-/// Looks at a name without following it; `None` when nothing stands there.
+/// Looks up a name without following it; `None` if it does not exist.
 ///
 /// # Errors
 /// I/O.
@@ -61,25 +61,25 @@ pub fn lstat(path: &Path) -> Result<Option<Metadata>> {
     unless_missing(look_again(path, || std::fs::symlink_metadata(path))).map_err(|e| Error::io("look at", path, e))
 }
 
-/// A symlink's text; `None` when nothing stands there.
+/// A symlink's text; `None` if it does not exist.
 ///
 /// # Errors
-/// Damaged when it is no symlink; I/O.
+/// Damaged if it is not a symlink; I/O.
 pub fn read_link(path: &Path) -> Result<Option<Vec<u8>>> {
     match unless_missing(look_again(path, || std::fs::read_link(path))) {
         Ok(text) => Ok(text.map(|t| t.into_os_string().into_vec())),
         Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
-            Err(Error::damaged(format!("{} is no symlink", show_path(path))))
+            Err(Error::damaged(format!("{} is not a symlink", show_path(path))))
         }
         Err(e) => Err(Error::io("read symlink", path, e)),
     }
 }
 
-/// The names in a directory of the store's; empty when it does not exist. Opening it, and those above it where it seems
-/// to be missing, is what FRESH asks for. A symlink is not followed, and nothing but a directory is opened.
+/// The names in a directory of the store; empty if it does not exist. The lookup is revalidated: the directory is
+/// opened, and those above it if it seems to be missing. A symlink is not followed, and only a directory is opened.
 ///
 /// # Errors
-/// I/O; damaged when something else is there.
+/// I/O; damaged if it is not a directory.
 pub fn list(path: &Path) -> Result<Vec<OsString>> {
     let read = || names_in(open_with(path, libc::O_NOFOLLOW)?);
     let mut names = look_again(path, read);
@@ -97,13 +97,13 @@ pub fn list(path: &Path) -> Result<Vec<OsString>> {
     }
 }
 
-/// What is wrong with something that has the name of a directory.
+/// The message for something else that has the name of a directory.
 pub(super) fn not_a_directory(path: &Path, found: &Metadata) -> String {
     let is = if found.is_symlink() { "is a symlink, expected a directory" } else { "is not a directory" };
     format!("{} {is}", show_path(path))
 }
 
-/// The names in a directory of the store's, each with whether it is a directory itself, not a symlink to one.
+/// The names in a directory of the store, each with whether it is a directory itself (not a symlink to one).
 ///
 /// # Errors
 /// I/O.
@@ -123,7 +123,7 @@ pub fn list_types(path: &Path) -> Result<Vec<(OsString, bool)>> {
     look_again(path, read).map_err(|e| Error::io("list", path, e))
 }
 
-/// The names in a directory that need not be the store's: a symlink is followed. Empty when it does not exist.
+/// The names in a directory outside stores; a symlink is followed. Empty if it does not exist.
 ///
 /// # Errors
 /// I/O.
@@ -134,7 +134,7 @@ pub fn list_following(path: &Path) -> Result<Vec<OsString>> {
     }
 }
 
-/// Opens a directory, and nothing else: a FIFO would not answer.
+/// Opens a directory and nothing else: a FIFO would not answer.
 pub(super) fn open_with(path: &Path, flags: i32) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NONBLOCK | flags).open(path)
 }
@@ -160,11 +160,11 @@ fn each_in(directory: File, mut see: impl FnMut(DirEntry) -> io::Result<()>) -> 
     Ok(())
 }
 
-/// Reads a whole file of at most `limit` bytes; `None` when it does not exist, or was removed while it was read. A
+/// Reads a whole file of at most `limit` bytes; `None` if it does not exist, or was removed while it was read. A
 /// symlink is not followed.
 ///
 /// # Errors
-/// I/O; damaged when it is longer or no regular file.
+/// I/O; damaged if it is longer or not a regular file.
 pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let damaged = |what: &str| Error::damaged(format!("{} is {what}", show_path(path)));
     let read = || {
@@ -194,7 +194,7 @@ fn unless_missing<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Looks, and looks again while handles go stale.
+/// Repeats a lookup while handles are stale.
 fn look_again<T>(path: &Path, look: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut pause = RETRY_INTERVAL;
     for _ in 1..LOOKS {
@@ -219,12 +219,12 @@ pub fn open_directory(path: &Path) -> Result<File> {
     options.open(path).map_err(|e| Error::io("open", path, e))
 }
 
-/// A short path to an open directory, good for as long as it is open.
-pub fn by_descriptor(directory: &File) -> PathBuf {
+/// A short path to an open directory, valid as long as it is open.
+pub fn descriptor_path(directory: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()))
 }
 
-/// What went wrong while a directory was walked, with the system's error number.
+/// The error of a directory walk, with the system's error number.
 pub fn walk_error(directory: &Path, e: &walkdir::Error) -> Error {
     match e.io_error() {
         Some(cause) => {

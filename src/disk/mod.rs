@@ -1,8 +1,9 @@
-//! The only place that changes the disk. Every change is one counted step (`fault`), so a test can kill or fail at
-//! each.
+//! The only module that changes the disk. Each change is one counted step (`fault`), so a test can kill the process or
+//! fail the call at each.
 //!
-//! Guarantees: a failed sync poisons the handle, and nothing is committed or claimed after it (L7). A symlink that
-//! commits or claims never replaces what stands (L8). Nothing here decides; the order of steps is the callers'.
+//! Guarantees: after a failed sync the handle is poisoned, and nothing is committed or claimed through it (L7). A
+//! symlink that commits or claims never replaces an existing entry (L8). This module decides nothing: callers decide
+//! the order of steps.
 
 mod access;
 pub mod backing;
@@ -17,8 +18,11 @@ mod handle;
 mod lease;
 mod lookup;
 mod read;
+mod remove;
+mod rename;
 mod rights;
 mod stamps;
+mod sync;
 mod umask;
 mod untracked;
 
@@ -28,61 +32,48 @@ pub use confine::confine;
 pub use dir::{Dir, EntryStat};
 pub use file::NewFile;
 pub use fs::{FsKind, Space, free_bytes, space};
-use group_sync::{sync_fs, sync_fs_shared};
 pub use handle::{DirHandle, FileStat, Follow, name_path, stat_file};
-pub use lease::{ignore_lease_breaks, lease_is_whole, take_lease};
+pub use lease::{ignore_lease_breaks, lease_is_unbroken, take_lease};
 pub use lookup::{
-    by_descriptor, list, list_following, list_types, lstat, lstat_revalidated, open_dir, open_directory, open_parent,
+    descriptor_path, list, list_following, list_types, lstat, lstat_revalidated, open_dir, open_directory, open_parent,
     read_link, read_small, walk_error,
 };
-pub use read::{hash_file, open_file, read_full_at, read_two_at, will_read_in_order};
+pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_two_at};
 pub use rights::{Right, may};
-pub use stamps::{Volume, nobody_writes, oldest_dirty_page, pages_are_clean, volume};
+pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, volume};
+pub use sync::Watch;
 pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
 pub use untracked::{
     create_mount_place, may_write, open_device, open_files_limit, open_log, raise_open_files_limit, remove_mount_place,
 };
-use untracked::{link_descriptor, rename_noreplace, set_mtime};
+use untracked::{link_descriptor, set_mtime};
 pub use untracked::{unnamed_file, write_setting};
 
 use crate::error::{Error, Result};
-use crate::threads;
-use std::fs::{File, Metadata, Permissions};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How often a directory is made that is said to exist and cannot be seen, and how long between.
+/// GlusterFS can say that a directory exists which cannot be seen: how often it is made again, and the pause in
+/// between.
 const DIRECTORY_TRIES: u32 = 5;
 const DIRECTORY_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
-/// From so many directories beside each other on, several threads remove them.
-const SIDE_BY_SIDE: usize = 16;
-
-/// A directory with a longer path is gone through by its descriptor: the kernel takes paths of less than 4,096 bytes.
-const LONG_PATH: usize = 3000;
-
 /// Whether a create-if-absent step made its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Created {
     /// Made by this call.
     New,
-    /// Something stood there already.
+    /// The name was taken.
     Exists,
-}
-
-/// A file system whose failures to write back are watched.
-#[derive(Debug)]
-pub struct Watch {
-    dir: File,
-    path: PathBuf,
 }
 
 /// A handle through which one store, or one target directory, is changed.
 #[derive(Debug)]
 pub struct Disk {
     kind: FsKind,
-    /// Directories are synced by syncing all: see [`FsKind::and_needs_whole_syncs`].
+    /// A directory's sync syncs the whole file system: see [`FsKind::and_needs_whole_syncs`].
     whole_syncs: bool,
     access: Access,
     umask: u32,
@@ -110,7 +101,7 @@ impl Disk {
         })
     }
 
-    /// How many syncs were waited for.
+    /// The number of syncs so far.
     pub fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
     }
@@ -120,11 +111,11 @@ impl Disk {
         self.kind
     }
 
-    /// Makes one directory; an existing one is fine. "Exists" is believed only of a directory that can be seen:
-    /// GlusterFS says so of a name that another client just asked for, and has no such directory.
+    /// Creates a directory; an existing one is fine. GlusterFS says "exists" for a name that another client just looked
+    /// up, without having such a directory: "exists" counts only if the directory can be seen.
     ///
     /// # Errors
-    /// I/O. Damaged when a symlink or a file has that name: in a store only directories have the names of directories.
+    /// I/O. Damaged if a symlink or a file has that name: in a store only directories have the names of directories.
     pub fn create_dir(&self, path: &Path) -> Result<Created> {
         match self.make_dir(path) {
             Err(e) if e.errno() == Some(libc::EEXIST) => match lstat_revalidated(path)? {
@@ -135,7 +126,7 @@ impl Disk {
         }
     }
 
-    /// [`Disk::create_dir`], also for places outside a store: what else has that name is an error of I/O.
+    /// [`Disk::create_dir`] for a place that need not be in a store: something else with that name is an I/O error.
     fn make_dir(&self, path: &Path) -> Result<Created> {
         step("create directory", path)?;
         let wanted = self.access.wanted(0o777, self.umask);
@@ -165,7 +156,7 @@ impl Disk {
         Ok(Created::New)
     }
 
-    /// Makes a directory and its missing parents.
+    /// Creates a directory and its missing parents.
     ///
     /// # Errors
     /// I/O.
@@ -179,8 +170,8 @@ impl Disk {
         self.make_dir(path).map(drop)
     }
 
-    /// Creates a file of the store's, whose name has a token in it or lies in a token's directory, so that nobody else
-    /// makes it: an empty file that stands there was made by this very call, whose reply was lost (L10).
+    /// Creates a file of the store. Its name contains a token or is in a token's directory, so no other process creates
+    /// it: an empty file that exists was made by this call, whose reply was lost (L10).
     ///
     /// # Errors
     /// I/O, an existing file with content included.
@@ -201,7 +192,7 @@ impl Disk {
         }
     }
 
-    /// [`Disk::create_file`] with a mode, through the umask.
+    /// [`Disk::create_file`] with a mode, which the umask reduces.
     ///
     /// # Errors
     /// I/O, an existing file included.
@@ -222,7 +213,7 @@ impl Disk {
         Ok(NewFile::new(file, path))
     }
 
-    /// Gives a file of the store's the mode that the umask may have cut.
+    /// Restores the bits of a mode that the umask has removed.
     fn open_up(&self, file: &File, path: &Path, mode: u32) -> Result<()> {
         if self.access == Access::Umask {
             return Ok(());
@@ -231,7 +222,7 @@ impl Disk {
         file.set_permissions(wanted).map_err(|e| Error::io("set the mode of", path, e))
     }
 
-    /// Creates a file whole: content written, not yet durable.
+    /// Creates a file with its content, not yet durable.
     ///
     /// # Errors
     /// I/O.
@@ -241,17 +232,18 @@ impl Disk {
         Ok(file)
     }
 
-    /// The one coordination primitive: `symlink(text, path)`, which fails if anything stands at `path`.
-    /// Refused on a poisoned handle (L7).
+    /// The only coordination primitive: `symlink(text, path)`, which fails if `path` exists. Refused on a poisoned
+    /// handle (L7).
     ///
     /// # Errors
-    /// I/O. After an error other than "exists" the outcome is unknown: read back (L10).
+    /// I/O. After an error other than "exists" the outcome is unknown, and the caller must read back (L10).
     pub fn claim(&self, text: &str, path: &Path) -> Result<Created> {
         self.check_poison()?;
         self.symlink(text.as_bytes(), path)
     }
 
-    /// Makes a symlink that must not exist (version entries on checkout; see [`Disk::claim`] for what coordinates).
+    /// Creates a symlink that must not exist yet, as an entry of a version on checkout. (What coordinates uses
+    /// [`Disk::claim`].)
     ///
     /// # Errors
     /// I/O.
@@ -265,84 +257,18 @@ impl Disk {
         }
     }
 
-    /// Renames one file, replacing what stands at `to`. "Missing" because the reply to a rename that was done got lost
-    /// is told apart (L10).
+    /// Creates an empty file whose name is the information; an existing one is fine.
     ///
     /// # Errors
     /// I/O.
-    pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        step("rename", from)?;
-        confine::check(to)?;
-        let before = std::fs::symlink_metadata(from).ok().map(file_id);
-        match std::fs::rename(from, to) {
-            Err(e)
-                if e.kind() == io::ErrorKind::NotFound
-                    && before.is_some()
-                    && lstat_revalidated(to)?.map(file_id) == before =>
-            {
-                Ok(())
-            }
-            other => other
-                .map_err(|e| Error::io("rename", from, e).with_cause(format!("to {}", crate::error::show_path(to)))),
-        }
-    }
-
-    /// Gives a whole file its place unless something is there already: then nothing changes, `from` included. Where the
-    /// file system has no `RENAME_NOREPLACE` the file is linked to its place and loses its first name; where there are
-    /// no hard links either, it is renamed after a look. A reply that got lost after the step was done is told apart
-    /// (L10).
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn rename_if_absent(&self, from: &Path, to: &Path) -> Result<Created> {
-        step("rename", from)?;
-        confine::check(to)?;
-        let before = std::fs::symlink_metadata(from).ok().map(file_id);
-        let is_there = || -> Result<bool> { Ok(before.is_some() && lstat_revalidated(to)?.map(file_id) == before) };
-        let failed =
-            |e: io::Error| Error::io("rename", from, e).with_cause(format!("to {}", crate::error::show_path(to)));
-        if !self.no_noreplace.load(Ordering::Relaxed) {
-            match rename_noreplace(from, to) {
-                Ok(()) => return Ok(Created::New),
-                Err(e) if e.kind() == io::ErrorKind::NotFound && is_there()? => return Ok(Created::New),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                    let renamed = lstat(from)?.is_none() && is_there()?;
-                    return Ok(if renamed { Created::New } else { Created::Exists });
-                }
-                Err(e) if is_unsupported(&e) => self.no_noreplace.store(true, Ordering::Relaxed),
-                Err(e) => return Err(failed(e)),
-            }
-        }
-        match std::fs::hard_link(from, to) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                if !is_there()? {
-                    return Ok(Created::Exists);
-                }
-            }
-            Err(e) if is_unsupported(&e) || matches!(e.raw_os_error(), Some(libc::EPERM | libc::EMLINK)) => {
-                if lstat_revalidated(to)?.is_some() {
-                    return Ok(Created::Exists);
-                }
-                return self.rename(from, to).map(|()| Created::New);
-            }
-            Err(e) => return Err(failed(e)),
-        }
-        self.remove_file(from).map(|()| Created::New)
-    }
-
-    /// Makes an empty file that says something by its name; one that is there already is fine.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn create_mark(&self, path: &Path) -> Result<()> {
+    pub fn create_marker(&self, path: &Path) -> Result<()> {
         match self.create_file_with(path.to_path_buf(), 0o666) {
             Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
             made => made.map(drop),
         }
     }
 
-    /// Makes a second name for a file; it must not exist.
+    /// Creates a second name for a file; it must not exist.
     ///
     /// # Errors
     /// I/O.
@@ -351,7 +277,7 @@ impl Disk {
         std::fs::hard_link(from, to).map_err(|e| Error::io("link", to, e))
     }
 
-    /// Makes another name for a file that is open: for this very file, whatever its names have come to mean.
+    /// Creates another name for this open file, whatever its old names lead to now.
     ///
     /// # Errors
     /// I/O.
@@ -361,88 +287,15 @@ impl Disk {
         Ok(NewFile::new(file, to))
     }
 
-    /// Appends a line to a file of the store's, durably.
+    /// Appends a line to a file of the store, durably.
     ///
     /// # Errors
-    /// I/O; the handle is poisoned when it cannot be made durable.
+    /// I/O; if the line cannot be made durable, the handle is poisoned.
     pub fn append_line(&self, path: &Path, line: &str) -> Result<()> {
         step("append to", path)?;
         let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io("open", path, e))?;
         io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).map_err(|e| Error::io("append to", path, e))?;
         self.synced(file.sync_all(), "sync", path)
-    }
-
-    /// Removes one file or symlink; a missing one is fine.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn remove_file(&self, path: &Path) -> Result<()> {
-        step("remove", path)?;
-        ignore_missing(std::fs::remove_file(path)).map_err(|e| Error::io("remove", path, e))
-    }
-
-    /// Removes one empty directory; a missing one is fine.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn remove_dir(&self, path: &Path) -> Result<()> {
-        step("remove directory", path)?;
-        ignore_missing(std::fs::remove_dir(path)).map_err(|e| Error::io("remove directory", path, e))
-    }
-
-    /// Removes a directory and all in it, a step for each; a missing one is fine. Symlinks are removed, not followed.
-    /// Where many directories stand side by side, several threads do it.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn remove_tree(&self, path: &Path) -> Result<()> {
-        match std::fs::symlink_metadata(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(Error::io("look at", path, e)),
-            Ok(meta) if meta.is_dir() => self.remove_directory(path, threads::count()),
-            Ok(_) => self.remove_file(path),
-        }
-    }
-
-    fn remove_directory(&self, path: &Path, threads: usize) -> Result<()> {
-        self.open_to_removal(path)?;
-        if path.as_os_str().len() > LONG_PATH {
-            // What is in it may be too deep to be named from here: its names begin with a descriptor.
-            let directory = open_directory(path)?;
-            self.empty_directory(&by_descriptor(&directory), threads)?;
-        } else {
-            self.empty_directory(path, threads)?;
-        }
-        self.remove_dir(path)
-    }
-
-    fn empty_directory(&self, path: &Path, threads: usize) -> Result<()> {
-        let entries = match std::fs::read_dir(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.map_err(|e| Error::io("list", path, e))?,
-        };
-        let mut directories = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(|e| Error::io("list", path, e))?;
-            if entry.file_type().map_err(|e| Error::io("look at", &entry.path(), e))?.is_dir() {
-                directories.push(entry.path());
-            } else {
-                self.remove_file(&entry.path())?;
-            }
-        }
-        let side_by_side = if directories.len() < SIDE_BY_SIDE { 1 } else { threads };
-        let below = if side_by_side > 1 { 1 } else { threads };
-        threads::for_each(side_by_side, &directories, |directory| self.remove_directory(directory, below))
-    }
-
-    /// What is in a user's directory can be removed only if it may be written to.
-    fn open_to_removal(&self, path: &Path) -> Result<()> {
-        match std::fs::symlink_metadata(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(Error::io("look at", path, e)),
-            Ok(meta) if meta.permissions().mode() & 0o700 != 0o700 => self.set_mode(path, 0o700),
-            Ok(_) => Ok(()),
-        }
     }
 
     /// Sets the mode of a file by name.
@@ -454,7 +307,7 @@ impl Disk {
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
     }
 
-    /// Sets the mode and the modification time (in seconds since 1970) of an open file of the store's; `path` is its
+    /// Sets the mode and the modification time (in seconds since 1970) of an open file of the store; `path` is its
     /// name.
     ///
     /// # Errors
@@ -474,111 +327,18 @@ impl Disk {
         set_mtime(path, seconds, nanos).map_err(|e| Error::io("set the time of", path, e))
     }
 
-    /// Makes a directory's entries durable.
-    ///
-    /// # Errors
-    /// I/O; the handle is poisoned then.
-    pub fn sync_dir(&self, path: &Path) -> Result<()> {
-        step("sync directory", path)?;
-        let dir = lookup::open_dir(path).map_err(|e| Error::io("open", path, e))?;
-        let synced = if self.whole_syncs { sync_fs_shared(&dir) } else { dir.sync_all() };
-        self.synced(synced, "sync directory", path)
-    }
-
-    /// Makes the entries of a directory of a user's durable, given open. What fails there is the user's to know, and
-    /// poisons nothing.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn sync_users_dir(&self, dir: &File) -> io::Result<()> {
-        if self.whole_syncs { sync_fs_shared(dir) } else { dir.sync_all() }
-    }
-
-    /// Makes a whole file durable, given open.
-    ///
-    /// # Errors
-    /// I/O; the handle is poisoned then.
-    pub fn sync_file(&self, file: &NewFile) -> Result<()> {
-        step("sync", file.path())?;
-        self.synced(file.file().sync_all(), "sync", file.path())
-    }
-
-    /// Makes a file durable by name.
-    ///
-    /// # Errors
-    /// I/O; the handle is poisoned then.
-    pub fn sync_path(&self, path: &Path) -> Result<()> {
-        step("sync", path)?;
-        let opened =
-            std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path);
-        let file = opened.map_err(|e| Error::io("open", path, e))?;
-        self.synced(file.sync_all(), "sync", path)
-    }
-
-    /// Begins to watch the file system that holds `path`. To be called before anything is written: a failure to write
-    /// back is surely reported only to descriptors that were open when it happened.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn watch(&self, path: &Path) -> Result<Watch> {
-        let dir = lookup::open_dir(path).map_err(|e| Error::io("open", path, e))?;
-        Ok(Watch { dir, path: path.to_path_buf() })
-    }
-
-    /// Makes everything on a watched file system durable; fails when a write-back failed since the watch began. For
-    /// local file systems only: elsewhere it need not reach the server.
-    ///
-    /// # Errors
-    /// I/O; the handle is poisoned then.
-    pub fn sync_fs(&self, watch: &Watch) -> Result<()> {
-        step("sync the file system of", &watch.path)?;
-        self.synced(sync_fs(&watch.dir), "sync the file system of", &watch.path)
-    }
-
-    /// Remembers a failed sync: what was written before may be lost although later syncs succeed.
-    fn synced(&self, result: io::Result<()>, action: &str, path: &Path) -> Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        result.map_err(|e| {
-            self.poisoned.store(true, Ordering::SeqCst);
-            Error::io(action, path, e)
-        })
-    }
-
-    /// Whether no sync has failed.
-    pub fn is_sound(&self) -> bool {
-        !self.poisoned.load(Ordering::SeqCst)
-    }
-
     fn check_poison(&self) -> Result<()> {
         if self.poisoned.load(Ordering::SeqCst) {
             return Err(Error::io_message(
                 "a sync of this store failed before: nothing more is published by this process",
             )
-            .with_hint("look at the disk and the kernel's log, then say it again"));
+            .with_hint("check the disk and the kernel log, then run the command again"));
         }
         Ok(())
     }
 }
 
-/// Device and inode.
-fn file_id(meta: Metadata) -> (u64, u64) {
-    use std::os::unix::fs::MetadataExt;
-    (meta.dev(), meta.ino())
-}
-
-/// Whether a call failed because the file system does not have it.
-fn is_unsupported(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOTTY))
-}
-
 fn step(action: &str, path: &Path) -> Result<()> {
     confine::check(path)?;
     fault::step().map_err(|e| Error::io(action, path, e))
-}
-
-fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }

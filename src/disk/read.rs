@@ -1,4 +1,4 @@
-//! Reads that `std` does not have, and hashing a file.
+//! Reads that `std` does not have.
 
 use crate::error::{Error, Result};
 use crate::types::{Digest, Hasher};
@@ -8,11 +8,11 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a regular file for reading, and says what it is; never through a symlink. `None` when nothing stands there, or
-/// a handle went stale.
+/// Opens a regular file for reading and returns its metadata; a symlink is not followed. `None` if it does not exist or
+/// its handle is stale.
 ///
 /// # Errors
-/// I/O; damaged when something else stands there.
+/// I/O; damaged if it is not a regular file.
 pub fn open_file(path: &Path) -> Result<Option<(File, Metadata)>> {
     match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC).open(path) {
         Ok(file) => {
@@ -34,8 +34,7 @@ fn not_a_file(path: &Path) -> Error {
     Error::damaged(format!("{} is no regular file", crate::error::show_path(path)))
 }
 
-/// Reads at `offset` into `head` and then into `body`, as one read while nothing interrupts it; returns how many bytes
-/// there were.
+/// Reads at `offset` into `head` and then into `body`, normally in one call; returns the number of bytes.
 ///
 /// # Errors
 /// The system's.
@@ -68,7 +67,7 @@ pub fn read_two_at(file: &File, head: &mut [u8], body: &mut [u8], offset: u64) -
     Ok(done)
 }
 
-/// Reads at `offset` until `buffer` is full or the file ends; returns how many bytes there were.
+/// Reads at `offset` until `buffer` is full or the file ends; returns the number of bytes.
 ///
 /// # Errors
 /// The system's.
@@ -105,8 +104,8 @@ pub fn hash_file(file: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<(
     }
 }
 
-/// Tells the kernel that a file will be read from its beginning to its end. Only a hint.
-pub fn will_read_in_order(file: &File) {
+/// Tells the kernel that a file will be read sequentially. Only a hint.
+pub fn advise_sequential(file: &File) {
     // SAFETY: the descriptor is open.
     unsafe {
         libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_SEQUENTIAL);

@@ -5,16 +5,16 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// What may be wanted of a file or directory.
+/// A right on a file or directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Right {
-    /// To read it; of a directory, to list it and to look things up in it.
+    /// Read it; for a directory, list it and look up names in it.
     Read,
-    /// To read and change it.
+    /// Read and change it.
     ReadAndWrite,
 }
 
-/// Whether this process may do so. A directory is asked for more than a file.
+/// Whether this process has that right. A directory needs more permissions than a file.
 ///
 /// # Errors
 /// I/O; usage: a path that no system call takes.

@@ -1,28 +1,26 @@
-//! When a file's time stamps show each change of its content, so that a file that looks as before need not be read
-//! again.
+//! When a file's time stamps prove that its content is unchanged, so that it need not be read again.
 //!
-//! A change through write(2), truncate(2) and the like moves ctime on every file system that this list has. A store
+//! A change through write(2), truncate(2) or a similar call moves ctime on every file system of this list. A store
 //! through a shared map does so only in the file system's `page_mkwrite`, which the kernel calls for the first store
-//! into a page that is clean. Later stores into that page move nothing until the kernel has written it back: for that
-//! it marks the page clean and takes the write permission from every map. So a stat is proof only
-//! 1. on a file system that does this. It is a list of those that are known to do so, not of exceptions: **ext2,
-//!    ext3 and ext4** (`ext4_page_mkwrite`, `filemap_page_mkwrite`), **xfs** (`xfs_write_fault`), **btrfs**
-//!    (`btrfs_page_mkwrite`), all by `file_update_time` before the page becomes dirty. **NFS** is on it under two
-//!    conditions more: the server is asked anew, past the attributes this host has cached (a stat of a file that is
-//!    dirty here flushes it first), and the last change is long past, since the server's clock and its own dirty
-//!    pages are not seen from here. Not on it: tmpfs and ramfs (no `page_mkwrite`), FUSE (ours too; what the daemon
-//!    says), squashfs, erofs, iso9660 (images with fixed times take each other's place), overlayfs (of whatever is
-//!    below), zfs and cluster file systems (not looked into, not tested);
-//! 2. of a file whose map had no writable page when it was read: no page was dirty or being written
-//!    ([`pages_are_clean`]), or nobody had it open for writing, and so not mapped either ([`nobody_writes`]), or it
-//!    is older than dirty pages get ([`oldest_dirty_page`]);
-//! 3. that does not go past the page cache (DAX);
-//! 4. whose ctime has a fraction of a second. Tools that build images with fixed times write whole seconds, and so do
-//!    file systems that have no better ones (ext with inodes of 128 bytes), where two changes in one second look
-//!    alike.
+//! into a clean page. Later stores into that page move nothing until the kernel has written it back: for that it marks
+//! the page clean and removes the write permission from every map. So a stat is proof only
+//! 1. on a file system that does this. The list names file systems that are known to: **ext2, ext3 and ext4**
+//!    (`ext4_page_mkwrite`, `filemap_page_mkwrite`), **xfs** (`xfs_write_fault`) and **btrfs** (`btrfs_page_mkwrite`),
+//!    all by `file_update_time` before the page becomes dirty. **NFS** is on it under two more conditions: the server
+//!    is asked again, past this host's attribute cache (a stat of a file that is dirty here flushes it first), and the
+//!    last change is long past, since the server's clock and its own dirty pages are not visible here. Not on it: tmpfs and
+//!    ramfs (no `page_mkwrite`), FUSE (also ours; its daemon decides), squashfs, erofs, iso9660 (images with fixed
+//!    times replace each other), overlayfs (depends on the lower file system), zfs and cluster file systems (not
+//!    examined);
+//! 2. of a file whose map had no writable page when it was read: no page was dirty or under writeback
+//!    ([`pages_are_clean`]), or no process had it open for writing, and so mapped ([`has_no_writer`]), or its last
+//!    change is older than a dirty page can be ([`max_dirty_page_age`]);
+//! 3. that does not bypass the page cache (DAX);
+//! 4. whose ctime has a fraction of a second. Tools that build images with fixed times write whole seconds. So do file
+//!    systems with stamps of one second (ext with inodes of 128 bytes), where two changes in one second look alike.
 //!
-//! What is left: a change that the kernel stamped and then held up, before the first byte reached the page cache, for
-//! longer than callers leave between the stamp and the read; and a page that is the target of another file's direct
+//! Not covered: a change that the kernel stamped and then delayed, before its first byte reached the page cache, for
+//! longer than callers wait between the stamp and the read; and a page that is the target of another file's direct
 //! read (`get_user_pages`) at that moment.
 
 use super::handle::{DirHandle, FileStat};
@@ -31,23 +29,23 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::OnceLock;
 
-/// One file system, as far as stats of its files are proof.
+/// One file system, for which stats of files can be proof.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Volume {
-    /// Made of its UUID, or for NFS of its server and the server's id for it: another image at the same place is
-    /// another volume. The device number is not in it, which the next mount may give to another one.
+    /// Made from its UUID, or for NFS from its server and the server's id for it: another image at the same place is
+    /// another volume. It does not contain the device number, which the next mount may reuse.
     pub id: u64,
-    /// Other hosts change it too, and its attributes are cached.
+    /// Other hosts change it too, and its attributes are cached here.
     pub network: bool,
 }
 
-/// What statfs calls them.
+/// Their statfs types.
 const EXT: u32 = 0xEF53;
 const XFS: u32 = 0x5846_5342;
 const BTRFS: u32 = 0x9123_683E;
 const NFS: u32 = 0x6969;
 
-/// The volume that holds an open directory; `None` where a stat is no proof. `stat` is the directory's.
+/// The volume of an open directory; `None` if a stat is not proof there. `stat` is the directory's.
 pub fn volume(dir: &DirHandle, stat: &FileStat) -> Option<Volume> {
     // SAFETY: fstatfs fills the zeroed struct; the descriptor is open.
     let found = unsafe {
@@ -75,7 +73,7 @@ pub fn volume(dir: &DirHandle, stat: &FileStat) -> Option<Volume> {
     Some(Volume { id: u64::from_le_bytes(digest.0[..8].try_into().ok()?), network: kind == NFS })
 }
 
-/// A file system's UUID, where the kernel tells it to everyone (since Linux 6.9).
+/// A file system's UUID, if the kernel shows it to every user (since Linux 6.9).
 fn uuid(dir: &DirHandle) -> Option<[u8; 16]> {
     #[repr(C)]
     struct Uuid {
@@ -88,7 +86,7 @@ fn uuid(dir: &DirHandle) -> Option<[u8; 16]> {
     (result == 0 && found.len == 16 && found.uuid != [0; 16]).then_some(found.uuid)
 }
 
-/// The same of xfs, by its own ioctl, which is older.
+/// The UUID of xfs, by its own, older ioctl.
 fn xfs_uuid(dir: &DirHandle) -> Option<[u8; 16]> {
     /// struct xfs_fsop_geom_v1.
     #[repr(C)]
@@ -115,8 +113,8 @@ fn nfs_identity(volumes: &str, major: u32, minor: u32) -> Option<String> {
     })
 }
 
-/// Whether no page of a file is dirty or being written. `None` where the kernel does not tell: cachestat(2) came with
-/// Linux 6.5, and newer kernels answer only those who own the file or may write to it.
+/// Whether no page of a file is dirty or under writeback. `None` if the kernel does not say: cachestat(2) came with
+/// Linux 6.5, and newer kernels answer only a user who owns the file or may write to it.
 pub fn pages_are_clean(file: &File) -> Option<bool> {
     const SYS_CACHESTAT: libc::c_long = 451; // the same number everywhere but on alpha
     if cfg!(target_arch = "mips") || cfg!(target_arch = "mips64") {
@@ -129,14 +127,14 @@ pub fn pages_are_clean(file: &File) -> Option<bool> {
     (result == 0).then(|| found[1] == 0 && found[2] == 0)
 }
 
-/// Whether nobody has a file of a local file system open for writing, whose shared maps keep it open. `false` too
-/// where it cannot be told: a lease is the owner's to take. Whoever opens it for writing in this moment waits for it
-/// to be over.
-pub fn nobody_writes(file: &File) -> bool {
+/// Whether no process has a file of a local file system open for writing (a shared map keeps it open). `false` also if
+/// that is unknown: only the owner can take a lease. A process that opens the file for writing at this moment waits
+/// until the check is over.
+pub fn has_no_writer(file: &File) -> bool {
     const F_SETSIG: libc::c_int = 10;
     let fd = file.as_raw_fd();
-    // SAFETY: an open descriptor; no memory is involved. Who comes meanwhile is made known by SIGURG, which does
-    // nothing unless it is caught: the SIGIO that it would be without ends the process.
+    // SAFETY: an open descriptor; no memory is involved. SIGURG announces a process that opens the file meanwhile; it
+    // does nothing unless it is caught. The default, SIGIO, would end this process.
     unsafe {
         libc::fcntl(fd, F_SETSIG, libc::SIGURG) == 0
             && libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0
@@ -144,9 +142,9 @@ pub fn nobody_writes(file: &File) -> bool {
     }
 }
 
-/// How old the oldest dirty page of this host may be, in nanoseconds: what is older has been written back. Twice what
-/// the kernel aims at, since disks can be slow. `None` when it writes nothing back by itself, or does not say.
-pub fn oldest_dirty_page() -> Option<i64> {
+/// The highest age of a dirty page on this host, in nanoseconds: older changes have been written back. Twice the
+/// kernel's aim, since disks can be slow. `None` if the kernel does not write back by itself, or does not say.
+pub fn max_dirty_page_age() -> Option<i64> {
     static AGE: OnceLock<Option<i64>> = OnceLock::new();
     let setting = |name| std::fs::read_to_string(format!("/proc/sys/vm/{name}")).ok()?.trim().parse::<i64>().ok();
     *AGE.get_or_init(|| {
@@ -175,14 +173,14 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"hello").unwrap();
         let reader = File::open(file.path()).unwrap();
-        assert!(!nobody_writes(&reader), "open for writing");
-        // SAFETY: nobody cuts the file.
+        assert!(!has_no_writer(&reader), "open for writing");
+        // SAFETY: nothing truncates the file.
         let map = unsafe { memmap2::MmapMut::map_mut(file.as_file()) }.unwrap();
         let path = file.into_temp_path(); // closes it
-        assert!(!nobody_writes(&reader), "mapped");
+        assert!(!has_no_writer(&reader), "mapped");
         drop(map);
         let local = super::super::FsKind::of(&path).unwrap().is_local();
-        assert!(nobody_writes(&reader) || !local);
+        assert!(has_no_writer(&reader) || !local);
     }
 
     #[test]

@@ -1,14 +1,14 @@
-//! Modes of what is created: the process's umask, and what a store asks for in spite of it.
+//! Modes of new files: the process's umask, and what a store requires in spite of it.
 //!
-//! What is made in a store is at least as open as the store's own directory, whatever the umask of the user who happens
-//! to write: else one user's strict umask shuts the others out. The binaries clear their umask for that, once, before
-//! the first such file: so each has its mode from the first moment. A library must leave its process's umask alone;
-//! there the mode is set afterwards.
+//! New files in a store are at least as open as the store's own directory, whatever the umask of the writing user;
+//! otherwise one user's strict umask would lock the others out. For that, the binaries clear their umask once, before
+//! the first such file, so that each file has its mode from the first moment. A library must not change its process's
+//! umask; there the mode is set afterwards.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Who may use what is created.
+/// Who may use new files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     /// As the process's umask says.
@@ -22,7 +22,7 @@ pub enum Access {
 static OURS: AtomicBool = AtomicBool::new(false);
 static CLEARED: OnceLock<u32> = OnceLock::new();
 
-/// Says that this process's umask may be cleared: nothing but this library creates files in it.
+/// Declares that this process's umask may be cleared, because only this library creates files in it.
 pub fn umask_is_ours() {
     OURS.store(true, Ordering::Relaxed);
 }
@@ -37,7 +37,7 @@ pub fn of_the_user() -> u32 {
 }
 
 impl Access {
-    /// The mode that something is to have which would have `mode` without any umask.
+    /// The final mode of something that would have `mode` without a umask.
     pub(super) fn wanted(self, mode: u32, umask: u32) -> u32 {
         match self {
             Access::Umask => mode & !umask,
@@ -46,7 +46,7 @@ impl Access {
         }
     }
 
-    /// Which bits of a wanted mode the process's umask will cut off all the same.
+    /// The bits of a wanted mode that the process's umask will still remove.
     pub(super) fn cut(wanted: u32, umask: u32) -> u32 {
         if wanted & umask == 0 || CLEARED.get().is_some() {
             return 0;

@@ -1,5 +1,5 @@
-//! Files that are no store's: devices, logs, the kernel's settings. Not counted as steps, since no store depends on
-//! them. And system calls that `std` does not have, which the counted steps are made of.
+//! Files outside stores: devices, logs, the kernel's settings. Their changes are not counted as steps, since no store
+//! depends on them. Also system calls that `std` does not have, of which the counted steps are made.
 
 use super::umask::{self, Access};
 use crate::error::{Error, Result};
@@ -13,12 +13,12 @@ use std::path::Path;
 /// Opens a device for reading and writing.
 ///
 /// # Errors
-/// The system's, bare: callers tell apart what it means for them.
+/// The system's, without context: callers give it a meaning.
 pub fn open_device(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(path)
 }
 
-/// Opens a log, to be appended to; made when missing.
+/// Opens a log for appending; creates a missing one.
 ///
 /// # Errors
 /// I/O.
@@ -27,11 +27,10 @@ pub fn open_log(path: &Path) -> Result<File> {
     OpenOptions::new().append(true).create(true).mode(mode).open(path).map_err(|e| Error::io("open", path, e))
 }
 
-/// A file without a name on the file system of `dir`, for bytes that are needed for a while. Nothing is left of it when
-/// the process ends.
+/// A temporary file without a name on the file system of `dir`. Nothing of it is left when the process ends.
 ///
 /// # Errors
-/// The system's, bare.
+/// The system's, without context.
 pub fn unnamed_file(dir: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
@@ -46,18 +45,18 @@ pub fn unnamed_file(dir: &Path) -> io::Result<File> {
     }
 }
 
-/// Writes a setting of the kernel's below `/sys` or `/proc`.
+/// Writes a kernel setting below `/sys` or `/proc`.
 ///
 /// # Errors
-/// The system's, bare.
+/// The system's, without context.
 pub fn write_setting(path: &Path, value: &str) -> io::Result<()> {
     std::fs::write(path, value)
 }
 
-/// Makes a directory to be mounted over, with those above it but for the first.
+/// Creates a directory to mount over, with those above it except the first.
 ///
 /// # Errors
-/// The system's, bare; one that stands already is an error too.
+/// The system's, without context; an existing one is an error too.
 pub fn create_mount_place(path: &Path) -> io::Result<()> {
     if let Some(base) = path.parent()
         && !base.is_dir()
@@ -70,10 +69,10 @@ pub fn create_mount_place(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().mode(Access::Umask.wanted(0o755, umask::of_the_user())).create(path)
 }
 
-/// Removes a directory that was mounted over, if nothing is in it.
+/// Removes a directory that was mounted over, if it is empty.
 ///
 /// # Errors
-/// The system's, bare.
+/// The system's, without context.
 pub fn remove_mount_place(path: &Path) -> io::Result<()> {
     std::fs::remove_dir(path)
 }
@@ -88,7 +87,7 @@ pub(super) fn link_descriptor(file: &File, to: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Renames, unless something is at `to`.
+/// Renames, unless `to` exists.
 pub(super) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     let text = |path: &Path| std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
     let (from, to) = (text(from)?, text(to)?);
@@ -119,10 +118,10 @@ pub(super) fn set_open_mtime(file: &File, seconds: i64) -> io::Result<()> {
     }
 }
 
-/// Whether this process may make entries in a directory, by its effective user and groups.
+/// Whether this process may create entries in a directory, by its effective user and groups.
 ///
 /// # Errors
-/// The system's, bare: that it may not, or that the directory cannot be asked.
+/// The system's, without context: that it may not, or that the directory cannot be examined.
 pub fn may_write(dir: &Path) -> io::Result<()> {
     let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(dir.as_os_str()))?;
     // SAFETY: a valid C string.
@@ -130,7 +129,7 @@ pub fn may_write(dir: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets this process have up to `most` files open, as far as its hard limit allows.
+/// Raises the limit of open files to `most`, as far as the hard limit allows.
 pub fn raise_open_files_limit(most: u64) {
     // SAFETY: the struct is filled by getrlimit before it is read.
     unsafe {
@@ -142,7 +141,7 @@ pub fn raise_open_files_limit(most: u64) {
     }
 }
 
-/// How many files this process may have open.
+/// The limit of open files of this process.
 pub fn open_files_limit() -> usize {
     // SAFETY: the struct is filled by getrlimit before it is read.
     unsafe {

@@ -142,9 +142,9 @@ impl StatCache {
         let clean = disk::pages_are_clean(file);
         let by = match clean {
             Some(true) if age >= HELD_UP => By::CleanPages,
-            _ if !volume.network && disk::nobody_writes(file) => By::NoWriter,
+            _ if !volume.network && disk::has_no_writer(file) => By::NoWriter,
             Some(true) => By::CleanPages,
-            None if disk::oldest_dirty_page().is_some_and(|oldest| age >= oldest) => By::Age,
+            None if disk::max_dirty_page_age().is_some_and(|oldest| age >= oldest) => By::Age,
             _ => return None,
         };
         Some(Proof { key, by })

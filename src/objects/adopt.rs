@@ -66,7 +66,7 @@ pub(super) fn adopt_file(
     let adopted = AdoptedFile { file: clone()?, digest, size, temp: temp.clone(), before };
     leases.note_link();
     let linked = objects.disk().link_open(clone()?, temp)?;
-    if !disk::lease_is_whole(source) || fstat(source, path)?.nlink() != 2 {
+    if !disk::lease_is_unbroken(source) || fstat(source, path)?.nlink() != 2 {
         // A process waits to write, or has another name for the file.
         objects.disk().remove_file(linked.path())?;
         return Ok(None);
@@ -88,7 +88,7 @@ impl Objects {
         while i < held.files.len() {
             let adopted = &held.files[i];
             let alone = names == OtherNames::Staged || fstat(&adopted.file, &adopted.temp)?.nlink() == 1;
-            if alone && disk::lease_is_whole(&adopted.file) {
+            if alone && disk::lease_is_unbroken(&adopted.file) {
                 i += 1;
                 continue;
             }

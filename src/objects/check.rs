@@ -60,7 +60,7 @@ impl Objects {
                 return record_miss(miss, damage).map(|()| PackContents { blobs: Vec::new(), bytes: pack.size });
             }
         };
-        disk::will_read_in_order(file.file());
+        disk::advise_sequential(file.file());
         let mut window = Window { file: file.file(), path: &pack.path, bytes: Vec::new(), from: 0, end: start };
         check_magic(&mut window, &name, damage)?;
         let mut order = footer.blobs;

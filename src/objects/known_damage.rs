@@ -31,9 +31,9 @@ impl Objects {
         }
         let dir = self.layout().damaged();
         let path = dir.join(item.file_name());
-        if self.disk().create_mark(&path).is_err() && self.disk().create_dir(&dir).is_ok() {
+        if self.disk().create_marker(&path).is_err() && self.disk().create_dir(&dir).is_ok() {
             // A store of an earlier release does not have the directory.
-            let _: Result<()> = self.disk().create_mark(&path);
+            let _: Result<()> = self.disk().create_marker(&path);
         }
     }
 

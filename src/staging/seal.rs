@@ -151,7 +151,7 @@ impl<'a> Sealer<'a> {
         match work(&self.directory) {
             Err(e) if e.errno() == Some(libc::ENAMETOOLONG) => {
                 let open = self.open.get_or_init(|| disk::open_directory(&self.directory).ok()).as_ref();
-                open.map_or(Err(e), |open| work(&disk::by_descriptor(open)))
+                open.map_or(Err(e), |open| work(&disk::descriptor_path(open)))
             }
             done => done,
         }

@@ -4,11 +4,11 @@ use super::version;
 use crate::disk;
 use crate::error::{Detail, Error, Kind, Result};
 use crate::store::Store;
-use crate::txn::claim::{self, Claimed};
+use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced, claim};
 use crate::types::{ArtifactName, ArtifactType, Token, VersionNumber};
 use crate::{clock, record};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often the making of a directory is tried, from its parent on, and how long between.
@@ -129,19 +129,46 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
         return Ok(kind);
     }
     ensure_dir(store, &store.layout().versions(name))?;
-    let token = Token::fresh();
     let kind = wanted.cloned().map_or_else(|| ArtifactType::parse("dataset"), Ok)?;
     let record = ArtifactRecord { artifact: name.clone(), kind: kind.clone(), created_at: clock::now() };
-    let file = disk.write_file(dir.join(token.record_name()), &record::encode(&record)?)?;
-    disk.sync_file(&file)?;
-    match claim::claim(store, &store.layout().artifact_record(name), &token)? {
-        Claimed::Own => disk.sync_dir(&dir).map(|()| kind),
-        Claimed::Other(_) => {
-            let _ = disk.remove_file(file.path()); // else a collector does
-            disk.sync_dir(&dir)?;
-            check_type(store, name, wanted)?
-                .ok_or_else(|| Error::damaged(format!("artifact.json of {name} vanished after it was read")))
-        }
+    let number = TheRecord { dir, link: store.layout().artifact_record(name) };
+    let prepared = Prepared::one_file(store, Unfenced::begin(), number, &record::encode(&record)?)?;
+    match prepared.durable()?.place()?.end() {
+        Place::At(_) => Ok(kind),
+        Place::Refused(()) => check_type(store, name, wanted)?
+            .ok_or_else(|| Error::damaged(format!("artifact.json of {name} vanished after it was read"))),
+    }
+}
+
+/// An artifact has one record, and its name is not a number.
+struct TheRecord {
+    dir: PathBuf,
+    link: PathBuf,
+}
+
+impl Numbers for TheRecord {
+    type Refusal = ();
+
+    const RELIES_ON_WINNER: bool = true;
+
+    fn dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    fn first(&self) -> u64 {
+        0
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn path(&self, _: u64) -> PathBuf {
+        self.link.clone()
+    }
+
+    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
+        Ok(Pass::Refused(()))
     }
 }
 

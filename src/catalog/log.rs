@@ -6,16 +6,16 @@ use crate::error::{Error, Result, show_path};
 use crate::lock::Purpose;
 use crate::record;
 use crate::store::Store;
-use crate::txn::claim::{self, Claimed};
-use crate::txn::{Outcome, Txn};
+use crate::txn::{self, AttemptOutcome, Commit, Numbers, Pass, Place, Prepared, Txn, claim};
+use crate::types::Token;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Appends what `decide` makes of the last record and of the number it will stand at; `None` from it means there is
-/// nothing to do. Returns whether one was appended. A record stands directly after the one that was read, or nowhere:
-/// when another takes the number, or the token is fenced, `decide` is asked again. So a helper that comes late cannot
-/// undo a newer record.
+/// Appends what `decide` makes of the last record and of the number that the new one will have; `None` from it means
+/// that there is nothing to do. Returns whether a record was appended. It comes directly after the one that was read, or
+/// nowhere: when another record takes the number, or the token is fenced, `decide` is asked again. So a helper that
+/// comes late cannot undo a newer record.
 ///
 /// # Errors
 /// Those of `decide`; damaged; I/O.
@@ -25,37 +25,60 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
     purpose: &Purpose<'_>,
     mut decide: impl FnMut(Option<T>, u64) -> Result<Option<T>>,
 ) -> Result<bool> {
-    loop {
-        let mut work = Txn::begin(store, purpose, dir)?; // looks come after it
+    txn::retry(|| {
+        let txn = Txn::begin(store, purpose, dir)?; // what follows is looked up after it
         let last = numbers::last_record(dir)?;
         if last == 0 {
-            ensure_dir(store, dir)?; // whoever stands at a number has seen to that before
+            ensure_dir(store, dir)?; // where there is a number, its writer has done so
         }
         let before = if last == 0 { None } else { Some(read::<T>(dir, last)?) };
         let Some(record) = decide(before, last + 1)? else {
             if last > 0 {
-                store.disk().sync_dir(dir)?; // what it relies on may have been claimed a moment ago, and not be durable yet
+                store.disk().sync_dir(dir)?; // the last record may have been claimed a moment ago, and not be durable
             }
-            return Ok(false);
+            return Ok(AttemptOutcome::Done(false));
         };
-        let path = dir.join(work.token().record_name());
-        let file = store.disk().write_file(path.clone(), &record::encode(&record)?)?;
-        store.disk().publish_barrier(None).record(&file)?;
-        let number = dir.join(numbers::record_name(last + 1));
-        let token = work.token().clone();
-        let outcome = work.commit(|| claim::is_claimed(&token, std::iter::once(number.clone())))?;
-        if outcome == Outcome::Committed && claim::claim(store, &number, &token)? == Claimed::Own {
-            store.disk().sync_dir(dir)?;
-            work.end();
-            return Ok(true);
-        }
-        // Fenced, or its one number is taken: it can never be published, and its owner drops it.
-        if outcome != Outcome::Revoked {
-            let _ = store.disk().remove_file(&path); // else a collector does
-        }
-        if outcome == Outcome::Committed {
-            work.end();
-        }
+        let number = OneNumber { dir, number: last + 1 };
+        let durable = Prepared::one_file(store, txn, number, &record::encode(&record)?)?.durable()?;
+        Ok(match durable.commit()? {
+            Commit::Fenced => AttemptOutcome::Again,
+            Commit::Committed(committed) => match committed.place()?.end() {
+                Place::At(_) => AttemptOutcome::Done(true),
+                Place::Refused(()) => AttemptOutcome::Again,
+            },
+        })
+    })
+}
+
+/// The one number of a log that a record was written for.
+struct OneNumber<'a> {
+    dir: &'a Path,
+    number: u64,
+}
+
+impl Numbers for OneNumber<'_> {
+    type Refusal = ();
+
+    const RELIES_ON_WINNER: bool = false;
+
+    fn dir(&self) -> PathBuf {
+        self.dir.to_path_buf()
+    }
+
+    fn first(&self) -> u64 {
+        self.number
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(numbers::record_name(number))
+    }
+
+    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
+        Ok(Pass::Refused(()))
     }
 }
 

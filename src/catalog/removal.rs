@@ -5,10 +5,11 @@ use super::{alias, artifact, numbers};
 use crate::error::{Detail, Error, Result, show_list};
 use crate::pins;
 use crate::store::Store;
-use crate::txn::claim;
+use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced};
 use crate::types::{ArtifactName, Token, VersionNumber};
 use crate::{clock, disk, record};
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// What a marker says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,15 +81,11 @@ pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: 
     check(store, name, number, force)?;
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;
-    let token = Token::fresh();
     let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name().to_owned() };
-    let file = store.disk().write_file(dir.join(token.record_name()), &record::encode(&marker)?)?;
-    store.disk().sync_file(&file)?;
-    let claimed = claim::claim(store, &dir.join(number.to_string()), &token)?;
-    if let claim::Claimed::Other(_) = claimed {
-        let _ = store.disk().remove_file(file.path()); // another remover was first: removed is removed
+    let prepared = Prepared::one_file(store, Unfenced::begin(), Marker { dir, number }, &record::encode(&marker)?)?;
+    match prepared.durable()?.place()?.end() {
+        Place::At(_) | Place::Refused(()) => {} // refused: another removed it first
     }
-    store.disk().sync_dir(&dir)?;
     match force {
         Force::No => refuse_if_named(store, name, number, "the version is removed; move that alias"),
         Force::Yes => {
@@ -97,6 +94,38 @@ pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: 
             }
             Ok(())
         }
+    }
+}
+
+/// The number of a removal: that of the version.
+struct Marker {
+    dir: PathBuf,
+    number: VersionNumber,
+}
+
+impl Numbers for Marker {
+    type Refusal = ();
+
+    const RELIES_ON_WINNER: bool = true;
+
+    fn dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    fn first(&self) -> u64 {
+        self.number.0
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(VersionNumber(number).to_string())
+    }
+
+    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
+        Ok(Pass::Refused(()))
     }
 }
 

@@ -293,11 +293,11 @@ pub fn highest_after(
         None => None,
     };
     loop {
-        let next = VersionNumber(highest.map_or(0, |n| n.0 + 1));
+        let next = VersionNumber::after(highest);
         if !removal::is_removed(store, name, next)? {
             return Ok(highest);
         }
-        highest = numbers::highest_after(&versions, VersionNumber(next.0 + 1))?.or(Some(next));
+        highest = numbers::highest_after(&versions, VersionNumber::after(Some(next)))?.or(Some(next));
     }
 }
 

@@ -4,7 +4,7 @@ use crate::disk::{self, Created};
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
 use crate::types::Token;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Who stands at a number after a claim was tried.
@@ -66,21 +66,6 @@ pub fn holder(number: &Path) -> Result<Option<Token>> {
         }
     }
     Err(Error::damaged(format!("{} reads empty", show_path(number))))
-}
-
-/// Whether `token` stands at one of `numbers`, paths of dense numbers: the first free one is their end.
-///
-/// # Errors
-/// As [`holder`].
-pub fn is_claimed(token: &Token, numbers: impl Iterator<Item = PathBuf>) -> Result<bool> {
-    for number in numbers {
-        match holder(&number)? {
-            None => return Ok(false),
-            Some(found) if found == *token => return Ok(true),
-            Some(_) => {}
-        }
-    }
-    Ok(false)
 }
 
 /// A symlink's text after its directory was opened; `None` when there is none.

@@ -245,6 +245,11 @@ fn random_hex() -> String {
 pub struct VersionNumber(pub u64);
 
 impl VersionNumber {
+    /// The number after the highest one that was given; the first one if none was.
+    pub fn after(highest: Option<VersionNumber>) -> VersionNumber {
+        VersionNumber(highest.map_or(0, |n| n.0 + 1))
+    }
+
     /// Parses `v` and digits without leading zeros.
     pub fn from_text(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('v')?;

@@ -14,11 +14,11 @@
 //! | Write | content that is not there is stored | `objects::ThreadWriter` |
 //! | Record | the record, whole, where its number will stand | `commit::publication::publish::write_version`, `commit::publication::draft_log::write` |
 //! | LookRemoved | what is relied upon is not removed, FRESH | `commit::modes::patch::pin_base`, `commit::publication::newest`, `pins` |
-//! | Commit | `symlink("commit", work/T/outcome)` | `txn::Txn::commit` |
-//! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back, and where nothing is there the commit is tried again | `txn::Txn::commit` |
+//! | Commit | `symlink("commit", work/T/outcome)` | `txn::Durable::commit` |
+//! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back, and where nothing is there the commit is tried again | `txn::Durable::commit` |
 //! | GiveUp | `symlink("fenced", work/T/outcome)` of one's own | `txn::Txn`'s `Drop` |
-//! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `commit::publication::draft_log::place`, `txn::claim::claim` |
-//! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `commit::publication::place`, `txn::claim::claim` |
+//! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `txn::Committed::place` over `publication::draft_log::LogNumbers`, `txn::claim::claim` |
+//! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `txn::Committed::place` over `publication::version_numbers`, `txn::claim::claim` |
 //! | EndNote, EndOutcome, EndDirectory | `work/T` is removed, in this order | `txn::remove_ended` |
 //! | Help | the claims of committed tokens | `commit::publication::recover` |
 //! | Sweep, and the collector | take away what is fenced, and free | not written yet |

@@ -6,14 +6,14 @@ use super::edit_session::EditSession;
 use super::patch::{keep_nodes, settle, tree_of};
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::commit::artifact::{Artifact, or_keep};
-use crate::commit::publication::{self, AttemptOutcome, Published, SaveOptions, VersionDraft, recover};
+use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Kind, Result};
 use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
 use crate::objects::{Content, NodeThreadWriter, ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::txn::Txn;
+use crate::txn::{AttemptOutcome, Txn};
 use crate::types::{Digest, Location, VersionNumber};
 use std::sync::Arc;
 
@@ -31,17 +31,18 @@ pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &Save
     store.check_writable()?;
     let kind = artifact.kind.as_ref();
     catalog_artifact::check_type(store, &artifact.name, kind.or(Some(&source.record().kind)))?;
-    loop {
-        recover(store, &artifact.name)?;
-        if let AttemptOutcome::Published(mut published) = attempt(store, source, artifact, options)? {
-            annotate(store, artifact, options, &mut published)?;
-            return Ok(published);
-        }
-    }
+    let mut published = retry_with_recovery(store, &artifact.name, || attempt(store, source, artifact, options))?;
+    annotate(store, artifact, options, &mut published)?;
+    Ok(published)
 }
 
 /// One token's try.
-fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveOptions) -> Result<AttemptOutcome> {
+fn attempt(
+    store: &Store,
+    source: &Version,
+    artifact: &Artifact,
+    options: &SaveOptions,
+) -> Result<AttemptOutcome<Published>> {
     let name = &artifact.name;
     let purpose = Purpose {
         purpose: "copy",
@@ -59,7 +60,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
     }
     let (highest, newest) = publication::newest_unrelied(store, name)?;
     let newest = newest.and_then(Result::ok);
-    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let from = VersionNumber::after(highest);
     let writer = store.objects().writer(&work.dir())?;
     if here {
         let hint = format!(
@@ -89,7 +90,7 @@ fn attempt(store: &Store, source: &Version, artifact: &Artifact, options: &SaveO
         if let Some(newest) = known {
             work.pin_base(name, newest.number())?;
             if removal::is_removed(store, name, newest.number())? {
-                return Ok(AttemptOutcome::Fenced); // removed since it was looked at: everything again
+                return Ok(AttemptOutcome::Again); // removed since it was looked at: everything again
             }
         }
         let brought = brought(store, source, known, &writer, options);

@@ -12,21 +12,25 @@ use super::conflicts::listed;
 use super::merging::Merging;
 use super::open_drafts::{OpenRun, no_draft};
 use crate::catalog::artifact as catalog_artifact;
-use crate::catalog::draft::{AliasMove, Draft, DraftRecord, DraftState, FinishRecord, NoteAfter, OnConflict};
+use crate::catalog::draft::{AliasMove, Draft, DraftRecord, DraftState, FinishRecord, Head, NoteAfter, OnConflict};
 use crate::catalog::{Mode, RunRecord, Version, numbers, removal};
 use crate::commit::artifact::{Artifact, collect, collect_or_keep};
-use crate::commit::publication::draft_log::{self, Placed, TIMEOUT};
-use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, complete, recover, version_at};
+use crate::commit::publication::draft_log::{self, TIMEOUT};
+use crate::commit::publication::{
+    self, Published, SaveOptions, VersionDraft, complete, retry_with_recovery, version_at,
+};
+use crate::disk::NewFile;
 use crate::error::{Detail, Error, Result, show_list};
 use crate::ingest;
 use crate::lock::{AdvisoryTurn, Purpose};
-use crate::manifest::{Layered, MemoryNodes, NodeSource, Tree};
+use crate::manifest::{Layered, MemoryNodes, NodeSource, Root, Tree};
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::txn::Txn;
-use crate::types::{RunId, Token, VersionNumber};
+use crate::txn::{AttemptOutcome, Commit, Place, Txn};
+use crate::types::{AliasName, RunId, Token, VersionNumber};
 use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,7 +67,7 @@ impl Draft {
     }
 }
 
-/// Finishes `draft`, with what `artifact` holds as the last word.
+/// Finishes `draft`, with what `artifact` holds as the last contribution.
 pub(in crate::commit) fn finish(
     draft: &Draft,
     run: Option<&RunRecord>,
@@ -74,89 +78,237 @@ pub(in crate::commit) fn finish(
     store.check_writable()?;
     artifact.refuse_patch("finished with")?;
     catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
-    // Without a wait it looks once; a wait that no clock can tell has no end.
+    let finisher = Finisher { draft, run, artifact, options };
+    // Without a wait it checks once; a wait that is too long for the clock has no end.
     let until = options.wait.map(|wait| Instant::now().checked_add(wait));
-    let over = || until.is_none_or(|until| until.is_some_and(|until| Instant::now() >= until));
-    loop {
+    let is_over = || until.is_none_or(|until| until.is_some_and(|until| Instant::now() >= until));
+    retry_with_recovery(store, &artifact.name, || {
         options.progress.check_cancelled()?;
-        recover(store, &artifact.name)?;
         let state = draft.state()?;
         if let Some((token, record)) = &state.finish {
-            let unmet = unmet_expectations(&state, own_run(run, artifact), options);
-            if !unmet.is_empty() {
-                let error = draft_log::finished(draft)?;
-                return Err(unmet.into_iter().fold(error, Error::with_cause));
-            }
-            return repeat_finish(draft, run, artifact, token, record, &options.progress);
+            return finisher.repeat_finish(&state, token, record).map(AttemptOutcome::Done);
         }
-        let mut missing = unmet_expectations(&state, own_run(run, artifact), options);
-        if !options.skip_open {
-            missing.extend(draft.open_runs()?.iter().map(OpenRun::to_string));
-        }
+        let missing = finisher.missing(&state)?;
         if !missing.is_empty() {
-            if over() {
-                let error = Error::conflict(format!("{draft} cannot be finished yet"))
-                    .with_detail(Detail::NotReady { waiting_for: missing.clone() });
-                let longer = if options.wait.is_some() {
-                    "--wait with more seconds waits longer"
-                } else {
-                    "--wait SECONDS waits for them"
-                };
-                let hint = format!(
-                    "{longer}; `cairn upsert {} --distributed-id {} --run RUN` seals what a run left open; \
-                     --skip-open finishes without what is not sealed, and it can't be added later",
-                    draft.artifact(),
-                    draft.id()
-                );
-                return Err(listed(error, missing.into_iter()).with_hint(hint));
+            if is_over() {
+                return Err(finisher.not_yet(missing));
             }
             std::thread::sleep(POLL_INTERVAL);
-            continue;
+            return Ok(AttemptOutcome::Again);
         }
         if state.contributions.is_empty() && artifact.adds.is_empty() {
-            if state.last == 0 {
-                return Err(no_draft(draft)?);
-            }
-            let hint = format!("`cairn upsert {} SRC --distributed-id {}` contributes", artifact.name, draft.id());
-            return Err(Error::not_found(format!(
-                "{draft} has nothing in it to finish: what was contributed was dropped or discarded"
-            ))
-            .with_hint(hint));
+            return Err(finisher.nothing_to_finish(&state)?);
         }
-        if let Some(published) = attempt(draft, run, artifact, options, state.last)? {
-            return Ok(published);
+        finisher.attempt(state.last)
+    })
+}
+
+/// Who finishes a draft, with what, and how.
+struct Finisher<'a> {
+    draft: &'a Draft,
+    run: Option<&'a RunRecord>,
+    artifact: &'a Artifact,
+    options: &'a FinishOptions,
+}
+
+impl Finisher<'_> {
+    /// The finisher's run, if it adds something itself.
+    fn own_run(&self) -> Option<&RunRecord> {
+        self.run.filter(|_| !self.artifact.adds.is_empty())
+    }
+
+    /// What the finish has to wait for.
+    fn missing(&self, state: &DraftState) -> Result<Vec<String>> {
+        let mut missing = unmet_expectations(state, self.own_run(), self.options);
+        if !self.options.skip_open {
+            missing.extend(self.draft.open_runs()?.iter().map(OpenRun::to_string));
         }
+        Ok(missing)
+    }
+
+    fn not_yet(&self, missing: Vec<String>) -> Error {
+        let longer = if self.options.wait.is_some() {
+            "--wait with more seconds waits longer"
+        } else {
+            "--wait SECONDS waits for them"
+        };
+        let hint = format!(
+            "{longer}; `cairn upsert {} --distributed-id {} --run RUN` seals what a run left open; \
+             --skip-open finishes without what is not sealed, and it can't be added later",
+            self.draft.artifact(),
+            self.draft.id()
+        );
+        let error = Error::conflict(format!("{} cannot be finished yet", self.draft))
+            .with_detail(Detail::NotReady { waiting_for: missing.clone() });
+        listed(error, missing.into_iter()).with_hint(hint)
+    }
+
+    fn nothing_to_finish(&self, state: &DraftState) -> Result<Error> {
+        if state.last == 0 {
+            return no_draft(self.draft);
+        }
+        let hint =
+            format!("`cairn upsert {} SRC --distributed-id {}` contributes", self.artifact.name, self.draft.id());
+        Ok(Error::not_found(format!(
+            "{} has nothing in it to finish: what was contributed was dropped or discarded",
+            self.draft
+        ))
+        .with_hint(hint))
+    }
+
+    /// The draft is finished already: returns its version, unless something is expected or added that is not in it. (A
+    /// finish that was killed is run again with its files.)
+    fn repeat_finish(&self, state: &DraftState, token: &Token, record: &FinishRecord) -> Result<Published> {
+        let Finisher { draft, artifact, .. } = self;
+        let unmet = unmet_expectations(state, self.own_run(), self.options);
+        if !unmet.is_empty() {
+            let error = draft_log::finished(draft)?;
+            return Err(unmet.into_iter().fold(error, Error::with_cause));
+        }
+        let number = complete(draft, token, record)?;
+        let version = version_at(draft, number)?;
+        if !artifact.adds.is_empty() && !holds(&version, artifact, &self.options.progress)? {
+            return Err(draft_log::finished(draft)?.with_cause("what was to be added is not in it"));
+        }
+        if removal::is_removed(draft.store(), draft.artifact(), number)? {
+            return Err(Error::conflict(format!("{draft} was finished as {version}, which is removed"))
+                .with_detail(draft_log::is_finished(draft, Some(number)))
+                .with_hint("a finished id stays closed: choose another"));
+        }
+        let mut published = Published::new(version, false, 0);
+        let save = SaveOptions { run: self.run.cloned(), ..SaveOptions::default() };
+        annotate(draft.store(), artifact, &save, &mut published)?;
+        Ok(published)
+    }
+
+    /// One attempt, under one token. The log was seen to have a record with the number `seen`.
+    fn attempt(&self, seen: u64) -> Result<AttemptOutcome<Published>> {
+        let Finisher { draft, run, artifact, options } = *self;
+        let (store, name) = (draft.store(), draft.artifact());
+        let purpose = Purpose {
+            purpose: "finish",
+            artifact: Some(name.as_str()),
+            draft: Some(draft.id().as_str()),
+            run: run.map(|r| r.id.as_str()),
+            ..Purpose::default()
+        };
+        let txn = Txn::begin(store, &purpose, &draft.log())?;
+        draft_log::prepare(draft, seen, artifact.kind.as_ref())?;
+        let writer = store.objects().writer(&txn.dir())?;
+        let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
+        let _turn = AdvisoryTurn::exclusive(&draft.log(), TIMEOUT);
+        let state = draft.state()?; // to its end, after the token
+        // It may have been finished, discarded or dropped from since the first check.
+        let nothing = state.contributions.is_empty() && artifact.adds.is_empty();
+        if state.finish.is_some() || nothing || !unmet_expectations(&state, self.own_run(), options).is_empty() {
+            return Ok(AttemptOutcome::Again);
+        }
+        let annotations = merged_annotations(draft, &state, artifact)?;
+        let (on_conflict, progress) = (options.on_conflict, &*options.progress);
+        let root = Merging { draft, state: &state, own: own.as_ref(), run, on_conflict, progress }.root(&writer)?;
+        // The number first, then the newest: what is published in between is passed on the walk.
+        let (highest, newest) = publication::newest(store, name, None, &txn)?;
+        let newest = newest.and_then(Result::ok);
+        let same_as = match &newest {
+            Some(newest) if newest.is_readable_as(&root.digest())? => Some(newest.number()),
+            _ => None,
+        };
+        let merged = Merged {
+            annotations,
+            root,
+            from: VersionNumber::after(highest),
+            newest,
+            same_as,
+            own_files: own.as_ref().map_or(0, |t| t.totals().files),
+        };
+        drop(own);
+        self.publish(txn, writer, &state, &merged)
+    }
+
+    /// Publishes what was merged: the finish record, and the version unless there is one with the same content.
+    fn publish(
+        &self,
+        txn: Txn,
+        writer: ObjectWriter,
+        state: &DraftState,
+        merged: &Merged,
+    ) -> Result<AttemptOutcome<Published>> {
+        let (draft, store) = (self.draft, self.draft.store());
+        let (log, versions) = (draft.log(), store.layout().versions(draft.artifact()));
+        let token = txn.token().clone();
+        let version_dir = versions.join(token.record_name());
+        let files = if merged.same_as.is_none() { self.write_version(&txn, &writer, merged)?.into() } else { vec![] };
+        let finish = self.record(draft_log::head(draft, &txn, state.last + 1), merged)?;
+        let record = DraftRecord::Finish(Box::new(finish));
+        let prepared = draft_log::write(draft, txn, &record)?.with(files, version_dir.clone());
+        // A version that is named instead of a new one must be as durable as a new one.
+        let dirs: &[&Path] =
+            if merged.same_as.is_none() { &[&log, &versions, &version_dir] } else { &[&log, &versions] };
+        let (durable, sealed) = prepared.durable_with(writer, dirs)?;
+        let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
+        let placed = committed.place()?;
+        let (Place::At(_), DraftRecord::Finish(finish)) = (placed.place(), &record) else {
+            // Another record came first. The next attempt merges it in, or takes the other finish's version.
+            let _ = placed.end();
+            return Ok(AttemptOutcome::Again);
+        };
+        let number = complete(draft, &token, finish)?; // removes the token
+        let version = version_at(draft, number)?;
+        Ok(AttemptOutcome::Done(Published::new(version, merged.same_as.is_none(), sealed.new_bytes)))
+    }
+
+    fn write_version(&self, txn: &Txn, writer: &ObjectWriter, merged: &Merged) -> Result<[NewFile; 2]> {
+        let store = self.draft.store();
+        let progress = self.options.progress.clone();
+        let save = SaveOptions { run: self.run.cloned(), progress, ..SaveOptions::default() };
+        let version = VersionDraft {
+            artifact: &merged.annotations,
+            options: &save,
+            mode: Mode::Collaborative,
+            base: None,
+            from: merged.from,
+            exact: false,
+            kind: None,
+            distributed_id: Some(self.draft.id()),
+            known_version: merged.newest.as_ref(),
+        };
+        let record = version.record(store, txn, &merged.root, writer)?;
+        publication::write_version(store, txn, writer, &merged.root, &record)
+    }
+
+    fn record(&self, head: Head, merged: &Merged) -> Result<FinishRecord> {
+        let (layout, name) = (self.draft.store().layout(), self.draft.artifact());
+        let after_alias = |alias: &AliasName| {
+            Ok(AliasMove { alias: alias.clone(), after: numbers::last_record(&layout.alias(name, alias))? })
+        };
+        let after_note = |number| {
+            let note = note_of(&merged.annotations, self.run);
+            Ok(NoteAfter { note, after: numbers::last_record(&layout.notes(name, number))? })
+        };
+        Ok(FinishRecord {
+            head,
+            run: self.run.cloned(),
+            digest: merged.root.digest(),
+            on_conflict: self.options.on_conflict,
+            own_files: merged.own_files,
+            compared_with: merged.newest.as_ref().map(Version::number),
+            same_as: merged.same_as,
+            aliases: merged.annotations.aliases.iter().map(after_alias).collect::<Result<_>>()?,
+            note: merged.same_as.map(after_note).transpose()?,
+        })
     }
 }
 
-/// The finisher's run, if it brings something itself.
-fn own_run<'a>(run: Option<&'a RunRecord>, artifact: &Artifact) -> Option<&'a RunRecord> {
-    run.filter(|_| !artifact.adds.is_empty())
-}
-
-/// It is finished: the same version again, if nothing is added to it that is not in it. (A finish that was killed is
-/// said again with its files.)
-fn repeat_finish(
-    draft: &Draft,
-    run: Option<&RunRecord>,
-    artifact: &Artifact,
-    token: &Token,
-    record: &FinishRecord,
-    progress: &Progress,
-) -> Result<Published> {
-    let number = complete(draft, token, record)?;
-    let version = version_at(draft, number)?;
-    if !artifact.adds.is_empty() && !holds(&version, artifact, progress)? {
-        return Err(draft_log::finished(draft)?.with_cause("what was to be added is not in it"));
-    }
-    if removal::is_removed(draft.store(), draft.artifact(), number)? {
-        return Err(Error::conflict(format!("{draft} was finished as {version}, which is removed"))
-            .with_detail(draft_log::is_finished(draft, Some(number)))
-            .with_hint("a finished id stays closed for ever: choose another"));
-    }
-    let mut published = Published::new(version, false, 0);
-    annotate(draft.store(), artifact, &SaveOptions { run: run.cloned(), ..SaveOptions::default() }, &mut published)?;
-    Ok(published)
+/// What the contributions and the finisher's own files come to.
+struct Merged {
+    annotations: Artifact,
+    root: Root,
+    /// The number after the highest one when `newest` was looked up.
+    from: VersionNumber,
+    newest: Option<Version>,
+    /// The newest version, if it has the same content.
+    same_as: Option<VersionNumber>,
+    own_files: u64,
 }
 
 /// Whether a version has everything that an artifact in the making holds.
@@ -194,113 +346,6 @@ fn unmet_expectations(state: &DraftState, own: Option<&RunRecord>, options: &Fin
             .map(|run| format!("run {run} has not contributed")),
     );
     out
-}
-
-/// One token's try; `None` when it was fenced, or lost its number to another record. A record with the number `seen`
-/// was seen to stand.
-fn attempt(
-    draft: &Draft,
-    run: Option<&RunRecord>,
-    artifact: &Artifact,
-    options: &FinishOptions,
-    seen: u64,
-) -> Result<Option<Published>> {
-    let store = draft.store();
-    let name = draft.artifact();
-    let purpose = Purpose {
-        purpose: "finish",
-        artifact: Some(name.as_str()),
-        draft: Some(draft.id().as_str()),
-        run: run.map(|r| r.id.as_str()),
-        ..Purpose::default()
-    };
-    let work = Txn::begin(store, &purpose, &draft.log())?;
-    draft_log::prepare(draft, seen, artifact.kind.as_ref())?;
-    let writer = store.objects().writer(&work.dir())?;
-    let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
-    let _turn = AdvisoryTurn::exclusive(&draft.log(), TIMEOUT);
-    let state = draft.state()?; // to its end, after the token
-    // It may have been finished, discarded or dropped from since the first look.
-    let nothing = state.contributions.is_empty() && artifact.adds.is_empty();
-    if state.finish.is_some() || nothing || !unmet_expectations(&state, own_run(run, artifact), options).is_empty() {
-        return Ok(None);
-    }
-    let said = merged_annotations(draft, &state, artifact)?;
-    let merged = Merging {
-        draft,
-        state: &state,
-        own: own.as_ref(),
-        run,
-        on_conflict: options.on_conflict,
-        progress: &options.progress,
-    };
-    let root = merged.root(&writer)?;
-    // The number first, then the newest: whoever publishes in between is passed on the walk.
-    let (highest, newest) = publication::newest(store, name, None, &work)?;
-    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
-    let newest = newest.and_then(Result::ok);
-    let same_as = match &newest {
-        Some(newest) if newest.is_readable_as(&root.digest())? => Some(newest.number()),
-        _ => None,
-    };
-    let mut files = Vec::new();
-    // A version that is named instead must be as durable as one of its own.
-    let mut dirs = vec![draft.log(), store.layout().versions(name)];
-    let version_dir = store.layout().versions(name).join(work.token().record_name());
-    if same_as.is_none() {
-        let save = SaveOptions { run: run.cloned(), progress: options.progress.clone(), ..SaveOptions::default() };
-        let making = VersionDraft {
-            artifact: &said,
-            options: &save,
-            mode: Mode::Collaborative,
-            base: None,
-            from,
-            exact: false,
-            kind: None,
-            distributed_id: Some(draft.id()),
-            known_version: newest.as_ref(),
-        };
-        let record = making.record(store, &work, &root, &writer)?;
-        files.extend(publication::write_version(store, &work, &writer, &root, &record)?);
-        dirs.push(version_dir.clone());
-    }
-    let record = DraftRecord::Finish(Box::new(FinishRecord {
-        head: draft_log::head(draft, &work, state.last + 1),
-        run: run.cloned(),
-        digest: root.digest(),
-        on_conflict: options.on_conflict,
-        own_files: own.as_ref().map_or(0, |t| t.totals().files),
-        compared_with: newest.as_ref().map(Version::number),
-        same_as,
-        aliases: said
-            .aliases
-            .iter()
-            .map(|alias| {
-                Ok(AliasMove { alias: alias.clone(), after: numbers::last_record(&store.layout().alias(name, alias))? })
-            })
-            .collect::<Result<_>>()?,
-        note: same_as
-            .map(|number| {
-                Ok(NoteAfter {
-                    note: note_of(&said, run),
-                    after: numbers::last_record(&store.layout().notes(name, number))?,
-                })
-            })
-            .transpose()?,
-    }));
-    files.push(draft_log::write(draft, &work, &record)?);
-    let dirs: Vec<_> = dirs.iter().map(|d| d.as_path()).collect();
-    let sealed = writer.seal(&files, &dirs)?;
-    let token = work.token().clone();
-    let Some((placed, work)) = draft_log::append(draft, work, &record, Some(&version_dir))? else { return Ok(None) };
-    let (Placed::At(_), DraftRecord::Finish(record)) = (placed, &record) else {
-        if let Some(work) = work {
-            work.end();
-        }
-        return Ok(None); // another record came first: it is merged in, or helped, or heeded
-    };
-    let number = complete(draft, &token, record)?;
-    Ok(Some(Published::new(version_at(draft, number)?, same_as.is_none(), sealed.new_bytes)))
 }
 
 /// What the finisher brings itself, stored, its nodes in memory: they are merged with the others before they are

@@ -13,14 +13,14 @@ use super::edit_session::EditSession;
 use super::pack_retention;
 use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::commit::artifact::{Artifact, Basis, collect, or_keep};
-use crate::commit::publication::{self, AttemptOutcome, Published, SaveOptions, VersionDraft, recover};
+use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
 use crate::lock::{AdvisoryTurn, Purpose};
 use crate::manifest::{self, MemoryNodes, NodeRef, NodeSource, Rebased, Root, Tree, rebase};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::store::Store;
-use crate::txn::Txn;
+use crate::txn::{AttemptOutcome, Txn};
 use crate::types::VersionNumber;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,17 +48,18 @@ pub(in crate::commit) fn patch(
     {
         return Err(Error::usage(format!("a patch of {} is on a version of it in the same store", artifact.name)));
     }
-    loop {
-        recover(store, &artifact.name)?;
-        if let AttemptOutcome::Published(mut published) = attempt(store, artifact, basis, options)? {
-            annotate(store, artifact, options, &mut published)?;
-            return Ok(published);
-        }
-    }
+    let mut published = retry_with_recovery(store, &artifact.name, || attempt(store, artifact, basis, options))?;
+    annotate(store, artifact, options, &mut published)?;
+    Ok(published)
 }
 
 /// One token's try.
-fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOptions) -> Result<AttemptOutcome> {
+fn attempt(
+    store: &Store,
+    artifact: &Artifact,
+    basis: &Basis,
+    options: &SaveOptions,
+) -> Result<AttemptOutcome<Published>> {
     let name = &artifact.name;
     let purpose = Purpose {
         purpose: "patch",
@@ -108,7 +109,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     {
         return Err(Error::conflict(format!("{base} cannot be patched: it was removed meanwhile")));
     }
-    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let from = VersionNumber::after(highest);
     let target = basis.onto.as_ref().or(newest.as_ref());
     let rebased = target.map(Version::number).filter(|n| Some(*n) != basis.base.as_ref().map(Version::number));
     if let (Some(target), Some(_)) = (target, rebased) {
@@ -132,7 +133,7 @@ fn attempt(store: &Store, artifact: &Artifact, basis: &Basis, options: &SaveOpti
     };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publication::publish(store, work, writer, &root, record)? {
-        AttemptOutcome::Published(published) => AttemptOutcome::Published(Published { rebased, ..published }),
+        AttemptOutcome::Done(published) => AttemptOutcome::Done(Published { rebased, ..published }),
         other => other,
     })
 }

@@ -3,28 +3,23 @@
 use super::annotations::annotate;
 use crate::catalog::{Mode, artifact as catalog_artifact, version};
 use crate::commit::artifact::{Artifact, collect_or_keep};
-use crate::commit::publication::{self, AttemptOutcome, Published, SaveOptions, VersionDraft, recover};
+use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Result};
 use crate::ingest::{self, Tree};
 use crate::lock::Purpose;
 use crate::manifest::{self, Builder, Entry};
 use crate::objects::ObjectWriter;
 use crate::store::Store;
-use crate::txn::Txn;
+use crate::txn::{AttemptOutcome, Txn};
 use crate::types::{Digest, VersionNumber};
 
 /// Simple mode.
 pub(in crate::commit) fn put(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
     store.check_writable()?;
     catalog_artifact::check_type(store, &artifact.name, artifact.kind.as_ref())?;
-    loop {
-        recover(store, &artifact.name)?;
-        // A fence means that somebody may have freed what was looked at: everything again, with a new token.
-        if let AttemptOutcome::Published(mut published) = attempt(store, artifact, options)? {
-            annotate(store, artifact, options, &mut published)?;
-            return Ok(published);
-        }
-    }
+    let mut published = retry_with_recovery(store, &artifact.name, || attempt(store, artifact, options))?;
+    annotate(store, artifact, options, &mut published)?;
+    Ok(published)
 }
 
 /// Publishes a manifest whose files share a few contents, made by `fill`: how benches get a version of ten million
@@ -63,7 +58,7 @@ pub fn publish_generated(
     fill(&mut builder, &files)?;
     let root = builder.finish()?;
     nodes.close()?;
-    let from = version::highest(store, &artifact.name)?.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let from = VersionNumber::after(version::highest(store, &artifact.name)?);
     let making = VersionDraft {
         artifact,
         options: &options,
@@ -77,13 +72,13 @@ pub fn publish_generated(
     };
     let record = making.record(store, &work, &root, &writer)?;
     match publication::publish(store, work, writer, &root, record)? {
-        AttemptOutcome::Published(published) => Ok(published),
-        AttemptOutcome::Fenced | AttemptOutcome::Taken => Err(Error::conflict("somebody took this for dead")),
+        AttemptOutcome::Done(published) => Ok(published),
+        AttemptOutcome::Again => Err(Error::conflict("somebody took this for dead")),
     }
 }
 
 /// One token's try.
-fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<AttemptOutcome> {
+fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<AttemptOutcome<Published>> {
     let name = &artifact.name;
     let purpose = Purpose {
         purpose: "put",
@@ -104,7 +99,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     {
         return publication::unchanged(store, writer, newest.clone());
     }
-    let from = highest.map_or(VersionNumber(0), |n| VersionNumber(n.0 + 1));
+    let from = VersionNumber::after(highest);
     let making = VersionDraft {
         artifact,
         options,
@@ -118,7 +113,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     };
     let record = making.record(store, &work, &root, &writer)?;
     Ok(match publication::publish(store, work, writer, &root, record)? {
-        AttemptOutcome::Published(published) => AttemptOutcome::Published(Published { previous: newest, ..published }),
+        AttemptOutcome::Done(published) => AttemptOutcome::Done(Published { previous: newest, ..published }),
         other => other,
     })
 }

@@ -2,11 +2,11 @@
 
 use super::open_drafts::no_draft;
 use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord};
-use crate::commit::publication::draft_log::{self, Placed, TIMEOUT};
-use crate::commit::publication::recover;
+use crate::commit::publication::draft_log::{self, TIMEOUT};
+use crate::commit::publication::retry_with_recovery;
 use crate::error::{Error, Result, show_list};
 use crate::lock::{AdvisoryTurn, Purpose};
-use crate::txn::Txn;
+use crate::txn::{AttemptOutcome, Commit, Txn};
 use crate::types::RunId;
 
 impl Draft {
@@ -55,42 +55,26 @@ impl Draft {
         })
     }
 
-    /// Appends the record that `decide` makes of what it reads, until it stands.
+    /// Appends the record that `decide` makes of what it reads, until it has a number.
     fn record(&self, purpose: &str, decide: impl Fn(&Txn) -> Result<DraftRecord>) -> Result<()> {
         self.store().check_writable()?;
-        loop {
-            recover(self.store(), self.artifact())?;
-            let purpose = Purpose {
-                purpose,
-                artifact: Some(self.artifact().as_str()),
-                draft: Some(self.id().as_str()),
-                ..Purpose::default()
-            };
-            let work = Txn::begin(self.store(), &purpose, &self.log())?;
+        let purpose = Purpose {
+            purpose,
+            artifact: Some(self.artifact().as_str()),
+            draft: Some(self.id().as_str()),
+            ..Purpose::default()
+        };
+        let attempt = || {
+            let txn = Txn::begin(self.store(), &purpose, &self.log())?;
             if let (_, Some(DraftRecord::Finish(_))) = self.last()? {
                 return Err(draft_log::finished(self)?);
             }
-            let record = decide(&work)?;
-            let file = draft_log::write(self, &work, &record)?;
-            self.store().disk().publish_barrier(None).record(&file)?;
+            let record = decide(&txn)?;
+            let durable = draft_log::write(self, txn, &record)?.durable()?;
             let _turn = AdvisoryTurn::shared(&self.log(), TIMEOUT);
-            match draft_log::append(self, work, &record, None)? {
-                Some((Placed::At(_), _)) => return Ok(()),
-                Some((Placed::Finished, work)) => {
-                    if let Some(work) = work {
-                        work.end();
-                    }
-                    return Err(draft_log::finished(self)?);
-                }
-                Some((Placed::Discarded, work)) => {
-                    if let Some(work) = work {
-                        work.end();
-                    }
-                    return Err(draft_log::discarded(self));
-                }
-                Some((Placed::Taken, work)) => drop(work.map(Txn::end)),
-                None => {}
-            }
-        }
+            let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
+            draft_log::appended(self, committed.place()?.end())
+        };
+        retry_with_recovery(self.store(), self.artifact(), attempt).map(drop)
     }
 }

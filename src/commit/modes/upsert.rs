@@ -5,16 +5,16 @@ use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord, UserRecord};
 use crate::catalog::{RunRecord, numbers};
 use crate::commit::artifact::{Artifact, collect_or_keep};
-use crate::commit::publication::draft_log::{self, Placed, TIMEOUT};
-use crate::commit::publication::recover;
+use crate::commit::publication::draft_log::{self, TIMEOUT};
+use crate::commit::publication::{recover, retry_with_recovery};
 use crate::disk;
 use crate::error::{Detail, Error, Result};
 use crate::lock::{self, AdvisoryTurn, LockRecord, Purpose};
 use crate::manifest::Root;
-use crate::objects::{Leases, ObjectWriter, OtherNames};
+use crate::objects::{Leases, OtherNames};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::txn::{Txn, claim};
+use crate::txn::{AttemptOutcome, Commit, Txn, claim};
 use crate::types::{RunId, Token};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -72,17 +72,17 @@ pub(in crate::commit) fn upsert(
 ) -> Result<Upserted> {
     let store = draft.store();
     check(draft, artifact)?;
-    loop {
-        // What this run committed before and did not live to claim comes first: its later word is to count.
-        recover(store, &artifact.name)?;
-        if let Some(done) = attempt(draft, run, artifact, options)? {
-            return Ok(done);
-        }
-    }
+    // What this run committed before and did not live to claim comes first: its later contribution is to count.
+    retry_with_recovery(store, &artifact.name, || attempt(draft, run, artifact, options))
 }
 
 /// One token's try; `None` when it was fenced.
-fn attempt(draft: &Draft, run: &RunRecord, artifact: &Artifact, options: &UpsertOptions) -> Result<Option<Upserted>> {
+fn attempt(
+    draft: &Draft,
+    run: &RunRecord,
+    artifact: &Artifact,
+    options: &UpsertOptions,
+) -> Result<AttemptOutcome<Upserted>> {
     let begun = UpsertInProgress::begin(draft, run, options.sealing.is_none())?;
     contribute(begun, artifact, options)
 }
@@ -126,8 +126,8 @@ impl UpsertInProgress {
         let (draft, run) = (self.draft.clone(), self.run.clone());
         check(&draft, artifact)?;
         match contribute(self, artifact, options)? {
-            Some(done) => Ok(done),
-            None => upsert(&draft, &run, artifact, options),
+            AttemptOutcome::Done(done) => Ok(done),
+            AttemptOutcome::Again => upsert(&draft, &run, artifact, options),
         }
     }
 }
@@ -145,8 +145,12 @@ fn check(draft: &Draft, artifact: &Artifact) -> Result<()> {
     catalog_artifact::check_type(draft.store(), &artifact.name, artifact.kind.as_ref()).map(drop)
 }
 
-/// One token's try after it has begun; `None` when it was fenced.
-fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOptions) -> Result<Option<Upserted>> {
+/// One attempt after it has begun.
+fn contribute(
+    begun: UpsertInProgress,
+    artifact: &Artifact,
+    options: &UpsertOptions,
+) -> Result<AttemptOutcome<Upserted>> {
     let UpsertInProgress { draft, run, work, last } = begun;
     let (draft, run) = (&draft, &run);
     let store = draft.store();
@@ -177,35 +181,25 @@ fn contribute(begun: UpsertInProgress, artifact: &Artifact, options: &UpsertOpti
         aliases: artifact.aliases.clone(),
     };
     let record = DraftRecord::Contribution(Box::new(contribution));
-    let file = draft_log::write(draft, &work, &record)?;
-    let sealed = seal(writer, file, draft)?;
+    let (durable, sealed) = draft_log::write(draft, work, &record)?.durable_with(writer, &[&draft.log()])?;
     if let Some(sealing) = &options.sealing
-        && let Some(done) = note_sealing(draft, work.token(), sealing)?
+        && let Some(done) = note_sealing(draft, durable.token(), sealing)?
     {
-        store.disk().remove_file(&draft.log().join(work.token().record_name()))?;
-        return Ok(Some(done));
+        durable.withdraw()?;
+        return Ok(AttemptOutcome::Done(done));
     }
     let _turn = AdvisoryTurn::shared(&draft.log(), TIMEOUT);
-    Ok(match draft_log::append(draft, work, &record, None)? {
-        None => None,
-        Some((Placed::At(number), _)) => Some(Upserted {
+    let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
+    Ok(match draft_log::appended(draft, committed.place()?.end())? {
+        AttemptOutcome::Again => AttemptOutcome::Again,
+        AttemptOutcome::Done(number) => AttemptOutcome::Done(Upserted {
             draft: draft.clone(),
             run: run.id.clone(),
             number,
             files: totals.files,
             bytes: totals.bytes,
-            new_bytes: sealed,
+            new_bytes: sealed.new_bytes,
         }),
-        Some((placed, work)) => {
-            if let Some(work) = work {
-                work.end();
-            }
-            return Err(if placed == Placed::Finished {
-                draft_log::finished(draft)?
-            } else {
-                draft_log::discarded(draft)
-            });
-        }
     })
 }
 
@@ -253,10 +247,6 @@ pub fn refuse_if_finished(draft: &Draft) -> Result<()> {
         (_, Some(DraftRecord::Finish(_))) => Err(draft_log::finished(draft)?),
         _ => Ok(()),
     }
-}
-
-fn seal(writer: ObjectWriter, file: crate::disk::NewFile, draft: &Draft) -> Result<u64> {
-    Ok(writer.seal(&[file], &[&draft.log()])?.new_bytes)
 }
 
 fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {

@@ -1,10 +1,10 @@
 //! The end of a finished draft: its version's number, then what was said of the version beside its content.
 
-use super::place::{Placed, place};
+use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{AliasMove, Draft, DraftState, FinishRecord, NoteAfter};
 use crate::catalog::{Version, alias, note, removal, version};
 use crate::error::{Error, Result};
-use crate::txn::{self, Outcome, claim};
+use crate::txn::{self, Outcome, Place, claim};
 use crate::types::{Token, VersionNumber};
 
 impl Draft {
@@ -29,16 +29,17 @@ impl Draft {
     }
 }
 
-/// The number of a finished draft's version, claimed now if nobody has done so yet.
+/// The number of a finished draft's version, claimed now if nobody has done so yet, and durable.
 pub(in crate::commit) fn number_of(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
     if let Some(number) = record.same_as {
+        draft.store().disk().sync_dir(&draft.store().layout().versions(draft.artifact()))?;
         return Ok(number);
     }
     let store = draft.store();
     let made = version::read_record(store, draft.artifact(), token)?;
-    match place(store, token, &made)? {
-        Placed::At(number) => Ok(number),
-        _ => Err(Error::damaged(format!("the version of {draft} says that it may not be published"))),
+    match txn::help(store, token, &VersionNumbers { store, record: &made })? {
+        Place::At(number) => Ok(VersionNumber(number)),
+        Place::Refused(_) => Err(Error::damaged(format!("the version of {draft} says that it may not be published"))),
     }
 }
 
@@ -47,7 +48,6 @@ pub(in crate::commit) fn number_of(draft: &Draft, token: &Token, record: &Finish
 pub(in crate::commit) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
     let store = draft.store();
     let number = number_of(draft, token, record)?;
-    store.disk().sync_dir(&store.layout().versions(draft.artifact()))?;
     if txn::read_outcome(store, token)? != Some(Outcome::Committed) {
         return Ok(number);
     }

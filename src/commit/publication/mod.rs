@@ -5,13 +5,13 @@ mod completion;
 pub(super) mod draft_log;
 mod newest;
 mod outcome;
-mod place;
 mod publish;
 mod recover;
+mod version_numbers;
 
 pub(super) use completion::{complete, version_at};
 pub(super) use newest::{newest, newest_unrelied};
-pub(super) use outcome::AttemptOutcome;
 pub use outcome::{Published, SaveOptions};
 pub(super) use publish::{VersionDraft, publish, unchanged, write_version};
 pub use recover::recover;
+pub(super) use recover::retry_with_recovery;

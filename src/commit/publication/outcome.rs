@@ -40,13 +40,3 @@ impl Published {
         Published { version, created, new_bytes, rebased: None, previous: None, recorded: Recorded::default() }
     }
 }
-
-/// How one token's try ended.
-pub(in crate::commit) enum AttemptOutcome {
-    /// With a version.
-    Published(Published),
-    /// Fenced: somebody judged it dead. Everything again, with a new token.
-    Fenced,
-    /// Its exact number went to another, and its record was dropped. Again, with that one read.
-    Taken,
-}

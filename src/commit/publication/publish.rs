@@ -1,7 +1,7 @@
 //! The one door: from an artifact in the making to a published version (FORMAT.md, "The claim").
 
-use super::outcome::{AttemptOutcome, Published, SaveOptions};
-use super::place::{Placed, place};
+use super::outcome::{Published, SaveOptions};
+use super::version_numbers::{Unplaced, VersionNumbers};
 use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::{Mode, Version, VersionRecord, artifact as catalog_artifact};
 use crate::clock;
@@ -12,7 +12,7 @@ use crate::manifest;
 use crate::objects::ObjectWriter;
 use crate::record;
 use crate::store::Store;
-use crate::txn::{Outcome, Txn, claim};
+use crate::txn::{AttemptOutcome, Commit, Place, Prepared, Txn};
 use crate::types::{ArtifactType, DistributedId, VersionNumber};
 
 /// What goes into the record of a version that is being made.
@@ -72,22 +72,26 @@ impl VersionDraft<'_> {
 }
 
 /// The newest version has the content already: it is the answer.
-pub(in crate::commit) fn unchanged(store: &Store, writer: ObjectWriter, newest: Version) -> Result<AttemptOutcome> {
+pub(in crate::commit) fn unchanged(
+    store: &Store,
+    writer: ObjectWriter,
+    newest: Version,
+) -> Result<AttemptOutcome<Published>> {
     let sealed = writer.seal(&[], &[])?; // nothing, unless what the newest names was lost and is stored again now
     store.disk().sync_dir(&store.layout().versions(newest.artifact()))?; // its publisher may not have done so yet
-    Ok(AttemptOutcome::Published(Published::new(newest, false, sealed.new_bytes)))
+    Ok(AttemptOutcome::Done(Published::new(newest, false, sealed.new_bytes)))
 }
 
-/// Step 3: the version's directory, whole, where its number will stand. Not yet durable.
+/// Writes a version's directory, whole, where its number will be. Not yet durable.
 pub(in crate::commit) fn write_version(
     store: &Store,
-    work: &Txn,
+    txn: &Txn,
     writer: &ObjectWriter,
     root: &manifest::Root,
     record: &VersionRecord,
 ) -> Result<[NewFile; 2]> {
     let disk = store.disk();
-    let dir = store.layout().versions(&record.artifact).join(work.token().record_name());
+    let dir = store.layout().versions(&record.artifact).join(txn.token().record_name());
     writer.close_packs()?; // gives the packs their names, which the manifest file lists
     let manifest = ManifestFile::encode(root, &writer.node_packs(), store.objects())?;
     disk.create_dir(&dir)?;
@@ -97,50 +101,30 @@ pub(in crate::commit) fn write_version(
     ])
 }
 
-/// Steps 4 to 7: the version's directory, durable with its content; commit; claim; acknowledge.
+/// Publishes a version whose content was stored through `writer`.
 pub(in crate::commit) fn publish(
     store: &Store,
-    mut work: Txn,
+    txn: Txn,
     writer: ObjectWriter,
     root: &manifest::Root,
     record: VersionRecord,
-) -> Result<AttemptOutcome> {
-    let disk = store.disk();
+) -> Result<AttemptOutcome<Published>> {
+    let token = txn.token().clone();
     let versions = store.layout().versions(&record.artifact);
-    let dir = versions.join(work.token().record_name());
-    let files = write_version(store, &work, &writer, root, &record)?;
-    let sealed = writer.seal(&files, &[&dir, &versions])?; // on Ordered file systems the sync after the claim serves for the entries
-    let token = work.token().clone();
-    let numbers = (record.from.0..).map(|n| store.layout().version(&record.artifact, VersionNumber(n)));
-    match work.commit(|| claim::is_claimed(&token, numbers))? {
-        Outcome::Committed => {}
-        Outcome::Fenced => {
-            let _ = disk.remove_tree(&dir); // else a collector does
-            return Ok(AttemptOutcome::Fenced);
-        }
-        Outcome::Revoked => return Ok(AttemptOutcome::Fenced),
-    }
-    let placed = place(store, &token, &record)?;
-    disk.sync_dir(&versions).map_err(|e| {
-        e.context("the version is published, but may not outlast a loss of power")
-            .with_hint("look at the disk and the kernel's log, then say it again")
-    })?;
-    if !matches!(placed, Placed::At(_)) {
-        let _ = disk.remove_tree(&dir); // it can never be published: its owner drops it, or a collector
-    }
-    work.end();
-    let (version, created) = match placed {
-        Placed::At(number) => (Version::claimed(store, number, token, record), true),
-        Placed::SameAs(number) => {
+    let dir = versions.join(token.record_name());
+    let files = write_version(store, &txn, &writer, root, &record)?;
+    let numbers = VersionNumbers { store, record: &record };
+    let prepared = Prepared::new(store, txn, numbers, files.into(), vec![dir.clone()]);
+    let (durable, sealed) = prepared.durable_with(writer, &[&dir, &versions])?;
+    let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
+    let (version, created) = match committed.place()?.end() {
+        Place::At(number) => (Version::claimed(store, VersionNumber(number), token, record), true),
+        Place::Refused(Unplaced::SameAs(number)) => {
             let version = Version::read(store, &record.artifact, number)?;
-            (
-                version.ok_or_else(|| {
-                    Error::damaged(format!("{}:{number} vanished after it was read", record.artifact))
-                })?,
-                false,
-            )
+            let vanished = || Error::damaged(format!("{}:{number} vanished after it was read", record.artifact));
+            (version.ok_or_else(vanished)?, false)
         }
-        Placed::Taken => return Ok(AttemptOutcome::Taken),
+        Place::Refused(Unplaced::Taken) => return Ok(AttemptOutcome::Again),
     };
-    Ok(AttemptOutcome::Published(Published::new(version, created, sealed.new_bytes)))
+    Ok(AttemptOutcome::Done(Published::new(version, created, sealed.new_bytes)))
 }

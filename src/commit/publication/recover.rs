@@ -3,19 +3,32 @@
 //! passes only what it has read.
 
 use super::completion::complete;
-use super::draft_log;
-use super::place::{Placed, place};
+use super::draft_log::LogNumbers;
+use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
 use crate::catalog::version;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
-use crate::txn::{self, Outcome, claim};
+use crate::txn::{self, AttemptOutcome, Outcome, Place, claim};
 use crate::types::{ArtifactName, Token, VersionNumber};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+/// Calls `attempt` until it is done, each time after [`recover`]: what other writers of the artifact committed and did
+/// not live to publish comes first.
+pub(in crate::commit) fn retry_with_recovery<T>(
+    store: &Store,
+    name: &ArtifactName,
+    mut attempt: impl FnMut() -> Result<AttemptOutcome<T>>,
+) -> Result<T> {
+    txn::retry(|| {
+        recover(store, name)?;
+        attempt()
+    })
+}
 
 /// Does step 6 for every committed token of an artifact: versions, and what is appended to its drafts.
 ///
@@ -71,8 +84,8 @@ pub(in crate::commit) fn recover_finished(
         let Ok((_, Some(DraftRecord::Finish(finish)))) = draft.last() else { continue };
         let (None, Some(token)) = (finish.same_as, Token::from_text(&finish.head.token)) else { continue };
         let Ok(record) = version::read_record(store, name, &token) else { continue };
-        let numbers = (record.from.0..).map(|n| layout.version(name, VersionNumber(n)));
-        if !claim::is_claimed(&token, numbers).unwrap_or(true) && recover_version(store, name, &token).is_ok() {
+        let numbers = VersionNumbers { store, record: &record };
+        if !txn::is_claimed(&token, &numbers).unwrap_or(true) && recover_version(store, name, &token).is_ok() {
             helped = true;
         }
     }
@@ -81,8 +94,7 @@ pub(in crate::commit) fn recover_finished(
 
 fn recover_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()> {
     let record = version::read_record(store, name, token)?;
-    if let Placed::At(_) = place(store, token, &record)? {
-        store.disk().sync_dir(&store.layout().versions(name))?;
+    if let Place::At(_) = txn::help(store, token, &VersionNumbers { store, record: &record })? {
         let _ = txn::remove_ended(store, token); // else its owner does, or a collector
     }
     Ok(())
@@ -95,8 +107,7 @@ fn recover_record(store: &Store, name: &ArtifactName, token: &Token, at: &Path) 
     if at != expected {
         return Err(Error::damaged(format!("{} is not where a record of {draft} stands", crate::error::show_path(at))));
     }
-    if let draft_log::Placed::At(_) = draft_log::place(&draft, token, &record)? {
-        store.disk().sync_dir(&draft.log())?;
+    if let Place::At(_) = txn::help(store, token, &LogNumbers { draft: &draft, record: &record })? {
         match &record {
             DraftRecord::Finish(record) => complete(&draft, token, record).map(drop)?,
             _ => drop(txn::remove_ended(store, token)), // else its owner does, or a collector

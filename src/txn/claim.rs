@@ -1,4 +1,5 @@
-//! Numbers and the claim: `symlink(".T", NUMBER)`, read-back, patience (L8, L10).
+//! The claim of one number: `symlink(".T", NUMBER)`. Unknown replies are resolved by reading back, and what a shared
+//! file system shows missing, empty or torn for a moment is read again (L8, L10).
 
 use crate::disk::{self, Created};
 use crate::error::{Error, Result, show_path};
@@ -7,7 +8,7 @@ use crate::types::Token;
 use std::path::Path;
 use std::time::Duration;
 
-/// Who stands at a number after a claim was tried.
+/// Which token has a number after a claim was tried.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Claimed {
     /// The token that was claimed for, by this call or an earlier one.
@@ -16,18 +17,20 @@ pub enum Claimed {
     Other(Token),
 }
 
-/// How often an unknown reply or a name that reads empty is looked at again, and how long between looks.
+/// How often an unknown reply, or a name that reads empty, is read again.
 pub(super) const MAX_ATTEMPTS: u32 = 8;
+/// The wait between two reads; the n-th is n times as long.
 pub(super) const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Step 6 for one number (ClaimLog, ClaimVersion; then LogTaken, VersionTaken, or LogUnknown, VersionUnknown): claims
-/// `number` (a path) for `token`, and says who stands there. Every lost reply is resolved by reading back.
+/// Claims `number` (a path) for `token`, and returns which token has it. A lost reply is resolved by reading back. (In
+/// the model: ClaimLog, ClaimVersion; then LogTaken, VersionTaken, or LogUnknown, VersionUnknown.)
 ///
 /// # Errors
-/// I/O: the claim is unknown then, and saying it again is safe. Damaged: something else than a token stands there.
+/// I/O: whether the number was claimed is unknown then, and another try is safe. Damaged: the number does not name a
+/// token.
 pub fn claim(store: &Store, number: &Path, token: &Token) -> Result<Claimed> {
     let mut last = None;
-    for look in 0..MAX_ATTEMPTS {
+    for attempt in 0..MAX_ATTEMPTS {
         match store.disk().claim(&token.record_name(), number) {
             Ok(Created::New) => return Ok(Claimed::Own),
             Ok(Created::Exists) => {}
@@ -36,24 +39,25 @@ pub fn claim(store: &Store, number: &Path, token: &Token) -> Result<Claimed> {
         if let Some(found) = holder(number)? {
             return Ok(if found == *token { Claimed::Own } else { Claimed::Other(found) });
         }
-        std::thread::sleep(RETRY_INTERVAL * look);
+        std::thread::sleep(RETRY_INTERVAL * attempt);
     }
     let e = last.unwrap_or_else(|| Error::io_message(format!("{} is taken and cannot be read", show_path(number))));
     Err(e
         .context(format!("cannot tell whether {} was published", show_path(number)))
-        .with_hint("say it again: if it was published, that is found out"))
+        .with_hint("run the command again: it finds out whether it was published"))
 }
 
-/// The token at a number, read FRESH; `None` when the number is free. Only `.` and a token is accepted (L8).
+/// The token at a number, by a revalidated lookup; `None` when the number is free. Only `.` and a token is accepted
+/// (L8).
 ///
 /// # Errors
-/// Damaged when something else stands there; I/O.
+/// Damaged: the number names something else. I/O.
 pub fn holder(number: &Path) -> Result<Option<Token>> {
-    for look in 0..MAX_ATTEMPTS {
+    for attempt in 0..MAX_ATTEMPTS {
         match read_link_revalidated(number)? {
             None => return Ok(None),
-            // A fresh symlink reads empty for a moment on some cluster file systems: again, with patience.
-            Some(text) if text.is_empty() => std::thread::sleep(RETRY_INTERVAL * look),
+            // On some cluster file systems a new symlink reads empty for a moment.
+            Some(text) if text.is_empty() => std::thread::sleep(RETRY_INTERVAL * attempt),
             Some(text) => {
                 return Token::from_record_name(&text).map(Some).ok_or_else(|| {
                     Error::damaged(format!(
@@ -71,14 +75,14 @@ pub fn holder(number: &Path) -> Result<Option<Token>> {
 /// A symlink's text after its directory was opened; `None` when there is none.
 ///
 /// # Errors
-/// Damaged when it is no symlink; I/O.
+/// Damaged: it is not a symlink. I/O.
 pub fn read_link_revalidated(path: &Path) -> Result<Option<Vec<u8>>> {
     disk::open_parent(path);
     disk::read_link(path)
 }
 
-/// Reads a record file behind a number: what reads missing or torn is read again, FRESH, with patience, then is an
-/// error (L10).
+/// Reads the record file that a number names. One that is missing or torn is read again for a while, with revalidated
+/// lookups, before that is an error (L10).
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -89,26 +93,26 @@ pub fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     })
 }
 
-/// Reads something behind a number with `read` until it is whole: on shared file systems what was just claimed can read
-/// missing, empty or torn for a moment. On a local one nothing heals by waiting, so there is one look.
+/// Calls `read`, which reads what a number names, until that is whole: on shared file systems a file that was just
+/// claimed can be missing, empty or torn for a moment. On a local one waiting changes nothing, so it is read once.
 ///
 /// # Errors
-/// The last look's.
+/// Those of the last read.
 pub fn retry_until_consistent<T>(path: &Path, read: impl Fn() -> Result<T>) -> Result<T> {
-    let mut looks = 0;
+    let mut reads = 0;
     loop {
         let error = match read() {
             Err(e) if e.kind() == crate::error::Kind::Damaged => e,
             other => return other,
         };
-        looks += 1;
+        reads += 1;
         let parent = path.parent().unwrap_or(path);
-        // Where the directory is missing too, what is above it tells the file system.
+        // If the directory is missing too, the one above it is on the same file system.
         let there = parent.ancestors().find(|p| p.is_dir()).unwrap_or(parent);
-        if looks == MAX_ATTEMPTS || disk::FsKind::of(there).is_ok_and(disk::FsKind::is_local) {
+        if reads == MAX_ATTEMPTS || disk::FsKind::of(there).is_ok_and(disk::FsKind::is_local) {
             return Err(error);
         }
-        std::thread::sleep(RETRY_INTERVAL * looks);
+        std::thread::sleep(RETRY_INTERVAL * reads);
         disk::open_parent(path);
     }
 }

@@ -91,8 +91,8 @@ impl Attempt for Txn {
 }
 
 /// A token without a directory of its own, for a record that one claim of one number decides, and that relies on
-/// nothing in the store: the removal of a version, the record of an artifact. Nobody waits for it, fences it or helps
-/// it, so it has neither the rest of step 1 nor step 5.
+/// nothing in the store: the removal of a version, the record of an artifact. No process waits for it, fences it or
+/// helps it, so it has neither the rest of step 1 nor step 5.
 #[derive(Debug)]
 pub struct Unfenced(Token);
 
@@ -125,7 +125,7 @@ pub struct Prepared<N, A = Txn> {
 pub struct Durable<N, A = Txn>(Written<N, A>);
 
 /// A record whose token is committed: from here on anyone may claim its number for it.
-#[must_use = "a committed record gets its number now, or from whoever helps it"]
+#[must_use = "a committed record gets its number now, or from another process"]
 #[derive(Debug)]
 pub struct Committed<N, A = Txn>(Written<N, A>);
 
@@ -244,8 +244,8 @@ impl<N: Numbers> Durable<N> {
 }
 
 impl<N: Numbers> Prepared<N, Unfenced> {
-    /// Step 4 for a record without a step 5. Its name becomes durable with its number: until step 7 is done, nobody
-    /// was told of either.
+    /// Step 4 for a record without a step 5. Its name becomes durable with its number: neither is
+    /// acknowledged before step 7.
     ///
     /// # Errors
     /// I/O; the store's handle is poisoned then.

@@ -1,11 +1,11 @@
 //! Tokens: one attempt to publish, from `mkdir work/T` to its removal (FORMAT.md, "The claim").
 //!
-//! A token is committed or fenced by the first symlink at `work/T/outcome`. Before that its owner may end the attempt by
-//! fencing itself; after it, it may not (L10).
+//! A token is committed or fenced by the first symlink at `work/T/outcome`. Before that its owner may end the attempt
+//! by fencing itself; after it, it may not (L10).
 //!
 //! The outcome counts as long as `record` is there too. A token's directory cannot be removed in one step, and in the
-//! gap anyone may make another outcome. So `record`, which is made once, before anything is looked up, is removed first.
-//! A process that finds it gone believes no outcome, and checks whether the token has a number.
+//! gap anyone may make another outcome. So `record`, which is made once, before anything is looked up, is removed
+//! first. A process that finds it gone believes no outcome, and checks whether the token has a number.
 
 use super::claim;
 use crate::disk::{self, Created};
@@ -18,26 +18,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
-/// How many tokens are tried before random numbers are said to repeat.
+/// How many tokens are tried before random numbers are taken to repeat.
 const TOKENS: u32 = 4;
-/// How often an ended token's directory is removed before it is left to a collector: each time somebody must have made
-/// an outcome in between.
+/// How often the removal of an ended token's directory is tried before it is left to a collector. Each time another
+/// process must have made an outcome in between.
 const REMOVALS: u32 = 4;
 
-/// How the commit of a token came out.
+/// The outcome of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// The record is live, and anyone may claim its number for it.
     Committed,
-    /// Somebody judged this token dead before it committed: begin again with a new one, and look at everything again.
+    /// Another process judged this token dead before it committed: begin again with a new one, and look everything up
+    /// again.
     Fenced,
-    /// The token is gone, and stands at no number that can be seen: begin again as after a fence, but leave the record
-    /// to a collector.
+    /// The token is gone, and has no number that can be seen: begin again as after a fence, but leave the record to a
+    /// collector.
     Revoked,
 }
 
-/// A token at work. Dropped before its commit, it fences itself and its directory is removed; fenced, its directory is
-/// removed.
+/// An open transaction: a token, its directory `work/T` and its lock file. If it is dropped before its commit, it
+/// fences itself and removes its directory; if it was fenced, it removes its directory.
 #[derive(Debug)]
 pub struct Txn {
     store: Store,
@@ -56,18 +57,18 @@ enum State {
 }
 
 impl Txn {
-    /// Step 1 (Begin): a fresh token; from now on it may be waited for or fenced. Its record will stand in `records`,
-    /// which is noted for helpers and collectors.
+    /// Step 1 (Begin): makes a fresh token. From now on other processes may wait for it or fence it. Its record will be
+    /// in the directory `records`, which is noted for helpers and collectors.
     ///
     /// # Errors
-    /// Refused when this process may not write to the store; I/O.
+    /// Conflict: this process may not write to the store. I/O.
     pub fn begin(store: &Store, purpose: &Purpose<'_>, records: &Path) -> Result<Txn> {
         store.check_writable()?;
         for _ in 0..TOKENS {
             let token = Token::fresh();
             let dir = store.layout().token(&token);
-            // One that exists was made by this very call, whose reply was lost (L10), or random numbers repeat here. A
-            // token is used once, so in either case another is taken; an empty one left behind is a collector's.
+            // If it exists, this very call made it and its reply was lost (L10), or random numbers repeat here. A token
+            // is used once, so in either case another one is made. A collector removes the empty directory.
             if store.disk().create_dir(&dir)? == Created::Exists {
                 continue;
             }
@@ -83,7 +84,7 @@ impl Txn {
             };
         }
         Err(Error::io_message(format!(
-            "{} has every token that was tried: random numbers repeat here",
+            "{} has every token that was tried: random numbers repeat on this host",
             show_path(&store.layout().work())
         )))
     }
@@ -93,18 +94,18 @@ impl Txn {
         &self.token
     }
 
-    /// The lock file that names it for people.
+    /// The lock file that shows it to people.
     pub fn lock(&self) -> &LockFile {
         &self.lock
     }
 
-    /// Where this token's temporary files go.
+    /// The directory of this token's temporary files.
     pub fn dir(&self) -> PathBuf {
         self.store.layout().token(&self.token)
     }
 
-    /// Writes down a version that this work relies on, so that nobody frees it; look FRESH afterwards that it is not
-    /// removed.
+    /// Notes a version that this transaction relies on, so that no collector frees it. Check afterwards, with a
+    /// revalidated lookup, that it is not removed.
     ///
     /// # Errors
     /// I/O.
@@ -114,12 +115,12 @@ impl Txn {
         self.store.disk().write_file(self.store.layout().token_base(&self.token, n), text.as_bytes()).map(drop)
     }
 
-    /// Step 5 (Commit): commits, unless fenced. `stands` tells whether the token stands at a number: it is asked when
-    /// others have ended it meanwhile.
+    /// Step 5 (Commit): commits, unless the token is fenced. `is_claimed` says whether the token has a number: it is
+    /// asked if other processes have ended the token meanwhile.
     ///
     /// # Errors
     /// I/O: whether it is committed is unknown then; the record counts as live.
-    pub(super) fn commit(&mut self, stands: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
+    pub(super) fn commit(&mut self, is_claimed: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
         let (found, e) = self.decide()?;
         let outcome = if is_noted(&self.store, &self.token)? {
             found.ok_or_else(|| {
@@ -127,9 +128,9 @@ impl Txn {
                 let e =
                     e.unwrap_or_else(|| Error::io_message(format!("{} is there and cannot be read", show_path(&path))));
                 e.context("cannot tell whether this was committed")
-                    .with_hint("run the command again: if it was published, that is found out")
+                    .with_hint("run the command again: it finds out whether it was published")
             })?
-        } else if stands()? {
+        } else if is_claimed()? {
             Outcome::Committed // its reply was lost, and a helper did the rest
         } else {
             Outcome::Revoked
@@ -141,12 +142,12 @@ impl Txn {
         Ok(outcome)
     }
 
-    /// Makes the outcome, or reads the one that stands there. What a shared file system says to be there and does not
-    /// have is made again, as a number is: the symlink decides, however often it is tried. `None`, with the error if
-    /// there was one: it cannot be told.
+    /// Makes the outcome, or reads the existing one. If a shared file system says that there is one and does not have
+    /// it, it is made again, as a number is: the symlink decides, however often it is tried. `None`, with the error if
+    /// there was one: the outcome is unknown.
     fn decide(&self) -> Result<(Option<Outcome>, Option<Error>)> {
         let path = self.store.layout().outcome(&self.token);
-        for look in 0..claim::MAX_ATTEMPTS {
+        for attempt in 0..claim::MAX_ATTEMPTS {
             let made = self.store.disk().claim(COMMIT, &path);
             if let Ok(Created::New) = made {
                 return Ok((Some(Outcome::Committed), None));
@@ -155,13 +156,13 @@ impl Txn {
             if found.is_some() || made.is_err() {
                 return Ok((found, made.err()));
             }
-            std::thread::sleep(claim::RETRY_INTERVAL * look);
+            std::thread::sleep(claim::RETRY_INTERVAL * attempt);
         }
         Ok((None, None))
     }
 
-    /// Step 7's end (End): removes the token's directory. After the claim is durable. What cannot be removed is a
-    /// collector's: what was claimed stands all the same, and is acknowledged.
+    /// The end of step 7 (End): removes the token's directory, once the claim is durable. If that fails, a collector
+    /// does it: the record is published, and is acknowledged.
     pub(super) fn end(mut self) {
         self.state = State::Ended;
         let _ = remove_ended(&self.store, &self.token);
@@ -172,12 +173,12 @@ impl Drop for Txn {
     fn drop(&mut self) {
         match self.state {
             State::Ended => {}
-            // Claimed or not, it is no longer ours to take back; a helper or gc ends it.
+            // Claimed or not, its owner can no longer withdraw it; a helper or a collector ends it.
             State::Committed => {}
-            // Leftovers are gc's.
+            // What remains is a collector's.
             State::Fenced => drop(remove_ended(&self.store, &self.token)),
             State::AtWork => {
-                // Not through `claim`: giving up publishes nothing, so a poisoned handle may do it too.
+                // Not through `claim`: fencing publishes nothing, so a poisoned handle may do it too.
                 let _ = self.store.disk().symlink(FENCED.as_bytes(), &self.store.layout().outcome(&self.token));
                 if read_outcome(&self.store, &self.token).is_ok_and(|o| o == Some(Outcome::Fenced)) {
                     let _ = remove_ended(&self.store, &self.token);
@@ -187,41 +188,42 @@ impl Drop for Txn {
     }
 }
 
-/// What stands at a token's outcome.
+/// A token's outcome; `None` when it has none yet.
 ///
 /// # Errors
-/// Damaged when it is neither `commit` nor `fenced`; I/O.
+/// Damaged: it is neither `commit` nor `fenced`. I/O.
 pub fn read_outcome(store: &Store, token: &Token) -> Result<Option<Outcome>> {
     let path = store.layout().outcome(token);
     let Some(text) = claim::read_link_revalidated(&path)? else { return Ok(None) };
     match text.as_slice() {
         b"commit" => Ok(Some(Outcome::Committed)),
         b"fenced" => Ok(Some(Outcome::Fenced)),
-        _ => Err(Error::damaged(format!("{} says neither commit nor fenced", show_path(&path)))),
+        _ => Err(Error::damaged(format!("{} is neither `commit` nor `fenced`", show_path(&path)))),
     }
 }
 
-/// Notes where a token's record will stand, as a path from the store's root.
+/// Notes where a token's record will be, as a path from the store's root.
 fn note_record(store: &Store, token: &Token, records: &Path) -> Result<()> {
     let record = records.join(token.record_name());
-    let relative = record.strip_prefix(store.root()).expect("records stand in the store");
+    let relative = record.strip_prefix(store.root()).expect("records are in the store");
     let path = store.layout().token_record(token);
-    for look in 0..claim::MAX_ATTEMPTS {
+    for attempt in 0..claim::MAX_ATTEMPTS {
         let made = store.disk().claim(relative.to_str().expect("the store's own names are ASCII"), &path)?;
         if made == Created::New || claim::read_link_revalidated(&path)?.is_some() {
             return Ok(());
         }
-        std::thread::sleep(claim::RETRY_INTERVAL * look); // said to be there, and is not
+        std::thread::sleep(claim::RETRY_INTERVAL * attempt); // reported as existing, and cannot be read
     }
-    Err(Error::io_message(format!("{} is said to exist and cannot be read", show_path(&path))))
+    Err(Error::io_message(format!("{} is reported as existing and cannot be read", show_path(&path))))
 }
 
-/// Whether a token's outcome counts: it has noted where its record stands, and nobody has begun to take it away.
+/// Whether a token's outcome counts: the token has noted where its record is, and no process has begun to remove it.
 fn is_noted(store: &Store, token: &Token) -> Result<bool> {
     Ok(claim::read_link_revalidated(&store.layout().token_record(token))?.is_some())
 }
 
-/// Whether a token was fenced before it could commit. One that was published and then fenced on its way out was not.
+/// Whether a token was fenced before it could commit. A token that was published, and fenced while it was being
+/// removed, was not.
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -229,7 +231,7 @@ pub fn is_fenced(store: &Store, token: &Token) -> Result<bool> {
     Ok(read_outcome(store, token)? == Some(Outcome::Fenced) && is_noted(store, token)?)
 }
 
-/// All tokens at work.
+/// All open tokens.
 ///
 /// # Errors
 /// I/O.
@@ -237,9 +239,9 @@ pub fn tokens(store: &Store) -> Result<Vec<Token>> {
     Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::from_text(n.to_str()?)).collect())
 }
 
-/// Removes the directory of a token that was fenced, or whose record stands at its number or can never be published.
-/// `record` and the rest go first: from then on no outcome counts, so one that is made between the last two steps is
-/// removed too.
+/// Removes the directory of a token that was fenced, or whose record has its number or can never be published.
+/// `record` and the rest are removed first: from then on no outcome counts, so one that is made between the last two
+/// steps is removed too.
 ///
 /// # Errors
 /// I/O.

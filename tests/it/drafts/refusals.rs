@@ -77,7 +77,7 @@ fn of_two_processes_that_ask_for_a_draft_at_once_one_has_it() {
     // Without patience in queues: it is the locks themselves that keep them apart.
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "drafts::told::holds_a_draft_when_it_is_told_to", "--nocapture"]);
+        command.args(["--exact", "drafts::refusals::holds_a_draft_when_it_is_told_to", "--nocapture"]);
         command
             .env("CAIRN_TEST_HOLD", lab.store_path())
             .env("CAIRN_PATIENCE", "0")

@@ -40,7 +40,7 @@ pub use lookup::{
 };
 pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_two_at};
 pub use rights::{Right, may};
-pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, volume};
+pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};
 pub use sync::Watch;
 pub use umask::{Access, of_the_user as users_umask, umask_is_ours};
 pub use untracked::{

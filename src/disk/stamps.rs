@@ -6,12 +6,12 @@
 //! the page clean and removes the write permission from every map. So a stat is proof only
 //! 1. on a file system that does this. The list names file systems that are known to: **ext2, ext3 and ext4**
 //!    (`ext4_page_mkwrite`, `filemap_page_mkwrite`), **xfs** (`xfs_write_fault`) and **btrfs** (`btrfs_page_mkwrite`),
-//!    all by `file_update_time` before the page becomes dirty. **NFS** is on it under two more conditions: the server
-//!    is asked again, past this host's attribute cache (a stat of a file that is dirty here flushes it first), and the
-//!    last change is long past, since the server's clock and its own dirty pages are not visible here. Not on it: tmpfs and
-//!    ramfs (no `page_mkwrite`), FUSE (also ours; its daemon decides), squashfs, erofs, iso9660 (images with fixed
-//!    times replace each other), overlayfs (depends on the lower file system), zfs and cluster file systems (not
-//!    examined);
+//!    all by `file_update_time` before the page becomes dirty. **NFS** is on it under three more conditions: the server
+//!    is asked again, past this host's attribute cache (a stat of a file that is dirty here flushes it first); the
+//!    last change is long past, since the server's clock and its own dirty pages are not visible here; and the bytes
+//!    were read from the server ([`read_from_server`]). Not on it: tmpfs and ramfs (no `page_mkwrite`), FUSE (also
+//!    ours; its daemon decides), squashfs, erofs, iso9660 (images with fixed times replace each other), overlayfs
+//!    (depends on the lower file system), zfs and cluster file systems (not examined);
 //! 2. of a file whose map had no writable page when it was read: no page was dirty or under writeback
 //!    ([`pages_are_clean`]), or no process had it open for writing, and so mapped ([`has_no_writer`]), or its last
 //!    change is older than a dirty page can be ([`max_dirty_page_age`]);
@@ -139,6 +139,19 @@ pub fn has_no_writer(file: &File) -> bool {
         libc::fcntl(fd, F_SETSIG, libc::SIGURG) == 0
             && libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) == 0
             && libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) == 0
+    }
+}
+
+/// From now on, reads of a file on NFS get its bytes from the server. `false` where that is not possible.
+///
+/// A client that has a file open for writing keeps its cached pages when another host changes the file, and shows them
+/// beside the new ctime. Bytes from its cache are no proof of what that ctime stands for.
+pub fn read_from_server(file: &File) -> bool {
+    let fd = file.as_raw_fd();
+    // SAFETY: an open descriptor; no memory is involved.
+    unsafe {
+        let flags = libc::fcntl(fd, libc::F_GETFL);
+        flags != -1 && libc::fcntl(fd, libc::F_SETFL, flags | libc::O_DIRECT) == 0
     }
 }
 

@@ -1,6 +1,7 @@
-//! Counters that long work moves and a progress bar reads; the other way round, a word that it should stop.
+//! What long work is doing and how far it is, for a progress bar; and, the other way round, a request to stop.
 
 use crate::error::{Detail, Error, Result};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How far a piece of work is. Totals grow while the work is still being found.
@@ -13,6 +14,26 @@ pub struct Progress {
     skipped_special: AtomicU64,
     outside_symlinks: AtomicU64,
     cancelled: AtomicBool,
+    activity: Mutex<Activity>,
+}
+
+/// What a piece of work is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activity {
+    /// It has not said.
+    #[default]
+    Unknown,
+    /// Listing directories.
+    Scanning,
+    /// Reading, hashing and storing files.
+    Storing,
+    /// Putting the contributions of several runs together.
+    Merging,
+    /// Writing what is stored to disk, so that it outlasts a loss of power.
+    MakingDurable,
+    /// Waiting for others, such as runs that are still writing: for whom.
+    Waiting(String),
 }
 
 /// A moment's reading of a [`Progress`].
@@ -40,7 +61,7 @@ impl Progress {
         self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Txn was done.
+    /// Work was done.
     pub fn add_done(&self, files: u64, bytes: u64) {
         self.files_done.fetch_add(files, Ordering::Relaxed);
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
@@ -56,6 +77,16 @@ impl Progress {
         self.outside_symlinks.fetch_add(symlinks, Ordering::Relaxed);
     }
 
+    /// Says what the work is doing from now on.
+    pub fn set_activity(&self, activity: Activity) {
+        *self.activity.lock() = activity;
+    }
+
+    /// What the work is doing.
+    pub fn activity(&self) -> Activity {
+        self.activity.lock().clone()
+    }
+
     /// Asks the work to stop as soon as it can without losing what it has stored. May be called from a signal handler.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
@@ -66,10 +97,10 @@ impl Progress {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Looked at between pieces of work.
+    /// To be called between pieces of work.
     ///
     /// # Errors
-    /// Refused when it was asked to stop.
+    /// A conflict, if the work was asked to stop.
     pub fn check_cancelled(&self) -> Result<()> {
         if self.is_cancelled() {
             Err(Error::conflict("interrupted").with_detail(Detail::Interrupted).with_hint(
@@ -80,7 +111,7 @@ impl Progress {
         }
     }
 
-    /// Where it stands.
+    /// How far the work is.
     pub fn read(&self) -> Reading {
         Reading {
             files_total: self.files_total.load(Ordering::Relaxed),

@@ -76,6 +76,11 @@ impl Context {
         Bar::start(what, self.global.quiet, progress)
     }
 
+    /// A bar for work that may wait for others.
+    pub fn bar_with_waits(&self, command: &'static str) -> Bar {
+        Bar::start_with_waits(command, self.global.quiet, Arc::default())
+    }
+
     /// What Ctrl-C will say.
     pub fn if_interrupted(&self, kept: &str) {
         signals::say(kept, self.global.json);
@@ -174,13 +179,16 @@ pub fn dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
-/// Bytes for a table's cell: `1.5MiB`, without a blank.
-pub fn size_cell(bytes: u64) -> String {
-    crate::progress::human(bytes).replace(' ', "")
+/// `1 file`, `2 files`, `2 entries`.
+pub fn count(n: u64, noun: &str) -> String {
+    format!("{} {}", indicatif::HumanCount(n), plural(n, noun))
 }
 
-/// `1 file`, `2 files`.
-pub fn count(n: u64, one: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{} {one}{s}", indicatif::HumanCount(n))
+/// `file` for one, else `files`.
+pub fn plural(n: u64, noun: &str) -> String {
+    match noun.strip_suffix('y').filter(|_| n != 1) {
+        Some(stem) => format!("{stem}ies"),
+        None if n == 1 => noun.to_owned(),
+        None => format!("{noun}s"),
+    }
 }

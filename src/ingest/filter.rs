@@ -25,6 +25,7 @@ impl Filter {
     pub(crate) fn root(root: &Path, exclude: &[String]) -> Result<Filter> {
         let mut builder = GitignoreBuilder::new(root);
         for pattern in exclude {
+            check_pattern(pattern)?;
             builder
                 .add_line(None, pattern)
                 .map_err(|e| Error::usage(format!("`{pattern}` is not a pattern")).with_source(e))?;
@@ -88,6 +89,61 @@ impl Filter {
     }
 }
 
+/// Refuses a pattern that gitignore's syntax accepts although it can never match.
+fn check_pattern(pattern: &str) -> Result<()> {
+    let bad = |why: String| Err(Error::usage(format!("`{pattern}` is not a pattern: {why}")));
+    if let Some(at) = unclosed_class(pattern) {
+        return bad(format!("the [ at character {} has no ]", at + 1))
+            .map_err(|e| e.with_hint("for a name with a [ in it, write \\["));
+    }
+    if pattern.starts_with('#') {
+        return bad("a line that begins with # is a comment".into())
+            .map_err(|e| e.with_hint("for such a name, write \\#"));
+    }
+    if pattern.trim().is_empty() {
+        return bad("it is empty".into());
+    }
+    Ok(())
+}
+
+/// Where a character class begins that does not end, in characters.
+fn unclosed_class(pattern: &str) -> Option<usize> {
+    let chars: Vec<char> = pattern.chars().collect();
+    let mut at = 0;
+    while at < chars.len() {
+        match chars[at] {
+            '\\' => at += 1,
+            '[' => {
+                let negated = matches!(chars.get(at + 1), Some('!' | '^'));
+                let first = at + 1 + usize::from(negated); // a ] here is a member of the class
+                let length = chars.get(first + 1..).and_then(|rest| rest.iter().position(|c| *c == ']'));
+                match length {
+                    Some(length) => at = first + 1 + length,
+                    None => return Some(at),
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
+}
+
 fn built(builder: GitignoreBuilder) -> Result<Gitignore> {
     builder.build().map_err(|e| Error::usage("the patterns of what to leave out are too large").with_source(e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_without_an_end_is_found_at_its_position() {
+        for (pattern, at) in [("[", 0), ("a[b", 1), ("[]", 0), ("[!]", 0), ("[a]x[b", 4), ("ä[", 1)] {
+            assert_eq!(unclosed_class(pattern), Some(at), "{pattern}");
+        }
+        for pattern in ["", "*.tmp", "[a]", "[]]", "[!]a]", "\\[", "a[0-9]/**", "[[]"] {
+            assert_eq!(unclosed_class(pattern), None, "{pattern}");
+        }
+    }
 }

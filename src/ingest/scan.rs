@@ -5,7 +5,7 @@ use super::source::{Handles, Home, SourceDir, changed};
 use super::tree::{Body, Directory, FileBody, Item, Tree};
 use crate::disk::{DirHandle, FileStat, Follow, name_path};
 use crate::error::{Error, Result, show_path};
-use crate::progress::Progress;
+use crate::progress::{Activity, Progress};
 use parking_lot::{Condvar, Mutex};
 use std::ffi::CStr;
 use std::io;
@@ -124,6 +124,7 @@ pub fn scan(
         state: Mutex::new(state),
         wake: Condvar::new(),
     };
+    progress.set_activity(Activity::Scanning);
     std::thread::scope(|s| {
         for _ in 1..threads {
             s.spawn(|| scan.work());

@@ -9,7 +9,7 @@ use super::tree::{Body, FileBody, Stat, Stored, Tree};
 use crate::disk::{DirHandle, FileStat, Follow, hash_file, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
-use crate::progress::Progress;
+use crate::progress::{Activity, Progress};
 use crate::types::Digest;
 use parking_lot::Mutex;
 use std::ffi::CString;
@@ -56,6 +56,7 @@ pub fn store_files(
     threads: fn() -> usize,
     progress: &Progress,
 ) -> Result<Vec<(Key, Digest)>> {
+    progress.set_activity(Activity::Storing);
     let slots = slots(tree);
     let bytes: u64 = slots.iter().map(|s| s.size).sum();
     let threads = if slots.len() <= ALONE_FILES && bytes <= ALONE_BYTES { 1 } else { threads().max(1) };
@@ -101,6 +102,9 @@ pub fn store_files(
                 *body = FileBody::Stored(stored);
             }
         }
+    }
+    if matches!(sink, Sink::Store(_)) {
+        progress.set_activity(Activity::MakingDurable); // what follows is the manifest and the writes to disk
     }
     // Only now, with the results gone: for a million files each of these takes as much memory as the tree.
     let read = read.into_inner();

@@ -3,7 +3,8 @@
 use super::stage::quoted;
 use crate::errors::CommandResult;
 use crate::help::Help;
-use crate::output::{Context, dash, size_cell};
+use crate::output::{Context, dash};
+use crate::progress::human;
 use cairn::Store;
 use cairn::catalog::Draft;
 use cairn::catalog::draft::{ContributionRecord, UserRecord};
@@ -153,7 +154,7 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
             draft.id().to_string(),
             runs.len().to_string(),
             files.to_string(),
-            size_cell(bytes),
+            human(bytes),
             dash(&users.join(",")),
             dash(&writing.join(",")),
             dash(since.map_or("", |s| s)),
@@ -178,8 +179,8 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
         context.out.table(&heads, &left.iter().map(left_row).collect::<Vec<_>>())?;
     }
     let Some(first) = unreadable.first() else { return Ok(0) };
-    let s = if unreadable.len() == 1 { "" } else { "s" };
-    let e = Error::new(first.kind(), format!("{} draft{s} cannot be read", unreadable.len()));
+    let unread = crate::output::count(unreadable.len() as u64, "draft");
+    let e = Error::new(first.kind(), format!("{unread} cannot be read"));
     let e = unreadable.iter().fold(e, |e, cause| e.with_cause(format!("{cause:#}")));
     context.out.flush()?;
     Err(e.with_hint("`cairn verify` lists what is damaged and what it affects").into())
@@ -319,7 +320,7 @@ fn show(context: &mut Context, said: &DraftName) -> CommandResult {
             user,
             how.into(),
             r.files.to_string(),
-            size_cell(r.bytes),
+            human(r.bytes),
             r.head.at.clone(),
         ]);
     }

@@ -1,7 +1,8 @@
 //! `cairn finish`
 
-use super::put::{add_sources, annotate, report, warn_of_sources};
+use super::put::{annotate, report};
 use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::sources::{add_sources, warn_of_sources};
 use super::stdin::SourceList;
 use crate::errors::CommandResult;
 use crate::help::Help;
@@ -94,7 +95,7 @@ pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
     let draft = run.draft(artifact.name(), args.distributed_id.as_deref())?;
     context.if_interrupted("the finish was not acknowledged; run it again");
     signals::install_handlers();
-    let bar = context.bar("finish");
+    let bar = context.bar_with_waits("finish");
     add_sources(
         &mut artifact,
         &store,

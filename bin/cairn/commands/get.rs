@@ -117,7 +117,7 @@ pub fn run(context: &mut Context, args: GetArgs) -> CommandResult {
         context.out.flush()?;
     }
     let files = format!("{}, {}", count(report.files, "file"), human(report.bytes));
-    let mut done = format!("{files}: {} entries written, {} kept", HumanCount(report.written), HumanCount(report.kept));
+    let mut done = format!("{files}: {} written, {} kept", count(report.written, "entry"), HumanCount(report.kept));
     if report.removed > 0 {
         done += &format!(", {} removed", HumanCount(report.removed));
     }

@@ -2,7 +2,8 @@
 
 use crate::errors::CommandResult;
 use crate::help::Help;
-use crate::output::{Context, dash, size_cell};
+use crate::output::{Context, dash};
+use crate::progress::human;
 use cairn::catalog::{Version, alias, artifact, version};
 use cairn::error::{Error, Kind, Result};
 use cairn::types::{ArtifactName, Tag, VersionNumber};
@@ -106,7 +107,7 @@ fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
             version.number().to_string(),
             record.created_at.clone(),
             record.files.to_string(),
-            size_cell(record.bytes),
+            human(record.bytes),
             record.mode.as_str().to_owned(),
             version.digest().hex()[..12].to_owned(),
             dash(&aliases.join(",")),

@@ -21,9 +21,11 @@ mod rm;
 mod shared_args;
 mod shell;
 mod show;
+mod sources;
 mod stage;
 mod stdin;
 mod upsert;
+mod uri;
 mod verify;
 
 use crate::errors::CommandResult;

@@ -1,7 +1,8 @@
 //! `cairn patch`
 
-use super::put::{add_sources, annotate, report, unreadable, warn_of_sources};
+use super::put::{annotate, report};
 use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::sources::{add_sources, unreadable, warn_of_sources};
 use super::stdin::SourceList;
 use crate::errors::CommandResult;
 use crate::help::Help;

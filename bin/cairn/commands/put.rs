@@ -1,24 +1,21 @@
 //! `cairn put`
 
 use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
-use super::stdin::{self, SourceList};
+use super::sources::{add_sources, unreadable, warn_of_sources};
+use super::stdin::SourceList;
 use crate::errors::CommandResult;
 use crate::help::Help;
-use crate::output::{Context, count};
+use crate::output::{Context, count, plural};
 use crate::progress::human;
 use crate::signals;
 use cairn::catalog::{Recorded, parse_metadata};
 use cairn::commit::{Artifact, Published, SaveOptions};
-use cairn::error::{Error, Result, show_list, show_path};
-use cairn::progress::{Progress, Reading};
-use cairn::types::RelPath;
-use cairn::{ScanOptions, Store};
+use cairn::error::{Error, Result, show_list};
+use cairn::progress::Progress;
 use clap::Args;
 use indicatif::HumanCount;
 use serde_json::json;
-use std::ffi::{OsStr, OsString};
-use std::io::ErrorKind;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -101,7 +98,7 @@ pub fn run(context: &mut Context, args: PutArgs) -> CommandResult {
     report(context, &published, "nothing changed since")
 }
 
-/// What is said about the version.
+/// Records type, aliases, tags, description and metadata.
 pub fn annotate(artifact: &mut Artifact, args: &AnnotationArgs) -> Result<()> {
     for alias in &args.aliases {
         artifact.add_alias(alias)?;
@@ -129,118 +126,19 @@ fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
         .map_err(|e| e.context(format!("metadata of {file} cannot be used")))
 }
 
-/// What the version holds.
-pub fn add_sources(
-    artifact: &mut Artifact,
-    store: &Store,
-    given: &SourceList<'_>,
-    args: &SourceArgs,
-    progress: &Progress,
-) -> Result<()> {
-    let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
-    let options = args.scan.options();
-    given.check()?;
-    for source in given.sources {
-        let path = Path::new(source);
-        if source == "-" {
-            stdin::add(artifact, store, args, &prefix, &[])?;
-        } else if let Some(name) = uri_name(source) {
-            let uri =
-                source.to_str().ok_or_else(|| Error::usage(format!("{} is not UTF-8: no URI", show_path(path))))?;
-            artifact.add_reference(RelPath::parse(name?.as_bytes())?.below(&prefix)?.as_bytes(), uri)?;
-        } else {
-            add_path(artifact, path, &prefix, &options, progress)?;
-        }
-    }
-    if !given.command.is_empty() {
-        stdin::add(artifact, store, args, &prefix, given.command)?;
-    }
-    Ok(())
-}
-
-/// A directory's contents, or a file by its base name.
-fn add_path(
-    artifact: &mut Artifact,
-    path: &Path,
-    prefix: &RelPath,
-    options: &ScanOptions,
-    progress: &Progress,
-) -> Result<()> {
-    let kind = std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.file_type();
-    if kind.is_dir() {
-        artifact.add_dir(path, prefix.as_bytes(), options)?;
-    } else if kind.is_file() {
-        artifact.add_file(path, prefix.join(base_name(path)?.as_bytes())?.as_bytes())?;
-    } else if options.skip_special {
-        progress.skipped_special(1);
-    } else {
-        let why = format!("{} is a device node, socket or FIFO: it cannot be added", show_path(path));
-        return Err(
-            Error::usage(why).with_hint("leave it out with --skip-special; what a pipe gives is added by -, stdin")
-        );
-    }
-    Ok(())
-}
-
-fn base_name(path: &Path) -> Result<&OsStr> {
-    path.file_name().ok_or_else(|| Error::usage(format!("{} has no base name", show_path(path))))
-}
-
-/// What a URI is called in the version: its last part. `None` when `source` is no URI.
-fn uri_name(source: &OsString) -> Option<Result<String>> {
-    let text = String::from_utf8_lossy(source.as_bytes());
-    let (scheme, rest) = text.split_once("://")?;
-    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-        && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
-    if !is_scheme {
-        return None;
-    }
-    let path = rest.split(['?', '#']).next().unwrap_or_default();
-    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
-    Some(if name.is_empty() {
-        Err(Error::usage(format!("{text} names nothing")).with_hint("SCHEME://HOST/PATH or file:///PATH"))
-    } else {
-        Ok(name.to_owned())
-    })
-}
-
-/// A source that is missing is "not found"; anything else is the system's failure.
-pub fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
-    if e.kind() == ErrorKind::NotFound {
-        let why = if path.is_symlink() { "it is a symlink to nothing" } else { "it does not exist" };
-        return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).with_hint("nothing was made");
-    }
-    Error::io(action, path, e)
-}
-
-/// Warns of what was stored of the sources, but not as their owner may expect.
-pub fn warn_of_sources(progress: &Progress) {
-    let Reading { outside_symlinks: links, skipped_special: special, .. } = progress.read();
-    if links > 0 {
-        let lead = if links == 1 { "leads" } else { "lead" };
-        eprintln!(
-            "warning: {} {lead} out of what was added and will not resolve in a version; --follow-symlinks stores the targets",
-            count(links, "symlink")
-        );
-    }
-    if special > 0 {
-        eprintln!("warning: {} left out: device nodes, sockets or FIFOs", count(special, "special file"));
-    }
-}
-
-/// How much smaller the version is than the one before, in files.
+/// How many files fewer the version has than the one before.
 fn shrinkage(published: &Published) -> String {
     let before = published.previous.as_ref().map_or(0, |v| v.record().files);
     match (&published.previous, before.saturating_sub(published.version.record().files)) {
         (Some(previous), fewer @ 1..) => {
-            let files = if fewer == 1 { "file" } else { "files" };
+            let files = plural(fewer, "file");
             format!("; {} fewer {files} than {previous}, which has {before}", HumanCount(fewer))
         }
         _ => String::new(),
     }
 }
 
-/// What was recorded of a version that existed before: `; recorded: tag raw, description`.
+/// What was recorded about a version that existed before: `; recorded: tag raw, description`.
 fn recorded(published: &Published) -> String {
     let Recorded { aliases, tags, description, metadata, dropped_keys } = &published.recorded;
     let mut parts: Vec<String> = aliases.iter().map(|a| format!("alias {a}")).collect();
@@ -270,6 +168,9 @@ pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> 
         context.out.flush()?;
     }
     let what = format!("{}, {}", count(record.files, "file"), human(record.bytes));
+    if record.entries == 0 {
+        context.warn(&format!("{version} is empty: nothing was found in its sources"));
+    }
     if published.created {
         context.status(&format!("{what}; {} new in the store{}", human(published.new_bytes), shrinkage(published)));
     } else {

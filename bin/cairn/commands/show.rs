@@ -57,12 +57,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
         ("description", notes.description.unwrap_or_default()),
         (
             "content",
-            format!(
-                "{} in {}, {}",
-                count(record.files, "file"),
-                count(record.entries, "entry").replace("entrys", "entries"),
-                bytes(record.bytes)
-            ),
+            format!("{} in {}, {}", count(record.files, "file"), count(record.entries, "entry"), bytes(record.bytes)),
         ),
         ("new content", bytes(record.new_bytes)),
         ("created", record.created_at.clone()),

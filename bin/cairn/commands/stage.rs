@@ -135,7 +135,7 @@ fn is_same_directory(a: &Path, b: &Path) -> bool {
 /// Asks a mount's daemon to seal.
 pub fn seal(context: &mut Context, args: SealArgs) -> CommandResult {
     signals::unwatch(); // the daemon may not answer
-    std::fs::metadata(&args.path).map_err(|e| super::put::unreadable("seal", &args.path, e))?;
+    std::fs::metadata(&args.path).map_err(|e| super::sources::unreadable("seal", &args.path, e))?;
     let done = ask_to_seal(&args.path)?;
     warn_of(&done);
     report(context, &contributed(done))

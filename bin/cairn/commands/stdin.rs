@@ -1,7 +1,7 @@
 //! Sources that are read once: standard input (`-`), and what a command writes (`--stdin-from-command -- CMD …`).
 
-use super::put::unreadable;
 use super::shared_args::SourceArgs;
+use super::sources::unreadable;
 use crate::signals;
 use cairn::Store;
 use cairn::commit::Artifact;

@@ -1,7 +1,8 @@
 //! `cairn upsert`
 
-use super::put::{add_sources, annotate, warn_of_sources};
+use super::put::annotate;
 use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::sources::{add_sources, warn_of_sources};
 use super::stdin::SourceList;
 use crate::errors::CommandResult;
 use crate::help::Help;

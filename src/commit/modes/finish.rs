@@ -25,7 +25,7 @@ use crate::ingest;
 use crate::lock::{AdvisoryTurn, Purpose};
 use crate::manifest::{Layered, MemoryNodes, NodeSource, Root, Tree};
 use crate::objects::ObjectWriter;
-use crate::progress::Progress;
+use crate::progress::{Activity, Progress};
 use crate::store::Store;
 use crate::txn::{AttemptOutcome, Commit, Place, Txn};
 use crate::types::{AliasName, RunId, Token, VersionNumber};
@@ -93,9 +93,11 @@ pub(in crate::commit) fn finish(
             if is_over() {
                 return Err(finisher.not_yet(missing));
             }
+            options.progress.set_activity(Activity::Waiting(waiting_for(&state, options, &missing)));
             std::thread::sleep(POLL_INTERVAL);
             return Ok(AttemptOutcome::Again);
         }
+        options.progress.set_activity(Activity::Merging);
         if state.contributions.is_empty() && artifact.adds.is_empty() {
             return Err(finisher.nothing_to_finish(&state)?);
         }
@@ -327,6 +329,13 @@ fn holds(version: &Version, artifact: &Artifact, progress: &Progress) -> Result<
         }
     }
     Ok(true)
+}
+
+/// `runs, 15 of 16: run rank-5 is writing on host2`
+fn waiting_for(state: &DraftState, options: &FinishOptions, missing: &[String]) -> String {
+    let of = options.expect.map_or(String::new(), |expected| format!(", {} of {expected}", state.runs().len()));
+    let named: Vec<_> = missing.iter().filter(|what| !what.starts_with("expected ")).collect();
+    if named.is_empty() { format!("runs{of}") } else { format!("runs{of}: {}", show_list(&named)) }
 }
 
 /// What is expected and not there, by the log alone.

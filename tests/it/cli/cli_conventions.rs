@@ -345,7 +345,7 @@ fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
     assert!(status.success());
     if took > Duration::from_millis(1200) {
         assert!(
-            seen.contains("put 0/1 file") && seen.contains("/600.00 MiB"),
+            seen.contains("put: storing 0/1 file") && seen.contains("/600.00 MiB"),
             "{took:?}: {}",
             &seen[..seen.len().min(500)]
         );

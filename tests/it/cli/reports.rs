@@ -226,3 +226,53 @@ fn a_finish_that_skips_an_open_run_names_it() {
     let said = stderr_of(&lab, &["finish", "e", "--distributed-id", "j", "--skip-open"]);
     assert!(said.contains("warning: not in e:v0: run late has left its staging directory open"), "{said}");
 }
+
+#[test]
+fn a_waiting_finish_prints_a_line_for_each_change_of_what_it_waits_for() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    let upsert = |run: &str| lab.ok(&["upsert", "e", "d", "--distributed-id", "j", "--run", run]);
+    upsert("rank-0");
+    let finish = ["finish", "e", "--distributed-id", "j", "--expect", "3", "--wait", "60"];
+    let child = lab.cairn(&finish).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    upsert("rank-1");
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    upsert("rank-2");
+    let said = text(&child.wait_with_output().unwrap().stderr);
+    let waits: Vec<&str> = said.lines().filter(|line| line.starts_with("waiting")).collect();
+    assert_eq!(waits, ["waiting for runs, 1 of 3", "waiting for runs, 2 of 3"], "{said}");
+    let said = text(&lab.run(&["finish", "e", "--distributed-id", "j", "--wait", "1", "-q"], 0).stderr);
+    assert_eq!(said, "");
+}
+
+#[test]
+fn an_empty_version_is_made_with_a_warning() {
+    let lab = TestStore::new();
+    std::fs::create_dir(lab.path("empty")).unwrap();
+    let said = stderr_of(&lab, &["put", "x", "empty"]);
+    assert_eq!(said, "warning: x:v0 is empty: nothing was found in its sources\n0 files, 0 B; 0 B new in the store\n");
+}
+
+#[test]
+fn an_exclude_pattern_that_can_never_match_is_refused_with_its_position() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    let said = lab.fails(&["put", "x", "d", "--exclude", "ab["], 2);
+    assert!(said.contains("`ab[` is not a pattern: the [ at character 3 has no ]"), "{said}");
+    lab.fails(&["diff", "x", "./d", "--exclude", "["], 6);
+    assert!(lab.fails(&["put", "x", "d", "--exclude", "#a"], 2).contains("comment"));
+    lab.expect_nothing();
+    lab.ok(&["put", "x", "d", "--exclude", "[b]", "--exclude", "\\["]);
+}
+
+#[test]
+fn a_mistyped_uri_is_refused_and_a_missing_path_that_looks_like_one_gets_a_hint() {
+    let lab = TestStore::new();
+    let said = lab.fails(&["put", "x", "htps://host/a"], 2);
+    assert!(said.contains("the scheme `htps` is not known\nhint: did you mean https://host/a?"), "{said}");
+    let said = lab.fails(&["put", "x", "s3:/bucket/a"], 6);
+    assert!(said.contains("hint: it was taken for a path; a reference is written s3://bucket/a"), "{said}");
+    lab.expect_nothing();
+    assert_eq!(lab.ok(&["put", "x", "lakefs://repo/a"]), "x:v0", "an unknown scheme is accepted");
+}

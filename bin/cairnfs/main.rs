@@ -75,7 +75,7 @@ fn run(arguments: &Arguments) -> Result<()> {
 /// What of a mount's options is a staging directory's too.
 fn staging(options: &MountOptions) -> StagingOptions {
     StagingOptions {
-        ground: options.ground,
+        run_mode: options.run_mode,
         passthrough: options.io != Io::NoOpen,
         allow_other: options.allow_other,
         execution: options.execution,

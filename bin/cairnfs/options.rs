@@ -103,7 +103,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             // Nothing is to be written: a whole store comes without staging directories.
             ("ro" | "nostage", None) => options.staging = false,
             ("allow_other", None) => options.allow_other = true,
-            ("foreground", None) => options.ground = RunMode::Foreground,
+            ("foreground", None) => options.run_mode = RunMode::Foreground,
             ("noexec", None) => options.execution = Execution::Refused,
             ("exec", None) => options.execution = Execution::Allowed,
             ("comment", Some(_)) => {}
@@ -178,7 +178,7 @@ mod tests {
         let (what, options) = parse(&[line]).unwrap();
         assert_eq!(what, What::Version(VersionSpec::parse("a:v1").unwrap()));
         assert!(options.allow_other);
-        assert_eq!((options.threads, options.ground, options.verify), (3, RunMode::Foreground, VerifyMode::All));
+        assert_eq!((options.threads, options.run_mode, options.verify), (3, RunMode::Foreground, VerifyMode::All));
         assert_eq!(options.execution, Execution::Allowed);
         assert_eq!(
             parse(&["ro,refresh=10,io=passthrough"]).map(|(what, o)| (what, o.refresh.as_secs(), o.io)).unwrap(),

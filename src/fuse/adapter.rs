@@ -1,216 +1,70 @@
-//! Between fuser and the read-only tree: unpacks requests, packs answers, and nothing else. The only file that knows
-//! fuser.
-//!
-//! A panic behind it is EIO for one request, never the end of the mount. Changes never arrive (the mount is MS_RDONLY,
-//! so the kernel answers EROFS by itself); one that did would be refused with EROFS too.
+//! Requests of a read-only mount: unpacks them, has them answered by the tree or the pool, and packs the answers.
 
-use super::Io;
-use super::attributes::{Attributes, FileKind, Looked, Page};
-use super::errno::{Answer, Failure};
+use super::attributes::{Looked, Page};
+use super::errno::{Failure, FuseResult};
+use super::open_mode::{Negotiated, OpenMode};
 use super::opens::Opens;
 use super::pool::Pool;
 use super::readahead::Readahead;
+use super::reply::{BUFFER, Refuse, absent, attr, daemon_info, file_type, guarded, logged};
 use super::tree::ReadTree;
-use crate::error::{Error, Result};
-use crate::mount::{forget_entry, passes_through};
+use crate::mount::INFO_COMMAND;
 use fuser::{
-    AccessFlags, BackingId, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, BackingId, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
-use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-/// The largest read or readahead request: what `fs.fuse.max_pages_limit` allows by default.
+/// The size of the largest read request: the default of `fs.fuse.max_pages_limit`.
 const LARGEST_REQUEST: u32 = 1 << 20;
-/// Requests that the kernel may have under way in the background, readahead for the most part, and when it calls that
-/// congested.
+/// How many background requests (mostly readahead) the kernel may send at a time, and from which number on it takes the
+/// connection for congested.
 const BACKGROUND: (u16, u16) = (64, 48);
-/// Bytes before each name in a listing without and with attributes (`fuse_dirent`, `fuse_direntplus`).
+/// The sizes of `fuse_dirent` and `fuse_direntplus`: the bytes before each name in a listing without and with attributes.
 const DIRENT: (usize, usize) = (24, 152);
-/// Bytes of a listing gathered for the first request.
+/// How many bytes of a listing are collected for the first request.
 const LISTING: usize = 32 << 10;
-/// The handle of an open that [`Opens`] counts; others have 0.
+/// The handle of an open that [`Opens`] counts. Other opens have handle 0.
 const COUNTED: u64 = 1;
 
-/// A connection that is set up and answers once it runs.
-pub(super) struct Connection {
-    session: Session<Adapter>,
+/// Answers the kernel's requests.
+pub(super) struct Adapter {
     tree: Arc<ReadTree>,
-    forward: Arc<Readahead>,
-}
-
-impl Connection {
-    /// Greets the kernel over the descriptor of a mount that stands. `probe` is a file of the store, with which the
-    /// kernel is asked whether it would pass reads through. With a `pool`, whatever may read the store is answered from
-    /// there.
-    pub(super) fn open(
-        descriptor: OwnedFd,
-        tree: Arc<ReadTree>,
-        threads: usize,
-        io: Io,
-        probe: &File,
-        pool: Option<Pool>,
-    ) -> Result<Connection> {
-        let mut config = Config::default();
-        config.n_threads = Some(threads.max(1));
-        let agreed = Arc::new(Agreed::default());
-        let forward = Arc::new(Readahead::default());
-        let opens = Arc::new(Opens::new());
-        let adapter = Adapter {
-            tree: tree.clone(),
-            agreed: agreed.clone(),
-            opens,
-            pool,
-            room: Arc::new(AtomicUsize::new(LISTING)),
-            forward: forward.clone(),
-        };
-        // Who may ask is the kernel's to decide: it knows allow_other, and whose mount it is.
-        let session = Session::from_fd(adapter, descriptor, SessionACL::All, config);
-        let session = session.map_err(|e| Error::io_message("the kernel's FUSE did not greet back").with_source(e))?;
-        let way = agreed.way(&session, io, probe, &tree);
-        let _ = agreed.way.set(way); // the first time it is
-        Ok(Connection { session, tree, forward })
-    }
-
-    /// Tells the kernel to forget a name; true if it knew it. Not to be called by a thread that answers requests.
-    ///
-    /// # Errors
-    /// I/O.
-    pub(super) fn forgetter(&self) -> Result<impl Fn(u64, &[u8]) -> bool + Send + use<>> {
-        let device = self.session.as_fd().try_clone_to_owned();
-        let device = device.map_err(|e| Error::io_message("cannot copy the mount's descriptor").with_source(e))?;
-        Ok(move |parent, name: &[u8]| forget_entry(device.as_fd(), parent, name))
-    }
-
-    /// Gives the kernel files before it asks for them, until [`Connection::run`] ends. For a thread of its own.
-    pub(super) fn forwarder(&self) -> impl FnOnce() + Send + use<> {
-        let (tree, forward, notifier) = (self.tree.clone(), self.forward.clone(), self.session.notifier());
-        move || {
-            forward.serve(|ino, known| {
-                let Some(file) = tree.small(ino) else { return true };
-                if !known(file.directory) {
-                    return false;
-                }
-                let mut buffer = BUFFER.take();
-                if tree.read_whole(&file, &mut buffer).is_ok() {
-                    // A kernel that has forgotten the file does not take it.
-                    drop(notifier.store(INodeNo(ino), 0, &buffer));
-                }
-                BUFFER.set(buffer);
-                true
-            });
-        }
-    }
-
-    /// Answers until the mount is gone. An error is an end that was no unmount.
-    pub(super) fn run(self) -> Result<()> {
-        let ran = self.session.run();
-        self.forward.end();
-        ran.map_err(|e| Error::io_message("the connection to the kernel broke").with_source(e))
-    }
-}
-
-/// How files are opened on a connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
-    /// Not at all: ENOSYS to the first open, and the kernel opens, flushes and closes by itself from then on.
-    NoOpen,
-    /// Object files are read by the kernel itself; the rest through the daemon.
-    Passthrough,
-    /// All through the daemon.
-    Plain,
-}
-
-/// What kernel and daemon have agreed on.
-#[derive(Default)]
-struct Agreed {
-    kernel_has: OnceLock<InitFlags>,
-    way: OnceLock<Way>,
-}
-
-impl Agreed {
-    fn kernel_has(&self, flag: InitFlags) -> bool {
-        self.kernel_has.get().is_some_and(|have| have.contains(flag))
-    }
-
-    fn way(&self, session: &Session<Adapter>, io: Io, probe: &File, tree: &ReadTree) -> Way {
-        let no_open = if self.kernel_has(InitFlags::FUSE_NO_OPEN_SUPPORT) { Way::NoOpen } else { Way::Plain };
-        match io {
-            Io::Plain => Way::Plain,
-            Io::Auto | Io::NoOpen => no_open,
-            Io::Passthrough if !self.kernel_has(InitFlags::FUSE_PASSTHROUGH) => {
-                tree.say("passthrough is not known to this kernel (Linux 6.9 has it): files are read through the daemon, without opens");
-                no_open
-            }
-            Io::Passthrough => match passes_through(session.as_fd(), probe) {
-                Ok(()) => Way::Passthrough,
-                Err(e) => {
-                    tree.say(&format!(
-                        "passthrough is refused here ({e}): files are read through the daemon, without opens"
-                    ));
-                    no_open
-                }
-            },
-        }
-    }
-}
-
-struct Adapter {
-    tree: Arc<ReadTree>,
-    agreed: Arc<Agreed>,
+    negotiated: Arc<Negotiated>,
     opens: Arc<Opens<BackingId>>,
     pool: Option<Pool>,
-    /// How much of a listing the kernel took last: it does not say how much it has room for.
+    /// How much of a listing the kernel took last. It does not say how much it has room for.
     room: Arc<AtomicUsize>,
-    forward: Arc<Readahead>,
-}
-
-/// A reply that can be an error.
-trait Refuse: Send + 'static {
-    fn refuse(self, e: Errno);
-}
-
-macro_rules! refuse {
-    ($($reply:ty),*) => { $(impl Refuse for $reply { fn refuse(self, e: Errno) { self.error(e); } })* };
-}
-refuse!(ReplyEmpty, ReplyEntry, ReplyAttr, ReplyData, ReplyOpen, ReplyDirectory, ReplyDirectoryPlus, ReplyStatfs);
-
-/// Runs one request: a panic is an answer like any other, and what is worth a line in the log gets one.
-fn guarded<T>(
-    tree: &ReadTree,
-    doing: &str,
-    ino: u64,
-    work: impl FnOnce(&ReadTree) -> Answer<T>,
-) -> std::result::Result<T, Errno> {
-    let answer = catch_unwind(AssertUnwindSafe(|| work(tree))).unwrap_or(Err(Failure::Panicked));
-    answer.map_err(|failure| told(tree, doing, ino, &failure))
-}
-
-fn told(tree: &ReadTree, doing: &str, ino: u64, failure: &Failure) -> Errno {
-    // Naming the path may panic as well, if the panic came from the manifest.
-    drop(catch_unwind(AssertUnwindSafe(|| tree.log_failure(doing, ino, failure))));
-    Errno::from_i32(failure.errno())
+    readahead: Arc<Readahead>,
 }
 
 impl Adapter {
-    /// Answers a request with what `work` makes of it: at once, or from the pool.
+    /// An adapter for `tree`.
+    pub(super) fn new(
+        tree: Arc<ReadTree>,
+        negotiated: Arc<Negotiated>,
+        pool: Option<Pool>,
+        readahead: Arc<Readahead>,
+    ) -> Adapter {
+        let (opens, room) = (Arc::new(Opens::new()), Arc::new(AtomicUsize::new(LISTING)));
+        Adapter { tree, negotiated, opens, pool, room, readahead }
+    }
+
+    /// Answers a request with the result of `work`: in this thread, or in the pool.
     fn answer<R: Refuse, T>(
         &self,
         doing: &'static str,
         ino: INodeNo,
         reply: R,
-        work: impl FnOnce(&ReadTree) -> Answer<T> + Send + 'static,
+        work: impl FnOnce(&ReadTree) -> FuseResult<T> + Send + 'static,
         send: impl FnOnce(R, T) + Send + 'static,
     ) {
         let finish = move |reply: R, answer: std::result::Result<T, Errno>| match answer {
@@ -219,62 +73,17 @@ impl Adapter {
         };
         let Some(pool) = &self.pool else { return finish(reply, guarded(&self.tree, doing, ino.0, work)) };
         let (tree, late, deadline) = (self.tree.clone(), self.tree.clone(), pool.deadline());
-        let refuse = move |reply: R| reply.refuse(told(&late, doing, ino.0, &Failure::TooSlow(deadline)));
+        let refuse = move |reply: R| reply.refuse(logged(&late, doing, ino.0, &Failure::TooSlow(deadline)));
         pool.answer(reply, move || guarded(&tree, doing, ino.0, work), finish, refuse);
     }
 }
 
-fn attr(of: &Attributes) -> FileAttr {
-    let (seconds, nanoseconds) = of.time;
-    let (whole, part) = (Duration::from_secs(seconds.unsigned_abs()), Duration::from_nanos(nanoseconds.into()));
-    let time =
-        if seconds < 0 { SystemTime::UNIX_EPOCH.checked_sub(whole) } else { SystemTime::UNIX_EPOCH.checked_add(whole) };
-    let time = time.and_then(|t| t.checked_add(part)).unwrap_or(SystemTime::UNIX_EPOCH);
-    FileAttr {
-        ino: INodeNo(of.ino),
-        size: of.size,
-        blocks: of.size.div_ceil(512),
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
-        kind: file_type(of.kind),
-        perm: of.mode,
-        nlink: 1,
-        uid: of.owner.0,
-        gid: of.owner.1,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::File => FileType::RegularFile,
-        FileKind::Directory => FileType::Directory,
-        FileKind::Symlink => FileType::Symlink,
-    }
-}
-
-/// Inode 0: there is nothing.
-fn nothing() -> FileAttr {
-    FileAttr { ino: INodeNo(0), ..attr(&Attributes::directory(0, 0, (0, 0), (0, 0), Duration::ZERO)) }
-}
-
-thread_local! {
-    /// What the last read of this thread filled: reused, so that reading does not allocate.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Without READDIRPLUS_AUTO: it stops giving attributes after a directory's first page to who reads the whole
-        // listing before the first stat, which is what find, ls -l and rsync do (first `find` of 20,000 in one
-        // directory: 7 × native with it,
-        // 2.2 × without).
-        // ABORT_ERROR lets the end of the mount and the end of the connection be told apart; the rest is what an
-        // immutable tree may have.
+        // Without READDIRPLUS_AUTO: with it the kernel asks for attributes only with a directory's first page if a program
+        // reads the whole listing before the first stat, as find, ls -l and rsync do. The first `find` of 20,000 files in
+        // one directory took 7 times as long as on ext4 with it, and 2.2 times without.
+        // ABORT_ERROR distinguishes an aborted connection from an unmount. The other flags suit an immutable tree.
         let mut wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_PARALLEL_DIROPS
@@ -286,13 +95,12 @@ impl Filesystem for Adapter {
             | InitFlags::FUSE_PASSTHROUGH
             | InitFlags::FUSE_ABORT_ERROR;
         if self.tree.grows() {
-            // The kernel asks for a directory's mtime, once its time is over, before it trusts a listing that it has
-            // kept.
+            // When a directory's attributes have expired, the kernel checks its mtime before it uses a cached listing.
             wanted |= InitFlags::FUSE_AUTO_INVAL_DATA;
         }
-        // Older kernels go without some of them: all are for speed but the last, and that is looked at with care.
+        // Older kernels lack some of them. All but the last only affect speed.
         let have = config.capabilities();
-        let _ = self.agreed.kernel_has.set(have); // the first time it is
+        let _ = self.negotiated.kernel_has.set(have); // it is set only once
         let _ = config.add_capabilities(wanted & have);
         let _ = config.set_max_stack_depth(1);
         let _ = config.set_max_write(LARGEST_REQUEST);
@@ -318,8 +126,8 @@ impl Filesystem for Adapter {
                     );
                 }
                 Looked::Nothing(keep) if keep.is_zero() => reply.error(Errno::ENOENT),
-                // Inode 0 with a lifetime: the kernel remembers that there is nothing.
-                Looked::Nothing(keep) => reply.entry(&keep, &nothing(), Generation(0)),
+                // Inode 0 with a lifetime: the kernel caches that the name does not exist.
+                Looked::Nothing(keep) => reply.entry(&keep, &absent(), Generation(0)),
             },
         );
     }
@@ -330,7 +138,7 @@ impl Filesystem for Adapter {
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.answer(
-            "look at",
+            "read the attributes of",
             ino,
             reply,
             move |tree| tree.attributes(ino.0),
@@ -349,16 +157,16 @@ impl Filesystem for Adapter {
     }
 
     fn open(&self, _: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        // The page cache is kept over opens: what is behind an inode never changes.
+        // The page cache is kept across opens, because the content of an inode never changes.
         const KEPT: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
-        let way = self.agreed.way.get().copied().unwrap_or(Way::Plain);
-        if way == Way::NoOpen {
+        let mode = self.negotiated.open_mode.get().copied().unwrap_or(OpenMode::Plain);
+        if mode == OpenMode::NoOpen {
             return reply.error(Errno::ENOSYS);
         }
         if flags.0 & (libc::O_ACCMODE | libc::O_TRUNC) != libc::O_RDONLY {
             return reply.error(Errno::EROFS);
         }
-        if way == Way::Plain {
+        if mode == OpenMode::Plain {
             return self.answer(
                 "open",
                 ino,
@@ -372,13 +180,13 @@ impl Filesystem for Adapter {
         let work =
             move |tree: &ReadTree| if joined.is_some() { Ok((joined, None)) } else { Ok((None, tree.object(ino.0)?)) };
         self.answer("open", ino, reply, work, move |reply, (joined, object)| {
-            let way = match (joined, object) {
-                (Some(way), _) => way,
+            let shared = match (joined, object) {
+                (Some(shared), _) => shared,
                 (None, None) => return reply.opened(FileHandle(0), KEPT),
-                // An object that the kernel does not take is read through the daemon.
+                // If the kernel refuses the object, it is read through the daemon.
                 (None, Some(object)) => opens.begin(ino.0, reply.open_backing(object.file()).ok()),
             };
-            match &*way {
+            match &*shared {
                 Some(backing) => reply.opened_passthrough(FileHandle(COUNTED), FopenFlags::FOPEN_NOFLUSH, backing),
                 None => reply.opened(FileHandle(COUNTED), KEPT),
             }
@@ -397,7 +205,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         if offset == 0 {
-            self.forward.read(ino.0);
+            self.readahead.read(ino.0);
         }
         let work = move |tree: &ReadTree| {
             let mut buffer = BUFFER.take();
@@ -411,7 +219,7 @@ impl Filesystem for Adapter {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        // Once, and the kernel leaves it out.
+        // After ENOSYS the kernel sends no more flush requests.
         reply.error(Errno::ENOSYS);
     }
 
@@ -432,10 +240,10 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        if self.agreed.kernel_has(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
+        if self.negotiated.kernel_has(InitFlags::FUSE_NO_OPENDIR_SUPPORT) {
             return reply.error(Errno::ENOSYS);
         }
-        // The kernel may keep the listing over all later opens.
+        // The kernel may keep the listing for all later opens.
         reply.opened(FileHandle(0), FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE);
     }
 
@@ -448,7 +256,7 @@ impl Filesystem for Adapter {
             reply,
             move |tree| tree.list(ino.0, offset, page),
             move |mut reply, page| {
-                page.give(&room, |item| {
+                page.add_to(&room, |item| {
                     reply.add(
                         INodeNo(item.attributes.ino),
                         item.next,
@@ -462,7 +270,7 @@ impl Filesystem for Adapter {
     }
 
     fn readdirplus(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
-        let (room, tree, forward) = (self.room.clone(), self.tree.clone(), self.forward.clone());
+        let (room, tree, readahead) = (self.room.clone(), self.tree.clone(), self.readahead.clone());
         let page = Page::new(room.load(Ordering::Relaxed), DIRENT.1);
         self.answer(
             "list",
@@ -471,7 +279,7 @@ impl Filesystem for Adapter {
             move |tree| tree.list(ino.0, offset, page),
             move |mut reply, page| {
                 let mut last = 0;
-                page.give(&room, |item| {
+                page.add_to(&room, |item| {
                     let a = &item.attributes;
                     let name = OsStr::from_bytes(item.name);
                     let full = reply.add(
@@ -482,7 +290,7 @@ impl Filesystem for Adapter {
                         &attr(a),
                         Generation(a.generation.into()),
                     );
-                    // `.` and `..` are not looked up by the kernel.
+                    // The kernel does not count `.` and `..` as looked up.
                     if !full && item.name != b"." && item.name != b".." {
                         tree.listed(a.ino);
                         last = a.ino;
@@ -490,14 +298,14 @@ impl Filesystem for Adapter {
                     full
                 });
                 reply.ok();
-                forward.listed(ino.0, last);
+                readahead.listed(ino.0, last);
             },
         );
     }
 
     fn statfs(&self, _: &Request, ino: INodeNo, reply: ReplyStatfs) {
         self.answer(
-            "ask for the space of",
+            "get the free space of",
             ino,
             reply,
             |tree| tree.space(),
@@ -517,15 +325,15 @@ impl Filesystem for Adapter {
     }
 
     fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        // Mounted with default_permissions the kernel answers by itself, from the modes.
+        // With default_permissions the kernel decides by itself, from the modes.
         let writes = mask.contains(AccessFlags::W_OK);
         let work =
             move |tree: &ReadTree| if writes { Err(Failure::ReadOnly) } else { tree.attributes(ino.0).map(drop) };
-        self.answer("look at", ino, reply, work, |reply, ()| reply.ok());
+        self.answer("read the attributes of", ino, reply, work, |reply, ()| reply.ok());
     }
 
     fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        // ENOSYS once, and the kernel says ENOTSUP by itself from then on, without a round trip per file of `ls -l`.
+        // After ENOSYS the kernel answers ENOTSUP by itself, without a round trip for each file of `ls -l`.
         reply.error(Errno::ENOSYS);
     }
 
@@ -544,16 +352,14 @@ impl Filesystem for Adapter {
         out_size: u32,
         reply: ReplyIoctl,
     ) {
-        if command == crate::mount::INFO_COMMAND && out_size == 8 {
-            let mut answer = [0; 8];
-            answer[..4].copy_from_slice(&std::process::id().to_ne_bytes());
-            reply.ioctl(0, &answer);
+        if command == INFO_COMMAND && out_size == 8 {
+            reply.ioctl(0, &daemon_info());
         } else {
             reply.error(Errno::ENOTTY);
         }
     }
 
-    // From here on what would change something. None of it arrives unless root remounts the mount writable.
+    // The requests from here on would change something. They arrive only if root remounts the mount writable.
 
     fn setattr(
         &self,
@@ -633,56 +439,5 @@ impl Filesystem for Adapter {
 
     fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
         reply.error(Errno::EROFS);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::VerifyMode;
-    use super::super::attributes::Item;
-    use super::super::files::Files;
-    use super::super::inode_tree::{InodeTree, Readable};
-    use super::super::log::{Log, Target};
-    use super::*;
-    use std::ops::ControlFlow;
-
-    /// A tree in which everything panics.
-    struct Broken;
-
-    impl InodeTree for Broken {
-        fn attributes(&self, _: u64) -> Answer<Attributes> {
-            panic!("as the test wants");
-        }
-        fn lookup(&self, _: u64, _: &[u8]) -> Answer<Looked> {
-            panic!("as the test wants");
-        }
-        fn read_link(&self, _: u64) -> Answer<Vec<u8>> {
-            panic!("as the test wants");
-        }
-        fn list(&self, _: u64, _: u64, _: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
-            panic!("as the test wants");
-        }
-        fn readable(&self, _: u64) -> Answer<Readable> {
-            panic!("as the test wants");
-        }
-        fn path(&self, _: u64) -> Option<String> {
-            panic!("as the test wants");
-        }
-    }
-
-    #[test]
-    fn a_panic_is_eio_for_its_request_and_nothing_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = crate::store::Store::init(&dir.path().join("store"), &Default::default()).unwrap();
-        let log = Log::new(Target::File(crate::disk::open_log(&dir.path().join("log")).unwrap()), "x".into());
-        let files = Arc::new(Files::new(store.objects().clone(), VerifyMode::Put));
-        let tree = ReadTree::new(Arc::new(Broken), files, store.root().to_path_buf(), log);
-        let errno = |e: Errno| e.code();
-        assert_eq!(guarded(&tree, "look at", 1, |tree| tree.attributes(1)).map_err(errno).unwrap_err(), libc::EIO);
-        assert_eq!(
-            guarded(&tree, "read", 2, |tree| tree.read(2, 0, 1, &mut Vec::new())).map_err(errno).unwrap_err(),
-            libc::EIO
-        );
-        assert!(guarded(&tree, "ask", 1, |tree| tree.space()).is_ok());
     }
 }

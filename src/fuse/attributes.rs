@@ -117,7 +117,7 @@ impl Page {
 
     /// Hands the names over in order until `is_full` says so, and notes in `room` how much was taken, or that it could
     /// have been more.
-    pub(super) fn give(&self, room: &AtomicUsize, mut is_full: impl FnMut(Item<'_>) -> bool) {
+    pub(super) fn add_to(&self, room: &AtomicUsize, mut is_full: impl FnMut(Item<'_>) -> bool) {
         let (mut from, mut taken) = (0, 0);
         for (end, attributes, next) in &self.items {
             let name = &self.names[from..*end];

@@ -79,7 +79,7 @@ impl From<Error> for Failure {
 }
 
 /// `Result` with a [`Failure`].
-pub type Answer<T> = std::result::Result<T, Failure>;
+pub type FuseResult<T> = std::result::Result<T, Failure>;
 
 /// `Result` with an error number.
 pub type ErrnoResult<T> = std::result::Result<T, i32>;

@@ -1,7 +1,7 @@
 //! The bytes of files: exactly the manifest's size of them, or an error (L15).
 
 use super::VerifyMode;
-use super::errno::{Answer, Failure};
+use super::errno::{Failure, FuseResult};
 use super::inode_tree::Readable;
 use crate::error::{Error, Result};
 use crate::objects::{Content, LargeObject, Objects, SMALL_MAX};
@@ -57,7 +57,7 @@ impl Files {
 
     /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out`
     /// holds nothing of meaning.
-    pub(super) fn read(&self, of: &Readable, offset: u64, length: u32, out: &mut Vec<u8>) -> Answer<()> {
+    pub(super) fn read(&self, of: &Readable, offset: u64, length: u32, out: &mut Vec<u8>) -> FuseResult<()> {
         let Readable { digest, size, place, .. } = *of;
         let wanted = size.saturating_sub(offset).min(u64::from(length)) as usize;
         if wanted == 0 {
@@ -90,7 +90,7 @@ impl Files {
     }
 
     /// The object file behind a large file, checked as for a read; `None` when its bytes are packed.
-    pub(super) fn object(&self, of: &Readable) -> Answer<Option<Arc<Checked>>> {
+    pub(super) fn object(&self, of: &Readable) -> FuseResult<Option<Arc<Checked>>> {
         if of.size < SMALL_MAX {
             return Ok(None);
         }
@@ -110,7 +110,7 @@ impl Files {
     }
 
     /// An object file that is open and as it was when it was checked.
-    fn open_already(&self, digest: &Digest) -> Answer<Option<Arc<Checked>>> {
+    fn open_already(&self, digest: &Digest) -> FuseResult<Option<Arc<Checked>>> {
         let Some(large) = self.large.get(digest) else { return Ok(None) };
         if is_as_checked(&large)? {
             return Ok(Some(large));
@@ -120,7 +120,7 @@ impl Files {
     }
 
     /// Keeps an object open. `--verify all`: each is hashed once per process, before its first byte is served.
-    fn checked(&self, digest: &Digest, object: LargeObject) -> Answer<Arc<Checked>> {
+    fn checked(&self, digest: &Digest, object: LargeObject) -> FuseResult<Arc<Checked>> {
         let meta = look_at(&object)?;
         if self.verify == VerifyMode::All {
             let is = (meta.ino(), meta.ctime(), meta.ctime_nsec());
@@ -143,12 +143,12 @@ fn look_at(object: &LargeObject) -> Result<std::fs::Metadata> {
     object.file().metadata().map_err(|e| Error::io("look at", object.path(), e))
 }
 
-fn is_as_checked(checked: &Checked) -> Answer<bool> {
+fn is_as_checked(checked: &Checked) -> FuseResult<bool> {
     let meta = look_at(&checked.object)?;
     Ok(meta.nlink() > 0 && checked.state == (meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
-fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> Answer<()> {
+fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> FuseResult<()> {
     // The blob has its digest and its size, so this cannot fail; a short reply would be wrong data, so it is looked at
     // all the same.
     let from = usize::try_from(offset).unwrap_or(usize::MAX);
@@ -161,7 +161,7 @@ fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -
     Ok(())
 }
 
-fn read_whole(file: &File, size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> Answer<()> {
+fn read_whole(file: &File, size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> FuseResult<()> {
     // Not cleared first: what the last read left is overwritten, so that nothing is filled with zeros for nothing.
     out.resize(wanted, 0);
     let mut done = 0;

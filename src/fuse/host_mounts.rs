@@ -102,7 +102,7 @@ fn ask(at: PathBuf) -> mpsc::Receiver<(Health, Option<PathBuf>)> {
     let (tell, hear) = mpsc::channel();
     let work = move || {
         let dead = matches!(disk::space(&at), Err(e) if matches!(e.errno(), Some(libc::ENOTCONN | libc::ECONNABORTED)));
-        let second = if dead { None } else { mount::second_of(&at).map(|(second, _)| second) };
+        let second = if dead { None } else { mount::companion_of(&at).map(|(second, _)| second) };
         drop(tell.send((if dead { Health::Dead } else { Health::Answers }, second)));
     };
     // Without a thread it does not answer.

@@ -1,7 +1,7 @@
 //! What a mount is made of, whatever it shows: inodes with names below them, and content behind some.
 
 use super::attributes::{Attributes, Item, Looked};
-use super::errno::Answer;
+use super::errno::FuseResult;
 use crate::types::{Digest, Location};
 use std::ops::ControlFlow;
 
@@ -23,20 +23,20 @@ pub(super) trait InodeTree: Send + Sync {
     }
 
     /// What `stat` shows of an inode.
-    fn attributes(&self, ino: u64) -> Answer<Attributes>;
+    fn attributes(&self, ino: u64) -> FuseResult<Attributes>;
 
     /// What stands in directory `parent` under `name`. What is found counts as known to the kernel until
     /// [`InodeTree::forget`].
-    fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Looked>;
+    fn lookup(&self, parent: u64, name: &[u8]) -> FuseResult<Looked>;
 
     /// A symbolic link's target.
-    fn read_link(&self, ino: u64) -> Answer<Vec<u8>>;
+    fn read_link(&self, ino: u64) -> FuseResult<Vec<u8>>;
 
     /// Shows the names of directory `ino` from `offset` on, until `show` has enough.
-    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()>;
+    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()>;
 
     /// What is behind a file.
-    fn readable(&self, ino: u64) -> Answer<Readable>;
+    fn readable(&self, ino: u64) -> FuseResult<Readable>;
 
     /// The kernel was told of these by a listing with attributes: they count as looked up.
     fn listed(&self, _ino: u64) {}

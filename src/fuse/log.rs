@@ -25,8 +25,8 @@ impl Target {
         if log.is_some() { Target::Stderr } else { Target::System }
     }
 
-    /// Another hand on it.
-    pub(super) fn again(&self) -> Target {
+    /// A second handle for the same log.
+    pub(super) fn try_clone(&self) -> Target {
         match self {
             Target::File(file) => file.try_clone().map_or(Target::Stderr, Target::File),
             Target::Stderr => Target::Stderr,

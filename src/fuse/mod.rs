@@ -6,14 +6,18 @@
 
 mod adapter;
 mod attributes;
+mod connection;
 mod errno;
 mod files;
 mod host_mounts;
 mod inode_tree;
+mod lifecycle;
 mod log;
+mod open_mode;
 mod opens;
 mod pool;
 mod readahead;
+mod reply;
 mod session;
 pub mod staging;
 mod store_tree;
@@ -73,7 +77,7 @@ pub enum Io {
 #[derive(Clone, Debug)]
 pub struct MountOptions {
     /// Foreground or background.
-    pub ground: RunMode,
+    pub run_mode: RunMode,
     /// Whether other users may look in. Nobody's default, root's neither: what is in a store that others can't read
     /// would be shown to all.
     pub allow_other: bool,
@@ -100,7 +104,7 @@ pub struct MountOptions {
 impl Default for MountOptions {
     fn default() -> Self {
         MountOptions {
-            ground: RunMode::default(),
+            run_mode: RunMode::default(),
             allow_other: false,
             execution: Execution::Allowed,
             verify: VerifyMode::default(),

@@ -1,7 +1,7 @@
 //! What one mount shows, with its files' bytes and its log: what the adapter asks.
 
 use super::attributes::{Attributes, Item, Looked, Page};
-use super::errno::{Answer, Failure};
+use super::errno::{Failure, FuseResult};
 use super::files::{Checked, Files};
 use super::inode_tree::{InodeTree, Readable};
 use super::log::Log;
@@ -28,20 +28,20 @@ impl ReadTree {
         self.names.grows()
     }
 
-    pub(super) fn attributes(&self, ino: u64) -> Answer<Attributes> {
+    pub(super) fn attributes(&self, ino: u64) -> FuseResult<Attributes> {
         self.names.attributes(ino)
     }
 
-    pub(super) fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Looked> {
+    pub(super) fn lookup(&self, parent: u64, name: &[u8]) -> FuseResult<Looked> {
         self.names.lookup(parent, name)
     }
 
-    pub(super) fn read_link(&self, ino: u64) -> Answer<Vec<u8>> {
+    pub(super) fn read_link(&self, ino: u64) -> FuseResult<Vec<u8>> {
         self.names.read_link(ino)
     }
 
     /// As many names of directory `ino` from `offset` on as fit into `page`.
-    pub(super) fn list(&self, ino: u64, offset: u64, mut page: Page) -> Answer<Page> {
+    pub(super) fn list(&self, ino: u64, offset: u64, mut page: Page) -> FuseResult<Page> {
         let mut show =
             |item: Item<'_>| if page.is_full_for(&item) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         self.names.list(ino, offset, &mut show)?;
@@ -57,7 +57,7 @@ impl ReadTree {
     }
 
     /// Checks that a file may be opened; nothing of its content is looked at.
-    pub(super) fn open(&self, ino: u64) -> Answer<()> {
+    pub(super) fn open(&self, ino: u64) -> FuseResult<()> {
         match self.names.readable(ino) {
             // Refused when it is read.
             Err(Failure::NotFetched(_)) => Ok(()),
@@ -66,7 +66,7 @@ impl ReadTree {
     }
 
     /// The object file behind a large file, open and checked; `None` for what is packed.
-    pub(super) fn object(&self, ino: u64) -> Answer<Option<Arc<Checked>>> {
+    pub(super) fn object(&self, ino: u64) -> FuseResult<Option<Arc<Checked>>> {
         match self.names.readable(ino) {
             Err(Failure::NotFetched(_)) => Ok(None),
             Err(e) => Err(e),
@@ -76,7 +76,7 @@ impl ReadTree {
 
     /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out`
     /// holds nothing of meaning.
-    pub(super) fn read(&self, ino: u64, offset: u64, length: u32, out: &mut Vec<u8>) -> Answer<()> {
+    pub(super) fn read(&self, ino: u64, offset: u64, length: u32, out: &mut Vec<u8>) -> FuseResult<()> {
         self.files.read(&self.names.readable(ino)?, offset, length, out)
     }
 
@@ -86,12 +86,12 @@ impl ReadTree {
     }
 
     /// Puts the whole of a file into `out`.
-    pub(super) fn read_whole(&self, file: &Readable, out: &mut Vec<u8>) -> Answer<()> {
+    pub(super) fn read_whole(&self, file: &Readable, out: &mut Vec<u8>) -> FuseResult<()> {
         self.files.read(file, 0, file.size as u32, out)
     }
 
     /// The space of the file system that holds the store.
-    pub(super) fn space(&self) -> Answer<disk::Space> {
+    pub(super) fn space(&self) -> FuseResult<disk::Space> {
         Ok(disk::space(&self.store)?)
     }
 

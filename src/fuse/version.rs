@@ -7,7 +7,7 @@
 
 use super::VersionView;
 use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, Item, Looked, RANK_BITS, ROOT, ROOT_FOR};
-use super::errno::{Answer, Failure};
+use super::errno::{Failure, FuseResult};
 use super::inode_tree::{InodeTree, Readable};
 use crate::error::show_bytes;
 use crate::manifest::{Dir, Entry, Tree};
@@ -57,7 +57,7 @@ impl VersionTree {
         VersionTree { tree, owner, time, base: slot << RANK_BITS, above, generation }
     }
 
-    fn node(&self, ino: u64) -> Answer<Node> {
+    fn node(&self, ino: u64) -> FuseResult<Node> {
         let rank = ino.checked_sub(self.base + 1).ok_or(Failure::Stale)?;
         let at = self.tree.by_rank(rank)?.ok_or(Failure::Stale)?;
         Ok(Node { rank, entry: at.entry, parent: at.parent })
@@ -93,13 +93,13 @@ impl VersionTree {
 }
 
 impl InodeTree for VersionTree {
-    fn attributes(&self, ino: u64) -> Answer<Attributes> {
+    fn attributes(&self, ino: u64) -> FuseResult<Attributes> {
         let node = self.node(ino)?;
         Ok(self.attributes_of(node.rank, &node.entry))
     }
 
     /// `.` and `..` too, as NFS exports ask for them.
-    fn lookup(&self, parent: u64, name: &[u8]) -> Answer<Looked> {
+    fn lookup(&self, parent: u64, name: &[u8]) -> FuseResult<Looked> {
         if name.len() > MAX_NAME {
             return Err(Failure::NameTooLong);
         }
@@ -117,7 +117,7 @@ impl InodeTree for VersionTree {
         })
     }
 
-    fn read_link(&self, ino: u64) -> Answer<Vec<u8>> {
+    fn read_link(&self, ino: u64) -> FuseResult<Vec<u8>> {
         match self.node(ino)?.entry {
             Entry::Symlink { target } => Ok(target),
             Entry::File { .. } | Entry::Reference(_) | Entry::Directory(_) => Err(Failure::WrongKind),
@@ -125,7 +125,7 @@ impl InodeTree for VersionTree {
     }
 
     /// Offset 0 is `.`, 1 is `..`, then the entries by position.
-    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> Answer<()> {
+    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()> {
         let node = self.node(ino)?;
         let dir = directory(&node.entry)?;
         let own = self.attributes_of(node.rank, &node.entry);
@@ -151,7 +151,7 @@ impl InodeTree for VersionTree {
         Ok(())
     }
 
-    fn readable(&self, ino: u64) -> Answer<Readable> {
+    fn readable(&self, ino: u64) -> FuseResult<Readable> {
         let node = self.node(ino)?;
         match node.entry {
             Entry::File { digest, size, place, .. } => {
@@ -169,7 +169,7 @@ impl InodeTree for VersionTree {
     }
 }
 
-fn directory(entry: &Entry) -> Answer<&Dir> {
+fn directory(entry: &Entry) -> FuseResult<&Dir> {
     match entry {
         Entry::Directory(dir) => Ok(dir),
         Entry::File { .. } | Entry::Symlink { .. } | Entry::Reference(_) => Err(Failure::NotADirectory),

@@ -78,25 +78,26 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
         let purpose = Purpose { purpose: "mount", mountpoint: place(point.path()), ..Purpose::default() };
         let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
-        let log = || Log::new(target.again(), show_path(&root));
-        let beside = match options.staging.then(|| Companion::mount(&store, point, options, log(), log())) {
+        let log = || Log::new(target.try_clone(), show_path(&root));
+        let companion = match options.staging.then(|| Companion::mount(&store, point, options, log(), log())) {
             None => None,
-            Some(Ok(beside)) => Some(Arc::new(beside)),
+            Some(Ok(companion)) => Some(Arc::new(companion)),
             Some(Err(e)) => {
                 log().error("without staging directories", &e);
                 None
             }
         };
-        let names = Arc::new(StoreTree::new(&store, mount::who(), options.refresh, pins.clone(), beside.clone()));
-        let keeper = names.clone();
+        let tree =
+            Arc::new(StoreTree::new(&store, mount::effective_ids(), options.refresh, pins.clone(), companion.clone()));
+        let housekeeper = tree.clone();
         Ok(MountSpec {
-            names,
+            tree,
             objects: store.objects().clone(),
             label: show_path(&root),
             mean_size: 0,
             guard: Box::new((lock, Unpin(pins))),
-            keep_house: Box::new(move |forget| keeper.keep_house(forget)),
-            beside,
+            housekeeping: Box::new(move |forget| housekeeper.housekeeping(forget)),
+            companion,
         })
     };
     mount_spec(make, &root, mnt, options)

@@ -1,29 +1,31 @@
-//! Second mounts: what is writable of a whole store is mounted outside the mount that shows its versions, which has
+//! Companion mounts: what is writable of a whole store is mounted outside the mount that shows its versions, which has
 //! links to it.
 //!
-//! A place is called `STORE-MARK-TOKEN`: the store's id, a mark made of the first mount's place, by which a later
-//! command finds what a killed daemon left, and a token, so that no two are the same.
+//! The directory of a companion mount is called `STORE-MARK-TOKEN`: the store's id; a mark, which is a hash of the main
+//! mount's path, by which a later command finds what a killed daemon left; and a token, so that no two names are equal.
 
-use super::detach::{busy, detach_own, take_away};
+use super::detach::users_of;
+use super::detach::{busy, detach};
+use super::options::Audience;
 use super::sys::{self, Detach};
-use super::{MountPoint, Reach, table, users_of};
-use crate::disk::{create_mount_place, remove_mount_place};
-use crate::error::{Error, Result};
-use crate::types::{Digest, Token};
+use super::table;
+use crate::disk::remove_mount_place;
+use crate::error::Result;
+use crate::types::Digest;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The link in the root of a whole-store mount that leads to its second mount.
-pub const LINK: &str = ".staging";
+/// The link in the root of a whole-store mount that leads to its companion mount.
+pub const COMPANION_LINK: &str = ".staging";
 
-/// Directories where second mounts go, the first that will do, with how names begin there.
-fn bases(reach: Reach) -> Vec<(PathBuf, &'static str)> {
+/// The directories where companion mounts may go, best first, each with the prefix of names there.
+pub(super) fn bases(audience: Audience) -> Vec<(PathBuf, &'static str)> {
     let mut out = Vec::new();
-    if sys::who().0 == 0 {
+    if sys::effective_ids().0 == 0 {
         out.push((PathBuf::from("/run/cairn"), ""));
     }
-    // Nobody else gets into a user's own.
-    if reach == Reach::Mounter
+    // No other user can enter a user's own runtime directory.
+    if audience == Audience::MountingUser
         && let Some(own) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute())
     {
         out.push((own.join("cairn"), ""));
@@ -32,100 +34,34 @@ fn bases(reach: Reach) -> Vec<(PathBuf, &'static str)> {
     out
 }
 
-fn mark(beside: &Path) -> String {
-    Digest::of(beside.as_os_str().as_bytes()).hex()[..8].to_owned()
+/// The mark of companions of a mount at `main`.
+pub(super) fn mark(main: &Path) -> String {
+    Digest::of(main.as_os_str().as_bytes()).hex()[..8].to_owned()
 }
 
-impl MountPoint {
-    /// An empty directory, made for a mount that belongs to the one here.
-    ///
-    /// # Errors
-    /// I/O: none of the places will do.
-    pub fn aside(&self, store: &Path, store_id: &str, reach: Reach) -> Result<MountPoint> {
-        if self.is_handed_over() {
-            return Err(Error::usage("the mount was made by another program, and where it stands is not known"));
-        }
-        let name =
-            format!("{}-{}-{}", &store_id[..store_id.len().min(12)], mark(self.path()), &Token::fresh().as_str()[..8]);
-        let mut failed = Error::io_message("no directory for it can be made");
-        for (base, begin) in bases(reach) {
-            let place = base.join(format!("{begin}{name}"));
-            if place.starts_with(self.path()) {
-                continue; // it would be hidden
-            }
-            let made = create_mount_place(&place)
-                .map_err(|e| Error::io("make", &place, e))
-                .and_then(|()| MountPoint::check(&place, store));
-            match made {
-                Ok(point) => return Ok(point),
-                Err(e) => {
-                    drop(remove_mount_place(&place));
-                    failed = failed.with_cause(e.message()).with_cause(e.causes().join(", "));
-                }
-            }
-        }
-        Err(failed)
-    }
+/// Where the companion of the mount at `mnt` is, and its store, if it has one and answers.
+pub fn companion_of(mnt: &Path) -> Option<(PathBuf, PathBuf)> {
+    let at = std::fs::read_link(table::canonical(mnt).ok()?.join(COMPANION_LINK)).ok()?;
+    let companion = table::top_at(&at).ok()??;
+    companion.is_ours().then_some((at, companion.source))
 }
 
-/// A second mount that stands; taken away when it goes.
-#[derive(Debug)]
-pub struct Standing {
-    point: MountPoint,
-    device: Option<String>,
+/// Refuses while a process uses a companion mount.
+pub(super) fn refuse_if_used(companion: &Path) -> Result<()> {
+    if users_of(companion).is_empty() { Ok(()) } else { Err(busy(companion)) }
 }
 
-impl Standing {
-    /// What was just mounted at `point`.
-    pub fn at(point: MountPoint) -> Standing {
-        let device = point.device();
-        Standing { point, device }
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        self.point.path()
-    }
-
-    /// Takes it away; who has something open in it keeps that. Said again it does nothing.
-    pub fn take_away(&self) {
-        if let Some(device) = &self.device {
-            detach_own(self.point.path(), device);
-        }
-        // Where something else was mounted meanwhile it stays.
-        drop(remove_mount_place(self.point.path()));
-    }
-}
-
-impl Drop for Standing {
-    fn drop(&mut self) {
-        self.take_away();
-    }
-}
-
-/// Where the second mount of the one at `mnt` is, and its store, if it has one and answers.
-pub fn second_of(mnt: &Path) -> Option<(PathBuf, PathBuf)> {
-    let at = std::fs::read_link(table::canonical(mnt).ok()?.join(LINK)).ok()?;
-    let second = table::top_at(&at).ok()??;
-    second.is_ours().then_some((at, second.source))
-}
-
-/// Refuses while somebody uses a second mount.
-pub(super) fn refuse_if_used(second: &Path) -> Result<()> {
-    if users_of(second).is_empty() { Ok(()) } else { Err(busy(second)) }
-}
-
-/// The directories of second mounts that killed daemons of a mount at `beside` have left.
-pub fn dead_seconds(beside: &Path) -> Vec<PathBuf> {
-    let mut found = left_beside(beside);
+/// The directories of companion mounts that killed daemons of a mount at `main` left.
+pub fn dead_companions(main: &Path) -> Vec<PathBuf> {
+    let mut found = all_companions(main);
     found.retain(|path| !table::top_at(path).ok().flatten().is_some_and(|m| m.is_ours()) || table::is_dead(path));
     found
 }
 
-fn left_beside(beside: &Path) -> Vec<PathBuf> {
-    let mark = format!("-{}-", mark(beside));
+fn all_companions(main: &Path) -> Vec<PathBuf> {
+    let mark = format!("-{}-", mark(main));
     let mut found = Vec::new();
-    for (base, begin) in bases(Reach::Mounter) {
+    for (base, begin) in bases(Audience::MountingUser) {
         let Ok(entries) = std::fs::read_dir(&base) else { continue };
         let is_ours = |name: &str| name.starts_with(begin) && name.contains(&mark);
         found.extend(entries.flatten().filter(|e| e.file_name().to_str().is_some_and(is_ours)).map(|e| e.path()));
@@ -133,11 +69,11 @@ fn left_beside(beside: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Takes away the second mounts that killed daemons of a mount at `beside` have left.
-pub fn clear_dead(beside: &Path) {
-    for path in dead_seconds(beside) {
+/// Removes the companion mounts that killed daemons of a mount at `main` left.
+pub fn remove_dead_companions(main: &Path) {
+    for path in dead_companions(main) {
         let mounted = table::top_at(&path).ok().flatten().is_some_and(|m| m.is_ours());
-        if !mounted || take_away(&path, Detach::Lazily).is_ok() {
+        if !mounted || detach(&path, Detach::Lazily).is_ok() {
             drop(remove_mount_place(&path));
         }
     }

@@ -1,4 +1,4 @@
-//! Going into the background: the fork, the report of readiness or failure over a pipe, the signals that end it.
+//! Running in the background: the fork, the report of readiness or failure over a pipe, the signals that end a daemon.
 
 use super::{MountPoint, sys};
 use crate::disk::{open_device, open_log};
@@ -8,19 +8,19 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::path::Path;
 
-/// Tells the waiting parent that the mount stands. In the foreground there is nobody to tell.
+/// Reports to the waiting parent that the mount answers. In the foreground there is no parent.
 #[derive(Debug)]
 pub struct Ready {
-    /// To the parent.
+    /// The pipe to the parent.
     pipe: Option<PipeWriter>,
-    /// Whether what goes wrong is written to the system's log: stderr goes nowhere.
+    /// Whether errors go to the system's log, because stderr is `/dev/null`.
     to_system: bool,
 }
 
-/// One side of going into the background.
+/// The result of a fork into the background, in each of the two processes.
 #[derive(Debug)]
 pub enum Daemon {
-    /// The process that was asked: the mount answers.
+    /// The calling process: the mount answers.
     Parent,
     /// The daemon: serve, then end with [`Ready::end`].
     Child(Ready),
@@ -39,7 +39,7 @@ impl Ready {
         Ready { pipe: None, to_system: false }
     }
 
-    /// The mount stands and its connection is set up; the parent looks for itself.
+    /// The mount exists and its connection is set up; the parent checks that it answers.
     pub fn mounted(&mut self) {
         if self.pipe.is_none() {
             sys::notify_manager();
@@ -50,12 +50,12 @@ impl Ready {
     fn report(&mut self, report: &Report) {
         if let Some(mut pipe) = self.pipe.take() {
             let text = serde_json::to_vec(report).expect("strings and numbers always serialise");
-            // A parent that is gone need not be told.
+            // If the parent has ended, the report is not needed.
             drop(pipe.write_all(&text));
         }
     }
 
-    /// Ends the daemon's process with what it came to; an error before it was ready is the parent's to tell.
+    /// Ends the daemon's process. The parent prints an error that occurs before the mount is ready.
     pub fn end(mut self, result: Result<()>) -> ! {
         let status = match result {
             Ok(()) => 0,
@@ -71,26 +71,26 @@ impl Ready {
                 status
             }
         };
-        // The daemon's own Rust state has been dropped; what is left is a copy of the parent's, whose clean-up is the
-        // parent's.
+        // The daemon's own state has been dropped. The rest is a copy of the parent's, and its clean-up is up to the
+        // parent.
         sys::exit_now(status.into())
     }
 }
 
-/// Forks a daemon for a mount at `point` and, in the parent, waits until the mount answers. Its standard files go to
-/// `log`, or without one nowhere, and what goes wrong to the system's log; what the process inherited open is closed;
-/// its working directory is `/`, so paths used later must be absolute.
+/// Forks a daemon for a mount at `point` and, in the parent, waits until the mount answers. The daemon's output goes to
+/// `log`; without one to `/dev/null`, and errors to the system's log. Inherited descriptors are closed. Its working
+/// directory is `/`, so paths used later must be absolute.
 ///
 /// # Errors
-/// In the parent, whatever the daemon failed with before it was ready. Usage when this process has more than one
-/// thread: the child of such a fork could wait for ever on a lock that nobody holds.
+/// In the parent, the daemon's error if it failed before the mount was ready. Usage if this process has more than one
+/// thread: after such a fork the child could wait forever for a lock that no thread holds.
 pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
     if sys::thread_count() > 1 {
-        return Err(Error::usage("a process with several threads cannot go into the background")
+        return Err(Error::usage("a process with several threads cannot fork a daemon")
             .with_hint("mount in the foreground, or before starting threads"));
     }
     let failed = |e: io::Error| Error::io("start a daemon for", point.path(), e);
-    // Opened before the fork: a wrong --log is the caller's error.
+    // The log is opened before the fork, so that the caller gets the error if it cannot be.
     let null = open_device(Path::new("/dev/null")).map_err(|e| Error::io("open", Path::new("/dev/null"), e))?;
     let to_system = log.is_none();
     let log = match log {
@@ -98,22 +98,22 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
         None => null.try_clone().map_err(failed)?,
     };
     io::stdout().flush().map_err(failed)?;
-    let (hears, tells) = io::pipe().map_err(failed)?;
+    let (from_daemon, to_parent) = io::pipe().map_err(failed)?;
     match sys::fork().map_err(failed)? {
         sys::Fork::Parent(middle) => {
-            drop(tells);
+            drop(to_parent);
             sys::wait_for(middle);
-            hear(hears, point)
+            wait_for_report(from_daemon, point)
         }
         sys::Fork::Child => {
-            drop(hears);
-            // A second fork: the daemon is nobody's child, so no caller has to reap it.
-            let mut ready = Ready { pipe: Some(tells), to_system };
+            drop(from_daemon);
+            // After a second fork the daemon is not a child of the caller, which therefore need not wait for it.
+            let mut ready = Ready { pipe: Some(to_parent), to_system };
             if to_system {
-                // A thread that panics is told of there too.
+                // Panics of threads go there too.
                 std::panic::set_hook(Box::new(|info| sys::log_to_system(&info.to_string())));
             }
-            match settle(&null, &log).and_then(|()| sys::fork()) {
+            match detach_from_caller(&null, &log).and_then(|()| sys::fork()) {
                 Ok(sys::Fork::Parent(_)) => sys::exit_now(0),
                 Ok(sys::Fork::Child) => Ok(Daemon::Child(ready)),
                 Err(e) => {
@@ -126,7 +126,8 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
     }
 }
 
-fn settle(null: &File, log: &File) -> io::Result<()> {
+/// Gives up what connects the daemon with its caller.
+fn detach_from_caller(null: &File, log: &File) -> io::Result<()> {
     sys::new_session()?;
     sys::replace_descriptor(null, 0)?;
     sys::replace_descriptor(log, 1)?;
@@ -135,8 +136,8 @@ fn settle(null: &File, log: &File) -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
-/// The parent's wait: for the report, then for the mount itself.
-fn hear(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
+/// The parent waits for the report, then checks the mount itself.
+fn wait_for_report(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
     let mut text = Vec::new();
     pipe.read_to_end(&mut text).map_err(|e| Error::io("wait for the daemon of", point.path(), e))?;
     match serde_json::from_slice(&text) {
@@ -146,23 +147,23 @@ fn hear(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
                 "mounted at {}, but something else answers there",
                 show_path(point.path())
             ))),
-            Err(e) => Err(Error::io("look at the new mount at", point.path(), e)),
+            Err(e) => Err(Error::io("check the new mount at", point.path(), e)),
         },
         Ok(Report::Failed(report)) => Err(report.into_error()),
         Err(_) => {
             Err(Error::io_message(format!("the daemon for {} ended before it was ready", show_path(point.path())))
-                .with_hint("--foreground shows why"))
+                .with_hint("mount with --foreground to see why"))
         }
     }
 }
 
-/// Waits for SIGTERM, SIGINT or SIGHUP, which [`block_endings`](super::block_endings) has blocked in every thread.
-pub fn wait_for_ending() {
-    sys::wait_ending();
+/// Waits for SIGTERM, SIGINT or SIGHUP, which [`block_termination_signals`](super::block_termination_signals) has blocked
+/// in every thread.
+pub fn wait_for_termination_signal() {
+    sys::wait_for_termination_signal();
 }
 
-/// The permissions that this process takes from what it makes. While no other thread makes anything: it can only be
-/// read by setting it.
+/// This process's umask. It can only be read by setting it, so no other thread may create a file meanwhile.
 pub fn umask() -> u32 {
     // SAFETY: umask cannot fail.
     unsafe {

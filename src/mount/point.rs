@@ -1,44 +1,45 @@
-//! A mount point that was looked at: an empty directory that has nothing to do with the store.
+//! A mount point that was checked: an empty directory that is not in, over or around the store.
 
-use super::detach::take_away;
+use super::companion::remove_dead_companions;
+use super::detach::detach;
 use super::sys::Detach;
-use super::{companion, sys, table};
+use super::{sys, table};
 use crate::disk::write_setting;
 use crate::error::{Error, Result, show_path};
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long one mount waits for another at the same place. Then it looks whether it may go on.
-const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a mount waits for another one at the same place. After that it checks whether it may continue.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An empty directory outside the store, over which a mount may go.
+/// An empty directory outside the store, at which a mount can be made.
 #[derive(Clone, Debug)]
 pub struct MountPoint {
     path: PathBuf,
     /// Device and inode before the mount.
     before: (u64, u64),
     mode: u32,
-    /// A mount that was made already: its `/dev/fuse`, handed over as `/dev/fd/N` (what mount.fuse3 does to drop
-    /// privileges).
+    /// The `/dev/fuse` of a mount that another program made and passed on as `/dev/fd/N`, as mount.fuse3 does to drop
+    /// privileges.
     handed: Option<Arc<OwnedFd>>,
 }
 
 impl MountPoint {
-    /// Looks at `mnt`.
+    /// Checks `mnt`. A cairn mount there whose daemon was killed is detached first.
     ///
     /// # Errors
-    /// Not found when it does not exist; usage when it is no directory, or lies over, in or around the store (a mount
-    /// there would hide the store from its own daemon, or lead back into itself); refused when it is not empty or a
-    /// cairn mount already. One whose daemon was killed is taken away.
+    /// Not found when it does not exist. Usage when it is not a directory, or is in, over or around the store: a mount
+    /// there would hide the store from its own daemon, or contain itself. Refused when it is not empty, or a cairn mount
+    /// already.
     pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
         if let Some(descriptor) = sys::handed_over(mnt) {
             let fd = descriptor.map_err(|e| {
                 Error::io("take over the mount behind", mnt, e)
-                    .with_hint("mount.fuse3 gives a /dev/fd/N; others name a directory")
+                    .with_hint("name a directory; only mount.fuse3 passes /dev/fd/N")
             })?;
             return Ok(MountPoint { path: mnt.to_path_buf(), before: (0, 0), mode: 0, handed: Some(Arc::new(fd)) });
         }
@@ -49,23 +50,22 @@ impl MountPoint {
         })?;
         while table::top_at(&path)?.is_some_and(|m| m.is_ours()) {
             if !table::is_dead(&path) {
-                let hint = format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&path));
+                let hint = format!("`cairn umount --no-seal {}` unmounts it without sealing", show_path(&path));
                 return Err(Error::conflict(format!(
                     "cannot mount at {}: a cairn mount is there already",
                     show_path(&path)
                 ))
                 .with_hint(hint));
             }
-            // What a killed daemon left serves no one.
-            take_away(&path, Detach::Lazily).map_err(|e| {
+            detach(&path, Detach::Lazily).map_err(|e| {
                 e.context(format!(
                     "cannot mount at {}: a cairn mount whose daemon was killed is there",
                     show_path(&path)
                 ))
             })?;
-            companion::clear_dead(&path);
+            remove_dead_companions(&path);
         }
-        let meta = std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?;
+        let meta = std::fs::metadata(&path).map_err(|e| Error::io("read the attributes of", &path, e))?;
         if !meta.is_dir() {
             return Err(Error::usage(format!("cannot mount at {}: it is not a directory", show_path(&path))));
         }
@@ -86,12 +86,12 @@ impl MountPoint {
         &self.path
     }
 
-    /// Waits until no other process mounts here, and keeps others waiting until what is given goes; then looks again
-    /// whether nothing was mounted meanwhile.
+    /// Waits until no other process is mounting here, and makes others wait until the returned file is closed. Then checks
+    /// again that nothing was mounted meanwhile.
     ///
     /// # Errors
-    /// Refused: a mount came first. I/O.
-    pub fn alone(&self) -> Result<Option<File>> {
+    /// Refused: another process mounted here first. I/O.
+    pub fn lock_for_mounting(&self) -> Result<Option<File>> {
         if self.handed.is_some() {
             return Ok(None);
         }
@@ -99,54 +99,58 @@ impl MountPoint {
         let came_first = || {
             let why = format!("cannot mount at {}: another process mounted there a moment ago", show_path(&self.path));
             Error::conflict(why)
-                .with_hint(format!("`cairn umount --no-seal {}` unmounts it, and seals nothing", show_path(&self.path)))
+                .with_hint(format!("`cairn umount --no-seal {}` unmounts it without sealing", show_path(&self.path)))
         };
-        // What is opened is the directory under the mount: one lock for all who come here.
+        // This opens the directory under the mount, so all processes that mount here use the same lock.
         let directory = match File::open(&self.path) {
             Ok(directory) => directory,
             Err(_) if table::top_at(&self.path)?.is_some_and(|m| m.is_ours()) => return Err(came_first()),
             Err(e) => return Err(Error::io("open", &self.path, e)),
         };
-        while sys::is_locked_by_another(&directory) && begun.elapsed() < TURN_TIMEOUT {
+        while is_locked_by_another(&directory) && begun.elapsed() < LOCK_TIMEOUT {
             std::thread::sleep(Duration::from_millis(5));
         }
         let now = std::fs::metadata(&self.path).map(|meta| (meta.dev(), meta.ino()));
         if now.is_ok_and(|now| now == self.before) { Ok(Some(directory)) } else { Err(came_first()) }
     }
 
-    /// Whether another program made the mount already.
+    /// The device of the cairn mount that is here now, for [`detach_own`](super::detach_own).
+    pub fn device(&self) -> Option<String> {
+        table::top_at(self.path()).ok().flatten().filter(table::Mount::is_ours).map(|m| m.device)
+    }
+
+    /// Whether another program made the mount.
     pub fn is_handed_over(&self) -> bool {
         self.handed.is_some()
     }
 
-    /// The descriptor of a mount that was made already, which goes to the caller.
+    /// Takes the descriptor of a mount that another program made.
     pub(super) fn take_handed(&mut self) -> Option<OwnedFd> {
         Arc::into_inner(self.handed.take()?)
     }
 
-    /// The directory's mode, as mount(2) wants to know it.
+    /// The directory's mode, which mount(2) needs.
     pub(super) fn mode(&self) -> u32 {
         self.mode
     }
 
-    /// Asks the mount itself, as any user of it would: true when the root of a FUSE mount answers where the directory
-    /// was.
+    /// Whether the root of a FUSE mount answers where the directory was.
     pub(super) fn answers(&self) -> std::io::Result<bool> {
         if self.handed.is_some() {
-            return Ok(true); // where it stands is not known here
+            return Ok(true); // its path is not known here
         }
         let meta = std::fs::metadata(&self.path)?;
         Ok(meta.dev() != self.before.0 && meta.ino() == 1)
     }
 
-    /// Tells the kernel to read ahead `kilobytes` on this mount; only root may, and only where `/sys` is writable. INIT
-    /// caps it at 128.
+    /// Sets the kernel's readahead for this mount, beyond the 128 KiB that FUSE_INIT allows. Works for root only, and only
+    /// where `/sys` is writable.
     pub fn set_read_ahead(&self, kilobytes: u32) {
-        if sys::who().0 == 0
+        if sys::effective_ids().0 == 0
             && let Ok(Some(mount)) = table::top_at(&self.path)
             && mount.is_ours()
         {
-            // A hint for speed: a sandbox where /sys is read-only goes without.
+            // This only affects speed, so an error does not matter.
             drop(write_setting(
                 Path::new(&format!("/sys/class/bdi/{}/read_ahead_kb", mount.device)),
                 &kilobytes.to_string(),
@@ -155,7 +159,7 @@ impl MountPoint {
     }
 }
 
-/// Compares by device and inode, so that bind mounts and links don't hide the relation.
+/// Compares directories by device and inode, so that bind mounts and links cannot hide the relation.
 fn refuse_near_the_store(path: &Path, store: &Path) -> Result<()> {
     let store = store.canonicalize().map_err(|e| Error::io("resolve", store, e))?;
     let is_above = |above: &Path, below: &Path| -> bool {
@@ -164,12 +168,17 @@ fn refuse_near_the_store(path: &Path, store: &Path) -> Result<()> {
     };
     let relation = match (is_above(&store, path), is_above(path, &store)) {
         (true, true) => "it is the store itself",
-        (true, false) => "it lies inside the store",
-        (false, true) => "the store lies inside it, and would be hidden",
+        (true, false) => "it is inside the store",
+        (false, true) => "the store is inside it and would be hidden",
         (false, false) => return Ok(()),
     };
     Err(Error::usage(format!("cannot mount at {}: {relation} ({})", show_path(path), show_path(&store)))
         .with_hint("choose an empty directory outside the store"))
+}
+
+/// Tries to lock a file: true if another process has locked it. Where locks do not work, no process has.
+fn is_locked_by_another(file: &File) -> bool {
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
 }
 
 fn same(a: &Metadata, b: &Metadata) -> bool {

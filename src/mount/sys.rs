@@ -1,4 +1,4 @@
-//! The system calls of mounting, and all their `unsafe`.
+//! The system calls of mounting, with all of the module's `unsafe` code.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::path::Path;
 
-/// The ioctl that any directory of a cairn mount answers with eight bytes: the daemon's pid (u32, native order) and
-/// zero.
+/// The ioctl that each directory of a cairn mount answers with eight bytes: the daemon's process id (u32, native byte
+/// order) and four zero bytes.
 pub const INFO_COMMAND: u32 = (2 << 30) | (8 << 16) | ((b'c' as u32) << 8) | 1;
 
 fn check(rc: libc::c_int) -> io::Result<libc::c_int> {
@@ -35,16 +35,16 @@ pub(super) fn mount_fuse(source: &[u8], target: &Path, data: &str, no_exec: bool
         .map(drop)
 }
 
-/// Whether to take a mount away only when nobody uses it.
+/// Whether to detach a mount that is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Detach {
-    /// EBUSY when it is in use.
+    /// Fails with EBUSY if it is in use.
     IfIdle,
-    /// At once from the tree; its users keep what they have open.
+    /// Detaches it at once; processes keep what they have open.
     Lazily,
 }
 
-/// umount2(2), never following a symlink.
+/// umount2(2), which does not follow a symlink here.
 pub(super) fn unmount(target: &Path, how: Detach) -> io::Result<()> {
     let target = cstring(target.as_os_str().as_bytes())?;
     let flags = libc::UMOUNT_NOFOLLOW | if how == Detach::Lazily { libc::MNT_DETACH } else { 0 };
@@ -58,7 +58,7 @@ pub(super) enum Fork {
     Child,
 }
 
-/// fork(2), in a process with one thread only: the caller has checked [`thread_count`].
+/// fork(2). The process must have only one thread: the caller has checked [`thread_count`].
 pub(super) fn fork() -> io::Result<Fork> {
     // SAFETY: with a single thread no lock can be held by another one in the child's copy.
     match check(unsafe { libc::fork() })? {
@@ -67,13 +67,13 @@ pub(super) fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Ends this process at once, without running any clean-up of its parent's copy.
+/// Ends this process at once, without the clean-up that belongs to its parent.
 pub(super) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit does not return.
     unsafe { libc::_exit(status) }
 }
 
-/// Reaps one child.
+/// Waits for a child process to end.
 pub(super) fn wait_for(pid: libc::pid_t) {
     let mut status = 0;
     // SAFETY: `status` lives across the call.
@@ -82,32 +82,31 @@ pub(super) fn wait_for(pid: libc::pid_t) {
     {}
 }
 
-/// How many threads this process has; 0 when it cannot be told.
+/// How many threads this process has; 0 if that is unknown.
 pub(super) fn thread_count() -> usize {
     std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(0)
 }
 
-/// A new session: no terminal, no hang-up from it.
+/// Starts a new session, without a terminal that could send SIGHUP.
 pub(super) fn new_session() -> io::Result<()> {
     // SAFETY: no memory effects.
     check(unsafe { libc::setsid() }).map(drop)
 }
 
-/// Puts `file` in the place of descriptor `at`.
+/// Replaces descriptor `at` with a copy of `file`.
 pub(super) fn replace_descriptor(file: &File, at: RawFd) -> io::Result<()> {
     // SAFETY: both are descriptors; dup2 replaces `at` atomically.
     check(unsafe { libc::dup2(file.as_raw_fd(), at) }).map(drop)
 }
 
-/// Closes what this process inherited from the one that started it: descriptors above 2 that are not close-on-exec.
-/// What Rust's library opens is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make it
-/// wait for ever.
+/// Closes the descriptors that this process inherited: those above 2 that are not close-on-exec. What Rust's library opens
+/// is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make the caller wait forever.
 pub(super) fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<RawFd> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
     for fd in open.into_iter().filter(|fd| *fd > 2) {
-        // SAFETY: asks for flags, which fails harmlessly on a closed number; what is closed belongs to no Rust object,
-        // as those are close-on-exec.
+        // SAFETY: reading the flags of a closed descriptor only fails. What is closed does not belong to a Rust object:
+        // those are close-on-exec.
         unsafe {
             let flags = libc::fcntl(fd, libc::F_GETFD);
             if flags >= 0 && flags & libc::FD_CLOEXEC == 0 {
@@ -117,32 +116,32 @@ pub(super) fn close_inherited() {
     }
 }
 
-/// The descriptor that `/dev/fd/N` names, if `path` is of that form: taken over, and closed when a program is started.
+/// The descriptor that `/dev/fd/N` names, if `path` has that form; it becomes close-on-exec.
 pub(super) fn handed_over(path: &Path) -> Option<io::Result<OwnedFd>> {
     let fd: RawFd = path.to_str()?.strip_prefix("/dev/fd/")?.parse().ok()?;
     let is_fuse = std::fs::read_link(format!("/proc/self/fd/{fd}")).is_ok_and(|to| to == Path::new("/dev/fuse"));
     if fd <= 2 || !is_fuse {
         return Some(Err(io::Error::from_raw_os_error(libc::EBADF)));
     }
-    // SAFETY: it is open, and was inherited: no object of this program owns it.
+    // SAFETY: it is open and was inherited, so no object of this program owns it.
     let owned = unsafe { OwnedFd::from_raw_fd(fd) };
     // SAFETY: changes one descriptor flag.
     Some(check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(|_| owned))
 }
 
-/// Lets a child that is about to be started inherit `fd`.
+/// Lets a child process that is about to start inherit `fd`.
 pub(super) fn inherit(fd: RawFd) -> io::Result<()> {
     // SAFETY: changes one descriptor flag.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
 }
 
-/// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` when the other side closed
-/// without one.
+/// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` if the other side closed the socket
+/// without sending one.
 pub(super) fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut byte = [0_u8; 1];
     let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
     let mut control = [0_u64; 8];
-    // SAFETY: all-zero is a valid msghdr; every pointer put into it lives across recvmsg, with its true length.
+    // SAFETY: zeros are a valid msghdr; every pointer put into it is valid across recvmsg, for the length given.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &mut part;
     message.msg_iovlen = 1;
@@ -179,7 +178,7 @@ pub(super) fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<Owned
 }
 
 /// SIGTERM, SIGINT and SIGHUP.
-fn endings() -> libc::sigset_t {
+fn termination_signals() -> libc::sigset_t {
     // SAFETY: sigemptyset initialises the set before sigaddset.
     unsafe {
         let mut set = std::mem::zeroed();
@@ -191,9 +190,9 @@ fn endings() -> libc::sigset_t {
     }
 }
 
-/// Blocks the signals that end a daemon, in this thread and those it starts, so that `wait_ending` gets them.
-pub fn block_endings() {
-    let set = endings();
+/// Blocks the signals that end a daemon, in this thread and those it starts, so that `wait_for_termination_signal` gets them.
+pub fn block_termination_signals() {
+    let set = termination_signals();
     // SAFETY: the set is initialised; SIGPIPE ignored is what Rust programs have anyway.
     unsafe {
         libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut());
@@ -201,17 +200,17 @@ pub fn block_endings() {
     }
 }
 
-/// Lets a program about to be started have its signals as usual. For `pre_exec`: async-signal-safe.
-pub(super) fn unblock_endings() {
-    let set = endings();
+/// Unblocks these signals for a program that is about to start. For `pre_exec`: async-signal-safe.
+pub(super) fn unblock_termination_signals() {
+    let set = termination_signals();
     // SAFETY: the set is initialised.
     unsafe {
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &set, std::ptr::null_mut());
     }
 }
 
-/// Writes a line to the system's log (syslog; systemd's journal where that listens), as `cairnfs`, with this process's
-/// number. Without a log nothing happens.
+/// Writes a line to the system's log (syslog, or systemd's journal), as `cairnfs` with this process's id. Without a log
+/// nothing happens.
 pub fn log_to_system(text: &str) {
     let Ok(text) = cstring(text.replace('\0', " ").as_bytes()) else { return };
     // SAFETY: C strings; the name is static, as openlog(3) keeps its address.
@@ -221,39 +220,32 @@ pub fn log_to_system(text: &str) {
     }
 }
 
-/// Tells the service manager that started this process that it is ready (`sd_notify`), if one wants to know.
+/// Notifies the service manager that this process is ready (`sd_notify`), if NOTIFY_SOCKET is set.
 pub(super) fn notify_manager() {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let address = match socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&socket),
     };
-    // A manager that does not hear it waits, and says so.
+    // If it does not arrive, the service manager reports a timeout.
     drop(address.and_then(|at| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &at)));
 }
 
-/// Tries to lock an open file: true when another process has locked it. Where locks don't work, nobody has.
-pub(super) fn is_locked_by_another(file: &File) -> bool {
-    // SAFETY: the descriptor is open.
-    let locked = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-    locked != 0 && io::Error::last_os_error().kind() == io::ErrorKind::WouldBlock
-}
-
 /// Waits for one of the blocked signals.
-pub(super) fn wait_ending() {
-    let set = endings();
+pub(super) fn wait_for_termination_signal() {
+    let set = termination_signals();
     let mut signal = 0;
     // SAFETY: the set is initialised, `signal` lives across the call.
     while unsafe { libc::sigwait(&set, &mut signal) } != 0 {}
 }
 
-/// Lets this process have as many files open as its hard limit says: every reader of a large file holds one.
+/// Raises this process's limit of open files to its hard limit: every reader of a large file needs one.
 pub fn raise_open_files() {
     crate::disk::raise_open_files_limit(1 << 20);
 }
 
-/// A handle on a process that becomes readable when it ends. `None` when there is none (any more), or the kernel is too
-/// old.
+/// A descriptor of a process, which becomes readable when the process ends. `None` if the process does not exist, or the
+/// kernel is too old.
 pub(super) fn process(pid: u32) -> Option<OwnedFd> {
     // SAFETY: pidfd_open has no memory effects and returns a new descriptor.
     unsafe {
@@ -274,14 +266,14 @@ struct BackingMap {
 const BACKING_OPEN: u32 = (1 << 30) | (16 << 16) | (229 << 8) | 1;
 const BACKING_CLOSE: u32 = (1 << 30) | (4 << 16) | (229 << 8) | 2;
 
-/// Asks the kernel whether it would read `file` by itself for the connection behind `device`, which has been greeted.
+/// Asks the kernel whether it would read `file` by itself (passthrough) for the connection `device`, after FUSE_INIT.
 ///
 /// # Errors
-/// The system's: EPERM for all but root, ELOOP where the file lies on a stacked file system.
+/// The system call's: EPERM for users other than root, ELOOP for a file on a stacked file system.
 pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
     let map = BackingMap { fd: file.as_raw_fd(), flags: 0, padding: 0 };
-    // SAFETY: both descriptors are open; the kernel reads the struct, whose size the command states, and gives a
-    // number, which is given back.
+    // SAFETY: both descriptors are open; the kernel reads the struct, whose size the command states, and returns an id,
+    // which is released.
     unsafe {
         let id = check(libc::ioctl(device.as_raw_fd(), BACKING_OPEN as _, &map))? as u32;
         check(libc::ioctl(device.as_raw_fd(), BACKING_CLOSE as _, &id)).map(drop)
@@ -291,9 +283,9 @@ pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
 /// FUSE_NOTIFY_INVAL_ENTRY.
 const INVALIDATE_ENTRY: u32 = 3;
 
-/// Tells the kernel, over the connection behind `device`, to forget a name in the directory with inode `parent`, and
-/// all below it that is not in use. True if it knew the name: what is in use is without a name then, and forgotten with
-/// its last use.
+/// Tells the kernel, over the connection `device`, to forget a name in the directory with inode `parent`, and everything
+/// below it that is not in use. Returns true if the kernel knew the name. What is in use loses its name, and is forgotten
+/// after its last use.
 pub fn forget_entry(device: BorrowedFd<'_>, parent: u64, name: &[u8]) -> bool {
     // `struct fuse_out_header`, `struct fuse_notify_inval_entry_out`, the name and a zero.
     let length = (16 + 16 + name.len() + 1) as u32;
@@ -306,11 +298,11 @@ pub fn forget_entry(device: BorrowedFd<'_>, parent: u64, name: &[u8]) -> bool {
     message.extend(0_u32.to_ne_bytes());
     message.extend(name);
     message.push(0);
-    // SAFETY: an open descriptor; the buffer is valid for its length. ENOENT: the kernel does not know it.
+    // SAFETY: an open descriptor; the buffer is valid for its length. The kernel answers ENOENT for an unknown name.
     unsafe { libc::write(device.as_raw_fd(), message.as_ptr().cast(), message.len()) >= 0 }
 }
 
-/// Waits until the process behind a [`process`] handle has ended; false when it has not within `milliseconds`.
+/// Waits until the process behind a [`process`] descriptor has ended; false if it has not within `milliseconds`.
 pub(super) fn ends_within(process: &OwnedFd, milliseconds: i32) -> bool {
     let mut wait = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     loop {
@@ -322,10 +314,10 @@ pub(super) fn ends_within(process: &OwnedFd, milliseconds: i32) -> bool {
     }
 }
 
-/// Asks the daemon behind an open directory of a cairn mount for its pid.
+/// The process id of the daemon that serves an open directory of a cairn mount.
 pub(super) fn daemon_pid(dir: &File) -> Option<u32> {
     let mut answer = [0_u32; 2];
-    // SAFETY: the command's size field says eight bytes, and that is what the buffer has.
+    // SAFETY: the command's size field says eight bytes, which is the size of the buffer.
     let rc = unsafe { libc::ioctl(dir.as_raw_fd(), INFO_COMMAND as _, answer.as_mut_ptr()) };
     (rc == 0 && answer[0] > 1).then_some(answer[0])
 }
@@ -337,14 +329,14 @@ pub fn may_write(directory: &Path) -> bool {
     unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
 }
 
-/// Whether numbers of users mean the same here as in the first user namespace.
+/// Whether user ids mean the same here as in the initial user namespace.
 pub fn users_are_the_hosts() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// The user and group this process acts as.
-pub fn who() -> (u32, u32) {
+/// The effective user and group of this process.
+pub fn effective_ids() -> (u32, u32) {
     // SAFETY: no memory effects.
     unsafe { (libc::geteuid(), libc::getegid()) }
 }

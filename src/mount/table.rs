@@ -1,4 +1,4 @@
-//! The mount table: what is mounted at a path, as `/proc/self/mountinfo` says.
+//! The mount table: what is mounted at a path, according to `/proc/self/mountinfo`.
 
 use crate::error::{Error, Result};
 use std::ffi::OsString;
@@ -11,10 +11,10 @@ const TABLE: &str = "/proc/self/mountinfo";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     pub(super) at: PathBuf,
-    /// `major:minor` of its device, as text: what `/sys/class/bdi` is keyed by.
+    /// `major:minor` of its device, as text: its name in `/sys/class/bdi`.
     pub(super) device: String,
     pub(super) kind: String,
-    /// The store, of ours.
+    /// The store, for a cairn mount.
     pub(super) source: PathBuf,
 }
 
@@ -24,20 +24,20 @@ impl Mount {
     }
 }
 
-/// The topmost mount at exactly `path`, which must be in the kernel's own spelling (canonical).
+/// The topmost mount at exactly `path`, which must be canonical.
 pub(super) fn top_at(path: &Path) -> Result<Option<Mount>> {
     let text = std::fs::read(TABLE).map_err(|e| Error::io("read", Path::new(TABLE), e))?;
     Ok(mounts(&text).filter(|m| m.at == path).last())
 }
 
-/// The cairn mount that holds `path`, for a hint.
+/// The cairn mount that contains `path`, for a hint.
 pub(super) fn ours_above(path: &Path) -> Option<PathBuf> {
     let text = std::fs::read(TABLE).ok()?;
     mounts(&text).filter(|m| m.is_ours() && path.starts_with(&m.at)).map(|m| m.at).max_by_key(|at| at.as_os_str().len())
 }
 
-/// The cairn mounts in the mount namespace of a process (`self`: of this one), lowest first; none if it may not be
-/// asked.
+/// The cairn mounts in the mount namespace of a process (`self` is this one), lowest first; none if this user may not
+/// read its mount table.
 pub(super) fn ours_of(process: &str) -> Vec<Mount> {
     let text = std::fs::read(format!("/proc/{process}/mountinfo")).unwrap_or_default();
     mounts(&text).filter(Mount::is_ours).collect()
@@ -79,15 +79,14 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The canonical spelling of a mount point, also of one whose daemon is dead (nothing can be asked about it but its
-/// parent's entry).
+/// The canonical path of a mount point, also if its daemon is dead: then only the parent's entry can be read.
 pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
     let mut path = std::path::absolute(path).map_err(|e| Error::io("resolve", path, e))?;
     for _ in 0..40 {
         match path.canonicalize() {
             Ok(found) => return Ok(found),
             Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) || e.raw_os_error() == Some(libc::EACCES) => {
-                // A link to it can be read, it itself cannot.
+                // It cannot be read itself, but a link to it can.
                 let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
                     return Err(Error::io("resolve", &path, e));
                 };
@@ -106,13 +105,13 @@ pub(super) fn canonical(path: &Path) -> Result<PathBuf> {
     Err(Error::io("resolve", &path, std::io::Error::from_raw_os_error(libc::ELOOP)))
 }
 
-/// True when nothing answers at `path`: its daemon was killed. Asks for the space, which the kernel always asks the
-/// daemon for; attributes it may still know.
+/// Whether the daemon of the mount at `path` has ended. Calls statfs, because the kernel always asks the daemon for
+/// that; it may have attributes cached.
 pub(super) fn is_dead(path: &Path) -> bool {
     matches!(crate::disk::space(path), Err(e) if matches!(e.errno(), Some(libc::ENOTCONN | libc::ECONNABORTED)))
 }
 
-/// Bytes as fusermount3's option parser wants them: commas and backslashes escaped.
+/// A path for fusermount3's option parser: commas and backslashes are escaped.
 pub(super) fn escape_option(path: &Path) -> Vec<u8> {
     path.as_os_str()
         .as_bytes()

@@ -1,7 +1,8 @@
 //! Discarding what runs left in staging directories, and listing what is there.
 
+use super::holders::{hold, holders, refuse_second_holder};
+use super::removal::{discard_files, is_orphan};
 use super::seal::Sealer;
-use super::{Stage, hold, holders, is_nobodys, refuse_second_holder, throw_away};
 use crate::catalog::Draft;
 use crate::catalog::stage::{StageInfo, StageRecord, StageState, stages};
 use crate::clock;
@@ -41,7 +42,7 @@ pub fn leftovers(store: &Store) -> Result<Vec<Leftover>> {
     for name in disk::list(&store.layout().staging())? {
         let directory = store.layout().staging().join(&name);
         let Some(meta) = disk::lstat(&directory)? else { continue };
-        if is_nobodys(store, &name)? {
+        if is_orphan(store, &name)? {
             left.push(Leftover { record: None, directory, since: clock::show(meta.mtime()) });
         }
     }
@@ -113,15 +114,5 @@ fn discard_stage(draft: &Draft, stage: &StageInfo) -> Result<()> {
     if stage.state == StageState::Sealing {
         sealer.make_harmless()?; // files that are objects too
     }
-    throw_away(draft.store(), stage.token())
-}
-
-impl Stage {
-    /// Discards a stage that this process began and in which nothing is: for a mount that failed.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn discard_if_unused(&self) -> Result<()> {
-        if self.is_new { self.give_up_if_empty().map(drop) } else { Ok(()) }
-    }
+    discard_files(draft.store(), stage.token())
 }

@@ -16,7 +16,8 @@
 //! What fails before 4 is done makes the stage open again: objects get inodes of their own, the marker goes. Where that
 //! fails too it stays closed.
 
-use super::{Stage, clear_notes, holders};
+use super::holders::holders;
+use super::removal::clear_notes;
 use crate::catalog::draft::Draft;
 use crate::catalog::stage::StageRecord;
 use crate::commit::{Artifact, Run, Sealing, UpsertOptions, Upserted, sealed};
@@ -50,28 +51,6 @@ pub struct SealOptions<'a> {
     pub replace: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
-}
-
-impl Stage {
-    /// Makes a contribution of what is there. Nobody may have a file of it open for writing: that is the mount's to
-    /// know. `recorded` is called when nothing can undo it any more, and before the files go.
-    ///
-    /// # Errors
-    /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. Afterwards the
-    /// stage is open again, if [`Stage::is_closed`] does not say otherwise.
-    pub fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
-        let done = Sealer::of(&self.draft, &self.record, &self.token).seal(options, recorded)?;
-        drop(self.lock.lock().take()); // the run is at work no more
-        Ok(done)
-    }
-
-    /// Whether somebody began to seal it, so that nobody may write to it.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn is_closed(&self) -> Result<bool> {
-        disk::lstat_revalidated(&self.draft.store().layout().stage_sealing(&self.token)).map(|found| found.is_some())
-    }
 }
 
 pub(super) struct Sealer<'a> {

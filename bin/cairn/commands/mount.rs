@@ -211,7 +211,7 @@ pub fn absolute(path: &Path) -> String {
 
 fn options(args: &MountArgs) -> MountOptions {
     let mut options = MountOptions {
-        ground: if args.foreground { RunMode::Foreground } else { RunMode::Background },
+        run_mode: if args.foreground { RunMode::Foreground } else { RunMode::Background },
         allow_other: args.allow_other,
         verify: match args.verify {
             VerifyModeArg::Put => fuse::VerifyMode::Put,

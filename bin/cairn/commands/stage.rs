@@ -60,7 +60,7 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     drop((store, draft, run)); // the daemon opens the store by itself
     let resume = if args.fresh { Resume::Fresh } else { Resume::Continue };
     let staging = StagingOptions {
-        ground: if args.foreground { RunMode::Foreground } else { RunMode::Background },
+        run_mode: if args.foreground { RunMode::Foreground } else { RunMode::Background },
         passthrough: args.io != IoArg::NoOpen,
         allow_other: args.allow_other,
         threads: args.threads.map_or(StagingOptions::default().threads, usize::from),

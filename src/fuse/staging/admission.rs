@@ -59,7 +59,7 @@ impl Admission {
             (true, _) | (_, true) => Reached::Everyone,
             (false, false) => Reached::Mounter,
         };
-        Admission { own: mount::who().0, reach, work, log, known: Mutex::default() }
+        Admission { own: mount::effective_ids().0, reach, work, log, known: Mutex::default() }
     }
 
     /// Whether the mounting user is the only one whom the kernel lets in.
@@ -157,6 +157,6 @@ mod tests {
         assert_eq!(Process::of(&status.replace("9 10", "9 x")), None);
         assert_eq!(Process::of("Name:\tx\n"), None);
         let own = Process::of(&std::fs::read_to_string("/proc/self/status").unwrap()).unwrap();
-        assert_eq!((own.uid, own.gid), mount::who());
+        assert_eq!((own.uid, own.gid), mount::effective_ids());
     }
 }

@@ -1,14 +1,15 @@
-//! The writable mount beside one of a whole store: outside it, served by the same daemon, with all runs' staging
-//! directories, `NAME/ID/RUN`. It stands as long as the other; what is open in it then is served until it is closed.
+//! The writable companion of a whole-store mount: a mount outside it, served by the same daemon, with the staging
+//! directories of all runs, `NAME/ID/RUN`. It exists as long as the main mount. Files that are open in it at the end are
+//! served until they are closed.
 
-use super::adapter::Connection;
+use super::connection::Connection;
 use super::daemon::{StagingOptions, connect};
 use super::run_namespace::RunNamespace;
 use super::tree::StagingTree;
 use crate::error::{Error, Result};
 use crate::fuse::MountOptions;
 use crate::fuse::log::Log;
-use crate::mount::{self, MountPoint, Reach, Standing};
+use crate::mount::{self, Audience, CompanionPoint, MountPoint};
 use crate::store::Store;
 use parking_lot::Mutex;
 use std::path::Path;
@@ -16,21 +17,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// A staging mount that belongs to another.
+/// A staging mount that belongs to a mount of the whole store.
 pub(in crate::fuse) struct Companion {
-    standing: Standing,
-    /// Until it is served.
+    mount_point: CompanionPoint,
+    /// Taken when serving begins.
     connection: Mutex<Option<Connection>>,
-    serves: Mutex<Option<JoinHandle<()>>>,
-    /// Until somebody unmounted it.
-    stands: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// False once it was unmounted.
+    is_mounted: AtomicBool,
 }
 
 impl Companion {
     /// Mounts it for the mount at `point`.
     ///
     /// # Errors
-    /// Refused where this process may not write to the store; I/O.
+    /// Refused if this process may not write to the store; I/O.
     pub(in crate::fuse) fn mount(
         store: &Store,
         point: &MountPoint,
@@ -42,9 +43,9 @@ impl Companion {
         if !mount::may_write(&store.layout().staging()) {
             return Err(Error::conflict("this user may not write to the store"));
         }
-        mount::clear_dead(point.path());
-        let reach = if options.allow_other { Reach::Everyone } else { Reach::Mounter };
-        let mut place = point.aside(store.root(), &store.config().store_id, reach)?;
+        mount::remove_dead_companions(point.path());
+        let audience = Audience::of(options.allow_other);
+        let mut mount_point = point.companion_point(store.root(), &store.config().store_id, audience)?;
         let staging = StagingOptions {
             allow_other: options.allow_other,
             execution: options.execution,
@@ -52,51 +53,51 @@ impl Companion {
             ..StagingOptions::default()
         };
         let tree = StagingTree::all(
-            RunNamespace::new(store.clone(), place.path().to_path_buf(), log, options.allow_other),
-            mount::who(),
+            RunNamespace::new(store.clone(), mount_point.path().to_path_buf(), log, options.allow_other),
+            mount::effective_ids(),
         );
-        let connected = connect(tree, store.root(), &mut place, &staging, Some(refusals));
-        let standing = Standing::at(place); // takes the directory away after an error
+        let connected = connect(tree, store.root(), &mut mount_point, &staging, Some(refusals));
+        let mount_point = CompanionPoint::at(mount_point); // removes the directory after an error
         let (connection, _) = connected?;
         Ok(Companion {
-            standing,
+            mount_point,
             connection: Mutex::new(Some(connection)),
-            serves: Mutex::default(),
-            stands: AtomicBool::new(true),
+            thread: Mutex::default(),
+            is_mounted: AtomicBool::new(true),
         })
     }
 
-    /// Where it is, while it stands.
+    /// Where it is, while it is mounted.
     pub(in crate::fuse) fn path(&self) -> Option<&Path> {
-        self.stands.load(Ordering::Relaxed).then(|| self.standing.path())
+        self.is_mounted.load(Ordering::Relaxed).then(|| self.mount_point.path())
     }
 
-    /// Answers from a thread of its own from here on.
+    /// Begins to answer requests, in a thread.
     ///
     /// # Errors
     /// I/O: no thread.
     pub(in crate::fuse) fn serve(self: &Arc<Self>) -> Result<()> {
         let Some(connection) = self.connection.lock().take() else { return Ok(()) };
-        let beside = self.clone();
+        let companion = self.clone();
         let serve = move || {
-            drop(connection.run()); // an aborted connection ends this mount, not the other
-            beside.stands.store(false, Ordering::Relaxed);
-            beside.standing.take_away();
+            drop(connection.run()); // an aborted connection ends this mount only
+            companion.is_mounted.store(false, Ordering::Relaxed);
+            companion.mount_point.detach();
         };
         let thread = std::thread::Builder::new().name("staging".into()).spawn(serve);
-        *self.serves.lock() = Some(thread.map_err(|e| Error::io_message("cannot start a thread").with_source(e))?);
+        *self.thread.lock() = Some(thread.map_err(|e| Error::io_message("cannot start a thread").with_source(e))?);
         Ok(())
     }
 
-    /// Takes it away, at once; who has something open keeps that.
-    pub(in crate::fuse) fn take_away(&self) {
-        self.standing.take_away();
+    /// Detaches it at once. Processes keep what they have open.
+    pub(in crate::fuse) fn detach(&self) {
+        self.mount_point.detach();
     }
 
-    /// Takes it away and serves until nobody has anything open in it.
+    /// Detaches it and serves until nothing in it is open.
     pub(in crate::fuse) fn end(&self) {
-        self.take_away();
-        let serves = self.serves.lock().take();
-        drop(serves.map(JoinHandle::join)); // a panic in it has been told
+        self.detach();
+        let thread = self.thread.lock().take();
+        drop(thread.map(JoinHandle::join)); // a panic in it was reported
     }
 }

@@ -27,9 +27,9 @@ pub struct LeftOpen {
 /// # Errors
 /// I/O.
 pub fn open_in(mounted: &CairnMount) -> Result<Vec<LeftOpen>> {
-    let seconds = match mount::second_of(&mounted.at) {
+    let seconds = match mount::companion_of(&mounted.at) {
         Some((second, _)) => vec![second],
-        None if mounted.is_dead => mount::dead_seconds(&mounted.at),
+        None if mounted.is_dead => mount::dead_companions(&mounted.at),
         None => Vec::new(),
     };
     let store = Store::open(&mounted.store)?;

@@ -2,7 +2,7 @@
 
 use super::handles::{Bytes, OpenFile};
 use super::table::{ResolvedNode, RunPath};
-use super::tree::StagingTree;
+use super::tree::{Attr, StagingTree};
 use crate::disk::backing::{self, Backing, SetTime};
 use crate::fuse::errno::{ErrnoResult, errno_of_io};
 use std::ffi::OsStr;
@@ -18,8 +18,37 @@ enum Target {
     Path(RunPath),
 }
 
+/// Which attributes to change.
+pub(super) struct AttrChange {
+    pub(super) size: Option<u64>,
+    /// Whether a change of the size leaves the set-user-id and set-group-id bits.
+    pub(super) keeps_privileges: bool,
+    pub(super) owner: (Option<u32>, Option<u32>),
+    pub(super) mode: Option<u32>,
+    /// The access time and the modification time.
+    pub(super) times: (Option<SetTime>, Option<SetTime>),
+}
+
 impl StagingTree {
-    /// What keeps the bytes of a change from the open file, or the file by its name.
+    /// Changes attributes of a node, and returns all of them.
+    pub(super) fn set_attributes(&self, id: u64, handle: Option<u64>, change: AttrChange) -> ErrnoResult<Attr> {
+        if let Some(size) = change.size {
+            self.truncate(id, handle, size, !change.keeps_privileges)?;
+        }
+        if change.owner != (None, None) {
+            self.set_owner(id, change.owner.0, change.owner.1)?;
+        }
+        if let Some(mode) = change.mode {
+            self.set_mode(id, mode)?;
+        }
+        if change.times.0.is_some() || change.times.1.is_some() {
+            self.set_times(id, change.times.0, change.times.1)?;
+        }
+        self.attributes(id, handle)
+    }
+
+    /// Where to change a node: in the open file if it is open for writing, else by its path. A file without a name is
+    /// changed through an open file.
     fn target(&self, id: u64, handle: Option<u64>) -> ErrnoResult<Target> {
         if let Some(open) = handle.and_then(|h| self.handles.file(h).ok()).filter(|f| f.writer.is_some()) {
             return Ok(Target::Open(open));
@@ -50,7 +79,7 @@ impl StagingTree {
         }
     }
 
-    pub(super) fn truncate(&self, id: u64, handle: Option<u64>, size: u64, strip: bool) -> ErrnoResult<()> {
+    fn truncate(&self, id: u64, handle: Option<u64>, size: u64, strip: bool) -> ErrnoResult<()> {
         let set = |file: &std::fs::File| -> ErrnoResult<()> {
             backing::set_length(file, size).map_err(errno_of_io)?;
             if strip { strip_privileges(file) } else { Ok(()) }
@@ -68,12 +97,12 @@ impl StagingTree {
         }
     }
 
-    pub(super) fn set_mode(&self, id: u64, mode: u32) -> ErrnoResult<()> {
+    fn set_mode(&self, id: u64, mode: u32) -> ErrnoResult<()> {
         let mode = mode & 0o7777;
         self.change_metadata(id, |backing, path| backing.chmod(path, mode), |file| backing::set_mode(file, mode))
     }
 
-    pub(super) fn set_owner(&self, id: u64, uid: Option<u32>, gid: Option<u32>) -> ErrnoResult<()> {
+    fn set_owner(&self, id: u64, uid: Option<u32>, gid: Option<u32>) -> ErrnoResult<()> {
         let (uid, gid) = (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX));
         self.change_metadata(
             id,
@@ -82,7 +111,7 @@ impl StagingTree {
         )
     }
 
-    pub(super) fn set_times(&self, id: u64, accessed: Option<SetTime>, modified: Option<SetTime>) -> ErrnoResult<()> {
+    fn set_times(&self, id: u64, accessed: Option<SetTime>, modified: Option<SetTime>) -> ErrnoResult<()> {
         self.change_metadata(
             id,
             |backing, path| backing.set_times(path, accessed, modified),

@@ -76,7 +76,7 @@ impl StagingTree {
         }
         // From here on nobody changes it through this mount, and no other has it.
         *gate = Gate::Closed;
-        let given_up = run.stage.give_up_if_empty();
+        let given_up = run.stage.discard_if_empty();
         if matches!(given_up, Ok(false)) {
             *gate = Gate::Open;
             return Err(libc::ENOTEMPTY);

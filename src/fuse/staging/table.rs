@@ -23,9 +23,9 @@ use std::sync::atomic::Ordering;
 
 /// The root's number.
 pub(super) const ROOT: u64 = 1;
-/// Numbers of nodes whose own inode number is not to be had: directories that are nowhere, and inodes used again while
-/// the kernel still knows the last one.
-const ALIASES: u64 = 1 << 62;
+/// The first number of nodes that cannot have their own inode number: directories above the runs, and inodes that were
+/// reused while the kernel still knows the previous file.
+pub(super) const ALIASES: u64 = 1 << 62;
 
 /// So many nodes without a name keep a descriptor at most; and no more than a quarter of the files that the process
 /// may have open.

@@ -214,7 +214,7 @@ impl StagingTree {
         }
     }
 
-    pub(super) fn room(&self, id: u64) -> ErrnoResult<libc::statvfs> {
+    pub(super) fn statfs(&self, id: u64) -> ErrnoResult<libc::statvfs> {
         match self.table.read().run_of(id) {
             Some(run) => run.backing.room().map_err(errno_of_io),
             None => {

@@ -1,38 +1,39 @@
-//! Inodes of alias links. A link never changes, since the kernel may keep its target: an alias that moves is another
-//! inode.
+//! Inodes of alias links. The target of a link never changes, because the kernel may cache it: an alias that moves gets
+//! another inode.
 
+use super::super::attributes::ROOT;
 use crate::types::VersionNumber;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
-/// What a link is: an alias of an artifact while it points at a version.
-type Key = (u32, String, VersionNumber);
+/// Identifies a link: an alias of an artifact, and the version that it points to.
+type LinkKey = (u32, String, VersionNumber);
 
-/// The links that were shown. They keep their numbers for the mount's life; there are as many as moves that were seen.
+/// The links that were shown. They keep their inode numbers as long as the mount exists.
 #[derive(Default)]
-pub(super) struct Links(Mutex<Table>);
+pub(super) struct AliasLinks(Mutex<LinkTable>);
 
 #[derive(Default)]
-struct Table {
-    inodes: HashMap<Key, u64>,
-    /// In the order of their inodes.
+struct LinkTable {
+    inodes: HashMap<LinkKey, u64>,
+    /// Ordered by inode.
     targets: Vec<(u32, VersionNumber)>,
 }
 
-/// The first link's inode: after the root's.
-const FIRST: u64 = super::ROOT + 1;
+/// The inode of the first link, after the root's.
+const FIRST: u64 = ROOT + 1;
 
-impl Links {
+impl AliasLinks {
     /// The inode of a link.
     pub(super) fn of(&self, artifact: u32, alias: &str, to: VersionNumber) -> u64 {
-        let Table { inodes, targets } = &mut *self.0.lock();
+        let LinkTable { inodes, targets } = &mut *self.0.lock();
         *inodes.entry((artifact, alias.to_owned(), to)).or_insert_with(|| {
             targets.push((artifact, to));
             FIRST + targets.len() as u64 - 1
         })
     }
 
-    /// The artifact and the version that a link's inode leads to.
+    /// The artifact and the version to which a link points.
     pub(super) fn target(&self, ino: u64) -> Option<(u32, VersionNumber)> {
         self.0.lock().targets.get(usize::try_from(ino.checked_sub(FIRST)?).ok()?).copied()
     }
@@ -44,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_link_keeps_its_inode_and_a_moved_one_has_another() {
-        let links = Links::default();
+        let links = AliasLinks::default();
         let to = VersionNumber;
         let first = links.of(0, "prod", to(1));
         assert_eq!(links.of(0, "prod", to(1)), first);

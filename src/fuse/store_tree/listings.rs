@@ -1,8 +1,7 @@
-//! What stands in the store by name: artifacts, and the versions and aliases of each, as last looked at.
+//! The names in the store: artifacts, and the versions and aliases of each, cached for a short time.
 //!
-//! Nothing shown is older than the age given. A directory's time changes whenever its listing does, since the kernel
-//! keeps a listing until then: its seconds are those of the last change on the disk, its nanoseconds are made of what
-//! is listed.
+//! A directory's time changes whenever its listing does, because the kernel caches a listing until then. The seconds are
+//! those of the last change on disk; the nanoseconds are a hash of the listing.
 
 use super::super::attributes::Time;
 use crate::catalog::{alias, artifact, version};
@@ -18,35 +17,35 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Artifacts whose listings are kept at a time; each is asked for again within a moment anyway.
-const KEPT: usize = 64;
+/// How many artifacts' listings are cached at a time.
+const CACHED: usize = 64;
 
 /// The listing of one artifact.
-pub(super) struct Shelf {
-    /// Not removed, ascending.
+pub(super) struct ArtifactListing {
+    /// Versions that are not removed, ascending.
     pub(super) versions: Vec<VersionNumber>,
-    /// Aliases of those, `latest` among them, by name.
+    /// Aliases of these versions, `latest` included, ordered by name.
     pub(super) aliases: Vec<(String, VersionNumber)>,
     pub(super) time: Time,
 }
 
-/// All artifacts of a store, numbered in the order in which they were seen.
-pub(super) struct Shelves {
+/// The artifacts of a store, numbered in the order in which they were first seen, and their listings.
+pub(super) struct ArtifactListings {
     store: Store,
     age: Duration,
-    known: Mutex<Known>,
+    cache: Mutex<ListingCache>,
 }
 
 #[derive(Default)]
-struct Known {
+struct ListingCache {
     names: Vec<ArtifactName>,
     ids: HashMap<ArtifactName, u32>,
     /// When the directory of artifacts was last read, and its time.
     all: Option<(Instant, Time)>,
-    shelves: HashMap<u32, (Instant, Arc<Shelf>)>,
+    listings: HashMap<u32, (Instant, Arc<ArtifactListing>)>,
 }
 
-impl Known {
+impl ListingCache {
     fn add(&mut self, name: ArtifactName) -> u32 {
         let next = self.names.len() as u32;
         let id = *self.ids.entry(name.clone()).or_insert(next);
@@ -57,17 +56,17 @@ impl Known {
     }
 }
 
-impl Shelves {
-    pub(super) fn new(store: Store, age: Duration) -> Shelves {
-        Shelves { store, age, known: Mutex::default() }
+impl ArtifactListings {
+    pub(super) fn new(store: Store, age: Duration) -> ArtifactListings {
+        ArtifactListings { store, age, cache: Mutex::default() }
     }
 
     /// The name of an artifact by its number.
     pub(super) fn name(&self, id: u32) -> Option<ArtifactName> {
-        self.known.lock().names.get(id as usize).cloned()
+        self.cache.lock().names.get(id as usize).cloned()
     }
 
-    /// An artifact that has, or had, versions.
+    /// The number of an artifact that has, or had, versions.
     ///
     /// # Errors
     /// I/O.
@@ -75,13 +74,13 @@ impl Shelves {
         let Some(name) = std::str::from_utf8(name).ok().and_then(|n| ArtifactName::parse(n).ok()) else {
             return Ok(None);
         };
-        if let Some(id) = self.known.lock().ids.get(&name) {
+        if let Some(id) = self.cache.lock().ids.get(&name) {
             return Ok(Some(*id));
         }
         if !artifact::has_versions(&self.store, &name)? {
             return Ok(None);
         }
-        Ok(Some(self.known.lock().add(name)))
+        Ok(Some(self.cache.lock().add(name)))
     }
 
     /// All artifacts, in the order of their numbers.
@@ -90,8 +89,8 @@ impl Shelves {
     /// I/O.
     pub(super) fn all(&self) -> Result<Vec<(u32, ArtifactName)>> {
         self.time()?;
-        let known = self.known.lock();
-        Ok(known.names.iter().enumerate().map(|(id, name)| (id as u32, name.clone())).collect())
+        let cache = self.cache.lock();
+        Ok(cache.names.iter().enumerate().map(|(id, name)| (id as u32, name.clone())).collect())
     }
 
     /// The time of the directory of all artifacts.
@@ -99,7 +98,7 @@ impl Shelves {
     /// # Errors
     /// I/O.
     pub(super) fn time(&self) -> Result<Time> {
-        if let Some((when, time)) = self.known.lock().all
+        if let Some((when, time)) = self.cache.lock().all
             && when.elapsed() < self.age
         {
             return Ok(time);
@@ -109,10 +108,10 @@ impl Shelves {
         let mut names: Vec<ArtifactName> =
             disk::list(&dir)?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
         names.sort();
-        // Those that have had a version have it for ever: only new ones are looked at.
+        // An artifact that ever had a version stays, so only new names are checked.
         let new: Vec<ArtifactName> = {
-            let known = self.known.lock();
-            names.into_iter().filter(|n| !known.ids.contains_key(n)).collect()
+            let cache = self.cache.lock();
+            names.into_iter().filter(|n| !cache.ids.contains_key(n)).collect()
         };
         let mut found = Vec::new();
         for name in new {
@@ -121,38 +120,38 @@ impl Shelves {
             }
         }
         let seconds = changed(&dir)?;
-        let mut known = self.known.lock();
+        let mut cache = self.cache.lock();
         for name in found {
-            known.add(name);
+            cache.add(name);
         }
-        // InodeTree never go, so their number says it all.
-        let time = (seconds, listed(&known.names.len()));
-        known.all = Some((begun, time));
+        // Artifacts are never removed, so their count identifies the listing.
+        let time = (seconds, nanoseconds_of(&cache.names.len()));
+        cache.all = Some((begun, time));
         Ok(time)
     }
 
-    /// What stands in an artifact now.
+    /// The listing of an artifact.
     ///
     /// # Errors
     /// Damaged; I/O.
-    pub(super) fn shelf(&self, id: u32) -> Result<Arc<Shelf>> {
-        if let Some((when, shelf)) = self.known.lock().shelves.get(&id)
+    pub(super) fn of(&self, id: u32) -> Result<Arc<ArtifactListing>> {
+        if let Some((when, listing)) = self.cache.lock().listings.get(&id)
             && when.elapsed() < self.age
         {
-            return Ok(shelf.clone());
+            return Ok(listing.clone());
         }
         let begun = Instant::now();
-        let name = self.name(id).ok_or_else(|| Error::not_found("no such artifact in this mount"))?;
-        let shelf = Arc::new(self.read(&name)?);
-        let mut known = self.known.lock();
-        if known.shelves.len() >= KEPT {
-            known.shelves.clear();
+        let name = self.name(id).ok_or_else(|| Error::not_found("this mount has no such artifact"))?;
+        let listing = Arc::new(self.read(&name)?);
+        let mut cache = self.cache.lock();
+        if cache.listings.len() >= CACHED {
+            cache.listings.clear();
         }
-        known.shelves.insert(id, (begun, shelf.clone()));
-        Ok(shelf)
+        cache.listings.insert(id, (begun, listing.clone()));
+        Ok(listing)
     }
 
-    fn read(&self, name: &ArtifactName) -> Result<Shelf> {
+    fn read(&self, name: &ArtifactName) -> Result<ArtifactListing> {
         let layout = self.store.layout();
         let versions = version::live_numbers(&self.store, name)?;
         let live = |v: &VersionNumber| versions.binary_search(v).is_ok();
@@ -170,18 +169,18 @@ impl Shelves {
         for alias in disk::list(&layout.aliases(name))? {
             seconds = seconds.max(changed(&layout.aliases(name).join(alias))?);
         }
-        let time = (seconds, listed(&(&versions, &aliases)));
-        Ok(Shelf { versions, aliases, time })
+        let time = (seconds, nanoseconds_of(&(&versions, &aliases)));
+        Ok(ArtifactListing { versions, aliases, time })
     }
 }
 
-/// When a directory of the store was last changed; 0 when it is not there.
+/// When a directory of the store was last changed; 0 if it does not exist.
 fn changed(dir: &Path) -> Result<i64> {
     Ok(disk::lstat(dir)?.map_or(0, |m| m.mtime()))
 }
 
-/// Nanoseconds that differ between listings.
-fn listed(what: &impl Hash) -> u32 {
+/// A hash of a listing, as nanoseconds.
+fn nanoseconds_of(what: &impl Hash) -> u32 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);
     (hasher.finish() % 1_000_000_000) as u32

@@ -1,13 +1,15 @@
-//! The versions of a whole-store mount: a slot for each that was looked up, its tree while it is in use, and its pin.
+//! The versions of a whole-store mount: a slot for each version that was looked up, with its tree while it is in use, and
+//! its pin.
 //!
-//! A version is pinned before the first look below its root, and unpinned when the kernel no longer knows the root:
-//! until then what is open stays readable, whoever removes the version. Slots stay for the mount's life, so inode
-//! numbers do too.
+//! A version is pinned before the first look-up below its root, and unpinned when the kernel has forgotten the root.
+//! Until then open files stay readable, even if another process removes the version. A version keeps its slot, and with
+//! it its inode numbers, as long as the mount exists.
 
 use super::super::attributes::{Attributes, FOREVER, RANK_BITS};
-use super::super::errno::{Answer, Failure};
+use super::super::errno::{Failure, FuseResult};
 use super::super::version::VersionTree;
-use super::shelves::Shelves;
+use super::inodes::ARTIFACTS;
+use super::listings::ArtifactListings;
 use crate::catalog::{Version, removal};
 use crate::clock;
 use crate::error::{Error, Result};
@@ -20,47 +22,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Slots are numbered with 20 bits, so that an inode number keeps within the 53 bits that any program's numbers hold.
-const MOST_SLOTS: usize = 1 << 20;
-/// Trees that are open at a time; the one opened first goes, and is opened again when it is needed. Each holds a root
-/// node.
+/// Slot numbers have 20 bits, so that an inode number fits into 53 bits, which even a floating-point number can hold.
+const MAX_SLOTS: usize = 1 << 20;
+/// How many trees are open at a time. The one that was opened first is closed, and opened again when it is needed. Each
+/// holds a root node.
 const OPEN_TREES: usize = 256;
 
 /// One version.
-struct Slot {
+struct VersionSlot {
     artifact: u32,
     number: VersionNumber,
     time: OnceLock<i64>,
-    /// How often the kernel was told of the root and has not forgotten it.
-    looked_up: AtomicU64,
+    /// The kernel's look-up count of the root.
+    lookups: AtomicU64,
     tree: RwLock<Option<Arc<VersionTree>>>,
-    /// Held while the version is pinned, opened or let go of.
+    /// Whether it is pinned. Locked while the version is pinned, opened or released.
     pinned: Mutex<bool>,
 }
 
 /// The slots of one mount.
-pub(super) struct Slots {
+pub(super) struct VersionSlots {
     store: Store,
     owner: (u32, u32),
     generation: u32,
     pins: Option<Arc<Pins>>,
-    table: RwLock<Table>,
-    /// Slots with open trees, in the order in which they were opened.
+    table: RwLock<SlotTable>,
+    /// Slots with open trees, oldest first.
     open: Mutex<VecDeque<u32>>,
     /// Slots whose root the kernel has forgotten.
     forgotten: Mutex<Vec<u32>>,
 }
 
 #[derive(Default)]
-struct Table {
+struct SlotTable {
     /// Slot n is at n − 1.
-    slots: Vec<Arc<Slot>>,
+    slots: Vec<Arc<VersionSlot>>,
     numbers: HashMap<(u32, VersionNumber), u32>,
 }
 
-impl Slots {
-    pub(super) fn new(store: Store, owner: (u32, u32), generation: u32, pins: Option<Arc<Pins>>) -> Slots {
-        Slots {
+impl VersionSlots {
+    pub(super) fn new(store: Store, owner: (u32, u32), generation: u32, pins: Option<Arc<Pins>>) -> VersionSlots {
+        VersionSlots {
             store,
             owner,
             generation,
@@ -71,25 +73,27 @@ impl Slots {
         }
     }
 
-    /// The slot of a version, a new one if it has none yet.
+    /// The slot of a version; a new one if it has none.
     ///
     /// # Errors
-    /// Refused when a million versions were looked up.
+    /// Refused when a million versions have been looked up.
     pub(super) fn of(&self, artifact: u32, number: VersionNumber) -> Result<u32> {
         if let Some(slot) = self.table.read().numbers.get(&(artifact, number)) {
             return Ok(*slot);
         }
         let table = &mut *self.table.write();
-        if table.slots.len() + 1 >= MOST_SLOTS {
-            return Err(Error::conflict("this mount has shown a million versions: mount the store anew"));
+        if table.slots.len() + 1 >= MAX_SLOTS {
+            return Err(Error::conflict(
+                "this mount has shown a million versions, which is the limit: unmount the store and mount it again",
+            ));
         }
         Ok(*table.numbers.entry((artifact, number)).or_insert_with(|| {
-            let (time, looked_up) = (OnceLock::new(), AtomicU64::new(0));
-            table.slots.push(Arc::new(Slot {
+            let (time, lookups) = (OnceLock::new(), AtomicU64::new(0));
+            table.slots.push(Arc::new(VersionSlot {
                 artifact,
                 number,
                 time,
-                looked_up,
+                lookups,
                 tree: RwLock::default(),
                 pinned: Mutex::default(),
             }));
@@ -97,7 +101,7 @@ impl Slots {
         }))
     }
 
-    fn at(&self, slot: u32) -> Answer<Arc<Slot>> {
+    fn at(&self, slot: u32) -> FuseResult<Arc<VersionSlot>> {
         self.table.read().slots.get((slot as usize).wrapping_sub(1)).cloned().ok_or(Failure::Stale)
     }
 
@@ -106,23 +110,23 @@ impl Slots {
         (u64::from(slot) << RANK_BITS) + 1
     }
 
-    /// Whether that is the inode of a version's root.
+    /// Whether `ino` is the inode of a version's root.
     pub(super) fn is_root(&self, ino: u64) -> bool {
         ino & ((1 << RANK_BITS) - 1) == 1
     }
 
     /// The version in a slot.
-    pub(super) fn version(&self, slot: u32) -> Answer<(u32, VersionNumber)> {
+    pub(super) fn version(&self, slot: u32) -> FuseResult<(u32, VersionNumber)> {
         self.at(slot).map(|s| (s.artifact, s.number))
     }
 
-    /// When a slot's version was committed, if that was read already.
+    /// When a slot's version was committed, if its record was read already.
     pub(super) fn known_time(&self, slot: u32) -> Option<i64> {
         self.at(slot).ok()?.time.get().copied()
     }
 
     /// When a slot's version was committed.
-    pub(super) fn time(&self, slot: u32, name: &ArtifactName) -> Answer<i64> {
+    pub(super) fn time(&self, slot: u32, name: &ArtifactName) -> FuseResult<i64> {
         let slot = self.at(slot)?;
         if let Some(time) = slot.time.get() {
             return Ok(*time);
@@ -131,21 +135,21 @@ impl Slots {
         Ok(*slot.time.get_or_init(|| clock::parse(&version.record().created_at).unwrap_or(0)))
     }
 
-    /// What `stat` shows of a version's root, whose name may be kept for so long.
+    /// The attributes of a version's root; the kernel may cache its name for `keep`.
     pub(super) fn attributes(&self, slot: u32, time: i64, keep: Duration) -> Attributes {
         Attributes {
             attributes_for: FOREVER,
-            ..Attributes::directory(Slots::root(slot), self.generation, self.owner, (time, 0), keep)
+            ..Attributes::directory(VersionSlots::root(slot), self.generation, self.owner, (time, 0), keep)
         }
     }
 
-    /// The tree of a slot's version, opened and pinned when it is not.
-    pub(super) fn tree(&self, number: u32, shelves: &Shelves) -> Answer<Arc<VersionTree>> {
+    /// The tree of a slot's version, which is opened and pinned if necessary.
+    pub(super) fn tree(&self, number: u32, listings: &ArtifactListings) -> FuseResult<Arc<VersionTree>> {
         let slot = self.at(number)?;
         if let Some(tree) = &*slot.tree.read() {
             return Ok(tree.clone());
         }
-        let name = shelves.name(slot.artifact).ok_or(Failure::Stale)?;
+        let name = listings.name(slot.artifact).ok_or(Failure::Stale)?;
         let mut pinned = slot.pinned.lock();
         if let Some(tree) = &*slot.tree.read() {
             return Ok(tree.clone());
@@ -155,7 +159,7 @@ impl Slots {
         }
         let version = Version::read(&self.store, &name, slot.number)?.ok_or(Failure::Gone)?;
         let time = *slot.time.get_or_init(|| clock::parse(&version.record().created_at).unwrap_or(0));
-        let above = super::ARTIFACTS + u64::from(slot.artifact);
+        let above = ARTIFACTS + u64::from(slot.artifact);
         let tree =
             Arc::new(VersionTree::in_slot(version.tree()?, time, number.into(), self.generation, above, self.owner));
         *slot.tree.write() = Some(tree.clone());
@@ -164,8 +168,9 @@ impl Slots {
         Ok(tree)
     }
 
-    /// Pins a version and then looks, FRESH, that it is not removed. False when this mount holds no pins.
-    fn pin(&self, name: &ArtifactName, number: VersionNumber) -> Answer<bool> {
+    /// Pins a version, then checks with a revalidated lookup that it is not removed. Returns false if this mount holds no
+    /// pins.
+    fn pin(&self, name: &ArtifactName, number: VersionNumber) -> FuseResult<bool> {
         let pinned = self.pins.as_ref().is_some_and(|pins| pins.pin(name, number).is_ok());
         if !removal::is_removed(&self.store, name, number)? {
             return Ok(pinned);
@@ -176,7 +181,7 @@ impl Slots {
 
     fn unpin(&self, name: &ArtifactName, number: VersionNumber) {
         if let Some(pins) = &self.pins {
-            // One that stays goes with the mount.
+            // A pin that cannot be removed now goes away with the mount.
             drop(pins.unpin(name, number));
         }
     }
@@ -193,67 +198,67 @@ impl Slots {
 
     /// Whether the kernel knows the root of a slot's version.
     pub(super) fn is_known(&self, slot: u32) -> bool {
-        self.at(slot).is_ok_and(|slot| slot.looked_up.load(Ordering::Relaxed) > 0)
+        self.at(slot).is_ok_and(|slot| slot.lookups.load(Ordering::Relaxed) > 0)
     }
 
-    /// The kernel is told of a version's root once more.
+    /// Counts a look-up of a version's root by the kernel.
     pub(super) fn looked_up(&self, slot: u32) {
         if let Ok(slot) = self.at(slot) {
-            slot.looked_up.fetch_add(1, Ordering::Relaxed);
+            slot.lookups.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// The kernel no longer knows a root. What follows from that waits for a quiet moment.
+    /// Subtracts look-ups that the kernel has forgotten. [`VersionSlots::release_forgotten`] does the rest later.
     pub(super) fn forget(&self, number: u32, times: u64) {
         let Ok(slot) = self.at(number) else { return };
-        if slot.looked_up.fetch_sub(times, Ordering::Relaxed) == times {
+        if slot.lookups.fetch_sub(times, Ordering::Relaxed) == times {
             self.forgotten.lock().push(number);
         }
     }
 
     /// Closes and unpins the versions whose roots the kernel has forgotten.
-    pub(super) fn release_forgotten(&self, shelves: &Shelves) {
+    pub(super) fn release_forgotten(&self, listings: &ArtifactListings) {
         let forgotten = std::mem::take(&mut *self.forgotten.lock());
         for number in forgotten {
             let Ok(slot) = self.at(number) else { continue };
             let mut pinned = slot.pinned.lock();
-            // Looked up again meanwhile: it is in use, and the next forget comes.
-            if slot.looked_up.load(Ordering::Relaxed) > 0 {
+            // If it was looked up again meanwhile, it is in use, and another forget will come.
+            if slot.lookups.load(Ordering::Relaxed) > 0 {
                 continue;
             }
             slot.tree.write().take();
             self.open.lock().retain(|n| *n != number);
             if std::mem::take(&mut *pinned)
-                && let Some(name) = shelves.name(slot.artifact)
+                && let Some(name) = listings.name(slot.artifact)
             {
                 self.unpin(&name, slot.number);
             }
         }
     }
 
-    /// The slots of versions whose pins somebody wants back.
-    pub(super) fn wanted(&self, shelves: &Shelves) -> Vec<u32> {
+    /// The slots of versions whose pins another process asks for.
+    pub(super) fn wanted(&self, listings: &ArtifactListings) -> Vec<u32> {
         let wanted = self.pins.as_ref().and_then(|pins| pins.wanted().ok()).unwrap_or_default();
         let find = |(name, number): (ArtifactName, VersionNumber)| {
-            let artifact = shelves.find(name.as_str().as_bytes()).ok()??;
+            let artifact = listings.find(name.as_str().as_bytes()).ok()??;
             self.table.read().numbers.get(&(artifact, number)).copied()
         };
         wanted.into_iter().filter_map(find).collect()
     }
 
-    /// The slots of versions that this mount uses although they are removed.
-    pub(super) fn removed_in_use(&self, shelves: &Shelves) -> Vec<u32> {
-        let slots: Vec<Arc<Slot>> = self.table.read().slots.clone();
+    /// The slots of removed versions that this mount still uses.
+    pub(super) fn removed_in_use(&self, listings: &ArtifactListings) -> Vec<u32> {
+        let slots: Vec<Arc<VersionSlot>> = self.table.read().slots.clone();
         let mut by_artifact: BTreeMap<u32, Vec<(VersionNumber, u32)>> = BTreeMap::new();
         for (slot, number) in
-            slots.iter().zip(1..).filter(|(s, _)| s.looked_up.load(Ordering::Relaxed) > 0 && s.tree.read().is_some())
+            slots.iter().zip(1..).filter(|(s, _)| s.lookups.load(Ordering::Relaxed) > 0 && s.tree.read().is_some())
         {
             by_artifact.entry(slot.artifact).or_default().push((slot.number, number));
         }
         let mut found = Vec::new();
         for (artifact, numbers) in by_artifact {
-            let Some(name) = shelves.name(artifact) else { continue };
-            // A store that can't be read now is looked at the next time.
+            let Some(name) = listings.name(artifact) else { continue };
+            // If the store cannot be read now, the next call tries again.
             let removed = removal::removed(&self.store, &name).unwrap_or_default();
             found.extend(numbers.into_iter().filter(|(v, _)| removed.binary_search(v).is_ok()).map(|(_, slot)| slot));
         }

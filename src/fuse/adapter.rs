@@ -28,7 +28,8 @@ const LARGEST_REQUEST: u32 = 1 << 20;
 /// How many background requests (mostly readahead) the kernel may send at a time, and from which number on it takes the
 /// connection for congested.
 const BACKGROUND: (u16, u16) = (64, 48);
-/// The sizes of `fuse_dirent` and `fuse_direntplus`: the bytes before each name in a listing without and with attributes.
+/// The sizes of `fuse_dirent` and `fuse_direntplus`: the bytes before each name in a listing without and with
+/// attributes.
 const DIRENT: (usize, usize) = (24, 152);
 /// How many bytes of a listing are collected for the first request.
 const LISTING: usize = 32 << 10;
@@ -80,8 +81,10 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Without READDIRPLUS_AUTO: with it the kernel asks for attributes only with a directory's first page if a program
-        // reads the whole listing before the first stat, as find, ls -l and rsync do. The first `find` of 20,000 files in
+        // Without READDIRPLUS_AUTO: with it the kernel asks for attributes only with a directory's first page if a
+        // program
+        // reads the whole listing before the first stat, as find, ls -l and rsync do. The first `find` of 20,000 files
+        // in
         // one directory took 7 times as long as on ext4 with it, and 2.2 times without.
         // ABORT_ERROR distinguishes an aborted connection from an unmount. The other flags suit an immutable tree.
         let mut wanted = InitFlags::FUSE_ASYNC_READ

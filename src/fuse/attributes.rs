@@ -147,13 +147,13 @@ mod tests {
         let full: Vec<bool> = names.iter().map(|name| page.is_full_for(&Item { name, attributes, next: 3 })).collect();
         assert_eq!(full, [false, false, true, true], "32 and 40 fit into 100");
         let (room, mut back) = (AtomicUsize::new(0), Vec::new());
-        page.give(&room, |item| {
+        page.add_to(&room, |item| {
             back.push(item.name.to_vec());
             false
         });
         assert_eq!(back, names[..2]);
         assert_eq!(room.load(Ordering::Relaxed), 200, "all was taken: next time more is gathered");
-        page.give(&room, |item| item.name == b"longer-name");
+        page.add_to(&room, |item| item.name == b"longer-name");
         assert_eq!(room.load(Ordering::Relaxed), 72, "what was taken and one more");
     }
 }

@@ -56,7 +56,8 @@ impl Connection {
         Ok(move |parent, name: &[u8]| forget_entry(device.as_fd(), parent, name))
     }
 
-    /// A function that gives the kernel files before it asks for them, until [`Connection::run`] ends. It needs a thread.
+    /// A function that gives the kernel files before it asks for them, until [`Connection::run`] ends. It needs a
+    /// thread.
     pub(super) fn readahead(&self) -> impl FnOnce() + Send + use<> {
         let (tree, readahead, notifier) = (self.tree.clone(), self.readahead.clone(), self.session.notifier());
         move || {

@@ -33,7 +33,8 @@ impl MountPoint {
     ///
     /// # Errors
     /// Not found when it does not exist. Usage when it is not a directory, or is in, over or around the store: a mount
-    /// there would hide the store from its own daemon, or contain itself. Refused when it is not empty, or a cairn mount
+    /// there would hide the store from its own daemon, or contain itself. Refused when it is not empty, or a cairn
+    /// mount
     /// already.
     pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
         if let Some(descriptor) = sys::handed_over(mnt) {
@@ -86,7 +87,8 @@ impl MountPoint {
         &self.path
     }
 
-    /// Waits until no other process is mounting here, and makes others wait until the returned file is closed. Then checks
+    /// Waits until no other process is mounting here, and makes others wait until the returned file is closed. Then
+    /// checks
     /// again that nothing was mounted meanwhile.
     ///
     /// # Errors
@@ -143,7 +145,8 @@ impl MountPoint {
         Ok(meta.dev() != self.before.0 && meta.ino() == 1)
     }
 
-    /// Sets the kernel's readahead for this mount, beyond the 128 KiB that FUSE_INIT allows. Works for root only, and only
+    /// Sets the kernel's readahead for this mount, beyond the 128 KiB that FUSE_INIT allows. Works for root only, and
+    /// only
     /// where `/sys` is writable.
     pub fn set_read_ahead(&self, kilobytes: u32) {
         if sys::effective_ids().0 == 0

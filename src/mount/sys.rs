@@ -99,7 +99,8 @@ pub(super) fn replace_descriptor(file: &File, at: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(file.as_raw_fd(), at) }).map(drop)
 }
 
-/// Closes the descriptors that this process inherited: those above 2 that are not close-on-exec. What Rust's library opens
+/// Closes the descriptors that this process inherited: those above 2 that are not close-on-exec. What Rust's library
+/// opens
 /// is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make the caller wait forever.
 pub(super) fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
@@ -135,7 +136,8 @@ pub(super) fn inherit(fd: RawFd) -> io::Result<()> {
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }).map(drop)
 }
 
-/// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` if the other side closed the socket
+/// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` if the other side closed the
+/// socket
 /// without sending one.
 pub(super) fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut byte = [0_u8; 1];
@@ -190,7 +192,8 @@ fn termination_signals() -> libc::sigset_t {
     }
 }
 
-/// Blocks the signals that end a daemon, in this thread and those it starts, so that `wait_for_termination_signal` gets them.
+/// Blocks the signals that end a daemon, in this thread and those it starts, so that `wait_for_termination_signal` gets
+/// them.
 pub fn block_termination_signals() {
     let set = termination_signals();
     // SAFETY: the set is initialised; SIGPIPE ignored is what Rust programs have anyway.
@@ -244,7 +247,8 @@ pub fn raise_open_files() {
     crate::disk::raise_open_files_limit(1 << 20);
 }
 
-/// A descriptor of a process, which becomes readable when the process ends. `None` if the process does not exist, or the
+/// A descriptor of a process, which becomes readable when the process ends. `None` if the process does not exist, or
+/// the
 /// kernel is too old.
 pub(super) fn process(pid: u32) -> Option<OwnedFd> {
     // SAFETY: pidfd_open has no memory effects and returns a new descriptor.
@@ -283,8 +287,10 @@ pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
 /// FUSE_NOTIFY_INVAL_ENTRY.
 const INVALIDATE_ENTRY: u32 = 3;
 
-/// Tells the kernel, over the connection `device`, to forget a name in the directory with inode `parent`, and everything
-/// below it that is not in use. Returns true if the kernel knew the name. What is in use loses its name, and is forgotten
+/// Tells the kernel, over the connection `device`, to forget a name in the directory with inode `parent`, and
+/// everything
+/// below it that is not in use. Returns true if the kernel knew the name. What is in use loses its name, and is
+/// forgotten
 /// after its last use.
 pub fn forget_entry(device: BorrowedFd<'_>, parent: u64, name: &[u8]) -> bool {
     // `struct fuse_out_header`, `struct fuse_notify_inval_entry_out`, the name and a zero.

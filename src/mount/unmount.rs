@@ -17,7 +17,8 @@ const COPIES_CHECK_AFTER_MS: i32 = 300;
 /// What is left after an unmount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unmounted {
-    /// Where else it is mounted: a bind mount, or a copy in another mount namespace. The daemon continues to serve those,
+    /// Where else it is mounted: a bind mount, or a copy in another mount namespace. The daemon continues to serve
+    /// those,
     /// and keeps its locks and pins.
     pub elsewhere: Vec<Elsewhere>,
     /// The daemon's process id, if it still runs.

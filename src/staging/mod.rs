@@ -1,4 +1,5 @@
-//! Staging directories: a run writes files there, without knowing of cairn, and they become its contribution to a draft.
+//! Staging directories: a run writes files there, without knowing of cairn, and they become its contribution to a
+//! draft.
 //!
 //! A stage is `staging/T/`, next to a record that says to which run it belongs. An open stage takes changes, also after
 //! its holder died: then the same run continues with it. Sealing turns it into a contribution, and removes the stage.

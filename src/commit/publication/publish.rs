@@ -27,7 +27,8 @@ pub(in crate::commit) struct VersionDraft<'a> {
     pub kind: Option<ArtifactType>,
     /// The draft that it is the end of.
     pub distributed_id: Option<&'a DistributedId>,
-    /// A version of the artifact, if one was known_version: then the artifact is there, durably, and has that version's type
+    /// A version of the artifact, if one was known_version: then the artifact is there, durably, and has that version's
+    /// type
     /// (F9).
     pub known_version: Option<&'a Version>,
 }

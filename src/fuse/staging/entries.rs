@@ -87,7 +87,8 @@ impl StagingTree {
         Ok(Self::numbered(stat, id))
     }
 
-    /// Whether to keep a removed file by a descriptor. A large file that is not open is not kept: its space must be free
+    /// Whether to keep a removed file by a descriptor. A large file that is not open is not kept: its space must be
+    /// free
     /// when the removal returns, and the kernel repeats an `open` that meets ESTALE. A file that is replaced is kept
     /// whatever its size, because the repeated `open` could meet the next replacement.
     fn is_worth_keeping(&self, table: &NodeTable, run: &OpenStage, stat: &Stat) -> bool {

@@ -1,4 +1,5 @@
-//! Passthrough of a staging mount: the kernel reads and writes the stage's files by itself. It requires that all opens of
+//! Passthrough of a staging mount: the kernel reads and writes the stage's files by itself. It requires that all opens
+//! of
 //! a file are alike, so these are counted.
 
 use super::handles::OpenFile;
@@ -34,7 +35,8 @@ impl Passthrough {
         let Some(notifier) = self.notifier.get() else { return };
         self.opens.end(node);
         if was_writable {
-            // A write through a map changed times that the kernel has not seen. If the kernel does not know the file, it
+            // A write through a map changed times that the kernel has not seen. If the kernel does not know the file,
+            // it
             // has nothing to forget.
             drop(notifier.inval_inode(INodeNo(node), -1, 0));
         }

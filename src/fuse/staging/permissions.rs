@@ -17,7 +17,8 @@ impl Permissions {
         Permissions { tree, admission }
     }
 
-    /// Whether to answer a request. EACCES for a change by a user who may not write to the store, and for a request that
+    /// Whether to answer a request. EACCES for a change by a user who may not write to the store, and for a request
+    /// that
     /// would resume the open run of another user.
     pub(super) fn admit(&self, requester: Requester, node: u64, changes: bool) -> ErrnoResult<()> {
         if self.admission.is_private() {

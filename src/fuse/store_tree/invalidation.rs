@@ -1,7 +1,8 @@
 //! Making the kernel forget versions, so that their pins can be removed.
 //!
 //! The kernel is told to forget a version name by name, down to the names that are in use; so after the last use it
-//! forgets the rest by itself. A name that it keeps because something below is in use cannot be reached by name a second
+//! forgets the rest by itself. A name that it keeps because something below is in use cannot be reached by name a
+//! second
 //! time, so the directories that were in use are remembered.
 
 use super::super::attributes::{FileKind, Item};
@@ -84,7 +85,8 @@ impl Invalidation {
 pub(super) struct Invalidations(Mutex<HashMap<u32, Invalidation>>);
 
 impl Invalidations {
-    /// Continues all invalidations for a step, and begins new ones: of versions whose pins another process asks for, and
+    /// Continues all invalidations for a step, and begins new ones: of versions whose pins another process asks for,
+    /// and
     /// of removed versions that are still known.
     pub(super) fn step(&self, slots: &VersionSlots, listings: &ArtifactListings, forget: &Forgetter) {
         let wanted = slots.wanted(listings);

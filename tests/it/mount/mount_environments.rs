@@ -70,7 +70,7 @@ fn on_a_stacked_file_system_passthrough_is_refused_the_log_says_so_and_reads_are
         assert_eq!(seen(mounted.path()), expected(&version));
     }
     assert!(Command::new("umount").arg(&merged).status().unwrap().success());
-    assert!(place.logged().contains("passthrough is refused here"), "{}", place.logged());
+    assert!(place.logged().contains("the kernel refuses passthrough here"), "{}", place.logged());
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn in_a_user_namespace_a_store_is_mounted_and_passthrough_is_left_out() {
     fs::write(place.path("same"), random_bytes(3, 3 << 20)).unwrap();
     let sum = Command::new("cksum").stdin(File::open(place.path("same")).unwrap()).output().unwrap();
     assert_eq!(output.stdout, [b"text".as_slice(), &sum.stdout].concat());
-    assert!(place.logged().contains("passthrough is refused here"), "{}", place.logged());
+    assert!(place.logged().contains("the kernel refuses passthrough here"), "{}", place.logged());
 }
 
 #[test]

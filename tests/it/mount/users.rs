@@ -159,7 +159,7 @@ fn a_user_may_not_allow_others_or_mount_over_what_is_not_his() {
     if !fs::read_to_string("/etc/fuse.conf").unwrap_or_default().lines().any(|l| l.trim() == "user_allow_other") {
         let output = try_at(&nobodys(&place, "mine"), ",allow_other");
         assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-        assert!(said(&output).contains("hint: leave --allow-other away"), "{}", said(&output));
+        assert!(said(&output).contains("hint: omit --allow-other"), "{}", said(&output));
     }
     let output = try_at(&place.empty("roots"), "");
     assert_eq!(output.status.code(), Some(5), "{}", said(&output));

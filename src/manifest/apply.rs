@@ -4,9 +4,10 @@ use super::build::Root;
 use super::entry::{Dir, Entry};
 use super::levels::directory;
 use super::node::Node;
-use super::nodes::{NodeSink, NodeSource, Recent};
+use super::node_store::{CachedNodes, NodeSink, NodeSource};
+use super::path::path_order;
 use super::recut::{self, ItemEdit};
-use super::tree::{Tree, find_in, path_order};
+use super::tree::{Tree, find_in};
 use crate::error::{Error, Result};
 use crate::types::{MAX_PATH, RelPath};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Edit {
 pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Result<Root> {
     edits.sort_by(|a, b| path_order(&a.path, &b.path));
     let source = base.source().clone();
-    let recent = Recent::new(&*source);
+    let recent = CachedNodes::new(&*source);
     let mut applier = Applier::new(base, &recent, sink);
     edits.into_iter().try_for_each(|edit| applier.edit(edit))?;
     applier.finish()
@@ -75,7 +76,7 @@ pub fn apply_sorted(
     sink: &mut dyn NodeSink,
 ) -> Result<Root> {
     let source = base.source().clone();
-    let recent = Recent::new(&*source);
+    let recent = CachedNodes::new(&*source);
     let mut applier = Applier::new(base, &recent, sink);
     edits.into_iter().try_for_each(|edit| applier.edit(edit?))?;
     applier.finish()
@@ -85,19 +86,19 @@ struct Applier<'a> {
     base: &'a Tree,
     source: &'a dyn NodeSource,
     sink: &'a mut dyn NodeSink,
-    open: Vec<Open>,
+    open: Vec<EditedDir>,
     last: Option<RelPath>,
 }
 
 /// A directory with edits below it.
-struct Open {
+struct EditedDir {
     path: RelPath,
     was: Dir,
     root: Arc<Node>,
     edits: Vec<ItemEdit>,
 }
 
-impl Open {
+impl EditedDir {
     /// What stands under `name` by now.
     fn now(&self, name: &[u8], source: &dyn NodeSource) -> Result<Option<Entry>> {
         match self.edits.last().filter(|e| *e.name == *name) {
@@ -114,11 +115,11 @@ impl Open {
 
 impl<'a> Applier<'a> {
     fn new(base: &'a Tree, source: &'a dyn NodeSource, sink: &'a mut dyn NodeSink) -> Self {
-        let root = Open { path: RelPath::root(), was: base.dir(), root: base.root().clone(), edits: Vec::new() };
+        let root = EditedDir { path: RelPath::root(), was: base.dir(), root: base.root().clone(), edits: Vec::new() };
         Applier { base, source, sink, open: vec![root], last: None }
     }
 
-    fn top(&mut self) -> &mut Open {
+    fn top(&mut self) -> &mut EditedDir {
         self.open.last_mut().expect("the root directory stays open to the end")
     }
 
@@ -180,7 +181,7 @@ impl<'a> Applier<'a> {
                 }
             };
             let root = dir.open(source)?;
-            self.open.push(Open { path: at, was: dir, root, edits: Vec::new() });
+            self.open.push(EditedDir { path: at, was: dir, root, edits: Vec::new() });
         }
         Ok(())
     }

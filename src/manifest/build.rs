@@ -1,10 +1,11 @@
 //! Building a manifest in one pass over its entries in path order.
 
-use super::codec::Item;
+use super::encode::NodeItem;
 use super::entry::Entry;
 use super::levels::{Levels, directory};
 use super::node::Node;
-use super::nodes::{NodeRef, NodeSink};
+use super::node_ref::NodeRef;
+use super::node_store::NodeSink;
 use super::totals::Totals;
 use crate::error::{Error, Result, show_bytes};
 use crate::types::{Digest, Location, MAX_PATH, RelPath, is_entry_name};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 /// A finished manifest.
 #[derive(Clone, Debug)]
 pub struct Root {
-    /// The root node of the root directory's tree. Stored like any other node, however small.
+    /// The root node of the root directory's tree. ChildRef like any other node, however small.
     pub node: Arc<Node>,
     /// Where the sink put it.
     pub place: Option<Location>,
@@ -58,11 +59,11 @@ impl Root {
 /// ```
 pub struct Builder<'a> {
     sink: &'a mut dyn NodeSink,
-    open: Vec<Open>,
+    open: Vec<BuildDir>,
     path: Vec<u8>,
 }
 
-struct Open {
+struct BuildDir {
     levels: Levels,
     /// The last name given in this directory.
     last: Vec<u8>,
@@ -70,19 +71,19 @@ struct Open {
     path_len: usize,
 }
 
-impl Open {
-    fn new(path_len: usize) -> Open {
-        Open { levels: Levels::new(0), last: Vec::new(), path_len }
+impl BuildDir {
+    fn new(path_len: usize) -> BuildDir {
+        BuildDir { levels: Levels::new(0), last: Vec::new(), path_len }
     }
 }
 
 impl<'a> Builder<'a> {
     /// Begins at the root directory.
     pub fn new(sink: &'a mut dyn NodeSink) -> Self {
-        Builder { sink, open: vec![Open::new(0)], path: Vec::new() }
+        Builder { sink, open: vec![BuildDir::new(0)], path: Vec::new() }
     }
 
-    fn top(&mut self) -> &mut Open {
+    fn top(&mut self) -> &mut BuildDir {
         self.open.last_mut().expect("the root directory stays open until the builder is finished")
     }
 
@@ -121,7 +122,7 @@ impl<'a> Builder<'a> {
             self.path.push(b'/');
         }
         self.path.extend_from_slice(name);
-        self.open.push(Open::new(self.path.len()));
+        self.open.push(BuildDir::new(self.path.len()));
         Ok(())
     }
 
@@ -134,7 +135,7 @@ impl<'a> Builder<'a> {
         let below = if let Entry::Directory(dir) = &entry { usize::from(dir.totals().longest) } else { 0 };
         self.name(name, below)?;
         let open = self.open.last_mut().expect("the root directory stays open until the builder is finished");
-        open.levels.push(Item::new(name, entry), self.sink)
+        open.levels.push(NodeItem::new(name, entry), self.sink)
     }
 
     /// Closes the current directory, which may be empty.
@@ -151,7 +152,7 @@ impl<'a> Builder<'a> {
         let parent_len = self.top().path_len;
         self.path.truncate(parent_len);
         let open = self.open.last_mut().expect("more than one was open");
-        let item = Item::new(&open.last, Entry::Directory(dir));
+        let item = NodeItem::new(&open.last, Entry::Directory(dir));
         open.levels.push(item, self.sink)
     }
 

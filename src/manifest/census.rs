@@ -2,9 +2,10 @@
 //! directory many times over, level upon level, so that a walk by path would not end; this one costs what its distinct
 //! nodes cost (L5).
 
-use super::entry::{Dir, DirAt, Entry, Stored};
+use super::entry::{Dir, DirAt, Entry};
 use super::node::Node;
-use super::nodes::NodeSource;
+use super::node_ref::ChildRef;
+use super::node_store::NodeSource;
 use super::totals::Totals;
 use super::tree::Tree;
 use crate::error::{Error, Result, show_bytes};
@@ -14,7 +15,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What is remembered of a node, to compare it with what each of its parents says.
-struct Seen {
+struct NodeSummary {
     level: u8,
     totals: Totals,
     first: Box<[u8]>,
@@ -44,11 +45,11 @@ pub trait Visitor {
 /// The nodes seen so far. `None`: one that cannot be read.
 #[derive(Default)]
 pub struct Census {
-    seen: HashMap<Digest, Option<Seen>>,
+    seen: HashMap<Digest, Option<NodeSummary>>,
 }
 
 /// A node that is being looked at. An inlined directory has no digest of its own here.
-struct Frame {
+struct VisitFrame {
     node: Arc<Node>,
     digest: Option<Digest>,
     next: usize,
@@ -56,9 +57,9 @@ struct Frame {
     marked: bool,
 }
 
-impl Frame {
-    fn new(node: Arc<Node>, digest: Option<Digest>) -> Frame {
-        Frame { node, digest, next: 0, last: Box::default(), marked: false }
+impl VisitFrame {
+    fn new(node: Arc<Node>, digest: Option<Digest>) -> VisitFrame {
+        VisitFrame { node, digest, next: 0, last: Box::default(), marked: false }
     }
 }
 
@@ -77,7 +78,7 @@ impl Census {
         if let Some(Some(seen)) = self.seen.get(&tree.digest()) {
             return Ok(seen.marked);
         }
-        let mut stack = vec![Frame::new(tree.root().clone(), Some(tree.digest()))];
+        let mut stack = vec![VisitFrame::new(tree.root().clone(), Some(tree.digest()))];
         let mut marked = false;
         while let Some(frame) = stack.last_mut() {
             if frame.next == frame.node.len() {
@@ -92,7 +93,7 @@ impl Census {
                         frame.marked |= visitor.file(&digest, size, place)?;
                         None
                     }
-                    Entry::Directory(Dir(DirAt::Inline(node))) => Some(Frame::new(node, None)),
+                    Entry::Directory(Dir(DirAt::Inline(node))) => Some(VisitFrame::new(node, None)),
                     Entry::Directory(Dir(DirAt::Stored(want))) => {
                         self.edge(frame, &want, None, &**tree.source(), visitor)?
                     }
@@ -116,13 +117,13 @@ impl Census {
     }
 
     /// A node was looked at: what is remembered of it; whether it is marked.
-    fn leave(&mut self, stack: &mut Vec<Frame>) -> bool {
+    fn leave(&mut self, stack: &mut Vec<VisitFrame>) -> bool {
         let Some(done) = stack.pop() else { return false };
         match done.digest {
             Some(digest) => {
                 let node = &done.node;
                 let first = if node.is_empty() { Box::default() } else { node.name(0).into() };
-                let seen = Seen {
+                let seen = NodeSummary {
                     level: node.level(),
                     totals: *node.totals(),
                     first,
@@ -146,16 +147,16 @@ impl Census {
     /// not looked at yet.
     fn edge(
         &mut self,
-        frame: &mut Frame,
-        want: &Stored,
+        frame: &mut VisitFrame,
+        want: &ChildRef,
         inner: Option<usize>,
         source: &dyn NodeSource,
         visitor: &mut dyn Visitor,
-    ) -> Result<Option<Frame>> {
+    ) -> Result<Option<VisitFrame>> {
         let digest = want.at.digest;
         let Some(seen) = self.seen.get(&digest) else {
             match source.load(&want.at) {
-                Ok(node) => return Ok(Some(Frame::new(node, Some(digest)))),
+                Ok(node) => return Ok(Some(VisitFrame::new(node, Some(digest)))),
                 Err(error) => {
                     self.seen.insert(digest, None);
                     frame.marked = true;
@@ -229,7 +230,7 @@ impl Census {
             } else {
                 node.child(i)
             };
-            let marked = !matches!(self.seen.get(&want.at.digest), Some(Some(Seen { marked: false, .. })));
+            let marked = !matches!(self.seen.get(&want.at.digest), Some(Some(NodeSummary { marked: false, .. })));
             if !marked && !wanted(&want.at.digest) {
                 continue;
             }
@@ -247,7 +248,7 @@ impl Census {
 }
 
 /// What of a directory's root is not as its entry says (M8, M9).
-fn directory_fault(want: &Stored, seen: &Seen) -> Option<String> {
+fn directory_fault(want: &ChildRef, seen: &NodeSummary) -> Option<String> {
     if want.totals != seen.totals {
         return Some(format!("it adds up to {:?}, its parent says {:?}", seen.totals, want.totals));
     }
@@ -258,7 +259,7 @@ fn directory_fault(want: &Stored, seen: &Seen) -> Option<String> {
 }
 
 /// What of child `i` is not as its parent says (M8).
-fn child_fault(parent: &Node, i: usize, want: &Stored, seen: &Seen) -> Option<String> {
+fn child_fault(parent: &Node, i: usize, want: &ChildRef, seen: &NodeSummary) -> Option<String> {
     if want.totals != seen.totals {
         return Some(format!("it adds up to {:?}, its parent says {:?}", seen.totals, want.totals));
     }

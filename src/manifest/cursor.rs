@@ -3,7 +3,7 @@
 
 use super::entry::{Dir, Entry};
 use super::node::Node;
-use super::nodes::{NodeSource, load_checked};
+use super::node_store::{NodeSource, load_checked};
 use crate::error::{Error, Result, show_bytes};
 use crate::types::Digest;
 use std::sync::Arc;
@@ -235,7 +235,7 @@ impl Cursor {
 
 /// An entry of a directory, with where it stands.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub struct ListedEntry {
     /// Its name.
     pub name: Vec<u8>,
     /// What it is.
@@ -310,14 +310,14 @@ impl Listing {
         Ok(())
     }
 
-    fn step(&mut self) -> Result<Option<Listed>> {
+    fn step(&mut self) -> Result<Option<ListedEntry>> {
         if !self.cursor.down_to(0, &*self.source)? {
             return Ok(None);
         }
         let Some((leaf, i)) = self.cursor.here() else { return Ok(None) };
         let entry = leaf.entry(i);
         let listed =
-            Listed { name: leaf.name(i).to_vec(), rank: self.base + 1 + self.before, index: self.index, entry };
+            ListedEntry { name: leaf.name(i).to_vec(), rank: self.base + 1 + self.before, index: self.index, entry };
         self.index += 1;
         self.before += 1 + if let Entry::Directory(dir) = &listed.entry { dir.totals().entries } else { 0 };
         self.cursor.advance();
@@ -326,7 +326,7 @@ impl Listing {
 }
 
 impl Iterator for Listing {
-    type Item = Result<Listed>;
+    type Item = Result<ListedEntry>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

@@ -10,7 +10,8 @@
 //! again, until each piece fits: keys chosen for their hashes can make runs long, but no bit of a name can be chosen
 //! twice.
 
-use super::codec::{Item, MAX_WEIGHT};
+use super::encode::NodeItem;
+use super::format::MAX_WEIGHT;
 use std::collections::VecDeque;
 
 /// Neighbours on either side that a leaf's first key must undercut: runs of 2w+1 = 301 entries in the mean.
@@ -45,7 +46,7 @@ fn common_bits(a: &[u8], b: &[u8]) -> u32 {
 pub(super) struct Cutter {
     level: u8,
     reach: usize,
-    pending: VecDeque<Item>,
+    pending: VecDeque<NodeItem>,
     /// Number of the first pending item, and of the next to come.
     first: usize,
     next: usize,
@@ -103,19 +104,19 @@ impl Cutter {
     }
 
     /// The first item that is not in a finished node, and its number.
-    pub fn first_pending(&self) -> Option<(usize, &Item)> {
+    pub fn first_pending(&self) -> Option<(usize, &NodeItem)> {
         self.pending.front().map(|item| (self.first, item))
     }
 
     /// Takes the next item; nodes that are complete by now are appended to `out`.
-    pub fn push(&mut self, item: Item, out: &mut Vec<Vec<Item>>) {
+    pub fn push(&mut self, item: NodeItem, out: &mut Vec<Vec<NodeItem>>) {
         self.note(key_hash(self.level, &item.name));
         self.pending.push_back(item);
         self.cut(false, out);
     }
 
     /// There are no more items.
-    pub fn finish(&mut self, out: &mut Vec<Vec<Item>>) {
+    pub fn finish(&mut self, out: &mut Vec<Vec<NodeItem>>) {
         self.cut(true, out);
     }
 
@@ -146,7 +147,7 @@ impl Cutter {
     }
 
     /// Rule 2, for as many nodes as are decided.
-    fn cut(&mut self, ended: bool, out: &mut Vec<Vec<Item>>) {
+    fn cut(&mut self, ended: bool, out: &mut Vec<Vec<NodeItem>>) {
         while !self.pending.is_empty() {
             let run_end = self.starts.front().copied().or(ended.then_some(self.next)).map(|end| end - self.first);
             let limit = run_end.unwrap_or(self.pending.len());
@@ -187,8 +188,8 @@ impl Cutter {
         }
     }
 
-    fn emit(&mut self, count: usize, out: &mut Vec<Vec<Item>>) {
-        let node: Vec<Item> = self.pending.drain(..count).collect();
+    fn emit(&mut self, count: usize, out: &mut Vec<Vec<NodeItem>>) {
+        let node: Vec<NodeItem> = self.pending.drain(..count).collect();
         self.first += count;
         self.weighed -= count;
         self.weight -= node.iter().map(|item| item.weight(self.level)).sum::<usize>();

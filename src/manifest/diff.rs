@@ -3,8 +3,9 @@
 use super::apply::Edit;
 use super::cursor::{Cursor, Listing};
 use super::entry::{Dir, Entry};
-use super::nodes::NodeSource;
-use super::tree::{Tree, deep};
+use super::node_store::NodeSource;
+use super::path::path_error;
+use super::tree::Tree;
 use super::walk::{MAX_WALK, Walk, check_walk};
 use crate::error::Result;
 use crate::types::RelPath;
@@ -27,7 +28,7 @@ pub struct Change {
 pub fn diff(a: &Tree, b: &Tree) -> Diff {
     let mut frames = Vec::new();
     if a.digest() != b.digest() {
-        frames.push(Frame {
+        frames.push(DiffFrame {
             path: RelPath::root(),
             a: Cursor::new(a.root().clone()),
             b: Cursor::new(b.root().clone()),
@@ -43,7 +44,7 @@ pub fn diff(a: &Tree, b: &Tree) -> Diff {
 pub struct Diff {
     a: Arc<dyn NodeSource>,
     b: Arc<dyn NodeSource>,
-    frames: Vec<Frame>,
+    frames: Vec<DiffFrame>,
     /// What is below a directory that only one has, and whether it is the new one.
     below: Option<(Walk, bool)>,
     whole: bool,
@@ -55,7 +56,7 @@ pub struct Diff {
 const MAX_CHANGES: u64 = 1 << 22;
 
 /// A directory that is in both and differs.
-struct Frame {
+struct DiffFrame {
     path: RelPath,
     a: Cursor,
     b: Cursor,
@@ -111,10 +112,10 @@ impl Diff {
                 Ordering::Equal => frame.pair(&*self.a, &*self.b)?.map(|(name, old, new)| (name, Some(old), Some(new))),
             };
             if let Some((name, old, new)) = change {
-                let path = frame.path.join(&name).map_err(deep)?;
+                let path = frame.path.join(&name).map_err(path_error)?;
                 if let (Some(Entry::Directory(a)), Some(Entry::Directory(b))) = (&old, &new) {
                     let (a, b) = (a.open(&*self.a)?, b.open(&*self.b)?);
-                    self.frames.push(Frame { path, a: Cursor::new(a), b: Cursor::new(b) });
+                    self.frames.push(DiffFrame { path, a: Cursor::new(a), b: Cursor::new(b) });
                     continue;
                 }
                 if !self.whole {
@@ -168,7 +169,7 @@ fn take(cursor: &mut Cursor, source: &dyn NodeSource) -> Result<Option<(Vec<u8>,
     Ok(Some(taken))
 }
 
-impl Frame {
+impl DiffFrame {
     /// Both stand at the same name: skips what is equal, steps down where nodes differ, gives entries that differ.
     fn pair(&mut self, a: &dyn NodeSource, b: &dyn NodeSource) -> Result<Option<(Vec<u8>, Entry, Entry)>> {
         let (Some((x, i)), Some((y, j))) = (self.a.here(), self.b.here()) else { return Ok(None) };

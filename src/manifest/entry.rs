@@ -1,18 +1,13 @@
-//! What a directory holds: files, symbolic links, references and directories.
+//! What a directory has: files, symbolic links, references and directories.
 
 use super::node::Node;
-use super::nodes::{NodeRef, NodeSource, load_checked};
+use super::node_ref::{ChildRef, NodeRef};
+use super::node_store::{NodeSource, load_checked};
+use super::reference::{Reference, bad_target};
 use super::totals::{MAX_BYTES, Totals};
 use crate::error::{Error, Result, show_bytes};
 use crate::types::{Digest, Location};
 use std::sync::Arc;
-
-/// The longest target of a symbolic link, in bytes (what Linux allows).
-pub const MAX_TARGET: usize = 4095;
-/// The longest URI of a reference, in bytes.
-pub const MAX_URI: usize = 16_383;
-/// The longest ETag of a reference, in bytes.
-pub const MAX_ETAG: usize = 1_023;
 
 /// One entry of a directory.
 #[derive(Clone, Debug)]
@@ -37,19 +32,6 @@ pub enum Entry {
     Reference(Box<Reference>),
     /// A directory.
     Directory(Dir),
-}
-
-/// A file that lies elsewhere: what is recorded about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reference {
-    /// Where it lies: 1–16,383 bytes, no control characters.
-    pub uri: String,
-    /// Its length, if known.
-    pub size: Option<u64>,
-    /// The ETag its server gave, at most 1,023 bytes.
-    pub etag: Option<String>,
-    /// SHA-256 of its content, if known.
-    pub digest: Option<Digest>,
 }
 
 impl Entry {
@@ -104,38 +86,6 @@ impl Entry {
     }
 }
 
-/// Why `target` cannot be a symbolic link's.
-pub(super) fn bad_target(target: &[u8]) -> Option<&'static str> {
-    match target.len() {
-        0 => Some("its target is empty"),
-        1..=MAX_TARGET if target.contains(&0) => Some("its target has a NUL byte"),
-        1..=MAX_TARGET => None,
-        _ => Some("its target is longer than 4,095 bytes"),
-    }
-}
-
-impl Reference {
-    /// Why this reference cannot stand in a manifest.
-    pub(super) fn fault(&self) -> Option<&'static str> {
-        let control = |s: &str| s.bytes().any(|b| b < 0x20 || b == 0x7f);
-        if self.uri.is_empty() {
-            Some("its URI is empty")
-        } else if self.uri.len() > MAX_URI {
-            Some("its URI is longer than 16,383 bytes")
-        } else if control(&self.uri) {
-            Some("its URI has control characters")
-        } else if self.etag.as_ref().is_some_and(|e| e.len() > MAX_ETAG) {
-            Some("its ETag is longer than 1,023 bytes")
-        } else if self.etag.as_ref().is_some_and(|e| control(e)) {
-            Some("its ETag has control characters")
-        } else if self.size.is_some_and(|n| n > MAX_BYTES) {
-            Some("its size is too large")
-        } else {
-            None
-        }
-    }
-}
-
 /// A directory as an entry: enough to descend into it, to count it, or to put it whole into another tree.
 #[derive(Clone, Debug)]
 pub struct Dir(pub(super) DirAt);
@@ -144,16 +94,9 @@ pub struct Dir(pub(super) DirAt);
 #[derive(Clone, Debug)]
 pub(super) enum DirAt {
     /// Its root node is a node of its own.
-    Stored(Stored),
+    Stored(ChildRef),
     /// Its only leaf lies in the parent's leaf.
     Inline(Arc<Node>),
-}
-
-/// A stored node seen from above: where it is, and what it must add up to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub at: NodeRef,
-    pub totals: Totals,
 }
 
 impl Dir {

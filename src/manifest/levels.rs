@@ -1,10 +1,10 @@
 //! One directory's tree, from its items in order: cut, encode, and hand up, level by level.
 
-use super::codec::Item;
 use super::cut::Cutter;
+use super::encode::NodeItem;
 use super::entry::{Dir, DirAt};
 use super::node::Node;
-use super::nodes::NodeSink;
+use super::node_store::NodeSink;
 use crate::error::Result;
 use crate::types::Location;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use std::sync::Arc;
 /// comes, and then its parent's leaf may take it in.
 pub(super) struct Levels {
     base: u8,
-    levels: Vec<Level>,
+    levels: Vec<LevelBuilder>,
 }
 
-struct Level {
+struct LevelBuilder {
     cutter: Cutter,
     held: Option<Node>,
     /// More than one node has come.
@@ -26,18 +26,18 @@ struct Level {
 impl Levels {
     /// Takes items of level `base`: entries for 0, else nodes of the level below.
     pub fn new(base: u8) -> Levels {
-        Levels { base, levels: vec![Level::new(base)] }
+        Levels { base, levels: vec![LevelBuilder::new(base)] }
     }
 
     /// The next item.
-    pub fn push(&mut self, item: Item, sink: &mut dyn NodeSink) -> Result<()> {
+    pub fn push(&mut self, item: NodeItem, sink: &mut dyn NodeSink) -> Result<()> {
         let mut cut = Vec::new();
         self.levels[0].cutter.push(item, &mut cut);
         if cut.is_empty() { Ok(()) } else { self.nodes(0, cut, sink) }
     }
 
     /// Nodes of level `at` are complete.
-    fn nodes(&mut self, at: usize, cut: Vec<Vec<Item>>, sink: &mut dyn NodeSink) -> Result<()> {
+    fn nodes(&mut self, at: usize, cut: Vec<Vec<NodeItem>>, sink: &mut dyn NodeSink) -> Result<()> {
         let mut up = Vec::new();
         for items in cut {
             let level = &mut self.levels[at];
@@ -56,7 +56,7 @@ impl Levels {
             return Ok(());
         }
         if self.levels.len() == at + 1 {
-            self.levels.push(Level::new(self.base + at as u8 + 1));
+            self.levels.push(LevelBuilder::new(self.base + at as u8 + 1));
         }
         let mut cut = Vec::new();
         for item in up {
@@ -81,16 +81,16 @@ impl Levels {
     }
 }
 
-impl Level {
-    fn new(level: u8) -> Level {
-        Level { cutter: Cutter::new(level), held: None, many: false }
+impl LevelBuilder {
+    fn new(level: u8) -> LevelBuilder {
+        LevelBuilder { cutter: Cutter::new(level), held: None, many: false }
     }
 }
 
 /// Stores a node; gives the item for the level above.
-pub(super) fn store(node: &Node, sink: &mut dyn NodeSink) -> Result<Item> {
+pub(super) fn store(node: &Node, sink: &mut dyn NodeSink) -> Result<NodeItem> {
     let place = sink.store(node)?;
-    Ok(Item::child(node.name(0), node.stored(place)))
+    Ok(NodeItem::child(node.name(0), node.stored(place)))
 }
 
 /// A directory with this root: taken into the parent's leaf when small, stored else.

@@ -3,12 +3,12 @@
 use super::build::{Builder, Root};
 use super::cursor::Cursor;
 use super::entry::{Dir, Entry};
-use super::nodes::NodeSink;
+use super::node_store::NodeSink;
 use super::tree::Tree;
 use crate::error::Result;
 use crate::types::{Digest, RelPath};
 use std::cmp::Reverse;
-use std::collections::hash_map::Entry as Slot;
+use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BinaryHeap, HashMap};
 
 /// One of the manifests to unite.
@@ -53,11 +53,11 @@ pub fn merge(
     sink: &mut dyn NodeSink,
 ) -> Result<Option<Root>> {
     let mut union = Union { parts, decide, refused: false };
-    let mut standing = Standing::default();
+    let mut standing = Candidates::default();
     for (i, part) in parts.iter().enumerate() {
         standing.unite(i, Entry::Directory(part.tree.dir()), part.tree.digest());
     }
-    let mut frames = vec![Frame::open(RelPath::root(), standing, parts)?];
+    let mut frames = vec![MergeFrame::open(RelPath::root(), standing, parts)?];
     let mut builder = Builder::new(sink);
     while let Some(frame) = frames.last_mut() {
         let Some((name, here)) = frame.next_name(parts)? else {
@@ -81,7 +81,7 @@ pub fn merge(
         let mut standing = union.settle(&path, said);
         if standing.groups.len() > 1 {
             builder.enter(&name)?;
-            frames.push(Frame::open(path, standing, parts)?);
+            frames.push(MergeFrame::open(path, standing, parts)?);
         } else if let Some((_, entry)) = standing.groups.pop() {
             builder.entry(&name, entry)?;
         }
@@ -100,10 +100,10 @@ struct Union<'a> {
 
 impl Union<'_> {
     /// What stands at `path`, of what the parts say about it.
-    fn settle(&mut self, path: &RelPath, mut said: Vec<(usize, Entry)>) -> Standing {
+    fn settle(&mut self, path: &RelPath, mut said: Vec<(usize, Entry)>) -> Candidates {
         said.sort_by_key(|(part, _)| *part);
         let counts = self.own_last_words(&said);
-        let mut standing = Standing::default();
+        let mut standing = Candidates::default();
         for ((part, entry), _) in said.into_iter().zip(counts).filter(|(_, counts)| *counts) {
             let Some((earlier, first)) = standing.groups.first() else {
                 standing.add(part, entry);
@@ -116,7 +116,7 @@ impl Union<'_> {
                     Conflict { path: path.clone(), earlier: (earlier[0], first.clone()), later: (part, entry) };
                 match (self.decide)(&conflict) {
                     Choice::Later => {
-                        standing = Standing::default();
+                        standing = Candidates::default();
                         standing.add(part, conflict.later.1);
                     }
                     Choice::Refuse => self.refused = true,
@@ -134,15 +134,15 @@ impl Union<'_> {
         let mut open: HashMap<usize, bool> = HashMap::new();
         for (i, (part, entry)) in said.iter().enumerate().rev() {
             match open.entry(self.parts[*part].author) {
-                Slot::Vacant(slot) => {
+                MapEntry::Vacant(slot) => {
                     slot.insert(entry.is_directory());
                     counts[i] = true;
                 }
-                Slot::Occupied(mut slot) if *slot.get() => {
+                MapEntry::Occupied(mut slot) if *slot.get() => {
                     counts[i] = entry.is_directory();
                     slot.insert(entry.is_directory());
                 }
-                Slot::Occupied(_) => {}
+                MapEntry::Occupied(_) => {}
             }
         }
         counts
@@ -151,12 +151,12 @@ impl Union<'_> {
 
 /// What stands at a path: one thing, or directories to unite; each once, with the parts whose word it is.
 #[derive(Default)]
-struct Standing {
+struct Candidates {
     groups: Vec<(Vec<usize>, Entry)>,
     directories: HashMap<Digest, usize>,
 }
 
-impl Standing {
+impl Candidates {
     fn add(&mut self, part: usize, entry: Entry) {
         match &entry {
             Entry::Directory(dir) => {
@@ -169,8 +169,8 @@ impl Standing {
 
     fn unite(&mut self, part: usize, directory: Entry, digest: Digest) {
         match self.directories.entry(digest) {
-            Slot::Occupied(slot) => self.groups[*slot.get()].0.push(part),
-            Slot::Vacant(slot) => {
+            MapEntry::Occupied(slot) => self.groups[*slot.get()].0.push(part),
+            MapEntry::Vacant(slot) => {
                 slot.insert(self.groups.len());
                 self.groups.push((vec![part], directory));
             }
@@ -179,15 +179,15 @@ impl Standing {
 }
 
 /// A directory that is made of several.
-struct Frame {
+struct MergeFrame {
     path: RelPath,
-    sides: Vec<Side>,
+    sides: Vec<MergeSide>,
     /// The sides that are not at their end, by the name they stand at.
     order: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
 }
 
 /// One of these directories.
-struct Side {
+struct MergeSide {
     /// The parts that have it.
     owners: Vec<usize>,
     /// For the nodes that are stepped into, from that depth on: parts that have the same node there, and passed it
@@ -196,7 +196,7 @@ struct Side {
     cursor: Cursor,
 }
 
-impl Side {
+impl MergeSide {
     /// The parts that have what is here.
     fn all_owners(&self) -> Vec<usize> {
         self.owners.iter().chain(self.guests.iter().flat_map(|(_, g)| g)).copied().collect()
@@ -208,14 +208,14 @@ impl Side {
     }
 }
 
-impl Frame {
-    fn open(path: RelPath, standing: Standing, parts: &[Part]) -> Result<Frame> {
-        let mut frame = Frame { path, sides: Vec::with_capacity(standing.groups.len()), order: BinaryHeap::new() };
+impl MergeFrame {
+    fn open(path: RelPath, standing: Candidates, parts: &[Part]) -> Result<MergeFrame> {
+        let mut frame = MergeFrame { path, sides: Vec::with_capacity(standing.groups.len()), order: BinaryHeap::new() };
         for (owners, entry) in standing.groups {
             let Entry::Directory(dir) = entry else { continue };
             let tree = &parts[owners[0]].tree;
             let root = if frame.path.is_root() { tree.root().clone() } else { Dir::open(&dir, &**tree.source())? };
-            frame.sides.push(Side { owners, guests: Vec::new(), cursor: Cursor::new(root) });
+            frame.sides.push(MergeSide { owners, guests: Vec::new(), cursor: Cursor::new(root) });
             frame.queue(frame.sides.len() - 1);
         }
         Ok(frame)
@@ -269,10 +269,10 @@ impl Frame {
                 .map(|(node, at)| node.child(at).at.digest)
                 .expect("a side that was queued is not at its end");
             match first.entry(digest) {
-                Slot::Vacant(slot) => {
+                MapEntry::Vacant(slot) => {
                     slot.insert(i);
                 }
-                Slot::Occupied(slot) => {
+                MapEntry::Occupied(slot) => {
                     guests.entry(*slot.get()).or_default().extend(side.all_owners());
                     side.advance();
                 }

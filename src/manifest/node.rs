@@ -1,10 +1,10 @@
 //! One node of a directory's tree: its bytes, and looking into them without unpacking them.
 
-use super::codec::{self, CHILD_LEN, Index, Item, MAX_INLINE, Shape, damaged, kind, u16_at, u64_at};
-use super::entry::{Dir, DirAt, Entry, Stored};
-use super::nodes::NodeRef;
+use super::format::{CHILD_LEN, FILE_LEN, MAX_INLINE, kind};
+use super::node_ref::{ChildRef, NodeRef};
+use super::parse::{LeafIndex, NodeShape, damaged, parse, read_reference, u16_at};
 use super::totals::Totals;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::types::{Digest, Hasher, Location, PackRef};
 use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -18,19 +18,19 @@ pub const NODE_DOMAIN: &[u8] = b"cairn-node-1\n";
 /// sha256sum`.
 #[derive(Clone)]
 pub struct Node {
-    bytes: Arc<[u8]>,
+    pub(super) bytes: Arc<[u8]>,
     /// Where this node lies in `bytes`: an inlined directory shares those of the leaf around it.
-    start: usize,
+    pub(super) start: usize,
     length: usize,
     level: u8,
     count: usize,
     ends: usize,
     names: usize,
-    body: usize,
+    pub(super) body: usize,
     totals: Totals,
-    payload: Box<[(u16, u16)]>,
+    pub(super) payload: Box<[(u16, u16)]>,
     before: Box<[u64]>,
-    places: Box<[u64]>,
+    pub(super) places: Box<[u64]>,
     digest: OnceLock<Digest>,
 }
 
@@ -40,7 +40,7 @@ fn pack_place(place: Option<Location>) -> u64 {
     place.map_or(NOWHERE, |p| u64::from(p.pack.0) << 32 | u64::from(p.offset))
 }
 
-fn unpack_place(place: u64) -> Option<Location> {
+pub(super) fn unpack_place(place: u64) -> Option<Location> {
     (place != NOWHERE).then_some(Location { pack: PackRef((place >> 32) as u32), offset: place as u32 })
 }
 
@@ -55,14 +55,21 @@ impl Node {
     pub fn decode(bytes: impl Into<Arc<[u8]>>, places: Vec<Option<Location>>) -> Result<Node> {
         let bytes = bytes.into();
         let len = bytes.len();
-        let mut index = Index::default();
-        let shape = codec::parse(&bytes, Some(&mut index))?;
+        let mut index = LeafIndex::default();
+        let shape = parse(&bytes, Some(&mut index))?;
         let mut places: Vec<u64> = places.into_iter().map(pack_place).collect();
         places.resize(shape.slots, NOWHERE);
         Ok(Self::assemble(bytes, 0, len, shape, index, places.into()))
     }
 
-    fn assemble(bytes: Arc<[u8]>, start: usize, len: usize, shape: Shape, index: Index, places: Box<[u64]>) -> Node {
+    pub(super) fn assemble(
+        bytes: Arc<[u8]>,
+        start: usize,
+        len: usize,
+        shape: NodeShape,
+        index: LeafIndex,
+        places: Box<[u64]>,
+    ) -> Node {
         Node {
             bytes,
             start,
@@ -78,14 +85,6 @@ impl Node {
             places,
             digest: OnceLock::new(),
         }
-    }
-
-    /// The node of these items. The items' names are in order and their weight is within the bound.
-    pub(super) fn of(level: u8, items: &[Item]) -> Result<Node> {
-        let (bytes, places) = codec::encode(level, items);
-        // Decoding what was just encoded costs little, and nothing that this release can't read is ever stored.
-        Node::decode(bytes, places)
-            .map_err(|e| Error::usage("these entries cannot stand in one manifest").with_source(e))
     }
 
     /// The leaf without entries: the root of the empty version, and an empty directory.
@@ -185,7 +184,7 @@ impl Node {
     }
 
     /// Child `i` of an inner node.
-    pub(super) fn child(&self, i: usize) -> Stored {
+    pub(super) fn child(&self, i: usize) -> ChildRef {
         self.stored_at(self.body + CHILD_LEN * i, i)
     }
 
@@ -195,59 +194,18 @@ impl Node {
         Totals::read(&self.bytes[at..])
     }
 
-    fn digest_at(&self, at: usize) -> Digest {
+    pub(super) fn digest_at(&self, at: usize) -> Digest {
         Digest(self.bytes[at..at + 32].try_into().expect("32 bytes were asked for"))
     }
 
-    fn stored_at(&self, at: usize, slot: usize) -> Stored {
-        Stored {
+    pub(super) fn stored_at(&self, at: usize, slot: usize) -> ChildRef {
+        ChildRef {
             at: NodeRef { digest: self.digest_at(at), place: unpack_place(self.places[slot]) },
             totals: Totals::read(&self.bytes[at + 32..]),
         }
     }
 
-    /// Entry `i` of a leaf, unpacked.
-    pub(super) fn entry(&self, i: usize) -> Entry {
-        let (payload, slot) = self.payload[i];
-        let (at, slot) = (self.start + usize::from(payload), usize::from(slot));
-        let kind = self.bytes[self.body + i];
-        match kind {
-            kind::FILE | kind::EXECUTABLE => Entry::File {
-                digest: self.digest_at(at),
-                size: u64_at(&self.bytes, at + 32),
-                exec: kind == kind::EXECUTABLE,
-                place: unpack_place(self.places[slot]),
-            },
-            kind::SYMLINK => {
-                let len = u16_at(&self.bytes, at);
-                Entry::Symlink { target: self.bytes[at + 2..at + 2 + len].to_vec() }
-            }
-            kind::REFERENCE => {
-                let (reference, _) =
-                    codec::read_reference(&self.bytes[at..]).expect("it was read once, when the node was checked");
-                Entry::Reference(Box::new(reference))
-            }
-            kind::DIRECTORY => Entry::Directory(Dir(DirAt::Stored(self.stored_at(at, slot)))),
-            _ => Entry::Directory(Dir(DirAt::Inline(Arc::new(self.inlined(at, slot))))),
-        }
-    }
-
-    /// The inlined directory whose length stands at `at`, as a node that shares these bytes.
-    fn inlined(&self, at: usize, slot: usize) -> Node {
-        let (start, len) = (at + 2, u16_at(&self.bytes, at));
-        let mut index = Index::default();
-        let shape = codec::parse(&self.bytes[start..start + len], Some(&mut index))
-            .expect("it was checked with the leaf around it");
-        let places = self.places[slot..slot + shape.slots].into();
-        Self::assemble(self.bytes.clone(), start, len, shape, index, places)
-    }
-
-    /// Entry or child `i` as an item of its level.
-    pub(super) fn item(&self, i: usize) -> Item {
-        if self.is_leaf() { Item::new(self.name(i), self.entry(i)) } else { Item::child(self.name(i), self.child(i)) }
-    }
-
-    /// What entry or child `i` weighs, as [`Item::weight`].
+    /// What entry or child `i` weighs, as [`NodeItem::weight`].
     pub(super) fn weight(&self, i: usize) -> usize {
         let name = 2 + self.name(i).len();
         if !self.is_leaf() {
@@ -256,16 +214,16 @@ impl Node {
         let at = self.start + usize::from(self.payload[i].0);
         name + 1
             + match self.bytes[self.body + i] {
-                kind::FILE | kind::EXECUTABLE => codec::FILE_LEN,
+                kind::FILE | kind::EXECUTABLE => FILE_LEN,
                 kind::DIRECTORY => CHILD_LEN,
-                kind::REFERENCE => codec::read_reference(&self.bytes[at..]).map_or(0, |(_, len)| len),
+                kind::REFERENCE => read_reference(&self.bytes[at..]).map_or(0, |(_, len)| len),
                 _ => 2 + u16_at(&self.bytes, at),
             }
     }
 
     /// This node as its parent would name it.
-    pub(super) fn stored(&self, place: Option<Location>) -> Stored {
-        Stored { at: NodeRef { digest: self.digest(), place }, totals: self.totals }
+    pub(super) fn stored(&self, place: Option<Location>) -> ChildRef {
+        ChildRef { at: NodeRef { digest: self.digest(), place }, totals: self.totals }
     }
 
     /// True when, as a directory's root, it belongs into the parent's leaf.
@@ -279,72 +237,6 @@ impl Node {
     /// Damage when it is an inner node with a single child.
     pub fn check_root(&self) -> Result<()> {
         if !self.is_leaf() && self.count < 2 { Err(damaged("a root has a single child")) } else { Ok(()) }
-    }
-
-    /// The nodes that this one names: an inner node's children, or the roots of a leaf's directories, also of those
-    /// inside inlined directories. For marks and checks.
-    pub fn children(&self) -> Vec<NodeRef> {
-        let mut out = Vec::new();
-        self.collect(&mut |entry| {
-            if let Entry::Directory(Dir(DirAt::Stored(s))) = entry {
-                out.push(s.at);
-            }
-        });
-        out
-    }
-
-    /// The blobs that this leaf's files name, also inside inlined directories: digest, size, place.
-    pub fn blobs(&self) -> Vec<(Digest, u64, Option<Location>)> {
-        let mut out = Vec::new();
-        if self.is_leaf() {
-            self.collect(&mut |entry| {
-                if let Entry::File { digest, size, place, .. } = entry {
-                    out.push((*digest, *size, *place));
-                }
-            });
-        }
-        out
-    }
-
-    /// This node with other hints for the child nodes that `places` names; those of blobs stay.
-    pub(super) fn with_child_places(
-        &self,
-        places: &std::collections::HashMap<Digest, Option<Location>>,
-    ) -> Result<Node> {
-        let mut slots = Vec::with_capacity(self.places.len());
-        self.collect(&mut |entry| match entry {
-            Entry::File { place, .. } => slots.push(*place),
-            Entry::Directory(Dir(DirAt::Stored(s))) => {
-                slots.push(places.get(&s.at.digest).copied().unwrap_or(s.at.place))
-            }
-            _ => {}
-        });
-        Node::decode(self.bytes(), slots)
-    }
-
-    /// This node with other hints for the blobs that its files name; those of child nodes stay.
-    ///
-    /// # Errors
-    /// Those of `place`, which gets a blob's digest and size.
-    pub fn with_blob_places(&self, place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Location>>) -> Result<Node> {
-        let mut slots: Vec<Result<Option<Location>>> = Vec::with_capacity(self.places.len());
-        self.collect(&mut |entry| match entry {
-            Entry::File { digest, size, .. } => slots.push(place(digest, *size)),
-            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(Ok(s.at.place)),
-            _ => {}
-        });
-        Node::decode(self.bytes(), slots.into_iter().collect::<Result<_>>()?)
-    }
-
-    fn collect(&self, see: &mut dyn FnMut(&Entry)) {
-        for i in 0..self.count {
-            let entry = self.item(i).entry;
-            see(&entry);
-            if let Entry::Directory(Dir(DirAt::Inline(node))) = &entry {
-                // No deeper than inlined directories nest.
-                node.collect(see);
-            }
-        }
     }
 }
 

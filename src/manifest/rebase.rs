@@ -3,8 +3,10 @@
 use super::apply::Edit;
 use super::diff::{Change, diff};
 use super::entry::{Dir, Entry};
-use super::nodes::{NodeRef, NodeSource};
-use super::tree::{Tree, path_order};
+use super::node_ref::NodeRef;
+use super::node_store::NodeSource;
+use super::path::path_order;
+use super::tree::Tree;
 use crate::error::Result;
 use crate::types::RelPath;
 use std::collections::BTreeSet;
@@ -26,9 +28,9 @@ pub enum Rebased {
 /// # Errors
 /// What the sources say; damage.
 pub fn rebase(base: &Tree, mine: &Tree, theirs: &Tree) -> Result<Rebased> {
-    let mut own: Vec<Own> = diff(base, mine)
+    let mut own: Vec<OurChange> = diff(base, mine)
         .whole_directories()
-        .map(|c| c.map(|change| Own { change, fate: Fate::Apply }))
+        .map(|c| c.map(|change| OurChange { change, fate: Fate::Apply }))
         .collect::<Result<_>>()?;
     let mut conflicts = BTreeSet::new();
     for change in diff(base, theirs).whole_directories() {
@@ -41,7 +43,7 @@ pub fn rebase(base: &Tree, mine: &Tree, theirs: &Tree) -> Result<Rebased> {
         return Ok(Rebased::Conflicts(paths));
     }
     let mut edits = Vec::with_capacity(own.len());
-    for Own { change: Change { path, old, new }, fate } in own {
+    for OurChange { change: Change { path, old, new }, fate } in own {
         match (fate, new) {
             (Fate::Done, _) => {}
             (Fate::Unite(more), _) => edits.extend(more),
@@ -54,7 +56,7 @@ pub fn rebase(base: &Tree, mine: &Tree, theirs: &Tree) -> Result<Rebased> {
 }
 
 /// One of our changes.
-struct Own {
+struct OurChange {
     change: Change,
     fate: Fate,
 }
@@ -70,7 +72,13 @@ enum Fate {
 }
 
 /// One of their changes against ours at its path, above it, and below it.
-fn meet(own: &mut [Own], their: &Change, mine: &Tree, theirs: &Tree, conflicts: &mut BTreeSet<RelPath>) -> Result<()> {
+fn meet(
+    own: &mut [OurChange],
+    their: &Change,
+    mine: &Tree,
+    theirs: &Tree,
+    conflicts: &mut BTreeSet<RelPath>,
+) -> Result<()> {
     let mut above = Some(their.path.clone());
     while let Some(path) = above {
         if let Ok(i) = own.binary_search_by(|o| path_order(&o.change.path, &path)) {
@@ -97,7 +105,7 @@ fn meet(own: &mut [Own], their: &Change, mine: &Tree, theirs: &Tree, conflicts: 
 }
 
 fn at_one_path(
-    ours: &mut Own,
+    ours: &mut OurChange,
     their: &Change,
     mine: &Tree,
     theirs: &Tree,

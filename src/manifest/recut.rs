@@ -5,13 +5,15 @@
 //! behind the change that old and new cut agree on, and the nodes that differ become changes of the level above.
 //! A change that keeps name and weight moves no cut at all.
 
-use super::codec::{Item, MAX_WEIGHT};
 use super::cursor::Cursor;
 use super::cut::{Cutter, key_hash, reach};
+use super::encode::NodeItem;
 use super::entry::Entry;
+use super::format::MAX_WEIGHT;
 use super::levels::{Levels, store};
 use super::node::Node;
-use super::nodes::{NodeRef, NodeSink, NodeSource};
+use super::node_ref::NodeRef;
+use super::node_store::{NodeSink, NodeSource};
 use crate::error::Result;
 use crate::types::Digest;
 use std::collections::{BTreeMap, VecDeque};
@@ -24,7 +26,7 @@ type Name = Box<[u8]>;
 pub(super) struct ItemEdit {
     pub name: Name,
     pub to: Option<Entry>,
-    /// Name and weight stay, so no cut moves. Found out by [`Level::classify`].
+    /// Name and weight stay, so no cut moves. FoundEntry out by [`LevelEdit::classify`].
     still: bool,
 }
 
@@ -44,7 +46,7 @@ pub(super) fn edit(
 ) -> Result<Arc<Node>> {
     let mut fresh = Vec::new();
     for level in 0..=root.level() {
-        let mut work = Level { level, root, source, edits, up: Vec::new(), last: None };
+        let mut work = LevelEdit { level, root, source, edits, up: Vec::new(), last: None };
         work.classify()?;
         if work.edits.is_empty() {
             return Ok(root.clone());
@@ -95,11 +97,11 @@ fn whole(
 }
 
 fn push(levels: &mut Levels, edit: ItemEdit, sink: &mut dyn NodeSink) -> Result<()> {
-    edit.to.map_or(Ok(()), |entry| levels.push(Item::new(&edit.name, entry), sink))
+    edit.to.map_or(Ok(()), |entry| levels.push(NodeItem::new(&edit.name, entry), sink))
 }
 
 /// One level below the root's, being changed.
-struct Level<'a> {
+struct LevelEdit<'a> {
     level: u8,
     root: &'a Arc<Node>,
     source: &'a dyn NodeSource,
@@ -120,7 +122,7 @@ struct Restart {
 }
 
 /// Where the next change that can move a cut begins.
-enum Plan {
+enum NextCut {
     /// There is none.
     Done,
     /// Cutting begins again here.
@@ -129,7 +131,7 @@ enum Plan {
     GoOn,
 }
 
-impl Level<'_> {
+impl LevelEdit<'_> {
     fn seek(&self, name: &[u8]) -> Result<Cursor> {
         let mut cursor = Cursor::new(self.root.clone());
         cursor.seek_node(self.root.clone(), name, self.level, self.source)?;
@@ -149,7 +151,7 @@ impl Level<'_> {
                 (Err(_), to) => to.is_some(),
                 (Ok(_), None) => true,
                 (Ok(i), Some(entry)) => {
-                    let item = Item::new(&edit.name, entry.clone());
+                    let item = NodeItem::new(&edit.name, entry.clone());
                     edit.still = item.weight(self.level) == node.weight(i);
                     !node.item(i).entry.same(entry)
                 }
@@ -168,14 +170,14 @@ impl Level<'_> {
         let mut plan = self.plan(0, None)?;
         loop {
             let stop = match &plan {
-                Plan::At(restart) => restart.cursor.here().map(|(node, _)| node.name(0).to_vec()),
+                NextCut::At(restart) => restart.cursor.here().map(|(node, _)| node.name(0).to_vec()),
                 _ => None,
             };
             // A new first name of the level stands before the node where cutting begins, and is not for here.
             while self.edits.get(next).is_some_and(|e| e.still && stop.as_ref().is_none_or(|stop| *e.name < **stop)) {
                 next = self.in_place(next, stop.as_deref(), sink)?;
             }
-            let Plan::At(restart) = plan else { return Ok(()) };
+            let NextCut::At(restart) = plan else { return Ok(()) };
             (next, plan) = self.region(next, restart, sink)?;
         }
     }
@@ -184,7 +186,7 @@ impl Level<'_> {
     fn in_place(&mut self, mut next: usize, stop: Option<&[u8]>, sink: &mut dyn NodeSink) -> Result<usize> {
         let cursor = self.seek(&self.edits[next].name)?;
         let Some((node, _)) = cursor.here() else { return Ok(next + 1) };
-        let mut items: Vec<Item> = (0..node.len()).map(|i| node.item(i)).collect();
+        let mut items: Vec<NodeItem> = (0..node.len()).map(|i| node.item(i)).collect();
         while let Some(edit) = self.edits.get(next).filter(|e| stop.is_none_or(|stop| *e.name < *stop)) {
             let Ok(i) = node.find(&edit.name) else { break };
             if let Some(entry) = &edit.to {
@@ -201,14 +203,14 @@ impl Level<'_> {
 
     /// Where to begin for the first edit from `from` on that can move a cut. `standing` is the node start up to which
     /// everything is done.
-    fn plan(&self, from: usize, standing: Option<&[u8]>) -> Result<Plan> {
-        let Some(edit) = self.edits[from..].iter().find(|e| !e.still) else { return Ok(Plan::Done) };
+    fn plan(&self, from: usize, standing: Option<&[u8]>) -> Result<NextCut> {
+        let Some(edit) = self.edits[from..].iter().find(|e| !e.still) else { return Ok(NextCut::Done) };
         let w = reach(self.level);
         let mut cursor = self.seek(&edit.name)?;
         // Hash and weight of the keys from the node start to the edit.
         let mut keys: VecDeque<(u64, usize)> = VecDeque::new();
         loop {
-            let Some((node, _)) = cursor.here() else { return Ok(Plan::Done) };
+            let Some((node, _)) = cursor.here() else { return Ok(NextCut::Done) };
             let node = node.clone();
             // Of the first node the part before the edit, then all.
             let end = node.find(&edit.name).unwrap_or_else(|at| at);
@@ -216,10 +218,10 @@ impl Level<'_> {
                 keys.push_front((key_hash(self.level, node.name(i)), node.weight(i)));
             }
             if standing == Some(node.name(0)) {
-                return Ok(Plan::GoOn);
+                return Ok(NextCut::GoOn);
             }
             if cursor.at_first_node() {
-                return Ok(Plan::At(Restart { cursor, before: None, previous: None }));
+                return Ok(NextCut::At(Restart { cursor, before: None, previous: None }));
             }
             if keys.len() > w {
                 let (before, previous) = self.before(&cursor)?;
@@ -230,7 +232,7 @@ impl Level<'_> {
                     let far: usize = keys.iter().take(keys.len() - w).map(|(_, weight)| weight).sum();
                     if begins_run || far > MAX_WEIGHT {
                         let previous = previous.filter(|_| !begins_run);
-                        return Ok(Plan::At(Restart { cursor, before: Some(before), previous }));
+                        return Ok(NextCut::At(Restart { cursor, before: Some(before), previous }));
                     }
                 }
             }
@@ -258,7 +260,7 @@ impl Level<'_> {
 
     /// Cuts again from `restart` until the old cut is met behind all changes so far; says which edit and plan come
     /// after.
-    fn region(&mut self, mut next: usize, restart: Restart, sink: &mut dyn NodeSink) -> Result<(usize, Plan)> {
+    fn region(&mut self, mut next: usize, restart: Restart, sink: &mut dyn NodeSink) -> Result<(usize, NextCut)> {
         let w = reach(self.level) as u32;
         let Restart { mut cursor, before, previous } = restart;
         let mut region = Region { level: self.level, old: BTreeMap::new(), up: BTreeMap::new(), last: None };
@@ -297,7 +299,7 @@ impl Level<'_> {
                 if item.mark.is_some_and(|since| since >= w) && changed <= number {
                     let met = item.name.clone();
                     match self.plan(next, Some(&met))? {
-                        Plan::GoOn => {}
+                        NextCut::GoOn => {}
                         plan => {
                             region.close(Some(&met), self);
                             return Ok((next, plan));
@@ -316,13 +318,13 @@ impl Level<'_> {
         cutter.finish(&mut cut);
         region.made(cut, sink)?;
         region.close(None, self);
-        Ok((next, Plan::Done))
+        Ok((next, NextCut::Done))
     }
 
-    fn feed(&mut self, edit: usize, cutter: &mut Cutter, cut: &mut Vec<Vec<Item>>) {
+    fn feed(&mut self, edit: usize, cutter: &mut Cutter, cut: &mut Vec<Vec<NodeItem>>) {
         let edit = &mut self.edits[edit];
         if let Some(entry) = edit.to.take() {
-            cutter.push(Item::new(&edit.name, entry), cut);
+            cutter.push(NodeItem::new(&edit.name, entry), cut);
         }
     }
 }
@@ -337,7 +339,7 @@ struct Region {
 
 impl Region {
     /// These nodes are cut; what is not an old node is stored.
-    fn made(&mut self, cut: Vec<Vec<Item>>, sink: &mut dyn NodeSink) -> Result<()> {
+    fn made(&mut self, cut: Vec<Vec<NodeItem>>, sink: &mut dyn NodeSink) -> Result<()> {
         for items in cut {
             let node = Node::of(self.level, &items)?;
             match self.old.remove(node.name(0)) {
@@ -353,7 +355,7 @@ impl Region {
     }
 
     /// The stretch ends at `met`: old nodes before it that no new node has replaced are gone.
-    fn close(mut self, met: Option<&[u8]>, level: &mut Level<'_>) {
+    fn close(mut self, met: Option<&[u8]>, level: &mut LevelEdit<'_>) {
         for name in self.old.into_keys() {
             if met.is_none_or(|met| *name < *met) {
                 self.up.insert(name, None);

@@ -1,8 +1,10 @@
 //! Storing what of a manifest is not yet where it shall be: new nodes, and old ones that move into a younger pack.
 
 use super::build::Root;
+use super::memory_nodes::MemoryNodes;
 use super::node::Node;
-use super::nodes::{MemoryNodes, NodeRef, NodeSink, NodeSource};
+use super::node_ref::NodeRef;
+use super::node_store::{NodeSink, NodeSource};
 use crate::error::Result;
 use crate::types::{Digest, Location};
 use std::collections::HashMap;

@@ -31,11 +31,6 @@ impl Totals {
         self.entries - self.files - self.directories
     }
 
-    /// The mean size of a file, 0 when there is none.
-    pub fn mean_file_size(&self) -> u64 {
-        self.bytes.checked_div(self.files).unwrap_or(0)
-    }
-
     /// Adds another part of the same directory. `None` when a sum grows past its bound.
     pub(super) fn add(&mut self, part: &Totals) -> Option<()> {
         self.own = self.own.checked_add(part.own)?;

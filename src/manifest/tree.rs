@@ -4,12 +4,13 @@ use super::build::Root;
 use super::cursor::{Cursor, Listing};
 use super::entry::{Dir, DirAt, Entry};
 use super::node::Node;
-use super::nodes::{NodeRef, NodeSource};
+use super::node_ref::NodeRef;
+use super::node_store::NodeSource;
+use super::path::path_error;
 use super::totals::Totals;
 use super::walk::Walk;
 use crate::error::{Error, Result};
 use crate::types::{Digest, RelPath};
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// A manifest: its root node, and where the others come from. Cheap to clone; never changes.
@@ -22,7 +23,7 @@ pub struct Tree {
 
 /// An entry that was looked up.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundEntry {
     /// What it is.
     pub entry: Entry,
     /// Its pre-order rank: 0 is the root directory.
@@ -31,21 +32,13 @@ pub struct Found {
 
 /// An entry found by its rank.
 #[derive(Clone, Debug)]
-pub struct At {
+pub struct RankedEntry {
     /// Its path.
     pub path: RelPath,
     /// What it is.
     pub entry: Entry,
     /// Rank of the directory it stands in; of the root, 0.
     pub parent: u64,
-}
-
-/// The order in which a walk, a diff and a builder see paths: part by part, so that what is in a directory comes right
-/// after it. (Bytewise `a-b` stands before `a/b`; here `a`, `a/b`, `a-b`.)
-pub fn path_order(a: &RelPath, b: &RelPath) -> Ordering {
-    // A slash sorts before every byte that a name can have.
-    let key = |b: &u8| if *b == b'/' { 0 } else { *b };
-    a.as_bytes().iter().map(key).cmp(b.as_bytes().iter().map(key))
 }
 
 impl Tree {
@@ -112,7 +105,7 @@ impl Tree {
     ///
     /// # Errors
     /// What the source says; damage.
-    pub fn child(&self, dir: &Dir, rank: u64, name: &[u8]) -> Result<Option<Found>> {
+    pub fn child(&self, dir: &Dir, rank: u64, name: &[u8]) -> Result<Option<FoundEntry>> {
         find_in(self.open_dir(dir)?, rank, name, &*self.source)
     }
 
@@ -120,8 +113,8 @@ impl Tree {
     ///
     /// # Errors
     /// What the source says; damage.
-    pub fn lookup(&self, path: &RelPath) -> Result<Option<Found>> {
-        let mut found = Found { entry: Entry::Directory(self.dir()), rank: 0 };
+    pub fn lookup(&self, path: &RelPath) -> Result<Option<FoundEntry>> {
+        let mut found = FoundEntry { entry: Entry::Directory(self.dir()), rank: 0 };
         for (depth, name) in path.parts().enumerate() {
             let Entry::Directory(dir) = &found.entry else { return Ok(None) };
             let root = if depth == 0 { self.root.clone() } else { self.open_dir(dir)? };
@@ -137,8 +130,8 @@ impl Tree {
     ///
     /// # Errors
     /// What the source says; damage.
-    pub fn by_rank(&self, rank: u64) -> Result<Option<At>> {
-        let mut at = At { path: RelPath::root(), entry: Entry::Directory(self.dir()), parent: 0 };
+    pub fn by_rank(&self, rank: u64) -> Result<Option<RankedEntry>> {
+        let mut at = RankedEntry { path: RelPath::root(), entry: Entry::Directory(self.dir()), parent: 0 };
         if rank > self.totals().entries {
             return Ok(None);
         }
@@ -148,7 +141,7 @@ impl Tree {
             let mut cursor = Cursor::new(root.clone());
             let before = cursor.seek_rank(root, rank - base - 1, &*self.source)?;
             let (leaf, i) = cursor.here().ok_or_else(|| Error::damaged("manifest: a rank leads past the end"))?;
-            at.path = at.path.join(leaf.name(i)).map_err(deep)?;
+            at.path = at.path.join(leaf.name(i)).map_err(path_error)?;
             at.entry = leaf.entry(i);
             at.parent = base;
             base += 1 + before;
@@ -198,19 +191,16 @@ impl Tree {
     pub fn walk_below(&self, path: &RelPath) -> Result<Walk> {
         match self.lookup(path)? {
             _ if path.is_root() => Ok(self.walk()),
-            Some(Found { entry: Entry::Directory(dir), rank }) => Ok(Walk::new(path.clone(), self.list(&dir, rank)?)),
+            Some(FoundEntry { entry: Entry::Directory(dir), rank }) => {
+                Ok(Walk::new(path.clone(), self.list(&dir, rank)?))
+            }
             _ => Ok(Walk::empty()),
         }
     }
 }
 
-/// A path in a manifest that is too long is the manifest's fault, not the reader's.
-pub(super) fn deep(e: Error) -> Error {
-    Error::damaged("manifest: a path is not allowed").with_source(e)
-}
-
 /// Finds `name` in the directory with that root node and rank.
-pub(super) fn find_in(root: Arc<Node>, rank: u64, name: &[u8], source: &dyn NodeSource) -> Result<Option<Found>> {
+pub(super) fn find_in(root: Arc<Node>, rank: u64, name: &[u8], source: &dyn NodeSource) -> Result<Option<FoundEntry>> {
     let mut cursor = Cursor::new(root.clone());
     cursor.seek_node(root, name, 0, source)?;
     let Some((leaf, _)) = cursor.here() else { return Ok(None) };
@@ -218,5 +208,5 @@ pub(super) fn find_in(root: Arc<Node>, rank: u64, name: &[u8], source: &dyn Node
     let entry = leaf.entry(i);
     // The path down stands at the leaf's first entry.
     let before = cursor.before().1 + leaf.before(i);
-    Ok(Some(Found { entry, rank: rank + 1 + before }))
+    Ok(Some(FoundEntry { entry, rank: rank + 1 + before }))
 }

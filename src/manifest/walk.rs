@@ -1,8 +1,8 @@
 //! Every entry in pre-order, with its path and rank.
 
-use super::cursor::{Listed, Listing};
+use super::cursor::{ListedEntry, Listing};
 use super::entry::{Dir, Entry};
-use super::tree::deep;
+use super::path::path_error;
 use crate::error::{Error, Result};
 use crate::types::RelPath;
 
@@ -62,7 +62,7 @@ impl Walk {
             listing.seek_name(name)?;
             let mut peek = listing.clone();
             let Some(listed) = peek.next().transpose()? else { return Ok(()) };
-            let here = at.join(&listed.name).map_err(deep)?;
+            let here = at.join(&listed.name).map_err(path_error)?;
             if listed.name != name {
                 return Ok(());
             }
@@ -91,11 +91,11 @@ impl Walk {
             self.stack.push((path, inner));
         }
         while let Some((at, listing)) = self.stack.last_mut() {
-            let Some(Listed { name, entry, rank, .. }) = listing.next().transpose()? else {
+            let Some(ListedEntry { name, entry, rank, .. }) = listing.next().transpose()? else {
                 self.stack.pop();
                 continue;
             };
-            let visit = Visit { path: at.join(&name).map_err(deep)?, entry, rank };
+            let visit = Visit { path: at.join(&name).map_err(path_error)?, entry, rank };
             if let Entry::Directory(dir) = &visit.entry {
                 self.enter = Some((visit.path.clone(), dir.clone(), rank));
             }

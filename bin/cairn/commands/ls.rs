@@ -6,7 +6,7 @@ use crate::help::Help;
 use crate::output::Context;
 use cairn::catalog::Version;
 use cairn::error::Error;
-use cairn::manifest::{Entry, Found, Tree};
+use cairn::manifest::{Entry, FoundEntry, Tree};
 use cairn::types::RelPath;
 use clap::Args;
 use std::ffi::OsString;
@@ -68,7 +68,7 @@ pub fn ls(context: &mut Context, args: LsArgs) -> CommandResult {
     let path = args.path.as_ref().map_or(Ok(RelPath::root()), |p| RelPath::parse_or_root(p.as_bytes()))?;
     let version = context.version(&args.version)?;
     let tree = version.tree()?;
-    let Found { entry, rank } = found(&version, &tree, &path)?;
+    let FoundEntry { entry, rank } = found(&version, &tree, &path)?;
     let mut show = |path: &RelPath, entry: &Entry| line(context, path, entry, args.long);
     match &entry {
         Entry::Directory(_) if args.recursive => {
@@ -88,7 +88,7 @@ pub fn ls(context: &mut Context, args: LsArgs) -> CommandResult {
     Ok(0)
 }
 
-fn found(version: &Version, tree: &Tree, path: &RelPath) -> Result<Found, Error> {
+fn found(version: &Version, tree: &Tree, path: &RelPath) -> Result<FoundEntry, Error> {
     tree.lookup(path)?.ok_or_else(|| {
         let above = path.parent().filter(|p| !p.is_root()).map_or(String::new(), |p| format!(" {p}"));
         Error::not_found(format!("there is no {path} in {version}"))

@@ -6,7 +6,7 @@ use crate::commit::Upserted;
 use crate::disk::backing::Stat;
 use crate::error::Result;
 use crate::fuse::errno::{ErrnoResult, Subject, errno_of};
-use crate::manifest::{Builder, Entry, Found, Listing, MemoryNodes, Root, Tree};
+use crate::manifest::{Builder, Entry, FoundEntry, Listing, MemoryNodes, Root, Tree};
 use crate::objects::Content;
 use crate::store::Store;
 use crate::types::RelPath;
@@ -63,7 +63,7 @@ impl SealedView {
         Ok(!counts)
     }
 
-    fn find(&self, path: &Path) -> ErrnoResult<Found> {
+    fn find(&self, path: &Path) -> ErrnoResult<FoundEntry> {
         let path = RelPath::parse_or_root(path.as_os_str().as_bytes()).map_err(|_| libc::ENOENT)?;
         self.tree.lookup(&path).map_err(|e| errno_of(&e, Subject::Version))?.ok_or(libc::ENOENT)
     }

@@ -3,7 +3,7 @@
 use super::model::*;
 use super::*;
 use crate::error::Kind;
-use crate::manifest::codec::{self, Item};
+use crate::manifest::encode::{NodeItem, encode};
 use crate::types::Digest;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -39,10 +39,10 @@ fn leaf_and_inner() -> Vec<Arc<Node>> {
 /// What is decoded can be read whole, and has one encoding.
 fn judge(bytes: &[u8]) -> bool {
     let Ok(node) = Node::decode(bytes, Vec::new()) else { return false };
-    let items: Vec<Item> = (0..node.len()).map(|i| node.item(i)).collect();
+    let items: Vec<NodeItem> = (0..node.len()).map(|i| node.item(i)).collect();
     let _ = (node.children(), node.blobs(), node.places().count(), node.totals());
     assert!((0..node.len()).all(|i| node.weight(i) == items[i].weight(node.level())));
-    let (again, places) = codec::encode(node.level(), &items);
+    let (again, places) = encode(node.level(), &items);
     assert_eq!(again, bytes, "decodes, but is not what would be encoded");
     assert_eq!(places.len(), node.places().len());
     true
@@ -96,14 +96,14 @@ proptest! {
     }
 }
 
-fn item(name: &[u8]) -> Item {
-    Item::new(name, file(1))
+fn item(name: &[u8]) -> NodeItem {
+    NodeItem::new(name, file(1))
 }
 
 #[test]
 fn a_foreign_hands_node_is_refused() {
-    let refuse = |what: &str, level: u8, items: &[Item]| {
-        let (bytes, _) = codec::encode(level, items);
+    let refuse = |what: &str, level: u8, items: &[NodeItem]| {
+        let (bytes, _) = encode(level, items);
         match Node::decode(bytes, Vec::new()) {
             Err(e) => assert_eq!(e.kind(), Kind::Damaged, "{what}"),
             Ok(_) => panic!("{what} was accepted"),
@@ -114,21 +114,23 @@ fn a_foreign_hands_node_is_refused() {
     }
     refuse("a duplicate", 0, &[item(b"a"), item(b"a")]);
     refuse("an unsorted name", 0, &[item(b"b"), item(b"a")]);
-    let sized =
-        |name: &[u8], size| Item::new(name, Entry::File { digest: Digest::default(), size, exec: false, place: None });
+    let sized = |name: &[u8], size| {
+        NodeItem::new(name, Entry::File { digest: Digest::default(), size, exec: false, place: None })
+    };
     refuse("a huge size", 0, &[sized(b"a", u64::MAX)]);
     refuse("a sum that overflows", 0, &[sized(b"a", MAX_BYTES), sized(b"b", 1)]);
-    refuse("an empty target", 0, &[Item::new(b"a", Entry::Symlink { target: vec![] })]);
-    refuse("a NUL in a target", 0, &[Item::new(b"a", Entry::Symlink { target: vec![0] })]);
-    refuse("a long target", 0, &[Item::new(b"a", Entry::Symlink { target: vec![b'x'; 4096] })]);
+    refuse("an empty target", 0, &[NodeItem::new(b"a", Entry::Symlink { target: vec![] })]);
+    refuse("a NUL in a target", 0, &[NodeItem::new(b"a", Entry::Symlink { target: vec![0] })]);
+    refuse("a long target", 0, &[NodeItem::new(b"a", Entry::Symlink { target: vec![b'x'; 4096] })]);
     let uri =
         |uri: &str| Entry::Reference(Box::new(Reference { uri: uri.into(), size: None, etag: None, digest: None }));
-    refuse("an empty URI", 0, &[Item::new(b"a", uri(""))]);
-    refuse("a line end in a URI", 0, &[Item::new(b"a", uri("a\nb"))]);
+    refuse("an empty URI", 0, &[NodeItem::new(b"a", uri(""))]);
+    refuse("a line end in a URI", 0, &[NodeItem::new(b"a", uri("a\nb"))]);
     refuse("no children", 1, &[]);
-    let stored = |totals| Item::child(b"a", crate::manifest::entry::Stored { at: Digest::default().into(), totals });
+    let stored =
+        |totals| NodeItem::child(b"a", crate::manifest::node_ref::ChildRef { at: Digest::default().into(), totals });
     let good = Totals { own: 2, entries: 3, files: 2, directories: 1, bytes: 9, longest: 3 };
-    assert!(Node::decode(codec::encode(1, &[stored(good)]).0, Vec::new()).is_ok());
+    assert!(Node::decode(encode(1, &[stored(good)]).0, Vec::new()).is_ok());
     refuse("a level too high", 64, &[stored(good)]);
     for (what, bad) in [
         ("nothing below", Totals { own: 0, ..good }),
@@ -146,8 +148,9 @@ fn a_foreign_hands_node_is_refused() {
     }
     refuse("a path grown too long", 0, &[stored(Totals { longest: 4096, ..good })]);
     // An inlined directory that is too large, and one that is no leaf.
-    let large: Vec<Item> = (0..60).map(|i| item(format!("{i:03}").as_bytes())).collect();
-    let inline = |node| Item::new(b"a", Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node)))));
+    let large: Vec<NodeItem> = (0..60).map(|i| item(format!("{i:03}").as_bytes())).collect();
+    let inline =
+        |node| NodeItem::new(b"a", Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node)))));
     refuse("a large inlined directory", 0, &[inline(Node::of(0, &large).unwrap())]);
     refuse("an inlined inner node", 0, &[inline(Node::of(1, &[stored(good)]).unwrap())]);
     // A column of a later release.
@@ -166,7 +169,10 @@ fn inlined_directories_nested_to_the_bound_are_read_without_overflow() {
     loop {
         let around = Node::of(
             0,
-            &[Item::new(b"a", Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node.clone())))))],
+            &[NodeItem::new(
+                b"a",
+                Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node.clone())))),
+            )],
         );
         match around {
             Ok(n) => node = n,
@@ -191,7 +197,7 @@ fn a_node_that_does_not_fit_its_parent_is_an_error() {
     let leaf_at = dir.children();
     let leaf = |i: usize| nodes.get(&leaf_at[i].digest).unwrap();
     let rename = |from: &Node, at: usize, name: &[u8]| {
-        let mut items: Vec<Item> = (0..from.len()).map(|i| from.item(i)).collect();
+        let mut items: Vec<NodeItem> = (0..from.len()).map(|i| from.item(i)).collect();
         items[at].name = name.into();
         Node::of(from.level(), &items).unwrap()
     };

@@ -55,12 +55,12 @@ fn a_listing_goes_on_at_any_index_and_name() {
         inside.or(Some((path(format!("n{i:05}")), file(i))))
     }));
     let t = build_tree(&m, &nodes);
-    let all: Vec<Listed> = t.list_root().map(Result::unwrap).collect();
+    let all: Vec<ListedEntry> = t.list_root().map(Result::unwrap).collect();
     assert_eq!(all.len(), 5000);
     for start in [0usize, 1, 9, 10, 11, 299, 300, 2500, 4999, 5000, 6000] {
         let mut listing = t.list_root();
         listing.seek_index(start as u64).unwrap();
-        let rest: Vec<Listed> = listing.map(Result::unwrap).collect();
+        let rest: Vec<ListedEntry> = listing.map(Result::unwrap).collect();
         assert_eq!(rest.len(), 5000usize.saturating_sub(start));
         for (a, b) in rest.iter().zip(&all[start.min(5000)..]) {
             assert_eq!((&a.name, a.rank, a.index), (&b.name, b.rank, b.index));

@@ -1,181 +1,13 @@
-//! The hashed bytes of a node: writing them, and reading them with suspicion.
-//!
-//! ```text
-//! level u8 | columns u8 | entries u16 | per column: tag u8, length u16 | the columns, in that order
-//! ```
-//! All numbers are little-endian. FORMAT.md describes the columns. For one list of entries there is one encoding;
-//! everything else is damage. Nothing here trusts a length, a count or an order, and nothing recurses further than
-//! the 2 KiB of an inlined directory allow.
+//! Reading and checking the hashed bytes of a node.
 
-use super::entry::{Dir, DirAt, Entry, MAX_TARGET, Reference, Stored, bad_target};
-use super::totals::{MAX_BYTES, TOTALS_LEN, Totals};
+use super::format::{CHILD_LEN, FILE_LEN, HAS_DIGEST, HAS_ETAG, HAS_SIZE, MAX_INLINE, MAX_LEVEL, MAX_NODE, kind, tag};
+use super::reference::{MAX_TARGET, Reference, bad_target};
+use super::totals::{MAX_BYTES, Totals};
 use crate::error::{Error, Result, show_bytes};
-use crate::types::{Location, MAX_NAME};
-
-/// The largest node, in bytes.
-pub const MAX_NODE: usize = 32 * 1024;
-/// The largest directory that lies in its parent's leaf, in bytes of its own node.
-pub const MAX_INLINE: usize = 2 * 1024;
-/// What a run of entries may weigh and still be one node: the rest is the header's.
-pub(super) const MAX_WEIGHT: usize = MAX_NODE - 40;
-/// More levels than any tree can have (each level shrinks even trees made of ground names).
-pub(super) const MAX_LEVEL: u8 = 63;
-
-/// Column tags.
-pub(super) mod tag {
-    pub const NAME_ENDS: u8 = 1;
-    pub const NAMES: u8 = 2;
-    pub const KINDS: u8 = 3;
-    pub const FILES: u8 = 4;
-    pub const LINKS: u8 = 5;
-    pub const REFERENCES: u8 = 6;
-    pub const DIRECTORIES: u8 = 7;
-    pub const INLINED: u8 = 8;
-    pub const CHILDREN: u8 = 9;
-    /// Tags below this one are known.
-    pub const END: usize = 10;
-}
-
-/// Entry kinds in the KINDS column. 6 is kept for a file stored as a list of blobs.
-pub(super) mod kind {
-    pub const FILE: u8 = 0;
-    pub const EXECUTABLE: u8 = 1;
-    pub const SYMLINK: u8 = 2;
-    pub const REFERENCE: u8 = 3;
-    pub const DIRECTORY: u8 = 4;
-    pub const INLINED: u8 = 5;
-}
-
-pub(super) const FILE_LEN: usize = 40;
-pub(super) const CHILD_LEN: usize = 32 + TOTALS_LEN;
-const HAS_SIZE: u8 = 1;
-const HAS_DIGEST: u8 = 2;
-const HAS_ETAG: u8 = 4;
-
-/// An entry under its name, on its way into a node. At inner levels the entry is the child, as a stored directory.
-#[derive(Clone, Debug)]
-pub(super) struct Item {
-    pub name: Box<[u8]>,
-    pub entry: Entry,
-    /// For [`super::recut`]: this item began an old node, so many unchanged items after the last edit.
-    pub mark: Option<u32>,
-}
-
-impl Item {
-    pub fn new(name: &[u8], entry: Entry) -> Item {
-        Item { name: name.into(), entry, mark: None }
-    }
-
-    pub fn child(name: &[u8], child: Stored) -> Item {
-        Item::new(name, Entry::Directory(Dir(DirAt::Stored(child))))
-    }
-
-    /// The bytes this item adds to a node of that level: the header apart, a node is as long as its items weigh.
-    pub fn weight(&self, level: u8) -> usize {
-        let name = 2 + self.name.len();
-        if level > 0 {
-            return name + CHILD_LEN;
-        }
-        name + 1
-            + match &self.entry {
-                Entry::File { .. } => FILE_LEN,
-                Entry::Symlink { target } => 2 + target.len(),
-                Entry::Reference(r) => reference_len(r),
-                Entry::Directory(Dir(DirAt::Stored(_))) => CHILD_LEN,
-                Entry::Directory(Dir(DirAt::Inline(node))) => 2 + node.bytes().len(),
-            }
-    }
-}
-
-fn reference_len(r: &Reference) -> usize {
-    3 + r.uri.len()
-        + if r.size.is_some() { 8 } else { 0 }
-        + if r.digest.is_some() { 32 } else { 0 }
-        + r.etag.as_ref().map_or(0, |e| 2 + e.len())
-}
-
-fn u16_of(n: usize) -> [u8; 2] {
-    u16::try_from(n).expect("a node is at most 32 KiB").to_le_bytes()
-}
-
-/// The hashed bytes and the places of a node with these items, which are in order, distinct and light enough.
-pub(super) fn encode(level: u8, items: &[Item]) -> (Vec<u8>, Vec<Option<Location>>) {
-    let mut columns: [Vec<u8>; tag::END] = Default::default();
-    let mut places = Vec::new();
-    for item in items {
-        columns[usize::from(tag::NAMES)].extend_from_slice(&item.name);
-        let end = u16_of(columns[usize::from(tag::NAMES)].len());
-        columns[usize::from(tag::NAME_ENDS)].extend_from_slice(&end);
-        let (kind, tag) = match &item.entry {
-            Entry::File { exec: false, .. } => (kind::FILE, tag::FILES),
-            Entry::File { exec: true, .. } => (kind::EXECUTABLE, tag::FILES),
-            Entry::Symlink { .. } => (kind::SYMLINK, tag::LINKS),
-            Entry::Reference(_) => (kind::REFERENCE, tag::REFERENCES),
-            Entry::Directory(Dir(DirAt::Stored(_))) if level > 0 => (kind::DIRECTORY, tag::CHILDREN),
-            Entry::Directory(Dir(DirAt::Stored(_))) => (kind::DIRECTORY, tag::DIRECTORIES),
-            Entry::Directory(Dir(DirAt::Inline(_))) => (kind::INLINED, tag::INLINED),
-        };
-        if level == 0 {
-            columns[usize::from(tag::KINDS)].push(kind);
-        }
-        let out = &mut columns[usize::from(tag)];
-        match &item.entry {
-            Entry::File { digest, size, place, .. } => {
-                out.extend_from_slice(&digest.0);
-                out.extend_from_slice(&size.to_le_bytes());
-                places.push(*place);
-            }
-            Entry::Symlink { target } => {
-                out.extend_from_slice(&u16_of(target.len()));
-                out.extend_from_slice(target);
-            }
-            Entry::Reference(r) => encode_reference(r, out),
-            Entry::Directory(Dir(DirAt::Stored(s))) => {
-                out.extend_from_slice(&s.at.digest.0);
-                s.totals.encode(out);
-                places.push(s.at.place);
-            }
-            Entry::Directory(Dir(DirAt::Inline(node))) => {
-                out.extend_from_slice(&u16_of(node.bytes().len()));
-                out.extend_from_slice(node.bytes());
-                places.extend(node.places());
-            }
-        }
-    }
-    let used = || columns.iter().enumerate().filter(|(_, c)| !c.is_empty());
-    let mut bytes = Vec::with_capacity(64 + columns.iter().map(Vec::len).sum::<usize>());
-    bytes.push(level);
-    bytes.push(u8::try_from(used().count()).expect("there are ten columns"));
-    bytes.extend_from_slice(&u16_of(items.len()));
-    for (tag, column) in used() {
-        bytes.push(u8::try_from(tag).expect("there are ten columns"));
-        bytes.extend_from_slice(&u16_of(column.len()));
-    }
-    for column in &columns {
-        bytes.extend_from_slice(column);
-    }
-    (bytes, places)
-}
-
-fn encode_reference(r: &Reference, out: &mut Vec<u8>) {
-    let bit = |has: bool, flag: u8| if has { flag } else { 0 };
-    out.push(bit(r.size.is_some(), HAS_SIZE) | bit(r.digest.is_some(), HAS_DIGEST) | bit(r.etag.is_some(), HAS_ETAG));
-    out.extend_from_slice(&u16_of(r.uri.len()));
-    out.extend_from_slice(r.uri.as_bytes());
-    if let Some(size) = r.size {
-        out.extend_from_slice(&size.to_le_bytes());
-    }
-    if let Some(digest) = r.digest {
-        out.extend_from_slice(&digest.0);
-    }
-    if let Some(etag) = &r.etag {
-        out.extend_from_slice(&u16_of(etag.len()));
-        out.extend_from_slice(etag.as_bytes());
-    }
-}
+use crate::types::MAX_NAME;
 
 /// Where the parts of a node lie, as found by [`parse`].
-pub(super) struct Shape {
+pub(super) struct NodeShape {
     pub level: u8,
     pub count: usize,
     /// Offset of the first name's end.
@@ -191,16 +23,16 @@ pub(super) struct Shape {
 
 /// Per entry of a leaf, for looking it up later.
 #[derive(Default)]
-pub(super) struct Index {
+pub(super) struct LeafIndex {
     /// Offset of the entry's own bytes, and its first slot.
     pub payload: Vec<(u16, u16)>,
     /// Pre-order entries before it; left empty when that is its position.
     pub before: Vec<u64>,
 }
 
-impl Index {
+impl LeafIndex {
     /// Entry `i` has its bytes at `payload`, after all that `shape` has summed up so far.
-    fn note(&mut self, i: usize, payload: usize, shape: &Shape) {
+    fn note(&mut self, i: usize, payload: usize, shape: &NodeShape) {
         // Both fit: a node is at most 32 KiB.
         self.payload.push((payload as u16, shape.slots as u16));
         let entries = shape.totals.entries;
@@ -218,12 +50,12 @@ pub(super) fn damaged(what: impl std::fmt::Display) -> Error {
 }
 
 /// A part of the bytes, taken from its front.
-struct Part {
+struct ColumnReader {
     at: usize,
     end: usize,
 }
 
-impl Part {
+impl ColumnReader {
     fn take(&mut self, len: usize) -> Result<usize> {
         if self.end - self.at < len {
             return Err(damaged("a column is too short for its entries"));
@@ -246,7 +78,7 @@ pub(super) fn u64_at(b: &[u8], at: usize) -> u64 {
 }
 
 /// Checks every byte of a node and finds its parts. `index` is filled for a leaf.
-pub(super) fn parse(b: &[u8], mut index: Option<&mut Index>) -> Result<Shape> {
+pub(super) fn parse(b: &[u8], mut index: Option<&mut LeafIndex>) -> Result<NodeShape> {
     if b.len() < 4 {
         return Err(damaged("it is shorter than its header"));
     }
@@ -262,7 +94,7 @@ pub(super) fn parse(b: &[u8], mut index: Option<&mut Index>) -> Result<Shape> {
     let names_len = if count == 0 { 0 } else { u16_at(b, ends + 2 * count - 2) };
     let names = columns[usize::from(tag::NAMES)].take(names_len)?;
     check_names(&b[ends..ends + 2 * count], &b[names..names + names_len])?;
-    let mut shape = Shape { level, count, ends, names, body: 0, totals: Totals::default(), slots: 0 };
+    let mut shape = NodeShape { level, count, ends, names, body: 0, totals: Totals::default(), slots: 0 };
     let too_large = || damaged("its sums are too large or a path below is too long");
     if level > 0 {
         if count == 0 {
@@ -298,13 +130,13 @@ pub(super) fn parse(b: &[u8], mut index: Option<&mut Index>) -> Result<Shape> {
             start = end;
         }
     }
-    columns.iter().try_for_each(Part::finished)?;
+    columns.iter().try_for_each(ColumnReader::finished)?;
     Ok(shape)
 }
 
 /// The column table: known tags, ascending, no empty column, nothing left over.
-fn read_columns(b: &[u8], count: usize) -> Result<[Part; tag::END]> {
-    let mut columns: [Part; tag::END] = std::array::from_fn(|_| Part { at: 0, end: 0 });
+fn read_columns(b: &[u8], count: usize) -> Result<[ColumnReader; tag::END]> {
+    let mut columns: [ColumnReader; tag::END] = std::array::from_fn(|_| ColumnReader { at: 0, end: 0 });
     let mut at = 4 + 3 * count;
     if b.len() < at {
         return Err(damaged("it is shorter than its table of columns"));
@@ -318,7 +150,7 @@ fn read_columns(b: &[u8], count: usize) -> Result<[Part; tag::END]> {
         if tag <= last || len == 0 {
             return Err(damaged(format!("column {tag} is empty or out of order")));
         }
-        columns[usize::from(tag)] = Part { at, end: at + len };
+        columns[usize::from(tag)] = ColumnReader { at, end: at + len };
         at += len;
         last = tag;
     }
@@ -357,7 +189,7 @@ enum Below {
 }
 
 /// Checks the next entry of its kind: where its bytes are, what it adds, how many places it has.
-fn read_entry(b: &[u8], kind: u8, columns: &mut [Part; tag::END]) -> Result<(usize, Below, usize)> {
+fn read_entry(b: &[u8], kind: u8, columns: &mut [ColumnReader; tag::END]) -> Result<(usize, Below, usize)> {
     Ok(match kind {
         kind::FILE | kind::EXECUTABLE => {
             let at = columns[usize::from(tag::FILES)].take(FILE_LEN)?;
@@ -414,7 +246,7 @@ fn read_entry(b: &[u8], kind: u8, columns: &mut [Part; tag::END]) -> Result<(usi
 
 /// Reads and checks the reference at the front of `b`; also says how long it is.
 pub(super) fn read_reference(b: &[u8]) -> Result<(Reference, usize)> {
-    let mut part = Part { at: 0, end: b.len() };
+    let mut part = ColumnReader { at: 0, end: b.len() };
     let flags_at = part.take(3)?;
     let (flags, uri_len) = (b[flags_at], u16_at(b, flags_at + 1));
     if flags & !(HAS_SIZE | HAS_DIGEST | HAS_ETAG) != 0 {

@@ -1,0 +1,130 @@
+//! The entries of a node: made from items, unpacked, and walked.
+
+use super::encode::{NodeItem, encode};
+use super::entry::{Dir, DirAt, Entry};
+use super::format::kind;
+use super::node::{Node, unpack_place};
+use super::node_ref::NodeRef;
+use super::parse::{LeafIndex, parse, read_reference, u16_at, u64_at};
+use crate::error::{Error, Result};
+use crate::types::{Digest, Location};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl Node {
+    /// The node of these items. The items' names are in order and their weight is within the bound.
+    pub(super) fn of(level: u8, items: &[NodeItem]) -> Result<Node> {
+        let (bytes, places) = encode(level, items);
+        // Decoding what was just encoded costs little, and nothing that this release can't read is ever stored.
+        Node::decode(bytes, places)
+            .map_err(|e| Error::usage("these entries cannot stand in one manifest").with_source(e))
+    }
+
+    /// Entry `i` of a leaf, unpacked.
+    pub(super) fn entry(&self, i: usize) -> Entry {
+        let (payload, slot) = self.payload[i];
+        let (at, slot) = (self.start + usize::from(payload), usize::from(slot));
+        let kind = self.bytes[self.body + i];
+        match kind {
+            kind::FILE | kind::EXECUTABLE => Entry::File {
+                digest: self.digest_at(at),
+                size: u64_at(&self.bytes, at + 32),
+                exec: kind == kind::EXECUTABLE,
+                place: unpack_place(self.places[slot]),
+            },
+            kind::SYMLINK => {
+                let len = u16_at(&self.bytes, at);
+                Entry::Symlink { target: self.bytes[at + 2..at + 2 + len].to_vec() }
+            }
+            kind::REFERENCE => {
+                let (reference, _) =
+                    read_reference(&self.bytes[at..]).expect("it was read once, when the node was checked");
+                Entry::Reference(Box::new(reference))
+            }
+            kind::DIRECTORY => Entry::Directory(Dir(DirAt::Stored(self.stored_at(at, slot)))),
+            _ => Entry::Directory(Dir(DirAt::Inline(Arc::new(self.inlined(at, slot))))),
+        }
+    }
+
+    /// The inlined directory whose length stands at `at`, as a node that shares these bytes.
+    fn inlined(&self, at: usize, slot: usize) -> Node {
+        let (start, len) = (at + 2, u16_at(&self.bytes, at));
+        let mut index = LeafIndex::default();
+        let shape =
+            parse(&self.bytes[start..start + len], Some(&mut index)).expect("it was checked with the leaf around it");
+        let places = self.places[slot..slot + shape.slots].into();
+        Self::assemble(self.bytes.clone(), start, len, shape, index, places)
+    }
+
+    /// Entry or child `i` as an item of its level.
+    pub(super) fn item(&self, i: usize) -> NodeItem {
+        if self.is_leaf() {
+            NodeItem::new(self.name(i), self.entry(i))
+        } else {
+            NodeItem::child(self.name(i), self.child(i))
+        }
+    }
+
+    /// The nodes that this one names: an inner node's children, or the roots of a leaf's directories, also of those
+    /// inside inlined directories. For marks and checks.
+    pub fn children(&self) -> Vec<NodeRef> {
+        let mut out = Vec::new();
+        self.collect(&mut |entry| {
+            if let Entry::Directory(Dir(DirAt::Stored(s))) = entry {
+                out.push(s.at);
+            }
+        });
+        out
+    }
+
+    /// The blobs that this leaf's files name, also inside inlined directories: digest, size, place.
+    pub fn blobs(&self) -> Vec<(Digest, u64, Option<Location>)> {
+        let mut out = Vec::new();
+        if self.is_leaf() {
+            self.collect(&mut |entry| {
+                if let Entry::File { digest, size, place, .. } = entry {
+                    out.push((*digest, *size, *place));
+                }
+            });
+        }
+        out
+    }
+
+    /// This node with other hints for the child nodes that `places` names; those of blobs stay.
+    pub(super) fn with_child_places(&self, places: &HashMap<Digest, Option<Location>>) -> Result<Node> {
+        let mut slots = Vec::with_capacity(self.places.len());
+        self.collect(&mut |entry| match entry {
+            Entry::File { place, .. } => slots.push(*place),
+            Entry::Directory(Dir(DirAt::Stored(s))) => {
+                slots.push(places.get(&s.at.digest).copied().unwrap_or(s.at.place))
+            }
+            _ => {}
+        });
+        Node::decode(self.bytes(), slots)
+    }
+
+    /// This node with other hints for the blobs that its files name; those of child nodes stay.
+    ///
+    /// # Errors
+    /// Those of `place`, which gets a blob's digest and size.
+    pub fn with_blob_places(&self, place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Location>>) -> Result<Node> {
+        let mut slots: Vec<Result<Option<Location>>> = Vec::with_capacity(self.places.len());
+        self.collect(&mut |entry| match entry {
+            Entry::File { digest, size, .. } => slots.push(place(digest, *size)),
+            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(Ok(s.at.place)),
+            _ => {}
+        });
+        Node::decode(self.bytes(), slots.into_iter().collect::<Result<_>>()?)
+    }
+
+    fn collect(&self, see: &mut dyn FnMut(&Entry)) {
+        for i in 0..self.len() {
+            let entry = self.item(i).entry;
+            see(&entry);
+            if let Entry::Directory(Dir(DirAt::Inline(node))) = &entry {
+                // No deeper than inlined directories nest.
+                node.collect(see);
+            }
+        }
+    }
+}

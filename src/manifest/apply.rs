@@ -15,21 +15,21 @@ use std::sync::Arc;
 /// One change of a manifest.
 #[derive(Clone, Debug)]
 pub struct Edit {
-    /// What is changed.
+    /// The path to change.
     pub path: RelPath,
-    /// How.
+    /// What to do there.
     pub action: Action,
 }
 
 /// What an [`Edit`] does.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// Adds the entry, or replaces one of the same sort: never a directory by something else or the other way round.
-    /// An empty directory put where a directory is leaves that as it is; any other one must not meet another.
+    /// Adds the entry, or replaces one of the same sort. A directory and something else do not replace each other. An
+    /// empty directory put over a directory changes nothing; any other directory must not meet one.
     Put(Entry),
-    /// Puts the entry in the place of whatever stands there, a whole subtree included.
+    /// Puts the entry there and replaces whatever exists, also a whole subtree.
     Replace(Entry),
-    /// Removes what stands there, a whole subtree included. It must stand there.
+    /// Removes what exists there, also a whole subtree. It is an error if nothing exists.
     Remove,
 }
 
@@ -50,13 +50,12 @@ impl Edit {
     }
 }
 
-/// The manifest `base` after these edits, in whatever order they are given: the same as if it were built from scratch.
-/// Missing parents are made; a directory that has lost its entries stays, empty. Nothing is stored of what has not
-/// changed.
+/// Applies edits, given in any order, to the manifest `base`. The result is the same as if it were built from scratch.
+/// Creates missing parents; a directory that loses its last entry stays, empty. Stores only nodes that are new.
 ///
 /// # Errors
-/// A usage error when a path is edited twice or cannot be in a manifest; refused when a file meets a directory or
-/// stands in the way; not found when there is nothing to remove; damage; what source and sink say. Each names the path.
+/// Usage: a path is edited twice or cannot be in a manifest. Conflict: a file meets a directory. Not found: there is
+/// nothing to remove. Damaged; those of source and sink. Each names the path.
 pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Result<Root> {
     edits.sort_by(|a, b| path_order(&a.path, &b.path));
     let source = base.source().clone();
@@ -66,7 +65,7 @@ pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Resu
     applier.finish()
 }
 
-/// As [`apply`], for edits that come one by one in [`path_order`]: only those of open directories are held.
+/// As [`apply`], for a stream of edits in [`path_order`]. Holds only the edits of open directories.
 ///
 /// # Errors
 /// As [`apply`], and those of the stream.
@@ -99,7 +98,7 @@ struct EditedDir {
 }
 
 impl EditedDir {
-    /// What stands under `name` by now.
+    /// The entry `name` after the edits so far.
     fn now(&self, name: &[u8], source: &dyn NodeSource) -> Result<Option<Entry>> {
         match self.edits.last().filter(|e| *e.name == *name) {
             Some(edit) => Ok(edit.to.clone()),
@@ -186,7 +185,7 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    /// The last open directory is done: tells its parent.
+    /// Applies the edits of the last open directory and passes the result to its parent.
     fn close(&mut self) -> Result<()> {
         let done = self.open.pop().expect("the root directory is not closed here");
         let root = recut::edit(&done.root, done.edits, self.source, self.sink)?;
@@ -205,7 +204,7 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// True when `path` is `directory` or below it.
+/// Whether `path` is `directory` or below it.
 fn is_within(path: &RelPath, directory: &RelPath) -> bool {
     let (path, directory) = (path.as_bytes(), directory.as_bytes());
     directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
@@ -227,23 +226,23 @@ fn check(path: &RelPath, entry: &Entry) -> Result<()> {
     }
 }
 
-/// Whether there is anything to put.
+/// Whether `entry` changes anything.
 fn may_put(path: &RelPath, now: Option<&Entry>, entry: &Entry) -> Result<bool> {
     let refused = |why: &str| Err(Error::conflict(format!("path `{path}` cannot be put: {why}")));
     match (now, entry) {
         (Some(Entry::Directory(old)), Entry::Directory(new)) => {
             if new.totals().own > 0 && !new.same(old) {
-                return refused("another directory stands there").hint_replace();
+                return refused("another directory exists there").hint_replace();
             }
             Ok(false)
         }
-        (Some(Entry::Directory(_)), _) => refused("a directory stands there").hint_replace(),
-        (Some(other), Entry::Directory(_)) => refused(&format!("a {} stands there", other.kind_name())).hint_replace(),
+        (Some(Entry::Directory(_)), _) => refused("a directory exists there").hint_replace(),
+        (Some(other), Entry::Directory(_)) => refused(&format!("a {} exists there", other.kind_name())).hint_replace(),
         _ => Ok(true),
     }
 }
 
-/// The same hint for all refusals to put.
+/// One hint for all refusals to put.
 trait HintReplace {
     fn hint_replace(self) -> Self;
 }

@@ -14,9 +14,9 @@ use std::sync::Arc;
 /// A finished manifest.
 #[derive(Clone, Debug)]
 pub struct Root {
-    /// The root node of the root directory's tree. ChildRef like any other node, however small.
+    /// The root node of the root directory's tree. It is stored like any other node, however small.
     pub node: Arc<Node>,
-    /// Where the sink put it.
+    /// Where the sink stored it.
     pub place: Option<Location>,
 }
 
@@ -31,19 +31,19 @@ impl Root {
         self.node.digest()
     }
 
-    /// What the version adds up to.
+    /// The sums over the version.
     pub fn totals(&self) -> Totals {
         *self.node.totals()
     }
 
-    /// The root node as something to load.
+    /// A reference to the root node.
     pub fn node_ref(&self) -> NodeRef {
         NodeRef { digest: self.digest(), place: self.place }
     }
 }
 
-/// Builds a manifest from entries that come in pre-order, names in byte order within each directory. Holds about a node
-/// and a half for each level of each open directory, whatever the number of entries.
+/// Builds a manifest from entries in pre-order, names in byte order within each directory. Holds about one and a half
+/// nodes for each level of each open directory, whatever the number of entries.
 ///
 /// ```
 /// use cairn::manifest::{Builder, Entry, MemoryNodes};
@@ -65,7 +65,7 @@ pub struct Builder<'a> {
 
 struct BuildDir {
     levels: Levels,
-    /// The last name given in this directory.
+    /// The last name added to this directory.
     last: Vec<u8>,
     /// Length of the path of this directory.
     path_len: usize,
@@ -87,7 +87,7 @@ impl<'a> Builder<'a> {
         self.open.last_mut().expect("the root directory stays open until the builder is finished")
     }
 
-    /// Takes note of the next name; `below` is the longest path below it.
+    /// Checks the next name and remembers it. `below` is the length of the longest path below it.
     fn name(&mut self, name: &[u8], below: usize) -> Result<()> {
         let shown = |path: &[u8]| {
             if path.is_empty() { show_bytes(name) } else { format!("{}/{}", show_bytes(path), show_bytes(name)) }
@@ -115,7 +115,7 @@ impl<'a> Builder<'a> {
     /// Opens a directory in the current one.
     ///
     /// # Errors
-    /// A usage error for a name that is not allowed, comes twice or out of order, or makes the path too long.
+    /// Usage: the name is not allowed, comes twice or out of order, or makes the path too long.
     pub fn enter(&mut self, name: &[u8]) -> Result<()> {
         self.name(name, 0)?;
         if !self.path.is_empty() {
@@ -126,10 +126,11 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    /// Adds an entry to the current directory; an [`Entry::Directory`] comes whole and unread, with all below it.
+    /// Adds an entry to the current directory. An [`Entry::Directory`] is added with everything below it, which is not
+    /// read.
     ///
     /// # Errors
-    /// As [`Builder::enter`]; a usage error for an entry that is not allowed; what the sink says.
+    /// As [`Builder::enter`]. Usage: the entry is not allowed. Those of the sink.
     pub fn entry(&mut self, name: &[u8], entry: Entry) -> Result<()> {
         entry.check()?;
         let below = if let Entry::Directory(dir) = &entry { usize::from(dir.totals().longest) } else { 0 };
@@ -141,10 +142,10 @@ impl<'a> Builder<'a> {
     /// Closes the current directory, which may be empty.
     ///
     /// # Errors
-    /// A usage error at the root directory; what the sink says.
+    /// Usage: the current directory is the root. Those of the sink.
     pub fn leave(&mut self) -> Result<()> {
         if self.open.len() == 1 {
-            return Err(Error::usage("the root directory of a manifest cannot be left"));
+            return Err(Error::usage("the root directory of a manifest cannot be closed"));
         }
         let done = self.open.pop().expect("more than one is open");
         let root = done.levels.finish(self.sink)?.unwrap_or_else(Node::empty);
@@ -156,10 +157,10 @@ impl<'a> Builder<'a> {
         open.levels.push(item, self.sink)
     }
 
-    /// Adds an entry by its path: leaves and enters directories as needed. Paths come in [`super::path_order`].
+    /// Adds an entry by its path: leaves and enters directories as needed. Paths must come in [`super::path_order`].
     ///
     /// # Errors
-    /// As [`Builder::enter`] and [`Builder::entry`]; a usage error for the root's own path.
+    /// As [`Builder::enter`] and [`Builder::entry`]. Usage: the path is the root's.
     pub fn add(&mut self, path: &RelPath, entry: Entry) -> Result<()> {
         let Some(parent) = path.parent() else {
             return Err(Error::usage("the root directory cannot be an entry"));
@@ -168,8 +169,7 @@ impl<'a> Builder<'a> {
         self.entry(path.name(), entry)
     }
 
-    /// Makes the directory `path` stand in the manifest, empty unless entries below it follow. In path order, like
-    /// [`Builder::add`].
+    /// Adds the directory `path`, which stays empty unless entries below it follow. In path order, as [`Builder::add`].
     ///
     /// # Errors
     /// As [`Builder::enter`].
@@ -190,10 +190,10 @@ impl<'a> Builder<'a> {
         rest.split(|b| *b == b'/').filter(|name| !name.is_empty()).try_for_each(|name| self.enter(name))
     }
 
-    /// Closes what is open and stores the root node.
+    /// Closes the open directories and stores the root node.
     ///
     /// # Errors
-    /// What the sink says.
+    /// Those of the sink.
     pub fn finish(mut self) -> Result<Root> {
         while self.open.len() > 1 {
             self.leave()?;

@@ -1,6 +1,5 @@
-//! Every node of many manifests, each looked at once: what a check of a whole store walks. A manifest can name one
-//! directory many times over, level upon level, so that a walk by path would not end; this one costs what its distinct
-//! nodes cost (L5).
+//! Visits every node of many manifests once, for a check of a whole store. A manifest can name one directory many
+//! times, level upon level, so that a walk by path would not end. A census costs what the distinct nodes cost (L5).
 
 use super::entry::{Dir, DirAt, Entry};
 use super::node::Node;
@@ -14,7 +13,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// What is remembered of a node, to compare it with what each of its parents says.
+/// What is remembered of a node, to compare it with what each of its parents records.
 struct NodeSummary {
     level: u8,
     totals: Totals,
@@ -26,29 +25,28 @@ struct NodeSummary {
     marked: bool,
 }
 
-/// What is done with what a census meets.
+/// Gets what a census finds.
 pub trait Visitor {
-    /// A file that a node names. Returns whether to mark it: the nodes above it are then found again by
-    /// [`Census::marked`].
+    /// A file that a node names. Returns whether to mark it: [`Census::marked`] then finds the nodes above it.
     ///
     /// # Errors
     /// What ends the census.
     fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool>;
 
-    /// A node that cannot be read, or that is not what a parent says of it. It is marked.
+    /// A node that cannot be read, or differs from what a parent records. It is marked.
     ///
     /// # Errors
     /// What ends the census.
     fn fault(&mut self, digest: &Digest, error: Error) -> Result<()>;
 }
 
-/// The nodes seen so far. `None`: one that cannot be read.
+/// The nodes visited so far; `None` for one that cannot be read.
 #[derive(Default)]
 pub struct Census {
     seen: HashMap<Digest, Option<NodeSummary>>,
 }
 
-/// A node that is being looked at. An inlined directory has no digest of its own here.
+/// A node that is being visited. An inlined directory does not have a digest here.
 struct VisitFrame {
     node: Arc<Node>,
     digest: Option<Digest>,
@@ -64,12 +62,12 @@ impl VisitFrame {
 }
 
 impl Census {
-    /// Nothing seen.
+    /// An empty census.
     pub fn new() -> Census {
         Census::default()
     }
 
-    /// Looks at all nodes of a manifest that were not seen before. Returns whether something in it is marked, now or
+    /// Visits all nodes of a manifest that were not visited before. Returns whether something in it is marked, now or
     /// earlier.
     ///
     /// # Errors
@@ -104,8 +102,8 @@ impl Census {
                 self.edge(frame, &want, Some(i), &**tree.source(), visitor)?
             };
             match down {
-                // A stored node is compared with what its parent says once it was looked at; an inlined one was
-                // checked with its parent.
+                // A stored node is compared with its parent's record after it was visited. An inlined one was checked
+                // with its parent.
                 Some(below) => {
                     frame.next += usize::from(below.digest.is_none());
                     stack.push(below);
@@ -116,7 +114,7 @@ impl Census {
         Ok(marked)
     }
 
-    /// A node was looked at: what is remembered of it; whether it is marked.
+    /// Finishes a node: remembers its summary. Returns whether it is marked.
     fn leave(&mut self, stack: &mut Vec<VisitFrame>) -> bool {
         let Some(done) = stack.pop() else { return false };
         match done.digest {
@@ -143,8 +141,8 @@ impl Census {
         done.marked
     }
 
-    /// What `frame` says of a stored node; of its child `inner` if it is an inner node. Returns the node if it was
-    /// not looked at yet.
+    /// Checks a stored node against what `frame` records of it; `inner` is its position if `frame` is an inner node.
+    /// Returns the node if it was not visited yet.
     fn edge(
         &mut self,
         frame: &mut VisitFrame,
@@ -184,14 +182,14 @@ impl Census {
         Ok(None)
     }
 
-    /// Forgets what is marked and what could not be read, to look at it again.
+    /// Forgets what is marked and what could not be read, so that it is visited again.
     pub fn forget_marked(&mut self) {
         self.seen.retain(|_, seen| seen.as_ref().is_some_and(|s| !s.marked));
     }
 
-    /// Every path of a manifest that leads to something marked for which `wanted` says yes: a file's content by its
-    /// digest, or a directory in whose tree a node with that digest lies. Only marked nodes are walked. A manifest can
-    /// hold more paths than a walk can reach: it breaks off after `left` entries.
+    /// Reports every path of a manifest that leads to something marked for which `wanted` returns true: a file by its
+    /// content's digest, or a directory whose tree has a node with that digest. Walks only marked nodes. A manifest can
+    /// have more paths than a walk can visit, so it stops after `left` entries.
     pub fn marked(
         &self,
         tree: &Tree,
@@ -247,10 +245,10 @@ impl Census {
     }
 }
 
-/// What of a directory's root is not as its entry says (M8, M9).
+/// How a directory's root differs from its entry (M8, M9).
 fn directory_fault(want: &ChildRef, seen: &NodeSummary) -> Option<String> {
     if want.totals != seen.totals {
-        return Some(format!("it adds up to {:?}, its parent says {:?}", seen.totals, want.totals));
+        return Some(format!("its sums are {:?}, its parent records {:?}", seen.totals, want.totals));
     }
     if !seen.root {
         return Some("a root has a single child".into());
@@ -258,17 +256,17 @@ fn directory_fault(want: &ChildRef, seen: &NodeSummary) -> Option<String> {
     seen.inline.then(|| "a directory that fits into its parent's leaf is a node of its own".into())
 }
 
-/// What of child `i` is not as its parent says (M8).
+/// How child `i` differs from what its parent records (M8).
 fn child_fault(parent: &Node, i: usize, want: &ChildRef, seen: &NodeSummary) -> Option<String> {
     if want.totals != seen.totals {
-        return Some(format!("it adds up to {:?}, its parent says {:?}", seen.totals, want.totals));
+        return Some(format!("its sums are {:?}, its parent records {:?}", seen.totals, want.totals));
     }
     if seen.level + 1 != parent.level() || seen.totals.own == 0 {
         return Some(format!("a level {} node has it, of level {}, as child", parent.level(), seen.level));
     }
     if *seen.first != *parent.name(i) {
         return Some(format!(
-            "begins at `{}`, its parent says `{}`",
+            "begins at `{}`, its parent records `{}`",
             show_bytes(&seen.first),
             show_bytes(parent.name(i))
         ));

@@ -1,5 +1,5 @@
-//! A position in one directory's tree: by name, by index, by rank, forward and back. Loads a node when it is stepped
-//! into.
+//! A position in one directory's tree, reached by name, by index or by rank, and moved forward and back. A node is
+//! loaded when the cursor steps into it.
 
 use super::entry::{Dir, Entry};
 use super::node::Node;
@@ -8,36 +8,36 @@ use crate::error::{Error, Result, show_bytes};
 use crate::types::Digest;
 use std::sync::Arc;
 
-/// A position: at an entry of a leaf, at a child of an inner node that was not stepped into, or at the end.
+/// A position: an entry of a leaf, a child of an inner node that was not stepped into, or the end.
 #[derive(Clone)]
 pub(super) struct Cursor {
     stack: Vec<(Arc<Node>, usize)>,
 }
 
 impl Cursor {
-    /// Before everything below `root`, without loading more.
+    /// At the beginning of `root`. Loads nothing.
     pub fn new(root: Arc<Node>) -> Cursor {
         let mut cursor = Cursor { stack: vec![(root, 0)] };
         cursor.settle();
         cursor
     }
 
-    /// Node and position in it; `None` at the end.
+    /// The node and the position in it; `None` at the end.
     pub fn here(&self) -> Option<(&Arc<Node>, usize)> {
         self.stack.last().map(|(node, i)| (node, *i))
     }
 
-    /// How many nodes were stepped into to come here, the root counted.
+    /// How many nodes the path to this position has, including the root.
     pub fn depth(&self) -> usize {
         self.stack.len()
     }
 
-    /// The name here.
+    /// The name at this position.
     pub fn name(&self) -> Option<&[u8]> {
         self.here().map(|(node, i)| node.name(i))
     }
 
-    /// Past what is here, without stepping into it.
+    /// Moves past this position without stepping into it.
     pub fn advance(&mut self) {
         if let Some((_, i)) = self.stack.last_mut() {
             *i += 1;
@@ -45,7 +45,7 @@ impl Cursor {
         }
     }
 
-    /// Climbs out of nodes that have come to their end.
+    /// Leaves nodes whose end is reached.
     fn settle(&mut self) {
         while let Some((node, i)) = self.stack.last() {
             if *i < node.len() {
@@ -58,7 +58,7 @@ impl Cursor {
         }
     }
 
-    /// Steps into the child here, to its entry `at` (usually 0).
+    /// Steps into the child at this position, to its first entry.
     pub fn expand(&mut self, source: &dyn NodeSource) -> Result<()> {
         let Some((parent, i)) = self.here() else { return Ok(()) };
         let (parent, i) = (parent.clone(), i);
@@ -70,7 +70,7 @@ impl Cursor {
         }
         if child.name(0) != parent.name(i) {
             return Err(fault(format!(
-                "begins at `{}`, its parent says `{}`",
+                "begins at `{}`, its parent records `{}`",
                 show_bytes(child.name(0)),
                 show_bytes(parent.name(i))
             )));
@@ -83,7 +83,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Steps down to a node of `level`; false at the end.
+    /// Steps down to a node of `level`. `false` at the end.
     pub fn down_to(&mut self, level: u8, source: &dyn NodeSource) -> Result<bool> {
         loop {
             match self.here() {
@@ -94,7 +94,7 @@ impl Cursor {
         }
     }
 
-    /// Goes to the first entry not before `name`, from the root.
+    /// Moves to the first entry that is not before `name`, from the root.
     pub fn seek(&mut self, root: Arc<Node>, name: &[u8], source: &dyn NodeSource) -> Result<()> {
         self.seek_node(root, name, 0, source)?;
         if let Some((node, i)) = self.stack.last_mut() {
@@ -104,7 +104,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Goes to the beginning of the node of `level` where `name` would stand.
+    /// Moves to the beginning of the node of `level` to which `name` belongs.
     pub fn seek_node(&mut self, root: Arc<Node>, name: &[u8], level: u8, source: &dyn NodeSource) -> Result<()> {
         self.stack.clear();
         self.stack.push((root, 0));
@@ -118,8 +118,8 @@ impl Cursor {
         Ok(())
     }
 
-    /// Goes to entry `index` of the directory, from the root; says how many pre-order entries stand before it.
-    /// At or past the end: the number of all entries.
+    /// Moves to entry `index` of the directory, from the root. Returns how many pre-order entries come before it; past
+    /// the end, the number of all entries.
     pub fn seek_index(&mut self, root: Arc<Node>, index: u64, source: &dyn NodeSource) -> Result<u64> {
         self.stack.clear();
         let all = root.totals().entries;
@@ -148,8 +148,8 @@ impl Cursor {
         Ok(before)
     }
 
-    /// Goes to the entry in which pre-order entry `at` (from 0, smaller than the total) lies; says how many stand
-    /// before it.
+    /// Moves to the entry that contains pre-order entry `at` (from 0, less than the total). Returns how many pre-order
+    /// entries come before it.
     pub fn seek_rank(&mut self, root: Arc<Node>, at: u64, source: &dyn NodeSource) -> Result<u64> {
         self.stack.clear();
         self.stack.push((root, 0));
@@ -174,7 +174,7 @@ impl Cursor {
         Ok(before)
     }
 
-    /// How many entries of the directory itself, and how many in pre-order, stand before the position.
+    /// How many entries come before this position: of the directory itself, and in pre-order.
     pub fn before(&self) -> (u64, u64) {
         let (mut own, mut entries) = (0, 0);
         for (node, i) in &self.stack {
@@ -192,7 +192,7 @@ impl Cursor {
         (own, entries)
     }
 
-    /// The digest by which the parent names the node here.
+    /// The digest of the node at this position, as its parent records it.
     pub fn digest(&self) -> Digest {
         match self.stack.len() {
             0 => Digest::default(),
@@ -201,12 +201,12 @@ impl Cursor {
         }
     }
 
-    /// True when the node here is the first of its level.
+    /// Whether this node is the first of its level.
     pub fn at_first_node(&self) -> bool {
         self.stack.iter().rev().skip(1).all(|(_, i)| *i == 0)
     }
 
-    /// From a node of a level to the next one there; false, and at the end, when there is none.
+    /// Moves from a node to the next one of its level. If there is none, moves to the end and returns `false`.
     pub fn next_node(&mut self, source: &dyn NodeSource) -> Result<bool> {
         let Some((node, _)) = self.stack.pop() else { return Ok(false) };
         if let Some((_, i)) = self.stack.last_mut() {
@@ -216,7 +216,7 @@ impl Cursor {
         self.down_to(node.level(), source)
     }
 
-    /// From a node of a level to the one before it; false, and nothing moved, when there is none.
+    /// Moves from a node to the previous one of its level. If there is none, does not move and returns `false`.
     pub fn previous_node(&mut self, source: &dyn NodeSource) -> Result<bool> {
         let Some(level) = self.here().map(|(node, _)| node.level()) else { return Ok(false) };
         let Some(turn) = self.stack[..self.stack.len() - 1].iter().rposition(|(_, i)| *i > 0) else { return Ok(false) };
@@ -233,7 +233,7 @@ impl Cursor {
     }
 }
 
-/// An entry of a directory, with where it stands.
+/// An entry of a directory and its position.
 #[derive(Clone, Debug)]
 pub struct ListedEntry {
     /// Its name.
@@ -259,10 +259,10 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// From the first entry of `dir`, whose own rank is `rank`.
+    /// Begins at the first entry of `dir`, whose rank is `rank`.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn new(source: Arc<dyn NodeSource>, dir: &Dir, rank: u64) -> Result<Listing> {
         let root = dir.open(&*source)?;
         Ok(Self::of_root(source, root, rank))
@@ -272,7 +272,7 @@ impl Listing {
         Listing { source, cursor: Cursor::new(root.clone()), root, base: rank, index: 0, before: 0 }
     }
 
-    /// A listing of a directory that this one has shown.
+    /// A listing of a directory that this listing returned.
     pub(super) fn within(&self, dir: &Dir, rank: u64) -> Result<Listing> {
         Listing::new(self.source.clone(), dir, rank)
     }
@@ -282,25 +282,25 @@ impl Listing {
         self.root.totals().own
     }
 
-    /// How many entries lie below the directory, at any depth.
+    /// How many entries are below the directory, at any depth.
     pub(super) fn entries(&self) -> u64 {
         self.root.totals().entries
     }
 
-    /// Goes on at the entry with that position, in O(log n); at the end when there is none.
+    /// Continues at the entry with that index, in O(log n); at the end if there is none.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn seek_index(&mut self, index: u64) -> Result<()> {
         self.before = self.cursor.seek_index(self.root.clone(), index, &*self.source)?;
         self.index = index.min(self.total());
         Ok(())
     }
 
-    /// Goes on at the first entry that is not before `name`, in O(log n).
+    /// Continues at the first entry that is not before `name`, in O(log n).
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn seek_name(&mut self, name: &[u8]) -> Result<()> {
         self.cursor.seek(self.root.clone(), name, &*self.source)?;
         (self.index, self.before) = match self.cursor.here() {

@@ -1,22 +1,24 @@
-//! The cut: where a level's list of keys is divided into nodes. A function of the keys and weights alone, and local.
+//! The cut: where a level's list of keys is divided into nodes. It depends only on the keys and weights, and is local.
 //!
-//! 1. A key begins a *run* when its hash is smaller than those of its w neighbours on either side, all of which exist.
+//! 1. A key begins a *run* if its hash is smaller than those of its w neighbours on each side, all of which exist. The
+//!    first key begins the first run.
 //!    The first key begins the first run.
-//! 2. Two neighbours a < b of one run are separated when the run's keys that share their first differing bit's prefix
+//! 2. Two neighbours a < b of one run are separated if the keys of the run that share the bits which a and b have in
+//!    common weigh more than [`MAX_WEIGHT`] together.
 //!    (all keys that begin with the bits a and b have in common) weigh more than [`MAX_WEIGHT`] together.
 //!
-//! So a node has at most MAX_WEIGHT, a list of at most 2w keys that fits is one node, and what a change at one key can
-//! move lies within w keys and MAX_WEIGHT bytes of it. Rule 2 cuts a run at its keys' first differing bit, again and
-//! again, until each piece fits: keys chosen for their hashes can make runs long, but no bit of a name can be chosen
-//! twice.
+//! So a node weighs at most MAX_WEIGHT; a list of at most 2w keys that fits is one node; and a change at one key can
+//! move cuts only within w keys and MAX_WEIGHT bytes of it. Rule 2 divides a run at its keys' first differing bit,
+//! repeatedly, until each piece fits. Keys chosen by their hashes can make runs long, but no bit of a name can be
+//! chosen twice.
 
 use super::encode::NodeItem;
 use super::format::MAX_WEIGHT;
 use std::collections::VecDeque;
 
-/// Neighbours on either side that a leaf's first key must undercut: runs of 2w+1 = 301 entries in the mean.
+/// The w of leaves: on average a run has 2w + 1 = 301 entries.
 pub(super) const LEAF_REACH: usize = 150;
-/// The same for inner nodes, whose entries are larger: 81 children in the mean.
+/// The w of inner nodes, whose entries are larger: 81 children on average.
 pub(super) const INNER_REACH: usize = 40;
 
 /// w for a level.
@@ -35,7 +37,7 @@ pub(super) fn key_hash(level: u8, name: &[u8]) -> u64 {
     h ^ h >> 33
 }
 
-/// How many leading bits two different names share, each taken as followed by zero bytes.
+/// How many leading bits two different names share, each continued with zero bytes.
 fn common_bits(a: &[u8], b: &[u8]) -> u32 {
     let same = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let (x, y) = (a.get(same).copied().unwrap_or(0), b.get(same).copied().unwrap_or(0));
@@ -47,20 +49,20 @@ pub(super) struct Cutter {
     level: u8,
     reach: usize,
     pending: VecDeque<NodeItem>,
-    /// Number of the first pending item, and of the next to come.
+    /// Number of the first pending item, and of the next item.
     first: usize,
     next: usize,
     /// Number of the item the cutter began with.
     begin: usize,
-    /// Hashes of the last w items that could still be a minimum, ascending.
+    /// Hashes of the last w items that can still be a minimum, ascending.
     minima: VecDeque<(usize, u64)>,
-    /// An item smaller than its w predecessors, until w successors were seen.
+    /// An item smaller than its w predecessors, until w successors are known.
     candidate: Option<(usize, u64)>,
-    /// Run starts behind the first pending item.
+    /// Run starts after the first pending item.
     starts: VecDeque<usize>,
-    /// The key before the first pending one, when it belongs to the same run.
+    /// The key before the first pending one, if it belongs to the same run.
     previous: Option<Box<[u8]>>,
-    /// How many pending items have been weighed, and what they weigh.
+    /// How many pending items are weighed, and their weight.
     weighed: usize,
     weight: usize,
 }
@@ -84,8 +86,8 @@ impl Cutter {
         }
     }
 
-    /// In the middle: `before` are the hashes of the w items before the next one, which begins a node, and which
-    /// belongs to the run of the key `previous`, or to a new run if there is none.
+    /// In the middle of a level. `before` are the hashes of the w items before the next one. The next item begins a
+    /// node, in the run of the key `previous`, or in a new run if that is `None`.
     pub fn resume(level: u8, before: &[u64], previous: Option<Box<[u8]>>) -> Cutter {
         let mut cutter = Cutter::new(level);
         debug_assert_eq!(before.len(), cutter.reach);
@@ -98,7 +100,7 @@ impl Cutter {
         cutter
     }
 
-    /// The number the next item will have.
+    /// The number of the next item.
     pub fn next_number(&self) -> usize {
         self.next
     }
@@ -108,7 +110,7 @@ impl Cutter {
         self.pending.front().map(|item| (self.first, item))
     }
 
-    /// Takes the next item; nodes that are complete by now are appended to `out`.
+    /// Adds the next item. Appends the nodes that are complete to `out`.
     pub fn push(&mut self, item: NodeItem, out: &mut Vec<Vec<NodeItem>>) {
         self.note(key_hash(self.level, &item.name));
         self.pending.push_back(item);
@@ -120,7 +122,7 @@ impl Cutter {
         self.cut(true, out);
     }
 
-    /// Rule 1, one item behind another.
+    /// Rule 1, item by item.
     fn note(&mut self, hash: u64) {
         let i = self.next;
         self.next += 1;
@@ -146,7 +148,7 @@ impl Cutter {
         self.minima.push_back((i, hash));
     }
 
-    /// Rule 2, for as many nodes as are decided.
+    /// Rule 2, for all nodes that are determined by now.
     fn cut(&mut self, ended: bool, out: &mut Vec<Vec<NodeItem>>) {
         while !self.pending.is_empty() {
             let run_end = self.starts.front().copied().or(ended.then_some(self.next)).map(|end| end - self.first);
@@ -160,14 +162,14 @@ impl Cutter {
                 self.weighed += 1;
             }
             while self.weighed > limit {
-                // Weighed before it was known that a run begins here.
+                // It was weighed before it was known that a run begins here.
                 self.weighed -= 1;
                 self.weight -= self.pending[self.weighed].weight(self.level);
             }
             let head = &self.pending[0].name;
             let left = self.previous.as_ref().map(|p| common_bits(p, head));
             let shared = if self.weighed < limit {
-                // It overflows. Whether no run begins before that is known when w items more have come.
+                // It overflows. That no run begins before this point is known only after w more items.
                 if run_end.is_none() && self.first + self.weighed + self.reach >= self.next {
                     return;
                 }
@@ -205,7 +207,7 @@ impl Cutter {
 
 /// Binary search in a part of a deque.
 trait PartitionFrom<T> {
-    /// The first index in `low..high` whose item does not hold, or `high`.
+    /// The first index in `low..high` for which `holds` is false, or `high`.
     fn partition_point_from(&self, low: usize, high: usize, holds: impl Fn(&T) -> bool) -> usize;
 }
 

@@ -1,4 +1,4 @@
-//! What differs between two manifests, streaming; equal subtrees are not loaded.
+//! The differences between two manifests, streaming. Equal subtrees are not loaded.
 
 use super::apply::Edit;
 use super::cursor::{Cursor, Listing};
@@ -15,16 +15,16 @@ use std::sync::Arc;
 /// A path that differs.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// Where.
+    /// The path.
     pub path: RelPath,
-    /// What stood there before; `None`: nothing.
+    /// The entry before; `None`: there was none.
     pub old: Option<Entry>,
-    /// What stands there now; `None`: nothing.
+    /// The entry now; `None`: there is none.
     pub new: Option<Entry>,
 }
 
-/// The changes from `a` to `b` in walk order. A directory that is in both is not itself a change; one that was added or
-/// removed is, and so is each entry below it. Kind, exec bit and content count, places don't.
+/// The changes from `a` to `b` in walk order. A directory in both is not a change itself; one that was added or removed
+/// is, and so is each entry below it. Compares kind, exec bit and content, not locations.
 pub fn diff(a: &Tree, b: &Tree) -> Diff {
     let mut frames = Vec::new();
     if a.digest() != b.digest() {
@@ -34,7 +34,7 @@ pub fn diff(a: &Tree, b: &Tree) -> Diff {
             b: Cursor::new(b.root().clone()),
         });
     }
-    // Of manifests that no walk gets through, this many differences at most are listed.
+    // If a manifest is too large to walk, only this many changes are returned.
     let entries = a.totals().entries.max(b.totals().entries);
     let left = if entries > MAX_WALK { Some(MAX_CHANGES) } else { None };
     Diff { a: a.source().clone(), b: b.source().clone(), frames, below: None, whole: false, entries, left }
@@ -45,17 +45,17 @@ pub struct Diff {
     a: Arc<dyn NodeSource>,
     b: Arc<dyn NodeSource>,
     frames: Vec<DiffFrame>,
-    /// What is below a directory that only one has, and whether it is the new one.
+    /// What is below a directory that only one manifest has, and whether that is the new one.
     below: Option<(Walk, bool)>,
     whole: bool,
     entries: u64,
     left: Option<u64>,
 }
 
-/// The most changes that are listed of manifests that are too large to walk through.
+/// The maximum number of changes between manifests that are too large to walk.
 const MAX_CHANGES: u64 = 1 << 22;
 
-/// A directory that is in both and differs.
+/// A directory that both manifests have, and that differs.
 struct DiffFrame {
     path: RelPath,
     a: Cursor,
@@ -63,15 +63,15 @@ struct DiffFrame {
 }
 
 impl Diff {
-    /// Reports a directory that was added or removed as one change, without what is below it.
+    /// Returns an added or removed directory as one change, without what is below it.
     #[must_use]
     pub fn whole_directories(mut self) -> Diff {
         self.whole = true;
         self
     }
 
-    /// The edits that make the second manifest of the first, in path order. Directories that were added come whole, so
-    /// the nodes below them must be where the result is stored.
+    /// The edits that turn the first manifest into the second, in path order. Added directories come whole, so the
+    /// nodes below them must exist where the result is stored.
     pub fn edits(self) -> impl Iterator<Item = Result<Edit>> {
         self.whole_directories().map(|change| {
             let Change { path, old, new } = change?;
@@ -157,7 +157,7 @@ fn below(source: &Arc<dyn NodeSource>, path: &RelPath, dir: &Dir) -> Result<Walk
     Ok(Walk::new(path.clone(), Listing::new(source.clone(), dir, 0)?))
 }
 
-/// The entry here, or `None` after a step down.
+/// The entry at this position, or `None` after a step down.
 fn take(cursor: &mut Cursor, source: &dyn NodeSource) -> Result<Option<(Vec<u8>, Entry)>> {
     let Some((node, i)) = cursor.here() else { return Ok(None) };
     if !node.is_leaf() {
@@ -170,7 +170,8 @@ fn take(cursor: &mut Cursor, source: &dyn NodeSource) -> Result<Option<(Vec<u8>,
 }
 
 impl DiffFrame {
-    /// Both stand at the same name: skips what is equal, steps down where nodes differ, gives entries that differ.
+    /// Both cursors are at the same name: skips what is equal, steps down where nodes differ, returns entries that
+    /// differ.
     fn pair(&mut self, a: &dyn NodeSource, b: &dyn NodeSource) -> Result<Option<(Vec<u8>, Entry, Entry)>> {
         let (Some((x, i)), Some((y, j))) = (self.a.here(), self.b.here()) else { return Ok(None) };
         let (down_a, down_b) = (x.level() >= y.level() && !x.is_leaf(), y.level() >= x.level() && !y.is_leaf());

@@ -20,7 +20,7 @@ pub enum Entry {
         size: u64,
         /// Whether it may be executed.
         exec: bool,
-        /// Where the blob is thought to lie; never part of what the entry *is*.
+        /// Where the blob probably lies. Never part of the entry's identity.
         place: Option<Location>,
     },
     /// A symbolic link.
@@ -28,14 +28,14 @@ pub enum Entry {
         /// The target as stored in the link: 1–4,095 bytes, no NUL.
         target: Vec<u8>,
     },
-    /// A file that lies elsewhere.
+    /// A file that is stored elsewhere.
     Reference(Box<Reference>),
     /// A directory.
     Directory(Dir),
 }
 
 impl Entry {
-    /// True when both are the same content: kind, exec bit, digest and size, target, or subtree. Places don't count.
+    /// Whether both are the same content: kind, exec bit, digest and size, target, or subtree. Locations do not count.
     pub fn same(&self, other: &Entry) -> bool {
         match (self, other) {
             (Entry::File { digest: a, size: n, exec: x, .. }, Entry::File { digest: b, size: m, exec: y, .. }) => {
@@ -86,7 +86,7 @@ impl Entry {
     }
 }
 
-/// A directory as an entry: enough to descend into it, to count it, or to put it whole into another tree.
+/// A directory as an entry: enough to step into it, to count it, or to put it whole into another tree.
 #[derive(Clone, Debug)]
 pub struct Dir(pub(super) DirAt);
 
@@ -95,7 +95,7 @@ pub struct Dir(pub(super) DirAt);
 pub(super) enum DirAt {
     /// Its root node is a node of its own.
     Stored(ChildRef),
-    /// Its only leaf lies in the parent's leaf.
+    /// Its only leaf is inlined in the parent's leaf.
     Inline(Arc<Node>),
 }
 
@@ -113,7 +113,7 @@ impl Dir {
         }
     }
 
-    /// Its root node when that is a node of its own; `None` when the directory lies in its parent's leaf.
+    /// A reference to its root node; `None` if the directory is inlined in its parent's leaf.
     pub fn node_ref(&self) -> Option<NodeRef> {
         match &self.0 {
             DirAt::Stored(s) => Some(s.at),
@@ -121,7 +121,7 @@ impl Dir {
         }
     }
 
-    /// The digest of its root node, inlined or not: what a version with exactly this content would have.
+    /// The digest of its root node, inlined or not: the digest of a version with exactly this content.
     pub fn digest(&self) -> Digest {
         match &self.0 {
             DirAt::Stored(s) => s.at.digest,
@@ -129,7 +129,7 @@ impl Dir {
         }
     }
 
-    /// True when both hold the same entries.
+    /// Whether both have the same entries.
     pub fn same(&self, other: &Dir) -> bool {
         match (&self.0, &other.0) {
             (DirAt::Stored(a), DirAt::Stored(b)) => a.at.digest == b.at.digest,
@@ -138,10 +138,10 @@ impl Dir {
         }
     }
 
-    /// Its root node, loaded unless it is inlined, and checked against what the parent says.
+    /// Its root node: loaded unless it is inlined, and checked against what the parent records.
     ///
     /// # Errors
-    /// What the source says; damage when the node does not fit its parent's words.
+    /// Those of the source. Damaged: the node differs from what its parent records.
     pub fn open(&self, source: &dyn NodeSource) -> Result<Arc<Node>> {
         match &self.0 {
             DirAt::Inline(node) => Ok(node.clone()),
@@ -150,7 +150,7 @@ impl Dir {
                 node.check_root()?;
                 if node.fits_inline() {
                     return Err(Error::damaged(format!(
-                        "manifest node {}: a directory of {} bytes stands apart from its parent's leaf",
+                        "manifest node {}: a directory of {} bytes is not inlined in its parent's leaf",
                         s.at.digest,
                         node.bytes().len()
                     )));

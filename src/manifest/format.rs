@@ -11,7 +11,7 @@ use super::totals::TOTALS_LEN;
 
 /// The largest node, in bytes.
 pub const MAX_NODE: usize = 32 * 1024;
-/// The largest directory that lies in its parent's leaf, in bytes of its own node.
+/// The largest directory that is inlined in its parent's leaf, in bytes of its own node.
 pub const MAX_INLINE: usize = 2 * 1024;
 /// What a run of entries may weigh and still be one node: the rest is the header's.
 pub(super) const MAX_WEIGHT: usize = MAX_NODE - 40;

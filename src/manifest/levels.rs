@@ -1,4 +1,4 @@
-//! One directory's tree, from its items in order: cut, encode, and hand up, level by level.
+//! Builds one directory's tree from its items in order: cut, encode, pass up, level by level.
 
 use super::cut::Cutter;
 use super::encode::NodeItem;
@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::types::Location;
 use std::sync::Arc;
 
-/// Builds the levels from `base` upwards. Of each level the first node is held back: it is the root when no second
-/// comes, and then its parent's leaf may take it in.
+/// Builds the levels from `base` upwards. Holds back the first node of each level: if no second one comes, it is the
+/// root, and may be inlined in its parent's leaf.
 pub(super) struct Levels {
     base: u8,
     levels: Vec<LevelBuilder>,
@@ -19,12 +19,12 @@ pub(super) struct Levels {
 struct LevelBuilder {
     cutter: Cutter,
     held: Option<Node>,
-    /// More than one node has come.
+    /// There is more than one node.
     many: bool,
 }
 
 impl Levels {
-    /// Takes items of level `base`: entries for 0, else nodes of the level below.
+    /// Accepts items of level `base`: entries for 0, otherwise nodes of the level below.
     pub fn new(base: u8) -> Levels {
         Levels { base, levels: vec![LevelBuilder::new(base)] }
     }
@@ -62,11 +62,11 @@ impl Levels {
         for item in up {
             self.levels[at + 1].cutter.push(item, &mut cut);
         }
-        // As deep as the tree is high.
+        // Recursion is as deep as the tree is high.
         self.nodes(at + 1, cut, sink)
     }
 
-    /// The root, not stored yet; `None` when nothing came.
+    /// The root, not stored yet; `None` if there were no items.
     pub fn finish(mut self, sink: &mut dyn NodeSink) -> Result<Option<Node>> {
         let mut at = 0;
         loop {
@@ -87,13 +87,13 @@ impl LevelBuilder {
     }
 }
 
-/// Stores a node; gives the item for the level above.
+/// Stores a node. Returns its item for the level above.
 pub(super) fn store(node: &Node, sink: &mut dyn NodeSink) -> Result<NodeItem> {
     let place = sink.store(node)?;
     Ok(NodeItem::child(node.name(0), node.stored(place)))
 }
 
-/// A directory with this root: taken into the parent's leaf when small, stored else.
+/// A directory with this root: inlined in the parent's leaf if it is small, otherwise stored.
 pub(super) fn directory(root: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Dir> {
     Ok(Dir(if root.fits_inline() {
         DirAt::Inline(root)

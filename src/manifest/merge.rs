@@ -1,4 +1,4 @@
-//! Uniting manifests, path by path, in the order of a log.
+//! Merging manifests, path by path, in the order of a log.
 
 use super::build::{Builder, Root};
 use super::cursor::Cursor;
@@ -14,39 +14,39 @@ use std::collections::{BinaryHeap, HashMap};
 /// One of the manifests to unite.
 #[derive(Clone)]
 pub struct Part {
-    /// What it says.
+    /// Its entries.
     pub tree: Tree,
-    /// Whose word it is: of one author the later word counts, path by path, and that is no conflict.
+    /// The author. Of one author the later entry for a path counts, and this is not a conflict.
     pub author: usize,
 }
 
-/// Two authors that say different things about one path: other content, or a directory against something else.
+/// Two authors have different entries for one path: other content, or a directory and something else.
 #[derive(Clone, Debug)]
 pub struct Conflict {
-    /// Where.
+    /// The path.
     pub path: RelPath,
-    /// The number of the earlier part, and what it has.
+    /// The number of the earlier part and its entry.
     pub earlier: (usize, Entry),
-    /// The number of the later part, and what it has.
+    /// The number of the later part and its entry.
     pub later: (usize, Entry),
 }
 
 /// What to do about a [`Conflict`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The later one stands; a subtree is replaced whole.
+    /// The later one counts and replaces a whole subtree.
     Later,
-    /// There will be no merge; the search for conflicts goes on.
+    /// There will be no merge. The search for conflicts continues.
     Refuse,
 }
 
-/// The union of the parts, in log order. What an author says later replaces what it said before; between authors,
-/// directories unite, equal entries are one, and for anything else `decide` is asked. `None` when it has refused. Nodes
-/// that are equal at a place are read once there; a directory that one part alone has, or that is equal in all that
-/// have it, is not read at all. Holds a path of nodes for each part.
+/// The union of the parts, in log order. An author's later entry replaces its earlier one. Between authors, directories
+/// unite, equal entries are one, and for anything else `decide` is called. Returns `None` if it refused. Nodes that are
+/// equal at a position are read once there. A directory that only one part has, or that is equal in all parts that have
+/// it, is not read. Holds a path of nodes for each part.
 ///
 /// # Errors
-/// What the sources and the sink say; damage.
+/// Those of the sources and the sink; damaged.
 pub fn merge(
     parts: &[Part],
     decide: &mut dyn FnMut(&Conflict) -> Choice,
@@ -91,7 +91,7 @@ pub fn merge(
     Ok((!refused).then_some(root))
 }
 
-/// The rules by which several words about one path become one.
+/// The rules by which several entries for one path become one.
 struct Union<'a> {
     parts: &'a [Part],
     decide: &'a mut dyn FnMut(&Conflict) -> Choice,
@@ -99,7 +99,7 @@ struct Union<'a> {
 }
 
 impl Union<'_> {
-    /// What stands at `path`, of what the parts say about it.
+    /// The result at `path` of the parts' entries.
     fn settle(&mut self, path: &RelPath, mut said: Vec<(usize, Entry)>) -> Candidates {
         said.sort_by_key(|(part, _)| *part);
         let counts = self.own_last_words(&said);
@@ -126,11 +126,11 @@ impl Union<'_> {
         standing
     }
 
-    /// For each word whether it counts beside what its author says later: directories of one author unite, anything
+    /// For each entry, whether it counts given the later ones of its author: directories of one author unite, anything
     /// else replaces all before.
     fn own_last_words(&self, said: &[(usize, Entry)]) -> Vec<bool> {
         let mut counts = vec![false; said.len()];
-        // Of each author, going back: whether more may be added to what it says last.
+        // For each author, from the last entry to the first: whether earlier ones may still be added.
         let mut open: HashMap<usize, bool> = HashMap::new();
         for (i, (part, entry)) in said.iter().enumerate().rev() {
             match open.entry(self.parts[*part].author) {
@@ -149,7 +149,7 @@ impl Union<'_> {
     }
 }
 
-/// What stands at a path: one thing, or directories to unite; each once, with the parts whose word it is.
+/// The result at a path: one entry, or directories to unite; each once, with the parts that have it.
 #[derive(Default)]
 struct Candidates {
     groups: Vec<(Vec<usize>, Entry)>,
@@ -182,7 +182,7 @@ impl Candidates {
 struct MergeFrame {
     path: RelPath,
     sides: Vec<MergeSide>,
-    /// The sides that are not at their end, by the name they stand at.
+    /// The sides that are not at their end, by their current name.
     order: BinaryHeap<Reverse<(Vec<u8>, usize)>>,
 }
 
@@ -190,14 +190,13 @@ struct MergeFrame {
 struct MergeSide {
     /// The parts that have it.
     owners: Vec<usize>,
-    /// For the nodes that are stepped into, from that depth on: parts that have the same node there, and passed it
-    /// over.
+    /// For nodes that were stepped into, from that depth on: parts that have the same node and skipped it.
     guests: Vec<(usize, Vec<usize>)>,
     cursor: Cursor,
 }
 
 impl MergeSide {
-    /// The parts that have what is here.
+    /// The parts that have the current entry.
     fn all_owners(&self) -> Vec<usize> {
         self.owners.iter().chain(self.guests.iter().flat_map(|(_, g)| g)).copied().collect()
     }
@@ -227,7 +226,7 @@ impl MergeFrame {
         }
     }
 
-    /// The entry at which a side stands, and the parts that have it; the side goes on.
+    /// Takes a side's current entry, with the parts that have it, and advances the side.
     fn take(&mut self, side: usize) -> (Vec<usize>, Entry) {
         let at = &mut self.sides[side];
         let (leaf, i) = at.cursor.here().expect("a side that was queued is not at its end");
@@ -237,7 +236,7 @@ impl MergeFrame {
         taken
     }
 
-    /// The smallest name at which any side stands, and the sides that have it, each at its entry. They must be taken.
+    /// The smallest current name, and the sides that are at it, each at its entry. The caller must take these.
     fn next_name(&mut self, parts: &[Part]) -> Result<Option<(Vec<u8>, Vec<usize>)>> {
         loop {
             let Some(Reverse((name, first))) = self.order.pop() else { return Ok(None) };
@@ -257,7 +256,7 @@ impl MergeFrame {
         }
     }
 
-    /// Steps into the nodes at which these sides stand; where several stand at the same one, one of them does, for all.
+    /// Steps into the current nodes of these sides. If several have the same node, one of them steps into it for all.
     fn step_down(&mut self, sides: &[usize], parts: &[Part]) -> Result<()> {
         let mut first: HashMap<Digest, usize> = HashMap::new();
         let mut guests: HashMap<usize, Vec<usize>> = HashMap::new();

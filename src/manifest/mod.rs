@@ -1,15 +1,15 @@
-//! Manifests: what a version holds, as a forest of order-statistics prolly trees. Pure: no I/O.
+//! Manifests: what a version contains, as a forest of order-statistics prolly trees. Pure: no I/O.
 //!
-//! One tree for each directory, keyed by raw names in byte order; a directory whose only leaf is at most 2 KiB lies in
-//! its parent's leaf. Guaranteed:
-//! * a root digest depends on the entries alone, not on how they came together (L2): the cut is a function of the keys
-//!   (`cut`), each list of entries has one encoding (`codec`);
-//! * d changes on n entries read and write O(d log n) nodes (`recut`, L3), also for names chosen to make that dear;
-//! * equal subtrees are skipped unread by digest (`diff`, `merge`, L5);
+//! There is one tree for each directory, keyed by raw names in byte order. A directory whose only leaf is at most 2 KiB
+//! is inlined in its parent's leaf. Guarantees:
+//! * a root digest depends only on the entries, not on how they came together (L2): the cut is a function of the keys
+//!   (`cut`), and each list of entries has one encoding (`encode`);
+//! * d changes on n entries read and write O(d log n) nodes (`recut`, L3), also for maliciously chosen names;
+//! * equal subtrees are skipped unread, by digest (`diff`, `merge`, L5);
 //! * every node is checked when it is decoded, and against its parent when it is stepped into (L6).
 //!
-//! Not here: where nodes lie ([`NodeSource`], [`NodeSink`]), whether their bytes have their digest (the source's word),
-//! and whether the blobs exist. Places are carried along and never interpreted.
+//! Not here: where nodes are stored ([`NodeSource`], [`NodeSink`]), whether their bytes have their digest (the source
+//! checks that), and whether the blobs exist. Locations are passed along and never interpreted.
 
 mod apply;
 mod build;

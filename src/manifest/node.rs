@@ -1,4 +1,4 @@
-//! One node of a directory's tree: its bytes, and looking into them without unpacking them.
+//! One node of a directory's tree: its bytes, read without unpacking them.
 
 use super::format::{CHILD_LEN, FILE_LEN, MAX_INLINE, kind};
 use super::node_ref::{ChildRef, NodeRef};
@@ -19,7 +19,7 @@ pub const NODE_DOMAIN: &[u8] = b"cairn-node-1\n";
 #[derive(Clone)]
 pub struct Node {
     pub(super) bytes: Arc<[u8]>,
-    /// Where this node lies in `bytes`: an inlined directory shares those of the leaf around it.
+    /// Where this node begins in `bytes`: an inlined directory shares the bytes of the leaf around it.
     pub(super) start: usize,
     length: usize,
     level: u8,
@@ -51,7 +51,7 @@ impl Node {
     /// or too long (it is only a hint) it is filled up or cut.
     ///
     /// # Errors
-    /// Damage when the bytes are not the one encoding of a list of legal entries in order.
+    /// Damaged: the bytes are not the one encoding of a list of valid entries in order.
     pub fn decode(bytes: impl Into<Arc<[u8]>>, places: Vec<Option<Location>>) -> Result<Node> {
         let bytes = bytes.into();
         let len = bytes.len();
@@ -97,7 +97,7 @@ impl Node {
         &self.bytes[self.start..self.start + self.length]
     }
 
-    /// The digest, computed when first asked for.
+    /// The digest, computed on the first call.
     pub fn digest(&self) -> Digest {
         *self.digest.get_or_init(|| {
             let mut hasher = Hasher::new();
@@ -137,7 +137,8 @@ impl Node {
         size_of::<Node>() + self.bytes.len() + 4 * self.payload.len() + 8 * (self.before.len() + self.places.len())
     }
 
-    /// The places, in order: one for each file and each child node; an inlined directory's stand where it stands.
+    /// The locations, in order: one for each file and each child node. Those of an inlined directory are at the
+    /// directory's position.
     pub fn places(&self) -> impl ExactSizeIterator<Item = Option<Location>> + '_ {
         self.places.iter().map(|p| unpack_place(*p))
     }
@@ -149,7 +150,7 @@ impl Node {
         &self.bytes[self.names + start..self.names + end]
     }
 
-    /// The entry with that name, or where it would stand.
+    /// The position of the entry with that name, or where it would be inserted.
     pub(super) fn find(&self, name: &[u8]) -> std::result::Result<usize, usize> {
         let (mut low, mut high) = (0, self.count);
         while low < high {
@@ -163,7 +164,7 @@ impl Node {
         Err(low)
     }
 
-    /// The child of an inner node below which `name` would stand.
+    /// The child of an inner node to which `name` belongs.
     pub(super) fn child_for(&self, name: &[u8]) -> usize {
         self.find(name).unwrap_or_else(|at| at.saturating_sub(1))
     }
@@ -173,7 +174,7 @@ impl Node {
         self.before.get(i).copied().unwrap_or(i as u64)
     }
 
-    /// The entry of this leaf in which the pre-order entry `at` lies, counted from 0 below this leaf.
+    /// The entry of this leaf that contains the pre-order entry `at`, counted from 0 in this leaf.
     pub(super) fn entry_at(&self, at: u64) -> usize {
         if self.before.is_empty() {
             // Only the last entry can be a directory with something in it.
@@ -226,7 +227,7 @@ impl Node {
         ChildRef { at: NodeRef { digest: self.digest(), place }, totals: self.totals }
     }
 
-    /// True when, as a directory's root, it belongs into the parent's leaf.
+    /// Whether, as a directory's root, it must be inlined in the parent's leaf.
     pub(super) fn fits_inline(&self) -> bool {
         self.is_leaf() && self.length <= MAX_INLINE
     }
@@ -234,7 +235,7 @@ impl Node {
     /// Refuses a node that cannot be the root of a directory's tree.
     ///
     /// # Errors
-    /// Damage when it is an inner node with a single child.
+    /// Damaged: it is an inner node with a single child.
     pub fn check_root(&self) -> Result<()> {
         if !self.is_leaf() && self.count < 2 { Err(damaged("a root has a single child")) } else { Ok(()) }
     }

@@ -15,9 +15,9 @@ impl Node {
     /// The node of these items. The items' names are in order and their weight is within the bound.
     pub(super) fn of(level: u8, items: &[NodeItem]) -> Result<Node> {
         let (bytes, places) = encode(level, items);
-        // Decoding what was just encoded costs little, and nothing that this release can't read is ever stored.
+        // Decoding costs little, and ensures that only what this release can read is ever stored.
         Node::decode(bytes, places)
-            .map_err(|e| Error::usage("these entries cannot stand in one manifest").with_source(e))
+            .map_err(|e| Error::usage("these entries are not valid in one manifest").with_source(e))
     }
 
     /// Entry `i` of a leaf, unpacked.
@@ -46,7 +46,7 @@ impl Node {
         }
     }
 
-    /// The inlined directory whose length stands at `at`, as a node that shares these bytes.
+    /// The inlined directory whose length is at `at`, as a node that shares these bytes.
     fn inlined(&self, at: usize, slot: usize) -> Node {
         let (start, len) = (at + 2, u16_at(&self.bytes, at));
         let mut index = LeafIndex::default();
@@ -66,7 +66,7 @@ impl Node {
     }
 
     /// The nodes that this one names: an inner node's children, or the roots of a leaf's directories, also of those
-    /// inside inlined directories. For marks and checks.
+    /// inside inlined directories.
     pub fn children(&self) -> Vec<NodeRef> {
         let mut out = Vec::new();
         self.collect(&mut |entry| {

@@ -3,12 +3,12 @@
 use super::totals::Totals;
 use crate::types::{Digest, Location};
 
-/// A node as its parent names it.
+/// A reference to a node.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NodeRef {
     /// Its digest.
     pub digest: Digest,
-    /// Where it is thought to lie.
+    /// Where it probably lies.
     pub place: Option<Location>,
 }
 
@@ -18,7 +18,7 @@ impl From<Digest> for NodeRef {
     }
 }
 
-/// A stored node seen from above: where it is, and what it must add up to.
+/// A stored node as its parent records it: where it is, and its sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ChildRef {
     pub at: NodeRef,

@@ -12,25 +12,25 @@ pub trait NodeSource: Send + Sync {
     /// The node with that digest. The implementation has checked that the bytes have it.
     ///
     /// # Errors
-    /// Damage when the node is missing or its bytes are not what the digest says.
+    /// Damaged: the node is missing, or its bytes do not have the digest.
     fn load(&self, at: &NodeRef) -> Result<Arc<Node>>;
 }
 
 /// Takes nodes. Called for children before their parents. A node may come more than once: the sink deduplicates.
 pub trait NodeSink {
-    /// Stores the node, and says where it will lie.
+    /// Stores the node. Returns where it will lie.
     ///
     /// # Errors
     /// What keeps the node from being stored.
     fn store(&mut self, node: &Node) -> Result<Option<Location>>;
 }
 
-/// Loads a node and checks it against what its parent says of it.
+/// Loads a node and checks it against what its parent records.
 pub(super) fn load_checked(source: &dyn NodeSource, want: &ChildRef) -> Result<Arc<Node>> {
     let node = source.load(&want.at)?;
     if *node.totals() != want.totals {
         return Err(Error::damaged(format!(
-            "manifest node {}: it adds up to {:?}, its parent says {:?}",
+            "manifest node {}: its sums are {:?}, its parent records {:?}",
             want.at.digest,
             node.totals(),
             want.totals

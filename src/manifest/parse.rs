@@ -21,12 +21,12 @@ pub(super) struct NodeShape {
     pub slots: usize,
 }
 
-/// Per entry of a leaf, for looking it up later.
+/// Offsets of a leaf's entries, for later lookups.
 #[derive(Default)]
 pub(super) struct LeafIndex {
     /// Offset of the entry's own bytes, and its first slot.
     pub payload: Vec<(u16, u16)>,
-    /// Pre-order entries before it; left empty when that is its position.
+    /// Pre-order entries before it. Empty if that equals its position for all.
     pub before: Vec<u64>,
 }
 
@@ -175,7 +175,7 @@ fn check_names(ends: &[u8], names: &[u8]) -> Result<()> {
             return Err(damaged(format!("`{}` cannot be a name", show_bytes(name))));
         }
         if name <= last {
-            return Err(damaged(format!("`{}` stands after `{}`", show_bytes(name), show_bytes(last))));
+            return Err(damaged(format!("`{}` comes after `{}`", show_bytes(name), show_bytes(last))));
         }
         (start, last) = (end, name);
     }
@@ -188,7 +188,8 @@ enum Below {
     Directory(Totals),
 }
 
-/// Checks the next entry of its kind: where its bytes are, what it adds, how many places it has.
+/// Checks the next entry of its kind. Returns where its bytes are, what it adds to the sums, and how many locations it
+/// has.
 fn read_entry(b: &[u8], kind: u8, columns: &mut [ColumnReader; tag::END]) -> Result<(usize, Below, usize)> {
     Ok(match kind {
         kind::FILE | kind::EXECUTABLE => {
@@ -244,7 +245,7 @@ fn read_entry(b: &[u8], kind: u8, columns: &mut [ColumnReader; tag::END]) -> Res
     })
 }
 
-/// Reads and checks the reference at the front of `b`; also says how long it is.
+/// Reads and checks the reference at the front of `b`. Returns its length, too.
 pub(super) fn read_reference(b: &[u8]) -> Result<(Reference, usize)> {
     let mut part = ColumnReader { at: 0, end: b.len() };
     let flags_at = part.take(3)?;

@@ -1,4 +1,5 @@
-//! A difference made on one manifest, put on another that grew out of the same: what both changed must agree (L9).
+//! Rebasing: applies the difference between a base and one manifest to another manifest with the same base. Where both
+//! changed a path, they must agree (L9).
 
 use super::apply::Edit;
 use super::diff::{Change, diff};
@@ -12,21 +13,21 @@ use crate::types::RelPath;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What came of a [`rebase`].
+/// The result of a [`rebase`].
 #[derive(Debug)]
 pub enum Rebased {
-    /// The edits that bring the one side's changes into the other, in path order.
+    /// The edits that apply one side's changes to the other, in path order.
     Edits(Vec<Edit>),
-    /// Paths that both sides changed, and not in the same way; in path order, without doubles.
+    /// Paths that both sides changed differently, in path order, each once.
     Conflicts(Vec<RelPath>),
 }
 
-/// The changes from `base` to `mine` as edits of `theirs`, which also grew out of `base`. Paths that both changed
-/// conflict, and so do a change and the removal of a directory around it; unless both sides say the same. Directories
-/// that both made unite. Equal subtrees are not read: it costs what the sides changed.
+/// The changes from `base` to `mine` as edits of `theirs`, which is also derived from `base`. A path that both changed
+/// is a conflict, and so is a change inside a directory that the other removed, unless both made the same change.
+/// Directories that both created unite. Equal subtrees are not read, so the cost depends on the changes.
 ///
 /// # Errors
-/// What the sources say; damage.
+/// Those of the sources; damaged.
 pub fn rebase(base: &Tree, mine: &Tree, theirs: &Tree) -> Result<Rebased> {
     let mut own: Vec<OurChange> = diff(base, mine)
         .whole_directories()
@@ -61,17 +62,17 @@ struct OurChange {
     fate: Fate,
 }
 
-/// What becomes of it.
+/// What to do with it.
 enum Fate {
-    /// It is to be done.
+    /// Apply it.
     Apply,
     /// The other side did the same.
     Done,
-    /// Both made a directory: this is what ours adds to theirs.
+    /// Both created a directory: what ours adds to theirs.
     Unite(Vec<Edit>),
 }
 
-/// One of their changes against ours at its path, above it, and below it.
+/// Compares one of their changes with ours at its path, above it, and below it.
 fn meet(
     own: &mut [OurChange],
     their: &Change,
@@ -91,8 +92,8 @@ fn meet(
         }
         above = path.parent();
     }
-    // A change of theirs around ours is a directory removed or replaced: what we did in it is lost, unless it was
-    // removing too.
+    // A change of theirs above ours is a directory that they removed or replaced. Then our change is lost, unless it
+    // was a removal too.
     let from = own.partition_point(|o| path_order(&o.change.path, &their.path).is_le());
     for ours in own[from..].iter_mut().take_while(|o| is_below(&o.change.path, &their.path)) {
         if their.new.is_none() && ours.change.new.is_none() {

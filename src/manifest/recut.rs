@@ -21,12 +21,12 @@ use std::sync::Arc;
 
 type Name = Box<[u8]>;
 
-/// What shall stand under a name of a level: an entry, or nothing.
+/// What a name of a level shall have: an entry, or nothing.
 #[derive(Debug)]
 pub(super) struct ItemEdit {
     pub name: Name,
     pub to: Option<Entry>,
-    /// Name and weight stay, so no cut moves. FoundEntry out by [`LevelEdit::classify`].
+    /// Name and weight stay, so no cut moves. Set by [`LevelEdit::classify`].
     still: bool,
 }
 
@@ -61,7 +61,7 @@ pub(super) fn edit(
     unreachable!("the loop ends at the root's level")
 }
 
-/// The root's own level: cut all of it, and build what is above, if there is to be anything.
+/// The root's own level: cuts all of it, and builds further levels if needed.
 fn whole(
     root: &Node,
     edits: Vec<ItemEdit>,
@@ -117,7 +117,7 @@ struct Restart {
     cursor: Cursor,
     /// Hashes of the w items before it; none at the beginning of the level.
     before: Option<Vec<u64>>,
-    /// The key before it, when that is of the same run.
+    /// The key before it, if it is in the same run.
     previous: Option<Name>,
 }
 
@@ -127,7 +127,7 @@ enum NextCut {
     Done,
     /// Cutting begins again here.
     At(Restart),
-    /// Too near to where cutting stands now: go on.
+    /// It is too near to the current position: continue.
     GoOn,
 }
 
@@ -173,7 +173,7 @@ impl LevelEdit<'_> {
                 NextCut::At(restart) => restart.cursor.here().map(|(node, _)| node.name(0).to_vec()),
                 _ => None,
             };
-            // A new first name of the level stands before the node where cutting begins, and is not for here.
+            // A new first name of the level comes before the node where cutting begins; it is not handled here.
             while self.edits.get(next).is_some_and(|e| e.still && stop.as_ref().is_none_or(|stop| *e.name < **stop)) {
                 next = self.in_place(next, stop.as_deref(), sink)?;
             }
@@ -182,7 +182,7 @@ impl LevelEdit<'_> {
         }
     }
 
-    /// One node whose entries change in place; says which edit comes after.
+    /// Changes the entries of one node in place. Returns the index of the next edit.
     fn in_place(&mut self, mut next: usize, stop: Option<&[u8]>, sink: &mut dyn NodeSink) -> Result<usize> {
         let cursor = self.seek(&self.edits[next].name)?;
         let Some((node, _)) = cursor.here() else { return Ok(next + 1) };
@@ -201,8 +201,8 @@ impl LevelEdit<'_> {
         Ok(next)
     }
 
-    /// Where to begin for the first edit from `from` on that can move a cut. `standing` is the node start up to which
-    /// everything is done.
+    /// Where to begin for the first edit from `from` on that can move a cut. Everything before the node start
+    /// `standing` is done.
     fn plan(&self, from: usize, standing: Option<&[u8]>) -> Result<NextCut> {
         let Some(edit) = self.edits[from..].iter().find(|e| !e.still) else { return Ok(NextCut::Done) };
         let w = reach(self.level);
@@ -258,8 +258,8 @@ impl LevelEdit<'_> {
         Ok((hashes.into(), previous))
     }
 
-    /// Cuts again from `restart` until the old cut is met behind all changes so far; says which edit and plan come
-    /// after.
+    /// Cuts again from `restart` until the old cut is met after all changes so far. Returns the index of the next edit
+    /// and the next cut.
     fn region(&mut self, mut next: usize, restart: Restart, sink: &mut dyn NodeSink) -> Result<(usize, NextCut)> {
         let w = reach(self.level) as u32;
         let Restart { mut cursor, before, previous } = restart;
@@ -338,7 +338,7 @@ struct Region {
 }
 
 impl Region {
-    /// These nodes are cut; what is not an old node is stored.
+    /// Makes nodes of what was cut, and stores those that are not old ones.
     fn made(&mut self, cut: Vec<Vec<NodeItem>>, sink: &mut dyn NodeSink) -> Result<()> {
         for items in cut {
             let node = Node::of(self.level, &items)?;

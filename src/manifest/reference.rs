@@ -1,4 +1,4 @@
-//! References and targets of symbolic links: what may be recorded of them.
+//! References and targets of symbolic links: the limits.
 
 use super::totals::MAX_BYTES;
 use crate::types::Digest;
@@ -10,10 +10,10 @@ pub const MAX_URI: usize = 16_383;
 /// The longest ETag of a reference, in bytes.
 pub const MAX_ETAG: usize = 1_023;
 
-/// A file that lies elsewhere: what is recorded about it.
+/// A file that is stored elsewhere: what is recorded about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// Where it lies: 1–16,383 bytes, no control characters.
+    /// Its URI: 1–16,383 bytes, no control characters.
     pub uri: String,
     /// Its length, if known.
     pub size: Option<u64>,
@@ -23,7 +23,7 @@ pub struct Reference {
     pub digest: Option<Digest>,
 }
 
-/// Why `target` cannot be a symbolic link's.
+/// Why `target` is not valid for a symbolic link.
 pub(super) fn bad_target(target: &[u8]) -> Option<&'static str> {
     match target.len() {
         0 => Some("its target is empty"),
@@ -34,7 +34,7 @@ pub(super) fn bad_target(target: &[u8]) -> Option<&'static str> {
 }
 
 impl Reference {
-    /// Why this reference cannot stand in a manifest.
+    /// Why this reference is not valid in a manifest.
     pub(super) fn fault(&self) -> Option<&'static str> {
         let control = |s: &str| s.bytes().any(|b| b < 0x20 || b == 0x7f);
         if self.uri.is_empty() {

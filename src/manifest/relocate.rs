@@ -1,4 +1,5 @@
-//! Storing what of a manifest is not yet where it shall be: new nodes, and old ones that move into a younger pack.
+//! Stores the nodes of a manifest that are not yet in the wanted packs: new nodes, and old ones that move to a newer
+//! pack.
 
 use super::build::Root;
 use super::memory_nodes::MemoryNodes;
@@ -10,7 +11,7 @@ use crate::types::{Digest, Location};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Nodes in memory over those of a store: where edits are tried before anything is written.
+/// Nodes in memory over those of a store, for edits that are not written yet.
 pub struct Layered {
     /// The new nodes.
     pub memory: MemoryNodes,
@@ -27,12 +28,12 @@ impl NodeSource for Layered {
     }
 }
 
-/// Stores every node of the manifest that is not at home, children first, with hints that say where each child now
-/// lies. `home` says where a node lies that may stay; such a node is not read, and nothing below it is looked at. So
-/// this costs what moves.
+/// Stores every node of the manifest that may not stay where it is, children first, with hints to where each child now
+/// lies. `home` returns where a node lies if it may stay; such a node and everything below it is not read. So the cost
+/// depends on what moves.
 ///
 /// # Errors
-/// What source and sink say; damage.
+/// Those of source and sink; damaged.
 pub fn carry(
     root: &Root,
     source: &dyn NodeSource,
@@ -48,18 +49,18 @@ pub fn carry(
     Ok(Root { node: Arc::new(node), place })
 }
 
-/// [`carry`] for nodes as they are made: a sink that stores, before each node, what is below it and neither came
-/// through here nor is at home.
+/// As [`carry`], for nodes as they are made: a sink that stores, before each node, the nodes below it that may not stay
+/// and were not stored here.
 pub struct NodeRelocator<'a> {
     source: &'a dyn NodeSource,
     home: &'a dyn Fn(&NodeRef) -> Result<Option<Location>>,
     sink: &'a mut dyn NodeSink,
-    /// Where what came through here lies.
+    /// Where the nodes that were stored here lie.
     places: HashMap<Digest, Option<Location>>,
 }
 
 impl<'a> NodeRelocator<'a> {
-    /// Into `sink`; what is not new comes from `source`.
+    /// Stores into `sink`. Old nodes come from `source`.
     pub fn new(
         source: &'a dyn NodeSource,
         home: &'a dyn Fn(&NodeRef) -> Result<Option<Location>>,
@@ -68,15 +69,16 @@ impl<'a> NodeRelocator<'a> {
         NodeRelocator { source, home, sink, places: HashMap::new() }
     }
 
-    /// A manifest that was built into this: its root with hints that say where what is below it lies by now.
+    /// A manifest that was built into this sink: its root, with hints to where the nodes below it lie now.
     ///
     /// # Errors
-    /// What source and sink say; damage.
+    /// Those of source and sink; damaged.
     pub fn settled(&mut self, root: &Root) -> Result<Root> {
         Ok(Root { node: Arc::new(self.carried(&root.node)?), place: root.place })
     }
 
-    /// The node with its children carried. As deep as the directories nest.
+    /// Stores the children as needed; returns the node with hints to them. Recursion is as deep as the directories
+    /// nest.
     fn carried(&mut self, node: &Node) -> Result<Node> {
         let mut places = HashMap::new();
         for child in node.children() {

@@ -1,8 +1,8 @@
-//! What a subtree adds up to: the sums that make ranks, counts and sizes O(log n).
+//! The sums over a subtree, which make ranks, counts and sizes O(log n).
 
 use crate::types::MAX_PATH;
 
-/// The largest file size, and the largest sum: what a signed 64-bit offset holds.
+/// The largest file size and the largest sum: the limit of a signed 64-bit offset.
 pub const MAX_BYTES: u64 = i64::MAX as u64;
 
 /// The sums over a directory, or over the part of it below one node: everything below, not the directory itself.
@@ -31,7 +31,7 @@ impl Totals {
         self.entries - self.files - self.directories
     }
 
-    /// Adds another part of the same directory. `None` when a sum grows past its bound.
+    /// Adds another part of the same directory. `None` if a sum exceeds its limit.
     pub(super) fn add(&mut self, part: &Totals) -> Option<()> {
         self.own = self.own.checked_add(part.own)?;
         self.entries = self.entries.checked_add(part.entries).filter(|n| *n <= MAX_BYTES)?;
@@ -48,7 +48,7 @@ impl Totals {
         self.add(&Totals { own: 1, entries: 1, files, directories: 0, bytes, longest })
     }
 
-    /// Adds a directory with what is below it. `None` also when a path below grows too long.
+    /// Adds a directory with everything below it. `None` also if a path becomes too long.
     pub(super) fn add_directory(&mut self, name_len: usize, below: &Totals) -> Option<()> {
         let longest = name_len + if below.longest > 0 { 1 + usize::from(below.longest) } else { 0 };
         if longest > MAX_PATH {
@@ -72,7 +72,7 @@ impl Totals {
         out.extend_from_slice(&self.longest.to_le_bytes());
     }
 
-    /// Reads the encoded form without judging it.
+    /// Reads the encoded form without checks.
     pub(super) fn read(bytes: &[u8]) -> Totals {
         let n = |i: usize| u64::from_le_bytes(bytes[8 * i..8 * i + 8].try_into().expect("eight bytes were asked for"));
         Totals {
@@ -85,7 +85,7 @@ impl Totals {
         }
     }
 
-    /// True when these can be the sums of a part that is not empty.
+    /// Whether these can be the sums of a part that is not empty.
     pub(super) fn plausible(&self) -> bool {
         self.own >= 1
             && self.own <= self.entries

@@ -1,4 +1,4 @@
-//! A manifest to read: by path, by rank, and its directories' entries.
+//! Reading a manifest: by path, by rank, and by listing directories.
 
 use super::build::Root;
 use super::cursor::{Cursor, Listing};
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::types::{Digest, RelPath};
 use std::sync::Arc;
 
-/// A manifest: its root node, and where the others come from. Cheap to clone; never changes.
+/// A manifest: its root node and the source of the other nodes. Cheap to clone, and immutable.
 #[derive(Clone)]
 pub struct Tree {
     root: Arc<Node>,
@@ -21,7 +21,7 @@ pub struct Tree {
     source: Arc<dyn NodeSource>,
 }
 
-/// An entry that was looked up.
+/// The result of a lookup.
 #[derive(Clone, Debug)]
 pub struct FoundEntry {
     /// What it is.
@@ -37,7 +37,7 @@ pub struct RankedEntry {
     pub path: RelPath,
     /// What it is.
     pub entry: Entry,
-    /// Rank of the directory it stands in; of the root, 0.
+    /// The rank of its directory; 0 for the root.
     pub parent: u64,
 }
 
@@ -45,7 +45,7 @@ impl Tree {
     /// Opens the manifest with that root node.
     ///
     /// # Errors
-    /// What the source says; damage when the node cannot be a root.
+    /// Those of the source. Damaged: the node cannot be a root.
     pub fn open(at: NodeRef, source: Arc<dyn NodeSource>) -> Result<Tree> {
         let root = source.load(&at)?;
         root.check_root()?;
@@ -87,7 +87,7 @@ impl Tree {
         *self.root.totals()
     }
 
-    /// The root directory, to list it or to put it whole into another tree.
+    /// The root directory as an entry.
     pub fn dir(&self) -> Dir {
         Dir(if self.root.fits_inline() {
             DirAt::Inline(self.root.clone())
@@ -104,15 +104,15 @@ impl Tree {
     /// The entry called `name` in `dir`, whose own rank is `rank`.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn child(&self, dir: &Dir, rank: u64, name: &[u8]) -> Result<Option<FoundEntry>> {
         find_in(self.open_dir(dir)?, rank, name, &*self.source)
     }
 
-    /// The entry at `path`. The root is found at rank 0. Nothing is found below what is not a directory.
+    /// The entry at `path`; the root has rank 0. `None` below anything that is not a directory.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn lookup(&self, path: &RelPath) -> Result<Option<FoundEntry>> {
         let mut found = FoundEntry { entry: Entry::Directory(self.dir()), rank: 0 };
         for (depth, name) in path.parts().enumerate() {
@@ -129,7 +129,7 @@ impl Tree {
     /// The entry of pre-order rank `rank`; `None` past the last. Costs O(log n) for each directory on its path.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn by_rank(&self, rank: u64) -> Result<Option<RankedEntry>> {
         let mut at = RankedEntry { path: RelPath::root(), entry: Entry::Directory(self.dir()), parent: 0 };
         if rank > self.totals().entries {
@@ -149,7 +149,7 @@ impl Tree {
                 break;
             }
             let Entry::Directory(dir) = &at.entry else {
-                return Err(Error::damaged("manifest: a rank leads below what is not a directory"));
+                return Err(Error::damaged("manifest: a rank leads below something that is not a directory"));
             };
             root = self.open_dir(dir)?;
         }
@@ -159,7 +159,7 @@ impl Tree {
     /// The entries of `dir`, whose own rank is `rank`.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn list(&self, dir: &Dir, rank: u64) -> Result<Listing> {
         Listing::new(self.source.clone(), dir, rank)
     }
@@ -177,17 +177,17 @@ impl Tree {
     /// Every entry from `path` on (that one included, if it is there), in pre-order.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn walk_from(&self, path: &RelPath) -> Result<Walk> {
         let mut walk = Walk::new(RelPath::root(), self.list_root());
         walk.seek(path)?;
         Ok(walk)
     }
 
-    /// Every entry below the directory `path`, in pre-order, with whole paths. Nothing when there is no such directory.
+    /// Every entry below the directory `path`, in pre-order, with whole paths. Empty if there is no such directory.
     ///
     /// # Errors
-    /// What the source says; damage.
+    /// Those of the source; damaged.
     pub fn walk_below(&self, path: &RelPath) -> Result<Walk> {
         match self.lookup(path)? {
             _ if path.is_root() => Ok(self.walk()),
@@ -206,7 +206,7 @@ pub(super) fn find_in(root: Arc<Node>, rank: u64, name: &[u8], source: &dyn Node
     let Some((leaf, _)) = cursor.here() else { return Ok(None) };
     let Ok(i) = leaf.find(name) else { return Ok(None) };
     let entry = leaf.entry(i);
-    // The path down stands at the leaf's first entry.
+    // The cursor is at the leaf's first entry.
     let before = cursor.before().1 + leaf.before(i);
     Ok(Some(FoundEntry { entry, rank: rank + 1 + before }))
 }

@@ -6,9 +6,9 @@ use super::path::path_error;
 use crate::error::{Error, Result};
 use crate::types::RelPath;
 
-/// The most entries that a walk by path goes through, as many as file systems have inodes. A manifest of a few
-/// kilobytes can hold far more, by naming one directory many times over, level upon level; a walk through those would
-/// not end. Parts of it can be read all the same.
+/// The maximum number of entries of a walk: as many as file systems have inodes. A manifest of a few kilobytes can have
+/// far more, because it can name one directory many times, level upon level, and such a walk would not end. Parts of it
+/// can still be read.
 pub(super) const MAX_WALK: u64 = 1 << 32;
 
 /// Refuses a walk that would not end.
@@ -50,12 +50,12 @@ impl Walk {
         Walk { stack: Vec::new(), enter: None, below: 0 }
     }
 
-    /// Doesn't go into the directory that was returned last.
+    /// Skips what is below the directory that was returned last.
     pub fn skip(&mut self) {
         self.enter = None;
     }
 
-    /// From the root to the first entry that is not before `path`.
+    /// Moves from the root to the first entry that is not before `path`.
     pub(super) fn seek(&mut self, path: &RelPath) -> Result<()> {
         for name in path.parts() {
             let Some((at, listing)) = self.stack.last_mut() else { return Ok(()) };

@@ -119,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn later_trees_win_as_replacing_one_by_one_does(seed: u64, parts in 1usize..5, size in 0u64..60) {
+    fn later_trees_win_as_if_they_replaced_paths_one_by_one(seed: u64, parts in 1usize..5, size in 0u64..60) {
         let mut dice = Dice(seed);
         let nodes = MemoryNodes::new();
         let models: Vec<Model> = (0..parts).map(|_| random(&mut dice, size, 10)).collect();
@@ -143,7 +143,7 @@ proptest! {
     }
 
     #[test]
-    fn of_one_author_the_later_word_counts_and_is_no_conflict(seed: u64, count in 1usize..7, authors in 1u64..4, size in 0u64..40) {
+    fn an_authors_later_entry_counts_without_a_conflict(seed: u64, count in 1usize..7, authors in 1u64..4, size in 0u64..40) {
         let mut dice = Dice(seed);
         let nodes = MemoryNodes::new();
         // Few contents, so that authors often say the same.
@@ -188,7 +188,7 @@ fn by_many(trees: &[Tree]) -> Vec<Part> {
 }
 
 #[test]
-fn nodes_that_parts_share_are_read_once_and_keep_all_their_authors() {
+fn shared_nodes_are_read_once_and_keep_all_their_authors() {
     let nodes = MemoryNodes::new();
     let flat = |change: &[(u64, u64)]| {
         let mut m = model((0..20_000u64).map(|i| (path(format!("f{i:06}")), file(i))));
@@ -355,7 +355,7 @@ fn long_runs_of_light_entries_stay_canonical_when_cuts_come_and_go() {
 }
 
 #[test]
-fn a_directory_emptied_by_removals_stays_and_a_removed_one_goes() {
+fn a_directory_emptied_by_removals_stays_and_a_removed_one_does_not() {
     let nodes = MemoryNodes::new();
     let m = model((0..3000u64).map(|i| (path(format!("d/f{i}")), file(i))));
     let base = build_tree(&m, &nodes);
@@ -376,7 +376,7 @@ fn a_directory_emptied_by_removals_stays_and_a_removed_one_goes() {
 }
 
 #[test]
-fn edits_that_cannot_be_are_refused_naming_the_path() {
+fn impossible_edits_are_refused_and_the_error_names_the_path() {
     let nodes = MemoryNodes::new();
     let base = build_tree(&model([(path("d/x"), file(1)), (path("f"), file(2))]), &nodes);
     let refuse = |edits: Vec<Edit>, kind: Kind, name: &str| {

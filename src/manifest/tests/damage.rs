@@ -37,7 +37,7 @@ fn leaf_and_inner() -> Vec<Arc<Node>> {
 }
 
 /// What is decoded can be read whole, and has one encoding.
-fn judge(bytes: &[u8]) -> bool {
+fn check_result(bytes: &[u8]) -> bool {
     let Ok(node) = Node::decode(bytes, Vec::new()) else { return false };
     let items: Vec<NodeItem> = (0..node.len()).map(|i| node.item(i)).collect();
     let _ = (node.children(), node.blobs(), node.places().count(), node.totals());
@@ -51,12 +51,12 @@ fn judge(bytes: &[u8]) -> bool {
 #[test]
 fn a_flipped_byte_is_an_error_or_another_digest() {
     for node in leaf_and_inner() {
-        assert!(judge(node.bytes()));
+        assert!(check_result(node.bytes()));
         for at in 0..node.bytes().len() {
             for flip in [1, 2, 4, 0x10, 0x40, 0x80, 0xff] {
                 let mut bytes = node.bytes().to_vec();
                 bytes[at] ^= flip;
-                if judge(&bytes) {
+                if check_result(&bytes) {
                     assert_ne!(Node::decode(bytes, Vec::new()).unwrap().digest(), node.digest());
                 }
             }
@@ -68,9 +68,9 @@ fn a_flipped_byte_is_an_error_or_another_digest() {
 fn a_truncated_or_extended_node_is_an_error() {
     for node in leaf_and_inner() {
         for len in 0..node.bytes().len() {
-            assert!(!judge(&node.bytes()[..len]), "{len}");
+            assert!(!check_result(&node.bytes()[..len]), "{len}");
         }
-        assert!(!judge(&[node.bytes(), &[0]].concat()));
+        assert!(!check_result(&[node.bytes(), &[0]].concat()));
     }
 }
 
@@ -91,7 +91,7 @@ proptest! {
                     _ => bytes.insert(dice.roll(head) as usize, dice.roll(256) as u8),
                 }
             }
-            judge(&bytes);
+            check_result(&bytes);
         }
     }
 }
@@ -101,7 +101,7 @@ fn item(name: &[u8]) -> NodeItem {
 }
 
 #[test]
-fn a_foreign_hands_node_is_refused() {
+fn a_node_of_another_program_is_refused() {
     let refuse = |what: &str, level: u8, items: &[NodeItem]| {
         let (bytes, _) = encode(level, items);
         match Node::decode(bytes, Vec::new()) {
@@ -147,7 +147,7 @@ fn a_foreign_hands_node_is_refused() {
         refuse(what, 0, &[stored(bad)]);
     }
     refuse("a path grown too long", 0, &[stored(Totals { longest: 4096, ..good })]);
-    // An inlined directory that is too large, and one that is no leaf.
+    // An inlined directory that is too large, and one that is not a leaf.
     let large: Vec<NodeItem> = (0..60).map(|i| item(format!("{i:03}").as_bytes())).collect();
     let inline =
         |node| NodeItem::new(b"a", Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node)))));

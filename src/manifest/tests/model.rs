@@ -119,7 +119,7 @@ impl Dice {
         (z ^ z >> 31) % below
     }
 
-    /// An entry that is no directory, of any kind and sometimes heavy.
+    /// An entry that is not a directory, of any kind and sometimes heavy.
     pub fn entry(&mut self) -> Entry {
         let n = self.roll(1 << 20);
         match self.roll(20) {

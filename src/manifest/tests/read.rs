@@ -20,7 +20,7 @@ fn a_tree_reads_back_what_was_built() {
 }
 
 #[test]
-fn rank_and_path_lead_to_each_other() {
+fn rank_and_path_identify_the_same_entry() {
     let nodes = MemoryNodes::new();
     let mut entries = Vec::new();
     for i in 0..40u64 {
@@ -48,7 +48,7 @@ fn rank_and_path_lead_to_each_other() {
 }
 
 #[test]
-fn a_listing_goes_on_at_any_index_and_name() {
+fn a_listing_continues_at_any_index_and_name() {
     let nodes = MemoryNodes::new();
     let m = model((0..5000u64).flat_map(|i| {
         let inside = (i % 10 == 0).then(|| (path(format!("n{i:05}/x")), file(i)));
@@ -74,7 +74,7 @@ fn a_listing_goes_on_at_any_index_and_name() {
 }
 
 #[test]
-fn a_walk_goes_on_from_any_path() {
+fn a_walk_continues_from_any_path() {
     let nodes = MemoryNodes::new();
     let m = model((0..900u64).map(|i| (path(format!("a{}/b{}/c{i}", i % 7, i % 31)), file(i))));
     let t = build_tree(&m, &nodes);

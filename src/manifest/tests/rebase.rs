@@ -54,7 +54,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn what_only_one_side_changed_survives_and_what_both_changed_otherwise_conflicts(
+    fn changes_of_one_side_survive_and_different_changes_of_both_conflict(
         base in prop::collection::btree_map(names(), 0..3u8, 0..150),
         mine in prop::collection::btree_map(names(), prop::option::of(0..4u8), 0..20),
         theirs in prop::collection::btree_map(names(), prop::option::of(0..4u8), 0..20),
@@ -101,7 +101,7 @@ proptest! {
 }
 
 #[test]
-fn a_directory_taken_away_whole_conflicts_with_what_was_done_in_it_and_not_with_what_was_removed_there() {
+fn a_removed_directory_conflicts_with_changes_in_it_but_not_with_removals() {
     let nodes = MemoryNodes::new();
     let base: Files = [("d/a", 1), ("d/b", 1), ("e", 1)].into_iter().map(|(p, c)| (p.to_owned(), c)).collect();
     let b = tree(&base, &nodes);

@@ -52,7 +52,7 @@ fn the_worked_example_of_the_format_document_holds() {
 }
 
 /// The cut, said again as in the document, without any cleverness.
-fn cut_by_the_book(names: &[Vec<u8>], weights: &[usize], level: u8) -> Vec<usize> {
+fn cut_as_documented(names: &[Vec<u8>], weights: &[usize], level: u8) -> Vec<usize> {
     let w = if level == 0 { 150 } else { 40 };
     let hash: Vec<u64> = names.iter().map(|n| cut::key_hash(level, n)).collect();
     let n = names.len();
@@ -105,7 +105,7 @@ fn nodes_are_cut_where_the_document_says() {
                 below.extend(node.children().iter().map(|at| nodes.get(&at.digest).unwrap()));
             }
             let (names, weights): (Vec<_>, Vec<_>) = parts(&below).into_iter().unzip();
-            let want = cut_by_the_book(&names, &weights, below[0].level());
+            let want = cut_as_documented(&names, &weights, below[0].level());
             let mut got = vec![0];
             got.extend(below.iter().scan(0, |sum, n| {
                 *sum += n.len();
@@ -166,7 +166,7 @@ fn a_large_flat_directory_takes_one_insert_in_less_than_128_kib() {
 }
 
 #[test]
-fn a_path_of_2048_names_is_as_good_as_any() {
+fn a_path_of_2048_names_works() {
     let nodes = MemoryNodes::new();
     let deep = path(["a"; 2048].join("/"));
     let m = model([(deep.clone(), file(1)), (path("b"), file(2))]);
@@ -199,7 +199,7 @@ fn a_path_of_2048_names_is_as_good_as_any() {
 }
 
 #[test]
-fn many_small_directories_lie_in_their_parents_leaves() {
+fn many_small_directories_are_inlined() {
     let nodes = MemoryNodes::new();
     let m = model((0..10_000u64).map(|i| (path(format!("{i:05}/x")), file(i))));
     let root = build(&m, &nodes);
@@ -248,7 +248,7 @@ impl NodeSink for Placing {
 }
 
 #[test]
-fn places_are_carried_and_never_counted() {
+fn locations_are_kept_and_never_hashed() {
     let placed = |i: u64, on: bool| {
         let place = on.then_some(Location { pack: PackRef(9), offset: i as u32 });
         Entry::File { digest: Digest::of(&i.to_le_bytes()), size: i, exec: false, place }

@@ -1,4 +1,4 @@
-//! What is known to be damaged is not relied upon, and what is right is never replaced.
+//! Writers do not rely on what is known to be damaged, and never replace what is right.
 
 use super::super::{BlobKind, Damage, DamagedItem, SMALL_MAX, StoredFile};
 use super::*;
@@ -6,7 +6,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 
 /// Changes a file's byte, and leaves its time and mode as they were.
-fn rot(path: &Path, at: usize) {
+fn flip_byte(path: &Path, at: usize) {
     let time = std::fs::metadata(path).unwrap().modified().unwrap();
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
@@ -19,13 +19,13 @@ fn inode(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().ino()
 }
 
-fn known(lab: &TestStore) -> Vec<DamagedItem> {
-    lab.afresh().known_damage().unwrap().iter().copied().collect()
+fn known(store: &TestStore) -> Vec<DamagedItem> {
+    store.afresh().known_damage().unwrap().iter().copied().collect()
 }
 
 /// Verifies all packs and objects, and updates the list.
-fn check_all(lab: &TestStore) {
-    let objects = lab.afresh();
+fn check_all(store: &TestStore) {
+    let objects = store.afresh();
     let known = objects.known_damage().unwrap();
     let check = |stored: StoredFile, check: &dyn Fn(&StoredFile, &mut Vec<Damage>)| {
         let mut damage = Vec::new();
@@ -37,169 +37,170 @@ fn check_all(lab: &TestStore) {
 }
 
 #[test]
-fn a_damaged_blob_that_a_reader_met_is_stored_again_and_then_read_by_the_old_hint() {
-    let lab = TestStore::new();
+fn a_damaged_blob_that_a_reader_found_is_stored_again_and_read_by_the_old_hint() {
+    let store = TestStore::new();
     let contents: Vec<Vec<u8>> = (0..5).map(|i| random_bytes(i, 1000)).collect();
-    let digests = lab.put(&contents);
-    let place = lab.place(&digests[2]).unwrap();
-    let pack = &lab.packs()[0];
+    let digests = store.put(&contents);
+    let place = store.place(&digests[2]).unwrap();
+    let pack = &store.packs()[0];
     let at = place.offset as usize + 40 + 500;
-    rot(pack, at);
-    // Not known yet: a look at lengths and footers cannot see it.
-    assert!(is_damage(&lab.objects.read_small(&digests[2], 1000, Some(place))));
+    flip_byte(pack, at);
+    // Not known yet: checks of lengths and footers do not find it.
+    assert!(is_damage(&store.objects.read_small(&digests[2], 1000, Some(place))));
     let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
-    assert_eq!(known(&lab), [DamagedItem::Blob { digest: digests[2], kind: BlobKind::Content, pack: name }]);
+    assert_eq!(known(&store), [DamagedItem::Blob { digest: digests[2], kind: BlobKind::Content, pack: name }]);
 
-    let writer = lab.afresh().writer(&lab.work()).unwrap();
-    let mut lane = writer.thread_writer();
+    let writer = store.afresh().writer(&store.work()).unwrap();
+    let mut thread_writer = writer.thread_writer();
     assert_eq!(
-        lane.find(&digests[2], 1000).unwrap(),
+        thread_writer.find(&digests[2], 1000).unwrap(),
         None,
         "also who only knows its digest is told that it is not there"
     );
-    let new: Vec<bool> = contents.iter().map(|c| put_small(&mut lane, c).1.new).collect();
+    let new: Vec<bool> = contents.iter().map(|c| put_small(&mut thread_writer, c).1.new).collect();
     assert_eq!(new, [false, false, true, false, false]);
-    lane.close().unwrap();
+    thread_writer.close().unwrap();
     writer.seal(&[], &[]).unwrap();
-    for objects in [lab.afresh(), lab.objects.clone()] {
+    for objects in [store.afresh(), store.objects.clone()] {
         assert_eq!(objects.read_small(&digests[2], 1000, Some(place)).unwrap(), contents[2]);
     }
     // The damaged copy is listed for as long as it is there; the good one is found.
-    assert_eq!(known(&lab).len(), 1);
-    let again = lab.afresh().writer(&lab.work()).unwrap();
+    assert_eq!(known(&store).len(), 1);
+    let again = store.afresh().writer(&store.work()).unwrap();
     assert!(!put_small(&mut again.thread_writer(), &contents[2]).1.new);
 }
 
 #[test]
-fn a_wrong_hint_is_no_damage() {
-    let lab = TestStore::new();
-    let digests = lab.put(&[random_bytes(1, 1000), random_bytes(2, 1000)]);
-    let (first, second) = (lab.place(&digests[0]).unwrap(), lab.place(&digests[1]).unwrap());
-    assert_eq!(lab.objects.read_small(&digests[0], 1000, Some(second)).unwrap(), random_bytes(1, 1000));
-    assert_eq!(lab.objects.read_small(&digests[1], 1000, Some(first)).unwrap(), random_bytes(2, 1000));
-    assert!(known(&lab).is_empty());
+fn a_wrong_hint_is_not_damage() {
+    let store = TestStore::new();
+    let digests = store.put(&[random_bytes(1, 1000), random_bytes(2, 1000)]);
+    let (first, second) = (store.place(&digests[0]).unwrap(), store.place(&digests[1]).unwrap());
+    assert_eq!(store.objects.read_small(&digests[0], 1000, Some(second)).unwrap(), random_bytes(1, 1000));
+    assert_eq!(store.objects.read_small(&digests[1], 1000, Some(first)).unwrap(), random_bytes(2, 1000));
+    assert!(known(&store).is_empty());
 }
 
 #[test]
 fn a_whole_check_lists_what_is_damaged_and_removes_what_is_right_again() {
-    let lab = TestStore::new();
+    let store = TestStore::new();
     let large = random_bytes(9, SMALL_MAX as usize);
-    let digests = lab.put(&[random_bytes(1, 1000), random_bytes(2, 1000)]);
-    let writer = lab.objects.writer(&lab.work()).unwrap();
+    let digests = store.put(&[random_bytes(1, 1000), random_bytes(2, 1000)]);
+    let writer = store.objects.writer(&store.work()).unwrap();
     let digest = Digest::of(&large);
     assert!(writer.thread_writer().put_large_bytes(digest, &large).unwrap().new);
     writer.seal(&[], &[]).unwrap();
-    check_all(&lab);
-    assert!(known(&lab).is_empty());
+    check_all(&store);
+    assert!(known(&store).is_empty());
 
-    let (pack, object) = (lab.packs()[0].clone(), lab.layout.object(&digest));
+    let (pack, object) = (store.packs()[0].clone(), store.layout.object(&digest));
     let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
-    let at = lab.place(&digests[0]).unwrap().offset as usize + 40;
-    rot(&pack, at);
-    rot(&object, 7);
-    check_all(&lab);
-    let mut found = known(&lab);
+    let at = store.place(&digests[0]).unwrap().offset as usize + 40;
+    flip_byte(&pack, at);
+    flip_byte(&object, 7);
+    check_all(&store);
+    let mut found = known(&store);
     found.sort_by_key(|d| matches!(d, DamagedItem::Blob { .. }));
     assert_eq!(
         found,
         [DamagedItem::Object(digest), DamagedItem::Blob { digest: digests[0], kind: BlobKind::Content, pack: name }]
     );
-    rot(&pack, at);
-    rot(&object, 7);
-    check_all(&lab);
-    assert!(known(&lab).is_empty());
+    flip_byte(&pack, at);
+    flip_byte(&object, 7);
+    check_all(&store);
+    assert!(known(&store).is_empty());
     // A footer that is wrong: nothing of the pack is relied upon.
     let len = std::fs::metadata(&pack).unwrap().len() as usize;
-    rot(&pack, len - 40);
-    check_all(&lab);
-    assert_eq!(known(&lab), [DamagedItem::Pack(name)]);
-    let writer = lab.afresh().writer(&lab.work()).unwrap();
+    flip_byte(&pack, len - 40);
+    check_all(&store);
+    assert_eq!(known(&store), [DamagedItem::Pack(name)]);
+    let writer = store.afresh().writer(&store.work()).unwrap();
     assert!(put_small(&mut writer.thread_writer(), &random_bytes(2, 1000)).1.new);
 }
 
 #[test]
-fn an_object_known_to_be_damaged_is_replaced_and_taken_from_the_list() {
-    let lab = TestStore::on_disk();
+fn an_object_known_to_be_damaged_is_replaced_and_removed_from_the_list() {
+    let store = TestStore::on_disk();
     let bytes = random_bytes(1, 300_000);
     let digest = Digest::of(&bytes);
     let put = || {
-        let writer = lab.afresh().writer(&lab.work()).unwrap();
+        let writer = store.afresh().writer(&store.work()).unwrap();
         let put = writer.thread_writer().put_large_bytes(digest, &bytes).unwrap();
         writer.seal(&[], &[]).unwrap();
         put.new
     };
     assert!(put());
-    rot(&lab.layout.object(&digest), 1000);
+    flip_byte(&store.layout.object(&digest), 1000);
     assert!(!put(), "length and time are right: nobody has seen it yet");
-    check_all(&lab);
-    assert_eq!(known(&lab), [DamagedItem::Object(digest)]);
+    check_all(&store);
+    assert_eq!(known(&store), [DamagedItem::Object(digest)]);
     assert!(put());
-    assert!(known(&lab).is_empty());
-    assert_eq!(std::fs::read(lab.layout.object(&digest)).unwrap(), bytes);
+    assert!(known(&store).is_empty());
+    assert_eq!(std::fs::read(store.layout.object(&digest)).unwrap(), bytes);
     assert!(!put());
 }
 
 #[test]
 fn equal_content_of_a_second_writer_replaces_nothing_f1() {
-    for lab in [TestStore::new(), TestStore::on_disk()] {
+    for store in [TestStore::new(), TestStore::on_disk()] {
         let (large, small) = (random_bytes(1, 200_000), random_bytes(2, 2000));
-        let store = |writer: &super::super::ObjectWriter| {
-            let mut lane = writer.thread_writer();
-            lane.put_large_bytes(Digest::of(&large), &large).unwrap();
-            put_small(&mut lane, &small);
+        let put_all = |writer: &super::super::ObjectWriter| {
+            let mut thread_writer = writer.thread_writer();
+            thread_writer.put_large_bytes(Digest::of(&large), &large).unwrap();
+            put_small(&mut thread_writer, &small);
         };
-        // Both look before either is visible.
-        let (first, second) = (lab.afresh().writer(&lab.work()).unwrap(), lab.afresh().writer(&lab.work()).unwrap());
-        store(&first);
-        store(&second);
+        // Both check before either is visible.
+        let (first, second) =
+            (store.afresh().writer(&store.work()).unwrap(), store.afresh().writer(&store.work()).unwrap());
+        put_all(&first);
+        put_all(&second);
         first.seal(&[], &[]).unwrap();
-        let (object, pack) = (lab.layout.object(&Digest::of(&large)), lab.packs()[0].clone());
+        let (object, pack) = (store.layout.object(&Digest::of(&large)), store.packs()[0].clone());
         let before = (inode(&object), inode(&pack));
         second.seal(&[], &[]).unwrap();
         assert_eq!((inode(&object), inode(&pack)), before);
-        assert_eq!(lab.packs().len(), 1);
+        assert_eq!(store.packs().len(), 1);
         assert_eq!(std::fs::metadata(&object).unwrap().nlink(), 1);
-        let left: Vec<PathBuf> = files(&lab.layout.work()).iter().flat_map(|t| files(t)).collect();
+        let left: Vec<PathBuf> = files(&store.layout.work()).iter().flat_map(|t| files(t)).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }
 
 #[test]
-fn what_is_damaged_where_a_writer_puts_its_own_is_replaced() {
-    let lab = TestStore::new();
+fn a_writer_replaces_a_damaged_file_of_the_same_name() {
+    let store = TestStore::new();
     let (large, small) = (random_bytes(1, 200_000), random_bytes(2, 2000));
-    let store = |writer: &super::super::ObjectWriter| {
-        let mut lane = writer.thread_writer();
-        lane.put_large_bytes(Digest::of(&large), &large).unwrap();
-        put_small(&mut lane, &small);
+    let put_all = |writer: &super::super::ObjectWriter| {
+        let mut thread_writer = writer.thread_writer();
+        thread_writer.put_large_bytes(Digest::of(&large), &large).unwrap();
+        put_small(&mut thread_writer, &small);
     };
-    let [first, second] = [0, 1].map(|_| lab.afresh().writer(&lab.work()).unwrap());
-    store(&first);
-    store(&second);
+    let [first, second] = [0, 1].map(|_| store.afresh().writer(&store.work()).unwrap());
+    put_all(&first);
+    put_all(&second);
     first.seal(&[], &[]).unwrap();
-    let (object, pack) = (lab.layout.object(&Digest::of(&large)), lab.packs()[0].clone());
-    rot(&object, 100);
-    rot(&pack, 100);
-    check_all(&lab);
-    assert_eq!(known(&lab).len(), 2);
+    let (object, pack) = (store.layout.object(&Digest::of(&large)), store.packs()[0].clone());
+    flip_byte(&object, 100);
+    flip_byte(&pack, 100);
+    check_all(&store);
+    assert_eq!(known(&store).len(), 2);
     second.seal(&[], &[]).unwrap();
-    assert!(known(&lab).is_empty());
-    check_all(&lab);
-    assert!(known(&lab).is_empty());
+    assert!(known(&store).is_empty());
+    check_all(&store);
+    assert!(known(&store).is_empty());
 }
 
 #[test]
-fn who_finds_all_in_packs_reads_their_footers_and_notices_a_pack_that_is_cut() {
-    let lab = TestStore::new();
+fn a_writer_that_finds_all_content_reads_footers_and_notices_a_truncated_pack() {
+    let store = TestStore::new();
     let contents: Vec<Vec<u8>> = (0..40).map(|i| random_bytes(i, 900)).collect();
-    lab.put(&contents);
+    store.put(&contents);
     let put_again = || {
-        let writer = lab.afresh().writer(&lab.work()).unwrap();
-        let mut lane = writer.thread_writer();
-        contents.iter().filter(|c| put_small(&mut lane, c).1.new).count()
+        let writer = store.afresh().writer(&store.work()).unwrap();
+        let mut thread_writer = writer.thread_writer();
+        contents.iter().filter(|c| put_small(&mut thread_writer, c).1.new).count()
     };
     assert_eq!(put_again(), 0);
-    let pack = &lab.packs()[0];
+    let pack = &store.packs()[0];
     let whole = std::fs::read(pack).unwrap();
     // A byte of the footer: a few are confirmed by their headers, then none.
     let mut footer = whole.clone();
@@ -207,32 +208,32 @@ fn who_finds_all_in_packs_reads_their_footers_and_notices_a_pack_that_is_cut() {
     footer[at] ^= 1;
     overwrite(pack, &footer);
     assert_eq!(put_again(), 40 - 3);
-    assert_eq!(known(&lab).len(), 1);
+    assert_eq!(known(&store).len(), 1);
     assert_eq!(put_again(), 40, "it is listed by now");
-    std::fs::remove_dir_all(lab.layout.damaged()).unwrap();
-    // Cut in the middle: what lies behind is not there.
+    std::fs::remove_dir_all(store.layout.damaged()).unwrap();
+    // Cut in the middle: what follows is not there.
     overwrite(pack, &whole[..whole.len() / 2]);
     assert!(put_again() >= 37);
     overwrite(pack, b"");
-    std::fs::remove_dir_all(lab.layout.damaged()).unwrap();
+    std::fs::remove_dir_all(store.layout.damaged()).unwrap();
     assert_eq!(put_again(), 40);
     std::fs::remove_file(pack).unwrap();
     assert_eq!(put_again(), 40);
 }
 
 #[test]
-fn an_object_whose_time_a_copying_tool_lost_gets_it_back_once_it_was_hashed() {
-    let lab = TestStore::on_disk();
+fn an_object_that_lost_its_time_gets_it_back_after_it_was_hashed() {
+    let store = TestStore::on_disk();
     let bytes = random_bytes(1, 300_000);
     let digest = Digest::of(&bytes);
     let put = || {
-        let writer = lab.afresh().writer(&lab.work()).unwrap();
+        let writer = store.afresh().writer(&store.work()).unwrap();
         let put = writer.thread_writer().put_large_bytes(digest, &bytes).unwrap();
         writer.seal(&[], &[]).unwrap();
         put.new
     };
     assert!(put());
-    let object = lab.layout.object(&digest);
+    let object = store.layout.object(&digest);
     let is_as_left = || {
         let meta = std::fs::metadata(&object).unwrap();
         (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()) == (0o444, 1_000_000_000, 0)
@@ -241,7 +242,7 @@ fn an_object_whose_time_a_copying_tool_lost_gets_it_back_once_it_was_hashed() {
         overwrite(&object, &bytes);
         assert!(!is_as_left());
         if by_reading {
-            lab.afresh().open_large(&digest, 300_000).unwrap();
+            store.afresh().open_large(&digest, 300_000).unwrap();
         } else {
             assert!(!put(), "the writer hashes it, and need not store it again");
         }
@@ -249,7 +250,7 @@ fn an_object_whose_time_a_copying_tool_lost_gets_it_back_once_it_was_hashed() {
     }
     // With wrong bytes it keeps its time.
     overwrite(&object, &random_bytes(2, 300_000));
-    assert!(is_damage(&lab.afresh().open_large(&digest, 300_000)));
+    assert!(is_damage(&store.afresh().open_large(&digest, 300_000)));
     assert!(!is_as_left());
     assert!(put());
     assert!(is_as_left());

@@ -5,11 +5,11 @@ use super::*;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-fn put_file(lab: &TestStore, source: &Path) -> super::super::LargePut {
-    let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.thread_writer();
-    let put = lane.put_large(&File::open(source).unwrap(), source, &mut |_| Ok(())).unwrap();
-    lane.close().unwrap();
+fn put_file(store: &TestStore, source: &Path) -> super::super::LargePut {
+    let writer = store.objects.writer(&store.work()).unwrap();
+    let mut thread_writer = writer.thread_writer();
+    let put = thread_writer.put_large(&File::open(source).unwrap(), source, &mut |_| Ok(())).unwrap();
+    thread_writer.close().unwrap();
     writer.seal(&[], &[]).unwrap();
     put
 }
@@ -20,54 +20,56 @@ fn set_time(path: &Path, seconds: u64) {
 
 #[test]
 fn a_large_file_is_stored_read_only_with_a_fixed_time_and_once() {
-    let lab = TestStore::on_disk();
-    let source = lab.dir.path().join("source");
+    let store = TestStore::on_disk();
+    let source = store.dir.path().join("source");
     for (i, len) in [SMALL_MAX as usize, (1 << 20) - 1, 1 << 20, (3 << 20) + 17].into_iter().enumerate() {
         let bytes = random_bytes(i as u64, len);
         std::fs::write(&source, &bytes).unwrap();
-        let put = put_file(&lab, &source);
+        let put = put_file(&store, &source);
         assert_eq!((put.digest, put.size, put.new), (Digest::of(&bytes), len as u64, true));
-        let path = lab.layout.object(&put.digest);
+        let path = store.layout.object(&put.digest);
         let meta = std::fs::metadata(&path).unwrap();
         assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()), (OBJECT_MODE, OBJECT_MTIME, 0));
-        let Content::Large(large) = lab.objects.content(&put.digest, put.size, None).unwrap() else { panic!("large") };
+        let Content::Large(large) = store.objects.content(&put.digest, put.size, None).unwrap() else {
+            panic!("large")
+        };
         assert_eq!(
             std::io::read_to_string(large.into_file()).map_err(|_| ()).unwrap_or_default().len(),
             0,
             "noise is no text"
         );
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
-        assert!(!put_file(&lab, &source).new);
+        assert!(!put_file(&store, &source).new);
     }
-    assert_eq!(lab.afresh().stored_objects().unwrap().len(), 4);
-    assert!(lab.packs().is_empty());
+    assert_eq!(store.afresh().stored_objects().unwrap().len(), 4);
+    assert!(store.packs().is_empty());
 }
 
 #[test]
 fn holes_stay_holes_and_the_digest_is_that_of_all_bytes() {
-    let lab = TestStore::on_disk();
-    let source = lab.dir.path().join("sparse");
+    let store = TestStore::on_disk();
+    let source = store.dir.path().join("sparse");
     let file = File::create(&source).unwrap();
     file.set_len(20 << 20).unwrap();
     file.write_all_at(&random_bytes(1, 5000), 7 << 20).unwrap();
     file.write_all_at(b"x", (12 << 20) - 1).unwrap();
-    let put = put_file(&lab, &source);
+    let put = put_file(&store, &source);
     assert_eq!(put.size, 20 << 20);
     assert_eq!(put.digest, Digest::of(&std::fs::read(&source).unwrap()));
-    let meta = std::fs::metadata(lab.layout.object(&put.digest)).unwrap();
+    let meta = std::fs::metadata(store.layout.object(&put.digest)).unwrap();
     assert_eq!(meta.len(), 20 << 20);
     assert!(meta.blocks() * 512 < 1 << 20, "{} blocks", meta.blocks());
-    lab.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
+    store.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
 }
 
 #[test]
-fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
-    let lab = TestStore::on_disk();
-    let source = lab.dir.path().join("source");
+fn a_copy_that_is_cancelled_or_whose_source_cannot_be_read_leaves_nothing() {
+    let store = TestStore::on_disk();
+    let source = store.dir.path().join("source");
     for len in [2 << 20, 40 << 20] {
         File::create(&source).unwrap().set_len(len).unwrap();
-        let work = lab.work();
-        let writer = lab.objects.writer(&work).unwrap();
+        let work = store.work();
+        let writer = store.objects.writer(&work).unwrap();
         let mut read = 0;
         let mut stop = |n| {
             read += n;
@@ -81,20 +83,20 @@ fn a_copy_that_is_told_to_stop_or_whose_source_cannot_be_read_leaves_nothing() {
         assert!(files(&work).is_empty());
         writer.seal(&[], &[]).unwrap();
     }
-    assert!(lab.afresh().stored_objects().unwrap().is_empty());
+    assert!(store.afresh().stored_objects().unwrap().is_empty());
 }
 
 #[test]
 fn an_object_with_another_time_is_hashed_before_it_is_served_l15() {
-    let lab = TestStore::on_disk();
+    let store = TestStore::on_disk();
     let bytes = random_bytes(3, 400_000);
-    let source = lab.dir.path().join("source");
+    let source = store.dir.path().join("source");
     std::fs::write(&source, &bytes).unwrap();
-    let put = put_file(&lab, &source);
-    let path = lab.layout.object(&put.digest);
+    let put = put_file(&store, &source);
+    let path = store.layout.object(&put.digest);
     let damages = || {
         let mut damage = Vec::new();
-        let objects = lab.afresh();
+        let objects = store.afresh();
         objects.stored_objects().unwrap().iter().for_each(|o| objects.check_object(o, &mut damage).unwrap());
         damage
     };
@@ -102,38 +104,38 @@ fn an_object_with_another_time_is_hashed_before_it_is_served_l15() {
     // Touched, right bytes: reported; served when they were hashed, and the time is as recorded from then on.
     set_time(&path, 5);
     assert_eq!(damages(), [Damage::Touched(put.digest)]);
-    lab.objects.open_large(&put.digest, put.size).unwrap();
+    store.objects.open_large(&put.digest, put.size).unwrap();
     assert!(damages().is_empty());
     // Changed bytes, whatever was hashed before.
     let mut wrong = bytes.clone();
     wrong[300_000] ^= 1;
     overwrite(&path, &wrong);
-    assert!(is_damage(&lab.objects.open_large(&put.digest, put.size)));
-    assert!(is_damage(&lab.objects.content(&put.digest, put.size, None)));
+    assert!(is_damage(&store.objects.open_large(&put.digest, put.size)));
+    assert!(is_damage(&store.objects.content(&put.digest, put.size, None)));
     assert!(matches!(&damages()[..], [Damage::Object(..)]));
-    // Rot that leaves size and time alone is verify's to find.
+    // Only `verify` finds damage that leaves size and time unchanged.
     set_time(&path, OBJECT_MTIME as u64);
-    let served = lab.objects.open_large(&put.digest, put.size).unwrap();
+    let served = store.objects.open_large(&put.digest, put.size).unwrap();
     assert!(is_damage(&served.verify()));
     assert!(matches!(&damages()[..], [Damage::Object(..)]));
     // Another size is never served; a put stores it again.
     overwrite(&path, &bytes[..399_999]);
     set_time(&path, OBJECT_MTIME as u64);
-    assert!(is_damage(&lab.objects.open_large(&put.digest, put.size)));
-    assert!(put_file(&lab, &source).new);
-    lab.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
+    assert!(is_damage(&store.objects.open_large(&put.digest, put.size)));
+    assert!(put_file(&store, &source).new);
+    store.objects.open_large(&put.digest, put.size).unwrap().verify().unwrap();
     assert!(damages().is_empty());
 }
 
 #[test]
 fn a_large_file_that_the_store_has_is_hashed_and_not_copied() {
-    let lab = TestStore::new();
-    let source = lab.dir.path().join("source");
+    let store = TestStore::new();
+    let source = store.dir.path().join("source");
     std::fs::write(&source, random_bytes(1, 9 << 20)).unwrap();
-    assert!(put_file(&lab, &source).new);
+    assert!(put_file(&store, &source).new);
     let put = |expect_copy: bool| {
-        let work = lab.work();
-        let writer = lab.afresh().writer(&work).unwrap();
+        let work = store.work();
+        let writer = store.afresh().writer(&work).unwrap();
         let (mut counted, mut copies) = (0, 0);
         let mut tick = |n| {
             counted += n;

@@ -55,9 +55,9 @@ impl TestStore {
     /// Puts small contents by one writer of another process.
     pub fn put(&self, contents: &[Vec<u8>]) -> Vec<Digest> {
         let writer = self.afresh().writer(&self.work()).unwrap();
-        let mut lane = writer.thread_writer();
-        let digests = contents.iter().map(|c| put_small(&mut lane, c).0).collect();
-        lane.close().unwrap();
+        let mut thread_writer = writer.thread_writer();
+        let digests = contents.iter().map(|c| put_small(&mut thread_writer, c).0).collect();
+        thread_writer.close().unwrap();
         writer.seal(&[], &[]).unwrap();
         digests
     }
@@ -66,7 +66,7 @@ impl TestStore {
         files(&self.layout.packs())
     }
 
-    pub fn runs(&self) -> Vec<PathBuf> {
+    pub fn segments(&self) -> Vec<PathBuf> {
         files(&self.layout.index())
     }
 
@@ -83,9 +83,9 @@ pub(super) fn open(layout: &Layout) -> Arc<Objects> {
     Arc::new(Objects::open(layout.clone(), disk).unwrap())
 }
 
-pub(super) fn put_small(lane: &mut super::ThreadWriter<'_>, content: &[u8]) -> (Digest, super::SmallPut) {
+pub(super) fn put_small(thread_writer: &mut super::ThreadWriter<'_>, content: &[u8]) -> (Digest, super::SmallPut) {
     let digest = Digest::of(content);
-    (digest, lane.put_small(digest, content).unwrap())
+    (digest, thread_writer.put_small(digest, content).unwrap())
 }
 
 /// Builds a flat version of these files.

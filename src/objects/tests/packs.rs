@@ -8,12 +8,12 @@ use crate::manifest::{NodeRef, NodeSource};
 
 #[test]
 fn a_pack_gives_back_what_was_put_and_a_shell_finds_its_name() {
-    let lab = TestStore::new();
+    let store = TestStore::new();
     let contents: Vec<Vec<u8>> = (0..20).map(|i| random_bytes(i, 100 * i as usize)).collect();
-    let digests = lab.put(&contents);
-    let [pack] = &lab.packs()[..] else { panic!("one pack") };
+    let digests = store.put(&contents);
+    let [pack] = &store.packs()[..] else { panic!("one pack") };
     for (content, digest) in contents.iter().zip(&digests) {
-        assert_eq!(&lab.objects.read_small(digest, content.len() as u64, None).unwrap(), content);
+        assert_eq!(&store.objects.read_small(digest, content.len() as u64, None).unwrap(), content);
     }
     let footer = 20 * 44 + TRAILER;
     let script = format!("tail -c {footer} {} | sha256sum", pack.display());
@@ -24,9 +24,12 @@ fn a_pack_gives_back_what_was_put_and_a_shell_finds_its_name() {
 
 #[test]
 fn the_example_of_format_md_is_what_is_written() {
-    let lab = TestStore::new();
-    lab.put(&[b"hello".to_vec()]);
-    assert_eq!(lab.packs()[0].file_name().unwrap(), "b96306177809d360931c0b693a95711b5432e0b4e2b15a12a4e4731e69fb0686");
+    let store = TestStore::new();
+    store.put(&[b"hello".to_vec()]);
+    assert_eq!(
+        store.packs()[0].file_name().unwrap(),
+        "b96306177809d360931c0b693a95711b5432e0b4e2b15a12a4e4731e69fb0686"
+    );
     let digest = Digest::of(b"hello");
     let expected = [
         b"cairnpk1".as_slice(),
@@ -36,16 +39,16 @@ fn the_example_of_format_md_is_what_is_written() {
         b"\x08\0\0\0\x05\0\0\0\x01\0\0\0",
         b"\x35\0\0\0\0\0\0\0\x01\0\0\0\x01\0\0\0cairnpkE",
     ];
-    assert_eq!(std::fs::read(&lab.packs()[0]).unwrap(), expected.concat());
+    assert_eq!(std::fs::read(&store.packs()[0]).unwrap(), expected.concat());
 }
 
 /// A pack with two blobs and two nodes; the files' digests, and the root.
-fn small_pack(lab: &TestStore) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
-    let writer = lab.afresh().writer(&lab.work()).unwrap();
-    let mut lane = writer.thread_writer();
+fn small_pack(store: &TestStore) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
+    let writer = store.afresh().writer(&store.work()).unwrap();
+    let mut thread_writer = writer.thread_writer();
     let contents = [b"one".to_vec(), random_bytes(7, 90)];
-    let files: Vec<_> = contents.iter().map(|c| put_small(&mut lane, c)).collect();
-    lane.close().unwrap();
+    let files: Vec<_> = contents.iter().map(|c| put_small(&mut thread_writer, c)).collect();
+    thread_writer.close().unwrap();
     let mut nodes = writer.node_writer().unwrap();
     let mut builder = Builder::new(&mut nodes);
     builder.enter(b"d").unwrap();
@@ -59,17 +62,17 @@ fn small_pack(lab: &TestStore) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
     let root = builder.finish().unwrap();
     drop(nodes);
     writer.seal(&[], &[]).unwrap();
-    let [pack] = &lab.packs()[..] else { panic!("one pack") };
+    let [pack] = &store.packs()[..] else { panic!("one pack") };
     (files.iter().map(|f| f.0).zip(contents).collect(), root, pack.clone())
 }
 
 #[test]
 fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong_bytes_f1() {
-    let lab = TestStore::new();
-    let (files, root, path) = small_pack(&lab);
+    let store = TestStore::new();
+    let (files, root, path) = small_pack(&store);
     let whole = std::fs::read(&path).unwrap();
     let check = |label: &str, expect: bool| {
-        let objects = lab.afresh();
+        let objects = store.afresh();
         let mut damage = Vec::new();
         for pack in objects.stored_packs().unwrap() {
             objects.check_pack(&pack, &mut damage).unwrap();
@@ -106,9 +109,9 @@ fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong
 }
 
 #[test]
-fn hints_say_self_another_pack_or_nothing_and_damaged_ones_are_left_out_f11() {
-    let lab = TestStore::new();
-    let table = lab.objects.table();
+fn hints_name_their_own_pack_another_or_none_and_damaged_ones_are_ignored_f11() {
+    let store = TestStore::new();
+    let table = store.objects.table();
     let (own, other) = (table.reserve(), table.intern(&Digest::of(b"other")));
     let places = [
         Some(Location { pack: own, offset: 8 }),
@@ -145,16 +148,16 @@ fn hints_say_self_another_pack_or_nothing_and_damaged_ones_are_left_out_f11() {
 
 #[test]
 fn a_blob_too_long_for_a_pack_is_refused_and_a_failed_writer_seals_nothing() {
-    let lab = TestStore::new();
-    let work = lab.work();
-    let writer = lab.objects.writer(&work).unwrap();
-    let mut lane = writer.thread_writer();
-    let (digest, _) = put_small(&mut lane, b"kept");
+    let store = TestStore::new();
+    let work = store.work();
+    let writer = store.objects.writer(&work).unwrap();
+    let mut thread_writer = writer.thread_writer();
+    let (digest, _) = put_small(&mut thread_writer, b"kept");
     let long = vec![0; crate::objects::SMALL_MAX as usize];
-    assert!(lane.put_small(Digest::of(&long), &long).is_err());
-    lane.close().unwrap();
+    assert!(thread_writer.put_small(Digest::of(&long), &long).is_err());
+    thread_writer.close().unwrap();
     writer.fail_on_error::<()>(Err(crate::Error::io_message("a disk full"))).unwrap_err();
     assert!(writer.seal(&[], &[]).is_err());
-    assert!(lab.packs().is_empty() && files(&work).is_empty(), "neither visible nor left behind");
-    assert!(is_damage(&lab.objects.read_small(&digest, 4, None)));
+    assert!(store.packs().is_empty() && files(&work).is_empty(), "neither visible nor left behind");
+    assert!(is_damage(&store.objects.read_small(&digest, 4, None)));
 }

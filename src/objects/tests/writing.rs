@@ -1,31 +1,31 @@
-//! Writers: lanes, nodes, sealing.
+//! Writers: threads, nodes, sealing.
 
 use super::*;
 use crate::manifest::{NodeRef, NodeSource};
 use std::collections::BTreeSet;
 
 #[test]
-fn eight_lanes_with_the_same_bytes_store_each_content_once() {
-    let lab = TestStore::on_disk();
-    let writer = lab.objects.writer(&lab.work()).unwrap();
+fn eight_threads_with_the_same_bytes_store_each_content_once() {
+    let store = TestStore::on_disk();
+    let writer = store.objects.writer(&store.work()).unwrap();
     let contents: Vec<Vec<u8>> = (0..300).map(|i| random_bytes(i, 500)).collect();
     let big = random_bytes(9, 150_000);
     let new: usize = std::thread::scope(|s| {
-        let lanes: Vec<_> = (0..8)
+        let threads: Vec<_> = (0..8)
             .map(|_| {
                 s.spawn(|| {
-                    let mut lane = writer.thread_writer();
-                    let small = contents.iter().filter(|c| put_small(&mut lane, c).1.new).count();
-                    small + usize::from(lane.put_large_bytes(Digest::of(&big), &big).unwrap().new)
+                    let mut thread_writer = writer.thread_writer();
+                    let small = contents.iter().filter(|c| put_small(&mut thread_writer, c).1.new).count();
+                    small + usize::from(thread_writer.put_large_bytes(Digest::of(&big), &big).unwrap().new)
                 })
             })
             .collect();
-        lanes.into_iter().map(|l| l.join().unwrap()).sum()
+        threads.into_iter().map(|l| l.join().unwrap()).sum()
     });
     assert_eq!(new, 301);
     assert_eq!(writer.new_bytes(), 300 * 500 + 150_000);
     writer.seal(&[], &[]).unwrap();
-    let objects = lab.afresh();
+    let objects = store.afresh();
     let mut blobs = Vec::new();
     for pack in objects.stored_packs().unwrap() {
         let mut damage = Vec::new();
@@ -40,29 +40,29 @@ fn eight_lanes_with_the_same_bytes_store_each_content_once() {
 }
 
 #[test]
-fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_in_turn() {
-    let lab = TestStore::on_disk();
-    let work = lab.work();
-    let writer = lab.objects.writer(&work).unwrap();
+fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_threads_in_turn() {
+    let store = TestStore::on_disk();
+    let work = store.work();
+    let writer = store.objects.writer(&work).unwrap();
     let mut entries = Vec::new();
     for turn in 0..3 {
-        let mut lane = writer.thread_writer();
+        let mut thread_writer = writer.thread_writer();
         let content = random_bytes(turn, 800);
-        let (digest, put) = put_small(&mut lane, &content);
+        let (digest, put) = put_small(&mut thread_writer, &content);
         entries.push((format!("f{turn}"), digest, 800, Some(put.place)));
-        lane.close().unwrap();
+        thread_writer.close().unwrap();
     }
     let root = build(&writer, &entries);
-    assert!(lab.packs().is_empty(), "nothing is visible before it is sealed");
+    assert!(store.packs().is_empty(), "nothing is visible before it is sealed");
     writer.close_packs().unwrap();
     let node_packs = writer.node_packs();
     writer.seal(&[], &[]).unwrap();
-    assert_eq!(lab.packs(), [lab.layout.pack(&node_packs.names[0])]);
+    assert_eq!(store.packs(), [store.layout.pack(&node_packs.names[0])]);
     assert!(files(&work).is_empty());
     use std::os::unix::fs::PermissionsExt;
-    assert_eq!(std::fs::metadata(&lab.packs()[0]).unwrap().permissions().mode() & 0o777, 0o444);
-    // The stored node leads to the contents beside it.
-    let objects = lab.afresh();
+    assert_eq!(std::fs::metadata(&store.packs()[0]).unwrap().permissions().mode() & 0o777, 0o444);
+    // The stored node has hints to the contents in its pack.
+    let objects = store.afresh();
     let node = objects.load(&NodeRef::from(root.digest())).unwrap();
     for (digest, size, place) in node.blobs() {
         let place = place.unwrap();
@@ -78,23 +78,23 @@ fn a_small_commit_makes_one_pack_for_contents_and_nodes_also_from_several_lanes_
 }
 
 #[test]
-fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
-    let lab = TestStore::on_disk();
-    let writer = lab.objects.writer(&lab.work()).unwrap();
+fn with_much_content_nodes_have_packs_of_their_own() {
+    let store = TestStore::on_disk();
+    let writer = store.objects.writer(&store.work()).unwrap();
     let mut entries = Vec::new();
-    let mut lane = writer.thread_writer();
+    let mut thread_writer = writer.thread_writer();
     for i in 0..50u64 {
         let content = random_bytes(i, 120_000);
-        let (digest, put) = put_small(&mut lane, &content);
+        let (digest, put) = put_small(&mut thread_writer, &content);
         entries.push((format!("f{i:03}"), digest, 120_000, Some(put.place)));
     }
-    drop(lane);
+    drop(thread_writer);
     let root = build(&writer, &entries);
     writer.close_packs().unwrap();
     let node_packs = writer.node_packs();
     writer.seal(&[], &[]).unwrap();
-    assert_eq!((lab.packs().len(), node_packs.names.len()), (2, 1));
-    let objects = lab.afresh();
+    assert_eq!((store.packs().len(), node_packs.names.len()), (2, 1));
+    let objects = store.afresh();
     let node = objects.load(&NodeRef::from(root.digest())).unwrap();
     let (digest, _, place) = node.blobs()[30];
     let place = place.unwrap();
@@ -104,14 +104,14 @@ fn nodes_of_much_content_lie_apart_and_lead_into_its_packs() {
 
 #[test]
 fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
-    let lab = TestStore::new();
+    let store = TestStore::new();
     let mut entries: Vec<(String, Digest, u64, Option<Location>)> =
         (0..6000).map(|i| (format!("{i:06}"), Digest::of(&[1]), 1, None)).collect();
     let mut most = 0;
     let mut root = None;
     for put in 0..40usize {
         entries[put * 149].1 = Digest::of(&put.to_le_bytes());
-        let writer = lab.objects.writer(&lab.work()).unwrap();
+        let writer = store.objects.writer(&store.work()).unwrap();
         let mut builds = 0;
         loop {
             builds += 1;
@@ -127,7 +127,7 @@ fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
     }
     assert!((8..=16).contains(&most), "{most}");
     // What was gathered once is found where it was gathered, not stored again by every put.
-    let objects = lab.afresh();
+    let objects = store.afresh();
     let packs = objects.stored_packs().unwrap();
     let stored: usize = packs.iter().map(|p| objects.list_pack(p, &mut Vec::new()).unwrap().blobs.len()).sum();
     assert!(stored < 180, "{stored} nodes stored");
@@ -142,58 +142,58 @@ fn a_version_built_up_by_many_puts_keeps_its_nodes_in_few_packs() {
 }
 
 #[test]
-fn a_writer_that_is_dropped_leaves_nothing_and_lanes_dropped_on_an_error_lose_nothing() {
-    let lab = TestStore::on_disk();
-    let work = lab.work();
-    let writer = lab.objects.writer(&work).unwrap();
-    let mut lane = writer.thread_writer();
-    put_small(&mut lane, b"x");
-    lane.put_large_bytes(Digest::of(&[0; 200_000]), &[0; 200_000]).unwrap();
-    drop(lane);
+fn a_writer_that_is_dropped_leaves_nothing_and_dropped_thread_writers_lose_nothing() {
+    let store = TestStore::on_disk();
+    let work = store.work();
+    let writer = store.objects.writer(&work).unwrap();
+    let mut thread_writer = writer.thread_writer();
+    put_small(&mut thread_writer, b"x");
+    thread_writer.put_large_bytes(Digest::of(&[0; 200_000]), &[0; 200_000]).unwrap();
+    drop(thread_writer);
     assert!(!files(&work).is_empty());
     drop(writer);
-    assert!(files(&work).is_empty() && lab.packs().is_empty() && files(&lab.layout.objects()).is_empty());
-    let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.thread_writer();
-    put_small(&mut lane, b"promised to another lane");
-    drop(lane); // not closed
-    assert!(!put_small(&mut writer.thread_writer(), b"promised to another lane").1.new);
+    assert!(files(&work).is_empty() && store.packs().is_empty() && files(&store.layout.objects()).is_empty());
+    let writer = store.objects.writer(&store.work()).unwrap();
+    let mut thread_writer = writer.thread_writer();
+    put_small(&mut thread_writer, b"promised to another thread_writer");
+    drop(thread_writer); // not closed
+    assert!(!put_small(&mut writer.thread_writer(), b"promised to another thread_writer").1.new);
     writer.seal(&[], &[]).unwrap();
-    lab.objects.read_small(&Digest::of(b"promised to another lane"), 24, None).unwrap();
+    store.objects.read_small(&Digest::of(b"promised to another thread_writer"), 24, None).unwrap();
 }
 
 #[test]
 fn more_files_than_are_kept_open_are_all_sealed() {
-    let lab = TestStore::on_disk();
-    let work = lab.work();
-    let writer = lab.objects.writer(&work).unwrap();
-    let mut lane = writer.thread_writer();
+    let store = TestStore::on_disk();
+    let work = store.work();
+    let writer = store.objects.writer(&work).unwrap();
+    let mut thread_writer = writer.thread_writer();
     let bytes = vec![1; crate::objects::SMALL_MAX as usize];
     for i in 0..100u32 {
         let mut bytes = bytes.clone();
         bytes[..4].copy_from_slice(&i.to_le_bytes());
         let digest = Digest::of(&bytes);
-        assert!(lane.put_large_bytes(digest, &bytes).unwrap().new);
-        assert_eq!(lane.find(&digest, crate::objects::SMALL_MAX).unwrap(), Some(None));
+        assert!(thread_writer.put_large_bytes(digest, &bytes).unwrap().new);
+        assert_eq!(thread_writer.find(&digest, crate::objects::SMALL_MAX).unwrap(), Some(None));
     }
-    drop(lane);
-    let extra = lab.objects.disk().write_file(work.join("record"), b"r").unwrap();
+    drop(thread_writer);
+    let extra = store.objects.disk().write_file(work.join("record"), b"r").unwrap();
     assert_eq!(writer.seal(&[extra], &[]).unwrap().new_bytes, 100 * crate::objects::SMALL_MAX);
     assert_eq!(files(&work).len(), 1);
-    let objects = lab.afresh().stored_objects().unwrap();
+    let objects = store.afresh().stored_objects().unwrap();
     assert_eq!(objects.len(), 100);
     assert!(objects.iter().all(|o| o.name.is_some()));
 }
 
 #[test]
-fn a_lane_finds_what_is_stored_by_digest_alone() {
-    let lab = TestStore::on_disk();
-    let digest = lab.put(&[b"before".to_vec()])[0];
-    let writer = lab.objects.writer(&lab.work()).unwrap();
-    let mut lane = writer.thread_writer();
-    assert!(matches!(lane.find(&digest, 6).unwrap(), Some(Some(_))));
-    let (now, put) = put_small(&mut lane, b"now");
-    assert_eq!(lane.find(&now, 3).unwrap(), Some(Some(put.place)));
-    assert_eq!(lane.find(&Digest::of(b"never"), 5).unwrap(), None);
-    assert_eq!(lane.find(&Digest::of(b"never"), 500_000).unwrap(), None);
+fn a_thread_writer_finds_content_by_its_digest() {
+    let store = TestStore::on_disk();
+    let digest = store.put(&[b"before".to_vec()])[0];
+    let writer = store.objects.writer(&store.work()).unwrap();
+    let mut thread_writer = writer.thread_writer();
+    assert!(matches!(thread_writer.find(&digest, 6).unwrap(), Some(Some(_))));
+    let (now, put) = put_small(&mut thread_writer, b"now");
+    assert_eq!(thread_writer.find(&now, 3).unwrap(), Some(Some(put.place)));
+    assert_eq!(thread_writer.find(&Digest::of(b"never"), 5).unwrap(), None);
+    assert_eq!(thread_writer.find(&Digest::of(b"never"), 500_000).unwrap(), None);
 }

@@ -2,7 +2,7 @@
 
 use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
-use cairn::fuse::{Execution, Io, MOST_THREADS, MountOptions, RunMode, VerifyMode};
+use cairn::fuse::{Execution, Io, MAX_THREADS, MountOptions, RunMode, VerifyMode};
 use cairn::types::{ArtifactName, Digest, DistributedId, RunId};
 use std::time::Duration;
 
@@ -78,7 +78,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("tree", Some(v)) => set(&mut what, What::Tree(Digest::parse(v)?, 0))?,
             ("time", Some(v)) => time = v.parse().map_err(|_| bad(&word, "expected seconds since 1970"))?,
             ("threads", Some(v)) => {
-                options.threads = threads(v).ok_or_else(|| bad(&word, &format!("expected 1 to {MOST_THREADS}")))?
+                options.threads = threads(v).ok_or_else(|| bad(&word, &format!("expected 1 to {MAX_THREADS}")))?
             }
             ("verify", Some("put")) => options.verify = VerifyMode::Put,
             ("verify", Some("all")) => options.verify = VerifyMode::All,
@@ -144,7 +144,7 @@ fn split(text: &str) -> Vec<String> {
 }
 
 fn threads(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|n| (1..=MOST_THREADS).contains(n))
+    text.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n))
 }
 
 /// A number of seconds, parts of one too.

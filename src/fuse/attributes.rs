@@ -1,4 +1,4 @@
-//! What a mount says of its files: kinds, attributes, names in a listing, and for how long the kernel may believe it.
+//! The attributes and listings that a mount shows, and how long the kernel may cache them.
 
 use crate::types::MAX_NAME;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,18 +6,17 @@ use std::time::Duration;
 
 /// The root's inode number.
 pub(super) const ROOT: u64 = 1;
-/// Bits of an inode number that tell entries of one version apart: rank + 1.
+/// The number of bits of an inode number that identify an entry of a version: its rank + 1.
 pub(super) const RANK_BITS: u32 = 33;
-/// What is below a version never changes: what the kernel has learnt it may keep as long as the mount stands (136
-/// years).
+/// A version never changes, so the kernel may cache it as long as the mount exists (this is 136 years).
 pub(super) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-/// Of a one-version mount's root the kernel asks once a second, so that a `stat` of the mount point shows that its
-/// daemon was killed.
+/// The kernel asks for the attributes of a one-version mount's root once a second, so that `stat` of the mount point
+/// fails if the daemon was killed.
 pub(super) const ROOT_FOR: Duration = Duration::from_secs(1);
-/// What a directory's own size is said to be.
+/// The size that directories show.
 pub(super) const DIRECTORY_SIZE: u64 = 4096;
 
-/// What kind of file the kernel is told.
+/// The file types of a read-only mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum FileKind {
     File,
@@ -28,33 +27,33 @@ pub(super) enum FileKind {
 /// A point in time: seconds since 1970, nanoseconds.
 pub(super) type Time = (i64, u32);
 
-/// What `stat` shows, and how long it holds.
+/// What `stat` shows, and how long the kernel may cache it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attributes {
     pub(super) ino: u64,
-    /// Differs between what the same inode number may stand for in two mounts, so that an NFS handle of one is stale in
-    /// the other.
+    /// Differs between mounts in which an inode number can mean different files, so that an NFS handle of one mount is
+    /// stale in the other.
     pub(super) generation: u32,
     pub(super) kind: FileKind,
     pub(super) size: u64,
     pub(super) mode: u16,
-    /// User and group of the mounter.
+    /// The mounting user and group.
     pub(super) owner: (u32, u32),
-    /// All three times.
+    /// The access, modification and change time.
     pub(super) time: Time,
-    /// For how long the name stands for this.
+    /// How long the kernel may cache the name.
     pub(super) name_for: Duration,
-    /// For how long these attributes are right.
+    /// How long the kernel may cache the attributes.
     pub(super) attributes_for: Duration,
 }
 
 impl Attributes {
-    /// For how long name and attributes hold, where one time has to do for both.
+    /// How long the kernel may cache both, where the protocol has one time for name and attributes.
     pub(super) fn both_for(&self) -> Duration {
         self.name_for.min(self.attributes_for)
     }
 
-    /// A directory outside of any version, of which all is asked again after `keep`.
+    /// A directory outside the versions; the kernel may cache it for `keep`.
     pub(super) fn directory(ino: u64, generation: u32, owner: (u32, u32), time: Time, keep: Duration) -> Attributes {
         Attributes {
             ino,
@@ -70,7 +69,7 @@ impl Attributes {
     }
 }
 
-/// A look-up's answer: what stands there, or nothing, which the kernel may remember for so long.
+/// The result of a look-up: what has the name, or that nothing has it, which the kernel may cache for that time.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Looked {
     Found(Attributes),
@@ -81,14 +80,14 @@ pub(super) enum Looked {
 pub(super) struct Item<'a> {
     pub(super) name: &'a [u8],
     pub(super) attributes: Attributes,
-    /// The offset at which the listing goes on after this one.
+    /// The offset of the entry after this one.
     pub(super) next: u64,
 }
 
-/// The most that is gathered of a listing at a time.
+/// The most bytes of a listing that are collected at a time.
 const LARGEST_PAGE: usize = 1 << 20;
 
-/// A page of a listing on its way into a reply.
+/// A part of a listing that is collected for a reply.
 pub(super) struct Page {
     names: Vec<u8>,
     items: Vec<(usize, Attributes, u64)>,
@@ -103,7 +102,7 @@ impl Page {
         Page { names: Vec::new(), items: Vec::new(), room, left: room, header }
     }
 
-    /// Takes a name; true when there was no room for it any more.
+    /// Adds a name. Returns true if there was no room for it.
     pub(super) fn is_full_for(&mut self, item: &Item<'_>) -> bool {
         let takes = (self.header + item.name.len()).next_multiple_of(8);
         if takes > self.left && !self.items.is_empty() {
@@ -115,15 +114,15 @@ impl Page {
         false
     }
 
-    /// Hands the names over in order until `is_full` says so, and notes in `room` how much was taken, or that it could
-    /// have been more.
+    /// Passes the names on in order until `is_full` returns true. Stores in `room` how much was taken, or a larger
+    /// number if all was.
     pub(super) fn add_to(&self, room: &AtomicUsize, mut is_full: impl FnMut(Item<'_>) -> bool) {
         let (mut from, mut taken) = (0, 0);
         for (end, attributes, next) in &self.items {
             let name = &self.names[from..*end];
             let takes = (self.header + name.len()).next_multiple_of(8);
             if is_full(Item { name, attributes: *attributes, next: *next }) {
-                // One name more, so that a request with more room is noticed.
+                // One name more is collected next time, to notice a request with more room.
                 room.store(taken + takes, Ordering::Relaxed);
                 return;
             }

@@ -2,38 +2,37 @@
 
 use crate::error::{Error, Kind};
 
-/// Why a request of the kernel is not answered with what it asked for.
+/// Why a request of the kernel fails.
 #[derive(Debug)]
 pub enum Failure {
-    /// A name longer than any entry's can be.
+    /// The name is longer than any entry's name can be.
     NameTooLong,
-    /// An inode number that nothing here has: a handle kept from another mount.
+    /// The inode number does not exist here: the handle is from another mount.
     Stale,
-    /// A version that was removed before this mount came to use it.
+    /// The version was removed before this mount used it.
     Gone,
-    /// A directory was needed.
+    /// It is not a directory.
     NotADirectory,
-    /// A file was needed, and it is a directory.
+    /// It is a directory, not a file.
     IsADirectory,
-    /// A symbolic link, or something readable, was needed.
+    /// It is not a symbolic link, or cannot be read.
     WrongKind,
-    /// A change: versions are immutable.
+    /// It would be a change: versions are immutable.
     ReadOnly,
-    /// The bytes behind a file end before its size: never a short reply, which the kernel would take for the file's end
-    /// (L15).
+    /// The content of a file is shorter than its size. A short reply would look like the end of the file (L15).
     TooShort {
-        /// The size the manifest says.
+        /// The size in the manifest.
         size: u64,
-        /// Where its bytes ended.
+        /// The length of the content.
         end: u64,
     },
-    /// A reference: its source is not fetched by this release.
+    /// It is a reference, and this release does not fetch its source.
     NotFetched(String),
-    /// The store could not give it.
+    /// The store returned an error.
     Store(Error),
     /// The store did not answer in time.
     TooSlow(std::time::Duration),
-    /// A panic, caught: the daemon lives on.
+    /// The request panicked; the daemon continues.
     Panicked,
 }
 
@@ -53,13 +52,15 @@ impl Failure {
         }
     }
 
-    /// What the log should say of it; `None` for what is a program's everyday.
+    /// The line for the log; `None` for failures that programs expect.
     pub fn log_line(&self) -> Option<String> {
         match self {
-            Failure::TooShort { size, end } => Some(format!("its bytes end at {end}, the manifest says {size}")),
+            Failure::TooShort { size, end } => {
+                Some(format!("its content has {end} bytes, but the manifest says {size}"))
+            }
             Failure::NotFetched(uri) => Some(format!("it is a reference to {uri}, which this release does not fetch")),
             Failure::Store(e) => Some(format!("{e:#}")),
-            Failure::TooSlow(after) => Some(format!("the store has not answered within {} s", after.as_secs_f64())),
+            Failure::TooSlow(after) => Some(format!("the store did not answer within {} s", after.as_secs_f64())),
             Failure::Panicked => Some("the daemon panicked: please report this".into()),
             Failure::NameTooLong
             | Failure::Stale
@@ -91,8 +92,8 @@ pub enum Subject {
     /// missing name; that the store is damaged or out of reach is EIO. Only what concerns the daemon itself keeps its
     /// number: no descriptors, no memory, no permission.
     Version,
-    /// A run's contribution, which a program makes: a bad name, a missing run, a run that another process holds, and
-    /// a full disk are reported as such.
+    /// A run's contribution, which a program makes: a bad name, a missing run, a run that another process holds, and a
+    /// full disk are reported as such.
     Run,
 }
 
@@ -122,7 +123,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn damage_and_missing_objects_are_eio_but_running_out_of_files_says_so() {
+    fn damage_and_missing_objects_are_eio_but_a_lack_of_descriptors_keeps_its_number() {
         let io = |n| Failure::Store(Error::io("open", Path::new("x"), std::io::Error::from_raw_os_error(n)));
         assert_eq!(Failure::Store(Error::damaged("x")).errno(), libc::EIO);
         assert_eq!(Failure::Store(Error::not_found("x")).errno(), libc::EIO);

@@ -1,4 +1,4 @@
-//! The bytes of files: exactly the manifest's size of them, or an error (L15).
+//! The content of files: exactly as many bytes as the manifest says, or an error (L15).
 
 use super::VerifyMode;
 use super::errno::{Failure, FuseResult};
@@ -13,34 +13,34 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-/// Bytes of small blobs kept after they were verified.
+/// How many bytes of verified small files are cached.
 const RECENT_BYTES: usize = 8 << 20;
 /// How many object files are kept open between reads.
 const OPEN_OBJECTS: usize = 128;
-/// How many large objects `--verify all` remembers to have hashed; beyond that some are hashed again.
+/// How many hashed objects `--verify all` remembers. If there are more, some are hashed again.
 const HASHED_OBJECTS: usize = 1 << 16;
 
-/// An object file that was opened and checked, and how it looked then. Looked at again before each read: one that was
-/// changed, replaced or removed meanwhile is opened and checked anew.
-pub(super) struct Checked {
+/// An object file that was opened and checked, with its size and time. These are compared before each read: if the file
+/// was changed, replaced or removed, it is opened and checked again.
+pub(super) struct CheckedObject {
     object: LargeObject,
     state: (u64, i64, i64),
 }
 
-impl Checked {
+impl CheckedObject {
     /// The open file.
     pub(super) fn file(&self) -> &File {
         self.object.file()
     }
 }
 
-/// The files of one mount. Its memory is bounded, whatever is open.
+/// The files of one mount. Its memory does not grow with the number of open files.
 pub(super) struct Files {
     objects: Arc<Objects>,
     verify: VerifyMode,
     small: RecentCache<Vec<u8>>,
-    large: RecentCache<Checked>,
-    /// Objects hashed in this process, with the inode and change time that were hashed: a replaced one is another.
+    large: RecentCache<CheckedObject>,
+    /// The objects that were hashed, with inode and change time, so that a replaced object is hashed again.
     hashed: Mutex<HashMap<Digest, (u64, i64, i64)>>,
 }
 
@@ -55,8 +55,8 @@ impl Files {
         }
     }
 
-    /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out`
-    /// holds nothing of meaning.
+    /// Reads `length` bytes of a file at `offset` into `out`, fewer only at its end. After an error the content of
+    /// `out` is undefined.
     pub(super) fn read(&self, of: &Readable, offset: u64, length: u32, out: &mut Vec<u8>) -> FuseResult<()> {
         let Readable { digest, size, place, .. } = *of;
         let wanted = size.saturating_sub(offset).min(u64::from(length)) as usize;
@@ -83,14 +83,14 @@ impl Files {
         };
         let read = read_whole(large.file(), size, offset, wanted, out);
         if read.is_err() {
-            // After an error the object is looked for anew: a repair shows at the next read.
+            // After an error the next read opens the object again, so that it notices a repair.
             self.large.remove(&digest);
         }
         read
     }
 
-    /// The object file behind a large file, checked as for a read; `None` when its bytes are packed.
-    pub(super) fn object(&self, of: &Readable) -> FuseResult<Option<Arc<Checked>>> {
+    /// The object file of a large file, checked as for a read; `None` for a packed file.
+    pub(super) fn object(&self, of: &Readable) -> FuseResult<Option<Arc<CheckedObject>>> {
         if of.size < SMALL_MAX {
             return Ok(None);
         }
@@ -103,14 +103,14 @@ impl Files {
         }
     }
 
-    /// Closes what was not read for two of these calls.
+    /// Closes what was not read since the last but one call.
     pub(super) fn close_idle(&self) {
         self.large.turn();
         self.small.turn();
     }
 
-    /// An object file that is open and as it was when it was checked.
-    fn open_already(&self, digest: &Digest) -> FuseResult<Option<Arc<Checked>>> {
+    /// An object file that is open and unchanged since it was checked.
+    fn open_already(&self, digest: &Digest) -> FuseResult<Option<Arc<CheckedObject>>> {
         let Some(large) = self.large.get(digest) else { return Ok(None) };
         if is_as_checked(&large)? {
             return Ok(Some(large));
@@ -119,9 +119,9 @@ impl Files {
         Ok(None)
     }
 
-    /// Keeps an object open. `--verify all`: each is hashed once per process, before its first byte is served.
-    fn checked(&self, digest: &Digest, object: LargeObject) -> FuseResult<Arc<Checked>> {
-        let meta = look_at(&object)?;
+    /// Caches an open object. With `--verify all` it is hashed once per process, before its first byte is served.
+    fn checked(&self, digest: &Digest, object: LargeObject) -> FuseResult<Arc<CheckedObject>> {
+        let meta = metadata(&object)?;
         if self.verify == VerifyMode::All {
             let is = (meta.ino(), meta.ctime(), meta.ctime_nsec());
             if self.hashed.lock().get(digest) != Some(&is) {
@@ -133,24 +133,23 @@ impl Files {
                 hashed.insert(*digest, is);
             }
         }
-        let checked = Arc::new(Checked { object, state: (meta.len(), meta.mtime(), meta.mtime_nsec()) });
+        let checked = Arc::new(CheckedObject { object, state: (meta.len(), meta.mtime(), meta.mtime_nsec()) });
         self.large.put(*digest, checked.clone(), 1);
         Ok(checked)
     }
 }
 
-fn look_at(object: &LargeObject) -> Result<std::fs::Metadata> {
-    object.file().metadata().map_err(|e| Error::io("look at", object.path(), e))
+fn metadata(object: &LargeObject) -> Result<std::fs::Metadata> {
+    object.file().metadata().map_err(|e| Error::io("read the attributes of", object.path(), e))
 }
 
-fn is_as_checked(checked: &Checked) -> FuseResult<bool> {
-    let meta = look_at(&checked.object)?;
+fn is_as_checked(checked: &CheckedObject) -> FuseResult<bool> {
+    let meta = metadata(&checked.object)?;
     Ok(meta.nlink() > 0 && checked.state == (meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
 fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> FuseResult<()> {
-    // The blob has its digest and its size, so this cannot fail; a short reply would be wrong data, so it is looked at
-    // all the same.
+    // The content was verified, so this cannot fail. It is checked anyway, because a short reply would be wrong data.
     let from = usize::try_from(offset).unwrap_or(usize::MAX);
     let part = bytes
         .get(from..)
@@ -162,7 +161,7 @@ fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -
 }
 
 fn read_whole(file: &File, size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> FuseResult<()> {
-    // Not cleared first: what the last read left is overwritten, so that nothing is filled with zeros for nothing.
+    // The buffer is not cleared first, because zeros would only be overwritten.
     out.resize(wanted, 0);
     let mut done = 0;
     while done < wanted {

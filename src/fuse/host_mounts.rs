@@ -1,5 +1,4 @@
-//! Which cairn mounts this host has: the mount table, and what lock files and staging directories of their stores say
-//! of them.
+//! The cairn mounts of this host: from the mount table, and from lock files and staging directories of their stores.
 
 use crate::catalog::stage::stages;
 use crate::disk;
@@ -12,17 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long a mount is waited for.
+/// How long to wait for a mount's answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How a mount does.
+/// Whether a mount answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     /// It answers.
     Answers,
-    /// Its daemon has ended: whatever is asked fails.
+    /// Its daemon has ended: all requests fail.
     Dead,
-    /// It has not answered within two seconds.
+    /// It has not answered within two companions.
     Silent,
 }
 
@@ -46,7 +45,7 @@ pub enum Shows {
     Version(String, String),
     /// A run's staging directory: artifact, draft, run.
     Stage(String, String, String),
-    /// Nothing in the store says it: its daemon may not write there, or the store cannot be read.
+    /// Unknown: the daemon may not write to the store, or the store cannot be read.
     Unknown,
 }
 
@@ -59,29 +58,28 @@ pub struct MountInfo {
     pub store: PathBuf,
     /// What it shows.
     pub shows: Shows,
-    /// The user that mounted.
+    /// The mounting user.
     pub user: Option<String>,
     /// Since when, by this host's clock.
     pub since: Option<String>,
-    /// The daemon.
+    /// The daemon's process id.
     pub pid: Option<u32>,
-    /// How it does.
+    /// Whether it answers.
     pub health: Health,
 }
 
-/// The cairn mounts of this mount namespace. Staging directories that belong to the mount of a whole store are not
-/// listed by themselves.
+/// The cairn mounts of this mount namespace, without the companion mounts of whole-store mounts.
 pub fn mounts() -> Vec<MountInfo> {
     let all = mount::all_here();
     let asked: Vec<_> = all.iter().map(|(at, _)| ask(at.clone())).collect();
-    let mut stores: HashMap<PathBuf, Told> = HashMap::new();
-    let (mut found, mut seconds) = (Vec::new(), Vec::new());
+    let mut stores: HashMap<PathBuf, StoreRecords> = HashMap::new();
+    let (mut found, mut companions) = (Vec::new(), Vec::new());
     for ((at, source), answer) in all.into_iter().zip(asked) {
-        let told = stores.entry(source.clone()).or_insert_with(|| Told::of(&source));
-        let (shows, record, life) = told.at(&at);
-        let (health, second) = answer.recv_timeout(TIMEOUT).unwrap_or((Health::Silent, None));
-        seconds.extend(second);
-        // Who may not look into a mount is not told that it is dead.
+        let records = stores.entry(source.clone()).or_insert_with(|| StoreRecords::of(&source));
+        let (shows, record, life) = records.at(&at);
+        let (health, companion) = answer.recv_timeout(TIMEOUT).unwrap_or((Health::Silent, None));
+        companions.extend(companion);
+        // A user who may not enter a mount does not see by itself that it is dead.
         let health = if life == Some(HolderStatus::Dead) { Health::Dead } else { health };
         found.push(MountInfo {
             mountpoint: at,
@@ -93,41 +91,42 @@ pub fn mounts() -> Vec<MountInfo> {
             health,
         });
     }
-    found.retain(|m| !seconds.contains(&m.mountpoint));
+    found.retain(|m| !companions.contains(&m.mountpoint));
     found
 }
 
-/// Asks a mount how it does and where its second mount is, from a thread of its own: an answer may never come.
+/// Asks a mount whether it answers, where its companion is, and for its daemon. A thread does it, because an answer may
+/// never come.
 fn ask(at: PathBuf) -> mpsc::Receiver<(Health, Option<PathBuf>)> {
-    let (tell, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let work = move || {
         let dead = matches!(disk::space(&at), Err(e) if matches!(e.errno(), Some(libc::ENOTCONN | libc::ECONNABORTED)));
-        let second = if dead { None } else { mount::companion_of(&at).map(|(second, _)| second) };
-        drop(tell.send((if dead { Health::Dead } else { Health::Answers }, second)));
+        let companion = if dead { None } else { mount::companion_of(&at).map(|(companion, _)| companion) };
+        drop(sender.send((if dead { Health::Dead } else { Health::Answers }, companion)));
     };
-    // Without a thread it does not answer.
+    // If no thread can be started, the mount counts as silent.
     drop(std::thread::Builder::new().name("mounts".into()).spawn(work));
-    hear
+    receiver
 }
 
-/// What a store tells of the mounts of this host.
+/// What a store records about the mounts of this host.
 #[derive(Default)]
-struct Told {
+struct StoreRecords {
     locks: Vec<(LockRecord, HolderStatus)>,
     /// The staging directories and where they are mounted.
     stages: Vec<(PathBuf, String, String, String)>,
 }
 
-impl Told {
-    fn of(root: &Path) -> Told {
-        let Ok(store) = Store::open(root) else { return Told::default() };
+impl StoreRecords {
+    fn of(root: &Path) -> StoreRecords {
+        let Ok(store) = Store::open(root) else { return StoreRecords::default() };
         let locks = lock::of_this_host(&store).unwrap_or_default();
         let locks = locks.into_iter().filter_map(|l| Some((l.record?, l.life))).collect();
         let staged = stages(&store).unwrap_or_default().into_iter().filter_map(|s| {
             let at = mounted_at(&store, s.token()).ok()??;
             Some((at, s.record.artifact.to_string(), s.record.distributed_id.to_string(), s.record.run.id.to_string()))
         });
-        Told { locks, stages: staged.collect() }
+        StoreRecords { locks, stages: staged.collect() }
     }
 
     fn at(&self, at: &Path) -> (Shows, Option<LockRecord>, Option<HolderStatus>) {
@@ -149,7 +148,7 @@ impl Told {
         (shows, record, life)
     }
 
-    /// The lock that fits, a live one if there is one.
+    /// The matching lock, a live one if possible.
     fn lock(&self, fits: impl Fn(&LockRecord) -> bool) -> (Option<LockRecord>, Option<HolderStatus>) {
         let mut fitting: Vec<_> = self.locks.iter().filter(|(r, _)| fits(r)).collect();
         fitting.sort_by_key(|(r, life)| (*life == HolderStatus::Live, r.since.clone()));

@@ -1,4 +1,4 @@
-//! What no program's error number can say goes into the mount's log, a line each.
+//! The log of a mount: why a request failed, in one line each.
 
 use crate::error::Error;
 use crate::mount;
@@ -8,19 +8,19 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// The same file failing again within this time is not logged again: a reader in a loop must not fill the disk.
-const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// A file that fails again within this time is not logged again: a program that reads in a loop must not fill the disk.
+const REPEAT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Where the lines go.
+/// Where the lines of a log go.
 pub(super) enum Target {
     Stderr,
     File(File),
-    /// The system's log, which keeps the time by itself.
+    /// The system's log, which adds the time.
     System,
 }
 
 impl Target {
-    /// Where a daemon's lines go: its stderr is the file that was asked for; without one, the system's log.
+    /// The log of a daemon: its stderr, which is the log file; without a log file, the system's log.
     pub(super) fn of_daemon(log: Option<&Path>) -> Target {
         if log.is_some() { Target::Stderr } else { Target::System }
     }
@@ -36,37 +36,37 @@ impl Target {
 }
 
 /// The log of one mount.
-pub(super) struct Log(Mutex<State>);
+pub(super) struct Log(Mutex<LogState>);
 
-struct State {
+struct LogState {
     target: Target,
     label: String,
     last: Option<(u64, Instant)>,
 }
 
 impl Log {
-    /// A log whose lines name `label`, what is mounted.
+    /// A log whose lines begin with `label`, the name of what is mounted.
     pub(super) fn new(target: Target, label: String) -> Log {
-        Log(Mutex::new(State { target, label, last: None }))
+        Log(Mutex::new(LogState { target, label, last: None }))
     }
 
-    /// Whether a line about `ino` is due, or there was one a moment ago.
+    /// Whether to write a line about `ino`: not if there was one a moment ago.
     pub(super) fn is_due(&self, ino: u64) -> bool {
         let last = &mut self.0.lock().last;
-        let due = !last.is_some_and(|(who, when)| who == ino && when.elapsed() < AGAIN_AFTER);
+        let due = !last.is_some_and(|(of, when)| of == ino && when.elapsed() < REPEAT_INTERVAL);
         if due {
             *last = Some((ino, Instant::now()));
         }
         due
     }
 
-    /// Writes a line of an error with its causes, and what it stood in the way of.
+    /// Writes an error with its causes in one line; `what` is what failed.
     pub(super) fn error(&self, what: &str, e: &Error) {
         let causes = e.causes().iter().fold(String::new(), |all, cause| format!("{all}; {cause}"));
         self.line(&format!("{what}: {}{causes}", e.message()));
     }
 
-    /// Writes a line. A log that cannot be written must not fail the mount.
+    /// Writes a line. An error of the log does not affect the mount.
     pub(super) fn line(&self, text: &str) {
         let state = &mut *self.0.lock();
         if matches!(state.target, Target::System) {

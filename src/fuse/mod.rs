@@ -1,8 +1,8 @@
-//! Mounts: a version, or a whole store of them, shown by the kernel as a read-only file system.
+//! Mounts: a version or a whole store as a read-only file system.
 //!
-//! Guarantees: what a mount shows is exactly the versions' entries, never wrong or fewer bytes (L15); mount time and
-//! memory don't depend on the version's size (L16); every change is EROFS, for root too. SEMANTICS.md says it call by
-//! call. What is writable is mounted on a connection of its own: [`staging`].
+//! Guarantees: a mount shows exactly the entries of its versions, never wrong or fewer bytes (L15). The time and memory
+//! of a mount do not depend on the version's size (L16). Each change fails with EROFS, also for root. SEMANTICS.md
+//! describes every call. Writable files are on a separate connection: [`staging`].
 
 mod adapter;
 mod attributes;
@@ -37,39 +37,38 @@ use std::time::Duration;
 
 pub use crate::mount::{Execution, unmount};
 
-/// When bytes are hashed that leave the mount. Packed blobs always are.
+/// When content is verified before it is served. Packed files are always verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum VerifyMode {
-    /// Large objects were hashed when they were put: hashed again only if size or mtime is not as recorded.
+    /// Large objects were hashed when they were stored. They are hashed again only if size or mtime is not as recorded.
     #[default]
     Put,
     /// Each large object is hashed once per mount, before its first byte is served.
     All,
 }
 
-/// Whether the caller's process serves the mount itself.
+/// Which process serves the mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RunMode {
-    /// A daemon serves it; the call returns when the mount answers.
+    /// A daemon. The call returns when the mount answers.
     #[default]
     Background,
-    /// The call returns when the mount is gone.
+    /// The calling process. The call returns when the mount is gone.
     Foreground,
 }
 
 /// How files are opened and read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Io {
-    /// What suits: passthrough for root's mount of a version of mostly large files, else without opens.
+    /// Passthrough if root mounts a version with mostly large files, else no-open.
     #[default]
     Auto,
-    /// The kernel opens and closes by itself, and asks for the bytes that it does not have in its cache. Best for small
-    /// files.
+    /// The kernel opens and closes files by itself, and requests bytes that it has not cached. Best for small files.
     NoOpen,
-    /// The kernel reads object files by itself; opening them takes a round trip. Root only, not on stacked file
-    /// systems; elsewhere the log says so, and it is without opens. Best for large files.
+    /// The kernel reads object files by itself; opening one takes a round trip. Only for root, and not on stacked file
+    /// systems: there the log says so, and no-open is used. Best for large files.
     Passthrough,
-    /// Every open asks the daemon: where the mount may be writable, and where the kernel knows nothing else.
+    /// The daemon answers each open. Used if the mount may be writable, or if the kernel supports nothing else.
     Plain,
 }
 
@@ -78,26 +77,26 @@ pub enum Io {
 pub struct MountOptions {
     /// Foreground or background.
     pub run_mode: RunMode,
-    /// Whether other users may look in. Nobody's default, root's neither: what is in a store that others can't read
-    /// would be shown to all.
+    /// Whether other users may read the mount. This is never the default, not even for root, because it shows the
+    /// content of a store to users who cannot read the store.
     pub allow_other: bool,
     /// Whether programs may be run from the mount.
     pub execution: Execution,
-    /// What is hashed on reading.
+    /// Which content is verified on reading.
     pub verify: VerifyMode,
-    /// How many requests are answered at a time: 1 to [`MOST_THREADS`]; [`default_threads`] if nothing else is said.
+    /// How many requests are answered at a time: 1 to [`MAX_THREADS`]; by default [`default_threads`].
     pub threads: usize,
     /// How files are opened and read.
     pub io: Io,
-    /// In whole-store mounts: whether staging directories are mounted too, beside them. Who may not write to the store
-    /// gets none.
+    /// In whole-store mounts: whether staging directories are mounted too. A user who may not write to the store gets
+    /// none.
     pub staging: bool,
-    /// In whole-store mounts: for how long what is shown of names may be out of date.
+    /// In whole-store mounts: how long the names that it shows may be out of date.
     pub refresh: Duration,
-    /// On shared disks: after this time without an answer from the store a request is refused with EIO.
+    /// On shared disks: a request fails with EIO after this time without an answer from the store.
     pub deadline: Duration,
-    /// Where a daemon's log goes (appended); without, to the system's log (syslog, systemd's journal). In the
-    /// foreground without: stderr.
+    /// The file to which a daemon appends its log. Without one the log goes to the system's log (syslog, or systemd's
+    /// journal), in the foreground to stderr.
     pub log: Option<PathBuf>,
 }
 
@@ -118,11 +117,11 @@ impl Default for MountOptions {
     }
 }
 
-/// The most threads that a mount may have.
-pub const MOST_THREADS: usize = 256;
+/// The most threads that a mount can have.
+pub const MAX_THREADS: usize = 256;
 
-/// How many threads a mount has by default, of versions or of a staging directory: one for each processor, at least
-/// two, so that one slow answer does not hold up all, and at most four: more only wake each other up.
+/// How many threads a mount has by default: one for each processor, but at least two, so that one slow answer does not
+/// delay all others, and at most four, because more would only wake each other up.
 pub fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
 }
@@ -131,13 +130,13 @@ pub fn default_threads() -> usize {
 pub struct VersionView {
     /// Its entries.
     pub tree: Tree,
-    /// Where their bytes are.
+    /// The objects with their content.
     pub objects: Arc<Objects>,
-    /// All times shown, in seconds since 1970.
+    /// The time that all files show, in seconds since 1970.
     pub commit_time: i64,
-    /// What the log calls it: `NAME:vN`.
+    /// Its name in the log: `NAME:vN`.
     pub label: String,
 }
 
-/// Kept until the mount is gone: a pin, a lock file.
+/// What is held until the mount is gone: pins and a lock file.
 pub type Guard = Box<dyn Send>;

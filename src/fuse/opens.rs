@@ -1,16 +1,15 @@
-//! Files that are open for passthrough. The kernel wants all opens of one inode to go the same way, through the same
-//! backing.
+//! Files that are open for passthrough. The kernel requires that all opens of an inode use the same backing.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// By inode. Bounded by what is open.
+/// The open files, by inode.
 pub(super) struct Opens<B> {
     table: Mutex<HashMap<u64, Opened<B>>>,
 }
 
-/// The way all opens of an inode go (`None`: through the daemon), and how many there are.
+/// The backing of all opens of an inode (`None`: they go through the daemon), and their number.
 struct Opened<B> {
     way: Arc<Option<B>>,
     count: u64,
@@ -27,7 +26,7 @@ impl<B> Opens<B> {
         Opens { table: Mutex::default() }
     }
 
-    /// One open more of an inode that is open already.
+    /// Counts an open of an inode that is open already.
     pub(super) fn join(&self, ino: u64) -> Option<Arc<Option<B>>> {
         let mut table = self.table.lock();
         let opened = table.get_mut(&ino)?;
@@ -35,15 +34,15 @@ impl<B> Opens<B> {
         Some(opened.way.clone())
     }
 
-    /// One open more; the first goes the way given, the others go with it.
-    pub(super) fn begin(&self, ino: u64, way: Option<B>) -> Arc<Option<B>> {
+    /// Counts an open. The first one decides the backing.
+    pub(super) fn begin(&self, ino: u64, backing: Option<B>) -> Arc<Option<B>> {
         let mut table = self.table.lock();
         let opened = table.entry(ino).or_insert_with(|| Opened { way: Arc::new(way), count: 0 });
         opened.count += 1;
         opened.way.clone()
     }
 
-    /// One open less.
+    /// Counts a close.
     pub(super) fn end(&self, ino: u64) {
         let mut table = self.table.lock();
         if let Some(opened) = table.get_mut(&ino) {

@@ -1,5 +1,5 @@
-//! Threads for requests that may have to wait for a server, with a deadline for each: what takes longer is refused, so
-//! that nobody waits for ever (a process in an unanswered look-up cannot even be killed).
+//! Threads for requests that may have to wait for a server. Each request has a deadline after which it fails, so that
+//! no process waits forever: a process in an unanswered look-up cannot even be killed.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
@@ -7,8 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Threads at most. Each holds a reply of up to 1 MiB while it sends it.
-const MOST_THREADS: usize = 16;
+/// The most threads. Each holds a reply of up to 1 MiB while it sends it.
+const MAX_THREADS: usize = 16;
 const STACK: usize = 512 << 10;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -20,17 +20,17 @@ pub(super) struct Pool {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Requests>,
     work: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Requests {
     waiting: VecDeque<(u64, Job)>,
     idle: usize,
     threads: usize,
     next: u64,
-    /// What has not been answered: since when, and how to refuse it.
+    /// Requests that were not answered yet: since when, and how to refuse them.
     pending: HashMap<u64, (Instant, Job)>,
 }
 
@@ -55,8 +55,8 @@ impl Pool {
         self.deadline
     }
 
-    /// Answers with `work`, on a thread of the pool, or with `refuse` when that has not come within the deadline: one
-    /// of the two gets the reply.
+    /// Answers with the result of `work`, which a thread of the pool runs. If that takes longer than the deadline,
+    /// answers with `refuse`. Only one of the two gets the reply.
     pub(super) fn answer<R: Send + 'static, T>(
         &self,
         reply: R,
@@ -90,7 +90,7 @@ impl Shared {
         state.next += 1;
         state.pending.insert(id, (Instant::now(), refuse));
         state.waiting.push_back((id, job));
-        if state.idle >= state.waiting.len() || state.threads >= MOST_THREADS {
+        if state.idle >= state.waiting.len() || state.threads >= MAX_THREADS {
             drop(state);
             self.work.notify_one();
             return;
@@ -98,8 +98,8 @@ impl Shared {
         state.threads += 1;
         drop(state);
         let shared = self.clone();
-        // Without one more thread those that there are do it.
-        if std::thread::Builder::new().name("slow".into()).stack_size(STACK).spawn(move || shared.work()).is_err() {
+        // If no thread can be started, the existing ones do it.
+        if std::thread::Builder::new().name("requests".into()).stack_size(STACK).spawn(move || shared.work()).is_err() {
             self.state.lock().threads -= 1;
             self.work.notify_one();
         }
@@ -110,12 +110,12 @@ impl Shared {
         loop {
             match state.waiting.pop_front() {
                 Some((id, job)) => {
-                    // Refused while it waited: nobody wants the answer.
+                    // It was refused while it waited, so the answer is not needed.
                     if !state.pending.contains_key(&id) {
                         continue;
                     }
                     drop(state);
-                    // A panic that was not caught inside has dropped the reply, which answers EIO.
+                    // A panic drops the reply, which answers EIO.
                     drop(catch_unwind(AssertUnwindSafe(job)));
                     state = self.state.lock();
                     let done = state.pending.remove(&id);
@@ -176,7 +176,7 @@ mod tests {
         let (tell, hear) = mpsc::channel();
         let gate = Arc::new(Mutex::new(()));
         let closed = gate.lock();
-        for _ in 0..3 * MOST_THREADS {
+        for _ in 0..3 * MAX_THREADS {
             let gate = gate.clone();
             pool.answer(
                 tell.clone(),
@@ -185,12 +185,12 @@ mod tests {
                 |to| to.send(false).unwrap(),
             );
         }
-        for _ in 0..3 * MOST_THREADS {
+        for _ in 0..3 * MAX_THREADS {
             assert_eq!(hear.recv_timeout(Duration::from_secs(10)), Ok(false));
         }
-        assert!(pool.shared.state.lock().threads <= MOST_THREADS);
+        assert!(pool.shared.state.lock().threads <= MAX_THREADS);
         drop(closed);
         pool.answer(tell, || (), |to, ()| to.send(true).unwrap(), |to| to.send(false).unwrap());
-        assert_eq!(hear.recv_timeout(Duration::from_secs(10)), Ok(true), "it goes on when the store does");
+        assert_eq!(hear.recv_timeout(Duration::from_secs(10)), Ok(true), "it continues when the store answers again");
     }
 }

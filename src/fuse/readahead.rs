@@ -1,54 +1,55 @@
-//! Reading ahead from file to file: where reads follow the order of the listings, the small files that come next are
-//! given to the kernel before it asks.
+//! Readahead from file to file: if reads follow the order of the listings, the kernel gets the next small files before
+//! it asks for them.
 //!
-//! The first read of a small file is a round trip, whose wake-ups cost many times what its bytes do. Who walks a tree
-//! (grep, tar, cp, a data loader) reads files in the order in which they are listed, which is the order of inode
-//! numbers. Such a stream is told by its reads, and a thread of its own puts what comes next into the kernel's page
-//! cache, more at a time the longer the stream lasts; one file in each lot is left out, so that the read of it asks for
-//! the next lot. Where the kernel knows of no more files, the stream waits for the listing that tells it of them.
+//! The first read of a small file is a round trip, which takes far longer than to copy its bytes. A program that walks
+//! a tree (grep, tar, cp, a data loader) reads files in the order in which they are listed, which is the order of inode
+//! numbers. Such a stream is recognized by its reads. A thread then puts the next files into the kernel's page cache,
+//! in batches that become larger while the stream lasts. One file in each batch, the mark, is left out, so that its
+//! read requests the next batch. If the kernel does not know further files, the stream waits for the next listing.
 //!
-//! Only verified bytes are given, and only of files that the kernel knows by a listing with attributes (it takes no
-//! others). What fails is left to the read that asks for it. Nobody waits for this.
+//! Only verified content is passed to the kernel, and only of files that it knows from a listing with attributes (it
+//! does not accept others). A file that fails is skipped; a read of it reports the error. No request waits for
+//! readahead.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Streams that are followed at a time.
+/// The most streams that are followed at a time.
 const STREAMS: usize = 8;
-/// So far from the last one a read still belongs to a stream: several processes that share one don't keep its order.
-const NEAR: u64 = 16;
-/// Reads after which it is believed.
-const BELIEVED: u32 = 3;
-/// Files given at a time, at first and at most: each lot is twice the one before.
-const LOTS: Range<u64> = 8..256;
-/// Files left to a reader who is ahead.
-const LEFT: u64 = 3;
-/// Listed directories that are remembered: between this number and twice as many.
+/// A read belongs to a stream if it is at most this far from its last read: several processes that share a stream do
+/// not keep its order.
+const MAX_DISTANCE: u64 = 16;
+/// The number of reads after which a stream is recognized.
+const MIN_READS: u32 = 3;
+/// The sizes of the first and of the largest batch: each batch is twice as large as the previous one.
+const BATCH_SIZES: Range<u64> = 8..256;
+/// How many files are skipped if the reader is ahead of the readahead.
+const SKIPPED: u64 = 3;
+/// How many listed directories are remembered: between this number and twice as many.
 const DIRECTORIES: usize = 1 << 15;
 
-/// What is being read in order, and what is to be given. Shared by the threads that answer requests and the one that
-/// gives.
+/// The streams and the batches to read ahead. The threads that answer requests and the readahead thread share this.
 #[derive(Default)]
 pub(super) struct Readahead {
-    state: Mutex<State>,
+    state: Mutex<Streams>,
     wake: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    /// The most recently used one last.
+struct Streams {
+    /// Least recently used first.
     streams: VecDeque<Stream>,
     begun: u64,
-    lots: VecDeque<Lot>,
-    listed: Listed,
+    batches: VecDeque<Batch>,
+    listed: ListedDirectories,
     ended: bool,
 }
 
-/// Up to which inode the kernel was told of what is in a directory; two generations.
+/// For each directory, the last inode that the kernel got in a listing; in two generations.
 #[derive(Default)]
-struct Listed {
+struct ListedDirectories {
     young: HashMap<u64, u64>,
     old: HashMap<u64, u64>,
 }
@@ -57,68 +58,69 @@ struct Stream {
     id: u64,
     last: u64,
     reads: u32,
-    /// A read from here on asks for the next lot.
+    /// A read from this inode on requests the next batch.
     mark: u64,
-    /// Up to here files were given, or are to be.
+    /// The end of the last batch.
     end: u64,
-    /// The kernel knows of no more files yet.
+    /// Whether the stream waits for a listing.
     waits: bool,
-    /// How many are in the next lot.
+    /// The size of the next batch.
     next: u64,
 }
 
-/// Inodes whose content is to be given, but for `mark`.
+/// Inodes to read ahead, except `mark`.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Lot {
+struct Batch {
     stream: u64,
     inodes: Range<u64>,
     mark: u64,
 }
 
 impl Readahead {
-    /// A directory was listed with attributes, up to an inode in it.
+    /// Notes that a directory was listed with attributes, up to an inode in it.
     pub(super) fn listed(&self, directory: u64, last: u64) {
         let mut state = self.state.lock();
         state.listed.add(directory, last);
-        let lot = state.streams.iter_mut().find_map(|s| s.listed(directory, last));
-        self.ask(state, lot);
+        let batch = state.streams.iter_mut().find_map(|s| s.listed(directory, last));
+        self.request(state, batch);
     }
 
-    /// The kernel asks for the beginning of a file.
+    /// Notes that the kernel reads the beginning of a file.
     pub(super) fn read(&self, ino: u64) {
         let mut state = self.state.lock();
-        let lot = state.read(ino);
-        self.ask(state, lot);
+        let batch = state.read(ino);
+        self.request(state, batch);
     }
 
-    fn ask(&self, mut state: parking_lot::MutexGuard<'_, State>, lot: Option<Lot>) {
-        let Some(lot) = lot else { return };
-        state.lots.retain(|other| other.stream != lot.stream);
-        state.lots.push_back(lot);
+    fn request(&self, mut state: parking_lot::MutexGuard<'_, Streams>, batch: Option<Batch>) {
+        let Some(batch) = batch else { return };
+        state.batches.retain(|other| other.stream != batch.stream);
+        state.batches.push_back(batch);
         drop(state);
         self.wake.notify_one();
     }
 
-    /// Gives lots as they are asked for, until the end. `give` gets an inode to be given, and what says whether the
-    /// kernel knows what is in a directory up to there; `false`: it does not.
+    /// Reads batches ahead until [`Readahead::end`]. `give` passes an inode to the kernel; its second argument says
+    /// whether the kernel knows the files of a directory up to that inode. It returns false if the kernel does not know
+    /// the file.
     pub(super) fn serve(&self, give: impl Fn(u64, &dyn Fn(u64) -> bool) -> bool) {
-        while let Some(lot) = self.next() {
-            for ino in lot.inodes.clone().filter(|ino| *ino != lot.mark) {
-                let known = |directory| self.state.lock().listed.tells(directory, ino);
-                // A panic is that file's, and the one who reads it meets it.
+        while let Some(batch) = self.next() {
+            for ino in batch.inodes.clone().filter(|ino| *ino != batch.mark) {
+                let known = |directory| self.state.lock().listed.contains(directory, ino);
+                // After a panic a read of that file reports the error.
                 if !catch_unwind(AssertUnwindSafe(|| give(ino, &known))).unwrap_or(true) {
-                    self.state.lock().stop(&lot, ino);
+                    self.state.lock().stop(&batch, ino);
                     break;
                 }
             }
         }
     }
 
-    fn next(&self) -> Option<Lot> {
+    fn next(&self) -> Option<Batch> {
         let mut state = self.state.lock();
         while !state.ended {
-            if let Some(lot) = state.lots.pop_front() {
-                return Some(lot);
+            if let Some(batch) = state.batches.pop_front() {
+                return Some(batch);
             }
             self.wake.wait(&mut state);
         }
@@ -132,7 +134,7 @@ impl Readahead {
     }
 }
 
-impl Listed {
+impl ListedDirectories {
     fn add(&mut self, directory: u64, last: u64) {
         if self.young.len() >= DIRECTORIES {
             self.old = std::mem::take(&mut self.young);
@@ -141,15 +143,18 @@ impl Listed {
         *upto = last.max(*upto);
     }
 
-    fn tells(&self, directory: u64, ino: u64) -> bool {
+    fn contains(&self, directory: u64, ino: u64) -> bool {
         [&self.young, &self.old].into_iter().filter_map(|g| g.get(&directory)).any(|upto| ino <= *upto)
     }
 }
 
-impl State {
-    /// Notes a read; what is to be given now.
-    fn read(&mut self, ino: u64) -> Option<Lot> {
-        let Some(at) = self.streams.iter().rposition(|s| s.last.saturating_sub(NEAR) <= ino && ino <= s.end + NEAR)
+impl Streams {
+    /// Notes a read; returns a batch to read ahead now.
+    fn read(&mut self, ino: u64) -> Option<Batch> {
+        let Some(at) = self
+            .streams
+            .iter()
+            .rposition(|s| s.last.saturating_sub(MAX_DISTANCE) <= ino && ino <= s.end + MAX_DISTANCE)
         else {
             if self.streams.len() == STREAMS {
                 self.streams.pop_front();
@@ -162,51 +167,51 @@ impl State {
                 mark: ino + 1,
                 end: ino + 1,
                 waits: false,
-                next: LOTS.start,
+                next: BATCH_SIZES.start,
             });
             return None;
         };
         let mut stream = self.streams.remove(at)?;
-        let lot = stream.read(ino);
+        let batch = stream.read(ino);
         self.streams.push_back(stream);
-        lot
+        batch
     }
 
-    /// The kernel knows of no files of the lot from `ino` on.
-    fn stop(&mut self, lot: &Lot, ino: u64) {
-        if let Some(stream) = self.streams.iter_mut().find(|s| s.id == lot.stream && s.end == lot.inodes.end) {
+    /// Notes that the kernel does not know files of the batch from `ino` on.
+    fn stop(&mut self, batch: &Batch, ino: u64) {
+        if let Some(stream) = self.streams.iter_mut().find(|s| s.id == batch.stream && s.end == batch.inodes.end) {
             (stream.mark, stream.end, stream.waits) = (ino, ino.max(stream.last + 1), true);
         }
     }
 }
 
 impl Stream {
-    fn read(&mut self, ino: u64) -> Option<Lot> {
+    fn read(&mut self, ino: u64) -> Option<Batch> {
         self.last = self.last.max(ino);
         self.reads = self.reads.saturating_add(1);
-        if self.reads < BELIEVED || ino < self.mark {
+        if self.reads < MIN_READS || ino < self.mark {
             self.end = self.end.max(ino + 1);
             return None;
         }
-        // A reader who is ahead has asked for the next ones by the time that they could be given.
-        let from = if ino + 1 < self.end { self.end } else { ino + 1 + LEFT };
-        Some(self.lot(from))
+        // If the reader is ahead, it reads the next files before they could be read ahead.
+        let from = if ino + 1 < self.end { self.end } else { ino + 1 + SKIPPED };
+        Some(self.batch(from))
     }
 
-    /// A directory was listed up to an inode: perhaps what this waits for.
-    fn listed(&mut self, directory: u64, last: u64) -> Option<Lot> {
-        let goes_on = self.waits && directory < self.end && self.end <= last;
-        if goes_on { Some(self.lot(self.end)) } else { None }
+    /// Notes that a directory was listed up to an inode. Returns a batch if the stream waited for it.
+    fn listed(&mut self, directory: u64, last: u64) -> Option<Batch> {
+        let continues = self.waits && directory < self.end && self.end <= last;
+        if continues { Some(self.batch(self.end)) } else { None }
     }
 
-    fn lot(&mut self, from: u64) -> Lot {
+    fn batch(&mut self, from: u64) -> Batch {
         let inodes = from..from + self.next;
-        // Three quarters on: what is after it is read while the next lot is on its way.
+        // At three quarters: the last quarter is read while the next batch is on its way.
         self.mark = inodes.end - self.next / 4;
         self.end = inodes.end;
         self.waits = false;
-        self.next = (self.next * 2).min(LOTS.end);
-        Lot { stream: self.id, inodes, mark: self.mark }
+        self.next = (self.next * 2).min(BATCH_SIZES.end);
+        Batch { stream: self.id, inodes, mark: self.mark }
     }
 }
 
@@ -215,36 +220,36 @@ mod tests {
     use super::*;
     use std::collections::HashSet;
 
-    /// A kernel and a giver: what is read and not there is asked for.
+    /// Simulates the kernel and the readahead thread.
     #[derive(Default)]
-    struct Bed {
-        forward: Readahead,
+    struct Simulation {
+        readahead: Readahead,
         given: HashSet<u64>,
         asked: usize,
     }
 
-    impl Bed {
-        /// With one directory that holds everything.
-        fn flat() -> Bed {
-            let bed = Bed::default();
-            bed.forward.listed(1, u64::MAX);
-            bed
+    impl Simulation {
+        /// With one directory that contains all files.
+        fn flat() -> Simulation {
+            let simulation = Simulation::default();
+            simulation.readahead.listed(1, u64::MAX);
+            simulation
         }
 
         fn read(&mut self, ino: u64, directory: u64) {
             if !self.given.contains(&ino) {
                 self.asked += 1;
-                self.forward.read(ino);
+                self.readahead.read(ino);
             }
             self.give(|_| directory);
         }
 
         fn give(&mut self, directory_of: impl Fn(u64) -> u64) {
-            let lots: Vec<Lot> = self.forward.state.lock().lots.drain(..).collect();
-            for lot in lots {
-                for ino in lot.inodes.clone().filter(|i| *i != lot.mark) {
-                    if !self.forward.state.lock().listed.tells(directory_of(ino), ino) {
-                        self.forward.state.lock().stop(&lot, ino);
+            let batches: Vec<Batch> = self.readahead.state.lock().batches.drain(..).collect();
+            for batch in batches {
+                for ino in batch.inodes.clone().filter(|i| *i != batch.mark) {
+                    if !self.readahead.state.lock().listed.contains(directory_of(ino), ino) {
+                        self.readahead.state.lock().stop(&batch, ino);
                         break;
                     }
                     self.given.insert(ino);
@@ -254,36 +259,36 @@ mod tests {
     }
 
     fn asked(files: impl Iterator<Item = u64>) -> (usize, usize) {
-        let mut bed = Bed::flat();
-        files.for_each(|ino| bed.read(ino, 1));
-        (bed.asked, bed.given.len())
+        let mut simulation = Simulation::flat();
+        files.for_each(|ino| simulation.read(ino, 1));
+        (simulation.asked, simulation.given.len())
     }
 
     #[test]
-    fn of_files_read_in_order_few_are_asked_for() {
+    fn few_of_the_files_read_in_order_are_requested() {
         let (asked, given) = asked(2..10_000);
         assert!(asked < 60, "{asked}");
-        assert!(given < 10_000 + 2 * LOTS.end as usize);
+        assert!(given < 10_000 + 2 * BATCH_SIZES.end as usize);
     }
 
     #[test]
-    fn a_walk_goes_on_in_each_directory_as_soon_as_it_is_listed() {
-        let mut bed = Bed::default();
+    fn a_walk_continues_in_each_directory_as_soon_as_it_is_listed() {
+        let mut simulation = Simulation::default();
         // Directories of 100 files, the directory's own number before theirs.
         let directory_of = |ino: u64| if ino.is_multiple_of(101) { 0 } else { ino - ino % 101 };
-        bed.forward.listed(0, u64::MAX);
+        simulation.readahead.listed(0, u64::MAX);
         for d in (1010..101 * 500).step_by(101) {
-            bed.forward.listed(d, d + 100);
-            bed.give(directory_of);
+            simulation.readahead.listed(d, d + 100);
+            simulation.give(directory_of);
             for ino in d + 1..=d + 100 {
-                if !bed.given.contains(&ino) {
-                    bed.asked += 1;
-                    bed.forward.read(ino);
+                if !simulation.given.contains(&ino) {
+                    simulation.asked += 1;
+                    simulation.readahead.read(ino);
                 }
-                bed.give(directory_of);
+                simulation.give(directory_of);
             }
         }
-        assert!(bed.asked < 490 * 100 / 40, "{}", bed.asked);
+        assert!(simulation.asked < 490 * 100 / 40, "{}", simulation.asked);
     }
 
     #[test]
@@ -294,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn two_streams_at_once_are_told_apart() {
+    fn two_streams_at_once_are_distinguished() {
         assert!(asked((0..2000).flat_map(|i| [1000 + i, 1_000_000 + i])).0 < 100);
     }
 
@@ -310,29 +315,29 @@ mod tests {
     }
 
     #[test]
-    fn lots_are_given_by_the_thread_that_serves_but_their_marks_until_the_end() {
-        let forward = Readahead::default();
-        forward.listed(7, 21);
+    fn the_thread_reads_batches_ahead_except_their_marks_until_the_end() {
+        let readahead = Readahead::default();
+        readahead.listed(7, 21);
         let given = Mutex::new(Vec::new());
         std::thread::scope(|s| {
             s.spawn(|| {
-                forward.serve(|ino, known| {
+                readahead.serve(|ino, known| {
                     given.lock().push(ino);
-                    assert!(ino != 16, "a panic is that file's");
+                    assert!(ino != 16, "a panic of this file");
                     assert!(!known(8));
                     known(7)
                 });
             });
-            (10..13).for_each(|ino| forward.read(ino));
+            (10..13).for_each(|ino| readahead.read(ino));
             while given.lock().last() != Some(&23) {
                 std::thread::yield_now();
             }
-            forward.end();
+            readahead.end();
         });
         assert_eq!(
             *given.lock(),
             (16..22).chain([23]).collect::<Vec<_>>(),
-            "all but the mark, up to one that the kernel does not know"
+            "all but the mark, up to an inode that the kernel does not know"
         );
     }
 }

@@ -22,8 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The kernel's readahead, where it can be set: FUSE_INIT limits it to 128 KiB, which halves the speed of the first
-/// read
-/// of a large file.
+/// read of a large file.
 const READ_AHEAD_KB: u32 = 4096;
 /// From this mean file size of a version on, root's mounts use passthrough by default: an open then costs less than
 /// reading through the daemon does.
@@ -36,9 +35,8 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(2);
 /// In the background (the default) this forks a daemon, which runs `make` with the canonical path of the mount point,
 /// and then serves. The call returns when the mount answers. So `make` may start threads and open files, but this
 /// process must have only one thread, and all paths that `make` or its result use must be absolute, because the
-/// daemon's
-/// working directory is `/`. In the foreground the call returns when the mount is gone, and leaves SIGTERM, SIGINT and
-/// SIGHUP blocked in this thread.
+/// daemon's working directory is `/`. In the foreground the call returns when the mount is gone, and leaves SIGTERM,
+/// SIGINT and SIGHUP blocked in this thread.
 ///
 /// # Errors
 /// Those of [`MountPoint::check`] and of `make`; I/O when mounting is not possible, with a hint.

@@ -1,8 +1,8 @@
-//! What one mount shows, with its files' bytes and its log: what the adapter asks.
+//! What a read-only mount shows: its inodes, the content of its files, and its log. The adapter's requests go here.
 
 use super::attributes::{Attributes, Item, Looked, Page};
 use super::errno::{Failure, FuseResult};
-use super::files::{Checked, Files};
+use super::files::{CheckedObject, Files};
 use super::inode_tree::{InodeTree, Readable};
 use super::log::Log;
 use crate::disk;
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A mount's tree. Every method may be called from many threads at once.
+/// A mount's tree. Many threads may call its methods at once.
 pub(super) struct ReadTree {
     names: Arc<dyn InodeTree>,
     files: Arc<Files>,
@@ -40,7 +40,7 @@ impl ReadTree {
         self.names.read_link(ino)
     }
 
-    /// As many names of directory `ino` from `offset` on as fit into `page`.
+    /// Adds the names in directory `ino` from `offset` on to `page`, until it is full.
     pub(super) fn list(&self, ino: u64, offset: u64, mut page: Page) -> FuseResult<Page> {
         let mut show =
             |item: Item<'_>| if page.is_full_for(&item) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
@@ -56,17 +56,17 @@ impl ReadTree {
         self.names.forget(ino, times);
     }
 
-    /// Checks that a file may be opened; nothing of its content is looked at.
+    /// Checks that a file may be opened, without its content.
     pub(super) fn open(&self, ino: u64) -> FuseResult<()> {
         match self.names.readable(ino) {
-            // Refused when it is read.
+            // Reading it is refused.
             Err(Failure::NotFetched(_)) => Ok(()),
             other => other.map(drop),
         }
     }
 
-    /// The object file behind a large file, open and checked; `None` for what is packed.
-    pub(super) fn object(&self, ino: u64) -> FuseResult<Option<Arc<Checked>>> {
+    /// The object file of a large file, open and checked; `None` for a packed file.
+    pub(super) fn object(&self, ino: u64) -> FuseResult<Option<Arc<CheckedObject>>> {
         match self.names.readable(ino) {
             Err(Failure::NotFetched(_)) => Ok(None),
             Err(e) => Err(e),
@@ -74,18 +74,18 @@ impl ReadTree {
         }
     }
 
-    /// Puts into `out` what the file holds at `offset`: `length` bytes, or all up to its end. After an error `out`
-    /// holds nothing of meaning.
+    /// Reads `length` bytes of a file at `offset` into `out`, fewer only at its end. After an error the content of
+    /// `out` is undefined.
     pub(super) fn read(&self, ino: u64, offset: u64, length: u32, out: &mut Vec<u8>) -> FuseResult<()> {
         self.files.read(&self.names.readable(ino)?, offset, length, out)
     }
 
-    /// What is behind a file that is packed and not empty; `None` for all else, also for what cannot be read.
+    /// Where the content of a packed file is; `None` for empty and large files, other inodes, and after an error.
     pub(super) fn small(&self, ino: u64) -> Option<Readable> {
         self.names.readable(ino).ok().filter(|file| (1..SMALL_MAX).contains(&file.size))
     }
 
-    /// Puts the whole of a file into `out`.
+    /// Reads a whole file into `out`.
     pub(super) fn read_whole(&self, file: &Readable, out: &mut Vec<u8>) -> FuseResult<()> {
         self.files.read(file, 0, file.size as u32, out)
     }
@@ -95,18 +95,18 @@ impl ReadTree {
         Ok(disk::space(&self.store)?)
     }
 
-    /// Writes a line about a failure that a user should know of, naming the path.
+    /// Logs a failure that a user should know of, with the path.
     pub(super) fn log_failure(&self, doing: &str, ino: u64, failure: &Failure) {
         let Some(what) = failure.log_line() else { return };
         if self.log.is_due(ino) {
-            // Naming the path reads the store, which did not answer.
+            // The path cannot be found: that would read the store, which did not answer.
             let path = if matches!(failure, Failure::TooSlow(_)) { None } else { self.names.path(ino) };
             let path = path.unwrap_or_else(|| format!("inode {ino}"));
             self.log.line(&format!("cannot {doing} {path}: {what}"));
         }
     }
 
-    /// Writes a line about the mount itself.
+    /// Logs a line about the mount itself.
     pub(super) fn say(&self, text: &str) {
         self.log.line(text);
     }

@@ -1,9 +1,9 @@
-//! One version as a tree of inodes. Plain Rust: a mount is one way to look at it, a test another.
+//! One version as a tree of inodes.
 //!
-//! An inode number is the version's slot in the mount (0 for a mount of one version) and the entry's pre-order rank
-//! plus one, so there is no table and nothing to forget, and every host that mounts the version by itself sees the same
-//! numbers. What is shown is exactly the version's entries (L15); memory does not grow with the version or with what
-//! was looked at (L16).
+//! An inode number consists of the version's slot in the mount (0 in a mount of one version) and the entry's pre-order
+//! rank plus one. So there is no table of inodes, and all hosts that mount only this version see the same numbers. The
+//! tree shows exactly the version's entries (L15). Its memory grows neither with the version nor with the files that
+//! were read (L16).
 
 use super::VersionView;
 use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, Item, Looked, RANK_BITS, ROOT, ROOT_FOR};
@@ -14,38 +14,38 @@ use crate::manifest::{Dir, Entry, Tree};
 use crate::types::MAX_NAME;
 use std::ops::ControlFlow;
 
-/// The size that a reference of unknown size is shown with. Not 0: the kernel itself answers a read of an empty file,
-/// and a program would take it for one. So the read reaches the daemon, and is an error.
+/// The size of a reference whose size is unknown. If it were 0, the kernel would answer a read by itself, and a program
+/// would take the file for empty. This way the daemon gets the read, which fails.
 const UNKNOWN_SIZE: u64 = 1;
 
-/// A version's tree, as one mount shows it.
+/// A version's tree in a mount.
 pub(super) struct VersionTree {
     tree: Tree,
     owner: (u32, u32),
     time: i64,
-    /// What is added to ranks.
+    /// Added to ranks to make inode numbers.
     base: u64,
-    /// What `..` of the version's root is; 0: the root itself.
+    /// The inode of `..` in the version's root; 0 means the root itself.
     above: u64,
     generation: u32,
 }
 
-/// An inode that was looked up: what it is, and where.
-struct Node {
+/// An inode that was looked up: its entry and where it is.
+struct FoundEntry {
     rank: u64,
     entry: Entry,
-    /// Rank of the directory that holds it.
+    /// The rank of its directory.
     parent: u64,
 }
 
 impl VersionTree {
-    /// The one version of a mount.
+    /// The tree for a mount of one version.
     pub(super) fn alone(view: &VersionView, owner: (u32, u32)) -> VersionTree {
         let generation = (view.tree.digest().prefix() >> 32) as u32;
         VersionTree { tree: view.tree.clone(), owner, time: view.commit_time, base: 0, above: 0, generation }
     }
 
-    /// A version in a slot of a mount of many, below the directory `above`.
+    /// The tree for a slot in a mount of many versions; `above` is the inode of the artifact's directory.
     pub(super) fn in_slot(
         tree: Tree,
         time: i64,
@@ -57,10 +57,10 @@ impl VersionTree {
         VersionTree { tree, owner, time, base: slot << RANK_BITS, above, generation }
     }
 
-    fn node(&self, ino: u64) -> FuseResult<Node> {
+    fn node(&self, ino: u64) -> FuseResult<FoundEntry> {
         let rank = ino.checked_sub(self.base + 1).ok_or(Failure::Stale)?;
         let at = self.tree.by_rank(rank)?.ok_or(Failure::Stale)?;
-        Ok(Node { rank, entry: at.entry, parent: at.parent })
+        Ok(FoundEntry { rank, entry: at.entry, parent: at.parent })
     }
 
     fn attributes_of(&self, rank: u64, entry: &Entry) -> Attributes {
@@ -86,8 +86,8 @@ impl VersionTree {
         }
     }
 
-    /// What is `..` of a node.
-    fn above(&self, node: &Node) -> u64 {
+    /// The inode of `..` in a node.
+    fn above(&self, node: &FoundEntry) -> u64 {
         if node.rank == 0 && self.above != 0 { self.above } else { self.base + node.parent + 1 }
     }
 }
@@ -98,14 +98,14 @@ impl InodeTree for VersionTree {
         Ok(self.attributes_of(node.rank, &node.entry))
     }
 
-    /// `.` and `..` too, as NFS exports ask for them.
+    /// Also looks up `.` and `..`, which NFS exports need.
     fn lookup(&self, parent: u64, name: &[u8]) -> FuseResult<Looked> {
         if name.len() > MAX_NAME {
             return Err(Failure::NameTooLong);
         }
         let node = self.node(parent)?;
         match name {
-            // Asked of a file too: that is how a handle is turned into an inode.
+            // Also for a file: this is how the kernel turns a handle into an inode.
             b"." => return Ok(Looked::Found(self.attributes_of(node.rank, &node.entry))),
             b".." => return self.attributes(self.base + node.parent + 1).map(Looked::Found),
             _ => {}
@@ -124,7 +124,7 @@ impl InodeTree for VersionTree {
         }
     }
 
-    /// Offset 0 is `.`, 1 is `..`, then the entries by position.
+    /// Offset 0 is `.`, offset 1 is `..`, then come the entries by position.
     fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()> {
         let node = self.node(ino)?;
         let dir = directory(&node.entry)?;

@@ -1,4 +1,5 @@
-//! What a mount of published versions shows, and what it holds meanwhile: a lock file that tells of it, and pins.
+//! What a mount of published versions shows, and what it holds meanwhile: a lock file, which announces the mount, and
+//! pins.
 
 use super::log::{Log, Target};
 use super::session::{MountSpec, mount_spec};
@@ -17,24 +18,24 @@ use std::path::Path;
 use std::sync::Arc;
 
 impl VersionView {
-    /// The view of a version that is mounted at `mnt`; its pin, and the lock file that tells others of the mount. For
-    /// the daemon itself: the locks are its process's. Who may only read the store may mount it all the same, and holds
-    /// neither.
+    /// The view of a version that is mounted at `mnt`, with its pin and a lock file, which announces the mount. The
+    /// daemon itself must call this, because the locks belong to its process. A user who may only read the store can
+    /// mount too, and holds neither.
     ///
     /// # Errors
-    /// Not found when it was removed meanwhile. Damaged; I/O.
+    /// Not found if it was removed meanwhile. Damaged; I/O.
     pub fn of(version: &Version, mnt: &Path) -> Result<(VersionView, Guard)> {
         let (store, name, number) = (version.store(), version.artifact(), version.number());
         let purpose = Purpose {
             purpose: "mount",
             artifact: Some(name.as_str()),
             version: Some(number.to_string()),
-            mountpoint: place(mnt),
+            mountpoint: mountpoint(mnt),
             ..Purpose::default()
         };
         let lock = LockFile::take(store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(store, &purpose).and_then(|pins| pins.pin(name, number).map(|()| pins)).ok();
-        // After the pin: one of the two, this look or the remover's, sees the other.
+        // Checked after pinning: so either this check sees the removal, or the remover sees the pin.
         if removal::is_removed(store, name, number)? {
             return Err(Error::not_found(format!("{version} was removed a moment ago")));
         }
@@ -48,12 +49,12 @@ impl VersionView {
     }
 }
 
-/// A mount point as lock files name it.
-fn place(mnt: &Path) -> Option<String> {
+/// A mount point as it is written in lock files.
+fn mountpoint(mnt: &Path) -> Option<String> {
     Some(mnt.to_string_lossy().into_owned())
 }
 
-/// Takes the pins away when the mount goes, whoever still holds the tree.
+/// Removes the pins when the mount is gone, even if the tree is still in use.
 struct Unpin(Option<Arc<Pins>>);
 
 impl Drop for Unpin {
@@ -65,8 +66,8 @@ impl Drop for Unpin {
 }
 
 /// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and
-/// removals show while it stands, within [`MountOptions::refresh`]. Where this process may write to the store, staging
-/// directories are mounted beside it, and `.staging` and `NAME/staging` are links to them. Otherwise as
+/// removals show within [`MountOptions::refresh`]. If this process may write to the store, staging directories are
+/// mounted too, and `.staging` and `NAME/staging` are links to them. The rest is as in
 /// [`mount_version`](super::mount_version).
 ///
 /// # Errors
@@ -75,7 +76,7 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
     let root = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
     let make = |point: &MountPoint, target: &Target| {
         let store = Store::open(&root)?;
-        let purpose = Purpose { purpose: "mount", mountpoint: place(point.path()), ..Purpose::default() };
+        let purpose = Purpose { purpose: "mount", mountpoint: mountpoint(point.path()), ..Purpose::default() };
         let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
         let log = || Log::new(target.try_clone(), show_path(&root));
@@ -83,7 +84,7 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
             None => None,
             Some(Ok(companion)) => Some(Arc::new(companion)),
             Some(Err(e)) => {
-                log().error("without staging directories", &e);
+                log().error("cannot mount staging directories", &e);
                 None
             }
         };

@@ -26,8 +26,7 @@ pub struct Attached {
 }
 
 /// Mounts at `point`, read-only, with `source` for the mount table. With MS_RDONLY the kernel itself refuses changes:
-/// in
-/// a writable mount root could change pages that all readers share.
+/// in a writable mount root could change pages that all readers share.
 ///
 /// # Errors
 /// I/O; the hint says what to install or to permit.
@@ -84,8 +83,7 @@ fn attach_directly(
     let mode = point.mode() & libc::S_IFMT;
     let mut data = format!("fd={},rootmode={mode:o},user_id={user},group_id={group}", device.as_raw_fd());
     // In a mount that only root may use, the kernel need not check modes. Checking them would cost a round trip for
-    // each
-    // new file, because the kernel asks for the directory's mode again.
+    // each new file, because the kernel asks for the directory's mode again.
     if audience == Audience::AllUsers || user != 0 || writable == Writable::No {
         data.push_str(",default_permissions");
     }

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 /// Detaches the daemon's own mount, lazily if it is in use. Nothing happens unless the topmost mount at `path` is the
-/// one
-/// on `device`. The connection must be alive, so that the device number cannot belong to another mount.
+/// one on `device`. The connection must be alive, so that the device number cannot belong to another mount.
 pub fn detach_own(path: &Path, device: &str) {
     let is_own = |m: &Mount| m.is_ours() && m.device == device;
     for how in [Detach::IfIdle, Detach::Lazily] {

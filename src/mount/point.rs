@@ -34,8 +34,7 @@ impl MountPoint {
     /// # Errors
     /// Not found when it does not exist. Usage when it is not a directory, or is in, over or around the store: a mount
     /// there would hide the store from its own daemon, or contain itself. Refused when it is not empty, or a cairn
-    /// mount
-    /// already.
+    /// mount already.
     pub fn check(mnt: &Path, store: &Path) -> Result<MountPoint> {
         if let Some(descriptor) = sys::handed_over(mnt) {
             let fd = descriptor.map_err(|e| {
@@ -88,8 +87,7 @@ impl MountPoint {
     }
 
     /// Waits until no other process is mounting here, and makes others wait until the returned file is closed. Then
-    /// checks
-    /// again that nothing was mounted meanwhile.
+    /// checks again that nothing was mounted meanwhile.
     ///
     /// # Errors
     /// Refused: another process mounted here first. I/O.
@@ -146,8 +144,7 @@ impl MountPoint {
     }
 
     /// Sets the kernel's readahead for this mount, beyond the 128 KiB that FUSE_INIT allows. Works for root only, and
-    /// only
-    /// where `/sys` is writable.
+    /// only where `/sys` is writable.
     pub fn set_read_ahead(&self, kilobytes: u32) {
         if sys::effective_ids().0 == 0
             && let Ok(Some(mount)) = table::top_at(&self.path)

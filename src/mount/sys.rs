@@ -100,8 +100,8 @@ pub(super) fn replace_descriptor(file: &File, at: RawFd) -> io::Result<()> {
 }
 
 /// Closes the descriptors that this process inherited: those above 2 that are not close-on-exec. What Rust's library
-/// opens
-/// is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make the caller wait forever.
+/// opens is close-on-exec and stays. A daemon that kept a caller's pipe or lock open would make the caller wait
+/// forever.
 pub(super) fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let open: Vec<RawFd> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
@@ -137,8 +137,7 @@ pub(super) fn inherit(fd: RawFd) -> io::Result<()> {
 }
 
 /// Receives one descriptor over a socket (SCM_RIGHTS), as fusermount3 sends it. `None` if the other side closed the
-/// socket
-/// without sending one.
+/// socket without sending one.
 pub(super) fn receive_descriptor(socket: &UnixStream) -> io::Result<Option<OwnedFd>> {
     let mut byte = [0_u8; 1];
     let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
@@ -248,8 +247,7 @@ pub fn raise_open_files() {
 }
 
 /// A descriptor of a process, which becomes readable when the process ends. `None` if the process does not exist, or
-/// the
-/// kernel is too old.
+/// the kernel is too old.
 pub(super) fn process(pid: u32) -> Option<OwnedFd> {
     // SAFETY: pidfd_open has no memory effects and returns a new descriptor.
     unsafe {
@@ -288,10 +286,8 @@ pub fn passes_through(device: BorrowedFd<'_>, file: &File) -> io::Result<()> {
 const INVALIDATE_ENTRY: u32 = 3;
 
 /// Tells the kernel, over the connection `device`, to forget a name in the directory with inode `parent`, and
-/// everything
-/// below it that is not in use. Returns true if the kernel knew the name. What is in use loses its name, and is
-/// forgotten
-/// after its last use.
+/// everything below it that is not in use. Returns true if the kernel knew the name. What is in use loses its name, and
+/// is forgotten after its last use.
 pub fn forget_entry(device: BorrowedFd<'_>, parent: u64, name: &[u8]) -> bool {
     // `struct fuse_out_header`, `struct fuse_notify_inval_entry_out`, the name and a zero.
     let length = (16 + 16 + name.len() + 1) as u32;

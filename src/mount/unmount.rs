@@ -18,8 +18,7 @@ const COPIES_CHECK_AFTER_MS: i32 = 300;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unmounted {
     /// Where else it is mounted: a bind mount, or a copy in another mount namespace. The daemon continues to serve
-    /// those,
-    /// and keeps its locks and pins.
+    /// those, and keeps its locks and pins.
     pub elsewhere: Vec<Elsewhere>,
     /// The daemon's process id, if it still runs.
     pub daemon: Option<u32>,

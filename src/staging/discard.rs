@@ -1,4 +1,4 @@
-//! Discarding what runs left in staging directories, and listing what is there.
+//! Discarding the staging directories of runs, and listing those that no draft needs.
 
 use super::holders::{hold, holders, refuse_second_holder};
 use super::removal::{discard_files, is_orphan};
@@ -14,18 +14,18 @@ use crate::types::RunId;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-/// What is left in the store's `staging/` for which no draft waits.
+/// A directory in the store's `staging/` that no draft needs.
 #[derive(Clone, Debug)]
 pub struct Leftover {
-    /// Whose it is; `None` where a crash left a directory without a record.
+    /// The run it belongs to; `None` if a crash left a directory without a record.
     pub record: Option<StageRecord>,
     /// Its directory.
     pub directory: PathBuf,
-    /// Since when it is there.
+    /// When it was made.
     pub since: String,
 }
 
-/// The staging directories of finished drafts, and those that belong to no run.
+/// The staging directories of finished drafts, and those that do not belong to a run.
 ///
 /// # Errors
 /// I/O.
@@ -49,29 +49,29 @@ pub fn leftovers(store: &Store) -> Result<Vec<Leftover>> {
     Ok(left)
 }
 
-/// Discards a draft: its contributions, and the staging directories of its runs that are mounted nowhere. Returns the
-/// runs whose directories it removed.
+/// Discards a draft: its contributions, and the staging directories of its runs that are not mounted. Returns the runs
+/// whose directories it removed.
 ///
 /// # Errors
-/// Not found: the draft has neither. Refused: it is finished; it has only runs that are mounted; another user's files.
+/// Not found: the draft has neither. Refused: it is finished, or has only mounted runs, or files of another user.
 /// Damaged; I/O.
 pub fn discard_draft(draft: &Draft) -> Result<Vec<RunId>> {
     let left = stages_of(draft)?;
     let state = draft.state()?;
     if !state.contributions.is_empty() || state.finish.is_some() || left.is_empty() {
         draft.discard()?;
-        // What is mounted can contribute anew.
+        // A mounted run can contribute again.
         return discard_stages(draft, left, |e| if e.kind() == Kind::Conflict { Ok(()) } else { Err(e) });
     }
     discard_stages(draft, left, Err)
 }
 
-/// Drops what a run has in a draft: its contributions, and its staging directory if that is mounted nowhere. Of a
-/// finished draft, the directory that was left. Returns whether a directory was removed.
+/// Drops the contributions of a run in a draft, and its staging directory if that is not mounted. If the draft is
+/// finished, removes only the directory. Returns whether a directory was removed.
 ///
 /// # Errors
-/// Not found: the run has neither. Refused: the directory is mounted, and there is nothing else; another user's files.
-/// As [`Draft::drop_run`].
+/// Not found: the run has neither. Refused: there is only a mounted directory; files of another user. As
+/// [`Draft::drop_run`].
 pub fn drop_run(draft: &Draft, run: &RunId) -> Result<bool> {
     let mut left = stages_of(draft)?;
     left.retain(|s| s.record.run.id == *run);
@@ -92,7 +92,7 @@ fn stages_of(draft: &Draft) -> Result<Vec<StageInfo>> {
     Ok(all)
 }
 
-/// Removes these stages; `failed` judges what stands in the way of one.
+/// Removes these stages; `failed` decides whether an error ends this.
 fn discard_stages(draft: &Draft, left: Vec<StageInfo>, failed: impl Fn(Error) -> Result<()>) -> Result<Vec<RunId>> {
     draft.store().check_writable()?;
     let mut discarded = Vec::new();
@@ -112,7 +112,7 @@ fn discard_stage(draft: &Draft, stage: &StageInfo) -> Result<()> {
     let sealer = Sealer::of(draft, &stage.record, stage.token());
     sealer.check_owner()?;
     if stage.state == StageState::Sealing {
-        sealer.make_harmless()?; // files that are objects too
+        sealer.make_harmless()?; // files that are also objects
     }
     discard_files(draft.store(), stage.token())
 }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// The purpose in lock files of stages.
 pub const PURPOSE: &str = "stage";
 
-/// Whether a process of this host holds a run's stage, and lives.
+/// Whether a live process of this host holds a run's stage.
 ///
 /// # Errors
 /// I/O.
@@ -20,7 +20,7 @@ pub fn is_held_here(draft: &Draft, run: &RunId) -> Result<bool> {
     Ok(lock::held(draft.store(), |r| holds(draft, run, r))?.iter().any(LockRecord::is_here))
 }
 
-/// The lock file of a run's stage.
+/// Takes the lock file of a run's stage.
 pub(super) fn hold(draft: &Draft, run: &RunId) -> Result<LockFile> {
     let purpose = Purpose {
         purpose: PURPOSE,
@@ -32,7 +32,7 @@ pub(super) fn hold(draft: &Draft, run: &RunId) -> Result<LockFile> {
     LockFile::take(draft.store(), &Token::fresh(), &purpose)
 }
 
-/// Those who hold the run's stage, this process not counted.
+/// The other processes that hold the run's stage.
 pub(super) fn holders(draft: &Draft, run: &RunId) -> Result<Vec<LockRecord>> {
     lock::live(draft.store(), |r| holds(draft, run, r))
 }
@@ -46,7 +46,7 @@ pub(super) fn holds(draft: &Draft, run: &RunId, r: &LockRecord) -> bool {
         && !r.is_own()
 }
 
-/// If two processes come at once, one of them gets the stage.
+/// Refuses if another process holds the stage. If two processes come at once, one of them gets it.
 pub(super) fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) -> Result<()> {
     let Some(holder) = lock.competing_holder(|r| holds(draft, run, r))? else { return Ok(()) };
     let why = format!(
@@ -57,14 +57,14 @@ pub(super) fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) 
     let at = stage.map(|s| mounted_at(draft.store(), s.token())).transpose()?.flatten();
     let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| show_path(&at));
     let there = if holder.is_here() { String::new() } else { format!(" on {}", holder.host) };
-    let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it, and seals nothing");
+    let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it without sealing");
     Err(Error::conflict(why).with_detail(Detail::Locked { holder: holder.holder() }).with_hint(format!(
         "{unmount}; `cairn locks` shows the lock, and --break ID removes it if its holder is gone for good"
     )))
 }
 
-/// Makes this process the stage's holder: whoever held it before sees the number after its own, and stops. The claim
-/// says who is to stop, not what is in the stage, so it need not outlast a loss of power.
+/// Makes this process the stage's holder. The previous holder sees that the number after its own exists, and stops. The
+/// claim only stops other holders and does not describe the content, so it need not survive a loss of power.
 pub(super) fn claim_holder_number(store: &Store, token: &Token) -> Result<u64> {
     let own = Token::fresh();
     let mut number = 1;
@@ -72,7 +72,7 @@ pub(super) fn claim_holder_number(store: &Store, token: &Token) -> Result<u64> {
         let path = store.layout().stage_holder(token, number);
         match store.disk().claim(own.as_str(), &path)? {
             Created::New => return Ok(number),
-            // Its own, if only the reply was lost.
+            // It is this process's own claim if only the reply was lost.
             Created::Exists if disk::read_link(&path)?.is_some_and(|text| text == own.as_str().as_bytes()) => {
                 return Ok(number);
             }
@@ -81,7 +81,7 @@ pub(super) fn claim_holder_number(store: &Store, token: &Token) -> Result<u64> {
     }
 }
 
-/// Reads a stage's note of where it is mounted.
+/// Where a stage is mounted, according to its note.
 ///
 /// # Errors
 /// I/O.

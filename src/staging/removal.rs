@@ -7,23 +7,24 @@ use crate::store::Store;
 use crate::types::Token;
 use std::ffi::OsStr;
 
-/// Throws a stage away. Cut off, what is left is not taken for all that there was.
+/// Discards a stage. The marker is changed first, so that if this is interrupted, the remaining files are never sealed
+/// as a complete contribution.
 pub(super) fn discard_files(store: &Store, token: &Token) -> Result<()> {
     let marker = store.layout().stage_sealing(token);
-    store.disk().remove_file(&marker)?; // of a sealer that is gone
+    store.disk().remove_file(&marker)?; // of a sealer that has ended
     let file = store.disk().write_file(marker, DROPPED)?;
     store.disk().sync_file(&file)?;
     remove(store, token)
 }
 
-/// Takes a stage away: its files, then what says whose they were.
+/// Removes a stage: its files, then its notes.
 pub(super) fn remove(store: &Store, token: &Token) -> Result<()> {
     store.disk().remove_tree(&store.layout().stage(token))?;
     clear_notes(store, token)
 }
 
-/// Removes what is beside a stage whose files are gone: first what says whose it was, so that what is cut off belongs
-/// to no run.
+/// Removes the notes of a stage whose files are removed. The record is first, so that after an interruption the rest
+/// does not belong to a run.
 pub(super) fn clear_notes(store: &Store, token: &Token) -> Result<()> {
     let layout = store.layout();
     store.disk().remove_file(&layout.stage_record(token))?;
@@ -35,12 +36,12 @@ pub(super) fn clear_notes(store: &Store, token: &Token) -> Result<()> {
         store.disk().remove_file(&path)?;
     }
     if !store.disk().kind().is_local() {
-        let _ = store.disk().remove_tree(&layout.stage_gone(token)); // while a file in it is open, that is for the next sweep
+        let _ = store.disk().remove_tree(&layout.stage_gone(token)); // fails while a file in it is open; the next sweep removes it
     }
     [layout.stage_mount(token), layout.stage_sealing(token)].iter().try_for_each(|path| store.disk().remove_file(path))
 }
 
-/// Removes the notes of stages that are gone: a stage's record is made before all of them.
+/// Removes notes of stages that do not exist any more. A stage's record is made before all its notes.
 pub(super) fn sweep(store: &Store) -> Result<()> {
     for name in disk::list(&store.layout().staging())? {
         let Some((token, note)) = name.to_str().and_then(|n| n.split_once('.')) else { continue };
@@ -50,7 +51,7 @@ pub(super) fn sweep(store: &Store) -> Result<()> {
         }
         let path = store.layout().staging().join(&name);
         if note == "gone" {
-            let _ = store.disk().remove_tree(&path); // a file in it may be open even now
+            let _ = store.disk().remove_tree(&path); // fails while a file in it is open
         } else {
             store.disk().remove_file(&path)?;
         }
@@ -58,7 +59,7 @@ pub(super) fn sweep(store: &Store) -> Result<()> {
     Ok(())
 }
 
-/// Whether an entry of `staging/` is a stage's directory without a record, or nothing of a stage.
+/// Whether an entry of `staging/` is a stage's directory without a record, or does not belong to a stage.
 pub(super) fn is_orphan(store: &Store, name: &OsStr) -> Result<bool> {
     let text = name.to_str().unwrap_or_default();
     let Some(token) = Token::from_text(text.split_once('.').map_or(text, |(token, _)| token)) else { return Ok(true) };

@@ -1,20 +1,19 @@
-//! Sealing: a stage becomes a contribution.
+//! Sealing turns a stage into a contribution.
 //!
-//! 1. What cannot be in a version is looked for, and what this user may not read. A stage is sealed by its owner, or by
-//!    a user who could write to all
-//!    of it. So a refusal comes before anything is changed.
-//! 2. `T.sealing`, then a look FRESH for another live holder. *A crash leaves the marker: the stage is never mounted
-//!    again, and whoever comes seals it.*
-//! 3. The files are stored: small ones packed, large ones shared or taken over under a lease, else copied. *A crash
-//!    leaves files that are objects too:
-//!    whoever comes gives the objects inodes of their own before anything else.*
-//! 4. The contribution's token is noted in the marker, then it is recorded. *A crash: whoever comes finds it by that
-//!    token, and makes no second one.*
-//! 5. The stage's files are removed; objects whose file somebody waits to write to get inodes of their own; the leases
-//!    end; the notes are removed.
+//! 1. The files are checked for what a version cannot contain and for what this user may not read. Only the owner of a
+//!    stage, or a user who may write to all of it, can seal it. So a refusal comes before anything is changed.
+//! 2. The marker `T.sealing` is made, then a revalidated lookup checks for another live holder. *After a crash the
+//!    marker remains: the stage is never mounted again, and the next process seals it.*
+//! 3. The files are stored: small ones are packed, large ones share their blocks, or become objects under a lease, or
+//!    are copied. *After a crash some files are also objects: the next process first gives these objects inodes of
+//!    their own.*
+//! 4. The contribution's token is written into the marker, then the contribution is recorded. *After a crash the next
+//!    process finds it by that token, and does not make a second one.*
+//! 5. The stage's files are removed. Objects whose file a process waits to write to get inodes of their own. The leases
+//!    end, and the notes are removed.
 //!
-//! What fails before 4 is done makes the stage open again: objects get inodes of their own, the marker goes. Where that
-//! fails too it stays closed.
+//! If a step before the end of 4 fails, the stage is opened again: objects get inodes of their own, and the marker is
+//! removed. If that fails too, the stage stays closed.
 
 use super::holders::holders;
 use super::removal::clear_notes;
@@ -36,20 +35,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// How often leases are looked at while files are stored: well within the 45 seconds after which the kernel lets a
-/// writer in all the same.
-const WATCH: Duration = Duration::from_secs(1);
+/// How often leases are checked while files are stored. The kernel breaks a lease after 45 seconds.
+const LEASE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many special files an error names.
-const NAMED: usize = 10;
+const MAX_NAMED: usize = 10;
 
-/// What is said of the contribution.
+/// Annotations and options of a seal.
 #[derive(Debug, Default)]
 pub struct SealOptions<'a> {
-    /// Type, description, metadata, tags and aliases, of an artifact of that name with nothing in it.
+    /// Type, description, metadata, tags and aliases, as an artifact of that name without files.
     pub words: Option<&'a Artifact>,
-    /// It stands instead of the run's earlier contributions, not over them.
+    /// Replace the run's earlier contributions.
     pub replace: bool,
-    /// Counters to move.
+    /// Counters to update.
     pub progress: Arc<Progress>,
 }
 
@@ -60,7 +58,7 @@ pub(super) struct Sealer<'a> {
     store: &'a Store,
     directory: PathBuf,
     marker: PathBuf,
-    /// The directory, where its files are reached by it.
+    /// The open directory, if its files are reached through it.
     open: OnceLock<Option<File>>,
 }
 
@@ -87,10 +85,11 @@ impl<'a> Sealer<'a> {
         removed.map(|()| done)
     }
 
-    /// The marker. Where it stands already, what its sealer recorded; or what it left is made harmless.
+    /// Makes the marker. If it exists, returns what its sealer recorded, or gives objects that it made inodes of their
+    /// own.
     fn begin(&self, leases: &Leases) -> Result<Option<Upserted>> {
         if disk::lstat_revalidated(&self.marker)?.is_some() {
-            // Recorded or not: somebody may have a file of it open that is an object too.
+            // Recorded or not: a process may have a file open that is also an object.
             self.reached(|directory| self.store.objects().undo_adoption(directory, leases))?;
             let done = sealed(self.draft, &self.marker, None)?;
             if done.is_none() {
@@ -105,7 +104,8 @@ impl<'a> Sealer<'a> {
         Ok(None)
     }
 
-    /// What was recorded by a sealer that is gone says nothing of the version: a contribution of its own says it.
+    /// Records the annotations in a contribution of their own, because the sealer that recorded the files did not have
+    /// them.
     fn say(&self, options: &SealOptions<'_>, done: Upserted) -> Result<Upserted> {
         if let Some(words) = options.words.filter(|words| words.says_something()) {
             Run::of(self.store, self.record.run.clone()).upsert_artifact(words, self.record.distributed_id.as_str())?;
@@ -124,8 +124,8 @@ impl<'a> Sealer<'a> {
         self.reached(|directory| self.contribute(directory, options, leases))
     }
 
-    /// Does `work` with the stage's directory. A path in it may be too long with the store's own before it: then with
-    /// the directory by its descriptor.
+    /// Runs `work` with the path of the stage's directory. If a path in it is too long, runs it again with the
+    /// directory's descriptor.
     fn reached<T>(&self, work: impl Fn(&Path) -> Result<T>) -> Result<T> {
         match work(&self.directory) {
             Err(e) if e.errno() == Some(libc::ENAMETOOLONG) => {
@@ -150,16 +150,16 @@ impl<'a> Sealer<'a> {
         self.watching(leases, || run.upsert_artifact_with(&artifact, self.record.distributed_id.as_str(), &upsert))
     }
 
-    /// Does `work` while somebody looks after the leases.
+    /// Runs `work` while a thread checks the leases.
     fn watching<T>(&self, leases: &Leases, work: impl FnOnce() -> T) -> T {
         let (ended, end) = (Mutex::new(false), Condvar::new());
         std::thread::scope(|s| {
             s.spawn(|| {
                 let mut ended = ended.lock();
                 while !*ended {
-                    // What is wrong is told by the look before the commit.
+                    // The check before the commit reports errors.
                     drop(self.store.objects().protect_adopted(leases, OtherNames::Staged));
-                    end.wait_for(&mut ended, WATCH);
+                    end.wait_for(&mut ended, LEASE_CHECK_INTERVAL);
                 }
             });
             let done = work();
@@ -169,16 +169,16 @@ impl<'a> Sealer<'a> {
         })
     }
 
-    /// After an error: what was recorded all the same, or the stage open again.
+    /// After an error: returns the contribution if it was recorded anyway, else opens the stage again.
     fn give_back(&self, e: Error, leases: &Leases) -> Result<Upserted> {
         let disk = self.store.disk();
         if !disk.is_sound() {
-            return Err(e); // whoever comes next, with a store of its own, goes on
+            return Err(e); // the next process continues
         }
         let opened = sealed(self.draft, &self.marker, None).and_then(|done| match done {
             Some(done) => Ok(Some(done)),
             None => {
-                // What was not touched need not be looked at, which this user may not be able to.
+                // Untouched files need no check, which this user might not be permitted.
                 if !leases.adopted_none() {
                     self.reached(|directory| self.store.objects().undo_adoption(directory, leases))?;
                 }
@@ -268,8 +268,9 @@ fn refuse_special(mut special: Vec<String>) -> Result<()> {
     if special.is_empty() {
         return Ok(());
     }
-    let more = if special.len() > NAMED { format!(" and {} more", special.len() - NAMED) } else { String::new() };
-    special.truncate(NAMED);
+    let more =
+        if special.len() > MAX_NAMED { format!(" and {} more", special.len() - MAX_NAMED) } else { String::new() };
+    special.truncate(MAX_NAMED);
     Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be in a version: {}{more}", special.join(", ")))
         .with_hint("remove them, then seal again"))
 }

@@ -16,33 +16,33 @@ use crate::types::{ArtifactType, RunId, Token};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 
-/// What is done with a stage that the run left open before.
+/// What to do with a stage that the run left open before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Resume {
-    /// It goes on where it was.
+    /// Continue with it.
     #[default]
     Continue,
-    /// It is thrown away.
+    /// Discard it.
     Fresh,
 }
 
-/// A stage held by this process: its lock file is there until it is dropped. What was written stays.
+/// A stage held by this process. Its lock file exists until this value is dropped; the files stay.
 #[derive(Debug)]
 pub struct Stage {
     draft: Draft,
     record: StageRecord,
     token: Token,
-    /// Until it is sealed.
+    /// `None` once it is sealed.
     lock: Mutex<Option<LockFile>>,
     /// Whether this process began it.
     is_new: bool,
-    /// Which of those who came to hold it this process is; none while it only seals.
+    /// The number of this process among the holders of the stage; `None` if it only seals.
     number: Option<u64>,
 }
 
 impl Stage {
-    /// The run's open stage in `draft`, made if there is none. One that somebody began to seal is sealed first, and a
-    /// new one begins.
+    /// Opens the run's stage in `draft`, or makes one. If another process began to seal it, it is sealed first, and a
+    /// new one is made.
     ///
     /// # Errors
     /// Refused: another process holds it; the draft is finished; another type. I/O.
@@ -51,7 +51,7 @@ impl Stage {
         store.check_writable()?;
         artifact::check_type(store, draft.artifact(), kind)?;
         refuse_if_finished(draft)?;
-        // The lock first, then the look for a marker: of a mount and a sealer one sees the other.
+        // Take the lock before checking for a marker: so of a mount and a sealer, at least one sees the other.
         let lock = hold(draft, &run.id)?;
         refuse_second_holder(draft, &run.id, &lock)?;
         sweep(store)?;
@@ -92,11 +92,11 @@ impl Stage {
         let file = store.disk().write_file(layout.stage_record(&token), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
         let number = Some(claim_holder_number(store, &token)?);
-        store.disk().sync_dir(&layout.staging())?; // what the run fsyncs is to be found again
+        store.disk().sync_dir(&layout.staging())?; // so that files which the run fsyncs can be found after a crash
         Ok(Stage { draft: draft.clone(), record, token, lock: Mutex::new(Some(lock)), is_new: true, number })
     }
 
-    /// The run's stage in `draft` that was left open, or that somebody began to seal; `None` if there is none.
+    /// The run's stage in `draft` that was left open, or that another process began to seal; `None` if there is none.
     ///
     /// # Errors
     /// Refused: another process holds it. I/O.
@@ -116,7 +116,7 @@ impl Stage {
         }))
     }
 
-    /// Gives it up, if nothing is in it: false if there is. Whoever may write to it must have been stopped.
+    /// Discards the stage if it is empty; returns false if it is not. No process may be able to write to it any more.
     ///
     /// # Errors
     /// I/O.
@@ -129,10 +129,10 @@ impl Stage {
         Ok(true)
     }
 
-    /// Whether this process holds it still: no other has taken it over, and none began to seal it or discarded it.
+    /// Whether this process still holds the stage: no other process took it over, began to seal it, or discarded it.
     ///
     /// # Errors
-    /// I/O: it cannot be told.
+    /// I/O: this is unknown then.
     pub fn is_ours(&self) -> Result<bool> {
         let layout = self.draft.store().layout();
         let Some(number) = self.number else { return Ok(false) };
@@ -141,7 +141,7 @@ impl Stage {
         Ok(!taken && there(layout.stage_record(&self.token))?)
     }
 
-    /// Discards a stage that this process began and in which nothing is: for a mount that failed.
+    /// Discards the stage if this process began it and it is empty: for a mount that failed.
     ///
     /// # Errors
     /// I/O.
@@ -149,19 +149,19 @@ impl Stage {
         if self.is_new { self.discard_if_empty().map(drop) } else { Ok(()) }
     }
 
-    /// Makes a contribution of what is there. Nobody may have a file of it open for writing: that is the mount's to
-    /// know. `recorded` is called when nothing can undo it any more, and before the files go.
+    /// Makes a contribution of the files. No process may have one of them open for writing; the mount checks this.
+    /// `recorded` is called when the contribution is recorded, before the files are removed.
     ///
     /// # Errors
-    /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. Afterwards the
-    /// stage is open again, if [`Stage::is_closed`] does not say otherwise.
+    /// Refused: another live holder; the draft is finished. Usage: a device node, socket or FIFO. I/O. After an error
+    /// the stage is open again, unless [`Stage::is_closed`].
     pub fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
         let done = Sealer::of(&self.draft, &self.record, &self.token).seal(options, recorded)?;
-        drop(self.lock.lock().take()); // the run is at work no more
+        drop(self.lock.lock().take()); // the run is not active any more
         Ok(done)
     }
 
-    /// Whether somebody began to seal it, so that nobody may write to it.
+    /// Whether a process began to seal it, so that no process may write to it.
     ///
     /// # Errors
     /// I/O.
@@ -174,22 +174,23 @@ impl Stage {
         &self.draft
     }
 
-    /// Whose it is.
+    /// The artifact, draft and run.
     pub fn record(&self) -> &StageRecord {
         &self.record
     }
 
-    /// What it is called in the store.
+    /// Its name in the store.
     pub fn token(&self) -> &Token {
         &self.token
     }
 
-    /// Where its files are. They are changed through a mount only.
+    /// Where its files are. They are changed only through a mount.
     pub fn directory(&self) -> PathBuf {
         self.draft.store().layout().stage(&self.token)
     }
 
-    /// Notes where it is mounted on this host, for commands that are told only whose it is. A note, no truth.
+    /// Notes where it is mounted on this host, for commands that get only the names of the run. The note can be out of
+    /// date.
     ///
     /// # Errors
     /// I/O.
@@ -203,7 +204,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Where it was mounted, if no other mount has noted its place since.
+        // Removes the note of where it was mounted, unless another mount has written one since.
         if self.lock.lock().is_some() && self.is_ours().is_ok_and(|ours| ours) {
             drop(self.draft.store().disk().remove_file(&self.draft.store().layout().stage_mount(&self.token)));
         }

@@ -69,8 +69,7 @@ macro_rules! admitted {
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // Without WRITEBACK_CACHE: when write(2) returns, the bytes are in the stage's file. With HANDLE_KILLPRIV_V2
-        // the
-        // kernel need not read security.capability before each write.
+        // the kernel need not read security.capability before each write.
         let wanted = InitFlags::FUSE_ASYNC_READ
             | InitFlags::FUSE_MAX_PAGES
             | InitFlags::FUSE_BIG_WRITES

@@ -1,9 +1,9 @@
-//! Who may write through a staging mount that other users see (`allow_other`): those who may write to the store
-//! themselves, by its modes. A mount gives nobody more than the store does.
+//! Which users may write through a staging mount that other users can enter (`allow_other`): those who may write to the
+//! store themselves, by its modes. A mount never grants more than the store does.
 //!
-//! The kernel says which user and which process a request comes from. Supplementary groups are read from
-//! `/proc/PID/status`, and only if that process is still the one that asked: it waits for the answer, but a killed one
-//! does not, and its number may be another's by then.
+//! The kernel tells the user and the process of each request. Supplementary groups are read from `/proc/PID/status`,
+//! and only if user and group still match: the process waits for the answer, but a killed process does not, and another
+//! one may get its id.
 
 use crate::disk::{Identity, may_write_as};
 use crate::fuse::log::Log;
@@ -13,26 +13,26 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// For how long an answer holds.
-const KEEP: Duration = Duration::from_secs(1);
-/// Answers kept at a time.
-const KEPT: usize = 1024;
-/// CAP_DAC_OVERRIDE: files may be written whatever their modes say.
+/// How long a decision is cached.
+const CACHE_FOR: Duration = Duration::from_secs(1);
+/// The most decisions that are cached.
+const MAX_CACHED: usize = 1024;
+/// CAP_DAC_OVERRIDE: the process may write to files regardless of their modes.
 const OVERRIDES_MODES: u64 = 1 << 1;
 
-/// The rule of one mount.
+/// The rule of a mount.
 pub(super) struct Admission {
     /// The user that serves the mount.
     own: u32,
-    /// Whom the kernel lets in.
-    reach: Reached,
-    /// `STORE/work`: who may write there may write to the store.
+    /// Which users the kernel lets in.
+    access: KernelAccess,
+    /// `STORE/work`: a user who may write there may write to the store.
     work: PathBuf,
     log: Option<Log>,
     known: Mutex<HashMap<Requester, (bool, Instant)>>,
 }
 
-/// Whoever sent a request: user, group and thread, as the kernel gives them.
+/// The sender of a request: user, group and thread, as the kernel reports them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Requester {
     pub(super) uid: u32,
@@ -40,70 +40,71 @@ pub(super) struct Requester {
     pub(super) pid: u32,
 }
 
-/// Whom the kernel lets in, as far as is known.
+/// Which users the kernel lets in, as far as is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Reached {
-    /// The mounting user alone.
-    Mounter,
-    /// Perhaps everybody.
-    Everyone,
-    /// Perhaps everybody, with numbers of users that mean others here: the mount was made in another user namespace.
+enum KernelAccess {
+    /// Only the mounting user.
+    MountingUser,
+    /// Perhaps all users.
+    AllUsers,
+    /// Perhaps all users, with ids that mean other users here, because the mount was made in another user namespace.
     Unknown,
 }
 
 impl Admission {
-    /// The rule for a mount that was made here (or, `handed_over`, by another program), with `allow_other` or without.
+    /// The rule for a mount that this process made (or another program, if `handed_over`), with or without
+    /// `allow_other`.
     pub(super) fn new(work: PathBuf, allow_other: bool, handed_over: bool, log: Option<Log>) -> Admission {
-        let reach = match (handed_over, allow_other) {
-            (true, _) if !mount::users_are_the_hosts() => Reached::Unknown,
-            (true, _) | (_, true) => Reached::Everyone,
-            (false, false) => Reached::Mounter,
+        let access = match (handed_over, allow_other) {
+            (true, _) if !mount::users_are_the_hosts() => KernelAccess::Unknown,
+            (true, _) | (_, true) => KernelAccess::AllUsers,
+            (false, false) => KernelAccess::MountingUser,
         };
-        Admission { own: mount::effective_ids().0, reach, work, log, known: Mutex::default() }
+        Admission { own: mount::effective_ids().0, access, work, log, known: Mutex::default() }
     }
 
-    /// Whether the mounting user is the only one whom the kernel lets in.
+    /// Whether the kernel lets only the mounting user in.
     pub(super) fn is_private(&self) -> bool {
-        self.reach == Reached::Mounter
+        self.access == KernelAccess::MountingUser
     }
 
-    /// Whether this user may change something in the mount.
+    /// Whether this user may change files in the mount.
     pub(super) fn may_write(&self, requester: Requester) -> bool {
-        match self.reach {
-            Reached::Mounter => return true,
-            Reached::Unknown => return false,
-            Reached::Everyone => {}
+        match self.access {
+            KernelAccess::MountingUser => return true,
+            KernelAccess::Unknown => return false,
+            KernelAccess::AllUsers => {}
         }
         if requester.uid == self.own && requester.uid != 0 {
             return true;
         }
         if let Some((may, when)) = self.known.lock().get(&requester)
-            && when.elapsed() < KEEP
+            && when.elapsed() < CACHE_FOR
         {
             return *may;
         }
-        let may = self.ask(requester);
+        let may = self.decide(requester);
         if let Some(log) = self.log.as_ref().filter(|log| !may && log.is_due(requester.uid.into())) {
             log.line(&format!(
-                "user {} may not write here: the store's modes don't let this user write to it",
+                "user {} may not write here: the modes of the store do not permit this user to write to it",
                 requester.uid
             ));
         }
         let mut known = self.known.lock();
-        if known.len() >= KEPT {
+        if known.len() >= MAX_CACHED {
             known.clear();
         }
         known.insert(requester, (may, Instant::now()));
         may
     }
 
-    /// Whether it is the mounting user, or root.
+    /// Whether the sender is the mounting user or root.
     pub(super) fn is_own(&self, requester: Requester) -> bool {
-        self.reach == Reached::Mounter
-            || self.reach == Reached::Everyone && (requester.uid == self.own || requester.uid == 0)
+        self.access == KernelAccess::MountingUser
+            || self.access == KernelAccess::AllUsers && (requester.uid == self.own || requester.uid == 0)
     }
 
-    fn ask(&self, requester: Requester) -> bool {
+    fn decide(&self, requester: Requester) -> bool {
         let Requester { uid, gid, pid } = requester;
         let process = std::fs::read_to_string(format!("/proc/{pid}/status")).ok().and_then(|text| Process::of(&text));
         let process = process.filter(|p| pid != 0 && (p.uid, p.gid) == (uid, gid));
@@ -118,13 +119,13 @@ impl Admission {
     }
 }
 
-/// Whether a process's capabilities are those of this process's user namespace.
+/// Whether a process is in the user namespace of this process, so that its capabilities count here.
 fn is_in_own_namespace(pid: u32) -> bool {
     let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/user")).ok();
     namespace("self").is_some_and(|own| namespace(&pid.to_string()) == Some(own))
 }
 
-/// What `/proc/PID/status` says of a process.
+/// The credentials of a process, from `/proc/PID/status`.
 #[derive(Debug, PartialEq, Eq)]
 struct Process {
     uid: u32,
@@ -134,7 +135,7 @@ struct Process {
 }
 
 impl Process {
-    /// `Uid:` and `Gid:` have four numbers, the last of which counts for files.
+    /// `Uid:` and `Gid:` have four ids; the last one applies to files.
     fn of(status: &str) -> Option<Process> {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let for_files = |name: &str| field(name)?.split_whitespace().nth(3)?.parse().ok();

@@ -1,11 +1,11 @@
-//! What a node looks like, for what is no file of a stage: directories that are nowhere, and what was sealed.
+//! The attributes of nodes that are not files of a stage: directories that exist only in the mount, and sealed entries.
 
 use crate::disk::backing::Stat;
 use crate::manifest::Entry;
 
-/// RunNamespace zeros but for the kind, permissions and owner.
+/// Attributes with a file type, permissions, owner and time.
 fn blank(mode: u32, owner: (u32, u32), time: i64) -> Stat {
-    // SAFETY: stat is plain old data, for which zeros are a value.
+    // SAFETY: stat is plain old data, for which zeros are valid.
     let mut stat: Stat = unsafe { std::mem::zeroed() };
     stat.st_mode = mode;
     stat.st_nlink = 1;
@@ -15,12 +15,12 @@ fn blank(mode: u32, owner: (u32, u32), time: i64) -> Stat {
     stat
 }
 
-/// A directory that exists in the mount alone.
+/// A directory that exists only in the mount.
 pub(super) fn directory(mode: u32, owner: (u32, u32), time: i64) -> Stat {
     blank(libc::S_IFDIR | mode, owner, time)
 }
 
-/// An entry of a sealed contribution: nobody may write to it.
+/// An entry of a sealed contribution, which is read-only.
 pub(super) fn sealed(entry: &Entry, owner: (u32, u32), time: i64) -> Stat {
     let (mode, size) = match entry {
         Entry::Directory(_) => (libc::S_IFDIR | 0o555, 0),

@@ -1,7 +1,6 @@
 //! The writable companion of a whole-store mount: a mount outside it, served by the same daemon, with the staging
 //! directories of all runs, `NAME/ID/RUN`. It exists as long as the main mount. Files that are open in it at the end
-//! are
-//! served until they are closed.
+//! are served until they are closed.
 
 use super::connection::Connection;
 use super::daemon::{StagingOptions, connect};

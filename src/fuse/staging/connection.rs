@@ -19,8 +19,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Sets up the connection over the descriptor of a mount. `probe` is a file on the file system of the stages: if
-    /// the
-    /// kernel permits passthrough for it, the kernel reads and writes files by itself.
+    /// the kernel permits passthrough for it, the kernel reads and writes files by itself.
     pub(super) fn open(
         descriptor: OwnedFd,
         tree: Arc<StagingTree>,

@@ -1,6 +1,6 @@
 //! Making, removing and renaming entries of a run's directories.
 
-use super::handles::{Bytes, OpenFile};
+use super::handles::{OpenContent, OpenFile};
 use super::open_stage::{LONGEST_PATH, OpenStage};
 use super::table::{NodeTable, ResolvedNode, RunPath, inode_key};
 use super::tree::{Attr, StagingTree};
@@ -88,9 +88,8 @@ impl StagingTree {
     }
 
     /// Whether to keep a removed file by a descriptor. A large file that is not open is not kept: its space must be
-    /// free
-    /// when the removal returns, and the kernel repeats an `open` that meets ESTALE. A file that is replaced is kept
-    /// whatever its size, because the repeated `open` could meet the next replacement.
+    /// free when the removal returns, and the kernel repeats an `open` that meets ESTALE. A file that is replaced is
+    /// kept whatever its size, because the repeated `open` could meet the next replacement.
     fn is_worth_keeping(&self, table: &NodeTable, run: &OpenStage, stat: &Stat) -> bool {
         let is_open = || table.known(inode_key(run, stat)).is_some_and(|id| self.handles.of_node(id).is_some());
         let is_large = stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_blocks > LARGE_BLOCKS;
@@ -192,7 +191,8 @@ impl StagingTree {
         let id = self.table.write().enter(parent, name, inode_key(&at.run, &stat), stat.st_mode)?;
         let writer = (flags & libc::O_ACCMODE != libc::O_RDONLY).then_some(pid);
         let label = at.label();
-        let handle = self.handles.open(OpenFile { bytes: Bytes::File(file), node: id, run: at.run, writer, label });
+        let handle =
+            self.handles.open(OpenFile { bytes: OpenContent::File(file), node: id, run: at.run, writer, label });
         Ok((Self::numbered(stat, id), handle))
     }
 }

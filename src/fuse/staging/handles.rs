@@ -1,4 +1,4 @@
-//! What is open.
+//! Open files and directories.
 
 use super::open_stage::OpenStage;
 use crate::disk::backing::DirStream;
@@ -9,59 +9,59 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::sync::Arc;
 
-/// Bytes to read, and where they are.
-pub(super) enum Bytes {
-    /// A file of a stage, or an object.
+/// Where the bytes of an open file are.
+pub(super) enum OpenContent {
+    /// In a file of a stage, or in an object.
     File(File),
-    /// Packed content of what was sealed.
+    /// In memory: a packed file of a sealed contribution.
     Packed(Arc<[u8]>),
 }
 
 /// An open file.
 pub(super) struct OpenFile {
-    pub bytes: Bytes,
-    /// The node.
+    pub bytes: OpenContent,
+    /// Its node.
     pub node: u64,
-    /// The run it is in.
+    /// Its run.
     pub run: Arc<OpenStage>,
-    /// Whether it was opened for writing, and by which process.
+    /// The process that opened it, if it was opened for writing.
     pub writer: Option<u32>,
-    /// What it was called when it was opened, for people.
+    /// Its path when it was opened, for messages.
     pub label: String,
 }
 
 impl OpenFile {
-    /// The file on disk, if its bytes lie in one.
+    /// The file on disk, if it has one.
     pub(super) fn disk_file(&self) -> Option<&File> {
         match &self.bytes {
-            Bytes::File(file) => Some(file),
-            Bytes::Packed(_) => None,
+            OpenContent::File(file) => Some(file),
+            OpenContent::Packed(_) => None,
         }
     }
 }
 
 /// An open directory.
 pub(super) enum OpenDirectory {
-    /// Of a stage.
+    /// A directory of a stage.
     Stage(Mutex<DirStream>, Arc<OpenStage>),
-    /// Of what was sealed; where it stands in the listing.
+    /// A directory of a sealed contribution, and the position in its listing.
     Sealed(Mutex<(Listing, u64)>),
     /// Above the runs: the names of directories.
     Namespace(Vec<OsString>),
 }
 
-/// Everything that is open.
+/// All open files and directories.
 #[derive(Default)]
 pub(super) struct Handles {
-    inner: Mutex<Inner>,
+    inner: Mutex<OpenFiles>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct OpenFiles {
     next: u64,
     files: HashMap<u64, Arc<OpenFile>>,
     directories: HashMap<u64, Arc<OpenDirectory>>,
-    /// Which are open of each node, for requests that come without a handle when the name is gone.
+    /// The open files of each node, for requests without a handle on a file without a name.
     of_node: HashMap<u64, Vec<u64>>,
 }
 
@@ -79,7 +79,7 @@ impl Handles {
         self.inner.lock().files.get(&id).cloned().ok_or(libc::EBADF)
     }
 
-    /// Any open file of a node; one that can be written to, if there is one.
+    /// An open file of a node; one that is open for writing, if there is one.
     pub(super) fn of_node(&self, node: u64) -> Option<Arc<OpenFile>> {
         let inner = self.inner.lock();
         let all = inner.of_node.get(&node)?;
@@ -97,7 +97,7 @@ impl Handles {
             }
         }
         drop(inner);
-        drop(file); // closing may take a while
+        drop(file); // outside the lock, because closing can take long
     }
 
     pub(super) fn open_directory(&self, directory: OpenDirectory) -> u64 {
@@ -117,7 +117,7 @@ impl Handles {
         drop(gone);
     }
 
-    /// The files of a run that are open for writing: what they are called, and the process that opened each.
+    /// The files of a run that are open for writing: the path of each, and the process that opened it.
     pub(super) fn writers(&self, run: &Arc<OpenStage>) -> Vec<(String, u32)> {
         let inner = self.inner.lock();
         let mut out: Vec<_> = inner

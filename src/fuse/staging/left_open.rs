@@ -1,4 +1,4 @@
-//! Which contributions a mount has open: what an unmount leaves.
+//! The open contributions of a mount, which an unmount leaves open.
 
 use crate::catalog::Draft;
 use crate::catalog::stage::{StageRecord, StageState, stages};
@@ -12,23 +12,23 @@ use std::path::PathBuf;
 /// A contribution that a mount has open.
 #[derive(Clone, Debug)]
 pub struct LeftOpen {
-    /// Whose it is.
+    /// The artifact, draft and run.
     pub record: StageRecord,
     /// Where its files are in the store.
     pub directory: PathBuf,
-    /// Whether it is what is mounted there, not one of a whole store's.
+    /// Whether this run alone is mounted there, not a whole store.
     pub is_alone: bool,
-    /// Whether its draft is finished, so that it can come into no version.
+    /// Whether its draft is finished, so that no version can contain it.
     pub is_finished: bool,
 }
 
-/// The contributions that a mount has open, also if its daemon was killed, as notes in the store say.
+/// The contributions that a mount has open, according to notes in the store; also if its daemon was killed.
 ///
 /// # Errors
 /// I/O.
 pub fn open_in(mounted: &CairnMount) -> Result<Vec<LeftOpen>> {
-    let seconds = match mount::companion_of(&mounted.at) {
-        Some((second, _)) => vec![second],
+    let companions = match mount::companion_of(&mounted.at) {
+        Some((companion, _)) => vec![companion],
         None if mounted.is_dead => mount::dead_companions(&mounted.at),
         None => Vec::new(),
     };
@@ -38,9 +38,9 @@ pub fn open_in(mounted: &CairnMount) -> Result<Vec<LeftOpen>> {
         let Some(at) = mounted_at(&store, stage.token())? else { continue };
         let is_alone = at == mounted.at;
         let draft = Draft::new(&store, &stage.record.artifact, &stage.record.distributed_id);
-        // A note can be older than what is mounted there now.
+        // A note can be older than the mount that is there now.
         let is_served = || Ok(is_held_here(&draft, &stage.record.run.id)? != mounted.is_dead);
-        if (is_alone || seconds.iter().any(|second| at.starts_with(second))) && is_served()? {
+        if (is_alone || companions.iter().any(|companion| at.starts_with(companion))) && is_served()? {
             let is_finished = refuse_if_finished(&draft).is_err_and(|e| e.kind() == Kind::Conflict);
             let directory = store.layout().stage(stage.token());
             open.push(LeftOpen { record: stage.record, directory, is_alone, is_finished });

@@ -13,8 +13,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Takes an entry of a listing: its number, the offset after it, `DT_…`, its name. Returns true if there is no room
-/// for it.
+/// Takes an entry of a listing: its number, the offset after it, `DT_…`, its name. Returns true if there is no room for
+/// it.
 pub(super) type TakeEntry<'a> = dyn FnMut(u64, i64, u8, &OsStr) -> bool + 'a;
 
 /// As [`TakeEntry`], with the entry's attributes if it was looked up.

@@ -1,6 +1,6 @@
 //! Changing the size, the mode, the owner, the times and the extended attributes of what is in a run.
 
-use super::handles::{Bytes, OpenFile};
+use super::handles::{OpenContent, OpenFile};
 use super::table::{ResolvedNode, RunPath};
 use super::tree::{Attr, StagingTree};
 use crate::disk::backing::{self, Backing, SetTime};
@@ -73,7 +73,7 @@ impl StagingTree {
             }
             Target::Open(open) => {
                 let _change = open.run.begin_change()?;
-                let Bytes::File(file) = &open.bytes else { return Err(libc::EROFS) };
+                let OpenContent::File(file) = &open.bytes else { return Err(libc::EROFS) };
                 of_open(file).map_err(errno_of_io)
             }
         }
@@ -87,7 +87,7 @@ impl StagingTree {
         match self.target(id, handle)? {
             Target::Open(open) => {
                 let _change = open.run.begin_change()?;
-                let Bytes::File(file) = &open.bytes else { return Err(libc::EROFS) };
+                let OpenContent::File(file) = &open.bytes else { return Err(libc::EROFS) };
                 set(file)
             }
             Target::Path(at) => {

@@ -1,10 +1,9 @@
-//! Staging directories, served to the kernel: a writable connection of its own, beside the read-only one that shows
-//! versions.
+//! Mounts of staging directories, which are writable. They have a connection of their own.
 //!
-//! A run's directory behaves as a local directory (SEMANTICS.md lists each exception): every change is made at once in
-//! the stage's own files, in the name of who asked, and `fsync` reaches them. While a stage is sealed and afterwards
-//! every change of it is EROFS. Never on one connection with versions: there, without opens, a write by root would
-//! poison what others read.
+//! A run's directory behaves like a local directory (SEMANTICS.md lists each exception): each change is made at once in
+//! the stage's own files, with the credentials of the process, and `fsync` reaches them. During and after a seal each
+//! change fails with EROFS. Staging directories are never on the same connection as versions: because files are not
+//! opened there, root could write to cached pages that all users read.
 
 mod adapter;
 mod admission;

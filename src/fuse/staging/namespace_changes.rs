@@ -47,7 +47,7 @@ impl StagingTree {
         self.enter_in_namespace(parent, name, new)
     }
 
-    /// Gives up a run's stage in which nothing is, or takes away a directory that exists in this mount alone.
+    /// Discards an empty run, or removes a directory that exists only in this mount.
     pub(super) fn remove_in_namespace(&self, kind: &NodeKind, name: &OsStr) -> ErrnoResult<()> {
         let all = self.namespace()?;
         let gone = child(kind, name_text(name)?)?;
@@ -69,30 +69,30 @@ impl StagingTree {
     fn discard(&self, all: &RunNamespace, run: &Arc<OpenStage>) -> ErrnoResult<()> {
         let mut gate = run.gate.write();
         if !matches!(*gate, Gate::Open) {
-            return Err(libc::EROFS); // what is sealed is taken out by `cairn draft drop`, not by accident
+            return Err(libc::EROFS); // `cairn draft drop` removes sealed contributions, not an accidental rmdir
         }
         if !self.handles.writers(run).is_empty() {
             return Err(libc::EBUSY);
         }
-        // From here on nobody changes it through this mount, and no other has it.
+        // From here on it cannot be changed through this mount, and no other mount has it.
         *gate = Gate::Closed;
-        let given_up = run.stage.discard_if_empty();
-        if matches!(given_up, Ok(false)) {
+        let discarded = run.stage.discard_if_empty();
+        if matches!(discarded, Ok(false)) {
             *gate = Gate::Open;
             return Err(libc::ENOTEMPTY);
         }
         all.forget(run);
-        given_up.map(drop).map_err(|e| errno_of(&e, Subject::Run))
+        discarded.map(drop).map_err(|e| errno_of(&e, Subject::Run))
     }
 
-    /// The user whose run a node is the top of, if its stage was left open and this mount has not taken it up.
+    /// The owner of the run whose top directory a node is, if the run was left open and this mount has not resumed it.
     pub(super) fn owner_of_open(&self, id: u64) -> Option<u32> {
         let resolved = self.table.read().resolve(id).ok()?;
         let ResolvedNode::Namespace(kind @ NodeKind::UnopenedRun(..)) = resolved else { return None };
         self.stat_in_namespace(&kind).ok().map(|stat| stat.st_uid)
     }
 
-    /// The user to whom the run belongs that a node is in.
+    /// The owner of the run that contains a node.
     pub(super) fn owner_of_run(&self, id: u64) -> Option<u32> {
         let run = self.table.read().run_of(id).cloned()?;
         run.backing.stat(Path::new("")).ok().map(|stat| stat.st_uid)

@@ -1,4 +1,5 @@
-//! A run's stage that this mount holds: its files, whether it takes changes, and whether it is still this mount's.
+//! A run's stage that this mount holds: its files, whether it takes changes, and whether it still belongs to this
+//! mount.
 
 use super::removed_inodes::RemovedInodes;
 use super::sealed_view::SealedView;
@@ -21,17 +22,17 @@ use std::time::{Duration, Instant};
 /// way to the run's directory.
 pub(super) const LONGEST_PATH: usize = 4064;
 
-/// How long the store's answer that a run is still this mount's can be relied on: less than another host waits before
-/// it takes a run over.
+/// How long the answer that a run still belongs to this mount is valid. This is less than the time that another host
+/// waits before it takes a run over.
 const CONFIRMATION_VALID_FOR: Duration = Duration::from_millis(2 * HEARTBEAT_INTERVAL.as_millis() as u64 + 500);
 
 /// A run whose stage this mount holds.
 pub(super) struct OpenStage {
-    /// Tells its nodes from those of other runs: each run of a process has another number.
+    /// A number that no other run of this process has. It distinguishes the nodes of runs.
     pub(super) number: u64,
     pub(super) stage: Stage,
     pub(super) backing: Backing,
-    /// An upper bound of the length of the paths in it.
+    /// An upper bound for the length of its paths.
     pub(super) longest: AtomicUsize,
     pub(super) refusals: Refusals,
     /// Changes hold it shared; sealing holds it alone.
@@ -82,7 +83,7 @@ impl Refusals {
     }
 }
 
-/// When the store last said that a run is still this mount's, in milliseconds since the process first asked.
+/// When the run was last known to belong to this mount, in milliseconds since the first check of this process.
 struct Confirmed(AtomicU64);
 
 fn now() -> u64 {
@@ -110,7 +111,7 @@ impl OpenStage {
         let backing = Backing::open(&directory).map_err(|e| Error::io("open", &directory, e))?;
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        // The paths in a stage that was left open are not known.
+        // The paths in a stage that was left open are unknown.
         let empty = list(&directory)?.is_empty();
         let longest = AtomicUsize::new(if empty { 0 } else { LONGEST_PATH });
         let (refusals, confirmed, removed) = (Refusals::default(), Confirmed::new(), RemovedInodes::of(&stage)?);
@@ -169,7 +170,7 @@ impl OpenStage {
             Err(e) => {
                 log.inspect(|log| {
                     log.error(
-                        &format!("cannot tell whether run {} is still this mount's", self.stage.record().run.id),
+                        &format!("cannot check whether run {} still belongs to this mount", self.stage.record().run.id),
                         &e,
                     )
                 });
@@ -178,7 +179,7 @@ impl OpenStage {
         }
     }
 
-    /// Why the run takes no more changes here, if it takes none.
+    /// If the run takes no more changes here, the state that it is in, and the error that says why.
     pub(super) fn ended(&self) -> Result<Option<(Gate, Error)>> {
         if !self.stage.is_ours()? {
             return Ok(Some((Gate::Lost, self.lost())));
@@ -191,13 +192,13 @@ impl OpenStage {
     }
 
     pub(super) fn lost(&self) -> Error {
-        let why = "another mount has taken the run over, or it was sealed or discarded elsewhere: no change is taken here any more";
-        Error::conflict(why).with_hint("`cairn umount --no-seal` this mount; `cairn drafts` shows the run")
+        let why = "another mount has taken the run over, or it was sealed or discarded elsewhere: this mount takes no more changes";
+        Error::conflict(why).with_hint("unmount with `cairn umount --no-seal`; `cairn drafts` shows the run")
     }
 
     pub(super) fn finished(&self, e: Error) -> Error {
         let kept =
-            format!("no change is taken any more; the files of the run stay in {}", show_path(&self.stage.directory()));
+            format!("it takes no more changes; the files of the run stay in {}", show_path(&self.stage.directory()));
         e.with_cause(kept)
     }
 }

@@ -1,6 +1,5 @@
 //! Passthrough of a staging mount: the kernel reads and writes the stage's files by itself. It requires that all opens
-//! of
-//! a file are alike, so these are counted.
+//! of a file are alike, so these are counted.
 
 use super::handles::OpenFile;
 use crate::fuse::opens::Opens;
@@ -36,8 +35,7 @@ impl Passthrough {
         self.opens.end(node);
         if was_writable {
             // A write through a map changed times that the kernel has not seen. If the kernel does not know the file,
-            // it
-            // has nothing to forget.
+            // it has nothing to forget.
             drop(notifier.inval_inode(INodeNo(node), -1, 0));
         }
     }

@@ -18,8 +18,7 @@ impl Permissions {
     }
 
     /// Whether to answer a request. EACCES for a change by a user who may not write to the store, and for a request
-    /// that
-    /// would resume the open run of another user.
+    /// that would resume the open run of another user.
     pub(super) fn admit(&self, requester: Requester, node: u64, changes: bool) -> ErrnoResult<()> {
         if self.admission.is_private() {
             return Ok(());

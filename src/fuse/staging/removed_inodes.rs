@@ -1,6 +1,6 @@
-//! Removing a file that is open, on a shared disk. Its client keeps such a file under another name in the same
-//! directory until it is closed (`.nfs…`, `.fuse_hidden…`), where it would be listed, keep the directory from being
-//! removed and come into the version. So the file is moved out of the stage first, and removed there.
+//! Removing an open file on a shared disk. The client of a shared disk renames such a file within its directory until
+//! it is closed (`.nfs…`, `.fuse_hidden…`). There it would be listed, prevent the removal of the directory, and get
+//! into the version. So the file is first moved out of the stage, and removed there.
 
 use crate::disk::backing::Backing;
 use crate::error::{Error, Result};
@@ -9,11 +9,11 @@ use crate::types::Token;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A directory beside the stage; `None` on a local disk, where a removed file has no name.
+/// A directory next to the stage; `None` on a local disk, where a removed file has no name.
 pub(super) struct RemovedInodes(Option<Backing>);
 
 impl RemovedInodes {
-    /// The one of a stage.
+    /// The directory of a stage.
     ///
     /// # Errors
     /// I/O.
@@ -29,7 +29,7 @@ impl RemovedInodes {
 
     /// Removes a file that may be open.
     pub(super) fn unlink(&self, from: &Backing, path: &Path) -> io::Result<()> {
-        match self.take_out(from, path)? {
+        match self.move_aside(from, path)? {
             None => from.unlink(path, false),
             Some(aside) => {
                 self.discard(&aside);
@@ -38,9 +38,9 @@ impl RemovedInodes {
         }
     }
 
-    /// Renames, where a file that may be open has the new name.
+    /// Renames over a file that may be open.
     pub(super) fn rename_over(&self, from: (&Backing, &Path), to: (&Backing, &Path), flags: u32) -> io::Result<()> {
-        let Some(aside) = self.take_out(to.0, to.1)? else { return from.0.rename(from.1, to.0, to.1, flags) };
+        let Some(aside) = self.move_aside(to.0, to.1)? else { return from.0.rename(from.1, to.0, to.1, flags) };
         let renamed = from.0.rename(from.1, to.0, to.1, flags);
         match &renamed {
             Ok(()) => self.discard(&aside),
@@ -49,13 +49,13 @@ impl RemovedInodes {
         renamed
     }
 
-    fn take_out(&self, from: &Backing, path: &Path) -> io::Result<Option<PathBuf>> {
+    fn move_aside(&self, from: &Backing, path: &Path) -> io::Result<Option<PathBuf>> {
         let Some(gone) = &self.0 else { return Ok(None) };
         let aside = PathBuf::from(Token::fresh().as_str());
         from.rename(path, gone, &aside, 0).map(|()| Some(aside))
     }
 
-    /// What cannot be removed yet goes with the stage.
+    /// Removes a file that was moved aside. If it cannot be removed now, it is removed with the stage.
     fn discard(&self, aside: &Path) {
         drop(self.0.as_ref().map(|gone| gone.unlink(aside, false)));
     }

@@ -1,8 +1,8 @@
-//! What a command and the daemon of a staging mount tell each other: an ioctl on a file or directory in the mount, with
-//! JSON both ways.
+//! Requests of commands to the daemon of a staging mount, and its answers: JSON in an ioctl on a file or directory in
+//! the mount.
 //!
-//! Annotations can be longer than one request: they are sent in parts before, and kept by the daemon for that open
-//! directory.
+//! Annotations can be longer than one request. They are sent in parts before the request, and the daemon keeps them for
+//! that open directory.
 
 use crate::commit::{Annotations, Upserted};
 use crate::error::{Error, ErrorReport, Result, floor_char_boundary, shorten, show_path};
@@ -12,24 +12,24 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-/// Bytes of a request and of its answer: JSON, and zeros after it. An ioctl takes less than 16 KiB.
+/// The size of a request and of its answer: JSON, followed by zeros. An ioctl can transfer less than 16 KiB.
 pub(super) const ROOM: usize = 16_000;
 /// The request's number: `_IOWR('c', 2, char[ROOM])`.
 pub(super) const REQUEST: u32 = 3 << 30 | (ROOM as u32) << 16 | (b'c' as u32) << 8 | 2;
-/// Bytes of a part of what is told in several; as a JSON string it can become twice as long.
+/// The size of a part of the annotations. As a JSON string it can become twice as long.
 const PART: usize = 4_000;
-/// So many bytes of annotations a daemon keeps for an open directory.
+/// The most bytes of annotations that a daemon keeps for an open directory.
 pub(super) const ANNOTATIONS_MAX: usize = 1 << 20;
 
-/// What a command asks.
+/// What a command requests.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum StageRequest {
-    /// To keep a part of the annotations for the seal.
+    /// Keep a part of the annotations for the seal.
     Keep(String),
-    /// To seal the run; `stage`: only if it is this one.
+    /// Seal the run; with `stage`, only if this is its stage.
     Seal { stage: Option<String>, replace: bool },
-    /// Which run it is.
+    /// Return which run it is.
     Which,
 }
 
@@ -38,14 +38,14 @@ pub(super) enum StageRequest {
 #[serde(rename_all = "lowercase")]
 pub(super) enum StageReply {
     Kept,
-    /// The file or directory belongs to no run.
+    /// The file or directory does not belong to a run.
     NoRun,
     Sealed(SealedBy),
     Run(MountedRun),
     Failed(ErrorReport),
 }
 
-/// What a mount does with a run's files.
+/// Whether a mount takes changes of a run's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
@@ -70,11 +70,11 @@ pub struct MountedRun {
     pub distributed_id: String,
     /// The run.
     pub run: String,
-    /// What is done with its files.
+    /// Whether its files can be changed.
     pub state: RunState,
 }
 
-/// A contribution that a daemon has sealed.
+/// A contribution that a daemon sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedBy {
     /// The artifact.
@@ -83,31 +83,30 @@ pub struct SealedBy {
     pub distributed_id: String,
     /// The run.
     pub run: String,
-    /// Files in it.
+    /// The number of its files.
     pub files: u64,
-    /// Their bytes.
+    /// The total size of its files.
     pub bytes: u64,
-    /// Bytes of content that were not in the store before.
+    /// The bytes that were not in the store before.
     pub new_bytes: u64,
-    /// Changes that programs were refused for a reason of the disk or the mount; what they would have written is
-    /// missing.
+    /// Changes that were refused because of the disk or the mount, so that data may be missing.
     #[serde(default)]
     pub refused: Option<String>,
 }
 
-/// How a daemon is to seal.
+/// How to seal.
 #[derive(Clone, Debug, Default)]
 pub struct SealRequest<'a> {
-    /// The stage that is meant: another one is left alone.
+    /// Seal only this stage.
     pub stage: Option<&'a Token>,
-    /// For the version that comes of it.
+    /// Annotations for the version.
     pub annotations: Option<Annotations>,
     /// Replace the run's earlier contributions.
     pub replace: bool,
 }
 
 impl StageRequest {
-    /// What a command sent.
+    /// Decodes the bytes of a request.
     pub(super) fn decode(bytes: &[u8]) -> Option<StageRequest> {
         decode(bytes).ok()
     }
@@ -136,8 +135,7 @@ impl StageReply {
         StageReply::Failed(ErrorReport::from(e))
     }
 
-    /// The answer's bytes. What does not fit is shortened text by text, so that kind and beginning of each always
-    /// arrive.
+    /// The bytes of an answer. Texts that do not fit are shortened, so that their beginnings always arrive.
     pub(super) fn encode(mut self) -> Vec<u8> {
         let mut longest = PART;
         loop {
@@ -149,7 +147,7 @@ impl StageReply {
             }
             longest /= 2;
             if longest == 0 {
-                return vec![0; ROOM]; // no answer's fixed fields are that long
+                return vec![0; ROOM]; // cannot happen: the other fields are short
             }
         }
     }
@@ -166,10 +164,10 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> serde_json::Result<T> {
     serde_json::from_slice(&bytes[..end])
 }
 
-/// Asks the daemon that serves `file`; `None` if nothing of a staging mount is there.
+/// Sends a request to the daemon that serves `file`; `None` if it is not in a staging mount.
 fn ask(file: &File, path: &Path, request: &StageRequest) -> Result<Option<StageReply>> {
     let mut bytes = encode(request).ok_or_else(|| Error::usage("a request to a mount's daemon is too long"))?;
-    // SAFETY: an open descriptor, and a buffer as long as the request's number says.
+    // SAFETY: an open descriptor, and a buffer of the size that the request's number states.
     if unsafe { libc::ioctl(file.as_raw_fd(), REQUEST as _, bytes.as_mut_ptr()) } != 0 {
         let e = std::io::Error::last_os_error();
         return match e.raw_os_error() {
@@ -191,13 +189,13 @@ fn open(path: &Path) -> Result<File> {
 }
 
 fn unexpected(path: &Path) -> Error {
-    Error::io_message(format!("the daemon of {} answered something else", show_path(path)))
+    Error::io_message(format!("the daemon of {} sent an unexpected answer", show_path(path)))
 }
 
-/// The run whose staging directory `path` is in; `None` if it is in none.
+/// The run whose staging directory contains `path`; `None` if there is none.
 ///
 /// # Errors
-/// I/O; ENOTCONN where the daemon is dead.
+/// I/O; ENOTCONN if the daemon is dead.
 pub fn run_at(path: &Path) -> Result<Option<MountedRun>> {
     match ask(&open(path)?, path, &StageRequest::Which)? {
         None => Ok(None),
@@ -206,10 +204,10 @@ pub fn run_at(path: &Path) -> Result<Option<MountedRun>> {
     }
 }
 
-/// Asks the daemon that serves `path` to seal the run that it is in; `None` if it is in none.
+/// Asks the daemon that serves `path` to seal the run that contains it; `None` if there is none.
 ///
 /// # Errors
-/// Those of sealing. I/O; ENOTCONN where the daemon is dead.
+/// Those of sealing. I/O; ENOTCONN if the daemon is dead.
 pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
     let file = open(path)?;
     if let Some(annotations) = &how.annotations {
@@ -232,14 +230,14 @@ pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
     }
 }
 
-/// [`seal_at`] without annotations, for a path that must be in a run's staging directory.
+/// As [`seal_at`], without annotations, for a path that must be in a run's staging directory.
 ///
 /// # Errors
-/// As [`seal_at`]. Usage: `path` is in no staging directory.
+/// As [`seal_at`]. Usage: `path` is not in a staging directory.
 pub fn ask_to_seal(path: &Path) -> Result<SealedBy> {
     seal_at(path, &SealRequest::default())?.ok_or_else(|| {
         let hint = "`cairn mount MNT NAME --stage --distributed-id ID` makes one; in a mount of the whole store it is MNT/.staging/NAME/ID/RUN";
-        Error::usage(format!("{} is in no run's staging directory", show_path(path))).with_hint(hint)
+        Error::usage(format!("{} is not in the staging directory of a run", show_path(path))).with_hint(hint)
     })
 }
 

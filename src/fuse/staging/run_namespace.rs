@@ -1,6 +1,6 @@
-//! Above the runs: `NAME/ID/RUN`. VersionDraft a run's directory begins its contribution; one that was left open is
-//! taken up at the first use; an empty one that is removed is given up. What is sealed shows until its draft is
-//! finished.
+//! The directories above the runs, `NAME/ID/RUN`. Making a run's directory begins its contribution. A run that was left
+//! open is resumed at its first use. Removing an empty run's directory discards the run. A sealed run shows until its
+//! draft is finished.
 
 use super::open_stage::{Gate, OpenStage};
 use super::table::NodeKind;
@@ -23,15 +23,15 @@ use std::sync::Arc;
 /// The runs of a whole store.
 pub(super) struct RunNamespace {
     pub(super) store: Store,
-    /// Where they are mounted.
+    /// Where it is mounted.
     at: PathBuf,
     pub(super) log: Log,
     /// Whether other users may begin contributions too.
     pub(super) shared: bool,
-    /// Directories that exist in this mount alone.
+    /// Directories that exist only in this mount.
     pub(super) made: Mutex<BTreeSet<(ArtifactName, Option<DistributedId>)>>,
     open_runs: Mutex<Vec<Arc<OpenStage>>>,
-    /// Held while a stage is opened, which may have to seal what another began to.
+    /// Locked while a stage is opened. That can include finishing a seal that another process began.
     opening: Mutex<()>,
 }
 
@@ -52,8 +52,8 @@ impl RunNamespace {
         Draft::new(&self.store, artifact, id)
     }
 
-    /// The stages that this mount holds, and what it sealed. What belongs to a finished draft goes, and what was
-    /// dropped or discarded after its seal: that run may begin again.
+    /// The stages that this mount holds and the contributions that it sealed. Those of finished drafts are removed, and
+    /// those that were dropped or discarded after the seal: such a run may begin again.
     fn held(&self) -> Vec<Arc<OpenStage>> {
         let mut run = self.open_runs.lock();
         run.retain(|l| !matches!(*l.gate.read(), Gate::Lost));
@@ -101,7 +101,7 @@ impl RunNamespace {
         let record = RunRecord { id: run_id.clone(), group: None, job_type: None };
         let open = || {
             let stage = Stage::open(&draft, &record, None, Resume::Continue)?;
-            // By this note commands that are told only whose it is find the mount.
+            // Commands that get only the names of the run find the mount by this note.
             let noted = stage.note_mount(&self.at.join(artifact.as_str()).join(id.as_str()).join(run_id.as_str()));
             let run = OpenStage::new(stage)?;
             noted.inspect_err(|_| drop(run.stage.discard_if_unused()))?;
@@ -113,7 +113,7 @@ impl RunNamespace {
         Ok(run)
     }
 
-    /// Continues with a run whose stage was left open, unless this mount has it.
+    /// Resumes a run whose stage was left open, unless this mount has it.
     pub(super) fn open_run(
         &self,
         artifact: &ArtifactName,
@@ -123,7 +123,7 @@ impl RunNamespace {
         self.open(artifact, id, run_id, |_| Ok(()))
     }
 
-    /// The attributes of a run's directory that is not open here, as it is in the store.
+    /// The attributes of the directory of a run that is not open here, from the store.
     pub(super) fn stat_unopened(
         &self,
         artifact: &ArtifactName,
@@ -166,12 +166,12 @@ impl RunNamespace {
                 .collect(),
             NodeKind::UnopenedRun(..) | NodeKind::InRun(_) => return Err(libc::ENOTDIR),
         };
-        // An id that cannot be a file's name is reached by commands only.
+        // An id that cannot be a file name is available only to commands.
         out.retain(|n| !n.contains('/') && n != "." && n != ".." && n.len() <= 255);
         Ok(out)
     }
 
-    /// Whether `below` is there to be found. Any artifact of the store is, also while nobody stages for it.
+    /// Whether `name` exists in a directory above the runs. Every artifact of the store does, also without runs.
     pub(super) fn has(&self, kind: &NodeKind, name: &str, below: &NodeKind) -> ErrnoResult<bool> {
         let known = match below {
             NodeKind::Artifact(name) => {
@@ -183,7 +183,7 @@ impl RunNamespace {
     }
 }
 
-/// What `name` in a directory above the runs would be; EINVAL for what cannot be a name there.
+/// The kind of the entry `name` in a directory above the runs; EINVAL for a name that is not valid there.
 pub(super) fn child(kind: &NodeKind, name: &str) -> ErrnoResult<NodeKind> {
     let invalid = |_: Error| libc::EINVAL;
     match kind {

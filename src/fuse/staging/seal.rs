@@ -1,4 +1,4 @@
-//! Sealing a run that this mount serves, when a command asks for it.
+//! Sealing a run that this mount serves, when a command requests it.
 
 use super::open_stage::{Gate, OpenStage};
 use super::request::{MountedRun, RunState, StageReply};
@@ -11,12 +11,12 @@ use crate::staging::{SealOptions, mounted_at};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The kernel reports a last close after the process that did it has continued: a seal waits so long for it before it
-/// is refused.
-const LATE_CLOSE: Duration = Duration::from_millis(500);
+/// How long a seal waits for open files to be closed: the kernel reports the last close of a file only after the
+/// process has continued.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl StagingTree {
-    /// The run that a node is in.
+    /// The run that contains a node.
     pub(super) fn which(&self, id: u64) -> StageReply {
         let run = self.table.read().run_of(id).cloned();
         let Some(run) = run else { return StageReply::NoRun };
@@ -36,7 +36,7 @@ impl StagingTree {
         })
     }
 
-    /// Seals the run that a node is in; with `stage`, only if that is its stage.
+    /// Seals the run that contains a node; with `stage`, only if that is its stage.
     pub(super) fn seal_as_asked(
         &self,
         id: u64,
@@ -55,16 +55,17 @@ impl StagingTree {
     }
 
     /// # Errors
-    /// As [`crate::staging::Stage::seal`]; refused while a file of it is open for writing, naming it and the process.
+    /// As [`crate::staging::Stage::seal`]; refused while a file in it is open for writing, naming the file and the
+    /// process.
     fn seal(&self, run: &Arc<OpenStage>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
         let not_json = |e| Error::usage("the annotations cannot be read").with_source(e);
         let annotations = annotations.map(serde_json::from_str::<Annotations>).transpose().map_err(not_json)?;
         let annotated = annotations.map(|a| a.artifact(&run.stage.record().artifact)).transpose()?;
         let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());
         if let Some(done) = self.close(run)? {
-            // Nothing that was asked for may be dropped silently.
+            // The new annotations must not be ignored silently.
             return if says_more {
-                Err(Error::conflict("it is sealed already, without what is given now"))
+                Err(Error::conflict("it is sealed already, without the annotations that are given now"))
             } else {
                 Ok(done)
             };
@@ -81,9 +82,9 @@ impl StagingTree {
         sealed
     }
 
-    /// Refuses changes from here on. Returns what was sealed, if it is sealed already.
+    /// Refuses changes from here on. Returns the contribution if it is sealed already.
     fn close(&self, run: &Arc<OpenStage>) -> Result<Option<Upserted>> {
-        let until = Instant::now() + LATE_CLOSE;
+        let until = Instant::now() + CLOSE_TIMEOUT;
         loop {
             let mut gate = run.gate.write();
             match &*gate {
@@ -93,7 +94,7 @@ impl StagingTree {
                     let sealed = sealed.clone();
                     drop(gate);
                     if sealed.is_withdrawn()? {
-                        let hint = "`cairn umount --no-seal` this mount, then mount the run again to begin anew";
+                        let hint = "unmount with `cairn umount --no-seal`, then mount the run again to start a new contribution";
                         return Err(
                             Error::conflict("what was sealed here was dropped or discarded since").with_hint(hint)
                         );
@@ -107,7 +108,7 @@ impl StagingTree {
                 }
                 Gate::Lost => return Err(run.lost()),
             }
-            // While the gate is held, no file can be opened for writing.
+            // While the gate is locked, no file can be opened for writing.
             let writers = self.handles.writers(run);
             let Some((path, pid)) = writers.first() else {
                 *gate = Gate::Sealing;
@@ -117,12 +118,13 @@ impl StagingTree {
             if Instant::now() >= until {
                 return Err(open_for_writing(run, path, *pid, writers.len() - 1));
             }
-            std::thread::sleep(LATE_CLOSE / 50);
+            std::thread::sleep(CLOSE_TIMEOUT / 50);
         }
     }
 }
 
-/// Refuses to seal a run that is not this mount's any more, or whose draft is finished; then it takes no more changes.
+/// Refuses to seal a run that another mount has taken over, or whose draft is finished. Such a run takes no more
+/// changes.
 fn confirmed(run: &OpenStage) -> Result<()> {
     let (state, why) = match run.ended() {
         Ok(None) => return Ok(()),
@@ -133,7 +135,8 @@ fn confirmed(run: &OpenStage) -> Result<()> {
     Err(why)
 }
 
-/// Why a run cannot be sealed: which process has a file open, or if none can be found, which one opened it.
+/// The error for a file that is open for writing. It names the processes that have it open; if none is found, the one
+/// that opened it.
 fn open_for_writing(run: &OpenStage, path: &str, opener: u32, more: usize) -> Error {
     let mounted = mounted_at(run.store(), run.stage.token()).ok().flatten();
     let users = mounted.map(|at| users_of(&at.join(path))).unwrap_or_default();

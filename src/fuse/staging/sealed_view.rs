@@ -15,8 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The device number of what a sealed run shows. No file of a stage has it, so that a rank is never taken for the
-/// inode number of a stage's file.
+/// The device number of what a sealed run shows. No file of a stage has it, so that a rank is never taken for the inode
+/// number of a stage's file.
 pub(super) const SEALED: u64 = u64::MAX;
 
 /// A sealed contribution.

@@ -1,14 +1,14 @@
-//! Which nodes the kernel knows, and by which names.
+//! The nodes that the kernel knows, and their names.
 //!
-//! A path is made anew for each request, so a node with a name takes no descriptor, and a renamed directory takes all
-//! below it along. When the last name goes that is known of a node, the node keeps a descriptor of the file
-//! (`O_PATH`), made before the name went: who looked the name up a moment ago, has the file open or works in the
-//! directory gets what a local file system gives, not ESTALE. The kernel forgets such a node as soon as no process
-//! uses it, so there are about as many of these descriptors as processes have removed files open. `KEPT` is the bound
-//! all the same; beyond it ESTALE is the answer.
+//! Paths are built for each request. So a node with a name needs no descriptor, and a renamed directory takes
+//! everything below it along. When the last known name of a node is removed, the node keeps a descriptor of the file
+//! (`O_PATH`), which is opened before the removal. So a process that looked the name up before, has the file open or
+//! works in the directory gets the same results as in a local file system, not ESTALE. The kernel forgets such a node
+//! as soon as no process uses it, so their number is about that of the removed files that are open. `MAX_DESCRIPTORS`
+//! limits it; beyond that, requests fail with ESTALE.
 //!
-//! A node is found by what is on disk (device and inode) only within its own run, while what is on disk is known to
-//! be there: a file system gives the numbers of removed files to new ones, and a sealed run's files are removed.
+//! A node is found by device and inode only within its own run, and only while its file is known to exist: a file
+//! system reuses the inode numbers of removed files, and the files of a sealed run are removed.
 
 use super::open_stage::{LONGEST_PATH, OpenStage};
 use super::sealed_view::SealedView;
@@ -27,14 +27,14 @@ pub(super) const ROOT: u64 = 1;
 /// reused while the kernel still knows the previous file.
 pub(super) const ALIASES: u64 = 1 << 62;
 
-/// So many nodes without a name keep a descriptor at most; and no more than a quarter of the files that the process
-/// may have open.
-const KEPT: u64 = 1 << 16;
+/// The most nodes without a name that keep a descriptor. A quarter of the process's limit of open files is another
+/// bound.
+const MAX_DESCRIPTORS: u64 = 1 << 16;
 
-/// What is on disk: the run, the device and the inode.
+/// Identifies a file on disk: the run, the device and the inode.
 pub(super) type InodeKey = (u64, u64, u64);
 
-/// The key of what was found in a run.
+/// The key of a file that was found in a run.
 pub(super) fn inode_key(run: &OpenStage, stat: &Stat) -> InodeKey {
     (run.number, stat.st_dev, stat.st_ino)
 }
@@ -56,30 +56,30 @@ pub(super) enum NodeKind {
 
 struct Node {
     kind: NodeKind,
-    /// What is on disk; none once it is gone.
+    /// Its file on disk; `None` once that was removed.
     key: Option<InodeKey>,
     /// Its file type.
     format: u32,
     /// The names under which it was looked up, with their directories. A run's own directory has none.
     names: Vec<(u64, OsString)>,
-    /// The file, when none of its names is known any more.
+    /// The descriptor of the file, when it has no known name.
     kept: Option<Arc<Backing>>,
-    /// The top of a run.
+    /// Whether it is the top directory of a run.
     top: bool,
     lookups: u64,
 }
 
-/// The nodes.
+/// All nodes.
 pub(super) struct NodeTable {
     nodes: HashMap<u64, Node>,
     by_key: HashMap<InodeKey, u64>,
-    /// The nodes above the runs, and the tops of runs.
+    /// The nodes above the runs, and the top directories of runs.
     above: Vec<u64>,
     next_alias: u64,
-    /// How many nodes have a descriptor, and how many may.
+    /// How many nodes keep a descriptor, and how many may.
     kept: u64,
     most_kept: u64,
-    /// Moves whenever a name goes or changes.
+    /// Counts removed and changed names.
     changes: u64,
 }
 
@@ -91,8 +91,7 @@ pub(super) enum ResolvedNode {
     InRun(RunPath),
 }
 
-/// A place in a run: a path below the run's top, or below a directory that was removed, or a file without a name
-/// itself.
+/// A path in a run: below the run's top directory, or below a removed directory, or a file without a name itself.
 #[derive(Clone)]
 pub(super) struct RunPath {
     pub(super) run: Arc<OpenStage>,
@@ -101,17 +100,17 @@ pub(super) struct RunPath {
 }
 
 impl RunPath {
-    /// The top of a run.
+    /// The top directory of a run.
     pub(super) fn top(run: Arc<OpenStage>) -> RunPath {
         RunPath { run, base: None, path: PathBuf::new() }
     }
 
-    /// What a path is below.
+    /// The directory to which the path is relative.
     pub(super) fn backing(&self) -> &Backing {
         self.base.as_deref().unwrap_or(&self.run.backing)
     }
 
-    /// The path below it.
+    /// The relative path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -121,7 +120,8 @@ impl RunPath {
         self.base.as_deref()
     }
 
-    /// What shows this path, if the run is sealed. A file without a name is still the stage's own.
+    /// The sealed contribution that this path shows, if the run is sealed. A file without a name is still the stage's
+    /// own.
     pub(super) fn sealed(&self) -> Option<Arc<SealedView>> {
         if self.base.is_some() { None } else { self.run.sealed() }
     }
@@ -131,7 +131,7 @@ impl RunPath {
         RunPath { run: self.run.clone(), base: self.base.clone(), path: self.path.join(name) }
     }
 
-    /// The place of a name that is to be made in it; ENAMETOOLONG for one that sealing could not reach.
+    /// The path of a new name in it; ENAMETOOLONG if sealing could not reach it.
     pub(super) fn new_name(&self, name: &OsStr) -> Result<RunPath, i32> {
         let at = self.join(name);
         let length = at.length();
@@ -144,33 +144,33 @@ impl RunPath {
         Ok(at)
     }
 
-    /// Of its path, in bytes.
+    /// The length of its path in bytes.
     pub(super) fn length(&self) -> usize {
         self.path.as_os_str().len()
     }
 
-    /// What it is called, for people.
+    /// Its path, for messages.
     pub(super) fn label(&self) -> String {
         self.path.display().to_string()
     }
 }
 
 impl NodeTable {
-    /// With the root alone.
+    /// A table with only the root.
     pub(super) fn new(kind: NodeKind) -> NodeTable {
         let top = matches!(kind, NodeKind::InRun(_));
         let root = Node { kind, key: None, format: libc::S_IFDIR, names: Vec::new(), kept: None, top, lookups: 1 };
-        let most_kept = KEPT.min(open_files_limit() as u64 / 4);
+        let most_kept = MAX_DESCRIPTORS.min(open_files_limit() as u64 / 4);
         let (nodes, by_key) = (HashMap::from([(ROOT, root)]), HashMap::new());
         NodeTable { nodes, by_key, above: Vec::new(), next_alias: ALIASES, kept: 0, most_kept, changes: 0 }
     }
 
-    /// Moves whenever a name goes or changes: what was found on disk before may not be there any more.
+    /// Counts removed and changed names. If it has changed, what was found on disk before may not exist any more.
     pub(super) fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// Where a node is; ESTALE for one that has no name and no descriptor, ENOENT for one that is not known.
+    /// Where a node is; ESTALE if it has neither a name nor a descriptor, ENOENT if it is unknown.
     pub(super) fn resolve(&self, id: u64) -> Result<ResolvedNode, i32> {
         let node = self.nodes.get(&id).ok_or(libc::ENOENT)?;
         let NodeKind::InRun(run) = &node.kind else { return Ok(ResolvedNode::Namespace(node.kind.clone())) };
@@ -180,8 +180,8 @@ impl NodeTable {
         Ok(ResolvedNode::InRun(RunPath { run: run.clone(), base, path }))
     }
 
-    /// The names from a node up to its run's top, or up to a node that is kept by a descriptor. A file has several
-    /// names, and the directory of one of them may be forgotten.
+    /// Collects the names from a node up to its run's top directory, or up to a node that keeps a descriptor. A file
+    /// can have several names, and the kernel may have forgotten the directory of one.
     fn climb<'a>(&'a self, node: &'a Node, parts: &mut Vec<&'a OsStr>, left: usize) -> Option<Option<Arc<Backing>>> {
         if node.top {
             return Some(None);
@@ -206,7 +206,7 @@ impl NodeTable {
         }
     }
 
-    /// The node of what was found under `name`, known to the kernel once more. `format`: its mode.
+    /// The node of a file that was found under `name`; counts the look-up. `format` is its mode.
     pub(super) fn enter(&mut self, parent: u64, name: &OsStr, key: InodeKey, format: u32) -> Result<u64, i32> {
         let kind = self.nodes.get(&parent).ok_or(libc::ESTALE)?.kind.clone();
         let format = format & libc::S_IFMT;
@@ -224,7 +224,7 @@ impl NodeTable {
         Ok(id)
     }
 
-    /// A node for what is on disk; one that is taken for it and is another file is not found by it from here on.
+    /// Makes a node for a file on disk. If another node has its key, that node is of a removed file, and loses the key.
     fn insert(&mut self, kind: NodeKind, key: InodeKey, format: u32) -> u64 {
         let inode = key.2;
         let id = if inode > ROOT && inode < ALIASES && !self.nodes.contains_key(&inode) { inode } else { self.alias() };
@@ -236,7 +236,7 @@ impl NodeTable {
         id
     }
 
-    /// The node of a directory that is in no run, or the top of one.
+    /// The node of a directory above the runs, or of the top directory of a run.
     pub(super) fn enter_in_namespace(&mut self, parent: u64, name: &OsStr, kind: NodeKind) -> u64 {
         let top = matches!(kind, NodeKind::InRun(_));
         let same = |k: &NodeKind| match (k, &kind) {
@@ -261,8 +261,8 @@ impl NodeTable {
         id
     }
 
-    /// The stage of a run's directory is held from here on.
-    pub(super) fn taken_up(&mut self, id: u64, run: Arc<OpenStage>) {
+    /// Notes that this mount holds the stage of a run's directory.
+    pub(super) fn set_open(&mut self, id: u64, run: Arc<OpenStage>) {
         if let Some(node) = self.nodes.get_mut(&id) {
             (node.kind, node.top) = (NodeKind::InRun(run), true);
         }
@@ -273,8 +273,8 @@ impl NodeTable {
         self.next_alias
     }
 
-    /// The kernel has forgotten so many look-ups of a node. What is given back is to be dropped when the table is not
-    /// held: it may be the last use of a large file.
+    /// Subtracts look-ups that the kernel has forgotten. Drop the result without the lock of the table: it may be the
+    /// last use of a large file.
     pub(super) fn forget(&mut self, id: u64, count: u64) -> Option<Arc<Backing>> {
         let node = self.nodes.get_mut(&id).filter(|_| id != ROOT)?;
         node.lookups = node.lookups.saturating_sub(count);
@@ -294,12 +294,13 @@ impl NodeTable {
         gone.kept
     }
 
-    /// The node of what is on disk.
+    /// The node of a file on disk.
     pub(super) fn known(&self, key: InodeKey) -> Option<u64> {
         self.by_key.get(&key).copied()
     }
 
-    /// A name is gone; `last`: and with it the inode, whose number may be used again. `file` is what had the name.
+    /// Notes that a name was removed. `last` means that the inode was removed too, and its number may be reused. `file`
+    /// is a descriptor of what had the name.
     pub(super) fn unnamed(&mut self, parent: u64, name: &OsStr, key: InodeKey, last: bool, file: Option<Backing>) {
         self.changes += 1;
         let Some(id) = self.by_key.get(&key).copied() else { return };
@@ -315,7 +316,7 @@ impl NodeTable {
         }
     }
 
-    /// An inode has another name.
+    /// Notes that a file has another name.
     pub(super) fn renamed(&mut self, key: InodeKey, from: (u64, &OsStr), to: (u64, &OsStr)) {
         self.changes += 1;
         let Some(node) = self.by_key.get(&key).and_then(|id| self.nodes.get_mut(id)) else { return };
@@ -323,7 +324,7 @@ impl NodeTable {
         node.names.push((to.0, to.1.to_owned()));
     }
 
-    /// The number that a listing gives for an inode.
+    /// The inode number that a listing shows for a file.
     pub(super) fn listed_number(&self, key: InodeKey) -> u64 {
         self.by_key.get(&key).copied().unwrap_or(key.2.max(ROOT + 1))
     }

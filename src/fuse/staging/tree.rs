@@ -1,9 +1,9 @@
-//! The tree of a staging mount: from a node that the kernel names to the run and the path that it stands for, look-ups
-//! and attributes. What changes or opens something is in files of its own: `entries`, `file_io`, `metadata`, `listing`,
-//! and `namespace_changes` for the directories above the runs.
+//! The tree of a staging mount: resolves the nodes in requests to runs and paths; look-ups and attributes. Requests
+//! that change or open files are in `entries`, `file_io`, `metadata`, `listing`, and `namespace_changes` (the
+//! directories above the runs).
 
 use super::attributes;
-use super::handles::{Bytes, Handles, OpenFile};
+use super::handles::{Handles, OpenContent, OpenFile};
 use super::open_stage::OpenStage;
 use super::run_namespace::{RunNamespace, child, name_text};
 use super::table::{NodeKind, NodeTable, ROOT, ResolvedNode, RunPath, inode_key};
@@ -17,17 +17,17 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::sync::Arc;
 
-/// What is mounted.
+/// What a staging mount shows.
 pub(super) struct StagingTree {
     pub(super) table: RwLock<NodeTable>,
     pub(super) handles: Handles,
-    /// For a mount of all runs.
+    /// The directories above the runs, in a mount of all runs.
     pub(super) all: Option<RunNamespace>,
     pub(super) owner: (u32, u32),
-    begun: i64,
-    /// The permissions that the process takes from what it makes, where the kernel has taken the caller's already.
+    mounted_at: i64,
+    /// The umask of this process. The kernel has applied the caller's umask already.
     pub(super) umask: u32,
-    /// Of a mount of one run.
+    /// The log, in a mount of one run.
     log: Option<Log>,
 }
 
@@ -35,14 +35,14 @@ pub(super) struct StagingTree {
 pub(super) type Attr = Stat;
 
 impl StagingTree {
-    /// One run's directory.
+    /// A tree with one run's directory.
     pub(super) fn one(run: Arc<OpenStage>, owner: (u32, u32), log: Log) -> StagingTree {
         StagingTree {
             table: RwLock::new(NodeTable::new(NodeKind::InRun(run))),
             handles: Handles::default(),
             all: None,
             owner,
-            begun: clock::unix_now(),
+            mounted_at: clock::unix_now(),
             umask: mount::umask(),
             log: Some(log),
         }
@@ -56,26 +56,26 @@ impl StagingTree {
         }
     }
 
-    /// Where this mount's log lines go.
+    /// The mount's log.
     pub(super) fn log(&self) -> Option<&Log> {
         self.all.as_ref().map(|all| &all.log).or(self.log.as_ref())
     }
 
-    /// The directories of all runs, `NAME/ID/RUN`.
+    /// A tree with the directories of all runs, `NAME/ID/RUN`.
     pub(super) fn all(all: RunNamespace, owner: (u32, u32)) -> StagingTree {
         StagingTree {
             table: RwLock::new(NodeTable::new(NodeKind::Root)),
             handles: Handles::default(),
             all: Some(all),
             owner,
-            begun: clock::unix_now(),
+            mounted_at: clock::unix_now(),
             umask: mount::umask(),
             log: None,
         }
     }
 
-    /// Where a node is, with the table held so that no name on the way changes. A run's directory whose stage is not
-    /// held yet is taken up.
+    /// Where a node is. The table stays locked so that no name on the path changes. If the node is the directory of a
+    /// run that is not open here, the run is resumed.
     pub(super) fn resolve(&self, id: u64) -> ErrnoResult<(RwLockReadGuard<'_, NodeTable>, ResolvedNode)> {
         loop {
             let table = self.table.read();
@@ -83,14 +83,14 @@ impl StagingTree {
                 ResolvedNode::Namespace(NodeKind::UnopenedRun(artifact, draft, run)) => {
                     drop(table);
                     let run = self.namespace()?.open_run(&artifact, &draft, &run)?;
-                    self.table.write().taken_up(id, run);
+                    self.table.write().set_open(id, run);
                 }
                 resolved => return Ok((table, resolved)),
             }
         }
     }
 
-    /// Where a node of a run is.
+    /// Where a node is that must be in a run.
     pub(super) fn resolve_in_run(&self, id: u64) -> ErrnoResult<(RwLockReadGuard<'_, NodeTable>, RunPath)> {
         match self.resolve(id)? {
             (table, ResolvedNode::InRun(at)) => Ok((table, at)),
@@ -98,12 +98,12 @@ impl StagingTree {
         }
     }
 
-    /// Whether a node is in a run: what is in one is changed through this mount only.
+    /// Whether a node is in a run, where files are changed through this mount only.
     pub(super) fn is_in_run(&self, id: u64) -> bool {
         self.table.read().run_of(id).is_some()
     }
 
-    /// Does a change of a node, or of `name` in it, and notes a refusal that is not the program's own fault.
+    /// Runs `work`, which changes a node or `name` in it. Notes a refusal that is not the program's own fault.
     pub(super) fn change<T>(
         &self,
         doing: &str,
@@ -124,11 +124,11 @@ impl StagingTree {
         done
     }
 
-    /// What a directory that is nowhere looks like.
+    /// The attributes of a directory that exists only in the mount.
     pub(super) fn virtual_directory(&self) -> Stat {
-        // As in /tmp each user may make directories, and none takes another's away.
+        // As in /tmp, each user may make directories but cannot remove those of others.
         let mode = if self.all.as_ref().is_some_and(|all| all.shared) { 0o1777 } else { 0o755 };
-        attributes::directory(mode, self.owner, self.begun)
+        attributes::directory(mode, self.owner, self.mounted_at)
     }
 
     pub(super) fn numbered(mut stat: Stat, id: u64) -> Attr {
@@ -152,8 +152,8 @@ impl StagingTree {
             let id = table.enter(parent, name, inode_key(&run, &stat), stat.st_mode)?;
             return Ok(Self::numbered(stat, id));
         }
-        // A name went meanwhile, perhaps this one, and its inode's number may be another file's by now: look while
-        // nothing changes.
+        // A name was removed meanwhile, perhaps this one, and another file may have got its inode number. So look again
+        // while the table is locked.
         let ResolvedNode::InRun(at) = table.resolve(parent)? else { return Err(libc::ENOENT) };
         let stat = self.stat_in(&at.join(name))?;
         let id = table.enter(parent, name, inode_key(&at.run, &stat), stat.st_mode)?;
@@ -169,7 +169,7 @@ impl StagingTree {
 
     pub(super) fn attributes(&self, id: u64, handle: Option<u64>) -> ErrnoResult<Attr> {
         if let Some(file) = handle.and_then(|h| self.handles.file(h).ok())
-            && let Bytes::File(file) = &file.bytes
+            && let OpenContent::File(file) = &file.bytes
         {
             return backing::stat_open(file).map(|s| Self::numbered(s, id)).map_err(errno_of_io);
         }
@@ -184,9 +184,9 @@ impl StagingTree {
         };
         match found {
             Ok(stat) => Ok(Self::numbered(stat, id)),
-            // Without a name, but open: what is open tells.
+            // The file has no name, but is open.
             Err(e) => match self.handles.of_node(id).as_deref() {
-                Some(OpenFile { bytes: Bytes::File(file), .. }) => {
+                Some(OpenFile { bytes: OpenContent::File(file), .. }) => {
                     backing::stat_open(file).map(|s| Self::numbered(s, id)).map_err(errno_of_io)
                 }
                 _ => Err(e),
@@ -194,8 +194,8 @@ impl StagingTree {
         }
     }
 
-    /// Whether the caller may do that: asked where the kernel does not decide by modes, for a mount that only its owner
-    /// may use. What is sealed takes no changes.
+    /// Answers access(2). The kernel asks in a mount that only the mounting user may use, where it does not check
+    /// modes. A sealed run takes no changes.
     pub(super) fn access(&self, id: u64, mode: i32) -> ErrnoResult<()> {
         let (_table, ResolvedNode::InRun(at)) = self.resolve(id)? else { return Ok(()) };
         match at.run.sealed() {
@@ -226,7 +226,7 @@ impl StagingTree {
 
     pub(super) fn forget(&self, id: u64, count: u64) {
         let gone = self.table.write().forget(id, count);
-        drop(gone); // without the table: the last use of a large file takes a while to end
+        drop(gone); // without the lock of the table: closing a large removed file can take long
     }
 
     /// The directories above the runs; EPERM in a mount of one run.

@@ -1,6 +1,6 @@
-//! Whether this mount may still change its runs. A thread asks the store every few seconds: was a run taken over by
-//! another mount, is its draft finished? A change that comes when the last answer is too old asks by itself, so that a
-//! daemon that was stopped or cut off sees that it lost before it writes.
+//! A thread that checks every few seconds whether this mount may still change its runs: another mount can take a run
+//! over, and a draft can be finished. If the last check is too old when a change comes, the change itself checks first.
+//! So a daemon that was stopped or disconnected notices that it lost the run before it writes.
 
 use super::open_stage::Gate;
 use super::tree::StagingTree;
@@ -11,17 +11,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
-/// The thread that asks; it ends with this.
+/// The thread; it ends when this value is dropped.
 pub(super) struct Watch {
     end: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Watch {
-    /// Begins to ask for all runs of a mount.
+    /// Starts to check all runs of a mount.
     ///
     /// # Errors
-    /// I/O: no thread.
+    /// I/O: the thread cannot be started.
     pub(super) fn begin(tree: &Arc<StagingTree>) -> Result<Watch> {
         let end = Arc::new((Mutex::new(false), Condvar::new()));
         let (ended, tree) = (end.clone(), Arc::downgrade(tree));
@@ -31,7 +31,7 @@ impl Watch {
                 ended.1.wait_for(&mut over, HEARTBEAT_INTERVAL);
                 if !*over {
                     parking_lot::MutexGuard::unlocked(&mut over, || {
-                        drop(catch_unwind(AssertUnwindSafe(|| look(&tree))))
+                        drop(catch_unwind(AssertUnwindSafe(|| check(&tree))))
                     });
                 }
             }
@@ -50,7 +50,7 @@ impl Drop for Watch {
     }
 }
 
-fn look(tree: &Weak<StagingTree>) {
+fn check(tree: &Weak<StagingTree>) {
     let Some(tree) = tree.upgrade() else { return };
     for run in tree.runs() {
         let is_open = matches!(*run.gate.read(), Gate::Open);

@@ -2,8 +2,7 @@
 //!
 //! The kernel is told to forget a version name by name, down to the names that are in use; so after the last use it
 //! forgets the rest by itself. A name that it keeps because something below is in use cannot be reached by name a
-//! second
-//! time, so the directories that were in use are remembered.
+//! second time, so the directories that were in use are remembered.
 
 use super::super::attributes::{FileKind, Item};
 use super::super::inode_tree::InodeTree;
@@ -86,8 +85,7 @@ pub(super) struct Invalidations(Mutex<HashMap<u32, Invalidation>>);
 
 impl Invalidations {
     /// Continues all invalidations for a step, and begins new ones: of versions whose pins another process asks for,
-    /// and
-    /// of removed versions that are still known.
+    /// and of removed versions that are still known.
     pub(super) fn step(&self, slots: &VersionSlots, listings: &ArtifactListings, forget: &Forgetter) {
         let wanted = slots.wanted(listings);
         let removed = slots.removed_in_use(listings);

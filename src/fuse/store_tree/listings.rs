@@ -1,8 +1,7 @@
 //! The names in the store: artifacts, and the versions and aliases of each, cached for a short time.
 //!
 //! A directory's time changes whenever its listing does, because the kernel caches a listing until then. The seconds
-//! are
-//! those of the last change on disk; the nanoseconds are a hash of the listing.
+//! are those of the last change on disk; the nanoseconds are a hash of the listing.
 
 use super::super::attributes::Time;
 use crate::catalog::{alias, artifact, version};

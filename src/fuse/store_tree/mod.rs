@@ -1,15 +1,11 @@
 //! A whole store as one mount: `NAME/vN/…` and `NAME/ALIAS` → `vN`. What is published, moved or removed shows within
-//! the
-//! time for which the kernel may cache names, by default one second.
+//! the time for which the kernel may cache names, by default one second.
 //!
 //! Inode numbers: the bits above [`RANK_BITS`] are a version's slot, the bits below are the rank of an entry in it.
-//! Slot 0
-//! is for what is outside the versions: the root, the artifacts (from [`ARTIFACTS`] on, in the order in which they were
-//! seen) and links. Numbers stay the same as long as the mount exists. Staging directories are not in this tree: they
-//! are
-//! writable, and versions never share a connection with writable files. `.staging` and `NAME/staging` are links to
-//! where
-//! they are mounted.
+//! Slot 0 is for what is outside the versions: the root, the artifacts (from [`ARTIFACTS`] on, in the order in which
+//! they were seen) and links. Numbers stay the same as long as the mount exists. Staging directories are not in this
+//! tree: they are writable, and versions never share a connection with writable files. `.staging` and `NAME/staging`
+//! are links to where they are mounted.
 
 mod inodes;
 mod invalidation;
@@ -92,8 +88,7 @@ impl StoreTree {
     }
 
     /// Makes the kernel forget versions that another process wants to remove or has removed, and unpins those that it
-    /// has
-    /// forgotten.
+    /// has forgotten.
     pub(super) fn housekeeping(&self, forget: &Forgetter) {
         self.invalidations.step(&self.slots, &self.listings, forget);
         self.slots.release_forgotten(&self.listings);
@@ -109,8 +104,7 @@ impl StoreTree {
     }
 
     /// The attributes of a version's directory in a listing. Its time is in its record, which is read only when the
-    /// kernel
-    /// asks for the attributes.
+    /// kernel asks for the attributes.
     fn version_listed(&self, artifact: u32, number: VersionNumber) -> FuseResult<Attributes> {
         let slot = self.slots.of(artifact, number)?;
         Ok(match self.slots.known_time(slot) {

@@ -1,6 +1,5 @@
 //! The versions of a whole-store mount: a slot for each version that was looked up, with its tree while it is in use,
-//! and
-//! its pin.
+//! and its pin.
 //!
 //! A version is pinned before the first look-up below its root, and unpinned when the kernel has forgotten the root.
 //! Until then open files stay readable, even if another process removes the version. A version keeps its slot, and with
@@ -170,8 +169,7 @@ impl VersionSlots {
     }
 
     /// Pins a version, then checks with a revalidated lookup that it is not removed. Returns false if this mount holds
-    /// no
-    /// pins.
+    /// no pins.
     fn pin(&self, name: &ArtifactName, number: VersionNumber) -> FuseResult<bool> {
         let pinned = self.pins.as_ref().is_some_and(|pins| pins.pin(name, number).is_ok());
         if !removal::is_removed(&self.store, name, number)? {

@@ -17,7 +17,7 @@ use options::What;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Mounts a cairn store, or one version of it, as a read-only file system, or a run's staging directory, writable.
+/// Mount a cairn store or one version of it, read-only, or the staging directory of a run, writable
 #[derive(Parser)]
 #[command(
     name = "cairnfs",
@@ -25,13 +25,13 @@ use std::process::ExitCode;
     after_help = "Examples:\n  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3   # writable\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0"
 )]
 struct Arguments {
-    /// The store's directory
+    /// The directory of the store
     store: PathBuf,
-    /// An empty directory
+    /// The mount point, an empty directory
     mnt: PathBuf,
-    /// Options, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N,
+    /// Mount options, separated by commas, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N,
     /// foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE (default:
-    /// syslog, systemd's journal; in the foreground stderr); mount(8)'s own words
+    /// syslog, systemd's journal; in the foreground stderr); and the options of mount(8), which are accepted
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
 }
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     let (what, options) = options::parse(&arguments.options)?;
-    // The daemon opens the store by itself: a lock or a file of this process would end with it.
+    // The daemon opens the store by itself, because locks and files of this process end with it.
     let root = Store::open(&arguments.store)?.root().to_path_buf();
     match what {
         What::Store => mount_store(&root, &arguments.mnt, &options),
@@ -72,7 +72,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
 }
 
-/// What of a mount's options is a staging directory's too.
+/// The options that also apply to a staging directory.
 fn staging(options: &MountOptions) -> StagingOptions {
     StagingOptions {
         run_mode: options.run_mode,
@@ -84,7 +84,8 @@ fn staging(options: &MountOptions) -> StagingOptions {
     }
 }
 
-/// A manifest's root without a record: what a version whose record is damaged can still be read by.
+/// Opens a tree by the digest of its root, without a version record: a version whose record is damaged can be read this
+/// way.
 fn open_tree(store: &Store, digest: Digest, time: i64) -> Result<(VersionView, Guard)> {
     let objects = store.objects().clone();
     let tree = Tree::open(NodeRef::from(digest), objects.clone())?;

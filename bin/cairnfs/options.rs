@@ -15,13 +15,13 @@ pub enum What {
     Version(VersionSpec),
     /// A run's staging directory: artifact, draft, run.
     Stage(ArtifactName, DistributedId, RunId),
-    /// A manifest's root by its digest, without a record, with a commit time: for rescue, and for tests.
+    /// A tree by the digest of its root, with a commit time, without a version record: for rescue and tests.
     Tree(Digest, i64),
 }
 
-/// AnnotationArgs of mount(8) that say nothing to cairnfs: how and when to mount is mount(8)'s own affair, and a
-/// version has no devices, set-user-id files or access times.
-const WORDS_OF_MOUNT: [&str; 36] = [
+/// Options of mount(8) that cairnfs accepts and ignores: mount(8) itself decides when to mount, and a version has no
+/// devices, set-user-id files or access times.
+const IGNORED_OPTIONS: [&str; 36] = [
     "rw",
     "defaults",
     "auto",
@@ -60,10 +60,10 @@ const WORDS_OF_MOUNT: [&str; 36] = [
     "default_permissions",
 ];
 
-/// Takes the options of all `-o` together.
+/// Parses the options of all `-o` arguments together.
 ///
 /// # Errors
-/// Usage: a word that is not known, a value that is not right, what is to be mounted missing or said twice.
+/// Usage: an unknown option, an invalid value, or more than one thing to mount.
 pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
     let mut options = MountOptions::default();
     let (mut what, mut time) = (None, 0);
@@ -100,18 +100,18 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("distributed_id", Some(id)) => draft = Some(DistributedId::parse(id)?),
             ("run", Some(id)) => run = Some(RunId::parse(id)?),
             ("edit", Some(_)) => return Err(not_yet(&word)),
-            // Nothing is to be written: a whole store comes without staging directories.
+            // A read-only mount of a whole store has no staging directories.
             ("ro" | "nostage", None) => options.staging = false,
             ("allow_other", None) => options.allow_other = true,
             ("foreground", None) => options.run_mode = RunMode::Foreground,
             ("noexec", None) => options.execution = Execution::Refused,
             ("exec", None) => options.execution = Execution::Allowed,
             ("comment", Some(_)) => {}
-            (key, None) if WORDS_OF_MOUNT.contains(&key) => {}
+            (key, None) if IGNORED_OPTIONS.contains(&key) => {}
             (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
             _ => {
-                return Err(bad(&word, "not known")
-                    .with_hint("known are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and mount(8)'s own words"));
+                return Err(bad(&word, "unknown option")
+                    .with_hint("the options are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and the options of mount(8)"));
             }
         }
     }
@@ -128,7 +128,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
     Ok((what, options))
 }
 
-/// Splits at commas; a backslash takes the next character as it is (a store's alias may have a comma in it).
+/// Splits at commas. A backslash escapes the next character, because an alias can contain a comma.
 fn split(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut chars = text.chars();
@@ -147,7 +147,7 @@ fn threads(text: &str) -> Option<usize> {
     text.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n))
 }
 
-/// A number of seconds, parts of one too.
+/// A number of seconds, with a fraction.
 fn seconds(text: &str) -> Option<Duration> {
     text.parse().ok().filter(|s| (1.0..=3600.0).contains(s)).map(Duration::from_secs_f64)
 }
@@ -155,7 +155,7 @@ fn seconds(text: &str) -> Option<Duration> {
 fn set(what: &mut Option<What>, to: What) -> Result<()> {
     match what.replace(to) {
         None => Ok(()),
-        Some(_) => Err(Error::usage("what to mount is said twice")),
+        Some(_) => Err(Error::usage("the options name more than one thing to mount")),
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
     use cairn::error::Kind;
 
     #[test]
-    fn words_of_mount_are_accepted_and_ours_are_taken() {
+    fn options_of_mount_are_accepted_and_those_of_cairnfs_are_applied() {
         let line = "rw,_netdev,nofail,noauto,user,x-systemd.automount,x-a=b,nodev,nosuid,dev,suid,defaults,relatime,version=a:v1,allow_other,threads=3,foreground,verify=all";
         let (what, options) = parse(&[line]).unwrap();
         assert_eq!(what, What::Version(VersionSpec::parse("a:v1").unwrap()));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn unknown_options_and_invalid_values_are_refused() {
         for line in [
             "version=a,version=b",
             "version=a,nonsense",

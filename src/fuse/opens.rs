@@ -11,7 +11,7 @@ pub(super) struct Opens<B> {
 
 /// The backing of all opens of an inode (`None`: they go through the daemon), and their number.
 struct Opened<B> {
-    way: Arc<Option<B>>,
+    backing: Arc<Option<B>>,
     count: u64,
 }
 
@@ -31,15 +31,15 @@ impl<B> Opens<B> {
         let mut table = self.table.lock();
         let opened = table.get_mut(&ino)?;
         opened.count += 1;
-        Some(opened.way.clone())
+        Some(opened.backing.clone())
     }
 
     /// Counts an open. The first one decides the backing.
     pub(super) fn begin(&self, ino: u64, backing: Option<B>) -> Arc<Option<B>> {
         let mut table = self.table.lock();
-        let opened = table.entry(ino).or_insert_with(|| Opened { way: Arc::new(way), count: 0 });
+        let opened = table.entry(ino).or_insert_with(|| Opened { backing: Arc::new(backing), count: 0 });
         opened.count += 1;
-        opened.way.clone()
+        opened.backing.clone()
     }
 
     /// Counts a close.
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_opens_of_an_inode_go_the_way_of_the_first_until_the_last_is_closed() {
+    fn all_opens_of_an_inode_share_the_backing_of_the_first_until_the_last_is_closed() {
         let opens = Opens::new();
         assert!(opens.join(7).is_none());
         assert_eq!(*opens.begin(7, Some("a")), Some("a"));

@@ -157,8 +157,8 @@ fn wait_for_report(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
     }
 }
 
-/// Waits for SIGTERM, SIGINT or SIGHUP, which [`block_termination_signals`](super::block_termination_signals) has blocked
-/// in every thread.
+/// Waits for SIGTERM, SIGINT or SIGHUP, which [`block_termination_signals`](super::block_termination_signals) has
+/// blocked in every thread.
 pub fn wait_for_termination_signal() {
     sys::wait_for_termination_signal();
 }

@@ -55,6 +55,10 @@ pub(super) fn refuse_second_holder(draft: &Draft, run: &RunId, lock: &LockFile) 
     );
     let stage = stages(draft.store())?.into_iter().find(|s| s.is_of(draft, run));
     let at = stage.map(|s| mounted_at(draft.store(), s.token())).transpose()?.flatten();
+    // A mount of the whole store is unmounted at its own mount point, not where its staging directories are.
+    let is_main = |r: &LockRecord| r.purpose == "mount" && r.pid == holder.pid && r.mountpoint.is_some();
+    let main = lock::held(draft.store(), is_main)?.into_iter().filter(LockRecord::is_here).find_map(|r| r.mountpoint);
+    let at = main.map(PathBuf::from).or(at);
     let at = at.filter(|_| holder.is_here()).map_or_else(|| "MNT".to_owned(), |at| show_path(&at));
     let there = if holder.is_here() { String::new() } else { format!(" on {}", holder.host) };
     let unmount = format!("`cairn umount --no-seal {at}`{there} unmounts it without sealing");

@@ -54,7 +54,7 @@ pub struct MountArgs {
     #[arg(long, value_enum, default_value = "put")]
     pub verify: VerifyModeArg,
     /// Answer N requests at a time, 1 to 256 [default: one per processor, 2 to 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=cairn::fuse::MOST_THREADS as i64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=cairn::fuse::MAX_THREADS as i64))]
     pub threads: Option<u16>,
     /// Whole store: show new versions and moved aliases at the latest after SECONDS
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]

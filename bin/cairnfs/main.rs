@@ -29,9 +29,10 @@ struct Arguments {
     store: PathBuf,
     /// The mount point, an empty directory
     mnt: PathBuf,
-    /// Mount options, separated by commas, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N,
-    /// foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE (default:
-    /// syslog, systemd's journal; in the foreground stderr); and the options of mount(8), which are accepted
+    /// Mount options, separated by commas, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage,
+    /// allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS,
+    /// deadline=SECONDS, log=FILE (default: syslog or systemd's journal, in the foreground stderr), and the options of
+    /// mount(8), which are accepted
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
 }

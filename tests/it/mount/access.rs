@@ -431,7 +431,7 @@ fn a_mount_that_another_program_made_has_no_staging_directories() {
     let pod = Pod::new(lab, "refresh=1", ",allow_other", STRANGER);
     assert_eq!(fs::read(pod.mnt.join("a/v0/f")).unwrap(), b"text");
     assert!(fs::symlink_metadata(pod.mnt.join(".staging")).is_err());
-    assert!(fs::read_to_string(pod.lab.path("said")).unwrap().contains("without staging directories"));
+    assert!(fs::read_to_string(pod.lab.path("said")).unwrap().contains("cannot mount staging directories"));
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! Packs and index against plain files: `cargo bench --bench objects [DIR] [ROUNDS]`. Prints a table; ratios are
 //! medians of pairs in one run.
 
-use cairn::disk::{Access, Disk};
-use cairn::layout::{DIRECTORIES, Layout};
+use cairn::internals::disk::{Access, Disk};
+use cairn::internals::layout::{DIRECTORIES, Layout};
+use cairn::internals::objects::{Objects, StoredFile};
 use cairn::manifest::{Builder, Entry};
-use cairn::objects::{Objects, StoredFile};
 use cairn::types::{Digest, Location};
 use std::fs::File;
 use std::io::Write;

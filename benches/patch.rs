@@ -86,7 +86,8 @@ fn generate(root: &Path, n: usize, wide: usize) {
     };
     let contents: Vec<Vec<u8>> = (0..100u8).map(|i| vec![i; 100]).collect();
     let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();
-    cairn::commit::publish_generated(store, &Artifact::new("x", None).unwrap(), &contents, &mut fill).unwrap();
+    cairn::internals::commit::publish_generated(store, &Artifact::new("x", None).unwrap(), &contents, &mut fill)
+        .unwrap();
     println!("{}", store.objects().node_counts().written_bytes);
 }
 
@@ -162,7 +163,7 @@ fn count(root: &Path, n: usize, wide: usize, k: usize) {
     let dir = changes(&root.with_extension("src"), n, wide, k, 9_999_999 + k as u64);
     let before = size(root);
     let mut draft = Version::newest(&store, &ArtifactName::parse("x").unwrap()).unwrap().unwrap().new_draft();
-    draft.add_dir(&dir, "", &Default::default()).unwrap();
+    draft.add_dir(&dir).unwrap();
     draft.save(&store).unwrap();
     let counts = store.objects().node_counts();
     let written = size(root).1 - before.1;

@@ -22,7 +22,7 @@ fn main() -> Result<()> {
 
 /// The job: one file a day for each host, as the next version of `news`, whoever else has made versions since.
 fn append(store: &str, host: &str, day: &str) -> Result<()> {
-    let store = Store::open(store.as_ref())?;
+    let store = Store::open(store)?;
     let newest = cairn::resolve(&store, &VersionSpec::parse("news")?).ok();
     // The first day there is nothing to be a difference on; if the other host is quicker, this is added to what it
     // made.

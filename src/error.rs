@@ -10,6 +10,7 @@ mod show;
 
 pub use detail::{Detail, Holder, Missing};
 pub use report::ErrorReport;
+#[cfg(feature = "fuse")]
 pub(crate) use report::{floor_char_boundary, shorten};
 pub use show::{show_bytes, show_list, show_path};
 

@@ -77,7 +77,7 @@ impl Pins {
             self.store.disk().remove_file(&self.dir.join(&file))?;
             wanted.extend(
                 pin.split_once('@').and_then(|(name, number)| {
-                    Some((ArtifactName::parse(name).ok()?, VersionNumber::from_text(number)?))
+                    Some((ArtifactName::parse(name).ok()?, VersionNumber::of_text(number)?))
                 }),
             );
         }

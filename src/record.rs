@@ -47,7 +47,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
         .strip_prefix(SUM_LINE.as_bytes())
         .and_then(|e| e.strip_suffix(b"\"\n}\n"))
         .ok_or_else(|| bad("it does not end with its sha256"))?;
-    let sum = Digest::from_hex(hex).ok_or_else(|| bad("its sha256 is no digest"))?;
+    let sum = Digest::of_hex(hex).ok_or_else(|| bad("its sha256 is no digest"))?;
     if Digest::of(body) != sum {
         return Err(bad(&format!("expected sha256 {sum}, found {}", Digest::of(body))));
     }

@@ -22,8 +22,8 @@ fn main() -> ExitCode {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::remove_var("CAIRN_STORE") }; // a script's unset variable is no choice of a store
     }
-    cairn::disk::umask_is_ours();
-    cairn::disk::raise_open_files_limit(OPEN_FILES);
+    cairn::internals::disk::umask_is_ours();
+    cairn::internals::disk::raise_open_files_limit(OPEN_FILES);
     signals::watch();
     let cli = match cli::Cli::from_command_line() {
         Ok(cli) => cli,

@@ -38,7 +38,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    cairn::disk::umask_is_ours();
+    cairn::internals::disk::umask_is_ours();
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

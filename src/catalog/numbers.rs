@@ -37,7 +37,7 @@ pub fn check_number(record: &impl Numbered, number: u64, at: &Path) -> Result<()
 /// # Errors
 /// I/O.
 pub fn versions(dir: &Path) -> Result<Vec<VersionNumber>> {
-    let mut out: Vec<_> = disk::list(dir)?.iter().filter_map(|n| VersionNumber::from_text(n.to_str()?)).collect();
+    let mut out: Vec<_> = disk::list(dir)?.iter().filter_map(|n| VersionNumber::of_text(n.to_str()?)).collect();
     out.sort();
     Ok(out)
 }
@@ -105,7 +105,7 @@ fn highest_from(
 }
 
 fn version(name: &str) -> Option<u64> {
-    VersionNumber::from_text(name).map(|n| n.0)
+    VersionNumber::of_text(name).map(|n| n.0)
 }
 
 /// The highest number in a log of records; 0 when it is empty.

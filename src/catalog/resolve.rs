@@ -7,6 +7,7 @@ use crate::error::{Detail, Error, Kind, Missing, Result, show_list};
 use crate::store::Store;
 use crate::types::{AliasName, ArtifactName, VersionNumber};
 use std::fmt;
+use std::str::FromStr;
 
 /// What a user wrote: an artifact, and which of its versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl VersionSpec {
     pub fn parse(text: &str) -> Result<VersionSpec> {
         let (name, word) = text.split_once(':').unwrap_or((text, "latest"));
         let artifact = ArtifactName::parse(name)?;
-        let selector = match VersionNumber::from_text(word) {
+        let selector = match VersionNumber::of_text(word) {
             _ if word == "latest" => Selector::Latest,
             Some(number) => Selector::Number(number),
             None => Selector::Word(AliasName::parse(word)?.as_str().to_owned()),
@@ -52,6 +53,50 @@ impl fmt::Display for VersionSpec {
             Selector::Number(n) => write!(f, "{}:{n}", self.artifact),
             Selector::Word(w) => write!(f, "{}:{w}", self.artifact),
         }
+    }
+}
+
+impl FromStr for VersionSpec {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<VersionSpec> {
+        VersionSpec::parse(text)
+    }
+}
+
+impl Store {
+    /// The version that a text names now: `NAME`, `NAME:vN`, `NAME:ALIAS`, `NAME:latest` or `NAME:DIGEST`.
+    ///
+    /// # Errors
+    /// Usage: a text that is none of these. Else as [`resolve`].
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(dir.path().join("s"), &Default::default())?;
+    /// let mut artifact = cairn::Artifact::new("images", "dataset")?;
+    /// artifact.add_bytes("a.png", "…")?;
+    /// artifact.save(&store)?.version.add_alias("prod")?;
+    /// assert_eq!(store.version("images:prod")?.to_string(), "images:v0");
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn version(&self, text: &str) -> Result<Version> {
+        resolve(self, &VersionSpec::parse(text)?)
+    }
+
+    /// The names of all artifacts, sorted.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn artifacts(&self) -> Result<Vec<ArtifactName>> {
+        artifact::all(self)
+    }
+
+    /// The versions of an artifact that are not removed, ascending.
+    ///
+    /// # Errors
+    /// Usage: a name that is not allowed. Not found: the artifact. Damaged; I/O.
+    pub fn versions(&self, artifact: &str) -> Result<Vec<Version>> {
+        version::versions(self, &ArtifactName::parse(artifact)?)
     }
 }
 

@@ -72,7 +72,7 @@ impl StageInfo {
 pub fn stages(store: &Store) -> Result<Vec<StageInfo>> {
     let mut out = Vec::new();
     for name in disk::list(&store.layout().staging())? {
-        let Some(token) = name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(Token::from_text) else {
+        let Some(token) = name.to_str().and_then(|n| n.strip_suffix(".json")).and_then(Token::of_text) else {
             continue;
         };
         let record: StageRecord = match claim::read_record(&store.layout().stage_record(&token)) {

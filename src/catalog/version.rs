@@ -4,7 +4,7 @@ use super::manifest_file::ManifestFile;
 use super::numbers::{Numbered, unless_exactly, unless_from};
 use super::{alias, artifact, note, numbers, removal};
 use crate::error::{Error, Kind, Result, show_path};
-use crate::manifest::{Root, Tree};
+use crate::manifest::{self, Diff, Root, Tree};
 use crate::store::Store;
 use crate::txn::claim;
 use crate::types::{AliasName, ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag, Token, VersionNumber};
@@ -221,6 +221,33 @@ impl Version {
     pub fn tree(&self) -> Result<Tree> {
         let root = Root { node: self.manifest_file()?.root().clone(), place: None };
         Ok(Tree::of(&root, self.store.objects().clone()))
+    }
+
+    /// What changed from this version to `other`, in path order. Equal directories are not read.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn diff(&self, other: &Version) -> Result<Diff> {
+        Ok(manifest::diff(&self.tree()?, &other.tree()?))
+    }
+
+    /// Moves an alias to this version, wherever it points now. `alias::set` compares with an expected version first.
+    ///
+    /// # Errors
+    /// Usage: an alias that is not allowed. Conflict: the version is removed meanwhile. Not found: it is removed. I/O.
+    pub fn add_alias(&self, alias: &str) -> Result<()> {
+        let alias = AliasName::parse(alias)?;
+        alias::set(&self.store, self.artifact(), &alias, alias::Expected::Any, Some(self.number))
+    }
+
+    /// Removes an alias that points to this version.
+    ///
+    /// # Errors
+    /// Usage: an alias that is not allowed. Conflict: it points to another version, or does not exist. I/O.
+    pub fn remove_alias(&self, alias: &str) -> Result<()> {
+        let alias = AliasName::parse(alias)?;
+        let here = alias::Expected::Exactly(Some(self.number));
+        alias::set(&self.store, self.artifact(), &alias, here, None)
     }
 
     /// Description, metadata and tags as they are now.

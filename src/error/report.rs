@@ -60,6 +60,7 @@ impl ErrorReport {
 
     /// Cuts each text to `longest` bytes and the causes to a hundredth of that number, for a channel that holds no
     /// more. Kind and the beginning of each text stay; the detail goes.
+    #[cfg(feature = "fuse")]
     pub(crate) fn shorten(&mut self, longest: usize) {
         self.detail = None;
         self.causes.truncate(longest / 100);
@@ -75,6 +76,7 @@ impl ErrorReport {
 }
 
 /// Cuts a text to `longest` bytes.
+#[cfg(feature = "fuse")]
 pub(crate) fn shorten(text: &mut String, longest: usize) {
     if text.len() > longest {
         text.truncate(floor_char_boundary(text, longest));
@@ -83,6 +85,7 @@ pub(crate) fn shorten(text: &mut String, longest: usize) {
 }
 
 /// The largest index that is at most `at` and at which a character begins. (std has it since Rust 1.91.)
+#[cfg(feature = "fuse")]
 pub(crate) fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }

@@ -51,7 +51,7 @@ pub(super) fn forget(store: &Store, lock: &Path) {
 fn sweep(store: &Store, lock: &Path) {
     let Some(dir) = lock.parent() else { return };
     for name in disk::list(dir).unwrap_or_default() {
-        let token = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(Token::from_text);
+        let token = name.to_str().and_then(|n| n.strip_suffix(SUFFIX)).and_then(Token::of_text);
         let Some(token) = token else { continue };
         let there = disk::lstat_revalidated(&dir.join(token.as_str()));
         if there.is_ok_and(|found| found.is_none()) {

@@ -211,7 +211,7 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
     }
     let names = disk::list(&store.layout().locks())?;
     let tokens =
-        names.iter().filter_map(|name| Token::from_text(name.to_str()?)).filter(|token| token.as_str().starts_with(id));
+        names.iter().filter_map(|name| Token::of_text(name.to_str()?)).filter(|token| token.as_str().starts_with(id));
     let found: Vec<Token> = tokens.collect();
     let [token] = found.as_slice() else {
         return Err(match found.len() {

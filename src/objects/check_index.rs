@@ -18,7 +18,7 @@ impl Objects {
         let mut out = Vec::new();
         for name in disk::list(&self.layout().index())? {
             let path = self.layout().index().join(&name);
-            let why = match Digest::from_hex(name.as_encoded_bytes()) {
+            let why = match Digest::of_hex(name.as_encoded_bytes()) {
                 None => Some("its name is not a digest".to_owned()),
                 Some(digest) => match Segment::open(&path, digest) {
                     OpenedSegment::Gone => None, // merged into another meanwhile

@@ -80,7 +80,7 @@ impl DamagedItem {
 
     pub(super) fn from_file_name(name: &str) -> Option<DamagedItem> {
         let (what, rest) = name.split_once('-')?;
-        let digest = |hex: &str| Digest::from_hex(hex.as_bytes());
+        let digest = |hex: &str| Digest::of_hex(hex.as_bytes());
         let blob = |kind| {
             let (blob, pack) = rest.split_once('-')?;
             Some(DamagedItem::Blob { digest: digest(blob)?, kind, pack: digest(pack)? })

@@ -72,7 +72,7 @@ impl Index {
 
     fn list_packs(&mut self, layout: &Layout, table: &PackTable, before: Option<&Index>) -> Result<()> {
         let mut packs: Vec<Digest> =
-            disk::list(&layout.packs())?.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes())).collect();
+            disk::list(&layout.packs())?.iter().filter_map(|n| Digest::of_hex(n.as_encoded_bytes())).collect();
         packs.sort_unstable();
         let uncovered = self.without_segment(&packs);
         let known: HashSet<PackRef> = before
@@ -217,7 +217,7 @@ fn load_segments(layout: &Layout, before: Option<&Index>) -> Result<(Vec<Arc<Seg
     for listing in 1.. {
         let (mut segments, mut broken, mut vanished) = (Vec::new(), false, false);
         for name in disk::list(&layout.index())? {
-            let Some(name) = Digest::from_hex(name.as_encoded_bytes()) else { continue };
+            let Some(name) = Digest::of_hex(name.as_encoded_bytes()) else { continue };
             let path = layout.index().join(name.hex());
             // One that was found damaged may have been written again, with the same content and so the same name.
             if let Some(segment) = known.get(&name).filter(|s| !s.is_damaged() || s.is_at(&path)) {

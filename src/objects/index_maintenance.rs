@@ -63,7 +63,7 @@ impl Objects {
             .collect();
         for name in disk::list(&self.layout().index())? {
             let path = self.layout().index().join(&name);
-            let is_segment = Digest::from_hex(name.as_encoded_bytes()).is_some();
+            let is_segment = Digest::of_hex(name.as_encoded_bytes()).is_some();
             if is_segment && !name.to_str().is_some_and(|n| useful.contains(n)) && Segment::is_ours(&path) {
                 self.disk().remove_file(&path)?;
             }

@@ -204,7 +204,7 @@ impl<T> Search<'_, T> {
         }
         let names = disk::list(&layout.trash().join(batch))?;
         let mut packs: Vec<Digest> =
-            names.iter().filter_map(|n| Digest::from_hex(n.as_encoded_bytes().strip_prefix(b"pack-")?)).collect();
+            names.iter().filter_map(|n| Digest::of_hex(n.as_encoded_bytes().strip_prefix(b"pack-")?)).collect();
         let hinted = self.query.hint.and_then(|p| self.objects.pack_name(p.pack));
         packs.sort_unstable_by_key(|p| (Some(*p) != hinted, *p));
         for name in packs {

@@ -23,7 +23,7 @@ impl Objects {
     }
 
     fn packs_in_place(&self) -> Result<Vec<StoredFile>> {
-        stored_files(&self.layout().packs(), |n| Digest::from_hex(n.as_bytes()))
+        stored_files(&self.layout().packs(), |n| Digest::of_hex(n.as_bytes()))
     }
 
     /// All object files, including those in the trash.
@@ -38,7 +38,7 @@ impl Objects {
                 out.push(StoredFile { path: dir, name: None, size: 0 });
                 continue;
             }
-            out.extend(stored_files(&dir, |n| Digest::from_hex(format!("{}{n}", shard.to_str()?).as_bytes()))?);
+            out.extend(stored_files(&dir, |n| Digest::of_hex(format!("{}{n}", shard.to_str()?).as_bytes()))?);
         }
         out.extend(self.trashed("object-")?);
         Ok(out)
@@ -48,7 +48,7 @@ impl Objects {
     fn trashed(&self, prefix: &str) -> Result<Vec<StoredFile>> {
         let mut out = Vec::new();
         for batch in self.batches()? {
-            let digest = |n: &str| Digest::from_hex(n.strip_prefix(prefix)?.as_bytes());
+            let digest = |n: &str| Digest::of_hex(n.strip_prefix(prefix)?.as_bytes());
             let files = stored_files(&self.layout().trash().join(batch), digest)?;
             out.extend(files.into_iter().filter(|s| s.name.is_some()));
         }

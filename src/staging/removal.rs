@@ -45,7 +45,7 @@ pub(super) fn clear_notes(store: &Store, token: &Token) -> Result<()> {
 pub(super) fn sweep(store: &Store) -> Result<()> {
     for name in disk::list(&store.layout().staging())? {
         let Some((token, note)) = name.to_str().and_then(|n| n.split_once('.')) else { continue };
-        let Some(token) = Token::from_text(token) else { continue };
+        let Some(token) = Token::of_text(token) else { continue };
         if note == "json" || disk::lstat_revalidated(&store.layout().stage_record(&token))?.is_some() {
             continue;
         }
@@ -62,6 +62,6 @@ pub(super) fn sweep(store: &Store) -> Result<()> {
 /// Whether an entry of `staging/` is a stage's directory without a record, or does not belong to a stage.
 pub(super) fn is_orphan(store: &Store, name: &OsStr) -> Result<bool> {
     let text = name.to_str().unwrap_or_default();
-    let Some(token) = Token::from_text(text.split_once('.').map_or(text, |(token, _)| token)) else { return Ok(true) };
+    let Some(token) = Token::of_text(text.split_once('.').map_or(text, |(token, _)| token)) else { return Ok(true) };
     Ok(text == token.as_str() && disk::lstat_revalidated(&store.layout().stage_record(&token))?.is_none())
 }

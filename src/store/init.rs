@@ -1,4 +1,4 @@
-//! VersionDraft a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of
+//! Making a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of
 //! several processes that make a store in one directory at once, one does: each writes its record, and the claim of
 //! `.making` decides whose becomes `cairn.json`.
 
@@ -37,10 +37,14 @@ impl Store {
     /// # Example
     /// ```
     /// let dir = tempfile::tempdir().unwrap();
-    /// let store = cairn::Store::init(&dir.path().join("s"), &Default::default()).unwrap();
+    /// let store = cairn::Store::init(dir.path().join("s"), &Default::default()).unwrap();
     /// assert!(store.root().join("cairn.json").exists());
     /// ```
-    pub fn init(root: &Path, options: &InitOptions) -> Result<Store> {
+    pub fn init(root: impl AsRef<Path>, options: &InitOptions) -> Result<Store> {
+        Store::init_at(root.as_ref(), options)
+    }
+
+    fn init_at(root: &Path, options: &InitOptions) -> Result<Store> {
         let root = &std::path::absolute(root).map_err(|e| Error::io("find", root, e))?;
         let layout = Layout::new(root);
         if disk::lstat_revalidated(&layout.config())?.is_some() {

@@ -25,8 +25,8 @@ use std::time::Duration;
 /// # Example
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
-/// # cairn::Store::init(&dir.path().join("s"), &Default::default()).unwrap();
-/// let store = cairn::Store::open(&dir.path().join("s")).unwrap();
+/// # cairn::Store::init(dir.path().join("s"), &Default::default()).unwrap();
+/// let store = cairn::Store::open(dir.path().join("s")).unwrap();
 /// assert_eq!(store.config().format, 1);
 /// ```
 #[derive(Clone)]
@@ -54,7 +54,11 @@ impl Store {
     ///
     /// # Errors
     /// Not found when there is none; refused when its format or features are not known; damaged; I/O.
-    pub fn open(root: &Path) -> Result<Store> {
+    pub fn open(root: impl AsRef<Path>) -> Result<Store> {
+        Store::open_at(root.as_ref())
+    }
+
+    fn open_at(root: &Path) -> Result<Store> {
         let found = std::fs::canonicalize(root).or_else(|e| {
             disk::open_parent(root); // a host that does not see it may only remember that it was not there
             std::fs::canonicalize(root).map_err(|_| e)

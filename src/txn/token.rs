@@ -236,7 +236,7 @@ pub fn is_fenced(store: &Store, token: &Token) -> Result<bool> {
 /// # Errors
 /// I/O.
 pub fn tokens(store: &Store) -> Result<Vec<Token>> {
-    Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::from_text(n.to_str()?)).collect())
+    Ok(disk::list(&store.layout().work())?.iter().filter_map(|n| Token::of_text(n.to_str()?)).collect())
 }
 
 /// Removes the directory of a token that was fenced, or whose record has its number or can never be published.

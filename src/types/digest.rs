@@ -27,13 +27,13 @@ impl Digest {
     /// # Errors
     /// A usage error when the text is anything else.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::from_hex(text.as_bytes()).ok_or_else(|| {
+        Self::of_hex(text.as_bytes()).ok_or_else(|| {
             Error::usage(format!("`{text}` is not a SHA-256 digest: expected 64 lower-case hexadecimal digits"))
         })
     }
 
-    /// Decodes 64 lower-case hexadecimal digits.
-    pub fn from_hex(text: &[u8]) -> Option<Self> {
+    /// The digest that a text is, if it is 64 lower-case hexadecimal digits.
+    pub(crate) fn of_hex(text: &[u8]) -> Option<Self> {
         if text.len() != 64 {
             return None;
         }
@@ -66,6 +66,13 @@ impl Digest {
     }
 }
 
+impl std::str::FromStr for Digest {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.hex())
@@ -87,7 +94,7 @@ impl serde::Serialize for Digest {
 impl<'de> serde::Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         let text = String::deserialize(d)?;
-        Digest::from_hex(text.as_bytes()).ok_or_else(|| serde::de::Error::custom("not a SHA-256 digest"))
+        Digest::of_hex(text.as_bytes()).ok_or_else(|| serde::de::Error::custom("not a SHA-256 digest"))
     }
 }
 

@@ -157,7 +157,7 @@ fn check_tag(text: &str) -> Result<()> {
 }
 
 /// Stores any text safely as one file name: percent-encoded where that is at most 200 bytes, else `%%` and a hash.
-/// The true text must stand in the record.
+/// The true text must be in the record.
 pub(crate) fn file_name_of(text: &str) -> String {
     let mut out = String::new();
     for (i, b) in text.bytes().enumerate() {
@@ -207,17 +207,27 @@ impl Token {
     }
 
     /// Parses what [`Token::as_str`] gives.
-    pub fn from_text(text: &str) -> Option<Self> {
+    ///
+    /// # Errors
+    /// A usage error when the text is anything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::of_text(text)
+            .ok_or_else(|| Error::usage(format!("{text:?} is not a token: expected 32 lower-case hexadecimal digits")))
+    }
+
+    /// The token that a file of this name belongs to, if the name is a token. Directories are full of other names, so
+    /// that is not an error.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
         let fits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         fits.then(|| Token(text.to_owned()))
     }
 
     /// Parses the name of a record, `.` and a token; nothing else is accepted (L8).
     pub fn from_record_name(name: &[u8]) -> Option<Self> {
-        Self::from_text(std::str::from_utf8(name).ok()?.strip_prefix('.')?)
+        Self::of_text(std::str::from_utf8(name).ok()?.strip_prefix('.')?)
     }
 
-    /// The name under which this token's record stands: `.` and the token.
+    /// The name under which this token's record exists: `.` and the token.
     pub fn record_name(&self) -> String {
         format!(".{}", self.0)
     }
@@ -225,6 +235,13 @@ impl Token {
     /// 32 hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl std::str::FromStr for Token {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
     }
 }
 
@@ -251,13 +268,29 @@ impl VersionNumber {
     }
 
     /// Parses `v` and digits without leading zeros.
-    pub fn from_text(text: &str) -> Option<Self> {
+    ///
+    /// # Errors
+    /// A usage error when the text is anything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        Self::of_text(text)
+            .ok_or_else(|| Error::usage(format!("{text:?} is not a version number: expected v0, v1, v2, …")))
+    }
+
+    /// The number that a text is, if it is one: a word may also be an alias, a file may have any name.
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('v')?;
         let canonical = digits == "0" || (!digits.is_empty() && !digits.starts_with('0'));
         if !canonical || !digits.bytes().all(|b| b.is_ascii_digit()) {
             return None;
         }
         digits.parse().ok().map(VersionNumber)
+    }
+}
+
+impl std::str::FromStr for VersionNumber {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
     }
 }
 
@@ -275,7 +308,7 @@ impl serde::Serialize for VersionNumber {
 
 impl<'de> serde::Deserialize<'de> for VersionNumber {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
-        Self::from_text(&String::deserialize(d)?).ok_or_else(|| serde::de::Error::custom("not a version number"))
+        Self::parse(&String::deserialize(d)?).map_err(serde::de::Error::custom)
     }
 }
 
@@ -314,9 +347,9 @@ mod tests {
 
     #[test]
     fn a_version_number_has_one_spelling() {
-        assert_eq!(VersionNumber::from_text("v10"), Some(VersionNumber(10)));
+        assert_eq!("v10".parse::<VersionNumber>().unwrap(), VersionNumber(10));
         for bad in ["10", "v", "v01", "v-1", "v+1", "V1", "v1 ", "v99999999999999999999999"] {
-            assert_eq!(VersionNumber::from_text(bad), None, "{bad}");
+            assert!(VersionNumber::parse(bad).is_err(), "{bad}");
         }
     }
 }

@@ -148,6 +148,13 @@ impl RelPath {
     }
 }
 
+impl std::str::FromStr for RelPath {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text.as_bytes())
+    }
+}
+
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&show_bytes(&self.0))

@@ -125,7 +125,7 @@ fn finished(look: &mut Look<'_>, draft: &Draft, token: &Token, record: &FinishRe
 /// The number of a token's version: as it was seen, or looked for from where its record says.
 fn number_of(look: &Look<'_>, token: &Token) -> Result<Option<VersionNumber>> {
     let seen =
-        look.tokens.get(token).and_then(|at| VersionNumber::from_text(at.strip_prefix(&format!("{}:", look.name))?));
+        look.tokens.get(token).and_then(|at| VersionNumber::of_text(at.strip_prefix(&format!("{}:", look.name))?));
     if seen.is_some() {
         return Ok(seen);
     }

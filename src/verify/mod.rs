@@ -51,7 +51,27 @@ pub struct VerifyOptions {
 /// How many affected paths a finding lists; a last line counts the others.
 const AFFECTED: usize = 20;
 
-/// Verifies.
+impl Store {
+    /// Verifies the whole store. See [`verify`].
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn verify(&self, options: &VerifyOptions) -> Result<Report> {
+        verify(self, &Scope::All, options)
+    }
+}
+
+impl Version {
+    /// Verifies this version. See [`verify`].
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn verify(&self, options: &VerifyOptions) -> Result<Report> {
+        verify(self.store(), &Scope::Version(Box::new(self.clone())), options)
+    }
+}
+
+/// Verifies a store, an artifact or a version.
 ///
 /// # Errors
 /// Not found: the artifact. I/O: what cannot be read at all.

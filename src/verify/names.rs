@@ -127,7 +127,7 @@ impl Look<'_> {
     fn uses(&mut self) -> Result<()> {
         let dir = self.store.layout().artifact(self.name).join("uses");
         for entry in self.list(&dir)? {
-            if entry.to_str().and_then(VersionNumber::from_text).is_some() {
+            if entry.to_str().and_then(VersionNumber::of_text).is_some() {
                 self.list(&dir.join(&entry))?;
             }
         }
@@ -137,7 +137,7 @@ impl Look<'_> {
     fn versions(&mut self) -> Result<()> {
         let dir = self.store.layout().versions(self.name);
         let mut numbers: Vec<VersionNumber> =
-            self.list(&dir)?.iter().filter_map(|n| VersionNumber::from_text(n.to_str()?)).collect();
+            self.list(&dir)?.iter().filter_map(|n| VersionNumber::of_text(n.to_str()?)).collect();
         numbers.sort_unstable();
         self.gaps(&dir, numbers.iter().map(|n| n.0), 0, |n| VersionNumber(n).to_string())?;
         for number in numbers {
@@ -188,7 +188,7 @@ impl Look<'_> {
     fn removals(&mut self) -> Result<()> {
         let dir = self.store.layout().removed(self.name);
         let mut numbers: Vec<VersionNumber> =
-            self.list(&dir)?.iter().filter_map(|n| VersionNumber::from_text(n.to_str()?)).collect();
+            self.list(&dir)?.iter().filter_map(|n| VersionNumber::of_text(n.to_str()?)).collect();
         numbers.sort_unstable();
         for number in numbers {
             let link = dir.join(number.to_string());
@@ -240,7 +240,7 @@ impl Look<'_> {
     fn notes(&mut self) -> Result<()> {
         let dir = self.store.layout().artifact(self.name).join("notes");
         for entry in self.list(&dir)? {
-            let Some(number) = entry.to_str().and_then(VersionNumber::from_text) else { continue };
+            let Some(number) = entry.to_str().and_then(VersionNumber::of_text) else { continue };
             let log = dir.join(&entry);
             let records = self.log::<Note>(&log, |_, _, _, _| {})?;
             if records > 0 && disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {

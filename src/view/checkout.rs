@@ -98,6 +98,29 @@ impl CheckoutOptions {
     }
 }
 
+impl Version {
+    /// Writes this version to the directory `target`. See [`checkout`].
+    ///
+    /// # Errors
+    /// As [`checkout`].
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(dir.path().join("s"), &Default::default())?;
+    /// # let mut artifact = cairn::Artifact::new("images", "dataset")?;
+    /// # artifact.add_bytes("a.png", "…")?;
+    /// # artifact.save(&store)?;
+    /// # let target = dir.path().join("out");
+    /// let report = store.version("images")?.checkout(&target, &Default::default())?;
+    /// assert_eq!((report.written, target.join("a.png").exists()), (1, true));
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn checkout(&self, target: impl AsRef<Path>, options: &CheckoutOptions) -> Result<CheckoutReport> {
+        checkout(self, target.as_ref(), options)
+    }
+}
+
 /// Writes `version` to the directory `target`.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Reading entries and files of a version.
 
 use crate::catalog::Version;
-use crate::error::{Error, Result};
+use crate::error::{Detail, Error, Missing, Result};
 use crate::manifest::{Entry, Walk};
 use crate::objects::{Content, Objects};
 use crate::types::{Digest, Location, RelPath};
@@ -93,7 +93,10 @@ impl Version {
     pub fn entry(&self, path: &RelPath) -> Result<Entry> {
         let found = self.tree()?.lookup(path)?;
         found.map(|f| f.entry).ok_or_else(|| {
-            Error::not_found(format!("there is no {path} in {self}")).with_hint(format!("`cairn ls {self}` lists it"))
+            let (what, name) = (Missing::Path, path.to_string());
+            Error::not_found(format!("there is no {path} in {self}"))
+                .with_detail(Detail::NotFound { what, name, candidates: Vec::new() })
+                .with_hint(format!("`cairn ls {self}` lists it"))
         })
     }
 

@@ -5,13 +5,13 @@
 
 use crate::support::{copy_tree, make_tree, random_bytes, snapshot};
 use cairn::catalog::{Draft, VersionSpec, alias};
-use cairn::commit::{Artifact, SaveOptions};
+use cairn::internals::commit::{Artifact, SaveOptions};
+use cairn::internals::objects::Content;
 use cairn::manifest::Entry;
-use cairn::objects::Content;
 use cairn::types::{AliasName, ArtifactName, Digest, DistributedId, VersionNumber};
 use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
 use cairn::view::{CheckoutOptions, checkout};
-use cairn::{Kind, ScanOptions, Store, Version};
+use cairn::{Kind, Store, Version};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -50,7 +50,7 @@ fn name(text: &str) -> ArtifactName {
 
 fn put(store: &Store, name: &str, source: &Path, say: impl FnOnce(&mut Artifact)) -> Version {
     let mut artifact = Artifact::new(name, None).unwrap();
-    artifact.add_dir(source, "", &ScanOptions::default()).unwrap();
+    artifact.add_dir(source).unwrap();
     say(&mut artifact);
     artifact.save_with(store, &SaveOptions::default()).unwrap().version
 }
@@ -97,7 +97,7 @@ fn small_store(dir: &Path) -> PathBuf {
         let mut part = Artifact::new(artifact, None).unwrap();
         match id {
             "open" => drop(part.add_bytes(format!("{run}/part"), format!("of {run}")).unwrap()),
-            _ => drop(part.add_dir(&four, "", &ScanOptions::default()).unwrap()),
+            _ => drop(part.add_dir(&four).unwrap()),
         }
         run_named(&store, run).upsert_artifact(&part, id).unwrap();
     }
@@ -552,7 +552,7 @@ fn others(store: &Store, class: Class, damage: Damage, label: &str) {
         let _ = cairn::catalog::draft::all(store, &a);
         let _ = cairn::catalog::version::versions(store, &a);
         let _ = cairn::resolve(store, &VersionSpec::parse("a:prod").unwrap());
-        let _ = cairn::lock::list(store);
+        let _ = cairn::internals::lock::list(store);
     }));
     looked.unwrap_or_else(|_| panic!("{label}: looking at names panics"));
 }

@@ -1,7 +1,7 @@
 //! Locks of other hosts: judged by a counter that is watched, and remembered.
 
 use crate::support::TestStore;
-use cairn::lock::{self, HolderStatus, LockRecord};
+use cairn::internals::lock::{self, HolderStatus, LockRecord};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

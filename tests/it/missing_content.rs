@@ -1,7 +1,8 @@
 //! No version is acknowledged on content that the store has lost, or that it knows to be damaged.
 
 use crate::support::*;
-use cairn::{Store, store};
+use cairn::Store;
+use cairn::internals::store;
 use std::path::Path;
 
 /// One large file and one small one.

@@ -4,8 +4,8 @@
 
 use crate::support::{Dice, TestStore, random_bytes};
 use cairn::catalog::manifest_file::MAX_PACKS;
+use cairn::internals::objects::BlobKind;
 use cairn::manifest::{NodeRef, NodeSource};
-use cairn::objects::BlobKind;
 use cairn::types::Digest;
 use cairn::{Artifact, Store, Version};
 use std::collections::{BTreeMap, HashSet};

@@ -5,11 +5,11 @@
 use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, snapshot, text, wait_stopped};
 use cairn::catalog::removal::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
-use cairn::commit::Artifact;
+use cairn::internals::commit::Artifact;
 use cairn::types::{AliasName, ArtifactName, VersionNumber};
 use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::view::{CheckoutOptions, checkout};
-use cairn::{Kind, ScanOptions, Store};
+use cairn::{Kind, Store};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -878,7 +878,7 @@ impl Drop for Mounted {
 /// Fills the file system so that `free` bytes are left for others.
 fn fill(at: &Path, free: u64) {
     let ballast = at.join("ballast");
-    let available = cairn::disk::free_bytes(at).unwrap();
+    let available = cairn::internals::disk::free_bytes(at).unwrap();
     let file = std::fs::File::create(&ballast).unwrap();
     let mut left = available.saturating_sub(free);
     let block = vec![0x55u8; 64 << 10];
@@ -967,7 +967,7 @@ fn a_store_inside_its_own_source_and_eight_writers_of_it_store_no_store() {
         for _ in 0..PROCESSES {
             s.spawn(|| {
                 let mut artifact = Artifact::new("p", None).unwrap();
-                artifact.add_dir(lab.path("project"), "", &ScanOptions::default()).unwrap();
+                artifact.add_dir(lab.path("project")).unwrap();
                 let published = artifact.save(&store).unwrap();
                 assert_eq!((published.version.number().0, published.version.record().files), (0, 2));
             });

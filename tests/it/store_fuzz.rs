@@ -703,7 +703,7 @@ fn craft_pack(store: &Path, target: &Target, mut bytes: Vec<u8>, dice: &mut Dice
         _ => return,
     };
     let name = Digest::of(&bytes[start..]);
-    let old = Digest::from_hex(target.path.file_name().unwrap().as_bytes());
+    let old = target.path.file_name().unwrap().to_str().and_then(|hex| Digest::parse(hex).ok());
     remove(&target.path);
     crafted_stores::write(&target.path.with_file_name(name.hex()), &bytes);
     if let (Some(old), true) = (old, dice.roll(4) > 0) {

@@ -2,7 +2,7 @@
 
 use crate::crafted_stores;
 use crate::support::{TestStore, make_tree, random_bytes, text};
-use cairn::commit::Artifact;
+use cairn::internals::commit::Artifact;
 use cairn::manifest::{Census, Visitor};
 use cairn::types::{ArtifactName, Digest, Location};
 use cairn::verify::{Report, Scope, VerifyOptions, code, verify};

@@ -112,7 +112,7 @@ fn expected(text: &str) -> Result<Expected> {
     if text == "none" {
         return Ok(Expected::Exactly(None));
     }
-    VersionNumber::from_text(text).map(|n| Expected::Exactly(Some(n))).ok_or_else(|| {
+    VersionNumber::parse(text).map(|n| Expected::Exactly(Some(n))).map_err(|_| {
         Error::usage(format!("--expect `{text}` is neither a version number nor none"))
             .with_hint("for example --expect v6")
     })

@@ -7,7 +7,7 @@ use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
 use cairn::Store;
-use cairn::commit::{self, Artifact, SaveOptions};
+use cairn::internals::commit::{self, Artifact, SaveOptions};
 use clap::Args;
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@ use crate::help::Help;
 use crate::output::Context;
 use cairn::Store;
 use cairn::error::show_path;
-use cairn::store::InitOptions;
+use cairn::internals::store::InitOptions;
 use clap::Args;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;

@@ -5,7 +5,7 @@ use crate::help::Help;
 use crate::output::{Context, dash};
 use cairn::Store;
 use cairn::catalog::stage::{StageRecord, stages};
-use cairn::lock::{self, Lock, LockRecord};
+use cairn::internals::lock::{self, Lock, LockRecord};
 use cairn::staging::{self, mounted_at};
 use clap::Args;
 use serde_json::{Value, json};

@@ -10,8 +10,8 @@ use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, Version, VersionSpec, artifact, resolve};
-use cairn::commit::{Artifact, SaveOptions, parse_changes};
 use cairn::error::{Error, Kind, Result};
+use cairn::internals::commit::{Artifact, SaveOptions, parse_changes};
 use cairn::types::VersionNumber;
 use clap::Args;
 use std::ffi::OsString;
@@ -150,8 +150,8 @@ fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact
 }
 
 fn onto(store: &Store, spec: &VersionSpec, word: &str) -> Result<Version> {
-    let number = VersionNumber::from_text(word)
-        .ok_or_else(|| Error::usage(format!("--onto {word}: expected a version's number, as v3")))?;
+    let number = VersionNumber::parse(word)
+        .map_err(|_| Error::usage(format!("--onto {word}: expected a version's number, as v3")))?;
     resolve(store, &VersionSpec { artifact: spec.artifact.clone(), selector: Selector::Number(number) })
 }
 

@@ -1,7 +1,7 @@
 //! Arguments that several commands have, and what the library makes of them.
 
-use cairn::commit::{Run, RunOptions};
 use cairn::error::Result;
+use cairn::internals::commit::{Run, RunOptions};
 use cairn::{ScanOptions, Store};
 use clap::Args;
 use std::ffi::OsString;

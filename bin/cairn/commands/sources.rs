@@ -4,8 +4,8 @@ use super::shared_args::SourceArgs;
 use super::stdin::{self, SourceList};
 use super::uri;
 use crate::output::count;
-use cairn::commit::Artifact;
 use cairn::error::{Error, Result, show_path};
+use cairn::internals::commit::Artifact;
 use cairn::progress::{Progress, Reading};
 use cairn::types::RelPath;
 use cairn::{ScanOptions, Store};
@@ -51,9 +51,9 @@ fn add_path(
 ) -> Result<()> {
     let kind = std::fs::metadata(path).map_err(|e| unreadable("add", path, e))?.file_type();
     if kind.is_dir() {
-        artifact.add_dir(path, prefix.as_bytes(), options)?;
+        artifact.add_dir_at(prefix.as_bytes(), path, options)?;
     } else if kind.is_file() {
-        artifact.add_file(path, prefix.join(base_name(path)?.as_bytes())?.as_bytes())?;
+        artifact.add_file_at(prefix.join(base_name(path)?.as_bytes())?.as_bytes(), path)?;
     } else if options.skip_special {
         progress.skipped_special(1);
     } else {

@@ -10,12 +10,12 @@ use crate::signals;
 use cairn::Store;
 use cairn::catalog::stage::{StageRecord, stages};
 use cairn::catalog::{Draft, VersionSpec};
-use cairn::commit::{Annotations, Run};
 use cairn::error::{Error, Kind, Result, show_path};
 use cairn::fuse::RunMode;
 use cairn::fuse::staging::{
     LeftOpen, RunState, SealRequest, SealedBy, StagingOptions, ask_to_seal, mount_staging, open_in, run_at, seal_at,
 };
+use cairn::internals::commit::{Annotations, Run};
 use cairn::mount::cairn_mount;
 use cairn::staging::{self, Resume, SealOptions, Stage};
 use cairn::types::{ArtifactName, RunId};

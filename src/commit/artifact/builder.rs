@@ -8,11 +8,16 @@ use crate::error::{Error, Result, show_path};
 use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, look_at_source};
 use crate::manifest::Reference;
 use crate::types::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Files, directories, bytes and references that become one version when it is saved.
+///
+/// Every method that adds at a path takes the path in the version first, then what comes there: `add_file_at(at,
+/// source)`, `add_bytes(at, bytes)`, `add_reference(at, uri)`. Sources are of type `Path`, which a path in a version is
+/// not: a swap compiles only with two texts, and then the source is not found at once.
 ///
 /// Contents are read when it is saved. A file or directory entry added by [`Artifact::add_file`] that changed in
 /// between is refused then: a version holds the bytes at the time of adding, or nothing.
@@ -82,16 +87,28 @@ impl Artifact {
         &self.name
     }
 
+    /// Adds one file under its base name, with its exec bit. A symlink is followed.
+    ///
+    /// # Errors
+    /// Not found; usage: not a regular file, a name that is not allowed.
+    pub fn add_file(&mut self, source: impl AsRef<Path>) -> Result<&mut Self> {
+        let source = source.as_ref();
+        let name = source.file_name().ok_or_else(|| {
+            Error::usage(format!("{} has no base name", show_path(source))).with_hint("add_file_at gives it a name")
+        })?;
+        self.add_file_at(name.as_bytes(), source)
+    }
+
     /// Adds one file at `at`, with its exec bit. A symlink is followed.
     ///
     /// # Errors
-    /// Not found; usage: no regular file, a path that is not allowed.
-    pub fn add_file(&mut self, source: impl AsRef<Path>, at: impl AsRef<[u8]>) -> Result<&mut Self> {
+    /// Not found; usage: not a regular file, a path that is not allowed.
+    pub fn add_file_at(&mut self, at: impl AsRef<[u8]>, source: impl AsRef<Path>) -> Result<&mut Self> {
         let source = source.as_ref();
         look_at_source(source)?;
         let meta = std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?;
         if !meta.is_file() {
-            return Err(Error::usage(format!("{} is no regular file", show_path(source)))
+            return Err(Error::usage(format!("{} is not a regular file", show_path(source)))
                 .with_hint("a directory is added by add_dir"));
         }
         let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
@@ -99,23 +116,30 @@ impl Artifact {
         self.entry(at.as_ref(), Body::File { exec: meta.mode() & 0o111 != 0, body }, None)
     }
 
-    /// Adds all of a directory below `at`; `""` is the version's root. Symlinks, empty directories and exec bits are
-    /// kept. All of it is added, or the save fails.
+    /// Adds all of a directory at the root of the version. Symlinks, empty directories and exec bits are kept. All of
+    /// it is added, or the save fails.
     ///
     /// # Errors
-    /// Not found; usage: no directory, a path that is not allowed.
-    pub fn add_dir(
+    /// Not found; usage: not a directory.
+    pub fn add_dir(&mut self, source: impl AsRef<Path>) -> Result<&mut Self> {
+        self.add_dir_at("", source, &ScanOptions::default())
+    }
+
+    /// [`Artifact::add_dir`] below `at` (`""` is the root of the version), with options.
+    ///
+    /// # Errors
+    /// Not found; usage: not a directory, a path that is not allowed.
+    pub fn add_dir_at(
         &mut self,
-        source: impl AsRef<Path>,
         at: impl AsRef<[u8]>,
+        source: impl AsRef<Path>,
         options: &ScanOptions,
     ) -> Result<&mut Self> {
         let source = source.as_ref();
         look_at_source(source)?;
         if !std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?.is_dir() {
-            return Err(
-                Error::usage(format!("{} is no directory", show_path(source))).with_hint("a file is added by add_file")
-            );
+            return Err(Error::usage(format!("{} is not a directory", show_path(source)))
+                .with_hint("a file is added by add_file"));
         }
         let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
         self.adds.push(Add::Directory { at: RelPath::parse_or_root(at.as_ref())?, source, options: options.clone() });

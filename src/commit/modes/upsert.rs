@@ -220,7 +220,7 @@ fn note_sealing(draft: &Draft, own: &Token, sealing: &Sealing) -> Result<Option<
 /// Damaged; I/O.
 pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Option<Upserted>> {
     let text = disk::read_small(marker, 1 << 16)?.unwrap_or_default();
-    let mut tokens: Vec<Token> = String::from_utf8_lossy(&text).lines().filter_map(Token::from_text).collect();
+    let mut tokens: Vec<Token> = String::from_utf8_lossy(&text).lines().filter_map(Token::of_text).collect();
     tokens.retain(|t| Some(t) != own);
     if tokens.is_empty() {
         return Ok(None);

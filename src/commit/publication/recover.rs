@@ -82,7 +82,7 @@ pub(in crate::commit) fn recover_finished(
     let mut helped = false;
     for draft in draft_records::all(store, name)?.into_iter().flatten() {
         let Ok((_, Some(DraftRecord::Finish(finish)))) = draft.last() else { continue };
-        let (None, Some(token)) = (finish.same_as, Token::from_text(&finish.head.token)) else { continue };
+        let (None, Some(token)) = (finish.same_as, Token::of_text(&finish.head.token)) else { continue };
         let Ok(record) = version::read_record(store, name, &token) else { continue };
         let numbers = VersionNumbers { store, record: &record };
         if !txn::is_claimed(&token, &numbers).unwrap_or(true) && recover_version(store, name, &token).is_ok() {

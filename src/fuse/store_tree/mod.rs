@@ -164,7 +164,7 @@ impl StoreTree {
         let (Some(artifact), Ok(text)) = (self.listings.name(id), std::str::from_utf8(name)) else {
             return Ok(nothing);
         };
-        if let Some(number) = VersionNumber::from_text(text) {
+        if let Some(number) = VersionNumber::of_text(text) {
             if disk::lstat_revalidated(&self.store.layout().version(&artifact, number))?.is_none()
                 || removal::is_removed(&self.store, &artifact, number)?
             {

@@ -47,7 +47,7 @@ fn a_damaged_blob_that_a_reader_found_is_stored_again_and_read_by_the_old_hint()
     flip_byte(pack, at);
     // Not known yet: checks of lengths and footers do not find it.
     assert!(is_damage(&store.objects.read_small(&digests[2], 1000, Some(place))));
-    let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
+    let name = Digest::of_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
     assert_eq!(known(&store), [DamagedItem::Blob { digest: digests[2], kind: BlobKind::Content, pack: name }]);
 
     let writer = store.afresh().writer(&store.work()).unwrap();
@@ -93,7 +93,7 @@ fn a_whole_check_lists_what_is_damaged_and_removes_what_is_right_again() {
     assert!(known(&store).is_empty());
 
     let (pack, object) = (store.packs()[0].clone(), store.layout.object(&digest));
-    let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
+    let name = Digest::of_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
     let at = store.place(&digests[0]).unwrap().offset as usize + 40;
     flip_byte(&pack, at);
     flip_byte(&object, 7);

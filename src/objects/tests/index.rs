@@ -131,7 +131,7 @@ fn all_found(store: &TestStore, contents: &[(Digest, Vec<u8>)]) {
 fn segment_with(store: &TestStore, digest: &Digest) -> PathBuf {
     let knows = |path: &PathBuf| {
         let mut found = Vec::new();
-        let name = Digest::from_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
+        let name = Digest::of_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
         open_segment(path, name).unwrap().find(digest, BlobKind::Content, &mut found);
         !found.is_empty()
     };

@@ -79,7 +79,7 @@ fn every_flipped_byte_and_every_truncation_of_a_pack_is_found_and_gives_no_wrong
         }
         assert_eq!(!damage.is_empty(), expect, "{label}: {damage:?}");
         for (digest, content) in &files {
-            let name = Digest::from_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
+            let name = Digest::of_hex(path.file_name().unwrap().as_encoded_bytes()).unwrap();
             let hint = root.node.blobs().into_iter().find(|b| b.0 == *digest).unwrap().2.unwrap();
             let hint = Location { pack: objects.table().intern(&name), offset: hint.offset };
             for place in [None, Some(hint)] {

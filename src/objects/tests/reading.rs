@@ -54,10 +54,7 @@ fn a_stale_hint_leads_to_the_copy_in_another_pack() {
         let place = store.place(&digest).unwrap();
         let bytes = std::fs::read(&gone).unwrap();
         let hint = Location {
-            pack: store
-                .objects
-                .table()
-                .intern(&Digest::from_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()),
+            pack: store.objects.table().intern(&Digest::of_hex(gone.file_name().unwrap().as_encoded_bytes()).unwrap()),
             ..place
         };
         assert_eq!(store.objects.read_small(&digest, 3000, Some(hint)).unwrap(), content);
@@ -115,7 +112,7 @@ fn what_a_collector_moved_to_the_trash_is_read_there() {
         std::fs::create_dir(store.layout.trash().join(batch)).unwrap();
     }
     let [pack] = &store.packs()[..] else { panic!("one pack") };
-    let name = Digest::from_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
+    let name = Digest::of_hex(pack.file_name().unwrap().as_encoded_bytes()).unwrap();
     let moved = store.layout.trashed_pack("new".as_ref(), &name);
     std::fs::rename(pack, &moved).unwrap();
     std::fs::rename(

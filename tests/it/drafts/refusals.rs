@@ -1,7 +1,7 @@
 //! Who is refused and what is told: two of one run at once, what is said of the version, conflicts, lists.
 
 use crate::support::{TestStore, go_on, make_tree, steps, text, wait_stopped};
-use cairn::lock::DraftLock;
+use cairn::internals::lock::DraftLock;
 use cairn::types::{ArtifactName, DistributedId};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -56,7 +56,7 @@ fn of_two_processes_of_one_run_that_start_at_once_one_goes_on_and_the_other_is_t
 #[test]
 fn holds_a_draft_when_it_is_told_to() {
     let Some(store) = std::env::var_os("CAIRN_TEST_HOLD") else { return };
-    let store = cairn::Store::open(store.as_ref()).unwrap();
+    let store = cairn::Store::open(store).unwrap();
     let (name, id) = (ArtifactName::parse("x").unwrap(), DistributedId::parse("d").unwrap());
     let mut held: Option<DraftLock> = None;
     for line in std::io::stdin().lines().map_while(Result::ok) {

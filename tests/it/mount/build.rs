@@ -2,9 +2,9 @@
 
 use super::support::{Thing, Things};
 use cairn::Store;
-use cairn::layout::Layout;
+use cairn::internals::layout::Layout;
+use cairn::internals::objects::SMALL_MAX;
 use cairn::manifest::{Builder, Entry, path_order};
-use cairn::objects::SMALL_MAX;
 use cairn::types::{Digest, Location, RelPath};
 use std::path::{Path, PathBuf};
 

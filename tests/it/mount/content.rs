@@ -178,7 +178,7 @@ fn a_reference_shows_its_size_and_reads_as_eio_for_now() {
 fn statfs_is_the_stores_and_du_adds_up() {
     let place = Location::new();
     let mounted = place.mount(place.version(&things([(b"d/f", Thing::File(random_bytes(5, 1_000_000)))])));
-    let space = |path| cairn::disk::space(path).unwrap();
+    let space = |path| cairn::internals::disk::space(path).unwrap();
     let (of_mount, of_store) = (space(mounted.path()), space(&place.store()));
     assert_eq!(
         (of_mount.blocks, of_mount.files, of_mount.fragment_size),

@@ -211,7 +211,7 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
         artifact.add_bytes("f", text).unwrap();
         artifact.save(&store).unwrap();
     };
-    let locks = || cairn::lock::list(&store).unwrap().len();
+    let locks = || cairn::internals::lock::list(&store).unwrap().len();
     publish("first");
     let mnt = place.empty("mnt");
     let mounted = Mounted(mnt.clone());
@@ -222,7 +222,10 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
     assert_eq!(fs::read(mounted.at("f")).unwrap(), b"first");
     use std::os::unix::fs::MetadataExt;
     let version = cairn::resolve(&store, &cairn::VersionSpec::parse("set:v0").unwrap()).unwrap();
-    assert_eq!(Some(fs::metadata(mounted.at("f")).unwrap().mtime()), cairn::clock::parse(&version.record().created_at));
+    assert_eq!(
+        Some(fs::metadata(mounted.at("f")).unwrap().mtime()),
+        cairn::internals::clock::parse(&version.record().created_at)
+    );
     assert_eq!(locks(), 1);
     // Also the lock of a busy mount that is told to end.
     let open = File::open(mounted.at("f")).unwrap();

@@ -63,7 +63,7 @@ fn a_truncated_or_missing_large_object_is_eio_and_right_after_its_repair() {
     let place = Location::new();
     let bytes = random_bytes(3, 1_000_000);
     let tree = place.version(&things([(b"f", Thing::File(bytes.clone()))]));
-    let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
+    let object = cairn::internals::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
     let mounted = place.mount(tree);
     build::truncate(&object, 500_000);
     eio(&mounted.at("f"));
@@ -83,7 +83,7 @@ fn an_object_truncated_while_open_is_eio_past_its_end() {
     let place = Location::new();
     let bytes = random_bytes(4, 8_000_000);
     let tree = place.version(&things([(b"f", Thing::File(bytes.clone()))]));
-    let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
+    let object = cairn::internals::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
     let mounted = place.mount_with(tree, ",io=no-open");
     let file = File::open(mounted.at("f")).unwrap();
     let mut got = [0; 4096];
@@ -99,7 +99,7 @@ fn a_large_object_with_another_mtime_is_hashed_before_its_first_byte() {
     let place = Location::new();
     let (good, bad) = (random_bytes(5, 300_000), random_bytes(6, 300_000));
     let tree = place.version(&things([(b"good", Thing::File(good.clone())), (b"bad", Thing::File(bad.clone()))]));
-    let layout = cairn::layout::Layout::new(place.store());
+    let layout = cairn::internals::layout::Layout::new(place.store());
     let now = std::time::SystemTime::now();
     build::set_mtime(&layout.object(&Digest::of(&good)), now);
     build::flip(&layout.object(&Digest::of(&bad)), 299_999);
@@ -120,7 +120,7 @@ fn rot_that_leaves_size_and_mtime_alone_is_found_with_verify_all() {
     let bytes = random_bytes(7, 300_000);
     let tree =
         place.version(&things([(b"f", Thing::File(bytes.clone())), (b"g", Thing::File(random_bytes(8, 300_000)))]));
-    let object = cairn::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
+    let object = cairn::internals::layout::Layout::new(place.store()).object(&Digest::of(&bytes));
     build::flip(&object, 299_999);
     build::set_mtime(&object, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000));
     let mounted = place.mount_with(tree, ",verify=all");

@@ -156,7 +156,7 @@ fn inode_numbers_are_one_for_each_thing_and_stay() {
     let commit = cairn::resolve(&whole.store, &cairn::VersionSpec::parse("a:v1").unwrap()).unwrap();
     assert_eq!(
         Some(fs::metadata(mounted.at("a/v1")).unwrap().mtime()),
-        cairn::clock::parse(&commit.record().created_at)
+        cairn::internals::clock::parse(&commit.record().created_at)
     );
 }
 
@@ -304,7 +304,8 @@ fn thousands_of_versions_and_names_are_listed_whole_and_found_at_once() {
     let whole = Whole::new();
     whole.publish("many", "0");
     // Numbers and names as a store has them, without the work of a put for each.
-    let versions = cairn::layout::Layout::new(whole.place.store()).versions(&ArtifactName::parse("many").unwrap());
+    let versions =
+        cairn::internals::layout::Layout::new(whole.place.store()).versions(&ArtifactName::parse("many").unwrap());
     let token = fs::read_link(versions.join("v0")).unwrap();
     for n in 1..3000 {
         std::os::unix::fs::symlink(&token, versions.join(format!("v{n}"))).unwrap();
@@ -332,7 +333,8 @@ fn damage_in_one_version_is_eio_there_and_the_others_are_right() {
     for text in ["0", "1"] {
         whole.publish("a", text);
     }
-    let versions = cairn::layout::Layout::new(whole.place.store()).versions(&ArtifactName::parse("a").unwrap());
+    let versions =
+        cairn::internals::layout::Layout::new(whole.place.store()).versions(&ArtifactName::parse("a").unwrap());
     let manifest = versions.join(fs::read_link(versions.join("v0")).unwrap()).join("manifest");
     super::build::flip(&manifest, 50);
     let mounted = whole.mount("");

@@ -119,7 +119,7 @@ pub(super) fn lab_on(kind: &str, size: u64) -> (Loop, TestStore) {
 fn where_blocks_can_be_shared_they_are() {
     let (at, lab) = lab_on("xfs", 320 << 20);
     let used = || {
-        let s = cairn::disk::space(&at.0).unwrap();
+        let s = cairn::internals::disk::space(&at.0).unwrap();
         (s.blocks - s.blocks_free) * u64::from(s.fragment_size)
     };
     {

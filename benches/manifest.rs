@@ -30,7 +30,7 @@ fn plain(i: u64) -> Vec<u8> {
     format!("sample-{i:08}.bin").into_bytes()
 }
 
-/// The leaf level's key hash, said again: an attacker knows it.
+/// A copy of the leaf level's key hash, which an attacker knows.
 fn key_hash(name: &[u8]) -> u64 {
     let mut h = (0xcbf2_9ce4_8422_2325u64).wrapping_mul(0x0000_0100_0000_01b3);
     for b in name {

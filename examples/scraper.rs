@@ -20,7 +20,7 @@ fn main() -> Result<()> {
     }
 }
 
-/// The job: one file a day for each host, as the next version of `news`, whoever else has made versions since.
+/// The job: one file a day for each host, as the next version of `news`, whichever other host has made versions since.
 fn append(store: &str, host: &str, day: &str) -> Result<()> {
     let store = Store::open(store)?;
     let newest = cairn::resolve(&store, &VersionSpec::parse("news")?).ok();

@@ -28,7 +28,7 @@ fn main() -> Result<()> {
         println!("{} contributed {} file to {}", done.run, done.files, done.draft);
     }
 
-    // Run 3 brings its own and finishes: one version, closed for ever.
+    // Run 3 brings its own and finishes: one version, and the id is closed.
     let third = run("run-3")?;
     let published = third.finish_artifact(&image(3)?, ID)?;
     for visit in published.version.entries()? {
@@ -36,7 +36,7 @@ fn main() -> Result<()> {
     }
     assert_eq!(published.version.record().files, 3);
 
-    // Said again, the same version; something new is refused.
+    // Repeated, it returns the same version; new content is refused.
     let again = third.finish_artifact(&Artifact::new("images", None)?, ID)?;
     assert_eq!((again.created, again.version.number()), (false, published.version.number()));
     let late = run("run-4")?.upsert_artifact(&image(4)?, ID).expect_err("the id is closed");

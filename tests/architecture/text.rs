@@ -13,7 +13,26 @@ const PROGRAM_FILE: usize = 450;
 const TEST_FILE: usize = 700;
 
 /// Folders with lines over [`LINE`], and how many.
-const LONG_LINES: &[(&str, usize)] = &[("benches", 4), ("bin/cairn", 31), ("bin/cairnfs", 3), ("examples", 2), ("src/catalog", 2), ("src/commit", 7), ("src/disk", 1), ("src/fuse", 4), ("src/lock", 1), ("src/manifest", 10), ("src/mount", 3), ("src/staging", 2), ("src/store", 2), ("tests/it", 26), ("tests/model", 6), ("tests/powercut", 15), ("tests/sharedfs", 23), ("tests/staging", 7)];
+const LONG_LINES: &[(&str, usize)] = &[
+    ("benches", 4),
+    ("bin/cairn", 31),
+    ("bin/cairnfs", 3),
+    ("examples", 2),
+    ("src/catalog", 2),
+    ("src/commit", 7),
+    ("src/disk", 1),
+    ("src/fuse", 4),
+    ("src/lock", 1),
+    ("src/manifest", 10),
+    ("src/mount", 3),
+    ("src/staging", 2),
+    ("src/store", 2),
+    ("tests/it", 26),
+    ("tests/model", 3),
+    ("tests/powercut", 15),
+    ("tests/sharedfs", 23),
+    ("tests/staging", 7),
+];
 /// Folders with files over their length, and how many.
 const LONG_FILES: &[(&str, usize)] =
     &[("bin/cairn", 1), ("src/disk", 2), ("src/fuse", 3), ("src/verify", 1), ("tests/it", 3)];
@@ -21,7 +40,24 @@ const LONG_FILES: &[(&str, usize)] =
 const DANGLING: &[(&str, usize)] =
     &[("src/commit", 2), ("src/ingest", 3), ("src/mount", 1), ("src/store", 1), ("tests/it", 9)];
 /// Folders with sentences that only this project's authors understand, and how many.
-const PRIVATE: &[(&str, usize)] = &[("", 11), ("benches", 1), ("bin/cairn", 3), ("docs", 1), ("examples", 3), ("src", 1), ("src/catalog", 6), ("src/commit", 18), ("src/disk", 1), ("src/fuse", 8), ("src/lock", 5), ("src/manifest", 3), ("src/mount", 6), ("src/objects", 2), ("src/staging", 7), ("src/store", 1), ("src/txn", 2), ("src/verify", 1), ("src/view", 1), ("tests/it", 23), ("tests/model", 4), ("tests/sharedfs", 4)];
+const PRIVATE: &[(&str, usize)] = &[
+    ("", 2),
+    ("bin/cairn", 3),
+    ("src", 1),
+    ("src/catalog", 5),
+    ("src/commit", 17),
+    ("src/fuse", 8),
+    ("src/lock", 5),
+    ("src/manifest", 3),
+    ("src/mount", 5),
+    ("src/objects", 1),
+    ("src/staging", 7),
+    ("src/store", 1),
+    ("src/txn", 2),
+    ("src/verify", 1),
+    ("src/view", 1),
+    ("tests/it", 7),
+];
 
 /// Phrases of a private language, and what to write in their place.
 const PHRASES: [(&str, &str); 16] = [

@@ -1,5 +1,5 @@
 //! Damage in every file of a store: flipped, cut, deleted, replaced. `verify` names it, readers give right bytes or an
-//! error and never wrong ones, nothing panics, and what is put back is whole again (case 37, L6, L15, F1 to F12).
+//! error and never wrong ones, nothing panics, and what is put back is whole again (L6, L15, F1 to F12).
 //!
 //! `CAIRN_DAMAGE=all` flips every byte of every file; without, long files are sampled.
 
@@ -572,7 +572,7 @@ fn files_of(root: &Path) -> Vec<String> {
 /// Shares the files of a store among threads, each with a copy of the store.
 fn damage_all(root: &Path, dir: &Path, chosen: &[String], known: &Known) -> Counts {
     let all = files_of(root);
-    // A removed version is a tombstone: what was in it is nobody's loss.
+    // A removed version is a tombstone: nothing is lost with its content.
     let removed = std::fs::read_link(root.join("artifacts/a/versions/v2"))
         .map(|t| t.to_str().unwrap().to_owned())
         .unwrap_or_default();

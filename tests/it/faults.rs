@@ -41,8 +41,7 @@ fn again(from: &TestStore) -> TestStore {
     lab
 }
 
-/// Does `args` with a fault at each step in turn, and has `check` look at each outcome, before and after the command is
-/// said again.
+/// Runs `args` with a fault at each step in turn. `check` sees each outcome, before and after the command is repeated.
 fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestStore, Option<bool>)) -> u64 {
     let lab = again(from);
     let steps = steps(&lab, args);
@@ -191,7 +190,7 @@ fn an_alias_move_killed_or_failed_at_every_step_is_done_or_not_done() {
 fn a_removal_killed_or_failed_at_every_step_is_done_or_not_done() {
     let from = start();
     from.ok(&["put", "a", "two"]);
-    // Said again after it was done, it finds nothing to remove.
+    // Repeated after it was done, it finds nothing to remove.
     let steps = sweep(&from, &["rm", "a:v1"], &[0, 6], |lab, acknowledged| {
         let there = content(lab, "a:v1").is_some();
         assert!(!there || acknowledged.is_none());
@@ -251,7 +250,7 @@ fn again_store(lab: &TestStore) -> TestStore {
 }
 
 #[test]
-fn a_finish_killed_at_every_step_gives_exactly_one_version_whoever_comes_next() {
+fn a_finish_killed_at_every_step_gives_exactly_one_version_whichever_process_comes_next() {
     let from = start();
     make_tree(&from.path("one"), &[("mine", b"mine"), ("third", b"3")]);
     for (run, source) in [("r", "two"), ("other", "one/mine")] {

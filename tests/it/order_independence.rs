@@ -1,6 +1,6 @@
-//! The same content has the same digest, put at once, patched together or contributed by many runs, in any order (L2,
-//! cases 34 and 35); in real stores. And along the way: every node of a patched version lies in the packs that its
-//! manifest lists, at most 16.
+//! Equal content has an equal digest, whether it was put at once, patched together, or contributed by many runs in any
+//! order (L2), in real stores. Also: every node of a patched version is in the packs that its manifest lists, at most
+//! 16.
 
 use crate::support::{Dice, TestStore, random_bytes};
 use cairn::catalog::manifest_file::MAX_PACKS;

@@ -1,6 +1,6 @@
-//! Many writers at once, writers that die, stop, are fenced or lose replies, sources that change, disks that are full:
-//! what was acknowledged is whole, numbers are dense, and the same thing said again succeeds (cases 2, 9 to 12, 15, 16;
-//! L7, L8, L10, L14).
+//! Many writers at once; writers that die, stop, are fenced or lose replies; sources that change; full disks. In all of
+//! them acknowledged versions are complete, numbers are dense, and the same command, run again, succeeds (L7, L8, L10,
+//! L14).
 
 use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, snapshot, text, wait_stopped};
 use cairn::catalog::removal::{self, Force};
@@ -438,7 +438,7 @@ fn a_writer_killed_between_commit_and_claim_is_helped_by_the_next_put() {
 }
 
 #[test]
-fn a_put_killed_between_commit_and_claim_and_said_again_makes_one_version() {
+fn a_put_killed_between_commit_and_claim_and_repeated_makes_one_version() {
     let lab = one_version();
     let step = claim_step(&lab);
     let output = faulty(&lab, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();

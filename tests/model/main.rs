@@ -1,27 +1,31 @@
-//! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, standstills, fences,
-//! lost and late replies, and caches that show what is no more. The protocol as it is keeps every law in the whole
-//! reachable space; each step left out breaks the law it is there for.
+//! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, pauses, fences, lost and
+//! late replies, and caches that show what no longer exists. The protocol keeps every law in the whole reachable space,
+//! and each omitted step breaks the law that it is for.
 //!
 //! `CAIRN_MODEL=all cargo test --release --test model -- --nocapture` searches the larger configurations too (some
 //! minutes and GiB).
 //!
-//! The steps, and where they are taken:
+//! The steps of the model, and the code that takes them:
 //!
-//! | step here | what it is | code |
-//! |---|---|---|
-//! | Begin, Note | `mkdir work/T`, `work/T/record`; looks come after it | `txn::Txn::begin` |
-//! | Look | the versions' numbers or the draft's log are read, FRESH; content is looked for | `catalog::numbers`, `catalog::draft::Draft::{state, last}`, `objects::ThreadWriter` |
-//! | Write | content that is not there is stored | `objects::ThreadWriter` |
-//! | Record | the record, whole, where its number will stand | `commit::publication::publish::write_version`, `commit::publication::draft_log::write` |
-//! | LookRemoved | what is relied upon is not removed, FRESH | `commit::modes::patch::pin_base`, `commit::publication::newest`, `pins` |
-//! | Commit | `symlink("commit", work/T/outcome)` | `txn::Durable::commit` |
-//! | CommitDone, CommitUnknown | `work/T/record` still stands beside it; a reply in doubt is read back, and where nothing is there the commit is tried again | `txn::Durable::commit` |
-//! | GiveUp | `symlink("fenced", work/T/outcome)` of one's own | `txn::Txn`'s `Drop` |
-//! | ClaimLog, LogTaken, LogUnknown | the draft's number is claimed; who stands there is read | `txn::Committed::place` over `publication::draft_log::LogNumbers`, `txn::claim::claim` |
-//! | ClaimVersion, VersionTaken, VersionUnknown | the version's number, likewise | `txn::Committed::place` over `publication::version_numbers`, `txn::claim::claim` |
-//! | EndNote, EndOutcome, EndDirectory | `work/T` is removed, in this order | `txn::remove_ended` |
-//! | Help | the claims of committed tokens | `commit::publication::recover` |
-//! | Sweep, and the collector | take away what is fenced, and free | not written yet |
+//! - *Begin, Note*: `mkdir work/T`, `work/T/record`; lookups come after it. `txn::Txn::begin`
+//! - *Look*: the versions' numbers or the draft's log are read, revalidated; content is looked up.
+//!   `catalog::numbers`, `catalog::draft::Draft::{state, last}`, `objects::ThreadWriter`
+//! - *Write*: missing content is stored. `objects::ThreadWriter`
+//! - *Record*: the complete record, at its final place. `commit::publication::publish::write_version`,
+//!   `commit::publication::draft_log::write`
+//! - *LookRemoved*: a revalidated lookup that a version relied on is not removed. `commit::modes::patch::pin_base`,
+//!   `commit::publication::newest`, `pins`
+//! - *Commit*: `symlink("commit", work/T/outcome)`. `txn::Durable::commit`
+//! - *CommitDone, CommitUnknown*: `work/T/record` still exists beside it; an uncertain reply is read back, and if nothing
+//!   is there, the commit is tried again. `txn::Durable::commit`
+//! - *GiveUp*: `symlink("fenced", work/T/outcome)` for the own token. The `Drop` of `txn::Txn`
+//! - *ClaimLog, LogTaken, LogUnknown*: the draft's number is claimed; a token that has it is read.
+//!   `txn::Committed::place` over `publication::draft_log::LogNumbers`, `txn::claim::claim`
+//! - *ClaimVersion, VersionTaken, VersionUnknown*: the same for the version's number. `txn::Committed::place` over
+//!   `publication::version_numbers`, `txn::claim::claim`
+//! - *EndNote, EndOutcome, EndDirectory*: `work/T` is removed, in this order. `txn::remove_ended`
+//! - *Help*: the claims of committed tokens. `commit::publication::recover`
+//! - *Sweep, and the collector*: remove what is fenced, and free space. Not written yet
 
 mod freeing;
 mod numbers;

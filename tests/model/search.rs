@@ -30,7 +30,7 @@ pub enum Law {
     FencedPublished,
     /// F3: the record behind a number was removed.
     RecordGone,
-    /// Case 12: a put made a version of what the version before it holds.
+    /// A put made a version with the same content as the version before it.
     SameAgain,
     /// L9: a patch stands after a version that it has not seen.
     PatchOverUnseen,

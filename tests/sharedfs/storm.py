@@ -11,7 +11,7 @@ cairn, seconds, args = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
 cut = args.pop(args.index("--cut") + 1) if "--cut" in args else None
 hosts = [a for a in args if a != "--cut"]
 counts = collections.Counter()
-errors = collections.Counter()         # what was said again
+errors = collections.Counter()         # which commands were repeated, and why
 told = collections.defaultdict(list)   # what was acknowledged
 wrong = []
 digests = {}                           # of what was sealed in staging directories
@@ -43,7 +43,7 @@ def say(host, *words, kill=0.0, rng=random):
 
 
 def persist(host, *words, kill=0.15, rng=random):
-    """Says it again until it is answered: done, or refused."""
+    """Runs a command until it succeeds or is refused."""
     began = time.time()
     while True:
         status, out, err = say(host, *words, kill=kill, rng=rng)
@@ -52,7 +52,7 @@ def persist(host, *words, kill=0.15, rng=random):
             continue
         if status in (0, 3):
             return status, out, err
-        counts["said again after an error"] += 1
+        counts["repeated after an error"] += 1
         errors[re.sub(r"/tmp/[^/]*/|[0-9a-f]{30,}", "", " ".join(err.split()))[:150]] += 1
         if status in (1, 2, 4, 6) or time.time() - began > PATIENCE:
             with lock:
@@ -398,7 +398,7 @@ def main():
         check(host)
     print(", ".join("%s %d" % (k, v) for k, v in sorted(counts.items())) + ", violations %d" % len(wrong), flush=True)
     for error, n in errors.most_common(8):
-        print("  said again %d times after: %s" % (n, error), flush=True)
+        print("  repeated %d times after: %s" % (n, error), flush=True)
     for w in wrong[:20]:
         print("  VIOLATION: " + w, flush=True)
     sys.exit(1 if wrong else 0)

@@ -156,7 +156,7 @@ fn records(log: &Path) -> usize {
 }
 
 #[test]
-fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_whoever_comes_next() {
+fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_the_next_process() {
     let count = steps(&start(), &FINISH);
     let mut helped = 0;
     for step in 1..=count {

@@ -1,6 +1,6 @@
-//! Collaborative versions: what they answer case by case, and what holds when many processes make one at once.
+//! Collaborative versions: what they do in each situation, and what holds when many processes make one at once.
 
-mod cases;
 mod finish_races;
 mod refusals;
+mod situations;
 mod stress;

@@ -1,5 +1,5 @@
 //! Many processes make one version: some share files, some retry, some are killed, some finish. What was acknowledged
-//! is in the version, once; numbers are dense; nothing is accepted and lost (L11, L12, cases 23, 26, 27, 29).
+//! is in the version, once; numbers are dense; nothing is accepted and lost (L11, L12).
 //!
 //! `CAIRN_STORM_RUNS=64 CAIRN_STORM_FILES=1000 CAIRN_STORM_ROUNDS=20 cargo test --release --test it storm --
 //! --nocapture` is the long form.
@@ -56,7 +56,7 @@ fn wanted(runs: impl Iterator<Item = usize>, files: usize) -> BTreeMap<String, S
     .collect()
 }
 
-/// One process, killed now and then, said again until it answers.
+/// One process, killed at random, and run again until it answers.
 fn persist(lab: &TestStore, words: &[&str], dice: &mut Dice, tally: &Tally) -> (i32, String) {
     loop {
         let mut child = lab.cairn(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -76,7 +76,7 @@ fn persist(lab: &TestStore, words: &[&str], dice: &mut Dice, tally: &Tally) -> (
     }
 }
 
-/// Breaks locks at random: manners only, nothing may come of it (L13).
+/// Breaks locks at random. Locks are advisory, so this must have no effect (L13).
 fn break_locks(lab: &TestStore, stop: &AtomicBool, dice: &mut Dice, tally: &Tally) {
     while !stop.load(Ordering::Relaxed) {
         for lock in std::fs::read_dir(lab.store_path().join("locks")).unwrap().flatten() {

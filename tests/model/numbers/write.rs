@@ -77,7 +77,7 @@ impl Numbers {
         }
     }
 
-    /// The number first, then the newest: whoever publishes in between is passed on the walk.
+    /// The number first, then the newest: a version published in between is passed on the walk.
     fn look_before_finish(&self, state: &State, me: usize, read: u8, label: Label, out: &mut Vec<(Label, State)>) {
         let believed = state.versions_believed();
         let most = believed.end() + u8::from(self.flaw == Flaw::FromTooHigh);
@@ -181,8 +181,8 @@ impl Numbers {
         out.push((Label("reads its outcome", me, found.noted.into()), next));
     }
 
-    /// In doubt whether it has committed it fences itself. If that comes too late, nobody knows, and whoever says it
-    /// again is told.
+    /// If it does not know whether it has committed, it fences itself. If that comes too late, the outcome is unknown,
+    /// and the process that runs the command again finds it.
     fn discard(&self, state: &State, me: usize, out: &mut Vec<(Label, State)>) {
         let own = token(me, state.processes[me].tries);
         let mut next = *state;

@@ -1,4 +1,4 @@
-//! CASES 19 to 30, one by one, as commands and as a library.
+//! What drafts do in each situation that their users meet, as commands and through the library.
 
 use crate::support::{TestStore, go_on, make_tree, text, wait_stopped};
 use cairn::catalog::{Draft, Mode, VersionSpec};
@@ -50,7 +50,7 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn three_runs_give_one_image_each_and_the_third_finishes_case_20() {
+fn three_runs_give_one_image_each_and_the_third_finishes() {
     let lab = TestStore::new();
     make_tree(&lab.path(""), &[("image1.png", b"1"), ("image2.png", b"22"), ("image3.png", b"333")]);
     let id = ["--distributed-id", "my_dist_artifact"];
@@ -71,7 +71,7 @@ fn three_runs_give_one_image_each_and_the_third_finishes_case_20() {
 }
 
 #[test]
-fn neither_an_id_nor_a_group_is_an_error_and_the_group_is_the_default_case_19() {
+fn neither_an_id_nor_a_group_is_an_error_and_the_group_is_the_default() {
     let lab = TestStore::new();
     make_tree(&lab.path(""), &[("f", b"1")]);
     let said = text(&lab.run(&["upsert", "x", "f", "--run", "r"], 2).stderr);
@@ -87,7 +87,7 @@ fn neither_an_id_nor_a_group_is_an_error_and_the_group_is_the_default_case_19() 
 }
 
 #[test]
-fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_sides_named_case_21() {
+fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_sides_named() {
     let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("same", "s"), ("p", "1"), ("d/x", "1")]);
@@ -108,7 +108,7 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
     );
     assert_eq!(draft(&store, "d").state().unwrap(), before, "nothing is recorded");
     assert!(cairn::resolve(&store, &VersionSpec::parse("x").unwrap()).is_err());
-    // The ways out. One: the run says it again.
+    // The ways out. One: the run upserts again.
     upsert(&store, "b", "d", &[("p", "1")]);
     assert_eq!(finish(&store, "d", &FinishOptions::default()).unwrap_err().causes().len(), 1);
     // Two: what was appended last.
@@ -146,7 +146,7 @@ fn under_latest_the_log_decides_and_no_clock() {
 }
 
 #[test]
-fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back_case_22() {
+fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back() {
     let lab = TestStore::new();
     let store = lab.store();
     let mut first = files("x", &[("p", "1"), ("q", "1"), ("d/x", "1")]);
@@ -178,7 +178,7 @@ fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back_case_2
 }
 
 #[test]
-fn after_the_finish_the_id_is_closed_for_ever_cases_23_and_24() {
+fn after_the_finish_the_id_stays_closed_and_a_repeated_finish_returns_the_version() {
     let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -223,7 +223,7 @@ fn content_equal_to_the_newest_version_is_that_version_with_what_is_said_of_it()
 }
 
 #[test]
-fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to_case_25() {
+fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to() {
     let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -246,7 +246,7 @@ fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to_case_25() {
 }
 
 #[test]
-fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not_case_25() {
+fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
     let lab = TestStore::new();
     let store = lab.store();
     make_tree(&lab.path(""), &[("f", b"1")]);
@@ -262,10 +262,10 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not_case_25() {
     assert!(refused.causes().len() == 1 && refused.causes()[0].starts_with("run slow is writing on "), "{refused}");
     let shown = lab.ok(&["drafts", "x", "--json"]);
     assert!(shown.contains(r#""writing":["slow"]"#), "{shown}");
-    // The same run elsewhere is refused while this one lives (case 26).
+    // The same run elsewhere is refused while this one lives.
     let said = text(&lab.run(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"], 3).stderr);
     assert!(said.contains(&format!("process {}", writer.id())), "{said}");
-    // A lock is manners: broken, nobody waits for it, and nothing is lost.
+    // A lock is advisory: once it is broken, nothing waits for it, and nothing is lost.
     let skipped = finish(&store, "d", &FinishOptions { skip_open: true, ..Default::default() }).unwrap();
     assert_eq!(content(&skipped.version), pairs(&[("p", "1")]));
     go_on(&writer);
@@ -292,7 +292,7 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not_case_25() {
 }
 
 #[test]
-fn a_writer_killed_in_the_middle_leaves_nothing_half_and_goes_on_when_started_again_case_26() {
+fn a_writer_killed_in_the_middle_leaves_nothing_half_and_continues_when_started_again() {
     let lab = TestStore::new();
     let store = lab.store();
     make_tree(&lab.path(""), &[("f", b"1")]);
@@ -305,7 +305,7 @@ fn a_writer_killed_in_the_middle_leaves_nothing_half_and_goes_on_when_started_ag
 }
 
 #[test]
-fn two_ids_on_one_name_and_one_id_on_two_names_are_independent_case_28() {
+fn two_ids_on_one_name_and_one_id_on_two_names_are_independent() {
     let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -324,7 +324,7 @@ fn two_ids_on_one_name_and_one_id_on_two_names_are_independent_case_28() {
 }
 
 #[test]
-fn a_discarded_draft_begins_again_and_a_dropped_run_counts_again_when_it_comes_back_case_30() {
+fn a_discarded_draft_begins_again_and_a_dropped_run_counts_again_when_it_comes_back() {
     let lab = TestStore::new();
     let store = lab.store();
     make_tree(&lab.path(""), &[("f", b"new")]);
@@ -375,7 +375,7 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
 }
 
 #[test]
-fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_manners_only() {
+fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_only_advisory() {
     let lab = TestStore::new();
     let store = lab.store();
     let (name, id) = (ArtifactName::parse("x").unwrap(), DistributedId::parse("d").unwrap());

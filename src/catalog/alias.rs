@@ -75,11 +75,11 @@ pub fn readable(store: &Store, name: &ArtifactName) -> Result<(Vec<(AliasName, V
     Ok((found, damaged))
 }
 
-/// Moves an alias, or takes it away (`to` is `None`). Already there: nothing is recorded.
+/// Moves an alias, or removes it (`to` is `None`). If it points there already, nothing is recorded.
 ///
 /// # Errors
-/// Refused when it is not where `expected` says, or when the version is removed meanwhile: the move is undone then. Not
-/// found: the version.
+/// Conflict: it does not point at what `expected` says, or the version was removed meanwhile (the move is undone then).
+/// Not found: the version. Damaged; I/O.
 pub fn set(
     store: &Store,
     name: &ArtifactName,
@@ -97,20 +97,20 @@ pub fn set(
     if !removal::is_removed(store, name, version)? {
         return Ok(());
     }
-    // rm looks again after it acted, and so do we (D of the model): one of the two sees the other.
+    // `rm` checks again after it acted, and so does this: one of the two sees the other (D of the model).
     set_unchecked(store, name, alias, Expected::Exactly(to), before.filter(|b| *b != version))?;
     if let Some(before) = before
         && removal::is_removed(store, name, before)?
     {
-        // Removed too while nothing named it: it goes nowhere, unless another moved it meanwhile.
+        // That one was removed too, while nothing named it: the alias is removed, unless it moved meanwhile.
         let gone = set_unchecked(store, name, alias, Expected::Exactly(Some(before)), None);
         gone.map(drop).or_else(|e| if e.kind() == Kind::Conflict { Ok(()) } else { Err(e) })?;
     }
     Err(Error::conflict(format!("{name}:{version} was removed while alias {alias} moved to it; the move is undone")))
 }
 
-/// Moves an alias to `to` with the record after number `after` of its log, and not at all if that one is another's: for
-/// who does late what was decided before. Already there: nothing is recorded.
+/// Moves an alias to `to` with the record after number `after` of its log, and not at all if that number is taken: for
+/// a move that was decided earlier and is made late. If the alias points there already, nothing is recorded.
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -150,7 +150,7 @@ fn set_unchecked(
                 show(want)
             ))
             .with_detail(Detail::AliasMoved { alias: alias.clone(), expected: want, found: before })
-            .with_hint("look again, then decide"));
+            .with_hint("check where it points now, then decide"));
         }
         if before == to {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Artifacts: a name, its one type, when it began.
+//! Artifacts: a name, its type, when it was created.
 
 use super::version;
 use crate::disk;
@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often the making of a directory is tried, from its parent on, and how long between.
+/// How often the making of a directory is tried, from its parent down.
 const TRIES: u32 = 4;
+/// The wait between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What `artifact.json` says.
@@ -20,10 +21,10 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 pub struct ArtifactRecord {
     /// The name, as the directory's.
     pub artifact: ArtifactName,
-    /// The one type, for ever.
+    /// The type, which can't be changed later.
     #[serde(rename = "type")]
     pub kind: ArtifactType,
-    /// When the first writer came.
+    /// When it was created, by the writer's clock.
     pub created_at: String,
 }
 
@@ -37,7 +38,7 @@ pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>
     let found: ArtifactRecord = claim::read_record(&store.layout().artifact(name).join(token.record_name()))?;
     if found.artifact != *name && found.artifact.as_str().eq_ignore_ascii_case(name.as_str()) {
         let why = format!(
-            "artifact {name} cannot be told from {}: names do not differ by case on this file system",
+            "artifact {name} cannot be distinguished from {}: on this file system names do not differ by case",
             found.artifact
         );
         return Err(Error::conflict(why).with_hint("use the other name, or another one"));
@@ -65,8 +66,8 @@ pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
     Ok(out)
 }
 
-/// Whether an artifact has, or ever had, a version: numbers are dense, so the first one tells (F4), and the second one
-/// where the first is lost.
+/// Whether an artifact has, or ever had, a version. Numbers are dense, so the first one decides (F4), or the second one
+/// if the first is lost.
 ///
 /// # Errors
 /// I/O.
@@ -75,8 +76,8 @@ pub fn has_versions(store: &Store, name: &ArtifactName) -> Result<bool> {
     Ok(disk::lstat_revalidated(&version(0))?.is_some() || disk::lstat(&version(1))?.is_some())
 }
 
-/// The type of an artifact; `None` when there is no such artifact. Where its record is lost or damaged, its versions
-/// tell.
+/// The type of an artifact; `None` when there is no such artifact. If its record is lost or damaged, the type is read
+/// from its versions.
 ///
 /// # Errors
 /// Damaged: its record, and the records of all its versions. I/O.
@@ -96,10 +97,10 @@ pub fn kind(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactType>> 
     Err(lost)
 }
 
-/// The type an artifact has, checked against the one wanted.
+/// The type of an artifact, checked against the one wanted; `None` when there is no such artifact.
 ///
 /// # Errors
-/// Refused when it has another, naming both.
+/// Conflict: it has another type. Damaged; I/O.
 pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>) -> Result<Option<ArtifactType>> {
     let Some(found) = kind(store, name)? else { return Ok(None) };
     match wanted {
@@ -112,17 +113,16 @@ pub fn check_type(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactTy
     }
 }
 
-/// The artifact, made now if it is new, with its directory durable, and its type. Who says none takes what there is,
-/// `dataset` for a new name: also when somebody else makes it at the same moment.
+/// Makes the artifact if it is new, and its directory durable, and returns its type. Without a wanted type that is the
+/// type it has, or `dataset` for a new name; also if another process makes it at the same moment.
 ///
 /// # Errors
-/// Refused when it has another type; I/O.
+/// Conflict: it has another type. Damaged; I/O.
 pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>) -> Result<ArtifactType> {
     let disk = store.disk();
     let dir = store.layout().artifact(name);
     if let Some(kind) = check_type(store, name, wanted)? {
-        // Who made it may not have made it durable yet; before there is a version that is certain to have been done
-        // (F9).
+        // Its writer may not have made it durable yet. If there is a version, it was done before (F9).
         if !disk.keeps_order_of_names() && super::numbers::highest(&store.layout().versions(name))?.is_none() {
             disk.sync_dir(&dir)?;
         }
@@ -140,7 +140,7 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
     }
 }
 
-/// An artifact has one record, and its name is not a number.
+/// An artifact has one record. Its name is `artifact.json`, not a number.
 struct TheRecord {
     dir: PathBuf,
     link: PathBuf,
@@ -178,7 +178,7 @@ impl Numbers for TheRecord {
 /// I/O.
 pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
     if store.disk().keeps_order_of_names() && disk::lstat(dir)?.is_some_and(|m| m.is_dir()) {
-        return Ok(()); // its name reaches the disk before any later sync on this file system
+        return Ok(()); // on this file system its name is durable with any later sync
     }
     let parent = dir.parent().expect("only directories below the store's root are made");
     let mut tries = TRIES;
@@ -188,8 +188,8 @@ pub(crate) fn ensure_dir(store: &Store, dir: &Path) -> Result<()> {
         }
         match store.disk().create_dir(dir) {
             Ok(_) => break,
-            // The parent was made a moment ago, by another host or by this call, and on a part of a shared file system
-            // it is missing still.
+            // Another host, or this call, made the parent a moment ago, and it is still missing on a part of a shared
+            // file system.
             Err(e) if tries > 1 && (e.errno() == Some(libc::ENOENT) || !store.disk().kind().is_local()) => tries -= 1,
             Err(e) => return Err(e),
         }

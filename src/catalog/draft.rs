@@ -1,8 +1,8 @@
 //! Drafts: collaborative versions in the making, each a numbered log of records. The log is the order (L11).
 //!
-//! A record is appended by the claim of a number, never without knowing what stands below it. After a finish no number
-//! can be taken, so who reads a last record that is no finish knows that there is none. What counts is a function of
-//! the records alone: [`DraftState`].
+//! A record is appended by the claim of a number, after everything below that number was read. After a finish no number
+//! can be taken, so if the last record is not a finish, there is none. What counts is a function of the records alone:
+//! [`DraftState`].
 
 use super::note::{Metadata, Note};
 use super::numbers::{self, Numbered, unless_exactly, unless_from};
@@ -22,22 +22,22 @@ use std::path::{Path, PathBuf};
 pub enum DraftRecord {
     /// A run's part.
     Contribution(Box<ContributionRecord>),
-    /// A run's contributions so far don't count.
+    /// A run's contributions so far no longer count.
     Drop(DropRecord),
-    /// All contributions so far don't count; the log goes on.
+    /// No contribution so far counts; the log continues.
     Discard(DiscardRecord),
-    /// The end: one version, for ever.
+    /// The end: one version. The draft stays closed.
     Finish(Box<FinishRecord>),
 }
 
-/// Whose record it is: fields that every record begins with.
+/// The fields that every record begins with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     /// The token under which it was written.
     pub token: String,
     /// The artifact.
     pub artifact: ArtifactName,
-    /// The draft's id, whatever its directory is called.
+    /// The draft's id. (The name of its directory can be an encoding of it.)
     pub distributed_id: DistributedId,
     /// The number from which the claim walks up; of a discard and a finish, the only one it may have.
     pub from: u64,
@@ -48,16 +48,16 @@ pub struct Head {
 /// A run's part: what it adds, as a manifest of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ContributionRecord {
-    /// Whose it is.
+    /// The common fields.
     #[serde(flatten)]
     pub head: Head,
     /// The run.
     pub run: RunRecord,
-    /// The user who contributed: who ran the upsert, or to whom the staging directory belonged. Records of older
-    /// releases don't say.
+    /// The user who contributed: the one who ran the upsert, or who owned the staging directory. Records of older
+    /// releases don't have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserRecord>,
-    /// Whether it stands instead of the run's earlier ones, not over them.
+    /// Whether it replaces the run's earlier ones. Else it overrides them path by path.
     pub replace: bool,
     /// The artifact's type.
     #[serde(rename = "type")]
@@ -74,7 +74,7 @@ pub struct ContributionRecord {
     pub bytes: u64,
     /// Bytes of content that were not in the store before.
     pub new_bytes: u64,
-    /// For people; the last one counts.
+    /// A text for people; the last one counts.
     pub description: Option<String>,
     /// A JSON object of the user's; keys unite, the last value of each counts.
     pub metadata: Metadata,
@@ -89,7 +89,7 @@ pub struct ContributionRecord {
 pub struct UserRecord {
     /// The number.
     pub uid: u32,
-    /// The name that the host has for it.
+    /// Its name on that host.
     pub name: Option<String>,
 }
 
@@ -116,19 +116,19 @@ pub struct RootRecord {
 /// That a run's contributions don't count.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropRecord {
-    /// Whose it is.
+    /// The common fields.
     #[serde(flatten)]
     pub head: Head,
-    /// The run that is taken out.
+    /// The run that is dropped.
     pub run: RunId,
-    /// Up to this number of the log: later ones were not known, and count.
+    /// Contributions up to this number of the log are dropped. Later ones were not known, and count.
     pub through: u64,
 }
 
 /// That nothing so far counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiscardRecord {
-    /// Whose it is.
+    /// The common fields.
     #[serde(flatten)]
     pub head: Head,
 }
@@ -136,7 +136,7 @@ pub struct DiscardRecord {
 /// The end of a draft. The version is the one that was written under the same token, or `same_as`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FinishRecord {
-    /// Whose it is.
+    /// The common fields.
     #[serde(flatten)]
     pub head: Head,
     /// The run that finished.
@@ -149,12 +149,12 @@ pub struct FinishRecord {
     pub own_files: u64,
     /// The newest version that it was compared with.
     pub compared_with: Option<VersionNumber>,
-    /// That one, if its content is the same: no other version comes of the draft.
+    /// That version, if it has the same content: the draft then makes no other version.
     pub same_as: Option<VersionNumber>,
-    /// Aliases for the version, each with the last number of its log: only the next one moves it, so whoever completes
-    /// a finish late undoes nothing.
+    /// Aliases for the version, each with the last number of its log: only the next number moves it, so a process that
+    /// completes a finish late undoes nothing.
     pub aliases: Vec<AliasMove>,
-    /// What is said of a version that stood already, with the last number of its notes.
+    /// Annotations for a version that existed already, with the last number of its notes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<NoteAfter>,
 }
@@ -177,14 +177,14 @@ pub struct NoteAfter {
     pub after: u64,
 }
 
-/// What a finish does when runs say different things about a path.
+/// What a finish does when runs have different entries at a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnConflict {
     /// Nothing; the draft stays open.
     #[default]
     Refuse,
-    /// Takes what was appended last.
+    /// Takes the entry that was appended last.
     Latest,
 }
 
@@ -230,7 +230,7 @@ impl Contribution {
     }
 }
 
-/// What a draft's log comes to.
+/// What a draft's log adds up to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DraftState {
     /// The contributions that count, in the order of the log.
@@ -248,7 +248,7 @@ impl DraftState {
         self.contributions.iter().map(|c| &c.record.run.id).filter(|run| seen.insert(*run)).collect()
     }
 
-    /// Whether something is there to be finished.
+    /// Whether there is something to finish.
     pub fn is_open(&self) -> bool {
         self.finish.is_none() && !self.contributions.is_empty()
     }
@@ -316,7 +316,7 @@ impl Draft {
         self.store.layout().draft_log(&self.name, &self.id)
     }
 
-    /// All that was recorded, read FRESH to its end, and what it comes to.
+    /// Reads the log to its end, with revalidated lookups, and returns what it adds up to.
     ///
     /// # Errors
     /// Damaged; I/O.
@@ -327,7 +327,7 @@ impl Draft {
             while let Some(token) = claim::holder(&dir.join(numbers::record_name(state.last + 1)))? {
                 if state.finish.is_some() {
                     return Err(Error::damaged(format!(
-                        "{}: number {} stands after the finish",
+                        "{}: number {} comes after the finish",
                         show_path(&dir),
                         state.last + 1
                     )));
@@ -335,15 +335,16 @@ impl Draft {
                 let record = self.read_at(state.last + 1, &token)?;
                 state.take(state.last + 1, token, record);
             }
-            // The end is where nothing comes after, not where one number cannot be seen (L10).
+            // The log ends where nothing comes after, not where one number cannot be seen (L10).
             let listed = numbers::last_record(&dir)?;
             if listed <= state.last {
                 return Ok(state);
             }
             let next = dir.join(numbers::record_name(state.last + 1));
             claim::retry_until_consistent(&next, || {
-                claim::holder(&next)?
-                    .ok_or_else(|| Error::damaged(format!("{} is missing, number {listed} stands", show_path(&next))))
+                claim::holder(&next)?.ok_or_else(|| {
+                    Error::damaged(format!("{} is missing, and number {listed} exists", show_path(&next)))
+                })
             })?;
         }
     }
@@ -373,7 +374,7 @@ impl Draft {
         Ok(record)
     }
 
-    /// A record by its token, published or not, checked against where it stands.
+    /// A record by its token, published or not, checked against its place.
     ///
     /// # Errors
     /// Damaged; I/O.
@@ -383,7 +384,7 @@ impl Draft {
         let head = record.head();
         if (head.token.as_str(), &head.artifact, &head.distributed_id) != (token.as_str(), &self.name, &self.id) {
             return Err(Error::damaged(format!(
-                "{} speaks of draft {} of {} and token {}",
+                "{} names draft {} of {} and token {}",
                 show_path(&path),
                 head.distributed_id,
                 head.artifact,
@@ -409,7 +410,7 @@ pub fn all(store: &Store, name: &ArtifactName) -> Result<Vec<Result<Draft>>> {
     Ok(each.collect())
 }
 
-/// The id of a draft by its log: the directory's name need not tell. `None` while nothing is recorded.
+/// The id of a draft, from its log: the directory's name need not contain it. `None` while nothing is recorded.
 fn id_of(log: &Path) -> Result<Option<DistributedId>> {
     let Some(token) = claim::holder(&log.join(numbers::record_name(1)))? else { return Ok(None) };
     let record: DraftRecord = claim::read_record(&log.join(token.record_name()))?;

@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// Appends what `decide` makes of the last record and of the number that the new one will have; `None` from it means
-/// that there is nothing to do. Returns whether a record was appended. It comes directly after the one that was read, or
-/// nowhere: when another record takes the number, or the token is fenced, `decide` is asked again. So a helper that
+/// that there is nothing to do. Returns whether a record was appended. It comes directly after the one that was read,
+/// or nowhere: when another record takes the number, or the token is fenced, `decide` is asked again. So a helper that
 /// comes late cannot undo a newer record.
 ///
 /// # Errors
@@ -89,7 +89,7 @@ impl Numbers for OneNumber<'_> {
 pub fn read<T: DeserializeOwned + Numbered>(dir: &Path, number: u64) -> Result<T> {
     let path = dir.join(numbers::record_name(number));
     let token = claim::holder(&path)?
-        .ok_or_else(|| Error::damaged(format!("{} is missing, numbers after it stand", show_path(&path))))?;
+        .ok_or_else(|| Error::damaged(format!("{} is missing, and later numbers exist", show_path(&path))))?;
     let record = claim::read_record(&dir.join(token.record_name()))?;
     numbers::check_number(&record, number, &path)?;
     Ok(record)

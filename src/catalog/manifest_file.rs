@@ -1,4 +1,5 @@
-//! A version's `manifest`: its root node, and the packs that hold the others. All that opening a version reads (L4).
+//! A version's `manifest` file: its root node, and the packs that hold the other nodes. Opening a version reads only
+//! this (L4).
 
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -27,7 +28,7 @@ impl ManifestFile {
     /// The bytes for a manifest that was built.
     ///
     /// # Errors
-    /// Usage: a pack is still open.
+    /// Usage: the nodes are in too many packs, or a pack is still open.
     pub fn encode(root: &Root, packs: &NodePacks, objects: &Objects) -> Result<Vec<u8>> {
         if packs.names.len() > MAX_PACKS {
             return Err(Error::usage(format!(

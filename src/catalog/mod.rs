@@ -1,4 +1,4 @@
-//! What stands in the store by name: artifacts, versions, aliases, notes, removals; and the way from `NAME:V` to a
+//! What the store has by name: artifacts, versions, aliases, notes, removals, drafts; and the way from `NAME:V` to a
 //! version.
 
 pub mod alias;

@@ -25,7 +25,7 @@ pub struct Note {
     pub metadata: Option<Metadata>,
     /// Tags added.
     pub add_tags: Vec<Tag>,
-    /// Tags taken away.
+    /// Tags removed.
     pub remove_tags: Vec<Tag>,
     /// A run that made the same content again.
     pub produced_by: Option<RunRecord>,
@@ -34,7 +34,7 @@ pub struct Note {
 }
 
 impl Numbered for Note {
-    /// A note tells no number: all of a version's log count, in order.
+    /// A note does not contain its number: all notes of a version count, in order.
     fn contradicts(&self, _: u64) -> Option<String> {
         None
     }
@@ -89,7 +89,7 @@ pub(super) fn current(store: &Store, version: &Version) -> Result<Annotations> {
     Ok(out)
 }
 
-/// Whether a version has a log of notes. Most have none: on a local file system one look tells.
+/// Whether a version has a log of notes. Most have none: on a local file system one lookup shows it.
 fn has_notes(store: &Store, dir: &Path) -> Result<bool> {
     let found = if store.disk().kind().is_local() { disk::lstat(dir) } else { disk::lstat_revalidated(dir) };
     Ok(found?.is_some())
@@ -102,9 +102,9 @@ pub struct Recorded {
     pub aliases: Vec<AliasName>,
     /// Tags that the version did not have.
     pub tags: Vec<Tag>,
-    /// Whether the description is another one now.
+    /// Whether the description changed.
     pub description: bool,
-    /// Whether the metadata are other ones now.
+    /// Whether the metadata changed.
     pub metadata: bool,
     /// The metadata keys that the version had and has no longer.
     pub dropped_keys: Vec<String>,
@@ -133,9 +133,9 @@ pub fn add(version: &Version, note: Note) -> Result<Recorded> {
     let mut after = before.clone();
     after.apply(note.clone());
     if after == before {
-        // Said before, perhaps a moment ago and not durable yet.
-        let said = note != Note::default() && has_notes(store, &dir)?;
-        if said {
+        // Recorded before, perhaps a moment ago and not durable yet.
+        let is_recorded = note != Note::default() && has_notes(store, &dir)?;
+        if is_recorded {
             store.disk().sync_dir(&dir)?;
         }
         return Ok(Recorded::default());
@@ -145,7 +145,7 @@ pub fn add(version: &Version, note: Note) -> Result<Recorded> {
     Ok(Recorded::between(&before, &after))
 }
 
-/// Adds a note with the number after `after`, and not at all if that one is another's.
+/// Adds a note with the number after `after`, and not at all if that number is taken.
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -165,7 +165,7 @@ pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()
     .map(drop)
 }
 
-/// How deep metadata may nest: a reader of JSON has a bound, and records add to it.
+/// How deep metadata may nest: JSON readers have a bound, and records add levels of their own.
 const MAX_DEPTH: usize = 64;
 
 fn depth(value: &Value) -> usize {
@@ -176,10 +176,10 @@ fn depth(value: &Value) -> usize {
     }
 }
 
-/// Checks a user's metadata: an object of at most 100 top-level keys, 64 KiB, and 64 objects or lists in one another.
+/// Checks a user's metadata: an object of at most 100 top-level keys, 64 KiB, and less than 64 nested objects or lists.
 ///
 /// # Errors
-/// A usage error that says which bound is passed.
+/// Usage: a bound is exceeded; the message says which.
 pub fn check_metadata(metadata: &Metadata) -> Result<()> {
     let bytes = serde_json::to_vec(metadata).map_or(usize::MAX, |v| v.len());
     if metadata.len() > 100 {
@@ -187,7 +187,7 @@ pub fn check_metadata(metadata: &Metadata) -> Result<()> {
     }
     if metadata.values().map(depth).max().unwrap_or(0) >= MAX_DEPTH {
         return Err(Error::usage(format!(
-            "metadata nests too deep: at most {MAX_DEPTH} objects or lists in one another"
+            "metadata nests too deep: less than {MAX_DEPTH} levels of objects and lists are allowed"
         )));
     }
     if bytes > 64 << 10 {
@@ -207,7 +207,7 @@ fn is_large_integer(word: &str) -> bool {
 /// Parses metadata as people and Python write it: a JSON object in which `NaN` counts as null; infinities are refused.
 ///
 /// # Errors
-/// A usage error: no JSON object, an infinity, an integer beyond 64 bits, a bound passed.
+/// Usage: it is not a JSON object, or has an infinity or an integer beyond 64 bits, or exceeds a bound.
 ///
 /// # Example
 /// ```

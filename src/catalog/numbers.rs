@@ -5,13 +5,13 @@ use crate::error::{Error, Result, show_path};
 use crate::types::VersionNumber;
 use std::path::Path;
 
-/// A record that tells at which numbers it may be.
+/// A record that knows which numbers it may have.
 pub trait Numbered {
     /// Why this cannot be the record that was claimed at `number`; `None` when it can be.
     fn contradicts(&self, number: u64) -> Option<String>;
 }
 
-/// The rule for a record that was written for one number only.
+/// The rule for a record that may have one number only.
 pub(crate) fn unless_exactly(from: u64, number: u64) -> Option<String> {
     (from != number).then(|| format!("it was written for number {from} and no other"))
 }
@@ -42,7 +42,7 @@ pub fn versions(dir: &Path) -> Result<Vec<VersionNumber>> {
     Ok(out)
 }
 
-/// The highest version number ever claimed, looked for FRESH.
+/// The highest version number ever claimed, by revalidated lookups.
 ///
 /// # Errors
 /// I/O.
@@ -50,8 +50,7 @@ pub fn highest(dir: &Path) -> Result<Option<VersionNumber>> {
     Ok(highest_from(dir, 0, |n| VersionNumber(n).to_string(), version)?.map(VersionNumber))
 }
 
-/// [`highest`], looked for from `known` on, a number that was claimed: a look or two where nothing or little came after
-/// it.
+/// [`highest`], searched from `known` on, a number that was claimed: one or two lookups if little came after it.
 ///
 /// # Errors
 /// I/O.
@@ -59,7 +58,7 @@ pub fn highest_after(dir: &Path, known: VersionNumber) -> Result<Option<VersionN
     Ok(highest_from(dir, known.0, |n| VersionNumber(n).to_string(), version)?.map(VersionNumber))
 }
 
-/// The highest number in a log of records, looked for FRESH; 0 when it is empty. For logs that may be long.
+/// The highest number in a log of records, by revalidated lookups; 0 when it is empty. For logs that may be long.
 ///
 /// # Errors
 /// I/O.
@@ -67,8 +66,8 @@ pub fn highest_record(dir: &Path) -> Result<u64> {
     Ok(highest_from(dir, 1, record_name, parse_record)?.unwrap_or(0))
 }
 
-/// By doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One look more, at the
-/// number after the first free one, finds out that a number is lost; then a listing tells.
+/// Searches by doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One more
+/// lookup, of the number after the first free one, finds out whether a number is lost; then a listing decides.
 fn highest_from(
     dir: &Path,
     first: u64,
@@ -78,7 +77,7 @@ fn highest_from(
     let path = |n: u64| dir.join(name(first + n));
     let there = |n: u64| disk::lstat(&path(n)).map(|m| m.is_some());
     let listed = || Ok(disk::list(dir)?.iter().filter_map(|n| parse(n.to_str()?)).max());
-    // How many numbers there are from the first one on, as far as is known.
+    // How many numbers from the first one on are known to exist.
     let mut known = u64::from(disk::lstat_revalidated(&path(0))?.is_some());
     loop {
         if known > 0 {
@@ -100,7 +99,7 @@ fn highest_from(
         if disk::lstat_revalidated(&path(known))?.is_none() {
             return listed();
         }
-        known += 1; // claimed since it was looked at
+        known += 1; // claimed since it was looked up
     }
 }
 
@@ -121,7 +120,7 @@ pub fn record_name(n: u64) -> String {
     format!("{n:06}")
 }
 
-/// A record's number by its name.
+/// A record's number, from its name.
 pub fn parse_record(name: &str) -> Option<u64> {
     let n = name.bytes().all(|b| b.is_ascii_digit()).then(|| name.parse().ok())??;
     (n > 0 && record_name(n) == name).then_some(n)

@@ -1,4 +1,4 @@
-//! Removed versions: a marker under `removed/`. The number is never given again; space is gc's to free.
+//! Removed versions: a marker under `removed/`. The number is never given again; a collector frees the space.
 
 use super::numbers::{Numbered, unless_exactly};
 use super::{alias, artifact, numbers};
@@ -28,16 +28,16 @@ impl Numbered for RemovalRecord {
     }
 }
 
-/// Whether removal heeds the aliases that name the version, and the mounts that show it.
+/// Whether a removal is refused because of aliases that name the version, and mounts that show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Force {
     /// Refuse while an alias names it or a mount uses it.
     No,
-    /// Remove all the same, and take those aliases away.
+    /// Remove it anyway, and remove those aliases.
     Yes,
 }
 
-/// Whether a version is removed, looked at FRESH.
+/// Whether a version is removed, by a revalidated lookup.
 ///
 /// # Errors
 /// I/O.
@@ -53,7 +53,7 @@ pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>>
     numbers::versions(&store.layout().removed(name))
 }
 
-/// What [`remove`] would refuse, changing nothing.
+/// Checks what [`remove`] would refuse, and changes nothing.
 ///
 /// # Errors
 /// As [`remove`].
@@ -61,7 +61,7 @@ pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: F
     store.check_writable()?;
     if disk::lstat_revalidated(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
         return Err(Error::not_found(format!("there is no version {name}:{number}"))
-            .with_hint(format!("`cairn list {name}` shows what there is")));
+            .with_hint(format!("`cairn list {name}` lists its versions")));
     }
     match force {
         Force::No => {
@@ -72,11 +72,12 @@ pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: F
     }
 }
 
-/// Removes a version. Removed already: not found.
+/// Removes a version.
 ///
 /// # Errors
-/// Refused while an alias names it, unless forced; also when one came to name it meanwhile (the version is removed
-/// then, and its setter is told).
+/// Not found: there is no such version, or it is removed already. Conflict: an alias names it or a mount uses it,
+/// unless forced; also if an alias moved to it meanwhile (the version is removed then, and the alias's move is undone).
+/// Damaged; I/O.
 pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
     check(store, name, number, force)?;
     let dir = store.layout().removed(name);
@@ -145,8 +146,8 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hi
     Err(Error::conflict(format!("{name}:{number} is named by alias {}", show_list(&names))).with_hint(hint))
 }
 
-/// A mount that comes to use it later has pinned it before it looked whether it is removed: it reads on, and nothing is
-/// freed under it.
+/// A mount that begins to use the version later pins it before it checks whether it is removed: it can go on reading,
+/// and nothing that it reads is freed.
 fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<()> {
     let users = pins::users(store, name, number)?;
     let Some(first) = users.first() else { return Ok(()) };

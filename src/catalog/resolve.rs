@@ -25,7 +25,7 @@ pub enum Selector {
     Latest,
     /// By number.
     Number(VersionNumber),
-    /// By an alias, or by the first digits of its digest (six at least) where no alias has that name.
+    /// By an alias, or, if no alias has that name, by the first digits of its digest (at least six).
     Word(String),
 }
 
@@ -103,8 +103,8 @@ impl Store {
 /// The version that `spec` names now.
 ///
 /// # Errors
-/// Not found, with the nearest names as the hint: artifact, version, alias. Refused: a digest prefix that fits several
-/// contents. Damaged; I/O.
+/// Not found: the artifact, version or alias; the hint has the nearest names. Conflict: a digest prefix that fits
+/// several contents. Damaged; I/O.
 pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     let name = &spec.artifact;
     let number = number_of(store, spec)?;
@@ -112,10 +112,10 @@ pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     version.map_or_else(|| Err(nothing(store, spec, number)?), Ok)
 }
 
-/// The number of the version that `spec` names now, which need not be readable: enough to remove it.
+/// The number of the version that `spec` names now. The version need not be readable, so it can be removed.
 ///
 /// # Errors
-/// As [`resolve`], but for the damage of that version.
+/// As [`resolve`], except damage of that version.
 pub fn resolve_number(store: &Store, spec: &VersionSpec) -> Result<VersionNumber> {
     let number = number_of(store, spec)?;
     let found =
@@ -126,7 +126,7 @@ pub fn resolve_number(store: &Store, spec: &VersionSpec) -> Result<VersionNumber
     }
 }
 
-/// The number that `spec` names; whether there is such a version is not looked at.
+/// The number that `spec` names. Whether there is such a version is not checked.
 fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>> {
     let name = &spec.artifact;
     Ok(match &spec.selector {
@@ -144,7 +144,7 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
     })
 }
 
-/// The error for what `spec` names, when there is nothing under the `number` that it came to.
+/// The error for a `spec` whose `number` has no version.
 fn nothing(store: &Store, spec: &VersionSpec, number: Option<VersionNumber>) -> Result<Error> {
     let name = &spec.artifact;
     let readable =
@@ -195,7 +195,7 @@ fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<Ve
     Ok(found.map(|v| v.number()))
 }
 
-/// The error for an artifact that does not exist; or whose own record is lost, although it has versions.
+/// The error for an artifact that does not exist, or that has versions but no record.
 pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
     if artifact::has_versions(store, name)? {
         return Ok(Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")));

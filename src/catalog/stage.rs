@@ -1,4 +1,4 @@
-//! Stages: whose staging directories lie in the store. (What is done with one: `staging`.)
+//! Stages: the staging directories in the store, and whose they are. (`staging` works with them.)
 
 use super::draft::Draft;
 use super::version::RunRecord;
@@ -9,10 +9,10 @@ use crate::txn::claim;
 use crate::types::{ArtifactName, ArtifactType, DistributedId, RunId, Token};
 use serde::{Deserialize, Serialize};
 
-/// `staging/T.json`: whose stage it is.
+/// `staging/T.json`: which run's stage it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageRecord {
-    /// The stage, as its directory is called.
+    /// The stage: the name of its directory.
     pub stage: String,
     /// The artifact.
     pub artifact: ArtifactName,
@@ -20,37 +20,37 @@ pub struct StageRecord {
     pub distributed_id: DistributedId,
     /// The run.
     pub run: RunRecord,
-    /// The artifact's type, if the run said it.
+    /// The artifact's type, if the run gave one.
     #[serde(rename = "type")]
     pub kind: Option<ArtifactType>,
     /// When it was made, by the maker's clock.
     pub at: String,
 }
 
-/// A stage as it lies in the store.
+/// A stage in the store.
 #[derive(Clone, Debug)]
 pub struct StageInfo {
-    /// Whose it is.
+    /// Its record.
     pub record: StageRecord,
-    /// What is being done with it.
+    /// Its state.
     pub state: StageState,
     token: Token,
 }
 
-/// What is being done with a stage.
+/// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StageState {
     /// It takes writes.
     Open,
-    /// Somebody began to seal it.
+    /// A process began to seal it.
     Sealing,
-    /// Somebody began to throw it away.
+    /// A process began to discard it.
     Dropped,
 }
 
-/// What the marker says of a stage that is thrown away.
+/// The marker's content for a stage that is discarded.
 pub const DROPPED: &[u8] = b"dropped\n";
-/// A marker holds a token for each time that its stage was about to be recorded.
+/// The longest marker, in bytes: it has a token for each attempt to record the stage.
 const MARKER_MAX: u64 = 1 << 16;
 
 impl StageInfo {
@@ -59,13 +59,13 @@ impl StageInfo {
         &self.token
     }
 
-    /// Whether it is this run's, in this draft.
+    /// Whether it belongs to this run of this draft.
     pub fn is_of(&self, draft: &Draft, run: &RunId) -> bool {
         (&self.record.artifact, &self.record.distributed_id, &self.record.run.id) == (draft.artifact(), draft.id(), run)
     }
 }
 
-/// All stages, oldest first. One whose record was never whole is nobody's, and is left out.
+/// All stages, oldest first. A stage without a whole record belongs to no run, and is omitted.
 ///
 /// # Errors
 /// I/O.

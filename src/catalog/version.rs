@@ -25,9 +25,9 @@ pub struct RunRecord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// One run gave all files.
+    /// One run added all files.
     Simple,
-    /// Many runs upserted their parts.
+    /// Several runs contributed parts.
     Collaborative,
     /// A difference on a prior version.
     Patch,
@@ -44,7 +44,7 @@ impl Mode {
     }
 }
 
-/// What `version.json` says. It does not know its number: that is claimed afterwards.
+/// The content of `version.json`. It does not contain the version's number, which is claimed afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VersionRecord {
     /// The token under which it was written.
@@ -70,13 +70,13 @@ pub struct VersionRecord {
     pub mode: Mode,
     /// Which run made it.
     pub run: Option<RunRecord>,
-    /// For people.
+    /// A text for people.
     pub description: Option<String>,
     /// A JSON object of the user's.
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// Tags given at the commit.
     pub tags: Vec<Tag>,
-    /// The version whose content was patched; none for other modes, and for a patch on nothing.
+    /// The version whose content was patched; none for other modes, and for a patch of an empty version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<VersionNumber>,
     /// Of a collaborative version: the id under which it was made. Its runs are in that draft's log.
@@ -84,7 +84,7 @@ pub struct VersionRecord {
     pub distributed_id: Option<DistributedId>,
     /// The number from which the claim walks up.
     pub from: VersionNumber,
-    /// Whether `from` is the only number it may have (L9).
+    /// Whether `from` is the only number that it may have (L9).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exact: bool,
     /// Whether it is published although its content equals that of a version met on the walk.
@@ -131,7 +131,7 @@ impl Version {
         Ok(found)
     }
 
-    /// [`Version::read`] without a comparison of the record with its number: `verify` tells more of it.
+    /// [`Version::read`] without a comparison of the record with its number: `verify` reports that in detail.
     pub(crate) fn read_anywhere(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<Version>> {
         let Some(token) = claim::holder(&store.layout().version(name, number))? else { return Ok(None) };
         let record = read_record(store, name, &token)?;
@@ -199,7 +199,7 @@ impl Version {
         Ok(manifest)
     }
 
-    /// Whether its content has this digest, and its manifest can be read: what is damaged is not the same as anything.
+    /// Whether its content has this digest, and its manifest can be read: a damaged version equals no other.
     ///
     /// # Errors
     /// I/O.
@@ -296,8 +296,8 @@ impl Version {
     }
 }
 
-/// The highest number of an artifact that was ever claimed, looked for FRESH. A number that is lost and has a marker in
-/// `removed/` counts: it is never given again, and numbers can come after it.
+/// The highest number of an artifact that was ever claimed, by revalidated lookups. A number that is lost and has a
+/// marker in `removed/` counts: it is never given again, and numbers can come after it.
 ///
 /// # Errors
 /// I/O.
@@ -305,7 +305,7 @@ pub fn highest(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumbe
     highest_after(store, name, numbers::highest(&store.layout().versions(name))?)
 }
 
-/// [`highest`], looked for from `known` on, a number that was claimed; `None`: none is known.
+/// [`highest`], searched from `known` on, a number that was claimed; `None`: none is known.
 ///
 /// # Errors
 /// I/O.
@@ -328,7 +328,7 @@ pub fn highest_after(
     }
 }
 
-/// The words that name a version: `latest` first, then its aliases.
+/// The names of a version: `latest` first, then its aliases.
 pub fn aliases_of(
     number: VersionNumber,
     all: &[(AliasName, VersionNumber)],
@@ -348,8 +348,7 @@ pub fn live_numbers(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNum
     Ok(numbers.into_iter().filter(|n| removed.binary_search(n).is_err()).collect())
 }
 
-/// The versions of an artifact that are not removed, ascending, each as far as it can be read: one that is damaged
-/// concerns no other.
+/// The versions of an artifact that are not removed, ascending, each with its error if it is damaged.
 ///
 /// # Errors
 /// I/O.
@@ -377,7 +376,7 @@ pub fn versions(store: &Store, name: &ArtifactName) -> Result<Vec<Version>> {
     live_numbers(store, name)?.into_iter().filter_map(|n| Version::read(store, name, n).transpose()).collect()
 }
 
-/// The `version.json` of a token's version, published or not, checked against where it stands.
+/// The `version.json` of a token's version, published or not, checked against its place.
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -386,7 +385,7 @@ pub(crate) fn read_record(store: &Store, name: &ArtifactName, token: &Token) -> 
     let record: VersionRecord = claim::read_record(&path)?;
     if record.artifact != *name || record.token != token.as_str() {
         return Err(Error::damaged(format!(
-            "{} speaks of {} and token {}",
+            "{} names {} and token {}",
             show_path(&path),
             record.artifact,
             record.token

@@ -1,4 +1,4 @@
-//! A run: who makes and uses versions.
+//! A run: one execution of a user's program, which makes and uses versions.
 
 use super::artifact::Artifact;
 use super::modes::{self, FinishOptions, UpsertInProgress, UpsertOptions, Upserted};
@@ -8,11 +8,10 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::types::{ArtifactName, DistributedId, RunId};
 
-/// Who a run is, as far as it is said; the rest comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`,
-/// `CAIRN_JOB_TYPE`.
+/// The names of a run. What is not given comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`, `CAIRN_JOB_TYPE`.
 #[derive(Clone, Debug, Default)]
 pub struct RunOptions {
-    /// The run's id; a fresh one if neither this nor the environment has one.
+    /// The run's id; a random one if neither this nor the environment has one.
     pub id: Option<String>,
     /// The group it belongs to.
     pub group: Option<String>,
@@ -41,7 +40,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run that works with `store`.
+    /// A run that uses `store`.
     ///
     /// # Errors
     /// Usage: an id, group or job type that is not allowed.
@@ -66,7 +65,7 @@ impl Run {
         })
     }
 
-    /// The run that a record speaks of.
+    /// The run of a record.
     pub fn of(store: &Store, record: RunRecord) -> Run {
         Run { store: store.clone(), record, named: true }
     }
@@ -76,12 +75,12 @@ impl Run {
         &self.record.id
     }
 
-    /// Whether somebody gave it its id.
+    /// Whether its id was given, not made up.
     pub fn is_named(&self) -> bool {
         self.named
     }
 
-    /// What records say of it.
+    /// Its record.
     pub fn record(&self) -> &RunRecord {
         &self.record
     }
@@ -109,11 +108,11 @@ impl Run {
     }
 
     /// Contributes an artifact to the collaborative version `distributed_id`; without one, to that of the run's group.
-    /// Said again, it goes over this run's earlier contributions path by path.
+    /// A later contribution of the same run overrides its earlier ones path by path.
     ///
     /// # Errors
-    /// Usage: neither an id nor a group; a patch. Refused: the draft is finished or was discarded meanwhile; another
-    /// process is at work for this run; another type. Else as [`Artifact::save`].
+    /// Usage: neither an id nor a group; a patch. Conflict: the draft is finished or was discarded meanwhile; another
+    /// process is writing for this run; another type. Else as [`Artifact::save`].
     ///
     /// # Example
     /// ```
@@ -150,8 +149,8 @@ impl Run {
         modes::upsert(&self.draft(artifact.name(), distributed_id)?, &self.record, artifact, options)
     }
 
-    /// Begins an upsert before what it contributes is complete: `finish` and other processes of this run see from here
-    /// on that it is at work. [`UpsertInProgress::save`] records what `artifact` holds then.
+    /// Begins an upsert before its content is complete: `finish`, and other processes of this run, see from now on that
+    /// the run is writing. [`UpsertInProgress::save`] records what the artifact has then.
     ///
     /// # Errors
     /// As [`Run::upsert_artifact`].
@@ -164,11 +163,12 @@ impl Run {
     }
 
     /// Makes one version of all that was contributed to `distributed_id` (without one, to that of the run's group) and
-    /// of what `artifact` holds, and closes it for ever. Said again, it returns the same version.
+    /// of what `artifact` has, and closes the id. If it is called again, it returns the same version.
     ///
     /// # Errors
-    /// Usage: neither an id nor a group; a patch. Refused: runs differ at a path; runs are still writing; it is
-    /// finished, and `artifact` holds something. Not found: there is nothing to finish. Else as [`Artifact::save`].
+    /// Usage: neither an id nor a group; a patch. Conflict: runs differ at a path; runs are still writing; it is
+    /// finished, and `artifact` has something that is not in it. Not found: there is nothing to finish. Else as
+    /// [`Artifact::save`].
     pub fn finish_artifact<'a>(
         &self,
         artifact: &Artifact,
@@ -199,7 +199,7 @@ impl Run {
         let id = distributed_id.into().or(self.group()).filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| {
             Error::usage("distributed id or group needed").with_hint(
-                "all runs that make one version together say the same --distributed-id, or belong to the same --group",
+                "all runs that make one version together give the same --distributed-id, or the same --group",
             )
         })?;
         Ok(Draft::new(&self.store, name, &DistributedId::parse(id)?))

@@ -206,8 +206,7 @@ impl<'a> Applier<'a> {
 
 /// Whether `path` is `directory` or below it.
 fn is_within(path: &RelPath, directory: &RelPath) -> bool {
-    let (path, directory) = (path.as_bytes(), directory.as_bytes());
-    directory.is_empty() || path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    path == directory || path.is_inside(directory)
 }
 
 fn absent(path: &RelPath) -> Error {

@@ -95,7 +95,7 @@ fn meet(
     // A change of theirs above ours is a directory that they removed or replaced. Then our change is lost, unless it
     // was a removal too.
     let from = own.partition_point(|o| path_order(&o.change.path, &their.path).is_le());
-    for ours in own[from..].iter_mut().take_while(|o| is_below(&o.change.path, &their.path)) {
+    for ours in own[from..].iter_mut().take_while(|o| o.change.path.is_inside(&their.path)) {
         if their.new.is_none() && ours.change.new.is_none() {
             ours.fate = Fate::Done;
         } else {
@@ -140,8 +140,4 @@ fn subtree(tree: &Tree, dir: &Dir) -> Result<Tree> {
     let node = dir.open(&*source)?;
     let at = NodeRef { digest: node.digest(), place: None };
     Ok(Tree::over(node, at, source))
-}
-
-fn is_below(path: &RelPath, dir: &RelPath) -> bool {
-    path.as_bytes().strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
 }

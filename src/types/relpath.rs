@@ -113,6 +113,12 @@ impl RelPath {
         self.parts().try_fold(prefix.clone(), |at, name| at.join(name))
     }
 
+    /// Whether this path is inside the directory `dir`, at any depth. A path is not inside itself.
+    pub fn is_inside(&self, dir: &RelPath) -> bool {
+        let rest = self.as_bytes().strip_prefix(dir.as_bytes());
+        rest.is_some_and(|rest| if dir.is_root() { !rest.is_empty() } else { rest.first() == Some(&b'/') })
+    }
+
     /// The names, from the root.
     pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
         self.0.split(|b| *b == b'/').filter(|p| !p.is_empty())

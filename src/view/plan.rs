@@ -246,7 +246,7 @@ pub(super) fn store_below(version: &Version, target: &Path) -> Result<Option<Rel
 }
 
 pub(super) fn is_below(path: &RelPath, dir: &RelPath) -> bool {
-    dir.is_root() || path.as_bytes().strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
+    dir.is_root() || path.is_inside(dir)
 }
 
 /// The digest of a file; `None` when it may not be read.

@@ -1,4 +1,4 @@
-//! The annotations of an artifact in the making, in a form that one process can give to another.
+//! The annotations of an artifact, in a form that one process can pass to another.
 
 use super::builder::Artifact;
 use crate::catalog::Metadata;

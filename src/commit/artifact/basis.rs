@@ -1,19 +1,19 @@
-//! What a patch is a difference on, and the changes of it that come before what is added.
+//! The base of a patch, and the changes that are made to it before anything is added.
 
 use super::changes::Change;
 use crate::catalog::Version;
 use crate::types::RelPath;
 
-/// What an artifact in the making is a difference on.
+/// The base of a patch, and its changes.
 #[derive(Debug)]
 pub(in crate::commit) struct Basis {
-    /// The version; none: the empty one.
+    /// The base version; `None`: an empty one.
     pub base: Option<Version>,
-    /// What is done to it first, in order.
+    /// What is done to it first, in this order.
     pub ops: Vec<BaseOp>,
-    /// A difference made elsewhere, done after that.
+    /// A difference made elsewhere, applied after that.
     pub changes: Vec<Change>,
-    /// The version that it is knowingly put on, whatever was published since.
+    /// The version that the changes are made on instead of the newest one.
     pub onto: Option<Version>,
 }
 
@@ -26,8 +26,8 @@ impl Basis {
 /// A change of what the base holds, before anything is added.
 #[derive(Clone, Debug)]
 pub(in crate::commit) enum BaseOp {
-    /// Takes a path away, a directory with all below it.
+    /// Removes a path, a directory with all that is in it.
     Remove(RelPath),
-    /// Gives what stands at the first path the second.
+    /// Renames the first path to the second.
     Rename(RelPath, RelPath),
 }

@@ -1,4 +1,4 @@
-//! An artifact in the making: what is added to it, and the way to a version.
+//! An artifact: what will become a version when it is saved.
 
 use super::basis::{BaseOp, Basis};
 use super::changes::Change;
@@ -37,7 +37,7 @@ use std::sync::Arc;
 pub struct Artifact {
     pub(in crate::commit) name: ArtifactName,
     pub(in crate::commit) kind: Option<ArtifactType>,
-    /// For a patch: what it is a difference on.
+    /// For a patch: its base and changes.
     pub(in crate::commit) basis: Option<Basis>,
     pub(in crate::commit) adds: Vec<Add>,
     pub(in crate::commit) overwrite: Overwrite,
@@ -56,7 +56,7 @@ pub(in crate::commit) enum Add {
 }
 
 impl Artifact {
-    /// An artifact with nothing in it. Without a type it is the one its name has, `dataset` for a new name.
+    /// An empty artifact. Without a type it gets the type of its name, or `dataset` for a new name.
     ///
     /// # Errors
     /// Usage: a name or type that is not allowed.
@@ -74,7 +74,8 @@ impl Artifact {
         })
     }
 
-    /// A patch on nothing: the first version of a name, or, if somebody publishes one meanwhile, what is added to that.
+    /// A patch of an empty version: it makes the first version of a name or, if another process publishes one
+    /// meanwhile, adds to that.
     ///
     /// # Errors
     /// As [`Artifact::new`].
@@ -155,28 +156,28 @@ impl Artifact {
         self.entry(at.as_ref(), body, None)
     }
 
-    /// Records a URI at `at` without copying what it names.
+    /// Records a URI at `at`, without its content.
     ///
     /// # Errors
-    /// Usage: no scheme, a path that is not allowed.
+    /// Usage: the URI has no scheme, or the path is not allowed.
     pub fn add_reference(&mut self, at: impl AsRef<[u8]>, uri: &str) -> Result<&mut Self> {
         let scheme = uri.split_once("://").map(|(s, _)| s).filter(|s| {
             s.starts_with(|c: char| c.is_ascii_alphabetic())
                 && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
         });
         if scheme.is_none() {
-            return Err(Error::usage(format!("`{uri}` is no URI: it has no scheme"))
+            return Err(Error::usage(format!("`{uri}` is not a URI: it has no scheme"))
                 .with_hint(format!("for a local file: file://{uri}")));
         }
         let reference = Reference { uri: uri.to_owned(), size: None, etag: None, digest: None };
         self.entry(at.as_ref(), Body::Reference(Box::new(reference)), None)
     }
 
-    /// Takes away what was added before at `at`, a directory with all below it; of a patch, also what its base has
-    /// there.
+    /// Removes what was added before at `at`, a directory with all that is in it; for a patch, also what its base has
+    /// there. If there is nothing, the save fails.
     ///
     /// # Errors
-    /// Usage: a path that is not allowed. That nothing is there is found when it is saved.
+    /// Usage: a path that is not allowed.
     pub fn remove(&mut self, at: impl AsRef<[u8]>) -> Result<&mut Self> {
         let at = RelPath::parse(at.as_ref())?;
         if let Some(basis) = &mut self.basis {
@@ -186,32 +187,34 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Gives what a patch's base has at `old` another name; nothing may stand there. Removals and renames are done in
-    /// their order, before what is added. Nothing is read or stored for it, however much is below `old`.
+    /// Renames what a patch's base has at `old`; `new` must not exist. Removals and renames are done in the order of
+    /// the calls, before anything is added. A rename reads and stores no content. If it is not possible, the save
+    /// fails.
     ///
     /// # Errors
-    /// Usage: this is no patch, a path that is not allowed. The rest is found when it is saved.
+    /// Usage: this is not a patch, or a path is not allowed.
     pub fn rename(&mut self, old: impl AsRef<[u8]>, new: impl AsRef<[u8]>) -> Result<&mut Self> {
         let op = BaseOp::Rename(RelPath::parse(old.as_ref())?, RelPath::parse(new.as_ref())?);
         self.basis()?.ops.push(op);
         Ok(self)
     }
 
-    /// Adds a difference that was made elsewhere (see [`parse_changes`](super::parse_changes)) to a patch, before what
-    /// is added by path. What it says was there must be there, and the contents it names must be in the store.
+    /// Adds a difference that was made elsewhere (see [`parse_changes`](super::parse_changes)) to a patch. It is
+    /// applied before anything is added by path. Each path must be as the difference says it was, and the contents it
+    /// names must be in the store, else the save fails.
     ///
     /// # Errors
-    /// Usage: this is no patch.
+    /// Usage: this is not a patch.
     pub fn apply_changes(&mut self, changes: Vec<Change>) -> Result<&mut Self> {
         self.basis()?.changes.extend(changes);
         Ok(self)
     }
 
-    /// Puts a patch on `version` knowingly, whatever was published since: the next version is that one and the
-    /// difference.
+    /// Makes the patch's changes on `version`, even if newer versions exist: the next version is that one with these
+    /// changes, without those of the newer ones.
     ///
     /// # Errors
-    /// Usage: this is no patch.
+    /// Usage: this is not a patch.
     pub fn onto(&mut self, version: &Version) -> Result<&mut Self> {
         self.basis()?.onto = Some(version.clone());
         Ok(self)
@@ -220,24 +223,24 @@ impl Artifact {
     fn basis(&mut self) -> Result<&mut Basis> {
         let name = &self.name;
         self.basis.as_mut().ok_or_else(|| {
-            Error::usage(format!("{name} is no patch: it has no version that it is a difference on"))
+            Error::usage(format!("{name} is not a patch: it has no base version"))
                 .with_hint("begin with Version::new_draft")
         })
     }
 
-    /// Lets a path that is added again with other content replace the earlier one; else that is an error.
+    /// Allows a path to be added again with other content; the later one counts. Without this it is an error.
     pub fn overwrite(&mut self) -> &mut Self {
         self.overwrite = Overwrite::Allow;
         self
     }
 
-    /// A text for people.
+    /// Sets a text for people.
     pub fn set_description(&mut self, text: impl Into<String>) -> &mut Self {
         self.description = Some(text.into());
         self
     }
 
-    /// A JSON object of the user's.
+    /// Sets the user's metadata, a JSON object.
     ///
     /// # Errors
     /// Usage: more than 100 top-level keys or 64 KiB.
@@ -247,7 +250,7 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Whether anything is said of the version beside its content.
+    /// Whether it has a type or annotations.
     pub fn says_something(&self) -> bool {
         self.kind.is_some()
             || self.description.is_some()
@@ -256,7 +259,7 @@ impl Artifact {
             || !self.aliases.is_empty()
     }
 
-    /// Says of the version what `other` says.
+    /// Takes the type and annotations of `other`.
     pub(crate) fn say_as(&mut self, other: &Artifact) {
         self.kind = other.kind.clone().or(self.kind.take());
         self.description.clone_from(&other.description);
@@ -277,7 +280,7 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Adds an alias that moves to the version when it is published. `latest` means nothing: it moves by itself.
+    /// Adds an alias that moves to the version when it is published. `latest` is ignored: it moves by itself.
     ///
     /// # Errors
     /// Usage: an alias that is not allowed.
@@ -288,7 +291,7 @@ impl Artifact {
         Ok(self)
     }
 
-    /// Drafts take what runs have, not differences.
+    /// Refuses a patch where whole content is needed: in drafts.
     pub(in crate::commit) fn refuse_patch(&self, done: &str) -> Result<()> {
         match self.basis {
             None => Ok(()),
@@ -304,9 +307,9 @@ impl Artifact {
 }
 
 impl Version {
-    /// A patch on this version: what is added, removed and renamed becomes the next version when it is saved, at the
-    /// cost of that difference. If a newer version was published meanwhile, the difference is put on that one, or,
-    /// where both changed the same path otherwise, refused.
+    /// A patch of this version: when it is saved, its changes become the next version, at the cost of the changes. If a
+    /// newer version was published meanwhile, the changes are made on that one; if both changed the same path in
+    /// different ways, the save fails with a conflict.
     ///
     /// # Example
     /// ```

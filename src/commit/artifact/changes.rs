@@ -12,13 +12,13 @@ use serde::Deserialize;
 pub struct Change {
     /// Where.
     pub(in crate::commit) path: RelPath,
-    /// What stood there before.
+    /// What was there before.
     pub(in crate::commit) old: Option<Side>,
-    /// What stands there now.
+    /// What is there now.
     pub(in crate::commit) new: Option<Side>,
 }
 
-/// What stands at a path, without where its bytes are.
+/// An entry at a path, without the location of its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::commit) enum Side {
     Directory,
@@ -55,10 +55,12 @@ struct Fields {
 /// Reads a difference. Each path may come once.
 ///
 /// # Errors
-/// Usage: what is no such document.
+/// Usage: it is not such a document.
 pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
     let document: Document = serde_json::from_slice(json).map_err(|e| {
-        Error::usage("this is no difference").with_source(e).with_hint("`cairn diff A B --json` makes one")
+        Error::usage("this is not a diff made by `cairn diff --json`")
+            .with_source(e)
+            .with_hint("`cairn diff A B --json` makes one")
     })?;
     let mut seen = std::collections::HashSet::with_capacity(document.changes.len());
     let mut out = Vec::with_capacity(document.changes.len());
@@ -70,17 +72,19 @@ pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
         let side = |fields: Option<Fields>| fields.map(|f| f.side(&path)).transpose();
         let (old, new) = (side(line.old)?, side(line.new)?);
         if old.is_none() && new.is_none() {
-            return Err(Error::usage(format!("the difference says nothing of {path}")));
+            return Err(Error::usage(format!("the difference has neither an old nor a new entry for {path}")));
         }
         out.push(Change { path, old, new });
     }
     Ok(out)
 }
 
-/// A name's bytes: those in Base64 count where they are given.
+/// A name's bytes: in Base64 if that is given.
 fn exact(readable: String, b64: Option<String>) -> Result<Vec<u8>> {
     match b64 {
-        Some(text) => STANDARD.decode(&text).map_err(|e| Error::usage(format!("`{text}` is no Base64")).with_source(e)),
+        Some(text) => {
+            STANDARD.decode(&text).map_err(|e| Error::usage(format!("`{text}` is not Base64")).with_source(e))
+        }
         None => Ok(readable.into_bytes()),
     }
 }
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_difference_is_refused() {
+    fn other_documents_are_refused() {
         for bad in [
             "",
             "[]",

@@ -1,4 +1,4 @@
-//! What an artifact in the making holds, read and stored: one settled tree.
+//! Reads and stores what an artifact has, as one tree.
 
 use super::builder::{Add, Artifact};
 use crate::error::{Error, Kind, Result};
@@ -14,8 +14,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Everything that was added, stored through `sink`, as one settled tree. What a patch took from its base is in
-/// `removed`: it need not have been added before.
+/// Everything that was added, stored through `sink`, as one tree. `removed` are the paths that a patch removed from its
+/// base: they need not have been added before.
 pub(in crate::commit) fn collect(
     store: &Store,
     artifact: &Artifact,
@@ -61,8 +61,8 @@ pub(in crate::commit) fn collect_or_keep(
     or_keep(collected, writer, progress)
 }
 
-/// Passes on what was stored through `writer`. If the work was interrupted, the complete contents are published first,
-/// so that the next attempt does not store them again.
+/// Returns what was stored through `writer`. If the work was interrupted, complete contents become visible first, so
+/// that the next attempt does not store them again.
 pub(in crate::commit) fn or_keep<T>(
     stored: Result<T>,
     writer: ObjectWriter,
@@ -94,10 +94,10 @@ fn stored_dir(
     Ok(tree)
 }
 
-/// The manifest that a put of this directory would give, without a store: for differences against a directory.
+/// The manifest that a put of this directory would make, without storing anything: for a diff against a directory.
 ///
 /// # Errors
-/// As a put's, as far as the source goes.
+/// Those of a put that concern the source.
 pub fn scan_dir(
     dir: &Path,
     options: &ScanOptions,

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use tempfile::NamedTempFile;
 
-/// Where bytes are until they are stored. It goes when it is dropped.
+/// Bytes until they are stored. It is removed when it is dropped.
 #[derive(Debug)]
 pub(in crate::commit) enum Spool {
     Named(NamedTempFile),

@@ -25,7 +25,7 @@ pub(in crate::commit) fn annotate(
             moved.push(name.clone());
         }
         alias::set(store, version.artifact(), name, alias::Expected::Any, Some(version.number()))
-            .map_err(|e| e.context(format!("{version} stands, but alias {name} did not move to it")))?;
+            .map_err(|e| e.context(format!("{version} is published, but alias {name} did not move to it")))?;
     }
     if published.created {
         return Ok(());
@@ -43,8 +43,8 @@ pub(in crate::commit) fn annotate(
     published.recorded = Recorded { aliases: moved, ..recorded };
     Ok(())
 }
-/// What is said of the version: aliases and tags unite, description and the keys of metadata are the last that were
-/// given.
+/// The annotations of the version: the union of all aliases and tags, the last description, and the last value of each
+/// key of the metadata.
 pub(in crate::commit) fn merged_annotations(
     draft: &Draft,
     state: &DraftState,
@@ -72,8 +72,7 @@ pub(in crate::commit) fn merged_annotations(
     }
 }
 
-/// Each contribution's metadata is within its bound, all of it together is not: who says most, in the order in which
-/// less is to be said.
+/// The error for metadata that is within its bound for each contribution, but not together: lists the largest first.
 fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &Error) -> Error {
     let size = |m: &Metadata| serde_json::to_vec(m).map_or(0, |json| json.len());
     let mut by_run: BTreeMap<String, Metadata> = BTreeMap::new();
@@ -83,19 +82,19 @@ fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &E
     by_run.extend(artifact.metadata.clone().filter(|m| !m.is_empty()).map(|m| ("this finish".to_owned(), m)));
     let mut said: Vec<_> = by_run.into_iter().map(|(who, m)| (size(&m), m.len(), who)).collect();
     said.sort_by_key(|(bytes, keys, _)| Reverse((*bytes, *keys)));
-    let lines = said.into_iter().map(|(bytes, keys, who)| format!("{who} says {keys} keys, {bytes} bytes"));
+    let lines = said.into_iter().map(|(bytes, keys, who)| format!("{who} has {keys} keys, {bytes} bytes"));
     let error = Error::conflict(format!(
-        "{draft} is not finished: what its runs say of the version is too much together: {}",
+        "{draft} is not finished: the metadata of its runs is too large together: {}",
         why.message()
     ));
     let hint = format!(
-        "let a run say its part again with less: `cairn upsert {} SRC --replace --metadata JSON`; or `cairn draft drop` one",
+        "let a run upsert less metadata: `cairn upsert {} SRC --replace --metadata JSON`; or `cairn draft drop` one",
         artifact.name
     );
     listed(error, lines).with_hint(hint)
 }
 
-/// The same words for a version that stands already.
+/// The same annotations, for a version that exists already.
 pub(in crate::commit) fn note_of(said: &Artifact, run: Option<&RunRecord>) -> Note {
     let metadata = said.metadata.clone().filter(|m| !m.is_empty());
     Note {

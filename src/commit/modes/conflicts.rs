@@ -1,17 +1,18 @@
-//! Errors that list paths: what runs say differently of one, what a patch meets, what is lost.
+//! Errors that list paths: where runs differ, where a patch conflicts, what is lost.
 
 use crate::catalog::Draft;
 use crate::error::{Detail, Error};
 use crate::manifest::{Conflict, Entry};
 use crate::types::RelPath;
 
-/// How many paths an error lists, and of each how many that say something.
+/// How many paths an error lists.
 const LISTED: usize = 50;
+/// How many different entries are shown for each.
 const SIDES: usize = 8;
 /// How many paths an error's detail has at most.
 const DETAILED: usize = 10_000;
 
-/// The error for paths that cannot be brought together.
+/// The error for paths where changes conflict.
 pub(in crate::commit) fn conflict(why: &str, paths: &[RelPath]) -> Error {
     let s = if paths.len() == 1 { "" } else { "s" };
     let error = Error::conflict(format!("conflict at {} path{s}: {why}", paths.len()))
@@ -34,7 +35,7 @@ pub(in crate::commit) fn listed_up_to(
     if more > 0 { error.with_cause(format!("and {more} more")) } else { error }
 }
 
-/// The paths in conflict: how many there are, and of the first ones who says what.
+/// The paths in conflict: how many there are, and for the first ones which run has which entry.
 #[derive(Default)]
 pub(in crate::commit) struct Conflicts {
     first: Vec<Conflicting>,
@@ -42,14 +43,14 @@ pub(in crate::commit) struct Conflicts {
     last: Option<RelPath>,
 }
 
-/// One of them: what each part says, by its number.
+/// One of them: the entry of each part, by the part's number.
 struct Conflicting {
     path: RelPath,
     said: Vec<(usize, Entry)>,
 }
 
 impl Conflicts {
-    /// The conflicts of one path come one after the other, a pair each: what was said first, and what differs.
+    /// Adds a conflict. Those of one path come one after the other, each a pair: the first entry, and one that differs.
     pub(in crate::commit) fn see(&mut self, conflict: &Conflict) {
         if self.last.as_ref() != Some(&conflict.path) {
             self.last = Some(conflict.path.clone());
@@ -78,7 +79,7 @@ impl Conflicts {
         let more = self.paths - self.first.len() as u64;
         let error = if more > 0 { error.with_cause(format!("and {more} more")) } else { error };
         error.with_hint(
-            "let a run upsert again what it means, `cairn draft drop` one, or finish with --on-conflict latest",
+            "let a run upsert the right content again, drop a run with `cairn draft drop`, or finish with --on-conflict latest",
         )
     }
 }

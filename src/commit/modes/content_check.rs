@@ -1,6 +1,5 @@
-//! Whether the content that a manifest names is still in the store, as far as that is seen without reading it: large
-//! objects by a look at each, small ones by a look at their pack, all by the list of known damage, and manifest nodes
-//! by reading them.
+//! Whether the content that a manifest names is still in the store, as far as lookups show it: one for each large
+//! object, one for each pack of small ones, the list of known damage for all. Manifest nodes are read.
 
 use super::conflicts::listed_up_to;
 use crate::error::{Error, Kind, Result};
@@ -10,12 +9,12 @@ use crate::types::{Digest, Location, RelPath};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-/// So many paths are named in an error.
+/// How many paths an error names.
 const LISTED: usize = 10;
-/// A search for the paths of what is lost ends after so many entries.
+/// How many entries a search for lost paths visits at most.
 const MOST: u64 = 1 << 22;
 
-/// A look through one manifest or several. Each node is looked at once, whatever names it.
+/// A check of one manifest or several. Each node is visited once, however many name it.
 pub(in crate::commit) struct ContentCheck<'a> {
     census: Census,
     seen: Seen<'a>,
@@ -63,8 +62,7 @@ impl<'a> ContentCheck<'a> {
         Ok(!self.census.visit(tree, &mut self.seen)?)
     }
 
-    /// The paths of a manifest whose content is lost: files, and directories whose list cannot be read. Ends when
-    /// `found` says so.
+    /// Calls `found` with the paths of a manifest whose content is lost: files, and directories that cannot be read.
     pub(in crate::commit) fn lost(&self, tree: &Tree, found: &mut dyn FnMut(&RelPath)) {
         let mut left = MOST;
         let _: ControlFlow<()> =
@@ -88,7 +86,7 @@ pub(in crate::commit) fn check(writer: &ObjectWriter, tree: &Tree, what: &str, h
     Err(why.into_iter().fold(error, |e, why| e.with_cause(why.message())).with_hint(hint))
 }
 
-/// The error for such paths, each with what is said of it.
+/// The error for such paths.
 pub(in crate::commit) fn damaged(what: &str, paths: Vec<String>) -> Error {
     let error = Error::damaged(format!("{what}: content that it names is missing from the store or damaged"));
     listed_up_to(LISTED, error, paths.into_iter())

@@ -1,4 +1,4 @@
-//! A version's content as a version of another name, or in another store, at the cost of what is not there yet.
+//! Publishes a version's content under another name, or in another store, at the cost of what is missing there.
 
 use super::annotations::annotate;
 use super::content_check::{self, ContentCheck};
@@ -17,16 +17,17 @@ use crate::txn::{AttemptOutcome, Txn};
 use crate::types::{Digest, Location, VersionNumber};
 use std::sync::Arc;
 
-/// Bytes of nodes on the way to one entry, at most but for attacks; and of one entry in all nodes together.
+/// The most bytes of nodes on the way to one entry, except in crafted stores.
 const WAY_BYTES: u64 = 128 << 10;
+/// The bytes of one entry in all nodes together.
 const ENTRY_BYTES: u64 = 400;
 
 /// Publishes the content of `source` as the next version of `artifact` in `store`, the same or another. `artifact`
-/// gives the name, the type (the source's if it has none) and what is said of the new version; what is added to it does
-/// not count. As with a put there is no new version when the newest has that content.
+/// gives the name, the type (the source's if it has none) and the annotations of the new version; files added to it are
+/// ignored. As with a put there is no new version if the newest one has that content.
 ///
 /// # Errors
-/// Refused: another type; the source is removed. Damaged; I/O.
+/// Conflict: another type; the source is removed. Damaged; I/O.
 pub fn copy(store: &Store, source: &Version, artifact: &Artifact, options: &SaveOptions) -> Result<Published> {
     store.check_writable()?;
     let kind = artifact.kind.as_ref();
@@ -73,7 +74,7 @@ fn attempt(
         Some(newest) => newest.is_readable_as(digest),
         None => Ok(false),
     };
-    // What the newest version here has lost, the source can give it again.
+    // What the newest version here has lost can be stored again from the source.
     let known = match &newest {
         Some(newest) if !here && !is_whole(newest, &writer)? => None,
         newest => newest.as_ref(),
@@ -90,7 +91,7 @@ fn attempt(
         if let Some(newest) = known {
             work.pin_base(name, newest.number())?;
             if removal::is_removed(store, name, newest.number())? {
-                return Ok(AttemptOutcome::Again); // removed since it was looked at: everything again
+                return Ok(AttemptOutcome::Again); // removed since it was looked up: everything again
             }
         }
         let brought = brought(store, source, known, &writer, options);
@@ -116,7 +117,7 @@ fn attempt(
     publication::publish(store, work, writer, &root, record)
 }
 
-/// Whether all that a version names is in the store, as far as that is seen without reading content.
+/// Whether all that a version names is in the store, as far as lookups show it.
 fn is_whole(version: &Version, writer: &ObjectWriter) -> Result<bool> {
     match version.tree() {
         Ok(tree) => ContentCheck::new(writer).is_whole(&tree),
@@ -125,9 +126,9 @@ fn is_whole(version: &Version, writer: &ObjectWriter) -> Result<bool> {
     }
 }
 
-/// The manifest of a version of another store, with all that it names brought over but for what `newest`, the newest
-/// version here, has. Twice the difference is gone through: nodes name the places of content, and these are known when
-/// its packs are closed. Nodes are stored as they come.
+/// Brings a version of another store over: its content, except what `newest`, the newest version here, has, and then
+/// its manifest. The difference is walked twice: nodes name the locations of content, which are known when its packs
+/// are closed.
 fn brought(
     store: &Store,
     source: &Version,
@@ -138,13 +139,13 @@ fn brought(
     let tree = source.tree()?;
     let mut lane = writer.thread_writer();
     let brought = bring_files(source, &tree_of(newest, store)?, &tree, &mut lane, &options.progress);
-    lane.close()?; // also when it was interrupted: what is complete is kept
+    lane.close()?; // also if it was interrupted: complete contents are kept
     let changes = brought?;
-    // No change makes more nodes than lie on its way, and all together no more than the version has.
+    // A change makes no more nodes than are on the way to it, and all together no more than the version has.
     let most = (changes * WAY_BYTES).min(tree.totals().entries * ENTRY_BYTES);
     keep_nodes(store, writer, newest, most)?;
     let mut sink = Settled { lane: writer.thread_writer(), nodes: writer.node_writer()? };
-    // Its own hints speak of packs of the other store.
+    // Its own hints name packs of the other store.
     let home = |at: &NodeRef| writer.find_kept_node(&at.digest, None);
     let root = manifest::carry(&tree.as_root(), &**tree.source(), &home, &mut sink)?;
     let root = Root { node: Arc::new(sink.placed(&root.node)?), place: root.place };
@@ -173,7 +174,7 @@ fn bring_files(
     Ok(changes)
 }
 
-/// Nodes on the way to this store: what they say of the places of content is made right.
+/// Stores nodes with the locations that content has in this store.
 struct Settled<'a> {
     lane: ThreadWriter<'a>,
     nodes: NodeThreadWriter<'a>,

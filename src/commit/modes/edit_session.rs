@@ -1,5 +1,5 @@
-//! Edits tried on a version in memory: removals and renames, a difference from elsewhere, what was added. Costs what is
-//! touched.
+//! Edits on a version's manifest, in memory: removals and renames, a difference from elsewhere, additions. Only the
+//! nodes on the way to an edit are read and changed.
 
 use super::conflicts::{conflict, listed};
 use crate::commit::artifact::{BaseOp, Change, Side};
@@ -25,7 +25,7 @@ impl EditSession {
         EditSession { tree: Tree::of(&base.as_root(), source.clone()), memory, source }
     }
 
-    /// Goes on with another manifest, over the same nodes.
+    /// Continues with another manifest, over the same nodes.
     pub(in crate::commit) fn turn_to(&mut self, tree: &Tree) {
         self.tree = Tree::of(&tree.as_root(), self.source.clone());
     }
@@ -37,7 +37,7 @@ impl EditSession {
         Ok(())
     }
 
-    /// Removals and renames, in their order; says which removals found something.
+    /// Removals and renames, in this order; returns the removed paths that existed.
     pub(in crate::commit) fn base_ops(&mut self, ops: &[BaseOp]) -> Result<HashSet<RelPath>> {
         let mut found = HashSet::new();
         let mut batch = Batch::default();
@@ -64,7 +64,7 @@ impl EditSession {
     }
 
     fn rename(&self, old: &RelPath, new: &RelPath, batch: &mut Batch) -> Result<()> {
-        if below(new, old) {
+        if new.is_inside(old) {
             return Err(Error::usage(format!("{old} cannot be renamed to {new}, which is inside it")));
         }
         let Some(entry) = self.tree.lookup(old)? else {
@@ -74,7 +74,7 @@ impl EditSession {
             return Ok(());
         }
         if self.tree.lookup(new)?.is_some() {
-            return Err(Error::conflict(format!("{old} cannot be renamed to {new}: something stands there"))
+            return Err(Error::conflict(format!("{old} cannot be renamed to {new}: it exists already"))
                 .with_hint("remove it first"));
         }
         batch.push(Edit::remove(old.clone()));
@@ -88,13 +88,13 @@ impl EditSession {
         if edits.is_empty() { Ok(()) } else { self.apply(edits.into_iter().map(Ok)) }
     }
 
-    /// What was added, over what stands there.
+    /// Additions: they replace files that exist.
     pub(in crate::commit) fn add(&mut self, sources: &Sources) -> Result<()> {
         self.apply(Additions { sources, open: vec![(0, 0, RelPath::root())] })
     }
 
-    /// A difference that was made elsewhere. Each path must be as the difference says it was. `place` says where
-    /// content lies.
+    /// A difference that was made elsewhere. Each path must be as the difference says it was. `place` looks up where
+    /// content is stored.
     pub(in crate::commit) fn change(
         &mut self,
         changes: &[Change],
@@ -104,7 +104,7 @@ impl EditSession {
         sorted.sort_by(|a, b| path_order(&a.path, &b.path));
         let (mut conflicts, mut missing) = (Vec::new(), BTreeSet::new());
         let mut edits = Vec::with_capacity(sorted.len());
-        // The directory that is being taken away, and how many entries of it were not seen yet.
+        // The directory that is being removed, and how many of its entries were not named yet.
         let mut gone: Option<(&RelPath, u64)> = None;
         for change in sorted {
             let path = &change.path;
@@ -113,7 +113,7 @@ impl EditSession {
                 conflicts.push(path.clone());
                 continue;
             }
-            if let Some((_, unseen)) = gone.as_mut().filter(|(dir, _)| below(path, dir)) {
+            if let Some((_, unseen)) = gone.as_mut().filter(|(dir, _)| path.is_inside(dir)) {
                 match change.new {
                     None => *unseen -= 1,
                     Some(_) => conflicts.push(path.clone()),
@@ -133,7 +133,7 @@ impl EditSession {
         }
         end_of(gone, &mut conflicts);
         if !conflicts.is_empty() {
-            return Err(conflict("what stands there is not what the difference was made from", &conflicts));
+            return Err(conflict("the version differs from what the difference was made from", &conflicts));
         }
         if !missing.is_empty() {
             let error =
@@ -144,7 +144,7 @@ impl EditSession {
     }
 }
 
-/// A removed directory was seen to its end: all that it held must have been named.
+/// The end of a removed directory: all its entries must have been named.
 fn end_of(gone: Option<(&RelPath, u64)>, conflicts: &mut Vec<RelPath>) {
     if let Some((dir, 1..)) = gone {
         conflicts.push(dir.clone());
@@ -189,12 +189,7 @@ fn fits(now: Option<&Entry>, old: Option<&Side>) -> bool {
     }
 }
 
-/// True when `path` is inside `dir`.
-fn below(path: &RelPath, dir: &RelPath) -> bool {
-    path.as_bytes().strip_prefix(dir.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'/'))
-}
-
-/// Edits that don't touch each other, to be done at once.
+/// Edits of unrelated paths, applied at once.
 #[derive(Default)]
 struct Batch {
     edits: Vec<Edit>,
@@ -207,7 +202,7 @@ impl Batch {
         self.edits.push(edit);
     }
 
-    /// Whether an edit stands at this path, above it or below it.
+    /// Whether there is an edit at this path, above it or below it.
     fn is_near(&self, path: &RelPath) -> bool {
         let mut at = Some(path.clone());
         while let Some(here) = at {
@@ -221,7 +216,7 @@ impl Batch {
     }
 }
 
-/// Settled, stored sources as edits, in path order: files over what stands there, directories into them.
+/// Stored sources as edits, in path order: files replace what exists, directories unite with it.
 struct Additions<'a> {
     sources: &'a Sources,
     /// Open directories: number, next item, path.

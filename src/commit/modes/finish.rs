@@ -1,11 +1,9 @@
-//! Finishing a draft: all contributions become one version, and the id is closed for ever (L12).
+//! Finishing a draft: all contributions become one version, and the id stays closed (L12).
 //!
-//! 1. A token; the log is read to its end, what counts is merged in the order of the log, and the version's directory
-//!    is written whole.
-//! 2. The finish record, which names it, claims the number after the last record read: exactly that one, or all is done
-//!    again.
-//! 3. The version's number is claimed, walking up from the one in its record. From 2 on anyone may do this, any number
-//!    of times.
+//! Under a token, the log is read to its end, what counts is merged in the order of the log, and the version's
+//! directory is written. The finish record, which names it, claims exactly the number after the last record that was
+//! read; if that is taken, everything is done again. Then the version's number is claimed. From then on any process can
+//! complete the finish (FORMAT.md, "Finish").
 
 use super::annotations::{annotate, merged_annotations, note_of};
 use super::conflicts::listed;
@@ -34,7 +32,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often one who waits for runs looks again.
+/// How often a finish that waits for runs checks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How a draft is finished.
 #[derive(Clone, Debug, Default)]
@@ -43,19 +41,19 @@ pub struct FinishOptions {
     pub expect: Option<u64>,
     /// Runs that must have contributed.
     pub expect_runs: Vec<RunId>,
-    /// How long to wait for these, and for runs that are writing. Without, it looks once.
+    /// How long to wait for these, and for runs that are writing. `None`: check once.
     pub wait: Option<Duration>,
-    /// Don't wait for runs that are writing. What they append before the finish is in it all the same.
+    /// Don't wait for runs that are writing. What they append before the finish is included anyway.
     pub skip_open: bool,
-    /// What is done when runs say different things about a path.
+    /// What is done when runs have different entries at a path.
     pub on_conflict: OnConflict,
     /// Counters to move.
     pub progress: Arc<Progress>,
 }
 
 impl Draft {
-    /// [`Run::finish_artifact`](crate::Run::finish_artifact) for whom nobody named a run: the version says of none that
-    /// it finished it.
+    /// [`Run::finish_artifact`](crate::Run::finish_artifact) without a run: the version
+    /// records no run that finished it.
     ///
     /// # Errors
     /// As there; usage when `artifact` has another name.
@@ -313,7 +311,7 @@ struct Merged {
     own_files: u64,
 }
 
-/// Whether a version has everything that an artifact in the making holds.
+/// Whether a version has everything that an artifact has.
 fn holds(version: &Version, artifact: &Artifact, progress: &Progress) -> Result<bool> {
     let sources = collect(version.store(), artifact, &HashSet::new(), &ingest::Sink::Nowhere, progress)?;
     let mut memory = MemoryNodes::new();
@@ -357,8 +355,7 @@ fn unmet_expectations(state: &DraftState, own: Option<&RunRecord>, options: &Fin
     out
 }
 
-/// What the finisher brings itself, stored, its nodes in memory: they are merged with the others before they are
-/// written.
+/// What the finisher adds itself: its content is stored, its nodes stay in memory until they are merged.
 fn own_tree(
     store: &Store,
     artifact: &Artifact,

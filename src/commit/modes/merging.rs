@@ -12,8 +12,8 @@ use crate::types::{RelPath, RunId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Contributions' nodes stay in their packs when these are at most so many; else they are stored again, together:
-/// patches add theirs.
+/// If the contributions' nodes are in more packs than this, they are stored again, together: a version's list of packs
+/// is bounded, and patches add to it.
 const KEPT_PACKS: usize = 7;
 
 /// The contributions, and what the finisher adds, on their way to one manifest.
@@ -27,8 +27,8 @@ pub(in crate::commit) struct Merging<'a> {
 }
 
 impl Merging<'_> {
-    /// Merges into the store, streaming: what is new is written, and what is below a directory that one contribution
-    /// alone has stays where it lies, if the packs are few enough.
+    /// Merges into the store, streaming: new nodes are written. Nodes below a directory that only one contribution has
+    /// stay in their packs, if those are few enough.
     pub(in crate::commit) fn root(&self, writer: &ObjectWriter) -> Result<Root> {
         let parts = self.parts()?;
         self.check_whole(writer, &parts)?;
@@ -36,7 +36,7 @@ impl Merging<'_> {
         let mut kept = NodePacks::default();
         if packs.len() <= KEPT_PACKS {
             for pack in packs {
-                // Of a pack that is gone, the nodes were found elsewhere, and are stored again.
+                // If a pack is gone, its nodes were found elsewhere, and are stored again.
                 if writer.has_pack_named(&pack)? {
                     kept.names.push(pack);
                 }
@@ -62,8 +62,8 @@ impl Merging<'_> {
         root.ok_or_else(|| conflicts.error(self.draft, |i| self.who(i)))
     }
 
-    /// Refuses when content of a contribution is known to be damaged, or missing, unless a later one says something
-    /// else about its path.
+    /// Fails if content of a contribution is known to be damaged or is missing, unless a later contribution replaces
+    /// its path.
     fn check_whole(&self, writer: &ObjectWriter, parts: &[Part]) -> Result<()> {
         let mut whole = ContentCheck::new(writer);
         let mut lost = Vec::new();
@@ -119,7 +119,7 @@ impl Merging<'_> {
         Ok(parts)
     }
 
-    /// Who said part `i`.
+    /// Who contributed part `i`.
     fn who(&self, i: usize) -> String {
         match self.state.contributions.get(i) {
             Some(Contribution { number, record }) => format!("run {} (number {number} of the log)", record.run.id),
@@ -128,8 +128,7 @@ impl Merging<'_> {
     }
 }
 
-/// Whether a later part says something else about a path, or about a directory above it. What cannot be read says
-/// nothing.
+/// Whether a later part replaces a path, or a directory above it. A part that cannot be read replaces nothing.
 fn is_replaced(earlier: &Tree, later: &Tree, path: &RelPath) -> bool {
     let mut at = RelPath::root();
     for name in path.parts() {

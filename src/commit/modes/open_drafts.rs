@@ -1,44 +1,40 @@
-//! What is open: one look over all drafts.
+//! Which drafts are open.
 
 use super::upsert::WRITING;
 use crate::catalog::stage::{StageInfo, stages};
 use crate::catalog::{Draft, DraftState, artifact as catalog_artifact, distance, draft, no_artifact};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, show_list};
 use crate::lock::{self, LockRecord};
 use crate::store::Store;
 use crate::types::{ArtifactName, DistributedId};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How many open drafts an error names.
-const NAMED: usize = 5;
-
-/// A draft that is not finished: something was contributed to it, or somebody is about to.
+/// A draft that is not finished: it has contributions, or a run is making one.
 #[derive(Debug)]
 pub struct OpenDraft {
-    /// Which.
+    /// The draft.
     pub draft: Draft,
-    /// What its log comes to.
+    /// What its log adds up to.
     pub state: DraftState,
-    /// Who is writing to it. On other hosts: who has not been seen to be dead, since nobody was watched.
+    /// The processes that write to it. On other hosts also those whose death was not noticed yet.
     pub writers: Vec<LockRecord>,
-    /// The staging directories of runs that are not among them.
+    /// The staging directories of runs without such a process.
     pub left_open: Vec<StageInfo>,
 }
 
-/// The drafts that are open, by name and id, and why others cannot be told of.
+/// The open drafts, by name and id, and the errors of unreadable ones.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// These.
+    /// The open drafts.
     pub open: Vec<OpenDraft>,
-    /// An error for each draft that cannot be read; it names it.
+    /// An error for each draft that cannot be read; it names the draft.
     pub unreadable: Vec<Error>,
 }
 
-/// The open drafts of one artifact, or of all: locks and staging directories are looked through once, and nobody is
-/// waited for.
+/// The open drafts of one artifact, or of all. Locks and staging directories are read once; it waits for no process.
 ///
 /// # Errors
-/// Not found: an artifact of that name, or anything that is about to become one. I/O.
+/// Not found: there is no such artifact, and no draft of it. I/O.
 pub fn survey(store: &Store, of: Option<&ArtifactName>) -> Result<Survey> {
     let mut found = Found { store, of, drafts: BTreeMap::new() };
     let mut survey = Survey::default();
@@ -73,7 +69,8 @@ pub fn survey(store: &Store, of: Option<&ArtifactName>) -> Result<Survey> {
     Ok(survey)
 }
 
-/// The error for a draft to which nothing was ever contributed; the hint names those that are open, the nearest first.
+/// The error for a draft without any contribution; the hint names the open drafts, those with the most similar ids
+/// first.
 ///
 /// # Errors
 /// I/O.
@@ -86,16 +83,13 @@ pub fn no_draft(draft: &Draft) -> Result<Error> {
     let mut open: Vec<String> =
         survey.open.iter().map(|o| o.draft.id().to_string()).filter(|id| id != draft.id().as_str()).collect();
     open.sort_by_cached_key(|id| distance(draft.id().as_str(), id));
-    let more = open.len().saturating_sub(NAMED);
-    open.truncate(NAMED);
-    open.extend((more > 0).then(|| format!("and {more} more")));
     let hint = match open.as_slice() {
         [] => format!(
             "no draft of {name} is open; `cairn upsert {name} SRC --distributed-id {}` begins this one",
             draft.id()
         ),
         [one] => format!("one draft of {name} is open: {one}"),
-        several => format!("open drafts of {name}: {}", several.join(", ")),
+        several => format!("open drafts of {name}: {}", show_list(several)),
     };
     Ok(Error::not_found(format!("there is no {draft}")).with_hint(hint))
 }
@@ -107,7 +101,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// The place of a draft, if it is one of those that are asked for.
+    /// The slot of a draft, if it was asked for.
     fn at(&mut self, name: &ArtifactName, id: &DistributedId) -> Option<&mut OpenDraft> {
         if self.of.is_some_and(|of| of != name) {
             return None;
@@ -121,7 +115,7 @@ impl Found<'_> {
         Some(self.drafts.entry((name.clone(), id.clone())).or_insert_with(fresh))
     }
 
-    /// Who writes, and who has left a staging directory.
+    /// The processes that write, and the staging directories.
     fn at_work(&mut self) -> Result<()> {
         for lock in lock::held(self.store, |r| WRITING.contains(&r.purpose.as_str()))? {
             let words =
@@ -142,10 +136,10 @@ impl Found<'_> {
     }
 }
 
-/// A run whose part of a draft is not sealed.
+/// A run whose contribution is not recorded yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenRun {
-    /// The run, if it said which.
+    /// The run, if it is known.
     pub run: Option<String>,
     /// What it is doing, for a message.
     state: String,
@@ -158,7 +152,7 @@ impl std::fmt::Display for OpenRun {
 }
 
 impl Draft {
-    /// The runs that are writing to this draft, and those that left a staging directory open: a finish waits for them,
+    /// The runs that are writing to this draft, and those with an open staging directory. A finish waits for them
     /// unless it skips them.
     ///
     /// # Errors
@@ -175,7 +169,7 @@ impl Draft {
             state: format!("is writing on {} (process {}, since {})", w.host, w.pid, w.since),
         };
         let mut out: Vec<OpenRun> = writers.iter().map(writing).collect();
-        // Written to and not sealed, and mounted by nobody: a run that died, or will be resumed.
+        // Not sealed and not mounted: a run that died, or will be resumed.
         out.extend(left.filter(|r| !at_work.contains(r.run.id.as_str())).map(|r| OpenRun {
             run: Some(r.run.id.to_string()),
             state: format!("has left its staging directory open (since {})", r.at),

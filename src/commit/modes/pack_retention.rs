@@ -1,6 +1,6 @@
-//! Which packs of nodes a version made by a patch keeps from the one it is built on (DESIGN, "Packs").
+//! Which packs of nodes a version made by a patch keeps from its base (FORMAT.md, "Patches").
 //!
-//! A patch adds a pack. When the list would be longer than it may be, the youngest packs become one: their nodes that
+//! A patch adds a pack. If the list would be too long, the youngest packs become one: their nodes that
 //! are still in the version are stored again, in the patch's own pack. Every node in a patch's pack names only nodes in
 //! it and in packs before it in the list, so what stays is always the older part of the list. Which part, sizes decide:
 //! an old pack stays when it is at least as large as all younger ones together. So a node is stored again O(log n)
@@ -24,7 +24,7 @@ pub(in crate::commit) fn kept(store: &Store, base: &ManifestFile, new: usize) ->
     }
     let block = packs.len() - chained;
     if block + new > MAX_PACKS {
-        return Ok(NodePacks::default()); // a put's packs name each other in any order: all or none
+        return Ok(NodePacks::default()); // a put's packs name each other in any order: all are kept, or none
     }
     let mut keep = chained;
     let mut younger = 0;
@@ -42,7 +42,7 @@ pub(in crate::commit) fn kept(store: &Store, base: &ManifestFile, new: usize) ->
             put += disk::lstat(&store.layout().pack(pack))?.map_or(0, |m| m.len());
         }
         if put < younger {
-            return Ok(NodePacks::default()); // patches have written as much as the whole was: it may be gathered
+            return Ok(NodePacks::default()); // patches have written as much as the put had: all is stored again together
         }
     }
     Ok(NodePacks { names: packs[..block + keep].to_vec(), chained: keep })

@@ -1,10 +1,10 @@
-//! Patch mode: a difference on a version becomes the next one, at the cost of the difference; nobody's change is lost
+//! Patch mode: changes of a version become the next version, at the cost of the changes, and no other change is lost
 //! (L9).
 //!
-//! A patch claims the number after the newest version *exactly*. If the newest is not its base, what happened in
-//! between is compared with what it changes: disjoint → the same edits on the newest (a rebase); overlapping → a
-//! conflict, and nothing is published. If the number goes to another between the look and the claim, its record is
-//! dropped, and everything is looked at again with a new token.
+//! A patch claims *exactly* the number after the newest version. If the newest version is not its base, what changed in
+//! between is compared with what the patch changes. If they are disjoint, the same edits are made on the newest version
+//! (a rebase); if they overlap, that is a conflict, and nothing is published. If another version takes the number
+//! first, the patch removes its record and starts again with a new token.
 
 use super::annotations::annotate;
 use super::conflicts::conflict;
@@ -25,9 +25,9 @@ use crate::types::VersionNumber;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a patch waits for others of the same artifact before it goes on beside them.
+/// How long a patch waits for others of the same artifact before it continues concurrently.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of new nodes after which a second pack of them is reckoned with.
+/// Bytes of new nodes that fill a pack.
 const PACK_OF_NODES: u64 = 48 << 20;
 
 /// Patch mode.
@@ -46,7 +46,10 @@ pub(in crate::commit) fn patch(
         .flatten()
         .any(|v| v.store().root() != store.root() || *v.artifact() != artifact.name)
     {
-        return Err(Error::usage(format!("a patch of {} is on a version of it in the same store", artifact.name)));
+        return Err(Error::usage(format!(
+            "the base of a patch of {} must be one of its versions, in the same store",
+            artifact.name
+        )));
     }
     let mut published = retry_with_recovery(store, &artifact.name, || attempt(store, artifact, basis, options))?;
     annotate(store, artifact, options, &mut published)?;
@@ -84,22 +87,22 @@ fn attempt(
     let (added, writer) = or_keep(collected, writer, &options.progress)?;
     stage.add(&added)?;
     check_known(&writer, &stage, artifact)?;
-    // What changes nothing of its base is there already, in the base. A newer version may have changed it again since.
+    // If nothing changes, the base is the answer, even if a newer version has changed it since.
     if let Some(base) =
         basis.base.as_ref().filter(|b| basis.onto.is_none() && b.digest() == stage.tree.digest() && !options.always_new)
     {
         return publication::unchanged(store, writer, base.clone());
     }
     let _turn = AdvisoryTurn::exclusive(&store.layout().versions(name), TIMEOUT);
-    // The number first, then the newest: whoever publishes in between has taken the exact number.
+    // The number first, then the newest version: what is published in between takes the exact number.
     let (highest, newest) = publication::newest(store, name, basis.base.as_ref(), &work)?;
     let newest = match newest.transpose() {
         Err(e) if basis.onto.is_none() => {
             let hint = format!(
-                "--onto vN puts the patch on a version knowingly; `cairn rm {name}:latest` removes the damaged one"
+                "--onto vN makes the changes on another version; `cairn rm {name}:latest` removes the damaged one"
             );
             return Err(e
-                .context(format!("the newest version of {name} is damaged: this patch cannot be put on it"))
+                .context(format!("the newest version of {name} is damaged: this patch cannot be made on it"))
                 .with_hint(hint));
         }
         newest => newest.unwrap_or_default(),
@@ -138,21 +141,20 @@ fn attempt(
     })
 }
 
-/// Refuses what names content that is known to be damaged. While nothing in the store is, this looks at nothing: a
-/// patch costs the difference.
+/// Refuses a version that names content known to be damaged. If the store has no known damage, nothing is looked up.
 fn check_known(writer: &ObjectWriter, stage: &EditSession, artifact: &Artifact) -> Result<()> {
     if !writer.knows_damage() {
         return Ok(());
     }
-    let hint = "let the patch add these files again, or remove them; `cairn verify` lists what is damaged";
+    let hint = "add these files again in the patch, or remove them; `cairn verify` lists what is damaged";
     content_check::check(writer, &stage.tree, &format!("{} cannot be patched", artifact.name), hint)
 }
 
-/// Writes a version into the token, then looks FRESH that it is not removed.
+/// Pins a version, then makes a revalidated lookup that it is not removed.
 fn pin_base(work: &Txn, version: &Version) -> Result<()> {
     work.pin_base(version.artifact(), version.number())?;
     if removal::is_removed(version.store(), version.artifact(), version.number())? {
-        let hint = format!("`cairn list {}` shows what there is", version.artifact());
+        let hint = format!("`cairn list {}` lists its versions", version.artifact());
         return Err(Error::conflict(format!("{version} cannot be patched: it is removed")).with_hint(hint));
     }
     Ok(())
@@ -169,12 +171,14 @@ pub(in crate::commit) fn tree_of(version: Option<&Version>, store: &Store) -> Re
     }
 }
 
-/// The staged difference on `target` instead of `base`, if nothing of it was touched in between.
+/// Makes the changes on `target` instead of `base`, if nothing that they touch was changed in between.
 fn put_on(stage: &mut EditSession, base: &Tree, target: &Version) -> Result<()> {
     let theirs = target.tree()?;
     match rebase(base, &stage.tree, &theirs)? {
         Rebased::Conflicts(paths) => {
-            let hint = format!("look at {target}, and patch that; `--onto vN` puts a patch on a version knowingly");
+            let hint = format!(
+                "look at {target}, and patch that; --onto vN makes the changes on vN without those of newer versions"
+            );
             Err(conflict(&format!("{target} changed what this patch changes"), &paths).with_hint(hint))
         }
         Rebased::Edits(edits) => {
@@ -184,7 +188,7 @@ fn put_on(stage: &mut EditSession, base: &Tree, target: &Version) -> Result<()> 
     }
 }
 
-/// Stores the new nodes of the staged manifest, and those of small packs that become one with them.
+/// Stores the new nodes of the edited manifest, and those from packs that are not kept.
 pub(in crate::commit) fn settle(
     store: &Store,
     writer: &ObjectWriter,
@@ -201,8 +205,7 @@ pub(in crate::commit) fn settle(
     Ok(root)
 }
 
-/// Has the writer keep nodes of `target` where they lie, as far as there is room in the list for new ones of up to so
-/// many bytes.
+/// Lets the writer keep nodes of `target` in their packs, as far as the list has room for new packs of `bytes` bytes.
 pub(in crate::commit) fn keep_nodes(
     store: &Store,
     writer: &ObjectWriter,

@@ -1,4 +1,4 @@
-//! Simple mode: one run gives all files.
+//! Simple mode: one run adds all files.
 
 use super::annotations::annotate;
 use crate::catalog::{Mode, artifact as catalog_artifact, version};
@@ -22,8 +22,8 @@ pub(in crate::commit) fn put(store: &Store, artifact: &Artifact, options: &SaveO
     Ok(published)
 }
 
-/// Publishes a manifest whose files share a few contents, made by `fill`: how benches get a version of ten million
-/// files.
+/// Publishes a manifest whose files share a few contents, made by `fill`: for benches with a version of ten
+/// million files.
 ///
 /// # Errors
 /// As of a put, and those of `fill`.
@@ -73,7 +73,7 @@ pub fn publish_generated(
     let record = making.record(store, &work, &root, &writer)?;
     match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Done(published) => Ok(published),
-        AttemptOutcome::Again => Err(Error::conflict("somebody took this for dead")),
+        AttemptOutcome::Again => Err(Error::conflict("another process fenced this attempt")),
     }
 }
 
@@ -91,9 +91,9 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;
     drop(tree);
-    // The number first, then the newest: whoever publishes in between is met on the walk, and compared with there.
+    // The number first, then the newest version: what is published in between is found on the walk, and compared there.
     let (highest, newest) = publication::newest_unrelied(store, name)?;
-    let newest = newest.and_then(Result::ok); // a damaged one is like no other content
+    let newest = newest.and_then(Result::ok); // a damaged one equals no other
     if let Some(newest) = newest.as_ref().filter(|_| !options.always_new)
         && newest.is_readable_as(&root.digest())?
     {

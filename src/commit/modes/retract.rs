@@ -1,4 +1,4 @@
-//! The two ways back of a draft: a run's contributions dropped, the draft discarded.
+//! Dropping a run's contributions from a draft, and discarding a draft.
 
 use super::open_drafts::no_draft;
 use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord};
@@ -10,10 +10,11 @@ use crate::txn::{AttemptOutcome, Commit, Txn};
 use crate::types::RunId;
 
 impl Draft {
-    /// Takes a run's contributions out: they don't count any more. What it contributes from now on does.
+    /// Drops a run's contributions: they no longer count. What it contributes from now on does.
     ///
     /// # Errors
-    /// Not found: the run has none that count. Refused: the draft is finished or was discarded meanwhile. Damaged; I/O.
+    /// Not found: the run has no contribution that counts. Conflict: the draft is finished or was discarded meanwhile.
+    /// Damaged; I/O.
     pub fn drop_run(&self, run: &RunId) -> Result<()> {
         self.record("draft drop", |work| {
             let state = self.state()?;
@@ -23,9 +24,9 @@ impl Draft {
             if !state.contributions.iter().any(|c| c.record.run.id == *run) {
                 let runs: Vec<_> = state.runs().into_iter().map(RunId::to_string).collect();
                 let hint = if runs.is_empty() {
-                    "nobody contributed to it".to_owned()
+                    "no run contributed to it".to_owned()
                 } else {
-                    format!("contributions are there of {}", show_list(&runs))
+                    format!("these runs contributed: {}", show_list(&runs))
                 };
                 return Err(Error::not_found(format!("{self} has no contribution of run {run}")).with_hint(hint));
             }
@@ -37,10 +38,10 @@ impl Draft {
         })
     }
 
-    /// Gives the draft up: nothing contributed so far counts, and the id can begin again.
+    /// Discards the draft: nothing contributed so far counts, and the id can be used again.
     ///
     /// # Errors
-    /// Not found: nothing is there to be given up. Refused: it is finished. Damaged; I/O.
+    /// Not found: it has no contribution. Conflict: it is finished. Damaged; I/O.
     pub fn discard(&self) -> Result<()> {
         self.record("draft discard", |work| {
             let state = self.state()?;
@@ -49,7 +50,7 @@ impl Draft {
             }
             if state.contributions.is_empty() {
                 return Err(Error::not_found(format!("{self} has nothing in it"))
-                    .with_hint(format!("`cairn drafts {}` lists those that have", self.artifact())));
+                    .with_hint(format!("`cairn drafts {}` lists the open drafts", self.artifact())));
             }
             Ok(DraftRecord::Discard(DiscardRecord { head: draft_log::head(self, work, state.last + 1) }))
         })

@@ -7,13 +7,13 @@ use crate::error::Result;
 use crate::store::Store;
 
 impl Artifact {
-    /// Publishes this as the next version, without saying which run made it; see [`Run`](crate::Run) for that.
-    /// When the newest version has the same content there is no new one: it is returned, and aliases and tags become
-    /// changes of it.
+    /// Publishes this as the next version, without recording a run; see [`Run`](crate::Run) for that.
+    /// If the newest version has the same content, it is returned and gets the annotations; there is no new version.
     ///
     /// # Errors
-    /// Usage: conflicting additions. Refused: another type. I/O: a source that vanished, changed or cannot be read; the
-    /// disk. After any of them nothing is published, unless it says that this is unknown.
+    /// Usage: conflicting additions. Conflict: another type; a patch that conflicts with a newer version. I/O: a source
+    /// that vanished, changed or cannot be read; the disk. After an error nothing is published, unless the message says
+    /// that this is unknown.
     pub fn save(&self, store: &Store) -> Result<Published> {
         self.save_with(store, &SaveOptions::default())
     }

@@ -19,13 +19,13 @@ use crate::types::{RunId, Token};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What lock files of those who write to a draft say they do.
+/// The purposes in the lock files of processes that write to a draft.
 pub(in crate::commit) const WRITING: [&str; 2] = ["upsert", "stage"];
 
 /// How a contribution is made.
 #[derive(Clone, Debug, Default)]
 pub struct UpsertOptions {
-    /// It stands instead of the run's earlier contributions, not over them.
+    /// Replace the run's earlier contributions. Without this they are overridden path by path.
     pub replace: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
@@ -34,15 +34,15 @@ pub struct UpsertOptions {
     pub sealing: Option<Sealing>,
 }
 
-/// What an upsert knows of the stage that it seals. Its holder is the run's one writer.
+/// The stage that an upsert seals.
 #[derive(Clone, Debug)]
 pub struct Sealing {
-    /// Its large files are taken over, and held by these.
+    /// The leases that protect its large files while the store adopts them.
     pub leases: Arc<Leases>,
-    /// The stage's marker: a contribution's token stands there before it is committed, so that nobody makes another one
-    /// of the same stage.
+    /// The stage's marker: the contribution's token is written there before it is committed, so that a stage is
+    /// contributed once.
     pub marker: PathBuf,
-    /// The user to whom it belongs.
+    /// The user who owns it.
     pub owner: u32,
 }
 
@@ -87,8 +87,8 @@ fn attempt(
     contribute(begun, artifact, options)
 }
 
-/// An upsert that has begun: `finish` and a second process of the same run see that the run is at work, while what it
-/// contributes is still being read. If it is dropped, nothing is recorded.
+/// An upsert that has begun: `finish`, and a second process of the same run, see that the run is writing while its
+/// files are still being read. If it is dropped, nothing is recorded.
 #[derive(Debug)]
 pub struct UpsertInProgress {
     draft: Draft,
@@ -111,7 +111,7 @@ impl UpsertInProgress {
         if alone {
             refuse_second_holder(draft, &run.id, &work)?;
         }
-        // Before anything is stored: a discard that comes later is met on the walk.
+        // Before anything is stored: a discard that comes later is found by the claim.
         match draft.last()? {
             (_, Some(DraftRecord::Finish(_))) => Err(draft_log::finished(draft)?),
             (last, _) => Ok(UpsertInProgress { draft: draft.clone(), run: run.clone(), work, last }),
@@ -207,14 +207,14 @@ fn user(uid: u32) -> UserRecord {
     UserRecord { uid, name: lock::name_of_user(uid) }
 }
 
-/// The last steps before the commit of a stage's contribution. `Some`: another sealer's was recorded meanwhile.
+/// The last steps before the commit of a stage's contribution. `Some`: another process has recorded it meanwhile.
 fn note_sealing(draft: &Draft, own: &Token, sealing: &Sealing) -> Result<Option<Upserted>> {
     draft.store().objects().protect_adopted(&sealing.leases, OtherNames::Staged)?;
     draft.store().disk().append_line(&sealing.marker, own.as_str())?;
     sealed(draft, &sealing.marker, Some(own))
 }
 
-/// The contribution that was recorded of a stage whose marker this is, durably; `own` is not looked for.
+/// The contribution that was recorded for the stage with this marker, durably. The token `own` is ignored.
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -226,7 +226,7 @@ pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Optio
         return Ok(None);
     }
     let store = draft.store();
-    recover(store, draft.artifact())?; // its sealer may not have lived to claim it
+    recover(store, draft.artifact())?; // the process that sealed it may have died before the claim
     for number in 1..=draft.last()?.0 {
         let holder = claim::holder(&draft.log().join(numbers::record_name(number)))?;
         let Some(token) = holder.filter(|t| tokens.contains(t)) else { continue };
@@ -238,10 +238,10 @@ pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Optio
     Ok(None)
 }
 
-/// Refuses what comes after a draft's finish.
+/// Checks that a draft is not finished.
 ///
 /// # Errors
-/// Refused: it is finished. Damaged; I/O.
+/// Conflict: it is finished. Damaged; I/O.
 pub fn refuse_if_finished(draft: &Draft) -> Result<()> {
     match draft.last()? {
         (_, Some(DraftRecord::Finish(_))) => Err(draft_log::finished(draft)?),
@@ -256,25 +256,25 @@ fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {
     Ok(RootRecord { digest: root.digest(), pack, offset })
 }
 
-/// A run has one writer at a time: a second process, which may be the requeued job beside the one it should replace, is
-/// refused (manners: what it would break is the order of the run's own words). Of two that come at once, one goes on.
+/// A run has one writer at a time: a second process is refused, such as a requeued job while the first one still runs.
+/// (Advisory: it would only break the order of the run's own contributions.) If two begin at once, one continues.
 fn refuse_second_holder(draft: &Draft, run: &RunId, work: &Txn) -> Result<()> {
     let holder = work
         .lock()
         .competing_holder(|r| writes_to(draft, r) && r.run.as_deref() == Some(run.as_str()) && !r.is_own())?;
     let Some(holder) = holder else { return Ok(()) };
     let why = format!(
-        "run {run} is at work on {draft} already: process {} on {} ({}, since {})",
+        "run {run} is already writing to {draft}: process {} on {} ({}, since {})",
         holder.pid, holder.host, holder.purpose, holder.since
     );
     Err(Error::conflict(why).with_detail(Detail::Locked { holder: holder.holder() }).with_hint(
-        "wait for it, or end it; `cairn locks` shows its lock, and --break ID takes that away if it is gone for good",
+        "wait for it, or end it; `cairn locks` shows its lock, and --break ID removes the lock if the process is gone",
     ))
 }
 
 impl Draft {
-    /// Who is writing to it at this moment, as far as lock files tell. Takes some seconds when one of them is on
-    /// another host and seems dead.
+    /// The processes that are writing to it, by their lock files. Takes some seconds if one of them is on another host
+    /// and seems dead.
     ///
     /// # Errors
     /// I/O.

@@ -1,4 +1,4 @@
-//! The end of a finished draft: its version's number, then what was said of the version beside its content.
+//! The end of a finished draft: its version gets its number, then its annotations.
 
 use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{AliasMove, Draft, DraftState, FinishRecord, NoteAfter};
@@ -9,7 +9,7 @@ use crate::types::{Token, VersionNumber};
 
 impl Draft {
     /// The number of the version that came of it; `None` while it is not finished, or finished and not numbered yet
-    /// (the next finish sees to that).
+    /// (the next finish does that).
     ///
     /// # Errors
     /// Damaged; I/O.
@@ -39,12 +39,14 @@ pub(in crate::commit) fn number_of(draft: &Draft, token: &Token, record: &Finish
     let made = version::read_record(store, draft.artifact(), token)?;
     match txn::help(store, token, &VersionNumbers { store, record: &made })? {
         Place::At(number) => Ok(VersionNumber(number)),
-        Place::Refused(_) => Err(Error::damaged(format!("the version of {draft} says that it may not be published"))),
+        Place::Refused(_) => {
+            Err(Error::damaged(format!("the version of {draft} contradicts its own record: it may not be published")))
+        }
     }
 }
 
-/// Step 3, and what was said of the version beside its content. While the token is there this may not have been done:
-/// whoever comes does it.
+/// Gives a finished draft's version its number, and its aliases and notes. As long as the token exists these may be
+/// missing: any process completes them.
 pub(in crate::commit) fn complete(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
     let store = draft.store();
     let number = number_of(draft, token, record)?;
@@ -59,14 +61,14 @@ pub(in crate::commit) fn complete(draft: &Draft, token: &Token, record: &FinishR
             version.digest()
         )));
     }
-    // Of a version that was removed since, nothing more is said.
+    // A version that was removed since gets no more annotations.
     if !removal::is_removed(store, draft.artifact(), number)? {
         if let Some(NoteAfter { note, after }) = &record.note {
             note::add_after(&version, note, *after)?;
         }
         for AliasMove { alias, after } in &record.aliases {
             alias::set_after(store, draft.artifact(), alias, *after, number)
-                .map_err(|e| e.context(format!("{version} stands, but alias {alias} did not move to it")))?;
+                .map_err(|e| e.context(format!("{version} is published, but alias {alias} did not move to it")))?;
         }
     }
     let _ = txn::remove_ended(store, token); // else its owner does, or a collector

@@ -1,4 +1,4 @@
-//! Appending to a draft's log (L11), and the two ways back: a run's part taken out, the draft given up.
+//! Appending to a draft's log (L11).
 
 use crate::catalog::artifact::{check_type, ensure, ensure_dir};
 use crate::catalog::draft::{Draft, DraftRecord, Head};
@@ -11,15 +11,15 @@ use crate::types::{ArtifactType, Token, VersionNumber};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long appenders wait for a finisher, and finishers for each other, before they go on beside them.
+/// How long appenders wait for a finisher, and finishers for each other, before they continue concurrently.
 pub(in crate::commit) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a record of a draft's log gets no number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::commit) enum Unplaced {
-    /// It met the finish.
+    /// The draft was finished meanwhile.
     Finished,
-    /// It met a discard that it did not know of.
+    /// The draft was discarded meanwhile.
     Discarded,
     /// The one number that it may have belongs to another record.
     Taken,
@@ -64,7 +64,7 @@ impl Numbers for LogNumbers<'_> {
     }
 }
 
-/// The first fields of a record that is to stand at `from` or above.
+/// The first fields of a record that will have the number `from` or a higher one.
 pub(in crate::commit) fn head(draft: &Draft, work: &Txn, from: u64) -> Head {
     Head {
         token: work.token().to_string(),
@@ -75,8 +75,8 @@ pub(in crate::commit) fn head(draft: &Draft, work: &Txn, from: u64) -> Head {
     }
 }
 
-/// The artifact's type, when it and the log's directory are there, durably. Whoever stands at a number has seen to that
-/// before.
+/// The artifact's type; the artifact and the log's directory exist then, durably. If the log has a number (`last`), its
+/// writer has done that.
 pub(in crate::commit) fn prepare(draft: &Draft, last: u64, wanted: Option<&ArtifactType>) -> Result<ArtifactType> {
     let (store, name) = (draft.store(), draft.artifact());
     if last > 0
@@ -108,13 +108,13 @@ pub(in crate::commit) fn appended(draft: &Draft, place: Place<Unplaced>) -> Resu
     }
 }
 
-/// The error for a draft that has come to its end.
+/// The error for a finished draft.
 pub(in crate::commit) fn finished(draft: &Draft) -> Result<Error> {
     let version = draft.version(&draft.state()?)?;
     let shown = version.map(|number| format!(" as {}:{number}", draft.artifact())).unwrap_or_default();
     Ok(Error::conflict(format!("{draft} is finished{shown}"))
         .with_detail(is_finished(draft, version))
-        .with_hint("a finished id stays closed for ever: choose another"))
+        .with_hint("a finished id stays closed: choose another"))
 }
 
 /// What an error tells programs about a finished draft.
@@ -122,8 +122,8 @@ pub(in crate::commit) fn is_finished(draft: &Draft, version: Option<VersionNumbe
     Detail::Finished { artifact: draft.artifact().clone(), distributed_id: draft.id().clone(), version }
 }
 
-/// The error for a draft that was given up under an appender.
+/// The error for a draft that was discarded while a record was written.
 fn discarded(draft: &Draft) -> Error {
     Error::conflict(format!("{draft} was discarded meanwhile: nothing was recorded"))
-        .with_hint("say it again to begin anew under the same id")
+        .with_hint("run the command again to start a new draft with the same id")
 }

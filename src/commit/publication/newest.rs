@@ -1,4 +1,4 @@
-//! The newest version of an artifact, looked for by those who are about to publish another.
+//! The newest version of an artifact, looked up before another one is published.
 
 use super::recover::recover_finished;
 use crate::catalog::{Version, removal, version};
@@ -7,11 +7,11 @@ use crate::store::Store;
 use crate::txn::Txn;
 use crate::types::{ArtifactName, VersionNumber};
 
-/// The newest version, as far as it can be read: one that is damaged is written past.
+/// The newest version, or its error if it is damaged: that does not stop the next version.
 pub(in crate::commit) type Newest = Option<Result<Version>>;
 
-/// The highest number and the newest version, which the token relies on from now on; `known` is relied on already.
-/// Removed ones are stepped over.
+/// The highest number and the newest version that is not removed. The token pins that version; it has pinned `known`
+/// already.
 pub(in crate::commit) fn newest(
     store: &Store,
     name: &ArtifactName,
@@ -31,7 +31,7 @@ pub(in crate::commit) fn newest(
     }
 }
 
-/// [`newest`] for those who rely on nothing of it.
+/// [`newest`] for an attempt that relies on nothing of it: nothing is pinned.
 pub(in crate::commit) fn newest_unrelied(
     store: &Store,
     name: &ArtifactName,
@@ -41,8 +41,8 @@ pub(in crate::commit) fn newest_unrelied(
     Ok((highest, number.map(|n| as_far_as_readable(store, name, n)).transpose()?.flatten()))
 }
 
-/// The highest number that was given, looked for from the `known` version on; that of a finished draft's version
-/// included.
+/// The highest number that was given, searched from the `known` version on; including that of a finished draft's
+/// version, which gets its number now if it has none.
 fn highest(store: &Store, name: &ArtifactName, known: Option<&Version>) -> Result<Option<VersionNumber>> {
     let look = || {
         let highest = known.map(|k| version::highest_after(store, name, Some(k.number()))).transpose()?.flatten();

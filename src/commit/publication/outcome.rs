@@ -1,4 +1,4 @@
-//! What a save is asked for and what comes of it.
+//! The options and the result of a save.
 
 use crate::catalog::{Recorded, RunRecord, Version};
 use crate::progress::Progress;
@@ -8,30 +8,30 @@ use std::sync::Arc;
 /// How an artifact is saved.
 #[derive(Clone, Debug, Default)]
 pub struct SaveOptions {
-    /// The run that makes it.
+    /// The run that saves it.
     pub run: Option<RunRecord>,
-    /// Whether that run is recorded beside the producer when the content is not new: a run that somebody named.
+    /// Whether that run is recorded next to the producer if the content is not new: for a run that the user named.
     pub note_run: bool,
-    /// Make a version although the newest has the same content.
+    /// Make a version even if the newest one has the same content.
     pub always_new: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
 }
 
-/// What came of a save.
+/// The result of a save.
 #[derive(Debug)]
 pub struct Published {
     /// The version that has the content.
     pub version: Version,
-    /// Whether it was made now.
+    /// Whether this save made it.
     pub created: bool,
     /// Bytes of content that were not in the store before.
     pub new_bytes: u64,
-    /// For a patch whose base was no longer the newest: the version it was put on instead.
+    /// For a patch whose base was no longer the newest version: the version that it was made on instead.
     pub rebased: Option<VersionNumber>,
     /// For a put: the newest version before it, if there was one.
     pub previous: Option<Version>,
-    /// For a version that existed before: what was recorded of it now.
+    /// For a version that existed before: which annotations changed.
     pub recorded: Recorded,
 }
 

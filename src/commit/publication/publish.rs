@@ -1,4 +1,4 @@
-//! The one door: from an artifact in the making to a published version (FORMAT.md, "The claim").
+//! From an artifact to a published version.
 
 use super::outcome::{Published, SaveOptions};
 use super::version_numbers::{Unplaced, VersionNumbers};
@@ -23,9 +23,9 @@ pub(in crate::commit) struct VersionDraft<'a> {
     pub base: Option<VersionNumber>,
     pub from: VersionNumber,
     pub exact: bool,
-    /// The type where the artifact does not say it.
+    /// The type if the artifact has none.
     pub kind: Option<ArtifactType>,
-    /// The draft that it is the end of.
+    /// The draft that it finishes.
     pub distributed_id: Option<&'a DistributedId>,
     /// A version of the artifact, if one was known_version: then the artifact is there, durably, and has that version's
     /// type
@@ -34,7 +34,7 @@ pub(in crate::commit) struct VersionDraft<'a> {
 }
 
 impl VersionDraft<'_> {
-    /// The record, for an artifact that is there from now on.
+    /// The record. Makes the artifact if it is new.
     pub(in crate::commit) fn record(
         &self,
         store: &Store,
@@ -78,7 +78,7 @@ pub(in crate::commit) fn unchanged(
     writer: ObjectWriter,
     newest: Version,
 ) -> Result<AttemptOutcome<Published>> {
-    let sealed = writer.seal(&[], &[])?; // nothing, unless what the newest names was lost and is stored again now
+    let sealed = writer.seal(&[], &[])?; // nothing, unless content of the newest version was lost and is stored again now
     store.disk().sync_dir(&store.layout().versions(newest.artifact()))?; // its publisher may not have done so yet
     Ok(AttemptOutcome::Done(Published::new(newest, false, sealed.new_bytes)))
 }

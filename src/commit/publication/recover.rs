@@ -1,6 +1,6 @@
-//! Helping: step 6 for committed tokens whose holders may be dead (FORMAT.md, "Helping"). Harmless beside living ones:
-//! everyone walks up from the number in the record, by rules that depend on published, immutable records alone, and
-//! passes only what it has read.
+//! Helping: numbers are claimed for committed tokens whose owners may be dead (FORMAT.md, "Helping"). It is harmless if
+//! they live: every process walks up from the number in the record, by rules that depend on published, immutable
+//! records alone, and passes only what it has read.
 
 use super::completion::complete;
 use super::draft_log::LogNumbers;
@@ -30,14 +30,13 @@ pub(in crate::commit) fn retry_with_recovery<T>(
     })
 }
 
-/// Does step 6 for every committed token of an artifact: versions, and what is appended to its drafts.
+/// Claims the numbers of all committed tokens of an artifact: of versions, and of records in its drafts' logs.
 ///
 /// # Errors
 /// Damaged; I/O.
 pub fn recover(store: &Store, name: &ArtifactName) -> Result<()> {
     for token in txn::tokens(store)? {
-        // What cannot be read here is not this writer's to judge: its record is not acknowledged, and a collector looks
-        // at it again.
+        // A token that cannot be read is skipped: its record is not acknowledged, and a collector checks it again.
         if !txn::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
             continue;
         }
@@ -51,9 +50,9 @@ pub fn recover(store: &Store, name: &ArtifactName) -> Result<()> {
             Ok(())
         };
         match helped {
-            // What went wrong concerns this token alone. Missing or in part only: its owner drops it, or did until it
-            // died. Something on its way is damaged: nobody gets past that (L10). Another user's, not to be read or
-            // changed: others help it.
+            // The error concerns this token alone. If the record is missing or incomplete, its owner is removing it, or
+            // died while doing so. If something on its way is damaged, no process passes that (L10). If it belongs to
+            // another user and cannot be read or changed, other processes help it.
             Err(_) if store.disk().is_sound() => {}
             other => other?,
         }
@@ -61,11 +60,12 @@ pub fn recover(store: &Store, name: &ArtifactName) -> Result<()> {
     Ok(())
 }
 
-/// Claims a number again for each finished draft whose version has none: its link is lost, and nobody else may take
-/// that number. Whether any was claimed. `highest` is the highest number that was seen. Best effort: what cannot be
-/// read is `verify`'s to tell.
+/// Claims a number again for each finished draft whose version has none: its link is lost, and no other version may
+/// take that number. Returns whether any was claimed. `highest` is the highest number that was seen. What cannot be
+/// read is skipped; `verify` reports it.
 ///
-/// Where directories count those in them, one look tells that no version lacks a number; else the drafts' logs do.
+/// On file systems whose directories count their subdirectories, one lookup shows that every version has a number; else
+/// the drafts' logs are read.
 pub(in crate::commit) fn recover_finished(
     store: &Store,
     name: &ArtifactName,
@@ -105,7 +105,10 @@ fn recover_record(store: &Store, name: &ArtifactName, token: &Token, at: &Path) 
     let draft = Draft::new(store, name, &record.head().distributed_id);
     let expected: PathBuf = draft.log().join(token.record_name());
     if at != expected {
-        return Err(Error::damaged(format!("{} is not where a record of {draft} stands", crate::error::show_path(at))));
+        return Err(Error::damaged(format!(
+            "{} is not at the place of a record of {draft}",
+            crate::error::show_path(at)
+        )));
     }
     if let Place::At(_) = txn::help(store, token, &LogNumbers { draft: &draft, record: &record })? {
         match &record {

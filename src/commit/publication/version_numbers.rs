@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Why a version gets no number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::commit) enum Unplaced {
-    /// This version, which it met on its way up, has the same content.
+    /// This version, found on the way up, has the same content.
     SameAs(VersionNumber),
     /// The one number that it may have belongs to another version.
     Taken,

@@ -42,7 +42,7 @@ fn of_two_processes_of_one_run_that_start_at_once_one_goes_on_and_the_other_is_t
         let other = &mut twins[1 - refused];
         assert_eq!(code, Some(3), "{said}");
         assert!(
-            said.contains(&format!("run twin is at work on draft d of x already: process {} ", other.id())),
+            said.contains(&format!("run twin is already writing to draft d of x: process {} ", other.id())),
             "{said}"
         );
         wait_stopped(other);
@@ -160,8 +160,8 @@ fn metadata_that_is_too_much_together_is_refused_with_the_run_that_says_most_and
     let lines: Vec<&str> = said.lines().map(str::trim).collect();
     assert!(lines[0].contains("120 top-level keys: at most 100"), "{said}");
     assert!(
-        lines[1].starts_with("run most says 90 keys, ")
-            && lines[2].starts_with("run few says 30 keys, ")
+        lines[1].starts_with("run most has 90 keys, ")
+            && lines[2].starts_with("run few has 30 keys, ")
             && lines[3].starts_with("hint: "),
         "{said}"
     );

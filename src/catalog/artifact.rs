@@ -85,7 +85,11 @@ pub fn kind(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactType>> 
     let lost = match find(store, name) {
         Ok(Some(record)) => return Ok(Some(record.kind)),
         Ok(None) if !has_versions(store, name)? => return Ok(None),
-        Ok(None) => Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")),
+        // Another process may have made both since the first lookup, the record before the version.
+        Ok(None) => match find(store, name)? {
+            Some(record) => return Ok(Some(record.kind)),
+            None => Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")),
+        },
         Err(e) if e.kind() == Kind::Damaged => e,
         Err(e) => return Err(e),
     };

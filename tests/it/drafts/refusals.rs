@@ -219,7 +219,7 @@ fn a_damaged_draft_is_named_and_the_others_are_listed() {
             "{listed}"
         );
         assert!(
-            said.contains("2 drafts cannot be told of")
+            said.contains("2 drafts cannot be read")
                 && said.contains("draft torn of x cannot be read")
                 && said.contains("drafts/unnamed cannot be read"),
             "{said}"

@@ -5,12 +5,14 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 use std::io::Result;
 
 const DESCRIPTION: &[&str] = &[
-    "Mounts a cairn store, or one version of it, as a read-only file system, or a run's staging directory as a writable \
+    "Mounts a cairn store, or one version of it, as a read-only file system, or a run's staging directory as a \
+     writable \
      one. `cairn mount` does the same; cairnfs is for mount(8) and /etc/fstab, where its file system type is \
      fuse.cairnfs (mount(8) finds it with the help of the package fuse3).",
     "Without the options version and stage the whole store is mounted: MNT/NAME/vN and MNT/NAME/ALIAS. The staging \
      directories of runs are below MNT/.staging and MNT/NAME/staging, unless ro or nostage is given.",
-    "The process goes to the background when the mount is ready. umount(8) and `cairn umount` end it; only `cairn umount` \
+    "The process goes to the background when the mount is ready. umount(8) and `cairn umount` end it; only `cairn \
+     umount` \
      seals a staging directory.",
 ];
 
@@ -31,7 +33,8 @@ const OPTIONS: &[(&str, &str)] = &[
     ("deadline=SECONDS", "How long a request may wait for the store's disk before it fails, 1 to 3600."),
     (
         "log=FILE",
-        "Write the daemon's errors to FILE. The default is syslog, with foreground it is stderr. `journalctl -t cairnfs` \
+        "Write the daemon's errors to FILE. The default is syslog, with foreground it is stderr. `journalctl -t \
+         cairnfs` \
          shows them on a system with systemd.",
     ),
     ("exec, noexec", "Allow or refuse the execution of files in the mount."),

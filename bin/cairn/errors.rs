@@ -105,8 +105,7 @@ fn in_our_form(text: &str) -> Parts {
 }
 
 /// Whether the parser's tip is useful. "to pass '-m' as a value, use '-- -m'" would turn a mistyped option into a file
-/// or
-/// a version, and a global option that is spelt alike has nothing to do with what was meant.
+/// or a version, and a global option that is spelt alike has nothing to do with what was meant.
 fn is_helpful(tip: &str) -> bool {
     !tip.contains("as a value") && !["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global))
 }

@@ -5,6 +5,8 @@ mod cli;
 mod commands;
 mod errors;
 mod help;
+#[cfg(test)]
+mod hint_tests;
 mod manpages;
 mod output;
 mod progress;
@@ -39,7 +41,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(stop) => match (signals::received(), &stop) {
             (Some(status), errors::Failure::Failed(_)) => {
-                signals::tell();
+                signals::print_message();
                 ExitCode::from(status)
             }
             _ => stop.report(json),

@@ -45,7 +45,7 @@ impl Context {
 
     /// The version that `text` names, in the store.
     pub fn version(&self, text: &str) -> Result<Version> {
-        let spec = VersionSpec::parse(text)?; // a slip of the pen is told before the store is looked for
+        let spec = VersionSpec::parse(text)?; // a mistyped name is refused before the store is opened
         resolve(&self.store()?, &spec)
     }
 
@@ -54,16 +54,17 @@ impl Context {
         self.global.json
     }
 
-    /// Talk, on stderr, unless nobody wants it.
+    /// Prints a status message on stderr, unless --quiet was given.
     pub fn status(&self, text: &str) {
         if !self.global.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{text}"); // talk that nobody hears is no failure
+            // a status message that cannot be printed is not an error
+            let _ = writeln!(std::io::stderr().lock(), "{text}");
         }
     }
 
     /// A warning, on stderr, also with --quiet.
     pub fn warn(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "warning: {text}"); // there is nobody else to tell
+        let _ = writeln!(std::io::stderr().lock(), "warning: {text}"); // there is no other place to report it
     }
 
     /// A bar for long work.
@@ -81,9 +82,9 @@ impl Context {
         Bar::start_with_waits(command, self.global.quiet, Arc::default())
     }
 
-    /// What Ctrl-C will say.
+    /// Sets what an interrupted command prints: what was kept.
     pub fn if_interrupted(&self, kept: &str) {
-        signals::say(kept, self.global.json);
+        signals::set_message(kept, self.global.json);
     }
 }
 

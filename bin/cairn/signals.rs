@@ -37,7 +37,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
 
 fn text(signal: libc::c_int) -> Option<&'static [u8]> {
     let at = SIGNALS.iter().position(|(s, _)| *s == signal)?;
-    // SAFETY: null, or a box that `say` leaked.
+    // SAFETY: null, or a box that `set_message` leaked.
     unsafe { TEXTS.load(Ordering::Acquire).as_ref() }.map(|texts| texts[at].as_slice())
 }
 
@@ -80,7 +80,7 @@ pub fn unwatch() {
 }
 
 /// Sets what is printed at a signal: what was kept.
-pub fn say(kept: &str, json: bool) {
+pub fn set_message(kept: &str, json: bool) {
     let texts = SIGNALS.map(|(signal, name)| {
         let error = if signal == libc::SIGINT { "interrupted".to_owned() } else { format!("interrupted by {name}") };
         let e = Error::conflict(error).with_detail(Detail::Interrupted).with_hint(kept);
@@ -97,7 +97,7 @@ pub fn say(kept: &str, json: bool) {
     TEXTS.store(Box::into_raw(Box::new(texts)), Ordering::Release);
 }
 
-/// From now on the first signal is only noticed: [`caught`] says so. A system call that waits ends with EINTR.
+/// From now on the first signal is only recorded: [`received`] returns it. A system call that waits ends with EINTR.
 pub fn install_handlers() {
     install(0);
     GENTLE.store(true, Ordering::Relaxed);
@@ -119,7 +119,7 @@ pub fn received() -> Option<u8> {
 }
 
 /// Prints at the end what the signal would have printed at once.
-pub fn tell() {
+pub fn print_message() {
     if let Some(text) = text(CAUGHT.load(Ordering::Relaxed)) {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), text); // nothing else can be done with it
     }

@@ -1,4 +1,4 @@
-//! AnnotationArgs that people type by habit from other tools, and the command here that does it.
+//! Commands that people type by habit from other tools, and the command here that does it.
 
 /// The words, and the hint for each.
 const HABITS: [(&[&str], &str); 16] = [
@@ -23,7 +23,8 @@ const HABITS: [(&[&str], &str); 16] = [
     (&["info", "inspect", "describe", "stat"], "`cairn show NAME[:V]` prints what is recorded of a version"),
     (
         &["mv", "move", "rename"],
-        "`cairn copy NAME NEWNAME` gives a version another name; `cairn patch NAME --rename OLD NEW` renames a path in it",
+        "`cairn copy NAME NEWNAME` gives a version another name; `cairn patch NAME --rename OLD NEW` renames a path \
+         in it",
     ),
     (
         &["cp", "promote", "rollback", "revert", "reset"],

@@ -8,10 +8,10 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The file that says what a directory leaves out.
+/// The file with the patterns of what is left out of a directory.
 pub(crate) const IGNORE_FILE: &CStr = c".cairnignore";
-/// How long it may be.
-const MOST: u64 = 16 << 20;
+/// The most bytes it may have.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// The patterns in force in one directory.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// What `--exclude` says for the whole source.
+    /// The patterns of `--exclude`, for the whole source.
     pub(crate) fn root(root: &Path, exclude: &[String]) -> Result<Filter> {
         let mut builder = GitignoreBuilder::new(root);
         for pattern in exclude {
@@ -41,12 +41,16 @@ impl Filter {
         let file = path.join(".cairnignore");
         let failed = |e| Error::io("read", &file, e);
         let mut text = Vec::new();
-        dir.file_at(IGNORE_FILE, Follow::No).map_err(failed)?.take(MOST + 1).read_to_end(&mut text).map_err(failed)?;
+        dir.file_at(IGNORE_FILE, Follow::No)
+            .map_err(failed)?
+            .take(MAX_BYTES + 1)
+            .read_to_end(&mut text)
+            .map_err(failed)?;
         let bad = |why: String| {
             Error::usage(format!("{} has a line that is not a pattern", show_path(&file))).with_cause(why)
         };
-        if text.len() as u64 > MOST {
-            return Err(Error::usage(format!("{} is longer than {MOST} bytes", show_path(&file))));
+        if text.len() as u64 > MAX_BYTES {
+            return Err(Error::usage(format!("{} is longer than {MAX_BYTES} bytes", show_path(&file))));
         }
         let text = std::str::from_utf8(&text).map_err(|e| bad(e.to_string()))?;
         let mut builder = GitignoreBuilder::new(path);
@@ -68,7 +72,8 @@ impl Filter {
         false
     }
 
-    /// Whether an entry is left out: `--exclude` always counts, else the innermost file that speaks of it decides.
+    /// Whether an entry is left out: `--exclude` always counts, else the innermost file with a matching pattern
+    /// decides.
     pub(crate) fn leaves_out(&self, path: &Path, is_dir: bool) -> bool {
         let mut verdict = None;
         let mut at = Some(self);

@@ -23,20 +23,20 @@ pub struct ScanOptions {
     pub skip_special: bool,
     /// Let `.cairnignore` files leave nothing out: they are content like any other.
     pub no_ignore_files: bool,
-    /// Read every file, also those that look as they did when their digests were remembered.
+    /// Read every file, even if its attributes are as they were when its digest was remembered.
     pub rehash: bool,
 }
 
-/// How many entries of one directory are looked at in one piece of work.
+/// The most entries of a directory that are one piece of work.
 const CHUNK: usize = 1024;
 /// How many special files an error names.
 const NAMED: usize = 10;
-/// How often an entry is looked at that is another kind of file at each look.
-const LOOKS: usize = 5;
+/// How often an entry is examined that is another kind of file each time.
+const MAX_ATTEMPTS: usize = 5;
 
 enum Job {
     List(u32),
-    Look(u32, Names),
+    Examine(u32, Names),
 }
 
 /// Names of one directory, each with a NUL behind it.
@@ -59,7 +59,7 @@ impl Names {
 
 struct Scan<'a> {
     options: &'a ScanOptions,
-    /// The store, when it may lie inside the source: device and inode.
+    /// The store, if it may be inside the source: device and inode.
     skip: Option<(u64, u64)>,
     threads: usize,
     progress: &'a Progress,
@@ -73,15 +73,15 @@ struct Scan<'a> {
 struct State {
     jobs: Vec<Job>,
     running: usize,
-    dirs: Vec<Open>,
+    dirs: Vec<OpenDirectory>,
     special: Vec<PathBuf>,
     error: Option<Error>,
 }
 
 /// A directory while it is being scanned.
-struct Open {
+struct OpenDirectory {
     items: Vec<Item>,
-    /// Pieces of it not yet looked at.
+    /// Its pieces that are not yet examined.
     missing: usize,
     source: Arc<SourceDir>,
     filter: Arc<Filter>,
@@ -106,8 +106,8 @@ pub fn scan(
     progress: &Progress,
 ) -> Result<Tree> {
     let source = SourceDir::root(root, if options.follow_symlinks { Follow::Yes } else { Follow::No })?;
-    let stat = source.open(&mut Handles::new(1))?.stat().map_err(|e| Error::io("look at", root, e))?;
-    let first = Open {
+    let stat = source.open(&mut Handles::new(1))?.stat().map_err(|e| Error::io("read the attributes of", root, e))?;
+    let first = OpenDirectory {
         items: Vec::new(),
         missing: 1,
         source,
@@ -150,7 +150,7 @@ pub fn scan(
 }
 
 impl Scan<'_> {
-    /// One thread: takes jobs until there are none and nobody can make more.
+    /// One thread: takes jobs until there are none and no running job can add one.
     fn work(&self) {
         let mut handles = Handles::new(self.threads);
         let mut state = self.state.lock();
@@ -169,7 +169,7 @@ impl Scan<'_> {
             drop(state);
             let result = match job {
                 Job::List(dir) => self.list(dir, &mut handles),
-                Job::Look(dir, names) => self.look(dir, &names, &mut handles),
+                Job::Examine(dir, names) => self.examine(dir, &names, &mut handles),
             };
             state = self.state.lock();
             state.running -= 1;
@@ -208,16 +208,16 @@ impl Scan<'_> {
             self.state.lock().dirs[dir as usize].filter = filter;
         }
         if let [one] = &pieces[..] {
-            return self.look(dir, one, handles);
+            return self.examine(dir, one, handles);
         }
         let mut state = self.state.lock();
         state.dirs[dir as usize].missing = pieces.len();
-        state.jobs.extend(pieces.into_iter().map(|p| Job::Look(dir, p)));
+        state.jobs.extend(pieces.into_iter().map(|p| Job::Examine(dir, p)));
         self.wake.notify_all();
         Ok(())
     }
 
-    /// The mount that a directory lies on.
+    /// The mount of a directory.
     fn home(&self, handle: &DirHandle, stat: &FileStat) -> Arc<Home> {
         let mut homes = self.homes.lock();
         if let Some(home) = homes.iter().find(|h| h.holds(stat)) {
@@ -228,8 +228,8 @@ impl Scan<'_> {
         home
     }
 
-    /// Looks at some entries of one directory.
-    fn look(&self, dir: u32, names: &Names, handles: &mut Handles) -> Result<()> {
+    /// Examines some entries of a directory.
+    fn examine(&self, dir: u32, names: &Names, handles: &mut Handles) -> Result<()> {
         self.progress.check_cancelled()?;
         let (source, filter, chain) = {
             let state = self.state.lock();
@@ -279,7 +279,7 @@ impl Scan<'_> {
             let child =
                 u32::try_from(state.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
             items[at].body = Body::Directory(child);
-            state.dirs.push(Open { items: Vec::new(), missing: 1, source, filter: filter.clone(), chain });
+            state.dirs.push(OpenDirectory { items: Vec::new(), missing: 1, source, filter: filter.clone(), chain });
             state.jobs.push(Job::List(child));
         }
         let open = &mut state.dirs[dir as usize];
@@ -305,8 +305,9 @@ impl Scan<'_> {
         name: &CStr,
         path: &dyn Fn(&CStr) -> PathBuf,
     ) -> Result<(FileStat, Option<Vec<u8>>)> {
-        for _ in 0..LOOKS {
-            let stat = dir.stat_at(name, Follow::No).map_err(|e| Error::io("look at", &path(name), e))?;
+        for _ in 0..MAX_ATTEMPTS {
+            let stat =
+                dir.stat_at(name, Follow::No).map_err(|e| Error::io("read the attributes of", &path(name), e))?;
             if !stat.is_symlink() {
                 return Ok((stat, None));
             }

@@ -33,7 +33,7 @@ enum At {
     Below(Arc<SourceDir>, CString),
 }
 
-/// A mount that directories of a source lie on.
+/// A mount with directories of a source.
 #[derive(Debug)]
 pub struct Home {
     dev: u64,
@@ -48,7 +48,7 @@ impl Home {
         Home { dev: stat.dev, mount: stat.mount, volume: disk::volume(handle, stat) }
     }
 
-    /// Whether what looks like this lies here. A file can be a mount of its own.
+    /// Whether an entry with these attributes is on this mount. A file can be a mount of its own.
     pub fn holds(&self, stat: &FileStat) -> bool {
         (self.dev, self.mount) == (stat.dev, stat.mount)
     }
@@ -107,17 +107,17 @@ impl SourceDir {
         self.follow
     }
 
-    /// The mount it lies on, once that was found out.
+    /// Its mount, once it is known.
     pub fn home(&self) -> Option<&Arc<Home>> {
         self.home.get()
     }
 
-    /// Keeps the mount it lies on.
+    /// Records its mount.
     pub fn set_home(&self, home: Arc<Home>) {
         drop(self.home.set(home));
     }
 
-    /// This directory, open; those on the way to it that nobody has open are opened too.
+    /// This directory, open; directories on the way that are not open are opened too.
     ///
     /// # Errors
     /// I/O: one of them is gone or is not a directory any more.

@@ -1,8 +1,8 @@
 //! The stat cache: which digest a file had when it was last read, by file system, inode, size, mtime and ctime.
 //!
 //! A cache of the user's, one file for each source directory, droppable at any time: an unchanged put is then a walk,
-//! and an interrupted one goes on. Which file systems' stats are believed, and why, is said in `disk/stamps.rs`. A
-//! file is remembered only if it was read in a state from which any later change moves its ctime
+//! and an interrupted one continues. Which file systems' stats are trusted, and why, is described in `disk/stamps.rs`.
+//! A file is remembered only if it was read in a state from which any later change moves its ctime
 //! ([`StatCache::before`]). What a damaged cache holds is not used: the file carries a SHA-256 of itself.
 
 use super::source::Home;
@@ -23,7 +23,7 @@ const RECORD: usize = 72;
 const BUFFER: usize = 1 << 20;
 
 /// Nanoseconds after which a change has another ctime than the one before: twice the longest tick of the kernel's
-/// clock (100 Hz). File systems with coarser times are told by their whole seconds.
+/// clock (100 Hz). File systems with coarser times are recognized by their whole seconds.
 const TICK: i64 = 20_000_000;
 /// How long the kernel may hold up a change after it stamped it, where a writer may be at work.
 const HELD_UP: i64 = 10_000_000_000;
@@ -48,7 +48,7 @@ pub struct StatCache {
 pub struct Key(Stat);
 
 impl Key {
-    /// The key of a file that looks as `stat` on `volume`; `None` for a whole second, which tools and coarse file
+    /// The key of a file with the attributes `stat` on `volume`; `None` for a whole second, which tools and coarse file
     /// systems write.
     fn of(stat: &Stat, volume: &Volume) -> Option<Key> {
         (stat.ctime % 1_000_000_000 != 0).then_some(Key(Stat { dev: volume.id, ..*stat }))
@@ -64,7 +64,7 @@ pub struct Proof {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum By {
-    /// Nobody has it open for writing.
+    /// No process has it open for writing.
     NoWriter,
     /// No page is dirty, and is not after the read either.
     CleanPages,
@@ -97,8 +97,8 @@ impl StatCache {
         StatCache::of(None, false, record)
     }
 
-    /// The digest of a file that looks as `stat` on `volume`, if it is remembered. On a network volume it counts only
-    /// for a stat that the server was asked for.
+    /// The digest of a file with the attributes `stat` on `volume`, if it is remembered. On a network volume it counts
+    /// only for a stat that the server was asked for.
     pub fn get(&self, stat: &Stat, volume: &Volume) -> Option<Digest> {
         if self.records.is_empty() {
             return None;
@@ -350,7 +350,7 @@ mod tests {
         let dir = DirHandle::open(tmp.path()).unwrap();
         let home = Home::of(&dir, &dir.stat().unwrap());
         if home.volume.is_none() {
-            return; // the temporary directory is on a tmpfs, say
+            return; // the temporary directory may be on a tmpfs
         }
         let cache = StatCache::of(Some(tmp.path().join("c")), false, vec![]);
         let path = tmp.path().join("f");
@@ -380,7 +380,7 @@ mod tests {
         let elsewhere = FileStat { dev: stat.dev + 1, ..stat };
         assert!(
             cache.before(&reader, &elsewhere, &home, stat.ctime + 900 * S).is_none(),
-            "it lies on another mount than its directory"
+            "it is on another mount than its directory"
         );
         assert!(cache.before(&reader, &FileStat { dax: true, ..stat }, &home, stat.ctime + 900 * S).is_none());
         let network = Home::of(&dir, &dir.stat().unwrap()).over_the_network();

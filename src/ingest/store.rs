@@ -1,7 +1,6 @@
 //! Reading, hashing and storing the files of a tree in one pass, in parallel; blobs go into packs in path order.
 //!
-//! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused
-//! (case 9).
+//! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused.
 
 use super::source::{Handles, SourceDir, changed};
 use super::stat_cache::{Key, StatCache, clock_now};
@@ -181,7 +180,7 @@ struct Scanned<'a> {
     source: &'a Arc<SourceDir>,
     name: &'a [u8],
     stat: &'a Stat,
-    /// On the mount that its directory lies on.
+    /// Whether it is on the same mount as its directory.
     here: bool,
 }
 
@@ -261,7 +260,7 @@ impl<'a> Worker<'a> {
         Err(unsteady(&file.path()))
     }
 
-    /// What a file has without being read: it looks as it did when it was remembered, and its content is stored.
+    /// The stored content of a file without reading it: its attributes are as remembered, and its content is stored.
     fn remembered(&mut self, file: &Scanned<'_>) -> Result<Option<Stored>> {
         let (Some(cache), Some(home)) = (self.cache.filter(|_| file.here), file.source.home()) else { return Ok(None) };
         let Some(volume) = &home.volume else { return Ok(None) };
@@ -281,7 +280,7 @@ impl<'a> Worker<'a> {
         Ok(place.map(|place| Stored { digest, size, place }))
     }
 
-    /// The directory that a file lies in, open.
+    /// The directory of a file, open.
     fn directory(&mut self, file: &Scanned<'_>) -> Result<Arc<DirHandle>> {
         if let Some((dir, handle)) = &self.open
             && *dir == file.dir
@@ -296,7 +295,7 @@ impl<'a> Worker<'a> {
     /// Reads a scanned file once; `None` when it changed meanwhile.
     fn read_scanned(&mut self, open: &File, file: &Scanned<'_>, at: u32) -> Result<Option<Stored>> {
         let path = || file.path();
-        let mut before = look_at(open, &path)?;
+        let mut before = stat_open(open, &path)?;
         if !before.is_file() {
             return Err(changed(&path(), "it was a file and is not any more"));
         }
@@ -305,14 +304,14 @@ impl<'a> Worker<'a> {
         let wait = (before.size >= SMALL_MAX).then(|| cache?.wait_for_tick(&before, home?, clock_now())).flatten();
         if let Some(wait) = wait {
             std::thread::sleep(wait);
-            before = look_at(open, &path)?;
+            before = stat_open(open, &path)?;
         }
         let proof = cache.zip(home).and_then(|(cache, home)| cache.before(open, &before, home, clock_now()));
         let Some((stored, taken)) = self.read(open, &path, before.size)? else { return Ok(None) };
         if taken {
-            return Ok(Some(stored)); // it is the store's by now, and was looked at when it became so
+            return Ok(Some(stored)); // the store has taken it over, and checked it then
         }
-        let after = look_at(open, &path)?;
+        let after = stat_open(open, &path)?;
         if after != before || stored.size != after.size {
             return Ok(None);
         }
@@ -330,13 +329,13 @@ impl<'a> Worker<'a> {
                 .custom_flags(flags)
                 .open(path)
                 .map_err(|e| Error::io("open", path, e))?;
-            let before = look_at(&file, &|| path.to_path_buf())?;
+            let before = stat_open(&file, &|| path.to_path_buf())?;
             if !before.is_file() || Stat::from(before) != *stat {
                 return Err(Error::io_message(format!("{} changed since it was added", show_path(path)))
                     .with_hint("add it again; nothing was published"));
             }
             let Some((stored, taken)) = self.read(&file, &|| path.to_path_buf(), before.size)? else { continue };
-            if taken || (look_at(&file, &|| path.to_path_buf())? == before && stored.size == before.size) {
+            if taken || (stat_open(&file, &|| path.to_path_buf())? == before && stored.size == before.size) {
                 return Ok(stored);
             }
         }
@@ -384,8 +383,8 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn look_at(file: &File, path: &dyn Fn() -> PathBuf) -> Result<FileStat> {
-    stat_file(file).map_err(|e| Error::io("look at", &path(), e))
+fn stat_open(file: &File, path: &dyn Fn() -> PathBuf) -> Result<FileStat> {
+    stat_file(file).map_err(|e| Error::io("read the attributes of", &path(), e))
 }
 
 fn unsteady(path: &Path) -> Error {
@@ -408,7 +407,7 @@ mod tests {
         let handle = source.open(&mut Handles::new(1)).unwrap();
         let home = Home::of(&handle, &handle.stat().unwrap());
         if home.volume.is_none() {
-            return; // the temporary directory is on a tmpfs, say
+            return; // the temporary directory may be on a tmpfs
         }
         let home = Arc::new(home.over_the_network());
         source.set_home(home.clone());

@@ -58,7 +58,7 @@ fn nanoseconds(seconds: i64, more: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(more)
 }
 
-/// Stored content: digest, size, and where it lies if it is packed.
+/// Stored content: digest, size, and its location if it is packed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stored {
     pub digest: Digest,
@@ -69,7 +69,7 @@ pub struct Stored {
 /// Where a file's bytes come from, and later what they were stored as.
 #[derive(Clone, Debug)]
 pub enum FileBody {
-    /// A file in the scanned directory, by its name there, as found; whether it lies on its directory's mount.
+    /// A file in the scanned directory, by its name there, as found; whether it is on its directory's mount.
     Scanned { stat: Stat, here: bool },
     /// A file anywhere, as found.
     Disk(Arc<PathBuf>, Stat),
@@ -115,7 +115,7 @@ pub struct Tree {
 /// What happens when a path is added twice with other content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Overwrite {
-    /// An error that names the path (case 7).
+    /// An error that names the path.
     Refuse,
     /// The later one counts.
     Allow,
@@ -131,7 +131,7 @@ impl Tree {
     /// The directory at `path`, made if it is missing.
     ///
     /// # Errors
-    /// Usage: a file stands on the way (case 4).
+    /// Usage: a file is on the way.
     pub fn directory(&mut self, path: &RelPath) -> Result<u32> {
         let mut at = 0;
         for name in path.parts() {
@@ -151,7 +151,7 @@ impl Tree {
         Ok(at)
     }
 
-    /// Adds one entry at `path`; doubles are told apart by [`Tree::settle`].
+    /// Adds one entry at `path`; duplicates are resolved by [`Tree::settle`].
     ///
     /// # Errors
     /// Usage: the root, or a file on the way.
@@ -187,7 +187,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Counts the symlinks whose targets, by their text, lie outside of this tree: absolute ones, and those that climb
+    /// Counts the symlinks whose targets, by their text, are outside this tree: absolute ones, and those that climb
     /// above the root.
     pub fn outside_symlinks(&self) -> u64 {
         let mut count = 0;
@@ -204,7 +204,7 @@ impl Tree {
         count
     }
 
-    /// Removes what stands at `path`, a directory with all below it.
+    /// Removes the entry at `path`, a directory with all below it.
     ///
     /// # Errors
     /// Not found.
@@ -294,10 +294,10 @@ fn clash(path: &RelPath) -> Error {
     Error::usage(format!("{path} would be a file and a directory at once")).with_hint("add one of them elsewhere")
 }
 
-/// Looks at a source by name.
+/// The attributes of a source.
 ///
 /// # Errors
 /// Not found when nothing is there; I/O.
-pub fn look_at_source(path: &std::path::Path) -> Result<std::fs::Metadata> {
+pub fn lstat_source(path: &std::path::Path) -> Result<std::fs::Metadata> {
     disk::lstat(path)?.ok_or_else(|| Error::not_found(format!("there is no {}", crate::error::show_path(path))))
 }

@@ -12,10 +12,10 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Why a quick look calls something damaged.
-pub(super) const LISTED: &str = "an earlier look read it and found it damaged: it is listed in damaged/";
+/// Why a quick check calls something damaged.
+pub(super) const LISTED: &str = "an earlier verify read it and found it damaged: it is listed in damaged/";
 
-/// What content is in the store and right (or, for a quick look, said to be there).
+/// What content is in the store and right (for a quick check: what the store lists).
 #[derive(Default)]
 pub(super) struct Present {
     /// Packed content.
@@ -24,11 +24,11 @@ pub(super) struct Present {
     objects: HashSet<Digest>,
     /// Packed manifest nodes.
     nodes: HashSet<Digest>,
-    /// Names of packs that were looked at.
+    /// Names of packs that were checked.
     pub packs: HashSet<Digest>,
-    /// Blobs and nodes of which a damaged copy was found.
+    /// Blobs and nodes with a damaged copy.
     pub wrong: HashMap<Digest, Wrong>,
-    /// Packs of which nothing can be said.
+    /// Packs that cannot be read.
     unreadable: Vec<String>,
     /// What was listed as damaged before.
     known: KnownDamage,
@@ -38,7 +38,7 @@ pub(super) struct Present {
 pub(super) struct Wrong {
     /// What is wrong with it.
     pub why: String,
-    /// The findings that say so, by their place in the report.
+    /// Its findings, by their index in the report.
     pub findings: Vec<usize>,
 }
 
@@ -63,8 +63,8 @@ impl Piece {
     }
 }
 
-/// A piece that was looked at.
-struct Looked {
+/// A piece that was checked.
+struct CheckedPiece {
     found: Vec<(Digest, BlobKind)>,
     damage: Vec<Damage>,
 }
@@ -98,9 +98,9 @@ impl Present {
         }
     }
 
-    /// Looks, FRESH, for what was stored after the first look: packs that were not there, and objects of the content
-    /// that is missed. So what others publish while verify works is never called missing.
-    pub fn look_again(
+    /// Checks what was stored after the first check, by revalidated lookups: new packs, and objects whose content is
+    /// missed. So what others publish while verify works is never called missing.
+    pub fn check_late(
         &mut self,
         store: &Store,
         depth: Depth,
@@ -123,7 +123,7 @@ impl Present {
         self.add(store, &pieces, depth, progress, report)
     }
 
-    /// Looks at pieces, with several threads.
+    /// Checks pieces, with several threads.
     fn add(
         &mut self,
         store: &Store,
@@ -143,17 +143,18 @@ impl Present {
             while let Some((i, piece)) =
                 Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pieces.get(i)?)))
             {
-                let mut looked = look_at(store.objects(), piece, depth);
+                let depth = this.depth_of(piece, depth);
+                let mut checked = check_piece(store.objects(), piece, depth);
                 progress.add_done(1, piece.stored().size);
-                if let Ok(looked) = &mut looked {
-                    this.list(store.objects(), piece, depth, &looked.damage);
+                if let Ok(checked) = &mut checked {
+                    this.list(store.objects(), piece, depth, &checked.damage);
                     if depth == Depth::Quick {
-                        this.recall(store, piece, looked);
+                        this.recall(store, piece, checked);
                     }
                 }
                 let mut shared = shared.lock();
-                match looked {
-                    Ok(looked) => shared.0.push((i, looked)),
+                match checked {
+                    Ok(checked) => shared.0.push((i, checked)),
                     Err(e) => drop(shared.1.get_or_insert(e)),
                 }
             }
@@ -164,16 +165,23 @@ impl Present {
             }
             work();
         });
-        let (mut looked, error) = shared.into_inner();
+        let (mut checked, error) = shared.into_inner();
         if let Some(e) = error {
             return Err(e);
         }
-        looked.sort_unstable_by_key(|(i, _)| *i);
-        for (i, looked) in looked {
+        checked.sort_unstable_by_key(|(i, _)| *i);
+        for (i, checked) in checked {
             report.bytes += if depth == Depth::Whole { pieces[i].stored().size } else { 0 };
-            self.take(&pieces[i], looked, store.root(), report);
+            self.take(&pieces[i], checked, store.root(), report);
         }
         Ok(())
+    }
+
+    /// A quick check reads a pack that is listed as damaged: it may have been repaired since.
+    fn depth_of(&self, piece: &Piece, depth: Depth) -> Depth {
+        let listed = |name: &Digest| self.known.has(&DamagedItem::Pack(*name));
+        let is_listed = matches!(piece, Piece::Pack(pack) if pack.name.as_ref().is_some_and(listed));
+        if is_listed { Depth::Whole } else { depth }
     }
 
     /// Puts what is damaged on the list of known damage, so that writers store it again, and takes from it what is
@@ -185,10 +193,10 @@ impl Present {
         }
     }
 
-    /// Adds what is on the list of known damage: a quick look does not see by itself that bytes are wrong.
-    fn recall(&self, store: &Store, piece: &Piece, looked: &mut Looked) {
+    /// Adds what is on the list of known damage: a quick check does not read the bytes.
+    fn recall(&self, store: &Store, piece: &Piece, checked: &mut CheckedPiece) {
         let StoredFile { path, name: Some(name), .. } = piece.stored() else { return };
-        let Looked { found, damage } = looked;
+        let CheckedPiece { found, damage } = checked;
         match piece {
             Piece::Object(_) if *path != store.layout().object(name) => {}
             Piece::Object(_) => {
@@ -199,9 +207,6 @@ impl Present {
             }
             Piece::Pack(_) if *path != store.layout().pack(name) => {}
             Piece::Pack(_) => {
-                if damage.is_empty() && self.known.has(&DamagedItem::Pack(*name)) {
-                    damage.push(Damage::Footer(LISTED.into()));
-                }
                 found.retain(|(digest, kind)| {
                     let right = !self.known.has(&DamagedItem::Blob { digest: *digest, kind: *kind, pack: *name });
                     if !right {
@@ -213,8 +218,8 @@ impl Present {
         }
     }
 
-    fn take(&mut self, piece: &Piece, looked: Looked, root: &Path, report: &mut Report) {
-        for (digest, kind) in looked.found {
+    fn take(&mut self, piece: &Piece, checked: CheckedPiece, root: &Path, report: &mut Report) {
+        for (digest, kind) in checked.found {
             match (piece, kind) {
                 (Piece::Object(_), _) => drop(self.objects.insert(digest)),
                 (Piece::Pack(_), BlobKind::Content) => drop(self.packed.insert(digest)),
@@ -224,7 +229,7 @@ impl Present {
         if let Piece::Pack(StoredFile { name: Some(name), .. }) = piece {
             self.packs.insert(*name);
         }
-        for damage in looked.damage {
+        for damage in checked.damage {
             let blob = match &damage {
                 Damage::Blob { digest, why, .. } | Damage::Object(digest, why) => Some((*digest, why.clone())),
                 Damage::Footer(_) | Damage::Unreadable(_) => {
@@ -246,8 +251,8 @@ impl Present {
     }
 }
 
-/// Looks at all content, and at the caches over it.
-pub(super) fn look(store: &Store, depth: Depth, progress: &Progress, report: &mut Report) -> Result<Present> {
+/// Checks all content, and the caches over it.
+pub(super) fn check_content(store: &Store, depth: Depth, progress: &Progress, report: &mut Report) -> Result<Present> {
     let objects = store.objects();
     let mut pieces = Vec::new();
     let unreadable = |e: Error, dir: &str, report: &mut Report| -> Result<()> {
@@ -275,19 +280,19 @@ pub(super) fn look(store: &Store, depth: Depth, progress: &Progress, report: &mu
     Ok(present)
 }
 
-fn look_at(objects: &Objects, piece: &Piece, depth: Depth) -> Result<Looked> {
+fn check_piece(objects: &Objects, piece: &Piece, depth: Depth) -> Result<CheckedPiece> {
     let mut damage = Vec::new();
-    let found = match look_into(objects, piece, depth, &mut damage) {
+    let found = match read_piece(objects, piece, depth, &mut damage) {
         Err(e) if e.is_about_one_file() || e.kind() == crate::error::Kind::Damaged => {
             damage.push(Damage::Unreadable(format!("{e:#}")));
             Vec::new()
         }
         found => found?,
     };
-    Ok(Looked { found, damage })
+    Ok(CheckedPiece { found, damage })
 }
 
-fn look_into(
+fn read_piece(
     objects: &Objects,
     piece: &Piece,
     depth: Depth,

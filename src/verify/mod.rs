@@ -92,7 +92,7 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<R
         Scope::All => {
             let depth = if options.quick { Depth::Quick } else { Depth::Whole };
             directories(store, &mut report)?;
-            let present = content::look(store, depth, &options.progress, &mut report)?;
+            let present = content::check_content(store, depth, &options.progress, &mut report)?;
             let all = in_use(store, &mut report)?;
             let mut manifests = Manifests::new(store, options, Some(present), &mut report);
             artifacts(store, all, &mut tokens, &mut manifests)?;
@@ -113,23 +113,23 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<R
                 report.findings.push(Finding { code: code::NUMBER, affects: vec![what.clone()], what, why });
             }
             let mut manifests = Manifests::new(store, options, None, &mut report);
-            manifests.look(Root::Version((**version).clone()))?;
+            manifests.check(Root::Version((**version).clone()))?;
             manifests.end()?;
         }
     }
     Ok(report)
 }
 
-/// How long until artifacts with findings are looked at again, on local and on shared file systems.
+/// How long until artifacts with findings are checked again, on local and on shared file systems.
 const AGAIN: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(1500)];
 
-/// Looks at artifacts; once more, after one pause for all, at those with findings. Writers at work show states that
+/// Checks artifacts; once more, after one pause for all, at those with findings. Writers at work show states that
 /// pass: a version that was listed after its removal, an alias that is about to move. What is wrong in the same way
 /// twice is a finding.
 fn artifacts(store: &Store, all: Vec<ArtifactName>, tokens: &mut Tokens, manifests: &mut Manifests<'_>) -> Result<()> {
     let mut doubtful = Vec::new();
     for name in all {
-        let records = names::look(store, &name, tokens)?;
+        let records = names::check_artifact(store, &name, tokens)?;
         if records.findings.is_empty() {
             artifact_of(records, manifests)?;
         } else {
@@ -140,23 +140,23 @@ fn artifacts(store: &Store, all: Vec<ArtifactName>, tokens: &mut Tokens, manifes
         std::thread::sleep(AGAIN[usize::from(!store.disk().kind().is_local())]);
     }
     for (name, before) in doubtful {
-        let mut records = names::look(store, &name, tokens)?;
+        let mut records = names::check_artifact(store, &name, tokens)?;
         records.findings.retain(|f| before.contains(f));
         artifact_of(records, manifests)?;
     }
     Ok(())
 }
 
-/// One artifact: what its records say, then what its versions and open drafts name.
+/// Checks one artifact: its records, then the content of its versions and open drafts.
 fn artifact_of(records: Records, manifests: &mut Manifests<'_>) -> Result<()> {
     manifests.report().artifacts += 1;
     manifests.report().findings.extend(records.findings);
     manifests.report().notes.extend(records.notes);
     for version in records.versions {
-        manifests.look(Root::Version(version))?;
+        manifests.check(Root::Version(version))?;
     }
     for (draft, contribution) in records.contributions {
-        manifests.look(Root::Contribution(draft, contribution))?;
+        manifests.check(Root::Contribution(draft, contribution))?;
     }
     Ok(())
 }
@@ -186,7 +186,7 @@ fn in_use(store: &Store, report: &mut Report) -> Result<Vec<ArtifactName>> {
             Vec::new()
         }
     };
-    // What is reached through a symlink is not the store's: nothing below it is looked at.
+    // What is reached through a symlink is not the store's: nothing below it is checked.
     let mut linked = Vec::new();
     for name in &out {
         if disk::lstat(&store.layout().artifact(name))?.is_some_and(|meta| meta.is_symlink()) {
@@ -198,7 +198,7 @@ fn in_use(store: &Store, report: &mut Report) -> Result<Vec<ArtifactName>> {
     for name in linked {
         report.findings.push(names::linked(store, &name));
     }
-    // What cannot be listed is in use: it is reported when it is looked at.
+    // What cannot be listed is in use: it is reported when it is checked.
     let has = |dir: PathBuf, of: fn(&[u8]) -> bool| {
         disk::list(&dir).map_or(true, |names| names.iter().any(|n| of(n.as_encoded_bytes())))
     };

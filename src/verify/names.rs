@@ -50,34 +50,34 @@ pub(super) fn linked(store: &Store, name: &ArtifactName) -> Finding {
     Finding { code: code::UNREADABLE, what, why, affects: vec![name.to_string()] }
 }
 
-/// Looks at all records of an artifact.
-pub(super) fn look(store: &Store, name: &ArtifactName, tokens: &mut Tokens) -> Result<Records> {
+/// Checks all records of an artifact.
+pub(super) fn check_artifact(store: &Store, name: &ArtifactName, tokens: &mut Tokens) -> Result<Records> {
     if disk::lstat(&store.layout().artifact(name))?.is_some_and(|meta| meta.is_symlink()) {
         return Ok(Records { findings: vec![linked(store, name)], ..Records::default() });
     }
-    let mut look = Look { store, name, tokens, out: Records::default(), kind: None, ends: HashMap::new() };
-    look.artifact()?;
-    look.uses()?;
-    look.versions()?;
-    look.removals()?;
-    look.aliases()?;
-    look.notes()?;
-    drafts::look(&mut look)?;
-    Ok(look.out)
+    let mut check = ArtifactCheck { store, name, tokens, out: Records::default(), kind: None, ends: HashMap::new() };
+    check.artifact()?;
+    check.uses()?;
+    check.versions()?;
+    check.removals()?;
+    check.aliases()?;
+    check.notes()?;
+    drafts::check_drafts(&mut check)?;
+    Ok(check.out)
 }
 
-/// One look at an artifact.
-pub(super) struct Look<'a> {
+/// The check of one artifact.
+pub(super) struct ArtifactCheck<'a> {
     pub store: &'a Store,
     pub name: &'a ArtifactName,
     pub tokens: &'a mut Tokens,
     pub out: Records,
     kind: Option<ArtifactRecord>,
-    /// Versions that say which draft they are the end of.
+    /// Versions whose records name the draft that they finish.
     pub ends: HashMap<Token, (VersionNumber, DistributedId)>,
 }
 
-impl Look<'_> {
+impl ArtifactCheck<'_> {
     pub fn finding(&mut self, code: &'static str, what: impl Into<String>, why: impl Into<String>, affects: &[String]) {
         self.out.findings.push(Finding { code, what: what.into(), why: why.into(), affects: affects.to_vec() });
     }
@@ -141,7 +141,7 @@ impl Look<'_> {
         numbers.sort_unstable();
         self.gaps(&dir, numbers.iter().map(|n| n.0), 0, |n| VersionNumber(n).to_string())?;
         for number in numbers {
-            // A removed version affects nobody: what is wrong with it is noted.
+            // A removed version affects no one: what is wrong with it is a note.
             let removed = removal::is_removed(self.store, self.name, number)?;
             let before = self.out.findings.len();
             self.version(number, removed)?;
@@ -172,7 +172,7 @@ impl Look<'_> {
         if let Some(artifact) = &self.kind
             && artifact.kind != version.record().kind
         {
-            let why = format!("it says type {}, {what} has type {}", artifact.kind, version.record().kind);
+            let why = format!("its type is {}, {what} has type {}", artifact.kind, version.record().kind);
             self.finding(code::ARTIFACT, format!("artifacts/{}/artifact.json", self.name), why, &affects);
         }
         if let Some(id) = &version.record().distributed_id {
@@ -214,10 +214,10 @@ impl Look<'_> {
         for entry in self.list(&dir)? {
             let log = dir.join(&entry);
             let mut last = None;
-            self.log::<AliasRecord>(&log, |look, n, what, record| {
+            self.log::<AliasRecord>(&log, |check, n, what, record| {
                 if record.alias.file_name().as_bytes() != entry.as_encoded_bytes() || record.from != n {
                     let why = format!("it was written for number {} of alias {}", record.from, record.alias);
-                    look.finding(code::RECORD, what, why, &[]);
+                    check.finding(code::RECORD, what, why, &[]);
                 }
                 last = Some(record);
             })?;
@@ -324,7 +324,7 @@ pub(super) fn misplaced(version: &Version) -> Option<String> {
         let only = if record.exact { "for" } else { "for numbers from" };
         return Some(format!("its record was written {only} {}", record.from));
     }
-    record.base.filter(|base| *base >= number).map(|base| format!("it is said to be a patch of {base}"))
+    record.base.filter(|base| *base >= number).map(|base| format!("its record says that it is a patch of {base}"))
 }
 
 /// A finding of an error that concerns one thing; others end verify.

@@ -1,4 +1,4 @@
-//! What verify says: findings with stable codes, and what was looked at.
+//! What verify reports: findings with stable codes, and what was checked.
 
 use serde::Serialize;
 
@@ -15,9 +15,9 @@ macro_rules! codes {
 }
 
 codes! {
-    PACK = "F1-pack": "a pack's footer or shape is damaged: what it holds cannot be told",
+    PACK = "F1-pack": "a pack's footer or shape is damaged: its content is not known",
     BLOB = "F1-blob": "packed content or a packed manifest node is damaged",
-    OBJECT = "F1-object": "an object's bytes are not what its name says",
+    OBJECT = "F1-object": "an object's bytes do not match its name",
     TOUCHED = "F1-touched": "an object's time or mode was changed; its bytes are right",
     UNREADABLE = "F1-unreadable": "a file or directory of the store cannot be read",
     STRANGER = "F1-stranger": "a file where only packs or objects belong",
@@ -27,13 +27,13 @@ codes! {
     MISSING = "F6-missing": "content that a version names is not in the store",
     NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
     NO_PACK = "F6-pack": "a pack that a version lists is not in the store",
-    TOKEN = "F7-token": "a token stands at two numbers, or is published although it is fenced",
+    TOKEN = "F7-token": "a token is at two numbers, or is published although it is fenced",
     RECORD = "F8-record": "a record is damaged, or does not belong where it is",
     ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged, or has another type than a version",
     ALIAS = "F10-alias": "an alias names a version that does not exist or is removed",
-    HINTS = "F11-hints": "place hints are damaged: reading goes through the index",
+    HINTS = "F11-hints": "location hints are damaged: reads use the index",
     DRAFT = "F14-draft": "a draft's log continues after its finish, or its version is not there",
-    INDEX = "F12-index": "a note: an index run is damaged; a later put makes a new one",
+    INDEX = "F12-index": "a note: an index segment is damaged; a later put makes a new one",
 }
 
 /// One thing that is not as it should be.
@@ -49,7 +49,7 @@ pub struct Finding {
     pub affects: Vec<String>,
 }
 
-/// What verify looked at and found.
+/// What verify checked and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// What is wrong; empty when nothing is.
@@ -57,13 +57,13 @@ pub struct Report {
     /// What nothing depends on: damaged caches, which a later writer mends by itself, damaged copies of content that is
     /// stored right elsewhere, and what is left of removed versions. Not damage.
     pub notes: Vec<Finding>,
-    /// Artifacts looked at.
+    /// Artifacts that were checked.
     pub artifacts: u64,
-    /// Versions looked at.
+    /// Versions that were checked.
     pub versions: u64,
-    /// Packs looked at.
+    /// Packs that were checked.
     pub packs: u64,
-    /// Object files looked at.
+    /// Object files that were checked.
     pub objects: u64,
     /// Bytes read and hashed.
     pub bytes: u64,

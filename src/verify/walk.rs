@@ -17,12 +17,12 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// How often what is missing is looked for, and the pause before each look after the first: what others publish or
+/// How often what is missing is searched, and the pause before each search after the first: what others publish or
 /// free meanwhile is no damage.
-const LOOKS: u32 = 2;
-const SHARED_LOOKS: u32 = 4;
+const MAX_ATTEMPTS: u32 = 2;
+const MAX_SHARED_ATTEMPTS: u32 = 4;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// So many paths at most are looked at to say what is affected: a manifest can hold more than anyone can list.
+/// The most paths that are visited to list what is affected.
 const PATHS: u64 = 4_000_000;
 
 /// Something with a manifest.
@@ -115,13 +115,13 @@ impl Affected {
     }
 }
 
-/// Looks at manifests.
+/// Checks manifests.
 pub(super) struct Manifests<'a> {
     store: &'a Store,
     options: &'a VerifyOptions,
     /// What is in the store; `None`: each content is read as it is met.
     present: Option<Present>,
-    /// What a quick look takes as damaged, where content is read as it is met.
+    /// What a quick check takes as damaged, where content is read in the order of the manifest.
     known: KnownDamage,
     census: Census,
     suspects: Suspects,
@@ -145,8 +145,8 @@ impl<'a> Manifests<'a> {
         self.report
     }
 
-    /// Looks at one.
-    pub fn look(&mut self, root: Root) -> Result<()> {
+    /// Checks one.
+    pub fn check(&mut self, root: Root) -> Result<()> {
         let what = root.to_string();
         if let Root::Version(version) = &root {
             self.report.versions += 1;
@@ -209,20 +209,20 @@ impl<'a> Manifests<'a> {
             || self.store.objects().in_trash(pack)?)
     }
 
-    /// Looks again for what is missing, then reports what stays so.
+    /// Searches again for what is missing, then reports what stays missing.
     pub fn end(mut self) -> Result<()> {
         let local = self.store.disk().kind().is_local();
-        for look in 1..if local { LOOKS } else { SHARED_LOOKS } {
-            self.look_thoroughly()?;
+        for attempt in 1..if local { MAX_ATTEMPTS } else { MAX_SHARED_ATTEMPTS } {
+            self.search_all_packs()?;
             if self.suspects.is_empty() {
                 break;
             }
-            if !local || look > 1 {
+            if !local || attempt > 1 {
                 std::thread::sleep(RETRY_INTERVAL);
             }
-            self.look_again()?;
+            self.recheck_missing()?;
         }
-        self.look_thoroughly()?;
+        self.search_all_packs()?;
         if !self.suspects.is_empty() {
             let (affected, all) = self.affected()?;
             self.conclude(affected, all);
@@ -249,16 +249,16 @@ impl<'a> Manifests<'a> {
     }
 
     /// Everything that leads to something suspect is visited once more, with what is in the store now.
-    fn look_again(&mut self) -> Result<()> {
+    fn recheck_missing(&mut self) -> Result<()> {
         let missed: Vec<Digest> = self.suspects.content.keys().copied().collect();
         if let Some(present) = &mut self.present {
             let depth = if self.options.quick { Depth::Quick } else { Depth::Whole };
-            present.look_again(self.store, depth, missed.into_iter(), &self.options.progress, self.report)?;
+            present.check_late(self.store, depth, missed.into_iter(), &self.options.progress, self.report)?;
         }
         self.suspects = Suspects::default();
         self.census.forget_marked();
         for root in std::mem::take(&mut self.suspected) {
-            // What cannot be told is looked at as before.
+            // What cannot be decided is checked as before.
             if root.counts(self.store).unwrap_or(true)
                 && let Ok(tree) = root.tree(self.store)
             {
@@ -268,9 +268,9 @@ impl<'a> Manifests<'a> {
         Ok(())
     }
 
-    /// Content that was to be read and was not where hints and the index lead: looked for in all packs, each opened
-    /// once however much is looked for.
-    fn look_thoroughly(&mut self) -> Result<()> {
+    /// Content that was to be read and was not where hints and the index lead: searched in all packs; each is opened
+    /// once.
+    fn search_all_packs(&mut self) -> Result<()> {
         if self.present.is_some() || self.suspects.content.is_empty() {
             return Ok(());
         }
@@ -433,14 +433,14 @@ impl Meet<'_> {
                 self.read.insert(*digest);
                 Ok(None)
             }
-            // Nothing was wrong where it was looked for: it is not there.
+            // No error occurred where it should be: it is not there.
             Err(e) if e.kind() == Kind::Damaged && e.causes().is_empty() => Ok(Some(None)),
             Err(e) => Ok(Some(Some(names::finding_of(e, code::BLOB, "")?.why))),
         }
     }
 }
 
-/// Hashes a large file, or, for a quick look, asks the list of known damage; small content was compared when it was
+/// Hashes a large file, or, for a quick check, asks the list of known damage; small content was compared when it was
 /// read.
 fn whole(objects: &Objects, content: &Content<()>, digest: &Digest, known: Option<&KnownDamage>) -> Result<()> {
     match (content, known) {

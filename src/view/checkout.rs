@@ -1,7 +1,7 @@
 //! Writing a version out. Nothing half-written ever has a final name: a new target is built aside and renamed in, in an
-//! existing one each file is. Right files that are there already are kept, so an interrupted checkout goes on.
+//! existing one each file is. Right files that are there already are kept, so an interrupted checkout continues.
 //!
-//! All is done by names in directories that are held open, so no symlink in or beside the target is followed.
+//! All is done by names in directories that are held open, so no symlink in the target or next to it is followed.
 
 use super::fill::{Fill, Link, taken};
 use super::names;
@@ -37,7 +37,7 @@ pub struct CheckoutOptions {
     pub references: References,
     /// Replace what differs.
     pub force: bool,
-    /// Remove what is not in the version, but for what a put would leave out, too.
+    /// Remove what is not in the version, except what a put would leave out.
     pub prune: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
@@ -147,7 +147,8 @@ pub fn checkout(version: &Version, target: &Path, options: &CheckoutOptions) -> 
     }
 }
 
-/// Builds the directory beside its place, then renames it in. What an earlier, interrupted checkout left there is used.
+/// Builds the directory under a temporary name next to the target, then renames it. What an earlier, interrupted
+/// checkout left there is used.
 fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Result<CheckoutReport> {
     let parent = target.parent().ok_or_else(|| Error::usage("the target has no parent directory"))?;
     let name = target.file_name().ok_or_else(|| Error::usage("the target has no name"))?.as_bytes();
@@ -191,7 +192,7 @@ fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Resu
 }
 
 /// The directory in which a new target is built, locked: one that this user left there, or another that is new. What
-/// somebody else has put there, or a symlink, is not touched.
+/// another process has put there, or a symlink, is not touched.
 fn open_aside(parent: &Dir, name: &[u8], version: &Version) -> Result<(Vec<u8>, Arc<Dir>)> {
     let usual = unfinished_directory(name, &version.digest().hex()[..16]);
     let (at, dir) = match parent.create_dir(&usual)? {
@@ -215,7 +216,7 @@ fn open_aside(parent: &Dir, name: &[u8], version: &Version) -> Result<(Vec<u8>, 
         Some(dir) => dir,
         None => parent.dir(&at)?,
     };
-    // Whoever had the lock may have renamed it to its place, and a collector of theirs may have removed it.
+    // The former holder of the lock may have renamed it to its final name, and a collector may have removed it.
     if dir.try_lock(true) == Some(false) || parent.lstat(&at)?.map(|l| l.id()) != Some(dir.stat_self()?.id()) {
         return Err(Error::conflict(format!("another get to {} is at work", show_path(&parent.path_of(name))))
             .with_hint("wait for it"));
@@ -241,14 +242,14 @@ fn into_existing(version: &Version, target: &Path, options: &CheckoutOptions) ->
 pub(super) enum Naming {
     /// The whole directory is aside.
     Direct,
-    /// Others may look.
+    /// Other users may read it.
     Renamed,
 }
 
-/// Into a directory that has something in it: looks at everything first, so that a refusal changes nothing.
+/// Into a directory that has something in it: compares everything first, so that a refusal changes nothing.
 fn into(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, naming: Naming) -> Result<CheckoutReport> {
     let own = naming == Naming::Direct;
-    let mut plan = plan::look(version, target, options, own)?;
+    let mut plan = plan::compare(version, target, options, own)?;
     if !options.force && !plan.differing.is_empty() {
         let named: Vec<_> = plan.differing.iter().take(NAMED).map(|p| p.to_string()).collect();
         let more = plan.differing.len().saturating_sub(NAMED);

@@ -213,7 +213,7 @@ impl<'a> Fill<'a> {
                 at += n as u64;
             }
         }
-        if to.file().metadata().map_err(|e| Error::io("look at", to.path(), e))?.len() != size {
+        if to.file().metadata().map_err(|e| Error::io("read the attributes of", to.path(), e))?.len() != size {
             to.set_len(size)?; // it ends with a hole
         }
         Ok(())

@@ -35,7 +35,7 @@ pub(super) enum Found {
     OtherKind,
 }
 
-/// What a look at the target found. What is not in `found` is missing there.
+/// The result of comparing the target with the version. What is not in `found` is missing there.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub found: HashMap<RelPath, Found>,
@@ -48,7 +48,7 @@ pub(super) struct Plan {
     pub unfinished: Vec<(RelPath, Vec<u8>)>,
 }
 
-/// What the look keeps of a directory while it is in it.
+/// The state of the comparison in one directory.
 struct Listed {
     path: RelPath,
     /// Names of it that no entry had yet.
@@ -58,7 +58,7 @@ struct Listed {
     hidden: bool,
 }
 
-struct LookAtTarget<'a> {
+struct TargetComparison<'a> {
     version: &'a Version,
     options: &'a CheckoutOptions,
     /// The target is the checkout's own: nothing else may be in it.
@@ -67,14 +67,14 @@ struct LookAtTarget<'a> {
     plan: Plan,
 }
 
-/// Compares the target with what is asked for, and looks for extras if they are to be pruned, or if the target is the
-/// checkout's `own`.
-pub(super) fn look(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, own: bool) -> Result<Plan> {
+/// Compares the target with what is asked for, and searches for extras if they are to be pruned, or if the target is
+/// the checkout's `own`.
+pub(super) fn compare(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, own: bool) -> Result<Plan> {
     let mut at =
-        LookAtTarget { version, options, own, store: store_below(version, target.path())?, plan: Plan::default() };
+        TargetComparison { version, options, own, store: store_below(version, target.path())?, plan: Plan::default() };
     let filter = at.filter(&Arc::new(Filter::root(target.path(), &[])?), target)?;
     let mut open = OpenDirs::new(target.clone(), at.list(RelPath::root(), target, filter, false)?);
-    // Below what is missing or of another kind there is nothing to look at.
+    // Below what is missing or of another kind there is nothing to compare.
     let mut blind: Option<RelPath> = None;
     for visit in selected(version, options)? {
         options.progress.check_cancelled()?;
@@ -116,7 +116,7 @@ pub(super) fn look(version: &Version, target: &Arc<Dir>, options: &CheckoutOptio
     Ok(at.plan)
 }
 
-impl LookAtTarget<'_> {
+impl TargetComparison<'_> {
     fn list(&self, path: RelPath, dir: &Dir, filter: Arc<Filter>, hidden: bool) -> Result<Listed> {
         Ok(Listed { path, names: dir.names()?.into_iter().collect(), filter, hidden })
     }
@@ -148,7 +148,7 @@ impl LookAtTarget<'_> {
                 Some(store) if is_below(store, &path) => {
                     let why =
                         format!("to remove {path}, which is not in {}, would remove the store in it", self.version);
-                    return Err(Error::conflict(why).with_hint("leave out --prune, or move the store"));
+                    return Err(Error::conflict(why).with_hint("omit --prune, or move the store"));
                 }
                 _ => self.plan.extra.push(Extra { dir: dir.clone(), name, before: filter.clone() }),
             }
@@ -165,7 +165,7 @@ impl LookAtTarget<'_> {
             return Err(names::clash(dir, name, &other));
         }
         Ok(Some(match self.options.written(&visit.entry)? {
-            Written::Nothing => Found::Right, // what is there is not looked at
+            Written::Nothing => Found::Right, // what is there is not compared
             Written::Directory if found.is_dir() => Found::Right,
             Written::Symlink(target) if found.is_symlink() => {
                 if dir.read_link(name)? == *target {

@@ -1,4 +1,4 @@
-//! Removing what the version does not have, but for what a put would leave out, too.
+//! Removing what the version does not have, except what a put would leave out.
 
 use super::plan::is_below;
 use crate::disk::Dir;

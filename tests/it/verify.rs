@@ -80,7 +80,7 @@ fn ends(lab: &TestStore, args: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn a_manifest_that_names_one_directory_many_times_over_keeps_nobody_at_work() {
+fn a_manifest_that_names_one_directory_many_times_costs_little() {
     let lab = TestStore::new();
     let (tree, nodes) = crafted_stores::bomb(140, 8, b"hello", "a");
     assert!(tree.totals().entries > 1 << 60);
@@ -375,7 +375,7 @@ fn a_pack_that_the_disk_cannot_read_is_one_finding_among_others() {
 }
 
 #[test]
-fn much_damage_is_counted_listed_once_for_each_content_and_looked_for_once() {
+fn much_damage_is_counted_and_listed_once_for_each_content() {
     let lab = TestStore::new();
     let mut contents = Vec::new();
     for i in 0..60 {
@@ -594,7 +594,7 @@ fn rot(lab: &TestStore) {
 }
 
 #[test]
-fn a_quick_look_reports_known_damage_and_a_copy_that_was_stored_again_is_a_note() {
+fn a_quick_check_reports_known_damage_and_a_copy_that_was_stored_again_is_a_note() {
     let lab = TestStore::new();
     make_tree(
         &lab.path("d"),
@@ -625,4 +625,29 @@ fn a_damaged_copy_that_is_the_only_one_is_damage_although_nothing_needs_it() {
     let report = all(&lab);
     assert_eq!(report.findings.iter().map(|f| f.code).collect::<Vec<_>>(), [code::BLOB]);
     assert!(report.findings[0].affects.is_empty() && report.notes.is_empty(), "{report:?}");
+}
+
+#[test]
+fn a_listed_pack_that_was_repaired_is_not_a_finding_of_a_quick_check() {
+    use std::os::unix::fs::PermissionsExt;
+    let lab = TestStore::new();
+    make_tree(&lab.path("d"), &[("small", b"small content"), ("other", b"other")]);
+    lab.ok(&["put", "x", "d"]);
+    let packs = walkdir::WalkDir::new(lab.store_path().join("packs")).into_iter().map(Result::unwrap);
+    let pack = packs.filter(|entry| entry.file_type().is_file()).last().unwrap().into_path();
+    let right = std::fs::read(&pack).unwrap();
+    let (time, mut wrong) = (std::fs::metadata(&pack).unwrap().modified().unwrap(), right.clone());
+    *wrong.last_mut().unwrap() ^= 1;
+    for (bytes, status) in [(&wrong, 1), (&right, 0)] {
+        std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::write(&pack, bytes).unwrap();
+        std::fs::File::open(&pack).unwrap().set_modified(time).unwrap();
+        std::fs::set_permissions(&pack, std::fs::Permissions::from_mode(0o444)).unwrap();
+        if status == 1 {
+            lab.run(&["verify"], 1);
+            assert!(text(&lab.run(&["verify", "--quick"], 1).stdout).contains("F1-pack"));
+        }
+    }
+    assert_eq!(text(&lab.run(&["verify", "--quick"], 0).stdout), "");
+    assert_eq!(std::fs::read_dir(lab.store_path().join("damaged")).map_or(0, Iterator::count), 0, "it is not listed");
 }

@@ -82,7 +82,7 @@ pub fn unalias(context: &mut Context, args: UnaliasArgs) -> CommandResult {
     let names = parse(&args.aliases)?;
     let store = context.store()?;
     if artifact::find(&store, &artifact)?.is_none() {
-        cairn::catalog::version::versions(&store, &artifact)?; // says that there is none, with the nearest names
+        cairn::catalog::version::versions(&store, &artifact)?; // the error for an artifact that does not exist
     }
     for name in &names {
         if aliases::get(&store, &artifact, name)?.is_none() {

@@ -53,7 +53,10 @@ pub fn run(context: &mut Context, args: CopyArgs) -> CommandResult {
     annotate(&mut artifact, &args.annotations)?;
     let store = args.to.as_deref().map_or_else(|| Ok(source.store().clone()), Store::open)?;
     let run = args.run.run_if_given(&store)?;
-    context.if_interrupted("no version was published; the complete files in the store are kept: run the same copy again, and it copies only the rest");
+    context.if_interrupted(
+        "no version was published; the complete files in the store are kept: run the same copy \
+     again, and it copies only the rest",
+    );
     let bar = context.bar("copy");
     signals::cancel_on_interrupt(bar.progress());
     let options = SaveOptions {

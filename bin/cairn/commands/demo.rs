@@ -1,4 +1,4 @@
-//! `cairn demo`: the real commands, run one after the other on a real directory, each with a word on what it does.
+//! `cairn demo`: the real commands, run one after the other on a real directory, each with an explanation.
 
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
@@ -52,7 +52,7 @@ struct Stage {
 /// Walks through it.
 pub fn run(context: &mut Context, args: DemoArgs) -> CommandResult {
     if context.json() {
-        return Err(Error::usage("the demo is for people: it has no JSON").with_hint("leave out --json").into());
+        return Err(Error::usage("the demo has no JSON output").with_hint("omit --json").into());
     }
     let program = std::env::current_exe().map_err(|e| Error::io("find", Path::new("cairn's own program"), e))?;
     signals::install_handlers(); // so that it can unmount and clean up
@@ -96,17 +96,19 @@ fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Pat
 
     say(
         context,
-        "3. The same again: nothing changed, so there is no new version. Files that look unchanged are not read again.",
+        "3. Put the same directory again: nothing has changed, so no version is made. Files that look unchanged are \
+         not read again.",
     )?;
     stage.run(context, &[&"put", &"demo", &source, &"--skip-special"])?;
 
-    say(context, "4. What is there now.")?;
+    say(context, "4. List what is in the store now.")?;
     stage.run(context, &[&"list"])?;
     stage.run(context, &[&"ls", &"demo"])?;
 
     say(
         context,
-        "5. A copy of it gets a file more, a file less, and a file with a line more. What would a put of it change?",
+        "5. In a copy of it, one file is added, one is removed and one is changed. `diff` shows what a put of the \
+         copy would change.",
     )?;
     stage.run(context, &[&"get", &"demo", &copy])?;
     change(context, &copy)?;
@@ -118,7 +120,8 @@ fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Pat
 
     say(
         context,
-        "7. `patch` makes the next version of a change alone, at its cost, however large the rest is. Two at once, made looking at the same version: the second is put on the first one's.",
+        "7. `patch` makes the next version from the changes alone; its cost does not depend on the size of the \
+         version. Here two patches are based on the same version: the second is rebased on the first.",
     )?;
     let (one, two) = (scratch.join("monday.log"), scratch.join("tuesday.log"));
     shell(context, &format!("echo monday > {}; echo tuesday > {}", word(&one), word(&two)))?;
@@ -128,27 +131,29 @@ fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Pat
 
     say(
         context,
-        "8. Many runs make one version together: three contribute a part each under one id, two of them at once, the third by copying files into a staging directory. A fourth finishes; from then on the id is closed.",
+        "8. Several runs make one version together. Three contribute their files under one id: two at the same time, \
+         the third by copying files into a staging directory. A fourth finishes the draft; then its id is closed.",
     )?;
     together(context, stage, scratch)?;
 
-    say(context, "9. A version can be mounted as a directory: nothing is copied, and nobody can change it.")?;
+    say(context, "9. A version can be mounted as a directory: nothing is copied, and it is read-only.")?;
     mount(context, stage, &mnt, &copy)?;
 
-    say(context, "10. `verify` reads and hashes all of it again.")?;
+    say(context, "10. `verify` reads and hashes the whole store again.")?;
     stage.run(context, &[&"verify"])?;
 
-    say(context, "11. The first version is still what it was. `get` writes it out, and `diff` finds nothing.")?;
+    say(context, "11. The first version is unchanged. `get` writes it out, and `diff` finds nothing.")?;
     stage.run(context, &[&"get", &"demo:v0", &out])?;
     stage.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
     say(
         context,
-        "That is all. Yours begins with `cairn init` and `cairn put NAME DIR`; every command's --help has examples.",
+        "That is the end of the demo. To begin, run `cairn init` and `cairn put NAME DIR`; the --help of each command \
+         has examples.",
     )?;
     Ok(0)
 }
 
-/// Three processes contribute at once, one finishes; a late one is told.
+/// Three processes contribute at once, one finishes; a late one is refused.
 fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::result::Result<(), Failure> {
     let mut parts = Vec::new();
     for n in 1..=3 {
@@ -173,7 +178,7 @@ fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::re
                 .map_err(|e| Error::io("run", &stage.program, e))?,
         ));
     }
-    // What each says is shown together, whoever is first.
+    // The output of each process is shown as a whole.
     for (words, child) in children {
         let output = child.wait_with_output().map_err(|e| Error::io("wait for", &stage.program, e))?;
         context.out.bytes(&output.stdout)?;
@@ -231,7 +236,8 @@ fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> s
         return say(
             context,
             &format!(
-                "   Not here: /dev/fuse cannot be used: {e}. On a machine that lets you: cairn mount {word_of_mnt} demo:best"
+                "   Not here: /dev/fuse cannot be used: {e}. On a machine where it can: cairn mount {word_of_mnt} \
+                 demo:best"
             ),
         );
     }
@@ -239,7 +245,7 @@ fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> s
     stage.mounted = Some(mnt.to_path_buf());
     if stage.try_run(context, &[&"mount", &mnt, &"demo:best"])? != 0 {
         stage.mounted = None;
-        return say(context, "   Mounting is not possible here (see above); the demo goes on without.");
+        return say(context, "   Mounting is not possible here (see above); the demo continues without it.");
     }
     shell(context, &format!("ls {word_of_mnt}"))?;
     shell(
@@ -371,8 +377,6 @@ fn line(words: &[&dyn AsRef<OsStr>]) -> String {
 
 fn failed(words: &[&dyn AsRef<OsStr>], status: i32) -> Failure {
     Error::io_message(format!("`{}` ended with status {status}", line(words)))
-        .with_hint(
-            "what it said stands above; the demo needs a directory that can be read, and room for two copies of it",
-        )
+        .with_hint("its messages are above; the demo needs a readable directory, and space for two copies of it")
         .into()
 }

@@ -188,7 +188,8 @@ impl Sum {
 
     fn show(&self, context: &mut Context, alone: bool) -> std::result::Result<(), Failure> {
         if context.json() {
-            let tail = json!({ "added": self.added, "removed": self.removed, "changed": self.changed, "bytes_added": self.bytes_added, "bytes_removed": self.bytes_removed });
+            let tail = json!({ "added": self.added, "removed": self.removed, "changed": self.changed,
+            "bytes_added": self.bytes_added, "bytes_removed": self.bytes_removed });
             context.out.bytes(if alone { b"," } else { b"]," })?;
             return context.out.line(&tail.to_string()[1..]);
         }

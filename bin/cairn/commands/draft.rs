@@ -130,7 +130,7 @@ pub const DRAFT_DISCARD_HELP: Help = Help {
     list: None,
 };
 
-/// The drafts that are not finished. What cannot be read is told at the end.
+/// The drafts that are not finished. Those that cannot be read are reported at the end.
 pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
     let store = context.store()?;
     let name = args.name.as_deref().map(ArtifactName::parse).transpose()?;
@@ -160,7 +160,8 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
             dash(since.map_or("", |s| s)),
         ]);
         documents.push(json!({
-            "artifact": draft.artifact(), "distributed_id": draft.id(), "runs": runs, "contributions": state.contributions.len(), "files": files,
+            "artifact": draft.artifact(), "distributed_id": draft.id(), "runs": runs,
+            "contributions": state.contributions.len(), "files": files,
             "bytes": bytes, "users": users, "writing": writing, "since": since,
         }));
     }
@@ -170,7 +171,7 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
         context.out.json(&documents)?;
     } else {
         if rows.is_empty() && unreadable.is_empty() {
-            context.status("no draft is open");
+            context.status("no open drafts");
         }
         context.out.table(&["ARTIFACT", "ID", ">RUNS", ">FILES", ">SIZE", "USERS", "WRITING", "SINCE"], &rows)?;
     }
@@ -209,7 +210,8 @@ fn removal(left: &Leftover) -> String {
 fn left_document(left: &Leftover) -> Value {
     let r = left.record.as_ref();
     json!({
-        "artifact": r.map(|r| &r.artifact), "distributed_id": r.map(|r| &r.distributed_id), "run": r.map(|r| &r.run.id), "since": left.since,
+        "artifact": r.map(|r| &r.artifact), "distributed_id": r.map(|r| &r.distributed_id),
+        "run": r.map(|r| &r.run.id), "since": left.since,
         "left_at": left.directory.to_string_lossy(), "removed_by": removal(left),
     })
 }
@@ -226,7 +228,7 @@ fn left_row(left: &Leftover) -> Vec<String> {
     ]
 }
 
-/// Staging directories of a draft that nobody has mounted.
+/// Staging directories of a draft that are not mounted.
 fn left_open<'a>(
     stages: &'a [StageInfo],
     draft: &'a Draft,
@@ -265,8 +267,8 @@ pub fn run(context: &mut Context, args: DraftArgs) -> CommandResult {
     }
 }
 
-fn find(context: &Context, said: &DraftName) -> Result<Draft> {
-    Ok(Draft::new(&context.store()?, &ArtifactName::parse(&said.name)?, &DistributedId::parse(&said.id)?))
+fn find(context: &Context, name: &DraftName) -> Result<Draft> {
+    Ok(Draft::new(&context.store()?, &ArtifactName::parse(&name.name)?, &DistributedId::parse(&name.id)?))
 }
 
 fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> CommandResult {
@@ -283,18 +285,23 @@ fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> CommandRes
     Ok(0)
 }
 
-fn show(context: &mut Context, said: &DraftName) -> CommandResult {
-    let draft = find(context, said)?;
+fn show(context: &mut Context, name: &DraftName) -> CommandResult {
+    let draft = find(context, name)?;
     let (state, writers, stages) = (draft.state()?, draft.writers()?, stages(draft.store())?);
     if state.last == 0 && writers.is_empty() && left_open(&stages, &draft, &writers).next().is_none() {
         return Err(no_draft(&draft)?.into());
     }
     let version = draft.version(&state)?;
     if context.json() {
-        let contributions: Vec<Value> = state.contributions.iter().map(|c| {
-            let r = &c.record;
-            json!({ "number": c.number, "run": r.run.id, "user": r.user, "files": r.files, "bytes": r.bytes, "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace, "at": r.head.at })
-        }).collect();
+        let contributions: Vec<Value> = state
+            .contributions
+            .iter()
+            .map(|c| {
+                let r = &c.record;
+                json!({ "number": c.number, "run": r.run.id, "user": r.user, "files": r.files, "bytes": r.bytes,
+            "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace, "at": r.head.at })
+            })
+            .collect();
         let mut writing: Vec<Value> = writers
             .iter()
             .map(|w| json!({ "run": w.run, "user": w.user, "host": w.host, "pid": w.pid, "since": w.since }))
@@ -303,7 +310,8 @@ fn show(context: &mut Context, said: &DraftName) -> CommandResult {
             left_open(&stages, &draft, &writers)
                 .map(|s| json!({ "run": s.record.run.id, "user": owner_of(&draft, s), "since": s.record.at })),
         );
-        context.out.json(&json!({ "artifact": draft.artifact(), "distributed_id": draft.id(), "version": version, "contributions": contributions, "writing": writing }))?;
+        context.out.json(&json!({ "artifact": draft.artifact(), "distributed_id": draft.id(), "version": version,
+        "contributions": contributions, "writing": writing }))?;
         return Ok(0);
     }
     if let Some(number) = version {
@@ -328,7 +336,7 @@ fn show(context: &mut Context, said: &DraftName) -> CommandResult {
         let how = match s.state {
             StageState::Open => "left open",
             StageState::Sealing => "being sealed",
-            StageState::Dropped => "thrown away",
+            StageState::Dropped => "discarded",
         };
         rows.push(vec![
             "-".into(),

@@ -7,7 +7,7 @@ use cairn::types::Digest;
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// A name in JSON: readable, and exact beside it when it is not UTF-8.
+/// A name in JSON: readable, with the exact bytes if it is not UTF-8.
 pub fn json_name(name: &[u8]) -> (Cow<'_, str>, Option<String>) {
     let readable = String::from_utf8_lossy(name);
     let exact = matches!(readable, Cow::Owned(_)).then(|| STANDARD.encode(name));
@@ -86,7 +86,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What stands before the path in `ls -l`: mode, bytes, the beginning of the digest.
+/// What is printed before the path in `ls -l`: mode, bytes, the beginning of the digest.
 pub fn long(entry: &Entry) -> String {
     let (mode, size, digest) = match entry {
         Entry::File { digest, size, exec, .. } => {
@@ -101,7 +101,7 @@ pub fn long(entry: &Entry) -> String {
     format!("{mode}  {size:>12}  {digest:<12}  ")
 }
 
-/// What stands after the path in `ls -l`: where it points.
+/// What is printed after the path in `ls -l`: where it points.
 pub fn points_at(entry: &Entry) -> Option<&[u8]> {
     match entry {
         Entry::Symlink { target } => Some(target),

@@ -115,7 +115,7 @@ pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
         },
         progress: bar.progress(),
     };
-    // A group says which draft; a run that nobody named finished nothing.
+    // A group names the draft; a run without a name is not recorded as the finisher.
     let published = if run.is_named() {
         run.finish_artifact_with(&artifact, args.distributed_id.as_deref(), &options)?
     } else {

@@ -109,7 +109,8 @@ pub fn run(context: &mut Context, args: GetArgs) -> CommandResult {
     if context.json() {
         context.out.json(&json!({
             "artifact": version.artifact(), "version": version.number(), "directory": args.dir.to_string_lossy(),
-            "files": report.files, "bytes": report.bytes, "written": report.written, "kept": report.kept, "removed": report.removed,
+            "files": report.files, "bytes": report.bytes, "written": report.written, "kept": report.kept,
+            "removed": report.removed,
             "protected": report.protected, "skipped": report.skipped,
         }))?;
     } else {

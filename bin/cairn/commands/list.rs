@@ -115,7 +115,8 @@ fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
             run.map_or("-".into(), |r| r.to_string()),
         ]);
         documents.push(json!({
-            "version": version.number(), "digest": version.digest(), "aliases": aliases, "tags": tags, "files": record.files,
+            "version": version.number(), "digest": version.digest(), "aliases": aliases, "tags": tags,
+            "files": record.files,
             "bytes": record.bytes, "created_at": record.created_at, "mode": record.mode, "run": run,
         }));
     }
@@ -129,11 +130,11 @@ fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
     Ok(0)
 }
 
-/// The tags of a version as they are now; those of its commit where what was noted later is damaged.
+/// The tags of a version as they are now; those recorded at its commit if the later ones are damaged.
 fn tags(context: &Context, version: &Version) -> Result<Vec<Tag>> {
     match version.annotations() {
         Err(e) if e.kind() == Kind::Damaged => {
-            context.warn(&format!("what was noted about {version} later is damaged: {e:#}"));
+            context.warn(&format!("the annotations of {version} are damaged: {e:#}"));
             Ok(version.record().tags.clone())
         }
         annotations => Ok(annotations?.tags),
@@ -148,7 +149,8 @@ fn damaged_row(number: VersionNumber, aliases: &[String]) -> Vec<String> {
 
 fn damaged_document(number: VersionNumber, aliases: &[String], e: &Error) -> Value {
     json!({
-        "version": number, "digest": null, "aliases": aliases, "tags": null, "files": null, "bytes": null, "created_at": null, "mode": null,
+        "version": number, "digest": null, "aliases": aliases, "tags": null, "files": null, "bytes": null,
+        "created_at": null, "mode": null,
         "run": null, "damaged": format!("{e:#}"),
     })
 }

@@ -51,9 +51,10 @@ pub fn run(context: &mut Context, args: LocksArgs) -> CommandResult {
     match lock::remove_dead(&store, &mut locks) {
         Ok(0) => {}
         Ok(n) => {
-            context.status(&format!("removed {} of processes that are gone", crate::output::count(n as u64, "lock")))
+            context.status(&format!("removed {} of processes that have ended", crate::output::count(n as u64, "lock")))
         }
-        Err(e) => context.status(&format!("locks of processes that are gone stay: {}", e.message())), // who may not write only looks
+        // a user without write permission can only list
+        Err(e) => context.status(&format!("locks of processes that have ended were not removed: {}", e.message())),
     }
     let places = staging_places(&store);
     if context.json() {
@@ -106,8 +107,11 @@ fn place(lock: &LockRecord, places: &Places) -> Option<String> {
 fn document(lock: &Lock, places: &Places) -> Value {
     let r = lock.record.as_ref();
     json!({
-        "id": lock.id, "life": lock.life.as_str(), "purpose": r.map(|r| &r.purpose), "artifact": r.and_then(|r| r.artifact.as_ref()),
-        "version": r.and_then(|r| r.version.as_ref()), "draft": r.and_then(|r| r.draft.as_ref()), "run": r.and_then(|r| r.run.as_ref()), "mountpoint": r.and_then(|r| place(r, places)), "host": r.map(|r| &r.host), "pid": r.map(|r| r.pid),
+        "id": lock.id, "life": lock.life.as_str(), "purpose": r.map(|r| &r.purpose),
+        "artifact": r.and_then(|r| r.artifact.as_ref()),
+        "version": r.and_then(|r| r.version.as_ref()), "draft": r.and_then(|r| r.draft.as_ref()),
+        "run": r.and_then(|r| r.run.as_ref()), "mountpoint": r.and_then(|r| place(r, places)),
+        "host": r.map(|r| &r.host), "pid": r.map(|r| r.pid),
         "user": r.map(|r| &r.user), "since": r.map(|r| &r.since),
     })
 }

@@ -165,7 +165,8 @@ fn mount_version(context: &mut Context, args: &MountArgs, word: &str) -> Command
     // The daemon opens the store by itself: what this process has open ends with it.
     let root = version.store().root().to_path_buf();
     let exact = VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(version.number()) };
-    let document = json!({ "artifact": version.artifact(), "version": version.number(), "mountpoint": absolute(&args.mountpoint) });
+    let document = json!({ "artifact": version.artifact(), "version": version.number(),
+    "mountpoint": absolute(&args.mountpoint) });
     drop(version);
     let say =
         |context: &mut Context| if context.json() { context.out.json(&document) } else { context.out.line(&name) };
@@ -179,7 +180,7 @@ fn mount_version(context: &mut Context, args: &MountArgs, word: &str) -> Command
     })
 }
 
-/// Says what is mounted when it is: in the foreground before, since nothing comes after it.
+/// Mounts, and prints what is mounted: in the foreground before, because the call returns only at the end.
 fn serve(
     context: &mut Context,
     args: &MountArgs,

@@ -32,7 +32,7 @@ pub fn run(context: &mut Context) -> CommandResult {
         return Ok(0);
     }
     if mounts.is_empty() {
-        context.status("no cairn mounts here");
+        context.status("no cairn mounts on this host");
     }
     let heads = ["MOUNTPOINT", "SHOWS", "STORE", "USER", "SINCE", ">PID", "STATE"];
     context.out.table(&heads, &mounts.iter().map(row).collect::<Vec<_>>())?;
@@ -54,7 +54,8 @@ fn document(m: &MountInfo) -> Value {
     json!({
         "mountpoint": m.mountpoint.to_string_lossy(), "store": m.store.to_string_lossy(), "shows": shows,
         "artifact": artifact, "version": version, "distributed_id": draft, "run": run,
-        "user": m.user, "since": m.since, "pid": m.pid, "state": m.health.as_str(), "healthy": m.health == Health::Answers,
+        "user": m.user, "since": m.since, "pid": m.pid, "state": m.health.as_str(),
+        "healthy": m.health == Health::Answers,
     })
 }
 

@@ -85,7 +85,10 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
     let mut artifact = draft(&store, &spec, &args)?;
     annotate(&mut artifact, &args.annotations)?;
     let run = args.run.run_if_given(&store)?;
-    context.if_interrupted("no version was published; the complete files in the store are kept: run the same patch again, and it stores only the rest");
+    context.if_interrupted(
+        "no version was published; the complete files in the store are kept: run the same patch \
+     again, and it stores only the rest",
+    );
     signals::install_handlers();
     let bar = context.bar("patch");
     for path in &args.removals {
@@ -151,7 +154,7 @@ fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact
 
 fn onto(store: &Store, spec: &VersionSpec, word: &str) -> Result<Version> {
     let number = VersionNumber::parse(word)
-        .map_err(|_| Error::usage(format!("--onto {word}: expected a version's number, as v3")))?;
+        .map_err(|_| Error::usage(format!("--onto {word}: expected a version number such as v3")))?;
     resolve(store, &VersionSpec { artifact: spec.artifact.clone(), selector: Selector::Number(number) })
 }
 

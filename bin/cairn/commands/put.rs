@@ -74,14 +74,18 @@ pub fn run(context: &mut Context, args: PutArgs) -> CommandResult {
     let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
     annotate(&mut artifact, &args.annotations)?;
     let run = args.run.run_if_given(&store)?;
-    context.if_interrupted("no version was published; the complete files in the store are kept: run the same put again, and it stores only the rest");
+    context.if_interrupted(
+        "no version was published; the complete files in the store are kept: run the same put \
+     again, and it stores only the rest",
+    );
     signals::install_handlers();
     let given = SourceList::split(&args.sources, &args.source_args)?;
     let progress = Arc::<Progress>::default();
     let typed = given.is_typed();
     if typed {
-        context.status("reading what you type, up to Ctrl-D");
-        add_sources(&mut artifact, &store, &given, &args.source_args, &progress)?; // before there is a bar to write over it
+        context.status("reading standard input; Ctrl-D ends it");
+        // before there is a bar to write over it
+        add_sources(&mut artifact, &store, &given, &args.source_args, &progress)?;
     }
     let bar = context.bar_of("put", progress.clone());
     if !typed {
@@ -160,7 +164,8 @@ pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> 
     let record = version.record();
     if context.json() {
         context.out.json(&json!({
-            "artifact": version.artifact(), "version": version.number(), "digest": version.digest(), "created": published.created,
+            "artifact": version.artifact(), "version": version.number(), "digest": version.digest(),
+            "created": published.created,
             "files": record.files, "bytes": record.bytes, "new_bytes": published.new_bytes,
         }))?;
     } else {

@@ -46,7 +46,7 @@ pub const HELP: Help = Help {
 /// A version by its artifact and number.
 type Named = (ArtifactName, VersionNumber);
 
-/// Removes versions. All of them are looked at before the first is removed.
+/// Removes versions. All of them are checked before the first is removed.
 pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
     let store = context.store()?;
     let force = if args.force { Force::Yes } else { Force::No };
@@ -92,7 +92,7 @@ fn wanted(store: &Store, args: &RmArgs) -> Result<Vec<Named>> {
             vec![(spec.artifact, number)]
         } else {
             ArtifactName::parse(word)?;
-            return Err(Error::usage(format!("`{word}` does not say which version to remove"))
+            return Err(Error::usage(format!("`{word}` does not name a version to remove"))
                 .with_hint(format!("`cairn rm {word}:vN` removes one, `cairn rm {word} --all` every one")));
         };
         for version in found {

@@ -39,11 +39,13 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
         let runs: Vec<Value> =
             notes.runs.iter().map(|r| json!({ "run": r.id, "group": r.group, "job_type": r.job_type })).collect();
         context.out.json(&json!({
-            "artifact": version.artifact(), "version": version.number(), "type": record.kind, "digest": version.digest(),
+            "artifact": version.artifact(), "version": version.number(), "type": record.kind,
+            "digest": version.digest(),
             "aliases": aliases, "tags": notes.tags, "description": notes.description, "metadata": notes.metadata,
             "entries": record.entries, "files": record.files, "bytes": record.bytes, "new_bytes": record.new_bytes,
             "created_at": record.created_at, "mode": record.mode, "run": run.map(|r| &r.id),
-            "group": run.and_then(|r| r.group.as_ref()), "job_type": run.and_then(|r| r.job_type.as_ref()), "runs": runs,
+            "group": run.and_then(|r| r.group.as_ref()), "job_type": run.and_then(|r| r.job_type.as_ref()),
+            "runs": runs,
         }))?;
         return Ok(0);
     }

@@ -84,7 +84,8 @@ pub fn warn_of_sources(progress: &Progress) {
     if links > 0 {
         let lead = if links == 1 { "leads" } else { "lead" };
         eprintln!(
-            "warning: {} {lead} out of what was added and will not resolve in a version; --follow-symlinks stores the targets",
+            "warning: {} {lead} out of what was added and will not resolve in a version; --follow-symlinks stores the \
+             targets",
             count(links, "symlink")
         );
     }

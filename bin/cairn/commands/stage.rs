@@ -49,7 +49,7 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     let name = args.version.clone().unwrap_or_default();
     if name.contains(':') {
         return Err(Error::usage(format!("--stage {name}: a contribution is to an artifact, not to a version of it"))
-            .with_hint("leave :V away")
+            .with_hint("omit :V")
             .into());
     }
     let name = ArtifactName::parse(&VersionSpec::parse(&name)?.artifact.to_string())?;
@@ -82,7 +82,7 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     signals::unwatch(); // from here on a dead or stopped daemon may be waited for: a signal must end that at once
     if !args.foreground && !args.fresh && is_there(&root, &args.mountpoint, &words)? {
         say(context)?;
-        context.status("it is mounted already");
+        context.status("it is already mounted");
         return Ok(0);
     }
     if args.foreground {
@@ -145,7 +145,8 @@ pub fn seal(context: &mut Context, args: SealArgs) -> CommandResult {
 pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &SealOptions<'_>) -> CommandResult {
     let none = || {
         Error::not_found(format!("run {run} has no staging directory for {draft}")).with_hint(
-            "say what is to be contributed: `cairn upsert NAME SRC`; or write it: `cairn mount MNT NAME --stage`",
+            "`cairn upsert NAME SRC` contributes files; `cairn mount MNT NAME --stage` mounts a directory to write \
+             them to",
         )
     };
     let store = draft.store();
@@ -169,7 +170,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &Sea
                     warn_of(&done);
                     report(context, &contributed(done))
                 }
-                // What the daemon says; else it was not reached, and may be on another host.
+                // The daemon's answer; else it was not reached, and may be on another host.
                 Some(Err(told)) if told.errno().is_none() => Err(told.into()),
                 _ => Err(e.into()),
             }
@@ -210,13 +211,13 @@ pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> R
         Ok(None) => {
             let why =
                 format!("cannot seal what is in {}: its daemon does not understand the request", show_path(mountpoint));
-            Err(no_seal(Error::conflict(why), "it may be of another release"))
+            Err(no_seal(Error::conflict(why), "it may be from another release"))
         }
         // This user may not ask the daemon, and the store knows of no run there.
         Err(e) if e.errno().is_some() && !one_run => Ok(Unmounting { left, not_sealed: false }),
         Err(e) => {
             let e = left.iter().filter(|l| l.is_finished).fold(e, |e, l| e.with_cause(kept(l)));
-            let hint = e.hint().unwrap_or("see to what the error says, then run the command again").to_owned();
+            let hint = e.hint().unwrap_or("correct what the error names, then run the command again").to_owned();
             Err(no_seal(e, &hint))
         }
     }
@@ -235,7 +236,7 @@ fn kept(left: &LeftOpen) -> String {
 }
 
 impl Unmounting {
-    /// Says what is left open; an error, if it should have been sealed.
+    /// Prints what is left open; an error, if it should have been sealed.
     pub fn end(self, context: &mut Context, mountpoint: &Path) -> Result<()> {
         let (finished, open): (Vec<_>, Vec<_>) = self.left.iter().partition(|l| l.is_finished);
         let mut lines: Vec<String> = open.iter().map(|l| named(&l.record)).collect();
@@ -264,7 +265,7 @@ fn named(record: &StageRecord) -> String {
     format!("left open: {} {} {}", record.artifact, record.distributed_id, record.run.id)
 }
 
-/// Says, also with `-q`, what the run may have meant to contribute and is not in its contribution.
+/// Warns, also with `-q`, about files that are not in the contribution.
 fn warn_of(done: &SealedBy) {
     if let Some(refused) = &done.refused {
         eprintln!("warning: {refused}; what they would have changed is not in the contribution of run {}", done.run);
@@ -278,7 +279,7 @@ fn warn_of_none(run: &str, files: u64) {
     }
 }
 
-/// A word for a shell.
+/// An argument, quoted for a shell.
 pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@%+=".contains(c);
     if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }

@@ -54,7 +54,7 @@ impl<'a> SourceList<'a> {
         if streams < 2 {
             return Ok(());
         }
-        Err(Error::usage("standard input (-) can be read once only, and not beside --stdin-from-command"))
+        Err(Error::usage("standard input (-) can be read only once, and not together with --stdin-from-command"))
     }
 }
 

@@ -84,7 +84,10 @@ pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
             &SealOptions { words: Some(&artifact), replace: args.replace, ..SealOptions::default() },
         );
     }
-    context.if_interrupted("no contribution was recorded; the complete files in the store are kept: run the same upsert again, and it stores only the rest");
+    context.if_interrupted(
+        "no contribution was recorded; the complete files in the store are kept: run the same \
+     upsert again, and it stores only the rest",
+    );
     signals::install_handlers();
     let bar = context.bar("upsert");
     let given = SourceList::split(&args.sources, &args.source_args)?;
@@ -132,7 +135,10 @@ impl Contributed {
 pub fn report(context: &mut Context, done: &Contributed) -> CommandResult {
     let Contributed { artifact, distributed_id, run, counts: (files, bytes, new) } = done;
     if context.json() {
-        context.out.json(&json!({ "artifact": artifact, "distributed_id": distributed_id, "run": run, "files": files, "bytes": bytes }))?;
+        context
+            .out
+            .json(&json!({ "artifact": artifact, "distributed_id": distributed_id, "run": run, "files": files,
+        "bytes": bytes }))?;
     } else {
         context.out.line(&format!("{artifact} {distributed_id} {run}"))?;
         context.out.flush()?;

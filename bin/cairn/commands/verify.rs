@@ -37,8 +37,9 @@ pub const HELP: Help = Help {
 };
 
 /// What to do about objects whose times were lost, as by a copy of the store without `-a`.
-const TOUCHED: &str = "hint: F1-touched objects are right, and are read more slowly until they get mode 0444 and \
-    that time again: a reader does it, or `touch -d @1000000000`";
+const TOUCHED: &str = "hint: the content of F1-touched objects is right. They are read more slowly until they have \
+    mode 0444 and \
+    that time again: a reader sets them, or `touch -d @1000000000`";
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
 pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
@@ -48,7 +49,7 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
         Some(what) => Scope::Artifact(ArtifactName::parse(what)?),
     };
     let store = context.store()?;
-    context.if_interrupted("nothing was changed; what was not reached is not verified");
+    context.if_interrupted("nothing was changed; the rest is not verified");
     let bar = context.bar("verify");
     let report = verify(&store, &scope, &VerifyOptions { quick: args.quick, progress: bar.progress() })?;
     drop(bar);

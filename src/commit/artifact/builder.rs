@@ -5,7 +5,7 @@ use super::changes::Change;
 use super::spool::Spool;
 use crate::catalog::{Metadata, Version, note};
 use crate::error::{Error, Result, show_path};
-use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, look_at_source};
+use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, lstat_source};
 use crate::manifest::Reference;
 use crate::types::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
 use std::os::unix::ffi::OsStrExt;
@@ -106,7 +106,7 @@ impl Artifact {
     /// Not found; usage: not a regular file, a path that is not allowed.
     pub fn add_file_at(&mut self, at: impl AsRef<[u8]>, source: impl AsRef<Path>) -> Result<&mut Self> {
         let source = source.as_ref();
-        look_at_source(source)?;
+        lstat_source(source)?;
         let meta = std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?;
         if !meta.is_file() {
             return Err(Error::usage(format!("{} is not a regular file", show_path(source)))
@@ -137,7 +137,7 @@ impl Artifact {
         options: &ScanOptions,
     ) -> Result<&mut Self> {
         let source = source.as_ref();
-        look_at_source(source)?;
+        lstat_source(source)?;
         if !std::fs::metadata(source).map_err(|e| Error::io("look at", source, e))?.is_dir() {
             return Err(Error::usage(format!("{} is not a directory", show_path(source)))
                 .with_hint("a file is added by add_file"));

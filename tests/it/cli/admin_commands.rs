@@ -36,7 +36,7 @@ fn aliases_move_and_go_and_only_from_where_they_are_expected() {
 }
 
 #[test]
-fn latest_and_words_that_mean_something_else_are_no_aliases_to_set_by_hand() {
+fn latest_and_reserved_names_cannot_be_set_as_aliases() {
     let lab = lab();
     for word in ["latest", "staging", "v7", "a/b", "a:b", ".a", ""] {
         lab.fails(&["alias", "x:v0", word], 2);
@@ -79,7 +79,7 @@ fn removal_is_refused_while_an_alias_names_the_version_unless_forced() {
 }
 
 #[test]
-fn rm_wants_to_be_told_which_version() {
+fn rm_requires_a_version() {
     let lab = lab();
     assert!(lab.fails(&["rm", "x"], 2).contains("--all"));
     lab.fails(&["rm", "x:v0", "--all"], 2);

@@ -136,7 +136,7 @@ fn errors_say_what_was_expected_and_found_and_the_next_step() {
 }
 
 #[test]
-fn the_store_is_given_or_in_the_environment_or_the_nearest_upwards() {
+fn the_store_comes_from_the_option_or_the_environment_or_the_nearest_directory_above() {
     let lab = TestStore::new();
     std::fs::create_dir_all(lab.path("w/deep/er")).unwrap();
     let at = |dir: &str, args: &[&str]| {
@@ -171,7 +171,7 @@ fn init_on_a_store_or_on_what_is_not_empty_changes_nothing() {
 }
 
 #[test]
-fn stdout_is_data_and_quiet_silences_talk_but_not_errors() {
+fn stdout_is_data_and_quiet_silences_status_messages_but_not_errors() {
     let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("a", b"1")]);
     let out = lab.run(&["put", "x", "src"], 0);
@@ -185,7 +185,7 @@ fn stdout_is_data_and_quiet_silences_talk_but_not_errors() {
 }
 
 #[test]
-fn a_closed_pipe_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let lab = TestStore::new();
     let names: Vec<String> = (0..1500).map(|i| format!("{}-{i:05}", "n".repeat(80))).collect();
     make_tree(&lab.path("src"), &names.iter().map(|n| (n.as_str(), b"" as &[u8])).collect::<Vec<_>>());
@@ -470,13 +470,13 @@ fn draft_without_a_subcommand_says_what_is_needed() {
 }
 
 #[test]
-fn noise_is_the_same_for_the_same_seed() {
+fn random_bytes_depend_only_on_the_seed() {
     assert_eq!(random_bytes(1, 100), random_bytes(1, 100));
     assert_ne!(random_bytes(1, 100), random_bytes(2, 100));
 }
 
 #[test]
-fn of_twelve_inits_at_once_one_makes_the_store_as_it_was_told_to() {
+fn of_twelve_concurrent_inits_one_makes_the_store_with_its_own_options() {
     let lab = TestStore::new();
     for round in 0..6 {
         let dir = format!("made-{round}");
@@ -517,7 +517,7 @@ fn of_twelve_inits_at_once_one_makes_the_store_as_it_was_told_to() {
 }
 
 #[test]
-fn a_place_that_cannot_be_looked_at_is_not_said_to_have_no_store() {
+fn an_unreadable_path_is_not_reported_as_not_a_store() {
     let lab = TestStore::new();
     std::os::unix::fs::symlink("loop", lab.path("loop")).unwrap();
     for args in [&["list", "--store", "loop"][..], &["list", "--store", "loop/store"]] {

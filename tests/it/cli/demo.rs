@@ -31,7 +31,7 @@ fn the_demo_shows_every_step_reads_only_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_demo_keeps_its_store_when_told() {
+fn the_demo_keeps_its_store_with_keep() {
     let lab = TestStore::new();
     make_tree(&lab.path("d"), &[("a", b"1")]);
     std::fs::create_dir(lab.path("tmp")).unwrap();

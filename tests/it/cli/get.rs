@@ -537,7 +537,7 @@ fn references_are_skipped_or_linked_or_refused_before_anything_is_written() {
 }
 
 #[test]
-fn trees_deeper_than_the_directories_held_open_are_written_and_looked_at() {
+fn trees_deeper_than_the_directories_held_open_are_written_and_compared() {
     let lab = lab();
     let deep: Vec<String> = (0..90).map(|i| format!("d{i}")).collect();
     let mut files = Vec::new();

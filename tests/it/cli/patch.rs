@@ -50,7 +50,7 @@ fn a_patch_adds_replaces_removes_and_renames_and_is_what_a_put_would_be() {
 }
 
 #[test]
-fn sources_go_below_a_prefix_and_words_are_said_of_the_version() {
+fn sources_go_below_a_prefix_and_annotations_are_recorded() {
     let lab = lab();
     assert_eq!(
         lab.ok(&[
@@ -189,7 +189,7 @@ fn overlapping_changes_are_a_conflict_that_lists_the_paths_and_publishes_nothing
 }
 
 #[test]
-fn the_first_day_needs_create_and_then_nobody_does() {
+fn only_the_first_patch_of_an_artifact_needs_create() {
     let lab = TestStore::new();
     make_tree(&lab.path("day"), &[("1", b"1"), ("2", b"2")]);
     assert!(lab.fails(&["patch", "crawl", "day/1"], 6).contains("--create"));

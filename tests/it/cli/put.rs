@@ -66,7 +66,7 @@ fn a_b_a_makes_three_versions_and_unchanged_makes_none() {
 }
 
 #[test]
-fn what_is_said_at_an_unchanged_put_becomes_a_change_of_the_newest() {
+fn annotations_of_an_unchanged_put_are_recorded_on_the_newest_version() {
     let lab = lab();
     lab.ok(&["put", "x", "src", "--tag", "one", "--run", "r1"]);
     lab.ok(&[
@@ -143,7 +143,7 @@ fn stdin_is_called_stdin_and_can_be_given_once() {
 }
 
 #[test]
-fn bad_names_paths_and_words_are_usage_errors_and_leave_nothing_behind() {
+fn bad_names_paths_and_annotations_are_usage_errors_and_leave_nothing_behind() {
     let lab = lab();
     for name in ["", ".", "..", ".hidden", "a b", "a/b", "a:b", "a\n", "ä", "a:v1", &"x".repeat(129)] {
         lab.fails(&["put", name, "src"], 2);

@@ -95,7 +95,7 @@ fn odd_names_come_out_raw_in_text_and_exact_in_json() {
 }
 
 #[test]
-fn show_tells_all_that_is_known() {
+fn show_prints_everything_recorded() {
     let lab = lab();
     let shown = lab.json(&["show", "x"]);
     let fields: Vec<&str> = shown.as_object().unwrap().keys().map(String::as_str).collect();

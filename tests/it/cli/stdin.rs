@@ -196,7 +196,7 @@ fn with_closed_pipe(lab: &TestStore, args: &[&str]) -> Option<i32> {
 }
 
 #[test]
-fn an_answer_is_the_exit_status_also_when_nobody_reads_the_output() {
+fn the_exit_status_is_the_answer_even_if_the_output_is_not_read() {
     let lab = TestStore::new();
     make_tree(&lab.path("src"), &[("a", b"1"), ("b", &random_bytes(1, 200_000))]);
     lab.ok(&["put", "x", "src"]);

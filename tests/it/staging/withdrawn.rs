@@ -63,5 +63,5 @@ fn a_run_mounted_from_another_store_is_not_the_same_run() {
     let said = text(&lab.run(&other, 3).stderr);
     assert!(said.contains("cannot mount at"), "{said}");
     let same = [&["mount", "m", "e", "--stage", "--run", "r"], DRAFT.as_slice()].concat();
-    assert!(text(&lab.run(&same, 0).stderr).contains("it is mounted already"));
+    assert!(text(&lab.run(&same, 0).stderr).contains("it is already mounted"));
 }

@@ -134,10 +134,12 @@ def stored_during_puts_here(path, compare, new):
                 here[4096:4104] = b"%08d" % n
         writer = threading.Thread(target=store_on)
         writer.start()
-        for _ in range(2):
-            compare(put_only=b"")
-        done.set()
-        writer.join()
+        try:
+            for _ in range(2):
+                compare(put_only=b"")
+        finally:
+            done.set()
+            writer.join()
         here[:] = new
         compare()
 
@@ -170,8 +172,13 @@ def compare(kind, i, new, look_first=True):
 
 def put_alone(kind, i, begin):
     name, here, _ = names(kind, i)
-    version, err = need("put", name, here)
-    if begin and run("cat", version, "f")[1][:len(begin)] != begin:
+    status, version, err = run("put", name, here)
+    version = version.decode().strip()
+    if status == 5 and "changes while it is read" in err and not begin:
+        return  # a program stores into it all the time
+    if status != 0:
+        wrong.append("%s %d: put: status %s %s" % (kind, i, status, err))
+    elif begin and run("cat", version, "f")[1][:len(begin)] != begin:
         wrong.append("%s %d: %s has old bytes (put: %s)" % (kind, i, version, err))
 
 

@@ -33,9 +33,13 @@ pub struct ErrorReport {
     pub errno: Option<i32>,
 }
 
+/// Where a text is cut: a damaged record can put anything into a message.
+const LONGEST_TEXT: usize = 8 << 10;
+
 impl From<&Error> for ErrorReport {
+    /// Texts over 8 KiB are cut, and end with `…`.
     fn from(e: &Error) -> ErrorReport {
-        ErrorReport {
+        let mut report = ErrorReport {
             error: e.message().to_owned(),
             causes: e.causes(),
             hint: e.hint().map(str::to_owned),
@@ -43,7 +47,9 @@ impl From<&Error> for ErrorReport {
             kind: e.kind(),
             detail: e.detail().cloned(),
             errno: e.errno(),
-        }
+        };
+        report.cut_texts(LONGEST_TEXT);
+        report
     }
 }
 
@@ -64,6 +70,10 @@ impl ErrorReport {
     pub(crate) fn shorten(&mut self, longest: usize) {
         self.detail = None;
         self.causes.truncate(longest / 100);
+        self.cut_texts(longest);
+    }
+
+    fn cut_texts(&mut self, longest: usize) {
         [&mut self.error].into_iter().chain(&mut self.causes).chain(&mut self.hint).for_each(|t| shorten(t, longest));
     }
 
@@ -93,6 +103,16 @@ pub(crate) fn floor_char_boundary(text: &str, at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_damaged_record_holds_does_not_fill_the_terminal() {
+        let token = "x".repeat(70_000);
+        let e = Error::damaged(format!("a record has token {token}")).with_cause(&token).with_hint(&token);
+        let report = ErrorReport::from(&e);
+        assert!(report.error.starts_with("a record has token xxx") && report.error.ends_with('…'));
+        assert!(report.to_text().len() < 3 * (LONGEST_TEXT + 20));
+        assert!(serde_json::to_string(&report).unwrap().len() < 3 * (LONGEST_TEXT + 100));
+    }
 
     #[test]
     fn an_error_survives_json() {

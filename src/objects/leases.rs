@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Descriptors that are left for everything else.
+/// Descriptors that are reserved for other uses.
 const SPARE_DESCRIPTORS: usize = 256;
 
 /// The files adopted while one stage is sealed, each under its lease until this is dropped.
@@ -85,7 +85,7 @@ impl Leases {
         self.held.lock().files.len()
     }
 
-    /// Whether no file is held.
+    /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

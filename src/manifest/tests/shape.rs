@@ -51,7 +51,7 @@ fn the_worked_example_of_the_format_document_holds() {
     assert!(document.contains(&line), "{line}");
 }
 
-/// The cut, said again as in the document, without any cleverness.
+/// The cut exactly as FORMAT.md defines it, without optimizations.
 fn cut_as_documented(names: &[Vec<u8>], weights: &[usize], level: u8) -> Vec<usize> {
     let w = if level == 0 { 150 } else { 40 };
     let hash: Vec<u64> = names.iter().map(|n| cut::key_hash(level, n)).collect();

@@ -5,7 +5,7 @@ Processes on every host put, patch, upsert, write into staging directories, fini
 meanwhile. With --cut, COMMAND is run with `down N` and `up N` for a client's cable in the middle. At the end, on every host: each acknowledged
 change is there, numbers are dense, `cairn verify` finds nothing, no fenced token stands at a number. Prints counts; exit status 1 on any violation.
 """
-import errno, collections, hashlib, json, os, random, re, signal, subprocess, sys, threading, time
+import errno, collections, hashlib, json, os, random, re, shutil, signal, subprocess, sys, threading, time
 
 cairn, seconds, args = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
 cut = args.pop(args.index("--cut") + 1) if "--cut" in args else None
@@ -401,6 +401,7 @@ def main():
         print("  repeated %d times after: %s" % (n, error), flush=True)
     for w in wrong[:20]:
         print("  VIOLATION: " + w, flush=True)
+    shutil.rmtree(TMP + "/cairn-sharedfs-cache-%d" % os.getpid(), ignore_errors=True)
     sys.exit(1 if wrong else 0)
 
 

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::data::Noise;
 use support::process;
+use support::protocol::Protocol;
 
 const RANKS: usize = 64;
 
@@ -60,13 +61,14 @@ fn finish_it(store: &Path) {
 /// One small file after the other, by so many at once.
 fn upserts(place: &Path, n: usize) {
     println!(
-        "| upserts of one small file | writers | wall | per second | beside writing and fsyncing {n} files and their directory |"
+        "| upserts of one small file | writers | wall | per second | writing and fsyncing {n} files and their directory × | floor: the protocol's system calls |"
     );
-    println!("|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|");
     for writers in [1, 8, RANKS] {
         let root = place.join(format!("upserts-{writers}"));
         Store::init(&root, &Default::default()).unwrap();
         let plain = fsyncs(&place.join(format!("plain-{writers}")), n);
+        let floor = contributions(&place.join(format!("floor-{writers}")), n, writers);
         let next = AtomicUsize::new(0);
         let begun = Instant::now();
         std::thread::scope(|s| {
@@ -89,10 +91,11 @@ fn upserts(place: &Path, n: usize) {
         });
         let took = begun.elapsed();
         println!(
-            "| {n} | {writers} | {:.2} s | {:.0} | {:.1} × |",
+            "| {n} | {writers} | {:.2} s | {:.0} | {:.1} × | {:.1} × |",
             took.as_secs_f64(),
             n as f64 / took.as_secs_f64(),
-            took.as_secs_f64() / plain.as_secs_f64()
+            took.as_secs_f64() / plain.as_secs_f64(),
+            floor.as_secs_f64() / plain.as_secs_f64()
         );
         let begun = Instant::now();
         let (state, files) = (
@@ -126,6 +129,22 @@ fn fsyncs(dir: &Path, n: usize) -> Duration {
         std::fs::File::open(&path).unwrap().sync_all().unwrap();
         std::fs::File::open(dir).unwrap().sync_all().unwrap();
     }
+    begun.elapsed()
+}
+
+/// What the same number of contributions takes if only the protocol's system calls are made.
+fn contributions(dir: &Path, n: usize, writers: usize) -> Duration {
+    let (protocol, next) = (Protocol::at(dir).unwrap(), AtomicUsize::new(0));
+    process::sync(dir).unwrap();
+    let begun = Instant::now();
+    std::thread::scope(|s| {
+        for _ in 0..writers {
+            s.spawn(|| {
+                let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < n);
+                std::iter::from_fn(take).for_each(|i| protocol.contribute(i).unwrap());
+            });
+        }
+    });
     begun.elapsed()
 }
 

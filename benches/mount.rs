@@ -2,9 +2,9 @@
 //! sides in turn.
 //!
 //! `CAIRN_BENCH_DIR` (a temporary directory) holds the datasets and the store, made once; `CAIRN_BENCH_SCALE` (1) makes
-//! them smaller; `CAIRN_BENCH_ROUNDS` (5). As another user than root it measures what that user gets. Where bindfs is
-//! installed, the same is measured through it, as a mirror of the native directory: what a file system in user space
-//! costs without a store.
+//! them smaller; `CAIRN_BENCH_ROUNDS` (5). As another user than root it measures what that user gets. After each line
+//! `floor` is the same of the smallest FUSE program that serves the same tree from memory (`support/floor.rs`), with
+//! nothing of cairn: what it costs more than the native directory is the kernel's part.
 
 #[allow(dead_code)]
 mod support;
@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::data::{F, L, M, S, Shape};
+use support::floor::Floor;
 use support::process::{Run, run};
 use support::table::{Row, Target};
 
@@ -24,6 +25,9 @@ fn main() -> io::Result<()> {
     if args.first().is_some_and(|a| a == "child") {
         let number = |i: usize| args[i].parse().expect("a number");
         return child(Path::new(&args[1]), Path::new(&args[2]), number(3), number(4));
+    }
+    if args.first().is_some_and(|a| a == "floor") {
+        return support::floor::serve(&args[1..]);
     }
     let bench = Bench::new(args)?;
     println!(
@@ -130,14 +134,8 @@ impl Bench {
         Ok(Mount { at: self.mnt(), took: begun.elapsed() })
     }
 
-    fn bindfs(&self, native: &Path) -> Option<Mount> {
-        let output =
-            Command::new("bindfs").arg("--no-allow-other").arg("-r").arg(native).arg(self.mnt()).output().ok()?;
-        output.status.success().then(|| Mount { at: self.mnt(), took: Duration::ZERO })
-    }
-
-    /// One line: `work` on the mount and on the native directory, in turn. `first`: on a new mount each time. A mount
-    /// through bindfs takes a line of its own after it.
+    /// One line: `work` on the mount and on the native directory, in turn. `first`: on a new mount each time. The floor
+    /// takes a line of its own after it.
     fn line(
         &self,
         name: &'static str,
@@ -172,31 +170,33 @@ impl Bench {
         );
         drop(mount);
         println!("{}", row.text());
-        // With a million files it would take longer than all the rest.
-        if shape.files <= S.files { self.beside(name, native, first, work) } else { Ok(()) }
+        self.floor(name, of, io, first, work)
     }
 
-    fn beside(
+    /// The same line of the smallest FUSE program that serves the same tree in the same way.
+    fn floor(
         &self,
         name: &'static str,
-        native: &Path,
+        (shape, native): (Shape, &Path),
+        io: &str,
         first: bool,
         work: &dyn Fn(&Path) -> io::Result<Run>,
     ) -> io::Result<()> {
-        let mut row = Row::new("  … through bindfs", "the native directory", Target::None);
-        let mut mount = None;
-        for _ in 0..self.rounds.min(3) {
-            if first || mount.is_none() {
-                drop(mount.take());
-                let Some(new) = self.bindfs(native) else { return Ok(()) };
-                mount = Some(new);
+        let mut row = Row::new("  floor", "the native directory", Target::None);
+        let passes = io == "auto" && is_root() && shape.bytes > 1 << 20;
+        let mut floor = None;
+        for _ in 0..self.rounds {
+            if first || floor.is_none() {
+                drop(floor.take());
+                floor = Some(Floor::start(if passes { "passthrough" } else { "no-open" }, native, &self.mnt())?);
                 if !first {
                     work(&self.mnt())?;
                 }
             }
             row.runs.push((work(&self.mnt())?, work(native)?));
         }
-        row.note = name.to_owned();
+        let pid = floor.as_ref().expect("it is mounted").pid();
+        row.note = format!("{name}; {:.2} s of a processor", cpu_of(&pid.to_string())?);
         println!("{}", row.text());
         Ok(())
     }
@@ -404,7 +404,11 @@ fn daemon(field: &str, mnt: &Path) -> io::Result<u64> {
 
 /// Processor seconds of the daemon.
 fn cpu(mnt: &Path) -> io::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", daemon_pid(mnt)?))?;
+    cpu_of(&daemon_pid(mnt)?)
+}
+
+fn cpu_of(pid: &str) -> io::Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     Ok((fields[11].parse::<f64>().unwrap_or(0.0) + fields[12].parse::<f64>().unwrap_or(0.0)) / 100.0)
 }

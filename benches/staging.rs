@@ -14,11 +14,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use support::data::{L, S, Shape};
+use support::floor::Floor;
 use support::process::{Run, run, run_and_sync, sync};
 use support::table::{Row, Target};
 
 fn main() -> io::Result<()> {
     let only: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    if only.first().is_some_and(|a| a == "floor") {
+        return support::floor::serve(&only[1..]);
+    }
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<f64>().ok());
     let temporary = if std::env::var_os("CAIRN_BENCH_DIR").is_none() { Some(tempfile::tempdir()?) } else { None };
     let dir = std::env::var_os("CAIRN_BENCH_DIR")
@@ -64,7 +68,9 @@ impl Bench {
     /// Copies and seals, a new store each time: nothing of it is there before.
     fn lines(&self, shape: Shape, synced: bool, [copy, seal]: [&'static str; 2]) -> io::Result<()> {
         let source = shape.scaled(self.scale).at(&self.dir)?;
-        let mut copied = Row::new(copy, if synced { "cp -r + sync" } else { "cp -r" }, Target::None);
+        let mut copied = Row::new(copy, copied_of(synced), Target::None);
+        let floor = |name| Row::new(name, copied_of(synced), Target::None);
+        let mut floors = [("write", floor("  floor")), ("write-plain", floor("  floor, no xattrs"))];
         let mut sealed = Row::new(seal, copied.other, if synced { Target::Ratio(0.5) } else { Target::None });
         for round in 0..self.rounds {
             let (mnt, plain) = (self.dir.join("mnt"), self.dir.join("plain"));
@@ -92,6 +98,15 @@ impl Bench {
             command.arg("seal").arg(&mnt);
             let took = if synced { run_and_sync(&mut command, &self.dir)? } else { run(&mut command)? };
             copied.runs.push((ours, other));
+            for (how, row) in &mut floors {
+                let (at, back) = (self.dir.join("floor"), self.dir.join("back"));
+                fs::create_dir_all(&at)?;
+                fs::create_dir(&back)?;
+                let floor = Floor::start(how, &back, &at)?;
+                row.runs.push((cp(&at)?, other));
+                drop(floor);
+                fs::remove_dir_all(&back)?;
+            }
             sealed.runs.push((took, other));
             let objects = large_inodes(&self.store().join("objects"))?;
             sealed.note = format!(
@@ -104,9 +119,15 @@ impl Bench {
             fs::remove_dir_all(&plain)?;
             fs::remove_dir_all(self.store())?;
         }
-        println!("{}\n{}", copied.text(), sealed.text());
+        println!("{}", copied.text());
+        floors.iter().for_each(|(_, row)| println!("{}", row.text()));
+        println!("{}", sealed.text());
         Ok(())
     }
+}
+
+fn copied_of(synced: bool) -> &'static str {
+    if synced { "cp -r + sync" } else { "cp -r" }
 }
 
 /// Inode and blocks of every large file.

@@ -15,6 +15,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use support::data::{self, Shape};
 use support::process::{here, run, run_and_sync, sync};
+use support::protocol::Protocol;
 use support::table::{Row, Target};
 
 type Measure = fn(&Bench) -> io::Result<Vec<Row>>;
@@ -342,6 +343,8 @@ fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
     let failed = |e: cairn::Error| io::Error::other(format!("{e:#}"));
     let each = (count as u64, count as u64);
     let mut library = Row { each, ..Row::new("commit, library", "write + fsync file + fsync dir", Target::Ratio(3.0)) };
+    let mut floor = Row { each, ..Row::new("  floor", "write + fsync file + fsync dir", Target::None) };
+    floor.note = "the protocol's system calls only".to_owned();
     let mut process = Row { each, ..Row::new("commit, process", "write + fsync file + fsync dir", Target::None) };
     let files = bench.path("copy");
     let plain = || {
@@ -368,6 +371,12 @@ fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
         library.sound &= each <= 4.0;
         library.runs.push((ours, plain()?));
 
+        bench.clear("floor")?;
+        let protocol = Protocol::at(&bench.path("floor"))?;
+        sync(&bench.dir)?;
+        floor.runs.push((here(|| (0..count).try_for_each(|i| protocol.commit(i)))?, plain()?));
+        bench.clear("floor")?;
+
         bench.fresh_store()?;
         bench.clear("copy")?;
         fs::create_dir(&files)?;
@@ -380,7 +389,7 @@ fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
         })?;
         process.runs.push((ours, plain()?));
     }
-    Ok(vec![library, process])
+    Ok(vec![library, floor, process])
 }
 
 fn content(i: usize) -> Vec<u8> {

@@ -1,9 +1,11 @@
 //! Removing files and directories, one counted step for each entry.
 
 use super::lookup::{descriptor_path, open_directory};
-use super::{Disk, step};
+use super::untracked::remove_in;
+use super::{Disk, confine, fault, step};
 use crate::error::{Error, Result};
 use crate::threads;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -64,15 +66,20 @@ impl Disk {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.map_err(|e| Error::io("list", path, e))?,
         };
+        // One check for all of its files: they are removed by the open directory, wherever its name leads by then.
+        confine::check(&path.join("any"))?;
+        let open = File::open(path).map_err(|e| Error::io("open", path, e))?;
         let mut directories = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|e| Error::io("list", path, e))?;
             if entry.file_type().map_err(|e| Error::io("look at", &entry.path(), e))?.is_dir() {
                 directories.push(entry.path());
             } else {
-                self.remove_file(&entry.path())?;
+                let removed = fault::step().and_then(|()| ignore_missing(remove_in(&open, &entry.file_name())));
+                removed.map_err(|e| Error::io("remove", &entry.path(), e))?;
             }
         }
+        drop(open);
         let side_by_side = if directories.len() < SIDE_BY_SIDE { 1 } else { threads };
         let below = if side_by_side > 1 { 1 } else { threads };
         threads::for_each(side_by_side, &directories, |directory| self.remove_directory(directory, below))

@@ -97,6 +97,14 @@ pub(super) fn rename_noreplace(from: &Path, to: &Path) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Removes a file of an open directory.
+pub(super) fn remove_in(directory: &File, name: &std::ffi::OsStr) -> io::Result<()> {
+    let name = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(name))?;
+    // SAFETY: an open descriptor and a valid C string.
+    let removed = unsafe { libc::unlinkat(directory.as_raw_fd(), name.as_ptr(), 0) };
+    if removed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sets a file's modification time.
 pub(super) fn set_mtime(path: &Path, seconds: i64, nanos: i64) -> io::Result<()> {
     let path = std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))?;

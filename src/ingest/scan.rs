@@ -25,6 +25,8 @@ pub struct ScanOptions {
     pub no_ignore_files: bool,
     /// Read every file, even if its attributes are as they were when its digest was remembered.
     pub rehash: bool,
+    /// Neither ask the stat cache nor fill it: the source is gone afterwards.
+    pub no_stat_cache: bool,
 }
 
 /// The most entries of a directory that are one piece of work.

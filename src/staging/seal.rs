@@ -141,7 +141,8 @@ impl<'a> Sealer<'a> {
         if let Some(words) = options.words {
             artifact.say_as(words);
         }
-        artifact.add_dir_at("", directory, &ScanOptions { no_ignore_files: true, ..ScanOptions::default() })?;
+        let everything = ScanOptions { no_ignore_files: true, no_stat_cache: true, ..ScanOptions::default() };
+        artifact.add_dir_at("", directory, &everything)?;
         let run = Run::of(self.store, self.record.run.clone());
         let owner = disk::lstat(&self.directory)?.map_or_else(lock::own_uid, |meta| meta.uid());
         let sealing = Sealing { leases: leases.clone(), marker: self.marker.clone(), owner };

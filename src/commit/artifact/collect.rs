@@ -87,9 +87,11 @@ fn stored_dir(
 ) -> Result<Tree> {
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     progress.outside_symlinks(tree.outside_symlinks());
-    let cache = StatCache::open(source, options.rehash);
-    let read = ingest::store_files(&mut tree, sink, Some(&cache), threads::count, progress)?;
-    cache.save(read);
+    let cache = (!options.no_stat_cache).then(|| StatCache::open(source, options.rehash));
+    let read = ingest::store_files(&mut tree, sink, cache.as_ref(), threads::count, progress)?;
+    if let Some(cache) = cache {
+        cache.save(read);
+    }
     tree.dirs.iter_mut().for_each(|dir| dir.source = None); // closes the source
     Ok(tree)
 }

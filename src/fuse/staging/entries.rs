@@ -188,7 +188,12 @@ impl StagingTree {
             let stat = backing::stat_open(&file).map_err(errno_of_io)?;
             (at, file, stat)
         };
-        let id = self.table.write().enter(parent, name, inode_key(&at.run, &stat), stat.st_mode)?;
+        let id = {
+            let mut table = self.table.write();
+            let id = table.enter(parent, name, inode_key(&at.run, &stat), stat.st_mode)?;
+            table.made(id);
+            id
+        };
         let writer = (flags & libc::O_ACCMODE != libc::O_RDONLY).then_some(pid);
         let label = at.label();
         let handle =

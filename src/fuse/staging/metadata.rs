@@ -121,6 +121,7 @@ impl StagingTree {
 
     pub(super) fn set_xattr(&self, id: u64, name: &OsStr, value: &[u8], flags: i32) -> ErrnoResult<()> {
         refuse_access_list(name)?;
+        self.table.write().has_xattrs(id); // before it has, so that it is never denied afterwards
         let (_table, at) = self.resolve_in_run(id)?;
         let _change = at.run.begin_change()?;
         at.backing().set_xattr(at.path(), name, value, flags).map_err(errno_of_io)
@@ -128,6 +129,10 @@ impl StagingTree {
 
     pub(super) fn get_xattr(&self, id: u64, name: &OsStr) -> ErrnoResult<Vec<u8>> {
         refuse_access_list(name)?;
+        // Before the first write to each file the kernel asks for security.capability.
+        if name == "security.capability" && self.table.read().has_no_xattrs(id) {
+            return Err(libc::ENODATA);
+        }
         let (_table, ResolvedNode::InRun(at)) = self.resolve(id)? else { return Err(libc::ENODATA) };
         match at.run.sealed() {
             Some(_) => Err(libc::ENODATA),

@@ -66,6 +66,8 @@ struct Node {
     kept: Option<Arc<Backing>>,
     /// Whether it is the top directory of a run.
     top: bool,
+    /// It was made through this mount and was given no extended attribute since.
+    has_no_xattrs: bool,
     lookups: u64,
 }
 
@@ -159,7 +161,16 @@ impl NodeTable {
     /// A table with only the root.
     pub(super) fn new(kind: NodeKind) -> NodeTable {
         let top = matches!(kind, NodeKind::InRun(_));
-        let root = Node { kind, key: None, format: libc::S_IFDIR, names: Vec::new(), kept: None, top, lookups: 1 };
+        let root = Node {
+            kind,
+            key: None,
+            format: libc::S_IFDIR,
+            names: Vec::new(),
+            kept: None,
+            top,
+            has_no_xattrs: false,
+            lookups: 1,
+        };
         let most_kept = MAX_DESCRIPTORS.min(open_files_limit() as u64 / 4);
         let (nodes, by_key) = (HashMap::from([(ROOT, root)]), HashMap::new());
         NodeTable { nodes, by_key, above: Vec::new(), next_alias: ALIASES, kept: 0, most_kept, changes: 0 }
@@ -224,6 +235,25 @@ impl NodeTable {
         Ok(id)
     }
 
+    /// A file that this mount has just made has no extended attributes. (A directory can inherit some.)
+    pub(super) fn made(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.has_no_xattrs = true;
+        }
+    }
+
+    /// Whether a file surely has no extended attributes.
+    pub(super) fn has_no_xattrs(&self, id: u64) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.has_no_xattrs)
+    }
+
+    /// A file may have extended attributes from here on.
+    pub(super) fn has_xattrs(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.has_no_xattrs = false;
+        }
+    }
+
     /// Makes a node for a file on disk. If another node has its key, that node is of a removed file, and loses the key.
     fn insert(&mut self, kind: NodeKind, key: InodeKey, format: u32) -> u64 {
         let inode = key.2;
@@ -231,7 +261,16 @@ impl NodeTable {
         if let Some(old) = self.by_key.insert(key, id).and_then(|old| self.nodes.get_mut(&old)) {
             old.key = None;
         }
-        let node = Node { kind, key: Some(key), format, names: Vec::new(), kept: None, top: false, lookups: 0 };
+        let node = Node {
+            kind,
+            key: Some(key),
+            format,
+            names: Vec::new(),
+            kept: None,
+            top: false,
+            has_no_xattrs: false,
+            lookups: 0,
+        };
         self.nodes.insert(id, node);
         id
     }
@@ -255,7 +294,7 @@ impl NodeTable {
         });
         let node = self.nodes.entry(id).or_insert_with(|| {
             let names = vec![(parent, name.to_owned())];
-            Node { kind, key: None, format: libc::S_IFDIR, names, kept: None, top, lookups: 0 }
+            Node { kind, key: None, format: libc::S_IFDIR, names, kept: None, top, has_no_xattrs: false, lookups: 0 }
         });
         node.lookups += 1;
         id

@@ -203,6 +203,37 @@ fn what_a_version_cannot_hold_is_kept_while_staged_only() {
 }
 
 #[test]
+fn a_seal_remembers_no_files_that_are_gone_afterwards() {
+    let lab = TestStore::new();
+    let staged = stage(&lab, "r");
+    make_tree(&staged.mnt, &[("large", &random_bytes(1, LARGE)), ("small", b"1")]);
+    staged.sealed();
+    let remembered = fs::read_dir(lab.path("cache/stat")).map_or(0, |files| files.count());
+    assert_eq!(remembered, 0, "stat caches of the staging directory");
+}
+
+#[test]
+fn a_capability_set_on_a_new_file_is_seen() {
+    let lab = TestStore::new();
+    let staged = stage(&lab, "r");
+    let code = "import os,sys,errno
+os.chdir(sys.argv[1])
+name, value = 'security.capability', bytes.fromhex('0100000200040000000000000000000000000000')
+f = open('tool', 'wb', 0)
+f.write(b'#!')
+for path in ('tool', f.fileno()):
+    try: os.getxattr(path, name); sys.exit('none was set')
+    except OSError as e: assert e.errno == errno.ENODATA, e
+os.setxattr('tool', name, value)
+assert os.getxattr('tool', name) == value and name in os.listxattr('tool')
+f.write(b'changed')
+try: sys.exit(f'a write leaves it: {os.getxattr(\"tool\", name)}')
+except OSError as e: assert e.errno == errno.ENODATA, e";
+    python(code, &[staged.mnt.to_str().unwrap()]);
+    staged.sealed();
+}
+
+#[test]
 fn a_seal_that_fails_leaves_the_stage_as_it_was() {
     let lab = TestStore::new();
     let staged = stage(&lab, "r");

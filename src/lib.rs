@@ -149,6 +149,7 @@ mod disk;
 pub mod error;
 #[cfg(feature = "fuse")]
 pub mod fuse;
+pub mod gc;
 mod ingest;
 mod layout;
 mod lock;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 25] = [
+const STOREYS: [&str; 26] = [
     "error",
     "types",
     "clock",
@@ -33,6 +33,7 @@ const STOREYS: [&str; 25] = [
     "commit",
     "staging",
     "verify",
+    "gc",
     "mount",
     "fuse",
     "lib",

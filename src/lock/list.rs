@@ -243,6 +243,20 @@ pub fn remove_dead(store: &Store, locks: &mut Vec<Lock>) -> Result<usize> {
     Ok(dead.len())
 }
 
+/// Removes the locks of dead processes of this host, and those that a process died while writing. On a file system that
+/// other hosts see, none.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn remove_all_dead(store: &Store) -> Result<()> {
+    if !store.disk().kind().is_local() {
+        return Ok(());
+    }
+    let locks = judge_those(store, &lock_files(store)?, |record| record.is_none_or(LockRecord::is_here))?;
+    let mut dead = locks.iter().filter(|lock| lock.life == HolderStatus::Dead && Token::of_text(&lock.id).is_some());
+    dead.try_for_each(|lock| store.disk().remove_file(&lock.path))
+}
+
 /// A lock's record, `Some(None)` when it cannot be read as one, or not by this user; `None` when it is gone.
 fn read(path: &Path) -> Result<Option<Option<LockRecord>>> {
     match disk::read_small(path, 1 << 16) {

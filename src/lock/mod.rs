@@ -11,8 +11,8 @@ mod heartbeat;
 mod list;
 
 pub use draft::DraftLock;
-pub(crate) use list::judge;
 pub use list::{HolderStatus, Lock, break_lock, held, list, live, of_this_host, remove_dead};
+pub(crate) use list::{judge, remove_all_dead};
 
 use crate::clock;
 use crate::error::{Error, Holder, Result};

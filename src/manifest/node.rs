@@ -189,6 +189,11 @@ impl Node {
         self.stored_at(self.body + CHILD_LEN * i, i)
     }
 
+    /// Where child `i` of an inner node is.
+    pub fn child_ref(&self, i: usize) -> NodeRef {
+        self.child(i).at
+    }
+
     /// The sums of child `i` of an inner node.
     pub(super) fn child_totals(&self, i: usize) -> Totals {
         let at = self.body + CHILD_LEN * i + 32;

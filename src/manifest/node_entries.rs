@@ -21,7 +21,7 @@ impl Node {
     }
 
     /// Entry `i` of a leaf, unpacked.
-    pub(super) fn entry(&self, i: usize) -> Entry {
+    pub fn entry(&self, i: usize) -> Entry {
         let (payload, slot) = self.payload[i];
         let (at, slot) = (self.start + usize::from(payload), usize::from(slot));
         let kind = self.bytes[self.body + i];

@@ -8,5 +8,5 @@ pub use protocol::{
     AttemptOutcome, Commit, Committed, Durable, Numbers, Pass, Place, Placed, Prepared, Unfenced, help, is_claimed,
     retry,
 };
-pub(crate) use token::remove_ended;
 pub use token::{Outcome, Txn, is_fenced, read_outcome, tokens};
+pub(crate) use token::{bases, fence, remove_ended};

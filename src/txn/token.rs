@@ -231,6 +231,42 @@ pub fn is_fenced(store: &Store, token: &Token) -> Result<bool> {
     Ok(read_outcome(store, token)? == Some(Outcome::Fenced) && is_noted(store, token)?)
 }
 
+/// Stops a token that has no outcome yet: its holder was judged dead. A live holder finds the fence when it commits, and
+/// begins again with another token.
+///
+/// # Errors
+/// I/O. [`read_outcome`] and [`is_fenced`] say what the outcome is.
+pub(crate) fn fence(store: &Store, token: &Token) -> Result<()> {
+    match store.disk().claim(FENCED, &store.layout().outcome(token)) {
+        Err(e) if e.errno() == Some(libc::ENOENT) => Ok(()), // it ended
+        made => made.map(drop),
+    }
+}
+
+/// The versions that a token relies on; none when it has ended.
+///
+/// # Errors
+/// Damaged; I/O.
+pub(crate) fn bases(store: &Store, token: &Token) -> Result<Vec<(ArtifactName, VersionNumber)>> {
+    let dir = store.layout().token(token);
+    let names = match disk::list(&dir) {
+        Err(e) if e.errno() == Some(libc::ENOENT) => return Ok(Vec::new()),
+        names => names?,
+    };
+    let mut out = Vec::new();
+    for name in names.iter().filter(|name| name.as_encoded_bytes().starts_with(b"base-")) {
+        let path = dir.join(name);
+        let Some(bytes) = disk::read_small(&path, 1 << 12)? else { continue };
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        // One that is being written is not relied on yet.
+        let Some((name, number)) = text.strip_suffix('\n').and_then(|line| line.split_once(' ')) else { continue };
+        if let (Ok(name), Some(number)) = (ArtifactName::parse(name), VersionNumber::of_text(number)) {
+            out.push((name, number));
+        }
+    }
+    Ok(out)
+}
+
 /// All open tokens.
 ///
 /// # Errors

@@ -6,6 +6,8 @@ mod crafted_stores;
 mod damage;
 mod drafts;
 mod faults;
+mod gc;
+mod gc_load;
 mod locks;
 mod lost_numbers;
 mod missing_content;

@@ -8,6 +8,7 @@ mod diff;
 mod draft;
 mod entry;
 mod finish;
+mod gc;
 mod get;
 mod init;
 mod list;
@@ -70,6 +71,8 @@ pub enum Command {
     Locks(locks::LocksArgs),
     /// Remove versions
     Rm(rm::RmArgs),
+    /// Free the space of content that nothing needs
+    Gc(gc::GcArgs),
     /// Point an alias at a version
     Alias(alias::AliasArgs),
     /// Remove aliases
@@ -111,6 +114,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Diff(args) => diff::run(context, args),
         Command::Verify(args) => verify::run(context, args),
         Command::Locks(args) => locks::run(context, args),
+        Command::Gc(args) => gc::run(context, args),
         Command::Rm(args) => rm::run(context, args),
         Command::Alias(args) => alias::alias(context, args),
         Command::Unalias(args) => alias::unalias(context, args),
@@ -148,6 +152,7 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "verify" => &verify::HELP,
         "locks" => &locks::HELP,
         "rm" => &rm::HELP,
+        "gc" => &gc::HELP,
         "alias" => &alias::ALIAS_HELP,
         "unalias" => &alias::UNALIAS_HELP,
         "mount" => &mount::MOUNT_HELP,

@@ -31,8 +31,8 @@ pub struct RmArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &["Refused while an alias other than latest names the version; --force removes the alias too. The \
-         name of the artifact and its version numbers are never used again for other content. The space \
-         is not freed yet: a later release will do that."],
+         name of the artifact and its version numbers are never used again for other content. `cairn gc` \
+         frees the space."],
     examples: &[
         ("cairn rm images:v3 images:v4", ""),
         ("cairn rm images:v3 --dry-run", ""),

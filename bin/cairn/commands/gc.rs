@@ -1,0 +1,136 @@
+//! `cairn gc`
+
+use crate::errors::CommandResult;
+use crate::help::Help;
+use crate::output::Context;
+use cairn::gc::{Amount, GcOptions, GcReport, LockRecord, collect};
+
+use clap::Args;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// `cairn gc`
+#[derive(Args, Debug)]
+pub struct GcArgs {
+    /// Print how much would be moved to the trash, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Free only what has been in the trash for this long: a number with s, m, h or d
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    pub min_age: Duration,
+    /// Wait for writers that are at work, so that everything old enough is freed now
+    #[arg(long)]
+    pub wait: bool,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Content that no version, unfinished draft or mount needs is moved to the store's trash. What has been in the \
+         trash for --min-age, measured by the store's own clock, is freed.",
+        "Runs beside writers and readers. Before anything is freed, every writer that was at work has ended or is known \
+         to be dead, and what is needed is determined again. A live writer is printed; the next gc frees the rest.",
+        "A read that fails, a damaged version or a store that lists less than last time ends the command before \
+         anything is freed.",
+    ],
+    examples: &[
+        ("cairn gc --dry-run", "how much nothing needs"),
+        ("cairn gc", "free what an earlier gc moved 24 hours ago or more"),
+        ("cairn gc --min-age 0 --wait", "free everything now"),
+    ],
+    exit: &[
+        (3, "refused: the store shows less than last time, or has an unknown feature"),
+        (4, "something is damaged"),
+    ],
+    json: "{\"dry_run\", \"moved\", \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
+           \"waits_for\", \"damaged\", \"unknown\"}",
+    list: None,
+};
+
+/// `90s`, `30m`, `24h`, `7d`, `0`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        "" if text == "0" => 1,
+        _ => return Err("expected a number and s, m, h or d, for example 24h".to_owned()),
+    };
+    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| "expected a number first".to_owned())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
+}
+
+/// Frees what nothing needs.
+pub fn run(context: &mut Context, args: GcArgs) -> CommandResult {
+    let store = context.store()?;
+    let bar = context.bar("gc");
+    let options =
+        GcOptions { dry_run: args.dry_run, min_age: args.min_age, wait: args.wait, progress: bar.progress().clone() };
+    context.if_interrupted("nothing that is needed was freed; the next gc continues with what is in the trash");
+    let report = collect(&store, &options)?;
+    drop(bar);
+    if context.json() {
+        context.out.json(&as_json(&report, args.dry_run))?;
+    } else {
+        for line in lines(&report, args.dry_run) {
+            context.out.line(&line)?;
+        }
+        context.out.flush()?;
+    }
+    for why in &report.damaged {
+        context.warn(&format!("{why}: it stays; `cairn verify` says what it affects"));
+    }
+    for path in report.unknown.iter().take(10) {
+        context.warn(&format!("{} is not a file of cairn's: it stays", cairn::error::show_path(path)));
+    }
+    for holder in &report.waits_for {
+        context.status(&format!("waits for {}", holder_text(holder)));
+    }
+    Ok(0)
+}
+
+fn holder_text(holder: &LockRecord) -> String {
+    let LockRecord { purpose, user, host, pid, since, .. } = holder;
+    format!("a {purpose} of {user} on {host} (process {pid}), at work since {since}")
+}
+
+fn amount(amount: &Amount) -> String {
+    let files = if amount.files == 1 { "file" } else { "files" };
+    format!("{} {files}, {}", amount.files, crate::progress::human(amount.bytes))
+}
+
+fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
+    if dry_run {
+        return vec![format!("would move to the trash: {}", amount(&report.moved))];
+    }
+    let mut out =
+        vec![format!("moved to the trash: {}", amount(&report.moved)), format!("freed: {}", amount(&report.freed))];
+    if report.put_back.files > 0 {
+        out.push(format!("needed again and put back: {}", amount(&report.put_back)));
+    }
+    if report.in_trash.files > 0 {
+        out.push(format!("left in the trash: {}", amount(&report.in_trash)));
+    }
+    if report.dead_writers > 0 {
+        out.push(format!("dead writers cleaned up: {}", report.dead_writers));
+    }
+    out
+}
+
+fn as_json(report: &GcReport, dry_run: bool) -> Value {
+    let amount = |amount: &Amount| json!({ "files": amount.files, "bytes": amount.bytes });
+    json!({
+        "dry_run": dry_run,
+        "moved": amount(&report.moved),
+        "freed": amount(&report.freed),
+        "put_back": amount(&report.put_back),
+        "in_trash": amount(&report.in_trash),
+        "unused_in_packs": report.unused_in_packs,
+        "dead_writers": report.dead_writers,
+        "waits_for": report.waits_for,
+        "damaged": report.damaged,
+        "unknown": report.unknown.iter().map(|path| cairn::error::show_path(path)).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,89 @@
+//! What a store had when it was last collected: a store that shows less is not believed (L18).
+//!
+//! A cluster file system with a failed brick, a replica that is behind, or a restored backup with holes lists less than
+//! there is. What is not listed would be freed.
+
+use crate::disk;
+use crate::error::{Error, Result, show_list, show_path};
+use crate::record;
+use crate::store::Store;
+use crate::types::ArtifactName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The highest number of each artifact's versions and logs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct History {
+    artifacts: BTreeMap<ArtifactName, Known>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    /// The highest version number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    /// The highest number of each log.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    logs: BTreeMap<String, u64>,
+}
+
+fn path(store: &Store) -> PathBuf {
+    store.root().join("gc.json")
+}
+
+impl History {
+    pub(super) fn versions(&mut self, name: &ArtifactName, highest: u64) {
+        self.artifacts.entry(name.clone()).or_default().version = Some(highest);
+    }
+
+    pub(super) fn log(&mut self, name: &ArtifactName, log: &str, last: u64) {
+        self.artifacts.entry(name.clone()).or_default().logs.insert(log.to_owned(), last);
+    }
+
+    /// What the last collection saw; `None` before the first.
+    pub(super) fn read(store: &Store) -> Result<Option<History>> {
+        let path = path(store);
+        let Some(bytes) = disk::read_small(&path, 1 << 30)? else { return Ok(None) };
+        record::decode(&bytes, &show_path(&path)).map(Some)
+    }
+
+    /// Replaces what the last collection saw. `temporary` is a path on the same file system for the file until it is
+    /// whole.
+    pub(super) fn write(&self, store: &Store, temporary: PathBuf) -> Result<()> {
+        let file = store.disk().write_file(temporary, &record::encode(self)?)?;
+        store.disk().sync_file(&file)?;
+        store.disk().rename(file.path(), &path(store))
+    }
+
+    /// Compares what is there now with what was there.
+    ///
+    /// # Errors
+    /// Conflict: something is missing.
+    pub(super) fn check(&self, now: &History, store: &Store) -> Result<()> {
+        let mut missing = Vec::new();
+        for (name, known) in &self.artifacts {
+            let Some(found) = now.artifacts.get(name) else {
+                missing.push(format!("artifact {name}"));
+                continue;
+            };
+            if found.version < known.version {
+                missing.extend(known.version.map(|highest| format!("{name}:v{highest}")));
+            }
+            let lost = known.logs.iter().filter(|(log, last)| found.logs.get(*log) < Some(last));
+            missing.extend(lost.map(|(log, last)| format!("number {last} of {log} of {name}")));
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "the store shows less than when it was last collected: {} missing",
+            show_list(&missing)
+        ))
+        .with_cause("nothing was freed: content of what is not listed would be lost")
+        .with_hint(format!(
+            "check the file system; if an older copy of the store was restored on purpose, remove {}",
+            show_path(&path(store))
+        )))
+    }
+}

@@ -1,0 +1,249 @@
+//! Garbage collection: frees content that no version, unfinished draft, pin or token at work needs (L14), beside
+//! writers and readers that go on working.
+//!
+//! A collection marks what is needed, moves the rest into a batch of the trash, where readers still find it, and
+//! settles every token that was at work then: it waits for the live ones and fences the dead ones. Then it marks again, puts
+//! back what came to be needed meanwhile, and frees the rest of its batch. FORMAT.md, "Freeing", has the steps and what
+//! a crash after each leaves.
+//!
+//! Anything that cannot be read or listed ends the collection before something is freed (L18).
+
+mod batch;
+mod history;
+mod marks;
+mod report;
+mod roots;
+mod tokens;
+
+pub use crate::lock::LockRecord;
+pub use report::{Amount, GcReport};
+
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::lock::{self, LockFile, Purpose};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::txn::{self, claim};
+use crate::types::Token;
+use batch::{Batch, Item};
+use history::History;
+use roots::{Marker, Removals};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokens::Settled;
+
+/// How a collection works.
+#[derive(Clone, Debug)]
+pub struct GcOptions {
+    /// Say what would be moved, and change nothing.
+    pub dry_run: bool,
+    /// How long content stays readable in the trash before it is freed, by the store's own clock.
+    pub min_age: Duration,
+    /// Wait until writers that are at work have ended, so that everything old enough is freed by this collection.
+    pub wait: bool,
+    /// Cancels the work.
+    pub progress: Arc<Progress>,
+}
+
+impl Default for GcOptions {
+    fn default() -> GcOptions {
+        GcOptions { dry_run: false, min_age: Duration::from_secs(24 * 60 * 60), wait: false, progress: Arc::default() }
+    }
+}
+
+/// Collects garbage.
+///
+/// # Errors
+/// Conflict: the store has a feature that this release does not know, or it shows less than last time; the work was
+/// cancelled. Damaged and I/O: something that is needed, or may be, cannot be read. Nothing is freed after an error;
+/// what was moved to the trash stays readable there.
+///
+/// # Example
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
+/// use cairn::gc::{GcOptions, collect};
+/// let report = collect(&store, &GcOptions { dry_run: true, ..GcOptions::default() })?;
+/// assert_eq!(report.moved.files, 0);
+/// # Ok::<(), cairn::Error>(())
+/// ```
+pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
+    check_features(store)?;
+    let mut report = GcReport::default();
+    // Step 1: removals that are made from now on count as not made.
+    let removals = Removals::read(store)?;
+    // Step 2: the first mark.
+    let mut marker = Marker::new(store, &removals, &options.progress);
+    marker.mark()?;
+    if let Some(before) = History::read(store)? {
+        before.check(&marker.history, store)?;
+    }
+    if options.dry_run {
+        batch::unneeded(store, &marker.marks, &mut report, &options.progress, |_| Ok(()))?;
+        return Ok(report);
+    }
+    store.check_writable()?;
+    let _lock = LockFile::take(store, &Token::fresh(), &Purpose { purpose: "gc", ..Purpose::default() })?;
+    let own = Batch::new(store)?;
+    marker.history.write(store, own.dir().join(batch::HISTORY))?;
+    move_unneeded(store, &own, &marker, options, &mut report)?;
+    sweep(store, own, marker, options, &mut report)?;
+    Ok(report)
+}
+
+/// A store with any feature that this release does not know may name content in ways that it does not see.
+fn check_features(store: &Store) -> Result<()> {
+    let features = &store.config().features;
+    let all = features.compatible.iter().chain(&features.read_only).chain(&features.incompatible);
+    let unknown: Vec<_> = all.cloned().collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("nothing is freed: this release does not know the feature {}", unknown.join(", ")))
+        .with_hint("use the newest release of cairn that writes to this store"))
+}
+
+/// Step 3: moves what is not marked into a batch. With a minimum age, new garbage goes into a batch of its own, which a
+/// later collection frees, and batches that are old enough come into this collection's.
+fn move_unneeded(
+    store: &Store,
+    own: &Batch<'_>,
+    marker: &Marker<'_>,
+    options: &GcOptions,
+    report: &mut GcReport,
+) -> Result<()> {
+    let mut later: Option<Batch<'_>> = None;
+    let progress = &options.progress;
+    batch::unneeded(store, &marker.marks, report, progress, |items: Vec<Item>| {
+        if options.min_age.is_zero() {
+            return own.take(&items);
+        }
+        if later.is_none() {
+            later = Some(Batch::new(store)?);
+        }
+        later.as_ref().map_or(Ok(()), |later| later.take(&items))
+    })?;
+    let probe = own.dir().join(batch::PROBE);
+    store.disk().write_file(probe.clone(), b"")?;
+    let known: Vec<_> = std::iter::once(own.name()).chain(later.as_ref().map(Batch::name)).collect();
+    let older = batch::older(store, &probe, options.min_age, &known, &mut report.in_trash);
+    store.disk().remove_file(&probe)?;
+    for batch in older? {
+        own.adopt(&batch)?;
+    }
+    if later.is_some() {
+        report.in_trash.files += report.moved.files;
+        report.in_trash.bytes += report.moved.bytes;
+    }
+    Ok(())
+}
+
+/// Steps 4 to 8.
+fn sweep(
+    store: &Store,
+    own: Batch<'_>,
+    mut marker: Marker<'_>,
+    options: &GcOptions,
+    report: &mut GcReport,
+) -> Result<()> {
+    let bound = if store.disk().kind().is_local() { Duration::ZERO } else { store.cache_bound() };
+    // Step 4: until every host sees that the batch is not in place.
+    wait(2 * bound, &options.progress)?;
+    let records = ended_records(store)?;
+    // Step 5.
+    let settled = tokens::settle(store, options.wait, &options.progress)?;
+    // Step 6: until every committed record is seen.
+    wait(bound, &options.progress)?;
+    // Step 7.
+    marker.mark()?;
+    for committed in &settled.committed {
+        // One that ended meanwhile has published, and the mark has seen it; or it can never be published.
+        if claim::read_link_revalidated(&store.layout().token_record(&committed.token))?.is_some() {
+            marker.committed(&committed.token, &committed.record)?;
+        }
+    }
+    // Step 8.
+    if settled.is_complete() {
+        own.empty(&marker.marks, report, &options.progress)?;
+    } else {
+        let mut left = Amount::default();
+        for name in disk::list(&own.dir())? {
+            left.add(disk::lstat(&own.dir().join(name))?.map_or(0, |meta| std::os::unix::fs::MetadataExt::size(&meta)));
+        }
+        report.in_trash.files += left.files;
+        report.in_trash.bytes += left.bytes;
+        let _ = store.disk().remove_dir(&own.dir());
+    }
+    remains(store, &settled, records, &marker, report)?;
+    report.waits_for = settled.waits_for;
+    Ok(())
+}
+
+/// Waits by this host's monotonic clock.
+fn wait(time: Duration, progress: &Progress) -> Result<()> {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        progress.check_cancelled()?;
+        std::thread::sleep(Duration::from_millis(200).min(until - Instant::now()));
+    }
+    Ok(())
+}
+
+/// Directories of version records whose tokens have ended. Each is published by now, which the second mark sees, or
+/// never will be.
+fn ended_records(store: &Store) -> Result<Vec<(Token, PathBuf)>> {
+    let mut out = Vec::new();
+    for name in roots::artifacts(store)? {
+        let dir = store.layout().versions(&name);
+        for entry in disk::list(&dir)? {
+            let Some(token) = Token::from_record_name(entry.as_encoded_bytes()) else { continue };
+            if disk::lstat_revalidated(&store.layout().token(&token))?.is_none() {
+                out.push((token, dir.join(entry)));
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// Removes what dead writers left: fenced tokens with their records, and records of versions that will never have a
+/// number.
+fn remains(
+    store: &Store,
+    settled: &Settled,
+    records: Vec<(Token, PathBuf)>,
+    marker: &Marker<'_>,
+    report: &mut GcReport,
+) -> Result<()> {
+    let is_published = |token: &Token| marker.published.contains(token);
+    for (token, record) in &settled.fenced {
+        if let Some(record) = record.as_ref().filter(|_| !is_published(token)) {
+            remove_record(store, record)?;
+        }
+        match txn::remove_ended(store, token) {
+            // A holder that was alive still writes there, until it finds the fence: the next collection's.
+            Err(e) if e.errno() == Some(libc::ENOTEMPTY) => continue,
+            removed => removed?,
+        }
+        store.disk().remove_file(&store.layout().locks().join(token.as_str()))?;
+        report.dead_writers += 1;
+    }
+    for dir in &marker.dead_pins {
+        store.disk().remove_tree(dir)?;
+    }
+    lock::remove_all_dead(store)?;
+    for (token, record) in records {
+        if !is_published(&token) {
+            remove_record(store, &record)?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_record(store: &Store, record: &Path) -> Result<()> {
+    match disk::lstat(record)? {
+        Some(meta) if meta.is_dir() => store.disk().remove_tree(record),
+        Some(_) => store.disk().remove_file(record),
+        None => Ok(()),
+    }
+}

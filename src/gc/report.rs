@@ -1,0 +1,43 @@
+//! What a collection did.
+
+use crate::lock::LockRecord;
+use std::path::PathBuf;
+
+/// Some files and their size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// How many.
+    pub files: u64,
+    /// The sum of their sizes in bytes.
+    pub bytes: u64,
+}
+
+impl Amount {
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+/// What came of a collection.
+#[derive(Debug, Default)]
+pub struct GcReport {
+    /// Objects and packs that nothing needs, moved to the trash by this collection; with `dry_run`, found only.
+    pub moved: Amount,
+    /// Freed.
+    pub freed: Amount,
+    /// Needed again, and put back into place.
+    pub put_back: Amount,
+    /// Left in the trash: not old enough, or writers that were at work are not done.
+    pub in_trash: Amount,
+    /// Bytes of packs that stay because something else in the same pack is needed.
+    pub unused_in_packs: u64,
+    /// Writers that were at work: what they rely on must be known before anything is freed.
+    pub waits_for: Vec<LockRecord>,
+    /// Tokens of dead writers that were removed.
+    pub dead_writers: u64,
+    /// Packs that cannot be read: they stay.
+    pub damaged: Vec<String>,
+    /// Files in the store's directories that are not cairn's: they stay.
+    pub unknown: Vec<PathBuf>,
+}

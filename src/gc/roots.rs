@@ -1,0 +1,263 @@
+//! Where marking begins: pins, the bases of tokens at work, contributions of unfinished drafts, versions.
+//!
+//! The order decides that nothing is missed while writers work (L14). A writer names what it relies on before it relies
+//! on it, publishes before it ends its token, and a finish becomes a version before its draft is closed. So pins and
+//! tokens come first, then drafts, then versions: what leaves one of them has arrived in a later one.
+
+use super::history::History;
+use super::marks::Marks;
+use crate::catalog::draft::{self, DraftRecord, FinishRecord};
+use crate::catalog::{Draft, Version, numbers, removal, version};
+use crate::commit;
+use crate::disk;
+use crate::error::{Error, Result, show_path};
+use crate::lock::{self, HolderStatus};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::txn::{self, claim};
+use crate::types::{ArtifactName, Token, VersionNumber};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The versions that were removed when a collection began. A later removal counts as not made.
+pub(super) struct Removals(HashMap<ArtifactName, HashSet<VersionNumber>>);
+
+impl Removals {
+    pub(super) fn read(store: &Store) -> Result<Removals> {
+        let mut all = HashMap::new();
+        for name in artifacts(store)? {
+            let removed: HashSet<_> = removal::removed(store, &name)?.into_iter().collect();
+            all.insert(name, removed);
+        }
+        Ok(Removals(all))
+    }
+
+    fn has(&self, name: &ArtifactName, number: VersionNumber) -> bool {
+        self.0.get(name).is_some_and(|numbers| numbers.contains(&number))
+    }
+}
+
+/// Reads all roots into marks, twice in a collection.
+pub(super) struct Marker<'a> {
+    store: &'a Store,
+    removals: &'a Removals,
+    progress: &'a Progress,
+    pub(super) marks: Marks,
+    /// What the store has, to compare it with what it had (L18).
+    pub(super) history: History,
+    /// Versions that are marked.
+    versions: HashSet<(ArtifactName, VersionNumber)>,
+    /// Tokens of versions and of finishes: their directories are needed.
+    pub(super) published: HashSet<Token>,
+    /// Directories of pins whose holders are dead.
+    pub(super) dead_pins: Vec<PathBuf>,
+}
+
+impl<'a> Marker<'a> {
+    pub(super) fn new(store: &'a Store, removals: &'a Removals, progress: &'a Progress) -> Marker<'a> {
+        Marker {
+            store,
+            removals,
+            progress,
+            marks: Marks::default(),
+            history: History::default(),
+            versions: HashSet::new(),
+            published: HashSet::new(),
+            dead_pins: Vec::new(),
+        }
+    }
+
+    /// Marks what all roots of the store lead to.
+    ///
+    /// # Errors
+    /// Everything that cannot be read ends the collection: then nothing may be freed (L18).
+    pub(super) fn mark(&mut self) -> Result<()> {
+        self.history = History::default();
+        for (name, number) in self.relied_on()? {
+            // A base that does not exist any more, or never did, keeps nothing alive.
+            if let Some(version) = Version::read(self.store, &name, number)? {
+                self.version(&version)?;
+            }
+        }
+        let mut finishes = Vec::new();
+        for name in artifacts(self.store)? {
+            for draft in draft::all(self.store, &name)? {
+                finishes.extend(self.draft(&draft?)?.map(|finish| (name.clone(), finish)));
+            }
+        }
+        // Listed again: an artifact may have come meanwhile.
+        for name in artifacts(self.store)? {
+            self.versions_of(&name)?;
+        }
+        for (name, token) in finishes {
+            if !self.published.contains(&token) {
+                self.unclaimed_finish(&name, &token)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Versions that a pin or a token at work names.
+    fn relied_on(&mut self) -> Result<Vec<(ArtifactName, VersionNumber)>> {
+        let mut out = Vec::new();
+        let pins = self.store.layout().pins();
+        let mut holders = Vec::new();
+        for holder in disk::list(&pins)? {
+            let dir = pins.join(&holder);
+            if !disk::lstat(&dir)?.is_some_and(|meta| meta.is_dir()) {
+                continue;
+            }
+            let names = match disk::list(&dir) {
+                Err(e) if e.errno() == Some(libc::ENOENT) => continue, // released
+                names => names?,
+            };
+            let pinned: Vec<_> = names.iter().filter_map(|n| pin(n.to_str()?)).collect();
+            if !pinned.is_empty() {
+                holders.push((dir.join("holder"), pinned));
+            }
+        }
+        let files: Vec<_> = holders.iter().map(|(file, _)| file.clone()).collect();
+        let dead: HashSet<_> = lock::judge(self.store, &files)?
+            .into_iter()
+            .filter(|lock| lock.life == HolderStatus::Dead && lock.record.is_some())
+            .map(|lock| lock.path)
+            .collect();
+        self.dead_pins = dead.iter().filter_map(|file| file.parent().map(Path::to_path_buf)).collect();
+        out.extend(holders.into_iter().filter(|(file, _)| !dead.contains(file)).flat_map(|(_, pinned)| pinned));
+        for token in txn::tokens(self.store)? {
+            out.extend(txn::bases(self.store, &token)?);
+        }
+        Ok(out)
+    }
+
+    /// Marks the contributions of an unfinished draft. Returns the token of a finish that made a version.
+    fn draft(&mut self, draft: &Draft) -> Result<Option<Token>> {
+        let state = draft.state()?;
+        self.history.log(draft.artifact(), &format!("draft {}", draft.id()), state.last);
+        if let Some((token, finish)) = state.finish {
+            return Ok(finish.same_as.is_none().then_some(token));
+        }
+        for contribution in &state.contributions {
+            let tree = contribution.tree(self.store)?;
+            self.marks.add(&tree, &contribution.record.packs, self.progress)?;
+        }
+        Ok(None)
+    }
+
+    fn versions_of(&mut self, name: &ArtifactName) -> Result<()> {
+        let dir = self.store.layout().versions(name);
+        let numbers = numbers::versions(&dir)?;
+        if let Some(missing) = (0..).zip(&numbers).find(|(i, number)| *i != number.0).map(|(i, _)| i) {
+            return Err(Error::damaged(format!("{}: number v{missing} is missing", show_path(&dir))));
+        }
+        if let Some(highest) = numbers.last() {
+            self.history.versions(name, highest.0);
+        }
+        for number in numbers {
+            let path = self.store.layout().version(name, number);
+            let token = claim::holder(&path)?
+                .ok_or_else(|| Error::damaged(format!("{} was listed and cannot be read", show_path(&path))))?;
+            self.published.insert(token);
+            if self.removals.has(name, number) || self.versions.contains(&(name.clone(), number)) {
+                continue;
+            }
+            let version = Version::read(self.store, name, number)?
+                .ok_or_else(|| Error::damaged(format!("{} was listed and cannot be read", show_path(&path))))?;
+            self.version(&version)?;
+        }
+        Ok(())
+    }
+
+    fn version(&mut self, version: &Version) -> Result<()> {
+        if self.versions.insert((version.artifact().clone(), version.number())) {
+            let manifest = version.manifest_file()?;
+            self.marks.add(&version.tree()?, manifest.packs(), self.progress)?;
+        }
+        Ok(())
+    }
+
+    /// A finish whose version has no number yet: it gets one, and its content is needed in any case.
+    fn unclaimed_finish(&mut self, name: &ArtifactName, token: &Token) -> Result<()> {
+        commit::recover(self.store, name)?;
+        self.published.insert(token.clone());
+        self.unpublished(name, token)
+    }
+
+    /// Marks the version whose record was written under a token, whether it has a number or not.
+    fn unpublished(&mut self, name: &ArtifactName, token: &Token) -> Result<()> {
+        let record = version::read_record(self.store, name, token)?;
+        let version = Version::claimed(self.store, record.from, token.clone(), record);
+        let manifest = version.manifest_file()?;
+        self.marks.add(&version.tree()?, manifest.packs(), self.progress)
+    }
+
+    /// Marks what a committed token is about to publish. `at` is where its record is, from the store's root.
+    pub(super) fn committed(&mut self, token: &Token, at: &[u8]) -> Result<()> {
+        let path = self.store.root().join(Path::new(OsStr::from_bytes(at)));
+        let Some(name) = artifact_of(self.store, &path) else { return Ok(()) };
+        if path == self.store.layout().versions(&name).join(token.record_name()) {
+            self.published.insert(token.clone());
+            return self.unpublished(&name, token);
+        }
+        if !path.starts_with(self.store.layout().drafts(&name)) {
+            return Ok(()); // an alias, a note or a removal names no content
+        }
+        match claim::read_record::<DraftRecord>(&path)? {
+            DraftRecord::Contribution(record) => {
+                let contribution = crate::catalog::Contribution { number: 0, record };
+                let tree = contribution.tree(self.store)?;
+                self.marks.add(&tree, &contribution.record.packs, self.progress)
+            }
+            DraftRecord::Finish(record) => {
+                let FinishRecord { same_as, .. } = *record;
+                match same_as {
+                    Some(_) => Ok(()),
+                    None => {
+                        self.published.insert(token.clone());
+                        self.unpublished(&name, token)
+                    }
+                }
+            }
+            DraftRecord::Drop(_) | DraftRecord::Discard(_) => Ok(()),
+        }
+    }
+}
+
+/// The artifact in whose directory a path is.
+pub(super) fn artifact_of(store: &Store, path: &Path) -> Option<ArtifactName> {
+    let below = path.strip_prefix(store.layout().artifacts()).ok()?;
+    ArtifactName::parse(below.components().next()?.as_os_str().to_str()?).ok()
+}
+
+/// `NAME@vN`.
+fn pin(name: &str) -> Option<(ArtifactName, VersionNumber)> {
+    let (artifact, number) = name.split_once('@')?;
+    Some((ArtifactName::parse(artifact).ok()?, VersionNumber::of_text(number)?))
+}
+
+/// Every artifact's directory. What may be an artifact and cannot be known as one ends the collection.
+pub(super) fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
+    let dir = store.layout().artifacts();
+    let mut out = Vec::new();
+    for entry in disk::list(&dir)? {
+        let path = dir.join(&entry);
+        let Some(meta) = disk::lstat(&path)? else { continue };
+        let name = entry.to_str().and_then(|name| ArtifactName::parse(name).ok());
+        match name {
+            Some(name) if meta.is_dir() => out.push(name),
+            // What another program left. An artifact is a directory, and no artifact has such a name.
+            _ if !meta.is_dir() && !meta.is_symlink() => {}
+            None if entry.as_encoded_bytes().starts_with(b".") || entry == "lost+found" => {}
+            _ => {
+                let what = format!("{} is not an artifact's directory", show_path(&path));
+                return Err(Error::conflict(what).with_hint(
+                    "nothing is freed while something in `artifacts/` is unknown: move it out of the store",
+                ));
+            }
+        }
+    }
+    out.sort();
+    Ok(out)
+}

@@ -1,0 +1,170 @@
+//! Tokens at work while a batch is in the trash. Each has ended before anything of the batch is freed: by itself, or
+//! fenced because its holder is dead. A token that began later looks for its content after the batch was moved.
+
+use super::roots::artifact_of;
+use crate::commit;
+use crate::disk;
+use crate::error::Result;
+use crate::lock::{self, HEARTBEAT_INTERVAL, HolderStatus, LockRecord};
+use crate::progress::Progress;
+use crate::store::Store;
+use crate::txn::{self, Outcome, claim};
+use crate::types::Token;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How often a token that is waited for is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
+
+/// On a local file system, a process needs less than this from its token to its lock.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A token that committed and is not ended, and where its record is, from the store's root.
+pub(super) struct Committed {
+    pub token: Token,
+    pub record: Vec<u8>,
+}
+
+/// What came of the tokens that were at work.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// Holders that are alive: what they rely on is not known yet.
+    pub waits_for: Vec<LockRecord>,
+    /// Tokens that are alive and whose lock cannot be read.
+    pub unknown: u64,
+    /// Their records are roots of the second mark.
+    pub committed: Vec<Committed>,
+    /// Stopped, with the path of the record that they never publish.
+    pub fenced: Vec<(Token, Option<PathBuf>)>,
+}
+
+impl Settled {
+    /// Whether no token is at work any more.
+    pub(super) fn is_complete(&self) -> bool {
+        self.waits_for.is_empty() && self.unknown == 0
+    }
+}
+
+/// Where a token is.
+enum At {
+    Ended,
+    Work,
+    Committed(Vec<u8>),
+    Fenced(Option<PathBuf>),
+}
+
+fn at(store: &Store, token: &Token) -> Result<At> {
+    if disk::lstat_revalidated(&store.layout().token(token))?.is_none() {
+        return Ok(At::Ended);
+    }
+    let outcome = txn::read_outcome(store, token)?;
+    let record = claim::read_link_revalidated(&store.layout().token_record(token))?;
+    Ok(match (outcome, record) {
+        (None, _) => At::Work,
+        (Some(Outcome::Committed), Some(record)) => At::Committed(record),
+        (Some(Outcome::Fenced | Outcome::Revoked), Some(record)) => {
+            At::Fenced(Some(store.root().join(Path::new(OsStr::from_bytes(&record)))))
+        }
+        // Without its record an outcome does not count: the owner is about to remove the token.
+        (Some(_), None) => At::Fenced(None),
+    })
+}
+
+/// Settles every token that is at work now: helps what committed, fences what is dead, and waits for the rest if `wait`
+/// says so.
+///
+/// # Errors
+/// Whatever cannot be read ends the collection. Conflict when it was cancelled.
+pub(super) fn settle(store: &Store, wait: bool, progress: &Progress) -> Result<Settled> {
+    let mut settled = Settled::default();
+    let mut at_work = Vec::new();
+    for token in txn::tokens(store)? {
+        match at(store, &token)? {
+            At::Ended => {}
+            At::Work => at_work.push(token),
+            At::Committed(record) => help(store, token, record, &mut settled)?,
+            At::Fenced(record) => settled.fenced.push((token, record)),
+        }
+    }
+    let mut alive = judge(store, at_work, &mut settled)?;
+    while wait && !alive.is_empty() {
+        progress.check_cancelled()?;
+        std::thread::sleep(POLL_INTERVAL);
+        let mut waiting = Vec::new();
+        for (token, holder) in alive {
+            match at(store, &token)? {
+                At::Ended => {}
+                At::Work => waiting.push((token, holder)),
+                At::Committed(record) => help(store, token, record, &mut settled)?,
+                At::Fenced(record) => settled.fenced.push((token, record)),
+            }
+        }
+        // One that died meanwhile is fenced.
+        alive = judge(store, waiting.into_iter().map(|(token, _)| token).collect(), &mut settled)?;
+    }
+    for (_, holder) in alive {
+        match holder {
+            Some(holder) => settled.waits_for.push(holder),
+            None => settled.unknown += 1,
+        }
+    }
+    Ok(settled)
+}
+
+/// Publishes what a committed token has not published yet. A token that is still there afterwards is a root.
+fn help(store: &Store, token: Token, record: Vec<u8>, settled: &mut Settled) -> Result<()> {
+    let path = store.root().join(Path::new(OsStr::from_bytes(&record)));
+    if let Some(name) = artifact_of(store, &path) {
+        commit::recover(store, &name)?;
+    }
+    settled.committed.push(Committed { token, record });
+    Ok(())
+}
+
+/// Fences those whose holders are dead. Returns the others with their holders.
+fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec<(Token, Option<LockRecord>)>> {
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
+    let path = |token: &Token| store.layout().locks().join(token.as_str());
+    let mut locks = locks_of(store, &tokens)?;
+    if tokens.iter().any(|token| !locks.contains_key(&path(token))) {
+        // Between a token and its lock is a moment. A token without a lock after it belongs to a holder that died
+        // then, or whose lock somebody broke: that one begins again.
+        std::thread::sleep(if store.disk().kind().is_local() { LOCK_INTERVAL } else { HEARTBEAT_INTERVAL });
+        locks = locks_of(store, &tokens)?;
+    }
+    let mut alive = Vec::new();
+    for token in tokens {
+        let lock = locks.remove(&path(&token));
+        if lock.as_ref().is_some_and(|lock| lock.life == HolderStatus::Live) {
+            alive.push((token, lock.and_then(|lock| lock.record)));
+            continue;
+        }
+        match txn::fence(store, &token) {
+            Ok(()) => match at(store, &token)? {
+                At::Ended => {}
+                At::Work => alive.push((token, None)),
+                At::Committed(record) => help(store, token, record, settled)?,
+                At::Fenced(record) if lock.as_ref().is_some_and(|lock| lock.record.is_some()) => {
+                    settled.fenced.push((token, record))
+                }
+                // Its holder may be alive and about to take its lock. It finds the fence when it commits; a later
+                // collection removes what it leaves.
+                At::Fenced(_) => {}
+            },
+            // Who may not fence a token waits for it.
+            Err(e) if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) => alive.push((token, None)),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(alive)
+}
+
+fn locks_of(store: &Store, tokens: &[Token]) -> Result<HashMap<PathBuf, lock::Lock>> {
+    let paths: Vec<_> = tokens.iter().map(|token| store.layout().locks().join(token.as_str())).collect();
+    Ok(lock::judge(store, &paths)?.into_iter().map(|lock| (lock.path.clone(), lock)).collect())
+}

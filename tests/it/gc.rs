@@ -1,0 +1,462 @@
+//! Garbage collection: what is needed stays, what is not needed goes, whatever writers, readers, kills, damage and
+//! incomplete listings come in between (L14, L18, L19).
+
+use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, steps, text, wait_stopped};
+use cairn::Artifact;
+use cairn::catalog::VersionSpec;
+use cairn::gc::{GcOptions, GcReport, collect};
+use cairn::verify::{Scope, VerifyOptions, verify};
+use cairn::{Kind, Store};
+use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A collection that frees at once.
+fn now() -> GcOptions {
+    GcOptions { min_age: Duration::ZERO, ..GcOptions::default() }
+}
+
+fn gc(store: &Store) -> GcReport {
+    collect(store, &now()).unwrap()
+}
+
+/// No finding, and nothing in the store that no version names.
+fn clean(lab: &TestStore) {
+    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+/// Objects, packs and batches of the trash.
+fn content(lab: &TestStore) -> BTreeSet<PathBuf> {
+    let files = |dir: &str| {
+        let walk = walkdir::WalkDir::new(lab.store_path().join(dir)).into_iter().map(Result::unwrap);
+        walk.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect::<Vec<_>>()
+    };
+    ["objects", "packs", "trash"].iter().flat_map(|dir| files(dir)).collect()
+}
+
+/// A store with `a:v0` (removed), `a:v1` and `b:v0`. They share a large file and a small one, and each has its own.
+fn start() -> TestStore {
+    let lab = TestStore::new();
+    let shared = random_bytes(1, 200_000);
+    for (artifact, seed) in [("b", 4), ("a", 2), ("a", 3)] {
+        let dir = format!("{artifact}{seed}");
+        let (own, note) = (random_bytes(seed, 300_000), format!("note {seed}"));
+        let files: [(&str, &[u8]); 4] =
+            [("shared.bin", &shared), ("d/shared.txt", b"shared"), ("own.bin", &own), ("d/own.txt", note.as_bytes())];
+        make_tree(&lab.path(&dir), &files);
+        lab.ok(&["put", artifact, &dir]);
+    }
+    lab.ok(&["rm", "a:v0"]);
+    lab
+}
+
+fn again(from: &TestStore) -> TestStore {
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+    for name in ["store", "a2", "a3", "b4"] {
+        copy_tree(&from.path(name), &lab.path(name));
+    }
+    lab
+}
+
+/// Everything that is published reads as it was put.
+fn whole(lab: &TestStore) {
+    clean(lab);
+    for (version, source) in [("a:v1", "a3"), ("b:v0", "b4")] {
+        lab.ok(&["diff", version, &format!("./{source}")]);
+    }
+}
+
+#[test]
+fn what_only_a_removed_version_names_is_freed_and_the_rest_stays() {
+    let lab = start();
+    let before = content(&lab);
+    let report = gc(&lab.store());
+    // The object of `own.bin`, and the pack of `d/own.txt` and the nodes.
+    assert_eq!((report.moved.files, report.freed.files), (2, 2), "{report:?}");
+    assert_eq!(report.in_trash.files, 0, "{report:?}");
+    let after = content(&lab);
+    assert_eq!(before.difference(&after).count(), 2);
+    assert!(after.is_subset(&before));
+    whole(&lab);
+    assert_eq!(gc(&lab.store()).moved.files, 0, "a second collection finds nothing");
+}
+
+#[test]
+fn a_dry_run_says_what_would_go_and_changes_nothing() {
+    let lab = start();
+    let before = crate::support::snapshot(&lab.store_path());
+    let report = collect(&lab.store(), &GcOptions { dry_run: true, ..now() }).unwrap();
+    assert_eq!((report.moved.files, report.freed.files), (2, 0));
+    assert!(report.moved.bytes > 300_000);
+    assert_eq!(crate::support::snapshot(&lab.store_path()), before);
+}
+
+#[test]
+fn content_stays_in_the_trash_for_the_minimum_age_by_the_stores_own_clock() {
+    let lab = start();
+    let hour = GcOptions { min_age: Duration::from_secs(3600), ..GcOptions::default() };
+    for _ in 0..2 {
+        let report = collect(&lab.store(), &hour).unwrap();
+        assert_eq!((report.freed.files, report.in_trash.files), (0, 2), "{report:?}");
+    }
+    for batch in std::fs::read_dir(lab.store_path().join("trash")).unwrap() {
+        let old = filetime(-7200);
+        set_mtime(&batch.unwrap().path(), old);
+    }
+    let report = collect(&lab.store(), &hour).unwrap();
+    assert_eq!((report.freed.files, report.in_trash.files), (2, 0), "{report:?}");
+    whole(&lab);
+}
+
+fn filetime(offset: i64) -> i64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64 + offset
+}
+
+fn set_mtime(path: &Path, seconds: i64) {
+    let time = std::time::UNIX_EPOCH + Duration::from_secs(seconds as u64);
+    std::fs::File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn unfinished_drafts_pins_and_mounted_versions_keep_their_content() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("part"), &[("x", b"in a draft"), ("big", &random_bytes(7, 200_000))]);
+    lab.ok(&["upsert", "eval", "part", "--distributed-id", "e", "--run", "r1"]);
+    make_tree(&lab.path("seen"), &[("y", b"read by a mount"), ("big", &random_bytes(8, 200_000))]);
+    lab.ok(&["put", "seen", "seen"]);
+    let mnt = lab.path("mnt");
+    std::fs::create_dir(&mnt).unwrap();
+    lab.ok(&["mount", "mnt", "seen:v0"]);
+    let mounted = std::panic::catch_unwind(|| {
+        lab.ok(&["rm", "seen:v0", "--force"]);
+        let report = gc(&lab.store());
+        assert_eq!(report.freed.files, 0, "{report:?}");
+        assert_eq!(std::fs::read(mnt.join("y")).unwrap(), b"read by a mount");
+        assert_eq!(std::fs::read(mnt.join("big")).unwrap(), random_bytes(8, 200_000));
+    });
+    lab.ok(&["umount", "mnt"]);
+    mounted.unwrap();
+    assert_eq!(gc(&lab.store()).freed.files, 2, "the pin is gone with the mount");
+    lab.ok(&["finish", "eval", "--distributed-id", "e"]);
+    gc(&lab.store());
+    lab.ok(&["diff", "eval:v0", "./part"]);
+    lab.ok(&["rm", "eval:v0"]);
+    gc(&lab.store());
+    assert!(content(&lab).is_empty(), "{:?}", content(&lab));
+    clean(&lab);
+}
+
+/// A notebook: one process that lives on, with its store open, its index read and its packs known (L19).
+#[test]
+fn a_process_that_lives_on_stores_again_what_was_freed_meanwhile() {
+    let lab = TestStore::new();
+    let store = lab.store();
+    let big = random_bytes(5, 200_000);
+    let save = || {
+        let mut artifact = Artifact::new("a", "dataset").unwrap();
+        artifact.add_bytes("small.txt", b"small").unwrap();
+        artifact.add_bytes("big.bin", &big).unwrap();
+        artifact.save(&store).unwrap()
+    };
+    for round in 0..3 {
+        let published = save();
+        assert!(published.created && published.new_bytes > 200_000, "round {round}: all of it is stored again");
+        clean(&lab);
+        let spec = VersionSpec::parse(&format!("a:v{round}")).unwrap();
+        let version = cairn::resolve(&store, &spec).unwrap();
+        cairn::catalog::removal::remove(
+            &store,
+            version.artifact(),
+            version.number(),
+            cairn::catalog::removal::Force::No,
+        )
+        .unwrap();
+        assert_eq!(gc(&lab.store()).freed.files, 2);
+    }
+}
+
+/// Stopped before each step in turn, with the content that it has found about to be freed.
+#[test]
+fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
+    let from = start();
+    let count = {
+        let lab = again(&from);
+        steps(&lab, &["put", "c", "a2"])
+    };
+    let mut waited = 0;
+    for step in 1..=count {
+        for break_lock in [false, true] {
+            if break_lock && step % 3 != 0 {
+                continue;
+            }
+            let lab = again(&from);
+            let mut child = lab
+                .cairn(&["put", "c", "a2"])
+                .env("CAIRN_FAULT", format!("stop:{step}"))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            wait_stopped(&child);
+            if break_lock {
+                for lock in std::fs::read_dir(lab.store_path().join("locks")).unwrap() {
+                    std::fs::remove_file(lock.unwrap().path()).unwrap();
+                }
+            }
+            let report = collect(&lab.store(), &now());
+            go_on(&child);
+            let status = child.wait().unwrap();
+            let report = report.unwrap();
+            if !report.waits_for.is_empty() {
+                waited += 1;
+                assert_eq!(report.freed.files, 0, "step {step}: {report:?}");
+            }
+            // With its lock broken the writer may be refused; what it acknowledges is whole.
+            assert!(status.success() || break_lock, "step {step}, lock broken: {break_lock}: {status:?}");
+            whole(&lab);
+            if status.success() {
+                lab.ok(&["diff", "c:v0", "./a2"]);
+            }
+            lab.ok(&["put", "c", "a2"]);
+            gc(&lab.store());
+            whole(&lab);
+            lab.ok(&["diff", "c:v0", "./a2"]);
+        }
+    }
+    assert!(waited > 4, "most steps are between a token's begin and its end: {waited} of {count}");
+}
+
+#[test]
+fn a_collection_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_one_finishes_its_work() {
+    let from = start();
+    // What a killed writer leaves.
+    make_tree(&from.path("a2"), &[]);
+    let total = {
+        let lab = again(&from);
+        steps(&lab, &["gc", "--min-age", "0"])
+    };
+    assert!(total > 8, "{total}");
+    for kind in ["kill", "error"] {
+        for step in 1..=total {
+            let lab = again(&from);
+            let fault = format!("{kind}:{step}");
+            let output = lab.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", &fault).output().unwrap();
+            match kind {
+                "kill" => assert_eq!(output.status.signal(), Some(9), "{fault}"),
+                // A directory that cannot be removed, or a lock, fails nothing.
+                _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{fault}: {}", text(&output.stderr)),
+            }
+            whole(&lab);
+            gc(&lab.store());
+            whole(&lab);
+            let left: Vec<_> = content(&lab).into_iter().filter(|p| p.to_string_lossy().contains("/trash/")).collect();
+            assert!(left.is_empty(), "{fault}: {left:?}");
+            assert_eq!(content(&lab).len(), 5, "{fault}: two packs and three objects");
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_writer_left_is_freed() {
+    let from = start();
+    gc(&from.store());
+    let clean_content = content(&from).len();
+    let count = {
+        let lab = again(&from);
+        steps(&lab, &["put", "c", "a2"])
+    };
+    for step in (1..=count).step_by(2) {
+        let lab = again(&from);
+        let fault = format!("kill:{step}");
+        let output = lab.cairn(&["put", "c", "a2"]).env("CAIRN_FAULT", &fault).output().unwrap();
+        assert_eq!(output.status.signal(), Some(9), "{fault}");
+        gc(&lab.store());
+        whole(&lab);
+        // A token without a lock may belong to a writer that begins just now: it is fenced first, and then removed.
+        gc(&lab.store());
+        let published = lab.store_path().join("artifacts/c/versions/v0").is_symlink();
+        if !published {
+            assert_eq!(content(&lab).len(), clean_content, "{fault}: {:?}", content(&lab));
+            let records = lab.store_path().join("artifacts/c/versions");
+            let left: Vec<_> = std::fs::read_dir(records).into_iter().flatten().collect();
+            assert!(left.is_empty(), "{fault}: {left:?}");
+        }
+        for dir in ["work", "locks", "trash"] {
+            let left: Vec<_> = std::fs::read_dir(lab.store_path().join(dir)).unwrap().map(|e| e.unwrap()).collect();
+            assert!(left.is_empty(), "{fault}: {dir} has {left:?}");
+        }
+        lab.ok(&["put", "c", "a2"]);
+        lab.ok(&["diff", "c:v0", "./a2"]);
+    }
+}
+
+/// The shim that fails reads, built once for each store; `None` where there is no compiler.
+fn shim(lab: &TestStore) -> Option<PathBuf> {
+    let shim = lab.path("readfail.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readfail.c");
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
+    let built = built.is_ok_and(|status| status.success());
+    if !built {
+        println!("skipped: no cc to build readfail.c with");
+    }
+    built.then_some(shim)
+}
+
+fn with_read_fault(lab: &TestStore, shim: &Path, at: u64, short: bool) -> Command {
+    let mut command = lab.cairn(&["gc", "--min-age", "0"]);
+    command
+        .env("LD_PRELOAD", shim)
+        .env("READFAIL_BELOW", std::fs::canonicalize(lab.store_path()).unwrap())
+        .env("READFAIL_AT", at.to_string());
+    if short {
+        command.env("READFAIL_SHORT", "1");
+    }
+    command
+}
+
+#[test]
+fn a_read_or_listing_that_fails_frees_nothing_that_is_needed() {
+    let from = start();
+    let Some(shim) = shim(&from) else { return };
+    let count = from.path("calls");
+    {
+        let lab = again(&from);
+        let status = with_read_fault(&lab, &shim, 0, false).env("READFAIL_COUNT", &count).status().unwrap();
+        assert!(status.success());
+    }
+    let count: u64 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
+    assert!(count > 100, "{count}");
+    let (mut failed, step) = (0, (count / 150).max(1) as usize);
+    for at in (1..=count).step_by(step) {
+        let lab = again(&from);
+        let output = with_read_fault(&lab, &shim, at, false).output().unwrap();
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 4 | 5 | 6)), "{at}: {:?} {}", output.status, text(&output.stderr));
+        failed += u64::from(code != Some(0));
+        whole(&lab);
+    }
+    assert!(failed > 40, "most failed reads end the collection: {failed} of {count}");
+}
+
+#[test]
+fn a_listing_that_shows_less_than_the_last_time_is_refused() {
+    let lab = start();
+    gc(&lab.store());
+    make_tree(&lab.path("part"), &[("x", b"in a draft")]);
+    lab.ok(&["upsert", "b", "part", "--distributed-id", "e", "--run", "r1"]);
+    gc(&lab.store());
+    let hidden = lab.path("hidden");
+    for (what, message) in [
+        ("artifacts/b", "artifact b"),
+        ("artifacts/a/versions/v1", "a:v1"),
+        ("artifacts/b/drafts/e", "number 1 of draft e of b"),
+    ] {
+        let path = lab.store_path().join(what);
+        std::fs::rename(&path, &hidden).unwrap();
+        let error = collect(&lab.store(), &now()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict, "{what}: {error}");
+        assert!(error.to_string().contains(message), "{what}: {error}");
+        std::fs::rename(&hidden, &path).unwrap();
+    }
+    // A hole in the numbers is damage, whatever was there before.
+    std::fs::remove_file(lab.store_path().join("gc.json")).unwrap();
+    let path = lab.store_path().join("artifacts/a/versions/v0");
+    std::fs::rename(&path, &hidden).unwrap();
+    assert_eq!(collect(&lab.store(), &now()).unwrap_err().kind(), Kind::Damaged);
+    std::fs::rename(&hidden, &path).unwrap();
+    assert_eq!(gc(&lab.store()).freed.files, 0);
+    whole(&lab);
+}
+
+#[test]
+fn a_store_with_a_feature_that_is_not_known_is_not_collected() {
+    for list in ["compatible", "read_only"] {
+        let lab = start();
+        crate::crafted_stores::resign(&lab.store_path().join("cairn.json"), |record| {
+            record["features"][list] = serde_json::json!(["later"]);
+        });
+        let error = collect(&lab.store(), &now()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict, "{list}: {error}");
+        assert!(error.to_string().contains("later"), "{error}");
+    }
+}
+
+#[test]
+fn files_that_are_not_cairns_stay_everywhere() {
+    let lab = start();
+    let strangers = [
+        "README",
+        "objects/README",
+        "objects/ab/README",
+        "packs/.DS_Store",
+        "packs/lost+found/x",
+        "trash/README",
+        "trash/.nfs0001",
+        "artifacts/README",
+        "artifacts/.snapshot/x",
+        "artifacts/a/versions/notes.txt",
+        "pins/README",
+        "work/README",
+        "locks/README",
+        "artifacts/lost+found/x",
+    ];
+    for stranger in strangers {
+        let path = lab.store_path().join(stranger);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, b"not cairn's").unwrap();
+    }
+    let report = gc(&lab.store());
+    assert_eq!(report.freed.files, 2, "{report:?}");
+    assert!(report.unknown.len() >= 4, "{report:?}");
+    for stranger in strangers {
+        assert!(lab.store_path().join(stranger).exists(), "{stranger}");
+    }
+    // What may be an artifact of a later release is not garbage.
+    std::fs::create_dir(lab.store_path().join("artifacts/späterer name")).unwrap();
+    assert_eq!(collect(&lab.store(), &now()).unwrap_err().kind(), Kind::Conflict);
+    std::fs::remove_dir(lab.store_path().join("artifacts/späterer name")).unwrap();
+    for stranger in strangers {
+        std::fs::remove_file(lab.store_path().join(stranger)).unwrap();
+    }
+    for dir in ["packs/lost+found", "artifacts/.snapshot", "artifacts/lost+found"] {
+        std::fs::remove_dir(lab.store_path().join(dir)).unwrap();
+    }
+    whole(&lab);
+}
+
+#[test]
+fn damage_ends_the_collection_or_stays() {
+    let lab = start();
+    // A damaged footer: nobody can tell what the pack holds.
+    let packs: Vec<_> = content(&lab).into_iter().filter(|p| p.to_string_lossy().contains("/packs/")).collect();
+    let removed = {
+        let dry = collect(&lab.store(), &GcOptions { dry_run: true, ..now() }).unwrap();
+        assert_eq!(dry.moved.files, 2);
+        let other = again(&lab);
+        gc(&other.store());
+        let left: BTreeSet<_> = content(&other).into_iter().map(|p| p.file_name().unwrap().to_owned()).collect();
+        packs.iter().find(|p| !left.contains(p.file_name().unwrap())).unwrap().clone()
+    };
+    let mut bytes = std::fs::read(&removed).unwrap();
+    let end = bytes.len() - 10;
+    bytes[end] ^= 1;
+    crate::crafted_stores::write(&removed, &bytes);
+    let report = gc(&lab.store());
+    assert_eq!((report.freed.files, report.damaged.len()), (1, 1), "{report:?}");
+    assert!(removed.exists());
+    // A damaged version may name anything.
+    let manifest = lab.store_path().join("artifacts/a/versions/v1/manifest");
+    let bytes = std::fs::read(&manifest).unwrap();
+    crate::crafted_stores::write(&std::fs::canonicalize(&manifest).unwrap(), &bytes[..bytes.len() / 2]);
+    lab.ok(&["rm", "b:v0"]);
+    let before = content(&lab);
+    let error = collect(&lab.store(), &now()).unwrap_err();
+    assert_eq!(error.kind(), Kind::Damaged, "{error}");
+    assert_eq!(content(&lab), before);
+    // Removed, it is in nobody's way.
+    lab.ok(&["rm", "a:v1", "--force"]);
+    assert!(gc(&lab.store()).freed.files > 0);
+}

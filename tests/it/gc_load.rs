@@ -1,0 +1,343 @@
+//! Collections in a loop beside everything else: puts, patches, upserts with finishes, readers that compare every byte,
+//! a remover; processes that are killed, stopped, and whose locks are broken. Afterwards nothing acknowledged is lost,
+//! and the store holds exactly what its manifests name (L14).
+//!
+//! `CAIRN_GC_LOAD_SECONDS` (6) and `CAIRN_GC_LOAD_SEED` (1) make it longer and other:
+//! `CAIRN_GC_LOAD_SECONDS=600 cargo test --test it gc_load -- --nocapture`.
+
+use crate::support::{Dice, TestStore, go_on, make_tree, random_bytes, snapshot, text};
+use cairn::catalog::{Version, artifact, version};
+use cairn::gc::{GcOptions, collect};
+use cairn::internals::objects::{BlobKind, SMALL_MAX};
+use cairn::manifest::Entry;
+use cairn::types::Digest;
+use cairn::verify::{Scope, VerifyOptions, verify};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A version that was acknowledged, and what it holds.
+#[derive(Clone)]
+struct Published {
+    name: String,
+    content: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// What the threads share.
+struct Load {
+    lab: TestStore,
+    until: Instant,
+    published: Mutex<Vec<Published>>,
+    removed: Mutex<HashSet<String>>,
+    counts: [AtomicU64; 8],
+    stop: AtomicBool,
+}
+
+const VERSIONS: usize = 0;
+const KILLS: usize = 1;
+const STOPS: usize = 2;
+const ROUNDS: usize = 3;
+const FREED: usize = 4;
+const READS: usize = 5;
+const REMOVED: usize = 6;
+const WAITED: usize = 7;
+
+impl Load {
+    fn goes_on(&self) -> bool {
+        Instant::now() < self.until && !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, what: usize) {
+        self.counts[what].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self, what: usize) -> u64 {
+        self.counts[what].load(Ordering::Relaxed)
+    }
+
+    /// Runs a command, which now and then is killed at a step, or stopped for a while with its lock broken. `None`: it
+    /// was killed.
+    fn run(&self, args: &[&str], dice: &mut Dice) -> Option<Output> {
+        let mut command = self.lab.cairn(args);
+        let step = 1 + dice.roll(40);
+        match dice.roll(10) {
+            0 => {
+                self.count(KILLS);
+                let output = command.env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+                output.status.code().is_some().then_some(output)
+            }
+            1 => {
+                self.count(STOPS);
+                command.env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped());
+                let mut child = command.spawn().unwrap();
+                std::thread::sleep(Duration::from_millis(150));
+                if dice.roll(2) == 0 {
+                    for lock in std::fs::read_dir(self.lab.store_path().join("locks")).unwrap().flatten() {
+                        let held = std::fs::read_to_string(lock.path()).unwrap_or_default();
+                        if held.contains(&format!("\"pid\": {},", child.id())) {
+                            drop(std::fs::remove_file(lock.path()));
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(300));
+                }
+                // Until it ends: it may come to its step only now.
+                while child.try_wait().unwrap().is_none() {
+                    go_on(&child);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Some(child.wait_with_output().unwrap())
+            }
+            _ => Some(command.output().unwrap()),
+        }
+    }
+
+    /// Notes what a command acknowledged.
+    fn acknowledge(&self, output: Option<Output>, content: &BTreeMap<Vec<u8>, Vec<u8>>) {
+        let Some(output) = output else { return };
+        match output.status.code() {
+            Some(0) => {
+                let name = text(&output.stdout).trim().to_owned();
+                self.count(VERSIONS);
+                self.published.lock().push(Published { name, content: content.clone() });
+            }
+            // Refused, or its token was taken away under it: said plainly, and nothing was acknowledged.
+            Some(3 | 5) => {}
+            _ => panic!("{:?} {}", output.status, text(&output.stderr)),
+        }
+    }
+
+    /// A source directory whose files come from a small pool, so that the same content comes and goes.
+    fn source(&self, name: &str, dice: &mut Dice) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let dir = self.lab.path(name);
+        let _ = std::fs::remove_dir_all(&dir);
+        let big = random_bytes(100 + dice.roll(6), 150_000);
+        let small: Vec<_> = (0..4).map(|_| format!("small {}", dice.roll(12))).collect();
+        let paths: Vec<_> = (0..4).map(|i| format!("d{}/f{i}", dice.roll(3))).collect();
+        let mut files: Vec<(&str, &[u8])> =
+            paths.iter().zip(&small).map(|(path, bytes)| (path.as_str(), bytes.as_bytes())).collect();
+        files.push(("big.bin", &big));
+        make_tree(&dir, &files);
+        snapshot(&dir)
+    }
+
+    fn putter(&self, k: u64, mut dice: Dice) {
+        let dir = format!("put{k}");
+        while self.goes_on() {
+            let content = self.source(&dir, &mut dice);
+            let name = format!("p{}", dice.roll(2));
+            let output = self.run(&["put", &name, &dir, "--new-version"], &mut dice);
+            self.acknowledge(output, &content);
+        }
+    }
+
+    fn contributor(&self, k: u64, mut dice: Dice) {
+        let mut round = 0;
+        while self.goes_on() {
+            round += 1;
+            let id = format!("id-{k}-{round}");
+            let dir = format!("part{k}");
+            let mut all = BTreeMap::new();
+            let mut whole = true;
+            for run in ["r1", "r2"] {
+                let part = self.source(&dir, &mut dice);
+                let args = ["upsert", "e", &dir, "--distributed-id", &id, "--run", run, "--at", run];
+                let output = self.run(&args, &mut dice);
+                whole &= output.is_some_and(|output| output.status.success());
+                for (path, bytes) in part {
+                    all.insert([run.as_bytes(), b"/", path.as_slice()].concat(), bytes);
+                }
+            }
+            let output = self.run(&["finish", "e", "--distributed-id", &id], &mut dice);
+            if whole {
+                self.acknowledge(output, &all);
+            }
+        }
+    }
+
+    fn reader(&self, mut dice: Dice) {
+        let mut n = 0;
+        while self.goes_on() {
+            let Some(one) = self.one(&mut dice) else { continue };
+            n += 1;
+            let out = format!("out{n}");
+            let output = self.lab.cairn(&["get", &one.name, &out]).output().unwrap();
+            if output.status.success() {
+                assert_eq!(files(&snapshot(&self.lab.path(&out))), files(&one.content), "{}", one.name);
+                self.count(READS);
+            } else {
+                let was_removed = self.removed.lock().contains(&one.name);
+                assert!(was_removed, "{}: {}", one.name, text(&output.stderr));
+            }
+            let _ = std::fs::remove_dir_all(self.lab.path(&out));
+        }
+    }
+
+    fn one(&self, dice: &mut Dice) -> Option<Published> {
+        let published = self.published.lock();
+        if published.is_empty() {
+            drop(published);
+            std::thread::sleep(Duration::from_millis(20));
+            return None;
+        }
+        Some(published[dice.pick(published.len())].clone())
+    }
+
+    fn remover(&self, mut dice: Dice) {
+        while self.goes_on() {
+            std::thread::sleep(Duration::from_millis(60));
+            if self.published.lock().len() < 6 {
+                continue;
+            }
+            let Some(one) = self.one(&mut dice) else { continue };
+            self.removed.lock().insert(one.name.clone());
+            self.published.lock().retain(|p| p.name != one.name);
+            if self.lab.cairn(&["rm", &one.name, "--force"]).output().unwrap().status.success() {
+                self.count(REMOVED);
+            }
+        }
+    }
+
+    fn collector(&self, mut dice: Dice) {
+        while self.goes_on() {
+            if dice.roll(6) == 0 {
+                let fault = format!("kill:{}", 1 + dice.roll(30));
+                drop(self.lab.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", fault).output().unwrap());
+            }
+            let report = collect(&self.lab.store(), &now()).unwrap();
+            self.count(ROUNDS);
+            self.counts[FREED].fetch_add(report.freed.files, Ordering::Relaxed);
+            self.counts[WAITED].fetch_add(u64::from(!report.waits_for.is_empty()), Ordering::Relaxed);
+        }
+    }
+}
+
+fn now() -> GcOptions {
+    GcOptions { min_age: Duration::ZERO, ..GcOptions::default() }
+}
+
+/// The files of a snapshot, by the digests of their bytes.
+fn files(all: &BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeMap<String, Digest> {
+    let files = all.iter().filter(|(_, bytes)| *bytes != b"dir");
+    files.map(|(path, bytes)| (text(path), Digest::of(bytes))).collect()
+}
+
+fn setting(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_is_left_over_after_collections_beside_everything() {
+    let seed = setting("CAIRN_GC_LOAD_SEED", 1);
+    let load = Load {
+        lab: TestStore::new(),
+        until: Instant::now() + Duration::from_secs(setting("CAIRN_GC_LOAD_SECONDS", 6)),
+        published: Mutex::default(),
+        removed: Mutex::default(),
+        counts: Default::default(),
+        stop: AtomicBool::new(false),
+    };
+    std::thread::scope(|scope| {
+        let dice = |n: u64| Dice(seed * 1000 + n);
+        let load = &load;
+        let threads = [
+            scope.spawn(move || load.putter(1, dice(1))),
+            scope.spawn(move || load.putter(2, dice(2))),
+            scope.spawn(move || load.contributor(1, dice(3))),
+            scope.spawn(move || load.reader(dice(4))),
+            scope.spawn(move || load.remover(dice(5))),
+            scope.spawn(move || load.collector(dice(6))),
+        ];
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                load.stop.store(true, Ordering::Relaxed);
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+    println!(
+        "{} versions, {} kills, {} stops, {} removed, {} read; {} collections, {} of them waited, {} files freed",
+        load.get(VERSIONS),
+        load.get(KILLS),
+        load.get(STOPS),
+        load.get(REMOVED),
+        load.get(READS),
+        load.get(ROUNDS),
+        load.get(WAITED),
+        load.get(FREED)
+    );
+    assert!(load.get(ROUNDS) > 3 && load.get(FREED) > 0 && load.get(VERSIONS) > 3);
+    check(&load);
+}
+
+/// Nothing is lost, and nothing is left over.
+fn check(load: &Load) {
+    let lab = &load.lab;
+    for draft in serde_json::from_str::<Vec<serde_json::Value>>(&lab.ok(&["drafts", "--json"])).unwrap() {
+        lab.ok(&["draft", "discard", "e", draft["distributed_id"].as_str().unwrap()]);
+    }
+    for _ in 0..2 {
+        let report = collect(&lab.store(), &now()).unwrap();
+        assert!(report.waits_for.is_empty() && report.damaged.is_empty(), "{report:?}");
+    }
+    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    for one in load.published.lock().iter() {
+        lab.ok(&["get", &one.name, "final"]);
+        assert_eq!(files(&snapshot(&lab.path("final"))), files(&one.content), "{}", one.name);
+        std::fs::remove_dir_all(lab.path("final")).unwrap();
+    }
+    exactly_what_is_named(lab);
+}
+
+fn exactly_what_is_named(lab: &TestStore) {
+    let store = lab.store();
+    let (mut content, mut nodes, mut packs) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for name in artifact::all(&store).unwrap() {
+        if version::live_numbers(&store, &name).unwrap().is_empty() {
+            continue;
+        }
+        for version in version::versions(&store, &name).unwrap() {
+            named(&version, &mut content, &mut nodes, &mut packs);
+        }
+    }
+    let objects: BTreeSet<Digest> = store.objects().stored_objects().unwrap().iter().map(|s| s.name.unwrap()).collect();
+    let large: BTreeSet<Digest> = content.iter().filter(|(_, size)| *size >= SMALL_MAX).map(|(d, _)| *d).collect();
+    assert_eq!(objects, large, "the object files are those of the large files that versions name");
+    for pack in store.objects().stored_packs().unwrap() {
+        let name = pack.name.unwrap();
+        let blobs = store.objects().list_pack(&pack, &mut Vec::new()).unwrap().blobs;
+        let is_named = |(digest, kind, _): &(Digest, BlobKind, u32)| match kind {
+            BlobKind::Content => content.iter().any(|(d, _)| d == digest),
+            BlobKind::Node => nodes.contains(digest),
+        };
+        assert!(packs.contains(&name) || blobs.iter().any(is_named), "pack {name} holds nothing that is named");
+    }
+    for dir in ["trash", "work", "locks", "pins"] {
+        let left: Vec<PathBuf> = std::fs::read_dir(Path::new(&lab.store_path()).join(dir))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+fn named(
+    version: &Version,
+    content: &mut BTreeSet<(Digest, u64)>,
+    nodes: &mut BTreeSet<Digest>,
+    packs: &mut BTreeSet<Digest>,
+) {
+    packs.extend(version.manifest_file().unwrap().packs());
+    let tree = version.tree().unwrap();
+    nodes.insert(tree.digest());
+    for visit in tree.walk() {
+        match visit.unwrap().entry {
+            Entry::File { digest, size, .. } => drop(content.insert((digest, size))),
+            Entry::Directory(dir) => nodes.extend(dir.node_ref().map(|at| at.digest)),
+            _ => {}
+        }
+    }
+}

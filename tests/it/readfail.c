@@ -1,0 +1,98 @@
+// Preloaded into the command: the call number READFAIL_AT of those that read something below READFAIL_BELOW fails with
+// EIO; with READFAIL_SHORT set, a listing ends there instead, as if the rest of the directory did not exist. The number
+// of calls is written to READFAIL_COUNT when the process ends.
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static atomic_long calls;
+
+static ssize_t real_readlink(const char *path, char *to, size_t n) {
+    static ssize_t (*real)(const char *, char *, size_t);
+    if (!real) real = dlsym(RTLD_NEXT, "readlink");
+    return real(path, to, n);
+}
+
+static int below(const char *path) {
+    const char *wanted = getenv("READFAIL_BELOW");
+    return wanted && path && !strncmp(path, wanted, strlen(wanted));
+}
+
+static int fd_below(int fd) {
+    char link[64], text[4096];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = real_readlink(link, text, sizeof text - 1);
+    if (n < 0) return 0;
+    text[n] = 0;
+    return below(text);
+}
+
+static int fails(int counts) {
+    if (!counts) return 0;
+    long n = atomic_fetch_add(&calls, 1) + 1;
+    const char *at = getenv("READFAIL_AT");
+    if (!at || n != atol(at)) return 0;
+    errno = EIO;
+    return 1;
+}
+
+__attribute__((destructor)) static void report(void) {
+    const char *path = getenv("READFAIL_COUNT");
+    if (!path) return;
+    FILE *file = fopen(path, "w");
+    if (!file) return;
+    fprintf(file, "%ld", atomic_load(&calls));
+    fclose(file);
+}
+
+#define WRAP(type, failed, name, parameters, arguments, counts)      \
+    type name parameters {                                           \
+        static type(*real) parameters;                               \
+        if (!real) real = dlsym(RTLD_NEXT, #name);                   \
+        return fails(counts) ? failed : real arguments;              \
+    }
+
+WRAP(ssize_t, -1, read, (int fd, void *to, size_t n), (fd, to, n), fd_below(fd))
+WRAP(ssize_t, -1, pread, (int fd, void *to, size_t n, off_t at), (fd, to, n, at), fd_below(fd))
+WRAP(ssize_t, -1, pread64, (int fd, void *to, size_t n, off64_t at), (fd, to, n, at), fd_below(fd))
+WRAP(ssize_t, -1, preadv, (int fd, const struct iovec *to, int n, off_t at), (fd, to, n, at), fd_below(fd))
+WRAP(ssize_t, -1, preadv64, (int fd, const struct iovec *to, int n, off64_t at), (fd, to, n, at), fd_below(fd))
+WRAP(ssize_t, -1, readlink, (const char *path, char *to, size_t n), (path, to, n), below(path))
+WRAP(int, -1, statx, (int fd, const char *path, int flags, unsigned mask, struct statx *to),
+     (fd, path, flags, mask, to), below(path) || (path && *path != '/' && fd >= 0 && fd_below(fd)))
+
+struct dirent64 *readdir64(DIR *dir) {
+    static struct dirent64 *(*real)(DIR *);
+    if (!real) real = dlsym(RTLD_NEXT, "readdir64");
+    int before = errno;
+    if (fails(fd_below(dirfd(dir)))) {
+        if (getenv("READFAIL_SHORT")) errno = before;
+        return NULL;
+    }
+    return real(dir);
+}
+
+static int open_mode(int flags, va_list more) {
+    return flags & (O_CREAT | O_TMPFILE) ? va_arg(more, int) : 0;
+}
+
+int open64(const char *path, int flags, ...) {
+    static int (*real)(const char *, int, ...);
+    if (!real) real = dlsym(RTLD_NEXT, "open64");
+    va_list more;
+    va_start(more, flags);
+    int mode = open_mode(flags, more);
+    va_end(more);
+    return fails(below(path) && !(flags & O_CREAT)) ? -1 : real(path, flags, mode);
+}

@@ -1,8 +1,8 @@
 //! cairn keeps versions of directories on plain disk: immutable, content-addressed, mountable, without a server.
 //!
-//! A [`Store`] is a directory. It holds artifacts; each artifact has numbered versions (`images:v0`, `images:v1`, …) and
-//! aliases that point to them (`images:prod`). Any number of processes on any number of hosts may write to one store at
-//! once, over NFS or any other shared POSIX file system.
+//! A [`Store`] is a directory. It holds artifacts; each artifact has numbered versions (`images:v0`, `images:v1`, …)
+//! and aliases that point to them (`images:prod`). Any number of processes on any number of hosts may write to one store
+//! at once, over NFS or any other shared POSIX file system.
 //!
 //! # Making a version
 //!
@@ -71,8 +71,8 @@
 //!
 //! # One version from many runs
 //!
-//! Runs that share a distributed id each contribute files, in any order, at once, on any host. One of them finishes: all
-//! contributions become one version, and the id is closed.
+//! Runs that share a distributed id each contribute files, in any order, at once, on any host. One of them finishes:
+//! all contributions become one version, and the id is closed.
 //!
 //! ```
 //! # let dir = tempfile::tempdir().unwrap();
@@ -134,7 +134,8 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 //! # Features
 //!
 //! - `fuse` (default): mounts, in the modules `fuse` and `mount`.
-//! - `cli` (default): what only the commands `cairn` and `cairnfs` need. Leave it out in a program that uses the library.
+//! - `cli` (default): what only the commands `cairn` and `cairnfs` need. Leave it out in a program that uses
+//!   the library.
 //!
 //! # Where is what
 //!

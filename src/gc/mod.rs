@@ -2,7 +2,8 @@
 //! writers and readers that go on working.
 //!
 //! A collection marks what is needed, moves the rest into a batch of the trash, where readers still find it, and
-//! settles every token that was at work then: it waits for the live ones and fences the dead ones. Then it marks again, puts
+//! settles every token that was at work then: it waits for the live ones and fences the dead ones. Then it marks again,
+//! puts
 //! back what came to be needed meanwhile, and frees the rest of its batch. FORMAT.md, "Freeing", has the steps and what
 //! a crash after each leaves.
 //!

@@ -231,8 +231,8 @@ pub fn is_fenced(store: &Store, token: &Token) -> Result<bool> {
     Ok(read_outcome(store, token)? == Some(Outcome::Fenced) && is_noted(store, token)?)
 }
 
-/// Stops a token that has no outcome yet: its holder was judged dead. A live holder finds the fence when it commits, and
-/// begins again with another token.
+/// Stops a token that has no outcome yet: its holder was judged dead. A live holder finds the fence when it commits,
+/// and begins again with another token.
 ///
 /// # Errors
 /// I/O. [`read_outcome`] and [`is_fenced`] say what the outcome is.

@@ -1,8 +1,9 @@
 //! The vocabulary: validated values without I/O.
 //!
 //! Each type that comes from text has `parse` and [`FromStr`](std::str::FromStr), which are the same, and fails with a
-//! usage error; [`RelPath::parse`] takes bytes, because a path need not be UTF-8. Where the library reads names that may
-//! belong to something else, such as a directory's entries, it asks with `of_text` or `of_hex`, which give an `Option`.
+//! usage error; [`RelPath::parse`] takes bytes, because a path need not be UTF-8. Where the library reads names that
+//! may belong to something else, such as a directory's entries, it asks with `of_text` or `of_hex`, which give an
+//! `Option`.
 
 mod digest;
 mod location;

@@ -72,9 +72,13 @@ pub fn serve(args: &[String]) -> io::Result<()> {
     config.mount_options.extend([MountOption::RO, MountOption::DefaultPermissions]);
     let reader = Reader::of(source, how == "passthrough")?;
     let session = Session::new(reader, at, &config)?;
-    let device = fs::metadata(at)?.dev();
-    let read_ahead = format!("/sys/class/bdi/{}:{}/read_ahead_kb", libc::major(device), libc::minor(device));
-    let _ = fs::write(read_ahead, "4096"); // as root only, and as cairn does
+    let at = at.to_owned();
+    // By another thread: asking for the mount's device takes an answer of the session.
+    std::thread::spawn(move || {
+        let device = fs::metadata(&at).map_or(0, |meta| meta.dev());
+        let read_ahead = format!("/sys/class/bdi/{}:{}/read_ahead_kb", libc::major(device), libc::minor(device));
+        let _ = fs::write(read_ahead, "4096"); // as root only, and as cairn does
+    });
     session.run()
 }
 

@@ -1,14 +1,14 @@
-//! Pins: versions that somebody reads, so that they are not removed by mistake and never freed (FORMAT.md, "Pins").
+//! Pins: versions that are in use, so that they are not removed by mistake and never freed (FORMAT.md, "Pins").
 //!
-//! A holder is a directory `pins/TOKEN` with a lock file `holder` in it, which tells who it is and lives as locks do;
-//! each version it relies on is an empty file `NAME@vN` beside it. A pin is made first, and then its version is looked
-//! at, FRESH: not removed. A pin of a holder judged dead is nobody's, and a collector's to take away. Who may not write
-//! to the store holds none.
+//! A holder is a directory `pins/TOKEN` with a lock file `holder` in it, which names the holder and shows whether it is
+//! alive, as locks do. Each version it relies on is an empty file `NAME@vN` next to it. A holder first makes the pin,
+//! and then checks with a revalidated lookup that the version is not removed. If the holder is judged dead, its pins
+//! have no effect, and `gc` removes them. A user who may not write to the store can hold no pins.
 //!
 //! A mount of a whole store keeps a pin while the kernel remembers the version, used or not. A process that wants to
-//! remove the version asks for the pin with `NAME@vN.wanted` beside it: the mount makes the kernel forget what is not
-//! in use, and what is in use as soon as it no longer is. The pin stays while the version is in use, and goes within
-//! some seconds after that.
+//! remove the version asks for the pin back with `NAME@vN.wanted` next to it. The mount then makes the kernel forget
+//! the version, at once if it is unused, else when it is no longer used. So the pin stays while the version is in use,
+//! and is removed within some seconds after that.
 
 use crate::disk;
 use crate::error::Result;
@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 
 const HOLDER: &str = "holder";
 const WANTED: &str = ".wanted";
-/// How long a holder is given to give a pin back: some rounds of its housekeeping.
+/// How long a holder has to give a pin back: some rounds of its housekeeping.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who pins versions, until it is dropped. Dropped with pins left, it takes them away too.
+/// A holder of pins, until it is dropped. Dropping it removes its remaining pins.
 #[derive(Debug)]
 pub struct Pins {
     store: Store,
@@ -32,23 +32,23 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// A holder without pins yet.
+    /// Makes a holder that has no pins yet.
     ///
     /// # Errors
-    /// I/O: who may not write to the store holds no pins.
+    /// I/O, for example if the user may not write to the store.
     pub fn hold(store: &Store, purpose: &Purpose<'_>) -> Result<Pins> {
         let dir = store.layout().pin_holder(&Token::fresh());
         store.disk().create_dir(&dir)?;
         match LockFile::take_at(store, dir.join(HOLDER), purpose) {
             Ok(holder) => Ok(Pins { store: store.clone(), dir, _holder: holder }),
             Err(e) => {
-                let _ = store.disk().remove_dir(&dir); // else a collector does
+                let _ = store.disk().remove_dir(&dir); // else `gc` does
                 Err(e)
             }
         }
     }
 
-    /// Pins a version. Look FRESH afterwards that it is not removed.
+    /// Pins a version. Afterwards check with a revalidated lookup that it is not removed.
     ///
     /// # Errors
     /// I/O.
@@ -56,7 +56,7 @@ impl Pins {
         self.store.disk().create_file(self.dir.join(pin_name(name, number))).map(drop)
     }
 
-    /// Takes a pin away.
+    /// Removes a pin.
     ///
     /// # Errors
     /// I/O.
@@ -66,7 +66,7 @@ impl Pins {
 }
 
 impl Pins {
-    /// The pins that somebody wants back since this was last asked.
+    /// The pins that other processes have asked for since the last call.
     ///
     /// # Errors
     /// I/O.
@@ -84,9 +84,9 @@ impl Pins {
         Ok(wanted)
     }
 
-    /// Takes all pins away, and the holder: it pins nothing any more.
+    /// Removes all pins and the holder, which must not be used afterwards.
     pub fn release(&self) {
-        // What stays has a holder that is dead: a collector's.
+        // If something stays, its holder is dead, and `gc` removes it.
         for name in disk::list(&self.dir).unwrap_or_default() {
             let _ = self.store.disk().remove_file(&self.dir.join(name));
         }
@@ -104,8 +104,8 @@ fn pin_name(name: &ArtifactName, number: VersionNumber) -> String {
     format!("{name}@{number}")
 }
 
-/// The live holders that use a version. Those that may only remember it are asked to give their pins back, and waited
-/// for. Takes some seconds then, and when one is on another host, whose life must be watched.
+/// The live holders that use a version. Holders that may only remember it are asked to give their pins back, which
+/// takes some seconds. A holder on another host takes some seconds too, because its heartbeat must be watched.
 ///
 /// # Errors
 /// I/O.
@@ -114,14 +114,14 @@ pub fn users(store: &Store, name: &ArtifactName, number: VersionNumber) -> Resul
     let mut asked = false;
     loop {
         let holders = holders(store, name, number)?;
-        // A mount of one version uses it.
+        // A mount of a single version uses it.
         let surely_used = holders.iter().any(|(_, record)| record.artifact.is_some());
         if holders.is_empty() || surely_used || begun.elapsed() > TIMEOUT {
             return Ok(holders.into_iter().map(|(_, record)| record).collect());
         }
         if !std::mem::replace(&mut asked, true) {
             for (dir, _) in &holders {
-                // Wanted by another already, or not to be asked: then it is only waited for.
+                // If another process has asked already, or asking fails, this only waits.
                 drop(store.disk().create_file(dir.join(pin_name(name, number) + WANTED)));
             }
         }
@@ -139,6 +139,6 @@ fn holders(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<
             files.push(dir.join(HOLDER));
         }
     }
-    let live = lock::judge(store, &files)?.into_iter().filter(|l| l.life == HolderStatus::Live);
+    let live = lock::judge(store, &files)?.into_iter().filter(|l| l.status == HolderStatus::Live);
     Ok(live.filter_map(|l| Some((l.path.parent()?.to_path_buf(), l.record?))).collect())
 }

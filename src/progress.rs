@@ -1,10 +1,11 @@
-//! What long work is doing and how far it is, for a progress bar; and, the other way round, a request to stop.
+//! What a long operation is doing and how far it is, for a progress bar; and, in the other direction, a request to
+//! stop.
 
 use crate::error::{Detail, Error, Result};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How far a piece of work is. Totals grow while the work is still being found.
+/// How far an operation is. Totals grow while files are still being found.
 #[derive(Debug, Default)]
 pub struct Progress {
     files_total: AtomicU64,
@@ -17,37 +18,37 @@ pub struct Progress {
     activity: Mutex<Activity>,
 }
 
-/// What a piece of work is doing.
+/// What an operation is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activity {
-    /// It has not said.
+    /// Not set.
     #[default]
     Unknown,
     /// Listing directories.
     Scanning,
     /// Reading, hashing and storing files.
     Storing,
-    /// Putting the contributions of several runs together.
+    /// Merging the contributions of several runs.
     Merging,
-    /// Writing what is stored to disk, so that it outlasts a loss of power.
+    /// Syncing what is stored to disk, so that it survives a loss of power.
     MakingDurable,
-    /// Waiting for others, such as runs that are still writing: for whom.
+    /// Waiting for others, such as runs that are still writing. The text names them.
     Waiting(String),
 }
 
-/// A moment's reading of a [`Progress`].
+/// The values of a [`Progress`] at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Files known of so far.
+    /// Files found so far.
     pub files_total: u64,
     /// Files done.
     pub files_done: u64,
-    /// Bytes known of so far.
+    /// Bytes found so far.
     pub bytes_total: u64,
     /// Bytes done.
     pub bytes_done: u64,
-    /// Device nodes, sockets and FIFOs that were left out because the caller asked for it.
+    /// Device nodes, sockets and FIFOs that were skipped because the caller asked for it.
     pub skipped_special: u64,
     /// Symlinks that were stored as they are although they lead out of the directory that was added: they dangle in the
     /// version.
@@ -55,52 +56,53 @@ pub struct Reading {
 }
 
 impl Progress {
-    /// More work was found.
+    /// Adds found files and bytes to the totals.
     pub fn add_total(&self, files: u64, bytes: u64) {
         self.files_total.fetch_add(files, Ordering::Relaxed);
         self.bytes_total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Work was done.
+    /// Adds finished files and bytes.
     pub fn add_done(&self, files: u64, bytes: u64) {
         self.files_done.fetch_add(files, Ordering::Relaxed);
         self.bytes_done.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Special files were left out.
+    /// Counts special files that were skipped.
     pub fn skipped_special(&self, files: u64) {
         self.skipped_special.fetch_add(files, Ordering::Relaxed);
     }
 
-    /// Symlinks that lead out of the source were stored.
+    /// Counts stored symlinks that lead out of the source.
     pub fn outside_symlinks(&self, symlinks: u64) {
         self.outside_symlinks.fetch_add(symlinks, Ordering::Relaxed);
     }
 
-    /// Says what the work is doing from now on.
+    /// Sets what the operation is doing from now on.
     pub fn set_activity(&self, activity: Activity) {
         *self.activity.lock() = activity;
     }
 
-    /// What the work is doing.
+    /// What the operation is doing.
     pub fn activity(&self) -> Activity {
         self.activity.lock().clone()
     }
 
-    /// Asks the work to stop as soon as it can without losing what it has stored. May be called from a signal handler.
+    /// Asks the operation to stop as soon as it can without losing what it has stored. May be called from a signal
+    /// handler.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
-    /// Whether it was asked to stop.
+    /// Whether the operation was asked to stop.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// To be called between pieces of work.
+    /// Call it between steps of the operation.
     ///
     /// # Errors
-    /// A conflict, if the work was asked to stop.
+    /// A conflict, if the operation was asked to stop.
     pub fn check_cancelled(&self) -> Result<()> {
         if self.is_cancelled() {
             Err(Error::conflict("interrupted").with_detail(Detail::Interrupted).with_hint(
@@ -111,7 +113,7 @@ impl Progress {
         }
     }
 
-    /// How far the work is.
+    /// Reads all values.
     pub fn read(&self) -> Reading {
         Reading {
             files_total: self.files_total.load(Ordering::Relaxed),

@@ -54,7 +54,7 @@ pub fn run_and_sync(command: &mut Command, dir: &Path) -> io::Result<Run> {
     Ok(Run { time: begun.elapsed(), ..run })
 }
 
-/// Txn in this process.
+/// Runs `work` in this process and measures it.
 pub fn here(work: impl FnOnce() -> io::Result<()>) -> io::Result<Run> {
     let begun = Instant::now();
     work()?;

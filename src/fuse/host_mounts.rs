@@ -121,7 +121,7 @@ impl StoreRecords {
     fn of(root: &Path) -> StoreRecords {
         let Ok(store) = Store::open(root) else { return StoreRecords::default() };
         let locks = lock::of_this_host(&store).unwrap_or_default();
-        let locks = locks.into_iter().filter_map(|l| Some((l.record?, l.life))).collect();
+        let locks = locks.into_iter().filter_map(|l| Some((l.record?, l.status))).collect();
         let staged = stages(&store).unwrap_or_default().into_iter().filter_map(|s| {
             let at = mounted_at(&store, s.token()).ok()??;
             Some((at, s.record.artifact.to_string(), s.record.distributed_id.to_string(), s.record.run.id.to_string()))

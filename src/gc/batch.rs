@@ -17,7 +17,8 @@ use std::time::Duration;
 /// How many files are moved between two syncs, and listed at once.
 const GROUP: usize = 4096;
 
-/// Temporary files of a collection in its batch: the history until it is whole, and a file that tells the time.
+/// Temporary files of a collection in its batch: the history while it is written, and a file whose mtime is the store's
+/// present time.
 pub(super) const HISTORY: &str = "gc.json";
 pub(super) const PROBE: &str = "probe";
 
@@ -62,7 +63,7 @@ pub(super) enum Need {
     Some { of: u64 },
     /// Nothing.
     None,
-    /// It cannot be told: the pack is damaged.
+    /// Unknown, because the pack is damaged.
     Unknown(String),
 }
 
@@ -122,7 +123,7 @@ impl<'a> Batch<'a> {
             if name.to_str().and_then(Item::parse).is_some() {
                 let (from, to) = (dir.join(&name), self.dir().join(&name));
                 match self.store.disk().rename_if_absent(&from, &to) {
-                    // Twice in the trash: one is enough.
+                    // It is in the trash twice: one is enough.
                     Ok(Created::Exists) => self.store.disk().remove_file(&from)?,
                     Ok(Created::New) => {}
                     Err(e) if e.errno() == Some(libc::ENOENT) => {} // another collection took it
@@ -130,12 +131,12 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        // Something else in it stays, and the directory with it.
+        // If something else is in it, that stays, and the directory with it.
         let _ = self.store.disk().remove_dir(&dir);
         Ok(())
     }
 
-    /// Gives files another place. On local file systems that may write the old directory before the new one, a file
+    /// Moves files to another place. On local file systems that may write the old directory before the new one, a file
     /// has both names until the new one is durable, so that a power cut never takes both.
     fn relocate(
         &self,
@@ -296,8 +297,8 @@ fn directory(
     if items.is_empty() { Ok(()) } else { found(items) }
 }
 
-/// The batches of the trash that are at least this old by the store's own clock, and what the others hold. `probe` is
-/// a file that was written now.
+/// The batches of the trash that are at least this old by the store's own clock, and what the others hold. `probe` is a
+/// file that was written just now.
 pub(super) fn older(
     store: &Store,
     probe: &Path,

@@ -1,7 +1,7 @@
-//! What a store had when it was last collected: a store that shows less is not believed (L18).
+//! What a store had when it was last collected. If it shows less now, the collection ends (L18).
 //!
 //! A cluster file system with a failed brick, a replica that is behind, or a restored backup with holes lists less than
-//! there is. What is not listed would be freed.
+//! there is. A collection would free the content of what is not listed.
 
 use crate::disk;
 use crate::error::{Error, Result, show_list, show_path};
@@ -48,18 +48,18 @@ impl History {
         record::decode(&bytes, &show_path(&path)).map(Some)
     }
 
-    /// Replaces what the last collection saw. `temporary` is a path on the same file system for the file until it is
-    /// whole.
+    /// Replaces what the last collection saw. `temporary` is a path on the same file system; the file is written there
+    /// first.
     pub(super) fn write(&self, store: &Store, temporary: PathBuf) -> Result<()> {
         let file = store.disk().write_file(temporary, &record::encode(self)?)?;
         store.disk().sync_file(&file)?;
         store.disk().rename(file.path(), &path(store))
     }
 
-    /// Compares what is there now with what was there.
+    /// Compares what there is now with what there was.
     ///
     /// # Errors
-    /// Conflict: something is missing.
+    /// A conflict, if something is missing.
     pub(super) fn check(&self, now: &History, store: &Store) -> Result<()> {
         let mut missing = Vec::new();
         for (name, known) in &self.artifacts {

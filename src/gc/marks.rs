@@ -1,7 +1,7 @@
 //! What is needed: the content, manifest nodes and packs that the roots lead to.
 //!
-//! Content is remembered by the first eight bytes of its digest. Two digests that share them only keep garbage for
-//! longer. Nodes are remembered by their whole digest, because a node that is taken for another is not walked.
+//! Content is remembered by the first eight bytes of its digest: if two digests share them, garbage only stays longer.
+//! Nodes are remembered by their whole digest, because a node that is taken for another would not be walked.
 
 use crate::error::Result;
 use crate::manifest::{Entry, Node, NodeSource, Tree};
@@ -44,7 +44,7 @@ impl Marks {
     /// Marks everything that a manifest names, and the packs that it lists. Subtrees that are marked are skipped (L5).
     ///
     /// # Errors
-    /// A node that cannot be read: then nothing may be freed. Conflict when the work was cancelled.
+    /// If a node cannot be read: then nothing may be freed. A conflict, if the collection was cancelled.
     pub(super) fn add(&mut self, tree: &Tree, packs: &[Digest], progress: &Progress) -> Result<()> {
         self.packs.extend(packs);
         if !self.nodes.insert(tree.digest()) {

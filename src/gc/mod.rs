@@ -1,11 +1,10 @@
-//! Garbage collection: frees content that no version, unfinished draft, pin or token at work needs (L14), beside
-//! writers and readers that go on working.
+//! Garbage collection: frees content that no version, unfinished draft, pin or token at work needs (L14), while writers
+//! and readers keep working.
 //!
 //! A collection marks what is needed, moves the rest into a batch of the trash, where readers still find it, and
 //! settles every token that was at work then: it waits for the live ones and fences the dead ones. Then it marks again,
-//! puts
-//! back what came to be needed meanwhile, and frees the rest of its batch. FORMAT.md, "Freeing", has the steps and what
-//! a crash after each leaves.
+//! puts back what is needed by now, and frees the rest of its batch. FORMAT.md, "Freeing", has the steps and what a
+//! crash after each leaves.
 //!
 //! Anything that cannot be read or listed ends the collection before something is freed (L18).
 
@@ -37,7 +36,7 @@ use tokens::Settled;
 /// How a collection works.
 #[derive(Clone, Debug)]
 pub struct GcOptions {
-    /// Say what would be moved, and change nothing.
+    /// Report what would be moved, and change nothing.
     pub dry_run: bool,
     /// How long content stays readable in the trash before it is freed, by the store's own clock.
     pub min_age: Duration,
@@ -56,9 +55,9 @@ impl Default for GcOptions {
 /// Collects garbage.
 ///
 /// # Errors
-/// Conflict: the store has a feature that this release does not know, or it shows less than last time; the work was
-/// cancelled. Damaged and I/O: something that is needed, or may be, cannot be read. Nothing is freed after an error;
-/// what was moved to the trash stays readable there.
+/// A conflict, if the store has a feature that this release does not know, shows less than last time, or the collection
+/// was cancelled. Damaged or I/O, if something that is or may be needed cannot be read. Nothing is freed after an
+/// error; what was moved to the trash stays readable there.
 ///
 /// # Example
 /// ```
@@ -72,7 +71,7 @@ impl Default for GcOptions {
 pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     check_features(store)?;
     let mut report = GcReport::default();
-    // Step 1: removals that are made from now on count as not made.
+    // Step 1: versions that are removed from now on count as not removed.
     let removals = Removals::read(store)?;
     // Step 2: the first mark.
     let mut marker = Marker::new(store, &removals, &options.progress);
@@ -93,7 +92,8 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     Ok(report)
 }
 
-/// A store with any feature that this release does not know may name content in ways that it does not see.
+/// If a store uses a feature that this release does not know, content may be named in ways that this release does not
+/// see.
 fn check_features(store: &Store) -> Result<()> {
     let features = &store.config().features;
     let all = features.compatible.iter().chain(&features.read_only).chain(&features.incompatible);
@@ -149,17 +149,18 @@ fn sweep(
     report: &mut GcReport,
 ) -> Result<()> {
     let bound = if store.disk().kind().is_local() { Duration::ZERO } else { store.cache_bound() };
-    // Step 4: until every host sees that the batch is not in place.
+    // Step 4: wait until every host sees that the batch's content has left its place.
     wait(2 * bound, &options.progress)?;
     let records = ended_records(store)?;
     // Step 5.
     let settled = tokens::settle(store, options.wait, &options.progress)?;
-    // Step 6: until every committed record is seen.
+    // Step 6: wait until this host sees every committed record.
     wait(bound, &options.progress)?;
     // Step 7.
     marker.mark()?;
     for committed in &settled.committed {
-        // One that ended meanwhile has published, and the mark has seen it; or it can never be published.
+        // A token that ended meanwhile has published its record, and the mark has seen it; or its record can never be
+        // published.
         if claim::read_link_revalidated(&store.layout().token_record(&committed.token))?.is_some() {
             marker.committed(&committed.token, &committed.record)?;
         }
@@ -191,8 +192,8 @@ fn wait(time: Duration, progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// Directories of version records whose tokens have ended. Each is published by now, which the second mark sees, or
-/// never will be.
+/// Directories of version records whose tokens have ended. Each record is published by now, and the second mark sees
+/// it, or it never will be.
 fn ended_records(store: &Store) -> Result<Vec<(Token, PathBuf)>> {
     let mut out = Vec::new();
     for name in roots::artifacts(store)? {
@@ -207,7 +208,7 @@ fn ended_records(store: &Store) -> Result<Vec<(Token, PathBuf)>> {
     Ok(out)
 }
 
-/// Removes what dead writers left: fenced tokens with their records, and records of versions that will never have a
+/// Removes what dead writers left: fenced tokens with their records, and records of versions that will never get a
 /// number.
 fn remains(
     store: &Store,
@@ -222,7 +223,8 @@ fn remains(
             remove_record(store, record)?;
         }
         match txn::remove_ended(store, token) {
-            // A holder that was alive still writes there, until it finds the fence: the next collection's.
+            // A holder that is alive after all writes there until it finds the fence. Then the next collection removes
+            // it.
             Err(e) if e.errno() == Some(libc::ENOTEMPTY) => continue,
             removed => removed?,
         }

@@ -1,4 +1,4 @@
-//! What a collection did.
+//! The report of a collection.
 
 use crate::lock::LockRecord;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ impl Amount {
     }
 }
 
-/// What came of a collection.
+/// What a collection did.
 #[derive(Debug, Default)]
 pub struct GcReport {
     /// Objects and packs that nothing needs, moved to the trash by this collection; with `dry_run`, found only.
@@ -28,16 +28,16 @@ pub struct GcReport {
     pub freed: Amount,
     /// Needed again, and put back into place.
     pub put_back: Amount,
-    /// Left in the trash: not old enough, or writers that were at work are not done.
+    /// Left in the trash: not old enough, or writers that were at work have not finished.
     pub in_trash: Amount,
     /// Bytes of packs that stay because something else in the same pack is needed.
     pub unused_in_packs: u64,
-    /// Writers that were at work: what they rely on must be known before anything is freed.
+    /// Writers that are still at work. What they rely on must be known before anything is freed.
     pub waits_for: Vec<LockRecord>,
     /// Tokens of dead writers that were removed.
     pub dead_writers: u64,
-    /// Packs that cannot be read: they stay.
+    /// Packs that cannot be read. They stay.
     pub damaged: Vec<String>,
-    /// Files in the store's directories that are not cairn's: they stay.
+    /// Files in the store's directories that are not cairn's. They stay.
     pub unknown: Vec<PathBuf>,
 }

@@ -21,7 +21,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The versions that were removed when a collection began. A later removal counts as not made.
+/// The versions that were removed when a collection began. A version that is removed later counts as not removed.
 pub(super) struct Removals(HashMap<ArtifactName, HashSet<VersionNumber>>);
 
 impl Removals {
@@ -72,7 +72,7 @@ impl<'a> Marker<'a> {
     /// Marks what all roots of the store lead to.
     ///
     /// # Errors
-    /// Everything that cannot be read ends the collection: then nothing may be freed (L18).
+    /// If anything cannot be read, the collection ends, and nothing may be freed (L18).
     pub(super) fn mark(&mut self) -> Result<()> {
         self.history = History::default();
         for (name, number) in self.relied_on()? {
@@ -121,7 +121,7 @@ impl<'a> Marker<'a> {
         let files: Vec<_> = holders.iter().map(|(file, _)| file.clone()).collect();
         let dead: HashSet<_> = lock::judge(self.store, &files)?
             .into_iter()
-            .filter(|lock| lock.life == HolderStatus::Dead && lock.record.is_some())
+            .filter(|lock| lock.status == HolderStatus::Dead && lock.record.is_some())
             .map(|lock| lock.path)
             .collect();
         self.dead_pins = dead.iter().filter_map(|file| file.parent().map(Path::to_path_buf)).collect();
@@ -178,7 +178,7 @@ impl<'a> Marker<'a> {
         Ok(())
     }
 
-    /// A finish whose version has no number yet: it gets one, and its content is needed in any case.
+    /// Marks the version of a finish. It may have no number yet, but it gets one, so its content is needed in any case.
     fn unclaimed_finish(&mut self, name: &ArtifactName, token: &Token) -> Result<()> {
         commit::recover(self.store, name)?;
         self.published.insert(token.clone());
@@ -237,7 +237,8 @@ fn pin(name: &str) -> Option<(ArtifactName, VersionNumber)> {
     Some((ArtifactName::parse(artifact).ok()?, VersionNumber::of_text(number)?))
 }
 
-/// Every artifact's directory. What may be an artifact and cannot be known as one ends the collection.
+/// Every artifact's directory. If something may be an artifact's directory and this is not certain, the collection
+/// ends.
 pub(super) fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
     let dir = store.layout().artifacts();
     let mut out = Vec::new();
@@ -247,7 +248,7 @@ pub(super) fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
         let name = entry.to_str().and_then(|name| ArtifactName::parse(name).ok());
         match name {
             Some(name) if meta.is_dir() => out.push(name),
-            // What another program left. An artifact is a directory, and no artifact has such a name.
+            // Left by another program. An artifact is a directory, and no artifact has such a name.
             _ if !meta.is_dir() && !meta.is_symlink() => {}
             None if entry.as_encoded_bytes().starts_with(b".") || entry == "lost+found" => {}
             _ => {

@@ -28,16 +28,16 @@ pub(super) struct Committed {
     pub record: Vec<u8>,
 }
 
-/// What came of the tokens that were at work.
+/// The tokens that were at work, by what happened to them.
 #[derive(Default)]
 pub(super) struct Settled {
-    /// Holders that are alive: what they rely on is not known yet.
+    /// Holders that are alive. What they rely on is not known yet.
     pub waits_for: Vec<LockRecord>,
     /// Tokens that are alive and whose lock cannot be read.
     pub unknown: u64,
     /// Their records are roots of the second mark.
     pub committed: Vec<Committed>,
-    /// Stopped, with the path of the record that they never publish.
+    /// Fenced tokens, with the path of the record that they never publish.
     pub fenced: Vec<(Token, Option<PathBuf>)>,
 }
 
@@ -77,7 +77,7 @@ fn at(store: &Store, token: &Token) -> Result<At> {
 /// says so.
 ///
 /// # Errors
-/// Whatever cannot be read ends the collection. Conflict when it was cancelled.
+/// If anything cannot be read, the collection ends. A conflict, if it was cancelled.
 pub(super) fn settle(store: &Store, wait: bool, progress: &Progress) -> Result<Settled> {
     let mut settled = Settled::default();
     let mut at_work = Vec::new();
@@ -102,7 +102,7 @@ pub(super) fn settle(store: &Store, wait: bool, progress: &Progress) -> Result<S
                 At::Fenced(record) => settled.fenced.push((token, record)),
             }
         }
-        // One that died meanwhile is fenced.
+        // If a holder died meanwhile, its token is fenced.
         alive = judge(store, waiting.into_iter().map(|(token, _)| token).collect(), &mut settled)?;
     }
     for (_, holder) in alive {
@@ -124,7 +124,7 @@ fn help(store: &Store, token: Token, record: Vec<u8>, settled: &mut Settled) -> 
     Ok(())
 }
 
-/// Fences those whose holders are dead. Returns the others with their holders.
+/// Fences the tokens whose holders are dead. Returns the others with their holders.
 fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec<(Token, Option<LockRecord>)>> {
     if tokens.is_empty() {
         return Ok(Vec::new());
@@ -132,15 +132,15 @@ fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec
     let path = |token: &Token| store.layout().locks().join(token.as_str());
     let mut locks = locks_of(store, &tokens)?;
     if tokens.iter().any(|token| !locks.contains_key(&path(token))) {
-        // Between a token and its lock is a moment. A token without a lock after it belongs to a holder that died
-        // then, or whose lock somebody broke: that one begins again.
+        // A holder makes its token first and its lock a moment later. If a token has no lock after that, its holder
+        // died in between, or a user broke the lock, and the holder starts over with a new token.
         std::thread::sleep(if store.disk().kind().is_local() { LOCK_INTERVAL } else { HEARTBEAT_INTERVAL });
         locks = locks_of(store, &tokens)?;
     }
     let mut alive = Vec::new();
     for token in tokens {
         let lock = locks.remove(&path(&token));
-        if lock.as_ref().is_some_and(|lock| lock.life == HolderStatus::Live) {
+        if lock.as_ref().is_some_and(|lock| lock.status == HolderStatus::Live) {
             alive.push((token, lock.and_then(|lock| lock.record)));
             continue;
         }
@@ -152,11 +152,11 @@ fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec
                 At::Fenced(record) if lock.as_ref().is_some_and(|lock| lock.record.is_some()) => {
                     settled.fenced.push((token, record))
                 }
-                // Its holder may be alive and about to take its lock. It finds the fence when it commits; a later
+                // Its holder may be alive and about to take its lock. It finds the fence when it commits. A later
                 // collection removes what it leaves.
                 At::Fenced(_) => {}
             },
-            // Who may not fence a token waits for it.
+            // If this user may not fence a token, wait for it.
             Err(e) if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) => alive.push((token, None)),
             Err(e) => return Err(e),
         }

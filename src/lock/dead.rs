@@ -1,7 +1,8 @@
-//! Which locks of other hosts were judged dead, so that not every process has to watch them anew.
+//! Notes which locks of other hosts were judged dead, so that not every process has to watch them again.
 //!
-//! Beside the lock `TOKEN` the file `TOKEN.dead` has the counter at which it was seen to rest. A holder that lives
-//! moves its counter, and the note says nothing any more. Advisory, as locks are.
+//! Next to the lock `TOKEN` the file `TOKEN.dead` holds the counter value that did not change while the lock was
+//! watched. If the holder is alive after all, it changes its counter, and the note no longer applies. Notes are
+//! advisory, as locks are.
 
 use crate::disk;
 use crate::store::Store;
@@ -27,11 +28,11 @@ pub(super) fn is_noted(lock: &Path, beat: &str) -> bool {
     disk::read_small(&note_of(lock), 64).is_ok_and(|text| text.as_deref() == Some(beat.as_bytes()))
 }
 
-/// Notes that a lock is dead. A user who may not write to the store notes nothing.
+/// Notes that a lock is dead. If the user may not write to the store, it does nothing.
 pub(super) fn note(store: &Store, lock: &Path, beat: &str) {
     sweep(store, lock);
     let path = note_of(lock);
-    let _ = store.disk().remove_file(&path); // of an earlier beat
+    let _ = store.disk().remove_file(&path); // of an earlier counter value
     if let Ok(file) = store.disk().write_file(path, beat.as_bytes())
         && !store.disk().kind().is_local()
     {
@@ -47,7 +48,7 @@ pub(super) fn forget(store: &Store, lock: &Path) {
     }
 }
 
-/// Removes notes whose locks are gone, beside `lock`.
+/// Removes the notes next to `lock` whose locks no longer exist.
 fn sweep(store: &Store, lock: &Path) {
     let Some(dir) = lock.parent() else { return };
     for name in disk::list(dir).unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! A draft for one at a time, by agreement: what programs take that want to commit to it one after the other.
+//! An advisory lock on a draft, for programs that want to commit to it one after the other.
 
 use super::{AdvisoryTurn, LockFile, LockRecord, Purpose, live};
 use crate::error::{Detail, Error, Result};
@@ -7,22 +7,23 @@ use crate::types::{ArtifactName, DistributedId, Token};
 use std::time::{Duration, Instant};
 
 const PURPOSE: &str = "draft-lock";
-/// How often one who waits looks again.
+/// How often a waiting process checks again.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A draft held by this process until it is dropped. Manners, not truth (L13): it keeps those away who ask for it too,
-/// and nobody else; any lock can be broken, and then two hold it. What is upserted and finished is right either way.
+/// A lock on a draft, held by this process until it is dropped. It is advisory (L13): it only excludes other processes
+/// that also ask for it, and any lock can be broken, so two processes may then hold it. Upserts and finishes are
+/// correct either way.
 #[derive(Debug)]
 pub struct DraftLock {
     _file: LockFile,
 }
 
 impl Store {
-    /// Takes a draft for this process, waiting up to `patience` for who holds it. A holder that died does not hold it:
-    /// on this host that is seen at once, for another host it takes some seconds.
+    /// Locks a draft for this process. If another process holds the lock, this waits up to `patience` for it. A dead
+    /// holder doesn't count: on this host its death is noticed at once, on another host after some seconds.
     ///
     /// # Errors
-    /// Refused: it is held, naming by whom. I/O.
+    /// A conflict that names the holder, if the lock is held; I/O.
     ///
     /// # Example
     /// ```
@@ -31,13 +32,13 @@ impl Store {
     /// use cairn::types::{ArtifactName, DistributedId};
     /// let (name, id) = (ArtifactName::parse("scores")?, DistributedId::parse("eval-7")?);
     /// let held = store.lock_draft(&name, &id, std::time::Duration::from_secs(60))?;
-    /// // look at the draft, decide, upsert, finish: others who ask for the lock wait
+    /// // read the draft, decide, upsert, finish: other processes that ask for the lock wait
     /// drop(held);
     /// # Ok::<(), cairn::Error>(())
     /// ```
     pub fn lock_draft(&self, name: &ArtifactName, id: &DistributedId, patience: Duration) -> Result<DraftLock> {
         self.check_writable()?;
-        let until = Instant::now().checked_add(patience); // none: without end
+        let until = Instant::now().checked_add(patience); // none: no limit
         let purpose = Purpose {
             purpose: PURPOSE,
             artifact: Some(name.as_str()),
@@ -54,7 +55,7 @@ impl Store {
                 let mut holder = live(self, holds_it)?.into_iter().next();
                 if holder.is_none() {
                     let file = LockFile::take(self, &Token::fresh(), &purpose)?;
-                    holder = file.competing_holder(holds_it)?; // where the queue keeps nobody apart
+                    holder = file.competing_holder(holds_it)?; // if the turn excluded no one
                     if holder.is_none() {
                         return Ok(DraftLock { _file: file });
                     }
@@ -64,7 +65,10 @@ impl Store {
                         "draft {id} of {name} is held by process {} on {}, since {}",
                         holder.pid, holder.host, holder.since
                     );
-                    return Err(Error::conflict(why).with_detail(Detail::Locked { holder: holder.holder() }).with_hint("wait longer; `cairn locks` shows it, and --break ID takes it away if its holder is gone for good"));
+                    let hint = "wait longer; `cairn locks` lists it, and if its holder is gone for good,
+                                `cairn locks --break ID` removes it";
+                    let holder = holder.holder();
+                    return Err(Error::conflict(why).with_detail(Detail::Locked { holder }).with_hint(hint));
                 }
             }
             std::thread::sleep(POLL_INTERVAL);

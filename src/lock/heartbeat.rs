@@ -1,5 +1,5 @@
-//! The moving counters of held locks: one thread for all locks of the process, which overwrites each in place and ends
-//! when none is left.
+//! The heartbeat counters of held locks. One thread serves all locks of the process: it overwrites each counter in
+//! place and ends when no lock is left.
 
 use super::HEARTBEAT_INTERVAL;
 use crate::disk::NewFile;
@@ -7,26 +7,26 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A lock's file, held open so that its flock stays, and where its counter is.
+/// A lock's file, kept open so that its flock stays, and where its counter is.
 #[derive(Debug)]
 struct Held {
     file: NewFile,
     at: u64,
     beats: AtomicU64,
-    /// Other hosts see the counter only where each beat is sent to the server.
+    /// On a shared disk, other hosts see the counter only if each heartbeat is sent to the server.
     is_shared: bool,
 }
 
 #[derive(Default)]
 struct Holding {
     locks: Vec<Arc<Held>>,
-    /// Whether the thread runs; it decides to end under the same mutex.
+    /// Whether the thread is running; it decides to end under the same mutex.
     beating: bool,
 }
 
 static HOLDING: Mutex<Holding> = Mutex::new(Holding { locks: Vec::new(), beating: false });
 
-/// Keeps a lock's flock and moves its counter until it is dropped.
+/// Keeps a lock's flock and increments its counter until it is dropped.
 #[derive(Debug)]
 pub(super) struct Heartbeat(Arc<Held>);
 
@@ -36,7 +36,7 @@ impl Heartbeat {
         format!("{n:012}")
     }
 
-    /// Moves the counter at byte `at` of `file` from now on.
+    /// Increments the counter at byte `at` of `file` from now on.
     pub(super) fn start(file: NewFile, at: u64, is_shared: bool) -> Heartbeat {
         if is_shared {
             file.write_through_uncounted();
@@ -45,7 +45,7 @@ impl Heartbeat {
         let mut holding = HOLDING.lock();
         holding.locks.push(held.clone());
         if !holding.beating {
-            // Without a thread the lock only looks dead to other hosts: manners, not truth.
+            // Without a thread the lock only looks dead to other hosts, and locks are advisory.
             holding.beating =
                 std::thread::Builder::new().name("cairn-lock".into()).stack_size(128 << 10).spawn(beat).is_ok();
         }
@@ -72,7 +72,7 @@ fn beat() {
         };
         for held in locks {
             let n = held.beats.fetch_add(1, Ordering::Relaxed) + 1;
-            // A failed beat only makes this holder look dead.
+            // A failed write only makes this holder look dead.
             let _ = held.file.write_at_uncounted(Heartbeat::text(n).as_bytes(), held.at);
             if held.is_shared {
                 held.file.write_through_uncounted();

@@ -1,4 +1,4 @@
-//! Looking at locks: who holds what, and whether the holder lives.
+//! Lists locks: who holds what, and whether the holder is alive.
 
 use super::{HEARTBEAT_INTERVAL, LockFile, LockRecord, dead, process_start};
 use crate::disk;
@@ -9,17 +9,17 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long who came first of several waits for the others to go, and how often it looks.
+/// How long the process with the lowest lock-file name waits for its competitors to leave, and how often it checks.
 const GIVE_WAY: Duration = Duration::from_secs(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Whether a lock's holder was seen alive.
+/// Whether a lock's holder is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HolderStatus {
-    /// Its flock is held on this host, or its beat was seen to move.
+    /// Its flock is held on this host, or its heartbeat counter changed while it was watched.
     Live,
-    /// On this host, and its flock is free and its process gone; or, elsewhere, its beat was seen to rest for longer
-    /// than a live one can.
+    /// On this host: its flock is free and its process is gone. On another host: its heartbeat counter did not change
+    /// for longer than a live holder's can rest.
     Dead,
 }
 
@@ -40,14 +40,14 @@ pub struct Lock {
     pub id: String,
     /// The file.
     pub path: PathBuf,
-    /// What it says; `None` when it cannot be read as a lock.
+    /// Its content; `None` if it cannot be read as a lock.
     pub record: Option<LockRecord>,
     /// Whether its holder was seen alive.
-    pub life: HolderStatus,
+    pub status: HolderStatus,
 }
 
-/// All locks. Takes some seconds when one is held on another host, since its beat must be watched; a dead one is
-/// remembered.
+/// All locks. If one is held on another host, this takes some seconds, because its heartbeat must be watched. A lock
+/// found dead is noted, so the next call doesn't watch it.
 ///
 /// # Errors
 /// I/O.
@@ -55,20 +55,20 @@ pub fn list(store: &Store) -> Result<Vec<Lock>> {
     list_of(store, |_| true)
 }
 
-/// The live holders of locks that `wanted` wants. Takes some seconds when one of those is held on another host; a dead
-/// one is remembered.
+/// The live holders of the locks that `wanted` selects. If one of them is on another host, this takes some seconds. A
+/// lock found dead is noted, so the next call doesn't watch it.
 ///
 /// # Errors
 /// I/O.
 pub fn live(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
     let locks = list_of(store, |record| record.is_some_and(&wanted))?;
-    Ok(locks.into_iter().filter(|l| l.life == HolderStatus::Live).filter_map(|l| l.record).collect())
+    Ok(locks.into_iter().filter(|l| l.status == HolderStatus::Live).filter_map(|l| l.record).collect())
 }
 
 impl LockFile {
-    /// Who else lives and holds a lock that `wanted` wants. Who is told of nobody has looked after taking its own lock,
-    /// so of two that exclude each other so, one at most is. When several take theirs at the same moment, the one whose
-    /// file has the lowest name waits a second for the others to go, and those are told at once: one of them is left.
+    /// Another live holder of a lock that `wanted` selects, or `None`. Call it only after taking your own lock: of two
+    /// competing holders at most one then gets `None`. If several processes race, the one with the lowest lock-file
+    /// name waits up to 1 s for the others to leave. The others get a holder at once, so one of the processes is left.
     ///
     /// # Errors
     /// I/O.
@@ -79,7 +79,7 @@ impl LockFile {
             others.retain(|path| *path != self.path);
             others.sort();
             let judged = judge_those(&self.store, &others, |record| record.is_some_and(&wanted))?;
-            let Some(first) = judged.into_iter().find(|l| l.life == HolderStatus::Live) else { return Ok(None) };
+            let Some(first) = judged.into_iter().find(|l| l.status == HolderStatus::Live) else { return Ok(None) };
             if first.path < self.path || until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(first.record);
             }
@@ -89,8 +89,8 @@ impl LockFile {
     }
 }
 
-/// The locks that processes of this host have taken since it was started. None of them must be watched, so this takes
-/// no time.
+/// The locks that processes of this host have taken since it was booted. None of them needs to be watched, so this is
+/// fast.
 ///
 /// # Errors
 /// I/O.
@@ -98,14 +98,14 @@ pub fn of_this_host(store: &Store) -> Result<Vec<Lock>> {
     judge_those(store, &lock_files(store)?, |record| record.is_some_and(LockRecord::is_here))
 }
 
-/// The holders of locks that `wanted` wants, but for those of this host that are dead. Those of other hosts are not
-/// watched, so this takes no time.
+/// The holders of the locks that `wanted` selects, without dead holders on this host. Locks of other hosts are not
+/// watched, so this is fast, and their holders may be dead.
 ///
 /// # Errors
 /// I/O.
 pub fn held(store: &Store, wanted: impl Fn(&LockRecord) -> bool) -> Result<Vec<LockRecord>> {
     let locks = look_at(&lock_files(store)?, |record| record.is_some_and(&wanted))?;
-    Ok(locks.into_iter().filter(|l| l.life != Some(HolderStatus::Dead)).filter_map(|l| l.record).collect())
+    Ok(locks.into_iter().filter(|l| l.status != Some(HolderStatus::Dead)).filter_map(|l| l.record).collect())
 }
 
 fn lock_files(store: &Store) -> Result<Vec<PathBuf>> {
@@ -121,7 +121,7 @@ fn list_of(store: &Store, wanted: impl Fn(Option<&LockRecord>) -> bool) -> Resul
     Ok(locks)
 }
 
-/// Those of these lock files that are there, each with whether its holder lives.
+/// The lock files among `paths` that exist, each with its holder's status.
 ///
 /// # Errors
 /// I/O.
@@ -134,33 +134,34 @@ fn judge_those(store: &Store, paths: &[PathBuf], wanted: impl Fn(Option<&LockRec
     watch(store, &mut seen)?;
     let judged = |seen: Seen| {
         let id = seen.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Lock { id, path: seen.path, record: seen.record, life: seen.life.unwrap_or(HolderStatus::Dead) }
+        Lock { id, path: seen.path, record: seen.record, status: seen.status.unwrap_or(HolderStatus::Dead) }
     };
     Ok(seen.into_iter().map(judged).collect())
 }
 
-/// Watches the counters of holders on other hosts: until each has moved, or for as long as a live one may seem to rest.
+/// Watches the counters of holders on other hosts until each has changed, or for the longest time that a live one may
+/// seem to rest.
 fn watch(store: &Store, seen: &mut [Seen]) -> Result<()> {
     let until = Instant::now() + patience(store);
-    for one in seen.iter_mut().filter(|s| s.life.is_none()) {
+    for one in seen.iter_mut().filter(|s| s.status.is_none()) {
         if one.record.as_ref().is_some_and(|r| dead::is_noted(&one.path, &r.beat)) {
-            one.life = Some(HolderStatus::Dead);
+            one.status = Some(HolderStatus::Dead);
         }
     }
-    while seen.iter().any(|s| s.life.is_none()) && Instant::now() < until {
+    while seen.iter().any(|s| s.status.is_none()) && Instant::now() < until {
         std::thread::sleep(HEARTBEAT_INTERVAL / 4);
-        for one in seen.iter_mut().filter(|s| s.life.is_none()) {
+        for one in seen.iter_mut().filter(|s| s.status.is_none()) {
             match read(&one.path)? {
-                None => one.life = Some(HolderStatus::Dead), // it is gone
+                None => one.status = Some(HolderStatus::Dead), // it is gone
                 Some(Some(now)) if one.record.as_ref().is_none_or(|before| before.beat != now.beat) => {
-                    one.life = Some(HolderStatus::Live)
+                    one.status = Some(HolderStatus::Live)
                 }
                 Some(_) => {}
             }
         }
     }
-    for one in seen.iter_mut().filter(|s| s.life.is_none()) {
-        one.life = Some(HolderStatus::Dead);
+    for one in seen.iter_mut().filter(|s| s.status.is_none()) {
+        one.status = Some(HolderStatus::Dead);
         if let Some(record) = &one.record {
             dead::note(store, &one.path, &record.beat);
         }
@@ -168,8 +169,8 @@ fn watch(store: &Store, seen: &mut [Seen]) -> Result<()> {
     Ok(())
 }
 
-/// How long a counter is watched before its holder counts as dead. On a shared disk a beat takes a way over the
-/// network, and this host may show the file as it was for as long as its mount says.
+/// How long a counter is watched before its holder counts as dead. On a shared disk a heartbeat crosses the network,
+/// and this host may show the file's old content for as long as its mount options allow.
 fn patience(store: &Store) -> Duration {
     if store.disk().kind().is_local() {
         return 3 * HEARTBEAT_INTERVAL;
@@ -178,12 +179,12 @@ fn patience(store: &Store) -> Duration {
     cached + 5 * HEARTBEAT_INTERVAL
 }
 
-/// A lock file at one look.
+/// A lock file as one read found it.
 struct Seen {
     path: PathBuf,
     record: Option<LockRecord>,
-    /// `None`: the holder is on another host, where only its beat tells.
-    life: Option<HolderStatus>,
+    /// `None`: the holder is on another host, and only its heartbeat shows whether it is alive.
+    status: Option<HolderStatus>,
 }
 
 fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Seen>> {
@@ -193,17 +194,17 @@ fn look_at(paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> R
         let Some(held) = is_held(path) else { continue };
         let here = record.as_ref().is_none_or(LockRecord::is_here);
         let running = record.as_ref().is_some_and(|r| here && process_start(r.pid) == Some(r.pid_start));
-        let life = if held || running { Some(HolderStatus::Live) } else { here.then_some(HolderStatus::Dead) };
-        all.push(Seen { path: path.clone(), record, life });
+        let status = if held || running { Some(HolderStatus::Live) } else { here.then_some(HolderStatus::Dead) };
+        all.push(Seen { path: path.clone(), record, status });
     }
     Ok(all)
 }
 
-/// Removes a lock file, whoever holds it, and gives its id, of which the beginning is enough. Its holder goes on;
-/// nothing true changes (L13).
+/// Removes a lock file, even if its holder is alive, and returns the lock's whole id. A beginning of the id is enough.
+/// The holder continues; what it writes stays correct, because locks are advisory (L13).
 ///
 /// # Errors
-/// Not found; usage: several begin so. I/O.
+/// Not found; usage, if several ids begin like this; I/O.
 pub fn break_lock(store: &Store, id: &str) -> Result<String> {
     let hint = "`cairn locks` lists them";
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -225,9 +226,9 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
     Ok(token.to_string())
 }
 
-/// Removes those of `locks` that are certainly dead, and leaves the others in the list: taken on this host since it was
-/// booted, on a file system that no other host sees, whose process is gone. (Elsewhere a holder may live and only look
-/// dead.)
+/// Removes those of `locks` that are certainly dead, and leaves the others in the list. Certainly dead means: taken on
+/// this host since it was booted, on a file system that no other host sees, by a process that is gone. (On other file
+/// systems a holder may be alive and only look dead.)
 ///
 /// # Errors
 /// I/O.
@@ -237,14 +238,14 @@ pub fn remove_dead(store: &Store, locks: &mut Vec<Lock>) -> Result<usize> {
     }
     let (dead, rest): (Vec<Lock>, Vec<Lock>) = locks
         .drain(..)
-        .partition(|l| l.life == HolderStatus::Dead && l.record.as_ref().is_some_and(LockRecord::is_here));
+        .partition(|l| l.status == HolderStatus::Dead && l.record.as_ref().is_some_and(LockRecord::is_here));
     *locks = rest;
     dead.iter().try_for_each(|lock| store.disk().remove_file(&lock.path))?;
     Ok(dead.len())
 }
 
-/// Removes the locks of dead processes of this host, and those that a process died while writing. On a file system that
-/// other hosts see, none.
+/// Removes the locks of dead processes of this host, and lock files whose process died while writing them. On a file
+/// system that other hosts see, it removes none.
 ///
 /// # Errors
 /// I/O.
@@ -253,11 +254,11 @@ pub(crate) fn remove_all_dead(store: &Store) -> Result<()> {
         return Ok(());
     }
     let locks = judge_those(store, &lock_files(store)?, |record| record.is_none_or(LockRecord::is_here))?;
-    let mut dead = locks.iter().filter(|lock| lock.life == HolderStatus::Dead && Token::of_text(&lock.id).is_some());
+    let mut dead = locks.iter().filter(|lock| lock.status == HolderStatus::Dead && Token::of_text(&lock.id).is_some());
     dead.try_for_each(|lock| store.disk().remove_file(&lock.path))
 }
 
-/// A lock's record, `Some(None)` when it cannot be read as one, or not by this user; `None` when it is gone.
+/// A lock's record; `Some(None)` if it is not readable as a record or not by this user; `None` if the file is gone.
 fn read(path: &Path) -> Result<Option<Option<LockRecord>>> {
     match disk::read_small(path, 1 << 16) {
         Err(e) if e.kind() == Kind::Damaged || is_denied(e.errno()) => Ok(Some(None)),
@@ -269,15 +270,15 @@ fn is_denied(errno: Option<i32>) -> bool {
     matches!(errno, Some(libc::EACCES | libc::EPERM))
 }
 
-/// Whether a lock's flock is held; `None` when it is gone. One that this user may not open counts as held: nothing
-/// tells that it is not.
+/// Whether a lock's flock is held; `None` if the file is gone. If this user may not open the file, it counts as held,
+/// because nothing shows that it is free.
 fn is_held(path: &Path) -> Option<bool> {
     let (file, _) = match disk::open_file(path) {
         Err(e) if is_denied(e.errno()) => return Some(true),
         opened => opened.ok()??,
     };
-    // SAFETY: the descriptor is open. A shared lock that we get shows that nobody holds the exclusive one; it goes with
-    // the file.
+    // SAFETY: the descriptor is open. If we get a shared lock, no process holds the exclusive one; closing the file
+    // releases ours.
     let free = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) } == 0;
     Some(!free && std::io::Error::last_os_error().raw_os_error() == Some(libc::EWOULDBLOCK))
 }

@@ -1,9 +1,10 @@
-//! Lock files: who is at work, on what, since when. Manners, never truth (L13): any of them may be broken, and no law
-//! falls.
+//! Lock files: which process works on what, since when. They are advisory (L13): if any of them is broken, every law
+//! still holds.
 //!
-//! A lock is `locks/TOKEN`, JSON for the person who finds it. `flock` is held on the file for life, so on the same host
-//! a free lock is a dead holder. Across hosts, life is the `beat` in the file, which moves every two seconds; an
-//! observer judges by whether *it saw the beat move* over its own monotonic clock, and never compares clocks.
+//! A lock is the file `locks/TOKEN`, JSON that people can read. Its holder keeps an `flock` on the file, so on the same
+//! host a free flock means a dead holder. Across hosts the `beat` in the file shows that the holder is alive: it
+//! changes every two seconds. An observer judges by whether *it saw the beat change*, timed by its own monotonic clock,
+//! and never compares clocks.
 
 mod dead;
 mod draft;
@@ -27,15 +28,15 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// How often one who waits in a queue looks again.
+/// How often a process that waits for its turn tries again.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// How often a live holder moves its beat.
+/// How often a live holder increments its `beat`.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a lock says of its holder.
+/// What a lock records about its holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockRecord {
-    /// Moves while the holder lives; a fixed width, so that it is overwritten in place.
+    /// Changes while the holder is alive. Its width is fixed, so that it can be overwritten in place.
     pub beat: String,
     /// What the holder does: `put`, `mount`, `alias`, …
     pub purpose: String,
@@ -53,11 +54,11 @@ pub struct LockRecord {
     pub mountpoint: Option<String>,
     /// The host's name.
     pub host: String,
-    /// The host's boot: with `host` it tells whether `pid` can be asked for.
+    /// The host's boot. With `host` it shows whether `pid` is a process id of this host since it was booted.
     pub boot_id: String,
     /// The process on that host.
     pub pid: u32,
-    /// The process's start in clock ticks since boot, so that a reused pid is told apart.
+    /// The process's start in clock ticks since boot, which distinguishes it from a later process with the same pid.
     pub pid_start: u64,
     /// The user.
     pub user: String,
@@ -88,7 +89,7 @@ impl LockRecord {
         Holder::new(&self.purpose, &self.host, self.pid, &self.user, &self.since)
     }
 
-    /// Whether its holder is, or was, a process of this host since it was started.
+    /// Whether its holder is, or was, a process of this host since the host was booted.
     pub fn is_here(&self) -> bool {
         self.host == host_name() && self.boot_id == boot_id()
     }
@@ -116,7 +117,7 @@ impl LockFile {
         LockFile::take_at(store, store.layout().locks().join(token.as_str()), purpose)
     }
 
-    /// Takes a lock that stands elsewhere in the store.
+    /// Takes a lock whose file is elsewhere in the store.
     ///
     /// # Errors
     /// I/O.
@@ -140,25 +141,26 @@ impl LockFile {
             .map_err(|e| Error::io_message("cannot write a lock as JSON").with_source(e))?;
         text.push('\n');
         let file = store.disk().write_file(path.clone(), text.as_bytes())?;
-        // SAFETY: the descriptor is open. Where flock is missing, the beat alone speaks.
+        // SAFETY: the descriptor is open. If the file system has no flock, only the heartbeat shows that the holder is
+        // alive.
         unsafe { libc::flock(file.file().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         let at = text.find(&record.beat).expect("the beat was just written") as u64;
         Ok(LockFile { store: store.clone(), path, _beat: Heartbeat::start(file, at, !store.disk().kind().is_local()) })
     }
 }
 
-/// A place in the queue before a directory, until it is dropped: who works one after the other does not work in vain.
-/// Manners only: after `patience`, or where locks don't work, it goes on without.
+/// A turn to work in a directory, until it is dropped. Processes that take turns don't waste work on attempts that
+/// fail. It is only advisory: after `patience`, or where locks don't work, the process continues without a turn.
 #[derive(Debug)]
 pub struct AdvisoryTurn(Option<std::fs::File>);
 
 impl AdvisoryTurn {
-    /// Waits until it alone has its turn.
+    /// Waits until no other process has a turn.
     pub fn exclusive(dir: &std::path::Path, patience: Duration) -> AdvisoryTurn {
         AdvisoryTurn::wait(dir, libc::LOCK_EX, patience)
     }
 
-    /// Waits until nobody is there who must be alone: several may have this turn at once.
+    /// Waits until no process has an exclusive turn. Several processes may have a shared turn at once.
     pub fn shared(dir: &std::path::Path, patience: Duration) -> AdvisoryTurn {
         AdvisoryTurn::wait(dir, libc::LOCK_SH, patience)
     }
@@ -180,14 +182,14 @@ impl AdvisoryTurn {
         }
     }
 
-    /// Whether it is its turn.
+    /// Whether this process got its turn.
     pub fn is_mine(&self) -> bool {
         self.0.is_some()
     }
 }
 
-/// For tests, in which those who hold a place stand still: `CAIRN_PATIENCE`, in milliseconds, bounds every wait in a
-/// queue.
+/// For tests in which the process that has the turn is stopped: `CAIRN_PATIENCE`, in milliseconds, limits every wait
+/// for a turn.
 static LONGEST_WAIT: OnceLock<Option<Duration>> = OnceLock::new();
 
 fn longest_wait() -> Option<Duration> {
@@ -197,7 +199,7 @@ fn longest_wait() -> Option<Duration> {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
-        // A lock that stays is told apart by its free flock and its resting beat.
+        // If the file stays, its free flock and its resting beat show that it is dead.
         let _ = self.store.disk().remove_file(&self.path);
     }
 }
@@ -239,8 +241,7 @@ pub fn name_of_user(uid: u32) -> Option<String> {
     }
 }
 
-/// A running process's start time in clock ticks since boot: field 22 of its `stat`. One that has ended and was not
-/// waited for runs no more.
+/// A running process's start time in clock ticks since boot: field 22 of its `stat`. A zombie is not running.
 fn process_start(pid: u32) -> Option<u64> {
     let stat = read_proc(&format!("/proc/{pid}/stat"))?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -250,7 +251,7 @@ fn process_start(pid: u32) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// When this process began; asked once, and again after a fork.
+/// When this process began; read once, and again after a fork.
 fn own_start() -> u64 {
     static ASKED: Mutex<Option<(u32, u64)>> = Mutex::new(None);
     let pid = std::process::id();
@@ -265,7 +266,7 @@ fn read_line(path: &str) -> Option<String> {
     Some(read_proc(path)?.trim().to_owned())
 }
 
-/// A short file of the kernel's, by one read.
+/// A short file of the kernel, read at once.
 fn read_proc(path: &str) -> Option<String> {
     let mut text = [0; 4096];
     let n = std::fs::File::open(path).ok()?.read(&mut text).ok()?;

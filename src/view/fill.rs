@@ -1,4 +1,4 @@
-//! VersionDraft one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
+//! Creates one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
 
 use super::checkout::{CheckoutOptions, Made, Naming, Written};
 use super::names;

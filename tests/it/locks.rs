@@ -34,7 +34,7 @@ fn beat(path: &Path, n: u64) {
 
 fn look(lab: &TestStore) -> (Vec<HolderStatus>, Duration) {
     let begun = Instant::now();
-    let lives = lock::list(&lab.store()).unwrap().into_iter().map(|l| l.life).collect();
+    let lives = lock::list(&lab.store()).unwrap().into_iter().map(|l| l.status).collect();
     (lives, begun.elapsed())
 }
 

@@ -751,8 +751,8 @@ fn craft_run(target: &Target, mut bytes: Vec<u8>, dice: &mut Dice, effects: &mut
     effects.done.push(format!("{} is made anew, at {at} of {end}", target.at));
 }
 
-/// What a command ended with.
-struct AttemptOutcome {
+/// The result of a command.
+struct CommandOutcome {
     status: i32,
     out: Vec<u8>,
     err: String,
@@ -770,7 +770,7 @@ struct Round<'a> {
 
 impl Round<'_> {
     /// Runs one command under its limits; `None` when it is a fault already.
-    fn run(&mut self, args: &[&str]) -> Option<AttemptOutcome> {
+    fn run(&mut self, args: &[&str]) -> Option<CommandOutcome> {
         self.commands += 1;
         let label = format!("cairn {}", args.join(" "));
         let (out, err) = (self.dir.path().join(".out"), self.dir.path().join(".err"));
@@ -821,7 +821,7 @@ impl Round<'_> {
         if said.len() > 16 << 10 {
             self.faults.push(format!("{label}: {} bytes on stderr", said.len()));
         }
-        Some(AttemptOutcome { status, out: std::fs::read(&out).unwrap(), err: said })
+        Some(CommandOutcome { status, out: std::fs::read(&out).unwrap(), err: said })
     }
 
     fn fault(&mut self, what: String) {

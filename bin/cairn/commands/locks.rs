@@ -107,7 +107,7 @@ fn place(lock: &LockRecord, places: &Places) -> Option<String> {
 fn document(lock: &Lock, places: &Places) -> Value {
     let r = lock.record.as_ref();
     json!({
-        "id": lock.id, "life": lock.life.as_str(), "purpose": r.map(|r| &r.purpose),
+        "id": lock.id, "life": lock.status.as_str(), "purpose": r.map(|r| &r.purpose),
         "artifact": r.and_then(|r| r.artifact.as_ref()),
         "version": r.and_then(|r| r.version.as_ref()), "draft": r.and_then(|r| r.draft.as_ref()),
         "run": r.and_then(|r| r.run.as_ref()), "mountpoint": r.and_then(|r| place(r, places)),
@@ -118,7 +118,7 @@ fn document(lock: &Lock, places: &Places) -> Value {
 
 fn row(lock: &Lock, places: &Places) -> Vec<String> {
     let Some(r) = &lock.record else {
-        return vec![lock.id.clone(), lock.life.as_str().into(), "unreadable".into()]
+        return vec![lock.id.clone(), lock.status.as_str().into(), "unreadable".into()]
             .into_iter()
             .chain(std::iter::repeat_n("-".to_owned(), 9))
             .collect();
@@ -126,7 +126,7 @@ fn row(lock: &Lock, places: &Places) -> Vec<String> {
     let or_dash = |text: &Option<String>| dash(text.as_deref().unwrap_or_default());
     vec![
         lock.id.clone(),
-        lock.life.as_str().into(),
+        lock.status.as_str().into(),
         r.purpose.clone(),
         or_dash(&r.artifact),
         or_dash(&r.version),

@@ -103,7 +103,7 @@ enum Fate {
     Made,
     Committed,
     Fenced,
-    AttemptOutcome,
+    Ended,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -46,7 +46,7 @@ impl Freeing {
                 for removed in seems_removed() {
                     go("looks whether its version is removed", &|n| {
                         let w = &mut n.writers[i];
-                        if removed { (w.step, w.fate) = (Step::Done, Fate::AttemptOutcome) } else { w.step = relied }
+                        if removed { (w.step, w.fate) = (Step::Done, Fate::Ended) } else { w.step = relied }
                     });
                 }
             }
@@ -88,7 +88,7 @@ impl Freeing {
             // A finish and a discard have one number: the log goes on without the second.
             Step::Claim if of_draft && (self.discarded(s) || self.finished(s).is_some()) => {
                 go("finds its number taken", &|n| {
-                    (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::AttemptOutcome);
+                    (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended);
                 })
             }
             Step::Claim if role == Role::Finish => go("claims its number", &|n| {
@@ -103,12 +103,10 @@ impl Freeing {
                 self.publish(&mut n.writers[i]);
                 n.writers[i].step = Step::End;
             }),
-            Step::End => {
-                go("ends its token", &|n| (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::AttemptOutcome))
+            Step::End => go("ends its token", &|n| (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended)),
+            Step::Held => {
+                go("lets go of its pin", &|n| (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended))
             }
-            Step::Held => go("lets go of its pin", &|n| {
-                (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::AttemptOutcome)
-            }),
             Step::Done => {}
         }
         let taken = of_draft && (self.discarded(s) || self.finished(s).is_some());

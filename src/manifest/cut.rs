@@ -2,10 +2,8 @@
 //!
 //! 1. A key begins a *run* if its hash is smaller than those of its w neighbours on each side, all of which exist. The
 //!    first key begins the first run.
-//!    The first key begins the first run.
 //! 2. Two neighbours a < b of one run are separated if the keys of the run that share the bits which a and b have in
 //!    common weigh more than [`MAX_WEIGHT`] together.
-//!    (all keys that begin with the bits a and b have in common) weigh more than [`MAX_WEIGHT`] together.
 //!
 //! So a node weighs at most MAX_WEIGHT; a list of at most 2w keys that fits is one node; and a change at one key can
 //! move cuts only within w keys and MAX_WEIGHT bytes of it. Rule 2 divides a run at its keys' first differing bit,

@@ -32,7 +32,7 @@ pub struct Config {
     pub store_id: String,
     /// When the store was made.
     pub created_at: String,
-    /// Δ of DESIGN: for how many seconds a client of a shared disk may cache.
+    /// The cache bound: for how many seconds a client of a shared file system may cache directories.
     pub cache_bound_seconds: u64,
     /// The group whose members may all write, if the store was made with `--group`.
     pub group: Option<String>,

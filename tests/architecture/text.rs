@@ -144,6 +144,24 @@ fn tests_that_documents_name_exist() {
     assert!(missing.is_empty(), "no such test:\n{}", missing.join("\n"));
 }
 
+/// Documents name source files in backticks, from the project's root or from `src/`: a renamed one must be renamed there
+/// too.
+#[test]
+fn source_files_that_documents_name_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut missing = Vec::new();
+    for (path, text) in files(&["md"]) {
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_file = name.ends_with(".rs") && name.contains('/') && !name.contains([' ', '*', '\n']);
+            let near = root.join(&path).with_file_name(name);
+            if is_file && ![root.join(name), root.join("src").join(name), near].iter().any(|file| file.exists()) {
+                missing.push(format!("{path}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such source file:\n{}", missing.join("\n"));
+}
+
 #[test]
 fn text_is_plain_english() {
     let mut found = Found::default();

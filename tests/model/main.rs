@@ -25,7 +25,7 @@
 //!   `publication::version_numbers`, `txn::claim::claim`
 //! - *EndNote, EndOutcome, EndDirectory*: `work/T` is removed, in this order. `txn::remove_ended`
 //! - *Help*: the claims of committed tokens. `commit::publication::recover`
-//! - *Sweep, and the collector*: remove what is fenced, and free space. Not written yet
+//! - *Sweep, and the collector*: remove what is fenced, and free space. `gc::collect`
 
 mod freeing;
 mod numbers;

@@ -27,9 +27,7 @@ pub(in crate::commit) struct VersionDraft<'a> {
     pub kind: Option<ArtifactType>,
     /// The draft that it finishes.
     pub distributed_id: Option<&'a DistributedId>,
-    /// A version of the artifact, if one was known_version: then the artifact is there, durably, and has that version's
-    /// type
-    /// (F9).
+    /// A version of the artifact, if one is known. Then the artifact exists durably and has that version's type (F9).
     pub known_version: Option<&'a Version>,
 }
 

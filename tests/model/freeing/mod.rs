@@ -1,11 +1,11 @@
 //! Freeing beside writers (L14): one blob, garbage at first, that writers find and come to rely on while collectors
 //! move it away and decide.
 //!
-//! No collector is written yet. What is checked here is that what writers do today (FORMAT.md, "The claim") is enough
-//! for one that goes so: snapshot of removals; mark; move what is unmarked into its batch of the trash, adopt older
-//! batches; wait two cache bounds; list the tokens and wait for each or fence it; wait one bound; mark again, committed
-//! records included; then of its own batch put back what is marked and free the rest. Time passes in halves of a cache
-//! bound: what is younger than two of them may be unseen.
+//! Writers take the steps of FORMAT.md, "The claim". Collectors take those of "Freeing" (`gc::collect`): read the
+//! removals; mark; move what is unmarked into a batch of the trash, take over older batches; wait two cache bounds;
+//! list the tokens and wait for each or fence it; wait one bound; mark again, committed records included; then put back
+//! what is marked of the own batch, and free the rest. Time passes in halves of a cache bound: what is younger than two
+//! of them may be unseen.
 
 mod collect;
 mod write;

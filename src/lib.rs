@@ -1,8 +1,8 @@
 //! cairn keeps versions of directories on plain disk: immutable, content-addressed, mountable, without a server.
 //!
 //! A [`Store`] is a directory. It holds artifacts; each artifact has numbered versions (`images:v0`, `images:v1`, …)
-//! and aliases that point to them (`images:prod`). Any number of processes on any number of hosts may write to one store
-//! at once, over NFS or any other shared POSIX file system.
+//! and aliases that point to them (`images:prod`). Any number of processes on any number of hosts may write to one
+//! store at once, over NFS or any other shared POSIX file system.
 //!
 //! # Making a version
 //!

@@ -1,7 +1,7 @@
 //! The smallest FUSE programs that do what cairn's mounts do, with nothing of cairn: what they cannot reach is the
 //! kernel's limit, not the store's.
 //!
-//! [`Reader`] shows a tree that it has read into memory before: immutable, cached for ever, without opens or with
+//! [`Reader`] shows a tree that it has read into memory before: immutable, cached permanently, without opens or with
 //! passthrough, the connection agreed on as cairn's. [`Writer`] passes everything on to a directory, files opened with
 //! passthrough, as a staging mount's. Each is served by a process of its own ([`serve`]), which the bench starts from
 //! its own binary.

@@ -1,8 +1,9 @@
 //! Artifacts: a name, its type, when it was created.
 
-use super::version;
+use super::similar::nearest;
+use super::{numbers, version_record};
 use crate::disk;
-use crate::error::{Detail, Error, Kind, Result};
+use crate::error::{Detail, Error, Kind, Missing, Result};
 use crate::store::Store;
 use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced, claim};
 use crate::types::{ArtifactName, ArtifactType, Token, VersionNumber};
@@ -93,9 +94,11 @@ pub fn kind(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactType>> 
         Err(e) if e.kind() == Kind::Damaged => e,
         Err(e) => return Err(e),
     };
-    for (_, version) in version::each(store, name)?.into_iter().rev() {
-        if let Ok(version) = version {
-            return Ok(Some(version.record().kind.clone()));
+    for number in numbers::versions(&store.layout().versions(name))?.into_iter().rev() {
+        match version_record::read_record_at(store, name, number) {
+            Ok(Some((_, record))) => return Ok(Some(record.kind)),
+            Err(e) if e.kind() != Kind::Damaged => return Err(e),
+            _ => {}
         }
     }
     Err(lost)
@@ -127,7 +130,7 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
     let dir = store.layout().artifact(name);
     if let Some(kind) = check_type(store, name, wanted)? {
         // Its writer may not have made it durable yet. If there is a version, it was done before (F9).
-        if !disk.keeps_order_of_names() && super::numbers::highest(&store.layout().versions(name))?.is_none() {
+        if !disk.keeps_order_of_names() && numbers::highest(&store.layout().versions(name))?.is_none() {
             disk.sync_dir(&dir)?;
         }
         return Ok(kind);
@@ -174,6 +177,22 @@ impl Numbers for TheRecord {
     fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
         Ok(Pass::Refused(()))
     }
+}
+
+/// The error for an artifact that does not exist, or that has versions but no record.
+pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
+    if has_versions(store, name)? {
+        return Ok(Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")));
+    }
+    let names: Vec<String> = all(store)?.iter().map(|n| n.to_string()).collect();
+    let near = nearest(name.as_str(), &names);
+    let hint = if near.is_empty() {
+        "`cairn list` lists the artifacts".to_owned()
+    } else {
+        format!("did you mean {}?", near.join(" or "))
+    };
+    let detail = Detail::NotFound { what: Missing::Artifact, name: name.to_string(), candidates: near };
+    Ok(Error::not_found(format!("there is no artifact {name}")).with_detail(detail).with_hint(hint))
 }
 
 /// Makes a directory of the store, and what is missing above it, with durable names.

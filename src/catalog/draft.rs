@@ -6,7 +6,7 @@
 
 use super::note::{Metadata, Note};
 use super::numbers::{self, Numbered, unless_exactly, unless_from};
-use super::version::RunRecord;
+use super::version_record::RunRecord;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::manifest::{NodeRef, Tree};

@@ -2,7 +2,8 @@
 
 use super::log;
 use super::numbers::Numbered;
-use super::version::{RunRecord, Version};
+use super::version::Version;
+use super::version_record::RunRecord;
 use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -71,8 +72,18 @@ impl Annotations {
     }
 }
 
+impl Version {
+    /// Description, metadata and tags as they are now.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn annotations(&self) -> Result<Annotations> {
+        current(self.store(), self)
+    }
+}
+
 /// A version's annotations: the commit's, then every note in order.
-pub(super) fn current(store: &Store, version: &Version) -> Result<Annotations> {
+fn current(store: &Store, version: &Version) -> Result<Annotations> {
     let record = version.record();
     let mut out = Annotations {
         description: record.description.clone(),

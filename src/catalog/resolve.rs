@@ -1,5 +1,6 @@
 //! From `NAME:V` to a version.
 
+use super::similar::nearest;
 use super::version::Version;
 use super::{alias, artifact, numbers, removal, version};
 use crate::disk;
@@ -150,7 +151,7 @@ fn nothing(store: &Store, spec: &VersionSpec, number: Option<VersionNumber>) -> 
     let readable =
         artifact::find(store, name).or_else(|e| if e.kind() == Kind::Damaged { Ok(None) } else { Err(e) })?;
     if readable.is_none() && !artifact::has_versions(store, name)? {
-        return no_artifact(store, name);
+        return artifact::no_artifact(store, name);
     }
     let lost = number.map(|n| Ok::<_, Error>(why_given(store, name, n)?.map(|why| (n, why)))).transpose()?.flatten();
     match lost {
@@ -195,22 +196,6 @@ fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<Ve
     Ok(found.map(|v| v.number()))
 }
 
-/// The error for an artifact that does not exist, or that has versions but no record.
-pub(crate) fn no_artifact(store: &Store, name: &ArtifactName) -> Result<Error> {
-    if artifact::has_versions(store, name)? {
-        return Ok(Error::damaged(format!("artifacts/{name}/artifact.json is missing, and {name} has versions")));
-    }
-    let names: Vec<String> = artifact::all(store)?.iter().map(|n| n.to_string()).collect();
-    let near = nearest(name.as_str(), &names);
-    let hint = if near.is_empty() {
-        "`cairn list` lists the artifacts".to_owned()
-    } else {
-        format!("did you mean {}?", near.join(" or "))
-    };
-    let detail = Detail::NotFound { what: Missing::Artifact, name: name.to_string(), candidates: near };
-    Ok(Error::not_found(format!("there is no artifact {name}")).with_detail(detail).with_hint(hint))
-}
-
 fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
     let name = &spec.artifact;
     let numbers = version::live_numbers(store, name)?;
@@ -233,31 +218,6 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
         .with_hint(format!("{span}, and {}", show_list(&near))))
 }
 
-/// The up to three names nearest to `word` by edit distance, none farther than a third of its length and two.
-fn nearest(word: &str, names: &[String]) -> Vec<String> {
-    let bound = word.chars().count() / 3 + 2;
-    let mut ranked: Vec<_> =
-        names.iter().map(|n| (distance(word, n), n)).filter(|(d, n)| *d <= bound || n.starts_with(word)).collect();
-    ranked.sort();
-    ranked.into_iter().take(3).map(|(_, n)| n.clone()).collect()
-}
-
-/// Levenshtein's distance.
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let above = row[j + 1];
-            row[j + 1] = (corner + usize::from(ca != *cb)).min(above + 1).min(row[j] + 1);
-            corner = above;
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,12 +232,5 @@ mod tests {
         for bad in ["", ":v1", "a:", "a:v1:b", "a:b/c", "a b", "a:staging", "a:v01"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_nearest_names_are_offered() {
-        let names = ["images".to_owned(), "labels".to_owned()];
-        assert_eq!(nearest("imges", &names), ["images"]);
-        assert!(nearest("zzz", &names).is_empty());
     }
 }

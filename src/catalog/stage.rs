@@ -1,7 +1,7 @@
 //! Stages: the staging directories in the store, and whose they are. (`staging` works with them.)
 
 use super::draft::Draft;
-use super::version::RunRecord;
+use super::version_record::RunRecord;
 use crate::disk;
 use crate::error::{Kind, Result};
 use crate::store::Store;

@@ -7,7 +7,7 @@
 use super::history::History;
 use super::marks::Marks;
 use crate::catalog::draft::{self, DraftRecord, FinishRecord};
-use crate::catalog::{Draft, Version, numbers, removal, version};
+use crate::catalog::{Draft, Version, numbers, removal, version_record};
 use crate::commit;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -187,7 +187,7 @@ impl<'a> Marker<'a> {
 
     /// Marks the version whose record was written under a token, whether it has a number or not.
     fn unpublished(&mut self, name: &ArtifactName, token: &Token) -> Result<()> {
-        let record = version::read_record(self.store, name, token)?;
+        let record = version_record::read_record(self.store, name, token)?;
         let version = Version::claimed(self.store, record.from, token.clone(), record);
         let manifest = version.manifest_file()?;
         self.marks.add(&version.tree()?, manifest.packs(), self.progress)

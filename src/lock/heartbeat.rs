@@ -1,11 +1,14 @@
 //! The heartbeat counters of held locks. One thread serves all locks of the process: it overwrites each counter in
 //! place and ends when no lock is left.
 
-use super::HEARTBEAT_INTERVAL;
 use crate::disk::NewFile;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How often a live holder increments its `beat`.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A lock's file, kept open so that its flock stays, and where its counter is.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod heartbeat;
 mod list;
 
 pub use draft::DraftLock;
+pub use heartbeat::HEARTBEAT_INTERVAL;
 pub use list::{HolderStatus, Lock, break_lock, held, list, live, of_this_host, remove_dead};
 pub(crate) use list::{judge, remove_all_dead};
 
@@ -30,9 +31,6 @@ use std::time::Duration;
 
 /// How often a process that waits for its turn tries again.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
-/// How often a live holder increments its `beat`.
-pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
-
 /// What a lock records about its holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockRecord {

@@ -256,7 +256,7 @@ pub(super) fn check_content(store: &Store, depth: Depth, progress: &Progress, re
     let objects = store.objects();
     let mut pieces = Vec::new();
     let unreadable = |e: Error, dir: &str, report: &mut Report| -> Result<()> {
-        report.findings.push(super::names::finding_of(e, code::UNREADABLE, dir)?);
+        report.findings.push(super::artifact_check::finding_of(e, code::UNREADABLE, dir)?);
         Ok(())
     };
     match objects.stored_packs() {
@@ -275,7 +275,7 @@ pub(super) fn check_content(store: &Store, depth: Depth, progress: &Progress, re
                 report.notes.push(describe(&store.layout().index().join(name), store.root(), damage));
             }
         }
-        Err(e) => report.notes.push(super::names::finding_of(e, code::INDEX, "index")?),
+        Err(e) => report.notes.push(super::artifact_check::finding_of(e, code::INDEX, "index")?),
     }
     Ok(present)
 }

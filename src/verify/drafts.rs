@@ -1,9 +1,9 @@
 //! Drafts: their logs, what counts of the open ones, and whether a finished one has its version.
 
-use super::names::ArtifactCheck;
+use super::artifact_check::ArtifactCheck;
 use super::report::code;
 use crate::catalog::draft::{Draft, DraftRecord, FinishRecord};
-use crate::catalog::{Version, numbers, version};
+use crate::catalog::{Version, numbers, version_record};
 use crate::disk;
 use crate::error::{Result, show_path};
 use crate::txn::claim;
@@ -131,7 +131,7 @@ fn number_of(check: &ArtifactCheck<'_>, token: &Token) -> Result<Option<VersionN
     if seen.is_some() {
         return Ok(seen);
     }
-    let record = version::read_record(check.store, check.name, token)?;
+    let record = version_record::read_record(check.store, check.name, token)?;
     for n in record.from.0.. {
         let path = check.store.layout().version(check.name, VersionNumber(n));
         match claim::holder(&path)? {

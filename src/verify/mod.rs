@@ -5,28 +5,31 @@
 //! no finding: temporaries in `work/`, unpublished records, content that nothing names. Freeing those is a collector's
 //! work.
 
+mod artifact_check;
 mod content;
 mod drafts;
 mod names;
+mod options;
 mod report;
+mod root;
 mod walk;
 
+pub use options::VerifyOptions;
 pub use report::{Finding, Report, code};
 
 use crate::catalog::{Version, artifact};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::layout::DIRECTORIES;
-use crate::progress::Progress;
 use crate::store::Store;
 use crate::txn;
 use crate::types::ArtifactName;
+use artifact_check::{Records, Tokens};
 use content::Depth;
-use names::{Records, Tokens};
+use root::Root;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
-use walk::{Manifests, Root};
+use walk::Manifests;
 
 /// What is verified.
 #[derive(Clone, Debug)]
@@ -38,18 +41,6 @@ pub enum Scope {
     /// One version.
     Version(Box<Version>),
 }
-
-/// How it is verified.
-#[derive(Clone, Debug, Default)]
-pub struct VerifyOptions {
-    /// Read manifests, records and footers only; content is taken on its name, size and time.
-    pub quick: bool,
-    /// Counters to move.
-    pub progress: Arc<Progress>,
-}
-
-/// How many affected paths a finding lists; a last line counts the others.
-const AFFECTED: usize = 20;
 
 impl Store {
     /// Verifies the whole store. See [`verify`].
@@ -182,7 +173,7 @@ fn in_use(store: &Store, report: &mut Report) -> Result<Vec<ArtifactName>> {
         Ok(names) => names.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect(),
         Err(e) => {
             let at = show_path(dir.strip_prefix(store.root()).unwrap_or(&dir));
-            report.findings.push(names::finding_of(e, code::UNREADABLE, &at)?);
+            report.findings.push(artifact_check::finding_of(e, code::UNREADABLE, &at)?);
             Vec::new()
         }
     };

@@ -1,11 +1,11 @@
 //! The manifests: every node once, whatever number of versions and paths lead to it (L5), and what is affected by
 //! what is wrong.
 
+use super::artifact_check::finding_of;
 use super::content::{Depth, LISTED, Present};
-use super::names;
+use super::options::VerifyOptions;
 use super::report::{Finding, Report, code};
-use super::{AFFECTED, VerifyOptions};
-use crate::catalog::{Contribution, Draft, Version, removal};
+use super::root::Root;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, NodeSource, Tree, Visitor};
@@ -13,7 +13,6 @@ use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX};
 use crate::store::Store;
 use crate::types::{Digest, Location};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -24,55 +23,8 @@ const MAX_SHARED_ATTEMPTS: u32 = 4;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// The most paths that are visited to list what is affected.
 const PATHS: u64 = 4_000_000;
-
-/// Something with a manifest.
-pub(super) enum Root {
-    Version(Version),
-    Contribution(Draft, Contribution),
-}
-
-impl fmt::Display for Root {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Root::Version(version) => version.fmt(f),
-            Root::Contribution(draft, contribution) => write!(f, "{draft}, number {}", contribution.number),
-        }
-    }
-}
-
-impl Root {
-    fn tree(&self, store: &Store) -> Result<Tree> {
-        match self {
-            Root::Version(version) => version.tree(),
-            Root::Contribution(_, contribution) => contribution.tree(store),
-        }
-    }
-
-    fn packs(&self) -> Result<Vec<Digest>> {
-        match self {
-            Root::Version(version) => Ok(version.manifest_file()?.packs().to_vec()),
-            Root::Contribution(_, contribution) => Ok(contribution.record.packs.clone()),
-        }
-    }
-
-    fn sums(&self) -> (u64, u64, u64) {
-        match self {
-            Root::Version(version) => (version.record().entries, version.record().files, version.record().bytes),
-            Root::Contribution(_, Contribution { record, .. }) => (record.entries, record.files, record.bytes),
-        }
-    }
-
-    /// Whether its content must be there: what is removed, finished or discarded meanwhile is not missed.
-    fn counts(&self, store: &Store) -> Result<bool> {
-        match self {
-            Root::Version(version) => Ok(!removal::is_removed(store, version.artifact(), version.number())?),
-            Root::Contribution(draft, contribution) => {
-                let state = draft.state()?;
-                Ok(state.finish.is_none() && state.contributions.iter().any(|c| c.number == contribution.number))
-            }
-        }
-    }
-}
+/// How many affected paths a finding lists; a last line counts the others.
+const AFFECTED: usize = 20;
 
 /// What was met that may be damage.
 #[derive(Default)]
@@ -182,7 +134,7 @@ impl<'a> Manifests<'a> {
         // A version's root is in its `manifest`, and in a pack like every other node.
         let rooted = self.store.objects().load(&tree.digest().into());
         if let Err(e) = rooted {
-            let finding = names::finding_of(e, code::NODE, "")?;
+            let finding = finding_of(e, code::NODE, "")?;
             self.suspects.nodes.entry(tree.digest()).or_insert(finding.why);
             lacks = true;
         }
@@ -371,7 +323,7 @@ impl<'a> Manifests<'a> {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(e) => {
-                let finding = names::finding_of(e, code, what)?;
+                let finding = finding_of(e, code, what)?;
                 self.report.findings.push(Finding { affects: vec![what.to_owned()], ..finding });
                 Ok(None)
             }
@@ -411,7 +363,7 @@ impl Visitor for Meet<'_> {
     }
 
     fn fault(&mut self, digest: &Digest, error: Error) -> Result<()> {
-        let finding = names::finding_of(error, code::NODE, "")?;
+        let finding = finding_of(error, code::NODE, "")?;
         self.suspects.nodes.entry(*digest).or_insert(finding.why);
         Ok(())
     }
@@ -435,7 +387,7 @@ impl Meet<'_> {
             }
             // No error occurred where it should be: it is not there.
             Err(e) if e.kind() == Kind::Damaged && e.causes().is_empty() => Ok(Some(None)),
-            Err(e) => Ok(Some(Some(names::finding_of(e, code::BLOB, "")?.why))),
+            Err(e) => Ok(Some(Some(finding_of(e, code::BLOB, "")?.why))),
         }
     }
 }

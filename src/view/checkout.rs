@@ -3,45 +3,27 @@
 //!
 //! All is done by names in directories that are held open, so no symlink in the target or next to it is followed.
 
-use super::fill::{Fill, Link, taken};
+use super::fill::{Fill, Made, Naming, taken};
 use super::names;
 use super::opened::OpenDirs;
+use super::options::{CheckoutOptions, Written, selected};
 use super::plan::{self, Found, Plan};
 use super::prune;
-use super::references::References;
 use crate::catalog::Version;
 use crate::disk::{self, Access, Created, Dir, Disk};
-use crate::error::{Error, Kind, Result, show_path};
+use crate::error::{Error, Kind, Result, show_list, show_path};
 use crate::ingest::Filter;
 use crate::layout::unfinished_directory;
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
-use crate::types::{Digest, Location, RelPath, Token};
+use crate::types::{RelPath, Token};
 use parking_lot::Mutex;
-use std::borrow::Cow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-
-/// How a version is written out.
-#[derive(Clone, Debug, Default)]
-pub struct CheckoutOptions {
-    /// Only this entry, and what is below it; its path is kept.
-    pub path: Option<RelPath>,
-    /// How large files come to be.
-    pub link: Link,
-    /// What becomes of references.
-    pub references: References,
-    /// Replace what differs.
-    pub force: bool,
-    /// Remove what is not in the version, except what a put would leave out.
-    pub prune: bool,
-    /// Counters to move.
-    pub progress: Arc<Progress>,
-}
 
 /// What a checkout did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,38 +47,8 @@ pub struct CheckoutReport {
 
 /// Files handed to a worker at once.
 const BATCH: usize = 64;
-/// How many differing paths an error names.
-const NAMED: usize = 10;
 /// How long a checkout waits for one that removes what a killed one left in the same directory.
 const CLEANING: Duration = Duration::from_secs(5);
-
-/// What an entry is written as.
-pub(super) enum Written<'a> {
-    Directory,
-    File { digest: Digest, size: u64, exec: bool, place: Option<Location> },
-    Symlink(Cow<'a, [u8]>),
-    Nothing,
-}
-
-impl CheckoutOptions {
-    /// What an entry is written as.
-    ///
-    /// # Errors
-    /// A reference that cannot be written in the way that is asked for.
-    pub(super) fn written<'a>(&self, entry: &'a Entry) -> Result<Written<'a>> {
-        Ok(match entry {
-            Entry::Directory(_) => Written::Directory,
-            Entry::File { digest, size, exec, place } => {
-                Written::File { digest: *digest, size: *size, exec: *exec, place: *place }
-            }
-            Entry::Symlink { target } => Written::Symlink(Cow::Borrowed(target)),
-            Entry::Reference(reference) => self
-                .references
-                .target(reference)?
-                .map_or(Written::Nothing, |target| Written::Symlink(Cow::Owned(target))),
-        })
-    }
-}
 
 impl Version {
     /// Writes this version to the directory `target`. See [`checkout`].
@@ -237,27 +189,15 @@ fn into_existing(version: &Version, target: &Path, options: &CheckoutOptions) ->
     into(version, &target, options, Naming::Renamed)
 }
 
-/// Whether a file is written under its final name or renamed to it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Naming {
-    /// The whole directory is aside.
-    Direct,
-    /// Other users may read it.
-    Renamed,
-}
-
 /// Into a directory that has something in it: compares everything first, so that a refusal changes nothing.
 fn into(version: &Version, target: &Arc<Dir>, options: &CheckoutOptions, naming: Naming) -> Result<CheckoutReport> {
     let own = naming == Naming::Direct;
     let mut plan = plan::compare(version, target, options, own)?;
     if !options.force && !plan.differing.is_empty() {
-        let named: Vec<_> = plan.differing.iter().take(NAMED).map(|p| p.to_string()).collect();
-        let more = plan.differing.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         return Err(Error::conflict(format!(
-            "in {} other content is in the way: {}{more}",
+            "in {} other content is in the way: {}",
             show_path(target.path()),
-            named.join(", ")
+            show_list(&plan.differing)
         ))
         .with_hint("nothing was changed; --force replaces what differs"));
     }
@@ -417,37 +357,8 @@ fn directory(parent: &Dir, name: &[u8], found: Option<Found>) -> Result<Dir> {
     parent.dir(name)
 }
 
-/// The entries that are asked for, in path order, with the directories above them.
-pub(super) fn selected(
-    version: &Version,
-    options: &CheckoutOptions,
-) -> Result<Box<dyn Iterator<Item = Result<Visit>> + Send>> {
-    let tree = version.tree()?;
-    let Some(path) = options.path.as_ref().filter(|p| !p.is_root()) else { return Ok(Box::new(tree.walk())) };
-    let mut above = Vec::new();
-    let mut at = RelPath::root();
-    for name in path.parts() {
-        at = at.join(name)?;
-        let missing = || {
-            Error::not_found(format!("there is no {path} in {version}"))
-                .with_hint(format!("`cairn ls {version}` lists it"))
-        };
-        let found = tree.lookup(&at)?.ok_or_else(missing)?;
-        above.push(Ok(Visit { path: at.clone(), entry: found.entry, rank: found.rank }));
-    }
-    Ok(Box::new(above.into_iter().chain(tree.walk_below(path)?)))
-}
-
 fn size_of(entry: &Entry) -> u64 {
     if let Entry::File { size, .. } = entry { *size } else { 0 }
-}
-
-/// What became of one entry.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Made {
-    Written,
-    Kept,
-    Skipped,
 }
 
 impl CheckoutReport {

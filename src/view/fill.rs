@@ -1,7 +1,7 @@
 //! Creates one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
 
-use super::checkout::{CheckoutOptions, Made, Naming, Written};
 use super::names;
+use super::options::{CheckoutOptions, Link, Written};
 use super::plan::Found;
 use crate::disk::{Created, Dir, NewFile};
 use crate::error::{Error, Result, show_path};
@@ -13,18 +13,21 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How large files of a checkout come to be. Small ones are packed, so they are always written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Link {
-    /// Reflink where the file system can, else copy. Never a hard link: an edit would reach the store.
-    #[default]
-    Auto,
-    /// Copy the bytes; holes stay holes.
-    Copy,
-    /// Reflink, or refuse.
-    Reflink,
-    /// Hard link to the store's own read-only file, or refuse; executable files are copied.
-    Hardlink,
+/// Whether a file is written under its final name or renamed to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Naming {
+    /// The whole directory is aside.
+    Direct,
+    /// Other users may read it.
+    Renamed,
+}
+
+/// What became of one entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Made {
+    Written,
+    Kept,
+    Skipped,
 }
 
 /// Makes entries below one target.

@@ -4,12 +4,13 @@ mod checkout;
 mod fill;
 mod names;
 mod opened;
+mod options;
 mod plan;
 mod prune;
 mod read;
 mod references;
 
-pub use checkout::{CheckoutOptions, CheckoutReport, checkout};
-pub use fill::Link;
+pub use checkout::{CheckoutReport, checkout};
+pub use options::{CheckoutOptions, Link};
 pub use read::FileReader;
 pub use references::References;

@@ -1,7 +1,7 @@
 //! Names that a file system does not tell apart: by case (cifs, vfat, exfat), by their Unicode form, or by what it cuts
 //! off.
 
-use super::checkout::{CheckoutOptions, selected};
+use super::options::{CheckoutOptions, selected};
 use crate::catalog::Version;
 use crate::disk::Dir;
 use crate::error::{Error, Result, show_bytes, show_path};

@@ -1,11 +1,10 @@
 //! Before a checkout into a directory that has something in it: what is right, what differs, what the version does not
 //! have.
 
-use super::checkout::{CheckoutOptions, Written, selected};
-use super::fill::Link;
 use super::names;
 use super::opened::OpenDirs;
-use super::prune::{Extra, first_protected, is_in_scope};
+use super::options::{CheckoutOptions, Link, Written, selected};
+use super::prune::{Extra, first_protected, is_below, is_in_scope};
 use crate::catalog::Version;
 use crate::disk::{Dir, EntryStat, hash_file};
 use crate::error::{Error, Result, show_path};
@@ -243,10 +242,6 @@ pub(super) fn store_below(version: &Version, target: &Path) -> Result<Option<Rel
             .with_hint("name a directory outside of it"));
     }
     store.strip_prefix(&real).ok().map(|below| RelPath::parse(below.as_os_str().as_bytes())).transpose()
-}
-
-pub(super) fn is_below(path: &RelPath, dir: &RelPath) -> bool {
-    dir.is_root() || path.is_inside(dir)
 }
 
 /// The digest of a file; `None` when it may not be read.

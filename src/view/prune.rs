@@ -1,6 +1,5 @@
 //! Removing what the version does not have, except what a put would leave out.
 
-use super::plan::is_below;
 use crate::disk::Dir;
 use crate::error::Result;
 use crate::ingest::{Filter, IGNORE_FILE};
@@ -160,4 +159,8 @@ fn remove(dir: &Dir, name: &[u8], filters: &Filters, pruned: &mut Pruned, progre
 /// Whether extras in `dir` are to be pruned when only `path` was asked for.
 pub(super) fn is_in_scope(dir: &RelPath, path: Option<&RelPath>) -> bool {
     path.is_none_or(|path| dir == path || is_below(dir, path))
+}
+
+pub(super) fn is_below(path: &RelPath, dir: &RelPath) -> bool {
+    dir.is_root() || path.is_inside(dir)
 }

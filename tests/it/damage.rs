@@ -88,7 +88,7 @@ fn small_store(dir: &Path) -> PathBuf {
     put(&store, "a", &two, |a| {
         let _ = a.add_tag("noted").unwrap();
     }); // a note on v3
-    cairn::catalog::removal::remove(&store, &name("a"), VersionNumber(2), cairn::catalog::removal::Force::No).unwrap();
+    cairn::catalog::remove::remove(&store, &name("a"), VersionNumber(2), cairn::catalog::remove::Force::No).unwrap();
     put(&store, "b", &three, |_| {});
     // A draft that is open, and one that came to a version.
     let four = dir.join("four");

@@ -167,13 +167,8 @@ fn a_process_that_lives_on_stores_again_what_was_freed_meanwhile() {
         clean(&lab);
         let spec = VersionSpec::parse(&format!("a:v{round}")).unwrap();
         let version = cairn::resolve(&store, &spec).unwrap();
-        cairn::catalog::removal::remove(
-            &store,
-            version.artifact(),
-            version.number(),
-            cairn::catalog::removal::Force::No,
-        )
-        .unwrap();
+        cairn::catalog::remove::remove(&store, version.artifact(), version.number(), cairn::catalog::remove::Force::No)
+            .unwrap();
         assert_eq!(gc(&lab.store()).freed.files, 2);
     }
 }

@@ -3,7 +3,8 @@
 //! L14).
 
 use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, snapshot, text, wait_stopped};
-use cairn::catalog::removal::{self, Force};
+use cairn::catalog::removal;
+use cairn::catalog::remove::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
 use cairn::internals::commit::Artifact;
 use cairn::types::{AliasName, ArtifactName, VersionNumber};
@@ -241,8 +242,8 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
             };
             let (a1, a2, a3, n) = (a.clone(), a.clone(), a.clone(), alias_name.clone());
             let moved = at_once(Box::new(move |store| alias::set(&store, &a1, &n, alias::Expected::Any, Some(second))));
-            let rm1 = at_once(Box::new(move |store| removal::remove(&store, &a2, first, Force::No)));
-            let rm2 = at_once(Box::new(move |store| removal::remove(&store, &a3, second, Force::No)));
+            let rm1 = at_once(Box::new(move |store| remove::remove(&store, &a2, first, Force::No)));
+            let rm2 = at_once(Box::new(move |store| remove::remove(&store, &a3, second, Force::No)));
             (moved.join().unwrap(), rm1.join().unwrap(), rm2.join().unwrap())
         });
         let store = lab.store();

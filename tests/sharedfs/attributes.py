@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Sources on a shared file system whose clients cache attributes: attributes.py CAIRN HOST1 HOST2 [ROUNDS]
 
-HOST1 and HOST2 are two mounts of one file system. Host 1 puts directories of it until the stat cache remembers their files. Then host 2
-changes a file without changing its size and closes it, and at once host 1 puts the directory again: the new version must have the new
-bytes, and `diff` must say before that they differ. A program on host 1 may have the file open or mapped meanwhile, or change it itself.
-While host 1 has a file open for writing, its kernel may show its own programs the old bytes: then a put may store these, but not
-remember them. After two minutes, and after the file is closed, the new version must have the new bytes.
+HOST1 and HOST2 are two mounts of one file system. Host 1 puts directories of it until the stat cache remembers their
+files. Then host 2 changes a file without changing its size and closes it, and at once host 1 puts the directory
+again: the new version must have the new bytes, and `diff` must say before that they differ. A program on host 1 may
+have the file open or mapped meanwhile, or change it itself. While host 1 has a file open for writing, its kernel may
+show its own programs the old bytes: then a put may store these, but not remember them. After two minutes, and after
+the file is closed, the new version must have the new bytes.
 Prints a count for each kind of change; exit status 1 on any violation, also if the stat cache remembered nothing.
 """
 import contextlib, mmap, os, shutil, subprocess, sys, tempfile, threading, time

@@ -4,7 +4,7 @@ use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
 use cairn::Store;
-use cairn::catalog::removal::{self, Force};
+use cairn::catalog::remove::{self, Force};
 use cairn::catalog::{VersionSpec, resolve_number, version};
 use cairn::error::{Error, Result};
 use cairn::types::{ArtifactName, VersionNumber};
@@ -52,14 +52,14 @@ pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
     let force = if args.force { Force::Yes } else { Force::No };
     let versions = wanted(&store, &args)?;
     for (name, number) in &versions {
-        removal::check(&store, name, *number, force)?;
+        remove::check(&store, name, *number, force)?;
     }
     context.if_interrupted("each version is removed or not touched; the same rm again removes the rest");
     let mut removed = Vec::new();
     let mut result = Ok(());
     for version in versions {
         if !args.dry_run {
-            result = removal::remove(&store, &version.0, version.1, force);
+            result = remove::remove(&store, &version.0, version.1, force);
             if result.is_err() {
                 break;
             }

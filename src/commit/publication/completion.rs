@@ -2,7 +2,7 @@
 
 use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{AliasMove, Draft, DraftState, FinishRecord, NoteAfter};
-use crate::catalog::{Version, alias, note, removal, version};
+use crate::catalog::{Version, alias, note, removal, version_record};
 use crate::error::{Error, Result};
 use crate::txn::{self, Outcome, Place, claim};
 use crate::types::{Token, VersionNumber};
@@ -18,7 +18,7 @@ impl Draft {
         if record.same_as.is_some() {
             return Ok(record.same_as);
         }
-        let mut number = version::read_record(self.store(), self.artifact(), token)?.from;
+        let mut number = version_record::read_record(self.store(), self.artifact(), token)?.from;
         while let Some(there) = claim::holder(&self.store().layout().version(self.artifact(), number))? {
             if there == *token {
                 return Ok(Some(number));
@@ -36,7 +36,7 @@ pub(in crate::commit) fn number_of(draft: &Draft, token: &Token, record: &Finish
         return Ok(number);
     }
     let store = draft.store();
-    let made = version::read_record(store, draft.artifact(), token)?;
+    let made = version_record::read_record(store, draft.artifact(), token)?;
     match txn::help(store, token, &VersionNumbers { store, record: &made })? {
         Place::At(number) => Ok(VersionNumber(number)),
         Place::Refused(_) => {

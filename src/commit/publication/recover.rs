@@ -6,7 +6,7 @@ use super::completion::complete;
 use super::draft_log::LogNumbers;
 use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
-use crate::catalog::version;
+use crate::catalog::version_record;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -83,7 +83,7 @@ pub(in crate::commit) fn recover_finished(
     for draft in draft_records::all(store, name)?.into_iter().flatten() {
         let Ok((_, Some(DraftRecord::Finish(finish)))) = draft.last() else { continue };
         let (None, Some(token)) = (finish.same_as, Token::of_text(&finish.head.token)) else { continue };
-        let Ok(record) = version::read_record(store, name, &token) else { continue };
+        let Ok(record) = version_record::read_record(store, name, &token) else { continue };
         let numbers = VersionNumbers { store, record: &record };
         if !txn::is_claimed(&token, &numbers).unwrap_or(true) && recover_version(store, name, &token).is_ok() {
             helped = true;
@@ -93,7 +93,7 @@ pub(in crate::commit) fn recover_finished(
 }
 
 fn recover_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()> {
-    let record = version::read_record(store, name, token)?;
+    let record = version_record::read_record(store, name, token)?;
     if let Place::At(_) = txn::help(store, token, &VersionNumbers { store, record: &record })? {
         let _ = txn::remove_ended(store, token); // else its owner does, or a collector
     }

@@ -1,6 +1,6 @@
 //! The numbers of versions: which one a committed version gets.
 
-use crate::catalog::{Mode, VersionRecord, numbers, version};
+use crate::catalog::{Mode, VersionRecord, numbers, version_record};
 use crate::error::Result;
 use crate::store::Store;
 use crate::txn::{Numbers, Pass};
@@ -51,7 +51,7 @@ impl Numbers for VersionNumbers<'_> {
         }
         // A walk that does not depend on content needs the token alone: it passes a damaged record.
         if self.record.mode == Mode::Simple && !self.record.always_new {
-            let other = version::read_record(self.store, &self.record.artifact, other)?;
+            let other = version_record::read_record(self.store, &self.record.artifact, other)?;
             numbers::check_number(&other, number, &self.path(number))?;
             if other.digest == self.record.digest {
                 return Ok(Pass::Refused(Unplaced::SameAs(VersionNumber(number))));

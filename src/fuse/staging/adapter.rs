@@ -17,7 +17,7 @@ use crate::fuse::reply::{BUFFER, absent, daemon_info};
 use crate::mount::INFO_COMMAND;
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
     ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
@@ -68,21 +68,7 @@ macro_rules! admitted {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        // Without WRITEBACK_CACHE: when write(2) returns, the bytes are in the stage's file. With HANDLE_KILLPRIV_V2
-        // the kernel need not read security.capability before each write.
-        let wanted = InitFlags::FUSE_ASYNC_READ
-            | InitFlags::FUSE_MAX_PAGES
-            | InitFlags::FUSE_BIG_WRITES
-            | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_READDIRPLUS_AUTO
-            | InitFlags::FUSE_HAS_IOCTL_DIR
-            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
-        // The kernel does without the flags that it does not know.
-        let _ = config.add_capabilities(wanted).or_else(|unknown| config.add_capabilities(wanted - unknown));
-        let is_supported =
-            config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
-        let _ = self.passthrough.is_supported.set(is_supported); // it is set only once
+        self.passthrough.negotiate(config);
         let _ = config.set_max_write(LARGEST_REQUEST);
         let _ = config.set_max_readahead(LARGEST_REQUEST);
         Ok(())

@@ -4,7 +4,7 @@
 use super::handles::OpenFile;
 use crate::fuse::opens::Opens;
 use crate::mount::passes_through;
-use fuser::{BackingId, FopenFlags, INodeNo, Notifier};
+use fuser::{BackingId, FopenFlags, INodeNo, InitFlags, KernelConfig, Notifier};
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -14,13 +14,32 @@ use std::sync::{Arc, OnceLock};
 #[derive(Default)]
 pub(super) struct Passthrough {
     /// Whether the kernel supports it.
-    pub(super) is_supported: OnceLock<bool>,
+    is_supported: OnceLock<bool>,
     /// Set if it is used.
     notifier: OnceLock<Notifier>,
     opens: Opens<BackingId>,
 }
 
 impl Passthrough {
+    /// Asks the kernel for what the connection uses, passthrough among it.
+    pub(super) fn negotiate(&self, config: &mut KernelConfig) {
+        // Without WRITEBACK_CACHE: when write(2) returns, the bytes are in the stage's file. With HANDLE_KILLPRIV_V2
+        // the kernel need not read security.capability before each write.
+        let wanted = InitFlags::FUSE_ASYNC_READ
+            | InitFlags::FUSE_MAX_PAGES
+            | InitFlags::FUSE_BIG_WRITES
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_HAS_IOCTL_DIR
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        // The kernel does without the flags that it does not know.
+        let _ = config.add_capabilities(wanted).or_else(|unknown| config.add_capabilities(wanted - unknown));
+        let is_supported =
+            config.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok() && config.set_max_stack_depth(1).is_ok();
+        let _ = self.is_supported.set(is_supported); // it is set only once
+    }
+
     /// Uses passthrough on a connection if the kernel accepts `probe`, a file on the file system of the stages.
     pub(super) fn begin(&self, device: BorrowedFd<'_>, probe: Option<&File>, notifier: Notifier) {
         let is_supported = *self.is_supported.get().unwrap_or(&false);

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use cairn::catalog::alias::{self, Expected};
-use cairn::catalog::removal::{self, Force};
+use cairn::catalog::remove::{self, Force};
 use cairn::types::{AliasName, ArtifactName, VersionNumber};
 use cairn::{Artifact, Error, Kind, SaveOptions, Store};
 use std::fs::{self, File};
@@ -54,7 +54,7 @@ impl Whole {
     }
 
     fn remove(&self, name: &str, number: u64, force: Force) -> Result<(), Error> {
-        removal::remove(&self.store, &ArtifactName::parse(name).unwrap(), VersionNumber(number), force)
+        remove::remove(&self.store, &ArtifactName::parse(name).unwrap(), VersionNumber(number), force)
     }
 
     fn mount(&self, more: &str) -> Mounted {

@@ -1,0 +1,13 @@
+//! How a store is verified.
+
+use crate::progress::Progress;
+use std::sync::Arc;
+
+/// How it is verified.
+#[derive(Clone, Debug, Default)]
+pub struct VerifyOptions {
+    /// Read manifests, records and footers only; content is taken on its name, size and time.
+    pub quick: bool,
+    /// Counters to move.
+    pub progress: Arc<Progress>,
+}

@@ -62,7 +62,7 @@ fn commands_named_in_messages_exist_with_their_options() {
 #[test]
 fn a_command_that_does_not_exist_is_found() {
     let cli = Cli::command();
-    assert!(fault(&cli, "gc --dry-run").is_some());
+    assert!(fault(&cli, "prune --dry-run").is_some());
     assert!(fault(&cli, "put NAME --no-such").is_some());
     assert_eq!(fault(&cli, "draft drop NAME ID --run R --json"), None);
 }

@@ -37,7 +37,7 @@ pub(super) struct Settled {
     pub unknown: u64,
     /// Their records are roots of the second mark.
     pub committed: Vec<Committed>,
-    /// Fenced tokens, with the path of the record that they never publish.
+    /// Stopped, or refused a number, with the path of the record that they never publish.
     pub fenced: Vec<(Token, Option<PathBuf>)>,
 }
 
@@ -114,17 +114,29 @@ pub(super) fn settle(store: &Store, wait: bool, progress: &Progress) -> Result<S
     Ok(settled)
 }
 
-/// Publishes what a committed token has not published yet. A token that is still there afterwards is a root.
+/// Publishes what a committed token has not published yet. If its holder is dead and its number is another's, it never
+/// will be published. A token that is still there otherwise is a root.
 fn help(store: &Store, token: Token, record: Vec<u8>, settled: &mut Settled) -> Result<()> {
     let path = store.root().join(Path::new(OsStr::from_bytes(&record)));
-    if let Some(name) = artifact_of(store, &path) {
-        commit::recover(store, &name)?;
+    let Some(name) = artifact_of(store, &path) else { return Ok(()) };
+    let is_refused = commit::recover(store, &name)?.contains(&token);
+    let versions_or_drafts = [store.layout().versions(&name), store.layout().drafts(&name)];
+    let names_content = versions_or_drafts.iter().any(|dir| path.starts_with(dir));
+    if (is_refused || !names_content) && !is_alive(store, &token)? {
+        // An alias or a note that its holder did not live to publish is not published by others. Its record stays: the
+        // holder may only look dead.
+        settled.fenced.push((token, is_refused.then_some(path)));
+    } else {
+        settled.committed.push(Committed { token, record });
     }
-    settled.committed.push(Committed { token, record });
     Ok(())
 }
 
-/// Fences the tokens whose holders are dead. Returns the others with their holders.
+fn is_alive(store: &Store, token: &Token) -> Result<bool> {
+    Ok(locks_of(store, std::slice::from_ref(token))?.into_values().any(|lock| lock.status == HolderStatus::Live))
+}
+
+/// Fences those whose holders are dead. Returns the others with their holders.
 fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec<(Token, Option<LockRecord>)>> {
     if tokens.is_empty() {
         return Ok(Vec::new());

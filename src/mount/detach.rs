@@ -3,10 +3,11 @@
 use super::helper::{helper, helper_output, no_helper};
 use super::sys::{self, Detach};
 use super::table::{self, Mount};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Kind, Result, show_path};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// Detaches the daemon's own mount, lazily if it is in use. Nothing happens unless the topmost mount at `path` is the
 /// one on `device`. The connection must be alive, so that the device number cannot belong to another mount.
@@ -19,11 +20,26 @@ pub fn detach_own(path: &Path, device: &str) {
     }
 }
 
+/// How often, and after which pause, an unmount is tried again that was refused although no process uses the mount: one
+/// that is starting another program holds its files until that program runs.
+const BUSY_RETRIES: u32 = 10;
+const BUSY_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Detaches the topmost mount at `path`.
 ///
 /// # Errors
 /// Refused when it is in use, naming the processes; I/O.
 pub(super) fn detach(path: &Path, how: Detach) -> Result<()> {
+    for _ in 0..BUSY_RETRIES {
+        match detach_once(path, how) {
+            Err(e) if e.kind() == Kind::Conflict && users_of(path).is_empty() => std::thread::sleep(BUSY_INTERVAL),
+            done => return done,
+        }
+    }
+    detach_once(path, how)
+}
+
+fn detach_once(path: &Path, how: Detach) -> Result<()> {
     match sys::unmount(path, how) {
         Ok(()) => Ok(()),
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => detach_by_helper(path, how),

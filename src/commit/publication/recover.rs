@@ -30,11 +30,14 @@ pub(in crate::commit) fn retry_with_recovery<T>(
     })
 }
 
-/// Claims the numbers of all committed tokens of an artifact: of versions, and of records in its drafts' logs.
+/// Claims the numbers of all committed tokens of an artifact: of versions, and of records in its drafts' logs. Returns
+/// the tokens whose records can never be published, because another record has their number: their owners remove them,
+/// or a garbage collector.
 ///
 /// # Errors
 /// Damaged; I/O.
-pub fn recover(store: &Store, name: &ArtifactName) -> Result<()> {
+pub fn recover(store: &Store, name: &ArtifactName) -> Result<Vec<Token>> {
+    let mut refused = Vec::new();
     for token in txn::tokens(store)? {
         // A token that cannot be read is skipped: its record is not acknowledged, and a collector checks it again.
         if !txn::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
@@ -47,17 +50,19 @@ pub fn recover(store: &Store, name: &ArtifactName) -> Result<()> {
         } else if at.starts_with(store.layout().drafts(name)) {
             recover_record(store, name, &token, &at)
         } else {
-            Ok(())
+            Ok(true)
         };
         match helped {
+            Ok(true) => {}
+            Ok(false) => refused.push(token),
             // The error concerns this token alone. If the record is missing or incomplete, its owner is removing it, or
             // died while doing so. If something on its way is damaged, no process passes that (L10). If it belongs to
             // another user and cannot be read or changed, other processes help it.
             Err(_) if store.disk().is_sound() => {}
-            other => other?,
+            Err(e) => return Err(e),
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Claims a number again for each finished draft whose version has none: its link is lost, and no other version may
@@ -85,22 +90,24 @@ pub(in crate::commit) fn recover_finished(
         let (None, Some(token)) = (finish.same_as, Token::of_text(&finish.head.token)) else { continue };
         let Ok(record) = version_record::read_record(store, name, &token) else { continue };
         let numbers = VersionNumbers { store, record: &record };
-        if !txn::is_claimed(&token, &numbers).unwrap_or(true) && recover_version(store, name, &token).is_ok() {
+        if !txn::is_claimed(&token, &numbers).unwrap_or(true) && recover_version(store, name, &token).is_ok_and(|at| at)
+        {
             helped = true;
         }
     }
     Ok(helped)
 }
 
-fn recover_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<()> {
+/// Returns whether it has its number now.
+fn recover_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<bool> {
     let record = version_record::read_record(store, name, token)?;
-    if let Place::At(_) = txn::help(store, token, &VersionNumbers { store, record: &record })? {
-        let _ = txn::remove_ended(store, token); // else its owner does, or a collector
-    }
-    Ok(())
+    let Place::At(_) = txn::help(store, token, &VersionNumbers { store, record: &record })? else { return Ok(false) };
+    let _ = txn::remove_ended(store, token); // else its owner does, or a collector
+    Ok(true)
 }
 
-fn recover_record(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> Result<()> {
+/// Returns whether it has its number now.
+fn recover_record(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> Result<bool> {
     let record: DraftRecord = claim::read_record(at)?;
     let draft = Draft::new(store, name, &record.head().distributed_id);
     let expected: PathBuf = draft.log().join(token.record_name());
@@ -110,11 +117,11 @@ fn recover_record(store: &Store, name: &ArtifactName, token: &Token, at: &Path) 
             crate::error::show_path(at)
         )));
     }
-    if let Place::At(_) = txn::help(store, token, &LogNumbers { draft: &draft, record: &record })? {
-        match &record {
-            DraftRecord::Finish(record) => complete(&draft, token, record).map(drop)?,
-            _ => drop(txn::remove_ended(store, token)), // else its owner does, or a collector
-        }
+    let place = txn::help(store, token, &LogNumbers { draft: &draft, record: &record })?;
+    let Place::At(_) = place else { return Ok(false) };
+    match &record {
+        DraftRecord::Finish(record) => complete(&draft, token, record).map(drop)?,
+        _ => drop(txn::remove_ended(store, token)), // else its owner does, or a collector
     }
-    Ok(())
+    Ok(true)
 }

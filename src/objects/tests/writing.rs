@@ -155,11 +155,11 @@ fn a_writer_that_is_dropped_leaves_nothing_and_dropped_thread_writers_lose_nothi
     assert!(files(&work).is_empty() && store.packs().is_empty() && files(&store.layout.objects()).is_empty());
     let writer = store.objects.writer(&store.work()).unwrap();
     let mut thread_writer = writer.thread_writer();
-    put_small(&mut thread_writer, b"promised to another thread_writer");
+    put_small(&mut thread_writer, b"promised to another thread");
     drop(thread_writer); // not closed
-    assert!(!put_small(&mut writer.thread_writer(), b"promised to another thread_writer").1.new);
+    assert!(!put_small(&mut writer.thread_writer(), b"promised to another thread").1.new);
     writer.seal(&[], &[]).unwrap();
-    store.objects.read_small(&Digest::of(b"promised to another thread_writer"), 24, None).unwrap();
+    store.objects.read_small(&Digest::of(b"promised to another thread"), 26, None).unwrap();
 }
 
 #[test]

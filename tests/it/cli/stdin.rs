@@ -85,7 +85,7 @@ fn what_a_command_writes_is_published_only_if_it_succeeds() {
     expect(from(&["--", "true"]), 3, "`true` wrote no bytes");
     expect(from(&["--", "/does/not/exist"]), 6, "cannot run /does/not/exist");
     expect(from(&["echo", "x"]), 2, "needs a command after `--`");
-    expect(from(&["-", "--", "echo", "x"]), 2, "not beside --stdin-from-command");
+    expect(from(&["-", "--", "echo", "x"]), 2, "and not together with --stdin-from-command");
     assert_eq!(lab.json(&["list"]).as_array().unwrap().len(), 2);
 }
 
@@ -163,7 +163,7 @@ fn an_upsert_that_reads_stdin_is_seen_by_finish_and_by_its_twin() {
     wait_for("it is at work", || lab.ok(&["locks"]).contains("r1"));
     assert!(lab.fails(&["finish", "e", "--distributed-id", "j"], 3).contains("r1"));
     let twin = ["upsert", "e", "a", "--at", "b", "--distributed-id", "j", "--run", "r1"];
-    assert!(lab.fails(&twin, 3).contains("run r1 is at work"));
+    assert!(lab.fails(&twin, 3).contains("run r1 is already writing"));
     drop(child.stdin.take());
     let out = child.wait_with_output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));

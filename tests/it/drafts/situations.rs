@@ -61,7 +61,7 @@ fn three_runs_give_one_image_each_and_the_third_finishes() {
         r#"{"artifact":"images","distributed_id":"my_dist_artifact","run":"run2","files":1,"bytes":2}"#
     );
     let shown = lab.ok(&["drafts"]);
-    assert!(shown.starts_with("images  my_dist_artifact  2  2  3B  ") && shown.contains("  -  "), "{shown}");
+    assert!(shown.starts_with("images  my_dist_artifact  2  2  3 B  ") && shown.contains("  -  "), "{shown}");
     assert_eq!(say(&["finish", "images", "image3.png", "--run", "run3"]), "images:v0");
     assert_eq!(lab.ok(&["ls", "images"]), "image1.png\nimage2.png\nimage3.png");
     let list = lab.ok(&["list", "images", "--json"]);

@@ -149,7 +149,7 @@ fn a_busy_mount_is_not_unmounted_and_the_error_names_who_uses_it() {
     let open = File::open(mounted.at("f")).unwrap();
     let e = unmount(mounted.path()).unwrap_err();
     assert_eq!(e.kind(), Kind::Conflict);
-    assert!(e.to_string().contains(&format!("process {} ", std::process::id())), "{e}");
+    assert!(format!("{e:#}").contains(&format!("process {} ", std::process::id())), "{e:#}");
     assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
     drop(open);
     unmount(mounted.path()).unwrap();

@@ -13,7 +13,7 @@ fn a_run_that_is_mounted_there_already_is_said_to_be() {
     let output = staged.mount(&[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(text(&output.stdout), "a d r\n");
-    assert!(text(&output.stderr).contains("mounted already"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("already mounted"), "{}", text(&output.stderr));
     staged.daemon(); // one
     assert_eq!(fs::read(staged.at("half")).unwrap(), b"half");
     // What needs another mount than that is refused, with a way on that seals nothing.

@@ -260,7 +260,7 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
             &["--stdin-filename", "n"],
         ] {
             let said = text(&lab.run(&[&SEAL[..], option].concat(), 2).stderr);
-            assert!(said.contains(&format!("{} says what is done with SRC", option[0])), "{said}");
+            assert!(said.contains(&format!("{} applies to SRC", option[0])), "{said}");
         }
         assert_eq!(contributions(&lab, "r"), 0);
         assert_eq!(lab.ok(&[&SEAL[..], &words].concat()), "a d r");

@@ -1,0 +1,272 @@
+//! Writers that die, stop or are fenced between any two steps.
+
+use super::*;
+
+#[test]
+fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() {
+    let lab = TestStore::new();
+    let mut acknowledged = BTreeMap::new();
+    let mut killed = 0;
+    for round in 0..8u64 {
+        let sources: Vec<String> = (0..PROCESSES).map(|i| format!("s{round}-{i}")).collect();
+        for source in &sources {
+            make_tree(
+                &lab.path(source),
+                &[("f", source.as_bytes()), ("same", b"same"), ("large", &random_bytes(round, 131_072))],
+            );
+        }
+        // Every other one is killed, each at a step of its own.
+        let children: Vec<Child> = sources
+            .iter()
+            .enumerate()
+            .map(|(i, s)| {
+                start(
+                    &lab,
+                    &["put", "a", s, "--json"],
+                    &if i % 2 == 0 { String::new() } else { format!("kill:{}", 3 + (round * 5 + i as u64 * 4) % 34) },
+                )
+            })
+            .collect();
+        for (i, (child, source)) in children.into_iter().zip(sources).enumerate() {
+            let output = child.wait_with_output().unwrap();
+            if output.status.signal() == Some(9) {
+                killed += 1;
+                continue;
+            }
+            assert!(output.status.success(), "{i}: {}", text(&output.stderr));
+            assert!(acknowledged.insert(number(&json(&output)), source).is_none());
+        }
+    }
+    assert!(killed > 16, "{killed}");
+    let count = numbers(&lab, "a").len();
+    dense(&lab, "a", count);
+    assert!(count >= acknowledged.len());
+    for (number, source) in &acknowledged {
+        holds(&lab, &format!("a:v{number}"), source);
+    }
+    clean(&lab);
+    println!("{killed} killed, {} acknowledged, {count} published", acknowledged.len());
+}
+
+/// The step of `put a two` just before which it has committed and not claimed.
+fn claim_step(lab: &TestStore) -> u64 {
+    let store = lab.store_path();
+    let _ = store;
+    find_step(lab, &["put", "a", "two"], |token| {
+        outcome(token).as_deref() == Some("commit")
+            && !token.parent().unwrap().parent().unwrap().join("artifacts/a/versions/v1").is_symlink()
+    })
+}
+
+#[test]
+fn a_writer_killed_between_commit_and_claim_is_helped_by_the_next_put() {
+    let lab = one_version();
+    let step = claim_step(&lab);
+    let output = faulty(&lab, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
+    assert_eq!(output.status.signal(), Some(9));
+    dense(&lab, "a", 1);
+    assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
+    dense(&lab, "a", 3);
+    holds(&lab, "a:v1", "two");
+    holds(&lab, "a:v2", "three");
+    work_is_empty(&lab);
+    clean(&lab);
+}
+
+#[test]
+fn a_put_killed_between_commit_and_claim_and_repeated_makes_one_version() {
+    let lab = one_version();
+    let step = claim_step(&lab);
+    let output = faulty(&lab, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
+    assert_eq!(output.status.signal(), Some(9));
+    assert_eq!(lab.ok(&["put", "a", "two"]), "a:v1");
+    dense(&lab, "a", 2);
+    holds(&lab, "a:v1", "two");
+    clean(&lab);
+}
+
+fn the_token(lab: &TestStore) -> PathBuf {
+    let tokens: Vec<_> = std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(tokens.len(), 1);
+    tokens.into_iter().next().unwrap()
+}
+
+#[test]
+fn a_writer_paused_after_its_commit_is_published_by_another_and_finds_its_number_when_it_goes_on() {
+    let lab = one_version();
+    let step = claim_step(&lab);
+    let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
+    wait_stopped(&child);
+    assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
+    go_on(&child);
+    assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
+    dense(&lab, "a", 3);
+    holds(&lab, "a:v1", "two");
+    work_is_empty(&lab);
+    clean(&lab);
+}
+
+#[test]
+fn a_writer_fenced_before_its_commit_looks_at_everything_again_and_succeeds_with_a_new_token() {
+    let lab = one_version();
+    let args = ["put", "a", "two"];
+    let step = find_step(&lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
+    let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
+    wait_stopped(&child);
+    let token = the_token(&lab);
+    std::os::unix::fs::symlink("fenced", token.join("outcome")).unwrap();
+    // What it had stored is freed, as a collector may do once it has fenced it.
+    for pack in std::fs::read_dir(lab.store_path().join("packs")).unwrap().map(|e| e.unwrap().path()) {
+        let relied: BTreeSet<PathBuf> = lab_packs(&lab);
+        if !relied.contains(&pack) {
+            std::fs::remove_file(pack).unwrap();
+        }
+    }
+    go_on(&child);
+    assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
+    dense(&lab, "a", 2);
+    holds(&lab, "a:v0", "one");
+    holds(&lab, "a:v1", "two");
+    let stands = std::fs::read_link(lab.store_path().join("artifacts/a/versions/v1")).unwrap();
+    assert_ne!(
+        stands.to_str().unwrap().trim_start_matches('.'),
+        token.file_name().unwrap().to_str().unwrap(),
+        "the fenced token stands nowhere"
+    );
+    work_is_empty(&lab);
+    assert_eq!(unpublished(&lab, "a"), 0);
+    clean(&lab);
+}
+
+/// The packs that published versions need.
+fn lab_packs(lab: &TestStore) -> BTreeSet<PathBuf> {
+    let store = lab.store();
+    let versions = cairn::catalog::version::versions(&store, &name("a")).unwrap();
+    versions.iter().flat_map(|v| v.manifest_file().unwrap().packs().to_vec()).map(|p| store.layout().pack(&p)).collect()
+}
+
+#[test]
+fn a_fence_between_the_last_two_steps_of_a_token_that_has_ended_holds_for_nothing() {
+    let lab = one_version();
+    let step = find_step(&lab, &["put", "a", "two"], |token| {
+        std::fs::read_dir(token).unwrap().count() == 0 && token.join("../../artifacts/a/versions/v1").is_symlink()
+    });
+    let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
+    wait_stopped(&child);
+    std::os::unix::fs::symlink("fenced", the_token(&lab).join("outcome")).unwrap();
+    // For as long as it stands there: what has ended is not fenced.
+    clean(&lab);
+    go_on(&child);
+    assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
+    holds(&lab, "a:v1", "two");
+    work_is_empty(&lab);
+    clean(&lab);
+}
+
+/// A put that stands before its commit while `meanwhile` is done with its token.
+fn before_its_commit(lab: &TestStore, meanwhile: impl Fn(&Path)) -> serde_json::Value {
+    let args = ["put", "a", "two", "--json"];
+    let step = find_step(lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
+    let child = start(lab, &args, &format!("stop:{step}"));
+    wait_stopped(&child);
+    meanwhile(&the_token(lab));
+    go_on(&child);
+    let answer = json(&child.wait_with_output().unwrap());
+    work_is_empty(lab);
+    clean(lab);
+    answer
+}
+
+/// Its commit was done, its reply lost, and another helped it to v1.
+fn committed_and_helped(lab: &TestStore, token: &Path) {
+    std::os::unix::fs::symlink("commit", token.join("outcome")).unwrap();
+    assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
+    assert!(!token.exists());
+}
+
+#[test]
+fn a_writer_whose_token_was_ended_by_a_helper_before_it_heard_of_its_commit_finds_its_number() {
+    let lab = one_version();
+    assert_eq!(number(&before_its_commit(&lab, |token| committed_and_helped(&lab, token))), 1);
+    dense(&lab, "a", 3);
+    holds(&lab, "a:v1", "two");
+}
+
+#[test]
+fn a_writer_helped_and_then_fenced_before_it_heard_of_its_commit_keeps_its_version() {
+    let lab = one_version();
+    let answer = before_its_commit(&lab, |token| {
+        committed_and_helped(&lab, token);
+        // A fence that came before the helper could remove the directory.
+        std::fs::create_dir(token).unwrap();
+        std::os::unix::fs::symlink("fenced", token.join("outcome")).unwrap();
+    });
+    assert_eq!(number(&answer), 1);
+    dense(&lab, "a", 3);
+    holds(&lab, "a:v1", "two");
+}
+
+#[test]
+fn a_commit_into_a_token_that_was_fenced_and_half_taken_away_counts_for_nothing() {
+    for gone in [true, false] {
+        let lab = one_version();
+        let was = std::cell::RefCell::new(PathBuf::new());
+        let answer = before_its_commit(&lab, |token| {
+            *was.borrow_mut() = token.to_owned();
+            std::fs::remove_dir_all(token).unwrap();
+            if !gone {
+                std::fs::create_dir(token).unwrap();
+            }
+        });
+        assert_eq!(number(&answer), 1);
+        let stands = std::fs::read_link(lab.store_path().join("artifacts/a/versions/v1")).unwrap();
+        assert_ne!(
+            stands.to_str().unwrap().trim_start_matches('.'),
+            was.borrow().file_name().unwrap().to_str().unwrap(),
+            "the token that was taken away stands nowhere"
+        );
+        holds(&lab, "a:v1", "two");
+    }
+}
+
+#[test]
+fn an_alias_move_fenced_before_its_commit_is_done_with_a_new_token() {
+    let lab = one_version();
+    lab.ok(&["put", "a", "two"]);
+    let args = ["alias", "a:v1", "prod"];
+    let step = find_step(&lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
+    let child = start(&lab, &args, &format!("stop:{step}"));
+    wait_stopped(&child);
+    std::os::unix::fs::symlink("fenced", the_token(&lab).join("outcome")).unwrap();
+    go_on(&child);
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(
+        alias::get(&lab.store(), &name("a"), &AliasName::parse("prod").unwrap()).unwrap(),
+        Some(VersionNumber(1))
+    );
+    work_is_empty(&lab);
+    assert_eq!(unpublished(&lab, "a"), 0);
+    clean(&lab);
+}
+
+#[test]
+fn what_another_left_broken_in_work_does_not_stop_a_put() {
+    let lab = one_version();
+    let work = lab.store_path().join("work");
+    let token = |digit: &str| work.join(digit.repeat(32));
+    for digit in ["1", "2", "3", "4"] {
+        std::fs::create_dir(token(digit)).unwrap();
+    }
+    std::fs::write(token("1").join("outcome"), "no link").unwrap();
+    std::os::unix::fs::symlink("neither", token("2").join("outcome")).unwrap();
+    // Refused, and killed while it took its record away: a directory without its files.
+    for digit in ["3", "4"] {
+        std::os::unix::fs::symlink("commit", token(digit).join("outcome")).unwrap();
+        std::os::unix::fs::symlink(format!("artifacts/a/versions/.{}", digit.repeat(32)), token(digit).join("record"))
+            .unwrap();
+    }
+    std::fs::create_dir(lab.store_path().join("artifacts/a/versions").join(format!(".{}", "3".repeat(32)))).unwrap();
+    assert_eq!(lab.ok(&["put", "a", "two"]), "a:v1");
+    dense(&lab, "a", 2);
+    clean(&lab);
+}

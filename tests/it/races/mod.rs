@@ -1,0 +1,158 @@
+//! Many writers at once; writers that die, stop, are fenced or lose replies; sources that change; full disks. In all of
+//! them acknowledged versions are complete, numbers are dense, and the same command, run again, succeeds (L7, L8, L10,
+//! L14).
+
+mod at_once;
+mod killed_and_fenced;
+mod replies_and_sources;
+
+use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, snapshot, text, wait_stopped};
+use cairn::catalog::removal;
+use cairn::catalog::remove::{self, Force};
+use cairn::catalog::{VersionSpec, alias};
+use cairn::internals::commit::Artifact;
+use cairn::types::{AliasName, ArtifactName, VersionNumber};
+use cairn::verify::{Scope, VerifyOptions, verify};
+use cairn::view::{CheckoutOptions, checkout};
+use cairn::{Kind, Store};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const PROCESSES: usize = 8;
+
+fn name(text: &str) -> ArtifactName {
+    ArtifactName::parse(text).unwrap()
+}
+
+/// A command with a fault at a step. Without a stat cache: whether a file is remembered, which takes steps, depends on
+/// how old it is.
+fn faulty(lab: &TestStore, args: &[&str], fault: &str) -> Command {
+    let mut command = lab.cairn(args);
+    command.env("CAIRN_FAULT", fault).env("CAIRN_STAT_CACHE", "off");
+    command
+}
+
+fn start(lab: &TestStore, args: &[&str], fault: &str) -> Child {
+    faulty(lab, args, fault).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    assert!(output.status.success(), "{:?} {}", output.status, text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The number in `put --json`'s answer.
+fn number(answer: &serde_json::Value) -> u64 {
+    answer["version"].as_str().unwrap().trim_start_matches('v').parse().unwrap()
+}
+
+fn clean(lab: &TestStore) {
+    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+fn numbers(lab: &TestStore, artifact: &str) -> Vec<u64> {
+    let dir = lab.store_path().join("artifacts").join(artifact).join("versions");
+    let mut out: Vec<u64> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|e| e.unwrap().file_name().to_str()?.strip_prefix('v')?.parse().ok())
+        .collect();
+    out.sort_unstable();
+    out
+}
+
+fn dense(lab: &TestStore, artifact: &str, count: usize) {
+    assert_eq!(numbers(lab, artifact), (0..count as u64).collect::<Vec<_>>(), "the numbers of {artifact} are dense");
+}
+
+fn holds(lab: &TestStore, spec: &str, source: &str) {
+    let version = cairn::resolve(&lab.store(), &VersionSpec::parse(spec).unwrap()).unwrap();
+    let out = tempfile::tempdir_in(lab.dir.path()).unwrap();
+    checkout(&version, &out.path().join("got"), &CheckoutOptions::default()).unwrap();
+    assert!(snapshot(&out.path().join("got")) == snapshot(&lab.path(source)), "{spec} holds {source}");
+}
+
+fn work_is_empty(lab: &TestStore) {
+    let left: Vec<_> =
+        std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "left in work/: {left:?}");
+}
+
+/// Records `.T` of an artifact's directories that no number names: what refused or fenced writers left.
+fn unpublished(lab: &TestStore, artifact: &str) -> usize {
+    let mut left = 0;
+    for dir in walkdir::WalkDir::new(lab.store_path().join("artifacts").join(artifact))
+        .into_iter()
+        .map(|e| e.unwrap())
+        .filter(|e| e.file_type().is_dir())
+    {
+        let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        let claimed: BTreeSet<_> = names.iter().filter_map(|p| std::fs::read_link(p).ok()).collect();
+        left += names
+            .iter()
+            .filter(|p| {
+                p.file_name().unwrap().to_str().unwrap().starts_with('.')
+                    && !claimed.contains(Path::new(p.file_name().unwrap()))
+            })
+            .count();
+    }
+    left
+}
+
+/// The steps of a put at which its token has what `when` looks for: found by killing a copy at each.
+fn find_step(from: &TestStore, args: &[&str], when: impl Fn(&Path) -> bool) -> u64 {
+    let mut found = None;
+    for step in 1.. {
+        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+        for entry in std::fs::read_dir(from.dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            copy_tree(&entry.path(), &lab.path(entry.file_name().to_str().unwrap()));
+        }
+        let output = faulty(&lab, args, &format!("kill:{step}")).output().unwrap();
+        if output.status.signal() != Some(9) {
+            break;
+        }
+        let tokens: Vec<_> =
+            std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
+        if tokens.iter().any(|t| when(t)) {
+            found = Some(step);
+        }
+    }
+    found.expect("there is such a step")
+}
+
+fn outcome(token: &Path) -> Option<String> {
+    Some(std::fs::read_link(token.join("outcome")).ok()?.to_str()?.to_owned())
+}
+
+/// A store with `a:v0` and two sources.
+fn one_version() -> TestStore {
+    let lab = TestStore::new();
+    make_tree(&lab.path("one"), &[("f", b"one")]);
+    make_tree(&lab.path("two"), &[("f", b"two")]);
+    make_tree(&lab.path("three"), &[("f", b"three")]);
+    lab.ok(&["put", "a", "one"]);
+    lab
+}
+
+/// The shim built from `lostreply.c`; `None` where there is no C compiler.
+pub fn shim(lab: &TestStore) -> Option<PathBuf> {
+    let to = lab.path("lostreply.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lostreply.c");
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&to)
+        .arg(source)
+        .arg("-ldl")
+        .status();
+    if built.is_ok_and(|s| s.success()) {
+        return Some(to);
+    }
+    println!("skipped: no cc to build lostreply.c with");
+    None
+}

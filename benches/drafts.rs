@@ -45,7 +45,7 @@ fn setting(name: &str, usual: usize) -> usize {
 }
 
 fn run(store: &Store, n: usize) -> Run {
-    Run::new(store, RunOptions { id: Some(format!("rank-{n}")), ..Default::default() }).unwrap()
+    Run::new(store, RunOptions::default().id(format!("rank-{n}"))).unwrap()
 }
 
 fn draft(store: &Store) -> Draft {

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 fn main() -> Result<()> {
     let dir = std::env::temp_dir().join(format!("cairn-example-{}", std::process::id()));
     let store = Store::init(&dir, &InitOptions::default())?;
-    let run = Run::new(&store, RunOptions { id: Some("example".into()), ..RunOptions::default() })?;
+    let run = Run::new(&store, RunOptions::default().id("example"))?;
 
     let mut first = Artifact::new("measurements", "dataset")?;
     first.add_bytes("2026-11-24.csv", "t,celsius\n0,4.5\n")?;

@@ -32,7 +32,7 @@ fn append(store: &str, host: &str, day: &str) -> Result<()> {
     };
     today
         .add_bytes(format!("2026/11/{day}/{host}.jsonl"), format!("{{\"host\": \"{host}\", \"day\": \"{day}\"}}\n"))?;
-    let run = Run::new(&store, RunOptions { id: Some(format!("cron-{host}-{day}")), ..RunOptions::default() })?;
+    let run = Run::new(&store, RunOptions::default().id(format!("cron-{host}-{day}")))?;
     let published = run.log_artifact_with(&today, SaveOptions::default())?;
     let rebased = published.rebased.map(|n| format!(", put on {n}, which came meanwhile")).unwrap_or_default();
     println!("{host} {day}: {}{rebased}", published.version);

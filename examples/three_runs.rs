@@ -15,7 +15,7 @@ const ID: &str = "my_dist_artifact";
 fn main() -> Result<()> {
     let dir = std::env::temp_dir().join(format!("cairn-three-runs-{}", std::process::id()));
     let store = Store::init(&dir, &InitOptions::default())?;
-    let run = |id: &str| Run::new(&store, RunOptions { id: Some(id.into()), ..RunOptions::default() });
+    let run = |id: &str| Run::new(&store, RunOptions::default().id(id));
     let image = |n: u8| -> Result<Artifact> {
         let mut part = Artifact::new("images", "dataset")?;
         part.add_bytes(format!("image{n}.png"), [0x89, b'P', b'N', b'G', n])?;

@@ -80,7 +80,7 @@
 //! use cairn::{Artifact, Run, RunOptions, Store};
 //!
 //! fn contribute(store: &Store, rank: u32) -> cairn::Result<Run> {
-//!     let run = Run::new(store, RunOptions { id: Some(format!("rank-{rank}")), ..RunOptions::default() })?;
+//!     let run = Run::new(store, RunOptions::default().id(format!("rank-{rank}")))?;
 //!     let mut part = Artifact::new("scores", "dataset")?;
 //!     part.add_bytes(format!("{rank}.csv"), "0.5")?;
 //!     run.upsert_artifact(&part, "eval-7")?;
@@ -162,6 +162,7 @@ mod pins;
 pub mod progress;
 mod recent_cache;
 mod record;
+mod setters;
 pub mod staging;
 mod store;
 mod threads;

@@ -39,6 +39,7 @@ pub enum Activity {
 
 /// The values of a [`Progress`] at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Reading {
     /// Files found so far.
     pub files_total: u64,

@@ -148,8 +148,9 @@ mod tests {
 
     #[test]
     fn a_message_says_what_is_done_and_how_far_it_is() {
-        let now =
-            Reading { files_total: 3, files_done: 1, bytes_total: 3 << 20, bytes_done: 1 << 20, ..Reading::default() };
+        let mut now = Reading::default();
+        (now.files_total, now.files_done) = (3, 1);
+        (now.bytes_total, now.bytes_done) = (3 << 20, 1 << 20);
         let text = |activity| message(&now, &activity, Duration::from_secs(1));
         assert_eq!(text(Activity::Scanning), "scanning, 3 files found");
         assert_eq!(text(Activity::Storing), "storing 1/3 files  1.00 MiB/3.00 MiB  1.00 MiB/s  00:00:02 left");

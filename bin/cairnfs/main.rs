@@ -75,14 +75,14 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 /// The options that also apply to a staging directory.
 fn staging(options: &MountOptions) -> StagingOptions {
-    StagingOptions {
-        run_mode: options.run_mode,
-        passthrough: options.io != Io::NoOpen,
-        allow_other: options.allow_other,
-        execution: options.execution,
-        threads: options.threads,
-        log: options.log.clone(),
-    }
+    let mut staging = StagingOptions::default()
+        .run_mode(options.run_mode)
+        .passthrough(options.io != Io::NoOpen)
+        .allow_other(options.allow_other)
+        .execution(options.execution)
+        .threads(options.threads);
+    staging.log = options.log.clone();
+    staging
 }
 
 /// Opens a tree by the digest of its root, without a version record: a version whose record is damaged can be read this

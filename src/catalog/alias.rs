@@ -31,6 +31,7 @@ impl Numbered for AliasRecord {
 
 /// What an alias must point at before it moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Expected {
     /// Anything, or nothing.
     Any,

@@ -180,6 +180,7 @@ pub struct NoteAfter {
 /// What a finish does when runs have different entries at a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum OnConflict {
     /// Nothing; the draft stays open.
     #[default]

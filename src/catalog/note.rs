@@ -108,6 +108,7 @@ fn has_notes(store: &Store, dir: &Path) -> Result<bool> {
 
 /// What a note changed.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Recorded {
     /// Aliases that moved to the version.
     pub aliases: Vec<AliasName>,

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 /// Whether a removal is refused because of aliases that name the version, and mounts that show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Force {
     /// Refuse while an alias names it or a mount uses it.
     No,

@@ -29,6 +29,7 @@ pub struct StageRecord {
 
 /// A stage in the store.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct StageInfo {
     /// Its record.
     pub record: StageRecord,
@@ -39,6 +40,7 @@ pub struct StageInfo {
 
 /// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StageState {
     /// It takes writes.
     Open,

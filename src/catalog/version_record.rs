@@ -21,6 +21,7 @@ pub struct RunRecord {
 /// In which of the three ways a version was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Mode {
     /// One run added all files.
     Simple,

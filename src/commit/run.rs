@@ -5,11 +5,13 @@ use super::modes::{self, FinishOptions, UpsertInProgress, UpsertOptions, Upserte
 use super::publication::{Published, SaveOptions};
 use crate::catalog::{Draft, RunRecord};
 use crate::error::{Error, Result};
+use crate::setters::setters;
 use crate::store::Store;
 use crate::types::{ArtifactName, DistributedId, RunId};
 
 /// The names of a run. What is not given comes from the environment: `CAIRN_RUN`, `CAIRN_RUN_GROUP`, `CAIRN_JOB_TYPE`.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RunOptions {
     /// The run's id; a random one if neither this nor the environment has one.
     pub id: Option<String>,
@@ -19,13 +21,21 @@ pub struct RunOptions {
     pub job_type: Option<String>,
 }
 
+setters! {
+    RunOptions {
+        id: impl Into<String> => Some(id.into()),
+        group: impl Into<String> => Some(group.into()),
+        job_type: impl Into<String> => Some(job_type.into()),
+    }
+}
+
 /// One execution of a user's program, which makes versions in a store.
 ///
 /// # Example
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
-/// let run = cairn::Run::new(&store, cairn::RunOptions { id: Some("train-1".into()), ..Default::default() })?;
+/// let run = cairn::Run::new(&store, cairn::RunOptions::default().id("train-1"))?;
 /// let mut model = cairn::Artifact::new("model", "model")?;
 /// model.add_bytes("weights.bin", [0u8; 16])?;
 /// let published = run.log_artifact(&model)?;
@@ -118,7 +128,7 @@ impl Run {
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
-    /// let run = |id: &str| cairn::Run::new(&store, cairn::RunOptions { id: Some(id.into()), group: Some("eval-7".into()), ..Default::default() });
+    /// let run = |id: &str| cairn::Run::new(&store, cairn::RunOptions::default().id(id).group("eval-7"));
     /// for rank in ["rank-0", "rank-1"] {
     ///     let mut part = cairn::Artifact::new("scores", None)?;
     ///     part.add_bytes(format!("{rank}.csv"), "0.5")?;

@@ -16,6 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether a mount answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Health {
     /// It answers.
     Answers,
@@ -38,6 +39,7 @@ impl Health {
 
 /// What a mount shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Shows {
     /// All versions of the store.
     Store,
@@ -51,6 +53,7 @@ pub enum Shows {
 
 /// A mount.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MountInfo {
     /// Where it is.
     pub mountpoint: PathBuf,

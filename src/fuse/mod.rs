@@ -31,6 +31,7 @@ pub use view::mount_store;
 
 use crate::manifest::Tree;
 use crate::objects::Objects;
+use crate::setters::setters;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ pub use crate::mount::{Execution, unmount};
 
 /// When content is verified before it is served. Packed files are always verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum VerifyMode {
     /// Large objects were hashed when they were stored. They are hashed again only if size or mtime is not as recorded.
     #[default]
@@ -49,6 +51,7 @@ pub enum VerifyMode {
 
 /// Which process serves the mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum RunMode {
     /// A daemon. The call returns when the mount answers.
     #[default]
@@ -59,6 +62,7 @@ pub enum RunMode {
 
 /// How files are opened and read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub enum Io {
     /// Passthrough if root mounts a version with mostly large files, else no-open.
     #[default]
@@ -74,6 +78,7 @@ pub enum Io {
 
 /// How to mount.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct MountOptions {
     /// Foreground or background.
     pub run_mode: RunMode,
@@ -98,6 +103,21 @@ pub struct MountOptions {
     /// The file to which a daemon appends its log. Without one the log goes to the system's log (syslog, or systemd's
     /// journal), in the foreground to stderr.
     pub log: Option<PathBuf>,
+}
+
+setters! {
+    MountOptions {
+        run_mode: RunMode,
+        allow_other: bool,
+        execution: Execution,
+        verify: VerifyMode,
+        threads: usize,
+        io: Io,
+        staging: bool,
+        refresh: Duration,
+        deadline: Duration,
+        log: impl Into<PathBuf> => Some(log.into()),
+    }
 }
 
 impl Default for MountOptions {

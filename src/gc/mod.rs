@@ -22,6 +22,7 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::{self, LockFile, Purpose};
 use crate::progress::Progress;
+use crate::setters::setters;
 use crate::store::Store;
 use crate::txn::{self, claim};
 use crate::types::Token;
@@ -35,6 +36,7 @@ use tokens::Settled;
 
 /// How a collection works.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GcOptions {
     /// Report what would be moved, and change nothing.
     pub dry_run: bool,
@@ -44,6 +46,15 @@ pub struct GcOptions {
     pub wait: bool,
     /// Cancels the work.
     pub progress: Arc<Progress>,
+}
+
+setters! {
+    GcOptions {
+        dry_run: bool,
+        min_age: Duration,
+        wait: bool,
+        progress: Arc<Progress>,
+    }
 }
 
 impl Default for GcOptions {
@@ -64,7 +75,7 @@ impl Default for GcOptions {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
 /// use cairn::gc::{GcOptions, collect};
-/// let report = collect(&store, &GcOptions { dry_run: true, ..GcOptions::default() })?;
+/// let report = collect(&store, &GcOptions::default().dry_run(true))?;
 /// assert_eq!(report.moved.files, 0);
 /// # Ok::<(), cairn::Error>(())
 /// ```

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 /// Some files and their size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Amount {
     /// How many.
     pub files: u64,
@@ -21,6 +22,7 @@ impl Amount {
 
 /// What a collection did.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct GcReport {
     /// Objects and packs that nothing needs, moved to the trash by this collection; with `dry_run`, found only.
     pub moved: Amount,

@@ -6,6 +6,7 @@ use super::tree::{Body, Directory, FileBody, Item, Tree};
 use crate::disk::{DirHandle, FileStat, Follow, name_path};
 use crate::error::{Error, Result, show_path};
 use crate::progress::{Activity, Progress};
+use crate::setters::setters;
 use parking_lot::{Condvar, Mutex};
 use std::ffi::CStr;
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 /// What of a directory is added, and how.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ScanOptions {
     /// Patterns of what is left out, in gitignore's syntax; `.cairnignore` files below the source add to them.
     pub exclude: Vec<String>,
@@ -27,6 +29,17 @@ pub struct ScanOptions {
     pub rehash: bool,
     /// Neither ask the stat cache nor fill it: the source is gone afterwards.
     pub no_stat_cache: bool,
+}
+
+setters! {
+    ScanOptions {
+        exclude: impl IntoIterator<Item = impl Into<String>> => exclude.into_iter().map(Into::into).collect(),
+        follow_symlinks: bool,
+        skip_special: bool,
+        no_ignore_files: bool,
+        rehash: bool,
+        no_stat_cache: bool,
+    }
 }
 
 /// The most entries of a directory that are one piece of work.

@@ -33,6 +33,7 @@ use std::time::Duration;
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 /// What a lock records about its holder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LockRecord {
     /// Changes while the holder is alive. Its width is fixed, so that it can be overwritten in place.
     pub beat: String,

@@ -81,6 +81,7 @@ pub(super) fn busy(path: &Path) -> Error {
 
 /// A process that uses something below a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PathUser {
     /// Its process id.
     pub pid: u32,

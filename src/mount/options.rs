@@ -2,6 +2,7 @@
 
 /// Which users the kernel lets into a mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Audience {
     /// Only the user that mounts.
     MountingUser,
@@ -18,6 +19,7 @@ impl Audience {
 
 /// Whether programs may be run from the mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Execution {
     /// Programs with the exec bit run.
     Allowed,
@@ -27,6 +29,7 @@ pub enum Execution {
 
 /// Whether files in the mount might be opened for writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Writable {
     /// The mount was made read-only.
     No,

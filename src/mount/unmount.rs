@@ -16,6 +16,7 @@ const COPIES_CHECK_AFTER_MS: i32 = 300;
 
 /// What is left after an unmount.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Unmounted {
     /// Where else it is mounted: a bind mount, or a copy in another mount namespace. The daemon continues to serve
     /// those, and keeps its locks and pins.
@@ -26,6 +27,7 @@ pub struct Unmounted {
 
 /// A mount of the same connection at another place.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Elsewhere {
     /// A process in whose mount namespace it is; `None`: in that of this process.
     pub process: Option<(u32, String)>,

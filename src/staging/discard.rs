@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 /// A directory in the store's `staging/` that no draft needs.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Leftover {
     /// The run it belongs to; `None` if a crash left a directory without a record.
     pub record: Option<StageRecord>,

@@ -26,6 +26,7 @@ use crate::ingest::ScanOptions;
 use crate::lock;
 use crate::objects::{Leases, OtherNames};
 use crate::progress::Progress;
+use crate::setters::setters;
 use crate::store::Store;
 use crate::types::Token;
 use parking_lot::{Condvar, Mutex};
@@ -42,13 +43,22 @@ const MAX_NAMED: usize = 10;
 
 /// Annotations and options of a seal.
 #[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct SealOptions<'a> {
     /// Type, description, metadata, tags and aliases, as an artifact of that name without files.
-    pub words: Option<&'a Artifact>,
+    pub annotations: Option<&'a Artifact>,
     /// Replace the run's earlier contributions.
     pub replace: bool,
     /// Counters to update.
     pub progress: Arc<Progress>,
+}
+
+setters! {
+    SealOptions<'a> {
+        annotations: &'a Artifact => Some(annotations),
+        replace: bool,
+        progress: Arc<Progress>,
+    }
 }
 
 pub(super) struct Sealer<'a> {
@@ -107,7 +117,7 @@ impl<'a> Sealer<'a> {
     /// Records the annotations in a contribution of their own, because the sealer that recorded the files did not have
     /// them.
     fn say(&self, options: &SealOptions<'_>, done: Upserted) -> Result<Upserted> {
-        if let Some(words) = options.words.filter(|words| words.says_something()) {
+        if let Some(words) = options.annotations.filter(|words| words.says_something()) {
             Run::of(self.store, self.record.run.clone()).upsert_artifact(words, self.record.distributed_id.as_str())?;
         }
         Ok(done)
@@ -138,7 +148,7 @@ impl<'a> Sealer<'a> {
 
     fn contribute(&self, directory: &Path, options: &SealOptions<'_>, leases: &Arc<Leases>) -> Result<Upserted> {
         let mut artifact = Artifact::new(self.record.artifact.as_str(), self.record.kind.as_ref().map(|k| k.as_str()))?;
-        if let Some(words) = options.words {
+        if let Some(words) = options.annotations {
             artifact.say_as(words);
         }
         let everything = ScanOptions { no_ignore_files: true, no_stat_cache: true, ..ScanOptions::default() };

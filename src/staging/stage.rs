@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// What to do with a stage that the run left open before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Resume {
     /// Continue with it.
     #[default]

@@ -9,6 +9,7 @@ use crate::error::{Error, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout};
 use crate::objects::{OBJECT_MODE, OBJECT_MTIME};
 use crate::record;
+use crate::setters::setters;
 use crate::types::Token;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -19,11 +20,19 @@ const PROBE: &str = ".probe-";
 
 /// How a store is made.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct InitOptions {
     /// All of this group may write, whatever their umasks.
     pub group: Option<String>,
     /// How long clients of a shared disk may cache, in seconds; 120 unless set.
     pub cache_bound_seconds: Option<u64>,
+}
+
+setters! {
+    InitOptions {
+        group: impl Into<String> => Some(group.into()),
+        cache_bound_seconds: u64 => Some(cache_bound_seconds),
+    }
 }
 
 impl Store {

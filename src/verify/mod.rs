@@ -33,6 +33,7 @@ use walk::Manifests;
 
 /// What is verified.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Scope {
     /// The whole store.
     All,

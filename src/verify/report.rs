@@ -38,6 +38,7 @@ codes! {
 
 /// One thing that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// Which kind: one of [`code`].
     pub code: &'static str,
@@ -51,6 +52,7 @@ pub struct Finding {
 
 /// What verify checked and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 /// What a checkout did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CheckoutReport {
     /// Files of the version that are there now.
     pub files: u64,

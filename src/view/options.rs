@@ -5,12 +5,14 @@ use crate::catalog::Version;
 use crate::error::{Error, Result};
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
+use crate::setters::setters;
 use crate::types::{Digest, Location, RelPath};
 use std::borrow::Cow;
 use std::sync::Arc;
 
 /// How a version is written out.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct CheckoutOptions {
     /// Only this entry, and what is below it; its path is kept.
     pub path: Option<RelPath>,
@@ -26,8 +28,20 @@ pub struct CheckoutOptions {
     pub progress: Arc<Progress>,
 }
 
+setters! {
+    CheckoutOptions {
+        path: RelPath => Some(path),
+        link: Link,
+        references: References,
+        force: bool,
+        prune: bool,
+        progress: Arc<Progress>,
+    }
+}
+
 /// How large files of a checkout come to be. Small ones are packed, so they are always written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Link {
     /// Reflink where the file system can, else copy. Never a hard link: an edit would reach the store.
     #[default]

@@ -5,6 +5,7 @@ use crate::manifest::Reference;
 
 /// What a checkout makes of references.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum References {
     /// Fetch the bytes. Not available yet: a version with references is refused.
     #[default]

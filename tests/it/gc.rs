@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// A collection that frees at once.
 fn now() -> GcOptions {
-    GcOptions { min_age: Duration::ZERO, ..GcOptions::default() }
+    GcOptions::default().min_age(Duration::ZERO)
 }
 
 fn gc(store: &Store) -> GcReport {
@@ -88,7 +88,7 @@ fn what_only_a_removed_version_names_is_freed_and_the_rest_stays() {
 fn a_dry_run_says_what_would_go_and_changes_nothing() {
     let lab = start();
     let before = crate::support::snapshot(&lab.store_path());
-    let report = collect(&lab.store(), &GcOptions { dry_run: true, ..now() }).unwrap();
+    let report = collect(&lab.store(), &now().dry_run(true)).unwrap();
     assert_eq!((report.moved.files, report.freed.files), (2, 0));
     assert!(report.moved.bytes > 300_000);
     assert_eq!(crate::support::snapshot(&lab.store_path()), before);
@@ -97,7 +97,7 @@ fn a_dry_run_says_what_would_go_and_changes_nothing() {
 #[test]
 fn content_stays_in_the_trash_for_the_minimum_age_by_the_stores_own_clock() {
     let lab = start();
-    let hour = GcOptions { min_age: Duration::from_secs(3600), ..GcOptions::default() };
+    let hour = GcOptions::default().min_age(Duration::from_secs(3600));
     for _ in 0..2 {
         let report = collect(&lab.store(), &hour).unwrap();
         assert_eq!((report.freed.files, report.in_trash.files), (0, 2), "{report:?}");
@@ -428,7 +428,7 @@ fn damage_ends_the_collection_or_stays() {
     // A damaged footer: nobody can tell what the pack holds.
     let packs: Vec<_> = content(&lab).into_iter().filter(|p| p.to_string_lossy().contains("/packs/")).collect();
     let removed = {
-        let dry = collect(&lab.store(), &GcOptions { dry_run: true, ..now() }).unwrap();
+        let dry = collect(&lab.store(), &now().dry_run(true)).unwrap();
         assert_eq!(dry.moved.files, 2);
         let other = again(&lab);
         gc(&other.store());

@@ -215,7 +215,7 @@ impl Load {
 }
 
 fn now() -> GcOptions {
-    GcOptions { min_age: Duration::ZERO, ..GcOptions::default() }
+    GcOptions::default().min_age(Duration::ZERO)
 }
 
 /// The files of a snapshot, by the digests of their bytes.

@@ -1,7 +1,7 @@
 //! Locks of other hosts: judged by a counter that is watched, and remembered.
 
 use crate::support::TestStore;
-use cairn::internals::lock::{self, HolderStatus, LockRecord};
+use cairn::internals::lock::{self, HolderStatus};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,21 +14,19 @@ fn foreign(lab: &TestStore) -> PathBuf {
 }
 
 fn beat(path: &Path, n: u64) {
-    let record = LockRecord {
-        beat: format!("{n:012}"),
-        purpose: "upsert".into(),
-        artifact: Some("e".into()),
-        draft: Some("j".into()),
-        run: Some("dead".into()),
-        mountpoint: None,
-        version: None,
-        host: "elsewhere".into(),
-        boot_id: "another".into(),
-        pid: 1,
-        pid_start: 1,
-        user: "u".into(),
-        since: "2026-01-01T00:00:00Z".into(),
-    };
+    let record = serde_json::json!({
+        "beat": format!("{n:012}"),
+        "purpose": "upsert",
+        "artifact": "e",
+        "draft": "j",
+        "run": "dead",
+        "host": "elsewhere",
+        "boot_id": "another",
+        "pid": 1,
+        "pid_start": 1,
+        "user": "u",
+        "since": "2026-01-01T00:00:00Z",
+    });
     fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
 }
 

@@ -63,15 +63,13 @@ fn some_files(dice: &mut Dice) -> Files {
 /// some come twice, some are dropped or replaced; the finisher brings the last.
 fn contributed(lab: &TestStore, dice: &mut Dice, files: &Files) -> Version {
     let store = Store::init(&lab.path("contributed"), &Default::default()).unwrap();
-    let run = |n: usize| {
-        cairn::Run::new(&store, cairn::RunOptions { id: Some(format!("rank-{n}")), ..Default::default() }).unwrap()
-    };
+    let run = |n: usize| cairn::Run::new(&store, cairn::RunOptions::default().id(format!("rank-{n}"))).unwrap();
     let say = |n: usize, paths: &[&String], right: bool, replace: bool| {
         let mut part = Artifact::new("x", None).unwrap();
         for path in paths {
             part.add_bytes(path, if right { files[*path].as_slice() } else { b"wrong".as_slice() }).unwrap();
         }
-        run(n).upsert_artifact_with(&part, "d", &cairn::UpsertOptions { replace, ..Default::default() }).unwrap();
+        run(n).upsert_artifact_with(&part, "d", &cairn::UpsertOptions::default().replace(replace)).unwrap();
     };
     let mut paths: Vec<&String> = files.keys().collect();
     dice.shuffle(&mut paths);

@@ -59,12 +59,8 @@ pub fn run(context: &mut Context, args: CopyArgs) -> CommandResult {
     );
     let bar = context.bar("copy");
     signals::cancel_on_interrupt(bar.progress());
-    let options = SaveOptions {
-        run: run.as_ref().map(|r| r.record().clone()),
-        note_run: args.run.run.is_some(),
-        progress: bar.progress(),
-        ..SaveOptions::default()
-    };
+    let mut options = SaveOptions::default().note_run(args.run.run.is_some()).progress(bar.progress());
+    options.run = run.as_ref().map(|r| r.record().clone());
     let published = commit::copy(&store, &source, &artifact, &options)?;
     drop(bar);
     report(context, &published, "nothing changed since")

@@ -337,6 +337,7 @@ fn show(context: &mut Context, name: &DraftName) -> CommandResult {
             StageState::Open => "left open",
             StageState::Sealing => "being sealed",
             StageState::Dropped => "discarded",
+            _ => "?",
         };
         rows.push(vec![
             "-".into(),

@@ -104,17 +104,17 @@ pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
         &bar.progress(),
     )?;
     signals::cancel_on_interrupt(bar.progress());
-    let options = FinishOptions {
-        expect: args.expect,
-        expect_runs: args.expect_runs.iter().map(|run| RunId::parse(run)).collect::<Result<_>>()?,
-        wait: args.wait,
-        skip_open: args.skip_open,
-        on_conflict: match args.on_conflict {
-            OnConflictArg::Refuse => OnConflict::Refuse,
-            OnConflictArg::Latest => OnConflict::Latest,
-        },
-        progress: bar.progress(),
+    let on_conflict = match args.on_conflict {
+        OnConflictArg::Refuse => OnConflict::Refuse,
+        OnConflictArg::Latest => OnConflict::Latest,
     };
+    let expect_runs = args.expect_runs.iter().map(|run| RunId::parse(run)).collect::<Result<Vec<_>>>()?;
+    let mut options = FinishOptions::default()
+        .expect_runs(expect_runs)
+        .skip_open(args.skip_open)
+        .on_conflict(on_conflict)
+        .progress(bar.progress());
+    (options.expect, options.wait) = (args.expect, args.wait);
     // A group names the draft; a run without a name is not recorded as the finisher.
     let published = if run.is_named() {
         run.finish_artifact_with(&artifact, args.distributed_id.as_deref(), &options)?

@@ -67,7 +67,7 @@ pub fn run(context: &mut Context, args: GcArgs) -> CommandResult {
     let store = context.store()?;
     let bar = context.bar("gc");
     let options =
-        GcOptions { dry_run: args.dry_run, min_age: args.min_age, wait: args.wait, progress: bar.progress().clone() };
+        GcOptions::default().dry_run(args.dry_run).min_age(args.min_age).wait(args.wait).progress(bar.progress());
     context.if_interrupted("nothing that is needed was freed; the next gc continues with what is in the trash");
     let report = collect(&store, &options)?;
     drop(bar);

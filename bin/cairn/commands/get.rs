@@ -91,18 +91,17 @@ pub fn run(context: &mut Context, args: GetArgs) -> CommandResult {
     let version = context.version(&args.version)?;
     context.if_interrupted("complete files are kept: run the same get again, and it continues");
     let bar = context.bar("get");
-    let options = CheckoutOptions {
-        path,
-        link: link(args.link),
-        references: match args.references {
+    let mut options = CheckoutOptions::default()
+        .link(link(args.link))
+        .references(match args.references {
             ReferencesArg::Fetch => view::References::Fetch,
             ReferencesArg::Skip => view::References::Skip,
             ReferencesArg::Link => view::References::Link,
-        },
-        force: args.force,
-        prune: args.prune,
-        progress: bar.progress(),
-    };
+        })
+        .force(args.force)
+        .prune(args.prune)
+        .progress(bar.progress());
+    options.path = path;
     signals::cancel_on_interrupt(bar.progress());
     let report = view::checkout(&version, &args.dir, &options)?;
     drop(bar);

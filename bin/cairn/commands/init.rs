@@ -42,7 +42,8 @@ pub const HELP: Help = Help {
 pub fn run(context: &mut Context, args: InitArgs) -> CommandResult {
     let is_default_place = args.dir.is_none() && context.global.store.is_none();
     let dir = args.dir.or(context.global.store.clone()).unwrap_or_else(|| PathBuf::from(".cairn"));
-    let options = InitOptions { group: args.group, cache_bound_seconds: args.cache_bound };
+    let mut options = InitOptions::default();
+    (options.group, options.cache_bound_seconds) = (args.group, args.cache_bound);
     let store = Store::init(&dir, &options)?;
     if context.json() {
         context.out.json(&json!({ "path": store.root().to_string_lossy() }))?;

@@ -211,23 +211,21 @@ pub fn absolute(path: &Path) -> String {
 }
 
 fn options(args: &MountArgs) -> MountOptions {
-    let mut options = MountOptions {
-        run_mode: if args.foreground { RunMode::Foreground } else { RunMode::Background },
-        allow_other: args.allow_other,
-        verify: match args.verify {
+    let mut options = MountOptions::default()
+        .run_mode(if args.foreground { RunMode::Foreground } else { RunMode::Background })
+        .allow_other(args.allow_other)
+        .verify(match args.verify {
             VerifyModeArg::Put => fuse::VerifyMode::Put,
             VerifyModeArg::All => fuse::VerifyMode::All,
-        },
-        io: match args.io {
+        })
+        .io(match args.io {
             IoArg::Auto => fuse::Io::Auto,
             IoArg::NoOpen => fuse::Io::NoOpen,
             IoArg::Passthrough => fuse::Io::Passthrough,
-        },
-        staging: !args.no_stage,
-        refresh: Duration::from_secs(args.refresh.into()),
-        log: args.log.clone(),
-        ..MountOptions::default()
-    };
+        })
+        .staging(!args.no_stage)
+        .refresh(Duration::from_secs(args.refresh.into()));
+    options.log = args.log.clone();
     if let Some(threads) = args.threads {
         options.threads = usize::from(threads);
     }

@@ -41,15 +41,15 @@ pub fn run(context: &mut Context) -> CommandResult {
 
 fn document(m: &MountInfo) -> Value {
     let (artifact, version, draft, run) = match &m.shows {
-        Shows::Store | Shows::Unknown => (None, None, None, None),
         Shows::Version(artifact, version) => (Some(artifact), Some(version), None, None),
         Shows::Stage(artifact, draft, run) => (Some(artifact), None, Some(draft), Some(run)),
+        _ => (None, None, None, None),
     };
     let shows = match m.shows {
         Shows::Store => Some("store"),
         Shows::Version(..) => Some("version"),
         Shows::Stage(..) => Some("stage"),
-        Shows::Unknown => None,
+        _ => None,
     };
     json!({
         "mountpoint": m.mountpoint.to_string_lossy(), "store": m.store.to_string_lossy(), "shows": shows,
@@ -64,7 +64,7 @@ fn row(m: &MountInfo) -> Vec<String> {
         Shows::Store => "all versions".to_owned(),
         Shows::Version(artifact, version) => format!("{artifact}:{version}"),
         Shows::Stage(artifact, draft, run) => format!("{artifact} {draft} {run}"),
-        Shows::Unknown => "?".to_owned(),
+        _ => "?".to_owned(),
     };
     vec![
         cairn::error::show_path(&m.mountpoint),

@@ -108,7 +108,7 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
         &bar.progress(),
     )?;
     signals::cancel_on_interrupt(bar.progress());
-    let options = SaveOptions { progress: bar.progress(), ..SaveOptions::default() };
+    let options = SaveOptions::default().progress(bar.progress());
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,
         None => artifact.save_with(&store, &options)?,

@@ -92,7 +92,7 @@ pub fn run(context: &mut Context, args: PutArgs) -> CommandResult {
         add_sources(&mut artifact, &store, &given, &args.source_args, &progress)?;
     }
     signals::cancel_on_interrupt(progress.clone());
-    let options = SaveOptions { always_new: args.new_version, progress: progress.clone(), ..SaveOptions::default() };
+    let options = SaveOptions::default().always_new(args.new_version).progress(progress.clone());
     let published = match run {
         Some(run) => run.log_artifact_with(&artifact, options)?,
         None => artifact.save_with(&store, &options)?,
@@ -144,7 +144,7 @@ fn shrinkage(published: &Published) -> String {
 
 /// What was recorded about a version that existed before: `; recorded: tag raw, description`.
 fn recorded(published: &Published) -> String {
-    let Recorded { aliases, tags, description, metadata, dropped_keys } = &published.recorded;
+    let Recorded { aliases, tags, description, metadata, dropped_keys, .. } = &published.recorded;
     let mut parts: Vec<String> = aliases.iter().map(|a| format!("alias {a}")).collect();
     parts.extend(tags.iter().map(|t| format!("tag {t}")));
     if *description {

@@ -26,13 +26,11 @@ pub struct ScanArgs {
 impl ScanArgs {
     /// The library's options.
     pub fn options(&self) -> ScanOptions {
-        ScanOptions {
-            exclude: self.exclude.clone(),
-            follow_symlinks: self.follow_symlinks,
-            skip_special: self.skip_special,
-            rehash: self.rehash,
-            ..ScanOptions::default()
-        }
+        ScanOptions::default()
+            .exclude(&self.exclude)
+            .follow_symlinks(self.follow_symlinks)
+            .skip_special(self.skip_special)
+            .rehash(self.rehash)
     }
 }
 
@@ -110,7 +108,11 @@ pub struct RunArgs {
 impl RunArgs {
     /// The library's options.
     pub fn options(&self) -> RunOptions {
-        RunOptions { id: self.run.clone(), group: self.group.clone(), job_type: self.job_type.clone() }
+        let mut options = RunOptions::default();
+        options.id = self.run.clone();
+        options.group = self.group.clone();
+        options.job_type = self.job_type.clone();
+        options
     }
 
     /// The run, if any of these options was given.

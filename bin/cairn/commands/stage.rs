@@ -59,14 +59,12 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     let (root, id, record) = (store.root().to_path_buf(), draft.id().clone(), run.record().clone());
     drop((store, draft, run)); // the daemon opens the store by itself
     let resume = if args.fresh { Resume::Fresh } else { Resume::Continue };
-    let staging = StagingOptions {
-        run_mode: if args.foreground { RunMode::Foreground } else { RunMode::Background },
-        passthrough: args.io != IoArg::NoOpen,
-        allow_other: args.allow_other,
-        threads: args.threads.map_or(StagingOptions::default().threads, usize::from),
-        log: args.log.clone(),
-        ..StagingOptions::default()
-    };
+    let mut staging = StagingOptions::default()
+        .run_mode(if args.foreground { RunMode::Foreground } else { RunMode::Background })
+        .passthrough(args.io != IoArg::NoOpen)
+        .allow_other(args.allow_other);
+    staging.threads = args.threads.map_or(staging.threads, usize::from);
+    staging.log = args.log.clone();
     let words = (name.to_string(), id.to_string(), record.id.to_string());
     let at_json = super::mount::absolute(&args.mountpoint); // before it is mounted over
     let say = |context: &mut Context| -> std::result::Result<(), Failure> {
@@ -122,6 +120,7 @@ fn is_there(store: &Path, mountpoint: &Path, (artifact, id, run): &(String, Stri
         RunState::Sealed => "is sealed",
         RunState::Finished => "belongs to a draft that is finished",
         RunState::Lost => "was taken over by another mount",
+        _ => "takes no more changes",
     };
     let hint = format!("`cairn umount --no-seal {at}`, then mount it again");
     Err(Error::conflict(format!("cannot mount at {at}: what is mounted there {why}")).with_hint(hint))
@@ -142,7 +141,7 @@ pub fn seal(context: &mut Context, args: SealArgs) -> CommandResult {
 }
 
 /// What a run left in its staging directory, mounted or not.
-pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &SealOptions<'_>) -> CommandResult {
+pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: SealOptions<'_>) -> CommandResult {
     let none = || {
         Error::not_found(format!("run {run} has no staging directory for {draft}")).with_hint(
             "`cairn upsert NAME SRC` contributes files; `cairn mount MNT NAME --stage` mounts a directory to write \
@@ -155,7 +154,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &Sea
         Ok(Some(stage)) => {
             let bar = context.bar("upsert");
             cairn::mount::raise_open_files(); // each large file is held while it is taken over
-            let done = stage.seal(&SealOptions { progress: bar.progress(), ..*said }, &mut |_| ())?;
+            let done = stage.seal(&options.progress(bar.progress()), &mut |_| ())?;
             drop(bar);
             warn_of_none(done.run.as_str(), done.files);
             report(context, &Contributed::of(&done))
@@ -163,8 +162,8 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, said: &Sea
         Ok(None) => Err(none().into()),
         // Mounted on this host: its daemon does it.
         Err(e) if e.kind() == Kind::Conflict => {
-            let annotations = said.words.filter(|words| words.says_something()).map(Annotations::of);
-            let how = SealRequest { stage: Some(stage.token()), annotations, replace: said.replace };
+            let mut how = SealRequest::default().stage(stage.token()).replace(options.replace);
+            how.annotations = options.annotations.filter(|a| a.says_something()).map(Annotations::of);
             match staging::mounted_at(store, stage.token())?.map(|at| seal_at(&at, &how)) {
                 Some(Ok(Some(done))) => {
                     warn_of(&done);

@@ -77,12 +77,8 @@ pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
                 )
                 .into());
         }
-        return super::stage::seal_of_run(
-            context,
-            &draft,
-            run.id(),
-            &SealOptions { words: Some(&artifact), replace: args.replace, ..SealOptions::default() },
-        );
+        let options = SealOptions::default().annotations(&artifact).replace(args.replace);
+        return super::stage::seal_of_run(context, &draft, run.id(), options);
     }
     context.if_interrupted(
         "no contribution was recorded; the complete files in the store are kept: run the same \
@@ -95,7 +91,7 @@ pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
     let begun = given.has_stream().then(|| run.begin_upsert(&artifact, id)).transpose()?;
     add_sources(&mut artifact, &store, &given, &args.source_args, &bar.progress())?;
     signals::cancel_on_interrupt(bar.progress());
-    let options = UpsertOptions { replace: args.replace, progress: bar.progress(), ..UpsertOptions::default() };
+    let options = UpsertOptions::default().replace(args.replace).progress(bar.progress());
     let done = match begun {
         Some(begun) => begun.save(&artifact, &options)?,
         None => run.upsert_artifact_with(&artifact, id, &options)?,

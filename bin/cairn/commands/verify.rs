@@ -51,7 +51,7 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     let store = context.store()?;
     context.if_interrupted("nothing was changed; the rest is not verified");
     let bar = context.bar("verify");
-    let report = verify(&store, &scope, &VerifyOptions { quick: args.quick, progress: bar.progress() })?;
+    let report = verify(&store, &scope, &VerifyOptions::default().quick(args.quick).progress(bar.progress()))?;
     drop(bar);
     match print(context, &report) {
         // The reader has gone, but the answer is known.

@@ -24,6 +24,7 @@ use crate::lock::{AdvisoryTurn, Purpose};
 use crate::manifest::{Layered, MemoryNodes, NodeSource, Root, Tree};
 use crate::objects::ObjectWriter;
 use crate::progress::{Activity, Progress};
+use crate::setters::setters;
 use crate::store::Store;
 use crate::txn::{AttemptOutcome, Commit, Place, Txn};
 use crate::types::{AliasName, RunId, Token, VersionNumber};
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How a draft is finished.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct FinishOptions {
     /// How many runs must have contributed.
     pub expect: Option<u64>,
@@ -49,6 +51,17 @@ pub struct FinishOptions {
     pub on_conflict: OnConflict,
     /// Counters to move.
     pub progress: Arc<Progress>,
+}
+
+setters! {
+    FinishOptions {
+        expect: u64 => Some(expect),
+        expect_runs: impl Into<Vec<RunId>> => expect_runs.into(),
+        wait: Duration => Some(wait),
+        skip_open: bool,
+        on_conflict: OnConflict,
+        progress: Arc<Progress>,
+    }
 }
 
 impl Draft {

@@ -13,6 +13,7 @@ use crate::lock::{self, AdvisoryTurn, LockRecord, Purpose};
 use crate::manifest::Root;
 use crate::objects::{Leases, OtherNames};
 use crate::progress::Progress;
+use crate::setters::setters;
 use crate::store::Store;
 use crate::txn::{AttemptOutcome, Commit, Txn, claim};
 use crate::types::{RunId, Token};
@@ -24,14 +25,21 @@ pub(in crate::commit) const WRITING: [&str; 2] = ["upsert", "stage"];
 
 /// How a contribution is made.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct UpsertOptions {
     /// Replace the run's earlier contributions. Without this they are overridden path by path.
     pub replace: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
     /// For a stage that is sealed.
-    #[doc(hidden)]
-    pub sealing: Option<Sealing>,
+    pub(crate) sealing: Option<Sealing>,
+}
+
+setters! {
+    UpsertOptions {
+        replace: bool,
+        progress: Arc<Progress>,
+    }
 }
 
 /// The stage that an upsert seals.
@@ -48,6 +56,7 @@ pub struct Sealing {
 
 /// A contribution that was recorded.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Upserted {
     /// The draft it belongs to.
     pub draft: Draft,

@@ -2,11 +2,13 @@
 
 use crate::catalog::{Recorded, RunRecord, Version};
 use crate::progress::Progress;
+use crate::setters::setters;
 use crate::types::VersionNumber;
 use std::sync::Arc;
 
 /// How an artifact is saved.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SaveOptions {
     /// The run that saves it.
     pub run: Option<RunRecord>,
@@ -18,8 +20,18 @@ pub struct SaveOptions {
     pub progress: Arc<Progress>,
 }
 
+setters! {
+    SaveOptions {
+        run: RunRecord => Some(run),
+        note_run: bool,
+        always_new: bool,
+        progress: Arc<Progress>,
+    }
+}
+
 /// The result of a save.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Published {
     /// The version that has the content.
     pub version: Version,

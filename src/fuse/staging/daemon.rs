@@ -11,12 +11,14 @@ use crate::fuse::log::{Log, Target};
 use crate::fuse::{RunMode, default_threads};
 use crate::layout::Layout;
 use crate::mount::{self, Audience, Execution, MountPoint, Ready};
+use crate::setters::setters;
 use crate::staging::Stage;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How to mount a staging directory.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct StagingOptions {
     /// Foreground or background.
     pub run_mode: RunMode,
@@ -31,6 +33,17 @@ pub struct StagingOptions {
     /// The file to which a daemon appends its log. Without one the log goes to the system's log (syslog, or systemd's
     /// journal), in the foreground to stderr.
     pub log: Option<PathBuf>,
+}
+
+setters! {
+    StagingOptions {
+        run_mode: RunMode,
+        passthrough: bool,
+        allow_other: bool,
+        execution: Execution,
+        threads: usize,
+        log: impl Into<PathBuf> => Some(log.into()),
+    }
 }
 
 impl Default for StagingOptions {

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 /// A contribution that a mount has open.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct LeftOpen {
     /// The artifact, draft and run.
     pub record: StageRecord,

@@ -6,6 +6,7 @@
 
 use crate::commit::{Annotations, Upserted};
 use crate::error::{Error, ErrorReport, Result, floor_char_boundary, shorten, show_path};
+use crate::setters::setters;
 use crate::types::Token;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -48,6 +49,7 @@ pub(super) enum StageReply {
 /// Whether a mount takes changes of a run's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum RunState {
     /// It takes changes.
     Open,
@@ -63,6 +65,7 @@ pub enum RunState {
 
 /// The run that a mount serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MountedRun {
     /// The artifact.
     pub artifact: String,
@@ -76,6 +79,7 @@ pub struct MountedRun {
 
 /// A contribution that a daemon sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct SealedBy {
     /// The artifact.
     pub artifact: String,
@@ -96,6 +100,7 @@ pub struct SealedBy {
 
 /// How to seal.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct SealRequest<'a> {
     /// Seal only this stage.
     pub stage: Option<&'a Token>,
@@ -103,6 +108,14 @@ pub struct SealRequest<'a> {
     pub annotations: Option<Annotations>,
     /// Replace the run's earlier contributions.
     pub replace: bool,
+}
+
+setters! {
+    SealRequest<'a> {
+        stage: &'a Token => Some(stage),
+        annotations: Annotations => Some(annotations),
+        replace: bool,
+    }
 }
 
 impl StageRequest {

@@ -71,7 +71,7 @@ impl StagingTree {
             };
         }
         confirmed(run)?;
-        let options = SealOptions { words: annotated.as_ref(), replace, ..SealOptions::default() };
+        let options = SealOptions { annotations: annotated.as_ref(), replace, ..SealOptions::default() };
         let show = &mut |done: &Upserted| *run.gate.write() = Gate::Sealed(Arc::new(SealedView::of(run.store(), done)));
         let sealed = run.stage.seal(&options, show);
         let mut gate = run.gate.write();

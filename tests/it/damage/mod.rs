@@ -115,7 +115,7 @@ fn small_store(dir: &Path) -> PathBuf {
 }
 
 fn run_named(store: &Store, id: &str) -> cairn::Run {
-    cairn::Run::new(store, cairn::RunOptions { id: Some(id.into()), ..Default::default() }).unwrap()
+    cairn::Run::new(store, cairn::RunOptions::default().id(id)).unwrap()
 }
 
 fn entries(version: &Version) -> cairn::Result<Entries> {

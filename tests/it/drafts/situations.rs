@@ -8,7 +8,7 @@ use cairn::{Artifact, FinishOptions, Kind, OnConflict, Run, RunOptions, Store, U
 use std::time::Duration;
 
 fn run(store: &Store, id: &str) -> Run {
-    Run::new(store, RunOptions { id: Some(id.into()), ..Default::default() }).unwrap()
+    Run::new(store, RunOptions::default().id(id)).unwrap()
 }
 
 fn files(name: &str, files: &[(&str, &str)]) -> Artifact {
@@ -112,7 +112,7 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
     upsert(&store, "b", "d", &[("p", "1")]);
     assert_eq!(finish(&store, "d", &FinishOptions::default()).unwrap_err().causes().len(), 1);
     // Two: what was appended last.
-    let latest = FinishOptions { on_conflict: OnConflict::Latest, ..Default::default() };
+    let latest = FinishOptions::default().on_conflict(OnConflict::Latest);
     assert_eq!(
         content(&finish(&store, "d", &latest).unwrap().version),
         pairs(&[("d", "a file"), ("p", "1"), ("same", "s")])
@@ -128,7 +128,7 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
 fn under_latest_the_log_decides_and_no_clock() {
     let lab = TestStore::new();
     let store = lab.store();
-    let latest = FinishOptions { on_conflict: OnConflict::Latest, ..Default::default() };
+    let latest = FinishOptions::default().on_conflict(OnConflict::Latest);
     upsert(&store, "a", "d", &[("p", "a1"), ("q", "a1")]);
     upsert(&store, "b", "d", &[("p", "b2"), ("q", "b2")]);
     upsert(&store, "a", "d", &[("q", "a3")]);
@@ -167,7 +167,7 @@ fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back() {
 
     upsert(&store, "a", "e", &[("p", "1"), ("q", "1")]);
     upsert(&store, "b", "e", &[("q", "b")]);
-    let replace = UpsertOptions { replace: true, ..Default::default() };
+    let replace = UpsertOptions::default().replace(true);
     run(&store, "a").upsert_artifact_with(&files("x", &[("p", "3")]), "e", &replace).unwrap();
     assert_eq!(
         content(&finish(&store, "e", &FinishOptions::default()).unwrap().version),
@@ -227,7 +227,7 @@ fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to() {
     let lab = TestStore::new();
     let store = lab.store();
     upsert(&store, "a", "d", &[("p", "1")]);
-    let expect = FinishOptions { expect: Some(3), expect_runs: vec![RunId::parse("b").unwrap()], ..Default::default() };
+    let expect = FinishOptions::default().expect(3).expect_runs([RunId::parse("b").unwrap()]);
     let refused = finish(&store, "d", &expect).unwrap_err();
     assert_eq!(refused.kind(), Kind::Conflict);
     assert_eq!(refused.causes(), ["expected 3 runs, found 1: a", "run b has not contributed"]);
@@ -239,7 +239,7 @@ fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to() {
             std::thread::sleep(Duration::from_millis(300));
             upsert(&store, "b", "d", &[("q", "2")]);
         });
-        let wait = FinishOptions { wait: Some(Duration::from_secs(60)), ..expect.clone() };
+        let wait = expect.clone().wait(Duration::from_secs(60));
         let published = run(&store, "c").finish_artifact_with(&files("x", &[("r", "3")]), "d", &wait).unwrap();
         assert_eq!(content(&published.version), pairs(&[("p", "1"), ("q", "2"), ("r", "3")]));
     });
@@ -266,7 +266,7 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
     let said = text(&lab.run(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"], 3).stderr);
     assert!(said.contains(&format!("process {}", writer.id())), "{said}");
     // A lock is advisory: once it is broken, nothing waits for it, and nothing is lost.
-    let skipped = finish(&store, "d", &FinishOptions { skip_open: true, ..Default::default() }).unwrap();
+    let skipped = finish(&store, "d", &FinishOptions::default().skip_open(true)).unwrap();
     assert_eq!(content(&skipped.version), pairs(&[("p", "1")]));
     go_on(&writer);
     assert_eq!(writer.wait().unwrap().code(), Some(3), "woken after the finish, it is refused");
@@ -284,8 +284,7 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
             std::thread::sleep(Duration::from_millis(400));
             go_on(&writer);
         });
-        let waited =
-            finish(&store, "e", &FinishOptions { wait: Some(Duration::from_secs(60)), ..Default::default() }).unwrap();
+        let waited = finish(&store, "e", &FinishOptions::default().wait(Duration::from_secs(60))).unwrap();
         assert_eq!(content(&waited.version), pairs(&[("f", "1"), ("p", "1")]));
     });
     assert!(writer.wait().unwrap().success());
@@ -416,7 +415,7 @@ fn an_empty_contribution_counts_as_a_run() {
     let store = lab.store();
     upsert(&store, "a", "d", &[]);
     upsert(&store, "b", "d", &[("p", "1")]);
-    let published = finish(&store, "d", &FinishOptions { expect: Some(2), ..Default::default() }).unwrap();
+    let published = finish(&store, "d", &FinishOptions::default().expect(2)).unwrap();
     assert_eq!(content(&published.version), pairs(&[("p", "1")]));
     assert!(
         run(&store, "a").upsert_artifact(&published.version.new_draft(), "e").is_err_and(|e| e.kind() == Kind::Usage),

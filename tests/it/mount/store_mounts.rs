@@ -28,11 +28,7 @@ impl Whole {
     fn publish(&self, name: &str, text: &str) -> VersionNumber {
         let mut artifact = Artifact::new(name, None).unwrap();
         artifact.add_bytes("d/f", text).unwrap();
-        artifact
-            .save_with(&self.store, &SaveOptions { always_new: true, ..SaveOptions::default() })
-            .unwrap()
-            .version
-            .number()
+        artifact.save_with(&self.store, &SaveOptions::default().always_new(true)).unwrap().version.number()
     }
 
     /// Versions with the texts `0`, `1` and `2`.

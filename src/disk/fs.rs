@@ -1,5 +1,6 @@
 //! Which file system a path is on, and what follows from that.
 
+use super::mountinfo::{MOUNT_TABLE, mount_entries, unescape};
 use crate::error::{Error, Result};
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -66,7 +67,7 @@ const OVERLAY: u32 = 0x794C_7630;
 fn upper_directory(path: &Path) -> Option<PathBuf> {
     let path = std::fs::canonicalize(path).ok()?;
     let shown = std::fs::metadata(&path).ok()?;
-    let table = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let table = std::fs::read(MOUNT_TABLE).ok()?;
     let (below, upper) = overlay_line(&table, libc::major(shown.dev()), libc::minor(shown.dev()), &path)?;
     let there = upper.join(below);
     let found = std::fs::symlink_metadata(&there).ok()?;
@@ -76,34 +77,14 @@ fn upper_directory(path: &Path) -> Option<PathBuf> {
 }
 
 /// For the overlay with that device: `path` below its root, and its upper directory.
-fn overlay_line(table: &str, major: u32, minor: u32, path: &Path) -> Option<(PathBuf, PathBuf)> {
+fn overlay_line(table: &[u8], major: u32, minor: u32, path: &Path) -> Option<(PathBuf, PathBuf)> {
     let device = format!("{major}:{minor}");
-    table.lines().find_map(|line| {
-        let mut fields = line.split(' ');
-        let (dev, root, point) = (fields.nth(2)?, fields.next()?, fields.next()?);
-        let mut after = fields.skip_while(|f| *f != "-").skip(1);
-        if dev != device || after.next()? != "overlay" {
-            return None;
-        }
-        let upper = after.nth(1)?.split(',').find_map(|o| o.strip_prefix("upperdir="))?;
-        let below = path.strip_prefix(unescape(point)).ok()?;
-        let root = unescape(root);
-        Some((root.strip_prefix("/").ok()?.join(below), unescape(upper)))
+    mount_entries(table).filter(|mount| mount.device == device && mount.kind == "overlay").find_map(|mount| {
+        let upper = mount.values("upperdir").next()?;
+        let below = path.strip_prefix(&mount.at).ok()?;
+        let upper = PathBuf::from(OsString::from_vec(unescape(upper.as_bytes())));
+        Some((mount.root.strip_prefix("/").ok()?.join(below), upper))
     })
-}
-
-/// A field of a mount table, in which a space is written as `\040`.
-fn unescape(field: &str) -> PathBuf {
-    let (bytes, mut out, mut i) = (field.as_bytes(), Vec::new(), 0);
-    while i < bytes.len() {
-        let code = bytes
-            .get(i + 1..i + 4)
-            .filter(|_| bytes[i] == b'\\')
-            .and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 8).ok());
-        out.push(code.unwrap_or(bytes[i]));
-        i += if code.is_some() { 4 } else { 1 };
-    }
-    PathBuf::from(OsString::from_vec(out))
 }
 
 fn magic(path: &Path) -> Result<u32> {
@@ -196,7 +177,7 @@ mod tests {
 
     #[test]
     fn the_upper_directory_of_an_overlay_is_read_from_the_mount_table() {
-        let table = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        let table = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
                      40 22 0:35 / /m/a\\040b rw,relatime shared:1 - overlay overlay \
                      rw,lowerdir=/l,upperdir=/u\\040p,workdir=/w\n\
                      41 22 0:35 /sub /n rw - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w\n\

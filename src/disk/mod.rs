@@ -17,6 +17,7 @@ mod group_sync;
 mod handle;
 mod lease;
 mod lookup;
+mod mountinfo;
 mod read;
 mod remove;
 mod rename;
@@ -38,6 +39,7 @@ pub use lookup::{
     descriptor_path, list, list_following, list_types, lstat, lstat_revalidated, open_dir, open_directory, open_parent,
     read_link, read_small, walk_error,
 };
+pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_two_at};
 pub use rights::{Right, may};
 pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};

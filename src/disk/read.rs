@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::types::{Digest, Hasher};
+use std::cell::RefCell;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -90,11 +91,27 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
 /// # Errors
 /// I/O; those of `tick`.
 pub fn hash_file(file: &File, path: &Path, tick: &mut dyn FnMut(u64) -> Result<()>) -> Result<(Digest, u64)> {
+    thread_local! {
+        /// A fresh buffer for each file would be mapped, zeroed and unmapped again.
+        static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut buffer = BUFFER.take(); // `tick` may hash another file meanwhile
+    buffer.resize(1 << 20, 0);
+    let hashed = hash_through(&mut buffer, file, path, tick);
+    BUFFER.set(buffer);
+    hashed
+}
+
+fn hash_through(
+    buffer: &mut [u8],
+    file: &File,
+    path: &Path,
+    tick: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<(Digest, u64)> {
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
     let mut at = 0;
     loop {
-        let n = read_full_at(file, &mut buffer, at).map_err(|e| Error::io("read", path, e))?;
+        let n = read_full_at(file, buffer, at).map_err(|e| Error::io("read", path, e))?;
         hasher.update(&buffer[..n]);
         at += n as u64;
         tick(n as u64)?;

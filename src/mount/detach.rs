@@ -2,7 +2,8 @@
 
 use super::helper::{helper, helper_output, no_helper};
 use super::sys::{self, Detach};
-use super::table::{self, Mount};
+use super::table;
+use crate::disk::MountEntry;
 use crate::error::{Error, Kind, Result, show_path};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 /// Detaches the daemon's own mount, lazily if it is in use. Nothing happens unless the topmost mount at `path` is the
 /// one on `device`. The connection must be alive, so that the device number cannot belong to another mount.
 pub fn detach_own(path: &Path, device: &str) {
-    let is_own = |m: &Mount| m.is_ours() && m.device == device;
+    let is_own = |m: &MountEntry| m.is_ours() && m.device == device;
     for how in [Detach::IfIdle, Detach::Lazily] {
         if !table::top_at(path).ok().flatten().as_ref().is_some_and(is_own) || detach(path, how).is_ok() {
             return;

@@ -116,7 +116,7 @@ impl MountPoint {
 
     /// The device of the cairn mount that is here now, for [`detach_own`](super::detach_own).
     pub fn device(&self) -> Option<String> {
-        table::top_at(self.path()).ok().flatten().filter(table::Mount::is_ours).map(|m| m.device)
+        table::top_at(self.path()).ok().flatten().filter(crate::disk::MountEntry::is_ours).map(|m| m.device)
     }
 
     /// Whether another program made the mount.

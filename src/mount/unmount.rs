@@ -3,7 +3,8 @@
 use super::companion;
 use super::detach::detach;
 use super::sys::{self, Detach};
-use super::table::{self, Mount};
+use super::table;
+use crate::disk::MountEntry;
 use crate::error::{Error, Result, show_path};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -125,7 +126,7 @@ pub struct CairnMount {
 /// Not found; I/O.
 pub fn cairn_mount(mnt: &Path) -> Result<Option<CairnMount>> {
     let at = table::canonical(mnt)?;
-    let found = table::top_at(&at)?.filter(Mount::is_ours);
+    let found = table::top_at(&at)?.filter(MountEntry::is_ours);
     Ok(found.map(|m| CairnMount { store: m.source, is_dead: table::is_dead(&at), at }))
 }
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench manifest -- 100000` takes fewer entries than a million.
 
+#![allow(clippy::too_many_lines)] // a bench is read from its first measurement to its last
+
 use cairn::error::Result;
 use cairn::manifest::*;
 use cairn::types::{Digest, RelPath};

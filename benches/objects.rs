@@ -1,6 +1,8 @@
 //! Packs and index against plain files: `cargo bench --bench objects [DIR] [ROUNDS]`. Prints a table; ratios are
 //! medians of pairs in one run.
 
+#![allow(clippy::too_many_lines)] // a bench is read from its first measurement to its last
+
 use cairn::internals::disk::{Access, Disk};
 use cairn::internals::layout::{DIRECTORIES, Layout};
 use cairn::internals::objects::{Objects, StoredFile};

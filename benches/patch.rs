@@ -5,6 +5,8 @@
 //! 10^6 in one directory. huge: the same once on 10^7. chain: `CAIRN_BENCH_CHAIN` (10,000) patches of one file each on
 //! a version of 10^5. Versions are generated: their files share contents. Prints tables; works in `$TMPDIR`.
 
+#![allow(clippy::too_many_lines)] // a bench is read from its first measurement to its last
+
 use cairn::manifest::{Builder, Entry, diff};
 use cairn::types::{ArtifactName, VersionNumber};
 use cairn::{Artifact, Result, Store, Version};

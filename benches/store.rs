@@ -356,7 +356,7 @@ fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
     for _ in 0..bench.rounds {
         bench.fresh_store()?;
         let before = bench.stored()?.0;
-        let store = cairn::Store::open(&bench.path("store")).map_err(failed)?;
+        let store = cairn::Store::open(bench.path("store")).map_err(failed)?;
         let ours = here(|| {
             (0..count).try_for_each(|i| {
                 let mut artifact = cairn::Artifact::new("small", None).map_err(failed)?;

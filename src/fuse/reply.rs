@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_panic_is_eio_for_its_request_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
-        let store = crate::store::Store::init(&dir.path().join("store"), &Default::default()).unwrap();
+        let store = crate::store::Store::init(dir.path().join("store"), &Default::default()).unwrap();
         let log = Log::new(Target::File(crate::disk::open_log(&dir.path().join("log")).unwrap()), "x".into());
         let files = Arc::new(Files::new(store.objects().clone(), VerifyMode::Put));
         let tree = ReadTree::new(Arc::new(Broken), files, store.root().to_path_buf(), log);

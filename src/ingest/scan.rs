@@ -4,7 +4,7 @@ use super::filter::{Filter, IGNORE_FILE};
 use super::source::{Handles, Home, SourceDir, changed};
 use super::tree::{Body, Directory, FileBody, Item, Tree};
 use crate::disk::{DirHandle, FileStat, Follow, name_path};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result, show_list, show_path};
 use crate::progress::{Activity, Progress};
 use crate::setters::setters;
 use parking_lot::{Condvar, Mutex};
@@ -44,8 +44,6 @@ setters! {
 
 /// The most entries of a directory that are one piece of work.
 const CHUNK: usize = 1024;
-/// How many special files an error names.
-const NAMED: usize = 10;
 /// How often an entry is examined that is another kind of file each time.
 const MAX_ATTEMPTS: usize = 5;
 
@@ -152,14 +150,9 @@ pub fn scan(
     }
     if !state.special.is_empty() {
         state.special.sort();
-        let named: Vec<_> = state.special.iter().take(NAMED).map(|p| show_path(p)).collect();
-        let more = state.special.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        return Err(Error::usage(format!(
-            "device nodes, sockets and FIFOs cannot be added: {}{more}",
-            named.join(", ")
-        ))
-        .with_hint("leave them out with --skip-special or --exclude"));
+        let named: Vec<_> = state.special.iter().map(|p| show_path(p)).collect();
+        return Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be added: {}", show_list(&named)))
+            .with_hint("leave them out with --skip-special or --exclude"));
     }
     Ok(Tree { dirs: state.dirs.into_iter().map(|d| Directory { items: d.items, source: Some(d.source) }).collect() })
 }
@@ -288,6 +281,18 @@ impl Scan<'_> {
             items.push(Item { name: name.to_bytes().into(), body });
         }
         self.progress.add_total(files, bytes);
+        self.add(dir, items, below, special, &filter)
+    }
+
+    /// Adds examined entries to their directory, and a job for each directory among them.
+    fn add(
+        &self,
+        dir: u32,
+        mut items: Vec<Item>,
+        below: Vec<(usize, Option<Arc<Chain>>, Arc<SourceDir>)>,
+        mut special: Vec<PathBuf>,
+        filter: &Arc<Filter>,
+    ) -> Result<()> {
         let mut state = self.state.lock();
         state.special.append(&mut special);
         for (at, chain, source) in below {

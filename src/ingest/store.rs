@@ -106,7 +106,11 @@ pub fn store_files(
         progress.set_activity(Activity::MakingDurable); // what follows is the manifest and the writes to disk
     }
     // Only now, with the results gone: for a million files each of these takes as much memory as the tree.
-    let read = read.into_inner();
+    Ok(to_remember(tree, &slots, read.into_inner()))
+}
+
+/// The files that were read, each with the digest that was stored.
+fn to_remember(tree: &Tree, slots: &[Slot], read: Vec<Vec<(u32, Key)>>) -> Vec<(Key, Digest)> {
     let mut remember = Vec::with_capacity(read.iter().map(Vec::len).sum());
     for (at, key) in read.into_iter().flatten() {
         let slot = &slots[at as usize];
@@ -116,7 +120,7 @@ pub fn store_files(
             remember.push((key, stored.digest));
         }
     }
-    Ok(remember)
+    remember
 }
 
 /// All files not stored yet, in path order.

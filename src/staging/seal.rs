@@ -21,7 +21,7 @@ use crate::catalog::draft::Draft;
 use crate::catalog::stage::StageRecord;
 use crate::commit::{Artifact, Run, Sealing, UpsertOptions, Upserted, sealed};
 use crate::disk::{self, Right};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result, show_list, show_path};
 use crate::ingest::ScanOptions;
 use crate::lock;
 use crate::objects::{Leases, OtherNames};
@@ -38,8 +38,6 @@ use std::time::Duration;
 
 /// How often leases are checked while files are stored. The kernel breaks a lease after 45 seconds.
 const LEASE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How many special files an error names.
-const MAX_NAMED: usize = 10;
 
 /// Annotations and options of a seal.
 #[derive(Debug, Default)]
@@ -214,7 +212,7 @@ impl<'a> Sealer<'a> {
 impl Sealer<'_> {
     /// Refuses what cannot be in a version (device nodes, sockets and FIFOs), and a user who may not seal the stage.
     fn check(&self, directory: &Path) -> Result<()> {
-        refuse_special(self.check_rights(directory, "seal")?)
+        refuse_special(&self.check_rights(directory, "seal")?)
     }
 
     /// Refuses a user who may not discard the stage.
@@ -275,13 +273,10 @@ impl Sealer<'_> {
     }
 }
 
-fn refuse_special(mut special: Vec<String>) -> Result<()> {
+fn refuse_special(special: &[String]) -> Result<()> {
     if special.is_empty() {
         return Ok(());
     }
-    let more =
-        if special.len() > MAX_NAMED { format!(" and {} more", special.len() - MAX_NAMED) } else { String::new() };
-    special.truncate(MAX_NAMED);
-    Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be in a version: {}{more}", special.join(", ")))
+    Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be in a version: {}", show_list(special)))
         .with_hint("remove them, then seal again"))
 }

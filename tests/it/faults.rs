@@ -212,7 +212,7 @@ fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
             let first = run(&name, &format!("{kind}:{step}"));
             assert!(!first.status.success(), "{kind} at {step}");
             let second = run(&name, "");
-            let opened = cairn::Store::open(&lab.path(&name)).is_ok();
+            let opened = cairn::Store::open(lab.path(&name)).is_ok();
             assert!(opened, "{kind} at {step}: {} then {}", text(&first.stderr), text(&second.stderr));
             assert!(second.status.success() || Path::new(&lab.path(&name)).join("cairn.json").exists());
         }

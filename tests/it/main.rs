@@ -1,5 +1,7 @@
 //! The integration tests: real stores, real processes, real mounts, in one binary.
 
+#![allow(clippy::too_many_lines)] // a test is read from its first step to its last
+
 mod access;
 mod cli;
 mod crafted_stores;

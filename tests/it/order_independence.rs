@@ -62,7 +62,7 @@ fn some_files(dice: &mut Dice) -> Files {
 /// The same files by a collaboration: runs upsert parts of them in a shuffled order; some say something wrong first,
 /// some come twice, some are dropped or replaced; the finisher brings the last.
 fn contributed(lab: &TestStore, dice: &mut Dice, files: &Files) -> Version {
-    let store = Store::init(&lab.path("contributed"), &Default::default()).unwrap();
+    let store = Store::init(lab.path("contributed"), &Default::default()).unwrap();
     let run = |n: usize| cairn::Run::new(&store, cairn::RunOptions::default().id(format!("rank-{n}"))).unwrap();
     let say = |n: usize, paths: &[&String], right: bool, replace: bool| {
         let mut part = Artifact::new("x", None).unwrap();
@@ -119,7 +119,7 @@ fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_di
         let files = some_files(&mut dice);
         let want = put(&lab.store(), "put", &files).digest();
         // The same by patches, in a shuffled order, of which some put something wrong first, or under another name.
-        let store = Store::init(&lab.path("patched"), &Default::default()).unwrap();
+        let store = Store::init(lab.path("patched"), &Default::default()).unwrap();
         let mut paths: Vec<&String> = files.keys().collect();
         dice.shuffle(&mut paths);
         let mut wrong: Vec<(&String, String)> = Vec::new();

@@ -16,7 +16,7 @@ pub struct TestStore {
 impl TestStore {
     pub fn new() -> TestStore {
         let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-        Store::init(&lab.store_path(), &Default::default()).unwrap();
+        Store::init(lab.store_path(), &Default::default()).unwrap();
         lab
     }
 
@@ -29,7 +29,7 @@ impl TestStore {
     }
 
     pub fn store(&self) -> Store {
-        Store::open(&self.store_path()).unwrap()
+        Store::open(self.store_path()).unwrap()
     }
 
     /// Lets every user write to the store, and see the way there.

@@ -27,6 +27,8 @@
 //! - *Help*: the claims of committed tokens. `commit::publication::recover`
 //! - *Sweep, and the collector*: remove what is fenced, and free space. `gc::collect`
 
+#![allow(clippy::too_many_lines)] // each step of the model is one match over its states
+
 mod freeing;
 mod numbers;
 mod search;

@@ -123,11 +123,7 @@ fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Pat
         "7. `patch` makes the next version from the changes alone; its cost does not depend on the size of the \
          version. Here two patches are based on the same version: the second is rebased on the first.",
     )?;
-    let (one, two) = (scratch.join("monday.log"), scratch.join("tuesday.log"));
-    shell(context, &format!("echo monday > {}; echo tuesday > {}", word(&one), word(&two)))?;
-    stage.run(context, &[&"patch", &"demo:v1", &one, &"--at", &"log"])?;
-    stage.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
-    stage.run_differing(context, &[&"diff", &"demo:v1", &"demo"])?;
+    patch_twice(context, stage, scratch)?;
 
     say(
         context,
@@ -151,6 +147,15 @@ fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Pat
          has examples.",
     )?;
     Ok(0)
+}
+
+/// Two patches of one version, each from a file of its own.
+fn patch_twice(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::result::Result<(), Failure> {
+    let (one, two) = (scratch.join("monday.log"), scratch.join("tuesday.log"));
+    shell(context, &format!("echo monday > {}; echo tuesday > {}", word(&one), word(&two)))?;
+    stage.run(context, &[&"patch", &"demo:v1", &one, &"--at", &"log"])?;
+    stage.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
+    stage.run_differing(context, &[&"diff", &"demo:v1", &"demo"])
 }
 
 /// Three processes contribute at once, one finishes; a late one is refused.

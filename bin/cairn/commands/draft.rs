@@ -6,9 +6,9 @@ use crate::help::Help;
 use crate::output::{Context, dash};
 use crate::progress::human;
 use cairn::Store;
-use cairn::catalog::Draft;
 use cairn::catalog::draft::{ContributionRecord, UserRecord};
 use cairn::catalog::stage::{StageInfo, StageState, stages};
+use cairn::catalog::{Draft, DraftState};
 use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit::{OpenDraft, Survey, no_draft, survey};
 use cairn::internals::lock::{self, LockRecord};
@@ -317,6 +317,13 @@ fn show(context: &mut Context, name: &DraftName) -> CommandResult {
     if let Some(number) = version {
         context.status(&format!("finished as {}:{number}", draft.artifact()));
     }
+    let rows = rows_of(&draft, &state, &writers, &stages);
+    context.out.table(&[">NUMBER", "RUN", "USER", "STATE", ">FILES", ">SIZE", "SINCE"], &rows)?;
+    Ok(0)
+}
+
+/// One row for each contribution, staging directory and writer.
+fn rows_of(draft: &Draft, state: &DraftState, writers: &[LockRecord], stages: &[StageInfo]) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> = Vec::new();
     for c in &state.contributions {
         let r = &c.record;
@@ -332,7 +339,7 @@ fn show(context: &mut Context, name: &DraftName) -> CommandResult {
             r.head.at.clone(),
         ]);
     }
-    for s in left_open(&stages, &draft, &writers) {
+    for s in left_open(stages, draft, writers) {
         let how = match s.state {
             StageState::Open => "left open",
             StageState::Sealing => "being sealed",
@@ -342,14 +349,14 @@ fn show(context: &mut Context, name: &DraftName) -> CommandResult {
         rows.push(vec![
             "-".into(),
             s.record.run.id.to_string(),
-            dash(&owner_of(&draft, s)),
+            dash(&owner_of(draft, s)),
             how.into(),
             "-".into(),
             "-".into(),
             s.record.at.clone(),
         ]);
     }
-    for w in &writers {
+    for w in writers {
         let run = w.run.clone().unwrap_or_default();
         rows.push(vec![
             "-".into(),
@@ -361,6 +368,5 @@ fn show(context: &mut Context, name: &DraftName) -> CommandResult {
             w.since.clone(),
         ]);
     }
-    context.out.table(&[">NUMBER", "RUN", "USER", "STATE", ">FILES", ">SIZE", "SINCE"], &rows)?;
-    Ok(0)
+    rows
 }

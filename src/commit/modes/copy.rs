@@ -8,7 +8,6 @@ use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::commit::artifact::{Artifact, or_keep};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Kind, Result};
-use crate::lock::Purpose;
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
 use crate::objects::{Content, NodeThreadWriter, ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
@@ -45,13 +44,7 @@ fn attempt(
     options: &SaveOptions,
 ) -> Result<AttemptOutcome<Published>> {
     let name = &artifact.name;
-    let purpose = Purpose {
-        purpose: "copy",
-        artifact: Some(name.as_str()),
-        run: options.run.as_ref().map(|r| r.id.as_str()),
-        ..Purpose::default()
-    };
-    let work = Txn::begin(store, &purpose, &store.layout().versions(name))?;
+    let work = Txn::begin(store, &options.purpose("copy", name), &store.layout().versions(name))?;
     let here = source.store().root() == store.root();
     if here {
         work.pin_base(source.artifact(), source.number())?;
@@ -64,11 +57,7 @@ fn attempt(
     let from = VersionNumber::after(highest);
     let writer = store.objects().writer(&work.dir())?;
     if here {
-        let hint = format!(
-            "put the content again: `cairn put {} SRC`; `cairn verify` lists what is damaged",
-            source.artifact()
-        );
-        content_check::check(&writer, &source.tree()?, &format!("{source} cannot be copied"), &hint)?;
+        check_source(source, &writer)?;
     }
     let same = |digest: &Digest| match newest.as_ref().filter(|_| !options.always_new) {
         Some(newest) => newest.is_readable_as(digest),
@@ -115,6 +104,13 @@ fn attempt(
     };
     let record = making.record(store, &work, &root, &writer)?;
     publication::publish(store, work, writer, &root, record)
+}
+
+/// Refuses a source in this store whose content is known to be missing or damaged.
+fn check_source(source: &Version, writer: &ObjectWriter) -> Result<()> {
+    let hint =
+        format!("put the content again: `cairn put {} SRC`; `cairn verify` lists what is damaged", source.artifact());
+    content_check::check(writer, &source.tree()?, &format!("{source} cannot be copied"), &hint)
 }
 
 /// Whether all that a version names is in the store, as far as lookups show it.

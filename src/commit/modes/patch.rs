@@ -16,12 +16,12 @@ use crate::commit::artifact::{Artifact, Basis, collect, or_keep};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
-use crate::lock::{AdvisoryTurn, Purpose};
+use crate::lock::AdvisoryTurn;
 use crate::manifest::{self, MemoryNodes, NodeRef, NodeSource, Rebased, Root, Tree, rebase};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::store::Store;
 use crate::txn::{AttemptOutcome, Txn};
-use crate::types::VersionNumber;
+use crate::types::{ArtifactName, VersionNumber};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,13 +64,7 @@ fn attempt(
     options: &SaveOptions,
 ) -> Result<AttemptOutcome<Published>> {
     let name = &artifact.name;
-    let purpose = Purpose {
-        purpose: "patch",
-        artifact: Some(name.as_str()),
-        run: options.run.as_ref().map(|r| r.id.as_str()),
-        ..Purpose::default()
-    };
-    let work = Txn::begin(store, &purpose, &store.layout().versions(name))?;
+    let work = Txn::begin(store, &options.purpose("patch", name), &store.layout().versions(name))?;
     for version in [&basis.base, &basis.onto].into_iter().flatten() {
         pin_base(&work, version)?;
     }
@@ -96,22 +90,7 @@ fn attempt(
     let _turn = AdvisoryTurn::exclusive(&store.layout().versions(name), TIMEOUT);
     // The number first, then the newest version: what is published in between takes the exact number.
     let (highest, newest) = publication::newest(store, name, basis.base.as_ref(), &work)?;
-    let newest = match newest.transpose() {
-        Err(e) if basis.onto.is_none() => {
-            let hint = format!(
-                "--onto vN makes the changes on another version; `cairn rm {name}:latest` removes the damaged one"
-            );
-            return Err(e
-                .context(format!("the newest version of {name} is damaged: this patch cannot be made on it"))
-                .with_hint(hint));
-        }
-        newest => newest.unwrap_or_default(),
-    };
-    if let Some(base) =
-        basis.base.as_ref().filter(|b| basis.onto.is_none() && newest.as_ref().is_none_or(|n| n.number() < b.number()))
-    {
-        return Err(Error::conflict(format!("{base} cannot be patched: it was removed meanwhile")));
-    }
+    let newest = usable_newest(newest, basis, name)?;
     let from = VersionNumber::after(highest);
     let target = basis.onto.as_ref().or(newest.as_ref());
     let rebased = target.map(Version::number).filter(|n| Some(*n) != basis.base.as_ref().map(Version::number));
@@ -139,6 +118,26 @@ fn attempt(
         AttemptOutcome::Done(published) => AttemptOutcome::Done(Published { rebased, ..published }),
         other => other,
     })
+}
+
+/// The newest version, if the patch can be made. A patch with a given target does not need it.
+fn usable_newest(newest: Option<Result<Version>>, basis: &Basis, name: &ArtifactName) -> Result<Option<Version>> {
+    let newest = match newest.transpose() {
+        Err(e) if basis.onto.is_none() => {
+            let hint = format!(
+                "--onto vN makes the changes on another version; `cairn rm {name}:latest` removes the damaged one"
+            );
+            return Err(e
+                .context(format!("the newest version of {name} is damaged: this patch cannot be made on it"))
+                .with_hint(hint));
+        }
+        newest => newest.unwrap_or_default(),
+    };
+    let is_lost = |base: &&Version| newest.as_ref().is_none_or(|n| n.number() < base.number());
+    match basis.base.as_ref().filter(|_| basis.onto.is_none()).filter(is_lost) {
+        Some(base) => Err(Error::conflict(format!("{base} cannot be patched: it was removed meanwhile"))),
+        None => Ok(newest),
+    }
 }
 
 /// Refuses a version that names content known to be damaged. If the store has no known damage, nothing is looked up.

@@ -80,13 +80,7 @@ pub fn publish_generated(
 /// One token's try.
 fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<AttemptOutcome<Published>> {
     let name = &artifact.name;
-    let purpose = Purpose {
-        purpose: "put",
-        artifact: Some(name.as_str()),
-        run: options.run.as_ref().map(|r| r.id.as_str()),
-        ..Purpose::default()
-    };
-    let work = Txn::begin(store, &purpose, &store.layout().versions(name))?;
+    let work = Txn::begin(store, &options.purpose("put", name), &store.layout().versions(name))?;
     let writer = store.objects().writer(&work.dir())?;
     let (tree, writer) = collect_or_keep(store, artifact, writer, &options.progress)?;
     let root = build_nodes(&tree, &writer)?;

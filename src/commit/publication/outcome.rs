@@ -1,9 +1,10 @@
 //! The options and the result of a save.
 
 use crate::catalog::{Recorded, RunRecord, Version};
+use crate::lock::Purpose;
 use crate::progress::Progress;
 use crate::setters::setters;
-use crate::types::VersionNumber;
+use crate::types::{ArtifactName, VersionNumber};
 use std::sync::Arc;
 
 /// How an artifact is saved.
@@ -26,6 +27,14 @@ setters! {
         note_run: bool,
         always_new: bool,
         progress: Arc<Progress>,
+    }
+}
+
+impl SaveOptions {
+    /// What a lock says while a version of `artifact` is made in this way.
+    pub(in crate::commit) fn purpose<'a>(&'a self, purpose: &'a str, artifact: &'a ArtifactName) -> Purpose<'a> {
+        let run = self.run.as_ref().map(|r| r.id.as_str());
+        Purpose { purpose, artifact: Some(artifact.as_str()), run, ..Purpose::default() }
     }
 }
 

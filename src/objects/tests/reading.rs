@@ -146,13 +146,9 @@ fn small_content_in_a_file_and_large_content_in_a_pack_are_found() {
     let object = store.layout.object(&Digest::of(&small));
     std::fs::create_dir_all(object.parent().unwrap()).unwrap();
     std::fs::write(&object, &small).unwrap();
-    let mut pack = PackWriter::create(
-        &store.objects.disk(),
-        store.dir.path().join("p"),
-        store.objects.table().reserve(),
-        MAX_PACK,
-    )
-    .unwrap();
+    let mut pack =
+        PackWriter::create(store.objects.disk(), store.dir.path().join("p"), store.objects.table().reserve(), MAX_PACK)
+            .unwrap();
     pack.append(Digest::of(&big), BlobKind::Content, &big).unwrap();
     let closed = pack.close().unwrap();
     std::fs::rename(closed.file.path(), store.layout.pack(&closed.name)).unwrap();

@@ -205,7 +205,7 @@ fn a_daemon_keeps_nothing_of_its_caller_open() {
 #[test]
 fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
     let place = Location::new();
-    let store = cairn::Store::open(&place.store()).unwrap();
+    let store = cairn::Store::open(place.store()).unwrap();
     let publish = |text: &str| {
         let mut artifact = cairn::Artifact::new("set", None).unwrap();
         artifact.add_bytes("f", text).unwrap();

@@ -21,7 +21,7 @@ struct Whole {
 impl Whole {
     fn new() -> Whole {
         let place = Location::new();
-        let store = Store::open(&place.store()).unwrap();
+        let store = Store::open(place.store()).unwrap();
         Whole { place, store }
     }
 

@@ -312,7 +312,7 @@ fn a_full_disk_is_a_clear_error_with_nothing_visible_and_the_repeat_succeeds_whe
 fn a_store_inside_its_own_source_and_eight_writers_of_it_store_no_store() {
     let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     make_tree(&lab.path("project"), &[("src/a", b"a"), ("b", b"b")]);
-    let store = Store::init(&lab.path("project/.cairn"), &Default::default()).unwrap();
+    let store = Store::init(lab.path("project/.cairn"), &Default::default()).unwrap();
     std::thread::scope(|s| {
         for _ in 0..PROCESSES {
             s.spawn(|| {

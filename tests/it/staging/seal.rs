@@ -110,7 +110,7 @@ impl Drop for Loop {
 pub(super) fn lab_on(kind: &str, size: u64) -> (Loop, TestStore) {
     let lab = TestStore { dir: tempfile::tempdir().unwrap() };
     let at = Loop::new(&lab, kind, size);
-    cairn::Store::init(&at.0.join("store"), &Default::default()).unwrap();
+    cairn::Store::init(at.0.join("store"), &Default::default()).unwrap();
     std::os::unix::fs::symlink(at.0.join("store"), lab.store_path()).unwrap();
     (at, lab)
 }

@@ -28,7 +28,7 @@ fn a_file_that_is_removed_while_open_on_a_shared_disk_is_in_no_listing_and_no_ve
         other => return eprintln!("skipped: bindfs does not mount: {other:?}"),
     }
     let shared = Shared(at.clone());
-    cairn::Store::init(&at.join("store"), &Default::default()).unwrap();
+    cairn::Store::init(at.join("store"), &Default::default()).unwrap();
     std::os::unix::fs::symlink(at.join("store"), lab.store_path()).unwrap();
     {
         let staged = stage(&lab, "r");

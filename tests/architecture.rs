@@ -1,5 +1,5 @@
 //! Rules about the sources that a reader relies on: the storeys of ARCHITECTURE.md (each module names lower ones only,
-//! only `disk` changes the disk, only fuse's two adapters know fuser), no circles of files, files and lines of bounded
+//! only `disk` changes the disk, only some files of `fuse` name fuser), no circles of files, files and lines of bounded
 //! length, no reference to a law that is not written down.
 
 #[path = "architecture/imports.rs"]

@@ -225,3 +225,21 @@ pub mod internals {
         pub use crate::txn::*;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_shared_between_threads<T: Send + Sync>() {}
+
+    #[test]
+    fn handles_can_be_shared_between_threads() {
+        is_shared_between_threads::<Store>();
+        is_shared_between_threads::<Version>();
+        is_shared_between_threads::<Draft>();
+        is_shared_between_threads::<Run>();
+        is_shared_between_threads::<Artifact>();
+        is_shared_between_threads::<manifest::Tree>();
+        is_shared_between_threads::<Error>();
+    }
+}

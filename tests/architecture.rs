@@ -143,6 +143,26 @@ fn only_disk_changes_the_disk() {
     assert!(wrong.is_empty(), "these belong into src/disk:\n{}", wrong.join("\n"));
 }
 
+/// A program that uses the library need not know which versions of these two crates it was built with. `disk` is not
+/// public.
+#[test]
+fn no_public_function_has_a_type_of_libc_or_fuser() {
+    let mut wrong = Vec::new();
+    for (module, path, text) in sources() {
+        if module == "disk" || is_test(&path) {
+            continue;
+        }
+        let code = code(&text);
+        for (at, _) in code.match_indices("\n    pub fn ").chain(code.match_indices("\npub fn ")) {
+            let signature = code[at..].split(['{', ';']).next().unwrap();
+            if ["libc::", "fuser::"].iter().any(|foreign| signature.contains(foreign)) {
+                wrong.push(format!("{}: {}", path.display(), signature.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn only_the_connections_know_fuser_and_the_manifest_does_no_io() {
     for (module, path, text) in sources() {

@@ -42,7 +42,7 @@ setters! {
 /// assert_eq!(published.version.record().run.as_ref().unwrap().id.as_str(), "train-1");
 /// # Ok::<(), cairn::Error>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Run {
     store: Store,
     record: RunRecord,

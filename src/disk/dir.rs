@@ -27,6 +27,12 @@ pub struct Dir {
 #[derive(Clone, Copy)]
 pub struct EntryStat(Stat);
 
+impl std::fmt::Debug for EntryStat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EntryStat").finish_non_exhaustive()
+    }
+}
+
 impl EntryStat {
     fn is(self, kind: libc::mode_t) -> bool {
         self.0.st_mode & libc::S_IFMT == kind

@@ -86,7 +86,6 @@ impl ErrorReport {
 }
 
 /// Cuts a text to `longest` bytes.
-#[cfg(feature = "fuse")]
 pub(crate) fn shorten(text: &mut String, longest: usize) {
     if text.len() > longest {
         text.truncate(floor_char_boundary(text, longest));
@@ -95,7 +94,6 @@ pub(crate) fn shorten(text: &mut String, longest: usize) {
 }
 
 /// The largest index that is at most `at` and at which a character begins. (std has it since Rust 1.91.)
-#[cfg(feature = "fuse")]
 pub(crate) fn floor_char_boundary(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0)
 }

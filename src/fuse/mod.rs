@@ -147,6 +147,7 @@ pub fn default_threads() -> usize {
 }
 
 /// What a mount of one version shows.
+#[derive(Debug)]
 pub struct VersionView {
     /// Its entries.
     pub tree: Tree,

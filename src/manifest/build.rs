@@ -63,6 +63,12 @@ pub struct Builder<'a> {
     path: Vec<u8>,
 }
 
+impl std::fmt::Debug for Builder<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").finish_non_exhaustive()
+    }
+}
+
 struct BuildDir {
     levels: Levels,
     /// The last name added to this directory.

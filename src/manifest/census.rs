@@ -46,6 +46,12 @@ pub struct Census {
     seen: HashMap<Digest, Option<NodeSummary>>,
 }
 
+impl std::fmt::Debug for Census {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Census").finish_non_exhaustive()
+    }
+}
+
 /// A node that is being visited. An inlined directory does not have a digest here.
 struct VisitFrame {
     node: Arc<Node>,

@@ -258,6 +258,12 @@ pub struct Listing {
     before: u64,
 }
 
+impl std::fmt::Debug for Listing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listing").finish_non_exhaustive()
+    }
+}
+
 impl Listing {
     /// Begins at the first entry of `dir`, whose rank is `rank`.
     ///

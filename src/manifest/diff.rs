@@ -52,6 +52,12 @@ pub struct Diff {
     left: Option<u64>,
 }
 
+impl std::fmt::Debug for Diff {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Diff").finish_non_exhaustive()
+    }
+}
+
 /// The maximum number of changes between manifests that are too large to walk.
 const MAX_CHANGES: u64 = 1 << 22;
 

@@ -13,6 +13,12 @@ use std::sync::Arc;
 #[derive(Clone, Default)]
 pub struct MemoryNodes(Arc<Mutex<SharedNodes>>);
 
+impl std::fmt::Debug for MemoryNodes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryNodes").field("counts", &self.0.lock().counts).finish_non_exhaustive()
+    }
+}
+
 #[derive(Default)]
 struct SharedNodes {
     nodes: HashMap<Digest, Arc<Node>>,

@@ -12,7 +12,7 @@ use std::collections::hash_map::Entry as MapEntry;
 use std::collections::{BinaryHeap, HashMap};
 
 /// One of the manifests to unite.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Part {
     /// Its entries.
     pub tree: Tree,

@@ -19,6 +19,12 @@ pub struct Layered {
     pub below: Arc<dyn NodeSource>,
 }
 
+impl std::fmt::Debug for Layered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Layered").field("memory", &self.memory).finish_non_exhaustive()
+    }
+}
+
 impl NodeSource for Layered {
     fn load(&self, at: &NodeRef) -> Result<Arc<Node>> {
         match self.memory.get(&at.digest) {
@@ -57,6 +63,12 @@ pub struct NodeRelocator<'a> {
     sink: &'a mut dyn NodeSink,
     /// Where the nodes that were stored here lie.
     places: HashMap<Digest, Option<Location>>,
+}
+
+impl std::fmt::Debug for NodeRelocator<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeRelocator").finish_non_exhaustive()
+    }
 }
 
 impl<'a> NodeRelocator<'a> {

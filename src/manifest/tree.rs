@@ -21,6 +21,12 @@ pub struct Tree {
     source: Arc<dyn NodeSource>,
 }
 
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree").field("root", &self.at).finish_non_exhaustive()
+    }
+}
+
 /// The result of a lookup.
 #[derive(Clone, Debug)]
 pub struct FoundEntry {

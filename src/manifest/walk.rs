@@ -40,6 +40,12 @@ pub struct Walk {
     below: u64,
 }
 
+impl std::fmt::Debug for Walk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Walk").finish_non_exhaustive()
+    }
+}
+
 impl Walk {
     pub(super) fn new(path: RelPath, listing: Listing) -> Walk {
         let below = listing.entries();

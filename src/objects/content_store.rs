@@ -35,6 +35,12 @@ pub struct Objects {
     counts: NodeCounters,
 }
 
+impl std::fmt::Debug for Objects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Objects").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
 impl Objects {
     /// The content of the store with that layout.
     ///

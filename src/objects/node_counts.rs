@@ -16,7 +16,7 @@ pub struct NodeCounts {
 }
 
 /// The counters behind [`NodeCounts`].
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub(super) struct NodeCounters {
     read: AtomicU64,
     read_bytes: AtomicU64,

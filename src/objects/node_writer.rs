@@ -20,6 +20,12 @@ pub struct NodeThreadWriter<'a> {
     pack: Option<PackWriter>,
 }
 
+impl std::fmt::Debug for NodeThreadWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeThreadWriter").finish_non_exhaustive()
+    }
+}
+
 impl ObjectWriter {
     /// A sink for a manifest's nodes. Create it after all thread writers are closed.
     ///

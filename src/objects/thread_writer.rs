@@ -28,6 +28,12 @@ pub struct ThreadWriter<'a> {
     in_place: Option<PackRef>,
 }
 
+impl std::fmt::Debug for ThreadWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThreadWriter").finish_non_exhaustive()
+    }
+}
+
 impl ObjectWriter {
     /// Access for one thread.
     pub fn thread_writer(&self) -> ThreadWriter<'_> {

@@ -102,6 +102,12 @@ impl<'de> serde::Deserialize<'de> for Digest {
 #[derive(Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hasher").finish_non_exhaustive()
+    }
+}
+
 impl Hasher {
     /// A hasher that has seen nothing.
     pub fn new() -> Self {

@@ -12,6 +12,12 @@ pub struct DirStream {
     at: i64,
 }
 
+impl std::fmt::Debug for DirStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirStream").finish_non_exhaustive()
+    }
+}
+
 // SAFETY: a stream may be used by any thread, one at a time, which `&mut` sees to.
 unsafe impl Send for DirStream {}
 

@@ -1,27 +1,27 @@
-//! Wall-clock times for people. Nothing is ever decided by them.
+//! Wall-clock times for people. Nothing depends on them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The last second that has four digits for its year in every time zone.
 const LAST: i64 = 253_402_207_200;
 
-/// A moment as records and lists show it: RFC 3339, UTC, whole seconds. `2026-11-25T03:34:47Z`
+/// The present time as records and lists show it: RFC 3339, UTC, whole seconds, such as `2026-11-25T03:34:47Z`.
 pub fn now() -> String {
     show(unix_now())
 }
 
-/// Seconds since 1970; 0 where the clock is before that.
+/// Seconds since 1970; 0 if the clock is before that.
 pub fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-/// `seconds` since 1970 as [`now`] writes it. RFC 3339 ends with the year 9999: what is later is shown as its end.
+/// `seconds` since 1970 as [`now`] writes it. RFC 3339 ends with the year 9999: a later time is shown as its end.
 pub fn show(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds.min(LAST)).map(|t| t.to_string()).unwrap_or_else(|_| format!("@{seconds}"))
 }
 
-/// What [`now`] wrote, as seconds since 1970.
+/// Parses what [`now`] wrote into seconds since 1970.
 pub fn parse(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(|t| t.as_second())
 }

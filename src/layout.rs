@@ -3,10 +3,10 @@
 use crate::types::{AliasName, ArtifactName, Digest, DistributedId, RunId, Token, VersionNumber};
 use std::path::{Path, PathBuf};
 
-/// What the name of everything that a `get` has not finished begins with, or its last part.
+/// The prefix of the name of a file that a `get` has not finished, or of the last part of a directory's name.
 const UNFINISHED: &str = ".cairn-";
 
-/// The name of a file or symlink of a checkout until it is whole.
+/// The name of a file or symlink of a checkout until it is complete.
 pub fn unfinished_name(token: &Token) -> String {
     format!("{UNFINISHED}{token}")
 }
@@ -16,8 +16,8 @@ pub fn unfinished_directory(name: &[u8], id: &str) -> Vec<u8> {
     [b".", &name[..name.len().min(200)], UNFINISHED.as_bytes(), id.as_bytes()].concat()
 }
 
-/// Whether this is what a `get` that was killed leaves in a directory: `.cairn-` and 32 hexadecimal digits for a file
-/// or symlink, for a directory `.NAME.cairn-` and 16 or 32 of them. A put does not publish it.
+/// Whether a `get` that was killed leaves this name in a directory: `.cairn-` and 32 hexadecimal digits for a file or
+/// symlink, `.NAME.cairn-` and 16 or 32 digits for a directory. A put does not publish it.
 pub fn is_unfinished(name: &[u8], is_dir: bool) -> bool {
     let marker = UNFINISHED.as_bytes();
     let Some(at) = name.windows(marker.len()).rposition(|w| w == marker) else { return false };
@@ -37,7 +37,7 @@ pub struct Layout {
     root: PathBuf,
 }
 
-/// The directories that every store has from its beginning.
+/// The directories that every new store has.
 pub const DIRECTORIES: [&str; 10] =
     ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash", "damaged"];
 
@@ -52,7 +52,7 @@ impl Layout {
         &self.root
     }
 
-    /// Format version and features.
+    /// The format version and features.
     pub fn config(&self) -> PathBuf {
         self.root.join("cairn.json")
     }
@@ -93,7 +93,7 @@ impl Layout {
         self.root.join("damaged")
     }
 
-    /// What gc moved and has not freed; each entry is a batch with `object-HEX` and `pack-HEX` in it.
+    /// What `gc` moved and has not freed. Each entry is a batch with `object-HEX` and `pack-HEX` in it.
     pub fn trash(&self) -> PathBuf {
         self.root.join("trash")
     }
@@ -118,12 +118,12 @@ impl Layout {
         self.work().join(token.as_str())
     }
 
-    /// A token's outcome: `commit` or `fenced`, whichever stood first.
+    /// A token's outcome: `commit` or `fenced`, whichever was written first.
     pub fn outcome(&self, token: &Token) -> PathBuf {
         self.token(token).join("outcome")
     }
 
-    /// A symlink whose text says where, from the store's root, the token's record stands.
+    /// A symlink whose text is the path of the token's record, from the store's root.
     pub fn token_record(&self, token: &Token) -> PathBuf {
         self.token(token).join("record")
     }
@@ -148,32 +148,32 @@ impl Layout {
         self.staging().join(token.as_str())
     }
 
-    /// Whose stage it is.
+    /// The record that names a stage's run.
     pub fn stage_record(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.json"))
     }
 
-    /// That a stage is being sealed.
+    /// The marker that a stage is being sealed.
     pub fn stage_sealing(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.sealing"))
     }
 
-    /// What copies made while a stage is sealed begin with.
+    /// The prefix of copies that are made while a stage is sealed.
     pub fn stage_copies(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.own-"))
     }
 
-    /// That a process came to hold a stage, as the `number`th.
+    /// The marker of the `number`th process that held a stage.
     pub fn stage_holder(&self, token: &Token, number: u64) -> PathBuf {
         self.staging().join(format!("{token}.holder-{number}"))
     }
 
-    /// Where files of a stage are removed that are open, on a shared disk.
+    /// Where removed files of a stage stay while they are open, on a shared disk.
     pub fn stage_gone(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.gone"))
     }
 
-    /// Where a stage is mounted, on the host of its holder.
+    /// The record of where a stage is mounted, on the host of its holder.
     pub fn stage_mount(&self, token: &Token) -> PathBuf {
         self.staging().join(format!("{token}.mount"))
     }
@@ -228,32 +228,32 @@ impl Layout {
         self.aliases(name).join(alias.file_name())
     }
 
-    /// Changes of one version's description, metadata and tags.
+    /// Changes to one version's description, metadata and tags.
     pub fn notes(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
         self.artifact(name).join("notes").join(number.to_string())
     }
 
-    /// Which runs used a version.
+    /// The records of runs that used a version.
     pub fn uses(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
         self.artifact(name).join("uses").join(number.to_string())
     }
 
-    /// That `run` used a version.
+    /// The record that `run` used a version.
     pub fn used_by(&self, name: &ArtifactName, number: VersionNumber, run: &RunId) -> PathBuf {
         self.uses(name, number).join(run.file_name())
     }
 
-    /// The collaborative versions of an artifact, finished ones too.
+    /// The drafts of an artifact, also finished ones.
     pub fn drafts(&self, name: &ArtifactName) -> PathBuf {
         self.artifact(name).join("drafts")
     }
 
-    /// One collaborative version.
+    /// One draft.
     pub fn draft(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
         self.drafts(name).join(id.file_name())
     }
 
-    /// What was contributed to it, in order.
+    /// The contributions to a draft, in order.
     pub fn draft_log(&self, name: &ArtifactName, id: &DistributedId) -> PathBuf {
         self.draft(name, id).join("log")
     }

@@ -1,7 +1,7 @@
 //! JSON records that carry a SHA-256 of themselves (L6).
 //!
 //! A record is a pretty-printed JSON object whose last field, on a line of its own, is `sha256`: the digest of all
-//! lines before that line. A shell redoes it with `head -n -2 FILE | sha256sum`.
+//! lines before that line. `head -n -2 FILE | sha256sum` computes it in a shell.
 
 use crate::error::{Error, Result};
 use crate::types::Digest;
@@ -16,10 +16,10 @@ const MAX_QUOTED: usize = 300;
 
 const SUM_LINE: &str = "  \"sha256\": \"";
 
-/// The bytes of a record.
+/// Encodes a record with its sum.
 ///
 /// # Errors
-/// A usage error when the record is longer than [`MAX_RECORD`].
+/// A usage error, if the record is longer than [`MAX_RECORD`].
 pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
     let mut text =
         serde_json::to_string_pretty(value).map_err(|e| Error::usage("cannot write this as JSON").with_source(e))?;
@@ -37,7 +37,7 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
 /// Checks and parses a record. `what` names it in errors.
 ///
 /// # Errors
-/// Damaged: a wrong or missing sum, or fields that do not fit.
+/// Damaged, if the sum is wrong or missing, or if the fields do not fit.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
     let tail = SUM_LINE.len() + 64 + 4;
     let bad = |why: &str| Error::damaged(format!("record {what}: {why}"));
@@ -47,12 +47,12 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
         .strip_prefix(SUM_LINE.as_bytes())
         .and_then(|e| e.strip_suffix(b"\"\n}\n"))
         .ok_or_else(|| bad("it does not end with its sha256"))?;
-    let sum = Digest::of_hex(hex).ok_or_else(|| bad("its sha256 is no digest"))?;
+    let sum = Digest::of_hex(hex).ok_or_else(|| bad("its sha256 is not a digest"))?;
     if Digest::of(body) != sum {
         return Err(bad(&format!("expected sha256 {sum}, found {}", Digest::of(body))));
     }
     serde_json::from_slice(bytes).map_err(|e| {
-        // It may quote a field of any length.
+        // The message may quote a field of any length.
         let why: String = e.to_string().chars().take(MAX_QUOTED).collect();
         bad("its fields do not fit").with_cause(why)
     })

@@ -1,16 +1,16 @@
-//! How many threads work that is spread over threads gets, and how it is spread.
+//! How many threads a parallel operation uses, and how its work is spread over them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// The machine's processors as far as this process may use them, at most eight.
+/// The number of processors that this process may use, at most eight.
 pub fn count() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new(); // asking costs a look into /proc and the cgroups
+    static COUNT: OnceLock<usize> = OnceLock::new(); // asking reads /proc and the cgroups
     *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(2, |n| n.get().min(8)))
 }
 
-/// Calls `work` for each item, with up to `threads` threads. After an error no further item is begun; of several errors
-/// one is returned.
+/// Calls `work` for each item, with up to `threads` threads. After an error it begins no further item. If there are
+/// several errors, it returns one.
 ///
 /// # Errors
 /// Those of `work`.

@@ -1,10 +1,10 @@
-//! Commands that people type by habit from other tools, and the command here that does it.
+//! Command names that people know from other tools, and cairn's command for each.
 
-/// The words, and the hint for each.
-const HABITS: [(&[&str], &str); 16] = [
+/// The names, with one hint for each group.
+const SYNONYMS: [(&[&str], &str); 17] = [
     (
         &["add", "commit", "push", "upload", "save", "log-artifact", "import", "backup"],
-        "`cairn put NAME DIR` makes a version of a directory",
+        "`cairn put NAME DIR` makes a version from a directory",
     ),
     (&["pull", "checkout", "download", "clone", "export", "restore"], "`cairn get NAME[:V] DIR` writes a version out"),
     (&["status", "st"], "`cairn diff NAME ./DIR` shows how a directory differs from the newest version"),
@@ -12,26 +12,24 @@ const HABITS: [(&[&str], &str); 16] = [
         &["history", "log", "versions", "snapshots", "artifacts", "ls-remote"],
         "`cairn list NAME` shows the versions of an artifact",
     ),
-    (
-        &["remove", "delete", "del", "forget", "prune"],
-        "`cairn rm NAME:vN` removes a version (its space is not freed yet)",
-    ),
+    (&["remove", "delete", "del", "forget"], "`cairn rm NAME:vN` removes a version; `cairn gc` then frees its space"),
+    (&["prune", "clean", "vacuum", "collect"], "`cairn gc` frees the space of removed versions"),
     (&["check", "fsck", "scrub", "audit"], "`cairn verify` reads and hashes the whole store"),
     (&["unmount", "fusermount", "detach"], "`cairn umount DIR` unmounts"),
     (&["tree", "files", "ls-files"], "`cairn ls NAME[:V]` lists the files of a version"),
     (&["dump", "print"], "`cairn cat NAME[:V] PATH` prints a file"),
-    (&["info", "inspect", "describe", "stat"], "`cairn show NAME[:V]` prints what is recorded of a version"),
+    (&["info", "inspect", "describe", "stat"], "`cairn show NAME[:V]` prints what is recorded about a version"),
     (
         &["mv", "move", "rename"],
-        "`cairn copy NAME NEWNAME` gives a version another name; `cairn patch NAME --rename OLD NEW` renames a path \
-         in it",
+        "`cairn copy NAME NEWNAME` copies a version to another name; `cairn patch NAME --rename OLD NEW` renames a \
+         path in it",
     ),
     (
         &["cp", "promote", "rollback", "revert", "reset"],
         "`cairn copy NAME:vN NAME` makes that content the newest version again",
     ),
     (&["edit", "update", "append", "apply"], "`cairn patch NAME FILE...` makes the next version from changes"),
-    (&["unlock", "who", "ps"], "`cairn locks` shows who is at work"),
+    (&["unlock", "who", "ps"], "`cairn locks` shows which processes are at work"),
     (
         &["discard", "drop", "abort"],
         "`cairn draft discard NAME ID` discards a collaborative version that is not finished",
@@ -39,9 +37,9 @@ const HABITS: [(&[&str], &str); 16] = [
     (&["merge", "complete"], "`cairn finish NAME --distributed-id ID` merges the contributions of many runs"),
 ];
 
-/// What to do instead of the command `word`, if it is one of the habits.
-pub fn hint(word: &str) -> Option<&'static str> {
-    HABITS.iter().find(|(words, _)| words.contains(&word)).map(|(_, hint)| *hint)
+/// The hint for the unknown command `name`, if another tool has a command of that name.
+pub fn hint(name: &str) -> Option<&'static str> {
+    SYNONYMS.iter().find(|(names, _)| names.contains(&name)).map(|(_, hint)| *hint)
 }
 
 #[cfg(test)]
@@ -50,14 +48,14 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn no_habit_is_a_command_and_each_hint_names_one() {
+    fn no_synonym_is_a_command_and_each_hint_names_one() {
         let cli = crate::cli::Cli::command();
-        for (words, hint) in HABITS {
+        for (names, hint) in SYNONYMS {
             let named =
                 hint.strip_prefix("`cairn ").and_then(|h| h.split_once(' ')).map(|(c, _)| c.trim_end_matches('`'));
             assert!(named.is_some_and(|c| cli.find_subcommand(c).is_some()), "{hint}");
-            for word in words {
-                assert!(cli.find_subcommand(word).is_none(), "{word} is a command");
+            for name in names {
+                assert!(cli.find_subcommand(name).is_none(), "{name} is a command");
             }
         }
     }

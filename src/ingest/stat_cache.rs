@@ -1,9 +1,9 @@
-//! The stat cache: which digest a file had when it was last read, by file system, inode, size, mtime and ctime.
+//! The stat cache: the digest that a file had when it was last read, by file system, inode, size, mtime and ctime.
 //!
-//! A cache of the user's, one file for each source directory, droppable at any time: an unchanged put is then a walk,
-//! and an interrupted one continues. Which file systems' stats are trusted, and why, is described in `disk/stamps.rs`.
-//! A file is remembered only if it was read in a state from which any later change moves its ctime
-//! ([`StatCache::before`]). What a damaged cache holds is not used: the file carries a SHA-256 of itself.
+//! Each user has a cache with one file for each source directory. It can be deleted at any time. With it, an unchanged
+//! put only walks the directory, and an interrupted put continues. `disk/stamps.rs` describes which file systems' stats
+//! are trusted, and why. A file is remembered only if it was read in a state in which any later change also changes its
+//! ctime ([`StatCache::before`]). A damaged cache is not used: the file has a SHA-256 of itself.
 
 use super::source::Home;
 use super::tree::Stat;
@@ -15,47 +15,47 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Older ones, of versions that believed device numbers and any file system, begin otherwise and are not read.
+/// Older caches trusted device numbers and every file system. They begin with another magic number and are not read.
 const MAGIC: &[u8; 8] = b"cairnsc3";
-/// Volume, ino, size, mtime, ctime: 8 bytes each; digest: 32.
+/// Volume, inode, size, mtime, ctime: 8 bytes each; digest: 32 bytes.
 const RECORD: usize = 72;
-/// Bytes gathered before they are written.
+/// How many bytes are collected before they are written.
 const BUFFER: usize = 1 << 20;
 
-/// Nanoseconds after which a change has another ctime than the one before: twice the longest tick of the kernel's
-/// clock (100 Hz). File systems with coarser times are recognized by their whole seconds.
+/// After this many nanoseconds a change gets another ctime than the change before: twice the longest tick of the
+/// kernel's clock (100 Hz). File systems with coarser times are recognized by their whole seconds.
 const TICK: i64 = 20_000_000;
-/// How long the kernel may hold up a change after it stamped it, where a writer may be at work.
+/// For how long the kernel may delay a change after it has set the ctime, if a process may be writing.
 const HELD_UP: i64 = 10_000_000_000;
-/// Across the network the server's clock may differ from ours, and its own dirty pages are not seen: it writes them
-/// back after some 35 s.
+/// On a network volume, the server's clock may differ from this host's, and the server's own dirty pages are not
+/// visible: it writes them back after some 35 s.
 const NETWORK: i64 = 120_000_000_000;
 
 /// The digests remembered for one source.
 #[derive(Debug)]
 pub struct StatCache {
     file: Option<PathBuf>,
-    /// Nothing is believed, but what is read is remembered.
+    /// Whether to hash all files again. The cache is then not used, but files that are read are remembered.
     rehash: bool,
     /// Records sorted by volume and inode.
     records: Vec<u8>,
-    /// One bit for each record that was asked for and still held.
+    /// One bit for each record that was looked up and was still valid.
     held: Vec<AtomicU64>,
 }
 
-/// A file as it is remembered: its `dev` is its volume's id.
+/// The key of a remembered file: its `dev` is its volume's id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key(Stat);
 
 impl Key {
-    /// The key of a file with the attributes `stat` on `volume`; `None` for a whole second, which tools and coarse file
-    /// systems write.
+    /// The key of a file with the attributes `stat` on `volume`; `None` for a time of whole seconds, which tools and
+    /// coarse file systems write.
     fn of(stat: &Stat, volume: &Volume) -> Option<Key> {
         (stat.ctime % 1_000_000_000 != 0).then_some(Key(Stat { dev: volume.id, ..*stat }))
     }
 }
 
-/// What shows, before a file is read, that a later change moves its ctime.
+/// What shows, before a file is read, that a later change will change its ctime.
 #[derive(Debug)]
 pub struct Proof {
     key: Key,
@@ -66,16 +66,16 @@ pub struct Proof {
 enum By {
     /// No process has it open for writing.
     NoWriter,
-    /// No page is dirty, and is not after the read either.
+    /// No page of it is dirty, before and after the read.
     CleanPages,
-    /// It is older than a dirty page gets.
+    /// Its last change is longer ago than a page can stay dirty.
     Age,
 }
 
 impl StatCache {
-    /// What is remembered for the source directory `source`. Nothing when the cache is missing, damaged or turned off
-    /// (`CAIRN_STAT_CACHE=off`, or `CAIRN_CACHE_DIR` set and empty; else `$XDG_CACHE_HOME/cairn`, else
-    /// `~/.cache/cairn`), or with `rehash`.
+    /// Loads what is remembered for the source directory `source` from `$CAIRN_CACHE_DIR`, `$XDG_CACHE_HOME/cairn` or
+    /// `~/.cache/cairn`. It is empty if the cache is missing, damaged or turned off (`CAIRN_STAT_CACHE=off`, or
+    /// `CAIRN_CACHE_DIR` set and empty), or with `rehash`.
     pub fn open(source: &Path, rehash: bool) -> StatCache {
         use std::os::unix::ffi::OsStrExt;
         let canonical = std::fs::canonicalize(source).unwrap_or_else(|_| source.to_path_buf());
@@ -89,7 +89,7 @@ impl StatCache {
         StatCache { file, rehash, records, held }
     }
 
-    /// A cache of one file.
+    /// A cache that remembers one file.
     #[cfg(test)]
     pub(super) fn of_one(stat: &Stat, volume: &Volume, digest: &Digest) -> StatCache {
         let mut record = Vec::new();
@@ -97,8 +97,8 @@ impl StatCache {
         StatCache::of(None, false, record)
     }
 
-    /// The digest of a file with the attributes `stat` on `volume`, if it is remembered. On a network volume it counts
-    /// only for a stat that the server was asked for.
+    /// The digest of a file with the attributes `stat` on `volume`, if it is remembered. On a network volume the stat
+    /// must come from the server, not from this host's cache.
     pub fn get(&self, stat: &Stat, volume: &Volume) -> Option<Digest> {
         if self.records.is_empty() {
             return None;
@@ -125,13 +125,14 @@ impl StatCache {
         None
     }
 
-    /// To be asked before a file is read, which looks as `stat`: the proof that is to be shown to
-    /// [`StatCache::after`]. `None`: it will not be remembered.
+    /// Call this before a file with the attributes `stat` is read. It returns the proof that [`StatCache::after`]
+    /// needs, or `None`: then the file will not be remembered.
     ///
-    /// Say its pages are clean at this moment, or nobody has it open for writing. Then no map of it has a page that
-    /// can be stored into without the kernel stamping the file, so each change from now on moves its ctime to now or
-    /// later, or back by a tick; its ctime is older than that, so the new one is another. If it looks the same after
-    /// it was read, the bytes are those of this ctime, and so they are whenever it looks the same again.
+    /// Suppose that the file's pages are clean at this moment, or that no process has it open for writing. Then no
+    /// memory map of it has a page that a process can store into without the kernel setting a new ctime. So each change
+    /// from now on sets the ctime to the present time or later, or back by a tick. The file's ctime is older than that,
+    /// so the new one differs. If the attributes are the same after the read, the bytes belong to this ctime, and they
+    /// do so whenever the attributes are the same again.
     pub fn before(&self, file: &File, stat: &FileStat, home: &Home, now: i64) -> Option<Proof> {
         let volume = home.volume.filter(|_| self.file.is_some() && home.holds(stat) && !stat.dax)?;
         let key = Key::of(&Stat::from(*stat), &volume)?;
@@ -147,26 +148,25 @@ impl StatCache {
             None if disk::max_dirty_page_age().is_some_and(|oldest| age >= oldest) => By::Age,
             _ => return None,
         };
-        // A client that has the file open for writing may have older bytes in its cache.
+        // If this client has the file open for writing, its cache may hold older bytes.
         (!volume.network || disk::read_from_server(file)).then_some(Proof { key, by })
     }
 
-    /// What a file is remembered by that was read after `proof` was made and looks the same at `now`.
+    /// The key of a file that was read after `proof` was made and has the same attributes `now`.
     pub fn after(&self, proof: Proof, file: &File, now: i64) -> Option<Key> {
         let clean = || now.saturating_sub(proof.key.0.ctime) >= HELD_UP && disk::pages_are_clean(file) == Some(true);
         (proof.by != By::CleanPages || clean()).then_some(proof.key)
     }
 
-    /// How long to wait until a file has a ctime that the next change does not share; nothing where that is long
-    /// past.
+    /// How long to wait until the next change must give the file another ctime; zero if the wait is already over.
     pub fn wait_for_tick(&self, stat: &FileStat, home: &Home, now: i64) -> Option<Duration> {
         let age = now.saturating_sub(stat.ctime);
         let wanted = self.file.is_some() && home.volume.is_some_and(|v| !v.network) && (0..TICK).contains(&age);
         wanted.then(|| Duration::from_nanos((TICK - age) as u64))
     }
 
-    /// Remembers, beside what was asked for and still held, the files that were read now. Failures are not errors: it
-    /// is a cache.
+    /// Writes the cache: the records that were looked up and were still valid, and the files that were read now. A
+    /// failure is not an error, because it is only a cache.
     pub fn save(self, mut read: Vec<(Key, Digest)>) {
         let held: usize = self.held.iter().map(|w| w.load(Ordering::Relaxed).count_ones() as usize).sum();
         let Some(file) =
@@ -219,19 +219,19 @@ impl StatCache {
     }
 }
 
-/// Nanoseconds since 1970 by this host's clock, which local file systems take their times from.
+/// Nanoseconds since 1970 by this host's clock, from which local file systems take their times.
 pub fn clock_now() -> i64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// Whether `CAIRN_STAT_CACHE` turns the cache off: anything but a yes does.
+/// Whether `CAIRN_STAT_CACHE` turns the cache off: any value that doesn't mean yes does.
 fn turned_off(value: &std::ffi::OsStr) -> bool {
     !["", "on", "yes", "true", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
-/// Where the user's caches are.
+/// The directory of the user's caches.
 fn directory() -> Option<PathBuf> {
     if std::env::var_os("CAIRN_STAT_CACHE").is_some_and(|value| turned_off(&value)) {
         return None;
@@ -319,7 +319,7 @@ mod tests {
             bad[i] ^= 1;
             assert!(checked(bad).is_none());
         }
-        // What was not asked for again is forgotten, what changed is replaced, what is new is added.
+        // Records that were not looked up again are forgotten, changed ones are replaced, new ones are added.
         read.save(vec![(key(2, 12), Digest::of(b"two")), (key(9, 12), digest)]);
         let again = cache(checked(std::fs::read(&file).unwrap()).unwrap());
         assert_eq!(again.get(&stat(2, 12), &VOLUME), Some(Digest::of(b"two")));

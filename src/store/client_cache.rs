@@ -1,9 +1,9 @@
-//! How long this host's mount of a shared file system may cache directories, from `/proc/self/mountinfo`.
+//! How long this host's mount of a shared file system may cache directories, as `/proc/self/mountinfo` shows it.
 
 use crate::disk::{MOUNT_TABLE, MountEntry, mount_entries};
 use std::path::Path;
 
-/// Seconds that the mount holding `path` may cache directory entries, where its options say so.
+/// How many seconds the mount that holds `path` may cache directory entries, if its options set that.
 pub(super) fn seconds(path: &Path) -> Option<u64> {
     let text = std::fs::read(MOUNT_TABLE).ok()?;
     from_mountinfo(&text, path)

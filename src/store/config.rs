@@ -1,4 +1,4 @@
-//! `cairn.json`: format version, feature lists, and what the store was made with.
+//! `cairn.json`: the format version, the feature lists, and the options that the store was made with.
 
 use crate::error::{Detail, Error, Result, show_path};
 use crate::layout::Layout;
@@ -8,27 +8,27 @@ use serde::{Deserialize, Serialize};
 /// The format this release reads and writes.
 pub const FORMAT: u32 = 1;
 
-/// Features by what a release that does not know one may still do.
+/// Features, grouped by what a release that does not know them may still do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
-    /// Unknown ones may be ignored.
+    /// A release may ignore unknown ones.
     pub compatible: Vec<String>,
-    /// With an unknown one the store may be read, not written.
+    /// With an unknown one, a release may read the store, but not write to it.
     pub read_only: Vec<String>,
-    /// With an unknown one the store may not be opened.
+    /// With an unknown one, a release may not open the store.
     pub incompatible: Vec<String>,
 }
 
-/// Features of each list that this release knows. None yet.
+/// The features of each list that this release knows. There are none yet.
 const KNOWN_READ_ONLY: [&str; 0] = [];
 const KNOWN_INCOMPATIBLE: [&str; 0] = [];
 
 /// The content of `cairn.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// Format version; a higher one is refused.
+    /// The format version; a higher one is refused.
     pub format: u32,
-    /// Random, for ever: tells two stores apart.
+    /// A random id that never changes; it distinguishes stores.
     pub store_id: String,
     /// When the store was made.
     pub created_at: String,
@@ -44,7 +44,7 @@ pub struct Config {
 pub const DEFAULT_CACHE_BOUND: u64 = 120;
 
 impl Config {
-    /// A new store's configuration.
+    /// The configuration of a new store.
     pub fn new(cache_bound_seconds: u64, group: Option<String>) -> Self {
         Config {
             format: FORMAT,
@@ -56,19 +56,20 @@ impl Config {
         }
     }
 
-    /// Reads and checks a store's configuration; `None` when there is none.
+    /// Reads and checks a store's configuration; `None` if there is none.
     ///
     /// # Errors
-    /// Damaged; refused with a format or an incompatible feature that this release does not know.
+    /// Damaged; a conflict, if this release does not know the format or an incompatible feature.
     pub fn read(layout: &Layout) -> Result<Option<Config>> {
         let path = layout.config();
         let mut bytes = disk::read_small(&path, record::MAX_RECORD)?;
         if bytes.is_none() {
-            disk::open_parent(&path); // made by another host a moment ago
+            disk::open_parent(&path); // another host may have made it a moment ago
             bytes = disk::read_small(&path, record::MAX_RECORD)?;
         }
         let Some(bytes) = bytes else { return Ok(None) };
-        // The version first, and leniently: a later format may have other fields, and even another sum.
+        // Read the format version first, and leniently: a later format may have other fields, and even another
+        // checksum.
         let loose: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
         if let Some(found) = loose.as_ref().and_then(|v| v.get("format")?.as_u64()).filter(|f| *f > u64::from(FORMAT)) {
             return Err(Error::conflict(format!(
@@ -92,7 +93,7 @@ impl Config {
         Ok(Some(config))
     }
 
-    /// Features in use that forbid this release to write.
+    /// Features in use with which this release may not write.
     pub fn unknown_read_only(&self) -> Vec<String> {
         unknown(&self.features.read_only, &KNOWN_READ_ONLY)
     }

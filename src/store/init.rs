@@ -1,6 +1,6 @@
-//! Making a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves none. Of
-//! several processes that make a store in one directory at once, one does: each writes its record, and the claim of
-//! `.making` decides whose becomes `cairn.json`.
+//! Makes a store. `cairn.json` appears last: a directory without it is not a store, so a crash leaves no half-made
+//! store. If several processes make a store in the same directory at once, one succeeds: each writes its record, and
+//! the claim of `.making` decides which record becomes `cairn.json`.
 
 use super::Store;
 use super::config::{Config, DEFAULT_CACHE_BOUND};
@@ -15,16 +15,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What the names of files begin with that try the file system.
+/// The prefix of the files that test the file system.
 const PROBE: &str = ".probe-";
 
-/// How a store is made.
+/// Options for a new store.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct InitOptions {
-    /// All of this group may write, whatever their umasks.
+    /// All members of this group may write, whatever their umasks.
     pub group: Option<String>,
-    /// How long clients of a shared disk may cache, in seconds; 120 unless set.
+    /// How many seconds clients of a shared disk may cache directories; 120 by default.
     pub cache_bound_seconds: Option<u64>,
 }
 
@@ -36,12 +36,12 @@ setters! {
 }
 
 impl Store {
-    /// Makes a store at `root`, a directory that is missing, empty, or a store whose making was cut off: that one is
-    /// completed, as it was begun.
+    /// Makes a store at `root`. The directory may be missing or empty. If an earlier `init` was cut off there, this one
+    /// completes it with the options of the earlier one.
     ///
     /// # Errors
-    /// Refused when a store or anything else is there, or when the file system lacks what the store needs, naming it;
-    /// I/O.
+    /// A conflict, if a store or anything else is there, or if the file system lacks something that the store needs,
+    /// which the error names; I/O.
     ///
     /// # Example
     /// ```
@@ -62,7 +62,7 @@ impl Store {
         let strangers = disk::list_following(root)?.into_iter().find(|n| !n.to_str().is_some_and(is_ours));
         if let Some(name) = strangers {
             if name == "cairn.json" {
-                return Err(exists(root)); // made since
+                return Err(exists(root)); // another process has just made it
             }
             return Err(Error::conflict(format!(
                 "{} is not empty: it has {}",
@@ -83,14 +83,14 @@ impl Store {
         let first = claim(&disk, root, &token)?;
         if first == token && disk::lstat_revalidated(&layout.config())?.is_none() {
             if let Err(e) = complete(root, &token) {
-                let _ = disk.remove_file(&root.join(MAKING)); // the next init may be told otherwise
+                let _ = disk.remove_file(&root.join(MAKING)); // so that the next init can begin anew
                 let _ = disk.remove_file(temp.path());
                 return Err(e);
             }
             return Store::open(root);
         }
-        // Another process came first, a moment ago or long ago. It is given some time; what it did not live to do is
-        // done for it.
+        // Another process came first, a moment ago or long ago. Give it some time. If it doesn't finish, complete its
+        // work.
         disk.remove_file(temp.path())?;
         if first == token {
             disk.remove_file(&root.join(MAKING))?;
@@ -100,22 +100,23 @@ impl Store {
             if (store.config().cache_bound_seconds, &store.config().group)
                 == (config.cache_bound_seconds, &config.group)
             {
-                return Ok(store); // as this one would have been
+                return Ok(store); // its options are the same
             }
         }
         Err(exists(root))
     }
 }
 
-/// The claim of a store's making: a symlink to the record that becomes `cairn.json`. It goes when the store is made.
+/// The claim to make the store: a symlink to the record that becomes `cairn.json`. It is removed when the store is
+/// complete.
 const MAKING: &str = ".making";
-/// How long another process is given to make the store that it claimed, and how often it is looked for.
+/// How long another process has to make the store that it claimed, and how often this one checks for it.
 const TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// How often a claim is tried that is said to be there and cannot be read.
+/// How often this process tries a claim that exists, as the file system reports, but cannot be read.
 const CLAIMS: u32 = 8;
 
-/// Whether a name in a directory may be what the making of a store left there.
+/// Whether an unfinished `init` may have left this name in a directory.
 fn is_ours(name: &str) -> bool {
     DIRECTORIES.contains(&name)
         || name == MAKING
@@ -128,7 +129,7 @@ fn exists(root: &Path) -> Error {
         .with_hint("nothing was changed; use it with --store")
 }
 
-/// Claims the making of the store for `token`; the token that has it.
+/// Claims to make the store for `token`. Returns the token that holds the claim.
 fn claim(disk: &Disk, root: &Path, token: &Token) -> Result<Token> {
     let path = root.join(MAKING);
     for _ in 0..CLAIMS {
@@ -143,13 +144,13 @@ fn claim(disk: &Disk, root: &Path, token: &Token) -> Result<Token> {
                         .with_hint("name a new or an empty directory")
                 });
             }
-            _ => std::thread::sleep(POLL_INTERVAL), // the store is made, and the claim gone; or not to be seen yet
+            _ => std::thread::sleep(POLL_INTERVAL), // the claim is gone again, or not visible yet
         }
     }
-    Err(Error::io_message(format!("{} is said to exist and cannot be read", show_path(&path))))
+    Err(Error::io_message(format!("{} exists, as the file system reports, but cannot be read", show_path(&path))))
 }
 
-/// Waits for the store that another process makes.
+/// Waits for the store that another process is making. Returns whether it appeared.
 fn appears(layout: &Layout) -> Result<bool> {
     let begun = Instant::now();
     while disk::lstat_revalidated(&layout.config())?.is_none() {
@@ -161,18 +162,18 @@ fn appears(layout: &Layout) -> Result<bool> {
     Ok(true)
 }
 
-/// Makes the store that was claimed by `token`, as its record says. Several may do so at once: the one record becomes
-/// `cairn.json`.
+/// Makes the store that `token` claimed, as its record says. Several processes may do so at once: the same record
+/// becomes `cairn.json`.
 fn complete(root: &Path, token: &Token) -> Result<()> {
     let layout = Layout::new(root);
     let temp = root.join(token.record_name());
     let Some(bytes) = disk::read_small(&temp, record::MAX_RECORD)? else {
         if disk::lstat_revalidated(&layout.config())?.is_some() {
-            return Ok(()); // another has completed it
+            return Ok(()); // another process has completed it
         }
         Disk::of(root, Access::Umask)?.remove_file(&root.join(MAKING))?;
         return Err(Error::conflict(format!(
-            "the making of a store in {} was cut off, and its record is gone",
+            "an earlier cairn init in {} was cut off, and its record is gone",
             show_path(root)
         ))
         .with_hint("run the command again"));
@@ -182,7 +183,7 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
     let disk = Disk::of(root, if gid.is_some() { Access::Group } else { Access::Umask })?;
     if let Some(gid) = gid {
         std::os::unix::fs::chown(root, None, Some(gid)).map_err(|e| Error::io("give to the group", root, e))?;
-        disk.set_mode(root, 0o2775)?; // chown cleared the set-group-id bit that makes the group go down
+        disk.set_mode(root, 0o2775)?; // chown cleared the set-group-id bit, with which new entries inherit the group
         disk.set_mode(&temp, 0o664)?;
     }
     for name in DIRECTORIES {
@@ -199,7 +200,7 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
     disk.remove_file(&root.join(MAKING))
 }
 
-/// Tries what the store will rely on, and names what is missing.
+/// Tests what the store relies on. The error names what is missing.
 fn probe(disk: &Disk, root: &Path) -> Result<()> {
     let at = |what: &str| root.join(format!("{PROBE}{what}-{}", Token::fresh()));
     let lacks = |what: &str, e: Error| {
@@ -219,7 +220,7 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     }
     let file = disk.write_file(from, b"probe")?;
     disk.sync_file(&file).map_err(|e| lacks("fsync of files", e))?;
-    // Large content is kept read-only, with a fixed time by which a change shows.
+    // Large content is kept read-only and with a fixed mtime, so that a change to it shows.
     file.set_mode(OBJECT_MODE).map_err(|e| lacks("permission bits (chmod)", e))?;
     file.set_mtime(OBJECT_MTIME).map_err(|e| lacks("setting of times (utimensat)", e))?;
     disk.rename(file.path(), &to).map_err(|e| lacks("rename", e))?;
@@ -252,7 +253,7 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
     disk.remove_file(&link)
 }
 
-/// A group's number by its name or number.
+/// A group's number from its name or number.
 fn group_id(name: &str) -> Result<u32> {
     if let Ok(gid) = name.parse() {
         return Ok(gid);

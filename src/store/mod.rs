@@ -1,5 +1,5 @@
-//! The handle of one open store: where it is, how its disk behaves, what it holds content with. Thin: verbs live in
-//! modules of their own.
+//! The handle of an open store: its paths, its configuration, its disk and its objects. It is thin: each operation has
+//! a module of its own.
 
 mod client_cache;
 mod config;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// An open store. Cheap to clone; all clones share caches.
+/// An open store. It is cheap to clone, and all clones share caches.
 ///
 /// # Example
 /// ```
@@ -37,9 +37,9 @@ struct Inner {
     config: Config,
     disk: Arc<Disk>,
     objects: Arc<Objects>,
-    /// This process was seen to be allowed to write to it.
+    /// Whether a check has shown that this process may write to it.
     may_write: AtomicBool,
-    /// Its own directories were looked at.
+    /// Whether its own directories were checked.
     directories: AtomicBool,
 }
 
@@ -53,14 +53,14 @@ impl Store {
     /// Opens the store at `root`.
     ///
     /// # Errors
-    /// Not found when there is none; refused when its format or features are not known; damaged; I/O.
+    /// Not found, if there is none; a conflict, if this release does not know its format or features; damaged; I/O.
     pub fn open(root: impl AsRef<Path>) -> Result<Store> {
         Store::open_at(root.as_ref())
     }
 
     fn open_at(root: &Path) -> Result<Store> {
         let found = std::fs::canonicalize(root).or_else(|e| {
-            disk::open_parent(root); // a host that does not see it may only remember that it was not there
+            disk::open_parent(root); // this host may have cached that it does not exist
             std::fs::canonicalize(root).map_err(|_| e)
         });
         let root = found.map_err(|e| {
@@ -90,10 +90,10 @@ impl Store {
         })))
     }
 
-    /// The store to use: `given`, else the nearest `.cairn` from `from` upwards.
+    /// The store to use: `given`, else the nearest `.cairn` in `from` or a directory above it.
     ///
     /// # Errors
-    /// Not found when there is none.
+    /// Not found, if there is none.
     pub fn locate(given: Option<&Path>, from: &Path) -> Result<PathBuf> {
         if let Some(given) = given {
             return Ok(given.to_path_buf());
@@ -102,7 +102,7 @@ impl Store {
             let candidate = dir.join(".cairn");
             match std::fs::symlink_metadata(candidate.join("cairn.json")) {
                 Ok(_) => return Ok(candidate),
-                // Another user's directory is not where a store is looked for.
+                // Skip a directory that this user may not read.
                 Err(e) if is_absent(&e) || e.kind() == io::ErrorKind::PermissionDenied => {}
                 Err(e) => return Err(Error::io("look for a store in", dir, e)),
             }
@@ -114,37 +114,38 @@ impl Store {
         .with_hint("`cairn init` makes one here"))
     }
 
-    /// The store's directory, canonical.
+    /// The store's directory, as a canonical path.
     pub fn root(&self) -> &Path {
         self.0.layout.root()
     }
 
-    /// Every path in it.
+    /// Every path in the store.
     pub fn layout(&self) -> &Layout {
         &self.0.layout
     }
 
-    /// What it was made with.
+    /// The store's configuration.
     pub fn config(&self) -> &Config {
         &self.0.config
     }
 
-    /// Its content.
+    /// The store's content.
     pub fn objects(&self) -> &Arc<Objects> {
         &self.0.objects
     }
 
-    /// The one way to change it.
+    /// The only way to change the store.
     pub(crate) fn disk(&self) -> &Arc<Disk> {
         &self.0.disk
     }
 
-    /// How many syncs this handle has waited for.
+    /// How many syncs this handle has made and waited for.
     pub fn syncs(&self) -> u64 {
         self.0.disk.syncs()
     }
 
-    /// Δ: for how long another client may not see a change. Zero on a local file system.
+    /// For how long another client may not see a change (`cache_bound_seconds` in FORMAT.md). Zero on a local file
+    /// system.
     pub fn cache_bound(&self) -> Duration {
         match self.0.disk.kind() {
             FsKind::Shared => Duration::from_secs(self.0.config.cache_bound_seconds),
@@ -152,7 +153,7 @@ impl Store {
         }
     }
 
-    /// For how long this host's mount of a shared disk may show what was there before, where its options say so.
+    /// For how long this host's mount of a shared disk may show an earlier state, if its options set that.
     pub fn client_cache(&self) -> Option<Duration> {
         client_cache::seconds(self.root()).map(Duration::from_secs)
     }
@@ -160,8 +161,8 @@ impl Store {
     /// Checks that this process may write to the store.
     ///
     /// # Errors
-    /// Refused with a read-only feature that is not known, or when this host mounts the store with a longer cache than
-    /// the store's bound.
+    /// A conflict, if the store has a read-only feature that this release does not know, or if this host mounts the
+    /// store with a longer cache than the store's bound; I/O, if this user may not write.
     pub fn check_writable(&self) -> Result<()> {
         let unknown = self.config().unknown_read_only();
         if !unknown.is_empty() {
@@ -174,7 +175,7 @@ impl Store {
             .with_hint("use a newer release of cairn"));
         }
         if !self.0.may_write.load(Ordering::Relaxed) {
-            // What else keeps it from writing is told by what fails then.
+            // If something else prevents writing, the write that fails reports it.
             if let Err(e) = disk::may_write(&self.layout().work())
                 && matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
             {
@@ -195,8 +196,8 @@ impl Store {
         self.check_directories()
     }
 
-    /// Looks once that the store's own directories are directories: through a symlink, what a writer makes and removes
-    /// there would be somebody else's. Missing ones are made again: tools that copy trees leave empty directories out.
+    /// Checks once that the store's own directories are directories: through a symlink, a writer would make and remove
+    /// files outside the store. Missing ones are made again, because tools that copy trees may omit empty directories.
     fn check_directories(&self) -> Result<()> {
         if self.0.directories.load(Ordering::Relaxed) {
             return Ok(());
@@ -205,7 +206,7 @@ impl Store {
             Ok(disk::lstat(&self.root().join(name))?.map(|m| (OsString::from(name), m.is_dir())))
         };
         let found = match disk::list_types(self.root()) {
-            // Who may not list it looks at each.
+            // If this user may not list the root, check each directory.
             Err(e) if e.errno() == Some(libc::EACCES) => {
                 DIRECTORIES.iter().filter_map(|n| look(n).transpose()).collect::<Result<Vec<_>>>()?
             }
@@ -224,7 +225,8 @@ impl Store {
                 }
                 None => match self.disk().create_dir(&self.root().join(name)) {
                     Ok(_) => made = true,
-                    Err(_) if name == "damaged" => {} // a store of an earlier release, whose root this user may not write to: the list is advice
+                    // A store of an earlier release whose root this user may not write to: the list is optional.
+                    Err(_) if name == "damaged" => {}
                     Err(e) => return Err(e),
                 },
             }
@@ -237,7 +239,7 @@ impl Store {
     }
 }
 
-/// The error of a user who may not do this with the store: whose it is, and what can be done.
+/// Explains an error of permissions: it names the store's owner and what can be done.
 fn refused_by_mode(root: &Path, what: &str, e: Error) -> Error {
     if !matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) {
         return e;
@@ -251,7 +253,7 @@ fn refused_by_mode(root: &Path, what: &str, e: Error) -> Error {
         .with_hint(format!("ask {whose} for access; a store made with `cairn init --group` is open to a whole group"))
 }
 
-/// Whether a path leads nowhere. Other errors are the disk's, and tell nothing about what is on it.
+/// Whether the error means that the path does not exist. Other errors don't show what is on the disk.
 fn is_absent(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -32,7 +32,7 @@ impl Digest {
         })
     }
 
-    /// The digest that a text is, if it is 64 lower-case hexadecimal digits.
+    /// Parses 64 lower-case hexadecimal digits; `None` for any other text.
     pub(crate) fn of_hex(text: &[u8]) -> Option<Self> {
         if text.len() != 64 {
             return None;
@@ -60,7 +60,7 @@ impl Digest {
         out
     }
 
-    /// The first eight bytes: enough to spread or pre-sort by, never to identify by.
+    /// The first eight bytes: enough to spread or pre-sort by, but not to identify content by.
     pub fn prefix(&self) -> u64 {
         u64::from_be_bytes(self.0[..8].try_into().expect("a digest has 32 bytes"))
     }
@@ -98,7 +98,7 @@ impl<'de> serde::Deserialize<'de> for Digest {
     }
 }
 
-/// Hashes bytes as they come.
+/// Hashes bytes piece by piece.
 #[derive(Clone, Default)]
 pub struct Hasher(sha2::Sha256);
 
@@ -109,17 +109,17 @@ impl std::fmt::Debug for Hasher {
 }
 
 impl Hasher {
-    /// A hasher that has seen nothing.
+    /// A new hasher.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in more bytes.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes taken in.
+    /// The digest of all bytes added.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }

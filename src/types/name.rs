@@ -66,7 +66,7 @@ text_word! {
     ArtifactName, check_artifact
 }
 text_word! {
-    /// The type of an artifact ("dataset", "model"): formed as an artifact's name.
+    /// The type of an artifact ("dataset", "model"). It has the form of an artifact's name.
     ArtifactType, check_type
 }
 text_word! {
@@ -75,7 +75,7 @@ text_word! {
     AliasName, check_alias
 }
 text_word! {
-    /// Who makes a version: 1–128 printable characters.
+    /// The id of a run, which makes versions: 1–128 printable characters.
     RunId, check_run
 }
 text_word! {
@@ -119,7 +119,7 @@ fn check_alias(text: &str) -> Result<()> {
         return bad("no `/`, no `:`, no leading `.` or `-`");
     }
     if text == "staging" {
-        return bad("the mount uses this word");
+        return bad("mounts use this name");
     }
     if text == "latest" {
         return bad("`latest` follows the newest version by itself");
@@ -156,8 +156,8 @@ fn check_tag(text: &str) -> Result<()> {
     )))
 }
 
-/// Stores any text safely as one file name: percent-encoded where that is at most 200 bytes, else `%%` and a hash.
-/// The true text must be in the record.
+/// Turns any text into a safe file name: percent-encoded if that is at most 200 bytes, else `%%` and a hash. The record
+/// must hold the text itself.
 pub(crate) fn file_name_of(text: &str) -> String {
     let mut out = String::new();
     for (i, b) in text.bytes().enumerate() {
@@ -196,7 +196,7 @@ impl DistributedId {
     }
 }
 
-/// The name of one attempt to publish: 32 random hexadecimal digits, never used twice.
+/// The name of one attempt to publish: 32 random hexadecimal digits, used only once.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Token(String);
 
@@ -215,8 +215,7 @@ impl Token {
             .ok_or_else(|| Error::usage(format!("{text:?} is not a token: expected 32 lower-case hexadecimal digits")))
     }
 
-    /// The token that a file of this name belongs to, if the name is a token. Directories are full of other names, so
-    /// that is not an error.
+    /// The token that a file name is, or `None`: other names in a directory are not an error.
     pub(crate) fn of_text(text: &str) -> Option<Self> {
         let fits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         fits.then(|| Token(text.to_owned()))
@@ -262,7 +261,7 @@ fn random_hex() -> String {
 pub struct VersionNumber(pub u64);
 
 impl VersionNumber {
-    /// The number after the highest one that was given; the first one if none was.
+    /// The number after `highest`, or the first number if there is none.
     pub fn after(highest: Option<VersionNumber>) -> VersionNumber {
         VersionNumber(highest.map_or(0, |n| n.0 + 1))
     }
@@ -276,7 +275,7 @@ impl VersionNumber {
             .ok_or_else(|| Error::usage(format!("{text:?} is not a version number: expected v0, v1, v2, …")))
     }
 
-    /// The number that a text is, if it is one: a word may also be an alias, a file may have any name.
+    /// Parses a version number; `None` for any other text, such as an alias or a file's name.
     pub(crate) fn of_text(text: &str) -> Option<Self> {
         let digits = text.strip_prefix('v')?;
         let canonical = digits == "0" || (!digits.is_empty() && !digits.starts_with('0'));

@@ -37,7 +37,7 @@ impl RelPath {
         RelPath(Vec::new())
     }
 
-    /// Parses and canonicalises.
+    /// Parses a path into its canonical form.
     ///
     /// # Errors
     /// A usage error for an empty or absolute path, `.` alone, any `..`, NUL, a part over 255 bytes, a path over 4,096
@@ -148,7 +148,7 @@ impl RelPath {
         &self.0
     }
 
-    /// Where this path lies below `dir` on disk: the one way from a version's path to a disk's.
+    /// This path below `dir` on disk. This is the only way from a version's path to a path on disk.
     pub fn on_disk(&self, dir: &Path) -> PathBuf {
         if self.is_root() { dir.to_path_buf() } else { dir.join(OsStr::from_bytes(&self.0)) }
     }

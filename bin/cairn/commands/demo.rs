@@ -1,4 +1,4 @@
-//! `cairn demo`: the real commands, run one after the other on a real directory, each with an explanation.
+//! `cairn demo`: runs the real commands on a real directory, each with an explanation.
 
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
@@ -33,7 +33,7 @@ pub const HELP: Help = Help {
     list: None,
 };
 
-/// What the demo's files are when there is no source tree.
+/// The demo's files if there is no source tree.
 const SAMPLE: [(&str, &str); 4] = [
     ("README.md", "# A sample\n\nMade by `cairn demo`.\n"),
     ("data/numbers.csv", "n,square\n1,1\n2,4\n3,9\n"),
@@ -41,15 +41,15 @@ const SAMPLE: [(&str, &str); 4] = [
     ("src/main.py", "print('hello')\n"),
 ];
 
-/// The demo at work.
-struct Stage {
+/// A running demo.
+struct Demo {
     program: PathBuf,
     store: PathBuf,
     mounted: Option<PathBuf>,
     quiet: bool,
 }
 
-/// Walks through it.
+/// Runs the demo.
 pub fn run(context: &mut Context, args: DemoArgs) -> CommandResult {
     if context.json() {
         return Err(Error::usage("the demo has no JSON output").with_hint("omit --json").into());
@@ -60,10 +60,10 @@ pub fn run(context: &mut Context, args: DemoArgs) -> CommandResult {
         .prefix("cairn-demo-")
         .tempdir()
         .map_err(|e| Error::io("make a directory in", &std::env::temp_dir(), e))?;
-    let mut stage = Stage { program, store: scratch.path().join("store"), mounted: None, quiet: context.global.quiet };
-    let result = play(context, &mut stage, &args, scratch.path());
-    if let Some(mnt) = stage.mounted.take() {
-        let _ = stage.command(&[&"umount", &mnt]).stdout(Stdio::null()).status(); // it may be unmounted already
+    let mut demo = Demo { program, store: scratch.path().join("store"), mounted: None, quiet: context.global.quiet };
+    let result = play(context, &mut demo, &args, scratch.path());
+    if let Some(mnt) = demo.mounted.take() {
+        let _ = demo.command(&[&"umount", &mnt]).stdout(Stdio::null()).status(); // it may be unmounted already
     }
     if args.keep {
         let kept = scratch.keep();
@@ -78,70 +78,70 @@ pub fn run(context: &mut Context, args: DemoArgs) -> CommandResult {
     }
 }
 
-fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Path) -> CommandResult {
+fn play(context: &mut Context, demo: &mut Demo, args: &DemoArgs, scratch: &Path) -> CommandResult {
     let source = source(args, scratch)?;
     let (copy, mnt, out) = (scratch.join("work"), scratch.join("mnt"), scratch.join("out"));
     let then = if args.keep { "kept" } else { "removed afterwards" };
-    say(
+    explain(
         context,
         &format!("This is cairn, on {} (only read) and in {} ({then}).", show_path(&source), show_path(scratch)),
     )?;
 
-    say(context, "1. A store is a directory. `init` makes one; CAIRN_STORE says where it is from now on.")?;
-    let store = stage.store.clone();
-    stage.run(context, &[&"init", &store])?;
+    explain(context, "1. A store is a directory. `init` makes one; CAIRN_STORE says where it is from now on.")?;
+    let store = demo.store.clone();
+    demo.run(context, &[&"init", &store])?;
 
-    say(context, "2. `put` makes a version of a directory: each file is read once, hashed, and stored once.")?;
-    stage.run(context, &[&"put", &"demo", &source, &"--skip-special", &"--description", &"as found"])?;
+    explain(context, "2. `put` makes a version of a directory: each file is read once, hashed, and stored once.")?;
+    demo.run(context, &[&"put", &"demo", &source, &"--skip-special", &"--description", &"as found"])?;
 
-    say(
+    explain(
         context,
         "3. Put the same directory again: nothing has changed, so no version is made. Files that look unchanged are \
          not read again.",
     )?;
-    stage.run(context, &[&"put", &"demo", &source, &"--skip-special"])?;
+    demo.run(context, &[&"put", &"demo", &source, &"--skip-special"])?;
 
-    say(context, "4. List what is in the store now.")?;
-    stage.run(context, &[&"list"])?;
-    stage.run(context, &[&"ls", &"demo"])?;
+    explain(context, "4. List what is in the store now.")?;
+    demo.run(context, &[&"list"])?;
+    demo.run(context, &[&"ls", &"demo"])?;
 
-    say(
+    explain(
         context,
         "5. In a copy of it, one file is added, one is removed and one is changed. `diff` shows what a put of the \
          copy would change.",
     )?;
-    stage.run(context, &[&"get", &"demo", &copy])?;
+    demo.run(context, &[&"get", &"demo", &copy])?;
     change(context, &copy)?;
-    stage.run_differing(context, &[&"diff", &"demo", &copy])?;
+    demo.run_differing(context, &[&"diff", &"demo", &copy])?;
 
-    say(context, "6. The next version. What it shares with the first is not stored again.")?;
-    stage.run(context, &[&"put", &"demo", &copy, &"--alias", &"best", &"--tag", &"changed"])?;
-    stage.run(context, &[&"list", &"demo"])?;
+    explain(context, "6. The next version. What it shares with the first is not stored again.")?;
+    demo.run(context, &[&"put", &"demo", &copy, &"--alias", &"best", &"--tag", &"changed"])?;
+    demo.run(context, &[&"list", &"demo"])?;
 
-    say(
+    explain(
         context,
         "7. `patch` makes the next version from the changes alone; its cost does not depend on the size of the \
          version. Here two patches are based on the same version: the second is rebased on the first.",
     )?;
-    patch_twice(context, stage, scratch)?;
+    patch_twice(context, demo, scratch)?;
 
-    say(
+    explain(
         context,
         "8. Several runs make one version together. Three contribute their files under one id: two at the same time, \
          the third by copying files into a staging directory. A fourth finishes the draft; then its id is closed.",
     )?;
-    together(context, stage, scratch)?;
+    together(context, demo, scratch)?;
 
-    say(context, "9. A version can be mounted as a directory: nothing is copied, and it is read-only.")?;
-    mount(context, stage, &mnt, &copy)?;
+    explain(context, "9. A version can be mounted as a directory: nothing is copied, and it is read-only.")?;
+    mount(context, demo, &mnt, &copy)?;
 
-    say(context, "10. `verify` reads and hashes the whole store again.")?;
-    stage.run(context, &[&"verify"])?;
+    explain(context, "10. `verify` reads and hashes the whole store again.")?;
+    demo.run(context, &[&"verify"])?;
 
-    say(context, "11. The first version is unchanged. `get` writes it out, and `diff` finds nothing.")?;
-    stage.run(context, &[&"get", &"demo:v0", &out])?;
-    stage.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
-    say(
+    explain(context, "11. The first version is unchanged. `get` writes it out, and `diff` finds nothing.")?;
+    demo.run(context, &[&"get", &"demo:v0", &out])?;
+    demo.run(context, &[&"diff", &"demo:v0", &out, &"--stat"])?;
+    explain(
         context,
         "That is the end of the demo. To begin, run `cairn init` and `cairn put NAME DIR`; the --help of each command \
          has examples.",
@@ -150,16 +150,16 @@ fn play(context: &mut Context, stage: &mut Stage, args: &DemoArgs, scratch: &Pat
 }
 
 /// Two patches of one version, each from a file of its own.
-fn patch_twice(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::result::Result<(), Failure> {
+fn patch_twice(context: &mut Context, demo: &mut Demo, scratch: &Path) -> std::result::Result<(), Failure> {
     let (one, two) = (scratch.join("monday.log"), scratch.join("tuesday.log"));
-    shell(context, &format!("echo monday > {}; echo tuesday > {}", word(&one), word(&two)))?;
-    stage.run(context, &[&"patch", &"demo:v1", &one, &"--at", &"log"])?;
-    stage.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
-    stage.run_differing(context, &[&"diff", &"demo:v1", &"demo"])
+    shell(context, &format!("echo monday > {}; echo tuesday > {}", quoted(&one), quoted(&two)))?;
+    demo.run(context, &[&"patch", &"demo:v1", &one, &"--at", &"log"])?;
+    demo.run(context, &[&"patch", &"demo:v1", &two, &"--at", &"log"])?;
+    demo.run_differing(context, &[&"diff", &"demo:v1", &"demo"])
 }
 
 /// Three processes contribute at once, one finishes; a late one is refused.
-fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::result::Result<(), Failure> {
+fn together(context: &mut Context, demo: &mut Demo, scratch: &Path) -> std::result::Result<(), Failure> {
     let mut parts = Vec::new();
     for n in 1..=3 {
         let file = scratch.join(format!("image{n}.png"));
@@ -169,39 +169,39 @@ fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::re
     let mut children = Vec::new();
     let by_copying = can_mount().is_ok();
     for (file, run) in &parts[..if by_copying { 2 } else { 3 }] {
-        let words: [&dyn AsRef<OsStr>; 7] =
+        let arguments: [&dyn AsRef<OsStr>; 7] =
             [&"upsert", &"gallery", file, &"--run", run, &"--distributed-id", &"my_dist_artifact"];
-        context.out.line(&format!("   $ {} &", line(&words)))?;
+        context.out.line(&format!("   $ {} &", line(&arguments)))?;
         context.out.flush()?;
         children.push((
-            words,
-            stage
-                .command(&words)
+            arguments,
+            demo
+                .command(&arguments)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
-                .map_err(|e| Error::io("run", &stage.program, e))?,
+                .map_err(|e| Error::io("run", &demo.program, e))?,
         ));
     }
     // The output of each process is shown as a whole.
-    for (words, child) in children {
-        let output = child.wait_with_output().map_err(|e| Error::io("wait for", &stage.program, e))?;
+    for (arguments, child) in children {
+        let output = child.wait_with_output().map_err(|e| Error::io("wait for", &demo.program, e))?;
         context.out.bytes(&output.stdout)?;
         context.out.flush()?;
         context.status(String::from_utf8_lossy(&output.stderr).trim_end());
         if !output.status.success() {
-            return Err(failed(&words, output.status.code().unwrap_or(130)));
+            return Err(failed(&arguments, output.status.code().unwrap_or(130)));
         }
     }
     if by_copying {
         let (file, run) = &parts[2];
-        copy_in(context, stage, &scratch.join("staging"), file, run)?;
+        copy_in(context, demo, &scratch.join("staging"), file, run)?;
     }
-    stage.run(context, &[&"drafts"])?;
-    stage.run(context, &[&"finish", &"gallery", &"--distributed-id", &"my_dist_artifact", &"--expect", &"3"])?;
-    stage.run(context, &[&"ls", &"gallery"])?;
+    demo.run(context, &[&"drafts"])?;
+    demo.run(context, &[&"finish", &"gallery", &"--distributed-id", &"my_dist_artifact", &"--expect", &"3"])?;
+    demo.run(context, &[&"ls", &"gallery"])?;
     let (late, run) = &parts[0];
-    match stage
+    match demo
         .try_run(context, &[&"upsert", &"gallery", late, &"--run", run, &"--distributed-id", &"my_dist_artifact"])?
     {
         3 => Ok(()),
@@ -209,64 +209,64 @@ fn together(context: &mut Context, stage: &mut Stage, scratch: &Path) -> std::re
     }
 }
 
-/// A run that knows nothing of cairn writes files where a directory is.
+/// A run that uses no cairn command copies its files into a staging directory.
 fn copy_in(
     context: &mut Context,
-    stage: &mut Stage,
+    demo: &mut Demo,
     mnt: &Path,
     file: &Path,
     run: &str,
 ) -> std::result::Result<(), Failure> {
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
-    stage.mounted = Some(mnt.to_path_buf());
-    stage.run(
+    demo.mounted = Some(mnt.to_path_buf());
+    demo.run(
         context,
         &[&"mount", &mnt, &"gallery", &"--stage", &"--distributed-id", &"my_dist_artifact", &"--run", &run],
     )?;
-    shell(context, &format!("cp {} {}", word(file), word(mnt)))?;
-    stage.run(context, &[&"umount", &mnt])?;
-    stage.mounted = None;
+    shell(context, &format!("cp {} {}", quoted(file), quoted(mnt)))?;
+    demo.run(context, &[&"umount", &mnt])?;
+    demo.mounted = None;
     Ok(())
 }
 
-/// Whether this machine lets us mount at all.
+/// Checks that this machine lets us mount at all.
 fn can_mount() -> std::io::Result<()> {
     std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").map(drop)
 }
 
 /// Mounts the newest version, reads it through the mount, compares, unmounts.
-fn mount(context: &mut Context, stage: &mut Stage, mnt: &Path, copy: &Path) -> std::result::Result<(), Failure> {
-    let word_of_mnt = word(mnt);
+fn mount(context: &mut Context, demo: &mut Demo, mnt: &Path, copy: &Path) -> std::result::Result<(), Failure> {
+    let quoted_mnt = quoted(mnt);
     if let Err(e) = can_mount() {
-        return say(
+        return explain(
             context,
             &format!(
-                "   Not here: /dev/fuse cannot be used: {e}. On a machine where it can: cairn mount {word_of_mnt} \
+                "   Not here: /dev/fuse cannot be used: {e}. On a machine where it can: cairn mount {quoted_mnt} \
                  demo:best"
             ),
         );
     }
     std::fs::create_dir(mnt).map_err(|e| Error::io("create directory", mnt, e))?;
-    stage.mounted = Some(mnt.to_path_buf());
-    if stage.try_run(context, &[&"mount", &mnt, &"demo:best"])? != 0 {
-        stage.mounted = None;
-        return say(context, "   Mounting is not possible here (see above); the demo continues without it.");
+    demo.mounted = Some(mnt.to_path_buf());
+    if demo.try_run(context, &[&"mount", &mnt, &"demo:best"])? != 0 {
+        demo.mounted = None;
+        return explain(context, "   Mounting is not possible here (see above); the demo continues without it.");
     }
-    shell(context, &format!("ls {word_of_mnt}"))?;
+    shell(context, &format!("ls {quoted_mnt}"))?;
     shell(
         context,
         &format!(
-            "diff -r --no-dereference {} {word_of_mnt} && echo 'the mount shows exactly what was put'",
-            word(copy)
+            "diff -r --no-dereference {} {quoted_mnt} && echo 'the mount shows exactly what was put'",
+            quoted(copy)
         ),
     )?;
-    stage.run(context, &[&"umount", &mnt])?;
-    stage.mounted = None;
+    demo.run(context, &[&"umount", &mnt])?;
+    demo.mounted = None;
     Ok(())
 }
 
-/// The directory to work on: given, else cairn's sources as seen from here, else those it was built from, else a
-/// sample.
+/// The directory to work on: the given one, else cairn's sources above the current directory, else the sources it was
+/// built from, else a sample.
 fn source(args: &DemoArgs, scratch: &Path) -> Result<PathBuf> {
     if let Some(dir) = &args.dir {
         if !dir.is_dir() {
@@ -303,25 +303,25 @@ fn change(context: &mut Context, copy: &Path) -> std::result::Result<(), Failure
         files.push(entry.path());
     }
     files.sort();
-    shell(context, &format!("echo 'a new file' > {}", word(copy.join("NEW.txt"))))?;
+    shell(context, &format!("echo 'a new file' > {}", quoted(copy.join("NEW.txt"))))?;
     if let Some(file) = files.first() {
-        shell(context, &format!("echo '# one line more' >> {}", word(file)))?;
+        shell(context, &format!("echo '# one line more' >> {}", quoted(file)))?;
     }
     if let Some(file) = files.get(1) {
-        shell(context, &format!("rm {}", word(file)))?;
+        shell(context, &format!("rm {}", quoted(file)))?;
     }
     Ok(())
 }
 
-fn say(context: &mut Context, text: &str) -> std::result::Result<(), Failure> {
+fn explain(context: &mut Context, text: &str) -> std::result::Result<(), Failure> {
     if !context.global.quiet {
         context.out.line(&format!("\n{text}"))?;
     }
     context.out.flush()
 }
 
-/// A word as a shell takes it.
-fn word(text: impl AsRef<OsStr>) -> String {
+/// An argument, quoted for a shell.
+fn quoted(text: impl AsRef<OsStr>) -> String {
     let text = text.as_ref().to_string_lossy();
     let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-:=@+".contains(&b));
     if plain { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
@@ -335,10 +335,10 @@ fn shell(context: &mut Context, line: &str) -> std::result::Result<(), Failure> 
     if status.success() { Ok(()) } else { Err(Error::io_message(format!("`{line}` failed")).into()) }
 }
 
-impl Stage {
-    fn command(&self, words: &[&dyn AsRef<OsStr>]) -> Command {
+impl Demo {
+    fn command(&self, arguments: &[&dyn AsRef<OsStr>]) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(words.iter().map(|w| w.as_ref())).env("CAIRN_STORE", &self.store);
+        command.args(arguments.iter().map(|w| w.as_ref())).env("CAIRN_STORE", &self.store);
         for variable in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE"] {
             command.env_remove(variable);
         }
@@ -349,39 +349,39 @@ impl Stage {
     }
 
     /// Shows and runs a command; its exit status.
-    fn try_run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<i32, Failure> {
+    fn try_run(&self, context: &mut Context, arguments: &[&dyn AsRef<OsStr>]) -> std::result::Result<i32, Failure> {
         if signals::received().is_some() {
             return Err(Error::io_message("interrupted").into());
         }
-        context.out.line(&format!("   $ {}", line(words)))?;
+        context.out.line(&format!("   $ {}", line(arguments)))?;
         context.out.flush()?;
-        let status = self.command(words).status().map_err(|e| Error::io("run", &self.program, e))?;
+        let status = self.command(arguments).status().map_err(|e| Error::io("run", &self.program, e))?;
         Ok(status.code().unwrap_or(130))
     }
 
-    fn run(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Failure> {
-        match self.try_run(context, words)? {
+    fn run(&self, context: &mut Context, arguments: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Failure> {
+        match self.try_run(context, arguments)? {
             0 => Ok(()),
-            status => Err(failed(words, status)),
+            status => Err(failed(arguments, status)),
         }
     }
 
-    /// Runs `diff`, whose answer may be "they differ".
-    fn run_differing(&self, context: &mut Context, words: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Failure> {
-        match self.try_run(context, words)? {
+    /// Runs `diff`, which may exit with 1 ("they differ").
+    fn run_differing(&self, context: &mut Context, arguments: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Failure> {
+        match self.try_run(context, arguments)? {
             0 | 1 => Ok(()),
-            status => Err(failed(words, status)),
+            status => Err(failed(arguments, status)),
         }
     }
 }
 
-fn line(words: &[&dyn AsRef<OsStr>]) -> String {
-    let words: Vec<String> = words.iter().map(word).collect();
-    format!("cairn {}", words.join(" "))
+fn line(arguments: &[&dyn AsRef<OsStr>]) -> String {
+    let arguments: Vec<String> = arguments.iter().map(quoted).collect();
+    format!("cairn {}", arguments.join(" "))
 }
 
-fn failed(words: &[&dyn AsRef<OsStr>], status: i32) -> Failure {
-    Error::io_message(format!("`{}` ended with status {status}", line(words)))
+fn failed(arguments: &[&dyn AsRef<OsStr>], status: i32) -> Failure {
+    Error::io_message(format!("`{}` ended with status {status}", line(arguments)))
         .with_hint("its messages are above; the demo needs a readable directory, and space for two copies of it")
         .into()
 }

@@ -155,22 +155,22 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
 fn mount_store(context: &mut Context, args: &MountArgs) -> CommandResult {
     let root = context.store()?.root().to_path_buf();
     let document = json!({ "store": root.to_string_lossy(), "mountpoint": absolute(&args.mountpoint) });
-    let say = |context: &mut Context| if context.json() { context.out.json(&document) } else { Ok(()) };
-    serve(context, args, say, |options| fuse::mount_store(&root, &args.mountpoint, options))
+    let print = |context: &mut Context| if context.json() { context.out.json(&document) } else { Ok(()) };
+    serve(context, args, print, |options| fuse::mount_store(&root, &args.mountpoint, options))
 }
 
 fn mount_version(context: &mut Context, args: &MountArgs, word: &str) -> CommandResult {
     let version = context.version(word)?;
     let name = version.to_string();
-    // The daemon opens the store by itself: what this process has open ends with it.
+    // The daemon opens the store itself: files that this process has open are closed when it ends.
     let root = version.store().root().to_path_buf();
     let exact = VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(version.number()) };
     let document = json!({ "artifact": version.artifact(), "version": version.number(),
     "mountpoint": absolute(&args.mountpoint) });
     drop(version);
-    let say =
+    let print =
         |context: &mut Context| if context.json() { context.out.json(&document) } else { context.out.line(&name) };
-    serve(context, args, say, |options| {
+    serve(context, args, print, |options| {
         fuse::mount_version(
             |at| VersionView::of(&resolve(&Store::open(&root)?, &exact)?, at),
             &root,
@@ -180,28 +180,29 @@ fn mount_version(context: &mut Context, args: &MountArgs, word: &str) -> Command
     })
 }
 
-/// Mounts, and prints what is mounted: in the foreground before, because the call returns only at the end.
+/// Mounts, and prints what is mounted. In the foreground it prints first, because the call returns only when the mount
+/// ends.
 fn serve(
     context: &mut Context,
     args: &MountArgs,
-    say: impl Fn(&mut Context) -> std::result::Result<(), Failure>,
+    print: impl Fn(&mut Context) -> std::result::Result<(), Failure>,
     mount: impl FnOnce(&MountOptions) -> Result<()>,
 ) -> CommandResult {
     if args.foreground {
-        say(context)?;
+        print(context)?;
         context.out.flush()?;
     }
-    signals::unwatch(); // the library has its own way to end a mount
+    signals::unwatch(); // the library handles the signals that end a mount
     mount(&options(args))?;
     if !args.foreground {
-        say(context)?;
+        print(context)?;
         context.out.flush()?;
         context.status(&format!("mounted; `cairn umount {}` ends it", show_path(&args.mountpoint)));
     }
     Ok(0)
 }
 
-/// A mount point's path from the root, for programs.
+/// A mount point's absolute path, for JSON.
 pub fn absolute(path: &Path) -> String {
     path.canonicalize()
         .or_else(|_| std::path::absolute(path))

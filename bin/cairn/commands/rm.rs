@@ -54,7 +54,7 @@ pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
     for (name, number) in &versions {
         remove::check(&store, name, *number, force)?;
     }
-    context.if_interrupted("each version is removed or not touched; the same rm again removes the rest");
+    context.if_interrupted("each version is either removed or unchanged; run the command again to remove the rest");
     let mut removed = Vec::new();
     let mut result = Ok(());
     for version in versions {
@@ -66,34 +66,34 @@ pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
         }
         removed.push(version);
     }
-    report(context, &removed, args.dry_run)?; // also when one in the middle failed
+    report(context, &removed, args.dry_run)?; // also if one of them failed
     result?;
     Ok(0)
 }
 
-/// The versions named, each once, in the order given. They need not be readable: a damaged one can be removed.
+/// The named versions, each once, in the given order. They need not be readable: a damaged version can be removed too.
 fn wanted(store: &Store, args: &RmArgs) -> Result<Vec<Named>> {
     let mut out: Vec<Named> = Vec::new();
-    for word in &args.versions {
+    for argument in &args.versions {
         let found = if args.all {
-            if word.contains(':') {
-                return Err(Error::usage(format!("--all takes a name, not the version {word}"))
+            if argument.contains(':') {
+                return Err(Error::usage(format!("--all takes a name, not the version {argument}"))
                     .with_hint("omit --all, or omit the part after the colon"));
             }
-            let name = ArtifactName::parse(word)?;
+            let name = ArtifactName::parse(argument)?;
             let numbers = version::live_numbers(store, &name)?;
             if numbers.is_empty() {
-                version::versions(store, &name)?; // the error for an artifact that does not exist
+                version::versions(store, &name)?; // fails if the artifact does not exist
             }
             numbers.into_iter().map(|number| (name.clone(), number)).collect()
-        } else if word.contains(':') {
-            let spec = VersionSpec::parse(word)?;
+        } else if argument.contains(':') {
+            let spec = VersionSpec::parse(argument)?;
             let number = resolve_number(store, &spec)?;
             vec![(spec.artifact, number)]
         } else {
-            ArtifactName::parse(word)?;
-            return Err(Error::usage(format!("`{word}` does not name a version to remove"))
-                .with_hint(format!("`cairn rm {word}:vN` removes one, `cairn rm {word} --all` every one")));
+            ArtifactName::parse(argument)?;
+            return Err(Error::usage(format!("`{argument}` does not name a version to remove"))
+                .with_hint(format!("`cairn rm {argument}:vN` removes one, `cairn rm {argument} --all` every one")));
         };
         for version in found {
             if !out.contains(&version) {

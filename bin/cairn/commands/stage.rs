@@ -1,4 +1,5 @@
-//! `cairn mount --stage`, `cairn seal`, and `cairn upsert` without a source: a run contributes by writing files.
+//! `cairn mount --stage`, `cairn seal`, and `cairn upsert` without a source: a run contributes the files that it writes
+//! to a staging directory.
 
 use super::mount::{IoArg, MountArgs};
 use super::upsert::{Contributed, report};
@@ -65,26 +66,26 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
         .allow_other(args.allow_other);
     staging.threads = args.threads.map_or(staging.threads, usize::from);
     staging.log = args.log.clone();
-    let words = (name.to_string(), id.to_string(), record.id.to_string());
+    let ids = (name.to_string(), id.to_string(), record.id.to_string());
     let at_json = super::mount::absolute(&args.mountpoint); // before it is mounted over
-    let say = |context: &mut Context| -> std::result::Result<(), Failure> {
+    let print_run = |context: &mut Context| -> std::result::Result<(), Failure> {
         if context.json() {
             context.out.json(
-                &json!({ "artifact": words.0, "distributed_id": words.1, "run": words.2, "mountpoint": at_json }),
+                &json!({ "artifact": ids.0, "distributed_id": ids.1, "run": ids.2, "mountpoint": at_json }),
             )?;
         } else {
-            context.out.line(&format!("{} {} {}", words.0, words.1, words.2))?;
+            context.out.line(&format!("{} {} {}", ids.0, ids.1, ids.2))?;
         }
         context.out.flush()
     };
-    signals::unwatch(); // from here on a dead or stopped daemon may be waited for: a signal must end that at once
-    if !args.foreground && !args.fresh && is_there(&root, &args.mountpoint, &words)? {
-        say(context)?;
+    signals::unwatch(); // a signal must end a wait for a dead or stopped daemon at once
+    if !args.foreground && !args.fresh && is_there(&root, &args.mountpoint, &ids)? {
+        print_run(context)?;
         context.status("it is already mounted");
         return Ok(0);
     }
     if args.foreground {
-        say(context)?;
+        print_run(context)?;
     }
     let make = || {
         let draft = Draft::new(&Store::open(&root)?, &name, &id);
@@ -92,7 +93,7 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     };
     mount_staging(make, &root, &args.mountpoint, &staging)?;
     if !args.foreground {
-        say(context)?;
+        print_run(context)?;
         let at = show_path(&args.mountpoint);
         context.status(&format!(
             "mounted; `cairn seal {at}` makes a contribution of what is there, `cairn umount {at}` does so and unmounts"
@@ -101,9 +102,9 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     Ok(0)
 }
 
-/// Whether this run's directory is what is mounted there, and takes changes.
+/// Whether this run's staging directory is mounted there and is open for changes.
 fn is_there(store: &Path, mountpoint: &Path, (artifact, id, run): &(String, String, String)) -> Result<bool> {
-    // What cannot be asked is for the mount itself to judge.
+    // If this check fails, the mount that follows reports the error.
     let Some(mounted) =
         cairn_mount(mountpoint).ok().flatten().filter(|m| !m.is_dead && is_same_directory(&m.store, store))
     else {
@@ -140,7 +141,7 @@ pub fn seal(context: &mut Context, args: SealArgs) -> CommandResult {
     report(context, &contributed(done))
 }
 
-/// What a run left in its staging directory, mounted or not.
+/// Seals what a run left in its staging directory, mounted or not.
 pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: SealOptions<'_>) -> CommandResult {
     let none = || {
         Error::not_found(format!("run {run} has no staging directory for {draft}")).with_hint(
@@ -153,14 +154,14 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: S
     match Stage::find(draft, run) {
         Ok(Some(stage)) => {
             let bar = context.bar("upsert");
-            cairn::mount::raise_open_files(); // each large file is held while it is taken over
+            cairn::mount::raise_open_files(); // each large file stays open while it is taken over
             let done = stage.seal(&options.progress(bar.progress()), &mut |_| ())?;
             drop(bar);
             warn_of_none(done.run.as_str(), done.files);
             report(context, &Contributed::of(&done))
         }
         Ok(None) => Err(none().into()),
-        // Mounted on this host: its daemon does it.
+        // If it is mounted on this host, its daemon seals it.
         Err(e) if e.kind() == Kind::Conflict => {
             let mut how = SealRequest::default().stage(stage.token()).replace(options.replace);
             how.annotations = options.annotations.filter(|a| a.says_something()).map(Annotations::of);
@@ -169,8 +170,8 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: S
                     warn_of(&done);
                     report(context, &contributed(done))
                 }
-                // The daemon's answer; else it was not reached, and may be on another host.
-                Some(Err(told)) if told.errno().is_none() => Err(told.into()),
+                // The daemon refused. With an errno it was not reached, and may be on another host.
+                Some(Err(refusal)) if refusal.errno().is_none() => Err(refusal.into()),
                 _ => Err(e.into()),
             }
         }
@@ -178,7 +179,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: S
     }
 }
 
-/// How an unmount ends.
+/// What an unmount leaves.
 pub struct Unmounting {
     /// Contributions that stay open.
     left: Vec<LeftOpen>,
@@ -186,14 +187,14 @@ pub struct Unmounting {
     not_sealed: bool,
 }
 
-/// Seals a staging directory that is about to be unmounted. What cannot be sealed stays mounted; only a mount whose
-/// daemon is dead, and which serves no one, is unmounted all the same.
+/// Seals a staging directory that is about to be unmounted. If it cannot be sealed, it stays mounted. Only a mount
+/// whose daemon is dead is unmounted anyway, because it serves no process.
 pub fn before_unmount(context: &mut Context, mountpoint: &Path, seal: bool) -> Result<Unmounting> {
-    // What is not a cairn mount is refused by the unmount itself.
+    // If this is not a cairn mount, the unmount reports that.
     let Some(mounted) = cairn_mount(mountpoint).ok().flatten() else {
         return Ok(Unmounting { left: Vec::new(), not_sealed: false });
     };
-    let left = open_in(&mounted).unwrap_or_default(); // a store that cannot be read does not keep a mount
+    let left = open_in(&mounted).unwrap_or_default(); // if the store cannot be read, the unmount continues
     let one_run = left.iter().any(|l| l.is_alone);
     if mounted.is_dead || !seal {
         return Ok(Unmounting { not_sealed: seal && one_run, left });
@@ -226,7 +227,7 @@ fn no_seal(e: Error, hint: &str) -> Error {
     e.with_hint(format!("{hint}; `cairn umount --no-seal` unmounts without sealing and keeps the files"))
 }
 
-/// Where the files of a run are that can come into no version.
+/// Says where a run's files are after its draft was finished without them.
 fn kept(left: &LeftOpen) -> String {
     let StageRecord { artifact, distributed_id, run, .. } = &left.record;
     let drop =
@@ -235,7 +236,7 @@ fn kept(left: &LeftOpen) -> String {
 }
 
 impl Unmounting {
-    /// Prints what is left open; an error, if it should have been sealed.
+    /// Prints what is left open, and fails if it should have been sealed.
     pub fn end(self, context: &mut Context, mountpoint: &Path) -> Result<()> {
         let (finished, open): (Vec<_>, Vec<_>) = self.left.iter().partition(|l| l.is_finished);
         let mut lines: Vec<String> = open.iter().map(|l| named(&l.record)).collect();
@@ -279,9 +280,9 @@ fn warn_of_none(run: &str, files: u64) {
 }
 
 /// An argument, quoted for a shell.
-pub fn quoted(word: &str) -> String {
+pub fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@%+=".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if argument.chars().all(plain) { argument.to_owned() } else { format!("'{}'", argument.replace('\'', r"'\''")) }
 }
 
 fn contributed(done: SealedBy) -> Contributed {

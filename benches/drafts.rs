@@ -61,7 +61,8 @@ fn finish_it(store: &Path) {
 /// One small file after the other, by so many at once.
 fn upserts(place: &Path, n: usize) {
     println!(
-        "| upserts of one small file | writers | wall | per second | writing and fsyncing {n} files and their directory × | floor: the protocol's system calls |"
+        "| upserts of one small file | writers | wall | per second | writing and fsyncing {n} files and their \
+         directory × | floor: the protocol's system calls |"
     );
     println!("|---|---|---|---|---|---|");
     for writers in [1, 8, RANKS] {
@@ -232,7 +233,8 @@ fn ranks(place: &Path, files: usize, rounds: usize) {
     };
     let (many, one) = (median(&mut many), median(&mut one));
     println!(
-        "{RANKS} writers × {files} files and a finish {many:.2} s, one writer putting the same {one:.2} s: {:.2} × (medians of {rounds}, in turn; target 2 ×)",
+        "{RANKS} writers × {files} files and a finish {many:.2} s, one writer putting the same {one:.2} s: {:.2} × \
+         (medians of {rounds}, in turn; target 2 ×)",
         many / one
     );
 }

@@ -31,7 +31,8 @@ fn main() {
     place.disable_cleanup(std::env::var_os("CAIRN_BENCH_KEEP").is_some());
     if wanted("sizes") || wanted("huge") {
         println!(
-            "| version | layout | files patched | wall, median (least–most) of runs | manifest nodes read | written | syncs | all written to the store | peak memory |"
+            "| version | layout | files patched | wall, median (least–most) of runs | manifest nodes read | written | \
+             syncs | all written to the store | peak memory |"
         );
         println!("|---|---|---|---|---|---|---|---|---|");
     }
@@ -214,7 +215,8 @@ fn chain(place: &Path, length: usize) {
     let name = ArtifactName::parse("x").unwrap();
     println!("\nchain: {length} patches of one file each on {N} files; one put's nodes: {}", kib(put));
     println!(
-        "| patch | wall, median of the 50 before | mean, most | packs listed | their size | packs/ | mount | diff to the one before |"
+        "| patch | wall, median of the 50 before | mean, most | packs listed | their size | packs/ | mount | diff to \
+         the one before |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     let source = place.join("one");

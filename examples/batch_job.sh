@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# A batch job of 64 ranks that write one evaluation together. One rank fails and is requeued; nothing of it is lost or doubled.
+# A batch job of 64 ranks that write one evaluation together. One rank fails and is requeued. Nothing of it is lost, and
+# nothing is in the version twice.
 #
 #   examples/batch_job.sh            # plays the job here: 64 processes, at most 8 at a time
-#   sbatch --array=0-63 …            # under Slurm each rank runs what `rank` below runs, and a job that depends on the array runs `finish`
+#   sbatch --array=0-63 …            # under Slurm each rank runs the function `rank` below, and a job that depends on
+#                                    # the array runs `finish`
 #
 # Needs `cairn` in PATH (cargo install --path ., or PATH=$PWD/target/release:$PATH after cargo build --release).
 set -euo pipefail

@@ -1,4 +1,4 @@
-//! The system calls of a small commit and nothing else: what FORMAT.md's protocol costs a file system, without cairn.
+//! Only the system calls of a small commit: what FORMAT.md's protocol costs on a file system, without cairn.
 //!
 //! The order is the protocol's: a token and its record, the files written and their writeback started, each file
 //! durable, the pack visible, the commit, the claim, the claim durable, the token removed. Left out is what is not

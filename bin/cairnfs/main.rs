@@ -17,12 +17,21 @@ use options::What;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+const EXAMPLES: &str = concat!(
+    "Examples:\n",
+    "  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n",
+    "  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n",
+    "  cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3   # writable\n",
+    "  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n",
+    "  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0",
+);
+
 /// Mount a cairn store or one version of it, read-only, or the staging directory of a run, writable
 #[derive(Parser)]
 #[command(
     name = "cairnfs",
     version,
-    after_help = "Examples:\n  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n  cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3   # writable\n  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0"
+    after_help = EXAMPLES
 )]
 struct Arguments {
     /// The directory of the store

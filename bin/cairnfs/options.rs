@@ -110,8 +110,11 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             (key, None) if IGNORED_OPTIONS.contains(&key) => {}
             (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
             _ => {
-                return Err(bad(&word, "unknown option")
-                    .with_hint("the options are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS, deadline=SECONDS, log=FILE, and the options of mount(8)"));
+                return Err(bad(&word, "unknown option").with_hint(
+                    "the options are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, \
+                                allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, \
+                                refresh=SECONDS, deadline=SECONDS, log=FILE, and the options of mount(8)",
+                ));
             }
         }
     }
@@ -174,7 +177,8 @@ mod tests {
 
     #[test]
     fn options_of_mount_are_accepted_and_those_of_cairnfs_are_applied() {
-        let line = "rw,_netdev,nofail,noauto,user,x-systemd.automount,x-a=b,nodev,nosuid,dev,suid,defaults,relatime,version=a:v1,allow_other,threads=3,foreground,verify=all";
+        let line = "rw,_netdev,nofail,noauto,user,x-systemd.automount,x-a=b,nodev,nosuid,dev,suid,defaults,relatime,\
+                    version=a:v1,allow_other,threads=3,foreground,verify=all";
         let (what, options) = parse(&[line]).unwrap();
         assert_eq!(what, What::Version(VersionSpec::parse("a:v1").unwrap()));
         assert!(options.allow_other);

@@ -174,8 +174,10 @@ fn why_given(store: &Store, name: &ArtifactName, number: VersionNumber) -> Resul
 }
 
 fn lost_number(name: &ArtifactName, number: VersionNumber, why: &str) -> Error {
-    Error::damaged(format!("{name}:{number} is missing from the store, and {why}"))
-        .with_hint("if a part of a shared disk does not answer at the moment, run the command again; else restore the number's link, or `cairn verify`")
+    Error::damaged(format!("{name}:{number} is missing from the store, and {why}")).with_hint(
+        "if a part of a shared disk does not answer at the moment, run the command again; else restore the \
+                    number's link, or `cairn verify`",
+    )
 }
 
 fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<VersionNumber>> {

@@ -40,7 +40,10 @@ impl Negotiated {
             Io::Plain => OpenMode::Plain,
             Io::Auto | Io::NoOpen => no_open,
             Io::Passthrough if !self.kernel_has(InitFlags::FUSE_PASSTHROUGH) => {
-                tree.say("this kernel does not support passthrough (Linux 6.9 does): files are read through the daemon, without opens");
+                tree.say(
+                    "this kernel does not support passthrough (Linux 6.9 does): files are read through the \
+                          daemon, without opens",
+                );
                 no_open
             }
             Io::Passthrough => match passes_through(device, probe) {

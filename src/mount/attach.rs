@@ -141,7 +141,10 @@ fn attach_by_helper(
             Err(if output.contains("user_allow_other") {
                 e.with_hint("omit --allow-other, or ask root to add `user_allow_other` to /etc/fuse.conf")
             } else if output.contains("/dev/fuse") {
-                e.with_hint("/dev/fuse must exist and be open to all users (as root: chmod 0666 /dev/fuse); in a container: --device /dev/fuse --cap-add SYS_ADMIN")
+                e.with_hint(
+                    "/dev/fuse must exist and be open to all users (as root: chmod 0666 /dev/fuse); in a \
+                             container: --device /dev/fuse --cap-add SYS_ADMIN",
+                )
             } else if output.contains("mountpoint") || output.contains("mount point") || output.contains("ermission") {
                 e.with_hint("the mount point must be a directory that belongs to you and that you may write to")
             } else {

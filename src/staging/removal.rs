@@ -36,7 +36,8 @@ pub(super) fn clear_notes(store: &Store, token: &Token) -> Result<()> {
         store.disk().remove_file(&path)?;
     }
     if !store.disk().kind().is_local() {
-        let _ = store.disk().remove_tree(&layout.stage_gone(token)); // fails while a file in it is open; the next sweep removes it
+        // This fails while a file in it is open. The next sweep removes it then.
+        let _ = store.disk().remove_tree(&layout.stage_gone(token));
     }
     [layout.stage_mount(token), layout.stage_sealing(token)].iter().try_for_each(|path| store.disk().remove_file(path))
 }

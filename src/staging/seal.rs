@@ -267,7 +267,8 @@ impl Sealer<'_> {
                 .with_hint("make it readable, then run the command again");
         }
         let why = format!(
-            "it belongs to user {owner}: another user must be able to read and write all of it, which {at} does not allow"
+            "it belongs to user {owner}: another user must be able to read and write all of it, which {at} does not \
+             allow"
         );
         Error::conflict(what).with_cause(why).with_hint("its owner can, or root")
     }

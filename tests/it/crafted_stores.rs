@@ -121,7 +121,8 @@ pub fn publish(store: &Path, artifact: &str, number: u64, tree: &Tree, nodes: &M
     let version = json!({
         "token": token.as_str(), "artifact": artifact, "type": "dataset", "digest": tree.digest().hex(),
         "entries": entries, "files": files, "bytes": bytes, "new_bytes": 0, "created_at": "2026-01-01T00:00:00Z",
-        "mode": "simple", "run": null, "description": null, "metadata": {}, "tags": [], "from": format!("v{number}"), "always_new": false,
+        "mode": "simple", "run": null, "description": null, "metadata": {}, "tags": [],
+        "from": format!("v{number}"), "always_new": false,
     });
     write(&at.join("version.json"), &record(version.as_object().unwrap()));
     std::os::unix::fs::symlink(token.record_name(), dir.join(format!("versions/v{number}"))).unwrap();

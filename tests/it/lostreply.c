@@ -1,6 +1,6 @@
-// Preloaded into the command: a call that did succeed is reported as failed, as a network file system reports it when the reply got
-// lost and the repeated request met its own effect. LOSTREPLY=NAME:N:ERRNO loses the N-th reply of NAME (symlink, mkdir, rename,
-// excl: open with O_EXCL, fsync, unlink). When it is hit, the file named by LOSTREPLY_HIT is made.
+// Preloaded into the command: a call that succeeded is reported as failed. Network file systems do this if the reply is
+// lost and the repeated request meets its own effect. LOSTREPLY=NAME:N:ERRNO loses the N-th reply of NAME (symlink,
+// mkdir, rename, excl: open with O_EXCL, fsync, unlink). When it is hit, the file named by LOSTREPLY_HIT is made.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -18,8 +18,8 @@ static int hit(const char *name) {
     const char *plan = getenv("LOSTREPLY");
     char wanted[16];
     int at, error;
-    if (!plan || sscanf(plan, "%15[^:]:%d:%d", wanted, &at, &error) != 3 || strcmp(wanted, name) || atomic_fetch_add(&seen, 1) + 1 != at)
-        return 0;
+    if (!plan || sscanf(plan, "%15[^:]:%d:%d", wanted, &at, &error) != 3 || strcmp(wanted, name)) return 0;
+    if (atomic_fetch_add(&seen, 1) + 1 != at) return 0;
     const char *mark = getenv("LOSTREPLY_HIT");
     if (mark) {
         int (*make)(const char *, mode_t) = dlsym(RTLD_NEXT, "creat");

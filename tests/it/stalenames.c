@@ -1,6 +1,7 @@
-// Preloaded into the command: this host remembers that some names are not there, as an NFS client does for up to half a minute, although another
-// host has made them meanwhile. STALENAMES is a colon-separated list of them, absolute; each path below one seems to be missing too. Opening the
-// directory that holds such a name makes the client ask again: then it is forgotten. statfs says NFS, so that the store counts as shared.
+// Preloaded into the command: this host remembers that some names do not exist, as an NFS client does for up to half a
+// minute, although another host has made them since. STALENAMES is a colon-separated list of these names, as absolute
+// paths. Each path below one seems to be missing too. Opening the directory that holds such a name makes the client ask
+// again, and the name appears. statfs reports NFS, so that the store counts as shared.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -102,7 +103,8 @@ int statx(int dir, const char *restrict given, int flags, unsigned int mask, str
     char other[4096];
     if (path && path[0] == '/' && hidden(path)) return -1;
     int result = real(dir, path, flags, mask, to);
-    return result && path && errno == ENOENT && getenv("NOCASE") && strlen(path) < sizeof other ? real(dir, folded(path, other), flags, mask, to) : result;
+    int retry = result && path && errno == ENOENT && getenv("NOCASE") && strlen(path) < sizeof other;
+    return retry ? real(dir, folded(path, other), flags, mask, to) : result;
 }
 
 #define STAT(name, type)                                                \

@@ -1,6 +1,6 @@
-//! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, pauses, fences, lost and
-//! late replies, and caches that show what no longer exists. The protocol keeps every law in the whole reachable space,
-//! and each omitted step breaks the law that it is for.
+//! The protocol as an explicit-state model: every interleaving of a few processes, with deaths, pauses, fences, lost
+//! and late replies, and caches that show what no longer exists. The protocol keeps every law in the whole reachable
+//! space, and each omitted step breaks the law that it is for.
 //!
 //! `CAIRN_MODEL=all cargo test --release --test model -- --nocapture` searches the larger configurations too (some
 //! minutes and GiB).
@@ -16,8 +16,8 @@
 //! - *LookRemoved*: a revalidated lookup that a version relied on is not removed. `commit::modes::patch::pin_base`,
 //!   `commit::publication::newest`, `pins`
 //! - *Commit*: `symlink("commit", work/T/outcome)`. `txn::Durable::commit`
-//! - *CommitDone, CommitUnknown*: `work/T/record` still exists beside it; an uncertain reply is read back, and if nothing
-//!   is there, the commit is tried again. `txn::Durable::commit`
+//! - *CommitDone, CommitUnknown*: `work/T/record` still exists next to it; an uncertain reply is read back, and if
+//!   nothing is there, the commit is tried again. `txn::Durable::commit`
 //! - *GiveUp*: `symlink("fenced", work/T/outcome)` for the own token. The `Drop` of `txn::Txn`
 //! - *ClaimLog, LogTaken, LogUnknown*: the draft's number is claimed; a token that has it is read.
 //!   `txn::Committed::place` over `publication::draft_log::LogNumbers`, `txn::claim::claim`

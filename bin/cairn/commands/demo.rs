@@ -270,7 +270,7 @@ fn mount(context: &mut Context, demo: &mut Demo, mnt: &Path, copy: &Path) -> std
 fn source(args: &DemoArgs, scratch: &Path) -> Result<PathBuf> {
     if let Some(dir) = &args.dir {
         if !dir.is_dir() {
-            return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));
+            return Err(Error::not_found(format!("{} is not a directory", show_path(dir))));
         }
         return std::path::absolute(dir).map_err(|e| Error::io("find", dir, e));
     }

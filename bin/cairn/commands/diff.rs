@@ -129,7 +129,7 @@ fn other_side(context: &Context, args: &DiffArgs) -> Result<(String, Tree)> {
     let options = args.scan.options();
     let dir = Path::new(&args.to);
     if !dir.exists() {
-        return Err(Error::not_found(format!("there is no directory {}", show_path(dir))));
+        return Err(Error::not_found(format!("{} does not exist", show_path(dir))));
     }
     let bar = context.bar("diff");
     let tree = commit::scan_dir(dir, &options, Some(&context.store()?), &bar.progress())?;

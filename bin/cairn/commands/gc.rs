@@ -28,8 +28,9 @@ pub const HELP: Help = Help {
     description: &[
         "Content that no version, unfinished draft or mount needs is moved to the store's trash. What has been in the \
          trash for --min-age, measured by the store's own clock, is freed.",
-        "Runs beside writers and readers. Before anything is freed, every writer that was at work has ended or is known \
-         to be dead, and what is needed is determined again. A live writer is printed; the next gc frees the rest.",
+        "Writers and readers can keep working. Before anything is freed, every writer that was at work has ended or is \
+         known to be dead, and what is needed is determined again. If a writer is alive, it is printed, and the next \
+         gc frees the rest.",
         "A read that fails, a damaged version or a store that lists less than last time ends the command before \
          anything is freed.",
     ],

@@ -130,7 +130,8 @@ mod tests {
             r#"{"changes": [{"path": "../a", "new": {"kind": "directory"}}]}"#,
             r#"{"changes": [{"path": "a", "new": {"kind": "file", "size": 1}}]}"#,
             r#"{"changes": [{"path": "a", "new": {"kind": "fifo"}}]}"#,
-            r#"{"changes": [{"path": "a", "new": {"kind": "directory"}}, {"path": "./a", "new": {"kind": "directory"}}]}"#,
+            r#"{"changes": [{"path": "a", "new": {"kind": "directory"}},
+                {"path": "./a", "new": {"kind": "directory"}}]}"#,
         ] {
             assert!(parse_changes(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -79,7 +79,8 @@ impl Conflicts {
         let more = self.paths - self.first.len() as u64;
         let error = if more > 0 { error.with_cause(format!("and {more} more")) } else { error };
         error.with_hint(
-            "let a run upsert the right content again, drop a run with `cairn draft drop`, or finish with --on-conflict latest",
+            "let a run upsert the right content again, drop a run with `cairn draft drop`, or finish with \
+             --on-conflict latest",
         )
     }
 }

@@ -138,7 +138,11 @@ impl EditSession {
         if !missing.is_empty() {
             let error =
                 Error::not_found(format!("{} of the difference's contents are not in this store", missing.len()));
-            return Err(listed(error, missing.iter().map(|d: &Digest| format!("sha256 {d}"))).with_hint("a difference between versions of another store: `cairn copy NAME NEWNAME --to STORE` brings the contents; one against a directory: `cairn put NAME DIR` stores them"));
+            return Err(listed(error, missing.iter().map(|d: &Digest| format!("sha256 {d}"))).with_hint(
+                "a difference \
+                    between versions of another store: `cairn copy NAME NEWNAME --to STORE` brings the contents; one \
+                    against a directory: `cairn put NAME DIR` stores them",
+            ));
         }
         self.apply(edits.into_iter().map(Ok))
     }

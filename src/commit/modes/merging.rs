@@ -87,7 +87,8 @@ impl Merging<'_> {
     fn again_hint(&self) -> String {
         let (name, id) = (self.draft.artifact(), self.draft.id());
         format!(
-            "let the run upsert the same files again, which stores them again: `cairn upsert {name} SRC --distributed-id {id} --run RUN`; the draft stays open"
+            "let the run upsert the same files again, which stores them again: `cairn upsert {name} SRC \
+             --distributed-id {id} --run RUN`; the draft stays open"
         )
     }
 

@@ -42,7 +42,8 @@ pub(in crate::commit) fn kept(store: &Store, base: &ManifestFile, new: usize) ->
             put += disk::lstat(&store.layout().pack(pack))?.map_or(0, |m| m.len());
         }
         if put < younger {
-            return Ok(NodePacks::default()); // patches have written as much as the put had: all is stored again together
+            // Patches have written as much as the put had: store all nodes again together.
+            return Ok(NodePacks::default());
         }
     }
     Ok(NodePacks { names: packs[..block + keep].to_vec(), chained: keep })

@@ -76,7 +76,8 @@ pub(in crate::commit) fn unchanged(
     writer: ObjectWriter,
     newest: Version,
 ) -> Result<AttemptOutcome<Published>> {
-    let sealed = writer.seal(&[], &[])?; // nothing, unless content of the newest version was lost and is stored again now
+    // This writes only content that the newest version had lost and that this put stored again.
+    let sealed = writer.seal(&[], &[])?;
     store.disk().sync_dir(&store.layout().versions(newest.artifact()))?; // its publisher may not have done so yet
     Ok(AttemptOutcome::Done(Published::new(newest, false, sealed.new_bytes)))
 }

@@ -192,7 +192,8 @@ impl OpenStage {
     }
 
     pub(super) fn lost(&self) -> Error {
-        let why = "another mount has taken the run over, or it was sealed or discarded elsewhere: this mount takes no more changes";
+        let why = "another mount has taken the run over, or it was sealed or discarded elsewhere: this mount takes no \
+                   more changes";
         Error::conflict(why).with_hint("unmount with `cairn umount --no-seal`; `cairn drafts` shows the run")
     }
 

@@ -249,7 +249,8 @@ pub fn seal_at(path: &Path, how: &SealRequest<'_>) -> Result<Option<SealedBy>> {
 /// As [`seal_at`]. Usage: `path` is not in a staging directory.
 pub fn ask_to_seal(path: &Path) -> Result<SealedBy> {
     seal_at(path, &SealRequest::default())?.ok_or_else(|| {
-        let hint = "`cairn mount MNT NAME --stage --distributed-id ID` makes one; in a mount of the whole store it is MNT/.staging/NAME/ID/RUN";
+        let hint = "`cairn mount MNT NAME --stage --distributed-id ID` makes one; in a mount of the whole store it is \
+                    MNT/.staging/NAME/ID/RUN";
         Error::usage(format!("{} is not in the staging directory of a run", show_path(path))).with_hint(hint)
     })
 }

@@ -94,7 +94,8 @@ impl StagingTree {
                     let sealed = sealed.clone();
                     drop(gate);
                     if sealed.is_withdrawn()? {
-                        let hint = "unmount with `cairn umount --no-seal`, then mount the run again to start a new contribution";
+                        let hint = "unmount with `cairn umount --no-seal`, then mount the run again to start a new \
+                                    contribution";
                         return Err(
                             Error::conflict("what was sealed here was dropped or discarded since").with_hint(hint)
                         );

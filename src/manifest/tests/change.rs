@@ -88,7 +88,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn edits_and_differences_lead_to_what_is_built_from_scratch(seed: u64, size in 0u64..600, changes in 1u64..40, wide in 1u64..2000) {
+    fn edits_and_differences_lead_to_what_is_built_from_scratch(
+        seed: u64, size in 0u64..600, changes in 1u64..40, wide in 1u64..2000
+    ) {
         let mut dice = Dice(seed);
         let m = random(&mut dice, size, wide);
         let (edits, after) = edits(&mut dice, &m, changes, wide);
@@ -143,13 +145,19 @@ proptest! {
     }
 
     #[test]
-    fn an_authors_later_entry_counts_without_a_conflict(seed: u64, count in 1usize..7, authors in 1u64..4, size in 0u64..40) {
+    fn an_authors_later_entry_counts_without_a_conflict(
+        seed: u64, count in 1usize..7, authors in 1u64..4, size in 0u64..40
+    ) {
         let mut dice = Dice(seed);
         let nodes = MemoryNodes::new();
-        // Few contents, so that authors often say the same.
-        let models: Vec<Model> = (0..count).map(|_| random(&mut dice, size, 10).into_iter().map(|(k, e)| (k, if e.is_directory() { e } else { file(dice.roll(2)) })).collect()).collect();
+        // Few contents, so that authors often have the same.
+        let mut model = || -> Model {
+            let random = random(&mut dice, size, 10).into_iter();
+            random.map(|(k, e)| (k, if e.is_directory() { e } else { file(dice.roll(2)) })).collect()
+        };
+        let models: Vec<Model> = (0..count).map(|_| model()).collect();
         let by: Vec<usize> = (0..count).map(|_| dice.roll(authors) as usize).collect();
-        // Models over each other, and which of them said what still stands.
+        // Applies models one after the other. Returns the result, and which models gave each entry of it.
         let overlay = |list: &mut dyn Iterator<Item = (usize, &Model)>| {
             let (mut out, mut from) = (Model::new(), std::collections::BTreeMap::<Key, Vec<usize>>::new());
             for (i, m) in list {
@@ -165,14 +173,19 @@ proptest! {
             }
             (out, from)
         };
-        let (words, origins): (Vec<_>, Vec<_>) = (0..authors as usize).map(|a| overlay(&mut models.iter().enumerate().filter(|(i, _)| by[*i] == a))).unzip();
-        let contradict = |a: &Model, b: &Model| a.iter().any(|(k, x)| b.get(k).is_some_and(|y| !(x.same(y) || x.is_directory() && y.is_directory())));
-        let conflict = words.iter().enumerate().any(|(i, a)| words[i + 1..].iter().any(|b| contradict(a, b)));
-        let parts: Vec<Part> = models.iter().zip(&by).map(|(m, author)| Part { tree: build_tree(m, &nodes), author: *author }).collect();
+        let of_author = |a: usize| overlay(&mut models.iter().enumerate().filter(|(i, _)| by[*i] == a));
+        let (whole, origins): (Vec<_>, Vec<_>) = (0..authors as usize).map(of_author).unzip();
+        let agree = |x: &Entry, y: &Entry| x.same(y) || x.is_directory() && y.is_directory();
+        let contradict = |a: &Model, b: &Model| a.iter().any(|(k, x)| b.get(k).is_some_and(|y| !agree(x, y)));
+        let conflict = whole.iter().enumerate().any(|(i, a)| whole[i + 1..].iter().any(|b| contradict(a, b)));
+        let part = |(m, author): (&Model, &usize)| Part { tree: build_tree(m, &nodes), author: *author };
+        let parts: Vec<Part> = models.iter().zip(&by).map(part).collect();
         let refused = merge(&parts, &mut |_| Choice::Refuse, &mut nodes.clone()).unwrap();
         prop_assert_eq!(refused.is_none(), conflict);
-        // What its author took back does not count; the rest goes over each other in order.
-        let last: Vec<Model> = models.iter().enumerate().map(|(i, m)| m.clone().into_iter().filter(|(k, _)| origins[by[i]].get(k).is_some_and(|o| o.contains(&i))).collect()).collect();
+        // Entries that their author replaced later do not count; the rest is applied in order.
+        let counts = |i: usize, k: &Key| origins[by[i]].get(k).is_some_and(|o| o.contains(&i));
+        let counted = |(i, m): (usize, &Model)| m.clone().into_iter().filter(|(k, _)| counts(i, k)).collect();
+        let last: Vec<Model> = models.iter().enumerate().map(counted).collect();
         let (want, _) = overlay(&mut last.iter().enumerate());
         let merged = merge(&parts, &mut |_| Choice::Later, &mut nodes.clone()).unwrap().unwrap();
         prop_assert_eq!(merged.digest(), build(&want, &nodes).digest());
@@ -217,7 +230,8 @@ fn shared_nodes_are_read_once_and_keep_all_their_authors() {
     };
     assert_eq!(paths([0, 1, 1]), ["f000003", "f015000"]);
     assert_eq!(paths([0, 0, 0]), [""; 0]);
-    assert_eq!(paths([1, 0, 1]), ["f015000"]); // the last is whom the first was: of f000003 it says what the second says
+    // The author of the first part is that of the last, whose f000003 equals the second's.
+    assert_eq!(paths([1, 0, 1]), ["f015000"]);
     nodes.reset();
     merge(&by([0, 0, 0]), &mut |_| Choice::Later, &mut nodes.clone()).unwrap();
     let all = flat(&[]).root().len() as u64;

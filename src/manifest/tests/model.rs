@@ -151,8 +151,8 @@ impl Dice {
     }
 }
 
-/// Puts an entry into the model as `Action::Replace` does: parents made, what was below gone. Skips if a parent is no
-/// directory.
+/// Puts an entry into the model as `Action::Replace` does: parents made, what was below gone. Skips if a parent is not
+/// a directory.
 pub fn put(m: &mut Model, path: &RelPath, entry: Entry) -> bool {
     let mut parent = path.parent();
     let mut missing = Vec::new();

@@ -87,11 +87,12 @@ proptest! {
             Rebased::Edits(edits) => {
                 prop_assert!(conflicts.is_empty(), "{:?}", conflicts);
                 let root = apply(&t, edits, &mut nodes.clone()).unwrap();
-                let got: Vec<(String, Digest)> = Tree::of(&root, Arc::new(nodes.clone())).walk().filter_map(|v| match v.unwrap() {
-                    crate::manifest::Visit { path, entry: Entry::File { digest, .. }, .. } => Some((path.to_string(), digest)),
+                let files = |v: crate::manifest::Visit| match v.entry {
+                    Entry::File { digest, .. } => Some((v.path.to_string(), digest)),
                     _ => None,
-                }).collect();
-                let mut got = got;
+                };
+                let tree = Tree::of(&root, Arc::new(nodes.clone()));
+                let mut got: Vec<(String, Digest)> = tree.walk().filter_map(|v| files(v.unwrap())).collect();
                 got.sort();
                 let want: Vec<(String, Digest)> = want.iter().map(|(p, c)| (p.clone(), Digest::of(&[*c]))).collect();
                 prop_assert_eq!(got, want);

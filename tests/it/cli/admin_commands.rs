@@ -55,7 +55,10 @@ fn a_removed_version_is_gone_and_its_number_is_never_given_again() {
     assert_eq!(lab.ok(&["put", "x", "src"]), "x:v3");
     assert_eq!(
         lab.json(&["rm", "x", "--all"]),
-        serde_json::json!({ "removed": [{ "artifact": "x", "version": "v1" }, { "artifact": "x", "version": "v3" }], "dry_run": false })
+        serde_json::json!({
+            "removed": [{ "artifact": "x", "version": "v1" }, { "artifact": "x", "version": "v3" }],
+            "dry_run": false
+        })
     );
     assert_eq!(lab.ok(&["list"]), "x  dataset  0  -", "the name stays");
     assert!(lab.fails(&["show", "x"], 6).contains("has no version"));

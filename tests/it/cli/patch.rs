@@ -155,7 +155,7 @@ fn a_patch_on_an_older_version_is_rebased_where_paths_are_disjoint_and_says_so()
     assert_eq!(
         (&again["created"], &again["version"]),
         (&false.into(), &"v4".into()),
-        "said again, it is there already"
+        "when repeated, it changes nothing"
     );
     let both = lab.json(&["patch", "x:v0", "--remove", "d/e", "new/k/l/m"]);
     assert_eq!(both["version"], "v5", "removed by both");

@@ -20,7 +20,10 @@ fn a_put_prints_the_version_and_its_document_says_all() {
     let digest = lab.json(&["show", "x"])["digest"].clone();
     assert_eq!(
         again,
-        serde_json::json!({ "artifact": "x", "version": "v0", "digest": digest, "created": false, "files": 2, "bytes": 11, "new_bytes": 0 })
+        serde_json::json!({
+            "artifact": "x", "version": "v0", "digest": digest, "created": false,
+            "files": 2, "bytes": 11, "new_bytes": 0
+        })
     );
     let other = lab.json(&["put", "y", "src"]);
     assert_eq!(
@@ -180,7 +183,7 @@ fn latest_given_at_a_put_is_accepted_and_means_nothing() {
 }
 
 #[test]
-fn a_name_has_one_type_for_ever() {
+fn an_artifacts_type_never_changes() {
     let lab = lab();
     lab.ok(&["put", "m", "src", "--type", "model"]);
     let said = lab.fails(&["put", "m", "src", "--type", "dataset"], 3);

@@ -55,7 +55,10 @@ fn ls_lists_a_level_a_subtree_or_a_file() {
     let lines = lab.json_lines(&["ls", "x"]);
     assert_eq!(
         lines[1],
-        serde_json::json!({ "path": "a-b", "kind": "file", "size": 1, "digest": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b", "exec": false })
+        serde_json::json!({
+            "path": "a-b", "kind": "file", "size": 1, "exec": false,
+            "digest": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+        })
     );
 }
 

@@ -44,7 +44,8 @@ fn symlinks_that_lead_out_of_the_source_are_counted_and_those_within_it_are_not(
         vec!["patch", "z", "hub/main", "--create"],
     ] {
         let said = stderr_of(&lab, &args);
-        let wanted = "warning: 3 symlinks lead out of what was added and will not resolve in a version; --follow-symlinks stores the targets\n";
+        let wanted = "warning: 3 symlinks lead out of what was added and will not resolve in a version; \
+                      --follow-symlinks stores the targets\n";
         assert!(said.starts_with(wanted), "{args:?}: {said}");
     }
     let said = stderr_of(&lab, &["put", "x", "hub"]);
@@ -91,7 +92,8 @@ fn a_put_of_equal_content_says_what_it_recorded() {
     );
     assert_eq!(
         said,
-        "1 file, 1 B; nothing changed since x:v0; recorded: alias prod, tag raw, description, metadata (replaced; dropped a)\n"
+        "1 file, 1 B; nothing changed since x:v0; recorded: alias prod, tag raw, description, metadata (replaced; \
+         dropped a)\n"
     );
     assert_eq!(lab.json(&["show", "x"])["metadata"], json!({ "b": 2 }));
     assert_eq!(

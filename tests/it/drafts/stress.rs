@@ -192,7 +192,8 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
     let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     println!(
-        "{runs} runs x {files} files, {rounds} rounds, {}: {} killed, {} locks broken, {} finishes, {} refused in the last round, {versions} versions, 0 violations, {:.1} s",
+        "{runs} runs x {files} files, {rounds} rounds, {}: {} killed, {} locks broken, {} finishes, {} refused in the \
+         last round, {versions} versions, 0 violations, {:.1} s",
         if early { "finished under way" } else { "finished at the end" },
         tally.killed.load(Ordering::Relaxed),
         tally.broken.load(Ordering::Relaxed),

@@ -168,7 +168,11 @@ fn with_allow_other_a_run_is_begun_by_those_who_may_write_to_the_store_and_by_no
     let shared = Shared::new(&["--allow-other"], 0o2775);
     // In a user namespace supplementary groups count as they do outside.
     let strangers = [Who::Stranger, Who::StrangerInContainer];
-    shared.check("mkdir -p mnt/.staging/x/d/WHO && echo mine > mnt/.staging/x/d/WHO/WHO && cairn=$PWD/cairn && $cairn -q seal mnt/.staging/x/d/WHO", &all_but(&strangers));
+    shared.check(
+        "mkdir -p mnt/.staging/x/d/WHO && echo mine > mnt/.staging/x/d/WHO/WHO && cairn=$PWD/cairn && $cairn \
+                  -q seal mnt/.staging/x/d/WHO",
+        &all_but(&strangers),
+    );
     // Each way in, not the first alone.
     let run = "mnt/.staging/x/e/open";
     let began =

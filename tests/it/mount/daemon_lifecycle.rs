@@ -280,7 +280,8 @@ fn four_readers<'s, 'e>(
     readers
 }
 
-/// Goes on at the end, also of a test that fails: who waits for it would wait for ever.
+/// A stopped process. It continues when this is dropped, also if the test fails: else a process that waits for it would
+/// never end.
 struct Stopped(u32);
 
 impl Stopped {

@@ -158,8 +158,10 @@ fn without_a_log_file_why_a_file_is_eio_is_in_the_systems_log() {
     let bytes = random_bytes(1, 20_000);
     let tree = place.version(&things([(b"d/bad", Thing::File(bytes.clone()))]));
     build::flip_small(&place.store(), &bytes);
-    let script = "import socket,subprocess,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\ns.bind('/dev/log')\ns.settimeout(20)\n\
-        subprocess.run(sys.argv[1:6],check=True)\nsubprocess.run(['cat',sys.argv[3]+'/d/bad'],stderr=subprocess.DEVNULL)\n\
+    let script = "import socket,subprocess,sys\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n\
+        s.bind('/dev/log')\ns.settimeout(20)\n\
+        subprocess.run(sys.argv[1:6],check=True)\n\
+        subprocess.run(['cat',sys.argv[3]+'/d/bad'],stderr=subprocess.DEVNULL)\n\
         print(s.recv(4096))\nsubprocess.run(['umount',sys.argv[3]],check=True)";
     let set_up = "mount -t tmpfs none /dev && mknod /dev/null c 1 3 && mknod /dev/fuse c 10 229 && exec \"$@\"";
     let mut command = std::process::Command::new("unshare");

@@ -80,7 +80,8 @@ fn in_a_user_namespace_a_store_is_mounted_and_passthrough_is_left_out() {
     let tree = place.version(&version);
     let mnt = place.empty("mnt");
     let script = format!(
-        "\"$0\" '{store}' '{mnt}' -o tree={tree},log={log} && cat '{mnt}/small' && cksum < '{mnt}/large' && umount '{mnt}'",
+        "\"$0\" '{store}' '{mnt}' -o tree={tree},log={log} && cat '{mnt}/small' && cksum < '{mnt}/large' && umount \
+         '{mnt}'",
         store = place.store().display(),
         mnt = mnt.display(),
         log = place.log().display()

@@ -1,6 +1,6 @@
-//! Whoever has, had or gets a way to a stage's file writes to it before, while and after it is sealed: no object
-//! changes. Each attack is tried again and again against real sealers; the store is verified, every object hashed, when
-//! all is over and the last descriptor has been written through.
+//! Processes that have, had or get access to a stage's file write to it before, while and after it is sealed: no object
+//! changes. Each attack is repeated many times against real sealers. At the end, when the last descriptor was written
+//! through, the store is verified and every object is hashed.
 
 use super::support::{LARGE, Staged, contributions, stage, stage_with, whole};
 use crate::support::{TestStore, random_bytes, text};

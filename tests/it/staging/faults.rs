@@ -60,7 +60,7 @@ fn right(lab: &TestStore, label: &str) {
 }
 
 #[test]
-fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_said_again() {
+fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_repeated() {
     let from = start();
     let trial = again(&from);
     let steps = steps(&trial, &SEAL);

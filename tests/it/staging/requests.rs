@@ -77,7 +77,8 @@ for mode in (0, 0o111, 0o200, 0o444, 0o600, 0o755):
     open(f'f{mode}', 'w').close(); os.chmod(f'f{mode}', mode); os.mkdir(f'd{mode}'); os.chmod(f'd{mode}', mode)
 os.symlink('f0', 'l'); os.symlink('none', 'dangling')
 for name in sorted(os.listdir('.')) + ['none', '.']:
-    print(name, [os.access(name, how, effective_ids=True) for how in (os.F_OK, os.R_OK, os.W_OK, os.X_OK, os.R_OK | os.X_OK)])
+    hows = (os.F_OK, os.R_OK, os.W_OK, os.X_OK, os.R_OK | os.X_OK)
+    print(name, [os.access(name, how, effective_ids=True) for how in hows])
     try: os.execv(name, [name])
     except OSError as e: print(e.errno)
 for mode in (0, 0o600): os.chdir(f'd{mode}'), os.chdir('..')";

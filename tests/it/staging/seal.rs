@@ -39,9 +39,13 @@ fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
         python(
             "import os, sys, errno
 os.chdir(sys.argv[1])
-calls = [lambda: open('new', 'w'), lambda: open('small', 'a'), lambda: open('d/large', 'r+'), lambda: os.truncate('d/large', 1), lambda: os.mkdir('m'), lambda: os.mkfifo('f'),
-  lambda: os.symlink('a', 'b'), lambda: os.link('small', 'hard'), lambda: os.rename('small', 'other'), lambda: os.unlink('small'), lambda: os.rmdir('empty'),
-  lambda: os.chmod('small', 0o777), lambda: os.chown('small', 1, 1), lambda: os.utime('small'), lambda: os.setxattr('small', 'user.x', b'1'), lambda: os.utime('d')]
+calls = [lambda: open('new', 'w'), lambda: open('small', 'a'), lambda: open('d/large', 'r+'),
+  lambda: os.truncate('d/large', 1),
+  lambda: os.mkdir('m'), lambda: os.mkfifo('f'),
+  lambda: os.symlink('a', 'b'), lambda: os.link('small', 'hard'), lambda: os.rename('small', 'other'),
+  lambda: os.unlink('small'), lambda: os.rmdir('empty'),
+  lambda: os.chmod('small', 0o777), lambda: os.chown('small', 1, 1), lambda: os.utime('small'),
+  lambda: os.setxattr('small', 'user.x', b'1'), lambda: os.utime('d')]
 for i, call in enumerate(calls):
     try: call()
     except OSError as e: assert e.errno == errno.EROFS, (i, e)
@@ -49,7 +53,7 @@ for i, call in enumerate(calls):
             &[staged.mnt.to_str().unwrap()],
         );
         assert!(snapshot(&staged.mnt) == before);
-        staged.sealed(); // said again
+        staged.sealed(); // repeated
         assert_eq!(contributions(&lab, "r"), 1);
         assert!(finished(&lab) == before);
     }
@@ -161,7 +165,8 @@ fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writab
     let staged = stage(&lab, "r");
     make_tree(&staged.mnt, &[("d/file", b"x"), ("large", &random_bytes(1, LARGE))]);
     python(
-        "import os,socket,stat,sys\nos.chdir(sys.argv[1])\nos.mkfifo('d/pipe')\nos.mknod('null', 0o600 | stat.S_IFCHR, os.makedev(1, 3))\nsocket.socket(socket.AF_UNIX).bind('sock')",
+        "import os,socket,stat,sys\nos.chdir(sys.argv[1])\nos.mkfifo('d/pipe')\n\
+         os.mknod('null', 0o600 | stat.S_IFCHR, os.makedev(1, 3))\nsocket.socket(socket.AF_UNIX).bind('sock')",
         &[staged.mnt.to_str().unwrap()],
     );
     let output = staged.seal();
@@ -187,7 +192,8 @@ fn what_a_version_cannot_hold_is_kept_while_staged_only() {
     );
     fs::hard_link(staged.at("one"), staged.at("two")).unwrap();
     python(
-        "import os,sys\nos.chdir(sys.argv[1])\nos.setxattr('one','user.colour',b'red')\nos.chmod('secret',0o600)\nos.chown('secret',65534,65534)\nos.chmod('tool',0o755)\nos.utime('old',(5,5))",
+        "import os,sys\nos.chdir(sys.argv[1])\nos.setxattr('one','user.colour',b'red')\n\
+         os.chmod('secret',0o600)\nos.chown('secret',65534,65534)\nos.chmod('tool',0o755)\nos.utime('old',(5,5))",
         &[staged.mnt.to_str().unwrap()],
     );
     let (one, two) = (fs::metadata(staged.at("one")).unwrap(), fs::metadata(staged.at("two")).unwrap());

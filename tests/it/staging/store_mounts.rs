@@ -198,7 +198,7 @@ fn runs_write_at_once_through_one_mount_and_through_two_and_a_run_has_one_holder
 }
 
 #[test]
-fn a_killed_daemons_runs_are_gone_on_with_at_their_first_use_and_its_second_mount_is_cleared() {
+fn a_killed_daemons_runs_continue_at_their_first_use_and_its_second_mount_is_cleared() {
     let lab = TestStore::new();
     let mut store = Whole::new(&lab, "mnt");
     fs::write(store.begin("a/d/r").join("x"), "1").unwrap();
@@ -318,7 +318,8 @@ fn modes_are_what_the_writer_asked_for_and_the_stores_own_files_keep_the_daemons
     let store = Whole::new(&lab, "mnt");
     let made = shell(
         &lab,
-        "umask 0; mkdir -p mnt/.staging/a/d/r/wide; : > mnt/.staging/a/d/r/all; umask 077; mkdir mnt/.staging/a/d/r/own",
+        "umask 0; mkdir -p mnt/.staging/a/d/r/wide; : > mnt/.staging/a/d/r/all; umask 077; mkdir \
+         mnt/.staging/a/d/r/own",
     );
     assert!(made.status.success(), "{}", text(&made.stderr));
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -479,7 +480,8 @@ fn with_allow_other_each_user_begins_contributions_of_his_own() {
     fs::create_dir(lab.path("mnt")).unwrap();
     let _store = Whole { lab: &lab, mnt: lab.path("mnt"), seconds: Vec::new() };
     lab.ok(&["mount", "mnt", "--allow-other"]);
-    let script = "mkdir -p mnt/.staging/a/d/r && echo mine > mnt/.staging/a/d/r/f && stat -c %u mnt/.staging/a/d/r mnt/.staging/a/d/r/f";
+    let script = "mkdir -p mnt/.staging/a/d/r && echo mine > mnt/.staging/a/d/r/f && stat -c %u mnt/.staging/a/d/r \
+                  mnt/.staging/a/d/r/f";
     let output =
         Command::new("sh").args(["-ec", script]).current_dir(lab.dir.path()).uid(65_534).gid(65_534).output().unwrap();
     assert_eq!(text(&output.stdout), "65534\n65534\n", "{}", text(&output.stderr));

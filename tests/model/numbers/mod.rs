@@ -102,7 +102,8 @@ pub struct Numbers {
     pub tries: u8,
     /// Whether names may be unseen for a while.
     pub stale: bool,
-    /// Whether tokens are taken away when they have ended; else their directories stay, and may be helped at any later time.
+    /// Whether tokens are removed when they have ended. Else their directories stay, and other processes may help them
+    /// at any later time.
     pub ends: bool,
     pub flaw: Flaw,
 }

@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 """The workload of tests/powercut/run, and the check after a cut.
-  work.py load CAIRN STORE DIR ID ACKS SEED   works until SIGTERM; what it tries and what is acknowledged goes to ACKS, a line each
-  work.py neighbour DIR                       writes and syncs files of its own until SIGTERM
-  work.py check CAIRN STORE DIR ACKS_DIR      compares a store with the acknowledgements; prints a line; exit status 1 if anything is lost"""
+
+work.py load CAIRN STORE DIR ID ACKS SEED   works until SIGTERM; writes each attempt and each acknowledgement to ACKS,
+                                            one a line
+work.py neighbour DIR                       writes and syncs files of its own until SIGTERM
+work.py check CAIRN STORE DIR ACKS_DIR      compares a store with the acknowledgements and prints a line; exits with 1
+                                            if anything is lost
+"""
+
 import itertools, json, os, random, shutil, signal, subprocess, sys, time
 
 
@@ -11,7 +16,7 @@ def pool(i):
 
 
 def tree(kind, seed):
-    """Path to bytes. Part of it comes from a pool that all workers share, so that they meet each other's content."""
+    """Path to bytes. Some contents come from a pool that all workers share, so that they find each other's content."""
     r = random.Random(f"{kind} {seed}")
     files = {}
     if kind == "few":
@@ -63,12 +68,27 @@ class Cairn:
         self.prefix = []
 
     def slow_down(self):
-        """From now on each command waits before a sync of the whole file system, if strace is there: others meet its unsynced files."""
+        """From now on each command waits before a sync of the whole file system: others find its unsynced files.
+
+        This needs strace.
+        """
         if shutil.which("strace"):
-            self.prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=syncfs", "-e", "inject=syncfs:delay_enter=400000"]
+            self.prefix = [
+                "strace",
+                "-f",
+                "-qq",
+                "-o",
+                "/dev/null",
+                "-e",
+                "trace=syncfs",
+                "-e",
+                "inject=syncfs:delay_enter=400000",
+            ]
 
     def run(self, *args):
-        return subprocess.run([*self.prefix, self.command, "--store", self.store, "-q", *args], env=self.env, capture_output=True)
+        return subprocess.run(
+            [*self.prefix, self.command, "--store", self.store, "-q", *args], env=self.env, capture_output=True
+        )
 
 
 def load(command, store, dir, worker, acks, seed):
@@ -82,11 +102,14 @@ def load(command, store, dir, worker, acks, seed):
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     while not stop:
         n += 1
-        op = r.choices(["few", "big", "twin", "many", "larges", "again", "alias", "rm", "upsert", "finish", "patch", "copy"], [50, 20, 30, 8, 5, 5, 10, 4, 30, 5, 20, 8])[0]
+        op = r.choices(
+            ["few", "big", "twin", "many", "larges", "again", "alias", "rm", "upsert", "finish", "patch", "copy"],
+            [50, 20, 30, 8, 5, 5, 10, 4, 30, 5, 20, 8],
+        )[0]
         if op in ("alias", "rm", "again", "copy") and not own:
             op = "few"
         if op == "upsert":
-            # A draft of its own at a time, of which each contribution is a directory.
+            # Each worker has a draft of its own at a time; each contribution is a directory in it.
             kind, content, run = r.choice(["few", "few", "big"]), f"{worker}-{n}", f"r{n}"
             write_tree(tree(kind, content), dir)
             args = ["upsert", "drafts", dir, "--at", run, "--run", run, "--distributed-id", f"{worker}-{draft}"]
@@ -101,16 +124,31 @@ def load(command, store, dir, worker, acks, seed):
             done = cairn.run("finish", "drafts", "--distributed-id", f"{worker}-{draft}", "--json")
             if done.returncode == 0:
                 got = json.loads(done.stdout)
-                say(t="ok", op="finish", draft=f"{worker}-{draft}", number=int(got["version"].lstrip("v")), digest=got["digest"])
+                say(
+                    t="ok",
+                    op="finish",
+                    draft=f"{worker}-{draft}",
+                    number=int(got["version"].lstrip("v")),
+                    digest=got["digest"],
+                )
                 draft, contributed = draft + 1, 0
         elif op == "patch":
-            # A chain of its own: each adds a directory.
+            # Each worker has a chain of patches of its own; each patch adds a directory.
             content, at = f"{worker}-{n}", f"p{n}"
             write_tree(tree("few", content), dir)
             done = cairn.run("patch", f"chain{worker}", dir, "--at", at, "--create", "--json")
             if done.returncode == 0:
                 got = json.loads(done.stdout)
-                say(t="ok", op="patch", name=f"chain{worker}", number=int(got["version"].lstrip("v")), digest=got["digest"], at=at, kind="few", seed=content)
+                say(
+                    t="ok",
+                    op="patch",
+                    name=f"chain{worker}",
+                    number=int(got["version"].lstrip("v")),
+                    digest=got["digest"],
+                    at=at,
+                    kind="few",
+                    seed=content,
+                )
         elif op == "copy":
             name, number, _ = r.choice(own)
             done = cairn.run("copy", f"{name}:v{number}", name, "--to", cairn.second, "--json")
@@ -133,7 +171,7 @@ def load(command, store, dir, worker, acks, seed):
                 say(t="ok", op="rm", name=name, number=number)
         else:
             name = r.choice(["shared", "shared", f"own{worker}"])
-            # "again": content that may be the newest's, with a tag; then a note is the only change.
+            # "again": content that may equal the newest version's, with a tag; then a note is the only change.
             kind, content = r.choice(own)[2] if op == "again" else (op, f"{worker}-{n}")
             if op == "twin":
                 content = f"at {int(time.time() / 2)}"
@@ -145,11 +183,24 @@ def load(command, store, dir, worker, acks, seed):
             if done.returncode == 0:
                 got = json.loads(done.stdout)
                 number = int(str(got["version"]).lstrip("v"))
-                say(t="ok", op="put", name=name, number=number, digest=got["digest"], kind=kind, seed=content, tag=tag if op == "again" else None)
+                say(
+                    t="ok",
+                    op="put",
+                    name=name,
+                    number=number,
+                    digest=got["digest"],
+                    kind=kind,
+                    seed=content,
+                    tag=tag if op == "again" else None,
+                )
                 own.append((name, number, (kind, content)))
-        # Refused, or another worker removed that version: nothing was promised.
+        # Refused, or another worker removed that version: nothing was acknowledged.
         if done.returncode not in (0, 3) and not (done.returncode == 6 and op in ("alias", "rm", "copy")):
-            print(f"{op}: {done.returncode} {done.stderr.decode(errors='replace').strip()[:300]}", file=sys.stderr, flush=True)
+            print(
+                f"{op}: {done.returncode} {done.stderr.decode(errors='replace').strip()[:300]}",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def neighbour(dir):
@@ -197,13 +248,19 @@ def check(command, store, dir, acks):
     wrong = []
     lost = lambda what: wrong.append(what)
     done = cairn.run("verify", "--json")
-    report = json.loads(done.stdout) if done.returncode in (0, 1) else {"findings": [{"code": "F?", "what": done.stderr.decode(errors="replace")}]}
+    report = (
+        json.loads(done.stdout)
+        if done.returncode in (0, 1)
+        else {"findings": [{"code": "F?", "what": done.stderr.decode(errors="replace")}]}
+    )
     for f in report["findings"]:
         lost(f"verify: {f}")
     second = Cairn(command, cairn.second, dir + ".cache")
     done = second.run("verify")
     if done.returncode != 0:
-        lost(f"verify of the second store: {done.stdout.decode(errors='replace')} {done.stderr.decode(errors='replace')}")
+        lost(
+            f"verify of the second store: {done.stdout.decode(errors='replace')} {done.stderr.decode(errors='replace')}"
+        )
     for a in copies:
         done = second.run("show", f"{a['name']}:v{a['number']}", "--json")
         if done.returncode != 0 or json.loads(done.stdout)["digest"] != a["digest"]:
@@ -258,7 +315,8 @@ def check(command, store, dir, acks):
         got = int(str(json.loads(done.stdout)["version"]).lstrip("v")) if done.returncode == 0 else None
         if got not in alias_try[name, alias]:
             lost(f"alias {name}:{alias} is at {got}, acknowledged {number}, then tried {alias_try[name, alias]}")
-    # Every acknowledged contribution is in its draft's version: the one that was acknowledged, or the one that a finish now gives.
+    # Every acknowledged contribution is in its draft's version: the version that was acknowledged, or else the one
+    # that a finish makes now.
     for id, parts in drafts.items():
         done = cairn.run("finish", "drafts", "--distributed-id", id, "--skip-open", "--json")
         if done.returncode != 0:
@@ -276,7 +334,7 @@ def check(command, store, dir, acks):
             wanted = {f"{a['run']}/{path}": data for path, data in tree(a["kind"], a["seed"]).items()}
             if any(there.get(path) != data for path, data in wanted.items()):
                 lost(f"acknowledged contribution {a['run']} of draft {id} is not in v{number}")
-    # Byte by byte: the newest twelve of all workers, what is there without having been acknowledged, and a sample.
+    # Compare byte by byte: the newest twelve versions of all workers, unacknowledged ones, and a sample.
     live = [k for k in order if k in listed]
     chosen = set(live[-12:]) | set(random.sample(live, min(12, len(live))))
     for name in present:
@@ -302,7 +360,7 @@ def check(command, store, dir, acks):
             continue
         number = int(str(json.loads(done.stdout)["version"]).lstrip("v"))
         numbers = numbers_of(name)
-        # It helps committed ones whose writers died with the power to their numbers first.
+        # It first claims the numbers of committed tokens whose writers died in the power cut.
         if numbers != list(range(number + 1)) or number < len(present.get(name, [])):
             lost(f"the next put of {name} has number {number}, there are {numbers}")
         shutil.rmtree(dir, ignore_errors=True)
@@ -310,8 +368,14 @@ def check(command, store, dir, acks):
             lost(f"{name}:v{number}, put after the cut, cannot be had")
     shutil.rmtree(dir, ignore_errors=True)
     notes = len(report.get("notes", []))
-    print(f"{len(versions)} versions acknowledged, {dense} there, {len(chosen)} compared ({unknown} unacknowledged), {len(removed)} removals, "
-          f"{len(alias_ok)} aliases, {len(tags)} tags, {sum(map(len, drafts.values()))} contributions, {len(finished)} finishes, {len(chains)} patches, {len(copies)} copies, {notes} notes of verify: {len(wrong)} lost", flush=True)
+    print(
+        f"{len(versions)} versions acknowledged, {dense} there, {len(chosen)} compared ({unknown} unacknowledged), "
+        f"{len(removed)} removals, "
+        f"{len(alias_ok)} aliases, {len(tags)} tags, {sum(map(len, drafts.values()))} contributions, "
+        f"{len(finished)} finishes, {len(chains)} patches, {len(copies)} copies, "
+        f"{notes} notes of verify: {len(wrong)} lost",
+        flush=True,
+    )
     for what in wrong[:10]:
         print(f"  {what}", flush=True)
     return 1 if wrong else 0

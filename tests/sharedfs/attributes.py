@@ -9,13 +9,14 @@ show its own programs the old bytes: then a put may store these, but not remembe
 the file is closed, the new version must have the new bytes.
 Prints a count for each kind of change; exit status 1 on any violation, also if the stat cache remembered nothing.
 """
+
 import contextlib, mmap, os, shutil, subprocess, sys, tempfile, threading, time
 
 cairn, host1, host2 = sys.argv[1:4]
 rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 20
-SIZE = 9000            # three pages; it goes into a pack
-LARGE = 300_000        # every third file: an object
-REMEMBERED = 125       # on a network file system, files are remembered that nobody has changed for two minutes
+SIZE = 9000  # three pages; it goes into a pack
+LARGE = 300_000  # every third file: an object
+REMEMBERED = 125  # on a network file system, files are remembered that nobody has changed for two minutes
 RECORD, FRAME = 72, 40  # of the stat cache's files
 caches = tempfile.mkdtemp(prefix="cairn-attributes-")
 store = host1 + "/attributes-store"
@@ -41,7 +42,7 @@ def size(i):
 
 
 def content(text, i):
-    return (text * size(i))[:size(i)].encode()
+    return (text * size(i))[: size(i)].encode()
 
 
 def read(path):
@@ -133,6 +134,7 @@ def stored_during_puts_here(path, compare, new):
                 n += 1
                 here[:8] = b"%08d" % n
                 here[4096:4104] = b"%08d" % n
+
         writer = threading.Thread(target=store_on)
         writer.start()
         try:
@@ -179,7 +181,7 @@ def put_alone(kind, i, begin):
         return  # a program stores into it all the time
     if status != 0:
         wrong.append("%s %d: put: status %s %s" % (kind, i, status, err))
-    elif begin and run("cat", version, "f")[1][:len(begin)] != begin:
+    elif begin and run("cat", version, "f")[1][: len(begin)] != begin:
         wrong.append("%s %d: %s has old bytes (put: %s)" % (kind, i, version, err))
 
 
@@ -252,8 +254,11 @@ def main():
         still_open = {kind: compare_all(kind) for kind in WRITERS}
     for kind in WRITERS:
         closed = compare_all(kind)
-        print("%s: rounds %d, violations: two minutes later %d, when it was closed %d"
-              % (kind, rounds, still_open[kind], closed), flush=True)
+        print(
+            "%s: rounds %d, violations: two minutes later %d, when it was closed %d"
+            % (kind, rounds, still_open[kind], closed),
+            flush=True,
+        )
     for kind, change in HERE.items():
         before = len(wrong)
         for i in range(rounds):
@@ -266,6 +271,7 @@ def main():
                     compare(kind, i, new)
                 else:
                     put_alone(kind, i, put_only)
+
             change(here + "/f", after, new)
         print("%s: rounds %d, violations %d" % (kind, rounds, len(wrong) - before), flush=True)
     for w in wrong[:20]:

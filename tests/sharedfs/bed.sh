@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# A bed: a shared file system's servers and two clients ("hosts"), each in a network namespace of its own, so that nothing outside is reached and a
-# client's cable can be pulled. Sourced by `run`. Everything is below $BED; `down` ends what lives in the namespaces and nothing else.
+# A bed: a shared file system's servers and two clients ("hosts"), each in its own network namespace. So they reach
+# nothing outside, and a client's cable can be pulled. `run` sources this. Everything is below $BED; `down` ends the
+# processes in the namespaces and no others.
 set -u
 
 BED=${BED:?a directory for the bed}
@@ -45,7 +46,9 @@ inhabitants() {
 }
 
 down() {
-  for n in 1 2; do mountpoint -q "$(mount_of $n)" && { umount "$(mount_of $n)" 2>/dev/null || umount -l "$(mount_of $n)"; }; done
+  for n in 1 2; do
+    mountpoint -q "$(mount_of $n)" && { umount "$(mount_of $n)" 2>/dev/null || umount -l "$(mount_of $n)"; }
+  done
   for signal in TERM KILL; do
     for pid in $(inhabitants); do kill -$signal "$pid" 2>/dev/null; done
     for _ in $(seq 20); do [ -z "$(inhabitants)" ] && break; sleep 0.2; done
@@ -80,7 +83,8 @@ gluster_up() { # LAYOUT ("" for two bricks, distributed)
   manage volume start store >/dev/null || fail "the volume did not start"
   for n in 1 2; do
     mkdir -p "$(mount_of $n)"
-    on_client $n glusterfs --volfile-server=$SERVER --volfile-id=store --log-file="$BED/log/client$n.log" "$(mount_of $n)" || fail "mount $n"
+    on_client $n glusterfs --volfile-server=$SERVER --volfile-id=store --log-file="$BED/log/client$n.log" \
+      "$(mount_of $n)" || fail "mount $n"
     until_ok 20 stat "$(mount_of $n)/."
   done
 }
@@ -94,18 +98,27 @@ moosefs_up() {
 WORKING_GROUP = root
 NICE_LEVEL = 0
 DISABLE_OOM_KILLER = 0"
-  printf '%s\nDATA_PATH = %s\nEXPORTS_FILENAME = %s\nTOPOLOGY_FILENAME = %s\n' "$common" "$BED/master" "$BED/exports.cfg" "$BED/topology.cfg" > "$BED/master.cfg"
-  on_server mfsmaster -c "$BED/master.cfg" start > "$BED/log/master.log" 2>&1 || fail "mfsmaster: $(tail -1 "$BED/log/master.log")"
+  printf '%s\nDATA_PATH = %s\nEXPORTS_FILENAME = %s\nTOPOLOGY_FILENAME = %s\n' \
+    "$common" "$BED/master" "$BED/exports.cfg" "$BED/topology.cfg" > "$BED/master.cfg"
+  on_server mfsmaster -c "$BED/master.cfg" start > "$BED/log/master.log" 2>&1 ||
+    fail "mfsmaster: $(tail -1 "$BED/log/master.log")"
   for n in 1 2; do
     mkdir -p "$BED/chunks$n/data" "$BED/chunks$n/disk"
     echo "$BED/chunks$n/disk -1GiB" > "$BED/chunks$n.disks"
-    printf '%s\nDATA_PATH = %s\nHDD_CONF_FILENAME = %s\nHDD_LEAVE_SPACE_DEFAULT = 16MiB\nHDD_TEST_SPEED = 0\nMASTER_HOST = %s\nCSSERV_LISTEN_PORT = 942%d\nBIND_HOST = %s\nHDD_FSYNC_BEFORE_CLOSE = 1\nWORKERS_MAX = 16\nWORKERS_MAX_IDLE = 4\n' \
-      "$common" "$BED/chunks$n/data" "$BED/chunks$n.disks" "$SERVER" $((n * 2)) "$SERVER" > "$BED/chunks$n.cfg"
-    on_server mfschunkserver -c "$BED/chunks$n.cfg" start > "$BED/log/chunks$n.log" 2>&1 || fail "mfschunkserver: $(tail -1 "$BED/log/chunks$n.log")"
+    {
+      printf '%s\nDATA_PATH = %s\nHDD_CONF_FILENAME = %s\n' "$common" "$BED/chunks$n/data" "$BED/chunks$n.disks"
+      printf 'HDD_LEAVE_SPACE_DEFAULT = 16MiB\nHDD_TEST_SPEED = 0\nHDD_FSYNC_BEFORE_CLOSE = 1\n'
+      printf 'MASTER_HOST = %s\nCSSERV_LISTEN_PORT = 942%d\nBIND_HOST = %s\n' "$SERVER" $((n * 2)) "$SERVER"
+      printf 'WORKERS_MAX = 16\nWORKERS_MAX_IDLE = 4\n'
+    } > "$BED/chunks$n.cfg"
+    on_server mfschunkserver -c "$BED/chunks$n.cfg" start > "$BED/log/chunks$n.log" 2>&1 ||
+      fail "mfschunkserver: $(tail -1 "$BED/log/chunks$n.log")"
   done
   for n in 1 2; do
     mkdir -p "$(mount_of $n)"
-    on_client $n mfsmount "$(mount_of $n)" -H "$SERVER" -o mfsproxy=127.0.0.1,mfsnice=0,mfsallowoomkiller > "$BED/log/client$n.log" 2>&1 || fail "mfsmount $n"
+    on_client $n mfsmount "$(mount_of $n)" -H "$SERVER" -o mfsproxy=127.0.0.1,mfsnice=0,mfsallowoomkiller \
+      > "$BED/log/client$n.log" 2>&1 ||
+      fail "mfsmount $n"
     until_ok 20 stat "$(mount_of $n)/."
   done
   until_ok 30 sh -c "echo x > $(mount_of 1)/.ready && cat $(mount_of 2)/.ready"

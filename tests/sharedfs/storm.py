@@ -1,20 +1,23 @@
 #!/usr/bin/env python3
 """Races of the product over several mounts ("hosts") of one store: storm.py CAIRN SECONDS HOST... [--cut COMMAND]
 
-Processes on every host put, patch, upsert, write into staging directories, finish and move aliases at once; some are killed, tokens of others are fenced, everything is looked at
-meanwhile. With --cut, COMMAND is run with `down N` and `up N` for a client's cable in the middle. At the end, on every host: each acknowledged
-change is there, numbers are dense, `cairn verify` finds nothing, no fenced token stands at a number. Prints counts; exit status 1 on any violation.
+Processes on every host put, patch, upsert, write into staging directories, finish and move aliases at once. Some are
+killed, tokens of others are fenced, and readers check everything meanwhile. With --cut, COMMAND is run with `down N`
+and `up N` for a client's cable in the middle. At the end, on every host: each acknowledged change is there, numbers are
+dense, `cairn verify` finds nothing, and no fenced token is at a number. It prints counts and exits with 1 on any
+violation.
 """
+
 import errno, collections, hashlib, json, os, random, re, shutil, signal, subprocess, sys, threading, time
 
 cairn, seconds, args = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
 cut = args.pop(args.index("--cut") + 1) if "--cut" in args else None
 hosts = [a for a in args if a != "--cut"]
 counts = collections.Counter()
-errors = collections.Counter()         # which commands were repeated, and why
-told = collections.defaultdict(list)   # what was acknowledged
+errors = collections.Counter()  # which commands were repeated, and why
+told = collections.defaultdict(list)  # what was acknowledged
 wrong = []
-digests = {}                           # of what was sealed in staging directories
+digests = {}  # of what was sealed in staging directories
 fenced = set()
 lock = threading.Lock()
 stop = threading.Event()
@@ -102,7 +105,7 @@ def patcher(host, me, rng):
 
 
 def current_draft(rng):
-    """The one after those that are finished; now and then one that is."""
+    """The draft after the finished ones; now and then a finished one."""
     with lock:
         finished = len({draft for draft, _ in told["finished"]})
     return "draft-%d" % max(0, finished - (rng.random() < 0.1))
@@ -122,7 +125,7 @@ def contributor(host, me, rng):
                 told[draft].append((os.path.basename(path), text))
             counts["upserts"] += 1
         elif "is finished" in err:
-            # Told so again after it was killed, it may be in all the same.
+            # If an earlier try was killed, the contribution may be in the version although this one was refused.
             counts["upserts told that it is finished"] += 1
         else:
             counts["upserts refused"] += 1
@@ -153,7 +156,10 @@ def write(path, data):
 
 
 def stager(host, me, rng):
-    """Copies into a staging directory; its daemon is killed now and then, and the run goes on. Told are what was sealed and its digests."""
+    """Copies into a staging directory, whose daemon is killed now and then; the run continues after that.
+
+    Records what was sealed, with its digests.
+    """
     mnt, n = TMP + "/cairn-sharedfs-mnt-%d-%s" % (os.getpid(), me), 0
     os.mkdir(mnt)
     while not stop.is_set():
@@ -216,13 +222,17 @@ def mover(host, me, rng):
 
 
 def looks_before(host, name):
-    """This host sees what an artifact has not yet: aliases, removals, drafts. An NFS client remembers that for up to half a minute."""
-    for words in (("list", name), ("show", name + ":v0"), ("rm", name + ":v0", "--dry-run"), ("drafts", name), ("cat", name + ":nothing", "x")):
+    """Makes this host see that an artifact has no aliases, removals and drafts yet.
+
+    An NFS client remembers that for up to half a minute.
+    """
+    remove = ("rm", name + ":v0", "--dry-run")
+    for words in (("list", name), ("show", name + ":v0"), remove, ("drafts", name), ("cat", name + ":nothing", "x")):
         say(host, *words)
 
 
 def newcomer(host, me, rng):
-    """Names that are new: another host makes the first alias, removal or contribution a moment after this one saw that there is none."""
+    """Another host makes the first alias, removal or contribution a moment after this host saw that there is none."""
     n = 0
     while not stop.is_set():
         n += 1
@@ -230,32 +240,43 @@ def newcomer(host, me, rng):
         name = "new-%s-%d" % (me, n)
         paths = [source(rng, "%s %d" % (name, i)) for i in range(3)]
         first, second, third = (os.path.basename(p) for p in paths)
-        ok = [persist(other, "put", name, paths[0], kill=0, rng=rng)[0], persist(other, "patch", name, paths[1], kill=0, rng=rng)[0]]
+        ok = [
+            persist(other, "put", name, paths[0], kill=0, rng=rng)[0],
+            persist(other, "patch", name, paths[1], kill=0, rng=rng)[0],
+        ]
         looks_before(host, name)
         kind = rng.randrange(3)
         if kind == 0:
             ok.append(persist(other, "alias", name + ":v0", "keep", kill=0, rng=rng)[0])
             status, out, err = persist(host, "rm", name + ":v0", kill=0, rng=rng)
             if ok == [0, 0, 0] and status != 3:
-                wrong.append("%s:v0 was removed on %s although %s had named it: %s %s" % (name, host, other, status, err))
+                wrong.append(
+                    "%s:v0 was removed on %s although %s had named it: %s %s" % (name, host, other, status, err)
+                )
         elif kind == 1:
             ok.append(persist(other, "rm", name + ":v1", kill=0, rng=rng)[0])
             status, out, err = persist(host, "patch", name, paths[2], kill=0, rng=rng)
             inside = set(say(host, "ls", name)[1].split())
             if ok == [0, 0, 0] and (status != 0 or inside != {first, third}):
-                wrong.append("%s:v1 was removed on %s, then patched on %s: %s %s %s" % (name, other, host, status, inside, err))
+                wrong.append(
+                    "%s:v1 was removed on %s, then patched on %s: %s %s %s" % (name, other, host, status, inside, err)
+                )
         else:
-            ok.append(persist(other, "upsert", name, paths[2], "--run", me, "--distributed-id", "d", kill=0, rng=rng)[0])
+            ok.append(
+                persist(other, "upsert", name, paths[2], "--run", me, "--distributed-id", "d", kill=0, rng=rng)[0]
+            )
             status, out, err = persist(host, "finish", name, "--distributed-id", "d", "--skip-open", kill=0, rng=rng)
             if ok == [0, 0, 0] and status != 0:
-                wrong.append("%s was contributed to on %s and not finished on %s: %s %s" % (name, other, host, status, err))
+                wrong.append(
+                    "%s was contributed to on %s and not finished on %s: %s %s" % (name, other, host, status, err)
+                )
         counts["new names"] += 1
         for path in paths:
             os.unlink(path)
 
 
 def numbers(host):
-    """Every number of versions and logs, as it is now, with the token that stands there."""
+    """Every number of versions and logs, as it is now, with the token that claimed it."""
     for directory, _, _ in os.walk(host + "/store/artifacts"):
         for name in os.listdir(directory):
             if NUMBER.fullmatch(name):
@@ -266,7 +287,10 @@ def numbers(host):
 
 
 def fencer(host, rng):
-    """Believes tokens dead at random. What ended a moment before has no `record` any more, and stands at its number: that is no fence."""
+    """Fences tokens at random, as if their holders were dead.
+
+    A token that ended a moment before has no `record` any more, and its number is claimed: a fence then has no effect.
+    """
     work = host + "/store/work"
     while not stop.is_set():
         try:
@@ -295,7 +319,7 @@ def looker(host, rng):
 
 
 def verifier(host, rng):
-    """Runs `cairn verify` while the others write. Notes of caches do not count; a finding does."""
+    """Runs `cairn verify` while the others write. Notes about caches are allowed; a finding is a failure."""
     while not stop.is_set():
         words = ["verify", *rng.choice(([], [], ["puts"], ["patched"], ["drafts"])), *rng.choice(([], ["--quick"]))]
         status, out, err = say(host, *words)
@@ -355,7 +379,9 @@ def check(host):
             if path not in inside:
                 wrong.append("%s was acknowledged for %s and is not in %s on %s" % (path, draft, names, host))
             elif path in digests:
-                out = subprocess.run([cairn, "--store", host + "/store", "cat", next(iter(names)), path], capture_output=True).stdout
+                out = subprocess.run(
+                    [cairn, "--store", host + "/store", "cat", next(iter(names)), path], capture_output=True
+                ).stdout
                 if hashlib.sha256(out).hexdigest() != digests[path]:
                     wrong.append("%s in %s on %s is not what was staged" % (path, names, host))
     status, out, err = say(host, "verify")

@@ -1,4 +1,5 @@
 """System calls in a directory, each checked for its result:  calls.py DIRECTORY WORK"""
+
 import errno, fcntl, mmap, os, pwd, random, shutil, subprocess, sys, threading
 
 d, w = sys.argv[1:3]
@@ -30,7 +31,8 @@ def mmap_writers():
         m.close()
     assert open(at("map"), "rb").read() == bytes(want)
     # Two processes, one file.
-    code = "import mmap,sys;f=open(sys.argv[1],'r+b');m=mmap.mmap(f.fileno(),0);s=int(sys.argv[2]);\nfor i in range(s,len(m),2): m[i]=s+1\nm.flush()"
+    code = "import mmap,sys;f=open(sys.argv[1],'r+b');m=mmap.mmap(f.fileno(),0);s=int(sys.argv[2])\n"
+    code += "for i in range(s,len(m),2): m[i]=s+1\nm.flush()"
     kids = [subprocess.Popen([sys.executable, "-c", code, at("map"), str(s)]) for s in (0, 1)]
     assert [k.wait() for k in kids] == [0, 0]
     assert open(at("map"), "rb").read() == b"\1\2" * (size // 2)
@@ -38,7 +40,10 @@ def mmap_writers():
 
 def locks():
     f = open(at("lock"), "w")
-    for take, word in ((lambda: fcntl.flock(f, fcntl.LOCK_EX), "flock"), (lambda: fcntl.lockf(f, fcntl.LOCK_EX), "lockf")):
+    for take, word in (
+        (lambda: fcntl.flock(f, fcntl.LOCK_EX), "flock"),
+        (lambda: fcntl.lockf(f, fcntl.LOCK_EX), "lockf"),
+    ):
         take()
         code = f"import fcntl,sys;f=open(sys.argv[1],'w');fcntl.{word}(f,fcntl.LOCK_EX|fcntl.LOCK_NB)"
         assert subprocess.run([sys.executable, "-c", code, at("lock")], stderr=subprocess.DEVNULL).returncode == 1, word
@@ -47,7 +52,8 @@ def locks():
 
 
 def appenders():
-    code = "import os,sys;f=os.open(sys.argv[1],os.O_WRONLY|os.O_APPEND|os.O_CREAT);\nfor i in range(500): os.write(f,(sys.argv[2]*99+'\\n').encode())"
+    code = "import os,sys;f=os.open(sys.argv[1],os.O_WRONLY|os.O_APPEND|os.O_CREAT)\n"
+    code += "for i in range(500): os.write(f,(sys.argv[2]*99+'\\n').encode())"
     kids = [subprocess.Popen([sys.executable, "-c", code, at("append"), c]) for c in "abcd"]
     assert [k.wait() for k in kids] == [0] * 4
     lines = open(at("append")).read().split("\n")[:-1]
@@ -95,7 +101,10 @@ def attributes():
     open(at("x"), "w").close()
     os.setxattr(at("x"), "user.one", b"1" * 1000)
     os.setxattr(at("x"), "user.two", b"")
-    assert sorted(n for n in os.listxattr(at("x")) if n.startswith("user.")) == ["user.one", "user.two"] and os.getxattr(at("x"), "user.one") == b"1" * 1000
+    assert (
+        sorted(n for n in os.listxattr(at("x")) if n.startswith("user.")) == ["user.one", "user.two"]
+        and os.getxattr(at("x"), "user.one") == b"1" * 1000
+    )
     os.removexattr(at("x"), "user.one")
     refuses(errno.ENODATA, lambda: os.getxattr(at("x"), "user.one"))
     refuses(errno.EEXIST, lambda: os.setxattr(at("x"), "user.two", b"", os.XATTR_CREATE))
@@ -133,7 +142,8 @@ def users():
 import os, sys
 os.setgroups([]); os.setgid({nobody.pw_gid}); os.setuid({nobody.pw_uid}); os.umask(0o027)
 os.chdir(sys.argv[1])
-open('shared/own', 'w').write('mine'); os.mkdir('shared/dir'); os.symlink('own', 'shared/link'); os.mkfifo('shared/fifo')
+open('shared/own', 'w').write('mine'); os.mkdir('shared/dir'); os.symlink('own', 'shared/link')
+os.mkfifo('shared/fifo')
 for call in (lambda: open('roots'), lambda: open('new', 'w'), lambda: os.chown('shared/own', 0, 0)):
     try: call()
     except PermissionError: pass
@@ -143,7 +153,11 @@ os.chmod('shared/own', 0o604)
     subprocess.check_call([sys.executable, "-c", code, d])
     for name, mode in (("own", 0o604), ("dir", 0o750), ("fifo", 0o640)):
         st = os.lstat(at("shared/" + name))
-        assert (st.st_uid, st.st_gid, st.st_mode & 0o777) == (nobody.pw_uid, nobody.pw_gid, mode), (name, oct(st.st_mode), st.st_uid)
+        assert (st.st_uid, st.st_gid, st.st_mode & 0o777) == (nobody.pw_uid, nobody.pw_gid, mode), (
+            name,
+            oct(st.st_mode),
+            st.st_uid,
+        )
     assert os.lstat(at("shared/link")).st_uid == nobody.pw_uid
 
 
@@ -160,7 +174,11 @@ def many():
     threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
     [t.start() for t in threads], [t.join() for t in threads]
     found = os.listdir(at("many"))
-    assert len(found) == 2400 and len(set(found)) == 2400 and all(open(at("many/" + f)).read() == at("many/" + f) for f in found)
+    assert (
+        len(found) == 2400
+        and len(set(found)) == 2400
+        and all(open(at("many/" + f)).read() == at("many/" + f) for f in found)
+    )
     fd = os.open(at("many"), os.O_RDONLY)
     os.fsync(fd)
     shutil.rmtree(at("many"))

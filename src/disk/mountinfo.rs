@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn a_line_of_the_mount_table_is_read_with_its_escapes_and_optional_fields() {
-        let line = b"36 35 98:0 /r /mnt/a\\040b\\134c\\012 rw,noatime master:1 shared:2 - fuse.cairnfs /x\\040y rw,errors=continue";
+        let line = b"36 35 98:0 /r /mnt/a\\040b\\134c\\012 rw,noatime master:1 shared:2 - fuse.cairnfs /x\\040y rw,\
+            errors=continue";
         let m = parse_line(line).unwrap();
         assert_eq!((m.at.as_path(), m.root.as_path()), (Path::new("/mnt/a b\\c\n"), Path::new("/r")));
         assert_eq!(

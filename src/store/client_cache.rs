@@ -25,7 +25,9 @@ mod tests {
 
     #[test]
     fn the_innermost_mount_and_its_longest_cache_count() {
-        let text = b"1 0 8:1 / / rw - ext4 /dev/a rw\n2 1 0:5 / /mnt/a\\040b rw - nfs4 h:/x rw,acdirmax=600,acregmax=3\n3 2 0:6 / /mnt/a\\040b/c rw - nfs4 h:/y rw,vers=4.2\n";
+        let text = b"1 0 8:1 / / rw - ext4 /dev/a rw\n\
+            2 1 0:5 / /mnt/a\\040b rw - nfs4 h:/x rw,acdirmax=600,acregmax=3\n\
+            3 2 0:6 / /mnt/a\\040b/c rw - nfs4 h:/y rw,vers=4.2\n";
         assert_eq!(from_mountinfo(text, Path::new("/mnt/a b/store")), Some(600));
         assert_eq!(from_mountinfo(text, Path::new("/mnt/a b/c/store")), None);
         assert_eq!(from_mountinfo(text, Path::new("/home")), None);

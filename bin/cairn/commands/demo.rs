@@ -175,8 +175,7 @@ fn together(context: &mut Context, demo: &mut Demo, scratch: &Path) -> std::resu
         context.out.flush()?;
         children.push((
             arguments,
-            demo
-                .command(&arguments)
+            demo.command(&arguments)
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
@@ -367,7 +366,11 @@ impl Demo {
     }
 
     /// Runs `diff`, which may exit with 1 ("they differ").
-    fn run_differing(&self, context: &mut Context, arguments: &[&dyn AsRef<OsStr>]) -> std::result::Result<(), Failure> {
+    fn run_differing(
+        &self,
+        context: &mut Context,
+        arguments: &[&dyn AsRef<OsStr>],
+    ) -> std::result::Result<(), Failure> {
         match self.try_run(context, arguments)? {
             0 | 1 => Ok(()),
             status => Err(failed(arguments, status)),

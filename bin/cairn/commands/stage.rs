@@ -70,9 +70,9 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     let at_json = super::mount::absolute(&args.mountpoint); // before it is mounted over
     let print_run = |context: &mut Context| -> std::result::Result<(), Failure> {
         if context.json() {
-            context.out.json(
-                &json!({ "artifact": ids.0, "distributed_id": ids.1, "run": ids.2, "mountpoint": at_json }),
-            )?;
+            context
+                .out
+                .json(&json!({ "artifact": ids.0, "distributed_id": ids.1, "run": ids.2, "mountpoint": at_json }))?;
         } else {
             context.out.line(&format!("{} {} {}", ids.0, ids.1, ids.2))?;
         }

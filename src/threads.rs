@@ -1,5 +1,6 @@
 //! How many threads a parallel operation uses, and how its work is spread over them.
 
+use parking_lot::Mutex;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -19,18 +20,57 @@ pub fn for_each<T: Sync, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
-    if threads < 2 || items.len() < 2 {
-        return items.iter().try_for_each(work);
-    }
+    for_each_with(threads, items, || (), |(), item| work(item), |()| Ok(()))
+}
+
+/// Calls `work` for each item, as [`for_each`] does, and returns the results in the order of the items.
+///
+/// # Errors
+/// Those of `work`.
+pub fn map<T: Sync, R: Send, E: Send>(
+    threads: usize,
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let results = Mutex::new(Vec::with_capacity(items.len()));
+    let numbered: Vec<(usize, &T)> = items.iter().enumerate().collect();
+    for_each(threads, &numbered, |(i, item)| {
+        let result = work(item)?;
+        results.lock().push((*i, result));
+        Ok(())
+    })?;
+    let mut results = results.into_inner();
+    results.sort_unstable_by_key(|(i, _)| *i);
+    Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+/// [`for_each`] with a state for each thread. `end` gets it when the thread has no more items, also after an error.
+///
+/// # Errors
+/// Those of `work` and `end`.
+pub fn for_each_with<T: Sync, S, E: Send>(
+    threads: usize,
+    items: &[T],
+    begin: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, &T) -> Result<(), E> + Sync,
+    end: impl Fn(S) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let one_thread = || {
-        while !failed.load(Ordering::Relaxed)
+        let mut state = begin();
+        let mut worked = Ok(());
+        while worked.is_ok()
+            && !failed.load(Ordering::Relaxed)
             && let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed))
         {
-            work(item).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            worked = work(&mut state, item);
+            failed.fetch_or(worked.is_err(), Ordering::Relaxed);
         }
-        Ok(())
+        worked.and(end(state)).inspect_err(|_| failed.store(true, Ordering::Relaxed))
     };
+    if threads < 2 || items.len() < 2 {
+        return one_thread();
+    }
     std::thread::scope(|s| {
         let all: Vec<_> = (0..threads.min(items.len())).map(|_| s.spawn(one_thread)).collect();
         let ended: Vec<_> = all.into_iter().map(|thread| thread.join().expect("the work does not panic")).collect();
@@ -59,6 +99,24 @@ mod tests {
                 if *n == 3 { Err(*n) } else { Ok(()) }
             };
             assert_eq!(for_each(threads, &items, fail), Err(3));
+        }
+    }
+
+    #[test]
+    fn results_come_in_the_order_of_the_items_and_each_thread_ends_its_state() {
+        let items: Vec<usize> = (0..1000).collect();
+        for threads in [1, 4] {
+            let doubled = map(threads, &items, |n| Ok::<_, ()>(n * 2)).unwrap();
+            assert!(doubled.iter().enumerate().all(|(i, n)| *n == i * 2));
+            let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let count = |counter: &AtomicUsize| drop(counter.fetch_add(1, Ordering::Relaxed));
+            let fail = |(): &mut (), n: &usize| if *n == 3 { Err(*n) } else { Ok(()) };
+            let end = |()| {
+                count(&ended);
+                Ok(())
+            };
+            assert_eq!(for_each_with(threads, &items, || count(&begun), fail, end), Err(3));
+            assert_eq!(begun.into_inner(), ended.into_inner());
         }
     }
 }

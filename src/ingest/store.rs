@@ -9,6 +9,7 @@ use crate::disk::{DirHandle, FileStat, Follow, hash_file, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::{Activity, Progress};
+use crate::threads;
 use crate::types::Digest;
 use parking_lot::Mutex;
 use std::ffi::CString;
@@ -17,7 +18,6 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// A piece of work: consecutive files of at most this many, or of at most these many bytes unless it is one file.
 const PIECE_FILES: usize = 256;
@@ -52,49 +52,32 @@ pub fn store_files(
     tree: &mut Tree,
     sink: &Sink<'_>,
     cache: Option<&StatCache>,
-    threads: fn() -> usize,
+    threads_for_many: fn() -> usize,
     progress: &Progress,
 ) -> Result<Vec<(Key, Digest)>> {
     progress.set_activity(Activity::Storing);
     let slots = slots(tree);
     let bytes: u64 = slots.iter().map(|s| s.size).sum();
-    let threads = if slots.len() <= ALONE_FILES && bytes <= ALONE_BYTES { 1 } else { threads().max(1) };
+    let threads = if slots.len() <= ALONE_FILES && bytes <= ALONE_BYTES { 1 } else { threads_for_many().max(1) };
     let pieces = pieces(&slots);
-    let next = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let results = Mutex::new((Vec::with_capacity(pieces.len()), None::<Error>));
+    let done = Mutex::new(Vec::with_capacity(pieces.len()));
     let read = Mutex::new(Vec::new());
     let tree_ref = &*tree;
-    let work = || {
-        let mut worker = Worker::new(sink, cache, Handles::new(threads), progress);
-        while !failed.load(Ordering::Relaxed) {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&(from, to)) = pieces.get(at) else { break };
-            let done: Result<Vec<Stored>> = (from..to).map(|i| worker.store(tree_ref, &slots[i], i as u32)).collect();
-            match done {
-                Ok(done) => results.lock().0.push((from, done)),
-                Err(e) => {
-                    failed.store(true, Ordering::Relaxed);
-                    results.lock().1.get_or_insert(e);
-                }
-            }
-        }
-        read.lock().push(std::mem::take(&mut worker.read));
-        if let Err(e) = worker.close() {
-            failed.store(true, Ordering::Relaxed);
-            results.lock().1.get_or_insert(e);
-        }
-    };
-    std::thread::scope(|s| {
-        for _ in 1..threads {
-            s.spawn(work);
-        }
-        work();
-    });
-    let (done, error) = results.into_inner();
-    if let Some(e) = error {
-        return Err(e);
-    }
+    threads::for_each_with(
+        threads,
+        &pieces,
+        || Worker::new(sink, cache, Handles::new(threads), progress),
+        |worker, &(from, to)| {
+            let stored = (from..to).map(|i| worker.store(tree_ref, &slots[i], i as u32)).collect::<Result<Vec<_>>>()?;
+            done.lock().push((from, stored));
+            Ok(())
+        },
+        |mut worker| {
+            read.lock().push(std::mem::take(&mut worker.read));
+            worker.close()
+        },
+    )?;
+    let done = done.into_inner();
     for (from, stored) in done {
         for (slot, stored) in slots[from..].iter().zip(stored) {
             if let Body::File { body, .. } = &mut tree.dirs[slot.dir as usize].items[slot.item as usize].body {

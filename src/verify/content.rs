@@ -6,11 +6,10 @@ use crate::error::{Error, Result, show_path};
 use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, SMALL_MAX, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
+use crate::threads;
 use crate::types::Digest;
-use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Why a quick check calls something damaged.
 pub(super) const LISTED: &str = "an earlier verify read it and found it damaged: it is listed in damaged/";
@@ -136,43 +135,21 @@ impl Present {
             progress.add_total(1, piece.stored().size);
             *if matches!(piece, Piece::Pack(_)) { &mut report.packs } else { &mut report.objects } += 1;
         }
-        let shared = Mutex::new((Vec::new(), None::<Error>));
-        let next = AtomicUsize::new(0);
         let this = &*self;
-        let work = || {
-            while let Some((i, piece)) =
-                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, pieces.get(i)?)))
-            {
-                let depth = this.depth_of(piece, depth);
-                let mut checked = check_piece(store.objects(), piece, depth);
-                progress.add_done(1, piece.stored().size);
-                if let Ok(checked) = &mut checked {
-                    this.list(store.objects(), piece, depth, &checked.damage);
-                    if depth == Depth::Quick {
-                        this.recall(store, piece, checked);
-                    }
-                }
-                let mut shared = shared.lock();
-                match checked {
-                    Ok(checked) => shared.0.push((i, checked)),
-                    Err(e) => drop(shared.1.get_or_insert(e)),
-                }
+        let checked = threads::map(threads::count(), pieces, |piece| {
+            let depth = this.depth_of(piece, depth);
+            let checked = check_piece(store.objects(), piece, depth);
+            progress.add_done(1, piece.stored().size);
+            let mut checked = checked?;
+            this.list(store.objects(), piece, depth, &checked.damage);
+            if depth == Depth::Quick {
+                this.recall(store, piece, &mut checked);
             }
-        };
-        std::thread::scope(|s| {
-            for _ in 1..crate::threads::count() {
-                s.spawn(work);
-            }
-            work();
-        });
-        let (mut checked, error) = shared.into_inner();
-        if let Some(e) = error {
-            return Err(e);
-        }
-        checked.sort_unstable_by_key(|(i, _)| *i);
-        for (i, checked) in checked {
-            report.bytes += if depth == Depth::Whole { pieces[i].stored().size } else { 0 };
-            self.take(&pieces[i], checked, store.root(), report);
+            Ok::<_, Error>(checked)
+        })?;
+        for (piece, checked) in pieces.iter().zip(checked) {
+            report.bytes += if depth == Depth::Whole { piece.stored().size } else { 0 };
+            self.take(piece, checked, store.root(), report);
         }
         Ok(())
     }

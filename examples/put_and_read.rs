@@ -2,7 +2,6 @@
 //!
 //! `cargo run --example put_and_read`
 
-use cairn::manifest::diff;
 use cairn::{Artifact, InitOptions, Result, Run, RunOptions, Store};
 use std::io::{Read, Write};
 
@@ -29,7 +28,7 @@ fn main() -> Result<()> {
 
     println!("{v0} {}", v0.digest());
     println!("{v1} {}", v1.digest());
-    for change in diff(&v0.tree()?, &v1.tree()?) {
+    for change in v0.diff(&v1)? {
         let change = change?;
         let letter = match (&change.old, &change.new) {
             (None, _) => 'A',

@@ -7,7 +7,7 @@
 //! cairn patch news "$(hostname).jsonl" --at "$(date +%Y/%m/%d)" --create
 //! ```
 
-use cairn::{Artifact, InitOptions, Result, Run, RunOptions, SaveOptions, Store, Version, VersionSpec};
+use cairn::{Artifact, InitOptions, Kind, Result, Run, RunOptions, Store};
 use std::process::Command;
 
 const DAYS: u32 = 7;
@@ -23,17 +23,17 @@ fn main() -> Result<()> {
 /// The job: one file a day for each host, as the next version of `news`, whichever other host has made versions since.
 fn append(store: &str, host: &str, day: &str) -> Result<()> {
     let store = Store::open(store)?;
-    let newest = cairn::resolve(&store, &VersionSpec::parse("news")?).ok();
     // The first day there is nothing to be a difference on; if the other host is quicker, this is added to what it
     // made.
-    let mut today = match newest.as_ref().map(Version::new_draft) {
-        Some(draft) => draft,
-        None => Artifact::patch_from_empty("news", "dataset")?,
+    let mut today = match store.version("news") {
+        Ok(newest) => newest.new_draft(),
+        Err(e) if e.kind() == Kind::NotFound => Artifact::patch_from_empty("news", "dataset")?,
+        Err(e) => return Err(e),
     };
     today
         .add_bytes(format!("2026/11/{day}/{host}.jsonl"), format!("{{\"host\": \"{host}\", \"day\": \"{day}\"}}\n"))?;
     let run = Run::new(&store, RunOptions::default().id(format!("cron-{host}-{day}")))?;
-    let published = run.log_artifact_with(&today, SaveOptions::default())?;
+    let published = run.log_artifact(&today)?;
     let rebased = published.rebased.map(|n| format!(", put on {n}, which came meanwhile")).unwrap_or_default();
     println!("{host} {day}: {}{rebased}", published.version);
     Ok(())
@@ -50,7 +50,7 @@ fn both() -> Result<()> {
             assert!(child.wait().expect("a child can be waited for").success());
         }
     }
-    let newest = cairn::resolve(&store, &VersionSpec::parse("news")?)?;
+    let newest = store.version("news")?;
     println!("{newest}: {} files of {DAYS} days and 2 hosts", newest.record().files);
     assert_eq!((newest.record().files, newest.number().0), (u64::from(2 * DAYS), u64::from(2 * DAYS - 1)));
     std::fs::remove_dir_all(&dir).expect("the example's own directory");

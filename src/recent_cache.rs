@@ -63,7 +63,7 @@ impl<T> RecentCache<T> {
     }
 
     /// Drops a value.
-    #[cfg(feature = "fuse")]
+    #[cfg(any(feature = "fuse", test))]
     pub(crate) fn remove(&self, digest: &Digest) {
         let mut generations = self.shard(digest).lock();
         let young = generations.young.remove(digest);
@@ -76,7 +76,7 @@ impl<T> RecentCache<T> {
     }
 
     /// Drops what was not used since the last turn.
-    #[cfg(feature = "fuse")]
+    #[cfg(any(feature = "fuse", test))]
     pub(crate) fn turn(&self) {
         for shard in &self.shards {
             let dropped = shard.lock().turn();

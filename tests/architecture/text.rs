@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// Two windows fit beside each other on a screen.
+/// Two windows fit next to each other on a screen.
 const LINE: usize = 120;
 /// A file of the program is read in one sitting, about ten screens. The median is 130 lines. Inline tests don't count.
 const PROGRAM_FILE: usize = 450;

@@ -1,5 +1,5 @@
-//! A store that several users share: one's strict umask shuts nobody out, what one may not read says nothing, and who
-//! may not is told whose the store is.
+//! A store that several users share. One user's strict umask excludes no other user, an unreadable lock file stops no
+//! one, and a user without access gets an error that names the store's owner.
 
 use crate::support::{TestStore, make_tree, random_bytes, steps, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -19,7 +19,7 @@ fn is_root() -> bool {
     root
 }
 
-/// A lab that other users can reach; they get a copy of the command.
+/// A test store that other users can reach; they get a copy of the command.
 fn open_lab() -> TestStore {
     let lab = TestStore::new();
     std::fs::set_permissions(lab.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -27,7 +27,7 @@ fn open_lab() -> TestStore {
     lab
 }
 
-/// The command as another user; `None` where he cannot reach the lab.
+/// The command as another user; `None` if that user cannot reach the test store.
 fn as_user(lab: &TestStore, uid: u32, args: &[&str]) -> Option<Output> {
     let mut command = Command::new(lab.path("cairn"));
     command

@@ -1,4 +1,5 @@
-//! Makes and remakes files of a store by FORMAT.md alone: what is right by every checksum and wrong all the same.
+//! Makes and changes files of a store from FORMAT.md alone: files whose checksums are all right and whose content is
+//! wrong.
 
 use cairn::manifest::{MemoryNodes, Node, NodeRef, Totals, Tree};
 use cairn::types::{Digest, Token};

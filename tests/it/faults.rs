@@ -1,6 +1,6 @@
 //! A fault at every step that changes the disk: a real process is killed there, or gets an error there. Afterwards the
-//! store verifies, what was acknowledged is whole, what was not is absent or whole, and the same command succeeds (L7,
-//! F1 to F8).
+//! store verifies, acknowledged changes are complete, other changes are absent or complete, and the same command, run
+//! again, succeeds (L7, F1 to F8).
 
 use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
 use cairn::catalog::VersionSpec;
@@ -9,7 +9,7 @@ use cairn::view::{CheckoutOptions, checkout};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
-/// A lab whose store has `a:v0` with alias `prod`, and a source for `v1`, kept to be copied for each fault.
+/// A test store with `a:v0` with alias `prod`, and a source for `v1`, kept to be copied for each fault.
 fn start() -> TestStore {
     let lab = TestStore::new();
     let big = random_bytes(1, 200_000);
@@ -242,7 +242,7 @@ fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
     assert!(steps > 12);
 }
 
-/// A copy of a lab's store, to try something on it.
+/// A copy of a store, to try something on it.
 fn again_store(lab: &TestStore) -> TestStore {
     let trial = TestStore { dir: tempfile::tempdir().unwrap() };
     copy_tree(&lab.path("store"), &trial.path("store"));
@@ -262,7 +262,7 @@ fn a_finish_killed_at_every_step_gives_exactly_one_version_whichever_process_com
     let want = snapshot(&from.path("want"));
     let steps = sweep(&from, &words, &[0], |lab, acknowledged| {
         let trial = again_store(lab);
-        // Anybody's finish, and with it everything that was said of the version.
+        // Any process can finish, and the version gets all its annotations.
         let next = trial.cairn(&["finish", "a", "--distributed-id", "d", "--json"]).output().unwrap();
         assert_eq!(next.status.code(), Some(0), "{}", text(&next.stderr));
         assert_eq!(numbers(&trial), ["v0", "v1"]);

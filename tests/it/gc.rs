@@ -1,5 +1,5 @@
-//! Garbage collection: what is needed stays, what is not needed goes, whatever writers, readers, kills, damage and
-//! incomplete listings come in between (L14, L18, L19).
+//! Garbage collection: needed content stays and other content is freed, whatever writers, readers, kills, damage and
+//! incomplete listings interfere (L14, L18, L19).
 
 use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, steps, text, wait_stopped};
 use cairn::Artifact;
@@ -425,7 +425,7 @@ fn files_that_are_not_cairns_stay_everywhere() {
 #[test]
 fn damage_ends_the_collection_or_stays() {
     let lab = start();
-    // A damaged footer: nobody can tell what the pack holds.
+    // With a damaged footer, it is unknown what the pack holds.
     let packs: Vec<_> = content(&lab).into_iter().filter(|p| p.to_string_lossy().contains("/packs/")).collect();
     let removed = {
         let dry = collect(&lab.store(), &now().dry_run(true)).unwrap();
@@ -451,7 +451,7 @@ fn damage_ends_the_collection_or_stays() {
     let error = collect(&lab.store(), &now()).unwrap_err();
     assert_eq!(error.kind(), Kind::Damaged, "{error}");
     assert_eq!(content(&lab), before);
-    // Removed, it is in nobody's way.
+    // After its removal it no longer stops a collection.
     lab.ok(&["rm", "a:v1", "--force"]);
     assert!(gc(&lab.store()).freed.files > 0);
 }

@@ -1,6 +1,6 @@
-//! Collections in a loop beside everything else: puts, patches, upserts with finishes, readers that compare every byte,
-//! a remover; processes that are killed, stopped, and whose locks are broken. Afterwards nothing acknowledged is lost,
-//! and the store holds exactly what its manifests name (L14).
+//! Collections in a loop while everything else happens: puts, patches, upserts with finishes, readers that compare
+//! every byte, a remover; processes are killed and stopped, and locks are broken. Afterwards nothing acknowledged is
+//! lost, and the store holds exactly what its manifests name (L14).
 //!
 //! `CAIRN_GC_LOAD_SECONDS` (6) and `CAIRN_GC_LOAD_SEED` (1) make it longer and other:
 //! `CAIRN_GC_LOAD_SECONDS=600 cargo test --test it gc_load -- --nocapture`.

@@ -1,4 +1,4 @@
-//! Locks of other hosts: judged by a counter that is watched, and remembered.
+//! Locks of other hosts: their heartbeat counter is watched, and a dead one is noted.
 
 use crate::support::TestStore;
 use cairn::internals::lock::{self, HolderStatus};
@@ -44,7 +44,7 @@ fn a_dead_holder_of_another_host_is_watched_once_and_a_live_one_is_seen_at_its_n
     assert!(lives == [HolderStatus::Dead] && took > Duration::from_secs(5), "{lives:?} {took:?}");
     let (lives, took) = look(&lab);
     assert!(lives == [HolderStatus::Dead] && took < Duration::from_secs(3), "{lives:?} {took:?}");
-    // It was only stopped: the note is of an earlier beat.
+    // It was only stopped: the note holds an earlier counter value.
     beat(&path, 2);
     let moving = path.clone();
     let mover = std::thread::spawn(move || {
@@ -54,7 +54,7 @@ fn a_dead_holder_of_another_host_is_watched_once_and_a_live_one_is_seen_at_its_n
     let (lives, took) = look(&lab);
     mover.join().unwrap();
     assert!(lives == [HolderStatus::Live] && took < Duration::from_secs(4), "{lives:?} {took:?}");
-    // The note goes with its lock.
+    // The note is removed with its lock.
     let notes = || fs::read_dir(lab.store_path().join("locks")).unwrap().count();
     let id = path.file_name().unwrap().to_str().unwrap();
     lab.ok(&["locks", "--break", id]);

@@ -1,11 +1,11 @@
-//! Numbers whose links are lost or exchanged, and versions whose records are damaged: each is damage of one version, is
-//! said so, and neither stops the artifact nor gives the number to another.
+//! Numbers whose links are lost or exchanged, and versions whose records are damaged. Each is reported as damage of one
+//! version. The artifact stays usable, and the number goes to no other version.
 
 use crate::support::{TestStore, text};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-/// `x` with so many versions of the file `f`, which says the number.
+/// `x` with `count` versions of the file `f`, which holds the number.
 fn with_versions(count: usize) -> TestStore {
     let lab = TestStore::new();
     for n in 0..count {

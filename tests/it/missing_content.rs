@@ -152,7 +152,7 @@ fn a_patch_refuses_known_damage_unless_it_mends_it() {
     assert!(said.contains("large"), "{said}");
     assert_eq!(lab.ok(&["patch", "x", "f", "d/large"]), "x:v1");
     lab.ok(&["get", "x", "out"]);
-    // Damage of other content is no matter.
+    // Damage of other content doesn't matter.
     std::fs::write(lab.path("g"), "g").unwrap();
     lab.ok(&["put", "other", "f"]);
     assert_eq!(lab.ok(&["patch", "x", "g"]), "x:v2");

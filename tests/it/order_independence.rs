@@ -59,8 +59,8 @@ fn some_files(dice: &mut Dice) -> Files {
     files
 }
 
-/// The same files by a collaboration: runs upsert parts of them in a shuffled order; some say something wrong first,
-/// some come twice, some are dropped or replaced; the finisher brings the last.
+/// The same files from a draft: runs upsert parts of them in a shuffled order. Some upsert wrong content first, some
+/// upsert twice, some are dropped or replaced. The run that finishes adds the last part.
 fn contributed(lab: &TestStore, dice: &mut Dice, files: &Files) -> Version {
     let store = Store::init(lab.path("contributed"), &Default::default()).unwrap();
     let run = |n: usize| cairn::Run::new(&store, cairn::RunOptions::default().id(format!("rank-{n}"))).unwrap();
@@ -76,7 +76,7 @@ fn contributed(lab: &TestStore, dice: &mut Dice, files: &Files) -> Version {
     let (own, rest) = paths.split_at(paths.len() / 10);
     let runs = 2 + dice.pick(9);
     let parts: Vec<&[&String]> = rest.chunks(rest.len().div_ceil(runs)).collect();
-    // Some of it twice, by two runs; something that a dropped run said.
+    // Two runs add some of the files, and a dropped run adds something else.
     for (n, part) in parts.iter().enumerate() {
         match dice.pick(4) {
             0 => say(n, part, false, false),

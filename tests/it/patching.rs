@@ -16,7 +16,7 @@ fn rounds(quick: usize) -> usize {
 
 #[derive(Default)]
 struct Tally {
-    /// Path and content that were acknowledged, and the version that was printed.
+    /// The acknowledged paths and contents, with the printed version.
     acknowledged: Vec<(String, String, u64)>,
     conflicts: usize,
     killed: usize,

@@ -1,5 +1,5 @@
-//! A host that remembers that names are not there, as an NFS client does for half a minute, although another host has
-//! made them since: directories that are new to it too. `stalenames.c` is such a host.
+//! A host that remembers that names do not exist, as an NFS client does for half a minute, although another host has
+//! made them since. The names can be of directories too. `stalenames.c` plays such a host.
 
 use crate::support::{TestStore, make_tree, text};
 use std::path::{Path, PathBuf};

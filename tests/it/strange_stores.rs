@@ -1,5 +1,5 @@
-//! Stores that somebody else made, copied or damaged: symlinks and FIFOs in the place of directories, directories lost
-//! by a copying tool, times lost. Nothing outside of the store is ever changed, every command ends, and what a put
+//! Stores that another program made, copied or damaged: symlinks and FIFOs in the place of directories, directories and
+//! times lost by a copying tool. Nothing outside of the store is ever changed, every command ends, and what a put
 //! acknowledges can be read.
 
 use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};

@@ -1,4 +1,4 @@
-//! What verify finds, what it does not call damage, and what it costs where much is damaged.
+//! What verify finds, what it does not report as damage, and what it costs if much is damaged.
 
 use crate::crafted_stores;
 use crate::support::{TestStore, make_tree, random_bytes, text};

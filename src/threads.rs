@@ -109,7 +109,9 @@ mod tests {
             let doubled = map(threads, &items, |n| Ok::<_, ()>(n * 2)).unwrap();
             assert!(doubled.iter().enumerate().all(|(i, n)| *n == i * 2));
             let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
-            let count = |counter: &AtomicUsize| drop(counter.fetch_add(1, Ordering::Relaxed));
+            let count = |counter: &AtomicUsize| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            };
             let fail = |(): &mut (), n: &usize| if *n == 3 { Err(*n) } else { Ok(()) };
             let end = |()| {
                 count(&ended);

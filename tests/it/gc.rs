@@ -455,3 +455,60 @@ fn damage_ends_the_collection_or_stays() {
     lab.ok(&["rm", "a:v1", "--force"]);
     assert!(gc(&lab.store()).freed.files > 0);
 }
+
+/// A patch may have one number only. If another patch took it and the first one died, the first one's record and
+/// content are garbage, although its token committed.
+#[test]
+fn a_patch_that_lost_its_number_and_died_leaves_nothing() {
+    let from = start();
+    gc(&from.store());
+    std::fs::write(from.path("a3/new.bin"), random_bytes(9, 250_000)).unwrap();
+    let before = content(&from).len();
+    // The second patch does not wait for the first, which is stopped.
+    let patch = |lab: &TestStore, file: &str| {
+        let mut command = lab.cairn(&["patch", "a:v1", file]);
+        command.env("CAIRN_PATIENCE", "20");
+        command
+    };
+    let outcome = |lab: &TestStore| {
+        let mut tokens = std::fs::read_dir(lab.store_path().join("work")).unwrap();
+        tokens.next().map(|token| token.unwrap().path().join("outcome"))
+    };
+    let mut step = 0;
+    let lab = loop {
+        step += 1;
+        let lab = again(&from);
+        std::fs::write(lab.path("other.txt"), b"the other patch").unwrap();
+        // Stopped before a step, the next of which finds it committed: its record is complete.
+        let stop = |step: u64| {
+            let mut child = patch(&lab, "a3/new.bin").env("CAIRN_FAULT", format!("stop:{step}")).spawn().unwrap();
+            wait_stopped(&child);
+            let is_committed = outcome(&lab).is_some_and(|outcome| outcome.is_symlink());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            is_committed
+        };
+        if stop(step + 1) {
+            let lab = again(&from);
+            std::fs::write(lab.path("other.txt"), b"the other patch").unwrap();
+            let mut child = patch(&lab, "a3/new.bin").env("CAIRN_FAULT", format!("stop:{step}")).spawn().unwrap();
+            wait_stopped(&child);
+            assert!(patch(&lab, "other.txt").output().unwrap().status.success());
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break lab;
+        }
+        assert!(step < 100, "the patch commits");
+    };
+    let outcome = outcome(&lab).unwrap();
+    std::os::unix::fs::symlink("commit", &outcome).unwrap();
+    gc(&lab.store());
+    whole(&lab);
+    lab.ok(&["ls", "a:v2", "other.txt"]);
+    assert!(!outcome.exists() && std::fs::read_dir(lab.store_path().join("work")).unwrap().next().is_none());
+    // The second patch stored one pack.
+    assert_eq!(content(&lab).len(), before + 1, "{:?}", content(&lab));
+    let versions = std::fs::read_dir(lab.store_path().join("artifacts/a/versions")).unwrap();
+    let (numbers, records): (Vec<_>, Vec<_>) = versions.map(|e| e.unwrap().path()).partition(|path| path.is_symlink());
+    assert_eq!((numbers.len(), records.len()), (3, 3), "{records:?}");
+}

@@ -176,6 +176,19 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Leaves the batch to the next collection. What is in it is old enough, so the batch gets that age.
+    pub(super) fn leave(&self, min_age: Duration, in_trash: &mut Amount) -> Result<()> {
+        let dir = self.dir();
+        for name in disk::list(&dir)? {
+            in_trash.add(disk::lstat(&dir.join(name))?.map_or(0, |meta| meta.size()));
+        }
+        // Its time is that of the last file that was moved in, by the store's own clock.
+        let moved = disk::lstat(&dir)?.map_or(0, |meta| meta.mtime());
+        self.store.disk().set_mtime(&dir, moved - min_age.as_secs() as i64, 0)?;
+        let _ = self.store.disk().remove_dir(&dir); // if nothing is in it
+        Ok(())
+    }
+
     /// Puts back what is needed, and frees the rest.
     pub(super) fn empty(&self, marks: &Marks, report: &mut GcReport, progress: &Progress) -> Result<()> {
         loop {

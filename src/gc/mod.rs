@@ -180,13 +180,7 @@ fn sweep(
     if settled.is_complete() {
         own.empty(&marker.marks, report, &options.progress)?;
     } else {
-        let mut left = Amount::default();
-        for name in disk::list(&own.dir())? {
-            left.add(disk::lstat(&own.dir().join(name))?.map_or(0, |meta| std::os::unix::fs::MetadataExt::size(&meta)));
-        }
-        report.in_trash.files += left.files;
-        report.in_trash.bytes += left.bytes;
-        let _ = store.disk().remove_dir(&own.dir());
+        own.leave(options.min_age, &mut report.in_trash)?;
     }
     remains(store, &settled, records, &marker, report)?;
     report.waits_for = settled.waits_for;

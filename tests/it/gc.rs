@@ -111,6 +111,25 @@ fn content_stays_in_the_trash_for_the_minimum_age_by_the_stores_own_clock() {
     whole(&lab);
 }
 
+#[test]
+fn what_a_writer_kept_from_being_freed_is_freed_by_the_next_collection() {
+    let lab = start();
+    let hour = GcOptions::default().min_age(Duration::from_secs(3600));
+    collect(&lab.store(), &hour).unwrap();
+    for batch in std::fs::read_dir(lab.store_path().join("trash")).unwrap() {
+        set_mtime(&batch.unwrap().path(), filetime(-7200));
+    }
+    let mut child = lab.cairn(&["put", "c", "a3"]).env("CAIRN_FAULT", "stop:8").spawn().unwrap();
+    wait_stopped(&child);
+    let report = collect(&lab.store(), &hour).unwrap();
+    assert_eq!((report.freed.files, report.waits_for.len()), (0, 1), "{report:?}");
+    go_on(&child);
+    assert!(child.wait().unwrap().success());
+    let report = collect(&lab.store(), &hour).unwrap();
+    assert_eq!((report.freed.files, report.in_trash.files), (2, 0), "{report:?}");
+    whole(&lab);
+}
+
 fn filetime(offset: i64) -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64 + offset
 }
@@ -503,7 +522,7 @@ fn a_patch_that_lost_its_number_and_died_leaves_nothing() {
     let outcome = outcome(&lab).unwrap();
     std::os::unix::fs::symlink("commit", &outcome).unwrap();
     gc(&lab.store());
-    whole(&lab);
+    clean(&lab);
     lab.ok(&["ls", "a:v2", "other.txt"]);
     assert!(!outcome.exists() && std::fs::read_dir(lab.store_path().join("work")).unwrap().next().is_none());
     // The second patch stored one pack.

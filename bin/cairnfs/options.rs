@@ -100,14 +100,8 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             ("distributed_id", Some(id)) => draft = Some(DistributedId::parse(id)?),
             ("run", Some(id)) => run = Some(RunId::parse(id)?),
             ("edit", Some(_)) => return Err(not_yet(&word)),
-            // A read-only mount of a whole store has no staging directories.
-            ("ro" | "nostage", None) => options.staging = false,
-            ("allow_other", None) => options.allow_other = true,
-            ("foreground", None) => options.run_mode = RunMode::Foreground,
-            ("noexec", None) => options.execution = Execution::Refused,
-            ("exec", None) => options.execution = Execution::Allowed,
             ("comment", Some(_)) => {}
-            (key, None) if IGNORED_OPTIONS.contains(&key) => {}
+            (key, None) if set_flag(&mut options, key) || IGNORED_OPTIONS.contains(&key) => {}
             (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
             _ => {
                 return Err(bad(&word, "unknown option").with_hint(
@@ -129,6 +123,20 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
         None => What::Store,
     };
     Ok((what, options))
+}
+
+/// Sets an option that has no value; false if there is none of that name.
+fn set_flag(options: &mut MountOptions, key: &str) -> bool {
+    match key {
+        // A read-only mount of a whole store has no staging directories.
+        "ro" | "nostage" => options.staging = false,
+        "allow_other" => options.allow_other = true,
+        "foreground" => options.run_mode = RunMode::Foreground,
+        "noexec" => options.execution = Execution::Refused,
+        "exec" => options.execution = Execution::Allowed,
+        _ => return false,
+    }
+    true
 }
 
 /// Splits at commas. A backslash escapes the next character, because an alias can contain a comma.

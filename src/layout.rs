@@ -108,6 +108,11 @@ impl Layout {
         self.trash().join(batch).join(format!("pack-{name}"))
     }
 
+    /// The highest numbers that the last garbage collection saw.
+    pub fn gc_history(&self) -> PathBuf {
+        self.root.join("gc.json")
+    }
+
     /// Tokens at work.
     pub fn work(&self) -> PathBuf {
         self.root.join("work")
@@ -136,6 +141,11 @@ impl Layout {
     /// Lock files.
     pub fn locks(&self) -> PathBuf {
         self.root.join("locks")
+    }
+
+    /// The lock file of a token.
+    pub fn lock(&self, token: &Token) -> PathBuf {
+        self.locks().join(token.as_str())
     }
 
     /// Files being written through staging mounts.

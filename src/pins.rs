@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::lock::{self, HolderStatus, LockFile, LockRecord, Purpose};
 use crate::store::Store;
 use crate::types::{ArtifactName, Token, VersionNumber};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -75,11 +76,7 @@ impl Pins {
         for file in disk::list(&self.dir)? {
             let Some(pin) = file.to_str().and_then(|f| f.strip_suffix(WANTED)) else { continue };
             self.store.disk().remove_file(&self.dir.join(&file))?;
-            wanted.extend(
-                pin.split_once('@').and_then(|(name, number)| {
-                    Some((ArtifactName::parse(name).ok()?, VersionNumber::of_text(number)?))
-                }),
-            );
+            wanted.extend(parse_pin(pin));
         }
         Ok(wanted)
     }
@@ -127,6 +124,57 @@ pub fn users(store: &Store, name: &ArtifactName, number: VersionNumber) -> Resul
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Reads what [`pin_name`] gives.
+fn parse_pin(text: &str) -> Option<(ArtifactName, VersionNumber)> {
+    let (name, number) = text.split_once('@')?;
+    Some((ArtifactName::parse(name).ok()?, VersionNumber::of_text(number)?))
+}
+
+/// All pins of a store.
+#[derive(Debug, Default)]
+pub(crate) struct AllPins {
+    /// The versions pinned by holders that are not known to be dead.
+    pub versions: Vec<(ArtifactName, VersionNumber)>,
+    /// The directories of dead holders.
+    pub dead: Vec<PathBuf>,
+}
+
+/// Every pin. Takes some seconds if a holder is on another host, because its lock must be watched.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn all(store: &Store) -> Result<AllPins> {
+    let pins = store.layout().pins();
+    let mut holders = Vec::new();
+    for holder in disk::list(&pins)? {
+        let dir = pins.join(&holder);
+        if !disk::lstat(&dir)?.is_some_and(|meta| meta.is_dir()) {
+            continue;
+        }
+        let names = match disk::list(&dir) {
+            Err(e) if e.errno() == Some(libc::ENOENT) => continue, // released
+            names => names?,
+        };
+        let pinned: Vec<_> = names.iter().filter_map(|name| parse_pin(name.to_str()?)).collect();
+        if !pinned.is_empty() {
+            holders.push((dir.join(HOLDER), pinned));
+        }
+    }
+    let files: Vec<_> = holders.iter().map(|(file, _)| file.clone()).collect();
+    let judged = lock::judge(store, &files)?.into_iter();
+    let dead = judged.filter(|lock| lock.status == HolderStatus::Dead && lock.record.is_some());
+    let dead: HashSet<PathBuf> = dead.map(|lock| lock.path).collect();
+    let mut all = AllPins::default();
+    for (file, pinned) in holders {
+        if !dead.contains(&file) {
+            all.versions.extend(pinned);
+        } else if let Some(dir) = file.parent() {
+            all.dead.push(dir.to_path_buf());
+        }
+    }
+    Ok(all)
 }
 
 /// The live holders that pin a version, and their directories.

@@ -130,8 +130,13 @@ impl Version {
     /// # Errors
     /// Damaged; I/O.
     pub fn tree(&self) -> Result<Tree> {
-        let root = Root { node: self.manifest_file()?.root().clone(), place: None };
-        Ok(Tree::of(&root, self.store.objects().clone()))
+        Ok(self.tree_of(&self.manifest_file()?))
+    }
+
+    /// [`Version::tree`] by its manifest, which was read already.
+    pub(crate) fn tree_of(&self, manifest: &ManifestFile) -> Tree {
+        let root = Root { node: manifest.root().clone(), place: None };
+        Tree::of(&root, self.store.objects().clone())
     }
 
     /// What changed from this version to `other`, in path order. Equal directories are not read.

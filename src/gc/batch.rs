@@ -42,6 +42,12 @@ impl Item {
         }
     }
 
+    /// The file of this content at `path`.
+    fn file(&self, path: PathBuf, size: u64) -> StoredFile {
+        let (Item::Object(name) | Item::Pack(name)) = self;
+        StoredFile { path, name: Some(*name), size }
+    }
+
     fn place(&self, store: &Store) -> PathBuf {
         match self {
             Item::Object(digest) => store.layout().object(digest),
@@ -119,18 +125,9 @@ impl<'a> Batch<'a> {
         for temporary in [HISTORY, PROBE] {
             self.store.disk().remove_file(&dir.join(temporary))?;
         }
-        for name in disk::list(&dir)? {
-            if name.to_str().and_then(Item::parse).is_some() {
-                let (from, to) = (dir.join(&name), self.dir().join(&name));
-                match self.store.disk().rename_if_absent(&from, &to) {
-                    // It is in the trash twice: one is enough.
-                    Ok(Created::Exists) => self.store.disk().remove_file(&from)?,
-                    Ok(Created::New) => {}
-                    Err(e) if e.errno() == Some(libc::ENOENT) => {} // another collection took it
-                    Err(e) => return Err(e),
-                }
-            }
-        }
+        let items: Vec<_> = disk::list(&dir)?.iter().filter_map(|name| Item::parse(name.to_str()?)).collect();
+        let to = |item: &Item| item.trashed(self.store, &self.name);
+        self.relocate(&items, |item| item.trashed(self.store, other), to, &self.dir())?;
         // If something else is in it, that stays, and the directory with it.
         let _ = self.store.disk().remove_dir(&dir);
         Ok(())
@@ -179,9 +176,7 @@ impl<'a> Batch<'a> {
     /// Leaves the batch to the next collection. What is in it is old enough, so the batch gets that age.
     pub(super) fn leave(&self, min_age: Duration, in_trash: &mut Amount) -> Result<()> {
         let dir = self.dir();
-        for name in disk::list(&dir)? {
-            in_trash.add(disk::lstat(&dir.join(name))?.map_or(0, |meta| meta.size()));
-        }
+        add_all(&dir, in_trash)?;
         // Its time is that of the last file that was moved in, by the store's own clock.
         let moved = disk::lstat(&dir)?.map_or(0, |meta| meta.mtime());
         self.store.disk().set_mtime(&dir, moved - min_age.as_secs() as i64, 0)?;
@@ -201,12 +196,9 @@ impl<'a> Batch<'a> {
                 let Some(item) = name.to_str().and_then(Item::parse) else { continue };
                 let path = item.trashed(self.store, &self.name);
                 let Some(meta) = disk::lstat(&path)? else { continue };
-                let digest = match &item {
-                    Item::Object(digest) | Item::Pack(digest) => *digest,
-                };
-                let file = StoredFile { path, name: Some(digest), size: meta.size() };
+                let file = item.file(path, meta.size());
                 match need(self.store, marks, &item, &file)? {
-                    Need::None => freed.push((item, file)),
+                    Need::None => freed.push(file),
                     Need::Some { .. } | Need::Unknown(_) => back.push((item, file.size)),
                 }
             }
@@ -214,7 +206,7 @@ impl<'a> Batch<'a> {
                 break; // what is left is not content
             }
             self.put_back(back, report)?;
-            for (_, file) in freed {
+            for file in freed {
                 progress.check_cancelled()?;
                 self.store.disk().remove_file(&file.path)?;
                 report.freed.add(file.size);
@@ -293,8 +285,7 @@ fn directory(
             report.unknown.push(path);
             continue;
         };
-        let (Item::Object(digest) | Item::Pack(digest)) = &item;
-        let file = StoredFile { path, name: Some(*digest), size: meta.size() };
+        let file = item.file(path, meta.size());
         match need(store, marks, &item, &file)? {
             Need::None => {
                 report.moved.add(file.size);
@@ -308,6 +299,14 @@ fn directory(
         }
     }
     if items.is_empty() { Ok(()) } else { found(items) }
+}
+
+/// Adds everything in a directory to `amount`.
+fn add_all(dir: &Path, amount: &mut Amount) -> Result<()> {
+    for name in disk::list(dir)? {
+        amount.add(disk::lstat(&dir.join(name))?.map_or(0, |meta| meta.size()));
+    }
+    Ok(())
 }
 
 /// The batches of the trash that are at least this old by the store's own clock, and what the others hold. `probe` is a
@@ -331,9 +330,7 @@ pub(super) fn older(
         if now - meta.mtime() >= min_age.as_secs() as i64 {
             out.push(batch);
         } else {
-            for name in disk::list(&dir)? {
-                waiting.add(disk::lstat(&dir.join(name))?.map_or(0, |meta| meta.size()));
-            }
+            add_all(&dir, waiting)?;
         }
     }
     Ok(out)

@@ -28,10 +28,6 @@ struct Known {
     logs: BTreeMap<String, u64>,
 }
 
-fn path(store: &Store) -> PathBuf {
-    store.root().join("gc.json")
-}
-
 impl History {
     pub(super) fn versions(&mut self, name: &ArtifactName, highest: u64) {
         self.artifacts.entry(name.clone()).or_default().version = Some(highest);
@@ -43,7 +39,7 @@ impl History {
 
     /// What the last collection saw; `None` before the first.
     pub(super) fn read(store: &Store) -> Result<Option<History>> {
-        let path = path(store);
+        let path = store.layout().gc_history();
         let Some(bytes) = disk::read_small(&path, 1 << 30)? else { return Ok(None) };
         record::decode(&bytes, &show_path(&path)).map(Some)
     }
@@ -53,7 +49,7 @@ impl History {
     pub(super) fn write(&self, store: &Store, temporary: PathBuf) -> Result<()> {
         let file = store.disk().write_file(temporary, &record::encode(self)?)?;
         store.disk().sync_file(&file)?;
-        store.disk().rename(file.path(), &path(store))
+        store.disk().rename(file.path(), &store.layout().gc_history())
     }
 
     /// Compares what there is now with what there was.
@@ -83,7 +79,7 @@ impl History {
         .with_cause("nothing was freed: content of what is not listed would be lost")
         .with_hint(format!(
             "check the file system; if an older copy of the store was restored on purpose, remove {}",
-            show_path(&path(store))
+            show_path(&store.layout().gc_history())
         )))
     }
 }

@@ -24,7 +24,7 @@ use crate::lock::{self, LockFile, Purpose};
 use crate::progress::Progress;
 use crate::setters::setters;
 use crate::store::Store;
-use crate::txn::{self, claim};
+use crate::txn;
 use crate::types::Token;
 use batch::{Batch, Item};
 use history::History;
@@ -106,9 +106,7 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
 /// If a store uses a feature that this release does not know, content may be named in ways that this release does not
 /// see.
 fn check_features(store: &Store) -> Result<()> {
-    let features = &store.config().features;
-    let all = features.compatible.iter().chain(&features.read_only).chain(&features.incompatible);
-    let unknown: Vec<_> = all.cloned().collect();
+    let unknown = store.config().unknown_features();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -169,11 +167,11 @@ fn sweep(
     wait(bound, &options.progress)?;
     // Step 7.
     marker.mark()?;
-    for committed in &settled.committed {
+    for (token, record) in &settled.committed {
         // A token that ended meanwhile has published its record, and the mark has seen it; or its record can never be
         // published.
-        if claim::read_link_revalidated(&store.layout().token_record(&committed.token))?.is_some() {
-            marker.committed(&committed.token, &committed.record)?;
+        if txn::record_path(store, token)?.is_some() {
+            marker.committed(token, record)?;
         }
     }
     // Step 8.
@@ -233,7 +231,7 @@ fn remains(
             Err(e) if e.errno() == Some(libc::ENOTEMPTY) => continue,
             removed => removed?,
         }
-        store.disk().remove_file(&store.layout().locks().join(token.as_str()))?;
+        store.disk().remove_file(&store.layout().lock(token))?;
         report.dead_writers += 1;
     }
     for dir in &marker.dead_pins {

@@ -6,19 +6,17 @@
 
 use super::history::History;
 use super::marks::Marks;
-use crate::catalog::draft::{self, DraftRecord, FinishRecord};
-use crate::catalog::{Draft, Version, numbers, removal, version_record};
+use crate::catalog::draft::{self, DraftRecord};
+use crate::catalog::{Contribution, Draft, Version, numbers, removal, version_record};
 use crate::commit;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::lock::{self, HolderStatus};
+use crate::pins;
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::txn::{self, claim};
 use crate::types::{ArtifactName, Token, VersionNumber};
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The versions that were removed when a collection began. A version that is removed later counts as not removed.
@@ -101,31 +99,9 @@ impl<'a> Marker<'a> {
 
     /// Versions that a pin or a token at work names.
     fn relied_on(&mut self) -> Result<Vec<(ArtifactName, VersionNumber)>> {
-        let mut out = Vec::new();
-        let pins = self.store.layout().pins();
-        let mut holders = Vec::new();
-        for holder in disk::list(&pins)? {
-            let dir = pins.join(&holder);
-            if !disk::lstat(&dir)?.is_some_and(|meta| meta.is_dir()) {
-                continue;
-            }
-            let names = match disk::list(&dir) {
-                Err(e) if e.errno() == Some(libc::ENOENT) => continue, // released
-                names => names?,
-            };
-            let pinned: Vec<_> = names.iter().filter_map(|n| pin(n.to_str()?)).collect();
-            if !pinned.is_empty() {
-                holders.push((dir.join("holder"), pinned));
-            }
-        }
-        let files: Vec<_> = holders.iter().map(|(file, _)| file.clone()).collect();
-        let dead: HashSet<_> = lock::judge(self.store, &files)?
-            .into_iter()
-            .filter(|lock| lock.status == HolderStatus::Dead && lock.record.is_some())
-            .map(|lock| lock.path)
-            .collect();
-        self.dead_pins = dead.iter().filter_map(|file| file.parent().map(Path::to_path_buf)).collect();
-        out.extend(holders.into_iter().filter(|(file, _)| !dead.contains(file)).flat_map(|(_, pinned)| pinned));
+        let pins = pins::all(self.store)?;
+        self.dead_pins = pins.dead;
+        let mut out = pins.versions;
         for token in txn::tokens(self.store)? {
             out.extend(txn::bases(self.store, &token)?);
         }
@@ -140,8 +116,7 @@ impl<'a> Marker<'a> {
             return Ok(finish.same_as.is_none().then_some(token));
         }
         for contribution in &state.contributions {
-            let tree = contribution.tree(self.store)?;
-            self.marks.add(&tree, &contribution.record.packs, self.progress)?;
+            self.contribution(contribution)?;
         }
         Ok(None)
     }
@@ -157,14 +132,13 @@ impl<'a> Marker<'a> {
         }
         for number in numbers {
             let path = self.store.layout().version(name, number);
-            let token = claim::holder(&path)?
-                .ok_or_else(|| Error::damaged(format!("{} was listed and cannot be read", show_path(&path))))?;
-            self.published.insert(token);
+            let lost = || Error::damaged(format!("{} was listed and cannot be read", show_path(&path)));
             if self.removals.has(name, number) || self.versions.contains(&(name.clone(), number)) {
+                self.published.insert(claim::holder(&path)?.ok_or_else(lost)?);
                 continue;
             }
-            let version = Version::read(self.store, name, number)?
-                .ok_or_else(|| Error::damaged(format!("{} was listed and cannot be read", show_path(&path))))?;
+            let version = Version::read(self.store, name, number)?.ok_or_else(lost)?;
+            self.published.insert(version.token().clone());
             self.version(&version)?;
         }
         Ok(())
@@ -172,55 +146,47 @@ impl<'a> Marker<'a> {
 
     fn version(&mut self, version: &Version) -> Result<()> {
         if self.versions.insert((version.artifact().clone(), version.number())) {
-            let manifest = version.manifest_file()?;
-            self.marks.add(&version.tree()?, manifest.packs(), self.progress)?;
+            self.content_of(version)?;
         }
         Ok(())
+    }
+
+    fn content_of(&mut self, version: &Version) -> Result<()> {
+        let manifest = version.manifest_file()?;
+        self.marks.add(&version.tree_of(&manifest), manifest.packs(), self.progress)
+    }
+
+    fn contribution(&mut self, contribution: &Contribution) -> Result<()> {
+        let tree = contribution.tree(self.store)?;
+        self.marks.add(&tree, &contribution.record.packs, self.progress)
     }
 
     /// Marks the version of a finish. It may have no number yet, but it gets one, so its content is needed in any case.
     fn unclaimed_finish(&mut self, name: &ArtifactName, token: &Token) -> Result<()> {
         commit::recover(self.store, name)?;
-        self.published.insert(token.clone());
         self.unpublished(name, token)
     }
 
     /// Marks the version whose record was written under a token, whether it has a number or not.
     fn unpublished(&mut self, name: &ArtifactName, token: &Token) -> Result<()> {
+        self.published.insert(token.clone());
         let record = version_record::read_record(self.store, name, token)?;
-        let version = Version::claimed(self.store, record.from, token.clone(), record);
-        let manifest = version.manifest_file()?;
-        self.marks.add(&version.tree()?, manifest.packs(), self.progress)
+        self.content_of(&Version::claimed(self.store, record.from, token.clone(), record))
     }
 
-    /// Marks what a committed token is about to publish. `at` is where its record is, from the store's root.
-    pub(super) fn committed(&mut self, token: &Token, at: &[u8]) -> Result<()> {
-        let path = self.store.root().join(Path::new(OsStr::from_bytes(at)));
-        let Some(name) = artifact_of(self.store, &path) else { return Ok(()) };
+    /// Marks what a committed token is about to publish. `path` is where its record is.
+    pub(super) fn committed(&mut self, token: &Token, path: &Path) -> Result<()> {
+        let Some(name) = artifact_of(self.store, path) else { return Ok(()) };
         if path == self.store.layout().versions(&name).join(token.record_name()) {
-            self.published.insert(token.clone());
             return self.unpublished(&name, token);
         }
         if !path.starts_with(self.store.layout().drafts(&name)) {
             return Ok(()); // an alias, a note or a removal names no content
         }
-        match claim::read_record::<DraftRecord>(&path)? {
-            DraftRecord::Contribution(record) => {
-                let contribution = crate::catalog::Contribution { number: 0, record };
-                let tree = contribution.tree(self.store)?;
-                self.marks.add(&tree, &contribution.record.packs, self.progress)
-            }
-            DraftRecord::Finish(record) => {
-                let FinishRecord { same_as, .. } = *record;
-                match same_as {
-                    Some(_) => Ok(()),
-                    None => {
-                        self.published.insert(token.clone());
-                        self.unpublished(&name, token)
-                    }
-                }
-            }
-            DraftRecord::Drop(_) | DraftRecord::Discard(_) => Ok(()),
+        match claim::read_record::<DraftRecord>(path)? {
+            DraftRecord::Contribution(record) => self.contribution(&Contribution { number: 0, record }),
+            DraftRecord::Finish(record) if record.same_as.is_none() => self.unpublished(&name, token),
+            DraftRecord::Finish(_) | DraftRecord::Drop(_) | DraftRecord::Discard(_) => Ok(()),
         }
     }
 }
@@ -229,12 +195,6 @@ impl<'a> Marker<'a> {
 pub(super) fn artifact_of(store: &Store, path: &Path) -> Option<ArtifactName> {
     let below = path.strip_prefix(store.layout().artifacts()).ok()?;
     ArtifactName::parse(below.components().next()?.as_os_str().to_str()?).ok()
-}
-
-/// `NAME@vN`.
-fn pin(name: &str) -> Option<(ArtifactName, VersionNumber)> {
-    let (artifact, number) = name.split_once('@')?;
-    Some((ArtifactName::parse(artifact).ok()?, VersionNumber::of_text(number)?))
 }
 
 /// Every artifact's directory. If something may be an artifact's directory and this is not certain, the collection

@@ -8,12 +8,10 @@ use crate::error::Result;
 use crate::lock::{self, HEARTBEAT_INTERVAL, HolderStatus, LockRecord};
 use crate::progress::Progress;
 use crate::store::Store;
-use crate::txn::{self, Outcome, claim};
+use crate::txn::{self, Outcome};
 use crate::types::Token;
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How often a token that is waited for is checked.
@@ -22,12 +20,6 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// On a local file system, a process needs less than this from its token to its lock.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A token that committed and is not ended, and where its record is, from the store's root.
-pub(super) struct Committed {
-    pub token: Token,
-    pub record: Vec<u8>,
-}
-
 /// The tokens that were at work, by what happened to them.
 #[derive(Default)]
 pub(super) struct Settled {
@@ -35,8 +27,8 @@ pub(super) struct Settled {
     pub waits_for: Vec<LockRecord>,
     /// Tokens that are alive and whose lock cannot be read.
     pub unknown: u64,
-    /// Their records are roots of the second mark.
-    pub committed: Vec<Committed>,
+    /// Tokens that committed and are not ended, with the path of the record: roots of the second mark.
+    pub committed: Vec<(Token, PathBuf)>,
     /// Stopped, or refused a number, with the path of the record that they never publish.
     pub fenced: Vec<(Token, Option<PathBuf>)>,
 }
@@ -52,7 +44,7 @@ impl Settled {
 enum At {
     Ended,
     Work,
-    Committed(Vec<u8>),
+    Committed(PathBuf),
     Fenced(Option<PathBuf>),
 }
 
@@ -61,15 +53,12 @@ fn at(store: &Store, token: &Token) -> Result<At> {
         return Ok(At::Ended);
     }
     let outcome = txn::read_outcome(store, token)?;
-    let record = claim::read_link_revalidated(&store.layout().token_record(token))?;
+    let record = txn::record_path(store, token)?;
     Ok(match (outcome, record) {
         (None, _) => At::Work,
         (Some(Outcome::Committed), Some(record)) => At::Committed(record),
-        (Some(Outcome::Fenced | Outcome::Revoked), Some(record)) => {
-            At::Fenced(Some(store.root().join(Path::new(OsStr::from_bytes(&record)))))
-        }
         // Without its record an outcome does not count: the owner is about to remove the token.
-        (Some(_), None) => At::Fenced(None),
+        (Some(_), record) => At::Fenced(record),
     })
 }
 
@@ -82,28 +71,18 @@ pub(super) fn settle(store: &Store, wait: bool, progress: &Progress) -> Result<S
     let mut settled = Settled::default();
     let mut at_work = Vec::new();
     for token in txn::tokens(store)? {
-        match at(store, &token)? {
-            At::Ended => {}
-            At::Work => at_work.push(token),
-            At::Committed(record) => help(store, token, record, &mut settled)?,
-            At::Fenced(record) => settled.fenced.push((token, record)),
-        }
+        at_work.extend(sort(store, token, &mut settled)?);
     }
     let mut alive = judge(store, at_work, &mut settled)?;
     while wait && !alive.is_empty() {
         progress.check_cancelled()?;
         std::thread::sleep(POLL_INTERVAL);
         let mut waiting = Vec::new();
-        for (token, holder) in alive {
-            match at(store, &token)? {
-                At::Ended => {}
-                At::Work => waiting.push((token, holder)),
-                At::Committed(record) => help(store, token, record, &mut settled)?,
-                At::Fenced(record) => settled.fenced.push((token, record)),
-            }
+        for (token, _) in alive {
+            waiting.extend(sort(store, token, &mut settled)?);
         }
         // If a holder died meanwhile, its token is fenced.
-        alive = judge(store, waiting.into_iter().map(|(token, _)| token).collect(), &mut settled)?;
+        alive = judge(store, waiting, &mut settled)?;
     }
     for (_, holder) in alive {
         match holder {
@@ -114,10 +93,20 @@ pub(super) fn settle(store: &Store, wait: bool, progress: &Progress) -> Result<S
     Ok(settled)
 }
 
+/// Adds a token to those that it belongs to, or returns it if it is still at work.
+fn sort(store: &Store, token: Token, settled: &mut Settled) -> Result<Option<Token>> {
+    match at(store, &token)? {
+        At::Ended => {}
+        At::Work => return Ok(Some(token)),
+        At::Committed(record) => help(store, token, record, settled)?,
+        At::Fenced(record) => settled.fenced.push((token, record)),
+    }
+    Ok(None)
+}
+
 /// Publishes what a committed token has not published yet. If its holder is dead and its number is another's, it never
 /// will be published. A token that is still there otherwise is a root.
-fn help(store: &Store, token: Token, record: Vec<u8>, settled: &mut Settled) -> Result<()> {
-    let path = store.root().join(Path::new(OsStr::from_bytes(&record)));
+fn help(store: &Store, token: Token, path: PathBuf, settled: &mut Settled) -> Result<()> {
     let Some(name) = artifact_of(store, &path) else { return Ok(()) };
     let is_refused = commit::recover(store, &name)?.contains(&token);
     let versions_or_drafts = [store.layout().versions(&name), store.layout().drafts(&name)];
@@ -127,7 +116,7 @@ fn help(store: &Store, token: Token, record: Vec<u8>, settled: &mut Settled) -> 
         // holder may only look dead.
         settled.fenced.push((token, is_refused.then_some(path)));
     } else {
-        settled.committed.push(Committed { token, record });
+        settled.committed.push((token, path));
     }
     Ok(())
 }
@@ -141,7 +130,7 @@ fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec
     if tokens.is_empty() {
         return Ok(Vec::new());
     }
-    let path = |token: &Token| store.layout().locks().join(token.as_str());
+    let path = |token: &Token| store.layout().lock(token);
     let mut locks = locks_of(store, &tokens)?;
     if tokens.iter().any(|token| !locks.contains_key(&path(token))) {
         // A holder makes its token first and its lock a moment later. If a token has no lock after that, its holder
@@ -177,6 +166,6 @@ fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec
 }
 
 fn locks_of(store: &Store, tokens: &[Token]) -> Result<HashMap<PathBuf, lock::Lock>> {
-    let paths: Vec<_> = tokens.iter().map(|token| store.layout().locks().join(token.as_str())).collect();
+    let paths: Vec<_> = tokens.iter().map(|token| store.layout().lock(token)).collect();
     Ok(lock::judge(store, &paths)?.into_iter().map(|lock| (lock.path.clone(), lock)).collect())
 }

@@ -220,7 +220,7 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
             n => Error::usage(format!("{n} locks begin with {id}")).with_hint("give more of the id"),
         });
     };
-    let path = store.layout().locks().join(token.as_str());
+    let path = store.layout().lock(token);
     dead::forget(store, &path);
     store.disk().remove_file(&path)?;
     Ok(token.to_string())

@@ -113,7 +113,7 @@ impl LockFile {
     /// # Errors
     /// I/O.
     pub fn take(store: &Store, token: &Token, purpose: &Purpose<'_>) -> Result<LockFile> {
-        LockFile::take_at(store, store.layout().locks().join(token.as_str()), purpose)
+        LockFile::take_at(store, store.layout().lock(token), purpose)
     }
 
     /// Takes a lock whose file is elsewhere in the store.

@@ -20,6 +20,7 @@ pub struct Features {
 }
 
 /// The features of each list that this release knows. There are none yet.
+const KNOWN_COMPATIBLE: [&str; 0] = [];
 const KNOWN_READ_ONLY: [&str; 0] = [];
 const KNOWN_INCOMPATIBLE: [&str; 0] = [];
 
@@ -96,6 +97,12 @@ impl Config {
     /// Features in use with which this release may not write.
     pub fn unknown_read_only(&self) -> Vec<String> {
         unknown(&self.features.read_only, &KNOWN_READ_ONLY)
+    }
+
+    /// Features in use that this release does not know, of all lists. An incompatible one is refused by
+    /// [`Config::read`] already.
+    pub fn unknown_features(&self) -> Vec<String> {
+        [unknown(&self.features.compatible, &KNOWN_COMPATIBLE), self.unknown_read_only()].concat()
     }
 }
 

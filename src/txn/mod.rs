@@ -9,4 +9,4 @@ pub use protocol::{
     retry,
 };
 pub use token::{Outcome, Txn, is_fenced, read_outcome, tokens};
-pub(crate) use token::{bases, fence, remove_ended};
+pub(crate) use token::{bases, fence, record_path, remove_ended};

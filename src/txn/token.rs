@@ -13,6 +13,8 @@ use crate::error::{Error, Result, show_path};
 use crate::lock::{LockFile, Purpose};
 use crate::store::Store;
 use crate::types::{ArtifactName, Token, VersionNumber};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -219,7 +221,7 @@ fn note_record(store: &Store, token: &Token, records: &Path) -> Result<()> {
 
 /// Whether a token's outcome counts: the token has noted where its record is, and no process has begun to remove it.
 fn is_noted(store: &Store, token: &Token) -> Result<bool> {
-    Ok(claim::read_link_revalidated(&store.layout().token_record(token))?.is_some())
+    Ok(record_path(store, token)?.is_some())
 }
 
 /// Whether a token was fenced before it could commit. A token that was published, and fenced while it was being
@@ -229,6 +231,15 @@ fn is_noted(store: &Store, token: &Token) -> Result<bool> {
 /// Damaged; I/O.
 pub fn is_fenced(store: &Store, token: &Token) -> Result<bool> {
     Ok(read_outcome(store, token)? == Some(Outcome::Fenced) && is_noted(store, token)?)
+}
+
+/// Where a token's record is or will be; `None` once the token is being removed, or before it has noted that.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn record_path(store: &Store, token: &Token) -> Result<Option<PathBuf>> {
+    let relative = claim::read_link_revalidated(&store.layout().token_record(token))?;
+    Ok(relative.map(|relative| store.root().join(OsStr::from_bytes(&relative))))
 }
 
 /// Stops a token that has no outcome yet: its holder was judged dead. A live holder finds the fence when it commits,

@@ -12,8 +12,6 @@ use crate::error::{Error, Result};
 use crate::store::Store;
 use crate::txn::{self, AttemptOutcome, Outcome, Place, claim};
 use crate::types::{ArtifactName, Token, VersionNumber};
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -43,8 +41,7 @@ pub fn recover(store: &Store, name: &ArtifactName) -> Result<Vec<Token>> {
         if !txn::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
             continue;
         }
-        let Ok(Some(at)) = claim::read_link_revalidated(&store.layout().token_record(&token)) else { continue };
-        let at = store.root().join(Path::new(OsStr::from_bytes(&at)));
+        let Ok(Some(at)) = txn::record_path(store, &token) else { continue };
         let helped = if at == store.layout().versions(name).join(token.record_name()) {
             recover_version(store, name, &token)
         } else if at.starts_with(store.layout().drafts(name)) {

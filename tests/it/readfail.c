@@ -56,6 +56,16 @@ __attribute__((destructor)) static void report(void) {
     fclose(file);
 }
 
+// glibc declares the path of statx as never null, so the compiler drops checks for that; Rust's library asks with null.
+static const char *maybe_null(const char *path) {
+    __asm__("" : "+r"(path));
+    return path;
+}
+
+static int below_or_open(int fd, const char *path) {
+    return below(path) || (path && *path != '/' && fd >= 0 && fd_below(fd));
+}
+
 #define WRAP(type, failed, name, parameters, arguments, counts)      \
     type name parameters {                                           \
         static type(*real) parameters;                               \
@@ -70,7 +80,7 @@ WRAP(ssize_t, -1, preadv, (int fd, const struct iovec *to, int n, off_t at), (fd
 WRAP(ssize_t, -1, preadv64, (int fd, const struct iovec *to, int n, off64_t at), (fd, to, n, at), fd_below(fd))
 WRAP(ssize_t, -1, readlink, (const char *path, char *to, size_t n), (path, to, n), below(path))
 WRAP(int, -1, statx, (int fd, const char *path, int flags, unsigned mask, struct statx *to),
-     (fd, path, flags, mask, to), below(path) || (path && *path != '/' && fd >= 0 && fd_below(fd)))
+     (fd, path, flags, mask, to), below_or_open(fd, maybe_null(path)))
 
 struct dirent64 *readdir64(DIR *dir) {
     static struct dirent64 *(*real)(DIR *);

@@ -1,4 +1,4 @@
-//! Removing a version: refused while an alias names it or a mount shows it, unless forced.
+//! Removing versions: refused while an alias names one or a mount shows it, unless forced.
 
 use super::removal::{RemovalRecord, is_removed};
 use super::{alias, artifact};
@@ -6,8 +6,9 @@ use crate::error::{Detail, Error, Result, show_list};
 use crate::pins;
 use crate::store::Store;
 use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced};
-use crate::types::{ArtifactName, Token, VersionNumber};
+use crate::types::{AliasName, ArtifactName, Token, VersionNumber};
 use crate::{clock, disk, record};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Whether a removal is refused because of aliases that name the version, and mounts that show it.
@@ -25,18 +26,27 @@ pub enum Force {
 /// # Errors
 /// As [`remove`].
 pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
+    check_all(store, name, &[number], force)
+}
+
+/// [`check`] for several versions of an artifact. The aliases are read once for all of them.
+///
+/// # Errors
+/// As [`remove`], for the first version that would be refused.
+pub fn check_all(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], force: Force) -> Result<()> {
     store.check_writable()?;
-    if disk::lstat_revalidated(&store.layout().version(name, number))?.is_none() || is_removed(store, name, number)? {
-        return Err(Error::not_found(format!("there is no version {name}:{number}"))
-            .with_hint(format!("`cairn list {name}` lists its versions")));
-    }
-    match force {
-        Force::No => {
-            refuse_if_named(store, name, number, "remove the alias first, or use --force")?;
-            refuse_if_read(store, name, number)
+    for number in numbers {
+        let version = store.layout().version(name, *number);
+        if disk::lstat_revalidated(&version)?.is_none() || is_removed(store, name, *number)? {
+            return Err(Error::not_found(format!("there is no version {name}:{number}"))
+                .with_hint(format!("`cairn list {name}` lists its versions")));
         }
-        Force::Yes => Ok(()),
     }
+    if force == Force::Yes {
+        return Ok(());
+    }
+    refuse_if_named(store, name, numbers, "remove the alias first, or use --force")?;
+    numbers.iter().try_for_each(|number| refuse_if_read(store, name, *number))
 }
 
 /// Removes a version.
@@ -46,22 +56,47 @@ pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: F
 /// unless forced; also if an alias moved to it meanwhile (the version is removed then, and the alias's move is undone).
 /// Damaged; I/O.
 pub fn remove(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
-    check(store, name, number, force)?;
+    remove_all(store, name, &[number], force, &mut Vec::new())
+}
+
+/// [`remove`] for several versions of an artifact. All of them are checked before the first is removed. The aliases are
+/// read twice, however many versions there are. `removed` gets each version that was removed, also if there is an error
+/// later.
+///
+/// # Errors
+/// As [`remove`].
+pub fn remove_all(
+    store: &Store,
+    name: &ArtifactName,
+    numbers: &[VersionNumber],
+    force: Force,
+    removed: &mut Vec<VersionNumber>,
+) -> Result<()> {
+    check_all(store, name, numbers, force)?;
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;
-    let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name().to_owned() };
-    let prepared = Prepared::one_file(store, Unfenced::begin(), Marker { dir, number }, &record::encode(&marker)?)?;
-    match prepared.durable()?.place()?.end() {
-        Place::At(_) | Place::Refused(()) => {} // refused: another removed it first
+    for number in numbers {
+        mark(store, &dir, *number)?;
+        removed.push(*number);
     }
+    // An alias that moved to one of them after the first check is found now, or its mover finds the marker.
     match force {
-        Force::No => refuse_if_named(store, name, number, "the version is removed; move that alias"),
+        Force::No => refuse_if_named(store, name, numbers, "the version is removed; move that alias"),
         Force::Yes => {
-            for (alias, _) in alias::readable(store, name)?.0.into_iter().filter(|(_, v)| *v == number) {
-                alias::set(store, name, &alias, alias::Expected::Any, None)?;
-            }
-            Ok(())
+            let wanted: HashSet<_> = numbers.iter().collect();
+            let named = alias::readable(store, name)?.0.into_iter().filter(|(_, version)| wanted.contains(version));
+            named.into_iter().try_for_each(|(a, _)| alias::set(store, name, &a, alias::Expected::Any, None))
         }
+    }
+}
+
+/// Makes the marker of one version. If another process made it first, that is the same.
+fn mark(store: &Store, dir: &std::path::Path, number: VersionNumber) -> Result<()> {
+    let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name().to_owned() };
+    let numbers = Marker { dir: dir.to_path_buf(), number };
+    let prepared = Prepared::one_file(store, Unfenced::begin(), numbers, &record::encode(&marker)?)?;
+    match prepared.durable()?.place()?.end() {
+        Place::At(_) | Place::Refused(()) => Ok(()),
     }
 }
 
@@ -97,19 +132,15 @@ impl Numbers for Marker {
     }
 }
 
-fn naming(
-    store: &Store,
-    name: &ArtifactName,
-    number: VersionNumber,
-) -> Result<Vec<(crate::types::AliasName, VersionNumber)>> {
-    Ok(alias::all(store, name)?.into_iter().filter(|(_, v)| *v == number).collect())
-}
-
-fn refuse_if_named(store: &Store, name: &ArtifactName, number: VersionNumber, hint: &str) -> Result<()> {
-    let names: Vec<_> = naming(store, name, number)?.into_iter().map(|(a, _)| a.to_string()).collect();
-    if names.is_empty() {
+/// The error for the first of these versions that an alias names.
+fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], hint: &str) -> Result<()> {
+    let wanted: HashSet<_> = numbers.iter().copied().collect();
+    let named: Vec<(AliasName, VersionNumber)> =
+        alias::all(store, name)?.into_iter().filter(|(_, version)| wanted.contains(version)).collect();
+    let Some(number) = numbers.iter().find(|number| named.iter().any(|(_, version)| version == *number)) else {
         return Ok(());
-    }
+    };
+    let names: Vec<_> = named.iter().filter(|(_, version)| version == number).map(|(a, _)| a.to_string()).collect();
     Err(Error::conflict(format!("{name}:{number} is named by alias {}", show_list(&names))).with_hint(hint))
 }
 

@@ -48,8 +48,8 @@ pub const HELP: Help = Help {
     list: None,
 };
 
-/// `90s`, `30m`, `24h`, `7d`, `0`.
-fn duration(text: &str) -> Result<Duration, String> {
+/// Parses `90s`, `30m`, `24h`, `7d`, `0`.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
     let seconds = match unit {
         "s" => 1,

@@ -1,27 +1,42 @@
 //! `cairn rm`
 
+use super::gc::duration;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
+use crate::progress::human;
 use cairn::Store;
 use cairn::catalog::remove::{self, Force};
+use cairn::catalog::retention::{self, Judged, KeepRules};
+use cairn::catalog::sole_content::{SoleContent, sole_content};
 use cairn::catalog::{VersionSpec, resolve_number, version};
 use cairn::error::{Error, Result};
-use cairn::types::{ArtifactName, VersionNumber};
+use cairn::types::{ArtifactName, Tag, VersionNumber};
 use clap::Args;
 use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::time::Duration;
 
 /// `cairn rm`
 #[derive(Args, Debug)]
 pub struct RmArgs {
-    /// The versions; with --all, artifacts
+    /// The versions; with --all or a --keep rule, artifacts
     #[arg(required = true, value_name = "NAME:V")]
     pub versions: Vec<String>,
     /// Remove every version of these artifacts
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags"])]
     pub all: bool,
+    /// Keep the newest N versions of each artifact
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub keep_last: Option<u64>,
+    /// Keep what was made at most this long before the newest version: a number with s, m, h or d
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub keep_within: Option<Duration>,
+    /// Keep versions with this tag (repeatable)
+    #[arg(long = "keep-tag", value_name = "TAG")]
+    pub keep_tags: Vec<String>,
     /// Also remove a version that an alias names, and that alias
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags"])]
     pub force: bool,
     /// Print what would be removed, and change nothing
     #[arg(long)]
@@ -30,93 +45,204 @@ pub struct RmArgs {
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
-    description: &["Refused while an alias other than latest names the version; --force removes the alias too. The \
+    description: &[
+        "Refused while an alias other than latest names the version; --force removes the alias too. The \
          name of the artifact and its version numbers are never used again for other content. `cairn gc` \
-         frees the space."],
+         frees the space.",
+        "With --keep rules NAME is an artifact, and every version of it that no rule keeps is removed. A version stays \
+         if any rule keeps it, while an alias other than latest names it, or while a mount uses it. Each version is \
+         printed with what keeps it.",
+        "The bytes that `cairn gc` frees are those of files that no other version and no draft has. If there are \
+         millions of files to compare, the number is an estimate, and says so.",
+    ],
     examples: &[
         ("cairn rm images:v3 images:v4", ""),
         ("cairn rm images:v3 --dry-run", ""),
         ("cairn rm images --all", "every version of images"),
+        ("cairn rm images --keep-last 10 --keep-tag golden --dry-run", "what the rules would remove"),
+        ("cairn rm images labels --keep-within 30d", "older than 30 days before the newest version"),
     ],
-    exit: &[(3, "refused: an alias or a mount uses the version")],
-    json: "{\"removed\": [{\"artifact\", \"version\"}], \"dry_run\"}",
+    exit: &[(3, "refused: an alias or a mount uses the version, or the rules keep no version at all")],
+    json: "{\"removed\": [{\"artifact\", \"version\"}], \"kept\": [{\"artifact\", \"version\", \"reasons\"}], \
+         \"dry_run\", \"frees_bytes\", \"estimate\"}",
     list: None,
 };
 
-/// A version by its artifact and number.
-type Named = (ArtifactName, VersionNumber);
+/// Versions of one artifact.
+struct Chosen {
+    name: ArtifactName,
+    numbers: Vec<VersionNumber>,
+    /// What the rules say of each version; without rules nothing.
+    judged: Vec<Judged>,
+}
 
 /// Removes versions. All of them are checked before the first is removed.
 pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
     let store = context.store()?;
     let force = if args.force { Force::Yes } else { Force::No };
-    let versions = wanted(&store, &args)?;
-    for (name, number) in &versions {
-        remove::check(&store, name, *number, force)?;
+    let rules = rules(&args)?;
+    let chosen = if rules.is_empty() { named(&store, &args)? } else { judged(&store, &args.versions, &rules)? };
+    for one in &chosen {
+        remove::check_all(&store, &one.name, &one.numbers, force)?;
     }
     context.if_interrupted("each version is either removed or unchanged; run the command again to remove the rest");
     let mut removed = Vec::new();
     let mut result = Ok(());
-    for version in versions {
-        if !args.dry_run {
-            result = remove::remove(&store, &version.0, version.1, force);
-            if result.is_err() {
-                break;
-            }
+    for Chosen { name, numbers, .. } in &chosen {
+        let mut done = Vec::new();
+        if args.dry_run {
+            done.clone_from(numbers);
+        } else {
+            result = remove::remove_all(&store, name, numbers, force, &mut done);
         }
-        removed.push(version);
+        removed.extend(done.into_iter().map(|number| (name.clone(), number)));
+        if result.is_err() {
+            break;
+        }
     }
-    report(context, &removed, args.dry_run)?; // also if one of them failed
+    report(context, &store, &chosen, &removed, args.dry_run)?; // also if one of them failed
     result?;
     Ok(0)
 }
 
-/// The named versions, each once, in the given order. They need not be readable: a damaged version can be removed too.
-fn wanted(store: &Store, args: &RmArgs) -> Result<Vec<Named>> {
-    let mut out: Vec<Named> = Vec::new();
+fn rules(args: &RmArgs) -> Result<KeepRules> {
+    let mut rules = KeepRules::default().tags(args.keep_tags.iter().map(|t| Tag::parse(t)).collect::<Result<_>>()?);
+    rules.last = args.keep_last;
+    rules.within = args.keep_within;
+    Ok(rules)
+}
+
+/// What the rules do not keep.
+fn judged(store: &Store, names: &[String], rules: &KeepRules) -> Result<Vec<Chosen>> {
+    let mut out = Vec::new();
+    for name in names {
+        if name.contains(':') {
+            return Err(Error::usage(format!("--keep rules take a name, not the version {name}"))
+                .with_hint("omit the rules, or omit the part after the colon"));
+        }
+        let name = ArtifactName::parse(name)?;
+        let judged = retention::judge(store, &name, rules)?;
+        retention::refuse_if_nothing_is_kept(&name, &judged)?;
+        let numbers = judged.iter().filter(|j| j.kept_by.is_empty()).map(|j| j.version).collect();
+        out.push(Chosen { name, numbers, judged });
+    }
+    Ok(out)
+}
+
+/// The named versions, each once, by artifact. They need not be readable: a damaged version can be removed too.
+fn named(store: &Store, args: &RmArgs) -> Result<Vec<Chosen>> {
+    let mut out: Vec<Chosen> = Vec::new();
+    let mut seen = HashSet::new();
     for argument in &args.versions {
-        let found = if args.all {
-            if argument.contains(':') {
-                return Err(Error::usage(format!("--all takes a name, not the version {argument}"))
-                    .with_hint("omit --all, or omit the part after the colon"));
+        for (name, number) in those_named(store, argument, args.all)? {
+            if !seen.insert((name.clone(), number)) {
+                continue;
             }
-            let name = ArtifactName::parse(argument)?;
-            let numbers = version::live_numbers(store, &name)?;
-            if numbers.is_empty() {
-                version::versions(store, &name)?; // fails if the artifact does not exist
-            }
-            numbers.into_iter().map(|number| (name.clone(), number)).collect()
-        } else if argument.contains(':') {
-            let spec = VersionSpec::parse(argument)?;
-            let number = resolve_number(store, &spec)?;
-            vec![(spec.artifact, number)]
-        } else {
-            ArtifactName::parse(argument)?;
-            return Err(Error::usage(format!("`{argument}` does not name a version to remove"))
-                .with_hint(format!("`cairn rm {argument}:vN` removes one, `cairn rm {argument} --all` every one")));
-        };
-        for version in found {
-            if !out.contains(&version) {
-                out.push(version);
+            match out.iter_mut().find(|one| one.name == name) {
+                Some(one) => one.numbers.push(number),
+                None => out.push(Chosen { name, numbers: vec![number], judged: Vec::new() }),
             }
         }
     }
     Ok(out)
 }
 
-fn report(context: &mut Context, removed: &[Named], dry_run: bool) -> std::result::Result<(), Failure> {
+fn those_named(store: &Store, argument: &str, all: bool) -> Result<Vec<(ArtifactName, VersionNumber)>> {
+    if all {
+        if argument.contains(':') {
+            return Err(Error::usage(format!("--all takes a name, not the version {argument}"))
+                .with_hint("omit --all, or omit the part after the colon"));
+        }
+        let name = ArtifactName::parse(argument)?;
+        let numbers = version::live_numbers(store, &name)?;
+        if numbers.is_empty() {
+            version::versions(store, &name)?; // fails if the artifact does not exist
+        }
+        return Ok(numbers.into_iter().map(|number| (name.clone(), number)).collect());
+    }
+    if argument.contains(':') {
+        let spec = VersionSpec::parse(argument)?;
+        let number = resolve_number(store, &spec)?;
+        return Ok(vec![(spec.artifact, number)]);
+    }
+    ArtifactName::parse(argument)?;
+    Err(Error::usage(format!("`{argument}` does not name a version to remove")).with_hint(format!(
+        "`cairn rm {argument}:vN` removes one, `cairn rm {argument} --all` every one, \
+         `cairn rm {argument} --keep-last N` all but the newest N"
+    )))
+}
+
+fn report(
+    context: &mut Context,
+    store: &Store,
+    chosen: &[Chosen],
+    removed: &[(ArtifactName, VersionNumber)],
+    dry_run: bool,
+) -> std::result::Result<(), Failure> {
     if context.json() {
-        let removed: Vec<Value> =
-            removed.iter().map(|(name, number)| json!({ "artifact": name, "version": number })).collect();
-        context.out.json(&json!({ "removed": removed, "dry_run": dry_run }))?;
-    } else {
+        let freed = freed(store, removed);
+        context.out.json(&document(chosen, removed, freed, dry_run))?;
+    } else if chosen.iter().all(|one| one.judged.is_empty()) {
         for (name, number) in removed {
             context.out.line(&format!("{name}:{number}"))?;
         }
-        context.out.flush()?;
+    } else {
+        context.out.table(&["VERSION", "", "KEPT BY"], &rows(chosen, removed, dry_run))?;
     }
-    if dry_run {
-        context.status("would be removed; nothing was changed");
+    context.out.flush()?;
+    if !removed.is_empty() && !context.json() && !context.global.quiet {
+        context.status(&summary(freed(store, removed), dry_run));
+    } else if removed.is_empty() || dry_run {
+        context.status(if dry_run { "would be removed; nothing was changed" } else { "nothing was removed" });
     }
     Ok(())
+}
+
+/// What only the removed versions hold; `None` if that cannot be found out.
+fn freed(store: &Store, removed: &[(ArtifactName, VersionNumber)]) -> Option<SoleContent> {
+    sole_content(store, removed).ok()
+}
+
+fn summary(freed: Option<SoleContent>, dry_run: bool) -> String {
+    let removed = if dry_run { "would be removed, nothing was changed" } else { "removed" };
+    let Some(freed) = freed else { return format!("{removed}; `cairn gc` frees the space") };
+    let about = if freed.is_estimate { "about " } else { "" };
+    format!("{removed}; `cairn gc` {} {about}{}", if dry_run { "would free" } else { "frees" }, human(freed.bytes))
+}
+
+/// A line for each version that was judged, the newest first.
+fn rows(chosen: &[Chosen], removed: &[(ArtifactName, VersionNumber)], dry_run: bool) -> Vec<Vec<String>> {
+    let removed: HashSet<_> = removed.iter().collect();
+    let mut rows = Vec::new();
+    for Chosen { name, judged, .. } in chosen {
+        for Judged { version, kept_by, .. } in judged {
+            let what = match (removed.contains(&(name.clone(), *version)), kept_by.is_empty()) {
+                (true, _) if dry_run => "would be removed",
+                (true, _) => "removed",
+                (false, true) => "not removed",
+                (false, false) => "kept",
+            };
+            rows.push(vec![format!("{name}:{version}"), what.to_owned(), kept_by.join(", ")]);
+        }
+    }
+    rows
+}
+
+fn document(
+    chosen: &[Chosen],
+    removed: &[(ArtifactName, VersionNumber)],
+    freed: Option<SoleContent>,
+    dry_run: bool,
+) -> Value {
+    let kept = chosen.iter().flat_map(|one| one.judged.iter().map(move |judged| (&one.name, judged)));
+    let kept: Vec<Value> = kept
+        .filter(|(_, judged)| !judged.kept_by.is_empty())
+        .map(|(name, judged)| json!({ "artifact": name, "version": judged.version, "reasons": judged.kept_by }))
+        .collect();
+    let removed: Vec<Value> =
+        removed.iter().map(|(name, number)| json!({ "artifact": name, "version": number })).collect();
+    json!({
+        "removed": removed, "kept": kept, "dry_run": dry_run,
+        "frees_bytes": freed.map(|f| f.bytes), "estimate": freed.is_some_and(|f| f.is_estimate),
+    })
 }

@@ -57,7 +57,7 @@ fn a_removed_version_is_gone_and_its_number_is_never_given_again() {
         lab.json(&["rm", "x", "--all"]),
         serde_json::json!({
             "removed": [{ "artifact": "x", "version": "v1" }, { "artifact": "x", "version": "v3" }],
-            "dry_run": false
+            "kept": [], "dry_run": false, "frees_bytes": 8, "estimate": false
         })
     );
     assert_eq!(lab.ok(&["list"]), "x  dataset  0  -", "the name stays");

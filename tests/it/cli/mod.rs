@@ -10,6 +10,7 @@ mod mount;
 mod patch;
 mod put;
 mod read;
+mod removal;
 mod reports;
 mod sources;
 mod stdin;

@@ -1,0 +1,130 @@
+//! Which versions of an artifact rules keep, as in `restic forget`: a version stays if any rule keeps it.
+
+use super::version::{self, Version, aliases_of};
+use super::{alias, artifact};
+use crate::clock;
+use crate::error::{Error, Result};
+use crate::pins;
+use crate::setters::setters;
+use crate::store::Store;
+use crate::types::{ArtifactName, Tag, VersionNumber};
+use std::collections::HashSet;
+use std::time::Duration;
+
+/// Rules that keep versions. A version that no rule keeps is to be removed. Without any rule all are kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct KeepRules {
+    /// Keep this many of the newest versions.
+    pub last: Option<u64>,
+    /// Keep what was made at most this long before the newest version.
+    pub within: Option<Duration>,
+    /// Keep versions with one of these tags.
+    pub tags: Vec<Tag>,
+}
+
+setters! {
+    KeepRules {
+        last: u64 => Some(last),
+        within: Duration => Some(within),
+        tags: Vec<Tag>,
+    }
+}
+
+impl KeepRules {
+    /// Whether there is no rule at all.
+    pub fn is_empty(&self) -> bool {
+        *self == KeepRules::default()
+    }
+}
+
+/// What rules say of one version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Judged {
+    /// The version.
+    pub version: VersionNumber,
+    /// Why it is kept; empty: it is to be removed.
+    pub kept_by: Vec<String>,
+}
+
+/// What the rules say of each version of an artifact, the newest first. A version is also kept while an alias other
+/// than `latest` names it or a mount uses it, and if its record is damaged, so that the rules cannot be applied. Mounts
+/// of the whole store are asked whether they still use a version, which can take some seconds.
+///
+/// # Errors
+/// Not found: the artifact. Damaged; I/O.
+///
+/// # Example
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = cairn::Store::init(dir.path().join("s"), &Default::default())?;
+/// use cairn::catalog::retention::{KeepRules, judge};
+/// let mut artifact = cairn::Artifact::new("images", "dataset")?;
+/// for text in ["one", "two", "three"] {
+///     artifact.replace_bytes("a.txt", text)?;
+///     artifact.save(&store)?;
+/// }
+/// let judged = judge(&store, &"images".parse()?, &KeepRules::default().last(2))?;
+/// let removed: Vec<_> = judged.iter().filter(|j| j.kept_by.is_empty()).map(|j| j.version.to_string()).collect();
+/// assert_eq!(removed, ["v0"]);
+/// # Ok::<(), cairn::Error>(())
+/// ```
+pub fn judge(store: &Store, name: &ArtifactName, rules: &KeepRules) -> Result<Vec<Judged>> {
+    let versions = version::each(store, name)?;
+    if versions.is_empty() && !artifact::has_versions(store, name)? {
+        return Err(artifact::no_artifact(store, name)?);
+    }
+    let aliases = alias::all(store, name)?;
+    let pinned: HashSet<_> = pins::all(store)?.versions.into_iter().filter(|(of, _)| of == name).collect();
+    let made = |version: &Version| clock::parse(&version.record().created_at);
+    let newest = versions.iter().filter_map(|(_, version)| made(version.as_ref().ok()?)).max();
+    let mut out = Vec::new();
+    for (place, (number, version)) in versions.iter().rev().enumerate() {
+        let mut kept_by = match version {
+            Ok(version) => rules.keep(version, place as u64, newest)?,
+            Err(_) => vec!["damaged: it can be removed by its number".to_owned()],
+        };
+        kept_by.extend(aliases_of(*number, &aliases, None).into_iter().map(|alias| format!("alias {alias}")));
+        if kept_by.is_empty() && pinned.contains(&(name.clone(), *number)) {
+            let users = pins::users(store, name, *number)?;
+            kept_by.extend(users.iter().map(|user| format!("{} of {} on {}", user.purpose, user.user, user.host)));
+        }
+        out.push(Judged { version: *number, kept_by });
+    }
+    Ok(out)
+}
+
+impl KeepRules {
+    /// Which rules keep a version. `place` is 0 for the newest one.
+    fn keep(&self, version: &Version, place: u64, newest: Option<i64>) -> Result<Vec<String>> {
+        let mut kept_by = Vec::new();
+        if self.last.is_some_and(|last| place < last) {
+            kept_by.push("last".to_owned());
+        }
+        if let Some(within) = self.within {
+            match (clock::parse(&version.record().created_at), newest) {
+                (Some(made), Some(newest)) if newest - made > within.as_secs() as i64 => {}
+                (Some(_), _) => kept_by.push("within".to_owned()),
+                (None, _) => kept_by.push("its time cannot be read".to_owned()),
+            }
+        }
+        if !self.tags.is_empty() {
+            let tags = version.annotations()?.tags;
+            kept_by.extend(self.tags.iter().filter(|tag| tags.contains(tag)).map(|tag| format!("tag {tag}")));
+        }
+        Ok(kept_by)
+    }
+}
+
+/// Refuses rules that keep nothing of an artifact: probably a mistake.
+///
+/// # Errors
+/// Conflict: no version is kept, and there is one.
+pub fn refuse_if_nothing_is_kept(name: &ArtifactName, judged: &[Judged]) -> Result<()> {
+    if judged.is_empty() || judged.iter().any(|judged| !judged.kept_by.is_empty()) {
+        return Ok(());
+    }
+    Err(Error::conflict(format!("the rules keep no version of {name}, nothing was removed"))
+        .with_hint(format!("`cairn rm {name} --all` removes every version")))
+}

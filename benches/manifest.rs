@@ -5,6 +5,7 @@
 #![allow(clippy::too_many_lines)] // a bench is read from its first measurement to its last
 
 use cairn::error::Result;
+use cairn::internals::manifest::*;
 use cairn::manifest::*;
 use cairn::types::{Digest, RelPath};
 use std::sync::Arc;

@@ -5,8 +5,9 @@
 
 use cairn::internals::disk::{Access, Disk};
 use cairn::internals::layout::{DIRECTORIES, Layout};
+use cairn::internals::manifest::Builder;
 use cairn::internals::objects::{Objects, StoredFile};
-use cairn::manifest::{Builder, Entry};
+use cairn::manifest::Entry;
 use cairn::types::{Digest, Location};
 use std::fs::File;
 use std::io::Write;

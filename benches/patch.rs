@@ -7,7 +7,8 @@
 
 #![allow(clippy::too_many_lines)] // a bench is read from its first measurement to its last
 
-use cairn::manifest::{Builder, Entry, diff};
+use cairn::internals::manifest::{Builder, diff};
+use cairn::manifest::Entry;
 use cairn::types::{ArtifactName, VersionNumber};
 use cairn::{Artifact, Result, Store, Version};
 use std::os::unix::process::ExitStatusExt;

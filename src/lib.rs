@@ -133,7 +133,7 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 //!
 //! # Features
 //!
-//! - `fuse` (default): mounts, in the modules `fuse` and `mount`.
+//! - `fuse` (default): mounts, in the module `fuse`.
 //! - `cli` (default): what only the commands `cairn` and `cairnfs` need. Leave it out in a program that uses
 //!   the library.
 //!
@@ -156,7 +156,7 @@ mod layout;
 mod lock;
 pub mod manifest;
 #[cfg(feature = "fuse")]
-pub mod mount;
+mod mount;
 mod objects;
 mod pins;
 pub mod progress;
@@ -184,6 +184,25 @@ pub use store::{InitOptions, Store};
 /// other program should use it.
 #[doc(hidden)]
 pub mod internals {
+    /// Records of the catalog.
+    pub mod catalog {
+        /// Artifacts.
+        pub mod artifact {
+            pub use crate::catalog::artifact::*;
+        }
+        /// The `manifest` file of a version.
+        pub mod manifest_file {
+            pub use crate::catalog::manifest_file::*;
+        }
+        /// Removals.
+        pub mod removal {
+            pub use crate::catalog::removal::*;
+        }
+        /// Versions by number.
+        pub mod version {
+            pub use crate::catalog::version::*;
+        }
+    }
     /// Times as records and lists show them.
     pub mod clock {
         pub use crate::clock::*;
@@ -203,6 +222,15 @@ pub mod internals {
     /// Locks of processes.
     pub mod lock {
         pub use crate::lock::*;
+    }
+    /// Nodes of manifests.
+    pub mod manifest {
+        pub use crate::manifest::internals::*;
+    }
+    /// Mount points and daemons.
+    #[cfg(feature = "fuse")]
+    pub mod mount {
+        pub use crate::mount::*;
     }
     /// Packs and object files.
     pub mod objects {

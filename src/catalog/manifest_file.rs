@@ -3,7 +3,7 @@
 
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::manifest::{Node, Root};
+use crate::manifest::{Node, RootNode};
 use crate::objects::{NodePacks, Objects};
 use crate::types::Digest;
 use std::path::Path;
@@ -29,7 +29,7 @@ impl ManifestFile {
     ///
     /// # Errors
     /// Usage: the nodes are in too many packs, or a pack is still open.
-    pub fn encode(root: &Root, packs: &NodePacks, objects: &Objects) -> Result<Vec<u8>> {
+    pub fn encode(root: &RootNode, packs: &NodePacks, objects: &Objects) -> Result<Vec<u8>> {
         if packs.names.len() > MAX_PACKS {
             return Err(Error::usage(format!(
                 "the manifest would lie in {} packs: at most {MAX_PACKS}",

@@ -2,20 +2,20 @@
 //! version.
 
 pub mod alias;
-pub mod artifact;
+pub(crate) mod artifact;
 pub mod draft;
-pub mod log;
-pub mod manifest_file;
+pub(crate) mod log;
+pub(crate) mod manifest_file;
 pub mod note;
-pub mod numbers;
-pub mod removal;
+pub(crate) mod numbers;
+pub(crate) mod removal;
 pub mod remove;
 mod resolve;
 pub mod retention;
 mod similar;
 pub mod sole_content;
 pub mod stage;
-pub mod version;
+pub(crate) mod version;
 pub(crate) mod version_record;
 
 pub(crate) use artifact::no_artifact;

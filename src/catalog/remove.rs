@@ -93,7 +93,7 @@ pub fn remove_all(
 /// Makes the marker of one version. If another process made it first, that is the same.
 fn mark(store: &Store, dir: &std::path::Path, number: VersionNumber) -> Result<()> {
     let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name().to_owned() };
-    let numbers = Marker { dir: dir.to_path_buf(), number };
+    let numbers = RemovalMarker { dir: dir.to_path_buf(), number };
     let prepared = Prepared::one_file(store, Unfenced::begin(), numbers, &record::encode(&marker)?)?;
     match prepared.durable()?.place()?.end() {
         Place::At(_) | Place::Refused(()) => Ok(()),
@@ -101,12 +101,12 @@ fn mark(store: &Store, dir: &std::path::Path, number: VersionNumber) -> Result<(
 }
 
 /// The number of a removal: that of the version.
-struct Marker {
+struct RemovalMarker {
     dir: PathBuf,
     number: VersionNumber,
 }
 
-impl Numbers for Marker {
+impl Numbers for RemovalMarker {
     type Refusal = ();
 
     const RELIES_ON_WINNER: bool = true;

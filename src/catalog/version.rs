@@ -4,7 +4,7 @@ use super::manifest_file::ManifestFile;
 use super::version_record::{VersionRecord, read_record_at};
 use super::{alias, artifact, numbers, removal};
 use crate::error::{Error, Kind, Result, show_path};
-use crate::manifest::{self, Diff, Root, Tree};
+use crate::manifest::{self, Diff, RootNode, Tree};
 use crate::store::Store;
 use crate::txn::claim;
 use crate::types::{AliasName, ArtifactName, Digest, Token, VersionNumber};
@@ -96,6 +96,7 @@ impl Version {
     ///
     /// # Errors
     /// Damaged; I/O.
+    #[doc(hidden)]
     pub fn manifest_file(&self) -> Result<ManifestFile> {
         let path = self.store.layout().versions(self.artifact()).join(self.token.record_name()).join("manifest");
         let manifest = claim::retry_until_consistent(&path, || ManifestFile::read(&path, self.store.objects()))?;
@@ -135,7 +136,7 @@ impl Version {
 
     /// [`Version::tree`] by its manifest, which was read already.
     pub(crate) fn tree_of(&self, manifest: &ManifestFile) -> Tree {
-        let root = Root { node: manifest.root().clone(), place: None };
+        let root = RootNode { node: manifest.root().clone(), place: None };
         Tree::of(&root, self.store.objects().clone())
     }
 

@@ -1,7 +1,7 @@
 //! Requests of a read-only mount: unpacks them, has them answered by the tree or the pool, and packs the answers.
 
 use super::attributes::{Looked, Page};
-use super::errno::{Failure, FuseResult};
+use super::errno::{FuseResult, RequestFailure};
 use super::open_mode::{Negotiated, OpenMode};
 use super::opens::Opens;
 use super::pool::Pool;
@@ -74,7 +74,7 @@ impl Adapter {
         };
         let Some(pool) = &self.pool else { return finish(reply, guarded(&self.tree, doing, ino.0, work)) };
         let (tree, late, deadline) = (self.tree.clone(), self.tree.clone(), pool.deadline());
-        let refuse = move |reply: R| reply.refuse(logged(&late, doing, ino.0, &Failure::TooSlow(deadline)));
+        let refuse = move |reply: R| reply.refuse(logged(&late, doing, ino.0, &RequestFailure::TooSlow(deadline)));
         pool.answer(reply, move || guarded(&tree, doing, ino.0, work), finish, refuse);
     }
 }
@@ -328,8 +328,9 @@ impl Filesystem for Adapter {
     fn access(&self, _: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
         // With default_permissions the kernel decides by itself, from the modes.
         let writes = mask.contains(AccessFlags::W_OK);
-        let work =
-            move |tree: &ReadTree| if writes { Err(Failure::ReadOnly) } else { tree.attributes(ino.0).map(drop) };
+        let work = move |tree: &ReadTree| {
+            if writes { Err(RequestFailure::ReadOnly) } else { tree.attributes(ino.0).map(drop) }
+        };
         self.answer("read the attributes of", ino, reply, work, |reply, ()| reply.ok());
     }
 

@@ -77,7 +77,7 @@ pub(super) enum Looked {
 }
 
 /// One name of a directory listing.
-pub(super) struct Item<'a> {
+pub(super) struct ListedName<'a> {
     pub(super) name: &'a [u8],
     pub(super) attributes: Attributes,
     /// The offset of the entry after this one.
@@ -103,7 +103,7 @@ impl Page {
     }
 
     /// Adds a name. Returns true if there was no room for it.
-    pub(super) fn is_full_for(&mut self, item: &Item<'_>) -> bool {
+    pub(super) fn is_full_for(&mut self, item: &ListedName<'_>) -> bool {
         let takes = (self.header + item.name.len()).next_multiple_of(8);
         if takes > self.left && !self.items.is_empty() {
             return true;
@@ -116,12 +116,12 @@ impl Page {
 
     /// Passes the names on in order until `is_full` returns true. Stores in `room` how much was taken, or a larger
     /// number if all was.
-    pub(super) fn add_to(&self, room: &AtomicUsize, mut is_full: impl FnMut(Item<'_>) -> bool) {
+    pub(super) fn add_to(&self, room: &AtomicUsize, mut is_full: impl FnMut(ListedName<'_>) -> bool) {
         let (mut from, mut taken) = (0, 0);
         for (end, attributes, next) in &self.items {
             let name = &self.names[from..*end];
             let takes = (self.header + name.len()).next_multiple_of(8);
-            if is_full(Item { name, attributes: *attributes, next: *next }) {
+            if is_full(ListedName { name, attributes: *attributes, next: *next }) {
                 // One name more is collected next time, to notice a request with more room.
                 room.store(taken + takes, Ordering::Relaxed);
                 return;
@@ -143,7 +143,8 @@ mod tests {
         let attributes = Attributes::directory(7, 0, (0, 0), (0, 0), FOREVER);
         let mut page = Page::new(100, 24);
         let names: [&[u8]; 4] = [b"a", b"longer-name", b"c", b"d"];
-        let full: Vec<bool> = names.iter().map(|name| page.is_full_for(&Item { name, attributes, next: 3 })).collect();
+        let full: Vec<bool> =
+            names.iter().map(|name| page.is_full_for(&ListedName { name, attributes, next: 3 })).collect();
         assert_eq!(full, [false, false, true, true], "32 and 40 fit into 100");
         let (room, mut back) = (AtomicUsize::new(0), Vec::new());
         page.add_to(&room, |item| {

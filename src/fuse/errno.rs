@@ -4,7 +4,7 @@ use crate::error::{Error, Kind};
 
 /// Why a request of the kernel fails.
 #[derive(Debug)]
-pub enum Failure {
+pub enum RequestFailure {
     /// The name is longer than any entry's name can be.
     NameTooLong,
     /// The inode number does not exist here: the handle is from another mount.
@@ -36,51 +36,58 @@ pub enum Failure {
     Panicked,
 }
 
-impl Failure {
+impl RequestFailure {
     /// The error number.
     pub fn errno(&self) -> i32 {
         match self {
-            Failure::NameTooLong => libc::ENAMETOOLONG,
-            Failure::Stale => libc::ESTALE,
-            Failure::Gone => libc::ENOENT,
-            Failure::NotADirectory => libc::ENOTDIR,
-            Failure::IsADirectory => libc::EISDIR,
-            Failure::WrongKind => libc::EINVAL,
-            Failure::ReadOnly => libc::EROFS,
-            Failure::TooShort { .. } | Failure::NotFetched(_) | Failure::TooSlow(_) | Failure::Panicked => libc::EIO,
-            Failure::Store(e) => errno_of(e, Subject::Version),
+            RequestFailure::NameTooLong => libc::ENAMETOOLONG,
+            RequestFailure::Stale => libc::ESTALE,
+            RequestFailure::Gone => libc::ENOENT,
+            RequestFailure::NotADirectory => libc::ENOTDIR,
+            RequestFailure::IsADirectory => libc::EISDIR,
+            RequestFailure::WrongKind => libc::EINVAL,
+            RequestFailure::ReadOnly => libc::EROFS,
+            RequestFailure::TooShort { .. }
+            | RequestFailure::NotFetched(_)
+            | RequestFailure::TooSlow(_)
+            | RequestFailure::Panicked => libc::EIO,
+            RequestFailure::Store(e) => errno_of(e, Subject::Version),
         }
     }
 
     /// The line for the log; `None` for failures that programs expect.
     pub fn log_line(&self) -> Option<String> {
         match self {
-            Failure::TooShort { size, end } => {
+            RequestFailure::TooShort { size, end } => {
                 Some(format!("its content has {end} bytes, but the manifest says {size}"))
             }
-            Failure::NotFetched(uri) => Some(format!("it is a reference to {uri}, which this release does not fetch")),
-            Failure::Store(e) => Some(format!("{e:#}")),
-            Failure::TooSlow(after) => Some(format!("the store did not answer within {} s", after.as_secs_f64())),
-            Failure::Panicked => Some("the daemon panicked: please report this".into()),
-            Failure::NameTooLong
-            | Failure::Stale
-            | Failure::Gone
-            | Failure::NotADirectory
-            | Failure::IsADirectory
-            | Failure::WrongKind
-            | Failure::ReadOnly => None,
+            RequestFailure::NotFetched(uri) => {
+                Some(format!("it is a reference to {uri}, which this release does not fetch"))
+            }
+            RequestFailure::Store(e) => Some(format!("{e:#}")),
+            RequestFailure::TooSlow(after) => {
+                Some(format!("the store did not answer within {} s", after.as_secs_f64()))
+            }
+            RequestFailure::Panicked => Some("the daemon panicked: please report this".into()),
+            RequestFailure::NameTooLong
+            | RequestFailure::Stale
+            | RequestFailure::Gone
+            | RequestFailure::NotADirectory
+            | RequestFailure::IsADirectory
+            | RequestFailure::WrongKind
+            | RequestFailure::ReadOnly => None,
         }
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RequestFailure {
     fn from(e: Error) -> Self {
-        Failure::Store(e)
+        RequestFailure::Store(e)
     }
 }
 
-/// `Result` with a [`Failure`].
-pub type FuseResult<T> = std::result::Result<T, Failure>;
+/// `Result` with a [`RequestFailure`].
+pub type FuseResult<T> = std::result::Result<T, RequestFailure>;
 
 /// `Result` with an error number.
 pub type ErrnoResult<T> = std::result::Result<T, i32>;
@@ -124,12 +131,12 @@ mod tests {
 
     #[test]
     fn damage_and_missing_objects_are_eio_but_a_lack_of_descriptors_keeps_its_number() {
-        let io = |n| Failure::Store(Error::io("open", Path::new("x"), std::io::Error::from_raw_os_error(n)));
-        assert_eq!(Failure::Store(Error::damaged("x")).errno(), libc::EIO);
-        assert_eq!(Failure::Store(Error::not_found("x")).errno(), libc::EIO);
+        let io = |n| RequestFailure::Store(Error::io("open", Path::new("x"), std::io::Error::from_raw_os_error(n)));
+        assert_eq!(RequestFailure::Store(Error::damaged("x")).errno(), libc::EIO);
+        assert_eq!(RequestFailure::Store(Error::not_found("x")).errno(), libc::EIO);
         assert_eq!(io(libc::ENOENT).errno(), libc::EIO);
         assert_eq!(io(libc::EMFILE).errno(), libc::EMFILE);
         assert!(io(libc::EMFILE).log_line().is_some());
-        assert!(Failure::Stale.log_line().is_none());
+        assert!(RequestFailure::Stale.log_line().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! The content of files: exactly as many bytes as the manifest says, or an error (L15).
 
 use super::VerifyMode;
-use super::errno::{Failure, FuseResult};
+use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::Readable;
 use crate::error::{Error, Result};
 use crate::objects::{Content, LargeObject, Objects, SMALL_MAX};
@@ -154,7 +154,7 @@ fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -
     let part = bytes
         .get(from..)
         .and_then(|rest| rest.get(..wanted))
-        .ok_or(Failure::TooShort { size, end: bytes.len() as u64 })?;
+        .ok_or(RequestFailure::TooShort { size, end: bytes.len() as u64 })?;
     out.clear();
     out.extend_from_slice(part);
     Ok(())
@@ -166,7 +166,7 @@ fn read_whole(file: &File, size: u64, offset: u64, wanted: usize, out: &mut Vec<
     let mut done = 0;
     while done < wanted {
         match file.read_at(&mut out[done..], offset + done as u64) {
-            Ok(0) => return Err(Failure::TooShort { size, end: offset + done as u64 }),
+            Ok(0) => return Err(RequestFailure::TooShort { size, end: offset + done as u64 }),
             Ok(n) => done += n,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
             Err(e) => {

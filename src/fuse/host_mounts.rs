@@ -22,7 +22,7 @@ pub enum Health {
     Answers,
     /// Its daemon has ended: all requests fail.
     Dead,
-    /// It has not answered within two companions.
+    /// It has not answered within two seconds.
     Silent,
 }
 

@@ -1,6 +1,6 @@
 //! The interface of what a read-only mount shows: inodes, the names in directories, and the content of files.
 
-use super::attributes::{Attributes, Item, Looked};
+use super::attributes::{Attributes, ListedName, Looked};
 use super::errno::FuseResult;
 use crate::types::{Digest, Location};
 use std::ops::ControlFlow;
@@ -32,7 +32,7 @@ pub(super) trait InodeTree: Send + Sync {
     fn read_link(&self, ino: u64) -> FuseResult<Vec<u8>>;
 
     /// Passes the names in directory `ino` from `offset` on to `show`, until that breaks.
-    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()>;
+    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(ListedName<'_>) -> ControlFlow<()>) -> FuseResult<()>;
 
     /// Where the content of a file is.
     fn readable(&self, ino: u64) -> FuseResult<Readable>;

@@ -36,7 +36,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::mount::{Execution, unmount};
+pub use crate::mount::{CairnMount, Elsewhere, Execution, Unmounted, cairn_mount, unmount};
 
 /// When content is verified before it is served. Packed files are always verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

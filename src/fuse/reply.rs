@@ -1,7 +1,7 @@
 //! Replies to the kernel: conversions to fuser's types, panics and errors as error numbers.
 
 use super::attributes::{Attributes, FileKind};
-use super::errno::{Failure, FuseResult};
+use super::errno::{FuseResult, RequestFailure};
 use super::tree::ReadTree;
 use fuser::{
     Errno, FileAttr, FileType, INodeNo, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
@@ -28,12 +28,12 @@ pub(super) fn guarded<T>(
     ino: u64,
     work: impl FnOnce(&ReadTree) -> FuseResult<T>,
 ) -> std::result::Result<T, Errno> {
-    let answer = catch_unwind(AssertUnwindSafe(|| work(tree))).unwrap_or(Err(Failure::Panicked));
+    let answer = catch_unwind(AssertUnwindSafe(|| work(tree))).unwrap_or(Err(RequestFailure::Panicked));
     answer.map_err(|failure| logged(tree, doing, ino, &failure))
 }
 
 /// Logs a failure; returns its error number.
-pub(super) fn logged(tree: &ReadTree, doing: &str, ino: u64, failure: &Failure) -> Errno {
+pub(super) fn logged(tree: &ReadTree, doing: &str, ino: u64, failure: &RequestFailure) -> Errno {
     // Naming the path may panic as well, if the panic came from the manifest.
     drop(catch_unwind(AssertUnwindSafe(|| tree.log_failure(doing, ino, failure))));
     Errno::from_i32(failure.errno())
@@ -112,7 +112,7 @@ thread_local! {
 #[cfg(test)]
 mod tests {
     use super::super::VerifyMode;
-    use super::super::attributes::{Item, Looked};
+    use super::super::attributes::{ListedName, Looked};
     use super::super::files::Files;
     use super::super::inode_tree::{InodeTree, Readable};
     use super::super::log::{Log, Target};
@@ -133,7 +133,7 @@ mod tests {
         fn read_link(&self, _: u64) -> FuseResult<Vec<u8>> {
             panic!("as the test requires");
         }
-        fn list(&self, _: u64, _: u64, _: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()> {
+        fn list(&self, _: u64, _: u64, _: &mut dyn FnMut(ListedName<'_>) -> ControlFlow<()>) -> FuseResult<()> {
             panic!("as the test requires");
         }
         fn readable(&self, _: u64) -> FuseResult<Readable> {

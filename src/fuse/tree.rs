@@ -1,7 +1,7 @@
 //! What a read-only mount shows: its inodes, the content of its files, and its log. The adapter's requests go here.
 
-use super::attributes::{Attributes, Item, Looked, Page};
-use super::errno::{Failure, FuseResult};
+use super::attributes::{Attributes, ListedName, Looked, Page};
+use super::errno::{FuseResult, RequestFailure};
 use super::files::{CheckedObject, Files};
 use super::inode_tree::{InodeTree, Readable};
 use super::log::Log;
@@ -42,8 +42,9 @@ impl ReadTree {
 
     /// Adds the names in directory `ino` from `offset` on to `page`, until it is full.
     pub(super) fn list(&self, ino: u64, offset: u64, mut page: Page) -> FuseResult<Page> {
-        let mut show =
-            |item: Item<'_>| if page.is_full_for(&item) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        let mut show = |item: ListedName<'_>| {
+            if page.is_full_for(&item) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
         self.names.list(ino, offset, &mut show)?;
         Ok(page)
     }
@@ -60,7 +61,7 @@ impl ReadTree {
     pub(super) fn open(&self, ino: u64) -> FuseResult<()> {
         match self.names.readable(ino) {
             // Reading it is refused.
-            Err(Failure::NotFetched(_)) => Ok(()),
+            Err(RequestFailure::NotFetched(_)) => Ok(()),
             other => other.map(drop),
         }
     }
@@ -68,7 +69,7 @@ impl ReadTree {
     /// The object file of a large file, open and checked; `None` for a packed file.
     pub(super) fn object(&self, ino: u64) -> FuseResult<Option<Arc<CheckedObject>>> {
         match self.names.readable(ino) {
-            Err(Failure::NotFetched(_)) => Ok(None),
+            Err(RequestFailure::NotFetched(_)) => Ok(None),
             Err(e) => Err(e),
             Ok(readable) => self.files.object(&readable),
         }
@@ -96,11 +97,11 @@ impl ReadTree {
     }
 
     /// Logs a failure that a user should know of, with the path.
-    pub(super) fn log_failure(&self, doing: &str, ino: u64, failure: &Failure) {
+    pub(super) fn log_failure(&self, doing: &str, ino: u64, failure: &RequestFailure) {
         let Some(what) = failure.log_line() else { return };
         if self.log.is_due(ino) {
             // The path cannot be found: that would read the store, which did not answer.
-            let path = if matches!(failure, Failure::TooSlow(_)) { None } else { self.names.path(ino) };
+            let path = if matches!(failure, RequestFailure::TooSlow(_)) { None } else { self.names.path(ino) };
             let path = path.unwrap_or_else(|| format!("inode {ino}"));
             self.log.line(&format!("cannot {doing} {path}: {what}"));
         }

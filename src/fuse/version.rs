@@ -6,11 +6,11 @@
 //! were read (L16).
 
 use super::VersionView;
-use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, Item, Looked, RANK_BITS, ROOT, ROOT_FOR};
-use super::errno::{Failure, FuseResult};
+use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, ListedName, Looked, RANK_BITS, ROOT, ROOT_FOR};
+use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::{InodeTree, Readable};
 use crate::error::show_bytes;
-use crate::manifest::{Dir, Entry, Tree};
+use crate::manifest::{Entry, Subtree, Tree};
 use crate::types::MAX_NAME;
 use std::ops::ControlFlow;
 
@@ -31,7 +31,7 @@ pub(super) struct VersionTree {
 }
 
 /// An inode that was looked up: its entry and where it is.
-struct FoundEntry {
+struct RankedInode {
     rank: u64,
     entry: Entry,
     /// The rank of its directory.
@@ -57,10 +57,10 @@ impl VersionTree {
         VersionTree { tree, owner, time, base: slot << RANK_BITS, above, generation }
     }
 
-    fn node(&self, ino: u64) -> FuseResult<FoundEntry> {
-        let rank = ino.checked_sub(self.base + 1).ok_or(Failure::Stale)?;
-        let at = self.tree.by_rank(rank)?.ok_or(Failure::Stale)?;
-        Ok(FoundEntry { rank, entry: at.entry, parent: at.parent })
+    fn node(&self, ino: u64) -> FuseResult<RankedInode> {
+        let rank = ino.checked_sub(self.base + 1).ok_or(RequestFailure::Stale)?;
+        let at = self.tree.by_rank(rank)?.ok_or(RequestFailure::Stale)?;
+        Ok(RankedInode { rank, entry: at.entry, parent: at.parent })
     }
 
     fn attributes_of(&self, rank: u64, entry: &Entry) -> Attributes {
@@ -87,7 +87,7 @@ impl VersionTree {
     }
 
     /// The inode of `..` in a node.
-    fn above(&self, node: &FoundEntry) -> u64 {
+    fn above(&self, node: &RankedInode) -> u64 {
         if node.rank == 0 && self.above != 0 { self.above } else { self.base + node.parent + 1 }
     }
 }
@@ -101,7 +101,7 @@ impl InodeTree for VersionTree {
     /// Also looks up `.` and `..`, which NFS exports need.
     fn lookup(&self, parent: u64, name: &[u8]) -> FuseResult<Looked> {
         if name.len() > MAX_NAME {
-            return Err(Failure::NameTooLong);
+            return Err(RequestFailure::NameTooLong);
         }
         let node = self.node(parent)?;
         match name {
@@ -120,20 +120,21 @@ impl InodeTree for VersionTree {
     fn read_link(&self, ino: u64) -> FuseResult<Vec<u8>> {
         match self.node(ino)?.entry {
             Entry::Symlink { target } => Ok(target),
-            Entry::File { .. } | Entry::Reference(_) | Entry::Directory(_) => Err(Failure::WrongKind),
+            Entry::File { .. } | Entry::Reference(_) | Entry::Directory(_) => Err(RequestFailure::WrongKind),
         }
     }
 
     /// Offset 0 is `.`, offset 1 is `..`, then come the entries by position.
-    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()> {
+    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(ListedName<'_>) -> ControlFlow<()>) -> FuseResult<()> {
         let node = self.node(ino)?;
         let dir = directory(&node.entry)?;
         let own = self.attributes_of(node.rank, &node.entry);
-        if offset == 0 && show(Item { name: b".", attributes: own, next: 1 }).is_break() {
+        if offset == 0 && show(ListedName { name: b".", attributes: own, next: 1 }).is_break() {
             return Ok(());
         }
         if offset <= 1
-            && show(Item { name: b"..", attributes: Attributes { ino: self.above(&node), ..own }, next: 2 }).is_break()
+            && show(ListedName { name: b"..", attributes: Attributes { ino: self.above(&node), ..own }, next: 2 })
+                .is_break()
         {
             return Ok(());
         }
@@ -144,7 +145,7 @@ impl InodeTree for VersionTree {
         for listed in listing {
             let listed = listed?;
             let attributes = self.attributes_of(listed.rank, &listed.entry);
-            if show(Item { name: &listed.name, attributes, next: listed.index + 3 }).is_break() {
+            if show(ListedName { name: &listed.name, attributes, next: listed.index + 3 }).is_break() {
                 break;
             }
         }
@@ -157,9 +158,9 @@ impl InodeTree for VersionTree {
             Entry::File { digest, size, place, .. } => {
                 Ok(Readable { digest, size, place, directory: self.base + node.parent + 1 })
             }
-            Entry::Reference(reference) => Err(Failure::NotFetched(reference.uri)),
-            Entry::Directory(_) => Err(Failure::IsADirectory),
-            Entry::Symlink { .. } => Err(Failure::WrongKind),
+            Entry::Reference(reference) => Err(RequestFailure::NotFetched(reference.uri)),
+            Entry::Directory(_) => Err(RequestFailure::IsADirectory),
+            Entry::Symlink { .. } => Err(RequestFailure::WrongKind),
         }
     }
 
@@ -169,9 +170,9 @@ impl InodeTree for VersionTree {
     }
 }
 
-fn directory(entry: &Entry) -> FuseResult<&Dir> {
+fn directory(entry: &Entry) -> FuseResult<&Subtree> {
     match entry {
         Entry::Directory(dir) => Ok(dir),
-        Entry::File { .. } | Entry::Symlink { .. } | Entry::Reference(_) => Err(Failure::NotADirectory),
+        Entry::File { .. } | Entry::Symlink { .. } | Entry::Reference(_) => Err(RequestFailure::NotADirectory),
     }
 }

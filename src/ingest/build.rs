@@ -1,20 +1,20 @@
 //! From the stored tree to the manifest: one pass in path order.
 
-use super::tree::{Body, FileBody, Tree};
+use super::tree::{Body, FileBody, SourceTree};
 use crate::error::{Error, Result};
-use crate::manifest::{Builder, Entry, NodeSink, Root};
+use crate::manifest::{Builder, Entry, NodeSink, RootNode};
 
 /// Builds the manifest of a settled, stored tree.
 ///
 /// # Errors
 /// Usage: an entry that a version cannot hold. Those of the sink.
-pub fn build(tree: &Tree, sink: &mut dyn NodeSink) -> Result<Root> {
+pub fn build(tree: &SourceTree, sink: &mut dyn NodeSink) -> Result<RootNode> {
     let mut builder = Builder::new(sink);
     visit(tree, 0, &mut builder)?;
     builder.finish()
 }
 
-fn visit(tree: &Tree, dir: u32, builder: &mut Builder<'_>) -> Result<()> {
+fn visit(tree: &SourceTree, dir: u32, builder: &mut Builder<'_>) -> Result<()> {
     for item in &tree.dirs[dir as usize].items {
         let entry = match &item.body {
             Body::Directory(child) => {

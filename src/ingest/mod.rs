@@ -13,4 +13,4 @@ pub(crate) use filter::{Filter, IGNORE_FILE};
 pub use scan::{ScanOptions, scan};
 pub use stat_cache::StatCache;
 pub use store::{Sink, store_files};
-pub use tree::{Body, FileBody, Overwrite, Stat, Tree, lstat_source};
+pub use tree::{Body, FileBody, Overwrite, SourceStat, SourceTree, lstat_source};

@@ -1,8 +1,8 @@
 //! Walking a source directory by descriptors: names, kinds and stats, in parallel; no content is read.
 
 use super::filter::{Filter, IGNORE_FILE};
-use super::source::{Handles, Home, SourceDir, changed};
-use super::tree::{Body, Directory, FileBody, Item, Tree};
+use super::source::{Home, KeptDirs, SourceDir, changed};
+use super::tree::{Body, Directory, FileBody, SourceEntry, SourceTree};
 use crate::disk::{DirHandle, FileStat, Follow, name_path};
 use crate::error::{Error, Result, show_list, show_path};
 use crate::progress::{Activity, Progress};
@@ -93,7 +93,7 @@ struct State {
 
 /// A directory while it is being scanned.
 struct OpenDirectory {
-    items: Vec<Item>,
+    items: Vec<SourceEntry>,
     /// Its pieces that are not yet examined.
     missing: usize,
     source: Arc<SourceDir>,
@@ -117,9 +117,9 @@ pub fn scan(
     skip: Option<(u64, u64)>,
     threads: usize,
     progress: &Progress,
-) -> Result<Tree> {
+) -> Result<SourceTree> {
     let source = SourceDir::root(root, if options.follow_symlinks { Follow::Yes } else { Follow::No })?;
-    let stat = source.open(&mut Handles::new(1))?.stat().map_err(|e| Error::io("read the attributes of", root, e))?;
+    let stat = source.open(&mut KeptDirs::new(1))?.stat().map_err(|e| Error::io("read the attributes of", root, e))?;
     let first = OpenDirectory {
         items: Vec::new(),
         missing: 1,
@@ -154,13 +154,15 @@ pub fn scan(
         return Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be added: {}", show_list(&named)))
             .with_hint("leave them out with --skip-special or --exclude"));
     }
-    Ok(Tree { dirs: state.dirs.into_iter().map(|d| Directory { items: d.items, source: Some(d.source) }).collect() })
+    Ok(SourceTree {
+        dirs: state.dirs.into_iter().map(|d| Directory { items: d.items, source: Some(d.source) }).collect(),
+    })
 }
 
 impl Scan<'_> {
     /// One thread: takes jobs until there are none and no running job can add one.
     fn work(&self) {
-        let mut handles = Handles::new(self.threads);
+        let mut handles = KeptDirs::new(self.threads);
         let mut state = self.state.lock();
         loop {
             if state.error.is_some() {
@@ -190,7 +192,7 @@ impl Scan<'_> {
     }
 
     /// Lists one directory and hands its entries on in pieces.
-    fn list(&self, dir: u32, handles: &mut Handles) -> Result<()> {
+    fn list(&self, dir: u32, handles: &mut KeptDirs) -> Result<()> {
         let (source, mut filter) = {
             let state = self.state.lock();
             let open = &state.dirs[dir as usize];
@@ -237,7 +239,7 @@ impl Scan<'_> {
     }
 
     /// Examines some entries of a directory.
-    fn examine(&self, dir: u32, names: &Names, handles: &mut Handles) -> Result<()> {
+    fn examine(&self, dir: u32, names: &Names, handles: &mut KeptDirs) -> Result<()> {
         self.progress.check_cancelled()?;
         let (source, filter, chain) = {
             let state = self.state.lock();
@@ -278,7 +280,7 @@ impl Scan<'_> {
                 }
                 continue;
             };
-            items.push(Item { name: name.to_bytes().into(), body });
+            items.push(SourceEntry { name: name.to_bytes().into(), body });
         }
         self.progress.add_total(files, bytes);
         self.add(dir, items, below, special, &filter)
@@ -288,7 +290,7 @@ impl Scan<'_> {
     fn add(
         &self,
         dir: u32,
-        mut items: Vec<Item>,
+        mut items: Vec<SourceEntry>,
         below: Vec<(usize, Option<Arc<Chain>>, Arc<SourceDir>)>,
         mut special: Vec<PathBuf>,
         filter: &Arc<Filter>,

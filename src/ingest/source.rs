@@ -121,7 +121,7 @@ impl SourceDir {
     ///
     /// # Errors
     /// I/O: one of them is gone or is not a directory any more.
-    pub fn open(self: &Arc<SourceDir>, handles: &mut Handles) -> Result<Arc<DirHandle>> {
+    pub fn open(self: &Arc<SourceDir>, handles: &mut KeptDirs) -> Result<Arc<DirHandle>> {
         let mut way = Vec::new();
         let mut at = self;
         let mut handle = loop {
@@ -160,16 +160,16 @@ pub fn changed(path: &Path, how: &str) -> Error {
 
 /// The directories that one thread keeps open, so that however deep and wide a source is, few are.
 #[derive(Debug)]
-pub struct Handles {
+pub struct KeptDirs {
     kept: VecDeque<(Arc<SourceDir>, Arc<DirHandle>)>,
     most: usize,
 }
 
-impl Handles {
+impl KeptDirs {
     /// For one of `threads` threads.
-    pub fn new(threads: usize) -> Handles {
+    pub fn new(threads: usize) -> KeptDirs {
         let most = disk::open_files_limit() / 4 / threads.max(1);
-        Handles { kept: VecDeque::new(), most: most.clamp(1, KEPT) }
+        KeptDirs { kept: VecDeque::new(), most: most.clamp(1, KEPT) }
     }
 
     fn keep(&mut self, dir: Arc<SourceDir>, handle: Arc<DirHandle>) {
@@ -199,7 +199,7 @@ mod tests {
             dirs.push(dirs[i].below(&CString::new(format!("d{i}")).unwrap()).unwrap());
         }
         std::fs::create_dir_all(&path).unwrap();
-        let mut handles = Handles { kept: VecDeque::new(), most: 4 };
+        let mut handles = KeptDirs { kept: VecDeque::new(), most: 4 };
         for dir in dirs.iter().rev().chain(&dirs) {
             use std::os::unix::fs::MetadataExt;
             assert_eq!(
@@ -211,7 +211,7 @@ mod tests {
         drop(handles);
         std::fs::rename(tmp.path().join("d0/d1"), tmp.path().join("elsewhere")).unwrap();
         std::os::unix::fs::symlink("../elsewhere", tmp.path().join("d0/d1")).unwrap();
-        let mut handles = Handles::new(1);
+        let mut handles = KeptDirs::new(1);
         dirs[1].open(&mut handles).unwrap();
         let e = dirs[3].open(&mut handles).unwrap_err();
         assert!(

@@ -6,7 +6,7 @@
 //! ctime ([`StatCache::before`]). A damaged cache is not used: the file has a SHA-256 of itself.
 
 use super::source::Home;
-use super::tree::Stat;
+use super::tree::SourceStat;
 use crate::disk::{self, Access, Disk, FileStat, Volume};
 use crate::error::Result;
 use crate::types::{Digest, Hasher, Token};
@@ -45,20 +45,20 @@ pub struct StatCache {
 
 /// The key of a remembered file: its `dev` is its volume's id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Key(Stat);
+pub struct StatKey(SourceStat);
 
-impl Key {
+impl StatKey {
     /// The key of a file with the attributes `stat` on `volume`; `None` for a time of whole seconds, which tools and
     /// coarse file systems write.
-    fn of(stat: &Stat, volume: &Volume) -> Option<Key> {
-        (stat.ctime % 1_000_000_000 != 0).then_some(Key(Stat { dev: volume.id, ..*stat }))
+    fn of(stat: &SourceStat, volume: &Volume) -> Option<StatKey> {
+        (stat.ctime % 1_000_000_000 != 0).then_some(StatKey(SourceStat { dev: volume.id, ..*stat }))
     }
 }
 
 /// What shows, before a file is read, that a later change will change its ctime.
 #[derive(Debug)]
 pub struct Proof {
-    key: Key,
+    key: StatKey,
     by: By,
 }
 
@@ -91,19 +91,19 @@ impl StatCache {
 
     /// A cache that remembers one file.
     #[cfg(test)]
-    pub(super) fn of_one(stat: &Stat, volume: &Volume, digest: &Digest) -> StatCache {
+    pub(super) fn of_one(stat: &SourceStat, volume: &Volume, digest: &Digest) -> StatCache {
         let mut record = Vec::new();
-        encode(&Key::of(stat, volume).expect("a fraction of a second").0, digest, &mut record);
+        encode(&StatKey::of(stat, volume).expect("a fraction of a second").0, digest, &mut record);
         StatCache::of(None, false, record)
     }
 
     /// The digest of a file with the attributes `stat` on `volume`, if it is remembered. On a network volume the stat
     /// must come from the server, not from this host's cache.
-    pub fn get(&self, stat: &Stat, volume: &Volume) -> Option<Digest> {
+    pub fn get(&self, stat: &SourceStat, volume: &Volume) -> Option<Digest> {
         if self.records.is_empty() {
             return None;
         }
-        let wanted = Key::of(stat, volume)?.0;
+        let wanted = StatKey::of(stat, volume)?.0;
         let key = (wanted.dev, wanted.ino);
         let (mut low, mut high) = (0, self.records.len() / RECORD);
         while low < high {
@@ -135,7 +135,7 @@ impl StatCache {
     /// do so whenever the attributes are the same again.
     pub fn before(&self, file: &File, stat: &FileStat, home: &Home, now: i64) -> Option<Proof> {
         let volume = home.volume.filter(|_| self.file.is_some() && home.holds(stat) && !stat.dax)?;
-        let key = Key::of(&Stat::from(*stat), &volume)?;
+        let key = StatKey::of(&SourceStat::from(*stat), &volume)?;
         let age = now.saturating_sub(stat.ctime);
         if age < if volume.network { NETWORK } else { TICK } {
             return None;
@@ -153,7 +153,7 @@ impl StatCache {
     }
 
     /// The key of a file that was read after `proof` was made and has the same attributes `now`.
-    pub fn after(&self, proof: Proof, file: &File, now: i64) -> Option<Key> {
+    pub fn after(&self, proof: Proof, file: &File, now: i64) -> Option<StatKey> {
         let clean = || now.saturating_sub(proof.key.0.ctime) >= HELD_UP && disk::pages_are_clean(file) == Some(true);
         (proof.by != By::CleanPages || clean()).then_some(proof.key)
     }
@@ -167,7 +167,7 @@ impl StatCache {
 
     /// Writes the cache: the records that were looked up and were still valid, and the files that were read now. A
     /// failure is not an error, because it is only a cache.
-    pub fn save(self, mut read: Vec<(Key, Digest)>) {
+    pub fn save(self, mut read: Vec<(StatKey, Digest)>) {
         let held: usize = self.held.iter().map(|w| w.load(Ordering::Relaxed).count_ones() as usize).sum();
         let Some(file) =
             self.file.as_deref().filter(|_| self.rehash || !read.is_empty() || held * RECORD != self.records.len())
@@ -179,7 +179,7 @@ impl StatCache {
         let _ = self.write(file, &read);
     }
 
-    fn write(&self, file: &Path, read: &[(Key, Digest)]) -> Result<()> {
+    fn write(&self, file: &Path, read: &[(StatKey, Digest)]) -> Result<()> {
         let dir = file.parent().expect("the cache's file has a directory");
         let disk = Disk::of(dir.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/")), Access::Umask)?;
         disk.create_dirs(dir)?;
@@ -263,8 +263,8 @@ fn u64_at(record: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(record[at..at + 8].try_into().expect("eight bytes"))
 }
 
-fn decode(record: &[u8]) -> (Stat, Digest) {
-    let stat = Stat {
+fn decode(record: &[u8]) -> (SourceStat, Digest) {
+    let stat = SourceStat {
         dev: u64_at(record, 0),
         ino: u64_at(record, 8),
         size: u64_at(record, 16),
@@ -274,7 +274,7 @@ fn decode(record: &[u8]) -> (Stat, Digest) {
     (stat, Digest(record[40..RECORD].try_into().expect("32 bytes")))
 }
 
-fn encode(stat: &Stat, digest: &Digest, out: &mut Vec<u8>) {
+fn encode(stat: &SourceStat, digest: &Digest, out: &mut Vec<u8>) {
     for n in [stat.dev, stat.ino, stat.size, stat.mtime as u64, stat.ctime as u64] {
         out.extend_from_slice(&n.to_le_bytes());
     }
@@ -288,8 +288,8 @@ mod tests {
     const S: i64 = 1_000_000_000;
     const VOLUME: Volume = Volume { id: 77, network: false };
 
-    fn stat(ino: u64, ctime: i64) -> Stat {
-        Stat { dev: 1, ino, size: 5, mtime: 10 * S, ctime: ctime * S + 7 }
+    fn stat(ino: u64, ctime: i64) -> SourceStat {
+        SourceStat { dev: 1, ino, size: 5, mtime: 10 * S, ctime: ctime * S + 7 }
     }
 
     #[test]
@@ -297,14 +297,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("c");
         let cache = |records| StatCache::of(Some(file.clone()), false, records);
-        let key = |ino, ctime| Key::of(&stat(ino, ctime), &VOLUME).unwrap();
+        let key = |ino, ctime| StatKey::of(&stat(ino, ctime), &VOLUME).unwrap();
         let digest = Digest::of(b"hello");
         cache(vec![]).save(vec![(key(3, 10), digest), (key(2, 11), digest), (key(5, 10), digest)]);
         let bytes = std::fs::read(&file).unwrap();
         let read = cache(checked(bytes.clone()).unwrap());
         assert_eq!(read.get(&stat(3, 10), &VOLUME), Some(digest));
         assert_eq!(
-            read.get(&Stat { dev: 99, ..stat(2, 11) }, &VOLUME),
+            read.get(&SourceStat { dev: 99, ..stat(2, 11) }, &VOLUME),
             Some(digest),
             "the device number does not count"
         );
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_whole_second_is_no_proof() {
-        assert_eq!(Key::of(&Stat { ctime: 10 * S, ..stat(3, 10) }, &VOLUME), None);
+        assert_eq!(StatKey::of(&SourceStat { ctime: 10 * S, ..stat(3, 10) }, &VOLUME), None);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused.
 
-use super::source::{Handles, SourceDir, changed};
-use super::stat_cache::{Key, StatCache, clock_now};
-use super::tree::{Body, FileBody, Stat, Stored, Tree};
+use super::source::{KeptDirs, SourceDir, changed};
+use super::stat_cache::{StatCache, StatKey, clock_now};
+use super::tree::{Body, FileBody, SourceStat, SourceTree, Stored};
 use crate::disk::{DirHandle, FileStat, Follow, hash_file, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
@@ -49,12 +49,12 @@ struct Slot {
 /// # Errors
 /// I/O: a file vanished, cannot be read, or keeps changing, by name; those of the store.
 pub fn store_files(
-    tree: &mut Tree,
+    tree: &mut SourceTree,
     sink: &Sink<'_>,
     cache: Option<&StatCache>,
     threads_for_many: fn() -> usize,
     progress: &Progress,
-) -> Result<Vec<(Key, Digest)>> {
+) -> Result<Vec<(StatKey, Digest)>> {
     progress.set_activity(Activity::Storing);
     let slots = slots(tree);
     let bytes: u64 = slots.iter().map(|s| s.size).sum();
@@ -66,7 +66,7 @@ pub fn store_files(
     threads::for_each_with(
         threads,
         &pieces,
-        || Worker::new(sink, cache, Handles::new(threads), progress),
+        || Worker::new(sink, cache, KeptDirs::new(threads), progress),
         |worker, &(from, to)| {
             let stored = (from..to).map(|i| worker.store(tree_ref, &slots[i], i as u32)).collect::<Result<Vec<_>>>()?;
             done.lock().push((from, stored));
@@ -93,7 +93,7 @@ pub fn store_files(
 }
 
 /// The files that were read, each with the digest that was stored.
-fn to_remember(tree: &Tree, slots: &[Slot], read: Vec<Vec<(u32, Key)>>) -> Vec<(Key, Digest)> {
+fn to_remember(tree: &SourceTree, slots: &[Slot], read: Vec<Vec<(u32, StatKey)>>) -> Vec<(StatKey, Digest)> {
     let mut remember = Vec::with_capacity(read.iter().map(Vec::len).sum());
     for (at, key) in read.into_iter().flatten() {
         let slot = &slots[at as usize];
@@ -107,8 +107,8 @@ fn to_remember(tree: &Tree, slots: &[Slot], read: Vec<Vec<(u32, Key)>>) -> Vec<(
 }
 
 /// All files not stored yet, in path order.
-fn slots(tree: &Tree) -> Vec<Slot> {
-    fn visit(tree: &Tree, dir: u32, out: &mut Vec<Slot>) {
+fn slots(tree: &SourceTree) -> Vec<Slot> {
+    fn visit(tree: &SourceTree, dir: u32, out: &mut Vec<Slot>) {
         for (i, item) in tree.dirs[dir as usize].items.iter().enumerate() {
             match &item.body {
                 Body::Directory(child) => visit(tree, *child, out),
@@ -152,11 +152,11 @@ struct Worker<'a> {
     cache: Option<&'a StatCache>,
     progress: &'a Progress,
     buffer: Vec<u8>,
-    handles: Handles,
+    handles: KeptDirs,
     /// The directory of the tree that was read in last, open.
     open: Option<(u32, Arc<DirHandle>)>,
     /// Scanned files that were read and can be remembered, by their slots.
-    read: Vec<(u32, Key)>,
+    read: Vec<(u32, StatKey)>,
     /// Bytes of the file at hand that were counted while it was read.
     counted: u64,
 }
@@ -166,7 +166,7 @@ struct Scanned<'a> {
     dir: u32,
     source: &'a Arc<SourceDir>,
     name: &'a [u8],
-    stat: &'a Stat,
+    stat: &'a SourceStat,
     /// Whether it is on the same mount as its directory.
     here: bool,
 }
@@ -182,7 +182,7 @@ impl Scanned<'_> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(sink: &Sink<'a>, cache: Option<&'a StatCache>, handles: Handles, progress: &'a Progress) -> Self {
+    fn new(sink: &Sink<'a>, cache: Option<&'a StatCache>, handles: KeptDirs, progress: &'a Progress) -> Self {
         let lane = match sink {
             Sink::Store(writer) => Some(writer.thread_writer()),
             Sink::Nowhere => None,
@@ -194,7 +194,7 @@ impl<'a> Worker<'a> {
         self.lane.map_or(Ok(()), ThreadWriter::close)
     }
 
-    fn store(&mut self, tree: &Tree, slot: &Slot, at: u32) -> Result<Stored> {
+    fn store(&mut self, tree: &SourceTree, slot: &Slot, at: u32) -> Result<Stored> {
         self.progress.check_cancelled()?;
         let directory = &tree.dirs[slot.dir as usize];
         let item = &directory.items[slot.item as usize];
@@ -308,7 +308,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Stores a file that the user added by its path: it must still be what it was then.
-    fn added(&mut self, path: &Path, stat: &Stat) -> Result<Stored> {
+    fn added(&mut self, path: &Path, stat: &SourceStat) -> Result<Stored> {
         for _ in 0..TRIES {
             let flags = libc::O_NONBLOCK | libc::O_CLOEXEC;
             let file = std::fs::OpenOptions::new()
@@ -317,7 +317,7 @@ impl<'a> Worker<'a> {
                 .open(path)
                 .map_err(|e| Error::io("open", path, e))?;
             let before = stat_open(&file, &|| path.to_path_buf())?;
-            if !before.is_file() || Stat::from(before) != *stat {
+            if !before.is_file() || SourceStat::from(before) != *stat {
                 return Err(Error::io_message(format!("{} changed since it was added", show_path(path)))
                     .with_hint("add it again; nothing was published"));
             }
@@ -382,7 +382,7 @@ fn unsteady(path: &Path) -> Error {
 #[cfg(test)]
 mod tests {
     use super::super::source::Home;
-    use super::super::tree::{Directory, Item};
+    use super::super::tree::{Directory, SourceEntry};
     use super::*;
 
     #[test]
@@ -391,19 +391,19 @@ mod tests {
         let path = tmp.path().join("f");
         std::fs::write(&path, "one").unwrap();
         let source = SourceDir::root(tmp.path(), Follow::No).unwrap();
-        let handle = source.open(&mut Handles::new(1)).unwrap();
+        let handle = source.open(&mut KeptDirs::new(1)).unwrap();
         let home = Home::of(&handle, &handle.stat().unwrap());
         if home.volume.is_none() {
             return; // the temporary directory may be on a tmpfs
         }
         let home = Arc::new(home.over_the_network());
         source.set_home(home.clone());
-        let seen: Stat = handle.stat_at(c"f", Follow::No).unwrap().into();
+        let seen: SourceStat = handle.stat_at(c"f", Follow::No).unwrap().into();
         let cache = StatCache::of_one(&seen, &home.volume.unwrap(), &Digest::of(b"as remembered"));
         let digest = || {
             let body = FileBody::Scanned { stat: seen, here: true };
-            let items = vec![Item { name: (*b"f").into(), body: Body::File { exec: false, body } }];
-            let mut tree = Tree { dirs: vec![Directory { items, source: Some(source.clone()) }] };
+            let items = vec![SourceEntry { name: (*b"f").into(), body: Body::File { exec: false, body } }];
+            let mut tree = SourceTree { dirs: vec![Directory { items, source: Some(source.clone()) }] };
             store_files(&mut tree, &Sink::Nowhere, Some(&cache), || 1, &Progress::default()).unwrap();
             match &tree.dirs[0].items[0].body {
                 Body::File { body: FileBody::Stored(stored), .. } => stored.digest,

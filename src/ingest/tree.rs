@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// What a file was when it was found: it is read again, or refused, when this no longer holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub struct Stat {
+pub struct SourceStat {
     pub dev: u64,
     pub ino: u64,
     pub size: u64,
@@ -20,11 +20,11 @@ pub struct Stat {
     pub ctime: i64,
 }
 
-impl Stat {
+impl SourceStat {
     /// The part of a file's metadata that tells a change.
-    pub fn of(meta: &std::fs::Metadata) -> Stat {
+    pub fn of(meta: &std::fs::Metadata) -> SourceStat {
         use std::os::unix::fs::MetadataExt;
-        Stat {
+        SourceStat {
             dev: meta.dev(),
             ino: meta.ino(),
             size: meta.len(),
@@ -48,9 +48,9 @@ fn leads_out(target: &[u8], depth: usize) -> bool {
         })
 }
 
-impl From<FileStat> for Stat {
-    fn from(stat: FileStat) -> Stat {
-        Stat { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }
+impl From<FileStat> for SourceStat {
+    fn from(stat: FileStat) -> SourceStat {
+        SourceStat { dev: stat.dev, ino: stat.ino, size: stat.size, mtime: stat.mtime, ctime: stat.ctime }
     }
 }
 
@@ -70,9 +70,9 @@ pub struct Stored {
 #[derive(Clone, Debug)]
 pub enum FileBody {
     /// A file in the scanned directory, by its name there, as found; whether it is on its directory's mount.
-    Scanned { stat: Stat, here: bool },
+    Scanned { stat: SourceStat, here: bool },
     /// A file anywhere, as found.
-    Disk(Arc<PathBuf>, Stat),
+    Disk(Arc<PathBuf>, SourceStat),
     /// Bytes given.
     Bytes(Arc<[u8]>),
     /// Stored.
@@ -88,13 +88,13 @@ pub enum Body {
     },
     Symlink(Box<[u8]>),
     Reference(Box<Reference>),
-    /// By its index in [`Tree::dirs`].
+    /// By its index in [`SourceTree::dirs`].
     Directory(u32),
 }
 
 /// A named entry of a directory.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct SourceEntry {
     pub name: Box<[u8]>,
     pub body: Body,
 }
@@ -102,13 +102,13 @@ pub struct Item {
 /// A directory: its entries, and where it was scanned from.
 #[derive(Clone, Debug, Default)]
 pub struct Directory {
-    pub items: Vec<Item>,
+    pub items: Vec<SourceEntry>,
     pub source: Option<Arc<SourceDir>>,
 }
 
 /// All directories; the root is number 0.
 #[derive(Debug)]
-pub struct Tree {
+pub struct SourceTree {
     pub dirs: Vec<Directory>,
 }
 
@@ -121,13 +121,13 @@ pub enum Overwrite {
     Allow,
 }
 
-impl Default for Tree {
+impl Default for SourceTree {
     fn default() -> Self {
-        Tree { dirs: vec![Directory::default()] }
+        SourceTree { dirs: vec![Directory::default()] }
     }
 }
 
-impl Tree {
+impl SourceTree {
     /// The directory at `path`, made if it is missing.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Tree {
                     let child = u32::try_from(self.dirs.len())
                         .map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
                     self.dirs.push(Directory::default());
-                    self.dirs[at as usize].items.push(Item { name: name.into(), body: Body::Directory(child) });
+                    self.dirs[at as usize].items.push(SourceEntry { name: name.into(), body: Body::Directory(child) });
                     child
                 }
             };
@@ -151,14 +151,14 @@ impl Tree {
         Ok(at)
     }
 
-    /// Adds one entry at `path`; duplicates are resolved by [`Tree::settle`].
+    /// Adds one entry at `path`; duplicates are resolved by [`SourceTree::settle`].
     ///
     /// # Errors
     /// Usage: the root, or a file on the way.
     pub fn add(&mut self, path: &RelPath, body: Body) -> Result<()> {
         let parent = path.parent().ok_or_else(|| Error::usage("a version's root is a directory"))?;
         let dir = self.directory(&parent)?;
-        self.dirs[dir as usize].items.push(Item { name: path.name().into(), body });
+        self.dirs[dir as usize].items.push(SourceEntry { name: path.name().into(), body });
         Ok(())
     }
 
@@ -166,7 +166,7 @@ impl Tree {
     ///
     /// # Errors
     /// Usage: a file on the way.
-    pub fn graft(&mut self, at: &RelPath, mut other: Tree) -> Result<()> {
+    pub fn graft(&mut self, at: &RelPath, mut other: SourceTree) -> Result<()> {
         let dir = self.directory(at)?;
         let shift =
             u32::try_from(self.dirs.len()).map_err(|_| Error::usage("a version has at most 2^32 directories"))?;
@@ -237,7 +237,7 @@ impl Tree {
         let sorted = items.is_sorted_by(|a, b| a.name < b.name);
         if !sorted {
             items.sort_by(|a, b| a.name.cmp(&b.name)); // stable: the later of two stays the later
-            let mut out: Vec<Item> = Vec::with_capacity(items.len());
+            let mut out: Vec<SourceEntry> = Vec::with_capacity(items.len());
             for item in items {
                 match out.last_mut().filter(|last| last.name == item.name) {
                     Some(last) => self.fold(last, item, path, overwrite)?,
@@ -260,7 +260,13 @@ impl Tree {
         Ok(())
     }
 
-    fn fold(&mut self, first: &mut Item, second: Item, parent: &RelPath, overwrite: Overwrite) -> Result<()> {
+    fn fold(
+        &mut self,
+        first: &mut SourceEntry,
+        second: SourceEntry,
+        parent: &RelPath,
+        overwrite: Overwrite,
+    ) -> Result<()> {
         let path = parent.join(&second.name)?;
         match (&first.body, second.body) {
             (Body::Directory(a), Body::Directory(b)) => {

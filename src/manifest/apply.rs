@@ -1,7 +1,7 @@
 //! Changing a manifest: edits by path, at a cost of O(d log n).
 
-use super::build::Root;
-use super::entry::{Dir, Entry};
+use super::build::RootNode;
+use super::entry::{Entry, Subtree};
 use super::levels::directory;
 use super::node::Node;
 use super::node_store::{CachedNodes, NodeSink, NodeSource};
@@ -56,7 +56,7 @@ impl Edit {
 /// # Errors
 /// Usage: a path is edited twice or cannot be in a manifest. Conflict: a file meets a directory. Not found: there is
 /// nothing to remove. Damaged; those of source and sink. Each names the path.
-pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Result<Root> {
+pub fn apply(base: &Tree, mut edits: Vec<Edit>, sink: &mut dyn NodeSink) -> Result<RootNode> {
     edits.sort_by(|a, b| path_order(&a.path, &b.path));
     let source = base.source().clone();
     let recent = CachedNodes::new(&*source);
@@ -73,7 +73,7 @@ pub fn apply_sorted(
     base: &Tree,
     edits: impl IntoIterator<Item = Result<Edit>>,
     sink: &mut dyn NodeSink,
-) -> Result<Root> {
+) -> Result<RootNode> {
     let source = base.source().clone();
     let recent = CachedNodes::new(&*source);
     let mut applier = Applier::new(base, &recent, sink);
@@ -92,7 +92,7 @@ struct Applier<'a> {
 /// A directory with edits below it.
 struct EditedDir {
     path: RelPath,
-    was: Dir,
+    was: Subtree,
     root: Arc<Node>,
     edits: Vec<ItemEdit>,
 }
@@ -175,8 +175,8 @@ impl<'a> Applier<'a> {
                 }
                 None if matches!(action, Action::Remove) => return Err(absent(path)),
                 None => {
-                    top.set(name, Some(Entry::Directory(Dir::empty())));
-                    Dir::empty()
+                    top.set(name, Some(Entry::Directory(Subtree::empty())));
+                    Subtree::empty()
                 }
             };
             let root = dir.open(source)?;
@@ -194,13 +194,13 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Root> {
+    fn finish(mut self) -> Result<RootNode> {
         while self.open.len() > 1 {
             self.close()?;
         }
         let done = self.open.pop().expect("the root directory is open");
         let root = recut::edit(&done.root, done.edits, self.source, self.sink)?;
-        if Arc::ptr_eq(&root, &done.root) { Ok(self.base.as_root()) } else { Root::store(root, self.sink) }
+        if Arc::ptr_eq(&root, &done.root) { Ok(self.base.as_root()) } else { RootNode::store(root, self.sink) }
     }
 }
 

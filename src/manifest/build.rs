@@ -13,17 +13,17 @@ use std::sync::Arc;
 
 /// A finished manifest.
 #[derive(Clone, Debug)]
-pub struct Root {
+pub struct RootNode {
     /// The root node of the root directory's tree. It is stored like any other node, however small.
     pub node: Arc<Node>,
     /// Where the sink stored it.
     pub place: Option<Location>,
 }
 
-impl Root {
-    pub(super) fn store(node: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Root> {
+impl RootNode {
+    pub(super) fn store(node: Arc<Node>, sink: &mut dyn NodeSink) -> Result<RootNode> {
         let place = sink.store(&node)?;
-        Ok(Root { node, place })
+        Ok(RootNode { node, place })
     }
 
     /// The version's root digest.
@@ -200,12 +200,12 @@ impl<'a> Builder<'a> {
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn finish(mut self) -> Result<Root> {
+    pub fn finish(mut self) -> Result<RootNode> {
         while self.open.len() > 1 {
             self.leave()?;
         }
         let root = self.open.pop().expect("the root directory is open");
         let node = root.levels.finish(self.sink)?.unwrap_or_else(Node::empty);
-        Root::store(Arc::new(node), self.sink)
+        RootNode::store(Arc::new(node), self.sink)
     }
 }

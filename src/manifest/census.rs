@@ -1,7 +1,7 @@
 //! Visits every node of many manifests once, for a check of a whole store. A manifest can name one directory many
 //! times, level upon level, so that a walk by path would not end. A census costs what the distinct nodes cost (L5).
 
-use super::entry::{Dir, DirAt, Entry};
+use super::entry::{DirAt, Entry, Subtree};
 use super::node::Node;
 use super::node_ref::ChildRef;
 use super::node_store::NodeSource;
@@ -97,8 +97,8 @@ impl Census {
                         frame.marked |= visitor.file(&digest, size, place)?;
                         None
                     }
-                    Entry::Directory(Dir(DirAt::Inline(node))) => Some(VisitFrame::new(node, None)),
-                    Entry::Directory(Dir(DirAt::Stored(want))) => {
+                    Entry::Directory(Subtree(DirAt::Inline(node))) => Some(VisitFrame::new(node, None)),
+                    Entry::Directory(Subtree(DirAt::Stored(want))) => {
                         self.edge(frame, &want, None, &**tree.source(), visitor)?
                     }
                     Entry::Symlink { .. } | Entry::Reference(_) => None,
@@ -223,12 +223,12 @@ impl Census {
                         }
                         continue;
                     }
-                    Entry::Directory(Dir(DirAt::Inline(inlined))) => {
+                    Entry::Directory(Subtree(DirAt::Inline(inlined))) => {
                         let Ok(path) = at.join(node.name(i)) else { continue };
                         stack.push((path, inlined, 0));
                         continue;
                     }
-                    Entry::Directory(Dir(DirAt::Stored(want))) => want,
+                    Entry::Directory(Subtree(DirAt::Stored(want))) => want,
                     _ => continue,
                 }
             } else {

@@ -1,7 +1,7 @@
 //! A position in one directory's tree, reached by name, by index or by rank, and moved forward and back. A node is
 //! loaded when the cursor steps into it.
 
-use super::entry::{Dir, Entry};
+use super::entry::{Entry, Subtree};
 use super::node::Node;
 use super::node_store::{NodeSource, load_checked};
 use crate::error::{Error, Result, show_bytes};
@@ -269,7 +269,7 @@ impl Listing {
     ///
     /// # Errors
     /// Those of the source; damaged.
-    pub fn new(source: Arc<dyn NodeSource>, dir: &Dir, rank: u64) -> Result<Listing> {
+    pub fn new(source: Arc<dyn NodeSource>, dir: &Subtree, rank: u64) -> Result<Listing> {
         let root = dir.open(&*source)?;
         Ok(Self::of_root(source, root, rank))
     }
@@ -279,7 +279,7 @@ impl Listing {
     }
 
     /// A listing of a directory that this listing returned.
-    pub(super) fn within(&self, dir: &Dir, rank: u64) -> Result<Listing> {
+    pub(super) fn within(&self, dir: &Subtree, rank: u64) -> Result<Listing> {
         Listing::new(self.source.clone(), dir, rank)
     }
 

@@ -2,7 +2,7 @@
 
 use super::apply::Edit;
 use super::cursor::{Cursor, Listing};
-use super::entry::{Dir, Entry};
+use super::entry::{Entry, Subtree};
 use super::node_store::NodeSource;
 use super::path::path_error;
 use super::tree::Tree;
@@ -78,6 +78,7 @@ impl Diff {
 
     /// The edits that turn the first manifest into the second, in path order. Added directories come whole, so the
     /// nodes below them must exist where the result is stored.
+    #[doc(hidden)]
     pub fn edits(self) -> impl Iterator<Item = Result<Edit>> {
         self.whole_directories().map(|change| {
             let Change { path, old, new } = change?;
@@ -159,7 +160,7 @@ impl Iterator for Diff {
     }
 }
 
-fn below(source: &Arc<dyn NodeSource>, path: &RelPath, dir: &Dir) -> Result<Walk> {
+fn below(source: &Arc<dyn NodeSource>, path: &RelPath, dir: &Subtree) -> Result<Walk> {
     Ok(Walk::new(path.clone(), Listing::new(source.clone(), dir, 0)?))
 }
 

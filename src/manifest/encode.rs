@@ -1,6 +1,6 @@
 //! Writing the hashed bytes of a node.
 
-use super::entry::{Dir, DirAt, Entry};
+use super::entry::{DirAt, Entry, Subtree};
 use super::format::{CHILD_LEN, FILE_LEN, HAS_DIGEST, HAS_ETAG, HAS_SIZE, kind, tag};
 use super::node_ref::ChildRef;
 use super::reference::Reference;
@@ -21,7 +21,7 @@ impl NodeItem {
     }
 
     pub fn child(name: &[u8], child: ChildRef) -> NodeItem {
-        NodeItem::new(name, Entry::Directory(Dir(DirAt::Stored(child))))
+        NodeItem::new(name, Entry::Directory(Subtree(DirAt::Stored(child))))
     }
 
     /// The bytes this item adds to a node of that level: the header apart, a node is as long as its items weigh.
@@ -35,8 +35,8 @@ impl NodeItem {
                 Entry::File { .. } => FILE_LEN,
                 Entry::Symlink { target } => 2 + target.len(),
                 Entry::Reference(r) => reference_len(r),
-                Entry::Directory(Dir(DirAt::Stored(_))) => CHILD_LEN,
-                Entry::Directory(Dir(DirAt::Inline(node))) => 2 + node.bytes().len(),
+                Entry::Directory(Subtree(DirAt::Stored(_))) => CHILD_LEN,
+                Entry::Directory(Subtree(DirAt::Inline(node))) => 2 + node.bytes().len(),
             }
     }
 }
@@ -65,9 +65,9 @@ pub(super) fn encode(level: u8, items: &[NodeItem]) -> (Vec<u8>, Vec<Option<Loca
             Entry::File { exec: true, .. } => (kind::EXECUTABLE, tag::FILES),
             Entry::Symlink { .. } => (kind::SYMLINK, tag::LINKS),
             Entry::Reference(_) => (kind::REFERENCE, tag::REFERENCES),
-            Entry::Directory(Dir(DirAt::Stored(_))) if level > 0 => (kind::DIRECTORY, tag::CHILDREN),
-            Entry::Directory(Dir(DirAt::Stored(_))) => (kind::DIRECTORY, tag::DIRECTORIES),
-            Entry::Directory(Dir(DirAt::Inline(_))) => (kind::INLINED, tag::INLINED),
+            Entry::Directory(Subtree(DirAt::Stored(_))) if level > 0 => (kind::DIRECTORY, tag::CHILDREN),
+            Entry::Directory(Subtree(DirAt::Stored(_))) => (kind::DIRECTORY, tag::DIRECTORIES),
+            Entry::Directory(Subtree(DirAt::Inline(_))) => (kind::INLINED, tag::INLINED),
         };
         if level == 0 {
             columns[usize::from(tag::KINDS)].push(kind);
@@ -84,12 +84,12 @@ pub(super) fn encode(level: u8, items: &[NodeItem]) -> (Vec<u8>, Vec<Option<Loca
                 out.extend_from_slice(target);
             }
             Entry::Reference(r) => encode_reference(r, out),
-            Entry::Directory(Dir(DirAt::Stored(s))) => {
+            Entry::Directory(Subtree(DirAt::Stored(s))) => {
                 out.extend_from_slice(&s.at.digest.0);
                 s.totals.encode(out);
                 places.push(s.at.place);
             }
-            Entry::Directory(Dir(DirAt::Inline(node))) => {
+            Entry::Directory(Subtree(DirAt::Inline(node))) => {
                 out.extend_from_slice(&u16_of(node.bytes().len()));
                 out.extend_from_slice(node.bytes());
                 places.extend(node.places());

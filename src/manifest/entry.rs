@@ -31,7 +31,7 @@ pub enum Entry {
     /// A file that is stored elsewhere.
     Reference(Box<Reference>),
     /// A directory.
-    Directory(Dir),
+    Directory(Subtree),
 }
 
 impl Entry {
@@ -88,7 +88,7 @@ impl Entry {
 
 /// A directory as an entry: enough to step into it, to count it, or to put it whole into another tree.
 #[derive(Clone, Debug)]
-pub struct Dir(pub(super) DirAt);
+pub struct Subtree(pub(super) DirAt);
 
 /// Where the directory's tree is.
 #[derive(Clone, Debug)]
@@ -99,10 +99,10 @@ pub(super) enum DirAt {
     Inline(Arc<Node>),
 }
 
-impl Dir {
+impl Subtree {
     /// An empty directory.
-    pub fn empty() -> Dir {
-        Dir(DirAt::Inline(Arc::new(Node::empty())))
+    pub fn empty() -> Subtree {
+        Subtree(DirAt::Inline(Arc::new(Node::empty())))
     }
 
     /// What is below it.
@@ -114,6 +114,7 @@ impl Dir {
     }
 
     /// A reference to its root node; `None` if the directory is inlined in its parent's leaf.
+    #[doc(hidden)]
     pub fn node_ref(&self) -> Option<NodeRef> {
         match &self.0 {
             DirAt::Stored(s) => Some(s.at),
@@ -130,7 +131,7 @@ impl Dir {
     }
 
     /// Whether both have the same entries.
-    pub fn same(&self, other: &Dir) -> bool {
+    pub fn same(&self, other: &Subtree) -> bool {
         match (&self.0, &other.0) {
             (DirAt::Stored(a), DirAt::Stored(b)) => a.at.digest == b.at.digest,
             (DirAt::Inline(a), DirAt::Inline(b)) => a.bytes() == b.bytes(),
@@ -142,6 +143,7 @@ impl Dir {
     ///
     /// # Errors
     /// Those of the source. Damaged: the node differs from what its parent records.
+    #[doc(hidden)]
     pub fn open(&self, source: &dyn NodeSource) -> Result<Arc<Node>> {
         match &self.0 {
             DirAt::Inline(node) => Ok(node.clone()),

@@ -2,7 +2,7 @@
 
 use super::cut::Cutter;
 use super::encode::NodeItem;
-use super::entry::{Dir, DirAt};
+use super::entry::{DirAt, Subtree};
 use super::node::Node;
 use super::node_store::NodeSink;
 use crate::error::Result;
@@ -94,8 +94,8 @@ pub(super) fn store(node: &Node, sink: &mut dyn NodeSink) -> Result<NodeItem> {
 }
 
 /// A directory with this root: inlined in the parent's leaf if it is small, otherwise stored.
-pub(super) fn directory(root: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Dir> {
-    Ok(Dir(if root.fits_inline() {
+pub(super) fn directory(root: Arc<Node>, sink: &mut dyn NodeSink) -> Result<Subtree> {
+    Ok(Subtree(if root.fits_inline() {
         DirAt::Inline(root)
     } else {
         let place: Option<Location> = sink.store(&root)?;

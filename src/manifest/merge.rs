@@ -1,8 +1,8 @@
 //! Merging manifests, path by path, in the order of a log.
 
-use super::build::{Builder, Root};
+use super::build::{Builder, RootNode};
 use super::cursor::Cursor;
-use super::entry::{Dir, Entry};
+use super::entry::{Entry, Subtree};
 use super::node_store::NodeSink;
 use super::tree::Tree;
 use crate::error::Result;
@@ -51,7 +51,7 @@ pub fn merge(
     parts: &[Part],
     decide: &mut dyn FnMut(&Conflict) -> Choice,
     sink: &mut dyn NodeSink,
-) -> Result<Option<Root>> {
+) -> Result<Option<RootNode>> {
     let mut union = Union { parts, decide, refused: false };
     let mut standing = Candidates::default();
     for (i, part) in parts.iter().enumerate() {
@@ -213,7 +213,7 @@ impl MergeFrame {
         for (owners, entry) in standing.groups {
             let Entry::Directory(dir) = entry else { continue };
             let tree = &parts[owners[0]].tree;
-            let root = if frame.path.is_root() { tree.root().clone() } else { Dir::open(&dir, &**tree.source())? };
+            let root = if frame.path.is_root() { tree.root().clone() } else { Subtree::open(&dir, &**tree.source())? };
             frame.sides.push(MergeSide { owners, guests: Vec::new(), cursor: Cursor::new(root) });
             frame.queue(frame.sides.len() - 1);
         }

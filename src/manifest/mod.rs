@@ -37,25 +37,34 @@ mod totals;
 mod tree;
 mod walk;
 
-pub use apply::{Action, Edit, apply, apply_sorted};
-pub use build::{Builder, Root};
-pub use census::{Census, Visitor};
 pub use cursor::{ListedEntry, Listing};
-pub use diff::{Change, Diff, diff};
-pub use entry::{Dir, Entry};
-pub use format::{MAX_INLINE, MAX_NODE};
-pub use memory_nodes::{MemoryNodeCounts, MemoryNodes};
-pub use merge::{Choice, Conflict, Part, merge};
-pub use node::{NODE_DOMAIN, Node};
-pub use node_ref::NodeRef;
-pub use node_store::{NodeSink, NodeSource};
-pub use path::path_order;
-pub use rebase::{Rebased, rebase};
-pub use reference::{MAX_ETAG, MAX_TARGET, MAX_URI, Reference};
-pub use relocate::{Layered, NodeRelocator, carry};
-pub use totals::{MAX_BYTES, Totals};
+pub use diff::{Change, Diff};
+pub use entry::{Entry, Subtree};
+pub use reference::Reference;
+pub use totals::Totals;
 pub use tree::{FoundEntry, RankedEntry, Tree};
 pub use walk::{Visit, Walk};
+
+pub(crate) use internals::*;
+
+/// Nodes, and what is done with them: for the other modules, and through [`crate::internals`] for tests and benches.
+pub(crate) mod internals {
+    pub use crate::manifest::apply::{Action, Edit, apply, apply_sorted};
+    pub use crate::manifest::build::{Builder, RootNode};
+    pub use crate::manifest::census::{Census, Visitor};
+    pub use crate::manifest::diff::diff;
+    pub use crate::manifest::format::{MAX_INLINE, MAX_NODE};
+    pub use crate::manifest::memory_nodes::{MemoryNodeCounts, MemoryNodes};
+    pub use crate::manifest::merge::{Choice, Conflict, Part, merge};
+    pub use crate::manifest::node::{NODE_DOMAIN, Node};
+    pub use crate::manifest::node_ref::NodeRef;
+    pub use crate::manifest::node_store::{NodeSink, NodeSource};
+    pub use crate::manifest::path::path_order;
+    pub use crate::manifest::rebase::{Rebased, rebase};
+    pub use crate::manifest::reference::{MAX_ETAG, MAX_TARGET, MAX_URI};
+    pub use crate::manifest::relocate::{Layered, NodeRelocator, carry};
+    pub use crate::manifest::totals::MAX_BYTES;
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The entries of a node: made from items, unpacked, and walked.
 
 use super::encode::{NodeItem, encode};
-use super::entry::{Dir, DirAt, Entry};
+use super::entry::{DirAt, Entry, Subtree};
 use super::format::kind;
 use super::node::{Node, unpack_place};
 use super::node_ref::NodeRef;
@@ -41,8 +41,8 @@ impl Node {
                     read_reference(&self.bytes[at..]).expect("it was read once, when the node was checked");
                 Entry::Reference(Box::new(reference))
             }
-            kind::DIRECTORY => Entry::Directory(Dir(DirAt::Stored(self.stored_at(at, slot)))),
-            _ => Entry::Directory(Dir(DirAt::Inline(Arc::new(self.inlined(at, slot))))),
+            kind::DIRECTORY => Entry::Directory(Subtree(DirAt::Stored(self.stored_at(at, slot)))),
+            _ => Entry::Directory(Subtree(DirAt::Inline(Arc::new(self.inlined(at, slot))))),
         }
     }
 
@@ -70,7 +70,7 @@ impl Node {
     pub fn children(&self) -> Vec<NodeRef> {
         let mut out = Vec::new();
         self.collect(&mut |entry| {
-            if let Entry::Directory(Dir(DirAt::Stored(s))) = entry {
+            if let Entry::Directory(Subtree(DirAt::Stored(s))) = entry {
                 out.push(s.at);
             }
         });
@@ -95,7 +95,7 @@ impl Node {
         let mut slots = Vec::with_capacity(self.places.len());
         self.collect(&mut |entry| match entry {
             Entry::File { place, .. } => slots.push(*place),
-            Entry::Directory(Dir(DirAt::Stored(s))) => {
+            Entry::Directory(Subtree(DirAt::Stored(s))) => {
                 slots.push(places.get(&s.at.digest).copied().unwrap_or(s.at.place))
             }
             _ => {}
@@ -111,7 +111,7 @@ impl Node {
         let mut slots: Vec<Result<Option<Location>>> = Vec::with_capacity(self.places.len());
         self.collect(&mut |entry| match entry {
             Entry::File { digest, size, .. } => slots.push(place(digest, *size)),
-            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(Ok(s.at.place)),
+            Entry::Directory(Subtree(DirAt::Stored(s))) => slots.push(Ok(s.at.place)),
             _ => {}
         });
         Node::decode(self.bytes(), slots.into_iter().collect::<Result<_>>()?)
@@ -121,7 +121,7 @@ impl Node {
         for i in 0..self.len() {
             let entry = self.item(i).entry;
             see(&entry);
-            if let Entry::Directory(Dir(DirAt::Inline(node))) = &entry {
+            if let Entry::Directory(Subtree(DirAt::Inline(node))) = &entry {
                 // No deeper than inlined directories nest.
                 node.collect(see);
             }

@@ -3,7 +3,7 @@
 
 use super::apply::Edit;
 use super::diff::{Change, diff};
-use super::entry::{Dir, Entry};
+use super::entry::{Entry, Subtree};
 use super::node_ref::NodeRef;
 use super::node_store::NodeSource;
 use super::path::path_order;
@@ -135,7 +135,7 @@ fn at_one_path(
 }
 
 /// A directory of a manifest as a manifest of its own.
-fn subtree(tree: &Tree, dir: &Dir) -> Result<Tree> {
+fn subtree(tree: &Tree, dir: &Subtree) -> Result<Tree> {
     let source: Arc<dyn NodeSource> = tree.source().clone();
     let node = dir.open(&*source)?;
     let at = NodeRef { digest: node.digest(), place: None };

@@ -1,7 +1,7 @@
 //! Stores the nodes of a manifest that are not yet in the wanted packs: new nodes, and old ones that move to a newer
 //! pack.
 
-use super::build::Root;
+use super::build::RootNode;
 use super::memory_nodes::MemoryNodes;
 use super::node::Node;
 use super::node_ref::NodeRef;
@@ -41,18 +41,18 @@ impl NodeSource for Layered {
 /// # Errors
 /// Those of source and sink; damaged.
 pub fn carry(
-    root: &Root,
+    root: &RootNode,
     source: &dyn NodeSource,
     home: &dyn Fn(&NodeRef) -> Result<Option<Location>>,
     sink: &mut dyn NodeSink,
-) -> Result<Root> {
+) -> Result<RootNode> {
     let mut carrier = NodeRelocator::new(source, home, sink);
     let node = carrier.carried(&root.node)?;
     let place = match home(&root.node_ref())? {
         Some(place) => Some(place),
         None => carrier.sink.store(&node)?,
     };
-    Ok(Root { node: Arc::new(node), place })
+    Ok(RootNode { node: Arc::new(node), place })
 }
 
 /// As [`carry`], for nodes as they are made: a sink that stores, before each node, the nodes below it that may not stay
@@ -85,8 +85,8 @@ impl<'a> NodeRelocator<'a> {
     ///
     /// # Errors
     /// Those of source and sink; damaged.
-    pub fn settled(&mut self, root: &Root) -> Result<Root> {
-        Ok(Root { node: Arc::new(self.carried(&root.node)?), place: root.place })
+    pub fn settled(&mut self, root: &RootNode) -> Result<RootNode> {
+        Ok(RootNode { node: Arc::new(self.carried(&root.node)?), place: root.place })
     }
 
     /// Stores the children as needed; returns the node with hints to them. Recursion is as deep as the directories

@@ -1,8 +1,8 @@
 //! Reading a manifest: by path, by rank, and by listing directories.
 
-use super::build::Root;
+use super::build::RootNode;
 use super::cursor::{Cursor, Listing};
-use super::entry::{Dir, DirAt, Entry};
+use super::entry::{DirAt, Entry, Subtree};
 use super::node::Node;
 use super::node_ref::NodeRef;
 use super::node_store::NodeSource;
@@ -52,6 +52,7 @@ impl Tree {
     ///
     /// # Errors
     /// Those of the source. Damaged: the node cannot be a root.
+    #[doc(hidden)]
     pub fn open(at: NodeRef, source: Arc<dyn NodeSource>) -> Result<Tree> {
         let root = source.load(&at)?;
         root.check_root()?;
@@ -59,7 +60,8 @@ impl Tree {
     }
 
     /// A manifest that was just built into what `source` reads.
-    pub fn of(root: &Root, source: Arc<dyn NodeSource>) -> Tree {
+    #[doc(hidden)]
+    pub fn of(root: &RootNode, source: Arc<dyn NodeSource>) -> Tree {
         Tree { root: root.node.clone(), at: root.node_ref(), source }
     }
 
@@ -69,16 +71,19 @@ impl Tree {
     }
 
     /// This manifest as something that was built.
-    pub fn as_root(&self) -> Root {
-        Root { node: self.root.clone(), place: self.at.place }
+    #[doc(hidden)]
+    pub fn as_root(&self) -> RootNode {
+        RootNode { node: self.root.clone(), place: self.at.place }
     }
 
     /// The root directory's root node.
+    #[doc(hidden)]
     pub fn root(&self) -> &Arc<Node> {
         &self.root
     }
 
     /// Where the nodes come from.
+    #[doc(hidden)]
     pub fn source(&self) -> &Arc<dyn NodeSource> {
         &self.source
     }
@@ -94,8 +99,8 @@ impl Tree {
     }
 
     /// The root directory as an entry.
-    pub fn dir(&self) -> Dir {
-        Dir(if self.root.fits_inline() {
+    pub fn dir(&self) -> Subtree {
+        Subtree(if self.root.fits_inline() {
             DirAt::Inline(self.root.clone())
         } else {
             DirAt::Stored(self.root.stored(self.at.place))
@@ -103,7 +108,7 @@ impl Tree {
     }
 
     /// Loads the root node of a directory of this tree. (The root directory's is at hand.)
-    pub(super) fn open_dir(&self, dir: &Dir) -> Result<Arc<Node>> {
+    pub(super) fn open_dir(&self, dir: &Subtree) -> Result<Arc<Node>> {
         dir.open(&*self.source)
     }
 
@@ -111,7 +116,7 @@ impl Tree {
     ///
     /// # Errors
     /// Those of the source; damaged.
-    pub fn child(&self, dir: &Dir, rank: u64, name: &[u8]) -> Result<Option<FoundEntry>> {
+    pub fn child(&self, dir: &Subtree, rank: u64, name: &[u8]) -> Result<Option<FoundEntry>> {
         find_in(self.open_dir(dir)?, rank, name, &*self.source)
     }
 
@@ -166,7 +171,7 @@ impl Tree {
     ///
     /// # Errors
     /// Those of the source; damaged.
-    pub fn list(&self, dir: &Dir, rank: u64) -> Result<Listing> {
+    pub fn list(&self, dir: &Subtree, rank: u64) -> Result<Listing> {
         Listing::new(self.source.clone(), dir, rank)
     }
 

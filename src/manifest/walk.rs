@@ -1,7 +1,7 @@
 //! Every entry in pre-order, with its path and rank.
 
 use super::cursor::{ListedEntry, Listing};
-use super::entry::{Dir, Entry};
+use super::entry::{Entry, Subtree};
 use super::path::path_error;
 use crate::error::{Error, Result};
 use crate::types::RelPath;
@@ -35,7 +35,7 @@ pub struct Visit {
 pub struct Walk {
     stack: Vec<(RelPath, Listing)>,
     /// The directory returned last: entered by the next step, unless it is skipped.
-    enter: Option<(RelPath, Dir, u64)>,
+    enter: Option<(RelPath, Subtree, u64)>,
     /// How many entries lie below it, until the first step.
     below: u64,
 }

@@ -28,7 +28,7 @@ pub enum Daemon {
 
 /// What the daemon writes to its parent before it is ready.
 #[derive(Serialize, Deserialize)]
-enum Report {
+enum StartReport {
     Mounted,
     Failed(ErrorReport),
 }
@@ -44,10 +44,10 @@ impl Ready {
         if self.pipe.is_none() {
             sys::notify_manager();
         }
-        self.report(&Report::Mounted);
+        self.report(&StartReport::Mounted);
     }
 
-    fn report(&mut self, report: &Report) {
+    fn report(&mut self, report: &StartReport) {
         if let Some(mut pipe) = self.pipe.take() {
             let text = serde_json::to_vec(report).expect("strings and numbers always serialise");
             // If the parent has ended, the report is not needed.
@@ -67,7 +67,7 @@ impl Ready {
                 }
                 eprintln!("error: {}", e.message());
                 e.causes().iter().for_each(|c| eprintln!("  cause: {c}"));
-                self.report(&Report::Failed(ErrorReport::from(&e)));
+                self.report(&StartReport::Failed(ErrorReport::from(&e)));
                 status
             }
         };
@@ -118,7 +118,7 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
                 Ok(sys::Fork::Child) => Ok(Daemon::Child(ready)),
                 Err(e) => {
                     let e = failed(e);
-                    ready.report(&Report::Failed(ErrorReport::from(&e)));
+                    ready.report(&StartReport::Failed(ErrorReport::from(&e)));
                     sys::exit_now(1)
                 }
             }
@@ -141,7 +141,7 @@ fn wait_for_report(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
     let mut text = Vec::new();
     pipe.read_to_end(&mut text).map_err(|e| Error::io("wait for the daemon of", point.path(), e))?;
     match serde_json::from_slice(&text) {
-        Ok(Report::Mounted) => match point.answers() {
+        Ok(StartReport::Mounted) => match point.answers() {
             Ok(true) => Ok(Daemon::Parent),
             Ok(false) => Err(Error::io_message(format!(
                 "mounted at {}, but something else answers there",
@@ -149,7 +149,7 @@ fn wait_for_report(mut pipe: PipeReader, point: &MountPoint) -> Result<Daemon> {
             ))),
             Err(e) => Err(Error::io("check the new mount at", point.path(), e)),
         },
-        Ok(Report::Failed(report)) => Err(report.into_error()),
+        Ok(StartReport::Failed(report)) => Err(report.into_error()),
         Err(_) => {
             Err(Error::io_message(format!("the daemon for {} ended before it was ready", show_path(point.path())))
                 .with_hint("mount with --foreground to see why"))

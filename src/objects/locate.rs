@@ -2,7 +2,7 @@
 
 use super::content_store::Objects;
 use super::index::Index;
-use super::miss::{Attempt, Miss, readable};
+use super::miss::{Miss, ReadAttempt, readable};
 use super::pack::{BlobKind, PackTime};
 use super::pack_file::PackFile;
 use crate::error::Result;
@@ -14,7 +14,7 @@ pub(super) type Confirm<'a> = &'a dyn Fn(Location) -> Result<Option<PackTime>>;
 
 impl Objects {
     /// A pack that is in place, open.
-    pub(super) fn open_pack(&self, pack: PackRef) -> Attempt<Arc<PackFile>> {
+    pub(super) fn open_pack(&self, pack: PackRef) -> ReadAttempt<Arc<PackFile>> {
         if let Some(file) = self.open_packs().get(pack) {
             return Ok(file);
         }

@@ -16,7 +16,7 @@ pub(super) enum Miss {
 }
 
 /// The result of reading one copy.
-pub(super) type Attempt<T> = std::result::Result<T, Miss>;
+pub(super) type ReadAttempt<T> = std::result::Result<T, Miss>;
 
 impl Miss {
     /// For a failed call. A stale handle means that another host moved or removed the file.
@@ -44,7 +44,7 @@ pub(super) fn is_unreadable(e: &Error) -> bool {
 ///
 /// # Errors
 /// I/O of any other sort.
-pub(super) fn readable<T>(attempt: Attempt<T>) -> Result<Option<T>> {
+pub(super) fn readable<T>(attempt: ReadAttempt<T>) -> Result<Option<T>> {
     match attempt {
         Ok(found) => Ok(Some(found)),
         Err(Miss::Io(e)) if !is_unreadable(&e) => Err(e),

@@ -5,7 +5,7 @@
 
 use super::content_store::Objects;
 use super::damage::DamagedItem;
-use super::miss::{Attempt, Miss, is_unreadable};
+use super::miss::{Miss, ReadAttempt, is_unreadable};
 use crate::disk::{self, hash_file};
 use crate::error::{Error, Kind, Result, show_path};
 use crate::types::Digest;
@@ -30,7 +30,7 @@ pub struct LargeObject {
 
 impl LargeObject {
     /// Opens and checks the file at `path`.
-    pub(super) fn open(objects: &Objects, path: PathBuf, digest: &Digest, size: u64) -> Attempt<LargeObject> {
+    pub(super) fn open(objects: &Objects, path: PathBuf, digest: &Digest, size: u64) -> ReadAttempt<LargeObject> {
         let (file, meta) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
         if meta.len() != size {
             return Err(Miss::Wrong(format!("{} has {} bytes, expected {size}", show_path(&path), meta.len())));

@@ -1,6 +1,6 @@
 //! A pack that is open for reading: blobs, headers and the footer.
 
-use super::miss::{Attempt, Miss, is_unreadable};
+use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::{self, BLOB_HEADER, Blob, BlobKind, ENTRY, Footer, MAX_BLOB, PackTime, TRAILER};
 use crate::disk::{self, read_full_at, read_two_at};
 use crate::error::{Error, Result, show_path};
@@ -21,7 +21,7 @@ pub(super) struct PackFile {
 
 impl PackFile {
     /// Opens the pack at `path`.
-    pub(super) fn open(path: PathBuf) -> Attempt<PackFile> {
+    pub(super) fn open(path: PathBuf) -> ReadAttempt<PackFile> {
         let (file, meta) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
         Ok(PackFile { file, path, len: meta.len(), time: (meta.mtime(), meta.mtime_nsec()) })
     }
@@ -36,7 +36,7 @@ impl PackFile {
     }
 
     /// The header at `offset`. The blob ends within the file.
-    pub(super) fn header(&self, offset: u32) -> Attempt<Blob> {
+    pub(super) fn header(&self, offset: u32) -> ReadAttempt<Blob> {
         let mut head = [0; BLOB_HEADER];
         let n = self.read_at(&mut head, u64::from(offset))?;
         let blob =
@@ -60,7 +60,7 @@ impl PackFile {
         offset: u32,
         guess: u32,
         out: &mut Vec<u8>,
-    ) -> Attempt<()> {
+    ) -> ReadAttempt<()> {
         let body = u64::from(offset) + BLOB_HEADER as u64;
         // Never allocates more than the file has, whatever a hint or a manifest claims.
         out.resize(u64::from(guess.min(MAX_BLOB)).min(self.len.saturating_sub(body)) as usize, 0);
@@ -90,7 +90,7 @@ impl PackFile {
     }
 
     /// The footer, checked against the pack's name, and its offset.
-    pub(super) fn footer(&self, name: &Digest) -> Attempt<(Footer, u64)> {
+    pub(super) fn footer(&self, name: &Digest) -> ReadAttempt<(Footer, u64)> {
         let (start, _) = self.trailer()?;
         let mut bytes = vec![0; (self.len - start) as usize];
         if self.read_at(&mut bytes, start)? < bytes.len() {
@@ -101,7 +101,7 @@ impl PackFile {
 
     /// Searches the footer in the file, without reading or checking all of it. The blob's own header must confirm what
     /// is found.
-    pub(super) fn search(&self, digest: &Digest, kind: BlobKind) -> Attempt<Option<Blob>> {
+    pub(super) fn search(&self, digest: &Digest, kind: BlobKind) -> ReadAttempt<Option<Blob>> {
         let (start, count) = self.trailer()?;
         let (mut low, mut high) = (0, count);
         while low < high {
@@ -118,7 +118,7 @@ impl PackFile {
         Ok(None)
     }
 
-    fn trailer(&self) -> Attempt<(u64, usize)> {
+    fn trailer(&self) -> ReadAttempt<(u64, usize)> {
         let mut trailer = [0; TRAILER];
         let at = self.len.checked_sub(TRAILER as u64).ok_or_else(|| self.no_footer())?;
         if self.read_at(&mut trailer, at)? < TRAILER {
@@ -127,7 +127,7 @@ impl PackFile {
         pack::footer_start(&trailer, self.len).ok_or_else(|| self.no_footer())
     }
 
-    fn read_at(&self, out: &mut [u8], at: u64) -> Attempt<usize> {
+    fn read_at(&self, out: &mut [u8], at: u64) -> ReadAttempt<usize> {
         read_full_at(&self.file, out, at).map_err(|e| Miss::of_io("read", &self.path, e))
     }
 

@@ -2,7 +2,7 @@
 
 use super::content_store::Objects;
 use super::hints::{self, Hints};
-use super::miss::{Attempt, Miss};
+use super::miss::{Miss, ReadAttempt};
 use super::object_file::LargeObject;
 use super::pack::{BlobKind, MAX_BLOB, SMALL_MAX};
 use super::pack_file::PackFile;
@@ -186,7 +186,7 @@ impl NodeSource for Objects {
             return Ok(node);
         }
         let mut buffer = Vec::new();
-        let mut from_pack = |file: &PackFile, pack: PackRef, offset: u32, guess: u32| -> Attempt<Node> {
+        let mut from_pack = |file: &PackFile, pack: PackRef, offset: u32, guess: u32| -> ReadAttempt<Node> {
             file.read(&at.digest, BlobKind::Node, offset, guess, &mut buffer)?;
             self.counts().add_read(buffer.len());
             let (node, _) =
@@ -219,7 +219,7 @@ fn check(digest: &Digest, size: u64, bytes: &[u8]) -> std::result::Result<(), St
 }
 
 /// Reads small content that is stored as a file of its own.
-fn read_object(path: PathBuf, digest: &Digest, size: u64, buffer: &mut Vec<u8>) -> Attempt<()> {
+fn read_object(path: PathBuf, digest: &Digest, size: u64, buffer: &mut Vec<u8>) -> ReadAttempt<()> {
     let (file, _) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
     buffer.resize(size as usize + 1, 0);
     let n = read_full_at(&file, buffer, 0).map_err(|e| Miss::of_io("read", &path, e))?;

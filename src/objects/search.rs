@@ -8,7 +8,7 @@
 use super::content_store::Objects;
 use super::damage::DamagedItem;
 use super::index::{Index, IndexScope};
-use super::miss::{Attempt, Miss, is_unreadable};
+use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
 use crate::disk;
@@ -52,9 +52,9 @@ pub(super) enum SearchDepth {
 }
 
 /// Reads it from a pack. Gets the pack, its number, the offset and the probable length.
-pub(super) type FromPack<'a, T> = &'a mut dyn FnMut(&PackFile, PackRef, u32, u32) -> Attempt<T>;
+pub(super) type FromPack<'a, T> = &'a mut dyn FnMut(&PackFile, PackRef, u32, u32) -> ReadAttempt<T>;
 /// Reads it from an object file; `None` if it cannot be one.
-pub(super) type FromObject<'a, T> = Option<&'a mut dyn FnMut(PathBuf) -> Attempt<T>>;
+pub(super) type FromObject<'a, T> = Option<&'a mut dyn FnMut(PathBuf) -> ReadAttempt<T>>;
 
 /// A search in progress: what this pass has tried, and why it failed.
 struct Search<'a, T> {
@@ -217,7 +217,7 @@ impl<T> Search<'_, T> {
         Ok(None)
     }
 
-    fn trashed(&mut self, path: PathBuf, pack: PackRef) -> Attempt<Option<T>> {
+    fn trashed(&mut self, path: PathBuf, pack: PackRef) -> ReadAttempt<Option<T>> {
         let file = Arc::new(PackFile::open(path)?);
         let Some(blob) = file.search(self.query.digest, self.query.kind)? else { return Ok(None) };
         let found = (self.from_pack)(&file, pack, blob.offset, blob.len)?;

@@ -1,6 +1,6 @@
 //! The content: every pack and object read and hashed, by several threads.
 
-use super::report::{Finding, Report, code};
+use super::report::{Finding, VerifyReport, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, SMALL_MAX, StoredFile};
@@ -105,7 +105,7 @@ impl Present {
         depth: Depth,
         missed: impl Iterator<Item = Digest>,
         progress: &Progress,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<()> {
         let mut pieces = Vec::new();
         for pack in store.objects().stored_packs()? {
@@ -129,7 +129,7 @@ impl Present {
         pieces: &[Piece],
         depth: Depth,
         progress: &Progress,
-        report: &mut Report,
+        report: &mut VerifyReport,
     ) -> Result<()> {
         for piece in pieces {
             progress.add_total(1, piece.stored().size);
@@ -195,7 +195,7 @@ impl Present {
         }
     }
 
-    fn take(&mut self, piece: &Piece, checked: CheckedPiece, root: &Path, report: &mut Report) {
+    fn take(&mut self, piece: &Piece, checked: CheckedPiece, root: &Path, report: &mut VerifyReport) {
         for (digest, kind) in checked.found {
             match (piece, kind) {
                 (Piece::Object(_), _) => drop(self.objects.insert(digest)),
@@ -229,10 +229,15 @@ impl Present {
 }
 
 /// Checks all content, and the caches over it.
-pub(super) fn check_content(store: &Store, depth: Depth, progress: &Progress, report: &mut Report) -> Result<Present> {
+pub(super) fn check_content(
+    store: &Store,
+    depth: Depth,
+    progress: &Progress,
+    report: &mut VerifyReport,
+) -> Result<Present> {
     let objects = store.objects();
     let mut pieces = Vec::new();
-    let unreadable = |e: Error, dir: &str, report: &mut Report| -> Result<()> {
+    let unreadable = |e: Error, dir: &str, report: &mut VerifyReport| -> Result<()> {
         report.findings.push(super::artifact_check::finding_of(e, code::UNREADABLE, dir)?);
         Ok(())
     };

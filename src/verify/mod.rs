@@ -15,7 +15,7 @@ mod root;
 mod walk;
 
 pub use options::VerifyOptions;
-pub use report::{Finding, Report, code};
+pub use report::{Finding, VerifyReport, code};
 
 use crate::catalog::{Version, artifact};
 use crate::disk;
@@ -26,7 +26,7 @@ use crate::txn;
 use crate::types::ArtifactName;
 use artifact_check::{Records, Tokens};
 use content::Depth;
-use root::Root;
+use root::ManifestOwner;
 use std::path::PathBuf;
 use std::time::Duration;
 use walk::Manifests;
@@ -48,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`verify`].
-    pub fn verify(&self, options: &VerifyOptions) -> Result<Report> {
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
         verify(self, &Scope::All, options)
     }
 }
@@ -58,7 +58,7 @@ impl Version {
     ///
     /// # Errors
     /// As [`verify`].
-    pub fn verify(&self, options: &VerifyOptions) -> Result<Report> {
+    pub fn verify(&self, options: &VerifyOptions) -> Result<VerifyReport> {
         verify(self.store(), &Scope::Version(Box::new(self.clone())), options)
     }
 }
@@ -77,8 +77,9 @@ impl Version {
 /// assert!(report.findings.is_empty());
 /// # Ok::<(), cairn::Error>(())
 /// ```
-pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<Report> {
-    let mut report = Report { tokens: txn::tokens(store).map_or(0, |t| t.len() as u64), ..Report::default() };
+pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<VerifyReport> {
+    let mut report =
+        VerifyReport { tokens: txn::tokens(store).map_or(0, |t| t.len() as u64), ..VerifyReport::default() };
     let mut tokens = Tokens::new();
     match scope {
         Scope::All => {
@@ -105,7 +106,7 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<R
                 report.findings.push(Finding { code: code::NUMBER, affects: vec![what.clone()], what, why });
             }
             let mut manifests = Manifests::new(store, options, None, &mut report);
-            manifests.check(Root::Version((**version).clone()))?;
+            manifests.check(ManifestOwner::Version((**version).clone()))?;
             manifests.end()?;
         }
     }
@@ -145,16 +146,16 @@ fn artifact_of(records: Records, manifests: &mut Manifests<'_>) -> Result<()> {
     manifests.report().findings.extend(records.findings);
     manifests.report().notes.extend(records.notes);
     for version in records.versions {
-        manifests.check(Root::Version(version))?;
+        manifests.check(ManifestOwner::Version(version))?;
     }
     for (draft, contribution) in records.contributions {
-        manifests.check(Root::Contribution(draft, contribution))?;
+        manifests.check(ManifestOwner::Contribution(draft, contribution))?;
     }
     Ok(())
 }
 
 /// The store's own directories are directories. One that is missing is made by the next writer.
-fn directories(store: &Store, report: &mut Report) -> Result<()> {
+fn directories(store: &Store, report: &mut VerifyReport) -> Result<()> {
     for dir in DIRECTORIES {
         if let Some(meta) = disk::lstat(&store.root().join(dir))?
             && !meta.is_dir()
@@ -168,7 +169,7 @@ fn directories(store: &Store, report: &mut Report) -> Result<()> {
 }
 
 /// Artifacts with versions or drafts, also those whose own record is damaged.
-fn in_use(store: &Store, report: &mut Report) -> Result<Vec<ArtifactName>> {
+fn in_use(store: &Store, report: &mut VerifyReport) -> Result<Vec<ArtifactName>> {
     let dir = store.layout().artifacts();
     let mut out: Vec<ArtifactName> = match disk::list(&dir) {
         Ok(names) => names.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect(),

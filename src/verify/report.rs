@@ -53,7 +53,7 @@ pub struct Finding {
 /// What verify checked and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct Report {
+pub struct VerifyReport {
     /// What is wrong; empty when nothing is.
     pub findings: Vec<Finding>,
     /// What nothing depends on: damaged caches, which a later writer mends by itself, damaged copies of content that is

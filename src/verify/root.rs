@@ -8,47 +8,49 @@ use crate::types::Digest;
 use std::fmt;
 
 /// Something with a manifest.
-pub(super) enum Root {
+pub(super) enum ManifestOwner {
     Version(Version),
     Contribution(Draft, Contribution),
 }
 
-impl fmt::Display for Root {
+impl fmt::Display for ManifestOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Root::Version(version) => version.fmt(f),
-            Root::Contribution(draft, contribution) => write!(f, "{draft}, number {}", contribution.number),
+            ManifestOwner::Version(version) => version.fmt(f),
+            ManifestOwner::Contribution(draft, contribution) => write!(f, "{draft}, number {}", contribution.number),
         }
     }
 }
 
-impl Root {
+impl ManifestOwner {
     pub fn tree(&self, store: &Store) -> Result<Tree> {
         match self {
-            Root::Version(version) => version.tree(),
-            Root::Contribution(_, contribution) => contribution.tree(store),
+            ManifestOwner::Version(version) => version.tree(),
+            ManifestOwner::Contribution(_, contribution) => contribution.tree(store),
         }
     }
 
     pub fn packs(&self) -> Result<Vec<Digest>> {
         match self {
-            Root::Version(version) => Ok(version.manifest_file()?.packs().to_vec()),
-            Root::Contribution(_, contribution) => Ok(contribution.record.packs.clone()),
+            ManifestOwner::Version(version) => Ok(version.manifest_file()?.packs().to_vec()),
+            ManifestOwner::Contribution(_, contribution) => Ok(contribution.record.packs.clone()),
         }
     }
 
     pub fn sums(&self) -> (u64, u64, u64) {
         match self {
-            Root::Version(version) => (version.record().entries, version.record().files, version.record().bytes),
-            Root::Contribution(_, Contribution { record, .. }) => (record.entries, record.files, record.bytes),
+            ManifestOwner::Version(version) => {
+                (version.record().entries, version.record().files, version.record().bytes)
+            }
+            ManifestOwner::Contribution(_, Contribution { record, .. }) => (record.entries, record.files, record.bytes),
         }
     }
 
     /// Whether its content must be there: what is removed, finished or discarded meanwhile is not missed.
     pub fn counts(&self, store: &Store) -> Result<bool> {
         match self {
-            Root::Version(version) => Ok(!removal::is_removed(store, version.artifact(), version.number())?),
-            Root::Contribution(draft, contribution) => {
+            ManifestOwner::Version(version) => Ok(!removal::is_removed(store, version.artifact(), version.number())?),
+            ManifestOwner::Contribution(draft, contribution) => {
                 let state = draft.state()?;
                 Ok(state.finish.is_none() && state.contributions.iter().any(|c| c.number == contribution.number))
             }

@@ -4,8 +4,8 @@
 use super::artifact_check::finding_of;
 use super::content::{Depth, LISTED, Present};
 use super::options::VerifyOptions;
-use super::report::{Finding, Report, code};
-use super::root::Root;
+use super::report::{Finding, VerifyReport, code};
+use super::root::ManifestOwner;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, NodeSource, Tree, Visitor};
@@ -79,12 +79,17 @@ pub(super) struct Manifests<'a> {
     suspects: Suspects,
     /// Content that was read and is right.
     read: HashSet<Digest>,
-    suspected: Vec<Root>,
-    report: &'a mut Report,
+    suspected: Vec<ManifestOwner>,
+    report: &'a mut VerifyReport,
 }
 
 impl<'a> Manifests<'a> {
-    pub fn new(store: &'a Store, options: &'a VerifyOptions, present: Option<Present>, report: &'a mut Report) -> Self {
+    pub fn new(
+        store: &'a Store,
+        options: &'a VerifyOptions,
+        present: Option<Present>,
+        report: &'a mut VerifyReport,
+    ) -> Self {
         let (census, suspects) = (Census::new(), Suspects::default());
         let listed = options.quick && present.is_none();
         let known = if listed { store.objects().known_damage().unwrap_or_default() } else { Default::default() };
@@ -93,14 +98,14 @@ impl<'a> Manifests<'a> {
     }
 
     /// The report, for findings of other kinds.
-    pub fn report(&mut self) -> &mut Report {
+    pub fn report(&mut self) -> &mut VerifyReport {
         self.report
     }
 
     /// Checks one.
-    pub fn check(&mut self, root: Root) -> Result<()> {
+    pub fn check(&mut self, root: ManifestOwner) -> Result<()> {
         let what = root.to_string();
-        if let Root::Version(version) = &root {
+        if let ManifestOwner::Version(version) = &root {
             self.report.versions += 1;
             let manifest = version.manifest_file();
             let Some(manifest) = self.found(code::VERSION, &what, manifest)? else { return Ok(()) };
@@ -108,7 +113,7 @@ impl<'a> Manifests<'a> {
                 self.finding(code::HINTS, &what, "those of its root".into());
             }
         }
-        let code = if matches!(root, Root::Version(_)) { code::VERSION } else { code::NODE };
+        let code = if matches!(root, ManifestOwner::Version(_)) { code::VERSION } else { code::NODE };
         let tree = root.tree(self.store);
         let Some(tree) = self.found(code, &what, tree)? else { return Ok(()) };
         let (sums, totals) = (root.sums(), tree.totals());
@@ -123,7 +128,7 @@ impl<'a> Manifests<'a> {
         self.visit(root, &tree)
     }
 
-    fn visit(&mut self, root: Root, tree: &Tree) -> Result<()> {
+    fn visit(&mut self, root: ManifestOwner, tree: &Tree) -> Result<()> {
         let mut lacks = false;
         for pack in root.packs()? {
             if !self.has_pack(&pack)? {
@@ -296,7 +301,7 @@ impl<'a> Manifests<'a> {
             });
         }
         let wrong = self.present.as_ref().map(|p| &p.wrong);
-        let mut add = |digest: Digest, code, what: String, why: String, report: &mut Report| {
+        let mut add = |digest: Digest, code, what: String, why: String, report: &mut VerifyReport| {
             let affects = affected.remove(&digest).unwrap_or_default().list(all);
             match wrong.and_then(|w| w.get(&digest)) {
                 Some(wrong) => wrong.findings.iter().for_each(|i| report.findings[*i].affects.clone_from(&affects)),
@@ -343,7 +348,7 @@ struct Meet<'a> {
     known: &'a KnownDamage,
     suspects: &'a mut Suspects,
     read: &'a mut HashSet<Digest>,
-    report: &'a mut Report,
+    report: &'a mut VerifyReport,
 }
 
 impl Visitor for Meet<'_> {

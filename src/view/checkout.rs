@@ -6,8 +6,8 @@
 use super::fill::{Fill, Made, Naming, taken};
 use super::names;
 use super::opened::OpenDirs;
-use super::options::{CheckoutOptions, Written, selected};
-use super::plan::{self, Found, Plan};
+use super::options::{CheckoutOptions, WrittenAs, selected};
+use super::plan::{self, Existing, Plan};
 use super::prune;
 use crate::catalog::Version;
 use crate::disk::{self, Access, Created, Dir, Disk};
@@ -262,7 +262,7 @@ fn write(
             let mut part = CheckoutReport::default();
             for (dir, visit) in batch {
                 let made = options.progress.check_cancelled().and_then(|()| match options.written(&visit.entry)? {
-                    Written::Nothing => Ok(Made::Skipped),
+                    WrittenAs::Nothing => Ok(Made::Skipped),
                     entry => fill.make(&dir, visit.path.name(), &entry, found(&visit.path), &mut buffer),
                 });
                 match made {
@@ -301,7 +301,7 @@ fn feed(
     version: &Version,
     target: &Arc<Dir>,
     options: &CheckoutOptions,
-    found: &dyn Fn(&RelPath) -> Option<Found>,
+    found: &dyn Fn(&RelPath) -> Option<Existing>,
     stop: &AtomicBool,
     send: mpsc::SyncSender<Batch>,
 ) -> Result<()> {
@@ -340,9 +340,9 @@ fn feed(
 }
 
 /// Makes and opens a directory of the version.
-fn directory(parent: &Dir, name: &[u8], found: Option<Found>) -> Result<Dir> {
+fn directory(parent: &Dir, name: &[u8], found: Option<Existing>) -> Result<Dir> {
     match found {
-        Some(Found::Right) => return parent.dir(name),
+        Some(Existing::Right) => return parent.dir(name),
         Some(_) => parent.remove_tree(name)?,
         None => {}
     }

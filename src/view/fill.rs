@@ -1,8 +1,8 @@
 //! Creates one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
 
 use super::names;
-use super::options::{CheckoutOptions, Link, Written};
-use super::plan::Found;
+use super::options::{CheckoutOptions, Link, WrittenAs};
+use super::plan::Existing;
 use crate::disk::{Created, Dir, NewFile};
 use crate::error::{Error, Result, show_path};
 use crate::layout::unfinished_name;
@@ -49,18 +49,18 @@ impl<'a> Fill<'a> {
         &self,
         dir: &Dir,
         name: &[u8],
-        entry: &Written<'_>,
-        found: Option<Found>,
+        entry: &WrittenAs<'_>,
+        found: Option<Existing>,
         buffer: &mut Vec<u8>,
     ) -> Result<Made> {
-        let exec = matches!(entry, Written::File { exec: true, .. });
+        let exec = matches!(entry, WrittenAs::File { exec: true, .. });
         match found {
-            Some(Found::Right) => return Ok(Made::Kept),
-            Some(Found::WrongMode) if set_exec(dir, name, exec)? => return Ok(Made::Kept),
-            Some(Found::OtherKind) => dir.remove_tree(name)?,
+            Some(Existing::Right) => return Ok(Made::Kept),
+            Some(Existing::WrongMode) if set_exec(dir, name, exec)? => return Ok(Made::Kept),
+            Some(Existing::OtherKind) => dir.remove_tree(name)?,
             _ => {}
         }
-        let is_new = matches!(found, None | Some(Found::OtherKind));
+        let is_new = matches!(found, None | Some(Existing::OtherKind));
         if is_new && self.naming == Naming::Direct {
             return match self.make_at(dir, name, entry, exec, buffer) {
                 Ok(Created::New) => Ok(Made::Written),
@@ -93,17 +93,17 @@ impl<'a> Fill<'a> {
     }
 
     /// Something came to have the name of an entry: another checkout's, or this one's under another name.
-    fn meet(&self, dir: &Dir, name: &[u8], entry: &Written<'_>) -> Result<Made> {
+    fn meet(&self, dir: &Dir, name: &[u8], entry: &WrittenAs<'_>) -> Result<Made> {
         let same = match entry {
-            Written::Symlink(target) => {
+            WrittenAs::Symlink(target) => {
                 dir.lstat(name)?.is_some_and(|l| l.is_symlink()) && dir.read_link(name)? == **target
             }
-            Written::File { digest, size, exec, .. } => {
+            WrittenAs::File { digest, size, exec, .. } => {
                 let found = dir.lstat(name)?;
                 found.is_some_and(|l| l.is_file() && l.size() == *size && (l.mode() & 0o111 != 0) == *exec)
                     && super::plan::hash(dir, name, &self.options.progress)? == Some(*digest)
             }
-            Written::Directory | Written::Nothing => false,
+            WrittenAs::Directory | WrittenAs::Nothing => false,
         };
         match names::other_name(dir, name)? {
             Some(other) => Err(names::clash(dir, name, &other)),
@@ -116,13 +116,13 @@ impl<'a> Fill<'a> {
         &self,
         dir: &Dir,
         name: &[u8],
-        entry: &Written<'_>,
+        entry: &WrittenAs<'_>,
         exec: bool,
         buffer: &mut Vec<u8>,
     ) -> Result<Created> {
         match entry {
-            Written::Symlink(target) => dir.symlink(target, name),
-            Written::File { digest, size, place, .. } => match self
+            WrittenAs::Symlink(target) => dir.symlink(target, name),
+            WrittenAs::File { digest, size, place, .. } => match self
                 .objects
                 .content_into(digest, *size, *place, buffer)?
             {
@@ -131,7 +131,7 @@ impl<'a> Fill<'a> {
                 }
                 Content::Large(large) => self.large(dir, name, &large, *size, exec, buffer),
             },
-            Written::Directory | Written::Nothing => unreachable!("only files and symlinks are made"),
+            WrittenAs::Directory | WrittenAs::Nothing => unreachable!("only files and symlinks are made"),
         }
     }
 

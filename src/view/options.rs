@@ -55,7 +55,7 @@ pub enum Link {
 }
 
 /// What an entry is written as.
-pub(super) enum Written<'a> {
+pub(super) enum WrittenAs<'a> {
     Directory,
     File { digest: Digest, size: u64, exec: bool, place: Option<Location> },
     Symlink(Cow<'a, [u8]>),
@@ -67,17 +67,17 @@ impl CheckoutOptions {
     ///
     /// # Errors
     /// A reference that cannot be written in the way that is asked for.
-    pub(super) fn written<'a>(&self, entry: &'a Entry) -> Result<Written<'a>> {
+    pub(super) fn written<'a>(&self, entry: &'a Entry) -> Result<WrittenAs<'a>> {
         Ok(match entry {
-            Entry::Directory(_) => Written::Directory,
+            Entry::Directory(_) => WrittenAs::Directory,
             Entry::File { digest, size, exec, place } => {
-                Written::File { digest: *digest, size: *size, exec: *exec, place: *place }
+                WrittenAs::File { digest: *digest, size: *size, exec: *exec, place: *place }
             }
-            Entry::Symlink { target } => Written::Symlink(Cow::Borrowed(target)),
+            Entry::Symlink { target } => WrittenAs::Symlink(Cow::Borrowed(target)),
             Entry::Reference(reference) => self
                 .references
                 .target(reference)?
-                .map_or(Written::Nothing, |target| Written::Symlink(Cow::Owned(target))),
+                .map_or(WrittenAs::Nothing, |target| WrittenAs::Symlink(Cow::Owned(target))),
         })
     }
 }

@@ -3,7 +3,7 @@
 
 use super::names;
 use super::opened::OpenDirs;
-use super::options::{CheckoutOptions, Link, Written, selected};
+use super::options::{CheckoutOptions, Link, WrittenAs, selected};
 use super::prune::{Extra, first_protected, is_below, is_in_scope};
 use crate::catalog::Version;
 use crate::disk::{Dir, EntryStat, hash_file};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// What has the name of an entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Found {
+pub(super) enum Existing {
     /// The entry itself.
     Right,
     /// The right content with the wrong exec bit.
@@ -37,7 +37,7 @@ pub(super) enum Found {
 /// The result of comparing the target with the version. What is not in `found` is missing there.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub found: HashMap<RelPath, Found>,
+    pub found: HashMap<RelPath, Existing>,
     /// Paths whose content or kind is another, in path order.
     pub differing: Vec<RelPath>,
     /// What the version does not have, where it would be pruned.
@@ -91,7 +91,7 @@ pub(super) fn compare(version: &Version, target: &Arc<Dir>, options: &CheckoutOp
         let (dir, listed) = open.last()?;
         let found = at.compare(&dir, &visit, listed)?;
         if visit.entry.is_directory() {
-            if found == Some(Found::Right) {
+            if found == Some(Existing::Right) {
                 let below = Arc::new(dir.dir(visit.path.name())?);
                 let hidden = listed.hidden || listed.filter.leaves_out(below.path(), true);
                 let filter = at.filter(&listed.filter, &below)?;
@@ -102,7 +102,7 @@ pub(super) fn compare(version: &Version, target: &Arc<Dir>, options: &CheckoutOp
             }
         }
         if let Some(found) = found {
-            if matches!(found, Found::Differs | Found::OtherKind) {
+            if matches!(found, Existing::Differs | Existing::OtherKind) {
                 at.plan.differing.push(visit.path.clone());
             }
             at.plan.found.insert(visit.path, found);
@@ -156,7 +156,7 @@ impl TargetComparison<'_> {
     }
 
     /// What has the name of an entry; `None` when nothing does.
-    fn compare(&self, dir: &Dir, visit: &Visit, listed: &mut Listed) -> Result<Option<Found>> {
+    fn compare(&self, dir: &Dir, visit: &Visit, listed: &mut Listed) -> Result<Option<Existing>> {
         let name = visit.path.name();
         let known = listed.names.remove(name);
         let Some(found) = dir.lstat(name)? else { return Ok(None) };
@@ -164,18 +164,18 @@ impl TargetComparison<'_> {
             return Err(names::clash(dir, name, &other));
         }
         Ok(Some(match self.options.written(&visit.entry)? {
-            Written::Nothing => Found::Right, // what is there is not compared
-            Written::Directory if found.is_dir() => Found::Right,
-            Written::Symlink(target) if found.is_symlink() => {
+            WrittenAs::Nothing => Existing::Right, // what is there is not compared
+            WrittenAs::Directory if found.is_dir() => Existing::Right,
+            WrittenAs::Symlink(target) if found.is_symlink() => {
                 if dir.read_link(name)? == *target {
-                    Found::Right
+                    Existing::Right
                 } else {
-                    Found::Differs
+                    Existing::Differs
                 }
             }
-            Written::File { digest, size, exec, .. } if found.is_file() => {
+            WrittenAs::File { digest, size, exec, .. } if found.is_file() => {
                 if found.size() != size || hash(dir, name, &self.options.progress)? != Some(digest) {
-                    Found::Differs
+                    Existing::Differs
                 } else {
                     self.right(found, &digest, exec)?
                 }
@@ -192,22 +192,22 @@ impl TargetComparison<'_> {
                     );
                     return Err(Error::conflict(why).with_hint("nothing was changed; move it away"));
                 }
-                Found::OtherKind
+                Existing::OtherKind
             }
-            Written::Directory => Found::OtherKind,
-            _ => Found::Differs,
+            WrittenAs::Directory => Existing::OtherKind,
+            _ => Existing::Differs,
         }))
     }
 
     /// A file with the right content.
-    fn right(&self, found: EntryStat, digest: &Digest, exec: bool) -> Result<Found> {
+    fn right(&self, found: EntryStat, digest: &Digest, exec: bool) -> Result<Existing> {
         let right_mode = (found.mode() & 0o111 != 0) == exec;
         if found.links() > 1
             && (!right_mode || self.options.link != Link::Hardlink && self.is_the_stores(found, digest))
         {
-            return Ok(Found::Shared);
+            return Ok(Existing::Shared);
         }
-        Ok(if right_mode { Found::Right } else { Found::WrongMode })
+        Ok(if right_mode { Existing::Right } else { Existing::WrongMode })
     }
 
     /// Whether a file with several names is an object of this store, or, being read-only, of another.

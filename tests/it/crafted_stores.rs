@@ -1,7 +1,8 @@
 //! Makes and changes files of a store from FORMAT.md alone: files whose checksums are all right and whose content is
 //! wrong.
 
-use cairn::manifest::{MemoryNodes, Node, NodeRef, Totals, Tree};
+use cairn::internals::manifest::{MemoryNodes, Node, NodeRef};
+use cairn::manifest::{Totals, Tree};
 use cairn::types::{Digest, Token};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -137,12 +138,15 @@ fn stored(node: &Node) -> Vec<u8> {
 /// the first of them holding `content`: a few hundred kilobytes of nodes, and more entries than anyone can walk. `salt`
 /// makes it another one.
 pub fn bomb(width: usize, levels: usize, content: &[u8], salt: &str) -> (Tree, MemoryNodes) {
-    use cairn::manifest::{Edit, Entry, Root, apply};
+    use cairn::internals::manifest::{Edit, RootNode, apply};
+    use cairn::manifest::Entry;
     use cairn::types::RelPath;
     let nodes = MemoryNodes::new();
     let path = |text: String| RelPath::parse(text.as_bytes()).unwrap();
-    let mut tree =
-        Tree::of(&Root { node: std::sync::Arc::new(Node::empty()), place: None }, std::sync::Arc::new(nodes.clone()));
+    let mut tree = Tree::of(
+        &RootNode { node: std::sync::Arc::new(Node::empty()), place: None },
+        std::sync::Arc::new(nodes.clone()),
+    );
     let mut edits = vec![Edit::put(
         path("f".into()),
         Entry::File { digest: Digest::of(content), size: content.len() as u64, exec: false, place: None },
@@ -156,7 +160,7 @@ pub fn bomb(width: usize, levels: usize, content: &[u8], salt: &str) -> (Tree, M
         if level < levels {
             let dir = tree.dir();
             edits = (0..width).map(|i| Edit::put(path(format!("d{i:03}")), Entry::Directory(dir.clone()))).collect();
-            tree = Tree::of(&Root { node: std::sync::Arc::new(Node::empty()), place: None }, tree.source().clone());
+            tree = Tree::of(&RootNode { node: std::sync::Arc::new(Node::empty()), place: None }, tree.source().clone());
         }
     }
     (tree, nodes)

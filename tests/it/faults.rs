@@ -122,7 +122,7 @@ fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible
     let from = start();
     let steps = sweep(&from, &["put", "b", "two", "--type", "model"], &[0], |lab, acknowledged| {
         same(lab, "a:v0", "one");
-        let listed = cairn::catalog::artifact::all(&lab.store()).unwrap();
+        let listed = cairn::internals::catalog::artifact::all(&lab.store()).unwrap();
         let there = listed.iter().any(|n| n.as_str() == "b");
         assert!(there || acknowledged.is_none());
         if there {
@@ -164,7 +164,7 @@ fn a_copy_killed_or_failed_at_every_step_is_whole_or_absent() {
     let from = start();
     let steps = sweep(&from, &["copy", "a:v0", "b"], &[0], |lab, acknowledged| {
         same(lab, "a:v0", "one");
-        let there = cairn::catalog::artifact::all(&lab.store()).unwrap().iter().any(|n| n.as_str() == "b");
+        let there = cairn::internals::catalog::artifact::all(&lab.store()).unwrap().iter().any(|n| n.as_str() == "b");
         assert!(there || acknowledged.is_none());
         if there {
             same(lab, "b:v0", "one");

@@ -6,8 +6,9 @@
 //! `CAIRN_GC_LOAD_SECONDS=600 cargo test --test it gc_load -- --nocapture`.
 
 use crate::support::{Dice, TestStore, go_on, make_tree, random_bytes, snapshot, text};
-use cairn::catalog::{Version, artifact, version};
+use cairn::Version;
 use cairn::gc::{GcOptions, collect};
+use cairn::internals::catalog::{artifact, version};
 use cairn::internals::objects::{BlobKind, SMALL_MAX};
 use cairn::manifest::Entry;
 use cairn::types::Digest;

@@ -3,9 +3,9 @@
 //! 16.
 
 use crate::support::{Dice, TestStore, random_bytes};
-use cairn::catalog::manifest_file::MAX_PACKS;
+use cairn::internals::catalog::manifest_file::MAX_PACKS;
+use cairn::internals::manifest::{NodeRef, NodeSource};
 use cairn::internals::objects::BlobKind;
-use cairn::manifest::{NodeRef, NodeSource};
 use cairn::types::Digest;
 use cairn::{Artifact, Store, Version};
 use std::collections::{BTreeMap, HashSet};

@@ -86,7 +86,8 @@ fn storm(writers: usize, rounds: usize, overlapping: bool) {
     let took = begun.elapsed();
     let tally = tally.into_inner().unwrap();
     let store = lab.store();
-    let versions = cairn::catalog::version::versions(&store, &cairn::types::ArtifactName::parse("p").unwrap()).unwrap();
+    let versions =
+        cairn::internals::catalog::version::versions(&store, &cairn::types::ArtifactName::parse("p").unwrap()).unwrap();
     assert!(versions.iter().enumerate().all(|(i, v)| v.number().0 == i as u64), "numbers are dense");
     let newest = versions.last().unwrap();
     let read = |version: &cairn::Version, path: &str| {

@@ -3,9 +3,9 @@
 use crate::crafted_stores;
 use crate::support::{TestStore, make_tree, random_bytes, text};
 use cairn::internals::commit::Artifact;
-use cairn::manifest::{Census, Visitor};
+use cairn::internals::manifest::{Census, Visitor};
 use cairn::types::{ArtifactName, Digest, Location};
-use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
+use cairn::verify::{Scope, VerifyOptions, VerifyReport, code, verify};
 use serde_json::json;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const TOKEN: &str = ".11111111111111111111111111111111";
 
-fn all(lab: &TestStore) -> Report {
+fn all(lab: &TestStore) -> VerifyReport {
     verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap()
 }
 

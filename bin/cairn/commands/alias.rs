@@ -4,8 +4,8 @@ use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
 use cairn::catalog::alias::{self as aliases, Expected};
-use cairn::catalog::artifact;
 use cairn::error::{Error, Result};
+use cairn::internals::catalog::artifact;
 use cairn::types::{AliasName, ArtifactName, VersionNumber};
 use clap::Args;
 use serde_json::json;
@@ -82,7 +82,7 @@ pub fn unalias(context: &mut Context, args: UnaliasArgs) -> CommandResult {
     let names = parse(&args.aliases)?;
     let store = context.store()?;
     if artifact::find(&store, &artifact)?.is_none() {
-        cairn::catalog::version::versions(&store, &artifact)?; // the error for an artifact that does not exist
+        store.versions(artifact.as_str())?; // the error for an artifact that does not exist
     }
     for name in &names {
         if aliases::get(&store, &artifact, name)?.is_none() {

@@ -8,7 +8,8 @@ use crate::output::Context;
 use crate::progress::human;
 use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit;
-use cairn::manifest::{self, Change, Entry, Tree};
+use cairn::internals::manifest::diff;
+use cairn::manifest::{Change, Entry, Tree};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -103,7 +104,7 @@ fn compare(context: &mut Context, args: &DiffArgs, from: &str, tree: &Tree, to_n
         context.out.bytes(if args.stat { b"" } else { b",\"changes\":[" })?;
     }
     let mut sum = Sum::default();
-    for change in manifest::diff(tree, to) {
+    for change in diff(tree, to) {
         let change = change?;
         if !args.stat {
             show(context, &change, sum.is_empty())?;

@@ -13,11 +13,11 @@ use cairn::catalog::stage::{StageRecord, stages};
 use cairn::catalog::{Draft, VersionSpec};
 use cairn::error::{Error, Kind, Result, show_path};
 use cairn::fuse::RunMode;
+use cairn::fuse::cairn_mount;
 use cairn::fuse::staging::{
     LeftOpen, RunState, SealRequest, SealedBy, StagingOptions, ask_to_seal, mount_staging, open_in, run_at, seal_at,
 };
-use cairn::internals::commit::{Annotations, Run};
-use cairn::mount::cairn_mount;
+use cairn::internals::commit::{ArtifactAnnotations, Run};
 use cairn::staging::{self, Resume, SealOptions, Stage};
 use cairn::types::{ArtifactName, RunId};
 use clap::Args;
@@ -154,7 +154,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: S
     match Stage::find(draft, run) {
         Ok(Some(stage)) => {
             let bar = context.bar("upsert");
-            cairn::mount::raise_open_files(); // each large file stays open while it is taken over
+            cairn::internals::mount::raise_open_files(); // each large file stays open while it is taken over
             let done = stage.seal(&options.progress(bar.progress()), &mut |_| ())?;
             drop(bar);
             warn_of_none(done.run.as_str(), done.files);
@@ -164,7 +164,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: S
         // If it is mounted on this host, its daemon seals it.
         Err(e) if e.kind() == Kind::Conflict => {
             let mut how = SealRequest::default().stage(stage.token()).replace(options.replace);
-            how.annotations = options.annotations.filter(|a| a.says_something()).map(Annotations::of);
+            how.annotations = options.annotations.filter(|a| a.says_something()).map(ArtifactAnnotations::of);
             match staging::mounted_at(store, stage.token())?.map(|at| seal_at(&at, &how)) {
                 Some(Ok(Some(done))) => {
                     warn_of(&done);

@@ -6,7 +6,7 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::error::show_bytes;
 use cairn::types::ArtifactName;
-use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
+use cairn::verify::{Scope, VerifyOptions, VerifyReport, code, verify};
 use clap::Args;
 
 /// `cairn verify`
@@ -60,7 +60,7 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     }
 }
 
-fn print(context: &mut Context, report: &Report) -> CommandResult {
+fn print(context: &mut Context, report: &VerifyReport) -> CommandResult {
     let sound = report.findings.is_empty();
     if context.json() {
         context.out.json(report)?;

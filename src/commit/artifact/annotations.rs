@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Type, description, metadata, tags and aliases.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Annotations {
+pub struct ArtifactAnnotations {
     #[serde(rename = "type")]
     kind: Option<ArtifactType>,
     description: Option<String>,
@@ -17,11 +17,11 @@ pub struct Annotations {
     aliases: Vec<AliasName>,
 }
 
-impl Annotations {
+impl ArtifactAnnotations {
     /// Those of `artifact`.
-    pub fn of(artifact: &Artifact) -> Annotations {
+    pub fn of(artifact: &Artifact) -> ArtifactAnnotations {
         let Artifact { kind, description, metadata, tags, aliases, .. } = artifact;
-        Annotations {
+        ArtifactAnnotations {
             kind: kind.clone(),
             description: description.clone(),
             metadata: metadata.clone(),
@@ -57,9 +57,9 @@ mod tests {
         let metadata = serde_json::json!({ "k": [1, null, "é"] }).as_object().cloned().unwrap();
         artifact.set_metadata(metadata).unwrap().set_description("d\n\"q\"");
         artifact.add_tag("t").unwrap().add_alias("best").unwrap();
-        let said = Annotations::of(&artifact);
+        let said = ArtifactAnnotations::of(&artifact);
         let text = serde_json::to_string(&said).unwrap();
-        let back = serde_json::from_str::<Annotations>(&text).unwrap().artifact(artifact.name()).unwrap();
-        assert_eq!(Annotations::of(&back), said);
+        let back = serde_json::from_str::<ArtifactAnnotations>(&text).unwrap().artifact(artifact.name()).unwrap();
+        assert_eq!(ArtifactAnnotations::of(&back), said);
     }
 }

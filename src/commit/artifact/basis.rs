@@ -1,6 +1,6 @@
 //! The base of a patch, and the changes that are made to it before anything is added.
 
-use super::changes::Change;
+use super::changes::ParsedChange;
 use crate::catalog::Version;
 use crate::types::RelPath;
 
@@ -12,7 +12,7 @@ pub(in crate::commit) struct Basis {
     /// What is done to it first, in this order.
     pub ops: Vec<BaseOp>,
     /// A difference made elsewhere, applied after that.
-    pub changes: Vec<Change>,
+    pub changes: Vec<ParsedChange>,
     /// The version that the changes are made on instead of the newest one.
     pub onto: Option<Version>,
 }

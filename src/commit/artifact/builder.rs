@@ -1,11 +1,11 @@
 //! An artifact: what will become a version when it is saved.
 
 use super::basis::{BaseOp, Basis};
-use super::changes::Change;
+use super::changes::ParsedChange;
 use super::spool::Spool;
 use crate::catalog::{Metadata, Version, note};
 use crate::error::{Error, Result, show_path};
-use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, Stat, lstat_source};
+use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, SourceStat, lstat_source};
 use crate::manifest::Reference;
 use crate::types::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
 use std::os::unix::ffi::OsStrExt;
@@ -113,7 +113,7 @@ impl Artifact {
                 .with_hint("a directory is added by add_dir"));
         }
         let source = std::path::absolute(source).map_err(|e| Error::io("find", source, e))?;
-        let body = FileBody::Disk(Arc::new(source), Stat::of(&meta));
+        let body = FileBody::Disk(Arc::new(source), SourceStat::of(&meta));
         self.entry(at.as_ref(), Body::File { exec: meta.mode() & 0o111 != 0, body }, None)
     }
 
@@ -205,7 +205,7 @@ impl Artifact {
     ///
     /// # Errors
     /// Usage: this is not a patch.
-    pub fn apply_changes(&mut self, changes: Vec<Change>) -> Result<&mut Self> {
+    pub fn apply_changes(&mut self, changes: Vec<ParsedChange>) -> Result<&mut Self> {
         self.basis()?.changes.extend(changes);
         Ok(self)
     }

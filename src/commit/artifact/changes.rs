@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 /// One path that differs.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct ParsedChange {
     /// Where.
     pub(in crate::commit) path: RelPath,
     /// What was there before.
@@ -56,7 +56,7 @@ struct Fields {
 ///
 /// # Errors
 /// Usage: it is not such a document.
-pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
+pub fn parse_changes(json: &[u8]) -> Result<Vec<ParsedChange>> {
     let document: Document = serde_json::from_slice(json).map_err(|e| {
         Error::usage("this is not a diff made by `cairn diff --json`")
             .with_source(e)
@@ -74,7 +74,7 @@ pub fn parse_changes(json: &[u8]) -> Result<Vec<Change>> {
         if old.is_none() && new.is_none() {
             return Err(Error::usage(format!("the difference has neither an old nor a new entry for {path}")));
         }
-        out.push(Change { path, old, new });
+        out.push(ParsedChange { path, old, new });
     }
     Ok(out)
 }

@@ -2,7 +2,7 @@
 
 use super::builder::{Add, Artifact};
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{self, ScanOptions, Sink, StatCache, Tree};
+use crate::ingest::{self, ScanOptions, Sink, SourceTree, StatCache};
 use crate::manifest::{self, MemoryNodes};
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
@@ -22,9 +22,9 @@ pub(in crate::commit) fn collect(
     removed: &HashSet<RelPath>,
     sink: &Sink<'_>,
     progress: &Progress,
-) -> Result<Tree> {
+) -> Result<SourceTree> {
     let own = std::fs::metadata(store.root()).map(|m| (m.dev(), m.ino())).ok();
-    let mut tree = Tree::default();
+    let mut tree = SourceTree::default();
     for add in &artifact.adds {
         match add {
             Add::Entry { at, body, .. } => {
@@ -56,7 +56,7 @@ pub(in crate::commit) fn collect_or_keep(
     artifact: &Artifact,
     writer: ObjectWriter,
     progress: &Progress,
-) -> Result<(Tree, ObjectWriter)> {
+) -> Result<(SourceTree, ObjectWriter)> {
     let collected = collect(store, artifact, &HashSet::new(), &Sink::Store(&writer), progress);
     or_keep(collected, writer, progress)
 }
@@ -84,7 +84,7 @@ fn stored_dir(
     skip: Option<(u64, u64)>,
     sink: &Sink<'_>,
     progress: &Progress,
-) -> Result<Tree> {
+) -> Result<SourceTree> {
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     progress.outside_symlinks(tree.outside_symlinks());
     let cache = (!options.no_stat_cache).then(|| StatCache::open(source, options.rehash));
@@ -107,7 +107,7 @@ pub fn scan_dir(
     progress: &Progress,
 ) -> Result<manifest::Tree> {
     let skip = skip_store.and_then(|s| std::fs::metadata(s.root()).ok()).map(|m| (m.dev(), m.ino()));
-    let mut tree = Tree::default();
+    let mut tree = SourceTree::default();
     tree.graft(&RelPath::root(), stored_dir(dir, options, skip, &Sink::Nowhere, progress)?)?;
     tree.settle(ingest::Overwrite::Refuse)?;
     let mut nodes = MemoryNodes::new();

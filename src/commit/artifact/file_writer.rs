@@ -4,7 +4,7 @@ use super::builder::Artifact;
 use super::spool::Spool;
 use crate::disk;
 use crate::error::{Error, Result};
-use crate::ingest::{Body, FileBody, Stat};
+use crate::ingest::{Body, FileBody, SourceStat};
 use crate::objects::SMALL_MAX;
 use crate::store::Store;
 use crate::types::RelPath;
@@ -70,7 +70,7 @@ impl FileWriter<'_> {
             Some(spool) => {
                 let spool = spool.into_inner().map_err(|e| failed(e.into_error()))?;
                 let meta = spool.file().metadata().map_err(failed)?;
-                (FileBody::Disk(Arc::new(spool.path()), Stat::of(&meta)), Some(spool))
+                (FileBody::Disk(Arc::new(spool.path()), SourceStat::of(&meta)), Some(spool))
             }
         };
         self.artifact.entry(self.at.as_bytes(), Body::File { exec: false, body }, spool).map(drop)

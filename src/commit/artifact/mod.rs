@@ -8,11 +8,11 @@ mod collect;
 mod file_writer;
 mod spool;
 
-pub use annotations::Annotations;
+pub use annotations::ArtifactAnnotations;
 pub(super) use basis::{BaseOp, Basis};
 pub use builder::Artifact;
 pub(super) use changes::Side;
-pub use changes::{Change, parse_changes};
+pub use changes::{ParsedChange, parse_changes};
 pub use collect::scan_dir;
 pub(super) use collect::{collect, collect_or_keep, or_keep};
 pub use file_writer::FileWriter;

@@ -8,7 +8,7 @@ use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::commit::artifact::{Artifact, or_keep};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Kind, Result};
-use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, Root, diff};
+use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, RootNode, diff};
 use crate::objects::{Content, NodeThreadWriter, ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
 use crate::store::Store;
@@ -131,7 +131,7 @@ fn brought(
     newest: Option<&Version>,
     writer: &ObjectWriter,
     options: &SaveOptions,
-) -> Result<Root> {
+) -> Result<RootNode> {
     let tree = source.tree()?;
     let mut lane = writer.thread_writer();
     let brought = bring_files(source, &tree_of(newest, store)?, &tree, &mut lane, &options.progress);
@@ -140,11 +140,11 @@ fn brought(
     // A change makes no more nodes than are on the way to it, and all together no more than the version has.
     let most = (changes * WAY_BYTES).min(tree.totals().entries * ENTRY_BYTES);
     keep_nodes(store, writer, newest, most)?;
-    let mut sink = Settled { lane: writer.thread_writer(), nodes: writer.node_writer()? };
+    let mut sink = RelocatingSink { lane: writer.thread_writer(), nodes: writer.node_writer()? };
     // Its own hints name packs of the other store.
     let home = |at: &NodeRef| writer.find_kept_node(&at.digest, None);
     let root = manifest::carry(&tree.as_root(), &**tree.source(), &home, &mut sink)?;
-    let root = Root { node: Arc::new(sink.placed(&root.node)?), place: root.place };
+    let root = RootNode { node: Arc::new(sink.placed(&root.node)?), place: root.place };
     sink.nodes.close()?;
     Ok(root)
 }
@@ -171,12 +171,12 @@ fn bring_files(
 }
 
 /// Stores nodes with the locations that content has in this store.
-struct Settled<'a> {
+struct RelocatingSink<'a> {
     lane: ThreadWriter<'a>,
     nodes: NodeThreadWriter<'a>,
 }
 
-impl Settled<'_> {
+impl RelocatingSink<'_> {
     fn placed(&mut self, node: &Node) -> Result<Node> {
         node.with_blob_places(&mut |digest, size| {
             Ok(if size < SMALL_MAX { self.lane.find(digest, size)?.flatten() } else { None })
@@ -184,7 +184,7 @@ impl Settled<'_> {
     }
 }
 
-impl NodeSink for Settled<'_> {
+impl NodeSink for RelocatingSink<'_> {
     fn store(&mut self, node: &Node) -> Result<Option<Location>> {
         let node = self.placed(node)?;
         self.nodes.store(&node)

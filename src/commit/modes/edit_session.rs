@@ -2,10 +2,10 @@
 //! nodes on the way to an edit are read and changed.
 
 use super::conflicts::{conflict, listed};
-use crate::commit::artifact::{BaseOp, Change, Side};
+use crate::commit::artifact::{BaseOp, ParsedChange, Side};
 use crate::error::{Error, Result};
-use crate::ingest::{Body, FileBody, Tree as Sources};
-use crate::manifest::{self, Action, Dir, Edit, Entry, Layered, MemoryNodes, NodeSource, Tree, path_order};
+use crate::ingest::{Body, FileBody, SourceTree};
+use crate::manifest::{self, Action, Edit, Entry, Layered, MemoryNodes, NodeSource, Subtree, Tree, path_order};
 use crate::types::{Digest, Location, RelPath};
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl EditSession {
     }
 
     /// Additions: they replace files that exist.
-    pub(in crate::commit) fn add(&mut self, sources: &Sources) -> Result<()> {
+    pub(in crate::commit) fn add(&mut self, sources: &SourceTree) -> Result<()> {
         self.apply(Additions { sources, open: vec![(0, 0, RelPath::root())] })
     }
 
@@ -97,10 +97,10 @@ impl EditSession {
     /// content is stored.
     pub(in crate::commit) fn change(
         &mut self,
-        changes: &[Change],
+        changes: &[ParsedChange],
         place: &mut dyn FnMut(&Digest, u64) -> Result<Option<Option<Location>>>,
     ) -> Result<()> {
-        let mut sorted: Vec<&Change> = changes.iter().collect();
+        let mut sorted: Vec<&ParsedChange> = changes.iter().collect();
         sorted.sort_by(|a, b| path_order(&a.path, &b.path));
         let (mut conflicts, mut missing) = (Vec::new(), BTreeSet::new());
         let mut edits = Vec::with_capacity(sorted.len());
@@ -163,7 +163,7 @@ impl Side {
         missing: &mut BTreeSet<Digest>,
     ) -> Result<Entry> {
         Ok(match self {
-            Side::Directory => Entry::Directory(Dir::empty()),
+            Side::Directory => Entry::Directory(Subtree::empty()),
             Side::File { digest, size, exec } => {
                 let found = place(digest, *size)?;
                 if found.is_none() {
@@ -222,7 +222,7 @@ impl Batch {
 
 /// Stored sources as edits, in path order: files replace what exists, directories unite with it.
 struct Additions<'a> {
-    sources: &'a Sources,
+    sources: &'a SourceTree,
     /// Open directories: number, next item, path.
     open: Vec<(u32, usize, RelPath)>,
 }
@@ -241,7 +241,7 @@ impl Additions<'_> {
                     self.open.push((*child, 0, path));
                     continue;
                 }
-                Body::Directory(_) => Entry::Directory(Dir::empty()),
+                Body::Directory(_) => Entry::Directory(Subtree::empty()),
                 Body::File { exec, body: FileBody::Stored(s) } => {
                     Entry::File { digest: s.digest, size: s.size, exec: *exec, place: s.place }
                 }

@@ -21,7 +21,7 @@ use crate::disk::NewFile;
 use crate::error::{Detail, Error, Result, show_list};
 use crate::ingest;
 use crate::lock::{AdvisoryTurn, Purpose};
-use crate::manifest::{Layered, MemoryNodes, NodeSource, Root, Tree};
+use crate::manifest::{Layered, MemoryNodes, NodeSource, RootNode, Tree};
 use crate::objects::ObjectWriter;
 use crate::progress::{Activity, Progress};
 use crate::setters::setters;
@@ -315,7 +315,7 @@ impl Finisher<'_> {
 /// What the contributions and the finisher's own files come to.
 struct Merged {
     annotations: Artifact,
-    root: Root,
+    root: RootNode,
     /// The number after the highest one when `newest` was looked up.
     from: VersionNumber,
     newest: Option<Version>,

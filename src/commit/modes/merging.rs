@@ -5,7 +5,7 @@ use super::content_check::{self, ContentCheck};
 use crate::catalog::RunRecord;
 use crate::catalog::draft::{Contribution, Draft, DraftState, OnConflict};
 use crate::error::{Kind, Result};
-use crate::manifest::{self, Choice, Conflict, NodeRef, NodeRelocator, NodeSource, Part, Root, Tree};
+use crate::manifest::{self, Choice, Conflict, NodeRef, NodeRelocator, NodeSource, Part, RootNode, Tree};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
 use crate::types::{RelPath, RunId};
@@ -29,7 +29,7 @@ pub(in crate::commit) struct Merging<'a> {
 impl Merging<'_> {
     /// Merges into the store, streaming: new nodes are written. Nodes below a directory that only one contribution has
     /// stay in their packs, if those are few enough.
-    pub(in crate::commit) fn root(&self, writer: &ObjectWriter) -> Result<Root> {
+    pub(in crate::commit) fn root(&self, writer: &ObjectWriter) -> Result<RootNode> {
         let parts = self.parts()?;
         self.check_whole(writer, &parts)?;
         let packs: BTreeSet<_> = self.state.contributions.iter().flat_map(|c| &c.record.packs).copied().collect();

@@ -36,7 +36,7 @@ pub struct Survey {
 /// # Errors
 /// Not found: there is no such artifact, and no draft of it. I/O.
 pub fn survey(store: &Store, of: Option<&ArtifactName>) -> Result<Survey> {
-    let mut found = Found { store, of, drafts: BTreeMap::new() };
+    let mut found = DraftCollector { store, of, drafts: BTreeMap::new() };
     let mut survey = Survey::default();
     found.at_work()?;
     let names = of.map_or_else(|| draft::artifacts(store), |of| Ok(vec![of.clone()]))?;
@@ -94,13 +94,13 @@ pub fn no_draft(draft: &Draft) -> Result<Error> {
     Ok(Error::not_found(format!("there is no {draft}")).with_hint(hint))
 }
 
-struct Found<'a> {
+struct DraftCollector<'a> {
     store: &'a Store,
     of: Option<&'a ArtifactName>,
     drafts: BTreeMap<(ArtifactName, DistributedId), OpenDraft>,
 }
 
-impl Found<'_> {
+impl DraftCollector<'_> {
     /// The slot of a draft, if it was asked for.
     fn at(&mut self, name: &ArtifactName, id: &DistributedId) -> Option<&mut OpenDraft> {
         if self.of.is_some_and(|of| of != name) {

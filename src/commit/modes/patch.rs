@@ -17,7 +17,7 @@ use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, ret
 use crate::error::{Error, Result};
 use crate::ingest::Sink;
 use crate::lock::AdvisoryTurn;
-use crate::manifest::{self, MemoryNodes, NodeRef, NodeSource, Rebased, Root, Tree, rebase};
+use crate::manifest::{self, MemoryNodes, NodeRef, NodeSource, Rebased, RootNode, Tree, rebase};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::store::Store;
 use crate::txn::{AttemptOutcome, Txn};
@@ -193,7 +193,7 @@ pub(in crate::commit) fn settle(
     writer: &ObjectWriter,
     stage: &EditSession,
     target: Option<&Version>,
-) -> Result<Root> {
+) -> Result<RootNode> {
     keep_nodes(store, writer, target, stage.memory.counts().stored_bytes)?;
     let mut lane = writer.node_writer()?;
     let home = |at: &NodeRef| {

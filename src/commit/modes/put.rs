@@ -5,7 +5,7 @@ use crate::catalog::{Mode, artifact as catalog_artifact, version};
 use crate::commit::artifact::{Artifact, collect_or_keep};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Result};
-use crate::ingest::{self, Tree};
+use crate::ingest::{self, SourceTree};
 use crate::lock::Purpose;
 use crate::manifest::{self, Builder, Entry};
 use crate::objects::ObjectWriter;
@@ -113,7 +113,7 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
 }
 
 /// Builds the manifest into the store, once more when its nodes would lie in too many packs.
-pub(in crate::commit) fn build_nodes(tree: &Tree, writer: &ObjectWriter) -> Result<manifest::Root> {
+pub(in crate::commit) fn build_nodes(tree: &SourceTree, writer: &ObjectWriter) -> Result<manifest::RootNode> {
     loop {
         let mut lane = writer.node_writer()?;
         let root = ingest::build(tree, &mut lane)?;

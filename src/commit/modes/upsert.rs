@@ -10,7 +10,7 @@ use crate::commit::publication::{recover, retry_with_recovery};
 use crate::disk;
 use crate::error::{Detail, Error, Result};
 use crate::lock::{self, AdvisoryTurn, LockRecord, Purpose};
-use crate::manifest::Root;
+use crate::manifest::RootNode;
 use crate::objects::{Leases, OtherNames};
 use crate::progress::Progress;
 use crate::setters::setters;
@@ -258,7 +258,7 @@ pub fn refuse_if_finished(draft: &Draft) -> Result<()> {
     }
 }
 
-fn root_record(store: &Store, root: &Root) -> Result<RootRecord> {
+fn root_record(store: &Store, root: &RootNode) -> Result<RootRecord> {
     let at = root.place.and_then(|place| store.objects().place_in_pack(place));
     let (pack, offset) =
         at.ok_or_else(|| Error::usage("a contribution's root was not stored before its record was written"))?;

@@ -16,7 +16,7 @@ pub(in crate::commit) const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a record of a draft's log gets no number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::commit) enum Unplaced {
+pub(in crate::commit) enum DraftLogRefusal {
     /// The draft was finished meanwhile.
     Finished,
     /// The draft was discarded meanwhile.
@@ -34,7 +34,7 @@ pub(in crate::commit) struct LogNumbers<'a> {
 }
 
 impl Numbers for LogNumbers<'_> {
-    type Refusal = Unplaced;
+    type Refusal = DraftLogRefusal;
 
     const RELIES_ON_WINNER: bool = false;
 
@@ -54,11 +54,11 @@ impl Numbers for LogNumbers<'_> {
         self.draft.log().join(numbers::record_name(number))
     }
 
-    fn passed(&self, number: u64, other: &Token) -> Result<Pass<Unplaced>> {
+    fn passed(&self, number: u64, other: &Token) -> Result<Pass<DraftLogRefusal>> {
         Ok(match self.draft.read_at(number, other)? {
-            DraftRecord::Finish(_) => Pass::Refused(Unplaced::Finished),
-            _ if self.is_exact() => Pass::Refused(Unplaced::Taken),
-            DraftRecord::Discard(_) => Pass::Refused(Unplaced::Discarded),
+            DraftRecord::Finish(_) => Pass::Refused(DraftLogRefusal::Finished),
+            _ if self.is_exact() => Pass::Refused(DraftLogRefusal::Taken),
+            DraftRecord::Discard(_) => Pass::Refused(DraftLogRefusal::Discarded),
             DraftRecord::Contribution(_) | DraftRecord::Drop(_) => Pass::Next,
         })
     }
@@ -99,12 +99,12 @@ pub(in crate::commit) fn write<'a>(
 }
 
 /// What came of a record that was appended, or was not.
-pub(in crate::commit) fn appended(draft: &Draft, place: Place<Unplaced>) -> Result<AttemptOutcome<u64>> {
+pub(in crate::commit) fn appended(draft: &Draft, place: Place<DraftLogRefusal>) -> Result<AttemptOutcome<u64>> {
     match place {
         Place::At(number) => Ok(AttemptOutcome::Done(number)),
-        Place::Refused(Unplaced::Taken) => Ok(AttemptOutcome::Again),
-        Place::Refused(Unplaced::Finished) => Err(finished(draft)?),
-        Place::Refused(Unplaced::Discarded) => Err(discarded(draft)),
+        Place::Refused(DraftLogRefusal::Taken) => Ok(AttemptOutcome::Again),
+        Place::Refused(DraftLogRefusal::Finished) => Err(finished(draft)?),
+        Place::Refused(DraftLogRefusal::Discarded) => Err(discarded(draft)),
     }
 }
 

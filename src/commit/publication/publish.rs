@@ -1,7 +1,7 @@
 //! From an artifact to a published version.
 
 use super::outcome::{Published, SaveOptions};
-use super::version_numbers::{Unplaced, VersionNumbers};
+use super::version_numbers::{VersionNumbers, VersionRefusal};
 use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::{Mode, Version, VersionRecord, artifact as catalog_artifact};
 use crate::clock;
@@ -37,7 +37,7 @@ impl VersionDraft<'_> {
         &self,
         store: &Store,
         work: &Txn,
-        root: &manifest::Root,
+        root: &manifest::RootNode,
         writer: &ObjectWriter,
     ) -> Result<VersionRecord> {
         let VersionDraft { artifact, options, .. } = self;
@@ -87,7 +87,7 @@ pub(in crate::commit) fn write_version(
     store: &Store,
     txn: &Txn,
     writer: &ObjectWriter,
-    root: &manifest::Root,
+    root: &manifest::RootNode,
     record: &VersionRecord,
 ) -> Result<[NewFile; 2]> {
     let disk = store.disk();
@@ -106,7 +106,7 @@ pub(in crate::commit) fn publish(
     store: &Store,
     txn: Txn,
     writer: ObjectWriter,
-    root: &manifest::Root,
+    root: &manifest::RootNode,
     record: VersionRecord,
 ) -> Result<AttemptOutcome<Published>> {
     let token = txn.token().clone();
@@ -119,12 +119,12 @@ pub(in crate::commit) fn publish(
     let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
     let (version, created) = match committed.place()?.end() {
         Place::At(number) => (Version::claimed(store, VersionNumber(number), token, record), true),
-        Place::Refused(Unplaced::SameAs(number)) => {
+        Place::Refused(VersionRefusal::SameAs(number)) => {
             let version = Version::read(store, &record.artifact, number)?;
             let vanished = || Error::damaged(format!("{}:{number} vanished after it was read", record.artifact));
             (version.ok_or_else(vanished)?, false)
         }
-        Place::Refused(Unplaced::Taken) => return Ok(AttemptOutcome::Again),
+        Place::Refused(VersionRefusal::Taken) => return Ok(AttemptOutcome::Again),
     };
     Ok(AttemptOutcome::Done(Published::new(version, created, sealed.new_bytes)))
 }

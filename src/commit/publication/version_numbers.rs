@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// Why a version gets no number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::commit) enum Unplaced {
+pub(in crate::commit) enum VersionRefusal {
     /// This version, found on the way up, has the same content.
     SameAs(VersionNumber),
     /// The one number that it may have belongs to another version.
@@ -24,7 +24,7 @@ pub(in crate::commit) struct VersionNumbers<'a> {
 }
 
 impl Numbers for VersionNumbers<'_> {
-    type Refusal = Unplaced;
+    type Refusal = VersionRefusal;
 
     /// The version that took the number is the answer, or the next attempt is rebased on it.
     const RELIES_ON_WINNER: bool = true;
@@ -45,16 +45,16 @@ impl Numbers for VersionNumbers<'_> {
         self.store.layout().version(&self.record.artifact, VersionNumber(number))
     }
 
-    fn passed(&self, number: u64, other: &Token) -> Result<Pass<Unplaced>> {
+    fn passed(&self, number: u64, other: &Token) -> Result<Pass<VersionRefusal>> {
         if self.record.exact {
-            return Ok(Pass::Refused(Unplaced::Taken));
+            return Ok(Pass::Refused(VersionRefusal::Taken));
         }
         // A walk that does not depend on content needs the token alone: it passes a damaged record.
         if self.record.mode == Mode::Simple && !self.record.always_new {
             let other = version_record::read_record(self.store, &self.record.artifact, other)?;
             numbers::check_number(&other, number, &self.path(number))?;
             if other.digest == self.record.digest {
-                return Ok(Pass::Refused(Unplaced::SameAs(VersionNumber(number))));
+                return Ok(Pass::Refused(VersionRefusal::SameAs(VersionNumber(number))));
             }
         }
         Ok(Pass::Next)

@@ -32,18 +32,18 @@ use std::time::{Duration, SystemTime};
 const LARGEST_REQUEST: u32 = 1 << 20;
 
 /// Answers the kernel's requests.
-pub(super) struct Adapter {
+pub(super) struct StagingAdapter {
     tree: Arc<StagingTree>,
     permissions: Arc<Permissions>,
     passthrough: Arc<Passthrough>,
     seal_requests: SealRequests,
 }
 
-impl Adapter {
-    pub(super) fn new(tree: Arc<StagingTree>, admission: Admission, passthrough: Arc<Passthrough>) -> Adapter {
+impl StagingAdapter {
+    pub(super) fn new(tree: Arc<StagingTree>, admission: Admission, passthrough: Arc<Passthrough>) -> StagingAdapter {
         let permissions = Arc::new(Permissions::new(tree.clone(), admission));
         let seal_requests = SealRequests::new(tree.clone(), permissions.clone());
-        Adapter { tree, permissions, passthrough, seal_requests }
+        StagingAdapter { tree, permissions, passthrough, seal_requests }
     }
 }
 
@@ -66,7 +66,7 @@ macro_rules! admitted {
     };
 }
 
-impl Filesystem for Adapter {
+impl Filesystem for StagingAdapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         self.passthrough.negotiate(config);
         let _ = config.set_max_write(LARGEST_REQUEST);

@@ -2,7 +2,7 @@
 //! directories of all runs, `NAME/ID/RUN`. It exists as long as the main mount. Files that are open in it at the end
 //! are served until they are closed.
 
-use super::connection::Connection;
+use super::connection::StagingConnection;
 use super::daemon::{StagingOptions, connect};
 use super::run_namespace::RunNamespace;
 use super::tree::StagingTree;
@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 pub(in crate::fuse) struct Companion {
     mount_point: CompanionPoint,
     /// Taken when serving begins.
-    connection: Mutex<Option<Connection>>,
+    connection: Mutex<Option<StagingConnection>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     /// False once it was unmounted.
     is_mounted: AtomicBool,

@@ -1,7 +1,7 @@
 //! Mounting a run's staging directory, and serving it until it is unmounted.
 
 use super::admission::Admission;
-use super::connection::Connection;
+use super::connection::StagingConnection;
 use super::open_stage::OpenStage;
 use super::tree::StagingTree;
 use crate::disk::{FsKind, open_file};
@@ -114,7 +114,7 @@ fn begin(
     point: &mut MountPoint,
     options: &StagingOptions,
     (log, runs_log): (Log, Log),
-) -> Result<(Connection, Option<String>)> {
+) -> Result<(StagingConnection, Option<String>)> {
     let tree = StagingTree::one(run.clone(), mount::effective_ids(), runs_log);
     let (connection, device) = connect(tree, store, point, options, Some(log))?;
     end_on_signal(point.clone(), device.clone(), || (), || ()).inspect_err(|_| detach(point, device.as_deref()))?;
@@ -128,7 +128,7 @@ pub(super) fn connect(
     point: &mut MountPoint,
     options: &StagingOptions,
     log: Option<Log>,
-) -> Result<(Connection, Option<String>)> {
+) -> Result<(StagingConnection, Option<String>)> {
     let config = Layout::new(store).config();
     let (probe, _) =
         open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} does not exist", show_path(&config))))?;
@@ -138,7 +138,7 @@ pub(super) fn connect(
     let admission = Admission::new(Layout::new(store).work(), options.allow_other, point.is_handed_over(), log);
     let attached = mount::attach_for_writing(point, store, audience, options.execution)?;
     let device = point.device();
-    let connection = Connection::open(
+    let connection = StagingConnection::open(
         attached.descriptor,
         Arc::new(tree),
         admission,

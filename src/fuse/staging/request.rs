@@ -4,7 +4,7 @@
 //! Annotations can be longer than one request. They are sent in parts before the request, and the daemon keeps them for
 //! that open directory.
 
-use crate::commit::{Annotations, Upserted};
+use crate::commit::{ArtifactAnnotations, Upserted};
 use crate::error::{Error, ErrorReport, Result, floor_char_boundary, shorten, show_path};
 use crate::setters::setters;
 use crate::types::Token;
@@ -105,7 +105,7 @@ pub struct SealRequest<'a> {
     /// Seal only this stage.
     pub stage: Option<&'a Token>,
     /// Annotations for the version.
-    pub annotations: Option<Annotations>,
+    pub annotations: Option<ArtifactAnnotations>,
     /// Replace the run's earlier contributions.
     pub replace: bool,
 }
@@ -113,7 +113,7 @@ pub struct SealRequest<'a> {
 setters! {
     SealRequest<'a> {
         stage: &'a Token => Some(stage),
-        annotations: Annotations => Some(annotations),
+        annotations: ArtifactAnnotations => Some(annotations),
         replace: bool,
     }
 }

@@ -4,7 +4,7 @@ use super::open_stage::{Gate, OpenStage};
 use super::request::{MountedRun, RunState, StageReply};
 use super::sealed_view::SealedView;
 use super::tree::StagingTree;
-use crate::commit::{Annotations, Upserted, refuse_if_finished};
+use crate::commit::{ArtifactAnnotations, Upserted, refuse_if_finished};
 use crate::error::{Error, Result};
 use crate::mount::users_of;
 use crate::staging::{SealOptions, mounted_at};
@@ -59,7 +59,7 @@ impl StagingTree {
     /// process.
     fn seal(&self, run: &Arc<OpenStage>, annotations: Option<&str>, replace: bool) -> Result<Upserted> {
         let not_json = |e| Error::usage("the annotations cannot be read").with_source(e);
-        let annotations = annotations.map(serde_json::from_str::<Annotations>).transpose().map_err(not_json)?;
+        let annotations = annotations.map(serde_json::from_str::<ArtifactAnnotations>).transpose().map_err(not_json)?;
         let annotated = annotations.map(|a| a.artifact(&run.stage.record().artifact)).transpose()?;
         let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());
         if let Some(done) = self.close(run)? {

@@ -6,7 +6,7 @@ use crate::commit::Upserted;
 use crate::disk::backing::Stat;
 use crate::error::Result;
 use crate::fuse::errno::{ErrnoResult, Subject, errno_of};
-use crate::manifest::{Builder, Entry, FoundEntry, Listing, MemoryNodes, Root, Tree};
+use crate::manifest::{Builder, Entry, FoundEntry, Listing, MemoryNodes, RootNode, Tree};
 use crate::objects::Content;
 use crate::store::Store;
 use crate::types::RelPath;
@@ -103,6 +103,6 @@ impl SealedView {
     }
 }
 
-fn empty_root() -> Root {
+fn empty_root() -> RootNode {
     Builder::new(&mut MemoryNodes::new()).finish().expect("nothing is in it")
 }

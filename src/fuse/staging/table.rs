@@ -54,7 +54,7 @@ pub(super) enum NodeKind {
     InRun(Arc<OpenStage>),
 }
 
-struct Node {
+struct StagedNode {
     kind: NodeKind,
     /// Its file on disk; `None` once that was removed.
     key: Option<InodeKey>,
@@ -73,7 +73,7 @@ struct Node {
 
 /// All nodes.
 pub(super) struct NodeTable {
-    nodes: HashMap<u64, Node>,
+    nodes: HashMap<u64, StagedNode>,
     by_key: HashMap<InodeKey, u64>,
     /// The nodes above the runs, and the top directories of runs.
     above: Vec<u64>,
@@ -161,7 +161,7 @@ impl NodeTable {
     /// A table with only the root.
     pub(super) fn new(kind: NodeKind) -> NodeTable {
         let top = matches!(kind, NodeKind::InRun(_));
-        let root = Node {
+        let root = StagedNode {
             kind,
             key: None,
             format: libc::S_IFDIR,
@@ -193,7 +193,12 @@ impl NodeTable {
 
     /// Collects the names from a node up to its run's top directory, or up to a node that keeps a descriptor. A file
     /// can have several names, and the kernel may have forgotten the directory of one.
-    fn climb<'a>(&'a self, node: &'a Node, parts: &mut Vec<&'a OsStr>, left: usize) -> Option<Option<Arc<Backing>>> {
+    fn climb<'a>(
+        &'a self,
+        node: &'a StagedNode,
+        parts: &mut Vec<&'a OsStr>,
+        left: usize,
+    ) -> Option<Option<Arc<Backing>>> {
         if node.top {
             return Some(None);
         }
@@ -261,7 +266,7 @@ impl NodeTable {
         if let Some(old) = self.by_key.insert(key, id).and_then(|old| self.nodes.get_mut(&old)) {
             old.key = None;
         }
-        let node = Node {
+        let node = StagedNode {
             kind,
             key: Some(key),
             format,
@@ -294,7 +299,16 @@ impl NodeTable {
         });
         let node = self.nodes.entry(id).or_insert_with(|| {
             let names = vec![(parent, name.to_owned())];
-            Node { kind, key: None, format: libc::S_IFDIR, names, kept: None, top, has_no_xattrs: false, lookups: 0 }
+            StagedNode {
+                kind,
+                key: None,
+                format: libc::S_IFDIR,
+                names,
+                kept: None,
+                top,
+                has_no_xattrs: false,
+                lookups: 0,
+            }
         });
         node.lookups += 1;
         id

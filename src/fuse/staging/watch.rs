@@ -12,17 +12,17 @@ use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 /// The thread; it ends when this value is dropped.
-pub(super) struct Watch {
+pub(super) struct RunWatch {
     end: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Watch {
+impl RunWatch {
     /// Starts to check all runs of a mount.
     ///
     /// # Errors
     /// I/O: the thread cannot be started.
-    pub(super) fn begin(tree: &Arc<StagingTree>) -> Result<Watch> {
+    pub(super) fn begin(tree: &Arc<StagingTree>) -> Result<RunWatch> {
         let end = Arc::new((Mutex::new(false), Condvar::new()));
         let (ended, tree) = (end.clone(), Arc::downgrade(tree));
         let ask = move || {
@@ -38,11 +38,11 @@ impl Watch {
         };
         let thread = std::thread::Builder::new().name("staging-watch".into()).stack_size(512 << 10).spawn(ask);
         let thread = thread.map_err(|e| Error::io_message("cannot start a thread").with_source(e))?;
-        Ok(Watch { end, thread: Some(thread) })
+        Ok(RunWatch { end, thread: Some(thread) })
     }
 }
 
-impl Drop for Watch {
+impl Drop for RunWatch {
     fn drop(&mut self) {
         *self.end.0.lock() = true;
         self.end.1.notify_all();

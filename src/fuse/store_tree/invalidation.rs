@@ -4,7 +4,7 @@
 //! forgets the rest by itself. A name that it keeps because something below is in use cannot be reached by name a
 //! second time, so the directories that were in use are remembered.
 
-use super::super::attributes::{FileKind, Item};
+use super::super::attributes::{FileKind, ListedName};
 use super::super::inode_tree::InodeTree;
 use super::super::session::Forgetter;
 use super::inodes::ARTIFACTS;
@@ -52,7 +52,7 @@ impl Invalidation {
         let mut left = NAMES_PER_STEP;
         while let Some((directory, offset)) = self.pending.pop_front() {
             let (mut names, mut next) = (Vec::new(), offset);
-            let mut note = |item: Item<'_>| {
+            let mut note = |item: ListedName<'_>| {
                 if names.len() == left {
                     return ControlFlow::Break(());
                 }

@@ -13,8 +13,8 @@ mod links;
 mod listings;
 mod version_slots;
 
-use super::attributes::{Attributes, FileKind, Item, Looked, RANK_BITS, ROOT};
-use super::errno::{Failure, FuseResult};
+use super::attributes::{Attributes, FileKind, ListedName, Looked, RANK_BITS, ROOT};
+use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::{InodeTree, Readable};
 use super::session::Forgetter;
 use super::staging::Companion;
@@ -150,12 +150,12 @@ impl StoreTree {
         artifact: Option<u32>,
         name: &[u8],
         offset: u64,
-        show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>,
+        show: &mut dyn FnMut(ListedName<'_>) -> ControlFlow<()>,
     ) {
         if offset < AFTER_STAGING
             && let Some((_, attributes)) = self.staging_link(artifact)
         {
-            let _ = show(Item { name, attributes, next: AFTER_STAGING }); // it is the last entry anyway
+            let _ = show(ListedName { name, attributes, next: AFTER_STAGING }); // it is the last entry anyway
         }
     }
 
@@ -193,7 +193,7 @@ impl StoreTree {
         Ok(Looked::Found(self.link_attributes(ino, to.to_string().len(), time, self.keep)))
     }
 
-    fn list_root(&self, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()> {
+    fn list_root(&self, offset: u64, show: &mut dyn FnMut(ListedName<'_>) -> ControlFlow<()>) -> FuseResult<()> {
         for (id, name) in self.listings.all()?.into_iter().skip(offset.saturating_sub(2) as usize) {
             // Its time depends on its listing, which is read only when the kernel asks for the attributes.
             let ino = ARTIFACTS + u64::from(id);
@@ -201,7 +201,7 @@ impl StoreTree {
                 attributes_for: Duration::ZERO,
                 ..Attributes::directory(ino, self.generation, self.owner, (0, 0), self.keep)
             };
-            if show(Item { name: name.as_str().as_bytes(), attributes, next: u64::from(id) + 3 }).is_break() {
+            if show(ListedName { name: name.as_str().as_bytes(), attributes, next: u64::from(id) + 3 }).is_break() {
                 return Ok(());
             }
         }
@@ -211,19 +211,24 @@ impl StoreTree {
 
     /// The offset of a version is its number plus two, so that a listing continues at the right place even if it has
     /// changed.
-    fn list_artifact(&self, id: u32, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()> {
+    fn list_artifact(
+        &self,
+        id: u32,
+        offset: u64,
+        show: &mut dyn FnMut(ListedName<'_>) -> ControlFlow<()>,
+    ) -> FuseResult<()> {
         let listing = self.listings.of(id)?;
         let from = listing.versions.partition_point(|v| v.0 + 2 < offset);
         for number in &listing.versions[from..] {
             let attributes = self.version_listed(id, *number)?;
-            if show(Item { name: number.to_string().as_bytes(), attributes, next: number.0 + 3 }).is_break() {
+            if show(ListedName { name: number.to_string().as_bytes(), attributes, next: number.0 + 3 }).is_break() {
                 return Ok(());
             }
         }
         let from = offset.saturating_sub(ALIASES) as usize;
         for (i, (name, to)) in listing.aliases.iter().enumerate().skip(from) {
             let attributes = self.link_listed(id, name, *to);
-            if show(Item { name: name.as_bytes(), attributes, next: ALIASES + i as u64 + 1 }).is_break() {
+            if show(ListedName { name: name.as_bytes(), attributes, next: ALIASES + i as u64 + 1 }).is_break() {
                 return Ok(());
             }
         }
@@ -241,15 +246,15 @@ impl InodeTree for StoreTree {
         let slot = (ino >> RANK_BITS) as u32;
         match InodeKind::of(ino) {
             _ if slot > 0 && self.slots.is_root(ino) => {
-                let artifact = self.listings.name(self.slots.version(slot)?.0).ok_or(Failure::Stale)?;
+                let artifact = self.listings.name(self.slots.version(slot)?.0).ok_or(RequestFailure::Stale)?;
                 Ok(self.slots.attributes(slot, self.slots.time(slot, &artifact)?, self.keep))
             }
             _ if slot > 0 => self.slots.tree(slot, &self.listings)?.attributes(ino),
             InodeKind::Root => self.root_attributes(),
             InodeKind::Artifact(id) => self.artifact_attributes(id),
             InodeKind::AliasLink => {
-                let (artifact, to) = self.links.target(ino).ok_or(Failure::Stale)?;
-                let name = self.listings.name(artifact).ok_or(Failure::Stale)?;
+                let (artifact, to) = self.links.target(ino).ok_or(RequestFailure::Stale)?;
+                let name = self.listings.name(artifact).ok_or(RequestFailure::Stale)?;
                 Ok(self.link_attributes(
                     ino,
                     to.to_string().len(),
@@ -257,13 +262,13 @@ impl InodeTree for StoreTree {
                     self.keep,
                 ))
             }
-            InodeKind::StagingLink(artifact) => self.staging_link(artifact).map(|(_, a)| a).ok_or(Failure::Gone),
+            InodeKind::StagingLink(artifact) => self.staging_link(artifact).map(|(_, a)| a).ok_or(RequestFailure::Gone),
         }
     }
 
     fn lookup(&self, parent: u64, name: &[u8]) -> FuseResult<Looked> {
         if name.len() > MAX_NAME {
-            return Err(Failure::NameTooLong);
+            return Err(RequestFailure::NameTooLong);
         }
         let slot = (parent >> RANK_BITS) as u32;
         match (InodeKind::of(parent), name) {
@@ -291,7 +296,7 @@ impl InodeTree for StoreTree {
                 None => Ok(Looked::Nothing(Duration::ZERO)),
             },
             (InodeKind::Artifact(id), _) => self.lookup_in_artifact(id, name),
-            (InodeKind::AliasLink | InodeKind::StagingLink(_), _) => Err(Failure::NotADirectory),
+            (InodeKind::AliasLink | InodeKind::StagingLink(_), _) => Err(RequestFailure::NotADirectory),
         }
     }
 
@@ -301,27 +306,27 @@ impl InodeTree for StoreTree {
             return self.slots.tree(slot, &self.listings)?.read_link(ino);
         }
         match InodeKind::of(ino) {
-            InodeKind::AliasLink => Ok(self.links.target(ino).ok_or(Failure::Stale)?.1.to_string().into_bytes()),
+            InodeKind::AliasLink => Ok(self.links.target(ino).ok_or(RequestFailure::Stale)?.1.to_string().into_bytes()),
             InodeKind::StagingLink(artifact) => {
-                Ok(self.staging_link(artifact).ok_or(Failure::Gone)?.0.into_os_string().into_encoded_bytes())
+                Ok(self.staging_link(artifact).ok_or(RequestFailure::Gone)?.0.into_os_string().into_encoded_bytes())
             }
-            InodeKind::Root | InodeKind::Artifact(_) => Err(Failure::WrongKind),
+            InodeKind::Root | InodeKind::Artifact(_) => Err(RequestFailure::WrongKind),
         }
     }
 
     /// Offset 0 is `.`, offset 1 is `..`.
-    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(Item<'_>) -> ControlFlow<()>) -> FuseResult<()> {
+    fn list(&self, ino: u64, offset: u64, show: &mut dyn FnMut(ListedName<'_>) -> ControlFlow<()>) -> FuseResult<()> {
         let slot = (ino >> RANK_BITS) as u32;
         if slot > 0 {
             return self.slots.tree(slot, &self.listings)?.list(ino, offset, show);
         }
         let kind = InodeKind::of(ino);
         if matches!(kind, InodeKind::AliasLink | InodeKind::StagingLink(_)) {
-            return Err(Failure::NotADirectory);
+            return Err(RequestFailure::NotADirectory);
         }
         for (at, name, ino) in [(0, b".".as_slice(), ino), (1, b"..".as_slice(), ROOT)] {
             let attributes = Attributes::directory(ino, self.generation, self.owner, (0, 0), Duration::ZERO);
-            if offset <= at && show(Item { name, attributes, next: at + 1 }).is_break() {
+            if offset <= at && show(ListedName { name, attributes, next: at + 1 }).is_break() {
                 return Ok(());
             }
         }
@@ -335,8 +340,8 @@ impl InodeTree for StoreTree {
         let slot = (ino >> RANK_BITS) as u32;
         match InodeKind::of(ino) {
             _ if slot > 0 => self.slots.tree(slot, &self.listings)?.readable(ino),
-            InodeKind::AliasLink | InodeKind::StagingLink(_) => Err(Failure::WrongKind),
-            InodeKind::Root | InodeKind::Artifact(_) => Err(Failure::IsADirectory),
+            InodeKind::AliasLink | InodeKind::StagingLink(_) => Err(RequestFailure::WrongKind),
+            InodeKind::Root | InodeKind::Artifact(_) => Err(RequestFailure::IsADirectory),
         }
     }
 

@@ -6,7 +6,7 @@
 //! it its inode numbers, as long as the mount exists.
 
 use super::super::attributes::{Attributes, FOREVER, RANK_BITS};
-use super::super::errno::{Failure, FuseResult};
+use super::super::errno::{FuseResult, RequestFailure};
 use super::super::version::VersionTree;
 use super::inodes::ARTIFACTS;
 use super::listings::ArtifactListings;
@@ -102,7 +102,7 @@ impl VersionSlots {
     }
 
     fn at(&self, slot: u32) -> FuseResult<Arc<VersionSlot>> {
-        self.table.read().slots.get((slot as usize).wrapping_sub(1)).cloned().ok_or(Failure::Stale)
+        self.table.read().slots.get((slot as usize).wrapping_sub(1)).cloned().ok_or(RequestFailure::Stale)
     }
 
     /// The inode of the root of a slot's version.
@@ -131,7 +131,7 @@ impl VersionSlots {
         if let Some(time) = slot.time.get() {
             return Ok(*time);
         }
-        let version = Version::read(&self.store, name, slot.number)?.ok_or(Failure::Gone)?;
+        let version = Version::read(&self.store, name, slot.number)?.ok_or(RequestFailure::Gone)?;
         Ok(*slot.time.get_or_init(|| clock::parse(&version.record().created_at).unwrap_or(0)))
     }
 
@@ -149,7 +149,7 @@ impl VersionSlots {
         if let Some(tree) = &*slot.tree.read() {
             return Ok(tree.clone());
         }
-        let name = listings.name(slot.artifact).ok_or(Failure::Stale)?;
+        let name = listings.name(slot.artifact).ok_or(RequestFailure::Stale)?;
         let mut pinned = slot.pinned.lock();
         if let Some(tree) = &*slot.tree.read() {
             return Ok(tree.clone());
@@ -157,7 +157,7 @@ impl VersionSlots {
         if !*pinned {
             *pinned = self.pin(&name, slot.number)?;
         }
-        let version = Version::read(&self.store, &name, slot.number)?.ok_or(Failure::Gone)?;
+        let version = Version::read(&self.store, &name, slot.number)?.ok_or(RequestFailure::Gone)?;
         let time = *slot.time.get_or_init(|| clock::parse(&version.record().created_at).unwrap_or(0));
         let above = ARTIFACTS + u64::from(slot.artifact);
         let tree =
@@ -176,7 +176,7 @@ impl VersionSlots {
             return Ok(pinned);
         }
         self.unpin(name, number);
-        Err(Failure::Gone)
+        Err(RequestFailure::Gone)
     }
 
     fn unpin(&self, name: &ArtifactName, number: VersionNumber) {

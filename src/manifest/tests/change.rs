@@ -32,7 +32,7 @@ fn edits(dice: &mut Dice, m: &Model, count: u64, wide: u64) -> (Vec<Edit>, Model
             }
             Edit::remove(p.clone())
         } else {
-            let entry = if dice.roll(9) == 0 { Entry::Directory(Dir::empty()) } else { dice.entry() };
+            let entry = if dice.roll(9) == 0 { Entry::Directory(Subtree::empty()) } else { dice.entry() };
             if !put(&mut trial, &p, entry.clone()) {
                 continue;
             }
@@ -77,7 +77,7 @@ fn check(m: &Model, edits: Vec<Edit>, after: &Model) -> std::result::Result<(), 
         let stood = walked.remove(&key);
         prop_assert_eq!(stood.is_some(), change.old.is_some());
         if let Some(new) = change.new {
-            walked.insert(key, if new.is_directory() { Entry::Directory(Dir::empty()) } else { new });
+            walked.insert(key, if new.is_directory() { Entry::Directory(Subtree::empty()) } else { new });
         }
     }
     prop_assert!(same(&walked, after));
@@ -376,7 +376,7 @@ fn a_directory_emptied_by_removals_stays_and_a_removed_one_does_not() {
     let mut sink = nodes.clone();
     let all = m.keys().filter(|k| k.0 != path("d")).map(|k| Edit::remove(k.0.clone())).collect();
     let root = apply(&base, all, &mut sink).unwrap();
-    let want = build(&model([(path("d"), Entry::Directory(Dir::empty()))]), &nodes);
+    let want = build(&model([(path("d"), Entry::Directory(Subtree::empty()))]), &nodes);
     assert_eq!(root.digest(), want.digest());
     let root = apply(&base, vec![Edit::remove(path("d"))], &mut sink).unwrap();
     assert_eq!(root.digest(), Node::empty().digest());
@@ -400,7 +400,7 @@ fn impossible_edits_are_refused_and_the_error_names_the_path() {
     };
     refuse(vec![Edit::put(path("d"), file(3))], Kind::Conflict, "`d`");
     refuse(vec![Edit::put(path("f/y"), file(3))], Kind::Conflict, "`f/y`");
-    refuse(vec![Edit::put(path("f"), Entry::Directory(Dir::empty()))], Kind::Conflict, "`f`");
+    refuse(vec![Edit::put(path("f"), Entry::Directory(Subtree::empty()))], Kind::Conflict, "`f`");
     refuse(vec![Edit::remove(path("d/z"))], Kind::NotFound, "`d/z`");
     refuse(vec![Edit::remove(path("q/z"))], Kind::NotFound, "`q/z`");
     refuse(vec![Edit::put(path("a"), file(1)), Edit::remove(path("a"))], Kind::Usage, "`a`");
@@ -408,7 +408,7 @@ fn impossible_edits_are_refused_and_the_error_names_the_path() {
     refuse(vec![Edit::put(path("a"), file(1)), Edit::put(path("a/b"), file(1))], Kind::Conflict, "`a/b`");
     let same = apply(
         &base,
-        vec![Edit::put(path("d/x"), file(1)), Edit::put(path("d"), Entry::Directory(Dir::empty()))],
+        vec![Edit::put(path("d/x"), file(1)), Edit::put(path("d"), Entry::Directory(Subtree::empty()))],
         &mut nodes.clone(),
     );
     assert_eq!(same.unwrap().digest(), base.digest());

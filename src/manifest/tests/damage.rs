@@ -24,7 +24,7 @@ fn leaf_and_inner() -> Vec<Arc<Node>> {
         (path("b"), file(7)),
         (path("c"), Entry::Symlink { target: b"../a".to_vec() }),
         (path("d/e/f"), file(3)),
-        (path("d/e/empty"), Entry::Directory(Dir::empty())),
+        (path("d/e/empty"), Entry::Directory(Subtree::empty())),
         (path("d/g"), file(4)),
         (path("r1"), reference(None, None, None)),
         (path("r2"), reference(Some(5), Some("tag"), Some(Digest::of(b"r")))),
@@ -150,7 +150,7 @@ fn a_node_of_another_program_is_refused() {
     // An inlined directory that is too large, and one that is not a leaf.
     let large: Vec<NodeItem> = (0..60).map(|i| item(format!("{i:03}").as_bytes())).collect();
     let inline =
-        |node| NodeItem::new(b"a", Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node)))));
+        |node| NodeItem::new(b"a", Entry::Directory(Subtree(crate::manifest::entry::DirAt::Inline(Arc::new(node)))));
     refuse("a large inlined directory", 0, &[inline(Node::of(0, &large).unwrap())]);
     refuse("an inlined inner node", 0, &[inline(Node::of(1, &[stored(good)]).unwrap())]);
     // A column of a later release.
@@ -171,7 +171,7 @@ fn inlined_directories_nested_to_the_bound_are_read_without_overflow() {
             0,
             &[NodeItem::new(
                 b"a",
-                Entry::Directory(Dir(crate::manifest::entry::DirAt::Inline(Arc::new(node.clone())))),
+                Entry::Directory(Subtree(crate::manifest::entry::DirAt::Inline(Arc::new(node.clone())))),
             )],
         );
         match around {

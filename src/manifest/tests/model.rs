@@ -39,7 +39,7 @@ pub fn model(entries: impl IntoIterator<Item = (RelPath, Entry)>) -> Model {
     for (path, entry) in entries {
         let mut parent = path.parent();
         while let Some(p) = parent.filter(|p| !p.is_root()) {
-            out.entry(Key(p.clone())).or_insert_with(|| Entry::Directory(Dir::empty()));
+            out.entry(Key(p.clone())).or_insert_with(|| Entry::Directory(Subtree::empty()));
             parent = p.parent();
         }
         out.insert(Key(path), entry);
@@ -48,7 +48,7 @@ pub fn model(entries: impl IntoIterator<Item = (RelPath, Entry)>) -> Model {
 }
 
 /// Builds the model from scratch.
-pub fn build(model: &Model, nodes: &MemoryNodes) -> Root {
+pub fn build(model: &Model, nodes: &MemoryNodes) -> RootNode {
     let mut sink = nodes.clone();
     let mut b = Builder::new(&mut sink);
     for (Key(path), entry) in model {
@@ -61,7 +61,7 @@ pub fn build(model: &Model, nodes: &MemoryNodes) -> Root {
     b.finish().unwrap()
 }
 
-pub fn tree(root: &Root, nodes: &MemoryNodes) -> Tree {
+pub fn tree(root: &RootNode, nodes: &MemoryNodes) -> Tree {
     Tree::of(root, Arc::new(nodes.clone()))
 }
 
@@ -71,7 +71,7 @@ pub fn build_tree(model: &Model, nodes: &MemoryNodes) -> Tree {
 
 /// Reads a tree back into a model.
 pub fn unbuild(tree: &Tree) -> Model {
-    let entry = |e| if let Entry::Directory(_) = e { Entry::Directory(Dir::empty()) } else { e };
+    let entry = |e| if let Entry::Directory(_) = e { Entry::Directory(Subtree::empty()) } else { e };
     tree.walk().map(|v| v.unwrap()).map(|v| (Key(v.path), entry(v.entry))).collect()
 }
 
@@ -165,7 +165,7 @@ pub fn put(m: &mut Model, path: &RelPath, entry: Entry) -> bool {
         parent = p.parent();
     }
     remove(m, path);
-    m.extend(missing.into_iter().map(|p| (Key(p), Entry::Directory(Dir::empty()))));
+    m.extend(missing.into_iter().map(|p| (Key(p), Entry::Directory(Subtree::empty()))));
     m.insert(Key(path.clone()), entry);
     true
 }

@@ -10,7 +10,7 @@ mod writing;
 use super::Objects;
 use crate::disk::{Access, Disk};
 use crate::layout::{DIRECTORIES, Layout};
-use crate::manifest::{Builder, Entry, Root};
+use crate::manifest::{Builder, Entry, RootNode};
 use crate::types::{Digest, Location, Token};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,7 +89,7 @@ pub(super) fn put_small(thread_writer: &mut super::ThreadWriter<'_>, content: &[
 }
 
 /// Builds a flat version of these files.
-pub(super) fn build(writer: &super::ObjectWriter, files: &[(String, Digest, u64, Option<Location>)]) -> Root {
+pub(super) fn build(writer: &super::ObjectWriter, files: &[(String, Digest, u64, Option<Location>)]) -> RootNode {
     let mut nodes = writer.node_writer().unwrap();
     let mut builder = Builder::new(&mut nodes);
     for (name, digest, size, place) in files {

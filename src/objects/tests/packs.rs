@@ -43,7 +43,7 @@ fn the_example_of_format_md_is_what_is_written() {
 }
 
 /// A pack with two blobs and two nodes; the files' digests, and the root.
-fn small_pack(store: &TestStore) -> (Vec<(Digest, Vec<u8>)>, Root, PathBuf) {
+fn small_pack(store: &TestStore) -> (Vec<(Digest, Vec<u8>)>, RootNode, PathBuf) {
     let writer = store.afresh().writer(&store.work()).unwrap();
     let mut thread_writer = writer.thread_writer();
     let contents = [b"one".to_vec(), random_bytes(7, 90)];

@@ -328,7 +328,7 @@ fn others(store: &Store, class: Class, damage: Damage, label: &str) {
             }
         }
         let _ = cairn::catalog::draft::all(store, &a);
-        let _ = cairn::catalog::version::versions(store, &a);
+        let _ = cairn::internals::catalog::version::versions(store, &a);
         let _ = cairn::resolve(store, &VersionSpec::parse("a:prod").unwrap());
         let _ = cairn::internals::lock::list(store);
     }));

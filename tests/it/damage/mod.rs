@@ -11,7 +11,7 @@ use cairn::internals::commit::{Artifact, SaveOptions};
 use cairn::internals::objects::Content;
 use cairn::manifest::Entry;
 use cairn::types::{AliasName, ArtifactName, Digest, DistributedId, VersionNumber};
-use cairn::verify::{Report, Scope, VerifyOptions, code, verify};
+use cairn::verify::{Scope, VerifyOptions, VerifyReport, code, verify};
 use cairn::view::{CheckoutOptions, checkout};
 use cairn::{Kind, Store, Version};
 use std::collections::BTreeMap;
@@ -125,8 +125,8 @@ fn entries(version: &Version) -> cairn::Result<Entries> {
 fn know(root: &Path, dir: &Path) -> Known {
     let store = open(root);
     let mut known = Known { versions: Vec::new(), trees: BTreeMap::new() };
-    for artifact in cairn::catalog::artifact::all(&store).unwrap() {
-        for version in cairn::catalog::version::versions(&store, &artifact).unwrap() {
+    for artifact in cairn::internals::catalog::artifact::all(&store).unwrap() {
+        for version in cairn::internals::catalog::version::versions(&store, &artifact).unwrap() {
             known.versions.push((artifact.clone(), version.number(), version.digest(), entries(&version).unwrap()));
             let out = dir.join("known");
             checkout(&version, &out, &CheckoutOptions::default()).unwrap();
@@ -217,7 +217,7 @@ fn right_content(
     assert!(rot || Digest::of(&bytes) == *digest, "{label}: wrong bytes for {digest}");
 }
 
-fn report_of(store: &Store, label: &str) -> Report {
+fn report_of(store: &Store, label: &str) -> VerifyReport {
     let report = catch_unwind(AssertUnwindSafe(|| verify(store, &Scope::All, &VerifyOptions::default())));
     let mut report = report
         .unwrap_or_else(|_| panic!("{label}: verify panics"))

@@ -184,7 +184,7 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
         versions = versions.max(version.number().0 as usize + 1);
     }
     let store = lab.store();
-    let all = cairn::catalog::version::versions(&store, &ArtifactName::parse("e").unwrap()).unwrap();
+    let all = cairn::internals::catalog::version::versions(&store, &ArtifactName::parse("e").unwrap()).unwrap();
     assert!(
         all.len() == versions && all.iter().enumerate().all(|(i, v)| v.number().0 == i as u64),
         "numbers are dense"

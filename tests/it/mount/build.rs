@@ -3,8 +3,9 @@
 use super::support::{Thing, Things};
 use cairn::Store;
 use cairn::internals::layout::Layout;
+use cairn::internals::manifest::{Builder, path_order};
 use cairn::internals::objects::SMALL_MAX;
-use cairn::manifest::{Builder, Entry, path_order};
+use cairn::manifest::Entry;
 use cairn::types::{Digest, Location, RelPath};
 use std::path::{Path, PathBuf};
 
@@ -60,7 +61,7 @@ pub fn version(store: &Path, things: &Things) -> Digest {
 
 /// The bytes of the last node below the root's.
 pub fn last_child(store: &Path, tree: Digest) -> Vec<u8> {
-    use cairn::manifest::NodeSource;
+    use cairn::internals::manifest::NodeSource;
     let store = Store::open(store).unwrap();
     let root = store.objects().load(&tree.into()).unwrap();
     let last = *root.children().last().expect("more than one node");

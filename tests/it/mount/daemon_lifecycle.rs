@@ -2,7 +2,7 @@
 
 use super::support::*;
 use cairn::error::Kind;
-use cairn::mount::unmount;
+use cairn::fuse::unmount;
 use std::fs::{self, File};
 use std::io::Read;
 use std::ops::Range;

@@ -188,6 +188,6 @@ fn in_the_foreground_a_service_manager_is_told_when_the_mount_answers() {
     let n = socket.recv(&mut heard).unwrap();
     assert_eq!(&heard[..n], b"READY=1");
     assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
-    cairn::mount::unmount(mounted.path()).unwrap();
+    cairn::fuse::unmount(mounted.path()).unwrap();
     assert!(served.wait().unwrap().success());
 }

@@ -2,7 +2,7 @@
 
 use super::support::*;
 use cairn::error::Kind;
-use cairn::mount::unmount;
+use cairn::fuse::unmount;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -141,7 +141,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        if is_mounted(&self.0) && cairn::mount::unmount(&self.0).is_err() {
+        if is_mounted(&self.0) && cairn::fuse::unmount(&self.0).is_err() {
             drop(Command::new("umount").arg("-l").arg(&self.0).output());
         }
     }

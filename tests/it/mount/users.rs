@@ -105,7 +105,7 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
     }
 }
 
-/// Runs [`cairn::mount::unmount`] in a process of its own, so that another user can: this test binary, told by the
+/// Runs [`cairn::fuse::unmount`] in a process of its own, so that another user can: this test binary, told by the
 /// environment.
 fn unmount_command(place: &Location, mnt: &Path) -> Command {
     let copy = place.path("it");
@@ -122,7 +122,7 @@ fn unmount_command(place: &Location, mnt: &Path) -> Command {
 #[test]
 fn unmounts_what_the_environment_names() {
     if let Some(mnt) = std::env::var_os("CAIRN_TEST_UNMOUNT") {
-        cairn::mount::unmount(Path::new(&mnt)).unwrap();
+        cairn::fuse::unmount(Path::new(&mnt)).unwrap();
     }
 }
 

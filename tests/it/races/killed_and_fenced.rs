@@ -141,7 +141,7 @@ fn a_writer_fenced_before_its_commit_looks_at_everything_again_and_succeeds_with
 /// The packs that published versions need.
 fn lab_packs(lab: &TestStore) -> BTreeSet<PathBuf> {
     let store = lab.store();
-    let versions = cairn::catalog::version::versions(&store, &name("a")).unwrap();
+    let versions = cairn::internals::catalog::version::versions(&store, &name("a")).unwrap();
     versions.iter().flat_map(|v| v.manifest_file().unwrap().packs().to_vec()).map(|p| store.layout().pack(&p)).collect()
 }
 

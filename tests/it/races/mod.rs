@@ -7,9 +7,9 @@ mod killed_and_fenced;
 mod replies_and_sources;
 
 use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, snapshot, text, wait_stopped};
-use cairn::catalog::removal;
 use cairn::catalog::remove::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
+use cairn::internals::catalog::removal;
 use cairn::internals::commit::Artifact;
 use cairn::types::{AliasName, ArtifactName, VersionNumber};
 use cairn::verify::{Scope, VerifyOptions, verify};

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 27] = [
+const STOREYS: [&str; 28] = [
     "setters",
     "error",
     "types",
@@ -32,6 +32,7 @@ const STOREYS: [&str; 27] = [
     "ingest",
     "view",
     "commit",
+    "assets",
     "staging",
     "verify",
     "gc",

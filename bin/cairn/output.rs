@@ -125,9 +125,18 @@ impl Out {
 
     /// Writes an aligned table; `heads` are shown to people only. A column whose head begins with `>` is right-aligned.
     pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Failure> {
+        self.aligned(heads, rows, self.terminal && !rows.is_empty())
+    }
+
+    /// [`Out::table`] with heads for everybody, also without rows.
+    pub fn table_with_heads(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Failure> {
+        self.aligned(heads, rows, true)
+    }
+
+    fn aligned(&mut self, heads: &[&str], rows: &[Vec<String>], show_heads: bool) -> std::result::Result<(), Failure> {
         let right: Vec<bool> = heads.iter().map(|h| h.starts_with('>')).collect();
-        let heads: Vec<String> = heads.iter().map(|h| h.trim_start_matches('>').to_owned()).collect();
-        let shown = (self.terminal && !rows.is_empty()).then_some(&heads);
+        let heads: Vec<String> = heads.iter().map(|h| h.strip_prefix('>').unwrap_or(h).to_owned()).collect();
+        let shown = show_heads.then_some(&heads);
         let mut widths = vec![0; heads.len()];
         for row in shown.into_iter().chain(rows) {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -144,6 +153,13 @@ impl Out {
             self.line(line.trim_end())?;
         }
         Ok(())
+    }
+
+    /// Writes one line of comma-separated values.
+    pub fn csv(&mut self, fields: &[String]) -> std::result::Result<(), Failure> {
+        let mut writer = csv::WriterBuilder::new().from_writer(&mut self.to);
+        writer.write_record(fields).map_err(|e| stopped(e.into()))?;
+        writer.flush().map_err(stopped)
     }
 
     /// Hands on what is buffered.

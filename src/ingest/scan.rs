@@ -7,7 +7,6 @@ use crate::disk::{DirHandle, FileStat, Follow, name_path};
 use crate::error::{Error, Result, show_list, show_path};
 use crate::progress::{Activity, Progress};
 use crate::setters::setters;
-use crate::threads;
 use parking_lot::{Condvar, Mutex};
 use std::ffi::CStr;
 use std::io;
@@ -139,7 +138,12 @@ pub fn scan(
         wake: Condvar::new(),
     };
     progress.set_activity(Activity::Scanning);
-    threads::on_each(threads, || scan.work());
+    std::thread::scope(|s| {
+        for _ in 1..threads {
+            s.spawn(|| scan.work());
+        }
+        scan.work();
+    });
     let mut state = scan.state.into_inner();
     if let Some(e) = state.error {
         return Err(e);

@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_lines)] // a test is read from its first step to its last
 
 mod access;
+mod assets;
 mod cli;
 mod crafted_stores;
 mod damage;

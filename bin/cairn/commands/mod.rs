@@ -25,6 +25,7 @@ mod show;
 mod sources;
 mod stage;
 mod stdin;
+mod table;
 mod upsert;
 mod uri;
 mod verify;
@@ -61,6 +62,8 @@ pub enum Command {
     Show(show::ShowArgs),
     /// Write a file of a version to stdout
     Cat(ls::CatArgs),
+    /// Print a table of a version
+    Table(table::TableArgs),
     /// Write a version to a directory
     Get(get::GetArgs),
     /// Compare two versions, or a version and a directory
@@ -110,6 +113,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Ls(args) => ls::ls(context, args),
         Command::Show(args) => show::run(context, args),
         Command::Cat(args) => ls::cat(context, args),
+        Command::Table(args) => table::run(context, args),
         Command::Get(args) => get::run(context, args),
         Command::Diff(args) => diff::run(context, args),
         Command::Verify(args) => verify::run(context, args),
@@ -147,6 +151,7 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "ls" => &ls::LS_HELP,
         "show" => &show::HELP,
         "cat" => &ls::CAT_HELP,
+        "table" => &table::HELP,
         "get" => &get::HELP,
         "diff" => &diff::HELP,
         "verify" => &verify::HELP,

@@ -1,5 +1,6 @@
 //! `cairn show`
 
+use super::table::show_entry;
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::{Context, count};
@@ -15,24 +16,37 @@ pub struct ShowArgs {
     /// The version
     #[arg(value_name = "NAME[:V]")]
     pub version: String,
+    /// An entry of the version, to show what it is
+    pub path: Option<String>,
 }
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
-    description: &["Prints the digest, type, aliases, tags, description, metadata, counts and times, and the runs \
-         that made this content."],
-    examples: &[("cairn show images:v3", ""), ("cairn show images --json | jq .metadata", "")],
+    description: &[
+        "Prints the digest, type, aliases, tags, description, metadata, counts and times, and the runs \
+         that made this content.",
+        "With PATH: what the entry at that path is. A table shows its first rows, an image its size.",
+    ],
+    examples: &[
+        ("cairn show images:v3", ""),
+        ("cairn show images --json | jq .metadata", ""),
+        ("cairn show eval pred.table.json", "one entry"),
+    ],
     exit: &[],
     json: "{\"artifact\", \"version\", \"type\", \"digest\", \"aliases\", \"tags\", \"description\", \
          \"metadata\", \"entries\", \"files\", \"bytes\", \"new_bytes\", \"created_at\", \"mode\", \
          \"run\", \"group\", \"job_type\", \"runs\"}\n\
-         runs lists all runs that made the same content.",
+         runs lists all runs that made the same content. With PATH: the fields of `cairn ls --json`, and \
+         object for a table, image, list of classes or HTML page.",
     list: None,
 };
 
 /// All that is known of a version.
 pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
     let version = context.version(&args.version)?;
+    if let Some(path) = &args.path {
+        return show_entry(context, &version, path);
+    }
     let (record, notes, aliases) = (version.record(), version.annotations()?, version.aliases()?);
     let run = record.run.as_ref();
     if context.json() {

@@ -4,6 +4,7 @@ use super::shared_args::SourceArgs;
 use super::stdin::{self, SourceList};
 use super::uri;
 use crate::output::count;
+use cairn::assets::Table;
 use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit::Artifact;
 use cairn::progress::{Progress, Reading};
@@ -61,6 +62,14 @@ fn add_path(
         return Err(Error::usage(why)
             .with_hint("leave it out with --skip-special; to add the data of a pipe, use - (standard input)"));
     }
+    Ok(())
+}
+
+/// Adds a file as a table under its base name, without the suffix.
+pub fn add_table(artifact: &mut Artifact, path: &Path, args: &SourceArgs) -> Result<()> {
+    let stem = path.file_stem().ok_or_else(|| Error::usage(format!("{} has no base name", show_path(path))))?;
+    let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
+    artifact.add(prefix.join(stem.as_bytes())?.as_bytes(), &Table::from_file(path)?)?;
     Ok(())
 }
 

@@ -91,12 +91,18 @@ fn attempt(
     {
         return publication::unchanged(store, writer, newest.clone());
     }
-    let draft = VersionDraft {
+    let making = VersionDraft {
+        artifact,
+        options,
+        mode: Mode::Simple,
+        base: None,
+        from,
+        exact: false,
         kind: Some(source.record().kind.clone()),
+        distributed_id: None,
         known_version: newest.as_ref(),
-        ..VersionDraft::new(artifact, options, Mode::Simple, from)
     };
-    let record = draft.record(store, &work, &root, &writer)?;
+    let record = making.record(store, &work, &root, &writer)?;
     publication::publish(store, work, writer, &root, record)
 }
 

@@ -102,13 +102,18 @@ fn attempt(
         return publication::unchanged(store, writer, newest.clone());
     }
     let root = settle(store, &writer, &stage, target)?;
-    let draft = VersionDraft {
+    let making = VersionDraft {
+        artifact,
+        options,
+        mode: Mode::Patch,
         base: target.map(Version::number),
+        from,
         exact: basis.onto.is_none(),
+        kind: None,
+        distributed_id: None,
         known_version: target,
-        ..VersionDraft::new(artifact, options, Mode::Patch, from)
     };
-    let record = draft.record(store, &work, &root, &writer)?;
+    let record = making.record(store, &work, &root, &writer)?;
     Ok(match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Done(published) => AttemptOutcome::Done(Published { rebased, ..published }),
         other => other,

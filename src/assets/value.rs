@@ -1,0 +1,188 @@
+//! A value in a cell of a table.
+
+use super::image::Image;
+use std::collections::BTreeMap;
+
+/// A value in a cell of a [`Table`](super::Table), or a part of one.
+///
+/// ```
+/// use cairn::assets::Value;
+///
+/// assert_eq!(Value::from(3), Value::Int(3));
+/// assert_eq!(Value::from(None::<f64>), Value::Null);
+/// assert_eq!(Value::from(vec!["a", "b"]), Value::List(vec!["a".into(), "b".into()]));
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Value {
+    /// Nothing.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i128),
+    /// A number. `NaN` in a cell of a table is stored as [`Value::Null`].
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// A moment, in milliseconds since 1970-01-01T00:00:00Z.
+    Timestamp(i64),
+    /// Values of one type.
+    List(Vec<Value>),
+    /// Values with names.
+    Map(BTreeMap<String, Value>),
+    /// An image.
+    Image(Box<Image>),
+}
+
+impl Value {
+    /// What it is, for messages: "a number".
+    pub(super) fn noun(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Bool(_) => "a truth value",
+            Value::Int(_) | Value::Float(_) => "a number",
+            Value::Text(_) => "a text",
+            Value::Timestamp(_) => "a time",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
+            Value::Image(_) => "an image",
+        }
+    }
+
+    /// The text, if it is one.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The number, if it is one. A whole number beyond 2^53 is rounded.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Value::Int(n) => Some(*n as f64),
+            Value::Float(x) => Some(*x),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Value {
+    /// A text as it is, all else as JSON.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::Null => Ok(()),
+            Value::Timestamp(ms) => match jiff::Timestamp::from_millisecond(*ms) {
+                Ok(time) => write!(f, "{time}"),
+                Err(_) => write!(f, "{ms}"),
+            },
+            other => f.write_str(&String::from_utf8_lossy(&super::python_json::write(other))),
+        }
+    }
+}
+
+macro_rules! from_ints {
+    ($($int:ty),+) => {$(
+        impl From<$int> for Value {
+            fn from(n: $int) -> Value {
+                Value::Int(n.into())
+            }
+        }
+    )+};
+}
+from_ints!(i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl From<usize> for Value {
+    fn from(n: usize) -> Value {
+        Value::Int(n as i128)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(x: f64) -> Value {
+        Value::Float(x)
+    }
+}
+
+impl From<f32> for Value {
+    fn from(x: f32) -> Value {
+        Value::Float(x.into())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(b: bool) -> Value {
+        Value::Bool(b)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Value {
+        Value::Text(text)
+    }
+}
+
+impl From<Image> for Value {
+    fn from(image: Image) -> Value {
+        Value::Image(Box::new(image))
+    }
+}
+
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Value {
+        value.map_or(Value::Null, Into::into)
+    }
+}
+
+impl<T: Into<Value>> From<Vec<T>> for Value {
+    fn from(items: Vec<T>) -> Value {
+        Value::List(items.into_iter().map(Into::into).collect())
+    }
+}
+
+impl From<serde_json::Value> for Value {
+    fn from(value: serde_json::Value) -> Value {
+        use serde_json::Value as Json;
+        match value {
+            Json::Null => Value::Null,
+            Json::Bool(b) => Value::Bool(b),
+            Json::Number(n) => match (n.as_i64(), n.as_u64()) {
+                (Some(n), _) => Value::Int(n.into()),
+                (None, Some(n)) => Value::Int(n.into()),
+                (None, None) => Value::Float(n.as_f64().unwrap_or(f64::NAN)),
+            },
+            Json::String(text) => Value::Text(text),
+            Json::Array(items) => Value::List(items.into_iter().map(Value::from).collect()),
+            Json::Object(fields) => Value::Map(fields.into_iter().map(|(k, v)| (k, v.into())).collect()),
+        }
+    }
+}
+
+/// The text at `key`, if there is one.
+pub(super) fn text_at<'a>(fields: &'a BTreeMap<String, Value>, key: &str) -> Option<&'a str> {
+    fields.get(key).and_then(Value::as_text)
+}
+
+/// The whole number at `key`, if there is one that fits.
+pub(super) fn number_at<T: TryFrom<i128>>(fields: &BTreeMap<String, Value>, key: &str) -> Option<T> {
+    match fields.get(key) {
+        Some(Value::Int(n)) => T::try_from(*n).ok(),
+        _ => None,
+    }
+}
+
+/// The map at `key`, if there is one.
+pub(super) fn fields_at<'a>(fields: &'a BTreeMap<String, Value>, key: &str) -> Option<&'a BTreeMap<String, Value>> {
+    match fields.get(key) {
+        Some(Value::Map(inner)) => Some(inner),
+        _ => None,
+    }
+}

@@ -1,8 +1,9 @@
-//! How many threads a parallel operation uses, and how its work is spread over them.
+//! How many threads a parallel operation uses, and how its work is spread over them: items of a list ([`for_each`],
+//! [`map`]), items that are found on the way ([`feed`]), or a queue of the caller ([`on_each`]).
 
 use parking_lot::Mutex;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{OnceLock, mpsc};
 
 /// The number of processors that this process may use, at most eight.
 pub fn count() -> usize {
@@ -78,6 +79,75 @@ pub fn for_each_with<T: Sync, S, E: Send>(
     })
 }
 
+/// Calls `work` on `threads` threads at once, the calling thread among them. Returns when all calls have returned.
+pub fn on_each(threads: usize, work: impl Fn() + Sync) {
+    std::thread::scope(|s| {
+        for _ in 1..threads {
+            s.spawn(&work);
+        }
+        work();
+    });
+}
+
+/// Where the items of [`feed`] go.
+pub struct Feeder<'a, T> {
+    items: mpsc::SyncSender<T>,
+    failed: &'a AtomicBool,
+}
+
+impl<T> Feeder<'_, T> {
+    /// Hands out an item, and waits while there are many. After an error it does nothing.
+    pub fn send(&self, item: T) {
+        if !self.has_failed() {
+            let _ = self.items.send(item);
+        }
+    }
+
+    /// Whether there was an error: then no more items are wanted.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Calls `work` for each item that `feed` sends, with `threads` threads besides the calling one, which runs `feed`. Each
+/// thread has a state; `end` gets it when there are no more items. After an error, the first is returned.
+///
+/// # Errors
+/// Those of `feed` and `work`.
+pub fn feed<T: Send, S, E: Send>(
+    threads: usize,
+    feed: impl FnOnce(Feeder<'_, T>) -> Result<(), E>,
+    begin: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T) -> Result<(), E> + Sync,
+    end: impl Fn(S) + Sync,
+) -> Result<(), E> {
+    let (items, receive) = mpsc::sync_channel(threads * 4);
+    let (receive, failed, error) = (Mutex::new(receive), AtomicBool::new(false), Mutex::new(None));
+    let note = |result: Result<(), E>| {
+        if let Err(e) = result {
+            failed.store(true, Ordering::Relaxed);
+            error.lock().get_or_insert(e);
+        }
+    };
+    let one_thread = || {
+        let mut state = begin();
+        while let Ok(item) = { receive.lock().recv() } {
+            // After an error the items are drained, so that the feeder does not wait.
+            if !failed.load(Ordering::Relaxed) {
+                note(work(&mut state, item));
+            }
+        }
+        end(state);
+    };
+    std::thread::scope(|s| {
+        for _ in 0..threads {
+            s.spawn(&one_thread);
+        }
+        note(feed(Feeder { items, failed: &failed }));
+    });
+    error.into_inner().map_or(Ok(()), Err)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,5 +190,37 @@ mod tests {
             assert_eq!(for_each_with(threads, &items, || count(&begun), fail, end), Err(3));
             assert_eq!(begun.into_inner(), ended.into_inner());
         }
+    }
+
+    #[test]
+    fn fed_items_are_worked_on_once_and_an_error_of_either_side_ends_the_feeding() {
+        let feed_many = |feeder: Feeder<'_, usize>| {
+            let sent = (0..1000).take_while(|_| !feeder.has_failed()).map(|n| feeder.send(n)).count();
+            if sent == 1000 { Ok(()) } else { Err(sent) }
+        };
+        let sum = AtomicUsize::new(0);
+        let add = |own: &mut usize, n: usize| {
+            *own += n;
+            Ok(())
+        };
+        let end = |own: usize| {
+            sum.fetch_add(own, Ordering::Relaxed);
+        };
+        assert_eq!(feed(4, feed_many, || 0, add, end), Ok(()));
+        assert_eq!(sum.load(Ordering::Relaxed), 499_500);
+        let fail = |_: &mut usize, n: usize| if n == 3 { Err(5000) } else { Ok(()) };
+        assert_eq!(feed(4, feed_many, || 0, fail, |_| {}), Err(5000));
+        assert_eq!(feed(4, |_: Feeder<'_, usize>| Err(7), || 0, add, |_| {}), Err(7));
+    }
+
+    #[test]
+    fn work_runs_on_each_thread_once() {
+        let calls = AtomicUsize::new(0);
+        let met = std::sync::Barrier::new(3);
+        on_each(3, || {
+            met.wait(); // returns only when three threads are here at once
+            calls.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(calls.into_inner(), 3);
     }
 }

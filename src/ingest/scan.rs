@@ -7,6 +7,7 @@ use crate::disk::{DirHandle, FileStat, Follow, name_path};
 use crate::error::{Error, Result, show_list, show_path};
 use crate::progress::{Activity, Progress};
 use crate::setters::setters;
+use crate::threads;
 use parking_lot::{Condvar, Mutex};
 use std::ffi::CStr;
 use std::io;
@@ -138,12 +139,7 @@ pub fn scan(
         wake: Condvar::new(),
     };
     progress.set_activity(Activity::Scanning);
-    std::thread::scope(|s| {
-        for _ in 1..threads {
-            s.spawn(|| scan.work());
-        }
-        scan.work();
-    });
+    threads::on_each(threads, || scan.work());
     let mut state = scan.state.into_inner();
     if let Some(e) = state.error {
         return Err(e);

@@ -233,15 +233,7 @@ pub fn break_lock(store: &Store, id: &str) -> Result<String> {
 /// # Errors
 /// I/O.
 pub fn remove_dead(store: &Store, locks: &mut Vec<Lock>) -> Result<usize> {
-    if !store.disk().kind().is_local() {
-        return Ok(0);
-    }
-    let (dead, rest): (Vec<Lock>, Vec<Lock>) = locks
-        .drain(..)
-        .partition(|l| l.status == HolderStatus::Dead && l.record.as_ref().is_some_and(LockRecord::is_here));
-    *locks = rest;
-    dead.iter().try_for_each(|lock| store.disk().remove_file(&lock.path))?;
-    Ok(dead.len())
+    remove_dead_of(store, locks, |lock| lock.record.as_ref().is_some_and(LockRecord::is_here))
 }
 
 /// Removes the locks of dead processes of this host, and lock files whose process died while writing them. On a file
@@ -251,11 +243,21 @@ pub fn remove_dead(store: &Store, locks: &mut Vec<Lock>) -> Result<usize> {
 /// I/O.
 pub(crate) fn remove_all_dead(store: &Store) -> Result<()> {
     if !store.disk().kind().is_local() {
-        return Ok(());
+        return Ok(()); // without judging them, which takes seconds
     }
-    let locks = judge_those(store, &lock_files(store)?, |record| record.is_none_or(LockRecord::is_here))?;
-    let mut dead = locks.iter().filter(|lock| lock.status == HolderStatus::Dead && Token::of_text(&lock.id).is_some());
-    dead.try_for_each(|lock| store.disk().remove_file(&lock.path))
+    let mut locks = judge_those(store, &lock_files(store)?, |record| record.is_none_or(LockRecord::is_here))?;
+    remove_dead_of(store, &mut locks, |lock| Token::of_text(&lock.id).is_some()).map(drop)
+}
+
+/// Removes the dead ones among `locks` that `wanted` selects, on a file system that no other host sees.
+fn remove_dead_of(store: &Store, locks: &mut Vec<Lock>, wanted: impl Fn(&Lock) -> bool) -> Result<usize> {
+    if !store.disk().kind().is_local() {
+        return Ok(0);
+    }
+    let is_dead = |lock: &mut Lock| lock.status == HolderStatus::Dead && wanted(lock);
+    let dead: Vec<Lock> = locks.extract_if(.., is_dead).collect();
+    dead.iter().try_for_each(|lock| store.disk().remove_file(&lock.path))?;
+    Ok(dead.len())
 }
 
 /// A lock's record; `Some(None)` if it is not readable as a record or not by this user; `None` if the file is gone.

@@ -4,6 +4,7 @@
 use super::entry::{Entry, Subtree};
 use super::node::Node;
 use super::node_store::{NodeSource, load_checked};
+use super::totals::Totals;
 use crate::error::{Error, Result, show_bytes};
 use crate::types::Digest;
 use std::sync::Arc;
@@ -121,51 +122,43 @@ impl Cursor {
     /// Moves to entry `index` of the directory, from the root. Returns how many pre-order entries come before it; past
     /// the end, the number of all entries.
     pub fn seek_index(&mut self, root: Arc<Node>, index: u64, source: &dyn NodeSource) -> Result<u64> {
-        self.stack.clear();
-        let all = root.totals().entries;
         if index >= root.totals().own {
-            return Ok(all);
+            self.stack.clear();
+            return Ok(root.totals().entries);
         }
-        self.stack.push((root, 0));
-        let (mut index, mut before) = (index, 0);
-        while let Some((node, i)) = self.stack.last_mut() {
-            if node.is_leaf() {
-                *i = usize::try_from(index).expect("smaller than a leaf's entries");
-                before += node.before(*i);
-                break;
-            }
-            loop {
-                let totals = node.child_totals(*i);
-                if index < totals.own {
-                    break;
-                }
-                index -= totals.own;
-                before += totals.entries;
-                *i += 1;
-            }
-            self.expand(source)?;
-        }
-        Ok(before)
+        let in_leaf = |_: &Node, index| usize::try_from(index).expect("smaller than a leaf's entries");
+        self.seek_counted(root, index, source, |totals| totals.own, in_leaf)
     }
 
     /// Moves to the entry that contains pre-order entry `at` (from 0, less than the total). Returns how many pre-order
     /// entries come before it.
     pub fn seek_rank(&mut self, root: Arc<Node>, at: u64, source: &dyn NodeSource) -> Result<u64> {
+        self.seek_counted(root, at, source, |totals| totals.entries, |leaf, at| leaf.entry_at(at))
+    }
+
+    /// Moves to entry `at`, from the root, where `count` says how many entries a child has, and `in_leaf` where an
+    /// entry is in a leaf. Returns how many pre-order entries come before it.
+    fn seek_counted(
+        &mut self,
+        root: Arc<Node>,
+        mut at: u64,
+        source: &dyn NodeSource,
+        count: impl Fn(Totals) -> u64,
+        in_leaf: impl Fn(&Node, u64) -> usize,
+    ) -> Result<u64> {
         self.stack.clear();
         self.stack.push((root, 0));
-        let (mut at, mut before) = (at, 0);
+        let mut before = 0;
         while let Some((node, i)) = self.stack.last_mut() {
             if node.is_leaf() {
-                *i = node.entry_at(at);
+                *i = in_leaf(node, at);
                 before += node.before(*i);
                 break;
             }
             loop {
                 let totals = node.child_totals(*i);
-                if at < totals.entries {
-                    break;
-                }
-                at -= totals.entries;
+                let Some(rest) = at.checked_sub(count(totals)) else { break };
+                at = rest;
                 before += totals.entries;
                 *i += 1;
             }

@@ -8,6 +8,7 @@
 use super::content_store::Objects;
 use super::damage::{DamagedItem, KnownDamage};
 use super::index::{Index, IndexScope};
+use super::locate::Wanted;
 use super::object_file::has_object_time;
 use super::object_sizes::ObjectSizes;
 use super::pack::BlobKind;
@@ -114,9 +115,10 @@ impl Deduplication {
             let listed = |name: &Digest| self.index().has_pack(name);
             self.packs.confirm(&self.objects, &self.damage, listed, place, digest, kind)
         };
+        let wanted = Wanted { digest, kind, confirm: &confirm };
         let lookup = |index: &Index| match kind {
-            BlobKind::Content => self.objects.find(index, digest, kind, &confirm),
-            BlobKind::Node => self.objects.find_newest(index, digest, kind, &confirm),
+            BlobKind::Content => self.objects.find(index, &wanted),
+            BlobKind::Node => self.objects.find_newest(index, &wanted),
         };
         let found = lookup(&self.index())?;
         if found.is_some() || !self.list_packs_after_miss()? {

@@ -12,6 +12,14 @@ use std::sync::Arc;
 /// Says when the pack was written that has a blob at a location; `None` if the blob must not be used from there.
 pub(super) type Confirm<'a> = &'a dyn Fn(Location) -> Result<Option<PackTime>>;
 
+/// A blob that is looked for.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    pub digest: &'a Digest,
+    pub kind: BlobKind,
+    pub confirm: Confirm<'a>,
+}
+
 impl Objects {
     /// A pack that is in place, open.
     pub(super) fn open_pack(&self, pack: PackRef) -> ReadAttempt<Arc<PackFile>> {
@@ -28,14 +36,9 @@ impl Objects {
     ///
     /// # Errors
     /// I/O; those of `confirm`.
-    pub(super) fn find(
-        &self,
-        index: &Index,
-        digest: &Digest,
-        kind: BlobKind,
-        confirm: Confirm<'_>,
-    ) -> Result<Option<Location>> {
+    pub(super) fn find(&self, index: &Index, wanted: &Wanted<'_>) -> Result<Option<Location>> {
         let mut failed = None;
+        let Wanted { digest, kind, confirm } = *wanted;
         let found = index.find_location(digest, kind, self.table(), |place| match confirm(place) {
             Ok(confirmed) => confirmed.map(|_| place),
             Err(e) => {
@@ -46,23 +49,17 @@ impl Objects {
         match (found, failed) {
             (Some(place), _) => Ok(Some(place)),
             (None, Some(e)) => Err(e),
-            (None, None) => self.find_in_unread_packs(index, digest, kind, confirm),
+            (None, None) => self.find_in_unread_packs(index, wanted),
         }
     }
 
-    fn find_in_unread_packs(
-        &self,
-        index: &Index,
-        digest: &Digest,
-        kind: BlobKind,
-        confirm: Confirm<'_>,
-    ) -> Result<Option<Location>> {
+    fn find_in_unread_packs(&self, index: &Index, wanted: &Wanted<'_>) -> Result<Option<Location>> {
         for name in index.unread() {
             let pack = self.pack_number(name);
-            let searched = readable(self.open_pack(pack).and_then(|file| file.search(digest, kind)))?;
+            let searched = readable(self.open_pack(pack).and_then(|file| file.search(wanted.digest, wanted.kind)))?;
             if let Some(Some(blob)) = searched {
                 let place = Location { pack, offset: blob.offset };
-                if confirm(place)?.is_some() {
+                if (wanted.confirm)(place)?.is_some() {
                     return Ok(Some(place));
                 }
             }
@@ -75,20 +72,14 @@ impl Objects {
     ///
     /// # Errors
     /// As [`Objects::find`].
-    pub(super) fn find_newest(
-        &self,
-        index: &Index,
-        digest: &Digest,
-        kind: BlobKind,
-        confirm: Confirm<'_>,
-    ) -> Result<Option<Location>> {
-        let places = index.all_locations(digest, kind, self.table());
+    pub(super) fn find_newest(&self, index: &Index, wanted: &Wanted<'_>) -> Result<Option<Location>> {
+        let places = index.all_locations(wanted.digest, wanted.kind, self.table());
         if places.len() <= 1 || !index.unread().is_empty() {
-            return self.find(index, digest, kind, confirm);
+            return self.find(index, wanted);
         }
         let mut newest = None;
         for place in places {
-            if let Some(time) = confirm(place)? {
+            if let Some(time) = (wanted.confirm)(place)? {
                 newest = newest.max(Some((time, place.pack, place.offset)));
             }
         }

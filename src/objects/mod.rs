@@ -59,5 +59,6 @@ pub use node_writer::NodeThreadWriter;
 pub use object_file::{LargeObject, OBJECT_MODE, OBJECT_MTIME};
 pub use pack::{BlobKind, SMALL_MAX};
 pub use read::Content;
+pub use search::SearchDepth;
 pub use thread_writer::{SmallPut, ThreadWriter};
 pub use writer::{ObjectWriter, SealSummary};

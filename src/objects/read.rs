@@ -55,22 +55,12 @@ impl Objects {
         self.content_from(digest, size, place, buffer, SearchDepth::Full)
     }
 
-    /// As [`Objects::content_into`], but searches only where the hint and the index say. For a caller with much to
-    /// search, which then reads all footers once ([`Objects::locations_by_footers`]).
+    /// As [`Objects::content_into`], to the given depth. [`SearchDepth::Known`] is for a caller with much to search, which
+    /// then reads all footers once ([`Objects::locations_by_footers`]).
     ///
     /// # Errors
     /// As [`Objects::content`].
-    pub fn content_by_index(
-        &self,
-        digest: &Digest,
-        size: u64,
-        place: Option<Location>,
-        buffer: &mut Vec<u8>,
-    ) -> Result<Content<()>> {
-        self.content_from(digest, size, place, buffer, SearchDepth::Known)
-    }
-
-    fn content_from(
+    pub fn content_from(
         &self,
         digest: &Digest,
         size: u64,

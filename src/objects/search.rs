@@ -42,8 +42,8 @@ pub(super) enum SearchOrder {
 }
 
 /// How far to search.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum SearchDepth {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SearchDepth {
     /// Everywhere.
     Full,
     /// Only the locations from the hint, the index as it was last loaded, and the object's name. For a caller with much

@@ -9,7 +9,7 @@ use super::root::ManifestOwner;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Census, NodeSource, Tree, Visitor};
-use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX};
+use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX, SearchDepth};
 use crate::store::Store;
 use crate::types::{Digest, Location};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -244,7 +244,7 @@ impl<'a> Manifests<'a> {
             for place in found {
                 tries.push(
                     objects
-                        .content_by_index(digest, *size, Some(*place), &mut buffer)
+                        .content_from(digest, *size, Some(*place), &mut buffer, SearchDepth::Known)
                         .and_then(|c| whole(objects, &c, digest, known)),
                 );
             }
@@ -381,7 +381,7 @@ impl Meet<'_> {
         self.options.progress.add_total(1, size);
         let objects = self.store.objects();
         let read = objects
-            .content_by_index(digest, size, place, &mut buffer)
+            .content_from(digest, size, place, &mut buffer, SearchDepth::Known)
             .and_then(|c| whole(objects, &c, digest, self.options.quick.then_some(self.known)));
         self.options.progress.add_done(1, size);
         match read {

@@ -16,13 +16,12 @@ use crate::ingest::Filter;
 use crate::layout::unfinished_directory;
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
+use crate::threads::{self, Feeder};
 use crate::types::{RelPath, Token};
 use parking_lot::Mutex;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// What a checkout did.
@@ -246,54 +245,23 @@ fn write(
     naming: Naming,
 ) -> Result<CheckoutReport> {
     let fill = Fill::new(version.store().objects(), options, naming);
-    let stop = AtomicBool::new(false);
-    let shared = Mutex::new((CheckoutReport::default(), None::<Error>));
-    let threads = crate::threads::count();
-    let (send, receive) = mpsc::sync_channel::<Batch>(threads * 4);
-    let receive = Mutex::new(receive);
     let found = |path: &RelPath| plan.and_then(|p| p.found.get(path).copied());
-    let work = || {
-        let mut buffer = Vec::new();
-        loop {
-            let Ok(batch) = ({ receive.lock().recv() }) else { return };
-            if stop.load(Ordering::Relaxed) {
-                continue; // drains, so that the walk does not block
-            }
-            let mut part = CheckoutReport::default();
-            for (dir, visit) in batch {
-                let made = options.progress.check_cancelled().and_then(|()| match options.written(&visit.entry)? {
-                    WrittenAs::Nothing => Ok(Made::Skipped),
-                    entry => fill.make(&dir, visit.path.name(), &entry, found(&visit.path), &mut buffer),
-                });
-                match made {
-                    Ok(made) => part.add(&visit.entry, made),
-                    Err(e) => {
-                        stop.store(true, Ordering::Relaxed);
-                        let e = e.context(format!("cannot write out {} of {version}", visit.path));
-                        shared.lock().1.get_or_insert(e);
-                        break;
-                    }
-                }
-                options.progress.add_done(1, size_of(&visit.entry));
-            }
-            let mut shared = shared.lock();
-            shared.0.merge(&part);
-        }
+    let report = Mutex::new(CheckoutReport::default());
+    let make = |(part, buffer): &mut (CheckoutReport, Vec<u8>), batch: Batch| {
+        batch.into_iter().try_for_each(|(dir, visit)| {
+            let made = options.progress.check_cancelled().and_then(|()| match options.written(&visit.entry)? {
+                WrittenAs::Nothing => Ok(Made::Skipped),
+                entry => fill.make(&dir, visit.path.name(), &entry, found(&visit.path), buffer),
+            });
+            let made = made.map_err(|e| e.context(format!("cannot write out {} of {version}", visit.path)))?;
+            part.add(&visit.entry, made);
+            options.progress.add_done(1, size_of(&visit.entry));
+            Ok(())
+        })
     };
-    std::thread::scope(|s| {
-        for _ in 0..threads {
-            s.spawn(work);
-        }
-        let walked = feed(version, target, options, &found, &stop, send);
-        if let Err(e) = walked {
-            stop.store(true, Ordering::Relaxed);
-            shared.lock().1.get_or_insert(e);
-        }
-    });
-    match shared.into_inner() {
-        (_, Some(e)) => Err(e),
-        (report, None) => Ok(report),
-    }
+    let walk = |batches: Feeder<'_, Batch>| feed(version, target, options, &found, &batches);
+    threads::feed(threads::count(), walk, Default::default, make, |(part, _)| report.lock().merge(&part))?;
+    Ok(report.into_inner())
 }
 
 /// Makes directories and hands out everything else.
@@ -302,18 +270,17 @@ fn feed(
     target: &Arc<Dir>,
     options: &CheckoutOptions,
     found: &dyn Fn(&RelPath) -> Option<Existing>,
-    stop: &AtomicBool,
-    send: mpsc::SyncSender<Batch>,
+    batches: &Feeder<'_, Batch>,
 ) -> Result<()> {
     // Each directory in a batch is an open file.
-    let at_once = crate::threads::count() * 5 + 1;
+    let at_once = threads::count() * 5 + 1;
     let dirs_in_batch = (disk::open_files_limit() / 4 / at_once).clamp(1, BATCH);
     let mut batch = Batch::with_capacity(BATCH);
     let mut dirs = 0;
     let mut open = OpenDirs::new(target.clone(), ());
     for visit in selected(version, options)? {
         let visit = visit?;
-        if stop.load(Ordering::Relaxed) {
+        if batches.has_failed() {
             return Ok(());
         }
         while open.leave_for(&visit.path)?.is_some() {}
@@ -330,12 +297,10 @@ fn feed(
         batch.push((dir, visit));
         if batch.len() == BATCH || dirs == dirs_in_batch {
             dirs = 0;
-            if send.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))).is_err() {
-                return Ok(());
-            }
+            batches.send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
         }
     }
-    let _ = send.send(batch);
+    batches.send(batch);
     Ok(())
 }
 

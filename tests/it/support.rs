@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A temporary directory with a store in it.
@@ -63,6 +63,15 @@ impl TestStore {
             text(&output.stderr)
         );
         output
+    }
+
+    /// Starts the command, which stops itself before change number `step` of the disk, and waits until it has stopped.
+    pub fn stopped_before(&self, step: u64, args: &[&str]) -> Child {
+        let mut command = self.cairn(args);
+        command.env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        wait_stopped(&child);
+        child
     }
 
     /// Runs the command with success and gives its trimmed stdout.

@@ -1,13 +1,13 @@
 //! `cairn copy`
 
-use super::put::{annotate, report};
+use super::put::{annotated, report, say_what_is_kept};
 use super::shared_args::{AnnotationArgs, RunArgs};
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
 use crate::signals;
 use cairn::Store;
-use cairn::internals::commit::{self, Artifact, SaveOptions};
+use cairn::internals::commit::{self, SaveOptions};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -49,14 +49,10 @@ pub const HELP: Help = Help {
 /// Makes a version of a version's content.
 pub fn run(context: &mut Context, args: CopyArgs) -> CommandResult {
     let source = context.version(&args.version)?;
-    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
-    annotate(&mut artifact, &args.annotations)?;
+    let artifact = annotated(&args.name, &args.annotations)?;
     let store = args.to.as_deref().map_or_else(|| Ok(source.store().clone()), Store::open)?;
     let run = args.run.run_if_given(&store)?;
-    context.if_interrupted(
-        "no version was published; the complete files in the store are kept: run the same copy \
-     again, and it copies only the rest",
-    );
+    say_what_is_kept(context, "copy");
     let bar = context.bar("copy");
     signals::cancel_on_interrupt(bar.progress());
     let mut options = SaveOptions::default().note_run(args.run.run.is_some()).progress(bar.progress());

@@ -1,7 +1,7 @@
 //! `cairn finish`
 
-use super::put::{annotate, report};
-use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::put::{annotated, report};
+use super::shared_args::ContentArgs;
 use super::sources::{add_sources, warn_of_sources};
 use super::stdin::SourceList;
 use crate::errors::CommandResult;
@@ -10,7 +10,7 @@ use crate::output::Context;
 use crate::signals;
 use cairn::catalog::OnConflict;
 use cairn::error::Result;
-use cairn::internals::commit::{Artifact, FinishOptions, Run};
+use cairn::internals::commit::{FinishOptions, Run};
 use cairn::types::RunId;
 use clap::{Args, ValueEnum};
 use std::ffi::OsString;
@@ -41,15 +41,9 @@ pub struct FinishArgs {
     /// Finish without the files that runs are still writing or left open
     #[arg(long)]
     pub skip_open: bool,
-    /// Where sources go, and how they are read.
+    /// Where the files go, what is recorded about them, and the run.
     #[command(flatten)]
-    pub source_args: SourceArgs,
-    /// Type, aliases, tags, description, metadata.
-    #[command(flatten)]
-    pub annotations: AnnotationArgs,
-    /// The run that finishes.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub content: ContentArgs,
 }
 
 /// What to do if two runs have different content at a path.
@@ -89,9 +83,8 @@ pub const HELP: Help = Help {
 /// All contributions become one version.
 pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
     let store = context.store()?;
-    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
-    annotate(&mut artifact, &args.annotations)?;
-    let run = Run::new(&store, args.run.options())?;
+    let mut artifact = annotated(&args.name, &args.content.annotations)?;
+    let run = Run::new(&store, args.content.run.options())?;
     let draft = run.draft(artifact.name(), args.distributed_id.as_deref())?;
     context.if_interrupted("the finish was not acknowledged; run it again");
     signals::install_handlers();
@@ -99,8 +92,8 @@ pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
     add_sources(
         &mut artifact,
         &store,
-        &SourceList::split(&args.sources, &args.source_args)?,
-        &args.source_args,
+        &SourceList::split(&args.sources, &args.content.source)?,
+        &args.content.source,
         &bar.progress(),
     )?;
     signals::cancel_on_interrupt(bar.progress());

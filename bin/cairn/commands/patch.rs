@@ -1,7 +1,7 @@
 //! `cairn patch`
 
-use super::put::{annotate, report};
-use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::put::{annotate, publish, report, say_what_is_kept};
+use super::shared_args::ContentArgs;
 use super::sources::{add_sources, unreadable, warn_of_sources};
 use super::stdin::SourceList;
 use crate::errors::CommandResult;
@@ -44,15 +44,9 @@ pub struct PatchArgs {
     /// Start from an empty version if the artifact does not exist yet
     #[arg(long)]
     pub create: bool,
-    /// Where sources go, and how they are read.
+    /// Where the files go, what is recorded about them, and the run.
     #[command(flatten)]
-    pub source_args: SourceArgs,
-    /// Type, aliases, tags, description, metadata.
-    #[command(flatten)]
-    pub annotations: AnnotationArgs,
-    /// The run that makes the version.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub content: ContentArgs,
 }
 
 /// The text of `--help`.
@@ -84,12 +78,9 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
     let spec = VersionSpec::parse(&args.base)?;
     let store = context.store()?;
     let mut artifact = draft(&store, &spec, &args)?;
-    annotate(&mut artifact, &args.annotations)?;
-    let run = args.run.run_if_given(&store)?;
-    context.if_interrupted(
-        "no version was published; the complete files in the store are kept: run the same patch \
-     again, and it stores only the rest",
-    );
+    annotate(&mut artifact, &args.content.annotations)?;
+    let run = args.content.run.run_if_given(&store)?;
+    say_what_is_kept(context, "patch");
     signals::install_handlers();
     let bar = context.bar("patch");
     for path in &args.removals {
@@ -104,16 +95,13 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
     add_sources(
         &mut artifact,
         &store,
-        &SourceList::split(&args.sources, &args.source_args)?,
-        &args.source_args,
+        &SourceList::split(&args.sources, &args.content.source)?,
+        &args.content.source,
         &bar.progress(),
     )?;
     signals::cancel_on_interrupt(bar.progress());
     let options = SaveOptions::default().progress(bar.progress());
-    let published = match run {
-        Some(run) => run.log_artifact_with(&artifact, options)?,
-        None => artifact.save_with(&store, &options)?,
-    };
+    let published = publish(&store, &artifact, run, options)?;
     let progress = bar.progress();
     drop(bar);
     warn_of_sources(&progress);
@@ -136,14 +124,14 @@ fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact
             if !args.create {
                 return Err(e.with_hint("to start from an empty version, add --create"));
             }
-            if let Some(kind) = &args.annotations.kind {
+            if let Some(kind) = &args.content.annotations.kind {
                 artifact::check_type(store, &spec.artifact, Some(&cairn::types::ArtifactType::parse(kind)?))?;
             }
-            return Artifact::patch_from_empty(spec.artifact.as_str(), args.annotations.kind.as_deref());
+            return Artifact::patch_from_empty(spec.artifact.as_str(), args.content.annotations.kind.as_deref());
         }
         (Err(e), _) => return Err(e),
     };
-    if let Some(kind) = &args.annotations.kind {
+    if let Some(kind) = &args.content.annotations.kind {
         artifact::check_type(store, &spec.artifact, Some(&cairn::types::ArtifactType::parse(kind)?))?;
     }
     let mut artifact = base.new_draft();

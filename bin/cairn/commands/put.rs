@@ -1,6 +1,6 @@
 //! `cairn put`
 
-use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::shared_args::{AnnotationArgs, ContentArgs};
 use super::sources::{add_sources, add_table, unreadable, warn_of_sources};
 use super::stdin::SourceList;
 use crate::errors::CommandResult;
@@ -8,9 +8,10 @@ use crate::help::Help;
 use crate::output::{Context, count, plural};
 use crate::progress::human;
 use crate::signals;
+use cairn::Store;
 use cairn::catalog::{Recorded, parse_metadata};
 use cairn::error::{Error, Result, show_list};
-use cairn::internals::commit::{Artifact, Published, SaveOptions};
+use cairn::internals::commit::{Artifact, Published, Run, SaveOptions};
 use cairn::progress::Progress;
 use clap::Args;
 use indicatif::HumanCount;
@@ -30,18 +31,12 @@ pub struct PutArgs {
     /// Add a CSV, TSV or JSON lines file as a table, NAME.table.json (repeatable)
     #[arg(long = "table", value_name = "FILE")]
     pub tables: Vec<PathBuf>,
-    /// Where sources go, and how they are read.
-    #[command(flatten)]
-    pub source_args: SourceArgs,
-    /// Type, aliases, tags, description, metadata.
-    #[command(flatten)]
-    pub annotations: AnnotationArgs,
     /// Make a new version even if nothing has changed
     #[arg(long)]
     pub new_version: bool,
-    /// The run that makes the version.
+    /// Where the files go, what is recorded about them, and the run.
     #[command(flatten)]
-    pub run: RunArgs,
+    pub content: ContentArgs,
 }
 
 /// The text of `--help`.
@@ -75,41 +70,57 @@ pub const HELP: Help = Help {
 /// Makes a version.
 pub fn run(context: &mut Context, args: PutArgs) -> CommandResult {
     let store = context.store()?;
-    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
-    annotate(&mut artifact, &args.annotations)?;
-    let run = args.run.run_if_given(&store)?;
-    context.if_interrupted(
-        "no version was published; the complete files in the store are kept: run the same put \
-     again, and it stores only the rest",
-    );
+    let mut artifact = annotated(&args.name, &args.content.annotations)?;
+    let run = args.content.run.run_if_given(&store)?;
+    say_what_is_kept(context, "put");
     signals::install_handlers();
-    let given = SourceList::split(&args.sources, &args.source_args)?;
+    let given = SourceList::split(&args.sources, &args.content.source)?;
     let progress = Arc::<Progress>::default();
     let typed = given.is_typed();
     if typed {
         context.status("reading standard input; Ctrl-D ends it");
         // before there is a bar to write over it
-        add_sources(&mut artifact, &store, &given, &args.source_args, &progress)?;
+        add_sources(&mut artifact, &store, &given, &args.content.source, &progress)?;
     }
     let bar = context.bar_of("put", progress.clone());
     if !typed {
-        add_sources(&mut artifact, &store, &given, &args.source_args, &progress)?;
+        add_sources(&mut artifact, &store, &given, &args.content.source, &progress)?;
     }
     for table in &args.tables {
-        add_table(&mut artifact, table, &args.source_args)?;
+        add_table(&mut artifact, table, &args.content.source)?;
     }
     signals::cancel_on_interrupt(progress.clone());
     let options = SaveOptions::default().always_new(args.new_version).progress(progress.clone());
-    let published = match run {
-        Some(run) => run.log_artifact_with(&artifact, options)?,
-        None => artifact.save_with(&store, &options)?,
-    };
+    let published = publish(&store, &artifact, run, options)?;
     drop(bar);
     warn_of_sources(&progress);
     report(context, &published, "nothing changed since")
 }
 
-/// Records type, aliases, tags, description and metadata.
+/// What an interruption leaves, for a command that makes a version.
+pub fn say_what_is_kept(context: &mut Context, command: &str) {
+    context.if_interrupted(&format!(
+        "no version was published; the complete files in the store are kept: run the same {command} again, and it \
+         stores only the rest"
+    ));
+}
+
+/// Makes the version; the run, if there is one, is recorded.
+pub fn publish(store: &Store, artifact: &Artifact, run: Option<Run>, options: SaveOptions) -> Result<Published> {
+    match run {
+        Some(run) => run.log_artifact_with(artifact, options),
+        None => artifact.save_with(store, &options),
+    }
+}
+
+/// An artifact with the type, aliases, tags, description and metadata that were given.
+pub fn annotated(name: &str, args: &AnnotationArgs) -> Result<Artifact> {
+    let mut artifact = Artifact::new(name, args.kind.as_deref())?;
+    annotate(&mut artifact, args)?;
+    Ok(artifact)
+}
+
+/// Records aliases, tags, description and metadata.
 pub fn annotate(artifact: &mut Artifact, args: &AnnotationArgs) -> Result<()> {
     for alias in &args.aliases {
         artifact.add_alias(alias)?;

@@ -91,6 +91,20 @@ pub struct AnnotationArgs {
     pub metadata: Option<String>,
 }
 
+/// What all commands take that add files: where those go, what is recorded about them, and the run that does it.
+#[derive(Args, Debug)]
+pub struct ContentArgs {
+    /// Where sources go, and how they are read.
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Type, aliases, tags, description, metadata.
+    #[command(flatten)]
+    pub annotations: AnnotationArgs,
+    /// The run that does the work.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// The run that does the work.
 #[derive(Args, Debug)]
 pub struct RunArgs {

@@ -1,7 +1,7 @@
 //! `cairn upsert`
 
-use super::put::annotate;
-use super::shared_args::{AnnotationArgs, RunArgs, SourceArgs};
+use super::put::annotated;
+use super::shared_args::ContentArgs;
 use super::sources::{add_sources, warn_of_sources};
 use super::stdin::SourceList;
 use crate::errors::CommandResult;
@@ -10,7 +10,7 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use crate::signals;
 use cairn::error::Error;
-use cairn::internals::commit::{Artifact, Run, UpsertOptions, Upserted};
+use cairn::internals::commit::{Run, UpsertOptions, Upserted};
 use cairn::staging::SealOptions;
 use clap::Args;
 use serde_json::json;
@@ -30,15 +30,9 @@ pub struct UpsertArgs {
     /// Replace this run's earlier contributions
     #[arg(long)]
     pub replace: bool,
-    /// Where sources go, and how they are read.
+    /// Where the files go, what is recorded about them, and the run.
     #[command(flatten)]
-    pub source_args: SourceArgs,
-    /// Type, aliases, tags, description, metadata.
-    #[command(flatten)]
-    pub annotations: AnnotationArgs,
-    /// The run that contributes.
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub content: ContentArgs,
 }
 
 /// The text of `--help`.
@@ -64,13 +58,12 @@ pub const HELP: Help = Help {
 /// A run's contribution.
 pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
     let store = context.store()?;
-    let mut artifact = Artifact::new(&args.name, args.annotations.kind.as_deref())?;
-    annotate(&mut artifact, &args.annotations)?;
-    let run = Run::new(&store, args.run.options())?;
+    let mut artifact = annotated(&args.name, &args.content.annotations)?;
+    let run = Run::new(&store, args.content.run.options())?;
     let id = args.distributed_id.as_deref();
     let draft = run.draft(artifact.name(), id)?; // without an id, nothing is read first
     if args.sources.is_empty() {
-        if let Some(option) = args.source_args.first_given() {
+        if let Some(option) = args.content.source.first_given() {
             return Err(Error::usage(format!("{option} applies to SRC, but no SRC is given"))
                 .with_hint(
                     "name the files to contribute; without SRC, the staging directory of the run is sealed as it is",
@@ -86,10 +79,10 @@ pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
     );
     signals::install_handlers();
     let bar = context.bar("upsert");
-    let given = SourceList::split(&args.sources, &args.source_args)?;
+    let given = SourceList::split(&args.sources, &args.content.source)?;
     // A stream may take hours: meanwhile `finish` and a second process of this run must see that the run is at work.
     let begun = given.has_stream().then(|| run.begin_upsert(&artifact, id)).transpose()?;
-    add_sources(&mut artifact, &store, &given, &args.source_args, &bar.progress())?;
+    add_sources(&mut artifact, &store, &given, &args.content.source, &bar.progress())?;
     signals::cancel_on_interrupt(bar.progress());
     let options = UpsertOptions::default().replace(args.replace).progress(bar.progress());
     let done = match begun {

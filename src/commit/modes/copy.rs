@@ -91,18 +91,12 @@ fn attempt(
     {
         return publication::unchanged(store, writer, newest.clone());
     }
-    let making = VersionDraft {
-        artifact,
-        options,
-        mode: Mode::Simple,
-        base: None,
-        from,
-        exact: false,
+    let draft = VersionDraft {
         kind: Some(source.record().kind.clone()),
-        distributed_id: None,
         known_version: newest.as_ref(),
+        ..VersionDraft::new(artifact, options, Mode::Simple, from)
     };
-    let record = making.record(store, &work, &root, &writer)?;
+    let record = draft.record(store, &work, &root, &writer)?;
     publication::publish(store, work, writer, &root, record)
 }
 

@@ -275,15 +275,9 @@ impl Finisher<'_> {
         let progress = self.options.progress.clone();
         let save = SaveOptions { run: self.run.cloned(), progress, ..SaveOptions::default() };
         let version = VersionDraft {
-            artifact: &merged.annotations,
-            options: &save,
-            mode: Mode::Collaborative,
-            base: None,
-            from: merged.from,
-            exact: false,
-            kind: None,
             distributed_id: Some(self.draft.id()),
             known_version: merged.newest.as_ref(),
+            ..VersionDraft::new(&merged.annotations, &save, Mode::Collaborative, merged.from)
         };
         let record = version.record(store, txn, &merged.root, writer)?;
         publication::write_version(store, txn, writer, &merged.root, &record)

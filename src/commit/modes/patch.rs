@@ -102,18 +102,13 @@ fn attempt(
         return publication::unchanged(store, writer, newest.clone());
     }
     let root = settle(store, &writer, &stage, target)?;
-    let making = VersionDraft {
-        artifact,
-        options,
-        mode: Mode::Patch,
+    let draft = VersionDraft {
         base: target.map(Version::number),
-        from,
         exact: basis.onto.is_none(),
-        kind: None,
-        distributed_id: None,
         known_version: target,
+        ..VersionDraft::new(artifact, options, Mode::Patch, from)
     };
-    let record = making.record(store, &work, &root, &writer)?;
+    let record = draft.record(store, &work, &root, &writer)?;
     Ok(match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Done(published) => AttemptOutcome::Done(Published { rebased, ..published }),
         other => other,

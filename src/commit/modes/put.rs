@@ -59,18 +59,8 @@ pub fn publish_generated(
     let root = builder.finish()?;
     nodes.close()?;
     let from = VersionNumber::after(version::highest(store, &artifact.name)?);
-    let making = VersionDraft {
-        artifact,
-        options: &options,
-        mode: Mode::Simple,
-        base: None,
-        from,
-        exact: false,
-        kind: None,
-        distributed_id: None,
-        known_version: None,
-    };
-    let record = making.record(store, &work, &root, &writer)?;
+    let draft = VersionDraft::new(artifact, &options, Mode::Simple, from);
+    let record = draft.record(store, &work, &root, &writer)?;
     match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Done(published) => Ok(published),
         AttemptOutcome::Again => Err(Error::conflict("another process fenced this attempt")),
@@ -94,18 +84,9 @@ fn attempt(store: &Store, artifact: &Artifact, options: &SaveOptions) -> Result<
         return publication::unchanged(store, writer, newest.clone());
     }
     let from = VersionNumber::after(highest);
-    let making = VersionDraft {
-        artifact,
-        options,
-        mode: Mode::Simple,
-        base: None,
-        from,
-        exact: false,
-        kind: None,
-        distributed_id: None,
-        known_version: newest.as_ref(),
-    };
-    let record = making.record(store, &work, &root, &writer)?;
+    let draft =
+        VersionDraft { known_version: newest.as_ref(), ..VersionDraft::new(artifact, options, Mode::Simple, from) };
+    let record = draft.record(store, &work, &root, &writer)?;
     Ok(match publication::publish(store, work, writer, &root, record)? {
         AttemptOutcome::Done(published) => AttemptOutcome::Done(Published { previous: newest, ..published }),
         other => other,

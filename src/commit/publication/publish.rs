@@ -31,7 +31,27 @@ pub(in crate::commit) struct VersionDraft<'a> {
     pub known_version: Option<&'a Version>,
 }
 
-impl VersionDraft<'_> {
+impl<'a> VersionDraft<'a> {
+    /// A version that is based on no other one and finishes no draft.
+    pub(in crate::commit) fn new(
+        artifact: &'a Artifact,
+        options: &'a SaveOptions,
+        mode: Mode,
+        from: VersionNumber,
+    ) -> VersionDraft<'a> {
+        VersionDraft {
+            artifact,
+            options,
+            mode,
+            base: None,
+            from,
+            exact: false,
+            kind: None,
+            distributed_id: None,
+            known_version: None,
+        }
+    }
+
     /// The record. Makes the artifact if it is new.
     pub(in crate::commit) fn record(
         &self,

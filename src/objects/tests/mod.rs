@@ -74,7 +74,8 @@ impl TestStore {
     pub fn place(&self, digest: &Digest) -> Option<Location> {
         let index = self.objects.load_index(super::index::IndexScope::Packs).unwrap();
         let confirm = |place| self.objects.confirm_by_header(place, digest, super::BlobKind::Content);
-        self.objects.find(&index, digest, super::BlobKind::Content, &confirm).unwrap()
+        let wanted = super::locate::Wanted { digest, kind: super::BlobKind::Content, confirm: &confirm };
+        self.objects.find(&index, &wanted).unwrap()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Writers and finishers that stand still at each of their disk steps while others go on, and wake; fences at every
 //! step; many finishers at once.
 
-use crate::support::{TestStore, go_on, make_tree, steps, text, wait_stopped};
+use crate::support::{TestStore, go_on, make_tree, steps, text};
 use cairn::verify::{Scope, VerifyOptions, verify};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -33,14 +33,7 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
     let (mut taken, mut told) = (0, 0);
     for step in 1..=count {
         let lab = start();
-        let mut child = lab
-            .cairn(&UPSERT)
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_stopped(&child);
+        let mut child = lab.stopped_before(step, &UPSERT);
         // The finisher does not wait for it, and helps what it committed.
         let finished = impatient(&lab, &[&FINISH[..], &["--skip-open"]].concat());
         assert_eq!((finished.status.code(), text(&finished.stdout).trim()), (Some(0), "x:v0"), "step {step}");
@@ -74,14 +67,7 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
     let (mut in_it, mut told) = (0, 0);
     for step in 1..=count {
         let lab = start();
-        let child = lab
-            .cairn(&FINISH)
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_stopped(&child);
+        let child = lab.stopped_before(step, &FINISH);
         // It may hold the queue where it stands: others go on without it after a while.
         let upserted = impatient(&lab, &UPSERT);
         let late = match upserted.status.code() {
@@ -115,14 +101,7 @@ fn a_fence_before_each_step_of_an_upsert_and_a_finish_costs_a_retry() {
         let mut fenced = 0;
         for step in 1..=count {
             let lab = start();
-            let child = lab
-                .cairn(words)
-                .env("CAIRN_FAULT", format!("stop:{step}"))
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            wait_stopped(&child);
+            let child = lab.stopped_before(step, words);
             // After its claim a token is on its way out: fencing what is left of it would only leave more.
             let log = lab.store_path().join("artifacts/x/drafts/d/log");
             let tokens = std::fs::read_dir(lab.store_path().join("work")).unwrap().flatten();
@@ -204,14 +183,7 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
     for what in [&["draft", "discard", "x", "d"][..], &["draft", "drop", "x", "d", "--run", "first"]] {
         for step in 1..=count {
             let lab = start();
-            let child = lab
-                .cairn(&expecting)
-                .env("CAIRN_FAULT", format!("stop:{step}"))
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            wait_stopped(&child);
+            let child = lab.stopped_before(step, &expecting);
             let undone = impatient(&lab, what).status.code();
             go_on(&child);
             let output = child.wait_with_output().unwrap();

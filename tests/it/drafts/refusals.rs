@@ -116,14 +116,7 @@ fn a_first_contribution_without_a_type_takes_the_one_that_another_gives_meanwhil
     for step in 1..=steps {
         let lab = TestStore::new();
         make_tree(&lab.path(""), &[("f", b"1"), ("g", b"1")]);
-        let mut first = lab
-            .cairn(&["upsert", "x", "f", "--run", "a", "--distributed-id", "d"])
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_stopped(&first);
+        let mut first = lab.stopped_before(step, &["upsert", "x", "f", "--run", "a", "--distributed-id", "d"]);
         let typed = lab
             .cairn(&["upsert", "x", "g", "--run", "b", "--distributed-id", "d", "--type", "model"])
             .output()

@@ -354,20 +354,12 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
     upsert(&store, "a", "d", &[("p", "1")]);
     // The second time its content is there: the record is what is written.
     for step in [5, 7] {
-        let mut writer = lab
-            .cairn(&["upsert", "x", "f", "--run", "late", "--distributed-id", "d"])
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_stopped(&writer);
+        let writer = lab.stopped_before(step, &["upsert", "x", "f", "--run", "late", "--distributed-id", "d"]);
         draft(&store, "d").discard().unwrap();
         go_on(&writer);
-        let output = {
-            let status = writer.wait().unwrap();
-            (status.code(), std::io::read_to_string(writer.stderr.take().unwrap()).unwrap())
-        };
-        assert!(output.0 == Some(3) && output.1.contains("was discarded meanwhile"), "{output:?} at {step}");
+        let refused = writer.wait_with_output().unwrap();
+        let stderr = text(&refused.stderr);
+        assert!(refused.status.code() == Some(3) && stderr.contains("was discarded meanwhile"), "{stderr} at {step}");
         assert!(draft(&store, "d").state().unwrap().contributions.is_empty());
         upsert(&store, "a", "d", &[("p", "1")]);
     }

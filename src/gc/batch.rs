@@ -3,12 +3,13 @@
 use super::marks::Marks;
 use super::report::{Amount, GcReport};
 use crate::disk::{self, Created, DirHandle, FsKind};
-use crate::error::{Error, Result};
-use crate::objects::{Damage, StoredFile};
+use crate::error::{Error, Result, show_path};
+use crate::objects::{BlobKind, Copies, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::types::{Digest, Token};
-use std::ffi::OsString;
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -63,34 +64,44 @@ impl Item {
     }
 }
 
-/// What is needed of a piece of content.
-pub(super) enum Need {
-    /// All of it, or, of a pack, this many bytes of those that it has.
-    Some { of: u64 },
-    /// Nothing.
-    None,
-    /// Unknown, because the pack is damaged.
-    Unknown(String),
+/// What becomes of a file in a batch.
+enum Fate {
+    /// Nothing needs it, or everything that is needed of it is in place elsewhere, and was read and hashed there.
+    Free,
+    /// Something needs it, or it cannot be read.
+    PutBack,
 }
 
-/// What is needed of a file in place or in the trash.
-pub(super) fn need(store: &Store, marks: &Marks, item: &Item, file: &StoredFile) -> Result<Need> {
-    let name = match item {
-        Item::Object(digest) if marks.has_object(digest) => return Ok(Need::Some { of: file.size }),
-        Item::Object(_) => return Ok(Need::None),
-        Item::Pack(name) => name,
+fn fate<'a>(
+    store: &'a Store,
+    marks: &Marks,
+    item: &Item,
+    file: &StoredFile,
+    copies: &mut Option<Copies<'a>>,
+) -> Result<Fate> {
+    let needed: Vec<(Digest, BlobKind)> = match item {
+        Item::Object(digest) => vec![(*digest, BlobKind::Content)],
+        Item::Pack(_) => {
+            let mut damage = Vec::new();
+            let contents = store.objects().list_pack(file, &mut damage)?;
+            if !damage.is_empty() {
+                return Ok(Fate::PutBack);
+            }
+            contents.blobs.iter().map(|(digest, kind, _)| (*digest, *kind)).collect()
+        }
     };
-    let mut damage = Vec::new();
-    let contents = store.objects().list_pack(file, &mut damage)?;
-    if let Some(damage) = damage.into_iter().next() {
-        let why = match damage {
-            Damage::Footer(why) => why,
-            other => format!("{other:?}"),
+    for (digest, kind) in needed.iter().filter(|(digest, kind)| marks.needs(digest, *kind)) {
+        let mut found = match copies.take() {
+            Some(found) => found,
+            None => store.objects().copies()?,
         };
-        return Ok(Need::Unknown(format!("packs/{name}: {why}")));
+        let has = found.has(digest, *kind);
+        *copies = Some(found);
+        if !has? {
+            return Ok(Fate::PutBack);
+        }
     }
-    let needed = marks.needed_bytes(&contents);
-    Ok(if needed > 0 || marks.lists_pack(name) { Need::Some { of: needed } } else { Need::None })
+    Ok(Fate::Free)
 }
 
 impl<'a> Batch<'a> {
@@ -116,7 +127,7 @@ impl<'a> Batch<'a> {
     /// Moves files in.
     pub(super) fn take(&self, items: &[Item]) -> Result<()> {
         let from = |item: &Item| item.place(self.store);
-        self.relocate(items, from, |item| item.trashed(self.store, &self.name), &self.dir())
+        self.relocate(items, from, |item| item.trashed(self.store, &self.name), &self.dir()).map(drop)
     }
 
     /// Takes over what is in another batch, and removes it.
@@ -134,41 +145,49 @@ impl<'a> Batch<'a> {
     }
 
     /// Moves files to another place. On local file systems that may write the old directory before the new one, a file
-    /// has both names until the new one is durable, so that a power cut never takes both.
+    /// has both names until the new one is durable, so that a power cut never takes both. A file stays if another one
+    /// has that name: which of the two is right is not known here. Returns which stayed.
     fn relocate(
         &self,
         items: &[Item],
         from: impl Fn(&Item) -> PathBuf,
         to: impl Fn(&Item) -> PathBuf,
         dir: &Path,
-    ) -> Result<()> {
+    ) -> Result<Vec<bool>> {
         let disk = self.store.disk();
         if disk.kind() != FsKind::Local {
-            return items.iter().try_for_each(|item| self.rename(&from(item), &to(item)));
+            return items.iter().map(|item| self.rename(&from(item), &to(item))).collect();
         }
+        let mut stayed = Vec::with_capacity(items.len());
         for item in items {
-            match disk.hard_link(&from(item), &to(item)) {
-                Err(e) if matches!(e.errno(), Some(libc::EEXIST | libc::ENOENT)) => {}
-                linked => linked?,
-            }
+            stayed.push(match disk.hard_link(&from(item), &to(item)) {
+                Err(e) if e.errno() == Some(libc::EEXIST) => !is_same_file(&from(item), &to(item))?,
+                Err(e) if e.errno() == Some(libc::ENOENT) => false,
+                linked => linked.map(|()| false)?,
+            });
         }
         disk.sync_dir(dir)?;
-        items.iter().try_for_each(|item| match disk::lstat(&to(item))? {
-            Some(_) => disk.remove_file(&from(item)),
-            None => Ok(()), // gone before it was linked
-        })
+        for (item, _) in items.iter().zip(&stayed).filter(|(_, stayed)| !**stayed) {
+            // Otherwise it was gone before it was linked.
+            if disk::lstat(&to(item))?.is_some() {
+                disk.remove_file(&from(item))?;
+            }
+        }
+        Ok(stayed)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> Result<()> {
+    /// Whether it stayed, because another file has the name.
+    fn rename(&self, from: &Path, to: &Path) -> Result<bool> {
         let disk = self.store.disk();
         match disk.rename_if_absent(from, to) {
-            Ok(Created::Exists) => disk.remove_file(from),
-            Ok(Created::New) => Ok(()),
+            Ok(Created::Exists) if is_same_file(from, to)? => disk.remove_file(from).map(|()| false),
+            Ok(Created::Exists) => Ok(true),
+            Ok(Created::New) => Ok(false),
             Err(e) if e.errno() == Some(libc::ENOENT) && disk::lstat_revalidated(from)?.is_some() => {
                 self.create()?; // another collection adopted the empty batch
-                disk.rename_if_absent(from, to).map(drop)
+                disk.rename_if_absent(from, to).map(|created| created == Created::Exists)
             }
-            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(()), // another collection moved it
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(false), // another collection moved it
             Err(e) => Err(e),
         }
     }
@@ -184,10 +203,11 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Puts back what is needed, and frees the rest.
+    /// Puts back what is needed and nowhere else in place, and frees the rest.
     pub(super) fn empty(&self, marks: &Marks, report: &mut GcReport, progress: &Progress) -> Result<()> {
+        let (mut copies, mut left) = (None, HashSet::new());
         loop {
-            let names = self.some_names()?;
+            let names = self.some_names(&left)?;
             if names.is_empty() {
                 break;
             }
@@ -196,16 +216,14 @@ impl<'a> Batch<'a> {
                 let Some(item) = name.to_str().and_then(Item::parse) else { continue };
                 let path = item.trashed(self.store, &self.name);
                 let Some(meta) = disk::lstat(&path)? else { continue };
+                progress.check_cancelled()?;
                 let file = item.file(path, meta.size());
-                match need(self.store, marks, &item, &file)? {
-                    Need::None => freed.push(file),
-                    Need::Some { .. } | Need::Unknown(_) => back.push((item, file.size)),
+                match fate(self.store, marks, &item, &file, &mut copies)? {
+                    Fate::Free => freed.push(file),
+                    Fate::PutBack => back.push((item, file.size)),
                 }
             }
-            if back.is_empty() && freed.is_empty() {
-                break; // what is left is not content
-            }
-            self.put_back(back, report)?;
+            left.extend(self.put_back(back, report)?);
             for file in freed {
                 progress.check_cancelled()?;
                 self.store.disk().remove_file(&file.path)?;
@@ -216,89 +234,50 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn put_back(&self, items: Vec<(Item, u64)>, report: &mut GcReport) -> Result<()> {
+    /// Returns the names of what stays in the batch.
+    fn put_back(&self, items: Vec<(Item, u64)>, report: &mut GcReport) -> Result<Vec<OsString>> {
+        let mut left = Vec::new();
         let from = |item: &Item| item.trashed(self.store, &self.name);
         for (item, size) in items {
             let place = item.place(self.store);
             let dir = place.parent().expect("content lies in a directory").to_path_buf();
             self.store.disk().create_dir(&dir)?;
-            self.relocate(std::slice::from_ref(&item), from, |_| place.clone(), &dir)?;
-            report.put_back.add(size);
+            let stayed = self.relocate(std::slice::from_ref(&item), from, |_| place.clone(), &dir)?;
+            if stayed.contains(&true) {
+                let why = format!("{}: it is damaged, and stays in the trash too", show_path(&place));
+                report.damaged.push(why);
+                left.extend(from(&item).file_name().map(OsStr::to_owned));
+            } else {
+                report.put_back.add(size);
+            }
         }
-        Ok(())
+        Ok(left)
     }
 
-    /// Some of the names in it.
-    fn some_names(&self) -> Result<Vec<OsString>> {
+    /// Some of the names in it that are not in `without`.
+    fn some_names(&self, without: &HashSet<OsString>) -> Result<Vec<OsString>> {
         let dir = self.dir();
         let mut names = Vec::new();
         let failed = |e| Error::io("list", &dir, e);
         DirHandle::open(&dir)
             .map_err(failed)?
             .list(&mut |name| {
-                if names.len() < GROUP {
-                    names.push(std::ffi::OsStr::from_bytes(name.to_bytes()).to_owned());
+                let name = OsStr::from_bytes(name.to_bytes());
+                let is_item = name.to_str().is_some_and(|name| Item::parse(name).is_some());
+                if names.len() < GROUP && is_item && !without.contains(name) {
+                    names.push(name.to_owned());
                 }
             })
             .map_err(failed)?;
-        names.retain(|name| name.to_str().and_then(Item::parse).is_some());
         Ok(names)
     }
 }
 
-/// Content in place that nothing needs.
-pub(super) fn unneeded(
-    store: &Store,
-    marks: &Marks,
-    report: &mut GcReport,
-    progress: &Progress,
-    mut found: impl FnMut(Vec<Item>) -> Result<()>,
-) -> Result<()> {
-    let objects = store.layout().objects();
-    for shard in disk::list(&objects)? {
-        progress.check_cancelled()?;
-        let dir = objects.join(&shard);
-        if !disk::lstat(&dir)?.is_some_and(|meta| meta.is_dir()) {
-            report.unknown.push(dir);
-            continue;
-        }
-        let of = |name: &str| Some(Item::Object(Digest::of_hex(format!("{}{name}", shard.to_str()?).as_bytes())?));
-        directory(store, marks, &dir, of, report, &mut found)?;
-    }
-    let of = |name: &str| Digest::of_hex(name.as_bytes()).map(Item::Pack);
-    directory(store, marks, &store.layout().packs(), of, report, &mut found)
-}
-
-fn directory(
-    store: &Store,
-    marks: &Marks,
-    dir: &Path,
-    of: impl Fn(&str) -> Option<Item>,
-    report: &mut GcReport,
-    found: &mut impl FnMut(Vec<Item>) -> Result<()>,
-) -> Result<()> {
-    let mut items = Vec::new();
-    for name in disk::list(dir)? {
-        let path = dir.join(&name);
-        let Some(meta) = disk::lstat(&path)? else { continue };
-        let Some(item) = name.to_str().and_then(&of).filter(|_| meta.is_file()) else {
-            report.unknown.push(path);
-            continue;
-        };
-        let file = item.file(path, meta.size());
-        match need(store, marks, &item, &file)? {
-            Need::None => {
-                report.moved.add(file.size);
-                items.push(item);
-            }
-            Need::Some { of } => report.unused_in_packs += file.size.saturating_sub(of),
-            Need::Unknown(why) => report.damaged.push(why),
-        }
-        if items.len() == GROUP {
-            found(std::mem::take(&mut items))?;
-        }
-    }
-    if items.is_empty() { Ok(()) } else { found(items) }
+/// Whether both names are of one file: a crash came between the two steps of a move.
+fn is_same_file(a: &Path, b: &Path) -> Result<bool> {
+    let id = |path| Ok(disk::lstat(path)?.map(|meta| (meta.dev(), meta.ino())));
+    let a = id(a)?;
+    Ok(a.is_some() && a == id(b)?)
 }
 
 /// Adds everything in a directory to `amount`.

@@ -1,52 +1,52 @@
-//! What is needed: the content, manifest nodes and packs that the roots lead to.
+//! What is needed: the content and manifest nodes that the roots lead to.
 //!
 //! Content is remembered by the first eight bytes of its digest: if two digests share them, garbage only stays longer.
 //! Nodes are remembered by their whole digest, because a node that is taken for another would not be walked.
 
+use super::prefixes::Prefixes;
 use crate::error::Result;
 use crate::manifest::{Entry, Node, NodeSource, Tree};
-use crate::objects::{BlobKind, PackContents};
-
+use crate::objects::BlobKind;
 use crate::progress::Progress;
 use crate::types::Digest;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+/// A set of whole digests.
+pub(super) type Digests = HashSet<Digest, BuildHasherDefault<DigestHasher>>;
+
 /// The marks of one collection. They only grow: the second mark walks what the first did not.
 #[derive(Default)]
 pub(super) struct Marks {
-    content: HashSet<u64, BuildHasherDefault<Prefix>>,
-    nodes: HashSet<Digest>,
-    /// Packs that a manifest lists: they hold its nodes.
-    packs: HashSet<Digest>,
+    content: Prefixes,
+    nodes: Digests,
 }
 
-/// A digest is random already: its prefix is its hash.
+/// A digest is random already: its first bytes are its hash.
 #[derive(Default)]
-struct Prefix(u64);
+pub(super) struct DigestHasher(u64);
 
-impl Hasher for Prefix {
+impl Hasher for DigestHasher {
     fn finish(&self) -> u64 {
         self.0
     }
 
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only u64 are hashed");
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
     }
 
-    fn write_u64(&mut self, prefix: u64) {
-        self.0 = prefix;
-    }
+    fn write_usize(&mut self, _: usize) {} // the length, which is always the same
 }
 
 impl Marks {
-    /// Marks everything that a manifest names, and the packs that it lists. Subtrees that are marked are skipped (L5).
+    /// Marks everything that a manifest names. Subtrees that are marked are skipped (L5).
     ///
     /// # Errors
     /// If a node cannot be read: then nothing may be freed. A conflict, if the collection was cancelled.
-    pub(super) fn add(&mut self, tree: &Tree, packs: &[Digest], progress: &Progress) -> Result<()> {
-        self.packs.extend(packs);
+    pub(super) fn add(&mut self, tree: &Tree, progress: &Progress) -> Result<()> {
         if !self.nodes.insert(tree.digest()) {
             return Ok(());
         }
@@ -73,7 +73,7 @@ impl Marks {
         let stored = if node.is_leaf() {
             match node.entry(i) {
                 Entry::File { digest, .. } => {
-                    self.content.insert(digest.prefix());
+                    self.content.insert(&digest);
                     return Ok(None);
                 }
                 Entry::Symlink { .. } | Entry::Reference(_) => return Ok(None),
@@ -88,25 +88,26 @@ impl Marks {
         if self.nodes.insert(stored.digest) { source.load(&stored).map(Some) } else { Ok(None) }
     }
 
-    /// Whether an object file is needed.
-    pub(super) fn has_object(&self, digest: &Digest) -> bool {
-        self.content.contains(&digest.prefix())
+    /// Ends a mark. From then on the questions below are answered.
+    pub(super) fn settle(&mut self) {
+        self.content.settle();
     }
 
-    /// Whether a manifest lists a pack.
-    pub(super) fn lists_pack(&self, pack: &Digest) -> bool {
-        self.packs.contains(pack)
+    /// Whether a blob is needed.
+    pub(super) fn needs(&self, digest: &Digest, kind: BlobKind) -> bool {
+        match kind {
+            BlobKind::Content => self.content.position(digest).is_some(),
+            BlobKind::Node => self.nodes.contains(digest),
+        }
     }
 
-    /// The bytes of a pack's blobs that are needed.
-    pub(super) fn needed_bytes(&self, pack: &PackContents) -> u64 {
-        let needed = |(digest, kind, len): &(Digest, BlobKind, u32)| {
-            let needed = match kind {
-                BlobKind::Content => self.content.contains(&digest.prefix()),
-                BlobKind::Node => self.nodes.contains(digest),
-            };
-            if needed { u64::from(*len) } else { 0 }
-        };
-        pack.blobs.iter().map(needed).sum()
+    /// The number of a content that is needed: below [`Marks::contents`], and its own until more is marked.
+    pub(super) fn content_number(&self, digest: &Digest) -> Option<usize> {
+        self.content.position(digest)
+    }
+
+    /// How many contents are needed.
+    pub(super) fn contents(&self) -> usize {
+        self.content.len()
     }
 }

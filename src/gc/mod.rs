@@ -11,8 +11,11 @@
 mod batch;
 mod history;
 mod marks;
+mod prefixes;
 mod report;
+mod rewrite;
 mod roots;
+mod survey;
 mod tokens;
 
 pub use crate::lock::LockRecord;
@@ -32,6 +35,7 @@ use roots::{Marker, Removals};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use survey::Survey;
 use tokens::Settled;
 
 /// How a collection works.
@@ -91,7 +95,7 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
         before.check(&marker.history, store)?;
     }
     if options.dry_run {
-        batch::unneeded(store, &marker.marks, &mut report, &options.progress, |_| Ok(()))?;
+        plan(store, &marker, options, &mut report)?;
         return Ok(report);
     }
     store.check_writable()?;
@@ -114,8 +118,20 @@ fn check_features(store: &Store) -> Result<()> {
         .with_hint("use the newest release of cairn that writes to this store"))
 }
 
-/// Step 3: moves what is not marked into a batch. With a minimum age, new garbage goes into a batch of its own, which a
-/// later collection frees, and batches that are old enough come into this collection's.
+/// What a collection would do now.
+fn plan(store: &Store, marker: &Marker<'_>, options: &GcOptions, report: &mut GcReport) -> Result<()> {
+    let progress = &options.progress;
+    let mut survey = Survey::of_packs(store, &marker.marks, report, progress)?;
+    let plan = survey.plan(report);
+    plan.dead.iter().for_each(|pack| report.moved.add(pack.size));
+    plan.rewrite.iter().for_each(|pack| report.rewritten.add(pack.size));
+    report.written.bytes = plan.rewrite.iter().map(|pack| pack.kept).sum();
+    survey.unneeded_objects(store, &marker.marks, report, progress, &mut |_| Ok(()))
+}
+
+/// Step 3: moves what is not marked into a batch, then rewrites packs and moves the old ones too. With a minimum age,
+/// new garbage goes into a batch of its own, which a later collection frees, and batches that are old enough come into
+/// this collection's.
 fn move_unneeded(
     store: &Store,
     own: &Batch<'_>,
@@ -125,7 +141,10 @@ fn move_unneeded(
 ) -> Result<()> {
     let mut later: Option<Batch<'_>> = None;
     let progress = &options.progress;
-    batch::unneeded(store, &marker.marks, report, progress, |items: Vec<Item>| {
+    let mut take = |items: Vec<Item>| {
+        if items.is_empty() {
+            return Ok(());
+        }
         if options.min_age.is_zero() {
             return own.take(&items);
         }
@@ -133,7 +152,14 @@ fn move_unneeded(
             later = Some(Batch::new(store)?);
         }
         later.as_ref().map_or(Ok(()), |later| later.take(&items))
-    })?;
+    };
+    let mut survey = Survey::of_packs(store, &marker.marks, report, progress)?;
+    let plan = survey.plan(report);
+    plan.dead.iter().for_each(|pack| report.moved.add(pack.size));
+    take(plan.dead.iter().map(|pack| Item::Pack(pack.name)).collect())?;
+    survey.unneeded_objects(store, &marker.marks, report, progress, &mut take)?;
+    drop(survey);
+    rewrite::rewrite(store, &plan.rewrite, report, progress, &mut take)?;
     let probe = own.dir().join(batch::PROBE);
     store.disk().write_file(probe.clone(), b"")?;
     let known: Vec<_> = std::iter::once(own.name()).chain(later.as_ref().map(Batch::name)).collect();
@@ -143,8 +169,8 @@ fn move_unneeded(
         own.adopt(&batch)?;
     }
     if later.is_some() {
-        report.in_trash.files += report.moved.files;
-        report.in_trash.bytes += report.moved.bytes;
+        report.in_trash.files += report.moved.files + report.rewritten.files;
+        report.in_trash.bytes += report.moved.bytes + report.rewritten.bytes;
     }
     Ok(())
 }
@@ -174,6 +200,7 @@ fn sweep(
             marker.committed(token, record)?;
         }
     }
+    marker.marks.settle();
     // Step 8.
     if settled.is_complete() {
         own.empty(&marker.marks, report, &options.progress)?;
@@ -181,6 +208,8 @@ fn sweep(
         own.leave(options.min_age, &mut report.in_trash)?;
     }
     remains(store, &settled, records, &marker, report)?;
+    rewrite::tidy_index(store)?;
+    store.objects().forget_damage_of_what_is_gone()?;
     report.waits_for = settled.waits_for;
     Ok(())
 }

@@ -24,15 +24,23 @@ impl Amount {
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct GcReport {
-    /// Objects and packs that nothing needs, moved to the trash by this collection; with `dry_run`, found only.
+    /// Objects and packs that nothing needs, or of which everything needed is stored elsewhere too, moved to the trash
+    /// by this collection; with `dry_run`, found only.
     pub moved: Amount,
+    /// Packs of which little is needed, and small packs of which there are many: what is needed of them was copied into
+    /// new packs, and they were moved to the trash. With `dry_run`, found only.
+    pub rewritten: Amount,
+    /// The new packs. With `dry_run`, only the bytes are known.
+    pub written: Amount,
+    /// Packs that were not rewritten because there is no space.
+    pub not_rewritten: u64,
     /// Freed.
     pub freed: Amount,
     /// Needed again, and put back into place.
     pub put_back: Amount,
     /// Left in the trash: not old enough, or writers that were at work have not finished.
     pub in_trash: Amount,
-    /// Bytes of packs that stay because something else in the same pack is needed.
+    /// Bytes that nothing needs in packs that stay: most of such a pack is needed.
     pub unused_in_packs: u64,
     /// Writers that are still at work. What they rely on must be known before anything is freed.
     pub waits_for: Vec<LockRecord>,

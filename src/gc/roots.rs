@@ -72,6 +72,12 @@ impl<'a> Marker<'a> {
     /// # Errors
     /// If anything cannot be read, the collection ends, and nothing may be freed (L18).
     pub(super) fn mark(&mut self) -> Result<()> {
+        let marked = self.mark_all();
+        self.marks.settle();
+        marked
+    }
+
+    fn mark_all(&mut self) -> Result<()> {
         self.history = History::default();
         for (name, number) in self.relied_on()? {
             // A base that does not exist any more, or never did, keeps nothing alive.
@@ -153,12 +159,12 @@ impl<'a> Marker<'a> {
 
     fn content_of(&mut self, version: &Version) -> Result<()> {
         let manifest = version.manifest_file()?;
-        self.marks.add(&version.tree_of(&manifest), manifest.packs(), self.progress)
+        self.marks.add(&version.tree_of(&manifest), self.progress)
     }
 
     fn contribution(&mut self, contribution: &Contribution) -> Result<()> {
         let tree = contribution.tree(self.store)?;
-        self.marks.add(&tree, &contribution.record.packs, self.progress)
+        self.marks.add(&tree, self.progress)
     }
 
     /// Marks the version of a finish. It may have no number yet, but it gets one, so its content is needed in any case.

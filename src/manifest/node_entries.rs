@@ -117,6 +117,24 @@ impl Node {
         Node::decode(self.bytes(), slots.into_iter().collect::<Result<_>>()?)
     }
 
+    /// This node with other hints. `place` gets the digest of each blob or child node that it names, whether it is a
+    /// node, and the hint so far.
+    ///
+    /// # Errors
+    /// None for a node that was decoded.
+    pub fn with_places(
+        &self,
+        place: &mut dyn FnMut(&Digest, bool, Option<Location>) -> Option<Location>,
+    ) -> Result<Node> {
+        let mut slots = Vec::with_capacity(self.places.len());
+        self.collect(&mut |entry| match entry {
+            Entry::File { digest, place: old, .. } => slots.push(place(digest, false, *old)),
+            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(place(&s.at.digest, true, s.at.place)),
+            _ => {}
+        });
+        Node::decode(self.bytes(), slots)
+    }
+
     fn collect(&self, see: &mut dyn FnMut(&Entry)) {
         for i in 0..self.len() {
             let entry = self.item(i).entry;

@@ -11,9 +11,9 @@ use super::index::{Index, IndexScope};
 use super::locate::Wanted;
 use super::object_file::has_object_time;
 use super::object_sizes::ObjectSizes;
-use super::pack::BlobKind;
+use super::pack::{BlobKind, SMALL_MAX};
 use super::pack_checks::PackChecks;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::types::{Digest, Location, PackRef};
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 const SHARDS: usize = 64;
 /// After this many failed lookups a writer lists the packs: it will store much, compared with which a listing is cheap.
 const LIST_AFTER_MISSES: usize = 64;
+/// Content that is not found is searched everywhere this often.
+const MAX_LOST: usize = 16;
 /// One writer in this many lists the packs from the beginning, so that packs which no index segment covers are found.
 const LISTING_RATIO: u8 = 64;
 
@@ -47,6 +49,8 @@ pub(super) struct Deduplication {
     relied_dirs: Mutex<BTreeSet<PathBuf>>,
     /// Whether the version relies on packs that others made.
     relies_on_packs: AtomicBool,
+    /// Contents that were searched everywhere in vain.
+    lost: AtomicUsize,
 }
 
 impl Deduplication {
@@ -73,6 +77,7 @@ impl Deduplication {
             sizes: ObjectSizes::default(),
             relied_dirs: Mutex::default(),
             relies_on_packs: AtomicBool::new(false),
+            lost: AtomicUsize::new(0),
         })
     }
 
@@ -159,6 +164,29 @@ impl Deduplication {
     /// The version relies on packs that others made.
     pub(super) fn rely_on_packs(&self) {
         self.relies_on_packs.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether content that this writer did not find can be read: a garbage collector may have moved it to another pack
+    /// or to the trash after this writer read the index. What is known to be damaged does not count.
+    pub(super) fn is_moved(&self, digest: &Digest, size: u64) -> Result<bool> {
+        // Each search lists and opens packs. A store that has lost more than this has lost it indeed.
+        if self.lost.load(Ordering::Relaxed) >= MAX_LOST || self.damage.has(&DamagedItem::Object(*digest)) {
+            return Ok(false);
+        }
+        if size < SMALL_MAX {
+            *self.index.write() = self.objects.load_index(IndexScope::Packs)?;
+            if self.find_small(digest)?.is_some() {
+                return Ok(true);
+            }
+        }
+        match self.objects.content_into(digest, size, None, &mut Vec::new()) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == Kind::Damaged => {
+                self.lost.fetch_add(1, Ordering::Relaxed);
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
     }
 
     /// Records an object that this transaction stores. `false` if another thread did so first.

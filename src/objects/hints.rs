@@ -13,7 +13,12 @@ const VERSION: u8 = 1;
 /// The longest hashed part.
 const MAX_HASHED: usize = 8 << 20;
 /// A hint: pack (2 bytes: 0 none, 1 this pack, otherwise an index into the table of names + 2) and offset (4 bytes).
-pub(super) const HINT: usize = 6;
+const HINT: usize = 6;
+
+/// The most bytes that a node may take as it is stored, whatever its hints.
+pub(super) fn max_len(node: &Node) -> usize {
+    node.bytes().len() + 64 + node.places().len() * (HINT + 32)
+}
 
 /// The bytes of `node` as stored in the pack `own` (`None`: outside of packs).
 ///

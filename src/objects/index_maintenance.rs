@@ -35,6 +35,10 @@ fn overfull_tier(segments: impl Iterator<Item = Arc<Segment>>) -> Option<(u32, V
     tiers.into_iter().filter(|(_, segments)| segments.len() > MAX_SEGMENTS_PER_TIER).min_by_key(|(tier, _)| *tier)
 }
 
+fn names_lost_packs(index: &Index, segment: &Segment) -> bool {
+    segment.packs().iter().any(|name| index.lacks_pack(name))
+}
+
 impl Objects {
     /// Writes a segment for packs that were just made visible, merges segments if a size class has too many, and
     /// repairs what `seen`, the index as their writer saw it, showed to be wrong. Temporary files go to `work`.
@@ -70,6 +74,30 @@ impl Objects {
         }
         self.index_packs(index.uncovered(), work)?;
         self.merge_tiers(work)
+    }
+
+    /// Whether the index names packs that are gone, or does not cover one that is in place.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn index_needs_tidying(&self) -> Result<bool> {
+        let index = self.load_index(IndexScope::Packs)?;
+        Ok(index.is_incomplete() || index.segments().any(|segment| names_lost_packs(&index, segment)))
+    }
+
+    /// As [`Objects::repair_index`], and removes what the segments say of packs that are gone.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn tidy_index(&self, work: &Path) -> Result<()> {
+        self.repair_index(work)?;
+        let index = self.load_index(IndexScope::Packs)?;
+        let stale: Vec<_> =
+            index.segments().filter(|s| !s.is_damaged() && names_lost_packs(&index, s)).cloned().collect();
+        if stale.is_empty() || self.merge_segments(&index, &stale, work)? {
+            return Ok(());
+        }
+        self.repair_index(work)
     }
 
     fn merge_tiers(&self, work: &Path) -> Result<()> {

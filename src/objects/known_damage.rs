@@ -108,6 +108,25 @@ impl Objects {
             }
         }
     }
+
+    /// Removes from the list what concerns packs and objects that were freed.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn forget_damage_of_what_is_gone(&self) -> Result<()> {
+        for listed in self.known_damage()?.iter() {
+            let (place, in_trash) = match listed {
+                DamagedItem::Object(digest) => (self.layout().object(digest), false),
+                DamagedItem::Pack(pack) | DamagedItem::Blob { pack, .. } => {
+                    (self.layout().pack(pack), self.in_trash(pack)?)
+                }
+            };
+            if !in_trash && self.lstat_revalidated(&place)?.is_none() {
+                self.unlist(listed);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether a whole check found the listed damage again.

@@ -7,8 +7,9 @@ use super::pack::{BlobKind, MAX_NODE_PACK};
 use super::pack_writer::PackWriter;
 use super::writer::ObjectWriter;
 use crate::error::Result;
-use crate::manifest::{Node, NodeSink};
-use crate::types::{Digest, Location};
+use crate::manifest::{Node, NodeRef, NodeSink};
+use crate::types::{Digest, Location, PackRef};
+use std::collections::HashMap;
 
 /// With more new content than this, nodes go into packs of their own. Otherwise listing a version would read between
 /// its files.
@@ -68,6 +69,27 @@ impl ObjectWriter {
         }
     }
 
+    /// The packs in place that have these nodes: by their hints, else by the index. Those with most of them come first.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn packs_of_nodes(&self, nodes: &[NodeRef]) -> Result<Vec<Digest>> {
+        let mut counts: HashMap<PackRef, usize> = HashMap::new();
+        for at in nodes {
+            let hinted = match at.place {
+                Some(place) if self.dedup().has_pack(place.pack)? => Some(place),
+                _ => self.dedup().find(&at.digest, BlobKind::Node, |_| true)?,
+            };
+            if let Some(place) = hinted {
+                *counts.entry(place.pack).or_default() += 1;
+            }
+        }
+        let mut packs: Vec<(usize, Digest)> = Vec::new();
+        packs.extend(counts.into_iter().filter_map(|(pack, n)| Some((n, self.objects().pack_name(pack)?))));
+        packs.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(packs.into_iter().map(|(_, name)| name).collect())
+    }
+
     /// Whether the nodes built last lie in too many packs. If so, build the manifest once more: the nodes in the old
     /// packs with the fewest of them are then stored again, in one pack. A node is thus stored again only after the
     /// version has grown by packs as large as its own, as in any merge by size.
@@ -89,7 +111,7 @@ impl NodeThreadWriter<'_> {
     fn append(&mut self, node: &Node, digest: Digest) -> Result<Location> {
         // Hints into the node's own pack say "self", so the pack must be known before the bytes are: it needs room for
         // the longest possible hints.
-        let max_len = node.bytes().len() + 64 + node.places().len() * (hints::HINT + 32);
+        let max_len = hints::max_len(node);
         if let Some(full) = self.pack.take_if(|p| !p.has_room_for(max_len)) {
             self.writer.close_pack(full)?;
         }

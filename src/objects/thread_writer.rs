@@ -84,15 +84,16 @@ impl ThreadWriter<'_> {
         Ok(dedup.find_small(digest)?.map(Some))
     }
 
-    /// Whether content that a manifest names is stored: at `place`, by a check of the pack or file, or anywhere else.
-    /// Reads no content and makes nothing durable, so use it only for content that an acknowledged manifest names.
+    /// Whether content that a manifest names is stored: at `place`, by a check of the pack or file, or anywhere else,
+    /// the trash included: a garbage collector puts back what a manifest names. Makes nothing durable, so use it only
+    /// for content that an acknowledged manifest names. Reads content only if it is not where it was.
     ///
     /// # Errors
     /// I/O.
     pub fn has(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool> {
         let dedup = self.writer.dedup();
         if size >= SMALL_MAX {
-            return dedup.sees_large(digest, size);
+            return Ok(dedup.sees_large(digest, size)? || dedup.is_moved(digest, size)?);
         }
         if let Some(place) = place {
             if self.in_place == Some(place.pack) {
@@ -103,7 +104,7 @@ impl ThreadWriter<'_> {
                 return Ok(true);
             }
         }
-        Ok(self.find(digest, size)?.is_some())
+        Ok(self.find(digest, size)?.is_some() || dedup.is_moved(digest, size)?)
     }
 
     fn append(&mut self, digest: Digest, bytes: &[u8]) -> Result<Location> {

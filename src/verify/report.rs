@@ -26,7 +26,7 @@ codes! {
     VERSION = "F5-version": "a version's own files are missing, damaged or disagree",
     MISSING = "F6-missing": "content that a version names is not in the store",
     NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
-    NO_PACK = "F6-pack": "a pack that a version lists is not in the store",
+    NO_PACK = "F6-pack": "a pack that a version lists is not in the store, and something is missing",
     TOKEN = "F7-token": "a token is at two numbers, or is published although it is fenced",
     RECORD = "F8-record": "a record is damaged, or does not belong where it is",
     ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged, or has another type than a version",

@@ -11,6 +11,7 @@ mod drafts;
 mod faults;
 mod gc;
 mod gc_load;
+mod gc_rewrite;
 mod locks;
 mod lost_numbers;
 mod missing_content;

@@ -31,6 +31,9 @@ pub const HELP: Help = Help {
         "Writers and readers can keep working. Before anything is freed, every writer that was at work has ended or is \
          known to be dead, and what is needed is determined again. If a writer is alive, it is printed, and the next \
          gc frees the rest.",
+        "A pack of small files of which less than half is needed is rewritten, and many small packs become a few: what \
+         is needed is copied into new packs. That needs space until the old packs are freed; if there is not enough, \
+         it is not done.",
         "A read that fails, a damaged version or a store that lists less than last time ends the command before \
          anything is freed.",
     ],
@@ -43,7 +46,8 @@ pub const HELP: Help = Help {
         (3, "refused: the store shows less than last time, or has an unknown feature"),
         (4, "something is damaged"),
     ],
-    json: "{\"dry_run\", \"moved\", \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
+    json: "{\"dry_run\", \"moved\", \"rewritten\", \"written\", \"not_rewritten\", \
+           \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
            \"waits_for\", \"damaged\", \"unknown\"}",
     list: None,
 };
@@ -104,10 +108,21 @@ fn amount(amount: &Amount) -> String {
 
 fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
     if dry_run {
-        return vec![format!("would move to the trash: {}", amount(&report.moved))];
+        let mut out = vec![format!("would move to the trash: {}", amount(&report.moved))];
+        if report.rewritten.files > 0 {
+            let needed = crate::progress::human(report.written.bytes);
+            out.push(format!("would rewrite: {}, of which {needed} are needed", amount(&report.rewritten)));
+        }
+        return out;
     }
-    let mut out =
-        vec![format!("moved to the trash: {}", amount(&report.moved)), format!("freed: {}", amount(&report.freed))];
+    let mut out = vec![format!("moved to the trash: {}", amount(&report.moved))];
+    if report.rewritten.files > 0 {
+        out.push(format!("rewritten: {}, into {}", amount(&report.rewritten), amount(&report.written)));
+    }
+    if report.not_rewritten > 0 {
+        out.push(format!("not rewritten, because there is no space: {} files", report.not_rewritten));
+    }
+    out.push(format!("freed: {}", amount(&report.freed)));
     if report.put_back.files > 0 {
         out.push(format!("needed again and put back: {}", amount(&report.put_back)));
     }
@@ -125,6 +140,9 @@ fn as_json(report: &GcReport, dry_run: bool) -> Value {
     json!({
         "dry_run": dry_run,
         "moved": amount(&report.moved),
+        "rewritten": amount(&report.rewritten),
+        "written": amount(&report.written),
+        "not_rewritten": report.not_rewritten,
         "freed": amount(&report.freed),
         "put_back": amount(&report.put_back),
         "in_trash": amount(&report.in_trash),

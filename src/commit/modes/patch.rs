@@ -208,7 +208,7 @@ pub(in crate::commit) fn keep_nodes(
 ) -> Result<()> {
     let new = 1 + (bytes / PACK_OF_NODES) as usize;
     let kept = match target {
-        Some(target) => pack_retention::kept(store, &target.manifest_file()?, new)?,
+        Some(target) => pack_retention::kept(store, writer, &target.manifest_file()?, new)?,
         None => NodePacks::default(),
     };
     writer.keep_nodes_in(&kept);

@@ -1,0 +1,128 @@
+//! Right copies of blobs in place, for a garbage collector that frees another copy.
+
+use super::content_store::Objects;
+use super::damage::{DamagedItem, KnownDamage};
+use super::hints;
+use super::index::{Index, IndexScope};
+use super::miss::{Attempt, Miss, is_unreadable};
+use super::pack::BlobKind;
+use super::pack_file::PackFile;
+use crate::disk::{self, hash_file};
+use crate::error::Result;
+use crate::types::{Digest, Location, PackRef};
+use std::sync::Arc;
+
+/// Finds right copies in the packs and objects that were in place when it was made, by reading and hashing them.
+pub struct Copies<'a> {
+    objects: &'a Objects,
+    index: Arc<Index>,
+    damage: KnownDamage,
+    /// The pack that was read last, opened by its name after the listing.
+    open: Option<(PackRef, PackFile)>,
+    buffer: Vec<u8>,
+}
+
+impl std::fmt::Debug for Copies<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Copies").finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    /// For what is in place now.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn copies(&self) -> Result<Copies<'_>> {
+        let index = self.load_index(IndexScope::Packs)?;
+        Ok(Copies { objects: self, index, damage: self.known_damage()?, open: None, buffer: Vec::new() })
+    }
+}
+
+impl Copies<'_> {
+    /// Whether a right copy of a blob is in place.
+    ///
+    /// # Errors
+    /// I/O, except for a copy that is damaged or cannot be read: it does not count.
+    pub fn has(&mut self, digest: &Digest, kind: BlobKind) -> Result<bool> {
+        for place in self.index.all_locations(digest, kind, self.objects.table()) {
+            if self.is_right_at(digest, kind, place)? {
+                return Ok(true);
+            }
+        }
+        for name in self.index.unread().to_vec() {
+            let number = self.objects.pack_number(&name);
+            let searched = self.opened(number, &name).and_then(|file| file.search(digest, kind));
+            if let Ok(Some(blob)) = searched
+                && self.is_right_at(digest, kind, Location { pack: number, offset: blob.offset })?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(kind == BlobKind::Content && self.has_object(digest)?)
+    }
+
+    /// Whether the object of this digest is in place and right.
+    ///
+    /// # Errors
+    /// As [`Copies::has`].
+    pub fn has_object(&self, digest: &Digest) -> Result<bool> {
+        let path = self.objects.layout().object(digest);
+        let item = DamagedItem::Object(*digest);
+        if self.damage.has(&item) || self.objects.lstat_revalidated(&path)?.is_none() {
+            return Ok(false);
+        }
+        let Some((file, _)) = disk::open_file(&path)? else { return Ok(false) };
+        match hash_file(&file, &path, &mut |_| Ok(())) {
+            Ok((found, _)) if found == *digest => Ok(true),
+            Ok(_) => {
+                self.objects.list_as_damaged(item);
+                Ok(false)
+            }
+            Err(e) if is_unreadable(&e) => {
+                self.objects.list_unreadable(item);
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn is_right_at(&mut self, digest: &Digest, kind: BlobKind, place: Location) -> Result<bool> {
+        let Some(name) = self.objects.pack_name(place.pack) else { return Ok(false) };
+        if !self.index.has_pack(&name) || self.damage.has_blob(digest, kind, &name) {
+            return Ok(false);
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let read = self.opened(place.pack, &name).and_then(|file| {
+            file.read(digest, kind, place.offset, 0, &mut buffer)?;
+            Ok(())
+        });
+        let right = read.and_then(|()| self.compare(&buffer, digest, kind));
+        self.buffer = buffer;
+        match right {
+            Ok(()) => Ok(true),
+            Err(Miss::Gone) => Ok(false),
+            Err(Miss::Wrong(_)) => {
+                self.objects.list_as_damaged(DamagedItem::Blob { digest: *digest, kind, pack: name });
+                Ok(false)
+            }
+            Err(Miss::Io(e)) if is_unreadable(&e) => Ok(false),
+            Err(Miss::Io(e)) => Err(e),
+        }
+    }
+
+    fn compare(&self, bytes: &[u8], digest: &Digest, kind: BlobKind) -> Attempt<()> {
+        let found = match kind {
+            BlobKind::Content => Digest::of(bytes),
+            BlobKind::Node => hints::decode(bytes, None, self.objects.table())?.0.digest(),
+        };
+        if found == *digest { Ok(()) } else { Err(Miss::Wrong(format!("{kind} {digest} has digest {found}"))) }
+    }
+
+    fn opened(&mut self, number: PackRef, name: &Digest) -> Attempt<&PackFile> {
+        if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
+            self.open = Some((number, PackFile::open(self.objects.layout().pack(name))?));
+        }
+        self.open.as_ref().map(|(_, file)| file).ok_or(Miss::Gone)
+    }
+}

@@ -129,7 +129,7 @@ impl Node {
         let mut slots = Vec::with_capacity(self.places.len());
         self.collect(&mut |entry| match entry {
             Entry::File { digest, place: old, .. } => slots.push(place(digest, false, *old)),
-            Entry::Directory(Dir(DirAt::Stored(s))) => slots.push(place(&s.at.digest, true, s.at.place)),
+            Entry::Directory(Subtree(DirAt::Stored(s))) => slots.push(place(&s.at.digest, true, s.at.place)),
             _ => {}
         });
         Node::decode(self.bytes(), slots)

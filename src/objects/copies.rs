@@ -4,7 +4,7 @@ use super::content_store::Objects;
 use super::damage::{DamagedItem, KnownDamage};
 use super::hints;
 use super::index::{Index, IndexScope};
-use super::miss::{Attempt, Miss, is_unreadable};
+use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
 use crate::disk::{self, hash_file};
@@ -111,7 +111,7 @@ impl Copies<'_> {
         }
     }
 
-    fn compare(&self, bytes: &[u8], digest: &Digest, kind: BlobKind) -> Attempt<()> {
+    fn compare(&self, bytes: &[u8], digest: &Digest, kind: BlobKind) -> ReadAttempt<()> {
         let found = match kind {
             BlobKind::Content => Digest::of(bytes),
             BlobKind::Node => hints::decode(bytes, None, self.objects.table())?.0.digest(),
@@ -119,7 +119,7 @@ impl Copies<'_> {
         if found == *digest { Ok(()) } else { Err(Miss::Wrong(format!("{kind} {digest} has digest {found}"))) }
     }
 
-    fn opened(&mut self, number: PackRef, name: &Digest) -> Attempt<&PackFile> {
+    fn opened(&mut self, number: PackRef, name: &Digest) -> ReadAttempt<&PackFile> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
             self.open = Some((number, PackFile::open(self.objects.layout().pack(name))?));
         }

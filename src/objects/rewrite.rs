@@ -9,7 +9,7 @@ use super::content_store::Objects;
 use super::damage::DamagedItem;
 use super::hints;
 use super::index::{Index, IndexScope};
-use super::miss::{Attempt, Miss, is_unreadable};
+use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::{Blob, BlobKind, MAX_NODE_PACK, MAX_PACK};
 use super::pack_file::PackFile;
 use super::pack_writer::PackWriter;
@@ -143,7 +143,7 @@ impl Rewriter<'_> {
     }
 
     /// Reads a blob into the buffer as it will be stored, and compares its digest.
-    fn read(&mut self, file: &PackFile, blob: &Blob, pack: PackRef) -> Attempt<()> {
+    fn read(&mut self, file: &PackFile, blob: &Blob, pack: PackRef) -> ReadAttempt<()> {
         file.read(&blob.digest, blob.kind, blob.offset, blob.len, &mut self.buffer)?;
         let found = match blob.kind {
             BlobKind::Content => Digest::of(&self.buffer),

@@ -133,9 +133,9 @@ fn run(store: &Path, args: &[&str]) -> (f64, i64) {
         usage
     };
     let took = begun.elapsed().as_secs_f64();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut child.stderr.unwrap(), &mut said).unwrap();
-    assert!(matches!(ExitStatus::from_raw(status).code(), Some(0 | 1)), "{args:?}: {said}");
+    let mut message = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.unwrap(), &mut message).unwrap();
+    assert!(matches!(ExitStatus::from_raw(status).code(), Some(0 | 1)), "{args:?}: {message}");
     (took, usage.ru_maxrss)
 }
 

@@ -365,9 +365,9 @@ fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
             })
         })?;
         drop(store);
-        let (after, said) = bench.stored()?;
+        let (after, message) = bench.stored()?;
         let each = (after - before) as f64 / count as f64;
-        library.note = format!("{each:.2} files a commit (≤ 4); {said}");
+        library.note = format!("{each:.2} files a commit (≤ 4); {message}");
         library.sound &= each <= 4.0;
         library.runs.push((ours, plain()?));
 

@@ -109,8 +109,8 @@ impl<T> Feeder<'_, T> {
     }
 }
 
-/// Calls `work` for each item that `feed` sends, with `threads` threads besides the calling one, which runs `feed`. Each
-/// thread has a state; `end` gets it when there are no more items. After an error, the first is returned.
+/// Calls `work` for each item that `feed` sends. `feed` runs on the calling thread, `work` on `threads` others. Each of
+/// these has a state; `end` gets it when there are no more items. After an error, the first is returned.
 ///
 /// # Errors
 /// Those of `feed` and `work`.

@@ -22,7 +22,7 @@ pub struct Row {
     pub target: Target,
     /// The most memory it may take, in MiB.
     pub memory: Option<u64>,
-    /// How many things one run did, where times are said for each of them.
+    /// How many things one run did, if times are per thing.
     pub each: (u64, u64),
     pub runs: Vec<(Run, Run)>,
     /// Files and bytes in the store afterwards, or anything else worth a word.

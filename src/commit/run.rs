@@ -55,18 +55,18 @@ impl Run {
     /// # Errors
     /// Usage: an id, group or job type that is not allowed.
     pub fn new(store: &Store, options: RunOptions) -> Result<Run> {
-        let said = |given: Option<String>, variable: &str| {
+        let or_variable = |given: Option<String>, variable: &str| {
             given.or_else(|| std::env::var(variable).ok()).filter(|v| !v.is_empty())
         };
-        let id = said(options.id, "CAIRN_RUN").map(|id| RunId::parse(&id)).transpose()?;
+        let id = or_variable(options.id, "CAIRN_RUN").map(|id| RunId::parse(&id)).transpose()?;
         let text = |value: Option<String>, what: &str| match value {
             Some(v) if v.chars().count() > 128 || v.chars().any(char::is_control) => {
                 Err(Error::usage(format!("{what} {v:?} is not allowed: expected 1 to 128 printable characters")))
             }
             other => Ok(other),
         };
-        let group = text(said(options.group, "CAIRN_RUN_GROUP"), "group")?;
-        let job_type = text(said(options.job_type, "CAIRN_JOB_TYPE"), "job type")?;
+        let group = text(or_variable(options.group, "CAIRN_RUN_GROUP"), "group")?;
+        let job_type = text(or_variable(options.job_type, "CAIRN_JOB_TYPE"), "job type")?;
         let named = id.is_some();
         Ok(Run {
             store: store.clone(),

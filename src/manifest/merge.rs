@@ -73,12 +73,12 @@ pub fn merge(
             continue;
         }
         let path = frame.path.join(&name)?;
-        let mut said: Vec<(usize, Entry)> = Vec::new();
+        let mut entries: Vec<(usize, Entry)> = Vec::new();
         for side in here {
             let (owners, entry) = frame.take(side);
-            said.extend(owners.into_iter().map(|part| (part, entry.clone())));
+            entries.extend(owners.into_iter().map(|part| (part, entry.clone())));
         }
-        let mut standing = union.settle(&path, said);
+        let mut standing = union.settle(&path, entries);
         if standing.groups.len() > 1 {
             builder.enter(&name)?;
             frames.push(MergeFrame::open(path, standing, parts)?);
@@ -100,11 +100,11 @@ struct Union<'a> {
 
 impl Union<'_> {
     /// The result at `path` of the parts' entries.
-    fn settle(&mut self, path: &RelPath, mut said: Vec<(usize, Entry)>) -> Candidates {
-        said.sort_by_key(|(part, _)| *part);
-        let counts = self.own_last_words(&said);
+    fn settle(&mut self, path: &RelPath, mut entries: Vec<(usize, Entry)>) -> Candidates {
+        entries.sort_by_key(|(part, _)| *part);
+        let counts = self.last_of_each_part(&entries);
         let mut standing = Candidates::default();
-        for ((part, entry), _) in said.into_iter().zip(counts).filter(|(_, counts)| *counts) {
+        for ((part, entry), _) in entries.into_iter().zip(counts).filter(|(_, counts)| *counts) {
             let Some((earlier, first)) = standing.groups.first() else {
                 standing.add(part, entry);
                 continue;
@@ -128,11 +128,11 @@ impl Union<'_> {
 
     /// For each entry, whether it counts given the later ones of its author: directories of one author unite, anything
     /// else replaces all before.
-    fn own_last_words(&self, said: &[(usize, Entry)]) -> Vec<bool> {
-        let mut counts = vec![false; said.len()];
+    fn last_of_each_part(&self, entries: &[(usize, Entry)]) -> Vec<bool> {
+        let mut counts = vec![false; entries.len()];
         // For each author, from the last entry to the first: whether earlier ones may still be added.
         let mut open: HashMap<usize, bool> = HashMap::new();
-        for (i, (part, entry)) in said.iter().enumerate().rev() {
+        for (i, (part, entry)) in entries.iter().enumerate().rev() {
             match open.entry(self.parts[*part].author) {
                 MapEntry::Vacant(slot) => {
                     slot.insert(entry.is_directory());

@@ -55,8 +55,8 @@ impl Objects {
         self.content_from(digest, size, place, buffer, SearchDepth::Full)
     }
 
-    /// As [`Objects::content_into`], to the given depth. [`SearchDepth::Known`] is for a caller with much to search, which
-    /// then reads all footers once ([`Objects::locations_by_footers`]).
+    /// As [`Objects::content_into`], to the given depth. [`SearchDepth::Known`] is for a caller with much to search,
+    /// which then reads all footers once ([`Objects::locations_by_footers`]).
     ///
     /// # Errors
     /// As [`Objects::content`].

@@ -11,13 +11,13 @@ use std::path::Path;
 
 /// A test store with `a:v0` with alias `prod`, and a source for `v1`, kept to be copied for each fault.
 fn start() -> TestStore {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let big = random_bytes(1, 200_000);
-    make_tree(&lab.path("one"), &[("x.txt", b"one"), ("d/y.txt", b"two"), ("d/e/z.bin", &big), ("empty/", b"")]);
-    lab.ok(&["put", "a", "one", "--alias", "prod"]);
+    make_tree(&test_store.path("one"), &[("x.txt", b"one"), ("d/y.txt", b"two"), ("d/e/z.bin", &big), ("empty/", b"")]);
+    test_store.ok(&["put", "a", "one", "--alias", "prod"]);
     let other = random_bytes(2, 150_000);
     make_tree(
-        &lab.path("two"),
+        &test_store.path("two"),
         &[
             ("x.txt", b"changed"),
             ("d/y.txt", b"two"),
@@ -28,28 +28,28 @@ fn start() -> TestStore {
             ("n/3", b"3"),
         ],
     );
-    std::os::unix::fs::symlink("x.txt", lab.path("two").join("link")).unwrap();
-    lab
+    std::os::unix::fs::symlink("x.txt", test_store.path("two").join("link")).unwrap();
+    test_store
 }
 
 /// A copy of the starting point.
 fn again(from: &TestStore) -> TestStore {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
     for name in ["store", "one", "two"] {
-        copy_tree(&from.path(name), &lab.path(name));
+        copy_tree(&from.path(name), &test_store.path(name));
     }
-    lab
+    test_store
 }
 
 /// Runs `args` with a fault at each step in turn. `check` sees each outcome, before and after the command is repeated.
 fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestStore, Option<bool>)) -> u64 {
-    let lab = again(from);
-    let steps = steps(&lab, args);
-    check(&lab, Some(true));
+    let test_store = again(from);
+    let steps = steps(&test_store, args);
+    check(&test_store, Some(true));
     for kind in ["kill", "error"] {
         for step in 1..=steps {
-            let lab = again(from);
-            let output = lab.cairn(args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+            let test_store = again(from);
+            let output = test_store.cairn(args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
             let label = format!("{args:?} with {kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
             match kind {
                 // A fault that was never reached would test nothing; threads may end in another order, so the last few
@@ -58,42 +58,42 @@ fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestSt
                 _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
             }
             let acknowledged = output.status.code() == Some(0);
-            whole(&lab, &label);
-            check(&lab, Some(acknowledged).filter(|a| *a));
-            let output = lab.cairn(args).output().unwrap();
+            whole(&test_store, &label);
+            check(&test_store, Some(acknowledged).filter(|a| *a));
+            let output = test_store.cairn(args).output().unwrap();
             assert!(
                 output.status.code().is_some_and(|c| repeat.contains(&c)),
                 "again after {label}: {:?} {}",
                 output.status,
                 text(&output.stderr)
             );
-            whole(&lab, &label);
-            check(&lab, Some(true));
+            whole(&test_store, &label);
+            check(&test_store, Some(true));
         }
     }
     steps
 }
 
 /// The store verifies, and v0 is what was put.
-fn whole(lab: &TestStore, label: &str) {
-    let store = lab.store();
+fn whole(test_store: &TestStore, label: &str) {
+    let store = test_store.store();
     let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
 }
 
-fn content(lab: &TestStore, spec: &str) -> Option<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
-    let version = cairn::resolve(&lab.store(), &VersionSpec::parse(spec).unwrap()).ok()?;
-    let out = tempfile::tempdir_in(lab.dir.path()).unwrap();
+fn content(test_store: &TestStore, spec: &str) -> Option<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
+    let version = cairn::resolve(&test_store.store(), &VersionSpec::parse(spec).unwrap()).ok()?;
+    let out = tempfile::tempdir_in(test_store.dir.path()).unwrap();
     checkout(&version, &out.path().join("got"), &CheckoutOptions::default()).unwrap();
     Some(snapshot(&out.path().join("got")))
 }
 
-fn same(lab: &TestStore, spec: &str, source: &str) {
-    assert!(content(lab, spec).unwrap() == snapshot(&lab.path(source)), "{spec} is {source}");
+fn same(test_store: &TestStore, spec: &str, source: &str) {
+    assert!(content(test_store, spec).unwrap() == snapshot(&test_store.path(source)), "{spec} is {source}");
 }
 
-fn numbers(lab: &TestStore) -> Vec<String> {
-    let mut out: Vec<_> = std::fs::read_dir(lab.store_path().join("artifacts/a/versions"))
+fn numbers(test_store: &TestStore) -> Vec<String> {
+    let mut out: Vec<_> = std::fs::read_dir(test_store.store_path().join("artifacts/a/versions"))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .filter(|n| n.starts_with('v'))
@@ -105,12 +105,12 @@ fn numbers(lab: &TestStore) -> Vec<String> {
 #[test]
 fn a_put_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
     let from = start();
-    let steps = sweep(&from, &["put", "a", "two"], &[0], |lab, acknowledged| {
-        same(lab, "a:v0", "one");
-        match numbers(lab).len() {
+    let steps = sweep(&from, &["put", "a", "two"], &[0], |test_store, acknowledged| {
+        same(test_store, "a:v0", "one");
+        match numbers(test_store).len() {
             1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
-            2 => same(lab, "a:v1", "two"),
-            n => panic!("{n} versions of two puts: {:?}", numbers(lab)),
+            2 => same(test_store, "a:v1", "two"),
+            n => panic!("{n} versions of two puts: {:?}", numbers(test_store)),
         }
     });
     println!("put: {steps} steps, each killed and failed");
@@ -120,13 +120,13 @@ fn a_put_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated
 #[test]
 fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible() {
     let from = start();
-    let steps = sweep(&from, &["put", "b", "two", "--type", "model"], &[0], |lab, acknowledged| {
-        same(lab, "a:v0", "one");
-        let listed = cairn::internals::catalog::artifact::all(&lab.store()).unwrap();
+    let steps = sweep(&from, &["put", "b", "two", "--type", "model"], &[0], |test_store, acknowledged| {
+        same(test_store, "a:v0", "one");
+        let listed = cairn::internals::catalog::artifact::all(&test_store.store()).unwrap();
         let there = listed.iter().any(|n| n.as_str() == "b");
         assert!(there || acknowledged.is_none());
         if there {
-            same(lab, "b:v0", "two");
+            same(test_store, "b:v0", "two");
         }
     });
     println!("first put: {steps} steps, each killed and failed");
@@ -136,11 +136,12 @@ fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible
 fn a_patch_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
     let from = start();
     make_tree(&from.path("one/p"), &[("new", b"patched"), ("large", &random_bytes(4, 140_000))]);
-    let steps = sweep(&from, &["patch", "a", "one"], &[0], |lab, acknowledged| match numbers(lab).len() {
-        1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
-        2 => same(lab, "a:v1", "one"),
-        n => panic!("{n} versions of a put and a patch: {:?}", numbers(lab)),
-    });
+    let steps =
+        sweep(&from, &["patch", "a", "one"], &[0], |test_store, acknowledged| match numbers(test_store).len() {
+            1 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+            2 => same(test_store, "a:v1", "one"),
+            n => panic!("{n} versions of a put and a patch: {:?}", numbers(test_store)),
+        });
     println!("patch: {steps} steps, each killed and failed");
     assert!(steps > 15);
 }
@@ -151,10 +152,12 @@ fn a_rebased_patch_killed_or_failed_at_every_step_keeps_both_changes() {
     make_tree(&from.path("two"), &[("theirs", b"theirs")]);
     from.ok(&["patch", "a:v0", "two/theirs"]);
     make_tree(&from.path("one"), &[("mine", b"mine"), ("theirs", b"theirs")]);
-    let steps = sweep(&from, &["patch", "a:v0", "one/mine"], &[0], |lab, acknowledged| match numbers(lab).len() {
-        2 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
-        3 => same(lab, "a:v2", "one"),
-        n => panic!("{n} versions: {:?}", numbers(lab)),
+    let steps = sweep(&from, &["patch", "a:v0", "one/mine"], &[0], |test_store, acknowledged| {
+        match numbers(test_store).len() {
+            2 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+            3 => same(test_store, "a:v2", "one"),
+            n => panic!("{n} versions: {:?}", numbers(test_store)),
+        }
     });
     println!("rebased patch: {steps} steps, each killed and failed");
 }
@@ -162,12 +165,13 @@ fn a_rebased_patch_killed_or_failed_at_every_step_keeps_both_changes() {
 #[test]
 fn a_copy_killed_or_failed_at_every_step_is_whole_or_absent() {
     let from = start();
-    let steps = sweep(&from, &["copy", "a:v0", "b"], &[0], |lab, acknowledged| {
-        same(lab, "a:v0", "one");
-        let there = cairn::internals::catalog::artifact::all(&lab.store()).unwrap().iter().any(|n| n.as_str() == "b");
+    let steps = sweep(&from, &["copy", "a:v0", "b"], &[0], |test_store, acknowledged| {
+        same(test_store, "a:v0", "one");
+        let there =
+            cairn::internals::catalog::artifact::all(&test_store.store()).unwrap().iter().any(|n| n.as_str() == "b");
         assert!(there || acknowledged.is_none());
         if there {
-            same(lab, "b:v0", "one");
+            same(test_store, "b:v0", "one");
         }
     });
     println!("copy: {steps} steps, each killed and failed");
@@ -177,11 +181,11 @@ fn a_copy_killed_or_failed_at_every_step_is_whole_or_absent() {
 fn an_alias_move_killed_or_failed_at_every_step_is_done_or_not_done() {
     let from = start();
     from.ok(&["put", "a", "two"]);
-    let steps = sweep(&from, &["alias", "a:v1", "prod"], &[0], |lab, acknowledged| {
-        let at = cairn::resolve(&lab.store(), &VersionSpec::parse("a:prod").unwrap()).unwrap().number().0;
+    let steps = sweep(&from, &["alias", "a:v1", "prod"], &[0], |test_store, acknowledged| {
+        let at = cairn::resolve(&test_store.store(), &VersionSpec::parse("a:prod").unwrap()).unwrap().number().0;
         assert!(at == 1 || (at == 0 && acknowledged.is_none()), "prod is at v{at}");
-        same(lab, "a:v0", "one");
-        same(lab, "a:v1", "two");
+        same(test_store, "a:v0", "one");
+        same(test_store, "a:v1", "two");
     });
     println!("alias: {steps} steps, each killed and failed");
 }
@@ -191,19 +195,19 @@ fn a_removal_killed_or_failed_at_every_step_is_done_or_not_done() {
     let from = start();
     from.ok(&["put", "a", "two"]);
     // Repeated after it was done, it finds nothing to remove.
-    let steps = sweep(&from, &["rm", "a:v1"], &[0, 6], |lab, acknowledged| {
-        let there = content(lab, "a:v1").is_some();
+    let steps = sweep(&from, &["rm", "a:v1"], &[0, 6], |test_store, acknowledged| {
+        let there = content(test_store, "a:v1").is_some();
         assert!(!there || acknowledged.is_none());
-        same(lab, "a:v0", "one");
+        same(test_store, "a:v0", "one");
     });
     println!("rm: {steps} steps, each killed and failed");
 }
 
 #[test]
 fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    let run = |name: &str, fault: &str| lab.cairn(&["init", name]).env("CAIRN_FAULT", fault).output().unwrap();
-    let count = lab.path("steps");
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    let run = |name: &str, fault: &str| test_store.cairn(&["init", name]).env("CAIRN_FAULT", fault).output().unwrap();
+    let count = test_store.path("steps");
     assert!(run("s", &format!("count:{}", count.display())).status.success());
     let steps: u64 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
     for kind in ["kill", "error"] {
@@ -212,9 +216,9 @@ fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
             let first = run(&name, &format!("{kind}:{step}"));
             assert!(!first.status.success(), "{kind} at {step}");
             let second = run(&name, "");
-            let opened = cairn::Store::open(lab.path(&name)).is_ok();
+            let opened = cairn::Store::open(test_store.path(&name)).is_ok();
             assert!(opened, "{kind} at {step}: {} then {}", text(&first.stderr), text(&second.stderr));
-            assert!(second.status.success() || Path::new(&lab.path(&name)).join("cairn.json").exists());
+            assert!(second.status.success() || Path::new(&test_store.path(&name)).join("cairn.json").exists());
         }
     }
     println!("init: {steps} steps, each killed and failed");
@@ -226,16 +230,16 @@ fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
     make_tree(&from.path("one"), &[("mine", b"mine")]);
     let words = ["upsert", "a", "two", "--run", "r", "--distributed-id", "d"];
     from.ok(&["upsert", "a", "one/mine", "--run", "other", "--distributed-id", "d"]);
-    let steps = sweep(&from, &words, &[0], |lab, acknowledged| {
-        let shown = lab.ok(&["draft", "show", "a", "d", "--json"]);
+    let steps = sweep(&from, &words, &[0], |test_store, acknowledged| {
+        let shown = test_store.ok(&["draft", "show", "a", "d", "--json"]);
         let there = shown.contains("\"run\":\"r\"");
         assert!(there || acknowledged.is_none(), "an acknowledged contribution is there: {shown}");
         if acknowledged.is_some() {
-            let trial = again_store(lab);
+            let trial = again_store(test_store);
             assert_eq!(trial.ok(&["finish", "a", "--distributed-id", "d"]), "a:v1");
-            make_tree(&lab.path("want"), &[("mine", b"mine")]);
-            copy_tree(&lab.path("two/."), &lab.path("want"));
-            assert!(content(&trial, "a:v1").unwrap() == snapshot(&lab.path("want")));
+            make_tree(&test_store.path("want"), &[("mine", b"mine")]);
+            copy_tree(&test_store.path("two/."), &test_store.path("want"));
+            assert!(content(&trial, "a:v1").unwrap() == snapshot(&test_store.path("want")));
         }
     });
     println!("upsert: {steps} steps, each killed and failed");
@@ -243,9 +247,9 @@ fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
 }
 
 /// A copy of a store, to try something on it.
-fn again_store(lab: &TestStore) -> TestStore {
+fn again_store(test_store: &TestStore) -> TestStore {
     let trial = TestStore { dir: tempfile::tempdir().unwrap() };
-    copy_tree(&lab.path("store"), &trial.path("store"));
+    copy_tree(&test_store.path("store"), &trial.path("store"));
     trial
 }
 
@@ -260,8 +264,8 @@ fn a_finish_killed_at_every_step_gives_exactly_one_version_whichever_process_com
     make_tree(&from.path("want"), &[("mine", b"mine"), ("third", b"3")]);
     copy_tree(&from.path("two/."), &from.path("want"));
     let want = snapshot(&from.path("want"));
-    let steps = sweep(&from, &words, &[0], |lab, acknowledged| {
-        let trial = again_store(lab);
+    let steps = sweep(&from, &words, &[0], |test_store, acknowledged| {
+        let trial = again_store(test_store);
         // Any process can finish, and the version gets all its annotations.
         let next = trial.cairn(&["finish", "a", "--distributed-id", "d", "--json"]).output().unwrap();
         assert_eq!(next.status.code(), Some(0), "{}", text(&next.stderr));
@@ -286,13 +290,14 @@ fn a_drop_and_a_discard_killed_or_failed_at_every_step_are_done_or_not_done() {
     for (run, source) in [("r", "two"), ("other", "one/mine")] {
         from.ok(&["upsert", "a", source, "--run", run, "--distributed-id", "d"]);
     }
-    let count = |lab: &TestStore| lab.ok(&["draft", "show", "a", "d", "--json"]).matches("\"run\":").count();
-    let dropped = sweep(&from, &["draft", "drop", "a", "d", "--run", "r"], &[0, 6], |lab, acknowledged| {
-        let n = count(lab);
+    let count =
+        |test_store: &TestStore| test_store.ok(&["draft", "show", "a", "d", "--json"]).matches("\"run\":").count();
+    let dropped = sweep(&from, &["draft", "drop", "a", "d", "--run", "r"], &[0, 6], |test_store, acknowledged| {
+        let n = count(test_store);
         assert!(n == 1 || (n == 2 && acknowledged.is_none()), "{n} contributions");
     });
-    let discarded = sweep(&from, &["draft", "discard", "a", "d"], &[0, 6], |lab, acknowledged| {
-        let n = count(lab);
+    let discarded = sweep(&from, &["draft", "discard", "a", "d"], &[0, 6], |test_store, acknowledged| {
+        let n = count(test_store);
         assert!(n == 0 || (n == 2 && acknowledged.is_none()), "{n} contributions");
     });
     println!("draft drop: {dropped} steps, draft discard: {discarded} steps, each killed and failed");

@@ -23,15 +23,15 @@ fn gc(store: &Store) -> GcReport {
 }
 
 /// No finding, and nothing in the store that no version names.
-fn clean(lab: &TestStore) {
-    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+fn clean(test_store: &TestStore) {
+    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
 /// Objects, packs and batches of the trash.
-fn content(lab: &TestStore) -> BTreeSet<PathBuf> {
+fn content(test_store: &TestStore) -> BTreeSet<PathBuf> {
     let files = |dir: &str| {
-        let walk = walkdir::WalkDir::new(lab.store_path().join(dir)).into_iter().map(Result::unwrap);
+        let walk = walkdir::WalkDir::new(test_store.store_path().join(dir)).into_iter().map(Result::unwrap);
         walk.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect::<Vec<_>>()
     };
     ["objects", "packs", "trash"].iter().flat_map(|dir| files(dir)).collect()
@@ -39,95 +39,95 @@ fn content(lab: &TestStore) -> BTreeSet<PathBuf> {
 
 /// A store with `a:v0` (removed), `a:v1` and `b:v0`. They share a large file and a small one, and each has its own.
 fn start() -> TestStore {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let shared = random_bytes(1, 200_000);
     for (artifact, seed) in [("b", 4), ("a", 2), ("a", 3)] {
         let dir = format!("{artifact}{seed}");
         let (own, note) = (random_bytes(seed, 300_000), format!("note {seed}"));
         let files: [(&str, &[u8]); 4] =
             [("shared.bin", &shared), ("d/shared.txt", b"shared"), ("own.bin", &own), ("d/own.txt", note.as_bytes())];
-        make_tree(&lab.path(&dir), &files);
-        lab.ok(&["put", artifact, &dir]);
+        make_tree(&test_store.path(&dir), &files);
+        test_store.ok(&["put", artifact, &dir]);
     }
-    lab.ok(&["rm", "a:v0"]);
-    lab
+    test_store.ok(&["rm", "a:v0"]);
+    test_store
 }
 
 fn again(from: &TestStore) -> TestStore {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
     for name in ["store", "a2", "a3", "b4"] {
-        copy_tree(&from.path(name), &lab.path(name));
+        copy_tree(&from.path(name), &test_store.path(name));
     }
-    lab
+    test_store
 }
 
 /// Everything that is published reads as it was put.
-fn whole(lab: &TestStore) {
-    clean(lab);
+fn whole(test_store: &TestStore) {
+    clean(test_store);
     for (version, source) in [("a:v1", "a3"), ("b:v0", "b4")] {
-        lab.ok(&["diff", version, &format!("./{source}")]);
+        test_store.ok(&["diff", version, &format!("./{source}")]);
     }
 }
 
 #[test]
 fn what_only_a_removed_version_names_is_freed_and_the_rest_stays() {
-    let lab = start();
-    let before = content(&lab);
-    let report = gc(&lab.store());
+    let test_store = start();
+    let before = content(&test_store);
+    let report = gc(&test_store.store());
     // The object of `own.bin`, and the pack of `d/own.txt` and the nodes.
     assert_eq!((report.moved.files, report.freed.files), (2, 2), "{report:?}");
     assert_eq!(report.in_trash.files, 0, "{report:?}");
-    let after = content(&lab);
+    let after = content(&test_store);
     assert_eq!(before.difference(&after).count(), 2);
     assert!(after.is_subset(&before));
-    whole(&lab);
-    assert_eq!(gc(&lab.store()).moved.files, 0, "a second collection finds nothing");
+    whole(&test_store);
+    assert_eq!(gc(&test_store.store()).moved.files, 0, "a second collection finds nothing");
 }
 
 #[test]
 fn a_dry_run_says_what_would_go_and_changes_nothing() {
-    let lab = start();
-    let before = crate::support::snapshot(&lab.store_path());
-    let report = collect(&lab.store(), &now().dry_run(true)).unwrap();
+    let test_store = start();
+    let before = crate::support::snapshot(&test_store.store_path());
+    let report = collect(&test_store.store(), &now().dry_run(true)).unwrap();
     assert_eq!((report.moved.files, report.freed.files), (2, 0));
     assert!(report.moved.bytes > 300_000);
-    assert_eq!(crate::support::snapshot(&lab.store_path()), before);
+    assert_eq!(crate::support::snapshot(&test_store.store_path()), before);
 }
 
 #[test]
 fn content_stays_in_the_trash_for_the_minimum_age_by_the_stores_own_clock() {
-    let lab = start();
+    let test_store = start();
     let hour = GcOptions::default().min_age(Duration::from_secs(3600));
     for _ in 0..2 {
-        let report = collect(&lab.store(), &hour).unwrap();
+        let report = collect(&test_store.store(), &hour).unwrap();
         assert_eq!((report.freed.files, report.in_trash.files), (0, 2), "{report:?}");
     }
-    for batch in std::fs::read_dir(lab.store_path().join("trash")).unwrap() {
+    for batch in std::fs::read_dir(test_store.store_path().join("trash")).unwrap() {
         let old = filetime(-7200);
         set_mtime(&batch.unwrap().path(), old);
     }
-    let report = collect(&lab.store(), &hour).unwrap();
+    let report = collect(&test_store.store(), &hour).unwrap();
     assert_eq!((report.freed.files, report.in_trash.files), (2, 0), "{report:?}");
-    whole(&lab);
+    whole(&test_store);
 }
 
 #[test]
 fn what_a_writer_kept_from_being_freed_is_freed_by_the_next_collection() {
-    let lab = start();
+    let test_store = start();
     let hour = GcOptions::default().min_age(Duration::from_secs(3600));
-    collect(&lab.store(), &hour).unwrap();
-    for batch in std::fs::read_dir(lab.store_path().join("trash")).unwrap() {
+    collect(&test_store.store(), &hour).unwrap();
+    for batch in std::fs::read_dir(test_store.store_path().join("trash")).unwrap() {
         set_mtime(&batch.unwrap().path(), filetime(-7200));
     }
-    let mut child = lab.cairn(&["put", "c", "a3"]).env("CAIRN_FAULT", "stop:8").spawn().unwrap();
+    let mut child = test_store.cairn(&["put", "c", "a3"]).env("CAIRN_FAULT", "stop:8").spawn().unwrap();
     wait_stopped(&child);
-    let report = collect(&lab.store(), &hour).unwrap();
+    let report = collect(&test_store.store(), &hour).unwrap();
     assert_eq!((report.freed.files, report.waits_for.len()), (0, 1), "{report:?}");
     go_on(&child);
     assert!(child.wait().unwrap().success());
-    let report = collect(&lab.store(), &hour).unwrap();
+    let report = collect(&test_store.store(), &hour).unwrap();
     assert_eq!((report.freed.files, report.in_trash.files), (2, 0), "{report:?}");
-    whole(&lab);
+    whole(&test_store);
 }
 
 fn filetime(offset: i64) -> i64 {
@@ -141,38 +141,38 @@ fn set_mtime(path: &Path, seconds: i64) {
 
 #[test]
 fn unfinished_drafts_pins_and_mounted_versions_keep_their_content() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("part"), &[("x", b"in a draft"), ("big", &random_bytes(7, 200_000))]);
-    lab.ok(&["upsert", "eval", "part", "--distributed-id", "e", "--run", "r1"]);
-    make_tree(&lab.path("seen"), &[("y", b"read by a mount"), ("big", &random_bytes(8, 200_000))]);
-    lab.ok(&["put", "seen", "seen"]);
-    let mnt = lab.path("mnt");
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("part"), &[("x", b"in a draft"), ("big", &random_bytes(7, 200_000))]);
+    test_store.ok(&["upsert", "eval", "part", "--distributed-id", "e", "--run", "r1"]);
+    make_tree(&test_store.path("seen"), &[("y", b"read by a mount"), ("big", &random_bytes(8, 200_000))]);
+    test_store.ok(&["put", "seen", "seen"]);
+    let mnt = test_store.path("mnt");
     std::fs::create_dir(&mnt).unwrap();
-    lab.ok(&["mount", "mnt", "seen:v0"]);
+    test_store.ok(&["mount", "mnt", "seen:v0"]);
     let mounted = std::panic::catch_unwind(|| {
-        lab.ok(&["rm", "seen:v0", "--force"]);
-        let report = gc(&lab.store());
+        test_store.ok(&["rm", "seen:v0", "--force"]);
+        let report = gc(&test_store.store());
         assert_eq!(report.freed.files, 0, "{report:?}");
         assert_eq!(std::fs::read(mnt.join("y")).unwrap(), b"read by a mount");
         assert_eq!(std::fs::read(mnt.join("big")).unwrap(), random_bytes(8, 200_000));
     });
-    lab.ok(&["umount", "mnt"]);
+    test_store.ok(&["umount", "mnt"]);
     mounted.unwrap();
-    assert_eq!(gc(&lab.store()).freed.files, 2, "the pin is gone with the mount");
-    lab.ok(&["finish", "eval", "--distributed-id", "e"]);
-    gc(&lab.store());
-    lab.ok(&["diff", "eval:v0", "./part"]);
-    lab.ok(&["rm", "eval:v0"]);
-    gc(&lab.store());
-    assert!(content(&lab).is_empty(), "{:?}", content(&lab));
-    clean(&lab);
+    assert_eq!(gc(&test_store.store()).freed.files, 2, "the pin is gone with the mount");
+    test_store.ok(&["finish", "eval", "--distributed-id", "e"]);
+    gc(&test_store.store());
+    test_store.ok(&["diff", "eval:v0", "./part"]);
+    test_store.ok(&["rm", "eval:v0"]);
+    gc(&test_store.store());
+    assert!(content(&test_store).is_empty(), "{:?}", content(&test_store));
+    clean(&test_store);
 }
 
 /// A notebook: one process that lives on, with its store open, its index read and its packs known (L19).
 #[test]
 fn a_process_that_lives_on_stores_again_what_was_freed_meanwhile() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     let big = random_bytes(5, 200_000);
     let save = || {
         let mut artifact = Artifact::new("a", "dataset").unwrap();
@@ -183,12 +183,12 @@ fn a_process_that_lives_on_stores_again_what_was_freed_meanwhile() {
     for round in 0..3 {
         let published = save();
         assert!(published.created && published.new_bytes > 200_000, "round {round}: all of it is stored again");
-        clean(&lab);
+        clean(&test_store);
         let spec = VersionSpec::parse(&format!("a:v{round}")).unwrap();
         let version = cairn::resolve(&store, &spec).unwrap();
         cairn::catalog::remove::remove(&store, version.artifact(), version.number(), cairn::catalog::remove::Force::No)
             .unwrap();
-        assert_eq!(gc(&lab.store()).freed.files, 2);
+        assert_eq!(gc(&test_store.store()).freed.files, 2);
     }
 }
 
@@ -197,8 +197,8 @@ fn a_process_that_lives_on_stores_again_what_was_freed_meanwhile() {
 fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
     let from = start();
     let count = {
-        let lab = again(&from);
-        steps(&lab, &["put", "c", "a2"])
+        let test_store = again(&from);
+        steps(&test_store, &["put", "c", "a2"])
     };
     let mut waited = 0;
     for step in 1..=count {
@@ -206,8 +206,8 @@ fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
             if break_lock && step % 3 != 0 {
                 continue;
             }
-            let lab = again(&from);
-            let mut child = lab
+            let test_store = again(&from);
+            let mut child = test_store
                 .cairn(&["put", "c", "a2"])
                 .env("CAIRN_FAULT", format!("stop:{step}"))
                 .stdout(Stdio::piped())
@@ -216,11 +216,11 @@ fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
                 .unwrap();
             wait_stopped(&child);
             if break_lock {
-                for lock in std::fs::read_dir(lab.store_path().join("locks")).unwrap() {
+                for lock in std::fs::read_dir(test_store.store_path().join("locks")).unwrap() {
                     std::fs::remove_file(lock.unwrap().path()).unwrap();
                 }
             }
-            let report = collect(&lab.store(), &now());
+            let report = collect(&test_store.store(), &now());
             go_on(&child);
             let status = child.wait().unwrap();
             let report = report.unwrap();
@@ -230,14 +230,14 @@ fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
             }
             // With its lock broken the writer may be refused; what it acknowledges is whole.
             assert!(status.success() || break_lock, "step {step}, lock broken: {break_lock}: {status:?}");
-            whole(&lab);
+            whole(&test_store);
             if status.success() {
-                lab.ok(&["diff", "c:v0", "./a2"]);
+                test_store.ok(&["diff", "c:v0", "./a2"]);
             }
-            lab.ok(&["put", "c", "a2"]);
-            gc(&lab.store());
-            whole(&lab);
-            lab.ok(&["diff", "c:v0", "./a2"]);
+            test_store.ok(&["put", "c", "a2"]);
+            gc(&test_store.store());
+            whole(&test_store);
+            test_store.ok(&["diff", "c:v0", "./a2"]);
         }
     }
     assert!(waited > 4, "most steps are between a token's begin and its end: {waited} of {count}");
@@ -249,26 +249,27 @@ fn a_collection_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_o
     // What a killed writer leaves.
     make_tree(&from.path("a2"), &[]);
     let total = {
-        let lab = again(&from);
-        steps(&lab, &["gc", "--min-age", "0"])
+        let test_store = again(&from);
+        steps(&test_store, &["gc", "--min-age", "0"])
     };
     assert!(total > 8, "{total}");
     for kind in ["kill", "error"] {
         for step in 1..=total {
-            let lab = again(&from);
+            let test_store = again(&from);
             let fault = format!("{kind}:{step}");
-            let output = lab.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", &fault).output().unwrap();
+            let output = test_store.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", &fault).output().unwrap();
             match kind {
                 "kill" => assert_eq!(output.status.signal(), Some(9), "{fault}"),
                 // A directory that cannot be removed, or a lock, fails nothing.
                 _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{fault}: {}", text(&output.stderr)),
             }
-            whole(&lab);
-            gc(&lab.store());
-            whole(&lab);
-            let left: Vec<_> = content(&lab).into_iter().filter(|p| p.to_string_lossy().contains("/trash/")).collect();
+            whole(&test_store);
+            gc(&test_store.store());
+            whole(&test_store);
+            let left: Vec<_> =
+                content(&test_store).into_iter().filter(|p| p.to_string_lossy().contains("/trash/")).collect();
             assert!(left.is_empty(), "{fault}: {left:?}");
-            assert_eq!(content(&lab).len(), 5, "{fault}: two packs and three objects");
+            assert_eq!(content(&test_store).len(), 5, "{fault}: two packs and three objects");
         }
     }
 }
@@ -279,37 +280,38 @@ fn what_a_killed_writer_left_is_freed() {
     gc(&from.store());
     let clean_content = content(&from).len();
     let count = {
-        let lab = again(&from);
-        steps(&lab, &["put", "c", "a2"])
+        let test_store = again(&from);
+        steps(&test_store, &["put", "c", "a2"])
     };
     for step in (1..=count).step_by(2) {
-        let lab = again(&from);
+        let test_store = again(&from);
         let fault = format!("kill:{step}");
-        let output = lab.cairn(&["put", "c", "a2"]).env("CAIRN_FAULT", &fault).output().unwrap();
+        let output = test_store.cairn(&["put", "c", "a2"]).env("CAIRN_FAULT", &fault).output().unwrap();
         assert_eq!(output.status.signal(), Some(9), "{fault}");
-        gc(&lab.store());
-        whole(&lab);
+        gc(&test_store.store());
+        whole(&test_store);
         // A token without a lock may belong to a writer that begins just now: it is fenced first, and then removed.
-        gc(&lab.store());
-        let published = lab.store_path().join("artifacts/c/versions/v0").is_symlink();
+        gc(&test_store.store());
+        let published = test_store.store_path().join("artifacts/c/versions/v0").is_symlink();
         if !published {
-            assert_eq!(content(&lab).len(), clean_content, "{fault}: {:?}", content(&lab));
-            let records = lab.store_path().join("artifacts/c/versions");
+            assert_eq!(content(&test_store).len(), clean_content, "{fault}: {:?}", content(&test_store));
+            let records = test_store.store_path().join("artifacts/c/versions");
             let left: Vec<_> = std::fs::read_dir(records).into_iter().flatten().collect();
             assert!(left.is_empty(), "{fault}: {left:?}");
         }
         for dir in ["work", "locks", "trash"] {
-            let left: Vec<_> = std::fs::read_dir(lab.store_path().join(dir)).unwrap().map(|e| e.unwrap()).collect();
+            let left: Vec<_> =
+                std::fs::read_dir(test_store.store_path().join(dir)).unwrap().map(|e| e.unwrap()).collect();
             assert!(left.is_empty(), "{fault}: {dir} has {left:?}");
         }
-        lab.ok(&["put", "c", "a2"]);
-        lab.ok(&["diff", "c:v0", "./a2"]);
+        test_store.ok(&["put", "c", "a2"]);
+        test_store.ok(&["diff", "c:v0", "./a2"]);
     }
 }
 
 /// The shim that fails reads, built once for each store; `None` where there is no compiler.
-fn shim(lab: &TestStore) -> Option<PathBuf> {
-    let shim = lab.path("readfail.so");
+fn shim(test_store: &TestStore) -> Option<PathBuf> {
+    let shim = test_store.path("readfail.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readfail.c");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
     let built = built.is_ok_and(|status| status.success());
@@ -319,11 +321,11 @@ fn shim(lab: &TestStore) -> Option<PathBuf> {
     built.then_some(shim)
 }
 
-fn with_read_fault(lab: &TestStore, shim: &Path, at: u64, short: bool) -> Command {
-    let mut command = lab.cairn(&["gc", "--min-age", "0"]);
+fn with_read_fault(test_store: &TestStore, shim: &Path, at: u64, short: bool) -> Command {
+    let mut command = test_store.cairn(&["gc", "--min-age", "0"]);
     command
         .env("LD_PRELOAD", shim)
-        .env("READFAIL_BELOW", std::fs::canonicalize(lab.store_path()).unwrap())
+        .env("READFAIL_BELOW", std::fs::canonicalize(test_store.store_path()).unwrap())
         .env("READFAIL_AT", at.to_string());
     if short {
         command.env("READFAIL_SHORT", "1");
@@ -337,62 +339,62 @@ fn a_read_or_listing_that_fails_frees_nothing_that_is_needed() {
     let Some(shim) = shim(&from) else { return };
     let count = from.path("calls");
     {
-        let lab = again(&from);
-        let status = with_read_fault(&lab, &shim, 0, false).env("READFAIL_COUNT", &count).status().unwrap();
+        let test_store = again(&from);
+        let status = with_read_fault(&test_store, &shim, 0, false).env("READFAIL_COUNT", &count).status().unwrap();
         assert!(status.success());
     }
     let count: u64 = std::fs::read_to_string(&count).unwrap().parse().unwrap();
     assert!(count > 100, "{count}");
     let (mut failed, step) = (0, (count / 150).max(1) as usize);
     for at in (1..=count).step_by(step) {
-        let lab = again(&from);
-        let output = with_read_fault(&lab, &shim, at, false).output().unwrap();
+        let test_store = again(&from);
+        let output = with_read_fault(&test_store, &shim, at, false).output().unwrap();
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 4 | 5 | 6)), "{at}: {:?} {}", output.status, text(&output.stderr));
         failed += u64::from(code != Some(0));
-        whole(&lab);
+        whole(&test_store);
     }
     assert!(failed > 40, "most failed reads end the collection: {failed} of {count}");
 }
 
 #[test]
 fn a_listing_that_shows_less_than_the_last_time_is_refused() {
-    let lab = start();
-    gc(&lab.store());
-    make_tree(&lab.path("part"), &[("x", b"in a draft")]);
-    lab.ok(&["upsert", "b", "part", "--distributed-id", "e", "--run", "r1"]);
-    gc(&lab.store());
-    let hidden = lab.path("hidden");
+    let test_store = start();
+    gc(&test_store.store());
+    make_tree(&test_store.path("part"), &[("x", b"in a draft")]);
+    test_store.ok(&["upsert", "b", "part", "--distributed-id", "e", "--run", "r1"]);
+    gc(&test_store.store());
+    let hidden = test_store.path("hidden");
     for (what, message) in [
         ("artifacts/b", "artifact b"),
         ("artifacts/a/versions/v1", "a:v1"),
         ("artifacts/b/drafts/e", "number 1 of draft e of b"),
     ] {
-        let path = lab.store_path().join(what);
+        let path = test_store.store_path().join(what);
         std::fs::rename(&path, &hidden).unwrap();
-        let error = collect(&lab.store(), &now()).unwrap_err();
+        let error = collect(&test_store.store(), &now()).unwrap_err();
         assert_eq!(error.kind(), Kind::Conflict, "{what}: {error}");
         assert!(error.to_string().contains(message), "{what}: {error}");
         std::fs::rename(&hidden, &path).unwrap();
     }
     // A hole in the numbers is damage, whatever was there before.
-    std::fs::remove_file(lab.store_path().join("gc.json")).unwrap();
-    let path = lab.store_path().join("artifacts/a/versions/v0");
+    std::fs::remove_file(test_store.store_path().join("gc.json")).unwrap();
+    let path = test_store.store_path().join("artifacts/a/versions/v0");
     std::fs::rename(&path, &hidden).unwrap();
-    assert_eq!(collect(&lab.store(), &now()).unwrap_err().kind(), Kind::Damaged);
+    assert_eq!(collect(&test_store.store(), &now()).unwrap_err().kind(), Kind::Damaged);
     std::fs::rename(&hidden, &path).unwrap();
-    assert_eq!(gc(&lab.store()).freed.files, 0);
-    whole(&lab);
+    assert_eq!(gc(&test_store.store()).freed.files, 0);
+    whole(&test_store);
 }
 
 #[test]
 fn a_store_with_a_feature_that_is_not_known_is_not_collected() {
     for list in ["compatible", "read_only"] {
-        let lab = start();
-        crate::crafted_stores::resign(&lab.store_path().join("cairn.json"), |record| {
+        let test_store = start();
+        crate::crafted_stores::resign(&test_store.store_path().join("cairn.json"), |record| {
             record["features"][list] = serde_json::json!(["later"]);
         });
-        let error = collect(&lab.store(), &now()).unwrap_err();
+        let error = collect(&test_store.store(), &now()).unwrap_err();
         assert_eq!(error.kind(), Kind::Conflict, "{list}: {error}");
         assert!(error.to_string().contains("later"), "{error}");
     }
@@ -400,7 +402,7 @@ fn a_store_with_a_feature_that_is_not_known_is_not_collected() {
 
 #[test]
 fn files_that_are_not_cairns_stay_everywhere() {
-    let lab = start();
+    let test_store = start();
     let strangers = [
         "README",
         "objects/README",
@@ -418,38 +420,38 @@ fn files_that_are_not_cairns_stay_everywhere() {
         "artifacts/lost+found/x",
     ];
     for stranger in strangers {
-        let path = lab.store_path().join(stranger);
+        let path = test_store.store_path().join(stranger);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, b"not cairn's").unwrap();
     }
-    let report = gc(&lab.store());
+    let report = gc(&test_store.store());
     assert_eq!(report.freed.files, 2, "{report:?}");
     assert!(report.unknown.len() >= 4, "{report:?}");
     for stranger in strangers {
-        assert!(lab.store_path().join(stranger).exists(), "{stranger}");
+        assert!(test_store.store_path().join(stranger).exists(), "{stranger}");
     }
     // What may be an artifact of a later release is not garbage.
-    std::fs::create_dir(lab.store_path().join("artifacts/späterer name")).unwrap();
-    assert_eq!(collect(&lab.store(), &now()).unwrap_err().kind(), Kind::Conflict);
-    std::fs::remove_dir(lab.store_path().join("artifacts/späterer name")).unwrap();
+    std::fs::create_dir(test_store.store_path().join("artifacts/späterer name")).unwrap();
+    assert_eq!(collect(&test_store.store(), &now()).unwrap_err().kind(), Kind::Conflict);
+    std::fs::remove_dir(test_store.store_path().join("artifacts/späterer name")).unwrap();
     for stranger in strangers {
-        std::fs::remove_file(lab.store_path().join(stranger)).unwrap();
+        std::fs::remove_file(test_store.store_path().join(stranger)).unwrap();
     }
     for dir in ["packs/lost+found", "artifacts/.snapshot", "artifacts/lost+found"] {
-        std::fs::remove_dir(lab.store_path().join(dir)).unwrap();
+        std::fs::remove_dir(test_store.store_path().join(dir)).unwrap();
     }
-    whole(&lab);
+    whole(&test_store);
 }
 
 #[test]
 fn damage_ends_the_collection_or_stays() {
-    let lab = start();
+    let test_store = start();
     // With a damaged footer, it is unknown what the pack holds.
-    let packs: Vec<_> = content(&lab).into_iter().filter(|p| p.to_string_lossy().contains("/packs/")).collect();
+    let packs: Vec<_> = content(&test_store).into_iter().filter(|p| p.to_string_lossy().contains("/packs/")).collect();
     let removed = {
-        let dry = collect(&lab.store(), &now().dry_run(true)).unwrap();
+        let dry = collect(&test_store.store(), &now().dry_run(true)).unwrap();
         assert_eq!(dry.moved.files, 2);
-        let other = again(&lab);
+        let other = again(&test_store);
         gc(&other.store());
         let left: BTreeSet<_> = content(&other).into_iter().map(|p| p.file_name().unwrap().to_owned()).collect();
         packs.iter().find(|p| !left.contains(p.file_name().unwrap())).unwrap().clone()
@@ -458,21 +460,21 @@ fn damage_ends_the_collection_or_stays() {
     let end = bytes.len() - 10;
     bytes[end] ^= 1;
     crate::crafted_stores::write(&removed, &bytes);
-    let report = gc(&lab.store());
+    let report = gc(&test_store.store());
     assert_eq!((report.freed.files, report.damaged.len()), (1, 1), "{report:?}");
     assert!(removed.exists());
     // A damaged version may name anything.
-    let manifest = lab.store_path().join("artifacts/a/versions/v1/manifest");
+    let manifest = test_store.store_path().join("artifacts/a/versions/v1/manifest");
     let bytes = std::fs::read(&manifest).unwrap();
     crate::crafted_stores::write(&std::fs::canonicalize(&manifest).unwrap(), &bytes[..bytes.len() / 2]);
-    lab.ok(&["rm", "b:v0"]);
-    let before = content(&lab);
-    let error = collect(&lab.store(), &now()).unwrap_err();
+    test_store.ok(&["rm", "b:v0"]);
+    let before = content(&test_store);
+    let error = collect(&test_store.store(), &now()).unwrap_err();
     assert_eq!(error.kind(), Kind::Damaged, "{error}");
-    assert_eq!(content(&lab), before);
+    assert_eq!(content(&test_store), before);
     // After its removal it no longer stops a collection.
-    lab.ok(&["rm", "a:v1", "--force"]);
-    assert!(gc(&lab.store()).freed.files > 0);
+    test_store.ok(&["rm", "a:v1", "--force"]);
+    assert!(gc(&test_store.store()).freed.files > 0);
 }
 
 /// A patch may have one number only. If another patch took it and the first one died, the first one's record and
@@ -484,50 +486,52 @@ fn a_patch_that_lost_its_number_and_died_leaves_nothing() {
     std::fs::write(from.path("a3/new.bin"), random_bytes(9, 250_000)).unwrap();
     let before = content(&from).len();
     // The second patch does not wait for the first, which is stopped.
-    let patch = |lab: &TestStore, file: &str| {
-        let mut command = lab.cairn(&["patch", "a:v1", file]);
+    let patch = |test_store: &TestStore, file: &str| {
+        let mut command = test_store.cairn(&["patch", "a:v1", file]);
         command.env("CAIRN_PATIENCE", "20");
         command
     };
-    let outcome = |lab: &TestStore| {
-        let mut tokens = std::fs::read_dir(lab.store_path().join("work")).unwrap();
+    let outcome = |test_store: &TestStore| {
+        let mut tokens = std::fs::read_dir(test_store.store_path().join("work")).unwrap();
         tokens.next().map(|token| token.unwrap().path().join("outcome"))
     };
     let mut step = 0;
-    let lab = loop {
+    let test_store = loop {
         step += 1;
-        let lab = again(&from);
-        std::fs::write(lab.path("other.txt"), b"the other patch").unwrap();
+        let test_store = again(&from);
+        std::fs::write(test_store.path("other.txt"), b"the other patch").unwrap();
         // Stopped before a step, the next of which finds it committed: its record is complete.
         let stop = |step: u64| {
-            let mut child = patch(&lab, "a3/new.bin").env("CAIRN_FAULT", format!("stop:{step}")).spawn().unwrap();
+            let mut child =
+                patch(&test_store, "a3/new.bin").env("CAIRN_FAULT", format!("stop:{step}")).spawn().unwrap();
             wait_stopped(&child);
-            let is_committed = outcome(&lab).is_some_and(|outcome| outcome.is_symlink());
+            let is_committed = outcome(&test_store).is_some_and(|outcome| outcome.is_symlink());
             child.kill().unwrap();
             child.wait().unwrap();
             is_committed
         };
         if stop(step + 1) {
-            let lab = again(&from);
-            std::fs::write(lab.path("other.txt"), b"the other patch").unwrap();
-            let mut child = patch(&lab, "a3/new.bin").env("CAIRN_FAULT", format!("stop:{step}")).spawn().unwrap();
+            let test_store = again(&from);
+            std::fs::write(test_store.path("other.txt"), b"the other patch").unwrap();
+            let mut child =
+                patch(&test_store, "a3/new.bin").env("CAIRN_FAULT", format!("stop:{step}")).spawn().unwrap();
             wait_stopped(&child);
-            assert!(patch(&lab, "other.txt").output().unwrap().status.success());
+            assert!(patch(&test_store, "other.txt").output().unwrap().status.success());
             child.kill().unwrap();
             child.wait().unwrap();
-            break lab;
+            break test_store;
         }
         assert!(step < 100, "the patch commits");
     };
-    let outcome = outcome(&lab).unwrap();
+    let outcome = outcome(&test_store).unwrap();
     std::os::unix::fs::symlink("commit", &outcome).unwrap();
-    gc(&lab.store());
-    clean(&lab);
-    lab.ok(&["ls", "a:v2", "other.txt"]);
-    assert!(!outcome.exists() && std::fs::read_dir(lab.store_path().join("work")).unwrap().next().is_none());
+    gc(&test_store.store());
+    clean(&test_store);
+    test_store.ok(&["ls", "a:v2", "other.txt"]);
+    assert!(!outcome.exists() && std::fs::read_dir(test_store.store_path().join("work")).unwrap().next().is_none());
     // The second patch stored one pack.
-    assert_eq!(content(&lab).len(), before + 1, "{:?}", content(&lab));
-    let versions = std::fs::read_dir(lab.store_path().join("artifacts/a/versions")).unwrap();
+    assert_eq!(content(&test_store).len(), before + 1, "{:?}", content(&test_store));
+    let versions = std::fs::read_dir(test_store.store_path().join("artifacts/a/versions")).unwrap();
     let (numbers, records): (Vec<_>, Vec<_>) = versions.map(|e| e.unwrap().path()).partition(|path| path.is_symlink());
     assert_eq!((numbers.len(), records.len()), (3, 3), "{records:?}");
 }

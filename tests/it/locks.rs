@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// A lock of another host.
-fn foreign(lab: &TestStore) -> PathBuf {
-    let path = lab.store_path().join("locks").join(cairn::types::Token::fresh().as_str());
+fn foreign(test_store: &TestStore) -> PathBuf {
+    let path = test_store.store_path().join("locks").join(cairn::types::Token::fresh().as_str());
     beat(&path, 1);
     path
 }
@@ -30,19 +30,19 @@ fn beat(path: &Path, n: u64) {
     fs::write(path, serde_json::to_vec(&record).unwrap()).unwrap();
 }
 
-fn look(lab: &TestStore) -> (Vec<HolderStatus>, Duration) {
+fn look(test_store: &TestStore) -> (Vec<HolderStatus>, Duration) {
     let begun = Instant::now();
-    let lives = lock::list(&lab.store()).unwrap().into_iter().map(|l| l.status).collect();
+    let lives = lock::list(&test_store.store()).unwrap().into_iter().map(|l| l.status).collect();
     (lives, begun.elapsed())
 }
 
 #[test]
 fn a_dead_holder_of_another_host_is_watched_once_and_a_live_one_is_seen_at_its_next_beat() {
-    let lab = TestStore::new();
-    let path = foreign(&lab);
-    let (lives, took) = look(&lab);
+    let test_store = TestStore::new();
+    let path = foreign(&test_store);
+    let (lives, took) = look(&test_store);
     assert!(lives == [HolderStatus::Dead] && took > Duration::from_secs(5), "{lives:?} {took:?}");
-    let (lives, took) = look(&lab);
+    let (lives, took) = look(&test_store);
     assert!(lives == [HolderStatus::Dead] && took < Duration::from_secs(3), "{lives:?} {took:?}");
     // It was only stopped: the note holds an earlier counter value.
     beat(&path, 2);
@@ -51,12 +51,12 @@ fn a_dead_holder_of_another_host_is_watched_once_and_a_live_one_is_seen_at_its_n
         std::thread::sleep(Duration::from_secs(1));
         beat(&moving, 3);
     });
-    let (lives, took) = look(&lab);
+    let (lives, took) = look(&test_store);
     mover.join().unwrap();
     assert!(lives == [HolderStatus::Live] && took < Duration::from_secs(4), "{lives:?} {took:?}");
     // The note is removed with its lock.
-    let notes = || fs::read_dir(lab.store_path().join("locks")).unwrap().count();
+    let notes = || fs::read_dir(test_store.store_path().join("locks")).unwrap().count();
     let id = path.file_name().unwrap().to_str().unwrap();
-    lab.ok(&["locks", "--break", id]);
+    test_store.ok(&["locks", "--break", id]);
     assert_eq!(notes(), 0);
 }

@@ -61,8 +61,8 @@ fn some_files(dice: &mut Dice) -> Files {
 
 /// The same files from a draft: runs upsert parts of them in a shuffled order. Some upsert wrong content first, some
 /// upsert twice, some are dropped or replaced. The run that finishes adds the last part.
-fn contributed(lab: &TestStore, dice: &mut Dice, files: &Files) -> Version {
-    let store = Store::init(lab.path("contributed"), &Default::default()).unwrap();
+fn contributed(test_store: &TestStore, dice: &mut Dice, files: &Files) -> Version {
+    let store = Store::init(test_store.path("contributed"), &Default::default()).unwrap();
     let run = |n: usize| cairn::Run::new(&store, cairn::RunOptions::default().id(format!("rank-{n}"))).unwrap();
     let say = |n: usize, paths: &[&String], right: bool, replace: bool| {
         let mut part = Artifact::new("x", None).unwrap();
@@ -115,11 +115,11 @@ fn contributed(lab: &TestStore, dice: &mut Dice, files: &Files) -> Version {
 fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_digest() {
     for seed in 1..=8 {
         let mut dice = Dice(seed);
-        let lab = TestStore::new();
+        let test_store = TestStore::new();
         let files = some_files(&mut dice);
-        let want = put(&lab.store(), "put", &files).digest();
+        let want = put(&test_store.store(), "put", &files).digest();
         // The same by patches, in a shuffled order, of which some put something wrong first, or under another name.
-        let store = Store::init(lab.path("patched"), &Default::default()).unwrap();
+        let store = Store::init(test_store.path("patched"), &Default::default()).unwrap();
         let mut paths: Vec<&String> = files.keys().collect();
         dice.shuffle(&mut paths);
         let mut wrong: Vec<(&String, String)> = Vec::new();
@@ -176,7 +176,7 @@ fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_di
         }
         let made = last.save(&store).unwrap().version;
         assert_eq!(made.digest(), want, "seed {seed}, {} versions", made.number().0 + 1);
-        assert_eq!(contributed(&lab, &mut dice, &files).digest(), want, "seed {seed}, by many runs");
+        assert_eq!(contributed(&test_store, &mut dice, &files).digest(), want, "seed {seed}, by many runs");
         // diff(A, B) on A is B: through another name.
         assert_eq!(put(&store, "put", &files).digest(), want);
     }
@@ -184,8 +184,8 @@ fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_di
 
 #[test]
 fn a_chain_of_patches_lists_few_packs_that_hold_all_its_nodes_also_in_one_process_and_after_removals() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     let mut dice = Dice(77);
     let mut files = some_files(&mut dice);
     let mut newest = put(&store, "x", &files);
@@ -217,5 +217,5 @@ fn a_chain_of_patches_lists_few_packs_that_hold_all_its_nodes_also_in_one_proces
         }
     }
     assert_eq!(seen, files);
-    assert!(lab.ok(&["verify"]).is_empty());
+    assert!(test_store.ok(&["verify"]).is_empty());
 }

@@ -24,9 +24,16 @@ struct Tally {
 }
 
 /// One patch of `path`, killed now and then; repeated until it is answered. `None`: a conflict.
-fn patch(lab: &TestStore, base: &str, source: &str, at: &str, dice: &mut Dice, tally: &Mutex<Tally>) -> Option<u64> {
+fn patch(
+    test_store: &TestStore,
+    base: &str,
+    source: &str,
+    at: &str,
+    dice: &mut Dice,
+    tally: &Mutex<Tally>,
+) -> Option<u64> {
     loop {
-        let mut child = lab
+        let mut child = test_store
             .cairn(&["patch", base, source, "--at", at, "--create"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -56,26 +63,27 @@ fn patch(lab: &TestStore, base: &str, source: &str, at: &str, dice: &mut Dice, t
 /// `writers` processes at a time, each patching `rounds` times: a path of its own, and, if `overlapping`, one that all
 /// want.
 fn storm(writers: usize, rounds: usize, overlapping: bool) {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let tally = Mutex::new(Tally::default());
     let begun = Instant::now();
     std::thread::scope(|s| {
         for writer in 0..writers {
-            let (lab, tally) = (&lab, &tally);
+            let (test_store, tally) = (&test_store, &tally);
             s.spawn(move || {
                 let mut dice = Dice(writer as u64 + 1);
                 for round in 0..rounds {
                     let (file, content) = (format!("w{writer}/f{round}"), format!("{writer} {round}"));
                     make_tree(
-                        &lab.path("in"),
+                        &test_store.path("in"),
                         &[(&file, content.as_bytes()), (&format!("s{writer}/shared"), content.as_bytes())],
                     );
                     let at = format!("own/{writer}");
-                    let number = patch(lab, "p", &format!("in/{file}"), &at, &mut dice, tally)
+                    let number = patch(test_store, "p", &format!("in/{file}"), &at, &mut dice, tally)
                         .expect("paths of its own conflict with nobody's");
                     tally.lock().unwrap().acknowledged.push((format!("{at}/f{round}"), content.clone(), number));
                     if overlapping
-                        && let Some(number) = patch(lab, "p", &format!("in/s{writer}/shared"), "all", &mut dice, tally)
+                        && let Some(number) =
+                            patch(test_store, "p", &format!("in/s{writer}/shared"), "all", &mut dice, tally)
                     {
                         tally.lock().unwrap().acknowledged.push(("all/shared".into(), content, number));
                     }
@@ -85,7 +93,7 @@ fn storm(writers: usize, rounds: usize, overlapping: bool) {
     });
     let took = begun.elapsed();
     let tally = tally.into_inner().unwrap();
-    let store = lab.store();
+    let store = test_store.store();
     let versions =
         cairn::internals::catalog::version::versions(&store, &cairn::types::ArtifactName::parse("p").unwrap()).unwrap();
     assert!(versions.iter().enumerate().all(|(i, v)| v.number().0 == i as u64), "numbers are dense");

@@ -44,11 +44,11 @@ impl Drop for Unmount<'_> {
 
 #[test]
 fn every_line_of_the_readmes_tour_runs_and_prints_what_the_readme_says() {
-    let lab = TestStore::new();
-    let home = lab.path("home");
+    let test_store = TestStore::new();
+    let home = test_store.path("home");
     std::fs::create_dir(&home).unwrap();
     let home = home.canonicalize().unwrap();
-    let _unmount = Unmount(&lab);
+    let _unmount = Unmount(&test_store);
     let binaries = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap().to_str().unwrap();
     let path = format!("{binaries}:{}", std::env::var("PATH").unwrap());
     let steps = tour();
@@ -62,7 +62,7 @@ fn every_line_of_the_readmes_tour_runs_and_prints_what_the_readme_says() {
             .args(["-c", &format!("exec 2>&1\n{command}")])
             .current_dir(&home)
             .env("PATH", &path)
-            .env("CAIRN_CACHE_DIR", lab.path("cache"))
+            .env("CAIRN_CACHE_DIR", test_store.path("cache"))
             .env_remove("CAIRN_STORE")
             .env_remove("CAIRN_RUN")
             .stdin(Stdio::null())

@@ -7,15 +7,15 @@ use std::process::{Command, Output};
 
 /// A store, and the other host.
 struct Hosts {
-    lab: TestStore,
+    test_store: TestStore,
     shim: PathBuf,
 }
 
 impl Hosts {
     /// `None` where there is no C compiler.
     fn new() -> Option<Hosts> {
-        let lab = TestStore::new();
-        let shim = lab.path("stalenames.so");
+        let test_store = TestStore::new();
+        let shim = test_store.path("stalenames.so");
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/stalenames.c");
         let built =
             Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).arg("-ldl").status();
@@ -24,18 +24,18 @@ impl Hosts {
             return None;
         }
         for (file, content) in [("a", "a"), ("leaked", "l"), ("c", "c")] {
-            std::fs::write(lab.path(file), content).unwrap();
+            std::fs::write(test_store.path(file), content).unwrap();
         }
-        Some(Hosts { lab, shim })
+        Some(Hosts { test_store, shim })
     }
 
     /// What the command does on a host that remembers that these names of the store are not there.
     fn without(&self, names: &[&str], args: &[&str]) -> Output {
         let names: Vec<_> = names
             .iter()
-            .map(|n| self.lab.store_path().join(n).display().to_string().trim_end_matches('/').to_owned())
+            .map(|n| self.test_store.store_path().join(n).display().to_string().trim_end_matches('/').to_owned())
             .collect();
-        self.lab.cairn(args).env("LD_PRELOAD", &self.shim).env("STALENAMES", names.join(":")).output().unwrap()
+        self.test_store.cairn(args).env("LD_PRELOAD", &self.shim).env("STALENAMES", names.join(":")).output().unwrap()
     }
 
     fn expect(&self, names: &[&str], args: &[&str], status: i32) -> String {
@@ -55,20 +55,20 @@ impl Hosts {
 fn a_version_that_another_host_gave_an_alias_is_not_removed() {
     let Some(hosts) = Hosts::new() else { return };
     for (name, stale) in [("x", "artifacts/x/aliases"), ("y", "artifacts/y/aliases/keep"), ("z", "artifacts/z")] {
-        hosts.lab.ok(&["put", name, "a"]);
-        hosts.lab.ok(&["put", name, "c"]);
-        hosts.lab.ok(&["alias", &format!("{name}:v0"), "keep"]);
+        hosts.test_store.ok(&["put", name, "a"]);
+        hosts.test_store.ok(&["put", name, "c"]);
+        hosts.test_store.ok(&["alias", &format!("{name}:v0"), "keep"]);
         hosts.expect(&[stale], &["rm", &format!("{name}:v0")], 3);
-        assert_eq!(hosts.lab.ok(&["cat", &format!("{name}:v0"), "a"]), "a");
+        assert_eq!(hosts.test_store.ok(&["cat", &format!("{name}:v0"), "a"]), "a");
     }
 }
 
 #[test]
 fn a_version_that_another_host_removed_is_neither_patched_nor_read_nor_named() {
     let Some(hosts) = Hosts::new() else { return };
-    hosts.lab.ok(&["put", "x", "a"]);
-    hosts.lab.ok(&["patch", "x", "leaked"]);
-    hosts.lab.ok(&["rm", "x:v1"]);
+    hosts.test_store.ok(&["put", "x", "a"]);
+    hosts.test_store.ok(&["patch", "x", "leaked"]);
+    hosts.test_store.ok(&["rm", "x:v1"]);
     let stale = ["artifacts/x/removed"];
     for args in [
         &["cat", "x:v1", "leaked"][..],
@@ -81,7 +81,7 @@ fn a_version_that_another_host_removed_is_neither_patched_nor_read_nor_named() {
     }
     assert!(hosts.expect(&stale, &["list", "x"], 0).lines().all(|l| !l.starts_with("v1")));
     assert_eq!(hosts.expect(&stale, &["patch", "x", "c"], 0), "x:v2");
-    assert_eq!(hosts.lab.ok(&["ls", "x:v2"]), "a\nc");
+    assert_eq!(hosts.test_store.ok(&["ls", "x:v2"]), "a\nc");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_contribution_of_another_host_is_finished() {
         ("z", "artifacts/z/drafts/job"),
         ("w", "artifacts/w/drafts/job/log"),
     ] {
-        hosts.lab.ok(&["upsert", name, "a", "--distributed-id", "job", "--run", "r"]);
+        hosts.test_store.ok(&["upsert", name, "a", "--distributed-id", "job", "--run", "r"]);
         assert_eq!(hosts.expect(&[stale], &["finish", name, "--distributed-id", "job"], 0), format!("{name}:v0"));
     }
 }
@@ -101,14 +101,14 @@ fn a_contribution_of_another_host_is_finished() {
 #[test]
 fn whatever_a_host_remembers_not_to_be_there_every_command_says_what_is_there() {
     let Some(hosts) = Hosts::new() else { return };
-    make_tree(&hosts.lab.path("d"), &[("f", b"f"), ("sub/g", b"g")]);
-    hosts.lab.ok(&["put", "x", "d"]);
-    hosts.lab.ok(&["put", "x", "d", "--tag", "later", "--description", "said later"]);
-    hosts.lab.ok(&["patch", "x", "a"]);
-    hosts.lab.ok(&["patch", "x", "c"]);
-    hosts.lab.ok(&["alias", "x:v0", "keep"]);
-    hosts.lab.ok(&["rm", "x:v1"]);
-    hosts.lab.ok(&["upsert", "x", "a", "--distributed-id", "job", "--run", "r"]);
+    make_tree(&hosts.test_store.path("d"), &[("f", b"f"), ("sub/g", b"g")]);
+    hosts.test_store.ok(&["put", "x", "d"]);
+    hosts.test_store.ok(&["put", "x", "d", "--tag", "later", "--description", "said later"]);
+    hosts.test_store.ok(&["patch", "x", "a"]);
+    hosts.test_store.ok(&["patch", "x", "c"]);
+    hosts.test_store.ok(&["alias", "x:v0", "keep"]);
+    hosts.test_store.ok(&["rm", "x:v1"]);
+    hosts.test_store.ok(&["upsert", "x", "a", "--distributed-id", "job", "--run", "r"]);
     let names = [
         "",
         "cairn.json",
@@ -141,7 +141,7 @@ fn whatever_a_host_remembers_not_to_be_there_every_command_says_what_is_there() 
         &["draft", "show", "x", "job"],
     ];
     for args in commands {
-        let expected = hosts.lab.cairn(args).output().unwrap();
+        let expected = hosts.test_store.cairn(args).output().unwrap();
         for name in names {
             let found = hosts.without(&[name], args);
             assert_eq!(
@@ -158,9 +158,9 @@ fn whatever_a_host_remembers_not_to_be_there_every_command_says_what_is_there() 
 fn a_file_system_on_which_names_do_not_differ_by_case_is_refused() {
     let Some(hosts) = Hosts::new() else { return };
     let output =
-        hosts.lab.cairn(&["init", "other"]).env("LD_PRELOAD", &hosts.shim).env("NOCASE", "1").output().unwrap();
+        hosts.test_store.cairn(&["init", "other"]).env("LD_PRELOAD", &hosts.shim).env("NOCASE", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).contains("it lacks names that differ by case alone"), "{}", text(&output.stderr));
-    assert_eq!(std::fs::read_dir(hosts.lab.path("other")).unwrap().count(), 0, "what was tried is gone");
-    hosts.lab.ok(&["init", "other"]);
+    assert_eq!(std::fs::read_dir(hosts.test_store.path("other")).unwrap().count(), 0, "what was tried is gone");
+    hosts.test_store.ok(&["init", "other"]);
 }

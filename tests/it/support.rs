@@ -15,9 +15,9 @@ pub struct TestStore {
 
 impl TestStore {
     pub fn new() -> TestStore {
-        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-        Store::init(lab.store_path(), &Default::default()).unwrap();
-        lab
+        let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+        Store::init(test_store.store_path(), &Default::default()).unwrap();
+        test_store
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -38,7 +38,7 @@ impl TestStore {
         std::fs::set_permissions(self.store_path().join("work"), std::fs::Permissions::from_mode(0o1777)).unwrap();
     }
 
-    /// The command, on this lab's store, without anything of the environment that changes what it does.
+    /// The command, on this test store's store, without anything of the environment that changes what it does.
     pub fn cairn(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
         for name in ["CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE", "CAIRN_FAULT"] {
@@ -158,9 +158,9 @@ pub fn go_on(child: &Child) {
 }
 
 /// How many steps change the disk when the command runs; it succeeds.
-pub fn steps(lab: &TestStore, args: &[&str]) -> u64 {
-    let count = lab.path("steps");
-    let output = lab.cairn(args).env("CAIRN_FAULT", format!("count:{}", count.display())).output().unwrap();
+pub fn steps(test_store: &TestStore, args: &[&str]) -> u64 {
+    let count = test_store.path("steps");
+    let output = test_store.cairn(args).env("CAIRN_FAULT", format!("count:{}", count.display())).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     std::fs::read_to_string(&count).unwrap().parse().unwrap()
 }

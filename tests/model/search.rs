@@ -24,7 +24,7 @@ pub struct Label(pub &'static str, pub usize, pub usize);
 pub enum Law {
     /// F4: a number is missing below another.
     Gap,
-    /// F7: a token stands at two numbers, or what was said once is published twice.
+    /// F7: a token stands at two numbers, or one record is published twice.
     Twice,
     /// F7, L14: a token that was fenced before it committed stands at a number.
     FencedPublished,

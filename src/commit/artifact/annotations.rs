@@ -57,9 +57,9 @@ mod tests {
         let metadata = serde_json::json!({ "k": [1, null, "é"] }).as_object().cloned().unwrap();
         artifact.set_metadata(metadata).unwrap().set_description("d\n\"q\"");
         artifact.add_tag("t").unwrap().add_alias("best").unwrap();
-        let said = ArtifactAnnotations::of(&artifact);
-        let text = serde_json::to_string(&said).unwrap();
+        let given = ArtifactAnnotations::of(&artifact);
+        let text = serde_json::to_string(&given).unwrap();
         let back = serde_json::from_str::<ArtifactAnnotations>(&text).unwrap().artifact(artifact.name()).unwrap();
-        assert_eq!(ArtifactAnnotations::of(&back), said);
+        assert_eq!(ArtifactAnnotations::of(&back), given);
     }
 }

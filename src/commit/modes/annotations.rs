@@ -50,7 +50,7 @@ pub(in crate::commit) fn merged_annotations(
     state: &DraftState,
     artifact: &Artifact,
 ) -> Result<Artifact> {
-    let mut said = Artifact::new(artifact.name.as_str(), artifact.kind.as_ref().map(|k| k.as_str()))?;
+    let mut merged = Artifact::new(artifact.name.as_str(), artifact.kind.as_ref().map(|k| k.as_str()))?;
     let mut metadata = Metadata::new();
     let contributed = state
         .contributions
@@ -60,14 +60,14 @@ pub(in crate::commit) fn merged_annotations(
     let own = (&artifact.description, artifact.metadata.as_ref(), &artifact.tags, &artifact.aliases);
     for (description, more, tags, aliases) in contributed.chain([own]) {
         if let Some(text) = description {
-            said.description = Some(text.clone());
+            merged.description = Some(text.clone());
         }
         metadata.extend(more.into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
-        said.tags.extend(tags.iter().filter(|t| !said.tags.contains(t)).cloned().collect::<Vec<_>>());
-        said.aliases.extend(aliases.iter().filter(|a| !said.aliases.contains(a)).cloned().collect::<Vec<_>>());
+        merged.tags.extend(tags.iter().filter(|t| !merged.tags.contains(t)).cloned().collect::<Vec<_>>());
+        merged.aliases.extend(aliases.iter().filter(|a| !merged.aliases.contains(a)).cloned().collect::<Vec<_>>());
     }
-    match said.set_metadata(metadata) {
-        Ok(_) => Ok(said),
+    match merged.set_metadata(metadata) {
+        Ok(_) => Ok(merged),
         Err(e) => Err(too_much_said(draft, state, artifact, &e)),
     }
 }
@@ -80,9 +80,9 @@ fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &E
         by_run.entry(format!("run {}", record.run.id)).or_default().extend(record.metadata.clone());
     }
     by_run.extend(artifact.metadata.clone().filter(|m| !m.is_empty()).map(|m| ("this finish".to_owned(), m)));
-    let mut said: Vec<_> = by_run.into_iter().map(|(who, m)| (size(&m), m.len(), who)).collect();
-    said.sort_by_key(|(bytes, keys, _)| Reverse((*bytes, *keys)));
-    let lines = said.into_iter().map(|(bytes, keys, who)| format!("{who} has {keys} keys, {bytes} bytes"));
+    let mut sizes: Vec<_> = by_run.into_iter().map(|(who, m)| (size(&m), m.len(), who)).collect();
+    sizes.sort_by_key(|(bytes, keys, _)| Reverse((*bytes, *keys)));
+    let lines = sizes.into_iter().map(|(bytes, keys, who)| format!("{who} has {keys} keys, {bytes} bytes"));
     let error = Error::conflict(format!(
         "{draft} is not finished: the metadata of its runs is too large together: {}",
         why.message()
@@ -95,12 +95,12 @@ fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &E
 }
 
 /// The same annotations, for a version that exists already.
-pub(in crate::commit) fn note_of(said: &Artifact, run: Option<&RunRecord>) -> Note {
-    let metadata = said.metadata.clone().filter(|m| !m.is_empty());
+pub(in crate::commit) fn note_of(annotations: &Artifact, run: Option<&RunRecord>) -> Note {
+    let metadata = annotations.metadata.clone().filter(|m| !m.is_empty());
     Note {
-        description: said.description.clone(),
+        description: annotations.description.clone(),
         metadata,
-        add_tags: said.tags.clone(),
+        add_tags: annotations.tags.clone(),
         produced_by: run.cloned(),
         ..Note::default()
     }

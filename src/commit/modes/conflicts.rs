@@ -46,7 +46,7 @@ pub(in crate::commit) struct Conflicts {
 /// One of them: the entry of each part, by the part's number.
 struct Conflicting {
     path: RelPath,
-    said: Vec<(usize, Entry)>,
+    sides: Vec<(usize, Entry)>,
 }
 
 impl Conflicts {
@@ -56,11 +56,11 @@ impl Conflicts {
             self.last = Some(conflict.path.clone());
             self.paths += 1;
             if self.first.len() < LISTED {
-                self.first.push(Conflicting { path: conflict.path.clone(), said: vec![conflict.earlier.clone()] });
+                self.first.push(Conflicting { path: conflict.path.clone(), sides: vec![conflict.earlier.clone()] });
             }
         }
         if let Some(listed) = self.first.last_mut().filter(|listed| listed.path == conflict.path) {
-            listed.said.push(conflict.later.clone());
+            listed.sides.push(conflict.later.clone());
         }
     }
 
@@ -70,10 +70,10 @@ impl Conflicts {
         let paths = self.first.iter().map(|c| c.path.clone()).collect();
         let error = error.with_detail(Detail::Conflict { paths });
         let line = |c: &Conflicting| {
-            let mut said: Vec<_> =
-                c.said.iter().take(SIDES).map(|(i, entry)| format!("{} by {}", describe(entry), who(*i))).collect();
-            said.extend(c.said.len().checked_sub(SIDES + 1).map(|more| format!("and {} more", more + 1)));
-            format!("{}: {}", c.path, said.join("; "))
+            let mut sides: Vec<_> =
+                c.sides.iter().take(SIDES).map(|(i, entry)| format!("{} by {}", describe(entry), who(*i))).collect();
+            sides.extend(c.sides.len().checked_sub(SIDES + 1).map(|more| format!("and {} more", more + 1)));
+            format!("{}: {}", c.path, sides.join("; "))
         };
         let error = self.first.iter().map(line).fold(error, Error::with_cause);
         let more = self.paths - self.first.len() as u64;

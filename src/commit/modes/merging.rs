@@ -135,9 +135,9 @@ fn is_replaced(earlier: &Tree, later: &Tree, path: &RelPath) -> bool {
     for name in path.parts() {
         let Ok(here) = at.join(name) else { return false };
         at = here;
-        let Ok(Some(said)) = later.lookup(&at) else { return false };
-        if !said.entry.is_directory() {
-            return !matches!(earlier.lookup(&at), Ok(Some(first)) if first.entry.same(&said.entry));
+        let Ok(Some(found)) = later.lookup(&at) else { return false };
+        if !found.entry.is_directory() {
+            return !matches!(earlier.lookup(&at), Ok(Some(first)) if first.entry.same(&found.entry));
         }
     }
     // A directory over a file; over a directory it unites.

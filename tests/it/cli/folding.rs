@@ -233,14 +233,14 @@ impl Filesystem for Folding {
     }
 }
 
-/// A lab with a version of `files`, and such a file system on `m`.
-fn lab(files: &[(&str, &[u8])], fold: Fold) -> (TestStore, fuser::BackgroundSession) {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), files);
-    lab.ok(&["put", "x", "src"]);
-    std::fs::create_dir(lab.path("m")).unwrap();
-    let mounted = Folding::mounted(&lab.path("m"), fold);
-    (lab, mounted)
+/// A test store with a version of `files`, and such a file system on `m`.
+fn test_store(files: &[(&str, &[u8])], fold: Fold) -> (TestStore, fuser::BackgroundSession) {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), files);
+    test_store.ok(&["put", "x", "src"]);
+    std::fs::create_dir(test_store.path("m")).unwrap();
+    let mounted = Folding::mounted(&test_store.path("m"), fold);
+    (test_store, mounted)
 }
 
 fn no_case(name: &str) -> String {
@@ -254,56 +254,61 @@ fn no_dots_at_the_end(name: &str) -> String {
 
 #[test]
 fn names_that_differ_by_case_alone_are_refused_before_anything_is_written() {
-    let (lab, _mounted) = lab(&[("A.txt", b"1"), ("a.txt", b"2"), ("Dir/x", b"3"), ("dir/y", b"4")], no_case);
-    std::fs::create_dir(lab.path("m/empty")).unwrap();
-    make_tree(&lab.path("m/some"), &[("other", b"mine")]);
+    let (test_store, _mounted) =
+        test_store(&[("A.txt", b"1"), ("a.txt", b"2"), ("Dir/x", b"3"), ("dir/y", b"4")], no_case);
+    std::fs::create_dir(test_store.path("m/empty")).unwrap();
+    make_tree(&test_store.path("m/some"), &[("other", b"mine")]);
     for (target, left) in [("m/new", None), ("m/empty", Some(0)), ("m/some", Some(1))] {
         for more in [&[][..], &["--force", "--prune"]] {
-            let said = lab.fails(&[&["get", "x", target], more].concat(), 3);
-            assert!(said.contains("A.txt and a.txt, Dir and dir"), "{said}");
-            let there = std::fs::read_dir(lab.path(target)).ok().map(|d| d.count());
+            let stderr = test_store.fails(&[&["get", "x", target], more].concat(), 3);
+            assert!(stderr.contains("A.txt and a.txt, Dir and dir"), "{stderr}");
+            let there = std::fs::read_dir(test_store.path(target)).ok().map(|d| d.count());
             assert_eq!(there, left, "{target}");
         }
     }
-    lab.ok(&["get", "x", "m/part", "--path", "Dir"]);
-    assert_eq!(std::fs::read(lab.path("m/part/Dir/x")).unwrap(), b"3");
+    test_store.ok(&["get", "x", "m/part", "--path", "Dir"]);
+    assert_eq!(std::fs::read(test_store.path("m/part/Dir/x")).unwrap(), b"3");
 }
 
 #[test]
 fn an_entry_whose_name_another_file_has_here_is_refused_and_that_file_is_left_alone() {
-    let (lab, _mounted) = lab(&[("readme", b"1"), ("sub/b", b"2")], no_case);
-    make_tree(&lab.path("m/out"), &[("README", b"mine")]);
+    let (test_store, _mounted) = test_store(&[("readme", b"1"), ("sub/b", b"2")], no_case);
+    make_tree(&test_store.path("m/out"), &[("README", b"mine")]);
     for more in [&[][..], &["--force"], &["--force", "--prune"]] {
-        let said = lab.fails(&[&["get", "x", "m/out"], more].concat(), 3);
-        assert!(said.contains("readme and README are one name"), "{said}");
-        assert_eq!(snapshot(&lab.path("m/out")).len(), 1);
-        assert_eq!(std::fs::read(lab.path("m/out/README")).unwrap(), b"mine");
+        let stderr = test_store.fails(&[&["get", "x", "m/out"], more].concat(), 3);
+        assert!(stderr.contains("readme and README are one name"), "{stderr}");
+        assert_eq!(snapshot(&test_store.path("m/out")).len(), 1);
+        assert_eq!(std::fs::read(test_store.path("m/out/README")).unwrap(), b"mine");
     }
 }
 
 #[test]
 fn names_that_become_one_in_another_way_are_refused_when_the_second_is_written() {
     for files in [[("a", &b"1"[..]), ("a.", b"2")], [("d/x", b"1"), ("d./x", b"2")]] {
-        let (lab, _mounted) = lab(&files, no_dots_at_the_end);
-        std::fs::create_dir(lab.path("m/empty")).unwrap();
-        make_tree(&lab.path("m/some"), &[("other", b"mine")]);
+        let (test_store, _mounted) = test_store(&files, no_dots_at_the_end);
+        std::fs::create_dir(test_store.path("m/empty")).unwrap();
+        make_tree(&test_store.path("m/some"), &[("other", b"mine")]);
         for target in ["m/new", "m/empty", "m/some", "m/some"] {
-            let said = lab.fails(&["get", "x", target, "--force", "--prune"], 3);
-            assert!(said.contains("are one name on the file system"), "{target}: {said}");
+            let stderr = test_store.fails(&["get", "x", target, "--force", "--prune"], 3);
+            assert!(stderr.contains("are one name on the file system"), "{target}: {stderr}");
         }
-        assert!(!lab.path("m/new").exists());
-        assert_eq!(std::fs::read(lab.path("m/some/other")).unwrap(), b"mine", "refused before anything was pruned");
+        assert!(!test_store.path("m/new").exists());
+        assert_eq!(
+            std::fs::read(test_store.path("m/some/other")).unwrap(),
+            b"mine",
+            "refused before anything was pruned"
+        );
     }
 }
 
 #[test]
 fn a_version_without_such_names_is_written_there_as_anywhere() {
-    let (lab, _mounted) = lab(&[("A.txt", b"1"), ("Dir/b.txt", b"2"), ("Dir/sub/c", b"3")], no_case);
+    let (test_store, _mounted) = test_store(&[("A.txt", b"1"), ("Dir/b.txt", b"2"), ("Dir/sub/c", b"3")], no_case);
     for _ in 0..2 {
-        lab.ok(&["get", "x", "m/out"]);
-        assert_eq!(snapshot(&lab.path("m/out")), snapshot(&lab.path("src")));
+        test_store.ok(&["get", "x", "m/out"]);
+        assert_eq!(snapshot(&test_store.path("m/out")), snapshot(&test_store.path("src")));
     }
-    make_tree(&lab.path("m/out"), &[("extra", b"")]);
-    lab.ok(&["get", "x", "m/out", "--prune"]);
-    assert_eq!(snapshot(&lab.path("m/out")), snapshot(&lab.path("src")));
+    make_tree(&test_store.path("m/out"), &[("extra", b"")]);
+    test_store.ok(&["get", "x", "m/out", "--prune"]);
+    assert_eq!(snapshot(&test_store.path("m/out")), snapshot(&test_store.path("src")));
 }

@@ -39,10 +39,10 @@ impl TestStore {
     /// Expects failure with that status, nothing on stdout, and an error in its form; gives stderr.
     fn fails(&self, args: &[&str], status: i32) -> String {
         let out = self.run(args, status);
-        let said = text(&out.stderr);
-        assert!(said.starts_with("error: "), "cairn {args:?}: {said}");
+        let stderr = text(&out.stderr);
+        assert!(stderr.starts_with("error: "), "cairn {args:?}: {stderr}");
         assert!(out.stdout.is_empty(), "cairn {args:?}: {}", text(&out.stdout));
-        said
+        stderr
     }
 
     /// Expects that nothing is visible in the store.

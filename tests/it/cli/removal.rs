@@ -9,22 +9,22 @@ use std::path::Path;
 use std::process::Command;
 
 /// `x` with versions v0 to v{n-1}, each with a small file of its own and one that all share.
-fn lab(n: u64) -> TestStore {
-    let lab = TestStore::new();
+fn test_store(n: u64) -> TestStore {
+    let test_store = TestStore::new();
     for i in 0..n {
-        put(&lab, i);
+        put(&test_store, i);
     }
-    lab
+    test_store
 }
 
-fn put(lab: &TestStore, i: u64) {
-    make_tree(&lab.path("src"), &[("own", &random_bytes(i + 1, 1000 + i as usize)), ("shared", b"shared")]);
-    lab.ok(&["put", "x", "src"]);
+fn put(test_store: &TestStore, i: u64) {
+    make_tree(&test_store.path("src"), &[("own", &random_bytes(i + 1, 1000 + i as usize)), ("shared", b"shared")]);
+    test_store.ok(&["put", "x", "src"]);
 }
 
 /// Sets when a version was made.
-fn made_at(lab: &TestStore, version: &str, at: &str) {
-    let dir = lab.store_path().join("artifacts/x/versions");
+fn made_at(test_store: &TestStore, version: &str, at: &str) {
+    let dir = test_store.store_path().join("artifacts/x/versions");
     let path = dir.join(std::fs::read_link(dir.join(version)).unwrap()).join("version.json");
     let mut fields: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     fields["created_at"] = at.into();
@@ -32,21 +32,21 @@ fn made_at(lab: &TestStore, version: &str, at: &str) {
     std::fs::write(&path, record::encode(&fields).unwrap()).unwrap();
 }
 
-fn live(lab: &TestStore) -> Vec<String> {
-    let list = lab.json(&["list", "x"]);
+fn live(test_store: &TestStore) -> Vec<String> {
+    let list = test_store.json(&["list", "x"]);
     list.as_array().unwrap().iter().map(|v| v["version"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
 fn rules_keep_a_version_if_one_of_them_does() {
-    let lab = lab(6);
+    let test_store = test_store(6);
     for (version, day) in [("v0", 1), ("v1", 2), ("v2", 10), ("v3", 20), ("v4", 29), ("v5", 30)] {
-        made_at(&lab, version, &format!("2026-06-{day:02}T12:00:00Z"));
+        made_at(&test_store, version, &format!("2026-06-{day:02}T12:00:00Z"));
     }
-    lab.ok(&["put", "x", "src", "--tag", "golden"]); // v5 again: a tag for it
-    lab.ok(&["alias", "x:v1", "prod"]);
+    test_store.ok(&["put", "x", "src", "--tag", "golden"]); // v5 again: a tag for it
+    test_store.ok(&["alias", "x:v1", "prod"]);
     let rules = ["rm", "x", "--keep-last", "1", "--keep-within", "10d", "--keep-tag", "golden"];
-    let out = lab.run(&[&rules[..], &["--dry-run"]].concat(), 0);
+    let out = test_store.run(&[&rules[..], &["--dry-run"]].concat(), 0);
     assert_eq!(
         text(&out.stdout),
         "x:v5  kept              last, within, tag golden\nx:v4  kept              within\n\
@@ -54,9 +54,9 @@ fn rules_keep_a_version_if_one_of_them_does() {
          x:v0  would be removed\n"
     );
     assert!(text(&out.stderr).contains("nothing was changed; `cairn gc` would free 1.96 KiB"), "{}", text(&out.stderr));
-    assert_eq!(live(&lab).len(), 6, "a dry run changes nothing");
+    assert_eq!(live(&test_store).len(), 6, "a dry run changes nothing");
     assert_eq!(
-        lab.json(&rules),
+        test_store.json(&rules),
         json!({
             "removed": [{ "artifact": "x", "version": "v2" }, { "artifact": "x", "version": "v0" }],
             "kept": [
@@ -68,16 +68,16 @@ fn rules_keep_a_version_if_one_of_them_does() {
             "dry_run": false, "frees_bytes": 2002, "estimate": false,
         })
     );
-    assert_eq!(live(&lab), ["v1", "v3", "v4", "v5"]);
-    let again = lab.run(&rules, 0);
+    assert_eq!(live(&test_store), ["v1", "v3", "v4", "v5"]);
+    let again = test_store.run(&rules, 0);
     assert!(text(&again.stderr).contains("nothing was removed"), "{}", text(&again.stderr));
 }
 
 #[test]
 fn rules_that_keep_nothing_or_make_no_sense_are_refused() {
-    let lab = lab(2);
-    let said = lab.fails(&["rm", "x", "--keep-tag", "golden"], 3);
-    assert!(said.contains("the rules keep no version of x") && said.contains("cairn rm x --all"), "{said}");
+    let test_store = test_store(2);
+    let stderr = test_store.fails(&["rm", "x", "--keep-tag", "golden"], 3);
+    assert!(stderr.contains("the rules keep no version of x") && stderr.contains("cairn rm x --all"), "{stderr}");
     for args in [
         vec!["rm", "x:v0", "--keep-last", "1"],
         vec!["rm", "x", "--keep-last", "0"],
@@ -85,47 +85,50 @@ fn rules_that_keep_nothing_or_make_no_sense_are_refused() {
         vec!["rm", "x", "--keep-last", "1", "--all"],
         vec!["rm", "x", "--keep-last", "1", "--force"],
     ] {
-        lab.fails(&args, 2);
+        test_store.fails(&args, 2);
     }
-    lab.fails(&["rm", "y", "--keep-last", "1"], 6);
-    assert_eq!(live(&lab).len(), 2);
+    test_store.fails(&["rm", "y", "--keep-last", "1"], 6);
+    assert_eq!(live(&test_store).len(), 2);
 }
 
 #[test]
 fn a_version_that_a_mount_uses_is_kept_by_rules() {
-    let lab = lab(3);
-    let store = lab.store();
+    let test_store = test_store(3);
+    let store = test_store.store();
     let x = ArtifactName::parse("x").unwrap();
     let purpose = cairn::internals::lock::Purpose { purpose: "mount", artifact: Some("x"), ..Default::default() };
     let pins = cairn::internals::pins::Pins::hold(&store, &purpose).unwrap();
     pins.pin(&x, VersionNumber(0)).unwrap();
-    let kept = lab.json(&["rm", "x", "--keep-last", "1"]);
+    let kept = test_store.json(&["rm", "x", "--keep-last", "1"]);
     assert_eq!(kept["removed"], json!([{ "artifact": "x", "version": "v1" }]));
     assert!(kept["kept"][1]["reasons"][0].as_str().unwrap().starts_with("mount of "), "{kept}");
     drop(pins);
-    assert_eq!(lab.json(&["rm", "x", "--keep-last", "1"])["removed"], json!([{ "artifact": "x", "version": "v0" }]));
+    assert_eq!(
+        test_store.json(&["rm", "x", "--keep-last", "1"])["removed"],
+        json!([{ "artifact": "x", "version": "v0" }])
+    );
 }
 
 #[test]
 fn what_rm_says_it_frees_is_what_no_other_version_and_no_draft_has() {
-    let lab = lab(3);
-    let removed = text(&lab.run(&["rm", "x:v1"], 0).stderr);
+    let test_store = test_store(3);
+    let removed = text(&test_store.run(&["rm", "x:v1"], 0).stderr);
     assert_eq!(removed, "removed; `cairn gc` frees 1001 B\n");
     // The rest of v0 and v2 is held by a copy, except for what only they have.
-    lab.ok(&["copy", "x:v0", "other"]);
-    let document = lab.json(&["rm", "x", "--all", "--dry-run"]);
+    test_store.ok(&["copy", "x:v0", "other"]);
+    let document = test_store.json(&["rm", "x", "--all", "--dry-run"]);
     assert_eq!((&document["frees_bytes"], &document["estimate"]), (&json!(1002), &json!(false)), "{document}");
-    make_tree(&lab.path("part"), &[("elsewhere", &random_bytes(3, 1002))]);
-    lab.ok(&["upsert", "y", "part", "--distributed-id", "d", "--run", "r"]);
-    assert_eq!(lab.json(&["rm", "x:v2", "--dry-run"])["frees_bytes"], 0, "a contribution has it");
-    lab.ok(&["draft", "discard", "y", "d"]);
-    assert_eq!(lab.json(&["rm", "x:v2", "--dry-run"])["frees_bytes"], 1002);
+    make_tree(&test_store.path("part"), &[("elsewhere", &random_bytes(3, 1002))]);
+    test_store.ok(&["upsert", "y", "part", "--distributed-id", "d", "--run", "r"]);
+    assert_eq!(test_store.json(&["rm", "x:v2", "--dry-run"])["frees_bytes"], 0, "a contribution has it");
+    test_store.ok(&["draft", "discard", "y", "d"]);
+    assert_eq!(test_store.json(&["rm", "x:v2", "--dry-run"])["frees_bytes"], 1002);
 }
 
 #[test]
 fn a_comparison_that_is_ended_early_is_called_an_estimate() {
-    let lab = lab(3);
-    let (store, x) = (lab.store(), ArtifactName::parse("x").unwrap());
+    let test_store = test_store(3);
+    let (store, x) = (test_store.store(), ArtifactName::parse("x").unwrap());
     let v0 = [(x, VersionNumber(0))];
     assert_eq!(sole_content(&store, &v0).unwrap(), sole_content_within(&store, &v0, 4).unwrap());
     let whole = sole_content_within(&store, &v0, 4).unwrap();
@@ -134,17 +137,17 @@ fn a_comparison_that_is_ended_early_is_called_an_estimate() {
 }
 
 /// How many calls read something below a directory while the command runs; `None` without a compiler.
-fn reads(lab: &TestStore, below: &str, args: &[&str]) -> Option<u64> {
-    let shim = lab.path("readfail.so");
+fn reads(test_store: &TestStore, below: &str, args: &[&str]) -> Option<u64> {
+    let shim = test_store.path("readfail.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readfail.c");
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
     if !built.is_ok_and(|status| status.success()) {
         println!("skipped: no cc to build readfail.c with");
         return None;
     }
-    let count = lab.path("reads");
-    let below = std::fs::canonicalize(lab.store_path()).unwrap().join(below);
-    let mut command = lab.cairn(args);
+    let count = test_store.path("reads");
+    let below = std::fs::canonicalize(test_store.store_path()).unwrap().join(below);
+    let mut command = test_store.cairn(args);
     command.env("LD_PRELOAD", &shim).env("READFAIL_BELOW", below).env("READFAIL_COUNT", &count);
     assert!(command.output().unwrap().status.success());
     Some(std::fs::read_to_string(&count).unwrap().parse().unwrap())
@@ -152,12 +155,12 @@ fn reads(lab: &TestStore, below: &str, args: &[&str]) -> Option<u64> {
 
 #[test]
 fn rm_reads_the_aliases_as_often_for_many_versions_as_for_one() {
-    let lab = lab(6);
+    let test_store = test_store(6);
     for i in 0..10 {
-        lab.ok(&["alias", "x:v5", &format!("alias-{i}")]);
+        test_store.ok(&["alias", "x:v5", &format!("alias-{i}")]);
     }
-    let Some(one) = reads(&lab, "artifacts/x/aliases", &["rm", "x:v0", "-q"]) else { return };
-    let four = reads(&lab, "artifacts/x/aliases", &["rm", "x:v1", "x:v2", "x:v3", "x:v4", "-q"]).unwrap();
+    let Some(one) = reads(&test_store, "artifacts/x/aliases", &["rm", "x:v0", "-q"]) else { return };
+    let four = reads(&test_store, "artifacts/x/aliases", &["rm", "x:v1", "x:v2", "x:v3", "x:v4", "-q"]).unwrap();
     assert!(one > 20, "{one} reads of ten aliases, twice at least");
     assert_eq!(four, one);
 }

@@ -55,19 +55,19 @@ const HEAD: usize = 8;
 const RECORD: usize = 72;
 
 /// The stat cache's file for a source.
-fn cache_of(lab: &TestStore, source: &Path) -> PathBuf {
+fn cache_of(test_store: &TestStore, source: &Path) -> PathBuf {
     let path = fs::canonicalize(source).unwrap();
-    lab.path("cache/stat").join(Digest::of(path.to_str().unwrap().as_bytes()).hex())
+    test_store.path("cache/stat").join(Digest::of(path.to_str().unwrap().as_bytes()).hex())
 }
 
 /// How many files are remembered of a source.
-fn remembered(lab: &TestStore, source: &Path) -> usize {
-    fs::read(cache_of(lab, source)).map_or(0, |bytes| (bytes.len() - HEAD - 32) / RECORD)
+fn remembered(test_store: &TestStore, source: &Path) -> usize {
+    fs::read(cache_of(test_store, source)).map_or(0, |bytes| (bytes.len() - HEAD - 32) / RECORD)
 }
 
 /// Whether the temporary directory is on a file system that the cache believes.
-fn believed(lab: &TestStore) -> bool {
-    let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(lab.dir.path()).output().unwrap();
+fn believed(test_store: &TestStore) -> bool {
+    let kind = Command::new("stat").args(["-f", "-c", "%T"]).arg(test_store.dir.path()).output().unwrap();
     let kind = text(&kind.stdout);
     let yes = ["ext2/ext3", "xfs", "btrfs"].contains(&kind.trim());
     if !yes {
@@ -82,21 +82,21 @@ fn let_a_tick_pass() {
 }
 
 /// Puts `source` and expects `content` of `f` in the newest version.
-fn put_has(lab: &TestStore, source: &Path, content: &str, when: &str) {
-    lab.ok(&["put", "x", source.to_str().unwrap()]);
-    assert_eq!(lab.ok(&["cat", "x", "f"]), content, "{source:?} {when}");
+fn put_has(test_store: &TestStore, source: &Path, content: &str, when: &str) {
+    test_store.ok(&["put", "x", source.to_str().unwrap()]);
+    assert_eq!(test_store.ok(&["cat", "x", "f"]), content, "{source:?} {when}");
 }
 
 #[test]
 fn what_is_stored_through_a_map_is_put() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let mut mounts = Mounts::default();
     let mut sources: Vec<PathBuf> = ["ext4", "xfs", "btrfs"]
         .iter()
-        .filter(|kind| mounts.image(kind, &lab.path(kind)))
-        .map(|kind| lab.path(kind))
+        .filter(|kind| mounts.image(kind, &test_store.path(kind)))
+        .map(|kind| test_store.path(kind))
         .collect();
-    sources.extend(mounts.mount(&["-t", "tmpfs", "none"], &lab.path("tmpfs")).then(|| lab.path("tmpfs")));
+    sources.extend(mounts.mount(&["-t", "tmpfs", "none"], &test_store.path("tmpfs")).then(|| test_store.path("tmpfs")));
     if sources.is_empty() {
         return;
     }
@@ -111,28 +111,28 @@ fn what_is_stored_through_a_map_is_put() {
     }
     std::thread::sleep(Duration::from_millis(2200)); // a file that changed two seconds ago was believed
     for (source, map) in sources.iter().zip(&mut maps) {
-        put_has(&lab, source, "one", "at first");
+        put_has(&test_store, source, "one", "at first");
         map.copy_from_slice(b"two"); // the page is dirty: no time stamp moves
-        put_has(&lab, source, "two", "after another store");
+        put_has(&test_store, source, "two", "after another store");
         map.copy_from_slice(b"six");
     }
     drop(maps);
     for source in &sources {
-        put_has(&lab, source, "six", "after the map was closed");
+        put_has(&test_store, source, "six", "after the map was closed");
     }
 }
 
 #[test]
 fn another_image_with_the_same_times_is_read_by_put_diff_upsert_and_patch() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let mut mounts = Mounts::default();
-    let (source, upper) = (lab.path("m"), lab.path("upper"));
+    let (source, upper) = (test_store.path("m"), test_store.path("upper"));
     for (name, content) in [("one", "one"), ("two", "two")] {
-        make_tree(&lab.path(name), &[("f", content.as_bytes())]);
-        let image = lab.path(&format!("{name}.sq"));
+        make_tree(&test_store.path(name), &[("f", content.as_bytes())]);
+        let image = test_store.path(&format!("{name}.sq"));
         let args = ["-all-time", "1700000000", "-all-root", "-noappend", "-quiet"];
         if !Command::new("mksquashfs")
-            .arg(lab.path(name))
+            .arg(test_store.path(name))
             .arg(&image)
             .args(args)
             .output()
@@ -142,81 +142,85 @@ fn another_image_with_the_same_times_is_read_by_put_diff_upsert_and_patch() {
             return;
         }
     }
-    let image = |name: &str| lab.str(&format!("{name}.sq"));
+    let image = |name: &str| test_store.str(&format!("{name}.sq"));
     if !mounts.mount(&["-o", "loop,ro", &image("one")], &source) {
         return;
     }
-    put_has(&lab, &source, "one", "the first image");
+    put_has(&test_store, &source, "one", "the first image");
     mounts.unmount();
     assert!(mounts.mount(&["-o", "loop,ro", &image("two")], &source));
-    lab.run(&["diff", "x:v0", "./m"], 1);
-    lab.ok(&["upsert", "u", "m", "--distributed-id", "d", "--run", "r"]);
-    lab.ok(&["finish", "u", "--distributed-id", "d"]);
-    assert_eq!(lab.ok(&["cat", "u", "f"]), "two");
-    lab.ok(&["patch", "p", "m", "--create", "--at", "d"]);
-    assert_eq!(lab.ok(&["cat", "p", "d/f"]), "two");
-    put_has(&lab, &source, "two", "the second image");
+    test_store.run(&["diff", "x:v0", "./m"], 1);
+    test_store.ok(&["upsert", "u", "m", "--distributed-id", "d", "--run", "r"]);
+    test_store.ok(&["finish", "u", "--distributed-id", "d"]);
+    assert_eq!(test_store.ok(&["cat", "u", "f"]), "two");
+    test_store.ok(&["patch", "p", "m", "--create", "--at", "d"]);
+    assert_eq!(test_store.ok(&["cat", "p", "d/f"]), "two");
+    put_has(&test_store, &source, "two", "the second image");
     mounts.unmount();
     // The same below an overlay.
     for name in ["one", "two"] {
-        assert!(mounts.mount(&["-o", "loop,ro", &image(name)], &lab.path("lower")));
+        assert!(mounts.mount(&["-o", "loop,ro", &image(name)], &test_store.path("lower")));
         make_tree(&upper, &[("up/", b""), ("work/", b"")]);
-        let layers =
-            format!("lowerdir={},upperdir={}/up,workdir={}/work", lab.str("lower"), upper.display(), upper.display());
+        let layers = format!(
+            "lowerdir={},upperdir={}/up,workdir={}/work",
+            test_store.str("lower"),
+            upper.display(),
+            upper.display()
+        );
         if mounts.mount(&["-t", "overlay", "overlay", "-o", &layers], &source) {
-            put_has(&lab, &source, name, "through an overlay");
+            put_has(&test_store, &source, name, "through an overlay");
         }
         mounts.unmount();
     }
-    assert_eq!(remembered(&lab, &source), 0);
+    assert_eq!(remembered(&test_store, &source), 0);
 }
 
 #[test]
 fn what_a_mount_of_ours_shows_is_not_remembered() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("f", b"one"), ("g/h", b"two")]);
-    lab.ok(&["put", "x", "src"]);
-    fs::create_dir(lab.path("m")).unwrap();
-    if !lab.cairn(&["mount", "m", "x"]).status().unwrap().success() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("f", b"one"), ("g/h", b"two")]);
+    test_store.ok(&["put", "x", "src"]);
+    fs::create_dir(test_store.path("m")).unwrap();
+    if !test_store.cairn(&["mount", "m", "x"]).status().unwrap().success() {
         println!("skipped: no mount");
         return;
     }
-    let put = lab.cairn(&["put", "copy", "m"]).output().unwrap();
-    let records = remembered(&lab, &lab.path("m"));
-    lab.ok(&["umount", "m"]);
+    let put = test_store.cairn(&["put", "copy", "m"]).output().unwrap();
+    let records = remembered(&test_store, &test_store.path("m"));
+    test_store.ok(&["umount", "m"]);
     assert!(put.status.success(), "{}", text(&put.stderr));
     assert_eq!(records, 0);
 }
 
 #[test]
 fn a_file_that_is_put_as_soon_as_it_is_closed_is_remembered_and_one_that_is_open_for_writing_is_not() {
-    let lab = TestStore::new();
-    if !believed(&lab) {
+    let test_store = TestStore::new();
+    if !believed(&test_store) {
         return;
     }
-    let source = lab.path("src");
+    let source = test_store.path("src");
     make_tree(&source, &[("checkpoint", &random_bytes(1, 3 << 20)), ("small", b"hello")]);
     let_a_tick_pass();
-    lab.ok(&["put", "x", "src"]);
-    assert_eq!(remembered(&lab, &source), 2);
+    test_store.ok(&["put", "x", "src"]);
+    assert_eq!(remembered(&test_store, &source), 2);
     let mut open = File::options().append(true).open(source.join("checkpoint")).unwrap();
     open.write_all(b"more").unwrap();
     let_a_tick_pass();
-    lab.ok(&["put", "x", "src"]);
-    assert_eq!(remembered(&lab, &source), 1, "its pages are dirty, and who has it open may have mapped it");
+    test_store.ok(&["put", "x", "src"]);
+    assert_eq!(remembered(&test_store, &source), 1, "its pages are dirty, and who has it open may have mapped it");
     drop(open);
     fs::write(source.join("checkpoint"), random_bytes(2, 3 << 20)).unwrap();
-    lab.ok(&["put", "x", "src"]);
-    assert_eq!(remembered(&lab, &source), 2, "a large file is read after the tick in which it was written");
+    test_store.ok(&["put", "x", "src"]);
+    assert_eq!(remembered(&test_store, &source), 2, "a large file is read after the tick in which it was written");
 }
 
 #[test]
 fn a_mount_inside_a_source_is_judged_by_itself() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let mut mounts = Mounts::default();
-    let source = lab.path("src");
+    let source = test_store.path("src");
     make_tree(&source, &[("outside", b"1"), ("deep/outside", b"2"), ("file", b"")]);
-    if !believed(&lab) || !mounts.mount(&["-t", "tmpfs", "none"], &source.join("ram")) {
+    if !believed(&test_store) || !mounts.mount(&["-t", "tmpfs", "none"], &source.join("ram")) {
         return;
     }
     make_tree(&source.join("ram"), &[("inside", b"3"), ("deep/inside", b"4")]);
@@ -226,9 +230,9 @@ fn a_mount_inside_a_source_is_judged_by_itself() {
     assert!(bound.success());
     mounts.0.push(source.join("file"));
     let_a_tick_pass();
-    lab.ok(&["put", "x", "src"]);
-    assert_eq!(lab.ok(&["cat", "x", "file"]), "3");
-    assert_eq!(remembered(&lab, &source), 2, "the two that lie on the disk");
+    test_store.ok(&["put", "x", "src"]);
+    assert_eq!(test_store.ok(&["cat", "x", "file"]), "3");
+    assert_eq!(remembered(&test_store, &source), 2, "the two that lie on the disk");
 }
 
 /// Makes the cache say of two files of one size that each has the other's content.
@@ -245,50 +249,54 @@ fn exchange(cache: &Path) {
 
 #[test]
 fn rehash_and_cairn_stat_cache_off_read_everything() {
-    let lab = TestStore::new();
-    if !believed(&lab) {
+    let test_store = TestStore::new();
+    if !believed(&test_store) {
         return;
     }
-    let source = lab.path("src");
+    let source = test_store.path("src");
     make_tree(&source, &[("f", b"one"), ("g", b"two")]);
     let_a_tick_pass();
-    lab.ok(&["put", "x", "src"]);
-    let cache = cache_of(&lab, &source);
+    test_store.ok(&["put", "x", "src"]);
+    let cache = cache_of(&test_store, &source);
     exchange(&cache);
-    lab.run(&["diff", "x:v0", "./src"], 1); // the cache is believed
-    lab.run(&["diff", "x:v0", "./src", "--rehash"], 0);
-    assert_eq!(lab.json(&["diff", "x:v0", "./src"])["changes"], serde_json::json!([]), "what was read is remembered");
+    test_store.run(&["diff", "x:v0", "./src"], 1); // the cache is believed
+    test_store.run(&["diff", "x:v0", "./src", "--rehash"], 0);
+    assert_eq!(
+        test_store.json(&["diff", "x:v0", "./src"])["changes"],
+        serde_json::json!([]),
+        "what was read is remembered"
+    );
     exchange(&cache);
     let off = |args: &[&str]| {
-        let out = lab.cairn(args).env("CAIRN_STAT_CACHE", "off").output().unwrap();
+        let out = test_store.cairn(args).env("CAIRN_STAT_CACHE", "off").output().unwrap();
         assert!(out.status.success(), "{}", text(&out.stderr));
     };
     let before = fs::read(&cache).unwrap();
     off(&["diff", "x:v0", "./src"]);
     off(&["put", "x", "src"]);
     assert_eq!(fs::read(&cache).unwrap(), before, "nothing is remembered either");
-    assert_eq!(lab.ok(&["put", "x", "src", "--rehash"]), "x:v0");
+    assert_eq!(test_store.ok(&["put", "x", "src", "--rehash"]), "x:v0");
     exchange(&cache);
-    lab.ok(&["patch", "p", "src", "--create", "--rehash"]);
-    assert_eq!(lab.ok(&["cat", "p", "f"]), "one");
+    test_store.ok(&["patch", "p", "src", "--create", "--rehash"]);
+    assert_eq!(test_store.ok(&["cat", "p", "f"]), "one");
     exchange(&cache);
-    lab.ok(&["upsert", "u", "src", "--distributed-id", "d", "--run", "r", "--rehash"]);
-    lab.ok(&["finish", "u", "--distributed-id", "d"]);
-    assert_eq!(lab.ok(&["cat", "u", "f"]), "one");
+    test_store.ok(&["upsert", "u", "src", "--distributed-id", "d", "--run", "r", "--rehash"]);
+    test_store.ok(&["finish", "u", "--distributed-id", "d"]);
+    assert_eq!(test_store.ok(&["cat", "u", "f"]), "one");
 }
 
 #[test]
 fn what_becomes_a_symlink_while_it_is_read_is_not_followed() {
-    let lab = TestStore::new();
-    let source = lab.path("src");
+    let test_store = TestStore::new();
+    let source = test_store.path("src");
     for i in 0..300 {
         make_tree(&source, &[(&format!("f{i}"), b"inside")]);
     }
     make_tree(&source, &[("sub/file", b"inside"), ("name", b"inside")]);
-    make_tree(&lab.path("outside"), &[("file", b"secret"), ("only-outside", b"secret")]);
+    make_tree(&test_store.path("outside"), &[("file", b"secret"), ("only-outside", b"secret")]);
     symlink("../outside", source.join("swap")).unwrap();
     symlink("../outside/file", source.join("link")).unwrap();
-    lab.ok(&["put", "empty", "src/sub"]);
+    test_store.ok(&["put", "empty", "src/sub"]);
     let stop = AtomicBool::new(false);
     let secret = Digest::of(b"secret").to_string();
     let exchange = |a: &str, b: &str| {
@@ -305,7 +313,7 @@ fn what_becomes_a_symlink_while_it_is_read_is_not_followed() {
             }
         });
         for _ in 0..60 {
-            let out = lab.cairn(&["diff", "empty:v0", "./src", "--json"]).output().unwrap();
+            let out = test_store.cairn(&["diff", "empty:v0", "./src", "--json"]).output().unwrap();
             let (document, error) = (text(&out.stdout), text(&out.stderr));
             if document.contains(&secret) || document.contains("only-outside") {
                 stop.store(true, Ordering::Relaxed);
@@ -327,8 +335,8 @@ fn what_becomes_a_symlink_while_it_is_read_is_not_followed() {
 
 #[test]
 fn a_deep_and_wide_source_needs_few_open_files() {
-    let lab = TestStore::new();
-    let source = lab.path("src");
+    let test_store = TestStore::new();
+    let source = test_store.path("src");
     make_tree(&source.join("d/".repeat(900)), &[("bottom", b"down here")]);
     for i in 0..200 {
         make_tree(
@@ -337,7 +345,7 @@ fn a_deep_and_wide_source_needs_few_open_files() {
         );
     }
     let put = |args: &[&str]| {
-        let mut command = lab.cairn(args);
+        let mut command = test_store.cairn(args);
         // SAFETY: setrlimit may be called between fork and exec.
         unsafe {
             command.pre_exec(|| {
@@ -352,5 +360,5 @@ fn a_deep_and_wide_source_needs_few_open_files() {
     };
     assert_eq!(put(&["put", "x", "src"]), "x:v0\n");
     assert_eq!(put(&["put", "x", "src", "--rehash"]), "x:v0\n");
-    lab.run(&["diff", "x:v0", "./src"], 0);
+    test_store.run(&["diff", "x:v0", "./src"], 0);
 }

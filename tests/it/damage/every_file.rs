@@ -276,7 +276,7 @@ fn damage_file(root: &Path, relative: &str, class: Class, known: &Known, scratch
                 {
                     assert!(
                         report.findings.iter().any(|f| !f.affects.is_empty()),
-                        "{label}: what is affected is said: {:?}",
+                        "{label}: the report says what is affected: {:?}",
                         report.findings
                     );
                 }
@@ -297,7 +297,7 @@ fn damage_file(root: &Path, relative: &str, class: Class, known: &Known, scratch
     assert!(report.findings.is_empty(), "{relative} was put back: {:?}", report.findings);
 }
 
-/// Aliases, notes and lists: what was said, or an error.
+/// Aliases, notes and lists: what was recorded, or an error.
 fn others(store: &Store, class: Class, damage: Damage, label: &str) {
     let went_back = matches!(class, Class::Number { highest: true }) && damage == Damage::Delete;
     let looked = catch_unwind(AssertUnwindSafe(|| {
@@ -306,10 +306,10 @@ fn others(store: &Store, class: Class, damage: Damage, label: &str) {
             assert_eq!(at, Some(VersionNumber(1)), "{label}: the alias is elsewhere");
         }
         if let (Ok(Some(v3)), false) = (Version::read(store, &a, VersionNumber(3)), went_back)
-            && let Ok(said) = v3.annotations()
+            && let Ok(message) = v3.annotations()
         {
             assert_eq!(
-                (said.description.as_deref(), said.tags.len()),
+                (message.description.as_deref(), message.tags.len()),
                 (Some("again"), 1),
                 "{label}: other annotations"
             );

@@ -11,19 +11,19 @@ const FINISH: [&str; 4] = ["finish", "x", "--distributed-id", "d"];
 
 /// A store with one contribution, `p`; a file for the one that comes late.
 fn start() -> TestStore {
-    let lab = TestStore::new();
-    make_tree(&lab.path(""), &[("p", b"1"), ("late", b"2")]);
-    lab.ok(&["upsert", "x", "p", "--run", "first", "--distributed-id", "d"]);
-    lab
+    let test_store = TestStore::new();
+    make_tree(&test_store.path(""), &[("p", b"1"), ("late", b"2")]);
+    test_store.ok(&["upsert", "x", "p", "--run", "first", "--distributed-id", "d"]);
+    test_store
 }
 
 /// Runs a command that does not wait long in a queue.
-fn impatient(lab: &TestStore, words: &[&str]) -> Output {
-    lab.cairn(words).env("CAIRN_PATIENCE", "20").output().unwrap()
+fn impatient(test_store: &TestStore, words: &[&str]) -> Output {
+    test_store.cairn(words).env("CAIRN_PATIENCE", "20").output().unwrap()
 }
 
-fn whole(lab: &TestStore, label: &str) {
-    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+fn whole(test_store: &TestStore, label: &str) {
+    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
 }
 
@@ -32,12 +32,12 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
     let count = steps(&start(), &UPSERT);
     let (mut taken, mut told) = (0, 0);
     for step in 1..=count {
-        let lab = start();
-        let mut child = lab.stopped_before(step, &UPSERT);
+        let test_store = start();
+        let mut child = test_store.stopped_before(step, &UPSERT);
         // The finisher does not wait for it, and helps what it committed.
-        let finished = impatient(&lab, &[&FINISH[..], &["--skip-open"]].concat());
+        let finished = impatient(&test_store, &[&FINISH[..], &["--skip-open"]].concat());
         assert_eq!((finished.status.code(), text(&finished.stdout).trim()), (Some(0), "x:v0"), "step {step}");
-        let listed = lab.ok(&["ls", "x:v0"]);
+        let listed = test_store.ok(&["ls", "x:v0"]);
         go_on(&child);
         let code = child.wait().unwrap().code();
         match code {
@@ -46,16 +46,16 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
                 taken += 1;
             }
             Some(3) => {
-                let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
-                assert!(said.contains("is finished as x:v0"), "{said}");
+                let stderr = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+                assert!(stderr.contains("is finished as x:v0"), "{stderr}");
                 assert_eq!(listed, "p", "refused at step {step}, and not in it");
                 told += 1;
             }
             other => panic!("step {step}: {other:?}"),
         }
-        assert_eq!(lab.ok(&FINISH), "x:v0");
-        assert_eq!(lab.ok(&["list", "x"]).lines().count(), 1);
-        whole(&lab, &format!("step {step}"));
+        assert_eq!(test_store.ok(&FINISH), "x:v0");
+        assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
+        whole(&test_store, &format!("step {step}"));
     }
     println!("upsert stopped before each of {count} steps: {taken} in the version, {told} told");
     assert!(taken > 0 && told > 0);
@@ -66,16 +66,16 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
     let count = steps(&start(), &FINISH);
     let (mut in_it, mut told) = (0, 0);
     for step in 1..=count {
-        let lab = start();
-        let child = lab.stopped_before(step, &FINISH);
+        let test_store = start();
+        let child = test_store.stopped_before(step, &FINISH);
         // It may hold the queue where it stands: others go on without it after a while.
-        let upserted = impatient(&lab, &UPSERT);
+        let upserted = impatient(&test_store, &UPSERT);
         let late = match upserted.status.code() {
             Some(0) => true,
             Some(3) => false,
             other => panic!("step {step}: {other:?} {}", text(&upserted.stderr)),
         };
-        let finished = impatient(&lab, &FINISH);
+        let finished = impatient(&test_store, &FINISH);
         assert_eq!((finished.status.code(), text(&finished.stdout).trim()), (Some(0), "x:v0"), "step {step}");
         go_on(&child);
         let output = child.wait_with_output().unwrap();
@@ -85,9 +85,9 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
             "step {step}: {}",
             text(&output.stderr)
         );
-        assert_eq!(lab.ok(&["ls", "x:v0"]), if late { "late\np" } else { "p" }, "step {step}");
-        assert_eq!(lab.ok(&["list", "x"]).lines().count(), 1);
-        whole(&lab, &format!("step {step}"));
+        assert_eq!(test_store.ok(&["ls", "x:v0"]), if late { "late\np" } else { "p" }, "step {step}");
+        assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
+        whole(&test_store, &format!("step {step}"));
         if late { in_it += 1 } else { told += 1 }
     }
     println!("finish stopped before each of {count} steps: the late upsert was {in_it} times in it, {told} times told");
@@ -100,30 +100,30 @@ fn a_fence_before_each_step_of_an_upsert_and_a_finish_costs_a_retry() {
         let count = steps(&start(), words);
         let mut fenced = 0;
         for step in 1..=count {
-            let lab = start();
-            let child = lab.stopped_before(step, words);
+            let test_store = start();
+            let child = test_store.stopped_before(step, words);
             // After its claim a token is on its way out: fencing what is left of it would only leave more.
-            let log = lab.store_path().join("artifacts/x/drafts/d/log");
-            let tokens = std::fs::read_dir(lab.store_path().join("work")).unwrap().flatten();
+            let log = test_store.store_path().join("artifacts/x/drafts/d/log");
+            let tokens = std::fs::read_dir(test_store.store_path().join("work")).unwrap().flatten();
             for token in tokens.filter(|_| !log.join("000002").is_symlink()) {
                 fenced += usize::from(std::os::unix::fs::symlink("fenced", token.path().join("outcome")).is_ok());
             }
             go_on(&child);
             let output = child.wait_with_output().unwrap();
             assert_eq!(output.status.code(), Some(0), "{words:?} fenced at step {step}: {}", text(&output.stderr));
-            assert_eq!(lab.ok(&FINISH), "x:v0");
-            assert_eq!(lab.ok(&["ls", "x:v0"]), wanted, "step {step}");
+            assert_eq!(test_store.ok(&FINISH), "x:v0");
+            assert_eq!(test_store.ok(&["ls", "x:v0"]), wanted, "step {step}");
             assert_eq!(
-                std::fs::read_dir(lab.store_path().join("work")).unwrap().count(),
+                std::fs::read_dir(test_store.store_path().join("work")).unwrap().count(),
                 0,
                 "nothing is left at work, step {step}"
             );
             assert_eq!(
-                records(&lab.store_path().join("artifacts/x/drafts/d/log")),
+                records(&test_store.store_path().join("artifacts/x/drafts/d/log")),
                 if wanted == "p" { 2 } else { 3 },
                 "no record is left over, step {step}"
             );
-            whole(&lab, &format!("{words:?} fenced at {step}"));
+            whole(&test_store, &format!("{words:?} fenced at {step}"));
         }
         println!("{} fenced before each of {count} steps, {fenced} times before its commit", words[0]);
         assert!(fenced > 5);
@@ -139,21 +139,21 @@ fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_the_n
     let count = steps(&start(), &FINISH);
     let mut helped = 0;
     for step in 1..=count {
-        let lab = start();
-        let killed = lab.cairn(&FINISH).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        let test_store = start();
+        let killed = test_store.cairn(&FINISH).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         assert!(killed.status.code().is_none());
-        let committed = std::fs::read_dir(lab.store_path().join("work"))
+        let committed = std::fs::read_dir(test_store.store_path().join("work"))
             .unwrap()
             .flatten()
             .any(|t| std::fs::read_link(t.path().join("outcome")).is_ok_and(|o| o.as_os_str() == "commit"));
-        let stood = lab.store_path().join("artifacts/x/versions/v0").is_symlink();
+        let stood = test_store.store_path().join("artifacts/x/versions/v0").is_symlink();
         // Not a finish: any writer of the artifact helps.
-        make_tree(&lab.path(""), &[("q", b"q")]);
-        let put = lab.ok(&["put", "x", "q"]);
+        make_tree(&test_store.path(""), &[("q", b"q")]);
+        let put = test_store.ok(&["put", "x", "q"]);
         assert_eq!(put, if committed || stood { "x:v1" } else { "x:v0" }, "step {step}");
         helped += usize::from(committed && !stood);
-        assert_eq!(lab.ok(&FINISH), if committed || stood { "x:v0" } else { "x:v1" }, "step {step}");
-        whole(&lab, &format!("step {step}"));
+        assert_eq!(test_store.ok(&FINISH), if committed || stood { "x:v0" } else { "x:v1" }, "step {step}");
+        whole(&test_store, &format!("step {step}"));
     }
     println!("finish killed before each of {count} steps: {helped} times the next put claimed its version");
     assert!(helped > 0);
@@ -161,9 +161,10 @@ fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_the_n
 
 #[test]
 fn twenty_finishers_at_once_name_one_version() {
-    let lab = start();
-    let children: Vec<_> =
-        (0..20).map(|_| lab.cairn(&FINISH).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()).collect();
+    let test_store = start();
+    let children: Vec<_> = (0..20)
+        .map(|_| test_store.cairn(&FINISH).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
+        .collect();
     let mut created = 0;
     for child in children {
         let output = child.wait_with_output().unwrap();
@@ -171,8 +172,8 @@ fn twenty_finishers_at_once_name_one_version() {
         created += usize::from(!text(&output.stderr).contains("no new version"));
     }
     assert_eq!(created, 1, "one of them made it");
-    assert_eq!(lab.ok(&["list", "x"]).lines().count(), 1);
-    whole(&lab, "twenty finishers");
+    assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
+    whole(&test_store, "twenty finishers");
 }
 
 #[test]
@@ -182,9 +183,9 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
     let (mut heeded, mut before) = (0, 0);
     for what in [&["draft", "discard", "x", "d"][..], &["draft", "drop", "x", "d", "--run", "first"]] {
         for step in 1..=count {
-            let lab = start();
-            let child = lab.stopped_before(step, &expecting);
-            let undone = impatient(&lab, what).status.code();
+            let test_store = start();
+            let child = test_store.stopped_before(step, &expecting);
+            let undone = impatient(&test_store, what).status.code();
             go_on(&child);
             let output = child.wait_with_output().unwrap();
             match undone {
@@ -198,7 +199,7 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
                         text(&output.stderr)
                     );
                     assert!(
-                        !lab.store_path().join("artifacts/x/versions/v0").is_symlink(),
+                        !test_store.store_path().join("artifacts/x/versions/v0").is_symlink(),
                         "{what:?} at step {step}: there is no version"
                     );
                     heeded += 1;
@@ -209,7 +210,7 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
                 }
                 other => panic!("{what:?} at step {step}: {other:?}"),
             }
-            whole(&lab, &format!("{what:?} at step {step}"));
+            whole(&test_store, &format!("{what:?} at step {step}"));
         }
     }
     println!("a finish stopped while its draft was given up: {heeded} times heeded, {before} times it was first");
@@ -222,23 +223,23 @@ fn who_completes_a_finish_late_moves_no_alias_back() {
     let count = steps(&start(), &words);
     let mut moved = 0;
     for step in 1..=count {
-        let lab = start();
-        make_tree(&lab.path(""), &[("q", b"q")]);
-        let killed = lab.cairn(&words).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        let test_store = start();
+        make_tree(&test_store.path(""), &[("q", b"q")]);
+        let killed = test_store.cairn(&words).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         assert!(killed.status.code().is_none());
-        let there = lab.cairn(&["alias", "x:v0", "prod"]).output().unwrap().status.success();
+        let there = test_store.cairn(&["alias", "x:v0", "prod"]).output().unwrap().status.success();
         if there {
-            lab.ok(&["put", "x", "late", "--new-version"]);
-            lab.ok(&["alias", "x:v1", "prod"]);
+            test_store.ok(&["put", "x", "late", "--new-version"]);
+            test_store.ok(&["alias", "x:v1", "prod"]);
         }
-        lab.ok(&["put", "x", "q"]); // helps whatever was left
+        test_store.ok(&["put", "x", "q"]); // helps whatever was left
         if there {
             moved += 1;
-            let prod = lab.ok(&["show", "x:prod", "--json"]);
+            let prod = test_store.ok(&["show", "x:prod", "--json"]);
             assert!(prod.contains("\"version\":\"v1\""), "step {step}: {prod}");
         }
-        assert!(lab.ok(&words).starts_with("x:v"));
-        whole(&lab, &format!("step {step}"));
+        assert!(test_store.ok(&words).starts_with("x:v"));
+        whole(&test_store, &format!("step {step}"));
     }
     println!("finish killed before each of {count} steps: {moved} times its alias had been moved on, and stayed");
     assert!(moved > 0);

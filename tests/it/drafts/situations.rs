@@ -51,45 +51,45 @@ fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn three_runs_give_one_image_each_and_the_third_finishes() {
-    let lab = TestStore::new();
-    make_tree(&lab.path(""), &[("image1.png", b"1"), ("image2.png", b"22"), ("image3.png", b"333")]);
+    let test_store = TestStore::new();
+    make_tree(&test_store.path(""), &[("image1.png", b"1"), ("image2.png", b"22"), ("image3.png", b"333")]);
     let id = ["--distributed-id", "my_dist_artifact"];
-    let say = |words: &[&str]| lab.ok(&[words, &id].concat());
+    let say = |words: &[&str]| test_store.ok(&[words, &id].concat());
     assert_eq!(say(&["upsert", "images", "image1.png", "--run", "run1"]), "images my_dist_artifact run1");
     assert_eq!(
         say(&["upsert", "images", "image2.png", "--run", "run2", "--json"]),
         r#"{"artifact":"images","distributed_id":"my_dist_artifact","run":"run2","files":1,"bytes":2}"#
     );
-    let shown = lab.ok(&["drafts"]);
+    let shown = test_store.ok(&["drafts"]);
     assert!(shown.starts_with("images  my_dist_artifact  2  2  3 B  ") && shown.contains("  -  "), "{shown}");
     assert_eq!(say(&["finish", "images", "image3.png", "--run", "run3"]), "images:v0");
-    assert_eq!(lab.ok(&["ls", "images"]), "image1.png\nimage2.png\nimage3.png");
-    let list = lab.ok(&["list", "images", "--json"]);
+    assert_eq!(test_store.ok(&["ls", "images"]), "image1.png\nimage2.png\nimage3.png");
+    let list = test_store.ok(&["list", "images", "--json"]);
     assert!(list.contains(r#""mode":"collaborative","run":"run3""#), "{list}");
-    assert_eq!(lab.ok(&["drafts"]), "");
-    assert_eq!(lab.ok(&["verify"]), "");
+    assert_eq!(test_store.ok(&["drafts"]), "");
+    assert_eq!(test_store.ok(&["verify"]), "");
 }
 
 #[test]
 fn neither_an_id_nor_a_group_is_an_error_and_the_group_is_the_default() {
-    let lab = TestStore::new();
-    make_tree(&lab.path(""), &[("f", b"1")]);
-    let said = text(&lab.run(&["upsert", "x", "f", "--run", "r"], 2).stderr);
-    assert!(said.starts_with("error: distributed id or group needed\n"), "{said}");
-    let said = text(&lab.run(&["finish", "x"], 2).stderr);
-    assert!(said.starts_with("error: distributed id or group needed\n"), "{said}");
-    assert_eq!(lab.ok(&["upsert", "x", "f", "--run", "r", "--group", "job 7"]), "x job 7 r");
-    let output = lab.cairn(&["finish", "x"]).env("CAIRN_RUN_GROUP", "job 7").output().unwrap();
+    let test_store = TestStore::new();
+    make_tree(&test_store.path(""), &[("f", b"1")]);
+    let stderr = text(&test_store.run(&["upsert", "x", "f", "--run", "r"], 2).stderr);
+    assert!(stderr.starts_with("error: distributed id or group needed\n"), "{stderr}");
+    let stderr = text(&test_store.run(&["finish", "x"], 2).stderr);
+    assert!(stderr.starts_with("error: distributed id or group needed\n"), "{stderr}");
+    assert_eq!(test_store.ok(&["upsert", "x", "f", "--run", "r", "--group", "job 7"]), "x job 7 r");
+    let output = test_store.cairn(&["finish", "x"]).env("CAIRN_RUN_GROUP", "job 7").output().unwrap();
     assert_eq!(text(&output.stdout), "x:v0\n");
-    let store = lab.store();
+    let store = test_store.store();
     let refused = run(&store, "r").upsert_artifact(&files("x", &[("f", "1")]), None).unwrap_err();
     assert_eq!((refused.kind(), refused.message()), (Kind::Usage, "distributed id or group needed"));
 }
 
 #[test]
 fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_sides_named() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     upsert(&store, "a", "d", &[("same", "s"), ("p", "1"), ("d/x", "1")]);
     upsert(&store, "b", "d", &[("same", "s"), ("p", "2"), ("d", "a file")]);
     let before = draft(&store, "d").state().unwrap();
@@ -126,8 +126,8 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
 
 #[test]
 fn under_latest_the_log_decides_and_no_clock() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     let latest = FinishOptions::default().on_conflict(OnConflict::Latest);
     upsert(&store, "a", "d", &[("p", "a1"), ("q", "a1")]);
     upsert(&store, "b", "d", &[("p", "b2"), ("q", "b2")]);
@@ -147,8 +147,8 @@ fn under_latest_the_log_decides_and_no_clock() {
 
 #[test]
 fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     let mut first = files("x", &[("p", "1"), ("q", "1"), ("d/x", "1")]);
     first.add_alias("one").unwrap().add_tag("t1").unwrap().set_description("first");
     first.set_metadata(cairn::catalog::parse_metadata(r#"{"a": 1, "b": 1}"#).unwrap()).unwrap();
@@ -160,10 +160,10 @@ fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back() {
     let version = finish(&store, "d", &FinishOptions::default()).unwrap().version;
     assert_eq!(content(&version), pairs(&[("d", "file now"), ("p", "2"), ("q", "1")]));
     assert_eq!(version.aliases().unwrap(), ["latest", "one", "two"]);
-    let said = version.annotations().unwrap();
-    assert_eq!(said.description.as_deref(), Some("second"));
-    assert_eq!(said.tags.iter().map(|t| t.to_string()).collect::<Vec<_>>(), ["t1", "t2"]);
-    assert_eq!(serde_json::to_string(&said.metadata).unwrap(), r#"{"a":1,"b":2}"#);
+    let message = version.annotations().unwrap();
+    assert_eq!(message.description.as_deref(), Some("second"));
+    assert_eq!(message.tags.iter().map(|t| t.to_string()).collect::<Vec<_>>(), ["t1", "t2"]);
+    assert_eq!(serde_json::to_string(&message.metadata).unwrap(), r#"{"a":1,"b":2}"#);
 
     upsert(&store, "a", "e", &[("p", "1"), ("q", "1")]);
     upsert(&store, "b", "e", &[("q", "b")]);
@@ -179,8 +179,8 @@ fn one_run_that_upserts_twice_goes_over_itself_and_replace_takes_all_back() {
 
 #[test]
 fn after_the_finish_the_id_stays_closed_and_a_repeated_finish_returns_the_version() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     upsert(&store, "a", "d", &[("p", "1")]);
     let first = finish(&store, "d", &FinishOptions::default()).unwrap();
     assert!(first.created);
@@ -198,15 +198,15 @@ fn after_the_finish_the_id_stays_closed_and_a_repeated_finish_returns_the_versio
     // Also when other versions came after it, and when it was removed.
     files("x", &[("later", "1")]).save(&store).unwrap();
     assert_eq!(finish(&store, "d", &FinishOptions::default()).unwrap().version.number().0, 0);
-    lab.ok(&["rm", "x:v0"]);
+    test_store.ok(&["rm", "x:v0"]);
     let removed = finish(&store, "d", &FinishOptions::default()).unwrap_err();
     assert!(removed.kind() == Kind::Conflict && removed.message().contains("removed"), "{removed}");
 }
 
 #[test]
 fn content_equal_to_the_newest_version_is_that_version_with_what_is_said_of_it() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     files("x", &[("p", "1"), ("q", "2")]).save(&store).unwrap();
     upsert(&store, "a", "d", &[("p", "1")]);
     let mut part = files("x", &[("q", "2")]);
@@ -218,21 +218,22 @@ fn content_equal_to_the_newest_version_is_that_version_with_what_is_said_of_it()
         assert_eq!(published.version.aliases().unwrap(), ["latest", "best"]);
         assert_eq!(published.version.annotations().unwrap().tags.len(), 1);
     }
-    assert_eq!(lab.ok(&["list", "x", "--json"]).matches("\"version\"").count(), 1);
-    assert_eq!(lab.ok(&["verify"]), "");
+    assert_eq!(test_store.ok(&["list", "x", "--json"]).matches("\"version\"").count(), 1);
+    assert_eq!(test_store.ok(&["verify"]), "");
 }
 
 #[test]
 fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     upsert(&store, "a", "d", &[("p", "1")]);
     let expect = FinishOptions::default().expect(3).expect_runs([RunId::parse("b").unwrap()]);
     let refused = finish(&store, "d", &expect).unwrap_err();
     assert_eq!(refused.kind(), Kind::Conflict);
     assert_eq!(refused.causes(), ["expected 3 runs, found 1: a", "run b has not contributed"]);
-    let said = text(&lab.run(&["finish", "x", "--distributed-id", "d", "--expect", "2", "--wait", "0.3"], 3).stderr);
-    assert!(said.contains("expected 2 runs, found 1: a") && said.contains("hint: --wait"), "{said}");
+    let stderr =
+        text(&test_store.run(&["finish", "x", "--distributed-id", "d", "--expect", "2", "--wait", "0.3"], 3).stderr);
+    assert!(stderr.contains("expected 2 runs, found 1: a") && stderr.contains("hint: --wait"), "{stderr}");
     // The finisher's run counts when it brings something.
     std::thread::scope(|s| {
         s.spawn(|| {
@@ -247,12 +248,12 @@ fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to() {
 
 #[test]
 fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
-    let lab = TestStore::new();
-    let store = lab.store();
-    make_tree(&lab.path(""), &[("f", b"1")]);
+    let test_store = TestStore::new();
+    let store = test_store.store();
+    make_tree(&test_store.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
     // A writer that stands still in the middle of its upsert.
-    let mut writer = lab
+    let mut writer = test_store
         .cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"])
         .env("CAIRN_FAULT", "stop:6")
         .spawn()
@@ -260,20 +261,20 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
     wait_stopped(&writer);
     let refused = finish(&store, "d", &FinishOptions::default()).unwrap_err();
     assert!(refused.causes().len() == 1 && refused.causes()[0].starts_with("run slow is writing on "), "{refused}");
-    let shown = lab.ok(&["drafts", "x", "--json"]);
+    let shown = test_store.ok(&["drafts", "x", "--json"]);
     assert!(shown.contains(r#""writing":["slow"]"#), "{shown}");
     // The same run elsewhere is refused while this one lives.
-    let said = text(&lab.run(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"], 3).stderr);
-    assert!(said.contains(&format!("process {}", writer.id())), "{said}");
+    let stderr = text(&test_store.run(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"], 3).stderr);
+    assert!(stderr.contains(&format!("process {}", writer.id())), "{stderr}");
     // A lock is advisory: once it is broken, nothing waits for it, and nothing is lost.
     let skipped = finish(&store, "d", &FinishOptions::default().skip_open(true)).unwrap();
     assert_eq!(content(&skipped.version), pairs(&[("p", "1")]));
     go_on(&writer);
     assert_eq!(writer.wait().unwrap().code(), Some(3), "woken after the finish, it is refused");
-    assert_eq!(lab.ok(&["verify"]), "");
+    assert_eq!(test_store.ok(&["verify"]), "");
     // One that is waited for.
     upsert(&store, "a", "e", &[("p", "1")]);
-    let mut writer = lab
+    let mut writer = test_store
         .cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "e"])
         .env("CAIRN_FAULT", "stop:6")
         .spawn()
@@ -292,26 +293,26 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
 
 #[test]
 fn a_writer_killed_in_the_middle_leaves_nothing_half_and_continues_when_started_again() {
-    let lab = TestStore::new();
-    let store = lab.store();
-    make_tree(&lab.path(""), &[("f", b"1")]);
+    let test_store = TestStore::new();
+    let store = test_store.store();
+    make_tree(&test_store.path(""), &[("f", b"1")]);
     let words = ["upsert", "x", "f", "--run", "r", "--distributed-id", "d"];
-    let killed = lab.cairn(&words).env("CAIRN_FAULT", "kill:9").status().unwrap();
+    let killed = test_store.cairn(&words).env("CAIRN_FAULT", "kill:9").status().unwrap();
     assert!(killed.code().is_none());
     assert_eq!(draft(&store, "d").state().unwrap().last, 0);
-    assert_eq!(lab.ok(&words), "x d r");
+    assert_eq!(test_store.ok(&words), "x d r");
     assert_eq!(content(&finish(&store, "d", &FinishOptions::default()).unwrap().version), pairs(&[("f", "1")]));
 }
 
 #[test]
 fn two_ids_on_one_name_and_one_id_on_two_names_are_independent() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     upsert(&store, "a", "d", &[("p", "1")]);
     upsert(&store, "a", "../e/ü", &[("p", "2")]);
     run(&store, "a").upsert_artifact(&files("y", &[("p", "3")]), "d").unwrap();
-    assert_eq!(lab.ok(&["drafts", "x"]).lines().count(), 2);
-    assert!(lab.ok(&["drafts"]).contains("../e/ü"));
+    assert_eq!(test_store.ok(&["drafts", "x"]).lines().count(), 2);
+    assert!(test_store.ok(&["drafts"]).contains("../e/ü"));
     assert_eq!(content(&finish(&store, "../e/ü", &FinishOptions::default()).unwrap().version), pairs(&[("p", "2")]));
     let y = Draft::new(&store, &ArtifactName::parse("y").unwrap(), &DistributedId::parse("d").unwrap());
     assert_eq!(content(&y.finish(&files("y", &[]), &FinishOptions::default()).unwrap().version), pairs(&[("p", "3")]));
@@ -324,37 +325,37 @@ fn two_ids_on_one_name_and_one_id_on_two_names_are_independent() {
 
 #[test]
 fn a_discarded_draft_begins_again_and_a_dropped_run_counts_again_when_it_comes_back() {
-    let lab = TestStore::new();
-    let store = lab.store();
-    make_tree(&lab.path(""), &[("f", b"new")]);
+    let test_store = TestStore::new();
+    let store = test_store.store();
+    make_tree(&test_store.path(""), &[("f", b"new")]);
     upsert(&store, "a", "d", &[("p", "1")]);
     upsert(&store, "b", "d", &[("q", "1")]);
-    assert_eq!(lab.ok(&["draft", "drop", "x", "d", "--run", "a"]), "x d a");
-    lab.run(&["draft", "drop", "x", "d", "--run", "a"], 6);
+    assert_eq!(test_store.ok(&["draft", "drop", "x", "d", "--run", "a"]), "x d a");
+    test_store.run(&["draft", "drop", "x", "d", "--run", "a"], 6);
     assert_eq!(draft(&store, "d").state().unwrap().runs().len(), 1);
     upsert(&store, "a", "d", &[("r", "1")]);
-    assert_eq!(lab.ok(&["draft", "show", "x", "d"]).lines().count(), 2);
-    assert_eq!(lab.ok(&["draft", "discard", "x", "d"]), "x d");
-    assert_eq!(lab.ok(&["drafts"]), "");
-    lab.run(&["draft", "discard", "x", "d"], 6);
-    lab.run(&["finish", "x", "--distributed-id", "d"], 6);
-    lab.run(&["draft", "show", "x", "nothing"], 6);
-    lab.ok(&["upsert", "x", "f", "--run", "c", "--distributed-id", "d"]);
-    assert_eq!(lab.ok(&["finish", "x", "--distributed-id", "d"]), "x:v0");
-    assert_eq!(lab.ok(&["ls", "x"]), "f");
-    let shown = lab.run(&["draft", "show", "x", "d"], 0);
+    assert_eq!(test_store.ok(&["draft", "show", "x", "d"]).lines().count(), 2);
+    assert_eq!(test_store.ok(&["draft", "discard", "x", "d"]), "x d");
+    assert_eq!(test_store.ok(&["drafts"]), "");
+    test_store.run(&["draft", "discard", "x", "d"], 6);
+    test_store.run(&["finish", "x", "--distributed-id", "d"], 6);
+    test_store.run(&["draft", "show", "x", "nothing"], 6);
+    test_store.ok(&["upsert", "x", "f", "--run", "c", "--distributed-id", "d"]);
+    assert_eq!(test_store.ok(&["finish", "x", "--distributed-id", "d"]), "x:v0");
+    assert_eq!(test_store.ok(&["ls", "x"]), "f");
+    let shown = test_store.run(&["draft", "show", "x", "d"], 0);
     assert!(text(&shown.stderr).contains("finished as x:v0"));
 }
 
 #[test]
 fn an_upsert_that_began_before_a_discard_is_refused() {
-    let lab = TestStore::new();
-    let store = lab.store();
-    make_tree(&lab.path(""), &[("f", b"1")]);
+    let test_store = TestStore::new();
+    let store = test_store.store();
+    make_tree(&test_store.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
     // The second time its content is there: the record is what is written.
     for step in [5, 7] {
-        let writer = lab.stopped_before(step, &["upsert", "x", "f", "--run", "late", "--distributed-id", "d"]);
+        let writer = test_store.stopped_before(step, &["upsert", "x", "f", "--run", "late", "--distributed-id", "d"]);
         draft(&store, "d").discard().unwrap();
         go_on(&writer);
         let refused = writer.wait_with_output().unwrap();
@@ -367,8 +368,8 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
 
 #[test]
 fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_only_advisory() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     let (name, id) = (ArtifactName::parse("x").unwrap(), DistributedId::parse("d").unwrap());
     let held = store.lock_draft(&name, &id, Duration::ZERO).unwrap();
     let refused = store.lock_draft(&name, &id, Duration::from_millis(50)).unwrap_err();
@@ -380,13 +381,13 @@ fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_only_advisory() {
     drop(store.lock_draft(&name, &DistributedId::parse("e").unwrap(), Duration::ZERO).unwrap());
     // It keeps nobody away who does not ask, and breaking it breaks nothing.
     upsert(&store, "a", "d", &[("p", "1")]);
-    let shown = lab.ok(&["locks", "--json"]);
+    let shown = test_store.ok(&["locks", "--json"]);
     let lock = shown.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap();
-    lab.ok(&["locks", "--break", lock]);
+    test_store.ok(&["locks", "--break", lock]);
     let second = store.lock_draft(&name, &id, Duration::ZERO).unwrap();
     assert!(finish(&store, "d", &FinishOptions::default()).unwrap().created);
     drop((held, second));
-    assert_eq!(lab.ok(&["locks"]), "");
+    assert_eq!(test_store.ok(&["locks"]), "");
     // Eight that ask, one after the other: nobody is in it beside another.
     let inside = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|s| {
@@ -403,8 +404,8 @@ fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_only_advisory() {
 
 #[test]
 fn an_empty_contribution_counts_as_a_run() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     upsert(&store, "a", "d", &[]);
     upsert(&store, "b", "d", &[("p", "1")]);
     let published = finish(&store, "d", &FinishOptions::default().expect(2)).unwrap();

@@ -29,8 +29,8 @@ struct Tally {
 }
 
 /// What run `run` contributes: files of its own, and files that all have.
-fn prepare(lab: &TestStore, run: usize, files: usize) {
-    let dir = lab.path(&format!("in{run}"));
+fn prepare(test_store: &TestStore, run: usize, files: usize) {
+    let dir = test_store.path(&format!("in{run}"));
     std::fs::create_dir_all(dir.join(format!("rank-{run}"))).unwrap();
     std::fs::create_dir_all(dir.join("shared")).unwrap();
     for i in 0..files {
@@ -57,29 +57,29 @@ fn wanted(runs: impl Iterator<Item = usize>, files: usize) -> BTreeMap<String, S
 }
 
 /// One process, killed at random, and run again until it answers.
-fn persist(lab: &TestStore, words: &[&str], dice: &mut Dice, tally: &Tally) -> (i32, String) {
+fn persist(test_store: &TestStore, words: &[&str], dice: &mut Dice, tally: &Tally) -> (i32, String) {
     loop {
-        let mut child = lab.cairn(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = test_store.cairn(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if dice.roll(4) == 0 {
             std::thread::sleep(Duration::from_micros(dice.roll(60_000)));
             let _ = child.kill(); // it may have ended
         }
         let out = child.wait_with_output().unwrap();
-        let said = text(&out.stderr);
+        let stderr = text(&out.stderr);
         match out.status.code() {
             None => drop(tally.killed.fetch_add(1, Ordering::Relaxed)),
             // A killed process's children don't exist; only another live one of this run is refused so, and there is
             // none.
-            Some(code @ (0 | 3)) => return (code, if code == 0 { text(&out.stdout) } else { said }),
-            other => panic!("{words:?}: {other:?} {said}"),
+            Some(code @ (0 | 3)) => return (code, if code == 0 { text(&out.stdout) } else { stderr }),
+            other => panic!("{words:?}: {other:?} {stderr}"),
         }
     }
 }
 
 /// Breaks locks at random. Locks are advisory, so this must have no effect (L13).
-fn break_locks(lab: &TestStore, stop: &AtomicBool, dice: &mut Dice, tally: &Tally) {
+fn break_locks(test_store: &TestStore, stop: &AtomicBool, dice: &mut Dice, tally: &Tally) {
     while !stop.load(Ordering::Relaxed) {
-        for lock in std::fs::read_dir(lab.store_path().join("locks")).unwrap().flatten() {
+        for lock in std::fs::read_dir(test_store.store_path().join("locks")).unwrap().flatten() {
             if dice.roll(2) == 0 {
                 tally.broken.fetch_add(usize::from(std::fs::remove_file(lock.path()).is_ok()), Ordering::Relaxed);
             }
@@ -91,9 +91,9 @@ fn break_locks(lab: &TestStore, stop: &AtomicBool, dice: &mut Dice, tally: &Tall
 /// `runs` processes at once on one id; finishers begin when about two thirds are through, so that late ones race the
 /// finish.
 fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let tally = Tally::default();
-    (0..runs).for_each(|run| prepare(&lab, run, files));
+    (0..runs).for_each(|run| prepare(&test_store, run, files));
     let begun = Instant::now();
     let mut versions = 0;
     for round in 0..rounds {
@@ -104,8 +104,8 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
         let numbers = Mutex::new(Vec::new());
         let stop = AtomicBool::new(false);
         std::thread::scope(|s| {
-            let (lab, tally, id, done, numbers, stop) = (&lab, &tally, &id, &done, &numbers, &stop);
-            s.spawn(move || break_locks(lab, stop, &mut Dice(round as u64 + 99), tally));
+            let (test_store, tally, id, done, numbers, stop) = (&test_store, &tally, &id, &done, &numbers, &stop);
+            s.spawn(move || break_locks(test_store, stop, &mut Dice(round as u64 + 99), tally));
             let workers: Vec<_> = (0..runs)
                 .map(|run| {
                     s.spawn(move || {
@@ -113,12 +113,12 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
                         std::thread::sleep(Duration::from_micros(dice.roll(20_000)));
                         let (source, name) = (format!("in{run}"), format!("rank-{run}"));
                         let words = ["upsert", "e", &source, "--run", &name, "--distributed-id", id];
-                        let (code, said) = persist(lab, &words, &mut dice, tally);
+                        let (code, stderr) = persist(test_store, &words, &mut dice, tally);
                         if code == 0 {
-                            assert_eq!(said, format!("e {id} {name}\n"));
+                            assert_eq!(stderr, format!("e {id} {name}\n"));
                             tally.acknowledged.lock().unwrap().push(run);
                         } else {
-                            assert!(said.contains(" is finished"), "{said}");
+                            assert!(stderr.contains(" is finished"), "{stderr}");
                             tally.refused.lock().unwrap().push(run);
                         }
                         done.fetch_add(1, Ordering::Relaxed);
@@ -136,12 +136,12 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
                         loop {
                             let mut words = vec!["finish", "e", "--distributed-id", id.as_str()];
                             words.extend(early.then_some("--skip-open"));
-                            let (code, said) = persist(lab, &words, &mut dice, tally);
+                            let (code, stderr) = persist(test_store, &words, &mut dice, tally);
                             if code == 0 {
-                                numbers.lock().unwrap().push(said);
+                                numbers.lock().unwrap().push(stderr);
                                 break;
                             }
-                            assert!(said.contains("is writing on"), "{said}");
+                            assert!(stderr.contains("is writing on"), "{stderr}");
                         }
                         tally.finished.fetch_add(1, Ordering::Relaxed);
                     })
@@ -157,7 +157,7 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
         if !early {
             assert_eq!(acknowledged.len(), runs);
         }
-        let store = lab.store();
+        let store = test_store.store();
         let version = cairn::resolve(&store, &cairn::VersionSpec::parse(numbers[0].trim()).unwrap()).unwrap();
         let draft = Draft::new(&store, &ArtifactName::parse("e").unwrap(), &DistributedId::parse(&id).unwrap());
         let state = draft.state().unwrap();
@@ -183,7 +183,7 @@ fn storm(runs: usize, files: usize, rounds: usize, early: bool) {
         // An equal union again would be the version before it; else each draft makes exactly one.
         versions = versions.max(version.number().0 as usize + 1);
     }
-    let store = lab.store();
+    let store = test_store.store();
     let all = cairn::internals::catalog::version::versions(&store, &ArtifactName::parse("e").unwrap()).unwrap();
     assert!(
         all.len() == versions && all.iter().enumerate().all(|(i, v)| v.number().0 == i as u64),

@@ -38,34 +38,36 @@ enum Who {
 
 /// A store that a group may write to, with a version of `a`, and a mount of it.
 struct Shared {
-    lab: TestStore,
+    test_store: TestStore,
     mnt: PathBuf,
 }
 
 impl Shared {
     /// Mounted by root with these options; `mode` is that of the store's directory.
     fn new(options: &[&str], mode: u32) -> Shared {
-        let lab = TestStore::new();
-        fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(lab.path("f"), "text").unwrap();
-        lab.ok(&["put", "a", lab.path("f").to_str().unwrap()]);
-        for entry in
-            walkdir::WalkDir::new(lab.store_path()).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_dir())
+        let test_store = TestStore::new();
+        fs::set_permissions(test_store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(test_store.path("f"), "text").unwrap();
+        test_store.ok(&["put", "a", test_store.path("f").to_str().unwrap()]);
+        for entry in walkdir::WalkDir::new(test_store.store_path())
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|e| e.file_type().is_dir())
         {
             chown(entry.path(), None, Some(GROUP)).unwrap();
             fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o2775)).unwrap();
         }
-        fs::set_permissions(lab.store_path(), fs::Permissions::from_mode(mode)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_cairn"), lab.path("cairn")).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_cairnfs"), lab.path("cairnfs")).unwrap();
-        let mnt = lab.path("mnt");
+        fs::set_permissions(test_store.store_path(), fs::Permissions::from_mode(mode)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_cairnfs"), test_store.path("cairnfs")).unwrap();
+        let mnt = test_store.path("mnt");
         fs::create_dir(&mnt).unwrap();
-        let shared = Shared { lab, mnt };
-        shared.lab.ok(&[&["mount", "mnt"], options].concat());
+        let shared = Shared { test_store, mnt };
+        shared.test_store.ok(&[&["mount", "mnt"], options].concat());
         shared
     }
 
-    /// A shell script as that user, in the lab's directory.
+    /// A shell script as that user, in the test store's directory.
     fn sh(&self, who: Who, script: &str) -> Output {
         let (uid, groups) = match who {
             Who::Root | Who::RootWithout => (0, "0"),
@@ -83,8 +85,8 @@ impl Shared {
         }
         command
             .args(["sh", "-ec", script])
-            .current_dir(self.lab.dir.path())
-            .env("CAIRN_STORE", self.lab.store_path())
+            .current_dir(self.test_store.dir.path())
+            .env("CAIRN_STORE", self.test_store.store_path())
             .env("HOME", "/nonexistent");
         command.output().unwrap()
     }
@@ -201,7 +203,7 @@ fn with_allow_other_a_run_is_begun_by_those_who_may_write_to_the_store_and_by_no
     assert_eq!(text(&shared.sh(Who::Root, &format!("ls {run}")).stdout), "f\n");
     // Who contributed is recorded.
     let shown: serde_json::Value =
-        serde_json::from_str(&shared.lab.ok(&["draft", "show", "x", "d", "--json"])).unwrap();
+        serde_json::from_str(&shared.test_store.ok(&["draft", "show", "x", "d", "--json"])).unwrap();
     let user = |run: &str| {
         shown["contributions"].as_array().unwrap().iter().find(|c| c["run"] == run).unwrap()["user"]["uid"].as_u64()
     };
@@ -210,8 +212,8 @@ fn with_allow_other_a_run_is_begun_by_those_who_may_write_to_the_store_and_by_no
         (Some(MEMBER.into()), Some(0), Some(MEMBER.into())),
         "{shown}"
     );
-    assert!(shared.lab.ok(&["draft", "show", "x", "d"]).contains(" bin "));
-    assert!(shared.lab.ok(&["drafts"]).contains("bin,daemon"));
+    assert!(shared.test_store.ok(&["draft", "show", "x", "d"]).contains(" bin "));
+    assert!(shared.test_store.ok(&["drafts"]).contains("bin,daemon"));
 }
 
 #[test]
@@ -245,8 +247,8 @@ fn a_run_belongs_to_the_user_who_began_it() {
         );
     }
     // Left open, it is taken up for its owner and for root only.
-    shared.lab.ok(&["umount", "mnt"]);
-    shared.lab.ok(&["mount", "mnt", "--allow-other"]);
+    shared.test_store.ok(&["umount", "mnt"]);
+    shared.test_store.ok(&["mount", "mnt", "--allow-other"]);
     shared.check(
         &format!("cat {run}/f"),
         &[(Who::OtherMember, false), (Who::Stranger, false), (Who::StrangerInContainer, false)],
@@ -298,7 +300,7 @@ fn a_user_mounts_what_he_may_read_himself_and_root_without_capabilities_does_not
         } else {
             STRANGER
         };
-        let own = shared.lab.path(&format!("own-{who:?}"));
+        let own = shared.test_store.path(&format!("own-{who:?}"));
         fs::create_dir(&own).unwrap();
         chown(&own, Some(uid), Some(uid)).unwrap();
         format!("./cairn -q mount own-{who:?} a && cat own-{who:?}/f && ./cairn -q umount own-{who:?}")
@@ -318,22 +320,22 @@ fn a_user_mounts_what_he_may_read_himself_and_root_without_capabilities_does_not
 /// A mount as a pod gets it: a privileged program opens `/dev/fuse`, mounts, and hands the descriptor to a process
 /// without any capability.
 struct Pod {
-    lab: TestStore,
+    test_store: TestStore,
     mnt: PathBuf,
     served: Option<Child>,
 }
 
 impl Pod {
     /// Serves what `options` of cairnfs say, as `uid`; the mount is open to all if `kernel` says `allow_other`.
-    fn new(lab: TestStore, options: &str, kernel: &str, uid: u32) -> Pod {
-        Pod::through(lab, options, kernel, uid, &[])
+    fn new(test_store: TestStore, options: &str, kernel: &str, uid: u32) -> Pod {
+        Pod::through(test_store, options, kernel, uid, &[])
     }
 
     /// The same, with the process started through another program.
-    fn through(lab: TestStore, options: &str, kernel: &str, uid: u32, through: &[&str]) -> Pod {
-        let mnt = lab.path("mnt");
+    fn through(test_store: TestStore, options: &str, kernel: &str, uid: u32, through: &[&str]) -> Pod {
+        let mnt = test_store.path("mnt");
         fs::create_dir(&mnt).unwrap();
-        fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(test_store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let device: OwnedFd = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap().into();
         let fd = device.as_raw_fd();
         let data = format!("fd={fd},rootmode=40000,user_id={uid},group_id={uid},default_permissions{kernel}\0");
@@ -349,7 +351,7 @@ impl Pod {
             )
         };
         assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
-        fs::copy(env!("CARGO_BIN_EXE_cairnfs"), lab.path("cairnfs")).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_cairnfs"), test_store.path("cairnfs")).unwrap();
         let mut command = Command::new("setpriv");
         command.arg(format!("--reuid={uid}")).arg(format!("--regid={uid}")).args([
             "--clear-groups",
@@ -358,8 +360,8 @@ impl Pod {
         ]);
         command
             .args(through)
-            .arg(lab.path("cairnfs"))
-            .arg(lab.store_path())
+            .arg(test_store.path("cairnfs"))
+            .arg(test_store.store_path())
             .arg(format!("/dev/fd/{fd}"))
             .arg("-o")
             .arg(format!("foreground,{options}"));
@@ -369,12 +371,18 @@ impl Pod {
                 if libc::fcntl(fd, libc::F_SETFD, 0) == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
             });
         }
-        let served = command.stderr(fs::File::create(lab.path("said")).unwrap()).spawn().unwrap();
-        Pod { lab, mnt, served: Some(served) }
+        let served = command.stderr(fs::File::create(test_store.path("stderr")).unwrap()).spawn().unwrap();
+        Pod { test_store, mnt, served: Some(served) }
     }
 
     fn sh(&self, uid: u32, script: &str) -> Output {
-        Command::new("sh").args(["-ec", script]).current_dir(self.lab.dir.path()).uid(uid).gid(uid).output().unwrap()
+        Command::new("sh")
+            .args(["-ec", script])
+            .current_dir(self.test_store.dir.path())
+            .uid(uid)
+            .gid(uid)
+            .output()
+            .unwrap()
     }
 }
 
@@ -393,10 +401,10 @@ fn a_process_without_capabilities_serves_a_version_over_a_descriptor_and_ends_at
     if !is_root() {
         return;
     }
-    let lab = TestStore::new();
-    fs::write(lab.path("f"), "text").unwrap();
-    lab.ok(&["put", "a", lab.path("f").to_str().unwrap()]);
-    let mut pod = Pod::new(lab, "version=a", ",allow_other", STRANGER);
+    let test_store = TestStore::new();
+    fs::write(test_store.path("f"), "text").unwrap();
+    test_store.ok(&["put", "a", test_store.path("f").to_str().unwrap()]);
+    let mut pod = Pod::new(test_store, "version=a", ",allow_other", STRANGER);
     assert_eq!(fs::read(pod.mnt.join("f")).unwrap(), b"text");
     assert_eq!(text(&pod.sh(MEMBER, "cat mnt/f").stdout), "text");
     assert_eq!(fs::write(pod.mnt.join("f"), "x").unwrap_err().raw_os_error(), Some(libc::EROFS));
@@ -409,19 +417,21 @@ fn a_process_without_capabilities_serves_a_version_over_a_descriptor_and_ends_at
     assert!(served.wait().unwrap().success());
     assert!(begun.elapsed() < std::time::Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(fs::read(pod.mnt.join("f")).unwrap_err().raw_os_error(), Some(libc::ENOTCONN));
-    pod.lab.ok(&["umount", "mnt"]);
+    pod.test_store.ok(&["umount", "mnt"]);
 }
 
 /// A store that every user may write to.
 fn everybodys() -> TestStore {
-    let lab = TestStore::new();
-    lab.open_to_all();
-    for entry in
-        walkdir::WalkDir::new(lab.store_path()).into_iter().map(Result::unwrap).filter(|e| e.file_type().is_dir())
+    let test_store = TestStore::new();
+    test_store.open_to_all();
+    for entry in walkdir::WalkDir::new(test_store.store_path())
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|e| e.file_type().is_dir())
     {
         fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o1777)).unwrap();
     }
-    lab
+    test_store
 }
 
 #[test]
@@ -429,13 +439,13 @@ fn a_mount_that_another_program_made_has_no_staging_directories() {
     if !is_root() {
         return;
     }
-    let lab = everybodys();
-    fs::write(lab.path("f"), "text").unwrap();
-    lab.ok(&["put", "a", lab.path("f").to_str().unwrap()]);
-    let pod = Pod::new(lab, "refresh=1", ",allow_other", STRANGER);
+    let test_store = everybodys();
+    fs::write(test_store.path("f"), "text").unwrap();
+    test_store.ok(&["put", "a", test_store.path("f").to_str().unwrap()]);
+    let pod = Pod::new(test_store, "refresh=1", ",allow_other", STRANGER);
     assert_eq!(fs::read(pod.mnt.join("a/v0/f")).unwrap(), b"text");
     assert!(fs::symlink_metadata(pod.mnt.join(".staging")).is_err());
-    assert!(fs::read_to_string(pod.lab.path("said")).unwrap().contains("cannot mount staging directories"));
+    assert!(fs::read_to_string(pod.test_store.path("stderr")).unwrap().contains("cannot mount staging directories"));
 }
 
 #[test]
@@ -475,6 +485,6 @@ fn a_pods_staging_directory_takes_writes_of_its_own_user_alone() {
         assert!(!pod.sh(uid, "echo x > mnt/open/g").status.success());
         assert_eq!(text(&pod.sh(uid, "cat mnt/f").stdout), "mine\n");
     }
-    let sealed = pod.lab.run(&["seal", "mnt"], 0);
+    let sealed = pod.test_store.run(&["seal", "mnt"], 0);
     assert_eq!(text(&sealed.stdout).trim(), "x d r");
 }

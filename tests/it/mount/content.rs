@@ -137,7 +137,7 @@ fn a_copy_out_of_the_mount_is_its_owners_to_delete() {
     let copy = place.path("copy");
     assert!(Command::new("cp").arg("-r").arg(mounted.path()).arg(&copy).status().unwrap().success());
     let diff = Command::new("diff").args(["-r", "--no-dereference"]).arg(mounted.path()).arg(&copy).output().unwrap();
-    assert!(diff.status.success(), "{}", said(&diff));
+    assert!(diff.status.success(), "{}", stderr_of(&diff));
     assert!(as_nobody(Command::new("true").arg("x")).status().unwrap().success());
     fs::remove_dir_all(&copy).unwrap();
 }

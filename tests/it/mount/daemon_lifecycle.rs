@@ -24,7 +24,7 @@ fn the_command_returns_when_the_mount_answers_and_lets_go_of_its_pipes() {
         let mounted = Mounted(mnt.clone());
         // `output` waits for the end of stdout: a daemon that kept it would make this hang.
         let output = place.cairnfs(tree, &mnt, "").output().unwrap();
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", stderr_of(&output));
         assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
         assert_eq!(daemons(&mnt).len(), 1);
     }
@@ -65,7 +65,7 @@ fn after_a_killed_daemon_the_mount_is_enotconn_and_umount_cleans_up() {
     // A mount at the place of a dead one takes that away.
     for dead in [false, true] {
         let output = place.cairnfs(tree, mounted.path(), "").output().unwrap();
-        assert!(output.status.success(), "{dead}: {}", said(&output));
+        assert!(output.status.success(), "{dead}: {}", stderr_of(&output));
         assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
         if !dead {
             kill(daemons(mounted.path())[0], libc::SIGKILL);
@@ -160,8 +160,8 @@ fn an_error_before_the_mount_stands_is_told_by_the_command() {
     let place = Location::new();
     let mnt = place.empty("mnt");
     let output = place.cairnfs(cairn::types::Digest::of(b"nothing"), &mnt, "").output().unwrap();
-    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", stderr_of(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{}", stderr_of(&output));
     assert!(!is_mounted(&mnt));
     wait_until("the daemon to end", || daemons(&mnt).is_empty());
 }
@@ -217,7 +217,7 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
     let mounted = Mounted(mnt.clone());
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairnfs"));
     let output = command.arg(place.store()).arg(&mnt).args(["-o", "version=set"]).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr_of(&output));
     publish("second");
     assert_eq!(fs::read(mounted.at("f")).unwrap(), b"first");
     use std::os::unix::fs::MetadataExt;
@@ -239,7 +239,7 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
         .args(["-o", "version=set:v9"])
         .output()
         .unwrap();
-    assert_eq!(none.status.code(), Some(6), "{}", said(&none));
+    assert_eq!(none.status.code(), Some(6), "{}", stderr_of(&none));
 }
 
 /// Small files, half of which are read by each of two rounds.

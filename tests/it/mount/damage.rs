@@ -170,8 +170,8 @@ fn without_a_log_file_why_a_file_is_eio_is_in_the_systems_log() {
         .arg(place.store())
         .arg(place.empty("mnt"));
     let output = command.arg("-o").arg(format!("tree={tree},time={TIME}")).output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    let logged = said(&output);
+    assert!(output.status.success(), "{}", stderr_of(&output));
+    let logged = stderr_of(&output);
     assert!(logged.contains("cairnfs[") && logged.contains("cannot read /d/bad: "), "{logged}");
 }
 

@@ -55,7 +55,7 @@ fn on_a_stacked_file_system_passthrough_is_refused_the_log_says_so_and_reads_are
     let options = format!("lowerdir={},upperdir={},workdir={}", place.store().display(), layers[0], layers[1]);
     let overlay =
         Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&merged).output().unwrap();
-    assert!(overlay.status.success(), "{}", said(&overlay));
+    assert!(overlay.status.success(), "{}", stderr_of(&overlay));
     let mnt = place.empty("mnt");
     let mut command = Command::new(env!("CARGO_BIN_EXE_cairnfs"));
     command
@@ -66,7 +66,7 @@ fn on_a_stacked_file_system_passthrough_is_refused_the_log_says_so_and_reads_are
     let output = command.output().unwrap();
     {
         let mounted = Mounted(mnt);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", stderr_of(&output));
         assert_eq!(seen(mounted.path()), expected(&version));
     }
     assert!(Command::new("umount").arg(&merged).status().unwrap().success());
@@ -91,7 +91,7 @@ fn in_a_user_namespace_a_store_is_mounted_and_passthrough_is_left_out() {
         .arg(env!("CARGO_BIN_EXE_cairnfs"))
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr_of(&output));
     fs::write(place.path("same"), random_bytes(3, 3 << 20)).unwrap();
     let sum = Command::new("cksum").stdin(File::open(place.path("same")).unwrap()).output().unwrap();
     assert_eq!(output.stdout, [b"text".as_slice(), &sum.stdout].concat());
@@ -113,7 +113,7 @@ fn a_mount_that_mount_fuse3_makes_and_hands_over_is_served_without_privileges_an
     mount.env("PATH", format!("{bin}:{}", std::env::var("PATH").unwrap())).arg(place.store()).arg(&mnt);
     mount.args(["-t", "fuse.cairnfs", "-o"]).arg(format!("rw,drop_privileges,tree={tree},time={TIME},allow_other"));
     let output = mount.output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr_of(&output));
     wait_until("the mount to answer", || fs::read(mounted.at("f")).is_ok_and(|bytes| bytes == b"text"));
     assert_eq!(fs::read(mounted.at("large")).unwrap(), random_bytes(3, 3 << 20));
     // The mount is writable for the kernel: each open asks, so nobody writes over what is cached.
@@ -156,7 +156,7 @@ fn a_store_that_does_not_answer_is_eio_after_the_deadline_and_what_is_known_stay
         .arg(format!("tree={tree},time={TIME},deadline=1,io=no-open,log={}", inner.log().display()));
     let output = command.output().unwrap();
     let mounted = Mounted(mnt);
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr_of(&output));
     assert_eq!(fs::read(mounted.at("d/known")).unwrap(), b"known");
     assert_eq!(fs::read_dir(mounted.at("d")).unwrap().count(), 2);
     let pid = daemons(disk.path()).into_iter().min().unwrap();

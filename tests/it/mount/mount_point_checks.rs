@@ -25,14 +25,14 @@ fn a_mount_point_that_will_not_do_is_refused_before_anything_happens() {
     ];
     for (mnt, status, why) in refusals {
         let output = place.cairnfs(tree, &mnt, "").output().unwrap();
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(status), "{mnt:?}: {said}");
-        assert!(said.contains(why) && said.contains("hint: ") || status == 2, "{mnt:?}: {said}");
+        let message = stderr_of(&output);
+        assert_eq!(output.status.code(), Some(status), "{mnt:?}: {message}");
+        assert!(message.contains(why) && message.contains("hint: ") || status == 2, "{mnt:?}: {message}");
     }
     let mounted = place.mount(tree);
     let output = place.cairnfs(tree, mounted.path(), "").output().unwrap();
     assert_eq!(output.status.code(), Some(3));
-    assert!(said(&output).contains("a cairn mount is there already"), "{}", said(&output));
+    assert!(stderr_of(&output).contains("a cairn mount is there already"), "{}", stderr_of(&output));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_store_seen_through_a_bind_mount_is_still_the_store() {
     }
     let output = place.cairnfs(tree, &elsewhere.join("trash"), "").output().unwrap();
     assert!(Command::new("umount").arg(&elsewhere).status().unwrap().success());
-    assert_eq!(output.status.code(), Some(2), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", stderr_of(&output));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn the_mount_helper_of_mount_8_mounts_by_type_with_its_words() {
     mount.arg(place.store()).arg(&mnt).args(["-t", "fuse.cairnfs", "-o"]);
     mount.arg(format!("rw,noexec,nosuid,nodev,tree={tree},time={TIME},_netdev,nofail,x-systemd.automount,allow_other"));
     let output = mount.output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr_of(&output));
     assert_eq!(fs::read(mounted.at("f")).unwrap(), b"text");
     assert!(Command::new("umount").arg(&mnt).status().unwrap().success());
 }

@@ -130,6 +130,6 @@ fn extended_attributes_are_not_supported_and_copying_tools_live_with_it() {
     }
     let copy = place.path("copy");
     let cp = std::process::Command::new("cp").arg("-a").arg(mounted.path()).arg(&copy).output().unwrap();
-    assert!(cp.status.success(), "{}", said(&cp));
+    assert!(cp.status.success(), "{}", stderr_of(&cp));
     assert_eq!(expected(&version).len(), walkdir::WalkDir::new(&copy).min_depth(1).into_iter().count());
 }

@@ -60,7 +60,7 @@ impl Whole {
         command.arg(self.place.store()).arg(&mnt).arg("-o").arg(format!("log={}{more}", self.place.log().display()));
         let output = command.output().unwrap();
         let mounted = Mounted(mnt);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", stderr_of(&output));
         mounted
     }
 

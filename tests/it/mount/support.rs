@@ -117,7 +117,7 @@ impl Location {
         fs::create_dir_all(&mnt).unwrap();
         let output = self.cairnfs(tree, &mnt, more).output().unwrap();
         let mounted = Mounted(mnt);
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", stderr_of(&output));
         mounted
     }
 }
@@ -152,7 +152,7 @@ pub fn is_mounted(path: &Path) -> bool {
     table.lines().any(|line| line.split(' ').nth(4) == path.to_str() && line.contains("fuse.cairnfs"))
 }
 
-pub fn said(output: &Output) -> String {
+pub fn stderr_of(output: &Output) -> String {
     format!(
         "{:?}: {}{}",
         output.status,

@@ -39,7 +39,7 @@ pub fn ran_where_fuse_is_open_to_all(test: &str) -> bool {
     command.args(["-m", "sh", "-c", script]).arg(place.path("")).arg(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env("CAIRN_TEST_INNER", "1");
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    assert!(output.status.success(), "{}", stderr_of(&output));
     true
 }
 
@@ -69,7 +69,7 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
     for round in ["umount", "kill", "term"] {
         let output =
             as_nobody(Command::new(&bin).arg(place.store()).arg(&mnt).arg("-o").arg(&options)).output().unwrap();
-        assert!(output.status.success(), "{}", said(&output));
+        assert!(output.status.success(), "{}", stderr_of(&output));
         assert!(reads(&mounted.at("f")));
         let stat = as_nobody(Command::new("stat").args(["-c", "%u %g %a"]).arg(mounted.at("f"))).output().unwrap();
         assert_eq!(
@@ -86,14 +86,14 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
         match round {
             "umount" => {
                 let output = as_nobody(&mut unmount_command(&place, &mnt)).output().unwrap();
-                assert!(output.status.success(), "{}", said(&output));
+                assert!(output.status.success(), "{}", stderr_of(&output));
                 assert_eq!(daemons(&mnt), [0_u32; 0]);
             }
             "kill" => {
                 kill(pid, libc::SIGKILL);
                 wait_until("the daemon to end", || daemons(&mnt).is_empty());
                 let output = as_nobody(&mut unmount_command(&place, &mnt)).output().unwrap();
-                assert!(output.status.success(), "{}", said(&output));
+                assert!(output.status.success(), "{}", stderr_of(&output));
             }
             _ => {
                 kill(pid, libc::SIGTERM);
@@ -158,12 +158,12 @@ fn a_user_may_not_allow_others_or_mount_over_what_is_not_his() {
     };
     if !fs::read_to_string("/etc/fuse.conf").unwrap_or_default().lines().any(|l| l.trim() == "user_allow_other") {
         let output = try_at(&nobodys(&place, "mine"), ",allow_other");
-        assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-        assert!(said(&output).contains("hint: omit --allow-other"), "{}", said(&output));
+        assert_eq!(output.status.code(), Some(5), "{}", stderr_of(&output));
+        assert!(stderr_of(&output).contains("hint: omit --allow-other"), "{}", stderr_of(&output));
     }
     let output = try_at(&place.empty("roots"), "");
-    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-    assert!(said(&output).contains("hint: "), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(5), "{}", stderr_of(&output));
+    assert!(stderr_of(&output).contains("hint: "), "{}", stderr_of(&output));
 }
 
 #[test]
@@ -177,6 +177,6 @@ fn without_fusermount3_the_error_says_what_to_install() {
     let mut command = Command::new(&bin);
     command.env("PATH", "/nonexistent").arg(place.store()).arg(&mnt).arg("-o").arg(format!("tree={tree}"));
     let output = as_nobody(&mut command).output().unwrap();
-    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
-    assert!(said(&output).contains("hint: apt install fuse3"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(5), "{}", stderr_of(&output));
+    assert!(stderr_of(&output).contains("hint: apt install fuse3"), "{}", stderr_of(&output));
 }

@@ -4,10 +4,10 @@ use super::*;
 
 #[test]
 fn eight_processes_that_put_different_content_to_one_name_get_dense_numbers_and_every_version_is_whole() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for i in 0..PROCESSES * 3 {
         make_tree(
-            &lab.path(&format!("s{i}")),
+            &test_store.path(&format!("s{i}")),
             &[
                 ("own", format!("content {i}").as_bytes()),
                 ("same", b"same"),
@@ -18,72 +18,73 @@ fn eight_processes_that_put_different_content_to_one_name_get_dense_numbers_and_
     let mut acknowledged = BTreeMap::new();
     for round in 0..3 {
         let sources: Vec<String> = (0..PROCESSES).map(|i| format!("s{}", round * PROCESSES + i)).collect();
-        let children: Vec<Child> = sources.iter().map(|s| start(&lab, &["put", "a", s, "--json"], "")).collect();
+        let children: Vec<Child> = sources.iter().map(|s| start(&test_store, &["put", "a", s, "--json"], "")).collect();
         for (child, source) in children.into_iter().zip(sources) {
             let answer = json(&child.wait_with_output().unwrap());
             assert_eq!(answer["created"], true);
             assert!(acknowledged.insert(number(&answer), source).is_none(), "a number goes to one writer");
         }
     }
-    dense(&lab, "a", PROCESSES * 3);
+    dense(&test_store, "a", PROCESSES * 3);
     for (number, source) in &acknowledged {
-        holds(&lab, &format!("a:v{number}"), source);
+        holds(&test_store, &format!("a:v{number}"), source);
     }
     assert_eq!(
-        number(&json(&lab.cairn(&["show", "a", "--json"]).output().unwrap())),
+        number(&json(&test_store.cairn(&["show", "a", "--json"]).output().unwrap())),
         PROCESSES as u64 * 3 - 1,
         "latest is the highest"
     );
-    work_is_empty(&lab);
-    assert_eq!(unpublished(&lab, "a"), 0);
-    clean(&lab);
+    work_is_empty(&test_store);
+    assert_eq!(unpublished(&test_store, "a"), 0);
+    clean(&test_store);
 }
 
 #[test]
 fn eight_processes_that_put_the_same_content_to_one_name_make_one_version_of_it() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for round in 0..6 {
-        make_tree(&lab.path("source"), &[("f", format!("round {round}").as_bytes())]);
-        let children: Vec<Child> = (0..PROCESSES).map(|_| start(&lab, &["put", "a", "source", "--json"], "")).collect();
+        make_tree(&test_store.path("source"), &[("f", format!("round {round}").as_bytes())]);
+        let children: Vec<Child> =
+            (0..PROCESSES).map(|_| start(&test_store, &["put", "a", "source", "--json"], "")).collect();
         let answers: Vec<_> = children.into_iter().map(|c| json(&c.wait_with_output().unwrap())).collect();
         assert_eq!(answers.iter().filter(|a| a["created"] == true).count(), 1, "one of them made it: {answers:?}");
         assert!(answers.iter().all(|a| number(a) == round), "all were told that version: {answers:?}");
-        dense(&lab, "a", round as usize + 1);
+        dense(&test_store, "a", round as usize + 1);
     }
-    work_is_empty(&lab);
-    assert_eq!(unpublished(&lab, "a"), 0);
-    clean(&lab);
+    work_is_empty(&test_store);
+    assert_eq!(unpublished(&test_store, "a"), 0);
+    clean(&test_store);
 }
 
 #[test]
 fn eight_processes_that_add_the_same_bytes_store_a_large_one_once_and_small_ones_equally() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     make_tree(
-        &lab.path("source"),
+        &test_store.path("source"),
         &[("large", &random_bytes(1, 300_000)), ("small", b"small"), ("d/small", &random_bytes(2, 90_000))],
     );
     let names: Vec<String> = (0..PROCESSES).map(|i| format!("n{i}")).collect();
-    let children: Vec<Child> = names.iter().map(|n| start(&lab, &["put", n, "source", "--json"], "")).collect();
+    let children: Vec<Child> = names.iter().map(|n| start(&test_store, &["put", n, "source", "--json"], "")).collect();
     let digests: BTreeSet<String> =
         children.into_iter().map(|c| json(&c.wait_with_output().unwrap())["digest"].to_string()).collect();
     assert_eq!(digests.len(), 1);
-    let objects = walkdir::WalkDir::new(lab.store_path().join("objects"))
+    let objects = walkdir::WalkDir::new(test_store.store_path().join("objects"))
         .into_iter()
         .filter(|e| e.as_ref().unwrap().file_type().is_file())
         .count();
     assert_eq!(objects, 1);
     for n in &names {
-        dense(&lab, n, 1);
-        holds(&lab, n, "source");
+        dense(&test_store, n, 1);
+        holds(&test_store, n, "source");
     }
-    work_is_empty(&lab);
-    clean(&lab);
+    work_is_empty(&test_store);
+    clean(&test_store);
 }
 
 #[test]
 fn eight_threads_with_one_handle_put_to_one_name_and_add_the_same_bytes() {
-    let lab = TestStore::new();
-    let store = lab.store();
+    let test_store = TestStore::new();
+    let store = test_store.store();
     let large = random_bytes(5, 200_000);
     let versions: Vec<(u64, String)> = std::thread::scope(|s| {
         let threads: Vec<_> = (0..PROCESSES)
@@ -109,34 +110,35 @@ fn eight_threads_with_one_handle_put_to_one_name_and_add_the_same_bytes() {
             .collect();
         threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
     });
-    dense(&lab, "a", PROCESSES * 4);
+    dense(&test_store, "a", PROCESSES * 4);
     assert_eq!(versions.iter().map(|v| v.0).collect::<BTreeSet<_>>().len(), PROCESSES * 4);
     for (number, own) in versions {
-        let version = cairn::resolve(&lab.store(), &VersionSpec::parse(&format!("a:v{number}")).unwrap()).unwrap();
+        let version =
+            cairn::resolve(&test_store.store(), &VersionSpec::parse(&format!("a:v{number}")).unwrap()).unwrap();
         assert_eq!(std::io::read_to_string(version.open("own").unwrap()).unwrap(), own);
     }
-    work_is_empty(&lab);
-    clean(&lab);
+    work_is_empty(&test_store);
+    clean(&test_store);
 }
 
 #[test]
 fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover_is_told() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let (alias_name, a) = (AliasName::parse("prod").unwrap(), name("a"));
     let mut outcomes = BTreeMap::new();
     for round in 0..40 {
         for i in 0..3 {
             let mut artifact = Artifact::new("a", None).unwrap();
             artifact.add_bytes("f", format!("{round} {i}")).unwrap();
-            artifact.save(&lab.store()).unwrap();
+            artifact.save(&test_store.store()).unwrap();
         }
         let first = VersionNumber(round * 3);
         let (second, _) = (VersionNumber(round * 3 + 1), ());
-        alias::set(&lab.store(), &a, &alias_name, alias::Expected::Any, Some(first)).unwrap();
+        alias::set(&test_store.store(), &a, &alias_name, alias::Expected::Any, Some(first)).unwrap();
         let gate = std::sync::Barrier::new(3);
         let (moved, rm1, rm2) = std::thread::scope(|s| {
             let at_once = |f: Box<dyn FnOnce(Store) -> cairn::Result<()> + Send>| {
-                let (gate, store) = (&gate, lab.store());
+                let (gate, store) = (&gate, test_store.store());
                 s.spawn(move || {
                     gate.wait();
                     f(store)
@@ -148,7 +150,7 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
             let rm2 = at_once(Box::new(move |store| remove::remove(&store, &a3, second, Force::No)));
             (moved.join().unwrap(), rm1.join().unwrap(), rm2.join().unwrap())
         });
-        let store = lab.store();
+        let store = test_store.store();
         for (result, what) in [(&moved, "alias"), (&rm1, "rm"), (&rm2, "rm")] {
             if let Err(e) = result {
                 assert!(matches!(e.kind(), Kind::Conflict | Kind::NotFound), "{what}: {e:?}");
@@ -164,54 +166,54 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
             // The setter's last look came before the marker, so the remover's came after the move: it was told, and
             // does as the hint says.
             let told = if at == first { &rm1 } else { &rm2 };
-            let said = told.as_ref().unwrap_err();
-            assert_eq!(said.kind(), Kind::Conflict, "round {round}: prod names {at}: {moved:?} {rm1:?} {rm2:?}");
-            assert!(said.hint().unwrap().contains("is removed"), "{said:?}");
+            let message = told.as_ref().unwrap_err();
+            assert_eq!(message.kind(), Kind::Conflict, "round {round}: prod names {at}: {moved:?} {rm1:?} {rm2:?}");
+            assert!(message.hint().unwrap().contains("is removed"), "{message:?}");
             alias::set(&store, &a, &alias_name, alias::Expected::Exactly(Some(at)), None).unwrap();
         }
         *outcomes.entry((moved.is_ok(), rm1.is_ok(), rm2.is_ok())).or_insert(0) += 1;
     }
     println!("alias against rm: {outcomes:?}");
-    clean(&lab);
+    clean(&test_store);
 }
 
 #[test]
 fn an_alias_moved_by_eight_at_once_stands_at_one_of_them_and_every_move_is_recorded() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for i in 0..PROCESSES {
-        make_tree(&lab.path(&format!("s{i}")), &[("f", format!("{i}").as_bytes())]);
-        lab.ok(&["put", "a", &format!("s{i}")]);
+        make_tree(&test_store.path(&format!("s{i}")), &[("f", format!("{i}").as_bytes())]);
+        test_store.ok(&["put", "a", &format!("s{i}")]);
     }
     let targets: Vec<String> = (0..PROCESSES).map(|i| format!("a:v{i}")).collect();
-    let children: Vec<Child> = targets.iter().map(|t| start(&lab, &["alias", t, "prod"], "")).collect();
+    let children: Vec<Child> = targets.iter().map(|t| start(&test_store, &["alias", t, "prod"], "")).collect();
     for child in children {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
-    let log = lab.store_path().join("artifacts/a/aliases/prod");
+    let log = test_store.store_path().join("artifacts/a/aliases/prod");
     let moves = std::fs::read_dir(&log)
         .unwrap()
         .filter(|e| !e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'))
         .count();
     assert_eq!(moves, PROCESSES);
-    assert_eq!(unpublished(&lab, "a"), 0, "who lost a number took its record away");
-    work_is_empty(&lab);
-    clean(&lab);
+    assert_eq!(unpublished(&test_store, "a"), 0, "who lost a number took its record away");
+    work_is_empty(&test_store);
+    clean(&test_store);
 }
 
 #[test]
 fn puts_of_two_types_at_once_agree_on_one_and_the_others_are_told_both() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for round in 0..4 {
         let artifact = format!("n{round}");
         for i in 0..PROCESSES {
-            make_tree(&lab.path(&format!("s{i}")), &[("f", format!("{round} {i}").as_bytes())]);
+            make_tree(&test_store.path(&format!("s{i}")), &[("f", format!("{round} {i}").as_bytes())]);
         }
         let sources: Vec<String> = (0..PROCESSES).map(|i| format!("s{i}")).collect();
         let children: Vec<Child> = sources
             .iter()
             .enumerate()
-            .map(|(i, s)| start(&lab, &["put", &artifact, s, "--type", ["model", "table"][i % 2], "--json"], ""))
+            .map(|(i, s)| start(&test_store, &["put", &artifact, s, "--type", ["model", "table"][i % 2], "--json"], ""))
             .collect();
         let outputs: Vec<Output> = children.into_iter().map(|c| c.wait_with_output().unwrap()).collect();
         let mut won = [0, 0];
@@ -227,8 +229,8 @@ fn puts_of_two_types_at_once_agree_on_one_and_the_others_are_told_both() {
             }
         }
         assert!(won == [PROCESSES / 2, 0] || won == [0, PROCESSES / 2], "one type won: {won:?}");
-        dense(&lab, &artifact, PROCESSES / 2);
+        dense(&test_store, &artifact, PROCESSES / 2);
     }
-    work_is_empty(&lab);
-    clean(&lab);
+    work_is_empty(&test_store);
+    clean(&test_store);
 }

@@ -4,14 +4,14 @@ use super::*;
 
 #[test]
 fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let mut acknowledged = BTreeMap::new();
     let mut killed = 0;
     for round in 0..8u64 {
         let sources: Vec<String> = (0..PROCESSES).map(|i| format!("s{round}-{i}")).collect();
         for source in &sources {
             make_tree(
-                &lab.path(source),
+                &test_store.path(source),
                 &[("f", source.as_bytes()), ("same", b"same"), ("large", &random_bytes(round, 131_072))],
             );
         }
@@ -21,7 +21,7 @@ fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() 
             .enumerate()
             .map(|(i, s)| {
                 start(
-                    &lab,
+                    &test_store,
                     &["put", "a", s, "--json"],
                     &if i % 2 == 0 { String::new() } else { format!("kill:{}", 3 + (round * 5 + i as u64 * 4) % 34) },
                 )
@@ -38,21 +38,21 @@ fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() 
         }
     }
     assert!(killed > 16, "{killed}");
-    let count = numbers(&lab, "a").len();
-    dense(&lab, "a", count);
+    let count = numbers(&test_store, "a").len();
+    dense(&test_store, "a", count);
     assert!(count >= acknowledged.len());
     for (number, source) in &acknowledged {
-        holds(&lab, &format!("a:v{number}"), source);
+        holds(&test_store, &format!("a:v{number}"), source);
     }
-    clean(&lab);
+    clean(&test_store);
     println!("{killed} killed, {} acknowledged, {count} published", acknowledged.len());
 }
 
 /// The step of `put a two` just before which it has committed and not claimed.
-fn claim_step(lab: &TestStore) -> u64 {
-    let store = lab.store_path();
+fn claim_step(test_store: &TestStore) -> u64 {
+    let store = test_store.store_path();
     let _ = store;
-    find_step(lab, &["put", "a", "two"], |token| {
+    find_step(test_store, &["put", "a", "two"], |token| {
         outcome(token).as_deref() == Some("commit")
             && !token.parent().unwrap().parent().unwrap().join("artifacts/a/versions/v1").is_symlink()
     })
@@ -60,158 +60,159 @@ fn claim_step(lab: &TestStore) -> u64 {
 
 #[test]
 fn a_writer_killed_between_commit_and_claim_is_helped_by_the_next_put() {
-    let lab = one_version();
-    let step = claim_step(&lab);
-    let output = faulty(&lab, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
+    let test_store = one_version();
+    let step = claim_step(&test_store);
+    let output = faulty(&test_store, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
     assert_eq!(output.status.signal(), Some(9));
-    dense(&lab, "a", 1);
-    assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
-    dense(&lab, "a", 3);
-    holds(&lab, "a:v1", "two");
-    holds(&lab, "a:v2", "three");
-    work_is_empty(&lab);
-    clean(&lab);
+    dense(&test_store, "a", 1);
+    assert_eq!(test_store.ok(&["put", "a", "three"]), "a:v2");
+    dense(&test_store, "a", 3);
+    holds(&test_store, "a:v1", "two");
+    holds(&test_store, "a:v2", "three");
+    work_is_empty(&test_store);
+    clean(&test_store);
 }
 
 #[test]
 fn a_put_killed_between_commit_and_claim_and_repeated_makes_one_version() {
-    let lab = one_version();
-    let step = claim_step(&lab);
-    let output = faulty(&lab, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
+    let test_store = one_version();
+    let step = claim_step(&test_store);
+    let output = faulty(&test_store, &["put", "a", "two"], &format!("kill:{step}")).output().unwrap();
     assert_eq!(output.status.signal(), Some(9));
-    assert_eq!(lab.ok(&["put", "a", "two"]), "a:v1");
-    dense(&lab, "a", 2);
-    holds(&lab, "a:v1", "two");
-    clean(&lab);
+    assert_eq!(test_store.ok(&["put", "a", "two"]), "a:v1");
+    dense(&test_store, "a", 2);
+    holds(&test_store, "a:v1", "two");
+    clean(&test_store);
 }
 
-fn the_token(lab: &TestStore) -> PathBuf {
-    let tokens: Vec<_> = std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
+fn the_token(test_store: &TestStore) -> PathBuf {
+    let tokens: Vec<_> =
+        std::fs::read_dir(test_store.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(tokens.len(), 1);
     tokens.into_iter().next().unwrap()
 }
 
 #[test]
 fn a_writer_paused_after_its_commit_is_published_by_another_and_finds_its_number_when_it_goes_on() {
-    let lab = one_version();
-    let step = claim_step(&lab);
-    let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
+    let test_store = one_version();
+    let step = claim_step(&test_store);
+    let child = start(&test_store, &["put", "a", "two", "--json"], &format!("stop:{step}"));
     wait_stopped(&child);
-    assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
+    assert_eq!(test_store.ok(&["put", "a", "three"]), "a:v2");
     go_on(&child);
     assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
-    dense(&lab, "a", 3);
-    holds(&lab, "a:v1", "two");
-    work_is_empty(&lab);
-    clean(&lab);
+    dense(&test_store, "a", 3);
+    holds(&test_store, "a:v1", "two");
+    work_is_empty(&test_store);
+    clean(&test_store);
 }
 
 #[test]
 fn a_writer_fenced_before_its_commit_looks_at_everything_again_and_succeeds_with_a_new_token() {
-    let lab = one_version();
+    let test_store = one_version();
     let args = ["put", "a", "two"];
-    let step = find_step(&lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
-    let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
+    let step = find_step(&test_store, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
+    let child = start(&test_store, &["put", "a", "two", "--json"], &format!("stop:{step}"));
     wait_stopped(&child);
-    let token = the_token(&lab);
+    let token = the_token(&test_store);
     std::os::unix::fs::symlink("fenced", token.join("outcome")).unwrap();
     // What it had stored is freed, as a collector may do once it has fenced it.
-    for pack in std::fs::read_dir(lab.store_path().join("packs")).unwrap().map(|e| e.unwrap().path()) {
-        let relied: BTreeSet<PathBuf> = lab_packs(&lab);
+    for pack in std::fs::read_dir(test_store.store_path().join("packs")).unwrap().map(|e| e.unwrap().path()) {
+        let relied: BTreeSet<PathBuf> = all_packs(&test_store);
         if !relied.contains(&pack) {
             std::fs::remove_file(pack).unwrap();
         }
     }
     go_on(&child);
     assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
-    dense(&lab, "a", 2);
-    holds(&lab, "a:v0", "one");
-    holds(&lab, "a:v1", "two");
-    let stands = std::fs::read_link(lab.store_path().join("artifacts/a/versions/v1")).unwrap();
+    dense(&test_store, "a", 2);
+    holds(&test_store, "a:v0", "one");
+    holds(&test_store, "a:v1", "two");
+    let stands = std::fs::read_link(test_store.store_path().join("artifacts/a/versions/v1")).unwrap();
     assert_ne!(
         stands.to_str().unwrap().trim_start_matches('.'),
         token.file_name().unwrap().to_str().unwrap(),
         "the fenced token stands nowhere"
     );
-    work_is_empty(&lab);
-    assert_eq!(unpublished(&lab, "a"), 0);
-    clean(&lab);
+    work_is_empty(&test_store);
+    assert_eq!(unpublished(&test_store, "a"), 0);
+    clean(&test_store);
 }
 
 /// The packs that published versions need.
-fn lab_packs(lab: &TestStore) -> BTreeSet<PathBuf> {
-    let store = lab.store();
+fn all_packs(test_store: &TestStore) -> BTreeSet<PathBuf> {
+    let store = test_store.store();
     let versions = cairn::internals::catalog::version::versions(&store, &name("a")).unwrap();
     versions.iter().flat_map(|v| v.manifest_file().unwrap().packs().to_vec()).map(|p| store.layout().pack(&p)).collect()
 }
 
 #[test]
 fn a_fence_between_the_last_two_steps_of_a_token_that_has_ended_holds_for_nothing() {
-    let lab = one_version();
-    let step = find_step(&lab, &["put", "a", "two"], |token| {
+    let test_store = one_version();
+    let step = find_step(&test_store, &["put", "a", "two"], |token| {
         std::fs::read_dir(token).unwrap().count() == 0 && token.join("../../artifacts/a/versions/v1").is_symlink()
     });
-    let child = start(&lab, &["put", "a", "two", "--json"], &format!("stop:{step}"));
+    let child = start(&test_store, &["put", "a", "two", "--json"], &format!("stop:{step}"));
     wait_stopped(&child);
-    std::os::unix::fs::symlink("fenced", the_token(&lab).join("outcome")).unwrap();
+    std::os::unix::fs::symlink("fenced", the_token(&test_store).join("outcome")).unwrap();
     // For as long as it stands there: what has ended is not fenced.
-    clean(&lab);
+    clean(&test_store);
     go_on(&child);
     assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
-    holds(&lab, "a:v1", "two");
-    work_is_empty(&lab);
-    clean(&lab);
+    holds(&test_store, "a:v1", "two");
+    work_is_empty(&test_store);
+    clean(&test_store);
 }
 
 /// A put that stands before its commit while `meanwhile` is done with its token.
-fn before_its_commit(lab: &TestStore, meanwhile: impl Fn(&Path)) -> serde_json::Value {
+fn before_its_commit(test_store: &TestStore, meanwhile: impl Fn(&Path)) -> serde_json::Value {
     let args = ["put", "a", "two", "--json"];
-    let step = find_step(lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
-    let child = start(lab, &args, &format!("stop:{step}"));
+    let step = find_step(test_store, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
+    let child = start(test_store, &args, &format!("stop:{step}"));
     wait_stopped(&child);
-    meanwhile(&the_token(lab));
+    meanwhile(&the_token(test_store));
     go_on(&child);
     let answer = json(&child.wait_with_output().unwrap());
-    work_is_empty(lab);
-    clean(lab);
+    work_is_empty(test_store);
+    clean(test_store);
     answer
 }
 
 /// Its commit was done, its reply lost, and another helped it to v1.
-fn committed_and_helped(lab: &TestStore, token: &Path) {
+fn committed_and_helped(test_store: &TestStore, token: &Path) {
     std::os::unix::fs::symlink("commit", token.join("outcome")).unwrap();
-    assert_eq!(lab.ok(&["put", "a", "three"]), "a:v2");
+    assert_eq!(test_store.ok(&["put", "a", "three"]), "a:v2");
     assert!(!token.exists());
 }
 
 #[test]
 fn a_writer_whose_token_was_ended_by_a_helper_before_it_heard_of_its_commit_finds_its_number() {
-    let lab = one_version();
-    assert_eq!(number(&before_its_commit(&lab, |token| committed_and_helped(&lab, token))), 1);
-    dense(&lab, "a", 3);
-    holds(&lab, "a:v1", "two");
+    let test_store = one_version();
+    assert_eq!(number(&before_its_commit(&test_store, |token| committed_and_helped(&test_store, token))), 1);
+    dense(&test_store, "a", 3);
+    holds(&test_store, "a:v1", "two");
 }
 
 #[test]
 fn a_writer_helped_and_then_fenced_before_it_heard_of_its_commit_keeps_its_version() {
-    let lab = one_version();
-    let answer = before_its_commit(&lab, |token| {
-        committed_and_helped(&lab, token);
+    let test_store = one_version();
+    let answer = before_its_commit(&test_store, |token| {
+        committed_and_helped(&test_store, token);
         // A fence that came before the helper could remove the directory.
         std::fs::create_dir(token).unwrap();
         std::os::unix::fs::symlink("fenced", token.join("outcome")).unwrap();
     });
     assert_eq!(number(&answer), 1);
-    dense(&lab, "a", 3);
-    holds(&lab, "a:v1", "two");
+    dense(&test_store, "a", 3);
+    holds(&test_store, "a:v1", "two");
 }
 
 #[test]
 fn a_commit_into_a_token_that_was_fenced_and_half_taken_away_counts_for_nothing() {
     for gone in [true, false] {
-        let lab = one_version();
+        let test_store = one_version();
         let was = std::cell::RefCell::new(PathBuf::new());
-        let answer = before_its_commit(&lab, |token| {
+        let answer = before_its_commit(&test_store, |token| {
             *was.borrow_mut() = token.to_owned();
             std::fs::remove_dir_all(token).unwrap();
             if !gone {
@@ -219,40 +220,40 @@ fn a_commit_into_a_token_that_was_fenced_and_half_taken_away_counts_for_nothing(
             }
         });
         assert_eq!(number(&answer), 1);
-        let stands = std::fs::read_link(lab.store_path().join("artifacts/a/versions/v1")).unwrap();
+        let stands = std::fs::read_link(test_store.store_path().join("artifacts/a/versions/v1")).unwrap();
         assert_ne!(
             stands.to_str().unwrap().trim_start_matches('.'),
             was.borrow().file_name().unwrap().to_str().unwrap(),
             "the token that was taken away stands nowhere"
         );
-        holds(&lab, "a:v1", "two");
+        holds(&test_store, "a:v1", "two");
     }
 }
 
 #[test]
 fn an_alias_move_fenced_before_its_commit_is_done_with_a_new_token() {
-    let lab = one_version();
-    lab.ok(&["put", "a", "two"]);
+    let test_store = one_version();
+    test_store.ok(&["put", "a", "two"]);
     let args = ["alias", "a:v1", "prod"];
-    let step = find_step(&lab, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
-    let child = start(&lab, &args, &format!("stop:{step}"));
+    let step = find_step(&test_store, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
+    let child = start(&test_store, &args, &format!("stop:{step}"));
     wait_stopped(&child);
-    std::os::unix::fs::symlink("fenced", the_token(&lab).join("outcome")).unwrap();
+    std::os::unix::fs::symlink("fenced", the_token(&test_store).join("outcome")).unwrap();
     go_on(&child);
     assert!(child.wait_with_output().unwrap().status.success());
     assert_eq!(
-        alias::get(&lab.store(), &name("a"), &AliasName::parse("prod").unwrap()).unwrap(),
+        alias::get(&test_store.store(), &name("a"), &AliasName::parse("prod").unwrap()).unwrap(),
         Some(VersionNumber(1))
     );
-    work_is_empty(&lab);
-    assert_eq!(unpublished(&lab, "a"), 0);
-    clean(&lab);
+    work_is_empty(&test_store);
+    assert_eq!(unpublished(&test_store, "a"), 0);
+    clean(&test_store);
 }
 
 #[test]
 fn what_another_left_broken_in_work_does_not_stop_a_put() {
-    let lab = one_version();
-    let work = lab.store_path().join("work");
+    let test_store = one_version();
+    let work = test_store.store_path().join("work");
     let token = |digit: &str| work.join(digit.repeat(32));
     for digit in ["1", "2", "3", "4"] {
         std::fs::create_dir(token(digit)).unwrap();
@@ -265,8 +266,9 @@ fn what_another_left_broken_in_work_does_not_stop_a_put() {
         std::os::unix::fs::symlink(format!("artifacts/a/versions/.{}", digit.repeat(32)), token(digit).join("record"))
             .unwrap();
     }
-    std::fs::create_dir(lab.store_path().join("artifacts/a/versions").join(format!(".{}", "3".repeat(32)))).unwrap();
-    assert_eq!(lab.ok(&["put", "a", "two"]), "a:v1");
-    dense(&lab, "a", 2);
-    clean(&lab);
+    std::fs::create_dir(test_store.store_path().join("artifacts/a/versions").join(format!(".{}", "3".repeat(32))))
+        .unwrap();
+    assert_eq!(test_store.ok(&["put", "a", "two"]), "a:v1");
+    dense(&test_store, "a", 2);
+    clean(&test_store);
 }

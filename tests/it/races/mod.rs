@@ -30,14 +30,14 @@ fn name(text: &str) -> ArtifactName {
 
 /// A command with a fault at a step. Without a stat cache: whether a file is remembered, which takes steps, depends on
 /// how old it is.
-fn faulty(lab: &TestStore, args: &[&str], fault: &str) -> Command {
-    let mut command = lab.cairn(args);
+fn faulty(test_store: &TestStore, args: &[&str], fault: &str) -> Command {
+    let mut command = test_store.cairn(args);
     command.env("CAIRN_FAULT", fault).env("CAIRN_STAT_CACHE", "off");
     command
 }
 
-fn start(lab: &TestStore, args: &[&str], fault: &str) -> Child {
-    faulty(lab, args, fault).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+fn start(test_store: &TestStore, args: &[&str], fault: &str) -> Child {
+    faulty(test_store, args, fault).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 fn json(output: &Output) -> serde_json::Value {
@@ -50,13 +50,13 @@ fn number(answer: &serde_json::Value) -> u64 {
     answer["version"].as_str().unwrap().trim_start_matches('v').parse().unwrap()
 }
 
-fn clean(lab: &TestStore) {
-    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+fn clean(test_store: &TestStore) {
+    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
-fn numbers(lab: &TestStore, artifact: &str) -> Vec<u64> {
-    let dir = lab.store_path().join("artifacts").join(artifact).join("versions");
+fn numbers(test_store: &TestStore, artifact: &str) -> Vec<u64> {
+    let dir = test_store.store_path().join("artifacts").join(artifact).join("versions");
     let mut out: Vec<u64> = std::fs::read_dir(dir)
         .into_iter()
         .flatten()
@@ -66,27 +66,31 @@ fn numbers(lab: &TestStore, artifact: &str) -> Vec<u64> {
     out
 }
 
-fn dense(lab: &TestStore, artifact: &str, count: usize) {
-    assert_eq!(numbers(lab, artifact), (0..count as u64).collect::<Vec<_>>(), "the numbers of {artifact} are dense");
+fn dense(test_store: &TestStore, artifact: &str, count: usize) {
+    assert_eq!(
+        numbers(test_store, artifact),
+        (0..count as u64).collect::<Vec<_>>(),
+        "the numbers of {artifact} are dense"
+    );
 }
 
-fn holds(lab: &TestStore, spec: &str, source: &str) {
-    let version = cairn::resolve(&lab.store(), &VersionSpec::parse(spec).unwrap()).unwrap();
-    let out = tempfile::tempdir_in(lab.dir.path()).unwrap();
+fn holds(test_store: &TestStore, spec: &str, source: &str) {
+    let version = cairn::resolve(&test_store.store(), &VersionSpec::parse(spec).unwrap()).unwrap();
+    let out = tempfile::tempdir_in(test_store.dir.path()).unwrap();
     checkout(&version, &out.path().join("got"), &CheckoutOptions::default()).unwrap();
-    assert!(snapshot(&out.path().join("got")) == snapshot(&lab.path(source)), "{spec} holds {source}");
+    assert!(snapshot(&out.path().join("got")) == snapshot(&test_store.path(source)), "{spec} holds {source}");
 }
 
-fn work_is_empty(lab: &TestStore) {
+fn work_is_empty(test_store: &TestStore) {
     let left: Vec<_> =
-        std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        std::fs::read_dir(test_store.store_path().join("work")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert!(left.is_empty(), "left in work/: {left:?}");
 }
 
 /// Records `.T` of an artifact's directories that no number names: what refused or fenced writers left.
-fn unpublished(lab: &TestStore, artifact: &str) -> usize {
+fn unpublished(test_store: &TestStore, artifact: &str) -> usize {
     let mut left = 0;
-    for dir in walkdir::WalkDir::new(lab.store_path().join("artifacts").join(artifact))
+    for dir in walkdir::WalkDir::new(test_store.store_path().join("artifacts").join(artifact))
         .into_iter()
         .map(|e| e.unwrap())
         .filter(|e| e.file_type().is_dir())
@@ -108,17 +112,17 @@ fn unpublished(lab: &TestStore, artifact: &str) -> usize {
 fn find_step(from: &TestStore, args: &[&str], when: impl Fn(&Path) -> bool) -> u64 {
     let mut found = None;
     for step in 1.. {
-        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+        let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
         for entry in std::fs::read_dir(from.dir.path()).unwrap() {
             let entry = entry.unwrap();
-            copy_tree(&entry.path(), &lab.path(entry.file_name().to_str().unwrap()));
+            copy_tree(&entry.path(), &test_store.path(entry.file_name().to_str().unwrap()));
         }
-        let output = faulty(&lab, args, &format!("kill:{step}")).output().unwrap();
+        let output = faulty(&test_store, args, &format!("kill:{step}")).output().unwrap();
         if output.status.signal() != Some(9) {
             break;
         }
         let tokens: Vec<_> =
-            std::fs::read_dir(lab.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
+            std::fs::read_dir(test_store.store_path().join("work")).unwrap().map(|e| e.unwrap().path()).collect();
         if tokens.iter().any(|t| when(t)) {
             found = Some(step);
         }
@@ -132,17 +136,17 @@ fn outcome(token: &Path) -> Option<String> {
 
 /// A store with `a:v0` and two sources.
 fn one_version() -> TestStore {
-    let lab = TestStore::new();
-    make_tree(&lab.path("one"), &[("f", b"one")]);
-    make_tree(&lab.path("two"), &[("f", b"two")]);
-    make_tree(&lab.path("three"), &[("f", b"three")]);
-    lab.ok(&["put", "a", "one"]);
-    lab
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("one"), &[("f", b"one")]);
+    make_tree(&test_store.path("two"), &[("f", b"two")]);
+    make_tree(&test_store.path("three"), &[("f", b"three")]);
+    test_store.ok(&["put", "a", "one"]);
+    test_store
 }
 
 /// The shim built from `lostreply.c`; `None` where there is no C compiler.
-pub fn shim(lab: &TestStore) -> Option<PathBuf> {
-    let to = lab.path("lostreply.so");
+pub fn shim(test_store: &TestStore) -> Option<PathBuf> {
+    let to = test_store.path("lostreply.so");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lostreply.c");
     let built = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])

@@ -18,13 +18,14 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
     ] {
         for error in errors {
             for n in 1.. {
-                let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+                let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
                 for part in ["store", "two"] {
-                    copy_tree(&from.path(part), &lab.path(part));
+                    copy_tree(&from.path(part), &test_store.path(part));
                 }
-                let hit = lab.path("hit");
+                let hit = test_store.path("hit");
                 let with_shim = |args: &[&str]| {
-                    lab.cairn(args)
+                    test_store
+                        .cairn(args)
                         .env("LD_PRELOAD", &shim)
                         .env("LOSTREPLY", format!("{call}:{n}:{error}"))
                         .env("LOSTREPLY_HIT", &hit)
@@ -44,20 +45,20 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
                     ("symlink" | "mkdir" | "excl", libc::EEXIST) | ("rename" | "unlink", libc::ENOENT)
                 );
                 assert!(output.status.success() || (!recognised && output.status.code() == Some(5)), "{label}");
-                let published = numbers(&lab, "a").len() == 2;
+                let published = numbers(&test_store, "a").len() == 2;
                 if output.status.success() {
                     assert!(published, "{label}");
                 } else if call == "fsync" && !published {
-                    let committed = std::fs::read_dir(lab.store_path().join("work"))
+                    let committed = std::fs::read_dir(test_store.store_path().join("work"))
                         .unwrap()
                         .any(|t| outcome(&t.unwrap().path()).as_deref() == Some("commit"));
                     assert!(!committed, "nothing is committed after a failed sync: {label}");
                 }
-                clean(&lab);
-                lab.ok(&["put", "a", "two", "--alias", "prod"]);
-                dense(&lab, "a", 2);
-                holds(&lab, "a:prod", "two");
-                clean(&lab);
+                clean(&test_store);
+                test_store.ok(&["put", "a", "two", "--alias", "prod"]);
+                dense(&test_store, "a", 2);
+                holds(&test_store, "a:prod", "two");
+                clean(&test_store);
             }
         }
     }
@@ -80,12 +81,12 @@ fn a_directory_or_symlink_that_is_said_to_exist_and_does_not_is_made_again() {
     for (call, at_least) in [("mkdir", 5), ("symlink", 3)] {
         let mut tried = 0;
         for n in 1.. {
-            let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+            let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
             for part in ["store", "two"] {
-                copy_tree(&from.path(part), &lab.path(part));
+                copy_tree(&from.path(part), &test_store.path(part));
             }
-            let hit = lab.path("hit");
-            let mut command = lab.cairn(&["put", "new", "two", "--alias", "prod"]);
+            let hit = test_store.path("hit");
+            let mut command = test_store.cairn(&["put", "new", "two", "--alias", "prod"]);
             command
                 .env("LD_PRELOAD", &shim)
                 .env("LOSTREPLY", format!("{call}:{n}:{}", libc::EEXIST))
@@ -97,9 +98,9 @@ fn a_directory_or_symlink_that_is_said_to_exist_and_does_not_is_made_again() {
                 break;
             }
             tried += 1;
-            holds(&lab, "new:prod", "two");
-            dense(&lab, "new", 1);
-            clean(&lab);
+            holds(&test_store, "new:prod", "two");
+            dense(&test_store, "new", 1);
+            clean(&test_store);
         }
         assert!(tried >= at_least, "{call}: {tried}");
     }
@@ -107,9 +108,9 @@ fn a_directory_or_symlink_that_is_said_to_exist_and_does_not_is_made_again() {
 
 #[test]
 fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_published() {
-    let lab = one_version();
-    std::fs::create_dir(lab.path("moving")).unwrap();
-    let file = lab.path("moving/file");
+    let test_store = one_version();
+    std::fs::create_dir(test_store.path("moving")).unwrap();
+    let file = test_store.path("moving/file");
     std::fs::write(&file, random_bytes(1, 24 << 20)).unwrap();
     let stop = AtomicBool::new(false);
     std::thread::scope(|s| {
@@ -123,63 +124,63 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_publish
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        let output = lab.cairn(&["put", "a", "moving"]).output().unwrap();
+        let output = test_store.cairn(&["put", "a", "moving"]).output().unwrap();
         stop.store(true, Ordering::Relaxed);
         assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
         assert!(text(&output.stderr).contains("moving/file"), "{}", text(&output.stderr));
     });
-    dense(&lab, "a", 1);
-    work_is_empty(&lab);
-    assert_eq!(lab.ok(&["put", "a", "moving"]), "a:v1");
-    holds(&lab, "a:v1", "moving");
-    clean(&lab);
+    dense(&test_store, "a", 1);
+    work_is_empty(&test_store);
+    assert_eq!(test_store.ok(&["put", "a", "moving"]), "a:v1");
+    holds(&test_store, "a:v1", "moving");
+    clean(&test_store);
 }
 
 /// Stops `put a source` where it makes its first temporary file: the walk is done, and at most one file was read.
-fn stopped_after_its_walk(lab: &TestStore, source: &str) -> Child {
+fn stopped_after_its_walk(test_store: &TestStore, source: &str) -> Child {
     let args = ["put", "a", source];
     let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
     // The token's directory has its note alone when its files were renamed away; the version's directory stands by
     // then.
-    let step = find_step(lab, &args, |token| {
+    let step = find_step(test_store, &args, |token| {
         count(token) == 1 && outcome(token).is_none() && count(&token.join("../../artifacts/a/versions")) == 2
     });
-    let child = start(lab, &args, &format!("stop:{step}"));
+    let child = start(test_store, &args, &format!("stop:{step}"));
     wait_stopped(&child);
     child
 }
 
 #[test]
 fn a_file_that_vanishes_in_the_middle_is_named_and_nothing_is_visible() {
-    let lab = one_version();
-    make_tree(&lab.path("source"), &[("a", b"first"), ("gone", b"gone soon"), ("z", b"last")]);
-    let child = stopped_after_its_walk(&lab, "source");
-    std::fs::remove_file(lab.path("source/gone")).unwrap();
+    let test_store = one_version();
+    make_tree(&test_store.path("source"), &[("a", b"first"), ("gone", b"gone soon"), ("z", b"last")]);
+    let child = stopped_after_its_walk(&test_store, "source");
+    std::fs::remove_file(test_store.path("source/gone")).unwrap();
     go_on(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5));
     assert!(text(&output.stderr).contains("source/gone"), "{}", text(&output.stderr));
-    dense(&lab, "a", 1);
-    work_is_empty(&lab);
-    lab.ok(&["put", "a", "source"]);
-    holds(&lab, "a:v1", "source");
-    clean(&lab);
+    dense(&test_store, "a", 1);
+    work_is_empty(&test_store);
+    test_store.ok(&["put", "a", "source"]);
+    holds(&test_store, "a:v1", "source");
+    clean(&test_store);
 }
 
 #[test]
 fn a_large_file_that_changes_once_while_it_is_read_is_read_again_and_held_as_it_then_is() {
-    let lab = one_version();
-    std::fs::create_dir(lab.path("source")).unwrap();
-    std::fs::write(lab.path("source/large"), random_bytes(1, 3 << 20)).unwrap();
+    let test_store = one_version();
+    std::fs::create_dir(test_store.path("source")).unwrap();
+    std::fs::write(test_store.path("source/large"), random_bytes(1, 3 << 20)).unwrap();
     // Stopped at the temporary file, after it was opened and looked at.
-    let child = stopped_after_its_walk(&lab, "source");
+    let child = stopped_after_its_walk(&test_store, "source");
     std::thread::sleep(Duration::from_millis(20));
-    std::fs::write(lab.path("source/large"), random_bytes(2, 2 << 20)).unwrap();
+    std::fs::write(test_store.path("source/large"), random_bytes(2, 2 << 20)).unwrap();
     go_on(&child);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    holds(&lab, "a:v1", "source");
-    clean(&lab);
+    holds(&test_store, "a:v1", "source");
+    clean(&test_store);
 }
 
 /// A file system of its own, unmounted when dropped.
@@ -243,18 +244,21 @@ fn fill(at: &Path, free: u64) {
     let _ = file.sync_all();
 }
 
-fn full_disk(lab: &TestStore, at: &Path) {
+fn full_disk(test_store: &TestStore, at: &Path) {
     let store = at.join("store");
-    make_tree(&lab.path("one"), &[("f", b"one")]);
-    make_tree(&lab.path("two"), &[("f", b"two"), ("g", &random_bytes(1, 60_000)), ("h", &random_bytes(2, 140_000))]);
-    let cairn = |args: &[&str]| lab.cairn(args).env("CAIRN_STORE", &store).output().unwrap();
+    make_tree(&test_store.path("one"), &[("f", b"one")]);
+    make_tree(
+        &test_store.path("two"),
+        &[("f", b"two"), ("g", &random_bytes(1, 60_000)), ("h", &random_bytes(2, 140_000))],
+    );
+    let cairn = |args: &[&str]| test_store.cairn(args).env("CAIRN_STORE", &store).output().unwrap();
     assert!(cairn(&["init", store.to_str().unwrap()]).status.success());
     assert!(cairn(&["put", "a", "one"]).status.success());
     let (mut refused, mut done) = (0, 0);
     for (round, free) in (0..70).map(|k| k * 4096).enumerate() {
         // Other content each time, so that what an earlier round stored does not help.
         make_tree(
-            &lab.path("two"),
+            &test_store.path("two"),
             &[("f", format!("round {round}").as_bytes()), ("h", &random_bytes(round as u64 + 9, 140_000))],
         );
         fill(at, free);
@@ -288,9 +292,9 @@ fn full_disk(lab: &TestStore, at: &Path) {
         assert_eq!(versions(), before + 1, "one version of it");
         let report = verify(&Store::open(&store).unwrap(), &Scope::All, &VerifyOptions::default()).unwrap();
         assert!(report.findings.is_empty(), "{:?}", report.findings);
-        let out = lab.path("out");
+        let out = test_store.path("out");
         assert!(cairn(&["get", "a", out.to_str().unwrap()]).status.success());
-        assert!(snapshot(&out) == snapshot(&lab.path("two")));
+        assert!(snapshot(&out) == snapshot(&test_store.path("two")));
         std::fs::remove_dir_all(&out).unwrap();
     }
     assert!(refused >= 10 && done >= 1, "{refused} refused, {done} done");
@@ -299,25 +303,25 @@ fn full_disk(lab: &TestStore, at: &Path) {
 
 #[test]
 fn a_full_disk_is_a_clear_error_with_nothing_visible_and_the_repeat_succeeds_when_there_is_space() {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    if let Some(mounted) = Mounted::tmpfs(&lab.path("tmpfs"), "32m") {
-        full_disk(&lab, &mounted.at);
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    if let Some(mounted) = Mounted::tmpfs(&test_store.path("tmpfs"), "32m") {
+        full_disk(&test_store, &mounted.at);
     }
-    if let Some(mounted) = Mounted::ext4(&lab.path("ext4"), &lab.path("ext4.img"), 40 << 20) {
-        full_disk(&lab, &mounted.at);
+    if let Some(mounted) = Mounted::ext4(&test_store.path("ext4"), &test_store.path("ext4.img"), 40 << 20) {
+        full_disk(&test_store, &mounted.at);
     }
 }
 
 #[test]
 fn a_store_inside_its_own_source_and_eight_writers_of_it_store_no_store() {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    make_tree(&lab.path("project"), &[("src/a", b"a"), ("b", b"b")]);
-    let store = Store::init(lab.path("project/.cairn"), &Default::default()).unwrap();
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    make_tree(&test_store.path("project"), &[("src/a", b"a"), ("b", b"b")]);
+    let store = Store::init(test_store.path("project/.cairn"), &Default::default()).unwrap();
     std::thread::scope(|s| {
         for _ in 0..PROCESSES {
             s.spawn(|| {
                 let mut artifact = Artifact::new("p", None).unwrap();
-                artifact.add_dir(lab.path("project")).unwrap();
+                artifact.add_dir(test_store.path("project")).unwrap();
                 let published = artifact.save(&store).unwrap();
                 assert_eq!((published.version.number().0, published.version.record().files), (0, 2));
             });

@@ -44,11 +44,11 @@ impl Attack {
 /// Seals a stage of three large and a small file, in rounds, while `attack` is at one of the large ones; then once more
 /// in peace if that failed.
 fn attacked(name: &str, attack: impl Fn(&Attack, &Path) + Sync) {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let (mut tries, mut refused) = (0, 0);
     for round in 0..rounds() {
         let run = format!("r{round}");
-        let staged = stage(&lab, &run);
+        let staged = stage(&test_store, &run);
         for i in 0..3 {
             fs::write(staged.at(&format!("large-{i}")), random_bytes((round * 3 + i) as u64, 4 * LARGE)).unwrap();
         }
@@ -74,7 +74,7 @@ fn attacked(name: &str, attack: impl Fn(&Attack, &Path) + Sync) {
         for file in state.kept.lock().iter() {
             let _ = file.write_all_at(b"AT LAST", 0);
         }
-        assert_eq!(contributions(&lab, &run), 1);
+        assert_eq!(contributions(&test_store, &run), 1);
         let read: Vec<_> = (0..3).map(|i| fs::read(staged.at(&format!("large-{i}"))).unwrap()).collect();
         assert!(
             read[0] == random_bytes((round * 3) as u64, 4 * LARGE)
@@ -82,7 +82,7 @@ fn attacked(name: &str, attack: impl Fn(&Attack, &Path) + Sync) {
         );
         tries += state.tries.load(Ordering::Relaxed);
     }
-    whole(&lab, name);
+    whole(&test_store, name);
     println!("{name}: {tries} tries in {} seals, {refused} of them refused at first; 0 objects changed", rounds());
     assert!(tries > 0);
 }
@@ -193,10 +193,10 @@ impl Drop for Map {
 
 #[test]
 fn a_map_that_outlives_its_descriptor_reaches_no_object() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let (mut stores, mut refused) = (0, 0);
     for round in 0..rounds() {
-        let staged = stage(&lab, &format!("m{round}"));
+        let staged = stage(&test_store, &format!("m{round}"));
         fs::write(staged.at("large"), random_bytes(round as u64, 4 * LARGE)).unwrap();
         fs::write(staged.at("small"), random_bytes(round as u64, 9000)).unwrap();
         let maps: Vec<Map> = [("large", 4 * LARGE), ("small", 9000)]
@@ -221,7 +221,7 @@ fn a_map_that_outlives_its_descriptor_reaches_no_object() {
         (0..1000).for_each(|i| maps[0].store(i));
         drop(maps);
     }
-    whole(&lab, "maps");
+    whole(&test_store, "maps");
     println!("maps: {stores} stores in {} seals, {refused} of them refused at first; 0 objects changed", rounds());
 }
 
@@ -231,30 +231,30 @@ fn rw(path: &Path) -> File {
 
 #[test]
 fn a_map_through_the_daemon_keeps_the_file_open_and_the_seal_is_refused() {
-    let lab = TestStore::new();
-    let staged = stage_with(&lab, "r", &["--io", "no-open"]);
+    let test_store = TestStore::new();
+    let staged = stage_with(&test_store, "r", &["--io", "no-open"]);
     fs::write(staged.at("large"), random_bytes(1, LARGE)).unwrap();
     let map = Map::of(&rw(&staged.at("large")), LARGE);
     assert_refused(&staged, "large", std::process::id());
     map.store(1);
     drop(map);
     staged.sealed();
-    whole(&lab, "a map through the daemon");
+    whole(&test_store, "a map through the daemon");
 }
 
 /// Sealing is refused, naming the path and the process.
 fn assert_refused(staged: &Staged<'_>, path: &str, process: u32) {
     let output = staged.seal();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains(&format!("{path} is open for writing by process {process}")), "{said}");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
+    assert!(stderr.contains(&format!("{path} is open for writing by process {process}")), "{stderr}");
     fs::write(staged.at("still"), "writable").unwrap();
 }
 
 #[test]
 fn sealing_while_a_file_is_open_for_writing_is_refused_naming_path_and_process() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::create_dir(staged.at("d")).unwrap();
     let file = File::create(staged.at("d/open")).unwrap();
     assert_refused(&staged, "d/open", std::process::id());
@@ -264,8 +264,8 @@ fn sealing_while_a_file_is_open_for_writing_is_refused_naming_path_and_process()
 
 #[test]
 fn a_descriptor_that_a_child_inherited_keeps_the_stage_open() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let file = File::create(staged.at("inherited")).unwrap();
     let mut child = Command::new("sleep").arg("100").stdout(Stdio::from(file)).spawn().unwrap();
     assert_refused(&staged, "inherited", child.id());
@@ -278,28 +278,28 @@ fn a_descriptor_that_a_child_inherited_keeps_the_stage_open() {
 fn what_is_written_to_a_stages_file_between_a_killed_seal_and_the_next_reaches_no_object() {
     let (mut written, mut steps) = (0, 0);
     for step in (1..).step_by(3) {
-        let lab = TestStore::new();
-        let staged = stage(&lab, "r");
+        let test_store = TestStore::new();
+        let staged = stage(&test_store, "r");
         fs::write(staged.at("large"), random_bytes(1, LARGE)).unwrap();
         let backing = staged.backing();
-        lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+        test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
         let words = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
-        let killed = lab.cairn(&words).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        let killed = test_store.cairn(&words).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         if killed.status.success() {
             break;
         }
         steps += 1;
         // Root goes round the mount, keeps the descriptor, and writes on when the next sealer is done.
         let file = OpenOptions::new().read(true).write(true).open(backing.join("large")).ok();
-        let next = lab.cairn(&words).output().unwrap();
+        let next = test_store.cairn(&words).output().unwrap();
         // At the very end there is nothing left to be sealed.
         assert!(matches!(next.status.code(), Some(0 | 6)), "kill at step {step}: {}", text(&next.stderr));
-        assert_eq!(contributions(&lab, "r"), 1);
+        assert_eq!(contributions(&test_store, "r"), 1);
         if let Some(file) = file {
             file.write_all_at(b"LATER", 5).unwrap();
             written += 1;
         }
-        whole(&lab, &format!("kill at step {step}"));
+        whole(&test_store, &format!("kill at step {step}"));
     }
     println!("{steps} kills, {written} writes through a descriptor from in between; 0 objects changed");
     assert!(written > 5);

@@ -12,14 +12,14 @@ use std::process::Command;
 fn system_calls_do_what_they_do_in_a_local_directory() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/staging/calls.py");
     for io in ["auto", "no-open"] {
-        let lab = TestStore::new();
-        lab.open_to_all();
-        let staged = stage_with(&lab, "r", &["--io", io, "--allow-other"]);
+        let test_store = TestStore::new();
+        test_store.open_to_all();
+        let staged = stage_with(&test_store, "r", &["--io", io, "--allow-other"]);
         let output = Command::new("python3")
             .arg(&script)
             .arg(&staged.mnt)
-            .arg(lab.dir.path())
-            .env("CAIRN_STORE", lab.store_path())
+            .arg(test_store.dir.path())
+            .env("CAIRN_STORE", test_store.store_path())
             .output()
             .unwrap();
         assert!(output.status.success(), "{io}: {}{}", text(&output.stdout), text(&output.stderr));
@@ -30,25 +30,25 @@ fn system_calls_do_what_they_do_in_a_local_directory() {
 #[test]
 fn programs_copy_into_it_and_out_of_it() {
     for io in ["auto", "no-open"] {
-        let lab = TestStore::new();
-        make_tree(&lab.path("src"), &[("a/b/c", b"c"), ("large", &random_bytes(1, 3 * LARGE)), ("empty/", b"")]);
-        std::os::unix::fs::symlink("a/b", lab.path("src/link")).unwrap();
-        let staged = stage_with(&lab, "r", &["--io", io]);
-        copy_tree(&lab.path("src"), &staged.at("cp"));
+        let test_store = TestStore::new();
+        make_tree(&test_store.path("src"), &[("a/b/c", b"c"), ("large", &random_bytes(1, 3 * LARGE)), ("empty/", b"")]);
+        std::os::unix::fs::symlink("a/b", test_store.path("src/link")).unwrap();
+        let staged = stage_with(&test_store, "r", &["--io", io]);
+        copy_tree(&test_store.path("src"), &staged.at("cp"));
         let tar = Command::new("sh")
             .arg("-c")
             .arg("mkdir $2/tar && tar -C $1 -cf - . | tar -C $2/tar -xf -")
             .arg("sh")
-            .arg(lab.path("src"))
+            .arg(test_store.path("src"))
             .arg(&staged.mnt)
             .status()
             .unwrap();
         assert!(tar.success());
         for made in ["cp", "tar"] {
-            assert!(snapshot(&staged.at(made)) == snapshot(&lab.path("src")), "{made}");
+            assert!(snapshot(&staged.at(made)) == snapshot(&test_store.path("src")), "{made}");
         }
-        copy_tree(&staged.at("cp"), &lab.path("back"));
-        assert!(snapshot(&lab.path("back")) == snapshot(&lab.path("src")));
+        copy_tree(&staged.at("cp"), &test_store.path("back"));
+        assert!(snapshot(&test_store.path("back")) == snapshot(&test_store.path("src")));
         staged.sealed();
     }
 }

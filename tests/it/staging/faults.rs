@@ -13,18 +13,19 @@ use std::path::PathBuf;
 
 const SEAL: [&str; 6] = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
 
-fn open(lab: &TestStore) -> (Stage, PathBuf) {
-    let draft = Draft::new(&lab.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
+fn open(test_store: &TestStore) -> (Stage, PathBuf) {
+    let draft =
+        Draft::new(&test_store.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
     let run = RunRecord { id: RunId::parse("r").unwrap(), group: None, job_type: None };
     let stage = Stage::open(&draft, &run, None, Resume::Continue).unwrap();
     let directory = stage.directory();
     (stage, directory)
 }
 
-/// A lab with a stage that nobody holds.
+/// A test store with a stage that nobody holds.
 fn start() -> TestStore {
-    let lab = TestStore::new();
-    let (stage, directory) = open(&lab);
+    let test_store = TestStore::new();
+    let (stage, directory) = open(&test_store);
     let (one, two) = (random_bytes(1, LARGE), random_bytes(2, 3 * LARGE));
     make_tree(
         &directory,
@@ -39,24 +40,24 @@ fn start() -> TestStore {
     );
     std::fs::set_permissions(directory.join("tool"), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink("small", directory.join("link")).unwrap();
-    copy_tree(&directory, &lab.path("want"));
+    copy_tree(&directory, &test_store.path("want"));
     drop(stage);
-    lab
+    test_store
 }
 
 fn again(from: &TestStore) -> TestStore {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    copy_tree(&from.path("store"), &lab.path("store"));
-    copy_tree(&from.path("want"), &lab.path("want"));
-    lab
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    copy_tree(&from.path("store"), &test_store.path("store"));
+    copy_tree(&from.path("want"), &test_store.path("want"));
+    test_store
 }
 
 /// The version that comes of the draft is what was staged.
-fn right(lab: &TestStore, label: &str) {
-    assert_eq!(contributions(lab, "r"), 1, "{label}");
-    assert!(left(lab).is_empty(), "{label}: {:?}", left(lab));
-    assert!(finished(lab) == snapshot(&lab.path("want")), "{label}");
-    whole(lab, label);
+fn right(test_store: &TestStore, label: &str) {
+    assert_eq!(contributions(test_store, "r"), 1, "{label}");
+    assert!(left(test_store).is_empty(), "{label}: {:?}", left(test_store));
+    assert!(finished(test_store) == snapshot(&test_store.path("want")), "{label}");
+    whole(test_store, label);
 }
 
 #[test]
@@ -67,8 +68,8 @@ fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_repea
     right(&trial, "without a fault");
     for kind in ["kill", "error"] {
         for step in 1..=steps {
-            let lab = again(&from);
-            let output = lab.cairn(&SEAL).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+            let test_store = again(&from);
+            let output = test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
             let label = format!("{kind} at step {step} of {steps}: {:?} {}", output.status, text(&output.stderr));
             match kind {
                 "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
@@ -76,26 +77,26 @@ fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_repea
             }
             // What was an error left the stage open, or closed for a sealer to come; in neither case can a writer reach
             // an object.
-            let closed = left(&lab).iter().any(|n| n.ends_with(".sealing"));
+            let closed = left(&test_store).iter().any(|n| n.ends_with(".sealing"));
             if !closed {
-                whole(&lab, &label);
+                whole(&test_store, &label);
             }
-            let output = lab.cairn(&SEAL).output().unwrap();
+            let output = test_store.cairn(&SEAL).output().unwrap();
             assert!(
                 matches!(output.status.code(), Some(0 | 6)),
                 "again after {label}: {:?} {}",
                 output.status,
                 text(&output.stderr)
             );
-            lab.cairn(&["locks"]).output().unwrap();
-            let (next, directory) = open(&lab); // and a run that is started again begins with nothing
+            test_store.cairn(&["locks"]).output().unwrap();
+            let (next, directory) = open(&test_store); // and a run that is started again begins with nothing
             assert_eq!(snapshot(&directory).len(), 0, "{label}");
             drop(next);
-            lab.run(&SEAL, 0);
-            assert!(contributions(&lab, "r") == 2, "{label}: that one, and an empty one");
-            assert!(left(&lab).is_empty(), "{label}: {:?}", left(&lab));
-            assert!(finished(&lab) == snapshot(&lab.path("want")), "{label}");
-            whole(&lab, &label);
+            test_store.run(&SEAL, 0);
+            assert!(contributions(&test_store, "r") == 2, "{label}: that one, and an empty one");
+            assert!(left(&test_store).is_empty(), "{label}: {:?}", left(&test_store));
+            assert!(finished(&test_store) == snapshot(&test_store.path("want")), "{label}");
+            whole(&test_store, &label);
         }
     }
     println!("seal: {steps} steps, each killed and failed");
@@ -107,18 +108,18 @@ fn a_run_that_is_started_again_after_a_seal_killed_at_any_step_writes_to_no_obje
     let from = start();
     let steps = steps(&again(&from), &SEAL);
     for step in 1..=steps {
-        let lab = again(&from);
-        drop(lab.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap());
-        let (stage, directory) = open(&lab);
+        let test_store = again(&from);
+        drop(test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap());
+        let (stage, directory) = open(&test_store);
         make_tree(&directory, &[("small", b"later"), ("d/one", b"later")]);
-        whole(&lab, &format!("kill at step {step}, then written to"));
+        whole(&test_store, &format!("kill at step {step}, then written to"));
         drop(stage);
-        lab.run(&SEAL, 0);
-        let mut want = snapshot(&lab.path("want"));
+        test_store.run(&SEAL, 0);
+        let mut want = snapshot(&test_store.path("want"));
         want.insert(b"small".to_vec(), b"- later".to_vec());
         want.insert(b"d/one".to_vec(), b"- later".to_vec());
-        assert!(finished(&lab) == want, "kill at step {step}");
-        whole(&lab, &format!("kill at step {step}, then sealed"));
+        assert!(finished(&test_store) == want, "kill at step {step}");
+        whole(&test_store, &format!("kill at step {step}, then sealed"));
     }
 }
 
@@ -126,14 +127,15 @@ fn a_run_that_is_started_again_after_a_seal_killed_at_any_step_writes_to_no_obje
 fn throwing_a_stage_away_is_done_or_goes_on_when_it_is_killed() {
     let from = start();
     // A mount cannot be had with every step counted: the same call, from here.
-    let lab = again(&from);
-    let draft = Draft::new(&lab.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
+    let test_store = again(&from);
+    let draft =
+        Draft::new(&test_store.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
     let run = RunRecord { id: RunId::parse("r").unwrap(), group: None, job_type: None };
     // Cut off in the middle: the marker says what was meant, and half of the files are gone.
-    let directory = super::support::backing(&lab, "r");
+    let directory = super::support::backing(&test_store, "r");
     std::fs::write(directory.with_extension("sealing"), "dropped\n").unwrap();
     std::fs::remove_file(directory.join("d/one")).unwrap();
-    lab.run(&SEAL, 6);
+    test_store.run(&SEAL, 6);
     let stage = Stage::open(&draft, &run, None, Resume::Continue).unwrap();
     assert_ne!(stage.directory(), directory);
     assert!(!directory.exists() && snapshot(&stage.directory()).is_empty());
@@ -145,12 +147,15 @@ fn what_is_said_with_a_seal_whose_sealer_died_after_it_was_recorded_is_recorded_
     let steps = steps(&again(&from), &SEAL);
     let mut late = 0;
     for step in (1..=steps).rev().take(12) {
-        let lab = again(&from);
-        lab.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
-        if contributions(&lab, "r") == 1 && left(&lab).iter().any(|n| n.ends_with(".json")) {
-            lab.ok(&[&SEAL[..], &["--tag", "late"]].concat());
-            assert!(left(&lab).is_empty() && finished(&lab) == snapshot(&lab.path("want")), "step {step}");
-            assert!(lab.ok(&["show", "a", "--json"]).contains(r#""late""#), "step {step}");
+        let test_store = again(&from);
+        test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        if contributions(&test_store, "r") == 1 && left(&test_store).iter().any(|n| n.ends_with(".json")) {
+            test_store.ok(&[&SEAL[..], &["--tag", "late"]].concat());
+            assert!(
+                left(&test_store).is_empty() && finished(&test_store) == snapshot(&test_store.path("want")),
+                "step {step}"
+            );
+            assert!(test_store.ok(&["show", "a", "--json"]).contains(r#""late""#), "step {step}");
             late += 1;
         }
     }

@@ -29,30 +29,30 @@ fn becomes_read_only(change: impl Fn() -> std::io::Result<()>) {
 }
 
 /// Takes the lock of a live mount away, so that another takes the run over.
-fn break_locks(lab: &TestStore) {
-    for lock in fs::read_dir(lab.store_path().join("locks")).unwrap().flatten() {
+fn break_locks(test_store: &TestStore) {
+    for lock in fs::read_dir(test_store.store_path().join("locks")).unwrap().flatten() {
         fs::remove_file(lock.path()).unwrap();
     }
 }
 
-fn mount_elsewhere(lab: &TestStore) -> std::path::PathBuf {
-    let other = lab.path("other");
+fn mount_elsewhere(test_store: &TestStore) -> std::path::PathBuf {
+    let other = test_store.path("other");
     fs::create_dir_all(&other).unwrap();
-    lab.ok(&["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"]);
+    test_store.ok(&["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"]);
     other
 }
 
 #[test]
 fn a_mount_whose_run_was_taken_over_takes_no_more_changes() {
     for stopped in [false, true] {
-        let lab = TestStore::new();
-        let staged = stage(&lab, "r");
+        let test_store = TestStore::new();
+        let staged = stage(&test_store, "r");
         fs::write(staged.at("before"), "before").unwrap();
         if stopped {
             signal(staged.daemon(), libc::SIGSTOP);
         }
-        break_locks(&lab);
-        let other = mount_elsewhere(&lab);
+        break_locks(&test_store);
+        let other = mount_elsewhere(&test_store);
         if stopped {
             // Longer than an answer of the store is good for: the very next change is refused.
             std::thread::sleep(Duration::from_secs(5));
@@ -64,92 +64,95 @@ fn a_mount_whose_run_was_taken_over_takes_no_more_changes() {
             becomes_read_only(|| fs::write(staged.at("after"), "after"));
         }
         fs::write(other.join("other"), "other").unwrap();
-        let said = text(&lab.run(&["umount", staged.mnt.to_str().unwrap()], 3).stderr);
-        assert!(said.contains("taken the run over") && contributions(&lab, "r") == 0, "{said}");
-        lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-        lab.ok(&["umount", other.to_str().unwrap()]);
-        assert_eq!(finished(&lab)[&b"other"[..]], b"- other");
+        let stderr = text(&test_store.run(&["umount", staged.mnt.to_str().unwrap()], 3).stderr);
+        assert!(stderr.contains("taken the run over") && contributions(&test_store, "r") == 0, "{stderr}");
+        test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+        test_store.ok(&["umount", other.to_str().unwrap()]);
+        assert_eq!(finished(&test_store)[&b"other"[..]], b"- other");
     }
 }
 
 #[test]
 fn a_mount_whose_run_was_sealed_elsewhere_takes_no_more_changes() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let mut open = fs::File::create(staged.at("f")).unwrap();
     open.write_all(b"f").unwrap();
-    break_locks(&lab);
-    lab.ok(&SEAL);
+    break_locks(&test_store);
+    test_store.ok(&SEAL);
     becomes_read_only(|| fs::write(staged.at("after"), "after"));
-    assert_eq!(finished(&lab).into_keys().collect::<Vec<_>>(), [b"f".to_vec()]);
+    assert_eq!(finished(&test_store).into_keys().collect::<Vec<_>>(), [b"f".to_vec()]);
 }
 
 #[test]
 fn a_finish_that_did_not_wait_ends_the_changes_of_a_run_and_its_unmount_says_where_the_files_are() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let mnt = staged.mnt.to_str().unwrap();
     fs::write(staged.at("late"), "late").unwrap();
-    make_tree(&lab.path("src"), &[("x", b"x")]);
-    lab.ok(&["upsert", "a", "src", "--run", "early", "--distributed-id", "d"]);
-    lab.ok(&["finish", "a", "--distributed-id", "d", "--skip-open"]);
+    make_tree(&test_store.path("src"), &[("x", b"x")]);
+    test_store.ok(&["upsert", "a", "src", "--run", "early", "--distributed-id", "d"]);
+    test_store.ok(&["finish", "a", "--distributed-id", "d", "--skip-open"]);
     becomes_read_only(|| fs::write(staged.at("more"), "more"));
     assert_eq!(fs::read(staged.at("late")).unwrap(), b"late");
     let directory = staged.backing();
     for words in [&["umount", mnt][..], &["seal", mnt]] {
-        let said = text(&lab.run(words, 3).stderr);
-        assert!(said.contains("finished as a:v0") && said.contains(directory.to_str().unwrap()), "{said}");
+        let stderr = text(&test_store.run(words, 3).stderr);
+        assert!(stderr.contains("finished as a:v0") && stderr.contains(directory.to_str().unwrap()), "{stderr}");
     }
-    assert_eq!(lab.ok(&["drafts", "--all"]), "", "what is mounted is not left");
-    let said = text(&lab.run(&["umount", "--no-seal", mnt], 0).stderr);
-    assert!(said.contains("cairn draft drop a d --run r") && said.contains(directory.to_str().unwrap()), "{said}");
-    assert_eq!(lab.ok(&["drafts"]), "");
-    let left_over: serde_json::Value = serde_json::from_str(&lab.ok(&["drafts", "--all", "--json"])).unwrap();
+    assert_eq!(test_store.ok(&["drafts", "--all"]), "", "what is mounted is not left");
+    let stderr = text(&test_store.run(&["umount", "--no-seal", mnt], 0).stderr);
+    assert!(
+        stderr.contains("cairn draft drop a d --run r") && stderr.contains(directory.to_str().unwrap()),
+        "{stderr}"
+    );
+    assert_eq!(test_store.ok(&["drafts"]), "");
+    let left_over: serde_json::Value = serde_json::from_str(&test_store.ok(&["drafts", "--all", "--json"])).unwrap();
     assert_eq!((&left_over[0]["run"], &left_over[0]["left_at"]), (&"r".into(), &directory.to_str().unwrap().into()));
-    let shown = lab.ok(&["drafts", "--all"]);
+    let shown = test_store.ok(&["drafts", "--all"]);
     assert!(
         shown.contains("cairn draft drop a d --run r") && shown.contains(left_over[0]["since"].as_str().unwrap()),
         "{shown}"
     );
-    lab.ok(&["draft", "drop", "a", "d", "--run", "r"]);
-    assert!(left(&lab).is_empty() && lab.ok(&["drafts", "--all"]).is_empty(), "{:?}", left(&lab));
-    assert_eq!(lab.ok(&["ls", "a"]), "x");
+    test_store.ok(&["draft", "drop", "a", "d", "--run", "r"]);
+    assert!(left(&test_store).is_empty() && test_store.ok(&["drafts", "--all"]).is_empty(), "{:?}", left(&test_store));
+    assert_eq!(test_store.ok(&["ls", "a"]), "x");
 }
 
 #[test]
 fn a_draft_with_only_an_open_run_is_discarded_and_a_mounted_one_is_not() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for words in [&["draft", "discard", "a", "d"][..], &["draft", "drop", "a", "d", "--run", "r"]] {
-        let staged = stage(&lab, "r");
+        let staged = stage(&test_store, "r");
         let mnt = staged.mnt.to_str().unwrap();
         fs::write(staged.at("x"), "x").unwrap();
-        let said = text(&lab.run(words, 3).stderr);
-        assert!(said.contains("is held by process"), "{said}");
-        lab.ok(&["umount", "--no-seal", mnt]);
-        lab.ok(words);
-        assert!(left(&lab).is_empty() && lab.ok(&["drafts"]).is_empty(), "{:?}", left(&lab));
-        lab.run(words, 6);
+        let stderr = text(&test_store.run(words, 3).stderr);
+        assert!(stderr.contains("is held by process"), "{stderr}");
+        test_store.ok(&["umount", "--no-seal", mnt]);
+        test_store.ok(words);
+        assert!(left(&test_store).is_empty() && test_store.ok(&["drafts"]).is_empty(), "{:?}", left(&test_store));
+        test_store.run(words, 6);
     }
     // Contributions and what is open go together.
-    make_tree(&lab.path("src"), &[("x", b"x")]);
-    lab.ok(&["upsert", "a", "src", "--run", "r", "--distributed-id", "d"]);
-    let staged = stage(&lab, "r");
+    make_tree(&test_store.path("src"), &[("x", b"x")]);
+    test_store.ok(&["upsert", "a", "src", "--run", "r", "--distributed-id", "d"]);
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("large"), random_bytes(1, LARGE)).unwrap();
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-    lab.ok(&["draft", "discard", "a", "d"]);
-    assert!(left(&lab).is_empty() && contributions(&lab, "r") == 0);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["draft", "discard", "a", "d"]);
+    assert!(left(&test_store).is_empty() && contributions(&test_store, "r") == 0);
 }
 
 /// The command, as another user.
-fn as_other(lab: &TestStore, words: &[&str]) -> Output {
-    let binary = lab.path("cairn");
+fn as_other(test_store: &TestStore, words: &[&str]) -> Output {
+    let binary = test_store.path("cairn");
     if !binary.exists() {
         fs::copy(env!("CARGO_BIN_EXE_cairn"), &binary).unwrap();
-        fs::set_permissions(lab.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(test_store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new(binary);
-    command.env_clear().env("CAIRN_STORE", lab.store_path()).env("CAIRN_CACHE_DIR", "").args(words);
-    command.current_dir(lab.dir.path()).uid(NOBODY).gid(NOBODY).output().unwrap()
+    command.env_clear().env("CAIRN_STORE", test_store.store_path()).env("CAIRN_CACHE_DIR", "").args(words);
+    command.current_dir(test_store.dir.path()).uid(NOBODY).gid(NOBODY).output().unwrap()
 }
 
 /// Makes a tree a group's: `bits` for its group.
@@ -164,13 +167,13 @@ fn open_to_group(path: &Path, bits: u32) {
 
 #[test]
 fn a_seal_by_a_user_who_cannot_read_and_write_all_of_it_leaves_the_run_as_it_was() {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    let store = lab.store_path();
-    lab.ok(&["init", "--group", &NOBODY.to_string(), store.to_str().unwrap()]);
-    let staged = stage(&lab, "r");
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    let store = test_store.store_path();
+    test_store.ok(&["init", "--group", &NOBODY.to_string(), store.to_str().unwrap()]);
+    let staged = stage(&test_store, "r");
     make_tree(&staged.mnt, &[("half", b"half"), ("sub/y", b"y"), ("large", &random_bytes(1, LARGE))]);
     kill(staged.daemon(), libc::SIGKILL);
-    lab.run(&["umount", staged.mnt.to_str().unwrap()], 3);
+    test_store.run(&["umount", staged.mnt.to_str().unwrap()], 3);
     let directory = staged.backing();
     // Unreadable, readable only, and a single file that is not to be written to.
     for bits in [0, 0o050, 0o070] {
@@ -179,22 +182,22 @@ fn a_seal_by_a_user_who_cannot_read_and_write_all_of_it_leaves_the_run_as_it_was
             fs::set_permissions(directory.join("sub/y"), fs::Permissions::from_mode(0o640)).unwrap();
         }
         for words in [&SEAL[..], &["draft", "drop", "a", "d", "--run", "r"], &["draft", "discard", "a", "d"]] {
-            let output = as_other(&lab, words);
-            let said = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(3), "{bits:o}: {said}");
-            assert!(said.contains("belongs to user 0"), "{bits:o}: {said}");
+            let output = as_other(&test_store, words);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{bits:o}: {stderr}");
+            assert!(stderr.contains("belongs to user 0"), "{bits:o}: {stderr}");
             assert!(
-                !left(&lab).iter().any(|n| n.ends_with(".sealing")) && contributions(&lab, "r") == 0,
+                !left(&test_store).iter().any(|n| n.ends_with(".sealing")) && contributions(&test_store, "r") == 0,
                 "{bits:o}: {:?}",
-                left(&lab)
+                left(&test_store)
             );
         }
     }
     assert!(staged.mount(&[]).status.success());
     assert_eq!(fs::read(staged.at("half")).unwrap(), b"half");
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     open_to_group(&directory, 0o070);
-    let output = as_other(&lab, &SEAL);
+    let output = as_other(&test_store, &SEAL);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(finished(&lab).len(), 4);
+    assert_eq!(finished(&test_store).len(), 4);
 }

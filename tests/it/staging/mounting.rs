@@ -7,8 +7,8 @@ use std::process::Command;
 
 #[test]
 fn a_run_that_is_mounted_there_already_is_said_to_be() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("half"), "half").unwrap();
     let output = staged.mount(&[]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -19,40 +19,40 @@ fn a_run_that_is_mounted_there_already_is_said_to_be() {
     // What needs another mount than that is refused, with a way on that seals nothing.
     for more in [&["--fresh"][..], &["--foreground"]] {
         let output = staged.mount(more);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{said}");
-        assert!(said.contains(&format!("cairn umount --no-seal {}", staged.mnt.display())), "{said}");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{stderr}");
+        assert!(stderr.contains(&format!("cairn umount --no-seal {}", staged.mnt.display())), "{stderr}");
     }
     staged.sealed();
-    let said = text(&staged.mount(&[]).stderr);
-    assert!(said.contains("is sealed") && said.contains("--no-seal"), "{said}");
+    let stderr = text(&staged.mount(&[]).stderr);
+    assert!(stderr.contains("is sealed") && stderr.contains("--no-seal"), "{stderr}");
 }
 
 #[test]
 fn the_way_on_after_a_dead_rank_publishes_no_half() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("half"), "half").unwrap();
-    let other = lab.path("other");
+    let other = test_store.path("other");
     fs::create_dir(&other).unwrap();
     let words = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
-    let said = text(&lab.run(&words, 3).stderr);
+    let stderr = text(&test_store.run(&words, 3).stderr);
     let hint = format!("`cairn umount --no-seal {}`", staged.mnt.display());
-    assert!(said.contains(&hint), "{hint} in {said}");
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-    assert_eq!(contributions(&lab, "r"), 0);
-    lab.run(&["finish", "a", "--distributed-id", "d"], 3);
-    lab.ok(&words);
+    assert!(stderr.contains(&hint), "{hint} in {stderr}");
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    assert_eq!(contributions(&test_store, "r"), 0);
+    test_store.run(&["finish", "a", "--distributed-id", "d"], 3);
+    test_store.ok(&words);
     assert_eq!(fs::read(other.join("half")).unwrap(), b"half");
-    lab.ok(&["umount", other.to_str().unwrap()]);
+    test_store.ok(&["umount", other.to_str().unwrap()]);
 }
 
 #[test]
 fn a_mount_over_what_a_killed_daemon_left_takes_it_away_and_resumes() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("f", b"f")]);
-    lab.ok(&["put", "v", "src"]);
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("f", b"f")]);
+    test_store.ok(&["put", "v", "src"]);
+    let staged = stage(&test_store, "r");
     let file = File::create(staged.at("synced")).unwrap();
     file.sync_all().unwrap();
     kill(staged.daemon(), libc::SIGKILL);
@@ -71,24 +71,24 @@ fn a_mount_over_what_a_killed_daemon_left_takes_it_away_and_resumes() {
     kill(staged.daemon(), libc::SIGKILL);
     assert!(Command::new("umount").arg("-l").arg(mnt).status().unwrap().success());
     for words in [&["mount", mnt][..], &["mount", mnt, "v:v0"]] {
-        lab.ok(words);
+        test_store.ok(words);
         kill(staged.daemon(), libc::SIGKILL);
-        lab.ok(words);
+        test_store.ok(words);
         assert!(fs::read_dir(&staged.mnt).unwrap().count() > 0 && stacked() == 1, "{words:?}");
-        lab.ok(&["umount", mnt]);
+        test_store.ok(&["umount", mnt]);
     }
 }
 
 #[test]
 fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("x", b"x")]);
-    lab.ok(&["upsert", "a", "src", "--distributed-id", "d", "--run", "good"]);
-    let mnt = lab.path("mnt");
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("x", b"x")]);
+    test_store.ok(&["upsert", "a", "src", "--distributed-id", "d", "--run", "good"]);
+    let mnt = test_store.path("mnt");
     fs::create_dir(&mnt).unwrap();
     let words = ["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "failed"];
     let without_fuse = |words: &[&str]| {
-        let cairn = lab.cairn(words);
+        let cairn = test_store.cairn(words);
         let mut command = Command::new("unshare");
         command.args([
             "-m",
@@ -99,20 +99,20 @@ fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
             "mount --bind /dev/null /dev/fuse && exec \"$@\"",
             "sh",
         ]);
-        command.arg(cairn.get_program()).args(cairn.get_args()).current_dir(lab.dir.path());
+        command.arg(cairn.get_program()).args(cairn.get_args()).current_dir(test_store.dir.path());
         command.envs(cairn.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.output().unwrap()
     };
     let output = without_fuse(&words);
     assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
-    assert!(!is_mounted(&mnt) && left(&lab).is_empty(), "{:?}", left(&lab));
+    assert!(!is_mounted(&mnt) && left(&test_store).is_empty(), "{:?}", left(&test_store));
     // What a run had before stays.
-    let staged = stage(&lab, "kept");
+    let staged = stage(&test_store, "kept");
     fs::write(staged.at("kept"), "kept").unwrap();
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     let again = ["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "kept"];
     assert_eq!(without_fuse(&again).status.code(), Some(5));
-    lab.run(&["finish", "a", "--distributed-id", "d"], 3);
-    lab.ok(&["upsert", "a", "--distributed-id", "d", "--run", "kept"]);
-    assert_eq!(finished(&lab).len(), 2);
+    test_store.run(&["finish", "a", "--distributed-id", "d"], 3);
+    test_store.ok(&["upsert", "a", "--distributed-id", "d", "--run", "kept"]);
+    assert_eq!(finished(&test_store).len(), 2);
 }

@@ -16,9 +16,9 @@ fn python(directory: &Path, code: &str) -> String {
 /// Once with the kernel reading and writing by itself, once through the daemon.
 fn in_both_ways(work: impl Fn(&TestStore, &Staged<'_>)) {
     for io in ["auto", "no-open"] {
-        let lab = TestStore::new();
-        let staged = stage_with(&lab, "r", &["--io", io]);
-        work(&lab, &staged);
+        let test_store = TestStore::new();
+        let staged = stage_with(&test_store, "r", &["--io", io]);
+        work(&test_store, &staged);
         staged.sealed();
     }
 }
@@ -100,24 +100,24 @@ print(*(f'{k}={name(call)}' for k, call in calls.items()))";
 
 #[test]
 fn one_tree_is_removed_by_four_at_once() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let script = "
         for k in 1 2 3; do
             for i in $(seq 40); do mkdir -p t/d$i/e; touch t/d$i/a t/d$i/e/b; ln t/d$i/a t/d$i/e/c; done
-            for p in 1 2 3 4; do rm -rf t 2>> ../said & done; wait
+            for p in 1 2 3 4; do rm -rf t 2>> ../message & done; wait
             rm -rf t; test ! -e t
         done";
     let done = Command::new("bash").args(["-euc", script]).current_dir(&staged.mnt).output().unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
-    let said = std::fs::read_to_string(lab.path("said")).unwrap();
-    assert!(!said.contains("Stale"), "{said}");
+    let message = std::fs::read_to_string(test_store.path("stderr")).unwrap();
+    assert!(!message.contains("Stale"), "{message}");
 }
 
 #[test]
 fn a_name_that_was_missing_is_seen_as_soon_as_it_is_made_however_it_is_made() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     python(
         &staged.mnt,
         "
@@ -138,8 +138,8 @@ os.unlink('n2')",
 
 #[test]
 fn access_lists_are_refused_and_programs_that_copy_them_do_without() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     std::fs::write(staged.at("f"), "f").unwrap();
     let errors = python(
         &staged.mnt,
@@ -156,16 +156,16 @@ for name in ('system.posix_acl_access', 'system.posix_acl_default'):
 assert not [n for n in os.listxattr('.') if 'acl' in n]",
     );
     assert_eq!(errors.lines().collect::<Vec<_>>(), ["ENOTSUP"; 6]);
-    std::fs::write(lab.path("src"), "src").unwrap();
-    std::fs::set_permissions(lab.path("src"), PermissionsExt::from_mode(0o640)).unwrap();
-    let copied = Command::new("cp").arg("-a").arg(lab.path("src")).arg(staged.at("copy")).output().unwrap();
+    std::fs::write(test_store.path("src"), "src").unwrap();
+    std::fs::set_permissions(test_store.path("src"), PermissionsExt::from_mode(0o640)).unwrap();
+    let copied = Command::new("cp").arg("-a").arg(test_store.path("src")).arg(staged.at("copy")).output().unwrap();
     assert!(copied.status.success() && copied.stderr.is_empty(), "{}", text(&copied.stderr));
     assert_eq!(std::fs::metadata(staged.at("copy")).unwrap().permissions().mode() & 0o777, 0o640);
     staged.sealed();
 }
 
-/// Makes nested directories and a file in the last, by descriptors, so that its path has `length` bytes; and what it
-/// said.
+/// Makes nested directories and a file in the last, by descriptors, so that its path has `length` bytes, and prints
+/// its errors.
 const DEEP: &str = "
 import errno, os
 def deep(top, length):
@@ -182,8 +182,8 @@ def refused(call):
 
 #[test]
 fn a_path_is_sealed_up_to_4064_bytes_and_a_longer_one_is_refused_when_it_is_made() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let code = "
 deep('x', 4064)
 for n in (4065, 4090): refused(lambda: deep(f'y{n}', n))
@@ -201,20 +201,20 @@ for call in (lambda: os.mkdir(long, dir_fd=fd), lambda: os.symlink('x', long, di
 os.unlink('other')";
     python(&staged.mnt, &[DEEP, code].concat());
     staged.sealed();
-    assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
-    let listed = lab.ok(&["ls", "-R", "a:v0"]);
+    assert_eq!(test_store.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
+    let listed = test_store.ok(&["ls", "-R", "a:v0"]);
     assert!(listed.lines().any(|line| line.len() >= 4064), "the longest path is in the version");
-    super::support::whole(&lab, "long paths");
+    super::support::whole(&test_store, "long paths");
 }
 
 #[test]
 fn a_stage_with_long_paths_is_thrown_away() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     python(&staged.mnt, &[DEEP, "deep('x', 4064)"].concat());
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     let mounted = staged.mount(&["--fresh"]);
     assert!(mounted.status.success(), "{}", text(&mounted.stderr));
     assert_eq!(std::fs::read_dir(&staged.mnt).unwrap().count(), 0);
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
 }

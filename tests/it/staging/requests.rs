@@ -21,16 +21,16 @@ fn output(directory: &Path, program: &str, args: &[&str]) -> String {
 
 #[test]
 fn a_small_file_is_made_with_four_requests_and_listed_with_none_of_its_own() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let names: Vec<String> = (0..FILES).map(|i| format!("d{}/{i}", i % 2)).collect();
-    make_tree(&lab.path("src"), &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
-    let staged = stage(&lab, "r");
+    make_tree(&test_store.path("src"), &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
+    let staged = stage(&test_store, "r");
     let before = reads(&staged);
-    output(lab.dir.path(), "cp", &["-r", "src", staged.at("copy").to_str().unwrap()]);
+    output(test_store.dir.path(), "cp", &["-r", "src", staged.at("copy").to_str().unwrap()]);
     let made = reads(&staged) - before;
     // Look-up, create, `security.capability`, release; and a write where the kernel does not write by itself.
     assert!(made < FILES * 11 / 2, "{made} requests for {FILES} files");
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     assert!(staged.mount(&[]).status.success());
     let before = reads(&staged);
     let listed = output(&staged.mnt, "find", &["copy", "-type", "f", "-size", "-2", "-newermt", "2020-01-01"]);
@@ -41,8 +41,8 @@ fn a_small_file_is_made_with_four_requests_and_listed_with_none_of_its_own() {
 
 #[test]
 fn a_listing_is_right_while_entries_come_and_go_and_after_the_seal() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let names: Vec<String> = (0..900).map(|i| format!("a-name-that-takes-some-room-in-a-listing-{i}")).collect();
     make_tree(&staged.mnt, &names.iter().map(|n| (n.as_str(), n.as_bytes())).collect::<Vec<_>>());
     std::fs::create_dir(staged.at("sub")).unwrap();
@@ -84,8 +84,8 @@ for name in sorted(os.listdir('.')) + ['none', '.']:
 for mode in (0, 0o600): os.chdir(f'd{mode}'), os.chdir('..')";
     let plain = tempfile::tempdir().unwrap();
     let local = output(plain.path(), "python3", &["-c", code]);
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     assert_eq!(output(&staged.mnt, "python3", &["-c", code]), local);
     staged.sealed();
     let script = "test -r f493 -a -x f493 -a ! -x f384 -a ! -w f384 -a -x d493 && cat f384";
@@ -95,19 +95,21 @@ for mode in (0, 0o600): os.chdir(f'd{mode}'), os.chdir('..')";
 /// A program whose output was refused may end without a word of it; the seal says so.
 #[test]
 fn a_seal_says_what_was_refused_and_that_there_is_nothing_in_it() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "none");
-    let said = text(&staged.seal().stderr);
-    assert!(said.contains("warning: the contribution of run none has no files"), "{said}");
-    let (_disk, lab) = super::seal::lab_on("ext4", 16 << 20);
-    let staged = super::support::stage_with(&lab, "full", &["--io", "no-open"]);
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "none");
+    let stderr = text(&staged.seal().stderr);
+    assert!(stderr.contains("warning: the contribution of run none has no files"), "{stderr}");
+    let (_disk, test_store) = super::seal::store_on("ext4", 16 << 20);
+    let staged = super::support::stage_with(&test_store, "full", &["--io", "no-open"]);
     std::fs::write(staged.at("small"), "small").unwrap();
     let full = std::fs::write(staged.at("large"), vec![1; 32 << 20]).unwrap_err();
     assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
     std::fs::remove_file(staged.at("large")).unwrap();
-    let refused = |said: &str| {
-        said.contains("refused") && said.contains("write large: No space left on device") && said.contains("run full")
+    let refused = |stderr: &str| {
+        stderr.contains("refused")
+            && stderr.contains("write large: No space left on device")
+            && stderr.contains("run full")
     };
-    let umounted = lab.cairn(&["-q", "umount", staged.mnt.to_str().unwrap()]).output().unwrap();
+    let umounted = test_store.cairn(&["-q", "umount", staged.mnt.to_str().unwrap()]).output().unwrap();
     assert!(umounted.status.success() && refused(&text(&umounted.stderr)), "{}", text(&umounted.stderr));
 }

@@ -14,8 +14,8 @@ fn python(code: &str, args: &[&str]) {
 #[test]
 fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
     for io in ["auto", "no-open"] {
-        let lab = TestStore::new();
-        let staged = stage_with(&lab, "r", &["--io", io]);
+        let test_store = TestStore::new();
+        let staged = stage_with(&test_store, "r", &["--io", io]);
         make_tree(
             &staged.mnt,
             &[
@@ -30,7 +30,7 @@ fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
         let before = snapshot(&staged.mnt);
         let reader = File::open(staged.at("d/large")).unwrap();
         staged.sealed();
-        assert!(left(&lab).is_empty());
+        assert!(left(&test_store).is_empty());
         assert!(snapshot(&staged.mnt) == before);
         assert_eq!(text(&Command::new(staged.at("tool")).output().unwrap().stdout), "ran\n");
         let mut through = vec![0; 3 * LARGE];
@@ -54,20 +54,20 @@ for i, call in enumerate(calls):
         );
         assert!(snapshot(&staged.mnt) == before);
         staged.sealed(); // repeated
-        assert_eq!(contributions(&lab, "r"), 1);
-        assert!(finished(&lab) == before);
+        assert_eq!(contributions(&test_store, "r"), 1);
+        assert!(finished(&test_store) == before);
     }
 }
 
 #[test]
 fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("large"), random_bytes(1, 8 << 20)).unwrap();
     File::open(staged.at("large")).unwrap().sync_all().unwrap();
     let before = fs::metadata(staged.backing().join("large")).unwrap();
     staged.sealed();
-    let objects: Vec<_> = walkdir::WalkDir::new(lab.store_path().join("objects"))
+    let objects: Vec<_> = walkdir::WalkDir::new(test_store.store_path().join("objects"))
         .into_iter()
         .flatten()
         .filter(|e| e.file_type().is_file())
@@ -78,19 +78,19 @@ fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
         (object.ino(), object.blocks(), object.nlink(), object.mode() & 0o7777, object.mtime()),
         (before.ino(), before.blocks(), 1, 0o444, 1_000_000_000)
     );
-    whole(&lab, "taken over");
+    whole(&test_store, "taken over");
 }
 
 /// A file system of its own in a file, gone with the value.
 pub(super) struct Loop(std::path::PathBuf);
 
 impl Loop {
-    fn new(lab: &TestStore, kind: &str, size: u64) -> Loop {
-        let image = lab.path(&format!("{kind}.img"));
+    fn new(test_store: &TestStore, kind: &str, size: u64) -> Loop {
+        let image = test_store.path(&format!("{kind}.img"));
         File::create(&image).unwrap().set_len(size).unwrap();
         let made = Command::new(format!("mkfs.{kind}")).arg("-q").arg(&image).output().unwrap();
         assert!(made.status.success(), "{}", text(&made.stderr));
-        let at = lab.path(kind);
+        let at = test_store.path(kind);
         fs::create_dir(&at).unwrap();
         let mounted = Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output().unwrap();
         assert!(mounted.status.success(), "{}", text(&mounted.stderr));
@@ -110,59 +110,59 @@ impl Drop for Loop {
     }
 }
 
-/// A lab whose store lies on a file system of its own.
-pub(super) fn lab_on(kind: &str, size: u64) -> (Loop, TestStore) {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    let at = Loop::new(&lab, kind, size);
+/// A test store whose directory lies on a file system of its own.
+pub(super) fn store_on(kind: &str, size: u64) -> (Loop, TestStore) {
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    let at = Loop::new(&test_store, kind, size);
     cairn::Store::init(at.0.join("store"), &Default::default()).unwrap();
-    std::os::unix::fs::symlink(at.0.join("store"), lab.store_path()).unwrap();
-    (at, lab)
+    std::os::unix::fs::symlink(at.0.join("store"), test_store.store_path()).unwrap();
+    (at, test_store)
 }
 
 #[test]
 fn where_blocks_can_be_shared_they_are() {
-    let (at, lab) = lab_on("xfs", 320 << 20);
+    let (at, test_store) = store_on("xfs", 320 << 20);
     let used = || {
         let s = cairn::internals::disk::space(&at.0).unwrap();
         (s.blocks - s.blocks_free) * u64::from(s.fragment_size)
     };
     {
-        let staged = stage(&lab, "r");
+        let staged = stage(&test_store, "r");
         fs::write(staged.at("large"), random_bytes(1, 64 << 20)).unwrap();
         File::open(staged.at("large")).unwrap().sync_all().unwrap();
         let (before, inode) = (used(), fs::metadata(staged.backing().join("large")).unwrap().ino());
         staged.sealed();
         assert!(used() < before + (8 << 20), "{} to {}: nothing was copied", before, used());
-        let object = walkdir::WalkDir::new(lab.store_path().join("objects"))
+        let object = walkdir::WalkDir::new(test_store.store_path().join("objects"))
             .into_iter()
             .flatten()
             .find(|e| e.file_type().is_file())
             .unwrap();
         assert_ne!(object.metadata().unwrap().ino(), inode);
-        whole(&lab, "shared");
-        lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
+        whole(&test_store, "shared");
+        test_store.ok(&["umount", staged.mnt.to_str().unwrap()]);
     }
-    drop(lab);
+    drop(test_store);
 }
 
 #[test]
 fn a_full_disk_is_enospc_and_what_there_is_can_be_sealed() {
-    let (_at, lab) = lab_on("ext4", 64 << 20);
-    let staged = stage(&lab, "r");
+    let (_at, test_store) = store_on("ext4", 64 << 20);
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("kept"), random_bytes(1, 1 << 20)).unwrap();
     let full = fs::write(staged.at("full"), random_bytes(2, 80 << 20)).unwrap_err();
     assert_eq!(full.raw_os_error(), Some(libc::ENOSPC));
     fs::remove_file(staged.at("full")).unwrap();
     fs::write(staged.at("again"), random_bytes(3, 1 << 20)).unwrap();
     staged.sealed();
-    assert_eq!(finished(&lab).len(), 2);
-    lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
+    assert_eq!(finished(&test_store).len(), 2);
+    test_store.ok(&["umount", staged.mnt.to_str().unwrap()]);
 }
 
 #[test]
 fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writable() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     make_tree(&staged.mnt, &[("d/file", b"x"), ("large", &random_bytes(1, LARGE))]);
     python(
         "import os,socket,stat,sys\nos.chdir(sys.argv[1])\nos.mkfifo('d/pipe')\n\
@@ -170,22 +170,22 @@ fn device_nodes_fifos_and_sockets_are_refused_by_name_and_the_stage_stays_writab
         &[staged.mnt.to_str().unwrap()],
     );
     let output = staged.seal();
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    assert!(["d/pipe", "null", "sock"].iter().all(|name| said.contains(name)), "{said}");
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(["d/pipe", "null", "sock"].iter().all(|name| stderr.contains(name)), "{stderr}");
     for name in ["d/pipe", "null", "sock"] {
         fs::remove_file(staged.at(name)).unwrap();
     }
     fs::write(staged.at("large"), random_bytes(2, LARGE)).unwrap();
     staged.sealed();
-    whole(&lab, "after the refusal");
-    assert_eq!(finished(&lab)[&b"large"[..]], [b"- ".as_slice(), &random_bytes(2, LARGE)].concat());
+    whole(&test_store, "after the refusal");
+    assert_eq!(finished(&test_store)[&b"large"[..]], [b"- ".as_slice(), &random_bytes(2, LARGE)].concat());
 }
 
 #[test]
 fn what_a_version_cannot_hold_is_kept_while_staged_only() {
-    let lab = TestStore::new();
-    let staged = stage_with(&lab, "r", &["--allow-other"]);
+    let test_store = TestStore::new();
+    let staged = stage_with(&test_store, "r", &["--allow-other"]);
     make_tree(
         &staged.mnt,
         &[("one", &random_bytes(1, LARGE)), ("secret", b"secret"), ("tool", &random_bytes(2, LARGE)), ("old", b"old")],
@@ -199,29 +199,32 @@ fn what_a_version_cannot_hold_is_kept_while_staged_only() {
     let (one, two) = (fs::metadata(staged.at("one")).unwrap(), fs::metadata(staged.at("two")).unwrap());
     assert_eq!((one.ino(), one.nlink()), (two.ino(), 2));
     staged.sealed();
-    let got = finished(&lab);
+    let got = finished(&test_store);
     assert!(got[&b"one"[..]] == got[&b"two"[..]] && got[&b"one"[..]].starts_with(b"- "));
-    assert_ne!(fs::metadata(lab.path("got/one")).unwrap().ino(), fs::metadata(lab.path("got/two")).unwrap().ino());
+    assert_ne!(
+        fs::metadata(test_store.path("got/one")).unwrap().ino(),
+        fs::metadata(test_store.path("got/two")).unwrap().ino()
+    );
     assert_eq!(got[&b"secret"[..]], b"- secret", "root's daemon reads other users' files");
     assert!(got[&b"tool"[..]].starts_with(b"x "));
-    python("import os,sys\nassert os.listxattr(sys.argv[1]) == []", &[lab.path("got/one").to_str().unwrap()]);
-    whole(&lab, "kept while staged");
+    python("import os,sys\nassert os.listxattr(sys.argv[1]) == []", &[test_store.path("got/one").to_str().unwrap()]);
+    whole(&test_store, "kept while staged");
 }
 
 #[test]
 fn a_seal_remembers_no_files_that_are_gone_afterwards() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     make_tree(&staged.mnt, &[("large", &random_bytes(1, LARGE)), ("small", b"1")]);
     staged.sealed();
-    let remembered = fs::read_dir(lab.path("cache/stat")).map_or(0, |files| files.count());
+    let remembered = fs::read_dir(test_store.path("cache/stat")).map_or(0, |files| files.count());
     assert_eq!(remembered, 0, "stat caches of the staging directory");
 }
 
 #[test]
 fn a_capability_set_on_a_new_file_is_seen() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let code = "import os,sys,errno
 os.chdir(sys.argv[1])
 name, value = 'security.capability', bytes.fromhex('0100000200040000000000000000000000000000')
@@ -241,32 +244,33 @@ except OSError as e: assert e.errno == errno.ENODATA, e";
 
 #[test]
 fn a_seal_that_fails_leaves_the_stage_as_it_was() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     make_tree(&staged.mnt, &[("large", &random_bytes(1, LARGE)), ("small", b"1")]);
     fs::set_permissions(staged.at("large"), fs::Permissions::from_mode(0o640)).unwrap();
     python("import os,sys\nos.utime(sys.argv[1],(7,7))", &[staged.at("large").to_str().unwrap()]);
-    lab.ok(&[
+    test_store.ok(&[
         "upsert",
         "a",
-        lab.store_path().join("cairn.json").to_str().unwrap(),
+        test_store.store_path().join("cairn.json").to_str().unwrap(),
         "--run",
         "other",
         "--distributed-id",
         "d",
     ]);
     // The type is compared after the files were stored.
-    let said = text(&lab.run(&["upsert", "a", "--run", "r", "--distributed-id", "d", "--type", "model"], 3).stderr);
-    assert!(said.contains("dataset"), "{said}");
+    let stderr =
+        text(&test_store.run(&["upsert", "a", "--run", "r", "--distributed-id", "d", "--type", "model"], 3).stderr);
+    assert!(stderr.contains("dataset"), "{stderr}");
     let meta = fs::metadata(staged.backing().join("large")).unwrap();
     assert_eq!((meta.mode() & 0o7777, meta.mtime(), meta.nlink()), (0o640, 7, 1));
     fs::write(staged.at("large"), "written again").unwrap();
-    whole(&lab, "after a seal that failed");
-    lab.ok(&["finish", "a", "--distributed-id", "d", "--skip-open"]);
+    whole(&test_store, "after a seal that failed");
+    test_store.ok(&["finish", "a", "--distributed-id", "d", "--skip-open"]);
     let output = staged.seal();
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("finished as a:v0"));
     let e = fs::write(staged.at("small"), "2").unwrap_err();
     assert_eq!(e.raw_os_error(), Some(libc::EROFS), "what can come into no version is not taken");
-    whole(&lab, "after the draft was finished");
+    whole(&test_store, "after the draft was finished");
 }

@@ -19,8 +19,8 @@ impl Drop for Shared {
 
 #[test]
 fn a_file_that_is_removed_while_open_on_a_shared_disk_is_in_no_listing_and_no_version() {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    let (back, at) = (lab.path("back"), lab.path("shared"));
+    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+    let (back, at) = (test_store.path("back"), test_store.path("shared"));
     fs::create_dir(&back).unwrap();
     fs::create_dir(&at).unwrap();
     match Command::new("bindfs").arg(&back).arg(&at).status() {
@@ -29,9 +29,9 @@ fn a_file_that_is_removed_while_open_on_a_shared_disk_is_in_no_listing_and_no_ve
     }
     let shared = Shared(at.clone());
     cairn::Store::init(at.join("store"), &Default::default()).unwrap();
-    std::os::unix::fs::symlink(at.join("store"), lab.store_path()).unwrap();
+    std::os::unix::fs::symlink(at.join("store"), test_store.store_path()).unwrap();
     {
-        let staged = stage(&lab, "r");
+        let staged = stage(&test_store, "r");
         for (name, content) in [("keep", "keep"), ("gone", "removed"), ("current", "old"), ("d/gone", "removed")] {
             fs::create_dir_all(staged.at("d")).unwrap();
             fs::write(staged.at(name), content).unwrap();
@@ -53,17 +53,17 @@ fn a_file_that_is_removed_while_open_on_a_shared_disk_is_in_no_listing_and_no_ve
         }
         staged.sealed();
         drop(held);
-        lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
+        test_store.ok(&["umount", staged.mnt.to_str().unwrap()]);
     }
-    let got = finished(&lab);
+    let got = finished(&test_store);
     assert_eq!(
         got.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect::<Vec<_>>(),
         [(&b"current"[..], &b"- new"[..]), (b"keep", b"- keep")]
     );
     // The next run's beginning removes what could not be removed while it was open.
-    let mnt = lab.path("mnt-r");
-    lab.ok(&["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "e", "--run", "r"]);
-    lab.ok(&["umount", mnt.to_str().unwrap()]);
-    assert!(left(&lab).is_empty(), "{:?}", left(&lab));
+    let mnt = test_store.path("mnt-r");
+    test_store.ok(&["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "e", "--run", "r"]);
+    test_store.ok(&["umount", mnt.to_str().unwrap()]);
+    assert!(left(&test_store).is_empty(), "{:?}", left(&test_store));
     drop(shared);
 }

@@ -11,22 +11,22 @@ const SEAL: [&str; 6] = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
 
 #[test]
 fn a_run_copies_files_and_umount_makes_them_its_part_of_the_version() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("x", b"x"), ("d/y", &random_bytes(1, LARGE)), ("empty/", b"")]);
-    let staged = stage(&lab, "r");
-    let copied = Command::new("cp").arg("-r").arg(lab.path("src/.")).arg(&staged.mnt).status().unwrap();
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("x", b"x"), ("d/y", &random_bytes(1, LARGE)), ("empty/", b"")]);
+    let staged = stage(&test_store, "r");
+    let copied = Command::new("cp").arg("-r").arg(test_store.path("src/.")).arg(&staged.mnt).status().unwrap();
     assert!(copied.success());
-    assert_eq!(lab.ok(&["umount", staged.mnt.to_str().unwrap()]), "");
-    assert!(!is_mounted(&staged.mnt) && left(&lab).is_empty());
-    assert!(finished(&lab) == snapshot(&lab.path("src")));
+    assert_eq!(test_store.ok(&["umount", staged.mnt.to_str().unwrap()]), "");
+    assert!(!is_mounted(&staged.mnt) && left(&test_store).is_empty());
+    assert!(finished(&test_store) == snapshot(&test_store.path("src")));
     let later = staged.mount(&[]);
     assert_eq!(later.status.code(), Some(3), "a finished draft takes nothing: {}", text(&later.stderr));
 }
 
 #[test]
 fn several_runs_write_through_a_mount_each_and_all_of_it_is_in_the_version() {
-    let lab = TestStore::new();
-    let stages: Vec<_> = (0..4).map(|i| stage(&lab, &format!("r{i}"))).collect();
+    let test_store = TestStore::new();
+    let stages: Vec<_> = (0..4).map(|i| stage(&test_store, &format!("r{i}"))).collect();
     let mut writers: Vec<_> = stages
         .iter()
         .map(|s| {
@@ -41,13 +41,13 @@ fn several_runs_write_through_a_mount_each_and_all_of_it_is_in_the_version() {
         .collect();
     assert!(writers.iter_mut().all(|w| w.wait().unwrap().success()));
     stages.iter().for_each(|s| s.sealed());
-    assert_eq!(finished(&lab).len(), 400);
+    assert_eq!(finished(&test_store).len(), 400);
 }
 
 #[test]
 fn after_a_killed_daemon_what_was_fsynced_is_there_and_the_contribution_is_open() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let mut file = File::create(staged.at("synced")).unwrap();
     file.write_all(&random_bytes(1, LARGE)).unwrap();
     file.sync_all().unwrap();
@@ -56,47 +56,61 @@ fn after_a_killed_daemon_what_was_fsynced_is_there_and_the_contribution_is_open(
     kill(staged.daemon(), libc::SIGKILL);
     assert_eq!(fs::read_dir(&staged.mnt).err().unwrap().raw_os_error(), Some(libc::ENOTCONN));
     drop(file);
-    assert_eq!(contributions(&lab, "r"), 0);
-    let shown = lab.ok(&["drafts", "a"]);
+    assert_eq!(contributions(&test_store, "r"), 0);
+    let shown = test_store.ok(&["drafts", "a"]);
     assert!(shown.contains('r') && shown.contains('d'), "{shown}");
-    let said = text(&lab.run(&["umount", staged.mnt.to_str().unwrap()], 3).stderr);
-    assert!(said.contains("left open: a d r") && said.contains("cairn upsert a --distributed-id d --run r"), "{said}");
-    assert!(!is_mounted(&staged.mnt) && contributions(&lab, "r") == 0, "nothing is sealed that a dead daemon served");
+    let stderr = text(&test_store.run(&["umount", staged.mnt.to_str().unwrap()], 3).stderr);
+    assert!(
+        stderr.contains("left open: a d r") && stderr.contains("cairn upsert a --distributed-id d --run r"),
+        "{stderr}"
+    );
+    assert!(
+        !is_mounted(&staged.mnt) && contributions(&test_store, "r") == 0,
+        "nothing is sealed that a dead daemon served"
+    );
     assert!(staged.mount(&[]).status.success());
     assert!(fs::read(staged.at("synced")).unwrap() == random_bytes(1, LARGE) && staged.at("d").is_dir());
     staged.sealed();
-    assert_eq!(finished(&lab).len(), 2);
+    assert_eq!(finished(&test_store).len(), 2);
 }
 
 #[test]
 fn a_second_holder_of_a_run_is_refused_and_fresh_begins_with_nothing() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("x"), "x").unwrap();
-    let other = lab.path("other");
+    let other = test_store.path("other");
     fs::create_dir(&other).unwrap();
     let words = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
     for more in [&[][..], &["--fresh"]] {
-        let said = text(&lab.run(&[&words[..], more].concat(), 3).stderr);
-        assert!(said.contains("held by process") && said.contains(&staged.daemon().to_string()), "{said}");
+        let stderr = text(&test_store.run(&[&words[..], more].concat(), 3).stderr);
+        assert!(stderr.contains("held by process") && stderr.contains(&staged.daemon().to_string()), "{stderr}");
     }
-    lab.run(
-        &["upsert", "a", "--run", "r", "--distributed-id", "d", lab.store_path().join("cairn.json").to_str().unwrap()],
+    test_store.run(
+        &[
+            "upsert",
+            "a",
+            "--run",
+            "r",
+            "--distributed-id",
+            "d",
+            test_store.store_path().join("cairn.json").to_str().unwrap(),
+        ],
         3,
     );
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     assert!(staged.mount(&["--fresh"]).status.success());
     assert_eq!(fs::read_dir(&staged.mnt).unwrap().count(), 0);
 }
 
 #[test]
 fn a_plain_umount_and_a_signal_leave_the_contribution_open() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("one"), "1").unwrap();
     assert!(Command::new("umount").arg(&staged.mnt).status().unwrap().success());
     for _ in 0..200 {
-        if lab.ok(&["locks"]).is_empty() || !lab.ok(&["locks"]).contains("stage") {
+        if test_store.ok(&["locks"]).is_empty() || !test_store.ok(&["locks"]).contains("stage") {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -104,56 +118,57 @@ fn a_plain_umount_and_a_signal_leave_the_contribution_open() {
     assert!(staged.mount(&[]).status.success());
     fs::write(staged.at("two"), "2").unwrap();
     kill(staged.daemon(), libc::SIGTERM);
-    assert_eq!(contributions(&lab, "r"), 0);
+    assert_eq!(contributions(&test_store, "r"), 0);
     assert!(staged.mount(&[]).status.success());
     assert_eq!(snapshot(&staged.mnt).len(), 2);
 }
 
 #[test]
 fn finish_refuses_while_a_stage_is_open_and_says_whose() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("x"), "x").unwrap();
     let finish = ["finish", "a", "--distributed-id", "d"];
-    assert!(text(&lab.run(&finish, 3).stderr).contains("run r is writing on"));
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-    assert!(text(&lab.run(&finish, 3).stderr).contains("run r has left its staging directory open"));
-    lab.ok(&SEAL);
-    assert_eq!(finished(&lab).len(), 1);
+    assert!(text(&test_store.run(&finish, 3).stderr).contains("run r is writing on"));
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    assert!(text(&test_store.run(&finish, 3).stderr).contains("run r has left its staging directory open"));
+    test_store.ok(&SEAL);
+    assert_eq!(finished(&test_store).len(), 1);
 }
 
 #[test]
 fn upsert_without_a_source_seals_what_is_mounted_and_what_is_not() {
-    let lab = TestStore::new();
-    lab.run(&SEAL, 6);
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    test_store.run(&SEAL, 6);
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("x"), random_bytes(1, LARGE)).unwrap();
-    assert_eq!(lab.ok(&SEAL), "a d r");
+    assert_eq!(test_store.ok(&SEAL), "a d r");
     assert_eq!(fs::write(staged.at("y"), "y").err().unwrap().raw_os_error(), Some(libc::EROFS));
-    lab.ok(&["umount", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", staged.mnt.to_str().unwrap()]);
     assert!(staged.mount(&[]).status.success(), "a run may go on: a new stage, over what it sealed");
     assert_eq!(fs::read_dir(&staged.mnt).unwrap().count(), 0);
     fs::write(staged.at("y"), "y").unwrap();
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     assert_eq!(
-        lab.ok(&[&SEAL[..], &["--json"]].concat()),
+        test_store.ok(&[&SEAL[..], &["--json"]].concat()),
         r#"{"artifact":"a","distributed_id":"d","run":"r","files":1,"bytes":1}"#
     );
-    assert_eq!(finished(&lab).len(), 2);
-    whole(&lab, "upsert without a source");
+    assert_eq!(finished(&test_store).len(), 2);
+    whole(&test_store, "upsert without a source");
 }
 
 #[test]
 fn two_sealers_at_once_make_one_contribution_or_one_is_refused() {
     for round in 0..8 {
-        let lab = TestStore::new();
-        let staged = stage(&lab, "r");
+        let test_store = TestStore::new();
+        let staged = stage(&test_store, "r");
         (0..50).for_each(|i| fs::write(staged.at(&format!("f{i}")), random_bytes(round * 50 + i, 5000)).unwrap());
         fs::write(staged.at("large"), random_bytes(round, 10 * LARGE)).unwrap();
-        lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+        test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
         let sealers: Vec<_> = (0..2)
             .map(|_| {
-                lab.cairn(&SEAL)
+                test_store
+                    .cairn(&SEAL)
                     .stderr(std::process::Stdio::piped())
                     .stdout(std::process::Stdio::null())
                     .spawn()
@@ -167,28 +182,28 @@ fn two_sealers_at_once_make_one_contribution_or_one_is_refused() {
             ends.iter().map(|o| text(&o.stderr)).collect::<Vec<_>>()
         );
         if ends.iter().all(|o| !o.status.success()) {
-            lab.ok(&SEAL); // each saw the other's lock
+            test_store.ok(&SEAL); // each saw the other's lock
         }
-        assert_eq!(contributions(&lab, "r"), 1);
-        assert_eq!(finished(&lab).len(), 51);
-        whole(&lab, "two sealers");
+        assert_eq!(contributions(&test_store, "r"), 1);
+        assert_eq!(finished(&test_store).len(), 51);
+        whole(&test_store, "two sealers");
     }
 }
 
 #[test]
 fn a_sealer_that_was_taken_for_dead_and_goes_on_loses_nothing() {
     // Its lock is broken while it stands still at each of its steps; another seals meanwhile.
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     make_tree(&staged.mnt, &[("large", &random_bytes(1, LARGE)), ("d/small", b"small"), ("b", b"b")]);
-    lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-    crate::support::copy_tree(&super::support::backing(&lab, "r"), &lab.path("want"));
-    crate::support::copy_tree(&lab.store_path(), &lab.path("template"));
+    test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+    crate::support::copy_tree(&super::support::backing(&test_store, "r"), &test_store.path("want"));
+    crate::support::copy_tree(&test_store.store_path(), &test_store.path("template"));
     for step in (2..).step_by(4) {
-        fs::remove_dir_all(lab.store_path()).unwrap();
-        crate::support::copy_tree(&lab.path("template"), &lab.store_path());
-        let _ = fs::remove_dir_all(lab.path("got"));
-        let mut first = lab
+        fs::remove_dir_all(test_store.store_path()).unwrap();
+        crate::support::copy_tree(&test_store.path("template"), &test_store.store_path());
+        let _ = fs::remove_dir_all(test_store.path("got"));
+        let mut first = test_store
             .cairn(&SEAL)
             .env("CAIRN_FAULT", format!("stop:{step}"))
             .stderr(std::process::Stdio::null())
@@ -198,18 +213,18 @@ fn a_sealer_that_was_taken_for_dead_and_goes_on_loses_nothing() {
         if !stops(&mut first) {
             break;
         }
-        for lock in fs::read_dir(lab.store_path().join("locks")).unwrap().flatten() {
+        for lock in fs::read_dir(test_store.store_path().join("locks")).unwrap().flatten() {
             fs::remove_file(lock.path()).unwrap();
         }
-        let second = lab.cairn(&SEAL).output().unwrap();
+        let second = test_store.cairn(&SEAL).output().unwrap();
         assert!(matches!(second.status.code(), Some(0 | 6)), "step {step}: {}", text(&second.stderr));
         crate::support::go_on(&first);
         first.wait().unwrap();
-        lab.run(&["locks"], 0);
-        let again = lab.cairn(&SEAL).output().unwrap();
+        test_store.run(&["locks"], 0);
+        let again = test_store.cairn(&SEAL).output().unwrap();
         assert!(matches!(again.status.code(), Some(0 | 6)), "step {step}: {}", text(&again.stderr));
-        assert!(finished(&lab) == snapshot(&lab.path("want")), "step {step}");
-        whole(&lab, &format!("stopped at step {step}"));
+        assert!(finished(&test_store) == snapshot(&test_store.path("want")), "step {step}");
+        whole(&test_store, &format!("stopped at step {step}"));
     }
 }
 
@@ -230,8 +245,8 @@ fn stops(child: &mut std::process::Child) -> bool {
 
 #[test]
 fn stages_are_told_by_inode_and_mount_table() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("x"), "x").unwrap();
     let (shown, real) = (fs::metadata(staged.at("x")).unwrap(), fs::metadata(staged.backing().join("x")).unwrap());
     assert_eq!((shown.ino(), shown.size(), shown.mtime_nsec()), (real.ino(), real.size(), real.mtime_nsec()));
@@ -245,11 +260,11 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
     let long = format!(r#"{{"k": 1, "long": "{}"}}"#, "é\\\"".repeat(9000));
     let words = ["--alias", "best", "--tag", "t", "--description", "said", "--metadata", &long, "--type", "model"];
     for mounted in [true, false] {
-        let lab = TestStore::new();
-        let staged = stage(&lab, "r");
+        let test_store = TestStore::new();
+        let staged = stage(&test_store, "r");
         fs::write(staged.at("f"), "1").unwrap();
         if !mounted {
-            lab.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
+            test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
         }
         for option in [
             &["--at", "p"][..],
@@ -259,13 +274,13 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
             &["--rehash"],
             &["--stdin-filename", "n"],
         ] {
-            let said = text(&lab.run(&[&SEAL[..], option].concat(), 2).stderr);
-            assert!(said.contains(&format!("{} applies to SRC", option[0])), "{said}");
+            let stderr = text(&test_store.run(&[&SEAL[..], option].concat(), 2).stderr);
+            assert!(stderr.contains(&format!("{} applies to SRC", option[0])), "{stderr}");
         }
-        assert_eq!(contributions(&lab, "r"), 0);
-        assert_eq!(lab.ok(&[&SEAL[..], &words].concat()), "a d r");
-        assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
-        let shown: serde_json::Value = serde_json::from_str(&lab.ok(&["show", "a", "--json"])).unwrap();
+        assert_eq!(contributions(&test_store, "r"), 0);
+        assert_eq!(test_store.ok(&[&SEAL[..], &words].concat()), "a d r");
+        assert_eq!(test_store.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
+        let shown: serde_json::Value = serde_json::from_str(&test_store.ok(&["show", "a", "--json"])).unwrap();
         let (want, shown_text) = (serde_json::from_str::<serde_json::Value>(&long).unwrap(), shown.to_string());
         assert_eq!(shown["metadata"], want, "mounted: {mounted}");
         for part in [r#""model""#, r#""best""#, r#""t""#, r#""said""#] {
@@ -276,47 +291,47 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
 
 #[test]
 fn a_seal_by_a_daemon_can_replace_what_the_run_contributed_before() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("old", b"old")]);
-    lab.ok(&["upsert", "a", "src", "--run", "r", "--distributed-id", "d"]);
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("old", b"old")]);
+    test_store.ok(&["upsert", "a", "src", "--run", "r", "--distributed-id", "d"]);
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("new"), "new").unwrap();
-    lab.ok(&[&SEAL[..], &["--replace"]].concat());
-    assert_eq!(finished(&lab).into_keys().collect::<Vec<_>>(), [b"new".to_vec()]);
+    test_store.ok(&[&SEAL[..], &["--replace"]].concat());
+    assert_eq!(finished(&test_store).into_keys().collect::<Vec<_>>(), [b"new".to_vec()]);
 }
 
 #[test]
 fn an_upsert_seals_no_other_run_that_is_mounted_where_its_own_was() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("r"), "r").unwrap();
     let note = staged.backing().with_extension("mount");
-    let other = stage(&lab, "other");
+    let other = stage(&test_store, "other");
     fs::write(other.at("half"), "half").unwrap();
     fs::write(note, other.mnt.to_str().unwrap()).unwrap();
-    let said = text(&lab.run(&SEAL, 3).stderr);
-    assert!(said.contains("is held by process"), "{said}");
-    assert_eq!((contributions(&lab, "r"), contributions(&lab, "other")), (0, 0));
+    let stderr = text(&test_store.run(&SEAL, 3).stderr);
+    assert!(stderr.contains("is held by process"), "{stderr}");
+    assert_eq!((contributions(&test_store, "r"), contributions(&test_store, "other")), (0, 0));
 }
 
 #[test]
 fn of_two_mounts_for_one_run_that_start_at_once_one_is_made_and_the_other_is_told_who() {
-    let lab = TestStore::new();
-    let points = ["one", "two"].map(|p| lab.path(p));
+    let test_store = TestStore::new();
+    let points = ["one", "two"].map(|p| test_store.path(p));
     points.iter().for_each(|p| fs::create_dir(p).unwrap());
     for round in 0..10 {
         let start = |at: &std::path::PathBuf| {
             let words = ["mount", at.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
-            lab.cairn(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+            test_store.cairn(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
         };
         let mounts = points.each_ref().map(start).map(|c| c.wait_with_output().unwrap());
         let made = mounts.iter().position(|m| m.status.success());
-        let said = mounts.each_ref().map(|m| text(&m.stderr));
-        let Some(made) = made else { panic!("round {round}: both refused: {said:?}") };
+        let stderr = mounts.each_ref().map(|m| text(&m.stderr));
+        let Some(made) = made else { panic!("round {round}: both refused: {stderr:?}") };
         assert!(
-            mounts[1 - made].status.code() == Some(3) && said[1 - made].contains("is held by process "),
-            "round {round}: {said:?}"
+            mounts[1 - made].status.code() == Some(3) && stderr[1 - made].contains("is held by process "),
+            "round {round}: {stderr:?}"
         );
-        lab.ok(&["umount", "--no-seal", points[made].to_str().unwrap()]);
+        test_store.ok(&["umount", "--no-seal", points[made].to_str().unwrap()]);
     }
 }

@@ -13,19 +13,19 @@ pub const LARGE: usize = 200_000;
 
 /// A run's staging directory, mounted. Its draft is `d` of `a`.
 pub struct Staged<'a> {
-    pub lab: &'a TestStore,
+    pub test_store: &'a TestStore,
     pub run: String,
     pub mnt: PathBuf,
 }
 
-pub fn stage<'a>(lab: &'a TestStore, run: &str) -> Staged<'a> {
-    stage_with(lab, run, &[])
+pub fn stage<'a>(test_store: &'a TestStore, run: &str) -> Staged<'a> {
+    stage_with(test_store, run, &[])
 }
 
-pub fn stage_with<'a>(lab: &'a TestStore, run: &str, more: &[&str]) -> Staged<'a> {
-    let mnt = lab.path(&format!("mnt-{run}"));
+pub fn stage_with<'a>(test_store: &'a TestStore, run: &str, more: &[&str]) -> Staged<'a> {
+    let mnt = test_store.path(&format!("mnt-{run}"));
     fs::create_dir_all(&mnt).unwrap();
-    let staged = Staged { lab, run: run.to_owned(), mnt };
+    let staged = Staged { test_store, run: run.to_owned(), mnt };
     let output = staged.mount(more);
     assert!(output.status.success(), "{}", text(&output.stderr));
     staged
@@ -36,7 +36,7 @@ impl Staged<'_> {
     pub fn mount(&self, more: &[&str]) -> Output {
         let mnt = self.mnt.to_str().unwrap();
         let words = ["mount", mnt, "a", "--stage", "--distributed-id", "d", "--run", &self.run];
-        self.lab.cairn(&[&words[..], more].concat()).output().unwrap()
+        self.test_store.cairn(&[&words[..], more].concat()).output().unwrap()
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
@@ -44,7 +44,7 @@ impl Staged<'_> {
     }
 
     pub fn seal(&self) -> Output {
-        self.lab.cairn(&["seal", self.mnt.to_str().unwrap()]).output().unwrap()
+        self.test_store.cairn(&["seal", self.mnt.to_str().unwrap()]).output().unwrap()
     }
 
     /// Seals, which succeeds.
@@ -55,7 +55,7 @@ impl Staged<'_> {
 
     /// The stage's directory in the store.
     pub fn backing(&self) -> PathBuf {
-        backing(self.lab, &self.run)
+        backing(self.test_store, &self.run)
     }
 
     /// The daemon.
@@ -108,8 +108,8 @@ pub fn kill(pid: u32, signal: i32) {
 }
 
 /// The directory of a run's stage in the store.
-pub fn backing(lab: &TestStore, run: &str) -> PathBuf {
-    let staging = lab.store_path().join("staging");
+pub fn backing(test_store: &TestStore, run: &str) -> PathBuf {
+    let staging = test_store.store_path().join("staging");
     let record = fs::read_dir(&staging).unwrap().flatten().map(|e| e.path()).find(|p| {
         p.extension().is_some_and(|e| e == "json")
             && fs::read_to_string(p).unwrap().contains(&format!("\"id\": \"{run}\""))
@@ -118,8 +118,8 @@ pub fn backing(lab: &TestStore, run: &str) -> PathBuf {
 }
 
 /// What is left in the store's `staging/`.
-pub fn left(lab: &TestStore) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(lab.store_path().join("staging"))
+pub fn left(test_store: &TestStore) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(test_store.store_path().join("staging"))
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
@@ -128,24 +128,24 @@ pub fn left(lab: &TestStore) -> Vec<String> {
 }
 
 /// How many contributions of a run count.
-pub fn contributions(lab: &TestStore, run: &str) -> usize {
+pub fn contributions(test_store: &TestStore, run: &str) -> usize {
     let id = cairn::types::DistributedId::parse("d").unwrap();
-    let draft = cairn::catalog::Draft::new(&lab.store(), &cairn::types::ArtifactName::parse("a").unwrap(), &id);
+    let draft = cairn::catalog::Draft::new(&test_store.store(), &cairn::types::ArtifactName::parse("a").unwrap(), &id);
     draft.state().unwrap().contributions.iter().filter(|c| c.record.run.id.as_str() == run).count()
 }
 
 /// Finishes the draft and gives what the version holds.
-pub fn finished(lab: &TestStore) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    assert_eq!(lab.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
-    lab.ok(&["get", "a:v0", "got"]);
-    snapshot(&lab.path("got"))
+pub fn finished(test_store: &TestStore) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    assert_eq!(test_store.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
+    test_store.ok(&["get", "a:v0", "got"]);
+    snapshot(&test_store.path("got"))
 }
 
 /// The store verifies, and no stage shares an inode with an object.
-pub fn whole(lab: &TestStore, label: &str) {
-    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+pub fn whole(test_store: &TestStore, label: &str) {
+    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
-    for entry in walkdir::WalkDir::new(lab.store_path())
+    for entry in walkdir::WalkDir::new(test_store.store_path())
         .into_iter()
         .filter_entry(|e| e.file_name() != "staging")
         .flatten()
@@ -159,8 +159,10 @@ pub fn whole(lab: &TestStore, label: &str) {
         );
     }
     let inodes = |dir: &str| -> Vec<(u64, PathBuf)> {
-        let files =
-            walkdir::WalkDir::new(lab.store_path().join(dir)).into_iter().flatten().filter(|e| e.file_type().is_file());
+        let files = walkdir::WalkDir::new(test_store.store_path().join(dir))
+            .into_iter()
+            .flatten()
+            .filter(|e| e.file_type().is_file());
         files.map(|e| (e.metadata().unwrap().ino(), e.into_path())).collect()
     };
     let objects = inodes("objects");

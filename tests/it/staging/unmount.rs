@@ -1,5 +1,5 @@
 //! What `cairn umount` does with a contribution: it is sealed, or the mount stays and the reason is given, or it is
-//! said to be left open.
+//! listed as left open.
 
 use super::support::{contributions, finished, is_mounted, kill, stage};
 use crate::support::{TestStore, text};
@@ -18,77 +18,77 @@ pub fn fifo(at: &Path) {
 
 #[test]
 fn an_unmount_that_cannot_seal_leaves_the_mount_and_says_why() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let mnt = staged.mnt.to_str().unwrap();
     fs::write(staged.at("result"), "result").unwrap();
     fifo(&staged.at("pipe"));
-    let said = text(&lab.run(&["umount", mnt], 2).stderr);
-    assert!(said.contains(": pipe") && said.contains("--no-seal"), "{said}");
-    assert!(is_mounted(&staged.mnt) && contributions(&lab, "r") == 0);
-    let said = text(&lab.run(&SEAL, 2).stderr);
-    assert!(said.contains(": pipe"), "an upsert gives the daemon's reason: {said}");
+    let stderr = text(&test_store.run(&["umount", mnt], 2).stderr);
+    assert!(stderr.contains(": pipe") && stderr.contains("--no-seal"), "{stderr}");
+    assert!(is_mounted(&staged.mnt) && contributions(&test_store, "r") == 0);
+    let stderr = text(&test_store.run(&SEAL, 2).stderr);
+    assert!(stderr.contains(": pipe"), "an upsert gives the daemon's reason: {stderr}");
     fs::remove_file(staged.at("pipe")).unwrap();
     let held = fs::File::create(staged.at("held")).unwrap();
-    let said = text(&lab.run(&["umount", mnt], 3).stderr);
-    assert!(said.contains("held is open for writing") && is_mounted(&staged.mnt), "{said}");
+    let stderr = text(&test_store.run(&["umount", mnt], 3).stderr);
+    assert!(stderr.contains("held is open for writing") && is_mounted(&staged.mnt), "{stderr}");
     drop(held);
-    let said = text(&lab.run(&["umount", mnt], 0).stderr);
-    assert!(said.contains("sealed: a d r: 2 files"), "{said}");
-    assert_eq!(finished(&lab)[&b"result"[..]], b"- result");
+    let stderr = text(&test_store.run(&["umount", mnt], 0).stderr);
+    assert!(stderr.contains("sealed: a d r: 2 files"), "{stderr}");
+    assert_eq!(finished(&test_store)[&b"result"[..]], b"- result");
 }
 
 #[test]
 fn a_refusal_with_long_names_of_any_alphabet_keeps_its_status_and_names_the_file() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     let mut directory = staged.mnt.clone();
     for _ in 0..7 {
         directory.push("文件".repeat(42));
     }
     fs::create_dir_all(&directory).unwrap();
     let _held: Vec<_> = (0..3).map(|i| fs::File::create(directory.join(format!("数据{i}"))).unwrap()).collect();
-    let said = text(&staged.seal().stderr);
-    assert!(said.contains("文件") && said.contains("open for writing"), "{said}");
-    lab.run(&["seal", staged.mnt.to_str().unwrap()], 3);
+    let stderr = text(&staged.seal().stderr);
+    assert!(stderr.contains("文件") && stderr.contains("open for writing"), "{stderr}");
+    test_store.run(&["seal", staged.mnt.to_str().unwrap()], 3);
 }
 
 #[test]
 fn what_is_left_open_is_said_with_the_way_on() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::write(staged.at("x"), "x").unwrap();
-    let said = text(&lab.run(&["umount", "--no-seal", staged.mnt.to_str().unwrap()], 0).stderr);
+    let stderr = text(&test_store.run(&["umount", "--no-seal", staged.mnt.to_str().unwrap()], 0).stderr);
     for part in [
         "left open: a d r",
         "cairn mount MNT a --stage --distributed-id d --run r",
         "cairn upsert a --distributed-id d --run r",
     ] {
-        assert!(said.contains(part), "{part} in {said}");
+        assert!(stderr.contains(part), "{part} in {stderr}");
     }
 }
 
 #[test]
 fn an_unmount_of_a_directory_in_a_mount_seals_nothing() {
-    let lab = TestStore::new();
-    let staged = stage(&lab, "r");
+    let test_store = TestStore::new();
+    let staged = stage(&test_store, "r");
     fs::create_dir(staged.at("sub")).unwrap();
-    lab.run(&["umount", staged.at("sub").to_str().unwrap()], 6);
-    assert!(contributions(&lab, "r") == 0 && is_mounted(&staged.mnt));
+    test_store.run(&["umount", staged.at("sub").to_str().unwrap()], 6);
+    assert!(contributions(&test_store, "r") == 0 && is_mounted(&staged.mnt));
 }
 
 #[test]
 fn the_unmount_of_a_killed_stores_mount_names_the_runs_that_it_had() {
-    let lab = TestStore::new();
-    let mnt = lab.path("all");
+    let test_store = TestStore::new();
+    let mnt = test_store.path("all");
     fs::create_dir(&mnt).unwrap();
     let at = mnt.to_str().unwrap();
-    lab.ok(&["mount", at]);
+    test_store.ok(&["mount", at]);
     fs::create_dir_all(mnt.join(".staging/a/d/r")).unwrap();
     fs::write(mnt.join(".staging/a/d/r/x"), "x").unwrap();
     kill(super::support::daemons(&mnt)[0], libc::SIGKILL);
-    let said = text(&lab.run(&["umount", at], 0).stderr);
-    assert!(said.contains("left open: a d r") && !is_mounted(&mnt), "{said}");
-    lab.ok(&SEAL);
-    assert_eq!(finished(&lab)[&b"x"[..]], b"- x");
+    let stderr = text(&test_store.run(&["umount", at], 0).stderr);
+    assert!(stderr.contains("left open: a d r") && !is_mounted(&mnt), "{stderr}");
+    test_store.ok(&SEAL);
+    assert_eq!(finished(&test_store)[&b"x"[..]], b"- x");
 }

@@ -305,13 +305,13 @@ fn no_command_writes_behind_a_symlink_in_the_place_of_a_directory_of_the_store()
             &["rm", "a:v0", "--force"],
         ] {
             let output = cairn(at.path(), args).output().unwrap();
-            let said = text(&output.stderr);
+            let stderr = text(&output.stderr);
             assert!(
-                !said.contains("panicked") && output.status.code().is_some_and(|c| c <= 6),
-                "{dir:?} {args:?}: {said}"
+                !stderr.contains("panicked") && output.status.code().is_some_and(|c| c <= 6),
+                "{dir:?} {args:?}: {stderr}"
             );
             let after = snapshot(&at.path().join("sentinel"));
-            assert!(before == after, "{dir:?} {args:?}: {} {said}", difference(Some(&before), &after));
+            assert!(before == after, "{dir:?} {args:?}: {} {stderr}", difference(Some(&before), &after));
             commands += 1;
         }
     }

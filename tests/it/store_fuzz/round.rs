@@ -55,24 +55,24 @@ impl Round<'_> {
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         };
-        let said = text(&std::fs::read(&err).unwrap());
-        let short: String = said.chars().take(1500).collect();
+        let message = text(&std::fs::read(&err).unwrap());
+        let short: String = message.chars().take(1500).collect();
         if let Some(signal) = status.signal() {
             self.faults.push(format!("{label}: dies of signal {signal}: {short}"));
             return None;
         }
         let status = status.code().unwrap();
-        if said.contains("panicked at") || said.contains("internal error") || status == 101 {
+        if message.contains("panicked at") || message.contains("internal error") || status == 101 {
             self.faults.push(format!("{label}: panics: {short}"));
         } else if !(0..=6).contains(&status) {
             self.faults.push(format!("{label}: exit status {status}: {short}"));
-        } else if status > 1 && !said.contains("error") {
+        } else if status > 1 && !message.contains("error") {
             self.faults.push(format!("{label}: exit status {status} without an error: {short}"));
         }
-        if said.len() > 16 << 10 {
-            self.faults.push(format!("{label}: {} bytes on stderr", said.len()));
+        if message.len() > 16 << 10 {
+            self.faults.push(format!("{label}: {} bytes on stderr", message.len()));
         }
-        Some(CommandOutcome { status, out: std::fs::read(&out).unwrap(), err: said })
+        Some(CommandOutcome { status, out: std::fs::read(&out).unwrap(), err: message })
     }
 
     fn fault(&mut self, what: String) {
@@ -137,11 +137,11 @@ impl Round<'_> {
         if ended.status != 0 {
             return;
         }
-        let Ok(said) = serde_json::from_slice::<Value>(&ended.out) else {
+        let Ok(message) = serde_json::from_slice::<Value>(&ended.out) else {
             self.fault(format!("put {name} {source}: its JSON: {}", text(&ended.out)));
             return;
         };
-        let version = format!("{name}:{}", said["version"].as_str().unwrap_or("?"));
+        let version = format!("{name}:{}", message["version"].as_str().unwrap_or("?"));
         let Some(got) = self.run(&["get", &version, "out"]) else { return };
         let out = self.dir.path().join("out");
         let must_be_right = healed || !self.effects.rot;

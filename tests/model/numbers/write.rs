@@ -168,7 +168,7 @@ impl Numbers {
                     next.processes[me].again(self.tries);
                 }
                 (_, Outcome::None) => {
-                    next.processes[me].step = Step::Commit; // said to be there, and is not: it is tried again
+                    next.processes[me].step = Step::Commit; // message to be there, and is not: it is tried again
                     out.push((Label("reads no outcome, and tries again", me, 0), next));
                     next.processes[me].step = Step::GiveUp;
                 }

@@ -143,6 +143,7 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 //! [`manifest`] the tree of entries of a version, [`view`] reading and checkout, [`verify`] the check of a store,
 //! [`types`] the validated names. [`internals`] is for the project's own tests and commands.
 
+mod access;
 pub mod assets;
 pub mod catalog;
 mod clock;
@@ -215,6 +216,10 @@ pub mod internals {
     /// The only place that changes the disk.
     pub mod disk {
         pub use crate::disk::*;
+    }
+    /// Who may use a store.
+    pub mod access {
+        pub use crate::access::*;
     }
     /// Every path of FORMAT.md.
     pub mod layout {

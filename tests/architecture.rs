@@ -28,6 +28,7 @@ const STOREYS: [&str; 28] = [
     "lock",
     "txn",
     "pins",
+    "access",
     "catalog",
     "ingest",
     "view",

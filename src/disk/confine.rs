@@ -21,6 +21,11 @@ pub fn confine(root: &Path) {
     }
 }
 
+/// The root of the open store that `path` is in.
+pub(super) fn root_of(path: &Path) -> Option<PathBuf> {
+    ROOTS.read().iter().find(|root| path.starts_with(root)).cloned()
+}
+
 /// Refuses a change behind a symlink.
 ///
 /// # Errors

@@ -34,6 +34,11 @@ impl std::fmt::Debug for EntryStat {
 }
 
 impl EntryStat {
+    /// Its group.
+    pub fn group(self) -> u32 {
+        self.0.st_gid
+    }
+
     fn is(self, kind: libc::mode_t) -> bool {
         self.0.st_mode & libc::S_IFMT == kind
     }
@@ -124,15 +129,15 @@ impl Dir {
         self.path.join(OsStr::from_bytes(name))
     }
 
-    fn failed(&self, action: &str, name: &[u8], e: io::Error) -> Error {
+    pub(super) fn failed(&self, action: &str, name: &[u8], e: io::Error) -> Error {
         Error::io(action, &self.path_of(name), e)
     }
 
-    fn step(&self, action: &str, name: &[u8]) -> Result<()> {
+    pub(super) fn step(&self, action: &str, name: &[u8]) -> Result<()> {
         fault::step().map_err(|e| self.failed(action, name, e))
     }
 
-    fn open_at(&self, name: &[u8], flags: libc::c_int, mode: u32) -> io::Result<OwnedFd> {
+    pub(super) fn open_at(&self, name: &[u8], flags: libc::c_int, mode: u32) -> io::Result<OwnedFd> {
         let name = CString::new(name)?;
         // SAFETY: an open descriptor and a valid C string.
         let fd =

@@ -1,5 +1,6 @@
 //! A file that is being written, in counted steps; [`Disk`](super::Disk) makes it durable; at the end it is read-only.
 
+use super::explain::failed_with;
 use super::step;
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
@@ -36,7 +37,7 @@ impl NewFile {
     /// I/O.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         step("write", &self.path)?;
-        self.file.write_all(bytes).map_err(|e| Error::io("write", &self.path, e))
+        self.file.write_all(bytes).map_err(|e| failed_with("write", &self.path, e, Some(bytes.len() as u64)))
     }
 
     /// Writes bytes at `offset`.
@@ -45,7 +46,8 @@ impl NewFile {
     /// I/O.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         step("write", &self.path)?;
-        self.file.write_all_at(bytes, offset).map_err(|e| Error::io("write", &self.path, e))
+        let needed = Some(bytes.len() as u64);
+        self.file.write_all_at(bytes, offset).map_err(|e| failed_with("write", &self.path, e, needed))
     }
 
     /// Writes bytes at `offset` without counting a step: for a lock's heartbeat, which changes with time and decides
@@ -93,7 +95,7 @@ impl NewFile {
                 | libc::EPERM
                 | libc::ETXTBSY,
             ) => Ok(false),
-            _ => Err(Error::io("reflink to", &self.path, e)),
+            _ => Err(failed_with("reflink to", &self.path, e, None)),
         }
     }
 
@@ -113,7 +115,7 @@ impl NewFile {
         let e = io::Error::last_os_error();
         match e.raw_os_error() {
             Some(libc::EOPNOTSUPP | libc::EXDEV | libc::EINVAL | libc::ENOSYS | libc::EPERM | libc::ETXTBSY) => Ok(0),
-            _ => Err(Error::io("copy to", &self.path, e)),
+            _ => Err(failed_with("copy to", &self.path, e, Some(len as u64))),
         }
     }
 

@@ -9,7 +9,11 @@ mod access;
 pub mod backing;
 mod barrier;
 mod confine;
+mod correct;
+mod create;
+mod credentials;
 mod dir;
+mod explain;
 mod fault;
 mod file;
 mod fs;
@@ -18,6 +22,7 @@ mod handle;
 mod lease;
 mod lookup;
 mod mountinfo;
+mod names;
 mod read;
 mod remove;
 mod rename;
@@ -40,6 +45,7 @@ pub use lookup::{
     read_link, read_small, walk_error,
 };
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
+pub use names::{group_id, name_of_group, name_of_user, show_access, show_group, show_user};
 pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_two_at};
 pub use rights::{Right, may};
 pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};
@@ -52,16 +58,14 @@ use untracked::{link_descriptor, set_mtime};
 pub use untracked::{unnamed_file, write_setting};
 
 use crate::error::{Error, Result};
+use credentials::FsIds;
+use explain::failed;
 use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// GlusterFS can say that a directory exists which cannot be seen: how often it is made again, and the pause in
-/// between.
-const DIRECTORY_TRIES: u32 = 5;
-const DIRECTORY_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 /// Whether a create-if-absent step made its entry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Created {
@@ -79,6 +83,8 @@ pub struct Disk {
     whole_syncs: bool,
     access: Access,
     umask: u32,
+    /// The user and group that root creates entries as, if not its own.
+    creator: Option<FsIds>,
     /// The file system has no `RENAME_NOREPLACE`.
     no_noreplace: AtomicBool,
     poisoned: AtomicBool,
@@ -97,6 +103,7 @@ impl Disk {
             whole_syncs,
             access,
             umask: umask::of_the_user(),
+            creator: access.creator(),
             no_noreplace: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
@@ -108,120 +115,14 @@ impl Disk {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    /// Who may use what this handle creates.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
     /// How the file system behaves.
     pub fn kind(&self) -> FsKind {
         self.kind
-    }
-
-    /// Creates a directory; an existing one is fine. GlusterFS says "exists" for a name that another client just looked
-    /// up, without having such a directory: "exists" counts only if the directory can be seen.
-    ///
-    /// # Errors
-    /// I/O. Damaged if a symlink or a file has that name: in a store only directories have the names of directories.
-    pub fn create_dir(&self, path: &Path) -> Result<Created> {
-        match self.make_dir(path) {
-            Err(e) if e.errno() == Some(libc::EEXIST) => match lstat_revalidated(path)? {
-                Some(meta) if !meta.is_dir() => Err(Error::damaged(lookup::not_a_directory(path, &meta))),
-                _ => Err(e),
-            },
-            made => made,
-        }
-    }
-
-    /// [`Disk::create_dir`] for a place that need not be in a store: something else with that name is an I/O error.
-    fn make_dir(&self, path: &Path) -> Result<Created> {
-        step("create directory", path)?;
-        let wanted = self.access.wanted(0o777, self.umask);
-        let cut = Access::cut(wanted, self.umask);
-        let mut tries = DIRECTORY_TRIES;
-        loop {
-            match std::fs::DirBuilder::new().mode(wanted).create(path) {
-                Ok(()) => break,
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(Error::io("create directory", path, e));
-                }
-                Err(e) => match lstat_revalidated(path)? {
-                    Some(meta) if meta.is_dir() => return Ok(Created::Exists),
-                    None if tries > 1 => {
-                        tries -= 1;
-                        std::thread::sleep(DIRECTORY_PAUSE);
-                    }
-                    _ => return Err(Error::io("create directory", path, e)),
-                },
-            }
-        }
-        if cut != 0 {
-            let group = std::fs::symlink_metadata(path).map_or(0, |m| m.permissions().mode() & libc::S_ISGID);
-            std::fs::set_permissions(path, Permissions::from_mode(wanted | group))
-                .map_err(|e| Error::io("set the mode of", path, e))?;
-        }
-        Ok(Created::New)
-    }
-
-    /// Creates a directory and its missing parents.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn create_dirs(&self, path: &Path) -> Result<()> {
-        if path.is_dir() {
-            return Ok(());
-        }
-        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-            self.create_dirs(parent)?;
-        }
-        self.make_dir(path).map(drop)
-    }
-
-    /// Creates a file of the store. Its name contains a token or is in a token's directory, so no other process creates
-    /// it: an empty file that exists was made by this call, whose reply was lost (L10).
-    ///
-    /// # Errors
-    /// I/O, an existing file with content included.
-    pub fn create_file(&self, path: PathBuf) -> Result<NewFile> {
-        match self.create_file_with(path.clone(), 0o666) {
-            Err(e) if e.errno() == Some(libc::EEXIST) => {
-                let opened = std::fs::OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                    .open(&path);
-                let ours = opened.ok().filter(|f| f.metadata().is_ok_and(|m| m.is_file() && m.len() == 0));
-                let file = ours.ok_or(e)?;
-                self.open_up(&file, &path, 0o666)?;
-                Ok(NewFile::new(file, path))
-            }
-            other => other,
-        }
-    }
-
-    /// [`Disk::create_file`] with a mode, which the umask reduces.
-    ///
-    /// # Errors
-    /// I/O, an existing file included.
-    pub fn create_file_with(&self, path: PathBuf, mode: u32) -> Result<NewFile> {
-        step("create", &path)?;
-        let wanted = self.access.wanted(mode, self.umask);
-        let cut = Access::cut(wanted, self.umask);
-        let file = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(wanted)
-            .open(&path)
-            .map_err(|e| Error::io("create", &path, e))?;
-        if cut != 0 {
-            self.open_up(&file, &path, mode)?;
-        }
-        Ok(NewFile::new(file, path))
-    }
-
-    /// Restores the bits of a mode that the umask has removed.
-    fn open_up(&self, file: &File, path: &Path, mode: u32) -> Result<()> {
-        if self.access == Access::Umask {
-            return Ok(());
-        }
-        let wanted = Permissions::from_mode(self.access.wanted(mode, self.umask));
-        file.set_permissions(wanted).map_err(|e| Error::io("set the mode of", path, e))
     }
 
     /// Creates a file with its content, not yet durable.
@@ -244,39 +145,13 @@ impl Disk {
         self.symlink(text.as_bytes(), path)
     }
 
-    /// Creates a symlink that must not exist yet, as an entry of a version on checkout. (What coordinates uses
-    /// [`Disk::claim`].)
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn symlink(&self, target: &[u8], path: &Path) -> Result<Created> {
-        use std::os::unix::ffi::OsStrExt;
-        step("create symlink", path)?;
-        match std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(target), path) {
-            Ok(()) => Ok(Created::New),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(Created::Exists),
-            Err(e) => Err(Error::io("create symlink", path, e)),
-        }
-    }
-
-    /// Creates an empty file whose name is the information; an existing one is fine.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn create_marker(&self, path: &Path) -> Result<()> {
-        match self.create_file_with(path.to_path_buf(), 0o666) {
-            Err(e) if e.errno() == Some(libc::EEXIST) => Ok(()),
-            made => made.map(drop),
-        }
-    }
-
     /// Creates a second name for a file; it must not exist.
     ///
     /// # Errors
     /// I/O.
     pub fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
         step("link", to)?;
-        std::fs::hard_link(from, to).map_err(|e| Error::io("link", to, e))
+        std::fs::hard_link(from, to).map_err(|e| failed("link", to, e))
     }
 
     /// Creates another name for this open file, whatever its old names lead to now.
@@ -285,7 +160,7 @@ impl Disk {
     /// I/O.
     pub fn link_open(&self, file: File, to: PathBuf) -> Result<NewFile> {
         step("link", &to)?;
-        link_descriptor(&file, &to).map_err(|e| Error::io("link", &to, e))?;
+        link_descriptor(&file, &to).map_err(|e| failed("link", &to, e))?;
         Ok(NewFile::new(file, to))
     }
 
@@ -295,8 +170,8 @@ impl Disk {
     /// I/O; if the line cannot be made durable, the handle is poisoned.
     pub fn append_line(&self, path: &Path, line: &str) -> Result<()> {
         step("append to", path)?;
-        let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io("open", path, e))?;
-        io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).map_err(|e| Error::io("append to", path, e))?;
+        let mut file = std::fs::OpenOptions::new().append(true).open(path).map_err(|e| failed("open", path, e))?;
+        io::Write::write_all(&mut file, format!("{line}\n").as_bytes()).map_err(|e| failed("append to", path, e))?;
         self.synced(file.sync_all(), "sync", path)
     }
 
@@ -307,6 +182,16 @@ impl Disk {
     pub fn set_mode(&self, path: &Path, mode: u32) -> Result<()> {
         step("set the mode of", path)?;
         std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", path, e))
+    }
+
+    /// Gives a directory to a group, with a mode.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn set_group_and_mode(&self, path: &Path, gid: u32, mode: u32) -> Result<()> {
+        step("give to the group", path)?;
+        std::os::unix::fs::lchown(path, None, Some(gid)).map_err(|e| Error::io("give to the group", path, e))?;
+        self.set_mode(path, mode) // chown clears the set-group-id bit
     }
 
     /// Sets the mode and the modification time (in seconds since 1970) of an open file of the store; `path` is its

@@ -1,5 +1,6 @@
 //! Removing files and directories, one counted step for each entry.
 
+use super::explain::failed;
 use super::lookup::{descriptor_path, open_directory};
 use super::untracked::remove_in;
 use super::{Disk, confine, fault, step};
@@ -23,7 +24,7 @@ impl Disk {
     /// I/O.
     pub fn remove_file(&self, path: &Path) -> Result<()> {
         step("remove", path)?;
-        ignore_missing(std::fs::remove_file(path)).map_err(|e| Error::io("remove", path, e))
+        ignore_missing(std::fs::remove_file(path)).map_err(|e| failed("remove", path, e))
     }
 
     /// Removes one empty directory; a missing one is fine.
@@ -32,7 +33,7 @@ impl Disk {
     /// I/O.
     pub fn remove_dir(&self, path: &Path) -> Result<()> {
         step("remove directory", path)?;
-        ignore_missing(std::fs::remove_dir(path)).map_err(|e| Error::io("remove directory", path, e))
+        ignore_missing(std::fs::remove_dir(path)).map_err(|e| failed("remove directory", path, e))
     }
 
     /// Removes a directory and everything in it, one step for each entry; a missing one is fine. Symlinks are removed,
@@ -76,7 +77,7 @@ impl Disk {
                 directories.push(entry.path());
             } else {
                 let removed = fault::step().and_then(|()| ignore_missing(remove_in(&open, &entry.file_name())));
-                removed.map_err(|e| Error::io("remove", &entry.path(), e))?;
+                removed.map_err(|e| failed("remove", &entry.path(), e))?;
             }
         }
         drop(open);

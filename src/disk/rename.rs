@@ -1,8 +1,8 @@
 //! Renaming files, with lost replies recognized.
 
 use super::untracked::rename_noreplace;
-use super::{Created, Disk, confine, lstat, lstat_revalidated, step};
-use crate::error::{Error, Result};
+use super::{Created, Disk, confine, explain, lstat, lstat_revalidated, step};
+use crate::error::Result;
 use std::fs::Metadata;
 use std::io;
 use std::path::Path;
@@ -26,8 +26,9 @@ impl Disk {
             {
                 Ok(())
             }
-            other => other
-                .map_err(|e| Error::io("rename", from, e).with_cause(format!("to {}", crate::error::show_path(to)))),
+            other => other.map_err(|e| {
+                explain::failed("rename", to, e).with_cause(format!("to {}", crate::error::show_path(to)))
+            }),
         }
     }
 
@@ -43,7 +44,7 @@ impl Disk {
         let before = std::fs::symlink_metadata(from).ok().map(file_id);
         let is_there = || -> Result<bool> { Ok(before.is_some() && lstat_revalidated(to)?.map(file_id) == before) };
         let failed =
-            |e: io::Error| Error::io("rename", from, e).with_cause(format!("to {}", crate::error::show_path(to)));
+            |e: io::Error| explain::failed("rename", to, e).with_cause(format!("to {}", crate::error::show_path(to)));
         if !self.no_noreplace.load(Ordering::Relaxed) {
             match rename_noreplace(from, to) {
                 Ok(()) => return Ok(Created::New),

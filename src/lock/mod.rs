@@ -224,22 +224,6 @@ pub fn own_uid() -> u32 {
     unsafe { libc::getuid() }
 }
 
-/// The name that this host has for a user.
-pub fn name_of_user(uid: u32) -> Option<String> {
-    let mut buffer = [0_u8; 4096];
-    let mut found = std::ptr::null_mut();
-    // SAFETY: an all-zero passwd is valid; the buffer is given with its length. What `found` points to lives in `entry`
-    // and in the buffer.
-    unsafe {
-        let mut entry: libc::passwd = std::mem::zeroed();
-        let asked = libc::getpwuid_r(uid, &mut entry, buffer.as_mut_ptr().cast(), buffer.len(), &mut found);
-        if asked != 0 || found.is_null() || entry.pw_name.is_null() {
-            return None;
-        }
-        std::ffi::CStr::from_ptr(entry.pw_name).to_str().ok().map(str::to_owned)
-    }
-}
-
 /// A running process's start time in clock ticks since boot: field 22 of its `stat`. A zombie is not running.
 fn process_start(pid: u32) -> Option<u64> {
     let stat = read_proc(&format!("/proc/{pid}/stat"))?;

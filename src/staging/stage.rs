@@ -89,7 +89,7 @@ impl Stage {
             at: clock::now(),
         };
         let layout = store.layout();
-        store.disk().create_dir(&layout.stage(&token))?;
+        store.disk().create_own_dir(&layout.stage(&token))?;
         let file = store.disk().write_file(layout.stage_record(&token), &record::encode(&record)?)?;
         store.disk().sync_file(&file)?;
         let number = Some(claim_holder_number(store, &token)?);

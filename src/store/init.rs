@@ -75,6 +75,7 @@ impl Store {
         let parent = root.ancestors().skip(1).find(|p| p.is_dir()).unwrap_or(Path::new("/"));
         let disk = Disk::of(parent, Access::Umask)?;
         disk.create_dirs(root)?;
+        let disk = Disk::of(root, Access::of_store(&look_at(root)?, false))?;
         probe(&disk, root)?;
         let config = Config::new(options.cache_bound_seconds.unwrap_or(DEFAULT_CACHE_BOUND), options.group.clone());
         let token = Token::fresh();
@@ -180,12 +181,15 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
     };
     let config: Config = record::decode(&bytes, &show_path(&temp))?;
     let gid = config.group.as_deref().map(group_id).transpose()?;
-    let disk = Disk::of(root, if gid.is_some() { Access::Group } else { Access::Umask })?;
+    let mut meta = look_at(root)?;
     if let Some(gid) = gid {
-        std::os::unix::fs::chown(root, None, Some(gid)).map_err(|e| Error::io("give to the group", root, e))?;
-        disk.set_mode(root, 0o2775)?; // chown cleared the set-group-id bit, with which new entries inherit the group
-        disk.set_mode(&temp, 0o664)?;
+        let disk = Disk::of(root, Access::Umask)?;
+        // New entries inherit the group by the set-group-id bit.
+        disk.set_group_and_mode(root, gid, 0o2770 | meta.mode() & 0o005)?;
+        meta = look_at(root)?;
+        disk.set_group_and_mode(&temp, gid, 0o660 | meta.mode() & 0o004)?;
     }
+    let disk = Disk::of(root, Access::of_store(&meta, gid.is_some()))?;
     for name in DIRECTORIES {
         disk.create_dir(&root.join(name))?;
     }
@@ -198,6 +202,10 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
         disk.sync_dir(parent)?;
     }
     disk.remove_file(&root.join(MAKING))
+}
+
+fn look_at(root: &Path) -> Result<std::fs::Metadata> {
+    std::fs::metadata(root).map_err(|e| Error::io("look at", root, e))
 }
 
 /// Tests what the store relies on. The error names what is missing.
@@ -254,16 +262,8 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
 }
 
 /// A group's number from its name or number.
-fn group_id(name: &str) -> Result<u32> {
-    if let Ok(gid) = name.parse() {
-        return Ok(gid);
-    }
-    let text = std::fs::read_to_string("/etc/group").map_err(|e| Error::io("read", Path::new("/etc/group"), e))?;
-    let gid = text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
-    });
-    gid.ok_or_else(|| {
+pub(super) fn group_id(name: &str) -> Result<u32> {
+    disk::group_id(name).ok_or_else(|| {
         Error::usage(format!("there is no group `{name}` on this machine"))
             .with_hint("`getent group` lists them; a number works too")
     })

@@ -14,7 +14,6 @@ use crate::layout::{DIRECTORIES, Layout};
 use crate::objects::Objects;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,10 +72,8 @@ impl Store {
         let layout = Layout::new(&root);
         let config =
             Config::read(&layout).map_err(|e| refused_by_mode(&root, "read", e))?.ok_or_else(|| no_store(&root))?;
-        let access = match config.group {
-            Some(_) => Access::Group,
-            None => Access::AtLeast(std::fs::metadata(&root).map_or(0, |m| m.mode() & 0o777)),
-        };
+        let meta = std::fs::metadata(&root).map_err(|e| Error::io("look at", &root, e))?;
+        let access = Access::of_store(&meta, config.group.is_some());
         let disk = Arc::new(Disk::of(&root, access)?);
         crate::disk::confine(&root);
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
@@ -164,16 +161,7 @@ impl Store {
     /// A conflict, if the store has a read-only feature that this release does not know, or if this host mounts the
     /// store with a longer cache than the store's bound; I/O, if this user may not write.
     pub fn check_writable(&self) -> Result<()> {
-        let unknown = self.config().unknown_read_only();
-        if !unknown.is_empty() {
-            return Err(Error::conflict(format!(
-                "store {} may only be read by this release: it uses {}",
-                show_path(self.root()),
-                unknown.join(", ")
-            ))
-            .with_detail(Detail::UnsupportedFeatures { features: unknown })
-            .with_hint("use a newer release of cairn"));
-        }
+        self.check_features()?;
         if !self.0.may_write.load(Ordering::Relaxed) {
             // If something else prevents writing, the write that fails reports it.
             if let Err(e) = disk::may_write(&self.layout().work())
@@ -194,6 +182,24 @@ impl Store {
             }
         }
         self.check_directories()
+    }
+
+    /// Checks that this release knows all features without which it may not write.
+    ///
+    /// # Errors
+    /// A conflict, if it does not.
+    pub(crate) fn check_features(&self) -> Result<()> {
+        let unknown = self.config().unknown_read_only();
+        if !unknown.is_empty() {
+            return Err(Error::conflict(format!(
+                "store {} may only be read by this release: it uses {}",
+                show_path(self.root()),
+                unknown.join(", ")
+            ))
+            .with_detail(Detail::UnsupportedFeatures { features: unknown })
+            .with_hint("use a newer release of cairn"));
+        }
+        Ok(())
     }
 
     /// Checks once that the store's own directories are directories: through a symlink, a writer would make and remove
@@ -244,13 +250,9 @@ fn refused_by_mode(root: &Path, what: &str, e: Error) -> Error {
     if !matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) {
         return e;
     }
-    let whose = std::fs::metadata(root).map_or_else(
-        |_| "its owner".to_owned(),
-        |m| format!("its owner (user {}, group {}, mode {:o})", m.uid(), m.gid(), m.mode() & 0o7777),
-    );
-    let message = format!("this user may not {what} the store {}", show_path(root));
-    e.context(message)
-        .with_hint(format!("ask {whose} for access; a store made with `cairn init --group` is open to a whole group"))
+    let whose = disk::show_access(root).map(|access| format!(" ({access})")).unwrap_or_default();
+    e.context(format!("you may not {what} the store {}{whose}", show_path(root)))
+        .with_hint("ask its owner for access; `cairn access --group GROUP` opens a store to a whole group")
 }
 
 /// Whether the error means that the path does not exist. Other errors don't show what is on the disk.

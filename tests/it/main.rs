@@ -21,6 +21,7 @@ mod patching;
 mod races;
 mod readme;
 mod revalidated_lookups;
+mod sharing;
 mod staging;
 mod store_fuzz;
 mod strange_stores;

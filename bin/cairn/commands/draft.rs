@@ -11,7 +11,7 @@ use cairn::catalog::stage::{StageInfo, StageState, stages};
 use cairn::catalog::{Draft, DraftState};
 use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit::{OpenDraft, Survey, no_draft, survey};
-use cairn::internals::lock::{self, LockRecord};
+use cairn::internals::lock::LockRecord;
 use cairn::staging::{self, Leftover};
 use cairn::types::{ArtifactName, DistributedId, RunId};
 use clap::{Args, Subcommand};
@@ -244,7 +244,8 @@ fn left_open<'a>(
 fn owner_of(draft: &Draft, stage: &StageInfo) -> String {
     use std::os::unix::fs::MetadataExt;
     let meta = std::fs::symlink_metadata(draft.store().layout().stage(stage.token()));
-    meta.map(|m| UserRecord { uid: m.uid(), name: lock::name_of_user(m.uid()) }.to_string()).unwrap_or_default()
+    meta.map(|m| UserRecord { uid: m.uid(), name: cairn::internals::disk::name_of_user(m.uid()) }.to_string())
+        .unwrap_or_default()
 }
 
 /// One draft.

@@ -1,6 +1,7 @@
 //! The commands: one file for each, or for a few that belong together. A file has the arguments, the help, and the
 //! function that calls the library and prints.
 
+mod access;
 mod alias;
 mod copy;
 mod demo;
@@ -76,6 +77,8 @@ pub enum Command {
     Rm(rm::RmArgs),
     /// Free the space of content that nothing needs
     Gc(gc::GcArgs),
+    /// Show who may use the store, or open it to a group
+    Access(access::AccessArgs),
     /// Point an alias at a version
     Alias(alias::AliasArgs),
     /// Remove aliases
@@ -119,6 +122,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Verify(args) => verify::run(context, args),
         Command::Locks(args) => locks::run(context, args),
         Command::Gc(args) => gc::run(context, args),
+        Command::Access(args) => access::run(context, args),
         Command::Rm(args) => rm::run(context, args),
         Command::Alias(args) => alias::alias(context, args),
         Command::Unalias(args) => alias::unalias(context, args),
@@ -158,6 +162,7 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "locks" => &locks::HELP,
         "rm" => &rm::HELP,
         "gc" => &gc::HELP,
+        "access" => &access::HELP,
         "alias" => &alias::ALIAS_HELP,
         "unalias" => &alias::UNALIAS_HELP,
         "mount" => &mount::MOUNT_HELP,

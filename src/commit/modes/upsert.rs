@@ -213,7 +213,7 @@ fn contribute(
 }
 
 fn user(uid: u32) -> UserRecord {
-    UserRecord { uid, name: lock::name_of_user(uid) }
+    UserRecord { uid, name: disk::name_of_user(uid) }
 }
 
 /// The last steps before the commit of a stage's contribution. `Some`: another process has recorded it meanwhile.

@@ -41,7 +41,7 @@ impl Companion {
     ) -> Result<Companion> {
         store.check_writable()?;
         if !mount::may_write(&store.layout().staging()) {
-            return Err(Error::conflict("this user may not write to the store"));
+            return Err(Error::conflict("you may not write to the store"));
         }
         mount::remove_dead_companions(point.path());
         let audience = Audience::of(options.allow_other);

@@ -375,7 +375,7 @@ fn who_may_not_write_to_the_store_mounts_its_versions_without_staging() {
     }
     assert_eq!(text(&look("ls -A mnt mnt/a").stdout), "mnt:\na\n\nmnt/a:\nlatest\nv0\n");
     let log = fs::read_to_string(lab.path("log")).unwrap();
-    assert!(log.contains("cannot mount staging directories: this user may not write to the store"), "{log}");
+    assert!(log.contains("cannot mount staging directories: you may not write to the store"), "{log}");
     // SAFETY: a signal to a child that was not waited for.
     unsafe { libc::kill(daemon.id() as i32, libc::SIGTERM) };
     assert!(daemon.wait_with_output().unwrap().status.success());

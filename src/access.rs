@@ -7,7 +7,7 @@
 
 use crate::disk::{self, Access, Dir, Disk, EntryStat};
 use crate::error::{Error, Result, show_path};
-use crate::layout::{DIRECTORIES, Layout};
+use crate::layout::{DIRECTORIES, Layout, RESERVE};
 use crate::lock::{self, LockRecord};
 use crate::progress::Progress;
 use crate::record;
@@ -158,6 +158,7 @@ pub fn correct(store: &Store, walk: Walk, progress: &Progress) -> Result<AccessR
 
 fn is_of_the_store(name: &str) -> bool {
     DIRECTORIES.contains(&name)
+        || name == RESERVE
         || ["cairn.json", "gc.json"].contains(&name)
         || Token::from_record_name(name.as_bytes()).is_some()
 }

@@ -37,6 +37,9 @@ pub struct Layout {
     root: PathBuf,
 }
 
+/// The directory of the reserve. It may be missing.
+pub const RESERVE: &str = "reserve";
+
 /// The directories that every new store has.
 pub const DIRECTORIES: [&str; 10] =
     ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash", "damaged"];
@@ -106,6 +109,11 @@ impl Layout {
     /// A pack in a batch of the trash.
     pub fn trashed_pack(&self, batch: &std::ffi::OsStr, name: &Digest) -> PathBuf {
         self.trash().join(batch).join(format!("pack-{name}"))
+    }
+
+    /// The files that hold space for removals and collections on a full disk.
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join(RESERVE)
     }
 
     /// The highest numbers that the last garbage collection saw.

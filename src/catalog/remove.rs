@@ -2,12 +2,13 @@
 
 use super::removal::{RemovalRecord, is_removed};
 use super::{alias, artifact};
+use crate::disk::{self, ReserveUse};
 use crate::error::{Detail, Error, Result, show_list};
 use crate::pins;
 use crate::store::Store;
 use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced};
 use crate::types::{AliasName, ArtifactName, Token, VersionNumber};
-use crate::{clock, disk, record};
+use crate::{clock, record};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -73,6 +74,7 @@ pub fn remove_all(
     removed: &mut Vec<VersionNumber>,
 ) -> Result<()> {
     check_all(store, name, numbers, force)?;
+    let _reserve = store.disk().use_reserve(ReserveUse::Removal);
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;
     for number in numbers {

@@ -159,8 +159,17 @@ impl Disk {
         make: impl Fn() -> io::Result<T> + Sync,
         give: impl Fn(&T) -> io::Result<()>,
     ) -> io::Result<(T, bool)> {
+        self.with_reserve(|| self.create_once(wanted, &make, &give))
+    }
+
+    fn create_once<T: Send>(
+        &self,
+        wanted: u32,
+        make: &(impl Fn() -> io::Result<T> + Sync),
+        give: &impl Fn(&T) -> io::Result<()>,
+    ) -> io::Result<(T, bool)> {
         let as_owner = || match self.creator {
-            Some(ids) => ids.run(&make).unwrap_or_else(|| Err(io::ErrorKind::PermissionDenied.into())),
+            Some(ids) => ids.run(make).unwrap_or_else(|| Err(io::ErrorKind::PermissionDenied.into())),
             None => make(),
         };
         let is_exact = Access::cut(wanted, self.umask) == 0;

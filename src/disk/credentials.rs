@@ -19,8 +19,8 @@ impl FsIds {
         (own.uid == 0 && ids != own && uid != OVERFLOW_ID && gid != OVERFLOW_ID).then_some(ids)
     }
 
-    /// Runs `work` with this thread's file system user and group set to these. `None`, without a run, if the kernel does
-    /// not allow that.
+    /// Runs `work` with this thread's file system user and group set to these. `None`, without a run, if the kernel
+    /// does not allow that.
     pub fn run<T>(self, work: impl FnOnce() -> T) -> Option<T> {
         let _before = Restore(self.set());
         // The system calls don't say whether they failed, so ask.

@@ -27,8 +27,8 @@ fn explain_refusal(e: Error, directory: &Path) -> Error {
     let e = e.with_cause(format!("you may not write to {} ({access})", show_path(directory)));
     match confine::root_of(directory) {
         Some(_) => e.with_hint(
-            "`cairn access --check` lists what is closed in this store; `cairn access --fix`, run by its owner or root, \
-             opens it again",
+            "`cairn access --check` lists what is closed in this store; `cairn access --fix`, run by its owner or \
+             root, opens it again",
         ),
         None => e,
     }

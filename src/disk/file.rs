@@ -1,24 +1,32 @@
 //! A file that is being written, in counted steps; [`Disk`](super::Disk) makes it durable; at the end it is read-only.
 
 use super::explain::failed_with;
+use super::reserve::Reserve;
 use super::step;
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A file that this process created and has open for reading and writing.
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
     path: PathBuf,
+    /// What is used if a write finds no space.
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl NewFile {
     pub(super) fn new(file: File, path: PathBuf) -> Self {
-        NewFile { file, path }
+        NewFile { file, path, reserve: None }
+    }
+
+    pub(super) fn use_reserve(&mut self, reserve: Option<Arc<Reserve>>) {
+        self.reserve = reserve;
     }
 
     /// The open file, for reading.
@@ -37,7 +45,19 @@ impl NewFile {
     /// I/O.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
         step("write", &self.path)?;
-        self.file.write_all(bytes).map_err(|e| failed_with("write", &self.path, e, Some(bytes.len() as u64)))
+        self.write_or_use_reserve(bytes).map_err(|e| failed_with("write", &self.path, e, Some(bytes.len() as u64)))
+    }
+
+    fn write_or_use_reserve(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(reserve) = &self.reserve else { return self.file.write_all(bytes) };
+        let begin = self.file.stream_position()?;
+        match self.file.write_all(bytes) {
+            Err(e) if reserve.release_after(&e) => {
+                self.file.seek(io::SeekFrom::Start(begin))?;
+                self.file.write_all(bytes)
+            }
+            done => done,
+        }
     }
 
     /// Writes bytes at `offset`.

@@ -26,6 +26,7 @@ mod names;
 mod read;
 mod remove;
 mod rename;
+mod reserve;
 mod rights;
 mod stamps;
 mod sync;
@@ -47,6 +48,7 @@ pub use lookup::{
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use names::{group_id, name_of_group, name_of_user, show_access, show_group, show_user};
 pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_two_at};
+pub use reserve::{ReserveUse, UsesReserve};
 pub use rights::{Right, may};
 pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};
 pub use sync::Watch;
@@ -60,10 +62,12 @@ pub use untracked::{unnamed_file, write_setting};
 use crate::error::{Error, Result};
 use credentials::FsIds;
 use explain::failed;
+use reserve::Reserve;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether a create-if-absent step made its entry.
@@ -89,6 +93,8 @@ pub struct Disk {
     no_noreplace: AtomicBool,
     poisoned: AtomicBool,
     syncs: AtomicU64,
+    /// The reserve, if this is a store.
+    reserve: Option<Arc<Reserve>>,
 }
 
 impl Disk {
@@ -107,7 +113,14 @@ impl Disk {
             no_noreplace: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
+            reserve: None,
         })
+    }
+
+    /// The same handle for a store whose reserve is in `directory`.
+    #[must_use]
+    pub fn with_reserve_in(self, directory: PathBuf) -> Disk {
+        Disk { reserve: Some(Arc::new(Reserve::of(directory))), ..self }
     }
 
     /// The number of syncs so far.
@@ -131,6 +144,7 @@ impl Disk {
     /// I/O.
     pub fn write_file(&self, path: PathBuf, bytes: &[u8]) -> Result<NewFile> {
         let mut file = self.create_file(path)?;
+        file.use_reserve(self.reserve.clone());
         file.write_all(bytes)?;
         Ok(file)
     }
@@ -151,7 +165,7 @@ impl Disk {
     /// I/O.
     pub fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
         step("link", to)?;
-        std::fs::hard_link(from, to).map_err(|e| failed("link", to, e))
+        self.with_reserve(|| std::fs::hard_link(from, to)).map_err(|e| failed("link", to, e))
     }
 
     /// Creates another name for this open file, whatever its old names lead to now.

@@ -18,7 +18,7 @@ impl Disk {
         step("rename", from)?;
         confine::check(to)?;
         let before = std::fs::symlink_metadata(from).ok().map(file_id);
-        match std::fs::rename(from, to) {
+        match self.with_reserve(|| std::fs::rename(from, to)) {
             Err(e)
                 if e.kind() == io::ErrorKind::NotFound
                     && before.is_some()
@@ -46,7 +46,7 @@ impl Disk {
         let failed =
             |e: io::Error| explain::failed("rename", to, e).with_cause(format!("to {}", crate::error::show_path(to)));
         if !self.no_noreplace.load(Ordering::Relaxed) {
-            match rename_noreplace(from, to) {
+            match self.with_reserve(|| rename_noreplace(from, to)) {
                 Ok(()) => return Ok(Created::New),
                 Err(e) if e.kind() == io::ErrorKind::NotFound && is_there()? => return Ok(Created::New),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
@@ -57,7 +57,7 @@ impl Disk {
                 Err(e) => return Err(failed(e)),
             }
         }
-        match std::fs::hard_link(from, to) {
+        match self.with_reserve(|| std::fs::hard_link(from, to)) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 if !is_there()? {

@@ -105,8 +105,8 @@ pub fn of_the_user() -> u32 {
     })
 }
 
-/// Runs `work` in a thread with a umask of its own, which is 0. `None`, without a run, if this process may not have such
-/// a thread. `work` should name files by absolute paths: the thread has its own working directory, too.
+/// Runs `work` in a thread with a umask of its own, which is 0. `None`, without a run, if this process may not have
+/// such a thread. `work` should name files by absolute paths: the thread has its own working directory, too.
 pub(super) fn without_umask<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let run = move || {

@@ -21,7 +21,7 @@ mod tokens;
 pub use crate::lock::LockRecord;
 pub use report::{Amount, GcReport};
 
-use crate::disk;
+use crate::disk::{self, ReserveUse};
 use crate::error::{Error, Result};
 use crate::lock::{self, LockFile, Purpose};
 use crate::progress::Progress;
@@ -99,11 +99,14 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
         return Ok(report);
     }
     store.check_writable()?;
+    let reserve = store.disk().use_reserve(ReserveUse::Collection);
     let _lock = LockFile::take(store, &Token::fresh(), &Purpose { purpose: "gc", ..Purpose::default() })?;
     let own = Batch::new(store)?;
     marker.history.write(store, own.dir().join(batch::HISTORY))?;
     move_unneeded(store, &own, &marker, options, &mut report)?;
     sweep(store, own, marker, options, &mut report)?;
+    drop(reserve);
+    store.disk().make_reserve()?;
     Ok(report)
 }
 

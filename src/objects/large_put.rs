@@ -6,7 +6,7 @@ use super::leases::Leases;
 use super::object_sizes::CHECK_SIZES_FROM;
 use super::thread_writer::ThreadWriter;
 use crate::disk::{self, NewFile, hash_file};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, show_path};
 use crate::types::Digest;
 use std::fs::File;
 use std::path::Path;
@@ -64,6 +64,11 @@ impl ThreadWriter<'_> {
                 return Ok(put);
             }
         }
+        let size = source.metadata().map_err(|e| Error::io("stat", path, e))?.len();
+        let copied = copied.map_err(|e| match e.errno() {
+            Some(libc::ENOSPC | libc::EDQUOT) => e.with_cause(format!("{} has {size} bytes", show_path(path))),
+            _ => e,
+        });
         self.keep_or_drop(temp, copied)
     }
 

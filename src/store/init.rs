@@ -6,7 +6,7 @@ use super::Store;
 use super::config::{Config, DEFAULT_CACHE_BOUND};
 use crate::disk::{self, Access, Created, Disk};
 use crate::error::{Error, Result, show_path};
-use crate::layout::{DIRECTORIES, Layout};
+use crate::layout::{DIRECTORIES, Layout, RESERVE};
 use crate::objects::{OBJECT_MODE, OBJECT_MTIME};
 use crate::record;
 use crate::setters::setters;
@@ -120,6 +120,7 @@ const CLAIMS: u32 = 8;
 /// Whether an unfinished `init` may have left this name in a directory.
 fn is_ours(name: &str) -> bool {
     DIRECTORIES.contains(&name)
+        || name == RESERVE
         || name == MAKING
         || name.starts_with(PROBE)
         || Token::from_record_name(name.as_bytes()).is_some()
@@ -189,10 +190,11 @@ fn complete(root: &Path, token: &Token) -> Result<()> {
         meta = look_at(root)?;
         disk.set_group_and_mode(&temp, gid, 0o660 | meta.mode() & 0o004)?;
     }
-    let disk = Disk::of(root, Access::of_store(&meta, gid.is_some()))?;
+    let disk = Disk::of(root, Access::of_store(&meta, gid.is_some()))?.with_reserve_in(layout.reserve());
     for name in DIRECTORIES {
         disk.create_dir(&root.join(name))?;
     }
+    disk.make_reserve()?;
     let placed = disk.rename(&temp, &layout.config());
     if disk::lstat_revalidated(&layout.config())?.is_none() {
         placed?;

@@ -74,7 +74,7 @@ impl Store {
             Config::read(&layout).map_err(|e| refused_by_mode(&root, "read", e))?.ok_or_else(|| no_store(&root))?;
         let meta = std::fs::metadata(&root).map_err(|e| Error::io("look at", &root, e))?;
         let access = Access::of_store(&meta, config.group.is_some());
-        let disk = Arc::new(Disk::of(&root, access)?);
+        let disk = Arc::new(Disk::of(&root, access)?.with_reserve_in(layout.reserve()));
         crate::disk::confine(&root);
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
         Ok(Store(Arc::new(Inner {

@@ -9,6 +9,7 @@ mod crafted_stores;
 mod damage;
 mod drafts;
 mod faults;
+mod full_disk;
 mod gc;
 mod gc_load;
 mod gc_rewrite;

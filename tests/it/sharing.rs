@@ -1,5 +1,5 @@
 //! One store and several users: two members of a group, a third who may only read, and root's cron job with a strict
-//! umask. Every entry is as the store's directory says from its first moment, whoever makes it.
+//! umask. Every entry is as the store's directory says from its first moment, whichever user makes it.
 
 use crate::support::{TestStore, copy_tree, make_tree, random_bytes, steps, text};
 use std::collections::BTreeMap;

@@ -87,8 +87,8 @@ fn warn(context: &mut Context, report: &AccessReport) {
         let owners: Vec<_> = report.refused_owners.iter().map(String::as_str).collect();
         let names = paths(&report.refused_examples).join(", ");
         context.warn(&format!(
-            "{} files or directories of {} could not be corrected: {names}; their owners or root must run `cairn access \
-             --fix`",
+            "{} files or directories of {} could not be corrected: {names}; their owners or root must run \
+             `cairn access --fix`",
             report.refused,
             owners.join(", ")
         ));

@@ -4,6 +4,7 @@ use super::open_drafts::no_draft;
 use crate::catalog::draft::{DiscardRecord, Draft, DraftRecord, DropRecord};
 use crate::commit::publication::draft_log::{self, TIMEOUT};
 use crate::commit::publication::retry_with_recovery;
+use crate::disk::ReserveUse;
 use crate::error::{Error, Result, show_list};
 use crate::lock::{AdvisoryTurn, Purpose};
 use crate::txn::{AttemptOutcome, Commit, Txn};
@@ -59,6 +60,7 @@ impl Draft {
     /// Appends the record that `decide` makes of what it reads, until it has a number.
     fn record(&self, purpose: &str, decide: impl Fn(&Txn) -> Result<DraftRecord>) -> Result<()> {
         self.store().check_writable()?;
+        let _reserve = self.store().disk().use_reserve(ReserveUse::Removal);
         let purpose = Purpose {
             purpose,
             artifact: Some(self.artifact().as_str()),

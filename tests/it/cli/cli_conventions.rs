@@ -5,7 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 28] = [
+const COMMANDS: [&str; 29] = [
+    "access",
     "gc",
     "init",
     "put",

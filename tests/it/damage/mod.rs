@@ -231,7 +231,8 @@ fn files_of(root: &Path) -> Vec<String> {
     let mut out = Vec::new();
     for entry in walkdir::WalkDir::new(root).min_depth(1) {
         let entry = entry.unwrap();
-        if !entry.file_type().is_dir() {
+        let is_reserve = entry.path().starts_with(root.join("reserve")); // holds space, has no content
+        if !entry.file_type().is_dir() && !is_reserve {
             out.push(entry.path().strip_prefix(root).unwrap().to_str().unwrap().to_owned());
         }
     }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 28] = [
+const STOREYS: [&str; 29] = [
     "setters",
     "error",
     "types",

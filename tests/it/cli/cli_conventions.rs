@@ -5,7 +5,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 30] = [
+    "table",
     "access",
     "gc",
     "init",

@@ -1,8 +1,8 @@
 //! Only the system calls of a small commit: what FORMAT.md's protocol costs on a file system, without cairn.
 //!
-//! The order is the protocol's: a token and its record, the files written and their writeback started, each file
-//! durable, the pack visible, the commit, the claim, the claim durable, the token removed. Left out is what is not
-//! needed for durability or for the one number: the lock file, the index run, looking at what is there.
+//! The order is the protocol's: a token and its record, the files made and written out together, each file durable, the
+//! pack visible, the commit, the claim, the claim durable, the token removed. Left out is what is not needed for
+//! durability or for the one number: the lock file, the index run, looking at what is there.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -48,7 +48,9 @@ impl Protocol {
         symlink(numbers.join(format!(".{i}")), token.join("record"))?;
         let mut all = vec![written(&token.join("p0"), PACK)?];
         all.extend(files()?);
-        all.iter().for_each(begin_writing);
+        all.iter().for_each(|file| write_out(file, libc::SYNC_FILE_RANGE_WRITE));
+        let wait = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        all.iter().for_each(|file| write_out(file, wait));
         all.iter().try_for_each(File::sync_all)?;
         fs::rename(token.join("p0"), self.0.join(format!("packs/{i}")))?;
         symlink("commit", token.join("outcome"))?;
@@ -66,7 +68,7 @@ fn written(path: &Path, bytes: usize) -> io::Result<File> {
     Ok(file)
 }
 
-fn begin_writing(file: &File) {
-    // SAFETY: an open descriptor. It is a hint: what fails is done by the fsync.
-    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+fn write_out(file: &File, how: libc::c_uint) {
+    // SAFETY: an open descriptor. What fails here makes the fsync fail.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, how) };
 }

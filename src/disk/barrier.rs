@@ -71,8 +71,13 @@ impl PublishBarrier<'_> {
         match self.watch {
             Some(watch) if content.len() + records.len() >= MANY_FILES => disk.sync_fs(watch),
             Some(_) => {
-                // The kernel is asked to begin writing each out; only the last bytes are waited for.
+                // All are written out at once. Then the first sync commits the journal for all of them: what is still
+                // written out while it commits would need a commit of its own.
                 records.iter().for_each(|file| file.start_writeback(0, 0));
+                if content.len() + records.len() > 1 {
+                    let open = content.iter().filter_map(|file| file.file).chain(records);
+                    open.into_iter().try_for_each(|file| disk.write_out(file))?;
+                }
                 content.iter().try_for_each(|file| file.sync(disk))?;
                 records.iter().try_for_each(|file| disk.sync_file(file))
             }

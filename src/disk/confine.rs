@@ -47,28 +47,16 @@ pub(super) fn check(path: &Path) -> Result<()> {
 /// Whether a directory below `root` is a symlink or is reached through one. A missing one is not: the step itself
 /// reports that.
 fn leads_through_a_symlink(root: &Path, below: &Path) -> bool {
-    let open = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root);
-    let (Ok(root_dir), Ok(text)) = (open, CString::new(below.as_os_str().as_bytes())) else { return false };
-    // SAFETY: all zeros is a valid `open_how`.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
-    how.resolve = libc::RESOLVE_NO_SYMLINKS;
-    // SAFETY: the descriptor is open, the path is a C string, and `how` has the length that is given.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            root_dir.as_raw_fd(),
-            text.as_ptr(),
-            &raw const how,
-            size_of::<libc::open_how>(),
-        )
-    };
-    if fd >= 0 {
-        // SAFETY: a new descriptor that nothing else owns.
-        drop(unsafe { OwnedFd::from_raw_fd(fd as i32) });
+    // A canonical root has no symlink, so normally one call shows that there is none. Since the store was opened,
+    // somebody may have put one above the root: that is no concern of the store.
+    if let Ok(_directory) = open_without_symlinks(libc::AT_FDCWD, &root.join(below)) {
         return false;
     }
-    match io::Error::last_os_error().raw_os_error() {
+    let Ok(root_dir) = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(root)
+    else {
+        return false;
+    };
+    match open_without_symlinks(root_dir.as_raw_fd(), below).err().and_then(|e| e.raw_os_error()) {
         Some(libc::ELOOP) => true,
         // A symlink as the last part is not a directory.
         Some(libc::ENOTDIR | libc::ENOSYS | libc::EPERM) => {
@@ -80,6 +68,23 @@ fn leads_through_a_symlink(root: &Path, below: &Path) -> bool {
         }
         _ => false,
     }
+}
+
+/// Opens a directory, only to name it, if its path has no symlink.
+fn open_without_symlinks(from: libc::c_int, path: &Path) -> io::Result<OwnedFd> {
+    let text = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all zeros is a valid `open_how`.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC) as u64;
+    how.resolve = libc::RESOLVE_NO_SYMLINKS;
+    // SAFETY: the descriptor is open or AT_FDCWD, the path is a C string, and `how` has the length that is given.
+    let fd =
+        unsafe { libc::syscall(libc::SYS_openat2, from, text.as_ptr(), &raw const how, size_of::<libc::open_how>()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a new descriptor that nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
 #[cfg(test)]
@@ -104,6 +109,11 @@ mod tests {
             assert!(check(&root.join(wrong)).is_err(), "{wrong}");
         }
         check(&root.join("link")).unwrap(); // the symlink itself may be removed
+        // The store moved, and a symlink above its root leads to it now.
+        std::fs::rename(&root, dir.path().join("moved")).unwrap();
+        symlink("moved", &root).unwrap();
+        check(&root.join("a/b/f")).unwrap();
+        assert!(check(&root.join("link/f")).is_err());
         check(&dir.path().join("outside/f")).unwrap();
     }
 }

@@ -1,8 +1,8 @@
 //! A file that is being written, in counted steps; [`Disk`](super::Disk) makes it durable; at the end it is read-only.
 
 use super::explain::failed_with;
+use super::fault;
 use super::reserve::Reserve;
-use super::step;
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
 use std::io::{self, Seek, Write};
@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A file that this process created and has open for reading and writing.
+/// A file that this process created and has open for reading and writing. Its steps go to the open file, wherever its
+/// name leads by now: so they need no check of the path, which its creation passed.
 #[derive(Debug)]
 pub struct NewFile {
     file: File,
@@ -39,12 +40,17 @@ impl NewFile {
         &self.path
     }
 
+    /// A counted step of this open file.
+    pub(super) fn step(&self, action: &str) -> Result<()> {
+        fault::step().map_err(|e| Error::io(action, &self.path, e))
+    }
+
     /// Appends bytes at the file's position.
     ///
     /// # Errors
     /// I/O.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        step("write", &self.path)?;
+        self.step("write")?;
         self.write_or_use_reserve(bytes).map_err(|e| failed_with("write", &self.path, e, Some(bytes.len() as u64)))
     }
 
@@ -65,7 +71,7 @@ impl NewFile {
     /// # Errors
     /// I/O.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
-        step("write", &self.path)?;
+        self.step("write")?;
         let needed = Some(bytes.len() as u64);
         self.file.write_all_at(bytes, offset).map_err(|e| failed_with("write", &self.path, e, needed))
     }
@@ -90,7 +96,7 @@ impl NewFile {
     /// # Errors
     /// I/O.
     pub fn set_len(&self, len: u64) -> Result<()> {
-        step("set the length of", &self.path)?;
+        self.step("set the length of")?;
         self.file.set_len(len).map_err(|e| Error::io("set the length of", &self.path, e))
     }
 
@@ -99,7 +105,7 @@ impl NewFile {
     /// # Errors
     /// I/O other than "not possible here".
     pub fn reflink_from(&self, source: &File) -> Result<bool> {
-        step("reflink to", &self.path)?;
+        self.step("reflink to")?;
         // SAFETY: both descriptors are open; FICLONE takes the source descriptor by value.
         if unsafe { libc::ioctl(self.file.as_raw_fd(), libc::FICLONE as _, source.as_raw_fd()) } == 0 {
             return Ok(true);
@@ -125,7 +131,7 @@ impl NewFile {
     /// # Errors
     /// I/O other than "not possible here".
     pub fn copy_range_from(&self, source: &File, offset: u64, len: usize) -> Result<usize> {
-        step("copy to", &self.path)?;
+        self.step("copy to")?;
         let (mut from, mut to) = (offset as libc::off64_t, offset as libc::off64_t);
         // SAFETY: both descriptors are open and the offsets live across the call.
         let n = unsafe { libc::copy_file_range(source.as_raw_fd(), &mut from, self.file.as_raw_fd(), &mut to, len, 0) };
@@ -148,12 +154,30 @@ impl NewFile {
         }
     }
 
+    /// Starts to write out all of the file and waits for that. It makes nothing durable. A later sync then waits only
+    /// for the file system's own records, so several files share one commit of the journal.
+    ///
+    /// # Errors
+    /// A failed write-back: no later sync of this descriptor reports it again. Where the call does not exist, nothing
+    /// is waited for.
+    pub(super) fn write_out(&self) -> io::Result<()> {
+        let whole = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // SAFETY: the descriptor is open.
+        if unsafe { libc::sync_file_range(self.file.as_raw_fd(), 0, 0, whole) } == 0 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            e if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EINVAL | libc::ESPIPE)) => Ok(()),
+            e => Err(e),
+        }
+    }
+
     /// Sets the modification time, in seconds since 1970.
     ///
     /// # Errors
     /// I/O.
     pub fn set_mtime(&self, seconds: i64) -> Result<()> {
-        step("set the time of", &self.path)?;
+        self.step("set the time of")?;
         super::untracked::set_open_mtime(&self.file, seconds).map_err(|e| Error::io("set the time of", &self.path, e))
     }
 
@@ -162,7 +186,7 @@ impl NewFile {
     /// # Errors
     /// I/O.
     pub fn set_mode(&self, mode: u32) -> Result<()> {
-        step("set the mode of", &self.path)?;
+        self.step("set the mode of")?;
         self.file.set_permissions(Permissions::from_mode(mode)).map_err(|e| Error::io("set the mode of", &self.path, e))
     }
 }

@@ -92,6 +92,19 @@ impl DirHandle {
         Ok(File::from(open_at(self.fd.as_raw_fd(), name, libc::O_NONBLOCK | no_follow(follow))?))
     }
 
+    /// [`DirHandle::file_at`] for a file that is removed once it is read: where the user may do that, reading it does
+    /// not set its access time, which would write its inode.
+    ///
+    /// # Errors
+    /// The system's; ELOOP for a symlink that is not followed.
+    pub fn file_at_before_removal(&self, name: &CStr, follow: Follow) -> io::Result<File> {
+        let flags = libc::O_NONBLOCK | libc::O_NOATIME | no_follow(follow);
+        match open_at(self.fd.as_raw_fd(), name, flags) {
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => self.file_at(name, follow),
+            opened => Ok(File::from(opened?)),
+        }
+    }
+
     /// The attributes of this directory.
     ///
     /// # Errors

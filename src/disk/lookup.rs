@@ -2,10 +2,11 @@
 //! because the file was removed while it was read: then the lookup is repeated, revalidated (FORMAT.md).
 
 use super::backing::{DirEntry, DirStream};
+use super::read::read_to_expected_end;
 use crate::error::{Error, Result, show_path};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -170,9 +171,9 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let read = || {
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
         let meta = file.metadata()?;
-        let mut out = Vec::with_capacity(meta.len().min(limit) as usize);
+        let mut out = Vec::new();
         if meta.is_file() {
-            file.take(limit + 1).read_to_end(&mut out)?;
+            read_whole(file, &mut out, meta.len().min(limit), limit)?;
         }
         Ok((meta, out))
     };
@@ -184,6 +185,18 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
         Err(e) if e.raw_os_error() == Some(libc::ELOOP) => Err(damaged("a symlink, expected a file")),
         Err(e) => Err(Error::io("read", path, e)),
     }
+}
+
+/// Reads a file that is expected to have `len` bytes. Of a longer one it reads `limit + 1` bytes at most.
+fn read_whole(mut file: File, out: &mut Vec<u8>, len: u64, limit: u64) -> io::Result<()> {
+    out.resize(len as usize + 1, 0);
+    let n = read_to_expected_end(&file, out)?;
+    out.truncate(n);
+    if n as u64 > len {
+        file.seek(SeekFrom::Start(n as u64))?;
+        file.take(limit + 1 - n as u64).read_to_end(out)?;
+    }
+    Ok(())
 }
 
 fn unless_missing<T>(looked: io::Result<T>) -> io::Result<Option<T>> {

@@ -47,7 +47,7 @@ pub use lookup::{
 };
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use names::{group_id, name_of_group, name_of_user, show_access, show_group, show_user};
-pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_two_at};
+pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_to_expected_end, read_two_at};
 pub use reserve::{ReserveUse, UsesReserve};
 pub use rights::{Right, may};
 pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};

@@ -85,6 +85,30 @@ pub fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<u
     Ok(done)
 }
 
+/// Reads a file from its beginning until `buffer` is full or the file ends. If the file has one byte less than
+/// `buffer`, as expected, one call reads all of it and shows that it ends there.
+///
+/// # Errors
+/// The system's.
+pub fn read_to_expected_end(file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let expected = buffer.len().saturating_sub(1);
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], done as u64) {
+            Ok(0) => break,
+            Ok(n) => {
+                done += n;
+                if done == expected {
+                    break;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
 /// Hashes a whole file by its descriptor, whose position stays. Returns the digest and the length. `tick` gets the
 /// number of bytes as they are read, and may stop it.
 ///

@@ -41,8 +41,16 @@ impl Disk {
     /// # Errors
     /// I/O; the handle is poisoned then.
     pub fn sync_file(&self, file: &NewFile) -> Result<()> {
-        step("sync", file.path())?;
+        file.step("sync")?;
         self.synced(file.file().sync_all(), "sync", file.path())
+    }
+
+    /// Writes the content of an open file out, as far as a sync of it would wait for that. It is not durable yet.
+    ///
+    /// # Errors
+    /// I/O; the handle is poisoned then.
+    pub(super) fn write_out(&self, file: &NewFile) -> Result<()> {
+        file.write_out().map_err(|e| self.poison("write out", file.path(), e))
     }
 
     /// Makes a file durable by name.
@@ -80,10 +88,12 @@ impl Disk {
     /// Remembers a failed sync: earlier writes may be lost even if later syncs succeed.
     pub(super) fn synced(&self, result: io::Result<()>, action: &str, path: &Path) -> Result<()> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        result.map_err(|e| {
-            self.poisoned.store(true, Ordering::SeqCst);
-            Error::io(action, path, e)
-        })
+        result.map_err(|e| self.poison(action, path, e))
+    }
+
+    fn poison(&self, action: &str, path: &Path, e: io::Error) -> Error {
+        self.poisoned.store(true, Ordering::SeqCst);
+        Error::io(action, path, e)
     }
 
     /// Whether no sync has failed so far.

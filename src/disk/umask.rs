@@ -7,6 +7,7 @@
 
 use super::credentials::FsIds;
 use std::fs::Metadata;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -99,7 +100,10 @@ pub fn umask_is_ours() {
 /// The user's umask, also when it was cleared.
 pub fn of_the_user() -> u32 {
     CLEARED.get().copied().unwrap_or_else(|| {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // The line is one of the first. One read: the kernel makes the text anew for each.
+        let mut start = [0; 512];
+        let n = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut start)).unwrap_or(0);
+        let status = String::from_utf8_lossy(&start[..n]);
         let found = status.lines().find_map(|line| u32::from_str_radix(line.strip_prefix("Umask:")?.trim(), 8).ok());
         found.unwrap_or(0o022)
     })

@@ -5,7 +5,9 @@
 //! a tree (grep, tar, cp, a data loader) reads files in the order in which they are listed, which is the order of inode
 //! numbers. Such a stream is recognized by its reads. A thread then puts the next files into the kernel's page cache,
 //! in batches that become larger while the stream lasts. One file in each batch, the mark, is left out, so that its
-//! read requests the next batch. If the kernel does not know further files, the stream waits for the next listing.
+//! read requests the next batch. If the kernel does not know further files, the stream waits for the next listing, or
+//! for many more reads: a program that knows all paths lists nothing, and to ask the thread for each of its reads would
+//! slow it down.
 //!
 //! Only verified content is passed to the kernel, and only of files that it knows from a listing with attributes (it
 //! does not accept others). A file that fails is skipped; a read of it reports the error. No request waits for
@@ -25,6 +27,8 @@ const MAX_DISTANCE: u64 = 16;
 const MIN_READS: u32 = 3;
 /// The sizes of the first and of the largest batch: each batch is twice as large as the previous one.
 const BATCH_SIZES: Range<u64> = 8..256;
+/// After how many reads a stream that waits for a listing tries again without one.
+const PATIENCE: u64 = 64;
 /// How many files are skipped if the reader is ahead of the readahead.
 const SKIPPED: u64 = 3;
 /// How many listed directories are remembered: between this number and twice as many.
@@ -180,7 +184,8 @@ impl Streams {
     /// Notes that the kernel does not know files of the batch from `ino` on.
     fn stop(&mut self, batch: &Batch, ino: u64) {
         if let Some(stream) = self.streams.iter_mut().find(|s| s.id == batch.stream && s.end == batch.inodes.end) {
-            (stream.mark, stream.end, stream.waits) = (ino, ino.max(stream.last + 1), true);
+            let end = ino.max(stream.last + 1);
+            (stream.mark, stream.end, stream.waits) = (end + PATIENCE, end, true);
         }
     }
 }
@@ -289,6 +294,22 @@ mod tests {
             }
         }
         assert!(simulation.asked < 490 * 100 / 40, "{}", simulation.asked);
+    }
+
+    #[test]
+    fn reads_by_name_seldom_ask_for_files_that_the_kernel_does_not_know() {
+        let mut simulation = Simulation::default();
+        let mut batches = 0;
+        for ino in 2..10_000 {
+            simulation.readahead.read(ino);
+            batches += simulation.readahead.state.lock().batches.len();
+            simulation.give(|_| 1);
+        }
+        assert!(simulation.given.is_empty() && batches < 200, "{batches}");
+        // A listing is used at once.
+        simulation.readahead.listed(1, 20_000);
+        simulation.give(|_| 1);
+        assert!(!simulation.given.is_empty());
     }
 
     #[test]

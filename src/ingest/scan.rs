@@ -119,7 +119,8 @@ pub fn scan(
     threads: usize,
     progress: &Progress,
 ) -> Result<SourceTree> {
-    let source = SourceDir::root(root, if options.follow_symlinks { Follow::Yes } else { Follow::No })?;
+    let follow = if options.follow_symlinks { Follow::Yes } else { Follow::No };
+    let source = SourceDir::root(root, follow, options.no_stat_cache)?;
     let stat = source.open(&mut KeptDirs::new(1))?.stat().map_err(|e| Error::io("read the attributes of", root, e))?;
     let first = OpenDirectory {
         items: Vec::new(),

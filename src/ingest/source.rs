@@ -7,6 +7,7 @@ use crate::types::MAX_PATH;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub struct SourceDir {
     /// Bytes of its path below the source's root.
     length: usize,
     follow: Follow,
+    /// The source is removed once it is stored.
+    vanishes: bool,
     open: Mutex<Weak<DirHandle>>,
     home: OnceLock<Arc<Home>>,
 }
@@ -61,11 +64,11 @@ impl Home {
 }
 
 impl SourceDir {
-    /// Opens a source by its path.
-    pub fn root(path: &Path, follow: Follow) -> Result<Arc<SourceDir>> {
+    /// Opens a source by its path. `vanishes`: it is removed once it is stored.
+    pub fn root(path: &Path, follow: Follow, vanishes: bool) -> Result<Arc<SourceDir>> {
         let handle = DirHandle::open(path).map_err(|e| Error::io("open", path, e))?;
         let at = At::Root(path.to_path_buf(), Arc::new(handle));
-        Ok(Arc::new(SourceDir { at, length: 0, follow, open: Mutex::default(), home: OnceLock::new() }))
+        Ok(Arc::new(SourceDir { at, length: 0, follow, vanishes, open: Mutex::default(), home: OnceLock::new() }))
     }
 
     /// The directory `name` in this one.
@@ -81,6 +84,7 @@ impl SourceDir {
             at: At::Below(self.clone(), name.to_owned()),
             length,
             follow: self.follow,
+            vanishes: self.vanishes,
             open: Mutex::default(),
             home: OnceLock::new(),
         }))
@@ -105,6 +109,14 @@ impl SourceDir {
     /// Whether symlinks below are followed, as the user wants.
     pub fn follow(&self) -> Follow {
         self.follow
+    }
+
+    /// Opens a file of this directory, which is open as `handle`.
+    ///
+    /// # Errors
+    /// As [`DirHandle::file_at`].
+    pub fn open_file(&self, handle: &DirHandle, name: &CStr) -> io::Result<File> {
+        if self.vanishes { handle.file_at_before_removal(name, self.follow) } else { handle.file_at(name, self.follow) }
     }
 
     /// Its mount, once it is known.
@@ -193,7 +205,7 @@ mod tests {
     fn few_directories_are_open_however_deep_they_lie_and_a_symlink_on_the_way_is_refused() {
         let tmp = tempfile::tempdir().unwrap();
         let mut path = tmp.path().to_path_buf();
-        let mut dirs = vec![SourceDir::root(tmp.path(), Follow::No).unwrap()];
+        let mut dirs = vec![SourceDir::root(tmp.path(), Follow::No, false).unwrap()];
         for i in 0..200 {
             path.push(format!("d{i}"));
             dirs.push(dirs[i].below(&CString::new(format!("d{i}")).unwrap()).unwrap());

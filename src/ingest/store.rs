@@ -5,7 +5,7 @@
 use super::source::{KeptDirs, SourceDir, changed};
 use super::stat_cache::{StatCache, StatKey, clock_now};
 use super::tree::{Body, FileBody, SourceStat, SourceTree, Stored};
-use crate::disk::{DirHandle, FileStat, Follow, hash_file, stat_file};
+use crate::disk::{DirHandle, FileStat, Follow, hash_file, read_to_expected_end, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::{Activity, Progress};
@@ -14,7 +14,6 @@ use crate::types::Digest;
 use parking_lot::Mutex;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -236,7 +235,7 @@ impl<'a> Worker<'a> {
         let dir = self.directory(file)?;
         let name = file.name()?;
         for _ in 0..TRIES {
-            let open = dir.file_at(&name, file.source.follow()).map_err(|e| match e.raw_os_error() {
+            let open = file.source.open_file(&dir, &name).map_err(|e| match e.raw_os_error() {
                 Some(libc::ELOOP) if file.source.follow() == Follow::No => changed(&file.path(), "it became a symlink"),
                 _ => Error::io("open", &file.path(), e),
             })?;
@@ -339,10 +338,11 @@ impl<'a> Worker<'a> {
     }
 
     fn read_small(&mut self, file: &File, path: &dyn Fn() -> PathBuf, size: u64) -> Result<Option<Stored>> {
-        self.buffer.clear();
-        self.buffer.reserve(size as usize + 1);
-        file.take(SMALL_MAX).read_to_end(&mut self.buffer).map_err(|e| Error::io("read", &path(), e))?;
-        if self.buffer.len() as u64 != size {
+        // One byte more than it should have: so one call reads it, and shows that it ends there.
+        self.buffer.resize(size as usize + 1, 0);
+        let n = read_to_expected_end(file, &mut self.buffer).map_err(|e| Error::io("read", &path(), e))?;
+        self.buffer.truncate(n);
+        if n as u64 != size {
             return Ok(None);
         }
         let digest = Digest::of(&self.buffer);
@@ -390,7 +390,7 @@ mod tests {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("f");
         std::fs::write(&path, "one").unwrap();
-        let source = SourceDir::root(tmp.path(), Follow::No).unwrap();
+        let source = SourceDir::root(tmp.path(), Follow::No, false).unwrap();
         let handle = source.open(&mut KeptDirs::new(1)).unwrap();
         let home = Home::of(&handle, &handle.stat().unwrap());
         if home.volume.is_none() {

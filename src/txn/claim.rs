@@ -72,6 +72,15 @@ pub fn holder(number: &Path) -> Result<Option<Token>> {
     Err(Error::damaged(format!("{} reads empty", show_path(number))))
 }
 
+/// [`holder`] as this host sees the number at the moment: `None` if it is free, or if that cannot be told so easily. A
+/// number that is seen keeps its token, so only `None` needs a second look.
+///
+/// # Errors
+/// I/O.
+pub(super) fn holder_as_seen(number: &Path) -> Result<Option<Token>> {
+    Ok(disk::read_link(number)?.and_then(|text| Token::from_record_name(&text)))
+}
+
 /// A symlink's text after its directory was opened; `None` when there is none.
 ///
 /// # Errors

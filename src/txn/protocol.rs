@@ -304,10 +304,15 @@ pub fn help<N: Numbers>(store: &Store, token: &Token, numbers: &N) -> Result<Pla
 /// free one.
 fn claim_number<N: Numbers>(store: &Store, token: &Token, numbers: &N) -> Result<Place<N::Refusal>> {
     let mut number = numbers.first();
+    let mut is_busy = false; // then the next number may be taken too, and a look is cheaper than a claim in vain
     loop {
-        let Claimed::Other(other) = claim::claim(store, &numbers.path(number), token)? else {
-            return Ok(Place::At(number));
+        let path = numbers.path(number);
+        let taken = if is_busy { claim::holder_as_seen(&path)?.filter(|holder| holder != token) } else { None };
+        let other = match taken.map_or_else(|| claim::claim(store, &path, token), |other| Ok(Claimed::Other(other)))? {
+            Claimed::Own => return Ok(Place::At(number)),
+            Claimed::Other(other) => other,
         };
+        is_busy = true;
         match numbers.passed(number, &other)? {
             Pass::Next => number += 1,
             Pass::Refused(why) => return Ok(Place::Refused(why)),

@@ -193,6 +193,11 @@ impl Census {
         self.seen.retain(|_, seen| seen.as_ref().is_some_and(|s| !s.marked));
     }
 
+    /// Whether a node is marked, or could not be read.
+    pub(super) fn is_marked(&self, digest: &Digest) -> bool {
+        !matches!(self.seen.get(digest), Some(Some(NodeSummary { marked: false, .. })))
+    }
+
     /// Reports every path of a manifest that leads to something marked for which `wanted` returns true: a file by its
     /// content's digest, or a directory whose tree has a node with that digest. Walks only marked nodes. A manifest can
     /// have more paths than a walk can visit, so it stops after `left` entries.
@@ -234,7 +239,7 @@ impl Census {
             } else {
                 node.child(i)
             };
-            let marked = !matches!(self.seen.get(&want.at.digest), Some(Some(NodeSummary { marked: false, .. })));
+            let marked = self.is_marked(&want.at.digest);
             if !marked && !wanted(&want.at.digest) {
                 continue;
             }

@@ -27,6 +27,7 @@ mod node;
 mod node_entries;
 mod node_ref;
 mod node_store;
+mod occurrences;
 mod parse;
 mod path;
 mod rebase;
@@ -59,6 +60,7 @@ pub(crate) mod internals {
     pub use crate::manifest::node::{NODE_DOMAIN, Node};
     pub use crate::manifest::node_ref::NodeRef;
     pub use crate::manifest::node_store::{NodeSink, NodeSource};
+    pub use crate::manifest::occurrences::Occurrences;
     pub use crate::manifest::path::path_order;
     pub use crate::manifest::rebase::{Rebased, rebase};
     pub use crate::manifest::reference::{MAX_ETAG, MAX_TARGET, MAX_URI};

@@ -5,6 +5,7 @@ use super::index::{Index, IndexScope};
 use super::node_counts::{NodeCounters, NodeCounts};
 use super::open_packs::OpenPacks;
 use super::pack_table::PackTable;
+use super::recent_misses::RecentMisses;
 use super::verified_objects::VerifiedObjects;
 use crate::disk::{self, Disk};
 use crate::error::Result;
@@ -32,6 +33,7 @@ pub struct Objects {
     node_cache: RecentCache<Node>,
     verified_objects: VerifiedObjects,
     reported_damage: ReportedDamage,
+    recent_misses: RecentMisses,
     counts: NodeCounters,
 }
 
@@ -56,6 +58,7 @@ impl Objects {
             node_cache: RecentCache::sharded(NODE_CACHE_SHARDS, NODE_CACHE_BYTES),
             verified_objects: VerifiedObjects::default(),
             reported_damage: ReportedDamage::default(),
+            recent_misses: RecentMisses::default(),
             counts: NodeCounters::default(),
         })
     }
@@ -101,6 +104,10 @@ impl Objects {
 
     pub(super) fn reported_damage(&self) -> &ReportedDamage {
         &self.reported_damage
+    }
+
+    pub(super) fn recent_misses(&self) -> &RecentMisses {
+        &self.recent_misses
     }
 
     pub(super) fn counts(&self) -> &NodeCounters {

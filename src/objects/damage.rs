@@ -3,12 +3,15 @@
 use super::pack::BlobKind;
 use crate::types::Digest;
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// What this process has reported is remembered up to this many items, so that reading the same damage again writes
 /// nothing.
 const MAX_REMEMBERED: usize = 1 << 12;
+
+/// If more blobs of one pack than this are damaged, the whole pack is listed instead.
+pub(super) const MAX_BLOBS_PER_PACK: usize = 16;
 
 /// What a check found wrong with a piece of stored content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +97,13 @@ impl DamagedItem {
         }
     }
 
+    /// The name of the file that it is, or lies in.
+    pub(super) fn file_digest(&self) -> &Digest {
+        match self {
+            DamagedItem::Object(name) | DamagedItem::Pack(name) | DamagedItem::Blob { pack: name, .. } => name,
+        }
+    }
+
     /// The pack that it is, or lies in.
     pub(super) fn pack(&self) -> Option<&Digest> {
         match self {
@@ -103,13 +113,17 @@ impl DamagedItem {
     }
 }
 
-/// The list of known damage at the time it was read.
+/// The list of known damage at the time it was read: the items of each object or pack, by its name.
 #[derive(Clone, Default, Debug)]
-pub struct KnownDamage(HashSet<DamagedItem>);
+pub struct KnownDamage(HashMap<Digest, Vec<DamagedItem>>);
 
 impl KnownDamage {
-    pub(super) fn new(items: HashSet<DamagedItem>) -> KnownDamage {
-        KnownDamage(items)
+    pub(super) fn new(items: impl Iterator<Item = DamagedItem>) -> KnownDamage {
+        let mut out: HashMap<Digest, Vec<DamagedItem>> = HashMap::new();
+        for item in items {
+            out.entry(*item.file_digest()).or_default().push(item);
+        }
+        KnownDamage(out)
     }
 
     /// Whether the list is empty.
@@ -119,7 +133,7 @@ impl KnownDamage {
 
     /// Whether exactly this item is listed.
     pub fn has(&self, item: &DamagedItem) -> bool {
-        !self.0.is_empty() && self.0.contains(item)
+        !self.0.is_empty() && self.of(item.file_digest()).contains(item)
     }
 
     /// Whether the blob's copy in that pack is listed, by itself or with the whole pack.
@@ -129,33 +143,69 @@ impl KnownDamage {
 
     /// Whether that pack or anything in it is listed.
     pub fn has_pack(&self, pack: &Digest) -> bool {
-        self.0.iter().any(|d| d.pack() == Some(pack))
+        self.of(pack).iter().any(|d| d.pack() == Some(pack))
+    }
+
+    /// What is listed of the object or pack with that name.
+    pub fn of(&self, name: &Digest) -> &[DamagedItem] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// All items.
     pub fn iter(&self) -> impl Iterator<Item = &DamagedItem> {
-        self.0.iter()
+        self.0.values().flatten()
     }
 }
 
 /// The items that this process has put on the list.
 #[derive(Default, Debug)]
-pub(super) struct ReportedDamage(Mutex<HashSet<DamagedItem>>);
+pub(super) struct ReportedDamage(Mutex<Reported>);
+
+#[derive(Default, Debug)]
+struct Reported {
+    items: HashSet<DamagedItem>,
+    /// How many blobs of each pack are among them.
+    blobs: HashMap<Digest, usize>,
+}
+
+impl Reported {
+    fn has(&self, item: &DamagedItem) -> bool {
+        let whole = item.pack().map(|pack| DamagedItem::Pack(*pack));
+        self.items.contains(item) || whole.is_some_and(|whole| self.items.contains(&whole))
+    }
+}
 
 impl ReportedDamage {
-    /// Remembers an item. `false` if it was remembered before.
-    pub(super) fn insert(&self, item: DamagedItem) -> bool {
+    /// Whether the item, or the pack that it lies in, is remembered.
+    pub(super) fn has(&self, item: &DamagedItem) -> bool {
+        self.0.lock().has(item)
+    }
+
+    /// Remembers an item. Returns what must be put on the list: nothing if it was remembered before; the whole pack
+    /// instead of a blob if many blobs of that pack were reported.
+    pub(super) fn insert(&self, item: DamagedItem) -> Option<DamagedItem> {
         let mut reported = self.0.lock();
-        if reported.contains(&item) {
-            return false;
+        if reported.has(&item) {
+            return None;
         }
-        if reported.len() >= MAX_REMEMBERED {
-            reported.clear();
+        if reported.items.len() >= MAX_REMEMBERED {
+            *reported = Reported::default();
         }
-        reported.insert(item)
+        let DamagedItem::Blob { pack, .. } = item else {
+            return reported.items.insert(item).then_some(item);
+        };
+        let count = reported.blobs.entry(pack).or_default();
+        *count += 1;
+        let listed = if *count > MAX_BLOBS_PER_PACK { DamagedItem::Pack(pack) } else { item };
+        reported.items.insert(listed).then_some(listed)
     }
 
     pub(super) fn remove(&self, item: &DamagedItem) {
-        self.0.lock().remove(item);
+        let mut reported = self.0.lock();
+        if reported.items.remove(item)
+            && let Some(pack) = item.pack()
+        {
+            reported.blobs.remove(pack);
+        }
     }
 }

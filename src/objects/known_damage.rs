@@ -6,13 +6,10 @@
 //! list decides what is stored twice, never what is right.
 
 use super::content_store::Objects;
-use super::damage::{Damage, DamagedItem, KnownDamage, StoredFile};
+use super::damage::{Damage, DamagedItem, KnownDamage, MAX_BLOBS_PER_PACK, StoredFile};
 use crate::disk;
 use crate::error::Result;
 use std::path::Path;
-
-/// If more blobs of one pack than this are damaged, the whole pack is listed instead.
-const MAX_BLOBS_PER_PACK: usize = 16;
 
 impl Objects {
     /// The list of known damage, by a revalidated lookup.
@@ -21,14 +18,12 @@ impl Objects {
     /// I/O.
     pub fn known_damage(&self) -> Result<KnownDamage> {
         let names = disk::list(&self.layout().damaged())?;
-        Ok(KnownDamage::new(names.iter().filter_map(|n| DamagedItem::from_file_name(n.to_str()?)).collect()))
+        Ok(KnownDamage::new(names.iter().filter_map(|n| DamagedItem::from_file_name(n.to_str()?))))
     }
 
     /// Puts something on the list. Best effort: a process that may not write to the store changes nothing.
     pub fn list_as_damaged(&self, item: DamagedItem) {
-        if !self.reported_damage().insert(item) {
-            return;
-        }
+        let Some(item) = self.reported_damage().insert(item) else { return };
         let dir = self.layout().damaged();
         let path = dir.join(item.file_name());
         if self.disk().create_marker(&path).is_err() && self.disk().create_dir(&dir).is_ok() {
@@ -77,7 +72,8 @@ impl Objects {
     /// Compares the list with what a *whole* check ([`Objects::check_pack`], [`Objects::check_object`]) found in a
     /// piece of stored content: lists what is damaged, and removes what is not. Best effort.
     pub fn update_known_damage(&self, known: &KnownDamage, stored: &StoredFile, found: &[Damage]) {
-        for listed in known.iter().filter(|listed| self.is_in(listed, stored)) {
+        let listed = stored.name.as_ref().map_or(&[][..], |name| known.of(name));
+        for listed in listed.iter().filter(|listed| self.is_in(listed, stored)) {
             if !still_damaged(listed, found) {
                 self.unlist(listed);
             }
@@ -98,7 +94,7 @@ impl Objects {
 
     /// Removes from the list what concerns a pack or object that was stored again, or does not exist any more.
     pub(super) fn forget_damage(&self, known: &KnownDamage, of: &DamagedItem) {
-        for listed in known.iter() {
+        for listed in known.of(of.file_digest()) {
             let same = match of {
                 DamagedItem::Object(_) => listed == of,
                 DamagedItem::Pack(pack) | DamagedItem::Blob { pack, .. } => listed.pack() == Some(pack),

@@ -36,6 +36,7 @@ mod pack_set;
 mod pack_table;
 mod pack_writer;
 mod read;
+mod recent_misses;
 mod rewrite;
 mod search;
 mod segment_merge;

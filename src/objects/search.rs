@@ -11,12 +11,14 @@ use super::index::{Index, IndexScope};
 use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
+use super::recent_misses::{resolution, stamp};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::types::{Digest, Location, PackRef};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// An error lists at most this many reasons.
 const MAX_REASONS: usize = 8;
@@ -92,11 +94,35 @@ impl Objects {
         }
         .run()
     }
+
+    /// The index with a listing of the packs, for a reader that did not find a blob. Lists nothing if nothing changed.
+    fn index_after_miss(&self) -> Result<Arc<Index>> {
+        let load = || self.load_index(IndexScope::Packs);
+        match (stamp(&self.layout().packs()), stamp(&self.layout().index())) {
+            (Some(packs), Some(index)) => {
+                let stamps = [packs, index];
+                self.recent_misses().index(stamps, resolution(self.disk().kind().is_local(), &stamps), load)
+            }
+            _ => load(),
+        }
+    }
+
+    /// Searches again for what was missing a moment ago.
+    pub fn forget_misses(&self) {
+        self.recent_misses().forget();
+    }
 }
 
 impl<T> Search<'_, T> {
     fn run(mut self) -> Result<T> {
+        if self.objects.recent_misses().has(self.query.digest, self.query.kind) {
+            self.query.depth = SearchDepth::Known;
+        }
         let found = self.all_passes();
+        let searched_all = !self.is_shallow() && self.query.order != SearchOrder::OnlyObjects;
+        if searched_all && matches!(found, Ok(None)) && self.reasons.is_empty() && self.io.is_none() {
+            self.objects.recent_misses().insert(self.query.digest, self.query.kind);
+        }
         self.list_damage();
         found?.ok_or_else(|| self.failed())
     }
@@ -149,7 +175,7 @@ impl<T> Search<'_, T> {
         {
             return Ok(Some(found));
         }
-        let listed = if self.is_shallow() { None } else { Some(self.objects.load_index(IndexScope::Packs)?) };
+        let listed = if self.is_shallow() { None } else { Some(self.objects.index_after_miss()?) };
         if let Some(index) = &listed
             && let Some(found) = self.by_index(index)?
         {
@@ -176,10 +202,22 @@ impl<T> Search<'_, T> {
         Ok(None)
     }
 
-    /// The index does not know it, but it is only a cache: searches the packs themselves.
+    /// The index does not know it, but it is only a cache: searches the packs themselves. Those that a segment covers
+    /// are searched in a part of the time only (see `recent_misses.rs`).
     fn in_all_packs(&mut self, index: &Index) -> Result<Option<T>> {
+        let misses = self.objects.recent_misses();
+        if !misses.may_search() {
+            return self.in_packs(&mut index.unread().iter());
+        }
+        let begun = Instant::now();
+        let found = self.in_packs(&mut index.packs());
+        misses.searched_for(begun.elapsed());
+        found
+    }
+
+    fn in_packs(&mut self, names: &mut dyn Iterator<Item = &Digest>) -> Result<Option<T>> {
         let objects = self.objects;
-        for name in index.packs() {
+        for name in names {
             let pack = objects.pack_number(name);
             match objects.open_pack(pack).and_then(|file| file.search(self.query.digest, self.query.kind)) {
                 Ok(Some(blob)) => {
@@ -257,6 +295,9 @@ impl<T> Search<'_, T> {
         let (objects, digest, kind) = (self.objects, self.query.digest, self.query.kind);
         for (place, read) in std::mem::take(&mut self.bad) {
             let Some(pack) = objects.pack_name(place.pack) else { continue };
+            if objects.reported_damage().has(&DamagedItem::Blob { digest: *digest, kind, pack }) {
+                continue;
+            }
             let searched = objects.open_pack(place.pack).and_then(|file| file.search(digest, kind));
             match searched {
                 Ok(Some(blob)) if blob.offset == place.offset => {

@@ -142,6 +142,7 @@ impl StagedFiles {
             }
         }
         self.published.lock().extend(packs);
+        self.objects.forget_misses();
         barrier.names(&dirs.into_iter().collect::<Vec<_>>())?;
         if !replaced.is_empty() {
             let known = self.objects.known_damage()?;

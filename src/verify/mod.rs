@@ -5,6 +5,7 @@
 //! no finding: temporaries in `work/`, unpublished records, content that nothing names. Freeing those is a collector's
 //! work.
 
+mod affected;
 mod artifact_check;
 mod content;
 mod drafts;

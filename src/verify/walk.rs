@@ -1,6 +1,7 @@
 //! The manifests: every node once, whatever number of versions and paths lead to it (L5), and what is affected by
 //! what is wrong.
 
+use super::affected::{self, Affected};
 use super::artifact_check::finding_of;
 use super::content::{Depth, LISTED, Present};
 use super::options::VerifyOptions;
@@ -8,12 +9,11 @@ use super::report::{Finding, VerifyReport, code};
 use super::root::ManifestOwner;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::{Census, NodeSource, Tree, Visitor};
+use crate::manifest::{Census, NodeSource, Occurrences, Tree, Visitor};
 use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX, SearchDepth};
 use crate::store::Store;
-use crate::types::{Digest, Location};
+use crate::types::{Digest, Location, RelPath};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// How often what is missing is searched, and the pause before each search after the first: what others publish or
@@ -21,11 +21,6 @@ use std::time::Duration;
 const MAX_ATTEMPTS: u32 = 2;
 const MAX_SHARED_ATTEMPTS: u32 = 4;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// The most paths that are visited to list what is affected.
-const PATHS: u64 = 4_000_000;
-/// How many affected paths a finding lists; a last line counts the others.
-const AFFECTED: usize = 20;
-
 /// What was met that may be damage.
 #[derive(Default)]
 struct Suspects {
@@ -41,30 +36,6 @@ impl Suspects {
     /// A pack that is gone counts only if something is missing: a garbage collector may have rewritten it.
     fn is_empty(&self) -> bool {
         self.content.is_empty() && self.nodes.is_empty()
-    }
-}
-
-/// The first few things that are affected, and how many there are.
-#[derive(Default)]
-struct Affected {
-    first: Vec<String>,
-    count: u64,
-}
-
-impl Affected {
-    fn add(&mut self, what: impl FnOnce() -> String) {
-        if self.first.len() < AFFECTED {
-            self.first.push(what());
-        }
-        self.count += 1;
-    }
-
-    fn list(mut self, all: bool) -> Vec<String> {
-        let more = self.count - self.first.len() as u64;
-        if more > 0 || (!all && self.count > 0) {
-            self.first.push(if all { format!("and {more} more") } else { format!("and at least {more} more") });
-        }
-        self.first
     }
 }
 
@@ -182,8 +153,8 @@ impl<'a> Manifests<'a> {
         }
         self.search_all_packs()?;
         if !self.suspects.is_empty() {
-            let (affected, all) = self.affected()?;
-            self.conclude(affected, all);
+            let affected = self.affected();
+            self.conclude(affected);
         }
         self.note_spare();
         Ok(())
@@ -214,6 +185,7 @@ impl<'a> Manifests<'a> {
             present.check_late(self.store, depth, missed.into_iter(), &self.options.progress, self.report)?;
         }
         self.suspects = Suspects::default();
+        self.store.objects().forget_misses();
         self.census.forget_marked();
         for root in std::mem::take(&mut self.suspected) {
             // What cannot be decided is checked as before.
@@ -239,10 +211,12 @@ impl<'a> Manifests<'a> {
         let known = if self.options.quick { Some(&self.known) } else { None };
         let mut buffer = Vec::new();
         let mut right = Vec::new();
-        for (digest, (size, _, why)) in &mut self.suspects.content {
+        for (digest, (size, hint, why)) in &mut self.suspects.content {
             let found = places.get(digest).map_or(&[][..], Vec::as_slice);
             let mut tries: Vec<Result<()>> = Vec::new();
-            for place in found {
+            // What is wrong at its hint was read there.
+            let read = if why.is_some() { *hint } else { None };
+            for place in found.iter().filter(|place| Some(**place) != read) {
                 tries.push(
                     objects
                         .content_from(digest, *size, Some(*place), &mut buffer, SearchDepth::Known)
@@ -269,31 +243,24 @@ impl<'a> Manifests<'a> {
         Ok(())
     }
 
-    /// What is affected by each suspect; and whether that is all of it.
-    fn affected(&self) -> Result<(HashMap<Digest, Affected>, bool)> {
-        let mut out: HashMap<Digest, Affected> = HashMap::new();
-        let mut left = PATHS;
-        let wanted =
-            |digest: &Digest| self.suspects.content.contains_key(digest) || self.suspects.nodes.contains_key(digest);
-        for root in &self.suspected {
-            let Ok(tree) = root.tree(self.store) else { continue };
-            if wanted(&tree.digest()) {
-                out.entry(tree.digest()).or_default().add(|| root.to_string());
-            }
-            let end = self.census.marked(&tree, &mut left, &wanted, &mut |digest, path| {
-                out.entry(*digest).or_default().add(|| format!("{root} {path}"))
-            });
-            if end == ControlFlow::Break(()) {
-                return Ok((out, false));
-            }
-        }
-        Ok((out, true))
+    /// What is affected by each suspect.
+    fn affected(&self) -> HashMap<Digest, Affected> {
+        let (content, nodes) = (&self.suspects.content, &self.suspects.nodes);
+        let tree = |i: usize| self.suspected[i].tree(self.store).ok();
+        let wanted = |digest: &Digest| content.contains_key(digest) || nodes.contains_key(digest);
+        let limit = affected::limit(content.len() + nodes.len());
+        let found = self.census.occurrences(self.suspected.len(), &tree, &wanted, limit);
+        let list = |found: Occurrences| Affected {
+            first: found.first.iter().map(|(i, path)| show(&self.suspected[*i], path)).collect(),
+            count: found.count,
+        };
+        found.into_iter().map(|(digest, found)| (digest, list(found))).collect()
     }
 
-    fn conclude(&mut self, mut affected: HashMap<Digest, Affected>, all: bool) {
+    fn conclude(&mut self, mut affected: HashMap<Digest, Affected>) {
         let Suspects { content, nodes, packs } = std::mem::take(&mut self.suspects);
         for (pack, by) in packs {
-            let affects = by.list(true);
+            let affects = by.list();
             self.report.findings.push(Finding {
                 code: code::NO_PACK,
                 what: format!("packs/{pack}"),
@@ -303,7 +270,7 @@ impl<'a> Manifests<'a> {
         }
         let wrong = self.present.as_ref().map(|p| &p.wrong);
         let mut add = |digest: Digest, code, what: String, why: String, report: &mut VerifyReport| {
-            let affects = affected.remove(&digest).unwrap_or_default().list(all);
+            let affects = affected.remove(&digest).unwrap_or_default().list();
             match wrong.and_then(|w| w.get(&digest)) {
                 Some(wrong) => wrong.findings.iter().for_each(|i| report.findings[*i].affects.clone_from(&affects)),
                 None => report.findings.push(Finding { code, what, why, affects }),
@@ -339,6 +306,11 @@ impl<'a> Manifests<'a> {
     fn finding(&mut self, code: &'static str, what: &str, why: String) {
         self.report.findings.push(Finding { code, what: what.to_owned(), why, affects: vec![what.to_owned()] });
     }
+}
+
+/// A path as findings show it; of the root directory, the version alone.
+fn show(root: &ManifestOwner, path: &RelPath) -> String {
+    if *path == RelPath::root() { root.to_string() } else { format!("{root} {path}") }
 }
 
 /// What the census meets.

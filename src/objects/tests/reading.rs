@@ -172,3 +172,31 @@ fn nothing_but_regular_files_is_opened() {
     std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
     assert!(is_damage(&store.objects.open_large(&digest, 200_000)));
 }
+
+#[test]
+fn missing_content_costs_no_search_again_for_a_moment_and_is_found_when_it_is_stored_again() {
+    let store = TestStore::new();
+    let contents: Vec<Vec<u8>> = (0..50).map(|i| random_bytes(900 + i, 300)).collect();
+    for content in &contents {
+        store.put(std::slice::from_ref(content));
+    }
+    let lost: Vec<Vec<u8>> = (0..200).map(|i| random_bytes(2000 + i, 300)).collect();
+    let read = |content: &Vec<u8>| store.objects.read_small(&Digest::of(content), 300, None);
+    let begun = std::time::Instant::now();
+    for _ in 0..50 {
+        assert!(lost.iter().all(|content| is_damage(&read(content))));
+    }
+    assert!(begun.elapsed().as_secs() < 20, "10,000 reads took {:?}", begun.elapsed());
+    // Another process stores one of them again.
+    store.put(&lost[..1]);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(read(&lost[0]).unwrap(), lost[0]);
+    // What this process stores itself is found at once.
+    assert!(is_damage(&read(&lost[1])));
+    let writer = store.objects.writer(&store.work()).unwrap();
+    let mut thread_writer = writer.thread_writer();
+    super::put_small(&mut thread_writer, &lost[1]);
+    thread_writer.close().unwrap();
+    writer.seal(&[], &[]).unwrap();
+    assert_eq!(read(&lost[1]).unwrap(), lost[1]);
+}

@@ -128,7 +128,7 @@ impl Out {
         self.aligned(heads, rows, self.terminal && !rows.is_empty())
     }
 
-    /// [`Out::table`] with heads for everybody, also without rows.
+    /// [`Out::table`] with heads for all users, also without rows.
     pub fn table_with_heads(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Failure> {
         self.aligned(heads, rows, true)
     }

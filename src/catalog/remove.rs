@@ -146,8 +146,8 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]
     Err(Error::conflict(format!("{name}:{number} is named by alias {}", show_list(&names))).with_hint(hint))
 }
 
-/// A mount that begins to use the version later pins it before it checks whether it is removed: it can go on reading,
-/// and nothing that it reads is freed.
+/// A mount that begins to use the version later pins it before it checks whether it is removed. So it can continue to
+/// read, and nothing that it reads is freed.
 fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<()> {
     let users = pins::users(store, name, number)?;
     let Some(first) = users.first() else { return Ok(()) };

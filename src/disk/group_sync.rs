@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_sync_is_reported_to_everybody_it_served() {
+    fn a_failed_sync_is_reported_to_all_that_it_served() {
         let group = new_group();
         let failures = AtomicUsize::new(0);
         std::thread::scope(|s| {

@@ -61,6 +61,8 @@ pub struct MountInfo {
     pub store: PathBuf,
     /// What it shows.
     pub shows: Shows,
+    /// Where its daemon mounted it, if this is a copy: a bind mount.
+    pub copy_of: Option<PathBuf>,
     /// The mounting user.
     pub user: Option<String>,
     /// Since when, by this host's clock.
@@ -79,15 +81,24 @@ pub fn mounts() -> Vec<MountInfo> {
     let (mut found, mut companions) = (Vec::new(), Vec::new());
     for ((at, source), answer) in all.into_iter().zip(asked) {
         let records = stores.entry(source.clone()).or_insert_with(|| StoreRecords::of(&source));
-        let (shows, record, life) = records.at(&at);
-        let (health, companion) = answer.recv_timeout(TIMEOUT).unwrap_or((Health::Silent, None));
-        companions.extend(companion);
+        let (mut shows, mut record, mut life) = records.at(&at);
+        let answer = answer.recv_timeout(TIMEOUT).unwrap_or_default();
+        companions.extend(answer.companion);
+        let mut copy_of = None;
+        if shows == Shows::Unknown
+            && let Some((original, served)) = answer.daemon.and_then(|pid| records.of_daemon(pid))
+        {
+            (shows, record, life) = served;
+            copy_of = Some(original);
+        }
+        let health = answer.health;
         // A user who may not enter a mount does not see by itself that it is dead.
         let health = if life == Some(HolderStatus::Dead) { Health::Dead } else { health };
         found.push(MountInfo {
             mountpoint: at,
             store: source,
             shows,
+            copy_of,
             user: record.as_ref().map(|r| r.user.clone()),
             since: record.as_ref().map(|r| r.since.clone()),
             pid: record.map(|r| r.pid),
@@ -98,14 +109,34 @@ pub fn mounts() -> Vec<MountInfo> {
     found
 }
 
-/// Asks a mount whether it answers, where its companion is, and for its daemon. A thread does it, because an answer may
-/// never come.
-fn ask(at: PathBuf) -> mpsc::Receiver<(Health, Option<PathBuf>)> {
+/// What a mount answers.
+struct Answer {
+    health: Health,
+    /// Where its companion is.
+    companion: Option<PathBuf>,
+    /// The process id of its daemon.
+    daemon: Option<u32>,
+}
+
+impl Default for Answer {
+    /// No answer.
+    fn default() -> Answer {
+        Answer { health: Health::Silent, companion: None, daemon: None }
+    }
+}
+
+/// Asks a mount. A thread does it, because an answer may never come.
+fn ask(at: PathBuf) -> mpsc::Receiver<Answer> {
     let (sender, receiver) = mpsc::channel();
     let work = move || {
         let dead = matches!(disk::space(&at), Err(e) if matches!(e.errno(), Some(libc::ENOTCONN | libc::ECONNABORTED)));
-        let companion = if dead { None } else { mount::companion_of(&at).map(|(companion, _)| companion) };
-        drop(sender.send((if dead { Health::Dead } else { Health::Answers }, companion)));
+        let answer = if dead {
+            Answer { health: Health::Dead, ..Answer::default() }
+        } else {
+            let companion = mount::companion_of(&at).map(|(companion, _)| companion);
+            Answer { health: Health::Answers, companion, daemon: mount::daemon_pid(&at) }
+        };
+        drop(sender.send(answer));
     };
     // If no thread can be started, the mount counts as silent.
     drop(std::thread::Builder::new().name("mounts".into()).spawn(work));
@@ -130,6 +161,22 @@ impl StoreRecords {
             Some((at, s.record.artifact.to_string(), s.record.distributed_id.to_string(), s.record.run.id.to_string()))
         });
         StoreRecords { locks, stages: staged.collect() }
+    }
+
+    /// What a daemon serves and where it mounted that. The record of a run has no mount point: its stage names it.
+    fn of_daemon(&self, pid: u32) -> Option<(PathBuf, (Shows, Option<LockRecord>, Option<HolderStatus>))> {
+        let of_it = self.locks.iter().map(|(record, _)| record).filter(|r| r.pid == pid);
+        let mounted = of_it.clone().find_map(|r| r.mountpoint.as_ref().map(PathBuf::from));
+        let staged = || {
+            self.stages.iter().find_map(|(at, artifact, draft, run)| {
+                let names = (Some(artifact.as_str()), Some(draft.as_str()), Some(run.as_str()));
+                let mut own = of_it.clone().filter(|r| r.purpose == staging::PURPOSE);
+                own.any(|r| (r.artifact.as_deref(), r.draft.as_deref(), r.run.as_deref()) == names).then(|| at.clone())
+            })
+        };
+        let original = mounted.or_else(staged)?;
+        let served = self.at(&original);
+        Some((original, served))
     }
 
     fn at(&self, at: &Path) -> (Shows, Option<LockRecord>, Option<HolderStatus>) {

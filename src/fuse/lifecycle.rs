@@ -87,7 +87,7 @@ pub(super) fn cannot_start(e: std::io::Error) -> Error {
     Error::io_message("cannot start a thread").with_source(e)
 }
 
-/// Detaches a mount whose daemon ends although nobody unmounted it.
+/// Detaches a mount whose daemon ends although no process unmounted it.
 pub(super) fn detach(point: &MountPoint, device: Option<&str>) {
     if let Some(device) = device {
         mount::detach_own(point.path(), device);

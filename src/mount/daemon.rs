@@ -126,7 +126,7 @@ pub fn background(point: &MountPoint, log: Option<&Path>) -> Result<Daemon> {
     }
 }
 
-/// Gives up what connects the daemon with its caller.
+/// Closes what connects the daemon with its caller.
 fn detach_from_caller(null: &File, log: &File) -> io::Result<()> {
     sys::new_session()?;
     sys::replace_descriptor(null, 0)?;

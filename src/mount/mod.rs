@@ -27,7 +27,7 @@ pub use sys::{
     INFO_COMMAND, block_termination_signals, effective_ids, forget_entry, log_to_system, may_write, passes_through,
     raise_open_files, users_are_the_hosts,
 };
-pub use unmount::{CairnMount, Elsewhere, Unmounted, all_here, cairn_mount, unmount};
+pub use unmount::{CairnMount, Elsewhere, Unmounted, all_here, cairn_mount, daemon_pid, unmount};
 
 /// The file system type of all cairn mounts, as the mount table shows it.
 pub const TYPE: &str = "fuse.cairnfs";

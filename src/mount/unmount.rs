@@ -138,6 +138,11 @@ fn not_mounted(path: &Path) -> Error {
     }
 }
 
+/// The process id of the daemon that serves the mount at `path`, if it answers and is in this pid namespace.
+pub fn daemon_pid(path: &Path) -> Option<u32> {
+    daemon_of(path).map(|(pid, _)| pid)
+}
+
 /// The daemon's process, which the mount itself names.
 fn daemon_of(path: &Path) -> Option<(u32, OwnedFd)> {
     let pid = sys::daemon_pid(&File::open(path).ok()?)?;

@@ -76,7 +76,7 @@ pub trait Attempt {
     /// The token.
     fn token(&self) -> &Token;
 
-    /// The end of step 7.
+    /// The end of C7.
     fn end(self);
 }
 
@@ -92,7 +92,7 @@ impl Attempt for Txn {
 
 /// A token without a directory of its own, for a record that one claim of one number decides, and that relies on
 /// nothing in the store: the removal of a version, the record of an artifact. No process waits for it, fences it or
-/// helps it, so it has neither the rest of step 1 nor step 5.
+/// helps it, so it has neither the rest of C1 nor C5.
 #[derive(Debug)]
 pub struct Unfenced(Token);
 
@@ -166,7 +166,7 @@ impl<N, A> Written<N, A> {
 }
 
 impl<N: Numbers, A: Attempt> Prepared<N, A> {
-    /// Step 3: `files` are the record, written whole at `paths`, where its number will be. They never move. `paths` are
+    /// C3: `files` are the record, written whole at `paths`, where its number will be. They never move. `paths` are
     /// removed if the record cannot be published.
     pub fn new(store: &Store, attempt: A, numbers: N, files: Vec<NewFile>, paths: Vec<PathBuf>) -> Prepared<N, A> {
         Prepared { record: Written { store: store.clone(), attempt, numbers, paths }, files }
@@ -191,7 +191,7 @@ impl<N: Numbers> Prepared<N> {
         self
     }
 
-    /// Step 4, for a record that names no content.
+    /// C4, for a record that names no content.
     ///
     /// # Errors
     /// I/O; the store's handle is poisoned then.
@@ -201,7 +201,7 @@ impl<N: Numbers> Prepared<N> {
         Ok(Durable(self.record))
     }
 
-    /// Step 4: the record becomes durable together with the content that `writer` stored, and the names in `dirs`.
+    /// C4: the record becomes durable together with the content that `writer` stored, and the names in `dirs`.
     ///
     /// # Errors
     /// I/O, also when storing failed before; the store's handle may be poisoned then.
@@ -225,7 +225,7 @@ impl<N: Numbers> Durable<N> {
         self.0.paths.iter().try_for_each(|path| self.0.store.disk().remove_tree(path))
     }
 
-    /// Step 5: commits the token, unless it is fenced.
+    /// C5: commits the token, unless it is fenced.
     ///
     /// # Errors
     /// I/O: whether it is committed is unknown then; the record counts as live.
@@ -244,8 +244,8 @@ impl<N: Numbers> Durable<N> {
 }
 
 impl<N: Numbers> Prepared<N, Unfenced> {
-    /// Step 4 for a record without a step 5. Its name becomes durable with its number: neither is
-    /// acknowledged before step 7.
+    /// C4 for a record without a C5. Its name becomes durable with its number: neither is
+    /// acknowledged before C7.
     ///
     /// # Errors
     /// I/O; the store's handle is poisoned then.
@@ -256,7 +256,7 @@ impl<N: Numbers> Prepared<N, Unfenced> {
 }
 
 impl<N: Numbers, A: Attempt> Committed<N, A> {
-    /// Steps 6 and 7: claims a number, and makes it durable.
+    /// C6 and C7: claims a number, and makes it durable.
     ///
     /// # Errors
     /// Damaged: a record on the way cannot be read. I/O: whether the record is published may be unknown then.
@@ -280,14 +280,14 @@ impl<R, A: Attempt> Placed<R, A> {
         &self.place
     }
 
-    /// The end of step 7: removes the token.
+    /// The end of C7: removes the token.
     pub fn end(self) -> Place<R> {
         self.attempt.end();
         self.place
     }
 }
 
-/// Steps 6 and 7 for a committed token of another process, as often as anyone likes and at once with its owner. What it
+/// C6 and C7 for a committed token of another process, as often as anyone likes and at once with its owner. What it
 /// may not have is its owner's to remove.
 ///
 /// # Errors
@@ -300,7 +300,7 @@ pub fn help<N: Numbers>(store: &Store, token: &Token, numbers: &N) -> Result<Pla
     Ok(place)
 }
 
-/// Step 6: walks up from the first number that the record may have, past those that it has read, and claims the first
+/// C6: walks up from the first number that the record may have, past those that it has read, and claims the first
 /// free one.
 fn claim_number<N: Numbers>(store: &Store, token: &Token, numbers: &N) -> Result<Place<N::Refusal>> {
     let mut number = numbers.first();
@@ -320,7 +320,7 @@ fn claim_number<N: Numbers>(store: &Store, token: &Token, numbers: &N) -> Result
     }
 }
 
-/// Step 7, until the end: makes the number durable. On file systems that keep the order of names, this makes everything
+/// C7, until the end: makes the number durable. On file systems that keep the order of names, this makes everything
 /// before it durable too.
 fn sync_number<N: Numbers>(store: &Store, numbers: &N) -> Result<()> {
     store.disk().sync_dir(&numbers.dir()).map_err(|e: Error| {

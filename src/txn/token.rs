@@ -59,7 +59,7 @@ enum State {
 }
 
 impl Txn {
-    /// Step 1 (Begin): makes a fresh token. From now on other processes may wait for it or fence it. Its record will be
+    /// C1 (Begin): makes a fresh token. From now on other processes may wait for it or fence it. Its record will be
     /// in the directory `records`, which is noted for helpers and collectors.
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl Txn {
         self.store.disk().write_file(self.store.layout().token_base(&self.token, n), text.as_bytes()).map(drop)
     }
 
-    /// Step 5 (Commit): commits, unless the token is fenced. `is_claimed` says whether the token has a number: it is
+    /// C5 (Commit): commits, unless the token is fenced. `is_claimed` says whether the token has a number: it is
     /// asked if other processes have ended the token meanwhile.
     ///
     /// # Errors
@@ -163,7 +163,7 @@ impl Txn {
         Ok((None, None))
     }
 
-    /// The end of step 7 (End): removes the token's directory, once the claim is durable. If that fails, a collector
+    /// The end of C7 (End): removes the token's directory, once the claim is durable. If that fails, a collector
     /// does it: the record is published, and is acknowledged.
     pub(super) fn end(mut self) {
         self.state = State::Ended;

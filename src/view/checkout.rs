@@ -117,7 +117,7 @@ fn into_new(version: &Version, target: &Path, options: &CheckoutOptions) -> Resu
         }
     });
     match &written {
-        // The same get would be refused again: nothing to go on with.
+        // The same get would be refused again: there is nothing to continue.
         Err(e) if fresh && e.kind() == Kind::Conflict && !options.progress.is_cancelled() => {
             parent.remove_tree(&aside_name)?
         }

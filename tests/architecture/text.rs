@@ -19,7 +19,7 @@ const DANGLING: &[(&str, usize)] =
     &[("src/commit", 2), ("src/ingest", 3), ("src/mount", 1), ("src/store", 1), ("tests/it", 9)];
 
 /// Phrases of a private language, and what to write in their place.
-const PHRASES: [(&str, &str); 16] = [
+const PHRASES: [(&str, &str); 24] = [
     ("say it again", "run the command again"),
     ("says it again", "runs the command again"),
     ("said again", "repeated"),
@@ -36,6 +36,14 @@ const PHRASES: [(&str, &str); 16] = [
     ("is no symlink", "is not a symlink"),
     ("gone on with", "continued, resumed"),
     ("is nobody's", "belongs to no process"),
+    ("goes on", "continues"),
+    ("given up", "discarded, abandoned"),
+    ("gives up", "discards, abandons"),
+    ("gave up", "discarded, abandoned"),
+    ("take out", "remove"),
+    ("taken out", "removed"),
+    ("everybody", "all users, each process"),
+    ("nobody has", "no process has"),
 ];
 
 #[test]

@@ -48,7 +48,7 @@ const WAITED: usize = 7;
 const REWRITTEN: usize = 8;
 
 impl Load {
-    fn goes_on(&self) -> bool {
+    fn continues(&self) -> bool {
         Instant::now() < self.until && !self.stop.load(Ordering::Relaxed)
     }
 
@@ -127,7 +127,7 @@ impl Load {
 
     fn putter(&self, k: u64, mut dice: Dice) {
         let dir = format!("put{k}");
-        while self.goes_on() {
+        while self.continues() {
             let content = self.source(&dir, &mut dice);
             let name = format!("p{}", dice.roll(2));
             let output = self.run(&["put", &name, &dir, "--new-version"], &mut dice);
@@ -137,7 +137,7 @@ impl Load {
 
     fn contributor(&self, k: u64, mut dice: Dice) {
         let mut round = 0;
-        while self.goes_on() {
+        while self.continues() {
             round += 1;
             let id = format!("id-{k}-{round}");
             let dir = format!("part{k}");
@@ -161,7 +161,7 @@ impl Load {
 
     fn reader(&self, mut dice: Dice) {
         let mut n = 0;
-        while self.goes_on() {
+        while self.continues() {
             let Some(one) = self.one(&mut dice) else { continue };
             n += 1;
             let out = format!("out{n}");
@@ -188,7 +188,7 @@ impl Load {
     }
 
     fn remover(&self, mut dice: Dice) {
-        while self.goes_on() {
+        while self.continues() {
             std::thread::sleep(Duration::from_millis(60));
             if self.published.lock().len() < 6 {
                 continue;
@@ -203,7 +203,7 @@ impl Load {
     }
 
     fn collector(&self, mut dice: Dice) {
-        while self.goes_on() {
+        while self.continues() {
             if dice.roll(6) == 0 {
                 let fault = format!("kill:{}", 1 + dice.roll(30));
                 drop(self.lab.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", fault).output().unwrap());

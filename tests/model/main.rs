@@ -242,11 +242,7 @@ mod what_is_needed_is_never_freed {
             &[Law::Freed],
             &Freeing { flaw: Flaw::NoSnapshot, ..with(&[Put, Patch], 1, 1, false) },
         );
-        breaks(
-            "everybody's trash freed",
-            &[Law::Freed],
-            &Freeing { flaw: Flaw::FreeEverything, ..with(&[Put], 2, 1, true) },
-        );
+        breaks("all trash freed", &[Law::Freed], &Freeing { flaw: Flaw::FreeEverything, ..with(&[Put], 2, 1, true) });
     }
 }
 

@@ -38,7 +38,7 @@ pub enum Law {
     ContributionLost,
     /// L8: an acknowledged version is not there.
     VersionLost,
-    /// L10: what was refused or given up is published.
+    /// L10: what was refused or abandoned is published.
     ToldNo,
     /// L11, F14: a record stands after the finish.
     AfterFinish,

@@ -16,7 +16,7 @@ cairn, host1, host2 = sys.argv[1:4]
 rounds = int(sys.argv[4]) if len(sys.argv) > 4 else 20
 SIZE = 9000  # three pages; it goes into a pack
 LARGE = 300_000  # every third file: an object
-REMEMBERED = 125  # on a network file system, files are remembered that nobody has changed for two minutes
+REMEMBERED = 125  # on a network file system, files are remembered that were not changed for two minutes
 RECORD, FRAME = 72, 40  # of the stat cache's files
 caches = tempfile.mkdtemp(prefix="cairn-attributes-")
 store = host1 + "/attributes-store"

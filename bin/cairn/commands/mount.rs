@@ -246,7 +246,7 @@ pub fn umount(context: &mut Context, args: UmountArgs) -> CommandResult {
         let then = "until it ends, `cairn rm` of what is mounted is refused";
         context.warn(&format!("the daemon, process {daemon}, {what}: {then}"));
     }
-    unmounting.end(context, &args.mountpoint)?;
+    unmounting.end(context, &args.mountpoint, left.daemon.is_some())?;
     if context.json() {
         let elsewhere = left.elsewhere.iter().map(|e| {
             let (pid, name) = e.process.as_ref().map(|(pid, name)| (pid, name)).unzip();

@@ -12,6 +12,7 @@ pub const HELP: Help = Help {
         "Lists the mounts of any store in this mount namespace; a container has its own. STATE is ok, \
          dead (the daemon was killed: `cairn umount` removes the mount) or no answer (within two \
          seconds).",
+        "A bind mount of a mount is listed as a copy of it; it has the same daemon.",
         "If the user who mounted may not write to the store, some columns show - or ?.",
     ],
     examples: &[
@@ -20,7 +21,7 @@ pub const HELP: Help = Help {
     ],
     exit: &[],
     json: "[{\"mountpoint\", \"store\", \"shows\": \"store|version|stage\", \"artifact\", \"version\", \
-         \"distributed_id\", \"run\", \"user\", \"since\", \"pid\", \"state\", \"healthy\"}]",
+         \"distributed_id\", \"run\", \"user\", \"since\", \"pid\", \"state\", \"healthy\", \"copy_of\"}]",
     list: None,
 };
 
@@ -56,6 +57,7 @@ fn document(m: &MountInfo) -> Value {
         "artifact": artifact, "version": version, "distributed_id": draft, "run": run,
         "user": m.user, "since": m.since, "pid": m.pid, "state": m.health.as_str(),
         "healthy": m.health == Health::Answers,
+        "copy_of": m.copy_of.as_ref().map(|at| at.to_string_lossy()),
     })
 }
 
@@ -66,9 +68,10 @@ fn row(m: &MountInfo) -> Vec<String> {
         Shows::Stage(artifact, draft, run) => format!("{artifact} {draft} {run}"),
         _ => "?".to_owned(),
     };
+    let copy = m.copy_of.as_ref().map_or_else(String::new, |at| format!(", copy of {}", cairn::error::show_path(at)));
     vec![
         cairn::error::show_path(&m.mountpoint),
-        shows,
+        shows + &copy,
         cairn::error::show_path(&m.store),
         dash(m.user.as_deref().unwrap_or_default()),
         dash(m.since.as_deref().unwrap_or_default()),

@@ -236,8 +236,9 @@ fn kept(left: &LeftOpen) -> String {
 }
 
 impl Unmounting {
-    /// Prints what is left open, and fails if it should have been sealed.
-    pub fn end(self, context: &mut Context, mountpoint: &Path) -> Result<()> {
+    /// Prints what is left open, and fails if it should have been sealed. If `has_copies`, the daemon continues to
+    /// serve the mount at another place, and so holds what is left open.
+    pub fn end(self, context: &mut Context, mountpoint: &Path, has_copies: bool) -> Result<()> {
         let (finished, open): (Vec<_>, Vec<_>) = self.left.iter().partition(|l| l.is_finished);
         let mut lines: Vec<String> = open.iter().map(|l| named(&l.record)).collect();
         lines.extend(finished.into_iter().map(kept));
@@ -245,7 +246,9 @@ impl Unmounting {
             let StageRecord { artifact, distributed_id, run, .. } = &l.record;
             let rest =
                 format!("--distributed-id {} --run {}", quoted(distributed_id.as_str()), quoted(run.id.as_str()));
-            format!("`cairn mount MNT {artifact} --stage {rest}` resumes it, `cairn upsert {artifact} {rest}` seals it")
+            let first = if has_copies { "unmount the other place first; then " } else { "" };
+            let resume = format!("`cairn mount MNT {artifact} --stage {rest}` resumes it");
+            format!("{first}{resume}, `cairn upsert {artifact} {rest}` seals it")
         });
         if self.not_sealed {
             let why =

@@ -29,7 +29,7 @@ impl Draft {
     }
 }
 
-/// The number of a finished draft's version, claimed now if nobody has done so yet, and durable.
+/// The number of a finished draft's version, claimed now if no process has done so yet, and durable.
 pub(in crate::commit) fn number_of(draft: &Draft, token: &Token, record: &FinishRecord) -> Result<VersionNumber> {
     if let Some(number) = record.same_as {
         draft.store().disk().sync_dir(&draft.store().layout().versions(draft.artifact()))?;

@@ -130,7 +130,7 @@ fn an_object_known_to_be_damaged_is_replaced_and_removed_from_the_list() {
     };
     assert!(put());
     flip_byte(&store.layout.object(&digest), 1000);
-    assert!(!put(), "length and time are right: nobody has seen it yet");
+    assert!(!put(), "length and time are right: no reader has seen it yet");
     check_all(&store);
     assert_eq!(known(&store), [DamagedItem::Object(digest)]);
     assert!(put());

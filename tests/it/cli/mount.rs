@@ -1,7 +1,7 @@
 //! `cairn mount` and `cairn umount`, as commands; what the mount shows is tested in `mount.rs` of the file system.
 
 use crate::support::{TestStore, make_tree, random_bytes, snapshot, text};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 fn test_store() -> TestStore {
@@ -77,6 +77,69 @@ fn without_a_version_the_whole_store_is_mounted_and_grows() {
         serde_json::json!({ "store": test_store.store_path().canonicalize().unwrap(), "mountpoint": at(&test_store) })
     );
     assert!(!test_store.path("mnt/x/v0").exists());
+}
+
+/// A bind mount of a mount, until it is dropped.
+struct Copy(std::path::PathBuf);
+
+impl Copy {
+    /// `None` without the right to mount.
+    fn of(mount: &std::path::Path, at: std::path::PathBuf) -> Option<Copy> {
+        std::fs::create_dir(&at).unwrap();
+        let made = Command::new("mount").arg("--bind").arg(mount).arg(&at).status().unwrap();
+        made.success().then_some(Copy(at))
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
+}
+
+#[test]
+fn mounts_shows_what_a_bind_mount_is_a_copy_of_also_when_only_the_copy_is_left() {
+    let test_store = test_store();
+    let _guard = Mounted(&test_store);
+    test_store.ok(&["mount", "mnt", "x"]);
+    let Some(copy) = Copy::of(&test_store.path("mnt"), test_store.path("copy")) else {
+        return eprintln!("skipped: no right to bind");
+    };
+    let listed = || {
+        let all = test_store.json(&["mounts"]);
+        let place = copy.0.canonicalize().unwrap();
+        all.as_array().unwrap().iter().find(|m| m["mountpoint"] == place.to_str().unwrap()).unwrap().clone()
+    };
+    for round in 0..2 {
+        let found = listed();
+        assert_eq!((&found["shows"], &found["version"]), (&"version".into(), &"v0".into()), "{round}: {found}");
+        assert_eq!(found["copy_of"], at(&test_store).to_str().unwrap(), "{round}: {found}");
+        assert!(found["user"].is_string() && found["pid"].is_number(), "{round}: {found}");
+        if round == 0 {
+            assert!(test_store.ok(&["mounts"]).contains(", copy of "));
+            test_store.ok(&["umount", "mnt"]);
+        }
+    }
+}
+
+#[test]
+fn an_unmount_without_seal_that_leaves_a_copy_hints_at_the_copy_first() {
+    let test_store = test_store();
+    let _guard = Mounted(&test_store);
+    test_store.ok(&["mount", "mnt", "e", "--stage", "--distributed-id", "d", "--run", "r"]);
+    std::fs::write(test_store.path("mnt/f"), "1").unwrap();
+    let Some(copy) = Copy::of(&test_store.path("mnt"), test_store.path("copy")) else {
+        return eprintln!("skipped: no right to bind");
+    };
+    let stderr = text(&test_store.run(&["umount", "mnt", "--no-seal"], 0).stderr);
+    assert!(stderr.contains("still mounted at") && stderr.contains("left open: e d r"), "{stderr}");
+    assert!(stderr.contains("unmount the other place first; then `cairn mount MNT e --stage"), "{stderr}");
+    // What the hint says works, and its second half does not without the first.
+    let resume = ["mount", "mnt", "e", "--stage", "--distributed-id", "d", "--run", "r"];
+    test_store.fails(&resume, 3);
+    test_store.ok(&["umount", copy.0.to_str().unwrap(), "--no-seal"]);
+    test_store.ok(&resume);
+    assert_eq!(std::fs::read(test_store.path("mnt/f")).unwrap(), b"1");
 }
 
 #[test]

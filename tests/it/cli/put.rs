@@ -268,7 +268,7 @@ fn missing_and_dangling_sources_are_not_found_and_nothing_is_made() {
 }
 
 /// Runs `put x ARGS -`, does `meanwhile` after the arguments before `-` were looked at and before anything is read,
-/// then lets it go on.
+/// then lets it continue.
 fn put_and_meanwhile(test_store: &TestStore, sources: &[&str], meanwhile: impl FnOnce()) -> std::process::Output {
     let mut child = test_store
         .cairn(&[&["put", "x"], sources, &["-"]].concat())

@@ -221,7 +221,7 @@ fn report_of(store: &Store, label: &str) -> VerifyReport {
     let report = catch_unwind(AssertUnwindSafe(|| verify(store, &Scope::All, &VerifyOptions::default())));
     let mut report = report
         .unwrap_or_else(|_| panic!("{label}: verify panics"))
-        .unwrap_or_else(|e| panic!("{label}: verify gives up: {e:?}"));
+        .unwrap_or_else(|e| panic!("{label}: verify fails: {e:?}"));
     // A damaged index run is a note, and is to be seen all the same.
     report.findings.append(&mut report.notes);
     report

@@ -1,5 +1,5 @@
-//! Writers and finishers that stand still at each of their disk steps while others go on, and wake; fences at every
-//! step; many finishers at once.
+//! Writers and finishers that stop before each of their disk steps, while others continue; fences at every step; many
+//! finishers at once.
 
 use crate::support::{TestStore, go_on, make_tree, steps, text};
 use cairn::verify::{Scope, VerifyOptions, verify};
@@ -28,9 +28,9 @@ fn whole(test_store: &TestStore, label: &str) {
 }
 
 #[test]
-fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_version_or_told() {
+fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_version_or_refused() {
     let count = steps(&start(), &UPSERT);
-    let (mut taken, mut told) = (0, 0);
+    let (mut taken, mut refused) = (0, 0);
     for step in 1..=count {
         let test_store = start();
         let mut child = test_store.stopped_before(step, &UPSERT);
@@ -49,7 +49,7 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
                 let stderr = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
                 assert!(stderr.contains("is finished as x:v0"), "{stderr}");
                 assert_eq!(listed, "p", "refused at step {step}, and not in it");
-                told += 1;
+                refused += 1;
             }
             other => panic!("step {step}: {other:?}"),
         }
@@ -57,18 +57,18 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
         assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
         whole(&test_store, &format!("step {step}"));
     }
-    println!("upsert stopped before each of {count} steps: {taken} in the version, {told} told");
-    assert!(taken > 0 && told > 0);
+    println!("upsert stopped before each of {count} steps: {taken} in the version, {refused} refused");
+    assert!(taken > 0 && refused > 0);
 }
 
 #[test]
 fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_makes_no_second_version() {
     let count = steps(&start(), &FINISH);
-    let (mut in_it, mut told) = (0, 0);
+    let (mut in_it, mut refused) = (0, 0);
     for step in 1..=count {
         let test_store = start();
         let child = test_store.stopped_before(step, &FINISH);
-        // It may hold the queue where it stands: others go on without it after a while.
+        // It may have its turn: others continue without one after a while.
         let upserted = impatient(&test_store, &UPSERT);
         let late = match upserted.status.code() {
             Some(0) => true,
@@ -88,10 +88,12 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
         assert_eq!(test_store.ok(&["ls", "x:v0"]), if late { "late\np" } else { "p" }, "step {step}");
         assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
         whole(&test_store, &format!("step {step}"));
-        if late { in_it += 1 } else { told += 1 }
+        if late { in_it += 1 } else { refused += 1 }
     }
-    println!("finish stopped before each of {count} steps: the late upsert was {in_it} times in it, {told} times told");
-    assert!(in_it > 0 && told > 0);
+    println!(
+        "finish stopped before each of {count} steps: the late upsert was {in_it} times in it, {refused} times refused"
+    );
+    assert!(in_it > 0 && refused > 0);
 }
 
 #[test]
@@ -146,13 +148,13 @@ fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_the_n
             .unwrap()
             .flatten()
             .any(|t| std::fs::read_link(t.path().join("outcome")).is_ok_and(|o| o.as_os_str() == "commit"));
-        let stood = test_store.store_path().join("artifacts/x/versions/v0").is_symlink();
+        let published = test_store.store_path().join("artifacts/x/versions/v0").is_symlink();
         // Not a finish: any writer of the artifact helps.
         make_tree(&test_store.path(""), &[("q", b"q")]);
         let put = test_store.ok(&["put", "x", "q"]);
-        assert_eq!(put, if committed || stood { "x:v1" } else { "x:v0" }, "step {step}");
-        helped += usize::from(committed && !stood);
-        assert_eq!(test_store.ok(&FINISH), if committed || stood { "x:v0" } else { "x:v1" }, "step {step}");
+        assert_eq!(put, if committed || published { "x:v1" } else { "x:v0" }, "step {step}");
+        helped += usize::from(committed && !published);
+        assert_eq!(test_store.ok(&FINISH), if committed || published { "x:v0" } else { "x:v1" }, "step {step}");
         whole(&test_store, &format!("step {step}"));
     }
     println!("finish killed before each of {count} steps: {helped} times the next put claimed its version");
@@ -177,10 +179,10 @@ fn twenty_finishers_at_once_name_one_version() {
 }
 
 #[test]
-fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heeds_it() {
+fn a_finish_that_is_stopped_while_its_draft_is_discarded_or_a_run_dropped_notices_it() {
     let expecting = ["finish", "x", "--distributed-id", "d", "--expect-run", "first"];
     let count = steps(&start(), &expecting);
-    let (mut heeded, mut before) = (0, 0);
+    let (mut noticed, mut before) = (0, 0);
     for what in [&["draft", "discard", "x", "d"][..], &["draft", "drop", "x", "d", "--run", "first"]] {
         for step in 1..=count {
             let test_store = start();
@@ -189,8 +191,8 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
             go_on(&child);
             let output = child.wait_with_output().unwrap();
             match undone {
-                // Given up before the finish stood: it must not make a version of nothing, nor without the run that it
-                // expects.
+                // Discarded before the finish was published: it must not make a version of nothing, nor without the run
+                // that it expects.
                 Some(0) => {
                     assert!(
                         matches!(output.status.code(), Some(3 | 6)),
@@ -202,7 +204,7 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
                         !test_store.store_path().join("artifacts/x/versions/v0").is_symlink(),
                         "{what:?} at step {step}: there is no version"
                     );
-                    heeded += 1;
+                    noticed += 1;
                 }
                 Some(3) => {
                     assert_eq!(text(&output.stdout).trim(), "x:v0", "step {step}");
@@ -213,12 +215,12 @@ fn a_finish_that_stands_still_while_its_draft_is_discarded_or_a_run_dropped_heed
             whole(&test_store, &format!("{what:?} at step {step}"));
         }
     }
-    println!("a finish stopped while its draft was given up: {heeded} times heeded, {before} times it was first");
-    assert!(heeded > 0 && before > 0);
+    println!("a finish stopped while its draft was discarded: {noticed} times it noticed, {before} times it was first");
+    assert!(noticed > 0 && before > 0);
 }
 
 #[test]
-fn who_completes_a_finish_late_moves_no_alias_back() {
+fn a_late_completion_of_a_finish_moves_no_alias_back() {
     let words = ["finish", "x", "--distributed-id", "d", "--alias", "prod", "--tag", "t"];
     let count = steps(&start(), &words);
     let mut moved = 0;

@@ -14,14 +14,14 @@ fn upsert(test_store: &TestStore, run: &str, what: &[&str]) {
 }
 
 #[test]
-fn of_two_processes_of_one_run_that_start_at_once_one_goes_on_and_the_other_is_told_who() {
+fn of_two_processes_of_one_run_that_start_at_once_one_continues_and_the_other_is_told_who() {
     let test_store = TestStore::new();
     make_tree(&test_store.path(""), &[("f", b"1")]);
     let words = ["upsert", "x", "f", "--run", "twin", "--distributed-id", "d", "--replace"];
     test_store.ok(&words);
     let new = |n: u32| std::fs::write(test_store.path("f"), format!("new {n}")).unwrap();
     new(ROUNDS);
-    // Who goes on stands still when it has stored what is new: with more steps done than one who is refused ever does.
+    // The process that is not refused stops when it has stored what is new. A refused one does fewer steps.
     let late = format!("stop:{}", steps(&test_store, &words) * 3 / 4);
     for round in 0..ROUNDS {
         new(round);
@@ -40,7 +40,7 @@ fn of_two_processes_of_one_run_that_start_at_once_one_goes_on_and_the_other_is_t
             if let Some(i) = twins.iter_mut().position(|t| t.try_wait().unwrap().is_some()) {
                 break i;
             }
-            assert!(Instant::now() < until, "round {round}: nobody was refused");
+            assert!(Instant::now() < until, "round {round}: no process was refused");
             std::thread::sleep(Duration::from_millis(2));
         };
         let code = twins[refused].wait().unwrap().code();

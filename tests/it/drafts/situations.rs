@@ -117,7 +117,7 @@ fn the_same_bytes_from_two_runs_are_fine_and_other_bytes_are_refused_with_both_s
         content(&finish(&store, "d", &latest).unwrap().version),
         pairs(&[("d", "a file"), ("p", "1"), ("same", "s")])
     );
-    // Three: one is taken out.
+    // Three: one is removed.
     upsert(&store, "a", "e", &[("p", "1")]);
     upsert(&store, "b", "e", &[("p", "2")]);
     draft(&store, "e").drop_run(&RunId::parse("b").unwrap()).unwrap();
@@ -379,7 +379,7 @@ fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_only_advisory() {
     );
     assert!(matches!(refused.detail(), Some(Detail::Locked { holder }) if holder.pid == std::process::id()));
     drop(store.lock_draft(&name, &DistributedId::parse("e").unwrap(), Duration::ZERO).unwrap());
-    // It keeps nobody away who does not ask, and breaking it breaks nothing.
+    // It excludes only processes that ask, and breaking it breaks nothing.
     upsert(&store, "a", "d", &[("p", "1")]);
     let shown = test_store.ok(&["locks", "--json"]);
     let lock = shown.split("\"id\":\"").nth(1).unwrap().split('"').next().unwrap();
@@ -388,7 +388,7 @@ fn a_draft_can_be_held_by_one_at_a_time_and_the_lock_is_only_advisory() {
     assert!(finish(&store, "d", &FinishOptions::default()).unwrap().created);
     drop((held, second));
     assert_eq!(test_store.ok(&["locks"]), "");
-    // Eight that ask, one after the other: nobody is in it beside another.
+    // Eight that ask, one after the other: no two have it at once.
     let inside = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|s| {
         for _ in 0..8 {

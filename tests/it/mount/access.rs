@@ -122,7 +122,7 @@ impl Drop for Shared {
     }
 }
 
-const EVERYBODY: [Who; 7] = [
+const ALL_USERS: [Who; 7] = [
     Who::Root,
     Who::Member,
     Who::OtherMember,
@@ -133,11 +133,11 @@ const EVERYBODY: [Who; 7] = [
 ];
 
 fn all_but(refused: &[Who]) -> Vec<(Who, bool)> {
-    EVERYBODY.into_iter().map(|who| (who, !refused.contains(&who))).collect()
+    ALL_USERS.into_iter().map(|who| (who, !refused.contains(&who))).collect()
 }
 
 fn only(allowed: &[Who]) -> Vec<(Who, bool)> {
-    EVERYBODY.into_iter().map(|who| (who, allowed.contains(&who))).collect()
+    ALL_USERS.into_iter().map(|who| (who, allowed.contains(&who))).collect()
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn only_root_and_the_mounting_user_unmount() {
         return;
     }
     let shared = Shared::new(&["--allow-other", "--no-stage"], 0o2775);
-    for who in EVERYBODY.into_iter().filter(|who| *who != Who::Root) {
+    for who in ALL_USERS.into_iter().filter(|who| *who != Who::Root) {
         let output = shared.sh(who, "./cairn umount mnt");
         assert_eq!(output.status.code(), Some(5), "{who:?}: {}", text(&output.stderr));
         assert_eq!(fs::read(shared.mnt.join("a/v0/f")).unwrap(), b"text");

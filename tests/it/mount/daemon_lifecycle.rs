@@ -298,7 +298,7 @@ impl Drop for Stopped {
 }
 
 #[test]
-fn a_daemon_stopped_under_load_makes_readers_wait_until_it_goes_on() {
+fn a_daemon_stopped_under_load_makes_readers_wait_until_it_continues() {
     let place = Location::new();
     let mounted = place.mount(place.version(&many()));
     let known = File::open(mounted.at(path_of(0))).unwrap();

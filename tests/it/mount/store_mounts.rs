@@ -341,7 +341,7 @@ fn damage_in_one_version_is_eio_there_and_the_others_are_right() {
     assert_eq!(fs::read(mounted.at("a/v0/d/f")).unwrap(), b"0");
 }
 
-/// Removes a version again and again until it is removed, for so long at most.
+/// Removes a version again and again until it is removed, for that long at most.
 fn removed_within(whole: &Whole, number: u64, longest: Duration) -> bool {
     let begun = Instant::now();
     while begun.elapsed() < longest {

@@ -93,7 +93,7 @@ fn the_token(test_store: &TestStore) -> PathBuf {
 }
 
 #[test]
-fn a_writer_paused_after_its_commit_is_published_by_another_and_finds_its_number_when_it_goes_on() {
+fn a_writer_paused_after_its_commit_is_published_by_another_and_finds_its_number_when_it_continues() {
     let test_store = one_version();
     let step = claim_step(&test_store);
     let child = start(&test_store, &["put", "a", "two", "--json"], &format!("stop:{step}"));

@@ -124,7 +124,7 @@ fn a_run_that_is_started_again_after_a_seal_killed_at_any_step_writes_to_no_obje
 }
 
 #[test]
-fn throwing_a_stage_away_is_done_or_goes_on_when_it_is_killed() {
+fn throwing_a_stage_away_is_done_or_continues_when_it_is_killed() {
     let from = start();
     // A mount cannot be had with every step counted: the same call, from here.
     let test_store = again(&from);

@@ -35,7 +35,7 @@ fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
         assert_eq!(text(&Command::new(staged.at("tool")).output().unwrap().stdout), "ran\n");
         let mut through = vec![0; 3 * LARGE];
         std::os::unix::fs::FileExt::read_exact_at(&reader, &mut through, 0).unwrap();
-        assert!(through == random_bytes(1, 3 * LARGE), "a reader from before goes on");
+        assert!(through == random_bytes(1, 3 * LARGE), "a reader from before continues");
         python(
             "import os, sys, errno
 os.chdir(sys.argv[1])

@@ -145,7 +145,7 @@ fn upsert_without_a_source_seals_what_is_mounted_and_what_is_not() {
     assert_eq!(test_store.ok(&SEAL), "a d r");
     assert_eq!(fs::write(staged.at("y"), "y").err().unwrap().raw_os_error(), Some(libc::EROFS));
     test_store.ok(&["umount", staged.mnt.to_str().unwrap()]);
-    assert!(staged.mount(&[]).status.success(), "a run may go on: a new stage, over what it sealed");
+    assert!(staged.mount(&[]).status.success(), "a run may continue: a new stage, over what it sealed");
     assert_eq!(fs::read_dir(&staged.mnt).unwrap().count(), 0);
     fs::write(staged.at("y"), "y").unwrap();
     test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
@@ -191,7 +191,7 @@ fn two_sealers_at_once_make_one_contribution_or_one_is_refused() {
 }
 
 #[test]
-fn a_sealer_that_was_taken_for_dead_and_goes_on_loses_nothing() {
+fn a_sealer_that_was_taken_for_dead_and_continues_loses_nothing() {
     // Its lock is broken while it stands still at each of its steps; another seals meanwhile.
     let test_store = TestStore::new();
     let staged = stage(&test_store, "r");

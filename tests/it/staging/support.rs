@@ -154,7 +154,7 @@ pub fn whole(test_store: &TestStore, label: &str) {
         assert_eq!(
             entry.metadata().unwrap().mode() & 0o002,
             0,
-            "{label}: {} is for everybody to write",
+            "{label}: {} may be written by all users",
             entry.path().display()
         );
     }

@@ -154,7 +154,7 @@ impl Round<'_> {
                 ));
             }
         } else if must_be_right {
-            // Rot inside packs and objects that nobody has read yet is not known to a writer.
+            // Rot inside packs and objects that was not read yet is not known to a writer.
             self.fault(format!(
                 "put {name} {source} is acknowledged as {version}, which cannot be read: exit {}: {}",
                 got.status, got.err

@@ -149,7 +149,7 @@ impl Freeing {
         if self.stale { 0 } else { HALVES }
     }
 
-    /// Whether the draft was given up.
+    /// Whether the draft was discarded.
     fn discarded(&self, s: &State) -> bool {
         (0..self.writers.len()).any(|i| self.writers[i] == Role::Discard && s.writers[i].published)
     }

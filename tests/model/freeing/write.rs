@@ -85,7 +85,7 @@ impl Freeing {
                 n.writers[i].fate = Fate::Committed;
                 n.writers[i].step = Step::Claim;
             }),
-            // A finish and a discard have one number: the log goes on without the second.
+            // A finish and a discard have one number: the log continues without the second.
             Step::Claim if of_draft && (self.discarded(s) || self.finished(s).is_some()) => {
                 go("finds its number taken", &|n| {
                     (n.writers[i].step, n.writers[i].fate) = (Step::Done, Fate::Ended);

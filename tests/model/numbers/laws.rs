@@ -32,7 +32,7 @@ impl Numbers {
             .or_else(|| (0..self.roles.len()).find_map(|me| self.answer_broken(state, me)))
     }
 
-    /// One version of a draft, and everybody is told that one.
+    /// One version of a draft, and each finisher gets that one.
     fn draft_broken(&self, state: &State) -> Option<Law> {
         if state.versions.iter().filter(|t| **t != 0 && Self::finishes(self.role(**t))).count() > 1 {
             return Some(Law::TwoVersions);

@@ -208,7 +208,7 @@ pub struct Process {
 pub struct State {
     log: [u8; LOG],
     versions: [u8; VERSIONS],
-    /// Names that everybody sees by now, a bit each.
+    /// Names that all processes see by now, a bit each.
     log_seen: u8,
     versions_seen: u8,
     removed: u8,

@@ -234,7 +234,7 @@ impl Process {
         }
     }
 
-    /// To the next number. The model's rows end somewhere: who would go on is not followed.
+    /// To the next number. The model's rows end somewhere: a process that would continue is not followed.
     pub(super) fn forward(&mut self, in_log: bool) {
         let (number, room) = if in_log { (&mut self.log, LOG) } else { (&mut self.version, VERSIONS) };
         *number += 1;

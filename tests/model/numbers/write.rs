@@ -195,6 +195,6 @@ impl Numbers {
             (next.processes[me].step, next.processes[me].told) =
                 (Step::Done, if surely { Told::GaveUp } else { Told::Unknown });
         }
-        out.push((Label("gives up", me, 0), next));
+        out.push((Label("abandons", me, 0), next));
     }
 }

@@ -8,6 +8,7 @@ use cairn::Store;
 use cairn::catalog::{Version, VersionSpec, resolve};
 use cairn::error::{Error, Result, show_bytes};
 use cairn::progress::Progress;
+use cairn::types::RunId;
 use serde::Serialize;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 use std::path::{Path, PathBuf};
@@ -40,7 +41,10 @@ impl Context {
                 e.with_hint("name the store with --store or CAIRN_STORE, or go to another directory")
             })?,
         };
-        Store::open(&Store::locate(given, &here)?)
+        let store = Store::open(&Store::locate(given, &here)?)?;
+        // What is removed or moved is recorded as done for this run, if its id is allowed.
+        let run = std::env::var("CAIRN_RUN").ok().and_then(|id| RunId::parse(&id).ok());
+        Ok(run.map_or(store.clone(), |run| store.for_run(run)))
     }
 
     /// The version that `text` names, in the store.

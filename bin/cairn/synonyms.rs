@@ -6,7 +6,7 @@ const SYNONYMS: [(&[&str], &str); 17] = [
         &["add", "commit", "push", "upload", "save", "log-artifact", "import", "backup"],
         "`cairn put NAME DIR` makes a version from a directory",
     ),
-    (&["pull", "checkout", "download", "clone", "export", "restore"], "`cairn get NAME[:V] DIR` writes a version out"),
+    (&["pull", "checkout", "download", "clone", "export"], "`cairn get NAME[:V] DIR` writes a version out"),
     (&["status", "st"], "`cairn diff NAME ./DIR` shows how a directory differs from the newest version"),
     (
         &["history", "log", "versions", "snapshots", "artifacts", "ls-remote"],

@@ -1,6 +1,8 @@
 //! Aliases: names that move between versions. Each move is a record; the highest counts. `latest` is not stored.
 
 use super::numbers::{Numbered, unless_exactly};
+use super::origin::Actor;
+use super::removed_version::removed_error;
 use super::{log, removal};
 use crate::clock;
 use crate::disk;
@@ -21,6 +23,9 @@ pub struct AliasRecord {
     pub from: u64,
     /// When, by the mover's clock.
     pub at: String,
+    /// Who moved it.
+    #[serde(flatten)]
+    pub by: Actor,
 }
 
 impl Numbered for AliasRecord {
@@ -89,9 +94,10 @@ pub fn set(
     to: Option<VersionNumber>,
 ) -> Result<()> {
     let Some(version) = to else { return set_unchecked(store, name, alias, expected, None).map(drop) };
-    if disk::lstat_revalidated(&store.layout().version(name, version))?.is_none()
-        || removal::is_removed(store, name, version)?
-    {
+    if let Some(e) = removed_error(store, name, version)? {
+        return Err(e);
+    }
+    if disk::lstat_revalidated(&store.layout().version(name, version))?.is_none() {
         return Err(Error::not_found(format!("there is no version {name}:{version}")));
     }
     let before = set_unchecked(store, name, alias, expected, to)?;
@@ -125,7 +131,13 @@ pub(crate) fn set_after(
     let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
     let decide = |last: Option<AliasRecord>, from| {
         let stays = from != after + 1 || last.is_some_and(|r| r.version == Some(to));
-        Ok((!stays).then(|| AliasRecord { alias: alias.clone(), version: Some(to), from, at: clock::now() }))
+        Ok((!stays).then(|| AliasRecord {
+            alias: alias.clone(),
+            version: Some(to),
+            from,
+            at: clock::now(),
+            by: Actor::of(store),
+        }))
     };
     log::append(store, &store.layout().alias(name, alias), &purpose, decide).map(drop)
 }
@@ -156,7 +168,7 @@ fn set_unchecked(
         if before == to {
             return Ok(None);
         }
-        let record = AliasRecord { alias: alias.clone(), version: to, from, at: clock::now() };
+        let record = AliasRecord { alias: alias.clone(), version: to, from, at: clock::now(), by: Actor::of(store) };
         Ok(Some(record))
     })?;
     Ok(before)

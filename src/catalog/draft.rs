@@ -6,6 +6,7 @@
 
 use super::note::{Metadata, Note};
 use super::numbers::{self, Numbered, unless_exactly, unless_from};
+use super::origin::Origin;
 use super::version_record::RunRecord;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -43,6 +44,10 @@ pub struct Head {
     pub from: u64,
     /// When it was written, by the writer's clock.
     pub at: String,
+    /// Who wrote it, and where. Of a contribution: who ran the upsert, or owned the staging directory. Records of older
+    /// releases have no host, and of records other than contributions no user.
+    #[serde(flatten)]
+    pub origin: Origin,
 }
 
 /// A run's part: what it adds, as a manifest of its own.
@@ -53,10 +58,6 @@ pub struct ContributionRecord {
     pub head: Head,
     /// The run.
     pub run: RunRecord,
-    /// The user who contributed: the one who ran the upsert, or who owned the staging directory. Records of older
-    /// releases don't have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<UserRecord>,
     /// Whether it replaces the run's earlier ones. Else it overrides them path by path.
     pub replace: bool,
     /// The artifact's type.
@@ -82,24 +83,6 @@ pub struct ContributionRecord {
     pub tags: Vec<Tag>,
     /// Aliases for the version.
     pub aliases: Vec<AliasName>,
-}
-
-/// A user of the host on which something was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserRecord {
-    /// The number.
-    pub uid: u32,
-    /// Its name on that host.
-    pub name: Option<String>,
-}
-
-impl std::fmt::Display for UserRecord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.name {
-            Some(name) => f.write_str(name),
-            None => write!(f, "uid {}", self.uid),
-        }
-    }
 }
 
 /// A root node, and where it lies.

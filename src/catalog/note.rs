@@ -2,6 +2,7 @@
 
 use super::log;
 use super::numbers::Numbered;
+use super::origin::Actor;
 use super::version::Version;
 use super::version_record::RunRecord;
 use crate::clock;
@@ -32,6 +33,9 @@ pub struct Note {
     pub produced_by: Option<RunRecord>,
     /// When, by the writer's clock.
     pub at: String,
+    /// Who recorded it.
+    #[serde(flatten)]
+    pub by: Actor,
 }
 
 impl Numbered for Note {
@@ -153,7 +157,9 @@ pub fn add(version: &Version, note: Note) -> Result<Recorded> {
         return Ok(Recorded::default());
     }
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
-    log::append(store, &dir, &purpose, |_: Option<Note>, _| Ok(Some(Note { at: clock::now(), ..note.clone() })))?;
+    log::append(store, &dir, &purpose, |_: Option<Note>, _| {
+        Ok(Some(Note { at: clock::now(), by: Actor::of(store), ..note.clone() }))
+    })?;
     Ok(Recorded::between(&before, &after))
 }
 
@@ -172,7 +178,7 @@ pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
     let dir = store.layout().notes(version.artifact(), version.number());
     log::append(store, &dir, &purpose, |_: Option<Note>, n| {
-        Ok((n == after + 1).then(|| Note { at: clock::now(), ..note.clone() }))
+        Ok((n == after + 1).then(|| Note { at: clock::now(), by: Actor::of(store), ..note.clone() }))
     })
     .map(drop)
 }

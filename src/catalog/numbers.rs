@@ -66,6 +66,19 @@ pub fn highest_record(dir: &Path) -> Result<u64> {
     Ok(highest_from(dir, 1, record_name, parse_record)?.unwrap_or(0))
 }
 
+/// The highest number of those whose names `name` gives and `parse` reads, by revalidated lookups.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn highest_named(
+    dir: &Path,
+    first: u64,
+    name: impl Fn(u64) -> String,
+    parse: impl Fn(&str) -> Option<u64>,
+) -> Result<Option<u64>> {
+    highest_from(dir, first, name, parse)
+}
+
 /// Searches by doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One more
 /// lookup, of the number after the first free one, finds out whether a number is lost; then a listing decides.
 fn highest_from(

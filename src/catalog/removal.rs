@@ -1,11 +1,19 @@
-//! Removed versions: a marker under `removed/`. The number is never given again; a collector frees the space.
+//! Removed versions. `removed/v3` is the marker of the first removal of v3. What follows are its *changes*:
+//! `removed/v3.000001` restores it, `removed/v3.000002` removes it again, and so on. So a version is removed if it has
+//! a
+//! marker and an even number of changes. The number of a removed version is never given again; a collector frees the
+//! space.
 
 use super::numbers::{self, Numbered, unless_exactly};
+use super::origin::Actor;
 use crate::disk;
-use crate::error::Result;
+use crate::error::{Error, Result, show_path};
 use crate::store::Store;
-use crate::types::{ArtifactName, VersionNumber};
+use crate::txn::{Numbers, Pass, claim};
+use crate::types::{ArtifactName, Token, VersionNumber};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// What a marker says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,8 +22,9 @@ pub struct RemovalRecord {
     pub version: VersionNumber,
     /// When, by the remover's clock.
     pub at: String,
-    /// The remover's host.
-    pub host: String,
+    /// Who removed it.
+    #[serde(flatten)]
+    pub by: Actor,
 }
 
 impl Numbered for RemovalRecord {
@@ -24,12 +33,139 @@ impl Numbered for RemovalRecord {
     }
 }
 
-/// Whether a version is removed, by a revalidated lookup.
+/// What a change makes of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is there again.
+    Restored,
+    /// It is removed again.
+    Removed,
+}
+
+impl State {
+    /// What change number `n` makes: they alternate.
+    pub(crate) fn after(n: u64) -> State {
+        if n.is_multiple_of(2) { State::Removed } else { State::Restored }
+    }
+}
+
+/// A change of a version that was removed before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeRecord {
+    /// The version.
+    pub version: VersionNumber,
+    /// The only number that it may have.
+    pub from: u64,
+    /// What it makes of the version.
+    pub state: State,
+    /// When, by the writer's clock.
+    pub at: String,
+    /// Who did it.
+    #[serde(flatten)]
+    pub by: Actor,
+}
+
+impl Numbered for ChangeRecord {
+    fn contradicts(&self, number: u64) -> Option<String> {
+        let wrong = || format!("it says {:?}, which is not what number {number} says", self.state);
+        unless_exactly(self.from, number).or_else(|| (self.state != State::after(number)).then(wrong))
+    }
+}
+
+/// The numbers of the changes of one version, for the record that may have `number` alone.
+pub(crate) struct ChangeNumbers {
+    pub(crate) dir: PathBuf,
+    pub(crate) version: VersionNumber,
+    pub(crate) number: u64,
+}
+
+impl Numbers for ChangeNumbers {
+    type Refusal = ();
+
+    const RELIES_ON_WINNER: bool = true;
+
+    fn dir(&self) -> PathBuf {
+        self.dir.clone()
+    }
+
+    fn first(&self) -> u64 {
+        self.number
+    }
+
+    fn is_exact(&self) -> bool {
+        true
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(change_name(self.version, number))
+    }
+
+    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
+        Ok(Pass::Refused(()))
+    }
+}
+
+/// The name of a change.
+pub(crate) fn change_name(version: VersionNumber, number: u64) -> String {
+    format!("{version}.{}", numbers::record_name(number))
+}
+
+/// A change's version and number, from its name.
+pub(crate) fn parse_change(name: &str) -> Option<(VersionNumber, u64)> {
+    let (version, number) = name.split_once('.')?;
+    Some((VersionNumber::of_text(version)?, numbers::parse_record(number)?))
+}
+
+/// Whether a version was ever removed, by a revalidated lookup: it has a marker.
+///
+/// # Errors
+/// I/O.
+pub fn was_removed(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<bool> {
+    Ok(disk::lstat_revalidated(&store.layout().removed(name).join(number.to_string()))?.is_some())
+}
+
+/// How often a version's state changed since its first removal, by revalidated lookups; `None` if it was never removed.
+///
+/// # Errors
+/// I/O.
+pub fn changes(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<u64>> {
+    if !was_removed(store, name, number)? {
+        return Ok(None);
+    }
+    let of_this = |name: &str| parse_change(name).filter(|(version, _)| *version == number).map(|(_, n)| n);
+    let dir = store.layout().removed(name);
+    numbers::highest_named(&dir, 1, |n| change_name(number, n), of_this).map(|highest| Some(highest.unwrap_or(0)))
+}
+
+/// Whether a version is removed, by revalidated lookups.
 ///
 /// # Errors
 /// I/O.
 pub fn is_removed(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<bool> {
-    Ok(disk::lstat_revalidated(&store.layout().removed(name).join(number.to_string()))?.is_some())
+    Ok(changes(store, name, number)?.is_some_and(is_removed_after))
+}
+
+/// Whether a version with a marker is removed after so many changes.
+pub(crate) fn is_removed_after(changes: u64) -> bool {
+    State::after(changes) == State::Removed
+}
+
+/// How often the state of each version that was ever removed changed since. One listing.
+///
+/// # Errors
+/// I/O.
+pub fn all_changes(store: &Store, name: &ArtifactName) -> Result<BTreeMap<VersionNumber, u64>> {
+    let mut out = BTreeMap::new();
+    for entry in disk::list(&store.layout().removed(name))? {
+        let Some(text) = entry.to_str() else { continue };
+        let found = VersionNumber::of_text(text).map(|version| (version, 0)).or_else(|| parse_change(text));
+        if let Some((version, number)) = found {
+            let highest: &mut u64 = out.entry(version).or_default();
+            *highest = number.max(*highest);
+        }
+    }
+    Ok(out)
 }
 
 /// The numbers of all removed versions, ascending.
@@ -37,5 +173,36 @@ pub fn is_removed(store: &Store, name: &ArtifactName, number: VersionNumber) -> 
 /// # Errors
 /// I/O.
 pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>> {
-    numbers::versions(&store.layout().removed(name))
+    let all = all_changes(store, name)?;
+    Ok(all.into_iter().filter(|(_, changes)| is_removed_after(*changes)).map(|(version, _)| version).collect())
+}
+
+/// When a removed version was removed, and by whom; `None` if it is not removed.
+///
+/// # Errors
+/// Damaged; I/O.
+pub fn last_removal(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<(String, Actor)>> {
+    let dir = store.layout().removed(name);
+    match changes(store, name, number)? {
+        Some(0) => {
+            let record: RemovalRecord = read(&dir, &dir.join(number.to_string()), number.0)?;
+            Ok(Some((record.at, record.by)))
+        }
+        Some(n) if is_removed_after(n) => {
+            let record: ChangeRecord = read(&dir, &dir.join(change_name(number, n)), n)?;
+            Ok(Some((record.at, record.by)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The record that is claimed at `link`, which is number `number`.
+///
+/// # Errors
+/// Damaged; I/O.
+pub(crate) fn read<T: serde::de::DeserializeOwned + Numbered>(dir: &Path, link: &Path, number: u64) -> Result<T> {
+    let token = claim::holder(link)?.ok_or_else(|| Error::damaged(format!("{} is missing", show_path(link))))?;
+    let record = claim::read_record(&dir.join(token.record_name()))?;
+    numbers::check_number(&record, number, link)?;
+    Ok(record)
 }

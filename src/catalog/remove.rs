@@ -1,6 +1,8 @@
 //! Removing versions: refused while an alias names one or a mount shows it, unless forced.
 
-use super::removal::{RemovalRecord, is_removed};
+use super::origin::Actor;
+use super::removal::{self, ChangeNumbers, ChangeRecord, RemovalRecord, State};
+use super::removed_version::removed_error;
 use super::{alias, artifact};
 use crate::disk::{self, ReserveUse};
 use crate::error::{Detail, Error, Result, show_list};
@@ -10,7 +12,7 @@ use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced};
 use crate::types::{AliasName, ArtifactName, Token, VersionNumber};
 use crate::{clock, record};
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Whether a removal is refused because of aliases that name the version, and mounts that show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,10 @@ pub fn check_all(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], 
     store.check_writable()?;
     for number in numbers {
         let version = store.layout().version(name, *number);
-        if disk::lstat_revalidated(&version)?.is_none() || is_removed(store, name, *number)? {
+        if let Some(e) = removed_error(store, name, *number)? {
+            return Err(e);
+        }
+        if disk::lstat_revalidated(&version)?.is_none() {
             return Err(Error::not_found(format!("there is no version {name}:{number}"))
                 .with_hint(format!("`cairn list {name}` lists its versions")));
         }
@@ -78,7 +83,7 @@ pub fn remove_all(
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;
     for number in numbers {
-        mark(store, &dir, *number)?;
+        mark(store, name, &dir, *number)?;
         removed.push(*number);
     }
     // An alias that moved to one of them after the first check is found now, or its mover finds the marker.
@@ -92,11 +97,27 @@ pub fn remove_all(
     }
 }
 
-/// Makes the marker of one version. If another process made it first, that is the same.
-fn mark(store: &Store, dir: &std::path::Path, number: VersionNumber) -> Result<()> {
-    let marker = RemovalRecord { version: number, at: clock::now(), host: crate::lock::host_name().to_owned() };
-    let numbers = RemovalMarker { dir: dir.to_path_buf(), number };
-    let prepared = Prepared::one_file(store, Unfenced::begin(), numbers, &record::encode(&marker)?)?;
+/// Makes the marker of one version, or, if it was restored, its next change. If another process did it first, that is
+/// the same.
+fn mark(store: &Store, name: &ArtifactName, dir: &Path, number: VersionNumber) -> Result<()> {
+    let (at, by) = (clock::now(), Actor::of(store));
+    match removal::changes(store, name, number)? {
+        None => {
+            let record = RemovalRecord { version: number, at, by };
+            claim(store, RemovalMarker { dir: dir.to_path_buf(), number }, &record)
+        }
+        Some(changes) if changes % 2 == 0 => store.disk().sync_dir(dir),
+        Some(changes) => {
+            let from = changes + 1;
+            let record = ChangeRecord { version: number, from, state: State::Removed, at, by };
+            claim(store, ChangeNumbers { dir: dir.to_path_buf(), version: number, number: from }, &record)
+        }
+    }
+}
+
+/// A removal relies on no content, so one claim decides it.
+fn claim<N: Numbers<Refusal = ()>>(store: &Store, numbers: N, record: &impl serde::Serialize) -> Result<()> {
+    let prepared = Prepared::one_file(store, Unfenced::begin(), numbers, &record::encode(record)?)?;
     match prepared.durable()?.place()?.end() {
         Place::At(_) | Place::Refused(()) => Ok(()),
     }

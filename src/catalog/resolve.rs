@@ -1,8 +1,9 @@
 //! From `NAME:V` to a version.
 
+use super::removed_version::removed_error;
 use super::similar::nearest;
 use super::version::Version;
-use super::{alias, artifact, numbers, removal, version};
+use super::{alias, artifact, numbers, version};
 use crate::disk;
 use crate::error::{Detail, Error, Kind, Missing, Result, show_list};
 use crate::store::Store;
@@ -132,17 +133,23 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
     let name = &spec.artifact;
     Ok(match &spec.selector {
         Selector::Latest => Version::newest_number(store, name)?,
-        Selector::Number(number) if removal::is_removed(store, name, *number)? => None,
-        Selector::Number(number) => Some(*number),
+        Selector::Number(number) => Some(not_removed(store, name, *number)?),
         Selector::Word(word) => match alias::get(store, name, &AliasName::parse(word)?)? {
-            Some(number) if removal::is_removed(store, name, number)? => {
-                return Err(Error::not_found(format!("alias {word} of {name} points at {number}, which is removed"))
-                    .with_hint(format!("`cairn alias {name}:vN {word}` moves it")));
-            }
-            Some(number) => Some(number),
+            Some(number) => Some(not_removed(store, name, number).map_err(|e| {
+                if e.kind() != Kind::NotFound {
+                    return e;
+                }
+                e.context(format!("alias {word} of {name} points at {number}, which is removed"))
+                    .with_hint(format!("`cairn alias {name}:vN {word}` moves it; `cairn restore {name}:{number}`"))
+            })?),
             None => by_digest(store, name, word)?,
         },
     })
+}
+
+/// The number, if that version is not removed.
+fn not_removed(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<VersionNumber> {
+    removed_error(store, name, number)?.map_or(Ok(number), Err)
 }
 
 /// The error for a `spec` whose `number` has no version.

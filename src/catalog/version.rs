@@ -196,8 +196,13 @@ impl Version {
         highest: Option<VersionNumber>,
     ) -> Result<Option<VersionNumber>> {
         let Some(highest) = highest else { return Ok(None) };
-        for number in (0..=highest.0).rev().map(VersionNumber) {
-            if !removal::is_removed(store, name, number)? {
+        if !removal::is_removed(store, name, highest)? {
+            return Ok(Some(highest));
+        }
+        let mut removed = removal::removed(store, name)?; // one listing, however many they are
+        for number in (0..highest.0).rev().map(VersionNumber) {
+            while removed.pop_if(|last| *last > number).is_some() {}
+            if removed.last() != Some(&number) {
                 return Ok(Some(number));
             }
         }
@@ -230,7 +235,7 @@ pub fn highest_after(
     };
     loop {
         let next = VersionNumber::after(highest);
-        if !removal::is_removed(store, name, next)? {
+        if !removal::was_removed(store, name, next)? {
             return Ok(highest);
         }
         highest = numbers::highest_after(&versions, VersionNumber::after(Some(next)))?.or(Some(next));

@@ -1,6 +1,7 @@
 //! The record of a version that people and tools read: `version.json`.
 
 use super::numbers::{Numbered, unless_exactly, unless_from};
+use super::origin::Origin;
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
 use crate::txn::claim;
@@ -68,6 +69,9 @@ pub struct VersionRecord {
     pub mode: Mode,
     /// Which run made it.
     pub run: Option<RunRecord>,
+    /// Who committed it, and where.
+    #[serde(flatten)]
+    pub origin: Origin,
     /// A text for people.
     pub description: Option<String>,
     /// A JSON object of the user's.

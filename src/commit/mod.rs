@@ -14,7 +14,7 @@ pub use artifact::{Artifact, ArtifactAnnotations, FileWriter, ParsedChange, pars
 pub use modes::publish_generated;
 pub use modes::{
     FinishOptions, OpenDraft, OpenRun, Sealing, Survey, UpsertInProgress, UpsertOptions, Upserted, copy, no_draft,
-    refuse_if_finished, sealed, survey,
+    refuse_if_finished, restore, sealed, survey,
 };
 pub use publication::{Published, SaveOptions, recover};
 pub use run::{Run, RunOptions};

@@ -68,16 +68,14 @@ impl Run {
         let group = text(or_variable(options.group, "CAIRN_RUN_GROUP"), "group")?;
         let job_type = text(or_variable(options.job_type, "CAIRN_JOB_TYPE"), "job type")?;
         let named = id.is_some();
-        Ok(Run {
-            store: store.clone(),
-            record: RunRecord { id: id.unwrap_or_else(RunId::fresh), group, job_type },
-            named,
-        })
+        let id = id.unwrap_or_else(RunId::fresh);
+        let store = if named { store.for_run(id.clone()) } else { store.clone() };
+        Ok(Run { store, record: RunRecord { id, group, job_type }, named })
     }
 
     /// The run of a record.
     pub fn of(store: &Store, record: RunRecord) -> Run {
-        Run { store: store.clone(), record, named: true }
+        Run { store: store.for_run(record.id.clone()), record, named: true }
     }
 
     /// Its id.

@@ -136,10 +136,16 @@ impl<'a> Marker<'a> {
         if let Some(highest) = numbers.last() {
             self.history.versions(name, highest.0);
         }
+        // Listed again: what was restored since the collection began is needed.
+        let changes = removal::all_changes(self.store, name)?;
+        for (number, highest) in changes.iter().filter(|(_, highest)| **highest > 0) {
+            self.history.log(name, &format!("removal of {number}"), *highest);
+        }
         for number in numbers {
             let path = self.store.layout().version(name, number);
             let lost = || Error::damaged(format!("{} was listed and cannot be read", show_path(&path)));
-            if self.removals.has(name, number) || self.versions.contains(&(name.clone(), number)) {
+            let still_removed = changes.get(&number).is_some_and(|changes| removal::is_removed_after(*changes));
+            if (still_removed && self.removals.has(name, number)) || self.versions.contains(&(name.clone(), number)) {
                 self.published.insert(claim::holder(&path)?.ok_or_else(lost)?);
                 continue;
             }

@@ -109,8 +109,9 @@ fn sort(store: &Store, token: Token, settled: &mut Settled) -> Result<Option<Tok
 fn help(store: &Store, token: Token, path: PathBuf, settled: &mut Settled) -> Result<()> {
     let Some(name) = artifact_of(store, &path) else { return Ok(()) };
     let is_refused = commit::recover(store, &name)?.contains(&token);
-    let versions_or_drafts = [store.layout().versions(&name), store.layout().drafts(&name)];
-    let names_content = versions_or_drafts.iter().any(|dir| path.starts_with(dir));
+    let layout = store.layout();
+    let with_content = [layout.versions(&name), layout.drafts(&name), layout.removed(&name)];
+    let names_content = with_content.iter().any(|dir| path.starts_with(dir));
     if (is_refused || !names_content) && !is_alive(store, &token)? {
         // An alias or a note that its holder did not live to publish is not published by others. Its record stays: the
         // holder may only look dead.

@@ -90,6 +90,18 @@ impl ObjectWriter {
         Ok(packs.into_iter().map(|(_, name)| name).collect())
     }
 
+    /// Whether a node is in a pack in place: by its hint, else by the index. Reads no node.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_node(&self, at: &NodeRef) -> Result<bool> {
+        let dedup = self.dedup();
+        Ok(match at.place {
+            Some(place) if dedup.has_pack(place.pack)? => true,
+            _ => dedup.find(&at.digest, BlobKind::Node, |_| true)?.is_some(),
+        })
+    }
+
     /// Whether the nodes built last lie in too many packs. If so, build the manifest once more: the nodes in the old
     /// packs with the fewest of them are then stored again, in one pack. A node is thus stored again only after the
     /// version has grown by packs as large as its own, as in any merge by size.

@@ -19,8 +19,12 @@ pub struct Features {
     pub incompatible: Vec<String>,
 }
 
-/// The features of each list that this release knows. There are none yet.
-const KNOWN_COMPATIBLE: [&str; 0] = [];
+/// A compatible feature: versions were restored after they were removed. Releases that do not know it see them as
+/// removed, and free nothing.
+pub const RESTORED_VERSIONS: &str = "restored-versions";
+
+/// The features of each list that this release knows.
+const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
 const KNOWN_READ_ONLY: [&str; 0] = [];
 const KNOWN_INCOMPATIBLE: [&str; 0] = [];
 

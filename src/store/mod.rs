@@ -5,13 +5,15 @@ mod client_cache;
 mod config;
 mod init;
 
-pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features};
+pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
 pub use init::InitOptions;
 
 use crate::disk::{self, Access, Disk, FsKind};
 use crate::error::{Detail, Error, Missing, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout};
 use crate::objects::Objects;
+use crate::record;
+use crate::types::{RunId, Token};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,7 +31,10 @@ use std::time::Duration;
 /// assert_eq!(store.config().format, 1);
 /// ```
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<Inner>, Option<Arc<RunId>>);
+
+/// How often the configuration is changed until the change is seen there.
+const FEATURE_TRIES: u32 = 8;
 
 struct Inner {
     layout: Layout,
@@ -77,14 +82,15 @@ impl Store {
         let disk = Arc::new(Disk::of(&root, access)?.with_reserve_in(layout.reserve()));
         crate::disk::confine(&root);
         let objects = Arc::new(Objects::open(layout.clone(), disk.clone())?);
-        Ok(Store(Arc::new(Inner {
+        let inner = Inner {
             layout,
             config,
             disk,
             objects,
             may_write: AtomicBool::new(false),
             directories: AtomicBool::new(false),
-        })))
+        };
+        Ok(Store(Arc::new(inner), None))
     }
 
     /// The store to use: `given`, else the nearest `.cairn` in `from` or a directory above it.
@@ -114,6 +120,17 @@ impl Store {
     /// The store's directory, as a canonical path.
     pub fn root(&self) -> &Path {
         self.0.layout.root()
+    }
+
+    /// The same store, for what a run does: records that are written through this handle, and through what is opened
+    /// with it, name the run.
+    pub fn for_run(&self, run: RunId) -> Store {
+        Store(self.0.clone(), Some(Arc::new(run)))
+    }
+
+    /// The run that this handle is used for.
+    pub fn run(&self) -> Option<&RunId> {
+        self.1.as_deref()
     }
 
     /// Every path in the store.
@@ -200,6 +217,30 @@ impl Store {
             .with_hint("use a newer release of cairn"));
         }
         Ok(())
+    }
+
+    /// Adds a feature to the store's configuration. Returns false if the store has it already.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn add_compatible_feature(&self, feature: &str) -> Result<bool> {
+        let missing = || Error::damaged(format!("{} has no cairn.json any more", show_path(self.root())));
+        let mut added = false;
+        // Another process may replace the file at the same moment.
+        for _ in 0..FEATURE_TRIES {
+            let mut config = Config::read(self.layout())?.ok_or_else(missing)?;
+            if config.features.compatible.iter().any(|f| f == feature) {
+                return Ok(added);
+            }
+            config.features.compatible.push(feature.to_owned());
+            let path = self.root().join(Token::fresh().record_name());
+            let file = self.disk().write_file(path, &record::encode(&config)?)?;
+            self.disk().sync_file(&file)?;
+            self.disk().rename(file.path(), &self.layout().config())?;
+            self.disk().sync_dir(self.root())?;
+            added = true;
+        }
+        Err(Error::conflict("other processes change the store's configuration").with_hint("run the command again"))
     }
 
     /// Checks once that the store's own directories are directories: through a symlink, a writer would make and remove

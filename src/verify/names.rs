@@ -6,7 +6,7 @@ use super::drafts;
 use super::report::{Finding, code};
 use crate::catalog::alias::AliasRecord;
 use crate::catalog::artifact;
-use crate::catalog::removal::{self, RemovalRecord};
+use crate::catalog::removal::{self, ChangeRecord, RemovalRecord};
 use crate::catalog::{Note, Version, log, numbers};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -14,7 +14,7 @@ use crate::store::Store;
 use crate::txn::claim;
 use crate::types::{ArtifactName, VersionNumber};
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// The directories of an artifact.
@@ -124,9 +124,10 @@ impl ArtifactCheck<'_> {
         Ok(())
     }
 
-    /// Markers: each has a record for its own number, which is that of a version.
+    /// Markers: each has a record for its own number, which is that of a version. Their changes are dense.
     fn removals(&mut self) -> Result<()> {
         let dir = self.store.layout().removed(self.name);
+        self.changes(&dir)?;
         let mut numbers: Vec<VersionNumber> =
             self.list(&dir)?.iter().filter_map(|n| VersionNumber::of_text(n.to_str()?)).collect();
         numbers.sort_unstable();
@@ -144,6 +145,37 @@ impl ArtifactCheck<'_> {
             }
             if disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
                 self.finding(code::NUMBER, &what, format!("it removes {number}, which never was"), &affects);
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of removed versions.
+    fn changes(&mut self, dir: &Path) -> Result<()> {
+        let mut changes: BTreeMap<VersionNumber, Vec<u64>> = BTreeMap::new();
+        for (version, number) in self.list(dir)?.iter().filter_map(|name| removal::parse_change(name.to_str()?)) {
+            changes.entry(version).or_default().push(number);
+        }
+        for (version, mut numbers) in changes {
+            numbers.sort_unstable();
+            let affects = [format!("{}:{version}", self.name)];
+            self.gaps(dir, numbers.iter().copied(), 1, |n| removal::change_name(version, n))?;
+            if disk::lstat_revalidated(&dir.join(version.to_string()))?.is_none() {
+                let what = self.show(&dir.join(version.to_string()));
+                self.finding(code::NUMBER, what, "it is missing, although there are changes after it", &affects);
+            }
+            for number in numbers {
+                let link = dir.join(removal::change_name(version, number));
+                let what = self.show(&link);
+                let Some(token) = self.found(code::NUMBER, &what, &affects, claim::holder(&link))?.flatten() else {
+                    continue;
+                };
+                self.published(&token, &what)?;
+                let record = removal::read::<ChangeRecord>(dir, &link, number);
+                let Some(record) = self.found(code::RECORD, &what, &affects, record)? else { continue };
+                if record.version != version {
+                    self.finding(code::RECORD, &what, format!("its record is about {}", record.version), &affects);
+                }
             }
         }
         Ok(())

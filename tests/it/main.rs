@@ -21,6 +21,7 @@ mod order_independence;
 mod patching;
 mod races;
 mod readme;
+mod restore;
 mod revalidated_lookups;
 mod sharing;
 mod staging;

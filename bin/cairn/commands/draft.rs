@@ -6,7 +6,8 @@ use crate::help::Help;
 use crate::output::{Context, dash};
 use crate::progress::human;
 use cairn::Store;
-use cairn::catalog::draft::{ContributionRecord, UserRecord};
+use cairn::catalog::draft::ContributionRecord;
+use cairn::catalog::origin::UserRecord;
 use cairn::catalog::stage::{StageInfo, StageState, stages};
 use cairn::catalog::{Draft, DraftState};
 use cairn::error::{Error, Result, show_path};
@@ -140,8 +141,11 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
         let sum = |of: fn(&ContributionRecord) -> u64| state.contributions.iter().map(|c| of(&c.record)).sum::<u64>();
         let (runs, files, bytes) = (state.runs(), sum(|r| r.files), sum(|r| r.bytes));
         let since = state.contributions.first().map(|c| &c.record.head.at);
-        let mut users: Vec<String> =
-            state.contributions.iter().filter_map(|c| c.record.user.as_ref().map(ToString::to_string)).collect();
+        let mut users: Vec<String> = state
+            .contributions
+            .iter()
+            .filter_map(|c| c.record.head.origin.user.as_ref().map(ToString::to_string))
+            .collect();
         users.sort();
         users.dedup();
         let writing: Vec<&str> = writers
@@ -299,8 +303,11 @@ fn show(context: &mut Context, name: &DraftName) -> CommandResult {
             .iter()
             .map(|c| {
                 let r = &c.record;
-                json!({ "number": c.number, "run": r.run.id, "user": r.user, "files": r.files, "bytes": r.bytes,
-            "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace, "at": r.head.at })
+                json!({
+                    "number": c.number, "run": r.run.id, "user": r.head.origin.user, "files": r.files,
+                    "bytes": r.bytes, "new_bytes": r.new_bytes, "digest": r.root.digest, "replace": r.replace,
+                    "at": r.head.at,
+                })
             })
             .collect();
         let mut writing: Vec<Value> = writers
@@ -329,7 +336,7 @@ fn rows_of(draft: &Draft, state: &DraftState, writers: &[LockRecord], stages: &[
     for c in &state.contributions {
         let r = &c.record;
         let how = if r.replace { "sealed, replaces" } else { "sealed" };
-        let user = r.user.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let user = r.head.origin.user.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         rows.push(vec![
             c.number.to_string(),
             r.run.id.to_string(),

@@ -19,6 +19,7 @@ mod mount;
 mod mounts;
 mod patch;
 mod put;
+mod restore;
 mod rm;
 mod shared_args;
 mod shell;
@@ -75,6 +76,8 @@ pub enum Command {
     Locks(locks::LocksArgs),
     /// Remove versions
     Rm(rm::RmArgs),
+    /// Bring back a removed version
+    Restore(restore::RestoreArgs),
     /// Free the space of content that nothing needs
     Gc(gc::GcArgs),
     /// Show who may use the store, or open it to a group
@@ -124,6 +127,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Gc(args) => gc::run(context, args),
         Command::Access(args) => access::run(context, args),
         Command::Rm(args) => rm::run(context, args),
+        Command::Restore(args) => restore::run(context, args),
         Command::Alias(args) => alias::alias(context, args),
         Command::Unalias(args) => alias::unalias(context, args),
         Command::Mount(args) => mount::mount(context, *args),
@@ -161,6 +165,7 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "verify" => &verify::HELP,
         "locks" => &locks::HELP,
         "rm" => &rm::HELP,
+        "restore" => &restore::HELP,
         "gc" => &gc::HELP,
         "access" => &access::HELP,
         "alias" => &alias::ALIAS_HELP,

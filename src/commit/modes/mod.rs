@@ -11,6 +11,7 @@ mod open_drafts;
 mod pack_retention;
 mod patch;
 mod put;
+mod restore;
 mod retract;
 mod save;
 mod upsert;
@@ -21,5 +22,6 @@ pub(super) use finish::finish;
 pub use open_drafts::{OpenDraft, OpenRun, Survey, no_draft, survey};
 #[doc(hidden)]
 pub use put::publish_generated;
+pub use restore::restore;
 pub use upsert::{Sealing, UpsertInProgress, UpsertOptions, Upserted, refuse_if_finished, sealed};
 pub(super) use upsert::{begin, upsert};

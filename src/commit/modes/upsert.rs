@@ -2,7 +2,8 @@
 
 use super::put::build_nodes;
 use crate::catalog::artifact as catalog_artifact;
-use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord, UserRecord};
+use crate::catalog::draft::{ContributionRecord, Draft, DraftRecord, RootRecord};
+use crate::catalog::origin::UserRecord;
 use crate::catalog::{RunRecord, numbers};
 use crate::commit::artifact::{Artifact, collect_or_keep};
 use crate::commit::publication::draft_log::{self, TIMEOUT};
@@ -172,10 +173,13 @@ fn contribute(
     let kind = draft_log::prepare(draft, last, artifact.kind.as_ref())?;
     writer.close_packs()?; // gives the packs their names, which the record lists
     let totals = root.totals();
+    let mut head = draft_log::head(draft, &work, last + 1);
+    if let Some(sealing) = &options.sealing {
+        head.origin.user = Some(UserRecord::of(sealing.owner));
+    }
     let contribution = ContributionRecord {
-        head: draft_log::head(draft, &work, last + 1),
+        head,
         run: run.clone(),
-        user: Some(user(options.sealing.as_ref().map_or_else(lock::own_uid, |sealing| sealing.owner))),
         replace: options.replace,
         kind,
         root: root_record(store, &root)?,
@@ -210,10 +214,6 @@ fn contribute(
             new_bytes: sealed.new_bytes,
         }),
     })
-}
-
-fn user(uid: u32) -> UserRecord {
-    UserRecord { uid, name: disk::name_of_user(uid) }
 }
 
 /// The last steps before the commit of a stage's contribution. `Some`: another process has recorded it meanwhile.

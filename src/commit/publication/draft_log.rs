@@ -3,6 +3,7 @@
 use crate::catalog::artifact::{check_type, ensure, ensure_dir};
 use crate::catalog::draft::{Draft, DraftRecord, Head};
 use crate::catalog::numbers;
+use crate::catalog::origin::Origin;
 use crate::clock;
 use crate::error::{Detail, Error, Result};
 use crate::record;
@@ -72,6 +73,7 @@ pub(in crate::commit) fn head(draft: &Draft, work: &Txn, from: u64) -> Head {
         distributed_id: draft.id().clone(),
         from,
         at: clock::now(),
+        origin: Origin::here(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::outcome::{Published, SaveOptions};
 use super::version_numbers::{VersionNumbers, VersionRefusal};
 use crate::catalog::manifest_file::ManifestFile;
+use crate::catalog::origin::Origin;
 use crate::catalog::{Mode, Version, VersionRecord, artifact as catalog_artifact};
 use crate::clock;
 use crate::commit::artifact::Artifact;
@@ -78,6 +79,7 @@ impl<'a> VersionDraft<'a> {
             created_at: clock::now(),
             mode: self.mode,
             run: options.run.clone(),
+            origin: Origin::here(),
             description: artifact.description.clone(),
             metadata: artifact.metadata.clone().unwrap_or_default(),
             tags: artifact.tags.clone(),

@@ -6,6 +6,7 @@ use super::completion::complete;
 use super::draft_log::LogNumbers;
 use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
+use crate::catalog::removal::{ChangeNumbers, ChangeRecord};
 use crate::catalog::version_record;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -28,7 +29,8 @@ pub(in crate::commit) fn retry_with_recovery<T>(
     })
 }
 
-/// Claims the numbers of all committed tokens of an artifact: of versions, and of records in its drafts' logs. Returns
+/// Claims the numbers of all committed tokens of an artifact: of versions, of records in its drafts' logs, and of
+/// restores. Returns
 /// the tokens whose records can never be published, because another record has their number: their owners remove them,
 /// or a garbage collector.
 ///
@@ -46,6 +48,8 @@ pub fn recover(store: &Store, name: &ArtifactName) -> Result<Vec<Token>> {
             recover_version(store, name, &token)
         } else if at.starts_with(store.layout().drafts(name)) {
             recover_record(store, name, &token, &at)
+        } else if at == store.layout().removed(name).join(token.record_name()) {
+            recover_restore(store, name, &token, &at)
         } else {
             Ok(true)
         };
@@ -99,6 +103,15 @@ pub(in crate::commit) fn recover_finished(
 fn recover_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<bool> {
     let record = version_record::read_record(store, name, token)?;
     let Place::At(_) = txn::help(store, token, &VersionNumbers { store, record: &record })? else { return Ok(false) };
+    let _ = txn::remove_ended(store, token); // else its owner does, or a collector
+    Ok(true)
+}
+
+/// Returns whether it has its number now.
+fn recover_restore(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> Result<bool> {
+    let record: ChangeRecord = claim::read_record(at)?;
+    let numbers = ChangeNumbers { dir: store.layout().removed(name), version: record.version, number: record.from };
+    let Place::At(_) = txn::help(store, token, &numbers)? else { return Ok(false) };
     let _ = txn::remove_ended(store, token); // else its owner does, or a collector
     Ok(true)
 }

@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 30] = [
+const COMMANDS: [&str; 31] = [
     "table",
     "access",
     "gc",
@@ -26,6 +26,7 @@ const COMMANDS: [&str; 30] = [
     "verify",
     "locks",
     "rm",
+    "restore",
     "alias",
     "unalias",
     "mount",

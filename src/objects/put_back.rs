@@ -72,7 +72,7 @@ impl Objects {
     /// I/O.
     pub fn in_packs_in_place(&self, wanted: &HashSet<Digest>) -> Result<HashSet<Digest>> {
         let mut out = HashSet::new();
-        for file in self.stored_packs()?.iter().filter(|file| file.name.is_some()) {
+        for file in self.packs_in_place()?.iter().filter(|file| file.name.is_some()) {
             let Ok(contents) = self.list_pack(file, &mut Vec::new()) else { continue };
             out.extend(contents.blobs.iter().map(|(digest, ..)| *digest).filter(|digest| wanted.contains(digest)));
         }

@@ -22,7 +22,7 @@ impl Objects {
         Ok(out)
     }
 
-    fn packs_in_place(&self) -> Result<Vec<StoredFile>> {
+    pub(super) fn packs_in_place(&self) -> Result<Vec<StoredFile>> {
         stored_files(&self.layout().packs(), |n| Digest::of_hex(n.as_bytes()))
     }
 

@@ -91,9 +91,17 @@ impl ThreadWriter<'_> {
     /// # Errors
     /// I/O.
     pub fn has(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool> {
+        Ok(self.has_in_place(digest, size, place)? || self.writer.dedup().is_moved(digest, size)?)
+    }
+
+    /// As [`ThreadWriter::has`], but content in the trash does not count, nor what was moved since this writer began.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_in_place(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool> {
         let dedup = self.writer.dedup();
         if size >= SMALL_MAX {
-            return Ok(dedup.sees_large(digest, size)? || dedup.is_moved(digest, size)?);
+            return dedup.sees_large(digest, size);
         }
         if let Some(place) = place {
             if self.in_place == Some(place.pack) {
@@ -104,7 +112,7 @@ impl ThreadWriter<'_> {
                 return Ok(true);
             }
         }
-        Ok(self.find(digest, size)?.is_some() || dedup.is_moved(digest, size)?)
+        Ok(self.find(digest, size)?.is_some())
     }
 
     fn append(&mut self, digest: Digest, bytes: &[u8]) -> Result<Location> {

@@ -137,6 +137,32 @@ fn a_version_of_which_content_was_freed_cannot_be_restored_until_it_is_put_again
 }
 
 #[test]
+fn a_version_whose_packs_were_rewritten_is_restored_by_its_content() {
+    let lab = TestStore::new();
+    let pack = |version: &str| {
+        let dir = lab.store_path().join("artifacts/a/versions");
+        let manifest = dir.join(std::fs::read_link(dir.join(version)).unwrap()).join("manifest");
+        let name = std::fs::read(manifest).unwrap()[12..44].iter().map(|b| format!("{b:02x}")).collect::<String>();
+        lab.store_path().join("packs").join(name)
+    };
+    for i in 0..12 {
+        make_tree(&lab.path("src"), &[(&format!("{i}"), format!("content {i}").as_bytes()), ("d/x", b"same")]);
+        lab.ok(&["put", "a", "src"]);
+    }
+    gc(&lab, 0);
+    assert!(!pack("v3").exists(), "small packs are merged");
+    lab.ok(&["rm", "a:v3"]);
+    lab.ok(&["restore", "a:v3"]);
+    lab.ok(&["rm", "a:v3"]);
+    gc(&lab, 1000); // its nodes go to the trash, in a pack that is rewritten or not
+    lab.ok(&["restore", "a:v3"]);
+    gc(&lab, 0);
+    assert_eq!(lab.ok(&["cat", "a:v3", "3"]), "content 3");
+    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+#[test]
 fn markers_of_older_releases_are_read() {
     let lab = start();
     let removed = lab.store_path().join("artifacts/a/removed");

@@ -62,11 +62,6 @@ impl<'a> ContentCheck<'a> {
         Ok(!self.census.visit(tree, &mut self.seen)?)
     }
 
-    /// The digests of files whose content is lost, and of nodes that cannot be read.
-    pub(in crate::commit) fn lost_content(&self) -> &HashSet<Digest> {
-        &self.seen.lost
-    }
-
     /// Calls `found` with the paths of a manifest whose content is lost: files, and directories that cannot be read.
     pub(in crate::commit) fn lost(&self, tree: &Tree, found: &mut dyn FnMut(&RelPath)) {
         let mut left = MOST;

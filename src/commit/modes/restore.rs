@@ -12,14 +12,18 @@ use crate::catalog::removal::{self, ChangeNumbers, ChangeRecord, State};
 use crate::clock;
 use crate::commit::publication::retry_with_recovery;
 use crate::disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::lock::{self, Purpose};
-use crate::manifest::{Node, NodeRef, NodeSource, RootNode, Tree};
-use crate::objects::{ObjectWriter, Objects};
+use crate::manifest::{Census, Node, NodeRef, NodeSource, RootNode, Tree, Visitor};
+use crate::objects::{ObjectWriter, Objects, ThreadWriter};
 use crate::record;
 use crate::store::{RESTORED_VERSIONS, Store};
 use crate::txn::{AttemptOutcome, Commit, Place, Prepared, Txn};
+<<<<<<< HEAD
 use crate::types::{ArtifactName, Digest, VersionNumber};
+=======
+use crate::types::{ArtifactName, Digest, Location, VersionNumber};
+>>>>>>> 3f756dd (restore: only content in its place counts, wherever a collection rewrote it)
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -169,12 +173,35 @@ impl NodeSource for NodesRead {
     }
 }
 
+/// Looks for the content that a manifest names, in its place alone.
+struct InPlace<'a> {
+    thread: ThreadWriter<'a>,
+    missing: HashSet<Digest>,
+}
+
+impl Visitor for InPlace<'_> {
+    fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool> {
+        if !self.thread.has_in_place(digest, size, place)? {
+            self.missing.insert(*digest);
+        }
+        Ok(false)
+    }
+
+    fn fault(&mut self, digest: &Digest, error: Error) -> Result<()> {
+        if error.kind() != Kind::Damaged {
+            return Err(error);
+        }
+        self.missing.insert(*digest);
+        Ok(())
+    }
+}
+
 /// The content and the nodes of a version that are not in place.
 fn missing(store: &Store, writer: &ObjectWriter, tree: &Tree, nodes: &NodesRead) -> Result<HashSet<Digest>> {
     nodes.read.lock().clear();
-    let mut check = ContentCheck::new(writer);
-    check.is_whole(tree)?;
-    let mut missing = check.lost_content().clone();
+    let mut content = InPlace { thread: writer.thread_writer(), missing: HashSet::new() };
+    Census::new().visit(tree, &mut content)?;
+    let InPlace { mut missing, .. } = content;
     for at in nodes.read.lock().iter() {
         if !writer.has_node(at)? {
             missing.insert(at.digest);

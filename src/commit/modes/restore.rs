@@ -19,11 +19,7 @@ use crate::objects::{ObjectWriter, Objects, ThreadWriter};
 use crate::record;
 use crate::store::{RESTORED_VERSIONS, Store};
 use crate::txn::{AttemptOutcome, Commit, Place, Prepared, Txn};
-<<<<<<< HEAD
-use crate::types::{ArtifactName, Digest, VersionNumber};
-=======
 use crate::types::{ArtifactName, Digest, Location, VersionNumber};
->>>>>>> 3f756dd (restore: only content in its place counts, wherever a collection rewrote it)
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};

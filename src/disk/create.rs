@@ -168,10 +168,8 @@ impl Disk {
         make: &(impl Fn() -> io::Result<T> + Sync),
         give: &impl Fn(&T) -> io::Result<()>,
     ) -> io::Result<(T, bool)> {
-        let as_owner = || match self.creator {
-            Some(ids) => ids.run(make).unwrap_or_else(|| Err(io::ErrorKind::PermissionDenied.into())),
-            None => make(),
-        };
+        // Without the capability to become the owner, this process creates what it may, as its own.
+        let as_owner = || self.creator.and_then(|ids| ids.run(make)).unwrap_or_else(make);
         let is_exact = Access::cut(wanted, self.umask) == 0;
         let (made, is_exact) = match is_exact {
             true => (as_owner(), true),
@@ -183,7 +181,10 @@ impl Disk {
         match made {
             Err(e) if self.creator.is_some() && e.kind() == io::ErrorKind::PermissionDenied => {
                 let made = make()?;
-                give(&made)?;
+                match give(&made) {
+                    Err(e) if e.raw_os_error() != Some(libc::EPERM) => return Err(e),
+                    _ => {}
+                }
                 Ok((made, Access::cut(wanted, self.umask) == 0))
             }
             made => Ok((made?, is_exact)),

@@ -145,8 +145,9 @@ impl<'a> Batch<'a> {
     }
 
     /// Moves files to another place. On local file systems that may write the old directory before the new one, a file
-    /// has both names until the new one is durable, so that a power cut never takes both. A file stays if another one
-    /// has that name: which of the two is right is not known here. Returns which stayed.
+    /// has both names until the new one is durable, so that a power cut never takes both. A file of another user is
+    /// renamed, because the kernel lets only its owner link a read-only file (`fs.protected_hardlinks`). A file stays
+    /// if another one has that name: which of the two is right is not known here. Returns which stayed.
     fn relocate(
         &self,
         items: &[Item],
@@ -158,16 +159,26 @@ impl<'a> Batch<'a> {
         if disk.kind() != FsKind::Local {
             return items.iter().map(|item| self.rename(&from(item), &to(item))).collect();
         }
-        let mut stayed = Vec::with_capacity(items.len());
+        let (mut stayed, mut linked) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items {
-            stayed.push(match disk.hard_link(&from(item), &to(item)) {
+            let done = disk.hard_link(&from(item), &to(item));
+            if done.as_ref().is_err_and(|e| e.errno() == Some(libc::EPERM)) {
+                // Its old name is free from now on, and may be another file's: it is not removed below.
+                stayed.push(self.rename(&from(item), &to(item))?);
+                continue;
+            }
+            let stays = match done {
                 Err(e) if e.errno() == Some(libc::EEXIST) => !is_same_file(&from(item), &to(item))?,
                 Err(e) if e.errno() == Some(libc::ENOENT) => false,
-                linked => linked.map(|()| false)?,
-            });
+                done => done.map(|()| false)?,
+            };
+            stayed.push(stays);
+            if !stays {
+                linked.push(item);
+            }
         }
         disk.sync_dir(dir)?;
-        for (item, _) in items.iter().zip(&stayed).filter(|(_, stayed)| !**stayed) {
+        for item in linked {
             // Otherwise it was gone before it was linked.
             if disk::lstat(&to(item))?.is_some() {
                 disk.remove_file(&from(item))?;

@@ -194,6 +194,61 @@ fn what_root_makes_in_a_users_store_belongs_to_that_user_from_the_first_moment()
 }
 
 #[test]
+fn a_store_that_root_makes_in_a_users_directory_is_that_users() {
+    let Some(shared) = Shared::new(&[]) else { return };
+    let own = shared.lab.path("home/own");
+    std::fs::create_dir(&own).unwrap();
+    chown(&own, Some(ALICE.uid), Some(ALICE.uid)).unwrap();
+    let own = own.to_str().unwrap();
+    shared.ok(ROOT, 0o077, &["init", own]);
+    assert_eq!(wrong(Path::new(own), |m| m.uid() == ALICE.uid), [""; 0]);
+    shared.ok(ALICE, 0o022, &["put", "x", "d", "--store", own]);
+}
+
+/// A container that runs as root without capabilities cannot act as the owner. It keeps the rights that it has.
+#[test]
+fn root_without_capabilities_writes_where_the_modes_let_it() {
+    let Some(shared) = Shared::new(&[]) else { return };
+    shared.ok(ALICE, 0o022, &["put", "x", "d"]);
+    let put = |name: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(shared.lab.path("cairn"));
+        command.args(["put", name, "d"]).env("CAIRN_STORE", shared.store()).env("CAIRN_CACHE_DIR", "");
+        command.current_dir(shared.lab.dir.path()).output().unwrap()
+    };
+    let refused = text(&put("y").stderr);
+    assert!(refused.contains("you may not write to the store"), "{refused}");
+    std::fs::set_permissions(shared.store(), PermissionsExt::from_mode(0o777)).unwrap();
+    shared.ok(ALICE, 0o022, &["access", "--fix"]);
+    let output = put("y");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    shared.ok(ALICE, 0o022, &["put", "y", "d/sub"]);
+}
+
+/// Root's staging directory in a user's store: its files are root's while they are written, its contribution is not.
+#[test]
+fn what_root_seals_in_a_users_store_belongs_to_that_user() {
+    let Some(shared) = Shared::new(&[]) else { return };
+    let at = shared.lab.path("mnt");
+    std::fs::create_dir(&at).unwrap();
+    let mount = ["mount", at.to_str().unwrap(), "y", "--stage", "--distributed-id", "s", "--run", "r"];
+    if !shared.run(ROOT, 0o077, &mount).status.success() {
+        return println!("skipped: nothing can be mounted here");
+    }
+    make_tree(&at, &[("small", b"s"), ("large", &random_bytes(4, 200_000))]);
+    let sealed = shared.run(ROOT, 0o077, &["umount", at.to_str().unwrap()]);
+    if !sealed.status.success() {
+        drop(Command::new("umount").arg("-l").arg(&at).output());
+        panic!("{}", text(&sealed.stderr));
+    }
+    assert!(shared.ok(ALICE, 0o022, &["draft", "show", "y", "s"]).contains("root"), "who contributed");
+    shared.ok(ALICE, 0o022, &["upsert", "y", "d/sub", "--distributed-id", "s", "--run", "mine"]);
+    shared.ok(ALICE, 0o022, &["finish", "y", "--distributed-id", "s"]);
+    shared.ok(ALICE, 0o022, &["verify"]);
+    assert_eq!(wrong(&shared.store(), |m| m.uid() == ALICE.uid), [""; 0]);
+}
+
+#[test]
 fn a_reader_without_the_right_to_write_reads_everything_and_changes_nothing() {
     let Some(shared) = Shared::new(&["--group", &GROUP.to_string()]) else { return };
     shared.ok(ALICE, 0o077, &["put", "x", "d", "--alias", "prod"]);

@@ -150,6 +150,7 @@ mod clock;
 mod commit;
 mod disk;
 pub mod error;
+pub mod export;
 #[cfg(feature = "fuse")]
 pub mod fuse;
 pub mod gc;

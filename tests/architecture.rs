@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 29] = [
+const STOREYS: [&str; 30] = [
     "setters",
     "error",
     "types",
@@ -32,6 +32,7 @@ const STOREYS: [&str; 29] = [
     "catalog",
     "ingest",
     "view",
+    "export",
     "commit",
     "assets",
     "staging",

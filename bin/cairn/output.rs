@@ -187,6 +187,16 @@ impl Out {
     }
 }
 
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
 fn stopped(e: std::io::Error) -> Failure {
     if e.kind() == ErrorKind::BrokenPipe {
         Failure::PipeClosed

@@ -18,7 +18,7 @@ const SYNONYMS: [(&[&str], &str); 17] = [
     (&["unmount", "fusermount", "detach"], "`cairn umount DIR` unmounts"),
     (&["tree", "files", "ls-files"], "`cairn ls NAME[:V]` lists the files of a version"),
     (&["dump", "print"], "`cairn cat NAME[:V] PATH` prints a file"),
-    (&["info", "inspect", "describe", "stat"], "`cairn show NAME[:V]` prints what is recorded about a version"),
+    (&["inspect", "describe", "stat"], "`cairn show NAME[:V]` prints what is recorded about a version"),
     (
         &["mv", "move", "rename"],
         "`cairn copy NAME NEWNAME` copies a version to another name; `cairn patch NAME --rename OLD NEW` renames a \

@@ -4,6 +4,7 @@
 pub mod alias;
 pub(crate) mod artifact;
 pub mod draft;
+pub mod info;
 pub(crate) mod log;
 pub(crate) mod manifest_file;
 pub mod note;
@@ -14,9 +15,11 @@ pub mod remove;
 pub(crate) mod removed_version;
 mod resolve;
 pub mod retention;
+pub mod search;
 mod similar;
 pub mod sole_content;
 pub mod stage;
+pub mod usage;
 pub(crate) mod version;
 pub(crate) mod version_record;
 

@@ -51,7 +51,7 @@ pub fn sole_content_within(
 }
 
 /// All artifacts, also those that have drafts alone.
-fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
+pub(super) fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
     let names = disk::list(&store.layout().artifacts())?;
     Ok(names.iter().filter_map(|name| ArtifactName::parse(name.to_str()?).ok()).collect())
 }

@@ -28,6 +28,7 @@ mod node_entries;
 mod node_ref;
 mod node_store;
 mod occurrences;
+mod ownership;
 mod parse;
 mod path;
 mod rebase;
@@ -61,6 +62,7 @@ pub(crate) mod internals {
     pub use crate::manifest::node_ref::NodeRef;
     pub use crate::manifest::node_store::{NodeSink, NodeSource};
     pub use crate::manifest::occurrences::Occurrences;
+    pub use crate::manifest::ownership::Ownership;
     pub use crate::manifest::path::path_order;
     pub use crate::manifest::rebase::{Rebased, rebase};
     pub use crate::manifest::reference::{MAX_ETAG, MAX_TARGET, MAX_URI};

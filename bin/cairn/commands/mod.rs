@@ -7,10 +7,14 @@ mod copy;
 mod demo;
 mod diff;
 mod draft;
+mod du;
 mod entry;
+mod export;
+mod find;
 mod finish;
 mod gc;
 mod get;
+mod info;
 mod init;
 mod list;
 mod locks;
@@ -66,6 +70,16 @@ pub enum Command {
     Cat(ls::CatArgs),
     /// Print a table of a version
     Table(table::TableArgs),
+    /// Find the versions that have a content or a path
+    Find(find::FindArgs),
+    /// Print the sizes of artifacts and versions
+    Du(du::DuArgs),
+    /// Write a version as a tar or zip archive to stdout
+    Archive(export::ArchiveArgs),
+    /// Print what a version contains, for other tools
+    Manifest(export::ManifestArgs),
+    /// Describe the store
+    Info(info::InfoArgs),
     /// Write a version to a directory
     Get(get::GetArgs),
     /// Compare two versions, or a version and a directory
@@ -120,6 +134,11 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Show(args) => show::run(context, args),
         Command::Cat(args) => ls::cat(context, args),
         Command::Table(args) => table::run(context, args),
+        Command::Find(args) => find::run(context, args),
+        Command::Du(args) => du::run(context, args),
+        Command::Archive(args) => export::archive(context, args),
+        Command::Manifest(args) => export::manifest(context, args),
+        Command::Info(args) => info::run(context, args),
         Command::Get(args) => get::run(context, args),
         Command::Diff(args) => diff::run(context, args),
         Command::Verify(args) => verify::run(context, args),
@@ -160,6 +179,11 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "show" => &show::HELP,
         "cat" => &ls::CAT_HELP,
         "table" => &table::HELP,
+        "find" => &find::HELP,
+        "du" => &du::HELP,
+        "archive" => &export::ARCHIVE_HELP,
+        "manifest" => &export::MANIFEST_HELP,
+        "info" => &info::HELP,
         "get" => &get::HELP,
         "diff" => &diff::HELP,
         "verify" => &verify::HELP,

@@ -1,0 +1,84 @@
+//! `cairn du`
+
+use crate::errors::CommandResult;
+use crate::help::Help;
+use crate::output::Context;
+use crate::progress::human;
+use cairn::catalog::usage::{UsageReport, of_artifacts, of_versions};
+use cairn::catalog::{VersionSpec, resolve};
+use cairn::error::Result;
+use clap::Args;
+use serde_json::json;
+
+/// `cairn du`
+#[derive(Args, Debug)]
+pub struct DuArgs {
+    /// An artifact, or one version; without it, all artifacts
+    #[arg(value_name = "NAME[:V]")]
+    pub name: Option<String>,
+}
+
+/// The text of `--help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Prints for each artifact, or each version of NAME: its size, and the bytes that it alone has. Those are what \
+         `cairn rm` and `cairn gc` would free. The size of an artifact is that of its newest version.",
+        "Sizes are those of files as they are read. Files that versions share are stored once.",
+    ],
+    examples: &[
+        ("cairn du", "which artifacts are large"),
+        ("cairn du images", "which versions are"),
+        ("cairn du images:v3 --json", ""),
+    ],
+    exit: &[],
+    json: "[{\"artifact\", \"version\", \"bytes\", \"alone_bytes\"}]. version is absent if it is the whole artifact.",
+    list: None,
+};
+
+/// Prints sizes.
+pub fn run(context: &mut Context, args: DuArgs) -> CommandResult {
+    let store = context.store()?;
+    let report = match &args.name {
+        None => of_artifacts(&store)?,
+        Some(text) => of_one(&store, text)?,
+    };
+    for e in &report.damaged {
+        context.warn(&format!("not counted: {e:#}"));
+    }
+    let labels = report.usages.iter().map(|usage| match usage.version {
+        Some(version) => format!("{}:{version}", usage.artifact),
+        None => usage.artifact.to_string(),
+    });
+    if context.json() {
+        let documents: Vec<_> = report
+            .usages
+            .iter()
+            .map(|usage| {
+                let mut fields = json!({ "artifact": usage.artifact });
+                if let Some(version) = usage.version {
+                    fields["version"] = json!(version);
+                }
+                fields["bytes"] = usage.bytes.into();
+                fields["alone_bytes"] = usage.alone.into();
+                fields
+            })
+            .collect();
+        context.out.json(&documents)?;
+        return Ok(0);
+    }
+    let rows: Vec<Vec<String>> =
+        labels.zip(&report.usages).map(|(label, usage)| vec![label, human(usage.bytes), human(usage.alone)]).collect();
+    context.out.table(&["NAME", ">SIZE", ">ALONE"], &rows)?;
+    Ok(0)
+}
+
+/// The versions of a name; of `NAME:V` that one.
+fn of_one(store: &cairn::Store, text: &str) -> Result<UsageReport> {
+    let spec = VersionSpec::parse(text)?;
+    let mut report = of_versions(store, &spec.artifact)?;
+    if text.contains(':') {
+        let version = resolve(store, &spec)?.number();
+        report.usages.retain(|usage| usage.version == Some(version));
+    }
+    Ok(report)
+}

@@ -3,6 +3,7 @@
 use crate::commands::{self, Command};
 use crate::help::{self, Help};
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Versions of directories: immutable, content-addressed, mountable, on plain disk.
@@ -54,8 +55,15 @@ impl Cli {
     /// # Errors
     /// What clap found wrong, or a request for help or for the version.
     pub fn from_command_line() -> Result<Cli, clap::Error> {
+        let args: Vec<OsString> = std::env::args_os().collect();
+        // Help is much text to lay out, and few calls show any: they are parsed again with it.
+        let matches = Cli::command().try_get_matches_from(&args).ok();
+        matches.and_then(|matches| Cli::from_arg_matches(&matches).ok()).map_or_else(|| Cli::parse_with_help(&args), Ok)
+    }
+
+    fn parse_with_help(args: &[OsString]) -> Result<Cli, clap::Error> {
         let mut command = Cli::with_help();
-        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let matches = command.try_get_matches_from_mut(args)?;
         Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
     }
 

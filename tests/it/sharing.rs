@@ -1,6 +1,7 @@
 //! One store and several users: two members of a group, a third who may only read, and root's cron job with a strict
 //! umask. Every entry is as the store's directory says from its first moment, whichever user makes it.
 
+use crate::mount::users;
 use crate::support::{TestStore, copy_tree, make_tree, random_bytes, steps, text};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -282,6 +283,27 @@ fn a_reader_without_the_right_to_write_reads_everything_and_changes_nothing() {
     }
     shared.ok(CAROL, 0o022, &["get", "x:prod", out.join("got").to_str().unwrap()]);
     assert_eq!(std::fs::read(out.join("got/large")).unwrap(), random_bytes(1, 200_000));
+    assert_eq!(all_of(&shared.store()), before);
+}
+
+#[test]
+fn a_reader_without_the_right_to_write_mounts_the_store_and_changes_nothing() {
+    let name = "sharing::a_reader_without_the_right_to_write_mounts_the_store_and_changes_nothing";
+    if !users::is_root() || !users::has_fusermount() || users::ran_where_fuse_is_open_to_all(name) {
+        return;
+    }
+    let Some(shared) = Shared::new(&["--group", &GROUP.to_string()]) else { return };
+    shared.ok(ALICE, 0o077, &["put", "x", "d", "--alias", "prod"]);
+    let at = shared.lab.path("mnt");
+    std::fs::create_dir(&at).unwrap();
+    chown(&at, Some(CAROL.uid), None).unwrap();
+    let before = all_of(&shared.store());
+    shared.ok(CAROL, 0o022, &["mount", at.to_str().unwrap()]);
+    let mut read = Command::new("setpriv");
+    read.args(["--reuid=65534", "--regid=65534", "--clear-groups", "cksum"]);
+    let read = read.args([at.join("x/prod/large"), at.join("x/v0/sub/b")]).output().unwrap();
+    let unmounted = shared.run(CAROL, 0o022, &["umount", at.to_str().unwrap()]);
+    assert!(read.status.success() && unmounted.status.success(), "{}{}", text(&read.stderr), text(&unmounted.stderr));
     assert_eq!(all_of(&shared.store()), before);
 }
 

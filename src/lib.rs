@@ -139,9 +139,10 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 //!
 //! # Where is what
 //!
-//! The names at the root are what most programs need. [`assets`] has typed objects, [`catalog`] has names, aliases, annotations, drafts and removals,
-//! [`manifest`] the tree of entries of a version, [`view`] reading and checkout, [`verify`] the check of a store,
-//! [`types`] the validated names. [`internals`] is for the project's own tests and commands.
+//! The names at the root are what most programs need. [`assets`] has typed objects, [`catalog`] has names, aliases,
+//! annotations, drafts, removals and searches, [`manifest`] the tree of entries of a version, [`view`] reading and
+//! checkout, [`export`] archives, [`verify`] the check of a store, [`types`] the validated names. [`internals`] is for
+//! the project's own tests and commands.
 
 mod access;
 pub mod assets;

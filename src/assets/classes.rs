@@ -1,7 +1,8 @@
 //! Classes: the names that a data set's numbers stand for.
 
-use super::value::{Value, number_at, text_at};
-use super::{Asset, AssetFile, md5_hex, python_json};
+use super::asset::{Asset, AssetFile, md5_hex};
+use super::python_json;
+use super::value::{Value, map, number_at, text_at};
 use crate::error::Result;
 use std::collections::BTreeMap;
 
@@ -52,7 +53,7 @@ impl Classes {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let set = self.set.iter().map(|class| Value::Map(class.clone())).collect();
-        python_json::write(&super::column::map([("_type", "classes".into()), ("class_set", Value::List(set))]))
+        python_json::write(&map([("_type", "classes".into()), ("class_set", Value::List(set))]))
     }
 
     /// What names its file among an image's media: W&B takes the MD5 of the list as Python shows it.

@@ -1,6 +1,6 @@
 //! The types of a table's columns, as W&B's tables have them: each value of a column is of the column's type or null.
 
-use super::value::{Value, fields_at, number_at};
+use super::value::{Value, fields_at, map, number_at};
 use std::collections::BTreeMap;
 
 /// The type of a column or of a part of one.
@@ -220,9 +220,4 @@ fn image_params(class_names: &BTreeMap<String, Value>) -> Value {
         ("mask_class_maps", constant(false, empty())),
         ("mask_layers", constant(false, empty())),
     ])
-}
-
-/// A map of a few named values.
-pub(super) fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
-    Value::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -1,8 +1,9 @@
 //! HTML pages.
 
-use super::column::map;
-use super::value::{Value, text_at};
-use super::{Asset, AssetFile, md5_hex, python_json};
+use super::asset::{Asset, AssetFile, md5_hex};
+use super::image::read_file;
+use super::python_json;
+use super::value::{Value, map, text_at};
 use crate::catalog::Version;
 use crate::error::Result;
 use crate::types::Digest;
@@ -29,7 +30,7 @@ impl Html {
     /// The page that a parsed file describes.
     pub(super) fn parse(fields: &BTreeMap<String, Value>, version: &Version) -> Result<Option<Html>> {
         let Some(path) = text_at(fields, "path") else { return Ok(None) };
-        Ok(String::from_utf8(super::image::read_file(version, path)?).ok().map(Html::new))
+        Ok(String::from_utf8(read_file(version, path)?).ok().map(Html::new))
     }
 }
 

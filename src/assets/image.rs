@@ -1,73 +1,17 @@
 //! Images: a picture file, its size, and what is known about it.
 
-use super::value::{Value, fields_at, number_at, text_at};
-use super::{Asset, AssetFile, Classes, md5_base64, python_json};
+use super::asset::{Asset, AssetFile, md5_base64};
+use super::classes::Classes;
+use super::python_json;
+use super::value::{ClassesFile, Image, Picture, Value, fields_at, map, number_at, text_at};
 use crate::catalog::Version;
 use crate::error::{Error, Result, show_path};
 use crate::types::Digest;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 const SUFFIX: &str = ".image-file.json";
-
-/// An image. It is stored as `NAME.image-file.json`, in the bytes that W&B's `wandb.Image` has, and its picture as
-/// `media/images/…`.
-///
-/// # Example
-/// ```no_run
-/// use cairn::assets::{Classes, Image};
-///
-/// let image = Image::from_file("cat.png")?.caption("a cat").classes(Classes::new([(0, "cat")]));
-/// let mut artifact = cairn::Artifact::new("pictures", None)?;
-/// artifact.add("first", &image)?;
-/// # Ok::<(), cairn::Error>(())
-/// ```
-#[derive(Clone, Debug, PartialEq)]
-pub struct Image {
-    width: usize,
-    height: usize,
-    format: String,
-    /// Where the picture is in the version.
-    path: String,
-    sha256: String,
-    classes: Option<ClassesFile>,
-    /// Caption, grouping, and fields that were read and are not known here.
-    others: BTreeMap<String, Value>,
-    picture: Picture,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct ClassesFile {
-    path: String,
-    /// MD5 in base64.
-    digest: String,
-    /// `None` for an image that was read.
-    classes: Option<Classes>,
-}
-
-#[derive(Clone)]
-enum Picture {
-    Bytes(Arc<[u8]>),
-    In(Version),
-}
-
-impl std::fmt::Debug for Picture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Picture::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
-            Picture::In(version) => write!(f, "in {version}"),
-        }
-    }
-}
-
-impl PartialEq for Picture {
-    /// The image's SHA-256 says whether two pictures are equal.
-    fn eq(&self, _: &Picture) -> bool {
-        true
-    }
-}
 
 impl Image {
     /// The picture in a file: PNG, JPEG, GIF, WebP, BMP, TIFF or another format whose header has the size.
@@ -77,7 +21,7 @@ impl Image {
     pub fn from_file(path: impl AsRef<Path>) -> Result<Image> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {}", show_path(path))),
+            std::io::ErrorKind::NotFound => Error::not_found(format!("{} does not exist", show_path(path))),
             _ => Error::io("read", path, e),
         })?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -121,7 +65,9 @@ impl Image {
     #[must_use = "the image is returned, not changed in place"]
     pub fn classes(mut self, classes: Classes) -> Image {
         let path = format!("media/classes/{}_cls.classes.json", classes.media_id());
-        self.classes = Some(ClassesFile { path, digest: md5_base64(&classes.to_bytes()), classes: Some(classes) });
+        let bytes = classes.to_bytes();
+        let (digest, names) = (md5_base64(&bytes), classes.names());
+        self.classes = Some(ClassesFile { path, digest, bytes: Some(bytes), names });
         self
     }
 
@@ -163,8 +109,7 @@ impl Image {
 
     /// The names of its classes by their numbers, if they are known without reading the version.
     pub(super) fn class_names(&self) -> BTreeMap<String, Value> {
-        let classes = self.classes.as_ref().and_then(|c| c.classes.as_ref());
-        classes.map(Classes::names).unwrap_or_default()
+        self.classes.as_ref().map(|file| file.names.clone()).unwrap_or_default()
     }
 
     pub(super) fn to_value(&self) -> Value {
@@ -176,7 +121,7 @@ impl Image {
         fields.insert("path".into(), self.path.as_str().into());
         fields.insert("sha256".into(), self.sha256.as_str().into());
         if let Some(file) = &self.classes {
-            let classes = super::column::map([
+            let classes = map([
                 ("type", "classes-file".into()),
                 ("path", file.path.as_str().into()),
                 ("digest", file.digest.as_str().into()),
@@ -192,7 +137,8 @@ impl Image {
             Some(file) => Some(ClassesFile {
                 path: text_at(file, "path")?.to_owned(),
                 digest: text_at(file, "digest")?.to_owned(),
-                classes: None,
+                bytes: None,
+                names: BTreeMap::new(),
             }),
             None => None,
         };
@@ -214,8 +160,8 @@ impl Image {
     pub(super) fn media(&self) -> Result<Vec<AssetFile>> {
         let mut files = vec![AssetFile::at(&self.path, self.bytes()?)];
         if let Some(file) = &self.classes {
-            let bytes = match (&file.classes, &self.picture) {
-                (Some(classes), _) => classes.to_bytes(),
+            let bytes = match (&file.bytes, &self.picture) {
+                (Some(bytes), _) => bytes.clone(),
                 (None, Picture::In(version)) => read_file(version, &file.path)?,
                 (None, Picture::Bytes(_)) => return Ok(files),
             };

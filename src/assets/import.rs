@@ -17,7 +17,7 @@ impl Table {
         let suffix = path.extension().and_then(|s| s.to_str()).unwrap_or_default().to_ascii_lowercase();
         let open = || {
             std::fs::File::open(path).map_err(|e| match e.kind() {
-                std::io::ErrorKind::NotFound => Error::not_found(format!("there is no file {}", show_path(path))),
+                std::io::ErrorKind::NotFound => Error::not_found(format!("{} does not exist", show_path(path))),
                 _ => Error::io("open", path, e),
             })
         };

@@ -1,5 +1,5 @@
-//! JSON in the bytes that Python's `json.dumps(value, sort_keys=True)` writes: separators `", "` and `": "`, sorted keys,
-//! ASCII escapes, floats as `repr` shows them, and the words `NaN` and `Infinity`, which JSON does not have.
+//! JSON in the bytes that Python's `json.dumps(value, sort_keys=True)` writes: separators `", "` and `": "`, sorted
+//! keys, ASCII escapes, floats as `repr` shows them, and the words `NaN` and `Infinity`, which JSON does not have.
 
 use super::value::Value;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -96,6 +96,21 @@ fn text_to(text: &str, out: &mut String) {
         }
     }
     out.push('"');
+}
+
+impl std::fmt::Display for Value {
+    /// A text as it is, all else as JSON.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::Null => Ok(()),
+            Value::Timestamp(ms) => match jiff::Timestamp::from_millisecond(*ms) {
+                Ok(time) => write!(f, "{time}"),
+                Err(_) => write!(f, "{ms}"),
+            },
+            other => f.write_str(&String::from_utf8_lossy(&write(other))),
+        }
+    }
 }
 
 /// The text with each bare `NaN`, `Infinity` and `-Infinity` as a quoted text; `None` if it has none.

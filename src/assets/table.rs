@@ -1,9 +1,9 @@
 //! Tables: rows of values under named, typed columns.
 
-use super::column::{ColumnType, map};
-use super::image::Image;
-use super::value::{Value, fields_at, text_at};
-use super::{Asset, AssetFile, python_json};
+use super::asset::{Asset, AssetFile};
+use super::column::ColumnType;
+use super::python_json;
+use super::value::{Image, Value, fields_at, map, text_at};
 use crate::catalog::Version;
 use crate::error::{Error, Result, show_bytes};
 use std::collections::BTreeMap;

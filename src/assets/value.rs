@@ -1,7 +1,8 @@
-//! A value in a cell of a table.
+//! The data of typed objects: a value in a cell of a table, and an image, which can be one.
 
-use super::image::Image;
+use crate::catalog::Version;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A value in a cell of a [`Table`](super::Table), or a part of one.
 ///
@@ -35,6 +36,65 @@ pub enum Value {
     Image(Box<Image>),
 }
 
+/// An image. It is stored as `NAME.image-file.json`, in the bytes that W&B's `wandb.Image` has, and its picture as
+/// `media/images/…`.
+///
+/// # Example
+/// ```no_run
+/// use cairn::assets::{Classes, Image};
+///
+/// let image = Image::from_file("cat.png")?.caption("a cat").classes(Classes::new([(0, "cat")]));
+/// let mut artifact = cairn::Artifact::new("pictures", None)?;
+/// artifact.add("first", &image)?;
+/// # Ok::<(), cairn::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    pub(super) width: usize,
+    pub(super) height: usize,
+    pub(super) format: String,
+    /// Where the picture is in the version.
+    pub(super) path: String,
+    pub(super) sha256: String,
+    pub(super) classes: Option<ClassesFile>,
+    /// Caption, grouping, and fields that were read and are not known here.
+    pub(super) others: BTreeMap<String, Value>,
+    pub(super) picture: Picture,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ClassesFile {
+    pub(super) path: String,
+    /// MD5 in base64.
+    pub(super) digest: String,
+    /// The bytes of its file; `None` for an image that was read.
+    pub(super) bytes: Option<Vec<u8>>,
+    /// The names by their numbers; empty for an image that was read.
+    pub(super) names: BTreeMap<String, Value>,
+}
+
+#[derive(Clone)]
+pub(super) enum Picture {
+    Bytes(Arc<[u8]>),
+    In(Version),
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Picture::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Picture::In(version) => write!(f, "in {version}"),
+        }
+    }
+}
+
+impl PartialEq for Picture {
+    /// The image's SHA-256 says whether two pictures are equal.
+    fn eq(&self, _: &Picture) -> bool {
+        true
+    }
+}
+
 impl Value {
     /// What it is, for messages: "a number".
     pub(super) fn noun(&self) -> &'static str {
@@ -64,21 +124,6 @@ impl Value {
             Value::Int(n) => Some(*n as f64),
             Value::Float(x) => Some(*x),
             _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for Value {
-    /// A text as it is, all else as JSON.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Value::Text(text) => f.write_str(text),
-            Value::Null => Ok(()),
-            Value::Timestamp(ms) => match jiff::Timestamp::from_millisecond(*ms) {
-                Ok(time) => write!(f, "{time}"),
-                Err(_) => write!(f, "{ms}"),
-            },
-            other => f.write_str(&String::from_utf8_lossy(&super::python_json::write(other))),
         }
     }
 }
@@ -185,4 +230,9 @@ pub(super) fn fields_at<'a>(fields: &'a BTreeMap<String, Value>, key: &str) -> O
         Some(Value::Map(inner)) => Some(inner),
         _ => None,
     }
+}
+
+/// A map of a few named values.
+pub(super) fn map<const N: usize>(fields: [(&str, Value); N]) -> Value {
+    Value::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -1,7 +1,7 @@
 //! W&B's manifest of an artifact, version 1: for each file its MD5, and one MD5 over all.
 //!
-//! The source is wandb's `ArtifactManifestV1`: the digest of the whole is the MD5 of `wandb-artifact-manifest-v1\n` and,
-//! in path order, `PATH:DIGEST\n` for each entry, where a file's digest is its MD5 in base64.
+//! The source is wandb's `ArtifactManifestV1`: the digest of the whole is the MD5 of `wandb-artifact-manifest-v1\n`
+//! and, in path order, `PATH:DIGEST\n` for each entry, where a file's digest is its MD5 in base64.
 
 use crate::catalog::Version;
 use crate::error::{Error, Result};

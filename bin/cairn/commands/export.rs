@@ -76,8 +76,8 @@ pub enum ManifestForm {
 pub const MANIFEST_HELP: Help = Help {
     description: &[
         "Prints what the version contains, for other tools. --format json prints the lines of `cairn ls -R --json`.",
-        "--format wandb reads and hashes every file. It leaves out symlinks and empty directories, which W&B's manifest \
-         does not have, and prints W&B's digest of the version on stderr.",
+        "--format wandb reads and hashes every file. It leaves out symlinks and empty directories, which W&B's \
+         manifest does not have, and prints W&B's digest of the version on stderr.",
     ],
     examples: &[
         ("cairn manifest images:v3 | jq -r 'select(.kind == \"file\").digest'", ""),

@@ -280,7 +280,7 @@ fn show_says_what_an_entry_is_and_a_wrong_table_is_refused() {
             2,
             "dir/x in pictures:v0 is not a table, image, list of classes or HTML page",
         ),
-        (vec!["put", "t", "--table", "none.csv"], 6, "there is no file none.csv"),
+        (vec!["put", "t", "--table", "none.csv"], 6, "none.csv does not exist"),
         (vec!["put", "t", "--table", "none.xls"], 2, "none.xls is not a table: its name has another suffix"),
         (vec!["put", "t"], 2, "required arguments were not provided"),
     ] {

@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 36] = [
     "table",
     "access",
     "gc",
@@ -37,6 +37,11 @@ const COMMANDS: [&str; 31] = [
     "completions",
     "manpages",
     "version",
+    "find",
+    "du",
+    "archive",
+    "manifest",
+    "info",
 ];
 
 #[test]

@@ -1,0 +1,170 @@
+//! Adding objects to artifacts, and getting them back from versions.
+
+use super::asset::{Asset, AssetFile};
+use super::classes::Classes;
+use super::html::Html;
+use super::image::read_file;
+use super::python_json;
+use super::table::Table;
+use super::value::{Image, Value, text_at};
+use crate::catalog::Version;
+use crate::commit::Artifact;
+use crate::error::{Error, Kind, Result};
+use crate::manifest::Entry;
+use crate::types::RelPath;
+use serde::Serialize;
+
+/// Any value that serde can serialize, stored as `NAME.json` with sorted keys.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
+/// let mut artifact = cairn::Artifact::new("run", None)?;
+/// artifact.add("config", &cairn::assets::Json(&[("lr", 0.1)]))?;
+/// artifact.save(&store)?;
+/// # Ok::<(), cairn::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Json<'a, T: ?Sized>(
+    /// The value.
+    pub &'a T,
+);
+
+impl<T: Serialize + ?Sized> Asset for Json<'_, T> {
+    fn suffix(&self) -> &str {
+        ".json"
+    }
+
+    fn files(&self) -> Result<Vec<AssetFile>> {
+        let value =
+            serde_json::to_value(self.0).map_err(|e| Error::usage("cannot write this as JSON").with_source(e))?;
+        Ok(vec![AssetFile::main(python_json::write(&value.into()))])
+    }
+}
+
+impl Asset for [u8] {
+    fn suffix(&self) -> &str {
+        ""
+    }
+
+    fn files(&self) -> Result<Vec<AssetFile>> {
+        Ok(vec![AssetFile::main(self.to_vec())])
+    }
+}
+
+impl Asset for Object {
+    fn suffix(&self) -> &str {
+        match self {
+            Object::Table(table) => table.suffix(),
+            Object::Image(image) => image.suffix(),
+            Object::Classes(classes) => classes.suffix(),
+            Object::Html(html) => html.suffix(),
+        }
+    }
+
+    fn files(&self) -> Result<Vec<AssetFile>> {
+        match self {
+            Object::Table(table) => table.files(),
+            Object::Image(image) => image.files(),
+            Object::Classes(classes) => classes.files(),
+            Object::Html(html) => html.files(),
+        }
+    }
+}
+
+/// What [`Version::get`] finds.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Object {
+    /// A table.
+    Table(Table),
+    /// An image.
+    Image(Image),
+    /// Names of classes.
+    Classes(Classes),
+    /// A page.
+    Html(Html),
+}
+
+/// The names of files that can be objects end with one of these.
+const SUFFIXES: [&str; 4] = [".table.json", ".image-file.json", ".classes.json", ".html-file.json"];
+
+impl Artifact {
+    /// Adds an object as the file `at`, with the object's suffix if `at` does not end with it, and the files that the
+    /// object needs. The same object added again at the same path is one entry. Returns the path of its file.
+    ///
+    /// An object of another version can be added: content that the store has is stored once.
+    ///
+    /// # Errors
+    /// Usage: a path that is not allowed, an object that cannot be stored. For an object of a version: damaged, I/O.
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
+    /// let mut artifact = cairn::Artifact::new("cats", None)?;
+    /// artifact.add("names", &cairn::assets::Classes::new([(0, "cat")]))?;
+    /// let version = artifact.save(&store)?.version;
+    /// assert_eq!(version.record().bytes, 61);
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn add(&mut self, at: impl AsRef<[u8]>, object: &(impl Asset + ?Sized)) -> Result<RelPath> {
+        let (at, suffix) = (at.as_ref(), object.suffix().as_bytes());
+        let name = if at.ends_with(suffix) { at.to_vec() } else { [at, suffix].concat() };
+        let path = RelPath::parse(&name)?;
+        for file in object.files()? {
+            let at = file.path.as_deref().map_or(path.as_bytes(), str::as_bytes);
+            self.add_bytes(at, &file.bytes)?;
+        }
+        Ok(path)
+    }
+}
+
+impl Version {
+    /// The object at `path`; its suffix may be omitted.
+    ///
+    /// # Errors
+    /// Not found. Usage: the file is not an object that cairn knows; [`Version::open`] reads its bytes. Damaged; I/O.
+    pub fn get(&self, path: &str) -> Result<Object> {
+        let path = self.object_path(path)?;
+        let fields = match python_json::parse(&String::from_utf8_lossy(&read_file(self, &path)?)) {
+            Ok(Value::Map(fields)) => fields,
+            _ => return Err(self.no_object(&path)),
+        };
+        let object = match text_at(&fields, "_type") {
+            Some("table") => Table::parse(&Value::Map(fields), self).map(Object::Table),
+            Some("image-file") => Image::parse(&fields, self).map(Object::Image),
+            Some("classes") => Classes::parse(&fields).map(Object::Classes),
+            Some("html-file") => Html::parse(&fields, self)?.map(Object::Html),
+            _ => None,
+        };
+        object.ok_or_else(|| self.no_object(&path))
+    }
+
+    /// The path of the file that [`Version::get`] reads for `path`: as it is, or with the suffix of the object there.
+    ///
+    /// # Errors
+    /// As [`Version::get`].
+    pub fn object_path(&self, path: &str) -> Result<String> {
+        let missing = match self.entry(&RelPath::parse(path.as_bytes())?) {
+            Ok(Entry::File { .. }) => return Ok(path.to_owned()),
+            Ok(_) => None,
+            Err(e) if e.kind() == Kind::NotFound => Some(e),
+            Err(e) => return Err(e),
+        };
+        for suffix in SUFFIXES {
+            let with = format!("{path}{suffix}");
+            match self.entry(&RelPath::parse(with.as_bytes())?) {
+                Ok(_) => return Ok(with),
+                Err(e) if e.kind() == Kind::NotFound => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(missing.unwrap_or_else(|| self.no_object(path)))
+    }
+
+    fn no_object(&self, path: &str) -> Error {
+        Error::usage(format!("{path} in {self} is not a table, image, list of classes or HTML page"))
+            .with_hint(format!("`cairn cat {self} {path}` prints a file's bytes"))
+    }
+}

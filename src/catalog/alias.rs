@@ -81,7 +81,8 @@ pub fn readable(store: &Store, name: &ArtifactName) -> Result<(Vec<(AliasName, V
     Ok((found, damaged))
 }
 
-/// Moves an alias, or removes it (`to` is `None`). If it points there already, nothing is recorded.
+/// Moves an alias, or removes it (`to` is `None`), and returns where it pointed. If it points there already, nothing is
+/// recorded.
 ///
 /// # Errors
 /// Conflict: it does not point at what `expected` says, or the version was removed meanwhile (the move is undone then).
@@ -92,8 +93,8 @@ pub fn set(
     alias: &AliasName,
     expected: Expected,
     to: Option<VersionNumber>,
-) -> Result<()> {
-    let Some(version) = to else { return set_unchecked(store, name, alias, expected, None).map(drop) };
+) -> Result<Option<VersionNumber>> {
+    let Some(version) = to else { return set_unchecked(store, name, alias, expected, None) };
     if let Some(e) = removed_error(store, name, version)? {
         return Err(e);
     }
@@ -102,7 +103,7 @@ pub fn set(
     }
     let before = set_unchecked(store, name, alias, expected, to)?;
     if !removal::is_removed(store, name, version)? {
-        return Ok(());
+        return Ok(before);
     }
     // `rm` checks again after it acted, and so does this: one of the two sees the other (D of the model).
     set_unchecked(store, name, alias, Expected::Exactly(to), before.filter(|b| *b != version))?;

@@ -4,6 +4,7 @@
 pub mod alias;
 pub(crate) mod artifact;
 pub mod draft;
+pub mod history;
 pub mod info;
 pub(crate) mod log;
 pub(crate) mod manifest_file;

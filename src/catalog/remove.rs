@@ -92,7 +92,7 @@ pub fn remove_all(
         Force::Yes => {
             let wanted: HashSet<_> = numbers.iter().collect();
             let named = alias::readable(store, name)?.0.into_iter().filter(|(_, version)| wanted.contains(version));
-            named.into_iter().try_for_each(|(a, _)| alias::set(store, name, &a, alias::Expected::Any, None))
+            named.into_iter().try_for_each(|(a, _)| alias::set(store, name, &a, alias::Expected::Any, None).map(drop))
         }
     }
 }

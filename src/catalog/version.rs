@@ -154,7 +154,7 @@ impl Version {
     /// Usage: an alias that is not allowed. Conflict: the version is removed meanwhile. Not found: it is removed. I/O.
     pub fn add_alias(&self, alias: &str) -> Result<()> {
         let alias = AliasName::parse(alias)?;
-        alias::set(&self.store, self.artifact(), &alias, alias::Expected::Any, Some(self.number))
+        alias::set(&self.store, self.artifact(), &alias, alias::Expected::Any, Some(self.number)).map(drop)
     }
 
     /// Removes an alias that points to this version.
@@ -164,7 +164,7 @@ impl Version {
     pub fn remove_alias(&self, alias: &str) -> Result<()> {
         let alias = AliasName::parse(alias)?;
         let here = alias::Expected::Exactly(Some(self.number));
-        alias::set(&self.store, self.artifact(), &alias, here, None)
+        alias::set(&self.store, self.artifact(), &alias, here, None).map(drop)
     }
 
     /// The aliases that point here, `latest` among them if it is the newest.

@@ -35,7 +35,7 @@ pub const ALIAS_HELP: Help = Help {
         ("cairn alias model:v7 prod --expect none", "only if there is no prod"),
     ],
     exit: &[(3, "the alias does not point at the version of --expect, or it was moved at the same time")],
-    json: "{\"artifact\", \"version\", \"aliases\"}",
+    json: "{\"artifact\", \"version\", \"aliases\", \"from\"}\nfrom has where each alias pointed before, or null.",
     list: None,
 };
 
@@ -63,15 +63,24 @@ pub fn alias(context: &mut Context, args: AliasArgs) -> CommandResult {
     let names = parse(&args.aliases)?;
     let expected = args.expect.as_deref().map_or(Ok(Expected::Any), expected)?;
     let version = context.version(&args.version)?;
+    let mut from = Vec::new();
     for name in &names {
-        aliases::set(version.store(), version.artifact(), name, expected, Some(version.number()))?;
+        from.push(aliases::set(version.store(), version.artifact(), name, expected, Some(version.number()))?);
     }
     if context.json() {
-        context.out.json(&json!({ "artifact": version.artifact(), "version": version.number(), "aliases": names }))?;
-    } else {
-        for name in &names {
-            context.out.line(&format!("{}:{name} -> {}", version.artifact(), version.number()))?;
-        }
+        context.out.json(&json!({
+            "artifact": version.artifact(), "version": version.number(), "aliases": names, "from": from,
+        }))?;
+        return Ok(0);
+    }
+    for name in &names {
+        context.out.line(&format!("{}:{name} -> {}", version.artifact(), version.number()))?;
+    }
+    context.out.flush()?;
+    for (name, from) in names.iter().zip(from).filter_map(|(name, from)| Some((name, from?))) {
+        let kept = if from == version.number() { "points there already" } else { "pointed" };
+        let at = if from == version.number() { String::new() } else { format!(" at {from} before") };
+        context.status(&format!("{name} {kept}{at}"));
     }
     Ok(0)
 }

@@ -3,6 +3,7 @@
 
 mod access;
 mod alias;
+mod annotate;
 mod copy;
 mod demo;
 mod diff;
@@ -18,6 +19,7 @@ mod info;
 mod init;
 mod list;
 mod locks;
+mod log;
 mod ls;
 mod mount;
 mod mounts;
@@ -66,6 +68,8 @@ pub enum Command {
     Ls(ls::LsArgs),
     /// Show everything recorded about a version
     Show(show::ShowArgs),
+    /// Show who published, removed, moved or annotated what, and when
+    Log(log::LogArgs),
     /// Write a file of a version to stdout
     Cat(ls::CatArgs),
     /// Print a table of a version
@@ -100,6 +104,12 @@ pub enum Command {
     Alias(alias::AliasArgs),
     /// Remove aliases
     Unalias(alias::UnaliasArgs),
+    /// Add tags to a version
+    Tag(annotate::TagArgs),
+    /// Remove tags from a version
+    Untag(annotate::TagArgs),
+    /// Set the description and the metadata of a version
+    Annotate(annotate::AnnotateArgs),
     /// Mount the store, a version or a run's staging directory
     Mount(Box<mount::MountArgs>),
     /// List the cairn mounts of this host
@@ -149,6 +159,10 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Restore(args) => restore::run(context, args),
         Command::Alias(args) => alias::alias(context, args),
         Command::Unalias(args) => alias::unalias(context, args),
+        Command::Tag(args) => annotate::tag(context, args),
+        Command::Untag(args) => annotate::untag(context, args),
+        Command::Annotate(args) => annotate::annotate(context, args),
+        Command::Log(args) => log::run(context, args),
         Command::Mount(args) => mount::mount(context, *args),
         Command::Mounts => mounts::run(context),
         Command::Seal(args) => stage::seal(context, args),
@@ -194,6 +208,10 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "access" => &access::HELP,
         "alias" => &alias::ALIAS_HELP,
         "unalias" => &alias::UNALIAS_HELP,
+        "tag" => &annotate::TAG_HELP,
+        "untag" => &annotate::UNTAG_HELP,
+        "annotate" => &annotate::ANNOTATE_HELP,
+        "log" => &log::HELP,
         "mount" => &mount::MOUNT_HELP,
         "mounts" => &mounts::HELP,
         "seal" => &stage::HELP,

@@ -138,7 +138,7 @@ pub fn annotate(artifact: &mut Artifact, args: &AnnotationArgs) -> Result<()> {
 }
 
 /// `JSON` or `@FILE`.
-fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
+pub fn metadata(text: &str) -> Result<cairn::catalog::Metadata> {
     let Some(file) = text.strip_prefix('@') else { return parse_metadata(text) };
     let read = std::fs::read(file).map_err(|e| unreadable("read", Path::new(file), e))?;
     let read = String::from_utf8(read).map_err(|e| {

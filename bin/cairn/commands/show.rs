@@ -35,9 +35,10 @@ pub const HELP: Help = Help {
     exit: &[],
     json: "{\"artifact\", \"version\", \"type\", \"digest\", \"aliases\", \"tags\", \"description\", \
          \"metadata\", \"entries\", \"files\", \"bytes\", \"new_bytes\", \"created_at\", \"mode\", \
-         \"run\", \"group\", \"job_type\", \"runs\"}\n\
-         runs lists all runs that made the same content. With PATH: the fields of `cairn ls --json`, and \
-         object for a table, image, list of classes or HTML page.",
+         \"run\", \"group\", \"job_type\", \"runs\", \"user\", \"host\", \"base\", \"distributed_id\"}\n\
+         user is {\"uid\", \"name\"}. base is the version that a patch changed. runs lists all runs that made \
+         the same content. With PATH: the fields of `cairn ls --json`, and object for a table, image, list of \
+         classes or HTML page.",
     list: None,
 };
 
@@ -58,6 +59,8 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
             "aliases": aliases, "tags": notes.tags, "description": notes.description, "metadata": notes.metadata,
             "entries": record.entries, "files": record.files, "bytes": record.bytes, "new_bytes": record.new_bytes,
             "created_at": record.created_at, "mode": record.mode, "run": run.map(|r| &r.id),
+            "user": record.origin.user, "host": record.origin.host, "base": record.base,
+            "distributed_id": record.distributed_id,
             "group": run.and_then(|r| r.group.as_ref()), "job_type": run.and_then(|r| r.job_type.as_ref()),
             "runs": runs,
         }))?;
@@ -78,6 +81,10 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
         ("new content", bytes(record.new_bytes)),
         ("created", record.created_at.clone()),
         ("mode", record.mode.as_str().to_owned()),
+        ("base", record.base.map(|base| base.to_string()).unwrap_or_default()),
+        ("draft", record.distributed_id.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("user", record.origin.user.as_ref().map(ToString::to_string).unwrap_or_default()),
+        ("host", record.origin.host.clone().unwrap_or_default()),
     ];
     for (i, run) in notes.runs.iter().enumerate() {
         lines.push((if i == 0 { "run" } else { "again by run" }, describe(run)));

@@ -24,7 +24,7 @@ fn aliases_move_and_go_and_only_from_where_they_are_expected() {
     test_store.fails(&["alias", "x:v1", "prod", "--expect", "2"], 2);
     assert_eq!(
         test_store.json(&["alias", "x:v1", "new", "--expect", "none"]),
-        serde_json::json!({ "artifact": "x", "version": "v1", "aliases": ["new"] })
+        serde_json::json!({ "artifact": "x", "version": "v1", "aliases": ["new"], "from": [null] })
     );
     assert_eq!(test_store.ok(&["cat", "x:best one", "n"]), "0");
     assert_eq!(test_store.ok(&["unalias", "x", "new", "best one"]), "x:new\nx:best one");

@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 40] = [
     "table",
     "access",
     "gc",
@@ -29,6 +29,10 @@ const COMMANDS: [&str; 36] = [
     "restore",
     "alias",
     "unalias",
+    "tag",
+    "untag",
+    "annotate",
+    "log",
     "mount",
     "mounts",
     "seal",

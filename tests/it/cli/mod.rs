@@ -6,6 +6,7 @@ mod demo;
 mod diff;
 mod folding;
 mod get;
+mod history;
 mod inspection;
 mod mount;
 mod patch;

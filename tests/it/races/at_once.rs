@@ -145,7 +145,9 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
                 })
             };
             let (a1, a2, a3, n) = (a.clone(), a.clone(), a.clone(), alias_name.clone());
-            let moved = at_once(Box::new(move |store| alias::set(&store, &a1, &n, alias::Expected::Any, Some(second))));
+            let moved = at_once(Box::new(move |store| {
+                alias::set(&store, &a1, &n, alias::Expected::Any, Some(second)).map(drop)
+            }));
             let rm1 = at_once(Box::new(move |store| remove::remove(&store, &a2, first, Force::No)));
             let rm2 = at_once(Box::new(move |store| remove::remove(&store, &a3, second, Force::No)));
             (moved.join().unwrap(), rm1.join().unwrap(), rm2.join().unwrap())

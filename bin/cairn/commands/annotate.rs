@@ -1,0 +1,146 @@
+//! `cairn tag`, `cairn untag` and `cairn annotate`
+
+use super::put::metadata;
+use crate::errors::CommandResult;
+use crate::help::Help;
+use crate::output::Context;
+use cairn::catalog::{Note, Version, note};
+use cairn::error::{Error, Result};
+use cairn::types::Tag;
+use clap::Args;
+use serde_json::json;
+
+/// `cairn tag` and `cairn untag`
+#[derive(Args, Debug)]
+pub struct TagArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// The tags
+    #[arg(required = true, value_name = "TAG")]
+    pub tags: Vec<String>,
+}
+
+/// The text of `cairn tag --help`.
+pub const TAG_HELP: Help = Help {
+    description: &["Adds tags to a version. Its content does not change."],
+    examples: &[("cairn tag images:v3 golden reviewed", "")],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"tags\"}\ntags are all tags of the version now.",
+    list: None,
+};
+
+/// The text of `cairn untag --help`.
+pub const UNTAG_HELP: Help = Help {
+    description: &["Removes tags from a version. If it does not have one of them, nothing is changed."],
+    examples: &[("cairn untag images:v3 golden", "")],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"tags\"}\ntags are all tags of the version now.",
+    list: None,
+};
+
+/// `cairn annotate`
+#[derive(Args, Debug)]
+pub struct AnnotateArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// The new description
+    #[arg(long, value_name = "TEXT", required_unless_present = "metadata")]
+    pub description: Option<String>,
+    /// The new metadata: a JSON object, or @FILE to read it from a file
+    #[arg(long, value_name = "JSON|@FILE")]
+    pub metadata: Option<String>,
+    /// Keep the metadata keys that the new object does not have
+    #[arg(long, requires = "metadata")]
+    pub merge: bool,
+}
+
+/// The text of `cairn annotate --help`.
+pub const ANNOTATE_HELP: Help = Help {
+    description: &[
+        "Sets the description and the metadata of a version. Its content does not change. Without --merge the new \
+         metadata replace the old. `cairn log` shows who changed what.",
+    ],
+    examples: &[
+        ("cairn annotate model:v3 --description 'trained on the clean set'", ""),
+        ("cairn annotate model:v3 --metadata '{\"accuracy\": 0.97}' --merge", "other keys stay"),
+    ],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"description\", \"metadata\"}\nas they are now.",
+    list: None,
+};
+
+/// Adds tags.
+pub fn tag(context: &mut Context, args: TagArgs) -> CommandResult {
+    let tags = parse(&args.tags)?;
+    let version = context.version(&args.version)?;
+    note::add(&version, Note { add_tags: tags, ..Note::default() })?;
+    print_tags(context, &version)
+}
+
+/// Removes tags.
+pub fn untag(context: &mut Context, args: TagArgs) -> CommandResult {
+    let tags = parse(&args.tags)?;
+    let version = context.version(&args.version)?;
+    let now = version.annotations()?.tags;
+    if let Some(missing) = tags.iter().find(|tag| !now.contains(tag)) {
+        return Err(Error::not_found(format!("{version} does not have the tag {missing}"))
+            .with_hint(format!("`cairn show {version}` shows its tags; nothing was changed"))
+            .into());
+    }
+    note::add(&version, Note { remove_tags: tags, ..Note::default() })?;
+    print_tags(context, &version)
+}
+
+fn parse(tags: &[String]) -> Result<Vec<Tag>> {
+    tags.iter().map(|tag| Tag::parse(tag)).collect()
+}
+
+fn print_tags(context: &mut Context, version: &Version) -> CommandResult {
+    let tags = version.annotations()?.tags;
+    if context.json() {
+        let document = json!({ "artifact": version.artifact(), "version": version.number(), "tags": tags });
+        context.out.json(&document)?;
+    } else {
+        let tags: Vec<String> = tags.iter().map(|tag| tag.to_string()).collect();
+        context.out.line(&format!("{version}  {}", crate::output::dash(&tags.join(","))))?;
+    }
+    Ok(0)
+}
+
+/// Sets description and metadata.
+pub fn annotate(context: &mut Context, args: AnnotateArgs) -> CommandResult {
+    let given = args.metadata.as_deref().map(metadata).transpose()?;
+    let version = context.version(&args.version)?;
+    let new = match given {
+        Some(given) if args.merge => {
+            let mut merged = version.annotations()?.metadata;
+            merged.extend(given);
+            note::check_metadata(&merged)?;
+            Some(merged)
+        }
+        given => given,
+    };
+    let recorded = note::add(&version, Note { description: args.description, metadata: new, ..Note::default() })?;
+    if context.json() {
+        let now = version.annotations()?;
+        context.out.json(&json!({
+            "artifact": version.artifact(), "version": version.number(), "description": now.description,
+            "metadata": now.metadata,
+        }))?;
+    } else {
+        context.out.line(&version.to_string())?;
+        context.out.flush()?;
+    }
+    let mut parts = Vec::new();
+    parts.extend(recorded.description.then(|| "description".to_owned()));
+    if recorded.metadata && recorded.dropped_keys.is_empty() {
+        parts.push("metadata".to_owned());
+    } else if recorded.metadata {
+        parts.push(format!("metadata (replaced; dropped {})", recorded.dropped_keys.join(", ")));
+    }
+    let said = if parts.is_empty() { "nothing changed".to_owned() } else { format!("recorded: {}", parts.join(", ")) };
+    context.status(&said);
+    Ok(0)
+}

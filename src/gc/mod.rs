@@ -8,6 +8,7 @@
 //!
 //! Anything that cannot be read or listed ends the collection before something is freed (L18).
 
+mod attribution;
 mod batch;
 mod history;
 mod marks;
@@ -26,9 +27,11 @@ use crate::error::{Error, Result};
 use crate::lock::{self, LockFile, Purpose};
 use crate::progress::Progress;
 use crate::setters::setters;
+use crate::staging;
 use crate::store::Store;
 use crate::txn;
 use crate::types::Token;
+use attribution::Garbage;
 use batch::{Batch, Item};
 use history::History;
 use roots::{Marker, Removals};
@@ -85,17 +88,18 @@ impl Default for GcOptions {
 /// ```
 pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     check_features(store)?;
-    let mut report = GcReport::default();
+    let mut report = GcReport { staging: staging::leftovers(store)?, ..GcReport::default() };
     // Step 1: versions that are removed from now on count as not removed.
     let removals = Removals::read(store)?;
     // Step 2: the first mark.
     let mut marker = Marker::new(store, &removals, &options.progress);
     marker.mark()?;
+    report.open_drafts = marker.open_drafts;
     if let Some(before) = History::read(store)? {
         before.check(&marker.history, store)?;
     }
     if options.dry_run {
-        plan(store, &marker, options, &mut report)?;
+        plan(store, &marker, &removals, options, &mut report)?;
         return Ok(report);
     }
     store.check_writable()?;
@@ -103,7 +107,7 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     let _lock = LockFile::take(store, &Token::fresh(), &Purpose { purpose: "gc", ..Purpose::default() })?;
     let own = Batch::new(store)?;
     marker.history.write(store, own.dir().join(batch::HISTORY))?;
-    move_unneeded(store, &own, &marker, options, &mut report)?;
+    move_unneeded(store, &own, &marker, &removals, options, &mut report)?;
     sweep(store, own, marker, options, &mut report)?;
     drop(reserve);
     store.disk().make_reserve()?;
@@ -122,14 +126,25 @@ fn check_features(store: &Store) -> Result<()> {
 }
 
 /// What a collection would do now.
-fn plan(store: &Store, marker: &Marker<'_>, options: &GcOptions, report: &mut GcReport) -> Result<()> {
+fn plan(
+    store: &Store,
+    marker: &Marker<'_>,
+    removals: &Removals,
+    options: &GcOptions,
+    report: &mut GcReport,
+) -> Result<()> {
     let progress = &options.progress;
     let mut survey = Survey::of_packs(store, &marker.marks, report, progress)?;
     let plan = survey.plan(report);
-    plan.dead.iter().for_each(|pack| report.moved.add(pack.size));
     plan.rewrite.iter().for_each(|pack| report.rewritten.add(pack.size));
     report.written.bytes = plan.rewrite.iter().map(|pack| pack.kept).sum();
-    survey.unneeded_objects(store, &marker.marks, report, progress, &mut |_| Ok(()))
+    let mut garbage = Garbage::default();
+    garbage.add_packs(store, &marker.marks, plan.dead.iter().chain(&plan.rewrite))?;
+    survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
+        items.iter().for_each(|item| item.add_to(&mut garbage));
+        Ok(())
+    })?;
+    garbage.attribute(store, removals, report, progress)
 }
 
 /// Step 3: moves what is not marked into a batch, then rewrites packs and moves the old ones too. With a minimum age,
@@ -139,9 +154,11 @@ fn move_unneeded(
     store: &Store,
     own: &Batch<'_>,
     marker: &Marker<'_>,
+    removals: &Removals,
     options: &GcOptions,
     report: &mut GcReport,
 ) -> Result<()> {
+    let mut garbage = Garbage::default();
     let mut later: Option<Batch<'_>> = None;
     let progress = &options.progress;
     let mut take = |items: Vec<Item>| {
@@ -158,10 +175,14 @@ fn move_unneeded(
     };
     let mut survey = Survey::of_packs(store, &marker.marks, report, progress)?;
     let plan = survey.plan(report);
-    plan.dead.iter().for_each(|pack| report.moved.add(pack.size));
+    garbage.add_packs(store, &marker.marks, plan.dead.iter().chain(&plan.rewrite))?;
     take(plan.dead.iter().map(|pack| Item::Pack(pack.name)).collect())?;
-    survey.unneeded_objects(store, &marker.marks, report, progress, &mut take)?;
+    survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
+        items.iter().for_each(|item| item.add_to(&mut garbage));
+        take(items)
+    })?;
     drop(survey);
+    garbage.attribute(store, removals, report, progress)?;
     rewrite::rewrite(store, &plan.rewrite, report, progress, &mut take)?;
     let probe = own.dir().join(batch::PROBE);
     store.disk().write_file(probe.clone(), b"")?;

@@ -1,6 +1,9 @@
 //! The report of a collection.
 
 use crate::lock::LockRecord;
+use crate::staging::Leftover;
+use crate::types::ArtifactName;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Some files and their size.
@@ -34,6 +37,9 @@ pub struct GcReport {
     pub written: Amount,
     /// Packs that were not rewritten because there is no space.
     pub not_rewritten: u64,
+    /// Of what `moved` and `rewritten` leave: the contents that removed versions named, by artifact, with their sizes.
+    /// The rest are manifest nodes, second copies, and what interrupted or discarded work left.
+    pub removed: BTreeMap<ArtifactName, Amount>,
     /// Freed.
     pub freed: Amount,
     /// Needed again, and put back into place.
@@ -42,6 +48,10 @@ pub struct GcReport {
     pub in_trash: Amount,
     /// Bytes that nothing needs in packs that stay: most of such a pack is needed.
     pub unused_in_packs: u64,
+    /// Staging directories that no draft needs, with their ages. They stay, because they may have the only copy.
+    pub staging: Vec<Leftover>,
+    /// Drafts that are not finished. What was contributed to them is needed.
+    pub open_drafts: u64,
     /// Writers that are still at work. What they rely on must be known before anything is freed.
     pub waits_for: Vec<LockRecord>,
     /// Tokens of dead writers that were removed.

@@ -32,6 +32,10 @@ impl Removals {
         Ok(Removals(all))
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = (&ArtifactName, VersionNumber)> {
+        self.0.iter().flat_map(|(name, numbers)| numbers.iter().map(move |number| (name, *number)))
+    }
+
     fn has(&self, name: &ArtifactName, number: VersionNumber) -> bool {
         self.0.get(name).is_some_and(|numbers| numbers.contains(&number))
     }
@@ -51,6 +55,8 @@ pub(super) struct Marker<'a> {
     pub(super) published: HashSet<Token>,
     /// Directories of pins whose holders are dead.
     pub(super) dead_pins: Vec<PathBuf>,
+    /// Drafts with contributions that are not finished.
+    pub(super) open_drafts: u64,
 }
 
 impl<'a> Marker<'a> {
@@ -64,6 +70,7 @@ impl<'a> Marker<'a> {
             versions: HashSet::new(),
             published: HashSet::new(),
             dead_pins: Vec::new(),
+            open_drafts: 0,
         }
     }
 
@@ -79,6 +86,7 @@ impl<'a> Marker<'a> {
 
     fn mark_all(&mut self) -> Result<()> {
         self.history = History::default();
+        self.open_drafts = 0;
         for (name, number) in self.relied_on()? {
             // A base that does not exist any more, or never did, keeps nothing alive.
             if let Some(version) = Version::read(self.store, &name, number)? {
@@ -121,6 +129,7 @@ impl<'a> Marker<'a> {
         if let Some((token, finish)) = state.finish {
             return Ok(finish.same_as.is_none().then_some(token));
         }
+        self.open_drafts += u64::from(!state.contributions.is_empty());
         for contribution in &state.contributions {
             self.contribution(contribution)?;
         }

@@ -90,8 +90,11 @@ impl Survey {
         let mut survey = Survey { packs: Vec::new(), homes };
         let damage = store.objects().known_damage()?;
         let mut suspect = Vec::new();
-        for (file, written) in packs_in_place(store, report)? {
+        let packs = packs_in_place(store, report)?;
+        packs.iter().for_each(|(file, _)| progress.add_total(1, file.size));
+        for (file, written) in packs {
             progress.check_cancelled()?;
+            progress.add_done(1, file.size);
             survey.add(store, marks, &damage, &file, written, &mut suspect, report)?;
         }
         for (pack, digest, kind) in suspect {
@@ -146,7 +149,7 @@ impl Survey {
         marks.content_number(digest).is_some_and(|number| self.homes.has_content(number))
     }
 
-    /// What is to be done with the packs. Counts what stays unused.
+    /// What is to be done with the packs. Counts what goes and what stays unused.
     pub(super) fn plan(&mut self, report: &mut GcReport) -> Plan {
         let mut plan = Plan::default();
         let mut classes: [Vec<PackUse>; CLASSES] = Default::default();
@@ -154,7 +157,10 @@ impl Survey {
             let class = (0..CLASSES).find(|class| pack.size <= SMALLEST_CLASS << (3 * class));
             match class {
                 _ if pack.damaged => report.unused_in_packs += pack.size.saturating_sub(pack.kept),
-                _ if pack.blobs.is_empty() => plan.dead.push(pack),
+                _ if pack.blobs.is_empty() => {
+                    report.moved.add(pack.size);
+                    plan.dead.push(pack);
+                }
                 _ if pack.kept * 2 < pack.size => plan.rewrite.push(pack),
                 Some(class) => classes[class].push(pack),
                 None => report.unused_in_packs += pack.size.saturating_sub(pack.kept),
@@ -188,8 +194,11 @@ impl Survey {
         found: &mut dyn FnMut(Vec<Item>) -> Result<()>,
     ) -> Result<()> {
         let objects = store.layout().objects();
-        for (shard, is_dir) in disk::list_types(&objects)? {
+        let shards = disk::list_types(&objects)?;
+        progress.add_total(shards.len() as u64, 0);
+        for (shard, is_dir) in shards {
             progress.check_cancelled()?;
+            progress.add_done(1, 0);
             let dir = objects.join(&shard);
             match shard.to_str() {
                 Some(shard) if is_dir => self.in_shard(&dir, shard, marks, report, found)?,

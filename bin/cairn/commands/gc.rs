@@ -7,6 +7,7 @@ use cairn::gc::{Amount, GcOptions, GcReport, LockRecord, collect};
 
 use clap::Args;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// `cairn gc`
@@ -47,7 +48,7 @@ pub const HELP: Help = Help {
         (4, "something is damaged"),
     ],
     json: "{\"dry_run\", \"moved\", \"rewritten\", \"written\", \"not_rewritten\", \
-           \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
+           \"removed\", \"staging\", \"open_drafts\", \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
            \"waits_for\", \"damaged\", \"unknown\"}",
     list: None,
 };
@@ -90,6 +91,13 @@ pub fn run(context: &mut Context, args: GcArgs) -> CommandResult {
     for path in report.unknown.iter().take(10) {
         context.warn(&format!("{} is not a file of cairn's: it stays", cairn::error::show_path(path)));
     }
+    for left in report.staging.iter().take(10) {
+        let path = cairn::error::show_path(&left.directory);
+        context.status(&format!(
+            "{path} (since {}) is of a finished draft or of none: it stays; `cairn drafts --all` says more",
+            left.since
+        ));
+    }
     for holder in &report.waits_for {
         context.status(&format!("waits for {}", holder_text(holder)));
     }
@@ -113,6 +121,7 @@ fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
             let needed = crate::progress::human(report.written.bytes);
             out.push(format!("would rewrite: {}, of which {needed} are needed", amount(&report.rewritten)));
         }
+        out.extend(removed(report));
         return out;
     }
     let mut out = vec![format!("moved to the trash: {}", amount(&report.moved))];
@@ -126,6 +135,7 @@ fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
     if report.put_back.files > 0 {
         out.push(format!("needed again and put back: {}", amount(&report.put_back)));
     }
+    out.extend(removed(report));
     if report.in_trash.files > 0 {
         out.push(format!("left in the trash: {}", amount(&report.in_trash)));
     }
@@ -133,6 +143,11 @@ fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
         out.push(format!("dead writers cleaned up: {}", report.dead_writers));
     }
     out
+}
+
+/// Why it is garbage, as far as removed versions are the reason.
+fn removed(report: &GcReport) -> impl Iterator<Item = String> {
+    report.removed.iter().map(|(name, of)| format!("of removed versions of {name}: {}", amount(of)))
 }
 
 fn as_json(report: &GcReport, dry_run: bool) -> Value {
@@ -143,6 +158,9 @@ fn as_json(report: &GcReport, dry_run: bool) -> Value {
         "rewritten": amount(&report.rewritten),
         "written": amount(&report.written),
         "not_rewritten": report.not_rewritten,
+        "removed": report.removed.iter().map(|(name, of)| (name.to_string(), amount(of))).collect::<BTreeMap<_, _>>(),
+        "staging": report.staging.iter().map(|left| cairn::error::show_path(&left.directory)).collect::<Vec<_>>(),
+        "open_drafts": report.open_drafts,
         "freed": amount(&report.freed),
         "put_back": amount(&report.put_back),
         "in_trash": amount(&report.in_trash),

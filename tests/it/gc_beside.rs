@@ -1,0 +1,303 @@
+//! Garbage collection beside what happens in a store that is used: halves of publications, clocks that are wrong, lost
+//! replies, broken locks, backups.
+
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text, wait_stopped};
+use cairn::gc::{GcOptions, GcReport, collect};
+use cairn::verify::{Scope, VerifyOptions, verify};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+fn gc(lab: &TestStore) -> GcReport {
+    collect(&lab.store(), &GcOptions::default().min_age(Duration::ZERO)).unwrap()
+}
+
+fn clean(lab: &TestStore) {
+    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+fn names(dir: PathBuf) -> Vec<String> {
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// `a:v0` (removed) and `a:v1`, with 12 small files and a large one each; they share 2 small files.
+fn start() -> TestStore {
+    let lab = TestStore::new();
+    for (dir, first) in [("old", 0), ("new", 10)] {
+        for n in first..first + 12 {
+            make_tree(&lab.path(dir), &[(&format!("f{n}"), &random_bytes(n, 4000))]);
+        }
+        make_tree(&lab.path(dir), &[("big", &random_bytes(500 + first, 200_000))]);
+        lab.ok(&["put", "a", dir]);
+    }
+    lab.ok(&["rm", "a:v0"]);
+    lab
+}
+
+fn again(from: &TestStore) -> TestStore {
+    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+    for name in ["store", "old", "new"] {
+        copy_tree(&from.path(name), &lab.path(name));
+    }
+    lab
+}
+
+fn whole(lab: &TestStore) {
+    clean(lab);
+    lab.ok(&["diff", "a:v1", "./new"]);
+}
+
+#[test]
+fn packs_without_a_segment_get_one_and_segments_lose_packs_that_are_gone() {
+    let lab = start();
+    let index = lab.store_path().join("index");
+    for name in names(index.clone()) {
+        std::fs::remove_file(index.join(name)).unwrap();
+    }
+    let is_tidy = || !lab.store().objects().index_needs_tidying().unwrap();
+    assert!(!is_tidy());
+    gc(&lab);
+    whole(&lab);
+    assert!(is_tidy());
+    let packs = names(lab.store_path().join("packs")).len();
+    // A segment whose pack is gone: that of a version that is removed and freed.
+    make_tree(&lab.path("more"), &[("x", b"more")]);
+    lab.ok(&["put", "m", "more"]);
+    lab.ok(&["rm", "m:v0"]);
+    gc(&lab);
+    assert!(is_tidy());
+    assert_eq!(names(lab.store_path().join("packs")).len(), packs);
+    whole(&lab);
+}
+
+#[test]
+fn records_without_a_number_stay_while_their_token_lives_and_go_when_it_is_dead_or_unknown() {
+    let from = start();
+    gc(&from);
+    let versions = |lab: &TestStore| names(lab.store_path().join("artifacts/a/versions"));
+    let published = versions(&from).len();
+    make_tree(&from.path("more"), &[("x", &random_bytes(77, 200_000)), ("y", b"more")]);
+    let mut found = 0;
+    for step in 1.. {
+        let lab = again(&from);
+        copy_tree(&from.path("more"), &lab.path("more"));
+        let mut child = lab
+            .cairn(&["put", "a", "more"])
+            .env("CAIRN_FAULT", format!("stop:{step}"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_stopped(&child);
+        let has_record = versions(&lab).len() == published + 1;
+        if has_record {
+            found += 1;
+            let report = gc(&lab);
+            let now = versions(&lab);
+            // Once it has committed, the collection publishes it.
+            let is_helped = now.contains(&"v2".to_owned());
+            assert!(is_helped || report.waits_for.len() == 1, "{step}: {report:?}");
+            assert!(is_helped || now.len() == published + 1, "{step}: a live token's record stays: {now:?}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if has_record && found == 1 {
+            // Unknown: the token's directory is gone.
+            let work = lab.store_path().join("work");
+            for token in names(work.clone()) {
+                std::fs::remove_dir_all(work.join(token)).unwrap();
+            }
+        }
+        gc(&lab);
+        gc(&lab);
+        let now = versions(&lab);
+        assert!(now.len() == published || now.contains(&"v2".to_owned()), "{step}: {now:?}");
+        whole(&lab);
+        if now.contains(&"v2".to_owned()) {
+            break;
+        }
+    }
+    assert!(found > 1);
+}
+
+#[test]
+fn staging_directories_of_nobody_stay_and_are_listed() {
+    let lab = start();
+    let orphan = lab.store_path().join("staging").join("0123456789abcdef0123456789abcdef");
+    make_tree(&orphan, &[("x", b"the only copy")]);
+    let report = gc(&lab);
+    assert_eq!(report.staging.len(), 1, "{report:?}");
+    assert_eq!(std::fs::read(orphan.join("x")).unwrap(), b"the only copy");
+    let output = lab.run(&["gc"], 0);
+    assert!(text(&output.stderr).contains("staging/0123456789abcdef"), "{}", text(&output.stderr));
+    // Directories that writers make once stay too, also when they are empty.
+    lab.ok(&["rm", "a:v1"]);
+    let shards = names(lab.store_path().join("objects"));
+    assert!(gc(&lab).freed.files > 0);
+    assert_eq!(names(lab.store_path().join("objects")), shards);
+    lab.ok(&["put", "a", "new"]);
+    lab.ok(&["diff", "a:v2", "./new"]);
+}
+
+#[test]
+fn the_report_says_which_removed_versions_named_what_is_garbage() {
+    let lab = start();
+    make_tree(&lab.path("more"), &[("x", &random_bytes(78, 150_000)), ("y", b"more")]);
+    lab.ok(&["put", "m", "more"]);
+    lab.ok(&["rm", "m:v0"]);
+    let dry = text(&lab.run(&["gc", "--dry-run", "--json"], 0).stdout);
+    let json = text(&lab.run(&["gc", "--min-age", "0", "--json"], 0).stdout);
+    for report in [dry, json] {
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        // Of `a:v0`: ten small files and the large one.
+        assert_eq!(report["removed"]["a"], serde_json::json!({ "files": 11, "bytes": 240_000 }), "{report}");
+        assert_eq!(report["removed"]["m"], serde_json::json!({ "files": 2, "bytes": 150_004 }), "{report}");
+    }
+    assert!(gc(&lab).removed.is_empty(), "what was freed is not counted again");
+}
+
+#[test]
+fn a_host_whose_clock_is_a_year_off_frees_nothing_early() {
+    let from = start();
+    for skew in ["+1y", "-1y"] {
+        let lab = again(&from);
+        for round in 0..2 {
+            let command = lab.cairn(&["gc", "--json"]);
+            let mut skewed = Command::new("faketime");
+            skewed.args(["-f", skew]).arg(command.get_program()).args(command.get_args());
+            skewed.envs(command.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(lab.dir.path());
+            let Ok(output) = skewed.output() else {
+                println!("skipped: no faketime");
+                return;
+            };
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(report["freed"]["files"], 0, "{skew} {round}: {report}");
+            assert!(report["in_trash"]["files"].as_u64() > Some(0), "{skew} {round}: {report}");
+        }
+        whole(&lab);
+        assert!(gc(&lab).freed.files > 0);
+        whole(&lab);
+    }
+}
+
+#[test]
+fn a_rename_whose_reply_is_lost_loses_nothing() {
+    let from = start();
+    let Some(shim) = crate::races::shim(&from) else { return };
+    let hit = from.path("hit");
+    for (call, error) in [("rename", libc::ENOENT), ("rename", libc::EEXIST), ("unlink", libc::ENOENT)] {
+        for at in 1.. {
+            let lab = again(&from);
+            let _ = std::fs::remove_file(&hit);
+            let output = lab
+                .cairn(&["gc", "--min-age", "0"])
+                .env("LD_PRELOAD", &shim)
+                .env("LOSTREPLY", format!("{call}:{at}:{error}"))
+                .env("LOSTREPLY_HIT", &hit)
+                .output()
+                .unwrap();
+            let what = format!("{call} {at} {error}: {}", text(&output.stderr));
+            assert!(matches!(output.status.code(), Some(0 | 5)), "{what}");
+            whole(&lab);
+            gc(&lab);
+            whole(&lab);
+            for dir in ["trash", "work"] {
+                assert!(names(lab.store_path().join(dir)).is_empty(), "{what}");
+            }
+            if !hit.exists() {
+                assert!(at > 2, "{what}");
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mount_whose_lock_was_broken_never_gives_wrong_bytes() {
+    let lab = start();
+    std::fs::create_dir(lab.path("mnt")).unwrap();
+    lab.ok(&["mount", "mnt", "a:v1"]);
+    let mounted = std::panic::catch_unwind(|| {
+        for lock in names(lab.store_path().join("locks")) {
+            lab.ok(&["locks", "--break", &lock]);
+        }
+        lab.ok(&["rm", "a:v1", "--force"]);
+        for _ in 0..3 {
+            gc(&lab);
+            for name in names(lab.path("new")) {
+                match std::fs::read(lab.path("mnt").join(&name)) {
+                    Ok(bytes) => assert_eq!(bytes, std::fs::read(lab.path("new").join(&name)).unwrap(), "{name}"),
+                    Err(e) => assert_eq!(e.raw_os_error(), Some(libc::EIO), "{name}"),
+                }
+            }
+        }
+    });
+    lab.ok(&["umount", "mnt"]);
+    mounted.unwrap();
+    clean(&lab);
+}
+
+/// `contrib/backup.sh` with pauses, while patches come and collections move, merge and free.
+#[test]
+fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
+    let rsync = |args: &[&str]| Command::new("rsync").args(args).output();
+    if rsync(&["--version"]).is_err() {
+        println!("skipped: no rsync");
+        return;
+    }
+    let lab = start();
+    for n in 0..12 {
+        make_tree(&lab.path("one"), &[("f", &random_bytes(900 + n, 3000))]);
+        lab.ok(&["patch", "a", "one/f", "--at", &format!("p{n}")]);
+    }
+    let slow = lab.path("slow-rsync");
+    std::fs::write(&slow, "#!/bin/sh\nsleep 0.4\nrsync \"$@\"\nstatus=$?\nsleep 0.4\nexit $status\n").unwrap();
+    std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let done = AtomicBool::new(false);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/backup.sh");
+    let copy = TestStore { dir: tempfile::tempdir().unwrap() };
+    let rounds = std::thread::scope(|scope| {
+        let collector = scope.spawn(|| {
+            let mut rewritten = 0;
+            while !done.load(Ordering::Relaxed) {
+                rewritten += gc(&lab).rewritten.files;
+            }
+            rewritten
+        });
+        let patcher = scope.spawn(|| {
+            for n in 0.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                make_tree(&lab.path("two"), &[("f", &random_bytes(2000 + n, 3000))]);
+                lab.ok(&["patch", "a", "two/f", "--at", &format!("q{}", n % 5)]);
+            }
+        });
+        let backup = || {
+            let paths = [lab.store_path(), copy.store_path()];
+            Command::new("sh").arg(&script).args(paths).env("RSYNC", &slow).output().unwrap()
+        };
+        let outputs = [backup(), backup()];
+        done.store(true, Ordering::Relaxed);
+        patcher.join().unwrap();
+        for output in outputs {
+            assert!(output.status.success(), "{}", text(&output.stderr));
+        }
+        collector.join().unwrap()
+    });
+    assert!(rounds > 0, "packs were rewritten meanwhile");
+    clean(&copy);
+    let listed = copy.ok(&["list", "a", "--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert!(listed.as_array().unwrap().len() > 12, "{listed}");
+    copy.ok(&["get", "a:v1", "out"]);
+    assert_eq!(snapshot(&copy.path("out")), snapshot(&lab.path("new")));
+    // What was freed in the store since the first backup is freed in the copy by a collection.
+    gc(&copy);
+    clean(&copy);
+}

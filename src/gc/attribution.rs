@@ -1,8 +1,9 @@
 //! Why content is garbage: which removed versions named it. For the report only.
 
+use super::batch::Item;
 use super::marks::{Digests, Marks};
 use super::prefixes::Prefixes;
-use super::report::{Amount, GcReport};
+use super::report::GcReport;
 use super::roots::Removals;
 use super::survey::PackUse;
 use crate::catalog::Version;
@@ -24,8 +25,12 @@ pub(super) struct Garbage {
 }
 
 impl Garbage {
-    pub(super) fn add_object(&mut self, digest: &Digest) {
-        self.content.insert(digest);
+    pub(super) fn add_objects(&mut self, items: &[Item]) {
+        for item in items {
+            if let Item::Object(digest) = item {
+                self.content.insert(digest);
+            }
+        }
     }
 
     /// Adds what nothing needs in packs that go.
@@ -48,8 +53,8 @@ impl Garbage {
         Ok(())
     }
 
-    /// Adds to the report what each artifact's removed versions named of it. Reads only nodes that are among it, so that
-    /// what was freed long ago is not searched.
+    /// Adds to the report what each artifact's removed versions named of it. Reads only nodes that are among it, so
+    /// that what was freed long ago is not searched.
     ///
     /// # Errors
     /// A conflict, if it was cancelled. A version or node that cannot be read is skipped.
@@ -91,7 +96,7 @@ impl Garbage {
         let Some(at) = self.content.position(digest) else { return };
         if self.counted[at / 64] >> (at % 64) & 1 == 0 {
             self.counted[at / 64] |= 1 << (at % 64);
-            report.removed.entry(name.clone()).or_insert_with(Amount::default).add(size);
+            report.removed.entry(name.clone()).or_default().add(size);
         }
     }
 }

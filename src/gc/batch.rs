@@ -1,6 +1,5 @@
 //! Content on its way out: moved into a batch of the trash, where readers still find it, then put back or freed.
 
-use super::attribution::Garbage;
 use super::marks::Marks;
 use super::report::{Amount, GcReport};
 use crate::disk::{self, Created, DirHandle, FsKind};
@@ -41,13 +40,6 @@ impl Item {
         match name.strip_prefix("object-") {
             Some(hex) => Digest::of_hex(hex.as_bytes()).map(Item::Object),
             None => Digest::of_hex(name.strip_prefix("pack-")?.as_bytes()).map(Item::Pack),
-        }
-    }
-
-    /// Counts an object as garbage.
-    pub(super) fn add_to(&self, garbage: &mut Garbage) {
-        if let Item::Object(digest) = self {
-            garbage.add_object(digest);
         }
     }
 

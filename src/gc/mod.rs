@@ -141,7 +141,7 @@ fn plan(
     let mut garbage = Garbage::default();
     garbage.add_packs(store, &marker.marks, plan.dead.iter().chain(&plan.rewrite))?;
     survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
-        items.iter().for_each(|item| item.add_to(&mut garbage));
+        garbage.add_objects(&items);
         Ok(())
     })?;
     garbage.attribute(store, removals, report, progress)
@@ -178,7 +178,7 @@ fn move_unneeded(
     garbage.add_packs(store, &marker.marks, plan.dead.iter().chain(&plan.rewrite))?;
     take(plan.dead.iter().map(|pack| Item::Pack(pack.name)).collect())?;
     survey.unneeded_objects(store, &marker.marks, report, progress, &mut |items| {
-        items.iter().for_each(|item| item.add_to(&mut garbage));
+        garbage.add_objects(&items);
         take(items)
     })?;
     drop(survey);

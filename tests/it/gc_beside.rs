@@ -125,7 +125,7 @@ fn records_without_a_number_stay_while_their_token_lives_and_go_when_it_is_dead_
 }
 
 #[test]
-fn staging_directories_of_nobody_stay_and_are_listed() {
+fn staging_directories_that_no_draft_needs_stay_and_are_listed() {
     let lab = start();
     let orphan = lab.store_path().join("staging").join("0123456789abcdef0123456789abcdef");
     make_tree(&orphan, &[("x", b"the only copy")]);

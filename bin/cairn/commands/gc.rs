@@ -47,8 +47,8 @@ pub const HELP: Help = Help {
         (3, "refused: the store shows less than last time, or has an unknown feature"),
         (4, "something is damaged"),
     ],
-    json: "{\"dry_run\", \"moved\", \"rewritten\", \"written\", \"not_rewritten\", \
-           \"removed\", \"staging\", \"open_drafts\", \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
+    json: "{\"dry_run\", \"moved\", \"rewritten\", \"written\", \"not_rewritten\", \"removed\", \"staging\", \
+           \"open_drafts\", \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
            \"waits_for\", \"damaged\", \"unknown\"}",
     list: None,
 };

@@ -166,6 +166,7 @@ mod pins;
 pub mod progress;
 mod recent_cache;
 mod record;
+mod repair;
 mod setters;
 pub mod staging;
 mod store;
@@ -182,6 +183,7 @@ pub use commit::{
 pub use error::{Error, Kind, Result};
 pub use ingest::ScanOptions;
 pub use lock::DraftLock;
+pub use repair::{RepairReport, Repaired, repair};
 pub use store::{InitOptions, Store};
 
 /// What the project's own commands, tests and benches use beyond the public surface. It may change in any release; no

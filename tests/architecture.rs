@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 30] = [
+const STOREYS: [&str; 31] = [
     "setters",
     "error",
     "types",
@@ -37,6 +37,7 @@ const STOREYS: [&str; 30] = [
     "assets",
     "staging",
     "verify",
+    "repair",
     "gc",
     "mount",
     "fuse",

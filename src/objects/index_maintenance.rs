@@ -85,6 +85,22 @@ impl Objects {
         Ok(index.is_incomplete() || index.segments().any(|segment| names_lost_packs(&index, segment)))
     }
 
+    /// Removes an index segment, by its path below the store's root, so that it is written again. `false`: it is not a
+    /// segment of ours, or gone.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn remove_segment(&self, path: &Path) -> Result<bool> {
+        let path = self.layout().root().join(path);
+        let is_segment = path.parent() == Some(&self.layout().index())
+            && path.file_name().is_some_and(|name| Digest::of_hex(name.as_encoded_bytes()).is_some())
+            && Segment::is_ours(&path);
+        if is_segment {
+            self.disk().remove_file(&path)?;
+        }
+        Ok(is_segment)
+    }
+
     /// As [`Objects::repair_index`], and removes what the segments say of packs that are gone.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ impl Objects {
     }
 
     /// Removes from the list what is right again. Best effort.
-    pub(super) fn unlist(&self, item: &DamagedItem) {
+    pub fn unlist(&self, item: &DamagedItem) {
         self.reported_damage().remove(item);
         let _: Result<()> = self.disk().remove_file(&self.layout().damaged().join(item.file_name()));
     }

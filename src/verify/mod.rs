@@ -16,7 +16,7 @@ mod root;
 mod walk;
 
 pub use options::VerifyOptions;
-pub use report::{Finding, VerifyReport, code};
+pub use report::{Finding, VerifyReport, code, next_step};
 
 use crate::catalog::{Version, artifact};
 use crate::disk;

@@ -1,6 +1,8 @@
 //! What verify reports: findings with stable codes, and what was checked.
 
+use crate::types::Digest;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Declares the codes with the invariant of FORMAT.md that each one speaks of.
 macro_rules! codes {
@@ -34,6 +36,34 @@ codes! {
     HINTS = "F11-hints": "location hints are damaged: reads use the index",
     DRAFT = "F14-draft": "a draft's log continues after its finish, or its version is not there",
     INDEX = "F12-index": "a note: an index segment is damaged; a later put makes a new one",
+}
+
+/// What to do about findings with a code.
+pub fn next_step(of: &str) -> &'static str {
+    match of {
+        code::PACK | code::BLOB | code::OBJECT | code::MISSING | code::NODE | code::NO_PACK => {
+            "put the same files again, or `cairn verify --repair-from STORE` with a copy of the store; `cairn verify \
+             --repair` repairs what is right elsewhere in this store, and removes damage that affects nothing"
+        }
+        code::TOUCHED => {
+            "the content is right. It is read more slowly until the file has mode 0444 and its time again: a reader \
+             sets them, or `touch -d @1000000000`"
+        }
+        code::UNREADABLE => "check the disk and the permissions; then `cairn verify --repair-from STORE`",
+        code::STRANGER => "move the file out of the store",
+        code::NUMBER | code::GAP | code::TOKEN => {
+            "`cairn verify --repair-from STORE` with a copy of this store writes lost numbers again; others are left as \
+             they are: `cairn rm` removes such a version"
+        }
+        code::VERSION => "`cairn verify --repair-from STORE` with a copy of this store, or `cairn rm` of the version",
+        code::RECORD => "`cairn verify --repair-from STORE` with a copy of this store",
+        code::ARTIFACT => "`cairn verify --repair` writes it again from the records of the versions",
+        code::ALIAS => "set the alias again with `cairn alias`",
+        code::HINTS => "nothing is lost; reads use the index",
+        code::DRAFT => "`cairn verify --repair-from STORE` with a copy of this store, or begin a new draft",
+        code::INDEX => "`cairn verify --repair`, or the next writer, writes it again",
+        _ => "`cairn verify --help` lists the codes",
+    }
 }
 
 /// One thing that is not as it should be.
@@ -71,4 +101,28 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Tokens in `work/`: writers at work, or what dead ones left (F13).
     pub tokens: u64,
+    #[serde(skip)]
+    pub(super) lost: Lost,
+}
+
+impl VerifyReport {
+    /// Content and nodes that are needed and cannot be read.
+    pub(crate) fn lost(&self) -> &Lost {
+        &self.lost
+    }
+}
+
+/// Content and nodes that versions or drafts need, and of which the store has no right copy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Content, with its size.
+    pub content: BTreeMap<Digest, u64>,
+    /// Manifest nodes.
+    pub nodes: BTreeSet<Digest>,
+}
+
+impl Lost {
+    pub fn is_empty(&self) -> bool {
+        self.content.is_empty() && self.nodes.is_empty()
+    }
 }

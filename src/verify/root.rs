@@ -30,6 +30,14 @@ impl ManifestOwner {
         }
     }
 
+    /// The digest of its root node, if that is in a pack only.
+    pub fn packed_root(&self) -> Option<Digest> {
+        match self {
+            ManifestOwner::Version(_) => None,
+            ManifestOwner::Contribution(_, contribution) => Some(contribution.record.root.digest),
+        }
+    }
+
     pub fn packs(&self) -> Result<Vec<Digest>> {
         match self {
             ManifestOwner::Version(version) => Ok(version.manifest_file()?.packs().to_vec()),

@@ -87,6 +87,9 @@ impl<'a> Manifests<'a> {
         }
         let code = if matches!(root, ManifestOwner::Version(_)) { code::VERSION } else { code::NODE };
         let tree = root.tree(self.store);
+        if let (Err(_), Some(digest)) = (&tree, root.packed_root()) {
+            self.report.lost.nodes.insert(digest);
+        }
         let Some(tree) = self.found(code, &what, tree)? else { return Ok(()) };
         let (sums, totals) = (root.sums(), tree.totals());
         if (totals.entries, totals.files, totals.bytes) != sums {
@@ -259,6 +262,8 @@ impl<'a> Manifests<'a> {
 
     fn conclude(&mut self, mut affected: HashMap<Digest, Affected>) {
         let Suspects { content, nodes, packs } = std::mem::take(&mut self.suspects);
+        self.report.lost.content.extend(content.iter().map(|(digest, (size, ..))| (*digest, *size)));
+        self.report.lost.nodes.extend(nodes.keys());
         for (pack, by) in packs {
             let affects = by.list();
             self.report.findings.push(Finding {

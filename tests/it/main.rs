@@ -22,6 +22,7 @@ mod order_independence;
 mod patching;
 mod races;
 mod readme;
+mod repair;
 mod restore;
 mod revalidated_lookups;
 mod sharing;

@@ -4,10 +4,13 @@ use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
-use cairn::error::show_bytes;
+use cairn::error::{Error, show_bytes};
 use cairn::types::ArtifactName;
-use cairn::verify::{Scope, VerifyOptions, VerifyReport, code, verify};
+use cairn::verify::{Scope, VerifyOptions, VerifyReport, code, next_step, verify};
+use cairn::{RepairReport, Store};
 use clap::Args;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// `cairn verify`
 #[derive(Args, Debug)]
@@ -18,28 +21,37 @@ pub struct VerifyArgs {
     /// Check records and structure only; hash no file
     #[arg(long)]
     pub quick: bool,
+    /// Repair what is right elsewhere in the store, and remove damage that affects nothing
+    #[arg(long)]
+    pub repair: bool,
+    /// Repair from another store too, such as a backup; can be given several times
+    #[arg(long, value_name = "STORE")]
+    pub repair_from: Vec<PathBuf>,
 }
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
-    description: &["Reads the store and hashes its content again. Prints a line for each finding (its code, where it \
+    description: &[
+        "Reads the store and hashes its content again. Prints a line for each finding (its code, where it \
          is, what was expected and what was found) and below it the versions and paths that it affects. \
-         Lines that begin with `note:` are not damage: the next writer repairs them."],
+         Lines that begin with `note:` are not damage: the next writer repairs them.",
+        "--repair and --repair-from store again what is damaged or missing: content and manifests by their SHA-256, \
+         records by their tokens, from copies that are checked first. Index segments and artifact.json are made again \
+         from what the store has. Damage that affects nothing is removed, unless another process writes. What has no \
+         right copy stays a finding. Writers, mounts and gc can work meanwhile.",
+    ],
     examples: &[
         ("cairn verify", "the whole store"),
         ("cairn verify images", "all versions of images"),
         ("cairn verify images:v3 --quick", "records and structure only"),
+        ("cairn verify --repair-from /backup/store", "repair with what a copy of the store has"),
     ],
     exit: &[(0, "no damage was found"), (1, "damage was found")],
     json: "{\"findings\": [{\"code\", \"what\", \"why\", \"affects\"}], \"notes\": [...], \"artifacts\", \
-         \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\"}",
+         \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\"}; with --repair also \
+         \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"cleared\"}",
     list: Some(("Codes", code::ALL)),
 };
-
-/// What to do about objects whose times were lost, as by a copy of the store without `-a`.
-const TOUCHED: &str = "hint: the content of F1-touched objects is right. They are read more slowly until they have \
-    mode 0444 and \
-    that time again: a reader sets them, or `touch -d @1000000000`";
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
 pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
@@ -50,6 +62,9 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     };
     let store = context.store()?;
     context.if_interrupted("nothing was changed; the rest is not verified");
+    if args.repair || !args.repair_from.is_empty() {
+        return repair(context, &store, &args);
+    }
     let bar = context.bar("verify");
     let report = verify(&store, &scope, &VerifyOptions::default().quick(args.quick).progress(bar.progress()))?;
     drop(bar);
@@ -58,6 +73,31 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
         Err(Failure::PipeClosed) => Ok(u8::from(!report.findings.is_empty())),
         done => done,
     }
+}
+
+fn repair(context: &mut Context, store: &Store, args: &VerifyArgs) -> CommandResult {
+    if args.what.is_some() || args.quick {
+        let e = Error::usage("a repair is of the whole store, and reads all of it");
+        return Err(e.with_hint("run `cairn verify --repair` without a name and without --quick").into());
+    }
+    let others = args.repair_from.iter().map(Store::open).collect::<Result<Vec<_>, _>>()?;
+    let bar = context.bar("repair");
+    let report = store.repair(&others, &VerifyOptions::default().progress(bar.progress()))?;
+    drop(bar);
+    if context.json() {
+        context.out.json(&report)?;
+        return Ok(u8::from(!report.after.findings.is_empty()));
+    }
+    let RepairReport { repaired, after, .. } = &report;
+    context.status(&format!(
+        "repaired {}, {}, {}, {}; cleared {}",
+        count(repaired.contents, "content"),
+        count(repaired.nodes, "manifest node"),
+        count(repaired.records, "record"),
+        count(repaired.segments, "index segment"),
+        count(repaired.cleared, "damaged file"),
+    ));
+    print(context, after)
 }
 
 fn print(context: &mut Context, report: &VerifyReport) -> CommandResult {
@@ -88,8 +128,9 @@ fn print(context: &mut Context, report: &VerifyReport) -> CommandResult {
     );
     let result = if sound { "no damage found".to_owned() } else { count(report.findings.len() as u64, "finding") };
     context.status(&format!("{looked}: {result}"));
-    if report.findings.iter().any(|f| f.code == code::TOUCHED) {
-        context.status(TOUCHED);
+    let codes: BTreeSet<&str> = report.findings.iter().map(|f| f.code).collect();
+    for code in codes {
+        context.status(&format!("hint: {code}: {}", next_step(code)));
     }
     Ok(u8::from(!sound))
 }

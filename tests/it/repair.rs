@@ -1,0 +1,218 @@
+//! `cairn verify --repair` and `--repair-from`: each kind of damage is repaired from right bytes elsewhere, and never
+//! from a guess; what cannot be repaired stays a finding.
+
+use crate::crafted_stores;
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+
+/// A store with two versions, an alias, a note, a removal and a draft, and a copy of it (`backup`).
+fn start() -> TestStore {
+    let lab = TestStore::new();
+    let many: Vec<(String, Vec<u8>)> =
+        (0..300).map(|i| (format!("many/f{i:03}"), format!("content {i:03}").into_bytes())).collect();
+    let mut files: Vec<(&str, &[u8])> = many.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
+    let large = random_bytes(7, 200_000);
+    files.extend([("small", b"small content".as_slice()), ("large", &large)]);
+    make_tree(&lab.path("d"), &files);
+    lab.ok(&["put", "x", "d", "--alias", "prod"]);
+    make_tree(&lab.path("d"), &[("more", b"more")]);
+    lab.ok(&["put", "x", "d"]);
+    lab.ok(&["put", "x", "d", "--tag", "good"]);
+    make_tree(&lab.path("e"), &[("part", b"part")]);
+    lab.ok(&["upsert", "c", "e", "--distributed-id", "j", "--run", "r"]);
+    copy_tree(&lab.store_path(), &lab.path("backup"));
+    lab
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let all = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().map(|e| e.unwrap());
+    all.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
+}
+
+/// Changes a file without a trace in its time, size or mode.
+fn rot(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let meta = std::fs::metadata(path).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    change(&mut bytes);
+    crafted_stores::write(path, &bytes);
+    std::fs::File::open(path).unwrap().set_modified(meta.modified().unwrap()).unwrap();
+    std::fs::set_permissions(path, meta.permissions()).unwrap();
+}
+
+fn pack_with(store: &Path, bytes: &[u8]) -> (PathBuf, usize) {
+    let at = |p: &PathBuf| std::fs::read(p).unwrap().windows(bytes.len()).position(|w| w == bytes);
+    files(&store.join("packs")).into_iter().find_map(|p| at(&p).map(|at| (p, at))).unwrap()
+}
+
+/// The record's file behind a number.
+fn behind(link: &Path) -> PathBuf {
+    link.parent().unwrap().join(std::fs::read_link(link).unwrap())
+}
+
+fn whole(lab: &TestStore, label: &str) {
+    let output = lab.cairn(&["verify"]).output().unwrap();
+    assert!(output.status.success(), "{label}: {}{}", text(&output.stdout), text(&output.stderr));
+    lab.ok(&["get", "x:prod", "out"]);
+    let mut right = snapshot(&lab.path("d"));
+    right.remove(b"more".as_slice());
+    assert!(snapshot(&lab.path("out")) == right, "{label}");
+    std::fs::remove_dir_all(lab.path("out")).unwrap();
+    lab.ok(&["get", "x:v1", "out"]);
+    assert!(snapshot(&lab.path("out")) == snapshot(&lab.path("d")), "{label}");
+    std::fs::remove_dir_all(lab.path("out")).unwrap();
+}
+
+type Damage = (&'static str, bool, fn(&Path));
+
+/// Each kind of damage, and whether the store can repair it by itself.
+const DAMAGES: &[Damage] = &[
+    ("a flipped bit in an object", false, |store| rot(&files(&store.join("objects"))[0], |b| b[1000] ^= 1)),
+    ("a lost object", false, |store| std::fs::remove_file(&files(&store.join("objects"))[0]).unwrap()),
+    ("a truncated object", false, |store| rot(&files(&store.join("objects"))[0], |b| b.truncate(1000))),
+    ("a flipped bit in packed content", false, |store| {
+        let (pack, at) = pack_with(store, b"small content");
+        rot(&pack, |b| b[at] ^= 1);
+    }),
+    ("a truncated pack", false, |store| rot(&pack_with(store, b"small content").0, |b| b.truncate(3000))),
+    ("a lost pack", false, |store| std::fs::remove_file(pack_with(store, b"small content").0).unwrap()),
+    ("all packs and objects lost", false, |store| {
+        files(&store.join("packs"))
+            .iter()
+            .chain(&files(&store.join("objects")))
+            .for_each(|p| std::fs::remove_file(p).unwrap());
+    }),
+    ("a damaged root node in its pack", true, |store| {
+        let manifest = std::fs::read(behind(&store.join("artifacts/x/versions/v1")).join("manifest")).unwrap();
+        let packs = usize::from(manifest[8]);
+        let root = &manifest[12 + 32 * packs + 4..][..60];
+        let (pack, at) = pack_with(store, root);
+        rot(&pack, |b| b[at + 20] ^= 1);
+    }),
+    ("a damaged index segment", true, |store| {
+        rot(&files(&store.join("index"))[0], |b| {
+            let last = b.len() - 1;
+            b[last] ^= 1;
+        })
+    }),
+    ("a damaged version.json", false, |store| {
+        rot(&behind(&store.join("artifacts/x/versions/v1")).join("version.json"), |b| b[30] ^= 1)
+    }),
+    ("a damaged manifest file", false, |store| {
+        rot(&behind(&store.join("artifacts/x/versions/v1")).join("manifest"), |b| b[30] ^= 1)
+    }),
+    ("a lost version directory", false, |store| {
+        std::fs::remove_dir_all(behind(&store.join("artifacts/x/versions/v1"))).unwrap()
+    }),
+    ("a lost number", false, |store| std::fs::remove_file(store.join("artifacts/x/versions/v0")).unwrap()),
+    ("a damaged alias record", false, |store| {
+        rot(&behind(&store.join("artifacts/x/aliases/prod/000001")), |b| b[9] ^= 1)
+    }),
+    ("a damaged note", false, |store| rot(&behind(&store.join("artifacts/x/notes/v1/000001")), |b| b[9] ^= 1)),
+    ("a damaged record of a draft", false, |store| {
+        rot(&behind(&store.join("artifacts/c/drafts/j/log/000001")), |b| b[40] ^= 1)
+    }),
+    ("a damaged artifact.json", true, |store| rot(&behind(&store.join("artifacts/x/artifact.json")), |b| b[9] ^= 1)),
+    ("a lost artifact.json", true, |store| std::fs::remove_file(store.join("artifacts/x/artifact.json")).unwrap()),
+];
+
+#[test]
+fn each_kind_of_damage_is_repaired_from_what_is_right_elsewhere_and_only_then() {
+    let from = start();
+    for (label, by_itself, damage) in DAMAGES {
+        let lab = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
+        for name in ["store", "backup", "d"] {
+            copy_tree(&from.path(name), &lab.path(name));
+        }
+        damage(&lab.store_path());
+        let found = text(&lab.cairn(&["verify"]).output().unwrap().stdout);
+        assert!(!found.is_empty(), "{label} is found");
+        let output = lab.cairn(&["verify", "--repair"]).output().unwrap();
+        let said = format!("{label}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(if *by_itself { 0 } else { 1 }), "{said}");
+        if !by_itself {
+            let output = lab.cairn(&["verify", "--repair-from", "backup"]).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{said}\n{}{}", text(&output.stdout), text(&output.stderr));
+        }
+        whole(&lab, label);
+        let draft = lab.ok(&["draft", "show", "c", "j"]);
+        assert!(draft.contains('r'), "{label}: {draft}");
+        lab.ok(&["put", "x", "d", "--new-version"]);
+    }
+}
+
+#[test]
+fn damage_that_nothing_names_is_cleared_and_right_content_beside_it_is_kept() {
+    let lab = TestStore::new();
+    make_tree(
+        &lab.path("d"),
+        &[("small", b"small content"), ("other", b"other"), ("large", &random_bytes(3, 200_000))],
+    );
+    lab.ok(&["put", "x", "d"]);
+    std::fs::remove_file(lab.path("d/small")).unwrap();
+    std::fs::remove_file(lab.path("d/large")).unwrap();
+    lab.ok(&["put", "x", "d"]);
+    lab.ok(&["rm", "x:v0"]);
+    let (pack, at) = pack_with(&lab.store_path(), b"small content");
+    rot(&pack, |b| b[at] ^= 1);
+    rot(&files(&lab.store_path().join("objects"))[0], |b| b[1000] ^= 1);
+    lab.run(&["verify"], 1);
+    let said = text(&lab.run(&["verify", "--repair"], 0).stderr);
+    assert!(said.contains("cleared 2"), "{said}");
+    assert!(!pack.exists() && files(&lab.store_path().join("objects")).is_empty());
+    assert_eq!(files(&lab.store_path().join("damaged")), Vec::<PathBuf>::new());
+    assert_eq!(lab.ok(&["cat", "x:v1", "other"]), "other");
+    assert_eq!(text(&lab.run(&["verify"], 0).stdout), "");
+}
+
+#[test]
+fn another_store_with_wrong_bytes_repairs_nothing() {
+    let lab = start();
+    for store in [lab.store_path(), lab.path("backup")] {
+        rot(&files(&store.join("objects"))[0], |b| b[1000] ^= 1);
+        let (pack, at) = pack_with(&store, b"small content");
+        rot(&pack, |b| b[at] ^= 1);
+    }
+    let said = text(&lab.run(&["verify", "--repair-from", "backup"], 1).stdout);
+    assert!(said.contains("affects x:v0 small") && said.contains("affects x:v0 large"), "{said}");
+}
+
+#[test]
+fn a_repair_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
+    let from = start();
+    rot(&files(&from.store_path().join("objects"))[0], |b| b[1000] ^= 1);
+    let (pack, at) = pack_with(&from.store_path(), b"small content");
+    rot(&pack, |b| b[at] ^= 1);
+    rot(&behind(&from.store_path().join("artifacts/x/versions/v1")).join("version.json"), |b| b[30] ^= 1);
+    let again = || {
+        let lab = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
+        for name in ["store", "backup", "d"] {
+            copy_tree(&from.path(name), &lab.path(name));
+        }
+        lab
+    };
+    let args = ["verify", "--repair-from", "backup"];
+    let steps = steps(&again(), &args);
+    assert!(steps > 20, "{steps} steps");
+    for kind in ["kill", "error"] {
+        for step in 1..=steps {
+            let lab = again();
+            let output = lab.cairn(&args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+            let label = format!("{kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
+            match kind {
+                "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
+                _ => assert!(matches!(output.status.code(), Some(0 | 1 | 5)), "{label}"),
+            }
+            let output = lab.cairn(&args).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "again after {label}: {}", text(&output.stdout));
+            whole(&lab, &label);
+        }
+    }
+}
+
+#[test]
+fn a_repair_is_of_the_whole_store() {
+    let lab = start();
+    let said = text(&lab.run(&["verify", "--repair", "x"], 2).stderr);
+    assert!(said.contains("whole store"), "{said}");
+}

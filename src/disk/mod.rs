@@ -32,6 +32,7 @@ mod stamps;
 mod sync;
 mod umask;
 mod untracked;
+mod use_reserve;
 
 pub use access::{Identity, may_write_as};
 pub use barrier::{MANY_FILES, PublishBarrier, Unsynced};
@@ -48,7 +49,7 @@ pub use lookup::{
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use names::{group_id, name_of_group, name_of_user, show_access, show_group, show_user};
 pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_to_expected_end, read_two_at};
-pub use reserve::{ReserveUse, UsesReserve};
+pub use reserve::UsesReserve;
 pub use rights::{Right, may};
 pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};
 pub use sync::Watch;
@@ -58,6 +59,7 @@ pub use untracked::{
 };
 use untracked::{link_descriptor, set_mtime};
 pub use untracked::{unnamed_file, write_setting};
+pub use use_reserve::ReserveUse;
 
 use crate::error::{Error, Result};
 use credentials::FsIds;

@@ -347,7 +347,7 @@ fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
     floor.note = "the protocol's system calls only".to_owned();
     let mut process = Row { each, ..Row::new("commit, process", "write + fsync file + fsync dir", Target::None) };
     let mut start = Row { each, ..Row::new("  start of it", "write + fsync file + fsync dir", Target::None) };
-    start.note = "cairn --version".to_owned();
+    start.note = "cairn version".to_owned();
     let files = bench.path("copy");
     let plain = || {
         bench.clear("copy")?;
@@ -390,7 +390,7 @@ fn small_commits(bench: &Bench) -> io::Result<Vec<Row>> {
             })
         })?;
         process.runs.push((ours, plain()?));
-        let begun = here(|| (0..count).try_for_each(|_| run(&mut bench.cairn(&["--version"])).map(drop)))?;
+        let begun = here(|| (0..count).try_for_each(|_| run(&mut bench.cairn(&["version"])).map(drop)))?;
         start.runs.push((begun, plain()?));
     }
     Ok(vec![library, floor, process, start])

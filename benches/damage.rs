@@ -1,4 +1,4 @@
-//! What damage costs: `cargo bench --bench damage -- [files] [packs] [versions] [reads]`; without a word, all.
+//! What damage costs: `cargo bench --bench damage -- [files] [packs] [versions] [reads]`; without names, all parts.
 //!
 //! Each line compares the check of a damaged store with that of the same store when it was whole, in one process.
 //! files: damaged contents in packs. packs: lost packs of one small content each. versions: versions that share one
@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let wanted = |word: &str| words.is_empty() || words.iter().any(|w| w == word);
+    let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |name: &str| parts.is_empty() || parts.iter().any(|w| w == name);
     let scale = std::env::var("CAIRN_BENCH_SCALE").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     println!("| store | damage | whole | damaged | ratio | the artifact alone, whole | damaged | ratio |");
     println!("|---|---|---|---|---|---|---|---|");

@@ -1,4 +1,4 @@
-//! What collaboration costs: `cargo bench --bench drafts -- [upserts] [finish] [ranks]`; without a word, all.
+//! What collaboration costs: `cargo bench --bench drafts -- [upserts] [finish] [ranks]`; without names, all parts.
 //!
 //! upserts: 1,000 upserts of one small file each (`CAIRN_BENCH_UPSERTS`) by 1, 8 and 64 writers, against writing and
 //! fsyncing a file and its directory. finish: 64 contributions of 10,000 files (`CAIRN_BENCH_FILES`), each in a
@@ -21,13 +21,13 @@ use support::protocol::Protocol;
 const RANKS: usize = 64;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    if let [word, store] = words.as_slice()
-        && word == "finish-it"
+    let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if let [part, store] = parts.as_slice()
+        && part == "finish-it"
     {
         return finish_it(Path::new(store));
     }
-    let wanted = |word: &str| words.is_empty() || words.iter().any(|w| w == word);
+    let wanted = |name: &str| parts.is_empty() || parts.iter().any(|w| w == name);
     let place = tempfile::tempdir().unwrap();
     if wanted("upserts") {
         upserts(place.path(), setting("CAIRN_BENCH_UPSERTS", 1000));
@@ -58,7 +58,7 @@ fn finish_it(store: &Path) {
     println!("{} {}", published.version, published.version.record().files);
 }
 
-/// One small file after the other, by so many at once.
+/// One small file after the other, by several processes at once.
 fn upserts(place: &Path, n: usize) {
     println!(
         "| upserts of one small file | writers | wall | per second | writing and fsyncing {n} files and their \

@@ -284,7 +284,7 @@ fn here(work: impl FnOnce() -> io::Result<()>) -> io::Result<Run> {
     support::process::here(work)
 }
 
-/// Opens, reads and closes every file below `dir`, by so many processes, which know the paths (from `native`) before
+/// Opens, reads and closes every file below `dir`, by a number of processes, which know the paths (from `native`) before
 /// the clock starts.
 fn read_all(native: &Path, dir: &Path, processes: usize) -> io::Result<Run> {
     let mut children = Vec::new();
@@ -375,7 +375,7 @@ fn read_random(dir: &Path) -> io::Result<()> {
 
 fn read_mapped(dir: &Path) -> io::Result<()> {
     let (file, _) = largest(dir)?;
-    // SAFETY: nobody changes the datasets while they are measured.
+    // SAFETY: no process changes the datasets while they are measured.
     let map = unsafe { memmap2::Mmap::map(&file)? };
     let sum: u64 =
         map.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight"))).fold(0, u64::wrapping_add);
@@ -388,8 +388,8 @@ fn daemon_pid(mnt: &Path) -> io::Result<String> {
     use std::os::unix::ffi::OsStrExt;
     for process in fs::read_dir("/proc")?.flatten() {
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let mut words = line.split(|b| *b == 0);
-        if words.next().is_some_and(|w| w.ends_with(b"cairn")) && words.any(|w| w == mnt.as_os_str().as_bytes()) {
+        let mut args = line.split(|b| *b == 0);
+        if args.next().is_some_and(|w| w.ends_with(b"cairn")) && args.any(|w| w == mnt.as_os_str().as_bytes()) {
             return Ok(process.file_name().to_string_lossy().into_owned());
         }
     }

@@ -1,4 +1,4 @@
-//! What a patch costs, by whole processes: `cargo bench --bench patch -- [sizes] [huge] [chain]`; without a word, sizes
+//! What a patch costs, by whole processes: `cargo bench --bench patch -- [sizes] [huge] [chain]`; without names, sizes
 //! and chain.
 //!
 //! sizes: 1, 100 and 10,000 files on versions of 10^4, 10^5, 10^6 (`CAIRN_BENCH_SIZES`) in directories of 1,000, and on
@@ -17,17 +17,17 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    if let [word, store, n, wide, rest @ ..] = words.as_slice() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    if let [part, store, n, wide, rest @ ..] = args.as_slice() {
         // Done by a child, so that this process stays small: a child's peak memory begins with its parent's.
         let (store, n, wide) = (PathBuf::from(store), n.parse().unwrap(), wide.parse().unwrap());
-        return if word == "generate" {
+        return if part == "generate" {
             generate(&store, n, wide)
         } else {
             count(&store, n, wide, rest[0].parse().unwrap())
         };
     }
-    let wanted = |word: &str| if words.is_empty() { word != "huge" } else { words.iter().any(|w| w == word) };
+    let wanted = |name: &str| if args.is_empty() { name != "huge" } else { args.iter().any(|arg| arg == name) };
     let mut place = tempfile::tempdir().unwrap();
     place.disable_cleanup(std::env::var_os("CAIRN_BENCH_KEEP").is_some());
     if wanted("sizes") || wanted("huge") {
@@ -58,10 +58,10 @@ fn path(i: usize, wide: usize) -> String {
 }
 
 /// Runs this program for a part of the work; what it prints.
-fn part(word: &str, store: &Path, numbers: &[usize]) -> String {
+fn part(name: &str, store: &Path, numbers: &[usize]) -> String {
     let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
     let out = Command::new(std::env::current_exe().unwrap())
-        .arg(word)
+        .arg(name)
         .arg(store)
         .args(numbers)
         .stderr(Stdio::inherit())

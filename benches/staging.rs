@@ -78,10 +78,10 @@ impl Bench {
         for round in 0..self.rounds {
             let (mnt, plain) = (self.dir.join("mnt"), self.dir.join("plain"));
             run(self.cairn().arg("init").arg(self.store()))?;
-            let words = ["bench", "--stage", "--distributed-id", "d", "--run", "r"];
+            let args = ["bench", "--stage", "--distributed-id", "d", "--run", "r"];
             let threads = std::env::var("CAIRN_BENCH_THREADS").ok();
             let threads = threads.iter().flat_map(|n| ["--threads", n.as_str()]);
-            run(self.cairn().arg("mount").arg(&mnt).args(words).args(threads))?;
+            run(self.cairn().arg("mount").arg(&mnt).args(args).args(threads))?;
             let _mounted = Mounted(&mnt);
             let cp = |to: &Path| {
                 let mut command = Command::new("cp");

@@ -54,7 +54,7 @@ if [ -e "$here/failed" ]; then
 fi
 
 cairn drafts
-# Said by one job that depends on the array: waits for ranks that are still writing, and says which are missing.
+# One job that depends on the array runs this: it waits for ranks that are still writing, and says which are missing.
 version=$(cairn finish evaluation --expect "$ranks" --wait 600 --alias newest-eval)
 echo "$version"
 files=$(cairn ls -R "$version" | grep -vc '/$')

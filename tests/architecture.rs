@@ -44,7 +44,7 @@ const STOREYS: [&str; 31] = [
     "lib",
     "bin",
 ];
-/// Two that lean on each other: an error shows words, words fail with errors.
+/// Two modules need each other: an error shows values of `types`, and parsing those fails with errors.
 const FLOOR: [&str; 2] = ["error", "types"];
 
 fn sources() -> Vec<(String, PathBuf, String)> {

@@ -60,7 +60,7 @@ impl Drop for Floor {
     }
 }
 
-/// What the process that [`Floor::start`] starts does: `args` after the word `floor`.
+/// What the process that [`Floor::start`] starts does: `args` after the argument `floor`.
 pub fn serve(args: &[String]) -> io::Result<()> {
     let (how, source, at) = (args[0].as_str(), Path::new(&args[1]), Path::new(&args[2]));
     let mut config = Config::default();
@@ -434,7 +434,7 @@ impl Filesystem for Writer {
         let text = |s: &OsStr| CString::new(s.as_bytes()).expect("no zero byte");
         let (path, name) = (text(self.path(ino).as_os_str()), text(name));
         let mut value = [0_u8; 256];
-        // SAFETY: valid C strings, and room for so many bytes.
+        // SAFETY: valid C strings, and room for that many bytes.
         let n = unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
         match usize::try_from(n) {
             Ok(n) => reply.data(&value[..n]),

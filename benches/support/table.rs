@@ -6,9 +6,9 @@ use std::time::Duration;
 /// What is to be reached.
 #[derive(Clone, Copy, Debug)]
 pub enum Target {
-    /// Our time is at most so many times the other's.
+    /// Our time is at most this many times the other's.
     Ratio(f64),
-    /// Our time is at most so many milliseconds.
+    /// Our time is at most this many milliseconds.
     Millis(u64),
     /// Nothing: for comparison.
     None,
@@ -25,7 +25,7 @@ pub struct Row {
     /// How many things one run did, if times are per thing.
     pub each: (u64, u64),
     pub runs: Vec<(Run, Run)>,
-    /// Files and bytes in the store afterwards, or anything else worth a word.
+    /// Files and bytes in the store afterwards, or another remark.
     pub note: String,
     /// Whether what the note says is as it should be.
     pub sound: bool,

@@ -1,5 +1,5 @@
 //! The form of help: `-h` is one screen; `--help` adds a description, examples, exit statuses and JSON. Each command
-//! keeps its texts beside its arguments; the manual pages are made of the same texts.
+//! keeps its texts next to its arguments; the manual pages are made of the same texts.
 
 use clap::Command;
 
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_comment_stands_beside_its_example_only_if_all_fit() {
+    fn a_comment_is_on_the_line_of_its_example_only_if_all_fit() {
         let all = [("cairn a", "does a"), ("cairn long --option", "does more")];
         let wide = "  cairn a              # does a\n  cairn long --option  # does more\n";
         assert_eq!(finish(&examples(&all, 80)), wide);

@@ -68,43 +68,43 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
     let mut options = MountOptions::default();
     let (mut what, mut time) = (None, 0);
     let (mut stage, mut draft, mut run) = (None, None, None);
-    for word in given.iter().flat_map(|text| split(text.as_ref())) {
-        let (key, value) = match word.split_once('=') {
+    for option in given.iter().flat_map(|text| split(text.as_ref())) {
+        let (key, value) = match option.split_once('=') {
             Some((key, value)) => (key, Some(value)),
-            None => (word.as_str(), None),
+            None => (option.as_str(), None),
         };
         match (key, value) {
             ("version", Some(v)) => set(&mut what, What::Version(VersionSpec::parse(v)?))?,
             ("tree", Some(v)) => set(&mut what, What::Tree(Digest::parse(v)?, 0))?,
-            ("time", Some(v)) => time = v.parse().map_err(|_| bad(&word, "expected seconds since 1970"))?,
+            ("time", Some(v)) => time = v.parse().map_err(|_| bad(&option, "expected seconds since 1970"))?,
             ("threads", Some(v)) => {
-                options.threads = threads(v).ok_or_else(|| bad(&word, &format!("expected 1 to {MAX_THREADS}")))?
+                options.threads = threads(v).ok_or_else(|| bad(&option, &format!("expected 1 to {MAX_THREADS}")))?
             }
             ("verify", Some("put")) => options.verify = VerifyMode::Put,
             ("verify", Some("all")) => options.verify = VerifyMode::All,
-            ("verify", Some(_)) => return Err(bad(&word, "expected put or all")),
+            ("verify", Some(_)) => return Err(bad(&option, "expected put or all")),
             ("log", Some(path)) => {
-                options.log = Some(std::path::absolute(path).map_err(|e| bad(&word, &e.to_string()))?)
+                options.log = Some(std::path::absolute(path).map_err(|e| bad(&option, &e.to_string()))?)
             }
             ("io", Some("auto")) => options.io = Io::Auto,
             ("io", Some("no-open")) => options.io = Io::NoOpen,
             ("io", Some("passthrough")) => options.io = Io::Passthrough,
-            ("io", Some(_)) => return Err(bad(&word, "expected auto, no-open or passthrough")),
+            ("io", Some(_)) => return Err(bad(&option, "expected auto, no-open or passthrough")),
             ("refresh", Some(v)) => {
-                options.refresh = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?
+                options.refresh = seconds(v).ok_or_else(|| bad(&option, "expected seconds, 1 to 3600"))?
             }
             ("deadline", Some(v)) => {
-                options.deadline = seconds(v).ok_or_else(|| bad(&word, "expected seconds, 1 to 3600"))?
+                options.deadline = seconds(v).ok_or_else(|| bad(&option, "expected seconds, 1 to 3600"))?
             }
             ("stage", Some(name)) => stage = Some(ArtifactName::parse(name)?),
             ("distributed_id", Some(id)) => draft = Some(DistributedId::parse(id)?),
             ("run", Some(id)) => run = Some(RunId::parse(id)?),
-            ("edit", Some(_)) => return Err(not_yet(&word)),
+            ("edit", Some(_)) => return Err(not_yet(&option)),
             ("comment", Some(_)) => {}
             (key, None) if set_flag(&mut options, key) || IGNORED_OPTIONS.contains(&key) => {}
             (key, _) if key.starts_with("x-") || key.starts_with("X-") => {}
             _ => {
-                return Err(bad(&word, "unknown option").with_hint(
+                return Err(bad(&option, "unknown option").with_hint(
                     "the options are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, \
                                 allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, \
                                 refresh=SECONDS, deadline=SECONDS, log=FILE, and the options of mount(8)",
@@ -141,17 +141,17 @@ fn set_flag(options: &mut MountOptions, key: &str) -> bool {
 
 /// Splits at commas. A backslash escapes the next character, because an alias can contain a comma.
 fn split(text: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
+    let mut options = vec![String::new()];
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            ',' => words.push(String::new()),
-            '\\' => words.last_mut().expect("begins with one").extend(chars.next()),
-            c => words.last_mut().expect("begins with one").push(c),
+            ',' => options.push(String::new()),
+            '\\' => options.last_mut().expect("begins with one").extend(chars.next()),
+            c => options.last_mut().expect("begins with one").push(c),
         }
     }
-    words.retain(|w| !w.is_empty());
-    words
+    options.retain(|w| !w.is_empty());
+    options
 }
 
 fn threads(text: &str) -> Option<usize> {
@@ -170,12 +170,12 @@ fn set(what: &mut Option<What>, to: What) -> Result<()> {
     }
 }
 
-fn bad(word: &str, why: &str) -> Error {
-    Error::usage(format!("mount option `{word}`: {why}"))
+fn bad(option: &str, why: &str) -> Error {
+    Error::usage(format!("mount option `{option}`: {why}"))
 }
 
-fn not_yet(word: &str) -> Error {
-    bad(word, "not available yet").with_hint("this release mounts versions, read-only, and staging directories")
+fn not_yet(option: &str) -> Error {
+    bad(option, "not available yet").with_hint("this release mounts versions, read-only, and staging directories")
 }
 
 #[cfg(test)]

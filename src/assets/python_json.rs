@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Begins a text that stands for `NaN` or an infinity while serde_json parses. No text of a file can begin so: JSON has
+/// Begins a text that represents `NaN` or an infinity while serde_json parses. No text of a file can begin so: JSON has
 /// no raw control characters, and one that is escaped is checked for.
 const WORD: &str = "\u{0}cairn:";
 

@@ -216,10 +216,10 @@ pub fn check_metadata(metadata: &Metadata) -> Result<()> {
 }
 
 /// An integer that is neither an `i64` nor a `u64`: readers of JSON would make it a rounded float.
-fn is_large_integer(word: &str) -> bool {
-    let digits = word.strip_prefix('-').unwrap_or(word);
+fn is_large_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
     let is_integer = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    is_integer && word.parse::<i64>().is_err() && word.parse::<u64>().is_err()
+    is_integer && text.parse::<i64>().is_err() && text.parse::<u64>().is_err()
 }
 
 /// Parses metadata as people and Python write it: a JSON object in which `NaN` counts as null; infinities are refused.

@@ -1,4 +1,4 @@
-//! Who wrote a record: the user, the host and the run. Records of older releases do not say it.
+//! Who wrote a record: the user, the host and the run. Records of older releases don't have it.
 
 use crate::lock;
 use crate::store::Store;

@@ -146,7 +146,7 @@ pub fn is_removed(store: &Store, name: &ArtifactName, number: VersionNumber) -> 
     Ok(changes(store, name, number)?.is_some_and(is_removed_after))
 }
 
-/// Whether a version with a marker is removed after so many changes.
+/// Whether a version with a marker is removed after this many changes.
 pub(crate) fn is_removed_after(changes: u64) -> bool {
     State::after(changes) == State::Removed
 }

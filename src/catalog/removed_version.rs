@@ -1,4 +1,4 @@
-//! What is said about a version that was removed: when, by whom, and whether it can be restored.
+//! The error about a version that was removed: when, by whom, and whether it can be restored.
 
 use super::manifest_file::ManifestFile;
 use super::removal;
@@ -16,7 +16,7 @@ const LOOKED_AT: usize = 32;
 /// # Errors
 /// I/O.
 pub(crate) fn removed_error(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<Error>> {
-    let said = match removal::last_removal(store, name, number) {
+    let when = match removal::last_removal(store, name, number) {
         Ok(None) => return Ok(None),
         Ok(Some((at, by))) => format!(" at {at}{by}"),
         Err(e) if e.kind() == Kind::Damaged => String::new(), // its marker is there, but cannot be read
@@ -29,7 +29,7 @@ pub(crate) fn removed_error(store: &Store, name: &ArtifactName, number: VersionN
         format!("a garbage collection has freed content of it, so it cannot be restored; `cairn list {name}`")
     };
     let detail = Detail::NotFound { what: Missing::Version, name: spec.clone(), candidates: Vec::new() };
-    Ok(Some(Error::not_found(format!("{spec} was removed{said}")).with_detail(detail).with_hint(hint)))
+    Ok(Some(Error::not_found(format!("{spec} was removed{when}")).with_detail(detail).with_hint(hint)))
 }
 
 /// Whether the first files of a version can be read, from their place or from the trash. Whether all of it can be

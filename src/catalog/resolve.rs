@@ -28,7 +28,7 @@ pub enum Selector {
     /// By number.
     Number(VersionNumber),
     /// By an alias, or, if no alias has that name, by the first digits of its digest (at least six).
-    Word(String),
+    AliasOrDigest(String),
 }
 
 impl VersionSpec {
@@ -37,12 +37,12 @@ impl VersionSpec {
     /// # Errors
     /// A usage error.
     pub fn parse(text: &str) -> Result<VersionSpec> {
-        let (name, word) = text.split_once(':').unwrap_or((text, "latest"));
+        let (name, label) = text.split_once(':').unwrap_or((text, "latest"));
         let artifact = ArtifactName::parse(name)?;
-        let selector = match VersionNumber::of_text(word) {
-            _ if word == "latest" => Selector::Latest,
+        let selector = match VersionNumber::of_text(label) {
+            _ if label == "latest" => Selector::Latest,
             Some(number) => Selector::Number(number),
-            None => Selector::Word(AliasName::parse(word)?.as_str().to_owned()),
+            None => Selector::AliasOrDigest(AliasName::parse(label)?.as_str().to_owned()),
         };
         Ok(VersionSpec { artifact, selector })
     }
@@ -53,7 +53,7 @@ impl fmt::Display for VersionSpec {
         match &self.selector {
             Selector::Latest => write!(f, "{}:latest", self.artifact),
             Selector::Number(n) => write!(f, "{}:{n}", self.artifact),
-            Selector::Word(w) => write!(f, "{}:{w}", self.artifact),
+            Selector::AliasOrDigest(w) => write!(f, "{}:{w}", self.artifact),
         }
     }
 }
@@ -134,15 +134,15 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
     Ok(match &spec.selector {
         Selector::Latest => Version::newest_number(store, name)?,
         Selector::Number(number) => Some(not_removed(store, name, *number)?),
-        Selector::Word(word) => match alias::get(store, name, &AliasName::parse(word)?)? {
+        Selector::AliasOrDigest(label) => match alias::get(store, name, &AliasName::parse(label)?)? {
             Some(number) => Some(not_removed(store, name, number).map_err(|e| {
                 if e.kind() != Kind::NotFound {
                     return e;
                 }
-                e.context(format!("alias {word} of {name} points at {number}, which is removed"))
-                    .with_hint(format!("`cairn alias {name}:vN {word}` moves it; `cairn restore {name}:{number}`"))
+                e.context(format!("alias {label} of {name} points at {number}, which is removed"))
+                    .with_hint(format!("`cairn alias {name}:vN {label}` moves it; `cairn restore {name}:{number}`"))
             })?),
-            None => by_digest(store, name, word)?,
+            None => by_digest(store, name, label)?,
         },
     })
 }
@@ -187,16 +187,16 @@ fn lost_number(name: &ArtifactName, number: VersionNumber, why: &str) -> Error {
     )
 }
 
-fn by_digest(store: &Store, name: &ArtifactName, word: &str) -> Result<Option<VersionNumber>> {
-    if word.len() < 6 || word.len() > 64 || !word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+fn by_digest(store: &Store, name: &ArtifactName, label: &str) -> Result<Option<VersionNumber>> {
+    if label.len() < 6 || label.len() > 64 || !label.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return Ok(None);
     }
     let mut found: Option<Version> = None;
     for version in version::each(store, name)?.into_iter().filter_map(|(_, version)| version.ok()) {
-        if version.digest().hex().starts_with(word) {
+        if version.digest().hex().starts_with(label) {
             if let Some(other) = found.as_ref().filter(|f| f.digest() != version.digest()) {
                 return Err(
-                    Error::conflict(format!("digest {word} fits {other} and {version}")).with_hint("give more digits")
+                    Error::conflict(format!("digest {label} fits {other} and {version}")).with_hint("give more digits")
                 );
             }
             found = Some(version);
@@ -213,14 +213,14 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
             .with_detail(Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: Vec::new() })
             .with_hint(format!("`cairn put {name} DIR` makes one")));
     };
-    let mut words: Vec<String> = alias::all(store, name)?.into_iter().map(|(a, _)| a.to_string()).collect();
-    words.push("latest".into());
+    let mut names: Vec<String> = alias::all(store, name)?.into_iter().map(|(a, _)| a.to_string()).collect();
+    names.push("latest".into());
     let near = match &spec.selector {
-        Selector::Word(word) => nearest(word, &words),
+        Selector::AliasOrDigest(label) => nearest(label, &names),
         _ => Vec::new(),
     };
     let detail = Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: near.clone() };
-    let near = if near.is_empty() { words } else { near };
+    let near = if near.is_empty() { names } else { near };
     let span = if first == last { format!("it has {first}") } else { format!("it has {first} to {last}") };
     Ok(Error::not_found(format!("there is no version {spec}"))
         .with_detail(detail)
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(parse("a").unwrap(), Selector::Latest);
         assert_eq!(parse("a:latest").unwrap(), Selector::Latest);
         assert_eq!(parse("a:v3").unwrap(), Selector::Number(VersionNumber(3)));
-        assert_eq!(parse("a:prod").unwrap(), Selector::Word("prod".into()));
+        assert_eq!(parse("a:prod").unwrap(), Selector::AliasOrDigest("prod".into()));
         for bad in ["", ":v1", "a:", "a:v1:b", "a:b/c", "a b", "a:staging", "a:v01"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

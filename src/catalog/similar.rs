@@ -1,10 +1,10 @@
 //! Names like the one that a user wrote, for hints.
 
-/// The up to three names nearest to `word` by edit distance, none farther than a third of its length and two.
-pub(super) fn nearest(word: &str, names: &[String]) -> Vec<String> {
-    let bound = word.chars().count() / 3 + 2;
+/// The up to three names nearest to `name` by edit distance, none farther than a third of its length and two.
+pub(super) fn nearest(name: &str, names: &[String]) -> Vec<String> {
+    let bound = name.chars().count() / 3 + 2;
     let mut ranked: Vec<_> =
-        names.iter().map(|n| (distance(word, n), n)).filter(|(d, n)| *d <= bound || n.starts_with(word)).collect();
+        names.iter().map(|n| (distance(name, n), n)).filter(|(d, n)| *d <= bound || n.starts_with(name)).collect();
     ranked.sort();
     ranked.into_iter().take(3).map(|(_, n)| n.clone()).collect()
 }

@@ -32,7 +32,7 @@ pub struct UsageReport {
     pub damaged: Vec<Error>,
 }
 
-/// Stands for everything that is not listed.
+/// Represents everything that is not listed.
 const OTHERS: u32 = u32::MAX;
 
 /// What each artifact uses.

@@ -166,7 +166,7 @@ impl Backing {
     pub fn read_link(&self, path: &Path) -> Result<OsString> {
         let path = text(path)?;
         let mut out = vec![0u8; libc::PATH_MAX as usize];
-        // SAFETY: a valid C string and room for so many bytes.
+        // SAFETY: a valid C string and room for that many bytes.
         let n = unsafe { libc::readlinkat(self.fd(), path.as_ptr(), out.as_mut_ptr().cast(), out.len()) };
         if n < 0 {
             return Err(Error::last_os_error());
@@ -269,7 +269,7 @@ impl Backing {
     pub fn get_xattr(&self, path: &Path, name: &OsStr) -> Result<Vec<u8>> {
         let itself = is_itself(path);
         let (path, name) = (self.through_proc(path)?, CString::new(name.as_bytes())?);
-        // SAFETY: valid C strings, and room for so many bytes.
+        // SAFETY: valid C strings, and room for that many bytes.
         grown(|out| unsafe {
             match itself {
                 true => libc::getxattr(path.as_ptr(), name.as_ptr(), out.as_mut_ptr().cast(), out.len()),
@@ -285,7 +285,7 @@ impl Backing {
     pub fn list_xattr(&self, path: &Path) -> Result<Vec<u8>> {
         let itself = is_itself(path);
         let path = self.through_proc(path)?;
-        // SAFETY: a valid C string, and room for so many bytes.
+        // SAFETY: a valid C string, and room for that many bytes.
         grown(|out| unsafe {
             match itself {
                 true => libc::listxattr(path.as_ptr(), out.as_mut_ptr().cast(), out.len()),

@@ -6,7 +6,7 @@
 //! - Other local ones need a sync of each directory; of many files or directories one sync of the file system is
 //!   cheaper.
 //! - Where a directory's sync does not reach the symlinks in it ([`FsKind::and_needs_whole_syncs`]), one sync of the
-//!   file system stands for all.
+//!   file system replaces all of them.
 //! - On shared ones each file and directory is synced by itself, several at a time.
 
 use super::{Disk, FsKind, NewFile, Watch};

@@ -246,7 +246,7 @@ impl Dir {
         let read = || {
             let c = CString::new(name)?;
             let mut out = vec![0u8; libc::PATH_MAX as usize];
-            // SAFETY: an open descriptor, a valid C string and room for so many bytes.
+            // SAFETY: an open descriptor, a valid C string and room for that many bytes.
             let n = unsafe { libc::readlinkat(self.handle.raw(), c.as_ptr(), out.as_mut_ptr().cast(), out.len()) };
             out.truncate(usize::try_from(n).map_err(|_| io::Error::last_os_error())?);
             Ok(out)

@@ -136,7 +136,7 @@ impl DirHandle {
     /// The system's; EINVAL if it is not a symlink.
     pub fn read_link_at(&self, name: &CStr) -> io::Result<Vec<u8>> {
         let mut text = vec![0u8; libc::PATH_MAX as usize + 1];
-        // SAFETY: the buffer is exclusively borrowed and as long as is said.
+        // SAFETY: the buffer is exclusively borrowed and its length is passed.
         let n = unsafe { libc::readlinkat(self.fd.as_raw_fd(), name.as_ptr(), text.as_mut_ptr().cast(), text.len()) };
         text.truncate(usize::try_from(n).map_err(|_| io::Error::last_os_error())?);
         Ok(text)
@@ -152,7 +152,7 @@ impl DirHandle {
         const NAME: usize = 19;
         let mut buffer = vec![0u8; 1 << 15];
         loop {
-            // SAFETY: the buffer is exclusively borrowed and as long as is said.
+            // SAFETY: the buffer is exclusively borrowed and its length is passed.
             let n =
                 unsafe { libc::syscall(libc::SYS_getdents64, self.fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) };
             let n = match usize::try_from(n) {

@@ -32,7 +32,7 @@ pub fn open_file(path: &Path) -> Result<Option<(File, Metadata)>> {
 }
 
 fn not_a_file(path: &Path) -> Error {
-    Error::damaged(format!("{} is no regular file", crate::error::show_path(path)))
+    Error::damaged(format!("{} is not a regular file", crate::error::show_path(path)))
 }
 
 /// Reads at `offset` into `head` and then into `body`, normally in one call; returns the number of bytes.

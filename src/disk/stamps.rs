@@ -145,7 +145,7 @@ pub fn has_no_writer(file: &File) -> bool {
 /// From now on, reads of a file on NFS get its bytes from the server. `false` where that is not possible.
 ///
 /// A client that has a file open for writing keeps its cached pages when another host changes the file, and shows them
-/// beside the new ctime. Bytes from its cache are no proof of what that ctime stands for.
+/// with the new ctime. Bytes from its cache don't prove what the file had at that ctime.
 pub fn read_from_server(file: &File) -> bool {
     let fd = file.as_raw_fd();
     // SAFETY: an open descriptor; no memory is involved.

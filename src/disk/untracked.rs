@@ -1,5 +1,5 @@
 //! Files outside stores: devices, logs, the kernel's settings. Their changes are not counted as steps, since no store
-//! depends on them. Also system calls that `std` does not have, of which the counted steps are made.
+//! depends on them. Also the system calls, missing in `std`, that the counted steps use.
 
 use super::umask::{self, Access};
 use crate::error::{Error, Result};

@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_yes_leaves_the_cache_on() {
+    fn the_cache_stays_on_only_if_every_answer_is_yes() {
         for (value, off) in [
             ("", false),
             ("on", false),

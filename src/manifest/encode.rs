@@ -11,7 +11,7 @@ use crate::types::Location;
 pub(super) struct NodeItem {
     pub name: Box<[u8]>,
     pub entry: Entry,
-    /// For [`super::recut`]: this item began an old node, so many unchanged items after the last edit.
+    /// For [`super::recut`]: this item began an old node, this many unchanged items after the last edit.
     pub mark: Option<u32>,
 }
 

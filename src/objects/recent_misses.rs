@@ -47,7 +47,7 @@ struct Listing {
     stamps: [Stamp; 2],
     /// When these stamps were first seen.
     first_seen: Instant,
-    /// The index, if it was loaded so long after that no change can hide behind the same stamps.
+    /// The index, if it was loaded long enough after that: no change can have left the same stamps.
     index: Option<Arc<Index>>,
 }
 

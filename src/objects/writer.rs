@@ -217,7 +217,7 @@ impl ObjectWriter {
         }
     }
 
-    /// Passes `result` on. After an error, content that a thread was told is stored may be missing, so this writer
+    /// Passes `result` on. After an error, content that was reported as stored may be missing, so this writer
     /// seals nothing any more.
     pub(super) fn fail_on_error<T>(&self, result: Result<T>) -> Result<T> {
         self.staged.fail_on_error(result)

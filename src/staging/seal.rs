@@ -80,7 +80,7 @@ impl<'a> Sealer<'a> {
     pub(super) fn seal(&self, options: &SealOptions<'_>, recorded: &mut dyn FnMut(&Upserted)) -> Result<Upserted> {
         let leases = Arc::new(Leases::new(self.store.layout().stage_copies(self.token)));
         let done = match self.begin(&leases)? {
-            Some(done) => self.say(options, done)?,
+            Some(done) => self.record_annotations(options, done)?,
             None => match self.store(options, &leases) {
                 Ok(done) => done,
                 Err(e) => self.give_back(e, &leases)?,
@@ -114,9 +114,10 @@ impl<'a> Sealer<'a> {
 
     /// Records the annotations in a contribution of their own, because the sealer that recorded the files did not have
     /// them.
-    fn say(&self, options: &SealOptions<'_>, done: Upserted) -> Result<Upserted> {
-        if let Some(words) = options.annotations.filter(|words| words.says_something()) {
-            Run::of(self.store, self.record.run.clone()).upsert_artifact(words, self.record.distributed_id.as_str())?;
+    fn record_annotations(&self, options: &SealOptions<'_>, done: Upserted) -> Result<Upserted> {
+        if let Some(annotations) = options.annotations.filter(|annotations| annotations.has_annotations()) {
+            Run::of(self.store, self.record.run.clone())
+                .upsert_artifact(annotations, self.record.distributed_id.as_str())?;
         }
         Ok(done)
     }
@@ -146,8 +147,8 @@ impl<'a> Sealer<'a> {
 
     fn contribute(&self, directory: &Path, options: &SealOptions<'_>, leases: &Arc<Leases>) -> Result<Upserted> {
         let mut artifact = Artifact::new(self.record.artifact.as_str(), self.record.kind.as_ref().map(|k| k.as_str()))?;
-        if let Some(words) = options.annotations {
-            artifact.say_as(words);
+        if let Some(annotations) = options.annotations {
+            artifact.copy_annotations(annotations);
         }
         let everything = ScanOptions { no_ignore_files: true, no_stat_cache: true, ..ScanOptions::default() };
         artifact.add_dir_at("", directory, &everything)?;

@@ -72,8 +72,8 @@ pub fn holder(number: &Path) -> Result<Option<Token>> {
     Err(Error::damaged(format!("{} reads empty", show_path(number))))
 }
 
-/// [`holder`] as this host sees the number at the moment: `None` if it is free, or if that cannot be told so easily. A
-/// number that is seen keeps its token, so only `None` needs a second look.
+/// [`holder`] as this host sees the number at the moment: `None` if it is free, or if a quick check cannot decide. A
+/// number that is seen keeps its token, so only `None` needs a full check.
 ///
 /// # Errors
 /// I/O.

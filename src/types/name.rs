@@ -6,7 +6,7 @@ use crate::types::Digest;
 use std::fmt;
 
 /// Declares a validated text newtype.
-macro_rules! text_word {
+macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,28 +61,28 @@ macro_rules! text_word {
     };
 }
 
-text_word! {
+text_type! {
     /// The name of an artifact: `[A-Za-z0-9_.-]{1,128}`, not beginning with `-` or `.`.
     ArtifactName, check_artifact
 }
-text_word! {
+text_type! {
     /// The type of an artifact ("dataset", "model"). It has the form of an artifact's name.
     ArtifactType, check_type
 }
-text_word! {
+text_type! {
     /// An alias of a version: printable, 1–128 bytes, no `/` or `:`, no leading `.` or `-`, not `staging`, `latest` or
     /// `v<digits>`.
     AliasName, check_alias
 }
-text_word! {
+text_type! {
     /// The id of a run, which makes versions: 1–128 printable characters.
     RunId, check_run
 }
-text_word! {
+text_type! {
     /// The id under which many runs make one version: 1–128 printable characters.
     DistributedId, check_distributed
 }
-text_word! {
+text_type! {
     /// A tag: words of letters, digits, `_` and `-`, separated by spaces.
     Tag, check_tag
 }

@@ -5,7 +5,7 @@ const MAX_LISTED: usize = 20;
 /// About how many paths all findings together list: if very much is damaged, each finding lists fewer.
 const MAX_LISTED_IN_ALL: usize = 400_000;
 
-/// How many paths each of so many findings lists.
+/// How many paths each finding lists, if there are this many findings.
 pub(super) fn limit(findings: usize) -> usize {
     (MAX_LISTED_IN_ALL / findings.max(1)).clamp(1, MAX_LISTED)
 }

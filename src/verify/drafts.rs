@@ -45,7 +45,7 @@ pub(super) fn check_drafts(check: &mut ArtifactCheck<'_>) -> Result<()> {
 fn log_of(check: &mut ArtifactCheck<'_>, log: &Path) -> Result<Option<Draft>> {
     let at = check.show(log);
     let all = check.numbers_of(log)?;
-    // A finish's token is at a version's number too, so these are told apart from the rest.
+    // A finish's token is at a version's number too, so it is distinguished from the rest.
     let mut tokens: HashMap<Token, u64> = HashMap::new();
     let (mut draft, mut finished) = (None, None);
     for n in all {

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 /// How often what is missing is searched, and the pause before each search after the first: what others publish or
-/// free meanwhile is no damage.
+/// free meanwhile is not damage.
 const MAX_ATTEMPTS: u32 = 2;
 const MAX_SHARED_ATTEMPTS: u32 = 4;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);

@@ -114,7 +114,7 @@ impl Graph {
         self.files.iter().filter(|(module, _)| !module.is_empty()).map(of).collect()
     }
 
-    /// The circles of each top-level module: sets of files of which each needs each.
+    /// The circles of each top-level module: sets of files that all need each other.
     fn circles(&self) -> BTreeMap<String, Vec<BTreeSet<String>>> {
         let edges = self.edges();
         let reached = |from: &ModulePath| {

@@ -21,19 +21,19 @@ fn is_root() -> bool {
 
 /// A test store that other users can reach; they get a copy of the command.
 fn open_lab() -> TestStore {
-    let lab = TestStore::new();
-    std::fs::set_permissions(lab.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_cairn"), lab.path("cairn")).unwrap();
-    lab
+    let test_store = TestStore::new();
+    std::fs::set_permissions(test_store.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
+    test_store
 }
 
 /// The command as another user; `None` if that user cannot reach the test store.
-fn as_user(lab: &TestStore, uid: u32, args: &[&str]) -> Option<Output> {
-    let mut command = Command::new(lab.path("cairn"));
+fn as_user(test_store: &TestStore, uid: u32, args: &[&str]) -> Option<Output> {
+    let mut command = Command::new(test_store.path("cairn"));
     command
-        .env("CAIRN_STORE", lab.store_path())
+        .env("CAIRN_STORE", test_store.store_path())
         .env("CAIRN_CACHE_DIR", "")
-        .current_dir(lab.dir.path())
+        .current_dir(test_store.dir.path())
         .args(args)
         .uid(uid)
         .gid(uid)
@@ -41,7 +41,7 @@ fn as_user(lab: &TestStore, uid: u32, args: &[&str]) -> Option<Output> {
     match command.output() {
         Ok(output) => Some(output),
         Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
-            println!("skipped: other users cannot reach {}", lab.dir.path().display());
+            println!("skipped: other users cannot reach {}", test_store.dir.path().display());
             None
         }
         Err(e) => panic!("{e}"),
@@ -65,8 +65,8 @@ impl Groups for Command {
 }
 
 /// The command under a umask.
-fn with_umask(lab: &TestStore, umask: u32, args: &[&str]) -> Command {
-    let mut command = lab.cairn(args);
+fn with_umask(test_store: &TestStore, umask: u32, args: &[&str]) -> Command {
+    let mut command = test_store.cairn(args);
     // SAFETY: umask cannot fail and has no memory effects.
     unsafe {
         command.pre_exec(move || {
@@ -101,13 +101,13 @@ fn too_closed(root: &Path, directories: u32, files: u32) -> Vec<String> {
 
 #[test]
 fn what_is_made_in_a_store_is_as_open_as_its_directory_whatever_the_umask() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
     for (mode, umask, directories, files) in
         [(0o755, 0o077, 0o755, 0o644), (0o750, 0o077, 0o750, 0o640), (0o700, 0o022, 0o755, 0o644)]
     {
-        let store = lab.path(&format!("store-{mode:o}"));
-        lab.ok(&["init", store.to_str().unwrap()]);
+        let store = test_store.path(&format!("store-{mode:o}"));
+        test_store.ok(&["init", store.to_str().unwrap()]);
         std::fs::set_permissions(&store, PermissionsExt::from_mode(mode)).unwrap();
         let at = ["--store", store.to_str().unwrap()];
         for args in [
@@ -117,7 +117,7 @@ fn what_is_made_in_a_store_is_as_open_as_its_directory_whatever_the_umask() {
             &["finish", "y", "--distributed-id", "j"],
             &["rm", "x:v1"],
         ] {
-            let output = with_umask(&lab, umask, &[args, &at].concat()).output().unwrap();
+            let output = with_umask(&test_store, umask, &[args, &at].concat()).output().unwrap();
             assert!(output.status.success(), "{}", text(&output.stderr));
         }
         assert_eq!(too_closed(&store, directories, files), Vec::<String>::new(), "{mode:o}");
@@ -129,46 +129,46 @@ fn in_a_groups_store_everything_is_open_to_the_group_from_its_first_moment() {
     if !is_root() {
         return;
     }
-    let lab = TestStore::new();
-    make_tree(&lab.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
-    let store = lab.path("groups");
-    lab.ok(&["init", "groups", "--group", &MEMBER.to_string()]);
-    let copy = lab.path("copy");
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
+    let store = test_store.path("groups");
+    test_store.ok(&["init", "groups", "--group", &MEMBER.to_string()]);
+    let copy = test_store.path("copy");
     crate::support::copy_tree(&store, &copy);
     let put = ["put", "x", "d", "--alias", "prod", "--store", "copy"];
-    let last = steps(&lab, &put);
+    let last = steps(&test_store, &put);
     for step in 1..=last {
         std::fs::remove_dir_all(&copy).unwrap();
         crate::support::copy_tree(&store, &copy);
-        with_umask(&lab, 0o077, &put).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        with_umask(&test_store, 0o077, &put).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         assert_eq!(too_closed(&copy, 0o2775, 0o664), Vec::<String>::new(), "killed before step {step} of {last}");
     }
 }
 
 #[test]
 fn what_is_written_outside_of_a_store_keeps_to_the_users_umask() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("d"), &[("a", b"a"), ("sub/b", b"b")]);
-    std::fs::set_permissions(lab.store_path(), PermissionsExt::from_mode(0o755)).unwrap();
-    let put = with_umask(&lab, 0o077, &["put", "x", "d"]).output().unwrap();
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("a", b"a"), ("sub/b", b"b")]);
+    std::fs::set_permissions(test_store.store_path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let put = with_umask(&test_store, 0o077, &["put", "x", "d"]).output().unwrap();
     assert!(put.status.success());
-    assert!(with_umask(&lab, 0o077, &["get", "x", "out"]).output().unwrap().status.success());
+    assert!(with_umask(&test_store, 0o077, &["get", "x", "out"]).output().unwrap().status.success());
     for at in ["out", "out/a", "out/sub"] {
-        let mode = std::fs::metadata(lab.path(at)).unwrap().mode();
+        let mode = std::fs::metadata(test_store.path(at)).unwrap().mode();
         assert_eq!(mode & 0o077, 0, "{at} has {mode:o}");
     }
 }
 
 #[test]
-fn a_lock_file_that_one_may_not_read_stops_nobody_else() {
+fn an_unreadable_lock_file_stops_no_other_user() {
     if !is_root() {
         return;
     }
-    let lab = open_lab();
+    let test_store = open_lab();
     let gid = MEMBER.to_string();
-    lab.ok(&["init", "groups", "--group", &gid]);
-    std::fs::write(lab.path("a"), "a").unwrap();
-    let lock = lab.path("groups/locks").join("a".repeat(32));
+    test_store.ok(&["init", "groups", "--group", &gid]);
+    std::fs::write(test_store.path("a"), "a").unwrap();
+    let lock = test_store.path("groups/locks").join("a".repeat(32));
     std::fs::write(&lock, "{").unwrap();
     std::fs::set_permissions(&lock, PermissionsExt::from_mode(0o600)).unwrap();
     for args in [
@@ -177,20 +177,20 @@ fn a_lock_file_that_one_may_not_read_stops_nobody_else() {
         &["locks"],
         &["finish", "e", "--distributed-id", "j"],
     ] {
-        let Some(output) = as_user(&lab, MEMBER, &[args, &["--store", "groups"]].concat()) else { return };
+        let Some(output) = as_user(&test_store, MEMBER, &[args, &["--store", "groups"]].concat()) else { return };
         assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         assert!(args != ["locks"] || text(&output.stdout).contains("unreadable"), "{}", text(&output.stdout));
     }
 }
 
 #[test]
-fn who_may_not_write_or_read_a_store_is_told_so_and_whose_it_is() {
+fn an_error_about_missing_rights_names_the_owner_and_mode_of_the_store() {
     if !is_root() {
         return;
     }
-    let lab = open_lab();
-    make_tree(&lab.path("d"), &[("a", b"a")]);
-    lab.ok(&["put", "x", "d"]);
+    let test_store = open_lab();
+    make_tree(&test_store.path("d"), &[("a", b"a")]);
+    test_store.ok(&["put", "x", "d"]);
     let writes: [&[&str]; 6] = [
         &["put", "x", "d"],
         &["put", "new", "d"],
@@ -200,19 +200,22 @@ fn who_may_not_write_or_read_a_store_is_told_so_and_whose_it_is() {
         &["rm", "x:v0"],
     ];
     for args in writes {
-        let Some(output) = as_user(&lab, STRANGER, args) else { return };
-        let said = text(&output.stderr);
+        let Some(output) = as_user(&test_store, STRANGER, args) else { return };
+        let message = text(&output.stderr);
         assert!(
             output.status.code() == Some(5)
-                && said.contains("you may not write to the store")
-                && said.contains("(owner root, group root, mode 0"),
-            "{args:?}: {said}"
+                && message.contains("you may not write to the store")
+                && message.contains("(owner root, group root, mode 0"),
+            "{args:?}: {message}"
         );
     }
-    std::fs::set_permissions(lab.store_path(), PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::set_permissions(test_store.store_path(), PermissionsExt::from_mode(0o700)).unwrap();
     for args in [&["list"][..], &["get", "x", "out"]] {
-        let Some(output) = as_user(&lab, STRANGER, args) else { return };
-        let said = text(&output.stderr);
-        assert!(output.status.code() == Some(5) && said.contains("you may not read the store"), "{args:?}: {said}");
+        let Some(output) = as_user(&test_store, STRANGER, args) else { return };
+        let message = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(5) && message.contains("you may not read the store"),
+            "{args:?}: {message}"
+        );
     }
 }

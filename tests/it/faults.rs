@@ -228,9 +228,9 @@ fn an_init_killed_or_failed_at_every_step_leaves_no_store_or_a_whole_one() {
 fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
     let from = start();
     make_tree(&from.path("one"), &[("mine", b"mine")]);
-    let words = ["upsert", "a", "two", "--run", "r", "--distributed-id", "d"];
+    let args = ["upsert", "a", "two", "--run", "r", "--distributed-id", "d"];
     from.ok(&["upsert", "a", "one/mine", "--run", "other", "--distributed-id", "d"]);
-    let steps = sweep(&from, &words, &[0], |test_store, acknowledged| {
+    let steps = sweep(&from, &args, &[0], |test_store, acknowledged| {
         let shown = test_store.ok(&["draft", "show", "a", "d", "--json"]);
         let there = shown.contains("\"run\":\"r\"");
         assert!(there || acknowledged.is_none(), "an acknowledged contribution is there: {shown}");
@@ -260,11 +260,11 @@ fn a_finish_killed_at_every_step_gives_exactly_one_version_whichever_process_com
     for (run, source) in [("r", "two"), ("other", "one/mine")] {
         from.ok(&["upsert", "a", source, "--run", run, "--distributed-id", "d", "--alias", "done", "--tag", run]);
     }
-    let words = ["finish", "a", "one/third", "--run", "last", "--distributed-id", "d"];
+    let args = ["finish", "a", "one/third", "--run", "last", "--distributed-id", "d"];
     make_tree(&from.path("want"), &[("mine", b"mine"), ("third", b"3")]);
     copy_tree(&from.path("two/."), &from.path("want"));
     let want = snapshot(&from.path("want"));
-    let steps = sweep(&from, &words, &[0], |test_store, acknowledged| {
+    let steps = sweep(&from, &args, &[0], |test_store, acknowledged| {
         let trial = again_store(test_store);
         // Any process can finish, and the version gets all its annotations.
         let next = trial.cairn(&["finish", "a", "--distributed-id", "d", "--json"]).output().unwrap();

@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 /// A small file system of its own in a file, unmounted at the end, with a store on it.
 struct SmallDisk {
-    lab: TestStore,
+    test_store: TestStore,
     at: PathBuf,
     stage: PathBuf,
 }
@@ -18,11 +18,11 @@ struct SmallDisk {
 impl SmallDisk {
     /// `None` where it cannot be mounted.
     fn new(mebibytes: u64, mkfs: &[&str]) -> Option<SmallDisk> {
-        let lab = TestStore::new();
-        let image = lab.path("image");
+        let test_store = TestStore::new();
+        let image = test_store.path("image");
         File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
         let made = Command::new(mkfs[0]).args(&mkfs[1..]).arg(&image).output();
-        let (at, stage) = (lab.path("disk"), lab.path("stage"));
+        let (at, stage) = (test_store.path("disk"), test_store.path("stage"));
         std::fs::create_dir(&at).unwrap();
         std::fs::create_dir(&stage).unwrap();
         let mount = || Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output();
@@ -30,12 +30,15 @@ impl SmallDisk {
             println!("skipped: {} cannot be made and mounted here", mkfs[0]);
             return None;
         }
-        make_tree(&lab.path("d"), &[("a", b"a"), ("sub/b", b"b"), ("large", &random_bytes(1, 1 << 20))]);
+        make_tree(&test_store.path("d"), &[("a", b"a"), ("sub/b", b"b"), ("large", &random_bytes(1, 1 << 20))]);
         for n in 0..200 {
-            make_tree(&lab.path("d"), &[(&format!("many/{n}"), &random_bytes(n, 5_000))]);
+            make_tree(&test_store.path("d"), &[(&format!("many/{n}"), &random_bytes(n, 5_000))]);
         }
-        make_tree(&lab.path("new"), &[("small", &random_bytes(7, 30_000)), ("large", &random_bytes(8, 400_000))]);
-        Some(SmallDisk { lab, at, stage })
+        make_tree(
+            &test_store.path("new"),
+            &[("small", &random_bytes(7, 30_000)), ("large", &random_bytes(8, 400_000))],
+        );
+        Some(SmallDisk { test_store, at, stage })
     }
 
     fn ext4(mebibytes: u64, inodes: &str) -> Option<SmallDisk> {
@@ -47,7 +50,7 @@ impl SmallDisk {
     }
 
     fn run(&self, args: &[&str]) -> Output {
-        self.lab.cairn(args).env("CAIRN_STORE", self.store()).output().unwrap()
+        self.test_store.cairn(args).env("CAIRN_STORE", self.store()).output().unwrap()
     }
 
     fn ok(&self, args: &[&str]) -> String {
@@ -85,10 +88,10 @@ impl SmallDisk {
     fn check(&self, causes: &[&str], empty: impl FnOnce()) {
         for args in self.writers() {
             let output = self.run(&args);
-            let said = text(&output.stderr);
-            assert_eq!(output.status.code(), Some(5), "{args:?}: {}{said}", text(&output.stdout));
-            assert!(causes.iter().all(|cause| said.contains(cause)), "{args:?}: {said}");
-            assert!(said.contains("hint: ") && !said.contains("unknown"), "{args:?}: {said}");
+            let message = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(5), "{args:?}: {}{message}", text(&output.stdout));
+            assert!(causes.iter().all(|cause| message.contains(cause)), "{args:?}: {message}");
+            assert!(message.contains("hint: ") && !message.contains("unknown"), "{args:?}: {message}");
             self.ok(&["verify"]);
             assert_eq!(names(&self.store().join("work")), [""; 0], "{args:?}");
         }
@@ -187,34 +190,34 @@ fn with_a_quota_that_is_used_up_versions_are_removed_and_space_is_freed() {
 fn content_that_the_store_has_is_put_again_on_a_disk_without_room_for_a_copy() {
     let Some(disk) = SmallDisk::ext4(48, "4000") else { return };
     disk.ok(&["init", disk.store().to_str().unwrap()]);
-    std::fs::write(disk.lab.path("big"), random_bytes(5, 20 << 20)).unwrap();
+    std::fs::write(disk.test_store.path("big"), random_bytes(5, 20 << 20)).unwrap();
     disk.ok(&["put", "x", "big"]);
     std::fs::write(disk.at.join("filler"), random_bytes(6, 8 << 20)).unwrap();
     // Less than one copy is free.
     disk.ok(&["put", "y", "big", "--rehash"]);
     let other = random_bytes(9, 20 << 20);
-    std::fs::write(disk.lab.path("other"), other).unwrap();
+    std::fs::write(disk.test_store.path("other"), other).unwrap();
     let output = disk.run(&["put", "z", "other"]);
-    let said = text(&output.stderr);
-    assert!(output.status.code() == Some(5) && said.contains(" bytes needed, "), "{said}");
+    let message = text(&output.stderr);
+    assert!(output.status.code() == Some(5) && message.contains(" bytes needed, "), "{message}");
     disk.ok(&["verify"]);
 }
 
 #[test]
 fn gc_makes_the_reserve_of_a_store_that_has_none() {
-    let lab = TestStore::new();
-    std::fs::remove_dir_all(lab.store_path().join("reserve")).unwrap();
-    lab.ok(&["gc", "--dry-run"]);
-    assert!(!lab.store_path().join("reserve").exists());
-    lab.ok(&["gc"]);
-    assert_eq!(reserve(&lab.store_path()), (24, 24 * (192 << 10)));
+    let test_store = TestStore::new();
+    std::fs::remove_dir_all(test_store.store_path().join("reserve")).unwrap();
+    test_store.ok(&["gc", "--dry-run"]);
+    assert!(!test_store.store_path().join("reserve").exists());
+    test_store.ok(&["gc"]);
+    assert_eq!(reserve(&test_store.store_path()), (24, 24 * (192 << 10)));
     // A copying tool made a file with holes of one.
-    let first = lab.store_path().join("reserve/00");
+    let first = test_store.store_path().join("reserve/00");
     std::fs::remove_file(&first).unwrap();
     File::create(&first).unwrap().set_len(192 << 10).unwrap();
-    std::fs::write(lab.store_path().join("reserve/README"), "not ours").unwrap();
-    lab.ok(&["gc"]);
+    std::fs::write(test_store.store_path().join("reserve/README"), "not ours").unwrap();
+    test_store.ok(&["gc"]);
     assert!(std::fs::metadata(&first).unwrap().blocks() * 512 >= 192 << 10);
-    assert!(lab.store_path().join("reserve/README").exists());
-    lab.ok(&["verify"]);
+    assert!(test_store.store_path().join("reserve/README").exists());
+    test_store.ok(&["verify"]);
 }

@@ -1,7 +1,7 @@
 //! Garbage collection: needed content stays and other content is freed, whatever writers, readers, kills, damage and
 //! incomplete listings interfere (L14, L18, L19).
 
-use crate::support::{TestStore, copy_tree, go_on, make_tree, random_bytes, steps, text, wait_stopped};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, steps, text, wait_stopped};
 use cairn::Artifact;
 use cairn::catalog::VersionSpec;
 use cairn::gc::{GcOptions, GcReport, collect};
@@ -123,7 +123,7 @@ fn what_a_writer_kept_from_being_freed_is_freed_by_the_next_collection() {
     wait_stopped(&child);
     let report = collect(&test_store.store(), &hour).unwrap();
     assert_eq!((report.freed.files, report.waits_for.len()), (0, 1), "{report:?}");
-    go_on(&child);
+    resume(&child);
     assert!(child.wait().unwrap().success());
     let report = collect(&test_store.store(), &hour).unwrap();
     assert_eq!((report.freed.files, report.in_trash.files), (2, 0), "{report:?}");
@@ -170,7 +170,7 @@ fn unfinished_drafts_pins_and_mounted_versions_keep_their_content() {
 
 /// A notebook: one process that lives on, with its store open, its index read and its packs known (L19).
 #[test]
-fn a_process_that_lives_on_stores_again_what_was_freed_meanwhile() {
+fn a_long_running_process_stores_again_what_was_freed_meanwhile() {
     let test_store = TestStore::new();
     let store = test_store.store();
     let big = random_bytes(5, 200_000);
@@ -221,7 +221,7 @@ fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
                 }
             }
             let report = collect(&test_store.store(), &now());
-            go_on(&child);
+            resume(&child);
             let status = child.wait().unwrap();
             let report = report.unwrap();
             if !report.waits_for.is_empty() {

@@ -5,7 +5,7 @@
 //! `CAIRN_GC_LOAD_SECONDS` (6) and `CAIRN_GC_LOAD_SEED` (1) make it longer and other:
 //! `CAIRN_GC_LOAD_SECONDS=600 cargo test --test it gc_load -- --nocapture`.
 
-use crate::support::{Dice, TestStore, go_on, make_tree, random_bytes, snapshot, text};
+use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, snapshot, text};
 use cairn::Version;
 use cairn::gc::{GcOptions, collect};
 use cairn::internals::catalog::{artifact, version};
@@ -29,7 +29,7 @@ struct Published {
 
 /// What the threads share.
 struct Load {
-    lab: TestStore,
+    test_store: TestStore,
     until: Instant,
     published: Mutex<Vec<Published>>,
     removed: Mutex<HashSet<String>>,
@@ -63,7 +63,7 @@ impl Load {
     /// Runs a command, which now and then is killed at a step, or stopped for a while with its lock broken. `None`: it
     /// was killed.
     fn run(&self, args: &[&str], dice: &mut Dice) -> Option<Output> {
-        let mut command = self.lab.cairn(args);
+        let mut command = self.test_store.cairn(args);
         let step = 1 + dice.roll(40);
         match dice.roll(10) {
             0 => {
@@ -77,7 +77,7 @@ impl Load {
                 let mut child = command.spawn().unwrap();
                 std::thread::sleep(Duration::from_millis(150));
                 if dice.roll(2) == 0 {
-                    for lock in std::fs::read_dir(self.lab.store_path().join("locks")).unwrap().flatten() {
+                    for lock in std::fs::read_dir(self.test_store.store_path().join("locks")).unwrap().flatten() {
                         let held = std::fs::read_to_string(lock.path()).unwrap_or_default();
                         if held.contains(&format!("\"pid\": {},", child.id())) {
                             drop(std::fs::remove_file(lock.path()));
@@ -87,7 +87,7 @@ impl Load {
                 }
                 // Until it ends: it may come to its step only now.
                 while child.try_wait().unwrap().is_none() {
-                    go_on(&child);
+                    resume(&child);
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Some(child.wait_with_output().unwrap())
@@ -113,7 +113,7 @@ impl Load {
 
     /// A source directory whose files come from a small pool, so that the same content comes and goes.
     fn source(&self, name: &str, dice: &mut Dice) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let dir = self.lab.path(name);
+        let dir = self.test_store.path(name);
         let _ = std::fs::remove_dir_all(&dir);
         let big = random_bytes(100 + dice.roll(6), 150_000);
         let small: Vec<_> = (0..4).map(|_| format!("small {} ", dice.roll(12)).repeat(900)).collect();
@@ -165,15 +165,15 @@ impl Load {
             let Some(one) = self.one(&mut dice) else { continue };
             n += 1;
             let out = format!("out{n}");
-            let output = self.lab.cairn(&["get", &one.name, &out]).output().unwrap();
+            let output = self.test_store.cairn(&["get", &one.name, &out]).output().unwrap();
             if output.status.success() {
-                assert_eq!(files(&snapshot(&self.lab.path(&out))), files(&one.content), "{}", one.name);
+                assert_eq!(files(&snapshot(&self.test_store.path(&out))), files(&one.content), "{}", one.name);
                 self.count(READS);
             } else {
                 let was_removed = self.removed.lock().contains(&one.name);
                 assert!(was_removed, "{}: {}", one.name, text(&output.stderr));
             }
-            let _ = std::fs::remove_dir_all(self.lab.path(&out));
+            let _ = std::fs::remove_dir_all(self.test_store.path(&out));
         }
     }
 
@@ -196,7 +196,7 @@ impl Load {
             let Some(one) = self.one(&mut dice) else { continue };
             self.removed.lock().insert(one.name.clone());
             self.published.lock().retain(|p| p.name != one.name);
-            if self.lab.cairn(&["rm", &one.name, "--force"]).output().unwrap().status.success() {
+            if self.test_store.cairn(&["rm", &one.name, "--force"]).output().unwrap().status.success() {
                 self.count(REMOVED);
             }
         }
@@ -206,9 +206,9 @@ impl Load {
         while self.continues() {
             if dice.roll(6) == 0 {
                 let fault = format!("kill:{}", 1 + dice.roll(30));
-                drop(self.lab.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", fault).output().unwrap());
+                drop(self.test_store.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", fault).output().unwrap());
             }
-            let report = collect(&self.lab.store(), &now()).unwrap();
+            let report = collect(&self.test_store.store(), &now()).unwrap();
             self.count(ROUNDS);
             self.counts[FREED].fetch_add(report.freed.files, Ordering::Relaxed);
             self.counts[REWRITTEN].fetch_add(report.rewritten.files, Ordering::Relaxed);
@@ -232,10 +232,10 @@ fn setting(name: &str, usual: u64) -> u64 {
 }
 
 #[test]
-fn nothing_is_lost_and_nothing_is_left_over_after_collections_beside_everything() {
+fn nothing_is_lost_and_nothing_is_left_over_after_collections_during_all_commands() {
     let seed = setting("CAIRN_GC_LOAD_SEED", 1);
     let load = Load {
-        lab: TestStore::new(),
+        test_store: TestStore::new(),
         until: Instant::now() + Duration::from_secs(setting("CAIRN_GC_LOAD_SECONDS", 6)),
         published: Mutex::default(),
         removed: Mutex::default(),
@@ -279,26 +279,26 @@ fn nothing_is_lost_and_nothing_is_left_over_after_collections_beside_everything(
 
 /// Nothing is lost, and nothing is left over.
 fn check(load: &Load) {
-    let lab = &load.lab;
-    for draft in serde_json::from_str::<Vec<serde_json::Value>>(&lab.ok(&["drafts", "--json"])).unwrap() {
-        lab.ok(&["draft", "discard", "e", draft["distributed_id"].as_str().unwrap()]);
+    let test_store = &load.test_store;
+    for draft in serde_json::from_str::<Vec<serde_json::Value>>(&test_store.ok(&["drafts", "--json"])).unwrap() {
+        test_store.ok(&["draft", "discard", "e", draft["distributed_id"].as_str().unwrap()]);
     }
     for _ in 0..2 {
-        let report = collect(&lab.store(), &now()).unwrap();
+        let report = collect(&test_store.store(), &now()).unwrap();
         assert!(report.waits_for.is_empty() && report.damaged.is_empty(), "{report:?}");
     }
-    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
     for one in load.published.lock().iter() {
-        lab.ok(&["get", &one.name, "final"]);
-        assert_eq!(files(&snapshot(&lab.path("final"))), files(&one.content), "{}", one.name);
-        std::fs::remove_dir_all(lab.path("final")).unwrap();
+        test_store.ok(&["get", &one.name, "final"]);
+        assert_eq!(files(&snapshot(&test_store.path("final"))), files(&one.content), "{}", one.name);
+        std::fs::remove_dir_all(test_store.path("final")).unwrap();
     }
-    exactly_what_is_named(lab);
+    exactly_what_is_named(test_store);
 }
 
-fn exactly_what_is_named(lab: &TestStore) {
-    let store = lab.store();
+fn exactly_what_is_named(test_store: &TestStore) {
+    let store = test_store.store();
     let (mut content, mut nodes) = (BTreeSet::new(), BTreeSet::new());
     for name in artifact::all(&store).unwrap() {
         if version::live_numbers(&store, &name).unwrap().is_empty() {
@@ -323,7 +323,7 @@ fn exactly_what_is_named(lab: &TestStore) {
         assert!(needed * 2 >= pack.size, "pack {name} is mostly unneeded: {needed} of {}", pack.size);
     }
     for dir in ["trash", "work", "locks", "pins"] {
-        let left: Vec<PathBuf> = std::fs::read_dir(Path::new(&lab.store_path()).join(dir))
+        let left: Vec<PathBuf> = std::fs::read_dir(Path::new(&test_store.store_path()).join(dir))
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .collect();

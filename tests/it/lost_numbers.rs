@@ -75,7 +75,7 @@ fn exchanged_records_of_a_draft_are_damage() {
 }
 
 #[test]
-fn a_lost_number_is_damage_and_goes_to_nobody() {
+fn a_lost_number_is_damage_and_goes_to_no_other_version() {
     for lost in 0..4 {
         let test_store = with_versions(5);
         std::fs::remove_file(link(&test_store, lost)).unwrap();
@@ -139,7 +139,7 @@ fn the_lost_number_of_a_finished_draft_is_claimed_again_before_another_is_given(
 }
 
 #[test]
-fn an_artifact_whose_own_record_is_lost_keeps_its_type_and_is_no_other_artifact() {
+fn an_artifact_whose_own_record_is_lost_keeps_its_type_and_its_identity() {
     for damage in [
         |at: &Path| std::fs::remove_file(at).unwrap(),
         |at: &Path| std::fs::write(std::fs::canonicalize(at).unwrap(), "{}").unwrap(),
@@ -223,7 +223,7 @@ fn a_put_a_copy_and_a_finish_go_past_a_damaged_newest_version() {
         println!("{what}");
         let test_store = with_versions(2);
         damage(&test_store, 1);
-        // Its content may be the same or not: nobody can tell, so there is a new version.
+        // Its content may be the same or not: that is unknown, so there is a new version.
         assert_eq!(put(&test_store, "1"), "x:v2");
         damage(&test_store, 2);
         assert_eq!(test_store.ok(&["copy", "x:v0", "x"]), "x:v3");
@@ -238,7 +238,7 @@ fn a_put_a_copy_and_a_finish_go_past_a_damaged_newest_version() {
 }
 
 #[test]
-fn what_is_said_to_be_unchanged_can_be_read() {
+fn content_reported_as_unchanged_can_be_read() {
     let test_store = with_versions(2);
     std::fs::write(record_dir(&test_store, 1).join("manifest"), "damaged").unwrap();
     assert_eq!(put(&test_store, "1"), "x:v2");
@@ -246,7 +246,7 @@ fn what_is_said_to_be_unchanged_can_be_read() {
 }
 
 #[test]
-fn an_unknown_draft_is_said_to_be_unknown_and_the_open_ones_are_named() {
+fn the_error_about_an_unknown_draft_names_the_open_ones() {
     let test_store = with_versions(1);
     for id in ["job-4711", "other"] {
         test_store.ok(&["upsert", "x", "f", "--distributed-id", id, "--run", "r"]);

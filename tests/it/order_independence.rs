@@ -118,7 +118,7 @@ fn put_at_once_patched_together_or_contributed_by_many_in_any_order_gives_one_di
         let test_store = TestStore::new();
         let files = some_files(&mut dice);
         let want = put(&test_store.store(), "put", &files).digest();
-        // The same by patches, in a shuffled order, of which some put something wrong first, or under another name.
+        // The same by patches, in a shuffled order. Some put something wrong first, or under another name.
         let store = Store::init(test_store.path("patched"), &Default::default()).unwrap();
         let mut paths: Vec<&String> = files.keys().collect();
         dice.shuffle(&mut paths);

@@ -79,7 +79,7 @@ fn storm(writers: usize, rounds: usize, overlapping: bool) {
                     );
                     let at = format!("own/{writer}");
                     let number = patch(test_store, "p", &format!("in/{file}"), &at, &mut dice, tally)
-                        .expect("paths of its own conflict with nobody's");
+                        .expect("paths of its own conflict with no other process");
                     tally.lock().unwrap().acknowledged.push((format!("{at}/f{round}"), content.clone(), number));
                     if overlapping
                         && let Some(number) =

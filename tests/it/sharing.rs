@@ -27,7 +27,7 @@ struct User {
 
 /// A directory that every user reaches, with a copy of the command, and a store of ALICE's in it.
 struct Shared {
-    lab: TestStore,
+    test_store: TestStore,
 }
 
 impl Shared {
@@ -38,16 +38,16 @@ impl Shared {
             println!("skipped: other users can be played by root alone");
             return None;
         }
-        let lab = TestStore::new();
-        std::fs::set_permissions(lab.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        std::fs::copy(env!("CARGO_BIN_EXE_cairn"), lab.path("cairn")).unwrap();
-        make_tree(&lab.path("d"), &[("a", b"a"), ("sub/b", b"b"), ("large", &random_bytes(1, 200_000))]);
-        std::fs::create_dir(lab.path("home")).unwrap();
-        chown(lab.path("home"), Some(ALICE.uid), Some(ALICE.uid)).unwrap();
-        let shared = Shared { lab };
+        let test_store = TestStore::new();
+        std::fs::set_permissions(test_store.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
+        make_tree(&test_store.path("d"), &[("a", b"a"), ("sub/b", b"b"), ("large", &random_bytes(1, 200_000))]);
+        std::fs::create_dir(test_store.path("home")).unwrap();
+        chown(test_store.path("home"), Some(ALICE.uid), Some(ALICE.uid)).unwrap();
+        let shared = Shared { test_store };
         let reached = shared.command(ALICE, 0o022, &["version"]).output().unwrap();
         if !reached.status.success() {
-            println!("skipped: other users cannot reach {}", shared.lab.dir.path().display());
+            println!("skipped: other users cannot reach {}", shared.test_store.dir.path().display());
             return None;
         }
         let store = shared.store();
@@ -56,14 +56,14 @@ impl Shared {
     }
 
     fn store(&self) -> PathBuf {
-        self.lab.path("home/store")
+        self.test_store.path("home/store")
     }
 
     fn command(&self, user: User, umask: u32, args: &[&str]) -> Command {
         let mut command = Command::new("setpriv");
         command.arg(format!("--reuid={}", user.uid)).arg(format!("--regid={}", user.uid));
-        command.arg(format!("--groups={}", user.groups)).arg(self.lab.path("cairn")).args(args);
-        command.env("CAIRN_STORE", self.store()).env("CAIRN_CACHE_DIR", "").current_dir(self.lab.dir.path());
+        command.arg(format!("--groups={}", user.groups)).arg(self.test_store.path("cairn")).args(args);
+        command.env("CAIRN_STORE", self.store()).env("CAIRN_CACHE_DIR", "").current_dir(self.test_store.dir.path());
         // SAFETY: umask cannot fail and has no memory effects.
         unsafe {
             command.pre_exec(move || {
@@ -126,7 +126,7 @@ fn members_of_a_group_and_roots_cron_do_everything_in_one_store_whatever_their_u
         let (next, its_umask) = users[(n + 1) % users.len()];
         let name = format!("n{n}");
         let version = |v: u32| format!("{name}:v{v}");
-        let tree = shared.lab.path(&format!("d{n}"));
+        let tree = shared.test_store.path(&format!("d{n}"));
         make_tree(&tree, &[("f", name.as_bytes()), ("large", &random_bytes(n as u64 + 9, 150_000))]);
         let tree = tree.to_str().unwrap();
         for (user, umask, args) in [
@@ -181,10 +181,10 @@ fn what_root_makes_in_a_users_store_belongs_to_that_user_from_the_first_moment()
         }
         assert_eq!(wrong(&shared.store(), |m| (m.uid(), m.gid()) == (ALICE.uid, ALICE.uid)), [""; 0]);
     }
-    let (store, copy) = (shared.store(), shared.lab.path("home/copy"));
+    let (store, copy) = (shared.store(), shared.test_store.path("home/copy"));
     let put = ["put", "z", "d", "--store", copy.to_str().unwrap()];
     copy_tree(&store, &copy);
-    let last = steps(&shared.lab, &put);
+    let last = steps(&shared.test_store, &put);
     for step in 1..=last {
         std::fs::remove_dir_all(&copy).unwrap();
         copy_tree(&store, &copy);
@@ -197,7 +197,7 @@ fn what_root_makes_in_a_users_store_belongs_to_that_user_from_the_first_moment()
 #[test]
 fn a_store_that_root_makes_in_a_users_directory_is_that_users() {
     let Some(shared) = Shared::new(&[]) else { return };
-    let own = shared.lab.path("home/own");
+    let own = shared.test_store.path("home/own");
     std::fs::create_dir(&own).unwrap();
     chown(&own, Some(ALICE.uid), Some(ALICE.uid)).unwrap();
     let own = own.to_str().unwrap();
@@ -213,9 +213,9 @@ fn root_without_capabilities_writes_where_the_modes_let_it() {
     shared.ok(ALICE, 0o022, &["put", "x", "d"]);
     let put = |name: &str| {
         let mut command = Command::new("setpriv");
-        command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(shared.lab.path("cairn"));
+        command.args(["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]).arg(shared.test_store.path("cairn"));
         command.args(["put", name, "d"]).env("CAIRN_STORE", shared.store()).env("CAIRN_CACHE_DIR", "");
-        command.current_dir(shared.lab.dir.path()).output().unwrap()
+        command.current_dir(shared.test_store.dir.path()).output().unwrap()
     };
     let refused = text(&put("y").stderr);
     assert!(refused.contains("you may not write to the store"), "{refused}");
@@ -230,7 +230,7 @@ fn root_without_capabilities_writes_where_the_modes_let_it() {
 #[test]
 fn what_root_seals_in_a_users_store_belongs_to_that_user() {
     let Some(shared) = Shared::new(&[]) else { return };
-    let at = shared.lab.path("mnt");
+    let at = shared.test_store.path("mnt");
     std::fs::create_dir(&at).unwrap();
     let mount = ["mount", at.to_str().unwrap(), "y", "--stage", "--distributed-id", "s", "--run", "r"];
     if !shared.run(ROOT, 0o077, &mount).status.success() {
@@ -256,7 +256,7 @@ fn a_reader_without_the_right_to_write_reads_everything_and_changes_nothing() {
     shared.ok(BOB, 0o077, &["put", "x", "d/sub"]);
     shared.ok(BOB, 0o077, &["upsert", "x", "d", "--distributed-id", "j", "--run", "r"]);
     let before = all_of(&shared.store());
-    let out = shared.lab.path("out");
+    let out = shared.test_store.path("out");
     std::fs::create_dir(&out).unwrap();
     chown(&out, Some(CAROL.uid), None).unwrap();
     let count = out.join("steps");
@@ -294,7 +294,7 @@ fn a_reader_without_the_right_to_write_mounts_the_store_and_changes_nothing() {
     }
     let Some(shared) = Shared::new(&["--group", &GROUP.to_string()]) else { return };
     shared.ok(ALICE, 0o077, &["put", "x", "d", "--alias", "prod"]);
-    let at = shared.lab.path("mnt");
+    let at = shared.test_store.path("mnt");
     std::fs::create_dir(&at).unwrap();
     chown(&at, Some(CAROL.uid), None).unwrap();
     let before = all_of(&shared.store());
@@ -328,10 +328,10 @@ fn every_command_that_writes_says_whose_store_it_is_to_a_user_who_may_not() {
     ];
     for args in writes {
         let output = shared.run(CAROL, 0o022, args);
-        let said = text(&output.stderr);
+        let message = text(&output.stderr);
         let expected = "(owner daemon, group 60001, mode 2775)";
-        let is_said = said.contains("you may not write to the store") && said.contains(expected);
-        assert!(output.status.code() == Some(5) && is_said, "{args:?}: {said}");
+        let names_owner = message.contains("you may not write to the store") && message.contains(expected);
+        assert!(output.status.code() == Some(5) && names_owner, "{args:?}: {message}");
     }
 }
 
@@ -341,21 +341,21 @@ fn a_directory_that_is_closed_inside_the_store_is_named_with_its_owner() {
     shared.ok(ALICE, 0o022, &["put", "x", "d"]);
     std::fs::set_permissions(shared.store().join("artifacts/x/versions"), PermissionsExt::from_mode(0o755)).unwrap();
     let output = shared.run(BOB, 0o022, &["put", "x", "d/sub"]);
-    let said = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(5), "{said}");
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(5), "{message}");
     assert!(
-        said.contains("x/versions (owner daemon, group 60001, mode 0755)") && said.contains("access --fix"),
-        "{said}"
+        message.contains("x/versions (owner daemon, group 60001, mode 0755)") && message.contains("access --fix"),
+        "{message}"
     );
 }
 
 #[test]
 fn a_member_helps_and_removes_what_another_members_dead_writers_left() {
     let Some(shared) = Shared::new(&["--group", &GROUP.to_string()]) else { return };
-    let (store, copy) = (shared.store(), shared.lab.path("home/copy"));
+    let (store, copy) = (shared.store(), shared.test_store.path("home/copy"));
     let put = ["put", "x", "d", "--store", copy.to_str().unwrap()];
     copy_tree(&store, &copy);
-    let last = steps(&shared.lab, &put);
+    let last = steps(&shared.test_store, &put);
     for step in (1..=last).step_by(3) {
         std::fs::remove_dir_all(&copy).unwrap();
         copy_tree(&store, &copy);
@@ -414,7 +414,7 @@ fn access_opens_an_existing_store_to_a_group_and_says_what_it_may_not_change() {
     make_tree(&stage, &[("mine", b"private")]);
     std::fs::set_permissions(stage.join("mine"), PermissionsExt::from_mode(0o600)).unwrap();
     std::fs::write(shared.store().join("README"), "ours").unwrap();
-    let outside = shared.lab.path("outside");
+    let outside = shared.test_store.path("outside");
     make_tree(&outside, &[("secret", b"s")]);
     std::fs::set_permissions(outside.join("secret"), PermissionsExt::from_mode(0o600)).unwrap();
     std::os::unix::fs::symlink(&outside, shared.store().join("artifacts/link")).unwrap();
@@ -459,10 +459,10 @@ fn access_that_is_killed_at_any_step_is_completed_by_the_next_one() {
     shared.ok(ALICE, 0o022, &["put", "x", "d"]);
     close(&shared.store());
     let group = GROUP.to_string();
-    let copy = shared.lab.path("home/copy");
+    let copy = shared.test_store.path("home/copy");
     let args = ["access", "--group", &group, "--store", copy.to_str().unwrap()];
     copy_tree(&shared.store(), &copy);
-    let last = steps(&shared.lab, &args);
+    let last = steps(&shared.test_store, &args);
     for step in 1..=last {
         std::fs::remove_dir_all(&copy).unwrap();
         copy_tree(&shared.store(), &copy);
@@ -501,12 +501,12 @@ fn the_library_makes_entries_open_to_the_group_without_changing_its_programs_uma
         return;
     }
     let Some(shared) = Shared::new(&["--group", &GROUP.to_string()]) else { return };
-    let trace = shared.lab.path("trace");
+    let trace = shared.test_store.path("trace");
     let mut command = Command::new("strace");
     command.args(["-f", "-o"]).arg(&trace).args(["-e", "trace=chmod,fchmod,fchmodat,chown,lchown,fchown,mkdir"]);
     command.arg(std::env::current_exe().unwrap()).args(["--exact", "--nocapture"]);
     command.arg("sharing::the_library_makes_entries_open_to_the_group_without_changing_its_programs_umask");
-    command.env(CHILD, shared.store()).env("CAIRN_TEST_SOURCE", shared.lab.path("d")).env("CAIRN_CACHE_DIR", "");
+    command.env(CHILD, shared.store()).env("CAIRN_TEST_SOURCE", shared.test_store.path("d")).env("CAIRN_CACHE_DIR", "");
     // SAFETY: umask cannot fail and has no memory effects.
     unsafe {
         command.pre_exec(|| {
@@ -517,7 +517,11 @@ fn the_library_makes_entries_open_to_the_group_without_changing_its_programs_uma
     let Ok(output) = command.output() else { return println!("skipped: strace is missing") };
     assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     assert_eq!(shared.closed_to_the_group(0o5), [""; 0]);
-    assert_eq!(std::fs::metadata(shared.lab.path("home/umask")).unwrap().mode() & 0o777, 0o600, "the program's umask");
+    assert_eq!(
+        std::fs::metadata(shared.test_store.path("home/umask")).unwrap().mode() & 0o777,
+        0o600,
+        "the program's umask"
+    );
     let calls = std::fs::read_to_string(trace).unwrap();
     assert!(calls.contains("/versions/"), "{calls}");
     let later: Vec<_> =

@@ -152,7 +152,7 @@ pub fn wait_stopped(child: &Child) {
 }
 
 /// Wakes it.
-pub fn go_on(child: &Child) {
+pub fn resume(child: &Child) {
     // SAFETY: a signal to a child of ours that was not waited for.
     unsafe { libc::kill(child.id() as i32, libc::SIGCONT) };
 }

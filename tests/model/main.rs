@@ -228,7 +228,7 @@ mod what_is_needed_is_never_freed {
         breaks("looks before the token", &[Law::Freed], &flawed(Flaw::LookBeforeToken, &[Put]));
         breaks("a fenced writer that keeps its looks", &[Law::Freed], &flawed(Flaw::KeepLooks, &[Put]));
         breaks("no commit", &[Law::Freed], &flawed(Flaw::NoCommit, &[Put]));
-        breaks("a committed record is no root", &[Law::Freed], &flawed(Flaw::CommittedIsNoRoot, &[Put]));
+        breaks("a committed record is not a root", &[Law::Freed], &flawed(Flaw::CommittedIsNoRoot, &[Put]));
         breaks("one mark", &[Law::Freed], &flawed(Flaw::OneMark, &[Put]));
         breaks("what is needed not put back", &[Law::Freed], &flawed(Flaw::NoPutBack, &[Put]));
         breaks("no wait", &[Law::Freed], &flawed(Flaw::NoWait, &[Put]));
@@ -238,7 +238,7 @@ mod what_is_needed_is_never_freed {
         breaks("a patch that looks before it relies", &[Law::Freed], &flawed(Flaw::LookBeforeRelying, &[Put, Patch]));
         breaks("a pin made after the look", &[Law::Freed], &flawed(Flaw::LookBeforeRelying, &[Put, Pin]));
         breaks(
-            "removals as they stand at each mark",
+            "removals as they are at each mark",
             &[Law::Freed],
             &Freeing { flaw: Flaw::NoSnapshot, ..with(&[Put, Patch], 1, 1, false) },
         );

@@ -15,7 +15,7 @@ pub trait Model {
     fn broken(&self, state: &Self::State) -> Option<Law>;
 }
 
-/// Who did what, and to which number.
+/// Which process did what, and to which number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Label(pub &'static str, pub usize, pub usize);
 
@@ -24,27 +24,27 @@ pub struct Label(pub &'static str, pub usize, pub usize);
 pub enum Law {
     /// F4: a number is missing below another.
     Gap,
-    /// F7: a token stands at two numbers, or one record is published twice.
+    /// F7: a token has two numbers, or one record is published twice.
     Twice,
-    /// F7, L14: a token that was fenced before it committed stands at a number.
+    /// F7, L14: a token that was fenced before it committed has a number.
     FencedPublished,
     /// F3: the record behind a number was removed.
     RecordGone,
     /// A put made a version with the same content as the version before it.
     SameAgain,
-    /// L9: a patch stands after a version that it has not seen.
+    /// L9: a patch comes after a version that it has not seen.
     PatchOverUnseen,
     /// L11: an acknowledged contribution is not in the log.
     ContributionLost,
     /// L8: an acknowledged version is not there.
     VersionLost,
     /// L10: what was refused or abandoned is published.
-    ToldNo,
-    /// L11, F14: a record stands after the finish.
+    RefusedButDone,
+    /// L11, F14: a record comes after the finish.
     AfterFinish,
-    /// L12: a finish stands after a contribution that it has not merged.
+    /// L12: a finish comes after a contribution that it has not merged.
     NotMerged,
-    /// L11: a contribution that began before a discard stands after it.
+    /// L11: a contribution that began before a discard comes after it.
     AfterDiscard,
     /// L12, F14: a draft came to two versions, or to one that it did not tell.
     TwoVersions,

@@ -1,4 +1,4 @@
-//! Three small protocols: an alias against a removal, a reader beside collectors, two packs that hold the same and two
+//! Three small protocols: an alias against a removal, a reader during collections, two packs that hold the same and two
 //! collectors.
 
 use crate::search::{Label, Law, Model};
@@ -126,7 +126,7 @@ impl Model for AliasAgainstRemoval {
     }
 }
 
-/// A reader that looks in place, then in each batch of the trash, so many times, while collectors move what is live to
+/// A reader that looks in place, then in each batch of the trash, a number of times, while collectors move what is live to
 /// and fro (FORMAT.md, "Readers").
 pub struct Reader {
     /// Collectors, one batch each.
@@ -196,7 +196,7 @@ impl Model for Reader {
     }
 }
 
-/// One blob in two packs, and two collectors of which each finds one of the packs needless because of the other.
+/// One blob in two packs, and two collectors: each finds one of the packs needless because of the other.
 pub struct TwoPacks {
     /// Whether the other pack is looked at again before the pack is freed.
     pub second_look: bool,

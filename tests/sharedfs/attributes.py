@@ -25,15 +25,15 @@ env.update(CAIRN_STORE=store, CAIRN_CACHE_DIR=caches)
 wrong = []
 
 
-def run(*words):
-    done = subprocess.run([cairn, *words], env=env, capture_output=True, timeout=300)
+def run(*args):
+    done = subprocess.run([cairn, *args], env=env, capture_output=True, timeout=300)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
-def need(*words):
-    status, out, err = run(*words)
+def need(*args):
+    status, out, err = run(*args)
     if status != 0:
-        sys.exit("%s: status %s %s" % (" ".join(words), status, err))
+        sys.exit("%s: status %s %s" % (" ".join(args), status, err))
     return out.decode().strip(), err
 
 

@@ -15,7 +15,7 @@ cut = args.pop(args.index("--cut") + 1) if "--cut" in args else None
 hosts = [a for a in args if a != "--cut"]
 counts = collections.Counter()
 errors = collections.Counter()  # which commands were repeated, and why
-told = collections.defaultdict(list)  # what was acknowledged
+acknowledged = collections.defaultdict(list)  # what was acknowledged
 wrong = []
 digests = {}  # of what was sealed in staging directories
 fenced = set()
@@ -26,12 +26,12 @@ NUMBER = re.compile(r"v\d+|\d{6,}")
 TMP = os.environ.get("TMPDIR", "/tmp")
 
 
-def say(host, *words, kill=0.0, rng=random):
+def run(host, *args, kill=0.0, rng=random):
     """Runs a command on a host's mount; (status, stdout, stderr), status None when it was killed."""
     env = dict(os.environ, CAIRN_STORE=host + "/store", CAIRN_CACHE_DIR=TMP + "/cairn-sharedfs-cache-%d" % os.getpid())
     for name in ("CAIRN_RUN", "CAIRN_RUN_GROUP", "CAIRN_JOB_TYPE"):
         env.pop(name, None)
-    child = subprocess.Popen([cairn, *words], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen([cairn, *args], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if rng.random() < kill:
         time.sleep(rng.random() * 0.3)
         child.kill()
@@ -41,15 +41,15 @@ def say(host, *words, kill=0.0, rng=random):
         child.kill()
         out, err = child.communicate()
         with lock:
-            wrong.append("no answer in %d s: %s" % (PATIENCE, " ".join(words)))
+            wrong.append("no answer in %d s: %s" % (PATIENCE, " ".join(args)))
     return (None if child.returncode < 0 else child.returncode), out.strip(), err
 
 
-def persist(host, *words, kill=0.15, rng=random):
+def persist(host, *args, kill=0.15, rng=random):
     """Runs a command until it succeeds or is refused."""
     began = time.time()
     while True:
-        status, out, err = say(host, *words, kill=kill, rng=rng)
+        status, out, err = run(host, *args, kill=kill, rng=rng)
         if status is None:
             counts["killed"] += 1
             continue
@@ -59,7 +59,7 @@ def persist(host, *words, kill=0.15, rng=random):
         errors[re.sub(r"/tmp/[^/]*/|[0-9a-f]{30,}", "", " ".join(err.split()))[:150]] += 1
         if status in (1, 2, 4, 6) or time.time() - began > PATIENCE:
             with lock:
-                wrong.append("%s: status %s %s" % (" ".join(words), status, err))
+                wrong.append("%s: status %s %s" % (" ".join(args), status, err))
             return status, out, err
         time.sleep(0.5)
 
@@ -81,7 +81,7 @@ def putter(host, me, rng):
         os.unlink(path)
         if status == 0:
             with lock:
-                told["puts"].append((out, text))
+                acknowledged["puts"].append((out, text))
             counts["puts"] += 1
 
 
@@ -95,7 +95,7 @@ def patcher(host, me, rng):
         status, out, err = persist(host, "patch", "patched", path, "--at", at, "--create", rng=rng)
         if status == 0:
             with lock:
-                told["patched"].append((at + "/" + os.path.basename(path), text))
+                acknowledged["patched"].append((at + "/" + os.path.basename(path), text))
             counts["patches"] += 1
             counts["rebased"] += "rebased" in err
         else:
@@ -107,7 +107,7 @@ def patcher(host, me, rng):
 def current_draft(rng):
     """The draft after the finished ones; now and then a finished one."""
     with lock:
-        finished = len({draft for draft, _ in told["finished"]})
+        finished = len({draft for draft, _ in acknowledged["finished"]})
     return "draft-%d" % max(0, finished - (rng.random() < 0.1))
 
 
@@ -122,11 +122,11 @@ def contributor(host, me, rng):
         status, _, err = persist(host, "upsert", "drafts", path, "--run", run, "--distributed-id", draft, rng=rng)
         if status == 0:
             with lock:
-                told[draft].append((os.path.basename(path), text))
+                acknowledged[draft].append((os.path.basename(path), text))
             counts["upserts"] += 1
         elif "is finished" in err:
             # If an earlier try was killed, the contribution may be in the version although this one was refused.
-            counts["upserts told that it is finished"] += 1
+            counts["upserts refused, finished"] += 1
         else:
             counts["upserts refused"] += 1
         os.unlink(path)
@@ -134,17 +134,17 @@ def contributor(host, me, rng):
             status, out, _ = persist(host, "finish", "drafts", "--distributed-id", draft, "--skip-open", rng=rng)
             if status == 0:
                 with lock:
-                    told["finished"].append((draft, out))
+                    acknowledged["finished"].append((draft, out))
                 counts["finishes"] += 1
 
 
 def daemons(mnt):
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            words = open("/proc/%s/cmdline" % pid, "rb").read().split(b"\0")
+            args = open("/proc/%s/cmdline" % pid, "rb").read().split(b"\0")
         except OSError:
             continue
-        if b"mount" in words and mnt.encode() in words:
+        if b"mount" in args and mnt.encode() in args:
             yield int(pid)
 
 
@@ -169,7 +169,7 @@ def stager(host, me, rng):
         files = {"%s-%d-%d" % (me, n, i): rng.randbytes(size) for i, size in enumerate((100, 50_000, 300_000))}
         status, _, err = persist(host, *mount, kill=0, rng=rng)
         if status != 0:
-            counts["stages told that it is finished" if "is finished" in err else "stages refused"] += 1
+            counts["stages refused, finished" if "is finished" in err else "stages refused"] += 1
             continue
         for i, (name, data) in enumerate(files.items()):
             try:
@@ -183,7 +183,7 @@ def stager(host, me, rng):
                     os.kill(pid, signal.SIGKILL)
                 counts["staging daemons killed"] += 1
                 persist(host, "umount", "--no-seal", mnt, kill=0, rng=rng)
-                while True:  # until its lock is seen to be nobody's
+                while True:  # until its lock is seen to have no live holder
                     status, _, err = persist(host, *mount, kill=0, rng=rng)
                     if status == 0 or "is finished" in err or stop.is_set():
                         break
@@ -195,16 +195,16 @@ def stager(host, me, rng):
                 if missing:
                     wrong.append("what was fsynced is gone after a kill: %s" % missing)
         if status != 0:
-            counts["stages told that it is finished"] += 1
+            counts["stages refused, finished"] += 1
             continue
         status, _, err = persist(host, "seal", mnt, rng=rng)
         if status == 0:
             with lock:
-                told[draft] += [(name, None) for name in files]
+                acknowledged[draft] += [(name, None) for name in files]
                 digests.update({name: hashlib.sha256(data).hexdigest() for name, data in files.items()})
             counts["stages sealed"] += 1
         elif "is finished" in err:
-            counts["stages told that it is finished"] += 1
+            counts["stages refused, finished"] += 1
         else:
             wrong.append("a stage was not sealed: " + err)
         persist(host, "umount", "--no-seal", mnt, kill=0, rng=rng)
@@ -213,7 +213,7 @@ def stager(host, me, rng):
 
 def mover(host, me, rng):
     while not stop.is_set():
-        status, out, _ = say(host, "list", "puts", "--json")
+        status, out, _ = run(host, "list", "puts", "--json")
         versions = [v["version"] for v in json.loads(out)] if status == 0 and out else []
         if versions:
             status, _, _ = persist(host, "alias", "puts:" + rng.choice(versions), "prod", rng=rng)
@@ -227,8 +227,8 @@ def looks_before(host, name):
     An NFS client remembers that for up to half a minute.
     """
     remove = ("rm", name + ":v0", "--dry-run")
-    for words in (("list", name), ("show", name + ":v0"), remove, ("drafts", name), ("cat", name + ":nothing", "x")):
-        say(host, *words)
+    for args in (("list", name), ("show", name + ":v0"), remove, ("drafts", name), ("cat", name + ":nothing", "x")):
+        run(host, *args)
 
 
 def newcomer(host, me, rng):
@@ -256,7 +256,7 @@ def newcomer(host, me, rng):
         elif kind == 1:
             ok.append(persist(other, "rm", name + ":v1", kill=0, rng=rng)[0])
             status, out, err = persist(host, "patch", name, paths[2], kill=0, rng=rng)
-            inside = set(say(host, "ls", name)[1].split())
+            inside = set(run(host, "ls", name)[1].split())
             if ok == [0, 0, 0] and (status != 0 or inside != {first, third}):
                 wrong.append(
                     "%s:v1 was removed on %s, then patched on %s: %s %s %s" % (name, other, host, status, inside, err)
@@ -313,23 +313,23 @@ def fencer(host, rng):
 
 def looker(host, rng):
     while not stop.is_set():
-        for words in (["list"], ["list", "puts"], ["ls", "patched", "-R"], ["drafts"], ["locks"]):
-            say(host, *words)
+        for args in (["list"], ["list", "puts"], ["ls", "patched", "-R"], ["drafts"], ["locks"]):
+            run(host, *args)
             counts["looks"] += 1
 
 
 def verifier(host, rng):
     """Runs `cairn verify` while the others write. Notes about caches are allowed; a finding is a failure."""
     while not stop.is_set():
-        words = ["verify", *rng.choice(([], [], ["puts"], ["patched"], ["drafts"])), *rng.choice(([], ["--quick"]))]
-        status, out, err = say(host, *words)
+        args = ["verify", *rng.choice(([], [], ["puts"], ["patched"], ["drafts"])), *rng.choice(([], ["--quick"]))]
+        status, out, err = run(host, *args)
         if status == 0:
             counts["verifies"] += 1
         elif status == 5:  # the disk was out of reach
             counts["verifies without the disk"] += 1
-        elif not (status == 6 and len(words) > 1):  # an artifact that is not there yet
+        elif not (status == 6 and len(args) > 1):  # an artifact that is not there yet
             with lock:
-                wrong.append("%s on %s while others write: status %s %s %s" % (" ".join(words), host, status, out, err))
+                wrong.append("%s on %s while others write: status %s %s %s" % (" ".join(args), host, status, out, err))
 
 
 def holders(host, directory):
@@ -351,31 +351,31 @@ def check(host):
         if sorted(found) != list(range(first, first + len(found))):
             wrong.append("%s on %s is not dense: %s" % (name, host, sorted(found)))
         if len(set(found.values())) != len(found):
-            wrong.append("%s on %s: a token stands twice" % (name, host))
+            wrong.append("%s on %s: a token has two numbers" % (name, host))
     for path, token in numbers(host):
         if token in fenced:
             wrong.append("%s holds a fenced token" % path)
-    for spec, text in told["puts"]:
-        status, out, err = say(host, "ls", spec)
-        status2, content, _ = say(host, "cat", spec, out) if status == 0 else (1, "", "")
+    for spec, text in acknowledged["puts"]:
+        status, out, err = run(host, "ls", spec)
+        status2, content, _ = run(host, "cat", spec, out) if status == 0 else (1, "", "")
         if status2 != 0 or content != text:
             wrong.append("put %s on %s holds %r, acknowledged %r: %s" % (spec, host, content, text, err))
     tree = {}
-    if told["patched"]:
-        status, out, err = say(host, "ls", "patched", "-R")
+    if acknowledged["patched"]:
+        status, out, err = run(host, "ls", "patched", "-R")
         tree = set(out.splitlines())
-        for path, text in told["patched"]:
+        for path, text in acknowledged["patched"]:
             if path not in tree:
                 wrong.append("patch %s is not in the newest version on %s" % (path, host))
     versions = collections.defaultdict(set)
-    for draft, version in told["finished"]:
+    for draft, version in acknowledged["finished"]:
         versions[draft].add(version)
     for draft, names in versions.items():
         if len(names) != 1:
             wrong.append("%s came to %s" % (draft, names))
-        status, out, err = say(host, "ls", next(iter(names)))
+        status, out, err = run(host, "ls", next(iter(names)))
         inside = set(out.splitlines())
-        for path, text in told[draft]:
+        for path, text in acknowledged[draft]:
             if path not in inside:
                 wrong.append("%s was acknowledged for %s and is not in %s on %s" % (path, draft, names, host))
             elif path in digests:
@@ -384,15 +384,15 @@ def check(host):
                 ).stdout
                 if hashlib.sha256(out).hexdigest() != digests[path]:
                     wrong.append("%s in %s on %s is not what was staged" % (path, names, host))
-    status, out, err = say(host, "verify")
+    status, out, err = run(host, "verify")
     if status != 0:
         wrong.append("verify on %s: status %s %s %s" % (host, status, out, err))
 
 
 def main():
     if not os.path.exists("/dev/fuse"):
-        print("no /dev/fuse: nobody writes into staging directories", flush=True)
-    status, _, err = say(hosts[0], "init")
+        print("no /dev/fuse: no process writes into staging directories", flush=True)
+    status, _, err = run(hosts[0], "init")
     if status != 0:
         sys.exit("init: " + err)
     threads = []

@@ -148,7 +148,7 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     }
     match &args.version {
         None => mount_store(context, &args),
-        Some(word) => mount_version(context, &args, word),
+        Some(spec) => mount_version(context, &args, spec),
     }
 }
 
@@ -159,8 +159,8 @@ fn mount_store(context: &mut Context, args: &MountArgs) -> CommandResult {
     serve(context, args, print, |options| fuse::mount_store(&root, &args.mountpoint, options))
 }
 
-fn mount_version(context: &mut Context, args: &MountArgs, word: &str) -> CommandResult {
-    let version = context.version(word)?;
+fn mount_version(context: &mut Context, args: &MountArgs, spec: &str) -> CommandResult {
+    let version = context.version(spec)?;
     let name = version.to_string();
     // The daemon opens the store itself: files that this process has open are closed when it ends.
     let root = version.store().root().to_path_buf();

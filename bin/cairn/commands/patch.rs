@@ -116,7 +116,7 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
 
 /// The patch, on what it was made on.
 fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact> {
-    let onto = args.onto.as_deref().map(|word| onto(store, spec, word)).transpose()?;
+    let onto = args.onto.as_deref().map(|number_text| onto(store, spec, number_text)).transpose()?;
     let base = match (resolve(store, spec), &onto) {
         (_, Some(onto)) if spec.selector == Selector::Latest => onto.clone(),
         (Ok(base), _) => base,
@@ -141,9 +141,9 @@ fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact
     Ok(artifact)
 }
 
-fn onto(store: &Store, spec: &VersionSpec, word: &str) -> Result<Version> {
-    let number = VersionNumber::parse(word)
-        .map_err(|_| Error::usage(format!("--onto {word}: expected a version number such as v3")))?;
+fn onto(store: &Store, spec: &VersionSpec, number_text: &str) -> Result<Version> {
+    let number = VersionNumber::parse(number_text)
+        .map_err(|_| Error::usage(format!("--onto {number_text}: expected a version number such as v3")))?;
     resolve(store, &VersionSpec { artifact: spec.artifact.clone(), selector: Selector::Number(number) })
 }
 

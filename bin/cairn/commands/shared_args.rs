@@ -71,7 +71,7 @@ impl SourceArgs {
     }
 }
 
-/// What is recorded about the version beside its content.
+/// What is recorded about the version in addition to its content.
 #[derive(Args, Debug)]
 pub struct AnnotationArgs {
     /// The artifact's type; it can't be changed later [default: its present type, else dataset]

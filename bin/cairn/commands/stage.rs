@@ -164,7 +164,7 @@ pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: S
         // If it is mounted on this host, its daemon seals it.
         Err(e) if e.kind() == Kind::Conflict => {
             let mut how = SealRequest::default().stage(stage.token()).replace(options.replace);
-            how.annotations = options.annotations.filter(|a| a.says_something()).map(ArtifactAnnotations::of);
+            how.annotations = options.annotations.filter(|a| a.has_annotations()).map(ArtifactAnnotations::of);
             match staging::mounted_at(store, stage.token())?.map(|at| seal_at(&at, &how)) {
                 Some(Ok(Some(done))) => {
                     warn_of(&done);

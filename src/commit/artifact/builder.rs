@@ -251,7 +251,7 @@ impl Artifact {
     }
 
     /// Whether it has a type or annotations.
-    pub fn says_something(&self) -> bool {
+    pub fn has_annotations(&self) -> bool {
         self.kind.is_some()
             || self.description.is_some()
             || self.metadata.is_some()
@@ -260,7 +260,7 @@ impl Artifact {
     }
 
     /// Takes the type and annotations of `other`.
-    pub(crate) fn say_as(&mut self, other: &Artifact) {
+    pub(crate) fn copy_annotations(&mut self, other: &Artifact) {
         self.kind = other.kind.clone().or(self.kind.take());
         self.description.clone_from(&other.description);
         self.metadata.clone_from(&other.metadata);

@@ -52,7 +52,7 @@ pub struct FileWriter<'a> {
     at: RelPath,
     /// Whose file system has the spool; none: the system's temporary directory.
     store: Option<Store>,
-    /// The bytes, until there are so many that they are spooled.
+    /// The bytes, until their number requires a spool file.
     held: Vec<u8>,
     spool: Option<BufWriter<Spool>>,
 }

@@ -68,12 +68,12 @@ pub(in crate::commit) fn merged_annotations(
     }
     match merged.set_metadata(metadata) {
         Ok(_) => Ok(merged),
-        Err(e) => Err(too_much_said(draft, state, artifact, &e)),
+        Err(e) => Err(metadata_too_large(draft, state, artifact, &e)),
     }
 }
 
 /// The error for metadata that is within its bound for each contribution, but not together: lists the largest first.
-fn too_much_said(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &Error) -> Error {
+fn metadata_too_large(draft: &Draft, state: &DraftState, artifact: &Artifact, why: &Error) -> Error {
     let size = |m: &Metadata| serde_json::to_vec(m).map_or(0, |json| json.len());
     let mut by_run: BTreeMap<String, Metadata> = BTreeMap::new();
     for record in state.contributions.iter().map(|c| &c.record).filter(|r| !r.metadata.is_empty()) {

@@ -118,9 +118,9 @@ impl DraftCollector<'_> {
     /// The processes that write, and the staging directories.
     fn at_work(&mut self) -> Result<()> {
         for lock in lock::held(self.store, |r| WRITING.contains(&r.purpose.as_str()))? {
-            let words =
+            let names =
                 (lock.artifact.as_deref().map(ArtifactName::parse), lock.draft.as_deref().map(DistributedId::parse));
-            let (Some(Ok(name)), Some(Ok(id))) = words else { continue };
+            let (Some(Ok(name)), Some(Ok(id))) = names else { continue };
             if let Some(open) = self.at(&name, &id) {
                 open.writers.push(lock);
             }

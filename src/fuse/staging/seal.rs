@@ -61,10 +61,10 @@ impl StagingTree {
         let not_json = |e| Error::usage("the annotations cannot be read").with_source(e);
         let annotations = annotations.map(serde_json::from_str::<ArtifactAnnotations>).transpose().map_err(not_json)?;
         let annotated = annotations.map(|a| a.artifact(&run.stage.record().artifact)).transpose()?;
-        let says_more = replace || annotated.as_ref().is_some_and(|a| a.says_something());
+        let adds_annotations = replace || annotated.as_ref().is_some_and(|a| a.has_annotations());
         if let Some(done) = self.close(run)? {
             // The new annotations must not be ignored silently.
-            return if says_more {
+            return if adds_annotations {
                 Err(Error::conflict("it is sealed already, without the annotations that are given now"))
             } else {
                 Ok(done)

@@ -1,6 +1,6 @@
 //! Making the kernel forget versions, so that their pins can be removed.
 //!
-//! The kernel is told to forget a version name by name, down to the names that are in use; so after the last use it
+//! The daemon asks the kernel to forget a version name by name, down to the names that are in use; so after the last use it
 //! forgets the rest by itself. A name that it keeps because something below is in use cannot be reached by name a
 //! second time, so the directories that were in use are remembered.
 
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 
-/// How many names of a version the kernel is told to forget in one step.
+/// How many names of a version the kernel is asked to forget in one step.
 const NAMES_PER_STEP: usize = 1 << 14;
 /// How many directories in use are remembered.
 const MAX_DIRECTORIES: usize = 1 << 12;
@@ -79,7 +79,7 @@ impl Invalidation {
     }
 }
 
-/// The versions that the kernel is told to forget, by slot.
+/// The versions that the kernel is to forget, by slot.
 #[derive(Default)]
 pub(super) struct Invalidations(Mutex<HashMap<u32, Invalidation>>);
 

@@ -52,11 +52,7 @@ fn a_damaged_blob_that_a_reader_found_is_stored_again_and_read_by_the_old_hint()
 
     let writer = store.afresh().writer(&store.work()).unwrap();
     let mut thread_writer = writer.thread_writer();
-    assert_eq!(
-        thread_writer.find(&digests[2], 1000).unwrap(),
-        None,
-        "also who only knows its digest is told that it is not there"
-    );
+    assert_eq!(thread_writer.find(&digests[2], 1000).unwrap(), None, "a lookup by digest does not find it either");
     let new: Vec<bool> = contents.iter().map(|c| put_small(&mut thread_writer, c).1.new).collect();
     assert_eq!(new, [false, false, true, false, false]);
     thread_writer.close().unwrap();

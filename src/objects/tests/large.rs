@@ -36,7 +36,7 @@ fn a_large_file_is_stored_read_only_with_a_fixed_time_and_once() {
         assert_eq!(
             std::io::read_to_string(large.into_file()).map_err(|_| ()).unwrap_or_default().len(),
             0,
-            "noise is no text"
+            "random bytes are not text"
         );
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
         assert!(!put_file(&store, &source).new);

@@ -38,9 +38,9 @@ fn aliases_move_and_go_and_only_from_where_they_are_expected() {
 #[test]
 fn latest_and_reserved_names_cannot_be_set_as_aliases() {
     let test_store = test_store();
-    for word in ["latest", "staging", "v7", "a/b", "a:b", ".a", ""] {
-        test_store.fails(&["alias", "x:v0", word], 2);
-        test_store.fails(&["unalias", "x", word], 2);
+    for name in ["latest", "staging", "v7", "a/b", "a:b", ".a", ""] {
+        test_store.fails(&["alias", "x:v0", name], 2);
+        test_store.fails(&["unalias", "x", name], 2);
     }
 }
 

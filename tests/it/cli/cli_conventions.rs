@@ -50,9 +50,9 @@ const COMMANDS: [&str; 40] = [
 
 #[test]
 fn every_command_has_an_example_in_its_help() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for command in COMMANDS {
-        let help = lab.ok(&[command, "--help"]);
+        let help = test_store.ok(&[command, "--help"]);
         assert!(
             help.contains("Example") && help.contains(&format!("  cairn {command}"))
                 || help.contains(&format!("| cairn {command}")),
@@ -60,11 +60,11 @@ fn every_command_has_an_example_in_its_help() {
         );
         assert!(help.lines().all(|l| l.chars().count() <= 104), "{command}: {help}");
     }
-    let help = lab.ok(&["--help"]);
+    let help = test_store.ok(&["--help"]);
     for command in COMMANDS {
         assert!(help.contains(&format!("\n  {command} ")), "{command}");
     }
-    assert!(lab.ok(&["--version"]).starts_with("cairn "));
+    assert!(test_store.ok(&["--version"]).starts_with("cairn "));
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn without_a_command_the_help_is_shown_and_the_status_is_2() {
 
 #[test]
 fn global_options_stand_before_or_after_the_command() {
-    let lab = TestStore::new();
-    let store = lab.str("store");
+    let test_store = TestStore::new();
+    let store = test_store.str("store");
     for args in [
         vec!["--json", "--store", &store, "list"],
         vec!["list", "--json", "--store", &store],
@@ -84,20 +84,20 @@ fn global_options_stand_before_or_after_the_command() {
         vec!["-q", "--json", "list"],
         vec!["list", "-q", "--json"],
     ] {
-        let out = lab
+        let out = test_store
             .cairn(&args)
             .env_remove("CAIRN_STORE")
             .env("CAIRN_STORE", if args.len() == 4 { &store } else { "" })
             .output()
             .unwrap();
-        let out = if args.contains(&"-q") { lab.run(&args, 0) } else { out };
+        let out = if args.contains(&"-q") { test_store.run(&args, 0) } else { out };
         assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "[]\n".into()), "{args:?}: {}", text(&out.stderr));
     }
 }
 
 #[test]
 fn usage_errors_are_status_2_in_the_one_form_and_json_under_json() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for args in [
         vec!["putt"],
         vec!["put"],
@@ -108,9 +108,9 @@ fn usage_errors_are_status_2_in_the_one_form_and_json_under_json() {
         vec!["get", "x", "d", "--link", "soft"],
         vec!["rm"],
     ] {
-        let said = lab.fails(&args, 2);
-        assert!(said.contains("\nhint: "), "{args:?}: {said}");
-        let out = lab.run(&[&["--json"], args.as_slice()].concat(), 2);
+        let message = test_store.fails(&args, 2);
+        assert!(message.contains("\nhint: "), "{args:?}: {message}");
+        let out = test_store.run(&[&["--json"], args.as_slice()].concat(), 2);
         let error: serde_json::Value = serde_json::from_slice(&out.stderr).unwrap();
         assert!(
             error["error"].is_string() && error["causes"].is_array() && error["hint"].is_string() && error["exit"] == 2,
@@ -118,17 +118,17 @@ fn usage_errors_are_status_2_in_the_one_form_and_json_under_json() {
         );
         assert!(out.stdout.is_empty());
     }
-    lab.expect_nothing();
+    test_store.expect_nothing();
 }
 
 #[test]
 fn errors_say_what_was_expected_and_found_and_the_next_step() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("a", b"1")]);
-    lab.ok(&["put", "images", "src"]);
-    let said = lab.fails(&["show", "imges"], 6);
-    assert_eq!(said, "error: there is no artifact imges\nhint: did you mean images?\n");
-    let error = lab.run(&["show", "images:v7", "--json"], 6).stderr;
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    test_store.ok(&["put", "images", "src"]);
+    let message = test_store.fails(&["show", "imges"], 6);
+    assert_eq!(message, "error: there is no artifact imges\nhint: did you mean images?\n");
+    let error = test_store.run(&["show", "images:v7", "--json"], 6).stderr;
     let error: serde_json::Value = serde_json::from_slice(&error).unwrap();
     assert_eq!(
         error,
@@ -138,71 +138,76 @@ fn errors_say_what_was_expected_and_found_and_the_next_step() {
             "detail": { "type": "not_found", "what": "version", "name": "images:v7", "candidates": [] },
         })
     );
-    lab.ok(&["alias", "images:v0", "prod"]);
-    let moved = lab.run(&["alias", "images:v0", "prod", "--expect", "none", "--json"], 3).stderr;
+    test_store.ok(&["alias", "images:v0", "prod"]);
+    let moved = test_store.run(&["alias", "images:v0", "prod", "--expect", "none", "--json"], 3).stderr;
     assert_eq!(
         serde_json::from_slice::<serde_json::Value>(&moved).unwrap()["detail"],
         serde_json::json!({ "type": "alias_moved", "alias": "prod", "expected": null, "found": "v0" })
     );
-    let said = lab.fails(&["--store", "/nonexistent", "list"], 6);
-    assert!(said.contains("hint: `cairn init DIR` makes one"), "{said}");
+    let message = test_store.fails(&["--store", "/nonexistent", "list"], 6);
+    assert!(message.contains("hint: `cairn init DIR` makes one"), "{message}");
 }
 
 #[test]
 fn the_store_comes_from_the_option_or_the_environment_or_the_nearest_directory_above() {
-    let lab = TestStore::new();
-    std::fs::create_dir_all(lab.path("w/deep/er")).unwrap();
+    let test_store = TestStore::new();
+    std::fs::create_dir_all(test_store.path("w/deep/er")).unwrap();
     let at = |dir: &str, args: &[&str]| {
-        lab.cairn(args).env_remove("CAIRN_STORE").current_dir(lab.path(dir)).output().unwrap()
+        test_store.cairn(args).env_remove("CAIRN_STORE").current_dir(test_store.path(dir)).output().unwrap()
     };
     let out = at("w/deep", &["list"]);
     assert_eq!(out.status.code(), Some(6));
     assert!(text(&out.stderr).contains("`cairn init` makes one"));
     let out = at("w", &["init"]);
-    assert_eq!(text(&out.stdout).trim_end(), std::fs::canonicalize(lab.path("w/.cairn")).unwrap().to_str().unwrap());
+    assert_eq!(
+        text(&out.stdout).trim_end(),
+        std::fs::canonicalize(test_store.path("w/.cairn")).unwrap().to_str().unwrap()
+    );
     assert_eq!(text(&at("w/deep/er", &["list", "--json"]).stdout), "[]\n");
     assert_eq!(at("w/deep/er", &["put", "x", "."]).status.code(), Some(0));
     assert_eq!(text(&at("w", &["list"]).stdout), "x  dataset  1  v0\n");
-    assert_eq!(lab.ok(&["list"]), "", "the environment's store is another one");
-    assert_eq!(lab.ok(&["list", "--store", "w/.cairn"]), "x  dataset  1  v0");
+    assert_eq!(test_store.ok(&["list"]), "", "the environment's store is another one");
+    assert_eq!(test_store.ok(&["list", "--store", "w/.cairn"]), "x  dataset  1  v0");
 }
 
 #[test]
 fn init_on_a_store_or_on_what_is_not_empty_changes_nothing() {
-    let lab = TestStore::new();
-    let before = std::fs::read(lab.path("store/cairn.json")).unwrap();
-    assert!(lab.fails(&["init", "store"], 3).contains("is a store already"));
-    assert!(lab.fails(&["init"], 3).contains("is a store already"), "CAIRN_STORE is where init makes one");
-    assert_eq!(std::fs::read(lab.path("store/cairn.json")).unwrap(), before);
-    make_tree(&lab.path("full"), &[("a", b"1")]);
-    lab.fails(&["init", "full"], 3);
-    assert_eq!(std::fs::read_dir(lab.path("full")).unwrap().count(), 1);
-    assert!(lab.json(&["init", "new"])["path"].as_str().unwrap().ends_with("/new"));
-    lab.fails(&["init", "other", "--group", "no-such-group"], 2);
-    lab.ok(&["init", "other", "--group", "0", "--cache-bound", "7"]);
-    assert!(std::fs::read_to_string(lab.path("other/cairn.json")).unwrap().contains("\"cache_bound_seconds\": 7"));
+    let test_store = TestStore::new();
+    let before = std::fs::read(test_store.path("store/cairn.json")).unwrap();
+    assert!(test_store.fails(&["init", "store"], 3).contains("is a store already"));
+    assert!(test_store.fails(&["init"], 3).contains("is a store already"), "CAIRN_STORE is where init makes one");
+    assert_eq!(std::fs::read(test_store.path("store/cairn.json")).unwrap(), before);
+    make_tree(&test_store.path("full"), &[("a", b"1")]);
+    test_store.fails(&["init", "full"], 3);
+    assert_eq!(std::fs::read_dir(test_store.path("full")).unwrap().count(), 1);
+    assert!(test_store.json(&["init", "new"])["path"].as_str().unwrap().ends_with("/new"));
+    test_store.fails(&["init", "other", "--group", "no-such-group"], 2);
+    test_store.ok(&["init", "other", "--group", "0", "--cache-bound", "7"]);
+    assert!(
+        std::fs::read_to_string(test_store.path("other/cairn.json")).unwrap().contains("\"cache_bound_seconds\": 7")
+    );
 }
 
 #[test]
 fn stdout_is_data_and_quiet_silences_status_messages_but_not_errors() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("a", b"1")]);
-    let out = lab.run(&["put", "x", "src"], 0);
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    let out = test_store.run(&["put", "x", "src"], 0);
     assert_eq!(
         (text(&out.stdout).as_str(), text(&out.stderr).as_str()),
         ("x:v0\n", "1 file, 1 B; 1 B new in the store\n")
     );
-    let out = lab.run(&["put", "x", "src", "-q"], 0);
+    let out = test_store.run(&["put", "x", "src", "-q"], 0);
     assert_eq!((text(&out.stdout).as_str(), text(&out.stderr).as_str()), ("x:v0\n", ""));
-    assert!(text(&lab.run(&["-q", "show", "y"], 6).stderr).starts_with("error: "));
+    assert!(text(&test_store.run(&["-q", "show", "y"], 6).stderr).starts_with("error: "));
 }
 
 #[test]
 fn a_closed_pipe_is_not_an_error() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let names: Vec<String> = (0..1500).map(|i| format!("{}-{i:05}", "n".repeat(80))).collect();
-    make_tree(&lab.path("src"), &names.iter().map(|n| (n.as_str(), b"" as &[u8])).collect::<Vec<_>>());
-    lab.ok(&["put", "x", "src"]);
+    make_tree(&test_store.path("src"), &names.iter().map(|n| (n.as_str(), b"" as &[u8])).collect::<Vec<_>>());
+    test_store.ok(&["put", "x", "src"]);
     for args in [
         vec!["ls", "x", "-R"],
         vec!["ls", "x", "-R", "--json"],
@@ -212,7 +217,7 @@ fn a_closed_pipe_is_not_an_error() {
         vec!["put", "--help"],
         vec!["completions", "bash"],
     ] {
-        let mut child = lab.cairn(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = test_store.cairn(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
         let out = child.wait_with_output().unwrap();
         assert!(
@@ -225,7 +230,7 @@ fn a_closed_pipe_is_not_an_error() {
     let out = Command::new("sh")
         .arg("-c")
         .arg(format!("'{}' ls -R x | head -1; exit ${{PIPESTATUS:-0}}", env!("CARGO_BIN_EXE_cairn")))
-        .env("CAIRN_STORE", lab.store_path())
+        .env("CAIRN_STORE", test_store.store_path())
         .output()
         .unwrap();
     assert_eq!(
@@ -236,12 +241,12 @@ fn a_closed_pipe_is_not_an_error() {
 
 #[test]
 fn a_write_to_stdout_that_fails_is_an_io_error() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("a", b"1")]);
-    lab.ok(&["put", "x", "src"]);
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    test_store.ok(&["put", "x", "src"]);
     for args in [vec!["list"], vec!["ls", "x", "--json"], vec!["cat", "x", "a"], vec!["show", "x"]] {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let out = lab.cairn(&args).stdout(full).output().unwrap();
+        let out = test_store.cairn(&args).stdout(full).output().unwrap();
         assert_eq!(out.status.code(), Some(5), "{args:?}");
         assert!(text(&out.stderr).contains("cannot write to standard output"), "{}", text(&out.stderr));
     }
@@ -249,12 +254,12 @@ fn a_write_to_stdout_that_fails_is_an_io_error() {
 
 #[test]
 fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for json in [false, true] {
         let args: &[&str] = if json { &["put", "x", "-", "--json"] } else { &["put", "x", "-"] };
-        let tmp = lab.path("tmp");
+        let tmp = test_store.path("tmp");
         std::fs::create_dir_all(&tmp).unwrap();
-        let mut child = lab
+        let mut child = test_store
             .cairn(args)
             .env("TMPDIR", &tmp)
             .stdin(Stdio::piped())
@@ -271,24 +276,24 @@ fn an_interrupted_put_says_what_was_kept_and_makes_nothing() {
         let out = child.wait_with_output().unwrap();
         drop(stdin);
         assert_eq!(out.status.code(), Some(130));
-        for dir in [tmp, lab.store_path().join("work")] {
+        for dir in [tmp, test_store.store_path().join("work")] {
             assert!(std::fs::read_dir(&dir).unwrap().next().is_none(), "what came through the pipe stays in {dir:?}");
         }
-        let said = text(&out.stderr);
+        let message = text(&out.stderr);
         if json {
-            let error: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
-            assert!(error["exit"] == 130 && error["hint"].as_str().unwrap().contains("kept"), "{said}");
+            let error: serde_json::Value = serde_json::from_str(message.trim()).unwrap();
+            assert!(error["exit"] == 130 && error["hint"].as_str().unwrap().contains("kept"), "{message}");
         } else {
             assert!(
-                said.contains("error: interrupted\nhint: ")
-                    && said.contains("run the same put again, and it stores only the rest"),
-                "{said}"
+                message.contains("error: interrupted\nhint: ")
+                    && message.contains("run the same put again, and it stores only the rest"),
+                "{message}"
             );
         }
-        lab.expect_nothing();
+        test_store.expect_nothing();
     }
-    make_tree(&lab.path("src"), &[("a", b"1")]);
-    assert_eq!(lab.ok(&["put", "x", "src"]), "x:v0");
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    assert_eq!(test_store.ok(&["put", "x", "src"]), "x:v0");
 }
 
 #[test]
@@ -312,12 +317,12 @@ fn what_an_interrupted_put_stored_is_kept_and_it_leaves_no_lock_and_no_temporari
 /// Interrupts `args` (they store `src`, which takes long) and checks that the store is left in order, and that a put
 /// stores only the rest.
 fn interrupted_put(args: &[&str], signal: i32, status: i32, error: &str) {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let small: Vec<(String, Vec<u8>)> = (0..300).map(|i| (format!("a{i:03}"), random_bytes(i, 10_000))).collect();
-    make_tree(&lab.path("src"), &small.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect::<Vec<_>>());
-    make_tree(&lab.path("src"), &[("b-large", &random_bytes(999, 3_000_000))]);
-    std::fs::File::create(lab.path("src/z-hole")).unwrap().set_len(400 << 30).unwrap(); // takes minutes to hash
-    let child = lab.cairn(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    make_tree(&test_store.path("src"), &small.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect::<Vec<_>>());
+    make_tree(&test_store.path("src"), &[("b-large", &random_bytes(999, 3_000_000))]);
+    std::fs::File::create(test_store.path("src/z-hole")).unwrap().set_len(400 << 30).unwrap(); // takes minutes to hash
+    let child = test_store.cairn(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     // SAFETY: the child runs: it is not waited for yet.
     unsafe { libc::kill(child.id() as i32, signal) };
@@ -325,26 +330,29 @@ fn interrupted_put(args: &[&str], signal: i32, status: i32, error: &str) {
     let out = child.wait_with_output().unwrap();
     assert!(begun.elapsed() < Duration::from_secs(60), "it stops in the middle of a file");
     assert_eq!((out.status.code(), text(&out.stdout)), (Some(status), String::new()), "{}", text(&out.stderr));
-    let said = text(&out.stderr);
-    assert!(said.contains(&format!("error: {error}\nhint: no ")) && said.contains("are kept: run the same"), "{said}");
-    lab.expect_nothing();
-    assert_eq!(lab.json(&["locks"]), serde_json::json!([]));
-    assert_eq!(std::fs::read_dir(lab.path("store/work")).unwrap().count(), 0);
-    std::fs::remove_file(lab.path("src/z-hole")).unwrap();
-    let put = lab.json(&["put", "x", "src"]);
+    let message = text(&out.stderr);
+    assert!(
+        message.contains(&format!("error: {error}\nhint: no ")) && message.contains("are kept: run the same"),
+        "{message}"
+    );
+    test_store.expect_nothing();
+    assert_eq!(test_store.json(&["locks"]), serde_json::json!([]));
+    assert_eq!(std::fs::read_dir(test_store.path("store/work")).unwrap().count(), 0);
+    std::fs::remove_file(test_store.path("src/z-hole")).unwrap();
+    let put = test_store.json(&["put", "x", "src"]);
     assert_eq!(
         (&put["files"], &put["created"], &put["new_bytes"]),
         (&301.into(), &true.into(), &0.into()),
         "only the rest is stored: nothing"
     );
-    assert_eq!(lab.json(&["verify"])["findings"], serde_json::json!([]));
+    assert_eq!(test_store.json(&["verify"])["findings"], serde_json::json!([]));
 }
 
 #[test]
 fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
-    let lab = TestStore::new();
-    std::fs::create_dir(lab.path("src")).unwrap();
-    std::fs::File::create(lab.path("src/hole")).unwrap().set_len(600 << 20).unwrap();
+    let test_store = TestStore::new();
+    std::fs::create_dir(test_store.path("src")).unwrap();
+    std::fs::File::create(test_store.path("src/hole")).unwrap().set_len(600 << 20).unwrap();
     let (terminal, mut other_side) = open_terminal();
     let begun = Instant::now();
     let reader = std::thread::spawn(move || {
@@ -352,7 +360,7 @@ fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
         let _ = std::io::Read::read_to_end(&mut other_side, &mut seen); // a terminal ends with EIO
         text(&seen)
     });
-    let status = lab.cairn(&["put", "x", "src"]).stdout(Stdio::null()).stderr(terminal).status().unwrap();
+    let status = test_store.cairn(&["put", "x", "src"]).stdout(Stdio::null()).stderr(terminal).status().unwrap();
     let took = begun.elapsed();
     let seen = reader.join().unwrap();
     assert!(status.success());
@@ -363,7 +371,7 @@ fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
             &seen[..seen.len().min(500)]
         );
     }
-    let mut child = lab
+    let mut child = test_store
         .cairn(&["put", "y", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -372,25 +380,25 @@ fn long_work_shows_a_bar_on_a_terminal_and_only_there() {
         .unwrap();
     std::thread::sleep(Duration::from_millis(700));
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"x").unwrap();
-    let said = text(&child.wait_with_output().unwrap().stderr);
-    assert_eq!(said, "1 file, 1 B; 1 B new in the store\n");
+    let message = text(&child.wait_with_output().unwrap().stderr);
+    assert_eq!(message, "1 file, 1 B; 1 B new in the store\n");
 }
 
 #[test]
 fn on_a_terminal_tables_have_headings_and_names_cannot_command_it() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("src"), &[("evil\u{1b}[2Jname", b"1")]);
-    lab.ok(&["put", "x", "src"]);
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("evil\u{1b}[2Jname", b"1")]);
+    test_store.ok(&["put", "x", "src"]);
     let seen = |args: &[&str]| {
         let (terminal, mut other_side) = open_terminal();
-        assert!(lab.cairn(args).stdout(terminal).status().unwrap().success());
+        assert!(test_store.cairn(args).stdout(terminal).status().unwrap().success());
         let mut seen = [0; 4096];
         let n = std::io::Read::read(&mut other_side, &mut seen).unwrap();
         text(&seen[..n]).replace('\r', "")
     };
     assert_eq!(seen(&["list"]), "NAME  TYPE     VERSIONS  LATEST\nx     dataset         1  v0\n");
     assert_eq!(seen(&["ls", "x"]), "evil\\u{1b}[2Jname\n");
-    assert_eq!(lab.ok(&["ls", "x"]), "evil\u{1b}[2Jname", "elsewhere a name is its bytes");
+    assert_eq!(test_store.ok(&["ls", "x"]), "evil\u{1b}[2Jname", "elsewhere a name is its bytes");
 }
 
 /// A new terminal: for the child, and what a person would see.
@@ -408,19 +416,21 @@ fn open_terminal() -> (OwnedFd, std::fs::File) {
 
 #[test]
 fn completions_and_manual_pages_exist_for_every_command() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = lab.ok(&["completions", shell]);
+        let script = test_store.ok(&["completions", shell]);
         assert!(COMMANDS.iter().all(|c| script.contains(c)), "{shell}");
     }
-    lab.fails(&["completions", "tcsh"], 2);
-    let files = lab.ok(&["manpages", "man"]);
+    test_store.fails(&["completions", "tcsh"], 2);
+    let files = test_store.ok(&["manpages", "man"]);
     // One for cairn itself, one for each subcommand of `draft`, and cairnfs(8).
     assert_eq!(files.lines().count(), COMMANDS.len() + 5, "{files}");
-    let page = std::fs::read_to_string(lab.path("man/cairn-put.1")).unwrap();
+    let page = std::fs::read_to_string(test_store.path("man/cairn-put.1")).unwrap();
     assert!(page.contains(".nf\ncairn put images ./photos\n.fi\n"), "examples are not filled: {page}");
-    assert!(std::fs::read_to_string(lab.path("man/cairnfs.8")).unwrap().contains("distributed_id=job\\-99,run=rank"));
-    assert_eq!(lab.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 5);
+    assert!(
+        std::fs::read_to_string(test_store.path("man/cairnfs.8")).unwrap().contains("distributed_id=job\\-99,run=rank")
+    );
+    assert_eq!(test_store.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 5);
 }
 
 #[test]
@@ -428,20 +438,20 @@ fn groff_renders_the_manual_pages_without_a_warning() {
     if Command::new("groff").arg("--version").output().is_err() {
         return; // not installed here
     }
-    let lab = TestStore::new();
-    for file in lab.ok(&["manpages", "man"]).lines() {
-        let page = Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(lab.path(file)).output().unwrap();
+    let test_store = TestStore::new();
+    for file in test_store.ok(&["manpages", "man"]).lines() {
+        let page = Command::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(test_store.path(file)).output().unwrap();
         assert!(page.status.success() && page.stderr.is_empty(), "{file}: {}", text(&page.stderr));
     }
 }
 
 #[test]
 fn help_is_wrapped_once_and_examples_are_never_broken() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for columns in ["40", "80", "120", "200", ""] {
         let width = columns.parse().map_or(100, |columns: usize| columns.min(100));
         for command in COMMANDS {
-            let out = lab.cairn(&[command, "--help"]).env("COLUMNS", columns).output().unwrap();
+            let out = test_store.cairn(&[command, "--help"]).env("COLUMNS", columns).output().unwrap();
             check_wrapping(&text(&out.stdout), width, &format!("{command} at {columns:?} columns"));
         }
     }
@@ -465,11 +475,11 @@ fn check_wrapping(help: &str, width: usize, what: &str) {
 
 #[test]
 fn short_help_is_a_screen_and_long_help_has_sections() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for command in COMMANDS {
-        let short = lab.ok(&[command, "-h"]);
+        let short = test_store.ok(&[command, "-h"]);
         assert!(short.lines().count() <= 50 && !short.contains("Exit status:"), "{command}: {short}");
-        let long = lab.ok(&[command, "--help"]);
+        let long = test_store.ok(&[command, "--help"]);
         for section in ["Usage:", "Global options:", "Examples:", "Exit status:"] {
             assert!(long.contains(section), "{command} {section}: {long}");
         }
@@ -478,8 +488,8 @@ fn short_help_is_a_screen_and_long_help_has_sections() {
 
 #[test]
 fn draft_without_a_subcommand_says_what_is_needed() {
-    let said = TestStore::new().fails(&["draft"], 2);
-    assert!(said.contains("`cairn draft` needs a subcommand: show, drop, discard"), "{said}");
+    let message = TestStore::new().fails(&["draft"], 2);
+    assert!(message.contains("`cairn draft` needs a subcommand: show, drop, discard"), "{message}");
 }
 
 #[test]
@@ -490,14 +500,15 @@ fn random_bytes_depend_only_on_the_seed() {
 
 #[test]
 fn of_twelve_concurrent_inits_one_makes_the_store_with_its_own_options() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for round in 0..6 {
         let dir = format!("made-{round}");
         let inits: Vec<_> = (0..12)
             .map(|n| {
                 (
                     100 + n,
-                    lab.cairn(&["init", &dir, "--cache-bound", &(100 + n).to_string()])
+                    test_store
+                        .cairn(&["init", &dir, "--cache-bound", &(100 + n).to_string()])
                         .stderr(Stdio::piped())
                         .stdout(Stdio::piped())
                         .spawn()
@@ -518,10 +529,10 @@ fn of_twelve_concurrent_inits_one_makes_the_store_with_its_own_options() {
                 ),
             }
         }
-        let config = std::fs::read_to_string(lab.path(&dir).join("cairn.json")).unwrap();
+        let config = std::fs::read_to_string(test_store.path(&dir).join("cairn.json")).unwrap();
         assert_eq!(made.len(), 1, "{made:?}");
         assert!(config.contains(&format!("\"cache_bound_seconds\": {}", made[0])), "{made:?} {config}");
-        let hidden = std::fs::read_dir(lab.path(&dir))
+        let hidden = std::fs::read_dir(test_store.path(&dir))
             .unwrap()
             .filter(|e| e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.'))
             .count();
@@ -531,11 +542,11 @@ fn of_twelve_concurrent_inits_one_makes_the_store_with_its_own_options() {
 
 #[test]
 fn an_unreadable_path_is_not_reported_as_not_a_store() {
-    let lab = TestStore::new();
-    std::os::unix::fs::symlink("loop", lab.path("loop")).unwrap();
+    let test_store = TestStore::new();
+    std::os::unix::fs::symlink("loop", test_store.path("loop")).unwrap();
     for args in [&["list", "--store", "loop"][..], &["list", "--store", "loop/store"]] {
-        let said = lab.fails(args, 5);
-        assert!(said.contains("cannot open the store") && !said.contains("init"), "{said}");
+        let message = test_store.fails(args, 5);
+        assert!(message.contains("cannot open the store") && !message.contains("init"), "{message}");
     }
-    assert!(lab.fails(&["list", "--store", "nowhere"], 6).contains("cairn init"));
+    assert!(test_store.fails(&["list", "--store", "nowhere"], 6).contains("cairn init"));
 }

@@ -188,7 +188,7 @@ fn the_store_in_the_target_is_never_removed_nor_written_into() {
     in_project(&test_store, &["verify"], 0);
 }
 
-/// What is in a directory beside the entries of a version: names that cairn gives to what is not whole.
+/// The names in a directory that cairn gives to unfinished entries.
 fn unfinished(dir: &std::path::Path) -> Vec<String> {
     let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned());
     names.filter(|n| n.contains(".cairn-")).collect()
@@ -217,7 +217,7 @@ fn a_new_directory_holds_nothing_of_an_earlier_get_of_another_part() {
     let test_store = test_store();
     let digest = test_store.json(&["show", "x"])["digest"].as_str().unwrap()[..16].to_owned();
     let half = format!(".out.cairn-{digest}");
-    make_tree(&test_store.path(&half), &[("a/three", b"33"), ("stale/deep/file", b"of nobody"), ("big", b"half")]);
+    make_tree(&test_store.path(&half), &[("a/three", b"33"), ("stale/deep/file", b"unrelated"), ("big", b"half")]);
     test_store.ok(&["get", "x", "out", "--path", "a"]);
     let names: Vec<_> = snapshot(&test_store.path("out")).into_keys().map(|n| String::from_utf8(n).unwrap()).collect();
     assert_eq!(names, ["a", "a/b", "a/b/one", "a/bc", "a/bc/two", "a/three"]);
@@ -258,7 +258,7 @@ fn what_shares_a_file_with_the_store_is_made_anew_unless_hard_links_are_asked_fo
         std::fs::write(test_store.path("out/big"), "an edit").unwrap();
         test_store.ok(&["verify"]);
     }
-    // What an interrupted get left is no exception.
+    // Also what an interrupted get left.
     let test_store = test_store();
     test_store.ok(&["get", "x", "out", "--link", "hardlink"]);
     let digest = test_store.json(&["show", "x"])["digest"].as_str().unwrap()[..16].to_owned();
@@ -347,7 +347,7 @@ fn a_get_that_is_at_work_keeps_its_half_files_when_another_comes_to_the_same_dir
         if !unfinished(&test_store.path("out")).is_empty() {
             break child;
         }
-        crate::support::go_on(&child);
+        crate::support::resume(&child);
         child.wait().unwrap();
         std::fs::remove_dir_all(test_store.path("out")).unwrap();
         make_tree(&test_store.path("out"), &[("a/three", b"333")]);
@@ -355,7 +355,7 @@ fn a_get_that_is_at_work_keeps_its_half_files_when_another_comes_to_the_same_dir
     let halves = unfinished(&test_store.path("out"));
     test_store.ok(&["get", "x", "out"]);
     assert_eq!(unfinished(&test_store.path("out")), halves);
-    crate::support::go_on(&first);
+    crate::support::resume(&first);
     assert!(first.wait().unwrap().success());
     assert_eq!(snapshot(&test_store.path("out")), snapshot(&test_store.path("src")));
 }
@@ -446,7 +446,7 @@ fn a_prune_stops_when_it_is_interrupted() {
     crate::support::wait_stopped(&child);
     // SAFETY: a signal to a child of ours that was not waited for.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
-    crate::support::go_on(&child);
+    crate::support::resume(&child);
     assert_eq!(child.wait().unwrap().code(), Some(143));
     assert!(test_store.path("out/extra").exists(), "the rest is left");
     assert_eq!(test_store.json(&["get", "x", "out", "--prune"])["removed"], 1);

@@ -12,7 +12,7 @@ fn test_store() -> TestStore {
     test_store
 }
 
-/// The mount point, as programs are told of it: from the root.
+/// The mount point as an absolute path without symlinks, as the system reports it.
 fn at(test_store: &TestStore) -> std::path::PathBuf {
     test_store.path("mnt").canonicalize().unwrap()
 }

@@ -136,7 +136,7 @@ fn a_metadata_file_may_begin_with_a_byte_order_mark() {
 #[test]
 fn commands_of_other_tools_are_answered_with_the_one_here() {
     let test_store = TestStore::new();
-    for (word, command) in [
+    for (unknown, command) in [
         ("pull", "get"),
         ("push", "put"),
         ("add", "put"),
@@ -148,9 +148,9 @@ fn commands_of_other_tools_are_answered_with_the_one_here() {
         ("fsck", "verify"),
         ("log", "list"),
     ] {
-        let stderr = test_store.fails(&[word, "something"], 2);
+        let stderr = test_store.fails(&[unknown, "something"], 2);
         assert!(
-            stderr.starts_with(&format!("error: there is no command `{word}`\nhint: `cairn {command}"))
+            stderr.starts_with(&format!("error: there is no command `{unknown}`\nhint: `cairn {command}"))
                 && stderr.lines().count() == 2,
             "{stderr}"
         );

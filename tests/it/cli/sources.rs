@@ -104,7 +104,7 @@ fn what_is_stored_through_a_map_is_put() {
     for source in &sources {
         let file = File::options().read(true).write(true).create_new(true).open(source.join("f")).unwrap();
         file.set_len(3).unwrap();
-        // SAFETY: nobody cuts the file.
+        // SAFETY: no process truncates the file.
         let mut map = unsafe { memmap2::MmapMut::map_mut(&file) }.unwrap();
         map.copy_from_slice(b"one");
         maps.push(map); // the file is open as long as the map

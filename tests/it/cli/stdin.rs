@@ -185,7 +185,7 @@ fn an_upsert_that_reads_stdin_is_seen_by_finish_and_by_its_twin() {
     assert_eq!(begin("k").wait().unwrap().code(), Some(3));
 }
 
-/// A command whose stdout is read by nobody.
+/// A command whose stdout no process reads.
 fn with_closed_pipe(test_store: &TestStore, args: &[&str]) -> Option<i32> {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors, which are owned from here on.

@@ -210,7 +210,7 @@ fn class(relative: &str, all: &[String], removed: &str) -> Class {
     }
 }
 
-/// The codes of which at least one must be found; empty: none need be.
+/// At least one of these codes must be found; if empty, none need be.
 fn expected(class: Class, damage: Damage) -> &'static [&'static str] {
     match class {
         Class::Config => unreachable!("the store is not opened then"),

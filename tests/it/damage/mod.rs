@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// What a version is made of: path, what stands there, its content's digest.
+/// What a version is made of: path, entry, digest of the content.
 type Entries = Vec<(String, Entry)>;
 
 /// What is known of the store before it is damaged.
@@ -52,7 +52,7 @@ fn put(store: &Store, name: &str, source: &Path, say: impl FnOnce(&mut Artifact)
     artifact.save_with(store, &SaveOptions::default()).unwrap().version
 }
 
-/// A store with everything in it that a store can hold by now, and its sources beside it.
+/// A store with everything in it that a store can hold, and its sources in the same directory.
 fn small_store(dir: &Path) -> PathBuf {
     let root = dir.join("store");
     let store = Store::init(&root, &Default::default()).unwrap();
@@ -159,7 +159,7 @@ fn right_or_error(store: &Store, known: &Known, whole: bool, rot: bool, out: &Pa
                 (Entry::File { digest, size, exec, place }, Entry::File { digest: d, size: s, exec: e, .. }) => {
                     assert!((digest, size, exec) == (d, s, e), "{label}: {version} {path} is another file");
                     content += 1;
-                    // Seven contents stand for seven hundred files: each is read some times.
+                    // Seven contents are shared by seven hundred files, so each is read only some times.
                     if *size > 1 || content % 16 == 0 {
                         right_content(store, digest, *size, *place, rot, label);
                     }

@@ -1,7 +1,7 @@
 //! Writers and finishers that stop before each of their disk steps, while others continue; fences at every step; many
 //! finishers at once.
 
-use crate::support::{TestStore, go_on, make_tree, steps, text};
+use crate::support::{TestStore, make_tree, resume, steps, text};
 use cairn::verify::{Scope, VerifyOptions, verify};
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -18,8 +18,8 @@ fn start() -> TestStore {
 }
 
 /// Runs a command that does not wait long in a queue.
-fn impatient(test_store: &TestStore, words: &[&str]) -> Output {
-    test_store.cairn(words).env("CAIRN_PATIENCE", "20").output().unwrap()
+fn impatient(test_store: &TestStore, args: &[&str]) -> Output {
+    test_store.cairn(args).env("CAIRN_PATIENCE", "20").output().unwrap()
 }
 
 fn whole(test_store: &TestStore, label: &str) {
@@ -38,7 +38,7 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
         let finished = impatient(&test_store, &[&FINISH[..], &["--skip-open"]].concat());
         assert_eq!((finished.status.code(), text(&finished.stdout).trim()), (Some(0), "x:v0"), "step {step}");
         let listed = test_store.ok(&["ls", "x:v0"]);
-        go_on(&child);
+        resume(&child);
         let code = child.wait().unwrap().code();
         match code {
             Some(0) => {
@@ -77,7 +77,7 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
         };
         let finished = impatient(&test_store, &FINISH);
         assert_eq!((finished.status.code(), text(&finished.stdout).trim()), (Some(0), "x:v0"), "step {step}");
-        go_on(&child);
+        resume(&child);
         let output = child.wait_with_output().unwrap();
         assert_eq!(
             (output.status.code(), text(&output.stdout).trim()),
@@ -98,21 +98,21 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
 
 #[test]
 fn a_fence_before_each_step_of_an_upsert_and_a_finish_costs_a_retry() {
-    for (words, wanted) in [(&UPSERT[..], "late\np"), (&FINISH[..], "p")] {
-        let count = steps(&start(), words);
+    for (args, wanted) in [(&UPSERT[..], "late\np"), (&FINISH[..], "p")] {
+        let count = steps(&start(), args);
         let mut fenced = 0;
         for step in 1..=count {
             let test_store = start();
-            let child = test_store.stopped_before(step, words);
+            let child = test_store.stopped_before(step, args);
             // After its claim a token is on its way out: fencing what is left of it would only leave more.
             let log = test_store.store_path().join("artifacts/x/drafts/d/log");
             let tokens = std::fs::read_dir(test_store.store_path().join("work")).unwrap().flatten();
             for token in tokens.filter(|_| !log.join("000002").is_symlink()) {
                 fenced += usize::from(std::os::unix::fs::symlink("fenced", token.path().join("outcome")).is_ok());
             }
-            go_on(&child);
+            resume(&child);
             let output = child.wait_with_output().unwrap();
-            assert_eq!(output.status.code(), Some(0), "{words:?} fenced at step {step}: {}", text(&output.stderr));
+            assert_eq!(output.status.code(), Some(0), "{args:?} fenced at step {step}: {}", text(&output.stderr));
             assert_eq!(test_store.ok(&FINISH), "x:v0");
             assert_eq!(test_store.ok(&["ls", "x:v0"]), wanted, "step {step}");
             assert_eq!(
@@ -125,9 +125,9 @@ fn a_fence_before_each_step_of_an_upsert_and_a_finish_costs_a_retry() {
                 if wanted == "p" { 2 } else { 3 },
                 "no record is left over, step {step}"
             );
-            whole(&test_store, &format!("{words:?} fenced at {step}"));
+            whole(&test_store, &format!("{args:?} fenced at {step}"));
         }
-        println!("{} fenced before each of {count} steps, {fenced} times before its commit", words[0]);
+        println!("{} fenced before each of {count} steps, {fenced} times before its commit", args[0]);
         assert!(fenced > 5);
     }
 }
@@ -188,7 +188,7 @@ fn a_finish_that_is_stopped_while_its_draft_is_discarded_or_a_run_dropped_notice
             let test_store = start();
             let child = test_store.stopped_before(step, &expecting);
             let undone = impatient(&test_store, what).status.code();
-            go_on(&child);
+            resume(&child);
             let output = child.wait_with_output().unwrap();
             match undone {
                 // Discarded before the finish was published: it must not make a version of nothing, nor without the run
@@ -221,13 +221,13 @@ fn a_finish_that_is_stopped_while_its_draft_is_discarded_or_a_run_dropped_notice
 
 #[test]
 fn a_late_completion_of_a_finish_moves_no_alias_back() {
-    let words = ["finish", "x", "--distributed-id", "d", "--alias", "prod", "--tag", "t"];
-    let count = steps(&start(), &words);
+    let args = ["finish", "x", "--distributed-id", "d", "--alias", "prod", "--tag", "t"];
+    let count = steps(&start(), &args);
     let mut moved = 0;
     for step in 1..=count {
         let test_store = start();
         make_tree(&test_store.path(""), &[("q", b"q")]);
-        let killed = test_store.cairn(&words).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        let killed = test_store.cairn(&args).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         assert!(killed.status.code().is_none());
         let there = test_store.cairn(&["alias", "x:v0", "prod"]).output().unwrap().status.success();
         if there {
@@ -240,7 +240,7 @@ fn a_late_completion_of_a_finish_moves_no_alias_back() {
             let prod = test_store.ok(&["show", "x:prod", "--json"]);
             assert!(prod.contains("\"version\":\"v1\""), "step {step}: {prod}");
         }
-        assert!(test_store.ok(&words).starts_with("x:v"));
+        assert!(test_store.ok(&args).starts_with("x:v"));
         whole(&test_store, &format!("step {step}"));
     }
     println!("finish killed before each of {count} steps: {moved} times its alias had been moved on, and stayed");

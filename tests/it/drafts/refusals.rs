@@ -1,6 +1,6 @@
 //! What is refused, and what the error says: two processes of one run at once, annotations, conflicts, lists.
 
-use crate::support::{TestStore, go_on, make_tree, steps, text, wait_stopped};
+use crate::support::{TestStore, make_tree, resume, steps, text, wait_stopped};
 use cairn::internals::lock::DraftLock;
 use cairn::types::{ArtifactName, DistributedId};
 use std::io::{BufRead, BufReader, Write};
@@ -14,20 +14,20 @@ fn upsert(test_store: &TestStore, run: &str, what: &[&str]) {
 }
 
 #[test]
-fn of_two_processes_of_one_run_that_start_at_once_one_continues_and_the_other_is_told_who() {
+fn of_two_processes_of_one_run_one_continues_and_the_error_of_the_other_names_it() {
     let test_store = TestStore::new();
     make_tree(&test_store.path(""), &[("f", b"1")]);
-    let words = ["upsert", "x", "f", "--run", "twin", "--distributed-id", "d", "--replace"];
-    test_store.ok(&words);
+    let args = ["upsert", "x", "f", "--run", "twin", "--distributed-id", "d", "--replace"];
+    test_store.ok(&args);
     let new = |n: u32| std::fs::write(test_store.path("f"), format!("new {n}")).unwrap();
     new(ROUNDS);
     // The process that is not refused stops when it has stored what is new. A refused one does fewer steps.
-    let late = format!("stop:{}", steps(&test_store, &words) * 3 / 4);
+    let late = format!("stop:{}", steps(&test_store, &args) * 3 / 4);
     for round in 0..ROUNDS {
         new(round);
         let start = || {
             test_store
-                .cairn(&words)
+                .cairn(&args)
                 .env("CAIRN_FAULT", &late)
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
@@ -52,15 +52,15 @@ fn of_two_processes_of_one_run_that_start_at_once_one_continues_and_the_other_is
             "{stderr}"
         );
         wait_stopped(other);
-        go_on(other);
+        resume(other);
         assert!(other.wait().unwrap().success(), "round {round}");
     }
 }
 
-/// A process of the next test: asks once for the draft when it is told to, says whether it has it, and holds it until
-/// it is told to end.
+/// A process of the next test: on request it asks once for the draft, prints whether it has it, and holds it until
+/// it is asked to end.
 #[test]
-fn holds_a_draft_when_it_is_told_to() {
+fn holds_a_draft_on_request() {
     let Some(store) = std::env::var_os("CAIRN_TEST_HOLD") else { return };
     let store = cairn::Store::open(store).unwrap();
     let (name, id) = (ArtifactName::parse("x").unwrap(), DistributedId::parse("d").unwrap());
@@ -83,7 +83,7 @@ fn of_two_processes_that_ask_for_a_draft_at_once_one_has_it() {
     // Without patience in queues: it is the locks themselves that keep them apart.
     let start = || {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "drafts::refusals::holds_a_draft_when_it_is_told_to", "--nocapture"]);
+        command.args(["--exact", "drafts::refusals::holds_a_draft_on_request", "--nocapture"]);
         command
             .env("CAIRN_TEST_HOLD", test_store.store_path())
             .env("CAIRN_PATIENCE", "0")
@@ -127,13 +127,13 @@ fn a_first_contribution_without_a_type_takes_the_one_that_another_gives_meanwhil
             .cairn(&["upsert", "x", "g", "--run", "b", "--distributed-id", "d", "--type", "model"])
             .output()
             .unwrap();
-        go_on(&first);
+        resume(&first);
         assert!(
             first.wait().unwrap().success(),
             "step {step}: {}",
             std::io::read_to_string(first.stderr.take().unwrap()).unwrap()
         );
-        // Who comes with another type when the name has one already is refused.
+        // A run with another type is refused if the name has a type already.
         assert!(matches!(typed.status.code(), Some(0 | 3)), "{}", text(&typed.stderr));
         let list = test_store.ok(&["finish", "x", "--distributed-id", "d"]) + &test_store.ok(&["list", "--json"]);
         assert!(

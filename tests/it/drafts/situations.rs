@@ -1,6 +1,6 @@
 //! What drafts do in each situation that their users meet, as commands and through the library.
 
-use crate::support::{TestStore, go_on, make_tree, text, wait_stopped};
+use crate::support::{TestStore, make_tree, resume, text, wait_stopped};
 use cairn::catalog::{Draft, Mode, VersionSpec};
 use cairn::error::Detail;
 use cairn::types::{ArtifactName, DistributedId, RelPath, RunId};
@@ -54,7 +54,7 @@ fn three_runs_give_one_image_each_and_the_third_finishes() {
     let test_store = TestStore::new();
     make_tree(&test_store.path(""), &[("image1.png", b"1"), ("image2.png", b"22"), ("image3.png", b"333")]);
     let id = ["--distributed-id", "my_dist_artifact"];
-    let say = |words: &[&str]| test_store.ok(&[words, &id].concat());
+    let say = |args: &[&str]| test_store.ok(&[args, &id].concat());
     assert_eq!(say(&["upsert", "images", "image1.png", "--run", "run1"]), "images my_dist_artifact run1");
     assert_eq!(
         say(&["upsert", "images", "image2.png", "--run", "run2", "--json"]),
@@ -132,9 +132,9 @@ fn under_latest_the_log_decides_and_no_clock() {
     upsert(&store, "a", "d", &[("p", "a1"), ("q", "a1")]);
     upsert(&store, "b", "d", &[("p", "b2"), ("q", "b2")]);
     upsert(&store, "a", "d", &[("q", "a3")]);
-    // a's word on p is older than b's, although a wrote last; a's on q is the last.
+    // a's p is older than b's, although a wrote last; a's q is the newest.
     assert_eq!(content(&finish(&store, "d", &latest).unwrap().version), pairs(&[("p", "b2"), ("q", "a3")]));
-    // The finisher's own files are the last word, of its run too.
+    // The finisher's own files replace all others, also those of its own run.
     upsert(&store, "a", "e", &[("p", "1"), ("q", "1")]);
     upsert(&store, "b", "e", &[("p", "2")]);
     let own = run(&store, "a")
@@ -204,7 +204,7 @@ fn after_the_finish_the_id_stays_closed_and_a_repeated_finish_returns_the_versio
 }
 
 #[test]
-fn content_equal_to_the_newest_version_is_that_version_with_what_is_said_of_it() {
+fn content_equal_to_the_newest_version_adds_its_annotations_to_that_version() {
     let test_store = TestStore::new();
     let store = test_store.store();
     files("x", &[("p", "1"), ("q", "2")]).save(&store).unwrap();
@@ -223,7 +223,7 @@ fn content_equal_to_the_newest_version_is_that_version_with_what_is_said_of_it()
 }
 
 #[test]
-fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to() {
+fn a_finish_lists_what_is_missing_and_waits_for_it_if_asked() {
     let test_store = TestStore::new();
     let store = test_store.store();
     upsert(&store, "a", "d", &[("p", "1")]);
@@ -247,12 +247,12 @@ fn a_finish_lists_what_it_expects_and_waits_for_it_when_told_to() {
 }
 
 #[test]
-fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
+fn a_finish_during_an_upsert_names_the_run_or_waits_for_it_or_skips_it() {
     let test_store = TestStore::new();
     let store = test_store.store();
     make_tree(&test_store.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
-    // A writer that stands still in the middle of its upsert.
+    // A writer that is stopped in the middle of its upsert.
     let mut writer = test_store
         .cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"])
         .env("CAIRN_FAULT", "stop:6")
@@ -269,7 +269,7 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
     // A lock is advisory: once it is broken, nothing waits for it, and nothing is lost.
     let skipped = finish(&store, "d", &FinishOptions::default().skip_open(true)).unwrap();
     assert_eq!(content(&skipped.version), pairs(&[("p", "1")]));
-    go_on(&writer);
+    resume(&writer);
     assert_eq!(writer.wait().unwrap().code(), Some(3), "woken after the finish, it is refused");
     assert_eq!(test_store.ok(&["verify"]), "");
     // One that is waited for.
@@ -283,7 +283,7 @@ fn a_finish_beside_a_run_that_is_writing_names_it_waits_or_does_not() {
     std::thread::scope(|s| {
         s.spawn(|| {
             std::thread::sleep(Duration::from_millis(400));
-            go_on(&writer);
+            resume(&writer);
         });
         let waited = finish(&store, "e", &FinishOptions::default().wait(Duration::from_secs(60))).unwrap();
         assert_eq!(content(&waited.version), pairs(&[("f", "1"), ("p", "1")]));
@@ -296,11 +296,11 @@ fn a_writer_killed_in_the_middle_leaves_nothing_half_and_continues_when_started_
     let test_store = TestStore::new();
     let store = test_store.store();
     make_tree(&test_store.path(""), &[("f", b"1")]);
-    let words = ["upsert", "x", "f", "--run", "r", "--distributed-id", "d"];
-    let killed = test_store.cairn(&words).env("CAIRN_FAULT", "kill:9").status().unwrap();
+    let args = ["upsert", "x", "f", "--run", "r", "--distributed-id", "d"];
+    let killed = test_store.cairn(&args).env("CAIRN_FAULT", "kill:9").status().unwrap();
     assert!(killed.code().is_none());
     assert_eq!(draft(&store, "d").state().unwrap().last, 0);
-    assert_eq!(test_store.ok(&words), "x d r");
+    assert_eq!(test_store.ok(&args), "x d r");
     assert_eq!(content(&finish(&store, "d", &FinishOptions::default()).unwrap().version), pairs(&[("f", "1")]));
 }
 
@@ -317,7 +317,7 @@ fn two_ids_on_one_name_and_one_id_on_two_names_are_independent() {
     let y = Draft::new(&store, &ArtifactName::parse("y").unwrap(), &DistributedId::parse("d").unwrap());
     assert_eq!(content(&y.finish(&files("y", &[]), &FinishOptions::default()).unwrap().version), pairs(&[("p", "3")]));
     assert_eq!(content(&finish(&store, "d", &FinishOptions::default()).unwrap().version), pairs(&[("p", "1")]));
-    assert!(finish(&store, "nobody", &FinishOptions::default()).is_err_and(|e| e.kind() == Kind::NotFound));
+    assert!(finish(&store, "unknown", &FinishOptions::default()).is_err_and(|e| e.kind() == Kind::NotFound));
     let long = "x".repeat(128);
     upsert(&store, &"ü".repeat(128), &long, &[("p", "4")]);
     assert_eq!(finish(&store, &long, &FinishOptions::default()).unwrap().version.number().0, 2);
@@ -357,7 +357,7 @@ fn an_upsert_that_began_before_a_discard_is_refused() {
     for step in [5, 7] {
         let writer = test_store.stopped_before(step, &["upsert", "x", "f", "--run", "late", "--distributed-id", "d"]);
         draft(&store, "d").discard().unwrap();
-        go_on(&writer);
+        resume(&writer);
         let refused = writer.wait_with_output().unwrap();
         let stderr = text(&refused.stderr);
         assert!(refused.status.code() == Some(3) && stderr.contains("was discarded meanwhile"), "{stderr} at {step}");
@@ -412,6 +412,6 @@ fn an_empty_contribution_counts_as_a_run() {
     assert_eq!(content(&published.version), pairs(&[("p", "1")]));
     assert!(
         run(&store, "a").upsert_artifact(&published.version.new_draft(), "e").is_err_and(|e| e.kind() == Kind::Usage),
-        "a patch is no contribution"
+        "a patch is not a contribution"
     );
 }

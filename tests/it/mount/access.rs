@@ -21,7 +21,7 @@ const OTHER_MEMBER: u32 = 2;
 /// A user who may read the store only: `nobody`.
 const STRANGER: u32 = 65_534;
 
-/// Who asks.
+/// Which user asks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Who {
     Root,
@@ -163,7 +163,7 @@ fn a_mount_with_allow_other_shows_every_version_to_every_user_also_of_a_store_th
 }
 
 #[test]
-fn with_allow_other_a_run_is_begun_by_those_who_may_write_to_the_store_and_by_nobody_else() {
+fn with_allow_other_only_users_who_may_write_to_the_store_begin_a_run() {
     if !is_root() {
         return;
     }
@@ -201,7 +201,7 @@ fn with_allow_other_a_run_is_begun_by_those_who_may_write_to_the_store_and_by_no
     shared.check(&format!("echo x > {run}/new && rm {run}/new"), &all_but(&strangers));
     assert_eq!(text(&shared.sh(Who::Stranger, &format!("cat {run}/f")).stdout), "1\n", "what its modes show is shown");
     assert_eq!(text(&shared.sh(Who::Root, &format!("ls {run}")).stdout), "f\n");
-    // Who contributed is recorded.
+    // The contributing user is recorded.
     let shown: serde_json::Value =
         serde_json::from_str(&shared.test_store.ok(&["draft", "show", "x", "d", "--json"])).unwrap();
     let user = |run: &str| {

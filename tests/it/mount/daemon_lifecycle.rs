@@ -156,7 +156,7 @@ fn a_busy_mount_is_not_unmounted_and_the_error_names_who_uses_it() {
 }
 
 #[test]
-fn an_error_before_the_mount_stands_is_told_by_the_command() {
+fn an_error_before_the_mount_is_ready_is_printed_by_the_command() {
     let place = Location::new();
     let mnt = place.empty("mnt");
     let output = place.cairnfs(cairn::types::Digest::of(b"nothing"), &mnt, "").output().unwrap();
@@ -198,7 +198,7 @@ fn a_daemon_keeps_nothing_of_its_caller_open() {
     assert!(command.status().unwrap().success());
     drop(command);
     let mut text = String::new();
-    { reader }.read_to_string(&mut text).expect("ends when nobody holds the other side");
+    { reader }.read_to_string(&mut text).expect("ends when no process holds the other side");
     drop(mounted);
 }
 
@@ -227,7 +227,7 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
         cairn::internals::clock::parse(&version.record().created_at)
     );
     assert_eq!(locks(), 1);
-    // Also the lock of a busy mount that is told to end.
+    // Also the lock of a busy mount whose daemon gets SIGTERM.
     let open = File::open(mounted.at("f")).unwrap();
     kill(daemons(&mnt)[0], libc::SIGTERM);
     wait_until("the daemon to end", || daemons(&mnt).is_empty());
@@ -242,7 +242,7 @@ fn a_version_is_mounted_by_name_stays_what_it_was_and_is_locked_meanwhile() {
     assert_eq!(none.status.code(), Some(6), "{}", stderr_of(&none));
 }
 
-/// Small files, half of which are read by each of two rounds.
+/// Small files. Each of two rounds reads half of them.
 fn many() -> Things {
     (0..4000).map(|i| (format!("d{:02}/{i}", i % 20).into_bytes(), Thing::File(random_bytes(i, 3000)))).collect()
 }
@@ -310,9 +310,9 @@ fn a_daemon_stopped_under_load_makes_readers_wait_until_it_continues() {
         std::thread::sleep(Duration::from_millis(200));
         let before = done.load(Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(done.load(Ordering::Relaxed), before, "nobody is answered");
+        assert_eq!(done.load(Ordering::Relaxed), before, "no request is answered");
         assert!(before < 3000, "{before}: stopped too late to show anything");
-        // Who asks now can be killed; what the kernel has is read.
+        // A process that sends a request now can be killed; what the kernel has cached can be read.
         let mut waiting = Command::new("cat").arg(mounted.at(path_of(3999))).stdout(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(100));
         assert!(waiting.try_wait().unwrap().is_none());

@@ -28,7 +28,7 @@ fn a_flipped_byte_of_a_small_file_is_eio_with_a_log_line_and_right_after_its_rep
     assert_eq!(fs::metadata(mounted.at("d/bad")).unwrap().len(), 20_000, "its entry is whole");
     let log = place.logged();
     assert!(log.contains("cannot read /d/bad: "), "{log}");
-    assert_eq!(log.lines().count(), 1, "not again for every try: {log}");
+    assert_eq!(log.lines().count(), 1, "one line, not one for every read: {log}");
     held.undo();
     assert_eq!(fs::read(mounted.at("d/bad")).unwrap(), bytes);
 }
@@ -176,7 +176,7 @@ fn without_a_log_file_why_a_file_is_eio_is_in_the_systems_log() {
 }
 
 #[test]
-fn in_the_foreground_a_service_manager_is_told_when_the_mount_answers() {
+fn in_the_foreground_the_service_manager_is_notified_when_the_mount_answers() {
     let place = Location::new();
     let tree = place.version(&things([(b"f", file("text"))]));
     let mounted = Mounted(place.empty("mnt"));

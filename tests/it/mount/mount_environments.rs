@@ -15,7 +15,7 @@ fn large() -> Thing {
 /// Maps the first page of a file and gives its first byte.
 fn mapped(path: &Path) -> u8 {
     let file = File::open(path).unwrap();
-    // SAFETY: nobody changes the object behind it in this test.
+    // SAFETY: no process changes the object behind it in this test.
     let map = unsafe { memmap2::Mmap::map(&file) }.unwrap();
     map[0]
 }
@@ -116,7 +116,7 @@ fn a_mount_that_mount_fuse3_makes_and_hands_over_is_served_without_privileges_an
     assert!(output.status.success(), "{}", stderr_of(&output));
     wait_until("the mount to answer", || fs::read(mounted.at("f")).is_ok_and(|bytes| bytes == b"text"));
     assert_eq!(fs::read(mounted.at("large")).unwrap(), random_bytes(3, 3 << 20));
-    // The mount is writable for the kernel: each open asks, so nobody writes over what is cached.
+    // The mount is writable for the kernel: each open asks the daemon, so no process overwrites what is cached.
     for result in [
         OpenOptions::new().read(true).write(true).open(mounted.at("f")).map(drop),
         OpenOptions::new().write(true).truncate(true).open(mounted.at("f")).map(drop),
@@ -173,7 +173,7 @@ fn a_store_that_does_not_answer_is_eio_after_the_deadline_and_what_is_known_stay
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(fs::read(mounted.at("d/known")).unwrap(), b"known");
     assert_eq!(fs::metadata(mounted.at("d/new")).unwrap().len(), 20_000);
-    assert!(begun.elapsed() < Duration::from_millis(900), "the kernel's cache waits for nobody");
+    assert!(begun.elapsed() < Duration::from_millis(900), "the kernel's cache does not wait for the daemon");
     let results: Vec<_> = late.into_iter().map(|r| r.join().unwrap()).collect();
     let took = begun.elapsed();
     kill(pid, libc::SIGCONT);

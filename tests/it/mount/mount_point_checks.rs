@@ -80,7 +80,7 @@ fn only_cairn_mounts_are_unmounted() {
 }
 
 #[test]
-fn the_mount_helper_of_mount_8_mounts_by_type_with_its_words() {
+fn the_mount_helper_of_mount_8_mounts_by_type_with_its_options() {
     let place = Location::new();
     let tree = place.version(&things([(b"f", file("text"))]));
     let helper = ["/sbin/mount.fuse3", "/usr/sbin/mount.fuse3"].into_iter().find(|p| Path::new(p).exists());
@@ -124,7 +124,7 @@ fn of_ten_mounts_of_one_place_at_once_one_succeeds() {
 }
 
 #[test]
-fn unmounting_where_a_copy_lives_on_says_where_and_succeeds() {
+fn unmounting_names_a_copy_that_remains_and_succeeds() {
     let place = Location::new();
     let mounted = place.mount(place.version(&things([(b"f", file("text"))])));
     // Another mount namespace, as a container or a service with a private /tmp has one.
@@ -151,7 +151,7 @@ fn unmounting_where_a_copy_lives_on_says_where_and_succeeds() {
 }
 
 #[test]
-fn unmounting_where_a_bind_mount_lives_on_says_where() {
+fn unmounting_names_a_bind_mount_that_remains() {
     let place = Location::new();
     let mounted = place.mount(place.version(&things([(b"f", file("text"))])));
     let bound = place.empty("bound");
@@ -160,7 +160,7 @@ fn unmounting_where_a_bind_mount_lives_on_says_where() {
     let still = fs::read(bound.join("f"));
     assert!(Command::new("umount").arg(&bound).status().unwrap().success());
     assert_eq!(still.unwrap(), b"text");
-    // Namespaces that began beside this test may have copies too.
+    // Mount namespaces made during this test may have copies too.
     let first = left.elsewhere.first().map(|e| (e.process.clone(), e.at.clone()));
     assert_eq!(first, Some((None, bound)));
     wait_until("the daemon to end", || daemons(mounted.path()).is_empty());

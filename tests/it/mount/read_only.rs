@@ -64,7 +64,7 @@ fn every_kind_of_change_is_erofs_for_root() {
     for (what, result) in raw.into_iter().chain(through_std) {
         assert_eq!(result.unwrap_err().raw_os_error(), Some(libc::EROFS), "{what}");
     }
-    // These change nothing but need a descriptor open for writing, which nobody gets.
+    // These change nothing but need a descriptor open for writing, which no user gets.
     let open = File::open(&f).unwrap();
     assert!(open.set_len(0).is_err());
     open.sync_all().unwrap();

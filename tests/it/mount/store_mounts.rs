@@ -230,7 +230,7 @@ fn the_last_version_removed_leaves_the_artifact_without_any() {
 }
 
 #[test]
-fn versions_are_pinned_by_the_first_look_below_them_and_unpinned_when_forgotten_and_at_the_end() {
+fn versions_are_pinned_by_the_first_lookup_below_them_and_unpinned_when_forgotten_and_at_the_end() {
     let whole = Whole::new();
     whole.publish_three("a");
     let mounted = whole.mount("");

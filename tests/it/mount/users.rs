@@ -105,8 +105,8 @@ fn an_unprivileged_user_mounts_and_unmounts_through_fusermount3() {
     }
 }
 
-/// Runs [`cairn::fuse::unmount`] in a process of its own, so that another user can: this test binary, told by the
-/// environment.
+/// Runs [`cairn::fuse::unmount`] in a process of its own, so that another user can: this test binary, started with a
+/// variable in the environment.
 fn unmount_command(place: &Location, mnt: &Path) -> Command {
     let copy = place.path("it");
     if !copy.exists() {
@@ -127,7 +127,7 @@ fn unmounts_what_the_environment_names() {
 }
 
 #[test]
-fn roots_mount_is_roots_alone_unless_allow_other_is_said() {
+fn a_mount_by_root_is_for_root_only_without_allow_other() {
     if !is_root() {
         return;
     }

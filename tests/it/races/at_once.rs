@@ -48,7 +48,7 @@ fn eight_processes_that_put_the_same_content_to_one_name_make_one_version_of_it(
             (0..PROCESSES).map(|_| start(&test_store, &["put", "a", "source", "--json"], "")).collect();
         let answers: Vec<_> = children.into_iter().map(|c| json(&c.wait_with_output().unwrap())).collect();
         assert_eq!(answers.iter().filter(|a| a["created"] == true).count(), 1, "one of them made it: {answers:?}");
-        assert!(answers.iter().all(|a| number(a) == round), "all were told that version: {answers:?}");
+        assert!(answers.iter().all(|a| number(a) == round), "all got that version: {answers:?}");
         dense(&test_store, "a", round as usize + 1);
     }
     work_is_empty(&test_store);
@@ -122,7 +122,7 @@ fn eight_threads_with_one_handle_put_to_one_name_and_add_the_same_bytes() {
 }
 
 #[test]
-fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover_is_told() {
+fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_removal_fails() {
     let test_store = TestStore::new();
     let (alias_name, a) = (AliasName::parse("prod").unwrap(), name("a"));
     let mut outcomes = BTreeMap::new();
@@ -165,10 +165,10 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
         if let Some(at) = at
             && removal::is_removed(&store, &a, at).unwrap()
         {
-            // The setter's last look came before the marker, so the remover's came after the move: it was told, and
-            // does as the hint says.
-            let told = if at == first { &rm1 } else { &rm2 };
-            let message = told.as_ref().unwrap_err();
+            // The setter checked before the marker was made, so the remover checked after the move: it failed. The
+            // user does what its hint says.
+            let refused = if at == first { &rm1 } else { &rm2 };
+            let message = refused.as_ref().unwrap_err();
             assert_eq!(message.kind(), Kind::Conflict, "round {round}: prod names {at}: {moved:?} {rm1:?} {rm2:?}");
             assert!(message.hint().unwrap().contains("is removed"), "{message:?}");
             alias::set(&store, &a, &alias_name, alias::Expected::Exactly(Some(at)), None).unwrap();
@@ -180,7 +180,7 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_remover
 }
 
 #[test]
-fn an_alias_moved_by_eight_at_once_stands_at_one_of_them_and_every_move_is_recorded() {
+fn an_alias_moved_by_eight_at_once_ends_at_one_of_them_and_every_move_is_recorded() {
     let test_store = TestStore::new();
     for i in 0..PROCESSES {
         make_tree(&test_store.path(&format!("s{i}")), &[("f", format!("{i}").as_bytes())]);
@@ -198,13 +198,13 @@ fn an_alias_moved_by_eight_at_once_stands_at_one_of_them_and_every_move_is_recor
         .filter(|e| !e.as_ref().unwrap().file_name().to_str().unwrap().starts_with('.'))
         .count();
     assert_eq!(moves, PROCESSES);
-    assert_eq!(unpublished(&test_store, "a"), 0, "who lost a number took its record away");
+    assert_eq!(unpublished(&test_store, "a"), 0, "a process that lost a number removed its record");
     work_is_empty(&test_store);
     clean(&test_store);
 }
 
 #[test]
-fn puts_of_two_types_at_once_agree_on_one_and_the_others_are_told_both() {
+fn puts_of_two_types_at_once_agree_on_one_and_the_others_fail_and_name_both() {
     let test_store = TestStore::new();
     for round in 0..4 {
         let artifact = format!("n{round}");

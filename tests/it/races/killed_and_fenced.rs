@@ -99,7 +99,7 @@ fn a_writer_paused_after_its_commit_is_published_by_another_and_finds_its_number
     let child = start(&test_store, &["put", "a", "two", "--json"], &format!("stop:{step}"));
     wait_stopped(&child);
     assert_eq!(test_store.ok(&["put", "a", "three"]), "a:v2");
-    go_on(&child);
+    resume(&child);
     assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
     dense(&test_store, "a", 3);
     holds(&test_store, "a:v1", "two");
@@ -123,16 +123,16 @@ fn a_writer_fenced_before_its_commit_looks_at_everything_again_and_succeeds_with
             std::fs::remove_file(pack).unwrap();
         }
     }
-    go_on(&child);
+    resume(&child);
     assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
     dense(&test_store, "a", 2);
     holds(&test_store, "a:v0", "one");
     holds(&test_store, "a:v1", "two");
-    let stands = std::fs::read_link(test_store.store_path().join("artifacts/a/versions/v1")).unwrap();
+    let link = std::fs::read_link(test_store.store_path().join("artifacts/a/versions/v1")).unwrap();
     assert_ne!(
-        stands.to_str().unwrap().trim_start_matches('.'),
+        link.to_str().unwrap().trim_start_matches('.'),
         token.file_name().unwrap().to_str().unwrap(),
-        "the fenced token stands nowhere"
+        "the fenced token has no number"
     );
     work_is_empty(&test_store);
     assert_eq!(unpublished(&test_store, "a"), 0);
@@ -155,23 +155,23 @@ fn a_fence_between_the_last_two_steps_of_a_token_that_has_ended_holds_for_nothin
     let child = start(&test_store, &["put", "a", "two", "--json"], &format!("stop:{step}"));
     wait_stopped(&child);
     std::os::unix::fs::symlink("fenced", the_token(&test_store).join("outcome")).unwrap();
-    // For as long as it stands there: what has ended is not fenced.
+    // While the link exists too: a token that has ended is not fenced.
     clean(&test_store);
-    go_on(&child);
+    resume(&child);
     assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
     holds(&test_store, "a:v1", "two");
     work_is_empty(&test_store);
     clean(&test_store);
 }
 
-/// A put that stands before its commit while `meanwhile` is done with its token.
+/// A put that is stopped before its commit while `meanwhile` runs with its token.
 fn before_its_commit(test_store: &TestStore, meanwhile: impl Fn(&Path)) -> serde_json::Value {
     let args = ["put", "a", "two", "--json"];
     let step = find_step(test_store, &args, |token| outcome(token).is_none() && token.join("record").is_symlink());
     let child = start(test_store, &args, &format!("stop:{step}"));
     wait_stopped(&child);
     meanwhile(&the_token(test_store));
-    go_on(&child);
+    resume(&child);
     let answer = json(&child.wait_with_output().unwrap());
     work_is_empty(test_store);
     clean(test_store);
@@ -220,11 +220,11 @@ fn a_commit_into_a_token_that_was_fenced_and_half_taken_away_counts_for_nothing(
             }
         });
         assert_eq!(number(&answer), 1);
-        let stands = std::fs::read_link(test_store.store_path().join("artifacts/a/versions/v1")).unwrap();
+        let link = std::fs::read_link(test_store.store_path().join("artifacts/a/versions/v1")).unwrap();
         assert_ne!(
-            stands.to_str().unwrap().trim_start_matches('.'),
+            link.to_str().unwrap().trim_start_matches('.'),
             was.borrow().file_name().unwrap().to_str().unwrap(),
-            "the token that was taken away stands nowhere"
+            "the token that was taken away has no number"
         );
         holds(&test_store, "a:v1", "two");
     }
@@ -239,7 +239,7 @@ fn an_alias_move_fenced_before_its_commit_is_done_with_a_new_token() {
     let child = start(&test_store, &args, &format!("stop:{step}"));
     wait_stopped(&child);
     std::os::unix::fs::symlink("fenced", the_token(&test_store).join("outcome")).unwrap();
-    go_on(&child);
+    resume(&child);
     assert!(child.wait_with_output().unwrap().status.success());
     assert_eq!(
         alias::get(&test_store.store(), &name("a"), &AliasName::parse("prod").unwrap()).unwrap(),

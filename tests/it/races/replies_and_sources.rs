@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_twice() {
+fn a_lost_reply_of_any_call_is_detected_or_reported_and_the_repeat_makes_nothing_twice() {
     let from = one_version();
     make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &random_bytes(4, 140_000))]);
     let Some(shim) = shim(&from) else { return };
@@ -74,7 +74,7 @@ fn a_lost_reply_of_any_call_is_found_out_or_said_and_the_repeat_makes_nothing_tw
 }
 
 #[test]
-fn a_directory_or_symlink_that_is_said_to_exist_and_does_not_is_made_again() {
+fn a_directory_or_symlink_that_a_wrong_reply_reports_is_made_again() {
     let from = one_version();
     make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &random_bytes(4, 140_000))]);
     let Some(shim) = shim(&from) else { return };
@@ -140,8 +140,8 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_publish
 fn stopped_after_its_walk(test_store: &TestStore, source: &str) -> Child {
     let args = ["put", "a", source];
     let count = |dir: &Path| std::fs::read_dir(dir).unwrap().count();
-    // The token's directory has its note alone when its files were renamed away; the version's directory stands by
-    // then.
+    // When its files were renamed away, the token's directory has only its note, and the version's directory
+    // exists.
     let step = find_step(test_store, &args, |token| {
         count(token) == 1 && outcome(token).is_none() && count(&token.join("../../artifacts/a/versions")) == 2
     });
@@ -156,7 +156,7 @@ fn a_file_that_vanishes_in_the_middle_is_named_and_nothing_is_visible() {
     make_tree(&test_store.path("source"), &[("a", b"first"), ("gone", b"gone soon"), ("z", b"last")]);
     let child = stopped_after_its_walk(&test_store, "source");
     std::fs::remove_file(test_store.path("source/gone")).unwrap();
-    go_on(&child);
+    resume(&child);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(5));
     assert!(text(&output.stderr).contains("source/gone"), "{}", text(&output.stderr));
@@ -176,7 +176,7 @@ fn a_large_file_that_changes_once_while_it_is_read_is_read_again_and_held_as_it_
     let child = stopped_after_its_walk(&test_store, "source");
     std::thread::sleep(Duration::from_millis(20));
     std::fs::write(test_store.path("source/large"), random_bytes(2, 2 << 20)).unwrap();
-    go_on(&child);
+    resume(&child);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     holds(&test_store, "a:v1", "source");

@@ -88,7 +88,7 @@ fn attacked(name: &str, attack: impl Fn(&Attack, &Path) + Sync) {
 }
 
 #[test]
-fn opening_the_stages_file_beside_the_mount_and_writing_reaches_no_object() {
+fn writing_to_the_file_of_a_stage_outside_its_mount_reaches_no_object() {
     attacked("direct open", |state, path| {
         if let Some(file) = state.open(path) {
             state.write(&file);
@@ -179,7 +179,7 @@ impl Map {
     }
 
     fn store(&self, i: usize) {
-        // SAFETY: within the map, which stands.
+        // SAFETY: within the map, which exists as long as `self`.
         unsafe { self.0.add(i * 4099 % self.1).write_volatile(b'A' + (i % 26) as u8) };
     }
 }
@@ -283,15 +283,15 @@ fn what_is_written_to_a_stages_file_between_a_killed_seal_and_the_next_reaches_n
         fs::write(staged.at("large"), random_bytes(1, LARGE)).unwrap();
         let backing = staged.backing();
         test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
-        let words = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
-        let killed = test_store.cairn(&words).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
+        let args = ["upsert", "a", "--run", "r", "--distributed-id", "d"];
+        let killed = test_store.cairn(&args).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         if killed.status.success() {
             break;
         }
         steps += 1;
         // Root goes round the mount, keeps the descriptor, and writes on when the next sealer is done.
         let file = OpenOptions::new().read(true).write(true).open(backing.join("large")).ok();
-        let next = test_store.cairn(&words).output().unwrap();
+        let next = test_store.cairn(&args).output().unwrap();
         // At the very end there is nothing left to be sealed.
         assert!(matches!(next.status.code(), Some(0 | 6)), "kill at step {step}: {}", text(&next.stderr));
         assert_eq!(contributions(&test_store, "r"), 1);

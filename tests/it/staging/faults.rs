@@ -22,7 +22,7 @@ fn open(test_store: &TestStore) -> (Stage, PathBuf) {
     (stage, directory)
 }
 
-/// A test store with a stage that nobody holds.
+/// A test store with a stage that no process holds.
 fn start() -> TestStore {
     let test_store = TestStore::new();
     let (stage, directory) = open(&test_store);
@@ -142,7 +142,7 @@ fn throwing_a_stage_away_is_done_or_continues_when_it_is_killed() {
 }
 
 #[test]
-fn what_is_said_with_a_seal_whose_sealer_died_after_it_was_recorded_is_recorded_too() {
+fn annotations_of_a_seal_are_kept_if_the_sealer_died_after_recording_them() {
     let from = start();
     let steps = steps(&again(&from), &SEAL);
     let mut late = 0;

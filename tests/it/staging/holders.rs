@@ -96,8 +96,8 @@ fn a_finish_that_did_not_wait_ends_the_changes_of_a_run_and_its_unmount_says_whe
     becomes_read_only(|| fs::write(staged.at("more"), "more"));
     assert_eq!(fs::read(staged.at("late")).unwrap(), b"late");
     let directory = staged.backing();
-    for words in [&["umount", mnt][..], &["seal", mnt]] {
-        let stderr = text(&test_store.run(words, 3).stderr);
+    for args in [&["umount", mnt][..], &["seal", mnt]] {
+        let stderr = text(&test_store.run(args, 3).stderr);
         assert!(stderr.contains("finished as a:v0") && stderr.contains(directory.to_str().unwrap()), "{stderr}");
     }
     assert_eq!(test_store.ok(&["drafts", "--all"]), "", "what is mounted is not left");
@@ -122,16 +122,16 @@ fn a_finish_that_did_not_wait_ends_the_changes_of_a_run_and_its_unmount_says_whe
 #[test]
 fn a_draft_with_only_an_open_run_is_discarded_and_a_mounted_one_is_not() {
     let test_store = TestStore::new();
-    for words in [&["draft", "discard", "a", "d"][..], &["draft", "drop", "a", "d", "--run", "r"]] {
+    for args in [&["draft", "discard", "a", "d"][..], &["draft", "drop", "a", "d", "--run", "r"]] {
         let staged = stage(&test_store, "r");
         let mnt = staged.mnt.to_str().unwrap();
         fs::write(staged.at("x"), "x").unwrap();
-        let stderr = text(&test_store.run(words, 3).stderr);
+        let stderr = text(&test_store.run(args, 3).stderr);
         assert!(stderr.contains("is held by process"), "{stderr}");
         test_store.ok(&["umount", "--no-seal", mnt]);
-        test_store.ok(words);
+        test_store.ok(args);
         assert!(left(&test_store).is_empty() && test_store.ok(&["drafts"]).is_empty(), "{:?}", left(&test_store));
-        test_store.run(words, 6);
+        test_store.run(args, 6);
     }
     // Contributions and what is open go together.
     make_tree(&test_store.path("src"), &[("x", b"x")]);
@@ -144,14 +144,14 @@ fn a_draft_with_only_an_open_run_is_discarded_and_a_mounted_one_is_not() {
 }
 
 /// The command, as another user.
-fn as_other(test_store: &TestStore, words: &[&str]) -> Output {
+fn as_other(test_store: &TestStore, args: &[&str]) -> Output {
     let binary = test_store.path("cairn");
     if !binary.exists() {
         fs::copy(env!("CARGO_BIN_EXE_cairn"), &binary).unwrap();
         fs::set_permissions(test_store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = Command::new(binary);
-    command.env_clear().env("CAIRN_STORE", test_store.store_path()).env("CAIRN_CACHE_DIR", "").args(words);
+    command.env_clear().env("CAIRN_STORE", test_store.store_path()).env("CAIRN_CACHE_DIR", "").args(args);
     command.current_dir(test_store.dir.path()).uid(NOBODY).gid(NOBODY).output().unwrap()
 }
 
@@ -181,8 +181,8 @@ fn a_seal_by_a_user_who_cannot_read_and_write_all_of_it_leaves_the_run_as_it_was
         if bits == 0o070 {
             fs::set_permissions(directory.join("sub/y"), fs::Permissions::from_mode(0o640)).unwrap();
         }
-        for words in [&SEAL[..], &["draft", "drop", "a", "d", "--run", "r"], &["draft", "discard", "a", "d"]] {
-            let output = as_other(&test_store, words);
+        for args in [&SEAL[..], &["draft", "drop", "a", "d", "--run", "r"], &["draft", "discard", "a", "d"]] {
+            let output = as_other(&test_store, args);
             let stderr = text(&output.stderr);
             assert_eq!(output.status.code(), Some(3), "{bits:o}: {stderr}");
             assert!(stderr.contains("belongs to user 0"), "{bits:o}: {stderr}");

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::process::Command;
 
 #[test]
-fn a_run_that_is_mounted_there_already_is_said_to_be() {
+fn a_second_mount_of_a_run_at_the_same_place_says_so() {
     let test_store = TestStore::new();
     let staged = stage(&test_store, "r");
     fs::write(staged.at("half"), "half").unwrap();
@@ -29,20 +29,20 @@ fn a_run_that_is_mounted_there_already_is_said_to_be() {
 }
 
 #[test]
-fn the_way_on_after_a_dead_rank_publishes_no_half() {
+fn after_a_dead_rank_the_documented_steps_publish_no_half_written_run() {
     let test_store = TestStore::new();
     let staged = stage(&test_store, "r");
     fs::write(staged.at("half"), "half").unwrap();
     let other = test_store.path("other");
     fs::create_dir(&other).unwrap();
-    let words = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
-    let stderr = text(&test_store.run(&words, 3).stderr);
+    let args = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
+    let stderr = text(&test_store.run(&args, 3).stderr);
     let hint = format!("`cairn umount --no-seal {}`", staged.mnt.display());
     assert!(stderr.contains(&hint), "{hint} in {stderr}");
     test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     assert_eq!(contributions(&test_store, "r"), 0);
     test_store.run(&["finish", "a", "--distributed-id", "d"], 3);
-    test_store.ok(&words);
+    test_store.ok(&args);
     assert_eq!(fs::read(other.join("half")).unwrap(), b"half");
     test_store.ok(&["umount", other.to_str().unwrap()]);
 }
@@ -70,11 +70,11 @@ fn a_mount_over_what_a_killed_daemon_left_takes_it_away_and_resumes() {
     let mnt = staged.mnt.to_str().unwrap();
     kill(staged.daemon(), libc::SIGKILL);
     assert!(Command::new("umount").arg("-l").arg(mnt).status().unwrap().success());
-    for words in [&["mount", mnt][..], &["mount", mnt, "v:v0"]] {
-        test_store.ok(words);
+    for args in [&["mount", mnt][..], &["mount", mnt, "v:v0"]] {
+        test_store.ok(args);
         kill(staged.daemon(), libc::SIGKILL);
-        test_store.ok(words);
-        assert!(fs::read_dir(&staged.mnt).unwrap().count() > 0 && stacked() == 1, "{words:?}");
+        test_store.ok(args);
+        assert!(fs::read_dir(&staged.mnt).unwrap().count() > 0 && stacked() == 1, "{args:?}");
         test_store.ok(&["umount", mnt]);
     }
 }
@@ -86,9 +86,9 @@ fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
     test_store.ok(&["upsert", "a", "src", "--distributed-id", "d", "--run", "good"]);
     let mnt = test_store.path("mnt");
     fs::create_dir(&mnt).unwrap();
-    let words = ["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "failed"];
-    let without_fuse = |words: &[&str]| {
-        let cairn = test_store.cairn(words);
+    let args = ["mount", mnt.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "failed"];
+    let without_fuse = |args: &[&str]| {
+        let cairn = test_store.cairn(args);
         let mut command = Command::new("unshare");
         command.args([
             "-m",
@@ -103,7 +103,7 @@ fn a_mount_that_fails_leaves_no_run_that_finish_would_wait_for() {
         command.envs(cairn.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.output().unwrap()
     };
-    let output = without_fuse(&words);
+    let output = without_fuse(&args);
     assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
     assert!(!is_mounted(&mnt) && left(&test_store).is_empty(), "{:?}", left(&test_store));
     // What a run had before stays.

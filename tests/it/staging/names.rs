@@ -24,7 +24,7 @@ fn in_both_ways(work: impl Fn(&TestStore, &Staged<'_>)) {
 }
 
 #[test]
-fn what_is_done_by_name_beside_a_replacement_meets_the_old_file_or_the_new_one() {
+fn a_call_by_name_during_a_replacement_meets_the_old_file_or_the_new_one() {
     in_both_ways(|_, staged| {
         let seen = python(
             &staged.mnt,

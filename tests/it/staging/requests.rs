@@ -92,7 +92,7 @@ for mode in (0, 0o600): os.chdir(f'd{mode}'), os.chdir('..')";
     output(&staged.mnt, "bash", &["-c", script]);
 }
 
-/// A program whose output was refused may end without a word of it; the seal says so.
+/// A program whose output was refused may end without an error; the seal reports it.
 #[test]
 fn a_seal_says_what_was_refused_and_that_there_is_nothing_in_it() {
     let test_store = TestStore::new();

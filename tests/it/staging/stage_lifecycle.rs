@@ -81,9 +81,9 @@ fn a_second_holder_of_a_run_is_refused_and_fresh_begins_with_nothing() {
     fs::write(staged.at("x"), "x").unwrap();
     let other = test_store.path("other");
     fs::create_dir(&other).unwrap();
-    let words = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
+    let args = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
     for more in [&[][..], &["--fresh"]] {
-        let stderr = text(&test_store.run(&[&words[..], more].concat(), 3).stderr);
+        let stderr = text(&test_store.run(&[&args[..], more].concat(), 3).stderr);
         assert!(stderr.contains("held by process") && stderr.contains(&staged.daemon().to_string()), "{stderr}");
     }
     test_store.run(
@@ -192,7 +192,7 @@ fn two_sealers_at_once_make_one_contribution_or_one_is_refused() {
 
 #[test]
 fn a_sealer_that_was_taken_for_dead_and_continues_loses_nothing() {
-    // Its lock is broken while it stands still at each of its steps; another seals meanwhile.
+    // It is stopped at each of its steps. Its lock is broken meanwhile, and another process seals.
     let test_store = TestStore::new();
     let staged = stage(&test_store, "r");
     make_tree(&staged.mnt, &[("large", &random_bytes(1, LARGE)), ("d/small", b"small"), ("b", b"b")]);
@@ -218,7 +218,7 @@ fn a_sealer_that_was_taken_for_dead_and_continues_loses_nothing() {
         }
         let second = test_store.cairn(&SEAL).output().unwrap();
         assert!(matches!(second.status.code(), Some(0 | 6)), "step {step}: {}", text(&second.stderr));
-        crate::support::go_on(&first);
+        crate::support::resume(&first);
         first.wait().unwrap();
         test_store.run(&["locks"], 0);
         let again = test_store.cairn(&SEAL).output().unwrap();
@@ -244,7 +244,7 @@ fn stops(child: &mut std::process::Child) -> bool {
 }
 
 #[test]
-fn stages_are_told_by_inode_and_mount_table() {
+fn stages_are_distinguished_by_inode_and_mount_table() {
     let test_store = TestStore::new();
     let staged = stage(&test_store, "r");
     fs::write(staged.at("x"), "x").unwrap();
@@ -258,7 +258,7 @@ fn stages_are_told_by_inode_and_mount_table() {
 #[test]
 fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
     let long = format!(r#"{{"k": 1, "long": "{}"}}"#, "é\\\"".repeat(9000));
-    let words = ["--alias", "best", "--tag", "t", "--description", "said", "--metadata", &long, "--type", "model"];
+    let args = ["--alias", "best", "--tag", "t", "--description", "text", "--metadata", &long, "--type", "model"];
     for mounted in [true, false] {
         let test_store = TestStore::new();
         let staged = stage(&test_store, "r");
@@ -278,12 +278,12 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
             assert!(stderr.contains(&format!("{} applies to SRC", option[0])), "{stderr}");
         }
         assert_eq!(contributions(&test_store, "r"), 0);
-        assert_eq!(test_store.ok(&[&SEAL[..], &words].concat()), "a d r");
+        assert_eq!(test_store.ok(&[&SEAL[..], &args].concat()), "a d r");
         assert_eq!(test_store.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
         let shown: serde_json::Value = serde_json::from_str(&test_store.ok(&["show", "a", "--json"])).unwrap();
         let (want, shown_text) = (serde_json::from_str::<serde_json::Value>(&long).unwrap(), shown.to_string());
         assert_eq!(shown["metadata"], want, "mounted: {mounted}");
-        for part in [r#""model""#, r#""best""#, r#""t""#, r#""said""#] {
+        for part in [r#""model""#, r#""best""#, r#""t""#, r#""text""#] {
             assert!(shown_text.contains(part), "{part} in {shown_text}");
         }
     }
@@ -315,14 +315,14 @@ fn an_upsert_seals_no_other_run_that_is_mounted_where_its_own_was() {
 }
 
 #[test]
-fn of_two_mounts_for_one_run_that_start_at_once_one_is_made_and_the_other_is_told_who() {
+fn of_two_mounts_for_one_run_one_is_made_and_the_error_of_the_other_names_it() {
     let test_store = TestStore::new();
     let points = ["one", "two"].map(|p| test_store.path(p));
     points.iter().for_each(|p| fs::create_dir(p).unwrap());
     for round in 0..10 {
         let start = |at: &std::path::PathBuf| {
-            let words = ["mount", at.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
-            test_store.cairn(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+            let args = ["mount", at.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
+            test_store.cairn(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
         };
         let mounts = points.each_ref().map(start).map(|c| c.wait_with_output().unwrap());
         let made = mounts.iter().position(|m| m.status.success());

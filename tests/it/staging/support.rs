@@ -35,8 +35,8 @@ impl Staged<'_> {
     /// Mounts it (again).
     pub fn mount(&self, more: &[&str]) -> Output {
         let mnt = self.mnt.to_str().unwrap();
-        let words = ["mount", mnt, "a", "--stage", "--distributed-id", "d", "--run", &self.run];
-        self.test_store.cairn(&[&words[..], more].concat()).output().unwrap()
+        let args = ["mount", mnt, "a", "--stage", "--distributed-id", "d", "--run", &self.run];
+        self.test_store.cairn(&[&args[..], more].concat()).output().unwrap()
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
@@ -83,10 +83,10 @@ pub fn daemons(mnt: &Path) -> Vec<u32> {
     for process in fs::read_dir("/proc").unwrap().flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|n| n.parse().ok()) else { continue };
         let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = line.split(|b| *b == 0).collect();
-        if words.first().is_some_and(|w| w.ends_with(b"cairn"))
-            && words.contains(&b"mount".as_slice())
-            && words.contains(&mnt.to_str().unwrap().as_bytes())
+        let args: Vec<&[u8]> = line.split(|b| *b == 0).collect();
+        if args.first().is_some_and(|w| w.ends_with(b"cairn"))
+            && args.contains(&b"mount".as_slice())
+            && args.contains(&mnt.to_str().unwrap().as_bytes())
         {
             found.push(pid);
         }

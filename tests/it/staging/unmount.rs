@@ -54,7 +54,7 @@ fn a_refusal_with_long_names_of_any_alphabet_keeps_its_status_and_names_the_file
 }
 
 #[test]
-fn what_is_left_open_is_said_with_the_way_on() {
+fn an_unmount_names_what_is_left_open_and_how_to_continue() {
     let test_store = TestStore::new();
     let staged = stage(&test_store, "r");
     fs::write(staged.at("x"), "x").unwrap();

@@ -11,7 +11,7 @@
 //! and a few more. Long runs: `CAIRN_FUZZ_SECONDS=600 cargo test --test it -- store_fuzz --nocapture`, with
 //! * `CAIRN_FUZZ_ROUNDS=5000` or `CAIRN_FUZZ_SECONDS=3600`, whichever ends first;
 //! * `CAIRN_FUZZ_SEED=1`, the first seed; `CAIRN_FUZZ_JOBS=2`, the threads;
-//! * `CAIRN_FUZZ_BINARY`, another `cairn` with `cairnfs` beside it; `CAIRN_FUZZ_KEEP=DIR`, where stores with a fault
+//! * `CAIRN_FUZZ_BINARY`, another `cairn` with `cairnfs` in the same directory; `CAIRN_FUZZ_KEEP=DIR`, where stores with a fault
 //!   go.
 //!
 //! A fault prints its seed, what was done to the store, and by which command it was seen. `CAIRN_FUZZ_SEED=N
@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 /// Seeds that found a fault, which is mended.
 const KEPT: &[u64] = &[29, 32, 41, 77, 205, 286, 311, 541, 1052, 1191, 1362, 901874];
 
-/// Rounds in the suite, beside the kept seeds.
+/// Rounds in the suite, in addition to the kept seeds.
 const FEW: u64 = 12;
 
 /// What one command may take.
@@ -210,8 +210,8 @@ fn targets(store: &Path) -> Vec<Target> {
             let hidden = part.len() >= 32 && part.trim_start_matches('.').bytes().all(|b| b.is_ascii_hexdigit());
             let known = names.get(&at).map(|n| format!("{n}!"));
             key.push('/');
-            // Packs, objects and runs of equal content have equal names; unpublished tokens are told apart by their
-            // sizes alone.
+            // Packs, objects and runs of equal content have equal names; unpublished tokens differ only by their
+            // sizes.
             key.push_str(&known.unwrap_or_else(|| if hidden && part.starts_with('.') { "?".into() } else { part }));
         }
         key.push_str(&format!(" {}", if meta.is_file() { meta.len() } else { 0 }));

@@ -305,7 +305,7 @@ impl Round<'_> {
             ];
             // What a failed get has written is kept for its repetition.
             if !known.contains(&name.as_str()) && !name.starts_with(".out.cairn-") {
-                self.fault(format!("{name} is left beside the store"));
+                self.fault(format!("{name} is left next to the store"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Freeing beside writers (L14): one blob, garbage at first, that writers find and come to rely on while collectors
+//! Freeing while writers work (L14): one blob, garbage at first, that writers find and come to rely on while collectors
 //! move it away and decide.
 //!
 //! Writers take the steps of FORMAT.md, "The claim". Collectors take those of "Freeing" (`gc::collect`): read the
@@ -43,7 +43,7 @@ pub enum Flaw {
     NoCommit,
     /// A patch or a pin looks whether its version is removed before others can see that it relies on it.
     LookBeforeRelying,
-    /// A committed record that is not published yet is no root.
+    /// A committed record that is not published yet is not a root.
     CommittedIsNoRoot,
     /// There is no second mark.
     OneMark,
@@ -59,7 +59,7 @@ pub enum Flaw {
     NoPutBack,
     /// Every batch of the trash is freed, not only the own one.
     FreeEverything,
-    /// Each mark reads the removals as they stand.
+    /// Each mark reads the removals as they are at that moment.
     NoSnapshot,
 }
 
@@ -89,7 +89,7 @@ enum Step {
     Commit,
     /// Its number in a row of versions or in the draft's log.
     Claim,
-    /// After a finish stands: its version's number.
+    /// After a finish is claimed: its version's number.
     ClaimVersion,
     End,
     Held,
@@ -114,7 +114,7 @@ struct Writer {
     token_age: u8,
     published: bool,
     published_age: u8,
-    /// Of a finish: its version stands too.
+    /// Of a finish: its version is claimed too.
     claimed: bool,
     removed: bool,
     removed_age: u8,
@@ -154,7 +154,7 @@ impl Freeing {
         (0..self.writers.len()).any(|i| self.writers[i] == Role::Discard && s.writers[i].published)
     }
 
-    /// The finish that stands in the log.
+    /// The finish in the log.
     fn finished(&self, s: &State) -> Option<(usize, Writer)> {
         (0..self.writers.len())
             .find(|i| self.writers[*i] == Role::Finish && s.writers[*i].published)

@@ -1,5 +1,5 @@
 //! Those who act for others: helpers do the claims of committed tokens, a collector takes away what fenced ones left.
-//! Their steps are as a writer's, and they may stand still between any two.
+//! Their steps are as a writer's, and they may stop between any two.
 
 use super::walk::Met;
 use super::{Flaw, LOG, Numbers, Outcome, Process, Role, State, Step, VERSIONS, all_tokens, owner};
@@ -36,7 +36,7 @@ impl Numbers {
             let done = if Self::finishes(role) {
                 state.versions.contains(&token) || of.same_as.is_some() && state.log.contains(&token)
             } else {
-                state.stands(token)
+                state.is_claimed(token)
             };
             if done && !self.ends && self.flaw != Flaw::HelpFromTheTop {
                 continue; // it would find it so, and do nothing
@@ -54,7 +54,7 @@ impl Numbers {
         }
     }
 
-    /// A token that reads as fenced, beside its note: without one it may have ended just before, or may not find out
+    /// A token that reads as fenced and has its note: without a note it may have ended just before, or may not find out
     /// that it is taken away.
     fn pick_fenced(&self, state: &State, me: usize, out: &mut Vec<(Label, State)>) {
         for token in all_tokens(&self.roles) {
@@ -69,7 +69,7 @@ impl Numbers {
         }
     }
 
-    /// A helper's claim came out: a finish has a version to be claimed, what stands is ended, the rest is left to its
+    /// A helper's claim is decided: a finish has a version to be claimed, a token with a number is ended, the rest is left to its
     /// owner.
     pub(super) fn helped(&self, next: &mut State, me: usize, in_log: bool, met: Met) {
         let token = next.processes[me].token;

@@ -1,6 +1,6 @@
 //! What must hold of every state.
 
-use super::{Numbers, Role, State, Told, Wrong, owner};
+use super::{Answer, Numbers, Role, State, Wrong, owner};
 use crate::search::Law;
 
 impl Numbers {
@@ -37,20 +37,20 @@ impl Numbers {
         if state.versions.iter().filter(|t| **t != 0 && Self::finishes(self.role(**t))).count() > 1 {
             return Some(Law::TwoVersions);
         }
-        let mut told = None;
+        let mut answer = None;
         for me in (0..self.roles.len()).filter(|me| Self::finishes(self.roles[*me])) {
-            let number = match state.processes[me].told {
-                Told::Yes(number) if !Self::finishes(self.role_at(state, number)?) => return Some(Law::TwoVersions),
-                Told::Same(number)
+            let number = match state.processes[me].answer {
+                Answer::Yes(number) if !Self::finishes(self.role_at(state, number)?) => return Some(Law::TwoVersions),
+                Answer::Same(number)
                     if self.roles[me] != Role::FinishEqual
                         || self.content(state.versions[usize::from(number)]) != 0 =>
                 {
                     return Some(Law::TwoVersions);
                 }
-                Told::Yes(number) | Told::Same(number) => number,
+                Answer::Yes(number) | Answer::Same(number) => number,
                 _ => continue,
             };
-            if *told.get_or_insert(number) != number {
+            if *answer.get_or_insert(number) != number {
                 return Some(Law::TwoVersions);
             }
         }
@@ -72,7 +72,7 @@ impl Numbers {
         again.then_some(Law::SameAgain)
     }
 
-    /// What a process was told is so.
+    /// The answer that a process got is true.
     fn answer_broken(&self, state: &State, me: usize) -> Option<Law> {
         let role = self.roles[me];
         let in_log = Self::in_log(role);
@@ -81,18 +81,18 @@ impl Numbers {
         }
         let row: &[u8] = if in_log { &state.log } else { &state.versions };
         let count = row.iter().filter(|t| **t != 0 && owner(**t).0 == me).count();
-        match state.processes[me].told {
+        match state.processes[me].answer {
             _ if count > 1 => Some(Law::Twice),
-            Told::Yes(n) if row[usize::from(n)] == 0 || owner(row[usize::from(n)]).0 != me => {
+            Answer::Yes(n) if row[usize::from(n)] == 0 || owner(row[usize::from(n)]).0 != me => {
                 Some(if in_log { Law::ContributionLost } else { Law::VersionLost })
             }
-            Told::Same(n)
+            Answer::Same(n)
                 if state.versions[usize::from(n)] == 0
                     || self.content(state.versions[usize::from(n)]) != self.content(super::token(me, 0)) =>
             {
                 Some(Law::VersionLost)
             }
-            Told::Refused | Told::GaveUp | Told::Same(_) if count > 0 => Some(Law::ToldNo),
+            Answer::Refused | Answer::GaveUp | Answer::Same(_) if count > 0 => Some(Law::RefusedButDone),
             _ => None,
         }
     }

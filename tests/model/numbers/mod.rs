@@ -1,7 +1,7 @@
 //! The claim (FORMAT.md, "The claim", "Drafts", "Finish"): one draft's log and one artifact's versions, taken by tokens
 //! with a symlink that refuses to replace.
 //!
-//! A process that is not scheduled any more has died or stands still. A name younger than the cache bound may be unseen
+//! A process that is not scheduled any more has died or is stopped. A name younger than the cache bound may be unseen
 //! by who looks; the claim itself never is. Faults, a bounded number of them: a fence by a collector that believes a
 //! token dead; a commit or a claim whose reply is lost, or that lands later.
 
@@ -69,7 +69,7 @@ pub enum Flaw {
     SkipNumber,
     /// The version's `from` may be one too high.
     FromTooHigh,
-    /// Each finisher claims a version of its own, not the one in the record that stands.
+    /// Each finisher claims a version of its own, not the one in the record that was claimed.
     OwnVersion,
     /// Each finisher walks from the highest version that it sees, not from the record's `from`.
     OwnStart,
@@ -141,7 +141,7 @@ pub enum Fate {
     Fenced,
 }
 
-/// What stands as a token's outcome.
+/// The outcome of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Outcome {
     #[default]
@@ -151,7 +151,7 @@ pub enum Outcome {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-pub enum Told {
+pub enum Answer {
     #[default]
     Nothing,
     /// Published, at this number.
@@ -200,7 +200,7 @@ pub struct Process {
     tokens: [Token; TRIES],
     /// A symlink on its way, and for which token.
     late: Late,
-    told: Told,
+    answer: Answer,
 }
 
 /// Tokens by number from 1; 0 is a free number.
@@ -252,8 +252,8 @@ impl State {
         &mut self.processes[process].tokens[tries]
     }
 
-    /// Whether a token stands at a number of either row.
-    fn stands(&self, token: u8) -> bool {
+    /// Whether a token has a number of either row.
+    fn is_claimed(&self, token: u8) -> bool {
         self.log.contains(&token) || self.versions.contains(&token)
     }
 
@@ -270,7 +270,7 @@ impl State {
         believed(&self.versions, self.versions_seen)
     }
 
-    /// A symlink as the outcome of a token: the first one stands.
+    /// A symlink as the outcome of a token: the first one counts.
     fn decide(&mut self, token: u8, outcome: Outcome) -> bool {
         let token = self.token_mut(token);
         let first = token.directory && token.outcome == Outcome::None;

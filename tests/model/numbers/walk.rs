@@ -1,18 +1,20 @@
 //! The walk up the numbers: the claim, who is met, and by which rule a number is passed. Writers and helpers go the
 //! same way.
 
-use super::{Fate, Flaw, LOG, Late, Numbers, Outcome, Process, Role, State, Step, Told, VERSIONS, Wrong, owner, token};
+use super::{
+    Answer, Fate, Flaw, LOG, Late, Numbers, Outcome, Process, Role, State, Step, VERSIONS, Wrong, owner, token,
+};
 use crate::search::Label;
 
 /// What the record at a number means for the token that comes to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Met {
     Own,
-    /// Another's, and it may stand above.
+    /// Another's, and its number may be higher.
     Pass,
     /// Its one number is another's.
     Taken,
-    /// The finish: nothing stands above.
+    /// The finish: no higher number is claimed.
     Finished,
     /// A discard that it did not know of.
     Discarded,
@@ -131,7 +133,7 @@ impl Numbers {
         out.push((Label(if in_log { "reads number" } else { "reads version" }, me, number.into()), next));
     }
 
-    /// What a process does when it knows who stands at its number.
+    /// What a process does when it knows the token at its number.
     pub(super) fn placed(&self, next: &mut State, me: usize, in_log: bool, met: Met) {
         if met == Met::Pass {
             return next.processes[me].forward(in_log);
@@ -150,17 +152,17 @@ impl Numbers {
         }
         match met {
             Met::Own => {
-                process.told = Told::Yes(number);
+                process.answer = Answer::Yes(number);
                 process.step = self.end();
             }
-            Met::Same => (process.step, process.told) = (Step::Done, Told::Same(number)),
-            Met::Finished | Met::Discarded => (process.step, process.told) = (Step::Done, Told::Refused),
+            Met::Same => (process.step, process.answer) = (Step::Done, Answer::Same(number)),
+            Met::Finished | Met::Discarded => (process.step, process.answer) = (Step::Done, Answer::Refused),
             Met::Taken => process.again(self.tries),
             Met::Pass => {}
         }
     }
 
-    /// The finish stands at `number` of the log, whosever it is: its version is claimed.
+    /// A finish, of any process, has `number` of the log: its version is claimed.
     pub(super) fn finished(&self, next: &mut State, me: usize, number: u8) {
         let there = next.log[usize::from(number)];
         let own = token(me, next.processes[me].tries);
@@ -178,7 +180,7 @@ impl Numbers {
         let process = &mut next.processes[me];
         process.token = claimed;
         match same_as {
-            Some(version) => (process.step, process.told) = (end, Told::Same(version)),
+            Some(version) => (process.step, process.answer) = (end, Answer::Same(version)),
             None => (process.step, process.version) = (Step::ClaimVersion, from),
         }
     }
@@ -192,7 +194,7 @@ impl Numbers {
         state.token(finish).same_as
     }
 
-    /// What comes after a token stands.
+    /// What comes after a token has its number.
     pub(super) fn end(&self) -> Step {
         if self.ends { Step::EndNote } else { Step::Done }
     }
@@ -230,7 +232,7 @@ impl Process {
             self.tries += 1;
             self.step = Step::Begin;
         } else {
-            (self.step, self.told) = (Step::Done, Told::GaveUp);
+            (self.step, self.answer) = (Step::Done, Answer::GaveUp);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A writer's steps up to its claim: token, looks, commit.
 
-use super::{Flaw, LOG, Late, Numbers, Outcome, Role, State, Step, Told, VERSIONS, token};
+use super::{Answer, Flaw, LOG, Late, Numbers, Outcome, Role, State, Step, VERSIONS, token};
 use crate::search::Label;
 
 impl Numbers {
@@ -28,7 +28,7 @@ impl Numbers {
                 } else {
                     p.again(self.tries)
                 }
-                out.push((Label("notes where its record will stand", me, 0), next));
+                out.push((Label("notes where its record will be", me, 0), next));
             }
             Step::Look if Self::in_log(self.roles[me]) => self.look_at_log(state, me, out),
             Step::Look => self.look_at_versions(state, me, out),
@@ -55,7 +55,7 @@ impl Numbers {
                 if finishes {
                     self.finished(&mut next, me, end - 1);
                 } else {
-                    (next.processes[me].step, next.processes[me].told) = (Step::Done, Told::Refused);
+                    (next.processes[me].step, next.processes[me].answer) = (Step::Done, Answer::Refused);
                 }
                 out.push((label, next));
                 continue;
@@ -101,7 +101,7 @@ impl Numbers {
                 state.newest(from).filter(|n| self.content(state.versions[usize::from(*n)]) == self.content(own));
             match newest {
                 Some(same) if self.roles[me] != Role::Patch => {
-                    (next.processes[me].step, next.processes[me].told) = (Step::Done, Told::Same(same))
+                    (next.processes[me].step, next.processes[me].answer) = (Step::Done, Answer::Same(same))
                 }
                 _ => {
                     self.write_record(&mut next, me, 0, None);
@@ -110,7 +110,7 @@ impl Numbers {
                     p.version = from;
                 }
             }
-            out.push((Label("looks, and sees so many versions", me, from.into()), next));
+            out.push((Label("counts the versions that it sees", me, from.into()), next));
         }
     }
 
@@ -154,7 +154,7 @@ impl Numbers {
         }
     }
 
-    /// The outcome, and whether it counts: only beside the note of the record.
+    /// The outcome, and whether it counts: only if the record is noted.
     fn read_outcome(&self, state: &State, me: usize, out: &mut Vec<(Label, State)>) {
         let own = token(me, state.processes[me].tries);
         let found = *state.token(own);
@@ -173,7 +173,7 @@ impl Numbers {
                     next.processes[me].step = Step::GiveUp;
                 }
             }
-        } else if state.stands(own) {
+        } else if state.is_claimed(own) {
             next.processes[me].step = self.walk(me);
         } else {
             next.processes[me].again(self.tries); // taken away: its record is left to a collector
@@ -192,8 +192,8 @@ impl Numbers {
             next.decide(own, Outcome::Fenced);
             let now = *next.token(own);
             let surely = now.noted && now.outcome == Outcome::Fenced;
-            (next.processes[me].step, next.processes[me].told) =
-                (Step::Done, if surely { Told::GaveUp } else { Told::Unknown });
+            (next.processes[me].step, next.processes[me].answer) =
+                (Step::Done, if surely { Answer::GaveUp } else { Answer::Unknown });
         }
         out.push((Label("abandons", me, 0), next));
     }

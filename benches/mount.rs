@@ -284,7 +284,7 @@ fn here(work: impl FnOnce() -> io::Result<()>) -> io::Result<Run> {
     support::process::here(work)
 }
 
-/// Opens, reads and closes every file below `dir`, by a number of processes, which know the paths (from `native`) before
+/// Opens, reads and closes every file below `dir`, by several processes, which know the paths (from `native`) before
 /// the clock starts.
 fn read_all(native: &Path, dir: &Path, processes: usize) -> io::Result<Run> {
     let mut children = Vec::new();

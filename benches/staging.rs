@@ -3,8 +3,8 @@
 //!
 //! `CAIRN_BENCH_DIR` (a temporary directory) holds datasets and store; `CAIRN_BENCH_SCALE` (1) makes them smaller;
 //! `CAIRN_BENCH_ROUNDS` (5). What was copied is made durable before it is sealed, and by the side that it is compared
-//! with; "not synced" leaves that to the seal. The floor of a copy is the smallest FUSE program that takes it; that of a
-//! seal is reading, hashing and removing the plain copy, its files joined to one file for each thread.
+//! with; "not synced" leaves that to the seal. The floor of a copy is the smallest FUSE program that takes it; that of
+//! a seal is reading, hashing and removing the plain copy, its files joined to one file for each thread.
 
 #[allow(dead_code)]
 mod support;

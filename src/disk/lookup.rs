@@ -18,7 +18,7 @@ use std::time::Duration;
 const LOOKS: u32 = 8;
 const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Makes the client of a shared file system ask its server again about the names in the directory of `path`: opens the parent
+/// Makes the client of a shared file system ask its server again about the names next to `path`: opens the parent
 /// directory. If that seems to be missing, the client may only remember that it was (NFS, for up to half a minute):
 /// then every directory is opened, from the last existing one down.
 pub fn open_parent(path: &Path) {

@@ -52,8 +52,8 @@ pub fn next_step(of: &str) -> &'static str {
         code::UNREADABLE => "check the disk and the permissions; then `cairn verify --repair-from STORE`",
         code::STRANGER => "move the file out of the store",
         code::NUMBER | code::GAP | code::TOKEN => {
-            "`cairn verify --repair-from STORE` with a copy of this store writes lost numbers again; others are left as \
-             they are: `cairn rm` removes such a version"
+            "`cairn verify --repair-from STORE` with a copy of this store writes lost numbers again; others are left \
+             as they are: `cairn rm` removes such a version"
         }
         code::VERSION => "`cairn verify --repair-from STORE` with a copy of this store, or `cairn rm` of the version",
         code::RECORD => "`cairn verify --repair-from STORE` with a copy of this store",

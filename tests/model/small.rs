@@ -126,7 +126,7 @@ impl Model for AliasAgainstRemoval {
     }
 }
 
-/// A reader that looks in place, then in each batch of the trash, a number of times, while collectors move what is live to
+/// A reader that looks in place, then in each batch of the trash, several times, while collectors move what is live to
 /// and fro (FORMAT.md, "Readers").
 pub struct Reader {
     /// Collectors, one batch each.

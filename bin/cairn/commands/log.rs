@@ -73,7 +73,7 @@ fn parse(text: &str) -> Result<(ArtifactName, Option<AliasName>)> {
     }
     let spec = VersionSpec::parse(text)?;
     match &spec.selector {
-        Selector::Word(alias) => Ok((spec.artifact, Some(AliasName::parse(alias)?))),
+        Selector::AliasOrDigest(alias) => Ok((spec.artifact, Some(AliasName::parse(alias)?))),
         _ => Err(Error::usage(format!("`{text}` is neither an artifact nor an alias"))
             .with_hint(format!("`cairn log {}` lists all that happened to it", spec.artifact))),
     }

@@ -1,6 +1,6 @@
 //! Making the kernel forget versions, so that their pins can be removed.
 //!
-//! The daemon asks the kernel to forget a version name by name, down to the names that are in use; so after the last use it
+//! The daemon asks the kernel to forget a version name by name, down to the names in use; so after the last use it
 //! forgets the rest by itself. A name that it keeps because something below is in use cannot be reached by name a
 //! second time, so the directories that were in use are remembered.
 

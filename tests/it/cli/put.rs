@@ -135,7 +135,7 @@ fn stdin_is_called_stdin_and_can_be_given_once() {
     let run = |args: &[&str]| {
         let mut child =
             test_store.cairn(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(&random_bytes(3, 300_000)); // a command that refuses does not read
+        let _ = child.stdin.take().unwrap().write_all(&random_bytes(3, 300_000)); // a refused one does not read
         child.wait_with_output().unwrap()
     };
     assert_eq!(run(&["put", "x", "-"]).status.code(), Some(0));

@@ -11,7 +11,7 @@
 //! and a few more. Long runs: `CAIRN_FUZZ_SECONDS=600 cargo test --test it -- store_fuzz --nocapture`, with
 //! * `CAIRN_FUZZ_ROUNDS=5000` or `CAIRN_FUZZ_SECONDS=3600`, whichever ends first;
 //! * `CAIRN_FUZZ_SEED=1`, the first seed; `CAIRN_FUZZ_JOBS=2`, the threads;
-//! * `CAIRN_FUZZ_BINARY`, another `cairn` with `cairnfs` in the same directory; `CAIRN_FUZZ_KEEP=DIR`, where stores with a fault
+//! * `CAIRN_FUZZ_BINARY`, another `cairn`, with `cairnfs` next to it; `CAIRN_FUZZ_KEEP=DIR`, where stores with a fault
 //!   go.
 //!
 //! A fault prints its seed, what was done to the store, and by which command it was seen. `CAIRN_FUZZ_SEED=N

@@ -1,5 +1,7 @@
 //! The content: every pack and object read and hashed, by several threads.
 
+use super::options::VerifyOptions;
+use super::pace::{Pace, Sample};
 use super::report::{Finding, VerifyReport, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -31,6 +33,10 @@ pub(super) struct Present {
     unreadable: Vec<String>,
     /// What was listed as damaged before.
     known: KnownDamage,
+    /// How fast content is read.
+    pace: Pace,
+    /// What is read.
+    sample: Sample,
 }
 
 /// A blob with a damaged copy.
@@ -138,6 +144,9 @@ impl Present {
         let this = &*self;
         let checked = threads::map(threads::count(), pieces, |piece| {
             let depth = this.depth_of(piece, depth);
+            if depth == Depth::Whole {
+                this.pace.wait_for(piece.stored().size);
+            }
             let checked = check_piece(store.objects(), piece, depth);
             progress.add_done(1, piece.stored().size);
             let mut checked = checked?;
@@ -148,7 +157,7 @@ impl Present {
             Ok::<_, Error>(checked)
         })?;
         for (piece, checked) in pieces.iter().zip(checked) {
-            report.bytes += if depth == Depth::Whole { piece.stored().size } else { 0 };
+            report.bytes += if self.depth_of(piece, depth) == Depth::Whole { piece.stored().size } else { 0 };
             self.take(piece, checked, store.root(), report);
         }
         Ok(())
@@ -158,7 +167,12 @@ impl Present {
     fn depth_of(&self, piece: &Piece, depth: Depth) -> Depth {
         let listed = |name: &Digest| self.known.has(&DamagedItem::Pack(*name));
         let is_listed = matches!(piece, Piece::Pack(pack) if pack.name.as_ref().is_some_and(listed));
-        if is_listed { Depth::Whole } else { depth }
+        let is_left_out = !piece.stored().name.is_some_and(|name| self.sample.has(&name));
+        match depth {
+            _ if is_listed => Depth::Whole,
+            Depth::Whole if is_left_out => Depth::Quick,
+            depth => depth,
+        }
     }
 
     /// Puts what is damaged on the list of known damage, so that writers store it again, and takes from it what is
@@ -232,7 +246,7 @@ impl Present {
 pub(super) fn check_content(
     store: &Store,
     depth: Depth,
-    progress: &Progress,
+    options: &VerifyOptions,
     report: &mut VerifyReport,
 ) -> Result<Present> {
     let objects = store.objects();
@@ -249,8 +263,13 @@ pub(super) fn check_content(
         Ok(files) => pieces.extend(files.into_iter().map(Piece::Object)),
         Err(e) => unreadable(e, "objects", report)?,
     }
-    let mut present = Present { known: objects.known_damage().unwrap_or_default(), ..Present::default() };
-    present.add(store, &pieces, depth, progress, report)?;
+    let mut present = Present {
+        known: objects.known_damage().unwrap_or_default(),
+        pace: Pace::new(options.limit),
+        sample: Sample::new(options.sample),
+        ..Present::default()
+    };
+    present.add(store, &pieces, depth, &options.progress, report)?;
     match objects.check_index() {
         Ok(runs) => {
             for (name, damage) in runs {

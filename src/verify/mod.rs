@@ -11,6 +11,7 @@ mod content;
 mod drafts;
 mod names;
 mod options;
+mod pace;
 mod report;
 mod root;
 mod walk;
@@ -86,7 +87,7 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<V
         Scope::All => {
             let depth = if options.quick { Depth::Quick } else { Depth::Whole };
             directories(store, &mut report)?;
-            let present = content::check_content(store, depth, &options.progress, &mut report)?;
+            let present = content::check_content(store, depth, options, &mut report)?;
             let all = in_use(store, &mut report)?;
             let mut manifests = Manifests::new(store, options, Some(present), &mut report);
             artifacts(store, all, &mut tokens, &mut manifests)?;

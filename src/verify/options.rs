@@ -10,6 +10,11 @@ use std::sync::Arc;
 pub struct VerifyOptions {
     /// Read manifests, records and footers only; content is taken on its name, size and time.
     pub quick: bool,
+    /// Read content no faster than this, in bytes per second.
+    pub limit: Option<u64>,
+    /// Of a whole store, read and hash only this share of the packs and objects, chosen at random, and check the others
+    /// as a quick check does. From 0 to 1.
+    pub sample: Option<f64>,
     /// Counters to move.
     pub progress: Arc<Progress>,
 }
@@ -17,6 +22,8 @@ pub struct VerifyOptions {
 setters! {
     VerifyOptions {
         quick: bool,
+        limit: Option<u64>,
+        sample: Option<f64>,
         progress: Arc<Progress>,
     }
 }

@@ -216,3 +216,18 @@ fn a_repair_is_of_the_whole_store() {
     let said = text(&lab.run(&["verify", "--repair", "x"], 2).stderr);
     assert!(said.contains("whole store"), "{said}");
 }
+
+#[test]
+fn a_verification_is_limited_in_speed_and_to_a_sample() {
+    let lab = start();
+    rot(&files(&lab.store_path().join("objects"))[0], |b| b[1000] ^= 1);
+    assert_eq!(text(&lab.run(&["verify", "--sample", "0%"], 0).stdout), "");
+    lab.run(&["verify", "--sample", "100%"], 1);
+    let begun = std::time::Instant::now();
+    lab.run(&["verify", "--limit", "100K"], 1);
+    assert!(begun.elapsed().as_millis() > 150, "{:?}", begun.elapsed());
+    for wrong in [["--limit", "fast"], ["--limit", "0"], ["--sample", "200%"]] {
+        lab.run(&["verify", wrong[0], wrong[1]], 2);
+    }
+    lab.run(&["verify", "x", "--sample", "1%"], 2);
+}

@@ -21,6 +21,12 @@ pub struct VerifyArgs {
     /// Check records and structure only; hash no file
     #[arg(long)]
     pub quick: bool,
+    /// Read no faster than this: bytes per second, such as 50M (K, M, G: 1024 and its powers)
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub limit: Option<u64>,
+    /// Hash only this share of the packs and objects, another one each time, such as 1%
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    pub sample: Option<f64>,
     /// Repair what is right elsewhere in the store, and remove damage that affects nothing
     #[arg(long)]
     pub repair: bool,
@@ -44,6 +50,7 @@ pub const HELP: Help = Help {
         ("cairn verify", "the whole store"),
         ("cairn verify images", "all versions of images"),
         ("cairn verify images:v3 --quick", "records and structure only"),
+        ("cairn verify --sample 1% --limit 50M", "hash one hundredth of the store, slowly"),
         ("cairn verify --repair-from /backup/store", "repair with what a copy of the store has"),
     ],
     exit: &[(0, "no damage was found"), (1, "damage was found")],
@@ -52,6 +59,24 @@ pub const HELP: Help = Help {
          \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"cleared\"}",
     list: Some(("Codes", code::ALL)),
 };
+
+/// Bytes per second.
+fn rate(text: &str) -> Result<u64, String> {
+    let (number, power) = match text.to_ascii_uppercase().strip_suffix(['K', 'M', 'G']) {
+        Some(number) => {
+            (number.to_owned(), 1 + "KMG".find(text.to_ascii_uppercase().chars().last().unwrap_or('K')).unwrap_or(0))
+        }
+        None => (text.to_owned(), 0),
+    };
+    let rate = number.parse::<u64>().ok().filter(|n| *n > 0).and_then(|n| n.checked_mul(1 << (10 * power)));
+    rate.ok_or_else(|| format!("`{text}` is not a number of bytes, such as 50M"))
+}
+
+/// A share from 0 to 1.
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok().filter(|p| (0.0..=100.0).contains(p));
+    percent.map(|p| p / 100.0).ok_or_else(|| format!("`{text}` is not a share, such as 1%"))
+}
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
 pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
@@ -65,8 +90,12 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     if args.repair || !args.repair_from.is_empty() {
         return repair(context, &store, &args);
     }
+    if args.what.is_some() && (args.limit.is_some() || args.sample.is_some()) {
+        return Err(Error::usage("--limit and --sample are for a check of the whole store").into());
+    }
     let bar = context.bar("verify");
-    let report = verify(&store, &scope, &VerifyOptions::default().quick(args.quick).progress(bar.progress()))?;
+    let options = VerifyOptions::default().quick(args.quick).limit(args.limit).sample(args.sample);
+    let report = verify(&store, &scope, &options.progress(bar.progress()))?;
     drop(bar);
     match print(context, &report) {
         // The reader has gone, but the answer is known.

@@ -15,8 +15,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How many files are moved between two syncs, and listed at once.
-const GROUP: usize = 4096;
+/// How many files are listed at once.
+const MAX_LISTED: usize = 1 << 20;
 
 /// Temporary files of a collection in its batch: the history while it is written, and a file whose mtime is the store's
 /// present time.
@@ -218,69 +218,58 @@ impl<'a> Batch<'a> {
     pub(super) fn empty(&self, marks: &Marks, report: &mut GcReport, progress: &Progress) -> Result<()> {
         let (mut copies, mut left) = (None, HashSet::new());
         loop {
-            let names = self.some_names(&left)?;
-            if names.is_empty() {
+            let items = self.some_items(&left)?;
+            if items.is_empty() {
                 break;
             }
-            let (mut back, mut freed) = (Vec::new(), Vec::new());
-            for name in names {
-                let Some(item) = name.to_str().and_then(Item::parse) else { continue };
+            for item in items {
+                progress.check_cancelled()?;
                 let path = item.trashed(self.store, &self.name);
                 let Some(meta) = disk::lstat(&path)? else { continue };
-                progress.check_cancelled()?;
                 let file = item.file(path, meta.size());
                 match fate(self.store, marks, &item, &file, &mut copies)? {
-                    Fate::Free => freed.push(file),
-                    Fate::PutBack => back.push((item, file.size)),
+                    Fate::Free => {
+                        self.store.disk().remove_file(&file.path)?;
+                        report.freed.add(file.size);
+                    }
+                    Fate::PutBack => left.extend(self.put_back(item, file.size, report)?),
                 }
-            }
-            left.extend(self.put_back(back, report)?);
-            for file in freed {
-                progress.check_cancelled()?;
-                self.store.disk().remove_file(&file.path)?;
-                report.freed.add(file.size);
             }
         }
         let _ = self.store.disk().remove_dir(&self.dir());
         Ok(())
     }
 
-    /// Returns the names of what stays in the batch.
-    fn put_back(&self, items: Vec<(Item, u64)>, report: &mut GcReport) -> Result<Vec<OsString>> {
-        let mut left = Vec::new();
+    /// Returns its name if it stays in the batch.
+    fn put_back(&self, item: Item, size: u64, report: &mut GcReport) -> Result<Option<OsString>> {
         let from = |item: &Item| item.trashed(self.store, &self.name);
-        for (item, size) in items {
-            let place = item.place(self.store);
-            let dir = place.parent().expect("content lies in a directory").to_path_buf();
-            self.store.disk().create_dir(&dir)?;
-            let stayed = self.relocate(std::slice::from_ref(&item), from, |_| place.clone(), &dir)?;
-            if stayed.contains(&true) {
-                let why = format!("{}: it is damaged, and stays in the trash too", show_path(&place));
-                report.damaged.push(why);
-                left.extend(from(&item).file_name().map(OsStr::to_owned));
-            } else {
-                report.put_back.add(size);
-            }
+        let place = item.place(self.store);
+        let dir = place.parent().expect("content lies in a directory").to_path_buf();
+        self.store.disk().create_dir(&dir)?;
+        let stayed = self.relocate(std::slice::from_ref(&item), from, |_| place.clone(), &dir)?;
+        if !stayed.contains(&true) {
+            report.put_back.add(size);
+            return Ok(None);
         }
-        Ok(left)
+        report.damaged.push(format!("{}: it is damaged, and stays in the trash too", show_path(&place)));
+        Ok(from(&item).file_name().map(OsStr::to_owned))
     }
 
-    /// Some of the names in it that are not in `without`.
-    fn some_names(&self, without: &HashSet<OsString>) -> Result<Vec<OsString>> {
+    /// What is in it, without these names; not all at once if it is very much.
+    fn some_items(&self, without: &HashSet<OsString>) -> Result<Vec<Item>> {
         let dir = self.dir();
-        let mut names = Vec::new();
+        let mut items = Vec::new();
         let failed = |e| Error::io("list", &dir, e);
         DirHandle::open(&dir)
             .map_err(failed)?
             .list(&mut |name| {
                 let name = OsStr::from_bytes(name.to_bytes());
-                let is_item = name.to_str().is_some_and(|name| Item::parse(name).is_some());
-                if names.len() < GROUP && is_item && !without.contains(name) {
-                    names.push(name.to_owned());
+                if items.len() < MAX_LISTED && !without.contains(name) {
+                    items.extend(name.to_str().and_then(Item::parse));
                 }
             })
             .map_err(failed)?;
-        Ok(names)
+        Ok(items)
     }
 }
 

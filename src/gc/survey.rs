@@ -25,7 +25,7 @@ const SMALLEST_CLASS: u64 = 32 << 10;
 const CLASSES: usize = 4;
 /// If a size class has more packs than this, they become one.
 const MAX_PER_CLASS: usize = 8;
-/// How many objects are moved at once.
+/// From this many objects on they are moved at once.
 const GROUP: usize = 4096;
 
 /// A pack in place whose footer is right.
@@ -196,16 +196,21 @@ impl Survey {
         let objects = store.layout().objects();
         let shards = disk::list_types(&objects)?;
         progress.add_total(shards.len() as u64, 0);
+        let mut items = Vec::new();
         for (shard, is_dir) in shards {
             progress.check_cancelled()?;
             progress.add_done(1, 0);
             let dir = objects.join(&shard);
             match shard.to_str() {
-                Some(shard) if is_dir => self.in_shard(&dir, shard, marks, report, found)?,
+                Some(shard) if is_dir => self.in_shard(&dir, shard, marks, report, &mut items)?,
                 _ => report.unknown.push(dir),
             }
+            // In large groups, because on some file systems each group is synced.
+            if items.len() >= GROUP {
+                found(std::mem::take(&mut items))?;
+            }
         }
-        Ok(())
+        if items.is_empty() { Ok(()) } else { found(items) }
     }
 
     fn in_shard(
@@ -214,9 +219,8 @@ impl Survey {
         shard: &str,
         marks: &Marks,
         report: &mut GcReport,
-        found: &mut dyn FnMut(Vec<Item>) -> Result<()>,
+        items: &mut Vec<Item>,
     ) -> Result<()> {
-        let mut items = Vec::new();
         for (name, is_dir) in disk::list_types(dir)? {
             let digest = name.to_str().and_then(|name| Digest::of_hex(format!("{shard}{name}").as_bytes()));
             // What stays is not looked up.
@@ -237,11 +241,8 @@ impl Survey {
                     items.push(Item::Object(digest));
                 }
             }
-            if items.len() == GROUP {
-                found(std::mem::take(&mut items))?;
-            }
         }
-        if items.is_empty() { Ok(()) } else { found(items) }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod artifact;
 pub mod draft;
 pub mod history;
 pub mod info;
+pub mod lineage;
 pub(crate) mod log;
 pub(crate) mod manifest_file;
 pub mod note;
@@ -21,6 +22,7 @@ mod similar;
 pub mod sole_content;
 pub mod stage;
 pub mod usage;
+pub mod uses;
 pub(crate) mod version;
 pub(crate) mod version_record;
 

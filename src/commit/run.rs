@@ -3,7 +3,7 @@
 use super::artifact::Artifact;
 use super::modes::{self, FinishOptions, UpsertInProgress, UpsertOptions, Upserted};
 use super::publication::{Published, SaveOptions};
-use crate::catalog::{Draft, RunRecord};
+use crate::catalog::{Draft, RunRecord, Version, uses};
 use crate::error::{Error, Result};
 use crate::setters::setters;
 use crate::store::Store;
@@ -96,6 +96,27 @@ impl Run {
     /// The group it belongs to.
     pub fn group(&self) -> Option<&str> {
         self.record.group.as_deref()
+    }
+
+    /// The version that a text names now, recorded as used by this run. If it was recorded before, nothing changes.
+    ///
+    /// # Errors
+    /// As [`Store::version`]. I/O.
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(dir.path().join("s"), &Default::default())?;
+    /// # cairn::Artifact::new("images", "dataset")?.add_bytes("a.png", "…")?.save(&store)?;
+    /// let run = cairn::Run::new(&store, cairn::RunOptions::default().id("train-1"))?;
+    /// let images = run.use_artifact("images")?;
+    /// assert_eq!(images.to_string(), "images:v0");
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn use_artifact(&self, text: &str) -> Result<Version> {
+        let version = self.store.version(text)?;
+        uses::record(&version, &self.record)?;
+        Ok(version)
     }
 
     /// Publishes an artifact as made by this run.

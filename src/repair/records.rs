@@ -51,10 +51,24 @@ impl RecordRepair<'_> {
                 self.numbers(&dir.join(entry), false)?;
             }
         }
+        let uses = layout.artifact(name).join("uses");
+        for entry in list(&uses)? {
+            self.uses(&uses.join(entry))?;
+        }
         for entry in list(&layout.drafts(name))? {
             self.numbers(&layout.drafts(name).join(entry).join("log"), false)?;
         }
         self.own_record(name)
+    }
+
+    /// The records of the runs that used a version.
+    fn uses(&mut self, dir: &Path) -> Result<()> {
+        for run in list(dir)?.iter().filter(|run| !run.as_encoded_bytes().starts_with(b".")) {
+            if let Ok(Some(token)) = claim::holder(&dir.join(run)) {
+                self.record(&dir.join(token.record_name()), false)?;
+            }
+        }
+        Ok(())
     }
 
     /// The numbers in a directory, and their records.

@@ -187,6 +187,25 @@ impl RunId {
     pub fn file_name(&self) -> String {
         file_name_of(&self.0)
     }
+
+    /// The id whose file name this is; `None` if the name does not contain it whole.
+    pub(crate) fn of_file_name(name: &str) -> Option<RunId> {
+        let mut bytes = Vec::with_capacity(name.len());
+        let mut rest = name.as_bytes();
+        while let Some((first, after)) = rest.split_first() {
+            rest = after;
+            bytes.push(match first {
+                b'%' => {
+                    let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                    rest = &rest[2..];
+                    u8::from_str_radix(digits, 16).ok()?
+                }
+                other => *other,
+            });
+        }
+        let id = RunId::parse(&String::from_utf8(bytes).ok()?).ok()?;
+        (id.file_name() == name).then_some(id)
+    }
 }
 
 impl DistributedId {
@@ -334,8 +353,13 @@ mod tests {
             assert!(
                 run.file_name().len() <= 200 && !run.file_name().contains('/') && !run.file_name().starts_with('.')
             );
+            let from_name = RunId::of_file_name(&run.file_name());
+            assert_eq!(from_name, Some(run).filter(|run| run.as_str().len() < 50), "a hash does not give the id");
         }
         assert!(RunId::parse("a\tb").is_err());
+        for bad in ["", ".a", "a%2e", "%41", "%4", "%", "a b", "%FF"] {
+            assert_eq!(RunId::of_file_name(bad), None, "{bad}");
+        }
         for good in ["a", "a-b c", "x_1"] {
             assert!(Tag::parse(good).is_ok());
         }

@@ -7,7 +7,7 @@ use super::report::{Finding, code};
 use crate::catalog::alias::AliasRecord;
 use crate::catalog::artifact;
 use crate::catalog::removal::{self, ChangeRecord, RemovalRecord};
-use crate::catalog::{Note, Version, log, numbers};
+use crate::catalog::{Note, Version, log, numbers, uses};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
@@ -63,12 +63,21 @@ impl ArtifactCheck<'_> {
         Ok(())
     }
 
-    /// Who used a version: hints, whose directories are directories.
+    /// Which runs used a version: each has a record for that run and version. Nothing depends on them.
     fn uses(&mut self) -> Result<()> {
         let dir = self.store.layout().artifact(self.name).join("uses");
         for entry in self.list(&dir)? {
-            if entry.to_str().and_then(VersionNumber::of_text).is_some() {
-                self.list(&dir.join(&entry))?;
+            let Some(number) = entry.to_str().and_then(VersionNumber::of_text) else { continue };
+            let of_version = dir.join(&entry);
+            let runs = self.list(&of_version)?;
+            let runs: Vec<_> = runs.iter().filter(|run| !run.as_encoded_bytes().starts_with(b".")).collect();
+            for run in &runs {
+                let what = self.show(&of_version.join(run));
+                self.found(code::RECORD, &what, &[], uses::read(&of_version.join(run), number))?;
+            }
+            if !runs.is_empty() && disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
+                let what = self.show(&of_version);
+                self.finding(code::RECORD, what, format!("these are uses of {number}, which never was"), &[]);
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ mod gc;
 mod get;
 mod info;
 mod init;
+mod lineage;
 mod list;
 mod locks;
 mod log;
@@ -70,6 +71,10 @@ pub enum Command {
     Show(show::ShowArgs),
     /// Show who published, removed, moved or annotated what, and when
     Log(log::LogArgs),
+    /// Record that a run uses a version
+    Use(lineage::UseArgs),
+    /// Show which runs made and used a version, and what came of it
+    Lineage(lineage::LineageArgs),
     /// Write a file of a version to stdout
     Cat(ls::CatArgs),
     /// Print a table of a version
@@ -142,6 +147,8 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::List(args) => list::run(context, args),
         Command::Ls(args) => ls::ls(context, args),
         Command::Show(args) => show::run(context, args),
+        Command::Use(args) => lineage::use_version(context, args),
+        Command::Lineage(args) => lineage::run(context, args),
         Command::Cat(args) => ls::cat(context, args),
         Command::Table(args) => table::run(context, args),
         Command::Find(args) => find::run(context, args),
@@ -212,6 +219,8 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "untag" => &annotate::UNTAG_HELP,
         "annotate" => &annotate::ANNOTATE_HELP,
         "log" => &log::HELP,
+        "use" => &lineage::USE_HELP,
+        "lineage" => &lineage::HELP,
         "mount" => &mount::MOUNT_HELP,
         "mounts" => &mounts::HELP,
         "seal" => &stage::HELP,

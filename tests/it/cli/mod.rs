@@ -8,6 +8,7 @@ mod folding;
 mod get;
 mod history;
 mod inspection;
+mod lineage;
 mod mount;
 mod patch;
 mod put;

@@ -1,0 +1,238 @@
+//! `cairn use` and `cairn lineage`
+
+use super::shared_args::RunArgs;
+use crate::errors::{CommandResult, Failure};
+use crate::help::Help;
+use crate::output::Context;
+use cairn::catalog::lineage::{self, Did, Lineage, Step, VersionName};
+use cairn::catalog::uses;
+use cairn::error::{Error, show_bytes};
+use cairn::types::RunId;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// `cairn use`
+#[derive(Args, Debug)]
+pub struct UseArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// The run that uses it.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// The text of `cairn use --help`.
+pub const USE_HELP: Help = Help {
+    description: &[
+        "Prints the name of the version, with its number, and records that the run uses it. If that was recorded \
+         before, nothing changes. `cairn lineage` shows it.",
+        "A use is a note. It does not keep the version from being removed.",
+    ],
+    examples: &[
+        ("cairn use images:prod --run train-7", "prints images:v3"),
+        ("cairn get $(cairn use images --run train-7) ./images", "write out what was recorded"),
+    ],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"digest\", \"run\", \"recorded\"}\n\
+         recorded is false if it was recorded before.",
+    list: None,
+};
+
+/// How `cairn lineage` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Indented lines
+    Text,
+    /// One JSON document
+    Json,
+    /// A graph for Graphviz
+    Dot,
+}
+
+/// `cairn lineage`
+#[derive(Args, Debug)]
+pub struct LineageArgs {
+    /// The version
+    #[arg(value_name = "NAME[:V]")]
+    pub version: String,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// How many runs to follow in each direction
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub depth: u16,
+}
+
+/// The text of `cairn lineage --help`.
+pub const HELP: Help = Help {
+    description: &[
+        "Prints the runs that made a version and what those used, and the runs that used it and what those made. \
+         `cairn use` records what a run uses, --run of `put` and others what it makes.",
+        "Runs and versions that appear again are not followed again. Removed versions are marked.",
+    ],
+    examples: &[
+        ("cairn lineage model:prod", ""),
+        ("cairn lineage images:v3 --format dot | dot -Tsvg > images.svg", "a picture"),
+        ("cairn lineage images:v3 --json | jq -r '.results[] | select(.event == \"made\").version'", ""),
+    ],
+    exit: &[],
+    json: "{\"artifact\", \"version\", \"complete\", \"sources\", \"results\"}\n\
+         sources and results are [{\"run\", \"event\": \"made|used\", \"artifact\", \"version\", \"removed\"}]. \
+         complete is false if there is more beyond --depth.",
+    list: None,
+};
+
+/// Records a use.
+pub fn use_version(context: &mut Context, args: UseArgs) -> CommandResult {
+    let version = context.version(&args.version)?;
+    let run = args.run.run_if_given(version.store())?.filter(|run| run.is_named()).ok_or_else(|| {
+        Error::usage("it is not known which run uses the version").with_hint("name it with --run or CAIRN_RUN")
+    })?;
+    let recorded = uses::record(&version, run.record())?;
+    if context.json() {
+        context.out.json(&json!({
+            "artifact": version.artifact(), "version": version.number(), "digest": version.digest(),
+            "run": run.id(), "recorded": recorded,
+        }))?;
+    } else {
+        context.out.line(&version.to_string())?;
+    }
+    Ok(0)
+}
+
+/// Prints the lineage of a version.
+pub fn run(context: &mut Context, args: LineageArgs) -> CommandResult {
+    let version = context.version(&args.version)?;
+    let lineage = lineage::of(&version, usize::from(args.depth))?;
+    for e in &lineage.damaged {
+        context.warn(&format!("not followed: {e:#}"));
+    }
+    match args.format {
+        Format::Json => document(context, &lineage)?,
+        _ if context.json() => document(context, &lineage)?,
+        Format::Dot => dot(context, &lineage)?,
+        Format::Text => text(context, &lineage)?,
+    }
+    context.out.flush()?;
+    if !lineage.is_complete {
+        context.status(&format!("there is more beyond {} runs; --depth N follows more", args.depth));
+    }
+    Ok(0)
+}
+
+fn document(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
+    let steps = |steps: &[Step]| -> Vec<serde_json::Value> {
+        let one = |step: &Step| {
+            json!({
+                "run": step.run, "event": if step.did == Did::Made { "made" } else { "used" },
+                "artifact": step.version.artifact, "version": step.version.version,
+                "removed": lineage.removed.contains(&step.version),
+            })
+        };
+        steps.iter().map(one).collect()
+    };
+    context.out.json(&json!({
+        "artifact": lineage.version.artifact, "version": lineage.version.version, "complete": lineage.is_complete,
+        "sources": steps(&lineage.sources), "results": steps(&lineage.results),
+    }))
+}
+
+/// A version as a box, a run as an ellipse, and arrows in the direction of time.
+fn dot(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
+    let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    let steps: BTreeSet<&Step> = lineage.sources.iter().chain(&lineage.results).collect();
+    let versions: BTreeSet<&VersionName> = steps.iter().map(|step| &step.version).chain([&lineage.version]).collect();
+    context.out.line("digraph lineage {\n  rankdir=LR;\n  node [shape=box];")?;
+    for version in versions {
+        let look = match (*version == lineage.version, lineage.removed.contains(version)) {
+            (true, _) => " [style=bold]",
+            (false, true) => " [style=dashed]",
+            (false, false) => "",
+        };
+        context.out.line(&format!("  {}{look};", quoted(&version.to_string())))?;
+    }
+    let runs: BTreeSet<&RunId> = steps.iter().map(|step| &step.run).collect();
+    for run in runs {
+        let label = quoted(run.as_str());
+        context.out.line(&format!("  {} [shape=ellipse, label={label}];", quoted(&format!("run {run}"))))?;
+    }
+    for step in steps {
+        let (run, version) = (quoted(&format!("run {}", step.run)), quoted(&step.version.to_string()));
+        let (from, to) = if step.did == Did::Made { (run, version) } else { (version, run) };
+        context.out.line(&format!("  {from} -> {to};"))?;
+    }
+    context.out.line("}")
+}
+
+/// The version, and below it each run with what it used or made.
+fn text(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
+    context.out.line(&lineage.version.to_string())?;
+    for (steps, first) in [(&lineage.sources, Did::Made), (&lineage.results, Did::Used)] {
+        let mut branch = Branch { context, lineage, first, runs: HashMap::new(), versions: HashMap::new() };
+        for step in steps {
+            if step.did == first {
+                branch.runs.entry(&step.version).or_default().push(&step.run);
+            } else {
+                branch.versions.entry(&step.run).or_default().push(&step.version);
+            }
+        }
+        branch.print()?;
+    }
+    if lineage.sources.is_empty() && lineage.results.is_empty() {
+        context.status("no run is recorded that made or used it");
+    }
+    Ok(())
+}
+
+/// One direction of a lineage.
+struct Branch<'a> {
+    context: &'a mut Context,
+    lineage: &'a Lineage,
+    /// What leads from a version to runs.
+    first: Did,
+    runs: HashMap<&'a VersionName, Vec<&'a RunId>>,
+    versions: HashMap<&'a RunId, Vec<&'a VersionName>>,
+}
+
+/// A line of the text: a run below a version, or a version below a run.
+enum Line<'a> {
+    Run(&'a RunId),
+    Version(&'a VersionName),
+}
+
+impl<'a> Branch<'a> {
+    fn print(&mut self) -> Result<(), Failure> {
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut stack = vec![(0_usize, Line::Version(&self.lineage.version))];
+        while let Some((depth, line)) = stack.pop() {
+            let text = self.line(&line);
+            let below: Vec<Line<'a>> = match &line {
+                Line::Version(version) => self.runs.get(version).into_iter().flatten().map(|r| Line::Run(r)).collect(),
+                Line::Run(run) => self.versions.get(run).into_iter().flatten().map(|v| Line::Version(v)).collect(),
+            };
+            let again = !seen.insert(text.clone()) && !below.is_empty();
+            if depth > 0 {
+                let again = if again { " (above)" } else { "" };
+                self.context.out.line(&format!("{:1$}{text}{again}", "", depth * 2))?;
+            }
+            if !again {
+                stack.extend(below.into_iter().rev().map(|line| (depth + 1, line)));
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&self, line: &Line<'_>) -> String {
+        match (line, self.first) {
+            (Line::Run(run), Did::Made) => format!("made by run {}", show_bytes(run.as_str().as_bytes())),
+            (Line::Run(run), _) => format!("used by run {}", show_bytes(run.as_str().as_bytes())),
+            (Line::Version(version), first) => {
+                let did = if first == Did::Made { "which used" } else { "which made" };
+                let removed = if self.lineage.removed.contains(version) { " (removed)" } else { "" };
+                format!("{did} {version}{removed}")
+            }
+        }
+    }
+}

@@ -1,65 +1,9 @@
 //! The manual page of cairnfs(8): what a system administrator writes into fstab.
 
-use crate::manpages::{examples, paragraphs, terms, title};
+use crate::cairnfs_texts::HELP;
+use crate::manpages::{paragraphs, sections, title};
 use clap_mangen::roff::{Roff, bold, italic, roman};
 use std::io::Result;
-
-const DESCRIPTION: &[&str] = &[
-    "Mounts a cairn store, or one version of it, as a read-only file system, or a run's staging directory as a \
-     writable \
-     one. `cairn mount` does the same; cairnfs is for mount(8) and /etc/fstab, where its file system type is \
-     fuse.cairnfs (mount(8) finds it with the help of the package fuse3).",
-    "Without the options version and stage the whole store is mounted: MNT/NAME/vN and MNT/NAME/ALIAS. The staging \
-     directories of runs are below MNT/.staging and MNT/NAME/staging, unless ro or nostage is given.",
-    "The process goes to the background when the mount is ready. umount(8) and `cairn umount` end it; only `cairn \
-     umount` \
-     seals a staging directory.",
-];
-
-/// The options after `-o`.
-const OPTIONS: &[(&str, &str)] = &[
-    ("version=NAME:V", "Mount one version: NAME:vN, NAME:ALIAS or NAME for the newest. The mount keeps that version."),
-    (
-        "stage=NAME,distributed_id=ID,run=R",
-        "Mount the staging directory of run R for the draft ID of the artifact NAME, writable. All three are needed.",
-    ),
-    ("ro, nostage", "Whole store: without staging directories."),
-    ("allow_other", "Let other users use the mount."),
-    ("threads=N", "Answer N requests at a time, 1 to 256."),
-    ("foreground", "Stay in the foreground."),
-    ("io=auto|no-open|passthrough", "How files are opened and read, as cairn-mount(1) describes it."),
-    ("verify=put|all", "When content is hashed, as cairn-mount(1) describes it."),
-    ("refresh=SECONDS", "Whole store: show new versions and moved aliases at the latest after SECONDS, 1 to 3600."),
-    ("deadline=SECONDS", "How long a request may wait for the store's disk before it fails, 1 to 3600."),
-    (
-        "log=FILE",
-        "Write the daemon's errors to FILE. The default is syslog, with foreground it is stderr. `journalctl -t \
-         cairnfs` \
-         shows them on a system with systemd.",
-    ),
-    ("exec, noexec", "Allow or refuse the execution of files in the mount."),
-    (
-        "_netdev, nofail, noauto, user, x-*, comment=TEXT ...",
-        "The options of mount(8) itself are accepted. A backslash before a comma makes it a part of a value.",
-    ),
-];
-
-const EXAMPLES: &[(&str, &str)] = &[
-    ("cairnfs /data/store /mnt/all", "the whole store"),
-    ("cairnfs /data/store /mnt/set -o version=set:v3,allow_other", "one version"),
-    ("cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3", "a run's staging directory"),
-    ("mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3", "the same by mount(8)"),
-    ("/data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0", "a line of /etc/fstab"),
-];
-
-const EXIT: [(&str, &str); 6] = [
-    ("0", "mounted"),
-    ("2", "an option is wrong"),
-    ("3", "refused: a conflict or a lock, or the mount point is in use"),
-    ("4", "the store is damaged"),
-    ("5", "a system call failed"),
-    ("6", "the store, the artifact or the version was not found"),
-];
 
 /// The page.
 ///
@@ -75,10 +19,8 @@ pub fn render() -> Result<Vec<u8>> {
     let (store, mnt, options) = (italic("STORE"), italic("MNT"), italic("OPTIONS"));
     let line = [bold("cairnfs"), roman(" "), store, roman(" "), mnt, roman(" ["), bold("-o"), roman(" "), options];
     roff.text(line.into_iter().chain([roman("]...")]).collect::<Vec<_>>());
-    roff.extend([paragraphs("DESCRIPTION", DESCRIPTION)]);
-    roff.extend([terms("OPTIONS", OPTIONS.iter().map(|(option, does)| ((*option).to_owned(), *does)))]);
-    roff.extend([examples(EXAMPLES)]);
-    roff.extend([terms("EXIT STATUS", EXIT.iter().map(|(code, meaning)| ((*code).to_owned(), *meaning)))]);
+    roff.extend([paragraphs("DESCRIPTION", HELP.description)]);
+    roff.extend([sections(&HELP)]);
     roff.control("SH", ["SEE ALSO"]);
     roff.text([roman("cairn(1), cairn-mount(1), mount(8), fstab(5)")]);
     roff.to_writer(&mut page)?;

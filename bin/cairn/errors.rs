@@ -3,10 +3,11 @@
 use crate::cli::Cli;
 use crate::help;
 use crate::synonyms;
+use crate::usage_errors::{Parts, in_our_form, print_help};
 use cairn::error::{Error, ErrorReport};
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Why a command stops.
@@ -52,23 +53,12 @@ pub fn report_parser(e: &clap::Error) -> ExitCode {
         (ErrorKind::InvalidSubcommand, Some(ContextValue::String(name))) if synonyms::hint(name).is_some() => {
             (format!("there is no command `{name}`"), Vec::new(), synonyms::hint(name).unwrap_or_default().to_owned())
         }
-        _ => in_our_form(&e.render().to_string()),
+        _ => in_our_form(&e.render().to_string(), &command()),
     };
     let e = causes.iter().fold(Error::usage(message), Error::with_cause).with_hint(hint);
     print_error(&e, json);
     ExitCode::from(e.kind().exit_status())
 }
-
-fn print_help(e: &clap::Error) {
-    let mut out = std::io::stdout().lock();
-    let styled = e.render();
-    let plain = !out.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let text = if plain { styled.to_string() } else { styled.ansi().to_string() };
-    let _ = out.write_all(help::finish(&text).as_bytes()); // a closed pipe is not an error
-}
-
-/// The parts of an error: message, causes, hint.
-type Parts = (String, Vec<String>, String);
 
 /// Nothing after `cairn`, or nothing after a command that has subcommands.
 fn no_command(json: bool) -> Parts {
@@ -86,28 +76,10 @@ fn no_command(json: bool) -> Parts {
     (message, Vec::new(), format!("`cairn {name} --help` describes them; `cairn drafts` lists the drafts"))
 }
 
-/// An error of the parser, taken apart: clap prints paragraphs.
-fn in_our_form(text: &str) -> Parts {
-    let (mut message, mut causes, mut hint) = (String::new(), Vec::new(), None);
-    for paragraph in text.split("\n\n").map(str::trim).filter(|p| !p.is_empty()) {
-        if let Some(rest) = paragraph.strip_prefix("error: ") {
-            message = rest.lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        } else if let Some(usage) = paragraph.strip_prefix("Usage: ") {
-            causes.push(format!("usage: {}", usage.replace(" --store <DIR>", ""))); // it may come from CAIRN_STORE
-        } else if let Some(tip) = paragraph.strip_prefix("tip: ") {
-            hint = tip.lines().next().filter(|tip| is_helpful(tip)).map(str::to_owned);
-        } else if paragraph.starts_with('[') {
-            causes.push(paragraph.trim_matches(['[', ']']).to_owned());
-        }
-    }
-    let command = std::env::args().skip(1).find(|a| is_command(a)).map(|c| format!(" {c}")).unwrap_or_default();
-    (message, causes, hint.unwrap_or_else(|| format!("`cairn{command} --help` has examples")))
-}
-
-/// Whether the parser's tip is useful. "to pass '-m' as a value, use '-- -m'" would turn a mistyped option into a file
-/// or a version, and a global option that is spelt alike has nothing to do with what was meant.
-fn is_helpful(tip: &str) -> bool {
-    !tip.contains("as a value") && !["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global))
+/// The command of this process's command line, as users call it.
+fn command() -> String {
+    let name = std::env::args().skip(1).find(|a| is_command(a));
+    name.map_or_else(|| "cairn".into(), |name| format!("cairn {name}"))
 }
 
 fn is_command(name: &str) -> bool {

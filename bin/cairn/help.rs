@@ -1,5 +1,5 @@
 //! The form of help: `-h` is one screen; `--help` adds a description, examples, exit statuses and JSON. Each command
-//! keeps its texts next to its arguments; the manual pages are made of the same texts.
+//! keeps its texts next to its arguments; the manual pages are made of the same texts. cairnfs uses this module too.
 
 use clap::Command;
 
@@ -42,7 +42,7 @@ impl Help {
     }
 
     /// Gives `command`, called by `name`, its long help, for a terminal with `width` columns.
-    fn dress(&self, command: Command, name: &str, width: usize) -> Command {
+    pub fn dress(&self, command: Command, name: &str, width: usize) -> Command {
         let example = self.examples.first().map_or("", |(example, _)| example);
         let short = format!("Example:\n  {}\n\n`{name} --help` says more.", unbroken(example));
         let long_about = self.long_about(&command);
@@ -55,14 +55,14 @@ impl Help {
     }
 
     fn after(&self, width: usize) -> String {
-        let mut text = format!("Examples:\n{}", examples(self.examples, width));
-        text += "\nExit status:\n";
+        let mut text = String::new();
+        if let Some((title, list)) = self.list {
+            let list = list.iter().map(|(term, meaning)| ((*term).to_owned(), *meaning));
+            text += &format!("{title}:\n{}\n", terms(list, width));
+        }
+        text += &format!("Examples:\n{}\nExit status:\n", examples(self.examples, width));
         let statuses = self.exit_statuses();
         text += &terms(statuses.iter().map(|(code, meaning)| (code.to_string(), *meaning)), width);
-        if let Some((title, list)) = self.list {
-            text += &format!("\n{title}:\n");
-            text += &terms(list.iter().map(|(term, meaning)| ((*term).to_owned(), *meaning)), width);
-        }
         if !self.json.is_empty() {
             text += "\nJSON:\n";
             self.json.lines().for_each(|line| text += &format!("  {line}\n"));
@@ -151,7 +151,7 @@ fn dress_below(mut command: Command, path: &str, width: usize, help_of: fn(&str)
 const MAX_WIDTH: usize = 100;
 
 /// The columns of the terminal, else of `COLUMNS`, at most [`MAX_WIDTH`].
-fn width() -> usize {
+pub fn width() -> usize {
     let from_environment = || std::env::var("COLUMNS").ok()?.parse::<usize>().ok();
     let columns = terminal_columns().or_else(from_environment).filter(|columns| *columns > 0);
     columns.unwrap_or(MAX_WIDTH).min(MAX_WIDTH)

@@ -1,6 +1,8 @@
 //! `cairn`: the command line. It parses, calls the library, prints; the library has the logic of every command.
 
 mod cairnfs_page;
+#[path = "../cairnfs/texts.rs"]
+mod cairnfs_texts;
 mod cli;
 mod commands;
 mod errors;
@@ -12,6 +14,7 @@ mod output;
 mod progress;
 mod signals;
 mod synonyms;
+mod usage_errors;
 
 use std::process::ExitCode;
 

@@ -119,7 +119,8 @@ fn capitalized(text: &str) -> String {
     format!("{first}{}:", chars.as_str())
 }
 
-fn sections(help: &Help) -> Roff {
+/// The sections after the options.
+pub fn sections(help: &Help) -> Roff {
     let mut roff = Roff::new();
     if let Some((title, list)) = help.list {
         roff.extend([terms(&title.to_uppercase(), list.iter().map(|(term, meaning)| ((*term).to_owned(), *meaning)))]);

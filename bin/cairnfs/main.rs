@@ -1,61 +1,71 @@
 //! `cairnfs STORE MNT [-o options]`: mounts a store, a version or a run's staging directory, from the command line,
 //! mount(8) or fstab.
 
+#[allow(dead_code)] // cairn uses the rest
+#[path = "../cairn/help.rs"]
+mod help;
 mod options;
+mod texts;
+#[path = "../cairn/usage_errors.rs"]
+mod usage_errors;
 
 use cairn::Store;
 use cairn::catalog::resolve;
 use cairn::catalog::{Draft, RunRecord};
-use cairn::error::{ErrorReport, Result};
+use cairn::error::{Error, ErrorReport, Result};
 use cairn::fuse::staging::{StagingOptions, mount_staging};
 use cairn::fuse::{Guard, Io, MountOptions, VersionView, mount_store, mount_version};
 use cairn::internals::manifest::NodeRef;
 use cairn::manifest::Tree;
 use cairn::staging::{Resume, Stage};
 use cairn::types::Digest;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use options::What;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-const EXAMPLES: &str = concat!(
-    "Examples:\n",
-    "  cairnfs /data/store /mnt/all                                    # MNT/NAME/vN, MNT/NAME/ALIAS\n",
-    "  cairnfs /data/store /mnt/set -o version=set:v3,allow_other\n",
-    "  cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3   # writable\n",
-    "  mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3\n",
-    "  /etc/fstab:  /data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0",
-);
-
 /// Mount a cairn store or one version of it, read-only, or the staging directory of a run, writable
 #[derive(Parser)]
-#[command(
-    name = "cairnfs",
-    version,
-    after_help = EXAMPLES
-)]
+#[command(name = "cairnfs", version)]
 struct Arguments {
     /// The directory of the store
     store: PathBuf,
     /// The mount point, an empty directory
     mnt: PathBuf,
-    /// Mount options, separated by commas, as in fstab: version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage,
-    /// allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, refresh=SECONDS,
-    /// deadline=SECONDS, log=FILE (default: syslog or systemd's journal, in the foreground stderr), and the options of
-    /// mount(8), which are accepted
+    /// Mount options, separated by commas, as in /etc/fstab; repeatable
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
 }
 
 fn main() -> ExitCode {
     cairn::internals::disk::umask_is_ours();
-    match run(&Arguments::parse()) {
+    let done = match parse() {
+        Err(e) if !e.use_stderr() => {
+            usage_errors::print_help(&e);
+            Ok(())
+        }
+        Err(e) => Err(usage_error(&e)),
+        Ok(arguments) => run(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprint!("{}", ErrorReport::from(&e).to_text());
             ExitCode::from(e.kind().exit_status())
         }
     }
+}
+
+fn parse() -> std::result::Result<Arguments, clap::Error> {
+    let width = help::width();
+    let mut command = texts::HELP.dress(Arguments::command().term_width(width), "cairnfs", width);
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Arguments::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+}
+
+fn usage_error(e: &clap::Error) -> Error {
+    let (message, causes, hint) = usage_errors::in_our_form(&e.render().to_string(), "cairnfs");
+    causes.iter().fold(Error::usage(message), Error::with_cause).with_hint(hint)
 }
 
 fn run(arguments: &Arguments) -> Result<()> {

@@ -5,7 +5,7 @@ use super::removal::{self, ChangeNumbers, ChangeRecord, RemovalRecord, State};
 use super::removed_version::removed_error;
 use super::{alias, artifact};
 use crate::disk::{self, ReserveUse};
-use crate::error::{Detail, Error, Result, show_list};
+use crate::error::{Detail, Error, Result, show_list, show_path};
 use crate::pins;
 use crate::store::Store;
 use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced};
@@ -177,5 +177,6 @@ fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> 
         first.purpose, first.user, first.host, first.pid
     ))
     .with_detail(Detail::Locked { holder: first.holder() });
-    Err(e.with_hint("unmount it first; with --force what is open there stays readable until then"))
+    let at = first.mountpoint.as_ref().map_or("it".to_owned(), |at| show_path(Path::new(at)));
+    Err(e.with_hint(format!("unmount {at} first; with --force what is open there stays readable until then")))
 }

@@ -227,7 +227,7 @@ impl Run {
     pub fn draft<'a>(&self, name: &ArtifactName, distributed_id: impl Into<Option<&'a str>>) -> Result<Draft> {
         let id = distributed_id.into().or(self.group()).filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| {
-            Error::usage("distributed id or group needed").with_hint(
+            Error::usage("a distributed id or a group is needed").with_hint(
                 "all runs that make one version together give the same --distributed-id, or the same --group",
             )
         })?;

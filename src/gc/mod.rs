@@ -89,9 +89,9 @@ impl Default for GcOptions {
 pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     check_features(store)?;
     let mut report = GcReport { staging: staging::leftovers(store)?, ..GcReport::default() };
-    // Step 1: versions that are removed from now on count as not removed.
+    // G1: versions that are removed from now on count as not removed.
     let removals = Removals::read(store)?;
-    // Step 2: the first mark.
+    // G2: the first mark.
     let mut marker = Marker::new(store, &removals, &options.progress);
     marker.mark()?;
     report.open_drafts = marker.open_drafts;
@@ -147,7 +147,7 @@ fn plan(
     garbage.attribute(store, removals, report, progress)
 }
 
-/// Step 3: moves what is not marked into a batch, then rewrites packs and moves the old ones too. With a minimum age,
+/// G3: moves what is not marked into a batch, then rewrites packs and moves the old ones too. With a minimum age,
 /// new garbage goes into a batch of its own, which a later collection frees, and batches that are old enough come into
 /// this collection's.
 fn move_unneeded(
@@ -199,7 +199,7 @@ fn move_unneeded(
     Ok(())
 }
 
-/// Steps 4 to 8.
+/// G4 to G9.
 fn sweep(
     store: &Store,
     own: Batch<'_>,
@@ -208,14 +208,14 @@ fn sweep(
     report: &mut GcReport,
 ) -> Result<()> {
     let bound = if store.disk().kind().is_local() { Duration::ZERO } else { store.cache_bound() };
-    // Step 4: wait until every host sees that the batch's content has left its place.
+    // G4: wait until every host sees that the batch's content has left its place.
     wait(2 * bound, &options.progress)?;
     let records = ended_records(store)?;
-    // Step 5.
+    // G5.
     let settled = tokens::settle(store, options.wait, &options.progress)?;
-    // Step 6: wait until this host sees every committed record.
+    // G6: wait until this host sees every committed record.
     wait(bound, &options.progress)?;
-    // Step 7.
+    // G7.
     marker.mark()?;
     for (token, record) in &settled.committed {
         // A token that ended meanwhile has published its record, and the mark has seen it; or its record can never be
@@ -225,12 +225,13 @@ fn sweep(
         }
     }
     marker.marks.settle();
-    // Step 8.
+    // G8.
     if settled.is_complete() {
         own.empty(&marker.marks, report, &options.progress)?;
     } else {
         own.leave(options.min_age, &mut report.in_trash)?;
     }
+    // G9.
     remains(store, &settled, records, &marker, report)?;
     rewrite::tidy_index(store)?;
     store.objects().forget_damage_of_what_is_gone()?;

@@ -215,7 +215,9 @@ fn boot_id() -> &'static str {
 }
 
 fn user_name() -> String {
-    std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| format!("uid {}", own_uid()))
+    let from_environment = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    from_environment
+        .unwrap_or_else(|_| crate::disk::name_of_user(own_uid()).unwrap_or_else(|| format!("uid {}", own_uid())))
 }
 
 /// The user who started this process.

@@ -46,6 +46,13 @@ pub fn companion_of(mnt: &Path) -> Option<(PathBuf, PathBuf)> {
     companion.is_ours().then_some((at, companion.source))
 }
 
+/// The mount whose companion is at `companion`, by the mark in its name.
+pub(super) fn main_of(companion: &Path) -> Option<PathBuf> {
+    let name = companion.file_name()?.to_str()?;
+    let own = table::ours_of("self").into_iter().map(|m| m.at);
+    own.into_iter().find(|at| at != companion && name.contains(&format!("-{}-", mark(at))))
+}
+
 /// Refuses while a process uses a companion mount.
 pub(super) fn refuse_if_used(companion: &Path) -> Result<()> {
     if users_of(companion).is_empty() { Ok(()) } else { Err(busy(companion)) }

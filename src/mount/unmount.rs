@@ -133,7 +133,10 @@ pub fn cairn_mount(mnt: &Path) -> Result<Option<CairnMount>> {
 fn not_mounted(path: &Path) -> Error {
     let e = Error::not_found(format!("nothing is mounted at {}", show_path(path)));
     match table::ours_above(path) {
-        Some(above) => e.with_hint(format!("the mount is at {}", show_path(&above))),
+        Some(above) => {
+            let main = companion::main_of(&above).unwrap_or(above);
+            e.with_hint(format!("the mount is at {}", show_path(&main)))
+        }
         None => e,
     }
 }

@@ -33,22 +33,18 @@ fn start() -> TestStore {
 }
 
 /// A copy of the starting point.
-fn again(from: &TestStore) -> TestStore {
-    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-    for name in ["store", "one", "two"] {
-        copy_tree(&from.path(name), &test_store.path(name));
-    }
-    test_store
+fn copy_of(from: &TestStore) -> TestStore {
+    from.copy(&["store", "one", "two"])
 }
 
 /// Runs `args` with a fault at each step in turn. `check` sees each outcome, before and after the command is repeated.
 fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestStore, Option<bool>)) -> u64 {
-    let test_store = again(from);
+    let test_store = copy_of(from);
     let steps = steps(&test_store, args);
     check(&test_store, Some(true));
     for kind in ["kill", "error"] {
         for step in 1..=steps {
-            let test_store = again(from);
+            let test_store = copy_of(from);
             let output = test_store.cairn(args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
             let label = format!("{args:?} with {kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
             match kind {
@@ -235,7 +231,7 @@ fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
         let there = shown.contains("\"run\":\"r\"");
         assert!(there || acknowledged.is_none(), "an acknowledged contribution is there: {shown}");
         if acknowledged.is_some() {
-            let trial = again_store(test_store);
+            let trial = copy_of_store(test_store);
             assert_eq!(trial.ok(&["finish", "a", "--distributed-id", "d"]), "a:v1");
             make_tree(&test_store.path("want"), &[("mine", b"mine")]);
             copy_tree(&test_store.path("two/."), &test_store.path("want"));
@@ -247,10 +243,8 @@ fn an_upsert_killed_or_failed_at_every_step_is_in_the_version_or_absent() {
 }
 
 /// A copy of a store, to try something on it.
-fn again_store(test_store: &TestStore) -> TestStore {
-    let trial = TestStore { dir: tempfile::tempdir().unwrap() };
-    copy_tree(&test_store.path("store"), &trial.path("store"));
-    trial
+fn copy_of_store(test_store: &TestStore) -> TestStore {
+    test_store.copy(&["store"])
 }
 
 #[test]
@@ -265,7 +259,7 @@ fn a_finish_killed_at_every_step_gives_exactly_one_version_whichever_process_com
     copy_tree(&from.path("two/."), &from.path("want"));
     let want = snapshot(&from.path("want"));
     let steps = sweep(&from, &args, &[0], |test_store, acknowledged| {
-        let trial = again_store(test_store);
+        let trial = copy_of_store(test_store);
         // Any process can finish, and the version gets all its annotations.
         let next = trial.cairn(&["finish", "a", "--distributed-id", "d", "--json"]).output().unwrap();
         assert_eq!(next.status.code(), Some(0), "{}", text(&next.stderr));

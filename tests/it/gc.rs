@@ -1,7 +1,7 @@
 //! Garbage collection: needed content stays and other content is freed, whatever writers, readers, kills, damage and
 //! incomplete listings interfere (L14, L18, L19).
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, steps, text, wait_stopped};
+use crate::support::{TestStore, make_tree, random_bytes, resume, steps, text, wait_stopped};
 use cairn::Artifact;
 use cairn::catalog::VersionSpec;
 use cairn::gc::{GcOptions, GcReport, collect};
@@ -53,12 +53,8 @@ fn start() -> TestStore {
     test_store
 }
 
-fn again(from: &TestStore) -> TestStore {
-    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-    for name in ["store", "a2", "a3", "b4"] {
-        copy_tree(&from.path(name), &test_store.path(name));
-    }
-    test_store
+fn copy_of(from: &TestStore) -> TestStore {
+    from.copy(&["store", "a2", "a3", "b4"])
 }
 
 /// Everything that is published reads as it was put.
@@ -197,7 +193,7 @@ fn a_long_running_process_stores_again_what_was_freed_meanwhile() {
 fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
     let from = start();
     let count = {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         steps(&test_store, &["put", "c", "a2"])
     };
     let mut waited = 0;
@@ -206,7 +202,7 @@ fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
             if break_lock && step % 3 != 0 {
                 continue;
             }
-            let test_store = again(&from);
+            let test_store = copy_of(&from);
             let mut child = test_store
                 .cairn(&["put", "c", "a2"])
                 .env("CAIRN_FAULT", format!("stop:{step}"))
@@ -249,13 +245,13 @@ fn a_collection_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_o
     // What a killed writer leaves.
     make_tree(&from.path("a2"), &[]);
     let total = {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         steps(&test_store, &["gc", "--min-age", "0"])
     };
     assert!(total > 8, "{total}");
     for kind in ["kill", "error"] {
         for step in 1..=total {
-            let test_store = again(&from);
+            let test_store = copy_of(&from);
             let fault = format!("{kind}:{step}");
             let output = test_store.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", &fault).output().unwrap();
             match kind {
@@ -280,11 +276,11 @@ fn what_a_killed_writer_left_is_freed() {
     gc(&from.store());
     let clean_content = content(&from).len();
     let count = {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         steps(&test_store, &["put", "c", "a2"])
     };
     for step in (1..=count).step_by(2) {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         let fault = format!("kill:{step}");
         let output = test_store.cairn(&["put", "c", "a2"]).env("CAIRN_FAULT", &fault).output().unwrap();
         assert_eq!(output.status.signal(), Some(9), "{fault}");
@@ -339,7 +335,7 @@ fn a_read_or_listing_that_fails_frees_nothing_that_is_needed() {
     let Some(shim) = shim(&from) else { return };
     let count = from.path("calls");
     {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         let status = with_read_fault(&test_store, &shim, 0, false).env("READFAIL_COUNT", &count).status().unwrap();
         assert!(status.success());
     }
@@ -347,7 +343,7 @@ fn a_read_or_listing_that_fails_frees_nothing_that_is_needed() {
     assert!(count > 100, "{count}");
     let (mut failed, step) = (0, (count / 150).max(1) as usize);
     for at in (1..=count).step_by(step) {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         let output = with_read_fault(&test_store, &shim, at, false).output().unwrap();
         let code = output.status.code();
         assert!(matches!(code, Some(0 | 4 | 5 | 6)), "{at}: {:?} {}", output.status, text(&output.stderr));
@@ -451,7 +447,7 @@ fn damage_ends_the_collection_or_stays() {
     let removed = {
         let dry = collect(&test_store.store(), &now().dry_run(true)).unwrap();
         assert_eq!(dry.moved.files, 2);
-        let other = again(&test_store);
+        let other = copy_of(&test_store);
         gc(&other.store());
         let left: BTreeSet<_> = content(&other).into_iter().map(|p| p.file_name().unwrap().to_owned()).collect();
         packs.iter().find(|p| !left.contains(p.file_name().unwrap())).unwrap().clone()
@@ -498,7 +494,7 @@ fn a_patch_that_lost_its_number_and_died_leaves_nothing() {
     let mut step = 0;
     let test_store = loop {
         step += 1;
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         std::fs::write(test_store.path("other.txt"), b"the other patch").unwrap();
         // Stopped before a step, the next of which finds it committed: its record is complete.
         let stop = |step: u64| {
@@ -511,7 +507,7 @@ fn a_patch_that_lost_its_number_and_died_leaves_nothing() {
             is_committed
         };
         if stop(step + 1) {
-            let test_store = again(&from);
+            let test_store = copy_of(&from);
             std::fs::write(test_store.path("other.txt"), b"the other patch").unwrap();
             let mut child =
                 patch(&test_store, "a3/new.bin").env("CAIRN_FAULT", format!("stop:{step}")).spawn().unwrap();

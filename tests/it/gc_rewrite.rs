@@ -57,12 +57,8 @@ fn mostly_dead() -> TestStore {
     test_store
 }
 
-fn again(from: &TestStore) -> TestStore {
-    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-    for name in ["store", "old", "new"] {
-        copy_tree(&from.path(name), &test_store.path(name));
-    }
-    test_store
+fn copy_of(from: &TestStore) -> TestStore {
+    from.copy(&["store", "old", "new"])
 }
 
 #[test]
@@ -174,7 +170,7 @@ fn what_is_needed_of_a_rewritten_pack_only_since_it_was_read_stays() {
     small_files(&from, "late", 70..71);
     let count = steps(
         &{
-            let test_store = again(&from);
+            let test_store = copy_of(&from);
             copy_tree(&from.path("late"), &test_store.path("late"));
             test_store
         },
@@ -183,7 +179,7 @@ fn what_is_needed_of_a_rewritten_pack_only_since_it_was_read_stays() {
     assert!(count > 12, "{count}");
     let mut put_back = 0;
     for step in (1..=count).step_by(2) {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         copy_tree(&from.path("late"), &test_store.path("late"));
         let child = test_store
             .cairn(&["gc", "--min-age", "0", "--json"])
@@ -230,9 +226,9 @@ fn a_version_that_is_mounted_and_removed_meanwhile_stays_readable() {
     small_files(&from, "some", 100..105);
     from.ok(&["put", "d", "some"]);
     from.ok(&["rm", "c:v0"]);
-    let count = steps(&again(&from), &["gc", "--min-age", "0"]);
+    let count = steps(&copy_of(&from), &["gc", "--min-age", "0"]);
     for step in (1..=count).step_by(3) {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         let mut child = test_store
             .cairn(&["gc", "--min-age", "0", "--json"])
             .stdout(Stdio::null())
@@ -261,14 +257,14 @@ fn a_version_that_is_mounted_and_removed_meanwhile_stays_readable() {
 fn a_rewriting_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_one_finishes_its_work() {
     let from = mostly_dead();
     let finished = {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         gc(&test_store);
         packs(&test_store).into_values().collect::<Vec<_>>()
     };
-    let total = steps(&again(&from), &["gc", "--min-age", "0"]);
+    let total = steps(&copy_of(&from), &["gc", "--min-age", "0"]);
     for kind in ["kill", "error"] {
         for step in 1..=total {
-            let test_store = again(&from);
+            let test_store = copy_of(&from);
             let fault = format!("{kind}:{step}");
             let output = test_store.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", &fault).output().unwrap();
             match kind {
@@ -289,9 +285,9 @@ fn a_rewriting_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_on
 #[test]
 fn two_collections_at_once_lose_nothing() {
     let from = mostly_dead();
-    let total = steps(&again(&from), &["gc", "--min-age", "0"]);
+    let total = steps(&copy_of(&from), &["gc", "--min-age", "0"]);
     for step in 1..=total {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         let child = test_store
             .cairn(&["gc", "--min-age", "0"])
             .env("CAIRN_FAULT", format!("stop:{step}"))

@@ -11,7 +11,7 @@ mod drafts;
 mod faults;
 mod full_disk;
 mod gc;
-mod gc_beside;
+mod gc_in_use;
 mod gc_load;
 mod gc_rewrite;
 mod locks;

@@ -8,21 +8,21 @@ use std::path::{Path, PathBuf};
 
 /// A store with two versions, an alias, a note, a removal and a draft, and a copy of it (`backup`).
 fn start() -> TestStore {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     let many: Vec<(String, Vec<u8>)> =
         (0..300).map(|i| (format!("many/f{i:03}"), format!("content {i:03}").into_bytes())).collect();
     let mut files: Vec<(&str, &[u8])> = many.iter().map(|(p, b)| (p.as_str(), b.as_slice())).collect();
     let large = random_bytes(7, 200_000);
     files.extend([("small", b"small content".as_slice()), ("large", &large)]);
-    make_tree(&lab.path("d"), &files);
-    lab.ok(&["put", "x", "d", "--alias", "prod"]);
-    make_tree(&lab.path("d"), &[("more", b"more")]);
-    lab.ok(&["put", "x", "d"]);
-    lab.ok(&["put", "x", "d", "--tag", "good"]);
-    make_tree(&lab.path("e"), &[("part", b"part")]);
-    lab.ok(&["upsert", "c", "e", "--distributed-id", "j", "--run", "r"]);
-    copy_tree(&lab.store_path(), &lab.path("backup"));
-    lab
+    make_tree(&test_store.path("d"), &files);
+    test_store.ok(&["put", "x", "d", "--alias", "prod"]);
+    make_tree(&test_store.path("d"), &[("more", b"more")]);
+    test_store.ok(&["put", "x", "d"]);
+    test_store.ok(&["put", "x", "d", "--tag", "good"]);
+    make_tree(&test_store.path("e"), &[("part", b"part")]);
+    test_store.ok(&["upsert", "c", "e", "--distributed-id", "j", "--run", "r"]);
+    copy_tree(&test_store.store_path(), &test_store.path("backup"));
+    test_store
 }
 
 fn files(root: &Path) -> Vec<PathBuf> {
@@ -50,17 +50,17 @@ fn behind(link: &Path) -> PathBuf {
     link.parent().unwrap().join(std::fs::read_link(link).unwrap())
 }
 
-fn whole(lab: &TestStore, label: &str) {
-    let output = lab.cairn(&["verify"]).output().unwrap();
+fn whole(test_store: &TestStore, label: &str) {
+    let output = test_store.cairn(&["verify"]).output().unwrap();
     assert!(output.status.success(), "{label}: {}{}", text(&output.stdout), text(&output.stderr));
-    lab.ok(&["get", "x:prod", "out"]);
-    let mut right = snapshot(&lab.path("d"));
+    test_store.ok(&["get", "x:prod", "out"]);
+    let mut right = snapshot(&test_store.path("d"));
     right.remove(b"more".as_slice());
-    assert!(snapshot(&lab.path("out")) == right, "{label}");
-    std::fs::remove_dir_all(lab.path("out")).unwrap();
-    lab.ok(&["get", "x:v1", "out"]);
-    assert!(snapshot(&lab.path("out")) == snapshot(&lab.path("d")), "{label}");
-    std::fs::remove_dir_all(lab.path("out")).unwrap();
+    assert!(snapshot(&test_store.path("out")) == right, "{label}");
+    std::fs::remove_dir_all(test_store.path("out")).unwrap();
+    test_store.ok(&["get", "x:v1", "out"]);
+    assert!(snapshot(&test_store.path("out")) == snapshot(&test_store.path("d")), "{label}");
+    std::fs::remove_dir_all(test_store.path("out")).unwrap();
 }
 
 type Damage = (&'static str, bool, fn(&Path));
@@ -120,60 +120,60 @@ const DAMAGES: &[Damage] = &[
 fn each_kind_of_damage_is_repaired_from_what_is_right_elsewhere_and_only_then() {
     let from = start();
     for (label, by_itself, damage) in DAMAGES {
-        let lab = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
+        let test_store = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
         for name in ["store", "backup", "d"] {
-            copy_tree(&from.path(name), &lab.path(name));
+            copy_tree(&from.path(name), &test_store.path(name));
         }
-        damage(&lab.store_path());
-        let found = text(&lab.cairn(&["verify"]).output().unwrap().stdout);
+        damage(&test_store.store_path());
+        let found = text(&test_store.cairn(&["verify"]).output().unwrap().stdout);
         assert!(!found.is_empty(), "{label} is found");
-        let output = lab.cairn(&["verify", "--repair"]).output().unwrap();
+        let output = test_store.cairn(&["verify", "--repair"]).output().unwrap();
         let said = format!("{label}: {}{}", text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(if *by_itself { 0 } else { 1 }), "{said}");
         if !by_itself {
-            let output = lab.cairn(&["verify", "--repair-from", "backup"]).output().unwrap();
+            let output = test_store.cairn(&["verify", "--repair-from", "backup"]).output().unwrap();
             assert_eq!(output.status.code(), Some(0), "{said}\n{}{}", text(&output.stdout), text(&output.stderr));
         }
-        whole(&lab, label);
-        let draft = lab.ok(&["draft", "show", "c", "j"]);
+        whole(&test_store, label);
+        let draft = test_store.ok(&["draft", "show", "c", "j"]);
         assert!(draft.contains('r'), "{label}: {draft}");
-        lab.ok(&["put", "x", "d", "--new-version"]);
+        test_store.ok(&["put", "x", "d", "--new-version"]);
     }
 }
 
 #[test]
-fn damage_that_nothing_names_is_cleared_and_right_content_beside_it_is_kept() {
-    let lab = TestStore::new();
+fn damage_that_nothing_names_is_cleared_and_right_content_next_to_it_is_kept() {
+    let test_store = TestStore::new();
     make_tree(
-        &lab.path("d"),
+        &test_store.path("d"),
         &[("small", b"small content"), ("other", b"other"), ("large", &random_bytes(3, 200_000))],
     );
-    lab.ok(&["put", "x", "d"]);
-    std::fs::remove_file(lab.path("d/small")).unwrap();
-    std::fs::remove_file(lab.path("d/large")).unwrap();
-    lab.ok(&["put", "x", "d"]);
-    lab.ok(&["rm", "x:v0"]);
-    let (pack, at) = pack_with(&lab.store_path(), b"small content");
+    test_store.ok(&["put", "x", "d"]);
+    std::fs::remove_file(test_store.path("d/small")).unwrap();
+    std::fs::remove_file(test_store.path("d/large")).unwrap();
+    test_store.ok(&["put", "x", "d"]);
+    test_store.ok(&["rm", "x:v0"]);
+    let (pack, at) = pack_with(&test_store.store_path(), b"small content");
     rot(&pack, |b| b[at] ^= 1);
-    rot(&files(&lab.store_path().join("objects"))[0], |b| b[1000] ^= 1);
-    lab.run(&["verify"], 1);
-    let said = text(&lab.run(&["verify", "--repair"], 0).stderr);
+    rot(&files(&test_store.store_path().join("objects"))[0], |b| b[1000] ^= 1);
+    test_store.run(&["verify"], 1);
+    let said = text(&test_store.run(&["verify", "--repair"], 0).stderr);
     assert!(said.contains("cleared 2"), "{said}");
-    assert!(!pack.exists() && files(&lab.store_path().join("objects")).is_empty());
-    assert_eq!(files(&lab.store_path().join("damaged")), Vec::<PathBuf>::new());
-    assert_eq!(lab.ok(&["cat", "x:v1", "other"]), "other");
-    assert_eq!(text(&lab.run(&["verify"], 0).stdout), "");
+    assert!(!pack.exists() && files(&test_store.store_path().join("objects")).is_empty());
+    assert_eq!(files(&test_store.store_path().join("damaged")), Vec::<PathBuf>::new());
+    assert_eq!(test_store.ok(&["cat", "x:v1", "other"]), "other");
+    assert_eq!(text(&test_store.run(&["verify"], 0).stdout), "");
 }
 
 #[test]
 fn another_store_with_wrong_bytes_repairs_nothing() {
-    let lab = start();
-    for store in [lab.store_path(), lab.path("backup")] {
+    let test_store = start();
+    for store in [test_store.store_path(), test_store.path("backup")] {
         rot(&files(&store.join("objects"))[0], |b| b[1000] ^= 1);
         let (pack, at) = pack_with(&store, b"small content");
         rot(&pack, |b| b[at] ^= 1);
     }
-    let said = text(&lab.run(&["verify", "--repair-from", "backup"], 1).stdout);
+    let said = text(&test_store.run(&["verify", "--repair-from", "backup"], 1).stdout);
     assert!(said.contains("affects x:v0 small") && said.contains("affects x:v0 large"), "{said}");
 }
 
@@ -185,49 +185,49 @@ fn a_repair_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repea
     rot(&pack, |b| b[at] ^= 1);
     rot(&behind(&from.store_path().join("artifacts/x/versions/v1")).join("version.json"), |b| b[30] ^= 1);
     let again = || {
-        let lab = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
+        let test_store = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
         for name in ["store", "backup", "d"] {
-            copy_tree(&from.path(name), &lab.path(name));
+            copy_tree(&from.path(name), &test_store.path(name));
         }
-        lab
+        test_store
     };
     let args = ["verify", "--repair-from", "backup"];
     let steps = steps(&again(), &args);
     assert!(steps > 20, "{steps} steps");
     for kind in ["kill", "error"] {
         for step in 1..=steps {
-            let lab = again();
-            let output = lab.cairn(&args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
+            let test_store = again();
+            let output = test_store.cairn(&args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
             let label = format!("{kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
             match kind {
                 "kill" => assert!(output.status.signal() == Some(9) || step + 8 > steps, "{label}"),
                 _ => assert!(matches!(output.status.code(), Some(0 | 1 | 5)), "{label}"),
             }
-            let output = lab.cairn(&args).output().unwrap();
+            let output = test_store.cairn(&args).output().unwrap();
             assert_eq!(output.status.code(), Some(0), "again after {label}: {}", text(&output.stdout));
-            whole(&lab, &label);
+            whole(&test_store, &label);
         }
     }
 }
 
 #[test]
 fn a_repair_is_of_the_whole_store() {
-    let lab = start();
-    let said = text(&lab.run(&["verify", "--repair", "x"], 2).stderr);
+    let test_store = start();
+    let said = text(&test_store.run(&["verify", "--repair", "x"], 2).stderr);
     assert!(said.contains("whole store"), "{said}");
 }
 
 #[test]
 fn a_verification_is_limited_in_speed_and_to_a_sample() {
-    let lab = start();
-    rot(&files(&lab.store_path().join("objects"))[0], |b| b[1000] ^= 1);
-    assert_eq!(text(&lab.run(&["verify", "--sample", "0%"], 0).stdout), "");
-    lab.run(&["verify", "--sample", "100%"], 1);
+    let test_store = start();
+    rot(&files(&test_store.store_path().join("objects"))[0], |b| b[1000] ^= 1);
+    assert_eq!(text(&test_store.run(&["verify", "--sample", "0%"], 0).stdout), "");
+    test_store.run(&["verify", "--sample", "100%"], 1);
     let begun = std::time::Instant::now();
-    lab.run(&["verify", "--limit", "100K"], 1);
+    test_store.run(&["verify", "--limit", "100K"], 1);
     assert!(begun.elapsed().as_millis() > 150, "{:?}", begun.elapsed());
     for wrong in [["--limit", "fast"], ["--limit", "0"], ["--sample", "200%"]] {
-        lab.run(&["verify", wrong[0], wrong[1]], 2);
+        test_store.run(&["verify", wrong[0], wrong[1]], 2);
     }
-    lab.run(&["verify", "x", "--sample", "1%"], 2);
+    test_store.run(&["verify", "x", "--sample", "1%"], 2);
 }

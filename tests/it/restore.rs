@@ -1,9 +1,7 @@
 //! A removed version is brought back whole until a collection has freed of it, or the restore fails: at any timing of
 //! removal, restore and collection, and with a kill, an error or a stop at any step.
 
-use crate::support::{
-    Dice, TestStore, copy_tree, make_tree, random_bytes, resume, snapshot, steps, text, wait_stopped,
-};
+use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, snapshot, steps, text, wait_stopped};
 use cairn::gc::{GcOptions, collect};
 use cairn::internals::record;
 use cairn::verify::{Scope, VerifyOptions, verify};
@@ -36,12 +34,8 @@ fn prepared() -> TestStore {
     test_store
 }
 
-fn again(from: &TestStore) -> TestStore {
-    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-    for name in ["store", "one", "two"] {
-        copy_tree(&from.path(name), &test_store.path(name));
-    }
-    test_store
+fn copy_of(from: &TestStore) -> TestStore {
+    from.copy(&["store", "one", "two"])
 }
 
 fn gc(test_store: &TestStore, min_age: u64) {
@@ -198,7 +192,7 @@ fn a_lost_record_of_a_restore_frees_nothing() {
 fn the_first_restore_in_a_store_is_refused_while_a_collection_is_at_work() {
     let test_store = start();
     let collection = ["gc", "--min-age", "1h"];
-    let step = steps(&again(&test_store), &collection) / 2;
+    let step = steps(&copy_of(&test_store), &collection) / 2;
     let out = stopped(&test_store, &collection, step, || {
         let message = text(&test_store.run(&["restore", "a:v0"], 3).stderr);
         assert!(
@@ -232,8 +226,8 @@ fn a_version_restored_while_a_collection_is_stopped_anywhere_is_whole_or_was_fre
         }
         let collection = ["gc", "--min-age", "0", "--wait"];
         let (mut restored, mut freed) = (0, 0);
-        for step in 1..=steps(&again(&from), &collection) {
-            let test_store = again(&from);
+        for step in 1..=steps(&copy_of(&from), &collection) {
+            let test_store = copy_of(&from);
             let mut status = None;
             let out = stopped(&test_store, &collection, step, || {
                 status = test_store.cairn(&["restore", "a:v0"]).output().unwrap().status.code();
@@ -257,9 +251,9 @@ fn a_restore_stopped_anywhere_loses_nothing_to_a_collection() {
         if in_trash {
             gc(&from, 1000);
         }
-        for step in 1..=steps(&again(&from), &["restore", "a:v0"]) {
+        for step in 1..=steps(&copy_of(&from), &["restore", "a:v0"]) {
             for broken in [false, true] {
-                let test_store = again(&from);
+                let test_store = copy_of(&from);
                 let out = stopped(&test_store, &["restore", "a:v0"], step, || {
                     if broken {
                         // It looks dead: its lock is removed, so that it is fenced, or its commit is helped.
@@ -291,12 +285,12 @@ fn a_restore_killed_or_failed_at_every_step_is_done_or_not_done_and_succeeds_whe
     let from = start();
     gc(&from, 1000);
     let args = ["restore", "a:v0"];
-    let steps = steps(&again(&from), &args);
+    let steps = steps(&copy_of(&from), &args);
     assert!(steps > 8, "{steps}");
     for kind in ["kill", "error"] {
         for step in 1..=steps {
             for collect_between in [false, true] {
-                let test_store = again(&from);
+                let test_store = copy_of(&from);
                 let out = test_store.cairn(&args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
                 let label = format!("{kind} at step {step}: {}", text(&out.stderr));
                 let there = whole(&test_store, &label);

@@ -14,6 +14,13 @@ pub struct TestStore {
 }
 
 impl TestStore {
+    /// A copy of some of its directories.
+    pub fn copy(&self, names: &[&str]) -> TestStore {
+        let copy = TestStore { dir: tempfile::tempdir().unwrap() };
+        names.iter().for_each(|name| copy_tree(&self.path(name), &copy.path(name)));
+        copy
+    }
+
     pub fn new() -> TestStore {
         let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
         Store::init(test_store.store_path(), &Default::default()).unwrap();

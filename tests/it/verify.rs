@@ -455,24 +455,7 @@ fn what_verify_found_damaged_is_stored_again_by_the_next_put_of_it() {
     );
     for (scope, name) in [(vec!["verify"], "x"), (vec!["verify", "y"], "y")] {
         test_store.ok(&["put", name, "d"]);
-        // Silent rot: sizes and times are as they were.
-        for entry in
-            walkdir::WalkDir::new(test_store.store_path()).into_iter().flatten().filter(|e| e.file_type().is_file())
-        {
-            let mut bytes = std::fs::read(entry.path()).unwrap();
-            let place = entry.path().strip_prefix(test_store.store_path()).unwrap().to_owned();
-            let at = match place.starts_with("objects") {
-                true => Some(1000),
-                false if place.starts_with("packs") => bytes.windows(13).position(|w| w == b"small content"),
-                false => None,
-            };
-            let Some(at) = at else { continue };
-            bytes[at] ^= 1;
-            let time = entry.metadata().unwrap().modified().unwrap();
-            crafted_stores::write(entry.path(), &bytes);
-            std::fs::File::open(entry.path()).unwrap().set_modified(time).unwrap();
-            std::fs::set_permissions(entry.path(), std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
-        }
+        rot(&test_store);
         test_store.run(&scope, 1);
         test_store.ok(&["put", name, "d", "--new-version"]);
         test_store.ok(&["get", name, "out"]);

@@ -39,8 +39,8 @@ pub struct Pair {
 }
 
 const ACTED: u8 = 1;
-const TOLD_DONE: u8 = 2;
-const TOLD_NO: u8 = 3;
+const ANSWERED_DONE: u8 = 2;
+const ANSWERED_NO: u8 = 3;
 const LOOKED: u8 = 4;
 
 impl AliasAgainstRemoval {
@@ -78,21 +78,24 @@ impl Model for AliasAgainstRemoval {
         if later != *s {
             out.push((Label("time passes", 0, 0), later));
         }
-        let done = if self.second_look { ACTED } else { TOLD_DONE };
+        let done = if self.second_look { ACTED } else { ANSWERED_DONE };
         match s.setter {
             0 => {
                 for removed in self.looks(s.removed, s.removed_seen, s.no_removed) {
-                    let next =
-                        if removed { Pair { setter: TOLD_NO, ..*s } } else { Pair { setter: done, named: true, ..*s } };
+                    let next = if removed {
+                        Pair { setter: ANSWERED_NO, ..*s }
+                    } else {
+                        Pair { setter: done, named: true, ..*s }
+                    };
                     out.push((Label("setter: looks, and names it", 0, removed.into()), next));
                 }
             }
             ACTED => {
                 for removed in self.looks(s.removed, s.removed_seen, s.no_removed) {
                     let next = if removed {
-                        Pair { setter: TOLD_NO, named: false, ..*s }
+                        Pair { setter: ANSWERED_NO, named: false, ..*s }
                     } else {
-                        Pair { setter: TOLD_DONE, ..*s }
+                        Pair { setter: ANSWERED_DONE, ..*s }
                     };
                     out.push((Label("setter: looks again", 0, removed.into()), next));
                 }
@@ -104,7 +107,7 @@ impl Model for AliasAgainstRemoval {
                 for named in self.looks(s.named, s.named_seen, s.no_aliases) {
                     out.push((
                         Label("remover: looks", 0, named.into()),
-                        Pair { remover: if named { TOLD_NO } else { LOOKED }, ..*s },
+                        Pair { remover: if named { ANSWERED_NO } else { LOOKED }, ..*s },
                     ));
                 }
             }
@@ -113,7 +116,7 @@ impl Model for AliasAgainstRemoval {
                 for named in self.looks(s.named, s.named_seen, s.no_aliases) {
                     out.push((
                         Label("remover: looks again", 0, named.into()),
-                        Pair { remover: if named { TOLD_NO } else { TOLD_DONE }, ..*s },
+                        Pair { remover: if named { ANSWERED_NO } else { ANSWERED_DONE }, ..*s },
                     ));
                 }
             }
@@ -122,7 +125,7 @@ impl Model for AliasAgainstRemoval {
     }
 
     fn broken(&self, s: &Pair) -> Option<Law> {
-        (s.setter == TOLD_DONE && s.remover == TOLD_DONE && s.named).then_some(Law::AliasToRemoved)
+        (s.setter == ANSWERED_DONE && s.remover == ANSWERED_DONE && s.named).then_some(Law::AliasToRemoved)
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// `cairn access`
 #[derive(Args, Debug)]
 pub struct AccessArgs {
-    /// Let every member of this group write, to all that is in the store and to all that will be
+    /// Let every member of this group write to everything in the store, now and later
     #[arg(long, value_name = "GROUP", conflicts_with_all = ["check", "fix"])]
     pub group: Option<String>,
     /// List what does not follow the store's directory, and change nothing

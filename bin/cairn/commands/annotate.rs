@@ -60,14 +60,14 @@ pub struct AnnotateArgs {
 pub const ANNOTATE_HELP: Help = Help {
     description: &[
         "Sets the description and the metadata of a version. Its content does not change. Without --merge the new \
-         metadata replace the old. `cairn log` shows who changed what.",
+         metadata replaces the old. `cairn log` shows who changed what.",
     ],
     examples: &[
         ("cairn annotate model:v3 --description 'trained on the clean set'", ""),
         ("cairn annotate model:v3 --metadata '{\"accuracy\": 0.97}' --merge", "other keys stay"),
     ],
     exit: &[],
-    json: "{\"artifact\", \"version\", \"description\", \"metadata\"}\nas they are now.",
+    json: "{\"artifact\", \"version\", \"description\", \"metadata\"}\nBoth are as recorded now.",
     list: None,
 };
 

@@ -17,6 +17,7 @@ use cairn::staging::{self, Leftover};
 use cairn::types::{ArtifactName, DistributedId, RunId};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 /// `cairn drafts`
 #[derive(Args, Debug)]
@@ -33,7 +34,8 @@ pub const DRAFTS_HELP: Help = Help {
     description: &[
         "A draft is a version that several runs are still making (`cairn upsert`, `cairn mount --stage`). \
          `cairn finish` publishes it. A draft never expires; `cairn draft discard` discards one.",
-        "The columns are ARTIFACT, ID, RUNS (how many contributed), FILES and SIZE of all contributions, \
+        "The columns are ARTIFACT, ID, RUNS (how many contributed), FILES and SIZE of all contributions (a repeated \
+         one counts once), \
          USERS, WRITING (the runs that are still writing or left their staging directory open) and SINCE.",
     ],
     examples: &[
@@ -138,9 +140,12 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
     let Survey { open, unreadable } = survey(&store, name.as_ref())?;
     let (mut documents, mut rows) = (Vec::new(), Vec::new());
     for OpenDraft { draft, state, writers, left_open } in &open {
-        let sum = |of: fn(&ContributionRecord) -> u64| state.contributions.iter().map(|c| of(&c.record)).sum::<u64>();
+        let records = distinct(state);
+        let sum = |of: fn(&ContributionRecord) -> u64| records.iter().map(|r| of(r)).sum::<u64>();
         let (runs, files, bytes) = (state.runs(), sum(|r| r.files), sum(|r| r.bytes));
-        let since = state.contributions.first().map(|c| &c.record.head.at);
+        let contributed = state.contributions.first().map(|c| &c.record.head.at);
+        let begun = writers.iter().map(|w| &w.since).chain(left_open.iter().map(|s| &s.record.at)).min();
+        let since = contributed.or(begun);
         let mut users: Vec<String> = state
             .contributions
             .iter()
@@ -189,6 +194,13 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
     let e = unreadable.iter().fold(e, |e, cause| e.with_cause(format!("{cause:#}")));
     context.out.flush()?;
     Err(e.with_hint("`cairn verify` lists what is damaged and what it affects").into())
+}
+
+/// The contributions, without those that their run repeated with the same content.
+fn distinct(state: &DraftState) -> Vec<&ContributionRecord> {
+    let mut seen = HashSet::new();
+    let all = state.contributions.iter().map(|c| &*c.record);
+    all.filter(|r| seen.insert((&r.run.id, r.root.digest))).collect()
 }
 
 /// What is left in `staging/` for which no draft waits.
@@ -335,7 +347,7 @@ fn rows_of(draft: &Draft, state: &DraftState, writers: &[LockRecord], stages: &[
     let mut rows: Vec<Vec<String>> = Vec::new();
     for c in &state.contributions {
         let r = &c.record;
-        let how = if r.replace { "sealed, replaces" } else { "sealed" };
+        let how = if r.replace { "contributed, replaces earlier" } else { "contributed" };
         let user = r.head.origin.user.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
         rows.push(vec![
             c.number.to_string(),

@@ -58,7 +58,7 @@ pub struct ManifestArgs {
     /// The version
     #[arg(value_name = "NAME[:V]")]
     pub version: String,
-    /// Whose form the manifest has
+    /// The form of the manifest
     #[arg(long, value_enum, default_value_t = ManifestForm::Json)]
     pub format: ManifestForm,
 }

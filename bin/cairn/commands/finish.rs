@@ -2,8 +2,7 @@
 
 use super::put::{annotated, report};
 use super::shared_args::ContentArgs;
-use super::sources::{add_sources, warn_of_sources};
-use super::stdin::SourceList;
+use super::sources::{add_all_sources, warn_of_sources};
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
@@ -20,7 +19,7 @@ use std::ffi::OsString;
 pub struct FinishArgs {
     /// The artifact
     pub name: String,
-    /// Files of this command's own; they override the contributions
+    /// Files to add; they override the contributions
     #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
     /// The id that all runs of the version share [default: the group]
@@ -89,14 +88,7 @@ pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
     context.if_interrupted("the finish was not acknowledged; run it again");
     signals::install_handlers();
     let bar = context.bar_with_waits("finish");
-    add_sources(
-        &mut artifact,
-        &store,
-        &SourceList::split(&args.sources, &args.content.source)?,
-        &args.content.source,
-        &bar.progress(),
-    )?;
-    signals::cancel_on_interrupt(bar.progress());
+    add_all_sources(&mut artifact, &store, &args.sources, &args.content.source, &bar)?;
     let on_conflict = match args.on_conflict {
         OnConflictArg::Refuse => OnConflict::Refuse,
         OnConflictArg::Latest => OnConflict::Latest,
@@ -122,5 +114,5 @@ pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
             eprintln!("warning: not in {}: {open}; `cairn drafts --all` shows what it left", published.version);
         }
     }
-    report(context, &published, "no new version, this is")
+    report(context, &published, "already published as")
 }

@@ -32,14 +32,14 @@ pub const HELP: Help = Help {
         "Writers and readers can keep working. Before anything is freed, every writer that was at work has ended or is \
          known to be dead, and what is needed is determined again. If a writer is alive, it is printed, and the next \
          gc frees the rest.",
-        "A pack of small files of which less than half is needed is rewritten, and many small packs become a few: what \
-         is needed is copied into new packs. That needs space until the old packs are freed; if there is not enough, \
-         it is not done.",
+        "A pack of small files is rewritten if less than half of it is needed, and many small packs are merged: \
+         what is needed is copied into new packs. This needs space until the old packs are freed; without that \
+         space, they stay as they are.",
         "A read that fails, a damaged version or a store that lists less than last time ends the command before \
          anything is freed.",
     ],
     examples: &[
-        ("cairn gc --dry-run", "how much nothing needs"),
+        ("cairn gc --dry-run", "how much is not needed"),
         ("cairn gc", "free what an earlier gc moved 24 hours ago or more"),
         ("cairn gc --min-age 0 --wait", "free everything now"),
     ],

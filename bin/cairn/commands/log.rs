@@ -26,7 +26,7 @@ pub const HELP: Help = Help {
     description: &[
         "Prints who published, removed and restored versions, moved aliases, annotated versions, and contributed to, \
          discarded and finished drafts, and when. The newest event comes first.",
-        "Times are those of the hosts that did it, in UTC. Records of older releases do not say who wrote them.",
+        "Times are those of the hosts that did it, in UTC. Records of older releases do not have users and hosts.",
     ],
     examples: &[
         ("cairn log images", ""),

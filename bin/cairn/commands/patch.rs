@@ -2,8 +2,7 @@
 
 use super::put::{annotate, publish, report, say_what_is_kept};
 use super::shared_args::ContentArgs;
-use super::sources::{add_sources, unreadable, warn_of_sources};
-use super::stdin::SourceList;
+use super::sources::{add_all_sources, unreadable, warn_of_sources};
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
@@ -92,14 +91,7 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
     if let Some(file) = &args.from_diff {
         artifact.apply_changes(parse_changes(&read(file)?)?)?;
     }
-    add_sources(
-        &mut artifact,
-        &store,
-        &SourceList::split(&args.sources, &args.content.source)?,
-        &args.content.source,
-        &bar.progress(),
-    )?;
-    signals::cancel_on_interrupt(bar.progress());
+    add_all_sources(&mut artifact, &store, &args.sources, &args.content.source, &bar)?;
     let options = SaveOptions::default().progress(bar.progress());
     let published = publish(&store, &artifact, run, options)?;
     let progress = bar.progress();

@@ -21,7 +21,7 @@ pub struct RestoreArgs {
 pub const HELP: Help = Help {
     description: &[
         "Brings back a version that `cairn rm` removed, with its annotations, until `cairn gc` has freed content of \
-         it: with the default of gc, at least 24 hours after the first gc that ran since the removal. What is in the \
+         it. By default gc frees nothing until 24 hours after the first gc that follows the removal. What is in the \
          trash is put back into its place.",
         "If content was freed, nothing is changed, and the command lists the files that are lost. Aliases that \
          `cairn rm --force` removed are not set again. A version that is not removed stays as it is.",

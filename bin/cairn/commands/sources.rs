@@ -4,13 +4,15 @@ use super::shared_args::SourceArgs;
 use super::stdin::{self, SourceList};
 use super::uri;
 use crate::output::count;
+use crate::progress::Bar;
+use crate::signals;
 use cairn::assets::Table;
 use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit::Artifact;
 use cairn::progress::{Progress, Reading};
 use cairn::types::RelPath;
 use cairn::{ScanOptions, Store};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -39,6 +41,19 @@ pub fn add_sources(
     if !given.command.is_empty() {
         stdin::add(artifact, store, args, &prefix, given.command)?;
     }
+    Ok(())
+}
+
+/// [`add_sources`], from the sources of the command line. After that, an interrupt cancels the work that `bar` shows.
+pub fn add_all_sources(
+    artifact: &mut Artifact,
+    store: &Store,
+    sources: &[OsString],
+    args: &SourceArgs,
+    bar: &Bar,
+) -> Result<()> {
+    add_sources(artifact, store, &SourceList::split(sources, args)?, args, &bar.progress())?;
+    signals::cancel_on_interrupt(bar.progress());
     Ok(())
 }
 

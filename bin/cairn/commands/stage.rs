@@ -17,7 +17,7 @@ use cairn::fuse::cairn_mount;
 use cairn::fuse::staging::{
     LeftOpen, RunState, SealRequest, SealedBy, StagingOptions, ask_to_seal, mount_staging, open_in, run_at, seal_at,
 };
-use cairn::internals::commit::{ArtifactAnnotations, Run};
+use cairn::internals::commit::{ArtifactAnnotations, Run, refuse_if_finished};
 use cairn::staging::{self, Resume, SealOptions, Stage};
 use cairn::types::{ArtifactName, RunId};
 use clap::Args;
@@ -141,14 +141,21 @@ pub fn seal(context: &mut Context, args: SealArgs) -> CommandResult {
     report(context, &contributed(done))
 }
 
+/// The error for a run without a staging directory: its draft is finished, it was sealed before, or it never had one.
+fn no_stage(draft: &Draft, run: &RunId) -> Error {
+    let state = match refuse_if_finished(draft).and_then(|()| draft.state()) {
+        Ok(state) => state,
+        Err(e) => return e,
+    };
+    let done = if state.runs().contains(&run) { "; it has contributed already" } else { "" };
+    Error::not_found(format!("run {run} has no open staging directory for {draft}{done}")).with_hint(
+        "`cairn upsert NAME SRC` contributes files; `cairn mount MNT NAME --stage` mounts a directory to write them to",
+    )
+}
+
 /// Seals what a run left in its staging directory, mounted or not.
 pub fn seal_of_run(context: &mut Context, draft: &Draft, run: &RunId, options: SealOptions<'_>) -> CommandResult {
-    let none = || {
-        Error::not_found(format!("run {run} has no staging directory for {draft}")).with_hint(
-            "`cairn upsert NAME SRC` contributes files; `cairn mount MNT NAME --stage` mounts a directory to write \
-             them to",
-        )
-    };
+    let none = || no_stage(draft, run);
     let store = draft.store();
     let stage = stages(store)?.into_iter().find(|s| s.is_of(draft, run)).ok_or_else(none)?;
     match Stage::find(draft, run) {

@@ -43,7 +43,7 @@ pub enum Format {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &["Prints a table of a version: one made by `cairn put --table`, by the library's Table, or by \
-         wandb.Table. An image in a cell is shown by the path of its picture."],
+         wandb.Table. For an image in a cell, the path of its file is printed."],
     examples: &[
         ("cairn table eval:v3 pred --head 20", "the first rows of pred.table.json"),
         ("cairn table eval pred --format csv > pred.csv", ""),

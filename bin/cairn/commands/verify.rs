@@ -24,13 +24,13 @@ pub struct VerifyArgs {
     /// Read no faster than this: bytes per second, such as 50M (K, M, G: 1024 and its powers)
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub limit: Option<u64>,
-    /// Hash only this share of the packs and objects, another one each time, such as 1%
+    /// Hash only this share of the packs and objects, such as 1%; each run takes another share
     #[arg(long, value_name = "PERCENT", value_parser = share)]
     pub sample: Option<f64>,
     /// Repair what is right elsewhere in the store, and remove damage that affects nothing
     #[arg(long)]
     pub repair: bool,
-    /// Repair from another store too, such as a backup; can be given several times
+    /// Repair from another store too, such as a backup (repeatable)
     #[arg(long, value_name = "STORE")]
     pub repair_from: Vec<PathBuf>,
 }

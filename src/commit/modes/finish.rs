@@ -102,7 +102,8 @@ pub(in crate::commit) fn finish(
         let missing = finisher.missing(&state)?;
         if !missing.is_empty() {
             if is_over() {
-                return Err(finisher.not_yet(missing));
+                let is_open = missing.len() > unmet_expectations(&state, finisher.own_run(), options).len();
+                return Err(finisher.not_yet(missing, is_open));
             }
             options.progress.set_activity(Activity::Waiting(waiting_for(&state, options, &missing)));
             std::thread::sleep(POLL_INTERVAL);
@@ -139,18 +140,23 @@ impl Finisher<'_> {
         Ok(missing)
     }
 
-    fn not_yet(&self, missing: Vec<String>) -> Error {
+    /// The error for a draft with something missing. `is_open`: runs are writing or left a staging directory open.
+    fn not_yet(&self, missing: Vec<String>, is_open: bool) -> Error {
         let longer = if self.options.wait.is_some() {
             "--wait with more seconds waits longer"
         } else {
             "--wait SECONDS waits for them"
         };
-        let hint = format!(
-            "{longer}; `cairn upsert {} --distributed-id {} --run RUN` seals what a run left open; \
-             --skip-open finishes without what is not sealed, and it can't be added later",
-            self.draft.artifact(),
-            self.draft.id()
-        );
+        let hint = if is_open {
+            format!(
+                "{longer}; `cairn upsert {} --distributed-id {} --run RUN` seals what a run left open; --skip-open \
+                 finishes without what is not sealed, and it can't be added later",
+                self.draft.artifact(),
+                self.draft.id()
+            )
+        } else {
+            format!("{longer}; without --expect and --expect-run, finish publishes what is there")
+        };
         let error = Error::conflict(format!("{} cannot be finished yet", self.draft))
             .with_detail(Detail::NotReady { waiting_for: missing.clone() });
         listed(error, missing.into_iter()).with_hint(hint)

@@ -5,7 +5,7 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 40] = [
+const COMMANDS: [&str; 42] = [
     "table",
     "access",
     "gc",
@@ -46,6 +46,8 @@ const COMMANDS: [&str; 40] = [
     "archive",
     "manifest",
     "info",
+    "use",
+    "lineage",
 ];
 
 #[test]
@@ -455,6 +457,32 @@ fn help_is_wrapped_once_and_examples_are_never_broken() {
             check_wrapping(&text(&out.stdout), width, &format!("{command} at {columns:?} columns"));
         }
     }
+}
+
+#[test]
+fn the_readme_names_every_command() {
+    let readme = include_str!("../../../README.md");
+    let missing: Vec<_> = COMMANDS.iter().filter(|command| !readme.contains(&format!("`{command}`"))).collect();
+    assert!(missing.is_empty(), "not in README's table of commands: {missing:?}");
+}
+
+#[test]
+fn help_of_cairnfs_has_the_sections_of_a_command_and_its_errors_have_the_same_form() {
+    let cairnfs =
+        |args: &[&str]| Command::new(env!("CARGO_BIN_EXE_cairnfs")).args(args).env("COLUMNS", "80").output().unwrap();
+    let help = text(&cairnfs(&["--help"]).stdout);
+    let sections = ["Usage: cairnfs", "Arguments:", "Options:", "Mount options:", "Examples:", "Exit status:"];
+    let places: Vec<_> =
+        sections.iter().map(|s| help.find(&format!("\n{s}")).unwrap_or_else(|| panic!("{s}: {help}"))).collect();
+    assert!(places.is_sorted(), "{help}");
+    let description = help.split("Usage:").next().unwrap();
+    assert!(description.lines().count() > 5 && description.lines().all(|line| line.chars().count() <= 80), "{help}");
+    let short = text(&cairnfs(&["-h"]).stdout);
+    assert!(short.ends_with("`cairnfs --help` says more.\n") && short.lines().count() < 25, "{short}");
+    let output = cairnfs(&["store"]);
+    let message = "error: the following required arguments were not provided: <MNT>\n  usage: cairnfs <STORE> <MNT>\n";
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stderr), format!("{message}hint: `cairnfs --help` has examples\n"));
 }
 
 /// A line is filled: the first word of the next one would not fit. Only examples may be longer than the terminal.

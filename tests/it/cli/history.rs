@@ -3,36 +3,36 @@
 use crate::support::{TestStore, make_tree, text};
 use serde_json::{Value, json};
 
-fn put(lab: &TestStore, content: &str, more: &[&str]) {
-    make_tree(&lab.path("src"), &[("a", content.as_bytes())]);
-    lab.ok(&[&["put", "x", "src"], more].concat());
+fn put(test_store: &TestStore, content: &str, more: &[&str]) {
+    make_tree(&test_store.path("src"), &[("a", content.as_bytes())]);
+    test_store.ok(&[&["put", "x", "src"], more].concat());
 }
 
 /// The fields that are wanted of each event.
-fn events(lab: &TestStore, args: &[&str], fields: &[&str]) -> Vec<Value> {
+fn events(test_store: &TestStore, args: &[&str], fields: &[&str]) -> Vec<Value> {
     let pick = |event: Value| Value::Array(fields.iter().map(|field| event[*field].clone()).collect());
-    lab.json_lines(args).into_iter().map(pick).collect()
+    test_store.json_lines(args).into_iter().map(pick).collect()
 }
 
 #[test]
 fn log_prints_who_did_what_the_newest_first() {
-    let lab = TestStore::new();
-    put(&lab, "0", &["--run", "train-1"]);
-    put(&lab, "1", &["--alias", "prod"]);
-    lab.ok(&["alias", "x:v0", "prod"]);
-    lab.ok(&["tag", "x:v1", "golden"]);
-    lab.ok(&["rm", "x:v1"]);
-    lab.ok(&["restore", "x:v1"]);
-    lab.ok(&["unalias", "x", "prod"]);
-    lab.ok(&["upsert", "x", "src", "--distributed-id", "d", "--run", "r1"]);
-    lab.ok(&["draft", "discard", "x", "d"]);
+    let test_store = TestStore::new();
+    put(&test_store, "0", &["--run", "train-1"]);
+    put(&test_store, "1", &["--alias", "prod"]);
+    test_store.ok(&["alias", "x:v0", "prod"]);
+    test_store.ok(&["tag", "x:v1", "golden"]);
+    test_store.ok(&["rm", "x:v1"]);
+    test_store.ok(&["restore", "x:v1"]);
+    test_store.ok(&["unalias", "x", "prod"]);
+    test_store.ok(&["upsert", "x", "src", "--distributed-id", "d", "--run", "r1"]);
+    test_store.ok(&["draft", "discard", "x", "d"]);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let all = lab.json_lines(&["log", "x"]);
+    let all = test_store.json_lines(&["log", "x"]);
     assert!(all.iter().all(|e| e["user"]["name"] == "root" && e["host"] == host.trim()), "{all:?}");
     let mut times: Vec<_> = all.iter().map(|e| e["at"].as_str().unwrap().to_owned()).collect();
     times.reverse();
     assert!(times.is_sorted());
-    let mut found = events(&lab, &["log", "x"], &["event", "version", "alias", "from", "distributed_id", "run"]);
+    let mut found = events(&test_store, &["log", "x"], &["event", "version", "alias", "from", "distributed_id", "run"]);
     let mut expected = vec![
         json!(["discarded", null, null, null, "d", null]),
         json!(["contributed", null, null, null, "d", "r1"]),
@@ -50,66 +50,70 @@ fn log_prints_who_did_what_the_newest_first() {
         list.sort_by_key(ToString::to_string);
     }
     assert_eq!(found, expected);
-    let moves = events(&lab, &["log", "x:prod"], &["event", "from", "version"]);
+    let moves = events(&test_store, &["log", "x:prod"], &["event", "from", "version"]);
     let expected = [json!(["unalias", "v0", null]), json!(["alias", "v1", "v0"]), json!(["alias", null, "v1"])];
     assert_eq!(moves, expected, "the newest first");
-    put(&lab, "other", &[]);
-    assert_eq!(lab.json_lines(&["log", "--limit", "2"]).len(), 2);
-    let lines = lab.ok(&["log", "x"]);
+    put(&test_store, "other", &[]);
+    assert_eq!(test_store.json_lines(&["log", "--limit", "2"]).len(), 2);
+    let lines = test_store.ok(&["log", "x"]);
     let by = format!("x:v0 (simple) by root on {}, run train-1", host.trim());
     assert!(lines.lines().any(|line| line.contains("  published   ") && line.ends_with(&by)), "{lines}");
     assert!(lines.contains("x:prod v1 -> v0 by"), "{lines}");
-    lab.fails(&["log", "y"], 6);
-    lab.fails(&["log", "x:v0"], 2);
+    test_store.fails(&["log", "y"], 6);
+    test_store.fails(&["log", "x:v0"], 2);
 }
 
 #[test]
 fn a_damaged_record_does_not_end_the_log() {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for content in ["0", "1", "2"] {
-        put(&lab, content, &[]);
+        put(&test_store, content, &[]);
     }
-    let versions = lab.store_path().join("artifacts/x/versions");
+    let versions = test_store.store_path().join("artifacts/x/versions");
     let record = versions.join(std::fs::read_link(versions.join("v1")).unwrap()).join("version.json");
     std::fs::write(record, "{}").unwrap();
-    let out = lab.run(&["log", "x"], 0);
+    let out = test_store.run(&["log", "x"], 0);
     assert_eq!(text(&out.stdout).lines().count(), 2);
     assert!(text(&out.stderr).contains("warning: a record is damaged: "), "{}", text(&out.stderr));
 }
 
 #[test]
 fn tags_description_and_metadata_change_after_the_commit() {
-    let lab = TestStore::new();
-    put(&lab, "0", &["--tag", "raw", "--metadata", r#"{"a": 1, "b": 2}"#]);
-    assert_eq!(lab.ok(&["tag", "x", "golden", "raw"]), "x:v0  raw,golden");
-    assert_eq!(lab.json(&["untag", "x:v0", "raw"]), json!({ "artifact": "x", "version": "v0", "tags": ["golden"] }));
-    assert!(lab.fails(&["untag", "x", "golden", "raw"], 6).contains("does not have the tag raw"));
-    lab.fails(&["tag", "x", "not/allowed"], 2);
-    let said = lab.run(&["annotate", "x", "--description", "clean", "--metadata", r#"{"b": 3, "c": 4}"#, "--merge"], 0);
+    let test_store = TestStore::new();
+    put(&test_store, "0", &["--tag", "raw", "--metadata", r#"{"a": 1, "b": 2}"#]);
+    assert_eq!(test_store.ok(&["tag", "x", "golden", "raw"]), "x:v0  raw,golden");
+    assert_eq!(
+        test_store.json(&["untag", "x:v0", "raw"]),
+        json!({ "artifact": "x", "version": "v0", "tags": ["golden"] })
+    );
+    assert!(test_store.fails(&["untag", "x", "golden", "raw"], 6).contains("does not have the tag raw"));
+    test_store.fails(&["tag", "x", "not/allowed"], 2);
+    let said =
+        test_store.run(&["annotate", "x", "--description", "clean", "--metadata", r#"{"b": 3, "c": 4}"#, "--merge"], 0);
     assert_eq!(text(&said.stderr), "recorded: description, metadata\n");
     assert_eq!(
-        lab.json(&["annotate", "x:v0", "--description", "clean"]),
+        test_store.json(&["annotate", "x:v0", "--description", "clean"]),
         json!({ "artifact": "x", "version": "v0", "description": "clean", "metadata": { "a": 1, "b": 3, "c": 4 } })
     );
-    let said = lab.run(&["annotate", "x", "--metadata", r#"{"c": 5}"#], 0);
+    let said = test_store.run(&["annotate", "x", "--metadata", r#"{"c": 5}"#], 0);
     assert_eq!(text(&said.stderr), "recorded: metadata (replaced; dropped a, b)\n");
-    let shown = lab.json(&["show", "x"]);
+    let shown = test_store.json(&["show", "x"]);
     assert_eq!((&shown["tags"], &shown["metadata"]), (&json!(["golden"]), &json!({ "c": 5 })));
-    lab.fails(&["annotate", "x"], 2);
-    lab.fails(&["annotate", "x", "--description", "a", "--merge"], 2);
+    test_store.fails(&["annotate", "x"], 2);
+    test_store.fails(&["annotate", "x", "--description", "a", "--merge"], 2);
 }
 
 #[test]
 fn show_and_alias_say_where_from_and_by_whom() {
-    let lab = TestStore::new();
-    put(&lab, "0", &[]);
-    lab.ok(&["patch", "x", "src", "--at", "d"]);
-    let shown = lab.json(&["show", "x"]);
+    let test_store = TestStore::new();
+    put(&test_store, "0", &[]);
+    test_store.ok(&["patch", "x", "src", "--at", "d"]);
+    let shown = test_store.json(&["show", "x"]);
     assert_eq!((&shown["base"], &shown["user"]["uid"]), (&json!("v0"), &json!(0)));
-    lab.ok(&["upsert", "y", "src", "--distributed-id", "d", "--run", "r1"]);
-    lab.ok(&["finish", "y", "--distributed-id", "d"]);
-    assert_eq!(lab.json(&["show", "y"])["distributed_id"], "d");
-    lab.ok(&["alias", "x:v0", "prod"]);
-    assert_eq!(text(&lab.run(&["alias", "x:v1", "prod"], 0).stderr), "prod pointed at v0 before\n");
-    assert_eq!(lab.json(&["alias", "x:v0", "prod", "new"])["from"], json!(["v1", null]));
+    test_store.ok(&["upsert", "y", "src", "--distributed-id", "d", "--run", "r1"]);
+    test_store.ok(&["finish", "y", "--distributed-id", "d"]);
+    assert_eq!(test_store.json(&["show", "y"])["distributed_id"], "d");
+    test_store.ok(&["alias", "x:v0", "prod"]);
+    assert_eq!(text(&test_store.run(&["alias", "x:v1", "prod"], 0).stderr), "prod pointed at v0 before\n");
+    assert_eq!(test_store.json(&["alias", "x:v0", "prod", "new"])["from"], json!(["v1", null]));
 }

@@ -75,7 +75,11 @@ fn find_reports_a_damaged_version_and_searches_the_others() {
 fn du_shows_what_a_version_or_an_artifact_alone_has() {
     let test = three_versions();
     let usage = |args: &[&str]| test.json(&[&["du"], args].concat());
-    let one = |name: &str, version: &str, bytes: u64, alone: u64| serde_json::json!({ "artifact": name, "version": version, "bytes": bytes, "alone_bytes": alone });
+    let one = |artifact: &str, version: &str, bytes: u64, alone_bytes: u64| {
+        let mut usage = serde_json::json!({ "artifact": artifact, "version": version });
+        (usage["bytes"], usage["alone_bytes"]) = (bytes.into(), alone_bytes.into());
+        usage
+    };
     // v0 alone has its x.csv; v1 its x.csv and z.csv.
     assert_eq!(usage(&["a"]), serde_json::json!([one("a", "v0", 200_006, 4), one("a", "v1", 200_011, 9)]));
     assert_eq!(usage(&["a:v1"]), serde_json::json!([one("a", "v1", 200_011, 9)]));

@@ -146,7 +146,6 @@ fn commands_of_other_tools_are_answered_with_the_one_here() {
         ("unmount", "umount"),
         ("remove", "rm"),
         ("fsck", "verify"),
-        ("log", "list"),
     ] {
         let stderr = test_store.fails(&[unknown, "something"], 2);
         assert!(
@@ -211,7 +210,7 @@ fn a_finish_that_is_repeated_still_requires_the_expected_runs() {
         text(&test_store.run(&["finish", "e", "--distributed-id", "j", "--expect", expect], status).stderr)
     };
     finish("1", 0);
-    assert!(finish("1", 0).contains("no new version, this is e:v0"));
+    assert!(finish("1", 0).contains("already published as e:v0"));
     assert!(finish("64", 3).contains("finished as e:v0\n  expected 64 runs, found 1: rank-0"));
     let stderr = test_store.fails(&["finish", "e", "--distributed-id", "j", "--expect-run", "rank-7"], 3);
     assert!(stderr.contains("run rank-7 has not contributed"), "{stderr}");

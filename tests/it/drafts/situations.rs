@@ -75,15 +75,15 @@ fn neither_an_id_nor_a_group_is_an_error_and_the_group_is_the_default() {
     let test_store = TestStore::new();
     make_tree(&test_store.path(""), &[("f", b"1")]);
     let stderr = text(&test_store.run(&["upsert", "x", "f", "--run", "r"], 2).stderr);
-    assert!(stderr.starts_with("error: distributed id or group needed\n"), "{stderr}");
+    assert!(stderr.starts_with("error: a distributed id or a group is needed\n"), "{stderr}");
     let stderr = text(&test_store.run(&["finish", "x"], 2).stderr);
-    assert!(stderr.starts_with("error: distributed id or group needed\n"), "{stderr}");
+    assert!(stderr.starts_with("error: a distributed id or a group is needed\n"), "{stderr}");
     assert_eq!(test_store.ok(&["upsert", "x", "f", "--run", "r", "--group", "job 7"]), "x job 7 r");
     let output = test_store.cairn(&["finish", "x"]).env("CAIRN_RUN_GROUP", "job 7").output().unwrap();
     assert_eq!(text(&output.stdout), "x:v0\n");
     let store = test_store.store();
     let refused = run(&store, "r").upsert_artifact(&files("x", &[("f", "1")]), None).unwrap_err();
-    assert_eq!((refused.kind(), refused.message()), (Kind::Usage, "distributed id or group needed"));
+    assert_eq!((refused.kind(), refused.message()), (Kind::Usage, "a distributed id or a group is needed"));
 }
 
 #[test]
@@ -414,4 +414,28 @@ fn an_empty_contribution_counts_as_a_run() {
         run(&store, "a").upsert_artifact(&published.version.new_draft(), "e").is_err_and(|e| e.kind() == Kind::Usage),
         "a patch is not a contribution"
     );
+}
+
+#[test]
+fn a_repeated_contribution_is_counted_once_and_a_second_seal_and_a_late_upsert_say_why_not() {
+    let test_store = TestStore::new();
+    let failure = |args: &[&str], status: i32| text(&test_store.run(args, status).stderr);
+    make_tree(&test_store.path("src"), &[("f", b"1")]);
+    let id = ["--distributed-id", "d", "--run", "r"];
+    test_store.ok(&[&["upsert", "x", "src"], &id[..]].concat());
+    test_store.ok(&[&["upsert", "x", "src"], &id[..]].concat());
+    let drafts = serde_json::from_slice::<serde_json::Value>(&test_store.run(&["drafts", "--json"], 0).stdout).unwrap();
+    assert!(drafts[0]["contributions"] == 2 && drafts[0]["files"] == 1 && drafts[0]["bytes"] == 1, "{drafts}");
+    let message = failure(&[&["upsert", "x"], &id[..]].concat(), 6);
+    let expected = "error: run r has no open staging directory for draft d of x; it has contributed already\n";
+    assert!(message.starts_with(expected), "{message}");
+    let message = failure(&["finish", "x", "--distributed-id", "d", "--expect", "2"], 3);
+    assert!(message.ends_with("; without --expect and --expect-run, finish publishes what is there\n"), "{message}");
+    test_store.ok(&["finish", "x", "--distributed-id", "d"]);
+    let message = failure(&[&["upsert", "x"], &id[..]].concat(), 3);
+    assert!(message.starts_with("error: draft d of x is finished as x:v0\n"), "{message}");
+    for args in [&["draft", "discard", "x", "d"][..], &["draft", "drop", "x", "d", "--run", "r"]] {
+        let message = failure(args, 3);
+        assert!(message.ends_with("hint: `cairn rm x:v0` removes the version\n"), "{message}");
+    }
 }

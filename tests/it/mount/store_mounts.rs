@@ -388,3 +388,36 @@ fn a_version_that_was_in_use_when_its_removal_was_refused_is_removed_after_the_l
     assert!(removed);
     assert_eq!(fs::read_to_string(mounted.at("x/v2/d/f")).unwrap(), "2");
 }
+
+#[test]
+fn a_version_is_in_use_while_a_directory_of_it_is_open_or_a_working_directory() {
+    let whole = Whole::new();
+    whole.publish_three("x");
+    let mounted = whole.mount(",nostage");
+    let rm = |spec: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
+        command.arg("--store").arg(whole.place.store()).args(["rm", spec]).output().unwrap()
+    };
+    let refused = |spec: &str| {
+        let output = rm(spec);
+        let message = stderr_of(&output);
+        assert_eq!(output.status.code(), Some(3), "{message}");
+        assert!(message.starts_with(&format!("error: {spec} is in use by a mount of ")), "{message}");
+        let hint = format!("hint: unmount {} first; ", mounted.0.display());
+        assert!(message.contains(&hint), "{message}");
+    };
+    let open = File::open(mounted.at("x/v0/d")).unwrap();
+    refused("x:v0");
+    drop(open);
+    assert!(removed_within(&whole, 0, Duration::from_secs(20)));
+    // Its only use is a working directory.
+    let mut worker = Command::new("cat").current_dir(mounted.at("x/v1/d")).stdin(Stdio::piped()).spawn().unwrap();
+    refused("x:v1");
+    drop(worker.stdin.take());
+    worker.wait().unwrap();
+    assert!(removed_within(&whole, 1, Duration::from_secs(20)));
+    // The root alone is not a use: nothing was looked up below it.
+    let open = File::open(mounted.at("x/v2")).unwrap();
+    assert_eq!(rm("x:v2").status.code(), Some(0));
+    drop(open);
+}

@@ -1,6 +1,7 @@
 //! A store with versions in it, mounts that go away with their test, and directories to compare with.
 
 use super::build::{self};
+pub use crate::support::random_bytes;
 use cairn::manifest::Reference;
 use cairn::types::Digest;
 use std::collections::BTreeMap;
@@ -36,20 +37,6 @@ pub fn things<const N: usize>(list: [(&[u8], Thing); N]) -> Things {
 
 pub fn file(text: &str) -> Thing {
     Thing::File(text.as_bytes().to_vec())
-}
-
-/// Bytes that don't repeat, the same for the same seed.
-pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut x = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut out = Vec::with_capacity(len + 8);
-    while out.len() < len {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        out.extend_from_slice(&x.to_le_bytes());
-    }
-    out.truncate(len);
-    out
 }
 
 /// A directory of its own with a store in it.

@@ -45,11 +45,8 @@ fn start() -> TestStore {
     test_store
 }
 
-fn again(from: &TestStore) -> TestStore {
-    let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-    copy_tree(&from.path("store"), &test_store.path("store"));
-    copy_tree(&from.path("want"), &test_store.path("want"));
-    test_store
+fn copy_of(from: &TestStore) -> TestStore {
+    from.copy(&["store", "want"])
 }
 
 /// The version that comes of the draft is what was staged.
@@ -63,12 +60,12 @@ fn right(test_store: &TestStore, label: &str) {
 #[test]
 fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_repeated() {
     let from = start();
-    let trial = again(&from);
+    let trial = copy_of(&from);
     let steps = steps(&trial, &SEAL);
     right(&trial, "without a fault");
     for kind in ["kill", "error"] {
         for step in 1..=steps {
-            let test_store = again(&from);
+            let test_store = copy_of(&from);
             let output = test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
             let label = format!("{kind} at step {step} of {steps}: {:?} {}", output.status, text(&output.stderr));
             match kind {
@@ -106,9 +103,9 @@ fn a_seal_killed_or_failed_at_every_step_gives_one_contribution_when_it_is_repea
 #[test]
 fn a_run_that_is_started_again_after_a_seal_killed_at_any_step_writes_to_no_object() {
     let from = start();
-    let steps = steps(&again(&from), &SEAL);
+    let steps = steps(&copy_of(&from), &SEAL);
     for step in 1..=steps {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         drop(test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap());
         let (stage, directory) = open(&test_store);
         make_tree(&directory, &[("small", b"later"), ("d/one", b"later")]);
@@ -127,7 +124,7 @@ fn a_run_that_is_started_again_after_a_seal_killed_at_any_step_writes_to_no_obje
 fn throwing_a_stage_away_is_done_or_continues_when_it_is_killed() {
     let from = start();
     // A mount cannot be had with every step counted: the same call, from here.
-    let test_store = again(&from);
+    let test_store = copy_of(&from);
     let draft =
         Draft::new(&test_store.store(), &ArtifactName::parse("a").unwrap(), &DistributedId::parse("d").unwrap());
     let run = RunRecord { id: RunId::parse("r").unwrap(), group: None, job_type: None };
@@ -144,10 +141,10 @@ fn throwing_a_stage_away_is_done_or_continues_when_it_is_killed() {
 #[test]
 fn annotations_of_a_seal_are_kept_if_the_sealer_died_after_recording_them() {
     let from = start();
-    let steps = steps(&again(&from), &SEAL);
+    let steps = steps(&copy_of(&from), &SEAL);
     let mut late = 0;
     for step in (1..=steps).rev().take(12) {
-        let test_store = again(&from);
+        let test_store = copy_of(&from);
         test_store.cairn(&SEAL).env("CAIRN_FAULT", format!("kill:{step}")).output().unwrap();
         if contributions(&test_store, "r") == 1 && left(&test_store).iter().any(|n| n.ends_with(".json")) {
             test_store.ok(&[&SEAL[..], &["--tag", "late"]].concat());

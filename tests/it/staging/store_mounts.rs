@@ -240,6 +240,29 @@ fn a_killed_daemons_runs_continue_at_their_first_use_and_its_second_mount_is_cle
     assert_eq!(snapshot(&store.at("a/v0")).len(), 2);
 }
 
+/// The runtime directory of the staging part means nothing to the user, who mounted `mnt`.
+#[test]
+fn errors_about_a_run_of_a_whole_store_mount_name_that_mount() {
+    let test_store = TestStore::new();
+    let store = Whole::new(&test_store, "mnt");
+    let at = store.begin("a/d/r");
+    let mnt = store.mnt.to_str().unwrap().to_owned();
+    let other = test_store.path("other");
+    fs::create_dir(&other).unwrap();
+    let args = ["mount", other.to_str().unwrap(), "a", "--stage", "--distributed-id", "d", "--run", "r"];
+    let message = text(&test_store.run(&args, 3).stderr);
+    assert!(
+        message.contains(&format!("hint: `cairn umount --no-seal {mnt}` unmounts it without sealing; ")),
+        "{message}"
+    );
+    let message = text(&test_store.run(&["umount", at.to_str().unwrap()], 6).stderr);
+    assert!(message.ends_with(&format!("hint: the mount is at {mnt}\n")), "{message}");
+    test_store.ok(&["umount", &mnt]);
+    store.gone();
+    test_store.ok(&args);
+    test_store.ok(&["umount", "--no-seal", other.to_str().unwrap()]);
+}
+
 #[test]
 fn umount_and_a_signal_leave_contributions_open_and_take_both_mounts_away() {
     let test_store = TestStore::new();

@@ -69,8 +69,8 @@ impl Numbers {
         }
     }
 
-    /// A helper's claim is decided: a finish has a version to claim, a token with a number is ended, the rest is left to
-    /// its owner.
+    /// A helper's claim is decided: a finish has a version to claim, a token with a number is ended, the rest is left
+    /// to its owner.
     pub(super) fn helped(&self, next: &mut State, me: usize, in_log: bool, met: Met) {
         let token = next.processes[me].token;
         let same_as = self.same_as(next, token);

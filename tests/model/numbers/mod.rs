@@ -51,7 +51,7 @@ pub enum Flaw {
     GiveUpUnfenced,
     /// A writer that made `commit` does not look whether its token is being taken away.
     CommitUnchecked,
-    /// A writer that finds `fenced` does not look whether its token has ended in honour.
+    /// A writer that finds `fenced` does not look whether its token has ended as committed.
     BelieveFence,
     /// A collector takes away fenced tokens that have not noted their record yet.
     SweepUnnoted,

@@ -1,4 +1,4 @@
-//! Garbage collection beside what happens in a store that is used: halves of publications, clocks that are wrong, lost
+//! Garbage collection in a store that is in use: halves of publications, clocks that are wrong, lost
 //! replies, broken locks, backups.
 
 use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text, wait_stopped};
@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-fn gc(lab: &TestStore) -> GcReport {
-    collect(&lab.store(), &GcOptions::default().min_age(Duration::ZERO)).unwrap()
+fn gc(test_store: &TestStore) -> GcReport {
+    collect(&test_store.store(), &GcOptions::default().min_age(Duration::ZERO)).unwrap()
 }
 
-fn clean(lab: &TestStore) {
-    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+fn clean(test_store: &TestStore) {
+    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
@@ -27,77 +27,73 @@ fn names(dir: PathBuf) -> Vec<String> {
 
 /// `a:v0` (removed) and `a:v1`, with 12 small files and a large one each; they share 2 small files.
 fn start() -> TestStore {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for (dir, first) in [("old", 0), ("new", 10)] {
         for n in first..first + 12 {
-            make_tree(&lab.path(dir), &[(&format!("f{n}"), &random_bytes(n, 4000))]);
+            make_tree(&test_store.path(dir), &[(&format!("f{n}"), &random_bytes(n, 4000))]);
         }
-        make_tree(&lab.path(dir), &[("big", &random_bytes(500 + first, 200_000))]);
-        lab.ok(&["put", "a", dir]);
+        make_tree(&test_store.path(dir), &[("big", &random_bytes(500 + first, 200_000))]);
+        test_store.ok(&["put", "a", dir]);
     }
-    lab.ok(&["rm", "a:v0"]);
-    lab
+    test_store.ok(&["rm", "a:v0"]);
+    test_store
 }
 
-fn again(from: &TestStore) -> TestStore {
-    let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-    for name in ["store", "old", "new"] {
-        copy_tree(&from.path(name), &lab.path(name));
-    }
-    lab
+fn copy_of(from: &TestStore) -> TestStore {
+    from.copy(&["store", "old", "new"])
 }
 
-fn whole(lab: &TestStore) {
-    clean(lab);
-    lab.ok(&["diff", "a:v1", "./new"]);
+fn whole(test_store: &TestStore) {
+    clean(test_store);
+    test_store.ok(&["diff", "a:v1", "./new"]);
 }
 
 #[test]
 fn packs_without_a_segment_get_one_and_segments_lose_packs_that_are_gone() {
-    let lab = start();
-    let index = lab.store_path().join("index");
+    let test_store = start();
+    let index = test_store.store_path().join("index");
     for name in names(index.clone()) {
         std::fs::remove_file(index.join(name)).unwrap();
     }
-    let is_tidy = || !lab.store().objects().index_needs_tidying().unwrap();
+    let is_tidy = || !test_store.store().objects().index_needs_tidying().unwrap();
     assert!(!is_tidy());
-    gc(&lab);
-    whole(&lab);
+    gc(&test_store);
+    whole(&test_store);
     assert!(is_tidy());
-    let packs = names(lab.store_path().join("packs")).len();
+    let packs = names(test_store.store_path().join("packs")).len();
     // A segment whose pack is gone: that of a version that is removed and freed.
-    make_tree(&lab.path("more"), &[("x", b"more")]);
-    lab.ok(&["put", "m", "more"]);
-    lab.ok(&["rm", "m:v0"]);
-    gc(&lab);
+    make_tree(&test_store.path("more"), &[("x", b"more")]);
+    test_store.ok(&["put", "m", "more"]);
+    test_store.ok(&["rm", "m:v0"]);
+    gc(&test_store);
     assert!(is_tidy());
-    assert_eq!(names(lab.store_path().join("packs")).len(), packs);
-    whole(&lab);
+    assert_eq!(names(test_store.store_path().join("packs")).len(), packs);
+    whole(&test_store);
 }
 
 #[test]
 fn records_without_a_number_stay_while_their_token_lives_and_go_when_it_is_dead_or_unknown() {
     let from = start();
     gc(&from);
-    let versions = |lab: &TestStore| names(lab.store_path().join("artifacts/a/versions"));
+    let versions = |test_store: &TestStore| names(test_store.store_path().join("artifacts/a/versions"));
     let published = versions(&from).len();
     make_tree(&from.path("more"), &[("x", &random_bytes(77, 200_000)), ("y", b"more")]);
     let mut found = 0;
     for step in 1.. {
-        let lab = again(&from);
-        copy_tree(&from.path("more"), &lab.path("more"));
-        let mut child = lab
+        let test_store = copy_of(&from);
+        copy_tree(&from.path("more"), &test_store.path("more"));
+        let mut child = test_store
             .cairn(&["put", "a", "more"])
             .env("CAIRN_FAULT", format!("stop:{step}"))
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         wait_stopped(&child);
-        let has_record = versions(&lab).len() == published + 1;
+        let has_record = versions(&test_store).len() == published + 1;
         if has_record {
             found += 1;
-            let report = gc(&lab);
-            let now = versions(&lab);
+            let report = gc(&test_store);
+            let now = versions(&test_store);
             // Once it has committed, the collection publishes it.
             let is_helped = now.contains(&"v2".to_owned());
             assert!(is_helped || report.waits_for.len() == 1, "{step}: {report:?}");
@@ -107,16 +103,16 @@ fn records_without_a_number_stay_while_their_token_lives_and_go_when_it_is_dead_
         child.wait().unwrap();
         if has_record && found == 1 {
             // Unknown: the token's directory is gone.
-            let work = lab.store_path().join("work");
+            let work = test_store.store_path().join("work");
             for token in names(work.clone()) {
                 std::fs::remove_dir_all(work.join(token)).unwrap();
             }
         }
-        gc(&lab);
-        gc(&lab);
-        let now = versions(&lab);
+        gc(&test_store);
+        gc(&test_store);
+        let now = versions(&test_store);
         assert!(now.len() == published || now.contains(&"v2".to_owned()), "{step}: {now:?}");
-        whole(&lab);
+        whole(&test_store);
         if now.contains(&"v2".to_owned()) {
             break;
         }
@@ -126,50 +122,50 @@ fn records_without_a_number_stay_while_their_token_lives_and_go_when_it_is_dead_
 
 #[test]
 fn staging_directories_that_no_draft_needs_stay_and_are_listed() {
-    let lab = start();
-    let orphan = lab.store_path().join("staging").join("0123456789abcdef0123456789abcdef");
+    let test_store = start();
+    let orphan = test_store.store_path().join("staging").join("0123456789abcdef0123456789abcdef");
     make_tree(&orphan, &[("x", b"the only copy")]);
-    let report = gc(&lab);
+    let report = gc(&test_store);
     assert_eq!(report.staging.len(), 1, "{report:?}");
     assert_eq!(std::fs::read(orphan.join("x")).unwrap(), b"the only copy");
-    let output = lab.run(&["gc"], 0);
+    let output = test_store.run(&["gc"], 0);
     assert!(text(&output.stderr).contains("staging/0123456789abcdef"), "{}", text(&output.stderr));
     // Directories that writers make once stay too, also when they are empty.
-    lab.ok(&["rm", "a:v1"]);
-    let shards = names(lab.store_path().join("objects"));
-    assert!(gc(&lab).freed.files > 0);
-    assert_eq!(names(lab.store_path().join("objects")), shards);
-    lab.ok(&["put", "a", "new"]);
-    lab.ok(&["diff", "a:v2", "./new"]);
+    test_store.ok(&["rm", "a:v1"]);
+    let shards = names(test_store.store_path().join("objects"));
+    assert!(gc(&test_store).freed.files > 0);
+    assert_eq!(names(test_store.store_path().join("objects")), shards);
+    test_store.ok(&["put", "a", "new"]);
+    test_store.ok(&["diff", "a:v2", "./new"]);
 }
 
 #[test]
 fn the_report_says_which_removed_versions_named_what_is_garbage() {
-    let lab = start();
-    make_tree(&lab.path("more"), &[("x", &random_bytes(78, 150_000)), ("y", b"more")]);
-    lab.ok(&["put", "m", "more"]);
-    lab.ok(&["rm", "m:v0"]);
-    let dry = text(&lab.run(&["gc", "--dry-run", "--json"], 0).stdout);
-    let json = text(&lab.run(&["gc", "--min-age", "0", "--json"], 0).stdout);
+    let test_store = start();
+    make_tree(&test_store.path("more"), &[("x", &random_bytes(78, 150_000)), ("y", b"more")]);
+    test_store.ok(&["put", "m", "more"]);
+    test_store.ok(&["rm", "m:v0"]);
+    let dry = text(&test_store.run(&["gc", "--dry-run", "--json"], 0).stdout);
+    let json = text(&test_store.run(&["gc", "--min-age", "0", "--json"], 0).stdout);
     for report in [dry, json] {
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
         // Of `a:v0`: ten small files and the large one.
         assert_eq!(report["removed"]["a"], serde_json::json!({ "files": 11, "bytes": 240_000 }), "{report}");
         assert_eq!(report["removed"]["m"], serde_json::json!({ "files": 2, "bytes": 150_004 }), "{report}");
     }
-    assert!(gc(&lab).removed.is_empty(), "what was freed is not counted again");
+    assert!(gc(&test_store).removed.is_empty(), "what was freed is not counted again");
 }
 
 #[test]
 fn a_host_whose_clock_is_a_year_off_frees_nothing_early() {
     let from = start();
     for skew in ["+1y", "-1y"] {
-        let lab = again(&from);
+        let test_store = copy_of(&from);
         for round in 0..2 {
-            let command = lab.cairn(&["gc", "--json"]);
+            let command = test_store.cairn(&["gc", "--json"]);
             let mut skewed = Command::new("faketime");
             skewed.args(["-f", skew]).arg(command.get_program()).args(command.get_args());
-            skewed.envs(command.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(lab.dir.path());
+            skewed.envs(command.get_envs().filter_map(|(k, v)| Some((k, v?)))).current_dir(test_store.dir.path());
             let Ok(output) = skewed.output() else {
                 println!("skipped: no faketime");
                 return;
@@ -179,9 +175,9 @@ fn a_host_whose_clock_is_a_year_off_frees_nothing_early() {
             assert_eq!(report["freed"]["files"], 0, "{skew} {round}: {report}");
             assert!(report["in_trash"]["files"].as_u64() > Some(0), "{skew} {round}: {report}");
         }
-        whole(&lab);
-        assert!(gc(&lab).freed.files > 0);
-        whole(&lab);
+        whole(&test_store);
+        assert!(gc(&test_store).freed.files > 0);
+        whole(&test_store);
     }
 }
 
@@ -192,9 +188,9 @@ fn a_rename_whose_reply_is_lost_loses_nothing() {
     let hit = from.path("hit");
     for (call, error) in [("rename", libc::ENOENT), ("rename", libc::EEXIST), ("unlink", libc::ENOENT)] {
         for at in 1.. {
-            let lab = again(&from);
+            let test_store = copy_of(&from);
             let _ = std::fs::remove_file(&hit);
-            let output = lab
+            let output = test_store
                 .cairn(&["gc", "--min-age", "0"])
                 .env("LD_PRELOAD", &shim)
                 .env("LOSTREPLY", format!("{call}:{at}:{error}"))
@@ -203,11 +199,11 @@ fn a_rename_whose_reply_is_lost_loses_nothing() {
                 .unwrap();
             let what = format!("{call} {at} {error}: {}", text(&output.stderr));
             assert!(matches!(output.status.code(), Some(0 | 5)), "{what}");
-            whole(&lab);
-            gc(&lab);
-            whole(&lab);
+            whole(&test_store);
+            gc(&test_store);
+            whole(&test_store);
             for dir in ["trash", "work"] {
-                assert!(names(lab.store_path().join(dir)).is_empty(), "{what}");
+                assert!(names(test_store.store_path().join(dir)).is_empty(), "{what}");
             }
             if !hit.exists() {
                 assert!(at > 2, "{what}");
@@ -219,27 +215,29 @@ fn a_rename_whose_reply_is_lost_loses_nothing() {
 
 #[test]
 fn a_mount_whose_lock_was_broken_never_gives_wrong_bytes() {
-    let lab = start();
-    std::fs::create_dir(lab.path("mnt")).unwrap();
-    lab.ok(&["mount", "mnt", "a:v1"]);
+    let test_store = start();
+    std::fs::create_dir(test_store.path("mnt")).unwrap();
+    test_store.ok(&["mount", "mnt", "a:v1"]);
     let mounted = std::panic::catch_unwind(|| {
-        for lock in names(lab.store_path().join("locks")) {
-            lab.ok(&["locks", "--break", &lock]);
+        for lock in names(test_store.store_path().join("locks")) {
+            test_store.ok(&["locks", "--break", &lock]);
         }
-        lab.ok(&["rm", "a:v1", "--force"]);
+        test_store.ok(&["rm", "a:v1", "--force"]);
         for _ in 0..3 {
-            gc(&lab);
-            for name in names(lab.path("new")) {
-                match std::fs::read(lab.path("mnt").join(&name)) {
-                    Ok(bytes) => assert_eq!(bytes, std::fs::read(lab.path("new").join(&name)).unwrap(), "{name}"),
+            gc(&test_store);
+            for name in names(test_store.path("new")) {
+                match std::fs::read(test_store.path("mnt").join(&name)) {
+                    Ok(bytes) => {
+                        assert_eq!(bytes, std::fs::read(test_store.path("new").join(&name)).unwrap(), "{name}")
+                    }
                     Err(e) => assert_eq!(e.raw_os_error(), Some(libc::EIO), "{name}"),
                 }
             }
         }
     });
-    lab.ok(&["umount", "mnt"]);
+    test_store.ok(&["umount", "mnt"]);
     mounted.unwrap();
-    clean(&lab);
+    clean(&test_store);
 }
 
 /// `contrib/backup.sh` with pauses, while patches come and collections move, merge and free.
@@ -250,12 +248,12 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
         println!("skipped: no rsync");
         return;
     }
-    let lab = start();
+    let test_store = start();
     for n in 0..12 {
-        make_tree(&lab.path("one"), &[("f", &random_bytes(900 + n, 3000))]);
-        lab.ok(&["patch", "a", "one/f", "--at", &format!("p{n}")]);
+        make_tree(&test_store.path("one"), &[("f", &random_bytes(900 + n, 3000))]);
+        test_store.ok(&["patch", "a", "one/f", "--at", &format!("p{n}")]);
     }
-    let slow = lab.path("slow-rsync");
+    let slow = test_store.path("slow-rsync");
     std::fs::write(&slow, "#!/bin/sh\nsleep 0.4\nrsync \"$@\"\nstatus=$?\nsleep 0.4\nexit $status\n").unwrap();
     std::fs::set_permissions(&slow, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let done = AtomicBool::new(false);
@@ -265,7 +263,7 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
         let collector = scope.spawn(|| {
             let mut rewritten = 0;
             while !done.load(Ordering::Relaxed) {
-                rewritten += gc(&lab).rewritten.files;
+                rewritten += gc(&test_store).rewritten.files;
             }
             rewritten
         });
@@ -274,12 +272,12 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                make_tree(&lab.path("two"), &[("f", &random_bytes(2000 + n, 3000))]);
-                lab.ok(&["patch", "a", "two/f", "--at", &format!("q{}", n % 5)]);
+                make_tree(&test_store.path("two"), &[("f", &random_bytes(2000 + n, 3000))]);
+                test_store.ok(&["patch", "a", "two/f", "--at", &format!("q{}", n % 5)]);
             }
         });
         let backup = || {
-            let paths = [lab.store_path(), copy.store_path()];
+            let paths = [test_store.store_path(), copy.store_path()];
             Command::new("sh").arg(&script).args(paths).env("RSYNC", &slow).output().unwrap()
         };
         let outputs = [backup(), backup()];
@@ -296,7 +294,7 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     assert!(listed.as_array().unwrap().len() > 12, "{listed}");
     copy.ok(&["get", "a:v1", "out"]);
-    assert_eq!(snapshot(&copy.path("out")), snapshot(&lab.path("new")));
+    assert_eq!(snapshot(&copy.path("out")), snapshot(&test_store.path("new")));
     // What was freed in the store since the first backup is freed in the copy by a collection.
     gc(&copy);
     clean(&copy);

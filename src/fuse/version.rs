@@ -10,9 +10,10 @@ use super::attributes::{Attributes, DIRECTORY_SIZE, FOREVER, FileKind, ListedNam
 use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::{InodeTree, Readable};
 use crate::error::show_bytes;
-use crate::manifest::{Entry, Subtree, Tree};
+use crate::manifest::{Entry, PassedDirectories, Subtree, Tree};
 use crate::types::MAX_NAME;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// The size of a reference whose size is unknown. If it were 0, the kernel would answer a read by itself, and a program
 /// would take the file for empty. This way the daemon gets the read, which fails.
@@ -21,6 +22,8 @@ const UNKNOWN_SIZE: u64 = 1;
 /// A version's tree in a mount.
 pub(super) struct VersionTree {
     tree: Tree,
+    /// Directories that requests passed, of all versions in the mount.
+    passed: Arc<PassedDirectories>,
     owner: (u32, u32),
     time: i64,
     /// Added to ranks to make inode numbers.
@@ -42,24 +45,33 @@ impl VersionTree {
     /// The tree for a mount of one version.
     pub(super) fn alone(view: &VersionView, owner: (u32, u32)) -> VersionTree {
         let generation = (view.tree.digest().prefix() >> 32) as u32;
-        VersionTree { tree: view.tree.clone(), owner, time: view.commit_time, base: 0, above: 0, generation }
+        VersionTree {
+            tree: view.tree.clone(),
+            passed: Arc::default(),
+            owner,
+            time: view.commit_time,
+            base: 0,
+            above: 0,
+            generation,
+        }
     }
 
     /// The tree for a slot in a mount of many versions; `above` is the inode of the artifact's directory.
     pub(super) fn in_slot(
         tree: Tree,
+        passed: Arc<PassedDirectories>,
         time: i64,
         slot: u64,
         generation: u32,
         above: u64,
         owner: (u32, u32),
     ) -> VersionTree {
-        VersionTree { tree, owner, time, base: slot << RANK_BITS, above, generation }
+        VersionTree { tree, passed, owner, time, base: slot << RANK_BITS, above, generation }
     }
 
     fn node(&self, ino: u64) -> FuseResult<RankedInode> {
         let rank = ino.checked_sub(self.base + 1).ok_or(RequestFailure::Stale)?;
-        let at = self.tree.by_rank(rank)?.ok_or(RequestFailure::Stale)?;
+        let at = self.tree.by_rank_from(&self.passed, self.base, rank)?.ok_or(RequestFailure::Stale)?;
         Ok(RankedInode { rank, entry: at.entry, parent: at.parent })
     }
 

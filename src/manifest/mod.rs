@@ -30,6 +30,7 @@ mod node_store;
 mod occurrences;
 mod ownership;
 mod parse;
+mod passed;
 mod path;
 mod rebase;
 mod recut;
@@ -63,6 +64,7 @@ pub(crate) mod internals {
     pub use crate::manifest::node_store::{NodeSink, NodeSource};
     pub use crate::manifest::occurrences::Occurrences;
     pub use crate::manifest::ownership::Ownership;
+    pub use crate::manifest::passed::{EntryAtRank, PassedDirectories};
     pub use crate::manifest::path::path_order;
     pub use crate::manifest::rebase::{Rebased, rebase};
     pub use crate::manifest::reference::{MAX_ETAG, MAX_TARGET, MAX_URI};

@@ -13,6 +13,7 @@ use super::listings::ArtifactListings;
 use crate::catalog::{Version, removal};
 use crate::clock;
 use crate::error::{Error, Result};
+use crate::manifest::PassedDirectories;
 use crate::pins::Pins;
 use crate::store::Store;
 use crate::types::{ArtifactName, VersionNumber};
@@ -46,6 +47,7 @@ pub(super) struct VersionSlots {
     owner: (u32, u32),
     generation: u32,
     pins: Option<Arc<Pins>>,
+    passed: Arc<PassedDirectories>,
     table: RwLock<SlotTable>,
     /// Slots with open trees, oldest first.
     open: Mutex<VecDeque<u32>>,
@@ -67,6 +69,7 @@ impl VersionSlots {
             owner,
             generation,
             pins,
+            passed: Arc::default(),
             table: RwLock::default(),
             open: Mutex::default(),
             forgotten: Mutex::default(),
@@ -160,8 +163,15 @@ impl VersionSlots {
         let version = Version::read(&self.store, &name, slot.number)?.ok_or(RequestFailure::Gone)?;
         let time = *slot.time.get_or_init(|| clock::parse(&version.record().created_at).unwrap_or(0));
         let above = ARTIFACTS + u64::from(slot.artifact);
-        let tree =
-            Arc::new(VersionTree::in_slot(version.tree()?, time, number.into(), self.generation, above, self.owner));
+        let tree = Arc::new(VersionTree::in_slot(
+            version.tree()?,
+            self.passed.clone(),
+            time,
+            number.into(),
+            self.generation,
+            above,
+            self.owner,
+        ));
         *slot.tree.write() = Some(tree.clone());
         drop(pinned);
         self.close_oldest(number);

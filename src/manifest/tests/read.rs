@@ -47,6 +47,48 @@ fn rank_and_path_identify_the_same_entry() {
     assert!(t.lookup(&path("d3-x/below")).unwrap().is_none());
 }
 
+/// A chain of 60 directories with twelve files in each.
+fn chain() -> Model {
+    // Long names, so that no directory is inlined in its parent's leaf.
+    let name = "n".repeat(60);
+    let dirs = (1..=60).map(|depth| path(vec![name.as_str(); depth].join("/")));
+    let long = |i: u64, first: char| format!("{first}{i:02}{}", "f".repeat(100));
+    model(dirs.flat_map(|dir| {
+        // Before and after the next directory.
+        ['a', 'z'].into_iter().flat_map(move |first| {
+            let dir = dir.clone();
+            (0..12).map(move |i| (dir.join(long(i, first).as_bytes()).unwrap(), file(i)))
+        })
+    }))
+}
+
+#[test]
+fn lookups_by_rank_begin_at_directories_that_were_passed() {
+    let nodes = MemoryNodes::new();
+    let m = chain();
+    let t = build_tree(&m, &nodes);
+    let passed = PassedDirectories::default();
+    for offset in [0, 1 << 40] {
+        nodes.reset();
+        let found: Vec<_> =
+            (0..=m.len() as u64).map(|rank| t.by_rank_from(&passed, offset, rank).unwrap().unwrap()).collect();
+        let loads = nodes.counts().loads;
+        assert!(loads <= 3 * m.len() as u64, "{loads} nodes were loaded for {} entries", m.len());
+        assert!(t.by_rank_from(&passed, offset, m.len() as u64 + 1).unwrap().is_none());
+        assert!(found[0].entry.is_directory() && found[0].parent == 0);
+        for ((Key(p), _), got) in m.iter().zip(&found[1..]) {
+            let want = t.lookup(p).unwrap().unwrap();
+            assert!(want.entry.same(&got.entry), "{p}");
+            assert_eq!(t.lookup(&p.parent().unwrap()).unwrap().unwrap().rank, got.parent, "{p}");
+        }
+    }
+    // In any order.
+    for rank in (0..=m.len() as u64).map(|i| i * 7919 % (m.len() as u64 + 1)) {
+        let (got, want) = (t.by_rank_from(&passed, 0, rank).unwrap().unwrap(), t.by_rank(rank).unwrap().unwrap());
+        assert!(got.entry.same(&want.entry) && got.parent == want.parent, "{rank}");
+    }
+}
+
 #[test]
 fn a_listing_continues_at_any_index_and_name() {
     let nodes = MemoryNodes::new();

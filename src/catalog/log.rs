@@ -27,7 +27,7 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
 ) -> Result<bool> {
     txn::retry(|| {
         let txn = Txn::begin(store, purpose, dir)?; // what follows is looked up after it
-        let last = numbers::last_record(dir)?;
+        let last = numbers::highest_record(dir)?;
         if last == 0 {
             ensure_dir(store, dir)?; // where there is a number, its writer has done so
         }
@@ -100,7 +100,7 @@ pub fn read<T: DeserializeOwned + Numbered>(dir: &Path, number: u64) -> Result<T
 /// # Errors
 /// Damaged; I/O.
 pub fn last<T: DeserializeOwned + Numbered>(dir: &Path) -> Result<Option<T>> {
-    match numbers::last_record(dir)? {
+    match numbers::highest_record(dir)? {
         0 => Ok(None),
         n => read(dir, n).map(Some),
     }

@@ -1,7 +1,9 @@
 //! Notes: what may change after the commit (description, metadata, tags), each change a record in the version's log.
 
 use super::log;
-use super::numbers::Numbered;
+use super::note_log::NoteLog;
+use super::note_record::NoteSummary;
+pub use super::note_record::{Metadata, Note};
 use super::origin::Actor;
 use super::version::Version;
 use super::version_record::RunRecord;
@@ -9,41 +11,12 @@ use crate::clock;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
+use crate::record;
 use crate::store::Store;
 use crate::types::{AliasName, Tag};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::collections::HashSet;
 use std::path::Path;
-
-/// A user's JSON object.
-pub type Metadata = Map<String, Value>;
-
-/// One change. Absent fields change nothing.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Note {
-    /// The new description.
-    pub description: Option<String>,
-    /// The new metadata, whole.
-    pub metadata: Option<Metadata>,
-    /// Tags added.
-    pub add_tags: Vec<Tag>,
-    /// Tags removed.
-    pub remove_tags: Vec<Tag>,
-    /// A run that made the same content again.
-    pub produced_by: Option<RunRecord>,
-    /// When, by the writer's clock.
-    pub at: String,
-    /// Who recorded it.
-    #[serde(flatten)]
-    pub by: Actor,
-}
-
-impl Numbered for Note {
-    /// A note does not contain its number: all notes of a version count, in order.
-    fn contradicts(&self, _: u64) -> Option<String> {
-        None
-    }
-}
 
 /// A version's changeable part as it is now.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,20 +32,29 @@ pub struct Annotations {
 }
 
 impl Annotations {
-    fn apply(&mut self, note: Note) {
-        self.description = note.description.or(self.description.take());
-        if let Some(metadata) = note.metadata {
-            self.metadata = metadata;
-        }
-        self.tags.retain(|t| !note.remove_tags.contains(t));
-        for tag in note.add_tags {
-            if !self.tags.contains(&tag) {
-                self.tags.push(tag);
+    /// Applies `changes`, the oldest one first.
+    fn apply<'a>(&mut self, changes: impl IntoIterator<Item = &'a NoteSummary>) {
+        let mut runs: HashSet<RunRecord> = self.runs.iter().cloned().collect();
+        for change in changes {
+            self.description = change.description.clone().or(self.description.take());
+            if let Some(metadata) = &change.metadata {
+                self.metadata = metadata.clone();
             }
+            self.tags.retain(|t| !change.remove_tags.contains(t));
+            for tag in &change.add_tags {
+                if !self.tags.contains(tag) {
+                    self.tags.push(tag.clone());
+                }
+            }
+            self.runs.extend(change.runs.iter().filter(|run| runs.insert((*run).clone())).cloned());
         }
-        if let Some(run) = note.produced_by.filter(|r| !self.runs.contains(r)) {
-            self.runs.push(run);
-        }
+    }
+
+    /// These, with one more note.
+    fn with(&self, note: &Note) -> Annotations {
+        let mut after = self.clone();
+        after.apply([&NoteSummary::of(0, note.clone())]);
+        after
     }
 }
 
@@ -82,26 +64,40 @@ impl Version {
     /// # Errors
     /// Damaged; I/O.
     pub fn annotations(&self) -> Result<Annotations> {
-        current(self.store(), self)
+        NotedVersion::read(self).map(|noted| noted.annotations)
     }
 }
 
-/// A version's annotations: the commit's, then every note in order.
-fn current(store: &Store, version: &Version) -> Result<Annotations> {
-    let record = version.record();
-    let mut out = Annotations {
-        description: record.description.clone(),
-        metadata: record.metadata.clone(),
-        tags: record.tags.clone(),
-        runs: record.run.clone().into_iter().collect(),
-    };
-    let dir = store.layout().notes(version.artifact(), version.number());
-    if has_notes(store, &dir)? {
-        for n in 1..=super::numbers::last_record(&dir)? {
-            out.apply(log::read(&dir, n)?);
-        }
+/// A version's annotations, and the notes that they come from.
+struct NotedVersion {
+    annotations: Annotations,
+    notes: NoteLog,
+}
+
+impl NotedVersion {
+    /// The commit's annotations, then those of every note in order.
+    fn read(version: &Version) -> Result<NotedVersion> {
+        let (store, record) = (version.store(), version.record());
+        let mut annotations = Annotations {
+            description: record.description.clone(),
+            metadata: record.metadata.clone(),
+            tags: record.tags.clone(),
+            runs: record.run.clone().into_iter().collect(),
+        };
+        let dir = store.layout().notes(version.artifact(), version.number());
+        let notes = if has_notes(store, &dir)? { NoteLog::read(&dir)? } else { NoteLog::default() };
+        annotations.apply(notes.pieces());
+        Ok(NotedVersion { annotations, notes })
     }
-    Ok(out)
+
+    /// The note that gets this number. With a summary only if it comes directly after those that were read.
+    fn next(&self, store: &Store, note: &Note, number: u64) -> Note {
+        let next = Note { at: clock::now(), by: Actor::of(store), ..note.clone() };
+        let summary = if number == self.notes.last + 1 { self.notes.summary() } else { None };
+        let with_summary = Note { before: summary, ..next.clone() };
+        // Metadata may be so large that both do not fit into a record.
+        if with_summary.before.is_none() || record::encode(&with_summary).is_err() { next } else { with_summary }
+    }
 }
 
 /// Whether a version has a log of notes. Most have none: on a local file system one lookup shows it.
@@ -144,23 +140,17 @@ impl Recorded {
 /// Damaged; I/O.
 pub fn add(version: &Version, note: Note) -> Result<Recorded> {
     let store = version.store();
-    let dir = store.layout().notes(version.artifact(), version.number());
-    let before = current(store, version)?;
-    let mut after = before.clone();
-    after.apply(note.clone());
-    if after == before {
-        // Recorded before, perhaps a moment ago and not durable yet.
-        let is_recorded = note != Note::default() && has_notes(store, &dir)?;
-        if is_recorded {
-            store.disk().sync_dir(&dir)?;
-        }
-        return Ok(Recorded::default());
+    let noted = NotedVersion::read(version)?;
+    let (before, after) = (noted.annotations.clone(), noted.annotations.with(&note));
+    if append(version, &note, noted, |_| true)? {
+        return Ok(Recorded::between(&before, &after));
     }
-    let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
-    log::append(store, &dir, &purpose, |_: Option<Note>, _| {
-        Ok(Some(Note { at: clock::now(), by: Actor::of(store), ..note.clone() }))
-    })?;
-    Ok(Recorded::between(&before, &after))
+    // Recorded before, perhaps a moment ago and not durable yet.
+    let dir = store.layout().notes(version.artifact(), version.number());
+    if note != Note::default() && has_notes(store, &dir)? {
+        store.disk().sync_dir(&dir)?;
+    }
+    Ok(Recorded::default())
 }
 
 /// Adds a note with the number after `after`, and not at all if that number is taken.
@@ -168,19 +158,25 @@ pub fn add(version: &Version, note: Note) -> Result<Recorded> {
 /// # Errors
 /// Damaged; I/O.
 pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()> {
+    append(version, note, NotedVersion::read(version)?, |number| number == after + 1).map(drop)
+}
+
+/// Adds a note to a version that was read a moment ago, if it changes anything and may have the next number. Returns
+/// whether it was added.
+fn append(version: &Version, note: &Note, mut noted: NotedVersion, may_have: impl Fn(u64) -> bool) -> Result<bool> {
     let store = version.store();
-    let before = current(store, version)?;
-    let mut with = before.clone();
-    with.apply(note.clone());
-    if with == before {
-        return Ok(());
+    let changes = |noted: &NotedVersion| noted.annotations.with(note) != noted.annotations;
+    if !changes(&noted) {
+        return Ok(false);
     }
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
     let dir = store.layout().notes(version.artifact(), version.number());
-    log::append(store, &dir, &purpose, |_: Option<Note>, n| {
-        Ok((n == after + 1).then(|| Note { at: clock::now(), by: Actor::of(store), ..note.clone() }))
+    log::append(store, &dir, &purpose, |_: Option<Note>, number| {
+        if number != noted.notes.last + 1 {
+            noted = NotedVersion::read(version)?; // another note was added
+        }
+        Ok((may_have(number) && changes(&noted)).then(|| noted.next(store, note, number)))
     })
-    .map(drop)
 }
 
 /// How deep metadata may nest: JSON readers have a bound, and records add levels of their own.

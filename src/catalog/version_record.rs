@@ -9,7 +9,7 @@ use crate::types::{ArtifactName, ArtifactType, Digest, DistributedId, RunId, Tag
 use serde::{Deserialize, Serialize};
 
 /// The run that made a version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunRecord {
     /// Its id.
     pub id: RunId,

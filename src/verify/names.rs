@@ -7,7 +7,7 @@ use super::report::{Finding, code};
 use crate::catalog::alias::AliasRecord;
 use crate::catalog::artifact;
 use crate::catalog::removal::{self, ChangeRecord, RemovalRecord};
-use crate::catalog::{Note, Version, log, numbers, uses};
+use crate::catalog::{Note, NoteSummary, Version, log, numbers, uses};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
@@ -223,7 +223,14 @@ impl ArtifactCheck<'_> {
         for entry in self.list(&dir)? {
             let Some(number) = entry.to_str().and_then(VersionNumber::of_text) else { continue };
             let log = dir.join(&entry);
-            let records = self.log::<Note>(&log, |_, _, _, _| {})?;
+            let mut alone = BTreeMap::new();
+            let records = self.log::<Note>(&log, |check, number, what, mut note| {
+                let before = note.before.take();
+                if let Some(why) = before.and_then(|before| wrong_summary(&before, number, &alone)) {
+                    check.finding(code::RECORD, what, why, &[]);
+                }
+                alone.insert(number, NoteSummary::of(number, note));
+            })?;
             if records > 0 && disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
                 let what = self.show(&log);
                 self.finding(code::RECORD, what, format!("these are notes of {number}, which never was"), &[]);
@@ -251,6 +258,24 @@ impl ArtifactCheck<'_> {
         }
         Ok(all.len())
     }
+}
+
+/// Why a note's summary is not what the notes before it add up to; `None` too if one of them cannot be read.
+fn wrong_summary(summary: &NoteSummary, number: u64, alone: &BTreeMap<u64, NoteSummary>) -> Option<String> {
+    let through = number - 1;
+    if summary.from == 0 || summary.from > through {
+        return Some(format!("it summarizes notes from {} on, which does not come before it", summary.from));
+    }
+    let notes: Vec<_> = alone.range(summary.from..=through).map(|(_, note)| note.clone()).collect();
+    if notes.len() as u64 != number - summary.from {
+        return None; // found already
+    }
+    let sum = notes.into_iter().rev().reduce(|mut sum, earlier| {
+        sum.prepend(earlier);
+        sum
+    });
+    (sum.as_ref() != Some(summary))
+        .then(|| format!("its summary is not what the notes {}–{through} add up to", summary.from))
 }
 
 /// Why a version's record was not written for the number that it is at.

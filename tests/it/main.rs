@@ -14,6 +14,7 @@ mod gc;
 mod gc_in_use;
 mod gc_load;
 mod gc_rewrite;
+mod growth;
 mod locks;
 mod lost_numbers;
 mod missing_content;

@@ -23,8 +23,8 @@ pub struct ShowArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Prints the digest, type, aliases, tags, description, metadata, counts and times, and the runs \
-         that made this content.",
+        "Prints the digest, type, aliases, tags, description, metadata, counts and times, and the first ten \
+         runs that made this content.",
         "With PATH: what the entry at that path is. A table shows its first rows, an image its size.",
     ],
     examples: &[
@@ -41,6 +41,9 @@ pub const HELP: Help = Help {
          classes or HTML page.",
     list: None,
 };
+
+/// How many of the runs that made the same content are printed.
+const SHOWN_RUNS: usize = 10;
 
 /// All that is known of a version.
 pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
@@ -86,8 +89,11 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
         ("user", record.origin.user.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("host", record.origin.host.clone().unwrap_or_default()),
     ];
-    for (i, run) in notes.runs.iter().enumerate() {
+    for (i, run) in notes.runs.iter().take(SHOWN_RUNS).enumerate() {
         lines.push((if i == 0 { "run" } else { "again by run" }, describe(run)));
+    }
+    if notes.runs.len() > SHOWN_RUNS {
+        lines.push(("again by run", format!("{} more, which --json lists", notes.runs.len() - SHOWN_RUNS)));
     }
     for (key, value) in &notes.metadata {
         lines.push(("metadata", format!("{key} = {value}")));

@@ -365,17 +365,23 @@ impl Draft {
     pub(crate) fn read(&self, token: &Token) -> Result<DraftRecord> {
         let path = self.log().join(token.record_name());
         let record: DraftRecord = claim::read_record(&path)?;
-        let head = record.head();
-        if (head.token.as_str(), &head.artifact, &head.distributed_id) != (token.as_str(), &self.name, &self.id) {
-            return Err(Error::damaged(format!(
-                "{} names draft {} of {} and token {}",
-                show_path(&path),
-                head.distributed_id,
-                head.artifact,
-                head.token
-            )));
-        }
+        let Head { token: named, artifact, distributed_id, .. } = record.head();
+        self.check_place(&path, token, (named, artifact, distributed_id))?;
         Ok(record)
+    }
+
+    /// Compares what a record says of itself with its place.
+    pub(super) fn check_place(
+        &self,
+        path: &Path,
+        token: &Token,
+        (named, artifact, id): (&String, &ArtifactName, &DistributedId),
+    ) -> Result<()> {
+        if (named.as_str(), artifact, id) == (token.as_str(), &self.name, &self.id) {
+            return Ok(());
+        }
+        let path = show_path(path);
+        Err(Error::damaged(format!("{path} names draft {id} of {artifact} and token {named}")))
     }
 }
 

@@ -14,6 +14,7 @@ mod note_log;
 mod note_record;
 pub(crate) mod numbers;
 pub mod origin;
+pub(crate) mod passed_record;
 pub(crate) mod removal;
 pub mod remove;
 pub(crate) mod removed_version;

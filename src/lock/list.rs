@@ -272,6 +272,12 @@ fn is_denied(errno: Option<i32>) -> bool {
     matches!(errno, Some(libc::EACCES | libc::EPERM))
 }
 
+/// Whether this host sees that the owner of a token is at work: its lock's flock is held. An owner on another host, or
+/// one whose lock was broken, may be at work too.
+pub(crate) fn is_at_work(store: &Store, token: &Token) -> bool {
+    is_held(&store.layout().lock(token)) == Some(true)
+}
+
 /// Whether a lock's flock is held; `None` if the file is gone. If this user may not open the file, it counts as held,
 /// because nothing shows that it is free.
 fn is_held(path: &Path) -> Option<bool> {

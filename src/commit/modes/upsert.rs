@@ -7,7 +7,7 @@ use crate::catalog::origin::UserRecord;
 use crate::catalog::{RunRecord, numbers};
 use crate::commit::artifact::{Artifact, collect_or_keep};
 use crate::commit::publication::draft_log::{self, TIMEOUT};
-use crate::commit::publication::{recover, retry_with_recovery};
+use crate::commit::publication::{recover, recover_abandoned};
 use crate::disk;
 use crate::error::{Detail, Error, Result};
 use crate::lock::{self, AdvisoryTurn, LockRecord, Purpose};
@@ -16,7 +16,7 @@ use crate::objects::{Leases, OtherNames};
 use crate::progress::Progress;
 use crate::setters::setters;
 use crate::store::Store;
-use crate::txn::{AttemptOutcome, Commit, Txn, claim};
+use crate::txn::{self, AttemptOutcome, Commit, Txn, claim};
 use crate::types::{RunId, Token};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,7 +83,10 @@ pub(in crate::commit) fn upsert(
     let store = draft.store();
     check(draft, artifact)?;
     // What this run committed before and did not live to claim comes first: its later contribution is to count.
-    retry_with_recovery(store, &artifact.name, || attempt(draft, run, artifact, options))
+    txn::retry(|| {
+        recover_abandoned(store, &artifact.name)?;
+        attempt(draft, run, artifact, options)
+    })
 }
 
 /// One token's try; `None` when it was fenced.
@@ -145,7 +148,7 @@ impl UpsertInProgress {
 /// Begins an upsert of what `artifact` will hold.
 pub(in crate::commit) fn begin(draft: &Draft, run: &RunRecord, artifact: &Artifact) -> Result<UpsertInProgress> {
     check(draft, artifact)?;
-    recover(draft.store(), draft.artifact())?;
+    recover_abandoned(draft.store(), draft.artifact())?;
     UpsertInProgress::begin(draft, run, true)
 }
 

@@ -4,6 +4,7 @@ use crate::catalog::artifact::{check_type, ensure, ensure_dir};
 use crate::catalog::draft::{Draft, DraftRecord, Head};
 use crate::catalog::numbers;
 use crate::catalog::origin::Origin;
+use crate::catalog::passed_record::RecordKind;
 use crate::clock;
 use crate::error::{Detail, Error, Result};
 use crate::record;
@@ -56,11 +57,11 @@ impl Numbers for LogNumbers<'_> {
     }
 
     fn passed(&self, number: u64, other: &Token) -> Result<Pass<DraftLogRefusal>> {
-        Ok(match self.draft.read_at(number, other)? {
-            DraftRecord::Finish(_) => Pass::Refused(DraftLogRefusal::Finished),
+        Ok(match self.draft.pass(number, other)? {
+            RecordKind::Finish => Pass::Refused(DraftLogRefusal::Finished),
             _ if self.is_exact() => Pass::Refused(DraftLogRefusal::Taken),
-            DraftRecord::Discard(_) => Pass::Refused(DraftLogRefusal::Discarded),
-            DraftRecord::Contribution(_) | DraftRecord::Drop(_) => Pass::Next,
+            RecordKind::Discard => Pass::Refused(DraftLogRefusal::Discarded),
+            RecordKind::Contribution | RecordKind::Drop => Pass::Next,
         })
     }
 }

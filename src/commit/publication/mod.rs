@@ -14,4 +14,4 @@ pub(super) use newest::{newest, newest_unrelied};
 pub use outcome::{Published, SaveOptions};
 pub(super) use publish::{VersionDraft, publish, unchanged, write_version};
 pub use recover::recover;
-pub(super) use recover::retry_with_recovery;
+pub(super) use recover::{recover_abandoned, retry_with_recovery};

@@ -10,6 +10,7 @@ use crate::catalog::removal::{ChangeNumbers, ChangeRecord};
 use crate::catalog::version_record;
 use crate::disk;
 use crate::error::{Error, Result};
+use crate::lock;
 use crate::store::Store;
 use crate::txn::{self, AttemptOutcome, Outcome, Place, claim};
 use crate::types::{ArtifactName, Token, VersionNumber};
@@ -37,10 +38,23 @@ pub(in crate::commit) fn retry_with_recovery<T>(
 /// # Errors
 /// Damaged; I/O.
 pub fn recover(store: &Store, name: &ArtifactName) -> Result<Vec<Token>> {
+    recover_those(store, name, |_| true)
+}
+
+/// [`recover`] without the tokens whose owners are seen at work: they claim their numbers themselves. With many writers
+/// of one draft, each of them would else read the log for each of the others.
+///
+/// # Errors
+/// As [`recover`].
+pub(in crate::commit) fn recover_abandoned(store: &Store, name: &ArtifactName) -> Result<()> {
+    recover_those(store, name, |token| !lock::is_at_work(store, token)).map(drop)
+}
+
+fn recover_those(store: &Store, name: &ArtifactName, wanted: impl Fn(&Token) -> bool) -> Result<Vec<Token>> {
     let mut refused = Vec::new();
     for token in txn::tokens(store)? {
         // A token that cannot be read is skipped: its record is not acknowledged, and a collector checks it again.
-        if !txn::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) {
+        if !txn::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) || !wanted(&token) {
             continue;
         }
         let Ok(Some(at)) = txn::record_path(store, &token) else { continue };

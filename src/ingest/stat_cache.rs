@@ -231,11 +231,15 @@ fn turned_off(value: &std::ffi::OsStr) -> bool {
     !["", "on", "yes", "true", "1"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
 }
 
-/// The directory of the user's caches.
+/// The directory of the user's caches, if the stat cache is on.
 fn directory() -> Option<PathBuf> {
-    if std::env::var_os("CAIRN_STAT_CACHE").is_some_and(|value| turned_off(&value)) {
-        return None;
-    }
+    let is_off = std::env::var_os("CAIRN_STAT_CACHE").is_some_and(|value| turned_off(&value));
+    if is_off { None } else { cache_directory() }
+}
+
+/// The directory of the user's caches: `$CAIRN_CACHE_DIR` (none if it is set and empty), `$XDG_CACHE_HOME/cairn` or
+/// `~/.cache/cairn`.
+pub fn cache_directory() -> Option<PathBuf> {
     if let Some(dir) = std::env::var_os("CAIRN_CACHE_DIR") {
         return (!dir.is_empty()).then(|| dir.into());
     }

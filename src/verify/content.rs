@@ -1,8 +1,9 @@
 //! The content: every pack and object read and hashed, by several threads.
 
+use super::checkpoint::{FileSum, Verified};
 use super::options::VerifyOptions;
 use super::pace::{Pace, Sample};
-use super::report::{Finding, VerifyReport, code};
+use super::report::{Finding, Resumed, VerifyReport, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, SMALL_MAX, StoredFile};
@@ -12,12 +13,12 @@ use crate::threads;
 use crate::types::Digest;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Why a quick check calls something damaged.
 pub(super) const LISTED: &str = "an earlier verify read it and found it damaged: it is listed in damaged/";
 
 /// What content is in the store and right (for a quick check: what the store lists).
-#[derive(Default)]
 pub(super) struct Present {
     /// Packed content.
     packed: HashSet<Digest>,
@@ -37,6 +38,8 @@ pub(super) struct Present {
     pace: Pace,
     /// What is read.
     sample: Sample,
+    /// What was read and is right, for a checkpoint.
+    verified: Arc<Verified>,
 }
 
 /// A blob with a damaged copy.
@@ -72,6 +75,24 @@ impl Piece {
 struct CheckedPiece {
     found: Vec<(Digest, BlobKind)>,
     damage: Vec<Damage>,
+    reading: Reading,
+}
+
+/// How much of a piece is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// All of it. With a sum, it is recorded if it is right.
+    Whole(Option<FileSum>),
+    /// As a quick check does.
+    Quick,
+    /// As a quick check does: the interrupted verification read it whole.
+    Resumed,
+}
+
+impl Reading {
+    fn depth(self) -> Depth {
+        if matches!(self, Reading::Whole(_)) { Depth::Whole } else { Depth::Quick }
+    }
 }
 
 impl Present {
@@ -143,24 +164,52 @@ impl Present {
         }
         let this = &*self;
         let checked = threads::map(threads::count(), pieces, |piece| {
-            let depth = this.depth_of(piece, depth);
-            if depth == Depth::Whole {
-                this.pace.wait_for(piece.stored().size);
-            }
-            let checked = check_piece(store.objects(), piece, depth);
+            let checked = this.check(store, piece, depth);
             progress.add_done(1, piece.stored().size);
-            let mut checked = checked?;
-            this.list(store.objects(), piece, depth, &checked.damage);
-            if depth == Depth::Quick {
-                this.recall(store, piece, &mut checked);
-            }
-            Ok::<_, Error>(checked)
+            checked
         })?;
         for (piece, checked) in pieces.iter().zip(checked) {
-            report.bytes += if self.depth_of(piece, depth) == Depth::Whole { piece.stored().size } else { 0 };
+            match (checked.reading, &mut report.resumed) {
+                (Reading::Whole(_), _) => report.bytes += piece.stored().size,
+                (Reading::Resumed, Some(resumed)) => {
+                    resumed.files += 1;
+                    resumed.bytes += piece.stored().size;
+                }
+                _ => {}
+            }
             self.take(piece, checked, store.root(), report);
         }
         Ok(())
+    }
+
+    fn check(&self, store: &Store, piece: &Piece, depth: Depth) -> Result<CheckedPiece> {
+        let reading = self.reading_of(piece, depth);
+        let depth = reading.depth();
+        if depth == Depth::Whole {
+            self.pace.wait_for(piece.stored().size);
+        }
+        let mut checked = check_piece(store.objects(), piece, reading)?;
+        self.list(store.objects(), piece, depth, &checked.damage);
+        match reading {
+            Reading::Whole(Some(sum)) if checked.damage.is_empty() => self.verified.add(sum),
+            Reading::Whole(_) => {}
+            Reading::Quick | Reading::Resumed => self.recall(store, piece, &mut checked),
+        }
+        Ok(checked)
+    }
+
+    /// How much of a piece is read. What is listed as damaged is read again in any case.
+    fn reading_of(&self, piece: &Piece, depth: Depth) -> Reading {
+        if self.depth_of(piece, depth) == Depth::Quick {
+            return Reading::Quick;
+        }
+        let sum = self.verified.sum(piece.stored());
+        let is_listed = piece.stored().name.is_some_and(|name| !self.known.of(&name).is_empty());
+        if !is_listed && sum.is_some_and(|sum| self.verified.has(&sum)) {
+            Reading::Resumed
+        } else {
+            Reading::Whole(sum)
+        }
     }
 
     /// A quick check reads a pack that is listed as damaged: it may have been repaired since.
@@ -187,7 +236,7 @@ impl Present {
     /// Adds what is on the list of known damage: a quick check does not read the bytes.
     fn recall(&self, store: &Store, piece: &Piece, checked: &mut CheckedPiece) {
         let StoredFile { path, name: Some(name), .. } = piece.stored() else { return };
-        let CheckedPiece { found, damage } = checked;
+        let CheckedPiece { found, damage, .. } = checked;
         match piece {
             Piece::Object(_) if *path != store.layout().object(name) => {}
             Piece::Object(_) => {
@@ -247,6 +296,7 @@ pub(super) fn check_content(
     store: &Store,
     depth: Depth,
     options: &VerifyOptions,
+    verified: Arc<Verified>,
     report: &mut VerifyReport,
 ) -> Result<Present> {
     let objects = store.objects();
@@ -267,8 +317,15 @@ pub(super) fn check_content(
         known: objects.known_damage().unwrap_or_default(),
         pace: Pace::new(options.limit),
         sample: Sample::new(options.sample),
-        ..Present::default()
+        verified,
+        packed: HashSet::new(),
+        objects: HashSet::new(),
+        nodes: HashSet::new(),
+        packs: HashSet::new(),
+        wrong: HashMap::new(),
+        unreadable: Vec::new(),
     };
+    report.resumed = present.verified.continued().map(|begun_at| Resumed { begun_at, files: 0, bytes: 0 });
     present.add(store, &pieces, depth, &options.progress, report)?;
     match objects.check_index() {
         Ok(runs) => {
@@ -281,16 +338,16 @@ pub(super) fn check_content(
     Ok(present)
 }
 
-fn check_piece(objects: &Objects, piece: &Piece, depth: Depth) -> Result<CheckedPiece> {
+fn check_piece(objects: &Objects, piece: &Piece, reading: Reading) -> Result<CheckedPiece> {
     let mut damage = Vec::new();
-    let found = match read_piece(objects, piece, depth, &mut damage) {
+    let found = match read_piece(objects, piece, reading.depth(), &mut damage) {
         Err(e) if e.is_about_one_file() || e.kind() == crate::error::Kind::Damaged => {
             damage.push(Damage::Unreadable(format!("{e:#}")));
             Vec::new()
         }
         found => found?,
     };
-    Ok(CheckedPiece { found, damage })
+    Ok(CheckedPiece { found, damage, reading })
 }
 
 fn read_piece(

@@ -1,5 +1,5 @@
-//! Is the store what FORMAT.md says? Everything is re-read and re-hashed. Nothing is changed but the list of known
-//! damage, by which later writers store damaged content again.
+//! Is the store what FORMAT.md says? Everything is re-read and re-hashed. Nothing in the store is changed but the
+//! list of known damage, by which later writers store damaged content again.
 //!
 //! Each finding has a stable code that begins with the invariant that does not hold. What a dead writer left behind is
 //! no finding: temporaries in `work/`, unpublished records, content that nothing names. Freeing those is a collector's
@@ -7,6 +7,7 @@
 
 mod affected;
 mod artifact_check;
+mod checkpoint;
 mod content;
 mod drafts;
 mod names;
@@ -16,8 +17,8 @@ mod report;
 mod root;
 mod walk;
 
-pub use options::VerifyOptions;
-pub use report::{Finding, VerifyReport, code, next_step};
+pub use options::{Checkpoint, VerifyOptions};
+pub use report::{Finding, Resumed, VerifyReport, code, next_step};
 
 use crate::catalog::{Version, artifact};
 use crate::disk;
@@ -27,9 +28,11 @@ use crate::store::Store;
 use crate::txn;
 use crate::types::ArtifactName;
 use artifact_check::{Records, Tokens};
+use checkpoint::Verified;
 use content::Depth;
 use root::ManifestOwner;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use walk::Manifests;
 
@@ -86,12 +89,16 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<V
     match scope {
         Scope::All => {
             let depth = if options.quick { Depth::Quick } else { Depth::Whole };
+            let all_is_read = !options.quick && options.sample.is_none();
+            let checkpoint = if all_is_read { options.checkpoint } else { Checkpoint::Off };
+            let verified = Arc::new(Verified::begin(store, checkpoint));
             directories(store, &mut report)?;
-            let present = content::check_content(store, depth, options, &mut report)?;
+            let present = content::check_content(store, depth, options, verified.clone(), &mut report)?;
             let all = in_use(store, &mut report)?;
             let mut manifests = Manifests::new(store, options, Some(present), &mut report);
             artifacts(store, all, &mut tokens, &mut manifests)?;
             manifests.end()?;
+            verified.end();
         }
         Scope::Artifact(name) => {
             if artifact::find(store, name).is_ok_and(|a| a.is_none()) {

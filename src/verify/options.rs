@@ -4,6 +4,20 @@ use crate::progress::Progress;
 use crate::setters::setters;
 use std::sync::Arc;
 
+/// Whether a verification can continue an interrupted one. Its checkpoint is a file in the user's cache directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Checkpoint {
+    /// It writes no checkpoint.
+    #[default]
+    Off,
+    /// It reads everything, and writes a checkpoint now and then.
+    Write,
+    /// It continues from the checkpoint of an interrupted verification, if there is one: packs and objects that were
+    /// read and found right, and did not change since, are not read again.
+    Resume,
+}
+
 /// How it is verified.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -15,6 +29,8 @@ pub struct VerifyOptions {
     /// Of a whole store, read and hash only this share of the packs and objects, chosen at random, and check the others
     /// as a quick check does. From 0 to 1.
     pub sample: Option<f64>,
+    /// Of a whole store: whether it can be interrupted and continued. Not used if `quick` or `sample` is set.
+    pub checkpoint: Checkpoint,
     /// Counters to move.
     pub progress: Arc<Progress>,
 }
@@ -24,6 +40,7 @@ setters! {
         quick: bool,
         limit: Option<u64>,
         sample: Option<f64>,
+        checkpoint: Checkpoint,
         progress: Arc<Progress>,
     }
 }

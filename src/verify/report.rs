@@ -80,6 +80,18 @@ pub struct Finding {
     pub affects: Vec<String>,
 }
 
+/// What a verification took from the interrupted one that it continued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// When that verification began.
+    pub begun_at: String,
+    /// Packs and objects that it had read and found right.
+    pub files: u64,
+    /// Their bytes. They were not read again.
+    pub bytes: u64,
+}
+
 /// What verify checked and found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -99,6 +111,8 @@ pub struct VerifyReport {
     pub objects: u64,
     /// Bytes read and hashed.
     pub bytes: u64,
+    /// What was taken from an interrupted verification.
+    pub resumed: Option<Resumed>,
     /// Tokens in `work/`: writers at work, or what dead ones left (F13).
     pub tokens: u64,
     #[serde(skip)]

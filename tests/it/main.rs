@@ -32,3 +32,5 @@ mod store_fuzz;
 mod strange_stores;
 mod support;
 mod verify;
+mod verify_findings;
+mod verify_resume;

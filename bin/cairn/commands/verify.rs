@@ -6,7 +6,7 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::error::{Error, show_bytes};
 use cairn::types::ArtifactName;
-use cairn::verify::{Scope, VerifyOptions, VerifyReport, code, next_step, verify};
+use cairn::verify::{Checkpoint, Scope, VerifyOptions, VerifyReport, code, next_step, verify};
 use cairn::{RepairReport, Store};
 use clap::Args;
 use std::collections::BTreeSet;
@@ -27,6 +27,9 @@ pub struct VerifyArgs {
     /// Hash only this share of the packs and objects, such as 1%; each run takes another share
     #[arg(long, value_name = "PERCENT", value_parser = share)]
     pub sample: Option<f64>,
+    /// Continue an interrupted `cairn verify`: do not read again what it read and found right
+    #[arg(long)]
+    pub resume: bool,
     /// Repair what is right elsewhere in the store, and remove damage that affects nothing
     #[arg(long)]
     pub repair: bool,
@@ -41,6 +44,8 @@ pub const HELP: Help = Help {
         "Reads the store and hashes its content again. Prints a line for each finding (its code, where it \
          is, what was expected and what was found) and below it the versions and paths that it affects. \
          Lines that begin with `note:` are not damage: the next writer repairs them.",
+        "A check of the whole store records now and then what it read and found right, in the user's cache directory. \
+         If it is interrupted, `cairn verify --resume` reads only the rest, and what was changed since.",
         "--repair and --repair-from store again what is damaged or missing: content and manifests by their SHA-256, \
          records by their tokens, from copies that are checked first. Index segments and artifact.json are made again \
          from what the store has. Damage that affects nothing is removed, unless another process writes. What has no \
@@ -51,11 +56,13 @@ pub const HELP: Help = Help {
         ("cairn verify images", "all versions of images"),
         ("cairn verify images:v3 --quick", "records and structure only"),
         ("cairn verify --sample 1% --limit 50M", "hash one hundredth of the store, slowly"),
+        ("cairn verify --resume", "the rest, after Ctrl-C or a crash"),
         ("cairn verify --repair-from /backup/store", "repair with what a copy of the store has"),
     ],
     exit: &[(0, "no damage was found"), (1, "damage was found")],
     json: "{\"findings\": [{\"code\", \"what\", \"why\", \"affects\"}], \"notes\": [...], \"artifacts\", \
-         \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\"}; with --repair also \
+         \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\", \
+         \"resumed\": null or {\"begun_at\", \"files\", \"bytes\"}}; with --repair also \
          \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"cleared\"}",
     list: Some(("Codes", code::ALL)),
 };
@@ -86,8 +93,16 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
         Some(what) => Scope::Artifact(ArtifactName::parse(what)?),
     };
     let store = context.store()?;
-    context.if_interrupted("nothing was changed; the rest is not verified");
-    if args.repair || !args.repair_from.is_empty() {
+    let is_resumable = args.what.is_none() && !args.quick && args.sample.is_none();
+    let repairs = args.repair || !args.repair_from.is_empty();
+    context.if_interrupted(match is_resumable && !repairs {
+        true => "nothing was changed; `cairn verify --resume` verifies the rest",
+        false => "nothing was changed; the rest is not verified",
+    });
+    if args.resume && (!is_resumable || repairs) {
+        return Err(Error::usage("--resume is for a check of the whole store that reads all of it").into());
+    }
+    if repairs {
         return repair(context, &store, &args);
     }
     if args.what.is_some() && (args.limit.is_some() || args.sample.is_some()) {
@@ -95,8 +110,12 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     }
     let bar = context.bar("verify");
     let options = VerifyOptions::default().quick(args.quick).limit(args.limit).sample(args.sample);
+    let options = options.checkpoint(if args.resume { Checkpoint::Resume } else { Checkpoint::Write });
     let report = verify(&store, &scope, &options.progress(bar.progress()))?;
     drop(bar);
+    if args.resume && report.resumed.is_none() {
+        context.status("there was no interrupted verification to continue: everything was read");
+    }
     match print(context, &report) {
         // The reader has gone, but the answer is known.
         Err(Failure::PipeClosed) => Ok(u8::from(!report.findings.is_empty())),
@@ -155,6 +174,10 @@ fn print(context: &mut Context, report: &VerifyReport) -> CommandResult {
         count(report.objects, "object"),
         human(report.bytes)
     );
+    if let Some(resumed) = &report.resumed {
+        let (files, bytes) = (count(resumed.files, "file"), human(resumed.bytes));
+        context.status(&format!("continued the verification of {}, which read {files}, {bytes}", resumed.begun_at));
+    }
     let result = if sound { "no damage found".to_owned() } else { count(report.findings.len() as u64, "finding") };
     context.status(&format!("{looked}: {result}"));
     let codes: BTreeSet<&str> = report.findings.iter().map(|f| f.code).collect();

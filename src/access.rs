@@ -6,12 +6,11 @@
 //! changes each entry by itself: if it is interrupted, the next one continues.
 
 use crate::disk::{self, Access, Dir, Disk, EntryStat};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Result};
 use crate::layout::{DIRECTORIES, Layout, RESERVE};
 use crate::lock::{self, LockRecord};
 use crate::progress::Progress;
-use crate::record;
-use crate::store::Store;
+use crate::store::{Config, Store};
 use crate::types::Token;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -116,18 +115,9 @@ pub fn share(store: &Store, group: &str) -> Result<()> {
 /// Replaces `cairn.json` by one that names the group. Its other fields stay, those that this release does not know
 /// included.
 fn note_group(layout: &Layout, group: &str) -> Result<()> {
-    let path = layout.config();
-    let bytes = disk::read_small(&path, record::MAX_RECORD)?
-        .ok_or_else(|| Error::damaged(format!("{} is gone", show_path(&path))))?;
-    let mut fields: serde_json::Map<String, serde_json::Value> = record::decode(&bytes, &show_path(&path))?;
-    fields.remove("sha256");
-    fields.insert("group".to_owned(), group.into());
     let meta = std::fs::metadata(layout.root()).map_err(|e| Error::io("look at", layout.root(), e))?;
     let disk = Disk::of(layout.root(), Access::of_store(&meta, true))?;
-    let new = disk.write_file(layout.root().join(Token::fresh().record_name()), &record::encode(&fields)?)?;
-    disk.sync_file(&new)?;
-    disk.rename(new.path(), &path)?;
-    disk.sync_dir(layout.root())
+    Config::replace_field(layout, &disk, "group", group.into())
 }
 
 /// Looks at every directory and file of the store, and corrects those that do not follow its directory, if `walk` says

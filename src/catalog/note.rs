@@ -90,6 +90,13 @@ impl NotedVersion {
         Ok(NotedVersion { annotations, notes })
     }
 
+    /// The note that `change` makes, and what it changes; `None` if that is nothing.
+    fn changed_by(&self, change: &dyn Fn(&Annotations) -> Result<Note>) -> Result<Option<(Note, Recorded)>> {
+        let note = change(&self.annotations)?;
+        let after = self.annotations.with(&note);
+        Ok((after != self.annotations).then(|| (note, Recorded::between(&self.annotations, &after))))
+    }
+
     /// The note that gets this number. With a summary only if it comes directly after those that were read.
     fn next(&self, store: &Store, note: &Note, number: u64) -> Note {
         let next = Note { at: clock::now(), by: Actor::of(store), ..note.clone() };
@@ -139,15 +146,24 @@ impl Recorded {
 /// # Errors
 /// Damaged; I/O.
 pub fn add(version: &Version, note: Note) -> Result<Recorded> {
+    edit(version, |_| Ok(note.clone()))
+}
+
+/// Records what `change` makes of the annotations, if it changes anything, and returns what it changed. If another note
+/// is recorded at the same moment, `change` is asked again with that one applied, so it never undoes it.
+///
+/// # Errors
+/// Those of `change`; damaged; I/O.
+pub fn edit(version: &Version, change: impl Fn(&Annotations) -> Result<Note>) -> Result<Recorded> {
     let store = version.store();
     let noted = NotedVersion::read(version)?;
-    let (before, after) = (noted.annotations.clone(), noted.annotations.with(&note));
-    if append(version, &note, noted, |_| true)? {
-        return Ok(Recorded::between(&before, &after));
+    let is_empty = change(&noted.annotations)? == Note::default();
+    if let Some(recorded) = append(version, &change, noted, |_| true)? {
+        return Ok(recorded);
     }
     // Recorded before, perhaps a moment ago and not durable yet.
     let dir = store.layout().notes(version.artifact(), version.number());
-    if note != Note::default() && has_notes(store, &dir)? {
+    if !is_empty && has_notes(store, &dir)? {
         store.disk().sync_dir(&dir)?;
     }
     Ok(Recorded::default())
@@ -158,25 +174,35 @@ pub fn add(version: &Version, note: Note) -> Result<Recorded> {
 /// # Errors
 /// Damaged; I/O.
 pub(crate) fn add_after(version: &Version, note: &Note, after: u64) -> Result<()> {
-    append(version, note, NotedVersion::read(version)?, |number| number == after + 1).map(drop)
+    let noted = NotedVersion::read(version)?;
+    append(version, &|_| Ok(note.clone()), noted, |number| number == after + 1).map(drop)
 }
 
 /// Adds a note to a version that was read a moment ago, if it changes anything and may have the next number. Returns
-/// whether it was added.
-fn append(version: &Version, note: &Note, mut noted: NotedVersion, may_have: impl Fn(u64) -> bool) -> Result<bool> {
+/// what it changed, if it was added.
+fn append(
+    version: &Version,
+    change: &dyn Fn(&Annotations) -> Result<Note>,
+    mut noted: NotedVersion,
+    may_have: impl Fn(u64) -> bool,
+) -> Result<Option<Recorded>> {
     let store = version.store();
-    let changes = |noted: &NotedVersion| noted.annotations.with(note) != noted.annotations;
-    if !changes(&noted) {
-        return Ok(false);
+    if noted.changed_by(change)?.is_none() {
+        return Ok(None);
     }
     let purpose = Purpose { purpose: "note", artifact: Some(version.artifact().as_str()), ..Purpose::default() };
     let dir = store.layout().notes(version.artifact(), version.number());
+    let mut recorded = None;
     log::append(store, &dir, &purpose, |_: Option<Note>, number| {
         if number != noted.notes.last + 1 {
             noted = NotedVersion::read(version)?; // another note was added
         }
-        Ok((may_have(number) && changes(&noted)).then(|| noted.next(store, note, number)))
-    })
+        recorded = None;
+        let Some((note, found)) = noted.changed_by(change)?.filter(|_| may_have(number)) else { return Ok(None) };
+        recorded = Some(found);
+        Ok(Some(noted.next(store, &note, number)))
+    })?;
+    Ok(recorded)
 }
 
 /// How deep metadata may nest: JSON readers have a bound, and records add levels of their own.

@@ -29,7 +29,9 @@ impl Access {
             false => 0o666,
         };
         let bit = if self.group().is_some() && entry.is_dir() { libc::S_ISGID } else { 0 };
-        let wanted = (mode | floor & able | bit) & !(0o022 & !floor);
+        // A program that runs as its owner must not become one that runs as the store's owner.
+        let kept = if entry.is_dir() { mode } else { mode & 0o777 };
+        let wanted = (kept | floor & able | bit) & !(0o022 & !floor);
         // Root gives a user's store back to that user. In a group's store the owners of entries do not matter.
         let owner = self.creator().filter(|ids| !store.is_groups() && ids.uid != entry.owner());
         let gid = owner.map(|ids| ids.gid).or(self.group()).filter(|gid| *gid != entry.group());

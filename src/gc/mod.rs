@@ -28,7 +28,7 @@ use crate::lock::{self, LockFile, Purpose};
 use crate::progress::Progress;
 use crate::setters::setters;
 use crate::staging;
-use crate::store::Store;
+use crate::store::{Config, KNOWN_COMPATIBLE, Store};
 use crate::txn;
 use crate::types::Token;
 use attribution::Garbage;
@@ -104,7 +104,9 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     }
     store.check_writable()?;
     let reserve = store.disk().use_reserve(ReserveUse::Collection);
-    let _lock = LockFile::take(store, &Token::fresh(), &Purpose { purpose: "gc", ..Purpose::default() })?;
+    let _lock = LockFile::take(store, &Token::fresh(), &purpose())?;
+    // A writer adds a feature first, then it looks for collectors that do not know it.
+    check_features(store)?;
     let own = Batch::new(store)?;
     marker.history.write(store, own.dir().join(batch::HISTORY))?;
     move_unneeded(store, &own, &marker, &removals, options, &mut report)?;
@@ -114,10 +116,16 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     Ok(report)
 }
 
+/// What the locks of a collection say.
+fn purpose() -> Purpose<'static> {
+    Purpose { purpose: "gc", features: &KNOWN_COMPATIBLE, ..Purpose::default() }
+}
+
 /// If a store uses a feature that this release does not know, content may be named in ways that this release does not
-/// see.
+/// see. The store was perhaps opened before: the configuration is read again.
 fn check_features(store: &Store) -> Result<()> {
-    let unknown = store.config().unknown_features();
+    let config = Config::read(store.layout())?;
+    let unknown = config.as_ref().unwrap_or(store.config()).unknown_features();
     if unknown.is_empty() {
         return Ok(());
     }

@@ -51,6 +51,9 @@ pub struct LockRecord {
     /// Where a mount is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mountpoint: Option<String>,
+    /// The features of stores that a collector takes into account. Releases that do not write them know none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
     /// The host's name.
     pub host: String,
     /// The host's boot. With `host` it shows whether `pid` is a process id of this host since it was booted.
@@ -80,6 +83,8 @@ pub struct Purpose<'a> {
     pub version: Option<String>,
     /// Where a mount is.
     pub mountpoint: Option<String>,
+    /// The features that a collector knows.
+    pub features: &'a [&'a str],
 }
 
 impl LockRecord {
@@ -129,6 +134,7 @@ impl LockFile {
             run: purpose.run.map(str::to_owned),
             version: purpose.version.clone(),
             mountpoint: purpose.mountpoint.clone(),
+            features: purpose.features.iter().map(|feature| (*feature).to_owned()).collect(),
             host: host_name().to_owned(),
             boot_id: boot_id().to_owned(),
             pid: std::process::id(),

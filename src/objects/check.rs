@@ -61,7 +61,7 @@ impl Objects {
             }
         };
         disk::advise_sequential(file.file());
-        let mut window = Window { file: file.file(), path: &pack.path, bytes: Vec::new(), from: 0, end: start };
+        let mut window = Window::new(file.file(), &pack.path, start);
         check_magic(&mut window, &name, damage)?;
         let mut order = footer.blobs;
         order.sort_unstable_by_key(|b| b.offset);
@@ -75,7 +75,7 @@ impl Objects {
     }
 
     /// Whether a blob is right.
-    fn check_blob(&self, blob: &Blob, window: &mut Window<'_>, damage: &mut Vec<Damage>) -> Result<bool> {
+    pub(super) fn check_blob(&self, blob: &Blob, window: &mut Window<'_>, damage: &mut Vec<Damage>) -> Result<bool> {
         let wrong = |why| Damage::Blob { digest: blob.digest, kind: blob.kind, why };
         let bytes = match window.get(u64::from(blob.offset), BLOB_HEADER + blob.len as usize) {
             Err(e) if e.is_about_one_file() => {
@@ -175,7 +175,7 @@ fn record_miss(miss: Miss, damage: &mut Vec<Damage>) -> Result<()> {
 }
 
 /// A forward reader over the part of a pack that has blobs.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     file: &'a File,
     path: &'a Path,
     bytes: Vec<u8>,
@@ -183,7 +183,12 @@ struct Window<'a> {
     end: u64,
 }
 
-impl Window<'_> {
+impl<'a> Window<'a> {
+    /// Over the bytes before `end`.
+    pub(super) fn new(file: &'a File, path: &'a Path, end: u64) -> Window<'a> {
+        Window { file, path, bytes: Vec::new(), from: 0, end }
+    }
+
     fn fill(&mut self, at: u64, len: usize) -> Result<()> {
         self.bytes.clear();
         self.bytes.resize(len, 0);
@@ -195,7 +200,7 @@ impl Window<'_> {
         read
     }
 
-    fn get(&mut self, at: u64, len: usize) -> Result<&[u8]> {
+    pub(super) fn get(&mut self, at: u64, len: usize) -> Result<&[u8]> {
         let inside = at >= self.from && at + len as u64 <= self.from + self.bytes.len() as u64;
         if !inside {
             let want = (self.end - at).min(len.max(WINDOW) as u64) as usize;

@@ -105,7 +105,7 @@ impl DamagedItem {
     }
 
     /// The pack that it is, or lies in.
-    pub(super) fn pack(&self) -> Option<&Digest> {
+    pub fn pack(&self) -> Option<&Digest> {
         match self {
             DamagedItem::Object(_) => None,
             DamagedItem::Pack(pack) | DamagedItem::Blob { pack, .. } => Some(pack),

@@ -80,25 +80,37 @@ impl Objects {
         packs: &[(Digest, &BlobSet)],
         progress: &Progress,
     ) -> Result<Rewritten> {
-        let mut rewriter = Rewriter {
-            objects: self,
-            staged: StagedFiles::begin(self, dir)?,
-            temps: TempNames::new(dir),
-            index: self.load_index(IndexScope::Packs)?,
-            progress,
-            pack: None,
-            moved: HashMap::new(),
-            failed: HashSet::new(),
-            report: Rewritten::default(),
-            buffer: Vec::new(),
-        };
+        let mut rewriter = Rewriter::new(self, dir, progress)?;
         for kind in [BlobKind::Content, BlobKind::Node] {
             for (name, wanted) in packs {
                 rewriter.copy(name, wanted, kind)?;
             }
             rewriter.close_pack()?;
         }
-        rewriter.publish(packs)
+        rewriter.publish(packs.iter().map(|(name, _)| *name))
+    }
+
+    /// Copies these blobs of a pack whose footer is damaged, as [`Objects::rewrite_packs`] does. Returns whether all of
+    /// them were right.
+    ///
+    /// # Errors
+    /// As [`Objects::rewrite_packs`].
+    pub(super) fn rewrite_blobs(
+        self: &Arc<Self>,
+        dir: &Path,
+        name: &Digest,
+        blobs: &[Blob],
+        progress: &Progress,
+    ) -> Result<bool> {
+        let mut rewriter = Rewriter::new(self, dir, progress)?;
+        for kind in [BlobKind::Content, BlobKind::Node] {
+            match PackFile::open(self.layout().pack(name)) {
+                Ok(file) => rewriter.copy_blobs(name, &file, blobs.iter().filter(|blob| blob.kind == kind).copied())?,
+                Err(miss) => rewriter.fail(name, miss, DamagedItem::Pack(*name))?,
+            }
+            rewriter.close_pack()?;
+        }
+        Ok(rewriter.publish([*name].into_iter())?.complete.contains(name))
     }
 }
 
@@ -116,7 +128,22 @@ struct Rewriter<'a> {
     buffer: Vec<u8>,
 }
 
-impl Rewriter<'_> {
+impl<'a> Rewriter<'a> {
+    fn new(objects: &'a Arc<Objects>, dir: &Path, progress: &'a Progress) -> Result<Rewriter<'a>> {
+        Ok(Rewriter {
+            objects,
+            staged: StagedFiles::begin(objects, dir)?,
+            temps: TempNames::new(dir),
+            index: objects.load_index(IndexScope::Packs)?,
+            progress,
+            pack: None,
+            moved: HashMap::new(),
+            failed: HashSet::new(),
+            report: Rewritten::default(),
+            buffer: Vec::new(),
+        })
+    }
+
     /// Copies the wanted blobs of one kind, in the order in which they lie in the pack.
     fn copy(&mut self, name: &Digest, wanted: &BlobSet, kind: BlobKind) -> Result<()> {
         self.progress.check_cancelled()?;
@@ -131,10 +158,14 @@ impl Rewriter<'_> {
         let wanted = footer.blobs.iter().enumerate().filter(|(i, blob)| blob.kind == kind && wanted.contains(*i));
         let mut blobs: Vec<Blob> = wanted.map(|(_, blob)| *blob).collect();
         blobs.sort_unstable_by_key(|blob| blob.offset);
+        self.copy_blobs(name, &file, blobs.into_iter())
+    }
+
+    fn copy_blobs(&mut self, name: &Digest, file: &PackFile, blobs: impl Iterator<Item = Blob>) -> Result<()> {
         let number = self.objects.pack_number(name);
         for blob in blobs {
-            if let Err(miss) = self.read(&file, &blob, number) {
-                let damaged = DamagedItem::Blob { digest: blob.digest, kind, pack: *name };
+            if let Err(miss) = self.read(file, &blob, number) {
+                let damaged = DamagedItem::Blob { digest: blob.digest, kind: blob.kind, pack: *name };
                 return self.fail(name, miss, damaged);
             }
             self.append(&blob)?;
@@ -232,15 +263,14 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    fn publish(mut self, packs: &[(Digest, &BlobSet)]) -> Result<Rewritten> {
+    fn publish(mut self, packs: impl Iterator<Item = Digest>) -> Result<Rewritten> {
         self.staged.publish(&[], BTreeSet::new())?;
         let new = self.staged.take_published_packs();
         if !new.is_empty() {
             // The index is a cache: an error here does not concern the packs.
             let _: Result<()> = self.objects.maintain_index(&self.index, &new, self.temps.dir());
         }
-        let complete = packs.iter().map(|(name, _)| *name).filter(|name| !self.failed.contains(name));
-        self.report.complete = complete.collect();
+        self.report.complete = packs.filter(|name| !self.failed.contains(name)).collect();
         Ok(std::mem::take(&mut self.report))
     }
 }

@@ -19,7 +19,7 @@ use crate::txn::Txn;
 use crate::verify::{Scope, VerifyOptions, VerifyReport, verify};
 
 /// What is stored again may show that more is missing below it; so repair and verify alternate, at most so often.
-const MAX_ROUNDS: usize = 4;
+const MAX_ROUNDS: usize = 5;
 
 impl Store {
     /// Verifies the whole store and repairs what it can. See [`repair`].
@@ -71,7 +71,11 @@ fn round(store: &Store, others: &[Store], found: &VerifyReport, options: &Verify
     // No record will be committed: the token names the temporary files and makes collections wait.
     let work = Txn::begin(store, &purpose, &store.layout().trash())?;
     let mut done = Repaired { records: records::repair(store, others, &work.dir())?, ..Repaired::default() };
-    content::repair(store, others, found, &work.dir(), &mut done)?;
+    clear::salvage(store, &work.dir(), &options.progress, &mut done)?;
+    if done.contents + done.nodes == 0 {
+        // What was salvaged is not lost any more: the next round knows what is.
+        content::repair(store, others, found, &work.dir(), &mut done)?;
+    }
     clear::index(store, found, &work.dir(), &mut done)?;
     if done.is_empty() {
         clear::unneeded(store, found, &work, &options.progress, &mut done)?;

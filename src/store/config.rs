@@ -1,7 +1,9 @@
 //! `cairn.json`: the format version, the feature lists, and the options that the store was made with.
 
+use crate::disk::Disk;
 use crate::error::{Detail, Error, Result, show_path};
 use crate::layout::Layout;
+use crate::types::Token;
 use crate::{clock, disk, record};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +26,7 @@ pub struct Features {
 pub const RESTORED_VERSIONS: &str = "restored-versions";
 
 /// The features of each list that this release knows.
-const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
+pub(crate) const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
 const KNOWN_READ_ONLY: [&str; 0] = [];
 const KNOWN_INCOMPATIBLE: [&str; 0] = [];
 
@@ -96,6 +98,23 @@ impl Config {
             .with_hint("use a newer release of cairn"));
         }
         Ok(Some(config))
+    }
+
+    /// Replaces a field of `cairn.json`. The other fields stay, those that this release does not know included.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn replace_field(layout: &Layout, disk: &Disk, field: &str, value: serde_json::Value) -> Result<()> {
+        let path = layout.config();
+        let bytes = disk::read_small(&path, record::MAX_RECORD)?
+            .ok_or_else(|| Error::damaged(format!("{} is gone", show_path(&path))))?;
+        let mut fields: serde_json::Map<String, serde_json::Value> = record::decode(&bytes, &show_path(&path))?;
+        fields.remove("sha256");
+        fields.insert(field.to_owned(), value);
+        let new = disk.write_file(layout.root().join(Token::fresh().record_name()), &record::encode(&fields)?)?;
+        disk.sync_file(&new)?;
+        disk.rename(new.path(), &path)?;
+        disk.sync_dir(layout.root())
     }
 
     /// Features in use with which this release may not write.

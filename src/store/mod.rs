@@ -5,6 +5,7 @@ mod client_cache;
 mod config;
 mod init;
 
+pub(crate) use config::KNOWN_COMPATIBLE;
 pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
 pub use init::InitOptions;
 
@@ -12,8 +13,7 @@ use crate::disk::{self, Access, Disk, FsKind};
 use crate::error::{Detail, Error, Missing, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout};
 use crate::objects::Objects;
-use crate::record;
-use crate::types::{RunId, Token};
+use crate::types::RunId;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -219,26 +219,20 @@ impl Store {
         Ok(())
     }
 
-    /// Adds a feature to the store's configuration. Returns false if the store has it already.
+    /// Adds a feature to the store's configuration, unless the store has it.
     ///
     /// # Errors
     /// Damaged; I/O.
-    pub(crate) fn add_compatible_feature(&self, feature: &str) -> Result<bool> {
+    pub(crate) fn add_compatible_feature(&self, feature: &str) -> Result<()> {
         let missing = || Error::damaged(format!("{} has no cairn.json any more", show_path(self.root())));
-        let mut added = false;
         // Another process may replace the file at the same moment.
         for _ in 0..FEATURE_TRIES {
-            let mut config = Config::read(self.layout())?.ok_or_else(missing)?;
-            if config.features.compatible.iter().any(|f| f == feature) {
-                return Ok(added);
+            let mut features = Config::read(self.layout())?.ok_or_else(missing)?.features;
+            if features.compatible.iter().any(|f| f == feature) {
+                return Ok(());
             }
-            config.features.compatible.push(feature.to_owned());
-            let path = self.root().join(Token::fresh().record_name());
-            let file = self.disk().write_file(path, &record::encode(&config)?)?;
-            self.disk().sync_file(&file)?;
-            self.disk().rename(file.path(), &self.layout().config())?;
-            self.disk().sync_dir(self.root())?;
-            added = true;
+            features.compatible.push(feature.to_owned());
+            Config::replace_field(self.layout(), self.disk(), "features", serde_json::json!(features))?;
         }
         Err(Error::conflict("other processes change the store's configuration").with_hint("run the command again"))
     }

@@ -17,11 +17,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
 /// How many tokens are tried before random numbers are taken to repeat.
 const TOKENS: u32 = 4;
+/// If a process needs less than this from its token to its lock, a collector sees the lock before it judges the token
+/// (`gc/tokens.rs`).
+const SURE_TO_BE_SEEN: Duration = Duration::from_millis(50);
 /// How often the removal of an ended token's directory is tried before it is left to a collector. Each time another
 /// process must have made an outcome in between.
 const REMOVALS: u32 = 4;
@@ -67,28 +71,44 @@ impl Txn {
     pub fn begin(store: &Store, purpose: &Purpose<'_>, records: &Path) -> Result<Txn> {
         store.check_writable()?;
         for _ in 0..TOKENS {
-            let token = Token::fresh();
-            let dir = store.layout().token(&token);
-            // If it exists, this very call made it and its reply was lost (L10), or random numbers repeat here. A token
-            // is used once, so in either case another one is made. A collector removes the empty directory.
-            if store.disk().create_dir(&dir)? == Created::Exists {
-                continue;
+            if let Some(txn) = Txn::try_begin(store, purpose, records)? {
+                return Ok(txn);
             }
-            return match note_record(store, &token, records).and_then(|()| LockFile::take(store, &token, purpose)) {
-                Ok(lock) => {
-                    Ok(Txn { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), lock })
-                }
-                Err(e) => {
-                    let _ = store.disk().remove_file(&store.layout().token_record(&token));
-                    let _ = store.disk().remove_dir(&dir);
-                    Err(e)
-                }
-            };
         }
         Err(Error::io_message(format!(
-            "{} has every token that was tried: random numbers repeat on this host",
+            "each token that was tried in {} existed, or was removed by a garbage collection before its lock was made",
             show_path(&store.layout().work())
-        )))
+        ))
+        .with_hint("run the command again; if that does not help, random numbers repeat on this host"))
+    }
+
+    /// One token's try. `None`: it is lost.
+    fn try_begin(store: &Store, purpose: &Purpose<'_>, records: &Path) -> Result<Option<Txn>> {
+        let begun = Instant::now();
+        let token = Token::fresh();
+        let dir = store.layout().token(&token);
+        // If it exists, this very call made it and its reply was lost (L10), or random numbers repeat here. A token
+        // is used once, so in either case another one is made. A collector removes the empty directory.
+        if store.disk().create_dir(&dir)? == Created::Exists {
+            return Ok(None);
+        }
+        // If this process is stopped before it has its lock, it looks dead: collectors fence its token and remove it.
+        match note_record(store, &token, records).and_then(|()| LockFile::take(store, &token, purpose)) {
+            Ok(lock) => {
+                let txn = Txn { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), lock };
+                let is_ended = begun.elapsed() >= SURE_TO_BE_SEEN && is_ended(store, &txn.token)?;
+                Ok((!is_ended).then_some(txn))
+            }
+            Err(_) if is_ended(store, &token).unwrap_or(false) => {
+                let _ = remove_ended(store, &token);
+                Ok(None)
+            }
+            Err(e) => {
+                let _ = store.disk().remove_file(&store.layout().token_record(&token));
+                let _ = store.disk().remove_dir(&dir);
+                Err(e)
+            }
+        }
     }
 
     /// The token.
@@ -220,6 +240,12 @@ fn note_record(store: &Store, token: &Token, records: &Path) -> Result<()> {
         std::thread::sleep(claim::RETRY_INTERVAL * attempt); // reported as existing, and cannot be read
     }
     Err(Error::io_message(format!("{} is reported as existing and cannot be read", show_path(&path))))
+}
+
+/// Whether a token that has just begun was fenced or removed.
+fn is_ended(store: &Store, token: &Token) -> Result<bool> {
+    let is_gone = disk::lstat_revalidated(&store.layout().token(token))?.is_none();
+    Ok(is_gone || read_outcome(store, token)?.is_some())
 }
 
 /// Whether a token's outcome counts: the token has noted where its record is, and no process has begun to remove it.

@@ -387,13 +387,31 @@ fn a_listing_that_shows_less_than_the_last_time_is_refused() {
 fn a_store_with_a_feature_that_is_not_known_is_not_collected() {
     for list in ["compatible", "read_only"] {
         let test_store = start();
-        crate::crafted_stores::resign(&test_store.store_path().join("cairn.json"), |record| {
-            record["features"][list] = serde_json::json!(["later"]);
-        });
-        let error = collect(&test_store.store(), &now()).unwrap_err();
-        assert_eq!(error.kind(), Kind::Conflict, "{list}: {error}");
-        assert!(error.to_string().contains("later"), "{error}");
+        let opened_before = test_store.store();
+        add_feature(&test_store, list);
+        for store in [test_store.store(), opened_before] {
+            let error = collect(&store, &now()).unwrap_err();
+            assert_eq!(error.kind(), Kind::Conflict, "{list}: {error}");
+            assert!(error.to_string().contains("later"), "{error}");
+        }
     }
+}
+
+fn add_feature(test_store: &TestStore, list: &str) {
+    crate::crafted_stores::resign(&test_store.store_path().join("cairn.json"), |record| {
+        record["features"][list] = serde_json::json!(["later"]);
+    });
+}
+
+#[test]
+fn a_feature_that_comes_before_a_collection_has_its_lock_stops_it() {
+    let test_store = start();
+    let child = test_store.stopped_before(1, &["gc", "--min-age", "0"]);
+    assert_eq!(std::fs::read_dir(test_store.store_path().join("locks")).unwrap().count(), 0);
+    add_feature(&test_store, "compatible");
+    resume(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
 }
 
 #[test]

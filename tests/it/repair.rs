@@ -2,7 +2,7 @@
 //! from a guess; what cannot be repaired stays a finding.
 
 use crate::crafted_stores;
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, snapshot, steps, text};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
@@ -230,4 +230,94 @@ fn a_verification_is_limited_in_speed_and_to_a_sample() {
         test_store.run(&["verify", wrong[0], wrong[1]], 2);
     }
     test_store.run(&["verify", "x", "--sample", "1%"], 2);
+}
+
+/// `x:v0`, which is removed and has packed content of its own, and `x:v1`.
+fn with_removed() -> TestStore {
+    let lab = TestStore::new();
+    make_tree(&lab.path("one"), &[("a", b"first small"), ("b", b"second small"), ("c/d", b"third small")]);
+    lab.ok(&["put", "x", "one"]);
+    make_tree(&lab.path("two"), &[("e", b"of version one")]);
+    lab.ok(&["put", "x", "two"]);
+    lab.ok(&["rm", "x:v0"]);
+    lab
+}
+
+#[test]
+fn a_pack_with_a_damaged_footer_is_read_by_the_headers_of_its_blobs() {
+    type Case = (&'static str, fn(&mut Vec<u8>));
+    let cases: [Case; 4] = [
+        ("a flipped bit in the footer", |b| {
+            let at = b.len() - 60;
+            b[at] ^= 1;
+        }),
+        ("a lost footer", |b| {
+            let at = b.len() - 24;
+            let start = u64::from_le_bytes(b[at..at + 8].try_into().unwrap());
+            b.truncate(start as usize);
+        }),
+        ("a footer of zeros", |b| b.iter_mut().rev().take(100).for_each(|byte| *byte = 0)),
+        ("foreign bytes before the blobs, too", |b| {
+            b.splice(8..8, *b"0123456");
+        }),
+    ];
+    let from = with_removed();
+    for (label, damage) in cases {
+        for needed in [false, true] {
+            let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+            ["store", "one", "two"].iter().for_each(|name| copy_tree(&from.path(name), &lab.path(name)));
+            if needed {
+                lab.ok(&["restore", "x:v0"]);
+            }
+            let (pack, _) = pack_with(&lab.store_path(), b"second small");
+            rot(&pack, damage);
+            lab.run(&["verify"], 1);
+            let said = text(&lab.run(&["verify", "--repair"], 0).stderr);
+            assert!(said.contains("cleared 1 damaged file") && !pack.exists(), "{label}: {said}");
+            if !needed {
+                lab.ok(&["restore", "x:v0"]);
+            }
+            lab.ok(&["get", "x:v0", "out"]);
+            assert!(snapshot(&lab.path("out")) == snapshot(&lab.path("one")), "{label}, needed: {needed}");
+            assert_eq!(text(&lab.run(&["verify"], 0).stdout), "", "{label}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_pack_that_a_writer_replaces_while_a_repair_clears_it_stays() {
+    let from = with_removed();
+    let right = std::fs::read(pack_with(&from.store_path(), b"second small").0).unwrap();
+    let again = || {
+        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
+        ["store", "one", "two"].iter().for_each(|name| copy_tree(&from.path(name), &lab.path(name)));
+        let (pack, at) = pack_with(&lab.store_path(), b"second small");
+        rot(&pack, |b| b[at] ^= 1);
+        lab.run(&["verify"], 1);
+        (lab, pack)
+    };
+    let mut replaced = 0;
+    for step in 1..=steps(&again().0, &["verify", "--repair"]) {
+        let (lab, pack) = again();
+        let child = lab.stopped_before(step, &["verify", "--repair"]);
+        // As a writer does that stores the same pack.
+        let there = pack.exists();
+        if there {
+            let new = pack.with_extension("new");
+            crafted_stores::write(&new, &right);
+            std::fs::rename(&new, &pack).unwrap();
+            replaced += 1;
+        }
+        resume(&child);
+        let output = child.wait_with_output().unwrap();
+        let label = format!("stopped at {step}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert!(!there || pack.exists(), "{label}");
+        lab.run(&["verify", "--repair"], 0);
+        if there {
+            lab.ok(&["restore", "x:v0"]);
+            lab.ok(&["get", "x:v0", "out"]);
+            assert!(snapshot(&lab.path("out")) == snapshot(&lab.path("one")), "{label}");
+        }
+    }
+    assert!(replaced > 2, "{replaced}");
 }

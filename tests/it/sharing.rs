@@ -479,7 +479,13 @@ fn access_gives_a_users_store_back_to_that_user() {
     shared.ok(ALICE, 0o022, &["put", "x", "d"]);
     close(&shared.store());
     assert!(!shared.run(ALICE, 0o022, &["put", "x", "d/sub"]).status.success());
+    // A program of another user that runs as its owner does not become one that runs as alice.
+    let program = shared.store().join("artifacts/x/program");
+    std::fs::write(&program, "#!/bin/sh").unwrap();
+    std::os::unix::fs::chown(&program, Some(BOB.uid), None).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o6755)).unwrap();
     shared.ok(ROOT, 0o022, &["access", "--fix"]);
+    assert_eq!(std::fs::metadata(&program).unwrap().mode() & 0o7000, 0);
     shared.ok(ALICE, 0o022, &["put", "x", "d/sub"]);
     shared.ok(ALICE, 0o022, &["verify"]);
     assert_eq!(wrong(&shared.store(), |m| m.uid() == ALICE.uid), [""; 0]);

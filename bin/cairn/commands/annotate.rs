@@ -113,16 +113,18 @@ fn print_tags(context: &mut Context, version: &Version) -> CommandResult {
 pub fn annotate(context: &mut Context, args: AnnotateArgs) -> CommandResult {
     let given = args.metadata.as_deref().map(metadata).transpose()?;
     let version = context.version(&args.version)?;
-    let new = match given {
-        Some(given) if args.merge => {
-            let mut merged = version.annotations()?.metadata;
-            merged.extend(given);
-            note::check_metadata(&merged)?;
-            Some(merged)
-        }
-        given => given,
-    };
-    let recorded = note::add(&version, Note { description: args.description, metadata: new, ..Note::default() })?;
+    let recorded = note::edit(&version, |before| {
+        let metadata = match &given {
+            Some(given) if args.merge => {
+                let mut merged = before.metadata.clone();
+                merged.extend(given.clone());
+                note::check_metadata(&merged)?;
+                Some(merged)
+            }
+            given => given.clone(),
+        };
+        Ok(Note { description: args.description.clone(), metadata, ..Note::default() })
+    })?;
     if context.json() {
         let now = version.annotations()?;
         context.out.json(&json!({

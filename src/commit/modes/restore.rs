@@ -13,7 +13,7 @@ use crate::clock;
 use crate::commit::publication::retry_with_recovery;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::lock::{self, Purpose};
+use crate::lock::{self, LockRecord, Purpose};
 use crate::manifest::{Census, Node, NodeRef, NodeSource, RootNode, Tree, Visitor};
 use crate::objects::{ObjectWriter, Objects, ThreadWriter};
 use crate::record;
@@ -33,8 +33,8 @@ const LISTED: usize = 10;
 /// Brings a removed version back. Returns it, and whether it was removed.
 ///
 /// # Errors
-/// Not found: there is no such version, or a collector has freed content of it. Conflict: it is the first restore in
-/// this store, and a collector is at work. Damaged; I/O.
+/// Not found: there is no such version, or a collector has freed content of it. Conflict: a collector of
+/// an older release is at work. Damaged; I/O.
 ///
 /// # Example
 /// ```
@@ -78,16 +78,16 @@ impl Store {
 }
 
 /// The store gets the feature that keeps older releases, which do not know of restored versions, from freeing their
-/// content. A collector that began before may be of such a release.
+/// content. A collector of such a release that began before may still be at work, also if an earlier restore added the
+/// feature.
 fn prepare_store(store: &Store) -> Result<()> {
-    if !store.add_compatible_feature(RESTORED_VERSIONS)? {
-        return Ok(());
-    }
-    let collectors = lock::live(store, |lock| lock.purpose == "gc")?;
+    store.add_compatible_feature(RESTORED_VERSIONS)?;
+    let knows = |lock: &LockRecord| lock.features.iter().any(|feature| feature == RESTORED_VERSIONS);
+    let collectors = lock::live(store, |lock| lock.purpose == "gc" && !knows(lock))?;
     let Some(one) = collectors.first() else { return Ok(()) };
     Err(Error::conflict(format!(
-        "nothing is restored while a garbage collection is at work that began before the first restore in this store \
-         (of {} on {}, process {})",
+        "nothing is restored while a garbage collection of an older release is at work, which does not know of restored \
+         versions (of {} on {}, process {})",
         one.user, one.host, one.pid
     ))
     .with_hint("run the command again when it has ended"))

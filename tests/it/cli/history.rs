@@ -1,6 +1,6 @@
 //! `log`, `tag`, `untag`, `annotate`, and what `alias` and `show` say of who did what.
 
-use crate::support::{TestStore, make_tree, text};
+use crate::support::{TestStore, make_tree, resume, steps, text};
 use serde_json::{Value, json};
 
 fn put(test_store: &TestStore, content: &str, more: &[&str]) {
@@ -116,4 +116,29 @@ fn show_and_alias_say_where_from_and_by_whom() {
     test_store.ok(&["alias", "x:v0", "prod"]);
     assert_eq!(text(&test_store.run(&["alias", "x:v1", "prod"], 0).stderr), "prod pointed at v0 before\n");
     assert_eq!(test_store.json(&["alias", "x:v0", "prod", "new"])["from"], json!(["v1", null]));
+}
+
+#[test]
+fn an_annotate_with_merge_keeps_the_keys_that_others_record_at_the_same_moment() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("d"), &[("a", b"1")]);
+    lab.ok(&["put", "x", "d", "--metadata", r#"{"old": 0}"#]);
+    let merge = |key: usize| format!(r#"{{"k{key}": {key}}}"#);
+    lab.ok(&["annotate", "x", "--description", "it has notes"]);
+    // Each step of a merge, with another merge in between.
+    for step in 1..=steps(&lab, &["annotate", "x", "--metadata", r#"{"k0": 0}"#, "--merge"]) as usize {
+        let (own, other) = (merge(step), merge(100 + step));
+        let child = lab.stopped_before(step as u64, &["annotate", "x", "--metadata", &own, "--merge"]);
+        lab.ok(&["annotate", "x", "--metadata", &other, "--merge"]);
+        resume(&child);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{step}: {}", text(&output.stderr));
+        let shown: Value = serde_json::from_str(&lab.ok(&["show", "x", "--json"])).unwrap();
+        let keys = shown["metadata"].as_object().unwrap();
+        assert_eq!(
+            (&keys[&format!("k{step}")], &keys[&format!("k{}", 100 + step)]),
+            (&step.into(), &(100 + step).into())
+        );
+        assert_eq!(keys.len(), 2 + 2 * step, "after step {step}: {keys:?}");
+    }
 }

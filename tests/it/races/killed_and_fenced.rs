@@ -272,3 +272,30 @@ fn what_another_left_broken_in_work_does_not_stop_a_put() {
     dense(&test_store, "a", 2);
     clean(&test_store);
 }
+
+#[test]
+fn a_writer_whose_token_a_collection_removed_before_its_lock_was_made_takes_another_one() {
+    let from = one_version();
+    for args in [&["put", "a", "two"][..], &["alias", "a:v0", "prod"], &["annotate", "a", "--description", "new"]] {
+        let mut removed = 0;
+        for step in 1..=4 {
+            let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
+            ["store", "one", "two"].iter().for_each(|name| copy_tree(&from.path(name), &test_store.path(name)));
+            let child = start(&test_store, args, &format!("stop:{step}"));
+            wait_stopped(&child);
+            let has_token = || std::fs::read_dir(test_store.store_path().join("work")).unwrap().next().is_some();
+            let had = has_token();
+            // The first collection fences a token without a lock, the second one removes it.
+            for _ in 0..2 {
+                test_store.ok(&["gc", "--min-age", "0"]);
+            }
+            removed += u32::from(had && !has_token());
+            resume(&child);
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{args:?} stopped at {step}: {}", text(&output.stderr));
+            work_is_empty(&test_store);
+            clean(&test_store);
+        }
+        assert!(removed >= 2, "{args:?}: the token was removed {removed} times");
+    }
+}

@@ -158,6 +158,7 @@ pub mod gc;
 mod ingest;
 mod layout;
 mod lock;
+mod locks;
 pub mod manifest;
 #[cfg(feature = "fuse")]
 mod mount;

@@ -2,7 +2,7 @@
 //! stop.
 
 use crate::error::{Detail, Error, Result};
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How far an operation is. Totals grow while files are still being found.

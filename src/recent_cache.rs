@@ -1,7 +1,7 @@
 //! A bounded cache by digest that keeps what was used recently.
 
+use crate::locks::Mutex;
 use crate::types::Digest;
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +9,8 @@ type Generation<T> = HashMap<Digest, (Arc<T>, usize)>;
 
 /// A cache of two generations: what was used since the last turn, and what was used in the turn before. When the young
 /// generation is full, a turn drops the old one. So insertion and eviction cost the same for values of any weight.
+///
+/// A forked child keeps it, but for the shards that were in use at that moment: those are empty there.
 ///
 /// Values are dropped after the lock is released: closing a file may wait for a server.
 #[derive(Debug)]
@@ -25,6 +27,12 @@ struct Generations<T> {
     young_weight: usize,
 }
 
+impl<T> Default for Generations<T> {
+    fn default() -> Self {
+        Generations { young: HashMap::new(), old: HashMap::new(), young_weight: 0 }
+    }
+}
+
 impl<T> RecentCache<T> {
     /// Holds at most `weight`.
     pub(crate) fn new(weight: usize) -> RecentCache<T> {
@@ -33,8 +41,7 @@ impl<T> RecentCache<T> {
 
     /// Holds at most `weight`, in shards with a lock each.
     pub(crate) fn sharded(shards: usize, weight: usize) -> RecentCache<T> {
-        let empty = || Generations { young: HashMap::new(), old: HashMap::new(), young_weight: 0 };
-        RecentCache { bound: weight / shards / 2, shards: (0..shards).map(|_| Mutex::new(empty())).collect() }
+        RecentCache { bound: weight / shards / 2, shards: (0..shards).map(|_| Mutex::cache()).collect() }
     }
 
     fn shard(&self, digest: &Digest) -> &Mutex<Generations<T>> {

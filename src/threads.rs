@@ -1,14 +1,22 @@
 //! How many threads a parallel operation uses, and how its work is spread over them: items of a list ([`for_each`],
 //! [`map`]), items that are found on the way ([`feed`]), or a queue of the caller ([`on_each`]).
 
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{OnceLock, mpsc};
+use std::sync::mpsc;
 
 /// The number of processors that this process may use, at most eight.
 pub fn count() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new(); // asking reads /proc and the cgroups
-    *COUNT.get_or_init(|| std::thread::available_parallelism().map_or(2, |n| n.get().min(8)))
+    // 0: not asked yet. Asking reads /proc and the cgroups. (A forked child could wait for a `OnceLock` without end.)
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    match COUNT.load(Ordering::Relaxed) {
+        0 => {
+            let count = std::thread::available_parallelism().map_or(2, |n| n.get().min(8));
+            COUNT.store(count, Ordering::Relaxed);
+            count
+        }
+        count => count,
+    }
 }
 
 /// Calls `work` for each item, with up to `threads` threads. After an error it begins no further item. If there are
@@ -141,7 +149,7 @@ pub fn feed<T: Send, S, E: Send>(
     };
     std::thread::scope(|s| {
         for _ in 0..threads {
-            s.spawn(&one_thread);
+            s.spawn(one_thread);
         }
         note(feed(Feeder { items, failed: &failed }));
     });

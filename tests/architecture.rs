@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 31] = [
+const STOREYS: [&str; 32] = [
+    "locks",
     "setters",
     "error",
     "types",

@@ -3,7 +3,7 @@
 //! exchanges a directory between the check and the step already has the rights to do worse.
 
 use crate::error::{Error, Result, show_path};
-use parking_lot::RwLock;
+use crate::locks::RwLock;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -12,7 +12,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// The roots of the stores that this process has opened.
-static ROOTS: RwLock<Vec<PathBuf>> = RwLock::new(Vec::new());
+static ROOTS: RwLock<Vec<PathBuf>> = RwLock::table(Vec::new());
 
 /// From now on no change below `root`, a canonical path, follows a symlink.
 pub fn confine(root: &Path) {

@@ -4,7 +4,7 @@
 //! While one `syncfs` runs, later callers wait; when it ends, one of them starts the next one for all. So N threads
 //! cost at most two calls, not N. Syncs of other processes do not count, because their claims would have to be trusted.
 
-use parking_lot::{Condvar, Mutex};
+use crate::locks::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -23,7 +23,7 @@ struct Rounds {
 }
 
 /// By device number.
-static GROUPS: Mutex<Option<HashMap<u64, Rounds>>> = Mutex::new(None);
+static GROUPS: Mutex<Option<HashMap<u64, Rounds>>> = Mutex::of_process(None, || None);
 static ENDED: Condvar = Condvar::new();
 
 /// Makes everything durable that this process has written to the file system of an open file.

@@ -3,8 +3,8 @@
 
 use crate::disk::{self, DirHandle, FileStat, Follow, Volume};
 use crate::error::{Error, Result, show_path};
+use crate::locks::Mutex;
 use crate::types::MAX_PATH;
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;

@@ -2,7 +2,7 @@
 //! place and ends when no lock is left.
 
 use crate::disk::NewFile;
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,14 +20,18 @@ struct Held {
     is_shared: bool,
 }
 
-#[derive(Default)]
 struct Holding {
     locks: Vec<Arc<Held>>,
     /// Whether the thread is running; it decides to end under the same mutex.
     beating: bool,
 }
 
-static HOLDING: Mutex<Holding> = Mutex::new(Holding { locks: Vec::new(), beating: false });
+impl Holding {
+    const NONE: Holding = Holding { locks: Vec::new(), beating: false };
+}
+
+/// A forked child has none of its parent's locks, and not the thread.
+static HOLDING: Mutex<Holding> = Mutex::of_process(Holding::NONE, || Holding::NONE);
 
 /// Keeps a lock's flock and increments its counter until it is dropped.
 #[derive(Debug)]

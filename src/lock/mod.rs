@@ -18,10 +18,10 @@ pub(crate) use list::{is_at_work, judge, remove_all_dead};
 
 use crate::clock;
 use crate::error::{Error, Holder, Result};
+use crate::locks::Mutex;
 use crate::store::Store;
 use crate::types::Token;
 use heartbeat::Heartbeat;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::io::Read;
 use std::os::fd::AsRawFd;
@@ -109,6 +109,8 @@ impl LockRecord {
 pub struct LockFile {
     store: Store,
     path: PathBuf,
+    /// A forked child does not remove its parent's lock.
+    pid: u32,
     _beat: Heartbeat,
 }
 
@@ -150,7 +152,8 @@ impl LockFile {
         // alive.
         unsafe { libc::flock(file.file().as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         let at = text.find(&record.beat).expect("the beat was just written") as u64;
-        Ok(LockFile { store: store.clone(), path, _beat: Heartbeat::start(file, at, !store.disk().kind().is_local()) })
+        let beat = Heartbeat::start(file, at, !store.disk().kind().is_local());
+        Ok(LockFile { store: store.clone(), path, pid: std::process::id(), _beat: beat })
     }
 }
 
@@ -204,6 +207,9 @@ fn longest_wait() -> Option<Duration> {
 
 impl Drop for LockFile {
     fn drop(&mut self) {
+        if self.pid != std::process::id() {
+            return;
+        }
         // If the file stays, its free flock and its resting beat show that it is dead.
         let _ = self.store.disk().remove_file(&self.path);
     }
@@ -244,7 +250,7 @@ fn process_start(pid: u32) -> Option<u64> {
 
 /// When this process began; read once, and again after a fork.
 fn own_start() -> u64 {
-    static ASKED: Mutex<Option<(u32, u64)>> = Mutex::new(None);
+    static ASKED: Mutex<Option<(u32, u64)>> = Mutex::of_process(None, || None);
     let pid = std::process::id();
     let mut asked = ASKED.lock();
     match *asked {

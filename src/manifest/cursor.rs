@@ -7,6 +7,7 @@ use super::node_store::{NodeSource, load_checked};
 use super::totals::Totals;
 use crate::error::{Error, Result, show_bytes};
 use crate::types::Digest;
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// A position: an entry of a leaf, a child of an inner node that was not stepped into, or the end.
@@ -134,6 +135,19 @@ impl Cursor {
     /// entries come before it.
     pub fn seek_rank(&mut self, root: Arc<Node>, at: u64, source: &dyn NodeSource) -> Result<u64> {
         self.seek_counted(root, at, source, |totals| totals.entries, |leaf, at| leaf.entry_at(at))
+    }
+
+    /// Moves to the entry that is, or contains, file `at` (from 0, less than the total). Returns how many pre-order
+    /// entries come before it, and the file's number in it.
+    pub fn seek_file(&mut self, root: Arc<Node>, at: u64, source: &dyn NodeSource) -> Result<(u64, u64)> {
+        let rest = Cell::new(0);
+        let in_leaf = |leaf: &Node, at| {
+            let (i, left) = leaf.file_at(at);
+            rest.set(left);
+            i
+        };
+        let before = self.seek_counted(root, at, source, |totals| totals.files, in_leaf)?;
+        Ok((before, rest.get()))
     }
 
     /// Moves to entry `at`, from the root, where `count` says how many entries a child has, and `in_leaf` where an

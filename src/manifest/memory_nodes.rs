@@ -4,8 +4,8 @@ use super::node::Node;
 use super::node_ref::NodeRef;
 use super::node_store::{NodeSink, NodeSource};
 use crate::error::{Error, Result};
+use crate::locks::Mutex;
 use crate::types::{Digest, Location};
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 

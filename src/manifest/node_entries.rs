@@ -46,6 +46,31 @@ impl Node {
         }
     }
 
+    /// The entry of this leaf that is, or contains, its file `at` (from 0, less than the leaf's total), and the file's
+    /// number in it.
+    pub(super) fn file_at(&self, mut at: u64) -> (usize, u64) {
+        for i in 0..self.len() {
+            let files = self.files_in(i);
+            if at < files {
+                return (i, at);
+            }
+            at -= files;
+        }
+        (self.len(), 0)
+    }
+
+    /// How many files entry `i` of a leaf is or contains.
+    fn files_in(&self, i: usize) -> u64 {
+        match self.bytes[self.body + i] {
+            kind::FILE | kind::EXECUTABLE | kind::REFERENCE => 1,
+            kind::SYMLINK => 0,
+            _ => match self.entry(i) {
+                Entry::Directory(dir) => dir.totals().files,
+                _ => 0,
+            },
+        }
+    }
+
     /// The inlined directory whose length is at `at`, as a node that shares these bytes.
     fn inlined(&self, at: usize, slot: usize) -> Node {
         let (start, len) = (at + 2, u16_at(&self.bytes, at));

@@ -5,7 +5,7 @@ use super::cursor::Cursor;
 use super::entry::{DirAt, Entry, Subtree};
 use super::tree::Tree;
 use crate::error::{Error, Result};
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::collections::BTreeMap;
 
 /// What the remembered directories may hold of memory, in bytes. When it is reached, all of them are dropped: then one

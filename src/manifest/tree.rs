@@ -8,7 +8,7 @@ use super::node_ref::NodeRef;
 use super::node_store::NodeSource;
 use super::path::path_error;
 use super::totals::Totals;
-use super::walk::Walk;
+use super::walk::{Visit, Walk};
 use crate::error::{Error, Result};
 use crate::types::{Digest, RelPath};
 use std::sync::Arc;
@@ -165,6 +165,31 @@ impl Tree {
             root = self.open_dir(dir)?;
         }
         Ok(Some(at))
+    }
+
+    /// File or reference number `n` in pre-order, from 0; `None` past the last. Costs O(log n) for each directory on
+    /// its path.
+    ///
+    /// # Errors
+    /// Those of the source; damaged.
+    pub fn file_at(&self, n: u64) -> Result<Option<Visit>> {
+        if n >= self.totals().files {
+            return Ok(None);
+        }
+        let (mut path, mut rank) = (RelPath::root(), 0);
+        let (mut root, mut left) = (self.root.clone(), n);
+        loop {
+            let mut cursor = Cursor::new(root.clone());
+            let (before, rest) = cursor.seek_file(root, left, &*self.source)?;
+            let (leaf, i) =
+                cursor.here().ok_or_else(|| Error::damaged("manifest: a file's number leads to no file"))?;
+            path = path.join(leaf.name(i)).map_err(path_error)?;
+            rank += 1 + before;
+            match leaf.entry(i) {
+                Entry::Directory(dir) => (root, left) = (self.open_dir(&dir)?, rest),
+                entry => return Ok(Some(Visit { path, entry, rank })),
+            }
+        }
     }
 
     /// The entries of `dir`, whose own rank is `rank`.

@@ -10,10 +10,10 @@ use super::verified_objects::VerifiedObjects;
 use crate::disk::{self, Disk};
 use crate::error::Result;
 use crate::layout::Layout;
+use crate::locks::RwLock;
 use crate::manifest::Node;
 use crate::recent_cache::RecentCache;
 use crate::types::{Digest, Location, PackRef};
-use parking_lot::RwLock;
 use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub struct Objects {
     layout: Layout,
     disk: Arc<Disk>,
     table: PackTable,
+    /// A forked child loads it again: its segments have locks of their own.
     index: RwLock<Option<Arc<Index>>>,
     open_packs: OpenPacks,
     node_cache: RecentCache<Node>,
@@ -53,7 +54,7 @@ impl Objects {
             layout,
             disk,
             table: PackTable::default(),
-            index: RwLock::default(),
+            index: RwLock::of_process(),
             open_packs: OpenPacks::default(),
             node_cache: RecentCache::sharded(NODE_CACHE_SHARDS, NODE_CACHE_BYTES),
             verified_objects: VerifiedObjects::default(),

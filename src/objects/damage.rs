@@ -1,8 +1,8 @@
 //! What can be wrong with stored content, and the list of what is known to be wrong.
 
 use super::pack::BlobKind;
+use crate::locks::Mutex;
 use crate::types::Digest;
-use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
@@ -158,7 +158,7 @@ impl KnownDamage {
 }
 
 /// The items that this process has put on the list.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 pub(super) struct ReportedDamage(Mutex<Reported>);
 
 #[derive(Default, Debug)]
@@ -172,6 +172,12 @@ impl Reported {
     fn has(&self, item: &DamagedItem) -> bool {
         let whole = item.pack().map(|pack| DamagedItem::Pack(*pack));
         self.items.contains(item) || whole.is_some_and(|whole| self.items.contains(&whole))
+    }
+}
+
+impl Default for ReportedDamage {
+    fn default() -> Self {
+        ReportedDamage(Mutex::cache())
     }
 }
 

@@ -4,8 +4,8 @@
 
 use super::pack::{BlobKind, digest_at, u32_at, u64_at};
 use crate::disk;
+use crate::locks::RwLock;
 use crate::types::Digest;
-use parking_lot::RwLock;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -124,7 +124,7 @@ impl Segment {
         let data = if len <= WHOLE_MAX as u64 {
             SegmentData::Whole(start)
         } else {
-            SegmentData::Read { file, cached: RwLock::default() }
+            SegmentData::Read { file, cached: RwLock::cache() }
         };
         let checked = (0..blocks.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         let file = (meta.dev(), meta.ino());

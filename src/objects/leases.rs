@@ -1,8 +1,8 @@
 //! The files adopted while a stage is sealed, each under a read lease.
 
 use crate::disk;
+use crate::locks::{Mutex, MutexGuard};
 use crate::types::{Digest, Token};
-use parking_lot::{Mutex, MutexGuard};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};

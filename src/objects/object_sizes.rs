@@ -4,7 +4,7 @@
 use super::content_store::Objects;
 use crate::disk;
 use crate::error::Result;
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::collections::HashSet;
 
 /// Smaller files are copied without a check.

@@ -1,8 +1,8 @@
 //! Packs that are kept open for reading.
 
 use super::pack_file::PackFile;
+use crate::locks::RwLock;
 use crate::types::PackRef;
-use parking_lot::RwLock;
 use std::sync::Arc;
 
 /// At most this many packs are kept open.
@@ -16,7 +16,7 @@ pub(super) struct OpenPacks(Box<[PackSlot]>);
 
 impl Default for OpenPacks {
     fn default() -> Self {
-        OpenPacks((0..MAX_OPEN_PACKS).map(|_| RwLock::new(None)).collect())
+        OpenPacks((0..MAX_OPEN_PACKS).map(|_| RwLock::cache()).collect())
     }
 }
 

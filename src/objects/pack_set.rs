@@ -3,7 +3,7 @@
 use super::pack_writer::PackWriter;
 use crate::disk::Disk;
 use crate::error::Result;
-use parking_lot::Mutex;
+use crate::locks::Mutex;
 use std::sync::Arc;
 
 /// Open packs that wait for the next thread. Dropping the set removes their files.

@@ -1,18 +1,25 @@
 //! Numbers for packs: a [`crate::types::Location`] takes eight bytes, and an open pack has a number before it has a
 //! name.
 
+use crate::locks::RwLock;
 use crate::types::{Digest, PackRef};
-use parking_lot::RwLock;
 use std::collections::HashMap;
 
 /// The packs that this process knows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct PackTable(RwLock<PackNumbers>);
 
 #[derive(Debug, Default)]
 struct PackNumbers {
     names: Vec<Option<Digest>>,
     numbers: HashMap<Digest, PackRef>,
+}
+
+impl Default for PackTable {
+    /// A forked child keeps the numbers: nodes in its caches name packs by them.
+    fn default() -> Self {
+        PackTable(RwLock::table(PackNumbers::default()))
+    }
 }
 
 impl PackTable {

@@ -13,8 +13,8 @@ use super::index::Index;
 use super::pack::BlobKind;
 use crate::disk;
 use crate::error::Result;
+use crate::locks::Mutex;
 use crate::types::Digest;
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -35,7 +35,6 @@ const COARSE_STAMPS: Duration = Duration::from_millis(2100);
 /// What shows that a directory's names changed: inode, time of modification, time of change.
 pub(super) type Stamp = (u64, i64, i64, i64, i64);
 
-#[derive(Default)]
 pub(super) struct RecentMisses {
     missing: Mutex<HashMap<(Digest, BlobKind), Instant>>,
     listing: Mutex<Option<Listing>>,
@@ -55,6 +54,13 @@ struct SearchBudget {
     /// Seconds; below zero after a search that took longer than was left.
     left: f64,
     at: Instant,
+}
+
+impl Default for RecentMisses {
+    /// A forked child lists again: the segments of the index have locks of their own.
+    fn default() -> Self {
+        RecentMisses { missing: Mutex::cache(), listing: Mutex::of_process(None, || None), search: Mutex::cache() }
+    }
 }
 
 impl RecentMisses {

@@ -1,8 +1,8 @@
 //! Object files that were hashed and are right although their time is not the fixed one: a read of such a file does not
 //! hash all of it again.
 
+use crate::locks::Mutex;
 use crate::types::Digest;
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -18,8 +18,14 @@ fn version(meta: &Metadata) -> FileVersion {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct VerifiedObjects(Mutex<HashMap<Digest, FileVersion>>);
+
+impl Default for VerifiedObjects {
+    fn default() -> Self {
+        VerifiedObjects(Mutex::cache())
+    }
+}
 
 impl VerifiedObjects {
     pub(super) fn contains(&self, digest: &Digest, meta: &Metadata) -> bool {

@@ -11,9 +11,9 @@ use crate::commit::{Upserted, refuse_if_finished};
 use crate::disk;
 use crate::error::Result;
 use crate::lock::LockFile;
+use crate::locks::Mutex;
 use crate::record;
 use crate::types::{ArtifactType, RunId, Token};
-use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 
 /// What to do with a stage that the run left open before.

@@ -12,6 +12,7 @@ pub use init::InitOptions;
 use crate::disk::{self, Access, Disk, FsKind};
 use crate::error::{Detail, Error, Missing, Result, show_path};
 use crate::layout::{DIRECTORIES, Layout};
+use crate::locks::watch_forks;
 use crate::objects::Objects;
 use crate::types::RunId;
 use std::ffi::OsString;
@@ -63,6 +64,7 @@ impl Store {
     }
 
     fn open_at(root: &Path) -> Result<Store> {
+        watch_forks();
         let found = std::fs::canonicalize(root).or_else(|e| {
             disk::open_parent(root); // this host may have cached that it does not exist
             std::fs::canonicalize(root).map_err(|_| e)

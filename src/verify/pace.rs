@@ -1,7 +1,7 @@
 //! How much of the content is read, and how fast.
 
+use crate::locks::Mutex;
 use crate::types::{Digest, Token};
-use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 /// A limit of bytes per second for all threads together.

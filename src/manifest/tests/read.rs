@@ -90,6 +90,29 @@ fn lookups_by_rank_begin_at_directories_that_were_passed() {
 }
 
 #[test]
+fn a_file_is_found_by_its_number() {
+    let nodes = MemoryNodes::new();
+    let mut entries = vec![(path("empty"), Entry::Directory(Subtree::empty()))];
+    for i in 0..40u64 {
+        for j in 0..(i * i) {
+            entries.push((path(format!("d{i}/e{}/f{j}", j % 5)), file(j)));
+        }
+        entries.push((path(format!("d{i}-x")), Entry::Symlink { target: b"t".to_vec() }));
+    }
+    let m = model(entries);
+    let t = build_tree(&m, &nodes);
+    let files: Vec<Visit> = t.walk().map(Result::unwrap).filter(|v| matches!(v.entry, Entry::File { .. })).collect();
+    assert_eq!(t.totals().files, files.len() as u64);
+    for (n, visit) in files.iter().enumerate() {
+        let at = t.file_at(n as u64).unwrap().unwrap();
+        assert_eq!((&at.path, at.rank), (&visit.path, visit.rank), "{n}");
+        assert!(at.entry.same(&visit.entry));
+    }
+    assert!(t.file_at(files.len() as u64).unwrap().is_none());
+    assert!(t.file_at(u64::MAX).unwrap().is_none());
+}
+
+#[test]
 fn a_listing_continues_at_any_index_and_name() {
     let nodes = MemoryNodes::new();
     let m = model((0..5000u64).flat_map(|i| {

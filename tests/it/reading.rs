@@ -1,0 +1,83 @@
+//! Reading files of a version at any position, by number, and from a path on.
+
+use crate::support::TestStore;
+use cairn::manifest::Entry;
+use cairn::{Artifact, Kind, Version};
+use std::io::{Read, Seek, SeekFrom};
+
+/// A version with a packed file, an object, a reference and a directory: `a/large`, `a/small`, `b`, `c/d`.
+fn version(store: &cairn::Store) -> (Version, Vec<u8>) {
+    let large: Vec<u8> = (0..3_000_000u32).flat_map(u32::to_le_bytes).collect();
+    let mut artifact = Artifact::new("mixed", None).unwrap();
+    artifact.add_bytes("a/small", "0123456789").unwrap().add_bytes("a/large", &large).unwrap();
+    artifact.add_reference("b", "s3://bucket/b").unwrap().add_bytes("c/d", "").unwrap();
+    (artifact.save(store).unwrap().version, large)
+}
+
+#[test]
+fn a_packed_file_and_an_object_are_read_at_any_position() {
+    let s = TestStore::new();
+    let (version, large) = version(&s.store());
+    for (path, want) in [("a/small", &b"0123456789"[..]), ("a/large", &large)] {
+        let mut file = version.open(path).unwrap();
+        let (size, middle) = (want.len() as u64, want.len() / 2);
+        assert_eq!(file.size(), size);
+        assert_eq!(file.seek(SeekFrom::Start(middle as u64)).unwrap(), middle as u64);
+        let mut rest = Vec::new();
+        // Reads at other places do not move the position.
+        let mut four = [0; 4];
+        assert_eq!(file.read_at(&mut four, 2).unwrap(), 4);
+        assert_eq!(four, want[2..6]);
+        file.read_to_end(&mut rest).unwrap();
+        assert!(rest == want[middle..], "{path}: the second half");
+        assert_eq!((file.remaining(), file.stream_position().unwrap()), (0, size));
+        assert_eq!(file.seek(SeekFrom::End(-3)).unwrap(), size - 3);
+        assert_eq!(file.seek(SeekFrom::Current(1)).unwrap(), size - 2);
+        rest.clear();
+        file.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, want[want.len() - 2..]);
+        // Behind the end there is nothing; before the start there is no position.
+        assert_eq!(file.seek(SeekFrom::End(5)).unwrap(), size + 5);
+        assert_eq!(file.read(&mut four).unwrap(), 0);
+        assert_eq!(file.read_at(&mut four, u64::MAX).unwrap(), 0);
+        assert_eq!(file.read_at(&mut four, size - 1).unwrap(), 1);
+        assert_eq!(file.seek(SeekFrom::End(-1 - size as i64)).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    }
+}
+
+#[test]
+fn an_object_that_is_cut_while_it_is_read_is_an_error() {
+    let s = TestStore::new();
+    let (version, large) = version(&s.store());
+    let Entry::File { digest, .. } = version.entry(&cairn::types::RelPath::parse(b"a/large").unwrap()).unwrap() else {
+        panic!("a file")
+    };
+    let file = version.open("a/large").unwrap();
+    let object = s.store().layout().object(&digest);
+    std::fs::OpenOptions::new().write(true).open(object).unwrap().set_len(1000).unwrap();
+    let e = file.read_at(&mut [0; 10], large.len() as u64 - 10).unwrap_err();
+    assert_eq!(e.into_inner().unwrap().downcast::<cairn::Error>().unwrap().kind(), Kind::Damaged);
+}
+
+#[test]
+fn files_have_numbers_and_a_walk_begins_at_any_path() {
+    let s = TestStore::new();
+    let (version, _) = version(&s.store());
+    let numbered: Vec<String> =
+        (0..version.file_count()).map(|n| version.file_at(n).unwrap().unwrap().path.to_string()).collect();
+    assert_eq!(numbered, ["a/large", "a/small", "b", "c/d"]);
+    assert!(version.file_at(4).unwrap().is_none());
+    let small = version.file_at(1).unwrap().unwrap();
+    let mut text = String::new();
+    version.open_entry(&small.path, &small.entry).unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "0123456789");
+    let reference = version.file_at(2).unwrap().unwrap();
+    assert_eq!(version.open_entry(&reference.path, &reference.entry).unwrap_err().kind(), Kind::Usage);
+    let from = |path: &str| -> Vec<String> {
+        version.entries_from(path).unwrap().map(|v| v.unwrap().path.to_string()).collect()
+    };
+    assert_eq!(from("a/small"), ["a/small", "b", "c", "c/d"]);
+    assert_eq!(from("a/m"), ["a/small", "b", "c", "c/d"]);
+    assert_eq!(from("").len(), 6);
+    assert_eq!(version.entries_from("../x").unwrap_err().kind(), Kind::Usage);
+}

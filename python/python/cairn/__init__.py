@@ -1,0 +1,58 @@
+"""Versioned artifacts on plain disk, without a server.
+
+>>> import cairn, tempfile
+>>> store = cairn.Store.init(tempfile.mkdtemp() + "/store")
+>>> images = cairn.Artifact("images", "dataset")
+>>> images.add_bytes("a.txt", "hello")
+>>> version = images.save(store)
+>>> version
+Version("images:v0")
+>>> version.open("a.txt", "r").read()
+'hello'
+"""
+
+from ._cairn import (
+    Artifact,
+    Change,
+    Classes,
+    Entry,
+    Html,
+    Image,
+    Run,
+    Store,
+    Table,
+    Version,
+    __version__,
+)
+from .errors import (
+    CairnError,
+    ConflictError,
+    DamagedError,
+    FinishedError,
+    NotFoundError,
+    RefusedError,
+    StoreIOError,
+    UsageError,
+)
+
+__all__ = [
+    "Artifact",
+    "CairnError",
+    "Change",
+    "Classes",
+    "ConflictError",
+    "DamagedError",
+    "Entry",
+    "FinishedError",
+    "Html",
+    "Image",
+    "NotFoundError",
+    "RefusedError",
+    "Run",
+    "Store",
+    "StoreIOError",
+    "Table",
+    "UsageError",
+    "Version",
+    "__version__",
+]

@@ -1,0 +1,116 @@
+"""Files of versions and artifacts as Python's file objects."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from typing import Any
+
+from ._cairn import Artifact, Store, Version, _Reader
+
+_BUFFER = 128 << 10
+# A new file below this size is held in memory until the artifact is saved.
+_SMALL = 1 << 20
+
+
+class _Raw(io.RawIOBase):
+    """A file of a version, without a buffer. It has `size` and can be read at any position."""
+
+    def __init__(self, reader: _Reader) -> None:
+        self._reader = reader
+        self._at = 0
+        self.size: int = reader.size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise ValueError("the position would be before the file's start")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        data = self._reader.read_at(len(buffer), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def readall(self) -> bytes:
+        data = self._reader.read_at(max(self.size - self._at, 0), self._at)
+        self._at += len(data)
+        return data
+
+
+class File(io.BufferedReader):
+    """A file of a version, open for reading."""
+
+    @property
+    def size(self) -> int:
+        return self.raw.size  # type: ignore[attr-defined]
+
+
+def open_file(reader: _Reader, mode: str, encoding: str | None) -> Any:
+    if mode not in ("rb", "r", "rt"):
+        raise ValueError(f"mode is {mode!r}: a version is only read, with 'rb' or 'r'")
+    file = File(_Raw(reader), min(_BUFFER, max(reader.size, 1)))
+    return file if mode == "rb" else io.TextIOWrapper(file, encoding=encoding or "utf-8")
+
+
+class _NewFile:
+    """Writes a temporary file, which is added to the artifact at the end of the `with` block."""
+
+    def __init__(self, artifact: Artifact, name: Any, mode: str, encoding: str | None) -> None:
+        if mode not in ("w", "wt", "wb"):
+            raise ValueError(f"mode is {mode!r}: expected 'w' or 'wb'")
+        self._artifact, self._name = artifact, name
+        self._bytes = tempfile.NamedTemporaryFile(prefix="cairn-")
+        self._file: Any = self._bytes
+        if mode != "wb":
+            self._file = open(self._bytes.name, "w", encoding=encoding or "utf-8", newline="")
+
+    def __enter__(self) -> Any:
+        return self._file
+
+    def __exit__(self, failed: Any, *_: Any) -> None:
+        self._file.flush()
+        if self._file is not self._bytes:
+            self._file.close()
+        if failed is None and os.path.getsize(self._bytes.name) < _SMALL:
+            with open(self._bytes.name, "rb") as written:
+                self._artifact.add_bytes(self._name, written.read())
+        elif failed is None:
+            self._artifact.add_file(self._bytes.name, self._name)
+            self._artifact._keep(self._bytes)  # removed when the artifact is
+
+
+def new_file(artifact: Artifact, name: Any, mode: str, encoding: str | None) -> _NewFile:
+    return _NewFile(artifact, name, mode, encoding)
+
+
+def png(pixels: Any) -> bytes:
+    """The PNG of a NumPy array or a PIL image, as PIL writes it."""
+    try:
+        from PIL import Image
+    except ImportError as e:
+        raise TypeError("an image of pixels needs Pillow: pip install pillow") from e
+    if not hasattr(pixels, "save"):
+        pixels = Image.fromarray(pixels)
+    out = io.BytesIO()
+    pixels.save(out, format="PNG")
+    return out.getvalue()
+
+
+def _version(store: Store, name: str) -> Version:
+    """The version of a pickle."""
+    return store.version(name)

@@ -1,0 +1,42 @@
+"""Mounts, by the command `cairn`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ._cairn import Version
+from .errors import CairnError, UsageError
+
+
+def _cairn(*args: str) -> None:
+    command = os.environ.get("CAIRN_COMMAND") or shutil.which("cairn")
+    if not command:
+        raise UsageError(
+            "a mount needs the command cairn, and it is not on PATH",
+            hint="install it (`cargo install --path .`), or set CAIRN_COMMAND to its path",
+        )
+    done = subprocess.run([command, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise CairnError(f"`cairn {args[0]}` failed", causes=[done.stderr.strip()])
+
+
+@contextlib.contextmanager
+def mounted(version: Version, point: Path | None) -> Iterator[Path]:
+    made = None if point is not None else tempfile.mkdtemp(prefix="cairn-")
+    at = Path(made if point is None else point)
+    store = os.fspath(version.store.root)
+    try:
+        _cairn("mount", "--store", store, str(at), version.qualified_name)
+        try:
+            yield at
+        finally:
+            _cairn("umount", str(at))
+    finally:
+        if made:
+            os.rmdir(made)

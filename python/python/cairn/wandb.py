@@ -1,0 +1,535 @@
+"""W&B's artifact calls on a store of cairn: `import cairn.wandb as wandb`.
+
+Scripts that log and use artifacts run with only the import changed. The store is the one that CAIRN_STORE names, else
+the nearest `.cairn`; if there is none, `.cairn` is made in the working directory.
+
+Names have W&B's form `[ENTITY/[PROJECT/]]NAME[:ALIAS]`; one store has one name space, so an entity or project that
+differs from that of `init` is an error. What needs W&B's server (curves, reports, sweeps) is not here: `Run.log` and
+`Run.config` are kept in the metadata of the artifacts that the run logs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cairn
+
+from ._cairn import Classes, Html, Image, Run as _Run, Store, Table, Version
+from .errors import CairnError, NotFoundError, UsageError
+
+__all__ = [
+    "Api",
+    "Artifact",
+    "Classes",
+    "CommError",
+    "Html",
+    "Image",
+    "Run",
+    "Table",
+    "finish",
+    "init",
+    "log",
+    "log_artifact",
+    "run",
+    "use_artifact",
+]
+
+CommError = CairnError
+"""What W&B raises when its server refuses: here any error of the store."""
+
+run: Run | None = None
+"""The run that `init` began last."""
+
+
+def _store() -> Store:
+    try:
+        return Store()
+    except NotFoundError:
+        if os.environ.get("CAIRN_STORE"):
+            raise
+        print("cairn: made a store in .cairn", file=sys.stderr)
+        return Store.init(".cairn", exist_ok=True)
+
+
+class Artifact:
+    """What will become a version, or a version: as W&B's class is both.
+
+    `add_file` keeps the bytes as they are at that moment, as W&B does: a script may overwrite the file afterwards. With
+    `policy="immutable"` nothing is copied; the file must stay as it is until the artifact is logged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        type: str,
+        description: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        incremental: bool = False,
+        use_as: str | None = None,
+        storage_region: str | None = None,
+    ) -> None:
+        self._draft: cairn.Artifact | None = cairn.Artifact(name, type, description, metadata)
+        self._draft.overwrite()
+        self._version: Version | None = None
+        self._name, self._type = name, type
+        self._description, self._metadata = description, dict(metadata or {})
+        self._ended = False
+        self._base: Version | None = None
+        if incremental and _store().exists(name):
+            self._begin_draft(_store().version(name))
+
+    @classmethod
+    def _of(cls, version: Version) -> Artifact:
+        self = cls.__new__(cls)
+        self._draft, self._version, self._base = None, version, None
+        self._name, self._type = version.name, version.type
+        self._description, self._metadata, self._ended = version.description, version.metadata, False
+        return self
+
+    def _begin_draft(self, base: Version) -> None:
+        self._base, self._draft = base, base.new_draft()
+        self._draft.annotate(self._description, self._metadata or None)
+
+    def _to_change(self) -> cairn.Artifact:
+        if self._draft is None:
+            raise UsageError(f"{self.name} is logged: it does not change", hint="new_draft begins the next version")
+        return self._draft
+
+    def _logged(self) -> Version:
+        if self._version is None:
+            raise UsageError(f"{self._name} is not logged yet", hint="run.log_artifact logs it")
+        return self._version
+
+    def _finish(self, version: Version) -> Artifact:
+        self._version, self._draft = version, None
+        return self
+
+    # What it is.
+
+    @property
+    def name(self) -> str:
+        return self._version.qualified_name if self._version else self._name
+
+    @property
+    def type(self) -> str:
+        return self._type
+
+    @property
+    def version(self) -> str:
+        return self._logged().version
+
+    @property
+    def digest(self) -> str:
+        return self._logged().digest
+
+    @property
+    def size(self) -> int:
+        return self._logged().size
+
+    @property
+    def file_count(self) -> int:
+        return self._logged().file_count
+
+    @property
+    def created_at(self) -> str:
+        return self._logged().created_at
+
+    @property
+    def aliases(self) -> list[str]:
+        """The aliases. Set the list and call `save` to change them."""
+        if not hasattr(self, "_aliases"):
+            self._aliases = self._version.aliases if self._version else []
+        return self._aliases
+
+    @aliases.setter
+    def aliases(self, aliases: list[str]) -> None:
+        self._aliases = list(aliases)
+
+    @property
+    def tags(self) -> list[str]:
+        if not hasattr(self, "_tags"):
+            self._tags = self._version.tags if self._version else []
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: list[str]) -> None:
+        self._tags = list(tags)
+
+    @property
+    def description(self) -> str | None:
+        return self._description
+
+    @description.setter
+    def description(self, text: str | None) -> None:
+        self._description = text
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: dict[str, Any]) -> None:
+        self._metadata = dict(metadata)
+
+    # Adding.
+
+    def add_file(
+        self,
+        local_path: str | os.PathLike[str],
+        name: str | None = None,
+        is_tmp: bool = False,
+        skip_cache: bool = False,
+        policy: str = "mutable",
+        overwrite: bool = False,
+    ) -> None:
+        draft, name = self._to_change(), name or os.path.basename(local_path)
+        if not os.path.isfile(local_path):
+            raise ValueError(f"Path is not a file: {os.fspath(local_path)!r}")
+        if policy == "immutable":
+            draft.add_file(local_path, name)
+        else:
+            draft.add_copy(local_path, name, _store())
+
+    def add_dir(
+        self,
+        local_path: str | os.PathLike[str],
+        name: str | None = None,
+        skip_cache: bool = False,
+        policy: str = "mutable",
+        merge: bool = False,
+    ) -> None:
+        if not os.path.isdir(local_path):
+            raise ValueError(f"Path is not a directory: {os.fspath(local_path)!r}")
+        self._to_change().add_dir(local_path, name)
+
+    def add_reference(
+        self, uri: str, name: str | None = None, checksum: bool = True, max_objects: int | None = None
+    ) -> None:
+        self._to_change().add_reference(uri, name)
+
+    def add(self, obj: Any, name: str, overwrite: bool = False) -> str:
+        return self._to_change().add(obj, name)
+
+    def new_file(self, name: str, mode: str = "w", encoding: str | None = None) -> Any:
+        return self._to_change().new_file(name, mode, encoding)
+
+    def remove(self, item: str | os.PathLike[str]) -> None:
+        self._to_change().remove(item)
+
+    def new_draft(self) -> Artifact:
+        draft = Artifact(self._logged().name, self._type, self._description, self._metadata)
+        draft._begin_draft(self._logged())
+        return draft
+
+    def save(self) -> None:
+        """Logs it; of a logged one, saves description, metadata, tags and aliases."""
+        if self._version is None:
+            _current().log_artifact(self)
+            return
+        version = self._version
+        version.annotate(
+            self._description,
+            self._metadata,
+            add_tags=[t for t in self.tags if t not in version.tags],
+            remove_tags=[t for t in version.tags if t not in self.tags],
+        )
+        for alias in set(version.aliases) - set(self.aliases) - {"latest"}:
+            version.remove_alias(alias)
+        for alias in set(self.aliases) - set(version.aliases) - {"latest"}:
+            version.add_alias(alias)
+
+    def wait(self, timeout: float | None = None) -> Artifact:
+        """Logging is not done in the background: there is nothing to wait for."""
+        self._logged()
+        return self
+
+    # Reading.
+
+    def download(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        allow_missing_references: bool = False,
+        skip_cache: bool | None = None,
+        path_prefix: str | os.PathLike[str] | None = None,
+    ) -> str:
+        at = Path(root) if root is not None else Path("artifacts") / self.name
+        return os.fspath(self._logged().download(at, path_prefix).absolute())
+
+    def checkout(self, root: str | os.PathLike[str] | None = None) -> str:
+        at = Path(root) if root is not None else Path("artifacts") / self.name
+        return os.fspath(self._logged().download(at, force=True, prune=True).absolute())
+
+    def file(self, root: str | os.PathLike[str] | None = None) -> str:
+        if self.file_count != 1:
+            raise ValueError(f"{self.name} has {self.file_count} files, not one")
+        return os.path.join(self.download(root), self._logged().file_at(0).path)
+
+    def files(self, names: list[str] | None = None) -> Iterator[cairn.Entry]:
+        version = self._logged()
+        return iter([version.entry(name) for name in names]) if names else version.files()
+
+    def get(self, name: str) -> Any:
+        return self._logged().get(name)
+
+    def get_entry(self, name: str) -> Entry:
+        self._logged().entry(name)
+        return Entry(self._logged(), name)
+
+    get_path = get_entry
+    __getitem__ = get
+
+
+class Entry:
+    """A file of a logged artifact."""
+
+    def __init__(self, version: Version, path: str) -> None:
+        self._version, self.path = version, path
+
+    @property
+    def size(self) -> int | None:
+        return self._version.entry(self.path).size
+
+    @property
+    def digest(self) -> str | None:
+        return self._version.entry(self.path).digest
+
+    def ref_target(self) -> str:
+        uri = self._version.entry(self.path).uri
+        if uri is None:
+            raise ValueError("Only reference entries support ref_target().")
+        return uri
+
+    def download(self, root: str | os.PathLike[str] | None = None) -> str:
+        at = Path(root) if root is not None else Path("artifacts") / self._version.qualified_name
+        return os.fspath((self._version.download(at, self.path) / self.path).absolute())
+
+
+class Run:
+    """A run. Use it as a context manager, or call `finish`."""
+
+    def __init__(self, **named: Any) -> None:
+        self.store = _store()
+        self.entity: str | None = named.get("entity")
+        self.project: str | None = named.get("project")
+        self.name: str | None = named.get("name")
+        self.notes: str | None = named.get("notes")
+        self.tags: tuple[str, ...] = tuple(named.get("tags") or ())
+        self.config: dict[str, Any] = dict(named.get("config") or {})
+        self.summary: dict[str, Any] = {}
+        self._used: list[Artifact] = []
+        self._run = _Run(
+            self.store,
+            named.get("id") or os.environ.get("WANDB_RUN_ID"),
+            named.get("group") or os.environ.get("WANDB_RUN_GROUP"),
+            named.get("job_type") or os.environ.get("WANDB_JOB_TYPE"),
+        )
+
+    @property
+    def id(self) -> str:
+        return self._run.id
+
+    @property
+    def group(self) -> str | None:
+        return self._run.group
+
+    @property
+    def job_type(self) -> str | None:
+        return self._run.job_type
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.finish()
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        global run
+        if run is self:
+            run = None
+
+    def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """Keeps the last value of each key; there are no curves."""
+        self.summary.update(data)
+
+    def _described(self, artifact: Artifact) -> cairn.Artifact:
+        """The draft, with its metadata, and with what is known of the run under the key `wandb`."""
+        about = {
+            "entity": self.entity,
+            "project": self.project,
+            "name": self.name,
+            "notes": self.notes,
+            "tags": list(self.tags),
+            "config": self.config,
+            "summary": self.summary,
+        }
+        about = {key: value for key, value in about.items() if value}
+        metadata = artifact.metadata | ({"wandb": about} if about else {})
+        draft = artifact._to_change()
+        draft.annotate(artifact.description, metadata or None, artifact.tags, artifact.aliases)
+        return draft
+
+    def _artifact(self, given: Artifact | str | os.PathLike[str], name: str | None, type: str | None) -> Artifact:
+        if isinstance(given, Artifact):
+            return given
+        artifact = Artifact(name or f"run-{self.id}-{os.path.basename(given)}", type or "unspecified")
+        if os.path.isdir(given):
+            artifact.add_dir(given)
+        else:
+            artifact.add_file(given)
+        return artifact
+
+    def log_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        tags: list[str] | None = None,
+    ) -> Artifact:
+        artifact = self._artifact(artifact_or_path, name, type)
+        if artifact._version is not None:
+            for alias in aliases or []:
+                artifact._version.add_alias(alias)
+            return artifact
+        version = self._run.log_artifact(self._described(artifact), list(aliases or []), list(tags or []))
+        return artifact._finish(version)
+
+    def upsert_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        distributed_id: str | None = None,
+    ) -> Artifact:
+        artifact = self._artifact(artifact_or_path, name, type)
+        draft = self._described(artifact)
+        draft.annotate(aliases=list(aliases or []))
+        self._run.upsert_artifact(draft, distributed_id)
+        return artifact
+
+    def finish_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,
+        aliases: list[str] | None = None,
+        distributed_id: str | None = None,
+    ) -> Artifact:
+        artifact = self._artifact(artifact_or_path, name, type)
+        draft = self._described(artifact)
+        draft.annotate(aliases=list(aliases or []))
+        return artifact._finish(self._run.finish_artifact(draft, distributed_id))
+
+    def use_artifact(
+        self, artifact_or_name: str | Artifact, type: str | None = None, aliases: Any = None, use_as: str | None = None
+    ) -> Artifact:
+        if isinstance(artifact_or_name, Artifact):
+            used = artifact_or_name if artifact_or_name._version else self.log_artifact(artifact_or_name)
+        else:
+            used = Artifact._of(self.store.version(_local(artifact_or_name, self)))
+        if type is not None and used.type != type:
+            raise ValueError(f"Supplied type {type} does not match type {used.type} of artifact {used.name}")
+        self._used.append(used)
+        return used
+
+    def used_artifacts(self) -> list[Artifact]:
+        """What this process used with this run."""
+        return list(self._used)
+
+
+def _local(name: str, run: Run | None) -> str:
+    """`[ENTITY/[PROJECT/]]NAME[:ALIAS]` without what the store does not have."""
+    *above, last = name.split("/")
+    if len(above) > 2:
+        raise ValueError(f"Invalid artifact name: {name}")
+    for given, own in zip(reversed(above), (run and run.project, run and run.entity)):
+        if own and given != own:
+            raise UsageError(
+                f"{name} is of {given}, the run is of {own}: a store has one name space", hint=f"omit it: {last}"
+            )
+    return last
+
+
+def init(
+    entity: str | None = None,
+    project: str | None = None,
+    dir: Any = None,
+    id: str | None = None,
+    name: str | None = None,
+    notes: str | None = None,
+    tags: Any = None,
+    config: dict[str, Any] | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    **others: Any,
+) -> Run:
+    """Begins a run. Arguments that concern W&B's server are ignored."""
+    global run
+    run = Run(
+        entity=entity,
+        project=project,
+        id=id,
+        name=name,
+        notes=notes,
+        tags=tags,
+        config=config,
+        group=group,
+        job_type=job_type,
+    )
+    return run
+
+
+def _current() -> Run:
+    return run or init()
+
+
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
+    if run is not None:
+        run.finish(exit_code, quiet)
+
+
+def log(data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+    _current().log(data, step, commit)
+
+
+def log_artifact(*args: Any, **named: Any) -> Artifact:
+    return _current().log_artifact(*args, **named)
+
+
+def use_artifact(*args: Any, **named: Any) -> Artifact:
+    return _current().use_artifact(*args, **named)
+
+
+class Api:
+    """W&B's public API, as far as it concerns artifacts."""
+
+    def __init__(self, overrides: dict[str, Any] | None = None, **others: Any) -> None:
+        self.store = _store()
+
+    def artifact(self, name: str, type: str | None = None) -> Artifact:
+        found = Artifact._of(self.store.version(_local(name, None)))
+        if type is not None and found.type != type:
+            raise ValueError(f"type {type} specified but this artifact is of type {found.type}")
+        return found
+
+    def artifacts(self, type_name: str, name: str, per_page: int = 50, tags: list[str] | None = None) -> list[Artifact]:
+        """The versions of an artifact, newest first."""
+        found = [Artifact._of(v) for v in reversed(self.store.versions(_local(name, None))) if v.type == type_name]
+        return [a for a in found if not tags or set(tags) <= set(a.tags)]
+
+    artifact_versions = artifacts
+
+    def artifact_exists(self, name: str, type: str | None = None) -> bool:
+        try:
+            found = self.artifact(name)
+        except NotFoundError:
+            return False
+        return type is None or found.type == type
+
+    def artifact_collection_exists(self, name: str, type: str) -> bool:
+        return self.artifact_exists(name, type)

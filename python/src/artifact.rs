@@ -1,0 +1,208 @@
+//! `cairn.Artifact`.
+
+use crate::assets;
+use crate::convert::{Inside, metadata, usage};
+use crate::error::Result;
+use crate::store::{self, PyStore};
+use crate::version::PyVersion;
+use crate::work::long;
+use cairn::{Artifact, SaveOptions, ScanOptions};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What becomes a version when it is saved: files, directories, bytes, references and objects, each at a path.
+///
+/// `Artifact(name, type)` begins an empty one; `version.new_draft()` begins with what the version has.
+#[pyclass(frozen, name = "Artifact", module = "cairn")]
+pub struct PyArtifact {
+    artifact: Mutex<Artifact>,
+    /// Temporary files, which must exist until it is saved.
+    kept: Mutex<Vec<Py<PyAny>>>,
+}
+
+impl PyArtifact {
+    pub fn of(artifact: Artifact) -> Self {
+        PyArtifact { artifact: Mutex::new(artifact), kept: Mutex::default() }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Artifact> {
+        self.artifact.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes it, without the interpreter's lock.
+    fn change<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut Artifact) -> cairn::Result<T> + Send,
+    ) -> Result<T> {
+        Ok(py.detach(|| work(&mut self.lock()))?)
+    }
+}
+
+#[pymethods]
+impl PyArtifact {
+    #[new]
+    #[pyo3(signature = (name, r#type=None, description=None, metadata=None, *, tags=Vec::new(), aliases=Vec::new()))]
+    fn new(
+        name: &str,
+        r#type: Option<&str>,
+        description: Option<String>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        tags: Vec<String>,
+        aliases: Vec<String>,
+    ) -> Result<Self> {
+        let this = PyArtifact::of(Artifact::new(name, r#type)?);
+        this.annotate(description, metadata, tags, aliases)?;
+        Ok(this)
+    }
+
+    /// Its name.
+    #[getter]
+    fn name(&self) -> String {
+        self.lock().name().to_string()
+    }
+
+    /// Sets what people read about the version. What is not given stays as it is; tags and aliases are added.
+    #[pyo3(signature = (description=None, metadata=None, tags=Vec::new(), aliases=Vec::new()))]
+    fn annotate(
+        &self,
+        description: Option<String>,
+        metadata: Option<&Bound<'_, PyAny>>,
+        tags: Vec<String>,
+        aliases: Vec<String>,
+    ) -> Result<()> {
+        let metadata = metadata.map(self::metadata).transpose()?;
+        let mut artifact = self.lock();
+        if let Some(text) = description {
+            artifact.set_description(text);
+        }
+        if let Some(metadata) = metadata {
+            artifact.set_metadata(metadata)?;
+        }
+        for tag in tags {
+            artifact.add_tag(&tag)?;
+        }
+        for alias in aliases {
+            artifact.add_alias(&alias)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the file `local_path` as `name` (default: its base name). Its bytes are read when the artifact is saved; if
+    /// the file was changed by then, saving is refused.
+    #[pyo3(signature = (local_path, name=None))]
+    fn add_file(&self, py: Python<'_>, local_path: PathBuf, name: Option<Inside>) -> Result<()> {
+        self.change(py, |artifact| match name {
+            Some(name) => artifact.add_file_at(name.0, &local_path).map(drop),
+            None => artifact.add_file(&local_path).map(drop),
+        })
+    }
+
+    /// Adds a file as its bytes are now: they are copied to a temporary file in the store.
+    #[pyo3(signature = (local_path, name, store))]
+    fn add_copy(&self, py: Python<'_>, local_path: PathBuf, name: Inside, store: &PyStore) -> Result<()> {
+        self.change(py, |artifact| {
+            let failed = |e| cairn::Error::io("copy", &local_path, e);
+            let mut from = std::fs::File::open(&local_path).map_err(failed)?;
+            let mut copy = artifact.new_file_in(&name.0, &store.0)?;
+            std::io::copy(&mut from, &mut copy).and_then(|_| copy.flush()).map_err(failed)?;
+            copy.finish()
+        })
+    }
+
+    /// Adds what is in the directory `local_path`, below `name` (default: the version's root).
+    #[pyo3(signature = (local_path, name=None, *, exclude=Vec::new(), follow_symlinks=false))]
+    fn add_dir(
+        &self,
+        py: Python<'_>,
+        local_path: PathBuf,
+        name: Option<Inside>,
+        exclude: Vec<String>,
+        follow_symlinks: bool,
+    ) -> Result<()> {
+        let options = ScanOptions::default().exclude(exclude).follow_symlinks(follow_symlinks);
+        let at = name.map_or_else(Vec::new, |name| name.0);
+        self.change(py, |artifact| artifact.add_dir_at(at, &local_path, &options).map(drop))
+    }
+
+    /// Adds a file with these bytes (or this text, in UTF-8).
+    fn add_bytes(&self, py: Python<'_>, name: Inside, data: &Bound<'_, PyAny>) -> Result<()> {
+        let bytes: Vec<u8> = match data.cast::<PyBytes>() {
+            Ok(bytes) => bytes.as_bytes().to_vec(),
+            Err(_) => match data.extract::<String>() {
+                Ok(text) => text.into_bytes(),
+                Err(_) => data.py().import("builtins")?.call_method1("bytes", (data,))?.extract()?,
+            },
+        };
+        self.change(py, |artifact| artifact.add_bytes(name.0, bytes).map(drop))
+    }
+
+    /// Adds a reference to a file that stays where it is. Its name is by default the last part of the URI.
+    #[pyo3(signature = (uri, name=None))]
+    fn add_reference(&self, py: Python<'_>, uri: String, name: Option<Inside>) -> Result<()> {
+        let last = || uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
+        let at = name.map_or_else(last, |name| name.0);
+        self.change(py, |artifact| artifact.add_reference(at, &uri).map(drop))
+    }
+
+    /// Adds a Table, Image, Classes or Html as `name`, with the suffix of its kind. Returns the path of its file.
+    fn add(&self, obj: &Bound<'_, PyAny>, name: Inside) -> Result<String> {
+        let object = assets::object(obj)?;
+        Ok(self.lock().add(&name.0, &object)?.to_string())
+    }
+
+    /// A new file, written by `with artifact.new_file("notes.txt") as f: f.write(…)`. It is added when the block ends
+    /// without an exception.
+    #[pyo3(signature = (name, mode="w", encoding=None))]
+    fn new_file<'py>(
+        slf: &Bound<'py, Self>,
+        name: &Bound<'py, PyAny>,
+        mode: &str,
+        encoding: Option<&str>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("cairn._files")?.call_method1("new_file", (slf, name, mode, encoding))
+    }
+
+    fn _keep(&self, object: Py<PyAny>) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(object);
+    }
+
+    /// Removes a path, with all below it.
+    fn remove(&self, name: Inside) -> Result<()> {
+        self.lock().remove(name.0)?;
+        Ok(())
+    }
+
+    /// Moves a path of the version that this is a draft of.
+    fn rename(&self, old: Inside, new: Inside) -> Result<()> {
+        self.lock().rename(old.0, new.0)?;
+        Ok(())
+    }
+
+    /// Lets later additions replace earlier ones at the same path. Without this, saving refuses them.
+    fn overwrite(&self) {
+        self.lock().overwrite();
+    }
+
+    /// Publishes it in `store` and returns the version: the newest one, if that has the same content.
+    #[pyo3(signature = (store=None, *, always_new=false))]
+    fn save(&self, py: Python<'_>, store: Option<&PyStore>, always_new: bool) -> Result<PyVersion> {
+        let found = store::or_default(py, store)?;
+        let published = long(py, |progress| {
+            let options = SaveOptions::default().always_new(always_new).progress(progress.clone());
+            self.lock().save_with(&found.0, &options)
+        })?;
+        Ok(PyVersion::new(published.version))
+    }
+
+    fn __reduce__(&self) -> Result<()> {
+        Err(usage("an artifact cannot be pickled: save it, and pickle the version"))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Artifact({:?})", self.name())
+    }
+}

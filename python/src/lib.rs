@@ -1,0 +1,31 @@
+//! The compiled part of the Python package `cairn`: thin classes over the library, one file each.
+
+mod artifact;
+mod assets;
+mod convert;
+mod entry;
+mod error;
+mod lazy;
+mod run;
+mod store;
+mod version;
+mod work;
+
+use pyo3::prelude::*;
+
+#[pymodule(gil_used = true)]
+fn _cairn(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    m.add_class::<store::PyStore>()?;
+    m.add_class::<artifact::PyArtifact>()?;
+    m.add_class::<run::PyRun>()?;
+    m.add_class::<version::PyVersion>()?;
+    m.add_class::<version::PyReader>()?;
+    m.add_class::<entry::PyEntry>()?;
+    m.add_class::<entry::PyChange>()?;
+    m.add_class::<entry::Entries>()?;
+    m.add_class::<assets::PyTable>()?;
+    m.add_class::<assets::PyImage>()?;
+    m.add_class::<assets::PyClasses>()?;
+    m.add_class::<assets::PyHtml>()
+}

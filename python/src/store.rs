@@ -1,0 +1,107 @@
+//! `cairn.Store`.
+
+use crate::error::Result;
+use crate::version::PyVersion;
+use crate::work::quick;
+use cairn::{InitOptions, Store};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use std::path::{Path, PathBuf};
+
+/// A store: a directory that holds artifacts and their versions.
+///
+/// `Store(path)` opens the one at `path`. `Store()` opens the one that `CAIRN_STORE` names, else the nearest `.cairn`
+/// in the working directory or above it.
+#[pyclass(frozen, name = "Store", module = "cairn")]
+#[derive(Clone)]
+pub struct PyStore(pub Store);
+
+#[pymethods]
+impl PyStore {
+    #[new]
+    #[pyo3(signature = (path=None))]
+    fn new(py: Python<'_>, path: Option<PathBuf>) -> Result<Self> {
+        quick(py, || Store::open(locate(path)?)).map(PyStore)
+    }
+
+    /// Opens the store at `path`.
+    #[staticmethod]
+    fn open(py: Python<'_>, path: PathBuf) -> Result<Self> {
+        quick(py, || Store::open(path)).map(PyStore)
+    }
+
+    /// Makes a store in the directory `path`.
+    #[staticmethod]
+    #[pyo3(signature = (path, *, group=None, cache_bound_seconds=None, exist_ok=false))]
+    fn init(
+        py: Python<'_>,
+        path: PathBuf,
+        group: Option<String>,
+        cache_bound_seconds: Option<u64>,
+        exist_ok: bool,
+    ) -> Result<Self> {
+        let mut options = InitOptions::default();
+        (options.group, options.cache_bound_seconds) = (group, cache_bound_seconds);
+        let make = || match Store::init(&path, &options) {
+            Err(_) if exist_ok && path.join("cairn.json").exists() => Store::open(&path),
+            made => made,
+        };
+        quick(py, make).map(PyStore)
+    }
+
+    /// The store that `Store()` would open, as a path.
+    #[staticmethod]
+    #[pyo3(signature = (path=None))]
+    fn locate(py: Python<'_>, path: Option<PathBuf>) -> Result<PathBuf> {
+        quick(py, || locate(path))
+    }
+
+    /// Its directory.
+    #[getter]
+    fn root(&self) -> PathBuf {
+        self.0.root().to_path_buf()
+    }
+
+    /// The version that `spec` names: `NAME`, `NAME:vN`, `NAME:ALIAS`, `NAME:latest` or `NAME:DIGEST`.
+    fn version(&self, py: Python<'_>, spec: &str) -> Result<PyVersion> {
+        quick(py, || self.0.version(spec)).map(PyVersion::new)
+    }
+
+    /// Whether `spec` names a version.
+    fn exists(&self, py: Python<'_>, spec: &str) -> Result<bool> {
+        quick(py, || match self.0.version(spec) {
+            Err(e) if e.kind() == cairn::Kind::NotFound => Ok(false),
+            found => found.map(|_| true),
+        })
+    }
+
+    /// The names of all artifacts, sorted.
+    fn artifacts(&self, py: Python<'_>) -> Result<Vec<String>> {
+        quick(py, || Ok(self.0.artifacts()?.iter().map(|name| name.to_string()).collect()))
+    }
+
+    /// The versions of an artifact that are not removed, oldest first.
+    fn versions(&self, py: Python<'_>, name: &str) -> Result<Vec<PyVersion>> {
+        Ok(quick(py, || self.0.versions(name))?.into_iter().map(PyVersion::new).collect())
+    }
+
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let py = slf.py();
+        Ok((slf.get_type().into_any(), PyTuple::new(py, [slf.get().root()])?))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Store({:?})", self.0.root())
+    }
+}
+
+/// The store that is given, else the one that `Store()` opens.
+pub fn or_default(py: Python<'_>, given: Option<&PyStore>) -> Result<PyStore> {
+    given.map_or_else(|| PyStore::new(py, None), |store| Ok(store.clone()))
+}
+
+fn locate(given: Option<PathBuf>) -> cairn::Result<PathBuf> {
+    let given = given.or_else(|| std::env::var_os("CAIRN_STORE").filter(|v| !v.is_empty()).map(PathBuf::from));
+    let here = std::env::current_dir().map_err(|e| cairn::Error::io("look at", Path::new("."), e))?;
+    Store::locate(given.as_deref(), &here)
+}

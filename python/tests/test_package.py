@@ -1,0 +1,324 @@
+"""What the classes do, on real stores."""
+
+import errno
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+import cairn
+import pytest
+
+
+def save(store, files, name="images", **more):
+    artifact = cairn.Artifact(name, "dataset", **more)
+    for path, data in files.items():
+        artifact.add_bytes(path, data)
+    return artifact.save(store)
+
+
+def test_a_version_says_what_it_is_and_has(store):
+    version = save(
+        store,
+        {"a/1.txt": b"one", "b.txt": "zwei"},
+        description="two",
+        metadata={"lr": 0.1, "nan": float("nan")},
+        tags=["small"],
+        aliases=["prod"],
+    )
+    assert (version.name, version.version, version.number, version.type) == ("images", "v0", 0, "dataset")
+    assert version.qualified_name == str(version.store.version("images:prod").qualified_name) == "images:v0"
+    assert (version.size, version.file_count, len(version)) == (7, 2, 2)
+    assert len(version.digest) == 64 and version.created_at.endswith("Z")
+    assert version.description == "two" and version.metadata == {"lr": 0.1, "nan": None}
+    assert version.tags == ["small"] and version.aliases == ["latest", "prod"]
+    version.annotate(description="2", add_tags=["good"], remove_tags=["small"])
+    version.remove_alias("prod")
+    version.add_alias("best")
+    assert (version.description, version.tags, version.aliases) == ("2", ["good"], ["latest", "best"])
+    assert version.metadata["lr"] == 0.1
+    assert save(store, {"a/1.txt": b"one", "b.txt": "zwei"}) == version, "the same content is the same version"
+    assert store.artifacts() == ["images"] and store.versions("images") == [version]
+    assert store.exists("images:best") and not store.exists("images:v7")
+
+
+def test_entries_are_listed_lazily_and_found_by_number(store):
+    artifact = cairn.Artifact("many")
+    for n in range(1000):
+        artifact.add_bytes(f"d{n % 10}/{n:04}", str(n))
+    artifact.add_reference("s3://bucket/far.bin")
+    os.symlink("x", "link")
+    version = artifact.save(store)
+    files = version.files()
+    assert iter(files) is files
+    paths = [entry.path for entry in files]
+    assert len(paths) == 1001 and paths == sorted(paths)
+    assert [version.file_at(n).path for n in (0, 500, 1000)] == [paths[0], paths[500], "far.bin"]
+    assert [e.path for e in version.files(start="d9/0900")] == [
+        *[p for p in paths if p >= "d9/0900" and p < "f"],
+        "far.bin",
+    ]
+    assert sum(entry.kind == "directory" for entry in version.entries()) == 10
+    far = version.entry("far.bin")
+    assert (far.kind, far.uri, far.size) == ("reference", "s3://bucket/far.bin", None)
+    one = version.entry("d1/0001")
+    assert (one.kind, one.size, one.executable, one.target) == ("file", 1, False, None)
+    assert "d1" in version and "d1/0001" in version and "d1/x" not in version
+    with pytest.raises(cairn.NotFoundError) as e:
+        version.file_at(1001)
+    assert "1001 files" in e.value.hint
+
+
+def test_files_are_read_at_any_position(store):
+    large = os.urandom(3 << 20)
+    version = save(store, {"small": b"0123456789", "large": large, "text": "é\nzwei\n"})
+    for path, data in (("small", b"0123456789"), ("large", large)):
+        with version.open(path) as f:
+            assert f.size == len(data) and f.seekable()
+            assert f.read(3) == data[:3]
+            assert f.seek(-4, os.SEEK_END) == len(data) - 4 and f.read() == data[-4:] and f.read() == b""
+            assert f.seek(5) == 5 and f.read(2) == data[5:7] and f.tell() == 7
+            with pytest.raises(ValueError):
+                f.seek(-1)
+    assert version.read_bytes("large") == large == version.read_bytes(0)
+    assert list(version.open("text", "r")) == ["é\n", "zwei\n"]
+    with pytest.raises(ValueError):
+        version.open("text", "w")
+    with pytest.raises(cairn.NotFoundError, match="there is no nothing in images:v0"):
+        version.open("nothing")
+    with pytest.raises(LookupError):
+        version.open("nothing")
+
+
+def test_a_zip_file_is_read_where_it_is(store):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        z.writestr("in/side.txt", "found")
+    version = save(store, {"a.zip": out.getvalue()})
+    with zipfile.ZipFile(version.open("a.zip")) as z:
+        assert z.read("in/side.txt") == b"found"
+
+
+def test_many_files_are_read_in_the_order_asked_for(store):
+    version = save(store, {f"{n:03}": f"content {n}" for n in range(300)})
+    order = [(n * 37) % 300 for n in range(300)]
+    want = [f"content {n}".encode() for n in order]
+    assert version.read_many(order) == want
+    assert version.read_many([f"{n:03}" for n in order], threads=1) == want
+    assert version.read_many([]) == []
+    with pytest.raises(cairn.NotFoundError, match="number 300"):
+        version.read_many([0, 300, 1], threads=4)
+
+
+def test_directories_files_and_new_files_are_added(store, tmp_path):
+    (tmp_path / "in/sub").mkdir(parents=True)
+    (tmp_path / "in/sub/run.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "in/sub/run.sh").chmod(0o755)
+    (tmp_path / "in/skip.tmp").write_text("no")
+    artifact = cairn.Artifact("mixed", "model")
+    artifact.add_dir("in", "code", exclude=["*.tmp"])
+    artifact.add_file(tmp_path / "in/sub/run.sh")
+    with artifact.new_file("notes.txt") as f:
+        f.write("é")
+    with artifact.new_file("big.bin", mode="wb") as f:
+        f.write(b"x" * (3 << 20))
+    with pytest.raises(RuntimeError):
+        with artifact.new_file("broken.txt") as f:
+            raise RuntimeError
+    version = artifact.save(store)
+    assert [e.path for e in version.files()] == ["big.bin", "code/sub/run.sh", "notes.txt", "run.sh"]
+    assert version.entry("run.sh").executable and version.read_bytes("notes.txt") == "é".encode()
+    assert version.entry("big.bin").size == 3 << 20
+    # The bytes at the time of adding, or nothing.
+    later = cairn.Artifact("later")
+    later.add_file("in/skip.tmp")
+    copied = cairn.Artifact("copied")
+    copied.add_copy("in/skip.tmp", "kept", store)
+    (tmp_path / "in/skip.tmp").write_text("changed meanwhile")
+    with pytest.raises(cairn.StoreIOError, match="changed"):
+        later.save(store)
+    assert copied.save(store).read_bytes("kept") == b"no"
+
+
+def test_a_draft_changes_a_version_and_a_diff_shows_it(store):
+    v0 = save(store, {"a": "1", "b": "2", "c": "3"})
+    draft = v0.new_draft()
+    draft.add_bytes("a", "one")
+    draft.remove("b")
+    draft.rename("c", "d/c")
+    v1 = draft.save(store)
+    assert v1.qualified_name == "images:v1"
+    assert [(c.path, c.status) for c in v0.diff(v1)] == [
+        ("a", "changed"),
+        ("b", "removed"),
+        ("c", "removed"),
+        ("d", "added"),
+        ("d/c", "added"),
+    ]
+    assert [(c.old.size, c.new.size) for c in v0.diff(v1) if c.status == "changed"] == [(1, 3)]
+    assert v1.read_many(["a", "d/c"]) == [b"one", b"3"]
+    # Two drafts that change the same path conflict.
+    first, second = v1.new_draft(), v1.new_draft()
+    first.add_bytes("a", "first")
+    second.add_bytes("a", "second")
+    first.save(store)
+    with pytest.raises(cairn.ConflictError) as e:
+        second.save(store)
+    assert e.value.conflicts == ["a"] and e.value.exit_status == 3 and isinstance(e.value, cairn.RefusedError)
+
+
+def test_a_version_is_downloaded(store, tmp_path):
+    version = save(store, {"a/1": "one", "b": "two"})
+    assert version.download() == (root := tmp_path.__class__("artifacts/images:v0"))
+    assert (root / "a/1").read_text() == "one"
+    assert version.download(tmp_path / "part", path="a") == tmp_path / "part"
+    assert sorted(os.listdir(tmp_path / "part")) == ["a"]
+    (root / "b").write_text("mine")
+    with pytest.raises(cairn.RefusedError):
+        version.download()
+    version.download(force=True)
+    assert (root / "b").read_text() == "two"
+
+
+def test_typed_objects_come_back_equal(store):
+    np = pytest.importorskip("numpy")
+    import datetime
+
+    moment = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+    picture = cairn.Image(
+        np.zeros((4, 6, 3), dtype=np.uint8), caption="black", classes=cairn.Classes([{"id": 0, "name": "cat"}])
+    )
+    table = cairn.Table(["n", "text", "at", "picture", "score"], [[1, "a", moment, picture, 0.5]])
+    table.add_data(np.int64(2), None, None, None, np.float32(1.5))
+    artifact = cairn.Artifact("objects")
+    assert artifact.add(table, "rows") == "rows.table.json"
+    assert artifact.add(cairn.Html("<p>"), "page") == "page.html-file.json"
+    assert artifact.add(cairn.Classes([(0, "cat"), (1, "dog")]), "names") == "names.classes.json"
+    artifact.add(picture, "black")
+    version = artifact.save(store)
+    back = version.get("rows")
+    assert back.columns == ["n", "text", "at", "picture", "score"] and len(back) == 2
+    (n, text, at, image, score), second = back.data
+    assert (n, text, at, score) == (1, "a", moment, 0.5) and second == [2, None, None, None, 1.5]
+    assert (image.width, image.height, image.format, image.bytes()) == (6, 4, "png", picture.bytes())
+    assert version.get("black").caption == "black"
+    assert version.get("page").text == "<p>" and version.get("names.classes.json").names == {0: "cat", 1: "dog"}
+    with pytest.raises(cairn.UsageError):
+        artifact.add(object(), "x")
+    with pytest.raises(TypeError, match="a table holds no"):
+        table.add_data(object(), "b", None, None, 1)
+
+
+def test_runs_make_one_version_together(store):
+    for rank in range(3):
+        part = cairn.Artifact("scores", "dataset")
+        part.add_bytes(f"{rank}.csv", "0.5")
+        assert cairn.Run(store, id=f"rank-{rank}").upsert_artifact(part, "eval-7") == 1
+    run = cairn.Run(store, id="last", job_type="evaluate")
+    version = run.finish_artifact(cairn.Artifact("scores"), "eval-7", expect=["rank-0", "rank-1", "rank-2"])
+    assert version.file_count == 3 and version.run_id == "last"
+    assert run.finish_artifact(cairn.Artifact("scores"), "eval-7") == version
+    late = cairn.Artifact("scores")
+    late.add_bytes("late.csv", "1")
+    with pytest.raises(cairn.FinishedError):
+        cairn.Run(store, id="late").upsert_artifact(late, "eval-7")
+    model = cairn.Artifact("model", "model")
+    model.add_bytes("w", "0")
+    logged = run.log_artifact(model, aliases=["best"], tags=["t"])
+    assert logged.aliases == ["latest", "best"] and logged.run_id == "last"
+
+
+def test_errors_say_what_and_why(store, tmp_path):
+    save(store, {"a": "1"})
+    with pytest.raises(cairn.NotFoundError) as e:
+        store.version("image")
+    e = e.value
+    assert (e.kind, e.message, e.exit_status, e.causes) == ("not_found", "there is no artifact image", 6, [])
+    assert e.hint == "did you mean images?" and e.detail["candidates"] == ["images"]
+    assert str(e) == "there is no artifact image\nhint: did you mean images?"
+    again = pickle.loads(pickle.dumps(e))
+    assert type(again) is type(e) and again.hint == e.hint and again.detail == e.detail
+    with pytest.raises(ValueError):
+        cairn.Artifact("no/slash")
+    with pytest.raises(cairn.NotFoundError, match="nothing"):
+        cairn.Artifact("x").add_file(tmp_path / "nothing")
+    with pytest.raises(OSError) as e:
+        cairn.Artifact("x").add_copy(tmp_path, "a-directory", store)
+    assert isinstance(e.value, cairn.StoreIOError) and e.value.errno == errno.EISDIR
+    with pytest.raises(cairn.NotFoundError):
+        cairn.Store.open(tmp_path / "nowhere")
+
+
+def test_stores_are_found_and_pickled(store, tmp_path, monkeypatch):
+    version = save(store, {"a": "1"})
+    (tmp_path / "deep/er").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep/er")
+    assert cairn.Store().root == store.root
+    monkeypatch.setenv("CAIRN_STORE", str(tmp_path / ".cairn"))
+    monkeypatch.chdir("/")
+    assert cairn.Store.locate() == tmp_path / ".cairn"
+    other = pickle.loads(pickle.dumps((store, version)))
+    assert other[0].root == store.root and other[1] == version and other[1].read_bytes("a") == b"1"
+    with pytest.raises(cairn.RefusedError):
+        cairn.Store.init(tmp_path / ".cairn")
+    assert cairn.Store.init(tmp_path / ".cairn", exist_ok=True).root == store.root
+
+
+def test_threads_read_at_once_and_the_interpreter_is_not_held(store):
+    version = save(store, {f"{n}": f"{n}" * 1000 for n in range(200)})
+    wrong = []
+
+    def read():
+        for n in range(200):
+            if version.read_bytes(f"{n}") != (f"{n}" * 1000).encode():
+                wrong.append(n)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_ctrl_c_ends_a_long_call(store):
+    """A finish waits for runs; a signal ends it."""
+    script = """
+import cairn, sys
+run = cairn.Run(cairn.Store(), id="a")
+part = cairn.Artifact("scores"); part.add_bytes("x", "1")
+run.upsert_artifact(part, "d")
+print("waiting", flush=True)
+try:
+    run.finish_artifact(cairn.Artifact("scores"), "d", expect=9, wait=600)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "waiting\n"
+    time.sleep(0.3)
+    begun = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=30)
+    assert out == "interrupted\n" and child.returncode == 0 and time.monotonic() - begun < 5
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CAIRN_COMMAND") or not os.path.exists("/dev/fuse"), reason="needs the command and FUSE"
+)
+def test_a_mount_lasts_as_long_as_its_block(store):
+    version = save(store, {"a/1": "one"})
+    with version.mount() as point:
+        assert (point / "a/1").read_text() == "one"
+    assert not point.exists()
+
+
+def test_the_import_loads_no_other_package():
+    code = "import sys, cairn; print(*sys.modules)"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert "cairn._cairn" in loaded and not loaded & {"numpy", "PIL", "tempfile", "subprocess", "asyncio", "wandb"}

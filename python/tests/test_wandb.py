@@ -1,0 +1,193 @@
+"""Scripts for W&B with only the import changed."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import cairn
+import cairn.wandb as wandb
+import pytest
+
+
+def test_one_run_logs_files_directories_and_references(store, tmp_path):
+    (tmp_path / "data/images").mkdir(parents=True)
+    (tmp_path / "data/images/1.png").write_text("1")
+    (tmp_path / "file.txt").write_text("text")
+    with wandb.init(entity="us", project="vision", job_type="add-dataset", config={"lr": 0.1}) as run:
+        artifact = wandb.Artifact(name="artifact_name", type="dataset", metadata={"seed": 1})
+        artifact.add_file(local_path="file.txt", name="path/file.txt")
+        artifact.add_dir(local_path="data/images", name="images")
+        artifact.add_reference(uri="s3://bucket/archive.zip")
+        with artifact.new_file("notes.md") as f:
+            f.write("# notes")
+        artifact.add(wandb.Table(columns=["a", "b"], data=[[1, "x"]]), "rows")
+        run.log({"loss": 0.5})
+        logged = run.log_artifact(artifact, aliases=["best"])
+    assert logged.wait().name == "artifact_name:v0" and logged.version == "v0"
+    version = store.version("us/vision/artifact_name:best".split("/")[-1])
+    assert [e.path for e in version.files()] == [
+        "archive.zip",
+        "images/1.png",
+        "notes.md",
+        "path/file.txt",
+        "rows.table.json",
+    ]
+    assert version.metadata == {
+        "seed": 1,
+        "wandb": {"entity": "us", "project": "vision", "config": {"lr": 0.1}, "summary": {"loss": 0.5}},
+    }
+    assert logged.get("rows").data == [[1, "x"]]
+    assert logged.get_entry("archive.zip").ref_target() == "s3://bucket/archive.zip"
+
+
+def test_a_logged_artifact_is_used_and_downloaded(store):
+    with wandb.init() as run:
+        artifact = wandb.Artifact("model", "model")
+        with artifact.new_file("weights.txt") as f:
+            f.write("0.5")
+        run.log_artifact(artifact)
+    with wandb.init(entity="us", project="vision") as run:
+        used = run.use_artifact("us/vision/model:latest", type="model")
+        datadir = used.download()
+        assert datadir == os.path.abspath("artifacts/model:v0")
+        assert open(os.path.join(datadir, "weights.txt")).read() == "0.5"
+        assert open(used.file()).read() == "0.5" and used.file_count == 1
+        assert open(used.get_entry("weights.txt").download("elsewhere")).read() == "0.5"
+        assert run.used_artifacts() == [used]
+        with pytest.raises(cairn.UsageError, match="one name space"):
+            run.use_artifact("them/vision/model:latest")
+        with pytest.raises(ValueError, match="does not match"):
+            run.use_artifact("model:latest", type="dataset")
+    with pytest.raises(wandb.CommError):
+        wandb.use_artifact("nothing:latest")
+    wandb.finish()
+
+
+# Three programs. Run 1 and 2 contribute, in any order; run 3 contributes and finishes.
+RUN = """
+import os, sys
+import cairn.wandb as wandb
+
+with wandb.init(group="dist-1") as run:
+    artifact = wandb.Artifact(name="distributed_artifact", type="dataset")
+    with artifact.new_file(sys.argv[1] + ".txt") as f:
+        f.write("hello " + sys.argv[1])
+    run.upsert_artifact(artifact, distributed_id="my_dist_id")
+    if sys.argv[1] == "3":
+        print(run.finish_artifact(wandb.Artifact("distributed_artifact", "dataset"), distributed_id="my_dist_id").name)
+"""
+
+
+def test_three_runs_in_three_processes_make_one_version(store):
+    out = [
+        subprocess.run([sys.executable, "-c", RUN, n], check=True, capture_output=True, text=True).stdout for n in "123"
+    ]
+    assert out == ["", "", "distributed_artifact:v0\n"]
+    version = store.version("distributed_artifact")
+    assert [(e.path, version.read_bytes(e.path)) for e in version.files()] == [
+        ("1.txt", b"hello 1"),
+        ("2.txt", b"hello 2"),
+        ("3.txt", b"hello 3"),
+    ]
+
+
+def test_the_group_is_the_default_distributed_id(store):
+    for n in range(2):
+        with wandb.init(group="together") as run:
+            artifact = wandb.Artifact("grouped", "dataset")
+            with artifact.new_file(f"{n}") as f:
+                f.write("x")
+            run.upsert_artifact(artifact)
+    with wandb.init(group="together") as run:
+        assert run.finish_artifact(wandb.Artifact("grouped", "dataset")).file_count == 2
+    with wandb.init() as run:
+        with pytest.raises(cairn.UsageError, match="distributed id or group needed"):
+            run.upsert_artifact(wandb.Artifact("grouped", "dataset"))
+
+
+def test_a_draft_of_a_used_artifact_becomes_the_next_version(store, tmp_path):
+    with wandb.init() as run:
+        artifact = wandb.Artifact("images", "dataset")
+        for name in ("keep.txt", "change.txt", "dir_to_remove/a.txt", "remove.txt"):
+            with artifact.new_file(name) as f:
+                f.write("old")
+        run.log_artifact(artifact)
+    (tmp_path / "change.txt").write_text("new")
+    (tmp_path / "added.txt").write_text("added")
+    with wandb.init(job_type="modify dataset") as run:
+        artifact = run.use_artifact("images:latest")
+        draft = artifact.new_draft()
+        draft.add_file("added.txt")
+        draft.add_file("change.txt")
+        draft.remove("remove.txt")
+        draft.remove("dir_to_remove/")
+        run.log_artifact(draft)
+    version = store.version("images")
+    assert version.version == "v1"
+    assert {e.path: version.read_bytes(e.path) for e in version.files()} == {
+        "added.txt": b"added",
+        "change.txt": b"new",
+        "keep.txt": b"old",
+    }
+    assert [c.path for c in store.version("images:v0").diff(version)] == [
+        "added.txt",
+        "change.txt",
+        "dir_to_remove",
+        "dir_to_remove/a.txt",
+        "remove.txt",
+    ]
+
+
+def test_a_file_that_is_overwritten_in_a_loop_is_kept_as_it_was(store):
+    with wandb.init() as run:
+        for step in range(3):
+            with open("ckpt.pt", "w") as f:
+                f.write(f"step {step}")
+            checkpoint = wandb.Artifact("ckpt", "model")
+            checkpoint.add_file("ckpt.pt")
+            with open("ckpt.pt", "w") as f:
+                f.write("half written")
+            run.log_artifact(checkpoint)
+    read = [v.read_bytes("ckpt.pt").decode() for v in store.versions("ckpt")]
+    assert read == ["step 0", "step 1", "step 2"]
+
+
+def test_the_api_reads_and_changes_what_may_change(store):
+    for n in range(2):
+        with wandb.init() as run:
+            artifact = wandb.Artifact("a", "dataset", description="first", metadata={"n": n})
+            with artifact.new_file("n") as f:
+                f.write(str(n))
+            run.log_artifact(artifact, aliases=["old"] if n == 0 else [], tags=["t"])
+    api = wandb.Api()
+    assert api.artifact_exists("a:v1") and not api.artifact_exists("a:v2") and not api.artifact_exists("a:v1", "model")
+    assert [a.version for a in api.artifacts("dataset", "a")] == ["v1", "v0"]
+    artifact = api.artifact("us/vision/a:old")
+    artifact.description = "second"
+    artifact.metadata["more"] = True
+    artifact.aliases.append("kept")
+    artifact.aliases.remove("old")
+    artifact.tags = ["u"]
+    artifact.save()
+    again = api.artifact("a:kept")
+    assert (again.version, again.description, again.metadata, again.tags) == (
+        "v0",
+        "second",
+        {"n": 0, "more": True},
+        ["u"],
+    )
+    assert not api.artifact_exists("a:old")
+
+
+def test_a_store_is_made_where_there_is_none(tmp_path):
+    script = textwrap.dedent("""
+        import cairn.wandb as wandb
+        artifact = wandb.Artifact("a", "dataset")
+        with artifact.new_file("x") as f: f.write("x")
+        print(wandb.log_artifact(artifact).name)
+    """)
+    environment = {k: v for k, v in os.environ.items() if k != "CAIRN_STORE"}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "a:v0\n", done.stderr
+    assert "made a store in .cairn" in done.stderr and (tmp_path / ".cairn/cairn.json").exists()

@@ -2,6 +2,7 @@
 
 mod build;
 mod filter;
+mod name_index;
 mod scan;
 mod source;
 mod stat_cache;

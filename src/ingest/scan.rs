@@ -151,9 +151,8 @@ pub fn scan(
         return Err(Error::usage(format!("device nodes, sockets and FIFOs cannot be added: {}", show_list(&named)))
             .with_hint("leave them out with --skip-special or --exclude"));
     }
-    Ok(SourceTree {
-        dirs: state.dirs.into_iter().map(|d| Directory { items: d.items, source: Some(d.source) }).collect(),
-    })
+    let directory = |scanned: OpenDirectory| Directory { items: scanned.items, source: Some(scanned.source) };
+    Ok(SourceTree::of(state.dirs.into_iter().map(directory).collect()))
 }
 
 impl Scan<'_> {

@@ -403,7 +403,7 @@ mod tests {
         let digest = || {
             let body = FileBody::Scanned { stat: seen, here: true };
             let items = vec![SourceEntry { name: (*b"f").into(), body: Body::File { exec: false, body } }];
-            let mut tree = SourceTree { dirs: vec![Directory { items, source: Some(source.clone()) }] };
+            let mut tree = SourceTree::of(vec![Directory { items, source: Some(source.clone()) }]);
             store_files(&mut tree, &Sink::Nowhere, Some(&cache), || 1, &Progress::default()).unwrap();
             match &tree.dirs[0].items[0].body {
                 Body::File { body: FileBody::Stored(stored), .. } => stored.digest,

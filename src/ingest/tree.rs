@@ -1,5 +1,6 @@
 //! The directory tree being put together from sources, before it is hashed and after.
 
+use super::name_index::NameIndex;
 use super::source::SourceDir;
 use crate::disk::{self, FileStat};
 use crate::error::{Error, Result};
@@ -110,6 +111,7 @@ pub struct Directory {
 #[derive(Debug)]
 pub struct SourceTree {
     pub dirs: Vec<Directory>,
+    names: NameIndex,
 }
 
 /// What happens when a path is added twice with other content.
@@ -123,11 +125,16 @@ pub enum Overwrite {
 
 impl Default for SourceTree {
     fn default() -> Self {
-        SourceTree { dirs: vec![Directory::default()] }
+        SourceTree::of(vec![Directory::default()])
     }
 }
 
 impl SourceTree {
+    /// The tree of these directories; the first one is the root.
+    pub fn of(dirs: Vec<Directory>) -> SourceTree {
+        SourceTree { dirs, names: NameIndex::default() }
+    }
+
     /// The directory at `path`, made if it is missing.
     ///
     /// # Errors
@@ -135,8 +142,9 @@ impl SourceTree {
     pub fn directory(&mut self, path: &RelPath) -> Result<u32> {
         let mut at = 0;
         for name in path.parts() {
-            let found = self.dirs[at as usize].items.iter().rev().find(|i| *i.name == *name).map(|i| &i.body);
-            at = match found {
+            let items = &self.dirs[at as usize].items;
+            let found = self.names.find(at, items, name, |item| &item.name);
+            at = match found.map(|found| &items[found].body) {
                 Some(Body::Directory(child)) => *child,
                 Some(_) => return Err(clash(path)),
                 None => {
@@ -217,6 +225,7 @@ impl SourceTree {
                 _ => return Err(missing()),
             }
         }
+        self.names = NameIndex::default();
         let items = &mut self.dirs[at as usize].items;
         let before = items.len();
         items.retain(|i| *i.name != *path.name());
@@ -229,6 +238,7 @@ impl SourceTree {
     /// # Errors
     /// Usage: the same path with other content (unless overwriting is allowed), or as a file and as a directory.
     pub fn settle(&mut self, overwrite: Overwrite) -> Result<()> {
+        self.names = NameIndex::default();
         self.settle_dir(0, &RelPath::root(), overwrite)
     }
 

@@ -129,6 +129,19 @@ pub(crate) fn judge(store: &Store, paths: &[PathBuf]) -> Result<Vec<Lock>> {
     judge_those(store, paths, |_| true)
 }
 
+/// The locks among `paths` whose holders are certainly dead: see [`remove_dead`].
+///
+/// # Errors
+/// I/O.
+pub(crate) fn certainly_dead(store: &Store, paths: &[PathBuf]) -> Result<Vec<Lock>> {
+    if !store.disk().kind().is_local() {
+        return Ok(Vec::new());
+    }
+    let mut locks = judge_those(store, paths, |record| record.is_some_and(LockRecord::is_here))?;
+    locks.retain(|lock| lock.status == HolderStatus::Dead);
+    Ok(locks)
+}
+
 fn judge_those(store: &Store, paths: &[PathBuf], wanted: impl Fn(Option<&LockRecord>) -> bool) -> Result<Vec<Lock>> {
     let mut seen = look_at(paths, wanted)?;
     watch(store, &mut seen)?;

@@ -14,7 +14,7 @@ mod list;
 pub use draft::DraftLock;
 pub use heartbeat::HEARTBEAT_INTERVAL;
 pub use list::{HolderStatus, Lock, break_lock, held, list, live, of_this_host, remove_dead};
-pub(crate) use list::{is_at_work, judge, remove_all_dead};
+pub(crate) use list::{certainly_dead, is_at_work, judge, remove_all_dead};
 
 use crate::clock;
 use crate::error::{Error, Holder, Result};

@@ -1,13 +1,13 @@
-//! Costs that must not grow with a store's age: with the runs that made a version.
+//! Costs that must not grow with a store's age: with the runs that made a version, with what killed writers left.
 
-use crate::support::TestStore;
+use crate::support::{TestStore, make_tree, resume, text};
 use cairn::catalog::note::{self, Note};
 use cairn::types::Tag;
 use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::{Artifact, Run, RunOptions, Store, Version};
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A store with one version, which `runs` runs made.
 fn made_by(runs: usize) -> TestStore {
@@ -121,4 +121,56 @@ fn summaries_of_notes_change_nothing_and_a_wrong_one_is_found() {
     fs::write(&with_summary[0], format!("{body}  \"sha256\": \"{sum}\"\n}}\n")).unwrap();
     let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.len() == 1 && report.findings[0].why.contains("add up to"), "{:?}", report.findings);
+}
+
+/// What a writer of this host leaves that was killed before it committed: its token, its lock, its record.
+fn dead_writer(lab: &TestStore, pid: u32) -> PathBuf {
+    let token = cairn::types::Token::fresh();
+    let (work, record) = (lab.store_path().join("work").join(token.as_str()), token.record_name());
+    fs::create_dir(&work).unwrap();
+    symlink(format!("artifacts/x/versions/{record}"), work.join("record")).unwrap();
+    fs::write(work.join("pack-0"), [7; 1000]).unwrap();
+    let versions = lab.store_path().join("artifacts/x/versions");
+    make_tree(&versions.join(record), &[("record", b"half")]);
+    let line = |path: &str| fs::read_to_string(path).unwrap().trim().to_owned();
+    let lock = serde_json::json!({
+        "beat": "000000000000", "purpose": "put", "artifact": "x", "draft": null, "run": null,
+        "host": line("/proc/sys/kernel/hostname"), "boot_id": line("/proc/sys/kernel/random/boot_id"),
+        "pid": pid, "pid_start": 1, "user": "u", "since": "2026-01-01T00:00:00Z",
+    });
+    fs::write(lab.store_path().join("locks").join(token.as_str()), lock.to_string()).unwrap();
+    work
+}
+
+fn count(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn a_writer_clears_what_dead_writers_of_its_host_left() {
+    let lab = TestStore::new();
+    make_tree(&lab.path("d"), &[("f", b"0")]);
+    lab.ok(&["put", "x", "d"]);
+    // One writer is alive: it stopped somewhere before its commit.
+    make_tree(&lab.path("other"), &[("f", b"other")]);
+    let alive = lab.stopped_before(6, &["put", "x", "other"]);
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    gone.wait().unwrap();
+    for _ in 0..200 {
+        dead_writer(&lab, gone.id());
+    }
+    let (work, locks) = (lab.store_path().join("work"), lab.store_path().join("locks"));
+    assert!(count(&work) == 201 && count(&locks) == 201, "{} {}", count(&work), count(&locks));
+    make_tree(&lab.path("d"), &[("f", b"1")]);
+    lab.ok(&["put", "x", "d"]);
+    assert_eq!((count(&work), count(&locks)), (1, 1));
+    let hidden = fs::read_dir(lab.store_path().join("artifacts/x/versions")).unwrap();
+    let records = hidden.filter(|e| e.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.').count();
+    assert!((2..=3).contains(&records), "{records}"); // of the versions, and perhaps of the writer that is alive
+    resume(&alive);
+    let done = alive.wait_with_output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(lab.ok(&["cat", "x:v2", "f"]), "other");
+    assert_eq!((count(&work), count(&locks)), (0, 0));
+    clean(&lab);
 }

@@ -2,6 +2,7 @@
 //! and how anyone completes it for a writer that died.
 
 mod completion;
+mod dead_writers;
 pub(super) mod draft_log;
 mod newest;
 mod outcome;

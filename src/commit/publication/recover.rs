@@ -3,6 +3,7 @@
 //! records alone, and passes only what it has read.
 
 use super::completion::complete;
+use super::dead_writers;
 use super::draft_log::LogNumbers;
 use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
@@ -31,9 +32,8 @@ pub(in crate::commit) fn retry_with_recovery<T>(
 }
 
 /// Claims the numbers of all committed tokens of an artifact: of versions, of records in its drafts' logs, and of
-/// restores. Returns
-/// the tokens whose records can never be published, because another record has their number: their owners remove them,
-/// or a garbage collector.
+/// restores. Clears what dead writers of this host left, if there is much. Returns the tokens whose records can never be
+/// published, because another record has their number: their owners remove them, or a garbage collector.
 ///
 /// # Errors
 /// Damaged; I/O.
@@ -51,11 +51,17 @@ pub(in crate::commit) fn recover_abandoned(store: &Store, name: &ArtifactName) -
 }
 
 fn recover_those(store: &Store, name: &ArtifactName, wanted: impl Fn(&Token) -> bool) -> Result<Vec<Token>> {
-    let mut refused = Vec::new();
+    let (mut refused, mut uncommitted) = (Vec::new(), Vec::new());
     for token in txn::tokens(store)? {
-        // A token that cannot be read is skipped: its record is not acknowledged, and a collector checks it again.
-        if !txn::read_outcome(store, &token).is_ok_and(|o| o == Some(Outcome::Committed)) || !wanted(&token) {
-            continue;
+        match txn::read_outcome(store, &token) {
+            Ok(Some(Outcome::Committed)) if wanted(&token) => {}
+            Ok(Some(Outcome::Committed)) => continue,
+            Ok(_) => {
+                uncommitted.push(token);
+                continue;
+            }
+            // A token that cannot be read is skipped: its record is not acknowledged, and a collector checks it again.
+            Err(_) => continue,
         }
         let Ok(Some(at)) = txn::record_path(store, &token) else { continue };
         let helped = if at == store.layout().versions(name).join(token.record_name()) {
@@ -77,6 +83,7 @@ fn recover_those(store: &Store, name: &ArtifactName, wanted: impl Fn(&Token) -> 
             Err(e) => return Err(e),
         }
     }
+    dead_writers::clear(store, uncommitted);
     Ok(refused)
 }
 

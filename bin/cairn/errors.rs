@@ -2,12 +2,13 @@
 
 use crate::cli::Cli;
 use crate::help;
+use crate::output::colour;
 use crate::synonyms;
-use crate::usage_errors::{Parts, in_our_form, print_help};
+use crate::usage_errors::{Parts, in_our_form, is_coloured, print_help};
 use cairn::error::{Error, ErrorReport};
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 /// Why a command stops.
@@ -91,13 +92,29 @@ fn json_wanted() -> bool {
     std::env::args_os().skip(1).take_while(|a| a != "--").any(|a| a == "--json")
 }
 
+/// An error's text, with its first words in colour if stderr has colours.
+fn coloured(text: String) -> String {
+    if !is_coloured(std::io::stderr().is_terminal()) {
+        return text;
+    }
+    let mark = |line: &str, word: &str, colour: u8| {
+        line.strip_prefix(word).map(|rest| format!("\x1b[1;{colour}m{word}\x1b[0m{rest}\n"))
+    };
+    let line = |line: &str| {
+        mark(line, "error:", colour::RED)
+            .or_else(|| mark(line, "hint:", colour::CYAN))
+            .unwrap_or_else(|| format!("{line}\n"))
+    };
+    text.lines().map(line).collect()
+}
+
 /// Prints an error to stderr: `error:`, its causes, `hint:`, or under `--json` one JSON object.
 fn print_error(e: &Error, json: bool) {
     let report = ErrorReport::from(e);
     let text = if json {
         serde_json::to_string(&report).expect("strings and numbers always serialise") + "\n"
     } else {
-        report.to_text()
+        coloured(report.to_text())
     };
     let _ = std::io::stderr().lock().write_all(text.as_bytes()); // there is no other place to report it
 }

@@ -5,6 +5,7 @@ mod cairnfs_page;
 mod cairnfs_texts;
 mod cli;
 mod commands;
+mod complete;
 mod errors;
 mod help;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod output;
 mod progress;
 mod signals;
 mod synonyms;
+mod times;
 mod usage_errors;
 
 use std::process::ExitCode;
@@ -29,6 +31,9 @@ fn main() -> ExitCode {
     }
     cairn::internals::disk::umask_is_ours();
     cairn::internals::disk::raise_open_files_limit(OPEN_FILES);
+    if let Some(words) = complete::words() {
+        return complete::run(&words);
+    }
     signals::watch();
     let cli = match cli::Cli::from_command_line() {
         Ok(cli) => cli,

@@ -4,6 +4,8 @@ use crate::cli::GlobalArgs;
 use crate::errors::Failure;
 use crate::progress::Bar;
 use crate::signals;
+use crate::times::Times;
+use crate::usage_errors::is_coloured;
 use cairn::Store;
 use cairn::catalog::{Version, VersionSpec, resolve};
 use cairn::error::{Error, Result, show_bytes};
@@ -26,8 +28,8 @@ impl Context {
     /// From the global options. An empty `CAIRN_STORE` counts as none.
     pub fn new(mut global: GlobalArgs) -> Context {
         global.store = global.store.filter(|s| !s.as_os_str().is_empty());
-        let out =
-            Out { to: BufWriter::with_capacity(1 << 16, std::io::stdout()), terminal: std::io::stdout().is_terminal() };
+        let (to, terminal) = (std::io::stdout(), std::io::stdout().is_terminal());
+        let out = Out { to: BufWriter::with_capacity(1 << 16, to), terminal, coloured: is_coloured(terminal) };
         Context { global, out }
     }
 
@@ -51,6 +53,11 @@ impl Context {
     pub fn version(&self, text: &str) -> Result<Version> {
         let spec = VersionSpec::parse(text)?; // a mistyped name is refused before the store is opened
         resolve(&self.store()?, &spec)
+    }
+
+    /// How times are shown.
+    pub fn times(&self, relative: bool) -> Times {
+        Times::new(relative, self.out.terminal)
     }
 
     /// Whether JSON is wanted.
@@ -97,9 +104,33 @@ pub struct Out {
     to: BufWriter<Stdout>,
     /// Whether a person reads it.
     pub terminal: bool,
+    /// Whether colours are wanted.
+    pub coloured: bool,
+}
+
+/// The numbers of colours.
+pub mod colour {
+    /// What is gone, and errors.
+    pub const RED: u8 = 31;
+    /// What is new.
+    pub const GREEN: u8 = 32;
+    /// What changed.
+    pub const YELLOW: u8 = 33;
+    /// Hints.
+    pub const CYAN: u8 = 36;
 }
 
 impl Out {
+    /// Begins a colour, if colours are wanted.
+    pub fn begin_colour(&mut self, colour: u8) -> std::result::Result<(), Failure> {
+        if self.coloured { self.bytes(format!("\x1b[{colour}m").as_bytes()) } else { Ok(()) }
+    }
+
+    /// Ends a colour.
+    pub fn end_colour(&mut self) -> std::result::Result<(), Failure> {
+        if self.coloured { self.bytes(b"\x1b[0m") } else { Ok(()) }
+    }
+
     /// Writes a line.
     pub fn line(&mut self, text: &str) -> std::result::Result<(), Failure> {
         self.bytes(text.as_bytes())?;
@@ -125,6 +156,17 @@ impl Out {
     /// Writes a JSON value without ending the line.
     pub fn json_part(&mut self, value: &impl Serialize) -> std::result::Result<(), Failure> {
         serde_json::to_writer(&mut self.to, value).map_err(|e| stopped(e.into()))
+    }
+
+    /// Writes one element of a JSON array; `first`: nothing was written of it before.
+    pub fn json_element(&mut self, value: &impl Serialize, first: bool) -> std::result::Result<(), Failure> {
+        self.bytes(if first { b"[" } else { b"," })?;
+        self.json_part(value)
+    }
+
+    /// Ends a JSON array.
+    pub fn end_json_array(&mut self, empty: bool) -> std::result::Result<(), Failure> {
+        self.bytes(if empty { b"[]\n" } else { b"]\n" })
     }
 
     /// Writes an aligned table; `heads` are shown to people only. A column whose head begins with `>` is right-aligned.

@@ -1,17 +1,20 @@
 //! Command names that people know from other tools, and cairn's command for each.
 
 /// The names, with one hint for each group.
-const SYNONYMS: [(&[&str], &str); 17] = [
+const SYNONYMS: [(&[&str], &str); 20] = [
     (
-        &["add", "commit", "push", "upload", "save", "log-artifact", "import", "backup"],
+        &["add", "commit", "push", "upload", "save", "log-artifact", "import", "backup", "track"],
         "`cairn put NAME DIR` makes a version from a directory",
     ),
-    (&["pull", "checkout", "download", "clone", "export"], "`cairn get NAME[:V] DIR` writes a version out"),
+    (&["pull", "checkout", "download", "clone", "export", "fetch"], "`cairn get NAME[:V] DIR` writes a version out"),
     (&["status", "st"], "`cairn diff NAME ./DIR` shows how a directory differs from the newest version"),
     (
-        &["history", "log", "versions", "snapshots", "artifacts", "ls-remote"],
-        "`cairn list NAME` shows the versions of an artifact",
+        &["history", "reflog", "events"],
+        "`cairn log NAME` shows what happened to an artifact; `cairn list NAME` its versions",
     ),
+    (&["versions", "snapshots", "artifacts", "ls-remote"], "`cairn list NAME` shows the versions of an artifact"),
+    (&["provenance", "graph", "dag", "ancestry"], "`cairn lineage NAME[:V]` shows which runs made and used a version"),
+    (&["undelete", "unremove", "undo", "recover"], "`cairn restore NAME:vN` brings a removed version back"),
     (&["remove", "delete", "del", "forget"], "`cairn rm NAME:vN` removes a version; `cairn gc` then frees its space"),
     (&["prune", "clean", "vacuum", "collect"], "`cairn gc` frees the space of removed versions"),
     (&["check", "fsck", "scrub", "audit"], "`cairn verify` reads and hashes the whole store"),

@@ -6,12 +6,26 @@ use std::io::{IsTerminal, Write};
 /// The parts of an error: message, causes, hint.
 pub type Parts = (String, Vec<String>, String);
 
+/// Whether output is coloured: on a terminal, unless `NO_COLOR`, `CLICOLOR=0` or `TERM=dumb` is set; elsewhere if
+/// `CLICOLOR_FORCE` is set and not 0. `NO_COLOR` counts first.
+pub fn is_coloured(terminal: bool) -> bool {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if variable("NO_COLOR").is_some() {
+        return false;
+    }
+    let is = |name, text: &str| variable(name).is_some_and(|value| value == text);
+    if variable("CLICOLOR_FORCE").is_some() && !is("CLICOLOR_FORCE", "0") {
+        return true;
+    }
+    terminal && !is("CLICOLOR", "0") && !is("TERM", "dumb")
+}
+
 /// Prints help or the version to stdout.
 pub fn print_help(e: &clap::Error) {
     let mut out = std::io::stdout().lock();
     let styled = e.render();
-    let plain = !out.is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let text = if plain { styled.to_string() } else { styled.ansi().to_string() };
+    let coloured = is_coloured(out.is_terminal());
+    let text = if coloured { styled.ansi().to_string() } else { styled.to_string() };
     let _ = out.write_all(help::finish(&text).as_bytes()); // a closed pipe is not an error
 }
 

@@ -9,7 +9,7 @@ pub const HELP: Help = Help {
          writable one. `cairn mount` does the same; cairnfs is for mount(8) and /etc/fstab, where its file system type \
          is fuse.cairnfs (mount(8) needs the package fuse3 for it).",
         "Without the options version and stage the whole store is mounted: MNT/NAME/vN and MNT/NAME/ALIAS. The \
-         staging directories of runs are below MNT/.staging and MNT/NAME/staging, unless ro or nostage is given.",
+         staging directories of runs are below MNT/.staging and MNT/NAME/.staging, unless ro or nostage is given.",
         "The process goes to the background when the mount is ready. umount(8) and `cairn umount` end it; only `cairn \
          umount` seals a staging directory.",
     ],

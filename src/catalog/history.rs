@@ -71,6 +71,8 @@ pub enum Happening {
         description: bool,
         /// Whether the metadata was set.
         metadata: bool,
+        /// The time to live that was set; 0: it was removed.
+        ttl_seconds: Option<u64>,
     },
     /// Something was recorded in a draft.
     Draft {
@@ -324,6 +326,7 @@ fn annotated(version: VersionNumber, note: Note) -> (String, Happening, Actor) {
         removed_tags: note.remove_tags,
         description: note.description.is_some(),
         metadata: note.metadata.is_some(),
+        ttl_seconds: note.ttl_seconds,
     };
     let by = Actor { run: note.produced_by.map(|run| run.id).or(note.by.run.clone()), ..note.by };
     (note.at, what, by)

@@ -36,4 +36,4 @@ pub use note_record::NoteSummary;
 pub use resolve::{Selector, VersionSpec, resolve, resolve_number};
 pub(crate) use similar::distance;
 pub use version::Version;
-pub use version_record::{Mode, RunRecord, VersionRecord};
+pub use version_record::{Mode, RunRecord, SourceRecord, VersionRecord};

@@ -29,6 +29,8 @@ pub struct Annotations {
     pub tags: Vec<Tag>,
     /// The runs that made this content, the first one first.
     pub runs: Vec<RunRecord>,
+    /// How long after its commit the version expires; `rm --expired` removes it then.
+    pub ttl_seconds: Option<u64>,
 }
 
 impl Annotations {
@@ -37,6 +39,9 @@ impl Annotations {
         let mut runs: HashSet<RunRecord> = self.runs.iter().cloned().collect();
         for change in changes {
             self.description = change.description.clone().or(self.description.take());
+            if let Some(ttl) = change.ttl_seconds {
+                self.ttl_seconds = (ttl > 0).then_some(ttl);
+            }
             if let Some(metadata) = &change.metadata {
                 self.metadata = metadata.clone();
             }
@@ -83,6 +88,7 @@ impl NotedVersion {
             metadata: record.metadata.clone(),
             tags: record.tags.clone(),
             runs: record.run.clone().into_iter().collect(),
+            ttl_seconds: None,
         };
         let dir = store.layout().notes(version.artifact(), version.number());
         let notes = if has_notes(store, &dir)? { NoteLog::read(&dir)? } else { NoteLog::default() };
@@ -125,6 +131,8 @@ pub struct Recorded {
     pub description: bool,
     /// Whether the metadata changed.
     pub metadata: bool,
+    /// Whether the time to live changed.
+    pub ttl: bool,
     /// The metadata keys that the version had and has no longer.
     pub dropped_keys: Vec<String>,
 }
@@ -136,6 +144,7 @@ impl Recorded {
             tags: after.tags.iter().filter(|t| !before.tags.contains(t)).cloned().collect(),
             description: before.description != after.description,
             metadata: before.metadata != after.metadata,
+            ttl: before.ttl_seconds != after.ttl_seconds,
             dropped_keys: before.metadata.keys().filter(|k| !after.metadata.contains_key(*k)).cloned().collect(),
         }
     }

@@ -26,6 +26,9 @@ pub struct Note {
     pub remove_tags: Vec<Tag>,
     /// A run that made the same content again.
     pub produced_by: Option<RunRecord>,
+    /// The new time to live, from the time of the commit; 0: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
     /// What notes directly before this one add up to, so that they need not be read. It changes nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<NoteSummary>>,
@@ -58,6 +61,9 @@ pub struct NoteSummary {
     pub add_tags: Vec<Tag>,
     /// Runs that made the same content again.
     pub runs: Vec<RunRecord>,
+    /// The new time to live; 0: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
 }
 
 impl NoteSummary {
@@ -70,6 +76,7 @@ impl NoteSummary {
             remove_tags: note.remove_tags,
             add_tags: note.add_tags,
             runs: note.produced_by.into_iter().collect(),
+            ttl_seconds: note.ttl_seconds,
         }
     }
 
@@ -78,6 +85,7 @@ impl NoteSummary {
         self.from = earlier.from;
         self.description = self.description.take().or(earlier.description);
         self.metadata = self.metadata.take().or(earlier.metadata);
+        self.ttl_seconds = self.ttl_seconds.or(earlier.ttl_seconds);
         let mut added = earlier.add_tags;
         added.retain(|tag| !self.remove_tags.contains(tag));
         let removed = std::mem::replace(&mut self.remove_tags, earlier.remove_tags);

@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(parse("a:latest").unwrap(), Selector::Latest);
         assert_eq!(parse("a:v3").unwrap(), Selector::Number(VersionNumber(3)));
         assert_eq!(parse("a:prod").unwrap(), Selector::AliasOrDigest("prod".into()));
-        for bad in ["", ":v1", "a:", "a:v1:b", "a:b/c", "a b", "a:staging", "a:v01"] {
+        for bad in ["", ":v1", "a:", "a:v1:b", "a:b/c", "a b", "a:.staging", "a:v01"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -21,6 +21,8 @@ pub struct KeepRules {
     pub within: Option<Duration>,
     /// Keep versions with one of these tags.
     pub tags: Vec<Tag>,
+    /// Keep what has no time to live, and what has not reached its end by this host's clock.
+    pub expired: bool,
 }
 
 setters! {
@@ -28,6 +30,7 @@ setters! {
         last: u64 => Some(last),
         within: Duration => Some(within),
         tags: Vec<Tag>,
+        expired: bool,
     }
 }
 
@@ -109,12 +112,25 @@ impl KeepRules {
                 (None, _) => kept_by.push("its time cannot be read".to_owned()),
             }
         }
-        if !self.tags.is_empty() {
-            let tags = version.annotations()?.tags;
-            kept_by.extend(self.tags.iter().filter(|tag| tags.contains(tag)).map(|tag| format!("tag {tag}")));
+        if self.tags.is_empty() && !self.expired {
+            return Ok(kept_by);
+        }
+        let annotations = version.annotations()?;
+        let has_tag = self.tags.iter().filter(|tag| annotations.tags.contains(tag));
+        kept_by.extend(has_tag.map(|tag| format!("tag {tag}")));
+        if self.expired {
+            kept_by.extend(not_expired(&version.record().created_at, annotations.ttl_seconds, clock::unix_now()));
         }
         Ok(kept_by)
     }
+}
+
+/// Why a version has not expired; `None` if it has. Its age is by the clock of the host that asks.
+fn not_expired(created_at: &str, ttl_seconds: Option<u64>, now: i64) -> Option<String> {
+    let Some(ttl) = ttl_seconds else { return Some("no ttl".to_owned()) };
+    let Some(made) = clock::parse(created_at) else { return Some("its time cannot be read".to_owned()) };
+    let left = made.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)).saturating_sub(now);
+    (left > 0).then(|| format!("ttl ends in {left} s"))
 }
 
 /// Refuses rules that keep nothing of an artifact: probably a mistake.

@@ -269,14 +269,22 @@ pub fn live_numbers(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNum
 pub fn each(store: &Store, name: &ArtifactName) -> Result<Vec<(VersionNumber, Result<Version>)>> {
     let mut out = Vec::new();
     for number in live_numbers(store, name)? {
-        match Version::read(store, name, number) {
-            Ok(Some(version)) => out.push((number, Ok(version))),
-            Ok(None) => out.push((number, Err(Error::damaged(format!("{name}:{number} vanished while it was read"))))),
-            Err(e) if e.kind() == Kind::Damaged => out.push((number, Err(e))),
-            Err(e) => return Err(e),
-        }
+        out.push((number, read_live(store, name, number)?));
     }
     Ok(out)
+}
+
+/// A version that was listed, or its error if it is damaged.
+///
+/// # Errors
+/// I/O.
+pub fn read_live(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Result<Version>> {
+    match Version::read(store, name, number) {
+        Ok(Some(version)) => Ok(Ok(version)),
+        Ok(None) => Ok(Err(Error::damaged(format!("{name}:{number} vanished while it was read")))),
+        Err(e) if e.kind() == Kind::Damaged => Ok(Err(e)),
+        Err(e) => Err(e),
+    }
 }
 
 /// All versions of an artifact that are not removed, ascending.

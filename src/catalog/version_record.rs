@@ -43,6 +43,27 @@ impl Mode {
     }
 }
 
+/// The version that a copy was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The number.
+    pub version: VersionNumber,
+    /// The digest of its root.
+    pub digest: Digest,
+    /// The id of its store, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<String>,
+}
+
+impl std::fmt::Display for SourceRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}@{}", self.artifact, self.version, self.digest)?;
+        self.store_id.as_ref().map_or(Ok(()), |id| write!(f, " in store {id}"))
+    }
+}
+
 /// The content of `version.json`. It does not contain the version's number, which is claimed afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VersionRecord {
@@ -84,6 +105,9 @@ pub struct VersionRecord {
     /// Of a collaborative version: the id under which it was made. Its runs are in that draft's log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distributed_id: Option<DistributedId>,
+    /// Of a copy: what it was made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceRecord>,
     /// The number from which the claim walks up.
     pub from: VersionNumber,
     /// Whether `from` is the only number that it may have (L9).

@@ -67,7 +67,7 @@ impl Drop for Unpin {
 
 /// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and
 /// removals show within [`MountOptions::refresh`]. If this process may write to the store, staging directories are
-/// mounted too, and `.staging` and `NAME/staging` are links to them. The rest is as in
+/// mounted too, and `.staging` and `NAME/.staging` are links to them. The rest is as in
 /// [`mount_version`](super::mount_version).
 ///
 /// # Errors

@@ -70,7 +70,7 @@ text_type! {
     ArtifactType, check_type
 }
 text_type! {
-    /// An alias of a version: printable, 1–128 bytes, no `/` or `:`, no leading `.` or `-`, not `staging`, `latest` or
+    /// An alias of a version: printable, 1–128 bytes, no `/` or `:`, no leading `.` or `-`, not `latest` or
     /// `v<digits>`.
     AliasName, check_alias
 }
@@ -117,9 +117,6 @@ fn check_alias(text: &str) -> Result<()> {
     }
     if text.contains(['/', ':']) || text.starts_with(['.', '-']) {
         return bad("no `/`, no `:`, no leading `.` or `-`");
-    }
-    if text == "staging" {
-        return bad("mounts use this name");
     }
     if text == "latest" {
         return bad("`latest` follows the newest version by itself");
@@ -345,7 +342,7 @@ mod tests {
         for good in ["prod", "best model", "v1x", "ü", "v"] {
             assert!(AliasName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "a/b", "a:b", ".a", "-a", "staging", "latest", "v0", "v12", "a\n", &"x".repeat(129)] {
+        for bad in ["", "a/b", "a:b", ".a", "-a", "latest", "v0", "v12", "a\n", &"x".repeat(129)] {
             assert!(AliasName::parse(bad).is_err(), "{bad:?}");
         }
         for good in ["..", "a/b", "ü", &"ü".repeat(128)] {

@@ -21,6 +21,7 @@ mod lost_numbers;
 mod missing_content;
 mod mount;
 mod order_independence;
+mod pages;
 mod patching;
 mod races;
 mod reading;

@@ -1,5 +1,6 @@
 //! `cairn tag`, `cairn untag` and `cairn annotate`
 
+use super::gc::duration;
 use super::put::metadata;
 use crate::errors::CommandResult;
 use crate::help::Help;
@@ -46,7 +47,7 @@ pub struct AnnotateArgs {
     #[arg(value_name = "NAME[:V]")]
     pub version: String,
     /// The new description
-    #[arg(long, value_name = "TEXT", required_unless_present = "metadata")]
+    #[arg(long, value_name = "TEXT", required_unless_present_any = ["metadata", "ttl"])]
     pub description: Option<String>,
     /// The new metadata: a JSON object, or @FILE to read it from a file
     #[arg(long, value_name = "JSON|@FILE")]
@@ -54,20 +55,36 @@ pub struct AnnotateArgs {
     /// Keep the metadata keys that the new object does not have
     #[arg(long, requires = "metadata")]
     pub merge: bool,
+    /// How long after its commit the version expires: a number with s, m, h or d; none: never
+    #[arg(long, value_name = "DURATION|none", value_parser = ttl)]
+    pub ttl: Option<u64>,
+}
+
+fn ttl(text: &str) -> std::result::Result<u64, String> {
+    match text {
+        "none" => Ok(0),
+        _ => match duration(text)?.as_secs() {
+            0 => Err("expected more than 0, or none".to_owned()),
+            seconds => Ok(seconds),
+        },
+    }
 }
 
 /// The text of `cairn annotate --help`.
 pub const ANNOTATE_HELP: Help = Help {
     description: &[
-        "Sets the description and the metadata of a version. Its content does not change. Without --merge the new \
-         metadata replaces the old. `cairn log` shows who changed what.",
+        "Sets the description, the metadata and the time to live of a version. Its content does not change. Without \
+         --merge the new metadata replaces the old. `cairn log` shows who changed what.",
+        "The time to live only marks the version: `cairn rm NAME --expired` removes it when its time has ended, and \
+         nothing else does.",
     ],
     examples: &[
         ("cairn annotate model:v3 --description 'trained on the clean set'", ""),
+        ("cairn annotate crawl:v3 --ttl 30d", "`cairn rm crawl --expired` may remove it after 30 days"),
         ("cairn annotate model:v3 --metadata '{\"accuracy\": 0.97}' --merge", "other keys stay"),
     ],
     exit: &[],
-    json: "{\"artifact\", \"version\", \"description\", \"metadata\"}\nBoth are as recorded now.",
+    json: "{\"artifact\", \"version\", \"description\", \"metadata\", \"ttl_seconds\"}\nAll are as recorded now.",
     list: None,
 };
 
@@ -109,7 +126,7 @@ fn print_tags(context: &mut Context, version: &Version) -> CommandResult {
     Ok(0)
 }
 
-/// Sets description and metadata.
+/// Sets description, metadata and time to live.
 pub fn annotate(context: &mut Context, args: AnnotateArgs) -> CommandResult {
     let given = args.metadata.as_deref().map(metadata).transpose()?;
     let version = context.version(&args.version)?;
@@ -123,13 +140,13 @@ pub fn annotate(context: &mut Context, args: AnnotateArgs) -> CommandResult {
             }
             given => given.clone(),
         };
-        Ok(Note { description: args.description.clone(), metadata, ..Note::default() })
+        Ok(Note { description: args.description.clone(), metadata, ttl_seconds: args.ttl, ..Note::default() })
     })?;
     if context.json() {
         let now = version.annotations()?;
         context.out.json(&json!({
             "artifact": version.artifact(), "version": version.number(), "description": now.description,
-            "metadata": now.metadata,
+            "metadata": now.metadata, "ttl_seconds": now.ttl_seconds,
         }))?;
     } else {
         context.out.line(&version.to_string())?;
@@ -142,6 +159,7 @@ pub fn annotate(context: &mut Context, args: AnnotateArgs) -> CommandResult {
     } else if recorded.metadata {
         parts.push(format!("metadata (replaced; dropped {})", recorded.dropped_keys.join(", ")));
     }
+    parts.extend(recorded.ttl.then(|| "ttl".to_owned()));
     let said = if parts.is_empty() { "nothing changed".to_owned() } else { format!("recorded: {}", parts.join(", ")) };
     context.status(&said);
     Ok(0)

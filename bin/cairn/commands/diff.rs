@@ -4,7 +4,7 @@ use super::entry::{Fields, json_name};
 use super::shared_args::ScanArgs;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
-use crate::output::Context;
+use crate::output::{Context, colour};
 use crate::progress::human;
 use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit;
@@ -166,10 +166,17 @@ fn show(context: &mut Context, change: &Change, first: bool) -> std::result::Res
         };
         return context.out.json_part(&line);
     }
+    context.out.begin_colour(match letter {
+        b'A' => colour::GREEN,
+        b'D' => colour::RED,
+        _ => colour::YELLOW,
+    })?;
     context.out.bytes(&[letter, b' '])?;
     context.out.name(change.path.as_bytes())?;
     let is_directory = change.new.as_ref().or(change.old.as_ref()).is_some_and(Entry::is_directory);
-    context.out.bytes(if is_directory { b"/\n" } else { b"\n" })
+    context.out.bytes(if is_directory { b"/" } else { b"" })?;
+    context.out.end_colour()?;
+    context.out.bytes(b"\n")
 }
 
 impl Sum {

@@ -1,36 +1,80 @@
 //! `cairn list`
 
-use crate::errors::CommandResult;
+use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::{Context, dash};
 use crate::progress::human;
+use crate::times::Times;
+use cairn::Store;
 use cairn::catalog::{Version, alias};
 use cairn::error::{Error, Kind, Result};
 use cairn::internals::catalog::{artifact, version};
-use cairn::types::{ArtifactName, Tag, VersionNumber};
-use clap::Args;
+use cairn::types::{AliasName, ArtifactName, ArtifactType, Tag, VersionNumber};
+use clap::{Args, ValueEnum};
+use globset::{Glob, GlobMatcher};
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 
 /// `cairn list`
 #[derive(Args, Debug)]
 pub struct ListArgs {
-    /// List the versions of this artifact; without it, list all artifacts
+    /// An artifact, to list its versions, or a pattern of names; without it, all artifacts are listed
+    #[arg(value_name = "NAME|PATTERN")]
     pub name: Option<String>,
+    /// List only what has this type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// List only versions with this tag, or artifacts that have such a version
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+    /// List only the version that this alias names, or artifacts that have the alias
+    #[arg(long, value_name = "ALIAS")]
+    pub alias: Option<String>,
+    /// The order: by name or number, the newest first, or the largest first
+    #[arg(long, value_enum, value_name = "KEY")]
+    pub sort: Option<SortKey>,
+    /// List at most this many
+    #[arg(long, short = 'n', value_name = "N")]
+    pub limit: Option<usize>,
+    /// Print headings, also if the output is not a terminal
+    #[arg(long)]
+    pub header: bool,
+    /// Print times as "3 hours ago"
+    #[arg(long)]
+    pub relative: bool,
+}
+
+/// What a list is ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortKey {
+    /// By name; versions by number
+    Name,
+    /// The newest first
+    Created,
+    /// The largest first
+    Size,
+    /// The one with the most files first
+    Files,
 }
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
-    description: &["Without NAME the columns are NAME, TYPE, VERSIONS and LATEST. With NAME they are VERSION, \
-         CREATED, FILES, SIZE, MODE, DIGEST, ALIASES, TAGS and RUN. Headings are printed only on a \
-         terminal."],
+    description: &[
+        "Without NAME the columns are NAME, TYPE, VERSIONS, LATEST, SIZE and CREATED; the last two are those of the \
+         newest version. With NAME they are VERSION, CREATED, FILES, SIZE, MODE, DIGEST, ALIASES, TAGS and RUN. \
+         Headings are printed on a terminal, or with --header.",
+        "In a pattern, * matches any characters, ? one, [ab] one of these, and {x,y} one of these texts.",
+        "Times are local on a terminal, and UTC elsewhere.",
+    ],
     examples: &[
         ("cairn list", ""),
         ("cairn list images", ""),
+        ("cairn list 'img-*' --type dataset --sort size --limit 10", "the ten largest"),
+        ("cairn list images --tag golden --relative", ""),
         ("cairn list images | awk '{print $1}'", "only the version numbers"),
-        ("cairn list images --json | jq -r '.[] | select(.tags | index(\"raw\")).version'", ""),
     ],
     exit: &[],
-    json: "All artifacts: [{\"artifact\", \"type\", \"versions\", \"latest\"}]\n\
+    json: "Artifacts: [{\"artifact\", \"type\", \"versions\", \"latest\", \"files\", \"bytes\", \"created_at\"}]\n\
          One artifact: [{\"version\", \"digest\", \"aliases\", \"tags\", \"files\", \"bytes\", \
          \"created_at\", \"mode\", \"run\"}]",
     list: None,
@@ -38,17 +82,120 @@ pub const HELP: Help = Help {
 
 /// Artifacts, or the versions of one.
 pub fn run(context: &mut Context, args: ListArgs) -> CommandResult {
-    match args.name {
-        None => artifacts(context),
-        Some(name) => versions(context, &ArtifactName::parse(&name)?),
+    let filter = Filter::parse(&args)?;
+    match &args.name {
+        Some(name) if !name.contains(['*', '?', '[', '{']) => {
+            versions(context, &args, &filter, &ArtifactName::parse(name)?)
+        }
+        pattern => artifacts(context, &args, &filter, pattern.as_deref()),
     }
 }
 
-fn artifacts(context: &mut Context) -> CommandResult {
+/// What is listed.
+struct Filter {
+    kind: Option<ArtifactType>,
+    tag: Option<Tag>,
+    alias: Option<AliasName>,
+}
+
+impl Filter {
+    fn parse(args: &ListArgs) -> Result<Filter> {
+        Ok(Filter {
+            kind: args.kind.as_deref().map(ArtifactType::parse).transpose()?,
+            tag: args.tag.as_deref().map(Tag::parse).transpose()?,
+            alias: args.alias.as_deref().map(AliasName::parse).transpose()?,
+        })
+    }
+
+    fn artifact(&self, context: &Context, store: &Store, name: &ArtifactName, live: &[VersionNumber]) -> Result<bool> {
+        if let Some(alias) = &self.alias
+            && alias::get(store, name, alias)?.is_none()
+        {
+            return Ok(false);
+        }
+        let Some(tag) = &self.tag else { return Ok(true) };
+        for number in live.iter().rev() {
+            if let Some(version) = readable(context, name, *number, version::read_live(store, name, *number)?)
+                && tags(context, &version)?.contains(tag)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// One line of a list.
+struct Row {
+    cells: Vec<String>,
+    document: Value,
+    created: Option<String>,
+    bytes: u64,
+    files: u64,
+}
+
+/// The list: JSON is printed as it comes, unless it is sorted.
+struct Rows {
+    sort: Option<SortKey>,
+    limit: usize,
+    streams: bool,
+    streamed: usize,
+    rows: Vec<Row>,
+}
+
+impl Rows {
+    fn new(context: &Context, args: &ListArgs) -> Rows {
+        let sort = args.sort.filter(|key| *key != SortKey::Name); // lists come in this order
+        let streams = context.json() && sort.is_none();
+        Rows { sort, limit: args.limit.unwrap_or(usize::MAX), streams, streamed: 0, rows: Vec::new() }
+    }
+
+    /// Whether no further row would be printed.
+    fn is_full(&self) -> bool {
+        self.sort.is_none() && self.rows.len() + self.streamed >= self.limit
+    }
+
+    fn add(&mut self, context: &mut Context, row: Row) -> std::result::Result<(), Failure> {
+        if !self.streams {
+            self.rows.push(row);
+            return Ok(());
+        }
+        context.out.json_element(&row.document, self.streamed == 0)?;
+        self.streamed += 1;
+        Ok(())
+    }
+
+    fn print(mut self, context: &mut Context, heads: &[&str], header: bool) -> std::result::Result<(), Failure> {
+        match self.sort {
+            Some(SortKey::Created) => self.rows.sort_by(|a, b| b.created.cmp(&a.created)),
+            Some(SortKey::Size) => self.rows.sort_by_key(|row| Reverse(row.bytes)),
+            Some(SortKey::Files) => self.rows.sort_by_key(|row| Reverse(row.files)),
+            _ => {}
+        }
+        self.rows.truncate(self.limit);
+        if context.json() {
+            for row in self.rows {
+                context.out.json_element(&row.document, self.streamed == 0)?;
+                self.streamed += 1;
+            }
+            return context.out.end_json_array(self.streamed == 0);
+        }
+        let cells: Vec<_> = self.rows.into_iter().map(|row| row.cells).collect();
+        if header { context.out.table_with_heads(heads, &cells) } else { context.out.table(heads, &cells) }
+    }
+}
+
+fn artifacts(context: &mut Context, args: &ListArgs, filter: &Filter, pattern: Option<&str>) -> CommandResult {
+    let matcher = pattern.map(matcher).transpose()?;
+    let times = context.times(args.relative);
     let store = context.store()?;
-    let mut documents: Vec<Value> = Vec::new();
-    let mut rows = Vec::new();
+    let mut rows = Rows::new(context, args);
+    let mut any = false;
     for name in artifact::all(&store)? {
+        any = true;
+        if rows.is_full() || matcher.as_ref().is_some_and(|matcher| !matcher.is_match(name.as_str())) {
+            continue;
+        }
         let kind = match artifact::kind(&store, &name) {
             Ok(kind) => kind,
             Err(e) if e.kind() == Kind::Damaged => {
@@ -57,56 +204,125 @@ fn artifacts(context: &mut Context) -> CommandResult {
             }
             Err(e) => return Err(e.into()),
         };
-        let live = version::live_numbers(&store, &name)?;
-        rows.push(vec![
-            name.to_string(),
-            kind.as_ref().map_or("damaged".into(), |k| k.to_string()),
-            live.len().to_string(),
-            live.last().map_or("-".into(), |n| n.to_string()),
-        ]);
-        documents.push(json!({ "artifact": name, "type": kind, "versions": live.len(), "latest": live.last() }));
-    }
-    if context.json() {
-        context.out.json(&documents)?;
-    } else {
-        if rows.is_empty() {
-            context.status("no artifacts yet: `cairn put NAME DIR` makes one");
+        if filter.kind.as_ref().is_some_and(|wanted| kind.as_ref() != Some(wanted)) {
+            continue;
         }
-        context.out.table(&["NAME", "TYPE", ">VERSIONS", "LATEST"], &rows)?;
+        let live = version::live_numbers(&store, &name)?;
+        if filter.artifact(context, &store, &name, &live)? {
+            let row = artifact_row(context, &store, &name, kind.as_ref(), &live, &times)?;
+            rows.add(context, row)?;
+        }
     }
+    if !any && !context.json() {
+        context.status("no artifacts yet: `cairn put NAME DIR` makes one");
+    }
+    rows.print(context, &["NAME", "TYPE", ">VERSIONS", "LATEST", ">SIZE", "CREATED"], args.header)?;
     Ok(0)
 }
 
-fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
+fn matcher(pattern: &str) -> Result<GlobMatcher> {
+    let glob = Glob::new(pattern).map_err(|e| Error::usage(format!("`{pattern}` is not a pattern")).with_source(e))?;
+    Ok(glob.compile_matcher())
+}
+
+fn artifact_row(
+    context: &Context,
+    store: &Store,
+    name: &ArtifactName,
+    kind: Option<&ArtifactType>,
+    live: &[VersionNumber],
+    times: &Times,
+) -> Result<Row> {
+    let latest = live.last().copied();
+    let newest = match latest {
+        Some(number) => readable(context, name, number, version::read_live(store, name, number)?),
+        None => None,
+    };
+    let record = newest.as_ref().map(Version::record);
+    let created = record.map(|record| record.created_at.clone());
+    Ok(Row {
+        cells: vec![
+            name.to_string(),
+            kind.map_or("damaged".into(), |kind| kind.to_string()),
+            live.len().to_string(),
+            latest.map_or("-".into(), |n| n.to_string()),
+            record.map_or("-".into(), |record| human(record.bytes)),
+            created.as_ref().map_or("-".into(), |created| times.show(created)),
+        ],
+        document: json!({
+            "artifact": name, "type": kind, "versions": live.len(), "latest": latest,
+            "files": record.map(|r| r.files), "bytes": record.map(|r| r.bytes), "created_at": created,
+        }),
+        created,
+        bytes: record.map_or(0, |record| record.bytes),
+        files: record.map_or(0, |record| record.files),
+    })
+}
+
+/// The version; a warning if it is damaged.
+fn readable(context: &Context, name: &ArtifactName, number: VersionNumber, read: Result<Version>) -> Option<Version> {
+    let warn = |e: &Error| {
+        context.warn(&format!("{name}:{number} is damaged: {e:#}; `cairn rm {name}:{number}` removes it"));
+    };
+    read.inspect_err(warn).ok()
+}
+
+fn versions(context: &mut Context, args: &ListArgs, filter: &Filter, name: &ArtifactName) -> CommandResult {
+    let times = context.times(args.relative);
     let store = context.store()?;
-    let versions = version::each(&store, name)?;
-    if versions.is_empty() {
+    let numbers = version::live_numbers(&store, name)?;
+    if numbers.is_empty() {
         version::versions(&store, name)?; // the error for an artifact that does not exist
     }
     let (aliases, damaged) = alias::readable(&store, name)?;
     for e in damaged {
         context.warn(&format!("an alias of {name} is damaged: {e:#}"));
     }
-    let latest = versions.last().map(|(number, _)| *number);
-    let mut documents: Vec<Value> = Vec::new();
-    let mut rows = Vec::new();
-    for (number, version) in &versions {
-        let aliases = version::aliases_of(*number, &aliases, latest);
-        let version = match version {
-            Ok(version) => version,
-            Err(e) => {
-                context.warn(&format!("{name}:{number} is damaged: {e:#}; `cairn rm {name}:{number}` removes it"));
-                rows.push(damaged_row(*number, &aliases));
-                documents.push(damaged_document(*number, &aliases, e));
-                continue;
-            }
+    let latest = numbers.last().copied();
+    let wanted = filter.alias.as_ref().map(|alias| aliases.iter().find(|(a, _)| a == alias).map(|(_, number)| *number));
+    let mut rows = Rows::new(context, args);
+    for number in numbers {
+        if rows.is_full() {
+            break;
+        }
+        if wanted.is_some_and(|wanted| wanted != Some(number)) {
+            continue;
+        }
+        let aliases = version::aliases_of(number, &aliases, latest);
+        let read = version::read_live(&store, name, number)?;
+        let why = read.as_ref().err().map(|e| format!("{e:#}"));
+        let row = match (readable(context, name, number, read), why) {
+            (Some(version), _) => version_row(context, filter, &version, &aliases, &times)?,
+            (None, why) => Some(damaged_row(number, &aliases, why)),
         };
-        let record = version.record();
-        let tags = tags(context, version)?;
-        let run = record.run.as_ref().map(|r| &r.id);
-        rows.push(vec![
+        if let Some(row) = row {
+            rows.add(context, row)?;
+        }
+    }
+    let heads = ["VERSION", "CREATED", ">FILES", ">SIZE", "MODE", "DIGEST", "ALIASES", "TAGS", "RUN"];
+    rows.print(context, &heads, args.header)?;
+    Ok(0)
+}
+
+/// The line of a version, if it is wanted.
+fn version_row(
+    context: &Context,
+    filter: &Filter,
+    version: &Version,
+    aliases: &[String],
+    times: &Times,
+) -> Result<Option<Row>> {
+    let record = version.record();
+    let tags = tags(context, version)?;
+    let has_tag = filter.tag.as_ref().is_none_or(|tag| tags.contains(tag));
+    if !has_tag || filter.kind.as_ref().is_some_and(|kind| *kind != record.kind) {
+        return Ok(None);
+    }
+    let run = record.run.as_ref().map(|r| &r.id);
+    Ok(Some(Row {
+        cells: vec![
             version.number().to_string(),
-            record.created_at.clone(),
+            times.show(&record.created_at),
             record.files.to_string(),
             human(record.bytes),
             record.mode.as_str().to_owned(),
@@ -114,21 +330,16 @@ fn versions(context: &mut Context, name: &ArtifactName) -> CommandResult {
             dash(&aliases.join(",")),
             dash(&tags.iter().map(|t| t.to_string()).collect::<Vec<_>>().join(",")),
             run.map_or("-".into(), |r| r.to_string()),
-        ]);
-        documents.push(json!({
+        ],
+        document: json!({
             "version": version.number(), "digest": version.digest(), "aliases": aliases, "tags": tags,
             "files": record.files,
             "bytes": record.bytes, "created_at": record.created_at, "mode": record.mode, "run": run,
-        }));
-    }
-    if context.json() {
-        context.out.json(&documents)?;
-    } else {
-        context
-            .out
-            .table(&["VERSION", "CREATED", ">FILES", ">SIZE", "MODE", "DIGEST", "ALIASES", "TAGS", "RUN"], &rows)?;
-    }
-    Ok(0)
+        }),
+        created: Some(record.created_at.clone()),
+        bytes: record.bytes,
+        files: record.files,
+    }))
 }
 
 /// The tags of a version as they are now; those recorded at its commit if the later ones are damaged.
@@ -143,15 +354,15 @@ fn tags(context: &Context, version: &Version) -> Result<Vec<Tag>> {
 }
 
 /// The line of a version whose record cannot be read.
-fn damaged_row(number: VersionNumber, aliases: &[String]) -> Vec<String> {
-    let none = || "-".to_owned();
-    vec![number.to_string(), none(), none(), none(), none(), "damaged".into(), dash(&aliases.join(",")), none(), none()]
-}
-
-fn damaged_document(number: VersionNumber, aliases: &[String], e: &Error) -> Value {
-    json!({
+fn damaged_row(number: VersionNumber, aliases: &[String], why: Option<String>) -> Row {
+    let mut cells = vec!["-".to_owned(); 9];
+    cells[0] = number.to_string();
+    cells[5] = "damaged".into();
+    cells[6] = dash(&aliases.join(","));
+    let document = json!({
         "version": number, "digest": null, "aliases": aliases, "tags": null, "files": null, "bytes": null,
         "created_at": null, "mode": null,
-        "run": null, "damaged": format!("{e:#}"),
-    })
+        "run": null, "damaged": why,
+    });
+    Row { cells, document, created: None, bytes: 0, files: 0 }
 }

@@ -3,6 +3,7 @@
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
+use crate::times::{Times, duration};
 use cairn::catalog::history::{self, DraftChange, Event, Happening};
 use cairn::catalog::{Selector, VersionSpec};
 use cairn::error::{Error, Kind, Result};
@@ -19,6 +20,9 @@ pub struct LogArgs {
     /// Print at most this many events
     #[arg(long, short = 'n', value_name = "N")]
     pub limit: Option<usize>,
+    /// Print times as "3 hours ago"
+    #[arg(long)]
+    pub relative: bool,
 }
 
 /// The text of `--help`.
@@ -26,7 +30,8 @@ pub const HELP: Help = Help {
     description: &[
         "Prints who published, removed and restored versions, moved aliases, annotated versions, and contributed to, \
          discarded and finished drafts, and when. The newest event comes first.",
-        "Times are those of the hosts that did it, in UTC. Records of older releases do not have users and hosts.",
+        "Times are those of the hosts that did it: local on a terminal, UTC elsewhere. Records of older releases do \
+         not have users and hosts.",
     ],
     examples: &[
         ("cairn log images", ""),
@@ -36,15 +41,16 @@ pub const HELP: Help = Help {
     ],
     exit: &[],
     json: "One line for each event: {\"at\", \"event\", \"artifact\", \"version\", \"alias\", \"from\", \
-         \"distributed_id\", \"mode\", \"tags\", \"removed_tags\", \"description\", \"metadata\", \"user\", \"host\", \
-         \"run\"}. Fields that do not apply are absent. event is published, removed, restored, alias, unalias, \
-         annotated, contributed, dropped, discarded or finished.",
+         \"distributed_id\", \"mode\", \"tags\", \"removed_tags\", \"description\", \"metadata\", \"ttl_seconds\", \
+         \"user\", \"host\", \"run\"}. Fields that do not apply are absent. event is published, removed, restored, alias, \
+         unalias, annotated, contributed, dropped, discarded or finished.",
     list: None,
 };
 
 /// Prints events.
 pub fn run(context: &mut Context, args: LogArgs) -> CommandResult {
     let wanted = args.name.as_deref().map(parse).transpose()?;
+    let times = context.times(args.relative);
     let store = context.store()?;
     let events = match &wanted {
         Some((name, alias)) => history::of(&store, name, alias.as_ref())?,
@@ -61,7 +67,7 @@ pub fn run(context: &mut Context, args: LogArgs) -> CommandResult {
         if context.json() {
             context.out.json(&document(&event))?;
         } else {
-            context.out.line(&line(&event))?;
+            context.out.line(&line(&event, &times))?;
         }
     }
     Ok(0)
@@ -100,17 +106,21 @@ fn show(version: Option<VersionNumber>) -> String {
     version.map_or("nothing".to_owned(), |version| version.to_string())
 }
 
-fn line(event: &Event) -> String {
+fn line(event: &Event, times: &Times) -> String {
     let artifact = &event.artifact;
     let what = match &event.what {
         Happening::Published { version, mode } => format!("{artifact}:{version} ({})", mode.as_str()),
         Happening::Removed(version) | Happening::Restored(version) => format!("{artifact}:{version}"),
         Happening::Alias { alias, from, to } => format!("{artifact}:{alias} {} -> {}", show(*from), show(*to)),
-        Happening::Annotated { version, tags, removed_tags, description, metadata } => {
+        Happening::Annotated { version, tags, removed_tags, description, metadata, ttl_seconds } => {
             let mut parts: Vec<String> = tags.iter().map(|tag| format!("tag {tag}")).collect();
             parts.extend(removed_tags.iter().map(|tag| format!("without tag {tag}")));
             parts.extend(description.then(|| "description".to_owned()));
             parts.extend(metadata.then(|| "metadata".to_owned()));
+            parts.extend(ttl_seconds.map(|ttl| match ttl {
+                0 => "no ttl".to_owned(),
+                ttl => format!("ttl {}", duration(ttl)),
+            }));
             if parts.is_empty() {
                 parts.push("made again".to_owned());
             }
@@ -119,7 +129,7 @@ fn line(event: &Event) -> String {
         Happening::Draft { id, .. } => format!("{artifact} draft {id}"),
         _ => artifact.to_string(),
     };
-    format!("{}  {:<11} {what}{}", event.at, name(&event.what), event.by)
+    format!("{}  {:<11} {what}{}", times.show(&event.at), name(&event.what), event.by)
 }
 
 fn document(event: &Event) -> Value {
@@ -128,9 +138,9 @@ fn document(event: &Event) -> Value {
         Happening::Published { version, mode } => json!({ "version": version, "mode": mode }),
         Happening::Removed(version) | Happening::Restored(version) => json!({ "version": version }),
         Happening::Alias { alias, from, to } => json!({ "alias": alias, "from": from, "version": to }),
-        Happening::Annotated { version, tags, removed_tags, description, metadata } => json!({
+        Happening::Annotated { version, tags, removed_tags, description, metadata, ttl_seconds } => json!({
             "version": version, "tags": tags, "removed_tags": removed_tags, "description": description,
-            "metadata": metadata,
+            "metadata": metadata, "ttl_seconds": ttl_seconds,
         }),
         Happening::Draft { id, .. } => json!({ "distributed_id": id }),
         _ => json!({}),

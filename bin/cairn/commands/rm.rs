@@ -25,7 +25,7 @@ pub struct RmArgs {
     #[arg(required = true, value_name = "NAME:V")]
     pub versions: Vec<String>,
     /// Remove every version of these artifacts
-    #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags"])]
+    #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags", "expired"])]
     pub all: bool,
     /// Keep the newest N versions of each artifact
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -36,8 +36,11 @@ pub struct RmArgs {
     /// Keep versions with this tag (repeatable)
     #[arg(long = "keep-tag", value_name = "TAG")]
     pub keep_tags: Vec<String>,
+    /// Remove versions whose time to live has ended, unless a rule keeps them (see `cairn annotate --ttl`)
+    #[arg(long)]
+    pub expired: bool,
     /// Also remove a version that an alias names, and that alias
-    #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags"])]
+    #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags", "expired"])]
     pub force: bool,
     /// Print what would be removed, and change nothing
     #[arg(long)]
@@ -53,6 +56,8 @@ pub const HELP: Help = Help {
         "With --keep rules NAME is an artifact, and every version of it that no rule keeps is removed. A version stays \
          if any rule keeps it, while an alias other than latest names it, or while a mount uses it. Each version is \
          printed with what keeps it.",
+        "--expired removes versions that reached the end of the time that `cairn annotate --ttl` gave them, counted \
+         from their commit by this host's clock. Nothing else removes them. Versions without a time stay.",
         "The bytes that `cairn gc` frees are those of files that no other version and no draft has. If there are \
          millions of files to compare, the number is an estimate, and says so.",
     ],
@@ -61,6 +66,7 @@ pub const HELP: Help = Help {
         ("cairn rm images:v3 --dry-run", ""),
         ("cairn rm images --all", "every version of images"),
         ("cairn rm images --keep-last 10 --keep-tag golden --dry-run", "what the rules would remove"),
+        ("cairn rm images --expired --keep-last 1", "what expired, except the newest version"),
         ("cairn rm images labels --keep-within 30d", "older than 30 days before the newest version"),
     ],
     exit: &[(3, "refused: an alias or a mount uses the version, or the rules keep no version at all")],
@@ -108,6 +114,7 @@ pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
 
 fn rules(args: &RmArgs) -> Result<KeepRules> {
     let mut rules = KeepRules::default().tags(args.keep_tags.iter().map(|t| Tag::parse(t)).collect::<Result<_>>()?);
+    rules.expired = args.expired;
     rules.last = args.keep_last;
     rules.within = args.keep_within;
     Ok(rules)
@@ -123,7 +130,9 @@ fn judged(store: &Store, names: &[String], rules: &KeepRules) -> Result<Vec<Chos
         }
         let name = ArtifactName::parse(name)?;
         let judged = retention::judge(store, &name, rules)?;
-        retention::refuse_if_nothing_is_kept(&name, &judged)?;
+        if !rules.expired {
+            retention::refuse_if_nothing_is_kept(&name, &judged)?;
+        }
         let numbers = judged.iter().filter(|j| j.kept_by.is_empty()).map(|j| j.version).collect();
         out.push(Chosen { name, numbers, judged });
     }

@@ -7,6 +7,7 @@ use crate::output::Context;
 use cairn::error::Error;
 use clap::Args;
 use clap::CommandFactory;
+use clap_complete::Shell;
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -15,12 +16,15 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 pub struct CompletionsArgs {
     /// The shell
-    pub shell: clap_complete::Shell,
+    pub shell: Shell,
 }
 
 /// The text of `--help`.
 pub const COMPLETIONS_HELP: Help = Help {
-    description: &["Prints a script that completes cairn's commands and options."],
+    description: &[
+        "Prints a script that completes cairn's commands and options. For bash, zsh and fish it also completes the \
+         names of artifacts, versions, aliases and drafts of the store that the command line uses.",
+    ],
     examples: &[
         ("cairn completions bash > /etc/bash_completion.d/cairn", ""),
         ("cairn completions zsh > ~/.zfunc/_cairn", ""),
@@ -60,8 +64,23 @@ pub const VERSION_HELP: Help = Help {
 pub fn completions(context: &mut Context, args: CompletionsArgs) -> CommandResult {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "cairn", &mut text);
-    context.out.bytes(&text)?;
+    context.out.bytes(with_names(args.shell, &String::from_utf8_lossy(&text)).as_bytes())?;
     Ok(0)
+}
+
+/// A script of clap's, which knows commands and options, with what completes names.
+fn with_names(shell: Shell, script: &str) -> String {
+    const ZSH: &str = include_str!("completions.zsh");
+    match shell {
+        Shell::Bash => format!("{script}{}", include_str!("completions.bash")),
+        Shell::Fish => format!("{script}{}", include_str!("completions.fish")),
+        Shell::Zsh => script.replacen("\n_cairn() {", "\n_cairn_words() {", 1).replacen(
+            "\nif [ \"$funcstack[1]\"",
+            &format!("{ZSH}if [ \"$funcstack[1]\""),
+            1,
+        ),
+        _ => script.to_owned(),
+    }
 }
 
 /// Prints the version of this program.

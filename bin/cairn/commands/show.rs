@@ -5,8 +5,11 @@ use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
-use cairn::catalog::RunRecord;
-use cairn::error::show_bytes;
+use cairn::Draft;
+use cairn::catalog::origin::Actor;
+use cairn::catalog::{Contribution, RunRecord, Version};
+use cairn::error::{Result, show_bytes};
+use cairn::internals::clock;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -18,6 +21,9 @@ pub struct ShowArgs {
     pub version: String,
     /// An entry of the version, to show what it is
     pub path: Option<String>,
+    /// Print times as "3 hours ago"
+    #[arg(long)]
+    pub relative: bool,
 }
 
 /// The text of `--help`.
@@ -35,8 +41,11 @@ pub const HELP: Help = Help {
     exit: &[],
     json: "{\"artifact\", \"version\", \"type\", \"digest\", \"aliases\", \"tags\", \"description\", \
          \"metadata\", \"entries\", \"files\", \"bytes\", \"new_bytes\", \"created_at\", \"mode\", \
-         \"run\", \"group\", \"job_type\", \"runs\", \"user\", \"host\", \"base\", \"distributed_id\"}\n\
-         user is {\"uid\", \"name\"}. base is the version that a patch changed. runs lists all runs that made \
+         \"run\", \"group\", \"job_type\", \"runs\", \"user\", \"host\", \"base\", \"distributed_id\", \"source\", \
+         \"ttl_seconds\", \"expires_at\", \"contributions\"}\n\
+         user is {\"uid\", \"name\"}. base is the version that a patch changed, source the version that was copied: \
+         {\"artifact\", \"version\", \"digest\", \"store_id\"}. contributions are those of a collaborative version: \
+         [{\"run\", \"files\", \"bytes\", \"at\", \"user\", \"host\"}]. runs lists all runs that made \
          the same content. With PATH: the fields of `cairn ls --json`, and object for a table, image, list of \
          classes or HTML page.",
     list: None,
@@ -53,6 +62,8 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
     }
     let (record, notes, aliases) = (version.record(), version.annotations()?, version.aliases()?);
     let run = record.run.as_ref();
+    let contributions = contributions(&version)?;
+    let expires = expires(&record.created_at, notes.ttl_seconds);
     if context.json() {
         let runs: Vec<Value> =
             notes.runs.iter().map(|r| json!({ "run": r.id, "group": r.group, "job_type": r.job_type })).collect();
@@ -63,12 +74,15 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
             "entries": record.entries, "files": record.files, "bytes": record.bytes, "new_bytes": record.new_bytes,
             "created_at": record.created_at, "mode": record.mode, "run": run.map(|r| &r.id),
             "user": record.origin.user, "host": record.origin.host, "base": record.base,
-            "distributed_id": record.distributed_id,
+            "distributed_id": record.distributed_id, "source": record.source,
+            "ttl_seconds": notes.ttl_seconds, "expires_at": expires,
+            "contributions": contributions.iter().map(contribution_document).collect::<Vec<_>>(),
             "group": run.and_then(|r| r.group.as_ref()), "job_type": run.and_then(|r| r.job_type.as_ref()),
             "runs": runs,
         }))?;
         return Ok(0);
     }
+    let times = context.times(args.relative);
     let tags: Vec<_> = notes.tags.iter().map(|t| t.to_string()).collect();
     let mut lines = vec![
         ("version", version.to_string()),
@@ -82,9 +96,11 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
             format!("{} in {}, {}", count(record.files, "file"), count(record.entries, "entry"), bytes(record.bytes)),
         ),
         ("new content", bytes(record.new_bytes)),
-        ("created", record.created_at.clone()),
+        ("created", times.show(&record.created_at)),
+        ("expires", expires.map(|at| times.show(&at)).unwrap_or_default()),
         ("mode", record.mode.as_str().to_owned()),
         ("base", record.base.map(|base| base.to_string()).unwrap_or_default()),
+        ("source", record.source.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("draft", record.distributed_id.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("user", record.origin.user.as_ref().map(ToString::to_string).unwrap_or_default()),
         ("host", record.origin.host.clone().unwrap_or_default()),
@@ -95,6 +111,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
     if notes.runs.len() > SHOWN_RUNS {
         lines.push(("again by run", format!("{} more, which --json lists", notes.runs.len() - SHOWN_RUNS)));
     }
+    lines.extend(contributions.iter().map(|one| ("contribution", contribution_line(one))));
     for (key, value) in &notes.metadata {
         lines.push(("metadata", format!("{key} = {value}")));
     }
@@ -106,6 +123,34 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
         context.out.line(&format!("{key:<15}{value}"))?;
     }
     Ok(0)
+}
+
+/// What counted of the draft that a collaborative version ended.
+fn contributions(version: &Version) -> Result<Vec<Contribution>> {
+    match &version.record().distributed_id {
+        Some(id) => Ok(Draft::new(version.store(), version.artifact(), id).state()?.contributions),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn contribution_document(one: &Contribution) -> Value {
+    let record = &one.record;
+    json!({
+        "run": record.run.id, "files": record.files, "bytes": record.bytes, "at": record.head.at,
+        "user": record.head.origin.user, "host": record.head.origin.host,
+    })
+}
+
+fn contribution_line(one: &Contribution) -> String {
+    let record = &one.record;
+    let by = Actor { origin: record.head.origin.clone(), run: None };
+    format!("run {}: {}, {}{by}", record.run.id, count(record.files, "file"), human(record.bytes))
+}
+
+/// When a version expires.
+fn expires(created_at: &str, ttl_seconds: Option<u64>) -> Option<String> {
+    let end = clock::parse(created_at)?.saturating_add(i64::try_from(ttl_seconds?).ok()?);
+    Some(clock::show(end))
 }
 
 fn bytes(n: u64) -> String {

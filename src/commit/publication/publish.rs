@@ -4,7 +4,7 @@ use super::outcome::{Published, SaveOptions};
 use super::version_numbers::{VersionNumbers, VersionRefusal};
 use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::origin::Origin;
-use crate::catalog::{Mode, Version, VersionRecord, artifact as catalog_artifact};
+use crate::catalog::{Mode, SourceRecord, Version, VersionRecord, artifact as catalog_artifact};
 use crate::clock;
 use crate::commit::artifact::Artifact;
 use crate::disk::NewFile;
@@ -28,6 +28,8 @@ pub(in crate::commit) struct VersionDraft<'a> {
     pub kind: Option<ArtifactType>,
     /// The draft that it finishes.
     pub distributed_id: Option<&'a DistributedId>,
+    /// What it is a copy of.
+    pub source: Option<SourceRecord>,
     /// A version of the artifact, if one is known. Then the artifact exists durably and has that version's type (F9).
     pub known_version: Option<&'a Version>,
 }
@@ -49,6 +51,7 @@ impl<'a> VersionDraft<'a> {
             exact: false,
             kind: None,
             distributed_id: None,
+            source: None,
             known_version: None,
         }
     }
@@ -85,6 +88,7 @@ impl<'a> VersionDraft<'a> {
             tags: artifact.tags.clone(),
             base: self.base,
             distributed_id: self.distributed_id.cloned(),
+            source: self.source.clone(),
             from: self.from,
             exact: self.exact,
             always_new: options.always_new,

@@ -4,7 +4,7 @@
 //! Inode numbers: the bits above [`RANK_BITS`] are a version's slot, the bits below are the rank of an entry in it.
 //! Slot 0 is for what is outside the versions: the root, the artifacts (from [`ARTIFACTS`] on, in the order in which
 //! they were seen) and links. Numbers stay the same as long as the mount exists. Staging directories are not in this
-//! tree: they are writable, and versions never share a connection with writable files. `.staging` and `NAME/staging`
+//! tree: they are writable, and versions never share a connection with writable files. `.staging` and `NAME/.staging`
 //! are links to where they are mounted.
 
 mod inodes;
@@ -40,8 +40,8 @@ const ALIASES: u64 = 1 << 62;
 /// The offset after the link to staging directories, which comes last.
 const AFTER_STAGING: u64 = 3 << 61;
 
-/// The name of the link to an artifact's staging directories. An alias cannot have this name.
-const STAGING_LINK: &[u8] = b"staging";
+/// The name of the link to an artifact's staging directories. Aliases and artifacts do not begin with a dot.
+const STAGING_LINK: &[u8] = mount::COMPANION_LINK.as_bytes();
 
 /// A store's artifacts, versions and aliases as one tree.
 pub(super) struct StoreTree {

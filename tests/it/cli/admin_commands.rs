@@ -38,7 +38,7 @@ fn aliases_move_and_go_and_only_from_where_they_are_expected() {
 #[test]
 fn latest_and_reserved_names_cannot_be_set_as_aliases() {
     let test_store = test_store();
-    for name in ["latest", "staging", "v7", "a/b", "a:b", ".a", ""] {
+    for name in ["latest", ".staging", "v7", "a/b", "a:b", ".a", ""] {
         test_store.fails(&["alias", "x:v0", name], 2);
         test_store.fails(&["unalias", "x", name], 2);
     }
@@ -60,7 +60,7 @@ fn a_removed_version_is_gone_and_its_number_is_never_given_again() {
             "kept": [], "dry_run": false, "frees_bytes": 8, "estimate": false
         })
     );
-    assert_eq!(test_store.ok(&["list"]), "x  dataset  0  -", "the name stays");
+    assert_eq!(test_store.ok(&["list"]), "x  dataset  0  -  -  -", "the name stays");
     assert!(test_store.fails(&["show", "x"], 6).contains("has no version"));
     test_store.fails(&["put", "x", "src", "--type", "model"], 3);
     assert_eq!(test_store.ok(&["put", "x", "src"]), "x:v4");

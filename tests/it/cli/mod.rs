@@ -9,6 +9,7 @@ mod get;
 mod history;
 mod inspection;
 mod lineage;
+mod lists;
 mod mount;
 mod patch;
 mod put;
@@ -46,6 +47,12 @@ impl TestStore {
         assert!(stderr.starts_with("error: "), "cairn {args:?}: {stderr}");
         assert!(out.stdout.is_empty(), "cairn {args:?}: {}", text(&out.stdout));
         stderr
+    }
+
+    /// The name, type, number of versions and latest version of each artifact.
+    fn artifacts(&self) -> Vec<String> {
+        let listed = self.ok(&["list"]);
+        listed.lines().map(|line| line.split_whitespace().take(4).collect::<Vec<_>>().join(" ")).collect()
     }
 
     /// Expects that nothing is visible in the store.

@@ -155,7 +155,7 @@ fn bad_names_paths_and_annotations_are_usage_errors_and_leave_nothing_behind() {
     for at in ["/abs", "../up", "a/../b", &"y".repeat(256)] {
         test_store.fails(&["put", "x", "src", "--at", at], 2);
     }
-    for alias in ["", "a/b", "a:b", ".a", "staging", "v0", "v12", "a\nb", &"x".repeat(129)] {
+    for alias in ["", "a/b", "a:b", ".a", ".staging", "v0", "v12", "a\nb", &"x".repeat(129)] {
         test_store.fails(&["put", "x", "src", "--alias", alias], 2);
     }
     for tag in ["", " a", "a,b", "a\tb"] {
@@ -191,7 +191,7 @@ fn an_artifacts_type_never_changes() {
     std::fs::write(test_store.path("src/new"), "1").unwrap();
     assert_eq!(test_store.ok(&["put", "m", "src"]), "m:v1", "without a type it is the one the name has");
     test_store.ok(&["put", "d", "src"]);
-    assert_eq!(test_store.ok(&["list"]), "d  dataset  1  v0\nm  model    2  v1");
+    assert_eq!(test_store.artifacts(), ["d dataset 1 v0", "m model 2 v1"]);
 }
 
 #[test]

@@ -17,11 +17,14 @@ fn list_shows_artifacts_and_versions_as_tables_and_documents() {
     let test_store = TestStore::new();
     assert_eq!((test_store.ok(&["list"]), test_store.json(&["list"])), (String::new(), serde_json::json!([])));
     let test_store = self::test_store();
+    let version = &test_store.json(&["list", "x"])[0];
     assert_eq!(
         test_store.json(&["list"]),
-        serde_json::json!([{ "artifact": "x", "type": "dataset", "versions": 1, "latest": "v0" }])
+        serde_json::json!([{
+            "artifact": "x", "type": "dataset", "versions": 1, "latest": "v0", "files": 4, "bytes": 6,
+            "created_at": version["created_at"],
+        }])
     );
-    let version = &test_store.json(&["list", "x"])[0];
     let fields: Vec<&str> = version.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(fields, ["version", "digest", "aliases", "tags", "files", "bytes", "created_at", "mode", "run"]);
     assert_eq!(
@@ -120,6 +123,14 @@ fn show_prints_everything_recorded() {
             "created_at",
             "mode",
             "run",
+            "user",
+            "host",
+            "base",
+            "distributed_id",
+            "source",
+            "ttl_seconds",
+            "expires_at",
+            "contributions",
             "group",
             "job_type",
             "runs"
@@ -151,7 +162,7 @@ fn versions_are_named_by_number_alias_digest_or_nothing_and_unknown_ones_get_a_h
     assert!(test_store.fails(&["show", "x:prd"], 6).contains("prod"));
     assert!(test_store.fails(&["show", "x:v2"], 6).contains("it has v0 to v1"));
     test_store.fails(&["show", "y"], 6);
-    for bad in ["x:", ":v0", "x:v01", "x:a/b", "x y", "x:staging"] {
+    for bad in ["x:", ":v0", "x:v01", "x:a/b", "x y", "x:.staging"] {
         test_store.fails(&["show", bad], 2);
     }
 }

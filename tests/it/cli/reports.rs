@@ -169,7 +169,7 @@ fn a_mistyped_option_is_not_turned_into_a_source_or_a_version() {
         vec!["put", "x", "d", "-m", "note"],
         vec!["put", "x", "d", "--dry-run"],
         vec!["rm", "x", "--keep-newest", "1"],
-        vec!["list", "--sort", "size"],
+        vec!["list", "--order", "size"],
     ] {
         let stderr = test_store.fails(&args, 2);
         assert!(!stderr.contains("as a value") && !stderr.contains("--store"), "{args:?}: {stderr}");

@@ -134,9 +134,9 @@ fn a_shell_makes_a_new_name_by_mkdir_copies_seals_finishes_and_reads_the_version
         test \"$(cairn finish a --distributed-id d 2>/dev/null)\" = a:v0
         cmp mnt/a/v0/d/y src/d/y
         test \"$(cat mnt/a/latest/z)\" = two
-        mkdir -p mnt/a/staging/d2/three
-        echo 3 > mnt/a/staging/d2/three/f
-        test \"$(cairn seal mnt/a/staging/d2/three 2>/dev/null)\" = 'a d2 three'
+        mkdir -p mnt/a/.staging/d2/three
+        echo 3 > mnt/a/.staging/d2/three/f
+        test \"$(cairn seal mnt/a/.staging/d2/three 2>/dev/null)\" = 'a d2 three'
         cairn finish a --distributed-id d2 2>/dev/null
         test \"$(cat mnt/a/v1/f)\" = 3";
     let done = shell(&test_store, script);
@@ -329,8 +329,8 @@ fn the_levels_above_runs_show_what_is_open_and_refuse_what_is_no_name() {
         .into_iter()
         .map(|e| e.unwrap().path().strip_prefix(&store.mnt).unwrap().display().to_string())
         .collect();
-    assert_eq!(walked, ["", ".staging", "known", "known/latest", "known/staging", "known/v0", "known/v0/x"]);
-    assert!(store.at("known/staging/d/r/hidden").exists());
+    assert_eq!(walked, ["", ".staging", "known", "known/.staging", "known/latest", "known/v0", "known/v0/x"]);
+    assert!(store.at("known/.staging/d/r/hidden").exists());
 }
 
 #[test]
@@ -488,7 +488,8 @@ fn a_store_is_mounted_without_staging_directories_when_nothing_is_to_be_written(
     for round in 0..2 {
         assert_eq!(fs::read(mnt.join("a/v0/x")).unwrap(), b"x");
         assert!(
-            fs::symlink_metadata(mnt.join(".staging")).is_err() && fs::symlink_metadata(mnt.join("a/staging")).is_err()
+            fs::symlink_metadata(mnt.join(".staging")).is_err()
+                && fs::symlink_metadata(mnt.join("a/.staging")).is_err()
         );
         test_store.ok(&["umount", "mnt"]);
         if round == 0 {

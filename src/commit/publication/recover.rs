@@ -32,8 +32,8 @@ pub(in crate::commit) fn retry_with_recovery<T>(
 }
 
 /// Claims the numbers of all committed tokens of an artifact: of versions, of records in its drafts' logs, and of
-/// restores. Clears what dead writers of this host left, if there is much. Returns the tokens whose records can never be
-/// published, because another record has their number: their owners remove them, or a garbage collector.
+/// restores. Clears what dead writers of this host left, if there is much. Returns the tokens whose records can never
+/// be published, because another record has their number: their owners remove them, or a garbage collector.
 ///
 /// # Errors
 /// Damaged; I/O.

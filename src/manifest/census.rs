@@ -33,6 +33,15 @@ pub trait Visitor {
     /// What ends the census.
     fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool>;
 
+    /// The root of a directory that is not inlined, after all nodes below it. `distinct` is the number of distinct
+    /// entries that were met so far.
+    ///
+    /// # Errors
+    /// What ends the census.
+    fn directory(&mut self, _root: &Arc<Node>, _source: &dyn NodeSource, _distinct: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// A node that cannot be read, or differs from what a parent records. It is marked.
     ///
     /// # Errors
@@ -44,6 +53,8 @@ pub trait Visitor {
 #[derive(Default)]
 pub struct Census {
     seen: HashMap<Digest, Option<NodeSummary>>,
+    /// Entries of the leaves visited so far.
+    entries: u64,
 }
 
 impl std::fmt::Debug for Census {
@@ -56,14 +67,16 @@ impl std::fmt::Debug for Census {
 struct VisitFrame {
     node: Arc<Node>,
     digest: Option<Digest>,
+    /// It is the root of a directory.
+    root: bool,
     next: usize,
     last: Box<[u8]>,
     marked: bool,
 }
 
 impl VisitFrame {
-    fn new(node: Arc<Node>, digest: Option<Digest>) -> VisitFrame {
-        VisitFrame { node, digest, next: 0, last: Box::default(), marked: false }
+    fn new(node: Arc<Node>, digest: Option<Digest>, root: bool) -> VisitFrame {
+        VisitFrame { node, digest, root, next: 0, last: Box::default(), marked: false }
     }
 }
 
@@ -82,11 +95,11 @@ impl Census {
         if let Some(Some(seen)) = self.seen.get(&tree.digest()) {
             return Ok(seen.marked);
         }
-        let mut stack = vec![VisitFrame::new(tree.root().clone(), Some(tree.digest()))];
+        let mut stack = vec![VisitFrame::new(tree.root().clone(), Some(tree.digest()), true)];
         let mut marked = false;
         while let Some(frame) = stack.last_mut() {
             if frame.next == frame.node.len() {
-                marked = self.leave(&mut stack);
+                marked = self.leave(&mut stack, &**tree.source(), visitor)?;
                 continue;
             }
             let i = frame.next;
@@ -97,7 +110,7 @@ impl Census {
                         frame.marked |= visitor.file(&digest, size, place)?;
                         None
                     }
-                    Entry::Directory(Subtree(DirAt::Inline(node))) => Some(VisitFrame::new(node, None)),
+                    Entry::Directory(Subtree(DirAt::Inline(node))) => Some(VisitFrame::new(node, None, true)),
                     Entry::Directory(Subtree(DirAt::Stored(want))) => {
                         self.edge(frame, &want, None, &**tree.source(), visitor)?
                     }
@@ -121,8 +134,14 @@ impl Census {
     }
 
     /// Finishes a node: remembers its summary. Returns whether it is marked.
-    fn leave(&mut self, stack: &mut Vec<VisitFrame>) -> bool {
-        let Some(done) = stack.pop() else { return false };
+    fn leave(
+        &mut self,
+        stack: &mut Vec<VisitFrame>,
+        source: &dyn NodeSource,
+        visitor: &mut dyn Visitor,
+    ) -> Result<bool> {
+        let Some(done) = stack.pop() else { return Ok(false) };
+        self.entries += if done.node.is_leaf() { done.node.len() as u64 } else { 0 };
         match done.digest {
             Some(digest) => {
                 let node = &done.node;
@@ -137,6 +156,9 @@ impl Census {
                     marked: done.marked,
                 };
                 self.seen.insert(digest, Some(seen));
+                if done.root {
+                    visitor.directory(&done.node, source, self.entries)?;
+                }
             }
             None => {
                 if let Some(parent) = stack.last_mut() {
@@ -144,7 +166,7 @@ impl Census {
                 }
             }
         }
-        done.marked
+        Ok(done.marked)
     }
 
     /// Checks a stored node against what `frame` records of it; `inner` is its position if `frame` is an inner node.
@@ -160,7 +182,7 @@ impl Census {
         let digest = want.at.digest;
         let Some(seen) = self.seen.get(&digest) else {
             match source.load(&want.at) {
-                Ok(node) => return Ok(Some(VisitFrame::new(node, Some(digest)))),
+                Ok(node) => return Ok(Some(VisitFrame::new(node, Some(digest), inner.is_none()))),
                 Err(error) => {
                     self.seen.insert(digest, None);
                     frame.marked = true;

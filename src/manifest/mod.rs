@@ -16,6 +16,7 @@ mod build;
 mod census;
 mod cursor;
 mod cut;
+mod cut_check;
 mod diff;
 mod encode;
 mod entry;
@@ -55,6 +56,7 @@ pub(crate) mod internals {
     pub use crate::manifest::apply::{Action, Edit, apply, apply_sorted};
     pub use crate::manifest::build::{Builder, RootNode};
     pub use crate::manifest::census::{Census, Visitor};
+    pub use crate::manifest::cut_check::digest_by_the_rule;
     pub use crate::manifest::diff::diff;
     pub use crate::manifest::format::{MAX_INLINE, MAX_NODE};
     pub use crate::manifest::memory_nodes::{MemoryNodeCounts, MemoryNodes};

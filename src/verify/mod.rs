@@ -9,6 +9,7 @@ mod affected;
 mod artifact_check;
 mod checkpoint;
 mod content;
+mod cuts;
 mod drafts;
 mod names;
 mod options;

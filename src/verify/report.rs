@@ -29,6 +29,7 @@ codes! {
     MISSING = "F6-missing": "content that a version names is not in the store",
     NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
     NO_PACK = "F6-pack": "a pack that a version lists is not in the store, and something is missing",
+    CUT = "M10-cut": "a directory's nodes are not cut by the rule: equal content has another digest",
     TOKEN = "F7-token": "a token is at two numbers, or is published although it is fenced",
     RECORD = "F8-record": "a record is damaged, or does not belong where it is",
     ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged, or has another type than a version",
@@ -60,6 +61,10 @@ pub fn next_step(of: &str) -> &'static str {
         code::ARTIFACT => "`cairn verify --repair` writes it again from the records of the versions",
         code::ALIAS => "set the alias again with `cairn alias`",
         code::HINTS => "nothing is lost; reads use the index",
+        code::CUT => {
+            "nothing is lost: `cairn get` the version and put the files again, which makes a version that is cut by \
+             the rule; then `cairn rm` the other one"
+        }
         code::DRAFT => "`cairn verify --repair-from STORE` with a copy of this store, or begin a new draft",
         code::INDEX => "`cairn verify --repair`, or the next writer, writes it again",
         _ => "`cairn verify --help` lists the codes",
@@ -111,6 +116,8 @@ pub struct VerifyReport {
     pub objects: u64,
     /// Bytes read and hashed.
     pub bytes: u64,
+    /// Directories whose cut (M10) was not compared, because patches made very many that share most of their nodes.
+    pub uncut: u64,
     /// What was taken from an interrupted verification.
     pub resumed: Option<Resumed>,
     /// Tokens in `work/`: writers at work, or what dead ones left (F13).

@@ -4,16 +4,18 @@
 use super::affected::{self, Affected};
 use super::artifact_check::finding_of;
 use super::content::{Depth, LISTED, Present};
+use super::cuts::Cuts;
 use super::options::VerifyOptions;
 use super::report::{Finding, VerifyReport, code};
 use super::root::ManifestOwner;
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::{Census, NodeSource, Occurrences, Tree, Visitor};
+use crate::manifest::{Census, Node, NodeSource, Occurrences, Tree, Visitor};
 use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX, SearchDepth};
 use crate::store::Store;
 use crate::types::{Digest, Location, RelPath};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How often what is missing is searched, and the pause before each search after the first: what others publish or
@@ -52,6 +54,7 @@ pub(super) struct Manifests<'a> {
     /// Content that was read and is right.
     read: HashSet<Digest>,
     suspected: Vec<ManifestOwner>,
+    cuts: Cuts,
     report: &'a mut VerifyReport,
 }
 
@@ -65,8 +68,8 @@ impl<'a> Manifests<'a> {
         let (census, suspects) = (Census::new(), Suspects::default());
         let listed = options.quick && present.is_none();
         let known = if listed { store.objects().known_damage().unwrap_or_default() } else { Default::default() };
-        let (read, suspected) = (HashSet::new(), Vec::new());
-        Manifests { store, options, present, known, census, suspects, read, suspected, report }
+        let (read, suspected, cuts) = (HashSet::new(), Vec::new(), Cuts::default());
+        Manifests { store, options, present, known, census, suspects, read, suspected, cuts, report }
     }
 
     /// The report, for findings of other kinds.
@@ -125,6 +128,8 @@ impl<'a> Manifests<'a> {
             known: &self.known,
             suspects: &mut self.suspects,
             read: &mut self.read,
+            cuts: &mut self.cuts,
+            owner: &root,
             report: self.report,
         };
         if self.census.visit(tree, &mut meet)? || lacks {
@@ -326,6 +331,8 @@ struct Meet<'a> {
     known: &'a KnownDamage,
     suspects: &'a mut Suspects,
     read: &'a mut HashSet<Digest>,
+    cuts: &'a mut Cuts,
+    owner: &'a ManifestOwner,
     report: &'a mut VerifyReport,
 }
 
@@ -343,6 +350,13 @@ impl Visitor for Meet<'_> {
         };
         self.suspects.content.entry(*digest).or_insert((size, place, why));
         Ok(true)
+    }
+
+    fn directory(&mut self, root: &Arc<Node>, source: &dyn NodeSource, distinct: u64) -> Result<()> {
+        if self.options.quick {
+            return Ok(());
+        }
+        self.cuts.check(root, source, distinct, self.owner, self.report)
     }
 
     fn fault(&mut self, digest: &Digest, error: Error) -> Result<()> {

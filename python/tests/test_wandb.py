@@ -102,7 +102,7 @@ def test_the_group_is_the_default_distributed_id(store):
     with wandb.init(group="together") as run:
         assert run.finish_artifact(wandb.Artifact("grouped", "dataset")).file_count == 2
     with wandb.init() as run:
-        with pytest.raises(cairn.UsageError, match="distributed id or group needed"):
+        with pytest.raises(cairn.UsageError, match="distributed id"):
             run.upsert_artifact(wandb.Artifact("grouped", "dataset"))
 
 

@@ -67,6 +67,18 @@ impl Bench {
         self.dir.join("store")
     }
 
+    /// Copies into the smallest FUSE program.
+    fn in_floor(&self, how: &str, copy: &dyn Fn(&Path) -> io::Result<Run>) -> io::Result<Run> {
+        let (at, back) = (self.dir.join("floor"), self.dir.join("back"));
+        fs::create_dir_all(&at)?;
+        fs::create_dir(&back)?;
+        let floor = Floor::start(how, &back, &at)?;
+        let took = copy(&at);
+        drop(floor);
+        fs::remove_dir_all(&back)?;
+        took
+    }
+
     /// Copies and seals, a new store each time: nothing of it is there before.
     fn lines(&self, shape: Shape, synced: bool, [copy, seal]: [&'static str; 2]) -> io::Result<()> {
         let source = shape.scaled(self.scale).at(&self.dir)?;
@@ -102,13 +114,7 @@ impl Bench {
             let took = if synced { run_and_sync(&mut command, &self.dir)? } else { run(&mut command)? };
             copied.runs.push((ours, other));
             for (how, row) in &mut floors {
-                let (at, back) = (self.dir.join("floor"), self.dir.join("back"));
-                fs::create_dir_all(&at)?;
-                fs::create_dir(&back)?;
-                let floor = Floor::start(how, &back, &at)?;
-                row.runs.push((cp(&at)?, other));
-                drop(floor);
-                fs::remove_dir_all(&back)?;
+                row.runs.push((self.in_floor(how, &cp)?, other));
             }
             sealed.runs.push((took, other));
             let objects = large_inodes(&self.store().join("objects"))?;

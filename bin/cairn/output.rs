@@ -201,6 +201,20 @@ impl Out {
         Ok(())
     }
 
+    /// Writes a line for each field that has a value. What a terminal would obey is escaped there.
+    pub fn fields(&mut self, fields: Vec<(&str, String)>) -> std::result::Result<(), Failure> {
+        for (key, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
+            let escape = self.terminal;
+            let shown = |line: &str| match escape && !line.is_empty() {
+                true => show_bytes(line.as_bytes()),
+                false => line.to_owned(),
+            };
+            let value = value.split('\n').map(shown).collect::<Vec<_>>().join("\n               ");
+            self.line(&format!("{:<15}{value}", format!("{key}:")))?;
+        }
+        Ok(())
+    }
+
     /// Writes one line of comma-separated values.
     pub fn csv(&mut self, fields: &[String]) -> std::result::Result<(), Failure> {
         let mut writer = csv::WriterBuilder::new().from_writer(&mut self.to);

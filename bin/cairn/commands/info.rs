@@ -49,7 +49,7 @@ pub fn run(context: &mut Context, _: InfoArgs) -> CommandResult {
         true => format!("shared; clients may cache directories for {} s", info.config.cache_bound_seconds),
         false => "local".to_owned(),
     };
-    let lines = [
+    let lines = vec![
         ("store", show_path(&info.root)),
         ("id", info.config.store_id.clone()),
         ("created", info.config.created_at.clone()),
@@ -65,8 +65,6 @@ pub fn run(context: &mut Context, _: InfoArgs) -> CommandResult {
         ("trash", size(info.trash)),
         ("free space", human(info.free_bytes)),
     ];
-    for (key, value) in lines.into_iter().filter(|(_, value)| !value.is_empty()) {
-        context.out.line(&format!("{:<15}{value}", format!("{key}:")))?;
-    }
+    context.out.fields(lines)?;
     Ok(0)
 }

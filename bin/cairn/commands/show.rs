@@ -115,13 +115,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
     for (key, value) in &notes.metadata {
         lines.push(("metadata", format!("{key} = {value}")));
     }
-    for (key, value) in lines.into_iter().filter(|(_, v)| !v.is_empty()) {
-        let key = format!("{key}:");
-        let escape = context.out.terminal;
-        let shown = |line: &str| if escape && !line.is_empty() { show_bytes(line.as_bytes()) } else { line.to_owned() };
-        let value = value.split('\n').map(shown).collect::<Vec<_>>().join("\n               ");
-        context.out.line(&format!("{key:<15}{value}"))?;
-    }
+    context.out.fields(lines)?;
     Ok(0)
 }
 

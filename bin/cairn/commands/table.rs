@@ -137,7 +137,7 @@ pub fn show_entry(context: &mut Context, version: &Version, path: &str) -> Comma
         if let (Some(object), Some(fields)) = (&object, fields.as_object_mut()) {
             fields.insert("object".into(), json_object(object));
         }
-        return Ok(context.out.json(&fields).map(|()| 0)?);
+        return context.out.json(&fields).map(|()| 0);
     }
     let mut lines = vec![("path", json_name(path.as_bytes()).0.into_owned())];
     match &entry {
@@ -160,9 +160,7 @@ pub fn show_entry(context: &mut Context, version: &Version, path: &str) -> Comma
     if let Some(object) = &object {
         lines.push(("object", describe(object)));
     }
-    for (key, value) in lines {
-        context.out.line(&format!("{:<15}{}", format!("{key}:"), value))?;
-    }
+    context.out.fields(lines)?;
     if let Some(Object::Table(table)) = &object {
         context.out.line("")?;
         text_rows(context, table, &table.rows()[..table.rows().len().min(10)])?;

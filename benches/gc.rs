@@ -90,7 +90,7 @@ fn make_objects(root: &Path) {
     let mut made = 0;
     for i in 0..n {
         for version in [0, replaced_by(i, n)] {
-            if version > 0 && version >= VERSIONS {
+            if version >= VERSIONS {
                 continue;
             }
             let path = store.layout().object(&content(i, n, version));

@@ -8,7 +8,7 @@ use crate::progress::human;
 use cairn::Draft;
 use cairn::catalog::origin::Actor;
 use cairn::catalog::{Contribution, RunRecord, Version};
-use cairn::error::{Result, show_bytes};
+use cairn::error::Result;
 use cairn::internals::clock;
 use clap::Args;
 use serde_json::{Value, json};
@@ -65,8 +65,6 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
     let contributions = contributions(&version)?;
     let expires = expires(&record.created_at, notes.ttl_seconds);
     if context.json() {
-        let runs: Vec<Value> =
-            notes.runs.iter().map(|r| json!({ "run": r.id, "group": r.group, "job_type": r.job_type })).collect();
         context.out.json(&json!({
             "artifact": version.artifact(), "version": version.number(), "type": record.kind,
             "digest": version.digest(),
@@ -78,7 +76,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
             "ttl_seconds": notes.ttl_seconds, "expires_at": expires,
             "contributions": contributions.iter().map(contribution_document).collect::<Vec<_>>(),
             "group": run.and_then(|r| r.group.as_ref()), "job_type": run.and_then(|r| r.job_type.as_ref()),
-            "runs": runs,
+            "runs": notes.runs.iter().map(run_document).collect::<Vec<_>>(),
         }))?;
         return Ok(0);
     }
@@ -125,6 +123,10 @@ fn contributions(version: &Version) -> Result<Vec<Contribution>> {
         Some(id) => Ok(Draft::new(version.store(), version.artifact(), id).state()?.contributions),
         None => Ok(Vec::new()),
     }
+}
+
+fn run_document(run: &RunRecord) -> Value {
+    json!({ "run": run.id, "group": run.group, "job_type": run.job_type })
 }
 
 fn contribution_document(one: &Contribution) -> Value {

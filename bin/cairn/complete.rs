@@ -1,5 +1,5 @@
 //! The names that shells complete: `cairn __complete WORD…`, which the scripts of `cairn completions` call. It prints
-//! what fits the last word, and nothing if no store is found or something fails.
+//! what can complete the last argument, and nothing if no store is found or something fails.
 
 use crate::cli::Cli;
 use cairn::Store;
@@ -20,7 +20,7 @@ pub fn words() -> Option<Vec<String>> {
     is_completion.then(|| args.map(|word| word.to_string_lossy().into_owned()).collect())
 }
 
-/// Prints the candidates for the last word, each on a line.
+/// Prints the candidates for the last argument, each on a line.
 pub fn run(words: &[String]) -> ExitCode {
     let mut out = std::io::stdout().lock();
     for candidate in candidates(words).unwrap_or_default() {
@@ -40,7 +40,7 @@ enum Kind {
     Drafts,
 }
 
-/// What was typed before the last word.
+/// What was typed before the last argument.
 struct Typed<'a> {
     command: &'a Command,
     store: Option<PathBuf>,
@@ -117,7 +117,7 @@ impl<'a> Typed<'a> {
         }
     }
 
-    /// What the last word is.
+    /// What the last argument is.
     fn kind(&self, last: &str) -> Option<Kind> {
         if let Some(option) = self.option {
             return match option.get_long()? {

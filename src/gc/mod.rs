@@ -24,11 +24,11 @@ pub use report::{Amount, GcReport};
 
 use crate::disk::{self, ReserveUse};
 use crate::error::{Error, Result};
-use crate::lock::{self, LockFile, Purpose};
+use crate::lock::{self, LockFile};
 use crate::progress::Progress;
 use crate::setters::setters;
 use crate::staging;
-use crate::store::{Config, KNOWN_COMPATIBLE, Store};
+use crate::store::{Config, Store};
 use crate::txn;
 use crate::types::Token;
 use attribution::Garbage;
@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use survey::Survey;
-use tokens::Settled;
+use tokens::{Settled, purpose};
 
 /// How a collection works.
 #[derive(Clone, Debug)]
@@ -114,11 +114,6 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     drop(reserve);
     store.disk().make_reserve()?;
     Ok(report)
-}
-
-/// What the locks of a collection say.
-fn purpose() -> Purpose<'static> {
-    Purpose { purpose: "gc", features: &KNOWN_COMPATIBLE, ..Purpose::default() }
 }
 
 /// If a store uses a feature that this release does not know, content may be named in ways that this release does not

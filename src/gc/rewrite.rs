@@ -3,6 +3,7 @@
 use super::batch::Item;
 use super::report::GcReport;
 use super::survey::PackUse;
+use super::tokens::purpose;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::objects::Rewritten;
@@ -66,7 +67,7 @@ fn first_group(packs: &[PackUse]) -> usize {
 
 /// The token names the temporary files, so that another collection removes them if this process dies.
 fn rewrite_group(store: &Store, group: &[PackUse], progress: &Progress) -> Result<Rewritten> {
-    let work = Txn::begin(store, &super::purpose(), &store.layout().trash())?;
+    let work = Txn::begin(store, &purpose(), &store.layout().trash())?;
     let packs: Vec<_> = group.iter().map(|pack| (pack.name, &pack.blobs)).collect();
     store.objects().rewrite_packs(&work.dir(), &packs, progress)
 }
@@ -87,6 +88,6 @@ pub(super) fn tidy_index(store: &Store) -> Result<()> {
     if !store.objects().index_needs_tidying()? {
         return Ok(());
     }
-    let work = Txn::begin(store, &super::purpose(), &store.layout().trash())?;
+    let work = Txn::begin(store, &purpose(), &store.layout().trash())?;
     without_full_disk(store.objects().tidy_index(&work.dir())).map(drop)
 }

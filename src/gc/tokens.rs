@@ -5,9 +5,9 @@ use super::roots::artifact_of;
 use crate::commit;
 use crate::disk;
 use crate::error::Result;
-use crate::lock::{self, HEARTBEAT_INTERVAL, HolderStatus, LockRecord};
+use crate::lock::{self, HEARTBEAT_INTERVAL, HolderStatus, LockRecord, Purpose};
 use crate::progress::Progress;
-use crate::store::Store;
+use crate::store::{KNOWN_COMPATIBLE, Store};
 use crate::txn::{self, Outcome};
 use crate::types::Token;
 use std::collections::HashMap;
@@ -169,4 +169,9 @@ fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec
 fn locks_of(store: &Store, tokens: &[Token]) -> Result<HashMap<PathBuf, lock::Lock>> {
     let paths: Vec<_> = tokens.iter().map(|token| store.layout().lock(token)).collect();
     Ok(lock::judge(store, &paths)?.into_iter().map(|lock| (lock.path.clone(), lock)).collect())
+}
+
+/// What the locks of a collection say.
+pub(super) fn purpose() -> Purpose<'static> {
+    Purpose { purpose: "gc", features: &KNOWN_COMPATIBLE, ..Purpose::default() }
 }

@@ -26,7 +26,7 @@ const HEAD: usize = 16;
 /// The first checkpoint is written after the first interval. Each interval is twice the one before, up to the last one.
 const FIRST_INTERVAL: Duration = Duration::from_secs(1);
 const LAST_INTERVAL: Duration = Duration::from_secs(30);
-/// Writing takes at most about one part in so many of the time.
+/// Writing takes at most about one part in `WRITE_SHARE` of the time.
 const WRITE_SHARE: u32 = 20;
 /// A file that was changed less than this many seconds ago is not recorded: the next change could get the same time.
 const SETTLED: i64 = 2;

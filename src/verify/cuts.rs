@@ -8,8 +8,8 @@ use crate::types::Digest;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// A patch of a large directory makes a new root over many old nodes, and a check reads all of them. So the entries
-/// that are read for this are at most so many, and at most so many times the distinct entries.
+/// A patch of a large directory makes a new root over many old nodes, and a check reads all of them. So the
+/// number of entries that are read for this is bounded: by `ENTRIES`, plus `TIMES` the number of distinct entries.
 const ENTRIES: u64 = 1_000_000;
 const TIMES: u64 = 16;
 

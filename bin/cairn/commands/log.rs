@@ -42,8 +42,8 @@ pub const HELP: Help = Help {
     exit: &[],
     json: "One line for each event: {\"at\", \"event\", \"artifact\", \"version\", \"alias\", \"from\", \
          \"distributed_id\", \"mode\", \"tags\", \"removed_tags\", \"description\", \"metadata\", \"ttl_seconds\", \
-         \"user\", \"host\", \"run\"}. Fields that do not apply are absent. event is published, removed, restored, alias, \
-         unalias, annotated, contributed, dropped, discarded or finished.",
+         \"user\", \"host\", \"run\"}. Fields that do not apply are absent. event is published, removed, \
+         restored, alias, unalias, annotated, contributed, dropped, discarded or finished.",
     list: None,
 };
 

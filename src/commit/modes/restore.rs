@@ -86,8 +86,8 @@ fn prepare_store(store: &Store) -> Result<()> {
     let collectors = lock::live(store, |lock| lock.purpose == "gc" && !knows(lock))?;
     let Some(one) = collectors.first() else { return Ok(()) };
     Err(Error::conflict(format!(
-        "nothing is restored while a garbage collection of an older release is at work, which does not know of restored \
-         versions (of {} on {}, process {})",
+        "nothing is restored while a garbage collection of an older release is at work, which does not know of \
+         restored versions (of {} on {}, process {})",
         one.user, one.host, one.pid
     ))
     .with_hint("run the command again when it has ended"))

@@ -93,7 +93,10 @@ fn tags_description_and_metadata_change_after_the_commit() {
     assert_eq!(text(&said.stderr), "recorded: description, metadata\n");
     assert_eq!(
         test_store.json(&["annotate", "x:v0", "--description", "clean"]),
-        json!({ "artifact": "x", "version": "v0", "description": "clean", "metadata": { "a": 1, "b": 3, "c": 4 }, "ttl_seconds": null })
+        json!({
+            "artifact": "x", "version": "v0", "description": "clean", "metadata": { "a": 1, "b": 3, "c": 4 },
+            "ttl_seconds": null,
+        })
     );
     let said = test_store.run(&["annotate", "x", "--metadata", r#"{"c": 5}"#], 0);
     assert_eq!(text(&said.stderr), "recorded: metadata (replaced; dropped a, b)\n");

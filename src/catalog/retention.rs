@@ -63,10 +63,8 @@ pub struct Judged {
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let store = cairn::Store::init(dir.path().join("s"), &Default::default())?;
 /// use cairn::catalog::retention::{KeepRules, judge};
-/// let mut artifact = cairn::Artifact::new("images", "dataset")?;
 /// for text in ["one", "two", "three"] {
-///     artifact.replace_bytes("a.txt", text)?;
-///     artifact.save(&store)?;
+///     cairn::Artifact::new("images", "dataset")?.add_bytes("a.txt", text)?.save(&store)?;
 /// }
 /// let judged = judge(&store, &"images".parse()?, &KeepRules::default().last(2))?;
 /// let removed: Vec<_> = judged.iter().filter(|j| j.kept_by.is_empty()).map(|j| j.version.to_string()).collect();

@@ -46,7 +46,8 @@ impl RootNode {
 /// nodes for each level of each open directory, whatever the number of entries.
 ///
 /// ```
-/// use cairn::manifest::{Builder, Entry, MemoryNodes};
+/// use cairn::internals::manifest::{Builder, MemoryNodes};
+/// use cairn::manifest::Entry;
 /// use cairn::types::Digest;
 /// let mut nodes = MemoryNodes::new();
 /// let mut b = Builder::new(&mut nodes);

@@ -23,9 +23,9 @@ const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
 /// How many tokens are tried before random numbers are taken to repeat.
 const TOKENS: u32 = 4;
-/// If a process needs less than this from its token to its lock, a collector sees the lock before it judges the token
-/// (`gc/tokens.rs`).
-const SURE_TO_BE_SEEN: Duration = Duration::from_millis(50);
+/// If a process needs less than this from its token to its lock, no two collections, one that fences the token and one
+/// that removes it, can have run in between. If they did, its next step fails, and nothing is published.
+const SURE_TO_BE_SEEN: Duration = Duration::from_millis(5);
 /// How often the removal of an ended token's directory is tried before it is left to a collector. Each time another
 /// process must have made an outcome in between.
 const REMOVALS: u32 = 4;

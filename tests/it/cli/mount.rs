@@ -67,7 +67,7 @@ fn without_a_version_the_whole_store_is_mounted_and_grows() {
     assert_eq!(std::fs::read_link(test_store.path("mnt/x/prod")).unwrap().to_str(), Some("v1"));
     let open = std::fs::File::open(test_store.path("mnt/x/v0/big")).unwrap();
     let refused = test_store.fails(&["rm", "x:v0"], 3);
-    assert!(refused.contains("in use by a mount") && refused.contains("hint: unmount it"), "{refused}");
+    assert!(refused.contains("in use by a mount") && refused.contains("hint: unmount /"), "{refused}");
     drop(open);
     test_store.ok(&["umount", "mnt"]);
     test_store.ok(&["rm", "x:v0"]);

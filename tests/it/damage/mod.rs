@@ -305,7 +305,7 @@ fn a_directory_of_the_store_that_is_gone_or_a_file_is_an_error_and_never_wrong_b
             let store = open(&root);
             let looked = catch_unwind(AssertUnwindSafe(|| verify(&store, &Scope::All, &VerifyOptions::default())));
             let looked = looked.unwrap_or_else(|_| panic!("{label}: verify panics"));
-            let passing = ["work", "locks", "index", "pins", "staging", "trash", "damaged"]
+            let passing = ["work", "locks", "index", "pins", "staging", "trash", "damaged", "reserve"]
                 .iter()
                 .any(|d| at.starts_with(root.join(d)));
             let last = at.starts_with(root.join("artifacts")) || at == &root.join("objects") && kind == "gone";

@@ -110,7 +110,7 @@ fn one_tree_is_removed_by_four_at_once() {
         done";
     let done = Command::new("bash").args(["-euc", script]).current_dir(&staged.mnt).output().unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
-    let message = std::fs::read_to_string(test_store.path("stderr")).unwrap();
+    let message = std::fs::read_to_string(test_store.path("message")).unwrap();
     assert!(!message.contains("Stale"), "{message}");
 }
 

@@ -5,11 +5,11 @@ use super::{numbers, version_record};
 use crate::disk;
 use crate::error::{Detail, Error, Kind, Missing, Result};
 use crate::store::Store;
-use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced, claim};
-use crate::types::{ArtifactName, ArtifactType, Token, VersionNumber};
+use crate::txn::{OnePlace, Place, Prepared, Unfenced, claim};
+use crate::types::{ArtifactName, ArtifactType, VersionNumber};
 use crate::{clock, record};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// How often the making of a directory is tried, from its parent down.
@@ -138,44 +138,12 @@ pub fn ensure(store: &Store, name: &ArtifactName, wanted: Option<&ArtifactType>)
     ensure_dir(store, &store.layout().versions(name))?;
     let kind = wanted.cloned().map_or_else(|| ArtifactType::parse("dataset"), Ok)?;
     let record = ArtifactRecord { artifact: name.clone(), kind: kind.clone(), created_at: clock::now() };
-    let number = TheRecord { dir, link: store.layout().artifact_record(name) };
-    let prepared = Prepared::one_file(store, Unfenced::begin(), number, &record::encode(&record)?)?;
+    let place = OnePlace::<true>::at(store.layout().artifact_record(name));
+    let prepared = Prepared::one_file(store, Unfenced::begin(), place, &record::encode(&record)?)?;
     match prepared.durable()?.place()?.end() {
         Place::At(_) => Ok(kind),
         Place::Refused(()) => check_type(store, name, wanted)?
             .ok_or_else(|| Error::damaged(format!("artifact.json of {name} vanished after it was read"))),
-    }
-}
-
-/// An artifact has one record. Its name is `artifact.json`, not a number.
-struct TheRecord {
-    dir: PathBuf,
-    link: PathBuf,
-}
-
-impl Numbers for TheRecord {
-    type Refusal = ();
-
-    const RELIES_ON_WINNER: bool = true;
-
-    fn dir(&self) -> PathBuf {
-        self.dir.clone()
-    }
-
-    fn first(&self) -> u64 {
-        0
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn path(&self, _: u64) -> PathBuf {
-        self.link.clone()
-    }
-
-    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
-        Ok(Pass::Refused(()))
     }
 }
 

@@ -6,11 +6,10 @@ use crate::error::{Error, Result, show_path};
 use crate::lock::Purpose;
 use crate::record;
 use crate::store::Store;
-use crate::txn::{self, AttemptOutcome, Commit, Numbers, Pass, Place, Prepared, Txn, claim};
-use crate::types::Token;
+use crate::txn::{self, AttemptOutcome, Commit, OnePlace, Place, Prepared, Txn, claim};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Appends what `decide` makes of the last record and of the number that the new one will have; `None` from it means
 /// that there is nothing to do. Returns whether a record was appended. It comes directly after the one that was read,
@@ -38,8 +37,8 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
             }
             return Ok(AttemptOutcome::Done(false));
         };
-        let number = OneNumber { dir, number: last + 1 };
-        let durable = Prepared::one_file(store, txn, number, &record::encode(&record)?)?.durable()?;
+        let place = OnePlace::<false>::at(dir.join(numbers::record_name(last + 1)));
+        let durable = Prepared::one_file(store, txn, place, &record::encode(&record)?)?.durable()?;
         Ok(match durable.commit()? {
             Commit::Fenced => AttemptOutcome::Again,
             Commit::Committed(committed) => match committed.place()?.end() {
@@ -48,38 +47,6 @@ pub fn append<T: Serialize + DeserializeOwned + Numbered>(
             },
         })
     })
-}
-
-/// The one number of a log that a record was written for.
-struct OneNumber<'a> {
-    dir: &'a Path,
-    number: u64,
-}
-
-impl Numbers for OneNumber<'_> {
-    type Refusal = ();
-
-    const RELIES_ON_WINNER: bool = false;
-
-    fn dir(&self) -> PathBuf {
-        self.dir.to_path_buf()
-    }
-
-    fn first(&self) -> u64 {
-        self.number
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(numbers::record_name(number))
-    }
-
-    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
-        Ok(Pass::Refused(()))
-    }
 }
 
 /// Record `number` of a log.

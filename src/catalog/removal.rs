@@ -9,11 +9,11 @@ use super::origin::Actor;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
-use crate::txn::{Numbers, Pass, claim};
-use crate::types::{ArtifactName, Token, VersionNumber};
+use crate::txn::{OnePlace, claim};
+use crate::types::{ArtifactName, VersionNumber};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a marker says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,37 +73,9 @@ impl Numbered for ChangeRecord {
     }
 }
 
-/// The numbers of the changes of one version, for the record that may have `number` alone.
-pub(crate) struct ChangeNumbers {
-    pub(crate) dir: PathBuf,
-    pub(crate) version: VersionNumber,
-    pub(crate) number: u64,
-}
-
-impl Numbers for ChangeNumbers {
-    type Refusal = ();
-
-    const RELIES_ON_WINNER: bool = true;
-
-    fn dir(&self) -> PathBuf {
-        self.dir.clone()
-    }
-
-    fn first(&self) -> u64 {
-        self.number
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(change_name(self.version, number))
-    }
-
-    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
-        Ok(Pass::Refused(()))
-    }
+/// The only place that change `number` of a version may have.
+pub(crate) fn place_of_change(dir: &Path, version: VersionNumber, number: u64) -> OnePlace<true> {
+    OnePlace::at(dir.join(change_name(version, number)))
 }
 
 /// The name of a change.

@@ -1,18 +1,18 @@
 //! Removing versions: refused while an alias names one or a mount shows it, unless forced.
 
 use super::origin::Actor;
-use super::removal::{self, ChangeNumbers, ChangeRecord, RemovalRecord, State};
+use super::removal::{self, ChangeRecord, RemovalRecord, State};
 use super::removed_version::removed_error;
 use super::{alias, artifact};
 use crate::disk::{self, ReserveUse};
 use crate::error::{Detail, Error, Result, show_list, show_path};
 use crate::pins;
 use crate::store::Store;
-use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced};
-use crate::types::{AliasName, ArtifactName, Token, VersionNumber};
+use crate::txn::{OnePlace, Place, Prepared, Unfenced};
+use crate::types::{AliasName, ArtifactName, VersionNumber};
 use crate::{clock, record};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Whether a removal is refused because of aliases that name the version, and mounts that show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,54 +104,22 @@ fn mark(store: &Store, name: &ArtifactName, dir: &Path, number: VersionNumber) -
     match removal::changes(store, name, number)? {
         None => {
             let record = RemovalRecord { version: number, at, by };
-            claim(store, RemovalMarker { dir: dir.to_path_buf(), number }, &record)
+            claim(store, OnePlace::at(dir.join(number.to_string())), &record)
         }
         Some(changes) if changes % 2 == 0 => store.disk().sync_dir(dir),
         Some(changes) => {
             let from = changes + 1;
             let record = ChangeRecord { version: number, from, state: State::Removed, at, by };
-            claim(store, ChangeNumbers { dir: dir.to_path_buf(), version: number, number: from }, &record)
+            claim(store, removal::place_of_change(dir, number, from), &record)
         }
     }
 }
 
 /// A removal relies on no content, so one claim decides it.
-fn claim<N: Numbers<Refusal = ()>>(store: &Store, numbers: N, record: &impl serde::Serialize) -> Result<()> {
-    let prepared = Prepared::one_file(store, Unfenced::begin(), numbers, &record::encode(record)?)?;
+fn claim(store: &Store, place: OnePlace<true>, record: &impl serde::Serialize) -> Result<()> {
+    let prepared = Prepared::one_file(store, Unfenced::begin(), place, &record::encode(record)?)?;
     match prepared.durable()?.place()?.end() {
         Place::At(_) | Place::Refused(()) => Ok(()),
-    }
-}
-
-/// The number of a removal: that of the version.
-struct RemovalMarker {
-    dir: PathBuf,
-    number: VersionNumber,
-}
-
-impl Numbers for RemovalMarker {
-    type Refusal = ();
-
-    const RELIES_ON_WINNER: bool = true;
-
-    fn dir(&self) -> PathBuf {
-        self.dir.clone()
-    }
-
-    fn first(&self) -> u64 {
-        self.number.0
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn path(&self, number: u64) -> PathBuf {
-        self.dir.join(VersionNumber(number).to_string())
-    }
-
-    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
-        Ok(Pass::Refused(()))
     }
 }
 

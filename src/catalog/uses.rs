@@ -8,11 +8,11 @@ use super::version_record::RunRecord;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
-use crate::txn::{Numbers, Pass, Place, Prepared, Unfenced, claim};
-use crate::types::{ArtifactName, RunId, Token, VersionNumber};
+use crate::txn::{OnePlace, Place, Prepared, Unfenced, claim};
+use crate::types::{ArtifactName, RunId, VersionNumber};
 use crate::{clock, record};
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// That a run used a version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,41 +44,10 @@ pub fn record(version: &Version, run: &RunRecord) -> Result<bool> {
         return Ok(false);
     }
     ensure_dir(store, &dir)?;
+    let place = OnePlace::<true>::at(link);
     let used = UseRecord { version: number, run: run.clone(), at: clock::now(), origin: Origin::here() };
-    let prepared = Prepared::one_file(store, Unfenced::begin(), OneUse { dir, link }, &record::encode(&used)?)?;
+    let prepared = Prepared::one_file(store, Unfenced::begin(), place, &record::encode(&used)?)?;
     Ok(matches!(prepared.durable()?.place()?.end(), Place::At(_)))
-}
-
-/// A run's use of a version has one record. Its name is the run, not a number.
-struct OneUse {
-    dir: PathBuf,
-    link: PathBuf,
-}
-
-impl Numbers for OneUse {
-    type Refusal = ();
-
-    const RELIES_ON_WINNER: bool = true;
-
-    fn dir(&self) -> PathBuf {
-        self.dir.clone()
-    }
-
-    fn first(&self) -> u64 {
-        0
-    }
-
-    fn is_exact(&self) -> bool {
-        true
-    }
-
-    fn path(&self, _: u64) -> PathBuf {
-        self.link.clone()
-    }
-
-    fn passed(&self, _: u64, _: &Token) -> Result<Pass<()>> {
-        Ok(Pass::Refused(()))
-    }
 }
 
 /// The record at `link`, compared with its place.

@@ -8,7 +8,7 @@ use super::conflicts::listed_up_to;
 use super::content_check::ContentCheck;
 use crate::catalog::Version;
 use crate::catalog::origin::Actor;
-use crate::catalog::removal::{self, ChangeNumbers, ChangeRecord, State};
+use crate::catalog::removal::{self, ChangeRecord, State};
 use crate::clock;
 use crate::commit::publication::retry_with_recovery;
 use crate::disk;
@@ -118,8 +118,8 @@ fn attempt(store: &Store, version: &Version) -> Result<AttemptOutcome<bool>> {
     };
     dirs.insert(dir.clone());
     let dirs: Vec<&Path> = dirs.iter().map(PathBuf::as_path).collect();
-    let numbers = ChangeNumbers { dir: dir.clone(), version: number, number: changes + 1 };
-    let prepared = Prepared::one_file(store, txn, numbers, &record::encode(&record)?)?;
+    let place = removal::place_of_change(&dir, number, changes + 1);
+    let prepared = Prepared::one_file(store, txn, place, &record::encode(&record)?)?;
     let (durable, _) = prepared.durable_with(writer, &dirs)?;
     let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
     Ok(match committed.place()?.end() {

@@ -7,13 +7,13 @@ use super::dead_writers;
 use super::draft_log::LogNumbers;
 use super::version_numbers::VersionNumbers;
 use crate::catalog::draft::{self as draft_records, Draft, DraftRecord};
-use crate::catalog::removal::{ChangeNumbers, ChangeRecord};
+use crate::catalog::removal::{self, ChangeRecord};
 use crate::catalog::version_record;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::lock;
 use crate::store::Store;
-use crate::txn::{self, AttemptOutcome, Outcome, Place, claim};
+use crate::txn::{self, AttemptOutcome, Numbers, Outcome, Place, claim};
 use crate::types::{ArtifactName, Token, VersionNumber};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -123,16 +123,18 @@ pub(in crate::commit) fn recover_finished(
 /// Returns whether it has its number now.
 fn recover_version(store: &Store, name: &ArtifactName, token: &Token) -> Result<bool> {
     let record = version_record::read_record(store, name, token)?;
-    let Place::At(_) = txn::help(store, token, &VersionNumbers { store, record: &record })? else { return Ok(false) };
-    let _ = txn::remove_ended(store, token); // else its owner does, or a collector
-    Ok(true)
+    publish_and_end(store, token, &VersionNumbers { store, record: &record })
 }
 
 /// Returns whether it has its number now.
 fn recover_restore(store: &Store, name: &ArtifactName, token: &Token, at: &Path) -> Result<bool> {
     let record: ChangeRecord = claim::read_record(at)?;
-    let numbers = ChangeNumbers { dir: store.layout().removed(name), version: record.version, number: record.from };
-    let Place::At(_) = txn::help(store, token, &numbers)? else { return Ok(false) };
+    publish_and_end(store, token, &removal::place_of_change(&store.layout().removed(name), record.version, record.from))
+}
+
+/// For a record of which nothing else follows. Returns whether it has its number now.
+fn publish_and_end(store: &Store, token: &Token, numbers: &impl Numbers) -> Result<bool> {
+    let Place::At(_) = txn::help(store, token, numbers)? else { return Ok(false) };
     let _ = txn::remove_ended(store, token); // else its owner does, or a collector
     Ok(true)
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::{DIRECTORIES, Layout, RESERVE};
 use crate::lock::{self, LockRecord};
 use crate::progress::Progress;
-use crate::store::{Config, Store};
+use crate::store::{Config, Store, group_id};
 use crate::types::Token;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -90,10 +90,7 @@ pub fn rights(store: &Store) -> Result<StoreRights> {
 /// Usage: there is no such group. I/O: this user may not do that.
 pub fn share(store: &Store, group: &str) -> Result<()> {
     store.check_features()?;
-    let gid = disk::group_id(group).ok_or_else(|| {
-        Error::usage(format!("there is no group `{group}` on this machine"))
-            .with_hint("`getent group` lists them; a number works too")
-    })?;
+    let gid = group_id(group)?;
     let root = store.root();
     let meta = std::fs::metadata(root).map_err(|e| Error::io("look at", root, e))?;
     let only_owner = |e: Error| match e.errno() {

@@ -248,12 +248,22 @@ impl Layout {
 
     /// Changes to one version's description, metadata and tags.
     pub fn notes(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
-        self.artifact(name).join("notes").join(number.to_string())
+        self.all_notes(name).join(number.to_string())
+    }
+
+    /// The notes of all versions of an artifact.
+    pub fn all_notes(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("notes")
     }
 
     /// The records of runs that used a version.
     pub fn uses(&self, name: &ArtifactName, number: VersionNumber) -> PathBuf {
-        self.artifact(name).join("uses").join(number.to_string())
+        self.all_uses(name).join(number.to_string())
+    }
+
+    /// The uses of all versions of an artifact.
+    pub fn all_uses(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("uses")
     }
 
     /// The record that `run` used a version.

@@ -5,7 +5,7 @@ use crate::cli::Cli;
 use cairn::Store;
 use cairn::catalog::{alias, draft};
 use cairn::error::Result;
-use cairn::internals::catalog::version;
+use cairn::internals::catalog::{artifact, version};
 use cairn::types::ArtifactName;
 use clap::{Arg, Command, CommandFactory};
 use std::ffi::OsString;
@@ -59,7 +59,9 @@ fn candidates(words: &[String]) -> Result<Vec<String>> {
     let named = typed.positionals.first().map(|first| first.split(':').next().unwrap_or_default());
     let all = match (kind, last.split_once(':'), named) {
         (Kind::Versions, Some((name, _)), _) => versions(&store, &ArtifactName::parse(name)?)?,
-        (Kind::Artifacts | Kind::Versions, _, _) => draft::artifacts(&store)?.iter().map(ToString::to_string).collect(),
+        (Kind::Artifacts | Kind::Versions, _, _) => {
+            artifact::all_with_drafts(&store)?.iter().map(ToString::to_string).collect()
+        }
         (Kind::Aliases, _, Some(name)) => {
             alias::readable(&store, &ArtifactName::parse(name)?)?.0.iter().map(|(alias, _)| alias.to_string()).collect()
         }

@@ -52,23 +52,24 @@ impl Asset for [u8] {
     }
 }
 
+impl Object {
+    fn asset(&self) -> &dyn Asset {
+        match self {
+            Object::Table(table) => table,
+            Object::Image(image) => image,
+            Object::Classes(classes) => classes,
+            Object::Html(html) => html,
+        }
+    }
+}
+
 impl Asset for Object {
     fn suffix(&self) -> &str {
-        match self {
-            Object::Table(table) => table.suffix(),
-            Object::Image(image) => image.suffix(),
-            Object::Classes(classes) => classes.suffix(),
-            Object::Html(html) => html.suffix(),
-        }
+        self.asset().suffix()
     }
 
     fn files(&self) -> Result<Vec<AssetFile>> {
-        match self {
-            Object::Table(table) => table.files(),
-            Object::Image(image) => image.files(),
-            Object::Classes(classes) => classes.files(),
-            Object::Html(html) => html.files(),
-        }
+        self.asset().files()
     }
 }
 

@@ -50,16 +50,24 @@ pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>
     Ok(Some(found))
 }
 
+/// Every artifact that has a directory, also those that have drafts and no version yet, by name.
+///
+/// # Errors
+/// I/O.
+pub fn all_with_drafts(store: &Store) -> Result<Vec<ArtifactName>> {
+    let mut names: Vec<_> =
+        disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
+    names.sort();
+    Ok(names)
+}
+
 /// All artifacts that ever had a version, by name.
 ///
 /// # Errors
 /// I/O.
 pub fn all(store: &Store) -> Result<Vec<ArtifactName>> {
-    let mut names: Vec<_> =
-        disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
-    names.sort();
-    let mut out = Vec::with_capacity(names.len());
-    for name in names {
+    let mut out = Vec::new();
+    for name in all_with_drafts(store)? {
         if has_versions(store, &name)? {
             out.push(name);
         }

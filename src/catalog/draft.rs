@@ -348,6 +348,14 @@ impl Draft {
         Ok((last, Some(self.read_at(last, &token)?)))
     }
 
+    /// Whether it is finished. Reads its last record alone.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn is_finished(&self) -> Result<bool> {
+        Ok(matches!(self.last()?, (_, Some(DraftRecord::Finish(_)))))
+    }
+
     /// The record whose token is at a number, compared with that number.
     ///
     /// # Errors
@@ -405,15 +413,4 @@ fn id_of(log: &Path) -> Result<Option<DistributedId>> {
     let Some(token) = claim::holder(&log.join(numbers::record_name(1)))? else { return Ok(None) };
     let record: DraftRecord = claim::read_record(&log.join(token.record_name()))?;
     Ok(Some(record.head().distributed_id.clone()))
-}
-
-/// Every artifact that has a directory, also those that have drafts and no version yet, by name.
-///
-/// # Errors
-/// I/O.
-pub fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
-    let mut names: Vec<_> =
-        disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
-    names.sort();
-    Ok(names)
 }

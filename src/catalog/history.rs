@@ -8,8 +8,8 @@
 use super::alias::AliasRecord;
 use super::draft::{self, Draft, DraftRecord};
 use super::note::Note;
-use super::origin::{Actor, Origin};
-use super::removal::{self, ChangeRecord, RemovalRecord, State};
+use super::origin::Actor;
+use super::removal::{self, State};
 use super::version_record::{self, Mode};
 use super::{artifact, log, numbers};
 use crate::disk;
@@ -132,8 +132,7 @@ pub fn of(store: &Store, name: &ArtifactName, only: Option<&AliasName>) -> Resul
 /// I/O.
 pub fn all(store: &Store) -> Result<Events> {
     let mut out = Vec::new();
-    for entry in disk::list(&store.layout().artifacts())? {
-        let Some(name) = entry.to_str().and_then(|name| ArtifactName::parse(name).ok()) else { continue };
+    for name in artifact::all_with_drafts(store)? {
         let mut sources = Sources { store: store.clone(), name, heap: BinaryHeap::new() };
         sources.add_all()?;
         out.push(sources);
@@ -178,9 +177,8 @@ struct Pending {
 struct Log {
     kind: LogKind,
     dir: PathBuf,
-    /// The number that is read next; below `first` there is none.
+    /// The number that is read next; 0: there is none.
     next: u64,
-    first: u64,
 }
 
 #[derive(Clone)]
@@ -225,16 +223,16 @@ impl Sources {
         let layout = store.layout();
         let versions = numbers::versions(&layout.versions(&name))?;
         if let Some(highest) = versions.last() {
-            self.add(Log { kind: LogKind::Versions, dir: layout.versions(&name), next: highest.0 + 1, first: 1 });
+            self.add(Log { kind: LogKind::Versions, dir: layout.versions(&name), next: highest.0 + 1 });
         }
         for (version, changes) in removal::all_changes(&store, &name)? {
             let kind = LogKind::Removal(version);
-            self.add(Log { kind, dir: layout.removed(&name), next: changes + 1, first: 1 });
+            self.add(Log { kind, dir: layout.removed(&name), next: changes + 1 });
         }
         for alias in disk::list(&layout.aliases(&name))? {
             self.add_log(LogKind::Alias, layout.aliases(&name).join(alias))?;
         }
-        let notes = layout.artifact(&name).join("notes");
+        let notes = layout.all_notes(&name);
         for entry in disk::list(&notes)? {
             if let Some(version) = entry.to_str().and_then(VersionNumber::of_text) {
                 self.add_log(LogKind::Notes(version), notes.join(entry))?;
@@ -250,13 +248,13 @@ impl Sources {
 
     fn add_log(&mut self, kind: LogKind, dir: PathBuf) -> Result<()> {
         let next = numbers::last_record(&dir)?;
-        self.add(Log { kind, dir, next, first: 1 });
+        self.add(Log { kind, dir, next });
         Ok(())
     }
 
     /// Reads the next event of a log, and puts both into the heap.
     fn add(&mut self, log: Log) {
-        if log.next < log.first {
+        if log.next == 0 {
             return;
         }
         let event = self.read(&log);
@@ -304,18 +302,13 @@ impl Sources {
     }
 
     fn removal(&self, version: VersionNumber, log: &Log) -> Result<(String, Happening, Actor)> {
-        if log.next == 1 {
-            let record: RemovalRecord = removal::read(&log.dir, &log.dir.join(version.to_string()), version.0)?;
-            return Ok((record.at, Happening::Removed(version), record.by));
-        }
-        let number = log.next - 1;
-        let record: ChangeRecord =
-            removal::read(&log.dir, &log.dir.join(removal::change_name(version, number)), number)?;
-        let what = match record.state {
+        let changes = log.next - 1;
+        let (at, by) = removal::change(&log.dir, version, changes)?;
+        let what = match State::after(changes) {
             State::Removed => Happening::Removed(version),
             State::Restored => Happening::Restored(version),
         };
-        Ok((record.at, what, record.by))
+        Ok((at, what, by))
     }
 }
 
@@ -343,6 +336,5 @@ fn in_draft(draft: &Draft, log: &Log) -> Result<(String, Happening, Actor)> {
         DraftRecord::Discard(_) => (DraftChange::Discarded, None),
         DraftRecord::Finish(record) => (DraftChange::Finished, record.run.map(|run| run.id)),
     };
-    let origin: Origin = head.origin;
-    Ok((head.at, Happening::Draft { id: draft.id().clone(), change }, Actor { origin, run }))
+    Ok((head.at, Happening::Draft { id: draft.id().clone(), change }, Actor { origin: head.origin, run }))
 }

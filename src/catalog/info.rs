@@ -61,8 +61,8 @@ pub fn info(store: &Store) -> Result<StoreInfo> {
         artifacts += 1;
         versions += version::live_numbers(store, &name)?.len() as u64;
         for draft in draft::all(store, &name)? {
-            let finished = draft.and_then(|draft| draft.state()).is_ok_and(|state| state.finish.is_some());
-            drafts += u64::from(!finished);
+            let is_finished = draft.and_then(|draft| draft.is_finished()).unwrap_or(false);
+            drafts += u64::from(!is_finished);
         }
     }
     let layout = store.layout();

@@ -4,9 +4,9 @@
 //! reading the records of all versions in the store, in parallel and at most once; this is done only if a run used the
 //! version.
 
-use super::draft::{self, Draft};
+use super::draft::Draft;
 use super::version::Version;
-use super::{numbers, removal, uses};
+use super::{artifact, numbers, removal, uses};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
 use crate::threads;
@@ -192,10 +192,9 @@ impl Reader<'_> {
 
     fn all_made(&mut self) -> Result<ByRun> {
         let mut out = ByRun::new();
-        for artifact in draft::artifacts(self.store)? {
+        for artifact in artifact::all_with_drafts(self.store)? {
             let numbers = numbers::versions(&self.store.layout().versions(&artifact))?;
-            let noted: HashSet<_> =
-                numbers::versions(&self.store.layout().artifact(&artifact).join("notes"))?.into_iter().collect();
+            let noted: HashSet<_> = numbers::versions(&self.store.layout().all_notes(&artifact))?.into_iter().collect();
             let read = |number: &VersionNumber| {
                 let version = Version::read(self.store, &artifact, *number);
                 let runs = version.and_then(|version| {
@@ -219,7 +218,7 @@ impl Reader<'_> {
 
     fn all_used(&mut self) -> Result<ByRun> {
         let mut out = ByRun::new();
-        for artifact in draft::artifacts(self.store)? {
+        for artifact in artifact::all_with_drafts(self.store)? {
             for version in uses::used_versions(self.store, &artifact)? {
                 let (runs, damaged) = uses::runs(self.store, &artifact, version)?;
                 self.damaged.extend(damaged);

@@ -32,7 +32,7 @@ pub fn check_number(record: &impl Numbered, number: u64, at: &Path) -> Result<()
     }
 }
 
-/// All version numbers that were ever claimed in a `versions` (or `removed`) directory, ascending.
+/// All version numbers that were ever claimed in a `versions` directory, ascending.
 ///
 /// # Errors
 /// I/O.
@@ -68,20 +68,12 @@ pub fn highest_record(dir: &Path) -> Result<u64> {
 
 /// The highest number of those whose names `name` gives and `parse` reads, by revalidated lookups.
 ///
-/// # Errors
-/// I/O.
-pub(crate) fn highest_named(
-    dir: &Path,
-    first: u64,
-    name: impl Fn(u64) -> String,
-    parse: impl Fn(&str) -> Option<u64>,
-) -> Result<Option<u64>> {
-    highest_from(dir, first, name, parse)
-}
-
 /// Searches by doubling and halving: numbers are dense (F4), and a listing would cost more with each one. One more
 /// lookup, of the number after the first free one, finds out whether a number is lost; then a listing decides.
-fn highest_from(
+///
+/// # Errors
+/// I/O.
+pub(crate) fn highest_from(
     dir: &Path,
     first: u64,
     name: impl Fn(u64) -> String,

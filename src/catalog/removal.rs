@@ -1,7 +1,6 @@
 //! Removed versions. `removed/v3` is the marker of the first removal of v3. What follows are its *changes*:
 //! `removed/v3.000001` restores it, `removed/v3.000002` removes it again, and so on. So a version is removed if it has
-//! a
-//! marker and an even number of changes. The number of a removed version is never given again; a collector frees the
+//! a marker and an even number of changes. The number of a removed version is never given again; a collector frees the
 //! space.
 
 use super::numbers::{self, Numbered, unless_exactly};
@@ -107,7 +106,7 @@ pub fn changes(store: &Store, name: &ArtifactName, number: VersionNumber) -> Res
     }
     let of_this = |name: &str| parse_change(name).filter(|(version, _)| *version == number).map(|(_, n)| n);
     let dir = store.layout().removed(name);
-    numbers::highest_named(&dir, 1, |n| change_name(number, n), of_this).map(|highest| Some(highest.unwrap_or(0)))
+    numbers::highest_from(&dir, 1, |n| change_name(number, n), of_this).map(|highest| Some(highest.unwrap_or(0)))
 }
 
 /// Whether a version is removed, by revalidated lookups.
@@ -154,18 +153,21 @@ pub fn removed(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>>
 /// # Errors
 /// Damaged; I/O.
 pub fn last_removal(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<(String, Actor)>> {
-    let dir = store.layout().removed(name);
-    match changes(store, name, number)? {
-        Some(0) => {
-            let record: RemovalRecord = read(&dir, &dir.join(number.to_string()), number.0)?;
-            Ok(Some((record.at, record.by)))
-        }
-        Some(n) if is_removed_after(n) => {
-            let record: ChangeRecord = read(&dir, &dir.join(change_name(number, n)), n)?;
-            Ok(Some((record.at, record.by)))
-        }
-        _ => Ok(None),
+    let changes = changes(store, name, number)?.filter(|changes| is_removed_after(*changes));
+    changes.map(|changes| change(&store.layout().removed(name), number, changes)).transpose()
+}
+
+/// When a version changed its state, and who did it. Change 0 is its first removal.
+///
+/// # Errors
+/// Damaged; I/O.
+pub(crate) fn change(dir: &Path, version: VersionNumber, number: u64) -> Result<(String, Actor)> {
+    if number == 0 {
+        let record: RemovalRecord = read(dir, &dir.join(version.to_string()), version.0)?;
+        return Ok((record.at, record.by));
     }
+    let record: ChangeRecord = read(dir, &dir.join(change_name(version, number)), number)?;
+    Ok((record.at, record.by))
 }
 
 /// The record that is claimed at `link`, which is number `number`.

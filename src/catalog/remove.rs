@@ -24,15 +24,7 @@ pub enum Force {
     Yes,
 }
 
-/// Checks what [`remove`] would refuse, and changes nothing.
-///
-/// # Errors
-/// As [`remove`].
-pub fn check(store: &Store, name: &ArtifactName, number: VersionNumber, force: Force) -> Result<()> {
-    check_all(store, name, &[number], force)
-}
-
-/// [`check`] for several versions of an artifact. The aliases are read once for all of them.
+/// Checks what [`remove_all`] would refuse, and changes nothing. The aliases are read once for all versions.
 ///
 /// # Errors
 /// As [`remove`], for the first version that would be refused.
@@ -106,7 +98,7 @@ fn mark(store: &Store, name: &ArtifactName, dir: &Path, number: VersionNumber) -
             let record = RemovalRecord { version: number, at, by };
             claim(store, OnePlace::at(dir.join(number.to_string())), &record)
         }
-        Some(changes) if changes % 2 == 0 => store.disk().sync_dir(dir),
+        Some(changes) if removal::is_removed_after(changes) => store.disk().sync_dir(dir),
         Some(changes) => {
             let from = changes + 1;
             let record = ChangeRecord { version: number, from, state: State::Removed, at, by };

@@ -1,8 +1,7 @@
 //! How much content only some versions hold: what a garbage collection can free when they are removed.
 
-use super::draft;
 use super::version::{self, Version};
-use crate::disk;
+use super::{artifact, draft};
 use crate::error::{Error, Result};
 use crate::manifest::{Census, Tree, Visitor};
 use crate::store::Store;
@@ -50,12 +49,6 @@ pub fn sole_content_within(
     Ok(SoleContent { bytes: count.files.bytes, is_estimate: count.files.is_estimate })
 }
 
-/// All artifacts, also those that have drafts alone.
-pub(super) fn artifacts(store: &Store) -> Result<Vec<ArtifactName>> {
-    let names = disk::list(&store.layout().artifacts())?;
-    Ok(names.iter().filter_map(|name| ArtifactName::parse(name.to_str()?).ok()).collect())
-}
-
 /// Visits manifests, each node once.
 struct Count {
     census: Census,
@@ -97,7 +90,7 @@ impl Count {
 
     /// Everything that stays: versions of the same artifacts first, because they share most.
     fn others(&mut self, store: &Store, own: &HashSet<(ArtifactName, VersionNumber)>) -> Result<()> {
-        let mut names = artifacts(store)?;
+        let mut names = artifact::all_with_drafts(store)?;
         let has_own: HashSet<_> = own.iter().map(|(name, _)| name).collect();
         names.sort_by_key(|name| !has_own.contains(name));
         for name in names {
@@ -117,12 +110,11 @@ impl Count {
     }
 
     fn draft(&mut self, store: &Store, draft: Result<draft::Draft>) -> Result<()> {
-        let Ok(state) = draft.and_then(|draft| draft.state()) else {
-            self.files.is_estimate = true;
-            return Ok(());
-        };
-        if state.finish.is_none() {
-            state.contributions.iter().for_each(|contribution| self.tree(contribution.tree(store)));
+        let open = draft.and_then(|draft| Ok(if draft.is_finished()? { None } else { Some(draft.state()?) }));
+        match open {
+            Ok(Some(state)) => state.contributions.iter().for_each(|one| self.tree(one.tree(store))),
+            Ok(None) => {}
+            Err(_) => self.files.is_estimate = true,
         }
         Ok(())
     }

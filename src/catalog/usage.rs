@@ -1,7 +1,7 @@
 //! How many bytes artifacts and versions have, and how many of them they alone have.
 
 use super::version::{self, Version};
-use super::{artifact, draft, sole_content};
+use super::{artifact, draft};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{Ownership, Tree};
 use crate::store::Store;
@@ -47,7 +47,7 @@ pub fn of_artifacts(store: &Store) -> Result<UsageReport> {
         count.drafts(store, name, owner)?;
     }
     let mut usages = Vec::new();
-    for other in sole_content::artifacts(store)?.iter().filter(|other| !names.contains(other)) {
+    for other in artifact::all_with_drafts(store)?.iter().filter(|other| !names.contains(other)) {
         count.drafts(store, other, OTHERS)?;
     }
     for (owner, name) in (0..).zip(names) {
@@ -72,7 +72,7 @@ pub fn of_versions(store: &Store, name: &ArtifactName) -> Result<UsageReport> {
     let mut count = Count::default();
     let own = count.versions(store, name, |number| u32::try_from(number.0).unwrap_or(OTHERS))?;
     count.drafts(store, name, OTHERS)?;
-    for other in sole_content::artifacts(store)?.iter().filter(|other| *other != name) {
+    for other in artifact::all_with_drafts(store)?.iter().filter(|other| *other != name) {
         count.versions(store, other, |_| OTHERS)?;
         count.drafts(store, other, OTHERS)?;
     }

@@ -91,5 +91,5 @@ pub fn runs(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result
 /// # Errors
 /// I/O.
 pub(super) fn used_versions(store: &Store, name: &ArtifactName) -> Result<Vec<VersionNumber>> {
-    super::numbers::versions(&store.layout().artifact(name).join("uses"))
+    super::numbers::versions(&store.layout().all_uses(name))
 }

@@ -2,6 +2,7 @@
 //! 0755, no owner, and the commit's time.
 
 use crate::catalog::Version;
+use crate::clock;
 use crate::error::{Error, Result, show_path};
 use crate::manifest::{Entry, Visit};
 use crate::types::RelPath;
@@ -68,7 +69,7 @@ fn tar(version: &Version, visits: &mut dyn Iterator<Item = Result<Visit>>, time:
             Entry::File { size, exec, .. } => {
                 header.set_size(*size);
                 header.set_mode(if *exec { 0o755 } else { 0o644 });
-                builder.append_data(&mut header, name, version.open(path.as_bytes())?).map_err(written)?;
+                builder.append_data(&mut header, name, version.open_entry(&path, &entry)?).map_err(written)?;
             }
             Entry::Directory(_) => {
                 header.set_entry_type(tar::EntryType::Directory);
@@ -104,7 +105,7 @@ fn zip(version: &Version, visits: &mut dyn Iterator<Item = Result<Visit>>, time:
             Entry::File { exec, .. } => {
                 let mode = if *exec { 0o755 } else { 0o644 };
                 writer.start_file(name, options.unix_permissions(mode)).map_err(failed)?;
-                std::io::copy(&mut version.open(path.as_bytes())?, &mut writer)
+                std::io::copy(&mut version.open_entry(&path, &entry)?, &mut writer)
                     .map_err(|e| cannot_write(version, &path, e))?;
             }
             Entry::Directory(_) => {
@@ -137,8 +138,7 @@ fn has_no_bytes(version: &Version, path: &RelPath, uri: &str) -> Error {
 
 /// The second of its commit; 0 if it cannot be read.
 fn commit_seconds(version: &Version) -> u64 {
-    let time = version.record().created_at.parse::<jiff::Timestamp>();
-    time.ok().and_then(|t| u64::try_from(t.as_second()).ok()).unwrap_or(0)
+    clock::parse(&version.record().created_at).and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(0)
 }
 
 /// A zip archive has times from 1980 on, in UTC here.

@@ -34,7 +34,9 @@ pub fn wandb_manifest(version: &Version) -> Result<WandbManifest> {
     for visit in version.entries()? {
         let visit = visit?;
         let entry = match &visit.entry {
-            Entry::File { size, .. } => json!({ "digest": md5_of_file(version, &visit.path)?, "size": size }),
+            Entry::File { size, .. } => {
+                json!({ "digest": md5_of_file(version, &visit.path, &visit.entry)?, "size": size })
+            }
             Entry::Reference(r) => {
                 let digest = r.etag.clone().unwrap_or_else(|| r.uri.clone());
                 let mut entry = json!({ "digest": digest, "ref": r.uri });
@@ -70,8 +72,8 @@ pub fn wandb_manifest(version: &Version) -> Result<WandbManifest> {
 }
 
 /// MD5 in base64.
-fn md5_of_file(version: &Version, path: &RelPath) -> Result<String> {
-    let mut file = version.open(path.as_bytes())?;
+fn md5_of_file(version: &Version, path: &RelPath, entry: &Entry) -> Result<String> {
+    let mut file = version.open_entry(path, entry)?;
     let mut hash = Md5::new();
     let mut buffer = vec![0; 1 << 18];
     loop {

@@ -51,7 +51,7 @@ impl RecordRepair<'_> {
                 self.numbers(&dir.join(entry), false)?;
             }
         }
-        let uses = layout.artifact(name).join("uses");
+        let uses = layout.all_uses(name);
         for entry in list(&uses)? {
             self.uses(&uses.join(entry))?;
         }

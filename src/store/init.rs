@@ -264,7 +264,7 @@ fn probe(disk: &Disk, root: &Path) -> Result<()> {
 }
 
 /// A group's number from its name or number.
-pub(super) fn group_id(name: &str) -> Result<u32> {
+pub(crate) fn group_id(name: &str) -> Result<u32> {
     disk::group_id(name).ok_or_else(|| {
         Error::usage(format!("there is no group `{name}` on this machine"))
             .with_hint("`getent group` lists them; a number works too")

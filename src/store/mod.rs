@@ -8,6 +8,7 @@ mod init;
 pub(crate) use config::KNOWN_COMPATIBLE;
 pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
 pub use init::InitOptions;
+pub(crate) use init::group_id;
 
 use crate::disk::{self, Access, Disk, FsKind};
 use crate::error::{Detail, Error, Missing, Result, show_path};

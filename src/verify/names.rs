@@ -65,7 +65,7 @@ impl ArtifactCheck<'_> {
 
     /// Which runs used a version: each has a record for that run and version. Nothing depends on them.
     fn uses(&mut self) -> Result<()> {
-        let dir = self.store.layout().artifact(self.name).join("uses");
+        let dir = self.store.layout().all_uses(self.name);
         for entry in self.list(&dir)? {
             let Some(number) = entry.to_str().and_then(VersionNumber::of_text) else { continue };
             let of_version = dir.join(&entry);
@@ -219,7 +219,7 @@ impl ArtifactCheck<'_> {
     }
 
     fn notes(&mut self) -> Result<()> {
-        let dir = self.store.layout().artifact(self.name).join("notes");
+        let dir = self.store.layout().all_notes(self.name);
         for entry in self.list(&dir)? {
             let Some(number) = entry.to_str().and_then(VersionNumber::of_text) else { continue };
             let log = dir.join(&entry);

@@ -39,7 +39,7 @@ pub fn survey(store: &Store, of: Option<&ArtifactName>) -> Result<Survey> {
     let mut found = DraftCollector { store, of, drafts: BTreeMap::new() };
     let mut survey = Survey::default();
     found.at_work()?;
-    let names = of.map_or_else(|| draft::artifacts(store), |of| Ok(vec![of.clone()]))?;
+    let names = of.map_or_else(|| catalog_artifact::all_with_drafts(store), |of| Ok(vec![of.clone()]))?;
     for name in &names {
         for draft in draft::all(store, name)? {
             match draft {

@@ -11,7 +11,6 @@ use crate::catalog::origin::Actor;
 use crate::catalog::removal::{self, ChangeRecord, State};
 use crate::clock;
 use crate::commit::publication::retry_with_recovery;
-use crate::disk;
 use crate::error::{Error, Kind, Result};
 use crate::lock::{self, LockRecord, Purpose};
 use crate::locks::Mutex;
@@ -52,12 +51,10 @@ const LISTED: usize = 10;
 /// ```
 pub fn restore(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<(Version, bool)> {
     store.check_writable()?;
-    if disk::lstat_revalidated(&store.layout().version(name, number))?.is_none() {
-        return Err(Error::not_found(format!("there is no version {name}:{number}"))
-            .with_hint(format!("`cairn log {name}` lists what was published and removed")));
-    }
-    let version = Version::read(store, name, number)?
-        .ok_or_else(|| Error::damaged(format!("{name}:{number} vanished while it was read")))?;
+    let version = Version::read(store, name, number)?.ok_or_else(|| {
+        Error::not_found(format!("there is no version {name}:{number}"))
+            .with_hint(format!("`cairn log {name}` lists what was published and removed"))
+    })?;
     if removal::is_removed(store, name, number)? {
         prepare_store(store)?;
     }
@@ -101,7 +98,7 @@ fn attempt(store: &Store, version: &Version) -> Result<AttemptOutcome<bool>> {
     let txn = Txn::begin(store, &purpose, &dir)?;
     txn.pin_base(name, number)?;
     let changes = match removal::changes(store, name, number)? {
-        Some(changes) if State::after(changes) == State::Removed => changes,
+        Some(changes) if removal::is_removed_after(changes) => changes,
         Some(_) => {
             store.disk().sync_dir(&dir)?; // restored a moment ago, perhaps, and not durable yet
             return Ok(AttemptOutcome::Done(false));

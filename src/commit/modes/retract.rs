@@ -69,7 +69,7 @@ impl Draft {
         };
         let attempt = || {
             let txn = Txn::begin(self.store(), &purpose, &self.log())?;
-            if let (_, Some(DraftRecord::Finish(_))) = self.last()? {
+            if self.is_finished()? {
                 let version = self.version(&self.state()?)?;
                 let named = version.map_or("NAME:vN".to_owned(), |number| format!("{}:{number}", self.artifact()));
                 return Err(draft_log::finished(self)?.with_hint(format!("`cairn rm {named}` removes the version")));

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use support::data::Noise;
 use support::process;
 use support::protocol::Protocol;
+use support::settings::number;
 
 const RANKS: usize = 64;
 
@@ -30,18 +31,14 @@ fn main() {
     let wanted = |name: &str| parts.is_empty() || parts.iter().any(|w| w == name);
     let place = tempfile::tempdir().unwrap();
     if wanted("upserts") {
-        upserts(place.path(), setting("CAIRN_BENCH_UPSERTS", 1000));
+        upserts(place.path(), number("CAIRN_BENCH_UPSERTS", 1000));
     }
     if wanted("finish") {
-        finish(place.path(), setting("CAIRN_BENCH_FILES", 10_000));
+        finish(place.path(), number("CAIRN_BENCH_FILES", 10_000));
     }
     if wanted("ranks") {
-        ranks(place.path(), 1000, setting("CAIRN_BENCH_ROUNDS", 5));
+        ranks(place.path(), 1000, number("CAIRN_BENCH_ROUNDS", 5));
     }
-}
-
-fn setting(name: &str, usual: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
 fn run(store: &Store, n: usize) -> Run {

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 use support::process::{Run, run, sync};
+use support::settings::number;
 
 const VERSIONS: usize = 50;
 /// Each version replaces one file in this many.
@@ -48,10 +49,6 @@ fn main() {
     }
 }
 
-fn setting(name: &str, usual: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
-}
-
 /// The version that replaces file `i` of `n`.
 fn replaced_by(i: usize, n: usize) -> usize {
     if std::env::var_os("CAIRN_BENCH_GC_SPREAD").is_some() { i % CHANGED } else { i * CHANGED / n }
@@ -65,7 +62,7 @@ fn content(i: usize, n: usize, version: usize) -> Digest {
 }
 
 fn make_objects(root: &Path) {
-    let n = setting("CAIRN_BENCH_GC_OBJECTS", 20_000);
+    let n = number("CAIRN_BENCH_GC_OBJECTS", 20_000);
     let store = Store::init(root, &Default::default()).unwrap();
     for version in 0..VERSIONS {
         publish_generated(&store, &Artifact::new("x", None).unwrap(), &[], &mut |builder, _| {
@@ -148,7 +145,7 @@ fn measure_objects(root: &Path) {
 }
 
 fn make_chain(root: &Path) {
-    let length = setting("CAIRN_BENCH_GC_CHAIN", 300);
+    let length = number("CAIRN_BENCH_GC_CHAIN", 300);
     let store = Store::init(root, &Default::default()).unwrap();
     let contents: Vec<Vec<u8>> = (0..100u8).map(|i| vec![i; 100]).collect();
     let contents: Vec<&[u8]> = contents.iter().map(Vec::as_slice).collect();

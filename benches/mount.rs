@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use support::data::{F, L, M, S, Shape};
 use support::floor::Floor;
 use support::process::{Run, run};
+use support::settings::{directory, number};
 use support::table::{Row, Target};
 
 fn main() -> io::Result<()> {
@@ -76,17 +77,14 @@ impl Drop for Mount {
 
 impl Bench {
     fn new(only: Vec<String>) -> io::Result<Bench> {
-        let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<f64>().ok());
-        let temporary = if std::env::var_os("CAIRN_BENCH_DIR").is_none() { Some(tempfile::tempdir()?) } else { None };
-        let dir = std::env::var_os("CAIRN_BENCH_DIR")
-            .map_or_else(|| temporary.as_ref().expect("made").path().to_path_buf(), PathBuf::from);
+        let (dir, temporary) = directory()?;
         fs::create_dir_all(dir.join("mnt"))?;
         let bench = Bench {
             dir,
             _temporary: temporary,
             only,
-            scale: number("CAIRN_BENCH_SCALE").unwrap_or(1.0),
-            rounds: number("CAIRN_BENCH_ROUNDS").unwrap_or(5.0) as usize,
+            scale: number("CAIRN_BENCH_SCALE", 1.0),
+            rounds: number("CAIRN_BENCH_ROUNDS", 5),
         };
         if !bench.store().exists() {
             run(bench.cairn().arg("init").arg(bench.store()))?;

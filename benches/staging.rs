@@ -18,6 +18,7 @@ use std::process::Command;
 use support::data::{L, S, Shape};
 use support::floor::Floor;
 use support::process::{Run, here, run, run_and_sync, sync};
+use support::settings::{directory, number};
 use support::table::{Row, Target};
 
 fn main() -> io::Result<()> {
@@ -25,16 +26,9 @@ fn main() -> io::Result<()> {
     if only.first().is_some_and(|a| a == "floor") {
         return support::floor::serve(&only[1..]);
     }
-    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<f64>().ok());
-    let temporary = if std::env::var_os("CAIRN_BENCH_DIR").is_none() { Some(tempfile::tempdir()?) } else { None };
-    let dir = std::env::var_os("CAIRN_BENCH_DIR")
-        .map_or_else(|| temporary.as_ref().expect("made").path().to_path_buf(), PathBuf::from);
+    let (dir, _temporary) = directory()?;
     fs::create_dir_all(dir.join("mnt"))?;
-    let bench = Bench {
-        dir,
-        scale: number("CAIRN_BENCH_SCALE").unwrap_or(1.0),
-        rounds: number("CAIRN_BENCH_ROUNDS").unwrap_or(5.0) as usize,
-    };
+    let bench = Bench { dir, scale: number("CAIRN_BENCH_SCALE", 1.0), rounds: number("CAIRN_BENCH_ROUNDS", 5) };
     println!("{} rounds", bench.rounds);
     println!("{}", Row::heading());
     for (shape, lines) in [

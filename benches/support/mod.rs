@@ -1,5 +1,5 @@
 //! What the benchmark programs share: datasets from a fixed seed, processes with their time and memory, a table of
-//! ratios; the smallest programs that have the same limits.
+//! ratios; settings; the smallest programs that have the same limits.
 
 pub mod data;
 #[allow(dead_code)]
@@ -7,4 +7,6 @@ pub mod floor;
 pub mod process;
 #[allow(dead_code)]
 pub mod protocol;
+#[allow(dead_code)]
+pub mod settings;
 pub mod table;

@@ -129,18 +129,11 @@ pub(crate) fn set_after(
     after: u64,
     to: VersionNumber,
 ) -> Result<()> {
-    let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
     let decide = |last: Option<AliasRecord>, from| {
         let stays = from != after + 1 || last.is_some_and(|r| r.version == Some(to));
-        Ok((!stays).then(|| AliasRecord {
-            alias: alias.clone(),
-            version: Some(to),
-            from,
-            at: clock::now(),
-            by: Actor::of(store),
-        }))
+        Ok((!stays).then_some(Some(to)))
     };
-    log::append(store, &store.layout().alias(name, alias), &purpose, decide).map(drop)
+    append(store, name, alias, decide)
 }
 
 fn set_unchecked(
@@ -150,9 +143,8 @@ fn set_unchecked(
     expected: Expected,
     to: Option<VersionNumber>,
 ) -> Result<Option<VersionNumber>> {
-    let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
     let mut before = None;
-    log::append(store, &store.layout().alias(name, alias), &purpose, |last: Option<AliasRecord>, from| {
+    append(store, name, alias, |last, _| {
         before = last.and_then(|r| r.version);
         if let Expected::Exactly(want) = expected
             && want != before
@@ -166,11 +158,29 @@ fn set_unchecked(
             .with_detail(Detail::AliasMoved { alias: alias.clone(), expected: want, found: before })
             .with_hint("check where it points now, then decide"));
         }
-        if before == to {
-            return Ok(None);
-        }
-        let record = AliasRecord { alias: alias.clone(), version: to, from, at: clock::now(), by: Actor::of(store) };
-        Ok(Some(record))
+        Ok((before != to).then_some(to))
     })?;
     Ok(before)
+}
+
+/// Appends a record to the log of an alias, unless `decide` returns `None`. `decide` gets the newest record and the
+/// number that the new one would have, and returns where the alias points from then on.
+fn append(
+    store: &Store,
+    name: &ArtifactName,
+    alias: &AliasName,
+    mut decide: impl FnMut(Option<AliasRecord>, u64) -> Result<Option<Option<VersionNumber>>>,
+) -> Result<()> {
+    let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
+    let record = |last: Option<AliasRecord>, from| {
+        let to = decide(last, from)?;
+        Ok(to.map(|version| AliasRecord {
+            alias: alias.clone(),
+            version,
+            from,
+            at: clock::now(),
+            by: Actor::of(store),
+        }))
+    };
+    log::append(store, &store.layout().alias(name, alias), &purpose, record).map(drop)
 }

@@ -61,17 +61,22 @@ impl Artifact {
     /// # Errors
     /// Usage: a name or type that is not allowed.
     pub fn new<'a>(name: &str, kind: impl Into<Option<&'a str>>) -> Result<Artifact> {
-        Ok(Artifact {
-            name: ArtifactName::parse(name)?,
-            kind: kind.into().map(ArtifactType::parse).transpose()?,
-            basis: None,
+        let kind = kind.into().map(ArtifactType::parse).transpose()?;
+        Ok(Artifact::without_changes(ArtifactName::parse(name)?, kind, None))
+    }
+
+    fn without_changes(name: ArtifactName, kind: Option<ArtifactType>, basis: Option<Basis>) -> Artifact {
+        Artifact {
+            name,
+            kind,
+            basis,
             adds: Vec::new(),
             overwrite: Overwrite::Refuse,
             description: None,
             metadata: None,
             tags: Vec::new(),
             aliases: Vec::new(),
-        })
+        }
     }
 
     /// A patch of an empty version: it makes the first version of a name or, if another process publishes one
@@ -325,16 +330,6 @@ impl Version {
     /// # Ok::<(), cairn::Error>(())
     /// ```
     pub fn new_draft(&self) -> Artifact {
-        Artifact {
-            name: self.artifact().clone(),
-            kind: None,
-            basis: Some(Basis::on(Some(self.clone()))),
-            adds: Vec::new(),
-            overwrite: Overwrite::Refuse,
-            description: None,
-            metadata: None,
-            tags: Vec::new(),
-            aliases: Vec::new(),
-        }
+        Artifact::without_changes(self.artifact().clone(), None, Some(Basis::on(Some(self.clone()))))
     }
 }

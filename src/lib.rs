@@ -146,6 +146,8 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 
 mod access;
 pub mod assets;
+#[allow(dead_code, unused_imports)] // the blocks of references come next
+mod cache;
 pub mod catalog;
 mod clock;
 mod commit;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 32] = [
+const STOREYS: [&str; 33] = [
     "locks",
     "setters",
     "error",
@@ -22,6 +22,7 @@ const STOREYS: [&str; 32] = [
     "progress",
     "record",
     "disk",
+    "cache",
     "layout",
     "manifest",
     "objects",

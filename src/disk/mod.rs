@@ -8,6 +8,7 @@
 mod access;
 pub mod backing;
 mod barrier;
+mod cache_files;
 mod confine;
 mod correct;
 mod create;
@@ -36,6 +37,7 @@ mod use_reserve;
 
 pub use access::{Identity, may_write_as};
 pub use barrier::{MANY_FILES, PublishBarrier, Unsynced};
+pub use cache_files::CacheDir;
 pub use confine::confine;
 pub use dir::{Dir, EntryStat};
 pub use file::NewFile;

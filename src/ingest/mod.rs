@@ -12,6 +12,6 @@ mod tree;
 pub use build::build;
 pub(crate) use filter::{Filter, IGNORE_FILE};
 pub use scan::{ScanOptions, scan};
-pub use stat_cache::{StatCache, cache_directory};
+pub use stat_cache::StatCache;
 pub use store::{Sink, store_files};
 pub use tree::{Body, FileBody, Overwrite, SourceStat, SourceTree, lstat_source};

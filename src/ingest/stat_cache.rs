@@ -7,6 +7,7 @@
 
 use super::source::Home;
 use super::tree::SourceStat;
+use crate::cache::cache_directory;
 use crate::disk::{self, Access, Disk, FileStat, Volume};
 use crate::error::Result;
 use crate::types::{Digest, Hasher, Token};
@@ -235,17 +236,6 @@ fn turned_off(value: &std::ffi::OsStr) -> bool {
 fn directory() -> Option<PathBuf> {
     let is_off = std::env::var_os("CAIRN_STAT_CACHE").is_some_and(|value| turned_off(&value));
     if is_off { None } else { cache_directory() }
-}
-
-/// The directory of the user's caches: `$CAIRN_CACHE_DIR` (none if it is set and empty), `$XDG_CACHE_HOME/cairn` or
-/// `~/.cache/cairn`.
-pub fn cache_directory() -> Option<PathBuf> {
-    if let Some(dir) = std::env::var_os("CAIRN_CACHE_DIR") {
-        return (!dir.is_empty()).then(|| dir.into());
-    }
-    let absolute = |v: std::ffi::OsString| Some(PathBuf::from(v)).filter(|p| p.is_absolute());
-    let base = std::env::var_os("XDG_CACHE_HOME").and_then(absolute);
-    base.or_else(|| std::env::var_os("HOME").and_then(absolute).map(|h| h.join(".cache"))).map(|b| b.join("cairn"))
 }
 
 /// The records of a cache file whose magic and sum are right and whose keys ascend.

@@ -5,10 +5,10 @@
 //! replaced since, its sum is another one, and it is read again. A damaged checkpoint is not used.
 
 use super::options::Checkpoint;
+use crate::cache::cache_directory;
 use crate::clock;
 use crate::disk::{self, Access, Disk};
 use crate::error::Result;
-use crate::ingest::cache_directory;
 use crate::locks::Mutex;
 use crate::objects::StoredFile;
 use crate::store::Store;

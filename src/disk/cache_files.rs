@@ -1,0 +1,121 @@
+//! The files of a node-local cache. Losing one loses nothing, so their changes are not counted as steps and not synced.
+
+use super::umask::{self, Access};
+use crate::error::{Error, Result};
+use crate::types::Token;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// A directory of cached files, open to whom its mode says.
+#[derive(Debug)]
+pub struct CacheDir {
+    path: PathBuf,
+    mode: u32,
+}
+
+impl CacheDir {
+    /// Opens a cache's directory. A missing one is made, for this user alone.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn open(path: &Path) -> Result<CacheDir> {
+        let parents = Access::Umask.wanted(0o755, umask::of_the_user());
+        if let Some(above) = path.parent().filter(|above| !above.exists()) {
+            let made = DirBuilder::new().recursive(true).mode(parents).create(above);
+            made.map_err(|e| Error::io("create", above, e))?;
+        }
+        match DirBuilder::new().mode(0o700).create(path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create", path, e)),
+            _ => {}
+        }
+        let meta = std::fs::metadata(path).map_err(|e| Error::io("look at", path, e))?;
+        Ok(CacheDir { path: path.to_path_buf(), mode: meta.mode() & 0o7777 })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The permission bits of the directory.
+    pub fn mode(&self) -> u32 {
+        self.mode
+    }
+
+    /// Makes a directory in it, with the modes of the cache, if it is missing.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn make_dir(&self, name: &str) -> io::Result<PathBuf> {
+        let path = self.path.join(name);
+        match std::fs::create_dir(&path) {
+            Ok(()) => std::fs::set_permissions(&path, Permissions::from_mode(self.mode))?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+        Ok(path)
+    }
+
+    /// A new file in the directory `name` of the cache, and where it is.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn create(&self, name: &str) -> io::Result<(File, PathBuf)> {
+        let path = self.make_dir(name)?.join(Token::fresh().to_string());
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok((file, path))
+    }
+
+    /// Gives a complete file its name.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn publish(&self, file: &File, from: &Path, to: &Path) -> io::Result<()> {
+        file.set_permissions(Permissions::from_mode(self.mode & 0o444))?;
+        std::fs::rename(from, to)
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    /// Sets the time of an open file to now.
+    pub fn touch(&self, file: &File) {
+        // SAFETY: the descriptor is open; a null pointer means now.
+        unsafe { libc::futimens(file.as_raw_fd(), std::ptr::null()) };
+    }
+
+    /// Opens the file whose ranges are locked; it is made if it is missing.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn open_lock(&self, name: &str) -> io::Result<File> {
+        let path = self.path.join(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        match options.open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let file = options.create(true).mode(0o600).open(&path)?;
+                file.set_permissions(Permissions::from_mode(self.mode & 0o666))?;
+                Ok(file)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Writes a small file that tells tools what the directory is, unless it exists.
+    pub fn tag(&self, name: &str, text: &str) {
+        let mode = self.mode & 0o644;
+        let made = OpenOptions::new().write(true).create_new(true).mode(mode).open(self.path.join(name));
+        if let Ok(mut file) = made {
+            let _ = io::Write::write_all(&mut file, text.as_bytes());
+        }
+    }
+}

@@ -51,6 +51,7 @@ pub use lookup::{
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use names::{group_id, name_of_group, name_of_user, show_access, show_group, show_user};
 pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_to_expected_end, read_two_at};
+pub use rename::Moved;
 pub use reserve::UsesReserve;
 pub use rights::{Right, may};
 pub use stamps::{Volume, has_no_writer, max_dirty_page_age, pages_are_clean, read_from_server, volume};
@@ -167,7 +168,7 @@ impl Disk {
     ///
     /// # Errors
     /// I/O.
-    pub fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
+    fn hard_link(&self, from: &Path, to: &Path) -> Result<()> {
         step("link", to)?;
         self.with_reserve(|| std::fs::hard_link(from, to)).map_err(|e| failed("link", to, e))
     }

@@ -1,14 +1,47 @@
 //! Renaming files, with lost replies recognized.
 
 use super::untracked::rename_noreplace;
-use super::{Created, Disk, confine, explain, lstat, lstat_revalidated, step};
+use super::{Created, Disk, FsKind, confine, explain, lstat, lstat_revalidated, step};
 use crate::error::Result;
 use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+/// What a move did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moved {
+    /// The file has both names. The old one is to be removed when the new one is durable.
+    Linked,
+    /// The file has the new name alone.
+    Renamed,
+    /// The name was taken, and nothing changed.
+    Exists,
+}
+
 impl Disk {
+    /// Moves a file of the store to another directory, unless its new name is taken. On local file systems that may
+    /// write the old directory before the new one, the file keeps its old name too, so that a power cut never takes
+    /// both. A file of another user is renamed there, because the kernel lets only its owner link a read-only file
+    /// (`fs.protected_hardlinks`).
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn move_if_absent(&self, from: &Path, to: &Path) -> Result<Moved> {
+        if self.kind() == FsKind::Local {
+            match self.hard_link(from, to) {
+                Ok(()) => return Ok(Moved::Linked),
+                Err(e) if e.errno() == Some(libc::EEXIST) => return Ok(Moved::Exists),
+                Err(e) if e.errno() == Some(libc::EPERM) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(match self.rename_if_absent(from, to)? {
+            Created::New => Moved::Renamed,
+            Created::Exists => Moved::Exists,
+        })
+    }
+
     /// Renames one file and replaces `to`. If the reply to a successful rename is lost, the error "missing" is
     /// recognized as success (L10).
     ///

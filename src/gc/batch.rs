@@ -2,7 +2,7 @@
 
 use super::marks::Marks;
 use super::report::{Amount, GcReport};
-use crate::disk::{self, Created, DirHandle, FsKind};
+use crate::disk::{self, DirHandle, FsKind, Moved};
 use crate::error::{Error, Result, show_path};
 use crate::objects::{BlobKind, Copies, StoredFile};
 use crate::progress::Progress;
@@ -144,10 +144,11 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Moves files to another place. On local file systems that may write the old directory before the new one, a file
-    /// has both names until the new one is durable, so that a power cut never takes both. A file of another user is
-    /// renamed, because the kernel lets only its owner link a read-only file (`fs.protected_hardlinks`). A file stays
-    /// if another one has that name: which of the two is right is not known here. Returns which stayed.
+    /// Moves files to another place, as [`Disk::move_if_absent`] does: a file that is linked there loses its old name
+    /// when the new one is durable. A file stays if another one has that name: which of the two is right is not known
+    /// here. Returns which stayed.
+    ///
+    /// [`Disk::move_if_absent`]: crate::disk::Disk::move_if_absent
     fn relocate(
         &self,
         items: &[Item],
@@ -156,30 +157,19 @@ impl<'a> Batch<'a> {
         dir: &Path,
     ) -> Result<Vec<bool>> {
         let disk = self.store.disk();
-        if disk.kind() != FsKind::Local {
-            return items.iter().map(|item| self.rename(&from(item), &to(item))).collect();
-        }
         let (mut stayed, mut linked) = (Vec::with_capacity(items.len()), Vec::new());
         for item in items {
-            let done = disk.hard_link(&from(item), &to(item));
-            if done.as_ref().is_err_and(|e| e.errno() == Some(libc::EPERM)) {
-                // Its old name is free from now on, and may be another file's: it is not removed below.
-                stayed.push(self.rename(&from(item), &to(item))?);
-                continue;
-            }
-            let stays = match done {
-                Err(e) if e.errno() == Some(libc::EEXIST) => !is_same_file(&from(item), &to(item))?,
-                Err(e) if e.errno() == Some(libc::ENOENT) => false,
-                done => done.map(|()| false)?,
-            };
-            stayed.push(stays);
-            if !stays {
+            let moved = self.move_file(&from(item), &to(item))?;
+            stayed.push(moved == Moved::Exists);
+            if moved == Moved::Linked {
                 linked.push(item);
             }
         }
-        disk.sync_dir(dir)?;
+        if disk.kind() == FsKind::Local || !linked.is_empty() {
+            disk.sync_dir(dir)?;
+        }
         for item in linked {
-            // Otherwise it was gone before it was linked.
+            // Otherwise another collection has moved it on.
             if disk::lstat(&to(item))?.is_some() {
                 disk.remove_file(&from(item))?;
             }
@@ -187,19 +177,17 @@ impl<'a> Batch<'a> {
         Ok(stayed)
     }
 
-    /// Whether it stayed, because another file has the name.
-    fn rename(&self, from: &Path, to: &Path) -> Result<bool> {
+    /// A file that another collection has moved meanwhile counts as moved.
+    fn move_file(&self, from: &Path, to: &Path) -> Result<Moved> {
         let disk = self.store.disk();
-        match disk.rename_if_absent(from, to) {
-            Ok(Created::Exists) if is_same_file(from, to)? => disk.remove_file(from).map(|()| false),
-            Ok(Created::Exists) => Ok(true),
-            Ok(Created::New) => Ok(false),
+        match disk.move_if_absent(from, to) {
+            Ok(Moved::Exists) if is_same_file(from, to)? => Ok(Moved::Linked),
             Err(e) if e.errno() == Some(libc::ENOENT) && disk::lstat_revalidated(from)?.is_some() => {
                 self.create()?; // another collection adopted the empty batch
-                disk.rename_if_absent(from, to).map(|created| created == Created::Exists)
+                disk.move_if_absent(from, to)
             }
-            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(false), // another collection moved it
-            Err(e) => Err(e),
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(Moved::Renamed),
+            moved => moved,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use super::content_store::Objects;
 use super::damage::StoredFile;
-use crate::disk::{self, Created, FsKind};
+use crate::disk;
 use crate::error::Result;
 use crate::types::Digest;
 use std::collections::{HashMap, HashSet};
@@ -99,19 +99,11 @@ impl Objects {
         Ok(out)
     }
 
-    /// Returns whether it is in its place now. On a local file system that may write the old directory before the new
-    /// one, the old name stays: a collector removes it.
+    /// Returns whether it is in its place now. If the file keeps its old name too, a collector removes that.
     fn put_file_back(&self, from: &Path, to: &Path) -> Result<bool> {
-        let made = if self.disk().kind() == FsKind::Local {
-            self.disk().hard_link(from, to).map(|()| Created::New)
-        } else {
-            self.disk().rename_if_absent(from, to)
-        };
-        match made {
+        match self.disk().move_if_absent(from, to) {
             Ok(_) => Ok(true),
-            Err(e) if matches!(e.errno(), Some(libc::EEXIST | libc::ENOENT)) => {
-                Ok(disk::lstat_revalidated(to)?.is_some())
-            }
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(disk::lstat_revalidated(to)?.is_some()),
             Err(e) => Err(e),
         }
     }

@@ -33,12 +33,15 @@ struct Shared {
 impl Shared {
     /// `None` where other users cannot be played.
     fn new(init: &[&str]) -> Option<Shared> {
+        Shared::at(TestStore::new(), init)
+    }
+
+    fn at(test_store: TestStore, init: &[&str]) -> Option<Shared> {
         // SAFETY: geteuid cannot fail.
         if unsafe { libc::geteuid() } != 0 {
             println!("skipped: other users can be played by root alone");
             return None;
         }
-        let test_store = TestStore::new();
         std::fs::set_permissions(test_store.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
         make_tree(&test_store.path("d"), &[("a", b"a"), ("sub/b", b"b"), ("large", &random_bytes(1, 200_000))]);
@@ -370,6 +373,28 @@ fn a_member_helps_and_removes_what_another_members_dead_writers_left() {
             shared.ok(ALICE, 0o022, &["gc", "--min-age", "0", "--store", copy.to_str().unwrap()]);
         }
         assert_eq!(std::fs::read_dir(copy.join("work")).unwrap().count(), 0, "killed before step {step} of {last}");
+    }
+}
+
+/// On a file system such as tmpfs, a file is linked to its new place and then loses its old name. Linux does not let a
+/// user link another user's read-only file.
+#[test]
+fn a_member_restores_what_another_member_stored_where_files_are_linked_into_their_place() {
+    let test_store = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
+    let Some(shared) = Shared::at(test_store, &["--group", &GROUP.to_string()]) else { return };
+    for (storing, restoring) in [(ALICE, BOB), (BOB, ALICE)] {
+        let name = format!("x{}", storing.uid);
+        let tree = shared.test_store.path(&name);
+        make_tree(&tree, &[("f", name.as_bytes()), ("large", &random_bytes(storing.uid.into(), 200_000))]);
+        shared.ok(storing, 0o022, &["put", &name, tree.to_str().unwrap()]);
+        shared.ok(storing, 0o022, &["rm", &format!("{name}:v0")]);
+        shared.ok(restoring, 0o022, &["gc"]);
+        let trash = walkdir::WalkDir::new(shared.store().join("trash"));
+        assert!(trash.into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file()).count() >= 2);
+        shared.ok(restoring, 0o022, &["restore", &format!("{name}:v0")]);
+        shared.ok(storing, 0o022, &["gc", "--min-age", "0"]);
+        shared.ok(restoring, 0o022, &["verify"]);
+        assert_eq!(shared.ok(storing, 0o022, &["cat", &name, "f"]), name);
     }
 }
 

@@ -77,7 +77,7 @@ pub fn info(store: &Store) -> Result<StoreInfo> {
         packs: files_below(&layout.packs())?,
         objects: files_below(&layout.objects())?,
         trash: files_below(&layout.trash())?,
-        free_bytes: space.blocks_available.saturating_mul(u64::from(space.fragment_size)),
+        free_bytes: space.available_bytes(),
     })
 }
 

@@ -41,8 +41,7 @@ fn explain_space(e: Error, directory: &Path, is_quota: bool, needed: Option<u64>
             format!("no inodes are left on the file system of {}", show_path(directory))
         }
         Ok(found) => {
-            let free = found.blocks_available.saturating_mul(u64::from(found.fragment_size));
-            format!("{needed}{free} bytes free on the file system of {}", show_path(directory))
+            format!("{needed}{} bytes free on the file system of {}", found.available_bytes(), show_path(directory))
         }
         Err(_) => return e,
     };

@@ -112,12 +112,7 @@ fn has_journal(path: &Path) -> Result<bool> {
 
 /// Bytes free for ordinary users on the file system of `path`, if known.
 pub fn free_bytes(path: &Path) -> Option<u64> {
-    let c = cstring(path);
-    // SAFETY: statvfs fills the zeroed struct; the path is a valid C string.
-    unsafe {
-        let mut s: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(c.as_ptr(), &mut s) == 0).then(|| s.f_bavail * s.f_frsize)
-    }
+    Some(space(path).ok()?.available_bytes())
 }
 
 /// A path as a C string. Paths from `std` have no NUL; a path that has one is cut there.
@@ -144,6 +139,13 @@ pub struct Space {
     pub block_size: u32,
     /// The unit of the blocks.
     pub fragment_size: u32,
+}
+
+impl Space {
+    /// Bytes free for ordinary users.
+    pub fn available_bytes(&self) -> u64 {
+        self.blocks_available.saturating_mul(self.fragment_size.into())
+    }
 }
 
 /// The space of the file system that holds `path`.

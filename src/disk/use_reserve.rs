@@ -92,15 +92,14 @@ impl Disk {
 }
 
 fn is_low(found: &super::Space) -> bool {
-    let free = found.blocks_available.saturating_mul(found.fragment_size.into());
-    free < FILE_BYTES * FILES as u64 || found.files > 0 && found.files_free < FEW_INODES
+    found.available_bytes() < FILE_BYTES * FILES as u64 || found.files > 0 && found.files_free < FEW_INODES
 }
 
 fn has_room(dir: &Path) -> bool {
     let parent = dir.parent().unwrap_or(dir);
     space(parent).is_ok_and(|found| {
-        let free = found.blocks_available.saturating_mul(found.fragment_size.into());
-        free >= ROOM * FILE_BYTES * FILES as u64 && (found.files == 0 || found.files_free >= ROOM * FEW_INODES)
+        found.available_bytes() >= ROOM * FILE_BYTES * FILES as u64
+            && (found.files == 0 || found.files_free >= ROOM * FEW_INODES)
     })
 }
 

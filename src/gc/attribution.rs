@@ -68,6 +68,9 @@ impl Garbage {
         self.content.settle();
         self.counted = vec![0; self.content.len().div_ceil(64)];
         for (name, number) in removals.all() {
+            if self.nodes.is_empty() {
+                break; // no removed version leads to any of it
+            }
             progress.check_cancelled()?;
             let version = Version::read(store, name, number);
             let Some(tree) = version.ok().flatten().and_then(|version| version.tree().ok()) else { continue };

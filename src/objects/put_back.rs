@@ -27,11 +27,7 @@ impl Objects {
         let mut out = Trash::default();
         for batch in self.batches()? {
             let dir = self.layout().trash().join(&batch);
-            let names = match disk::list(&dir) {
-                Err(e) if e.errno() == Some(libc::ENOENT) => continue, // freed, or taken over by another batch
-                names => names?,
-            };
-            for name in names {
+            for name in disk::list(&dir)? {
                 let digest = |kind: &[u8]| Digest::of_hex(name.as_encoded_bytes().strip_prefix(kind)?);
                 if let Some(digest) = digest(b"object-") {
                     out.objects.insert(digest, dir.join(&name));

@@ -7,6 +7,15 @@ use crate::store::Store;
 use crate::types::Digest;
 use std::fmt;
 
+/// A manifest, read once.
+pub(super) struct OwnedManifest {
+    pub tree: Tree,
+    /// The packs that it lists.
+    pub packs: Vec<Digest>,
+    /// Whether its root's place hints are what was written.
+    pub hints_whole: bool,
+}
+
 /// Something with a manifest.
 pub(super) enum ManifestOwner {
     Version(Version),
@@ -23,11 +32,18 @@ impl fmt::Display for ManifestOwner {
 }
 
 impl ManifestOwner {
-    pub fn tree(&self, store: &Store) -> Result<Tree> {
-        match self {
-            ManifestOwner::Version(version) => version.tree(),
-            ManifestOwner::Contribution(_, contribution) => contribution.tree(store),
-        }
+    pub fn manifest(&self, store: &Store) -> Result<OwnedManifest> {
+        Ok(match self {
+            ManifestOwner::Version(version) => {
+                let file = version.manifest_file()?;
+                let (packs, hints_whole) = (file.packs().to_vec(), file.hints_whole());
+                OwnedManifest { tree: version.tree_of(&file), packs, hints_whole }
+            }
+            ManifestOwner::Contribution(_, contribution) => {
+                let packs = contribution.record.packs.clone();
+                OwnedManifest { tree: contribution.tree(store)?, packs, hints_whole: true }
+            }
+        })
     }
 
     /// The digest of its root node, if that is in a pack only.
@@ -35,13 +51,6 @@ impl ManifestOwner {
         match self {
             ManifestOwner::Version(_) => None,
             ManifestOwner::Contribution(_, contribution) => Some(contribution.record.root.digest),
-        }
-    }
-
-    pub fn packs(&self) -> Result<Vec<Digest>> {
-        match self {
-            ManifestOwner::Version(version) => Ok(version.manifest_file()?.packs().to_vec()),
-            ManifestOwner::Contribution(_, contribution) => Ok(contribution.record.packs.clone()),
         }
     }
 

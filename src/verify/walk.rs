@@ -7,10 +7,10 @@ use super::content::{Depth, LISTED, Present};
 use super::cuts::Cuts;
 use super::options::VerifyOptions;
 use super::report::{Finding, VerifyReport, code};
-use super::root::ManifestOwner;
+use super::root::{ManifestOwner, OwnedManifest};
 use crate::disk;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::{Census, Node, NodeSource, Occurrences, Tree, Visitor};
+use crate::manifest::{Census, Node, NodeSource, Occurrences, Visitor};
 use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX, SearchDepth};
 use crate::store::Store;
 use crate::types::{Digest, Location, RelPath};
@@ -80,21 +80,22 @@ impl<'a> Manifests<'a> {
     /// Checks one.
     pub fn check(&mut self, root: ManifestOwner) -> Result<()> {
         let what = root.to_string();
-        if let ManifestOwner::Version(version) = &root {
-            self.report.versions += 1;
-            let manifest = version.manifest_file();
-            let Some(manifest) = self.found(code::VERSION, &what, manifest)? else { return Ok(()) };
-            if !manifest.hints_whole() {
-                self.finding(code::HINTS, &what, "those of its root".into());
+        let code = match &root {
+            ManifestOwner::Version(_) => {
+                self.report.versions += 1;
+                code::VERSION
             }
-        }
-        let code = if matches!(root, ManifestOwner::Version(_)) { code::VERSION } else { code::NODE };
-        let tree = root.tree(self.store);
-        if let (Err(_), Some(digest)) = (&tree, root.packed_root()) {
+            ManifestOwner::Contribution(..) => code::NODE,
+        };
+        let manifest = root.manifest(self.store);
+        if let (Err(_), Some(digest)) = (&manifest, root.packed_root()) {
             self.report.lost.nodes.insert(digest);
         }
-        let Some(tree) = self.found(code, &what, tree)? else { return Ok(()) };
-        let (sums, totals) = (root.sums(), tree.totals());
+        let Some(manifest) = self.found(code, &what, manifest)? else { return Ok(()) };
+        if !manifest.hints_whole {
+            self.finding(code::HINTS, &what, "those of its root".into());
+        }
+        let (sums, totals) = (root.sums(), manifest.tree.totals());
         if (totals.entries, totals.files, totals.bytes) != sums {
             let (entries, files, bytes) = sums;
             self.finding(
@@ -103,12 +104,13 @@ impl<'a> Manifests<'a> {
                 format!("its record says {entries} entries, {files} files, {bytes} bytes; the manifest {totals:?}"),
             );
         }
-        self.visit(root, &tree)
+        self.visit(root, manifest)
     }
 
-    fn visit(&mut self, root: ManifestOwner, tree: &Tree) -> Result<()> {
+    fn visit(&mut self, root: ManifestOwner, manifest: OwnedManifest) -> Result<()> {
+        let OwnedManifest { tree, packs, .. } = manifest;
         let mut lacks = false;
-        for pack in root.packs()? {
+        for pack in packs {
             if !self.has_pack(&pack)? {
                 lacks = true;
                 self.suspects.packs.entry(pack).or_default().add(|| root.to_string());
@@ -132,7 +134,7 @@ impl<'a> Manifests<'a> {
             owner: &root,
             report: self.report,
         };
-        if self.census.visit(tree, &mut meet)? || lacks {
+        if self.census.visit(&tree, &mut meet)? || lacks {
             self.suspected.push(root);
         }
         Ok(())
@@ -198,9 +200,9 @@ impl<'a> Manifests<'a> {
         for root in std::mem::take(&mut self.suspected) {
             // What cannot be decided is checked as before.
             if root.counts(self.store).unwrap_or(true)
-                && let Ok(tree) = root.tree(self.store)
+                && let Ok(manifest) = root.manifest(self.store)
             {
-                self.visit(root, &tree)?;
+                self.visit(root, manifest)?;
             }
         }
         Ok(())
@@ -254,7 +256,7 @@ impl<'a> Manifests<'a> {
     /// What is affected by each suspect.
     fn affected(&self) -> HashMap<Digest, Affected> {
         let (content, nodes) = (&self.suspects.content, &self.suspects.nodes);
-        let tree = |i: usize| self.suspected[i].tree(self.store).ok();
+        let tree = |i: usize| Some(self.suspected[i].manifest(self.store).ok()?.tree);
         let wanted = |digest: &Digest| content.contains_key(digest) || nodes.contains_key(digest);
         let limit = affected::limit(content.len() + nodes.len());
         let found = self.census.occurrences(self.suspected.len(), &tree, &wanted, limit);

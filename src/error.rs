@@ -136,6 +136,11 @@ impl Error {
         e.with_source(source)
     }
 
+    /// Whether a file or directory is missing, damaged or unreadable, and others may still be readable.
+    pub(crate) fn is_loss(&self) -> bool {
+        self.0.kind == Kind::Damaged || self.is_about_one_file()
+    }
+
     /// Whether the failure concerns one file or directory, so that others may still be readable: a bad sector, a mode,
     /// another type of file. It is false for failures that concern all files: a disk that does not answer, too many
     /// open files.

@@ -5,7 +5,7 @@ use super::damage::Damage;
 use super::index_segment::{OpenedSegment, Segment};
 use super::pack_file::read_footer;
 use crate::disk;
-use crate::error::{Kind as ErrorKind, Result};
+use crate::error::Result;
 use crate::types::Digest;
 use std::ffi::OsString;
 
@@ -45,7 +45,7 @@ impl Objects {
             }
             let footer = match read_footer(path, name) {
                 Ok(footer) => footer,
-                Err(e) if e.kind() == ErrorKind::Damaged || e.is_about_one_file() => continue,
+                Err(e) if e.is_loss() => continue,
                 Err(e) => return Err(e),
             };
             let mut found = Vec::new();

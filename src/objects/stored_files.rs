@@ -5,7 +5,7 @@ use super::damage::StoredFile;
 use super::pack::BlobKind;
 use super::pack_file::read_footer;
 use crate::disk;
-use crate::error::{Kind as ErrorKind, Result};
+use crate::error::Result;
 use crate::types::{Digest, Location};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -77,7 +77,7 @@ impl Objects {
             let Some(name) = pack.name else { continue };
             let footer = match read_footer(pack.path, &name) {
                 Ok(footer) => footer,
-                Err(e) if e.kind() == ErrorKind::Damaged || e.is_about_one_file() => continue,
+                Err(e) if e.is_loss() => continue,
                 Err(e) => return Err(e),
             };
             for blob in footer.blobs.iter().filter(|b| b.kind == BlobKind::Content && wanted.contains(&b.digest)) {

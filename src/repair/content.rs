@@ -2,7 +2,7 @@
 
 use super::report::Repaired;
 use crate::catalog::{artifact, version};
-use crate::error::{Kind, Result};
+use crate::error::Result;
 use crate::manifest::{Node, NodeRef, NodeSink, NodeSource};
 use crate::objects::{Content, SMALL_MAX, ThreadWriter};
 use crate::store::Store;
@@ -85,7 +85,7 @@ fn node_elsewhere(own: &HashMap<Digest, Arc<Node>>, others: &[Store], digest: &D
     for other in others {
         match other.objects().load(&NodeRef::from(*digest)) {
             Ok(node) => return Ok(Some(node)),
-            Err(e) if is_loss(&e) => {}
+            Err(e) if e.is_loss() => {}
             Err(e) => return Err(e),
         }
     }
@@ -120,7 +120,7 @@ fn bring(others: &[Store], lane: &mut ThreadWriter<'_>, digest: &Digest, size: u
                 return Ok(put.new && put.digest == *digest);
             }
             Ok(Content::Large(_)) => {}
-            Err(e) if is_loss(&e) => {}
+            Err(e) if e.is_loss() => {}
             Err(e) => return Err(e),
         }
     }
@@ -131,11 +131,7 @@ fn bring(others: &[Store], lane: &mut ThreadWriter<'_>, digest: &Digest, size: u
 fn damaged<T>(result: Result<T>) -> Result<bool> {
     match result {
         Ok(_) => Ok(false),
-        Err(e) if is_loss(&e) => Ok(true),
+        Err(e) if e.is_loss() => Ok(true),
         Err(e) => Err(e),
     }
-}
-
-fn is_loss(e: &crate::error::Error) -> bool {
-    e.kind() == Kind::Damaged || e.is_about_one_file()
 }

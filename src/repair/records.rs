@@ -42,6 +42,9 @@ pub(super) fn repair(store: &Store, others: &[Store], dir: &Path) -> Result<u64>
 
 impl RecordRepair<'_> {
     fn artifact(&mut self, name: &ArtifactName) -> Result<()> {
+        if self.others.is_empty() {
+            return self.own_record(name); // everything else comes from other stores
+        }
         let layout = self.store.layout();
         self.numbers(&layout.versions(name), true)?;
         self.numbers(&layout.removed(name), false)?;
@@ -204,7 +207,7 @@ fn is_right_record(_: &Store, path: &Path) -> bool {
 /// The names in a directory; none if it cannot be listed.
 fn list(dir: &Path) -> Result<Vec<std::ffi::OsString>> {
     match disk::list(dir) {
-        Err(e) if e.kind() == Kind::Damaged || e.is_about_one_file() => Ok(Vec::new()),
+        Err(e) if e.is_loss() => Ok(Vec::new()),
         names => names,
     }
 }

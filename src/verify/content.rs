@@ -341,7 +341,7 @@ pub(super) fn check_content(
 fn check_piece(objects: &Objects, piece: &Piece, reading: Reading) -> Result<CheckedPiece> {
     let mut damage = Vec::new();
     let found = match read_piece(objects, piece, reading.depth(), &mut damage) {
-        Err(e) if e.is_about_one_file() || e.kind() == crate::error::Kind::Damaged => {
+        Err(e) if e.is_loss() => {
             damage.push(Damage::Unreadable(format!("{e:#}")));
             Vec::new()
         }

@@ -56,7 +56,7 @@ impl Cli {
     /// What clap found wrong, or a request for help or for the version.
     pub fn from_command_line() -> Result<Cli, clap::Error> {
         let args: Vec<OsString> = std::env::args_os().collect();
-        // Help is much text to lay out, and few calls show any: they are parsed again with it.
+        // Help is slow to lay out: parse without it, and again with it if that fails.
         let matches = Cli::command().try_get_matches_from(&args).ok();
         matches.and_then(|matches| Cli::from_arg_matches(&matches).ok()).map_or_else(|| Cli::parse_with_help(&args), Ok)
     }

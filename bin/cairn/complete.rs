@@ -8,7 +8,6 @@ use cairn::error::Result;
 use cairn::internals::catalog::{artifact, version};
 use cairn::types::ArtifactName;
 use clap::{Arg, Command, CommandFactory};
-use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -54,8 +53,7 @@ fn candidates(words: &[String]) -> Result<Vec<String>> {
     let Some((last, before)) = words.split_last() else { return Ok(Vec::new()) };
     let typed = Typed::parse(&cli, before);
     let Some(kind) = typed.kind(last) else { return Ok(Vec::new()) };
-    let here = std::env::current_dir().unwrap_or_default();
-    let store = Store::open(&Store::locate(typed.store.as_deref(), &here)?)?;
+    let store = Store::open(Store::find(typed.store.as_deref())?)?;
     let named = typed.positionals.first().map(|first| first.split(':').next().unwrap_or_default());
     let all = match (kind, last.split_once(':'), named) {
         (Kind::Versions, Some((name, _)), _) => versions(&store, &ArtifactName::parse(name)?)?,
@@ -83,8 +81,7 @@ fn versions(store: &Store, name: &ArtifactName) -> Result<Vec<String>> {
 
 impl<'a> Typed<'a> {
     fn parse(cli: &'a Command, words: &'a [String]) -> Typed<'a> {
-        let store = std::env::var_os("CAIRN_STORE").filter(|dir: &OsString| !dir.is_empty()).map(PathBuf::from);
-        let mut typed = Typed { command: cli, store, positionals: Vec::new(), option: None };
+        let mut typed = Typed { command: cli, store: None, positionals: Vec::new(), option: None };
         for word in words {
             if let Some(option) = typed.option.take() {
                 typed.value(option, word);
@@ -96,9 +93,8 @@ impl<'a> Typed<'a> {
                     (Some(arg), None) if arg.get_action().takes_values() => typed.option = Some(arg),
                     _ => {}
                 }
-            } else if let Some(option) = word.strip_prefix('-') {
-                let letter = option.chars().last();
-                let arg = typed.options(cli).find(|arg| arg.get_short() == letter);
+            } else if let Some(letter) = word.strip_prefix('-').and_then(|letters| letters.chars().last()) {
+                let arg = typed.options(cli).find(|arg| arg.get_short() == Some(letter));
                 typed.option = arg.filter(|arg| arg.get_action().takes_values());
             } else if let Some(sub) = typed.command.find_subcommand(word).filter(|_| typed.positionals.is_empty()) {
                 typed.command = sub;

@@ -13,7 +13,7 @@ use cairn::progress::Progress;
 use cairn::types::RunId;
 use serde::Serialize;
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// What every command gets.
@@ -35,15 +35,7 @@ impl Context {
 
     /// The store that these options and the working directory lead to.
     pub fn store(&self) -> Result<Store> {
-        let given = self.global.store.as_deref();
-        let here = match given {
-            Some(_) => PathBuf::new(), // it may be gone
-            None => std::env::current_dir().map_err(|e| {
-                let e = Error::io("find", Path::new("the working directory"), e);
-                e.with_hint("name the store with --store or CAIRN_STORE, or go to another directory")
-            })?,
-        };
-        let store = Store::open(&Store::locate(given, &here)?)?;
+        let store = Store::open(Store::find(self.global.store.as_deref())?)?;
         // What is removed or moved is recorded as done for this run, if its id is allowed.
         let run = std::env::var("CAIRN_RUN").ok().and_then(|id| RunId::parse(&id).ok());
         Ok(run.map_or(store.clone(), |run| store.for_run(run)))
@@ -215,10 +207,12 @@ impl Out {
         Ok(())
     }
 
-    /// Writes one line of comma-separated values.
-    pub fn csv(&mut self, fields: &[String]) -> std::result::Result<(), Failure> {
-        let mut writer = csv::WriterBuilder::new().from_writer(&mut self.to);
-        writer.write_record(fields).map_err(|e| stopped(e.into()))?;
+    /// Writes lines of comma-separated values.
+    pub fn csv(&mut self, lines: impl Iterator<Item = Vec<String>>) -> std::result::Result<(), Failure> {
+        let mut writer = csv::Writer::from_writer(&mut self.to);
+        for line in lines {
+            writer.write_record(line).map_err(|e| stopped(e.into()))?;
+        }
         writer.flush().map_err(stopped)
     }
 

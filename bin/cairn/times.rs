@@ -1,6 +1,7 @@
 //! Times as people read them: in local time on a terminal, in UTC elsewhere, or relative to now.
 
 use cairn::internals::clock;
+use std::time::Duration;
 
 /// How a command shows times.
 pub struct Times {
@@ -66,6 +67,21 @@ pub fn duration(seconds: u64) -> String {
     fits.map_or(format!("{seconds}s"), |(unit, name)| format!("{}{name}", seconds / unit))
 }
 
+/// Parses `90s`, `30m`, `24h`, `7d`, `0`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        "" if text == "0" => 1,
+        _ => return Err("expected a number and s, m, h or d, for example 24h".to_owned()),
+    };
+    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| "expected a number first".to_owned())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +105,7 @@ mod tests {
     fn a_duration_is_shown_as_it_was_given() {
         for (seconds, text) in [(0, "0s"), (90, "90s"), (120, "2m"), (7200, "2h"), (86_400 * 30, "30d")] {
             assert_eq!(duration(seconds), text);
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)));
         }
     }
 

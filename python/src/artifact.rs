@@ -67,7 +67,7 @@ impl PyArtifact {
 
     /// Sets what people read about the version. What is not given stays as it is; tags and aliases are added.
     #[pyo3(signature = (description=None, metadata=None, tags=Vec::new(), aliases=Vec::new()))]
-    fn annotate(
+    pub fn annotate(
         &self,
         description: Option<String>,
         metadata: Option<&Bound<'_, PyAny>>,

@@ -6,7 +6,7 @@ use cairn::assets::{Classes, Html, Image, Object, Table};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rows of values under named columns. A column has values of one type; with `mixed`, of any.
 #[pyclass(frozen, name = "Table", module = "cairn")]
@@ -28,25 +28,31 @@ impl PyTable {
     #[pyo3(signature = (*row))]
     fn add_data(&self, row: Vec<Bound<'_, PyAny>>) -> Result<()> {
         let row = row.iter().map(cell).collect::<PyResult<Vec<_>>>()?;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).add_row(row)?;
+        self.lock().add_row(row)?;
         Ok(())
     }
 
     /// The names of the columns.
     #[getter]
     fn columns(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).columns().to_vec()
+        self.lock().columns().to_vec()
     }
 
     /// The rows.
     #[getter]
     fn data<'py>(&self, py: Python<'py>) -> PyResult<Vec<Vec<Bound<'py, PyAny>>>> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let table = self.lock().clone();
         table.rows().iter().map(|row| row.iter().map(|value| from_cell(py, value)).collect()).collect()
     }
 
     fn __len__(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).rows().len()
+        self.lock().rows().len()
+    }
+}
+
+impl PyTable {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +169,7 @@ impl PyHtml {
 /// The library's object of a Python object.
 pub fn object(obj: &Bound<'_, PyAny>) -> Result<Object> {
     if let Ok(table) = obj.cast::<PyTable>() {
-        return Ok(Object::Table(table.get().0.lock().unwrap_or_else(PoisonError::into_inner).clone()));
+        return Ok(Object::Table(table.get().lock().clone()));
     }
     if let Ok(image) = obj.cast::<PyImage>() {
         return Ok(Object::Image(image.get().0.clone()));

@@ -44,11 +44,5 @@ fn exception(py: Python<'_>, e: &cairn::Error) -> PyResult<PyErr> {
 
 /// The error of reading a file: the library's own, if it is one.
 pub fn of_io(path: &str, e: std::io::Error) -> cairn::Error {
-    if !e.get_ref().is_some_and(|inner| inner.is::<cairn::Error>()) {
-        return cairn::Error::io("read", path.as_ref(), e);
-    }
-    match e.into_inner().map(|inner| inner.downcast::<cairn::Error>()) {
-        Some(Ok(own)) => *own,
-        _ => cairn::Error::io_message(format!("cannot read {path}")),
-    }
+    e.downcast::<cairn::Error>().unwrap_or_else(|e| cairn::Error::io("read", path.as_ref(), e))
 }

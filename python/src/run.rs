@@ -5,7 +5,8 @@ use crate::convert::usage;
 use crate::error::Result;
 use crate::store::{self, PyStore};
 use crate::version::PyVersion;
-use crate::work::long;
+use crate::work::{long, quick};
+use cairn::catalog::uses;
 use cairn::types::RunId;
 use cairn::{FinishOptions, OnConflict, Run, RunOptions, SaveOptions, UpsertOptions};
 use pyo3::prelude::*;
@@ -62,6 +63,18 @@ impl PyRun {
         self.store.clone()
     }
 
+    /// Records that this run uses a version, or the one that a text names now, and returns it. `cairn lineage` shows
+    /// it.
+    fn use_artifact(&self, py: Python<'_>, version: &Bound<'_, PyAny>) -> Result<PyVersion> {
+        let Ok(version) = version.cast::<PyVersion>() else {
+            let spec: String = version.extract()?;
+            return quick(py, || self.run.use_artifact(&spec)).map(PyVersion::new);
+        };
+        let version = version.get().version.clone();
+        quick(py, || uses::record(&version, self.run.record()))?;
+        Ok(PyVersion::new(version))
+    }
+
     /// Publishes an artifact as made by this run.
     #[pyo3(signature = (artifact, aliases=Vec::new(), tags=Vec::new(), *, always_new=false))]
     fn log_artifact(
@@ -73,7 +86,7 @@ impl PyRun {
         always_new: bool,
     ) -> Result<PyVersion> {
         let artifact = artifact.get();
-        annotate(artifact, &aliases, &tags)?;
+        artifact.annotate(None, None, tags, aliases)?;
         let published = long(py, |progress| {
             let options = SaveOptions::default().always_new(always_new).progress(progress.clone());
             self.run.log_artifact_with(&artifact.lock(), options)
@@ -133,17 +146,6 @@ impl PyRun {
     fn __repr__(&self) -> String {
         format!("Run({:?})", self.id())
     }
-}
-
-fn annotate(artifact: &PyArtifact, aliases: &[String], tags: &[String]) -> Result<()> {
-    let mut artifact = artifact.lock();
-    for alias in aliases {
-        artifact.add_alias(alias)?;
-    }
-    for tag in tags {
-        artifact.add_tag(tag)?;
-    }
-    Ok(())
 }
 
 fn policy(text: &str) -> Result<OnConflict> {

@@ -6,7 +6,7 @@ use crate::work::quick;
 use cairn::{InitOptions, Store};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A store: a directory that holds artifacts and their versions.
 ///
@@ -21,7 +21,7 @@ impl PyStore {
     #[new]
     #[pyo3(signature = (path=None))]
     fn new(py: Python<'_>, path: Option<PathBuf>) -> Result<Self> {
-        quick(py, || Store::open(locate(path)?)).map(PyStore)
+        quick(py, || Store::open(Store::find(path.as_deref())?)).map(PyStore)
     }
 
     /// Opens the store at `path`.
@@ -53,7 +53,7 @@ impl PyStore {
     #[staticmethod]
     #[pyo3(signature = (path=None))]
     fn locate(py: Python<'_>, path: Option<PathBuf>) -> Result<PathBuf> {
-        quick(py, || locate(path))
+        quick(py, || Store::find(path.as_deref()))
     }
 
     /// Its directory.
@@ -98,10 +98,4 @@ impl PyStore {
 /// The store that is given, else the one that `Store()` opens.
 pub fn or_default(py: Python<'_>, given: Option<&PyStore>) -> Result<PyStore> {
     given.map_or_else(|| PyStore::new(py, None), |store| Ok(store.clone()))
-}
-
-fn locate(given: Option<PathBuf>) -> cairn::Result<PathBuf> {
-    let given = given.or_else(|| std::env::var_os("CAIRN_STORE").filter(|v| !v.is_empty()).map(PathBuf::from));
-    let here = std::env::current_dir().map_err(|e| cairn::Error::io("look at", Path::new("."), e))?;
-    Store::locate(given.as_deref(), &here)
 }

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// One version of an artifact. It never changes; its description, metadata, tags and aliases may.
 #[pyclass(frozen, name = "Version", module = "cairn")]
 pub struct PyVersion {
-    version: Version,
+    pub version: Version,
     tree: Lazy<Tree>,
 }
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 import cairn
@@ -62,6 +63,65 @@ def test_a_logged_artifact_is_used_and_downloaded(store):
     with pytest.raises(wandb.CommError):
         wandb.use_artifact("nothing:latest")
     wandb.finish()
+
+
+def save(store, files, name="model"):
+    artifact = cairn.Artifact(name, "model")
+    for path, data in files.items():
+        artifact.add_bytes(path, data)
+    return artifact.save(store)
+
+
+def recorded_uses(version):
+    """The runs in the records of a version's uses."""
+    uses = version.store.root / "artifacts" / version.name / "uses" / version.version
+    return sorted(os.fsdecode(use.name) for use in uses.iterdir() if use.is_symlink()) if uses.exists() else []
+
+
+def test_what_a_run_uses_is_recorded_once(store):
+    version = save(store, {"weights.txt": "0.5"})
+    for _ in range(2):
+        with wandb.init(id="eval-1") as run:
+            used = run.use_artifact("model:latest")
+            assert run.use_artifact(used) is used
+    assert recorded_uses(version) == ["eval-1"]
+    assert cairn.Run(store, "eval-2").use_artifact("model").qualified_name == "model:v0"
+    with wandb.init(id="eval-3") as run, pytest.raises(ValueError, match="does not match"):
+        run.use_artifact("model:latest", type="dataset")
+    assert recorded_uses(version) == ["eval-1", "eval-2"]
+    with pytest.raises(cairn.NotFoundError):
+        cairn.Run(store, "eval-2").use_artifact("none")
+
+
+def test_a_store_that_this_user_cannot_write_is_used_with_one_warning(monkeypatch, capfd):
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        monkeypatch.setenv("CAIRN_STORE", os.path.join(directory, "store"))
+        version = save(cairn.Store.init(os.environ["CAIRN_STORE"]), {"weights.txt": "0.5"})
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                use_without_write_permission(directory)
+                status = 0
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, capfd.readouterr().err
+        assert capfd.readouterr().err.count("what runs use is not recorded") == 1
+        for above, _, _ in os.walk(directory):
+            os.chmod(above, 0o755)
+        assert recorded_uses(version) == []
+
+
+def use_without_write_permission(directory):
+    for above, _, _ in os.walk(directory):
+        os.chmod(above, 0o555)
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    for _ in range(2):
+        with wandb.init(id="eval-1") as run:
+            assert run.use_artifact("model:latest").get_entry("weights.txt").size == 3
 
 
 # Three programs. Run 1 and 2 contribute, in any order; run 3 contributes and finishes.

@@ -123,11 +123,16 @@ impl KeepRules {
     }
 }
 
+/// When a version that was made at `created_at` expires, in seconds since 1970; `None` if that time cannot be read.
+pub fn expires_at(created_at: &str, ttl_seconds: u64) -> Option<i64> {
+    Some(clock::parse(created_at)?.saturating_add(i64::try_from(ttl_seconds).unwrap_or(i64::MAX)))
+}
+
 /// Why a version has not expired; `None` if it has. Its age is by the clock of the host that asks.
 fn not_expired(created_at: &str, ttl_seconds: Option<u64>, now: i64) -> Option<String> {
     let Some(ttl) = ttl_seconds else { return Some("no ttl".to_owned()) };
-    let Some(made) = clock::parse(created_at) else { return Some("its time cannot be read".to_owned()) };
-    let left = made.saturating_add(i64::try_from(ttl).unwrap_or(i64::MAX)).saturating_sub(now);
+    let Some(end) = expires_at(created_at, ttl) else { return Some("its time cannot be read".to_owned()) };
+    let left = end.saturating_sub(now);
     (left > 0).then(|| format!("ttl ends in {left} s"))
 }
 

@@ -96,6 +96,23 @@ impl Store {
         Ok(Store(Arc::new(inner), None))
     }
 
+    /// The store to use: `given`, else the one that `CAIRN_STORE` names, else the nearest `.cairn` in the working
+    /// directory or above it. An empty `CAIRN_STORE` names none.
+    ///
+    /// # Errors
+    /// Not found, if there is none. I/O: the working directory.
+    pub fn find(given: Option<&Path>) -> Result<PathBuf> {
+        let named = std::env::var_os("CAIRN_STORE").filter(|named| !named.is_empty());
+        if let Some(dir) = given.or(named.as_deref().map(Path::new)) {
+            return Ok(dir.to_path_buf()); // the working directory may be gone
+        }
+        let here = std::env::current_dir().map_err(|e| {
+            Error::io("find", Path::new("the working directory"), e)
+                .with_hint("name the store with --store or CAIRN_STORE, or go to another directory")
+        })?;
+        Store::locate(None, &here)
+    }
+
     /// The store to use: `given`, else the nearest `.cairn` in `from` or a directory above it.
     ///
     /// # Errors

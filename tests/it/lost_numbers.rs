@@ -196,6 +196,10 @@ fn a_damaged_version_is_shown_as_damaged_written_past_and_removable() {
             text(&listed.stdout)
         );
         assert!(error(&listed).contains("x:v1 is damaged"), "{}", error(&listed));
+        test_store.ok(&["tag", "x:v0", "old"]);
+        let tagged = test_store.run(&["list", "--tag", "old"], 0);
+        assert!(text(&tagged.stdout).starts_with("x "), "{}", text(&tagged.stdout));
+        assert_eq!(error(&tagged).matches("x:v1 is damaged").count(), 1, "{}", error(&tagged));
         let json: serde_json::Value =
             serde_json::from_slice(&test_store.run(&["list", "x", "--json"], 0).stdout).unwrap();
         assert!(json[1]["damaged"].is_string() && json[0].get("damaged").is_none(), "{json}");

@@ -218,6 +218,17 @@ fn a_repair_is_of_the_whole_store() {
 }
 
 #[test]
+fn a_repair_has_no_limit_and_no_sample() {
+    let test_store = start();
+    for repair in [&["--repair"][..], &["--repair-from", "other"]] {
+        for more in [["--limit", "50M"], ["--sample", "1%"]] {
+            let said = text(&test_store.run(&[&["verify"], repair, &more].concat(), 2).stderr);
+            assert!(said.contains("cannot be used with") && said.contains(more[0]), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_verification_is_limited_in_speed_and_to_a_sample() {
     let test_store = start();
     rot(&files(&test_store.store_path().join("objects"))[0], |b| b[1000] ^= 1);

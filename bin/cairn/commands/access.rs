@@ -129,7 +129,10 @@ fn report_lines(walk: Walk, report: &AccessReport) -> Vec<String> {
     let AccessReport { checked, wrong, refused, .. } = report;
     match walk {
         Walk::Check => {
-            let mut lines = vec![format!("{wrong} of {checked} files and directories do not follow that")];
+            let mut lines = vec![format!(
+                "{wrong} of {checked} files and directories have an owner, group or mode other than the store's \
+                 directory asks for"
+            )];
             lines.extend(paths(&report.examples).into_iter().map(|path| format!("  {path}")));
             if *wrong > report.examples.len() as u64 {
                 lines.push(format!("  and {} more", wrong - report.examples.len() as u64));

@@ -1,10 +1,10 @@
 //! `cairn tag`, `cairn untag` and `cairn annotate`
 
-use super::gc::duration;
-use super::put::metadata;
+use super::put::{metadata, parts};
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
+use crate::times::parse_duration;
 use cairn::catalog::{Note, Version, note};
 use cairn::error::{Error, Result};
 use cairn::types::Tag;
@@ -63,7 +63,7 @@ pub struct AnnotateArgs {
 fn ttl(text: &str) -> std::result::Result<u64, String> {
     match text {
         "none" => Ok(0),
-        _ => match duration(text)?.as_secs() {
+        _ => match parse_duration(text)?.as_secs() {
             0 => Err("expected more than 0, or none".to_owned()),
             seconds => Ok(seconds),
         },
@@ -100,13 +100,11 @@ pub fn tag(context: &mut Context, args: TagArgs) -> CommandResult {
 pub fn untag(context: &mut Context, args: TagArgs) -> CommandResult {
     let tags = parse(&args.tags)?;
     let version = context.version(&args.version)?;
-    let now = version.annotations()?.tags;
-    if let Some(missing) = tags.iter().find(|tag| !now.contains(tag)) {
-        return Err(Error::not_found(format!("{version} does not have the tag {missing}"))
-            .with_hint(format!("`cairn show {version}` shows its tags; nothing was changed"))
-            .into());
-    }
-    note::add(&version, Note { remove_tags: tags, ..Note::default() })?;
+    note::edit(&version, |before| match tags.iter().find(|tag| !before.tags.contains(tag)) {
+        Some(missing) => Err(Error::not_found(format!("{version} does not have the tag {missing}"))
+            .with_hint(format!("`cairn show {version}` shows its tags; nothing was changed"))),
+        None => Ok(Note { remove_tags: tags.clone(), ..Note::default() }),
+    })?;
     print_tags(context, &version)
 }
 
@@ -152,14 +150,7 @@ pub fn annotate(context: &mut Context, args: AnnotateArgs) -> CommandResult {
         context.out.line(&version.to_string())?;
         context.out.flush()?;
     }
-    let mut parts = Vec::new();
-    parts.extend(recorded.description.then(|| "description".to_owned()));
-    if recorded.metadata && recorded.dropped_keys.is_empty() {
-        parts.push("metadata".to_owned());
-    } else if recorded.metadata {
-        parts.push(format!("metadata (replaced; dropped {})", recorded.dropped_keys.join(", ")));
-    }
-    parts.extend(recorded.ttl.then(|| "ttl".to_owned()));
+    let parts = parts(&recorded);
     let said = if parts.is_empty() { "nothing changed".to_owned() } else { format!("recorded: {}", parts.join(", ")) };
     context.status(&said);
     Ok(0)

@@ -21,8 +21,8 @@ pub struct DuArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Prints for each artifact, or each version of NAME: its size, and the bytes that it alone has. Those are what \
-         `cairn rm` and `cairn gc` would free. The size of an artifact is that of its newest version.",
+        "Prints for each artifact, or each version of NAME: its size, and the bytes that only it has. \
+         Those are what `cairn rm` and `cairn gc` would free. The size of an artifact is that of its newest version.",
         "Sizes are those of files as they are read. Files that versions share are stored once.",
     ],
     examples: &[
@@ -75,10 +75,10 @@ pub fn run(context: &mut Context, args: DuArgs) -> CommandResult {
 /// The versions of a name; of `NAME:V` that one.
 fn of_one(store: &cairn::Store, text: &str) -> Result<UsageReport> {
     let spec = VersionSpec::parse(text)?;
+    let one = text.contains(':').then(|| resolve(store, &spec)).transpose()?;
     let mut report = of_versions(store, &spec.artifact)?;
-    if text.contains(':') {
-        let version = resolve(store, &spec)?.number();
-        report.usages.retain(|usage| usage.version == Some(version));
+    if let Some(one) = one {
+        report.usages.retain(|usage| usage.version == Some(one.number()));
     }
     Ok(report)
 }

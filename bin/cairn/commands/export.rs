@@ -8,7 +8,6 @@ use cairn::error::Error;
 use cairn::export::{ArchiveFormat, archive as write_archive, wandb_manifest};
 use cairn::types::RelPath;
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -114,7 +113,7 @@ pub fn manifest(context: &mut Context, args: ManifestArgs) -> CommandResult {
         ManifestForm::Json => {
             for visit in version.entries()? {
                 let visit = visit?;
-                context.out.json(&json!(Line::of(visit.path.as_bytes(), &visit.entry)))?;
+                context.out.json(&Line::of(visit.path.as_bytes(), &visit.entry))?;
             }
         }
         ManifestForm::Wandb => {

@@ -3,8 +3,8 @@
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
+use crate::times::parse_duration;
 use cairn::gc::{Amount, GcOptions, GcReport, LockRecord, collect};
-
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ pub struct GcArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Free only what has been in the trash for this long: a number with s, m, h or d
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
     pub min_age: Duration,
     /// Wait for writers that are at work, so that everything old enough is freed now
     #[arg(long)]
@@ -52,21 +52,6 @@ pub const HELP: Help = Help {
            \"waits_for\", \"damaged\", \"unknown\"}",
     list: None,
 };
-
-/// Parses `90s`, `30m`, `24h`, `7d`, `0`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 60 * 60,
-        "d" => 24 * 60 * 60,
-        "" if text == "0" => 1,
-        _ => return Err("expected a number and s, m, h or d, for example 24h".to_owned()),
-    };
-    let number: u64 = text[..text.len() - unit.len()].parse().map_err(|_| "expected a number first".to_owned())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
-}
 
 /// Frees what nothing needs.
 pub fn run(context: &mut Context, args: GcArgs) -> CommandResult {

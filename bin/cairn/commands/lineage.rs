@@ -69,7 +69,7 @@ pub struct LineageArgs {
 pub const HELP: Help = Help {
     description: &[
         "Prints the runs that made a version and what those used, and the runs that used it and what those made. \
-         `cairn use` records what a run uses, --run of `put` and others what it makes.",
+         `cairn use` records what a run uses, and `--run` of `put` and other commands records what it makes.",
         "Runs and versions that appear again are not followed again. Removed versions are marked.",
     ],
     examples: &[

@@ -14,6 +14,7 @@ use clap::{Args, ValueEnum};
 use globset::{Glob, GlobMatcher};
 use serde_json::{Value, json};
 use std::cmp::Reverse;
+use std::iter;
 
 /// `cairn list`
 #[derive(Args, Debug)]
@@ -107,15 +108,16 @@ impl Filter {
         })
     }
 
-    fn artifact(&self, context: &Context, store: &Store, name: &ArtifactName, live: &[VersionNumber]) -> Result<bool> {
-        if let Some(alias) = &self.alias
-            && alias::get(store, name, alias)?.is_none()
-        {
-            return Ok(false);
-        }
+    /// Whether the artifact has the wanted alias.
+    fn has_alias(&self, store: &Store, name: &ArtifactName) -> Result<bool> {
+        self.alias.as_ref().map_or(Ok(true), |alias| Ok(alias::get(store, name, alias)?.is_some()))
+    }
+
+    /// Whether one of the versions has the wanted tag. They are read only until one has it.
+    fn has_tag(&self, context: &Context, versions: impl Iterator<Item = Result<Option<Version>>>) -> Result<bool> {
         let Some(tag) = &self.tag else { return Ok(true) };
-        for number in live.iter().rev() {
-            if let Some(version) = readable(context, name, *number, version::read_live(store, name, *number)?)
+        for version in versions {
+            if let Some(version) = version?
                 && tags(context, &version)?.contains(tag)
             {
                 return Ok(true);
@@ -193,23 +195,12 @@ fn artifacts(context: &mut Context, args: &ListArgs, filter: &Filter, pattern: O
     let mut any = false;
     for name in artifact::all(&store)? {
         any = true;
-        if rows.is_full() || matcher.as_ref().is_some_and(|matcher| !matcher.is_match(name.as_str())) {
-            continue;
+        if rows.is_full() {
+            break;
         }
-        let kind = match artifact::kind(&store, &name) {
-            Ok(kind) => kind,
-            Err(e) if e.kind() == Kind::Damaged => {
-                context.warn(&format!("{name} is damaged: {e:#}"));
-                None
-            }
-            Err(e) => return Err(e.into()),
-        };
-        if filter.kind.as_ref().is_some_and(|wanted| kind.as_ref() != Some(wanted)) {
-            continue;
-        }
-        let live = version::live_numbers(&store, &name)?;
-        if filter.artifact(context, &store, &name, &live)? {
-            let row = artifact_row(context, &store, &name, kind.as_ref(), &live, &times)?;
+        if matcher.as_ref().is_none_or(|matcher| matcher.is_match(name.as_str()))
+            && let Some(row) = artifact_row(context, filter, &store, &name, &times)?
+        {
             rows.add(context, row)?;
         }
     }
@@ -225,25 +216,38 @@ fn matcher(pattern: &str) -> Result<GlobMatcher> {
     Ok(glob.compile_matcher())
 }
 
+/// The line of an artifact, if it is wanted.
 fn artifact_row(
     context: &Context,
+    filter: &Filter,
     store: &Store,
     name: &ArtifactName,
-    kind: Option<&ArtifactType>,
-    live: &[VersionNumber],
     times: &Times,
-) -> Result<Row> {
-    let latest = live.last().copied();
-    let newest = match latest {
-        Some(number) => readable(context, name, number, version::read_live(store, name, number)?),
-        None => None,
+) -> Result<Option<Row>> {
+    let kind = match artifact::kind(store, name) {
+        Err(e) if e.kind() == Kind::Damaged => {
+            context.warn(&format!("{name} is damaged: {e:#}"));
+            None
+        }
+        kind => kind?,
     };
+    if filter.kind.as_ref().is_some_and(|wanted| kind.as_ref() != Some(wanted)) || !filter.has_alias(store, name)? {
+        return Ok(None);
+    }
+    let live = version::live_numbers(store, name)?;
+    let latest = live.last().copied();
+    let read = |number: &VersionNumber| Ok(readable(context, name, *number, version::read_live(store, name, *number)?));
+    let newest = latest.as_ref().map_or(Ok(None), read)?;
+    let all = iter::once_with(|| Ok(newest.clone())).chain(live.iter().rev().skip(1).map(read));
+    if !filter.has_tag(context, all)? {
+        return Ok(None);
+    }
     let record = newest.as_ref().map(Version::record);
     let created = record.map(|record| record.created_at.clone());
-    Ok(Row {
+    Ok(Some(Row {
         cells: vec![
             name.to_string(),
-            kind.map_or("damaged".into(), |kind| kind.to_string()),
+            kind.as_ref().map_or("damaged".into(), |kind| kind.to_string()),
             live.len().to_string(),
             latest.map_or("-".into(), |n| n.to_string()),
             record.map_or("-".into(), |record| human(record.bytes)),
@@ -256,7 +260,7 @@ fn artifact_row(
         created,
         bytes: record.map_or(0, |record| record.bytes),
         files: record.map_or(0, |record| record.files),
-    })
+    }))
 }
 
 /// The version; a warning if it is damaged.
@@ -314,8 +318,9 @@ fn version_row(
 ) -> Result<Option<Row>> {
     let record = version.record();
     let tags = tags(context, version)?;
-    let has_tag = filter.tag.as_ref().is_none_or(|tag| tags.contains(tag));
-    if !has_tag || filter.kind.as_ref().is_some_and(|kind| *kind != record.kind) {
+    if filter.tag.as_ref().is_some_and(|tag| !tags.contains(tag))
+        || filter.kind.as_ref().is_some_and(|kind| *kind != record.kind)
+    {
         return Ok(None);
     }
     let run = record.run.as_ref().map(|r| &r.id);

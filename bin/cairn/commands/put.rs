@@ -160,9 +160,9 @@ fn shrinkage(published: &Published) -> String {
     }
 }
 
-/// What was recorded about a version that existed before: `; recorded: tag raw, description`.
-fn recorded(published: &Published) -> String {
-    let Recorded { aliases, tags, description, metadata, dropped_keys, .. } = &published.recorded;
+/// What was recorded about a version that existed before: `tag raw`, `description`.
+pub fn parts(recorded: &Recorded) -> Vec<String> {
+    let Recorded { aliases, tags, description, metadata, ttl, dropped_keys, .. } = recorded;
     let mut parts: Vec<String> = aliases.iter().map(|a| format!("alias {a}")).collect();
     parts.extend(tags.iter().map(|t| format!("tag {t}")));
     if *description {
@@ -173,7 +173,8 @@ fn recorded(published: &Published) -> String {
     } else if *metadata {
         parts.push(format!("metadata (replaced; dropped {})", show_list(dropped_keys)));
     }
-    if parts.is_empty() { String::new() } else { format!("; recorded: {}", parts.join(", ")) }
+    parts.extend(ttl.then(|| "ttl".into()));
+    parts
 }
 
 /// Prints the result; `unchanged` introduces a version that existed before.
@@ -197,7 +198,9 @@ pub fn report(context: &mut Context, published: &Published, unchanged: &str) -> 
     if published.created {
         context.status(&format!("{what}; {} new in the store{}", human(published.new_bytes), shrinkage(published)));
     } else {
-        context.status(&format!("{what}; {unchanged} {version}{}", recorded(published)));
+        let parts = parts(&published.recorded);
+        let recorded = if parts.is_empty() { String::new() } else { format!("; recorded: {}", parts.join(", ")) };
+        context.status(&format!("{what}; {unchanged} {version}{recorded}"));
     }
     Ok(0)
 }

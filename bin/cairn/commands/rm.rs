@@ -1,10 +1,10 @@
 //! `cairn rm`
 
-use super::gc::duration;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
 use crate::progress::human;
+use crate::times::parse_duration;
 use cairn::Store;
 use cairn::catalog::remove::{self, Force};
 use cairn::catalog::retention::{self, Judged, KeepRules};
@@ -31,7 +31,7 @@ pub struct RmArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub keep_last: Option<u64>,
     /// Keep what was made at most this long before the newest version: a number with s, m, h or d
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub keep_within: Option<Duration>,
     /// Keep versions with this tag (repeatable)
     #[arg(long = "keep-tag", value_name = "TAG")]
@@ -202,8 +202,10 @@ fn report(
     context.out.flush()?;
     if !removed.is_empty() && !context.json() && !context.global.quiet {
         context.status(&summary(freed(store, removed), dry_run));
-    } else if removed.is_empty() || dry_run {
-        context.status(if dry_run { "would be removed; nothing was changed" } else { "nothing was removed" });
+    } else if removed.is_empty() {
+        context.status(if dry_run { "nothing would be removed" } else { "nothing was removed" });
+    } else if dry_run {
+        context.status("would be removed; nothing was changed");
     }
     Ok(())
 }

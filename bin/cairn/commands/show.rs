@@ -7,6 +7,7 @@ use crate::output::{Context, count};
 use crate::progress::human;
 use cairn::Draft;
 use cairn::catalog::origin::Actor;
+use cairn::catalog::retention::expires_at;
 use cairn::catalog::{Contribution, RunRecord, Version};
 use cairn::error::Result;
 use cairn::internals::clock;
@@ -145,8 +146,7 @@ fn contribution_line(one: &Contribution) -> String {
 
 /// When a version expires.
 fn expires(created_at: &str, ttl_seconds: Option<u64>) -> Option<String> {
-    let end = clock::parse(created_at)?.saturating_add(i64::try_from(ttl_seconds?).ok()?);
-    Some(clock::show(end))
+    expires_at(created_at, ttl_seconds?).map(clock::show)
 }
 
 fn bytes(n: u64) -> String {

@@ -12,6 +12,7 @@ use cairn::manifest::Entry;
 use cairn::types::RelPath;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, json};
+use std::iter;
 
 /// `cairn table`
 #[derive(Args, Debug)]
@@ -107,11 +108,8 @@ fn cell(value: &Value) -> String {
 }
 
 fn csv_rows(context: &mut Context, table: &Table, rows: &[Vec<Value>]) -> Result<(), Failure> {
-    context.out.csv(table.columns())?;
-    for row in rows {
-        context.out.csv(&row.iter().map(cell).collect::<Vec<_>>())?;
-    }
-    Ok(())
+    let cells = rows.iter().map(|row| row.iter().map(cell).collect());
+    context.out.csv(iter::once(table.columns().to_vec()).chain(cells))
 }
 
 fn text_rows(context: &mut Context, table: &Table, rows: &[Vec<Value>]) -> Result<(), Failure> {
@@ -126,8 +124,7 @@ fn text_rows(context: &mut Context, table: &Table, rows: &[Vec<Value>]) -> Resul
 
 /// Says what the entry at a path of a version is.
 pub fn show_entry(context: &mut Context, version: &Version, path: &str) -> CommandResult {
-    let path = object_path(version, path)?;
-    let entry = version.entry(&path)?;
+    let (path, entry) = entry_or_object(version, path)?;
     let object = match &entry {
         Entry::File { .. } => version.get(&path.to_string()).ok(),
         _ => None,
@@ -168,16 +165,17 @@ pub fn show_entry(context: &mut Context, version: &Version, path: &str) -> Comma
     Ok(0)
 }
 
-/// The path as it is, or with the suffix of an object.
-fn object_path(version: &Version, path: &str) -> Result<RelPath, Error> {
+/// The entry at the path as it is, or with the suffix of an object.
+fn entry_or_object(version: &Version, path: &str) -> Result<(RelPath, Entry), Error> {
     let exact = RelPath::parse(path.as_bytes())?;
-    match version.entry(&exact) {
-        Err(e) if e.kind() == Kind::NotFound => match version.object_path(path) {
-            Ok(with_suffix) => RelPath::parse(with_suffix.as_bytes()),
-            Err(_) => Err(e),
-        },
-        _ => Ok(exact),
-    }
+    let missing = match version.entry(&exact) {
+        Err(e) if e.kind() == Kind::NotFound => e,
+        found => return Ok((exact, found?)),
+    };
+    let with_suffix = version.object_path(path).map_err(|_| missing)?;
+    let with_suffix = RelPath::parse(with_suffix.as_bytes())?;
+    let entry = version.entry(&with_suffix)?;
+    Ok((with_suffix, entry))
 }
 
 fn describe(object: &Object) -> String {

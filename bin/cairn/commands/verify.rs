@@ -22,15 +22,15 @@ pub struct VerifyArgs {
     #[arg(long)]
     pub quick: bool,
     /// Read no faster than this: bytes per second, such as 50M (K, M, G: 1024 and its powers)
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate, conflicts_with_all = ["repair", "repair_from"])]
     pub limit: Option<u64>,
     /// Hash only this share of the packs and objects, such as 1%; each run takes another share
-    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    #[arg(long, value_name = "PERCENT", value_parser = share, conflicts_with_all = ["repair", "repair_from"])]
     pub sample: Option<f64>,
     /// Continue an interrupted `cairn verify`: do not read again what it read and found right
     #[arg(long)]
     pub resume: bool,
-    /// Repair what is right elsewhere in the store, and remove damage that affects nothing
+    /// Replace damaged content by a sound copy from elsewhere in the store; remove damaged files that nothing needs
     #[arg(long)]
     pub repair: bool,
     /// Repair from another store too, such as a backup (repeatable)
@@ -87,12 +87,17 @@ fn share(text: &str) -> Result<f64, String> {
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
 pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
-    let scope = match &args.what {
-        None => Scope::All,
-        Some(what) if what.contains(':') => Scope::Version(Box::new(context.version(what)?)),
-        Some(what) => Scope::Artifact(ArtifactName::parse(what)?),
+    let (store, scope) = match &args.what {
+        None => (context.store()?, Scope::All),
+        Some(what) if what.contains(':') => {
+            let version = context.version(what)?;
+            (version.store().clone(), Scope::Version(Box::new(version)))
+        }
+        Some(what) => {
+            let name = ArtifactName::parse(what)?;
+            (context.store()?, Scope::Artifact(name))
+        }
     };
-    let store = context.store()?;
     let is_resumable = args.what.is_none() && !args.quick && args.sample.is_none();
     let repairs = args.repair || !args.repair_from.is_empty();
     context.if_interrupted(match is_resumable && !repairs {

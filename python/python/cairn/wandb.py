@@ -10,10 +10,11 @@ differs from that of `init` is an error. What needs W&B's server (curves, report
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cairn
@@ -45,7 +46,7 @@ run: Run | None = None
 """The run that `init` began last."""
 
 
-def _store() -> Store:
+def _open_store() -> Store:
     try:
         return Store()
     except NotFoundError:
@@ -53,6 +54,11 @@ def _store() -> Store:
             raise
         print("cairn: made a store in .cairn", file=sys.stderr)
         return Store.init(".cairn", exist_ok=True)
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    print(f"cairn: warning: {text}", file=sys.stderr)
 
 
 class Artifact:
@@ -77,21 +83,23 @@ class Artifact:
         self._version: Version | None = None
         self._name, self._type = name, type
         self._description, self._metadata = description, dict(metadata or {})
-        self._ended = False
-        self._base: Version | None = None
-        if incremental and _store().exists(name):
-            self._begin_draft(_store().version(name))
+        if incremental and self._store.exists(name):
+            self._begin_draft(self._store.version(name))
 
     @classmethod
     def _of(cls, version: Version) -> Artifact:
         self = cls.__new__(cls)
-        self._draft, self._version, self._base = None, version, None
+        self._draft, self._version = None, version
         self._name, self._type = version.name, version.type
-        self._description, self._metadata, self._ended = version.description, version.metadata, False
+        self._description, self._metadata = version.description, version.metadata
         return self
 
+    @functools.cached_property
+    def _store(self) -> Store:
+        return _open_store()
+
     def _begin_draft(self, base: Version) -> None:
-        self._base, self._draft = base, base.new_draft()
+        self._draft = base.new_draft()
         self._draft.annotate(self._description, self._metadata or None)
 
     def _to_change(self) -> cairn.Artifact:
@@ -192,7 +200,7 @@ class Artifact:
         if policy == "immutable":
             draft.add_file(local_path, name)
         else:
-            draft.add_copy(local_path, name, _store())
+            draft.add_copy(local_path, name, self._store)
 
     def add_dir(
         self,
@@ -230,16 +238,16 @@ class Artifact:
         if self._version is None:
             _current().log_artifact(self)
             return
-        version = self._version
+        version, tags, aliases = self._version, self._version.tags, set(self._version.aliases)
         version.annotate(
             self._description,
             self._metadata,
-            add_tags=[t for t in self.tags if t not in version.tags],
-            remove_tags=[t for t in version.tags if t not in self.tags],
+            add_tags=[t for t in self.tags if t not in tags],
+            remove_tags=[t for t in tags if t not in self.tags],
         )
-        for alias in set(version.aliases) - set(self.aliases) - {"latest"}:
+        for alias in aliases - set(self.aliases) - {"latest"}:
             version.remove_alias(alias)
-        for alias in set(self.aliases) - set(version.aliases) - {"latest"}:
+        for alias in set(self.aliases) - aliases - {"latest"}:
             version.add_alias(alias)
 
     def wait(self, timeout: float | None = None) -> Artifact:
@@ -256,12 +264,10 @@ class Artifact:
         skip_cache: bool | None = None,
         path_prefix: str | os.PathLike[str] | None = None,
     ) -> str:
-        at = Path(root) if root is not None else Path("artifacts") / self.name
-        return os.fspath(self._logged().download(at, path_prefix).absolute())
+        return os.fspath(self._logged().download(root, path_prefix).absolute())
 
     def checkout(self, root: str | os.PathLike[str] | None = None) -> str:
-        at = Path(root) if root is not None else Path("artifacts") / self.name
-        return os.fspath(self._logged().download(at, force=True, prune=True).absolute())
+        return os.fspath(self._logged().download(root, force=True, prune=True).absolute())
 
     def file(self, root: str | os.PathLike[str] | None = None) -> str:
         if self.file_count != 1:
@@ -304,15 +310,14 @@ class Entry:
         return uri
 
     def download(self, root: str | os.PathLike[str] | None = None) -> str:
-        at = Path(root) if root is not None else Path("artifacts") / self._version.qualified_name
-        return os.fspath((self._version.download(at, self.path) / self.path).absolute())
+        return os.fspath((self._version.download(root, self.path) / self.path).absolute())
 
 
 class Run:
     """A run. Use it as a context manager, or call `finish`."""
 
     def __init__(self, **named: Any) -> None:
-        self.store = _store()
+        self.store = _open_store()
         self.entity: str | None = named.get("entity")
         self.project: str | None = named.get("project")
         self.name: str | None = named.get("name")
@@ -434,8 +439,17 @@ class Run:
             used = Artifact._of(self.store.version(_local(artifact_or_name, self)))
         if type is not None and used.type != type:
             raise ValueError(f"Supplied type {type} does not match type {used.type} of artifact {used.name}")
+        self._record_use(used._logged())
         self._used.append(used)
         return used
+
+    def _record_use(self, version: Version) -> None:
+        try:
+            self._run.use_artifact(version)
+        except CairnError as e:
+            if getattr(e, "errno", None) not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            _warn_once(f"this user cannot write to {version.store.root}: what runs use is not recorded")
 
     def used_artifacts(self) -> list[Artifact]:
         """What this process used with this run."""
@@ -509,7 +523,7 @@ class Api:
     """W&B's public API, as far as it concerns artifacts."""
 
     def __init__(self, overrides: dict[str, Any] | None = None, **others: Any) -> None:
-        self.store = _store()
+        self.store = _open_store()
 
     def artifact(self, name: str, type: str | None = None) -> Artifact:
         found = Artifact._of(self.store.version(_local(name, None)))

@@ -183,6 +183,7 @@ fn names_are_completed() {
         (&["get", "img-a:v"], "img-a:v1 img-a:v0"),
         (&["diff", "img-a:v0", "img-a:p"], "img-a:prod"),
         (&["rm", "img-a:v0", "wo"], "words"),
+        (&["diff", "-", "img-a", ""], ""),
         (&["alias", "img-a:v0", "p"], "prod"),
         (&["draft", "show", "parts", ""], "day-1"),
         (&["finish", "parts", "--distributed-id", ""], "day-1"),

@@ -71,6 +71,8 @@ fn rules_keep_a_version_if_one_of_them_does() {
     assert_eq!(live(&test_store), ["v1", "v3", "v4", "v5"]);
     let again = test_store.run(&rules, 0);
     assert!(text(&again.stderr).contains("nothing was removed"), "{}", text(&again.stderr));
+    let again = test_store.run(&[&rules[..], &["--dry-run"]].concat(), 0);
+    assert!(text(&again.stderr).contains("nothing would be removed"), "{}", text(&again.stderr));
 }
 
 #[test]

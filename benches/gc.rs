@@ -32,8 +32,8 @@ const CHAIN_FILES: usize = 10_000;
 const OBJECT: u64 = 128 << 10;
 
 fn main() {
-    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["make-objects", dir] => make_objects(Path::new(dir)),
         ["measure-objects", dir] => measure_objects(Path::new(dir)),
         ["make-chain", dir] => make_chain(Path::new(dir)),

@@ -20,7 +20,7 @@ fn is_root() -> bool {
 }
 
 /// A test store that other users can reach; they get a copy of the command.
-fn open_lab() -> TestStore {
+fn reachable_store() -> TestStore {
     let test_store = TestStore::new();
     std::fs::set_permissions(test_store.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::copy(env!("CARGO_BIN_EXE_cairn"), test_store.path("cairn")).unwrap();
@@ -164,7 +164,7 @@ fn an_unreadable_lock_file_stops_no_other_user() {
     if !is_root() {
         return;
     }
-    let test_store = open_lab();
+    let test_store = reachable_store();
     let gid = MEMBER.to_string();
     test_store.ok(&["init", "groups", "--group", &gid]);
     std::fs::write(test_store.path("a"), "a").unwrap();
@@ -188,7 +188,7 @@ fn an_error_about_missing_rights_names_the_owner_and_mode_of_the_store() {
     if !is_root() {
         return;
     }
-    let test_store = open_lab();
+    let test_store = reachable_store();
     make_tree(&test_store.path("d"), &[("a", b"a")]);
     test_store.ok(&["put", "x", "d"]);
     let writes: [&[&str]; 6] = [

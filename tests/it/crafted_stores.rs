@@ -6,7 +6,7 @@ use cairn::manifest::{Totals, Tree};
 use cairn::types::{Digest, Token};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A record with its own SHA-256.
 pub fn record(fields: &Map<String, Value>) -> Vec<u8> {
@@ -27,6 +27,17 @@ pub fn resign(path: &Path, change: impl FnOnce(&mut Map<String, Value>)) {
     let mut fields = fields(path).unwrap();
     change(&mut fields);
     write(path, &record(&fields));
+}
+
+/// What the symlink of a number names: a record's file, or a version's directory.
+pub fn behind(link: &Path) -> PathBuf {
+    link.parent().unwrap().join(std::fs::read_link(link).unwrap())
+}
+
+/// Sets when a version was made.
+pub fn made_at(store: &Path, artifact: &str, version: &str, at: &str) {
+    let version = behind(&store.join("artifacts").join(artifact).join("versions").join(version));
+    resign(&version.join("version.json"), |record| record["created_at"] = at.into());
 }
 
 /// Writes a file, also where there is one that is read-only.

@@ -4,7 +4,6 @@
 
 use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, steps, text};
 use cairn::catalog::VersionSpec;
-use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::view::{CheckoutOptions, checkout};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -54,7 +53,7 @@ fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestSt
                 _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{label}"),
             }
             let acknowledged = output.status.code() == Some(0);
-            whole(&test_store, &label);
+            test_store.clean(&label);
             check(&test_store, Some(acknowledged).filter(|a| *a));
             let output = test_store.cairn(args).output().unwrap();
             assert!(
@@ -63,18 +62,11 @@ fn sweep(from: &TestStore, args: &[&str], repeat: &[i32], check: impl Fn(&TestSt
                 output.status,
                 text(&output.stderr)
             );
-            whole(&test_store, &label);
+            test_store.clean(&label);
             check(&test_store, Some(true));
         }
     }
     steps
-}
-
-/// The store verifies, and v0 is what was put.
-fn whole(test_store: &TestStore, label: &str) {
-    let store = test_store.store();
-    let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
 }
 
 fn content(test_store: &TestStore, spec: &str) -> Option<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
@@ -271,7 +263,7 @@ fn a_finish_killed_at_every_step_gives_exactly_one_version_whichever_process_com
         let shown = trial.ok(&["show", "a:done", "--json"]);
         assert!(shown.contains("\"version\":\"v1\"") && shown.contains("\"tags\":[\"r\",\"other\"]"), "{shown}");
         assert_eq!(trial.ok(&["finish", "a", "--distributed-id", "d"]), "a:v1");
-        whole(&trial, "after another finish");
+        trial.clean("after another finish");
     });
     println!("finish: {steps} steps, each killed and failed");
     assert!(steps > 20);

@@ -1,16 +1,15 @@
 //! Garbage collection: needed content stays and other content is freed, whatever writers, readers, kills, damage and
 //! incomplete listings interfere (L14, L18, L19).
 
-use crate::support::{TestStore, make_tree, random_bytes, resume, steps, text, wait_stopped};
+use crate::support::{TestStore, faulted, make_tree, random_bytes, resume, shim, steps, text, wait_stopped};
 use cairn::Artifact;
 use cairn::catalog::VersionSpec;
 use cairn::gc::{GcOptions, GcReport, collect};
-use cairn::verify::{Scope, VerifyOptions, verify};
 use cairn::{Kind, Store};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// A collection that frees at once.
@@ -20,12 +19,6 @@ fn now() -> GcOptions {
 
 fn gc(store: &Store) -> GcReport {
     collect(store, &now()).unwrap()
-}
-
-/// No finding, and nothing in the store that no version names.
-fn clean(test_store: &TestStore) {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
 /// Objects, packs and batches of the trash.
@@ -59,7 +52,7 @@ fn copy_of(from: &TestStore) -> TestStore {
 
 /// Everything that is published reads as it was put.
 fn whole(test_store: &TestStore) {
-    clean(test_store);
+    test_store.clean("the whole store");
     for (version, source) in [("a:v1", "a3"), ("b:v0", "b4")] {
         test_store.ok(&["diff", version, &format!("./{source}")]);
     }
@@ -115,8 +108,7 @@ fn what_a_writer_kept_from_being_freed_is_freed_by_the_next_collection() {
     for batch in std::fs::read_dir(test_store.store_path().join("trash")).unwrap() {
         set_mtime(&batch.unwrap().path(), filetime(-7200));
     }
-    let mut child = test_store.cairn(&["put", "c", "a3"]).env("CAIRN_FAULT", "stop:8").spawn().unwrap();
-    wait_stopped(&child);
+    let mut child = test_store.stopped_before(8, &["put", "c", "a3"]);
     let report = collect(&test_store.store(), &hour).unwrap();
     assert_eq!((report.freed.files, report.waits_for.len()), (0, 1), "{report:?}");
     resume(&child);
@@ -161,7 +153,7 @@ fn unfinished_drafts_pins_and_mounted_versions_keep_their_content() {
     test_store.ok(&["rm", "eval:v0"]);
     gc(&test_store.store());
     assert!(content(&test_store).is_empty(), "{:?}", content(&test_store));
-    clean(&test_store);
+    test_store.clean("after all was freed");
 }
 
 /// A notebook: one process that lives on, with its store open, its index read and its packs known (L19).
@@ -179,7 +171,7 @@ fn a_long_running_process_stores_again_what_was_freed_meanwhile() {
     for round in 0..3 {
         let published = save();
         assert!(published.created && published.new_bytes > 200_000, "round {round}: all of it is stored again");
-        clean(&test_store);
+        test_store.clean("stored again");
         let spec = VersionSpec::parse(&format!("a:v{round}")).unwrap();
         let version = cairn::resolve(&store, &spec).unwrap();
         cairn::catalog::remove::remove(&store, version.artifact(), version.number(), cairn::catalog::remove::Force::No)
@@ -203,14 +195,7 @@ fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
                 continue;
             }
             let test_store = copy_of(&from);
-            let mut child = test_store
-                .cairn(&["put", "c", "a2"])
-                .env("CAIRN_FAULT", format!("stop:{step}"))
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            wait_stopped(&child);
+            let mut child = test_store.stopped_before(step, &["put", "c", "a2"]);
             if break_lock {
                 for lock in std::fs::read_dir(test_store.store_path().join("locks")).unwrap() {
                     std::fs::remove_file(lock.unwrap().path()).unwrap();
@@ -242,8 +227,6 @@ fn a_writer_that_is_stopped_anywhere_loses_nothing_to_a_collection() {
 #[test]
 fn a_collection_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_one_finishes_its_work() {
     let from = start();
-    // What a killed writer leaves.
-    make_tree(&from.path("a2"), &[]);
     let total = {
         let test_store = copy_of(&from);
         steps(&test_store, &["gc", "--min-age", "0"])
@@ -252,13 +235,7 @@ fn a_collection_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_o
     for kind in ["kill", "error"] {
         for step in 1..=total {
             let test_store = copy_of(&from);
-            let fault = format!("{kind}:{step}");
-            let output = test_store.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", &fault).output().unwrap();
-            match kind {
-                "kill" => assert_eq!(output.status.signal(), Some(9), "{fault}"),
-                // A directory that cannot be removed, or a lock, fails nothing.
-                _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{fault}: {}", text(&output.stderr)),
-            }
+            let fault = faulted(&test_store, &["gc", "--min-age", "0"], kind, step);
             whole(&test_store);
             gc(&test_store.store());
             whole(&test_store);
@@ -305,18 +282,6 @@ fn what_a_killed_writer_left_is_freed() {
     }
 }
 
-/// The shim that fails reads, built once for each store; `None` where there is no compiler.
-fn shim(test_store: &TestStore) -> Option<PathBuf> {
-    let shim = test_store.path("readfail.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readfail.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
-    let built = built.is_ok_and(|status| status.success());
-    if !built {
-        println!("skipped: no cc to build readfail.c with");
-    }
-    built.then_some(shim)
-}
-
 fn with_read_fault(test_store: &TestStore, shim: &Path, at: u64, short: bool) -> Command {
     let mut command = test_store.cairn(&["gc", "--min-age", "0"]);
     command
@@ -332,7 +297,7 @@ fn with_read_fault(test_store: &TestStore, shim: &Path, at: u64, short: bool) ->
 #[test]
 fn a_read_or_listing_that_fails_frees_nothing_that_is_needed() {
     let from = start();
-    let Some(shim) = shim(&from) else { return };
+    let Some(shim) = shim(&from, "readfail.c") else { return };
     let count = from.path("calls");
     {
         let test_store = copy_of(&from);
@@ -540,7 +505,7 @@ fn a_patch_that_lost_its_number_and_died_leaves_nothing() {
     let outcome = outcome(&test_store).unwrap();
     std::os::unix::fs::symlink("commit", &outcome).unwrap();
     gc(&test_store.store());
-    clean(&test_store);
+    test_store.clean("after the collection");
     test_store.ok(&["ls", "a:v2", "other.txt"]);
     assert!(!outcome.exists() && std::fs::read_dir(test_store.store_path().join("work")).unwrap().next().is_none());
     // The second patch stored one pack.

@@ -1,21 +1,15 @@
 //! Garbage collection in a store that is in use: halves of publications, clocks that are wrong, lost
 //! replies, broken locks, backups.
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text, wait_stopped};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, shim, snapshot, text};
 use cairn::gc::{GcOptions, GcReport, collect};
-use cairn::verify::{Scope, VerifyOptions, verify};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn gc(test_store: &TestStore) -> GcReport {
     collect(&test_store.store(), &GcOptions::default().min_age(Duration::ZERO)).unwrap()
-}
-
-fn clean(test_store: &TestStore) {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
 fn names(dir: PathBuf) -> Vec<String> {
@@ -44,7 +38,7 @@ fn copy_of(from: &TestStore) -> TestStore {
 }
 
 fn whole(test_store: &TestStore) {
-    clean(test_store);
+    test_store.clean("the whole store");
     test_store.ok(&["diff", "a:v1", "./new"]);
 }
 
@@ -82,13 +76,7 @@ fn records_without_a_number_stay_while_their_token_lives_and_go_when_it_is_dead_
     for step in 1.. {
         let test_store = copy_of(&from);
         copy_tree(&from.path("more"), &test_store.path("more"));
-        let mut child = test_store
-            .cairn(&["put", "a", "more"])
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_stopped(&child);
+        let mut child = test_store.stopped_before(step, &["put", "a", "more"]);
         let has_record = versions(&test_store).len() == published + 1;
         if has_record {
             found += 1;
@@ -184,7 +172,7 @@ fn a_host_whose_clock_is_a_year_off_frees_nothing_early() {
 #[test]
 fn a_rename_whose_reply_is_lost_loses_nothing() {
     let from = start();
-    let Some(shim) = crate::races::shim(&from) else { return };
+    let Some(shim) = shim(&from, "lostreply.c") else { return };
     let hit = from.path("hit");
     for (call, error) in [("rename", libc::ENOENT), ("rename", libc::EEXIST), ("unlink", libc::ENOENT)] {
         for at in 1.. {
@@ -237,7 +225,7 @@ fn a_mount_whose_lock_was_broken_never_gives_wrong_bytes() {
     });
     test_store.ok(&["umount", "mnt"]);
     mounted.unwrap();
-    clean(&test_store);
+    test_store.clean("after the collections");
 }
 
 /// `contrib/backup.sh` with pauses, while patches come and collections move, merge and free.
@@ -259,7 +247,7 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
     let done = AtomicBool::new(false);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/backup.sh");
     let copy = TestStore { dir: tempfile::tempdir().unwrap() };
-    let rounds = std::thread::scope(|scope| {
+    let rewritten = std::thread::scope(|scope| {
         let collector = scope.spawn(|| {
             let mut rewritten = 0;
             while !done.load(Ordering::Relaxed) {
@@ -288,14 +276,13 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
         }
         collector.join().unwrap()
     });
-    assert!(rounds > 0, "packs were rewritten meanwhile");
-    clean(&copy);
-    let listed = copy.ok(&["list", "a", "--json"]);
-    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    assert!(rewritten > 0, "packs were rewritten meanwhile");
+    copy.clean("the backup");
+    let listed = copy.json(&["list", "a"]);
     assert!(listed.as_array().unwrap().len() > 12, "{listed}");
     copy.ok(&["get", "a:v1", "out"]);
     assert_eq!(snapshot(&copy.path("out")), snapshot(&test_store.path("new")));
     // What was freed in the store since the first backup is freed in the copy by a collection.
     gc(&copy);
-    clean(&copy);
+    copy.clean("the backup, collected");
 }

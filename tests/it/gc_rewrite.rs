@@ -1,13 +1,10 @@
 //! Packs that a garbage collection rewrites: what is needed stays readable, what is not is freed, whatever happens
 //! meanwhile (L14).
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, steps, text, wait_stopped};
+use crate::support::{TestStore, copy_tree, faulted, make_tree, random_bytes, resume, steps, text};
 use cairn::gc::{GcOptions, GcReport, collect};
-use cairn::verify::{Scope, VerifyOptions, verify};
 use std::collections::BTreeMap;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 fn now() -> GcOptions {
@@ -25,8 +22,7 @@ fn packs(test_store: &TestStore) -> BTreeMap<PathBuf, u64> {
 }
 
 fn clean(test_store: &TestStore) {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    let report = test_store.clean("the whole store");
     assert!(report.notes.is_empty(), "{:?}", report.notes);
 }
 
@@ -181,14 +177,7 @@ fn what_is_needed_of_a_rewritten_pack_only_since_it_was_read_stays() {
     for step in (1..=count).step_by(2) {
         let test_store = copy_of(&from);
         copy_tree(&from.path("late"), &test_store.path("late"));
-        let child = test_store
-            .cairn(&["gc", "--min-age", "0", "--json"])
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_stopped(&child);
+        let child = test_store.stopped_before(step, &["gc", "--min-age", "0", "--json"]);
         test_store.ok(&["put", "b", "late"]);
         resume(&child);
         let output = child.wait_with_output().unwrap();
@@ -229,13 +218,7 @@ fn a_version_that_is_mounted_and_removed_meanwhile_stays_readable() {
     let count = steps(&copy_of(&from), &["gc", "--min-age", "0"]);
     for step in (1..=count).step_by(3) {
         let test_store = copy_of(&from);
-        let mut child = test_store
-            .cairn(&["gc", "--min-age", "0", "--json"])
-            .stdout(Stdio::null())
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .spawn()
-            .unwrap();
-        wait_stopped(&child);
+        let mut child = test_store.stopped_before(step, &["gc", "--min-age", "0"]);
         std::fs::create_dir(test_store.path("mnt")).unwrap();
         test_store.ok(&["mount", "mnt", "a:v0"]);
         let mounted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -265,12 +248,7 @@ fn a_rewriting_that_is_killed_or_fails_at_any_step_loses_nothing_and_the_next_on
     for kind in ["kill", "error"] {
         for step in 1..=total {
             let test_store = copy_of(&from);
-            let fault = format!("{kind}:{step}");
-            let output = test_store.cairn(&["gc", "--min-age", "0"]).env("CAIRN_FAULT", &fault).output().unwrap();
-            match kind {
-                "kill" => assert_eq!(output.status.signal(), Some(9), "{fault}"),
-                _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{fault}: {}", text(&output.stderr)),
-            }
+            let fault = faulted(&test_store, &["gc", "--min-age", "0"], kind, step);
             whole(&test_store);
             gc(&test_store);
             whole(&test_store);
@@ -288,14 +266,7 @@ fn two_collections_at_once_lose_nothing() {
     let total = steps(&copy_of(&from), &["gc", "--min-age", "0"]);
     for step in 1..=total {
         let test_store = copy_of(&from);
-        let child = test_store
-            .cairn(&["gc", "--min-age", "0"])
-            .env("CAIRN_FAULT", format!("stop:{step}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        wait_stopped(&child);
+        let child = test_store.stopped_before(step, &["gc", "--min-age", "0"]);
         gc(&test_store);
         clean(&test_store);
         resume(&child);

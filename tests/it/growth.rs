@@ -1,5 +1,6 @@
 //! Costs that must not grow with a store's age: with the runs that made a version, with what killed writers left.
 
+use crate::crafted_stores;
 use crate::support::{TestStore, make_tree, resume, text};
 use cairn::catalog::note::{self, Note};
 use cairn::types::Tag;
@@ -11,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 /// A store with one version, which `runs` runs made.
 fn made_by(runs: usize) -> TestStore {
-    let lab = TestStore::new();
+    let test_store = TestStore::new();
     for n in 0..runs {
-        log(&lab.store(), n);
+        log(&test_store.store(), n);
     }
-    lab
+    test_store
 }
 
 fn log(store: &Store, run: usize) {
@@ -29,71 +30,66 @@ fn newest(store: &Store) -> Version {
     store.version("x:v0").unwrap()
 }
 
-fn notes(lab: &TestStore) -> PathBuf {
-    lab.store_path().join("artifacts/x/notes/v0")
-}
-
-fn clean(lab: &TestStore) {
-    let report = verify(&lab.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
+fn notes(test_store: &TestStore) -> PathBuf {
+    test_store.store_path().join("artifacts/x/notes/v0")
 }
 
 /// How many notes a reader opens: those whose damage it reports.
-fn read_notes(lab: &TestStore) -> usize {
+fn read_notes(test_store: &TestStore) -> usize {
     let damaged = |number: &fs::DirEntry| {
-        let record = notes(lab).join(fs::read_link(number.path()).unwrap());
+        let record = notes(test_store).join(fs::read_link(number.path()).unwrap());
         let right = fs::read(&record).unwrap();
         fs::write(&record, b"damaged").unwrap();
-        let failed = newest(&lab.store()).annotations().is_err();
+        let failed = newest(&test_store.store()).annotations().is_err();
         fs::write(&record, right).unwrap();
         failed
     };
-    let numbers = fs::read_dir(notes(lab)).unwrap().map(Result::unwrap);
+    let numbers = fs::read_dir(notes(test_store)).unwrap().map(Result::unwrap);
     numbers.filter(|n| n.file_type().unwrap().is_symlink()).filter(damaged).count()
 }
 
 #[test]
 fn a_version_that_400_runs_made_is_read_with_few_notes() {
-    let lab = made_by(400);
-    assert_eq!(fs::read_dir(notes(&lab)).unwrap().count(), 2 * 399);
-    let runs = newest(&lab.store()).annotations().unwrap().runs;
+    let test_store = made_by(400);
+    assert_eq!(fs::read_dir(notes(&test_store)).unwrap().count(), 2 * 399);
+    let runs = newest(&test_store.store()).annotations().unwrap().runs;
     assert!(runs.iter().map(|run| run.id.as_str().to_owned()).eq((0..400).map(|n| format!("run-{n}"))), "{runs:?}");
-    let read = read_notes(&lab);
+    let read = read_notes(&test_store);
     assert!(read <= 32, "{read} of 399 notes are read");
-    log(&lab.store(), 17); // is noted already
-    assert_eq!(fs::read_dir(notes(&lab)).unwrap().count(), 2 * 399);
-    clean(&lab);
+    log(&test_store.store(), 17); // is noted already
+    assert_eq!(fs::read_dir(notes(&test_store)).unwrap().count(), 2 * 399);
+    test_store.clean("one note for each run");
     // Only the first ten runs are printed.
-    let shown = lab.ok(&["show", "x:v0"]);
+    let shown = test_store.ok(&["show", "x:v0"]);
     assert!(shown.contains("390 more") && shown.lines().count() < 40, "{shown}");
-    assert_eq!(lab.ok(&["show", "x:v0", "--json"]).matches("\"run-").count(), 401);
+    assert_eq!(test_store.ok(&["show", "x:v0", "--json"]).matches("\"run-").count(), 401);
 }
 
 #[test]
 fn notes_that_an_older_release_wrote_are_summarized_by_the_next_one() {
-    let lab = made_by(2);
-    let record = notes(&lab).join(fs::read_link(notes(&lab).join("000001")).unwrap());
+    let test_store = made_by(2);
+    let record = notes(&test_store).join(fs::read_link(notes(&test_store).join("000001")).unwrap());
     let text = fs::read_to_string(&record).unwrap();
     assert!(!text.contains("\"before\""), "{text}");
     for n in 2..=100 {
         let body = text.rsplit_once("  \"sha256\"").unwrap().0.replace("run-1", &format!("old-{n}"));
         let token = cairn::types::Token::fresh();
-        let record = notes(&lab).join(token.record_name());
+        let record = notes(&test_store).join(token.record_name());
         let sum = cairn::types::Digest::of(body.as_bytes());
         fs::write(record, format!("{body}  \"sha256\": \"{sum}\"\n}}\n")).unwrap();
-        symlink(token.record_name(), notes(&lab).join(format!("{n:06}"))).unwrap();
+        symlink(token.record_name(), notes(&test_store).join(format!("{n:06}"))).unwrap();
     }
-    assert_eq!(read_notes(&lab), 100);
-    log(&lab.store(), 2);
-    assert_eq!(read_notes(&lab), 1);
-    assert_eq!(newest(&lab.store()).annotations().unwrap().runs.len(), 102);
-    clean(&lab);
+    assert_eq!(read_notes(&test_store), 100);
+    log(&test_store.store(), 2);
+    assert_eq!(read_notes(&test_store), 1);
+    assert_eq!(newest(&test_store.store()).annotations().unwrap().runs.len(), 102);
+    test_store.clean("summarized notes");
 }
 
 #[test]
 fn summaries_of_notes_change_nothing_and_a_wrong_one_is_found() {
-    let lab = made_by(1);
-    let (store, mut want) = (lab.store(), Vec::<Tag>::new());
+    let test_store = made_by(1);
+    let (store, mut want) = (test_store.store(), Vec::<Tag>::new());
     let tag = |n: usize| Tag::parse(&format!("t{n}")).unwrap();
     for n in 0..150usize {
         let (add, remove) = (tag(n * 7 % 11), tag(n * 5 % 13));
@@ -108,29 +104,27 @@ fn summaries_of_notes_change_nothing_and_a_wrong_one_is_found() {
         assert_eq!(got.tags, want, "after note {n}");
         assert_eq!(got.description.unwrap(), format!("description {}", n / 9 * 9));
     }
-    assert!(read_notes(&lab) <= 30);
-    clean(&lab);
+    assert!(read_notes(&test_store) <= 30);
+    test_store.clean("right summaries");
     // A summary that says something else.
-    let records = fs::read_dir(notes(&lab)).unwrap().map(|e| e.unwrap().path()).filter(|p| !p.is_symlink());
+    let records = fs::read_dir(notes(&test_store)).unwrap().map(|e| e.unwrap().path()).filter(|p| !p.is_symlink());
     let with_summary: Vec<_> = records.filter(|p| fs::read_to_string(p).unwrap().contains("\"before\"")).collect();
-    let text = fs::read_to_string(&with_summary[0]).unwrap();
-    let (before, rest) = text.split_once("\"before\"").unwrap();
-    let body = format!("{before}\"before\"{}", rest.replacen("\"t1\"", "\"t99\"", 1));
-    let body = body.rsplit_once("  \"sha256\"").unwrap().0.to_owned();
-    let sum = cairn::types::Digest::of(body.as_bytes());
-    fs::write(&with_summary[0], format!("{body}  \"sha256\": \"{sum}\"\n}}\n")).unwrap();
+    crafted_stores::resign(&with_summary[0], |record| {
+        let wrong = record["before"].to_string().replacen("\"t1\"", "\"t99\"", 1);
+        record["before"] = serde_json::from_str(&wrong).unwrap();
+    });
     let report = verify(&store, &Scope::All, &VerifyOptions::default()).unwrap();
     assert!(report.findings.len() == 1 && report.findings[0].why.contains("add up to"), "{:?}", report.findings);
 }
 
 /// What a writer of this host leaves that was killed before it committed: its token, its lock, its record.
-fn dead_writer(lab: &TestStore, pid: u32) -> PathBuf {
+fn dead_writer(test_store: &TestStore, pid: u32) -> PathBuf {
     let token = cairn::types::Token::fresh();
-    let (work, record) = (lab.store_path().join("work").join(token.as_str()), token.record_name());
+    let (work, record) = (test_store.store_path().join("work").join(token.as_str()), token.record_name());
     fs::create_dir(&work).unwrap();
     symlink(format!("artifacts/x/versions/{record}"), work.join("record")).unwrap();
     fs::write(work.join("pack-0"), [7; 1000]).unwrap();
-    let versions = lab.store_path().join("artifacts/x/versions");
+    let versions = test_store.store_path().join("artifacts/x/versions");
     make_tree(&versions.join(record), &[("record", b"half")]);
     let line = |path: &str| fs::read_to_string(path).unwrap().trim().to_owned();
     let lock = serde_json::json!({
@@ -138,7 +132,7 @@ fn dead_writer(lab: &TestStore, pid: u32) -> PathBuf {
         "host": line("/proc/sys/kernel/hostname"), "boot_id": line("/proc/sys/kernel/random/boot_id"),
         "pid": pid, "pid_start": 1, "user": "u", "since": "2026-01-01T00:00:00Z",
     });
-    fs::write(lab.store_path().join("locks").join(token.as_str()), lock.to_string()).unwrap();
+    fs::write(test_store.store_path().join("locks").join(token.as_str()), lock.to_string()).unwrap();
     work
 }
 
@@ -148,29 +142,29 @@ fn count(dir: &Path) -> usize {
 
 #[test]
 fn a_writer_clears_what_dead_writers_of_its_host_left() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("d"), &[("f", b"0")]);
-    lab.ok(&["put", "x", "d"]);
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("f", b"0")]);
+    test_store.ok(&["put", "x", "d"]);
     // One writer is alive: it stopped somewhere before its commit.
-    make_tree(&lab.path("other"), &[("f", b"other")]);
-    let alive = lab.stopped_before(6, &["put", "x", "other"]);
+    make_tree(&test_store.path("other"), &[("f", b"other")]);
+    let alive = test_store.stopped_before(6, &["put", "x", "other"]);
     let mut gone = std::process::Command::new("true").spawn().unwrap();
     gone.wait().unwrap();
     for _ in 0..200 {
-        dead_writer(&lab, gone.id());
+        dead_writer(&test_store, gone.id());
     }
-    let (work, locks) = (lab.store_path().join("work"), lab.store_path().join("locks"));
+    let (work, locks) = (test_store.store_path().join("work"), test_store.store_path().join("locks"));
     assert!(count(&work) == 201 && count(&locks) == 201, "{} {}", count(&work), count(&locks));
-    make_tree(&lab.path("d"), &[("f", b"1")]);
-    lab.ok(&["put", "x", "d"]);
+    make_tree(&test_store.path("d"), &[("f", b"1")]);
+    test_store.ok(&["put", "x", "d"]);
     assert_eq!((count(&work), count(&locks)), (1, 1));
-    let hidden = fs::read_dir(lab.store_path().join("artifacts/x/versions")).unwrap();
+    let hidden = fs::read_dir(test_store.store_path().join("artifacts/x/versions")).unwrap();
     let records = hidden.filter(|e| e.as_ref().unwrap().file_name().as_encoded_bytes()[0] == b'.').count();
     assert!((2..=3).contains(&records), "{records}"); // of the versions, and perhaps of the writer that is alive
     resume(&alive);
     let done = alive.wait_with_output().unwrap();
     assert!(done.status.success(), "{}", text(&done.stderr));
-    assert_eq!(lab.ok(&["cat", "x:v2", "f"]), "other");
+    assert_eq!(test_store.ok(&["cat", "x:v2", "f"]), "other");
     assert_eq!((count(&work), count(&locks)), (0, 0));
-    clean(&lab);
+    test_store.clean("after the dead writers");
 }

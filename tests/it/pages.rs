@@ -2,7 +2,6 @@
 
 use crate::support::{TestStore, text};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// The commands of a page, in order: its blocks of shell code.
 fn commands(page: &str) -> String {
@@ -22,17 +21,8 @@ fn run(page: &str) {
     let test_store = TestStore::new();
     let home = test_store.path("home");
     std::fs::create_dir(&home).unwrap();
-    let binaries = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
-    let out = Command::new("bash")
-        .args(["-c", &format!("exec 2>&1\nset -ex -o pipefail\ntrap 'cairn umount mnt || true' EXIT\n{script}")])
-        .current_dir(&home)
-        .env("PATH", format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap()))
-        .env("CAIRN_CACHE_DIR", test_store.path("cache"))
-        .env_remove("CAIRN_STORE")
-        .env_remove("CAIRN_RUN")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let script = format!("set -ex -o pipefail\ntrap 'cairn umount mnt || true' EXIT\n{script}");
+    let out = test_store.reader("bash", &home, &script);
     assert!(out.status.success(), "{page}: {:?}\n{}", out.status, text(&out.stdout));
 }
 

@@ -2,7 +2,6 @@
 
 use crate::support::{TestStore, text};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 /// One command of the tour and what the README says that it prints.
 struct Step {
@@ -49,8 +48,6 @@ fn every_line_of_the_readmes_tour_runs_and_prints_what_the_readme_says() {
     std::fs::create_dir(&home).unwrap();
     let home = home.canonicalize().unwrap();
     let _unmount = Unmount(&test_store);
-    let binaries = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap().to_str().unwrap();
-    let path = format!("{binaries}:{}", std::env::var("PATH").unwrap());
     let steps = tour();
     assert!(steps.len() >= 12, "{} commands", steps.len());
     for Step { command, output } in steps {
@@ -58,16 +55,7 @@ fn every_line_of_the_readmes_tour_runs_and_prints_what_the_readme_says() {
             println!("skipped, no /dev/fuse: {command}");
             continue;
         }
-        let ran = Command::new("sh")
-            .args(["-c", &format!("exec 2>&1\n{command}")])
-            .current_dir(&home)
-            .env("PATH", &path)
-            .env("CAIRN_CACHE_DIR", test_store.path("cache"))
-            .env_remove("CAIRN_STORE")
-            .env_remove("CAIRN_RUN")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+        let ran = test_store.reader("sh", &home, &command);
         let printed = text(&ran.stdout).replace(home.to_str().unwrap(), "/home/ada");
         assert!(ran.status.success(), "{command}: {:?}\n{printed}", ran.status);
         assert_eq!(without_times(&printed), without_times(&output), "{command}");

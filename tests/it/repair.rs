@@ -1,8 +1,8 @@
 //! `cairn verify --repair` and `--repair-from`: each kind of damage is repaired from right bytes elsewhere, and never
 //! from a guess; what cannot be repaired stays a finding.
 
-use crate::crafted_stores;
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, snapshot, steps, text};
+use crate::crafted_stores::{self, behind};
+use crate::support::{TestStore, copy_tree, make_tree, memory_dir, random_bytes, resume, snapshot, steps, text};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +25,11 @@ fn start() -> TestStore {
     test_store
 }
 
+/// A copy of what [`start`] made, in memory.
+fn copy_of(from: &TestStore) -> TestStore {
+    from.copy_to(memory_dir(), &["store", "backup", "d"])
+}
+
 fn files(root: &Path) -> Vec<PathBuf> {
     let all = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().map(|e| e.unwrap());
     all.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
@@ -43,11 +48,6 @@ fn rot(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
 fn pack_with(store: &Path, bytes: &[u8]) -> (PathBuf, usize) {
     let at = |p: &PathBuf| std::fs::read(p).unwrap().windows(bytes.len()).position(|w| w == bytes);
     files(&store.join("packs")).into_iter().find_map(|p| at(&p).map(|at| (p, at))).unwrap()
-}
-
-/// The record's file behind a number.
-fn behind(link: &Path) -> PathBuf {
-    link.parent().unwrap().join(std::fs::read_link(link).unwrap())
 }
 
 fn whole(test_store: &TestStore, label: &str) {
@@ -74,7 +74,10 @@ const DAMAGES: &[Damage] = &[
         let (pack, at) = pack_with(store, b"small content");
         rot(&pack, |b| b[at] ^= 1);
     }),
-    ("a truncated pack", false, |store| rot(&pack_with(store, b"small content").0, |b| b.truncate(3000))),
+    ("a truncated pack", false, |store| {
+        let (pack, at) = pack_with(store, b"small content");
+        rot(&pack, |b| b.truncate(at + 5));
+    }),
     ("a lost pack", false, |store| std::fs::remove_file(pack_with(store, b"small content").0).unwrap()),
     ("all packs and objects lost", false, |store| {
         files(&store.join("packs"))
@@ -119,24 +122,22 @@ const DAMAGES: &[Damage] = &[
 #[test]
 fn each_kind_of_damage_is_repaired_from_what_is_right_elsewhere_and_only_then() {
     let from = start();
+    let draft = |test_store: &TestStore| test_store.json(&["draft", "show", "c", "j"]);
+    assert_eq!(draft(&from)["contributions"][0]["run"], "r");
     for (label, by_itself, damage) in DAMAGES {
-        let test_store = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
-        for name in ["store", "backup", "d"] {
-            copy_tree(&from.path(name), &test_store.path(name));
-        }
+        let test_store = copy_of(&from);
         damage(&test_store.store_path());
         let found = text(&test_store.cairn(&["verify"]).output().unwrap().stdout);
         assert!(!found.is_empty(), "{label} is found");
         let output = test_store.cairn(&["verify", "--repair"]).output().unwrap();
-        let said = format!("{label}: {}{}", text(&output.stdout), text(&output.stderr));
-        assert_eq!(output.status.code(), Some(if *by_itself { 0 } else { 1 }), "{said}");
+        let printed = format!("{label}: {}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(if *by_itself { 0 } else { 1 }), "{printed}");
         if !by_itself {
             let output = test_store.cairn(&["verify", "--repair-from", "backup"]).output().unwrap();
-            assert_eq!(output.status.code(), Some(0), "{said}\n{}{}", text(&output.stdout), text(&output.stderr));
+            assert_eq!(output.status.code(), Some(0), "{printed}\n{}{}", text(&output.stdout), text(&output.stderr));
         }
         whole(&test_store, label);
-        let draft = test_store.ok(&["draft", "show", "c", "j"]);
-        assert!(draft.contains('r'), "{label}: {draft}");
+        assert_eq!(draft(&test_store), draft(&from), "{label}");
         test_store.ok(&["put", "x", "d", "--new-version"]);
     }
 }
@@ -157,8 +158,8 @@ fn damage_that_nothing_names_is_cleared_and_right_content_next_to_it_is_kept() {
     rot(&pack, |b| b[at] ^= 1);
     rot(&files(&test_store.store_path().join("objects"))[0], |b| b[1000] ^= 1);
     test_store.run(&["verify"], 1);
-    let said = text(&test_store.run(&["verify", "--repair"], 0).stderr);
-    assert!(said.contains("cleared 2"), "{said}");
+    let printed = text(&test_store.run(&["verify", "--repair"], 0).stderr);
+    assert!(printed.contains("cleared 2"), "{printed}");
     assert!(!pack.exists() && files(&test_store.store_path().join("objects")).is_empty());
     assert_eq!(files(&test_store.store_path().join("damaged")), Vec::<PathBuf>::new());
     assert_eq!(test_store.ok(&["cat", "x:v1", "other"]), "other");
@@ -173,8 +174,8 @@ fn another_store_with_wrong_bytes_repairs_nothing() {
         let (pack, at) = pack_with(&store, b"small content");
         rot(&pack, |b| b[at] ^= 1);
     }
-    let said = text(&test_store.run(&["verify", "--repair-from", "backup"], 1).stdout);
-    assert!(said.contains("affects x:v0 small") && said.contains("affects x:v0 large"), "{said}");
+    let printed = text(&test_store.run(&["verify", "--repair-from", "backup"], 1).stdout);
+    assert!(printed.contains("affects x:v0 small") && printed.contains("affects x:v0 large"), "{printed}");
 }
 
 #[test]
@@ -184,19 +185,12 @@ fn a_repair_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repea
     let (pack, at) = pack_with(&from.store_path(), b"small content");
     rot(&pack, |b| b[at] ^= 1);
     rot(&behind(&from.store_path().join("artifacts/x/versions/v1")).join("version.json"), |b| b[30] ^= 1);
-    let again = || {
-        let test_store = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
-        for name in ["store", "backup", "d"] {
-            copy_tree(&from.path(name), &test_store.path(name));
-        }
-        test_store
-    };
     let args = ["verify", "--repair-from", "backup"];
-    let steps = steps(&again(), &args);
+    let steps = steps(&copy_of(&from), &args);
     assert!(steps > 20, "{steps} steps");
     for kind in ["kill", "error"] {
         for step in 1..=steps {
-            let test_store = again();
+            let test_store = copy_of(&from);
             let output = test_store.cairn(&args).env("CAIRN_FAULT", format!("{kind}:{step}")).output().unwrap();
             let label = format!("{kind} at step {step}: {:?} {}", output.status, text(&output.stderr));
             match kind {
@@ -213,8 +207,8 @@ fn a_repair_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repea
 #[test]
 fn a_repair_is_of_the_whole_store() {
     let test_store = start();
-    let said = text(&test_store.run(&["verify", "--repair", "x"], 2).stderr);
-    assert!(said.contains("whole store"), "{said}");
+    let printed = text(&test_store.run(&["verify", "--repair", "x"], 2).stderr);
+    assert!(printed.contains("whole store"), "{printed}");
 }
 
 #[test]
@@ -245,13 +239,13 @@ fn a_verification_is_limited_in_speed_and_to_a_sample() {
 
 /// `x:v0`, which is removed and has packed content of its own, and `x:v1`.
 fn with_removed() -> TestStore {
-    let lab = TestStore::new();
-    make_tree(&lab.path("one"), &[("a", b"first small"), ("b", b"second small"), ("c/d", b"third small")]);
-    lab.ok(&["put", "x", "one"]);
-    make_tree(&lab.path("two"), &[("e", b"of version one")]);
-    lab.ok(&["put", "x", "two"]);
-    lab.ok(&["rm", "x:v0"]);
-    lab
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("one"), &[("a", b"first small"), ("b", b"second small"), ("c/d", b"third small")]);
+    test_store.ok(&["put", "x", "one"]);
+    make_tree(&test_store.path("two"), &[("e", b"of version one")]);
+    test_store.ok(&["put", "x", "two"]);
+    test_store.ok(&["rm", "x:v0"]);
+    test_store
 }
 
 #[test]
@@ -275,22 +269,24 @@ fn a_pack_with_a_damaged_footer_is_read_by_the_headers_of_its_blobs() {
     let from = with_removed();
     for (label, damage) in cases {
         for needed in [false, true] {
-            let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-            ["store", "one", "two"].iter().for_each(|name| copy_tree(&from.path(name), &lab.path(name)));
+            let test_store = from.copy(&["store", "one", "two"]);
             if needed {
-                lab.ok(&["restore", "x:v0"]);
+                test_store.ok(&["restore", "x:v0"]);
             }
-            let (pack, _) = pack_with(&lab.store_path(), b"second small");
+            let (pack, _) = pack_with(&test_store.store_path(), b"second small");
             rot(&pack, damage);
-            lab.run(&["verify"], 1);
-            let said = text(&lab.run(&["verify", "--repair"], 0).stderr);
-            assert!(said.contains("cleared 1 damaged file") && !pack.exists(), "{label}: {said}");
+            test_store.run(&["verify"], 1);
+            let printed = text(&test_store.run(&["verify", "--repair"], 0).stderr);
+            assert!(printed.contains("cleared 1 damaged file") && !pack.exists(), "{label}: {printed}");
             if !needed {
-                lab.ok(&["restore", "x:v0"]);
+                test_store.ok(&["restore", "x:v0"]);
             }
-            lab.ok(&["get", "x:v0", "out"]);
-            assert!(snapshot(&lab.path("out")) == snapshot(&lab.path("one")), "{label}, needed: {needed}");
-            assert_eq!(text(&lab.run(&["verify"], 0).stdout), "", "{label}");
+            test_store.ok(&["get", "x:v0", "out"]);
+            assert!(
+                snapshot(&test_store.path("out")) == snapshot(&test_store.path("one")),
+                "{label}, needed: {needed}"
+            );
+            assert_eq!(text(&test_store.run(&["verify"], 0).stdout), "", "{label}");
         }
     }
 }
@@ -300,17 +296,16 @@ fn a_damaged_pack_that_a_writer_replaces_while_a_repair_clears_it_stays() {
     let from = with_removed();
     let right = std::fs::read(pack_with(&from.store_path(), b"second small").0).unwrap();
     let again = || {
-        let lab = TestStore { dir: tempfile::tempdir().unwrap() };
-        ["store", "one", "two"].iter().for_each(|name| copy_tree(&from.path(name), &lab.path(name)));
-        let (pack, at) = pack_with(&lab.store_path(), b"second small");
+        let test_store = from.copy(&["store", "one", "two"]);
+        let (pack, at) = pack_with(&test_store.store_path(), b"second small");
         rot(&pack, |b| b[at] ^= 1);
-        lab.run(&["verify"], 1);
-        (lab, pack)
+        test_store.run(&["verify"], 1);
+        (test_store, pack)
     };
     let mut replaced = 0;
     for step in 1..=steps(&again().0, &["verify", "--repair"]) {
-        let (lab, pack) = again();
-        let child = lab.stopped_before(step, &["verify", "--repair"]);
+        let (test_store, pack) = again();
+        let child = test_store.stopped_before(step, &["verify", "--repair"]);
         // As a writer does that stores the same pack.
         let there = pack.exists();
         if there {
@@ -323,11 +318,11 @@ fn a_damaged_pack_that_a_writer_replaces_while_a_repair_clears_it_stays() {
         let output = child.wait_with_output().unwrap();
         let label = format!("stopped at {step}: {}{}", text(&output.stdout), text(&output.stderr));
         assert!(!there || pack.exists(), "{label}");
-        lab.run(&["verify", "--repair"], 0);
+        test_store.run(&["verify", "--repair"], 0);
         if there {
-            lab.ok(&["restore", "x:v0"]);
-            lab.ok(&["get", "x:v0", "out"]);
-            assert!(snapshot(&lab.path("out")) == snapshot(&lab.path("one")), "{label}");
+            test_store.ok(&["restore", "x:v0"]);
+            test_store.ok(&["get", "x:v0", "out"]);
+            assert!(snapshot(&test_store.path("out")) == snapshot(&test_store.path("one")), "{label}");
         }
     }
     assert!(replaced > 2, "{replaced}");

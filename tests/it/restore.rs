@@ -1,15 +1,14 @@
 //! A removed version is brought back whole until a collection has freed of it, or the restore fails: at any timing of
 //! removal, restore and collection, and with a kill, an error or a stop at any step.
 
-use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, snapshot, steps, text, wait_stopped};
+use crate::crafted_stores::behind;
+use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, snapshot, steps, text};
 use cairn::gc::{GcOptions, collect};
 use cairn::internals::lock::{LockFile, Purpose};
 use cairn::internals::record;
 use cairn::types::Token;
-use cairn::verify::{Scope, VerifyOptions, verify};
 use serde_json::{Value, json};
-use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant};
 
 /// `a:v0`, which is removed and has content of its own, and `a:v1`; they share some.
@@ -46,8 +45,7 @@ fn gc(test_store: &TestStore, min_age: u64) {
 
 /// No damage; each version is what was put, or, as v0 may be, removed. Returns whether v0 is there.
 fn whole(test_store: &TestStore, label: &str) -> bool {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
+    test_store.clean(label);
     let there = test_store.store().version("a:v0").is_ok();
     for (version, source) in [("a:v0", "one"), ("a:v1", "two")].into_iter().skip(usize::from(!there)) {
         let out = tempfile::tempdir_in(test_store.dir.path()).unwrap();
@@ -85,14 +83,13 @@ fn a_removed_version_says_when_and_by_whom_and_comes_back_as_it_was() {
     assert_eq!(config(&test_store)["features"]["compatible"], json!([]));
     assert_eq!(test_store.ok(&["restore", "a:v1"]), "a:v1");
     assert_eq!(config(&test_store)["features"]["compatible"], json!(["restored-versions"]));
-    let shown: Value = serde_json::from_str(&test_store.ok(&["show", "a", "--json"])).unwrap();
+    let shown = test_store.json(&["show", "a"]);
     assert_eq!((&shown["version"], &shown["tags"]), (&json!("v1"), &json!(["golden"])), "the newest again");
-    let document = |args: &[&str]| serde_json::from_str::<Value>(&test_store.ok(args)).unwrap();
     let expect = |restored: bool| json!({ "artifact": "a", "version": "v1", "restored": restored });
-    assert_eq!(document(&["restore", "a:v1", "--json"]), expect(false));
+    assert_eq!(test_store.json(&["restore", "a:v1"]), expect(false));
     test_store.ok(&["rm", "a:v1"]);
     test_store.run(&["show", "a:v1"], 6);
-    assert_eq!(document(&["restore", "a:v1", "--json"]), expect(true));
+    assert_eq!(test_store.json(&["restore", "a:v1"]), expect(true));
     assert_eq!(test_store.ok(&["put", "a", "one"]), "a:v2", "numbers continue");
     assert!(!whole(&test_store, "restored twice"), "v0 is still removed");
     test_store.run(&["restore", "a:v9"], 6);
@@ -141,8 +138,7 @@ fn a_version_whose_content_was_freed_cannot_be_restored_until_it_is_put_again() 
 fn a_version_whose_packs_were_rewritten_is_restored_by_its_content() {
     let test_store = TestStore::new();
     let pack = |version: &str| {
-        let dir = test_store.store_path().join("artifacts/a/versions");
-        let manifest = dir.join(std::fs::read_link(dir.join(version)).unwrap()).join("manifest");
+        let manifest = behind(&test_store.store_path().join("artifacts/a/versions").join(version)).join("manifest");
         let name = std::fs::read(manifest).unwrap()[12..44].iter().map(|b| format!("{b:02x}")).collect::<String>();
         test_store.store_path().join("packs").join(name)
     };
@@ -159,16 +155,14 @@ fn a_version_whose_packs_were_rewritten_is_restored_by_its_content() {
     test_store.ok(&["restore", "a:v3"]);
     gc(&test_store, 0);
     assert_eq!(test_store.ok(&["cat", "a:v3", "3"]), "content 3");
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    test_store.clean("restored from rewritten packs");
 }
 
 #[test]
 fn markers_of_older_releases_are_read() {
     let test_store = start();
-    let removed = test_store.store_path().join("artifacts/a/removed");
     let old = json!({ "version": "v0", "at": "2026-01-02T03:04:05Z", "host": "old-host" });
-    let record = removed.join(std::fs::read_link(removed.join("v0")).unwrap());
+    let record = behind(&test_store.store_path().join("artifacts/a/removed/v0"));
     std::fs::write(record, record::encode(&old).unwrap()).unwrap();
     let message = text(&test_store.run(&["show", "a:v0"], 6).stderr);
     assert!(message.contains("a:v0 was removed at 2026-01-02T03:04:05Z on old-host\n"), "{message}");
@@ -204,10 +198,7 @@ fn the_first_restore_in_a_store_is_seen_by_a_collection_that_is_at_work() {
 
 /// The command, stopped before a step that changes the disk, while `meanwhile` runs.
 fn stopped(test_store: &TestStore, args: &[&str], step: u64, meanwhile: impl FnOnce()) -> Output {
-    let mut command = test_store.cairn(args);
-    command.env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    wait_stopped(&child);
+    let child = test_store.stopped_before(step, args);
     meanwhile();
     resume(&child);
     child.wait_with_output().unwrap()
@@ -313,7 +304,7 @@ fn removals_restores_and_collections_at_once_lose_nothing() {
     let test_store = start();
     test_store.ok(&["restore", "a:v0"]);
     let until = Instant::now() + Duration::from_secs(8);
-    let outcomes: Vec<(PathBuf, i32, u64)> = std::thread::scope(|scope| {
+    let done: Vec<u64> = std::thread::scope(|scope| {
         let run = |args: &'static [&'static str], allowed: &'static [i32], seed: u64| {
             let test_store = &test_store;
             scope.spawn(move || {
@@ -325,7 +316,7 @@ fn removals_restores_and_collections_at_once_lose_nothing() {
                     done += u64::from(code == 0);
                     std::thread::sleep(Duration::from_millis(dice.roll(30)));
                 }
-                (PathBuf::from(args[0]), 0, done)
+                done
             })
         };
         let threads = [
@@ -339,9 +330,9 @@ fn removals_restores_and_collections_at_once_lose_nothing() {
         ];
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    println!("{outcomes:?}");
+    println!("{done:?}");
     whole(&test_store, "after the race");
-    assert!(outcomes[1].2 + outcomes[2].2 > 5 && outcomes[3].2 > 3, "{outcomes:?}");
+    assert!(done[1] + done[2] > 5 && done[3] > 3, "{done:?}");
     let names: Vec<_> = std::fs::read_dir(test_store.store_path().join("artifacts/a/removed")).unwrap().collect();
     assert!(names.len() > 4, "it was removed and restored many times");
 }
@@ -353,8 +344,8 @@ fn while_a_collection_of_an_older_release_is_at_work_each_restore_is_refused() {
     let lock = LockFile::take(&test_store.store(), &Token::fresh(), &purpose(&[])).unwrap();
     // The second one too: the first one has added the feature, and that collection does not know it.
     for _ in 0..2 {
-        let said = text(&test_store.run(&["restore", "a:v0"], 3).stderr);
-        assert!(said.contains("of an older release is at work"), "{said}");
+        let message = text(&test_store.run(&["restore", "a:v0"], 3).stderr);
+        assert!(message.contains("of an older release is at work"), "{message}");
     }
     drop(lock);
     let _of_this_release =

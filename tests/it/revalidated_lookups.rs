@@ -1,9 +1,9 @@
 //! A host that remembers that names do not exist, as an NFS client does for half a minute, although another host has
 //! made them since. The names can be of directories too. `stalenames.c` plays such a host.
 
-use crate::support::{TestStore, make_tree, text};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use crate::support::{TestStore, make_tree, shim, text};
+use std::path::PathBuf;
+use std::process::Output;
 
 /// A store, and the other host.
 struct Hosts {
@@ -15,14 +15,7 @@ impl Hosts {
     /// `None` where there is no C compiler.
     fn new() -> Option<Hosts> {
         let test_store = TestStore::new();
-        let shim = test_store.path("stalenames.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/stalenames.c");
-        let built =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).arg("-ldl").status();
-        if !built.is_ok_and(|s| s.success()) {
-            println!("skipped: no cc to build stalenames.c with");
-            return None;
-        }
+        let shim = shim(&test_store, "stalenames.c")?;
         for (file, content) in [("a", "a"), ("leaked", "l"), ("c", "c")] {
             std::fs::write(test_store.path(file), content).unwrap();
         }

@@ -2,7 +2,7 @@
 //! times lost by a copying tool. Nothing outside of the store is ever changed, every command ends, and what a put
 //! acknowledges can be read.
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};
+use crate::support::{TestStore, make_tree, random_bytes, shim, snapshot, text};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
@@ -56,10 +56,7 @@ fn nothing_behind_a_symlink_in_the_place_of_a_store_directory_is_changed() {
     for name in
         ["objects", "packs", "index", "artifacts", "work", "pins", "locks", "staging", "trash", "damaged", &shard]
     {
-        let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-        for part in ["store", "one", "two"] {
-            copy_tree(&from.path(part), &test_store.path(part));
-        }
+        let test_store = from.copy(&["store", "one", "two"]);
         let at = test_store.store_path().join(name);
         let home = test_store.path("home");
         // What was in the store, and what never was: a name like a run's with other content is not ours either.
@@ -213,7 +210,7 @@ fn a_bad_sector_under_packs_and_index_is_as_if_they_were_not_there() {
 #[test]
 fn init_refuses_a_file_system_without_modes_or_times() {
     let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-    let Some(shim) = crate::races::shim(&test_store) else { return };
+    let Some(shim) = shim(&test_store, "lostreply.c") else { return };
     for (call, lacks) in [("fchmod", "chmod"), ("futimens", "times")] {
         let output = test_store
             .cairn(&["init", "new"])

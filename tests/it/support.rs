@@ -1,9 +1,12 @@
 //! What the integration tests share: stores to start from, the real binary, trees to compare.
 
 use cairn::Store;
+use cairn::verify::{Scope, VerifyOptions, VerifyReport, verify};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,7 +19,12 @@ pub struct TestStore {
 impl TestStore {
     /// A copy of some of its directories.
     pub fn copy(&self, names: &[&str]) -> TestStore {
-        let copy = TestStore { dir: tempfile::tempdir().unwrap() };
+        self.copy_to(tempfile::tempdir().unwrap(), names)
+    }
+
+    /// A copy of some of its directories in that one.
+    pub fn copy_to(&self, dir: tempfile::TempDir, names: &[&str]) -> TestStore {
+        let copy = TestStore { dir };
         names.iter().for_each(|name| copy_tree(&self.path(name), &copy.path(name)));
         copy
     }
@@ -73,6 +81,7 @@ impl TestStore {
     }
 
     /// Starts the command, which stops itself before change number `step` of the disk, and waits until it has stopped.
+    /// Its stdout and stderr are pipes.
     pub fn stopped_before(&self, step: u64, args: &[&str]) -> Child {
         let mut command = self.cairn(args);
         command.env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -84,6 +93,41 @@ impl TestStore {
     /// Runs the command with success and gives its trimmed stdout.
     pub fn ok(&self, args: &[&str]) -> String {
         text(&self.run(args, 0).stdout).trim_end().to_owned()
+    }
+
+    /// Runs with `--json` and success; the one document.
+    pub fn json(&self, args: &[&str]) -> Value {
+        self.json_with(args, 0)
+    }
+
+    /// Runs with `--json` and expects that exit status; the one document on stdout.
+    pub fn json_with(&self, args: &[&str], status: i32) -> Value {
+        let out = self.run(&[args, &["--json"]].concat(), status).stdout;
+        serde_json::from_slice(&out).unwrap_or_else(|e| panic!("cairn {args:?} --json: {e}\n{}", text(&out)))
+    }
+
+    /// Verifies the whole store, and expects no finding.
+    #[track_caller]
+    pub fn clean(&self, label: &str) -> VerifyReport {
+        let report = verify(&self.store(), &Scope::All, &VerifyOptions::default()).unwrap();
+        assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
+        report
+    }
+
+    /// Runs a script of the documents in a directory, as a reader does: with the commands in the PATH, and no store
+    /// named. stderr goes to stdout.
+    pub fn reader(&self, shell: &str, home: &Path, script: &str) -> Output {
+        let binaries = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
+        Command::new(shell)
+            .args(["-c", &format!("exec 2>&1\n{script}")])
+            .current_dir(home)
+            .env("PATH", format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap()))
+            .env("CAIRN_CACHE_DIR", self.path("cache"))
+            .env_remove("CAIRN_STORE")
+            .env_remove("CAIRN_RUN")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 }
 
@@ -170,6 +214,36 @@ pub fn steps(test_store: &TestStore, args: &[&str]) -> u64 {
     let output = test_store.cairn(args).env("CAIRN_FAULT", format!("count:{}", count.display())).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     std::fs::read_to_string(&count).unwrap().parse().unwrap()
+}
+
+/// Runs the command with a fault of that kind, `kill` or `error`, at a step, and returns the fault. After an error the
+/// command fails, or it succeeds where the step is not needed, as when a lock cannot be removed.
+pub fn faulted(test_store: &TestStore, args: &[&str], kind: &str, step: u64) -> String {
+    let fault = format!("{kind}:{step}");
+    let output = test_store.cairn(args).env("CAIRN_FAULT", &fault).output().unwrap();
+    match kind {
+        "kill" => assert_eq!(output.status.signal(), Some(9), "{fault}"),
+        _ => assert!(matches!(output.status.code(), Some(0 | 5)), "{fault}: {}", text(&output.stderr)),
+    }
+    fault
+}
+
+/// A temporary directory in memory where there is one: for tests that do not depend on the disk, and make thousands of
+/// small changes, which take time on one.
+pub fn memory_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// Builds a shim for `LD_PRELOAD` from a source next to this file; `None` where there is no C compiler.
+pub fn shim(test_store: &TestStore, source: &str) -> Option<PathBuf> {
+    let shim = test_store.path(source).with_extension("so");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(source);
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(path).arg("-ldl").status();
+    if !built.is_ok_and(|status| status.success()) {
+        println!("skipped: no cc to build {source} with");
+        return None;
+    }
+    Some(shim)
 }
 
 /// Random numbers from a seed.

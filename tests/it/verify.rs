@@ -1,15 +1,14 @@
 //! What verify finds, what it does not report as damage, and what it costs if much is damaged.
 
-use crate::crafted_stores;
-use crate::support::{TestStore, make_tree, random_bytes, text};
+use crate::crafted_stores::{self, behind};
+use crate::support::{TestStore, make_tree, random_bytes, shim, text};
 use cairn::internals::commit::Artifact;
 use cairn::internals::manifest::{Census, Visitor};
 use cairn::types::{ArtifactName, Digest, Location};
 use cairn::verify::{Scope, VerifyOptions, VerifyReport, code, verify};
 use serde_json::json;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,11 +24,6 @@ fn put(test_store: &TestStore, name: &str, files: &[(&str, &[u8])]) {
         artifact.add_bytes(path, bytes).unwrap();
     }
     artifact.save(&test_store.store()).unwrap();
-}
-
-/// The record's file behind a number.
-fn behind(link: &Path) -> PathBuf {
-    link.parent().unwrap().join(std::fs::read_link(link).unwrap())
 }
 
 #[test]
@@ -357,13 +351,7 @@ fn what_cannot_be_listed_is_a_finding_among_others() {
 #[test]
 fn a_pack_that_the_disk_cannot_read_is_one_finding_among_others() {
     let test_store = TestStore::new();
-    let shim = test_store.path("eio.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/eio.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
-    if !built.is_ok_and(|s| s.success()) {
-        println!("skipped: no cc to build eio.c with");
-        return;
-    }
+    let Some(shim) = shim(&test_store, "eio.c") else { return };
     put(&test_store, "x", &[("f1", b"text 1"), ("f2", b"text 2")]);
     let packs = || {
         std::fs::read_dir(test_store.store_path().join("packs")).unwrap().map(|e| e.unwrap().path()).collect::<Vec<_>>()

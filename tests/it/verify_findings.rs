@@ -1,6 +1,6 @@
 //! More of what verify finds: records that are right by themselves and disagree with what they describe.
 
-use crate::crafted_stores;
+use crate::crafted_stores::{self, behind};
 use crate::support::{TestStore, make_tree, text};
 use cairn::internals::manifest::{Builder, MemoryNodes, Node, NodeSink, RootNode};
 use cairn::manifest::{Entry, Tree};
@@ -20,8 +20,7 @@ fn a_version_record_of_another_artifact_or_token_or_with_wrong_counts_is_found()
     let test_store = TestStore::new();
     make_tree(&test_store.path("d"), &[("a", b"one"), ("b", b"four")]);
     test_store.ok(&["put", "x", "d"]);
-    let versions = test_store.store_path().join("artifacts/x/versions");
-    let record = versions.join(std::fs::read_link(versions.join("v0")).unwrap()).join("version.json");
+    let record = behind(&test_store.store_path().join("artifacts/x/versions/v0")).join("version.json");
     let right = std::fs::read(&record).unwrap();
     for (field, value, expected) in cases {
         crafted_stores::resign(&record, |r| drop(r.insert(field.into(), value)));

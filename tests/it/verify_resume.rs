@@ -14,10 +14,6 @@ fn checkpoint(test_store: &TestStore) -> Option<PathBuf> {
     entries.map(|e| e.unwrap()).find(|e| e.file_name().len() == 64).map(|e| e.path())
 }
 
-fn report(test_store: &TestStore, args: &[&str], status: i32) -> serde_json::Value {
-    serde_json::from_str(&text(&test_store.run(args, status).stdout)).unwrap()
-}
-
 #[test]
 fn a_verification_that_was_killed_reads_only_the_rest_and_what_changed() {
     let test_store = TestStore::new();
@@ -27,8 +23,8 @@ fn a_verification_that_was_killed_reads_only_the_rest_and_what_changed() {
     files.push(("small", b"small content"));
     make_tree(&test_store.path("d"), &files);
     test_store.ok(&["put", "x", "d"]);
-    std::thread::sleep(Duration::from_millis(3100)); // what was changed just now is not recorded
-    let whole = report(&test_store, &["verify", "--json"], 0);
+    std::thread::sleep(Duration::from_millis(2100)); // what was changed just now is not recorded
+    let whole = test_store.json_with(&["verify"], 0);
     let total = whole["bytes"].as_u64().unwrap();
     assert!(total > OBJECTS * OBJECT && checkpoint(&test_store).is_none(), "a complete run leaves no checkpoint");
 
@@ -43,7 +39,7 @@ fn a_verification_that_was_killed_reads_only_the_rest_and_what_changed() {
     let file = checkpoint(&test_store).unwrap();
     let saved = std::fs::read(&file).unwrap();
 
-    let rest = report(&test_store, &["verify", "--resume", "--json"], 0);
+    let rest = test_store.json_with(&["verify", "--resume"], 0);
     let (read, before) = (rest["bytes"].as_u64().unwrap(), rest["resumed"]["bytes"].as_u64().unwrap());
     assert_eq!(read + before, total, "{rest}");
     assert_eq!(rest["resumed"]["files"].as_u64().unwrap(), (saved.len() as u64 - 48) / 16);
@@ -63,12 +59,12 @@ fn a_verification_that_was_killed_reads_only_the_rest_and_what_changed() {
     crafted_stores::write(&pack, &bytes);
     std::fs::File::open(&pack).unwrap().set_modified(time).unwrap();
     std::fs::write(&file, &saved).unwrap();
-    let changed = report(&test_store, &["verify", "--resume", "--json"], 1);
+    let changed = test_store.json_with(&["verify", "--resume"], 1);
     assert_eq!(changed["bytes"].as_u64().unwrap(), read + bytes.len() as u64, "{changed}");
     assert_eq!(changed["findings"][0]["affects"][0], "x:v0 small");
     // Without --resume, everything is read.
     std::fs::write(&file, &saved).unwrap();
-    let anew = report(&test_store, &["verify", "--json"], 1);
+    let anew = test_store.json_with(&["verify"], 1);
     assert_eq!((&anew["bytes"], &anew["resumed"]), (&total.into(), &serde_json::Value::Null));
 }
 

@@ -22,10 +22,6 @@ fn written_by_wandb() -> BTreeMap<String, Vec<(String, String)>> {
     by_object
 }
 
-fn json(test: &TestStore, args: &[&str]) -> serde_json::Value {
-    serde_json::from_str(&test.ok(&[args, &["--json"]].concat())).unwrap()
-}
-
 fn read(version: &Version, path: &str) -> String {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut version.open(path).unwrap(), &mut bytes).unwrap();
@@ -250,7 +246,7 @@ fn put_makes_tables_of_csv_and_json_lines_and_table_prints_them() {
         test.ok(&["table", "eval", "out/log", "--format", "json"]),
         "{\"b\":1,\"a\":[1,2],\"c\":null}\n{\"b\":null,\"a\":null,\"c\":\"x\"}"
     );
-    let shown = json(&test, &["show", "eval", "out/pred"]);
+    let shown = test.json(&["show", "eval", "out/pred"]);
     assert_eq!((&shown["path"], &shown["kind"]), (&"out/pred.table.json".into(), &"file".into()));
     assert_eq!(shown["object"]["rows"], 2);
     let shown = test.ok(&["show", "eval", "out/pred"]);
@@ -270,7 +266,7 @@ fn show_says_what_an_entry_is_and_a_wrong_table_is_refused() {
     artifact.save(&store).unwrap();
     let shown = test.ok(&["show", "pictures", "first"]);
     assert!(shown.ends_with("object:        png image of 3 × 2 pixels"), "{shown}");
-    assert_eq!(json(&test, &["show", "pictures", "first"])["object"]["caption"], "red");
+    assert_eq!(test.json(&["show", "pictures", "first"])["object"]["caption"], "red");
     assert!(test.ok(&["show", "pictures", "dir"]).contains("kind:          directory\ncontent:       1 file, 2 B"));
     for (args, status, message) in [
         (vec!["show", "pictures", "none"], 6, "there is no none in pictures:v0"),

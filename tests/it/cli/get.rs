@@ -3,7 +3,7 @@
 use crate::support::{TestStore, copy_tree, make_tree, random_bytes, snapshot, text};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn test_store() -> TestStore {
     let test_store = TestStore::new();
@@ -337,13 +337,7 @@ fn a_get_that_is_at_work_keeps_its_half_files_when_another_comes_to_the_same_dir
     let mut at = 0;
     let mut first = loop {
         at += 1;
-        let mut child = test_store
-            .cairn(&["-q", "get", "x", "out"])
-            .env("CAIRN_FAULT", format!("stop:{at}"))
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
-        crate::support::wait_stopped(&child);
+        let mut child = test_store.stopped_before(at, &["-q", "get", "x", "out"]);
         if !unfinished(&test_store.path("out")).is_empty() {
             break child;
         }
@@ -436,14 +430,7 @@ fn a_prune_stops_when_it_is_interrupted() {
     for i in 0..3000 {
         make_tree(&test_store.path("out"), &[(&format!("extra/{}/{i}", i % 10), b"")]);
     }
-    let mut child = test_store
-        .cairn(&["-q", "get", "x", "out", "--prune"])
-        .env("CAIRN_FAULT", "stop:20")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    crate::support::wait_stopped(&child);
+    let mut child = test_store.stopped_before(20, &["-q", "get", "x", "out", "--prune"]);
     // SAFETY: a signal to a child of ours that was not waited for.
     unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
     crate::support::resume(&child);

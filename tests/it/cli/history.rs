@@ -1,5 +1,6 @@
 //! `log`, `tag`, `untag`, `annotate`, and what `alias` and `show` say of who did what.
 
+use crate::crafted_stores::behind;
 use crate::support::{TestStore, make_tree, resume, steps, text};
 use serde_json::{Value, json};
 
@@ -69,8 +70,7 @@ fn a_damaged_record_does_not_end_the_log() {
     for content in ["0", "1", "2"] {
         put(&test_store, content, &[]);
     }
-    let versions = test_store.store_path().join("artifacts/x/versions");
-    let record = versions.join(std::fs::read_link(versions.join("v1")).unwrap()).join("version.json");
+    let record = behind(&test_store.store_path().join("artifacts/x/versions/v1")).join("version.json");
     std::fs::write(record, "{}").unwrap();
     let out = test_store.run(&["log", "x"], 0);
     assert_eq!(text(&out.stdout).lines().count(), 2);
@@ -88,9 +88,9 @@ fn tags_description_and_metadata_change_after_the_commit() {
     );
     assert!(test_store.fails(&["untag", "x", "golden", "raw"], 6).contains("does not have the tag raw"));
     test_store.fails(&["tag", "x", "not/allowed"], 2);
-    let said =
+    let recorded =
         test_store.run(&["annotate", "x", "--description", "clean", "--metadata", r#"{"b": 3, "c": 4}"#, "--merge"], 0);
-    assert_eq!(text(&said.stderr), "recorded: description, metadata\n");
+    assert_eq!(text(&recorded.stderr), "recorded: description, metadata\n");
     assert_eq!(
         test_store.json(&["annotate", "x:v0", "--description", "clean"]),
         json!({
@@ -98,8 +98,8 @@ fn tags_description_and_metadata_change_after_the_commit() {
             "ttl_seconds": null,
         })
     );
-    let said = test_store.run(&["annotate", "x", "--metadata", r#"{"c": 5}"#], 0);
-    assert_eq!(text(&said.stderr), "recorded: metadata (replaced; dropped a, b)\n");
+    let recorded = test_store.run(&["annotate", "x", "--metadata", r#"{"c": 5}"#], 0);
+    assert_eq!(text(&recorded.stderr), "recorded: metadata (replaced; dropped a, b)\n");
     let shown = test_store.json(&["show", "x"]);
     assert_eq!((&shown["tags"], &shown["metadata"]), (&json!(["golden"]), &json!({ "c": 5 })));
     test_store.fails(&["annotate", "x"], 2);
@@ -123,20 +123,20 @@ fn show_and_alias_say_where_from_and_by_whom() {
 
 #[test]
 fn an_annotate_with_merge_keeps_the_keys_that_others_record_at_the_same_moment() {
-    let lab = TestStore::new();
-    make_tree(&lab.path("d"), &[("a", b"1")]);
-    lab.ok(&["put", "x", "d", "--metadata", r#"{"old": 0}"#]);
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("a", b"1")]);
+    test_store.ok(&["put", "x", "d", "--metadata", r#"{"old": 0}"#]);
     let merge = |key: usize| format!(r#"{{"k{key}": {key}}}"#);
-    lab.ok(&["annotate", "x", "--description", "it has notes"]);
+    test_store.ok(&["annotate", "x", "--description", "it has notes"]);
     // Each step of a merge, with another merge in between.
-    for step in 1..=steps(&lab, &["annotate", "x", "--metadata", r#"{"k0": 0}"#, "--merge"]) as usize {
+    for step in 1..=steps(&test_store, &["annotate", "x", "--metadata", r#"{"k0": 0}"#, "--merge"]) as usize {
         let (own, other) = (merge(step), merge(100 + step));
-        let child = lab.stopped_before(step as u64, &["annotate", "x", "--metadata", &own, "--merge"]);
-        lab.ok(&["annotate", "x", "--metadata", &other, "--merge"]);
+        let child = test_store.stopped_before(step as u64, &["annotate", "x", "--metadata", &own, "--merge"]);
+        test_store.ok(&["annotate", "x", "--metadata", &other, "--merge"]);
         resume(&child);
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{step}: {}", text(&output.stderr));
-        let shown: Value = serde_json::from_str(&lab.ok(&["show", "x", "--json"])).unwrap();
+        let shown = test_store.json(&["show", "x"]);
         let keys = shown["metadata"].as_object().unwrap();
         assert_eq!(
             (&keys[&format!("k{step}")], &keys[&format!("k{}", 100 + step)]),

@@ -1,23 +1,13 @@
 //! `list` with filters and orders, times, colours, times to live, sources of copies, and completions.
 
+use crate::crafted_stores::made_at;
 use crate::support::{TestStore, make_tree, text};
-use cairn::internals::record;
 use serde_json::{Value, json};
 use std::process::Command;
 
 fn put(test_store: &TestStore, name: &str, bytes: usize, more: &[&str]) {
     make_tree(&test_store.path("src"), &[("a", "x".repeat(bytes).as_bytes())]);
     test_store.ok(&[&["put", name, "src"], more].concat());
-}
-
-/// Sets when a version was made.
-fn made_at(test_store: &TestStore, name: &str, version: &str, at: &str) {
-    let dir = test_store.store_path().join("artifacts").join(name).join("versions");
-    let path = dir.join(std::fs::read_link(dir.join(version)).unwrap()).join("version.json");
-    let mut fields: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    fields["created_at"] = at.into();
-    fields.as_object_mut().unwrap().remove("sha256");
-    std::fs::write(&path, record::encode(&fields).unwrap()).unwrap();
 }
 
 /// The first column.
@@ -33,7 +23,7 @@ fn filled() -> TestStore {
     put(&test_store, "img-b", 90, &["--type", "raw"]);
     put(&test_store, "words", 2000, &["--type", "raw"]);
     for (name, version, day) in [("img-a", "v0", 3), ("img-a", "v1", 5), ("img-b", "v0", 9), ("words", "v0", 1)] {
-        made_at(&test_store, name, version, &format!("2026-06-0{day}T12:00:00Z"));
+        made_at(&test_store.store_path(), name, version, &format!("2026-06-0{day}T12:00:00Z"));
     }
     test_store
 }
@@ -72,7 +62,7 @@ fn list_filters_and_orders_artifacts_and_versions() {
 #[test]
 fn times_are_relative_where_asked() {
     let test_store = filled();
-    made_at(&test_store, "words", "v0", "2001-01-01T00:00:00Z");
+    made_at(&test_store.store_path(), "words", "v0", "2001-01-01T00:00:00Z");
     for args in [&["list", "words"][..], &["list", "words*"], &["show", "words"], &["log", "words"]] {
         let shown = test_store.ok(&[args, &["--relative"]].concat());
         assert!(shown.contains(" years ago") && !shown.contains("2001"), "{args:?}: {shown}");

@@ -23,17 +23,6 @@ use crate::support::{TestStore, text};
 use serde_json::Value;
 
 impl TestStore {
-    /// Runs with `--json` and success; the one document.
-    fn json(&self, args: &[&str]) -> Value {
-        self.json_with(args, 0)
-    }
-
-    /// Runs with `--json` and expects that exit status; the one document on stdout.
-    fn json_with(&self, args: &[&str], status: i32) -> Value {
-        let out = self.run(&[args, &["--json"]].concat(), status).stdout;
-        serde_json::from_slice(&out).unwrap_or_else(|e| panic!("cairn {args:?} --json: {e}\n{}", text(&out)))
-    }
-
     /// Runs with `--json` and success; the document on each line.
     fn json_lines(&self, args: &[&str]) -> Vec<Value> {
         let out = self.run(&[args, &["--json"]].concat(), 0).stdout;

@@ -1,4 +1,4 @@
-//! `cairn mount` and `cairn umount`, as commands; what the mount shows is tested in `mount.rs` of the file system.
+//! `cairn mount` and `cairn umount`, as commands; what a mount shows is tested in `tests/it/mount`.
 
 use crate::support::{TestStore, make_tree, random_bytes, snapshot, text};
 use std::process::{Command, Stdio};

@@ -1,12 +1,10 @@
 //! `rm` with rules, what it says it frees, and how much it reads.
 
-use crate::support::{TestStore, make_tree, random_bytes, text};
+use crate::crafted_stores::made_at;
+use crate::support::{TestStore, make_tree, random_bytes, shim, text};
 use cairn::catalog::sole_content::{sole_content, sole_content_within};
-use cairn::internals::record;
 use cairn::types::{ArtifactName, VersionNumber};
-use serde_json::{Value, json};
-use std::path::Path;
-use std::process::Command;
+use serde_json::json;
 
 /// `x` with versions v0 to v{n-1}, each with a small file of its own and one that all share.
 fn test_store(n: u64) -> TestStore {
@@ -22,16 +20,6 @@ fn put(test_store: &TestStore, i: u64) {
     test_store.ok(&["put", "x", "src"]);
 }
 
-/// Sets when a version was made.
-fn made_at(test_store: &TestStore, version: &str, at: &str) {
-    let dir = test_store.store_path().join("artifacts/x/versions");
-    let path = dir.join(std::fs::read_link(dir.join(version)).unwrap()).join("version.json");
-    let mut fields: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    fields["created_at"] = at.into();
-    fields.as_object_mut().unwrap().remove("sha256");
-    std::fs::write(&path, record::encode(&fields).unwrap()).unwrap();
-}
-
 fn live(test_store: &TestStore) -> Vec<String> {
     let list = test_store.json(&["list", "x"]);
     list.as_array().unwrap().iter().map(|v| v["version"].as_str().unwrap().to_owned()).collect()
@@ -41,7 +29,7 @@ fn live(test_store: &TestStore) -> Vec<String> {
 fn rules_keep_a_version_if_one_of_them_does() {
     let test_store = test_store(6);
     for (version, day) in [("v0", 1), ("v1", 2), ("v2", 10), ("v3", 20), ("v4", 29), ("v5", 30)] {
-        made_at(&test_store, version, &format!("2026-06-{day:02}T12:00:00Z"));
+        made_at(&test_store.store_path(), "x", version, &format!("2026-06-{day:02}T12:00:00Z"));
     }
     test_store.ok(&["put", "x", "src", "--tag", "golden"]); // v5 again: a tag for it
     test_store.ok(&["alias", "x:v1", "prod"]);
@@ -140,13 +128,7 @@ fn a_comparison_that_is_ended_early_is_called_an_estimate() {
 
 /// How many calls read something below a directory while the command runs; `None` without a compiler.
 fn reads(test_store: &TestStore, below: &str, args: &[&str]) -> Option<u64> {
-    let shim = test_store.path("readfail.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/readfail.c");
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
-    if !built.is_ok_and(|status| status.success()) {
-        println!("skipped: no cc to build readfail.c with");
-        return None;
-    }
+    let shim = shim(test_store, "readfail.c")?;
     let count = test_store.path("reads");
     let below = std::fs::canonicalize(test_store.store_path()).unwrap().join(below);
     let mut command = test_store.cairn(args);

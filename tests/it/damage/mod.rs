@@ -5,7 +5,7 @@
 
 mod every_file;
 
-use crate::support::{copy_tree, make_tree, random_bytes, snapshot};
+use crate::support::{copy_tree, make_tree, memory_dir, random_bytes, snapshot};
 use cairn::catalog::{Draft, VersionSpec, alias};
 use cairn::internals::commit::{Artifact, SaveOptions};
 use cairn::internals::objects::Content;
@@ -29,12 +29,6 @@ type Entries = Vec<(String, Entry)>;
 struct Known {
     versions: Vec<(ArtifactName, VersionNumber, Digest, Entries)>,
     trees: BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>,
-}
-
-/// A temporary directory in memory where there is one: nothing here depends on the disk, and thousands of small changes
-/// do take time on one.
-fn memory_dir() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn open(root: &Path) -> Store {

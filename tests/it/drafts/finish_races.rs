@@ -2,7 +2,6 @@
 //! finishers at once.
 
 use crate::support::{TestStore, make_tree, resume, steps, text};
-use cairn::verify::{Scope, VerifyOptions, verify};
 use std::path::Path;
 use std::process::{Output, Stdio};
 
@@ -20,11 +19,6 @@ fn start() -> TestStore {
 /// Runs a command that does not wait long in a queue.
 fn impatient(test_store: &TestStore, args: &[&str]) -> Output {
     test_store.cairn(args).env("CAIRN_PATIENCE", "20").output().unwrap()
-}
-
-fn whole(test_store: &TestStore, label: &str) {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
 }
 
 #[test]
@@ -55,7 +49,7 @@ fn a_writer_stopped_before_each_of_its_steps_while_another_finishes_is_in_the_ve
         }
         assert_eq!(test_store.ok(&FINISH), "x:v0");
         assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
-        whole(&test_store, &format!("step {step}"));
+        test_store.clean(&format!("step {step}"));
     }
     println!("upsert stopped before each of {count} steps: {taken} in the version, {refused} refused");
     assert!(taken > 0 && refused > 0);
@@ -87,7 +81,7 @@ fn a_finisher_stopped_before_each_of_its_steps_while_others_upsert_and_finish_ma
         );
         assert_eq!(test_store.ok(&["ls", "x:v0"]), if late { "late\np" } else { "p" }, "step {step}");
         assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
-        whole(&test_store, &format!("step {step}"));
+        test_store.clean(&format!("step {step}"));
         if late { in_it += 1 } else { refused += 1 }
     }
     println!(
@@ -125,7 +119,7 @@ fn a_fence_before_each_step_of_an_upsert_and_a_finish_costs_a_retry() {
                 if wanted == "p" { 2 } else { 3 },
                 "no record is left over, step {step}"
             );
-            whole(&test_store, &format!("{args:?} fenced at {step}"));
+            test_store.clean(&format!("{args:?} fenced at {step}"));
         }
         println!("{} fenced before each of {count} steps, {fenced} times before its commit", args[0]);
         assert!(fenced > 5);
@@ -155,7 +149,7 @@ fn a_finisher_that_dies_between_its_commit_and_the_version_is_completed_by_the_n
         assert_eq!(put, if committed || published { "x:v1" } else { "x:v0" }, "step {step}");
         helped += usize::from(committed && !published);
         assert_eq!(test_store.ok(&FINISH), if committed || published { "x:v0" } else { "x:v1" }, "step {step}");
-        whole(&test_store, &format!("step {step}"));
+        test_store.clean(&format!("step {step}"));
     }
     println!("finish killed before each of {count} steps: {helped} times the next put claimed its version");
     assert!(helped > 0);
@@ -175,7 +169,7 @@ fn twenty_finishers_at_once_name_one_version() {
     }
     assert_eq!(created, 1, "one of them made it");
     assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1);
-    whole(&test_store, "twenty finishers");
+    test_store.clean("twenty finishers");
 }
 
 #[test]
@@ -212,7 +206,7 @@ fn a_finish_that_is_stopped_while_its_draft_is_discarded_or_a_run_dropped_notice
                 }
                 other => panic!("{what:?} at step {step}: {other:?}"),
             }
-            whole(&test_store, &format!("{what:?} at step {step}"));
+            test_store.clean(&format!("{what:?} at step {step}"));
         }
     }
     println!("a finish stopped while its draft was discarded: {noticed} times it noticed, {before} times it was first");
@@ -241,7 +235,7 @@ fn a_late_completion_of_a_finish_moves_no_alias_back() {
             assert!(prod.contains("\"version\":\"v1\""), "step {step}: {prod}");
         }
         assert!(test_store.ok(&args).starts_with("x:v"));
-        whole(&test_store, &format!("step {step}"));
+        test_store.clean(&format!("step {step}"));
     }
     println!("finish killed before each of {count} steps: {moved} times its alias had been moved on, and stayed");
     assert!(moved > 0);

@@ -1,6 +1,6 @@
 //! What drafts do in each situation that their users meet, as commands and through the library.
 
-use crate::support::{TestStore, make_tree, resume, text, wait_stopped};
+use crate::support::{TestStore, make_tree, resume, text};
 use cairn::catalog::{Draft, Mode, VersionSpec};
 use cairn::error::Detail;
 use cairn::types::{ArtifactName, DistributedId, RelPath, RunId};
@@ -253,12 +253,7 @@ fn a_finish_during_an_upsert_names_the_run_or_waits_for_it_or_skips_it() {
     make_tree(&test_store.path(""), &[("f", b"1")]);
     upsert(&store, "a", "d", &[("p", "1")]);
     // A writer that is stopped in the middle of its upsert.
-    let mut writer = test_store
-        .cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"])
-        .env("CAIRN_FAULT", "stop:6")
-        .spawn()
-        .unwrap();
-    wait_stopped(&writer);
+    let mut writer = test_store.stopped_before(6, &["upsert", "x", "f", "--run", "slow", "--distributed-id", "d"]);
     let refused = finish(&store, "d", &FinishOptions::default()).unwrap_err();
     assert!(refused.causes().len() == 1 && refused.causes()[0].starts_with("run slow is writing on "), "{refused}");
     let shown = test_store.ok(&["drafts", "x", "--json"]);
@@ -274,12 +269,7 @@ fn a_finish_during_an_upsert_names_the_run_or_waits_for_it_or_skips_it() {
     assert_eq!(test_store.ok(&["verify"]), "");
     // One that is waited for.
     upsert(&store, "a", "e", &[("p", "1")]);
-    let mut writer = test_store
-        .cairn(&["upsert", "x", "f", "--run", "slow", "--distributed-id", "e"])
-        .env("CAIRN_FAULT", "stop:6")
-        .spawn()
-        .unwrap();
-    wait_stopped(&writer);
+    let mut writer = test_store.stopped_before(6, &["upsert", "x", "f", "--run", "slow", "--distributed-id", "e"]);
     std::thread::scope(|s| {
         s.spawn(|| {
             std::thread::sleep(Duration::from_millis(400));

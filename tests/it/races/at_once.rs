@@ -36,7 +36,7 @@ fn eight_processes_that_put_different_content_to_one_name_get_dense_numbers_and_
     );
     work_is_empty(&test_store);
     assert_eq!(unpublished(&test_store, "a"), 0);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn eight_processes_that_put_the_same_content_to_one_name_make_one_version_of_it(
     }
     work_is_empty(&test_store);
     assert_eq!(unpublished(&test_store, "a"), 0);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn eight_processes_that_add_the_same_bytes_store_a_large_one_once_and_small_ones
         holds(&test_store, n, "source");
     }
     work_is_empty(&test_store);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn eight_threads_with_one_handle_put_to_one_name_and_add_the_same_bytes() {
         assert_eq!(std::io::read_to_string(version.open("own").unwrap()).unwrap(), own);
     }
     work_is_empty(&test_store);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -176,7 +176,7 @@ fn an_alias_that_moves_while_its_version_is_removed_is_moved_back_or_the_removal
         *outcomes.entry((moved.is_ok(), rm1.is_ok(), rm2.is_ok())).or_insert(0) += 1;
     }
     println!("alias against rm: {outcomes:?}");
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn an_alias_moved_by_eight_at_once_ends_at_one_of_them_and_every_move_is_recorde
     assert_eq!(moves, PROCESSES);
     assert_eq!(unpublished(&test_store, "a"), 0, "a process that lost a number removed its record");
     work_is_empty(&test_store);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -234,5 +234,5 @@ fn puts_of_two_types_at_once_agree_on_one_and_the_others_fail_and_name_both() {
         dense(&test_store, &artifact, PROCESSES / 2);
     }
     work_is_empty(&test_store);
-    clean(&test_store);
+    test_store.clean("at the end");
 }

@@ -44,7 +44,7 @@ fn writers_killed_at_any_step_among_others_lose_nothing_that_was_acknowledged() 
     for (number, source) in &acknowledged {
         holds(&test_store, &format!("a:v{number}"), source);
     }
-    clean(&test_store);
+    test_store.clean("at the end");
     println!("{killed} killed, {} acknowledged, {count} published", acknowledged.len());
 }
 
@@ -70,7 +70,7 @@ fn a_writer_killed_between_commit_and_claim_is_helped_by_the_next_put() {
     holds(&test_store, "a:v1", "two");
     holds(&test_store, "a:v2", "three");
     work_is_empty(&test_store);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_put_killed_between_commit_and_claim_and_repeated_makes_one_version() {
     assert_eq!(test_store.ok(&["put", "a", "two"]), "a:v1");
     dense(&test_store, "a", 2);
     holds(&test_store, "a:v1", "two");
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 fn the_token(test_store: &TestStore) -> PathBuf {
@@ -104,7 +104,7 @@ fn a_writer_paused_after_its_commit_is_published_by_another_and_finds_its_number
     dense(&test_store, "a", 3);
     holds(&test_store, "a:v1", "two");
     work_is_empty(&test_store);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_writer_fenced_before_its_commit_looks_at_everything_again_and_succeeds_with
     );
     work_is_empty(&test_store);
     assert_eq!(unpublished(&test_store, "a"), 0);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 /// The packs that published versions need.
@@ -156,12 +156,12 @@ fn a_fence_between_the_last_two_steps_of_a_token_that_has_ended_holds_for_nothin
     wait_stopped(&child);
     std::os::unix::fs::symlink("fenced", the_token(&test_store).join("outcome")).unwrap();
     // While the link exists too: a token that has ended is not fenced.
-    clean(&test_store);
+    test_store.clean("while the link exists");
     resume(&child);
     assert_eq!(number(&json(&child.wait_with_output().unwrap())), 1);
     holds(&test_store, "a:v1", "two");
     work_is_empty(&test_store);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 /// A put that is stopped before its commit while `meanwhile` runs with its token.
@@ -174,7 +174,7 @@ fn before_its_commit(test_store: &TestStore, meanwhile: impl Fn(&Path)) -> serde
     resume(&child);
     let answer = json(&child.wait_with_output().unwrap());
     work_is_empty(test_store);
-    clean(test_store);
+    test_store.clean("at the end");
     answer
 }
 
@@ -247,7 +247,7 @@ fn an_alias_move_fenced_before_its_commit_is_done_with_a_new_token() {
     );
     work_is_empty(&test_store);
     assert_eq!(unpublished(&test_store, "a"), 0);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn what_another_left_broken_in_work_does_not_stop_a_put() {
         .unwrap();
     assert_eq!(test_store.ok(&["put", "a", "two"]), "a:v1");
     dense(&test_store, "a", 2);
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -279,8 +279,7 @@ fn a_writer_whose_token_a_collection_removed_before_its_lock_was_made_takes_anot
     for args in [&["put", "a", "two"][..], &["alias", "a:v0", "prod"], &["annotate", "a", "--description", "new"]] {
         let mut removed = 0;
         for step in 1..=4 {
-            let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-            ["store", "one", "two"].iter().for_each(|name| copy_tree(&from.path(name), &test_store.path(name)));
+            let test_store = from.copy(&["store", "one", "two"]);
             let child = start(&test_store, args, &format!("stop:{step}"));
             wait_stopped(&child);
             let has_token = || std::fs::read_dir(test_store.store_path().join("work")).unwrap().next().is_some();
@@ -294,7 +293,7 @@ fn a_writer_whose_token_a_collection_removed_before_its_lock_was_made_takes_anot
             let output = child.wait_with_output().unwrap();
             assert!(output.status.success(), "{args:?} stopped at {step}: {}", text(&output.stderr));
             work_is_empty(&test_store);
-            clean(&test_store);
+            test_store.clean(&format!("{args:?} stopped at {step}"));
         }
         assert!(removed >= 2, "{args:?}: the token was removed {removed} times");
     }

@@ -6,7 +6,7 @@ mod at_once;
 mod killed_and_fenced;
 mod replies_and_sources;
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, snapshot, text, wait_stopped};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, shim, snapshot, text, wait_stopped};
 use cairn::catalog::remove::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
 use cairn::internals::catalog::removal;
@@ -48,11 +48,6 @@ fn json(output: &Output) -> serde_json::Value {
 /// The number in `put --json`'s answer.
 fn number(answer: &serde_json::Value) -> u64 {
     answer["version"].as_str().unwrap().trim_start_matches('v').parse().unwrap()
-}
-
-fn clean(test_store: &TestStore) {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
 }
 
 fn numbers(test_store: &TestStore, artifact: &str) -> Vec<u64> {
@@ -142,21 +137,4 @@ fn one_version() -> TestStore {
     make_tree(&test_store.path("three"), &[("f", b"three")]);
     test_store.ok(&["put", "a", "one"]);
     test_store
-}
-
-/// The shim built from `lostreply.c`; `None` where there is no C compiler.
-pub fn shim(test_store: &TestStore) -> Option<PathBuf> {
-    let to = test_store.path("lostreply.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/lostreply.c");
-    let built = std::process::Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&to)
-        .arg(source)
-        .arg("-ldl")
-        .status();
-    if built.is_ok_and(|s| s.success()) {
-        return Some(to);
-    }
-    println!("skipped: no cc to build lostreply.c with");
-    None
 }

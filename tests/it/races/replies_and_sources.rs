@@ -6,7 +6,7 @@ use super::*;
 fn a_lost_reply_of_any_call_is_detected_or_reported_and_the_repeat_makes_nothing_twice() {
     let from = one_version();
     make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &random_bytes(4, 140_000))]);
-    let Some(shim) = shim(&from) else { return };
+    let Some(shim) = shim(&from, "lostreply.c") else { return };
     let mut tried = BTreeMap::new();
     for (call, errors) in [
         ("symlink", [libc::EEXIST, libc::EIO]),
@@ -18,10 +18,7 @@ fn a_lost_reply_of_any_call_is_detected_or_reported_and_the_repeat_makes_nothing
     ] {
         for error in errors {
             for n in 1.. {
-                let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-                for part in ["store", "two"] {
-                    copy_tree(&from.path(part), &test_store.path(part));
-                }
+                let test_store = from.copy(&["store", "two"]);
                 let hit = test_store.path("hit");
                 let with_shim = |args: &[&str]| {
                     test_store
@@ -54,11 +51,11 @@ fn a_lost_reply_of_any_call_is_detected_or_reported_and_the_repeat_makes_nothing
                         .any(|t| outcome(&t.unwrap().path()).as_deref() == Some("commit"));
                     assert!(!committed, "nothing is committed after a failed sync: {label}");
                 }
-                clean(&test_store);
+                test_store.clean(&label);
                 test_store.ok(&["put", "a", "two", "--alias", "prod"]);
                 dense(&test_store, "a", 2);
                 holds(&test_store, "a:prod", "two");
-                clean(&test_store);
+                test_store.clean(&format!("repeated after {label}"));
             }
         }
     }
@@ -77,14 +74,11 @@ fn a_lost_reply_of_any_call_is_detected_or_reported_and_the_repeat_makes_nothing
 fn a_directory_or_symlink_that_a_wrong_reply_reports_is_made_again() {
     let from = one_version();
     make_tree(&from.path("two"), &[("f", b"two"), ("d/large", &random_bytes(4, 140_000))]);
-    let Some(shim) = shim(&from) else { return };
+    let Some(shim) = shim(&from, "lostreply.c") else { return };
     for (call, at_least) in [("mkdir", 5), ("symlink", 3)] {
         let mut tried = 0;
         for n in 1.. {
-            let test_store = TestStore { dir: tempfile::tempdir().unwrap() };
-            for part in ["store", "two"] {
-                copy_tree(&from.path(part), &test_store.path(part));
-            }
+            let test_store = from.copy(&["store", "two"]);
             let hit = test_store.path("hit");
             let mut command = test_store.cairn(&["put", "new", "two", "--alias", "prod"]);
             command
@@ -100,7 +94,7 @@ fn a_directory_or_symlink_that_a_wrong_reply_reports_is_made_again() {
             tried += 1;
             holds(&test_store, "new:prod", "two");
             dense(&test_store, "new", 1);
-            clean(&test_store);
+            test_store.clean(&format!("{call} {n}"));
         }
         assert!(tried >= at_least, "{call}: {tried}");
     }
@@ -133,7 +127,7 @@ fn a_file_that_keeps_changing_while_it_is_read_is_refused_and_nothing_is_publish
     work_is_empty(&test_store);
     assert_eq!(test_store.ok(&["put", "a", "moving"]), "a:v1");
     holds(&test_store, "a:v1", "moving");
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 /// Stops `put a source` where it makes its first temporary file: the walk is done, and at most one file was read.
@@ -164,7 +158,7 @@ fn a_file_that_vanishes_in_the_middle_is_named_and_nothing_is_visible() {
     work_is_empty(&test_store);
     test_store.ok(&["put", "a", "source"]);
     holds(&test_store, "a:v1", "source");
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 #[test]
@@ -180,7 +174,7 @@ fn a_large_file_that_changes_once_while_it_is_read_is_read_again_and_held_as_it_
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     holds(&test_store, "a:v1", "source");
-    clean(&test_store);
+    test_store.clean("at the end");
 }
 
 /// A file system of its own, unmounted when dropped.

@@ -107,7 +107,7 @@ fn a_finish_that_did_not_wait_ends_the_changes_of_a_run_and_its_unmount_says_whe
         "{stderr}"
     );
     assert_eq!(test_store.ok(&["drafts"]), "");
-    let left_over: serde_json::Value = serde_json::from_str(&test_store.ok(&["drafts", "--all", "--json"])).unwrap();
+    let left_over = test_store.json(&["drafts", "--all"]);
     assert_eq!((&left_over[0]["run"], &left_over[0]["left_at"]), (&"r".into(), &directory.to_str().unwrap().into()));
     let shown = test_store.ok(&["drafts", "--all"]);
     assert!(

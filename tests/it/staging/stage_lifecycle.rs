@@ -280,7 +280,7 @@ fn annotations_of_a_seal_are_recorded_whether_a_daemon_seals_or_the_command() {
         assert_eq!(contributions(&test_store, "r"), 0);
         assert_eq!(test_store.ok(&[&SEAL[..], &args].concat()), "a d r");
         assert_eq!(test_store.ok(&["finish", "a", "--distributed-id", "d"]), "a:v0");
-        let shown: serde_json::Value = serde_json::from_str(&test_store.ok(&["show", "a", "--json"])).unwrap();
+        let shown = test_store.json(&["show", "a"]);
         let (want, shown_text) = (serde_json::from_str::<serde_json::Value>(&long).unwrap(), shown.to_string());
         assert_eq!(shown["metadata"], want, "mounted: {mounted}");
         for part in [r#""model""#, r#""best""#, r#""t""#, r#""text""#] {

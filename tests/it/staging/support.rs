@@ -1,7 +1,6 @@
 //! A run's staging directory, mounted, and taken away at the end, also of a test that fails.
 
 use crate::support::{TestStore, snapshot, text};
-use cairn::verify::{Scope, VerifyOptions, verify};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -143,8 +142,7 @@ pub fn finished(test_store: &TestStore) -> BTreeMap<Vec<u8>, Vec<u8>> {
 
 /// The store verifies, and no stage shares an inode with an object.
 pub fn whole(test_store: &TestStore, label: &str) {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
+    test_store.clean(label);
     for entry in walkdir::WalkDir::new(test_store.store_path())
         .into_iter()
         .filter_entry(|e| e.file_name() != "staging")

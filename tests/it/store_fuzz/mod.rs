@@ -22,7 +22,7 @@ mod mutations;
 mod round;
 
 use crate::crafted_stores;
-use crate::support::{Dice, copy_tree, make_tree, random_bytes, snapshot, text};
+use crate::support::{Dice, copy_tree, make_tree, memory_dir, random_bytes, snapshot, text};
 use cairn::types::Digest;
 use crafted::craft_file;
 use mutations::{mutate, remove, replace};
@@ -59,10 +59,6 @@ struct Template {
     dir: tempfile::TempDir,
     versions: BTreeMap<String, Snapshot>,
     outside: Snapshot,
-}
-
-fn memory_dir() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// A command on the store below `dir`.

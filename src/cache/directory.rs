@@ -226,8 +226,8 @@ impl Cache {
         let mut all = Vec::new();
         self.each(&mut |found| all.push(found))?;
         all.sort_by_key(|found| found.used);
-        let mut done = Trimmed::default();
-        done.left = Usage { files: all.len() as u64, bytes: all.iter().map(|found| found.bytes).sum() };
+        let left = Usage { files: all.len() as u64, bytes: all.iter().map(|found| found.bytes).sum() };
+        let mut done = Trimmed { left, ..Trimmed::default() };
         for found in all {
             if done.left.bytes <= limit {
                 break;

@@ -29,6 +29,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Pins {
     store: Store,
     dir: PathBuf,
+    /// A forked child does not remove its parent's pins.
+    pid: u32,
     _holder: LockFile,
 }
 
@@ -41,7 +43,7 @@ impl Pins {
         let dir = store.layout().pin_holder(&Token::fresh());
         store.disk().create_dir(&dir)?;
         match LockFile::take_at(store, dir.join(HOLDER), purpose) {
-            Ok(holder) => Ok(Pins { store: store.clone(), dir, _holder: holder }),
+            Ok(holder) => Ok(Pins { store: store.clone(), dir, pid: std::process::id(), _holder: holder }),
             Err(e) => {
                 let _ = store.disk().remove_dir(&dir); // else `gc` does
                 Err(e)
@@ -83,6 +85,9 @@ impl Pins {
 
     /// Removes all pins and the holder, which must not be used afterwards.
     pub fn release(&self) {
+        if self.pid != std::process::id() {
+            return;
+        }
         // If something stays, its holder is dead, and `gc` removes it.
         for name in disk::list(&self.dir).unwrap_or_default() {
             let _ = self.store.disk().remove_file(&self.dir.join(name));

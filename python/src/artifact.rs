@@ -5,7 +5,7 @@ use crate::convert::{Inside, metadata, usage};
 use crate::error::Result;
 use crate::store::{self, PyStore};
 use crate::version::PyVersion;
-use crate::work::long;
+use crate::work::{Report, long};
 use cairn::{Artifact, SaveOptions, ScanOptions};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -16,6 +16,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// What becomes a version when it is saved: files, directories, bytes, references and objects, each at a path.
 ///
 /// `Artifact(name, type)` begins an empty one; `version.new_draft()` begins with what the version has.
+///
+/// >>> artifact = cairn.Artifact("report", "result", metadata={"lr": 0.1})
+/// >>> artifact.add_bytes("summary.txt", "fine")
+/// >>> artifact.save(store)
+/// Version("report:v0")
 #[pyclass(frozen, name = "Artifact", module = "cairn")]
 pub struct PyArtifact {
     artifact: Mutex<Artifact>,
@@ -61,7 +66,7 @@ impl PyArtifact {
 
     /// Its name.
     #[getter]
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.lock().name().to_string()
     }
 
@@ -156,6 +161,12 @@ impl PyArtifact {
 
     /// A new file, written by `with artifact.new_file("notes.txt") as f: f.write(…)`. It is added when the block ends
     /// without an exception.
+    ///
+    /// >>> notes = cairn.Artifact("notes")
+    /// >>> with notes.new_file("today.txt") as f:
+    /// ...     _ = f.write("rain")
+    /// >>> notes.save(store).read_bytes("today.txt")
+    /// b'rain'
     #[pyo3(signature = (name, mode="w", encoding=None))]
     fn new_file<'py>(
         slf: &Bound<'py, Self>,
@@ -177,6 +188,12 @@ impl PyArtifact {
     }
 
     /// Moves a path of the version that this is a draft of.
+    ///
+    /// >>> draft = version.new_draft()
+    /// >>> draft.rename("a.txt", "first.txt")
+    /// >>> draft.remove("sub")
+    /// >>> [entry.path for entry in draft.save(store).files()]
+    /// ['first.txt']
     fn rename(&self, old: Inside, new: Inside) -> Result<()> {
         self.lock().rename(old.0, new.0)?;
         Ok(())
@@ -187,11 +204,24 @@ impl PyArtifact {
         self.lock().overwrite();
     }
 
-    /// Publishes it in `store` and returns the version: the newest one, if that has the same content.
-    #[pyo3(signature = (store=None, *, always_new=false))]
-    fn save(&self, py: Python<'_>, store: Option<&PyStore>, always_new: bool) -> Result<PyVersion> {
+    /// Publishes it in `store` and returns the version: the newest one, if that has the same content. `progress`: see
+    /// `cairn.Progress`.
+    ///
+    /// >>> equal = cairn.Artifact("tour")
+    /// >>> equal.add_bytes("a.txt", "hello"); equal.add_bytes("sub/b.txt", "second")
+    /// >>> equal.save(store)
+    /// Version("tour:v0")
+    #[pyo3(signature = (store=None, *, always_new=false, progress=None))]
+    fn save(
+        &self,
+        py: Python<'_>,
+        store: Option<&PyStore>,
+        always_new: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> Result<PyVersion> {
         let found = store::or_default(py, store)?;
-        let published = long(py, |progress| {
+        let mut report = Report::of(self.name(), progress);
+        let published = long(py, &mut report, |progress| {
             let options = SaveOptions::default().always_new(always_new).progress(progress.clone());
             self.lock().save_with(&found.0, &options)
         })?;

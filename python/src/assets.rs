@@ -9,6 +9,14 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rows of values under named columns. A column has values of one type; with `mixed`, of any.
+///
+/// >>> table = cairn.Table(["name", "score"], [["a", 0.5]])
+/// >>> table.add_data("b", None)
+/// >>> results = cairn.Artifact("results")
+/// >>> results.add(table, "scores")
+/// 'scores.table.json'
+/// >>> results.save(store).get("scores").data
+/// [['a', 0.5], ['b', None]]
 #[pyclass(frozen, name = "Table", module = "cairn")]
 pub struct PyTable(pub Mutex<Table>);
 
@@ -125,6 +133,9 @@ impl PyImage {
 }
 
 /// Names of classes by their numbers.
+///
+/// >>> cairn.Classes([(0, "cat"), (1, "dog")]).names
+/// {0: 'cat', 1: 'dog'}
 #[pyclass(frozen, name = "Classes", module = "cairn")]
 pub struct PyClasses(pub Classes);
 

@@ -108,7 +108,7 @@ struct Ahead {
 }
 
 /// An iterator that reads ahead a little.
-#[pyclass(frozen, name = "Entries", module = "cairn")]
+#[pyclass(frozen, name = "_Entries", module = "cairn")]
 pub struct Entries(Mutex<Ahead>);
 
 impl Entries {

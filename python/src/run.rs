@@ -5,7 +5,7 @@ use crate::convert::usage;
 use crate::error::Result;
 use crate::store::{self, PyStore};
 use crate::version::PyVersion;
-use crate::work::{long, quick};
+use crate::work::{Report, long, quick};
 use cairn::catalog::uses;
 use cairn::types::RunId;
 use cairn::{FinishOptions, OnConflict, Run, RunOptions, SaveOptions, UpsertOptions};
@@ -16,6 +16,14 @@ use std::time::Duration;
 ///
 /// What is not given comes from `CAIRN_RUN`, `CAIRN_RUN_GROUP` and `CAIRN_JOB_TYPE`. A run without an id gets a
 /// random one.
+///
+/// >>> for rank in range(2):
+/// ...     part = cairn.Artifact("scores")
+/// ...     part.add_bytes(f"{rank}.csv", "0.5")
+/// ...     _ = cairn.Run(store, id=f"rank-{rank}").upsert_artifact(part, "eval-7")
+/// >>> run = cairn.Run(store, id="last", job_type="evaluate")
+/// >>> run.finish_artifact(cairn.Artifact("scores"), "eval-7", expect=2).file_count
+/// 2
 #[pyclass(frozen, name = "Run", module = "cairn")]
 pub struct PyRun {
     run: Run,
@@ -76,7 +84,7 @@ impl PyRun {
     }
 
     /// Publishes an artifact as made by this run.
-    #[pyo3(signature = (artifact, aliases=Vec::new(), tags=Vec::new(), *, always_new=false))]
+    #[pyo3(signature = (artifact, aliases=Vec::new(), tags=Vec::new(), *, always_new=false, progress=None))]
     fn log_artifact(
         &self,
         py: Python<'_>,
@@ -84,10 +92,11 @@ impl PyRun {
         aliases: Vec<String>,
         tags: Vec<String>,
         always_new: bool,
+        progress: Option<Py<PyAny>>,
     ) -> Result<PyVersion> {
         let artifact = artifact.get();
         artifact.annotate(None, None, tags, aliases)?;
-        let published = long(py, |progress| {
+        let published = long(py, &mut Report::of(artifact.name(), progress), |progress| {
             let options = SaveOptions::default().always_new(always_new).progress(progress.clone());
             self.run.log_artifact_with(&artifact.lock(), options)
         })?;
@@ -96,16 +105,17 @@ impl PyRun {
 
     /// Contributes an artifact to the collaborative version `distributed_id` (default: the run's group). Returns how
     /// many files it has.
-    #[pyo3(signature = (artifact, distributed_id=None, *, replace=false))]
+    #[pyo3(signature = (artifact, distributed_id=None, *, replace=false, progress=None))]
     fn upsert_artifact(
         &self,
         py: Python<'_>,
         artifact: &Bound<'_, PyArtifact>,
         distributed_id: Option<&str>,
         replace: bool,
+        progress: Option<Py<PyAny>>,
     ) -> Result<u64> {
         let artifact = artifact.get();
-        let upserted = long(py, |progress| {
+        let upserted = long(py, &mut Report::of(artifact.name(), progress), |progress| {
             let options = UpsertOptions::default().replace(replace).progress(progress.clone());
             self.run.upsert_artifact_with(&artifact.lock(), distributed_id, &options)
         })?;
@@ -115,7 +125,7 @@ impl PyRun {
     /// Makes one version of all that runs contributed to `distributed_id` (default: the run's group) and of what
     /// `artifact` has. `expect`: how many runs, or which, must have contributed; `wait`: how many seconds to wait for
     /// them and for runs that are writing. `on_conflict`: "refuse" or "latest", for paths at which runs differ.
-    #[pyo3(signature = (artifact, distributed_id=None, *, expect=None, wait=None, on_conflict="refuse"))]
+    #[pyo3(signature = (artifact, distributed_id=None, *, expect=None, wait=None, on_conflict="refuse", progress=None))]
     fn finish_artifact(
         &self,
         py: Python<'_>,
@@ -124,8 +134,10 @@ impl PyRun {
         expect: Option<&Bound<'_, PyAny>>,
         wait: Option<f64>,
         on_conflict: &str,
+        progress: Option<Py<PyAny>>,
     ) -> Result<PyVersion> {
         let artifact = artifact.get();
+        let mut report = Report::of(artifact.name(), progress);
         let mut options = FinishOptions::default();
         options.on_conflict = policy(on_conflict)?;
         options.wait = wait.map(|s| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX));
@@ -136,7 +148,7 @@ impl PyRun {
                 options.expect_runs = ids?.iter().map(|id| RunId::parse(id)).collect::<cairn::Result<_>>()?;
             }
         }
-        let published = long(py, |progress| {
+        let published = long(py, &mut report, |progress| {
             let options = options.progress(progress.clone());
             self.run.finish_artifact_with(&artifact.lock(), distributed_id, &options)
         })?;

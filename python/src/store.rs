@@ -1,8 +1,10 @@
 //! `cairn.Store`.
 
 use crate::error::Result;
+use crate::finding::PyFinding;
 use crate::version::PyVersion;
-use crate::work::quick;
+use crate::work::{Report, long, quick};
+use cairn::verify::VerifyOptions;
 use cairn::{InitOptions, Store};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -12,6 +14,10 @@ use std::path::PathBuf;
 ///
 /// `Store(path)` opens the one at `path`. `Store()` opens the one that `CAIRN_STORE` names, else the nearest `.cairn`
 /// in the working directory or above it.
+///
+/// >>> store = cairn.Store("store")
+/// >>> store.artifacts(), store.exists("tour:v0"), store.exists("tour:v9")
+/// (['tour'], True, False)
 #[pyclass(frozen, name = "Store", module = "cairn")]
 #[derive(Clone)]
 pub struct PyStore(pub Store);
@@ -63,6 +69,9 @@ impl PyStore {
     }
 
     /// The version that `spec` names: `NAME`, `NAME:vN`, `NAME:ALIAS`, `NAME:latest` or `NAME:DIGEST`.
+    ///
+    /// >>> store.version("tour"), store.version("tour:latest").version
+    /// (Version("tour:v0"), 'v0')
     fn version(&self, py: Python<'_>, spec: &str) -> Result<PyVersion> {
         quick(py, || self.0.version(spec)).map(PyVersion::new)
     }
@@ -83,6 +92,15 @@ impl PyStore {
     /// The versions of an artifact that are not removed, oldest first.
     fn versions(&self, py: Python<'_>, name: &str) -> Result<Vec<PyVersion>> {
         Ok(quick(py, || self.0.versions(name))?.into_iter().map(PyVersion::new).collect())
+    }
+
+    /// Reads and hashes it again, the whole store. What is not as it should be, or an empty list. `quick`: hash no files.
+    #[pyo3(signature = (*, quick=false, progress=None))]
+    fn verify(&self, py: Python<'_>, quick: bool, progress: Option<Py<PyAny>>) -> Result<Vec<PyFinding>> {
+        let report = long(py, &mut Report::of("verify", progress), |progress| {
+            self.0.verify(&VerifyOptions::default().quick(quick).progress(progress.clone()))
+        })?;
+        Ok(PyFinding::of_report(report))
     }
 
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {

@@ -2,35 +2,37 @@
 
 use crate::artifact::PyArtifact;
 use crate::assets;
-use crate::convert::{Inside, from_json, metadata, usage};
+use crate::convert::{Inside, from_json, metadata, path_text, usage};
 use crate::entry::{Entries, PyEntry};
 use crate::error::{Result, of_io};
+use crate::finding::PyFinding;
 use crate::lazy::Lazy;
+use crate::read::{PyReader, Which, default_threads, read_all};
 use crate::store::PyStore;
-use crate::work::{long, quick};
+use crate::work::{Report, long, quick};
 use cairn::catalog::note::{self, Note};
-use cairn::manifest::{Entry, Tree};
+use cairn::manifest::{Entry, FoundEntry, Tree};
 use cairn::types::{RelPath, Tag};
+use cairn::verify::VerifyOptions;
 use cairn::view::{CheckoutOptions, FileReader, Link};
 use cairn::{Kind, Version};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 use std::io::Read;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One version of an artifact. It never changes; its description, metadata, tags and aliases may.
+///
+/// >>> version = store.version("tour:v0")
+/// >>> version.name, version.number, version.file_count, version.size
+/// ('tour', 0, 2, 11)
+/// >>> version.tags = ["checked"]
+/// >>> version.tags, version.aliases
+/// (['checked'], ['latest'])
 #[pyclass(frozen, name = "Version", module = "cairn")]
 pub struct PyVersion {
     pub version: Version,
     tree: Lazy<Tree>,
-}
-
-/// A file by its path or by its number.
-#[derive(FromPyObject)]
-enum Which {
-    Number(u64),
-    Path(Inside),
 }
 
 impl PyVersion {
@@ -147,22 +149,45 @@ impl PyVersion {
         Ok(quick(py, || self.version.annotations())?.description)
     }
 
-    /// The metadata, as it is now. A change of the dictionary changes nothing: `annotate` does.
+    #[setter]
+    fn set_description(&self, py: Python<'_>, text: Option<String>) -> Result<()> {
+        let description = Some(text.unwrap_or_default());
+        quick(py, || note::add(&self.version, Note { description, ..Note::default() })).map(drop)
+    }
+
+    /// The metadata, as it is now. To change it, set the attribute: `v.metadata = {**v.metadata, "lr": 0.1}`. A change
+    /// of the dictionary that you got changes nothing.
     #[getter]
     fn metadata<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         Ok(from_json(py, &quick(py, || self.version.annotations())?.metadata)?)
     }
 
-    /// The tags, as they are now.
+    #[setter]
+    fn set_metadata(&self, py: Python<'_>, value: &Bound<'_, PyAny>) -> Result<()> {
+        let metadata = Some(metadata(value)?);
+        quick(py, || note::add(&self.version, Note { metadata, ..Note::default() })).map(drop)
+    }
+
+    /// The tags, as they are now. What is set replaces them.
     #[getter]
     fn tags(&self, py: Python<'_>) -> Result<Vec<String>> {
         Ok(quick(py, || self.version.annotations())?.tags.iter().map(|tag| tag.to_string()).collect())
     }
 
-    /// The aliases that point to it now; `latest` is one.
+    #[setter]
+    fn set_tags(&self, py: Python<'_>, tags: Vec<String>) -> Result<()> {
+        quick(py, || self.version.set_tags(&tags))
+    }
+
+    /// The aliases that point to it now; `latest` may be one. What is set replaces the others: `latest` moves by itself.
     #[getter]
     fn aliases(&self, py: Python<'_>) -> Result<Vec<String>> {
         quick(py, || self.version.aliases())
+    }
+
+    #[setter]
+    fn set_aliases(&self, py: Python<'_>, aliases: Vec<String>) -> Result<()> {
+        quick(py, || self.version.set_aliases(&aliases))
     }
 
     /// The id of the run that made it, if one did.
@@ -171,7 +196,7 @@ impl PyVersion {
         self.version.record().run.as_ref().map(|run| run.id.to_string())
     }
 
-    /// Changes what people read about it. Metadata is replaced whole.
+    /// Changes what people read about it, in one step. Metadata is replaced whole.
     #[pyo3(signature = (description=None, metadata=None, *, add_tags=Vec::new(), remove_tags=Vec::new()))]
     fn annotate(
         &self,
@@ -198,17 +223,41 @@ impl PyVersion {
         quick(py, || self.version.remove_alias(alias))
     }
 
-    /// Its files and references in path order, read while they are asked for. `start`: from this path on.
-    #[pyo3(signature = (start=None))]
-    fn files(&self, py: Python<'_>, start: Option<Inside>) -> Result<Entries> {
+    /// Its files and references in path order, read while they are asked for. `start`: from this path on. `below`: only
+    /// those in this directory, at any depth.
+    ///
+    /// >>> [entry.path for entry in version.files()]
+    /// ['a.txt', 'sub/b.txt']
+    /// >>> [entry.path for entry in version.files(below="sub")]
+    /// ['sub/b.txt']
+    #[pyo3(signature = (start=None, *, below=None))]
+    fn files(&self, py: Python<'_>, start: Option<Inside>, below: Option<Inside>) -> Result<Entries> {
         let wanted = |entry: &Entry| matches!(entry, Entry::File { .. } | Entry::Reference(_));
-        self.walk(py, start, wanted)
+        self.walk(py, start, below, wanted)
     }
 
     /// All its entries in path order: files, references, symbolic links and directories.
-    #[pyo3(signature = (start=None))]
-    fn entries(&self, py: Python<'_>, start: Option<Inside>) -> Result<Entries> {
-        self.walk(py, start, |_| true)
+    #[pyo3(signature = (start=None, *, below=None))]
+    fn entries(&self, py: Python<'_>, start: Option<Inside>, below: Option<Inside>) -> Result<Entries> {
+        self.walk(py, start, below, |_| true)
+    }
+
+    /// The entries of one directory, by default the version's root; of a file, the file.
+    ///
+    /// >>> version.ls()
+    /// [<file "a.txt">, <directory "sub">]
+    #[pyo3(signature = (path=None))]
+    fn ls(&self, py: Python<'_>, path: Option<Inside>) -> Result<Vec<PyEntry>> {
+        let path = RelPath::parse_or_root(&path.map_or_else(Vec::new, |path| path.0))?;
+        quick(py, || {
+            let tree = self.tree()?;
+            let listing = match tree.lookup(&path)? {
+                _ if path.is_root() => tree.list_root(),
+                Some(FoundEntry { entry: Entry::Directory(dir), rank }) => tree.list(&dir, rank)?,
+                _ => return Ok(vec![PyEntry::of(&path, &self.find(&path)?)]),
+            };
+            listing.map(|listed| listed.and_then(|l| Ok(PyEntry::of(&path.join(&l.name)?, &l.entry)))).collect()
+        })
     }
 
     /// The entry at a path.
@@ -223,6 +272,9 @@ impl PyVersion {
     }
 
     /// File or reference number `n` in path order, from 0, without a list of all.
+    ///
+    /// >>> version.file_at(1)
+    /// <file "sub/b.txt">
     fn file_at(&self, py: Python<'_>, n: u64) -> Result<PyEntry> {
         quick(py, || {
             let visit = self.tree()?.file_at(n)?.ok_or_else(|| no_file(&self.version, n))?;
@@ -231,6 +283,10 @@ impl PyVersion {
     }
 
     /// Opens a file for reading: by its path, or by its number. With mode "r" it gives text.
+    ///
+    /// >>> with version.open("a.txt") as f:
+    /// ...     f.size, f.seek(1), f.read()
+    /// (5, 1, b'ello')
     #[pyo3(signature = (path, mode="rb", encoding=None))]
     fn open<'py>(slf: &Bound<'py, Self>, path: Which, mode: &str, encoding: Option<&str>) -> Result<Bound<'py, PyAny>> {
         let py = slf.py();
@@ -246,6 +302,9 @@ impl PyVersion {
 
     /// The bytes of many files, given by path or number, read by several threads (`threads`; default: one for each
     /// processor, at most eight).
+    ///
+    /// >>> version.read_many(["a.txt", 1])
+    /// [b'hello', b'second']
     #[pyo3(signature = (which, threads=None))]
     fn read_many<'py>(
         &self,
@@ -253,34 +312,43 @@ impl PyVersion {
         which: Vec<Which>,
         threads: Option<usize>,
     ) -> Result<Vec<Bound<'py, PyBytes>>> {
-        let default = || std::thread::available_parallelism().map_or(2, |n| n.get().min(8));
-        let threads = threads.unwrap_or_else(default).clamp(1, which.len().max(1));
-        let read = long(py, |progress| {
-            let next = AtomicUsize::new(0);
-            let one_thread = || {
-                let mut read = Vec::new();
-                while let Some((i, which)) =
-                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, which.get(i)?)))
-                {
-                    progress.check_cancelled()?;
-                    read.push((i, self.read(which).inspect_err(|_| progress.cancel())?));
-                }
-                Ok::<_, cairn::Error>(read)
-            };
-            let parts: Vec<_> = std::thread::scope(|s| {
-                let others: Vec<_> = (1..threads).map(|_| s.spawn(one_thread)).collect();
-                let own = one_thread();
-                let joined = others.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
-                joined.chain([own]).collect()
-            });
-            in_order(parts, which.len())
+        let threads = threads.unwrap_or_else(default_threads).clamp(1, which.len().max(1));
+        let read = long(py, &mut Report::none(), |progress| {
+            read_all(which.len(), threads, progress, |i| self.read(&which[i]))
         })?;
         Ok(read.iter().map(|bytes| PyBytes::new(py, bytes)).collect())
     }
 
+    /// A path of a file on this host's disk, for programs that take a path: a link to the store's own read-only file, or
+    /// for a file below 128 KiB a copy in the cache directory. The bytes were checked as a read checks them, and nothing
+    /// of the version is freed until this process ends.
+    ///
+    /// >>> path = version.local_path("a.txt")
+    /// >>> path.name, path.read_text()
+    /// ('a.txt', 'hello')
+    fn local_path<'py>(slf: &Bound<'py, Self>, path: Inside) -> Result<Bound<'py, PyAny>> {
+        let path = path.parse()?;
+        Ok(slf.py().import("cairn._files")?.call_method1("local_path", (slf, path_text(&path)))?)
+    }
+
+    /// Reads and hashes it again. What is not as it should be, or an empty list. `quick`: hash no files.
+    ///
+    /// >>> version.verify()
+    /// []
+    #[pyo3(signature = (*, quick=false, progress=None))]
+    fn verify(&self, py: Python<'_>, quick: bool, progress: Option<Py<PyAny>>) -> Result<Vec<PyFinding>> {
+        let report = long(py, &mut Report::of(self.qualified_name(), progress), |progress| {
+            self.version.verify(&VerifyOptions::default().quick(quick).progress(progress.clone()))
+        })?;
+        Ok(PyFinding::of_report(report))
+    }
+
     /// Writes it to the directory `root` (default: `artifacts/NAME:vN`) and returns that path. Files that are right
     /// already are kept.
-    #[pyo3(signature = (root=None, path=None, *, force=false, prune=false, link="auto"))]
+    ///
+    /// >>> version.download("out").joinpath("sub/b.txt").read_text()
+    /// 'second'
+    #[pyo3(signature = (root=None, path=None, *, force=false, prune=false, link="auto", progress=None))]
     fn download(
         &self,
         py: Python<'_>,
@@ -289,6 +357,7 @@ impl PyVersion {
         force: bool,
         prune: bool,
         link: &str,
+        progress: Option<Py<PyAny>>,
     ) -> Result<PathBuf> {
         let root = root.unwrap_or_else(|| PathBuf::from("artifacts").join(self.version.to_string()));
         let link = match link {
@@ -300,7 +369,7 @@ impl PyVersion {
         };
         let mut options = CheckoutOptions::default().force(force).prune(prune).link(link);
         options.path = path.map(|path| path.parse()).transpose()?;
-        long(py, |progress| {
+        long(py, &mut Report::of(self.qualified_name(), progress), |progress| {
             std::fs::create_dir_all(&root).map_err(|e| cairn::Error::io("create directory", &root, e))?;
             self.version.checkout(&root, &options.progress(progress.clone()))
         })?;
@@ -308,6 +377,11 @@ impl PyVersion {
     }
 
     /// The paths at which `other` differs from this version, in path order.
+    ///
+    /// >>> draft = version.new_draft()
+    /// >>> draft.add_bytes("a.txt", "changed")
+    /// >>> list(version.diff(draft.save(store)))
+    /// [<changed "a.txt">]
     fn diff(&self, py: Python<'_>, other: &Bound<'_, PyVersion>) -> Result<Entries> {
         let other = other.get();
         Ok(Entries::of_changes(quick(py, || self.version.diff(&other.version))?))
@@ -361,54 +435,22 @@ impl PyVersion {
         (self.version.store().root().to_path_buf(), self.version.artifact().to_string(), self.version.number().0)
     }
 
-    fn walk(&self, py: Python<'_>, start: Option<Inside>, wanted: fn(&Entry) -> bool) -> Result<Entries> {
-        let start = RelPath::parse_or_root(&start.map_or_else(Vec::new, |start| start.0))?;
-        Ok(Entries::of_walk(quick(py, || self.tree()?.walk_from(&start))?, wanted))
-    }
-}
-
-/// What the threads read, in the order in which it was asked for; or an error, rather than that another ended the work.
-fn in_order(parts: Vec<cairn::Result<Vec<(usize, Vec<u8>)>>>, len: usize) -> cairn::Result<Vec<Vec<u8>>> {
-    let mut out = vec![Vec::new(); len];
-    let mut failed: Option<cairn::Error> = None;
-    for part in parts {
-        match part {
-            Ok(read) => read.into_iter().for_each(|(i, bytes)| out[i] = bytes),
-            Err(e) if failed.as_ref().is_none_or(is_interrupt) => failed = Some(e),
-            Err(_) => {}
+    fn walk(
+        &self,
+        py: Python<'_>,
+        start: Option<Inside>,
+        below: Option<Inside>,
+        wanted: fn(&Entry) -> bool,
+    ) -> Result<Entries> {
+        let path = |path: Option<Inside>| RelPath::parse_or_root(&path.map_or_else(Vec::new, |path| path.0));
+        if start.is_some() && below.is_some() {
+            return Err(usage("start and below cannot be used together"));
         }
-    }
-    failed.map_or(Ok(out), Err)
-}
-
-fn is_interrupt(e: &cairn::Error) -> bool {
-    matches!(e.detail(), Some(cairn::error::Detail::Interrupted))
-}
-
-/// A file that is open for reading, as `cairn._files` uses it.
-#[pyclass(frozen, name = "_Reader", module = "cairn")]
-pub struct PyReader(FileReader);
-
-#[pymethods]
-impl PyReader {
-    #[getter]
-    fn size(&self) -> u64 {
-        self.0.size()
-    }
-
-    /// Up to `n` bytes at `offset`; fewer only at the end.
-    fn read_at<'py>(&self, py: Python<'py>, n: usize, offset: u64) -> Result<Bound<'py, PyBytes>> {
-        let left = usize::try_from(self.0.size().saturating_sub(offset)).unwrap_or(usize::MAX);
-        let bytes = PyBytes::new_with(py, n.min(left), |buffer| {
-            let read = py.detach(|| {
-                let mut done = 0;
-                while done < buffer.len() {
-                    done += self.0.read_at(&mut buffer[done..], offset + done as u64)?;
-                }
-                Ok(())
-            });
-            read.map_err(|e| crate::error::Failure::from(of_io("the file", e)).into())
+        let (start, below) = (path(start)?, path(below)?);
+        let walk = quick(py, || match below.is_root() {
+            true => self.tree()?.walk_from(&start),
+            false => self.tree()?.walk_below(&below),
         })?;
-        Ok(bytes)
+        Ok(Entries::of_walk(walk, wanted))
     }
 }

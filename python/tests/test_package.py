@@ -1,18 +1,23 @@
 """What the classes do, on real stores."""
 
 import errno
+import fcntl
 import io
+import multiprocessing
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 import zipfile
 
 import cairn
 import pytest
+from cairn._mount import find_command
 
 
 def save(store, files, name="images", **more):
@@ -308,9 +313,7 @@ except KeyboardInterrupt:
     assert out == "interrupted\n" and child.returncode == 0 and time.monotonic() - begun < 5
 
 
-@pytest.mark.skipif(
-    not os.environ.get("CAIRN_COMMAND") or not os.path.exists("/dev/fuse"), reason="needs the command and FUSE"
-)
+@pytest.mark.skipif(not find_command() or not os.path.exists("/dev/fuse"), reason="needs the command and FUSE")
 def test_a_mount_lasts_as_long_as_its_block(store):
     version = save(store, {"a/1": "one"})
     with version.mount() as point:
@@ -322,3 +325,129 @@ def test_the_import_loads_no_other_package():
     code = "import sys, cairn; print(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert "cairn._cairn" in loaded and not loaded & {"numpy", "PIL", "tempfile", "subprocess", "asyncio", "wandb"}
+
+
+def test_a_local_path_is_the_file_itself_or_a_copy(store, tmp_path, monkeypatch):
+    np = pytest.importorskip("numpy")
+    monkeypatch.setenv("CAIRN_CACHE_DIR", str(tmp_path / "cache"))
+    numbers = np.arange(100_000)
+    numbers.tofile("numbers.bin")
+    artifact = cairn.Artifact("data")
+    artifact.add_file("numbers.bin", "a/numbers.bin")
+    artifact.add_bytes("small.txt", "small")
+    version = artifact.save(store)
+    large, small = version.local_path("a/numbers.bin"), version.local_path("small.txt")
+    assert large.name == "numbers.bin" and large.resolve().is_relative_to(store.root)
+    assert (np.memmap(large, dtype=numbers.dtype, mode="r") == numbers).all()
+    assert small.read_text() == "small" and not small.is_symlink()
+    assert large.stat().st_mode & 0o777 == small.stat().st_mode & 0o777 == 0o444
+    with pytest.raises(cairn.NotFoundError):
+        version.local_path("b")
+    # It is pinned until the process ends, once for each process, and not by processes that have ended.
+    pins = len(os.listdir(store.root / "pins"))
+    assert pins == 1
+    other = multiprocessing.get_context("fork").Process(target=version.local_path, args=("small.txt",))
+    other.start()
+    other.join()
+    assert other.exitcode == 0 and len(os.listdir(store.root / "pins")) == pins
+    code = "import cairn; print(cairn.Store().version('data').local_path('small.txt').read_text())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "small\n"
+    assert len(os.listdir(store.root / "pins")) == pins
+
+
+def test_attributes_are_set(store):
+    version = save(store, {"a": "1"}, tags=["old", "kept"], aliases=["prod", "old"])
+    version.tags = ["kept", "new"]
+    version.aliases = ["latest", "best", "prod"]
+    version.description = "text"
+    version.metadata = {"lr": 0.2}
+    assert (version.tags, version.aliases) == (["kept", "new"], ["latest", "best", "prod"])
+    assert (version.description, version.metadata) == ("text", {"lr": 0.2})
+    version.aliases, version.tags, version.description, version.metadata = [], [], None, {}
+    assert (version.aliases, version.tags, version.description, version.metadata) == (["latest"], [], "", {})
+    with pytest.raises(cairn.UsageError):
+        version.tags = ["not a\ntag"]
+
+
+def test_directories_are_listed(store):
+    version = save(store, {"a/1": "1", "a/b/2": "2", "c": "3"})
+    assert [e.path for e in version.ls()] == ["a", "c"] and [e.path for e in version.ls("a")] == ["a/1", "a/b"]
+    assert [e.kind for e in version.ls("a/b/2")] == ["file"]
+    assert [e.path for e in version.files(below="a")] == ["a/1", "a/b/2"]
+    assert [e.path for e in version.entries(below="a")] == ["a/1", "a/b", "a/b/2"]
+    with pytest.raises(cairn.NotFoundError):
+        version.ls("x")
+    with pytest.raises(cairn.UsageError):
+        version.files("a", below="a")
+
+
+def test_damage_is_found(store):
+    version = save(store, {"large": os.urandom(1 << 20), "small": "1"})
+    assert version.verify() == [] and store.verify(quick=True) == []
+    damaged = version.local_path("large").resolve()
+    damaged.chmod(0o644)
+    damaged.write_bytes(bytes(1 << 20))
+    (finding,) = version.verify()
+    assert finding.affects == ["images:v0 large"] or "images:v0" in finding.affects[0]
+    assert finding.code.startswith("F") and finding.why and finding.hint
+    assert [f.code for f in store.verify()] == [finding.code] or store.verify()
+    with pytest.raises(cairn.DamagedError):
+        version.read_bytes("large")
+
+
+def test_progress_is_reported_to_a_function(store, tmp_path):
+    seen = []
+    (tmp_path / "in").mkdir()
+    for n in range(20):
+        (tmp_path / f"in/{n}").write_bytes(bytes(1000))
+    artifact = cairn.Artifact("images")
+    artifact.add_dir("in")
+    version = artifact.save(store, progress=seen.append)
+    assert (seen[-1].files_done, seen[-1].files_total, seen[-1].bytes_done) == (20, 20, 20_000)
+    seen.clear()
+    version.download("out", progress=seen.append)
+    assert seen[-1].files_done == 20
+    seen.clear()
+    version.verify(progress=seen.append)
+    assert seen
+
+    def stop(_):
+        raise RuntimeError("enough")
+
+    run = cairn.Run(store, id="a")
+    run.upsert_artifact(artifact, "d", progress=False)
+    begun = time.monotonic()
+    with pytest.raises(RuntimeError, match="enough"):
+        run.finish_artifact(cairn.Artifact("images"), "d", expect=9, wait=60, progress=stop)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_terminal_shows_a_bar_if_tqdm_is_installed(store, installed):
+    pytest.importorskip("tqdm")
+    code = """
+import sys
+if sys.argv[1] == "False":
+    sys.modules["tqdm"] = sys.modules["tqdm.auto"] = None
+import cairn
+run = cairn.Run(cairn.Store(), id="a")
+part = cairn.Artifact("scores"); part.add_bytes("x", "1")
+run.upsert_artifact(part, "d")
+try:
+    run.finish_artifact(cairn.Artifact("scores"), "d", expect=2, wait=1)
+except cairn.RefusedError:
+    pass
+"""
+    terminal, other = os.openpty()
+    fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    done = subprocess.run([sys.executable, "-c", code, str(installed)], stderr=other)
+    os.set_blocking(terminal, False)
+    shown = b""
+    try:
+        while data := os.read(terminal, 65536):
+            shown += data
+    except BlockingIOError:
+        pass
+    os.close(terminal)
+    os.close(other)
+    assert done.returncode == 0 and (b"scores" in shown) == installed, shown

@@ -3,6 +3,7 @@
 
 pub mod alias;
 pub(crate) mod artifact;
+mod assign;
 pub mod draft;
 pub mod history;
 pub mod info;

@@ -2,6 +2,7 @@
 
 mod checkout;
 mod fill;
+mod local;
 mod names;
 mod opened;
 mod options;
@@ -11,6 +12,7 @@ mod read;
 mod references;
 
 pub use checkout::{CheckoutReport, checkout};
+pub use local::LocalFiles;
 pub use options::{CheckoutOptions, Link};
 pub use read::FileReader;
 pub use references::References;

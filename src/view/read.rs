@@ -3,8 +3,8 @@
 use crate::catalog::Version;
 use crate::error::{Detail, Error, Missing, Result};
 use crate::manifest::{Entry, Visit, Walk};
-use crate::objects::{Content, Objects};
-use crate::types::{Digest, Location, RelPath};
+use crate::objects::Content;
+use crate::types::RelPath;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -135,10 +135,21 @@ impl Version {
     /// # Errors
     /// Usage: the entry is not a file. Damaged; I/O.
     pub fn open_entry(&self, path: &RelPath, entry: &Entry) -> Result<FileReader> {
+        let from = match self.content(path, entry)? {
+            Content::Small(bytes) => From::Memory(bytes),
+            Content::Large(large) => From::Disk(large.into_file()),
+        };
+        let size = if let Entry::File { size, .. } = entry { *size } else { 0 };
+        Ok(FileReader { from, size, at: 0, path: path.clone() })
+    }
+
+    /// The content of a file whose entry is known.
+    ///
+    /// # Errors
+    /// As [`Version::open_entry`].
+    pub(super) fn content(&self, path: &RelPath, entry: &Entry) -> Result<Content> {
         match entry {
-            Entry::File { digest, size, place, .. } => {
-                open_content(self.store().objects(), path, digest, *size, *place)
-            }
+            Entry::File { digest, size, place, .. } => self.store().objects().content(digest, *size, *place),
             Entry::Directory(_) => Err(Error::usage(format!("{path} in {self} is a directory"))
                 .with_hint(format!("`cairn ls {self} {path}` lists it"))),
             Entry::Symlink { target } => {
@@ -222,18 +233,4 @@ impl Version {
     pub fn file_at(&self, n: u64) -> Result<Option<Visit>> {
         self.tree()?.file_at(n)
     }
-}
-
-fn open_content(
-    objects: &Objects,
-    path: &RelPath,
-    digest: &Digest,
-    size: u64,
-    place: Option<Location>,
-) -> Result<FileReader> {
-    let from = match objects.content(digest, size, place)? {
-        Content::Small(bytes) => From::Memory(bytes),
-        Content::Large(large) => From::Disk(large.into_file()),
-    };
-    Ok(FileReader { from, size, at: 0, path: path.clone() })
 }

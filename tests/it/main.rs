@@ -16,6 +16,7 @@ mod gc_in_use;
 mod gc_load;
 mod gc_rewrite;
 mod growth;
+mod local_files;
 mod locks;
 mod lost_numbers;
 mod missing_content;

@@ -9,6 +9,8 @@
 Version("images:v0")
 >>> version.open("a.txt", "r").read()
 'hello'
+
+The examples in docstrings use a `store` that has a version `tour:v0` with the files `a.txt` and `sub/b.txt`.
 """
 
 from ._cairn import (
@@ -16,6 +18,7 @@ from ._cairn import (
     Change,
     Classes,
     Entry,
+    Finding,
     Html,
     Image,
     Run,
@@ -24,6 +27,7 @@ from ._cairn import (
     Version,
     __version__,
 )
+from ._progress import Progress
 from .errors import (
     CairnError,
     ConflictError,
@@ -43,10 +47,12 @@ __all__ = [
     "ConflictError",
     "DamagedError",
     "Entry",
+    "Finding",
     "FinishedError",
     "Html",
     "Image",
     "NotFoundError",
+    "Progress",
     "RefusedError",
     "Run",
     "Store",

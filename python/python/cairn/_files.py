@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
+import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
-from ._cairn import Artifact, Store, Version, _Reader
+from ._cairn import Artifact, Store, Version, _LocalFiles, _Reader
 
 _BUFFER = 128 << 10
 # A new file below this size is held in memory until the artifact is saved.
@@ -114,3 +117,19 @@ def png(pixels: Any) -> bytes:
 def _version(store: Store, name: str) -> Version:
     """The version of a pickle."""
     return store.version(name)
+
+
+# By process, store and version: a child does not rely on the pins of its parent, which may end before it.
+_pinned: dict[tuple[int, str, str], _LocalFiles] = {}
+atexit.register(_pinned.clear)
+
+
+def local_path(version: Version, path: str) -> Path:
+    """The pin lasts until the process ends: a path does not show when it is no longer used."""
+    key = (os.getpid(), os.fspath(version.store.root), version.qualified_name)
+    files = _pinned.get(key)
+    if files is None:
+        files = _pinned[key] = _LocalFiles(version)
+        if "multiprocessing.util" in sys.modules:  # its workers end without atexit
+            sys.modules["multiprocessing.util"].Finalize(None, _pinned.clear, exitpriority=0)
+    return files.path(path)

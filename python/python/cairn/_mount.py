@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,17 @@ from ._cairn import Version
 from .errors import CairnError, UsageError
 
 
+def find_command() -> str | None:
+    """The command of `CAIRN_COMMAND`, else the one that was installed with this package, else the one on PATH."""
+    installed = os.path.join(sysconfig.get_path("scripts"), "cairn")
+    return os.environ.get("CAIRN_COMMAND") or shutil.which(installed) or shutil.which("cairn")
+
+
 def _cairn(*args: str) -> None:
-    command = os.environ.get("CAIRN_COMMAND") or shutil.which("cairn")
+    command = find_command()
     if not command:
         raise UsageError(
-            "a mount needs the command cairn, and it is not on PATH",
+            "a mount needs the command cairn, and there is none",
             hint="install it (`cargo install --path .`), or set CAIRN_COMMAND to its path",
         )
     done = subprocess.run([command, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True)
@@ -29,7 +36,7 @@ def _cairn(*args: str) -> None:
 @contextlib.contextmanager
 def mounted(version: Version, point: Path | None) -> Iterator[Path]:
     made = None if point is not None else tempfile.mkdtemp(prefix="cairn-")
-    at = Path(made if point is None else point)
+    at = Path(made or point or "")
     store = os.fspath(version.store.root)
     try:
         _cairn("mount", "--store", store, str(at), version.qualified_name)

@@ -13,6 +13,12 @@ class CairnError(Exception):
     message, causes, hint: for people.
     exit_status: what the command `cairn` ends with after such an error.
     detail: data for programs (a dictionary with a `type`), or None.
+
+    >>> try:
+    ...     store.version("tuor")
+    ... except cairn.CairnError as e:
+    ...     e.kind, e.message, e.hint, e.exit_status
+    ('not_found', 'there is no artifact tuor', 'did you mean tour?', 6)
     """
 
     kind: str = ""
@@ -20,6 +26,7 @@ class CairnError(Exception):
     hint: str | None = None
     exit_status: int = 1
     detail: dict[str, Any] | None = None
+    errno: int | None = None
 
     def __init__(
         self,
@@ -82,12 +89,11 @@ class DamagedError(CairnError):
     exit_status = 4
 
 
-class StoreIOError(CairnError, OSError):
+class StoreIOError(CairnError, OSError):  # type: ignore[misc]
     """The system failed. `errno` says how, if a system call did."""
 
     kind = "io"
     exit_status = 5
-    errno: int | None = None
 
     def __str__(self) -> str:
         return CairnError.__str__(self)

@@ -1,0 +1,112 @@
+//! Reading files of a version: one at a time, many at once, and as paths.
+
+use crate::convert::Inside;
+use crate::error::{Result, of_io};
+use crate::version::PyVersion;
+use crate::work::quick;
+use cairn::progress::Progress;
+use cairn::view::{FileReader, LocalFiles};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A file by its path or by its number.
+#[derive(FromPyObject)]
+pub enum Which {
+    Number(u64),
+    Path(Inside),
+}
+
+/// One thread for each processor, at most eight.
+pub fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, |n| n.get().min(8))
+}
+
+/// What `read` gives for each number below `len`, read by several threads.
+pub fn read_all(
+    len: usize,
+    threads: usize,
+    progress: &Progress,
+    read: impl Fn(usize) -> cairn::Result<Vec<u8>> + Sync,
+) -> cairn::Result<Vec<Vec<u8>>> {
+    let next = AtomicUsize::new(0);
+    let one_thread = || {
+        let mut done = Vec::new();
+        while let Some(i) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|i| *i < len) {
+            progress.check_cancelled()?;
+            done.push((i, read(i).inspect_err(|_| progress.cancel())?));
+        }
+        Ok::<_, cairn::Error>(done)
+    };
+    let parts: Vec<_> = std::thread::scope(|s| {
+        let others: Vec<_> = (1..threads).map(|_| s.spawn(one_thread)).collect();
+        let own = one_thread();
+        let joined = others.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
+        joined.chain([own]).collect()
+    });
+    in_order(parts, len)
+}
+
+/// What the threads read, in the order in which it was asked for; or an error, rather than that another ended the work.
+fn in_order(parts: Vec<cairn::Result<Vec<(usize, Vec<u8>)>>>, len: usize) -> cairn::Result<Vec<Vec<u8>>> {
+    let mut out = vec![Vec::new(); len];
+    let mut failed: Option<cairn::Error> = None;
+    for part in parts {
+        match part {
+            Ok(read) => read.into_iter().for_each(|(i, bytes)| out[i] = bytes),
+            Err(e) if failed.as_ref().is_none_or(is_interrupt) => failed = Some(e),
+            Err(_) => {}
+        }
+    }
+    failed.map_or(Ok(out), Err)
+}
+
+fn is_interrupt(e: &cairn::Error) -> bool {
+    matches!(e.detail(), Some(cairn::error::Detail::Interrupted))
+}
+
+/// A file that is open for reading, as `cairn._files` uses it.
+#[pyclass(frozen, name = "_Reader", module = "cairn")]
+pub struct PyReader(pub FileReader);
+
+#[pymethods]
+impl PyReader {
+    #[getter]
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    /// Up to `n` bytes at `offset`; fewer only at the end.
+    fn read_at<'py>(&self, py: Python<'py>, n: usize, offset: u64) -> Result<Bound<'py, PyBytes>> {
+        let left = usize::try_from(self.0.size().saturating_sub(offset)).unwrap_or(usize::MAX);
+        let bytes = PyBytes::new_with(py, n.min(left), |buffer| {
+            let read = py.detach(|| {
+                let mut done = 0;
+                while done < buffer.len() {
+                    done += self.0.read_at(&mut buffer[done..], offset + done as u64)?;
+                }
+                Ok(())
+            });
+            read.map_err(|e| crate::error::Failure::from(of_io("the file", e)).into())
+        })?;
+        Ok(bytes)
+    }
+}
+
+/// Gives paths of a version's files, and pins the version, as `cairn._files` uses it.
+#[pyclass(frozen, name = "_LocalFiles", module = "cairn")]
+pub struct PyLocalFiles(LocalFiles);
+
+#[pymethods]
+impl PyLocalFiles {
+    #[new]
+    fn new(py: Python<'_>, version: &Bound<'_, PyVersion>) -> Result<Self> {
+        let version = &version.get().version;
+        quick(py, || LocalFiles::of(version)).map(PyLocalFiles)
+    }
+
+    fn path(&self, py: Python<'_>, path: Inside) -> Result<PathBuf> {
+        quick(py, || self.0.path(&path.0))
+    }
+}

@@ -20,8 +20,8 @@ pub struct Cli {
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
-    description: &["A version is written NAME:vN, NAME:ALIAS, or NAME alone for the newest (NAME:latest). \
-                    `cairn COMMAND --help` describes a command and shows examples."],
+    description: &["A version is written NAME:vN, NAME:ALIAS, NAME:DIGEST (its first six digits or more), or NAME \
+                    alone for the newest (NAME:latest). `cairn COMMAND --help` describes a command and shows examples."],
     examples: &[
         ("cairn init", "make a store in ./.cairn"),
         ("cairn put images ./photos", "make a version; prints images:v0"),
@@ -29,10 +29,26 @@ pub const HELP: Help = Help {
         ("cairn mount /mnt/images images", "read the newest version as a directory"),
         ("cairn demo", "or watch all of it in a temporary store"),
     ],
-    exit: &[(1, "the answer is no: diff found differences, verify found damage")],
+    exit: &[(
+        1,
+        "the answer is no: diff found differences, verify damage, find nothing, access --check a wrong mode or owner",
+    )],
     json: "",
-    list: None,
+    list: Some(("Terms", TERMS)),
 };
+
+/// What the summaries of the commands take for granted.
+const TERMS: &[(&str, &str)] = &[
+    ("store", "A directory on a local or shared disk with all that cairn keeps; there is no server"),
+    ("artifact", "A name (a data set, a model) with a type and a series of versions: v0, v1, ..."),
+    ("version", "An immutable tree of files and directories. Versions share equal content"),
+    ("alias, tag", "An alias is a name for one version, and can be moved. A tag only describes a version"),
+    ("run", "A process or job that makes or uses versions, by an id that you choose (--run, CAIRN_RUN)"),
+    ("draft", "A version that several runs make together and that is not finished yet"),
+    ("contribution", "The files that one run adds to a draft"),
+    ("distributed id", "The id of a draft. All runs that contribute to it give the same one"),
+    ("staging directory", "A writable directory for one run. To seal it makes its files the run's contribution"),
+];
 
 /// Options that may be given before or after the command.
 #[derive(Args, Clone, Debug)]
@@ -44,7 +60,7 @@ pub struct GlobalArgs {
     /// Print JSON; errors too, on stderr
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print only data, warnings and errors
+    /// No status messages: stdout has the results, stderr only warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
 }
@@ -55,7 +71,10 @@ impl Cli {
     /// # Errors
     /// What clap found wrong, or a request for help or for the version.
     pub fn from_command_line() -> Result<Cli, clap::Error> {
-        let args: Vec<OsString> = std::env::args_os().collect();
+        let mut args: Vec<OsString> = std::env::args_os().collect();
+        if args.len() == 3 && args[1] == "help" && ["-h", "--help", "help"].iter().any(|help| args[2] == *help) {
+            args.pop(); // the help of `help` is the list of commands
+        }
         // Help is slow to lay out: parse without it, and again with it if that fails.
         let matches = Cli::command().try_get_matches_from(&args).ok();
         matches.and_then(|matches| Cli::from_arg_matches(&matches).ok()).map_or_else(|| Cli::parse_with_help(&args), Ok)
@@ -69,6 +88,6 @@ impl Cli {
 
     /// The parser, with the help of each command.
     pub fn with_help() -> clap::Command {
-        help::dress(Cli::command(), &HELP, commands::help_of)
+        help::dress(Cli::command(), &HELP, &commands::GROUPS, commands::help_of)
     }
 }

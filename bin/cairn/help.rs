@@ -18,13 +18,16 @@ pub struct Help {
     pub list: Option<(&'static str, &'static [(&'static str, &'static str)])>,
 }
 
+/// Commands that belong together: a title, and their names.
+pub type Group = (&'static str, &'static [&'static str]);
+
 /// The general meaning of each exit status, except 1, which only some commands have.
 const EXIT: [(u8, &str); 6] = [
     (0, "done"),
     (2, "wrong usage or bad input"),
-    (3, "refused: a conflict, a lock, a finished draft, an alias or a file in the way; retrying later may succeed"),
+    (3, "refused: something is in the way, such as a conflict, a lock, an alias or a file; the error names it"),
     (4, "the store is damaged: `cairn verify` lists what is damaged"),
-    (5, "a read or a write failed, or a source changed while it was read"),
+    (5, "a read or a write failed, permission is missing, or a source changed while it was read"),
     (6, "not found: an artifact, a version, a path or a source"),
 ];
 
@@ -71,13 +74,20 @@ impl Help {
     }
 }
 
-/// Terms in a column, and their meanings wrapped in another.
+/// Terms longer than this leave too little room for a second column.
+const LONGEST_TERM: usize = 20;
+
+/// Terms in a column, and their meanings wrapped in another; long terms on lines of their own above their meanings.
 fn terms<'a>(all: impl Iterator<Item = (String, &'a str)>, width: usize) -> String {
     let all: Vec<_> = all.collect();
     let longest = all.iter().map(|(term, _)| term.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (term, meaning) in all {
         let mut line = format!("  {term:<longest$}  ");
+        if longest > LONGEST_TERM {
+            text += &unbroken(&format!("  {term}\n"));
+            line = " ".repeat(6);
+        }
         let indent = line.len();
         for word in meaning.split(' ') {
             if line.len() + word.len() > width && line.trim_end().len() > indent {
@@ -124,17 +134,41 @@ pub fn finish(text: &str) -> String {
 }
 
 /// Gives the command line and each command below it their help.
-pub fn dress(mut cli: Command, own: &Help, help_of: fn(&str) -> Option<&'static Help>) -> Command {
+pub fn dress(mut cli: Command, own: &Help, groups: &[Group], help_of: fn(&str) -> Option<&'static Help>) -> Command {
     let width = width();
-    let begin = format!("{}\n`cairn COMMAND --help` describes a command and shows examples.", own.after(width));
+    let after = Help { list: None, ..*own }.after(width);
+    let begin = format!("{after}\n`cairn COMMAND --help` describes a command and shows examples.");
     let about = own.long_about(&cli);
-    cli = cli.term_width(width).after_help(begin).after_long_help(own.after(width)).long_about(about);
+    let page = front_page(&cli, own, groups, width);
+    cli = cli.term_width(width).help_template(page).after_help(begin).after_long_help(after).long_about(about);
     let names: Vec<String> = cli.get_subcommands().map(|c| c.get_name().to_owned()).collect();
     for name in names {
         cli = cli.mut_subcommand(&name, |sub| dress_below(sub, &name, width, help_of));
     }
     cli
 }
+
+/// The template of `cairn --help`: the terms, then the commands by groups. clap knows no groups of commands.
+fn front_page(cli: &Command, own: &Help, groups: &[Group], width: usize) -> String {
+    let header = *cli.get_styles().get_header();
+    let heading = |title: &str| format!("\n{header}{title}:{header:#}\n");
+    let mut page = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
+    if let Some((title, list)) = own.list {
+        page += &heading(title);
+        page += &terms(list.iter().map(|(term, meaning)| ((*term).to_owned(), *meaning)), width);
+    }
+    let longest = groups.iter().flat_map(|(_, names)| *names).map(|name| name.len()).max().unwrap_or(0);
+    for (title, names) in groups {
+        page += &heading(title);
+        let about = |name: &str| cli.find_subcommand(name).and_then(Command::get_about).map(ToString::to_string);
+        let all: Vec<_> = names.iter().map(|name| (format!("{name:<longest$}"), about(name))).collect();
+        page += &terms(all.iter().map(|(name, about)| (name.clone(), about.as_deref().unwrap_or(HELP_ABOUT))), width);
+    }
+    page + &heading("Options") + "{options}{after-help}"
+}
+
+/// What the command `help` does, which clap makes.
+const HELP_ABOUT: &str = "Print the help of a command";
 
 fn dress_below(mut command: Command, path: &str, width: usize, help_of: fn(&str) -> Option<&'static Help>) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).collect();

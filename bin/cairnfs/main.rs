@@ -32,7 +32,8 @@ struct Arguments {
     store: PathBuf,
     /// The mount point, an empty directory
     mnt: PathBuf,
-    /// Mount options, separated by commas, as in /etc/fstab; repeatable
+    /// Mount options, separated by commas, as in /etc/fstab, such as version=NAME:V,allow_other; `--help` lists them.
+    /// Repeatable
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
 }

@@ -16,7 +16,7 @@ pub const HELP: Help = Help {
     examples: &[
         ("cairnfs /data/store /mnt/all", "the whole store"),
         ("cairnfs /data/store /mnt/set -o version=set:v3,allow_other", "one version"),
-        ("cairnfs /data/store /mnt/out -o stage=eval,distributed_id=job-99,run=rank-3", "a run's staging directory"),
+        ("cairnfs /data/store /mnt/o -o stage=eval,distributed_id=job-99,run=rank-3", "a run's staging directory"),
         ("mount -t fuse.cairnfs /data/store /mnt/set -o version=set:v3", "the same by mount(8)"),
         ("/data/store  /mnt/set  fuse.cairnfs  version=set:latest,allow_other,_netdev  0 0", "a line of /etc/fstab"),
     ],
@@ -41,12 +41,19 @@ const MOUNT_OPTIONS: &[(&str, &str)] = &[
     ),
     ("ro, nostage", "Whole store: without staging directories."),
     ("allow_other", "Let other users use the mount."),
-    ("threads=N", "Answer N requests at a time, 1 to 256."),
+    ("threads=N", "Answer N requests at a time, 1 to 256. The default is one per processor, 2 to 4."),
     ("foreground", "Stay in the foreground."),
-    ("io=auto|no-open|passthrough", "How files are opened and read, as cairn-mount(1) describes it."),
-    ("verify=put|all", "When content is hashed, as cairn-mount(1) describes it."),
-    ("refresh=SECONDS", "Whole store: show new versions and moved aliases at the latest after SECONDS, 1 to 3600."),
-    ("deadline=SECONDS", "How long a request may wait for the store's disk before it fails, 1 to 3600."),
+    ("io=auto|no-open|passthrough", "How files are opened and read, as `cairn mount --help` describes it."),
+    ("verify=put|all", "When content is hashed, as `cairn mount --help` describes it."),
+    (
+        "refresh=SECONDS",
+        "Whole store: show new versions and moved aliases at the latest after SECONDS, 1 to 3600. The default is 1.",
+    ),
+    (
+        "deadline=SECONDS",
+        "How long a request may wait for the store's disk before it fails, 1 to 3600. The default is 60. It counts on \
+         shared disks only.",
+    ),
     (
         "log=FILE",
         "Write the daemon's errors to FILE. The default is syslog, with foreground it is stderr. `journalctl -t \

@@ -13,13 +13,13 @@ use std::path::PathBuf;
 /// `cairn access`
 #[derive(Args, Debug)]
 pub struct AccessArgs {
-    /// Let every member of this group write to everything in the store, now and later
+    /// Let every member of this group of users write to everything in the store, now and later
     #[arg(long, value_name = "GROUP", conflicts_with_all = ["check", "fix"])]
     pub group: Option<String>,
-    /// List what does not follow the store's directory, and change nothing
+    /// List files whose owner, group or mode does not match the store's directory; change nothing
     #[arg(long, conflicts_with = "fix")]
     pub check: bool,
-    /// Correct what does not follow the store's directory
+    /// Give them the owner, group and mode that match the store's directory
     #[arg(long)]
     pub fix: bool,
 }
@@ -28,7 +28,7 @@ pub struct AccessArgs {
 pub const HELP: Help = Help {
     description: &[
         "Without options, prints who may read and write the store. The owner, group and mode of the store's directory \
-         decide; new files in the store follow them, whatever the umask of the user who makes them.",
+         decide; new files in the store get matching ones, whatever the umask of the user who makes them.",
         "Files that were made otherwise (by an earlier release, a copying tool, a chmod) are found with --check and \
          corrected with --fix. To change who may use a store without a group, chmod its directory, then use --fix. \
          Staging directories belong to the users of their runs and are left alone.",

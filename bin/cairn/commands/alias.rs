@@ -27,7 +27,9 @@ pub struct AliasArgs {
 /// The text of `--help`.
 pub const ALIAS_HELP: Help = Help {
     description: &["An alias is a name for one version of an artifact. It can be moved to another version at any \
-         time. `latest` always names the newest version and can't be moved."],
+         time. `latest` always names the newest version and cannot be moved. An alias has 1 to 128 bytes, no / and \
+         no :, does not begin with . or -, and does not look like a version number. Tags (`cairn tag`) do not name a \
+         version."],
     examples: &[
         ("cairn alias model:v7 prod", "prod now names v7"),
         ("cairn alias model prod best", "the newest version"),

@@ -24,8 +24,14 @@ pub struct TagArgs {
 
 /// The text of `cairn tag --help`.
 pub const TAG_HELP: Help = Help {
-    description: &["Adds tags to a version. Its content does not change."],
-    examples: &[("cairn tag images:v3 golden reviewed", "")],
+    description: &[
+        "Adds tags to a version. Its content does not change. A tag describes a version and does not name it: any \
+         number of versions can have the same one, and `cairn list NAME --tag TAG` lists them. To name a version, use \
+         `cairn alias`.",
+        "A tag consists of words of letters, digits, _ and -. Words are separated by spaces: 'for review' in \
+         quotes is one tag.",
+    ],
+    examples: &[("cairn tag images:v3 golden reviewed", "two tags"), ("cairn list images --tag golden", "")],
     exit: &[],
     json: "{\"artifact\", \"version\", \"tags\"}\ntags are all tags of the version now.",
     list: None,
@@ -55,7 +61,7 @@ pub struct AnnotateArgs {
     /// Keep the metadata keys that the new object does not have
     #[arg(long, requires = "metadata")]
     pub merge: bool,
-    /// How long after its commit the version expires: a number with s, m, h or d; none: never
+    /// The version expires this long after it was made: a number with s, m, h or d; none: never
     #[arg(long, value_name = "DURATION|none", value_parser = ttl)]
     pub ttl: Option<u64>,
 }

@@ -33,9 +33,13 @@ pub struct CopyArgs {
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
-    description: &["The content and the type are copied. The copy's aliases, tags, description and metadata are \
-         those given here. Within a store nothing is copied but the record; to another store, only \
-         content that is not there yet."],
+    description: &[
+        "Copies one version, its content and its type. The copy's aliases, tags, description and metadata are \
+         those given here. Within a store only a record is written; to another store, the content that is not there \
+         yet is copied.",
+        "To copy a whole store, with all names and annotations, use contrib/backup.sh of cairn's source tree, or \
+         `cp -a` while nothing writes to it.",
+    ],
     examples: &[
         ("cairn copy model:v7 model-released", "promote or rename"),
         ("cairn copy model:v3 model", "roll back: v3's content becomes the newest version"),

@@ -32,8 +32,9 @@ pub struct DraftsArgs {
 /// The text of `--help`.
 pub const DRAFTS_HELP: Help = Help {
     description: &[
-        "A draft is a version that several runs are still making (`cairn upsert`, `cairn mount --stage`). \
-         `cairn finish` publishes it. A draft never expires; `cairn draft discard` discards one.",
+        "A draft is a version that several runs make together and that is not finished. Runs contribute to it by \
+         `cairn upsert` or `cairn mount --stage`, and `cairn finish` publishes it. A draft never expires; `cairn draft \
+         discard` discards one.",
         "The columns are ARTIFACT, ID, RUNS (how many contributed), FILES and SIZE of all contributions (a repeated \
          one counts once), \
          USERS, WRITING (the runs that are still writing or left their staging directory open) and SINCE.",
@@ -41,7 +42,7 @@ pub const DRAFTS_HELP: Help = Help {
     examples: &[
         ("cairn drafts", ""),
         ("cairn drafts eval --json", ""),
-        ("cairn drafts --all", "and what finished drafts left in staging/"),
+        ("cairn drafts --all", "with the staging directories that finished drafts left"),
     ],
     exit: &[],
     json: "[{\"artifact\", \"distributed_id\", \"runs\", \"contributions\", \"files\", \"bytes\", \
@@ -60,8 +61,8 @@ pub struct DraftArgs {
 
 /// The text of `--help`.
 pub const DRAFT_HELP: Help = Help {
-    description: &["A draft is a version that several runs are still making. `cairn drafts` lists the drafts of a \
-         store."],
+    description: &["A draft is a version that several runs make together and that is not finished. `cairn drafts` \
+         lists the drafts of a store."],
     examples: &[
         ("cairn draft show eval eval-7", ""),
         ("cairn draft drop eval eval-7 --run rank-3", "remove one run's contributions"),
@@ -95,14 +96,16 @@ pub enum DraftCommand {
 pub struct DraftName {
     /// The artifact
     pub name: String,
-    /// The distributed id
+    /// The draft's id, as given to --distributed-id
     pub id: String,
 }
 
 /// The text of `--help`.
 pub const DRAFT_SHOW_HELP: Help = Help {
-    description: &["Lists each contribution with its number, run, user, files and bytes, and each run that is \
-         writing. The draft may be finished."],
+    description: &[
+        "Lists each contribution and each run that is writing. The columns are NUMBER (in the order of the \
+         contributions), RUN, USER, STATE, FILES, SIZE and SINCE. The draft may be finished.",
+    ],
     examples: &[("cairn draft show eval eval-7", "")],
     exit: &[],
     json: "{\"artifact\", \"distributed_id\", \"version\", \"contributions\": [{\"number\", \"run\", \
@@ -126,7 +129,7 @@ pub const DRAFT_DROP_HELP: Help = Help {
 /// The text of `--help`.
 pub const DRAFT_DISCARD_HELP: Help = Help {
     description: &["Removes all contributions, and the staging directories of the draft's runs that are not mounted. \
-         A finished draft can't be discarded: `cairn rm` removes its version."],
+         A finished draft cannot be discarded: `cairn rm` removes its version."],
     examples: &[("cairn draft discard eval eval-7", "")],
     exit: &[(3, "the draft is finished, or it was changed at the same time")],
     json: "{\"artifact\", \"distributed_id\"}",

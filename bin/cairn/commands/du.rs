@@ -21,9 +21,11 @@ pub struct DuArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Prints for each artifact, or each version of NAME: its size, and the bytes that only it has. \
-         Those are what `cairn rm` and `cairn gc` would free. The size of an artifact is that of its newest version.",
-        "Sizes are those of files as they are read. Files that versions share are stored once.",
+        "Prints for each artifact, or for each version of NAME, its size (SIZE) and the bytes of the files that no \
+         other artifact or version has (ALONE). ALONE is what would be free after `cairn rm` and `cairn gc`. The size \
+         of an artifact is that of its newest version, but ALONE counts all its versions, so it can be larger.",
+        "Sizes are those of files as they are read. Files that versions share are stored once: removing one version of \
+         two that are equal frees nothing.",
     ],
     examples: &[
         ("cairn du", "which artifacts are large"),

@@ -15,7 +15,7 @@ use serde_json::json;
 /// `cairn find`
 #[derive(Args, Debug)]
 pub struct FindArgs {
-    /// A SHA-256, or a pattern of paths
+    /// A file's SHA-256 (all 64 digits), or a pattern of paths
     #[arg(value_name = "DIGEST|PATTERN")]
     pub wanted: String,
     /// Search only this artifact
@@ -27,8 +27,9 @@ pub struct FindArgs {
 pub const HELP: Help = Help {
     description: &[
         "Prints a line for each version and path: NAME:vN PATH. Removed versions are not searched.",
-        "In a pattern, * and ? match within a name, and ** matches any number of directories. A pattern without a \
-         slash matches names in every directory.",
+        "In a pattern, * and ? match within a name, [ab] matches a or b, {x,y} the text x or y, and ** any number of \
+         directories. Upper and lower case differ. A pattern without a slash matches names in every directory. It \
+         matches entries, so `labels` finds a directory of that name, and 'labels/**' finds what is below it.",
     ],
     examples: &[
         ("cairn find '*.parquet'", "in every version"),

@@ -19,10 +19,10 @@ use std::ffi::OsString;
 pub struct FinishArgs {
     /// The artifact
     pub name: String,
-    /// Files to add; they override the contributions
+    /// Files to add; they replace contributed files at the same paths
     #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
-    /// The id that all runs of the version share [default: the group]
+    /// The draft's id, the same for all its runs [default: the value of --group]
     #[arg(long, value_name = "ID")]
     pub distributed_id: Option<String>,
     /// Require at least N contributing runs

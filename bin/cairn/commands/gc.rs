@@ -27,16 +27,17 @@ pub struct GcArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Content that no version, unfinished draft or mount needs is moved to the store's trash. What has been in the \
-         trash for --min-age, measured by the store's own clock, is freed.",
+        "Frees space in two steps, so that a mistake can be undone. First, content that no version, unfinished draft or \
+         mount needs is moved to the store's trash. Then what an earlier gc moved there is freed, if it has been there \
+         for --min-age by the clock of the store's disk. So after `cairn rm`, run gc once, and again 24 hours later.",
         "Writers and readers can keep working. Before anything is freed, every writer that was at work has ended or is \
          known to be dead, and what is needed is determined again. If a writer is alive, it is printed, and the next \
          gc frees the rest.",
         "A pack of small files is rewritten if less than half of it is needed, and many small packs are merged: \
          what is needed is copied into new packs. This needs space until the old packs are freed; without that \
          space, they stay as they are.",
-        "A read that fails, a damaged version or a store that lists less than last time ends the command before \
-         anything is freed.",
+        "If a record or manifest is damaged, a read of it fails, or the store lists less than last time, the command \
+         ends before anything is freed. Damaged content of files does not end it; `cairn verify` finds that.",
     ],
     examples: &[
         ("cairn gc --dry-run", "how much is not needed"),

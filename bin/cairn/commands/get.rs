@@ -69,14 +69,14 @@ pub const HELP: Help = Help {
         "Writes a version to a directory and prints the version. Files that are already right are not \
          touched. A file that differs is refused unless --force is given. If a get is interrupted, run it \
          again: it continues.",
-        "--prune does not remove files that `cairn put` would leave out (.cairnignore), .git, other \
-         stores and mounts.",
+        "--prune does not remove what `cairn put` would leave out by a .cairnignore file, .git, stores and mounts. \
+         `cairn diff NAME ./DIR` shows beforehand which files differ.",
     ],
     examples: &[
         ("cairn get images:v3 ./images", ""),
         ("cairn get images ./images --path 2026/raw", "that subtree, as ./images/2026/raw"),
         ("cairn get images ./images --force --prune", "make the directory equal to the version"),
-        ("cairn get weights /scratch/w --link hardlink", "no copy; don't edit the files"),
+        ("cairn get weights /scratch/w --link hardlink", "no copy; do not edit the files"),
         ("cairn get corpus ./corpus --references skip", "only what is in the store"),
     ],
     exit: &[(3, "refused: a file that differs is in the way")],

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct InitArgs {
     /// A new or empty directory [default: --store, else .cairn]
     pub dir: Option<PathBuf>,
-    /// Let every member of this group write, whatever their umasks are
+    /// Let every member of this group of users write, whatever their umasks are
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
     /// The longest time that a host of a shared disk may cache directory entries [default: 120]

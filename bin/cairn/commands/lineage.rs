@@ -60,7 +60,7 @@ pub struct LineageArgs {
     /// How to print it
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
-    /// How many runs to follow in each direction
+    /// Follow at most N runs, one after the other, in each direction
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub depth: u16,
 }
@@ -68,14 +68,16 @@ pub struct LineageArgs {
 /// The text of `cairn lineage --help`.
 pub const HELP: Help = Help {
     description: &[
-        "Prints the runs that made a version and what those used, and the runs that used it and what those made. \
-         `cairn use` records what a run uses, and `--run` of `put` and other commands records what it makes.",
-        "Runs and versions that appear again are not followed again. Removed versions are marked.",
+        "Prints where a version comes from, and what was made from it. A run *made* a version if it was given to --run \
+         of `cairn put` or of another command that makes versions. A run *used* a version if `cairn use` recorded that.",
+        "So the answer is: the runs that made the version and what those runs used, and so on; and the runs that used \
+         the version and what those runs made, and so on. A run or version that appears a second time is not followed \
+         again. Removed versions are marked.",
     ],
     examples: &[
         ("cairn lineage model:prod", ""),
         ("cairn lineage images:v3 --format dot | dot -Tsvg > images.svg", "a picture"),
-        ("cairn lineage images:v3 --json | jq -r '.results[] | select(.event == \"made\").version'", ""),
+        ("cairn lineage images:v3 --json | jq -r '.results[].version'", ""),
     ],
     exit: &[],
     json: "{\"artifact\", \"version\", \"complete\", \"sources\", \"results\"}\n\
@@ -88,7 +90,8 @@ pub const HELP: Help = Help {
 pub fn use_version(context: &mut Context, args: UseArgs) -> CommandResult {
     let version = context.version(&args.version)?;
     let run = args.run.run_if_given(version.store())?.filter(|run| run.is_named()).ok_or_else(|| {
-        Error::usage("it is not known which run uses the version").with_hint("name it with --run or CAIRN_RUN")
+        Error::usage("no run is named, and only the use by a run can be recorded")
+            .with_hint("name the run with --run or CAIRN_RUN")
     })?;
     let recorded = uses::record(&version, run.record())?;
     if context.json() {
@@ -117,7 +120,7 @@ pub fn run(context: &mut Context, args: LineageArgs) -> CommandResult {
     }
     context.out.flush()?;
     if !lineage.is_complete {
-        context.status(&format!("there is more beyond {} runs; --depth N follows more", args.depth));
+        context.status(&format!("there is more; --depth {} follows more runs", args.depth.saturating_mul(2).min(1000)));
     }
     Ok(0)
 }

@@ -31,7 +31,7 @@ pub struct ListArgs {
     /// List only the version that this alias names, or artifacts that have the alias
     #[arg(long, value_name = "ALIAS")]
     pub alias: Option<String>,
-    /// The order: by name or number, the newest first, or the largest first
+    /// The order; by default artifacts by name, versions by number
     #[arg(long, value_enum, value_name = "KEY")]
     pub sort: Option<SortKey>,
     /// List at most this many

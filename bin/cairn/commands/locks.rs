@@ -22,8 +22,9 @@ pub struct LocksArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Lists the processes that read or write the store, with their host and start time. Breaking a \
-         lock never damages data; its holder may have to run its command again.",
+        "Lists the mounts, and the commands that hold a lock: those that write, and collections. LIFE says whether the \
+         process is alive. Breaking a lock never damages data; its holder may have to run its command again.",
+        "The columns are ID, LIFE, PURPOSE, ARTIFACT, VERSION, SINCE, HOST, PID, USER, DRAFT, RUN and MOUNTPOINT.",
         "If the store is on a local disk, locks of processes of this host that have ended are removed \
          first.",
     ],

@@ -29,7 +29,8 @@ pub struct LogArgs {
 pub const HELP: Help = Help {
     description: &[
         "Prints who published, removed and restored versions, moved aliases, annotated versions, and contributed to, \
-         discarded and finished drafts, and when. The newest event comes first.",
+         discarded and finished drafts, and when. The newest event comes first. Uses by runs are shown by `cairn \
+         lineage`.",
         "Times are those of the hosts that did it: local on a terminal, UTC elsewhere. Records of older releases do \
          not have users and hosts.",
     ],

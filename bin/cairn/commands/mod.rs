@@ -40,71 +40,66 @@ mod uri;
 mod verify;
 
 use crate::errors::CommandResult;
-use crate::help::Help;
+use crate::help::{Group, Help};
 use crate::output::Context;
 use clap::Subcommand;
 
-/// The commands. The order is that of `cairn --help`.
+/// The groups of `cairn --help`, as in README's table.
+pub const GROUPS: [Group; 9] = [
+    ("Make versions", &["put", "patch", "copy"]),
+    ("Make one version by many runs", &["upsert", "finish", "drafts", "draft"]),
+    ("Read versions", &["list", "show", "log", "ls", "cat", "table", "get", "diff", "find", "archive", "manifest"]),
+    ("Record and show where versions come from", &["use", "lineage"]),
+    ("Name and describe versions", &["alias", "unalias", "tag", "untag", "annotate"]),
+    ("Mount", &["mount", "mounts", "seal", "umount"]),
+    ("Remove versions and free space", &["rm", "restore", "gc"]),
+    ("Make, describe and check a store", &["init", "info", "du", "access", "locks", "verify"]),
+    ("Help", &["help", "demo", "completions", "manpages", "version"]),
+];
+
+/// The commands. The order is that of the manual page; `cairn --help` has [`GROUPS`].
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Make a store
-    Init(init::InitArgs),
     /// Make a version from files and directories
     Put(Box<put::PutArgs>),
-    /// Contribute one run's files to a version that many runs make together
-    Upsert(Box<upsert::UpsertArgs>),
-    /// Publish all contributions as one version
-    Finish(Box<finish::FinishArgs>),
-    /// List unfinished versions that many runs make together
-    Drafts(draft::DraftsArgs),
-    /// Show or discard a draft, or remove a run's contributions
-    Draft(draft::DraftArgs),
     /// Make the next version by changing an earlier one
     Patch(Box<patch::PatchArgs>),
     /// Copy a version to another name or another store
     Copy(copy::CopyArgs),
+    /// Contribute one run's files to a draft
+    Upsert(Box<upsert::UpsertArgs>),
+    /// Publish the contributions to a draft as one version
+    Finish(Box<finish::FinishArgs>),
+    /// List the drafts: versions of many runs that are not finished
+    Drafts(draft::DraftsArgs),
+    /// Show or discard a draft, or remove a run's contributions
+    Draft(draft::DraftArgs),
     /// List artifacts, or the versions of one artifact
     List(list::ListArgs),
-    /// List the files of a version
-    Ls(ls::LsArgs),
-    /// Show everything recorded about a version
+    /// Show what is recorded about a version
     Show(show::ShowArgs),
     /// Show who published, removed, moved or annotated what, and when
     Log(log::LogArgs),
-    /// Record that a run uses a version
-    Use(lineage::UseArgs),
-    /// Show which runs made and used a version, and what came of it
-    Lineage(lineage::LineageArgs),
+    /// List the files of a version
+    Ls(ls::LsArgs),
     /// Write a file of a version to stdout
     Cat(ls::CatArgs),
-    /// Print a table of a version
+    /// Print a table from a version
     Table(table::TableArgs),
-    /// Find the versions that have a content or a path
-    Find(find::FindArgs),
-    /// Print the sizes of artifacts and versions
-    Du(du::DuArgs),
-    /// Write a version as a tar or zip archive to stdout
-    Archive(export::ArchiveArgs),
-    /// Print what a version contains, for other tools
-    Manifest(export::ManifestArgs),
-    /// Describe the store
-    Info(info::InfoArgs),
     /// Write a version to a directory
     Get(get::GetArgs),
     /// Compare two versions, or a version and a directory
     Diff(diff::DiffArgs),
-    /// Check the store for damage by hashing its content again
-    Verify(verify::VerifyArgs),
-    /// List the processes that use the store
-    Locks(locks::LocksArgs),
-    /// Remove versions
-    Rm(rm::RmArgs),
-    /// Bring back a removed version
-    Restore(restore::RestoreArgs),
-    /// Free the space of content that nothing needs
-    Gc(gc::GcArgs),
-    /// Show who may use the store, or open it to a group
-    Access(access::AccessArgs),
+    /// Find the versions that contain a file, by its digest or path
+    Find(find::FindArgs),
+    /// Write a version as a tar or zip archive to stdout
+    Archive(export::ArchiveArgs),
+    /// Print what a version contains, for other tools
+    Manifest(export::ManifestArgs),
+    /// Record that a run uses a version
+    Use(lineage::UseArgs),
+    /// Show which runs made and used a version, and what was made from it
+    Lineage(lineage::LineageArgs),
     /// Point an alias at a version
     Alias(alias::AliasArgs),
     /// Remove aliases
@@ -123,6 +118,24 @@ pub enum Command {
     Seal(stage::SealArgs),
     /// Unmount; a staging directory is sealed first
     Umount(mount::UmountArgs),
+    /// Remove versions
+    Rm(rm::RmArgs),
+    /// Bring back a removed version
+    Restore(restore::RestoreArgs),
+    /// Free the space of content that no version needs
+    Gc(gc::GcArgs),
+    /// Make a store
+    Init(init::InitArgs),
+    /// Describe the store: where it is, its format, and what it contains
+    Info(info::InfoArgs),
+    /// Print the sizes of artifacts and versions, and what removing them would free
+    Du(du::DuArgs),
+    /// Show who may use the store, or open it to a group of users
+    Access(access::AccessArgs),
+    /// List the mounts, and the commands that are at work
+    Locks(locks::LocksArgs),
+    /// Check the store for damage by hashing its content again
+    Verify(verify::VerifyArgs),
     /// Show cairn at work on a directory, in a temporary store
     Demo(demo::DemoArgs),
     /// Print the completions for a shell

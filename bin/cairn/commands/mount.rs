@@ -20,10 +20,10 @@ pub struct MountArgs {
     /// The mount point: an empty directory
     #[arg(value_name = "MNT")]
     pub mountpoint: PathBuf,
-    /// Mount a run's contribution to a draft, writable
+    /// Mount a run's staging directory for a draft, writable
     #[arg(long, requires = "version")]
     pub stage: bool,
-    /// With --stage: the id that all runs of the version share [default: the group]
+    /// With --stage: the draft's id, the same for all its runs [default: the value of --group]
     #[arg(long, value_name = "ID", requires = "stage")]
     pub distributed_id: Option<String>,
     /// Whole store: without staging directories
@@ -32,22 +32,16 @@ pub struct MountArgs {
     /// With --stage: start empty instead of with the files that the run left
     #[arg(long, requires = "stage")]
     pub fresh: bool,
-    /// The run that --stage is for.
-    #[command(flatten)]
-    pub run: RunArgs,
     /// The version; without it, the whole store
     #[arg(value_name = "NAME[:V]")]
     pub version: Option<String>,
     /// Stay in the foreground; Ctrl-C unmounts
     #[arg(long)]
     pub foreground: bool,
-    /// Let other users use the mount
-    ///
-    /// Let other users use the mount. They can read every version in it. They can write to staging directories only if
-    /// they may write to the store themselves.
+    /// Let other users read all versions in the mount, and write to its staging directories if they may write to the store
     #[arg(long)]
     pub allow_other: bool,
-    /// How files are opened and read; with --stage, no-open reads through the daemon
+    /// How files are opened and read
     #[arg(long, value_enum, default_value = "auto")]
     pub io: IoArg,
     /// When content is hashed
@@ -59,20 +53,21 @@ pub struct MountArgs {
     /// Whole store: show new versions and moved aliases at the latest after SECONDS
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
     pub refresh: u16,
-    /// Write the daemon's errors to FILE
-    ///
-    /// Write the daemon's errors to FILE, such as why a read gives EIO [default: syslog (`journalctl -t cairnfs`); with
-    /// --foreground stderr]
+    /// Write the daemon's errors (such as why a read gives EIO) to FILE [default: syslog; with --foreground stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+    /// The run that --stage is for.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// How a mount reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum IoArg {
-    /// passthrough if most files are large and the user is root, else no-open
+    /// As passthrough if most files are large and the user is root, else as no-open
     Auto,
-    /// The kernel opens files by itself and asks only for bytes that it has not cached; best for small files
+    /// The kernel opens files without asking the daemon, and asks it only for bytes that are not in the page cache; best
+    /// for small files. With --stage: all reads go through the daemon
     NoOpen,
     /// The kernel reads large files directly from the store; only root may
     Passthrough,
@@ -91,13 +86,13 @@ pub enum VerifyModeArg {
 pub const MOUNT_HELP: Help = Help {
     description: &[
         "Without NAME the whole store is mounted: MNT/NAME/vN and MNT/NAME/ALIAS. New versions and moved \
-         aliases appear in it. With NAME one version is mounted at MNT itself; the mount keeps the \
-         version that NAME:V named at first and prints it.",
+         aliases appear in it. With NAME one version is mounted at MNT itself, and printed. The mount keeps that \
+         version, also if an alias moves or a new version is made.",
         "--stage mounts a run's staging directory: what the run writes there becomes its contribution \
          (`cairn seal`, `cairn umount`). If a run was interrupted, mount again: it continues with its \
-         files. In a mount of the whole store, a run's staging directory is made with mkdir in \
-         MNT/.staging.",
-        "`cairn umount MNT` unmounts.",
+         files. In a mount of the whole store, `mkdir -p MNT/.staging/NAME/ID/RUN` makes the staging directory of a \
+         run for the draft ID of the artifact NAME.",
+        "`cairn umount MNT` unmounts. Where there is no --log, `journalctl -t cairnfs` shows the daemon's errors.",
     ],
     examples: &[
         ("cairn mount /mnt/all", "the whole store"),
@@ -117,7 +112,7 @@ pub const MOUNT_HELP: Help = Help {
 /// `cairn umount`
 #[derive(Args, Debug)]
 pub struct UmountArgs {
-    /// Don't seal a staging directory; the run can continue with it later
+    /// Do not seal a staging directory; the run can continue with it later
     #[arg(long)]
     pub no_seal: bool,
     /// The mount point
@@ -128,9 +123,9 @@ pub struct UmountArgs {
 /// The text of `--help`.
 pub const UMOUNT_HELP: Help = Help {
     description: &[
-        "A staging directory is sealed first; if that is refused, it stays mounted. An unmount of the \
-         whole store, and a plain umount(8), seal nothing. cairn lists the contributions that are left \
-         open.",
+        "If the sealing is refused, the staging directory stays mounted. An unmount of the whole store, and a plain \
+         umount(8), seal nothing. Staging directories that stay open are listed; mount them again, or run `cairn \
+         upsert` without SRC, to make them contributions.",
         "It also unmounts after the daemon was killed. If the same mount exists at another place (a bind \
          mount, a container), a warning names that place: the daemon runs until it is unmounted there \
          too, and until then `cairn rm` of the version is refused.",

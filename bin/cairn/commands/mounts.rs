@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Lists the mounts of any store in this mount namespace; a container has its own. STATE is ok, \
-         dead (the daemon was killed: `cairn umount` removes the mount) or no answer (within two \
-         seconds).",
+        "Lists the mounts of any store in this mount namespace; a container has its own. The columns are MOUNTPOINT, \
+         SHOWS (what is mounted), STORE, USER, SINCE, PID (of the daemon) and STATE: ok, dead (the daemon was killed: \
+         `cairn umount` removes the mount) or no answer (within two seconds).",
         "A bind mount of a mount is listed as a copy of it; it has the same daemon.",
         "If the user who mounted may not write to the store, some columns show - or ?.",
     ],

@@ -28,10 +28,10 @@ pub struct PatchArgs {
     /// Files to add or replace: directories, files, - for stdin, SCHEME://... for a reference
     #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
-    /// Remove this file or directory (repeatable)
+    /// Remove one file or directory; repeat the option for more
     #[arg(long = "remove", value_name = "PATH")]
     pub removals: Vec<OsString>,
-    /// Rename a file or a directory (repeatable)
+    /// Rename one file or directory; repeat the option for more
     #[arg(long = "rename", num_args = 2, value_names = ["OLD", "NEW"])]
     pub renames: Vec<OsString>,
     /// Apply the output of `cairn diff --json`; - reads it from stdin
@@ -54,7 +54,7 @@ pub const HELP: Help = Help {
         "The cost depends on the changes, not on the size of the version. Removals and renames are \
          applied first, then --from-diff, then the sources. A directory's files are added to those that \
          are there.",
-        "If a version newer than BASE exists, the changes are rebased on the newest version, and stderr \
+        "If a version newer than BASE exists, the changes are rebased: they are made on the newest version, and stderr \
          says so. If both changed the same path, the patch is refused.",
         "--from-diff needs the content that it names in this store; `cairn copy --to` brings it from \
          another store.",

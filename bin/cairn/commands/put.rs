@@ -45,24 +45,25 @@ pub const HELP: Help = Help {
         "A directory adds its contents, a file adds itself by its base name, and - adds standard input. \
          SCHEME://... adds a reference: the URI is recorded, the bytes are not copied.",
         "If nothing has changed since the newest version, no version is made and the newest one is \
-         printed. If a put is interrupted, run it again: it stores only what is missing.",
+         printed; `cairn diff NAME ./DIR` shows beforehand what a put would change. If a put is interrupted, run it \
+         again: it stores only what is missing.",
         "Files that match a pattern of a .cairnignore file (gitignore syntax) are left out.",
         "A file that looks unchanged is not read again, if the time stamps of its file system are precise \
          enough to prove that. --rehash reads every file. CAIRN_STAT_CACHE=off keeps no cache.",
-        "With --stdin-from-command nothing is published if the command fails. A pipe into - can't show \
-         whether its writer failed: only an empty standard input is refused.",
+        "With --stdin-from-command nothing is published if the command fails. With a pipe (`dump | cairn put NAME -`) \
+         cairn cannot see whether `dump` failed; it only refuses an empty standard input.",
     ],
     examples: &[
         ("cairn put images ./photos", "the files in ./photos; prints images:v0"),
         ("cairn put model weights.bin config.json --type model --alias prod", ""),
-        ("cairn put images ./photos --exclude '*.tmp' --tag raw --description 'as scanned'", ""),
+        ("cairn put images ./photos --exclude '*.tmp' --tag raw --description scanned", ""),
         ("cairn put results out/ --at 2026/run1 --metadata '{\"loss\": 0.1}'", ""),
-        ("cairn put shop-db --stdin-filename shop.sql --stdin-from-command -- mysqldump shop", ""),
+        ("cairn put shop --stdin-filename shop.sql --stdin-from-command -- pg_dump shop", ""),
         ("tar c ./photos | cairn put photos - --stdin-filename photos.tar", ""),
         ("cairn put eval --table pred.csv", "a table, pred.table.json; `cairn table eval pred` prints it"),
         ("cairn put corpus s3://bucket/corpus.tar", "a reference"),
     ],
-    exit: &[],
+    exit: &[(3, "refused: the artifact has another type, standard input is empty, or a lock is in the way")],
     json: "{\"artifact\", \"version\", \"digest\", \"created\", \"files\", \"bytes\", \"new_bytes\"}",
     list: None,
 };

@@ -20,13 +20,14 @@ pub struct RestoreArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Brings back a version that `cairn rm` removed, with its annotations, until `cairn gc` has freed content of \
-         it. By default gc frees nothing until 24 hours after the first gc that follows the removal. What is in the \
-         trash is put back into its place.",
+        "Brings back one version that `cairn rm` removed, with its annotations. That is possible until `cairn gc` has \
+         freed content of it: by default 24 hours after the first gc that follows the removal, or later. Content that \
+         is in the trash is put back into its place.",
         "If content was freed, nothing is changed, and the command lists the files that are lost. Aliases that \
          `cairn rm --force` removed are not set again. A version that is not removed stays as it is.",
-        "Releases of cairn that do not know restored versions show them as removed, and refuse to collect garbage in \
-         this store. Before the first restore in a store, end collections of such releases.",
+        "Builds of cairn from before release 0.1.0 may not know this command. They show restored versions as removed, \
+         and refuse to collect garbage in a store that has one. If such a build runs `cairn gc` on another host, end it \
+         before the first restore in a store.",
     ],
     examples: &[("cairn restore images:v3", "after `cairn rm images:v3`")],
     exit: &[

@@ -36,7 +36,7 @@ pub struct RmArgs {
     /// Keep versions with this tag (repeatable)
     #[arg(long = "keep-tag", value_name = "TAG")]
     pub keep_tags: Vec<String>,
-    /// Remove versions whose time to live has ended, unless a rule keeps them (see `cairn annotate --ttl`)
+    /// Remove versions that have expired (`cairn annotate --ttl`), unless a rule keeps them
     #[arg(long)]
     pub expired: bool,
     /// Also remove a version that an alias names, and that alias
@@ -50,15 +50,17 @@ pub struct RmArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Refused while an alias other than latest names the version; --force removes the alias too. The \
-         name of the artifact and its version numbers are never used again for other content. `cairn gc` \
-         frees the space.",
+        "Refused while an alias other than latest names the version, or while a mount uses it; --force removes the \
+         version all the same, and its aliases. `cairn restore` brings a removed version back until its content is \
+         freed. `cairn gc` frees the space, 24 hours after it moved the content to the trash.",
+        "A version's number is never used again. The artifact stays, also without versions: a later put makes its next \
+         number. There is no command that removes an artifact's name.",
         "With --keep rules NAME is an artifact, and every version of it that no rule keeps is removed. A version stays \
          if any rule keeps it, while an alias other than latest names it, or while a mount uses it. Each version is \
          printed with what keeps it.",
-        "--expired removes versions that reached the end of the time that `cairn annotate --ttl` gave them, counted \
-         from their commit by this host's clock. Nothing else removes them. Versions without a time stay.",
-        "The bytes that `cairn gc` frees are those of files that no other version and no draft has. If there are \
+        "--expired removes versions that have expired: the time that `cairn annotate --ttl` gave them has passed since \
+         they were made, by this host's clock. Nothing removes them by itself. Versions that do not expire stay.",
+        "The bytes that it prints are those of files that no other version and no draft has. If there are \
          millions of files to compare, the number is an estimate, and says so.",
     ],
     examples: &[
@@ -66,7 +68,7 @@ pub const HELP: Help = Help {
         ("cairn rm images:v3 --dry-run", ""),
         ("cairn rm images --all", "every version of images"),
         ("cairn rm images --keep-last 10 --keep-tag golden --dry-run", "what the rules would remove"),
-        ("cairn rm images --expired --keep-last 1", "what expired, except the newest version"),
+        ("cairn rm images --expired --keep-last 1", "what has expired, except the newest version"),
         ("cairn rm images labels --keep-within 30d", "older than 30 days before the newest version"),
     ],
     exit: &[(3, "refused: an alias or a mount uses the version, or the rules keep no version at all")],

@@ -13,13 +13,13 @@ pub struct ScanArgs {
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
     /// Follow symlinks and read their targets; by default they stay symlinks
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub follow_symlinks: bool,
     /// Leave out device nodes, sockets and FIFOs; by default they are an error
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub skip_special: bool,
-    /// Read every file, even if its time stamps have not changed
-    #[arg(long)]
+    /// Read every file, also those whose time stamps show no change
+    #[arg(long, hide_short_help = true)]
     pub rehash: bool,
 }
 
@@ -36,18 +36,19 @@ impl ScanArgs {
 
 /// Where sources go in the version, and how they are read.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options for sources")]
 pub struct SourceArgs {
-    /// Put all sources below this path of the version
+    /// Put all sources below this directory of the version
     #[arg(long, value_name = "PREFIX")]
     pub at: Option<OsString>,
     /// The file name for the bytes of standard input
     #[arg(long, value_name = "NAME", default_value = "stdin")]
     pub stdin_filename: OsString,
-    /// Run the command after -- and add its output, if it succeeds
+    /// Run the command after -- and add what it writes to stdout, if it succeeds
     #[arg(long)]
     pub stdin_from_command: bool,
     /// Accept an empty standard input; by default it is refused
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub allow_empty: bool,
     /// How directories are read.
     #[command(flatten)]
@@ -73,8 +74,9 @@ impl SourceArgs {
 
 /// What is recorded about the version in addition to its content.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options for the new version")]
 pub struct AnnotationArgs {
-    /// The artifact's type; it can't be changed later [default: its present type, else dataset]
+    /// The artifact's type, which never changes; another one is refused [default: its type; dataset for a new artifact]
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
     /// Point this alias at the version (repeatable)
@@ -107,15 +109,16 @@ pub struct ContentArgs {
 
 /// The run that does the work.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options for the run")]
 pub struct RunArgs {
     /// The id of the run that makes the version
     #[arg(long, value_name = "ID", env = "CAIRN_RUN", hide_env_values = true)]
     pub run: Option<String>,
-    /// The run's group, such as an experiment or a batch job
+    /// The group of runs that the run belongs to, such as an experiment or a batch job
     #[arg(long, value_name = "GROUP", env = "CAIRN_RUN_GROUP", hide_env_values = true)]
     pub group: Option<String>,
     /// The kind of work that the run does
-    #[arg(long, value_name = "TYPE", env = "CAIRN_JOB_TYPE", hide_env_values = true)]
+    #[arg(long, value_name = "TYPE", env = "CAIRN_JOB_TYPE", hide_env_values = true, hide_short_help = true)]
     pub job_type: Option<String>,
 }
 

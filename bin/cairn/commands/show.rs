@@ -31,7 +31,9 @@ pub struct ShowArgs {
 pub const HELP: Help = Help {
     description: &[
         "Prints the digest, type, aliases, tags, description, metadata, counts and times, and the first ten \
-         runs that made this content.",
+         runs that made this content. MODE says how the version was made: simple (a put or a copy), patch, or \
+         collaborative (a finish, of the contributions of many runs). `cairn lineage` shows which runs used the \
+         version, and `cairn log` what happened to it.",
         "With PATH: what the entry at that path is. A table shows its first rows, an image its size.",
     ],
     examples: &[

@@ -33,12 +33,13 @@ pub struct SealArgs {
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
-    description: &["The files become the run's contribution to the draft, and the directory becomes read-only. If it \
-         is sealed already, the same is printed again."],
+    description: &["The files in the staging directory become the run's contribution to the draft, and the directory \
+         becomes read-only. Prints the artifact, the draft's id and the run. To seal a directory a second time changes \
+         nothing and prints the same."],
     examples: &[
-        ("cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3", "first: mount a staging directory"),
-        ("cp -r results mnt/", "any program writes to it"),
         ("cairn seal mnt", "prints NAME ID RUN"),
+        ("cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3", "before: mount a staging directory"),
+        ("cp -r results mnt/", "before: any program writes to it"),
     ],
     exit: &[(3, "refused: a file is open for writing; the error names it and the process")],
     json: "{\"artifact\", \"distributed_id\", \"run\", \"files\", \"bytes\"}",

@@ -21,13 +21,13 @@ use std::ffi::OsString;
 pub struct UpsertArgs {
     /// The artifact
     pub name: String,
-    /// Directories, files, - for stdin, SCHEME://... for a reference; without it, seal the run's staging directory
+    /// Directories, files, - for stdin, SCHEME://... for a reference; without SRC, seal the run's staging directory
     #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
-    /// The id that all runs of the version share [default: the group]
+    /// The draft's id, the same for all its runs [default: the value of --group]
     #[arg(long, value_name = "ID")]
     pub distributed_id: Option<String>,
-    /// Replace this run's earlier contributions
+    /// Replace all that this run contributed before
     #[arg(long)]
     pub replace: bool,
     /// Where the files go, what is recorded about them, and the run.
@@ -38,16 +38,17 @@ pub struct UpsertArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Any number of runs, on any number of hosts, contribute to a version at the same time. `cairn \
-         finish` makes the version of all contributions.",
-        "A later upsert of the same run overrides its earlier ones path by path; --replace replaces them \
-         all. Each run may have one writing process at a time. Without SRC, the files in the run's \
-         staging directory become its contribution.",
+        "A draft is a version that many runs make together. Any number of runs, on any number of hosts, contribute \
+         files to it at the same time, all with the same --distributed-id. `cairn finish` makes the version of all \
+         contributions.",
+        "A later upsert of the same run adds to its earlier ones: a file replaces the one that the run contributed at \
+         the same path. With --replace it replaces all of them. Each run may have one writing process at a time. \
+         Without SRC, the files in the run's staging directory become its contribution.",
     ],
     examples: &[
         ("cairn upsert eval image1.png --distributed-id eval-7 --run rank-1", "prints eval eval-7 rank-1"),
         ("cairn upsert eval out/ --at rank-3 --run rank-3 --group job-99", "the id is the group: job-99"),
-        ("cairn upsert eval fixed/ --run rank-3 --distributed-id eval-7", "overrides earlier files of rank-3"),
+        ("cairn upsert eval fixed/ --run rank-3 --distributed-id eval-7", "replaces rank-3's files at these paths"),
         ("cairn finish eval --distributed-id eval-7", "makes the version"),
     ],
     exit: &[(3, "refused: the draft is finished, or another process of the run is writing")],

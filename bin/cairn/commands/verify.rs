@@ -21,19 +21,19 @@ pub struct VerifyArgs {
     /// Check records and structure only; hash no file
     #[arg(long)]
     pub quick: bool,
-    /// Read no faster than this: bytes per second, such as 50M (K, M, G: 1024 and its powers)
+    /// Whole store: read no faster than this: bytes per second, such as 50M (K, M, G: 1024 and its powers)
     #[arg(long, value_name = "RATE", value_parser = rate, conflicts_with_all = ["repair", "repair_from"])]
     pub limit: Option<u64>,
-    /// Hash only this share of the packs and objects, such as 1%; each run takes another share
+    /// Whole store: hash only this share of the packs and objects, such as 1%; each run chooses another share at random
     #[arg(long, value_name = "PERCENT", value_parser = share, conflicts_with_all = ["repair", "repair_from"])]
     pub sample: Option<f64>,
     /// Continue an interrupted `cairn verify`: do not read again what it read and found right
     #[arg(long)]
     pub resume: bool,
-    /// Replace damaged content by a sound copy from elsewhere in the store; remove damaged files that nothing needs
+    /// Replace what is damaged by an intact copy from elsewhere in the store; remove damaged files that no version needs
     #[arg(long)]
     pub repair: bool,
-    /// Repair from another store too, such as a backup (repeatable)
+    /// Repair from another store too, such as a backup made by `cp -a` or contrib/backup.sh (repeatable)
     #[arg(long, value_name = "STORE")]
     pub repair_from: Vec<PathBuf>,
 }
@@ -43,13 +43,14 @@ pub const HELP: Help = Help {
     description: &[
         "Reads the store and hashes its content again. Prints a line for each finding (its code, where it \
          is, what was expected and what was found) and below it the versions and paths that it affects. \
-         Lines that begin with `note:` are not damage: the next writer repairs them.",
-        "A check of the whole store records now and then what it read and found right, in the user's cache directory. \
+         A line that begins with `note:` is not damage: the next writer repairs it.",
+        "A check of the whole store saves its progress in the user's cache directory. \
          If it is interrupted, `cairn verify --resume` reads only the rest, and what was changed since.",
-        "--repair and --repair-from store again what is damaged or missing: content and manifests by their SHA-256, \
-         records by their tokens, from copies that are checked first. Index segments and artifact.json are made again \
-         from what the store has. Damage that affects nothing is removed, unless another process writes. What has no \
-         right copy stays a finding. Writers, mounts and gc can work meanwhile.",
+        "--repair and --repair-from store again what is damaged or missing. They use only copies that they have checked: \
+         content and manifests by their SHA-256, records by their checksum and the token in them (the random number \
+         that names one commit). Index segments and artifact.json are made again from what the store has. Damaged \
+         files that no version needs are removed, unless another process writes. What has no intact copy stays a \
+         finding. Writers, mounts and gc can work meanwhile.",
     ],
     examples: &[
         ("cairn verify", "the whole store"),
@@ -64,7 +65,7 @@ pub const HELP: Help = Help {
          \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\", \
          \"resumed\": null or {\"begun_at\", \"files\", \"bytes\"}}; with --repair also \
          \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"cleared\"}",
-    list: Some(("Codes", code::ALL)),
+    list: Some(("Codes (the numbers are those of FORMAT.md's invariants)", code::ALL)),
 };
 
 /// Bytes per second.

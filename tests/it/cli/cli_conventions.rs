@@ -475,10 +475,52 @@ fn help_is_wrapped_once_and_examples_are_never_broken() {
 }
 
 #[test]
-fn the_readme_names_every_command() {
+fn the_help_and_the_readme_show_the_same_groups_with_every_command_once() {
+    let help = TestStore::new().ok(&["--help"]);
+    let in_help = |title: &str| -> Vec<String> {
+        let section = help.split(&format!("\n{title}:\n")).nth(1).unwrap_or_else(|| panic!("no {title}: {help}"));
+        let lines = section.split("\n\n").next().unwrap().lines().filter(|line| !line.starts_with("    "));
+        lines.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
     let readme = include_str!("../../../README.md");
-    let missing: Vec<_> = COMMANDS.iter().filter(|command| !readme.contains(&format!("`{command}`"))).collect();
-    assert!(missing.is_empty(), "not in README's table of commands: {missing:?}");
+    let table = readme.split("\n| commands | |\n|---|---|\n").nth(1).expect("README has a table of commands");
+    let mut shown = Vec::new();
+    for row in table.lines().take_while(|line| line.starts_with('|')) {
+        let (title, names) = row.trim_matches(['|', ' ']).split_once(" | ").unwrap();
+        let names: Vec<String> = names.split(", ").map(|name| name.trim_matches('`').to_owned()).collect();
+        assert_eq!(names, in_help(title), "{title}");
+        shown.extend(names);
+    }
+    let mut all: Vec<String> = COMMANDS.iter().map(|command| (*command).to_owned()).collect();
+    all.push("help".into());
+    all.sort();
+    shown.sort();
+    assert_eq!(shown, all);
+    assert!(in_help("Terms").iter().any(|term| term == "draft"), "{help}");
+}
+
+#[test]
+fn help_of_help_is_the_list_of_commands() {
+    let test_store = TestStore::new();
+    let help = test_store.ok(&["--help"]);
+    for args in [["help", "--help"], ["help", "-h"], ["help", "help"]] {
+        assert!(test_store.ok(&args).contains("\nMake versions:\n"), "{args:?}");
+    }
+    assert!(help.contains("\n  help "), "{help}");
+}
+
+#[test]
+fn the_long_list_of_options_of_put_is_in_sections() {
+    let test_store = TestStore::new();
+    for command in ["put", "upsert", "finish", "patch"] {
+        let help = test_store.ok(&[command, "-h"]);
+        let sections = ["Options:", "Options for sources:", "Options for the new version:", "Options for the run:"];
+        let places: Vec<_> = sections.iter().map(|s| help.find(&format!("\n{s}\n"))).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{command}: {help}");
+    }
+    let mount = test_store.ok(&["mount", "-h"]);
+    let run = mount.split("\nOptions for the run:\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    assert!(!run.contains("--log"), "{mount}");
 }
 
 #[test]
@@ -504,6 +546,10 @@ fn help_of_cairnfs_has_the_sections_of_a_command_and_its_errors_have_the_same_fo
 fn check_wrapping(help: &str, width: usize, what: &str) {
     let examples = help.split("Examples:\n").nth(1).unwrap().split("\n\n").next().unwrap();
     assert!(examples.lines().any(|line| line.starts_with("  cairn ")), "{what}: {help}");
+    if width == 80 {
+        let long: Vec<_> = examples.lines().filter(|line| line.chars().count() > width).collect();
+        assert!(long.is_empty(), "{what}: {long:?}");
+    }
     let description = help.split("Usage:").next().unwrap();
     for lines in description.lines().collect::<Vec<_>>().windows(2) {
         let next_word = lines[1].split(' ').next().unwrap().chars().count();

@@ -47,10 +47,6 @@ impl Classes {
         Some(Classes { set: items.iter().map(class).collect::<Option<_>>()? })
     }
 
-    pub(super) fn names(&self) -> BTreeMap<String, Value> {
-        self.iter().map(|(id, name)| (id.to_string(), name.into())).collect()
-    }
-
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let set = self.set.iter().map(|class| Value::Map(class.clone())).collect();
         python_json::write(&map([("_type", "classes".into()), ("class_set", Value::List(set))]))

@@ -1,5 +1,6 @@
 //! The types of a table's columns, as W&B's tables have them: each value of a column is of the column's type or null.
 
+use super::image_type::ImageType;
 use super::value::{Value, fields_at, map, number_at};
 use std::collections::BTreeMap;
 
@@ -23,8 +24,8 @@ pub(super) enum ColumnType {
         length: usize,
     },
     Map(BTreeMap<String, ColumnType>),
-    /// Images; the names of the classes of all of them.
-    Image(BTreeMap<String, Value>),
+    /// Images.
+    Image(Box<ImageType>),
     /// A type that was read from a file and is not one of these. It takes any value.
     Other(Value),
 }
@@ -52,7 +53,7 @@ impl ColumnType {
                 let types = fields.iter().map(|(name, value)| Some((name.clone(), ColumnType::of(value)?)));
                 ColumnType::Map(types.collect::<Option<_>>()?)
             }
-            Value::Image(image) => ColumnType::Image(image.class_names()),
+            Value::Image(image) => ColumnType::Image(Box::new(ImageType::of(image))),
         })
     }
 
@@ -78,11 +79,7 @@ impl ColumnType {
                 let with = types.iter().zip(fields.values()).map(|((name, t), v)| Some((name.clone(), t.with(v)?)));
                 Some(ColumnType::Map(with.collect::<Option<_>>()?))
             }
-            (ColumnType::Image(names), Value::Image(image)) => {
-                let mut names = names.clone();
-                names.extend(image.class_names());
-                Some(ColumnType::Image(names))
-            }
+            (ColumnType::Image(before), Value::Image(image)) => Some(ColumnType::Image(Box::new(before.with(image)))),
             _ => (ColumnType::of(value)? == *self).then(|| self.clone()),
         }
     }
@@ -160,7 +157,7 @@ impl ColumnType {
                 let types = types.iter().map(|(name, t)| (name.clone(), t.to_value())).collect();
                 map([("type_map", Value::Map(types))])
             }
-            ColumnType::Image(names) => image_params(names),
+            ColumnType::Image(image) => image.params(),
             _ => return map([("wb_type", self.name().into())]),
         };
         map([("params", params), ("wb_type", self.name().into())])
@@ -195,29 +192,10 @@ impl ColumnType {
                 let types = fields_at(params, "type_map")?;
                 ColumnType::Map(types.iter().map(|(name, t)| (name.clone(), ColumnType::parse(t))).collect())
             }
-            "image-file" => {
-                let constant = fields_at(params, "class_map")?;
-                ColumnType::Image(fields_at(fields_at(constant, "params")?, "val")?.clone())
-            }
+            "image-file" => ColumnType::Image(Box::new(ImageType::parse(params)?)),
             _ => return None,
         };
         // A type with parts that are not known here is kept as it was read.
         (parsed.to_value() == *value).then_some(parsed)
     }
-}
-
-fn image_params(class_names: &BTreeMap<String, Value>) -> Value {
-    let constant = |is_set: bool, value: Value| {
-        let params = map([("is_set", is_set.into()), ("val", value)]);
-        map([("params", params), ("wb_type", "const".into())])
-    };
-    let empty = || Value::Map(BTreeMap::new());
-    map([
-        ("box_class_maps", constant(false, empty())),
-        ("box_layers", constant(false, empty())),
-        ("box_score_keys", constant(true, Value::List(Vec::new()))),
-        ("class_map", constant(false, Value::Map(class_names.clone()))),
-        ("mask_class_maps", constant(false, empty())),
-        ("mask_layers", constant(false, empty())),
-    ])
 }

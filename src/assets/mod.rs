@@ -4,12 +4,16 @@
 //! [`Artifact::add`](crate::Artifact::add) adds an object, [`Version::get`](crate::Version::get) gives it back.
 
 mod asset;
+mod boxes;
 mod classes;
 mod column;
 mod html;
 mod image;
+mod image_type;
 mod import;
+mod mask;
 mod object;
+mod pixels;
 mod python_json;
 mod table;
 mod value;
@@ -19,4 +23,4 @@ pub use classes::Classes;
 pub use html::Html;
 pub use object::{Json, Object};
 pub use table::Table;
-pub use value::{Image, Value};
+pub use value::{BoundingBox, Boxes, Image, Mask, Value};

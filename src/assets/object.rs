@@ -3,7 +3,7 @@
 use super::asset::{Asset, AssetFile};
 use super::classes::Classes;
 use super::html::Html;
-use super::image::read_file;
+use super::image::{ImageFiles, read_file};
 use super::python_json;
 use super::table::Table;
 use super::value::{Image, Value, text_at};
@@ -134,7 +134,7 @@ impl Version {
         };
         let object = match text_at(&fields, "_type") {
             Some("table") => Table::parse(&Value::Map(fields), self).map(Object::Table),
-            Some("image-file") => Image::parse(&fields, self).map(Object::Image),
+            Some("image-file") => Image::parse(&fields, &mut ImageFiles::new(self)).map(Object::Image),
             Some("classes") => Classes::parse(&fields).map(Object::Classes),
             Some("html-file") => Html::parse(&fields, self)?.map(Object::Html),
             _ => None,

@@ -2,6 +2,7 @@
 
 use super::asset::{Asset, AssetFile};
 use super::column::ColumnType;
+use super::image::ImageFiles;
 use super::python_json;
 use super::value::{Image, Value, fields_at, map, text_at};
 use crate::catalog::Version;
@@ -116,13 +117,14 @@ impl Table {
             .and_then(|params| fields_at(params, "type_map"));
         let type_of = |name: &String| type_map.and_then(|types| types.get(name)).map(ColumnType::parse);
         let types: Vec<_> = columns.iter().map(|name| type_of(name).unwrap_or(ColumnType::Any)).collect();
+        let mut files = ImageFiles::new(version);
         let mut rows = Vec::with_capacity(data.len());
         for row in data {
             let Value::List(cells) = row else { return None };
             if cells.len() != columns.len() {
                 return None;
             }
-            rows.push(cells.iter().zip(&types).map(|(cell, t)| read_cell(cell, t, version)).collect());
+            rows.push(cells.iter().zip(&types).map(|(cell, t)| read_cell(cell, t, &mut files)).collect());
         }
         let known = ["_type", "column_types", "columns", "data", "log_mode", "ncols", "nrows"];
         let others = fields.iter().filter(|(key, _)| !known.contains(&key.as_str()));
@@ -194,12 +196,12 @@ fn null_for_nan(value: Value) -> Value {
 }
 
 /// A cell as its column has it: JSON has no times and no images.
-fn read_cell(cell: &Value, column: &ColumnType, version: &Version) -> Value {
+fn read_cell(cell: &Value, column: &ColumnType, files: &mut ImageFiles) -> Value {
     match (column, cell) {
-        (ColumnType::Optional(inner), cell) => read_cell(cell, inner, version),
+        (ColumnType::Optional(inner), cell) => read_cell(cell, inner, files),
         (ColumnType::Timestamp, Value::Int(ms)) => i64::try_from(*ms).map_or(cell.clone(), Value::Timestamp),
         (_, Value::Map(fields)) if text_at(fields, "_type") == Some("image-file") => {
-            Image::parse(fields, version).map_or(cell.clone(), |image| Value::Image(Box::new(image)))
+            Image::parse(fields, files).map_or(cell.clone(), |image| Value::Image(Box::new(image)))
         }
         _ => cell.clone(),
     }

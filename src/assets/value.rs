@@ -40,10 +40,14 @@ pub enum Value {
 /// `media/images/…`.
 ///
 /// # Example
-/// ```no_run
-/// use cairn::assets::{Classes, Image};
+/// ```
+/// use cairn::assets::{BoundingBox, Boxes, Classes, Image, Mask};
 ///
-/// let image = Image::from_file("cat.png")?.caption("a cat").classes(Classes::new([(0, "cat")]));
+/// let red = [255, 0, 0].repeat(6);
+/// let image = Image::from_pixels(3, 2, 3, &red)?.caption("a cat").classes(Classes::new([(0, "cat")]));
+/// let boxes = Boxes::new([BoundingBox::corners(0, [0.1, 0.2], [0.5, 0.9]).score("acc", 0.7)]);
+/// let image = image.boxes("predictions", boxes.labels([(0, "cat")]));
+/// let image = image.mask("truth", Mask::from_pixels(3, 2, &[0, 0, 1, 0, 1, 1])?.labels([(1, "cat")]));
 /// let mut artifact = cairn::Artifact::new("pictures", None)?;
 /// artifact.add("first", &image)?;
 /// # Ok::<(), cairn::Error>(())
@@ -56,21 +60,54 @@ pub struct Image {
     /// Where the picture is in the version.
     pub(super) path: String,
     pub(super) sha256: String,
-    pub(super) classes: Option<ClassesFile>,
+    /// The names of classes that were set, without those of its boxes and masks.
+    pub(super) own_classes: ClassNames,
+    /// The file of all its classes.
+    pub(super) classes: Option<Arc<ClassesFile>>,
+    /// Boxes by their layer, in the order in which they were set.
+    pub(super) boxes: Vec<(String, Boxes)>,
+    /// Masks by their layer, in the order in which they were set.
+    pub(super) masks: Vec<(String, Mask)>,
     /// Caption, grouping, and fields that were read and are not known here.
     pub(super) others: BTreeMap<String, Value>,
     pub(super) picture: Picture,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+/// Numbers of classes and their names.
+pub(super) type ClassNames = Vec<(i64, String)>;
+
+/// The file of an image's classes, which several images can share.
+#[derive(Debug, PartialEq)]
 pub(super) struct ClassesFile {
     pub(super) path: String,
     /// MD5 in base64.
     pub(super) digest: String,
-    /// The bytes of its file; `None` for an image that was read.
+    /// The bytes of the file; `None`: it could not be read from the image's version.
     pub(super) bytes: Option<Vec<u8>>,
-    /// The names by their numbers; empty for an image that was read.
-    pub(super) names: BTreeMap<String, Value>,
+    pub(super) names: ClassNames,
+}
+
+/// The bounding boxes of one layer of an [`Image`], for example `predictions`, and the names of their classes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Boxes {
+    pub(super) boxes: Vec<BoundingBox>,
+    pub(super) labels: Option<ClassNames>,
+}
+
+/// A box on an [`Image`]: where it is, the number of its class, and what is known about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BoundingBox(pub(super) BTreeMap<String, Value>);
+
+/// A mask of an [`Image`]: a picture that has the number of a class at each pixel, and the names of these classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mask {
+    /// Where its picture is in the version.
+    pub(super) path: String,
+    pub(super) sha256: String,
+    pub(super) labels: ClassNames,
+    /// Fields that were read and are not known here.
+    pub(super) others: BTreeMap<String, Value>,
+    pub(super) picture: Picture,
 }
 
 #[derive(Clone)]

@@ -1,5 +1,7 @@
 //! Typed objects: the bytes are those that wandb writes, what wandb writes is read, and the commands print it.
 
+mod images;
+
 use crate::support::{TestStore, text};
 use cairn::assets::{Classes, Html, Image, Json, Object, Table, Value};
 use cairn::{Artifact, Version};
@@ -150,6 +152,9 @@ fn what_wandb_wrote_is_read_and_added_again_without_a_change() {
     for (name, files) in written_by_wandb() {
         let mut artifact = Artifact::new("theirs", None).unwrap();
         artifact.add_bytes(format!("media/images/{}/a.png", &digest[..20]), PNG).unwrap();
+        for picture in files.iter().flat_map(|(_, text)| images::pictures_of_pixels(text)) {
+            artifact.add_bytes(picture, PNG).unwrap();
+        }
         if name == "h" {
             let page = files[0].1.split("\"path\": \"").nth(1).unwrap().split('"').next().unwrap();
             artifact.add_bytes(page, "<p>hi</p>").unwrap();

@@ -26,6 +26,18 @@ picture.save("a.png")
 cat = [{"id": 0, "name": "cat"}]
 box = {"position": {"minX": 0.1, "maxX": 0.2, "minY": 0.3, "maxY": 0.4}, "class_id": 0}
 boxes = {"p": {"box_data": [box], "class_labels": {0: "cat"}}}
+center = {"position": {"middle": [150, 20], "width": 68, "height": 12.5}, "domain": "pixel", "class_id": 3}
+center.update({"box_caption": "a b", "scores": {"acc": 0.25}})
+two = {"t": {"box_data": [box, center]}, "p": {"box_data": [center], "class_labels": {3: "dog", 1: "cow"}}}
+pixels = numpy.arange(18, dtype=numpy.uint8).reshape(2, 3, 3)
+masks = {"m": {"mask_data": numpy.array([[0, 1, 1], [2, 0, 127]]), "class_labels": {0: "sky", 1: "cat", 2: "x"}}}
+unnamed = {"u": {"mask_data": numpy.array([[5, 1, 1], [5, 1, 1]])}}
+everything = [
+    [wandb.Image("a.png", classes=cat, boxes=two)],
+    [None],
+    [wandb.Image(pixels, masks={**masks, **unnamed}, boxes=boxes, caption="c", grouping=2)],
+    [wandb.Image("a.png")],
+]
 rows = [[1, 1.5, "a", True, None], [2, float("nan"), "é", False, "z"]]
 times = [[datetime.datetime(2026, 1, 2, 3, 4, 5, 678000)], [None]]
 maps = [[{"k": 1, "l": ["a"]}, None], [None, None], [{"k": 2.5, "l": []}, None]]
@@ -53,6 +65,12 @@ objects = {
     "h": wandb.Html("<p>hi</p>", inject=False),
     "boxes": wandb.Image("a.png", classes=cat, boxes=boxes),
     "boxtable": wandb.Table(columns=["i"], data=[[wandb.Image("a.png", classes=cat, boxes=boxes)]]),
+    "pixels": wandb.Image(pixels, caption="from an array"),
+    "gray": wandb.Image(pixels[:, :, 0]),
+    "alpha": wandb.Image(numpy.arange(24, dtype=numpy.uint8).reshape(2, 3, 4), grouping=7),
+    "twoboxes": wandb.Image("a.png", classes=[{"id": 3, "name": "wolf"}, {"id": 9, "name": "z"}], boxes=two),
+    "masks": wandb.Image("a.png", masks={**masks, **unnamed}),
+    "everything": wandb.Table(columns=["i"], data=everything),
     "array": wandb.Table(columns=["np"], data=[[numpy.array([1, 2, 3])]]),
     "required": wandb.Table(columns=["x", "y"], data=[[1, 2]], optional=False),
 }

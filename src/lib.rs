@@ -203,6 +203,10 @@ pub mod internals {
         pub mod manifest_file {
             pub use crate::catalog::manifest_file::*;
         }
+        /// How alike names are.
+        pub mod similar {
+            pub use crate::catalog::similar::*;
+        }
         /// Removals.
         pub mod removal {
             pub use crate::catalog::removal::*;

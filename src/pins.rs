@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::lock::{self, HolderStatus, LockFile, LockRecord, Purpose};
 use crate::store::Store;
 use crate::types::{ArtifactName, Token, VersionNumber};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -112,19 +112,36 @@ fn pin_name(name: &ArtifactName, number: VersionNumber) -> String {
 /// # Errors
 /// I/O.
 pub fn users(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Vec<LockRecord>> {
+    Ok(users_of_each(store, name, &[number])?.remove(&number).unwrap_or_default())
+}
+
+/// [`users`] of several versions of an artifact. It takes no longer than for one.
+///
+/// # Errors
+/// I/O.
+pub(crate) fn users_of_each(
+    store: &Store,
+    name: &ArtifactName,
+    numbers: &[VersionNumber],
+) -> Result<HashMap<VersionNumber, Vec<LockRecord>>> {
     let begun = Instant::now();
     let mut asked = false;
     loop {
-        let holders = holders(store, name, number)?;
+        let holders = holders(store, name, numbers)?;
+        let of = |number: VersionNumber| holders.iter().filter(move |holder| holder.pinned.contains(&number));
         // A mount of a single version uses it.
-        let surely_used = holders.iter().any(|(_, record)| record.artifact.is_some());
-        if holders.is_empty() || surely_used || begun.elapsed() > TIMEOUT {
-            return Ok(holders.into_iter().map(|(_, record)| record).collect());
+        let surely_used = |number: VersionNumber| of(number).any(|holder| holder.record.artifact.is_some());
+        let undecided = |number: VersionNumber| of(number).next().is_some() && !surely_used(number);
+        if !numbers.iter().any(|number| undecided(*number)) || begun.elapsed() > TIMEOUT {
+            let users = |number: VersionNumber| (number, of(number).map(|holder| holder.record.clone()).collect());
+            return Ok(numbers.iter().map(|number| users(*number)).collect());
         }
         if !std::mem::replace(&mut asked, true) {
-            for (dir, _) in &holders {
-                // If another process has asked already, or asking fails, this only waits.
-                drop(store.disk().create_file(dir.join(pin_name(name, number) + WANTED)));
+            for (holder, number) in holders.iter().flat_map(|h| h.pinned.iter().map(move |number| (h, *number))) {
+                if undecided(number) {
+                    // If another process has asked already, or asking fails, this only waits.
+                    drop(store.disk().create_file(holder.dir.join(pin_name(name, number) + WANTED)));
+                }
             }
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -182,16 +199,35 @@ pub(crate) fn all(store: &Store) -> Result<AllPins> {
     Ok(all)
 }
 
-/// The live holders that pin a version, and their directories.
-fn holders(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Vec<(PathBuf, LockRecord)>> {
+/// A live holder that pins some of the versions in question.
+struct Holder {
+    dir: PathBuf,
+    record: LockRecord,
+    pinned: Vec<VersionNumber>,
+}
+
+/// The live holders that pin one of these versions.
+fn holders(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]) -> Result<Vec<Holder>> {
     let pins = store.layout().pins();
-    let mut files = Vec::new();
+    let mut found = HashMap::new();
     for holder in disk::list(&pins)? {
         let dir = pins.join(holder);
-        if disk::lstat_revalidated(&dir.join(pin_name(name, number)))?.is_some() {
-            files.push(dir.join(HOLDER));
+        let mut pinned = Vec::new();
+        for number in numbers {
+            if disk::lstat_revalidated(&dir.join(pin_name(name, *number)))?.is_some() {
+                pinned.push(*number);
+            }
+        }
+        if !pinned.is_empty() {
+            found.insert(dir.join(HOLDER), pinned);
         }
     }
+    let files: Vec<_> = found.keys().cloned().collect();
     let live = lock::judge(store, &files)?.into_iter().filter(|l| l.status == HolderStatus::Live);
-    Ok(live.filter_map(|l| Some((l.path.parent()?.to_path_buf(), l.record?))).collect())
+    Ok(live
+        .filter_map(|l| {
+            let pinned = found.remove(&l.path)?;
+            Some(Holder { dir: l.path.parent()?.to_path_buf(), record: l.record?, pinned })
+        })
+        .collect())
 }

@@ -139,8 +139,9 @@ fn number_of(store: &Store, spec: &VersionSpec) -> Result<Option<VersionNumber>>
                 if e.kind() != Kind::NotFound {
                     return e;
                 }
+                let hint = e.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
                 e.context(format!("alias {label} of {name} points at {number}, which is removed"))
-                    .with_hint(format!("`cairn alias {name}:vN {label}` moves it; `cairn restore {name}:{number}`"))
+                    .with_hint(format!("`cairn alias {name}:vN {label}` moves it{hint}"))
             })?),
             None => by_digest(store, name, label)?,
         },

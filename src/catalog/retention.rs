@@ -87,11 +87,20 @@ pub fn judge(store: &Store, name: &ArtifactName, rules: &KeepRules) -> Result<Ve
             Err(_) => vec!["damaged: it can be removed by its number".to_owned()],
         };
         kept_by.extend(aliases_of(*number, &aliases, None).into_iter().map(|alias| format!("alias {alias}")));
-        if kept_by.is_empty() && pinned.contains(&(name.clone(), *number)) {
-            let users = pins::users(store, name, *number)?;
-            kept_by.extend(users.iter().map(|user| format!("{} of {} on {}", user.purpose, user.user, user.host)));
-        }
         out.push(Judged { version: *number, kept_by });
+    }
+    let asked: Vec<VersionNumber> = out
+        .iter()
+        .filter(|judged| judged.kept_by.is_empty() && pinned.contains(&(name.clone(), judged.version)))
+        .map(|judged| judged.version)
+        .collect();
+    if !asked.is_empty() {
+        let mut users = pins::users_of_each(store, name, &asked)?;
+        for judged in out.iter_mut().filter(|judged| judged.kept_by.is_empty()) {
+            let users = users.remove(&judged.version).unwrap_or_default();
+            let kept = users.iter().map(|user| format!("{} of {} on {}", user.purpose, user.user, user.host));
+            judged.kept_by.extend(kept);
+        }
     }
     Ok(out)
 }

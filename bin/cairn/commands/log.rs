@@ -33,6 +33,10 @@ pub const HELP: Help = Help {
          lineage`.",
         "Times are those of the hosts that did it: local on a terminal, UTC elsewhere. Records of older releases do \
          not have users and hosts.",
+        "Records have whole seconds. Of one second, the log knows the order of versions, of one alias's moves, of one \
+         version's annotations and of one draft's records, and that a version was published before anything that \
+         concerns it. Other events of one second can have another order, and so can events of hosts whose clocks \
+         differ.",
     ],
     examples: &[
         ("cairn log images", ""),

@@ -46,7 +46,7 @@ fn log_prints_who_did_what_the_newest_first() {
         json!(["published", "v1", null, null, null, null]),
         json!(["published", "v0", null, null, null, "train-1"]),
     ];
-    // Events of one second, in different logs, have no order.
+    // Events of one second that do not concern each other have no order.
     for list in [&mut found, &mut expected] {
         list.sort_by_key(ToString::to_string);
     }
@@ -62,6 +62,41 @@ fn log_prints_who_did_what_the_newest_first() {
     assert!(lines.contains("x:prod v1 -> v0 by"), "{lines}");
     test_store.fails(&["log", "y"], 6);
     test_store.fails(&["log", "x:v0"], 2);
+}
+
+#[test]
+fn events_of_one_second_are_in_the_order_in_which_they_can_only_have_happened() {
+    let test_store = TestStore::new();
+    for content in ["0", "1", "2"] {
+        put(&test_store, content, &[]);
+        test_store.ok(&["alias", "x", "prod"]);
+        test_store.ok(&["tag", "x", "good"]);
+    }
+    test_store.ok(&["alias", "x:v0", "prod"]);
+    test_store.ok(&["rm", "x:v2"]);
+    test_store.ok(&["restore", "x:v2"]);
+    let found = events(&test_store, &["log", "x"], &["event", "version"]);
+    let place = |event: &str, version: &str| found.iter().position(|e| *e == json!([event, version])).unwrap();
+    for version in ["v0", "v1", "v2"] {
+        let published = place("published", version);
+        assert!(found[..published].contains(&json!(["annotated", version])), "{found:?}");
+        assert!(found[..published].contains(&json!(["alias", version])), "{found:?}");
+    }
+    let only = |wanted: &[&str]| {
+        let events = found.iter().filter(|e| wanted.contains(&e[0].as_str().unwrap()));
+        events.map(|e| format!("{} {}", e[0].as_str().unwrap(), e[1].as_str().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(only(&["published"]), ["published v2", "published v1", "published v0"]);
+    assert_eq!(
+        only(&["published", "alias"])[..6],
+        ["alias v0", "alias v2", "published v2", "alias v1", "published v1", "alias v0"]
+    );
+    assert_eq!(only(&["removed", "restored", "published"])[..3], ["restored v2", "removed v2", "published v2"]);
+    assert!(place("removed", "v2") < place("alias", "v0"), "an alias left it before it was removed: {found:?}");
+    test_store.ok(&["upsert", "y", "src", "--distributed-id", "d", "--run", "r1"]);
+    test_store.ok(&["finish", "y", "--distributed-id", "d", "--run", "r1"]);
+    let found = events(&test_store, &["log", "y"], &["event"]);
+    assert_eq!(found, [json!(["published"]), json!(["finished"]), json!(["contributed"])]);
 }
 
 #[test]

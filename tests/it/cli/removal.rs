@@ -100,6 +100,52 @@ fn a_version_that_a_mount_uses_is_kept_by_rules() {
 }
 
 #[test]
+fn pins_of_many_versions_are_asked_back_at_once() {
+    let test_store = test_store(5);
+    let store = test_store.store();
+    // A mount of the whole store that does not answer.
+    let purpose = cairn::internals::lock::Purpose { purpose: "mount", ..Default::default() };
+    let pins = cairn::internals::pins::Pins::hold(&store, &purpose).unwrap();
+    let x: ArtifactName = "x".parse().unwrap();
+    for version in 0..4 {
+        pins.pin(&x, VersionNumber(version)).unwrap();
+    }
+    let begun = std::time::Instant::now();
+    let rules = cairn::catalog::retention::KeepRules::default().last(1);
+    let judged = cairn::catalog::retention::judge(&store, &x, &rules).unwrap();
+    // It waits 5 seconds for an answer; for each version that would be 20.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(judged[1..].iter().all(|version| version.kept_by[0].starts_with("mount of ")), "{judged:?}");
+    drop(pins);
+    let judged = cairn::catalog::retention::judge(&store, &x, &rules).unwrap();
+    assert!(judged[1..].iter().all(|version| version.kept_by.is_empty()), "{judged:?}");
+}
+
+#[test]
+fn a_hint_offers_restore_only_where_it_can_work() {
+    let test_store = test_store(2);
+    test_store.ok(&["alias", "x:v0", "prod"]);
+    // A removal that was killed after the version was removed, and before its alias was.
+    let mut killed_at = 0;
+    let said = loop {
+        killed_at += 1;
+        let mut child = test_store.stopped_before(killed_at, &["rm", "x:v0", "--force"]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let out = test_store.cairn(&["show", "x:prod"]).output().unwrap();
+        if !out.status.success() {
+            break text(&out.stderr);
+        }
+    };
+    assert!(said.contains("alias prod of x points at v0, which is removed"), "{said}");
+    assert!(said.contains("moves it; `cairn restore x:v0` brings it back"), "{said}");
+    test_store.ok(&["gc", "--min-age", "0s"]);
+    let said = text(&test_store.cairn(&["show", "x:prod"]).output().unwrap().stderr);
+    assert!(said.contains("moves it; a garbage collection has freed content of it"), "{said}");
+    assert!(!said.contains("cairn restore"), "{said}");
+}
+
+#[test]
 fn what_rm_says_it_frees_is_what_no_other_version_and_no_draft_has() {
     let test_store = test_store(3);
     let removed = text(&test_store.run(&["rm", "x:v1"], 0).stderr);

@@ -108,7 +108,7 @@ pub mod colour {
     pub const GREEN: u8 = 32;
     /// What changed.
     pub const YELLOW: u8 = 33;
-    /// Hints.
+    /// Hints and renames.
     pub const CYAN: u8 = 36;
 }
 

@@ -13,8 +13,8 @@ pub use artifact::{Artifact, ArtifactAnnotations, FileWriter, ParsedChange, pars
 #[doc(hidden)]
 pub use modes::publish_generated;
 pub use modes::{
-    FinishOptions, OpenDraft, OpenRun, Sealing, Survey, UpsertInProgress, UpsertOptions, Upserted, copy, no_draft,
-    refuse_if_finished, restore, sealed, survey,
+    DraftPreview, FinishOptions, OpenDraft, OpenRun, Sealing, Survey, UpsertInProgress, UpsertOptions, Upserted, copy,
+    no_draft, refuse_if_finished, restore, sealed, survey,
 };
 pub use publication::{Published, SaveOptions, recover};
 pub use run::{Run, RunOptions};

@@ -37,6 +37,7 @@ mod rebase;
 mod recut;
 mod reference;
 mod relocate;
+mod renames;
 mod totals;
 mod tree;
 mod walk;
@@ -71,6 +72,7 @@ pub(crate) mod internals {
     pub use crate::manifest::rebase::{Rebased, rebase};
     pub use crate::manifest::reference::{MAX_ETAG, MAX_TARGET, MAX_URI};
     pub use crate::manifest::relocate::{Layered, NodeRelocator, carry};
+    pub use crate::manifest::renames::{Renames, renames};
     pub use crate::manifest::totals::MAX_BYTES;
 }
 

@@ -1,15 +1,16 @@
 //! `cairn diff`
 
 use super::entry::{Fields, json_name};
-use super::shared_args::ScanArgs;
+use super::shared_args::{DraftSide, ScanArgs};
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::{Context, colour};
 use crate::progress::human;
 use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit;
-use cairn::internals::manifest::diff;
-use cairn::manifest::{Change, Entry, Tree};
+use cairn::internals::manifest::{Renames, diff, renames};
+use cairn::manifest::{Change, Diff, Entry, Tree};
+use cairn::types::{ArtifactName, RelPath};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
@@ -25,8 +26,11 @@ pub struct DiffArgs {
     #[arg(value_name = "A")]
     pub from: String,
     /// A version, or a directory (./dir, ../dir, /dir)
-    #[arg(value_name = "B")]
-    pub to: OsString,
+    #[arg(value_name = "B", required_unless_present = "draft", conflicts_with = "draft")]
+    pub to: Option<OsString>,
+    /// A draft of A's artifact instead of B.
+    #[command(flatten)]
+    pub draft: DraftSide,
     /// Print only counts and bytes
     #[arg(long)]
     pub stat: bool,
@@ -39,22 +43,27 @@ pub struct DiffArgs {
 pub const HELP: Help = Help {
     description: &[
         "Prints one line for each path that differs: `A path` (added), `D path` (removed), `M path` \
-         (changed).",
+         (changed), `R old -> new` (renamed).",
+        "A file or directory is renamed if the same content was removed at one path and added at another, and only \
+         there. If more than 65,536 paths differ, renames are not searched for.",
         "B is a directory if it begins with ./, ../ or /, or if it is . or .. itself. A directory is \
          compared as `cairn put` would store it: --exclude, --follow-symlinks, --skip-special and \
          --rehash apply to it, and .cairnignore files too.",
+        "With --draft, B is what `cairn finish` would make of a draft of the same artifact now.",
     ],
     examples: &[
         ("cairn diff images:v3 images", "v3 against the newest version"),
         ("cairn diff images ./photos", "what a put of ./photos would change"),
         ("cairn diff images:v3 images:v4 --stat", ""),
+        ("cairn diff eval --draft eval-7", "what the draft would change of the newest version"),
         ("cairn diff images:v3 ./photos --json > changes.json", "`cairn patch --from-diff` takes it"),
     ],
     exit: &[(0, "no differences"), (1, "there are differences")],
     json: "{\"from\", \"to\", \"from_digest\", \"to_digest\", \"changes\": [{\"path\", \"change\": \
-         \"added|removed|changed\", \"old\", \"new\"}], \"added\", \"removed\", \"changed\", \
-         \"bytes_added\", \"bytes_removed\"}\n\
-         old and new are entries as `cairn ls --json` prints them.",
+         \"added|removed|changed\", \"old\", \"new\"}], \"renames\": [{\"old\", \"new\", \"kind\"}], \
+         \"added\", \"removed\", \"changed\", \"renamed\", \"bytes_added\", \"bytes_removed\"}\n\
+         old and new of a change are entries as `cairn ls --json` prints them. What is renamed is in changes too, \
+         as added and removed. renames is null if they were not searched for.",
     list: None,
 };
 
@@ -69,15 +78,32 @@ struct Line<'a> {
     new: Option<Fields<'a>>,
 }
 
+/// One rename in JSON.
+#[derive(Serialize)]
+struct RenameLine<'a> {
+    old: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_b64: Option<String>,
+    new: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_b64: Option<String>,
+    kind: &'static str,
+}
+
 /// What changed in all.
 #[derive(Default)]
 struct Sum {
     added: u64,
     removed: u64,
     changed: u64,
+    /// Pairs of removed and added paths; `None`: they were not searched for.
+    renamed: Option<u64>,
     bytes_added: u64,
     bytes_removed: u64,
 }
+
+/// Up to this many changes are kept in memory to find renames among them.
+const KEPT: usize = 1 << 16;
 
 /// Compares; exit status 1 when there are differences.
 pub fn run(context: &mut Context, args: DiffArgs) -> CommandResult {
@@ -87,7 +113,7 @@ pub fn run(context: &mut Context, args: DiffArgs) -> CommandResult {
             .into());
     }
     let from = context.version(&args.from)?;
-    let (to_name, to) = other_side(context, &args)?;
+    let (to_name, to) = other_side(context, &args, from.artifact())?;
     let tree = from.tree()?;
     match compare(context, &args, &from.to_string(), &tree, &to_name, &to) {
         // The reader has gone, but whether the two differ is known.
@@ -103,38 +129,84 @@ fn compare(context: &mut Context, args: &DiffArgs, from: &str, tree: &Tree, to_n
         context.out.bytes(&head.as_bytes()[..head.len() - 1])?;
         context.out.bytes(if args.stat { b"" } else { b",\"changes\":[" })?;
     }
-    let mut sum = Sum::default();
-    for change in diff(tree, to) {
-        let change = change?;
-        if !args.stat {
-            show(context, &change, sum.is_empty())?;
-        }
-        sum.add(&change);
-    }
+    let sum = print(context, args.stat, diff(tree, to))?;
     sum.show(context, args.stat)?;
     Ok(u8::from(!sum.is_empty()))
 }
 
-/// B: a version, or a directory hashed without being stored.
-fn other_side(context: &Context, args: &DiffArgs) -> Result<(String, Tree)> {
-    if !is_directory(&args.to) {
-        let name = args
-            .to
+/// Prints the changes, or only counts them; if they are few enough, with their renames.
+fn print(context: &mut Context, stat: bool, mut changes: Diff) -> std::result::Result<Sum, Failure> {
+    let first: Vec<Change> = changes.by_ref().take(KEPT).collect::<Result<_>>()?;
+    let next = changes.next().transpose()?;
+    let found = if next.is_none() { renames(&first) } else { Renames::default() };
+    let mut sum = Sum { renamed: next.is_none().then_some(found.pairs.len() as u64), ..Sum::default() };
+    let mut pairs = found.pairs.iter().peekable();
+    for (i, change) in first.iter().enumerate() {
+        if !stat && (context.json() || !found.is_part.get(i).is_some_and(|part| *part)) {
+            show(context, change, sum.is_empty())?;
+        }
+        if let Some((old, _)) = pairs.next_if(|(_, new)| *new == i && !stat && !context.json()) {
+            show_rename(context, &first[*old].path, change)?;
+        }
+        sum.add(change);
+    }
+    for change in next.map(Ok).into_iter().chain(changes) {
+        let change = change?;
+        if !stat {
+            show(context, &change, sum.is_empty())?;
+        }
+        sum.add(&change);
+    }
+    if !stat && context.json() {
+        context.out.bytes(b"],\"renames\":")?;
+        let line = |(old, new): &(usize, usize)| rename_line(&first[*old], &first[*new]);
+        let renames = sum.renamed.map(|_| found.pairs.iter().map(line).collect::<Vec<_>>());
+        context.out.json_part(&renames)?;
+    }
+    Ok(sum)
+}
+
+fn rename_line<'a>(old: &'a Change, new: &'a Change) -> RenameLine<'a> {
+    let kind = if new.new.as_ref().is_some_and(Entry::is_directory) { "directory" } else { "file" };
+    let ((old, old_b64), (new, new_b64)) = (json_name(old.path.as_bytes()), json_name(new.path.as_bytes()));
+    RenameLine { old, old_b64, new, new_b64, kind }
+}
+
+fn show_rename(context: &mut Context, old: &RelPath, change: &Change) -> std::result::Result<(), Failure> {
+    let slash: &[u8] = if change.new.as_ref().is_some_and(Entry::is_directory) { b"/" } else { b"" };
+    context.out.begin_colour(colour::CYAN)?;
+    context.out.bytes(b"R ")?;
+    context.out.name(old.as_bytes())?;
+    context.out.bytes(&[slash, b" -> "].concat())?;
+    context.out.name(change.path.as_bytes())?;
+    context.out.bytes(slash)?;
+    context.out.end_colour()?;
+    context.out.bytes(b"\n")
+}
+
+/// B: a version, a draft, or a directory hashed without being stored.
+fn other_side(context: &Context, args: &DiffArgs, artifact: &ArtifactName) -> Result<(String, Tree)> {
+    if let Some(draft) = args.draft.tree(context, artifact)? {
+        return Ok(draft);
+    }
+    let to = args.to.as_deref().unwrap_or_default();
+    if !is_directory(to) {
+        let name = to
             .to_str()
-            .ok_or_else(|| Error::usage(format!("{} is not the name of a version", show_path(Path::new(&args.to)))))?;
+            .ok_or_else(|| Error::usage(format!("{} is not the name of a version", show_path(Path::new(to)))))?;
         let version = context.version(name).map_err(|e| {
             if Path::new(name).is_dir() { e.with_hint(format!("the directory is written ./{name}")) } else { e }
         })?;
         return Ok((version.to_string(), version.tree()?));
     }
     let options = args.scan.options();
-    let dir = Path::new(&args.to);
+    let dir = Path::new(to);
     if !dir.exists() {
         return Err(Error::not_found(format!("{} does not exist", show_path(dir))));
     }
     let bar = context.bar("diff");
     let tree = commit::scan_dir(dir, &options, Some(&context.store()?), &bar.progress())?;
-    Ok((args.to.to_string_lossy().into_owned(), tree))
+    Ok((to.to_string_lossy().into_owned(), tree))
 }
 
 fn is_directory(side: &OsStr) -> bool {
@@ -197,16 +269,20 @@ impl Sum {
     fn show(&self, context: &mut Context, alone: bool) -> std::result::Result<(), Failure> {
         if context.json() {
             let tail = json!({ "added": self.added, "removed": self.removed, "changed": self.changed,
-            "bytes_added": self.bytes_added, "bytes_removed": self.bytes_removed });
-            context.out.bytes(if alone { b"," } else { b"]," })?;
+            "renamed": self.renamed, "bytes_added": self.bytes_added, "bytes_removed": self.bytes_removed });
+            context.out.bytes(b",")?;
             return context.out.line(&tail.to_string()[1..]);
         }
         if !alone {
             return Ok(());
         }
-        let Sum { added, removed, changed, bytes_added, bytes_removed } = self;
+        let Sum { added, removed, changed, renamed, bytes_added, bytes_removed } = self;
+        let renamed = match renamed {
+            Some(renamed) if *renamed > 0 => format!(" ({renamed} of them renamed)"),
+            _ => String::new(),
+        };
         context.out.line(&format!(
-            "{added} added, {removed} removed, {changed} changed; {} in, {} out",
+            "{added} added, {removed} removed{renamed}, {changed} changed; {} in, {} out",
             human(*bytes_added),
             human(*bytes_removed)
         ))

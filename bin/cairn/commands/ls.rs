@@ -1,10 +1,11 @@
 //! `cairn ls` and `cairn cat`
 
 use super::entry::{Line, long, points_at};
+use super::shared_args::DraftSide;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
-use cairn::catalog::Version;
+use cairn::catalog::{Selector, Version, VersionSpec};
 use cairn::error::Error;
 use cairn::manifest::{Entry, FoundEntry, Tree};
 use cairn::types::RelPath;
@@ -26,16 +27,23 @@ pub struct LsArgs {
     /// List everything below, not only one level
     #[arg(short = 'R', long)]
     pub recursive: bool,
+    /// A draft of the artifact.
+    #[command(flatten)]
+    pub draft: DraftSide,
 }
 
 /// The text of `--help`.
 pub const LS_HELP: Help = Help {
-    description: &["Paths are complete, from the root of the version. A directory ends with /."],
+    description: &[
+        "Paths are complete, from the root of the version. A directory ends with /.",
+        "With --draft, lists what `cairn finish` would make of a draft now. What is not sealed is not in it.",
+    ],
     examples: &[
         ("cairn ls images", "the top level of the newest version"),
         ("cairn ls images:v3 2026/raw -l", ""),
         ("cairn ls images:prod -R", "everything"),
         ("cairn ls images -R --json | jq -r 'select(.size > 1000000).path'", ""),
+        ("cairn ls eval --draft eval-7 -R", "what the runs have contributed so far"),
     ],
     exit: &[],
     json: "One line for each entry: {\"path\", \"kind\", \"size\", \"digest\", \"exec\", \"target\", \
@@ -66,9 +74,8 @@ pub const CAT_HELP: Help = Help {
 /// Lists what is at a path.
 pub fn ls(context: &mut Context, args: LsArgs) -> CommandResult {
     let path = args.path.as_ref().map_or(Ok(RelPath::root()), |p| RelPath::parse_or_root(p.as_bytes()))?;
-    let version = context.version(&args.version)?;
-    let tree = version.tree()?;
-    let FoundEntry { entry, rank } = found(&version, &tree, &path)?;
+    let (of, tree) = listed(context, &args)?;
+    let FoundEntry { entry, rank } = found(&of, &tree, &path)?;
     let mut show = |path: &RelPath, entry: &Entry| line(context, path, entry, args.long);
     match &entry {
         Entry::Directory(_) if args.recursive => {
@@ -88,11 +95,38 @@ pub fn ls(context: &mut Context, args: LsArgs) -> CommandResult {
     Ok(0)
 }
 
-fn found(version: &Version, tree: &Tree, path: &RelPath) -> Result<FoundEntry, Error> {
+/// What is listed, and its name.
+fn listed(context: &Context, args: &LsArgs) -> Result<(Listed, Tree), Error> {
+    let spec = VersionSpec::parse(&args.version)?;
+    if let Some((name, tree)) = args.draft.tree(context, &spec.artifact)? {
+        if spec.selector != Selector::Latest {
+            return Err(Error::usage(format!("`{}` names a version, and --draft names a draft", args.version))
+                .with_hint(format!("`cairn ls {} --draft ID` lists a draft", spec.artifact)));
+        }
+        let id = args.draft.draft.as_deref().unwrap_or_default();
+        return Ok((Listed { name, arguments: format!("{} --draft {id}", spec.artifact) }, tree));
+    }
+    let version = context.version(&args.version)?;
+    Ok((Listed::of(&version), version.tree()?))
+}
+
+/// What a path is searched in: what it is called, and the arguments of `cairn ls` for it.
+struct Listed {
+    name: String,
+    arguments: String,
+}
+
+impl Listed {
+    fn of(version: &Version) -> Listed {
+        Listed { name: version.to_string(), arguments: version.to_string() }
+    }
+}
+
+fn found(of: &Listed, tree: &Tree, path: &RelPath) -> Result<FoundEntry, Error> {
     tree.lookup(path)?.ok_or_else(|| {
         let above = path.parent().filter(|p| !p.is_root()).map_or(String::new(), |p| format!(" {p}"));
-        Error::not_found(format!("there is no {path} in {version}"))
-            .with_hint(format!("`cairn ls {version}{above}` shows what there is"))
+        Error::not_found(format!("there is no {path} in {}", of.name))
+            .with_hint(format!("`cairn ls {}{above}` shows what there is", of.arguments))
     })
 }
 
@@ -118,7 +152,7 @@ fn line(context: &mut Context, path: &RelPath, entry: &Entry, detailed: bool) ->
 pub fn cat(context: &mut Context, args: CatArgs) -> CommandResult {
     let path = RelPath::parse(args.path.as_bytes())?;
     let version = context.version(&args.version)?;
-    found(&version, &version.tree()?, &path)?;
+    found(&Listed::of(&version), &version.tree()?, &path)?;
     let mut from = version.open(path.as_bytes())?;
     context.out.copy(&mut from, &format!("{version} {path}"))?;
     Ok(0)

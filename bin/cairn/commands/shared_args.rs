@@ -1,7 +1,11 @@
 //! Arguments that several commands have, and what the library makes of them.
 
+use crate::output::Context;
+use cairn::catalog::Draft;
 use cairn::error::Result;
 use cairn::internals::commit::{Run, RunOptions};
+use cairn::manifest::Tree;
+use cairn::types::{ArtifactName, DistributedId, RunId};
 use cairn::{ScanOptions, Store};
 use clap::Args;
 use std::ffi::OsString;
@@ -136,5 +140,35 @@ impl RunArgs {
     pub fn run_if_given(&self, store: &Store) -> Result<Option<Run>> {
         let given = [&self.run, &self.group, &self.job_type].into_iter().flatten().any(|value| !value.is_empty());
         given.then(|| Run::new(store, self.options())).transpose()
+    }
+}
+
+/// A draft instead of a version.
+#[derive(Args, Debug)]
+pub struct DraftSide {
+    /// The draft with this distributed id: what a finish would make now
+    #[arg(long, value_name = "ID")]
+    pub draft: Option<String>,
+    /// With --draft: only what this run has contributed
+    #[arg(long, value_name = "RUN", requires = "draft")]
+    pub run: Option<String>,
+}
+
+impl DraftSide {
+    /// The entries of the draft of `name`, and what it is called. A warning says if a finish would refuse it.
+    pub fn tree(&self, context: &Context, name: &ArtifactName) -> Result<Option<(String, Tree)>> {
+        let Some(id) = &self.draft else { return Ok(None) };
+        let draft = Draft::new(&context.store()?, name, &DistributedId::parse(id)?);
+        let run = self.run.as_deref().map(RunId::parse).transpose()?;
+        let preview = draft.preview(run.as_ref())?;
+        if preview.conflicts > 0 {
+            context.warn(&format!(
+                "{} paths of {draft} differ between runs: what was added last is shown, and a finish without \
+                 `--on-conflict latest` refuses them",
+                preview.conflicts
+            ));
+        }
+        let run = self.run.as_ref().map(|run| format!(", run {run}")).unwrap_or_default();
+        Ok(Some((format!("{draft}{run}"), preview.tree)))
     }
 }

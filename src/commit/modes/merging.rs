@@ -2,10 +2,14 @@
 
 use super::conflicts::Conflicts;
 use super::content_check::{self, ContentCheck};
+use super::open_drafts::no_draft;
 use crate::catalog::RunRecord;
 use crate::catalog::draft::{Contribution, Draft, DraftState, OnConflict};
-use crate::error::{Kind, Result};
-use crate::manifest::{self, Choice, Conflict, NodeRef, NodeRelocator, NodeSource, Part, RootNode, Tree};
+use crate::commit::publication::draft_log;
+use crate::error::{Error, Kind, Result};
+use crate::manifest::{
+    self, Choice, Conflict, Layered, MemoryNodes, NodeRef, NodeRelocator, NodeSource, Part, RootNode, Tree,
+};
 use crate::objects::{NodePacks, ObjectWriter};
 use crate::progress::Progress;
 use crate::types::{RelPath, RunId};
@@ -126,6 +130,71 @@ impl Merging<'_> {
             Some(Contribution { number, record }) => format!("run {} (number {number} of the log)", record.run.id),
             None => "this finish".to_owned(),
         }
+    }
+}
+
+/// What a finish of a draft would make at the moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DraftPreview {
+    /// The entries. Of entries at one path that differ between runs, the one that was appended last.
+    pub tree: Tree,
+    /// How many of these differ: a finish without `--on-conflict latest` refuses them.
+    pub conflicts: u64,
+}
+
+impl Draft {
+    /// What a finish of the draft would make at the moment, or, with `only`, what that run has contributed. Nothing is
+    /// stored: new nodes of the manifest are in memory.
+    ///
+    /// # Errors
+    /// Not found: the draft, or contributions of that run. Conflict: the draft is finished. Damaged; I/O.
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(dir.path().join("s"), &Default::default())?;
+    /// use cairn::types::{ArtifactName, DistributedId};
+    ///
+    /// let (name, id) = (ArtifactName::parse("eval")?, DistributedId::parse("day-1")?);
+    /// let run = cairn::Run::new(&store, cairn::RunOptions::default().id("rank-0"))?;
+    /// let mut artifact = cairn::Artifact::new("eval", "result")?;
+    /// artifact.add_bytes("0.txt", "0.9")?;
+    /// run.upsert_artifact(&artifact, "day-1")?;
+    /// let preview = cairn::Draft::new(&store, &name, &id).preview(None)?;
+    /// assert_eq!((preview.tree.totals().files, preview.conflicts), (1, 0));
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn preview(&self, only: Option<&RunId>) -> Result<DraftPreview> {
+        let mut state = self.state()?;
+        if state.last == 0 {
+            return Err(no_draft(self)?);
+        }
+        if state.finish.is_some() {
+            return Err(draft_log::finished(self)?);
+        }
+        if let Some(run) = only {
+            state.contributions.retain(|c| c.record.run.id == *run);
+            if state.contributions.is_empty() {
+                let (name, id) = (self.artifact(), self.id());
+                return Err(Error::not_found(format!("run {run} has no contribution in {self}"))
+                    .with_hint(format!("`cairn draft show {name} {id}` lists the contributions")));
+            }
+        }
+        let progress = Progress::default();
+        let on_conflict = OnConflict::Latest;
+        let merging = Merging { draft: self, state: &state, own: None, run: None, on_conflict, progress: &progress };
+        let parts = merging.parts()?;
+        let mut conflicts = 0;
+        let mut decide = |_: &Conflict| {
+            conflicts += 1;
+            Choice::Later
+        };
+        let mut memory = MemoryNodes::new();
+        let root = manifest::merge(&parts, &mut decide, &mut memory)?;
+        let root = root.ok_or_else(|| Error::damaged(format!("{self} cannot be merged")))?;
+        let below: Arc<dyn NodeSource> = self.store().objects().clone();
+        Ok(DraftPreview { tree: Tree::of(&root, Arc::new(Layered { memory, below })), conflicts })
     }
 }
 

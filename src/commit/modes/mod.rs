@@ -19,6 +19,7 @@ mod upsert;
 pub use copy::copy;
 pub use finish::FinishOptions;
 pub(super) use finish::finish;
+pub use merging::DraftPreview;
 pub use open_drafts::{OpenDraft, OpenRun, Survey, no_draft, survey};
 #[doc(hidden)]
 pub use put::publish_generated;

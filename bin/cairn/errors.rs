@@ -51,14 +51,26 @@ pub fn report_parser(e: &clap::Error) -> ExitCode {
     let json = json_wanted();
     let (message, causes, hint) = match (e.kind(), e.get(ContextKind::InvalidSubcommand)) {
         (ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand, _) => no_command(json),
-        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(name))) if synonyms::hint(name).is_some() => {
-            (format!("there is no command `{name}`"), Vec::new(), synonyms::hint(name).unwrap_or_default().to_owned())
-        }
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(name))) => unknown_command(name),
         _ => in_our_form(&e.render().to_string(), &command()),
     };
     let e = causes.iter().fold(Error::usage(message), Error::with_cause).with_hint(hint);
     print_error(&e, json);
     ExitCode::from(e.kind().exit_status())
+}
+
+/// A name after `cairn`, or after a command that has subcommands, that is not one.
+fn unknown_command(name: &str) -> Parts {
+    let cli = Cli::command();
+    let before = std::env::args().skip(1).take_while(|arg| arg != name);
+    let parent = before.filter(|arg| cli.find_subcommand(arg).is_some()).last();
+    let command = parent.as_ref().map_or_else(|| "cairn".to_owned(), |parent| format!("cairn {parent}"));
+    let message = match &parent {
+        Some(_) => format!("`{command}` has no subcommand `{name}`"),
+        None => format!("there is no command `{name}`"),
+    };
+    let advice = synonyms::advice(&cli, parent.as_deref(), name);
+    (message, Vec::new(), advice.unwrap_or_else(|| format!("`{command} --help` lists the commands")))
 }
 
 /// Nothing after `cairn`, or nothing after a command that has subcommands.

@@ -38,7 +38,7 @@ pub fn in_our_form(text: &str, command: &str) -> Parts {
         } else if let Some(usage) = paragraph.strip_prefix("Usage: ") {
             causes.push(format!("usage: {}", usage.replace(" --store <DIR>", ""))); // it may come from CAIRN_STORE
         } else if let Some(tip) = paragraph.strip_prefix("tip: ") {
-            hint = tip.lines().next().filter(|tip| is_helpful(tip)).map(str::to_owned);
+            hint = tip.lines().next().filter(|tip| is_helpful(tip, &message)).map(str::to_owned);
         } else if paragraph.starts_with('[') {
             causes.push(paragraph.trim_matches(['[', ']']).to_owned());
         }
@@ -47,7 +47,28 @@ pub fn in_our_form(text: &str, command: &str) -> Parts {
 }
 
 /// Whether the parser's tip is useful. "to pass '-m' as a value, use '-- -m'" would turn a mistyped option into a file
-/// or a version, and a global option that is spelt alike has nothing to do with what was meant.
-fn is_helpful(tip: &str) -> bool {
-    !tip.contains("as a value") && !["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global))
+/// or a version, and a global option that is spelt alike has nothing to do with what was meant. `--no-x` is the
+/// opposite of `--x`.
+fn is_helpful(tip: &str, message: &str) -> bool {
+    let option = |text: &str| text.split('\'').find(|part| part.starts_with("--")).map(str::to_owned);
+    let is_opposite = match (option(tip), option(message)) {
+        (Some(tip), Some(given)) => tip.starts_with("--no-") != given.starts_with("--no-"),
+        _ => false,
+    };
+    let is_global = ["'--store'", "'--json'", "'--quiet'"].iter().any(|global| tip.contains(global));
+    !tip.contains("as a value") && !is_global && !is_opposite
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_helpful;
+
+    #[test]
+    fn the_opposite_of_an_option_is_not_proposed() {
+        let message = "unexpected argument '--seal' found";
+        assert!(!is_helpful("a similar argument exists: '--no-seal'", message));
+        assert!(is_helpful("a similar argument exists: '--no-seal'", "unexpected argument '--no-sael' found"));
+        assert!(is_helpful("a similar argument exists: '--skip-open'", "unexpected argument '--skip-opne' found"));
+        assert!(!is_helpful("to pass '-m' as a value, use '-- -m'", "unexpected argument '-m' found"));
+    }
 }

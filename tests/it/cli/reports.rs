@@ -154,6 +154,17 @@ fn commands_of_other_tools_are_answered_with_the_one_here() {
             "{stderr}"
         );
     }
+    for (args, hint) in [
+        (&["pul", "x"][..], "`cairn --help` lists the commands"),
+        (&["lits"], "a command with a similar name is `cairn list`"),
+        (&["puhs", "x"], "if you mean `push`: `cairn put NAME DIR` makes a version"),
+        (&["draft", "delete", "x"], "`cairn draft discard NAME ID` discards a draft"),
+        (&["draft", "nothing"], "`cairn draft --help` lists the commands"),
+        (&["umount", "--seal", "x"], "`cairn umount --help` has examples"),
+    ] {
+        let stderr = test_store.fails(args, 2);
+        assert!(stderr.contains(&format!("hint: {hint}")), "{args:?}: {stderr}");
+    }
     assert!(test_store.ok(&["help", "put"]).contains("cairn put images ./photos"));
     assert!(test_store.ok(&["help"]).contains("Usage: cairn"));
     assert_eq!(test_store.ok(&["version"]), test_store.ok(&["--version"]));

@@ -3,7 +3,9 @@
 #![allow(clippy::too_many_lines)] // a test is read from its first step to its last
 
 mod access;
+mod adding;
 mod assets;
+mod catalog_storm;
 mod cli;
 mod crafted_stores;
 mod damage;

@@ -2,9 +2,9 @@
 
 use crate::convert::{cell, from_cell, usage};
 use crate::error::Result;
-use cairn::assets::{Classes, Html, Image, Object, Table};
+use cairn::assets::{BoundingBox, Boxes, Classes, Html, Image, Mask, Object, Table};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyDict};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -64,29 +64,37 @@ impl PyTable {
     }
 }
 
-/// An image: a file in a known format (PNG, JPEG, …), with a caption and classes.
+/// An image: a file in a known format (PNG, JPEG, …) or pixels, with a caption, classes, boxes and masks.
 #[pyclass(frozen, name = "Image", module = "cairn")]
 pub struct PyImage(pub Image);
 
 #[pymethods]
 impl PyImage {
     #[new]
-    #[pyo3(signature = (data_or_path, caption=None, *, classes=None, name="image.png"))]
+    #[pyo3(signature = (
+        data_or_path, caption=None, *, classes=None, boxes=None, masks=None, grouping=None, name="image.png"
+    ))]
     fn new(
         data_or_path: &Bound<'_, PyAny>,
         caption: Option<&str>,
         classes: Option<&Bound<'_, PyClasses>>,
+        boxes: Option<&Bound<'_, PyDict>>,
+        masks: Option<&Bound<'_, PyDict>>,
+        grouping: Option<i64>,
         name: &str,
     ) -> Result<Self> {
-        let mut image = match data_or_path.cast::<PyBytes>() {
-            Ok(bytes) => Image::from_bytes(name, bytes.as_bytes())?,
-            Err(_) => match data_or_path.extract::<PathBuf>() {
-                Ok(path) => Image::from_file(path)?,
-                Err(_) => return Self::from_pixels(data_or_path, caption, classes),
-            },
-        };
+        let mut image = picture(data_or_path, name)?;
         if let Some(caption) = caption {
             image = image.caption(caption);
+        }
+        if let Some(group) = grouping {
+            image = image.grouping(group);
+        }
+        for (layer, value) in boxes.into_iter().flatten() {
+            image = image.boxes(&layer.extract::<String>()?, boxes_of(&value)?);
+        }
+        for (layer, value) in masks.into_iter().flatten() {
+            image = image.mask(&layer.extract::<String>()?, mask_of(&value)?);
         }
         if let Some(classes) = classes {
             image = image.classes(classes.get().0.clone());
@@ -120,16 +128,56 @@ impl PyImage {
     }
 }
 
-impl PyImage {
-    /// A NumPy array or a PIL image: PIL writes it as PNG.
-    fn from_pixels(
-        pixels: &Bound<'_, PyAny>,
-        caption: Option<&str>,
-        classes: Option<&Bound<'_, PyClasses>>,
-    ) -> Result<Self> {
-        let png = pixels.py().import("cairn._files")?.call_method1("png", (pixels,))?;
-        PyImage::new(&png, caption, classes, "image.png")
+/// The picture of bytes, a path, a NumPy array, a tensor or a PIL image.
+fn picture(data_or_path: &Bound<'_, PyAny>, name: &str) -> Result<Image> {
+    if let Ok(bytes) = data_or_path.cast::<PyBytes>() {
+        return Ok(Image::from_bytes(name, bytes.as_bytes())?);
     }
+    if let Ok(path) = data_or_path.extract::<PathBuf>() {
+        return Ok(Image::from_file(path)?);
+    }
+    let (width, height, channels, pixels) = pixels(data_or_path)?;
+    Ok(Image::from_pixels(width, height, channels, &pixels)?)
+}
+
+/// Width, height, channels and bytes.
+fn pixels(value: &Bound<'_, PyAny>) -> PyResult<(usize, usize, usize, Vec<u8>)> {
+    value.py().import("cairn._files")?.call_method1("pixels", (value,))?.extract()
+}
+
+/// The labels of W&B's dictionaries for boxes and masks.
+fn labels(value: &Bound<'_, PyAny>) -> PyResult<Option<Vec<(i64, String)>>> {
+    let Some(labels) = value.cast::<PyDict>()?.get_item("class_labels")? else { return Ok(None) };
+    let pairs = labels.call_method0("items")?.try_iter()?.map(|item| item?.extract());
+    Ok(Some(pairs.collect::<PyResult<_>>()?))
+}
+
+/// `{"box_data": [{"position": …, "class_id": 1}], "class_labels": {1: "cat"}}`
+fn boxes_of(value: &Bound<'_, PyAny>) -> Result<Boxes> {
+    let boxes = value.get_item("box_data")?.try_iter()?.map(|item| Ok(BoundingBox::try_from(cell(&item?)?)?));
+    let boxes = Boxes::new(boxes.collect::<Result<Vec<_>>>()?);
+    Ok(match labels(value)? {
+        Some(labels) => boxes.labels(labels),
+        None => boxes,
+    })
+}
+
+/// `{"mask_data": array, "class_labels": {1: "cat"}}`, or `{"path": file}`.
+fn mask_of(value: &Bound<'_, PyAny>) -> Result<Mask> {
+    let mask = match value.cast::<PyDict>().map_err(PyErr::from)?.get_item("path")? {
+        Some(path) => Mask::from_file(path.extract::<PathBuf>()?)?,
+        None => {
+            let (width, height, channels, pixels) = pixels(&value.get_item("mask_data")?)?;
+            if channels != 1 {
+                return Err(usage("the mask of an image has one class for each pixel"));
+            }
+            Mask::from_pixels(width, height, &pixels)?
+        }
+    };
+    Ok(match labels(value)? {
+        Some(labels) => mask.labels(labels),
+        None => mask,
+    })
 }
 
 /// Names of classes by their numbers.

@@ -219,6 +219,35 @@ def test_typed_objects_come_back_equal(store):
         table.add_data(object(), "b", None, None, 1)
 
 
+def test_an_image_of_pixels_has_boxes_and_masks(store):
+    np = pytest.importorskip("numpy")
+    pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+    box = {"position": {"middle": [1, 1], "width": 2, "height": 1}, "domain": "pixel", "class_id": 1, "scores": {"p": 0.5}}
+    image = cairn.Image(
+        pixels,
+        boxes={"found": {"box_data": [box], "class_labels": {1: "cat"}}},
+        masks={"truth": {"mask_data": np.array([[0, 1, 1], [0, 0, 1]]), "class_labels": {0: "sky", 1: "cat"}}},
+        grouping=3,
+    )
+    artifact = cairn.Artifact("pictures")
+    artifact.add(image, "one")
+    version = artifact.save(store)
+    names = sorted(entry.path for entry in version.entries() if entry.kind == "file")
+    assert [name.count("/") for name in names] == [2, 2, 3, 0] and names[3] == "one.image-file.json"
+    import json
+
+    shown = json.loads(version.read_bytes("one.image-file.json"))
+    assert shown["boxes"] == {"found": [box]} and list(shown["masks"]) == ["truth"] and shown["grouping"] == 3
+    assert json.loads(version.read_bytes(shown["classes"]["path"]))["class_set"] == [
+        {"id": 1, "name": "cat"},
+        {"id": 0, "name": "sky"},
+    ]
+    with pytest.raises(cairn.UsageError):
+        cairn.Image(pixels, boxes={"found": {"box_data": [{"class_id": 1}]}})
+    with pytest.raises(TypeError):
+        cairn.Image(3)
+
+
 def test_runs_make_one_version_together(store):
     for rank in range(3):
         part = cairn.Artifact("scores", "dataset")

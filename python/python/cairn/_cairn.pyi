@@ -276,7 +276,15 @@ class Table:
 @final
 class Image:
     def __new__(
-        cls, data_or_path: Any, caption: str | None = None, *, classes: Classes | None = None, name: str = "image.png"
+        cls,
+        data_or_path: Any,
+        caption: str | None = None,
+        *,
+        classes: Classes | None = None,
+        boxes: dict[str, dict[str, Any]] | None = None,
+        masks: dict[str, dict[str, Any]] | None = None,
+        grouping: int | None = None,
+        name: str = "image.png",
     ) -> Image: ...
     @property
     def width(self) -> int: ...

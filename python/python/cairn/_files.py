@@ -101,17 +101,25 @@ def new_file(artifact: Artifact, name: Any, mode: str, encoding: str | None) -> 
     return _NewFile(artifact, name, mode, encoding)
 
 
-def png(pixels: Any) -> bytes:
-    """The PNG of a NumPy array or a PIL image, as PIL writes it."""
-    try:
-        from PIL import Image
-    except ImportError as e:
-        raise TypeError("an image of pixels needs Pillow: pip install pillow") from e
-    if not hasattr(pixels, "save"):
-        pixels = Image.fromarray(pixels)
-    out = io.BytesIO()
-    pixels.save(out, format="PNG")
-    return out.getvalue()
+def pixels(image: Any) -> tuple[int, int, int, bytes]:
+    """Width, height, channels and bytes of a NumPy array, a tensor (channels first) or a PIL image."""
+    if hasattr(image, "getbands"):  # PIL
+        if image.mode not in ("L", "RGB", "RGBA"):
+            image = image.convert("RGBA" if "transparency" in image.info or image.mode in ("PA", "LA", "La") else "RGB")
+        return image.width, image.height, len(image.getbands()), image.tobytes()
+    if hasattr(image, "permute"):  # torch
+        image = image.detach().cpu()
+        image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
+    elif hasattr(image, "numpy"):
+        image = image.numpy()
+    if not hasattr(image, "astype"):
+        raise TypeError(f"an image is a path, bytes, an array, a tensor or a PIL image, not {type(image).__name__}")
+    if image.ndim > 2:
+        image = image.squeeze()
+    if image.ndim not in (2, 3):
+        raise TypeError(f"an image has two or three dimensions, not {image.ndim}")
+    channels = image.shape[2] if image.ndim == 3 else 1
+    return image.shape[1], image.shape[0], channels, image.astype("uint8").tobytes()
 
 
 def _version(store: Store, name: str) -> Version:

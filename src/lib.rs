@@ -199,6 +199,10 @@ pub mod internals {
         pub mod artifact {
             pub use crate::catalog::artifact::*;
         }
+        /// Lost numbers.
+        pub mod lost {
+            pub use crate::catalog::lost::*;
+        }
         /// The `manifest` file of a version.
         pub mod manifest_file {
             pub use crate::catalog::manifest_file::*;

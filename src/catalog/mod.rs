@@ -10,6 +10,7 @@ pub mod history;
 pub mod info;
 pub mod lineage;
 pub(crate) mod log;
+pub(crate) mod lost;
 pub(crate) mod manifest_file;
 pub mod note;
 mod note_log;

@@ -3,7 +3,7 @@
 use super::origin::Actor;
 use super::removal::{self, ChangeRecord, RemovalRecord, State};
 use super::removed_version::removed_error;
-use super::{alias, artifact};
+use super::{alias, artifact, lost};
 use crate::disk::{self, ReserveUse};
 use crate::error::{Detail, Error, Result, show_list, show_path};
 use crate::pins;
@@ -30,12 +30,21 @@ pub enum Force {
 /// As [`remove`], for the first version that would be refused.
 pub fn check_all(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], force: Force) -> Result<()> {
     store.check_writable()?;
+    let mut lost = None;
     for number in numbers {
         let version = store.layout().version(name, *number);
         if let Some(e) = removed_error(store, name, *number)? {
             return Err(e);
         }
-        if disk::lstat_revalidated(&version)?.is_none() {
+        if disk::lstat_revalidated(&version)?.is_some() {
+            continue;
+        }
+        // A version whose number is lost is removed by its marker alone.
+        let lost = match &mut lost {
+            Some(lost) => lost,
+            none => none.insert(lost::lost_numbers(store, name)?),
+        };
+        if !lost.contains_key(number) {
             return Err(Error::not_found(format!("there is no version {name}:{number}"))
                 .with_hint(format!("`cairn list {name}` lists its versions")));
         }

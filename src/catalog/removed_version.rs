@@ -26,7 +26,9 @@ pub(crate) fn removed_error(store: &Store, name: &ArtifactName, number: VersionN
     let hint = if may_be_restored(store, name, number)? {
         format!("`cairn restore {spec}` brings it back, until a garbage collection frees content of it")
     } else {
-        format!("a garbage collection has freed content of it, so it cannot be restored; `cairn list {name}`")
+        format!(
+            "it cannot be restored: a garbage collection has freed content of it, or its number is lost; `cairn list {name}`"
+        )
     };
     let detail = Detail::NotFound { what: Missing::Version, name: spec.clone(), candidates: Vec::new() };
     Ok(Some(Error::not_found(format!("{spec} was removed{when}")).with_detail(detail).with_hint(hint)))

@@ -3,7 +3,7 @@
 use super::removed_version::removed_error;
 use super::similar::nearest;
 use super::version::Version;
-use super::{alias, artifact, numbers, version};
+use super::{alias, artifact, lost, version};
 use crate::disk;
 use crate::error::{Detail, Error, Kind, Missing, Result, show_list};
 use crate::store::Store;
@@ -114,7 +114,8 @@ pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     version.map_or_else(|| Err(nothing(store, spec, number)?), Ok)
 }
 
-/// The number of the version that `spec` names now. The version need not be readable, so it can be removed.
+/// The number of the version that `spec` names now. The version need not be readable, and its number's link may be lost,
+/// so it can be removed.
 ///
 /// # Errors
 /// As [`resolve`], except damage of that version.
@@ -124,6 +125,7 @@ pub fn resolve_number(store: &Store, spec: &VersionSpec) -> Result<VersionNumber
         number.map(|n| disk::lstat_revalidated(&store.layout().version(&spec.artifact, n))).transpose()?.flatten();
     match (number, found) {
         (Some(number), Some(_)) => Ok(number),
+        (Some(number), None) if lost::lost_numbers(store, &spec.artifact)?.contains_key(&number) => Ok(number),
         _ => Err(nothing(store, spec, number)?),
     }
 }
@@ -161,31 +163,21 @@ fn nothing(store: &Store, spec: &VersionSpec, number: Option<VersionNumber>) -> 
     if readable.is_none() && !artifact::has_versions(store, name)? {
         return artifact::no_artifact(store, name);
     }
-    let lost = number.map(|n| Ok::<_, Error>(why_given(store, name, n)?.map(|why| (n, why)))).transpose()?.flatten();
+    let lost = match number {
+        Some(number) => lost::lost_numbers(store, name)?.remove(&number).map(|why| (number, why)),
+        None => None,
+    };
     match lost {
         Some((number, why)) => Ok(lost_number(name, number, &why)),
         None => no_version(store, spec),
     }
 }
 
-/// What shows that a number was given to a version; `None` when nothing does.
-fn why_given(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Option<String>> {
-    let layout = store.layout();
-    let later = numbers::versions(&layout.versions(name))?.last().filter(|last| **last > number).copied();
-    if let Some(later) = later {
-        return Ok(Some(format!("{later} was published after it")));
-    }
-    if let Some((alias, _)) = alias::readable(store, name)?.0.into_iter().find(|(_, v)| *v == number) {
-        return Ok(Some(format!("alias {alias} points at it")));
-    }
-    Ok(disk::lstat(&layout.notes(name, number))?.map(|_| "there are notes about it".to_owned()))
-}
-
 fn lost_number(name: &ArtifactName, number: VersionNumber, why: &str) -> Error {
-    Error::damaged(format!("{name}:{number} is missing from the store, and {why}")).with_hint(
-        "if a part of a shared disk does not answer at the moment, run the command again; else restore the \
-                    number's link, or `cairn verify`",
-    )
+    Error::damaged(format!("{name}:{number} is missing from the store, and {why}")).with_hint(format!(
+        "if a part of a shared disk does not answer at the moment, run the command again; else `cairn verify --repair` \
+             gives it its number again if its record is in the store, and `cairn rm {name}:{number}` discards it"
+    ))
 }
 
 fn by_digest(store: &Store, name: &ArtifactName, label: &str) -> Result<Option<VersionNumber>> {

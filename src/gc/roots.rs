@@ -7,7 +7,7 @@
 use super::history::History;
 use super::marks::Marks;
 use crate::catalog::draft::{self, DraftRecord};
-use crate::catalog::{Contribution, Draft, Version, numbers, removal, version_record};
+use crate::catalog::{Contribution, Draft, Version, lost, numbers, removal, version_record};
 use crate::commit;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -139,14 +139,19 @@ impl<'a> Marker<'a> {
     fn versions_of(&mut self, name: &ArtifactName) -> Result<()> {
         let dir = self.store.layout().versions(name);
         let numbers = numbers::versions(&dir)?;
-        if let Some(missing) = (0..).zip(&numbers).find(|(i, number)| *i != number.0).map(|(i, _)| i) {
-            return Err(Error::damaged(format!("{}: number v{missing} is missing", show_path(&dir))));
-        }
-        if let Some(highest) = numbers.last() {
-            self.history.versions(name, highest.0);
+        if let Some((missing, why)) = lost::lost_by_records(self.store, name)?.pop_first() {
+            let e = Error::damaged(format!("{name}:{missing} is missing from the store, and {why}"));
+            return Err(e.with_hint(format!(
+                "`cairn verify --repair` gives it its number again if its record is in the store; `cairn rm \
+                 {name}:{missing}` discards it"
+            )));
         }
         // Listed again: what was restored since the collection began is needed.
         let changes = removal::all_changes(self.store, name)?;
+        // A version whose number is lost may be removed: then there is only its marker.
+        if let Some(highest) = numbers.last().max(changes.keys().next_back()) {
+            self.history.versions(name, highest.0);
+        }
         for (number, highest) in changes.iter().filter(|(_, highest)| **highest > 0) {
             self.history.log(name, &format!("removal of {number}"), *highest);
         }

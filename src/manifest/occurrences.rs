@@ -74,16 +74,7 @@ impl Census {
         wanted: &dyn Fn(&Digest) -> bool,
         limit: usize,
     ) -> HashMap<Digest, Occurrences> {
-        let mut graph = Graph {
-            census: self,
-            wanted,
-            ids: HashMap::new(),
-            nodes: Vec::new(),
-            order: Vec::new(),
-            hit_ids: HashMap::new(),
-            found: Vec::new(),
-            limit: limit as u64,
-        };
+        let mut graph = Graph::new(self, wanted, limit);
         let roots: Vec<Option<Digest>> = (0..trees).map(|i| tree(i).map(|tree| graph.add(&tree))).collect();
         graph.count(&roots);
         for (i, root) in roots.iter().enumerate() {
@@ -102,7 +93,41 @@ impl Census {
     }
 }
 
-impl Graph<'_> {
+impl Census {
+    /// For each manifest below `trees`, whether it leads to a digest for which `wanted` returns true. As
+    /// [`Census::occurrences`], without paths.
+    pub fn leading(
+        &self,
+        trees: usize,
+        tree: &dyn Fn(usize) -> Option<Tree>,
+        wanted: &dyn Fn(&Digest) -> bool,
+    ) -> Vec<bool> {
+        let mut graph = Graph::new(self, wanted, 0);
+        let roots: Vec<Option<Digest>> = (0..trees).map(|i| tree(i).map(|tree| graph.add(&tree))).collect();
+        let mut leads = vec![false; graph.nodes.len()];
+        for id in &graph.order {
+            let node = &graph.nodes[*id as usize];
+            leads[*id as usize] = !node.hits.is_empty() || node.below.iter().any(|below| leads[*below as usize]);
+        }
+        let of = |root: &Digest| wanted(root) || leads[graph.ids[root] as usize];
+        roots.iter().map(|root| root.as_ref().is_some_and(of)).collect()
+    }
+}
+
+impl<'a> Graph<'a> {
+    fn new(census: &'a Census, wanted: &'a dyn Fn(&Digest) -> bool, limit: usize) -> Graph<'a> {
+        Graph {
+            census,
+            wanted,
+            ids: HashMap::new(),
+            nodes: Vec::new(),
+            order: Vec::new(),
+            hit_ids: HashMap::new(),
+            found: Vec::new(),
+            limit: limit as u64,
+        }
+    }
+
     /// Adds all marked nodes of a manifest. Returns its root's digest.
     fn add(&mut self, tree: &Tree) -> Digest {
         let root = tree.digest();

@@ -3,6 +3,7 @@
 //! A record's name is its token, which is used once. So a record with the same path in another store, and a right
 //! checksum, is the lost one.
 
+use super::lost_numbers;
 use crate::catalog::artifact::{self, ArtifactRecord};
 use crate::catalog::manifest_file::ManifestFile;
 use crate::catalog::{numbers, version};
@@ -43,6 +44,7 @@ pub(super) fn repair(store: &Store, others: &[Store], dir: &Path) -> Result<u64>
 impl RecordRepair<'_> {
     fn artifact(&mut self, name: &ArtifactName) -> Result<()> {
         if self.others.is_empty() {
+            self.done += lost_numbers::repair(self.store, name)?;
             return self.own_record(name); // everything else comes from other stores
         }
         let layout = self.store.layout();
@@ -61,6 +63,8 @@ impl RecordRepair<'_> {
         for entry in list(&layout.drafts(name))? {
             self.numbers(&layout.drafts(name).join(entry).join("log"), false)?;
         }
+        // After those that a copy of this store has.
+        self.done += lost_numbers::repair(self.store, name)?;
         self.own_record(name)
     }
 

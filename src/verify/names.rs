@@ -7,7 +7,7 @@ use super::report::{Finding, code};
 use crate::catalog::alias::AliasRecord;
 use crate::catalog::artifact;
 use crate::catalog::removal::{self, ChangeRecord, RemovalRecord};
-use crate::catalog::{Note, NoteSummary, Version, log, numbers, uses};
+use crate::catalog::{Note, NoteSummary, Version, log, lost, numbers, uses, version};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
@@ -75,9 +75,9 @@ impl ArtifactCheck<'_> {
                 let what = self.show(&of_version.join(run));
                 self.found(code::RECORD, &what, &[], uses::read(&of_version.join(run), number))?;
             }
-            if !runs.is_empty() && disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
+            if !runs.is_empty() && self.is_missed(number)? {
                 let what = self.show(&of_version);
-                self.finding(code::RECORD, what, format!("these are uses of {number}, which never was"), &[]);
+                self.finding(code::RECORD, what, format!("these are uses of {number}, whose number is missing"), &[]);
             }
         }
         Ok(())
@@ -88,7 +88,7 @@ impl ArtifactCheck<'_> {
         let mut numbers: Vec<VersionNumber> =
             self.list(&dir)?.iter().filter_map(|n| VersionNumber::of_text(n.to_str()?)).collect();
         numbers.sort_unstable();
-        self.gaps(&dir, numbers.iter().map(|n| n.0), 0, |n| VersionNumber(n).to_string())?;
+        self.lost_numbers(&dir)?;
         for number in numbers {
             // A removed version affects no one: what is wrong with it is a note.
             let removed = removal::is_removed(self.store, self.name, number)?;
@@ -102,6 +102,34 @@ impl ArtifactCheck<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Numbers that were given and have no link (F4), and records that have no number.
+    fn lost_numbers(&mut self, dir: &Path) -> Result<()> {
+        let at = self.show(dir);
+        let lost = lost::lost_numbers(self.store, self.name);
+        for (number, why) in self.found(code::UNREADABLE, &at, &[], lost)?.unwrap_or_default() {
+            let affects = [format!("{}:{number}", self.name)];
+            self.finding(code::GAP, at.as_str(), format!("{number} is missing, and {why}"), &affects);
+        }
+        let unnumbered = lost::unnumbered(self.store, self.name);
+        for (token, record) in self.found(code::UNREADABLE, &at, &[], unnumbered)?.unwrap_or_default() {
+            let why = format!(
+                "the record of a version of {} has no number: its writer was stopped before it published it, or the \
+                 number is lost. If it was vN, `ln -s .{token} vN` in this directory gives it vN again; else `cairn gc` \
+                 removes the record",
+                record.created_at
+            );
+            let what = format!("{at}/{}", token.record_name());
+            self.out.notes.push(Finding { code: code::UNNUMBERED, what, why, affects: Vec::new() });
+        }
+        Ok(())
+    }
+
+    /// Whether a version that something names has no link and is not removed.
+    fn is_missed(&self, number: VersionNumber) -> Result<bool> {
+        Ok(disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none()
+            && !removal::is_removed(self.store, self.name, number)?)
     }
 
     /// One version: its number, and its records.
@@ -152,7 +180,13 @@ impl ArtifactCheck<'_> {
             if record.version != number {
                 self.finding(code::RECORD, &what, format!("its record removes {}", record.version), &affects);
             }
-            if disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
+            if disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_some() {
+                continue;
+            }
+            if version::highest(self.store, self.name)?.is_some_and(|highest| number <= highest) {
+                let why = format!("it removes {number}, whose number was lost");
+                self.out.notes.push(Finding { code: code::NUMBER, what, why, affects: Vec::new() });
+            } else {
                 self.finding(code::NUMBER, &what, format!("it removes {number}, which never was"), &affects);
             }
         }
@@ -231,9 +265,9 @@ impl ArtifactCheck<'_> {
                 }
                 alone.insert(number, NoteSummary::of(number, note));
             })?;
-            if records > 0 && disk::lstat_revalidated(&self.store.layout().version(self.name, number))?.is_none() {
+            if records > 0 && self.is_missed(number)? {
                 let what = self.show(&log);
-                self.finding(code::RECORD, what, format!("these are notes of {number}, which never was"), &[]);
+                self.finding(code::RECORD, what, format!("these are notes of {number}, whose number is missing"), &[]);
             }
         }
         Ok(())

@@ -24,11 +24,12 @@ codes! {
     UNREADABLE = "F1-unreadable": "a file or directory of the store cannot be read",
     STRANGER = "F1-stranger": "a file where only packs or objects belong",
     NUMBER = "F3-number": "a number's symlink is damaged, or leads to a record of another number",
-    GAP = "F4-gap": "a number is missing below others",
+    GAP = "F4-gap": "a number is missing that was given",
+    UNNUMBERED = "F4-unnumbered": "a note: a version's record has no number: a writer left it, or the number is lost",
     VERSION = "F5-version": "a version's own files are missing, damaged or disagree",
     MISSING = "F6-missing": "content that a version names is not in the store",
     NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
-    NO_PACK = "F6-pack": "a pack that a version lists is not in the store, and something is missing",
+    NO_PACK = "F6-pack": "a pack that a version lists is not in the store, and something that it names is missing",
     CUT = "M10-cut": "a directory's nodes are not cut by the rule: equal content has another digest",
     TOKEN = "F7-token": "a token is at two numbers, or is published although it is fenced",
     RECORD = "F8-record": "a record is damaged, or does not belong where it is",
@@ -52,7 +53,12 @@ pub fn next_step(of: &str) -> &'static str {
         }
         code::UNREADABLE => "check the disk and the permissions; then `cairn verify --repair-from STORE`",
         code::STRANGER => "move the file out of the store",
-        code::NUMBER | code::GAP | code::TOKEN => {
+        code::GAP => {
+            "`cairn verify --repair` gives a version its number again if it is certain which record had it; \
+             `--repair-from STORE` with a copy of this store (`cp -a`, contrib/backup.sh) knows it; `cairn rm NAME:vN` \
+             discards that version"
+        }
+        code::NUMBER | code::TOKEN => {
             "`cairn verify --repair-from STORE` with a copy of this store writes lost numbers again; others are left \
              as they are: `cairn rm` removes such a version"
         }

@@ -30,12 +30,13 @@ struct Suspects {
     content: BTreeMap<Digest, (u64, Option<Location>, Option<String>)>,
     /// Manifest nodes.
     nodes: BTreeMap<Digest, String>,
-    /// Packs that are listed and not there, and by what.
-    packs: BTreeMap<Digest, Affected>,
+    /// Packs that are listed and not there, by the position in `suspected` of what lists them.
+    packs: Vec<(usize, Vec<Digest>)>,
 }
 
 impl Suspects {
-    /// A pack that is gone counts only if something is missing: a garbage collector may have rewritten it.
+    /// A pack that is gone counts only if something that its version names is missing: a garbage collector may have
+    /// rewritten it.
     fn is_empty(&self) -> bool {
         self.content.is_empty() && self.nodes.is_empty()
     }
@@ -109,13 +110,13 @@ impl<'a> Manifests<'a> {
 
     fn visit(&mut self, root: ManifestOwner, manifest: OwnedManifest) -> Result<()> {
         let OwnedManifest { tree, packs, .. } = manifest;
-        let mut lacks = false;
+        let mut absent = Vec::new();
         for pack in packs {
             if !self.has_pack(&pack)? {
-                lacks = true;
-                self.suspects.packs.entry(pack).or_default().add(|| root.to_string());
+                absent.push(pack);
             }
         }
+        let mut lacks = false;
         // A version's root is in its `manifest`, and in a pack like every other node.
         let rooted = self.store.objects().load(&tree.digest().into());
         if let Err(e) = rooted {
@@ -135,6 +136,9 @@ impl<'a> Manifests<'a> {
             report: self.report,
         };
         if self.census.visit(&tree, &mut meet)? || lacks {
+            if !absent.is_empty() {
+                self.suspects.packs.push((self.suspected.len(), absent));
+            }
             self.suspected.push(root);
         }
         Ok(())
@@ -164,6 +168,7 @@ impl<'a> Manifests<'a> {
         self.search_all_packs()?;
         if !self.suspects.is_empty() {
             let affected = self.affected();
+            self.missing_packs();
             self.conclude(affected);
         }
         self.note_spare();
@@ -267,11 +272,27 @@ impl<'a> Manifests<'a> {
         found.into_iter().map(|(digest, found)| (digest, list(found))).collect()
     }
 
-    fn conclude(&mut self, mut affected: HashMap<Digest, Affected>) {
-        let Suspects { content, nodes, packs } = std::mem::take(&mut self.suspects);
-        self.report.lost.content.extend(content.iter().map(|(digest, (size, ..))| (*digest, *size)));
-        self.report.lost.nodes.extend(nodes.keys());
-        for (pack, by) in packs {
+    /// Packs that are gone, of versions that name content or a node that is nowhere. What is there and damaged has
+    /// findings of its own.
+    fn missing_packs(&mut self) {
+        let Suspects { content, nodes, packs } = &mut self.suspects;
+        let packs = std::mem::take(packs);
+        let wrong = self.present.as_ref().map(|p| &p.wrong);
+        let is_wrong = |digest: &Digest| wrong.is_some_and(|wrong| wrong.contains_key(digest));
+        let missing = |digest: &Digest| {
+            !is_wrong(digest)
+                && (nodes.contains_key(digest) || content.get(digest).is_some_and(|(_, _, why)| why.is_none()))
+        };
+        let tree = |i: usize| Some(self.suspected[i].manifest(self.store).ok()?.tree);
+        let lacks =
+            if packs.is_empty() { Vec::new() } else { self.census.leading(self.suspected.len(), &tree, &missing) };
+        let mut by_pack: BTreeMap<Digest, Affected> = BTreeMap::new();
+        for (i, packs) in packs.into_iter().filter(|(i, _)| lacks[*i]) {
+            for pack in packs {
+                by_pack.entry(pack).or_default().add(|| self.suspected[i].to_string());
+            }
+        }
+        for (pack, by) in by_pack {
             let affects = by.list();
             self.report.findings.push(Finding {
                 code: code::NO_PACK,
@@ -280,6 +301,12 @@ impl<'a> Manifests<'a> {
                 affects,
             });
         }
+    }
+
+    fn conclude(&mut self, mut affected: HashMap<Digest, Affected>) {
+        let Suspects { content, nodes, .. } = std::mem::take(&mut self.suspects);
+        self.report.lost.content.extend(content.iter().map(|(digest, (size, ..))| (*digest, *size)));
+        self.report.lost.nodes.extend(nodes.keys());
         let wrong = self.present.as_ref().map(|p| &p.wrong);
         let mut add = |digest: Digest, code, what: String, why: String, report: &mut VerifyReport| {
             let affects = affected.remove(&digest).unwrap_or_default().list();

@@ -362,3 +362,34 @@ fn a_pack_with_the_only_copy_of_something_needed_damaged_stays() {
     assert_eq!(packs(&test_store).len(), before);
     test_store.run(&["get", "a:v1", "out"], 4);
 }
+
+#[test]
+fn a_damaged_object_does_not_make_versions_look_damaged_whose_packs_were_rewritten() {
+    let test_store = TestStore::new();
+    for n in 0..20 {
+        make_tree(&test_store.path(&format!("d{n}")), &[("f", &random_bytes(n, 100))]);
+        test_store.ok(&["put", &format!("a{n}"), &format!("d{n}")]);
+    }
+    make_tree(&test_store.path("big"), &[("object", &random_bytes(99, 300_000)), ("small", b"small")]);
+    test_store.ok(&["put", "big", "big"]);
+    assert!(gc(&test_store).rewritten.files > 0);
+    let object = walkdir::WalkDir::new(test_store.store_path().join("objects"))
+        .into_iter()
+        .flatten()
+        .find(|e| e.file_type().is_file())
+        .unwrap();
+    let findings = || -> Vec<String> {
+        let report = test_store.store().verify(&Default::default()).unwrap();
+        report.findings.iter().map(|f| format!("{} {}", f.code, f.affects.join(","))).collect()
+    };
+    std::fs::set_permissions(object.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(object.path(), random_bytes(98, 300_000)).unwrap();
+    let found = findings();
+    assert!(found.iter().all(|f| f.starts_with("F1-") && !f.contains(":v0 f")), "{found:?}");
+    assert!(found.contains(&"F1-object big:v0 object".to_owned()), "{found:?}");
+    // Only the version that names what is missing may be affected by missing packs.
+    std::fs::remove_file(object.path()).unwrap();
+    let found = findings();
+    assert!(found.iter().any(|f| f.starts_with("F6-missing big:v0 object")), "{found:?}");
+    assert!(found.iter().all(|f| !f.contains("a1:v0")), "{found:?}");
+}

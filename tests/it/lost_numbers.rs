@@ -92,8 +92,92 @@ fn a_lost_number_is_damage_and_goes_to_no_other_version() {
         assert_eq!(test_store.ok(&["patch", "x", "g"]), "x:v6");
         assert_eq!(test_store.ok(&["copy", "x:v4", "x"]), "x:v7");
         test_store.run(&["cat", &spec, "f"], 4);
-        test_store.run(&["rm", &spec], 4);
+        let report = text(&test_store.run(&["verify"], 1).stdout);
+        assert!(
+            report.contains(&format!("v{lost} is missing, and v7 was")) && report.contains(&format!("affects {spec}"))
+        );
+    }
+}
+
+#[test]
+fn a_lost_number_is_listed_and_removable_and_gc_names_the_next_step() {
+    let test_store = with_versions(3);
+    std::fs::remove_file(link(&test_store, 1)).unwrap();
+    let listed = test_store.run(&["list", "x"], 0);
+    let lines = text(&listed.stdout);
+    assert!(lines.lines().any(|l| l.starts_with("v1 ") && l.contains("damaged")), "{lines}");
+    assert!(error(&listed).contains("x:v1 is damaged: its number is lost"), "{}", error(&listed));
+    let stderr = error(&test_store.run(&["gc", "--min-age", "0"], 4));
+    assert!(stderr.contains("`cairn verify --repair`") && stderr.contains("`cairn rm x:v1`"), "{stderr}");
+    assert_eq!(test_store.ok(&["rm", "x:v1"]), "x:v1");
+    assert!(error(&test_store.run(&["list", "x"], 0)).is_empty());
+    test_store.run(&["cat", "x:v1", "f"], 6);
+    test_store.run(&["verify"], 0);
+    test_store.ok(&["gc", "--min-age", "0"]);
+    test_store.ok(&["gc", "--min-age", "0"]);
+    test_store.run(&["verify"], 0);
+    assert_eq!(put(&test_store, "new"), "x:v3");
+    test_store.run(&["restore", "x:v1"], 6);
+}
+
+#[test]
+fn repair_claims_a_lost_number_again_if_its_record_is_certain() {
+    for lost in [&[0][..], &[2], &[1, 3]] {
+        let test_store = with_versions(5);
+        for number in lost {
+            std::fs::remove_file(link(&test_store, *number)).unwrap();
+        }
         test_store.run(&["verify"], 1);
+        test_store.run(&["verify", "--repair"], 0);
+        for number in 0..5 {
+            assert_eq!(test_store.ok(&["cat", &format!("x:v{number}"), "f"]), number.to_string());
+        }
+        test_store.ok(&["gc", "--min-age", "0"]);
+    }
+}
+
+#[test]
+fn repair_does_not_guess_between_two_records() {
+    let test_store = with_versions(3);
+    // Another record that may have had the number: as an attempt leaves it that was stopped.
+    let record = record_dir(&test_store, 1);
+    let other = record.with_file_name(".0123456789abcdef0123456789abcdef");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::copy(record.join("manifest"), other.join("manifest")).unwrap();
+    std::fs::copy(record.join("version.json"), other.join("version.json")).unwrap();
+    crate::crafted_stores::resign(&other.join("version.json"), |r| {
+        drop(r.insert("token".into(), "0123456789abcdef0123456789abcdef".into()))
+    });
+    let noted = test_store.run(&["verify"], 0);
+    assert!(text(&noted.stdout).contains("note: F4-unnumbered"), "{}", text(&noted.stdout));
+    std::fs::remove_file(link(&test_store, 1)).unwrap();
+    test_store.run(&["verify", "--repair"], 1);
+    test_store.run(&["cat", "x:v1", "f"], 4);
+}
+
+#[test]
+fn the_loss_of_the_newest_number_is_noted_and_it_is_not_given_again_if_anything_names_it() {
+    let lose = |prepare: &dyn Fn(&TestStore)| {
+        let test_store = with_versions(3);
+        prepare(&test_store);
+        std::fs::remove_file(link(&test_store, 2)).unwrap();
+        test_store
+    };
+    // Nothing names it: its record may be one that its writer did not live to publish.
+    let test_store = lose(&|_| {});
+    let verified = test_store.run(&["verify"], 0);
+    assert!(text(&verified.stdout).contains("note: F4-unnumbered"), "{}", text(&verified.stdout));
+    let prepared: [&[&str]; 4] =
+        [&["alias", "x:v2", "prod"], &["tag", "x:v2", "golden"], &["use", "x:v2", "--run", "train-7"], &["gc"]];
+    for command in prepared {
+        let test_store = lose(&|test_store| drop(test_store.ok(command)));
+        test_store.run(&["verify"], 1);
+        assert!(test_store.run(&["gc", "--min-age", "0"], if command == ["gc"] { 3 } else { 4 }).stdout.is_empty());
+        assert_eq!(put(&test_store, "new"), "x:v3", "{command:?}");
+        std::fs::write(test_store.path("g"), "g").unwrap();
+        assert_eq!(test_store.ok(&["patch", "x", "g"]), "x:v4", "{command:?}");
+        test_store.run(&["verify", "--repair"], 0);
+        assert_eq!(test_store.ok(&["cat", "x:v2", "f"]), "2", "{command:?}");
     }
 }
 

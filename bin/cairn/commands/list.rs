@@ -8,7 +8,7 @@ use crate::times::Times;
 use cairn::Store;
 use cairn::catalog::{Version, alias};
 use cairn::error::{Error, Kind, Result};
-use cairn::internals::catalog::{artifact, version};
+use cairn::internals::catalog::{artifact, lost, version};
 use cairn::types::{AliasName, ArtifactName, ArtifactType, Tag, VersionNumber};
 use clap::{Args, ValueEnum};
 use globset::{Glob, GlobMatcher};
@@ -274,15 +274,20 @@ fn readable(context: &Context, name: &ArtifactName, number: VersionNumber, read:
 fn versions(context: &mut Context, args: &ListArgs, filter: &Filter, name: &ArtifactName) -> CommandResult {
     let times = context.times(args.relative);
     let store = context.store()?;
-    let numbers = version::live_numbers(&store, name)?;
-    if numbers.is_empty() {
+    let live = version::live_numbers(&store, name)?;
+    let mut lost = lost::lost_numbers(&store, name)?;
+    if live.is_empty() && lost.is_empty() {
         version::versions(&store, name)?; // the error for an artifact that does not exist
     }
+    let latest = live.last().copied();
+    let mut numbers = live;
+    numbers.extend(lost.keys());
+    numbers.sort_unstable();
+    numbers.dedup();
     let (aliases, damaged) = alias::readable(&store, name)?;
     for e in damaged {
         context.warn(&format!("an alias of {name} is damaged: {e:#}"));
     }
-    let latest = numbers.last().copied();
     let wanted = filter.alias.as_ref().map(|alias| aliases.iter().find(|(a, _)| a == alias).map(|(_, number)| *number));
     let mut rows = Rows::new(context, args);
     for number in numbers {
@@ -293,7 +298,11 @@ fn versions(context: &mut Context, args: &ListArgs, filter: &Filter, name: &Arti
             continue;
         }
         let aliases = version::aliases_of(number, &aliases, latest);
-        let read = version::read_live(&store, name, number)?;
+        let read = match lost.remove(&number) {
+            Some(why) => Err(Error::damaged(format!("its number is lost: {why}"))
+                .with_cause("`cairn verify --repair` gives it its number again if its record is in the store")),
+            None => version::read_live(&store, name, number)?,
+        };
         let why = read.as_ref().err().map(|e| format!("{e:#}"));
         let row = match (readable(context, name, number, read), why) {
             (Some(version), _) => version_row(context, filter, &version, &aliases, &times)?,

@@ -11,7 +11,7 @@ use cairn::catalog::retention::{self, Judged, KeepRules};
 use cairn::catalog::sole_content::{SoleContent, sole_content};
 use cairn::catalog::{VersionSpec, resolve_number};
 use cairn::error::{Error, Result};
-use cairn::internals::catalog::version;
+use cairn::internals::catalog::{lost, version};
 use cairn::types::{ArtifactName, Tag, VersionNumber};
 use clap::Args;
 use serde_json::{Value, json};
@@ -166,7 +166,8 @@ fn those_named(store: &Store, argument: &str, all: bool) -> Result<Vec<(Artifact
                 .with_hint("omit --all, or omit the part after the colon"));
         }
         let name = ArtifactName::parse(argument)?;
-        let numbers = version::live_numbers(store, &name)?;
+        let mut numbers = version::live_numbers(store, &name)?;
+        numbers.extend(lost::lost_numbers(store, &name)?.keys());
         if numbers.is_empty() {
             version::versions(store, &name)?; // fails if the artifact does not exist
         }

@@ -21,7 +21,8 @@ pub struct Cli {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &["A version is written NAME:vN, NAME:ALIAS, NAME:DIGEST (its first six digits or more), or NAME \
-                    alone for the newest (NAME:latest). `cairn COMMAND --help` describes a command and shows examples."],
+                    alone for the newest (NAME:latest). `cairn COMMAND --help` describes a command and shows \
+                    examples."],
     examples: &[
         ("cairn init", "make a store in ./.cairn"),
         ("cairn put images ./photos", "make a version; prints images:v0"),

@@ -112,6 +112,10 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             }
         }
     }
+    if what.is_some() && stage.is_some() {
+        return Err(Error::usage("version and stage cannot be given together")
+            .with_hint("mount the version and the staging directory at two mount points"));
+    }
     match (stage, draft, run) {
         (Some(name), Some(id), Some(run)) => set(&mut what, What::Stage(name, id, run))?,
         (None, None, None) => {}
@@ -234,6 +238,8 @@ mod tests {
         for line in ["stage=a", "stage=a,distributed_id=x", "run=r", "stage=a,distributed_id=x,run=r,version=a:v1"] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }
+        let both = parse(&["version=a:v1,stage=a"]).unwrap_err();
+        assert_eq!(both.message(), "version and stage cannot be given together");
         assert!(parse(&["rw"]).unwrap().1.staging);
         assert!(!parse(&["ro"]).unwrap().1.staging);
     }

@@ -156,7 +156,10 @@ fn set_unchecked(
                 show(want)
             ))
             .with_detail(Detail::AliasMoved { alias: alias.clone(), expected: want, found: before })
-            .with_hint("check where it points now, then decide"));
+            .with_hint(format!(
+                "to move it all the same, give --expect {}, or omit --expect",
+                before.map_or("none".to_owned(), |v| v.to_string())
+            )));
         }
         Ok((before != to).then_some(to))
     })?;

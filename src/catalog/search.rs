@@ -59,7 +59,7 @@ impl PathPattern {
         let anchored = text.strip_prefix('/').unwrap_or(text).trim_end_matches('/');
         let pattern = if text.contains('/') { anchored.to_owned() } else { format!("**/{text}") };
         let glob = GlobBuilder::new(&pattern).literal_separator(true).backslash_escape(true).build();
-        let glob = glob.map_err(|e| Error::usage(format!("`{text}` is not a pattern of paths")).with_source(e))?;
+        let glob = glob.map_err(|e| Error::usage(format!("`{text}` is not a pattern of paths: {}", e.kind())))?;
         let special = |part: &&str| !part.contains(['*', '?', '[', ']', '{', '}', '\\']);
         let parts: Vec<&str> = pattern.split('/').collect();
         let literal: Vec<&str> = parts[..parts.len() - 1].iter().copied().take_while(special).collect();

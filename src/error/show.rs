@@ -28,5 +28,5 @@ pub fn show_bytes(bytes: &[u8]) -> String {
             out.push_str(&format!("\\x{b:02x}"));
         }
     }
-    if out.is_empty() { "``".into() } else { out }
+    if out.is_empty() { "\"\"".into() } else { out }
 }

@@ -178,7 +178,7 @@ impl InodeTree for VersionTree {
 
     fn path(&self, ino: u64) -> Option<String> {
         let at = self.tree.by_rank(ino.checked_sub(self.base + 1)?).ok()??;
-        Some(format!("/{}", show_bytes(at.path.as_bytes()).trim_start_matches("``")))
+        Some(format!("/{}", show_bytes(at.path.as_bytes()).trim_start_matches("\"\"")))
     }
 }
 

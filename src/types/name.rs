@@ -102,8 +102,12 @@ fn check_plain(what: &str, text: &str) -> Result<()> {
     if fits {
         return Ok(());
     }
+    if let Some((name, _)) = text.split_once(':').filter(|(name, _)| check_plain(what, name).is_ok()) {
+        return Err(Error::usage(format!("{text:?} is a version; here the {what} alone is expected"))
+            .with_hint(format!("write `{name}`")));
+    }
     Err(Error::usage(format!(
-        "{what} {text:?} is not allowed: expected 1 to 128 of A-Z a-z 0-9 _ . - and no leading - or ."
+        "{what} {text:?} is not allowed: expected 1 to 128 characters of A-Z a-z 0-9 _ . -, not beginning with - or ."
     )))
 }
 
@@ -116,7 +120,7 @@ fn check_alias(text: &str) -> Result<()> {
         return bad("it has unprintable characters");
     }
     if text.contains(['/', ':']) || text.starts_with(['.', '-']) {
-        return bad("no `/`, no `:`, no leading `.` or `-`");
+        return bad("it must not contain / or :, and must not begin with . or -");
     }
     if text == "latest" {
         return bad("`latest` follows the newest version by itself");

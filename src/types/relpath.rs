@@ -45,7 +45,7 @@ impl RelPath {
     pub fn parse(text: &[u8]) -> Result<Self> {
         let bad = |why: &str| Error::usage(format!("path `{}` is not allowed: {why}", show_bytes(text)));
         if text.is_empty() {
-            return Err(bad("it is empty"));
+            return Err(Error::usage("the path is empty"));
         }
         if text[0] == b'/' {
             return Err(bad("it is absolute").with_hint("name it relative to the version's root"));

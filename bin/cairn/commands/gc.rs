@@ -27,9 +27,10 @@ pub struct GcArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &[
-        "Frees space in two steps, so that a mistake can be undone. First, content that no version, unfinished draft or \
-         mount needs is moved to the store's trash. Then what an earlier gc moved there is freed, if it has been there \
-         for --min-age by the clock of the store's disk. So after `cairn rm`, run gc once, and again 24 hours later.",
+        "Frees space in two steps, so that a mistake can be undone. First, content that no version, unfinished draft \
+         or mount needs is moved to the store's trash. Then what an earlier gc moved there is freed, if it has been \
+         there for --min-age by the clock of the store's disk. So after `cairn rm`, run gc once, and again 24 \
+         hours later.",
         "Writers and readers can keep working. Before anything is freed, every writer that was at work has ended or is \
          known to be dead, and what is needed is determined again. If a writer is alive, it is printed, and the next \
          gc frees the rest.",

@@ -20,7 +20,7 @@ pub struct InitArgs {
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
     /// The longest time that a host of a shared disk may cache directory entries [default: 120]
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = super::shared_args::whole::<u64>(0..=u64::MAX))]
     pub cache_bound: Option<u64>,
 }
 

@@ -61,7 +61,7 @@ pub struct LineageArgs {
     #[arg(long, value_enum, default_value = "text")]
     pub format: Format,
     /// Follow at most N runs, one after the other, in each direction
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::shared_args::whole::<u16>(1..=1000))]
     pub depth: u16,
 }
 
@@ -69,7 +69,8 @@ pub struct LineageArgs {
 pub const HELP: Help = Help {
     description: &[
         "Prints where a version comes from, and what was made from it. A run *made* a version if it was given to --run \
-         of `cairn put` or of another command that makes versions. A run *used* a version if `cairn use` recorded that.",
+         of `cairn put` or of another command that makes versions. A run *used* a version if `cairn use` recorded \
+         that.",
         "So the answer is: the runs that made the version and what those runs used, and so on; and the runs that used \
          the version and what those runs made, and so on. A run or version that appears a second time is not followed \
          again. Removed versions are marked.",
@@ -120,7 +121,9 @@ pub fn run(context: &mut Context, args: LineageArgs) -> CommandResult {
     }
     context.out.flush()?;
     if !lineage.is_complete {
-        context.status(&format!("there is more; --depth {} follows more runs", args.depth.saturating_mul(2).min(1000)));
+        let more = args.depth.saturating_mul(2).min(1000);
+        let hint = if more > args.depth { format!("; --depth {more} follows more runs") } else { String::new() };
+        context.status(&format!("there is more{hint}"));
     }
     Ok(0)
 }

@@ -35,7 +35,7 @@ pub struct ListArgs {
     #[arg(long, value_enum, value_name = "KEY")]
     pub sort: Option<SortKey>,
     /// List at most this many
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = super::shared_args::whole::<usize>(0..=u64::MAX))]
     pub limit: Option<usize>,
     /// Print headings, also if the output is not a terminal
     #[arg(long)]

@@ -6,7 +6,7 @@ use crate::output::Context;
 use crate::times::{Times, duration};
 use cairn::catalog::history::{self, DraftChange, Event, Happening};
 use cairn::catalog::{Selector, VersionSpec};
-use cairn::error::{Error, Kind, Result};
+use cairn::error::{Error, Kind, Result, show_list};
 use cairn::types::{AliasName, ArtifactName, VersionNumber};
 use clap::Args;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ pub struct LogArgs {
     #[arg(value_name = "NAME[:ALIAS]")]
     pub name: Option<String>,
     /// Print at most this many events
-    #[arg(long, short = 'n', value_name = "N")]
+    #[arg(long, short = 'n', value_name = "N", value_parser = super::shared_args::whole::<usize>(0..=u64::MAX))]
     pub limit: Option<usize>,
     /// Print times as "3 hours ago"
     #[arg(long)]
@@ -118,18 +118,19 @@ fn line(event: &Event, times: &Times) -> String {
         Happening::Removed(version) | Happening::Restored(version) => format!("{artifact}:{version}"),
         Happening::Alias { alias, from, to } => format!("{artifact}:{alias} {} -> {}", show(*from), show(*to)),
         Happening::Annotated { version, tags, removed_tags, description, metadata, ttl_seconds } => {
-            let mut parts: Vec<String> = tags.iter().map(|tag| format!("tag {tag}")).collect();
-            parts.extend(removed_tags.iter().map(|tag| format!("without tag {tag}")));
+            let mut parts = Vec::new();
+            parts.extend((!tags.is_empty()).then(|| format!("tagged {}", show_list(tags))));
+            parts.extend((!removed_tags.is_empty()).then(|| format!("untagged {}", show_list(removed_tags))));
             parts.extend(description.then(|| "description".to_owned()));
             parts.extend(metadata.then(|| "metadata".to_owned()));
             parts.extend(ttl_seconds.map(|ttl| match ttl {
-                0 => "no ttl".to_owned(),
-                ttl => format!("ttl {}", duration(ttl)),
+                0 => "never expires".to_owned(),
+                ttl => format!("expires {} after it was made", duration(ttl)),
             }));
             if parts.is_empty() {
                 parts.push("made again".to_owned());
             }
-            format!("{artifact}:{version} {}", parts.join(", "))
+            format!("{artifact}:{version} {}", parts.join("; "))
         }
         Happening::Draft { id, .. } => format!("{artifact} draft {id}"),
         _ => artifact.to_string(),

@@ -38,7 +38,8 @@ pub struct MountArgs {
     /// Stay in the foreground; Ctrl-C unmounts
     #[arg(long)]
     pub foreground: bool,
-    /// Let other users read all versions in the mount, and write to its staging directories if they may write to the store
+    /// Let other users read all versions in the mount; those who may write to the store can write to its staging
+    /// directories
     #[arg(long)]
     pub allow_other: bool,
     /// How files are opened and read
@@ -48,10 +49,10 @@ pub struct MountArgs {
     #[arg(long, value_enum, default_value = "put")]
     pub verify: VerifyModeArg,
     /// Answer N requests at a time, 1 to 256 [default: one per processor, 2 to 4]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=cairn::fuse::MAX_THREADS as i64))]
+    #[arg(long, value_name = "N", value_parser = super::shared_args::whole::<u16>(1..=cairn::fuse::MAX_THREADS as u64))]
     pub threads: Option<u16>,
     /// Whole store: show new versions and moved aliases at the latest after SECONDS
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = super::shared_args::whole::<u16>(1..=3600))]
     pub refresh: u16,
     /// Write the daemon's errors (such as why a read gives EIO) to FILE [default: syslog; with --foreground stderr]
     #[arg(long, value_name = "FILE")]
@@ -66,8 +67,8 @@ pub struct MountArgs {
 pub enum IoArg {
     /// As passthrough if most files are large and the user is root, else as no-open
     Auto,
-    /// The kernel opens files without asking the daemon, and asks it only for bytes that are not in the page cache; best
-    /// for small files. With --stage: all reads go through the daemon
+    /// The kernel opens files without asking the daemon, and asks it only for bytes that are not in the page cache;
+    /// best for small files. With --stage: all reads go through the daemon
     NoOpen,
     /// The kernel reads large files directly from the store; only root may
     Passthrough,

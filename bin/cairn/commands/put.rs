@@ -26,7 +26,7 @@ pub struct PutArgs {
     /// The artifact; allowed characters: A-Z a-z 0-9 _ . -
     pub name: String,
     /// Directories, files, - for stdin, SCHEME://... for a reference
-    #[arg(required_unless_present = "tables", value_name = "SRC")]
+    #[arg(value_name = "SRC")]
     pub sources: Vec<OsString>,
     /// Add a CSV, TSV or JSON lines file as a table, NAME.table.json (repeatable)
     #[arg(long = "table", value_name = "FILE")]
@@ -70,6 +70,10 @@ pub const HELP: Help = Help {
 
 /// Makes a version.
 pub fn run(context: &mut Context, args: PutArgs) -> CommandResult {
+    if args.sources.is_empty() && args.tables.is_empty() {
+        let hint = "give a directory or a file, - for standard input, --table FILE, or --stdin-from-command -- COMMAND";
+        return Err(Error::usage(format!("nothing to put: {} gets no SRC", args.name)).with_hint(hint).into());
+    }
     let store = context.store()?;
     let mut artifact = annotated(&args.name, &args.content.annotations)?;
     let run = args.content.run.run_if_given(&store)?;

@@ -26,8 +26,8 @@ pub const HELP: Help = Help {
         "If content was freed, nothing is changed, and the command lists the files that are lost. Aliases that \
          `cairn rm --force` removed are not set again. A version that is not removed stays as it is.",
         "Builds of cairn from before release 0.1.0 may not know this command. They show restored versions as removed, \
-         and refuse to collect garbage in a store that has one. If such a build runs `cairn gc` on another host, end it \
-         before the first restore in a store.",
+         and refuse to collect garbage in a store that has one. If such a build runs `cairn gc` on another host, end \
+         it before the first restore in a store.",
     ],
     examples: &[("cairn restore images:v3", "after `cairn rm images:v3`")],
     exit: &[

@@ -9,6 +9,21 @@ use cairn::types::{ArtifactName, DistributedId, RunId};
 use cairn::{ScanOptions, Store};
 use clap::Args;
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
+
+/// A parser of whole numbers in a range; an upper end of `u64::MAX` means no limit.
+pub fn whole<T: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> std::result::Result<T, String> + Clone + Send + Sync {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| match (*range.start(), *range.end()) {
+            (0, u64::MAX) => "expected a whole number".to_owned(),
+            (from, u64::MAX) => format!("expected a whole number from {from}"),
+            (from, to) => format!("expected a whole number from {from} to {to}"),
+        })
+    }
+}
 
 /// How a directory is read.
 #[derive(Args, Debug)]

@@ -96,7 +96,8 @@ fn base_name(path: &Path) -> Result<&OsStr> {
 pub fn unreadable(action: &str, path: &Path, e: std::io::Error) -> Error {
     if e.kind() == ErrorKind::NotFound {
         let why = if path.is_symlink() { "it is a symlink to nothing" } else { "it does not exist" };
-        let hint = uri::with_two_slashes(path).unwrap_or_else(|| "nothing was made".to_owned());
+        let hint = uri::with_two_slashes(path)
+            .unwrap_or_else(|| "check the path; a relative one begins at the current directory".to_owned());
         return Error::not_found(format!("cannot {action} {}: {why}", show_path(path))).with_hint(hint);
     }
     Error::io(action, path, e)

@@ -23,7 +23,7 @@ pub struct TableArgs {
     /// A table of the version; .table.json may be omitted
     pub path: String,
     /// Print only the first N rows
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::shared_args::whole::<usize>(0..=u64::MAX))]
     pub head: Option<usize>,
     /// The form in which the table is printed
     #[arg(long, value_enum, default_value_t = Format::Text)]

@@ -30,7 +30,7 @@ pub struct VerifyArgs {
     /// Continue an interrupted `cairn verify`: do not read again what it read and found right
     #[arg(long)]
     pub resume: bool,
-    /// Replace what is damaged by an intact copy from elsewhere in the store; remove damaged files that no version needs
+    /// Replace what is damaged by an intact copy from elsewhere in the store; remove damaged files that are not needed
     #[arg(long)]
     pub repair: bool,
     /// Repair from another store too, such as a backup made by `cp -a` or contrib/backup.sh (repeatable)
@@ -46,11 +46,11 @@ pub const HELP: Help = Help {
          A line that begins with `note:` is not damage: the next writer repairs it.",
         "A check of the whole store saves its progress in the user's cache directory. \
          If it is interrupted, `cairn verify --resume` reads only the rest, and what was changed since.",
-        "--repair and --repair-from store again what is damaged or missing. They use only copies that they have checked: \
-         content and manifests by their SHA-256, records by their checksum and the token in them (the random number \
-         that names one commit). Index segments and artifact.json are made again from what the store has. Damaged \
-         files that no version needs are removed, unless another process writes. What has no intact copy stays a \
-         finding. Writers, mounts and gc can work meanwhile.",
+        "--repair and --repair-from store again what is damaged or missing. They use only copies that they have \
+         checked: content and manifests by their SHA-256, records by their checksum and the token in them (the random \
+         number that names one commit). Index segments and artifact.json are made again from what the store has. \
+         Damaged files that no version needs are removed, unless another process writes. What has no intact copy stays \
+         a finding. Writers, mounts and gc can work meanwhile.",
     ],
     examples: &[
         ("cairn verify", "the whole store"),

@@ -127,7 +127,7 @@ impl Merging<'_> {
     /// Who contributed part `i`.
     fn who(&self, i: usize) -> String {
         match self.state.contributions.get(i) {
-            Some(Contribution { number, record }) => format!("run {} (number {number} of the log)", record.run.id),
+            Some(Contribution { number, record }) => format!("run {} (contribution {number})", record.run.id),
             None => "this finish".to_owned(),
         }
     }

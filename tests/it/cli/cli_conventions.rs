@@ -125,6 +125,35 @@ fn usage_errors_are_status_2_in_the_one_form_and_json_under_json() {
 }
 
 #[test]
+fn errors_about_arguments_say_what_to_write() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    test_store.ok(&["put", "images", "src"]);
+    for (args, wanted) in [
+        (&["put", "images"][..], "nothing to put: images gets no SRC"),
+        (&["put", "images", "src", "--at", "/x"], "it is absolute"),
+        (&["cat", "images", ""], "the path is empty"),
+        (&["list", "images:v0"], "\"images:v0\" is a version; here the artifact name alone is expected"),
+        (&["list", "images:v0"], "hint: write `images`"),
+        (&["alias", "images", "a/b"], "it must not contain / or :"),
+        (&["lineage", "images", "--depth", "0"], "expected a whole number from 1 to 1000"),
+        (&["list", "-n", "x"], "expected a whole number"),
+        (&["find", "[ab"], "`[ab` is not a pattern of paths: unclosed character class"),
+        (&["use", "images"], "no run is named"),
+    ] {
+        let message = test_store.fails(args, 2);
+        assert!(message.contains(wanted) && !message.contains("**/"), "{args:?}: {message}");
+    }
+    test_store.ok(&["tag", "images", "for review", "golden"]);
+    test_store.ok(&["untag", "images", "golden"]);
+    let log = test_store.ok(&["log", "images"]);
+    assert!(log.contains("images:v0 tagged for review, golden") && log.contains("images:v0 untagged golden"), "{log}");
+    test_store.ok(&["alias", "images", "prod"]);
+    let message = test_store.fails(&["alias", "images", "prod", "--expect", "v4"], 3);
+    assert!(message.contains("hint: to move it all the same, give --expect v0, or omit --expect"), "{message}");
+}
+
+#[test]
 fn errors_say_what_was_expected_and_found_and_the_next_step() {
     let test_store = TestStore::new();
     make_tree(&test_store.path("src"), &[("a", b"1")]);

@@ -121,7 +121,7 @@ fn a_version_expires_only_by_rm_expired() {
         test_store.fails(&["annotate", "img-a", &format!("--ttl={ttl}")], 2);
     }
     let log = test_store.ok(&["log", "img-a"]);
-    assert!(log.contains("img-a:v0 ttl 1h") && log.contains("img-a:v0 no ttl"), "{log}");
+    assert!(log.contains("img-a:v0 expires 1h after it was made") && log.contains("img-a:v0 never expires"), "{log}");
     test_store.ok(&["verify"]);
 }
 

@@ -1,7 +1,7 @@
 //! The fault countdown: lets a test kill the process, or fail a call, at any step that changes the disk.
 //!
 //! Read once from `CAIRN_FAULT`: `kill:N` sends SIGKILL to this process just before step N (from 1), `error:N` makes
-//! step N return EIO without doing it, `stop:N` stops the process (SIGSTOP) before step N, `count:PATH` appends the
+//! step N return EIO without doing it, `quota:N` EDQUOT, `stop:N` stops the process (SIGSTOP) before step N, `count:PATH` appends the
 //! number of steps done to PATH at every step's end. Exists in builds with debug assertions only; in release builds it
 //! is compiled out.
 
@@ -13,7 +13,7 @@ static STEPS: AtomicU64 = AtomicU64::new(0);
 
 enum Plan {
     Kill(u64),
-    Error(u64),
+    Error(u64, i32),
     Stop(u64),
     Count(std::path::PathBuf),
 }
@@ -25,7 +25,8 @@ fn plan() -> Option<&'static Plan> {
         let (what, arg) = text.split_once(':')?;
         match what {
             "kill" => arg.parse().ok().map(Plan::Kill),
-            "error" => arg.parse().ok().map(Plan::Error),
+            "error" => arg.parse().ok().map(|at| Plan::Error(at, libc::EIO)),
+            "quota" => arg.parse().ok().map(|at| Plan::Error(at, libc::EDQUOT)),
             "stop" => arg.parse().ok().map(Plan::Stop),
             "count" => Some(Plan::Count(arg.into())),
             _ => None,
@@ -49,7 +50,7 @@ pub(super) fn step() -> io::Result<()> {
                 libc::pause();
             }
         },
-        Some(Plan::Error(at)) if *at == n => return Err(io::Error::from_raw_os_error(libc::EIO)),
+        Some(Plan::Error(at, code)) if *at == n => return Err(io::Error::from_raw_os_error(*code)),
         // SAFETY: as above.
         Some(Plan::Stop(at)) if *at == n => unsafe {
             libc::kill(libc::getpid(), libc::SIGSTOP);

@@ -33,6 +33,14 @@ pub trait Visitor {
     /// What ends the census.
     fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool>;
 
+    /// A node that is not inlined, once, after all nodes below it.
+    ///
+    /// # Errors
+    /// What ends the census.
+    fn node(&mut self, _digest: &Digest, _node: &Node) -> Result<()> {
+        Ok(())
+    }
+
     /// The root of a directory that is not inlined, after all nodes below it. `distinct` is the number of distinct
     /// entries that were met so far.
     ///
@@ -156,6 +164,7 @@ impl Census {
                     marked: done.marked,
                 };
                 self.seen.insert(digest, Some(seen));
+                visitor.node(&digest, &done.node)?;
                 if done.root {
                     visitor.directory(&done.node, source, self.entries)?;
                 }

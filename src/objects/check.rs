@@ -19,6 +19,8 @@ use std::path::Path;
 pub struct PackContents {
     /// Blobs that are right: digest, kind, stored length.
     pub blobs: Vec<(Digest, BlobKind, u32)>,
+    /// The offsets of their headers, in the same order.
+    pub offsets: Vec<u32>,
     /// Bytes read.
     pub bytes: u64,
 }
@@ -37,9 +39,11 @@ impl Objects {
             return Ok(PackContents::default());
         };
         match PackFile::open(pack.path.clone()).and_then(|file| file.footer(&name)) {
-            Ok((footer, _)) => {
-                Ok(PackContents { blobs: footer.blobs.iter().map(|b| (b.digest, b.kind, b.len)).collect(), bytes: 0 })
-            }
+            Ok((footer, _)) => Ok(PackContents {
+                blobs: footer.blobs.iter().map(|b| (b.digest, b.kind, b.len)).collect(),
+                offsets: footer.blobs.iter().map(|b| b.offset).collect(),
+                bytes: 0,
+            }),
             Err(miss) => record_miss(miss, damage).map(|()| PackContents::default()),
         }
     }
@@ -57,21 +61,24 @@ impl Objects {
         let ((footer, start), file) = match opened {
             Ok(opened) => opened,
             Err(miss) => {
-                return record_miss(miss, damage).map(|()| PackContents { blobs: Vec::new(), bytes: pack.size });
+                return record_miss(miss, damage)
+                    .map(|()| PackContents { bytes: pack.size, ..PackContents::default() });
             }
         };
+        check_pack_mode(&pack.path, &name, damage)?;
         disk::advise_sequential(file.file());
         let mut window = Window::new(file.file(), &pack.path, start);
         check_magic(&mut window, &name, damage)?;
         let mut order = footer.blobs;
         order.sort_unstable_by_key(|b| b.offset);
-        let mut blobs = Vec::with_capacity(order.len());
+        let mut right = PackContents { bytes: pack.size, ..PackContents::default() };
         for blob in order {
             if self.check_blob(&blob, &mut window, damage)? {
-                blobs.push((blob.digest, blob.kind, blob.len));
+                right.blobs.push((blob.digest, blob.kind, blob.len));
+                right.offsets.push(blob.offset);
             }
         }
-        Ok(PackContents { blobs, bytes: pack.size })
+        Ok(right)
     }
 
     /// Whether a blob is right.
@@ -151,6 +158,14 @@ impl Objects {
 /// Whether a file does not have an object's time, or is writable.
 fn is_touched(meta: &Metadata) -> bool {
     !has_object_time(meta) || meta.mode() & 0o222 != 0
+}
+
+/// A pack is not writable (F1).
+fn check_pack_mode(path: &Path, name: &Digest, damage: &mut Vec<Damage>) -> Result<()> {
+    if disk::lstat(path)?.is_some_and(|meta| meta.mode() & 0o222 != 0) {
+        damage.push(Damage::Writable(*name));
+    }
+    Ok(())
 }
 
 fn check_magic(window: &mut Window<'_>, name: &Digest, damage: &mut Vec<Damage>) -> Result<()> {

@@ -35,6 +35,8 @@ pub enum Damage {
     Object(Digest, String),
     /// An object's time or mode. Its bytes are right.
     Touched(Digest),
+    /// A pack that can be written to. Its bytes are right.
+    Writable(Digest),
     /// An index segment. It is ignored and written again.
     Segment(String),
     /// It cannot be read: what the system says.

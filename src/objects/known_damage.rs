@@ -64,7 +64,11 @@ impl Objects {
                 Damage::Object(digest, _) => self.list_as_damaged(DamagedItem::Object(*digest)),
                 Damage::Unreadable(_) if in_packs => self.list_unreadable(DamagedItem::Pack(name)),
                 Damage::Unreadable(_) => self.list_unreadable(DamagedItem::Object(name)),
-                Damage::ForeignFile | Damage::Hints(_) | Damage::Touched(_) | Damage::Segment(_) => {}
+                Damage::ForeignFile
+                | Damage::Hints(_)
+                | Damage::Touched(_)
+                | Damage::Writable(_)
+                | Damage::Segment(_) => {}
             }
         }
     }

@@ -8,6 +8,7 @@
 mod clear;
 mod content;
 mod lost_numbers;
+mod modes;
 mod records;
 mod report;
 
@@ -77,6 +78,7 @@ fn round(store: &Store, others: &[Store], found: &VerifyReport, options: &Verify
         // What was salvaged is not lost any more: the next round knows what is.
         content::repair(store, others, found, &work.dir(), &mut done)?;
     }
+    modes::repair(store, found, &mut done)?;
     clear::index(store, found, &work.dir(), &mut done)?;
     if done.is_empty() {
         clear::unneeded(store, found, &work, &options.progress, &mut done)?;

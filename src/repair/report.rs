@@ -15,6 +15,8 @@ pub struct Repaired {
     pub records: u64,
     /// Index segments that were written again.
     pub segments: u64,
+    /// Objects and packs that are right, and have their mode and time again.
+    pub modes: u64,
     /// Damaged objects that nothing names, and damaged packs of which all that is right was kept: removed.
     pub cleared: u64,
 }
@@ -29,6 +31,7 @@ impl Repaired {
         self.nodes += other.nodes;
         self.records += other.records;
         self.segments += other.segments;
+        self.modes += other.modes;
         self.cleared += other.cleared;
     }
 }

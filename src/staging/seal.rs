@@ -99,7 +99,7 @@ impl<'a> Sealer<'a> {
         if disk::lstat_revalidated(&self.marker)?.is_some() {
             // Recorded or not: a process may have a file open that is also an object.
             self.reached(|directory| self.store.objects().undo_adoption(directory, leases))?;
-            let done = sealed(self.draft, &self.marker, None)?;
+            let done = sealed(self.draft, &self.record.run.id, &self.marker, None)?;
             if done.is_none() {
                 self.reached(|directory| self.check(directory))?;
             }
@@ -185,7 +185,7 @@ impl<'a> Sealer<'a> {
         if !disk.is_sound() {
             return Err(e); // the next process continues
         }
-        let opened = sealed(self.draft, &self.marker, None).and_then(|done| match done {
+        let opened = sealed(self.draft, &self.record.run.id, &self.marker, None).and_then(|done| match done {
             Some(done) => Ok(Some(done)),
             None => {
                 // Untouched files need no check, which this user might not be permitted.

@@ -3,10 +3,11 @@
 use super::checkpoint::{FileSum, Verified};
 use super::options::VerifyOptions;
 use super::pace::{Pace, Sample};
+use super::places::Places;
 use super::report::{Finding, Resumed, VerifyReport, code};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
-use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, SMALL_MAX, StoredFile};
+use crate::objects::{BlobKind, Damage, DamagedItem, KnownDamage, Objects, PackContents, SMALL_MAX, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
@@ -28,6 +29,8 @@ pub(super) struct Present {
     nodes: HashSet<Digest>,
     /// Names of packs that were checked.
     pub packs: HashSet<Digest>,
+    /// Where the blobs of the packs without damage are.
+    pub places: Places,
     /// Blobs and nodes with a damaged copy.
     pub wrong: HashMap<Digest, Wrong>,
     /// Packs that cannot be read.
@@ -73,7 +76,8 @@ impl Piece {
 
 /// A piece that was checked.
 struct CheckedPiece {
-    found: Vec<(Digest, BlobKind)>,
+    /// What is right in it. Of a blob, the offset of its header.
+    found: Vec<(Digest, BlobKind, u32)>,
     damage: Vec<Damage>,
     reading: Reading,
 }
@@ -247,7 +251,7 @@ impl Present {
             }
             Piece::Pack(_) if *path != store.layout().pack(name) => {}
             Piece::Pack(_) => {
-                found.retain(|(digest, kind)| {
+                found.retain(|(digest, kind, _)| {
                     let right = !self.known.has(&DamagedItem::Blob { digest: *digest, kind: *kind, pack: *name });
                     if !right {
                         damage.push(Damage::Blob { digest: *digest, kind: *kind, why: LISTED.into() });
@@ -259,7 +263,8 @@ impl Present {
     }
 
     fn take(&mut self, piece: &Piece, checked: CheckedPiece, root: &Path, report: &mut VerifyReport) {
-        for (digest, kind) in checked.found {
+        for (digest, kind, _) in &checked.found {
+            let digest = *digest;
             match (piece, kind) {
                 (Piece::Object(_), _) => drop(self.objects.insert(digest)),
                 (Piece::Pack(_), BlobKind::Content) => drop(self.packed.insert(digest)),
@@ -268,6 +273,9 @@ impl Present {
         }
         if let Piece::Pack(StoredFile { name: Some(name), .. }) = piece {
             self.packs.insert(*name);
+            if checked.damage.iter().all(|d| matches!(d, Damage::Writable(_) | Damage::Hints(_))) {
+                self.places.add(*name, &checked.found);
+            }
         }
         for damage in checked.damage {
             let blob = match &damage {
@@ -322,6 +330,7 @@ pub(super) fn check_content(
         objects: HashSet::new(),
         nodes: HashSet::new(),
         packs: HashSet::new(),
+        places: Places::default(),
         wrong: HashMap::new(),
         unreadable: Vec::new(),
     };
@@ -355,18 +364,19 @@ fn read_piece(
     piece: &Piece,
     depth: Depth,
     damage: &mut Vec<Damage>,
-) -> Result<Vec<(Digest, BlobKind)>> {
-    let pack = |blobs: Vec<(Digest, BlobKind, u32)>| blobs.into_iter().map(|(d, k, _)| (d, k)).collect();
+) -> Result<Vec<(Digest, BlobKind, u32)>> {
+    let pack =
+        |found: PackContents| found.blobs.into_iter().zip(found.offsets).map(|((d, k, _), at)| (d, k, at)).collect();
     Ok(match (piece, depth) {
-        (Piece::Pack(stored), Depth::Whole) => pack(objects.check_pack(stored, damage)?.blobs),
-        (Piece::Pack(stored), Depth::Quick) => pack(objects.list_pack(stored, damage)?.blobs),
+        (Piece::Pack(stored), Depth::Whole) => pack(objects.check_pack(stored, damage)?),
+        (Piece::Pack(stored), Depth::Quick) => pack(objects.list_pack(stored, damage)?),
         (Piece::Object(stored), depth) => {
             match depth {
                 Depth::Whole => objects.check_object(stored, damage)?,
                 Depth::Quick => objects.check_object_metadata(stored, damage)?,
             }
             let right = !damage.iter().any(|d| matches!(d, Damage::Object(..)));
-            stored.name.filter(|_| right).map(|n| (n, BlobKind::Content)).into_iter().collect()
+            stored.name.filter(|_| right).map(|n| (n, BlobKind::Content, 0)).into_iter().collect()
         }
     })
 }
@@ -383,6 +393,7 @@ fn describe(path: &Path, root: &Path, damage: Damage) -> Finding {
         }
         Damage::Hints(digest) => (code::HINTS, format!("those of manifest node {digest}")),
         Damage::Object(_, why) => (code::OBJECT, why),
+        Damage::Writable(_) => (code::TOUCHED, "expected mode 0444; its bytes are right".into()),
         Damage::Touched(_) => (code::TOUCHED, "expected mode 0444 and the time 1000000000; its bytes are right".into()),
         Damage::Segment(why) => (code::INDEX, why),
         Damage::Unreadable(why) => (code::UNREADABLE, why),

@@ -14,8 +14,10 @@ mod drafts;
 mod names;
 mod options;
 mod pace;
+mod places;
 mod report;
 mod root;
+mod stages;
 mod walk;
 
 pub use options::{Checkpoint, VerifyOptions};
@@ -99,6 +101,10 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<V
             let mut manifests = Manifests::new(store, options, Some(present), &mut report);
             artifacts(store, all, &mut tokens, &mut manifests)?;
             manifests.end()?;
+            stages::check_stages(store, &mut report)?;
+            if !options.quick {
+                stages::check_access(store, &options.progress, &mut report)?;
+            }
             verified.end();
         }
         Scope::Artifact(name) => {

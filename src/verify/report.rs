@@ -20,7 +20,7 @@ codes! {
     PACK = "F1-pack": "a pack's footer or shape is damaged: its content is not known",
     BLOB = "F1-blob": "packed content or a packed manifest node is damaged",
     OBJECT = "F1-object": "an object's bytes do not match its name",
-    TOUCHED = "F1-touched": "an object's time or mode was changed; its bytes are right",
+    TOUCHED = "F1-touched": "an object's time or mode, or a pack's mode, was changed; its bytes are right",
     UNREADABLE = "F1-unreadable": "a file or directory of the store cannot be read",
     STRANGER = "F1-stranger": "a file where only packs or objects belong",
     NUMBER = "F3-number": "a number's symlink is damaged, or leads to a record of another number",
@@ -30,12 +30,15 @@ codes! {
     MISSING = "F6-missing": "content that a version names is not in the store",
     NODE = "F6-node": "a manifest node that a version needs is missing, damaged or wrong",
     NO_PACK = "F6-pack": "a pack that a version lists is not in the store, and something that it names is missing",
+    UNLISTED = "F16-pack": "a version does not list a pack that has nodes of its manifest: reads use the index",
     CUT = "M10-cut": "a directory's nodes are not cut by the rule: equal content has another digest",
     TOKEN = "F7-token": "a token is at two numbers, or is published although it is fenced",
     RECORD = "F8-record": "a record is damaged, or does not belong where it is",
     ARTIFACT = "F9-artifact": "an artifact's own record is missing or damaged, or has another type than a version",
     ALIAS = "F10-alias": "an alias names a version that does not exist or is removed",
-    HINTS = "F11-hints": "location hints are damaged: reads use the index",
+    HINTS = "F11-hints": "location hints are damaged or lead elsewhere: reads use the index",
+    STAGE = "F17-stage": "the record or marker of a staging directory is damaged, or belongs to another",
+    ACCESS = "F18-access": "a note: files of the store are closed to its users, or open to others",
     DRAFT = "F14-draft": "a draft's log continues after its finish, or its version is not there",
     INDEX = "F12-index": "a note: an index segment is damaged; a later put makes a new one",
 }
@@ -48,8 +51,8 @@ pub fn next_step(of: &str) -> &'static str {
              --repair` repairs what is right elsewhere in this store, and removes damage that affects nothing"
         }
         code::TOUCHED => {
-            "the content is right. It is read more slowly until the file has mode 0444 and its time again: a reader \
-             sets them, or `touch -d @1000000000`"
+            "the content is right. An object is read more slowly until it has mode 0444 and its time again: a reader sets \
+             them, or `cairn verify --repair`, which also makes packs read-only"
         }
         code::UNREADABLE => "check the disk and the permissions; then `cairn verify --repair-from STORE`",
         code::STRANGER => "move the file out of the store",
@@ -66,12 +69,19 @@ pub fn next_step(of: &str) -> &'static str {
         code::RECORD => "`cairn verify --repair-from STORE` with a copy of this store",
         code::ARTIFACT => "`cairn verify --repair` writes it again from the records of the versions",
         code::ALIAS => "set the alias again with `cairn alias`",
-        code::HINTS => "nothing is lost; reads use the index",
+        code::HINTS | code::UNLISTED => "nothing is lost; reads use the index",
         code::CUT => {
             "nothing is lost: `cairn get` the version and put the files again, which makes a version that is cut by \
              the rule; then `cairn rm` the other one"
         }
         code::DRAFT => "`cairn verify --repair-from STORE` with a copy of this store, or begin a new draft",
+        code::STAGE => {
+            "copy the files that you need out of the staging directory and put or upsert them; then remove it and what \
+             is named like it from staging/"
+        }
+        code::ACCESS => {
+            "`cairn access --check` lists them; `cairn access --fix`, run by their owner or root, corrects them"
+        }
         code::INDEX => "`cairn verify --repair`, or the next writer, writes it again",
         _ => "`cairn verify --help` lists the codes",
     }

@@ -6,6 +6,7 @@ use super::artifact_check::finding_of;
 use super::content::{Depth, LISTED, Present};
 use super::cuts::Cuts;
 use super::options::VerifyOptions;
+use super::places::PlaceCheck;
 use super::report::{Finding, VerifyReport, code};
 use super::root::{ManifestOwner, OwnedManifest};
 use crate::disk;
@@ -56,6 +57,7 @@ pub(super) struct Manifests<'a> {
     read: HashSet<Digest>,
     suspected: Vec<ManifestOwner>,
     cuts: Cuts,
+    places: PlaceCheck,
     report: &'a mut VerifyReport,
 }
 
@@ -70,7 +72,8 @@ impl<'a> Manifests<'a> {
         let listed = options.quick && present.is_none();
         let known = if listed { store.objects().known_damage().unwrap_or_default() } else { Default::default() };
         let (read, suspected, cuts) = (HashSet::new(), Vec::new(), Cuts::default());
-        Manifests { store, options, present, known, census, suspects, read, suspected, cuts, report }
+        let places = PlaceCheck::default();
+        Manifests { store, options, present, known, census, suspects, read, suspected, cuts, places, report }
     }
 
     /// The report, for findings of other kinds.
@@ -111,9 +114,9 @@ impl<'a> Manifests<'a> {
     fn visit(&mut self, root: ManifestOwner, manifest: OwnedManifest) -> Result<()> {
         let OwnedManifest { tree, packs, .. } = manifest;
         let mut absent = Vec::new();
-        for pack in packs {
-            if !self.has_pack(&pack)? {
-                absent.push(pack);
+        for pack in &packs {
+            if !self.has_pack(pack)? {
+                absent.push(*pack);
             }
         }
         let mut lacks = false;
@@ -132,6 +135,7 @@ impl<'a> Manifests<'a> {
             suspects: &mut self.suspects,
             read: &mut self.read,
             cuts: &mut self.cuts,
+            places: &mut self.places,
             owner: &root,
             report: self.report,
         };
@@ -140,6 +144,8 @@ impl<'a> Manifests<'a> {
                 self.suspects.packs.push((self.suspected.len(), absent));
             }
             self.suspected.push(root);
+        } else if let Some(present) = &self.present {
+            self.places.listed(&present.places, &tree.digest(), &packs, &root.to_string(), self.report);
         }
         Ok(())
     }
@@ -361,6 +367,7 @@ struct Meet<'a> {
     suspects: &'a mut Suspects,
     read: &'a mut HashSet<Digest>,
     cuts: &'a mut Cuts,
+    places: &'a mut PlaceCheck,
     owner: &'a ManifestOwner,
     report: &'a mut VerifyReport,
 }
@@ -379,6 +386,14 @@ impl Visitor for Meet<'_> {
         };
         self.suspects.content.entry(*digest).or_insert((size, place, why));
         Ok(true)
+    }
+
+    fn node(&mut self, digest: &Digest, node: &Node) -> Result<()> {
+        if let Some(present) = self.present {
+            let (objects, owner) = (self.store.objects(), self.owner.to_string());
+            self.places.node(objects, &present.places, digest, node, &owner, self.report);
+        }
+        Ok(())
     }
 
     fn directory(&mut self, root: &Arc<Node>, source: &dyn NodeSource, distinct: u64) -> Result<()> {

@@ -45,6 +45,10 @@ pub fn write(path: &Path, bytes: &[u8]) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let _ = std::fs::remove_file(path);
     std::fs::write(path, bytes).unwrap();
+    let is_pack = path.parent().is_some_and(|dir| dir.ends_with("packs")) && path.file_name().unwrap().len() == 64;
+    if is_pack {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap();
+    }
 }
 
 /// A blob of a pack: its digest, its kind (1 content, 2 node), its bytes.

@@ -11,13 +11,15 @@ use std::process::{Command, Output};
 /// A small file system of its own in a file, unmounted at the end, with a store on it.
 struct SmallDisk {
     test_store: TestStore,
+    mounted: PathBuf,
+    /// Where the store and the file that fills it are.
     at: PathBuf,
     stage: PathBuf,
 }
 
 impl SmallDisk {
     /// `None` where it cannot be mounted.
-    fn new(mebibytes: u64, mkfs: &[&str]) -> Option<SmallDisk> {
+    fn new(mebibytes: u64, mkfs: &[&str], options: &str) -> Option<SmallDisk> {
         let test_store = TestStore::new();
         let image = test_store.path("image");
         File::create(&image).unwrap().set_len(mebibytes << 20).unwrap();
@@ -25,7 +27,7 @@ impl SmallDisk {
         let (at, stage) = (test_store.path("disk"), test_store.path("stage"));
         std::fs::create_dir(&at).unwrap();
         std::fs::create_dir(&stage).unwrap();
-        let mount = || Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at).output();
+        let mount = || Command::new("mount").args(["-o", options]).arg(&image).arg(&at).output();
         if !made.is_ok_and(|o| o.status.success()) || !mount().is_ok_and(|o| o.status.success()) {
             println!("skipped: {} cannot be made and mounted here", mkfs[0]);
             return None;
@@ -38,11 +40,11 @@ impl SmallDisk {
             &test_store.path("new"),
             &[("small", &random_bytes(7, 30_000)), ("large", &random_bytes(8, 400_000))],
         );
-        Some(SmallDisk { test_store, at, stage })
+        Some(SmallDisk { test_store, mounted: at.clone(), at, stage })
     }
 
     fn ext4(mebibytes: u64, inodes: &str) -> Option<SmallDisk> {
-        SmallDisk::new(mebibytes, &["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-N", inodes])
+        SmallDisk::new(mebibytes, &["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", "-N", inodes], "loop")
     }
 
     fn store(&self) -> PathBuf {
@@ -112,7 +114,7 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        for at in [&self.stage, &self.at] {
+        for at in [&self.stage, &self.mounted] {
             let _ = Command::new("umount").arg("-l").arg(at).output();
         }
     }
@@ -172,7 +174,7 @@ fn without_a_free_inode_versions_are_removed_and_space_is_freed() {
 
 #[test]
 fn with_a_quota_that_is_used_up_versions_are_removed_and_space_is_freed() {
-    let Some(disk) = SmallDisk::new(300, &["mkfs.btrfs", "-q"]) else { return };
+    let Some(disk) = SmallDisk::new(300, &["mkfs.btrfs", "-q"], "loop") else { return };
     let btrfs = |args: &[&str]| {
         let output = Command::new("btrfs").args(args).arg(&disk.at).output();
         output.is_ok_and(|o| o.status.success())
@@ -184,6 +186,23 @@ fn with_a_quota_that_is_used_up_versions_are_removed_and_space_is_freed() {
     let filler = disk.at.join("filler");
     fill(&filler);
     disk.check(&["quota"], || std::fs::remove_file(&filler).unwrap());
+}
+
+/// `tests/quota/run` runs it in a kernel that has project quotas.
+#[test]
+fn with_a_project_quota_that_is_used_up_versions_are_removed_and_space_is_freed() {
+    let Some(mut disk) = SmallDisk::new(400, &["mkfs.xfs", "-q"], "loop,prjquota") else { return };
+    disk.at = disk.mounted.join("project");
+    std::fs::create_dir(&disk.at).unwrap();
+    let project = format!("project -s -p {} 42", disk.at.display());
+    for command in [&project[..], "limit -p bhard=40m 42"] {
+        let output = Command::new("xfs_quota").args(["-x", "-c", command]).arg(&disk.mounted).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+    }
+    disk.init();
+    let filler = disk.at.join("filler");
+    fill(&filler);
+    disk.check(&["a quota is used up", " bytes free for the project of "], || std::fs::remove_file(&filler).unwrap());
 }
 
 #[test]

@@ -66,6 +66,7 @@ fn a_verification_that_was_killed_reads_only_the_rest_and_what_changed() {
     std::fs::write(&file, &saved).unwrap();
     let anew = test_store.json_with(&["verify"], 1);
     assert_eq!((&anew["bytes"], &anew["resumed"]), (&total.into(), &serde_json::Value::Null));
+    assert_eq!(anew["findings"], changed["findings"], "it finds what the whole one finds");
 }
 
 #[test]

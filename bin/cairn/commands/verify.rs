@@ -64,7 +64,7 @@ pub const HELP: Help = Help {
     json: "{\"findings\": [{\"code\", \"what\", \"why\", \"affects\"}], \"notes\": [...], \"artifacts\", \
          \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\", \
          \"resumed\": null or {\"begun_at\", \"files\", \"bytes\"}}; with --repair also \
-         \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"cleared\"}",
+         \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"modes\", \"cleared\"}",
     list: Some(("Codes (the numbers are those of FORMAT.md's invariants)", code::ALL)),
 };
 
@@ -144,11 +144,12 @@ fn repair(context: &mut Context, store: &Store, args: &VerifyArgs) -> CommandRes
     }
     let RepairReport { repaired, after, .. } = &report;
     context.status(&format!(
-        "repaired {}, {}, {}, {}; cleared {}",
+        "repaired {}, {}, {}, {}, {}; cleared {}",
         count(repaired.contents, "content"),
         count(repaired.nodes, "manifest node"),
         count(repaired.records, "record"),
         count(repaired.segments, "index segment"),
+        count(repaired.modes, "mode"),
         count(repaired.cleared, "damaged file"),
     ));
     print(context, after)
@@ -186,7 +187,7 @@ fn print(context: &mut Context, report: &VerifyReport) -> CommandResult {
     }
     let result = if sound { "no damage found".to_owned() } else { count(report.findings.len() as u64, "finding") };
     context.status(&format!("{looked}: {result}"));
-    let codes: BTreeSet<&str> = report.findings.iter().map(|f| f.code).collect();
+    let codes: BTreeSet<&str> = report.findings.iter().chain(&report.notes).map(|f| f.code).collect();
     for code in codes {
         context.status(&format!("hint: {code}: {}", next_step(code)));
     }

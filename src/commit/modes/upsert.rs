@@ -199,7 +199,7 @@ fn contribute(
     let record = DraftRecord::Contribution(Box::new(contribution));
     let (durable, sealed) = draft_log::write(draft, work, &record)?.durable_with(writer, &[&draft.log()])?;
     if let Some(sealing) = &options.sealing
-        && let Some(done) = note_sealing(draft, durable.token(), sealing)?
+        && let Some(done) = note_sealing(draft, &run.id, durable.token(), sealing)?
     {
         durable.withdraw()?;
         return Ok(AttemptOutcome::Done(done));
@@ -220,17 +220,17 @@ fn contribute(
 }
 
 /// The last steps before the commit of a stage's contribution. `Some`: another process has recorded it meanwhile.
-fn note_sealing(draft: &Draft, own: &Token, sealing: &Sealing) -> Result<Option<Upserted>> {
+fn note_sealing(draft: &Draft, run: &RunId, own: &Token, sealing: &Sealing) -> Result<Option<Upserted>> {
     draft.store().objects().protect_adopted(&sealing.leases, OtherNames::Staged)?;
     draft.store().disk().append_line(&sealing.marker, own.as_str())?;
-    sealed(draft, &sealing.marker, Some(own))
+    sealed(draft, run, &sealing.marker, Some(own))
 }
 
-/// The contribution that was recorded for the stage with this marker, durably. The token `own` is ignored.
+/// The contribution of this run that was recorded for the stage with this marker, durably. The token `own` is ignored.
 ///
 /// # Errors
 /// Damaged; I/O.
-pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Option<Upserted>> {
+pub fn sealed(draft: &Draft, run: &RunId, marker: &Path, own: Option<&Token>) -> Result<Option<Upserted>> {
     let text = disk::read_small(marker, 1 << 16)?.unwrap_or_default();
     let mut tokens: Vec<Token> = String::from_utf8_lossy(&text).lines().filter_map(Token::of_text).collect();
     tokens.retain(|t| Some(t) != own);
@@ -243,6 +243,9 @@ pub fn sealed(draft: &Draft, marker: &Path, own: Option<&Token>) -> Result<Optio
         let holder = claim::holder(&draft.log().join(numbers::record_name(number)))?;
         let Some(token) = holder.filter(|t| tokens.contains(t)) else { continue };
         let DraftRecord::Contribution(record) = draft.read_at(number, &token)? else { continue };
+        if record.run.id != *run {
+            continue; // the marker is damaged: `verify` reports it
+        }
         store.disk().sync_dir(&draft.log())?;
         let (files, bytes, new_bytes) = (record.files, record.bytes, record.new_bytes);
         return Ok(Some(Upserted { draft: draft.clone(), run: record.run.id, number, files, bytes, new_bytes }));

@@ -1,0 +1,66 @@
+"""Builds the wheel. maturin builds the extension; the commands `cairn` and `cairnfs` go into the same wheel.
+
+`pip install ./python` makes a release build. `-C profile=dev` takes another profile of Cargo.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import maturin
+from maturin import (  # noqa: F401: hooks that are as maturin has them
+    build_editable,
+    build_sdist,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    get_requires_for_build_wheel,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
+
+HERE = Path(__file__).parent
+COMMANDS = ("cairn", "cairnfs")
+# maturin puts what is in a directory of this name into the wheel.
+DATA = HERE / "cairn._cairn.data"
+
+
+def build_wheel(
+    wheel_directory: str, config_settings: Mapping[str, Any] | None = None, metadata_directory: str | None = None
+) -> str:
+    settings = dict(config_settings or {})
+    profile = settings.pop("profile", "release")
+    if not shutil.which("cargo"):
+        from puccinialin import setup_rust  # maturin requires it where there is no cargo
+
+        os.environ.update(setup_rust())
+    arguments = maturin.get_maturin_pep517_args(settings)
+    settings["build-args"] = [*arguments, "--profile", profile]
+    try:
+        build_commands(profile)
+        return maturin.build_wheel(wheel_directory, settings, metadata_directory)
+    finally:
+        shutil.rmtree(DATA, ignore_errors=True)
+
+
+def build_commands(profile: str) -> None:
+    """Builds the commands and puts them, without symbols, where maturin finds them."""
+    scripts = DATA / "scripts"
+    scripts.mkdir(parents=True, exist_ok=True)
+    # With both packages, so that the library is compiled once for the commands and the extension.
+    command = ["cargo", "build", "--package", "cairnfs", "--package", "cairnfs-python", "--bins"]
+    command += ["--profile", profile, "--message-format", "json-render-diagnostics"]
+    print("Running", shlex.join(command), flush=True)
+    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, check=True)
+    artifacts = [json.loads(line) for line in done.stdout.splitlines()]
+    built = {Path(a["executable"]).name: a["executable"] for a in artifacts if a.get("executable")}
+    for name in COMMANDS:
+        shutil.copy2(built[name], scripts / name)
+        if strip := shutil.which("strip"):
+            subprocess.run([strip, scripts / name], check=True)

@@ -19,7 +19,7 @@ pub fn count() -> usize {
     }
 }
 
-/// Calls `work` for each item, with up to `threads` threads. After an error it begins no further item. If there are
+/// Calls `work` for each item, with up to `threads` threads, the calling thread among them. After an error it begins no further item. If there are
 /// several errors, it returns one.
 ///
 /// # Errors
@@ -81,9 +81,9 @@ pub fn for_each_with<T: Sync, S, E: Send>(
         return one_thread();
     }
     std::thread::scope(|s| {
-        let all: Vec<_> = (0..threads.min(items.len())).map(|_| s.spawn(one_thread)).collect();
-        let ended: Vec<_> = all.into_iter().map(|thread| thread.join().expect("the work does not panic")).collect();
-        ended.into_iter().collect()
+        let others: Vec<_> = (1..threads.min(items.len())).map(|_| s.spawn(one_thread)).collect();
+        let own = one_thread();
+        others.into_iter().fold(own, |ended, thread| ended.and(thread.join().expect("the work does not panic")))
     })
 }
 

@@ -159,7 +159,7 @@ pub(super) fn order<T>(second: &mut [Placed<T>]) {
         placed.place = placed.place.max(*before);
         *before = placed.place;
     }
-    second.sort_by(|a, b| b.place.cmp(&a.place));
+    second.sort_by_key(|event| std::cmp::Reverse(event.place));
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// From this many new files on, one `syncfs` is cheaper than a sync of each; and no more of them are kept open.
 pub const MANY_FILES: usize = 64;
-/// How many files are synced at a time where each must be synced by itself.
+/// How many files are synced at a time.
 const SYNCERS: usize = 8;
 
 /// A written file that must become durable: by its descriptor if it is still open, else by its name.
@@ -59,6 +59,12 @@ impl Disk {
     }
 }
 
+/// Syncs all files, several at a time.
+fn sync_each(disk: &Disk, content: &[Unsynced<'_>], records: &[NewFile]) -> Result<()> {
+    let all: Vec<_> = content.iter().copied().chain(records.iter().map(Unsynced::open)).collect();
+    threads::for_each(SYNCERS, &all, |file| file.sync(disk))
+}
+
 impl PublishBarrier<'_> {
     /// Makes `content` durable, and `records` with it. `names_follow`: [`PublishBarrier::names`] will be called with at
     /// least one directory. Where that syncs the whole file system it takes the records with it.
@@ -71,20 +77,17 @@ impl PublishBarrier<'_> {
         match self.watch {
             Some(watch) if content.len() + records.len() >= MANY_FILES => disk.sync_fs(watch),
             Some(_) => {
-                // All are written out at once. Then the first sync commits the journal for all of them: what is still
-                // written out while it commits would need a commit of its own.
+                // All are written out at once, and then synced at once: one commit of the journal, with one flush of the
+                // disk, serves all of them. What is still written out while it commits would need a commit of its own,
+                // and a file that is synced after it a flush of its own.
                 records.iter().for_each(|file| file.start_writeback(0, 0));
                 if content.len() + records.len() > 1 {
                     let open = content.iter().filter_map(|file| file.file).chain(records);
                     open.into_iter().try_for_each(|file| disk.write_out(file))?;
                 }
-                content.iter().try_for_each(|file| file.sync(disk))?;
-                records.iter().try_for_each(|file| disk.sync_file(file))
+                sync_each(disk, content, records)
             }
-            None => {
-                let all: Vec<_> = content.iter().copied().chain(records.iter().map(Unsynced::open)).collect();
-                threads::for_each(SYNCERS, &all, |file| file.sync(disk))
-            }
+            None => sync_each(disk, content, records),
         }
     }
 

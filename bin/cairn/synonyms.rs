@@ -4,7 +4,7 @@ use cairn::internals::catalog::similar::distance;
 use clap::Command;
 
 /// The names, with one hint for each group.
-const SYNONYMS: [(&[&str], &str); 20] = [
+const SYNONYMS: [(&[&str], &str); 22] = [
     (
         &["add", "commit", "push", "upload", "save", "log-artifact", "import", "backup", "track"],
         "`cairn put NAME DIR` makes a version from a directory",
@@ -30,10 +30,13 @@ const SYNONYMS: [(&[&str], &str); 20] = [
         "`cairn copy NAME NEWNAME` copies a version to another name; `cairn patch NAME --rename OLD NEW` renames a \
          path in it",
     ),
+    (&["cp", "rollback", "revert", "reset"], "`cairn copy NAME:vN NAME` makes that content the newest version again"),
     (
-        &["cp", "promote", "rollback", "revert", "reset"],
-        "`cairn copy NAME:vN NAME` makes that content the newest version again",
+        &["promote", "branch"],
+        "`cairn alias NAME:vN ALIAS` moves an alias, such as prod; `cairn copy NAME:vN NAME` makes that content the \
+         newest version again",
     ),
+    (&["tags"], "`cairn list NAME --tag TAG` lists the versions with a tag; `cairn show NAME` prints all tags"),
     (&["edit", "update", "append", "apply"], "`cairn patch NAME FILE...` makes the next version from changes"),
     (&["unlock", "who", "ps"], "`cairn locks` shows which processes are at work"),
     (

@@ -119,6 +119,9 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
     match (stage, draft, run) {
         (Some(name), Some(id), Some(run)) => set(&mut what, What::Stage(name, id, run))?,
         (None, None, None) => {}
+        (Some(_), ..) if what.is_some() => {
+            return Err(Error::usage("version and stage cannot be given together: each is what the mount shows"));
+        }
         _ => return Err(Error::usage("a staging directory needs stage=NAME, distributed_id=ID and run=R")),
     }
     let what = match what {

@@ -52,7 +52,7 @@ pub fn check_all(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], 
     if force == Force::Yes {
         return Ok(());
     }
-    refuse_if_named(store, name, numbers, "remove the alias first, or use --force")?;
+    refuse_if_named(store, name, numbers, None)?;
     numbers.iter().try_for_each(|number| refuse_if_read(store, name, *number))
 }
 
@@ -89,7 +89,7 @@ pub fn remove_all(
     }
     // An alias that moved to one of them after the first check is found now, or its mover finds the marker.
     match force {
-        Force::No => refuse_if_named(store, name, numbers, "the version is removed; move that alias"),
+        Force::No => refuse_if_named(store, name, numbers, Some("the version is removed; move that alias")),
         Force::Yes => {
             let wanted: HashSet<_> = numbers.iter().collect();
             let named = alias::readable(store, name)?.0.into_iter().filter(|(_, version)| wanted.contains(version));
@@ -124,8 +124,8 @@ fn claim(store: &Store, place: OnePlace<true>, record: &impl serde::Serialize) -
     }
 }
 
-/// The error for the first of these versions that an alias names.
-fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], hint: &str) -> Result<()> {
+/// The error for the first of these versions that an alias names. Without a hint, it says how to remove the aliases.
+fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], hint: Option<&str>) -> Result<()> {
     let wanted: HashSet<_> = numbers.iter().copied().collect();
     let named: Vec<(AliasName, VersionNumber)> =
         alias::all(store, name)?.into_iter().filter(|(_, version)| wanted.contains(version)).collect();
@@ -133,7 +133,12 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]
         return Ok(());
     };
     let names: Vec<_> = named.iter().filter(|(_, version)| version == number).map(|(a, _)| a.to_string()).collect();
-    Err(Error::conflict(format!("{name}:{number} is named by alias {}", show_list(&names))).with_hint(hint))
+    let aliases = if names.len() == 1 { "the alias" } else { "the aliases" };
+    let why = format!("{name}:{number} is named by {aliases} {}", show_list(&names));
+    Err(Error::conflict(why).with_hint(hint.map_or_else(
+        || format!("`cairn unalias {name} {}` removes {aliases}; or use --force", names.join(" ")),
+        str::to_owned,
+    )))
 }
 
 /// A mount that begins to use the version later pins it before it checks whether it is removed. So it can continue to

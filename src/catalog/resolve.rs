@@ -204,7 +204,11 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
     let (Some(first), Some(last)) = (numbers.first(), numbers.last()) else {
         return Ok(Error::not_found(format!("{name} has no version"))
             .with_detail(Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: Vec::new() })
-            .with_hint(format!("`cairn put {name} DIR` makes one")));
+            .with_hint(if disk::list(&store.layout().drafts(name))?.is_empty() {
+                format!("`cairn put {name} DIR` makes one")
+            } else {
+                format!("`cairn drafts {name}` lists what is not finished; `cairn put {name} DIR` makes a version")
+            }));
     };
     let mut names: Vec<String> = alias::all(store, name)?.into_iter().map(|(a, _)| a.to_string()).collect();
     names.push("latest".into());
@@ -213,11 +217,18 @@ fn no_version(store: &Store, spec: &VersionSpec) -> Result<Error> {
         _ => Vec::new(),
     };
     let detail = Detail::NotFound { what: Missing::Version, name: spec.to_string(), candidates: near.clone() };
-    let near = if near.is_empty() { names } else { near };
-    let span = if first == last { format!("it has {first}") } else { format!("it has {first} to {last}") };
-    Ok(Error::not_found(format!("there is no version {spec}"))
-        .with_detail(detail)
-        .with_hint(format!("{span}, and {}", show_list(&near))))
+    let is_digest = |label: &String| label.len() < 6 && label.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let hint = if !near.is_empty() {
+        let near: Vec<String> = near.iter().map(|label| format!("{name}:{label}")).collect();
+        format!("did you mean {}?", near.join(" or "))
+    } else if matches!(&spec.selector, Selector::AliasOrDigest(label) if is_digest(label)) {
+        "a version is named by at least six digits of its digest".to_owned()
+    } else if first == last {
+        format!("it has {first}, and {}", show_list(&names))
+    } else {
+        format!("it has {first} to {last}, and {}", show_list(&names))
+    };
+    Ok(Error::not_found(format!("there is no version {spec}")).with_detail(detail).with_hint(hint))
 }
 
 #[cfg(test)]

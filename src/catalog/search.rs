@@ -56,6 +56,10 @@ impl PathPattern {
     /// # Errors
     /// Usage: not a pattern.
     pub fn parse(text: &str) -> Result<PathPattern> {
+        if text.is_empty() {
+            return Err(Error::usage("the pattern is empty").with_hint("`**` matches everything"));
+        }
+        let text = text.strip_prefix('.').filter(|rest| rest.starts_with('/')).unwrap_or(text);
         let anchored = text.strip_prefix('/').unwrap_or(text).trim_end_matches('/');
         let pattern = if text.contains('/') { anchored.to_owned() } else { format!("**/{text}") };
         let glob = GlobBuilder::new(&pattern).literal_separator(true).backslash_escape(true).build();

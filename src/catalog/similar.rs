@@ -1,10 +1,14 @@
 //! Names like the one that a user wrote, for hints.
 
-/// The up to three names nearest to `name` by edit distance, none farther than a third of its length and two.
+/// The up to three names nearest to `name` by edit distance, none farther than a third of its length, or one.
 pub(super) fn nearest(name: &str, names: &[String]) -> Vec<String> {
-    let bound = name.chars().count() / 3 + 2;
-    let mut ranked: Vec<_> =
-        names.iter().map(|n| (distance(name, n), n)).filter(|(d, n)| *d <= bound || n.starts_with(name)).collect();
+    let length = name.chars().count();
+    let bound = (length / 3).max(1);
+    let mut ranked: Vec<_> = names
+        .iter()
+        .map(|n| (distance(name, n), n))
+        .filter(|(d, n)| *d <= bound || (length > 1 && n.starts_with(name)))
+        .collect();
     ranked.sort();
     ranked.into_iter().take(3).map(|(_, n)| n.clone()).collect()
 }
@@ -37,6 +41,7 @@ mod tests {
         let names = ["images".to_owned(), "labels".to_owned()];
         assert_eq!(nearest("imges", &names), ["images"]);
         assert!(nearest("zzz", &names).is_empty());
+        assert!(nearest("m", &["tmp".to_owned(), "model".to_owned()]).is_empty());
     }
 
     #[test]

@@ -142,8 +142,9 @@ impl<'a> Marker<'a> {
         if let Some((missing, why)) = lost::lost_by_records(self.store, name)?.pop_first() {
             let e = Error::damaged(format!("{name}:{missing} is missing from the store, and {why}"));
             return Err(e.with_hint(format!(
-                "`cairn verify --repair` gives it its number again if its record is in the store; `cairn rm \
-                 {name}:{missing}` discards it"
+                "if a part of a shared disk does not answer at the moment, run the command again; else `cairn verify \
+                 --repair` gives it its number again if its record is in the store, and `cairn rm {name}:{missing}` \
+                 discards it"
             )));
         }
         // Listed again: what was restored since the collection began is needed.

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Why a quick check calls something damaged.
-pub(super) const LISTED: &str = "an earlier verify read it and found it damaged: it is listed in damaged/";
+pub(super) const LISTED: &str = "it was found damaged before: it is listed in damaged/";
 
 /// What content is in the store and right (for a quick check: what the store lists).
 pub(super) struct Present {
@@ -277,6 +277,7 @@ impl Present {
                 self.places.add(*name, &checked.found);
             }
         }
+        let depth = checked.reading.depth();
         for damage in checked.damage {
             let blob = match &damage {
                 Damage::Blob { digest, why, .. } | Damage::Object(digest, why) => Some((*digest, why.clone())),
@@ -294,7 +295,7 @@ impl Present {
                     .findings
                     .push(report.findings.len());
             }
-            report.findings.push(describe(&piece.stored().path, root, damage));
+            report.findings.push(describe(&piece.stored().path, root, depth, damage));
         }
     }
 }
@@ -339,7 +340,7 @@ pub(super) fn check_content(
     match objects.check_index() {
         Ok(runs) => {
             for (name, damage) in runs {
-                report.notes.push(describe(&store.layout().index().join(name), store.root(), damage));
+                report.notes.push(describe(&store.layout().index().join(name), store.root(), depth, damage));
             }
         }
         Err(e) => report.notes.push(super::artifact_check::finding_of(e, code::INDEX, "index")?),
@@ -382,7 +383,7 @@ fn read_piece(
 }
 
 /// A finding for a piece of damage.
-fn describe(path: &Path, root: &Path, damage: Damage) -> Finding {
+fn describe(path: &Path, root: &Path, depth: Depth, damage: Damage) -> Finding {
     let what = show_path(path.strip_prefix(root).unwrap_or(path));
     let (code, why) = match damage {
         Damage::ForeignFile => (code::STRANGER, "the store has no file with such a name".into()),
@@ -393,8 +394,14 @@ fn describe(path: &Path, root: &Path, damage: Damage) -> Finding {
         }
         Damage::Hints(digest) => (code::HINTS, format!("those of manifest node {digest}")),
         Damage::Object(_, why) => (code::OBJECT, why),
-        Damage::Writable(_) => (code::TOUCHED, "expected mode 0444; its bytes are right".into()),
-        Damage::Touched(_) => (code::TOUCHED, "expected mode 0444 and the time 1000000000; its bytes are right".into()),
+        Damage::Writable(_) | Damage::Touched(_) => {
+            let bytes = match depth {
+                Depth::Whole => "its bytes are right",
+                Depth::Quick => "its bytes were not read: `cairn verify` without --quick hashes them",
+            };
+            let time = if matches!(damage, Damage::Touched(_)) { " and the time 1000000000" } else { "" };
+            (code::TOUCHED, format!("expected mode 0444{time}; {bytes}"))
+        }
         Damage::Segment(why) => (code::INDEX, why),
         Damage::Unreadable(why) => (code::UNREADABLE, why),
     };

@@ -20,7 +20,7 @@ codes! {
     PACK = "F1-pack": "a pack's footer or shape is damaged: its content is not known",
     BLOB = "F1-blob": "packed content or a packed manifest node is damaged",
     OBJECT = "F1-object": "an object's bytes do not match its name",
-    TOUCHED = "F1-touched": "an object's time or mode, or a pack's mode, was changed; its bytes are right",
+    TOUCHED = "F1-touched": "an object's time or mode, or a pack's mode, was changed; what was read of it is right",
     UNREADABLE = "F1-unreadable": "a file or directory of the store cannot be read",
     STRANGER = "F1-stranger": "a file where only packs or objects belong",
     NUMBER = "F3-number": "a number's symlink is damaged, or leads to a record of another number",
@@ -51,11 +51,12 @@ pub fn next_step(of: &str) -> &'static str {
              --repair` repairs what is right elsewhere in this store, and removes damage that affects nothing"
         }
         code::TOUCHED => {
-            "the content is right. An object is read more slowly until it has mode 0444 and its time again: a reader sets \
-             them, or `cairn verify --repair`, which also makes packs read-only"
+            "right content is read more slowly until the object has mode 0444 and its time again: a reader sets them, or \
+             `cairn verify --repair`, which also makes packs read-only"
         }
         code::UNREADABLE => "check the disk and the permissions; then `cairn verify --repair-from STORE`",
         code::STRANGER => "move the file out of the store",
+        code::UNNUMBERED => "if it was a version, link its record by hand as the note says; else `cairn gc` removes it",
         code::GAP => {
             "`cairn verify --repair` gives a version its number again if it is certain which record had it; \
              `--repair-from STORE` with a copy of this store (`cp -a`, contrib/backup.sh) knows it; `cairn rm NAME:vN` \

@@ -422,7 +422,8 @@ impl Meet<'_> {
         self.options.progress.add_done(1, size);
         match read {
             Ok(()) => {
-                self.report.bytes += size;
+                // A quick check reads small content, and only the names of objects.
+                self.report.bytes += if self.options.quick && size >= SMALL_MAX { 0 } else { size };
                 self.read.insert(*digest);
                 Ok(None)
             }

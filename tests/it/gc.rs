@@ -340,7 +340,8 @@ fn a_listing_that_shows_less_than_the_last_time_is_refused() {
     }
     // A hole in the numbers is damage, whatever was there before.
     std::fs::remove_file(test_store.store_path().join("gc.json")).unwrap();
-    let path = test_store.store_path().join("artifacts/a/versions/v0");
+    test_store.ok(&["put", "a", "b4"]);
+    let path = test_store.store_path().join("artifacts/a/versions/v1");
     std::fs::rename(&path, &hidden).unwrap();
     assert_eq!(collect(&test_store.store(), &now()).unwrap_err().kind(), Kind::Damaged);
     std::fs::rename(&hidden, &path).unwrap();

@@ -53,24 +53,28 @@ pub struct AnnotateArgs {
     #[arg(value_name = "NAME[:V]")]
     pub version: String,
     /// The new description
-    #[arg(long, value_name = "TEXT", required_unless_present_any = ["metadata", "ttl"])]
+    #[arg(long, value_name = "TEXT")]
     pub description: Option<String>,
     /// The new metadata: a JSON object, or @FILE to read it from a file
     #[arg(long, value_name = "JSON|@FILE")]
     pub metadata: Option<String>,
     /// Keep the metadata keys that the new object does not have
-    #[arg(long, requires = "metadata")]
+    #[arg(long)]
     pub merge: bool,
     /// The version expires this long after it was made: a number with s, m, h or d; none: never
     #[arg(long, value_name = "DURATION|none", value_parser = ttl)]
     pub ttl: Option<u64>,
 }
 
+/// Just above 100 years, in seconds.
+const MAX_TTL: u64 = 36_525 * 24 * 60 * 60 + 1;
+
 fn ttl(text: &str) -> std::result::Result<u64, String> {
     match text {
         "none" => Ok(0),
         _ => match parse_duration(text)?.as_secs() {
             0 => Err("expected more than 0, or none".to_owned()),
+            MAX_TTL.. => Err("that is more than 100 years: none means that it does not expire".to_owned()),
             seconds => Ok(seconds),
         },
     }
@@ -132,6 +136,14 @@ fn print_tags(context: &mut Context, version: &Version) -> CommandResult {
 
 /// Sets description, metadata and time to live.
 pub fn annotate(context: &mut Context, args: AnnotateArgs) -> CommandResult {
+    if args.merge && args.metadata.is_none() {
+        return Err(
+            Error::usage("--merge needs --metadata: it keeps the keys that the new metadata does not have").into()
+        );
+    }
+    if args.description.is_none() && args.metadata.is_none() && args.ttl.is_none() {
+        return Err(Error::usage("nothing to annotate: give --description, --metadata or --ttl").into());
+    }
     let given = args.metadata.as_deref().map(metadata).transpose()?;
     let version = context.version(&args.version)?;
     let recorded = note::edit(&version, |before| {

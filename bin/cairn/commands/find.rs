@@ -63,6 +63,10 @@ pub fn run(context: &mut Context, args: FindArgs) -> CommandResult {
     }
     if found == 0 {
         context.status("nothing was found");
+        let is_short = (6..64).contains(&args.wanted.len());
+        if is_short && args.wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
+            context.status("hint: a digest has 64 digits here; `cairn ls -lR --json` prints them");
+        }
     }
     Ok(u8::from(found == 0))
 }

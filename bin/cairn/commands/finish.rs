@@ -26,7 +26,7 @@ pub struct FinishArgs {
     #[arg(long, value_name = "ID")]
     pub distributed_id: Option<String>,
     /// Require at least N contributing runs
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count_from_one)]
     pub expect: Option<u64>,
     /// Require a contribution of this run (repeatable)
     #[arg(long = "expect-run", value_name = "RUN")]
@@ -52,6 +52,11 @@ pub enum OnConflictArg {
     Refuse,
     /// Take the content that was contributed last
     Latest,
+}
+
+/// A number of at least 1.
+pub fn count_from_one(text: &str) -> std::result::Result<u64, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "expected a number from 1".to_owned())
 }
 
 /// A number of seconds; fractions are allowed.
@@ -114,5 +119,6 @@ pub fn run(context: &mut Context, args: FinishArgs) -> CommandResult {
             eprintln!("warning: not in {}: {open}; `cairn drafts --all` shows what it left", published.version);
         }
     }
+    args.content.annotations.note_latest(context);
     report(context, &published, "already published as")
 }

@@ -3,7 +3,7 @@
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
-use crate::times::parse_duration;
+use crate::times::{duration, parse_duration};
 use cairn::gc::{Amount, GcOptions, GcReport, LockRecord, collect};
 use clap::Args;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ pub fn run(context: &mut Context, args: GcArgs) -> CommandResult {
     if context.json() {
         context.out.json(&as_json(&report, args.dry_run))?;
     } else {
-        for line in lines(&report, args.dry_run) {
+        for line in lines(&report, &args) {
             context.out.line(&line)?;
         }
         context.out.flush()?;
@@ -101,8 +101,8 @@ fn amount(amount: &Amount) -> String {
     format!("{} {files}, {}", amount.files, crate::progress::human(amount.bytes))
 }
 
-fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
-    if dry_run {
+fn lines(report: &GcReport, args: &GcArgs) -> Vec<String> {
+    if args.dry_run {
         let mut out = vec![format!("would move to the trash: {}", amount(&report.moved))];
         if report.rewritten.files > 0 {
             let needed = crate::progress::human(report.written.bytes);
@@ -124,7 +124,11 @@ fn lines(report: &GcReport, dry_run: bool) -> Vec<String> {
     }
     out.extend(removed(report));
     if report.in_trash.files > 0 {
-        out.push(format!("left in the trash: {}", amount(&report.in_trash)));
+        let when = match args.min_age.as_secs() {
+            0 => String::new(),
+            seconds => format!("; the first gc that comes {} after it was moved there frees it", duration(seconds)),
+        };
+        out.push(format!("left in the trash: {}{when}", amount(&report.in_trash)));
     }
     if report.dead_writers > 0 {
         out.push(format!("dead writers cleaned up: {}", report.dead_writers));

@@ -102,6 +102,9 @@ pub fn use_version(context: &mut Context, args: UseArgs) -> CommandResult {
         }))?;
     } else {
         context.out.line(&version.to_string())?;
+        context.out.flush()?;
+        let what = if recorded { "recorded" } else { "it was recorded before" };
+        context.status(&format!("{what}: run {} uses {version}", run.id()));
     }
     Ok(0)
 }

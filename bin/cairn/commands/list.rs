@@ -96,7 +96,14 @@ pub fn run(context: &mut Context, args: ListArgs) -> CommandResult {
 struct Filter {
     kind: Option<ArtifactType>,
     tag: Option<Tag>,
-    alias: Option<AliasName>,
+    /// `Latest` is every artifact's newest version.
+    alias: Option<WantedAlias>,
+}
+
+/// The alias of the versions that are listed.
+enum WantedAlias {
+    Latest,
+    Named(AliasName),
 }
 
 impl Filter {
@@ -104,13 +111,19 @@ impl Filter {
         Ok(Filter {
             kind: args.kind.as_deref().map(ArtifactType::parse).transpose()?,
             tag: args.tag.as_deref().map(Tag::parse).transpose()?,
-            alias: args.alias.as_deref().map(AliasName::parse).transpose()?,
+            alias: match args.alias.as_deref() {
+                Some("latest") => Some(WantedAlias::Latest),
+                alias => alias.map(AliasName::parse).transpose()?.map(WantedAlias::Named),
+            },
         })
     }
 
     /// Whether the artifact has the wanted alias.
     fn has_alias(&self, store: &Store, name: &ArtifactName) -> Result<bool> {
-        self.alias.as_ref().map_or(Ok(true), |alias| Ok(alias::get(store, name, alias)?.is_some()))
+        match &self.alias {
+            Some(WantedAlias::Named(alias)) => Ok(alias::get(store, name, alias)?.is_some()),
+            Some(WantedAlias::Latest) | None => Ok(true),
+        }
     }
 
     /// Whether one of the versions has the wanted tag. They are read only until one has it.
@@ -175,6 +188,9 @@ impl Rows {
             _ => {}
         }
         self.rows.truncate(self.limit);
+        if self.rows.is_empty() && self.streamed == 0 && !context.json() {
+            context.status("there is nothing to list");
+        }
         if context.json() {
             for row in self.rows {
                 context.out.json_element(&row.document, self.streamed == 0)?;
@@ -206,6 +222,7 @@ fn artifacts(context: &mut Context, args: &ListArgs, filter: &Filter, pattern: O
     }
     if !any && !context.json() {
         context.status("no artifacts yet: `cairn put NAME DIR` makes one");
+        return Ok(0);
     }
     rows.print(context, &["NAME", "TYPE", ">VERSIONS", "LATEST", ">SIZE", "CREATED"], args.header)?;
     Ok(0)
@@ -288,7 +305,10 @@ fn versions(context: &mut Context, args: &ListArgs, filter: &Filter, name: &Arti
     for e in damaged {
         context.warn(&format!("an alias of {name} is damaged: {e:#}"));
     }
-    let wanted = filter.alias.as_ref().map(|alias| aliases.iter().find(|(a, _)| a == alias).map(|(_, number)| *number));
+    let wanted = filter.alias.as_ref().map(|alias| match alias {
+        WantedAlias::Latest => latest,
+        WantedAlias::Named(alias) => aliases.iter().find(|(a, _)| a == alias).map(|(_, number)| *number),
+    });
     let mut rows = Rows::new(context, args);
     for number in numbers {
         if rows.is_full() {

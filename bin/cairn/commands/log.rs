@@ -55,12 +55,23 @@ pub const HELP: Help = Help {
 /// Prints events.
 pub fn run(context: &mut Context, args: LogArgs) -> CommandResult {
     let wanted = args.name.as_deref().map(parse).transpose()?;
-    let times = context.times(args.relative);
     let store = context.store()?;
-    let events = match &wanted {
-        Some((name, alias)) => history::of(&store, name, alias.as_ref())?,
-        None => history::all(&store)?,
-    };
+    match &wanted {
+        Some((name, alias)) => {
+            let mut events = history::of(&store, name, alias.as_ref())?.peekable();
+            if let Some(alias) = alias.as_ref().filter(|_| events.peek().is_none()) {
+                return Err(Error::not_found(format!("{name} never had an alias {alias}"))
+                    .with_hint(format!("`cairn list {name}` shows its aliases"))
+                    .into());
+            }
+            print(context, events, &args)
+        }
+        None => print(context, history::all(&store)?, &args),
+    }
+}
+
+fn print(context: &mut Context, events: impl Iterator<Item = Result<Event>>, args: &LogArgs) -> CommandResult {
+    let times = context.times(args.relative);
     for event in events.take(args.limit.unwrap_or(usize::MAX)) {
         let event = match event {
             Err(e) if e.kind() == Kind::Damaged => {
@@ -85,8 +96,8 @@ fn parse(text: &str) -> Result<(ArtifactName, Option<AliasName>)> {
     let spec = VersionSpec::parse(text)?;
     match &spec.selector {
         Selector::AliasOrDigest(alias) => Ok((spec.artifact, Some(AliasName::parse(alias)?))),
-        _ => Err(Error::usage(format!("`{text}` is neither an artifact nor an alias"))
-            .with_hint(format!("`cairn log {}` lists all that happened to it", spec.artifact))),
+        _ => Err(Error::usage(format!("`{text}` is a version; the log is of an artifact or of an alias"))
+            .with_hint(format!("`cairn log {}` lists what happened to all its versions", spec.artifact))),
     }
 }
 

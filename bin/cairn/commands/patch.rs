@@ -1,7 +1,7 @@
 //! `cairn patch`
 
 use super::put::{annotate, publish, report, say_what_is_kept};
-use super::shared_args::ContentArgs;
+use super::shared_args::{AnnotationArgs, ContentArgs};
 use super::sources::{add_all_sources, unreadable, warn_of_sources};
 use crate::errors::CommandResult;
 use crate::help::Help;
@@ -11,7 +11,8 @@ use cairn::Store;
 use cairn::catalog::{Selector, Version, VersionSpec, resolve};
 use cairn::error::{Error, Kind, Result};
 use cairn::internals::catalog::artifact;
-use cairn::internals::commit::{Artifact, SaveOptions, parse_changes};
+use cairn::internals::commit::{Artifact, Published, SaveOptions, parse_changes};
+use cairn::manifest::Entry;
 use cairn::types::VersionNumber;
 use clap::Args;
 use std::ffi::OsString;
@@ -75,8 +76,9 @@ pub const HELP: Help = Help {
 /// Makes a version from changes of one.
 pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
     let spec = VersionSpec::parse(&args.base)?;
+    refuse_no_change(&args)?;
     let store = context.store()?;
-    let mut artifact = draft(&store, &spec, &args)?;
+    let (base, mut artifact) = draft(&store, &spec, &args)?;
     annotate(&mut artifact, &args.content.annotations)?;
     let run = args.content.run.run_if_given(&store)?;
     say_what_is_kept(context, "patch");
@@ -103,11 +105,61 @@ pub fn run(context: &mut Context, args: PatchArgs) -> CommandResult {
             published.version
         ));
     }
-    report(context, &published, "nothing changed since")
+    args.content.annotations.note_latest(context);
+    report(context, &published, "nothing changed since")?;
+    say_what_changed(context, &published, base.as_ref())?;
+    Ok(0)
 }
 
-/// The patch, on what it was made on.
-fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact> {
+/// A patch that is asked to change nothing is a mistake, such as an empty variable.
+fn refuse_no_change(args: &PatchArgs) -> Result<()> {
+    let AnnotationArgs { kind: _, aliases, tags, description, metadata } = &args.content.annotations;
+    let is_annotated = !aliases.is_empty() || !tags.is_empty() || description.is_some() || metadata.is_some();
+    let changes = !args.sources.is_empty() || !args.removals.is_empty() || !args.renames.is_empty();
+    if changes || args.from_diff.is_some() || args.content.source.stdin_from_command || is_annotated {
+        return Ok(());
+    }
+    if args.onto.is_some() || args.create {
+        return Ok(()); // the version itself again, or an empty one
+    }
+    Err(Error::usage("no change is given: SRC, --remove, --rename or --from-diff"))
+}
+
+/// What the patch changed in the version that it was made on; without a new version, why there is none.
+fn say_what_changed(context: &mut Context, published: &Published, base: Option<&Version>) -> Result<()> {
+    let version = &published.version;
+    if context.global.quiet {
+        return Ok(());
+    }
+    if !published.created {
+        if let Some(base) = base.filter(|base| base.number() != version.number()) {
+            context.status(&format!(
+                "the changes were made on {base}; they change nothing on {version}, which is newer: no version was made"
+            ));
+        }
+        return Ok(());
+    }
+    let Some(on) = version.record().base else { return Ok(()) };
+    let on =
+        resolve(version.store(), &VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(on) });
+    let Ok(on) = on else { return Ok(()) }; // removed meanwhile
+    let (mut added, mut removed, mut changed) = (0, 0, 0);
+    let is_file = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| !entry.is_directory());
+    for change in on.diff(version)? {
+        let change = change?;
+        match (is_file(&change.old), is_file(&change.new)) {
+            (false, true) => added += 1,
+            (true, false) => removed += 1,
+            (true, true) => changed += 1,
+            (false, false) => {}
+        }
+    }
+    context.status(&format!("changes of {on}: {added} added, {changed} changed, {removed} removed"));
+    Ok(())
+}
+
+/// The version that the patch was made on, and the patch.
+fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<(Option<Version>, Artifact)> {
     let onto = args.onto.as_deref().map(|number_text| onto(store, spec, number_text)).transpose()?;
     let base = match (resolve(store, spec), &onto) {
         (_, Some(onto)) if spec.selector == Selector::Latest => onto.clone(),
@@ -119,7 +171,8 @@ fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact
             if let Some(kind) = &args.content.annotations.kind {
                 artifact::check_type(store, &spec.artifact, Some(&cairn::types::ArtifactType::parse(kind)?))?;
             }
-            return Artifact::patch_from_empty(spec.artifact.as_str(), args.content.annotations.kind.as_deref());
+            let kind = args.content.annotations.kind.as_deref();
+            return Ok((None, Artifact::patch_from_empty(spec.artifact.as_str(), kind)?));
         }
         (Err(e), _) => return Err(e),
     };
@@ -128,9 +181,13 @@ fn draft(store: &Store, spec: &VersionSpec, args: &PatchArgs) -> Result<Artifact
     }
     let mut artifact = base.new_draft();
     if let Some(onto) = &onto {
+        if onto.number() != base.number() {
+            return Err(Error::usage(format!("{spec} and --onto {} are different versions", onto.number()))
+                .with_hint("with --onto, the changes are made on that version: omit the other one"));
+        }
         artifact.onto(onto)?;
     }
-    Ok(artifact)
+    Ok((Some(base), artifact))
 }
 
 fn onto(store: &Store, spec: &VersionSpec, number_text: &str) -> Result<Version> {

@@ -47,7 +47,7 @@ pub const HELP: Help = Help {
         "If nothing has changed since the newest version, no version is made and the newest one is \
          printed; `cairn diff NAME ./DIR` shows beforehand what a put would change. If a put is interrupted, run it \
          again: it stores only what is missing.",
-        "Files that match a pattern of a .cairnignore file (gitignore syntax) are left out.",
+        "Files that match a pattern of a .cairnignore file (gitignore syntax) are left out, and so is this store.",
         "A file that looks unchanged is not read again, if the time stamps of its file system are precise \
          enough to prove that. --rehash reads every file. CAIRN_STAT_CACHE=off keeps no cache.",
         "With --stdin-from-command nothing is published if the command fails. With a pipe (`dump | cairn put NAME -`) \
@@ -99,6 +99,7 @@ pub fn run(context: &mut Context, args: PutArgs) -> CommandResult {
     let published = publish(&store, &artifact, run, options)?;
     drop(bar);
     warn_of_sources(&progress);
+    args.content.annotations.note_latest(context);
     report(context, &published, "nothing changed since")
 }
 

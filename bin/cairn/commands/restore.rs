@@ -3,8 +3,11 @@
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
-use cairn::catalog::{Selector, VersionSpec};
-use cairn::error::{Error, Result};
+use cairn::Store;
+use cairn::catalog::history::{self, Happening};
+use cairn::catalog::{Selector, VersionSpec, alias};
+use cairn::error::{Error, Kind, Result, show_list};
+use cairn::internals::catalog::removal;
 use cairn::types::VersionNumber;
 use clap::Args;
 use serde_json::json;
@@ -43,6 +46,7 @@ pub fn run(context: &mut Context, args: RestoreArgs) -> CommandResult {
     let spec = VersionSpec::parse(&args.version)?;
     let number = number(&spec)?;
     let store = context.store()?;
+    let removed_at = removal::last_removal(&store, &spec.artifact, number).ok().flatten().map(|(at, _)| at);
     context.if_interrupted("the version is either restored or removed; run the command again");
     let (version, restored) = store.restore(spec.artifact.as_str(), number)?;
     if context.json() {
@@ -52,14 +56,48 @@ pub fn run(context: &mut Context, args: RestoreArgs) -> CommandResult {
         context.out.line(&version.to_string())?;
         context.out.flush()?;
     }
-    context.status(if restored { "restored" } else { "it is not removed; nothing was changed" });
+    if !restored {
+        context.status("it is not removed; nothing was changed");
+        return Ok(0);
+    }
+    let gone = removed_at.map(|at| removed_aliases(&store, &spec, number, &at)).transpose()?.unwrap_or_default();
+    context.status(&if gone.is_empty() {
+        "restored".to_owned()
+    } else {
+        format!(
+            "restored; aliases that were removed with it are not set again: {} (`cairn alias {version} {}`)",
+            show_list(&gone),
+            gone.join(" ")
+        )
+    });
     Ok(0)
+}
+
+/// Aliases that pointed at the version, were removed when it was or later, and point at nothing now.
+fn removed_aliases(store: &Store, spec: &VersionSpec, number: VersionNumber, since: &str) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for event in history::of(store, &spec.artifact, None)? {
+        let event = match event {
+            Err(e) if e.kind() == Kind::Damaged => continue,
+            event => event?,
+        };
+        if event.at.as_str() < since {
+            break;
+        }
+        let Happening::Alias { alias, from: Some(from), to: None } = event.what else { continue };
+        if from == number && alias::get(store, &spec.artifact, &alias)?.is_none() {
+            out.push(alias.to_string());
+        }
+    }
+    out.sort();
+    out.dedup();
+    Ok(out)
 }
 
 fn number(spec: &VersionSpec) -> Result<VersionNumber> {
     match &spec.selector {
         Selector::Number(number) => Ok(*number),
-        _ => Err(Error::usage(format!("`{spec}` does not name a removed version: they have numbers only"))
-            .with_hint(format!("`cairn restore {}:vN`", spec.artifact))),
+        _ => Err(Error::usage(format!("`{spec}` does not name a removed version: that is named by its number"))
+            .with_hint(format!("`cairn restore {0}:vN`; `cairn log {0}` lists what was removed", spec.artifact))),
     }
 }

@@ -1,34 +1,37 @@
 //! `cairn rm`
 
+use super::finish::count_from_one;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
-use crate::output::Context;
+use crate::output::{Context, count};
 use crate::progress::human;
 use crate::times::parse_duration;
 use cairn::Store;
 use cairn::catalog::remove::{self, Force};
 use cairn::catalog::retention::{self, Judged, KeepRules};
 use cairn::catalog::sole_content::{SoleContent, sole_content};
-use cairn::catalog::{VersionSpec, resolve_number};
-use cairn::error::{Error, Result};
+use cairn::catalog::{VersionSpec, alias, resolve_number};
+use cairn::error::{Error, Result, show_list, show_path};
 use cairn::internals::catalog::{lost, version};
+use cairn::internals::pins;
 use cairn::types::{ArtifactName, Tag, VersionNumber};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 /// `cairn rm`
 #[derive(Args, Debug)]
 pub struct RmArgs {
-    /// The versions; with --all or a --keep rule, artifacts
-    #[arg(required = true, value_name = "NAME:V")]
+    /// The versions; with --all, --expired or a --keep rule, artifacts
+    #[arg(required = true, value_name = "NAME:V|NAME")]
     pub versions: Vec<String>,
     /// Remove every version of these artifacts
     #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags", "expired"])]
     pub all: bool,
     /// Keep the newest N versions of each artifact
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = count_from_one)]
     pub keep_last: Option<u64>,
     /// Keep what was made at most this long before the newest version: a number with s, m, h or d
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -39,7 +42,7 @@ pub struct RmArgs {
     /// Remove versions that have expired (`cairn annotate --ttl`), unless a rule keeps them
     #[arg(long)]
     pub expired: bool,
-    /// Also remove a version that an alias names, and that alias
+    /// Also remove a version that an alias names, with that alias, or that a mount uses
     #[arg(long, conflicts_with_all = ["keep_last", "keep_within", "keep_tags", "expired"])]
     pub force: bool,
     /// Print what would be removed, and change nothing
@@ -90,11 +93,13 @@ pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
     let store = context.store()?;
     let force = if args.force { Force::Yes } else { Force::No };
     let rules = rules(&args)?;
-    let chosen = if rules.is_empty() { named(&store, &args)? } else { judged(&store, &args.versions, &rules)? };
+    let chosen =
+        if rules.is_empty() { named(&store, &args)? } else { judged(context, &store, &args.versions, &rules)? };
     for one in &chosen {
         remove::check_all(&store, &one.name, &one.numbers, force)?;
     }
     context.if_interrupted("each version is either removed or unchanged; run the command again to remove the rest");
+    let overridden = if args.force { overridden(&store, &chosen)? } else { Vec::new() };
     let mut removed = Vec::new();
     let mut result = Ok(());
     for Chosen { name, numbers, .. } in &chosen {
@@ -110,8 +115,38 @@ pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
         }
     }
     report(context, &store, &chosen, &removed, args.dry_run)?; // also if one of them failed
+    for what in overridden.iter().filter(|_| !context.json()) {
+        context.status(what);
+    }
     result?;
     Ok(0)
+}
+
+/// What --force overrides: the aliases that are removed too, and the mounts that show the versions.
+fn overridden(store: &Store, chosen: &[Chosen]) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for Chosen { name, numbers, .. } in chosen {
+        let aliases = alias::readable(store, name)?.0;
+        for number in numbers {
+            let of_it = aliases.iter().filter(|(_, version)| version == number);
+            let names: Vec<String> = of_it.map(|(alias, _)| alias.to_string()).collect();
+            if !names.is_empty() {
+                out.push(format!("the aliases of {name}:{number} are removed with it: {}", show_list(&names)));
+            }
+            for user in pins::users(store, name, *number)? {
+                let at = user.mountpoint.as_ref().map(|at| format!(" at {}", show_path(Path::new(at))));
+                out.push(format!(
+                    "{name}:{number} is in use by a {} of {} on {} (process {}){}: what is open there stays readable",
+                    user.purpose,
+                    user.user,
+                    user.host,
+                    user.pid,
+                    at.unwrap_or_default()
+                ));
+            }
+        }
+    }
+    Ok(out)
 }
 
 fn rules(args: &RmArgs) -> Result<KeepRules> {
@@ -123,15 +158,16 @@ fn rules(args: &RmArgs) -> Result<KeepRules> {
 }
 
 /// What the rules do not keep.
-fn judged(store: &Store, names: &[String], rules: &KeepRules) -> Result<Vec<Chosen>> {
+fn judged(context: &Context, store: &Store, names: &[String], rules: &KeepRules) -> Result<Vec<Chosen>> {
     let mut out = Vec::new();
     for name in names {
         if name.contains(':') {
-            return Err(Error::usage(format!("--keep rules take a name, not the version {name}"))
+            return Err(Error::usage(format!("--expired and --keep rules take a name, not the version {name}"))
                 .with_hint("omit the rules, or omit the part after the colon"));
         }
         let name = ArtifactName::parse(name)?;
         let judged = retention::judge(store, &name, rules)?;
+        check_tags(context, &name, rules, &judged)?;
         if !rules.expired {
             retention::refuse_if_nothing_is_kept(&name, &judged)?;
         }
@@ -139,6 +175,20 @@ fn judged(store: &Store, names: &[String], rules: &KeepRules) -> Result<Vec<Chos
         out.push(Chosen { name, numbers, judged });
     }
     Ok(out)
+}
+
+/// A tag that no version has is probably misspelt: the rules would remove what it should keep.
+fn check_tags(context: &Context, name: &ArtifactName, rules: &KeepRules, judged: &[Judged]) -> Result<()> {
+    let is_found = |tag: &Tag| judged.iter().any(|one| one.kept_by.contains(&format!("tag {tag}")));
+    for tag in rules.tags.iter().filter(|tag| !judged.is_empty() && !is_found(tag)) {
+        let why = format!("--keep-tag {tag}: no version of {name} has this tag");
+        if rules.last.is_none() && rules.within.is_none() && !rules.expired && rules.tags.len() == 1 {
+            let hint = format!("`cairn list {name}` shows the tags; nothing was removed");
+            return Err(Error::usage(why).with_hint(hint));
+        }
+        context.warn(&why);
+    }
+    Ok(())
 }
 
 /// The named versions, each once, by artifact. They need not be readable: a damaged version can be removed too.
@@ -221,8 +271,12 @@ fn freed(store: &Store, removed: &[(ArtifactName, VersionNumber)]) -> Option<Sol
 fn summary(freed: Option<SoleContent>, dry_run: bool) -> String {
     let removed = if dry_run { "would be removed, nothing was changed" } else { "removed" };
     let Some(freed) = freed else { return format!("{removed}; `cairn gc` frees the space") };
+    if freed.bytes == 0 {
+        return format!("{removed}; other versions need all of the content");
+    }
     let about = if freed.is_estimate { "about " } else { "" };
-    format!("{removed}; `cairn gc` {} {about}{}", if dry_run { "would free" } else { "frees" }, human(freed.bytes))
+    let (moves, frees) = if dry_run { ("would move", "free") } else { ("moves", "frees") };
+    format!("{removed}; `cairn gc` {moves} {about}{} to the trash, and {frees} it 24 hours later", human(freed.bytes))
 }
 
 /// A line for each version that was judged, the newest first.
@@ -237,10 +291,33 @@ fn rows(chosen: &[Chosen], removed: &[(ArtifactName, VersionNumber)], dry_run: b
                 (false, true) => "not removed",
                 (false, false) => "kept",
             };
+            let kept_by: Vec<String> = kept_by.iter().map(|why| in_words(why)).collect();
             rows.push(vec![format!("{name}:{version}"), what.to_owned(), kept_by.join(", ")]);
         }
     }
     rows
+}
+
+/// Why a version is kept, in the terms of the options.
+fn in_words(why: &str) -> String {
+    match why {
+        "last" | "within" => format!("--keep-{why}"),
+        "no ttl" => "it does not expire".to_owned(),
+        _ => match why.strip_prefix("ttl ends in ").and_then(|rest| rest.strip_suffix(" s")?.parse::<u64>().ok()) {
+            Some(seconds) => format!("expires in {}", about(seconds)),
+            None => why.to_owned(),
+        },
+    }
+}
+
+/// A time in its largest unit.
+fn about(seconds: u64) -> String {
+    match seconds {
+        172_800.. => format!("{} days", seconds / 86_400),
+        7200.. => format!("{} hours", seconds / 3600),
+        120.. => format!("{} minutes", seconds / 60),
+        _ => count(seconds, "second"),
+    }
 }
 
 fn document(

@@ -112,6 +112,15 @@ pub struct AnnotationArgs {
     pub metadata: Option<String>,
 }
 
+impl AnnotationArgs {
+    /// Says that the alias `latest` is not recorded: scripts that were written for other tools give it.
+    pub fn note_latest(&self, context: &Context) {
+        if self.aliases.iter().any(|alias| alias == "latest") {
+            context.status("`latest` follows the newest version by itself: no such alias is recorded");
+        }
+    }
+}
+
 /// What all commands take that add files: where those go, what is recorded about them, and the run that does it.
 #[derive(Args, Debug)]
 pub struct ContentArgs {
@@ -130,7 +139,7 @@ pub struct ContentArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options for the run")]
 pub struct RunArgs {
-    /// The id of the run that makes the version
+    /// The id of the run that makes the version, contributes to it or uses it
     #[arg(long, value_name = "ID", env = "CAIRN_RUN", hide_env_values = true)]
     pub run: Option<String>,
     /// The group of runs that the run belongs to, such as an experiment or a batch job

@@ -35,6 +35,7 @@ pub fn add_sources(
         } else if let Some(uri) = uri::parse(source)? {
             artifact.add_reference(RelPath::parse(uri.name.as_bytes())?.below(&prefix)?.as_bytes(), uri.text)?;
         } else {
+            refuse_store(store, path)?;
             add_path(artifact, path, &prefix, &options, progress)?;
         }
     }
@@ -54,6 +55,18 @@ pub fn add_all_sources(
 ) -> Result<()> {
     add_sources(artifact, store, &SourceList::split(sources, args)?, args, &bar.progress())?;
     signals::cancel_on_interrupt(bar.progress());
+    Ok(())
+}
+
+/// A source in the store is a mistake, except a staging directory: its files may be the only copy.
+fn refuse_store(store: &Store, path: &Path) -> Result<()> {
+    let (Ok(source), Ok(root)) = (std::fs::canonicalize(path), std::fs::canonicalize(store.root())) else {
+        return Ok(());
+    };
+    if source.starts_with(&root) && !source.starts_with(root.join("staging")) {
+        return Err(Error::usage(format!("cannot add {}: it belongs to the store itself", show_path(path)))
+            .with_hint("`cairn copy` copies a version to another name or store"));
+    }
     Ok(())
 }
 

@@ -42,8 +42,9 @@ pub const HELP: Help = Help {
          files to it at the same time, all with the same --distributed-id. `cairn finish` makes the version of all \
          contributions.",
         "A later upsert of the same run adds to its earlier ones: a file replaces the one that the run contributed at \
-         the same path. With --replace it replaces all of them. Each run may have one writing process at a time. \
-         Without SRC, the files in the run's staging directory become its contribution.",
+         the same path. With --replace it replaces all of them. Without --run, each \
+         upsert is a run of its own, and counts again if it is repeated. Each run may have one writing process at a \
+         time. Without SRC, the files in the run's staging directory become its contribution.",
     ],
     examples: &[
         ("cairn upsert eval image1.png --distributed-id eval-7 --run rank-1", "prints eval eval-7 rank-1"),
@@ -61,6 +62,12 @@ pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
     let store = context.store()?;
     let mut artifact = annotated(&args.name, &args.content.annotations)?;
     let run = Run::new(&store, args.content.run.options())?;
+    if !run.is_named() {
+        context.status(&format!(
+            "no --run is given: this is run {}; the same command again counts as another run",
+            run.id()
+        ));
+    }
     let id = args.distributed_id.as_deref();
     let draft = run.draft(artifact.name(), id)?; // without an id, nothing is read first
     if args.sources.is_empty() {

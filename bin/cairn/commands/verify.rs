@@ -4,12 +4,12 @@ use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::{Context, count};
 use crate::progress::human;
-use cairn::error::{Error, show_bytes};
+use cairn::error::{Error, Kind, show_bytes, show_path};
 use cairn::types::ArtifactName;
-use cairn::verify::{Checkpoint, Scope, VerifyOptions, VerifyReport, code, next_step, verify};
+use cairn::verify::{Checkpoint, Finding, Scope, VerifyOptions, VerifyReport, code, next_step, verify};
 use cairn::{RepairReport, Store};
 use clap::Args;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// `cairn verify`
@@ -21,7 +21,7 @@ pub struct VerifyArgs {
     /// Check records and structure only; hash no file
     #[arg(long)]
     pub quick: bool,
-    /// Whole store: read no faster than this: bytes per second, such as 50M (K, M, G: 1024 and its powers)
+    /// Whole store: read no faster than this: bytes per second, such as 50M; at least 64K (K, M, G: powers of 1024)
     #[arg(long, value_name = "RATE", value_parser = rate, conflicts_with_all = ["repair", "repair_from"])]
     pub limit: Option<u64>,
     /// Whole store: hash only this share of the packs and objects, such as 1%; each run chooses another share at random
@@ -62,28 +62,39 @@ pub const HELP: Help = Help {
     ],
     exit: &[(0, "no damage was found"), (1, "damage was found")],
     json: "{\"findings\": [{\"code\", \"what\", \"why\", \"affects\"}], \"notes\": [...], \"artifacts\", \
-         \"versions\", \"packs\", \"objects\", \"bytes\", \"tokens\", \
+         \"versions\", \"packs\", \"objects\", \"bytes\", \"uncut\", \"tokens\", \
          \"resumed\": null or {\"begun_at\", \"files\", \"bytes\"}}; with --repair also \
-         \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"modes\", \"cleared\"}",
+         \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"modes\", \"cleared\"}.\n\
+         uncut counts directories of which M10 was not checked.",
     list: Some(("Codes (the numbers are those of FORMAT.md's invariants)", code::ALL)),
 };
 
+/// The lowest limit: less is more likely a forgotten M than a wish.
+const MIN_RATE: u64 = 64 << 10;
+
 /// Bytes per second.
 fn rate(text: &str) -> Result<u64, String> {
-    let (number, power) = match text.to_ascii_uppercase().strip_suffix(['K', 'M', 'G']) {
-        Some(number) => {
-            (number.to_owned(), 1 + "KMG".find(text.to_ascii_uppercase().chars().last().unwrap_or('K')).unwrap_or(0))
-        }
-        None => (text.to_owned(), 0),
+    let lower = text.to_ascii_lowercase();
+    let number = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match &lower[number.len()..] {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err("expected bytes per second, such as 50M: the units are K, M and G".to_owned()),
     };
-    let rate = number.parse::<u64>().ok().filter(|n| *n > 0).and_then(|n| n.checked_mul(1 << (10 * power)));
-    rate.ok_or_else(|| format!("`{text}` is not a number of bytes, such as 50M"))
+    let rate = number.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
+    match rate {
+        Some(rate) if rate >= MIN_RATE => Ok(rate),
+        Some(_) => Err("that is less than 64K bytes per second: is a unit missing, as in 50M?".to_owned()),
+        None => Err("expected bytes per second, such as 50M".to_owned()),
+    }
 }
 
-/// A share from 0 to 1.
+/// A share above 0, up to 1.
 fn share(text: &str) -> Result<f64, String> {
-    let percent = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok().filter(|p| (0.0..=100.0).contains(p));
-    percent.map(|p| p / 100.0).ok_or_else(|| format!("`{text}` is not a share, such as 1%"))
+    let percent = text.strip_suffix('%').unwrap_or(text).parse::<f64>().ok().filter(|p| *p > 0.0 && *p <= 100.0);
+    percent.map(|p| p / 100.0).ok_or_else(|| "expected a share above 0% and up to 100%, such as 1%".to_owned())
 }
 
 /// Reads and hashes again; exit status 1 when anything is damaged.
@@ -122,7 +133,13 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     if args.resume && report.resumed.is_none() {
         context.status("there was no interrupted verification to continue: everything was read");
     }
-    match print(context, &report) {
+    let read = match args.sample {
+        _ if args.quick => Read::Nothing,
+        Some(share) => Read::Share(share),
+        None if args.what.is_some() => Read::Named,
+        None => Read::All,
+    };
+    match print(context, &report, read) {
         // The reader has gone, but the answer is known.
         Err(Failure::PipeClosed) => Ok(u8::from(!report.findings.is_empty())),
         done => done,
@@ -134,7 +151,7 @@ fn repair(context: &mut Context, store: &Store, args: &VerifyArgs) -> CommandRes
         let e = Error::usage("a repair is of the whole store, and reads all of it");
         return Err(e.with_hint("run `cairn verify --repair` without a name and without --quick").into());
     }
-    let others = args.repair_from.iter().map(Store::open).collect::<Result<Vec<_>, _>>()?;
+    let others = args.repair_from.iter().map(|dir| other(store, dir)).collect::<Result<Vec<_>, _>>()?;
     let bar = context.bar("repair");
     let report = store.repair(&others, &VerifyOptions::default().progress(bar.progress()))?;
     drop(bar);
@@ -152,10 +169,51 @@ fn repair(context: &mut Context, store: &Store, args: &VerifyArgs) -> CommandRes
         count(repaired.modes, "mode"),
         count(repaired.cleared, "damaged file"),
     ));
-    print(context, after)
+    let status = print(context, after, Read::All)?;
+    // Numbers and the records of aliases and notes are only in copies of this store.
+    let of_records = |f: &&Finding| f.code == code::GAP || f.code == code::RECORD || f.code == code::NUMBER;
+    if after.findings.iter().any(|f| of_records(&f)) {
+        for other in others.iter().filter(|other| other.config().store_id != store.config().store_id) {
+            context.status(&format!(
+                "{} is not a copy of this store: it has no numbers, aliases or notes of it",
+                show_path(other.root())
+            ));
+        }
+    }
+    Ok(status)
 }
 
-fn print(context: &mut Context, report: &VerifyReport) -> CommandResult {
+/// Another store, from which to repair.
+fn other(store: &Store, dir: &PathBuf) -> Result<Store, Error> {
+    let other = Store::open(dir).map_err(|e| match e.kind() {
+        Kind::NotFound => e.with_hint("--repair-from takes a store that may have what is lost, such as a copy"),
+        _ => e,
+    })?;
+    let is_same = match (std::fs::canonicalize(store.root()), std::fs::canonicalize(other.root())) {
+        (Ok(this), Ok(that)) => this == that,
+        _ => false,
+    };
+    if is_same {
+        let e = Error::usage(format!("--repair-from {}: that is the store itself", show_path(dir)));
+        return Err(e.with_hint("`cairn verify --repair` repairs from the store itself"));
+    }
+    Ok(other)
+}
+
+/// What a verification read, for the summary.
+#[derive(Clone, Copy)]
+enum Read {
+    /// Records and structure.
+    Nothing,
+    /// A share of the content.
+    Share(f64),
+    /// One artifact or version. Packs and objects are not counted then.
+    Named,
+    /// The whole store.
+    All,
+}
+
+fn print(context: &mut Context, report: &VerifyReport, read: Read) -> CommandResult {
     let sound = report.findings.is_empty();
     if context.json() {
         context.out.json(report)?;
@@ -174,22 +232,34 @@ fn print(context: &mut Context, report: &VerifyReport) -> CommandResult {
         context.out.line(&format!("note: {}", line(note.code, &note.what, &note.why)))?;
     }
     context.out.flush()?;
-    let looked = format!(
-        "{}, {}, {}, {} read",
-        count(report.versions, "version"),
-        count(report.packs, "pack"),
-        count(report.objects, "object"),
-        human(report.bytes)
-    );
     if let Some(resumed) = &report.resumed {
         let (files, bytes) = (count(resumed.files, "file"), human(resumed.bytes));
         context.status(&format!("continued the verification of {}, which read {files}, {bytes}", resumed.begun_at));
     }
-    let result = if sound { "no damage found".to_owned() } else { count(report.findings.len() as u64, "finding") };
-    context.status(&format!("{looked}: {result}"));
-    let codes: BTreeSet<&str> = report.findings.iter().chain(&report.notes).map(|f| f.code).collect();
-    for code in codes {
-        context.status(&format!("hint: {code}: {}", next_step(code)));
+    context.status(&summary(report, read));
+    let mut codes_of: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for finding in report.findings.iter().chain(&report.notes) {
+        codes_of.entry(next_step(finding.code)).or_default().insert(finding.code);
+    }
+    for (step, codes) in codes_of {
+        let codes: Vec<&str> = codes.into_iter().collect();
+        context.status(&format!("hint: {}: {step}", codes.join(", ")));
     }
     Ok(u8::from(!sound))
+}
+
+/// What was checked, and the result. It does not say more than what was read.
+fn summary(report: &VerifyReport, read: Read) -> String {
+    let mut looked = vec![count(report.versions, "version")];
+    if report.packs > 0 || report.objects > 0 {
+        looked.extend([count(report.packs, "pack"), count(report.objects, "object")]);
+    }
+    looked.push(format!("{} read", human(report.bytes)));
+    let result = match (report.findings.len() as u64, read) {
+        (1.., _) => count(report.findings.len() as u64, "finding"),
+        (0, Read::Nothing) => "no damage found in records and structure; content was not hashed".to_owned(),
+        (0, Read::Share(share)) => format!("no damage found; about {}% of the content was hashed", share * 100.0),
+        (0, Read::Named | Read::All) => "no damage found".to_owned(),
+    };
+    format!("{}: {result}", looked.join(", "))
 }

@@ -80,6 +80,15 @@ pub fn no_draft(draft: &Draft) -> Result<Error> {
         Err(e) if e.kind() == Kind::NotFound => return Ok(e),
         survey => survey?,
     };
+    let itself = survey.open.iter().find(|open| open.draft.id() == draft.id());
+    if let Some(stage) = itself.and_then(|open| open.left_open.first()) {
+        let run = &stage.record.run.id;
+        return Ok(Error::not_found(format!("{draft} has no contribution: its files are in staging directories"))
+            .with_hint(format!(
+                "`cairn upsert {name} --distributed-id {} --run {run}` seals that of run {run}",
+                draft.id()
+            )));
+    }
     let mut open: Vec<String> =
         survey.open.iter().map(|o| o.draft.id().to_string()).filter(|id| id != draft.id().as_str()).collect();
     open.sort_by_cached_key(|id| distance(draft.id().as_str(), id));

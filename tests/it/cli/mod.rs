@@ -18,6 +18,7 @@ mod removal;
 mod reports;
 mod sources;
 mod stdin;
+mod wrong_use;
 
 use crate::support::{TestStore, text};
 use serde_json::Value;

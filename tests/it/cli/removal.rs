@@ -37,11 +37,15 @@ fn rules_keep_a_version_if_one_of_them_does() {
     let out = test_store.run(&[&rules[..], &["--dry-run"]].concat(), 0);
     assert_eq!(
         text(&out.stdout),
-        "x:v5  kept              last, within, tag golden\nx:v4  kept              within\n\
-         x:v3  kept              within\nx:v2  would be removed\nx:v1  kept              alias prod\n\
+        "x:v5  kept              --keep-last, --keep-within, tag golden\nx:v4  kept              --keep-within\n\
+         x:v3  kept              --keep-within\nx:v2  would be removed\nx:v1  kept              alias prod\n\
          x:v0  would be removed\n"
     );
-    assert!(text(&out.stderr).contains("nothing was changed; `cairn gc` would free 1.96 KiB"), "{}", text(&out.stderr));
+    assert!(
+        text(&out.stderr).contains("nothing was changed; `cairn gc` would move 1.96 KiB to the trash"),
+        "{}",
+        text(&out.stderr)
+    );
     assert_eq!(live(&test_store).len(), 6, "a dry run changes nothing");
     assert_eq!(
         test_store.json(&rules),
@@ -149,7 +153,7 @@ fn a_hint_offers_restore_only_where_it_can_work() {
 fn what_rm_says_it_frees_is_what_no_other_version_and_no_draft_has() {
     let test_store = test_store(3);
     let removed = text(&test_store.run(&["rm", "x:v1"], 0).stderr);
-    assert_eq!(removed, "removed; `cairn gc` frees 1001 B\n");
+    assert_eq!(removed, "removed; `cairn gc` moves 1001 B to the trash, and frees it 24 hours later\n");
     // The rest of v0 and v2 is held by a copy, except for what only they have.
     test_store.ok(&["copy", "x:v0", "other"]);
     let document = test_store.json(&["rm", "x", "--all", "--dry-run"]);

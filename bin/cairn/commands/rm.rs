@@ -167,10 +167,10 @@ fn judged(context: &Context, store: &Store, names: &[String], rules: &KeepRules)
         }
         let name = ArtifactName::parse(name)?;
         let judged = retention::judge(store, &name, rules)?;
-        check_tags(context, &name, rules, &judged)?;
         if !rules.expired {
             retention::refuse_if_nothing_is_kept(&name, &judged)?;
         }
+        check_tags(context, &name, rules, &judged)?;
         let numbers = judged.iter().filter(|j| j.kept_by.is_empty()).map(|j| j.version).collect();
         out.push(Chosen { name, numbers, judged });
     }

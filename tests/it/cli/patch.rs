@@ -122,8 +122,8 @@ fn removing_or_renaming_what_is_not_there_and_files_against_directories_change_n
 #[test]
 fn a_patch_that_changes_nothing_makes_no_version() {
     let test_store = test_store();
-    for args in [&["patch", "x"][..], &["patch", "x", "src"], &["patch", "x", "src/a"]] {
-        let answer = test_store.json(args);
+    for args in [["patch", "x", "src"], ["patch", "x", "src/a"]] {
+        let answer = test_store.json(&args);
         assert_eq!((&answer["version"], &answer["created"]), (&"v0".into(), &false.into()), "{args:?}");
     }
     test_store.ok(&["patch", "x", "--tag", "seen"]);

@@ -69,6 +69,7 @@ fn a_forced_removal_says_what_it_overrides_and_a_restore_what_stays_removed() {
 #[test]
 fn a_tag_that_no_version_has_keeps_nothing_and_is_refused_or_named() {
     let test_store = test_store();
+    test_store.ok(&["alias", "x:v0", "prod"]);
     assert!(stderr(&test_store, &["rm", "x", "--keep-tag", "nosuch"], 2).contains("no version of x has this tag"));
     let said = stderr(&test_store, &["rm", "x", "--keep-tag", "nosuch", "--keep-last", "1", "--dry-run"], 0);
     assert!(said.contains("warning: --keep-tag nosuch: no version of x has this tag"), "{said}");

@@ -51,8 +51,8 @@ pub fn next_step(of: &str) -> &'static str {
              --repair` repairs what is right elsewhere in this store, and removes damage that affects nothing"
         }
         code::TOUCHED => {
-            "right content is read more slowly until the object has mode 0444 and its time again: a reader sets them, or \
-             `cairn verify --repair`, which also makes packs read-only"
+            "right content is read more slowly until the object has mode 0444 and its time again: a reader sets them, \
+             or `cairn verify --repair`, which also makes packs read-only"
         }
         code::UNREADABLE => "check the disk and the permissions; then `cairn verify --repair-from STORE`",
         code::STRANGER => "move the file out of the store",

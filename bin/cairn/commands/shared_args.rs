@@ -139,7 +139,7 @@ pub struct ContentArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Options for the run")]
 pub struct RunArgs {
-    /// The id of the run that makes the version, contributes to it or uses it
+    /// The id of the run that makes or uses the version
     #[arg(long, value_name = "ID", env = "CAIRN_RUN", hide_env_values = true)]
     pub run: Option<String>,
     /// The group of runs that the run belongs to, such as an experiment or a batch job

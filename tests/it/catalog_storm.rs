@@ -50,12 +50,11 @@ impl Storm {
         self.run(args).status.success()
     }
 
-    /// Whether it is removed. If an alias moved to it meanwhile, `rm` fails and prints it all the same, and the move is
-    /// undone.
+    /// Whether it was removed.
     fn remove(&self, version: &str) -> bool {
         let out = self.run(&["rm", version]);
         let printed = text(&out.stdout).trim() == version;
-        assert!(printed || !out.status.success(), "{}", text(&out.stdout));
+        assert_eq!(printed, out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
         printed
     }
 
@@ -136,7 +135,9 @@ impl Storm {
             list.as_array().unwrap().iter().map(|v| (number_of(&v["version"]), v)).collect();
         let removed = self.removed.lock();
         let expected: Vec<u64> = (0..published).filter(|number| !removed.contains(number)).collect();
-        assert_eq!(live.keys().copied().collect::<Vec<_>>(), expected, "what was not removed is there");
+        // One of two removals at once may bring back what the other one removed, because an alias moved to it.
+        let lost: Vec<_> = expected.iter().filter(|number| !live.contains_key(number)).collect();
+        assert!(lost.is_empty(), "{lost:?} were not removed and are gone");
         for alias in ALIASES {
             let out = self.test_store.cairn(&["show", &format!("x:{alias}"), "--json"]).output().unwrap();
             let stderr = text(&out.stderr);

@@ -3,7 +3,8 @@
 //! Each line compares the check of a damaged store with that of the same store when it was whole, in one process.
 //! files: damaged contents in packs. packs: lost packs of one small content each. versions: versions that share one
 //! damaged content. reads: reads of lost content in a store of many packs. `CAIRN_BENCH_SCALE=10` makes the stores ten
-//! times as large. Works in `$TMPDIR`; the stores are made from FORMAT.md, by `tests/it/crafted_stores.rs`.
+//! times as large. Works in `$TMPDIR`: a tmpfs makes many packs in seconds, a disk in minutes. The stores are made from
+//! FORMAT.md, by `tests/it/crafted_stores.rs`.
 
 #[allow(dead_code)]
 #[path = "../tests/it/crafted_stores.rs"]
@@ -71,7 +72,7 @@ fn store(n: usize, each: usize) -> (tempfile::TempDir, PathBuf, Vec<PathBuf>) {
         let blobs: Vec<_> = (first..n.min(first + each)).map(|i| (Digest::of(&content(i)), 1, content(i))).collect();
         let (name, bytes) = crafted_stores::pack(&blobs);
         packs.push(root.join("packs").join(name.hex()));
-        std::fs::write(packs.last().expect("one"), bytes).expect("a pack");
+        crafted_stores::write(packs.last().expect("one"), &bytes);
     }
     let (tree, nodes) = tree(n);
     crafted_stores::publish(&root, "x", 0, &tree, &nodes, &[]);

@@ -116,20 +116,30 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
         return Err(Error::usage("version and stage cannot be given together")
             .with_hint("mount the version and the staging directory at two mount points"));
     }
-    match (stage, draft, run) {
-        (Some(name), Some(id), Some(run)) => set(&mut what, What::Stage(name, id, run))?,
-        (None, None, None) => {}
-        (Some(_), ..) if what.is_some() => {
-            return Err(Error::usage("version and stage cannot be given together: each is what the mount shows"));
-        }
-        _ => return Err(Error::usage("a staging directory needs stage=NAME, distributed_id=ID and run=R")),
-    }
+    add_stage(&mut what, stage, draft, run)?;
     let what = match what {
         Some(What::Tree(digest, _)) => What::Tree(digest, time),
         Some(what) => what,
         None => What::Store,
     };
     Ok((what, options))
+}
+
+/// The staging directory, if all that names one was given.
+fn add_stage(
+    what: &mut Option<What>,
+    stage: Option<ArtifactName>,
+    draft: Option<DistributedId>,
+    run: Option<RunId>,
+) -> Result<()> {
+    match (stage, draft, run) {
+        (Some(name), Some(id), Some(run)) => set(what, What::Stage(name, id, run)),
+        (None, None, None) => Ok(()),
+        (Some(_), ..) if what.is_some() => {
+            Err(Error::usage("version and stage cannot be given together: each is what the mount shows"))
+        }
+        _ => Err(Error::usage("a staging directory needs stage=NAME, distributed_id=ID and run=R")),
+    }
 }
 
 /// Sets an option that has no value; false if there is none of that name.

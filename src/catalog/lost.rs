@@ -94,8 +94,8 @@ pub(crate) fn highest_given(
     }
 }
 
-/// The numbers of an artifact that were given, have no link and are not removed, each with what shows that it was given.
-/// The lowest ones, if there are very many.
+/// The numbers of an artifact that were given, have no link and are not removed, each with what shows that it was
+/// given. The lowest ones, if there are very many.
 ///
 /// # Errors
 /// I/O.

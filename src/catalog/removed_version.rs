@@ -27,7 +27,8 @@ pub(crate) fn removed_error(store: &Store, name: &ArtifactName, number: VersionN
         format!("`cairn restore {spec}` brings it back, until a garbage collection frees content of it")
     } else {
         format!(
-            "a garbage collection has freed content of it, or its number is lost: it cannot be restored; `cairn list {name}`"
+            "a garbage collection has freed content of it, or its number is lost: it cannot be restored; `cairn list \
+             {name}`"
         )
     };
     let detail = Detail::NotFound { what: Missing::Version, name: spec.clone(), candidates: Vec::new() };

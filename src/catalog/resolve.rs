@@ -114,8 +114,8 @@ pub fn resolve(store: &Store, spec: &VersionSpec) -> Result<Version> {
     version.map_or_else(|| Err(nothing(store, spec, number)?), Ok)
 }
 
-/// The number of the version that `spec` names now. The version need not be readable, and its number's link may be lost,
-/// so it can be removed.
+/// The number of the version that `spec` names now. The version need not be readable, and its number's link may be
+/// lost, so it can be removed.
 ///
 /// # Errors
 /// As [`resolve`], except damage of that version.

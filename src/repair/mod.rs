@@ -2,8 +2,9 @@
 //!
 //! Right bytes come from this store (a version's `manifest` has its root node; version records have an artifact's name
 //! and type) or from other stores that the caller names: content and manifest nodes by their digests, records by their
-//! tokens; a lost number is claimed again for the record that had it, if that is certain. Each is checked before it is used. All is done under a token of its own, while writers and collections may
-//! run: content is stored as a put does it, and what was found damaged is replaced when the right bytes are durable.
+//! tokens; a lost number is claimed again for the record that had it, if that is certain. Each is checked before it is
+//! used. All is done under a token of its own, while writers and collections may run: content is stored as a put does
+//! it, and what was found damaged is replaced when the right bytes are durable.
 
 mod clear;
 mod content;

@@ -116,8 +116,8 @@ impl ArtifactCheck<'_> {
         for (token, record) in self.found(code::UNREADABLE, &at, &[], unnumbered)?.unwrap_or_default() {
             let why = format!(
                 "the record of a version of {} has no number: its writer was stopped before it published it, or the \
-                 number is lost. If it was vN, `ln -s .{token} vN` in this directory gives it vN again; else `cairn gc` \
-                 removes the record",
+                 number is lost. If it was vN, `ln -s .{token} vN` in this directory gives it vN again; else `cairn \
+                 gc` removes the record",
                 record.created_at
             );
             let what = format!("{at}/{}", token.record_name());

@@ -134,6 +134,8 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 //! # Features
 //!
 //! - `fuse` (default): mounts, in the module `fuse`.
+//! - `remote` (default): references to `http(s)://`, `s3://`, `gs://` and `az://` are added and read. Without it only
+//!   those to `file://` and `cairn://` are, and the others are recorded with `checksum(false)`.
 //! - `cli` (default): what only the commands `cairn` and `cairnfs` need. Leave it out in a program that uses
 //!   the library.
 //!
@@ -146,7 +148,7 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 
 mod access;
 pub mod assets;
-#[allow(dead_code, unused_imports)] // the blocks of references come next
+#[allow(dead_code, unused_imports)] // its use for objects comes next
 mod cache;
 pub mod catalog;
 mod clock;
@@ -169,6 +171,7 @@ mod pins;
 pub mod progress;
 mod recent_cache;
 mod record;
+mod remote;
 mod repair;
 mod setters;
 pub mod staging;
@@ -181,7 +184,8 @@ pub mod view;
 
 pub use catalog::{Draft, OnConflict, Version, VersionSpec, resolve};
 pub use commit::{
-    Artifact, FileWriter, FinishOptions, Published, Run, RunOptions, SaveOptions, UpsertOptions, Upserted,
+    Artifact, FileWriter, FinishOptions, Published, ReferenceOptions, Run, RunOptions, SaveOptions, UpsertOptions,
+    Upserted,
 };
 pub use error::{Error, Kind, Result};
 pub use ingest::ScanOptions;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Bottom first. A module may name those before it.
-const STOREYS: [&str; 33] = [
+const STOREYS: [&str; 34] = [
     "locks",
     "setters",
     "error",
@@ -25,6 +25,7 @@ const STOREYS: [&str; 33] = [
     "cache",
     "layout",
     "manifest",
+    "remote",
     "objects",
     "store",
     "lock",

@@ -145,12 +145,21 @@ impl PyArtifact {
         self.change(py, |artifact| artifact.add_bytes(name.0, bytes).map(drop))
     }
 
-    /// Adds a reference to a file that stays where it is. Its name is by default the last part of the URI.
-    #[pyo3(signature = (uri, name=None))]
-    fn add_reference(&self, py: Python<'_>, uri: String, name: Option<Inside>) -> Result<()> {
-        let last = || uri.trim_end_matches('/').rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
-        let at = name.map_or_else(last, |name| name.0);
-        self.change(py, |artifact| artifact.add_reference(at, &uri).map(drop))
+    /// Adds what a URI names, without its content; a directory or prefix becomes an entry for each object. The name is
+    /// by default the last part of the URI. With `checksum`, a change at the source makes a new version.
+    #[pyo3(signature = (uri, name=None, checksum=true, max_objects=None))]
+    fn add_reference(
+        &self,
+        py: Python<'_>,
+        uri: String,
+        name: Option<Inside>,
+        checksum: bool,
+        max_objects: Option<u64>,
+    ) -> Result<()> {
+        let mut options = cairn::ReferenceOptions::default().checksum(checksum);
+        options.max_objects = max_objects.unwrap_or(options.max_objects);
+        let name = name.map(|name| name.0);
+        self.change(py, |artifact| artifact.add_reference(&uri, name.as_deref(), &options).map(drop))
     }
 
     /// Adds a Table, Image, Classes or Html as `name`, with the suffix of its kind. Returns the path of its file.

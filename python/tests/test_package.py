@@ -56,7 +56,7 @@ def test_entries_are_listed_lazily_and_found_by_number(store):
     artifact = cairn.Artifact("many")
     for n in range(1000):
         artifact.add_bytes(f"d{n % 10}/{n:04}", str(n))
-    artifact.add_reference("s3://bucket/far.bin")
+    artifact.add_reference("s3://bucket/far.bin", checksum=False)
     os.symlink("x", "link")
     version = artifact.save(store)
     files = version.files()

@@ -44,12 +44,7 @@ impl<T: Clone> Flights<T> {
         let mut at_work = self.at_work.lock();
         if let Some(flight) = at_work.get(key).cloned() {
             drop(at_work);
-            drop(flight.maker.lock().unwrap_or_else(PoisonError::into_inner));
-            return match flight.outcome.get() {
-                Some(Ok(value)) => Ok(value.clone()),
-                Some(Err(failure)) => Err(failure.error()),
-                None => Err(Error::io_message("the thread that made it panicked")),
-            };
+            return flight.wait();
         }
         let flight = Arc::new(Flight { maker: std::sync::Mutex::new(()), outcome: OnceLock::new() });
         let held = flight.maker.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,9 +62,26 @@ impl<T: Clone> Flights<T> {
         made
     }
 
+    /// The value of `key`, if it is being made now.
+    pub(crate) fn join(&self, key: &Digest) -> Option<Result<T>> {
+        let flight = self.at_work.lock().get(key).cloned()?;
+        Some(flight.wait())
+    }
+
     /// Whether a value is being made now.
     pub(crate) fn has(&self, key: &Digest) -> bool {
         self.at_work.lock().contains_key(key)
+    }
+}
+
+impl<T: Clone> Flight<T> {
+    fn wait(&self) -> Result<T> {
+        drop(self.maker.lock().unwrap_or_else(PoisonError::into_inner));
+        match self.outcome.get() {
+            Some(Ok(value)) => Ok(value.clone()),
+            Some(Err(failure)) => Err(failure.error()),
+            None => Err(Error::io_message("the thread that made it panicked")),
+        }
     }
 }
 

@@ -9,7 +9,9 @@ mod modes;
 mod publication;
 mod run;
 
-pub use artifact::{Artifact, ArtifactAnnotations, FileWriter, ParsedChange, parse_changes, scan_dir};
+pub use artifact::{
+    Artifact, ArtifactAnnotations, FileWriter, MAX_OBJECTS, ParsedChange, ReferenceOptions, parse_changes, scan_dir,
+};
 #[doc(hidden)]
 pub use modes::publish_generated;
 pub use modes::{

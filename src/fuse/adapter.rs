@@ -2,11 +2,12 @@
 
 use super::attributes::{Looked, Page};
 use super::errno::{FuseResult, RequestFailure};
+use super::far_reads::FarReads;
 use super::open_mode::{Negotiated, OpenMode};
 use super::opens::Opens;
 use super::pool::Pool;
 use super::readahead::Readahead;
-use super::reply::{BUFFER, Refuse, absent, attr, daemon_info, file_type, guarded, logged};
+use super::reply::{BUFFER, Refuse, absent, attr, daemon_info, file_type, guarded, logged, read_elsewhere, read_here};
 use super::tree::ReadTree;
 use crate::mount::INFO_COMMAND;
 use fuser::{
@@ -45,6 +46,7 @@ pub(super) struct Adapter {
     /// How much of a listing the kernel took last. It does not say how much it has room for.
     room: Arc<AtomicUsize>,
     readahead: Arc<Readahead>,
+    far: Arc<FarReads>,
 }
 
 impl Adapter {
@@ -56,7 +58,7 @@ impl Adapter {
         readahead: Arc<Readahead>,
     ) -> Adapter {
         let (opens, room) = (Arc::new(Opens::new()), Arc::new(AtomicUsize::new(LISTING)));
-        Adapter { tree, negotiated, opens, pool, room, readahead }
+        Adapter { tree, negotiated, opens, pool, room, readahead, far: Arc::new(FarReads::new()) }
     }
 
     /// Answers a request with the result of `work`: in this thread, or in the pool.
@@ -208,14 +210,14 @@ impl Filesystem for Adapter {
         if offset == 0 {
             self.readahead.read(ino.0);
         }
-        let work = move |tree: &ReadTree| {
-            let mut buffer = BUFFER.take();
-            tree.read(ino.0, offset, size, &mut buffer)?;
-            Ok(buffer)
-        };
-        self.answer("read", ino, reply, work, |reply, buffer| {
-            reply.data(&buffer);
-            BUFFER.set(buffer);
+        let work = move |tree: &ReadTree| read_here(tree, ino.0, offset, size);
+        let (tree, far) = (self.tree.clone(), self.far.clone());
+        self.answer("read", ino, reply, work, move |reply, answer| match answer {
+            Ok(buffer) => {
+                reply.data(&buffer);
+                BUFFER.set(buffer);
+            }
+            Err(reference) => read_elsewhere(tree, far, ino, reference, (offset, size), reply),
         });
     }
 

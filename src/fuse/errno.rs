@@ -1,6 +1,8 @@
 //! Decides which error number a program sees when a request fails, for read-only and for staging mounts.
 
 use crate::error::{Error, Kind};
+use crate::manifest::Reference;
+use crate::remote::shown_uri;
 
 /// Why a request of the kernel fails.
 #[derive(Debug)]
@@ -26,8 +28,10 @@ pub enum RequestFailure {
         /// The length of the content.
         end: u64,
     },
-    /// It is a reference, and this release does not fetch its source.
-    NotFetched(String),
+    /// It is a reference: its content is not in the store.
+    Elsewhere(Box<Reference>),
+    /// The source of a reference did not answer in time.
+    SourceTooSlow(String, std::time::Duration),
     /// The store returned an error.
     Store(Error),
     /// The store did not answer in time.
@@ -48,7 +52,8 @@ impl RequestFailure {
             RequestFailure::WrongKind => libc::EINVAL,
             RequestFailure::ReadOnly => libc::EROFS,
             RequestFailure::TooShort { .. }
-            | RequestFailure::NotFetched(_)
+            | RequestFailure::Elsewhere(_)
+            | RequestFailure::SourceTooSlow(..)
             | RequestFailure::TooSlow(_)
             | RequestFailure::Panicked => libc::EIO,
             RequestFailure::Store(e) => errno_of(e, Subject::Version),
@@ -61,8 +66,12 @@ impl RequestFailure {
             RequestFailure::TooShort { size, end } => {
                 Some(format!("its content has {end} bytes, but the manifest says {size}"))
             }
-            RequestFailure::NotFetched(uri) => {
-                Some(format!("it is a reference to {uri}, which this release does not fetch"))
+            RequestFailure::Elsewhere(reference) => {
+                Some(format!("it is a reference to {}: its content is not in the store", shown_uri(&reference.uri)))
+            }
+            RequestFailure::SourceTooSlow(uri, after) => {
+                let seconds = after.as_secs_f64();
+                Some(format!("{uri} was not read within {seconds} s; a large local file may still be hashed"))
             }
             RequestFailure::Store(e) => Some(format!("{e:#}")),
             RequestFailure::TooSlow(after) => {

@@ -8,6 +8,7 @@ mod adapter;
 mod attributes;
 mod connection;
 mod errno;
+mod far_reads;
 mod files;
 mod host_mounts;
 mod inode_tree;

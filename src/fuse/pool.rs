@@ -22,6 +22,8 @@ pub(super) struct Pool {
 struct Shared {
     state: Mutex<Requests>,
     work: Condvar,
+    /// The most threads.
+    threads: usize,
 }
 
 #[derive(Default)]
@@ -40,7 +42,15 @@ impl Pool {
     /// # Errors
     /// The system's: no thread can be started.
     pub(super) fn start(deadline: Duration) -> std::io::Result<Pool> {
-        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new() });
+        Pool::start_with(deadline, MAX_THREADS)
+    }
+
+    /// [`Pool::start`], with at most `threads` threads.
+    ///
+    /// # Errors
+    /// The system's: no thread can be started.
+    pub(super) fn start_with(deadline: Duration, threads: usize) -> std::io::Result<Pool> {
+        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), threads });
         let watched = shared.clone();
         let watch = move || loop {
             std::thread::sleep((deadline / 4).min(Duration::from_secs(1)));
@@ -90,7 +100,7 @@ impl Shared {
         state.next += 1;
         state.pending.insert(id, (Instant::now(), refuse));
         state.waiting.push_back((id, job));
-        if state.idle >= state.waiting.len() || state.threads >= MAX_THREADS {
+        if state.idle >= state.waiting.len() || state.threads >= self.threads {
             drop(state);
             self.work.notify_one();
             return;

@@ -2,13 +2,17 @@
 
 use super::attributes::{Attributes, FileKind};
 use super::errno::{FuseResult, RequestFailure};
+use super::far_reads::FarReads;
 use super::tree::ReadTree;
+use crate::manifest::Reference;
+use crate::remote::shown_uri;
 use fuser::{
     Errno, FileAttr, FileType, INodeNo, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyStatfs,
 };
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A reply that can be an error.
@@ -37,6 +41,55 @@ pub(super) fn logged(tree: &ReadTree, doing: &str, ino: u64, failure: &RequestFa
     // Naming the path may panic as well, if the panic came from the manifest.
     drop(catch_unwind(AssertUnwindSafe(|| tree.log_failure(doing, ino, failure))));
     Errno::from_i32(failure.errno())
+}
+
+/// Reads a part of a file, or returns the reference that it is.
+pub(super) fn read_here(
+    tree: &ReadTree,
+    ino: u64,
+    offset: u64,
+    size: u32,
+) -> FuseResult<std::result::Result<Vec<u8>, Box<Reference>>> {
+    let mut buffer = BUFFER.take();
+    match tree.read(ino, offset, size, &mut buffer) {
+        Err(RequestFailure::Elsewhere(reference)) => Ok(Err(reference)),
+        read => read.map(|()| Ok(buffer)),
+    }
+}
+
+/// Answers a read of a reference, in a thread that may wait for its source.
+pub(super) fn read_elsewhere(
+    tree: Arc<ReadTree>,
+    far: Arc<FarReads>,
+    ino: INodeNo,
+    reference: Box<Reference>,
+    (offset, size): (u64, u32),
+    reply: ReplyData,
+) {
+    let reads = far.clone();
+    let pool = match far.pool() {
+        Ok(pool) => pool,
+        Err(failure) => return reply.error(logged(&tree, "read", ino.0, &failure)),
+    };
+    let (late, deadline, uri) = (tree.clone(), pool.deadline(), shown_uri(&reference.uri));
+    let work = move || {
+        guarded(&tree, "read", ino.0, |_| {
+            let mut buffer = BUFFER.take();
+            reads.read(&reference, offset, size, &mut buffer)?;
+            Ok(buffer)
+        })
+    };
+    let send = |reply: ReplyData, answer: std::result::Result<Vec<u8>, Errno>| match answer {
+        Ok(buffer) => {
+            reply.data(&buffer);
+            BUFFER.set(buffer);
+        }
+        Err(e) => reply.error(e),
+    };
+    let refuse = move |reply: ReplyData| {
+        reply.error(logged(&late, "read", ino.0, &RequestFailure::SourceTooSlow(uri, deadline)));
+    };
+    pool.answer(reply, work, send, refuse);
 }
 
 /// A time in seconds and nanoseconds since 1970.

@@ -60,8 +60,8 @@ impl ReadTree {
     /// Checks that a file may be opened, without its content.
     pub(super) fn open(&self, ino: u64) -> FuseResult<()> {
         match self.names.readable(ino) {
-            // Reading it is refused.
-            Err(RequestFailure::NotFetched(_)) => Ok(()),
+            // It is opened when it is read.
+            Err(RequestFailure::Elsewhere(_)) => Ok(()),
             other => other.map(drop),
         }
     }
@@ -69,7 +69,7 @@ impl ReadTree {
     /// The object file of a large file, open and checked; `None` for a packed file.
     pub(super) fn object(&self, ino: u64) -> FuseResult<Option<Arc<CheckedObject>>> {
         match self.names.readable(ino) {
-            Err(RequestFailure::NotFetched(_)) => Ok(None),
+            Err(RequestFailure::Elsewhere(_)) => Ok(None),
             Err(e) => Err(e),
             Ok(readable) => self.files.object(&readable),
         }

@@ -170,7 +170,7 @@ impl InodeTree for VersionTree {
             Entry::File { digest, size, place, .. } => {
                 Ok(Readable { digest, size, place, directory: self.base + node.parent + 1 })
             }
-            Entry::Reference(reference) => Err(RequestFailure::NotFetched(reference.uri)),
+            Entry::Reference(reference) => Err(RequestFailure::Elsewhere(reference)),
             Entry::Directory(_) => Err(RequestFailure::IsADirectory),
             Entry::Symlink { .. } => Err(RequestFailure::WrongKind),
         }

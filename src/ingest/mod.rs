@@ -1,6 +1,7 @@
 //! From directories, files and bytes to stored content and a manifest: scan, filter, hash and store in one pass, build.
 
 mod build;
+mod fetched;
 mod filter;
 mod name_index;
 mod scan;
@@ -14,4 +15,4 @@ pub(crate) use filter::{Filter, IGNORE_FILE};
 pub use scan::{ScanOptions, scan};
 pub use stat_cache::StatCache;
 pub use store::{Sink, store_files};
-pub use tree::{Body, FileBody, Overwrite, SourceStat, SourceTree, lstat_source};
+pub use tree::{Body, FileBody, Overwrite, SourceStat, SourceTree, Stored, lstat_source};

@@ -2,14 +2,17 @@
 //!
 //! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused.
 
+use super::fetched::{Fetched, fetch};
 use super::source::{KeptDirs, SourceDir, changed};
 use super::stat_cache::{StatCache, StatKey, clock_now};
 use super::tree::{Body, FileBody, SourceStat, SourceTree, Stored};
 use crate::disk::{DirHandle, FileStat, Follow, hash_file, read_to_expected_end, stat_file};
 use crate::error::{Error, Result, show_path};
 use crate::locks::Mutex;
+use crate::manifest::Reference;
 use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::{Activity, Progress};
+use crate::remote::shown_uri;
 use crate::threads;
 use crate::types::Digest;
 use std::ffi::CString;
@@ -115,6 +118,7 @@ fn slots(tree: &SourceTree) -> Vec<Slot> {
                     let size = match body {
                         FileBody::Scanned { stat, .. } | FileBody::Disk(_, stat) => stat.size,
                         FileBody::Bytes(bytes) => bytes.len() as u64,
+                        FileBody::Fetched(reference) => reference.size.unwrap_or(0),
                         FileBody::Stored(_) => continue,
                     };
                     out.push(Slot { dir, item: i as u32, size });
@@ -202,6 +206,7 @@ impl<'a> Worker<'a> {
             FileBody::Stored(stored) => *stored,
             FileBody::Bytes(bytes) => self.bytes(bytes)?,
             FileBody::Disk(path, stat) => self.added(path, stat)?,
+            FileBody::Fetched(reference) => self.fetched(reference)?,
             FileBody::Scanned { stat, here } => {
                 let source = directory.source.as_ref().expect("a scanned file's directory knows its source");
                 self.scanned(&Scanned { dir: slot.dir, source, name: &item.name, stat, here: *here }, at)?
@@ -224,6 +229,20 @@ impl<'a> Worker<'a> {
             }
         };
         Ok(Stored { digest, size: bytes.len() as u64, place })
+    }
+
+    /// Stores what a reference names.
+    fn fetched(&mut self, reference: &Reference) -> Result<Stored> {
+        let dir = self.lane.as_ref().map_or_else(std::env::temp_dir, |lane| lane.directory().to_path_buf());
+        let (fetched, bytes) = fetch(reference, &dir, self.progress)?;
+        self.counted = bytes;
+        let file = match fetched {
+            Fetched::Small(bytes) => return self.bytes(&bytes.into()),
+            Fetched::Large(file) => file,
+        };
+        let path = || PathBuf::from(shown_uri(&reference.uri));
+        let read = self.read(&file, &path, bytes)?.filter(|(stored, _)| stored.size == bytes);
+        read.map(|(stored, _)| stored).ok_or_else(|| unsteady(&path()))
     }
 
     /// Stores a file that was found by the walk of this very save, by what is remembered of it if that is stored

@@ -76,6 +76,8 @@ pub enum FileBody {
     Disk(Arc<PathBuf>, SourceStat),
     /// Bytes given.
     Bytes(Arc<[u8]>),
+    /// What a reference names.
+    Fetched(Arc<Reference>),
     /// Stored.
     Stored(Stored),
 }

@@ -7,6 +7,7 @@ use super::pack_writer::PackWriter;
 use super::writer::ObjectWriter;
 use crate::error::{Error, Result};
 use crate::types::{Digest, Location, PackRef};
+use std::path::Path;
 
 /// The result of storing a small blob.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,6 +125,11 @@ impl ThreadWriter<'_> {
             none => none.insert(self.writer.open_pack_for(bytes.len())?),
         };
         pack.append(digest, BlobKind::Content, bytes)
+    }
+
+    /// The directory of the token, for temporary files.
+    pub fn directory(&self) -> &Path {
+        self.writer.directory()
     }
 
     /// Ends the access. The open pack goes to the next thread writer, or to the node writer.

@@ -142,6 +142,11 @@ impl ObjectWriter {
         &self.nodes
     }
 
+    /// The token's directory.
+    pub(super) fn directory(&self) -> &Path {
+        self.temps.dir()
+    }
+
     pub(super) fn temps(&self) -> &TempNames {
         &self.temps
     }

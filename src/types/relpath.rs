@@ -113,6 +113,12 @@ impl RelPath {
         self.parts().try_fold(prefix.clone(), |at, name| at.join(name))
     }
 
+    /// This path as seen from the directory `dir`, which it is inside.
+    pub(crate) fn seen_from(&self, dir: &RelPath) -> RelPath {
+        let names: Vec<&[u8]> = self.parts().skip(dir.parts().count()).collect();
+        RelPath(names.join(&b'/'))
+    }
+
     /// Whether this path is inside the directory `dir`, at any depth. A path is not inside itself.
     pub fn is_inside(&self, dir: &RelPath) -> bool {
         let rest = self.as_bytes().strip_prefix(dir.as_bytes());

@@ -15,6 +15,7 @@ mod names;
 mod options;
 mod pace;
 mod places;
+mod references;
 mod report;
 mod root;
 mod stages;
@@ -23,7 +24,7 @@ mod walk;
 pub use options::{Checkpoint, VerifyOptions};
 pub use report::{Finding, Resumed, VerifyReport, code, next_step};
 
-use crate::catalog::{Version, artifact};
+use crate::catalog::{Version, artifact, version};
 use crate::disk;
 use crate::error::{Error, Result, show_path};
 use crate::layout::DIRECTORIES;
@@ -126,7 +127,24 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<V
             manifests.end()?;
         }
     }
+    if options.references {
+        references::check(&versions(store, scope)?, options, &mut report)?;
+    }
     Ok(report)
+}
+
+/// The versions in the scope that can be read.
+fn versions(store: &Store, scope: &Scope) -> Result<Vec<Version>> {
+    let names = match scope {
+        Scope::Version(version) => return Ok(vec![(**version).clone()]),
+        Scope::Artifact(name) => vec![name.clone()],
+        Scope::All => artifact::all(store)?,
+    };
+    let mut all = Vec::new();
+    for name in names {
+        all.extend(version::each(store, &name)?.into_iter().filter_map(|(_, version)| version.ok()));
+    }
+    Ok(all)
 }
 
 /// How long until artifacts with findings are checked again, on local and on shared file systems.

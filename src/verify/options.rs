@@ -31,6 +31,8 @@ pub struct VerifyOptions {
     pub sample: Option<f64>,
     /// Of a whole store: whether it can be interrupted and continued. Not used if `quick` or `sample` is set.
     pub checkpoint: Checkpoint,
+    /// Ask the sources of references whether they still have what was recorded.
+    pub references: bool,
     /// Counters to move.
     pub progress: Arc<Progress>,
 }
@@ -41,6 +43,7 @@ setters! {
         limit: Option<u64>,
         sample: Option<f64>,
         checkpoint: Checkpoint,
+        references: bool,
         progress: Arc<Progress>,
     }
 }

@@ -40,6 +40,7 @@ codes! {
     STAGE = "F17-stage": "the record or marker of a staging directory is damaged, or belongs to another",
     ACCESS = "F18-access": "a note: files of the store are closed to its users, or open to others",
     DRAFT = "F14-draft": "a draft's log continues after its finish, or its version is not there",
+    REFERENCE = "F19-reference": "the source of a reference changed, is missing or does not answer",
     INDEX = "F12-index": "a note: an index segment is damaged; a later put makes a new one",
 }
 
@@ -76,6 +77,9 @@ pub fn next_step(of: &str) -> &'static str {
              the rule; then `cairn rm` the other one"
         }
         code::DRAFT => "`cairn verify --repair-from STORE` with a copy of this store, or begin a new draft",
+        code::REFERENCE => {
+            "the store itself is not damaged. Bring the source back, or put it again to record what is there now"
+        }
         code::STAGE => {
             "copy the files that you need out of the staging directory and put or upsert them; then remove it and what \
              is named like it from staging/"
@@ -131,6 +135,8 @@ pub struct VerifyReport {
     pub packs: u64,
     /// Object files that were checked.
     pub objects: u64,
+    /// References whose sources were asked; equal ones count once.
+    pub references: u64,
     /// Bytes read and hashed.
     pub bytes: u64,
     /// Directories whose cut (M10) was not compared, because patches made very many that share most of their nodes.

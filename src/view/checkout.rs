@@ -6,9 +6,10 @@
 use super::fill::{Fill, Made, Naming, taken};
 use super::names;
 use super::opened::OpenDirs;
-use super::options::{CheckoutOptions, WrittenAs, selected};
+use super::options::{CheckoutOptions, selected};
 use super::plan::{self, Existing, Plan};
 use super::prune;
+use super::written::WrittenAs;
 use crate::catalog::Version;
 use crate::disk::{self, Access, Created, Dir, Disk};
 use crate::error::{Error, Kind, Result, show_list, show_path};
@@ -324,14 +325,23 @@ fn directory(parent: &Dir, name: &[u8], found: Option<Existing>) -> Result<Dir> 
 }
 
 fn size_of(entry: &Entry) -> u64 {
-    if let Entry::File { size, .. } = entry { *size } else { 0 }
+    match entry {
+        Entry::File { size, .. } => *size,
+        Entry::Reference(reference) => reference.size.unwrap_or(0),
+        Entry::Symlink { .. } | Entry::Directory(_) => 0,
+    }
 }
 
 impl CheckoutReport {
     fn add(&mut self, entry: &Entry, made: Made) {
-        if let Entry::File { size, .. } = entry {
+        let is_file = match entry {
+            Entry::File { .. } => true,
+            Entry::Reference(_) => made != Made::Skipped,
+            Entry::Symlink { .. } | Entry::Directory(_) => false,
+        };
+        if is_file {
             self.files += 1;
-            self.bytes += size;
+            self.bytes += size_of(entry);
         }
         match made {
             Made::Written => self.written += 1,

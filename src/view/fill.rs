@@ -1,12 +1,14 @@
 //! Creates one file or symlink of a checkout: written, copied inside the kernel, reflinked or hard-linked.
 
 use super::names;
-use super::options::{CheckoutOptions, Link, WrittenAs};
-use super::plan::Existing;
+use super::options::{CheckoutOptions, Link};
+use super::plan::{Existing, holds};
+use super::written::WrittenAs;
 use crate::disk::{Created, Dir, NewFile};
 use crate::error::{Error, Result, show_path};
 use crate::layout::unfinished_name;
 use crate::objects::{Content, LargeObject, Objects};
+use crate::remote::read_whole;
 use crate::types::Token;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -103,6 +105,7 @@ impl<'a> Fill<'a> {
                 found.is_some_and(|l| l.is_file() && l.size() == *size && (l.mode() & 0o111 != 0) == *exec)
                     && super::plan::hash(dir, name, &self.options.progress)? == Some(*digest)
             }
+            WrittenAs::Fetched(reference) => holds(dir, name, reference, &self.options.progress)?,
             WrittenAs::Directory | WrittenAs::Nothing => false,
         };
         match names::other_name(dir, name)? {
@@ -131,6 +134,12 @@ impl<'a> Fill<'a> {
                 }
                 Content::Large(large) => self.large(dir, name, &large, *size, exec, buffer),
             },
+            WrittenAs::Fetched(reference) => self.create(dir, name, exec, |file| {
+                read_whole(reference, &mut |piece| {
+                    self.options.progress.check_cancelled()?;
+                    file.write_all(piece)
+                })
+            }),
             WrittenAs::Directory | WrittenAs::Nothing => unreachable!("only files and symlinks are made"),
         }
     }

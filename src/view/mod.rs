@@ -9,10 +9,11 @@ mod options;
 mod plan;
 mod prune;
 mod read;
-mod references;
+mod written;
 
+pub use crate::remote::shown_uri;
 pub use checkout::{CheckoutReport, checkout};
 pub use local::LocalFiles;
 pub use options::{CheckoutOptions, Link};
 pub use read::FileReader;
-pub use references::References;
+pub use written::References;

@@ -1,12 +1,12 @@
 //! What a checkout is asked for: which entries, and what each is written as.
 
-use super::references::References;
+use super::written::{References, WrittenAs};
 use crate::catalog::Version;
 use crate::error::{Error, Result};
 use crate::manifest::{Entry, Visit};
 use crate::progress::Progress;
 use crate::setters::setters;
-use crate::types::{Digest, Location, RelPath};
+use crate::types::RelPath;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -54,14 +54,6 @@ pub enum Link {
     Hardlink,
 }
 
-/// What an entry is written as.
-pub(super) enum WrittenAs<'a> {
-    Directory,
-    File { digest: Digest, size: u64, exec: bool, place: Option<Location> },
-    Symlink(Cow<'a, [u8]>),
-    Nothing,
-}
-
 impl CheckoutOptions {
     /// What an entry is written as.
     ///
@@ -74,10 +66,7 @@ impl CheckoutOptions {
                 WrittenAs::File { digest: *digest, size: *size, exec: *exec, place: *place }
             }
             Entry::Symlink { target } => WrittenAs::Symlink(Cow::Borrowed(target)),
-            Entry::Reference(reference) => self
-                .references
-                .target(reference)?
-                .map_or(WrittenAs::Nothing, |target| WrittenAs::Symlink(Cow::Owned(target))),
+            Entry::Reference(reference) => return self.references.written(reference),
         })
     }
 }

@@ -3,16 +3,18 @@
 
 use super::names;
 use super::opened::OpenDirs;
-use super::options::{CheckoutOptions, Link, WrittenAs, selected};
+use super::options::{CheckoutOptions, Link, selected};
 use super::prune::{Extra, first_protected, is_below, is_in_scope};
+use super::written::WrittenAs;
 use crate::catalog::Version;
 use crate::disk::{Dir, EntryStat, hash_file};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::Filter;
 use crate::layout::is_unfinished;
-use crate::manifest::Visit;
+use crate::manifest::{Reference, Visit};
 use crate::progress::Progress;
-use crate::types::{Digest, RelPath};
+use crate::remote::read_whole;
+use crate::types::{Digest, Hasher, RelPath};
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -180,6 +182,9 @@ impl TargetComparison<'_> {
                     self.right(found, &digest, exec)?
                 }
             }
+            WrittenAs::Fetched(reference) if found.is_file() => {
+                if holds(dir, name, reference, &self.options.progress)? { Existing::Right } else { Existing::Differs }
+            }
             _ if found.is_dir() => {
                 let filters = vec![listed.filter.clone()];
                 if !self.own
@@ -254,4 +259,22 @@ pub(super) fn hash(dir: &Dir, name: &[u8], progress: &Progress) -> Result<Option
         Err(e) if e.errno() == Some(libc::EACCES) => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Whether a file has the content of a reference. If its digest is not recorded, the source is read.
+pub(super) fn holds(dir: &Dir, name: &[u8], reference: &Reference, progress: &Progress) -> Result<bool> {
+    let Some(found) = dir.lstat(name)?.filter(|found| found.is_file()) else { return Ok(false) };
+    if reference.size.is_some_and(|size| size != found.size()) {
+        return Ok(false);
+    }
+    let Some(mine) = hash(dir, name, progress)? else { return Ok(false) };
+    if let Some(digest) = &reference.digest {
+        return Ok(mine == *digest);
+    }
+    let mut hasher = Hasher::new();
+    read_whole(reference, &mut |piece| {
+        hasher.update(piece);
+        progress.check_cancelled()
+    })?;
+    Ok(hasher.finish() == mine)
 }

@@ -4,13 +4,14 @@ use crate::catalog::Version;
 use crate::error::{Detail, Error, Missing, Result};
 use crate::manifest::{Entry, Visit, Walk};
 use crate::objects::Content;
+use crate::remote::{OpenReference, shown_uri};
 use crate::types::RelPath;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 /// A file of a version, open for reading. Packed content was checked whole; an object file was checked by size and
-/// time.
+/// time. Of a reference, each part is read from its source when it is asked for, and checked against what was recorded.
 ///
 /// It has a position, as a [`File`] has: [`Read`] and [`Seek`] move it, [`FileReader::read_at`] does not, so threads
 /// can read parts of one file at once.
@@ -43,6 +44,7 @@ pub struct FileReader {
 enum From {
     Memory(Vec<u8>),
     Disk(File),
+    Elsewhere(Box<OpenReference>),
 }
 
 impl FileReader {
@@ -60,7 +62,8 @@ impl FileReader {
     /// only at the end of the file or into an empty buffer.
     ///
     /// # Errors
-    /// I/O. If the object was cut while it was read: the error is a [`cairn::Error`](crate::Error), Damaged.
+    /// I/O. If the object was cut while it was read, or the source of a reference changed, is missing or cannot be
+    /// reached: the error is a [`cairn::Error`](crate::Error), which says which and why.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let left = self.size.saturating_sub(offset);
         let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
@@ -73,6 +76,7 @@ impl FileReader {
                 (&bytes[start..]).read(&mut buffer[..want])?
             }
             From::Disk(file) => file.read_at(&mut buffer[..want], offset)?,
+            From::Elsewhere(open) => open.read_at(&mut buffer[..want], offset).map_err(io::Error::other)?,
         };
         if n == 0 {
             return Err(io::Error::other(Error::damaged(format!(
@@ -107,10 +111,10 @@ impl Seek for FileReader {
 }
 
 impl Version {
-    /// Opens the file at `path`.
+    /// Opens the file or reference at `path`.
     ///
     /// # Errors
-    /// Not found; usage: no file. Damaged; I/O.
+    /// Not found; usage: it is not a file, or a reference that cannot be read. Damaged; I/O.
     ///
     /// # Example
     /// ```
@@ -135,6 +139,16 @@ impl Version {
     /// # Errors
     /// Usage: the entry is not a file. Damaged; I/O.
     pub fn open_entry(&self, path: &RelPath, entry: &Entry) -> Result<FileReader> {
+        if let Entry::Reference(reference) = entry {
+            let open = OpenReference::open(reference);
+            let open = open.map_err(|e| e.context(format!("cannot read {path} in {self}")))?;
+            return Ok(FileReader {
+                size: open.size(),
+                from: From::Elsewhere(Box::new(open)),
+                at: 0,
+                path: path.clone(),
+            });
+        }
         let from = match self.content(path, entry)? {
             Content::Small(bytes) => From::Memory(bytes),
             Content::Large(large) => From::Disk(large.into_file()),
@@ -156,10 +170,11 @@ impl Version {
                 Err(Error::usage(format!("{path} in {self} is a symlink to {}", crate::error::show_bytes(target)))
                     .with_hint("name the file it points at"))
             }
-            Entry::Reference(r) => Err(Error::usage(format!(
-                "{path} in {self} is a reference to {}: its bytes are not in the store",
-                r.uri
-            ))),
+            Entry::Reference(reference) => {
+                let uri = shown_uri(&reference.uri);
+                Err(Error::usage(format!("{path} in {self} is a reference to {uri}: its bytes are not in the store"))
+                    .with_hint("Version::open reads it; `cairn fetch` stores it"))
+            }
         }
     }
 

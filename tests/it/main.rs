@@ -30,6 +30,7 @@ mod quota_faults;
 mod races;
 mod reading;
 mod readme;
+mod references;
 mod repair;
 mod restore;
 mod revalidated_lookups;

@@ -42,7 +42,7 @@ pub struct GetArgs {
 /// What `get` does with references.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum ReferencesArg {
-    /// Fetch their bytes (not available yet: a version with references is refused)
+    /// Fetch their bytes, which must be what was recorded
     Fetch,
     /// Leave them out
     Skip,

@@ -11,6 +11,7 @@ mod draft;
 mod du;
 mod entry;
 mod export;
+mod fetch;
 mod find;
 mod finish;
 mod gc;
@@ -46,7 +47,7 @@ use clap::Subcommand;
 
 /// The groups of `cairn --help`, as in README's table.
 pub const GROUPS: [Group; 9] = [
-    ("Make versions", &["put", "patch", "copy"]),
+    ("Make versions", &["put", "patch", "copy", "fetch"]),
     ("Make one version by many runs", &["upsert", "finish", "drafts", "draft"]),
     ("Read versions", &["list", "show", "log", "ls", "cat", "table", "get", "diff", "find", "archive", "manifest"]),
     ("Record and show where versions come from", &["use", "lineage"]),
@@ -66,6 +67,8 @@ pub enum Command {
     Patch(Box<patch::PatchArgs>),
     /// Copy a version to another name or another store
     Copy(copy::CopyArgs),
+    /// Store the content of references: the next version has files in their place
+    Fetch(fetch::FetchArgs),
     /// Contribute one run's files to a draft
     Upsert(Box<upsert::UpsertArgs>),
     /// Publish the contributions to a draft as one version
@@ -157,6 +160,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Draft(args) => draft::run(context, args),
         Command::Patch(args) => patch::run(context, *args),
         Command::Copy(args) => copy::run(context, args),
+        Command::Fetch(args) => fetch::run(context, args),
         Command::List(args) => list::run(context, args),
         Command::Ls(args) => ls::ls(context, args),
         Command::Show(args) => show::run(context, args),
@@ -208,6 +212,7 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "draft discard" => &draft::DRAFT_DISCARD_HELP,
         "patch" => &patch::HELP,
         "copy" => &copy::HELP,
+        "fetch" => &fetch::HELP,
         "list" => &list::HELP,
         "ls" => &ls::LS_HELP,
         "show" => &show::HELP,

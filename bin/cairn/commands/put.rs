@@ -43,7 +43,10 @@ pub struct PutArgs {
 pub const HELP: Help = Help {
     description: &[
         "A directory adds its contents, a file adds itself by its base name, and - adds standard input. \
-         SCHEME://... adds a reference: the URI is recorded, the bytes are not copied.",
+         SCHEME://... adds a reference: the content stays where it is and is read from there.",
+        "file:// directories and s3://, gs:// and az:// prefixes become an entry for each object. Size and ETag (of \
+         local files, SHA-256) are recorded, so a change at the source makes a version; --no-checksum records the URI alone. \
+         cairn://NAME:V/PATH adds content of another version of the store, without copying it.",
         "If nothing has changed since the newest version, no version is made and the newest one is \
          printed; `cairn diff NAME ./DIR` shows beforehand what a put would change. If a put is interrupted, run it \
          again: it stores only what is missing.",
@@ -61,7 +64,8 @@ pub const HELP: Help = Help {
         ("cairn put shop --stdin-filename shop.sql --stdin-from-command -- pg_dump shop", ""),
         ("tar c ./photos | cairn put photos - --stdin-filename photos.tar", ""),
         ("cairn put eval --table pred.csv", "a table, pred.table.json; `cairn table eval pred` prints it"),
-        ("cairn put corpus s3://bucket/corpus.tar", "a reference"),
+        ("cairn put corpus s3://bucket/corpus", "references to an object, or to all below a prefix"),
+        ("cairn put mixed cairn://images:v3/train new/", "files of another version, and new ones"),
     ],
     exit: &[(3, "refused: the artifact has another type, standard input is empty, or a lock is in the way")],
     json: "{\"artifact\", \"version\", \"digest\", \"created\", \"files\", \"bytes\", \"new_bytes\"}",

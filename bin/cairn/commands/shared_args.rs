@@ -3,7 +3,7 @@
 use crate::output::Context;
 use cairn::catalog::Draft;
 use cairn::error::Result;
-use cairn::internals::commit::{Run, RunOptions};
+use cairn::internals::commit::{MAX_OBJECTS, Run, RunOptions};
 use cairn::manifest::Tree;
 use cairn::types::{ArtifactName, DistributedId, RunId};
 use cairn::{ScanOptions, Store};
@@ -69,6 +69,12 @@ pub struct SourceArgs {
     /// Accept an empty standard input; by default it is refused
     #[arg(long, hide_short_help = true)]
     pub allow_empty: bool,
+    /// Record only the URI of a reference; its source is not asked
+    #[arg(long, hide_short_help = true)]
+    pub no_checksum: bool,
+    /// Refuse a URI that names more objects than this
+    #[arg(long, value_name = "N", default_value_t = MAX_OBJECTS, hide_short_help = true)]
+    pub max_objects: u64,
     /// How directories are read.
     #[command(flatten)]
     pub scan: ScanArgs,
@@ -82,6 +88,8 @@ impl SourceArgs {
             (self.stdin_filename != "stdin", "--stdin-filename"),
             (self.stdin_from_command, "--stdin-from-command"),
             (self.allow_empty, "--allow-empty"),
+            (self.no_checksum, "--no-checksum"),
+            (self.max_objects != MAX_OBJECTS, "--max-objects"),
             (!self.scan.exclude.is_empty(), "--exclude"),
             (self.scan.follow_symlinks, "--follow-symlinks"),
             (self.scan.skip_special, "--skip-special"),

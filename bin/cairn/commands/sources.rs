@@ -11,11 +11,12 @@ use cairn::error::{Error, Result, show_path};
 use cairn::internals::commit::Artifact;
 use cairn::progress::{Progress, Reading};
 use cairn::types::RelPath;
-use cairn::{ScanOptions, Store};
+use cairn::{ReferenceOptions, ScanOptions, Store};
 use std::ffi::{OsStr, OsString};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Adds every source, and the output of a command if there is one.
 pub fn add_sources(
@@ -23,7 +24,7 @@ pub fn add_sources(
     store: &Store,
     given: &SourceList<'_>,
     args: &SourceArgs,
-    progress: &Progress,
+    progress: &Arc<Progress>,
 ) -> Result<()> {
     let prefix = args.at.as_ref().map_or(Ok(RelPath::root()), |at| RelPath::parse_or_root(at.as_bytes()))?;
     let options = args.scan.options();
@@ -33,7 +34,9 @@ pub fn add_sources(
         if source == "-" {
             stdin::add(artifact, store, args, &prefix, &[])?;
         } else if let Some(uri) = uri::parse(source)? {
-            artifact.add_reference(RelPath::parse(uri.name.as_bytes())?.below(&prefix)?.as_bytes(), uri.text)?;
+            let how = ReferenceOptions::default().checksum(!args.no_checksum).max_objects(args.max_objects);
+            let how = how.store(store.clone()).below(prefix.clone()).progress(progress.clone());
+            artifact.add_reference(uri, None, &how)?;
         } else {
             refuse_store(store, path)?;
             add_path(artifact, path, &prefix, &options, progress)?;

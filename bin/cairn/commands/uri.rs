@@ -1,53 +1,41 @@
 //! Sources that are URIs: they are recorded as references. A mistyped one is refused, not recorded.
 
 use cairn::error::{Error, Result, show_path};
+use cairn::view::shown_uri;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Schemes that are in common use for data, the most common first. Others are accepted, unless they look like a typing
 /// error of one of these.
-const KNOWN: [&str; 31] = [
-    "https", "http", "s3", "gs", "file", "az", "hf", "hdfs", "sftp", "ssh", "ftp", "ftps", "abfs", "abfss", "adl",
-    "azure", "b2", "dav", "davs", "dbfs", "dvc", "gcs", "ipfs", "oci", "oss", "r2", "rsync", "s3a", "s3n", "wandb",
-    "wasbs",
+const KNOWN: [&str; 32] = [
+    "https", "http", "s3", "gs", "file", "az", "cairn", "hf", "hdfs", "sftp", "ssh", "ftp", "ftps", "abfs", "abfss",
+    "adl", "azure", "b2", "dav", "davs", "dbfs", "dvc", "gcs", "ipfs", "oci", "oss", "r2", "rsync", "s3a", "s3n",
+    "wandb", "wasbs",
 ];
-
-/// A source that is a URI.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Uri<'a> {
-    /// All of it.
-    pub text: &'a str,
-    /// What it is called in the version: its last part.
-    pub name: &'a str,
-}
 
 /// The URI that `source` is, or `None` if it is a path.
 ///
 /// # Errors
 /// Usage: a URI that names nothing, or with a scheme that looks mistyped; a name that is a path as well.
-pub fn parse(source: &OsStr) -> Result<Option<Uri<'_>>> {
+pub fn parse(source: &OsStr) -> Result<Option<&str>> {
     let lossy = source.to_string_lossy();
     let Some((scheme, _)) = lossy.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else { return Ok(None) };
     let path = Path::new(source);
     let Some(text) = source.to_str() else {
         return Err(Error::usage(format!("{} is not a URI: it is not UTF-8", show_path(path))));
     };
+    let shown = shown_uri(text);
     if path.symlink_metadata().is_ok() {
-        return Err(Error::usage(format!("{text} is a URI, and there is a file with that path"))
-            .with_hint(format!("for the file, write ./{text}; for the URI, run the command in another directory")));
+        return Err(Error::usage(format!("{shown} is a URI, and there is a file with that path"))
+            .with_hint(format!("for the file, write ./{shown}; for the URI, run the command in another directory")));
     }
     if let Some(meant) = mistyped(scheme) {
-        let rest = &text[scheme.len()..];
-        return Err(Error::usage(format!("{text}: the scheme `{scheme}` is not known"))
-            .with_hint(format!("did you mean {meant}{rest}? A reference is recorded, it is not fetched")));
+        let rest = &shown[scheme.len()..];
+        return Err(Error::usage(format!("{shown}: the scheme `{scheme}` is not known"))
+            .with_hint(format!("did you mean {meant}{rest}? Any other scheme is recorded as it is")));
     }
-    let rest = &text[scheme.len() + "://".len()..];
-    let name = rest.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').rsplit('/').next();
-    match name.filter(|name| !name.is_empty()) {
-        Some(name) => Ok(Some(Uri { text, name })),
-        None => Err(Error::usage(format!("{text} names nothing")).with_hint("SCHEME://HOST/PATH or file:///PATH")),
-    }
+    Ok(Some(text))
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -106,13 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_is_called_by_its_last_part() {
-        let name = |text| parse(OsStr::new(text)).unwrap().map(|uri| uri.name.to_owned());
-        assert_eq!(name("s3://bucket/a/b.tar?x=1#y"), Some("b.tar".into()));
-        assert_eq!(name("https://host/dir/"), Some("dir".into()));
-        assert_eq!(name("./a/b"), None);
-        assert_eq!(name("1a://b"), None);
-        assert!(parse(OsStr::new("s3://")).is_err());
+    fn a_uri_has_a_scheme_and_a_path_is_none() {
+        let is_uri = |text| parse(OsStr::new(text)).unwrap().is_some();
+        assert!(is_uri("s3://bucket/a/b.tar?x=1#y") && is_uri("https://host/dir/"));
+        assert!(!is_uri("./a/b") && !is_uri("1a://b"));
         assert_eq!(with_two_slashes(Path::new("s3:/b/x")).unwrap().split_whitespace().last(), Some("s3://b/x"));
         assert_eq!(with_two_slashes(Path::new("C:/x")), None);
     }

@@ -30,6 +30,9 @@ pub struct VerifyArgs {
     /// Continue an interrupted `cairn verify`: do not read again what it read and found right
     #[arg(long)]
     pub resume: bool,
+    /// Ask the sources of references too whether they still have what was recorded
+    #[arg(long)]
+    pub references: bool,
     /// Replace what is damaged by an intact copy from elsewhere in the store; remove damaged files that are not needed
     #[arg(long)]
     pub repair: bool,
@@ -57,12 +60,13 @@ pub const HELP: Help = Help {
         ("cairn verify images", "all versions of images"),
         ("cairn verify images:v3 --quick", "records and structure only"),
         ("cairn verify --sample 1% --limit 50M", "hash one hundredth of the store, slowly"),
+        ("cairn verify corpus:v3 --references", "are the sources of its references as recorded?"),
         ("cairn verify --resume", "the rest, after Ctrl-C or a crash"),
         ("cairn verify --repair-from /backup/store", "repair with what a copy of the store has"),
     ],
     exit: &[(0, "no damage was found"), (1, "damage was found")],
     json: "{\"findings\": [{\"code\", \"what\", \"why\", \"affects\"}], \"notes\": [...], \"artifacts\", \
-         \"versions\", \"packs\", \"objects\", \"bytes\", \"uncut\", \"tokens\", \
+         \"versions\", \"packs\", \"objects\", \"references\", \"bytes\", \"uncut\", \"tokens\", \
          \"resumed\": null or {\"begun_at\", \"files\", \"bytes\"}}; with --repair also \
          \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"modes\", \"cleared\"}.\n\
          uncut counts directories of which M10 was not checked.",
@@ -127,6 +131,7 @@ pub fn run(context: &mut Context, args: VerifyArgs) -> CommandResult {
     }
     let bar = context.bar("verify");
     let options = VerifyOptions::default().quick(args.quick).limit(args.limit).sample(args.sample);
+    let options = options.references(args.references);
     let options = options.checkpoint(if args.resume { Checkpoint::Resume } else { Checkpoint::Write });
     let report = verify(&store, &scope, &options.progress(bar.progress()))?;
     drop(bar);
@@ -253,6 +258,9 @@ fn summary(report: &VerifyReport, read: Read) -> String {
     let mut looked = vec![count(report.versions, "version")];
     if report.packs > 0 || report.objects > 0 {
         looked.extend([count(report.packs, "pack"), count(report.objects, "object")]);
+    }
+    if report.references > 0 {
+        looked.push(format!("{} asked", count(report.references, "reference")));
     }
     looked.push(format!("{} read", human(report.bytes)));
     let result = match (report.findings.len() as u64, read) {

@@ -217,7 +217,7 @@ class Artifact:
     def add_reference(
         self, uri: str, name: str | None = None, checksum: bool = True, max_objects: int | None = None
     ) -> None:
-        self._to_change().add_reference(uri, name)
+        self._to_change().add_reference(uri, name, checksum, max_objects)
 
     def add(self, obj: Any, name: str, overwrite: bool = False) -> str:
         return self._to_change().add(obj, name)

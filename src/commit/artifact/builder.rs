@@ -6,7 +6,6 @@ use super::spool::Spool;
 use crate::catalog::{Metadata, Version, note};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, SourceStat, lstat_source};
-use crate::manifest::Reference;
 use crate::types::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -16,8 +15,9 @@ use std::sync::Arc;
 /// Files, directories, bytes and references that become one version when it is saved.
 ///
 /// Every method that adds at a path takes the path in the version first, then what comes there: `add_file_at(at,
-/// source)`, `add_bytes(at, bytes)`, `add_reference(at, uri)`. Sources are of type `Path`, which a path in a version is
-/// not: a swap compiles only with two texts, and then the source is not found at once.
+/// source)`, `add_bytes(at, bytes)`. Sources are of type `Path`, which a path in a version is not: a swap compiles only
+/// with two texts, and then the source is not found at once. What stays elsewhere comes first, since it has a name:
+/// `add_reference(uri, name)`.
 ///
 /// Contents are read when it is saved. A file or directory entry added by [`Artifact::add_file`] that changed in
 /// between is refused then: a version holds the bytes at the time of adding, or nothing.
@@ -52,6 +52,7 @@ pub struct Artifact {
 pub(in crate::commit) enum Add {
     Entry { at: RelPath, body: Body, _spool: Option<Spool> },
     Directory { at: RelPath, source: PathBuf, options: ScanOptions },
+    Version { at: RelPath, version: Version, path: RelPath },
     Remove { at: RelPath },
 }
 
@@ -159,23 +160,6 @@ impl Artifact {
     pub fn add_bytes(&mut self, at: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> Result<&mut Self> {
         let body = Body::File { exec: false, body: FileBody::Bytes(bytes.as_ref().into()) };
         self.entry(at.as_ref(), body, None)
-    }
-
-    /// Records a URI at `at`, without its content.
-    ///
-    /// # Errors
-    /// Usage: the URI has no scheme, or the path is not allowed.
-    pub fn add_reference(&mut self, at: impl AsRef<[u8]>, uri: &str) -> Result<&mut Self> {
-        let scheme = uri.split_once("://").map(|(s, _)| s).filter(|s| {
-            s.starts_with(|c: char| c.is_ascii_alphabetic())
-                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+.-".contains(&b))
-        });
-        if scheme.is_none() {
-            return Err(Error::usage(format!("`{uri}` is not a URI: it has no scheme"))
-                .with_hint(format!("for a local file: file://{uri}")));
-        }
-        let reference = Reference { uri: uri.to_owned(), size: None, etag: None, digest: None };
-        self.entry(at.as_ref(), Body::Reference(Box::new(reference)), None)
     }
 
     /// Removes what was added before at `at`, a directory with all that is in it; for a patch, also what its base has

@@ -1,5 +1,6 @@
 //! Reads and stores what an artifact has, as one tree.
 
+use super::bring::add_entries;
 use super::builder::{Add, Artifact};
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{self, ScanOptions, Sink, SourceTree, StatCache};
@@ -35,6 +36,7 @@ pub(in crate::commit) fn collect(
                 let part = stored_dir(source, options, own, sink, progress)?;
                 tree.graft(at, part)?;
             }
+            Add::Version { at, version, path } => add_entries(&mut tree, at, version, path, sink, progress)?,
             Add::Remove { at } => match tree.remove(at) {
                 Err(e) if e.kind() == Kind::NotFound && removed.contains(at) => {}
                 Err(e) if e.kind() == Kind::NotFound && artifact.basis.is_some() => {

@@ -2,17 +2,22 @@
 
 mod annotations;
 mod basis;
+mod bring;
 mod builder;
 mod changes;
 mod collect;
 mod file_writer;
+mod references;
 mod spool;
 
 pub use annotations::ArtifactAnnotations;
 pub(super) use basis::{BaseOp, Basis};
+pub(super) use bring::bring;
+pub(super) use builder::Add;
 pub use builder::Artifact;
 pub(super) use changes::Side;
 pub use changes::{ParsedChange, parse_changes};
 pub use collect::scan_dir;
 pub(super) use collect::{collect, collect_or_keep, or_keep};
 pub use file_writer::FileWriter;
+pub use references::{MAX_OBJECTS, ReferenceOptions};

@@ -5,11 +5,11 @@ use super::content_check::{self, ContentCheck};
 use super::edit_session::EditSession;
 use super::patch::{keep_nodes, settle, tree_of};
 use crate::catalog::{Mode, SourceRecord, Version, artifact as catalog_artifact, removal};
-use crate::commit::artifact::{Artifact, or_keep};
+use crate::commit::artifact::{Artifact, bring, or_keep};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Kind, Result};
 use crate::manifest::{self, Entry, Node, NodeRef, NodeSink, RootNode, diff};
-use crate::objects::{Content, NodeThreadWriter, ObjectWriter, SMALL_MAX, ThreadWriter};
+use crate::objects::{NodeThreadWriter, ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::txn::{AttemptOutcome, Txn};
@@ -188,30 +188,5 @@ impl NodeSink for RelocatingSink<'_> {
     fn store(&mut self, node: &Node) -> Result<Option<Location>> {
         let node = self.placed(node)?;
         self.nodes.store(&node)
-    }
-}
-
-/// Stores a file's content, unless it is here already.
-fn bring(
-    source: &Version,
-    lane: &mut ThreadWriter<'_>,
-    digest: &Digest,
-    size: u64,
-    place: Option<Location>,
-    progress: &Progress,
-) -> Result<()> {
-    if lane.find(digest, size)?.is_some() {
-        return Ok(());
-    }
-    match source.store().objects().content(digest, size, place)? {
-        Content::Small(bytes) if size < SMALL_MAX => lane.put_small(*digest, &bytes).map(drop),
-        Content::Small(bytes) => lane.put_large_bytes(*digest, &bytes).map(drop),
-        Content::Large(large) => {
-            let put = lane.put_large(large.file(), large.path(), &mut |_| progress.check_cancelled())?;
-            if put.digest != *digest {
-                return Err(Error::damaged(format!("object {digest} of {source} holds {}", put.digest)));
-            }
-            Ok(())
-        }
     }
 }

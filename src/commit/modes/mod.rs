@@ -5,6 +5,7 @@ mod conflicts;
 mod content_check;
 mod copy;
 mod edit_session;
+mod fetch;
 mod finish;
 mod merging;
 mod open_drafts;

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 43] = [
     "table",
     "access",
     "gc",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 42] = [
     "draft",
     "patch",
     "copy",
+    "fetch",
     "list",
     "ls",
     "show",

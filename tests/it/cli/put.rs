@@ -113,6 +113,7 @@ fn sources_are_directories_files_stdin_and_references_below_a_prefix() {
         "from/pipe.txt",
         "--at",
         "./top//",
+        "--no-checksum",
     ]);
     let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"piped").unwrap();

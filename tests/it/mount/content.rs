@@ -156,10 +156,10 @@ fn names_that_are_not_there_are_enoent_and_too_long_ones_say_so() {
 }
 
 #[test]
-fn a_reference_shows_its_size_and_reads_as_eio_for_now() {
+fn a_reference_that_cannot_be_read_shows_its_size_and_reads_as_eio() {
     let place = Location::new();
     let reference = |size| {
-        Thing::Reference(cairn::manifest::Reference { uri: "s3://bucket/key".into(), size, etag: None, digest: None })
+        Thing::Reference(cairn::manifest::Reference { uri: "odd://bucket/key".into(), size, etag: None, digest: None })
     };
     let version = things([(b"known", reference(Some(12_345))), (b"unknown", reference(None))]);
     let mounted = place.mount(place.version(&version));
@@ -171,7 +171,7 @@ fn a_reference_shows_its_size_and_reads_as_eio_for_now() {
             "{name} must not read as an empty file"
         );
     }
-    assert!(place.logged().contains("/known: it is a reference to s3://bucket/key"), "{}", place.logged());
+    assert!(place.logged().contains("/known: odd://bucket/key cannot be read"), "{}", place.logged());
 }
 
 #[test]

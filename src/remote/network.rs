@@ -1,0 +1,85 @@
+//! From a URI to a source on the network, and from there to what is recorded.
+
+use super::buckets::{self, BucketSource, Wanted};
+use super::http::HttpSource;
+use super::named::{FindOptions, Named, bare, too_many};
+#[cfg(feature = "fuse")]
+pub(super) use super::source::longest_wait;
+use super::source::{Attempt, Fault, LAST_MODIFIED, Pin, retried};
+pub(super) use super::source::{Source, or_error};
+use super::uri::{Location, ObjectAt, Uri, shown_uri};
+use crate::error::{Error, Result};
+use crate::manifest::Reference;
+use crate::progress::Activity;
+use crate::types::RelPath;
+
+/// What answers for a URI.
+pub(super) fn source_of(uri: &Uri) -> Attempt<Box<dyn Source>> {
+    match &uri.at {
+        Location::Http => Ok(Box::new(HttpSource::new(&uri.text)?)),
+        Location::Object(at) => Ok(Box::new(BucketSource::new(at))),
+        _ => Err(Fault::Refused("it is not on the network".into())),
+    }
+}
+
+/// What was recorded of a reference, if that is enough to read it.
+pub(super) fn recorded(reference: &Reference) -> Option<Pin> {
+    let tag = reference.etag.clone()?;
+    Some(Pin { size: reference.size?, tag: Some(tag) })
+}
+
+fn reference(uri: String, pin: Pin) -> Reference {
+    Reference { uri, size: Some(pin.size), etag: pin.tag.map(quoted), digest: None }
+}
+
+/// An ETag as a header has it. Some servers leave the quotes out in listings.
+fn quoted(tag: String) -> String {
+    let is_bare = !tag.starts_with(['"', 'W']) && !tag.starts_with(LAST_MODIFIED);
+    if is_bare { format!("\"{tag}\"") } else { tag }
+}
+
+/// The one object that a URI names, as it is now.
+pub(super) fn one(uri: &Uri) -> Result<Reference> {
+    let shown = shown_uri(&uri.text);
+    let pin = source_of(uri).and_then(|source| retried(&mut |within| source.head(within)));
+    let pin = pin.map_err(|fault| fault.into_error_of_adding(&shown))?;
+    if pin.tag.is_none() {
+        let why = "its server sends neither an ETag nor a time of change, so a change there would not be noticed";
+        return Err(Error::io_message(format!("cannot add {shown}: {why}"))
+            .with_hint("--no-checksum records the URI alone; a downloaded copy can be put as a file"));
+    }
+    Ok(reference(uri.text.clone(), pin))
+}
+
+/// An object, or all objects below a prefix.
+pub(super) fn objects(uri: &Uri, at: &ObjectAt, options: &FindOptions<'_>) -> Result<Named> {
+    let shown = shown_uri(&uri.text);
+    if !at.key.is_empty() && !at.key.ends_with('/') {
+        let source = BucketSource::new(at);
+        match retried(&mut |within| source.head(within)) {
+            Ok(_) => return one(uri).map(Named::One),
+            Err(Fault::Missing) if at.version.is_none() => {}
+            Err(fault) => return Err(fault.into_error_of_adding(&shown)),
+        }
+    }
+    options.progress.set_activity(Activity::Scanning);
+    let prefix = if at.key.is_empty() { String::new() } else { format!("{}/", at.key.trim_end_matches('/')) };
+    let below = ObjectAt { key: prefix.clone(), ..at.clone() };
+    let wanted = Wanted { most: options.max_objects, progress: options.progress };
+    let listed = buckets::list(&below, &wanted).map_err(|fault| fault.into_error_of_adding(&shown))?;
+    options.progress.check_cancelled()?;
+    let listed = listed.ok_or_else(|| too_many(&uri.text, options.max_objects))?;
+    let mut many = Vec::with_capacity(listed.len());
+    for object in listed {
+        let text = format!("{}://{}/{}", at.scheme, at.bucket, object.key);
+        let Some(path) = object.key.strip_prefix(&prefix).filter(|path| !path.is_empty()) else { continue };
+        let path = RelPath::parse(path.as_bytes()).map_err(|e| e.context(format!("cannot add {text}")))?;
+        let recorded = if options.checksum { reference(text, object.pin) } else { bare(&text) };
+        many.push((path, recorded));
+    }
+    if many.is_empty() {
+        return Err(Fault::Missing.into_error_of_adding(&shown));
+    }
+    many.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(Named::Many(many))
+}

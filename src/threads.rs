@@ -19,8 +19,8 @@ pub fn count() -> usize {
     }
 }
 
-/// Calls `work` for each item, with up to `threads` threads, the calling thread among them. After an error it begins no further item. If there are
-/// several errors, it returns one.
+/// Calls `work` for each item, with up to `threads` threads, the calling thread among them. After an error it begins no
+/// further item. If there are several errors, it returns one.
 ///
 /// # Errors
 /// Those of `work`.

@@ -1,9 +1,9 @@
 //! Only the system calls of a small commit: what FORMAT.md's protocol costs on a file system, without cairn.
 //!
 //! The order is the protocol's: a token and its record, the files made and written out together, all files durable
-//! (synced at the same time, for one commit of the journal), the pack visible, the commit, the claim, the claim durable,
-//! the token removed. Left out is what is not needed for durability or for the one number: the lock file, the index run,
-//! looking at what is there.
+//! (synced at the same time, for one commit of the journal), the pack visible, the commit, the claim, the claim
+//! durable, the token removed. Left out is what is not needed for durability or for the one number: the lock file, the
+//! index run, looking at what is there.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -77,9 +77,9 @@ impl PublishBarrier<'_> {
         match self.watch {
             Some(watch) if content.len() + records.len() >= MANY_FILES => disk.sync_fs(watch),
             Some(_) => {
-                // All are written out at once, and then synced at once: one commit of the journal, with one flush of the
-                // disk, serves all of them. What is still written out while it commits would need a commit of its own,
-                // and a file that is synced after it a flush of its own.
+                // All are written out at once, and then synced at once: one commit of the journal, with one flush of
+                // the disk, serves all of them. What is still written out while it commits would need a commit of its
+                // own, and a file that is synced after it a flush of its own.
                 records.iter().for_each(|file| file.start_writeback(0, 0));
                 if content.len() + records.len() > 1 {
                     let open = content.iter().filter_map(|file| file.file).chain(records);

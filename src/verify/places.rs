@@ -142,7 +142,7 @@ impl PlaceCheck {
     }
 
     /// Checks that each node of a manifest is in one of the packs that are listed for it. If one of these is missing or
-    /// damaged, nothing is said: a garbage collector has rewritten it, or it is a finding of its own.
+    /// damaged, it reports nothing: a garbage collector has rewritten that pack, or it is a finding of its own.
     pub fn listed(&self, places: &Places, root: &Digest, listed: &[Digest], owner: &str, report: &mut VerifyReport) {
         let Some(below) = self.below.get(root) else { return };
         let Some(listed) = listed.iter().map(|pack| places.numbers.get(pack)).collect::<Option<Vec<_>>>() else {

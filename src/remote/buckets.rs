@@ -1,6 +1,7 @@
 //! `s3://`, `gs://` and `az://`: objects of object stores, through the crate object_store.
 
 use super::aws;
+use super::connector::Connector;
 use super::runtime::wait;
 use super::source::{Attempt, Fault, Listed, Pin, Source, limits, retried};
 use super::uri::ObjectAt;
@@ -70,19 +71,36 @@ fn open(at: &ObjectAt) -> Attempt<Bucket> {
     Ok(match at.scheme {
         "gs" => {
             let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&at.bucket);
-            let store = builder.with_client_options(client).with_retry(retry).build().map_err(refused)?;
+            let store = builder
+                .with_client_options(client)
+                .with_retry(retry)
+                .with_http_connector(Connector)
+                .build()
+                .map_err(refused)?;
             let store = Arc::new(store);
             Bucket { objects: store.clone(), lists: store, until: None }
         }
         "az" => {
             let builder = MicrosoftAzureBuilder::from_env().with_container_name(&at.bucket);
-            let store = builder.with_client_options(client).with_retry(retry).build().map_err(refused)?;
+            let store = builder
+                .with_client_options(client)
+                .with_retry(retry)
+                .with_http_connector(Connector)
+                .build()
+                .map_err(refused)?;
             let store = Arc::new(store);
             Bucket { objects: store.clone(), lists: store, until: None }
         }
         _ => {
             let (builder, until) = aws::builder(&at.bucket)?;
-            let store = Arc::new(builder.with_client_options(client).with_retry(retry).build().map_err(refused)?);
+            let store = Arc::new(
+                builder
+                    .with_client_options(client)
+                    .with_retry(retry)
+                    .with_http_connector(Connector)
+                    .build()
+                    .map_err(refused)?,
+            );
             Bucket { objects: store.clone(), lists: store, until }
         }
     })

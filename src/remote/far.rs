@@ -198,7 +198,7 @@ impl Object {
         let missing = || {
             let mut missing = numbers.clone().filter(|number| self.here(*number).is_none());
             let first = missing.next()?;
-            Some(first..missing.last().unwrap_or(first) + 1)
+            Some(first..missing.next_back().unwrap_or(first) + 1)
         };
         let mut wanted = missing();
         let mut lock = None;
@@ -248,18 +248,32 @@ impl Object {
         if EXTENTS.has(&self.extent_key(extent)) {
             return;
         }
-        let bytes = EXTENT * BLOCK;
-        FETCHING_AHEAD.fetch_add(bytes, Ordering::Relaxed);
+        let counted = Counted::new(EXTENT * BLOCK);
         let object = self.clone();
         let work = move || {
+            let _counted = counted;
             let last = ((extent + 1) * EXTENT).min(object.pin.size.div_ceil(BLOCK));
             if (extent * EXTENT..last).any(|number| object.here(number).is_none()) {
                 drop(object.extent(extent));
             }
-            FETCHING_AHEAD.fetch_sub(bytes, Ordering::Relaxed);
         };
-        if std::thread::Builder::new().name("cairn-ahead".into()).spawn(work).is_err() {
-            FETCHING_AHEAD.fetch_sub(bytes, Ordering::Relaxed);
-        }
+        // Without a thread, the reader that comes to it fetches it.
+        drop(std::thread::Builder::new().name("cairn-ahead".into()).spawn(work));
+    }
+}
+
+/// Bytes that are being fetched ahead.
+struct Counted(u64);
+
+impl Counted {
+    fn new(bytes: u64) -> Counted {
+        FETCHING_AHEAD.fetch_add(bytes, Ordering::Relaxed);
+        Counted(bytes)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        FETCHING_AHEAD.fetch_sub(self.0, Ordering::Relaxed);
     }
 }

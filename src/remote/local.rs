@@ -153,7 +153,7 @@ fn state_of(place: &[u64], stat: &FileStat) -> Digest {
 /// A name for this state of a file that no other state has, also after a boot; `None` where time stamps do not prove
 /// that.
 fn lasting_state(path: &Path, stat: &FileStat) -> Option<Digest> {
-    let dir = DirHandle::open(&path.canonicalize().ok()?.parent()?.to_path_buf()).ok()?;
+    let dir = DirHandle::open(path.canonicalize().ok()?.parent()?).ok()?;
     let home = dir.stat().ok()?;
     let volume = disk::volume(&dir, &home).filter(|volume| !volume.network)?;
     let sound = (stat.dev, stat.mount) == (home.dev, home.mount) && !stat.dax && stat.ctime % 1_000_000_000 != 0;

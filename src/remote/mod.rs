@@ -4,7 +4,7 @@
 //! | URI | recorded under checksum | a change is noticed by |
 //! |---|---|---|
 //! | `file:///PATH` | size, SHA-256 | the file is hashed once for each state (time stamps, inode) that it has |
-//! | `http(s)://` | size, ETag, or the time of the last change | `If-Match` on each range, and the ETag of each answer |
+//! | `http(s)://` | size, ETag (or time of change) | `If-Match` on each range, and the ETag of each answer |
 //! | `s3://`, `gs://`, `az://` | size, ETag | the same |
 //! | any other | nothing | it cannot be read |
 //!
@@ -17,6 +17,8 @@ mod blocks;
 #[cfg(feature = "remote")]
 mod buckets;
 mod caching;
+#[cfg(feature = "remote")]
+mod connector;
 #[cfg(feature = "remote")]
 mod far;
 mod find;

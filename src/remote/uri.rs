@@ -51,6 +51,7 @@ pub(crate) enum Location {
 }
 
 /// An object of an object store.
+#[cfg_attr(not(feature = "remote"), allow(dead_code))] // it is recorded, and not read
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ObjectAt {
     /// `s3`, `gs` or `az`.

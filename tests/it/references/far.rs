@@ -171,6 +171,10 @@ fn a_web_server_without_ranges_etags_or_head_is_read_and_one_that_shows_no_chang
         ok(&test, &server, &["put", name, &uri]);
         assert!(run(&test, &server, &["cat", name, "x"], 0).0 == bytes, "{faults:?}");
     }
+    server.put("bucket/y", &bytes);
+    server.faults(Faults { says_200: true, ..Faults::default() });
+    ok(&test, &server, &["put", "says", "s3://bucket/y"]);
+    assert!(run(&test, &server, &["cat", "says", "y"], 0).0 == bytes, "as of rclone's server");
     server.faults(Faults { no_etag: true, ..Faults::default() });
     server.put("x", &random_bytes(2, 2 * MIB + 5));
     assert!(run(&test, &server, &["get", "etag", "out"], 5).1.contains("it changed"), "by the time of change");

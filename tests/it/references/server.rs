@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Faults {
     /// Conditions are ignored.
     pub ignores_if_match: bool,
+    /// A range is answered with 200 instead of 206.
+    pub says_200: bool,
     /// Ranges are ignored.
     pub ignores_ranges: bool,
     /// No ETags, but times of change.
@@ -173,9 +175,9 @@ impl Shared {
             let now = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
             self.most_at_once.fetch_max(now, Ordering::SeqCst);
             std::thread::sleep(faults.delay);
-            let goes_on = self.answer(&request, &faults, &mut stream);
+            let continues = self.answer(&request, &faults, &mut stream);
             self.at_once.fetch_sub(1, Ordering::SeqCst);
-            if !goes_on? {
+            if !continues? {
                 return Ok(());
             }
         }
@@ -194,7 +196,8 @@ impl Shared {
         let etag = format!("\"{:x}-{change}\"", bytes.len());
         let time = format!("Fri, 27 Nov 2026 10:00:{change:02} GMT");
         let wants = |name: &str, value: &str| request.headers.get(name).is_none_or(|wanted| wanted == value);
-        if !faults.ignores_if_match && !(wants("if-match", &etag) && wants("if-unmodified-since", &time)) {
+        let as_wanted = wants("if-match", &etag) && wants("if-unmodified-since", &time);
+        if !(as_wanted || faults.ignores_if_match) {
             return plain(stream, "412 Precondition Failed", &[], b"");
         }
         let mut headers = vec!["Accept-Ranges: bytes".to_owned()];
@@ -223,7 +226,7 @@ impl Shared {
             Some((from, to)) => {
                 let to = to.min(bytes.len() - 1);
                 headers.push(format!("Content-Range: bytes {from}-{to}/{}", bytes.len()));
-                ("206 Partial Content", &bytes[from..=to])
+                (if faults.says_200 { "200 OK" } else { "206 Partial Content" }, &bytes[from..=to])
             }
             None => ("200 OK", &bytes[..]),
         };

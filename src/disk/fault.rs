@@ -2,8 +2,8 @@
 //!
 //! Read once from `CAIRN_FAULT`: `kill:N` sends SIGKILL to this process just before step N (from 1), `error:N` makes
 //! step N return EIO without doing it, `quota:N` EDQUOT, `stop:N` stops the process (SIGSTOP) before step N,
-//! `count:PATH` writes the number of steps done to PATH at every step's end. Exists in builds with debug assertions only; in release
-//! builds it is compiled out.
+//! `count:PATH` writes the number of steps done to PATH at every step's end. Exists in builds with debug assertions
+//! only; in release builds it is compiled out.
 
 use std::io;
 use std::sync::OnceLock;

@@ -9,7 +9,7 @@ const SYNONYMS: [(&[&str], &str); 22] = [
         &["add", "commit", "push", "upload", "save", "log-artifact", "import", "backup", "track"],
         "`cairn put NAME DIR` makes a version from a directory",
     ),
-    (&["pull", "checkout", "download", "clone", "export", "fetch"], "`cairn get NAME[:V] DIR` writes a version out"),
+    (&["pull", "checkout", "download", "clone", "export"], "`cairn get NAME[:V] DIR` writes a version out"),
     (&["status", "st"], "`cairn diff NAME ./DIR` shows how a directory differs from the newest version"),
     (
         &["history", "reflog", "events"],
@@ -145,9 +145,9 @@ mod tests {
     }
 
     /// What words of other tools mean, and the commands that may be proposed for them. Independent of the table.
-    const MEANINGS: [(&str, &str); 13] = [
+    const MEANINGS: [(&str, &str); 14] = [
         ("add commit push upload save log-artifact import backup track", "put"),
-        ("pull checkout download clone export fetch", "get"),
+        ("pull checkout download clone export", "get"),
         ("status st", "diff"),
         (
             "history reflog events versions snapshots artifacts ls-remote provenance graph dag ancestry",
@@ -158,7 +158,8 @@ mod tests {
         ("check fsck scrub audit unlock who ps", "verify locks"),
         ("unmount fusermount detach", "umount"),
         ("tree files ls-files dump print inspect describe stat", "ls cat show"),
-        ("mv move rename cp promote rollback revert reset", "copy patch"),
+        ("mv move rename cp rollback revert reset", "copy patch"),
+        ("promote branch", "alias copy"),
         ("edit update append apply", "patch"),
         ("discard drop abort", "draft"),
         ("merge complete", "finish"),

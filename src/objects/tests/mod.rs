@@ -120,10 +120,13 @@ pub(super) fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Replaces a file's bytes, whatever its mode; its time changes.
+/// Writes other bytes to a file of the store, which is read-only before and after.
 pub(super) fn overwrite(path: &Path, bytes: &[u8]) {
     use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(0o644);
     std::fs::write(path, bytes).unwrap();
+    set_mode(0o444);
 }
 
 pub(super) fn is_damage<T>(result: &crate::Result<T>) -> bool {

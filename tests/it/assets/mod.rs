@@ -283,7 +283,7 @@ fn show_says_what_an_entry_is_and_a_wrong_table_is_refused() {
         ),
         (vec!["put", "t", "--table", "none.csv"], 6, "none.csv does not exist"),
         (vec!["put", "t", "--table", "none.xls"], 2, "none.xls is not a table: its name has another suffix"),
-        (vec!["put", "t"], 2, "required arguments were not provided"),
+        (vec!["put", "t"], 2, "nothing to put"),
     ] {
         let out = test.cairn(&args).output().unwrap();
         assert_eq!(out.status.code(), Some(status), "{args:?}: {}", text(&out.stderr));

@@ -7,6 +7,12 @@ use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How often a link is tried while its name is only in the client's cache, and the first pause; the n-th is n times as
+/// long. Together they are longer than the second for which clients cache names.
+const LINKS: u32 = 8;
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a move did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,7 +73,8 @@ impl Disk {
 
     /// Renames a complete file to its place, unless something is there; then nothing changes, `from` included. If the
     /// file system has no `RENAME_NOREPLACE`, the file is linked to its place and its first name removed; if it has no
-    /// hard links either, the file is renamed after a lookup. A lost reply to a successful step is recognized (L10).
+    /// hard links either, the file is renamed after a lookup. A lost reply to a successful step is recognized (L10). On a
+    /// shared file system a name counts as taken only if the directory's listing has it.
     ///
     /// # Errors
     /// I/O.
@@ -90,7 +97,14 @@ impl Disk {
                 Err(e) => return Err(failed(e)),
             }
         }
-        match self.with_reserve(|| std::fs::hard_link(from, to)) {
+        let link = || {
+            if !self.kind().is_local() {
+                drop(lstat_revalidated(to));
+            }
+            self.with_reserve(|| std::fs::hard_link(from, to))
+        };
+        let is_listed = || is_listed(to);
+        match if self.kind().is_local() { link() } else { unless_only_cached(link, is_listed) } {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 if !is_there()? {
@@ -109,6 +123,33 @@ impl Disk {
     }
 }
 
+/// Calls `link` until it succeeds, or its error is not that the name exists, or the directory's listing has that name.
+/// A client of Gluster reports that a name exists which another host has removed, for as long as it has the file in its
+/// cache under that name; a lookup then finds the file too. To believe that would be to remove the file's only name.
+/// The server makes the listing, and a lookup before the link makes the client forget the name.
+fn unless_only_cached(link: impl Fn() -> io::Result<()>, is_listed: impl Fn() -> io::Result<bool>) -> io::Result<()> {
+    for attempt in 1..=LINKS {
+        match link() {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && !is_listed()? => {
+                std::thread::sleep(RETRY_INTERVAL * attempt);
+            }
+            done => return done,
+        }
+    }
+    Err(io::Error::other("the client reports that the name exists, and its directory does not list it"))
+}
+
+/// Whether a new listing of its directory has this name.
+fn is_listed(path: &Path) -> io::Result<bool> {
+    let Some(dir) = path.parent() else { return Ok(false) };
+    for entry in std::fs::read_dir(dir)? {
+        if Some(entry?.file_name().as_os_str()) == path.file_name() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Device and inode.
 fn file_id(meta: Metadata) -> (u64, u64) {
     use std::os::unix::fs::MetadataExt;
@@ -118,4 +159,37 @@ fn file_id(meta: Metadata) -> (u64, u64) {
 /// Whether a call failed because the file system does not support it.
 fn is_unsupported(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EOPNOTSUPP | libc::ENOTTY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A client that has a removed name in its cache for this many links.
+    fn link_with_stale_name(stale: u32, is_listed: bool) -> (io::Result<()>, u32) {
+        let links = Cell::new(0);
+        let linked = unless_only_cached(
+            || {
+                links.set(links.get() + 1);
+                if links.get() <= stale { Err(io::Error::from_raw_os_error(libc::EEXIST)) } else { Ok(()) }
+            },
+            || Ok(is_listed),
+        );
+        (linked, links.get())
+    }
+
+    #[test]
+    fn a_name_that_only_the_clients_cache_has_is_linked_again_and_never_counts_as_taken() {
+        let (linked, links) = link_with_stale_name(2, false);
+        assert!(linked.is_ok() && links == 3);
+        let (linked, links) = link_with_stale_name(u32::MAX, false);
+        assert!(links == LINKS && linked.unwrap_err().kind() != io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn a_name_that_the_directory_lists_counts_as_taken_at_once() {
+        let (linked, links) = link_with_stale_name(u32::MAX, true);
+        assert!(links == 1 && linked.unwrap_err().kind() == io::ErrorKind::AlreadyExists);
+    }
 }

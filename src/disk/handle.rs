@@ -148,7 +148,15 @@ impl DirHandle {
     /// # Errors
     /// The system's.
     pub fn list(&self, each: &mut dyn FnMut(&CStr)) -> io::Result<()> {
-        /// struct linux_dirent64: inode, offset, length of the record (at 16), kind, name.
+        self.list_kinds(&mut |name, _| each(name))
+    }
+
+    /// [`DirHandle::list`] with the kind of each entry, such as `DT_DIR`; `DT_UNKNOWN` if the file system does not say.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn list_kinds(&self, each: &mut dyn FnMut(&CStr, u8)) -> io::Result<()> {
+        /// struct linux_dirent64: inode, offset, length of the record (at 16), kind (at 18), name.
         const NAME: usize = 19;
         let mut buffer = vec![0u8; 1 << 15];
         loop {
@@ -169,7 +177,7 @@ impl DirHandle {
                     .and_then(|n| CStr::from_bytes_until_nul(n).ok())
                     .ok_or(io::ErrorKind::InvalidData)?;
                 if !matches!(name.to_bytes(), b"." | b"..") {
-                    each(name);
+                    each(name, record[NAME - 1]);
                 }
                 rest = tail;
             }

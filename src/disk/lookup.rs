@@ -2,9 +2,10 @@
 //! because the file was removed while it was read: then the lookup is repeated, revalidated (FORMAT.md).
 
 use super::backing::{DirEntry, DirStream};
+use super::handle::{DirHandle, Follow};
 use super::read::read_to_expected_end;
 use crate::error::{Error, Result, show_path};
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
@@ -122,6 +123,42 @@ pub fn list_types(path: &Path) -> Result<Vec<(OsString, bool)>> {
         Ok(names)
     };
     look_again(path, read).map_err(|e| Error::io("list", path, e))
+}
+
+/// Calls `see` for each name in a directory of the store, with whether it is a directory itself. For very many names:
+/// it allocates nothing for each.
+///
+/// # Errors
+/// I/O.
+pub fn list_each(path: &Path, see: &mut dyn FnMut(&[u8], bool)) -> Result<()> {
+    let read = || {
+        // For each name: its length, its kind, and the bytes.
+        let mut all = Vec::new();
+        let directory = DirHandle::of(open_with(path, libc::O_NOFOLLOW)?.into());
+        directory.list_kinds(&mut |name, kind| {
+            let name = name.to_bytes();
+            all.extend_from_slice(&(name.len() as u16).to_le_bytes());
+            all.push(kind);
+            all.extend_from_slice(name);
+        })?;
+        Ok((directory, all))
+    };
+    let failed = |e| Error::io("list", path, e);
+    let (directory, all) = look_again(path, read).map_err(failed)?;
+    let mut rest = &all[..];
+    while let Some((&[a, b, kind], after)) = rest.split_first_chunk() {
+        let (name, after) = after.split_at(usize::from(u16::from_le_bytes([a, b])));
+        rest = after;
+        let is_directory = match kind {
+            libc::DT_UNKNOWN => {
+                let name = CString::new(name).map_err(|e| failed(e.into()))?;
+                directory.stat_at(&name, Follow::No).map_err(failed)?.is_dir()
+            }
+            kind => kind == libc::DT_DIR,
+        };
+        see(name, is_directory);
+    }
+    Ok(())
 }
 
 /// The names in a directory outside stores; a symlink is followed. Empty if it does not exist.

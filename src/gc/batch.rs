@@ -1,15 +1,23 @@
 //! Content on its way out: moved into a batch of the trash, where readers still find it, then put back or freed.
 
+use super::history::History;
 use super::marks::Marks;
-use super::report::{Amount, GcReport};
+use super::moves::{self, MANY, Quick};
+use super::report::GcReport;
+use super::tokens::purpose;
+use super::trash;
 use crate::disk::{self, DirHandle, FsKind, Moved};
 use crate::error::{Error, Result, show_path};
+use crate::lock::LockFile;
 use crate::objects::{BlobKind, Copies, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
+use crate::threads;
 use crate::types::{Digest, Token};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,13 +28,21 @@ const MAX_LISTED: usize = 1 << 20;
 
 /// Temporary files of a collection in its batch: the history while it is written, and a file whose mtime is the store's
 /// present time.
-pub(super) const HISTORY: &str = "gc.json";
-pub(super) const PROBE: &str = "probe";
+const HISTORY: &str = "gc.json";
+const PROBE: &str = "probe";
 
-/// A directory `trash/TOKEN` that this collection fills.
+/// How often a step is tried whose batch another collection removes.
+const TRIES: usize = 16;
+
+/// A directory `trash/TOKEN` that this collection fills. Its lock has the same token, so that other collections leave
+/// it alone while this one lives. If they do take it over (the lock was broken, or they are of an earlier release),
+/// what was in it is theirs to free or to put back, and this collection continues without it.
 pub(super) struct Batch<'a> {
     store: &'a Store,
     name: OsString,
+    _lock: LockFile,
+    /// How many files came in, and have not left.
+    files: Cell<u64>,
 }
 
 /// A file of content in place or in a batch.
@@ -62,6 +78,19 @@ impl Item {
             Item::Pack(name) => store.layout().trashed_pack(batch, name),
         }
     }
+}
+
+/// Where a file that was to be moved is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    /// In its new place.
+    Here,
+    /// It was in its new place before, and lost its other name.
+    Before,
+    /// It stayed, because another file has the new name.
+    Not,
+    /// Another collection moved it.
+    Away,
 }
 
 /// What becomes of a file in a batch.
@@ -107,13 +136,48 @@ fn fate<'a>(
 impl<'a> Batch<'a> {
     /// A batch of a fresh name.
     pub(super) fn new(store: &'a Store) -> Result<Batch<'a>> {
-        let batch = Batch { store, name: Token::fresh().to_string().into() };
+        let token = Token::fresh();
+        let lock = LockFile::take(store, &token, &purpose())?;
+        Batch::locked(store, &token, lock)
+    }
+
+    /// A batch with the name of a token whose lock this process holds.
+    pub(super) fn locked(store: &'a Store, token: &Token, lock: LockFile) -> Result<Batch<'a>> {
+        let batch = Batch { store, name: token.to_string().into(), _lock: lock, files: Cell::new(0) };
         batch.create()?;
         Ok(batch)
     }
 
+    /// Makes its directory, also again after another collection removed it.
     fn create(&self) -> Result<()> {
         self.store.disk().create_dir(&self.dir()).map(drop)
+    }
+
+    /// Does something in the batch's directory. If the directory was removed meanwhile, makes it and tries again.
+    fn in_dir<T>(&self, mut act: impl FnMut() -> Result<T>) -> Result<T> {
+        for _ in 1..TRIES {
+            match act() {
+                Err(e) if e.errno() == Some(libc::ENOENT) => self.create()?,
+                done => return done,
+            }
+        }
+        act()
+    }
+
+    /// Writes what this collection saw. The file is written in the batch, and renamed to its place.
+    pub(super) fn write_history(&self, history: &History) -> Result<()> {
+        self.in_dir(|| history.write(self.store, self.dir().join(HISTORY)))
+    }
+
+    /// The present time by the store's own clock: the mtime of a file that is written now.
+    pub(super) fn now(&self) -> Result<i64> {
+        let probe = self.dir().join(PROBE);
+        let written = self.in_dir(|| {
+            drop(self.store.disk().write_file(probe.clone(), b"")?);
+            disk::lstat(&probe)?.ok_or_else(|| Error::io("look at", &probe, io::Error::from_raw_os_error(libc::ENOENT)))
+        });
+        self.store.disk().remove_file(&probe)?;
+        Ok(written?.mtime())
     }
 
     pub(super) fn dir(&self) -> PathBuf {
@@ -126,8 +190,7 @@ impl<'a> Batch<'a> {
 
     /// Moves files in.
     pub(super) fn take(&self, items: &[Item]) -> Result<()> {
-        let from = |item: &Item| item.place(self.store);
-        self.relocate(items, from, |item| item.trashed(self.store, &self.name), &self.dir()).map(drop)
+        self.take_from(items, |item| item.place(self.store))
     }
 
     /// Takes over what is in another batch, and removes it.
@@ -137,16 +200,21 @@ impl<'a> Batch<'a> {
             self.store.disk().remove_file(&dir.join(temporary))?;
         }
         let items: Vec<_> = disk::list(&dir)?.iter().filter_map(|name| Item::parse(name.to_str()?)).collect();
-        let to = |item: &Item| item.trashed(self.store, &self.name);
-        self.relocate(&items, |item| item.trashed(self.store, other), to, &self.dir())?;
+        self.take_from(&items, |item| item.trashed(self.store, other))?;
         // If something else is in it, that stays, and the directory with it.
         let _ = self.store.disk().remove_dir(&dir);
         Ok(())
     }
 
+    fn take_from(&self, items: &[Item], from: impl Fn(&Item) -> PathBuf) -> Result<()> {
+        let moved = self.relocate(items, from, |item| item.trashed(self.store, &self.name), &self.dir())?;
+        self.files.set(self.files.get() + moved.iter().filter(|moved| **moved == Placed::Here).count() as u64);
+        Ok(())
+    }
+
     /// Moves files to another place, as [`Disk::move_if_absent`] does: a file that is linked there loses its old name
     /// when the new one is durable. A file stays if another one has that name: which of the two is right is not known
-    /// here. Returns which stayed.
+    /// here.
     ///
     /// [`Disk::move_if_absent`]: crate::disk::Disk::move_if_absent
     fn relocate(
@@ -155,50 +223,73 @@ impl<'a> Batch<'a> {
         from: impl Fn(&Item) -> PathBuf,
         to: impl Fn(&Item) -> PathBuf,
         dir: &Path,
-    ) -> Result<Vec<bool>> {
-        let disk = self.store.disk();
-        let (mut stayed, mut linked) = (Vec::with_capacity(items.len()), Vec::new());
-        for item in items {
-            let moved = self.move_file(&from(item), &to(item))?;
-            stayed.push(moved == Moved::Exists);
-            if moved == Moved::Linked {
-                linked.push(item);
-            }
+    ) -> Result<Vec<Placed>> {
+        let (disk, pairs) = (self.store.disk(), items.iter().map(|item| (from(item), to(item))).collect::<Vec<_>>());
+        let groups: Vec<_> = pairs.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
+        let threads = if pairs.len() >= MANY { threads::count() } else { 1 };
+        let done = threads::map(threads, &groups, |group| moves::quickly(disk, group, dir))?;
+        let (mut moved, mut linked) = (Vec::with_capacity(items.len()), Vec::new());
+        for ((from, to), quick) in pairs.iter().zip(done.into_iter().flatten()) {
+            moved.push(match quick {
+                Quick::Renamed => Placed::Here,
+                Quick::Not => self.move_file(from, to, &mut linked)?,
+                Quick::Linked => {
+                    linked.push((from.clone(), to.clone()));
+                    Placed::Here
+                }
+            });
         }
         if disk.kind() == FsKind::Local || !linked.is_empty() {
-            disk.sync_dir(dir)?;
+            self.in_dir(|| disk.sync_dir(dir))?;
+            let groups: Vec<_> = linked.chunk_by(|(a, _), (b, _)| a.parent() == b.parent()).collect();
+            threads::for_each(threads, &groups, |group| moves::remove_old_names(group, dir))?;
         }
-        for item in linked {
-            // Otherwise another collection has moved it on.
-            if disk::lstat(&to(item))?.is_some() {
-                disk.remove_file(&from(item))?;
-            }
-        }
-        Ok(stayed)
+        Ok(moved)
     }
 
-    /// A file that another collection has moved meanwhile counts as moved.
-    fn move_file(&self, from: &Path, to: &Path) -> Result<Moved> {
+    /// Adds to `linked` a file that still has its old name.
+    fn move_file(&self, from: &Path, to: &Path, linked: &mut Vec<(PathBuf, PathBuf)>) -> Result<Placed> {
         let disk = self.store.disk();
-        match disk.move_if_absent(from, to) {
-            Ok(Moved::Exists) if is_same_file(from, to)? => Ok(Moved::Linked),
-            Err(e) if e.errno() == Some(libc::ENOENT) && disk::lstat_revalidated(from)?.is_some() => {
-                self.create()?; // another collection adopted the empty batch
-                disk.move_if_absent(from, to)
+        match self.in_dir_of(from, || disk.move_if_absent(from, to)) {
+            Ok(Moved::Renamed) => Ok(Placed::Here),
+            Ok(Moved::Exists) if !is_same_file(from, to)? => Ok(Placed::Not),
+            Ok(moved) => {
+                linked.push((from.to_path_buf(), to.to_path_buf()));
+                Ok(if moved == Moved::Linked { Placed::Here } else { Placed::Before })
             }
-            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(Moved::Renamed),
-            moved => moved,
+            Err(e) if e.errno() == Some(libc::ENOENT) => Ok(Placed::Away),
+            Err(e) => Err(e),
         }
+    }
+
+    /// As [`Batch::in_dir`], for moving a file: if that one is missing, another collection has moved it, and there is
+    /// nothing to try again.
+    fn in_dir_of<T>(&self, from: &Path, act: impl Fn() -> Result<T>) -> Result<T> {
+        for _ in 1..TRIES {
+            match act() {
+                Err(e) if e.errno() == Some(libc::ENOENT) && disk::lstat_revalidated(from)?.is_some() => {
+                    self.create()?;
+                }
+                done => return done,
+            }
+        }
+        act()
     }
 
     /// Leaves the batch to the next collection. What is in it is old enough, so the batch gets that age.
-    pub(super) fn leave(&self, min_age: Duration, in_trash: &mut Amount) -> Result<()> {
+    pub(super) fn leave(&self, min_age: Duration, report: &mut GcReport) -> Result<()> {
         let dir = self.dir();
-        add_all(&dir, in_trash)?;
+        let before = report.in_trash.files;
+        trash::add_all(&dir, &mut report.in_trash)?;
+        self.files.set(self.files.get().saturating_sub(report.in_trash.files - before));
         // Its time is that of the last file that was moved in, by the store's own clock.
-        let moved = disk::lstat(&dir)?.map_or(0, |meta| meta.mtime());
-        self.store.disk().set_mtime(&dir, moved - min_age.as_secs() as i64, 0)?;
-        let _ = self.store.disk().remove_dir(&dir); // if nothing is in it
+        if let Some(meta) = disk::lstat(&dir)? {
+            match self.store.disk().set_mtime(&dir, meta.mtime() - min_age.as_secs() as i64, 0) {
+                Err(e) if e.errno() == Some(libc::ENOENT) => {}
+                done => done?,
+            }
+        }
+        self.close(report);
         Ok(())
     }
 
@@ -210,7 +301,14 @@ impl<'a> Batch<'a> {
             if items.is_empty() {
                 break;
             }
-            for item in items {
+            let is_garbage = |item: &Item| matches!(item, Item::Object(of) if !marks.needs(of, BlobKind::Content));
+            let (garbage, others): (Vec<_>, Vec<_>) = items.into_iter().partition(is_garbage);
+            let names: Vec<_> = garbage.iter().filter_map(|item| self.name_of(item)).collect();
+            let freed = moves::free(self.store.disk(), &self.dir(), &names, progress)?;
+            report.freed.files += freed.files;
+            report.freed.bytes += freed.bytes;
+            self.files.set(self.files.get().saturating_sub(freed.files));
+            for item in others {
                 progress.check_cancelled()?;
                 let path = item.trashed(self.store, &self.name);
                 let Some(meta) = disk::lstat(&path)? else { continue };
@@ -219,13 +317,29 @@ impl<'a> Batch<'a> {
                     Fate::Free => {
                         self.store.disk().remove_file(&file.path)?;
                         report.freed.add(file.size);
+                        self.left();
                     }
                     Fate::PutBack => left.extend(self.put_back(item, file.size, report)?),
                 }
             }
         }
-        let _ = self.store.disk().remove_dir(&self.dir());
+        self.close(report);
         Ok(())
+    }
+
+    fn name_of(&self, item: &Item) -> Option<OsString> {
+        item.trashed(self.store, &self.name).file_name().map(OsStr::to_owned)
+    }
+
+    /// A file left the batch, or is accounted for.
+    fn left(&self) {
+        self.files.set(self.files.get().saturating_sub(1));
+    }
+
+    /// Reports what another collection took over, and removes the directory if nothing is in it.
+    fn close(&self, report: &mut GcReport) {
+        report.taken_over += self.files.get();
+        let _ = self.store.disk().remove_dir(&self.dir());
     }
 
     /// Returns its name if it stays in the batch.
@@ -234,13 +348,17 @@ impl<'a> Batch<'a> {
         let place = item.place(self.store);
         let dir = place.parent().expect("content lies in a directory").to_path_buf();
         self.store.disk().create_dir(&dir)?;
-        let stayed = self.relocate(std::slice::from_ref(&item), from, |_| place.clone(), &dir)?;
-        if !stayed.contains(&true) {
-            report.put_back.add(size);
-            return Ok(None);
+        match self.relocate(std::slice::from_ref(&item), from, |_| place.clone(), &dir)?[..] {
+            [Placed::Here | Placed::Before] => report.put_back.add(size),
+            [Placed::Not] => {
+                self.left();
+                report.damaged.push(format!("{}: it is damaged, and stays in the trash too", show_path(&place)));
+                return Ok(self.name_of(&item));
+            }
+            _ => return Ok(None),
         }
-        report.damaged.push(format!("{}: it is damaged, and stays in the trash too", show_path(&place)));
-        Ok(from(&item).file_name().map(OsStr::to_owned))
+        self.left();
+        Ok(None)
     }
 
     /// What is in it, without these names; not all at once if it is very much.
@@ -248,8 +366,11 @@ impl<'a> Batch<'a> {
         let dir = self.dir();
         let mut items = Vec::new();
         let failed = |e| Error::io("list", &dir, e);
-        DirHandle::open(&dir)
-            .map_err(failed)?
+        let opened = match DirHandle::open(&dir) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(items), // another collection took it over
+            opened => opened.map_err(failed)?,
+        };
+        opened
             .list(&mut |name| {
                 let name = OsStr::from_bytes(name.to_bytes());
                 if items.len() < MAX_LISTED && !without.contains(name) {
@@ -266,39 +387,4 @@ fn is_same_file(a: &Path, b: &Path) -> Result<bool> {
     let id = |path| Ok(disk::lstat(path)?.map(|meta| (meta.dev(), meta.ino())));
     let a = id(a)?;
     Ok(a.is_some() && a == id(b)?)
-}
-
-/// Adds everything in a directory to `amount`.
-fn add_all(dir: &Path, amount: &mut Amount) -> Result<()> {
-    for name in disk::list(dir)? {
-        amount.add(disk::lstat(&dir.join(name))?.map_or(0, |meta| meta.size()));
-    }
-    Ok(())
-}
-
-/// The batches of the trash that are at least this old by the store's own clock, and what the others hold. `probe` is a
-/// file that was written just now.
-pub(super) fn older(
-    store: &Store,
-    probe: &Path,
-    min_age: Duration,
-    own: &[&OsString],
-    waiting: &mut Amount,
-) -> Result<Vec<OsString>> {
-    let trash = store.layout().trash();
-    let now = disk::lstat(probe)?.map_or(0, |meta| meta.mtime());
-    let mut out = Vec::new();
-    for batch in disk::list(&trash)? {
-        let dir = trash.join(&batch);
-        let Some(meta) = disk::lstat(&dir)? else { continue };
-        if !meta.is_dir() || own.contains(&&batch) || batch.to_str().and_then(Token::of_text).is_none() {
-            continue;
-        }
-        if now - meta.mtime() >= min_age.as_secs() as i64 {
-            out.push(batch);
-        } else {
-            add_all(&dir, waiting)?;
-        }
-    }
-    Ok(out)
 }

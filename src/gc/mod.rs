@@ -12,15 +12,17 @@ mod attribution;
 mod batch;
 mod history;
 mod marks;
+mod moves;
 mod prefixes;
 mod report;
 mod rewrite;
 mod roots;
 mod survey;
 mod tokens;
+mod trash;
 
 pub use crate::lock::LockRecord;
-pub use report::{Amount, GcReport};
+pub use report::{Amount, GcReport, IdleDraft, TokenOfOther};
 
 use crate::disk::{self, ReserveUse};
 use crate::error::{Error, Result};
@@ -95,6 +97,7 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     let mut marker = Marker::new(store, &removals, &options.progress);
     marker.mark()?;
     report.open_drafts = marker.open_drafts;
+    report.idle_drafts = roots::idle_drafts(store, marker.open_drafts > 0)?;
     if let Some(before) = History::read(store)? {
         before.check(&marker.history, store)?;
     }
@@ -104,11 +107,12 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     }
     store.check_writable()?;
     let reserve = store.disk().use_reserve(ReserveUse::Collection);
-    let _lock = LockFile::take(store, &Token::fresh(), &purpose())?;
+    let token = Token::fresh();
+    let lock = LockFile::take(store, &token, &purpose())?;
     // A writer adds a feature first, then it looks for collectors that do not know it.
     check_features(store)?;
-    let own = Batch::new(store)?;
-    marker.history.write(store, own.dir().join(batch::HISTORY))?;
+    let own = Batch::locked(store, &token, lock)?;
+    own.write_history(&marker.history)?;
     move_unneeded(store, &own, &marker, &removals, options, &mut report)?;
     sweep(store, own, marker, options, &mut report)?;
     drop(reserve);
@@ -187,12 +191,9 @@ fn move_unneeded(
     drop(survey);
     garbage.attribute(store, removals, report, progress)?;
     rewrite::rewrite(store, &plan.rewrite, report, progress, &mut take)?;
-    let probe = own.dir().join(batch::PROBE);
-    store.disk().write_file(probe.clone(), b"")?;
     let known: Vec<_> = std::iter::once(own.name()).chain(later.as_ref().map(Batch::name)).collect();
-    let older = batch::older(store, &probe, options.min_age, &known, &mut report.in_trash);
-    store.disk().remove_file(&probe)?;
-    for batch in older? {
+    let older = trash::older(store, own.now()?, options.min_age, &known, report)?;
+    for batch in older {
         own.adopt(&batch)?;
     }
     if later.is_some() {
@@ -232,13 +233,14 @@ fn sweep(
     if settled.is_complete() {
         own.empty(&marker.marks, report, &options.progress)?;
     } else {
-        own.leave(options.min_age, &mut report.in_trash)?;
+        own.leave(options.min_age, report)?;
     }
     // G9.
     remains(store, &settled, records, &marker, report)?;
     rewrite::tidy_index(store)?;
     store.objects().forget_damage_of_what_is_gone()?;
     report.waits_for = settled.waits_for;
+    report.tokens_of_others = settled.of_others;
     Ok(())
 }
 
@@ -294,7 +296,10 @@ fn remains(
     for dir in &marker.dead_pins {
         store.disk().remove_tree(dir)?;
     }
-    lock::remove_all_dead(store)?;
+    // The lock of a token that stays says whose it is.
+    if settled.of_others.is_empty() {
+        lock::remove_all_dead(store)?;
+    }
     for (token, record) in records {
         if !is_published(&token) {
             remove_record(store, &record)?;

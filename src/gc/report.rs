@@ -2,7 +2,7 @@
 
 use crate::lock::LockRecord;
 use crate::staging::Leftover;
-use crate::types::ArtifactName;
+use crate::types::{ArtifactName, DistributedId};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -21,6 +21,36 @@ impl Amount {
         self.files += 1;
         self.bytes += bytes;
     }
+}
+
+/// A writer's token that this collection can neither end nor wait for by its lock: it belongs to another user.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TokenOfOther {
+    /// Its directory.
+    pub directory: PathBuf,
+    /// The user whose it is.
+    pub owner: String,
+    /// When it was last changed.
+    pub since: String,
+    /// The process that made it, if its lock can be read.
+    pub holder: Option<LockRecord>,
+    /// Whether that process is alive. If not, its owner or root must run a collection.
+    pub is_alive: bool,
+}
+
+/// A draft that is not finished and to which no process writes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct IdleDraft {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The draft's id.
+    pub distributed_id: DistributedId,
+    /// When it was last contributed to, or its last staging directory was made, by the writer's clock.
+    pub since: String,
+    /// Staging directories of its runs.
+    pub staging: Vec<PathBuf>,
 }
 
 /// What a collection did.
@@ -52,8 +82,16 @@ pub struct GcReport {
     pub staging: Vec<Leftover>,
     /// Drafts that are not finished. What was contributed to them is needed.
     pub open_drafts: u64,
+    /// Drafts that are not finished and to which no process writes, the oldest first. They never expire.
+    pub idle_drafts: Vec<IdleDraft>,
     /// Writers that are still at work. What they rely on must be known before anything is freed.
     pub waits_for: Vec<LockRecord>,
+    /// Tokens of other users. Until they have ended, nothing is freed.
+    pub tokens_of_others: Vec<TokenOfOther>,
+    /// Other collections that were at work at the same time. What they moved, they free.
+    pub other_collections: Vec<LockRecord>,
+    /// How many files that this collection moved another one took over, to free them or to put them back.
+    pub taken_over: u64,
     /// Tokens of dead writers that were removed.
     pub dead_writers: u64,
     /// Packs that cannot be read. They stay.

@@ -6,8 +6,9 @@
 
 use super::history::History;
 use super::marks::Marks;
+use super::report::IdleDraft;
 use crate::catalog::draft::{self, DraftRecord};
-use crate::catalog::{Contribution, Draft, Version, lost, numbers, removal, version_record};
+use crate::catalog::{Contribution, Draft, Version, lost, numbers, removal, stage, version_record};
 use crate::commit;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -216,6 +217,26 @@ impl<'a> Marker<'a> {
             DraftRecord::Finish(_) | DraftRecord::Drop(_) | DraftRecord::Discard(_) => Ok(()),
         }
     }
+}
+
+/// Drafts that are not finished and to which no process writes, the oldest first. `are_open`: one has contributions.
+pub(super) fn idle_drafts(store: &Store, are_open: bool) -> Result<Vec<IdleDraft>> {
+    if !are_open && stage::stages(store)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut idle = Vec::new();
+    for open in commit::survey(store, None)?.open.into_iter().filter(|open| open.writers.is_empty()) {
+        let contributed = open.state.contributions.iter().map(|c| &c.record.head.at);
+        let last = contributed.chain(open.left_open.iter().map(|stage| &stage.record.at)).max().cloned();
+        idle.push(IdleDraft {
+            artifact: open.draft.artifact().clone(),
+            distributed_id: open.draft.id().clone(),
+            since: last.unwrap_or_default(),
+            staging: open.left_open.iter().map(|stage| store.layout().stage(stage.token())).collect(),
+        });
+    }
+    idle.sort_by(|a, b| a.since.cmp(&b.since));
+    Ok(idle)
 }
 
 /// The artifact in whose directory a path is.

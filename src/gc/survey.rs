@@ -8,14 +8,16 @@
 use super::batch::Item;
 use super::marks::{Digests, Marks};
 use super::report::GcReport;
-use crate::disk;
+use crate::disk::{self, Dir};
 use crate::error::Result;
 use crate::objects::{BlobKind, BlobSet, Damage, KnownDamage, SMALL_MAX, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
+use crate::threads;
 use crate::types::Digest;
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Bytes of a pack for each blob besides the blob's own: its header and its footer entry.
 const PER_BLOB: u64 = 84;
@@ -25,8 +27,11 @@ const SMALLEST_CLASS: u64 = 32 << 10;
 const CLASSES: usize = 4;
 /// If a size class has more packs than this, they become one.
 const MAX_PER_CLASS: usize = 8;
-/// From this many objects on they are moved at once.
-const GROUP: usize = 4096;
+/// From this many objects on they are moved at once. Each takes about 400 bytes of memory until it is moved.
+const GROUP: usize = 1 << 16;
+/// How many directories of objects are listed before the items are handed on, and how many footers are in memory.
+const SHARDS_AT_ONCE: usize = 32;
+const PACKS_AT_ONCE: usize = 8;
 
 /// A pack in place whose footer is right.
 pub(super) struct PackUse {
@@ -92,10 +97,13 @@ impl Survey {
         let mut suspect = Vec::new();
         let packs = packs_in_place(store, report)?;
         packs.iter().for_each(|(file, _)| progress.add_total(1, file.size));
-        for (file, written) in packs {
+        for some in packs.chunks(PACKS_AT_ONCE) {
             progress.check_cancelled()?;
-            progress.add_done(1, file.size);
-            survey.add(store, marks, &damage, &file, written, &mut suspect, report)?;
+            let read = |(file, written): &(StoredFile, i64)| read_pack(store, file, *written);
+            for pack in threads::map(threads::count(), some, read)? {
+                progress.add_done(1, pack.size);
+                survey.add(store, marks, &damage, pack, &mut suspect, report)?;
+            }
         }
         for (pack, digest, kind) in suspect {
             // No other pack has it. A damaged copy is better than none: it may be mended.
@@ -106,33 +114,28 @@ impl Survey {
         Ok(survey)
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// The packs come in the order in which they become homes.
     fn add(
         &mut self,
         store: &Store,
         marks: &Marks,
         damage: &KnownDamage,
-        file: &StoredFile,
-        written: i64,
+        pack: PackRead,
         suspect: &mut Vec<(usize, Digest, BlobKind)>,
         report: &mut GcReport,
     ) -> Result<()> {
-        let Some(name) = file.name else { return Ok(()) };
-        let mut found = Vec::new();
-        let contents = store.objects().list_pack(file, &mut found)?;
-        if let Some(found) = found.into_iter().next() {
-            report.damaged.push(format!("packs/{name}: {}", text(found)));
-            return Ok(());
-        }
-        let mut pack = PackUse {
-            name,
-            size: file.size,
-            written,
-            blobs: BlobSet::new(contents.blobs.len()),
-            kept: 0,
-            damaged: false,
+        let Some(name) = pack.name else { return Ok(()) };
+        let found = match pack.found {
+            Found::Blobs(found) => found,
+            Found::Gone => return Ok(()),
+            Found::Damaged(why) => {
+                report.damaged.push(format!("packs/{name}: {why}"));
+                return Ok(());
+            }
         };
-        for (i, (digest, kind, len)) in contents.blobs.iter().enumerate() {
+        let blobs = BlobSet::new(found.len());
+        let mut pack = PackUse { name, size: pack.size, written: pack.written, blobs, kept: 0, damaged: false };
+        for (i, (digest, kind, len)) in found.iter().enumerate() {
             if damage.has_blob(digest, *kind, &name) {
                 suspect.push((self.packs.len(), *digest, *kind));
             } else if !is_object(store, digest, *kind, *len)? && self.homes.claim(marks, digest, *kind) {
@@ -142,11 +145,6 @@ impl Survey {
         }
         self.packs.push(pack);
         Ok(())
-    }
-
-    /// Whether the home of a needed content is in a pack.
-    fn has_content(&self, marks: &Marks, digest: &Digest) -> bool {
-        marks.content_number(digest).is_some_and(|number| self.homes.has_content(number))
     }
 
     /// What is to be done with the packs. Counts what goes and what stays unused.
@@ -181,7 +179,8 @@ impl Survey {
         plan
     }
 
-    /// Calls `found` with objects that nothing needs, or whose content has its home in a pack, in groups.
+    /// Calls `found` with objects that nothing needs, or whose content has its home in a pack, in groups; those of one
+    /// directory follow each other.
     ///
     /// # Errors
     /// I/O; those of `found`. A conflict, if it was cancelled.
@@ -197,13 +196,14 @@ impl Survey {
         let shards = disk::list_types(&objects)?;
         progress.add_total(shards.len() as u64, 0);
         let mut items = Vec::new();
-        for (shard, is_dir) in shards {
+        for some in shards.chunks(SHARDS_AT_ONCE) {
             progress.check_cancelled()?;
-            progress.add_done(1, 0);
-            let dir = objects.join(&shard);
-            match shard.to_str() {
-                Some(shard) if is_dir => self.in_shard(&dir, shard, marks, report, &mut items)?,
-                _ => report.unknown.push(dir),
+            for shard in threads::map(threads::count(), some, |shard| self.in_shard(store, shard, marks))? {
+                report.unknown.extend(shard.unknown);
+                report.moved.files += shard.items.len() as u64;
+                report.moved.bytes += shard.bytes;
+                items.extend(shard.items);
+                progress.add_done(1, 0);
             }
             // In large groups, because on some file systems each group is synced.
             if items.len() >= GROUP {
@@ -213,37 +213,97 @@ impl Survey {
         if items.is_empty() { Ok(()) } else { found(items) }
     }
 
-    fn in_shard(
-        &self,
-        dir: &Path,
-        shard: &str,
-        marks: &Marks,
-        report: &mut GcReport,
-        items: &mut Vec<Item>,
-    ) -> Result<()> {
-        for (name, is_dir) in disk::list_types(dir)? {
-            let digest = name.to_str().and_then(|name| Digest::of_hex(format!("{shard}{name}").as_bytes()));
+    fn in_shard(&self, store: &Store, (shard, is_dir): &(OsString, bool), marks: &Marks) -> Result<Shard> {
+        let path = store.layout().objects().join(shard);
+        let mut out = Shard::default();
+        let (Some(shard), true) = (shard.to_str(), is_dir) else {
+            out.unknown.push(path);
+            return Ok(out);
+        };
+        let mut checked = Vec::new();
+        disk::list_each(&path, &mut |name, is_dir| {
+            let digest = object_name(shard.as_bytes(), name);
             // What stays is not looked up.
-            if let (Some(digest), false) = (&digest, is_dir)
-                && marks.needs(digest, BlobKind::Content)
-                && !self.has_content(marks, digest)
-            {
-                continue;
+            let stays = |digest: &Digest| {
+                !is_dir && marks.content_number(digest).is_some_and(|number| !self.homes.has_content(number))
+            };
+            if !digest.as_ref().is_some_and(stays) {
+                checked.push((name.to_vec(), digest));
             }
-            let path = dir.join(&name);
-            let Some(meta) = disk::lstat(&path)? else { continue };
-            match digest.filter(|_| meta.is_file()) {
-                None => report.unknown.push(path),
+        })?;
+        if checked.is_empty() {
+            return Ok(out);
+        }
+        let dir = Dir::open(&path)?;
+        for (name, digest) in checked {
+            let Some(found) = look(store, &dir, &name)? else { continue };
+            match (digest, found) {
+                (None, _) | (_, None) => out.unknown.push(dir.path_of(&name)),
                 // Large content has its home in its object, also if a pack has it.
-                Some(digest) if marks.needs(&digest, BlobKind::Content) && meta.size() >= SMALL_MAX => {}
-                Some(digest) => {
-                    report.moved.add(meta.size());
-                    items.push(Item::Object(digest));
+                (Some(digest), Some(size)) if size >= SMALL_MAX && marks.needs(&digest, BlobKind::Content) => {}
+                (Some(digest), Some(size)) => {
+                    out.bytes += size;
+                    out.items.push(Item::Object(digest));
                 }
             }
         }
-        Ok(())
+        Ok(out)
     }
+}
+
+/// What a directory of objects has that may go, and what is not cairn's.
+#[derive(Default)]
+struct Shard {
+    items: Vec<Item>,
+    bytes: u64,
+    unknown: Vec<PathBuf>,
+}
+
+/// The digest of the object with that name in that directory.
+fn object_name(shard: &[u8], name: &[u8]) -> Option<Digest> {
+    let mut hex = [0; 64];
+    let (first, rest) = hex.split_at_mut_checked(shard.len())?;
+    if rest.len() != name.len() {
+        return None;
+    }
+    first.copy_from_slice(shard);
+    rest.copy_from_slice(name);
+    Digest::of_hex(&hex)
+}
+
+/// Looks up a name: `None` if it is gone, else the size, if it is a file.
+fn look(store: &Store, dir: &Dir, name: &[u8]) -> Result<Option<Option<u64>>> {
+    if store.disk().kind().is_local() {
+        return Ok(dir.lstat(name)?.map(|found| found.is_file().then(|| found.size())));
+    }
+    // A lookup by path is repeated if a handle is stale.
+    Ok(disk::lstat(&dir.path_of(name))?.map(|meta| meta.is_file().then_some(meta.len())))
+}
+
+/// A pack in place and what its footer names.
+struct PackRead {
+    name: Option<Digest>,
+    size: u64,
+    written: i64,
+    found: Found,
+}
+
+enum Found {
+    Blobs(Vec<(Digest, BlobKind, u32)>),
+    /// Another collection moved it.
+    Gone,
+    Damaged(String),
+}
+
+fn read_pack(store: &Store, file: &StoredFile, written: i64) -> Result<PackRead> {
+    let mut damage = Vec::new();
+    let blobs = store.objects().list_pack(file, &mut damage)?.blobs;
+    let found = match damage.into_iter().next() {
+        Some(damage) => Found::Damaged(text(damage)),
+        None if blobs.is_empty() && disk::lstat(&file.path)?.is_none() => Found::Gone,
+        None => Found::Blobs(blobs),
+    };
+    Ok(PackRead { name: file.name, size: file.size, written, found })
 }
 
 /// Whether content that another release packed has an object, which is its home.

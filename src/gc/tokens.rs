@@ -1,7 +1,9 @@
 //! Tokens at work while a batch is in the trash. Each has ended before anything of the batch is freed: by itself, or
 //! fenced because its holder is dead. A token that began later looks for its content after the batch was moved.
 
+use super::report::TokenOfOther;
 use super::roots::artifact_of;
+use crate::clock;
 use crate::commit;
 use crate::disk;
 use crate::error::Result;
@@ -11,6 +13,7 @@ use crate::store::{KNOWN_COMPATIBLE, Store};
 use crate::txn::{self, Outcome};
 use crate::types::Token;
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -25,8 +28,8 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 pub(super) struct Settled {
     /// Holders that are alive. What they rely on is not known yet.
     pub waits_for: Vec<LockRecord>,
-    /// Tokens that are alive and whose lock cannot be read.
-    pub unknown: u64,
+    /// Tokens that this user may not end, or whose lock this user may not read.
+    pub of_others: Vec<TokenOfOther>,
     /// Tokens that committed and are not ended, with the path of the record: roots of the second mark.
     pub committed: Vec<(Token, PathBuf)>,
     /// Stopped, or refused a number, with the path of the record that they never publish.
@@ -36,8 +39,16 @@ pub(super) struct Settled {
 impl Settled {
     /// Whether no token is at work any more.
     pub(super) fn is_complete(&self) -> bool {
-        self.waits_for.is_empty() && self.unknown == 0
+        self.waits_for.is_empty() && self.of_others.is_empty()
     }
+}
+
+/// A token that is still at work, as far as this user can say.
+struct AtWork {
+    token: Token,
+    holder: Option<LockRecord>,
+    /// Its holder is dead, and this user may not fence it.
+    needs_other: bool,
 }
 
 /// Where a token is.
@@ -74,23 +85,32 @@ pub(super) fn settle(store: &Store, wait: bool, progress: &Progress) -> Result<S
         at_work.extend(sort(store, token, &mut settled)?);
     }
     let mut alive = judge(store, at_work, &mut settled)?;
-    while wait && !alive.is_empty() {
+    // Waiting does not help where another user must act.
+    while wait && alive.iter().any(|at_work| !at_work.needs_other) {
         progress.check_cancelled()?;
         std::thread::sleep(POLL_INTERVAL);
         let mut waiting = Vec::new();
-        for (token, _) in alive {
+        for AtWork { token, .. } in alive {
             waiting.extend(sort(store, token, &mut settled)?);
         }
         // If a holder died meanwhile, its token is fenced.
         alive = judge(store, waiting, &mut settled)?;
     }
-    for (_, holder) in alive {
+    for AtWork { token, holder, needs_other } in alive {
         match holder {
-            Some(holder) => settled.waits_for.push(holder),
-            None => settled.unknown += 1,
+            Some(holder) if !needs_other => settled.waits_for.push(holder),
+            holder => settled.of_others.extend(of_other(store, &token, holder, !needs_other)?),
         }
     }
     Ok(settled)
+}
+
+/// What can be said about a token; `None`: it ended.
+fn of_other(store: &Store, token: &Token, holder: Option<LockRecord>, is_alive: bool) -> Result<Option<TokenOfOther>> {
+    let directory = store.layout().token(token);
+    let Some(meta) = disk::lstat(&directory)? else { return Ok(None) };
+    let (owner, since) = (disk::show_user(meta.uid()), clock::show(meta.mtime()));
+    Ok(Some(TokenOfOther { directory, owner, since, holder, is_alive }))
 }
 
 /// Adds a token to those that it belongs to, or returns it if it is still at work.
@@ -127,7 +147,7 @@ fn is_alive(store: &Store, token: &Token) -> Result<bool> {
 }
 
 /// Fences those whose holders are dead. Returns the others with their holders.
-fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec<(Token, Option<LockRecord>)>> {
+fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec<AtWork>> {
     if tokens.is_empty() {
         return Ok(Vec::new());
     }
@@ -143,13 +163,13 @@ fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec
     for token in tokens {
         let lock = locks.remove(&path(&token));
         if lock.as_ref().is_some_and(|lock| lock.status == HolderStatus::Live) {
-            alive.push((token, lock.and_then(|lock| lock.record)));
+            alive.push(AtWork { token, holder: lock.and_then(|lock| lock.record), needs_other: false });
             continue;
         }
         match txn::fence(store, &token) {
             Ok(()) => match at(store, &token)? {
                 At::Ended => {}
-                At::Work => alive.push((token, None)),
+                At::Work => alive.push(AtWork { token, holder: None, needs_other: false }),
                 At::Committed(record) => help(store, token, record, settled)?,
                 At::Fenced(record) if lock.as_ref().is_some_and(|lock| lock.record.is_some()) => {
                     settled.fenced.push((token, record))
@@ -158,8 +178,10 @@ fn judge(store: &Store, tokens: Vec<Token>, settled: &mut Settled) -> Result<Vec
                 // collection removes what it leaves.
                 At::Fenced(_) => {}
             },
-            // If this user may not fence a token, wait for it.
-            Err(e) if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) => alive.push((token, None)),
+            // If this user may not fence a token, nothing may be freed before another user does.
+            Err(e) if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) => {
+                alive.push(AtWork { token, holder: lock.and_then(|lock| lock.record), needs_other: true });
+            }
             Err(e) => return Err(e),
         }
     }

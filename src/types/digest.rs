@@ -16,6 +16,16 @@ use std::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 
+/// The value of each byte as a lower-case hexadecimal digit; 255 if it is not one.
+const DIGIT_VALUES: [u8; 256] = {
+    let (mut values, mut i) = ([255; 256], 0);
+    while i < 16 {
+        values[b"0123456789abcdef"[i] as usize] = i as u8;
+        i += 1;
+    }
+    values
+};
+
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
@@ -37,14 +47,15 @@ impl Digest {
         if text.len() != 64 {
             return None;
         }
-        let digit = |c: u8| match c {
-            b'0'..=b'9' => Some(c - b'0'),
-            b'a'..=b'f' => Some(c - b'a' + 10),
-            _ => None,
-        };
-        let mut out = [0; 32];
+        // All digits are looked up first, and a wrong one is found at the end: garbage collections parse millions.
+        let (mut out, mut wrong) = ([0; 32], 0);
         for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+            let (high, low) = (DIGIT_VALUES[usize::from(pair[0])], DIGIT_VALUES[usize::from(pair[1])]);
+            wrong |= high | low;
+            *byte = high << 4 | low & 15;
+        }
+        if wrong > 15 {
+            return None;
         }
         Some(Digest(out))
     }

@@ -219,3 +219,45 @@ fn an_error_about_missing_rights_names_the_owner_and_mode_of_the_store() {
         );
     }
 }
+
+#[test]
+fn a_collection_says_which_user_must_end_the_token_of_a_dead_process() {
+    if !is_root() {
+        return;
+    }
+    let test_store = reachable_store();
+    let gid = MEMBER.to_string();
+    test_store.ok(&["init", "groups", "--group", &gid]);
+    make_tree(&test_store.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
+    test_store.ok(&["put", "x", "d", "--store", "groups"]);
+    test_store.ok(&["rm", "x:v0", "--store", "groups"]);
+    // A release that followed the umask left this: the token's directory may be written by its owner alone.
+    let mut put = test_store.cairn(&["put", "y", "d", "--store", "groups"]);
+    assert!(!put.env("CAIRN_FAULT", "kill:12").output().unwrap().status.success());
+    let token = std::fs::read_dir(test_store.path("groups/work")).unwrap().next().unwrap().unwrap().path();
+    std::fs::set_permissions(&token, PermissionsExt::from_mode(0o755)).unwrap();
+    // `--wait` ends too: waiting would not help.
+    for wait in [&[][..], &["--wait"]] {
+        let args = [&["gc", "--min-age", "0", "--store", "groups"][..], wait].concat();
+        let Some(output) = as_user(&test_store, MEMBER, &args) else { return };
+        let message = text(&output.stderr);
+        assert!(output.status.success(), "{message}");
+        let name = token.file_name().unwrap().to_str().unwrap();
+        assert!(message.contains("nothing more is freed before root runs `cairn gc`"), "{message}");
+        assert!(message.contains(name) && message.contains("a put of root on"), "{message}");
+        let Some(output) = as_user(&test_store, MEMBER, &[&args[..], &["--json"]].concat()) else { return };
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["freed"]["files"], 0, "{report}");
+        let of_other = &report["tokens_of_others"][0];
+        assert_eq!(
+            (of_other["owner"].as_str(), of_other["is_alive"].as_bool()),
+            (Some("root"), Some(false)),
+            "{report}"
+        );
+        assert!(of_other["holder"]["pid"].is_u64() && of_other["since"].is_string(), "{report}");
+    }
+    // That user's collection ends it, and frees.
+    let report = test_store.ok(&["gc", "--min-age", "0", "--store", "groups", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert!(report["freed"]["files"].as_u64() > Some(0) && report["dead_writers"] == 1, "{report}");
+}

@@ -1,7 +1,7 @@
 //! Garbage collection in a store that is in use: halves of publications, clocks that are wrong, lost
 //! replies, broken locks, backups.
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, shim, snapshot, text};
+use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, shim, snapshot, text};
 use cairn::gc::{GcOptions, GcReport, collect};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -285,4 +285,45 @@ fn a_backup_that_is_taken_during_collections_opens_and_verifies() {
     // What was freed in the store since the first backup is freed in the copy by a collection.
     gc(&copy);
     copy.clean("the backup, collected");
+}
+
+#[test]
+fn drafts_and_staging_directories_of_the_dead_are_listed_with_their_age_and_how_to_discard_them() {
+    let test_store = start();
+    make_tree(&test_store.path("part"), &[("x", b"part")]);
+    test_store.ok(&["upsert", "e", "part", "--distributed-id", "job 7", "--run", "r1"]);
+    let orphan = test_store.store_path().join("staging").join("0123456789abcdef0123456789abcdef");
+    make_tree(&orphan, &[("x", b"the only copy")]);
+    set_old(&orphan, 3 * 86_400 + 60);
+    let output = test_store.run(&["gc", "--min-age", "0", "--json"], 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let draft = &report["idle_drafts"][0];
+    assert_eq!((draft["artifact"].as_str(), draft["distributed_id"].as_str()), (Some("e"), Some("job 7")), "{report}");
+    assert!(draft["age_seconds"].as_i64().is_some_and(|age| (0..100).contains(&age)), "{report}");
+    assert_eq!(draft["discarded_by"], "cairn draft discard e 'job 7'");
+    let staging = &report["staging"][0];
+    assert!(staging["age_seconds"].as_i64() >= Some(3 * 86_400), "{report}");
+    assert_eq!(staging["removed_by"], format!("rm -r {}", orphan.display()));
+    let stderr = text(&test_store.run(&["gc", "--min-age", "0"], 0).stderr);
+    assert!(stderr.contains("draft job 7 of e: no process writes to it, last change"), "{stderr}");
+    assert!(stderr.contains("(3 days ago); it stays; `rm -r"), "{stderr}");
+    // Both stay, and the commands discard them.
+    assert!(orphan.join("x").exists());
+    test_store.ok(&["draft", "discard", "e", "job 7"]);
+    std::fs::remove_dir_all(&orphan).unwrap();
+    let output = test_store.run(&["gc", "--min-age", "0", "--json"], 0);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((report["idle_drafts"].as_array().unwrap().len(), report["staging"].as_array().unwrap().len()), (0, 0));
+    // A draft to which a process writes is not idle.
+    let writer = test_store.stopped_before(8, &["upsert", "e", "new", "--distributed-id", "j", "--run", "r1"]);
+    test_store.ok(&["upsert", "e", "part", "--distributed-id", "j", "--run", "r2"]);
+    let report = collect(&test_store.store(), &GcOptions::default()).unwrap();
+    assert_eq!((report.open_drafts, report.idle_drafts.len()), (1, 0), "{report:?}");
+    resume(&writer);
+    assert!(writer.wait_with_output().unwrap().status.success());
+}
+
+fn set_old(path: &Path, seconds: u64) {
+    let time = std::time::SystemTime::now() - Duration::from_secs(seconds);
+    std::fs::File::open(path).unwrap().set_modified(time).unwrap();
 }

@@ -17,6 +17,7 @@ mod gc;
 mod gc_in_use;
 mod gc_load;
 mod gc_rewrite;
+mod gc_together;
 mod growth;
 mod local_files;
 mod locks;

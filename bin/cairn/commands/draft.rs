@@ -214,7 +214,7 @@ fn leftovers(store: &Store, name: Option<&ArtifactName>) -> Result<Vec<Leftover>
 }
 
 /// The command that removes it.
-fn removal(left: &Leftover) -> String {
+pub(super) fn removal(left: &Leftover) -> String {
     match &left.record {
         Some(r) => format!(
             "cairn draft drop {} {} --run {}",
@@ -226,7 +226,7 @@ fn removal(left: &Leftover) -> String {
     }
 }
 
-fn left_document(left: &Leftover) -> Value {
+pub(super) fn left_document(left: &Leftover) -> Value {
     let r = left.record.as_ref();
     json!({
         "artifact": r.map(|r| &r.artifact), "distributed_id": r.map(|r| &r.distributed_id),

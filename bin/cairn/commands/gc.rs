@@ -1,14 +1,21 @@
 //! `cairn gc`
 
+use super::draft::{left_document, removal};
+use super::stage::quoted;
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
 use crate::times::{duration, parse_duration};
-use cairn::gc::{Amount, GcOptions, GcReport, LockRecord, collect};
+use cairn::gc::{Amount, GcOptions, GcReport, IdleDraft, LockRecord, TokenOfOther, collect};
+use cairn::internals::clock;
+use cairn::staging::Leftover;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// At most this many of a kind are printed.
+const SHOWN: usize = 10;
 
 /// `cairn gc`
 #[derive(Args, Debug)]
@@ -33,7 +40,9 @@ pub const HELP: Help = Help {
          hours later.",
         "Writers and readers can keep working. Before anything is freed, every writer that was at work has ended or is \
          known to be dead, and what is needed is determined again. If a writer is alive, it is printed, and the next \
-         gc frees the rest.",
+         gc frees the rest. If a dead writer's token belongs to another user, that user is printed, who must run gc.",
+        "Drafts to which no process writes, and staging directories that no draft needs, are printed with their age \
+         and the command that discards them. They are never freed by themselves.",
         "A pack of small files is rewritten if less than half of it is needed, and many small packs are merged: \
          what is needed is copied into new packs. This needs space until the old packs are freed; without that \
          space, they stay as they are.",
@@ -50,8 +59,10 @@ pub const HELP: Help = Help {
         (4, "something is damaged"),
     ],
     json: "{\"dry_run\", \"moved\", \"rewritten\", \"written\", \"not_rewritten\", \"removed\", \"staging\", \
-           \"open_drafts\", \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
-           \"waits_for\", \"damaged\", \"unknown\"}",
+           \"open_drafts\", \"idle_drafts\", \
+           \"freed\", \"put_back\", \"in_trash\", \"unused_in_packs\", \"dead_writers\", \
+           \"waits_for\", \"tokens_of_others\", \"other_collections\", \
+           \"taken_over\", \"damaged\", \"unknown\"}",
     list: None,
 };
 
@@ -78,17 +89,82 @@ pub fn run(context: &mut Context, args: GcArgs) -> CommandResult {
     for path in report.unknown.iter().take(10) {
         context.warn(&format!("{} is not a file of cairn's: it stays", cairn::error::show_path(path)));
     }
-    for left in report.staging.iter().take(10) {
-        let path = cairn::error::show_path(&left.directory);
-        context.status(&format!(
-            "{path} (since {}) is of a finished draft or of none: it stays; `cairn drafts --all` says more",
-            left.since
-        ));
+    what_waits_for_people(context, &report);
+    for holder in &report.other_collections {
+        context.status(&format!("another gc is at work, and frees what it moved: {}", holder_text(holder)));
+    }
+    if report.taken_over > 0 {
+        context.status(&format!("another gc took over {} files that this one moved", report.taken_over));
     }
     for holder in &report.waits_for {
         context.status(&format!("waits for {}", holder_text(holder)));
     }
+    for token in &report.tokens_of_others {
+        context.warn(&token_text(token));
+    }
     Ok(0)
+}
+
+/// Drafts and staging directories that stay until a user decides about them.
+fn what_waits_for_people(context: &mut Context, report: &GcReport) {
+    for draft in report.idle_drafts.iter().take(SHOWN) {
+        let IdleDraft { artifact, distributed_id, since, .. } = draft;
+        context.status(&format!(
+            "draft {distributed_id} of {artifact}: no process writes to it, last change {since}{}; it stays; \
+             `cairn finish {artifact} --distributed-id {id}` publishes it, `{}` discards it",
+            age(since),
+            discarded_by(draft),
+            id = quoted(distributed_id.as_str()),
+        ));
+    }
+    if report.idle_drafts.len() > SHOWN {
+        context.status(&format!("and {} drafts more: see `cairn drafts`", report.idle_drafts.len() - SHOWN));
+    }
+    for left in report.staging.iter().take(SHOWN) {
+        let path = cairn::error::show_path(&left.directory);
+        context.status(&format!(
+            "{path}: a staging directory that no draft needs, made {}{}; it stays; `{}` removes it",
+            left.since,
+            age(&left.since),
+            removal(left)
+        ));
+    }
+    if report.staging.len() > SHOWN {
+        let more = report.staging.len() - SHOWN;
+        context.status(&format!("and {more} staging directories more: see `cairn drafts --all`"));
+    }
+}
+
+fn discarded_by(draft: &IdleDraft) -> String {
+    format!("cairn draft discard {} {}", draft.artifact, quoted(draft.distributed_id.as_str()))
+}
+
+fn age_seconds(since: &str) -> Option<i64> {
+    Some((clock::unix_now() - clock::parse(since)?).max(0))
+}
+
+/// How long ago that was, by this host's clock.
+fn age(since: &str) -> String {
+    let Some(seconds) = age_seconds(since) else { return String::new() };
+    let units = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
+    let (unit, length) = units.into_iter().find(|(_, length)| seconds >= 2 * length).unwrap_or(("second", 1));
+    let number = seconds / length;
+    format!(" ({number} {unit}{} ago)", if number == 1 { "" } else { "s" })
+}
+
+/// Who must do what, so that the rest can be freed.
+fn token_text(token: &TokenOfOther) -> String {
+    let TokenOfOther { directory, owner, since, holder, is_alive, .. } = token;
+    let at = cairn::error::show_path(directory);
+    let process = holder.as_ref().map_or_else(|| "a process whose lock you may not read".to_owned(), holder_text);
+    if *is_alive {
+        return format!("waits for {process}: {at} of {owner}, last changed {since}");
+    }
+    let who = if owner == "root" { "root".to_owned() } else { format!("{owner} or root") };
+    format!(
+        "nothing more is freed before {who} runs `cairn gc`: {at} belongs to {owner} (last changed {since}) \
+         and is of {process}, which is dead, and you may not end it"
+    )
 }
 
 fn holder_text(holder: &LockRecord) -> String {
@@ -150,7 +226,8 @@ fn as_json(report: &GcReport, dry_run: bool) -> Value {
         "written": amount(&report.written),
         "not_rewritten": report.not_rewritten,
         "removed": report.removed.iter().map(|(name, of)| (name.to_string(), amount(of))).collect::<BTreeMap<_, _>>(),
-        "staging": report.staging.iter().map(|left| cairn::error::show_path(&left.directory)).collect::<Vec<_>>(),
+        "staging": report.staging.iter().map(staging_document).collect::<Vec<_>>(),
+        "idle_drafts": report.idle_drafts.iter().map(draft_document).collect::<Vec<_>>(),
         "open_drafts": report.open_drafts,
         "freed": amount(&report.freed),
         "put_back": amount(&report.put_back),
@@ -158,7 +235,31 @@ fn as_json(report: &GcReport, dry_run: bool) -> Value {
         "unused_in_packs": report.unused_in_packs,
         "dead_writers": report.dead_writers,
         "waits_for": report.waits_for,
+        "tokens_of_others": report.tokens_of_others.iter().map(token_document).collect::<Vec<_>>(),
+        "other_collections": report.other_collections,
+        "taken_over": report.taken_over,
         "damaged": report.damaged,
         "unknown": report.unknown.iter().map(|path| cairn::error::show_path(path)).collect::<Vec<_>>(),
+    })
+}
+
+fn staging_document(left: &Leftover) -> Value {
+    let mut document = left_document(left);
+    document["age_seconds"] = json!(age_seconds(&left.since));
+    document
+}
+
+fn draft_document(draft: &IdleDraft) -> Value {
+    json!({
+        "artifact": draft.artifact, "distributed_id": draft.distributed_id, "since": draft.since,
+        "age_seconds": age_seconds(&draft.since), "discarded_by": discarded_by(draft),
+        "staging": draft.staging.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
+    })
+}
+
+fn token_document(token: &TokenOfOther) -> Value {
+    json!({
+        "directory": token.directory.to_string_lossy(), "owner": token.owner, "since": token.since,
+        "holder": token.holder, "is_alive": token.is_alive,
     })
 }

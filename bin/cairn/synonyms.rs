@@ -145,7 +145,7 @@ mod tests {
     }
 
     /// What words of other tools mean, and the commands that may be proposed for them. Independent of the table.
-    const MEANINGS: [(&str, &str); 14] = [
+    const MEANINGS: [(&str, &str); 15] = [
         ("add commit push upload save log-artifact import backup track", "put"),
         ("pull checkout download clone export", "get"),
         ("status st", "diff"),
@@ -160,6 +160,7 @@ mod tests {
         ("tree files ls-files dump print inspect describe stat", "ls cat show"),
         ("mv move rename cp rollback revert reset", "copy patch"),
         ("promote branch", "alias copy"),
+        ("tags", "list show"),
         ("edit update append apply", "patch"),
         ("discard drop abort", "draft"),
         ("merge complete", "finish"),

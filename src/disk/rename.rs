@@ -73,8 +73,8 @@ impl Disk {
 
     /// Renames a complete file to its place, unless something is there; then nothing changes, `from` included. If the
     /// file system has no `RENAME_NOREPLACE`, the file is linked to its place and its first name removed; if it has no
-    /// hard links either, the file is renamed after a lookup. A lost reply to a successful step is recognized (L10). On a
-    /// shared file system a name counts as taken only if the directory's listing has it.
+    /// hard links either, the file is renamed after a lookup. A lost reply to a successful step is recognized (L10). On
+    /// a shared file system a name counts as taken only if the directory's listing has it.
     ///
     /// # Errors
     /// I/O.

@@ -125,7 +125,7 @@ fn a_version_whose_content_was_freed_cannot_be_restored_until_it_is_put_again() 
     assert!(message.contains("large"), "the paths: {message}");
     let message = text(&test_store.run(&["cat", "a:v0", "note"], 6).stderr);
     assert!(
-        message.contains("hint: a garbage collection has freed content of it, so it cannot be restored"),
+        message.contains("hint: a garbage collection has freed content of it, or its number is lost: it cannot be"),
         "{message}"
     );
     assert!(!whole(&test_store, "not restored"));

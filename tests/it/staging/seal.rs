@@ -249,15 +249,8 @@ fn a_seal_that_fails_leaves_the_stage_as_it_was() {
     make_tree(&staged.mnt, &[("large", &random_bytes(1, LARGE)), ("small", b"1")]);
     fs::set_permissions(staged.at("large"), fs::Permissions::from_mode(0o640)).unwrap();
     python("import os,sys\nos.utime(sys.argv[1],(7,7))", &[staged.at("large").to_str().unwrap()]);
-    test_store.ok(&[
-        "upsert",
-        "a",
-        test_store.store_path().join("cairn.json").to_str().unwrap(),
-        "--run",
-        "other",
-        "--distributed-id",
-        "d",
-    ]);
+    fs::write(test_store.path("more"), "1").unwrap();
+    test_store.ok(&["upsert", "a", "more", "--run", "other", "--distributed-id", "d"]);
     // The type is compared after the files were stored.
     let stderr =
         text(&test_store.run(&["upsert", "a", "--run", "r", "--distributed-id", "d", "--type", "model"], 3).stderr);

@@ -86,18 +86,8 @@ fn a_second_holder_of_a_run_is_refused_and_fresh_begins_with_nothing() {
         let stderr = text(&test_store.run(&[&args[..], more].concat(), 3).stderr);
         assert!(stderr.contains("held by process") && stderr.contains(&staged.daemon().to_string()), "{stderr}");
     }
-    test_store.run(
-        &[
-            "upsert",
-            "a",
-            "--run",
-            "r",
-            "--distributed-id",
-            "d",
-            test_store.store_path().join("cairn.json").to_str().unwrap(),
-        ],
-        3,
-    );
+    fs::write(test_store.path("more"), "1").unwrap();
+    test_store.run(&["upsert", "a", "--run", "r", "--distributed-id", "d", "more"], 3);
     test_store.ok(&["umount", "--no-seal", staged.mnt.to_str().unwrap()]);
     assert!(staged.mount(&["--fresh"]).status.success());
     assert_eq!(fs::read_dir(&staged.mnt).unwrap().count(), 0);

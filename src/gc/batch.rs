@@ -370,14 +370,17 @@ impl<'a> Batch<'a> {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(items), // another collection took it over
             opened => opened.map_err(failed)?,
         };
-        opened
-            .list(&mut |name| {
-                let name = OsStr::from_bytes(name.to_bytes());
-                if items.len() < MAX_LISTED && !without.contains(name) {
-                    items.extend(name.to_str().and_then(Item::parse));
-                }
-            })
-            .map_err(failed)?;
+        let listed = opened.list(&mut |name| {
+            let name = OsStr::from_bytes(name.to_bytes());
+            if items.len() < MAX_LISTED && !without.contains(name) {
+                items.extend(name.to_str().and_then(Item::parse));
+            }
+        });
+        match listed {
+            // It was removed after it was opened: another collection took it over.
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            listed => listed.map_err(failed)?,
+        }
         Ok(items)
     }
 }

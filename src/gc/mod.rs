@@ -280,13 +280,15 @@ fn remains(
     report: &mut GcReport,
 ) -> Result<()> {
     let is_published = |token: &Token| marker.published.contains(token);
-    for (token, record) in &settled.fenced {
+    // A holder that took its lock after another collection had fenced its token is alive: it writes to its directory
+    // until it finds the fence. The next collection removes what it leaves.
+    let alive = tokens::alive_among(store, settled.fenced.iter().map(|(token, _)| token))?;
+    for (token, record) in settled.fenced.iter().filter(|(token, _)| !alive.contains(token)) {
         if let Some(record) = record.as_ref().filter(|_| !is_published(token)) {
             remove_record(store, record)?;
         }
         match txn::remove_ended(store, token) {
-            // A holder that is alive after all writes there until it finds the fence. Then the next collection removes
-            // it.
+            // Its holder took its lock just now.
             Err(e) if e.errno() == Some(libc::ENOTEMPTY) => continue,
             removed => removed?,
         }

@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::store::{KNOWN_COMPATIBLE, Store};
 use crate::txn::{self, Outcome};
 use crate::types::Token;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -143,7 +143,23 @@ fn help(store: &Store, token: Token, path: PathBuf, settled: &mut Settled) -> Re
 }
 
 fn is_alive(store: &Store, token: &Token) -> Result<bool> {
-    Ok(locks_of(store, std::slice::from_ref(token))?.into_values().any(|lock| lock.status == HolderStatus::Live))
+    Ok(!alive_among(store, [token])?.is_empty())
+}
+
+/// Those of the tokens whose locks are held.
+///
+/// # Errors
+/// I/O.
+pub(super) fn alive_among<'a>(store: &Store, tokens: impl IntoIterator<Item = &'a Token>) -> Result<HashSet<Token>> {
+    let mut tokens: Vec<Token> = tokens.into_iter().cloned().collect();
+    if tokens.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let locks = locks_of(store, &tokens)?;
+    let is_live =
+        |token: &Token| locks.get(&store.layout().lock(token)).is_some_and(|l| l.status == HolderStatus::Live);
+    tokens.retain(is_live);
+    Ok(tokens.into_iter().collect())
 }
 
 /// Fences those whose holders are dead. Returns the others with their holders.

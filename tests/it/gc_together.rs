@@ -107,6 +107,36 @@ fn a_collection_leaves_the_batch_of_another_one_that_is_alive_alone_and_says_so(
     assert!(seen > 2, "the other collection had a batch at several steps");
 }
 
+/// A collection fences a token that has no lock. If its holder takes the lock only then, another collection finds a
+/// token that is fenced and whose holder is alive: it leaves the token to its holder.
+#[test]
+fn a_writer_that_was_fenced_while_it_took_its_lock_begins_again_whatever_another_collection_does() {
+    let from = start();
+    let names = ["store", "a2", "a3", "b4"];
+    let put = ["put", "c", "b4", "--new-version"];
+    let last = steps(&from.copy(&names), &put);
+    let mut fenced = 0;
+    for step in 1..=last {
+        let test_store = from.copy(&names);
+        let mut command = test_store.cairn(&put);
+        let child = command.env("CAIRN_FAULT", format!("stop:{step}")).stderr(Stdio::piped()).spawn().unwrap();
+        wait_stopped(&child);
+        let in_store = |name: &str| test_store.store_path().join(name);
+        if std::fs::read_dir(in_store("locks")).unwrap().count() == 1 {
+            for token in std::fs::read_dir(in_store("work")).unwrap().map(|token| token.unwrap().path()) {
+                fenced += u32::from(std::os::unix::fs::symlink("fenced", token.join("outcome")).is_ok());
+            }
+        }
+        test_store.ok(&GC);
+        resume(&child);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "step {step}: {}", text(&output.stderr));
+        test_store.ok(&["diff", "c:v0", "./b4"]);
+        whole(&test_store);
+    }
+    assert!(fenced > 3, "its token was fenced at {fenced} of {last} steps");
+}
+
 /// The versions that were put, with what they hold.
 type Versions = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 

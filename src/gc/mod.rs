@@ -91,6 +91,8 @@ impl Default for GcOptions {
 pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     check_features(store)?;
     let mut report = GcReport { staging: staging::leftovers(store)?, ..GcReport::default() };
+    // Read before the store is listed: what another collection has seen by now is listed too.
+    let before = History::read(store)?;
     // G1: versions that are removed from now on count as not removed.
     let removals = Removals::read(store)?;
     // G2: the first mark.
@@ -98,7 +100,7 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     marker.mark()?;
     report.open_drafts = marker.open_drafts;
     report.idle_drafts = roots::idle_drafts(store, marker.open_drafts > 0)?;
-    if let Some(before) = History::read(store)? {
+    if let Some(before) = before {
         before.check(&marker.history, store)?;
     }
     if options.dry_run {

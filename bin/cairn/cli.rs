@@ -48,7 +48,7 @@ const TERMS: &[(&str, &str)] = &[
     ("draft", "A version that several runs make together and that is not finished yet"),
     ("contribution", "The files that one run adds to a draft"),
     ("distributed id", "The id of a draft. All runs that contribute to it give the same one"),
-    ("staging directory", "A writable directory for one run. To seal it makes its files the run's contribution"),
+    ("staging directory", "A writable directory for one run. Sealing it makes its files the run's contribution"),
 ];
 
 /// Options that may be given before or after the command.

@@ -32,9 +32,19 @@ fn relative(seconds: i64) -> String {
         [(31_557_600, "year"), (2_629_800, "month"), (86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
     let length = seconds.unsigned_abs();
     let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| length >= *unit) else { return "now".to_owned() };
-    let n = length / unit;
-    let span = format!("{n} {name}{}", if n == 1 { "" } else { "s" });
+    let span = span(length / unit, name);
     if seconds < 0 { format!("in {span}") } else { format!("{span} ago") }
+}
+
+/// About how long: `47 hours`, in the largest unit of which there are at least two, else in seconds.
+pub fn about(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(86_400, "day"), (3600, "hour"), (60, "minute")];
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| seconds >= 2 * unit).unwrap_or((1, "second"));
+    span(seconds / unit, name)
+}
+
+fn span(n: u64, unit: &str) -> String {
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
 }
 
 /// `2026-11-25 04:34:47 +0100`, in the time zone of `TZ` or of this host.
@@ -98,6 +108,22 @@ mod tests {
             (-180, "in 3 minutes"),
         ] {
             assert_eq!(relative(seconds), text);
+        }
+    }
+
+    #[test]
+    fn a_length_of_time_is_in_the_largest_unit_of_which_there_are_two() {
+        for (seconds, text) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7199, "119 minutes"),
+            (7200, "2 hours"),
+            (172_799, "47 hours"),
+            (172_800, "2 days"),
+        ] {
+            assert_eq!(about(seconds), text);
         }
     }
 

@@ -135,9 +135,6 @@ fn add_stage(
     match (stage, draft, run) {
         (Some(name), Some(id), Some(run)) => set(what, What::Stage(name, id, run)),
         (None, None, None) => Ok(()),
-        (Some(_), ..) if what.is_some() => {
-            Err(Error::usage("version and stage cannot be given together: each is what the mount shows"))
-        }
         _ => Err(Error::usage("a staging directory needs stage=NAME, distributed_id=ID and run=R")),
     }
 }

@@ -5,7 +5,7 @@ use super::stage::quoted;
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
-use crate::times::{duration, parse_duration};
+use crate::times::{about, duration, parse_duration};
 use cairn::gc::{Amount, GcOptions, GcReport, IdleDraft, LockRecord, TokenOfOther, collect};
 use cairn::internals::clock;
 use cairn::staging::Leftover;
@@ -86,7 +86,7 @@ pub fn run(context: &mut Context, args: GcArgs) -> CommandResult {
     for why in &report.damaged {
         context.warn(&format!("{why}: it stays; `cairn verify` says what it affects"));
     }
-    for path in report.unknown.iter().take(10) {
+    for path in report.unknown.iter().take(SHOWN) {
         context.warn(&format!("{} is not a file of cairn's: it stays", cairn::error::show_path(path)));
     }
     what_waits_for_people(context, &report);
@@ -139,17 +139,13 @@ fn discarded_by(draft: &IdleDraft) -> String {
     format!("cairn draft discard {} {}", draft.artifact, quoted(draft.distributed_id.as_str()))
 }
 
-fn age_seconds(since: &str) -> Option<i64> {
-    Some((clock::unix_now() - clock::parse(since)?).max(0))
+fn age_seconds(since: &str) -> Option<u64> {
+    Some((clock::unix_now() - clock::parse(since)?).max(0).unsigned_abs())
 }
 
 /// How long ago that was, by this host's clock.
 fn age(since: &str) -> String {
-    let Some(seconds) = age_seconds(since) else { return String::new() };
-    let units = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
-    let (unit, length) = units.into_iter().find(|(_, length)| seconds >= 2 * length).unwrap_or(("second", 1));
-    let number = seconds / length;
-    format!(" ({number} {unit}{} ago)", if number == 1 { "" } else { "s" })
+    age_seconds(since).map_or_else(String::new, |seconds| format!(" ({} ago)", about(seconds)))
 }
 
 /// Who must do what, so that the rest can be freed.

@@ -139,9 +139,14 @@ fn say_what_changed(context: &mut Context, published: &Published, base: Option<&
         }
         return Ok(());
     }
-    let Some(on) = version.record().base else { return Ok(()) };
-    let on =
-        resolve(version.store(), &VersionSpec { artifact: version.artifact().clone(), selector: Selector::Number(on) });
+    let Some(number) = version.record().base else { return Ok(()) };
+    let on = match base.filter(|base| base.number() == number) {
+        Some(base) => Ok(base.clone()),
+        None => {
+            let (artifact, selector) = (version.artifact().clone(), Selector::Number(number));
+            resolve(version.store(), &VersionSpec { artifact, selector })
+        }
+    };
     let Ok(on) = on else { return Ok(()) }; // removed meanwhile
     let (mut added, mut removed, mut changed) = (0, 0, 0);
     let is_file = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| !entry.is_directory());

@@ -3,9 +3,9 @@
 use super::finish::count_from_one;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
-use crate::output::{Context, count};
+use crate::output::Context;
 use crate::progress::human;
-use crate::times::parse_duration;
+use crate::times::{about, parse_duration};
 use cairn::Store;
 use cairn::catalog::remove::{self, Force};
 use cairn::catalog::retention::{self, Judged, KeepRules};
@@ -338,16 +338,6 @@ fn in_words(why: &str) -> String {
             Some(seconds) => format!("expires in {}", about(seconds)),
             None => why.to_owned(),
         },
-    }
-}
-
-/// A time in its largest unit.
-fn about(seconds: u64) -> String {
-    match seconds {
-        172_800.. => format!("{} days", seconds / 86_400),
-        7200.. => format!("{} hours", seconds / 3600),
-        120.. => format!("{} minutes", seconds / 60),
-        _ => count(seconds, "second"),
     }
 }
 

@@ -34,7 +34,7 @@ pub struct SealArgs {
 /// The text of `--help`.
 pub const HELP: Help = Help {
     description: &["The files in the staging directory become the run's contribution to the draft, and the directory \
-         becomes read-only. Prints the artifact, the draft's id and the run. To seal a directory a second time changes \
+         becomes read-only. Prints the artifact, the draft's id and the run. Sealing it a second time changes \
          nothing and prints the same."],
     examples: &[
         ("cairn seal mnt", "prints NAME ID RUN"),
@@ -129,7 +129,7 @@ fn is_there(store: &Path, mountpoint: &Path, (artifact, id, run): &(String, Stri
 }
 
 /// Whether two paths lead to one directory.
-fn is_same_directory(a: &Path, b: &Path) -> bool {
+pub fn is_same_directory(a: &Path, b: &Path) -> bool {
     matches!((std::fs::canonicalize(a), std::fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
 }
 

@@ -1,5 +1,6 @@
 //! `cairn verify`
 
+use super::stage::is_same_directory;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::{Context, count};
@@ -69,7 +70,7 @@ pub const HELP: Help = Help {
          \"versions\", \"packs\", \"objects\", \"references\", \"bytes\", \"uncut\", \"tokens\", \
          \"resumed\": null or {\"begun_at\", \"files\", \"bytes\"}}; with --repair also \
          \"repaired\": {\"contents\", \"nodes\", \"records\", \"segments\", \"modes\", \"cleared\"}.\n\
-         uncut counts directories of which M10 was not checked.",
+         uncut counts the directories for which M10 was not checked.",
     list: Some(("Codes (the numbers are those of FORMAT.md's invariants)", code::ALL)),
 };
 
@@ -176,8 +177,8 @@ fn repair(context: &mut Context, store: &Store, args: &VerifyArgs) -> CommandRes
     ));
     let status = print(context, after, Read::All)?;
     // Numbers and the records of aliases and notes are only in copies of this store.
-    let of_records = |f: &&Finding| f.code == code::GAP || f.code == code::RECORD || f.code == code::NUMBER;
-    if after.findings.iter().any(|f| of_records(&f)) {
+    let of_records = |f: &Finding| f.code == code::GAP || f.code == code::RECORD || f.code == code::NUMBER;
+    if after.findings.iter().any(of_records) {
         for other in others.iter().filter(|other| other.config().store_id != store.config().store_id) {
             context.status(&format!(
                 "{} is not a copy of this store: it has no numbers, aliases or notes of it",
@@ -194,11 +195,7 @@ fn other(store: &Store, dir: &PathBuf) -> Result<Store, Error> {
         Kind::NotFound => e.with_hint("--repair-from takes a store that may have what is lost, such as a copy"),
         _ => e,
     })?;
-    let is_same = match (std::fs::canonicalize(store.root()), std::fs::canonicalize(other.root())) {
-        (Ok(this), Ok(that)) => this == that,
-        _ => false,
-    };
-    if is_same {
+    if is_same_directory(store.root(), other.root()) {
         let e = Error::usage(format!("--repair-from {}: that is the store itself", show_path(dir)));
         return Err(e.with_hint("`cairn verify --repair` repairs from the store itself"));
     }

@@ -94,7 +94,8 @@ impl PyStore {
         Ok(quick(py, || self.0.versions(name))?.into_iter().map(PyVersion::new).collect())
     }
 
-    /// Reads and hashes it again, the whole store. What is not as it should be, or an empty list. `quick`: hash no files.
+    /// Reads and hashes the whole store again. Returns what is not as it should be: a list, empty if all is right.
+    /// `quick`: hash no files.
     #[pyo3(signature = (*, quick=false, progress=None))]
     fn verify(&self, py: Python<'_>, quick: bool, progress: Option<Py<PyAny>>) -> Result<Vec<PyFinding>> {
         let report = long(py, &mut Report::of("verify", progress), |progress| {

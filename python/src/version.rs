@@ -179,7 +179,8 @@ impl PyVersion {
         quick(py, || self.version.set_tags(&tags))
     }
 
-    /// The aliases that point to it now; `latest` may be one. What is set replaces the others: `latest` moves by itself.
+    /// The aliases that point to it now; `latest` may be one. What is set replaces all but `latest`, which moves by
+    /// itself.
     #[getter]
     fn aliases(&self, py: Python<'_>) -> Result<Vec<String>> {
         quick(py, || self.version.aliases())
@@ -313,15 +314,15 @@ impl PyVersion {
         threads: Option<usize>,
     ) -> Result<Vec<Bound<'py, PyBytes>>> {
         let threads = threads.unwrap_or_else(default_threads).clamp(1, which.len().max(1));
-        let read = long(py, &mut Report::none(), |progress| {
+        let read = long(py, &mut Report::none(py), |progress| {
             read_all(which.len(), threads, progress, |i| self.read(&which[i]))
         })?;
         Ok(read.iter().map(|bytes| PyBytes::new(py, bytes)).collect())
     }
 
-    /// A path of a file on this host's disk, for programs that take a path: a link to the store's own read-only file, or
-    /// for a file below 128 KiB a copy in the cache directory. The bytes were checked as a read checks them, and nothing
-    /// of the version is freed until this process ends.
+    /// A path of a file on this host's disk, for programs that take a path. A file of 128 KiB or more is not copied: the
+    /// path is a link to the store's own read-only file. A smaller one is copied into the cache directory. The bytes
+    /// were checked as a read checks them, and nothing of the version is freed until this process ends.
     ///
     /// >>> path = version.local_path("a.txt")
     /// >>> path.name, path.read_text()
@@ -331,7 +332,8 @@ impl PyVersion {
         Ok(slf.py().import("cairn._files")?.call_method1("local_path", (slf, path_text(&path)))?)
     }
 
-    /// Reads and hashes it again. What is not as it should be, or an empty list. `quick`: hash no files.
+    /// Reads and hashes it again. Returns what is not as it should be: a list, empty if all is right. `quick`: hash no
+    /// files.
     ///
     /// >>> version.verify()
     /// []

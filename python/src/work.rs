@@ -15,8 +15,8 @@ pub fn quick<T: Send>(py: Python<'_>, work: impl FnOnce() -> cairn::Result<T> + 
     Ok(py.detach(work)?)
 }
 
-/// Long work: on a thread of its own. If a signal's handler raises (Ctrl-C), or the caller's report of progress does, the
-/// work is told to stop, and what was raised is the result.
+/// Long work: on a thread of its own. If a signal's handler (Ctrl-C) or the caller's function for progress raises an
+/// exception, the work is cancelled, and that exception is the result.
 pub fn long<T: Send>(
     py: Python<'_>,
     report: &mut Report,
@@ -52,7 +52,7 @@ pub fn long<T: Send>(
 pub struct Report {
     title: String,
     wanted: Option<Py<PyAny>>,
-    /// Made when there is something to report.
+    /// Made when there is something to report; Python's None: no report is wanted.
     reporter: Option<Py<PyAny>>,
 }
 
@@ -63,19 +63,16 @@ impl Report {
     }
 
     /// No report.
-    pub fn none() -> Self {
-        Report::of("", None)
+    pub fn none(py: Python<'_>) -> Self {
+        Report { title: String::new(), wanted: None, reporter: Some(py.None()) }
     }
 
     fn reporter(&mut self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         if let Some(made) = &self.reporter {
             return Ok(made.clone_ref(py));
         }
-        let made = match self.title.is_empty() {
-            true => py.None(),
-            false => py.import("cairn._progress")?.call_method1("reporter", (&self.wanted, &self.title))?.unbind(),
-        };
-        Ok(self.reporter.insert(made).clone_ref(py))
+        let made = py.import("cairn._progress")?.call_method1("reporter", (&self.wanted, &self.title))?;
+        Ok(self.reporter.insert(made.unbind()).clone_ref(py))
     }
 
     fn update(&mut self, py: Python<'_>, progress: &Progress) -> PyResult<()> {

@@ -10,8 +10,8 @@ import cairn
 import pytest
 
 OPTIONS = doctest.IGNORE_EXCEPTION_DETAIL
-# PyO3 makes `__all__` of the compiled part. What is written in Python has no stub: there mypy reports only what it cannot
-# see, such as metaclasses of fsspec.
+# PyO3 makes `__all__` of the compiled part. What is written in Python has no stub: there mypy reports only what it
+# cannot see, such as metaclasses of fsspec.
 KNOWN = r"""
 cairn\._cairn\.__all__
 cairn\.(fs|wandb)\..*

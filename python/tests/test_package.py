@@ -222,7 +222,8 @@ def test_typed_objects_come_back_equal(store):
 def test_an_image_of_pixels_has_boxes_and_masks(store):
     np = pytest.importorskip("numpy")
     pixels = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
-    box = {"position": {"middle": [1, 1], "width": 2, "height": 1}, "domain": "pixel", "class_id": 1, "scores": {"p": 0.5}}
+    place = {"middle": [1, 1], "width": 2, "height": 1}
+    box = {"position": place, "domain": "pixel", "class_id": 1, "scores": {"p": 0.5}}
     image = cairn.Image(
         pixels,
         boxes={"found": {"box_data": [box], "class_labels": {1: "cat"}}},

@@ -1,4 +1,4 @@
-"""How far a long call is: told to a callback, or shown as a bar."""
+"""How far a long call is: reported to a function, or shown as a bar."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _versions: dict[tuple[str, str], Version] = {}
 
 
 class PathNotFoundError(NotFoundError, FileNotFoundError):  # type: ignore[misc]
-    """There is no such version or path."""
+    """The version or the path does not exist."""
 
     def __str__(self) -> str:
         return NotFoundError.__str__(self)
@@ -92,13 +92,14 @@ class CairnFileSystem(AbstractFileSystem):
         return version, _found(lambda: version.entry(inside))
 
     def _info(self, version: Version, entry: Entry, name: str) -> dict[str, Any]:
+        made = _time(version).timestamp()
         info = {
             "name": name,
             "size": entry.size if entry.kind != "directory" else 0,
             "type": "directory" if entry.kind == "directory" else "file",
             "digest": entry.digest,
-            "created": _time(version).timestamp(),
-            "mtime": _time(version).timestamp(),
+            "created": made,
+            "mtime": made,
         }
         if entry.kind == "symbolic link":
             info |= {"type": "other", "islink": True, "destination": entry.target}
@@ -136,16 +137,17 @@ class CairnFileSystem(AbstractFileSystem):
             return super().find(path, maxdepth=maxdepth, withdirs=withdirs, detail=detail, **kwargs)
         version, inside = self._split(path)
         spec = path.partition("/")[0]
+        top = version.entry(inside) if inside and inside in version else None
         out = {}
-        if not inside or (inside in version and version.entry(inside).kind == "directory"):
+        if not inside or (top and top.kind == "directory"):
             if withdirs:
                 out[path] = self.info(path)
             entries = version.entries(below=inside) if withdirs else version.files(below=inside)
             for entry in entries:
                 name = f"{spec}/{entry.path}"
                 out[name] = self._info(version, entry, name) if detail else {}
-        elif inside in version:
-            out[path] = self.info(path)
+        elif top:
+            out[path] = self._info(version, top, path)
         return out if detail else list(out)
 
     def _open(

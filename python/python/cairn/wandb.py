@@ -447,7 +447,7 @@ class Run:
         try:
             self._run.use_artifact(version)
         except CairnError as e:
-            if getattr(e, "errno", None) not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
             _warn_once(f"this user cannot write to {version.store.root}: what runs use is not recorded")
 

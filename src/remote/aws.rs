@@ -18,25 +18,25 @@ pub(super) fn builder(bucket: &str) -> Attempt<(AmazonS3Builder, Option<Instant>
     let environment = |names: &[&str]| names.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     let setting = |names: &[&str], key: &str| environment(names).or_else(|| profile.get(key).cloned());
     if let Some(endpoint) = setting(&["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"], "endpoint_url") {
-        // Of one bucket each, unless the endpoint has hosts for buckets: what self-hosted servers understand.
+        // The bucket is part of the path, unless the profile says otherwise: self-hosted servers understand that.
         builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
     }
     let region = setting(&["AWS_REGION", "AWS_DEFAULT_REGION"], "region");
     builder = builder.with_region(region.unwrap_or_else(|| "us-east-1".into()));
     let mut until = None;
     if environment(&["AWS_ACCESS_KEY_ID"]).is_none() {
+        let mut token = None;
         if let (Some(id), Some(secret)) = (profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")) {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret);
-            if let Some(token) = profile.get("aws_session_token") {
-                builder = builder.with_token(token);
-            }
+            token = profile.get("aws_session_token").cloned();
         } else if let Some(command) = profile.get("credential_process") {
             let found = from_process(command)?;
             builder = builder.with_access_key_id(found.access_key_id).with_secret_access_key(found.secret_access_key);
-            if let Some(token) = found.session_token {
-                builder = builder.with_token(token);
-            }
+            token = found.session_token;
             until = found.valid.map(|valid| Instant::now() + valid);
+        }
+        if let Some(token) = token {
+            builder = builder.with_token(token);
         }
     }
     if profile.get("s3_use_path_style").is_some_and(|value| value == "false") {
@@ -66,8 +66,7 @@ fn profile() -> Profile {
     profile
 }
 
-/// The settings of a section. Nested settings (`s3 =` and indented lines) are left out, but for their own
-/// `endpoint_url`.
+/// The settings of a section. Nested settings (the indented lines below `s3 =`) are left out.
 fn section(text: &str, names: &[&str]) -> Profile {
     let mut inside = false;
     let mut found = Profile::new();

@@ -68,40 +68,20 @@ fn open(at: &ObjectAt) -> Attempt<Bucket> {
     // The caller repeats attempts.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     let refused = |e: object_store::Error| Fault::Refused(said(&e));
+    // The builders have no trait in common.
+    macro_rules! bucket {
+        ($builder:expr, $until:expr) => {{
+            let builder = $builder.with_client_options(client).with_retry(retry).with_http_connector(Connector);
+            let store = Arc::new(builder.build().map_err(refused)?);
+            Bucket { objects: store.clone(), lists: store, until: $until }
+        }};
+    }
     Ok(match at.scheme {
-        "gs" => {
-            let builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(&at.bucket);
-            let store = builder
-                .with_client_options(client)
-                .with_retry(retry)
-                .with_http_connector(Connector)
-                .build()
-                .map_err(refused)?;
-            let store = Arc::new(store);
-            Bucket { objects: store.clone(), lists: store, until: None }
-        }
-        "az" => {
-            let builder = MicrosoftAzureBuilder::from_env().with_container_name(&at.bucket);
-            let store = builder
-                .with_client_options(client)
-                .with_retry(retry)
-                .with_http_connector(Connector)
-                .build()
-                .map_err(refused)?;
-            let store = Arc::new(store);
-            Bucket { objects: store.clone(), lists: store, until: None }
-        }
+        "gs" => bucket!(GoogleCloudStorageBuilder::from_env().with_bucket_name(&at.bucket), None),
+        "az" => bucket!(MicrosoftAzureBuilder::from_env().with_container_name(&at.bucket), None),
         _ => {
             let (builder, until) = aws::builder(&at.bucket)?;
-            let store = Arc::new(
-                builder
-                    .with_client_options(client)
-                    .with_retry(retry)
-                    .with_http_connector(Connector)
-                    .build()
-                    .map_err(refused)?,
-            );
-            Bucket { objects: store.clone(), lists: store, until }
+            bucket!(builder, until)
         }
     })
 }

@@ -120,7 +120,7 @@ impl FarFile {
         stream.run += length;
         stream.end = stream.end.max(offset + length);
         // A reader of the whole begins at its start. Another one shows by a block that it reads on.
-        let reads_on = stream.run > BLOCK || stream.run > length && stream.end - stream.run.min(stream.end) == 0;
+        let reads_on = stream.run > BLOCK || stream.run > length && stream.run >= stream.end;
         let ahead = if reads_on { (stream.run / (EXTENT * BLOCK) + 2).min(self.object.most_ahead()) } else { 0 };
         let from = (stream.end / BLOCK / EXTENT).max(stream.asked);
         let to = (stream.end / BLOCK / EXTENT + ahead).min(self.size().div_ceil(BLOCK * EXTENT));
@@ -149,12 +149,21 @@ impl Object {
     }
 
     fn here(&self, number: u64) -> Option<Block> {
-        let key = blocks::key(&self.key, number);
+        let key = self.block_key(number);
         if self.cached { blocks::get(&key, self.length(number)) } else { blocks::in_memory(&key) }
+    }
+
+    fn block_key(&self, number: u64) -> Digest {
+        blocks::key(&self.key, number)
     }
 
     fn extent_key(&self, extent: u64) -> Digest {
         blocks::key(&self.key, u64::MAX - extent)
+    }
+
+    /// The numbers of an extent's blocks.
+    fn numbers(&self, extent: u64) -> Range<u64> {
+        extent * EXTENT..((extent + 1) * EXTENT).min(self.pin.size.div_ceil(BLOCK))
     }
 
     /// A block: from here, from a request that is under way, or fetched.
@@ -177,7 +186,7 @@ impl Object {
             Some(Err(e)) => return Err(e),
             None => {}
         }
-        let key = blocks::key(&self.key, number);
+        let key = self.block_key(number);
         BLOCKS.run(&key, || {
             let fetched = self.fetch(number..number + 1)?;
             Ok(fetched.into_iter().next().map(|(_, block)| block).unwrap_or_default())
@@ -186,10 +195,7 @@ impl Object {
 
     /// The blocks of an extent that are not here yet.
     fn extent(&self, extent: u64) -> Result<Extent> {
-        EXTENTS.run(&self.extent_key(extent), || {
-            let all = extent * EXTENT..((extent + 1) * EXTENT).min(self.pin.size.div_ceil(BLOCK));
-            self.fetch(all).map(Arc::new)
-        })
+        EXTENTS.run(&self.extent_key(extent), || self.fetch(self.numbers(extent)).map(Arc::new))
     }
 
     /// Fetches what is missing of some blocks in one request, and keeps it.
@@ -203,7 +209,7 @@ impl Object {
         let mut wanted = missing();
         let mut lock = None;
         if let (Some(range), Some(cache)) = (&wanted, &cache) {
-            lock = cache.lock(&blocks::key(&self.key, range.start), PATIENCE);
+            lock = cache.lock(&self.block_key(range.start), PATIENCE);
             wanted = missing();
         }
         let mut all: Vec<(u64, Block)> = Vec::new();
@@ -211,12 +217,12 @@ impl Object {
             let fetched = or_error(retried(&mut |within| self.attempt(range.clone(), within)), &self.shown)?;
             all.extend(range.zip(fetched.into_iter().map(Arc::new)));
             for (number, block) in &all {
-                blocks::keep(&blocks::key(&self.key, *number), block);
+                blocks::keep(&self.block_key(*number), block);
             }
         }
         if let Some(cache) = cache {
             for (number, block) in &all {
-                blocks::store(&cache, &blocks::key(&self.key, *number), block);
+                blocks::store(&cache, &self.block_key(*number), block);
             }
         }
         drop(lock);
@@ -252,8 +258,7 @@ impl Object {
         let object = self.clone();
         let work = move || {
             let _counted = counted;
-            let last = ((extent + 1) * EXTENT).min(object.pin.size.div_ceil(BLOCK));
-            if (extent * EXTENT..last).any(|number| object.here(number).is_none()) {
+            if object.numbers(extent).any(|number| object.here(number).is_none()) {
                 drop(object.extent(extent));
             }
         };

@@ -77,7 +77,7 @@ fn walk(uri: &Uri, root: &Path, at: &mut PathBuf, options: &FindOptions<'_>, out
         at.push(entry.file_name());
         if kind.is_dir() {
             walk(uri, root, at, options, out)?;
-        } else if std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?.is_file() {
+        } else if kind.is_file() || std::fs::metadata(&path).map_err(|e| Error::io("look at", &path, e))?.is_file() {
             if out.len() as u64 >= options.max_objects {
                 return Err(too_many(&uri.text, options.max_objects));
             }

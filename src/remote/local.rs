@@ -175,6 +175,6 @@ fn remember(state: &Digest, digest: &Digest) {
     let Some(cache) = cache() else { return };
     let sum = Digest::of(&[state.0, digest.0].concat());
     let bytes = [digest.0, sum.0].concat();
-    let mut write = |file: &mut File| file.write_all(&bytes).map_err(|e| Error::io("write to", Path::new("cache"), e));
+    let mut write = |file: &mut File| file.write_all(&bytes).map_err(|e| Error::io("write to", cache.path(), e));
     drop(cache.put(state, &mut write)); // it is hashed again
 }

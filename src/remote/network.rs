@@ -40,10 +40,14 @@ fn quoted(tag: String) -> String {
 
 /// The one object that a URI names, as it is now.
 pub(super) fn one(uri: &Uri) -> Result<Reference> {
-    let shown = shown_uri(&uri.text);
     let pin = source_of(uri).and_then(|source| retried(&mut |within| source.head(within)));
-    let pin = pin.map_err(|fault| fault.into_error_of_adding(&shown))?;
+    pinned(uri, pin.map_err(|fault| fault.into_error_of_adding(&shown_uri(&uri.text)))?)
+}
+
+/// What is recorded of an object with that pin.
+fn pinned(uri: &Uri, pin: Pin) -> Result<Reference> {
     if pin.tag.is_none() {
+        let shown = shown_uri(&uri.text);
         let why = "its server sends neither an ETag nor a time of change, so a change there would not be noticed";
         return Err(Error::io_message(format!("cannot add {shown}: {why}"))
             .with_hint("--no-checksum records the URI alone; a downloaded copy can be put as a file"));
@@ -57,7 +61,7 @@ pub(super) fn objects(uri: &Uri, at: &ObjectAt, options: &FindOptions<'_>) -> Re
     if !at.key.is_empty() && !at.key.ends_with('/') {
         let source = BucketSource::new(at);
         match retried(&mut |within| source.head(within)) {
-            Ok(_) => return one(uri).map(Named::One),
+            Ok(pin) => return pinned(uri, pin).map(Named::One),
             Err(Fault::Missing) if at.version.is_none() => {}
             Err(fault) => return Err(fault.into_error_of_adding(&shown)),
         }

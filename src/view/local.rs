@@ -9,7 +9,6 @@ use crate::cache::cache_directory;
 use crate::catalog::{Version, removal};
 use crate::disk::{self, Access, Created, Disk};
 use crate::error::{Error, Result};
-
 use crate::lock::Purpose;
 use crate::manifest::{Entry, Tree};
 use crate::objects::Content;
@@ -103,8 +102,7 @@ impl LocalFiles {
         let Entry::File { digest, .. } = entry else { return Err(Error::usage(format!("{path} is not a file"))) };
         let dir = self.dir.join(digest.hex());
         self.disk.create_dirs(&dir)?;
-        let name = path.as_bytes().rsplit(|b| *b == b'/').next().unwrap_or_default();
-        let local = dir.join(OsStr::from_bytes(name));
+        let local = dir.join(OsStr::from_bytes(path.name()));
         match content {
             Content::Large(object) => self.link(object.path(), &local)?,
             Content::Small(bytes) => self.copy(&bytes, &local)?,

@@ -4,7 +4,7 @@ use super::builder::{Add, Artifact};
 use crate::catalog::{self, Version, VersionSpec};
 use crate::error::{Error, Result};
 use crate::ingest::Body;
-use crate::manifest::{Entry, Reference};
+use crate::manifest::Reference;
 use crate::progress::Progress;
 use crate::remote::{self, FindOptions, Location, Named, Uri};
 use crate::setters::setters;
@@ -148,18 +148,19 @@ impl Artifact {
         name: Option<RelPath>,
         below: &RelPath,
     ) -> Result<&mut Self> {
-        let is_directory = path.is_root()
-            || matches!(version.tree()?.lookup(path)?, Some(found)
-            if matches!(found.entry, Entry::Directory(_)));
+        let is_directory = match version.tree()?.lookup(path)? {
+            Some(found) => found.entry.is_directory(),
+            None if path.is_root() => true,
+            None => {
+                return Err(Error::not_found(format!("there is no {path} in {version}"))
+                    .with_hint(format!("`cairn ls {version}` lists it")));
+            }
+        };
         let at = match name {
             Some(name) if is_directory || !name.is_root() => name,
             _ if is_directory => RelPath::root(),
             _ => RelPath::parse(path.name())?,
         };
-        if !is_directory && version.tree()?.lookup(path)?.is_none() {
-            return Err(Error::not_found(format!("there is no {path} in {version}"))
-                .with_hint(format!("`cairn ls {version}` lists it")));
-        }
         self.adds.push(Add::Version { at: at.below(below)?, version: version.clone(), path: path.clone() });
         Ok(self)
     }

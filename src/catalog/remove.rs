@@ -56,7 +56,7 @@ pub fn check_all(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], 
     numbers.iter().try_for_each(|number| refuse_if_read(store, name, *number))
 }
 
-/// Removes a version.
+/// Removes a version. [`Store::remove`] also restores it if an alias moved to it at the same moment.
 ///
 /// # Errors
 /// Not found: there is no such version, or it is removed already. Conflict: an alias names it or a mount uses it,

@@ -16,7 +16,7 @@ pub use artifact::{
 pub use modes::publish_generated;
 pub use modes::{
     DraftPreview, FinishOptions, OpenDraft, OpenRun, Sealing, Survey, UpsertInProgress, UpsertOptions, Upserted, copy,
-    no_draft, refuse_if_finished, restore, sealed, survey,
+    no_draft, refuse_if_finished, remove_all, restore, sealed, survey,
 };
 pub use publication::{Published, SaveOptions, recover};
 pub use run::{Run, RunOptions};

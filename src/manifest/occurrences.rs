@@ -74,8 +74,7 @@ impl Census {
         wanted: &dyn Fn(&Digest) -> bool,
         limit: usize,
     ) -> HashMap<Digest, Occurrences> {
-        let mut graph = Graph::new(self, wanted, limit);
-        let roots: Vec<Option<Digest>> = (0..trees).map(|i| tree(i).map(|tree| graph.add(&tree))).collect();
+        let (mut graph, roots) = Graph::of(self, trees, tree, wanted, limit);
         graph.count(&roots);
         for (i, root) in roots.iter().enumerate() {
             let Some(root) = root else { continue };
@@ -91,9 +90,7 @@ impl Census {
         let Graph { hit_ids, mut found, .. } = graph;
         hit_ids.into_iter().map(|(digest, id)| (digest, std::mem::take(&mut found[id as usize]))).collect()
     }
-}
 
-impl Census {
     /// For each manifest below `trees`, whether it leads to a digest for which `wanted` returns true. As
     /// [`Census::occurrences`], without paths.
     pub fn leading(
@@ -102,8 +99,7 @@ impl Census {
         tree: &dyn Fn(usize) -> Option<Tree>,
         wanted: &dyn Fn(&Digest) -> bool,
     ) -> Vec<bool> {
-        let mut graph = Graph::new(self, wanted, 0);
-        let roots: Vec<Option<Digest>> = (0..trees).map(|i| tree(i).map(|tree| graph.add(&tree))).collect();
+        let (graph, roots) = Graph::of(self, trees, tree, wanted, 0);
         let mut leads = vec![false; graph.nodes.len()];
         for id in &graph.order {
             let node = &graph.nodes[*id as usize];
@@ -115,8 +111,15 @@ impl Census {
 }
 
 impl<'a> Graph<'a> {
-    fn new(census: &'a Census, wanted: &'a dyn Fn(&Digest) -> bool, limit: usize) -> Graph<'a> {
-        Graph {
+    /// The graph of these manifests, and the digest of each one's root.
+    fn of(
+        census: &'a Census,
+        trees: usize,
+        tree: &dyn Fn(usize) -> Option<Tree>,
+        wanted: &'a dyn Fn(&Digest) -> bool,
+        limit: usize,
+    ) -> (Graph<'a>, Vec<Option<Digest>>) {
+        let mut graph = Graph {
             census,
             wanted,
             ids: HashMap::new(),
@@ -125,7 +128,9 @@ impl<'a> Graph<'a> {
             hit_ids: HashMap::new(),
             found: Vec::new(),
             limit: limit as u64,
-        }
+        };
+        let roots = (0..trees).map(|i| tree(i).map(|tree| graph.add(&tree))).collect();
+        (graph, roots)
     }
 
     /// Adds all marked nodes of a manifest. Returns its root's digest.

@@ -18,7 +18,6 @@ pub struct Renames {
 /// one of each with that content (or one of each with that content and that base name). Empty files and directories
 /// are not taken for renamed. `changes` are those of [`super::diff::diff`], in its order.
 pub fn renames(changes: &[Change]) -> Renames {
-    let mut found = Renames { pairs: Vec::new(), is_part: vec![false; changes.len()] };
     let is_directory = |change: &Change| change.old.as_ref().or(change.new.as_ref()).is_some_and(Entry::is_directory);
     let directories: Vec<usize> = (0..changes.len()).filter(|i| is_directory(&changes[*i])).collect();
     let mut pairs = pair(changes, &directories);
@@ -29,24 +28,20 @@ pub fn renames(changes: &[Change]) -> Renames {
     }
     let is_below = |i: usize| {
         let side = usize::from(changes[i].old.is_none());
-        let above = std::iter::successors(changes[i].path.parent(), RelPath::parent);
-        changes[i].old.is_some() != changes[i].new.is_some()
-            && above.into_iter().any(|path| moved[side].contains(&path))
+        let mut above = std::iter::successors(changes[i].path.parent(), RelPath::parent);
+        changes[i].old.is_some() != changes[i].new.is_some() && above.any(|path| moved[side].contains(&path))
     };
+    let mut is_part: Vec<bool> = (0..changes.len()).map(is_below).collect();
     // A directory in a renamed one went with it.
-    pairs.retain(|(old, _)| !is_below(*old));
-    let files: Vec<usize> = (0..changes.len()).filter(|i| !is_directory(&changes[*i]) && !is_below(*i)).collect();
+    pairs.retain(|(old, _)| !is_part[*old]);
+    let files: Vec<usize> = (0..changes.len()).filter(|i| !is_directory(&changes[*i]) && !is_part[*i]).collect();
     pairs.extend(pair(changes, &files));
     pairs.sort_by_key(|(_, new)| *new);
-    for i in 0..changes.len() {
-        found.is_part[i] = is_below(i);
-    }
     for (old, new) in &pairs {
-        found.is_part[*old] = true;
-        found.is_part[*new] = true;
+        is_part[*old] = true;
+        is_part[*new] = true;
     }
-    found.pairs = pairs;
-    found
+    Renames { pairs, is_part }
 }
 
 /// What a renamed entry keeps.

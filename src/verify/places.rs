@@ -2,6 +2,7 @@
 //! have all its nodes (F16).
 
 use super::report::{Finding, VerifyReport, code};
+use super::root::ManifestOwner;
 use crate::manifest::Node;
 use crate::objects::{BlobKind, Objects};
 use crate::types::{Digest, Location, PackRef};
@@ -75,7 +76,7 @@ impl PlaceCheck {
         places: &Places,
         digest: &Digest,
         node: &Node,
-        owner: &str,
+        owner: &ManifestOwner,
         report: &mut VerifyReport,
     ) {
         let (children, blobs) = (node.children(), node.blobs());
@@ -92,7 +93,7 @@ impl PlaceCheck {
                 why.push_str(&format!("; {more} more of its hints are wrong"));
             }
             if self.wrong.insert(*digest) {
-                let (what, affects) = (format!("manifest node {digest}"), vec![owner.to_owned()]);
+                let (what, affects) = (format!("manifest node {digest}"), vec![owner.to_string()]);
                 report.findings.push(Finding { code: code::HINTS, what, why, affects });
             }
         }
@@ -143,7 +144,14 @@ impl PlaceCheck {
 
     /// Checks that each node of a manifest is in one of the packs that are listed for it. If one of these is missing or
     /// damaged, it reports nothing: a garbage collector has rewritten that pack, or it is a finding of its own.
-    pub fn listed(&self, places: &Places, root: &Digest, listed: &[Digest], owner: &str, report: &mut VerifyReport) {
+    pub fn listed(
+        &self,
+        places: &Places,
+        root: &Digest,
+        listed: &[Digest],
+        owner: &ManifestOwner,
+        report: &mut VerifyReport,
+    ) {
         let Some(below) = self.below.get(root) else { return };
         let Some(listed) = listed.iter().map(|pack| places.numbers.get(pack)).collect::<Option<Vec<_>>>() else {
             return;
@@ -160,7 +168,7 @@ impl PlaceCheck {
         let mut names: Vec<String> = names.map(|(name, _)| format!("packs/{name}")).collect();
         names.sort();
         let why = format!("nodes of its manifest are in {}, which it does not list", names.join(", "));
-        let (what, affects) = (owner.to_owned(), vec![owner.to_owned()]);
+        let (what, affects) = (owner.to_string(), vec![owner.to_string()]);
         report.findings.push(Finding { code: code::UNLISTED, what, why, affects });
     }
 }

@@ -145,7 +145,7 @@ impl<'a> Manifests<'a> {
             }
             self.suspected.push(root);
         } else if let Some(present) = &self.present {
-            self.places.listed(&present.places, &tree.digest(), &packs, &root.to_string(), self.report);
+            self.places.listed(&present.places, &tree.digest(), &packs, &root, self.report);
         }
         Ok(())
     }
@@ -282,6 +282,9 @@ impl<'a> Manifests<'a> {
     /// findings of its own.
     fn missing_packs(&mut self) {
         let Suspects { content, nodes, packs } = &mut self.suspects;
+        if packs.is_empty() {
+            return;
+        }
         let packs = std::mem::take(packs);
         let wrong = self.present.as_ref().map(|p| &p.wrong);
         let is_wrong = |digest: &Digest| wrong.is_some_and(|wrong| wrong.contains_key(digest));
@@ -290,8 +293,7 @@ impl<'a> Manifests<'a> {
                 && (nodes.contains_key(digest) || content.get(digest).is_some_and(|(_, _, why)| why.is_none()))
         };
         let tree = |i: usize| Some(self.suspected[i].manifest(self.store).ok()?.tree);
-        let lacks =
-            if packs.is_empty() { Vec::new() } else { self.census.leading(self.suspected.len(), &tree, &missing) };
+        let lacks = self.census.leading(self.suspected.len(), &tree, &missing);
         let mut by_pack: BTreeMap<Digest, Affected> = BTreeMap::new();
         for (i, packs) in packs.into_iter().filter(|(i, _)| lacks[*i]) {
             for pack in packs {
@@ -390,8 +392,7 @@ impl Visitor for Meet<'_> {
 
     fn node(&mut self, digest: &Digest, node: &Node) -> Result<()> {
         if let Some(present) = self.present {
-            let (objects, owner) = (self.store.objects(), self.owner.to_string());
-            self.places.node(objects, &present.places, digest, node, &owner, self.report);
+            self.places.node(self.store.objects(), &present.places, digest, node, self.owner, self.report);
         }
         Ok(())
     }

@@ -11,15 +11,16 @@ use cairn::catalog::remove::{self, Force};
 use cairn::catalog::retention::{self, Judged, KeepRules};
 use cairn::catalog::sole_content::{SoleContent, sole_content};
 use cairn::catalog::{VersionSpec, alias, resolve_number};
-use cairn::error::{Error, Kind, Result, show_list, show_path};
+use cairn::error::{Error, Result, show_list, show_path};
 use cairn::internals::catalog::{lost, version};
+use cairn::internals::commit::remove_all;
 use cairn::internals::pins;
-use cairn::types::{AliasName, ArtifactName, Tag, VersionNumber};
+use cairn::types::{ArtifactName, Tag, VersionNumber};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// `cairn rm`
 #[derive(Args, Debug)]
@@ -107,10 +108,7 @@ pub fn run(context: &mut Context, args: RmArgs) -> CommandResult {
         if args.dry_run {
             done.clone_from(numbers);
         } else {
-            result = remove::remove_all(&store, name, numbers, force, &mut done);
-            if force == Force::No && result.as_ref().is_err_and(|e| e.kind() == Kind::Conflict) && !done.is_empty() {
-                result = bring_back_named(&store, name, &mut done);
-            }
+            result = remove_all(&store, name, numbers, force, &mut done);
         }
         removed.extend(done.into_iter().map(|number| (name.clone(), number)));
         if result.is_err() {
@@ -150,34 +148,6 @@ fn overridden(store: &Store, chosen: &[Chosen]) -> Result<Vec<String>> {
         }
     }
     Ok(out)
-}
-
-/// How long a process that moved an alias to a removed version has to undo the move.
-const UNDO: Duration = Duration::from_secs(2);
-
-/// Restores what was removed although an alias moved to it just before: that was not forced. An alias that moved after
-/// the removal is moved back by the process that moved it, and the version stays removed.
-fn bring_back_named(store: &Store, name: &ArtifactName, removed: &mut Vec<VersionNumber>) -> Result<()> {
-    let begun = Instant::now();
-    let named = loop {
-        let named: Vec<(AliasName, VersionNumber)> =
-            alias::all(store, name)?.into_iter().filter(|(_, version)| removed.contains(version)).collect();
-        if named.is_empty() || begun.elapsed() > UNDO {
-            break named;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    for (_, version) in &named {
-        store.restore(name.as_str(), *version)?;
-        removed.retain(|number| number != version);
-    }
-    match named.first() {
-        None => Ok(()),
-        Some((alias, version)) => Err(Error::conflict(format!(
-            "{name}:{version} is named by alias {alias}, which moved to it at the same moment: it was not removed"
-        ))
-        .with_hint("remove the alias first, or use --force")),
-    }
 }
 
 fn rules(args: &RmArgs) -> Result<KeepRules> {

@@ -12,6 +12,7 @@ mod open_drafts;
 mod pack_retention;
 mod patch;
 mod put;
+mod remove;
 mod restore;
 mod retract;
 mod save;
@@ -24,6 +25,7 @@ pub use merging::DraftPreview;
 pub use open_drafts::{OpenDraft, OpenRun, Survey, no_draft, survey};
 #[doc(hidden)]
 pub use put::publish_generated;
+pub use remove::remove_all;
 pub use restore::restore;
 pub use upsert::{Sealing, UpsertInProgress, UpsertOptions, Upserted, refuse_if_finished, sealed};
 pub(super) use upsert::{begin, upsert};

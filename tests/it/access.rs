@@ -27,6 +27,13 @@ fn reachable_store() -> TestStore {
     test_store
 }
 
+/// [`reachable_store`], with a store `groups` of the group of [`MEMBER`].
+fn with_group_store() -> TestStore {
+    let test_store = reachable_store();
+    test_store.ok(&["init", "groups", "--group", &MEMBER.to_string()]);
+    test_store
+}
+
 /// The command as another user; `None` if that user cannot reach the test store.
 fn as_user(test_store: &TestStore, uid: u32, args: &[&str]) -> Option<Output> {
     let mut command = Command::new(test_store.path("cairn"));
@@ -164,9 +171,7 @@ fn an_unreadable_lock_file_stops_no_other_user() {
     if !is_root() {
         return;
     }
-    let test_store = reachable_store();
-    let gid = MEMBER.to_string();
-    test_store.ok(&["init", "groups", "--group", &gid]);
+    let test_store = with_group_store();
     std::fs::write(test_store.path("a"), "a").unwrap();
     let lock = test_store.path("groups/locks").join("a".repeat(32));
     std::fs::write(&lock, "{").unwrap();
@@ -225,9 +230,7 @@ fn a_collection_says_which_user_must_end_the_token_of_a_dead_process() {
     if !is_root() {
         return;
     }
-    let test_store = reachable_store();
-    let gid = MEMBER.to_string();
-    test_store.ok(&["init", "groups", "--group", &gid]);
+    let test_store = with_group_store();
     make_tree(&test_store.path("d"), &[("a", b"a"), ("large", &random_bytes(1, 200_000))]);
     test_store.ok(&["put", "x", "d", "--store", "groups"]);
     test_store.ok(&["rm", "x:v0", "--store", "groups"]);
@@ -257,7 +260,6 @@ fn a_collection_says_which_user_must_end_the_token_of_a_dead_process() {
         assert!(of_other["holder"]["pid"].is_u64() && of_other["since"].is_string(), "{report}");
     }
     // That user's collection ends it, and frees.
-    let report = test_store.ok(&["gc", "--min-age", "0", "--store", "groups", "--json"]);
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let report = test_store.json(&["gc", "--min-age", "0", "--store", "groups"]);
     assert!(report["freed"]["files"].as_u64() > Some(0) && report["dead_writers"] == 1, "{report}");
 }

@@ -3,7 +3,7 @@
 //!
 //! `CAIRN_CATALOG_STORM_SECONDS=60 cargo test --test it catalog_storm -- --nocapture` is the long form.
 
-use crate::support::{Dice, TestStore, text};
+use crate::support::{Dice, TestStore, setting, text};
 use parking_lot::Mutex;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,7 +130,7 @@ impl Storm {
                 assert_eq!(log, (1..=log.len() as u64).collect::<Vec<_>>(), "the log {dir}/{entry} is dense");
             }
         }
-        let list: Value = serde_json::from_str(&self.test_store.ok(&["list", "x", "--json"])).unwrap();
+        let list = self.test_store.json(&["list", "x"]);
         let live: BTreeMap<u64, &Value> =
             list.as_array().unwrap().iter().map(|v| (number_of(&v["version"]), v)).collect();
         let removed = self.removed.lock();
@@ -148,8 +148,7 @@ impl Storm {
             }
         }
         for (number, recorded) in self.recorded.lock().iter().filter(|(number, _)| live.contains_key(number)) {
-            let shown = self.test_store.ok(&["show", &format!("x:v{number}"), "--json"]);
-            let shown: Value = serde_json::from_str(&shown).unwrap();
+            let shown = self.test_store.json(&["show", &format!("x:v{number}")]);
             for key in recorded {
                 let is_tag = shown["tags"].as_array().unwrap().contains(&key.as_str().into());
                 assert!(is_tag || shown["metadata"][key] == 1, "x:v{number} lost {key}");
@@ -177,7 +176,7 @@ fn numbers(dir: &Path, prefix: &str) -> Vec<u64> {
 
 #[test]
 fn many_processes_move_aliases_annotate_and_remove_versions() {
-    let seconds = std::env::var("CAIRN_CATALOG_STORM_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
+    let seconds = setting("CAIRN_CATALOG_STORM_SECONDS", 3);
     let storm = Storm {
         test_store: TestStore::new(),
         counts: Counts::default(),

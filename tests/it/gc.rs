@@ -1,7 +1,7 @@
 //! Garbage collection: needed content stays and other content is freed, whatever writers, readers, kills, damage and
 //! incomplete listings interfere (L14, L18, L19).
 
-use crate::support::{TestStore, faulted, make_tree, random_bytes, resume, shim, steps, text, wait_stopped};
+use crate::support::{TestStore, faulted, files, make_tree, random_bytes, resume, shim, steps, text, wait_stopped};
 use cairn::Artifact;
 use cairn::catalog::VersionSpec;
 use cairn::gc::{GcOptions, GcReport, collect};
@@ -23,11 +23,7 @@ fn gc(store: &Store) -> GcReport {
 
 /// Objects, packs and batches of the trash.
 fn content(test_store: &TestStore) -> BTreeSet<PathBuf> {
-    let files = |dir: &str| {
-        let walk = walkdir::WalkDir::new(test_store.store_path().join(dir)).into_iter().map(Result::unwrap);
-        walk.filter(|entry| entry.file_type().is_file()).map(|entry| entry.into_path()).collect::<Vec<_>>()
-    };
-    ["objects", "packs", "trash"].iter().flat_map(|dir| files(dir)).collect()
+    ["objects", "packs", "trash"].iter().flat_map(|dir| files(&test_store.store_path().join(dir))).collect()
 }
 
 /// A store with `a:v0` (removed), `a:v1` and `b:v0`. They share a large file and a small one, and each has its own.

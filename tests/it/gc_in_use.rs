@@ -295,8 +295,7 @@ fn drafts_and_staging_directories_of_the_dead_are_listed_with_their_age_and_how_
     let orphan = test_store.store_path().join("staging").join("0123456789abcdef0123456789abcdef");
     make_tree(&orphan, &[("x", b"the only copy")]);
     set_old(&orphan, 3 * 86_400 + 60);
-    let output = test_store.run(&["gc", "--min-age", "0", "--json"], 0);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = test_store.json(&["gc", "--min-age", "0"]);
     let draft = &report["idle_drafts"][0];
     assert_eq!((draft["artifact"].as_str(), draft["distributed_id"].as_str()), (Some("e"), Some("job 7")), "{report}");
     assert!(draft["age_seconds"].as_i64().is_some_and(|age| (0..100).contains(&age)), "{report}");
@@ -311,8 +310,7 @@ fn drafts_and_staging_directories_of_the_dead_are_listed_with_their_age_and_how_
     assert!(orphan.join("x").exists());
     test_store.ok(&["draft", "discard", "e", "job 7"]);
     std::fs::remove_dir_all(&orphan).unwrap();
-    let output = test_store.run(&["gc", "--min-age", "0", "--json"], 0);
-    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let report = test_store.json(&["gc", "--min-age", "0"]);
     assert_eq!((report["idle_drafts"].as_array().unwrap().len(), report["staging"].as_array().unwrap().len()), (0, 0));
     // A draft to which a process writes is not idle.
     let writer = test_store.stopped_before(8, &["upsert", "e", "new", "--distributed-id", "j", "--run", "r1"]);

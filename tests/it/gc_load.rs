@@ -5,7 +5,7 @@
 //! `CAIRN_GC_LOAD_SECONDS` (6) and `CAIRN_GC_LOAD_SEED` (1) make it longer and other:
 //! `CAIRN_GC_LOAD_SECONDS=600 cargo test --test it gc_load -- --nocapture`.
 
-use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, snapshot, text};
+use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, setting, snapshot, text};
 use cairn::Version;
 use cairn::gc::{GcOptions, collect};
 use cairn::internals::catalog::{artifact, version};
@@ -224,10 +224,6 @@ fn now() -> GcOptions {
 fn files(all: &BTreeMap<Vec<u8>, Vec<u8>>) -> BTreeMap<String, Digest> {
     let files = all.iter().filter(|(_, bytes)| *bytes != b"dir");
     files.map(|(path, bytes)| (text(path), Digest::of(bytes))).collect()
-}
-
-fn setting(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Packs that a garbage collection rewrites: what is needed stays readable, what is not is freed, whatever happens
 //! meanwhile (L14).
 
-use crate::support::{TestStore, copy_tree, faulted, make_tree, random_bytes, resume, steps, text};
+use crate::support::{TestStore, copy_tree, faulted, files, make_tree, random_bytes, resume, steps, text};
 use cairn::gc::{GcOptions, GcReport, collect};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -373,22 +373,18 @@ fn a_damaged_object_does_not_make_versions_look_damaged_whose_packs_were_rewritt
     make_tree(&test_store.path("big"), &[("object", &random_bytes(99, 300_000)), ("small", b"small")]);
     test_store.ok(&["put", "big", "big"]);
     assert!(gc(&test_store).rewritten.files > 0);
-    let object = walkdir::WalkDir::new(test_store.store_path().join("objects"))
-        .into_iter()
-        .flatten()
-        .find(|e| e.file_type().is_file())
-        .unwrap();
+    let object = &files(&test_store.store_path().join("objects"))[0];
     let findings = || -> Vec<String> {
         let report = test_store.store().verify(&Default::default()).unwrap();
         report.findings.iter().map(|f| format!("{} {}", f.code, f.affects.join(","))).collect()
     };
-    std::fs::set_permissions(object.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    std::fs::write(object.path(), random_bytes(98, 300_000)).unwrap();
+    std::fs::set_permissions(object, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(object, random_bytes(98, 300_000)).unwrap();
     let found = findings();
     assert!(found.iter().all(|f| f.starts_with("F1-") && !f.contains(":v0 f")), "{found:?}");
     assert!(found.contains(&"F1-object big:v0 object".to_owned()), "{found:?}");
     // Only the version that names what is missing may be affected by missing packs.
-    std::fs::remove_file(object.path()).unwrap();
+    std::fs::remove_file(object).unwrap();
     let found = findings();
     assert!(found.iter().any(|f| f.starts_with("F6-missing big:v0 object")), "{found:?}");
     assert!(found.iter().all(|f| !f.contains("a1:v0")), "{found:?}");

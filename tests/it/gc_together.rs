@@ -1,14 +1,14 @@
 //! Several collections at once, as processes: each does its part or says what another one did, and nothing is lost.
 
-use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, snapshot, steps, text, wait_stopped};
+use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, setting, snapshot, steps, text};
 use cairn::gc::{GcOptions, collect};
-use cairn::verify::{Scope, VerifyOptions, verify};
 use std::collections::BTreeMap;
-use std::process::{Child, Stdio};
+use std::process::{Child, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const GC: [&str; 3] = ["gc", "--min-age", "0"];
+const GC_JSON: [&str; 4] = ["gc", "--min-age", "0", "--json"];
 
 /// A store with `a:v0` (removed), `a:v1` and `b:v0`.
 fn start() -> TestStore {
@@ -23,22 +23,21 @@ fn start() -> TestStore {
     test_store
 }
 
-fn clean(test_store: &TestStore) {
-    let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-    assert!(report.findings.is_empty(), "{:?}", report.findings);
-}
-
 /// Everything is there, and after a last collection nothing is left over.
-fn whole(test_store: &TestStore) {
-    clean(test_store);
+fn whole(test_store: &TestStore, label: &str) {
+    test_store.clean(label);
     for (version, source) in [("a:v1", "a3"), ("b:v0", "b4")] {
         test_store.ok(&["diff", version, &format!("./{source}")]);
     }
     let report = collect(&test_store.store(), &GcOptions::default().min_age(Duration::ZERO)).unwrap();
-    assert_eq!(report.taken_over, 0, "{report:?}");
+    assert_eq!(report.taken_over, 0, "{label}: {report:?}");
+    nothing_left(test_store, label);
+}
+
+fn nothing_left(test_store: &TestStore, label: &str) {
     for dir in ["trash", "work", "locks"] {
         let left: Vec<_> = std::fs::read_dir(test_store.store_path().join(dir)).unwrap().map(Result::unwrap).collect();
-        assert!(left.is_empty(), "{dir}: {left:?}");
+        assert!(left.is_empty(), "{label}: {dir}: {left:?}");
     }
 }
 
@@ -52,58 +51,57 @@ fn break_locks(test_store: &TestStore, child: &Child) {
     }
 }
 
-fn stopped_gc(test_store: &TestStore, step: u64) -> Child {
-    let mut command = test_store.cairn(&[&GC[..], &["--json"]].concat());
-    command.env("CAIRN_FAULT", format!("stop:{step}")).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
-    wait_stopped(&child);
-    child
+/// Stops a command before each step at which it changes the disk, while `meanwhile` runs, then lets it continue. It must
+/// succeed, and the store must be whole; `check` gets what it printed. Returns how many steps it has.
+fn at_each_step(
+    args: &[&str],
+    mut meanwhile: impl FnMut(&TestStore, &Child),
+    mut check: impl FnMut(&TestStore, &Output),
+) -> u64 {
+    let from = start();
+    let copy = || from.copy(&["store", "a2", "a3", "b4"]);
+    let last = steps(&copy(), args);
+    for step in 1..=last {
+        let test_store = copy();
+        let child = test_store.stopped_before(step, args);
+        meanwhile(&test_store, &child);
+        resume(&child);
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "step {step}: {}", text(&output.stderr));
+        check(&test_store, &output);
+        whole(&test_store, &format!("step {step}"));
+    }
+    last
+}
+
+/// The report of a collection.
+fn report(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]
 fn a_collection_that_is_stopped_at_any_step_and_whose_batch_another_one_takes_over_continues() {
-    let from = start();
-    let names = ["store", "a2", "a3", "b4"];
-    let last = steps(&from.copy(&names), &GC);
     let mut taken_over = 0;
-    for step in 1..=last {
-        let test_store = from.copy(&names);
-        let child = stopped_gc(&test_store, step);
-        break_locks(&test_store, &child);
+    let other_takes_over = |test_store: &TestStore, child: &Child| {
+        break_locks(test_store, child);
         test_store.ok(&GC);
-        resume(&child);
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "step {step}: {}", text(&output.stderr));
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        taken_over += report["taken_over"].as_u64().unwrap();
-        whole(&test_store);
-    }
+    };
+    at_each_step(&GC_JSON, other_takes_over, |_, output| taken_over += report(output)["taken_over"].as_u64().unwrap());
     assert!(taken_over > 0, "some step was one at which the batch was taken over");
 }
 
 #[test]
 fn a_collection_leaves_the_batch_of_another_one_that_is_alive_alone_and_says_so() {
-    let from = start();
-    let names = ["store", "a2", "a3", "b4"];
-    let last = steps(&from.copy(&names), &GC);
     let mut seen = 0;
-    for step in 1..=last {
-        let test_store = from.copy(&names);
-        let child = stopped_gc(&test_store, step);
-        let output = test_store.run(&[&GC[..], &["--json"]].concat(), 0);
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        if let Some(other) = report["other_collections"].as_array().unwrap().first() {
+    let other_collects = |test_store: &TestStore, child: &Child| {
+        let output = test_store.run(&GC_JSON, 0);
+        if let Some(other) = report(&output)["other_collections"].as_array().unwrap().first() {
             assert_eq!(other["pid"].as_u64(), Some(child.id().into()));
             assert!(text(&output.stderr).contains("another gc"), "{}", text(&output.stderr));
             seen += 1;
         }
-        resume(&child);
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "step {step}: {}", text(&output.stderr));
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(report["taken_over"], 0, "step {step}");
-        whole(&test_store);
-    }
+    };
+    at_each_step(&GC_JSON, other_collects, |_, output| assert_eq!(report(output)["taken_over"], 0));
     assert!(seen > 2, "the other collection had a batch at several steps");
 }
 
@@ -111,29 +109,19 @@ fn a_collection_leaves_the_batch_of_another_one_that_is_alive_alone_and_says_so(
 /// token that is fenced and whose holder is alive: it leaves the token to its holder.
 #[test]
 fn a_writer_that_was_fenced_while_it_took_its_lock_begins_again_whatever_another_collection_does() {
-    let from = start();
-    let names = ["store", "a2", "a3", "b4"];
-    let put = ["put", "c", "b4", "--new-version"];
-    let last = steps(&from.copy(&names), &put);
     let mut fenced = 0;
-    for step in 1..=last {
-        let test_store = from.copy(&names);
-        let mut command = test_store.cairn(&put);
-        let child = command.env("CAIRN_FAULT", format!("stop:{step}")).stderr(Stdio::piped()).spawn().unwrap();
-        wait_stopped(&child);
-        let in_store = |name: &str| test_store.store_path().join(name);
-        if std::fs::read_dir(in_store("locks")).unwrap().count() == 1 {
-            for token in std::fs::read_dir(in_store("work")).unwrap().map(|token| token.unwrap().path()) {
-                fenced += u32::from(std::os::unix::fs::symlink("fenced", token.join("outcome")).is_ok());
+    let fence_and_collect = |test_store: &TestStore, _: &Child| {
+        let entries = |dir: &str| std::fs::read_dir(test_store.store_path().join(dir)).unwrap().map(Result::unwrap);
+        if entries("locks").count() == 1 {
+            for token in entries("work") {
+                fenced += u32::from(std::os::unix::fs::symlink("fenced", token.path().join("outcome")).is_ok());
             }
         }
         test_store.ok(&GC);
-        resume(&child);
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "step {step}: {}", text(&output.stderr));
+    };
+    let last = at_each_step(&["put", "c", "b4", "--new-version"], fence_and_collect, |test_store, _| {
         test_store.ok(&["diff", "c:v0", "./b4"]);
-        whole(&test_store);
-    }
+    });
     assert!(fenced > 3, "its token was fenced at {fenced} of {last} steps");
 }
 
@@ -165,16 +153,14 @@ fn writer(test_store: &TestStore, k: u64, until: Instant) -> Versions {
 fn collector(test_store: &TestStore, k: u64, until: Instant, taken_over: &AtomicU64) -> u64 {
     let (mut dice, mut rounds) = (Dice(55 + k), 0);
     while Instant::now() < until {
-        let args = [&GC[..], &["--json"]].concat();
-        let child = test_store.cairn(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = test_store.cairn(&GC_JSON).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if dice.roll(3) == 0 {
             std::thread::sleep(Duration::from_millis(dice.roll(40)));
             break_locks(test_store, &child);
         }
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{:?} {}", output.status, text(&output.stderr));
-        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        taken_over.fetch_add(report["taken_over"].as_u64().unwrap(), Ordering::Relaxed);
+        taken_over.fetch_add(report(&output)["taken_over"].as_u64().unwrap(), Ordering::Relaxed);
         rounds += 1;
     }
     rounds
@@ -184,7 +170,7 @@ fn collector(test_store: &TestStore, k: u64, until: Instant, taken_over: &Atomic
 fn three_processes_that_collect_at_once_while_others_write_all_exit_with_0_and_lose_nothing() {
     let test_store = TestStore::new();
     let taken_over = AtomicU64::new(0);
-    let seconds = std::env::var("CAIRN_GC_LOAD_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(6);
+    let seconds = setting("CAIRN_GC_LOAD_SECONDS", 6);
     let until = Instant::now() + Duration::from_secs(seconds);
     let (versions, rounds) = std::thread::scope(|scope| {
         let (test_store, taken_over) = (&test_store, &taken_over);
@@ -199,13 +185,11 @@ fn three_processes_that_collect_at_once_while_others_write_all_exit_with_0_and_l
     for _ in 0..2 {
         test_store.ok(&GC);
     }
-    clean(&test_store);
+    test_store.clean("at the end");
     for (name, content) in versions {
         test_store.ok(&["get", &name, "out"]);
         assert_eq!(snapshot(&test_store.path("out")), content, "{name}");
         std::fs::remove_dir_all(test_store.path("out")).unwrap();
     }
-    for dir in ["trash", "work", "locks"] {
-        assert_eq!(std::fs::read_dir(test_store.store_path().join(dir)).unwrap().count(), 0, "{dir}");
-    }
+    nothing_left(&test_store, "at the end");
 }

@@ -1,6 +1,6 @@
 //! Paths of a version's files on this host's disk.
 
-use crate::support::TestStore;
+use crate::support::{TestStore, text};
 use cairn::view::LocalFiles;
 use cairn::{Artifact, Kind, Version};
 use std::fs;
@@ -76,8 +76,7 @@ fn the_version_is_pinned_until_it_is_dropped() {
     let files = LocalFiles::in_cache(&version, &cache).unwrap();
     assert_eq!(count(), 1);
     let large = files.path("a/weights.bin").unwrap();
-    let refused = test.run(&["rm", "model:v0"], 3);
-    let message = String::from_utf8_lossy(&refused.stderr);
+    let message = text(&test.run(&["rm", "model:v0"], 3).stderr);
     assert!(message.contains("in use by a reader of"), "{message}");
     drop(files);
     assert_eq!(count(), 0);

@@ -284,8 +284,7 @@ fn a_damaged_version_is_shown_as_damaged_written_past_and_removable() {
         let tagged = test_store.run(&["list", "--tag", "old"], 0);
         assert!(text(&tagged.stdout).starts_with("x "), "{}", text(&tagged.stdout));
         assert_eq!(error(&tagged).matches("x:v1 is damaged").count(), 1, "{}", error(&tagged));
-        let json: serde_json::Value =
-            serde_json::from_slice(&test_store.run(&["list", "x", "--json"], 0).stdout).unwrap();
+        let json = test_store.json(&["list", "x"]);
         assert!(json[1]["damaged"].is_string() && json[0].get("damaged").is_none(), "{json}");
         test_store.run(&["cat", "x", "f"], 4);
         test_store.run(&["show", "x:v1"], 4);

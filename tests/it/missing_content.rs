@@ -10,15 +10,6 @@ fn sources(test_store: &TestStore) {
     make_tree(&test_store.path("d"), &[("large", &random_bytes(1, 300_000)), ("sub/small", b"small")]);
 }
 
-fn files(root: &Path) -> Vec<std::path::PathBuf> {
-    walkdir::WalkDir::new(root)
-        .into_iter()
-        .map(|e| e.unwrap())
-        .filter(|e| e.file_type().is_file())
-        .map(|e| e.into_path())
-        .collect()
-}
-
 fn large_object(store: &Path) -> std::path::PathBuf {
     let objects = files(&store.join("objects"));
     objects.into_iter().find(|p| p.metadata().unwrap().len() == 300_000).unwrap()

@@ -5,7 +5,6 @@ use crate::support::{TestStore, make_tree, random_bytes, steps, text};
 use cairn::catalog::{Draft, RunRecord};
 use cairn::staging::{Resume, Stage};
 use cairn::types::{ArtifactName, DistributedId, RunId};
-use cairn::verify::{Scope, VerifyOptions, verify};
 
 const NAMES: [&str; 3] = ["store", "new", "part"];
 
@@ -42,40 +41,44 @@ fn a_quota_used_up_at_any_step_is_named_and_leaves_the_store_right() {
         &["rm", "a:v1"],
         &["gc", "--min-age", "0"],
     ];
-    let sound = |test_store: &TestStore, label: &str| {
-        let report = verify(&test_store.store(), &Scope::All, &VerifyOptions::default()).unwrap();
-        assert!(report.findings.is_empty(), "{label}: {:?}", report.findings);
-    };
-    for args in commands {
-        let steps = steps(&from.copy(&NAMES), args);
-        let mut failed = 0;
-        for step in 1..=steps {
-            let test_store = from.copy(&NAMES);
-            let output = test_store.cairn(args).env("CAIRN_FAULT", format!("quota:{step}")).output().unwrap();
-            let message = text(&output.stderr);
-            let label = format!("{args:?} at step {step}: {:?} {message}", output.status);
-            match output.status.code() {
-                Some(0) => {}
-                Some(5) => {
-                    failed += 1;
-                    assert!(message.contains("quota") && message.contains("hint: "), "{label}");
-                    assert!(!message.contains("No space left"), "{label}");
-                }
-                _ => panic!("{label}"),
-            }
-            sound(&test_store, &label);
-            let again = test_store.cairn(args).output().unwrap();
-            // What was done before the fault is not done twice.
-            let done = match (args[0], again.status.code()) {
-                (_, Some(0)) | ("rm", Some(6)) => true,
-                ("upsert", Some(3 | 6)) => text(&again.stderr).contains("it has contributed already"),
-                _ => false,
-            };
-            assert!(done, "again after {label}: {}", text(&again.stderr));
-            sound(&test_store, &label);
+    // At the same time: most of the time they wait for the disk.
+    std::thread::scope(|scope| {
+        for args in commands {
+            let from = &from;
+            scope.spawn(move || at_each_step(from, args));
         }
-        println!("{args:?}: {failed} of {steps} steps failed");
-        let has_reserve = matches!(args[0], "rm" | "gc");
-        assert!(steps > 3 && (failed > 0 || has_reserve), "{args:?}: {failed} of {steps}");
+    });
+}
+
+fn at_each_step(from: &TestStore, args: &[&str]) {
+    let steps = steps(&from.copy(&NAMES), args);
+    let mut failed = 0;
+    for step in 1..=steps {
+        let test_store = from.copy(&NAMES);
+        let output = test_store.cairn(args).env("CAIRN_FAULT", format!("quota:{step}")).output().unwrap();
+        let message = text(&output.stderr);
+        let label = format!("{args:?} at step {step}: {:?} {message}", output.status);
+        match output.status.code() {
+            Some(0) => {}
+            Some(5) => {
+                failed += 1;
+                assert!(message.contains("quota") && message.contains("hint: "), "{label}");
+                assert!(!message.contains("No space left"), "{label}");
+            }
+            _ => panic!("{label}"),
+        }
+        test_store.clean(&label);
+        let again = test_store.cairn(args).output().unwrap();
+        // What was done before the fault is not done twice.
+        let done = match (args[0], again.status.code()) {
+            (_, Some(0)) | ("rm", Some(6)) => true,
+            ("upsert", Some(3 | 6)) => text(&again.stderr).contains("it has contributed already"),
+            _ => false,
+        };
+        assert!(done, "again after {label}: {}", text(&again.stderr));
+        test_store.clean(&label);
     }
+    println!("{args:?}: {failed} of {steps} steps failed");
+    let has_reserve = matches!(args[0], "rm" | "gc");
+    assert!(steps > 3 && (failed > 0 || has_reserve), "{args:?}: {failed} of {steps}");
 }

@@ -2,7 +2,7 @@
 //! from a guess; what cannot be repaired stays a finding.
 
 use crate::crafted_stores::{self, behind};
-use crate::support::{TestStore, copy_tree, make_tree, memory_dir, random_bytes, resume, snapshot, steps, text};
+use crate::support::{TestStore, copy_tree, files, make_tree, memory_dir, random_bytes, resume, snapshot, steps, text};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
@@ -28,11 +28,6 @@ fn start() -> TestStore {
 /// A copy of what [`start`] made, in memory.
 fn copy_of(from: &TestStore) -> TestStore {
     from.copy_to(memory_dir(), &["store", "backup", "d"])
-}
-
-fn files(root: &Path) -> Vec<PathBuf> {
-    let all = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().map(|e| e.unwrap());
-    all.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
 }
 
 /// Changes a file without a trace in its time, size or mode.

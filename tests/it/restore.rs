@@ -2,7 +2,7 @@
 //! removal, restore and collection, and with a kill, an error or a stop at any step.
 
 use crate::crafted_stores::behind;
-use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, snapshot, steps, text};
+use crate::support::{Dice, TestStore, files, make_tree, random_bytes, resume, snapshot, steps, text};
 use cairn::gc::{GcOptions, collect};
 use cairn::internals::lock::{LockFile, Purpose};
 use cairn::internals::record;
@@ -102,12 +102,7 @@ fn a_removed_version_says_when_and_by_whom_and_comes_back_as_it_was() {
 fn a_version_whose_content_is_in_the_trash_is_put_back_and_stays() {
     let test_store = start();
     gc(&test_store, 1000);
-    let trash = || {
-        walkdir::WalkDir::new(test_store.store_path().join("trash"))
-            .into_iter()
-            .filter(|e| e.as_ref().unwrap().file_type().is_file())
-            .count()
-    };
+    let trash = || files(&test_store.store_path().join("trash")).len();
     assert!(trash() >= 2, "its own object and pack");
     test_store.ok(&["restore", "a:v0"]);
     assert!(whole(&test_store, "restored from the trash"));

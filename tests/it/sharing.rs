@@ -2,7 +2,7 @@
 //! umask. Every entry is as the store's directory says from its first moment, whichever user makes it.
 
 use crate::mount::users;
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, steps, text};
+use crate::support::{TestStore, copy_tree, files, make_tree, memory_dir, random_bytes, steps, text};
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -380,7 +380,7 @@ fn a_member_helps_and_removes_what_another_members_dead_writers_left() {
 /// user link another user's read-only file.
 #[test]
 fn a_member_restores_what_another_member_stored_where_files_are_linked_into_their_place() {
-    let test_store = TestStore { dir: tempfile::tempdir_in("/dev/shm").unwrap() };
+    let test_store = TestStore { dir: memory_dir() };
     let Some(shared) = Shared::at(test_store, &["--group", &GROUP.to_string()]) else { return };
     for (storing, restoring) in [(ALICE, BOB), (BOB, ALICE)] {
         let name = format!("x{}", storing.uid);
@@ -389,8 +389,7 @@ fn a_member_restores_what_another_member_stored_where_files_are_linked_into_thei
         shared.ok(storing, 0o022, &["put", &name, tree.to_str().unwrap()]);
         shared.ok(storing, 0o022, &["rm", &format!("{name}:v0")]);
         shared.ok(restoring, 0o022, &["gc"]);
-        let trash = walkdir::WalkDir::new(shared.store().join("trash"));
-        assert!(trash.into_iter().filter(|e| e.as_ref().unwrap().file_type().is_file()).count() >= 2);
+        assert!(files(&shared.store().join("trash")).len() >= 2);
         shared.ok(restoring, 0o022, &["restore", &format!("{name}:v0")]);
         shared.ok(storing, 0o022, &["gc", "--min-age", "0"]);
         shared.ok(restoring, 0o022, &["verify"]);

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 /// A temporary directory with a store in it.
@@ -117,11 +118,10 @@ impl TestStore {
     /// Runs a script of the documents in a directory, as a reader does: with the commands in the PATH, and no store
     /// named. stderr goes to stdout.
     pub fn reader(&self, shell: &str, home: &Path, script: &str) -> Output {
-        let binaries = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
         Command::new(shell)
             .args(["-c", &format!("exec 2>&1\n{script}")])
             .current_dir(home)
-            .env("PATH", format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap()))
+            .env("PATH", path_with_cairn())
             .env("CAIRN_CACHE_DIR", self.path("cache"))
             .env_remove("CAIRN_STORE")
             .env_remove("CAIRN_RUN")
@@ -129,6 +129,17 @@ impl TestStore {
             .output()
             .unwrap()
     }
+}
+
+/// The PATH, with the commands of this build first.
+pub fn path_with_cairn() -> String {
+    let binaries = Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
+    format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap())
+}
+
+/// The number in the environment variable `name`, or `default`.
+pub fn setting<T: FromStr>(name: &str, default: T) -> T {
+    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -181,6 +192,12 @@ pub fn snapshot(root: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
         out.insert(path, value);
     }
     out
+}
+
+/// All files below a directory, in the order of their names.
+pub fn files(root: &Path) -> Vec<PathBuf> {
+    let all = walkdir::WalkDir::new(root).sort_by_file_name().into_iter().map(Result::unwrap);
+    all.filter(|e| e.file_type().is_file()).map(|e| e.into_path()).collect()
 }
 
 /// Copies a directory as it is, symlinks as symlinks.

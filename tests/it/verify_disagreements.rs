@@ -1,7 +1,7 @@
 //! What verify finds although every file is whole by itself: location hints that lead elsewhere, packs that are not
 //! listed, modes, records of another artifact or another stage.
 
-use crate::crafted_stores;
+use crate::crafted_stores::{self, behind};
 use crate::support::{TestStore, make_tree, random_bytes, text};
 use cairn::catalog::{Draft, RunRecord};
 use cairn::internals::manifest::{Edit, MemoryNodes, Node, RootNode, apply};
@@ -27,9 +27,32 @@ fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// The record's file behind a number.
-fn behind(link: &Path) -> PathBuf {
-    link.parent().unwrap().join(std::fs::read_link(link).unwrap())
+/// The manifest of version 0 without its sum.
+fn unsigned_manifest(store: &Path, artifact: &str) -> (PathBuf, Vec<u8>) {
+    let manifest = behind(&store.join("artifacts").join(artifact).join("versions/v0")).join("manifest");
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes.truncate(bytes.len() - 32);
+    (manifest, bytes)
+}
+
+/// Writes a file that ends with the sum of what is before.
+fn write_signed(path: &Path, mut bytes: Vec<u8>) {
+    let sum = Digest::of(&bytes);
+    bytes.extend_from_slice(&sum.0);
+    crafted_stores::write(path, &bytes);
+}
+
+/// A store with `x:v0`, a small and a large file, and the paths of the small one's pack and the large one's object.
+fn with_pack_and_object() -> (TestStore, PathBuf, PathBuf) {
+    let test_store = TestStore::new();
+    let large = random_bytes(1, 200_000);
+    make_tree(&test_store.path("d"), &[("small", b"small"), ("large", &large)]);
+    test_store.ok(&["put", "x", "d"]);
+    let store = test_store.store_path();
+    let pack = store.join("packs").join(place(&test_store, b"small").0.hex());
+    let object = Digest::of(&large).hex();
+    let object = store.join("objects").join(&object[..2]).join(&object[2..]);
+    (test_store, pack, object)
 }
 
 /// The one pack with a small file's content, and where the header of that content is.
@@ -47,9 +70,7 @@ fn place(test_store: &TestStore, content: &[u8]) -> (Digest, u32) {
 
 /// Gives the root node of `x:v0` these hints: FORMAT.md, "Stored nodes".
 fn set_hints(test_store: &TestStore, packs: &[Digest], slots: &[(u16, u32)]) {
-    let manifest = behind(&test_store.store_path().join("artifacts/x/versions/v0")).join("manifest");
-    let mut bytes = std::fs::read(&manifest).unwrap();
-    bytes.truncate(bytes.len() - 32);
+    let (manifest, mut bytes) = unsigned_manifest(&test_store.store_path(), "x");
     let listed = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let root = 12 + 32 * listed;
     let node = u32::from_le_bytes(bytes[root..root + 4].try_into().unwrap()) as usize;
@@ -64,9 +85,7 @@ fn set_hints(test_store: &TestStore, packs: &[Digest], slots: &[(u16, u32)]) {
     let sum = Digest::of(&hints);
     bytes.extend_from_slice(&hints);
     bytes.extend_from_slice(&sum.0[..8]);
-    let sum = Digest::of(&bytes);
-    bytes.extend_from_slice(&sum.0);
-    crafted_stores::write(&manifest, &bytes);
+    write_signed(&manifest, bytes);
 }
 
 #[test]
@@ -123,14 +142,10 @@ fn a_version_that_does_not_list_a_pack_with_its_nodes_is_found_also_if_another_v
     let (own, _) = place(&test_store, b"content");
     let (other, _) = place(&test_store, b"other");
     found(&test_store, &["verify"], &[]);
-    let manifest = behind(&store.join("artifacts/y/versions/v0")).join("manifest");
-    let mut bytes = std::fs::read(&manifest).unwrap();
-    bytes.truncate(bytes.len() - 32);
+    let (manifest, mut bytes) = unsigned_manifest(&store, "y");
     assert_eq!(bytes[12..44], own.0);
     bytes[12..44].copy_from_slice(&other.0);
-    let sum = Digest::of(&bytes);
-    bytes.extend_from_slice(&sum.0);
-    crafted_stores::write(&manifest, &bytes);
+    write_signed(&manifest, bytes);
     for args in [&["verify"][..], &["verify", "--quick"]] {
         let (message, _) = found(&test_store, args, &["F16-pack"]);
         assert!(
@@ -144,13 +159,7 @@ fn a_version_that_does_not_list_a_pack_with_its_nodes_is_found_also_if_another_v
 
 #[test]
 fn packs_and_objects_that_can_be_written_to_are_found_and_made_read_only_by_a_repair() {
-    let test_store = TestStore::new();
-    make_tree(&test_store.path("d"), &[("small", b"small"), ("large", &random_bytes(1, 200_000))]);
-    test_store.ok(&["put", "x", "d"]);
-    let store = test_store.store_path();
-    let pack = store.join("packs").join(place(&test_store, b"small").0.hex());
-    let object = Digest::of(&random_bytes(1, 200_000)).hex();
-    let object = store.join("objects").join(&object[..2]).join(&object[2..]);
+    let (test_store, pack, object) = with_pack_and_object();
     for file in [&pack, &object] {
         mode(file, 0o644);
         let (message, _) = found(&test_store, &["verify"], &["F1-touched"]);
@@ -170,14 +179,9 @@ fn packs_and_objects_that_can_be_written_to_are_found_and_made_read_only_by_a_re
 
 #[test]
 fn files_that_are_closed_to_the_users_of_the_store_are_a_note_and_can_be_opened_again() {
-    let test_store = TestStore::new();
-    make_tree(&test_store.path("d"), &[("small", b"small"), ("large", &random_bytes(1, 200_000))]);
-    test_store.ok(&["put", "x", "d"]);
+    let (test_store, pack, object) = with_pack_and_object();
     let store = test_store.store_path();
     let record = behind(&store.join("artifacts/x/versions/v0")).join("version.json");
-    let object = Digest::of(&random_bytes(1, 200_000)).hex();
-    let object = store.join("objects").join(&object[..2]).join(&object[2..]);
-    let pack = store.join("packs").join(place(&test_store, b"small").0.hex());
     for (path, closed) in
         [(&record, 0o600), (&record, 0o666), (&object, 0o400), (&pack, 0o400), (&store.join("packs"), 0o700)]
     {

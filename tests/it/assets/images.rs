@@ -1,6 +1,6 @@
 //! Images from pixels, with boxes and masks, alone and in tables.
 
-use super::{image, read, table, written_by_wandb};
+use super::{image, read, table, version_with, written_by_wandb};
 use crate::support::TestStore;
 use cairn::assets::{BoundingBox, Boxes, Classes, Image, Mask, Object, Value};
 use cairn::{Artifact, Kind};
@@ -97,9 +97,7 @@ fn images_with_pixels_boxes_and_masks_are_stored_as_wandb_writes_them() {
     let store = test.store();
     let expected = written_by_wandb();
     for (name, object) in objects() {
-        let mut artifact = Artifact::new("images", None).unwrap();
-        artifact.add(name, &object).unwrap();
-        let version = artifact.save(&store).unwrap().version;
+        let version = version_with(&store, "images", name, &object);
         for (path, text) in &expected[name] {
             let ours = read(&version, path);
             assert_eq!(without_digests(&ours), without_digests(text), "{name}: {path}");
@@ -120,9 +118,7 @@ fn a_picture_of_pixels_is_a_png_named_by_its_md5_and_has_these_pixels() {
     for channels in [1, 3, 4] {
         let given: Vec<u8> = (0..6 * channels as u8).map(|n| n.wrapping_mul(37)).collect();
         let made = Image::from_pixels(3, 2, channels, &given).unwrap();
-        let mut artifact = Artifact::new("pixels", None).unwrap();
-        artifact.add("i", &made).unwrap();
-        let version = artifact.save(&test.store()).unwrap().version;
+        let version = version_with(&test.store(), "pixels", "i", &Object::Image(made));
         let Object::Image(found) = version.get("i").unwrap() else { panic!("not an image") };
         let bytes = found.bytes().unwrap();
         let hex: String = md5::Md5::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
@@ -139,9 +135,7 @@ fn a_picture_of_pixels_is_a_png_named_by_its_md5_and_has_these_pixels() {
 #[test]
 fn what_an_image_that_is_read_says_of_its_classes_boxes_and_masks() {
     let test = TestStore::new();
-    let mut artifact = Artifact::new("images", None).unwrap();
-    artifact.add("i", &masks(two_layers(image()))).unwrap();
-    let version = artifact.save(&test.store()).unwrap().version;
+    let version = version_with(&test.store(), "images", "i", &Object::Image(masks(two_layers(image()))));
     let Object::Image(found) = version.get("i").unwrap() else { panic!("not an image") };
     let names: Vec<_> = found.class_names().collect();
     assert_eq!(names, [(0, "sky"), (3, "dog"), (1, "class_1"), (2, "x"), (5, "class_5")]);
@@ -153,9 +147,7 @@ fn what_an_image_that_is_read_says_of_its_classes_boxes_and_masks() {
     let layers: Vec<_> = found.mask_layers().map(|(layer, mask)| (layer, mask.bytes().unwrap())).collect();
     assert_eq!(layers[0], ("m", Mask::from_pixels(3, 2, &[0, 1, 1, 2, 0, 127]).unwrap().bytes().unwrap()));
     // In a table of its own, the column knows the classes of the image that was read.
-    let mut again = Artifact::new("again", None).unwrap();
-    again.add("t", &table(["i"], vec![[found.into()]])).unwrap();
-    let version = again.save(&test.store()).unwrap().version;
+    let version = version_with(&test.store(), "again", "t", &table(["i"], vec![[found.into()]]));
     let text = read(&version, "t.table.json");
     assert!(
         text.contains(r#""class_map": {"params": {"is_set": false, "val": {"0": "sky", "1": "class_1","#),

@@ -4,7 +4,7 @@ mod images;
 
 use crate::support::{TestStore, text};
 use cairn::assets::{Classes, Html, Image, Json, Object, Table, Value};
-use cairn::{Artifact, Version};
+use cairn::{Artifact, Store, Version};
 use std::collections::BTreeMap;
 
 /// A PNG of 3 × 2 pixels.
@@ -22,6 +22,13 @@ fn written_by_wandb() -> BTreeMap<String, Vec<(String, String)>> {
         by_object.entry(object).or_default().push((path, text));
     }
     by_object
+}
+
+/// A version of `artifact` with one object.
+fn version_with(store: &Store, artifact: &str, name: &str, object: &Object) -> Version {
+    let mut artifact = Artifact::new(artifact, None).unwrap();
+    artifact.add(name, object).unwrap();
+    artifact.save(store).unwrap().version
 }
 
 fn read(version: &Version, path: &str) -> String {

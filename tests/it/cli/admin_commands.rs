@@ -197,20 +197,15 @@ fn damage_is_found_named_with_a_code_and_what_it_affects_and_is_status_1() {
     let test_store = test_store();
     make_tree(&test_store.path("big"), &[("blob", &crate::support::random_bytes(4, 300_000))]);
     test_store.ok(&["put", "y", "big"]);
-    let object = walkdir::WalkDir::new(test_store.path("store/objects"))
-        .into_iter()
-        .flatten()
-        .find(|e| e.file_type().is_file())
-        .unwrap()
-        .into_path();
-    let mut bytes = std::fs::read(&object).unwrap();
-    let times = std::fs::metadata(&object).unwrap();
+    let object = &crate::support::files(&test_store.path("store/objects"))[0];
+    let mut bytes = std::fs::read(object).unwrap();
+    let times = std::fs::metadata(object).unwrap();
     bytes[1000] ^= 1;
-    std::fs::set_permissions(&object, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    std::fs::write(&object, bytes).unwrap();
+    std::fs::set_permissions(object, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(object, bytes).unwrap();
     std::fs::File::options()
         .write(true)
-        .open(&object)
+        .open(object)
         .unwrap()
         .set_times(std::fs::FileTimes::new().set_modified(times.modified().unwrap()))
         .unwrap();

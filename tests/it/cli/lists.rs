@@ -1,7 +1,7 @@
 //! `list` with filters and orders, times, colours, times to live, sources of copies, and completions.
 
 use crate::crafted_stores::made_at;
-use crate::support::{TestStore, make_tree, text};
+use crate::support::{TestStore, make_tree, path_with_cairn, text};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -199,14 +199,12 @@ fn with_draft() -> TestStore {
 
 /// A shell in which `cairn` is this build, on the store.
 fn shell(test_store: &TestStore, shell: &str, args: &[&str]) -> Command {
-    let binaries = std::path::Path::new(env!("CARGO_BIN_EXE_cairn")).parent().unwrap();
-    let path = format!("{}:{}", binaries.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(shell);
     command
         .args(args)
         .current_dir(test_store.dir.path())
         .env("CAIRN_STORE", test_store.store_path())
-        .env("PATH", path)
+        .env("PATH", path_with_cairn())
         .env("HOME", test_store.dir.path())
         .env("TERM", "dumb");
     command

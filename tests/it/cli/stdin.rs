@@ -1,6 +1,6 @@
 //! Standard input and commands as sources, of each command that takes them.
 
-use crate::support::{TestStore, make_tree, random_bytes, text};
+use crate::support::{TestStore, files, make_tree, random_bytes, text};
 use std::io::Write;
 use std::os::fd::FromRawFd;
 use std::process::{Command, Output, Stdio};
@@ -212,10 +212,7 @@ fn the_exit_status_is_the_answer_even_if_the_output_is_not_read() {
         assert_eq!(with_closed_pipe(&test_store, &[&["diff", "x", "./src"], more].concat()), Some(1), "{more:?}");
     }
     assert_eq!(with_closed_pipe(&test_store, &["verify"]), Some(0));
-    let object = walkdir::WalkDir::new(test_store.store_path().join("objects"))
-        .into_iter()
-        .find(|e| e.as_ref().unwrap().file_type().is_file());
-    std::fs::remove_file(object.unwrap().unwrap().path()).unwrap();
+    std::fs::remove_file(&files(&test_store.store_path().join("objects"))[0]).unwrap();
     for args in [&["verify"][..], &["verify", "--json"]] {
         assert_eq!(with_closed_pipe(&test_store, args), Some(1), "{args:?}");
     }

@@ -1,6 +1,6 @@
 //! What a first user tries: mistakes that were accepted, answers that said too much or too little.
 
-use crate::support::{TestStore, make_tree, random_bytes, text};
+use crate::support::{TestStore, files, make_tree, random_bytes, text};
 use std::os::unix::fs::PermissionsExt;
 
 /// `x:v0` and `x:v1`, of `d`.
@@ -28,12 +28,8 @@ fn a_quick_or_partial_verification_does_not_say_more_than_it_read() {
     assert!(said.contains("about 10% of the content was hashed"), "{said}");
     let said = stderr(&test_store, &["verify", "big:v0", "--quick"], 0);
     assert!(said.contains(" 0 B read") && !said.contains("packs"), "{said}");
-    let object = walkdir::WalkDir::new(test_store.store_path().join("objects"))
-        .into_iter()
-        .flatten()
-        .find(|e| e.file_type().is_file())
-        .unwrap();
-    std::fs::set_permissions(object.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    let object = &files(&test_store.store_path().join("objects"))[0];
+    std::fs::set_permissions(object, std::fs::Permissions::from_mode(0o644)).unwrap();
     let found = text(&test_store.run(&["verify", "--quick"], 1).stdout);
     assert!(found.contains("F1-touched") && !found.contains("its bytes are right"), "{found}");
 }

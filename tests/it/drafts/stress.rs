@@ -4,7 +4,7 @@
 //! `CAIRN_STORM_RUNS=64 CAIRN_STORM_FILES=1000 CAIRN_STORM_ROUNDS=20 cargo test --release --test it storm --
 //! --nocapture` is the long form.
 
-use crate::support::{Dice, TestStore, text};
+use crate::support::{Dice, TestStore, setting, text};
 use cairn::catalog::Draft;
 use cairn::types::{ArtifactName, DistributedId};
 use std::collections::BTreeMap;
@@ -12,10 +12,6 @@ use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-fn setting(name: &str, quick: usize) -> usize {
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(quick)
-}
 
 #[derive(Default)]
 struct Tally {

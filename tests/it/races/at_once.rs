@@ -68,11 +68,7 @@ fn eight_processes_that_add_the_same_bytes_store_a_large_one_once_and_small_ones
     let digests: BTreeSet<String> =
         children.into_iter().map(|c| json(&c.wait_with_output().unwrap())["digest"].to_string()).collect();
     assert_eq!(digests.len(), 1);
-    let objects = walkdir::WalkDir::new(test_store.store_path().join("objects"))
-        .into_iter()
-        .filter(|e| e.as_ref().unwrap().file_type().is_file())
-        .count();
-    assert_eq!(objects, 1);
+    assert_eq!(files(&test_store.store_path().join("objects")).len(), 1);
     for n in &names {
         dense(&test_store, n, 1);
         holds(&test_store, n, "source");

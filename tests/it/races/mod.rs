@@ -6,7 +6,9 @@ mod at_once;
 mod killed_and_fenced;
 mod replies_and_sources;
 
-use crate::support::{TestStore, copy_tree, make_tree, random_bytes, resume, shim, snapshot, text, wait_stopped};
+use crate::support::{
+    TestStore, copy_tree, files, make_tree, random_bytes, resume, shim, snapshot, text, wait_stopped,
+};
 use cairn::catalog::remove::{self, Force};
 use cairn::catalog::{VersionSpec, alias};
 use cairn::internals::catalog::removal;

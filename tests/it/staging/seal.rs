@@ -1,7 +1,7 @@
 //! What sealing makes of a stage, and what is there afterwards.
 
 use super::support::{LARGE, contributions, finished, left, stage, stage_with, whole};
-use crate::support::{TestStore, make_tree, random_bytes, snapshot, text};
+use crate::support::{TestStore, files, make_tree, random_bytes, snapshot, text};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
@@ -67,11 +67,7 @@ fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
     File::open(staged.at("large")).unwrap().sync_all().unwrap();
     let before = fs::metadata(staged.backing().join("large")).unwrap();
     staged.sealed();
-    let objects: Vec<_> = walkdir::WalkDir::new(test_store.store_path().join("objects"))
-        .into_iter()
-        .flatten()
-        .filter(|e| e.file_type().is_file())
-        .collect();
+    let objects = files(&test_store.store_path().join("objects"));
     assert_eq!(objects.len(), 1);
     let object = objects[0].metadata().unwrap();
     assert_eq!(
@@ -133,11 +129,7 @@ fn where_blocks_can_be_shared_they_are() {
         let (before, inode) = (used(), fs::metadata(staged.backing().join("large")).unwrap().ino());
         staged.sealed();
         assert!(used() < before + (8 << 20), "{} to {}: nothing was copied", before, used());
-        let object = walkdir::WalkDir::new(test_store.store_path().join("objects"))
-            .into_iter()
-            .flatten()
-            .find(|e| e.file_type().is_file())
-            .unwrap();
+        let object = &files(&test_store.store_path().join("objects"))[0];
         assert_ne!(object.metadata().unwrap().ino(), inode);
         whole(&test_store, "shared");
         test_store.ok(&["umount", staged.mnt.to_str().unwrap()]);

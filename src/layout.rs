@@ -236,6 +236,11 @@ impl Layout {
         self.artifact(name).join("removed")
     }
 
+    /// The marks of versions that aliases and collections name.
+    pub fn given(&self, name: &ArtifactName) -> PathBuf {
+        self.artifact(name).join("given")
+    }
+
     /// All aliases of an artifact.
     pub fn aliases(&self, name: &ArtifactName) -> PathBuf {
         self.artifact(name).join("aliases")

@@ -3,7 +3,7 @@
 use super::numbers::{Numbered, unless_exactly};
 use super::origin::Actor;
 use super::removed_version::removed_error;
-use super::{log, removal};
+use super::{given, log, removal};
 use crate::clock;
 use crate::disk;
 use crate::error::{Detail, Error, Kind, Result};
@@ -79,6 +79,24 @@ pub fn readable(store: &Store, name: &ArtifactName) -> Result<(Vec<(AliasName, V
     }
     found.sort();
     Ok((found, damaged))
+}
+
+/// The highest number that an alias names, or that the last collection saw.
+///
+/// # Errors
+/// I/O.
+pub(super) fn highest_named(store: &Store, name: &ArtifactName) -> Result<Option<VersionNumber>> {
+    let named = readable(store, name)?.0.into_iter().map(|(_, number)| number).filter(|n| n.0 <= given::MAX_GIVEN);
+    Ok(named.max().max(given::collected(store, name)?))
+}
+
+/// Leaves a mark of a version before an alias names it, so that its number is never given again.
+fn leave_mark(store: &Store, name: &ArtifactName, version: VersionNumber) -> Result<()> {
+    let marks = given::marks(store, name)?;
+    // Without marks, aliases of an earlier release may name a higher number.
+    let named = if marks.is_empty() { highest_named(store, name)? } else { None };
+    let number = named.map_or(version, |named| named.max(version));
+    if marks.last() >= Some(&number) { Ok(()) } else { given::leave(store, name, number, marks) }
 }
 
 /// Moves an alias, or removes it (`to` is `None`), and returns where it pointed. If it points there already, nothing is
@@ -177,6 +195,9 @@ fn append(
     let purpose = Purpose { purpose: "alias", artifact: Some(name.as_str()), ..Purpose::default() };
     let record = |last: Option<AliasRecord>, from| {
         let to = decide(last, from)?;
+        if let Some(Some(version)) = to {
+            leave_mark(store, name, version)?;
+        }
         Ok(to.map(|version| AliasRecord {
             alias: alias.clone(),
             version,

@@ -3,56 +3,37 @@
 //! A number was given if a later one has a link, or if an alias, a note, a use or the last garbage collection names it.
 //! Such a number is never given to another version.
 
+use super::given::MAX_GIVEN;
 use super::version::{self, Version};
 use super::version_record::{VersionRecord, read_record};
-use super::{alias, numbers, removal};
+use super::{alias, given, numbers, removal};
+use crate::disk;
 use crate::error::{Kind, Result};
 use crate::store::Store;
 use crate::txn::claim;
 use crate::types::{ArtifactName, Token, VersionNumber};
-use crate::{disk, record};
-use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most lost numbers of an artifact that are listed.
 const MAX_LISTED: usize = 1000;
-/// A damaged record may name any number. Higher ones than this show nothing.
-const MAX_GIVEN: u64 = 1 << 40;
-
-/// The part of `gc.json` that is about numbers of versions.
-#[derive(Deserialize)]
-struct Collected {
-    artifacts: HashMap<String, CollectedArtifact>,
-}
-
-#[derive(Deserialize)]
-struct CollectedArtifact {
-    #[serde(default)]
-    version: Option<u64>,
-}
 
 /// What shows that a number was given, by number.
 type Shown = BTreeMap<VersionNumber, String>;
 
-/// Adds the numbers that aliases name, and the highest one that the last garbage collection saw, if that counts.
+/// Adds the numbers that aliases name, and what marks and the last garbage collection show, if that counts.
 fn named(store: &Store, name: &ArtifactName, shown: &mut Shown, collected: bool) -> Result<()> {
-    let mut add = |number: u64, why: String| {
-        if number <= MAX_GIVEN {
-            shown.entry(VersionNumber(number)).or_insert(why);
-        }
-    };
     for (alias, number) in alias::readable(store, name)?.0 {
-        add(number.0, format!("alias {alias} points at it"));
+        if number.0 <= MAX_GIVEN {
+            shown.entry(number).or_insert_with(|| format!("alias {alias} points at it"));
+        }
     }
-    if !collected {
-        return Ok(());
-    }
-    let Some(bytes) = disk::read_small(&store.layout().gc_history(), 1 << 30)? else { return Ok(()) };
-    // A damaged list shows nothing; the next collection reports it.
-    if let Ok(collected) = record::decode::<Collected>(&bytes, "gc.json")
-        && let Some(number) = collected.artifacts.get(name.as_str()).and_then(|artifact| artifact.version)
-    {
-        add(number, "the last garbage collection saw it".into());
+    if collected {
+        if let Some(number) = given::collected(store, name)? {
+            shown.entry(number).or_insert("the last garbage collection saw it".into());
+        }
+        for number in given::marks(store, name)? {
+            shown.entry(number).or_insert_with(|| format!("artifacts/{name}/given/{number} shows that it was given"));
+        }
     }
     Ok(())
 }
@@ -70,16 +51,41 @@ fn noted(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Op
 /// number's link is lost. What shows lost numbers is read first. So a version that another process publishes meanwhile
 /// does not look lost.
 ///
+/// Of what aliases and collections name, the marks show the highest number. If there are none, everything is read once,
+/// and leaves a mark.
+///
 /// # Errors
 /// Those of `look`; I/O.
 pub(crate) fn highest_given(
     store: &Store,
     name: &ArtifactName,
+    look: impl FnMut() -> Result<Option<VersionNumber>>,
+) -> Result<(Option<VersionNumber>, Option<VersionNumber>)> {
+    let mark = given::marks(store, name)?.pop();
+    let named = if mark.is_some() { mark } else { alias::highest_named(store, name)? };
+    let found = highest_from(store, name, named, look)?;
+    if let (None, Some(given)) = (mark, found.1)
+        && is_named_somewhere(store, name)?
+    {
+        // If this fails, the next writer reads everything again.
+        let _: Result<()> = given::leave(store, name, given, Vec::new());
+    }
+    Ok(found)
+}
+
+/// Whether there is something to read in a search for what aliases and collections name.
+fn is_named_somewhere(store: &Store, name: &ArtifactName) -> Result<bool> {
+    let layout = store.layout();
+    Ok(disk::lstat(&layout.aliases(name))?.is_some() || disk::lstat(&layout.gc_history())?.is_some())
+}
+
+/// [`highest_given`], where `named` is the highest number that aliases and collections name.
+fn highest_from(
+    store: &Store,
+    name: &ArtifactName,
+    named: Option<VersionNumber>,
     mut look: impl FnMut() -> Result<Option<VersionNumber>>,
 ) -> Result<(Option<VersionNumber>, Option<VersionNumber>)> {
-    let mut shown = Shown::new();
-    named(store, name, &mut shown, true)?;
-    let named = shown.pop_last().map(|(number, _)| number);
     let mut linked = look()?;
     loop {
         let mut given = linked.max(named);

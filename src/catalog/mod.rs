@@ -6,6 +6,7 @@ pub(crate) mod artifact;
 mod assign;
 pub mod draft;
 mod event;
+pub(crate) mod given;
 pub mod history;
 pub mod info;
 pub mod lineage;

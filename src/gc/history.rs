@@ -3,11 +3,12 @@
 //! A cluster file system with a failed brick, a replica that is behind, or a restored backup with holes lists less than
 //! there is. A collection would free the content of what is not listed.
 
+use crate::catalog::given;
 use crate::disk;
 use crate::error::{Error, Result, show_list, show_path};
 use crate::record;
 use crate::store::Store;
-use crate::types::ArtifactName;
+use crate::types::{ArtifactName, VersionNumber};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -42,6 +43,12 @@ impl History {
         let path = store.layout().gc_history();
         let Some(bytes) = disk::read_small(&path, 1 << 30)? else { return Ok(None) };
         record::decode(&bytes, &show_path(&path)).map(Some)
+    }
+
+    /// Leaves marks of the highest numbers: their artifacts' next versions get higher ones, also if links are lost.
+    pub(super) fn leave_marks(&self, store: &Store) -> Result<()> {
+        let highest = self.artifacts.iter().filter_map(|(name, known)| Some((name, VersionNumber(known.version?))));
+        highest.into_iter().try_for_each(|(name, number)| given::leave_collected(store, name, number))
     }
 
     /// Replaces what the last collection saw. `temporary` is a path on the same file system; the file is written there

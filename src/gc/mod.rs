@@ -114,6 +114,7 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     // A writer adds a feature first, then it looks for collectors that do not know it.
     check_features(store)?;
     let own = Batch::locked(store, &token, lock)?;
+    marker.history.leave_marks(store)?;
     own.write_history(&marker.history)?;
     move_unneeded(store, &own, &marker, &removals, options, &mut report)?;
     sweep(store, own, marker, options, &mut report)?;

@@ -51,8 +51,8 @@ fn break_locks(test_store: &TestStore, child: &Child) {
     }
 }
 
-/// Stops a command before each step at which it changes the disk, while `meanwhile` runs, then lets it continue. It must
-/// succeed, and the store must be whole; `check` gets what it printed. Returns how many steps it has.
+/// Stops a command before each step at which it changes the disk, while `meanwhile` runs, then lets it continue. It
+/// must succeed, and the store must be whole; `check` gets what it printed. Returns how many steps it has.
 fn at_each_step(
     args: &[&str],
     mut meanwhile: impl FnMut(&TestStore, &Child),

@@ -1,4 +1,5 @@
-//! Costs that must not grow with a store's age: with the runs that made a version, with what killed writers left.
+//! Costs that must not grow with a store's age: with the runs that made a version, with its aliases, with what killed
+//! writers left.
 
 use crate::crafted_stores;
 use crate::support::{TestStore, make_tree, resume, text};
@@ -167,4 +168,37 @@ fn a_writer_clears_what_dead_writers_of_its_host_left() {
     assert_eq!(test_store.ok(&["cat", "x:v2", "f"]), "other");
     assert_eq!((count(&work), count(&locks)), (0, 0));
     test_store.clean("after the dead writers");
+}
+
+/// How many system calls of a put of new content concern what aliases and the last collection name.
+fn calls_for_names(test_store: &TestStore, content: &str) -> Option<usize> {
+    make_tree(&test_store.path("d"), &[("f", content.as_bytes())]);
+    let calls = test_store.traced(&["put", "x", "d"])?;
+    let is_for_names = |line: &&String| ["/aliases", "gc.json", "/given"].iter().any(|at| line.contains(at));
+    Some(calls.iter().filter(is_for_names).count())
+}
+
+#[test]
+fn a_new_version_reads_neither_all_aliases_nor_what_the_last_collection_saw() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("f", b"0")]);
+    test_store.ok(&["put", "x", "d"]);
+    let Some(without_names) = calls_for_names(&test_store, "1") else { return };
+    assert!(without_names <= 8, "{without_names}");
+    for n in 0..30 {
+        test_store.ok(&["alias", &format!("x:v{}", n % 2), &format!("a{n}")]);
+    }
+    let given = test_store.store_path().join("artifacts/x/given");
+    let marks = || fs::read_dir(&given).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert_eq!(marks().collect::<Vec<_>>(), ["v1"]);
+    test_store.ok(&["gc"]);
+    assert_eq!(calls_for_names(&test_store, "2"), Some(1));
+    test_store.ok(&["gc"]);
+    assert_eq!(marks().collect::<Vec<_>>(), ["v2"]);
+    // A store of an earlier release has no marks: the first writer reads everything, and leaves one.
+    fs::remove_dir_all(&given).unwrap();
+    assert!(calls_for_names(&test_store, "3") > Some(30));
+    assert_eq!(marks().collect::<Vec<_>>(), ["v2"]);
+    assert_eq!(calls_for_names(&test_store, "4"), Some(1));
+    test_store.clean("with marks");
 }

@@ -182,6 +182,32 @@ fn the_loss_of_the_newest_number_is_noted_and_it_is_not_given_again_if_anything_
 }
 
 #[test]
+fn a_lost_number_that_something_named_is_not_given_again_with_or_without_its_mark() {
+    let named: [&[&[&str]]; 3] = [
+        &[&["alias", "x:v3", "prod"]],
+        &[&["gc"]],
+        // The alias moved away: its mark is what is left.
+        &[&["alias", "x:v3", "prod"], &["alias", "x:v0", "prod"]],
+    ];
+    for (case, commands) in named.iter().enumerate() {
+        for has_mark in [true, false].into_iter().take(if case == 2 { 1 } else { 2 }) {
+            let test_store = with_versions(4);
+            commands.iter().for_each(|command| drop(test_store.ok(command)));
+            let given = test_store.store_path().join("artifacts/x/given");
+            assert!(given.join("v3").exists(), "{commands:?}");
+            if !has_mark {
+                std::fs::remove_dir_all(&given).unwrap();
+            }
+            // Nothing names v2.
+            [2, 3].iter().for_each(|n| std::fs::remove_file(link(&test_store, *n)).unwrap());
+            assert_eq!(put(&test_store, "new"), "x:v4", "{commands:?} {has_mark}");
+            test_store.run(&["verify", "--repair"], 0);
+            assert_eq!(test_store.ok(&["cat", "x:v3", "f"]), "3");
+        }
+    }
+}
+
+#[test]
 fn the_last_number_is_missed_where_an_alias_or_a_note_tells_of_it() {
     let test_store = with_versions(3);
     test_store.ok(&["alias", "x:v2", "prod"]);

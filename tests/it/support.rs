@@ -91,6 +91,24 @@ impl TestStore {
         child
     }
 
+    /// Runs the command with success and gives its system calls, a line each; `None`: there is no strace.
+    pub fn traced(&self, args: &[&str]) -> Option<Vec<String>> {
+        let (trace, command) = (self.path("trace"), self.cairn(args));
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-s", "300", "-o"]).arg(&trace).arg(command.get_program()).args(command.get_args());
+        traced.current_dir(self.dir.path()).env_clear().envs(std::env::vars_os());
+        command.get_envs().for_each(|(name, value)| match value {
+            Some(value) => drop(traced.env(name, value)),
+            None => drop(traced.env_remove(name)),
+        });
+        let Ok(output) = traced.output() else {
+            println!("skipped: strace is missing");
+            return None;
+        };
+        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        Some(text(&std::fs::read(trace).unwrap()).lines().map(str::to_owned).collect())
+    }
+
     /// Runs the command with success and gives its trimmed stdout.
     pub fn ok(&self, args: &[&str]) -> String {
         text(&self.run(args, 0).stdout).trim_end().to_owned()

@@ -418,7 +418,8 @@ fn where_directories_do_not_pass_on_their_group_entries_get_it_all_the_same() {
 
 /// What an earlier release and a copy left: files of several owners with strict modes.
 fn close(store: &Path) {
-    for (n, entry) in walkdir::WalkDir::new(store).min_depth(2).into_iter().map(Result::unwrap).enumerate() {
+    let entries = walkdir::WalkDir::new(store).min_depth(2).sort_by_file_name();
+    for (n, entry) in entries.into_iter().map(Result::unwrap).enumerate() {
         let meta = entry.metadata().unwrap();
         if meta.is_symlink() || entry.path().starts_with(store.join("staging")) {
             continue;
@@ -444,6 +445,7 @@ fn access_opens_an_existing_store_to_a_group_and_says_what_it_may_not_change() {
     std::os::unix::fs::symlink(&outside, shared.store().join("artifacts/link")).unwrap();
     std::fs::hard_link(outside.join("secret"), shared.store().join("artifacts/x/hard")).unwrap();
     close(&shared.store());
+    chown(outside.join("secret"), Some(ROOT.uid), Some(ROOT.uid)).unwrap();
 
     let shown = shared.ok(ALICE, 0o022, &["access"]);
     assert!(shown.contains("owner  daemon") && shown.contains("write  daemon") && shown.contains("may read and write"));

@@ -93,6 +93,14 @@ enum Placed {
     Away,
 }
 
+/// What came from other batches.
+pub(super) struct Adopted {
+    /// Those in which files stayed, because this batch has the same content.
+    pub(super) rest: Vec<OsString>,
+    /// How many files came.
+    pub(super) files: usize,
+}
+
 /// What becomes of a file in a batch.
 enum Fate {
     /// Nothing needs it, or everything that is needed of it is in place elsewhere, and was read and hashed there.
@@ -190,26 +198,33 @@ impl<'a> Batch<'a> {
 
     /// Moves files in.
     pub(super) fn take(&self, items: &[Item]) -> Result<()> {
-        self.take_from(items, |item| item.place(self.store))
+        self.take_from(items, |item| item.place(self.store)).map(drop)
     }
 
-    /// Takes over what is in another batch, and removes it.
-    pub(super) fn adopt(&self, other: &OsString) -> Result<()> {
-        let dir = self.store.layout().trash().join(other);
-        for temporary in [HISTORY, PROBE] {
-            self.store.disk().remove_file(&dir.join(temporary))?;
+    /// Takes over what is in other batches, and removes them.
+    pub(super) fn adopt(&self, others: &[OsString]) -> Result<Adopted> {
+        let mut adopted = Adopted { rest: Vec::new(), files: 0 };
+        for other in others {
+            let dir = self.store.layout().trash().join(other);
+            for temporary in [HISTORY, PROBE] {
+                self.store.disk().remove_file(&dir.join(temporary))?;
+            }
+            let items: Vec<_> = disk::list(&dir)?.iter().filter_map(|name| Item::parse(name.to_str()?)).collect();
+            let placed = self.take_from(&items, |item| item.trashed(self.store, other))?;
+            adopted.files += placed.iter().filter(|placed| **placed == Placed::Here).count();
+            if placed.contains(&Placed::Not) {
+                adopted.rest.push(other.clone());
+            }
+            // If something else is in it, that stays, and the directory with it.
+            let _ = self.store.disk().remove_dir(&dir);
         }
-        let items: Vec<_> = disk::list(&dir)?.iter().filter_map(|name| Item::parse(name.to_str()?)).collect();
-        self.take_from(&items, |item| item.trashed(self.store, other))?;
-        // If something else is in it, that stays, and the directory with it.
-        let _ = self.store.disk().remove_dir(&dir);
-        Ok(())
+        Ok(adopted)
     }
 
-    fn take_from(&self, items: &[Item], from: impl Fn(&Item) -> PathBuf) -> Result<()> {
-        let moved = self.relocate(items, from, |item| item.trashed(self.store, &self.name), &self.dir())?;
-        self.files.set(self.files.get() + moved.iter().filter(|moved| **moved == Placed::Here).count() as u64);
-        Ok(())
+    fn take_from(&self, items: &[Item], from: impl Fn(&Item) -> PathBuf) -> Result<Vec<Placed>> {
+        let placed = self.relocate(items, from, |item| item.trashed(self.store, &self.name), &self.dir())?;
+        self.files.set(self.files.get() + placed.iter().filter(|placed| **placed == Placed::Here).count() as u64);
+        Ok(placed)
     }
 
     /// Moves files to another place, as [`Disk::move_if_absent`] does: a file that is linked there loses its old name
@@ -293,13 +308,39 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Puts back what is needed and nowhere else in place, and frees the rest.
-    pub(super) fn empty(&self, marks: &Marks, report: &mut GcReport, progress: &Progress) -> Result<()> {
+    /// Puts back what is needed and nowhere else in place, and frees the other files. Then it does the same with
+    /// `rest`, batches that hold more copies of the same content.
+    pub(super) fn empty(
+        &self,
+        mut rest: Vec<OsString>,
+        marks: &Marks,
+        report: &mut GcReport,
+        progress: &Progress,
+    ) -> Result<()> {
         let (mut copies, mut left) = (None, HashSet::new());
         loop {
-            let items = self.some_items(&left)?;
-            if items.is_empty() {
+            self.empty_own(marks, (&mut copies, &mut left), report, progress)?;
+            let adopted = self.adopt(&rest)?;
+            if adopted.files == 0 {
                 break;
+            }
+            rest = adopted.rest;
+        }
+        self.close(report);
+        Ok(())
+    }
+
+    fn empty_own(
+        &self,
+        marks: &Marks,
+        (copies, left): (&mut Option<Copies<'a>>, &mut HashSet<OsString>),
+        report: &mut GcReport,
+        progress: &Progress,
+    ) -> Result<()> {
+        loop {
+            let items = self.some_items(left)?;
+            if items.is_empty() {
+                return Ok(());
             }
             let is_garbage = |item: &Item| matches!(item, Item::Object(of) if !marks.needs(of, BlobKind::Content));
             let (garbage, others): (Vec<_>, Vec<_>) = items.into_iter().partition(is_garbage);
@@ -313,7 +354,7 @@ impl<'a> Batch<'a> {
                 let path = item.trashed(self.store, &self.name);
                 let Some(meta) = disk::lstat(&path)? else { continue };
                 let file = item.file(path, meta.size());
-                match fate(self.store, marks, &item, &file, &mut copies)? {
+                match fate(self.store, marks, &item, &file, copies)? {
                     Fate::Free => {
                         self.store.disk().remove_file(&file.path)?;
                         report.freed.add(file.size);
@@ -323,8 +364,6 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        self.close(report);
-        Ok(())
     }
 
     fn name_of(&self, item: &Item) -> Option<OsString> {

@@ -37,6 +37,7 @@ use attribution::Garbage;
 use batch::{Batch, Item};
 use history::History;
 use roots::{Marker, Removals};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,8 +117,8 @@ pub fn collect(store: &Store, options: &GcOptions) -> Result<GcReport> {
     let own = Batch::locked(store, &token, lock)?;
     marker.history.leave_marks(store)?;
     own.write_history(&marker.history)?;
-    move_unneeded(store, &own, &marker, &removals, options, &mut report)?;
-    sweep(store, own, marker, options, &mut report)?;
+    let rest = move_unneeded(store, &own, &marker, &removals, options, &mut report)?;
+    sweep(store, (own, rest), marker, options, &mut report)?;
     drop(reserve);
     store.disk().make_reserve()?;
     Ok(report)
@@ -159,7 +160,7 @@ fn plan(
 
 /// G3: moves what is not marked into a batch, then rewrites packs and moves the old ones too. With a minimum age,
 /// new garbage goes into a batch of its own, which a later collection frees, and batches that are old enough come into
-/// this collection's.
+/// this collection's. Returns those of which something stayed where it is: it is in this collection's batch already.
 fn move_unneeded(
     store: &Store,
     own: &Batch<'_>,
@@ -167,7 +168,7 @@ fn move_unneeded(
     removals: &Removals,
     options: &GcOptions,
     report: &mut GcReport,
-) -> Result<()> {
+) -> Result<Vec<OsString>> {
     let mut garbage = Garbage::default();
     let mut later: Option<Batch<'_>> = None;
     let progress = &options.progress;
@@ -196,20 +197,18 @@ fn move_unneeded(
     rewrite::rewrite(store, &plan.rewrite, report, progress, &mut take)?;
     let known: Vec<_> = std::iter::once(own.name()).chain(later.as_ref().map(Batch::name)).collect();
     let older = trash::older(store, own.now()?, options.min_age, &known, report)?;
-    for batch in older {
-        own.adopt(&batch)?;
-    }
+    let adopted = own.adopt(&older)?;
     if later.is_some() {
         report.in_trash.files += report.moved.files + report.rewritten.files;
         report.in_trash.bytes += report.moved.bytes + report.rewritten.bytes;
     }
-    Ok(())
+    Ok(adopted.rest)
 }
 
 /// G4 to G9.
 fn sweep(
     store: &Store,
-    own: Batch<'_>,
+    (own, rest): (Batch<'_>, Vec<OsString>),
     mut marker: Marker<'_>,
     options: &GcOptions,
     report: &mut GcReport,
@@ -234,7 +233,7 @@ fn sweep(
     marker.marks.settle();
     // G8.
     if settled.is_complete() {
-        own.empty(&marker.marks, report, &options.progress)?;
+        own.empty(rest, &marker.marks, report, &options.progress)?;
     } else {
         own.leave(options.min_age, report)?;
     }

@@ -114,6 +114,25 @@ fn what_a_writer_kept_from_being_freed_is_freed_by_the_next_collection() {
     whole(&test_store);
 }
 
+#[test]
+fn content_that_was_removed_and_put_again_several_times_is_freed_from_all_batches_at_once() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("small", b"s"), ("big", &random_bytes(5, 300_000))]);
+    for version in ["x:v0", "x:v1", "x:v2", "x:v3"] {
+        test_store.ok(&["put", "x", "d", "--new-version"]);
+        test_store.ok(&["rm", version]);
+        if version != "x:v3" {
+            test_store.ok(&["gc"]);
+        }
+    }
+    let stored = content(&test_store).len() as u64;
+    assert!(stored >= 4 * 2, "{stored}");
+    let report = collect(&test_store.store(), &now()).unwrap();
+    assert_eq!((report.freed.files, report.taken_over), (stored, 0), "{report:?}");
+    assert_eq!(content(&test_store), BTreeSet::new());
+    assert_eq!(std::fs::read_dir(test_store.store_path().join("trash")).unwrap().count(), 0);
+}
+
 fn filetime(offset: i64) -> i64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64 + offset
 }

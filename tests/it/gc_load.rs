@@ -14,7 +14,6 @@ use cairn::manifest::Entry;
 use cairn::types::Digest;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -317,10 +316,8 @@ fn exactly_what_is_named(test_store: &TestStore) {
         assert!(needed * 2 >= pack.size, "pack {name} is mostly unneeded: {needed} of {}", pack.size);
     }
     for dir in ["trash", "work", "locks", "pins"] {
-        let left: Vec<PathBuf> = std::fs::read_dir(Path::new(&test_store.store_path()).join(dir))
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let entries = walkdir::WalkDir::new(test_store.store_path().join(dir)).min_depth(1);
+        let left: Vec<_> = entries.into_iter().map(|e| e.map(|e| (e.metadata().unwrap(), e.into_path()))).collect();
         assert!(left.is_empty(), "{left:?}");
     }
 }

@@ -147,7 +147,15 @@ impl PyArtifact {
 
     /// Adds what a URI names, without its content; a directory or prefix becomes an entry for each object. The name is
     /// by default the last part of the URI. With `checksum`, a change at the source makes a new version.
-    #[pyo3(signature = (uri, name=None, checksum=true, max_objects=None))]
+    ///
+    /// `cairn://NAME:V/PATH` names a file or a directory of a version in `store` (default: the one that `Store()`
+    /// opens), which this artifact must be saved in too. Its content is shared, not referred to.
+    ///
+    /// >>> mixed = cairn.Artifact("mixed")
+    /// >>> mixed.add_reference("cairn://tour:v0/sub", "from-tour", store=store)
+    /// >>> mixed.save(store).read_bytes("from-tour/b.txt")
+    /// b'second'
+    #[pyo3(signature = (uri, name=None, checksum=true, max_objects=None, *, store=None))]
     fn add_reference(
         &self,
         py: Python<'_>,
@@ -155,8 +163,12 @@ impl PyArtifact {
         name: Option<Inside>,
         checksum: bool,
         max_objects: Option<u64>,
+        store: Option<&PyStore>,
     ) -> Result<()> {
         let mut options = cairn::ReferenceOptions::default().checksum(checksum);
+        if uri.starts_with("cairn://") {
+            options = options.store(store::or_default(py, store)?.0);
+        }
         options.max_objects = max_objects.unwrap_or(options.max_objects);
         let name = name.map(|name| name.0);
         self.change(py, |artifact| artifact.add_reference(&uri, name.as_deref(), &options).map(drop))

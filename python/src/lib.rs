@@ -2,6 +2,7 @@
 
 mod artifact;
 mod assets;
+mod content;
 mod convert;
 mod entry;
 mod error;

@@ -3,7 +3,7 @@
 use crate::convert::Inside;
 use crate::error::{Result, of_io};
 use crate::version::PyVersion;
-use crate::work::quick;
+use crate::work::{Report, long, quick};
 use cairn::progress::Progress;
 use cairn::view::{FileReader, LocalFiles};
 use pyo3::prelude::*;
@@ -19,17 +19,30 @@ pub enum Which {
 }
 
 /// One thread for each processor, at most eight.
-pub fn default_threads() -> usize {
+fn default_threads() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get().min(8))
 }
 
-/// What `read` gives for each number below `len`, read by several threads.
-pub fn read_all(
+/// What `read` gives for each number below `len`, read by several threads. One is read on this thread.
+pub fn read_all<T: Send>(
+    py: Python<'_>,
     len: usize,
+    threads: Option<usize>,
+    read: impl Fn(usize) -> cairn::Result<T> + Send + Sync,
+) -> Result<Vec<T>> {
+    if len == 1 {
+        return quick(py, || read(0)).map(|one| vec![one]);
+    }
+    let threads = threads.unwrap_or_else(default_threads).clamp(1, len.max(1));
+    long(py, &mut Report::none(py), |progress| read_by(threads, len, progress, read))
+}
+
+fn read_by<T: Send>(
     threads: usize,
+    len: usize,
     progress: &Progress,
-    read: impl Fn(usize) -> cairn::Result<Vec<u8>> + Sync,
-) -> cairn::Result<Vec<Vec<u8>>> {
+    read: impl Fn(usize) -> cairn::Result<T> + Sync,
+) -> cairn::Result<Vec<T>> {
     let next = AtomicUsize::new(0);
     let one_thread = || {
         let mut done = Vec::new();
@@ -45,21 +58,22 @@ pub fn read_all(
         let joined = others.into_iter().map(|t| t.join().unwrap_or_else(|p| std::panic::resume_unwind(p)));
         joined.chain([own]).collect()
     });
-    in_order(parts, len)
+    in_order(parts)
 }
 
 /// What the threads read, in the order in which it was asked for; or an error, rather than that another ended the work.
-fn in_order(parts: Vec<cairn::Result<Vec<(usize, Vec<u8>)>>>, len: usize) -> cairn::Result<Vec<Vec<u8>>> {
-    let mut out = vec![Vec::new(); len];
+fn in_order<T>(parts: Vec<cairn::Result<Vec<(usize, T)>>>) -> cairn::Result<Vec<T>> {
+    let mut all = Vec::new();
     let mut failed: Option<cairn::Error> = None;
     for part in parts {
         match part {
-            Ok(read) => read.into_iter().for_each(|(i, bytes)| out[i] = bytes),
+            Ok(read) => all.extend(read),
             Err(e) if failed.as_ref().is_none_or(is_interrupt) => failed = Some(e),
             Err(_) => {}
         }
     }
-    failed.map_or(Ok(out), Err)
+    all.sort_unstable_by_key(|(i, _)| *i);
+    failed.map_or_else(|| Ok(all.into_iter().map(|(_, read)| read).collect()), Err)
 }
 
 fn is_interrupt(e: &cairn::Error) -> bool {

@@ -4,21 +4,21 @@ use crate::artifact::PyArtifact;
 use crate::assets;
 use crate::convert::{Inside, from_json, metadata, path_text, usage};
 use crate::entry::{Entries, PyEntry};
-use crate::error::{Result, of_io};
+use crate::error::Result;
 use crate::finding::PyFinding;
 use crate::lazy::Lazy;
-use crate::read::{PyReader, Which, default_threads, read_all};
+use crate::read::{PyReader, Which, read_all};
 use crate::store::PyStore;
 use crate::work::{Report, long, quick};
 use cairn::catalog::note::{self, Note};
 use cairn::manifest::{Entry, FoundEntry, Tree};
 use cairn::types::{RelPath, Tag};
 use cairn::verify::VerifyOptions;
-use cairn::view::{CheckoutOptions, FileReader, Link};
-use cairn::{Kind, Version};
+use cairn::view::{CheckoutOptions, Link};
+use cairn::{ScanOptions, Version};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
-use std::io::Read;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// One version of an artifact. It never changes; its description, metadata, tags and aliases may.
@@ -32,49 +32,13 @@ use std::path::PathBuf;
 #[pyclass(frozen, name = "Version", module = "cairn")]
 pub struct PyVersion {
     pub version: Version,
-    tree: Lazy<Tree>,
+    pub(crate) tree: Lazy<Tree>,
 }
 
 impl PyVersion {
     pub fn new(version: Version) -> Self {
         PyVersion { version, tree: Lazy::default() }
     }
-
-    fn tree(&self) -> cairn::Result<&Tree> {
-        self.tree.get(|| self.version.tree())
-    }
-
-    fn find(&self, path: &RelPath) -> cairn::Result<Entry> {
-        match self.tree()?.lookup(path)? {
-            Some(found) => Ok(found.entry),
-            None => self.version.entry(path), // it has the right error
-        }
-    }
-
-    fn reader(&self, which: &Which) -> cairn::Result<FileReader> {
-        match which {
-            Which::Path(path) => {
-                let path = RelPath::parse(&path.0)?;
-                self.version.open_entry(&path, &self.find(&path)?)
-            }
-            Which::Number(n) => {
-                let visit = self.tree()?.file_at(*n)?.ok_or_else(|| no_file(&self.version, *n))?;
-                self.version.open_entry(&visit.path, &visit.entry)
-            }
-        }
-    }
-
-    fn read(&self, which: &Which) -> cairn::Result<Vec<u8>> {
-        let mut reader = self.reader(which)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(reader.size()).unwrap_or(0));
-        reader.read_to_end(&mut bytes).map_err(|e| of_io(&self.version.to_string(), e))?;
-        Ok(bytes)
-    }
-}
-
-fn no_file(version: &Version, n: u64) -> cairn::Error {
-    cairn::Error::new(Kind::NotFound, format!("there is no file number {n} in {version}"))
-        .with_hint(format!("it has {} files, numbered from 0", version.file_count()))
 }
 
 #[pymethods]
@@ -278,9 +242,23 @@ impl PyVersion {
     /// <file "sub/b.txt">
     fn file_at(&self, py: Python<'_>, n: u64) -> Result<PyEntry> {
         quick(py, || {
-            let visit = self.tree()?.file_at(n)?.ok_or_else(|| no_file(&self.version, n))?;
+            let visit = self.file_at_number(n)?;
             Ok(PyEntry::of(&visit.path, &visit.entry))
         })
+    }
+
+    /// The numbers of the files and references below a directory, in path order.
+    ///
+    /// >>> version.file_numbers("sub"), version.file_numbers()
+    /// (range(1, 2), range(0, 2))
+    #[pyo3(signature = (below=None))]
+    fn file_numbers<'py>(&self, py: Python<'py>, below: Option<Inside>) -> Result<Bound<'py, PyAny>> {
+        let path = RelPath::parse_or_root(&below.map_or_else(Vec::new, |path| path.0))?;
+        let numbers = quick(py, || match self.tree()?.file_numbers(&path)? {
+            Some(numbers) => Ok(numbers),
+            None => self.version.entry(&path).map(|_| 0..0), // it has the right error
+        })?;
+        Ok(py.import("builtins")?.call_method1("range", (numbers.start, numbers.end))?)
     }
 
     /// Opens a file for reading: by its path, or by its number. With mode "r" it gives text.
@@ -313,11 +291,27 @@ impl PyVersion {
         which: Vec<Which>,
         threads: Option<usize>,
     ) -> Result<Vec<Bound<'py, PyBytes>>> {
-        let threads = threads.unwrap_or_else(default_threads).clamp(1, which.len().max(1));
-        let read = long(py, &mut Report::none(py), |progress| {
-            read_all(which.len(), threads, progress, |i| self.read(&which[i]))
-        })?;
+        let read = read_all(py, which.len(), threads, |i| self.read(&which[i]))?;
         Ok(read.iter().map(|bytes| PyBytes::new(py, bytes)).collect())
+    }
+
+    /// The paths and the bytes of files, given by number, read as `read_many` does.
+    ///
+    /// >>> version.read_files([1, 0])
+    /// [('sub/b.txt', b'second'), ('a.txt', b'hello')]
+    #[pyo3(signature = (numbers, threads=None))]
+    fn read_files<'py>(
+        &self,
+        py: Python<'py>,
+        numbers: Vec<u64>,
+        threads: Option<usize>,
+    ) -> Result<Vec<(OsString, Bound<'py, PyBytes>)>> {
+        let read = read_all(py, numbers.len(), threads, |i| {
+            let visit = self.file_at_number(numbers[i])?;
+            let bytes = self.read_entry(&visit.path, &visit.entry)?;
+            Ok((path_text(&visit.path), bytes))
+        })?;
+        Ok(read.into_iter().map(|(path, bytes)| (path, PyBytes::new(py, &bytes))).collect())
     }
 
     /// A path of a file on this host's disk, for programs that take a path. A file of 128 KiB or more is not copied: the
@@ -378,15 +372,25 @@ impl PyVersion {
         Ok(root)
     }
 
-    /// The paths at which `other` differs from this version, in path order.
+    /// The paths at which `other` differs from this version, in path order. `other` is a version, or the path of a
+    /// directory, which is read and hashed: without changes, it has exactly what this version has.
     ///
     /// >>> draft = version.new_draft()
     /// >>> draft.add_bytes("a.txt", "changed")
     /// >>> list(version.diff(draft.save(store)))
     /// [<changed "a.txt">]
-    fn diff(&self, py: Python<'_>, other: &Bound<'_, PyVersion>) -> Result<Entries> {
-        let other = other.get();
-        Ok(Entries::of_changes(quick(py, || self.version.diff(&other.version))?))
+    /// >>> list(version.diff(version.download("copy")))
+    /// []
+    fn diff(&self, py: Python<'_>, other: &Bound<'_, PyAny>) -> Result<Entries> {
+        if let Ok(other) = other.cast::<PyVersion>() {
+            let other = other.get();
+            return Ok(Entries::of_changes(quick(py, || self.version.diff(&other.version))?));
+        }
+        let directory: PathBuf = other.extract()?;
+        let changes = long(py, &mut Report::none(py), |progress| {
+            self.version.diff_directory(&directory, &ScanOptions::default(), progress)
+        })?;
+        Ok(Entries::of_changes(changes))
     }
 
     /// The Table, Image, Classes or Html that was added as `name`.

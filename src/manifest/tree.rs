@@ -11,6 +11,7 @@ use super::totals::Totals;
 use super::walk::{Visit, Walk};
 use crate::error::{Error, Result};
 use crate::types::{Digest, RelPath};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A manifest: its root node and the source of the other nodes. Cheap to clone, and immutable.
@@ -190,6 +191,30 @@ impl Tree {
                 entry => return Ok(Some(Visit { path, entry, rank })),
             }
         }
+    }
+
+    /// The numbers, as [`Tree::file_at`] counts, of the files and references at and below `path`; `None` if there is no
+    /// such path. Costs O(log² n).
+    ///
+    /// # Errors
+    /// Those of the source; damaged.
+    pub fn file_numbers(&self, path: &RelPath) -> Result<Option<Range<u64>>> {
+        let Some(FoundEntry { entry, rank }) = self.lookup(path)? else { return Ok(None) };
+        let count = match &entry {
+            Entry::Directory(dir) => dir.totals().files,
+            Entry::File { .. } | Entry::Reference(_) => 1,
+            Entry::Symlink { .. } => 0,
+        };
+        // The first file that is not before the path.
+        let (mut low, mut high) = (0, self.totals().files - count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.file_at(middle)? {
+                Some(visit) if visit.rank < rank => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(Some(low..low + count))
     }
 
     /// The entries of `dir`, whose own rank is `rank`.

@@ -19,19 +19,24 @@ from typing import Any
 
 import cairn
 
+from ._attach import AttachedRun, attach
 from ._cairn import Classes, Html, Image, Run as _Run, Store, Table, Version
+from ._import import import_artifacts
 from .errors import CairnError, NotFoundError, UsageError
 
 __all__ = [
     "Api",
     "Artifact",
+    "AttachedRun",
     "Classes",
     "CommError",
     "Html",
     "Image",
     "Run",
     "Table",
+    "attach",
     "finish",
+    "import_artifacts",
     "init",
     "log",
     "log_artifact",
@@ -217,7 +222,8 @@ class Artifact:
     def add_reference(
         self, uri: str, name: str | None = None, checksum: bool = True, max_objects: int | None = None
     ) -> None:
-        self._to_change().add_reference(uri, name, checksum, max_objects)
+        store = self._store if uri.startswith("cairn://") else None
+        self._to_change().add_reference(uri, name, checksum, max_objects, store=store)
 
     def add(self, obj: Any, name: str, overwrite: bool = False) -> str:
         return self._to_change().add(obj, name)
@@ -268,6 +274,17 @@ class Artifact:
 
     def checkout(self, root: str | os.PathLike[str] | None = None) -> str:
         return os.fspath(self._logged().download(root, force=True, prune=True).absolute())
+
+    def verify(self, root: str | os.PathLike[str] | None = None) -> None:
+        """Raises ValueError if a directory, by default the one that `download` writes, does not have what this has.
+
+        References are not compared.
+        """
+        directory = os.fspath(root or os.path.join("artifacts", self._logged().qualified_name))
+        for change in self._logged().diff(directory):
+            entry = change.old or change.new
+            if entry is not None and entry.kind not in ("directory", "reference"):
+                raise ValueError(f"{change.path} in {directory} is {change.status}: expected what {self.name} has")
 
     def file(self, root: str | os.PathLike[str] | None = None) -> str:
         if self.file_count != 1:

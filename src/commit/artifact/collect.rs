@@ -2,6 +2,7 @@
 
 use super::bring::add_entries;
 use super::builder::{Add, Artifact};
+use crate::catalog::Version;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{self, ScanOptions, Sink, SourceTree, StatCache};
 use crate::manifest::{self, MemoryNodes};
@@ -115,4 +116,30 @@ pub fn scan_dir(
     let mut nodes = MemoryNodes::new();
     let root = ingest::build(&tree, &mut nodes)?;
     Ok(manifest::Tree::of(&root, Arc::new(nodes)))
+}
+
+impl Version {
+    /// What changed from this version to a directory, which is hashed but not stored, in path order.
+    ///
+    /// # Errors
+    /// Those of a put that concern the source. Damaged; I/O.
+    ///
+    /// # Example
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = cairn::Store::init(&dir.path().join("s"), &Default::default())?;
+    /// let mut artifact = cairn::Artifact::new("images", None)?;
+    /// artifact.add_bytes("a.txt", "a")?.add_bytes("b.txt", "b")?;
+    /// let version = artifact.save(&store)?.version;
+    /// let out = dir.path().join("out");
+    /// std::fs::create_dir(&out).unwrap();
+    /// std::fs::write(out.join("a.txt"), "a").unwrap();
+    /// let changes: Vec<_> = version.diff_directory(&out, &Default::default(), &Default::default())?.collect();
+    /// assert_eq!(changes[0].as_ref().unwrap().path.to_string(), "b.txt");
+    /// assert_eq!(changes.len(), 1);
+    /// # Ok::<(), cairn::Error>(())
+    /// ```
+    pub fn diff_directory(&self, dir: &Path, options: &ScanOptions, progress: &Progress) -> Result<manifest::Diff> {
+        Ok(manifest::diff(&self.tree()?, &scan_dir(dir, options, Some(self.store()), progress)?))
+    }
 }

@@ -110,6 +110,15 @@ fn a_file_is_found_by_its_number() {
     }
     assert!(t.file_at(files.len() as u64).unwrap().is_none());
     assert!(t.file_at(u64::MAX).unwrap().is_none());
+    for (Key(at), entry) in &m {
+        let inside = |v: &&Visit| v.path == *at || v.path.as_bytes().starts_with(&[at.as_bytes(), b"/"].concat());
+        let first = files.iter().position(|v| inside(&v));
+        let numbers = t.file_numbers(at).unwrap().unwrap();
+        assert_eq!(numbers.end - numbers.start, files.iter().filter(inside).count() as u64, "{at}");
+        assert!(first.is_none_or(|first| first as u64 == numbers.start), "{at} {entry:?}");
+    }
+    assert_eq!(t.file_numbers(&RelPath::root()).unwrap(), Some(0..files.len() as u64));
+    assert_eq!(t.file_numbers(&path("d7/none")).unwrap(), None);
 }
 
 #[test]

@@ -305,8 +305,15 @@ impl Draft {
     /// # Errors
     /// Damaged; I/O.
     pub fn state(&self) -> Result<DraftState> {
+        self.state_from(DraftState::default())
+    }
+
+    /// [`Draft::state`], where `state` is what it was earlier: only what came after that is read.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn state_from(&self, mut state: DraftState) -> Result<DraftState> {
         let dir = self.log();
-        let mut state = DraftState::default();
         loop {
             while let Some(token) = claim::holder(&dir.join(numbers::record_name(state.last + 1)))? {
                 if state.finish.is_some() {

@@ -136,7 +136,10 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]
     let aliases = if names.len() == 1 { "the alias" } else { "the aliases" };
     let why = format!("{name}:{number} is named by {aliases} {}", show_list(&names));
     Err(Error::conflict(why).with_hint(hint.map_or_else(
-        || format!("`cairn unalias {name} {}` removes {aliases}; or use --force", names.join(" ")),
+        || {
+            let these = if names.len() > 10 { "ALIAS…".to_owned() } else { names.join(" ") };
+            format!("`cairn unalias {name} {these}` removes {aliases}; or use --force")
+        },
         str::to_owned,
     )))
 }

@@ -26,8 +26,11 @@ const SHARDS: usize = 64;
 const LIST_AFTER_MISSES: usize = 64;
 /// Content that is not found is searched everywhere this often.
 const MAX_LOST: usize = 16;
-/// One writer in this many lists the packs from the beginning, so that packs which no index segment covers are found.
-const LISTING_RATIO: u8 = 64;
+/// One writer in this many, or more in a store of many packs, lists the packs from the beginning, so that packs which no
+/// index segment covers are found.
+const MIN_LISTING_RATIO: usize = 64;
+/// How many packs a writer may list, on average over all writers.
+const LISTED_PER_WRITER: usize = 16;
 
 /// What is stored already.
 pub(super) struct Deduplication {
@@ -60,8 +63,10 @@ impl Deduplication {
     /// # Errors
     /// I/O.
     pub(super) fn begin(objects: &Arc<Objects>, dir: &Path) -> Result<Deduplication> {
-        let scope = if lists_packs(dir) { IndexScope::Packs } else { IndexScope::Segments };
-        let mut index = objects.load_index(scope)?;
+        let mut index = objects.load_index(IndexScope::Segments)?;
+        if lists_packs(dir, index.covered_packs()) {
+            index = objects.load_index(IndexScope::Packs)?;
+        }
         if index.needs_repair() {
             let _: Result<()> = objects.repair_index(dir);
             index = objects.load_index(IndexScope::Packs)?;
@@ -240,8 +245,24 @@ impl Deduplication {
     }
 }
 
-/// Whether the writer of this token lists the packs. Decided by the last digits of the token, which are random.
-fn lists_packs(dir: &Path) -> bool {
-    let digits = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.get(n.len().saturating_sub(2)..));
-    digits.and_then(|d| u8::from_str_radix(d, 16).ok()).is_none_or(|n| n % LISTING_RATIO == 0)
+/// Whether the writer of this token lists the packs, if there are about so many. Decided by the last digits of the
+/// token, which are random.
+fn lists_packs(dir: &Path, packs: usize) -> bool {
+    let ratio = MIN_LISTING_RATIO.max(packs / LISTED_PER_WRITER);
+    let digits = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.get(n.len().saturating_sub(8)..));
+    digits.and_then(|d| usize::from_str_radix(d, 16).ok()).is_none_or(|n| n % ratio == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Token;
+
+    #[test]
+    fn the_more_packs_a_store_has_the_fewer_writers_list_them() {
+        let listing =
+            |packs| (0..20_000).filter(|_| lists_packs(Path::new(&Token::fresh().to_string()), packs)).count();
+        assert!((200..450).contains(&listing(0)) && (200..450).contains(&listing(1000)));
+        assert!(listing(100_000) < 30);
+    }
 }

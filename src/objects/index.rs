@@ -134,6 +134,11 @@ impl Index {
         self.segments.iter()
     }
 
+    /// How many packs the segments cover; a pack in several of them counts several times.
+    pub(super) fn covered_packs(&self) -> usize {
+        self.segments.iter().map(|segment| segment.pack_count()).sum()
+    }
+
     /// Whether the packs were listed.
     pub(super) fn has_listing(&self) -> bool {
         self.packs.is_some()

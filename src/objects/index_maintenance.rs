@@ -1,5 +1,8 @@
 //! Maintaining `index/`: a segment for new packs, segments of similar size merged, useless ones removed. Writers do it
-//! after their packs are visible.
+//! after what they made is published.
+//!
+//! A writer merges in proportion to what it stored, so that no small commit pays for the growth of the whole store. What
+//! is too long for it is left to writers that store more, and to collections.
 
 use super::content_store::Objects;
 use super::index::{Index, IndexScope};
@@ -10,55 +13,102 @@ use super::segment_writer::write_segment;
 use crate::disk::{self, Created, NewFile};
 use crate::error::{Kind as ErrorKind, Result};
 use crate::types::{Digest, Token};
-use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A segment made from footers has about this many entries at most, because they are sorted in memory.
 const MAX_NEW_ENTRIES: usize = if cfg!(test) { 500 } else { 1 << 19 };
 /// If a size class has more segments than this, a writer merges them.
 const MAX_SEGMENTS_PER_TIER: usize = 8;
-/// From this size class on (512 entries) merges are so rare that each lists `packs/` and omits packs that are gone.
-const LISTING_TIER: u32 = 3;
+/// A writer merges at least this many entries. A merge of them takes about 30 ms.
+const MERGE_STEP: usize = if cfg!(test) { 500 } else { 1 << 16 };
+/// A writer merges this many entries for each that it added.
+const MERGE_RATIO: usize = 8;
+/// If a size class has more segments than this, they are merged by the next writer, however long they are: each costs
+/// every writer some calls.
+const MAX_LONG_SEGMENTS: usize = 64;
 
 /// A size class: powers of eight.
 fn tier(segment: &Segment) -> u32 {
     (segment.len() as u64).max(1).ilog2() / 3
 }
 
-/// The lowest size class that has too many segments, and these.
-fn overfull_tier(segments: impl Iterator<Item = Arc<Segment>>) -> Option<(u32, Vec<Arc<Segment>>)> {
-    let mut tiers: HashMap<u32, Vec<Arc<Segment>>> = HashMap::new();
+/// Segments to be merged next: of the lowest size class that has too many, the shortest ones, with at most `budget`
+/// entries together.
+fn next_merge(segments: impl Iterator<Item = Arc<Segment>>, budget: usize) -> Option<Vec<Arc<Segment>>> {
+    let mut tiers: BTreeMap<u32, Vec<Arc<Segment>>> = BTreeMap::new();
     for segment in segments.filter(|s| !s.is_damaged()) {
         tiers.entry(tier(&segment)).or_default().push(segment);
     }
-    tiers.into_iter().filter(|(_, segments)| segments.len() > MAX_SEGMENTS_PER_TIER).min_by_key(|(tier, _)| *tier)
+    tiers.into_values().filter(|segments| segments.len() > MAX_SEGMENTS_PER_TIER).find_map(|mut segments| {
+        segments.sort_by_key(|s| s.len());
+        if segments.len() <= MAX_LONG_SEGMENTS {
+            let mut left = budget;
+            let fits = |segment: &Arc<Segment>| left.checked_sub(segment.len()).inspect(|rest| left = *rest).is_some();
+            segments = segments.into_iter().take_while(fits).collect();
+        }
+        (segments.len() > 1).then_some(segments)
+    })
 }
 
 fn names_lost_packs(index: &Index, segment: &Segment) -> bool {
     segment.packs().iter().any(|name| index.lacks_pack(name))
 }
 
+/// The maintenance that the packs of one writer need. It is done when this is dropped: after the writer's version is
+/// published, and while its token's directory exists.
+pub struct IndexUpdate {
+    objects: Arc<Objects>,
+    seen: Arc<Index>,
+    packs: Vec<Digest>,
+    work: PathBuf,
+}
+
+impl std::fmt::Debug for IndexUpdate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IndexUpdate").field("packs", &self.packs).finish_non_exhaustive()
+    }
+}
+
+impl Drop for IndexUpdate {
+    fn drop(&mut self) {
+        // The index is a cache: an error here does not concern the version.
+        let _: Result<()> = self.objects.maintain_index(&self.seen, &self.packs, &self.work);
+    }
+}
+
 impl Objects {
-    /// Writes a segment for packs that were just made visible, merges segments if a size class has too many, and
+    /// The maintenance for packs that were just made visible. `seen` is the index as their writer saw it.
+    pub(super) fn index_update(self: &Arc<Self>, seen: Arc<Index>, packs: Vec<Digest>, work: &Path) -> IndexUpdate {
+        IndexUpdate { objects: self.clone(), seen, packs, work: work.to_path_buf() }
+    }
+
+    /// Writes a segment for packs that were just made visible, merges some segments if a size class has too many, and
     /// repairs what `seen`, the index as their writer saw it, showed to be wrong. Temporary files go to `work`.
     ///
     /// # Errors
     /// I/O.
     pub(super) fn maintain_index(&self, seen: &Index, new: &[Digest], work: &Path) -> Result<()> {
-        self.index_packs(new.iter(), work)?;
+        let added = self.index_packs(new.iter(), work)?;
+        let budget = MERGE_STEP.max(added.saturating_mul(MERGE_RATIO));
         if seen.is_incomplete() {
-            return self.repair_index(work);
+            return self.repair_index_with(work, budget);
         }
         // What others wrote meanwhile is handled by the next writer.
-        if overfull_tier(seen.segments().cloned()).is_some() { self.merge_tiers(work) } else { Ok(()) }
+        if next_merge(seen.segments().cloned(), budget).is_some() { self.merge_tiers(work, budget) } else { Ok(()) }
     }
 
-    /// Removes useless segments, writes segments for packs that none covers, and merges.
+    /// Removes useless segments, writes segments for packs that none covers, and merges a few.
     ///
     /// # Errors
     /// I/O.
     pub(super) fn repair_index(&self, work: &Path) -> Result<()> {
+        self.repair_index_with(work, MERGE_STEP)
+    }
+
+    /// [`Objects::repair_index`], which merges at most `budget` entries.
+    fn repair_index_with(&self, work: &Path, budget: usize) -> Result<()> {
         let index = self.load_index(IndexScope::Packs)?;
         let useful: HashSet<String> = index
             .segments()
@@ -73,16 +123,18 @@ impl Objects {
             }
         }
         self.index_packs(index.uncovered(), work)?;
-        self.merge_tiers(work)
+        self.merge_tiers(work, budget)
     }
 
-    /// Whether the index names packs that are gone, or does not cover one that is in place.
+    /// Whether the index names packs that are gone, does not cover one that is in place, or has too many segments.
     ///
     /// # Errors
     /// I/O.
     pub fn index_needs_tidying(&self) -> Result<bool> {
         let index = self.load_index(IndexScope::Packs)?;
-        Ok(index.is_incomplete() || index.segments().any(|segment| names_lost_packs(&index, segment)))
+        Ok(index.is_incomplete()
+            || next_merge(index.segments().cloned(), usize::MAX).is_some()
+            || index.segments().any(|segment| names_lost_packs(&index, segment)))
     }
 
     /// Removes an index segment, by its path below the store's root, so that it is written again. `false`: it is not a
@@ -101,36 +153,38 @@ impl Objects {
         Ok(is_segment)
     }
 
-    /// As [`Objects::repair_index`], and removes what the segments say of packs that are gone.
+    /// As [`Objects::repair_index`], but merges all that is too much, and removes what the segments say of packs that
+    /// are gone.
     ///
     /// # Errors
     /// I/O.
     pub fn tidy_index(&self, work: &Path) -> Result<()> {
-        self.repair_index(work)?;
+        self.repair_index_with(work, usize::MAX)?;
         let index = self.load_index(IndexScope::Packs)?;
         let stale: Vec<_> =
             index.segments().filter(|s| !s.is_damaged() && names_lost_packs(&index, s)).cloned().collect();
         if stale.is_empty() || self.merge_segments(&index, &stale, work)? {
             return Ok(());
         }
-        self.repair_index(work)
+        self.repair_index_with(work, usize::MAX)
     }
 
-    fn merge_tiers(&self, work: &Path) -> Result<()> {
+    /// Merges segments while a size class has too many, at most `budget` entries. Packs that are gone are omitted only
+    /// if packs were listed: only a collection frees packs, and it tidies the index then.
+    fn merge_tiers(&self, work: &Path, mut budget: usize) -> Result<()> {
         loop {
-            let mut index = self.load_index(IndexScope::Segments)?;
-            let Some((tier, segments)) = overfull_tier(index.segments().cloned()) else { return Ok(()) };
-            if tier >= LISTING_TIER {
-                index = self.load_index(IndexScope::Packs)?;
-            }
+            let index = self.load_index(IndexScope::Segments)?;
+            let Some(segments) = next_merge(index.segments().cloned(), budget) else { return Ok(()) };
+            budget = budget.saturating_sub(segments.iter().map(|s| s.len()).sum());
             if !self.merge_segments(&index, &segments, work)? {
                 self.index_packs(self.load_index(IndexScope::Packs)?.uncovered(), work)?;
             }
         }
     }
 
-    /// Writes segments that cover these packs.
-    fn index_packs<'a>(&self, packs: impl Iterator<Item = &'a Digest>, work: &Path) -> Result<()> {
+    /// Writes segments that cover these packs. Returns how many entries they have.
+    fn index_packs<'a>(&self, packs: impl Iterator<Item = &'a Digest>, work: &Path) -> Result<usize> {
+        let mut added = 0;
         let mut names: Vec<Digest> = Vec::new();
         let mut entries: Vec<SegmentEntry> = Vec::new();
         for name in packs {
@@ -144,6 +198,7 @@ impl Objects {
                 names.clear();
             }
             let pack = names.len() as u32;
+            added += footer.blobs.len();
             entries.extend(footer.blobs.iter().map(|b| SegmentEntry {
                 digest: b.digest,
                 kind: b.kind,
@@ -152,7 +207,10 @@ impl Objects {
             }));
             names.push(*name);
         }
-        if names.is_empty() { Ok(()) } else { self.write_new_segment(work, &names, &mut entries) }
+        if !names.is_empty() {
+            self.write_new_segment(work, &names, &mut entries)?;
+        }
+        Ok(added)
     }
 
     fn write_new_segment(&self, work: &Path, packs: &[Digest], entries: &mut Vec<SegmentEntry>) -> Result<()> {

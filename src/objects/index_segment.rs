@@ -146,6 +146,11 @@ impl Segment {
         whole.then_some(segment)
     }
 
+    /// How many packs it covers.
+    pub(super) fn pack_count(&self) -> usize {
+        self.names.1
+    }
+
     /// The names of the packs that it covers; empty if they are damaged.
     pub(super) fn packs(&self) -> &[Digest] {
         self.packs.get_or_init(|| {

@@ -57,6 +57,7 @@ pub use check::PackContents;
 pub use content_store::Objects;
 pub use copies::Copies;
 pub use damage::{Damage, DamagedItem, KnownDamage, StoredFile};
+pub use index_maintenance::IndexUpdate;
 pub use large_put::LargePut;
 pub use leases::{Leases, OtherNames};
 pub use node_counts::NodeCounts;

@@ -11,6 +11,7 @@ use super::checkpoint::Checkpoints;
 use super::content_store::Objects;
 use super::copy_in::ReflinkSupport;
 use super::deduplication::Deduplication;
+use super::index_maintenance::IndexUpdate;
 use super::leases::Leases;
 use super::node_tracker::NodeTracker;
 use super::object_file::{OBJECT_MODE, OBJECT_MTIME};
@@ -29,10 +30,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// What a sealed transaction added to the store.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Debug)]
 pub struct SealSummary {
     /// Bytes of content that were not in the store before.
     pub new_bytes: u64,
+    /// What is left to do in the index, if packs are new. It is done when this is dropped.
+    pub index: Option<IndexUpdate>,
 }
 
 /// Stores the content of one transaction. Create it after the transaction's token: then each lookup sees what was in
@@ -110,11 +113,8 @@ impl ObjectWriter {
         names.extend(dirs.iter().map(|d| d.to_path_buf()));
         self.staged.publish(extra, names)?;
         let packs = self.staged.take_published_packs();
-        if !packs.is_empty() {
-            // The index is a cache: an error here does not concern the version.
-            let _: Result<()> = self.objects.maintain_index(&self.dedup.index(), &packs, self.temps.dir());
-        }
-        Ok(SealSummary { new_bytes: self.new_bytes() })
+        let index = (!packs.is_empty()).then(|| self.objects.index_update(self.dedup.index(), packs, self.temps.dir()));
+        Ok(SealSummary { new_bytes: self.new_bytes(), index })
     }
 
     /// Whether a pack of that name was in place when this writer first checked.

@@ -18,7 +18,7 @@ use super::claim::{self, Claimed};
 use super::token::{Outcome, Txn};
 use crate::disk::NewFile;
 use crate::error::{Error, Result};
-use crate::objects::{ObjectWriter, SealSummary};
+use crate::objects::{IndexUpdate, ObjectWriter};
 use crate::store::Store;
 use crate::types::Token;
 use std::path::{Path, PathBuf};
@@ -149,6 +149,8 @@ pub struct Placed<R, A = Txn> {
 
 #[derive(Debug)]
 struct Written<N, A> {
+    /// Done when this is dropped, which is before the token is: its temporary files lie in the token's directory.
+    index: Option<IndexUpdate>,
     store: Store,
     attempt: A,
     numbers: N,
@@ -169,7 +171,7 @@ impl<N: Numbers, A: Attempt> Prepared<N, A> {
     /// C3: `files` are the record, written whole at `paths`, where its number will be. They never move. `paths` are
     /// removed if the record cannot be published.
     pub fn new(store: &Store, attempt: A, numbers: N, files: Vec<NewFile>, paths: Vec<PathBuf>) -> Prepared<N, A> {
-        Prepared { record: Written { store: store.clone(), attempt, numbers, paths }, files }
+        Prepared { record: Written { index: None, store: store.clone(), attempt, numbers, paths }, files }
     }
 
     /// [`Prepared::new`] for a record that is one file: `bytes` in the directory of the numbers.
@@ -201,13 +203,16 @@ impl<N: Numbers> Prepared<N> {
         Ok(Durable(self.record))
     }
 
-    /// C4: the record becomes durable together with the content that `writer` stored, and the names in `dirs`.
+    /// C4: the record becomes durable together with the content that `writer` stored, and the names in `dirs`. Returns
+    /// how many bytes of content are new.
+    ///
+    /// The index gets its new segment after the number is claimed: it is a cache, which the version does not need.
     ///
     /// # Errors
     /// I/O, also when storing failed before; the store's handle may be poisoned then.
-    pub fn durable_with(self, writer: ObjectWriter, dirs: &[&Path]) -> Result<(Durable<N>, SealSummary)> {
+    pub fn durable_with(self, writer: ObjectWriter, dirs: &[&Path]) -> Result<(Durable<N>, u64)> {
         let sealed = writer.seal(&self.files, dirs)?;
-        Ok((Durable(self.record), sealed))
+        Ok((Durable(Written { index: sealed.index, ..self.record }), sealed.new_bytes))
     }
 }
 
@@ -260,7 +265,7 @@ impl<N: Numbers, A: Attempt> Committed<N, A> {
     ///
     /// # Errors
     /// Damaged: a record on the way cannot be read. I/O: whether the record is published may be unknown then.
-    pub fn place(self) -> Result<Placed<N::Refusal, A>> {
+    pub fn place(mut self) -> Result<Placed<N::Refusal, A>> {
         let Written { store, attempt, numbers, .. } = &self.0;
         let place = claim_number(store, attempt.token(), numbers)?;
         let is_published = matches!(place, Place::At(_));
@@ -270,6 +275,7 @@ impl<N: Numbers, A: Attempt> Committed<N, A> {
         if !is_published {
             self.0.remove();
         }
+        drop(self.0.index.take());
         Ok(Placed { attempt: self.0.attempt, place })
     }
 }

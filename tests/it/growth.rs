@@ -173,7 +173,7 @@ fn a_writer_clears_what_dead_writers_of_its_host_left() {
 /// How many system calls of a put of new content concern what aliases and the last collection name.
 fn calls_for_names(test_store: &TestStore, content: &str) -> Option<usize> {
     make_tree(&test_store.path("d"), &[("f", content.as_bytes())]);
-    let calls = test_store.traced(&["put", "x", "d"])?;
+    let calls = test_store.traced(&["put", "x", "d"], 0)?;
     let is_for_names = |line: &&String| ["/aliases", "gc.json", "/given"].iter().any(|at| line.contains(at));
     Some(calls.iter().filter(is_for_names).count())
 }
@@ -201,4 +201,31 @@ fn a_new_version_reads_neither_all_aliases_nor_what_the_last_collection_saw() {
     assert_eq!(marks().collect::<Vec<_>>(), ["v2"]);
     assert_eq!(calls_for_names(&test_store, "4"), Some(1));
     test_store.clean("with marks");
+}
+
+#[test]
+fn a_version_is_published_before_the_index_is_maintained() {
+    let test_store = TestStore::new();
+    for (n, args) in [&["put", "x", "d"][..], &["patch", "x", "d"]].iter().enumerate() {
+        make_tree(&test_store.path("d"), &[("f", n.to_string().as_bytes())]);
+        let Some(calls) = test_store.traced(args, 0) else { return };
+        let published = calls.iter().position(|c| c.contains("symlink") && c.contains(&format!("/versions/v{n}\"")));
+        let indexed = calls.iter().position(|c| c.contains("rename") && c.contains("/store/index/"));
+        assert!(published.is_some() && indexed > published, "{args:?}: {published:?} {indexed:?}");
+    }
+    test_store.clean("both versions");
+}
+
+#[test]
+fn a_finish_that_waits_reads_each_record_of_the_log_once() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("f", b"0")]);
+    for run in 0..8 {
+        test_store.ok(&["upsert", "x", "d", "--distributed-id", "job", "--run", &format!("r{run}")]);
+    }
+    let finish = ["finish", "x", "--distributed-id", "job", "--expect", "9", "--wait", "2"];
+    let Some(calls) = test_store.traced(&finish, 3) else { return };
+    let waits = calls.iter().filter(|call| call.contains("clock_nanosleep") && call.contains("200000000")).count();
+    let reads = calls.iter().filter(|call| call.contains("open") && call.contains("/log/.")).count();
+    assert!(waits >= 5 && reads == 8, "{waits} waits, {reads} records opened");
 }

@@ -91,8 +91,8 @@ impl TestStore {
         child
     }
 
-    /// Runs the command with success and gives its system calls, a line each; `None`: there is no strace.
-    pub fn traced(&self, args: &[&str]) -> Option<Vec<String>> {
+    /// Runs the command, expects that exit status, and gives its system calls, a line each; `None`: there is no strace.
+    pub fn traced(&self, args: &[&str], status: i32) -> Option<Vec<String>> {
         let (trace, command) = (self.path("trace"), self.cairn(args));
         let mut traced = Command::new("strace");
         traced.args(["-f", "-s", "300", "-o"]).arg(&trace).arg(command.get_program()).args(command.get_args());
@@ -105,7 +105,7 @@ impl TestStore {
             println!("skipped: strace is missing");
             return None;
         };
-        assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(status), "{}{}", text(&output.stdout), text(&output.stderr));
         Some(text(&std::fs::read(trace).unwrap()).lines().map(str::to_owned).collect())
     }
 

@@ -93,27 +93,29 @@ pub(in crate::commit) fn finish(
     // Without a wait it checks once; a wait that is too long for the clock has no end.
     let until = options.wait.map(|wait| Instant::now().checked_add(wait));
     let is_over = || until.is_none_or(|until| until.is_some_and(|until| Instant::now() >= until));
+    let mut known = DraftState::default();
     retry_with_recovery(store, &artifact.name, || {
         options.progress.check_cancelled()?;
-        let state = draft.state()?;
+        known = draft.state_from(std::mem::take(&mut known))?;
+        let state = &known;
         if let Some((token, record)) = &state.finish {
-            return finisher.repeat_finish(&state, token, record).map(AttemptOutcome::Done);
+            return finisher.repeat_finish(state, token, record).map(AttemptOutcome::Done);
         }
-        let missing = finisher.missing(&state)?;
+        let missing = finisher.missing(state)?;
         if !missing.is_empty() {
             if is_over() {
-                let is_open = missing.len() > unmet_expectations(&state, finisher.own_run(), options).len();
+                let is_open = missing.len() > unmet_expectations(state, finisher.own_run(), options).len();
                 return Err(finisher.not_yet(missing, is_open));
             }
-            options.progress.set_activity(Activity::Waiting(waiting_for(&state, options, &missing)));
+            options.progress.set_activity(Activity::Waiting(waiting_for(state, options, &missing)));
             std::thread::sleep(POLL_INTERVAL);
             return Ok(AttemptOutcome::Again);
         }
         options.progress.set_activity(Activity::Merging);
         if state.contributions.is_empty() && artifact.adds.is_empty() {
-            return Err(finisher.nothing_to_finish(&state)?);
+            return Err(finisher.nothing_to_finish(state)?);
         }
-        finisher.attempt(state.last)
+        finisher.attempt(state)
     })
 }
 
@@ -200,8 +202,8 @@ impl Finisher<'_> {
         Ok(published)
     }
 
-    /// One attempt, under one token. The log was seen to have a record with the number `seen`.
-    fn attempt(&self, seen: u64) -> Result<AttemptOutcome<Published>> {
+    /// One attempt, under one token. The log added up to `known` before.
+    fn attempt(&self, known: &DraftState) -> Result<AttemptOutcome<Published>> {
         let Finisher { draft, run, artifact, options } = *self;
         let (store, name) = (draft.store(), draft.artifact());
         let purpose = Purpose {
@@ -212,11 +214,11 @@ impl Finisher<'_> {
             ..Purpose::default()
         };
         let txn = Txn::begin(store, &purpose, &draft.log())?;
-        draft_log::prepare(draft, seen, artifact.kind.as_ref())?;
+        draft_log::prepare(draft, known.last, artifact.kind.as_ref())?;
         let writer = store.objects().writer(&txn.dir())?;
         let (own, writer) = own_tree(store, artifact, writer, &options.progress)?;
         let _turn = AdvisoryTurn::exclusive(&draft.log(), TIMEOUT);
-        let state = draft.state()?; // to its end, after the token
+        let state = draft.state_from(known.clone())?; // to its end, after the token
         // It may have been finished, discarded or dropped from since the first check.
         let nothing = state.contributions.is_empty() && artifact.adds.is_empty();
         if state.finish.is_some() || nothing || !unmet_expectations(&state, self.own_run(), options).is_empty() {
@@ -263,7 +265,7 @@ impl Finisher<'_> {
         // A version that is named instead of a new one must be as durable as a new one.
         let dirs: &[&Path] =
             if merged.same_as.is_none() { &[&log, &versions, &version_dir] } else { &[&log, &versions] };
-        let (durable, sealed) = prepared.durable_with(writer, dirs)?;
+        let (durable, new_bytes) = prepared.durable_with(writer, dirs)?;
         let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
         let placed = committed.place()?;
         let (Place::At(_), DraftRecord::Finish(finish)) = (placed.place(), &record) else {
@@ -273,7 +275,7 @@ impl Finisher<'_> {
         };
         let number = complete(draft, &token, finish)?; // removes the token
         let version = version_at(draft, number)?;
-        Ok(AttemptOutcome::Done(Published::new(version, merged.same_as.is_none(), sealed.new_bytes)))
+        Ok(AttemptOutcome::Done(Published::new(version, merged.same_as.is_none(), new_bytes)))
     }
 
     fn write_version(&self, txn: &Txn, writer: &ObjectWriter, merged: &Merged) -> Result<[NewFile; 2]> {

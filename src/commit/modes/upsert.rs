@@ -197,7 +197,7 @@ fn contribute(
         aliases: artifact.aliases.clone(),
     };
     let record = DraftRecord::Contribution(Box::new(contribution));
-    let (durable, sealed) = draft_log::write(draft, work, &record)?.durable_with(writer, &[&draft.log()])?;
+    let (durable, new_bytes) = draft_log::write(draft, work, &record)?.durable_with(writer, &[&draft.log()])?;
     if let Some(sealing) = &options.sealing
         && let Some(done) = note_sealing(draft, &run.id, durable.token(), sealing)?
     {
@@ -214,7 +214,7 @@ fn contribute(
             number,
             files: totals.files,
             bytes: totals.bytes,
-            new_bytes: sealed.new_bytes,
+            new_bytes,
         }),
     })
 }

@@ -141,7 +141,7 @@ pub(in crate::commit) fn publish(
     let files = write_version(store, &txn, &writer, root, &record)?;
     let numbers = VersionNumbers { store, record: &record };
     let prepared = Prepared::new(store, txn, numbers, files.into(), vec![dir.clone()]);
-    let (durable, sealed) = prepared.durable_with(writer, &[&dir, &versions])?;
+    let (durable, new_bytes) = prepared.durable_with(writer, &[&dir, &versions])?;
     let Commit::Committed(committed) = durable.commit()? else { return Ok(AttemptOutcome::Again) };
     let (version, created) = match committed.place()?.end() {
         Place::At(number) => (Version::claimed(store, VersionNumber(number), token, record), true),
@@ -152,5 +152,5 @@ pub(in crate::commit) fn publish(
         }
         Place::Refused(VersionRefusal::Taken) => return Ok(AttemptOutcome::Again),
     };
-    Ok(AttemptOutcome::Done(Published::new(version, created, sealed.new_bytes)))
+    Ok(AttemptOutcome::Done(Published::new(version, created, new_bytes)))
 }

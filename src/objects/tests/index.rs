@@ -152,6 +152,28 @@ fn many_small_puts_leave_few_segments_and_all_is_found_once() {
 }
 
 #[test]
+fn a_small_put_merges_no_long_segments_and_a_collection_does() {
+    let store = TestStore::new();
+    let segments = || {
+        let sizes = store.segments().into_iter().map(|path| (std::fs::metadata(&path).unwrap().len(), path));
+        sizes.collect::<BTreeMap<_, _>>()
+    };
+    for put in 0..90u64 {
+        store.put(&(0..60).map(|i| random_bytes(put * 60 + i, 20)).collect::<Vec<_>>());
+        // In tests a step of merging is 500 entries, of 44 bytes.
+        let longest = segments().pop_last().unwrap().0;
+        assert!(longest < 500 * 44 + 1024, "put {put}: {longest}");
+    }
+    assert!(store.segments().len() > 10, "{}", store.segments().len());
+    let objects = store.afresh();
+    assert!(objects.index_needs_tidying().unwrap());
+    objects.tidy_index(&store.work()).unwrap();
+    assert!(!objects.index_needs_tidying().unwrap());
+    assert!(segments().pop_last().unwrap().0 > 4000 * 44);
+    assert!(store.afresh().check_index().unwrap().is_empty());
+}
+
+#[test]
 fn missing_and_damaged_segments_hide_nothing_and_are_written_again() {
     let store = TestStore::new();
     let contents = puts(&store, 66);

@@ -4,6 +4,8 @@
 pub mod data;
 #[allow(dead_code)]
 pub mod floor;
+#[allow(dead_code)]
+pub mod plot;
 pub mod process;
 #[allow(dead_code)]
 pub mod protocol;

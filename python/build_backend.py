@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shlex
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,6 @@ from typing import Any
 import maturin
 from maturin import (  # noqa: F401: hooks that are as maturin has them
     build_editable,
-    build_sdist,
     get_requires_for_build_editable,
     get_requires_for_build_sdist,
     get_requires_for_build_wheel,
@@ -29,6 +30,21 @@ HERE = Path(__file__).parent
 COMMANDS = ("cairn", "cairnfs")
 # maturin puts what is in a directory of this name into the wheel.
 DATA = HERE / "cairn._cairn.data"
+
+
+def build_sdist(sdist_directory: str, config_settings: Mapping[str, Any] | None = None) -> str:
+    """maturin puts pyproject.toml at the root of the source archive, above this file: its `backend-path` says so."""
+    made = maturin.build_sdist(sdist_directory, config_settings)
+    archive, changed = Path(sdist_directory, made), Path(sdist_directory, made + ".new")
+    with tarfile.open(archive) as old, tarfile.open(changed, "w:gz") as new:
+        for member in old:
+            file = old.extractfile(member)
+            if file is not None and member.name.count("/") == 1 and member.name.endswith("/pyproject.toml"):
+                text = file.read().replace(b'backend-path = ["."]', b'backend-path = ["python"]')
+                member.size, file = len(text), io.BytesIO(text)
+            new.addfile(member, file)
+    changed.replace(archive)
+    return made
 
 
 def build_wheel(

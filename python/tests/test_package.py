@@ -411,6 +411,55 @@ def test_directories_are_listed(store):
         version.files("a", below="a")
 
 
+def test_files_have_numbers(store):
+    version = save(store, {"a/1": "1", "a/b/2": "2", "a-": "x", "c": "3"})
+    assert version.file_numbers() == range(4) == version.file_numbers("")
+    paths = [version.file_at(n).path for n in range(4)]
+    for below in ("a", "a/b", "c"):
+        inside = [n for n, path in enumerate(paths) if path == below or path.startswith(below + "/")]
+        assert list(version.file_numbers(below)) == inside
+    assert version.read_files([3, 0]) == [(paths[3], version.read_bytes(3)), (paths[0], version.read_bytes(0))]
+    assert version.read_files([]) == []
+    with pytest.raises(cairn.NotFoundError):
+        version.file_numbers("b")
+    with pytest.raises(cairn.NotFoundError, match="number 4"):
+        version.read_files([4])
+
+
+def test_a_directory_is_compared_with_a_version(store, tmp_path):
+    version = save(store, {"a/1": "1", "b": "2"})
+    out = version.download("out")
+    assert list(version.diff(out)) == [] == list(version.diff(str(out)))
+    (out / "b").write_text("3")
+    (out / "c").write_text("new")
+    assert [(change.path, change.status) for change in version.diff(out)] == [("b", "changed"), ("c", "added")]
+    with pytest.raises(cairn.StoreIOError) as e:
+        version.diff(tmp_path / "none")
+    assert e.value.errno == errno.ENOENT
+    with pytest.raises(TypeError):
+        version.diff(3)
+
+
+def test_content_of_another_version_is_added(store, tmp_path, monkeypatch):
+    save(store, {"train/1 %20.png": "one", "train/2.png": "two", "b": "3"})
+    mixed = cairn.Artifact("mixed")
+    mixed.add_reference("cairn://images:v0/train", "images", store=store)
+    mixed.add_reference("cairn://images:latest/b")  # of the nearest .cairn
+    mixed.add_reference("cairn://images/train/1 %20.png", "first")
+    version = mixed.save(store)
+    assert {e.path: (e.kind, version.read_bytes(e.path)) for e in version.files()} == {
+        "b": ("file", b"3"),
+        "first": ("file", b"one"),
+        "images/1 %20.png": ("file", b"one"),
+        "images/2.png": ("file", b"two"),
+    }
+    with pytest.raises(cairn.NotFoundError):
+        mixed.add_reference("cairn://images:v0/none", store=store)
+    monkeypatch.chdir("/")
+    with pytest.raises(cairn.NotFoundError):
+        mixed.add_reference("cairn://images:v0/b")
+
+
 def test_damage_is_found(store):
     version = save(store, {"large": os.urandom(1 << 20), "small": "1"})
     assert version.verify() == [] and store.verify(quick=True) == []

@@ -72,6 +72,29 @@ def save(store, files, name="model"):
     return artifact.save(store)
 
 
+def test_a_directory_is_verified_against_an_artifact(store, tmp_path):
+    with wandb.init() as run:
+        artifact = wandb.Artifact("images", "dataset")
+        with artifact.new_file("a/1.txt") as f:
+            f.write("one")
+        artifact.add_reference("s3://bucket/far", checksum=False)
+        logged = run.log_artifact(artifact)
+        mixed = wandb.Artifact("mixed", "dataset")
+        mixed.add_reference("cairn://images:v0/a", "same")
+        assert run.log_artifact(mixed).get_entry("same/1.txt").size == 3
+    out = tmp_path / "artifacts/images:v0"
+    (out / "a").mkdir(parents=True)
+    (out / "a/1.txt").write_text("one")
+    assert logged.verify() is None is logged.verify(out)
+    (out / "more.txt").write_text("more")
+    with pytest.raises(ValueError, match="more.txt .* is added"):
+        logged.verify()
+    os.remove(out / "more.txt")
+    (out / "a/1.txt").write_text("two")
+    with pytest.raises(ValueError, match="a/1.txt .* is changed"):
+        logged.verify(str(out))
+
+
 def recorded_uses(version):
     """The runs in the records of a version's uses."""
     uses = version.store.root / "artifacts" / version.name / "uses" / version.version

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -33,18 +34,30 @@ DATA = HERE / "cairn._cairn.data"
 
 
 def build_sdist(sdist_directory: str, config_settings: Mapping[str, Any] | None = None) -> str:
-    """maturin puts pyproject.toml at the root of the source archive, above this file: its `backend-path` says so."""
+    """As maturin's, with two files changed so that a wheel can be built of it."""
     made = maturin.build_sdist(sdist_directory, config_settings)
     archive, changed = Path(sdist_directory, made), Path(sdist_directory, made + ".new")
+    change = {"pyproject.toml": backend_path, "Cargo.toml": without_tests}
     with tarfile.open(archive) as old, tarfile.open(changed, "w:gz") as new:
         for member in old:
             file = old.extractfile(member)
-            if file is not None and member.name.count("/") == 1 and member.name.endswith("/pyproject.toml"):
-                text = file.read().replace(b'backend-path = ["."]', b'backend-path = ["python"]')
+            _, _, path = member.name.partition("/")
+            if file is not None and path in change:
+                text = change[path](file.read().decode()).encode()
                 member.size, file = len(text), io.BytesIO(text)
             new.addfile(member, file)
     changed.replace(archive)
     return made
+
+
+def backend_path(pyproject: str) -> str:
+    """maturin puts pyproject.toml at the root of the archive, above this file."""
+    return pyproject.replace('backend-path = ["."]', 'backend-path = ["python"]')
+
+
+def without_tests(manifest: str) -> str:
+    """The archive has no tests and no benches of the library. Cargo refuses a manifest that names missing files."""
+    return re.sub(r"^\[\[(test|bench)\]\]\n(?:(?!\[).*\n)*", "", manifest, flags=re.MULTILINE)
 
 
 def build_wheel(

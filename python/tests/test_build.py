@@ -41,6 +41,11 @@ def test_the_source_archive_has_what_a_build_needs(tmp_path):
     for path in ("Cargo.lock", "src/lib.rs", "bin/cairn/main.rs", "bin/cairnfs/main.rs", "python/src/lib.rs"):
         assert (tree / path).is_file(), path
     assert not list(tree.rglob("*.so"))
+    manifest = tomllib.loads((tree / "Cargo.toml").read_text())
+    own = tomllib.loads((TREE.parent / "Cargo.toml").read_text())
+    assert manifest["bin"] == own["bin"] and not manifest.keys() & {"test", "bench"}, "their files are not in it"
+    for section in ("dependencies", "features", "profile", "lib"):
+        assert manifest[section] == own[section]
     build = tomllib.loads((tree / "pyproject.toml").read_text())["build-system"]
     (at,) = build["backend-path"]
     where = call(f"build_backend.prepare_metadata_for_build_wheel({str(tmp_path)!r})", tree, str(tree / at))

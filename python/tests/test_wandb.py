@@ -263,6 +263,41 @@ def test_the_api_reads_and_changes_what_may_change(store):
     assert not api.artifact_exists("a:old")
 
 
+def test_a_training_script_runs_as_it_is(store, tmp_path):
+    """What has no meaning here is ignored, and what a script logs need not be JSON."""
+    np = pytest.importorskip("numpy")
+    import argparse
+    from pathlib import Path
+
+    assert wandb.login(key="x")
+    wandb.init(project="vision", config=argparse.Namespace(lr=0.1, data=Path("in")), settings=object(), mode="online")
+    wandb.config.epochs = 2
+    wandb.config.update({"lr": np.float32(0.5)}, allow_val_change=True)
+    assert wandb.config.lr == 0.5 and wandb.config["epochs"] == 2 and wandb.run.config is wandb.config
+    with pytest.raises(AttributeError, match="no key 'momentum'"):
+        wandb.config.momentum
+    wandb.define_metric("loss", summary="min")
+    wandb.watch(object())
+    for step in range(wandb.config.epochs):
+        wandb.log({"loss": np.float64(step), "picture": wandb.Html("<p>"), "per_class": np.arange(2)}, step=step)
+    wandb.summary["best"] = np.int64(7)
+    (tmp_path / "weights.pt").write_text("weights")
+    model = wandb.log_model("weights.pt", aliases=["latest", "best"])
+    assert model.name == f"run-{wandb.run.id}-weights.pt:v0" and model.type == "model"
+    assert wandb.run.logged_artifacts() == [model]
+    about = store.version(f"run-{wandb.run.id}-weights.pt:best").metadata["wandb"]
+    assert about["config"] == {"lr": 0.5, "data": "in", "epochs": 2}
+    assert about["summary"] == {"loss": 1.0, "per_class": [0, 1], "best": 7}
+    assert open(wandb.use_model(model.name)).read() == "weights"
+    wandb.finish()
+    with pytest.raises(AttributeError, match="cairn.wandb has no sweep"):
+        wandb.sweep
+    api = wandb.Api()
+    assert [t.name for t in api.artifact_types("us/vision")] == ["model"]
+    (collection,) = api.artifact_collections("us/vision", "model")
+    assert [a.name for a in collection.artifacts()] == [model.name] and collection.aliases == ["best", "latest"]
+
+
 def test_a_store_is_made_where_there_is_none(tmp_path):
     script = textwrap.dedent("""
         import cairn.wandb as wandb

@@ -40,8 +40,11 @@ __all__ = [
     "init",
     "log",
     "log_artifact",
+    "log_model",
+    "login",
     "run",
     "use_artifact",
+    "use_model",
 ]
 
 CommError = CairnError
@@ -330,6 +333,44 @@ class Entry:
         return os.fspath((self._version.download(root, self.path) / self.path).absolute())
 
 
+class Config(dict[str, Any]):
+    """A run's config: a dictionary whose keys are attributes too."""
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self[key]
+        except KeyError:
+            raise AttributeError(f"the config has no key {key!r}") from None
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def update(self, values: Any = (), allow_val_change: bool | None = None, **more: Any) -> None:  # type: ignore[override]
+        """Takes also what has attributes instead of keys, such as the result of argparse."""
+        super().update(_mapping(values), **more)
+
+    def setdefaults(self, values: Any) -> None:
+        for key, value in _mapping(values).items():
+            self.setdefault(key, value)
+
+
+def _mapping(values: Any) -> dict[str, Any]:
+    return vars(values) if hasattr(values, "__dict__") and not hasattr(values, "keys") else dict(values)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can have it: numbers of NumPy and tensors as Python's, what JSON cannot have as a text."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return str(value)
+
+
 class Run:
     """A run. Use it as a context manager, or call `finish`."""
 
@@ -340,9 +381,11 @@ class Run:
         self.name: str | None = named.get("name")
         self.notes: str | None = named.get("notes")
         self.tags: tuple[str, ...] = tuple(named.get("tags") or ())
-        self.config: dict[str, Any] = dict(named.get("config") or {})
-        self.summary: dict[str, Any] = {}
+        self.config = Config()
+        self.config.update(named.get("config") or {})
+        self.summary = Config()
         self._used: list[Artifact] = []
+        self._logged: list[Artifact] = []
         self._run = _Run(
             self.store,
             named.get("id") or os.environ.get("WANDB_RUN_ID"),
@@ -374,8 +417,20 @@ class Run:
             run = None
 
     def log(self, data: dict[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """Keeps the last value of each key; there are no curves."""
-        self.summary.update(data)
+        """Keeps the last value of each key; there are no curves. Images, tables and other objects are ignored."""
+        for key, value in data.items():
+            if isinstance(value, (Table, Image, Classes, Html)):
+                _warn_once("log keeps no images and tables: add them to an artifact")
+            else:
+                self.summary[key] = value
+
+    def define_metric(self, *_: Any, **__: Any) -> None:
+        """Ignored: it concerns curves."""
+
+    def watch(self, *_: Any, **__: Any) -> None:
+        """Ignored: it concerns curves."""
+
+    unwatch = watch
 
     def _described(self, artifact: Artifact) -> cairn.Artifact:
         """The draft, with its metadata, and with what is known of the run under the key `wandb`."""
@@ -385,8 +440,8 @@ class Run:
             "name": self.name,
             "notes": self.notes,
             "tags": list(self.tags),
-            "config": self.config,
-            "summary": self.summary,
+            "config": _plain(self.config),
+            "summary": _plain(self.summary),
         }
         about = {key: value for key, value in about.items() if value}
         metadata = artifact.metadata | ({"wandb": about} if about else {})
@@ -414,11 +469,29 @@ class Run:
     ) -> Artifact:
         artifact = self._artifact(artifact_or_path, name, type)
         if artifact._version is not None:
-            for alias in aliases or []:
+            for alias in _moved(aliases):
                 artifact._version.add_alias(alias)
             return artifact
-        version = self._run.log_artifact(self._described(artifact), list(aliases or []), list(tags or []))
-        return artifact._finish(version)
+        version = self._run.log_artifact(self._described(artifact), _moved(aliases), list(tags or []))
+        self._logged.append(artifact._finish(version))
+        return artifact
+
+    def log_model(
+        self, path: str | os.PathLike[str], name: str | None = None, aliases: list[str] | None = None
+    ) -> Artifact:
+        """Logs a file or a directory as an artifact of the type `model`."""
+        return self.log_artifact(path, name, "model", aliases)
+
+    def use_model(self, name: str) -> str:
+        """Downloads a model. Returns the path of its file, or of its directory if it has several files."""
+        used = self.use_artifact(name)
+        if "model" not in used.type:
+            raise ValueError(f"{used.name} is of type {used.type}, not a model")
+        return used.file() if used.file_count == 1 else used.download()
+
+    def logged_artifacts(self) -> list[Artifact]:
+        """What this process logged with this run."""
+        return list(self._logged)
 
     def upsert_artifact(
         self,
@@ -430,7 +503,7 @@ class Run:
     ) -> Artifact:
         artifact = self._artifact(artifact_or_path, name, type)
         draft = self._described(artifact)
-        draft.annotate(aliases=list(aliases or []))
+        draft.annotate(aliases=_moved(aliases))
         self._run.upsert_artifact(draft, distributed_id)
         return artifact
 
@@ -444,7 +517,7 @@ class Run:
     ) -> Artifact:
         artifact = self._artifact(artifact_or_path, name, type)
         draft = self._described(artifact)
-        draft.annotate(aliases=list(aliases or []))
+        draft.annotate(aliases=_moved(aliases))
         return artifact._finish(self._run.finish_artifact(draft, distributed_id))
 
     def use_artifact(
@@ -471,6 +544,11 @@ class Run:
     def used_artifacts(self) -> list[Artifact]:
         """What this process used with this run."""
         return list(self._used)
+
+
+def _moved(aliases: list[str] | None) -> list[str]:
+    """Without `latest`, which moves by itself."""
+    return [alias for alias in aliases or [] if alias != "latest"]
 
 
 def _local(name: str, run: Run | None) -> str:
@@ -528,6 +606,33 @@ def log(data: dict[str, Any], step: int | None = None, commit: bool | None = Non
     _current().log(data, step, commit)
 
 
+def login(*_: Any, **__: Any) -> bool:
+    """Nothing to do: a store has no accounts."""
+    return True
+
+
+def define_metric(*_: Any, **__: Any) -> None:
+    """Ignored: it concerns curves."""
+
+
+watch = unwatch = define_metric
+
+
+def __getattr__(name: str) -> Any:
+    """`wandb.config` and `wandb.summary` are those of the run."""
+    if name in ("config", "summary"):
+        return getattr(_current(), name)
+    raise AttributeError(f"cairn.wandb has no {name}: it has what concerns artifacts (docs/python.md)")
+
+
+def log_model(*args: Any, **named: Any) -> Artifact:
+    return _current().log_model(*args, **named)
+
+
+def use_model(*args: Any, **named: Any) -> str:
+    return _current().use_model(*args, **named)
+
+
 def log_artifact(*args: Any, **named: Any) -> Artifact:
     return _current().log_artifact(*args, **named)
 
@@ -555,6 +660,19 @@ class Api:
 
     artifact_versions = artifacts
 
+    def artifact_types(self, project: str | None = None) -> list[ArtifactType]:
+        """The types of the artifacts, sorted."""
+        found: dict[str, list[str]] = {}
+        for name in self.store.artifacts():
+            versions = self.store.versions(name)
+            if versions:
+                found.setdefault(versions[-1].type, []).append(name)
+        return [ArtifactType(self, type_name, found[type_name]) for type_name in sorted(found)]
+
+    def artifact_collections(self, project_name: str, type_name: str, per_page: int = 50) -> list[ArtifactCollection]:
+        """The artifacts of a type."""
+        return [c for type_ in self.artifact_types() if type_.name == type_name for c in type_.collections()]
+
     def artifact_exists(self, name: str, type: str | None = None) -> bool:
         try:
             found = self.artifact(name)
@@ -564,3 +682,30 @@ class Api:
 
     def artifact_collection_exists(self, name: str, type: str) -> bool:
         return self.artifact_exists(name, type)
+
+
+class ArtifactType:
+    """A type, and the artifacts that have it."""
+
+    def __init__(self, api: Api, name: str, names: list[str]) -> None:
+        self._api, self.name, self._names = api, name, names
+
+    def collections(self) -> list[ArtifactCollection]:
+        return [ArtifactCollection(self._api, name, self.name) for name in self._names]
+
+
+class ArtifactCollection:
+    """An artifact: all its versions."""
+
+    def __init__(self, api: Api, name: str, type: str) -> None:
+        self._api, self.name, self.type = api, name, type
+
+    def artifacts(self, per_page: int = 50) -> list[Artifact]:
+        """The versions, newest first."""
+        return self._api.artifacts(self.type, self.name)
+
+    versions = artifacts
+
+    @property
+    def aliases(self) -> list[str]:
+        return sorted({alias for artifact in self.artifacts() for alias in artifact.aliases})

@@ -148,7 +148,6 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 
 mod access;
 pub mod assets;
-#[allow(dead_code, unused_imports)] // its use for objects comes next
 mod cache;
 pub mod catalog;
 mod clock;
@@ -223,6 +222,11 @@ pub mod internals {
         pub mod version {
             pub use crate::catalog::version::*;
         }
+    }
+    /// Node-local caches.
+    pub mod cache {
+        pub use crate::cache::*;
+        pub use crate::remote::references_directory;
     }
     /// Times as records and lists show them.
     pub mod clock {

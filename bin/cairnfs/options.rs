@@ -2,7 +2,8 @@
 
 use cairn::catalog::VersionSpec;
 use cairn::error::{Error, Result};
-use cairn::fuse::{Execution, Io, MAX_THREADS, MountOptions, RunMode, VerifyMode};
+use cairn::fuse::{CacheOptions, Execution, Io, MAX_THREADS, MountOptions, RunMode, VerifyMode};
+use cairn::internals::cache::parse_size;
 use cairn::types::{ArtifactName, Digest, DistributedId, RunId};
 use std::time::Duration;
 
@@ -73,29 +74,15 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
             Some((key, value)) => (key, Some(value)),
             None => (option.as_str(), None),
         };
+        if let Some(v) = value
+            && set_value(&mut options, key, v).map_err(|why| bad(&option, &why))?
+        {
+            continue;
+        }
         match (key, value) {
             ("version", Some(v)) => set(&mut what, What::Version(VersionSpec::parse(v)?))?,
             ("tree", Some(v)) => set(&mut what, What::Tree(Digest::parse(v)?, 0))?,
             ("time", Some(v)) => time = v.parse().map_err(|_| bad(&option, "expected seconds since 1970"))?,
-            ("threads", Some(v)) => {
-                options.threads = threads(v).ok_or_else(|| bad(&option, &format!("expected 1 to {MAX_THREADS}")))?
-            }
-            ("verify", Some("put")) => options.verify = VerifyMode::Put,
-            ("verify", Some("all")) => options.verify = VerifyMode::All,
-            ("verify", Some(_)) => return Err(bad(&option, "expected put or all")),
-            ("log", Some(path)) => {
-                options.log = Some(std::path::absolute(path).map_err(|e| bad(&option, &e.to_string()))?)
-            }
-            ("io", Some("auto")) => options.io = Io::Auto,
-            ("io", Some("no-open")) => options.io = Io::NoOpen,
-            ("io", Some("passthrough")) => options.io = Io::Passthrough,
-            ("io", Some(_)) => return Err(bad(&option, "expected auto, no-open or passthrough")),
-            ("refresh", Some(v)) => {
-                options.refresh = seconds(v).ok_or_else(|| bad(&option, "expected seconds, 1 to 3600"))?
-            }
-            ("deadline", Some(v)) => {
-                options.deadline = seconds(v).ok_or_else(|| bad(&option, "expected seconds, 1 to 3600"))?
-            }
             ("stage", Some(name)) => stage = Some(ArtifactName::parse(name)?),
             ("distributed_id", Some(id)) => draft = Some(DistributedId::parse(id)?),
             ("run", Some(id)) => run = Some(RunId::parse(id)?),
@@ -107,7 +94,8 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
                 return Err(bad(&option, "unknown option").with_hint(
                     "the options are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, \
                                 allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, \
-                                refresh=SECONDS, deadline=SECONDS, log=FILE, and the options of mount(8)",
+                                refresh=SECONDS, deadline=SECONDS, log=FILE, cache=DIR, cache_size=N, \
+                                and the options of mount(8)",
                 ));
             }
         }
@@ -116,6 +104,9 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
         return Err(Error::usage("version and stage cannot be given together")
             .with_hint("mount the version and the staging directory at two mount points"));
     }
+    if options.cache.as_ref().is_some_and(|cache| cache.dir.as_os_str().is_empty()) {
+        return Err(Error::usage("cache_size needs cache=DIR"));
+    }
     add_stage(&mut what, stage, draft, run)?;
     let what = match what {
         Some(What::Tree(digest, _)) => What::Tree(digest, time),
@@ -123,6 +114,25 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
         None => What::Store,
     };
     Ok((what, options))
+}
+
+/// Sets an option that has a value and says how to mount. `false`: it is not such an option.
+fn set_value(options: &mut MountOptions, key: &str, value: &str) -> std::result::Result<bool, String> {
+    const SECONDS: &str = "expected seconds, 1 to 3600";
+    match key {
+        "threads" => options.threads = threads(value).ok_or_else(|| format!("expected 1 to {MAX_THREADS}"))?,
+        "verify" if value == "put" => options.verify = VerifyMode::Put,
+        "verify" if value == "all" => options.verify = VerifyMode::All,
+        "verify" => return Err("expected put or all".into()),
+        "log" => options.log = Some(std::path::absolute(value).map_err(|e| e.to_string())?),
+        "cache" => the_cache(options).dir = value.into(),
+        "cache_size" => the_cache(options).size = Some(parse_size(value).map_err(|e| e.message().to_owned())?),
+        "io" => options.io = io(value).ok_or("expected auto, no-open or passthrough")?,
+        "refresh" => options.refresh = seconds(value).ok_or(SECONDS)?,
+        "deadline" => options.deadline = seconds(value).ok_or(SECONDS)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// The staging directory, if all that names one was given.
@@ -168,6 +178,19 @@ fn split(text: &str) -> Vec<String> {
     options
 }
 
+fn io(text: &str) -> Option<Io> {
+    Some(match text {
+        "auto" => Io::Auto,
+        "no-open" => Io::NoOpen,
+        "passthrough" => Io::Passthrough,
+        _ => return None,
+    })
+}
+
+fn the_cache(options: &mut MountOptions) -> &mut CacheOptions {
+    options.cache.get_or_insert_with(|| CacheOptions::new(""))
+}
+
 fn threads(text: &str) -> Option<usize> {
     text.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n))
 }
@@ -210,6 +233,8 @@ mod tests {
             parse(&["ro,refresh=10,io=passthrough"]).map(|(what, o)| (what, o.refresh.as_secs(), o.io)).unwrap(),
             (What::Store, 10, Io::Passthrough)
         );
+        let cached = parse(&["version=a,cache=/scratch/c,cache_size=2G"]).unwrap().1.cache.unwrap();
+        assert_eq!((cached.dir.to_str(), cached.size), (Some("/scratch/c"), Some(2 << 30)));
         assert_eq!(parse(&["version=a", "noexec,"]).unwrap().1.execution, Execution::Refused);
         assert_eq!(parse(&["version=a:x\\,y"]).unwrap().0, What::Version(VersionSpec::parse("a:x,y").unwrap()));
     }
@@ -228,6 +253,8 @@ mod tests {
             "refresh=0",
             "io=direct",
             "deadline=never",
+            "cache_size=1G",
+            "cache=/x,cache_size=much",
         ] {
             assert_eq!(parse(&[line]).unwrap_err().kind(), Kind::Usage, "{line}");
         }

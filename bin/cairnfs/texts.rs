@@ -55,6 +55,10 @@ const MOUNT_OPTIONS: &[(&str, &str)] = &[
          shared disks only.",
     ),
     (
+        "cache=DIR, cache_size=N",
+        "Read through a cache in DIR on a disk of this node, of at most N bytes, as `cairn mount --help` describes it.",
+    ),
+    (
         "log=FILE",
         "Write the daemon's errors to FILE. The default is syslog, with foreground it is stderr. `journalctl -t \
          cairnfs` shows them on a system with systemd.",

@@ -6,7 +6,7 @@ use crate::types::Token;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A directory of cached files, open to whom its mode says.
@@ -76,6 +76,84 @@ impl CacheDir {
     pub fn publish(&self, file: &File, from: &Path, to: &Path) -> io::Result<()> {
         file.set_permissions(Permissions::from_mode(self.mode & 0o444))?;
         std::fs::rename(from, to)
+    }
+
+    /// Makes a directory with the files that are given by name, length and first bytes, with the modes of the cache;
+    /// returns where it is. What a file has beyond its first bytes is a hole.
+    ///
+    /// # Errors
+    /// The system's, without context. Nothing is left.
+    pub fn create_filled_dir(&self, within: &str, files: &[(&str, u64, &[u8])]) -> io::Result<PathBuf> {
+        let path = self.make_dir(within)?.join(Token::fresh().to_string());
+        std::fs::create_dir(&path)?;
+        let make = || -> io::Result<()> {
+            for (name, length, first) in files {
+                let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.join(name))?;
+                file.set_len(*length)?;
+                file.write_all_at(first, 0)?;
+                file.set_permissions(Permissions::from_mode(self.mode & 0o666))?;
+            }
+            std::fs::set_permissions(&path, Permissions::from_mode(self.mode))
+        };
+        make().inspect_err(|_| drop(std::fs::remove_dir_all(&path)))?;
+        Ok(path)
+    }
+
+    /// Gives a complete directory its name. If there is one with files in it, that one is kept and this one is removed.
+    ///
+    /// # Errors
+    /// The system's, without context. Nothing is left.
+    pub fn publish_dir(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let renamed = std::fs::rename(from, to);
+        if renamed.is_ok() {
+            return Ok(());
+        }
+        drop(std::fs::remove_dir_all(from));
+        match renamed {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EEXIST | libc::ENOTEMPTY)) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes a directory of the cache, which disappears at once: it is moved to the directory `to` first.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn remove_dir(&self, path: &Path, to: &str) -> io::Result<()> {
+        let moved = self.make_dir(to)?.join(Token::fresh().to_string());
+        std::fs::rename(path, &moved)?;
+        std::fs::remove_dir_all(&moved)
+    }
+
+    /// Opens a file of the cache for reading and, if this user may, for writing. It does not follow symlinks.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn open_to_fill(path: &Path) -> io::Result<File> {
+        let open = |write| OpenOptions::new().read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(path);
+        match open(true) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS)) => open(false),
+            opened => opened,
+        }
+    }
+
+    /// Makes the bytes of a cached file durable.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn sync(file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    /// Replaces a small file of the cache.
+    ///
+    /// # Errors
+    /// The system's, without context.
+    pub fn replace(&self, name: &str, text: &str, within: &str) -> io::Result<()> {
+        let (mut file, path) = self.create(within)?;
+        let to = self.path.join(name);
+        let written = io::Write::write_all(&mut file, text.as_bytes()).and_then(|()| self.publish(&file, &path, &to));
+        written.inspect_err(|_| drop(std::fs::remove_file(&path)))
     }
 
     /// Removes a file.

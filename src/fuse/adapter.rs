@@ -181,13 +181,15 @@ impl Filesystem for Adapter {
         let opens = self.opens.clone();
         let joined = opens.join(ino.0);
         let work =
-            move |tree: &ReadTree| if joined.is_some() { Ok((joined, None)) } else { Ok((None, tree.object(ino.0)?)) };
-        self.answer("open", ino, reply, work, move |reply, (joined, object)| {
-            let shared = match (joined, object) {
+            move |tree: &ReadTree| if joined.is_some() { Ok((joined, None)) } else { Ok((None, tree.backing(ino.0)?)) };
+        self.answer("open", ino, reply, work, move |reply, (joined, backing)| {
+            let shared = match (joined, backing) {
                 (Some(shared), _) => shared,
                 (None, None) => return reply.opened(FileHandle(0), KEPT),
-                // If the kernel refuses the object, it is read through the daemon.
-                (None, Some(object)) => opens.begin(ino.0, reply.open_backing(object.file()).ok()),
+                // If the kernel refuses the file, it is read through the daemon.
+                (None, Some(backing)) => {
+                    opens.begin(ino.0, backing.file().and_then(|file| reply.open_backing(file).ok()))
+                }
             };
             match &*shared {
                 Some(backing) => reply.opened_passthrough(FileHandle(COUNTED), FopenFlags::FOPEN_NOFLUSH, backing),

@@ -1,6 +1,7 @@
 //! The content of files: exactly as many bytes as the manifest says, or an error (L15).
 
 use super::VerifyMode;
+use super::cached_files::CachedFiles;
 use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::Readable;
 use crate::error::{Error, Result};
@@ -27,10 +28,24 @@ pub(super) struct CheckedObject {
     state: (u64, i64, i64),
 }
 
-impl CheckedObject {
-    /// The open file.
-    pub(super) fn file(&self) -> &File {
-        self.object.file()
+/// How the content of a large file can be read.
+pub(super) enum Backing {
+    /// By the kernel, from an object file of the store.
+    Object(Arc<CheckedObject>),
+    /// By the kernel, from a file of the cache.
+    Cached(File),
+    /// Through the daemon: not all of it is in the cache yet.
+    Daemon,
+}
+
+impl Backing {
+    /// The file that the kernel can read.
+    pub(super) fn file(&self) -> Option<&File> {
+        match self {
+            Backing::Object(object) => Some(object.object.file()),
+            Backing::Cached(file) => Some(file),
+            Backing::Daemon => None,
+        }
     }
 }
 
@@ -42,12 +57,16 @@ pub(super) struct Files {
     large: RecentCache<CheckedObject>,
     /// The objects that were hashed, with inode and change time, so that a replaced object is hashed again.
     hashed: Mutex<HashMap<Digest, (u64, i64, i64)>>,
+    /// The cache through which large files are read.
+    cached: Option<CachedFiles>,
 }
 
 impl Files {
     pub(super) fn new(objects: Arc<Objects>, verify: VerifyMode) -> Files {
+        let cached = objects.cache().map(|cache| CachedFiles::new(cache.clone(), verify));
         Files {
             objects,
+            cached,
             verify,
             small: RecentCache::new(RECENT_BYTES),
             large: RecentCache::new(OPEN_OBJECTS),
@@ -58,12 +77,22 @@ impl Files {
     /// Reads `length` bytes of a file at `offset` into `out`, fewer only at its end. After an error the content of
     /// `out` is undefined.
     pub(super) fn read(&self, of: &Readable, offset: u64, length: u32, out: &mut Vec<u8>) -> FuseResult<()> {
-        let Readable { digest, size, place, .. } = *of;
+        let size = of.size;
         let wanted = size.saturating_sub(offset).min(u64::from(length)) as usize;
         if wanted == 0 {
             out.clear();
             return Ok(());
         }
+        let store = |offset, wanted, out: &mut Vec<u8>| self.read_from_store(of, offset, wanted, out);
+        match &self.cached {
+            Some(cached) if size >= SMALL_MAX && cached.read(of, offset, wanted, out, &store)? => Ok(()),
+            _ => store(offset, wanted, out),
+        }
+    }
+
+    /// [`Files::read`], without the cache for large files.
+    fn read_from_store(&self, of: &Readable, offset: u64, wanted: usize, out: &mut Vec<u8>) -> FuseResult<()> {
+        let Readable { digest, size, place, .. } = *of;
         let large = match self.open_already(&digest)? {
             Some(large) => large,
             None => {
@@ -81,7 +110,7 @@ impl Files {
                 }
             }
         };
-        let read = read_whole(large.file(), size, offset, wanted, out);
+        let read = read_whole(large.object.file(), size, offset, wanted, out);
         if read.is_err() {
             // After an error the next read opens the object again, so that it notices a repair.
             self.large.remove(&digest);
@@ -89,11 +118,17 @@ impl Files {
         read
     }
 
-    /// The object file of a large file, checked as for a read; `None` for a packed file.
-    pub(super) fn object(&self, of: &Readable) -> FuseResult<Option<Arc<CheckedObject>>> {
-        if of.size < SMALL_MAX {
-            return Ok(None);
+    /// How the content of a large file can be read; `None` for a packed file.
+    pub(super) fn backing(&self, of: &Readable) -> FuseResult<Option<Backing>> {
+        match &self.cached {
+            _ if of.size < SMALL_MAX => Ok(None),
+            Some(cached) => Ok(Some(cached.whole(of).map_or(Backing::Daemon, Backing::Cached))),
+            None => Ok(self.object(of)?.map(Backing::Object)),
         }
+    }
+
+    /// The object file of a large file, checked as for a read; `None` for a packed file.
+    fn object(&self, of: &Readable) -> FuseResult<Option<Arc<CheckedObject>>> {
         if let Some(large) = self.open_already(&of.digest)? {
             return Ok(Some(large));
         }
@@ -107,6 +142,9 @@ impl Files {
     pub(super) fn close_idle(&self) {
         self.large.turn();
         self.small.turn();
+        if let Some(cached) = &self.cached {
+            cached.close_idle();
+        }
     }
 
     /// An object file that is open and unchanged since it was checked.

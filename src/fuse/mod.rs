@@ -6,6 +6,7 @@
 
 mod adapter;
 mod attributes;
+mod cached_files;
 mod connection;
 mod errno;
 mod far_reads;
@@ -30,6 +31,7 @@ pub use host_mounts::{Health, MountInfo, Shows, mounts};
 pub use session::mount_version;
 pub use view::mount_store;
 
+use crate::error::Result;
 use crate::manifest::Tree;
 use crate::objects::Objects;
 use crate::setters::setters;
@@ -37,6 +39,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::cache::CacheOptions;
 pub use crate::mount::{CairnMount, Elsewhere, Execution, Unmounted, cairn_mount, unmount};
 
 /// When content is verified before it is served. Packed files are always verified.
@@ -101,6 +104,8 @@ pub struct MountOptions {
     pub refresh: Duration,
     /// On shared disks: a request fails with EIO after this time without an answer from the store.
     pub deadline: Duration,
+    /// A node-local cache, through which content is read.
+    pub cache: Option<CacheOptions>,
     /// The file to which a daemon appends its log. Without one the log goes to the system's log (syslog, or systemd's
     /// journal), in the foreground to stderr.
     pub log: Option<PathBuf>,
@@ -117,7 +122,16 @@ setters! {
         staging: bool,
         refresh: Duration,
         deadline: Duration,
+        cache: CacheOptions => Some(cache),
         log: impl Into<PathBuf> => Some(log.into()),
+    }
+}
+
+impl MountOptions {
+    /// The same with absolute paths, for a daemon, whose working directory is `/`.
+    pub(crate) fn with_absolute_paths(&self) -> Result<MountOptions> {
+        let cache = self.cache.as_ref().map(CacheOptions::absolute).transpose()?;
+        Ok(MountOptions { cache, ..self.clone() })
     }
 }
 
@@ -133,6 +147,7 @@ impl Default for MountOptions {
             staging: true,
             refresh: Duration::from_secs(1),
             deadline: Duration::from_secs(60),
+            cache: None,
             log: None,
         }
     }

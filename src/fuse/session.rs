@@ -10,11 +10,13 @@ use super::staging::Companion;
 use super::tree::ReadTree;
 use super::version::VersionTree;
 use super::{Guard, Io, MountOptions, VersionView};
+use crate::cache::{Cache, CacheOptions};
 use crate::disk::{FsKind, open_file};
 use crate::error::{Error, Result, show_path};
 use crate::layout::Layout;
 use crate::mount::{self, Attached, Audience, MountPoint, Ready, Writable};
 use crate::objects::Objects;
+use crate::remote::use_cache;
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -46,8 +48,13 @@ pub fn mount_version(
     mnt: &Path,
     options: &MountOptions,
 ) -> Result<()> {
+    let options = &options.with_absolute_paths()?;
     let spec = |point: &MountPoint, _: &Target| {
         let (view, guard) = make(point.path())?;
+        let cache = open_cache(options)?;
+        if let Some(cache) = &cache {
+            view.objects.read_through(cache.clone());
+        }
         let totals = view.tree.totals();
         let tree = Arc::new(VersionTree::alone(&view, mount::effective_ids()));
         Ok(MountSpec {
@@ -58,6 +65,7 @@ pub fn mount_version(
             guard,
             housekeeping: Box::new(|_| ()),
             companion: None,
+            cache,
         })
     };
     mount_spec(spec, store_root, mnt, options)
@@ -80,6 +88,15 @@ pub(super) struct MountSpec {
     pub(super) housekeeping: Box<dyn Fn(&Forgetter) + Send>,
     /// The writable mount that belongs to it.
     pub(super) companion: Option<Arc<Companion>>,
+    /// The cache through which it reads.
+    pub(super) cache: Option<Arc<Cache>>,
+}
+
+/// Opens the cache of a mount, in the process that serves it. References are read through it too.
+pub(super) fn open_cache(options: &MountOptions) -> Result<Option<Arc<Cache>>> {
+    let Some(cache) = options.cache.as_ref().map(CacheOptions::open).transpose()? else { return Ok(None) };
+    use_cache(cache.clone());
+    Ok(Some(cache))
 }
 
 /// Mounts what `make` returns: see [`mount_version`].
@@ -113,8 +130,8 @@ fn serve(
     let files = Arc::new(Files::new(spec.objects.clone(), options.verify));
     let log = Log::new(target, spec.label.clone());
     let tree = Arc::new(ReadTree::new(spec.tree.clone(), files.clone(), store.to_path_buf(), log));
-    let connection =
-        connect(attached, tree, store, spec.mean_size, options).inspect_err(|_| detach(point, device.as_deref()))?;
+    let connection = connect(attached, tree, store, (spec.mean_size, spec.cache), options)
+        .inspect_err(|_| detach(point, device.as_deref()))?;
     point.set_read_ahead(READ_AHEAD_KB);
     let guard = Arc::new(Mutex::new(Some(spec.guard)));
     if let Some(companion) = &spec.companion {
@@ -142,7 +159,7 @@ fn connect(
     attached: Attached,
     tree: Arc<ReadTree>,
     store: &Path,
-    mean_size: u64,
+    (mean_size, cache): (u64, Option<Arc<Cache>>),
     options: &MountOptions,
 ) -> Result<Connection> {
     let io = match (attached.writable, options.io) {
@@ -154,9 +171,14 @@ fn connect(
         }
         (Writable::No, io) => io,
     };
-    let config = Layout::new(store).config();
-    let (probe, _) =
-        open_file(&config)?.ok_or_else(|| Error::not_found(format!("{} does not exist", show_path(&config))))?;
+    let probe = match cache {
+        Some(cache) => cache.probe()?,
+        None => {
+            let config = Layout::new(store).config();
+            let found = open_file(&config)?;
+            found.ok_or_else(|| Error::not_found(format!("{} does not exist", show_path(&config))))?.0
+        }
+    };
     // On a local disk it takes less time to answer a request than to wake another thread.
     let pool = match FsKind::of(store)?.is_local() {
         true => None,

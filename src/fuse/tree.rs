@@ -2,7 +2,7 @@
 
 use super::attributes::{Attributes, ListedName, Looked, Page};
 use super::errno::{FuseResult, RequestFailure};
-use super::files::{CheckedObject, Files};
+use super::files::{Backing, Files};
 use super::inode_tree::{InodeTree, Readable};
 use super::log::Log;
 use crate::disk;
@@ -66,12 +66,12 @@ impl ReadTree {
         }
     }
 
-    /// The object file of a large file, open and checked; `None` for a packed file.
-    pub(super) fn object(&self, ino: u64) -> FuseResult<Option<Arc<CheckedObject>>> {
+    /// How the content of a large file can be read; `None` for a packed file.
+    pub(super) fn backing(&self, ino: u64) -> FuseResult<Option<Backing>> {
         match self.names.readable(ino) {
             Err(RequestFailure::Elsewhere(_)) => Ok(None),
             Err(e) => Err(e),
-            Ok(readable) => self.files.object(&readable),
+            Ok(readable) => self.files.backing(&readable),
         }
     }
 

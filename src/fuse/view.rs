@@ -2,10 +2,11 @@
 //! pins.
 
 use super::log::{Log, Target};
-use super::session::{MountSpec, mount_spec};
+use super::session::{MountSpec, mount_spec, open_cache};
 use super::staging::Companion;
 use super::store_tree::StoreTree;
 use super::{Guard, MountOptions, VersionView};
+use crate::cache::Cache;
 use crate::catalog::{Version, removal};
 use crate::clock;
 use crate::error::{Error, Result, show_path};
@@ -65,6 +66,14 @@ impl Drop for Unpin {
     }
 }
 
+/// A handle of the store that reads through a cache. Staging directories have another one: a writer must see what the
+/// store itself has.
+fn reading_through(root: &Path, cache: &Arc<Cache>) -> Result<Store> {
+    let store = Store::open(root)?;
+    store.objects().read_through(cache.clone());
+    Ok(store)
+}
+
 /// Mounts a whole store at `mnt`, read-only: `NAME/vN/…`, and a link for each alias. New versions, moved aliases and
 /// removals show within [`MountOptions::refresh`]. If this process may write to the store, staging directories are
 /// mounted too, and `.staging` and `NAME/.staging` are links to them. The rest is as in
@@ -74,8 +83,14 @@ impl Drop for Unpin {
 /// As [`mount_version`](super::mount_version).
 pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Result<()> {
     let root = store_root.canonicalize().map_err(|e| Error::io("resolve", store_root, e))?;
+    let options = &options.with_absolute_paths()?;
     let make = |point: &MountPoint, target: &Target| {
         let store = Store::open(&root)?;
+        let cache = open_cache(options)?;
+        let reader = match &cache {
+            Some(cache) => reading_through(&root, cache)?,
+            None => store.clone(),
+        };
         let purpose = Purpose { purpose: "mount", mountpoint: mountpoint(point.path()), ..Purpose::default() };
         let lock = LockFile::take(&store, &Token::fresh(), &purpose).ok();
         let pins = Pins::hold(&store, &purpose).ok().map(Arc::new);
@@ -89,16 +104,17 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
             }
         };
         let tree =
-            Arc::new(StoreTree::new(&store, mount::effective_ids(), options.refresh, pins.clone(), companion.clone()));
+            Arc::new(StoreTree::new(&reader, mount::effective_ids(), options.refresh, pins.clone(), companion.clone()));
         let housekeeper = tree.clone();
         Ok(MountSpec {
             tree,
-            objects: store.objects().clone(),
+            objects: reader.objects().clone(),
             label: show_path(&root),
             mean_size: 0,
             guard: Box::new((lock, Unpin(pins))),
             housekeeping: Box::new(move |forget| housekeeper.housekeeping(forget)),
             companion,
+            cache,
         })
     };
     mount_spec(make, &root, mnt, options)

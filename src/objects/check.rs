@@ -66,8 +66,9 @@ impl Objects {
             }
         };
         check_pack_mode(&pack.path, &name, damage)?;
-        disk::advise_sequential(file.file());
-        let mut window = Window::new(file.file(), &pack.path, start);
+        let Some(file) = file.file() else { return Ok(PackContents::default()) };
+        disk::advise_sequential(file);
+        let mut window = Window::new(file, &pack.path, start);
         check_magic(&mut window, &name, damage)?;
         let mut order = footer.blobs;
         order.sort_unstable_by_key(|b| b.offset);

@@ -7,6 +7,7 @@ use super::open_packs::OpenPacks;
 use super::pack_table::PackTable;
 use super::recent_misses::RecentMisses;
 use super::verified_objects::VerifiedObjects;
+use crate::cache::Cache;
 use crate::disk::{self, Disk};
 use crate::error::Result;
 use crate::layout::Layout;
@@ -16,7 +17,7 @@ use crate::recent_cache::RecentCache;
 use crate::types::{Digest, Location, PackRef};
 use std::fs::Metadata;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Memory for decoded nodes, in bytes (L4).
 const NODE_CACHE_BYTES: usize = 24 << 20;
@@ -36,6 +37,7 @@ pub struct Objects {
     reported_damage: ReportedDamage,
     recent_misses: RecentMisses,
     counts: NodeCounters,
+    cache: OnceLock<Arc<Cache>>,
 }
 
 impl std::fmt::Debug for Objects {
@@ -61,6 +63,7 @@ impl Objects {
             reported_damage: ReportedDamage::default(),
             recent_misses: RecentMisses::default(),
             counts: NodeCounters::default(),
+            cache: OnceLock::new(),
         })
     }
 
@@ -113,6 +116,10 @@ impl Objects {
 
     pub(super) fn counts(&self) -> &NodeCounters {
         &self.counts
+    }
+
+    pub(super) fn cache_slot(&self) -> &OnceLock<Arc<Cache>> {
+        &self.cache
     }
 
     /// The number of the pack with that name.

@@ -27,9 +27,23 @@ impl Objects {
             return Ok(file);
         }
         let name = self.pack_name(pack).ok_or(Miss::Gone)?;
-        let file = Arc::new(PackFile::open(self.layout().pack(&name))?);
+        let path = self.layout().pack(&name);
+        let file = Arc::new(match self.cache() {
+            Some(cache) => PackFile::open_cached(path, &name, cache)?,
+            None => PackFile::open(path)?,
+        });
         self.open_packs().put(pack, file.clone());
         Ok(file)
+    }
+
+    /// A pack that is in place, open without the cache, whose content is wrong and is removed. `None` without a cache.
+    pub(super) fn open_pack_in_store(&self, pack: PackRef) -> ReadAttempt<Option<Arc<PackFile>>> {
+        let name = self.pack_name(pack).ok_or(Miss::Gone)?;
+        if !self.forget_cached_pack(&name) {
+            return Ok(None);
+        }
+        self.open_packs().forget(pack);
+        PackFile::open(self.layout().pack(&name)).map(|file| Some(Arc::new(file)))
     }
 
     /// Where a blob lies: a location from `index` that `confirm` confirms.

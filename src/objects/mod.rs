@@ -6,6 +6,7 @@
 //! or which content is still needed.
 
 mod adopt;
+mod cached_pack;
 mod check;
 mod check_index;
 mod checkpoint;
@@ -49,10 +50,12 @@ mod temp_names;
 #[cfg(test)]
 mod tests;
 mod thread_writer;
+mod through_cache;
 mod undo_adoption;
 mod verified_objects;
 mod writer;
 
+pub(crate) use cached_pack::cached_object;
 pub use check::PackContents;
 pub use content_store::Objects;
 pub use copies::Copies;

@@ -34,6 +34,11 @@ impl OpenPacks {
         drop(before); // closing may wait for a server, so not under the lock
     }
 
+    /// Closes all packs.
+    pub(super) fn clear(&self) {
+        self.0.iter().for_each(|slot| drop(slot.write().take()));
+    }
+
     /// Closes a pack: its handle is stale, or a repair may have replaced the file.
     pub(super) fn forget(&self, pack: PackRef) {
         let before = self.slot(pack).write().take_if(|(p, _)| *p == pack);

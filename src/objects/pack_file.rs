@@ -1,7 +1,9 @@
 //! A pack that is open for reading: blobs, headers and the footer.
 
+use super::cached_pack::CachedPack;
 use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::{self, BLOB_HEADER, Blob, BlobKind, ENTRY, Footer, MAX_BLOB, PackTime, TRAILER};
+use crate::cache::{Cache, Item};
 use crate::disk::{self, read_full_at, read_two_at};
 use crate::error::{Error, Result, show_path};
 use crate::types::Digest;
@@ -9,11 +11,19 @@ use std::cmp::Ordering;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Where the bytes of a pack come from.
+#[derive(Debug)]
+enum PackBytes {
+    InStore(File),
+    Cached(CachedPack),
+}
 
 /// A pack open for reading.
 #[derive(Debug)]
 pub(super) struct PackFile {
-    file: File,
+    bytes: PackBytes,
     path: PathBuf,
     len: u64,
     time: PackTime,
@@ -23,7 +33,22 @@ impl PackFile {
     /// Opens the pack at `path`.
     pub(super) fn open(path: PathBuf) -> ReadAttempt<PackFile> {
         let (file, meta) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
-        Ok(PackFile { file, path, len: meta.len(), time: (meta.mtime(), meta.mtime_nsec()) })
+        let bytes = PackBytes::InStore(file);
+        Ok(PackFile { bytes, path, len: meta.len(), time: (meta.mtime(), meta.mtime_nsec()) })
+    }
+
+    /// Opens the pack at `path` for reading through a cache. If the cache knows it, its file in the store is not
+    /// opened yet.
+    pub(super) fn open_cached(path: PathBuf, name: &Digest, cache: &Arc<Cache>) -> ReadAttempt<PackFile> {
+        let key = CachedPack::key(name);
+        if let Some(size) = cache.size_of(&key) {
+            let pack = CachedPack::new(cache, Item { key, size }, path.clone(), None);
+            return Ok(PackFile { bytes: PackBytes::Cached(pack), path, len: size, time: (0, 0) });
+        }
+        let (file, meta) = disk::open_file(&path)?.ok_or(Miss::Gone)?;
+        let pack = CachedPack::new(cache, Item { key, size: meta.len() }, path.clone(), Some(file));
+        let time = (meta.mtime(), meta.mtime_nsec());
+        Ok(PackFile { bytes: PackBytes::Cached(pack), path, len: meta.len(), time })
     }
 
     /// When it was written, by its writer's clock. Use it only to prefer one pack to another.
@@ -31,8 +56,12 @@ impl PackFile {
         self.time
     }
 
-    pub(super) fn file(&self) -> &File {
-        &self.file
+    /// Its file in the store, unless it is read through a cache.
+    pub(super) fn file(&self) -> Option<&File> {
+        match &self.bytes {
+            PackBytes::InStore(file) => Some(file),
+            PackBytes::Cached(_) => None,
+        }
     }
 
     /// The header at `offset`. The blob ends within the file.
@@ -65,8 +94,12 @@ impl PackFile {
         // Never allocates more than the file has, whatever a hint or a manifest claims.
         out.resize(u64::from(guess.min(MAX_BLOB)).min(self.len.saturating_sub(body)) as usize, 0);
         let mut head = [0; BLOB_HEADER];
-        let n = read_two_at(&self.file, &mut head, out, u64::from(offset))
-            .map_err(|e| Miss::of_io("read", &self.path, e))?;
+        let n = match &self.bytes {
+            PackBytes::InStore(file) => {
+                read_two_at(file, &mut head, out, u64::from(offset)).map_err(|e| Miss::of_io("read", &self.path, e))?
+            }
+            PackBytes::Cached(pack) => pack.read_two_at(&mut head, out, u64::from(offset))?,
+        };
         let blob = Blob::from_header(&head[..n.min(BLOB_HEADER)], offset)
             .ok_or_else(|| self.wrong(offset, "there is no blob header"))?;
         if blob.digest != *digest || blob.kind != kind {
@@ -128,7 +161,10 @@ impl PackFile {
     }
 
     fn read_at(&self, out: &mut [u8], at: u64) -> ReadAttempt<usize> {
-        read_full_at(&self.file, out, at).map_err(|e| Miss::of_io("read", &self.path, e))
+        match &self.bytes {
+            PackBytes::InStore(file) => read_full_at(file, out, at).map_err(|e| Miss::of_io("read", &self.path, e)),
+            PackBytes::Cached(pack) => pack.read_at(out, at),
+        }
     }
 
     pub(super) fn wrong(&self, offset: u32, what: &str) -> Miss {

@@ -277,7 +277,16 @@ impl<T> Search<'_, T> {
             // The handle may be stale, or a repair has replaced the file.
             objects.open_packs().forget(place.pack);
         }
-        let read = objects.open_pack(place.pack).and_then(|f| (self.from_pack)(&f, place.pack, place.offset, guess));
+        let mut read =
+            objects.open_pack(place.pack).and_then(|f| (self.from_pack)(&f, place.pack, place.offset, guess));
+        // A cache may have what the store had before it was repaired: the store decides.
+        if matches!(read, Err(Miss::Wrong(_))) {
+            match objects.open_pack_in_store(place.pack) {
+                Ok(Some(file)) => read = (self.from_pack)(&file, place.pack, place.offset, guess),
+                Ok(None) => {}
+                Err(miss) => read = Err(miss),
+            }
+        }
         let miss = match read {
             Ok(found) => return Ok(Some(found)),
             Err(miss) => miss,

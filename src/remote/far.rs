@@ -10,7 +10,7 @@ use super::blocks::{self, BLOCK, Block};
 use super::caching::cache;
 use super::source::{Attempt, Pin, Source, or_error, retried};
 use super::uri::shown_uri;
-use crate::cache::Flights;
+use crate::cache::{Flights, Item};
 use crate::error::Result;
 use crate::locks::Mutex;
 use crate::types::Digest;
@@ -52,7 +52,7 @@ pub(super) struct FarFile {
 struct Object {
     source: Box<dyn Source>,
     shown: String,
-    key: Digest,
+    item: Item,
     pin: Pin,
     /// Whether blocks are written to the cache.
     cached: bool,
@@ -77,10 +77,10 @@ impl FarFile {
             Some(pin) => pin,
             None => or_error(retried(&mut |within| source.head(within)), &shown)?,
         };
-        let key = blocks::object_key(uri, pin.size, pin.tag.as_deref());
+        let item = blocks::object(uri, pin.size, pin.tag.as_deref());
         // Without a tag, the next state of the object would have the same key.
         let cached = cached && pin.tag.is_some();
-        Ok(FarFile { object: Arc::new(Object { source, shown, key, pin, cached }), streams: Mutex::default() })
+        Ok(FarFile { object: Arc::new(Object { source, shown, item, pin, cached }), streams: Mutex::default() })
     }
 
     /// Its size.
@@ -149,16 +149,15 @@ impl Object {
     }
 
     fn here(&self, number: u64) -> Option<Block> {
-        let key = self.block_key(number);
-        if self.cached { blocks::get(&key, self.length(number)) } else { blocks::in_memory(&key) }
+        if self.cached { blocks::get(&self.item, number) } else { blocks::in_memory(&self.block_key(number)) }
     }
 
     fn block_key(&self, number: u64) -> Digest {
-        blocks::key(&self.key, number)
+        blocks::key(&self.item.key, number)
     }
 
     fn extent_key(&self, extent: u64) -> Digest {
-        blocks::key(&self.key, u64::MAX - extent)
+        blocks::key(&self.item.key, u64::MAX - extent)
     }
 
     /// The numbers of an extent's blocks.
@@ -222,7 +221,7 @@ impl Object {
         }
         if let Some(cache) = cache {
             for (number, block) in &all {
-                blocks::store(&cache, &self.block_key(*number), block);
+                cache.fill(&self.item, *number, block);
             }
         }
         drop(lock);

@@ -176,5 +176,5 @@ fn remember(state: &Digest, digest: &Digest) {
     let sum = Digest::of(&[state.0, digest.0].concat());
     let bytes = [digest.0, sum.0].concat();
     let mut write = |file: &mut File| file.write_all(&bytes).map_err(|e| Error::io("write to", cache.path(), e));
-    drop(cache.put(state, &mut write)); // it is hashed again
+    drop(cache.put(state, &mut write)); // without it, it is hashed again
 }

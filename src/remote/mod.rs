@@ -36,6 +36,8 @@ mod source;
 mod uri;
 mod whole;
 
+pub use caching::references_directory;
+pub(crate) use caching::use_cache;
 pub(crate) use find::find;
 pub(crate) use named::{FindOptions, Named};
 pub(crate) use opened::check;

@@ -4,6 +4,7 @@
 mod access;
 mod alias;
 mod annotate;
+mod cache;
 mod copy;
 mod demo;
 mod diff;
@@ -52,7 +53,7 @@ pub const GROUPS: [Group; 9] = [
     ("Read versions", &["list", "show", "log", "ls", "cat", "table", "get", "diff", "find", "archive", "manifest"]),
     ("Record and show where versions come from", &["use", "lineage"]),
     ("Name and describe versions", &["alias", "unalias", "tag", "untag", "annotate"]),
-    ("Mount", &["mount", "mounts", "seal", "umount"]),
+    ("Mount", &["mount", "mounts", "seal", "umount", "cache"]),
     ("Remove versions and free space", &["rm", "restore", "gc"]),
     ("Make, describe and check a store", &["init", "info", "du", "access", "locks", "verify"]),
     ("Help", &["help", "demo", "completions", "manpages", "version"]),
@@ -121,6 +122,8 @@ pub enum Command {
     Seal(stage::SealArgs),
     /// Unmount; a staging directory is sealed first
     Umount(mount::UmountArgs),
+    /// Show or trim a node-local cache, which keeps what was read from slow places
+    Cache(cache::CacheArgs),
     /// Remove versions
     Rm(rm::RmArgs),
     /// Bring back a removed version
@@ -191,6 +194,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Mounts => mounts::run(context),
         Command::Seal(args) => stage::seal(context, args),
         Command::Umount(args) => mount::umount(context, args),
+        Command::Cache(args) => cache::run(context, args),
         Command::Demo(args) => demo::run(context, args),
         Command::Completions(args) => shell::completions(context, args),
         Command::Manpages(args) => shell::manpages(context, args),
@@ -243,6 +247,9 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "mounts" => &mounts::HELP,
         "seal" => &stage::HELP,
         "umount" => &mount::UMOUNT_HELP,
+        "cache" => &cache::CACHE_HELP,
+        "cache show" => &cache::CACHE_SHOW_HELP,
+        "cache trim" => &cache::CACHE_TRIM_HELP,
         "demo" => &demo::HELP,
         "completions" => &shell::COMPLETIONS_HELP,
         "manpages" => &shell::MANPAGES_HELP,

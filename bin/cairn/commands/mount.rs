@@ -54,6 +54,12 @@ pub struct MountArgs {
     /// Whole store: show new versions and moved aliases at the latest after SECONDS
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = super::shared_args::whole::<u16>(1..=3600))]
     pub refresh: u16,
+    /// Read through a cache in DIR, a directory on a disk of this node; for stores on slow shared disks
+    #[arg(long, value_name = "DIR", env = "CAIRN_NODE_CACHE", hide_env_values = true)]
+    pub cache: Option<PathBuf>,
+    /// The bytes that the cache may have, for all that use it, such as 500M or 100G [default: as it was; 10G at first]
+    #[arg(long, value_name = "N", requires = "cache", value_parser = super::cache::size)]
+    pub cache_size: Option<u64>,
     /// Write the daemon's errors (such as why a read gives EIO) to FILE [default: syslog; with --foreground stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -93,6 +99,9 @@ pub const MOUNT_HELP: Help = Help {
          (`cairn seal`, `cairn umount`). If a run was interrupted, mount again: it continues with its \
          files. In a mount of the whole store, `mkdir -p MNT/.staging/NAME/ID/RUN` makes the staging directory of a \
          run for the draft ID of the artifact NAME.",
+        "--cache keeps what is read of packs and of large files in DIR. Later reads on this node, by any process that \
+         uses DIR, are as fast as DIR's disk. A missing DIR is made for you alone; to share one, make it for a group \
+         (chmod 2770). A full disk or damage in DIR fails no read. `cairn cache` shows and trims it.",
         "`cairn umount MNT` unmounts. Where there is no --log, `journalctl -t cairnfs` shows the daemon's errors.",
     ],
     examples: &[
@@ -101,6 +110,7 @@ pub const MOUNT_HELP: Help = Help {
         ("cairn mount /mnt/images images:v3", "one version; prints images:v3"),
         ("cairn mount /mnt/images images", "the version that is the newest now"),
         ("cairn mount /mnt/w model:prod --foreground --verify all", ""),
+        ("cairn mount /mnt/w model:prod --cache /scratch/cairn --cache-size 200G", "read through a local disk"),
         ("cairn mount mnt eval --stage --distributed-id eval-7 --run rank-3", "a run's staging directory"),
     ],
     exit: &[(3, "refused: another process of the run is writing, the draft is finished, or the mount point is in use")],
@@ -223,6 +233,10 @@ fn options(args: &MountArgs) -> MountOptions {
         .staging(!args.no_stage)
         .refresh(Duration::from_secs(args.refresh.into()));
     options.log = args.log.clone();
+    options.cache = args.cache.as_ref().map(|dir| {
+        let cache = fuse::CacheOptions::new(dir);
+        if let Some(size) = args.cache_size { cache.size(size) } else { cache }
+    });
     if let Some(threads) = args.threads {
         options.threads = usize::from(threads);
     }

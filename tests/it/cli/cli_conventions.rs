@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 43] = [
+const COMMANDS: [&str; 44] = [
     "table",
     "access",
     "gc",
@@ -43,6 +43,7 @@ const COMMANDS: [&str; 43] = [
     "completions",
     "manpages",
     "version",
+    "cache",
     "find",
     "du",
     "archive",
@@ -470,14 +471,14 @@ fn completions_and_manual_pages_exist_for_every_command() {
     }
     test_store.fails(&["completions", "tcsh"], 2);
     let files = test_store.ok(&["manpages", "man"]);
-    // One for cairn itself, one for each subcommand of `draft`, and cairnfs(8).
-    assert_eq!(files.lines().count(), COMMANDS.len() + 5, "{files}");
+    // One for cairn itself, one for each subcommand of `draft` and `cache`, and cairnfs(8).
+    assert_eq!(files.lines().count(), COMMANDS.len() + 7, "{files}");
     let page = std::fs::read_to_string(test_store.path("man/cairn-put.1")).unwrap();
     assert!(page.contains(".nf\ncairn put images ./photos\n.fi\n"), "examples are not filled: {page}");
     assert!(
         std::fs::read_to_string(test_store.path("man/cairnfs.8")).unwrap().contains("distributed_id=job\\-99,run=rank")
     );
-    assert_eq!(test_store.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 5);
+    assert_eq!(test_store.json(&["manpages", "man"])["files"].as_array().unwrap().len(), COMMANDS.len() + 7);
 }
 
 #[test]

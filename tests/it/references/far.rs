@@ -209,10 +209,11 @@ fn the_credentials_of_a_profile_are_used_and_a_damaged_cache_is_fetched_again() 
         let entry = entry.unwrap();
         if entry.file_type().is_file() && entry.metadata().unwrap().len() > 1000 {
             let mut found = std::fs::read(entry.path()).unwrap();
-            found[77] ^= 1;
-            std::fs::remove_file(entry.path()).unwrap();
+            for block in found.chunks_mut(MIB) {
+                block[7] ^= 1;
+                blocks += 1;
+            }
             std::fs::write(entry.path(), found).unwrap();
-            blocks += 1;
         }
     }
     assert_eq!(blocks, 3);

@@ -5,3 +5,6 @@ mod fetched;
 mod local;
 mod mount;
 mod server;
+
+pub use far::cairn;
+pub use server::Server;

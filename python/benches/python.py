@@ -1,6 +1,6 @@
 """What Python costs: against the command, the mount and native files, in one run.
 
-    python python/benches/python.py [LINE…]        LINE: import wheel add_dir read
+    python python/benches/python.py [LINE…]        LINE: import wheel add_dir read order
 
 It needs an installed release build (`pip install ./python`). `CAIRN_BENCH_DIR` is where data and store are made (a
 temporary directory by default), `CAIRN_BENCH_SCALE` (1) makes them smaller, `CAIRN_BENCH_ROUNDS` (3). The sides of a
@@ -22,6 +22,7 @@ from importlib.metadata import files
 from pathlib import Path
 
 import cairn
+from cairn._order import Order, Shuffle
 
 SCALE = float(os.environ.get("CAIRN_BENCH_SCALE", "1"))
 ROUNDS = int(os.environ.get("CAIRN_BENCH_ROUNDS", "3"))
@@ -143,12 +144,17 @@ def bench_read(work: Path) -> None:
         batches = (order[at : at + 256] for at in range(0, COUNT, 256))
         check(sum(len(data) for batch in batches for data in version.read_many(batch)))
 
+    def by_read_files() -> None:
+        batches = (order[at : at + 256] for at in range(0, COUNT, 256))
+        check(sum(len(data) for batch in batches for _, data in version.read_files(batch)))
+
     sides: dict[str, Callable[[], object]] = {
         "native: open(path).read()": of_directory(str(data)),
         "version.open(path).read()": by_open,
         "version.read_bytes(path)": lambda: check(sum(len(version.read_bytes(path)) for path in shuffled)),
         "version.read_bytes(number)": lambda: check(sum(len(version.read_bytes(n)) for n in order)),
         "version.read_many(256 numbers)": by_read_many,
+        "version.read_files(256 numbers)": by_read_files,
     }
     try:
         import fsspec
@@ -173,15 +179,41 @@ def bench_read(work: Path) -> None:
             mounted.__exit__(None, None, None)
 
 
+def bench_order(work: Path) -> None:
+    """The orders of `cairn.torch.IterableFiles`, in batches of 64, from a disk: the page cache of the packs is dropped."""
+    data = tree(work / "data")
+    store = cairn.Store.init(work / "store", exist_ok=True)
+    artifact = cairn.Artifact("data")
+    artifact.add_dir(data)
+    version = artifact.save(store)
+
+    def read(shuffle: Shuffle) -> None:
+        order = Order(COUNT, 1, 1, shuffle)
+        for at in range(0, COUNT, 64):
+            version.read_files([order[p] for p in range(at, min(at + 64, COUNT))], threads=1)
+
+    def cold(shuffle: Shuffle) -> float:
+        os.sync()
+        for pack in (work / "store/packs").rglob("*"):
+            if pack.is_file():
+                with open(pack, "rb") as file:
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return seconds(lambda: read(shuffle))
+
+    rounds = [{shuffle: cold(shuffle) for shuffle in (False, "packs", True)} for _ in range(ROUNDS)]
+    for shuffle, name in ((False, "path order"), ("packs", 'shuffle="packs"'), (True, "shuffle=True")):
+        row(f"cold, {name}", COUNT / statistics.median(took[shuffle] for took in rounds), "files/s")
+
+
 def main() -> None:
-    wanted = sys.argv[1:] or ["import", "wheel", "add_dir", "read"]
+    wanted = sys.argv[1:] or ["import", "wheel", "add_dir", "read", "order"]
     made = None if os.environ.get("CAIRN_BENCH_DIR") else tempfile.mkdtemp(prefix="cairn-bench-")
     work = Path(made or os.environ["CAIRN_BENCH_DIR"])
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, {COUNT:,} files of {SIZE} bytes")
     try:
         for name in wanted:
             bench = globals()[f"bench_{name}"]
-            bench(work) if name in ("add_dir", "read") else bench()
+            bench(work) if name in ("add_dir", "read", "order") else bench()
     finally:
         if made:
             shutil.rmtree(made)

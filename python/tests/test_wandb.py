@@ -298,6 +298,37 @@ def test_a_training_script_runs_as_it_is(store, tmp_path):
     assert [a.name for a in collection.artifacts()] == [model.name] and collection.aliases == ["best", "latest"]
 
 
+def test_objects_take_the_arguments_of_wandb(store, tmp_path):
+    np, pd = pytest.importorskip("numpy"), pytest.importorskip("pandas")
+    pil = pytest.importorskip("PIL.Image")
+    (tmp_path / "page.html").write_text("<p>file</p>")
+    frame = pd.DataFrame({"n": [1, 2], "text": ["a", None], "at": pd.to_datetime(["2026-01-02", None]), 3: [0.5, 1.5]})
+    picture = wandb.Image(np.zeros((2, 3, 3), dtype=np.uint8), caption="black", classes=[{"id": 0, "name": "cat"}])
+    grey = wandb.Image(pil.new("RGB", (2, 2)), "L")
+    assert isinstance(picture, wandb.Image) and isinstance(picture, cairn.Image) and not isinstance(3, wandb.Image)
+    artifact = wandb.Artifact("objects", "dataset")
+    artifact.add(wandb.Table(dataframe=frame), "frame")
+    artifact.add(wandb.Table(columns=["a", "b"], data=np.arange(4).reshape(2, 2)), "array")
+    artifact.add(wandb.Table(data=[["q", "r", "s"]]), "rows")
+    artifact.add(wandb.Table(["m"], [[1], ["x"]], allow_mixed_types=True), "mixed")
+    artifact.add(picture, "picture")
+    artifact.add(wandb.Image(picture, caption="again"), "again")
+    artifact.add(wandb.Html("page.html"), "file")
+    artifact.add(wandb.Html("page.html", data_is_not_path=True), "text")
+    artifact.add(wandb.Html(open("page.html")), "open")
+    with wandb.init() as run:
+        logged = run.log_artifact(artifact)
+    back = logged.get("frame")
+    assert back.columns == ["n", "text", "at", "3"] and isinstance(back, wandb.Table)
+    assert [row[:2] + row[3:] for row in back.data] == [[1, "a", 0.5], [2, None, 1.5]]
+    assert back.data[0][2].year == 2026 and back.data[1][2] is None
+    assert logged.get("array").data == [[0, 1], [2, 3]] and logged.get("mixed").data == [[1], ["x"]]
+    assert logged.get("rows").columns == ["Input", "Output", "Expected"]
+    assert [logged.get(name).text for name in ("file", "text", "open")] == ["<p>file</p>", "page.html", "<p>file</p>"]
+    assert logged.get("again").caption == "again" and logged.get("again").bytes() == picture.bytes()
+    assert pil.open(__import__("io").BytesIO(grey.bytes())).mode == "L"
+
+
 def test_a_store_is_made_where_there_is_none(tmp_path):
     script = textwrap.dedent("""
         import cairn.wandb as wandb

@@ -20,8 +20,9 @@ from typing import Any
 import cairn
 
 from ._attach import AttachedRun, attach
-from ._cairn import Classes, Html, Image, Run as _Run, Store, Table, Version
+from ._cairn import Classes, Run as _Run, Store, Version
 from ._import import import_artifacts
+from ._wandb_objects import Html, Image, Table
 from .errors import CairnError, NotFoundError, UsageError
 
 __all__ = [

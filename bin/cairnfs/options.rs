@@ -94,7 +94,7 @@ pub fn parse<S: AsRef<str>>(given: &[S]) -> Result<(What, MountOptions)> {
                 return Err(bad(&option, "unknown option").with_hint(
                     "the options are version=NAME:V, stage=NAME,distributed_id=ID,run=R, nostage, \
                                 allow_other, threads=N, foreground, io=auto|no-open|passthrough, verify=put|all, \
-                                refresh=SECONDS, deadline=SECONDS, log=FILE, cache=DIR, cache_size=N, \
+                                refresh=SECONDS, deadline=SECONDS, log=FILE, cache=DIR, cache_size=N, warm, \
                                 and the options of mount(8)",
                 ));
             }
@@ -155,6 +155,7 @@ fn set_flag(options: &mut MountOptions, key: &str) -> bool {
         // A read-only mount of a whole store has no staging directories.
         "ro" | "nostage" => options.staging = false,
         "allow_other" => options.allow_other = true,
+        "warm" => options.warm = true,
         "foreground" => options.run_mode = RunMode::Foreground,
         "noexec" => options.execution = Execution::Refused,
         "exec" => options.execution = Execution::Allowed,

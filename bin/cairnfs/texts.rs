@@ -58,6 +58,7 @@ const MOUNT_OPTIONS: &[(&str, &str)] = &[
         "cache=DIR, cache_size=N",
         "Read through a cache in DIR on a disk of this node, of at most N bytes, as `cairn mount --help` describes it.",
     ),
+    ("warm", "One version: read all its content ahead in the background, into memory and into the cache."),
     (
         "log=FILE",
         "Write the daemon's errors to FILE. The default is syslog, with foreground it is stderr. `journalctl -t \

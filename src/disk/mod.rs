@@ -51,7 +51,9 @@ pub use lookup::{
 };
 pub use mountinfo::{MOUNT_TABLE, MountEntry, mount_entries};
 pub use names::{group_id, name_of_group, name_of_user, show_access, show_group, show_user};
-pub use read::{advise_sequential, hash_file, open_file, read_full_at, read_to_expected_end, read_two_at};
+pub use read::{
+    advise_needed, advise_sequential, hash_file, open_file, read_full_at, read_to_expected_end, read_two_at,
+};
 pub use rename::Moved;
 pub use reserve::UsesReserve;
 pub use rights::{Right, may};

@@ -145,6 +145,15 @@ fn hash_through(
     }
 }
 
+/// Asks the kernel to begin reading a range of a file; it does not wait. An empty range asks for nothing.
+pub fn advise_needed(file: &File, range: std::ops::Range<u64>) {
+    if range.start < range.end {
+        let (from, length) = (range.start as libc::off_t, (range.end - range.start) as libc::off_t);
+        // SAFETY: the descriptor is open.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), from, length, libc::POSIX_FADV_WILLNEED) };
+    }
+}
+
 /// Tells the kernel that a file will be read sequentially. Only a hint.
 pub fn advise_sequential(file: &File) {
     // SAFETY: the descriptor is open.

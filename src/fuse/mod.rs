@@ -106,6 +106,8 @@ pub struct MountOptions {
     pub deadline: Duration,
     /// A node-local cache, through which content is read.
     pub cache: Option<CacheOptions>,
+    /// In mounts of one version: read all its content ahead, in the background.
+    pub warm: bool,
     /// The file to which a daemon appends its log. Without one the log goes to the system's log (syslog, or systemd's
     /// journal), in the foreground to stderr.
     pub log: Option<PathBuf>,
@@ -123,6 +125,7 @@ setters! {
         refresh: Duration,
         deadline: Duration,
         cache: CacheOptions => Some(cache),
+        warm: bool,
         log: impl Into<PathBuf> => Some(log.into()),
     }
 }
@@ -148,6 +151,7 @@ impl Default for MountOptions {
             refresh: Duration::from_secs(1),
             deadline: Duration::from_secs(60),
             cache: None,
+            warm: false,
             log: None,
         }
     }

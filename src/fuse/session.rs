@@ -17,6 +17,7 @@ use crate::layout::Layout;
 use crate::mount::{self, Attached, Audience, MountPoint, Ready, Writable};
 use crate::objects::Objects;
 use crate::remote::use_cache;
+use crate::view::{WarmOptions, warm};
 use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -56,6 +57,7 @@ pub fn mount_version(
             view.objects.read_through(cache.clone());
         }
         let totals = view.tree.totals();
+        let warm = options.warm.then(|| warming(&view));
         let tree = Arc::new(VersionTree::alone(&view, mount::effective_ids()));
         Ok(MountSpec {
             tree,
@@ -65,6 +67,7 @@ pub fn mount_version(
             guard,
             housekeeping: Box::new(|_| ()),
             companion: None,
+            warm,
             cache,
         })
     };
@@ -73,6 +76,17 @@ pub fn mount_version(
 
 /// Tells the kernel to forget a name in the directory with that inode. Returns true if the kernel knew the name.
 pub(super) type Forgetter = dyn Fn(u64, &[u8]) -> bool + Send;
+
+/// Reads content ahead.
+pub(super) type Warming = Box<dyn FnOnce() -> String + Send>;
+
+fn warming(view: &VersionView) -> Warming {
+    let (tree, objects) = (view.tree.clone(), view.objects.clone());
+    Box::new(move || match warm(tree.walk(), &objects, &WarmOptions::default()) {
+        Ok(warmed) => format!("{} files were read ahead, {} bytes", warmed.files, warmed.bytes),
+        Err(e) => format!("cannot read the version ahead: {e:#}"),
+    })
+}
 
 /// What to mount.
 pub(super) struct MountSpec {
@@ -88,6 +102,8 @@ pub(super) struct MountSpec {
     pub(super) housekeeping: Box<dyn Fn(&Forgetter) + Send>,
     /// The writable mount that belongs to it.
     pub(super) companion: Option<Arc<Companion>>,
+    /// Reads all its content ahead; says what it did.
+    pub(super) warm: Option<Warming>,
     /// The cache through which it reads.
     pub(super) cache: Option<Arc<Cache>>,
 }
@@ -130,7 +146,7 @@ fn serve(
     let files = Arc::new(Files::new(spec.objects.clone(), options.verify));
     let log = Log::new(target, spec.label.clone());
     let tree = Arc::new(ReadTree::new(spec.tree.clone(), files.clone(), store.to_path_buf(), log));
-    let connection = connect(attached, tree, store, (spec.mean_size, spec.cache), options)
+    let connection = connect(attached, tree.clone(), store, (spec.mean_size, spec.cache), options)
         .inspect_err(|_| detach(point, device.as_deref()))?;
     point.set_read_ahead(READ_AHEAD_KB);
     let guard = Arc::new(Mutex::new(Some(spec.guard)));
@@ -142,6 +158,9 @@ fn serve(
     end_on_signal(point.clone(), device.clone(), detached, move || drop(held.lock().take()))?;
     start_housekeeping(connection.forgetter()?, spec.housekeeping, files)?;
     start_thread("readahead", connection.readahead())?;
+    if let Some(warming) = spec.warm {
+        start_thread("warm", move || tree.say(&warming()))?;
+    }
     ready.mounted();
     let ran = connection.run();
     if ran.is_err() {

@@ -114,6 +114,7 @@ pub fn mount_store(store_root: &Path, mnt: &Path, options: &MountOptions) -> Res
             guard: Box::new((lock, Unpin(pins))),
             housekeeping: Box::new(move |forget| housekeeper.housekeeping(forget)),
             companion,
+            warm: None,
             cache,
         })
     };

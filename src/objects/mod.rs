@@ -6,6 +6,7 @@
 //! or which content is still needed.
 
 mod adopt;
+mod ahead;
 mod cached_pack;
 mod check;
 mod check_index;
@@ -55,6 +56,7 @@ mod undo_adoption;
 mod verified_objects;
 mod writer;
 
+pub(crate) use ahead::PackedFile;
 pub(crate) use cached_pack::cached_object;
 pub use check::PackContents;
 pub use content_store::Objects;

@@ -160,7 +160,8 @@ impl PackFile {
         pack::footer_start(&trailer, self.len).ok_or_else(|| self.no_footer())
     }
 
-    fn read_at(&self, out: &mut [u8], at: u64) -> ReadAttempt<usize> {
+    /// Reads at `at`, fewer bytes only at the end.
+    pub(super) fn read_at(&self, out: &mut [u8], at: u64) -> ReadAttempt<usize> {
         match &self.bytes {
             PackBytes::InStore(file) => read_full_at(file, out, at).map_err(|e| Miss::of_io("read", &self.path, e)),
             PackBytes::Cached(pack) => pack.read_at(out, at),

@@ -46,4 +46,4 @@ pub(crate) use opened::longest_wait;
 pub(crate) use opened::{OpenReference, is_readable};
 pub use uri::shown_uri;
 pub(crate) use uri::{Location, Uri, local_path};
-pub(crate) use whole::read_whole;
+pub(crate) use whole::{read_whole, read_whole_into_cache};

@@ -39,3 +39,19 @@ pub(crate) fn read_whole(reference: &Reference, take: &mut dyn FnMut(&[u8]) -> R
     }
     Ok(())
 }
+
+/// Reads all of a reference, so that it is in the cache, or in the page cache.
+///
+/// # Errors
+/// As [`OpenReference::open`] and [`OpenReference::read_at`].
+pub(crate) fn read_whole_into_cache(reference: &Reference) -> Result<()> {
+    let open = OpenReference::open(reference)?;
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        match open.read_at(&mut buffer, at)? {
+            0 => return Ok(()),
+            n => at += n as u64,
+        }
+    }
+}

@@ -9,11 +9,16 @@ mod options;
 mod plan;
 mod prune;
 mod read;
+mod warm;
 mod written;
 
+pub use crate::cache::CacheOptions;
 pub use crate::remote::shown_uri;
 pub use checkout::{CheckoutReport, checkout};
 pub use local::LocalFiles;
 pub use options::{CheckoutOptions, Link};
 pub use read::FileReader;
+#[cfg(feature = "fuse")]
+pub(crate) use warm::warm;
+pub use warm::{WarmOptions, Warmed};
 pub use written::References;

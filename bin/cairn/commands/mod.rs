@@ -40,6 +40,7 @@ mod table;
 mod upsert;
 mod uri;
 mod verify;
+mod warm;
 
 use crate::errors::CommandResult;
 use crate::help::{Group, Help};
@@ -53,7 +54,7 @@ pub const GROUPS: [Group; 9] = [
     ("Read versions", &["list", "show", "log", "ls", "cat", "table", "get", "diff", "find", "archive", "manifest"]),
     ("Record and show where versions come from", &["use", "lineage"]),
     ("Name and describe versions", &["alias", "unalias", "tag", "untag", "annotate"]),
-    ("Mount", &["mount", "mounts", "seal", "umount", "cache"]),
+    ("Mount", &["mount", "mounts", "seal", "umount", "warm", "cache"]),
     ("Remove versions and free space", &["rm", "restore", "gc"]),
     ("Make, describe and check a store", &["init", "info", "du", "access", "locks", "verify"]),
     ("Help", &["help", "demo", "completions", "manpages", "version"]),
@@ -122,6 +123,8 @@ pub enum Command {
     Seal(stage::SealArgs),
     /// Unmount; a staging directory is sealed first
     Umount(mount::UmountArgs),
+    /// Read a version ahead, into memory or into a node-local cache
+    Warm(warm::WarmArgs),
     /// Show or trim a node-local cache, which keeps what was read from slow places
     Cache(cache::CacheArgs),
     /// Remove versions
@@ -194,6 +197,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Mounts => mounts::run(context),
         Command::Seal(args) => stage::seal(context, args),
         Command::Umount(args) => mount::umount(context, args),
+        Command::Warm(args) => warm::run(context, args),
         Command::Cache(args) => cache::run(context, args),
         Command::Demo(args) => demo::run(context, args),
         Command::Completions(args) => shell::completions(context, args),
@@ -247,6 +251,7 @@ pub fn help_of(path: &str) -> Option<&'static Help> {
         "mounts" => &mounts::HELP,
         "seal" => &stage::HELP,
         "umount" => &mount::UMOUNT_HELP,
+        "warm" => &warm::HELP,
         "cache" => &cache::CACHE_HELP,
         "cache show" => &cache::CACHE_SHOW_HELP,
         "cache trim" => &cache::CACHE_TRIM_HELP,

@@ -60,6 +60,9 @@ pub struct MountArgs {
     /// The bytes that the cache may have, for all that use it, such as 500M or 100G [default: as it was; 10G at first]
     #[arg(long, value_name = "N", requires = "cache", value_parser = super::cache::size)]
     pub cache_size: Option<u64>,
+    /// One version: read all its content ahead in the background, into memory and into the cache; see `cairn warm`
+    #[arg(long, requires = "version", conflicts_with = "stage")]
+    pub warm: bool,
     /// Write the daemon's errors (such as why a read gives EIO) to FILE [default: syslog; with --foreground stderr]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -230,6 +233,7 @@ fn options(args: &MountArgs) -> MountOptions {
             IoArg::NoOpen => fuse::Io::NoOpen,
             IoArg::Passthrough => fuse::Io::Passthrough,
         })
+        .warm(args.warm)
         .staging(!args.no_stage)
         .refresh(Duration::from_secs(args.refresh.into()));
     options.log = args.log.clone();

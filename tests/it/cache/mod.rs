@@ -2,3 +2,4 @@
 
 mod mounts;
 mod support;
+mod warm;

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 45] = [
     "table",
     "access",
     "gc",
@@ -44,6 +44,7 @@ const COMMANDS: [&str; 44] = [
     "manpages",
     "version",
     "cache",
+    "warm",
     "find",
     "du",
     "archive",

@@ -1,0 +1,117 @@
+//! Reading content that is not used yet, so that it is in the page cache, or in the cache of this handle.
+
+use super::cached_pack::cached_object;
+use super::content_store::Objects;
+use super::miss::Miss;
+use super::pack::BLOB_HEADER;
+use crate::cache::BLOCK;
+use crate::disk;
+use crate::error::{Error, Result};
+use crate::types::{Digest, PackRef};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+/// A small file in a pack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PackedFile {
+    pub(crate) digest: Digest,
+    pub(crate) size: u64,
+    pub(crate) offset: u32,
+}
+
+impl PackedFile {
+    /// The offset of its end.
+    pub(crate) fn end(&self) -> u64 {
+        u64::from(self.offset) + BLOB_HEADER as u64 + self.size
+    }
+}
+
+impl Objects {
+    /// Reads a range of a pack. `false`: the pack is not there.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(crate) fn read_pack_ahead(&self, pack: PackRef, range: Range<u64>, buffer: &mut Vec<u8>) -> Result<bool> {
+        buffer.resize(BLOCK as usize, 0);
+        let mut read = || {
+            let pack = self.open_pack(pack)?;
+            for at in range.clone().step_by(BLOCK as usize) {
+                if let Some(file) = pack.file() {
+                    disk::advise_needed(file, at + BLOCK..(at + 3 * BLOCK).min(range.end));
+                }
+                pack.read_at(&mut buffer[..(range.end - at).min(BLOCK) as usize], at)?;
+            }
+            Ok(())
+        };
+        match read() {
+            Ok(()) => Ok(true),
+            Err(Miss::Gone | Miss::Wrong(_)) => Ok(false),
+            Err(Miss::Io(e)) => Err(e),
+        }
+    }
+
+    /// Reads a range of a large object.
+    ///
+    /// # Errors
+    /// Damaged: it is missing. I/O.
+    pub(crate) fn read_object_ahead(
+        &self,
+        digest: &Digest,
+        size: u64,
+        range: Range<u64>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<()> {
+        buffer.resize(BLOCK as usize, 0);
+        let Some(cache) = self.cache() else {
+            let object = self.open_large(digest, size)?;
+            for at in range.clone().step_by(BLOCK as usize) {
+                disk::advise_needed(object.file(), at + BLOCK..(at + 3 * BLOCK).min(range.end));
+                let part = &mut buffer[..(range.end - at).min(BLOCK) as usize];
+                object.file().read_exact_at(part, at).map_err(|e| Error::io("read", object.path(), e))?;
+            }
+            return Ok(());
+        };
+        let item = cached_object(digest, size);
+        let object = std::cell::OnceCell::new();
+        for at in range.clone().step_by(BLOCK as usize) {
+            let fetch = |range: Range<u64>| {
+                if object.get().is_none() {
+                    drop(object.set(self.open_large(digest, size)?));
+                }
+                let mut bytes = vec![0; (range.end - range.start) as usize];
+                if let Some(object) = object.get() {
+                    let read = object.file().read_exact_at(&mut bytes, range.start);
+                    read.map_err(|e| Error::io("read", object.path(), e))?;
+                }
+                Ok(bytes)
+            };
+            cache.read_through(&item, at, &mut buffer[..(range.end - at).min(BLOCK) as usize], &fetch)?;
+        }
+        Ok(())
+    }
+
+    /// If all of an object is in the cache of this handle, checks it as a whole, so that the kernel can read it by
+    /// itself.
+    pub(crate) fn check_cached_object(&self, digest: &Digest, size: u64) {
+        if let Some(cache) = self.cache() {
+            cache.check_whole(&cached_object(digest, size), digest);
+        }
+    }
+
+    /// Sorts objects as they probably lie on the disk: by inode. On a shared disk they stay as they are.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(crate) fn in_order_of_the_disk(&self, objects: Vec<(Digest, u64)>) -> Result<Vec<(Digest, u64)>> {
+        if !self.disk().kind().is_local() {
+            return Ok(objects);
+        }
+        let mut found = Vec::with_capacity(objects.len());
+        for (digest, size) in objects {
+            let inode = disk::lstat(&self.layout().object(&digest))?.map_or(0, |meta| meta.ino());
+            found.push((inode, (digest, size)));
+        }
+        found.sort_unstable_by_key(|(inode, _)| *inode);
+        Ok(found.into_iter().map(|(_, object)| object).collect())
+    }
+}

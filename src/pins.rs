@@ -16,11 +16,13 @@ use crate::lock::{self, HolderStatus, LockFile, LockRecord, Purpose};
 use crate::store::Store;
 use crate::types::{ArtifactName, Token, VersionNumber};
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const HOLDER: &str = "holder";
 const WANTED: &str = ".wanted";
+/// For more versions than this, a holder's pins are listed.
+const FEW: usize = 4;
 /// How long a holder has to give a pin back: some rounds of its housekeeping.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -106,20 +108,13 @@ fn pin_name(name: &ArtifactName, number: VersionNumber) -> String {
     format!("{name}@{number}")
 }
 
-/// The live holders that use a version. Holders that may only remember it are asked to give their pins back, which
-/// takes some seconds. A holder on another host takes some seconds too, because its heartbeat must be watched.
+/// The live holders that use each of these versions of an artifact. Holders that may only remember one are asked to
+/// give their pins back, which takes some seconds, however many versions there are. A holder on another host takes some
+/// seconds too, because its heartbeat must be watched.
 ///
 /// # Errors
 /// I/O.
-pub fn users(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<Vec<LockRecord>> {
-    Ok(users_of_each(store, name, &[number])?.remove(&number).unwrap_or_default())
-}
-
-/// [`users`] of several versions of an artifact. It takes no longer than for one.
-///
-/// # Errors
-/// I/O.
-pub(crate) fn users_of_each(
+pub fn users_of_each(
     store: &Store,
     name: &ArtifactName,
     numbers: &[VersionNumber],
@@ -203,7 +198,28 @@ pub(crate) fn all(store: &Store) -> Result<AllPins> {
 struct Holder {
     dir: PathBuf,
     record: LockRecord,
-    pinned: Vec<VersionNumber>,
+    pinned: HashSet<VersionNumber>,
+}
+
+/// Which of these versions a holder pins. Looks for each pin if they are few, else it lists all.
+fn pinned_by(dir: &Path, name: &ArtifactName, numbers: &[VersionNumber]) -> Result<HashSet<VersionNumber>> {
+    if numbers.len() <= FEW {
+        let mut pinned = HashSet::new();
+        for number in numbers {
+            if disk::lstat_revalidated(&dir.join(pin_name(name, *number)))?.is_some() {
+                pinned.insert(*number);
+            }
+        }
+        return Ok(pinned);
+    }
+    let names = match disk::list(dir) {
+        Err(e) if e.errno() == Some(libc::ENOENT) => return Ok(HashSet::new()), // released
+        Err(e) if e.errno() == Some(libc::ENOTDIR) => return Ok(HashSet::new()), // not a holder
+        names => names?,
+    };
+    let wanted: HashSet<VersionNumber> = numbers.iter().copied().collect();
+    let pins = names.iter().filter_map(|pin| parse_pin(pin.to_str()?));
+    Ok(pins.filter(|(of, number)| of == name && wanted.contains(number)).map(|(_, number)| number).collect())
 }
 
 /// The live holders that pin one of these versions.
@@ -212,12 +228,7 @@ fn holders(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]) -> Res
     let mut found = HashMap::new();
     for holder in disk::list(&pins)? {
         let dir = pins.join(holder);
-        let mut pinned = Vec::new();
-        for number in numbers {
-            if disk::lstat_revalidated(&dir.join(pin_name(name, *number)))?.is_some() {
-                pinned.push(*number);
-            }
-        }
+        let pinned = pinned_by(&dir, name, numbers)?;
         if !pinned.is_empty() {
             found.insert(dir.join(HOLDER), pinned);
         }

@@ -53,7 +53,7 @@ pub fn check_all(store: &Store, name: &ArtifactName, numbers: &[VersionNumber], 
         return Ok(());
     }
     refuse_if_named(store, name, numbers, None)?;
-    numbers.iter().try_for_each(|number| refuse_if_read(store, name, *number))
+    refuse_if_read(store, name, numbers)
 }
 
 /// Removes a version. [`Store::remove`] also restores it if an alias moved to it at the same moment.
@@ -144,11 +144,12 @@ fn refuse_if_named(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]
     )))
 }
 
-/// A mount that begins to use the version later pins it before it checks whether it is removed. So it can continue to
-/// read, and nothing that it reads is freed.
-fn refuse_if_read(store: &Store, name: &ArtifactName, number: VersionNumber) -> Result<()> {
-    let users = pins::users(store, name, number)?;
-    let Some(first) = users.first() else { return Ok(()) };
+/// The error for the first of these versions that is in use. A mount that begins to use a version later pins it before
+/// it checks whether it is removed. So it can continue to read, and nothing that it reads is freed.
+fn refuse_if_read(store: &Store, name: &ArtifactName, numbers: &[VersionNumber]) -> Result<()> {
+    let users = pins::users_of_each(store, name, numbers)?;
+    let used = numbers.iter().find_map(|number| Some((number, users.get(number)?.first()?)));
+    let Some((number, first)) = used else { return Ok(()) };
     let e = Error::conflict(format!(
         "{name}:{number} is in use by a {} of {} on {} (process {})",
         first.purpose, first.user, first.host, first.pid

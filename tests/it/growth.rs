@@ -229,3 +229,25 @@ fn a_finish_that_waits_reads_each_record_of_the_log_once() {
     let reads = calls.iter().filter(|call| call.contains("open") && call.contains("/log/.")).count();
     assert!(waits >= 5 && reads == 8, "{waits} waits, {reads} records opened");
 }
+
+#[test]
+fn a_removal_of_many_versions_looks_at_the_pins_once() {
+    let test_store = TestStore::new();
+    for n in 0..42u32 {
+        make_tree(&test_store.path("d"), &[("f", n.to_string().as_bytes())]);
+        test_store.ok(&["put", "x", "d"]);
+    }
+    let store = test_store.store();
+    let purpose = cairn::internals::lock::Purpose { purpose: "test", ..Default::default() };
+    let holders: Vec<_> = (0..4).map(|_| cairn::internals::pins::Pins::hold(&store, &purpose).unwrap()).collect();
+    let pinned = cairn::types::VersionNumber(41);
+    holders.iter().for_each(|pins| pins.pin(&"x".parse().unwrap(), pinned).unwrap());
+    let calls_of = |from: usize, to: usize| {
+        let versions: Vec<_> = (from..to).map(|n| format!("x:v{n}")).collect();
+        let arguments: Vec<_> = std::iter::once("rm").chain(versions.iter().map(String::as_str)).collect();
+        Some(test_store.traced(&arguments, 0)?.iter().filter(|call| call.contains("/pins")).count())
+    };
+    let Some(ten) = calls_of(0, 10) else { return };
+    let thirty = calls_of(10, 40);
+    assert!(thirty <= Some(ten + 10), "{ten} calls for ten versions, {thirty:?} for thirty");
+}

@@ -128,13 +128,14 @@ fn overridden(store: &Store, chosen: &[Chosen]) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for Chosen { name, numbers, .. } in chosen {
         let aliases = alias::readable(store, name)?.0;
+        let mut users = pins::users_of_each(store, name, numbers)?;
         for number in numbers {
             let of_it = aliases.iter().filter(|(_, version)| version == number);
             let names: Vec<String> = of_it.map(|(alias, _)| alias.to_string()).collect();
             if !names.is_empty() {
                 out.push(format!("the aliases of {name}:{number} are removed with it: {}", show_list(&names)));
             }
-            for user in pins::users(store, name, *number)? {
+            for user in users.remove(number).unwrap_or_default() {
                 let at = user.mountpoint.as_ref().map(|at| format!(" at {}", show_path(Path::new(at))));
                 out.push(format!(
                     "{name}:{number} is in use by a {} of {} on {} (process {}){}: what is open there stays readable",

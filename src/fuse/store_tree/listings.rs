@@ -4,7 +4,8 @@
 //! are those of the last change on disk; the nanoseconds are a hash of the listing.
 
 use super::super::attributes::Time;
-use crate::catalog::{alias, artifact, version};
+use super::names_read::NamesRead;
+use crate::catalog::artifact;
 use crate::disk;
 use crate::error::{Error, Result};
 use crate::store::Store;
@@ -42,7 +43,14 @@ struct ListingCache {
     ids: HashMap<ArtifactName, u32>,
     /// When the directory of artifacts was last read, and its time.
     all: Option<(Instant, Time)>,
-    listings: HashMap<u32, (Instant, Arc<ArtifactListing>)>,
+    listings: HashMap<u32, CachedListing>,
+}
+
+#[derive(Clone)]
+struct CachedListing {
+    read: Instant,
+    names: Arc<NamesRead>,
+    listing: Arc<ArtifactListing>,
 }
 
 impl ListingCache {
@@ -135,43 +143,30 @@ impl ArtifactListings {
     /// # Errors
     /// Damaged; I/O.
     pub(super) fn of(&self, id: u32) -> Result<Arc<ArtifactListing>> {
-        if let Some((when, listing)) = self.cache.lock().listings.get(&id)
-            && when.elapsed() < self.age
-        {
-            return Ok(listing.clone());
+        let before = self.cache.lock().listings.get(&id).cloned();
+        if let Some(before) = before.as_ref().filter(|before| before.read.elapsed() < self.age) {
+            return Ok(before.listing.clone());
         }
-        let begun = Instant::now();
+        let read = Instant::now();
         let name = self.name(id).ok_or_else(|| Error::not_found("this mount has no such artifact"))?;
-        let listing = Arc::new(self.read(&name)?);
+        let names = NamesRead::read(&self.store, &name, before.as_ref().map(|before| &*before.names))?;
+        let listing = Arc::new(listing_of(&names, names.changed(&self.store, &name)?));
         let mut cache = self.cache.lock();
         if cache.listings.len() >= CACHED {
             cache.listings.clear();
         }
-        cache.listings.insert(id, (begun, listing.clone()));
+        cache.listings.insert(id, CachedListing { read, names: Arc::new(names), listing: listing.clone() });
         Ok(listing)
     }
+}
 
-    fn read(&self, name: &ArtifactName) -> Result<ArtifactListing> {
-        let layout = self.store.layout();
-        let versions = version::live_numbers(&self.store, name)?;
-        let live = |v: &VersionNumber| versions.binary_search(v).is_ok();
-        let mut aliases: Vec<(String, VersionNumber)> = alias::all(&self.store, name)?
-            .into_iter()
-            .filter(|(_, v)| live(v))
-            .map(|(a, v)| (a.as_str().to_owned(), v))
-            .collect();
-        aliases.extend(versions.last().map(|v| ("latest".to_owned(), *v)));
-        aliases.sort();
-        let mut seconds = 0;
-        for dir in [layout.versions(name), layout.removed(name), layout.aliases(name)] {
-            seconds = seconds.max(changed(&dir)?);
-        }
-        for alias in disk::list(&layout.aliases(name))? {
-            seconds = seconds.max(changed(&layout.aliases(name).join(alias))?);
-        }
-        let time = (seconds, nanoseconds_of(&(&versions, &aliases)));
-        Ok(ArtifactListing { versions, aliases, time })
-    }
+fn listing_of(names: &NamesRead, seconds: i64) -> ArtifactListing {
+    let versions = names.live();
+    let mut aliases: Vec<_> = names.aliases().filter(|(_, v)| versions.binary_search(v).is_ok()).collect();
+    aliases.extend(versions.last().map(|v| ("latest".to_owned(), *v)));
+    aliases.sort();
+    let time = (seconds, nanoseconds_of(&(&versions, &aliases)));
+    ArtifactListing { versions, aliases, time }
 }
 
 /// When a directory of the store was last changed; 0 if it does not exist.

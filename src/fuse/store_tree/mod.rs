@@ -11,6 +11,7 @@ mod inodes;
 mod invalidation;
 mod links;
 mod listings;
+mod names_read;
 mod version_slots;
 
 use super::attributes::{Attributes, FileKind, ListedName, Looked, RANK_BITS, ROOT};

@@ -1,13 +1,13 @@
 //! What must not grow with a store, at three sizes each: `cargo bench --bench growth -- [PART…]`.
 //!
-//! aliases, names, runs: what a put costs in a store with so many of them. dead: with what so many killed writers left.
-//! versions: of one artifact, each with a pack. index: with so many contents in nine index segments. commits: by four
-//! processes, the last tenth of so many. files: of one version, peak memory.
+//! aliases, names, runs: what a put costs in a store with n of them. dead: with what n killed writers left. versions:
+//! of one artifact, each with a pack. index: with n contents in nine index segments. commits: n by four processes, the
+//! first and the last tenth. files: a version of n, peak memory.
 //!
 //! Prints a table, and draws the curves into the file that `CAIRN_BENCH_SVG` names. `CAIRN_BENCH_BEFORE` is another
-//! `cairn`, which is measured on a copy of each store. `CAIRN_BENCH_SCALE=10` makes all sizes ten times as large. System
-//! calls are counted with strace; without it, they are missing. Works in `$TMPDIR`: on a tmpfs the stores are made in a
-//! minute.
+//! `cairn`, which is measured on a copy of each store. `CAIRN_BENCH_SCALE=10` makes all sizes ten times as large.
+//! System calls are counted with strace; without it, they are missing. Works in `$TMPDIR`: on a tmpfs the stores are
+//! made in a minute.
 
 #[allow(dead_code)]
 mod support;
@@ -40,7 +40,7 @@ const PARTS: [Part; 8] = [
     ("runs", [100, 1_000, 10_000], make_runs, put_by_runs),
     ("dead", [300, 3_000, 10_000], make_dead, put_new),
     ("versions", [100, 1_000, 10_000], make_versions, put_and_list),
-    ("index", [10_000, 100_000, 1_000_000], make_index, longest_put),
+    ("index", [10_000, 100_000, 1_000_000], make_index, several_puts),
     ("commits", [500, 1_000, 2_000], make_one, commit_by_four),
     ("files", [1_000, 10_000, 100_000], make_files, put_files),
 ];
@@ -148,7 +148,7 @@ impl Place {
         fs::write(self.at("d/f"), Token::fresh().as_str()).unwrap();
     }
 
-    /// The median time of puts of new content, in milliseconds.
+    /// The median of puts of new content, in milliseconds of processor.
     fn put(&self) -> f64 {
         median((0..PUTS).map(|_| {
             self.write();
@@ -157,8 +157,9 @@ impl Place {
     }
 }
 
+/// What it took of the processors. (How long it took depends more on what else the machine does.)
 fn millis(run: process::Run) -> f64 {
-    run.time.as_secs_f64() * 1e3
+    run.processor.as_secs_f64() * 1e3
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -181,7 +182,7 @@ fn make_one(place: &Place, _: u64) {
 fn put_new(place: &Place, _: u64) -> Values {
     let time = place.put();
     place.write();
-    vec![("put", "calls", place.calls(&["put", "x", "d"])), ("put", "ms", time)]
+    vec![("put", "calls", place.calls(&["put", "x", "d"])), ("put", "ms of processor", time)]
 }
 
 fn make_aliases(place: &Place, aliases: u64) {
@@ -220,7 +221,7 @@ fn put_by_runs(place: &Place, _: u64) -> Values {
     put(0);
     let time = median((1..=PUTS).map(put));
     let calls = place.calls(&["put", "x", "d", "--run", "traced"]);
-    vec![("unchanged put", "calls", calls), ("unchanged put", "ms", time)]
+    vec![("unchanged put", "calls", calls), ("unchanged put", "ms of processor", time)]
 }
 
 /// What killed writers left.
@@ -249,9 +250,9 @@ fn make_versions(place: &Place, versions: u64) {
 }
 
 fn put_and_list(place: &Place, _: u64) -> Values {
-    let mut values = longest_put(place, 0);
+    let mut values = several_puts(place, 0);
     let list = place.run(&["list", "x", "--limit", "20"]);
-    values.push(("list --limit 20", "ms", millis(list)));
+    values.push(("list --limit 20", "ms of processor", millis(list)));
     values.push(("list --limit 20", "MiB", list.peak_kib as f64 / 1024.0));
     values
 }
@@ -275,8 +276,8 @@ fn make_index(place: &Place, contents: u64) {
     }
 }
 
-/// The median, and the longest of several puts.
-fn longest_put(place: &Place, _: u64) -> Values {
+/// The median and the most of several puts.
+fn several_puts(place: &Place, _: u64) -> Values {
     let mut times: Vec<f64> = Vec::new();
     for _ in 0..TRACED {
         place.write();
@@ -287,11 +288,11 @@ fn longest_put(place: &Place, _: u64) -> Values {
         place.calls(&["put", "x", "d"])
     });
     let calls = calls.fold(0.0, f64::max);
-    let longest = times.iter().copied().fold(0.0, f64::max);
+    let most = times.iter().copied().fold(0.0, f64::max);
     vec![
         ("put, most of 25", "calls", calls),
-        ("put, median", "ms", median(times.into_iter())),
-        ("put, longest of 100", "ms", longest),
+        ("put, median", "ms of processor", median(times.into_iter())),
+        ("put, most of 100", "ms of processor", most),
     ]
 }
 

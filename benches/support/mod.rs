@@ -6,6 +6,7 @@ pub mod data;
 pub mod floor;
 #[allow(dead_code)]
 pub mod plot;
+#[allow(dead_code)]
 pub mod process;
 #[allow(dead_code)]
 pub mod protocol;

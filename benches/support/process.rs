@@ -15,6 +15,8 @@ pub struct Run {
     pub time: Duration,
     /// Until the process ended.
     pub ended: Duration,
+    /// What it took of the processors; 0 for work in this process.
+    pub processor: Duration,
     /// The most memory it had, in KiB; 0 for work in this process.
     pub peak_kib: u64,
 }
@@ -43,7 +45,9 @@ pub fn run(command: &mut Command) -> io::Result<Run> {
     if status != 0 {
         return Err(io::Error::other(format!("{command:?} ended with wait status {status}")));
     }
-    Ok(Run { time: ended, ended, peak_kib: usage.ru_maxrss as u64 })
+    let of = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1000);
+    let processor = of(usage.ru_utime) + of(usage.ru_stime);
+    Ok(Run { time: ended, ended, processor, peak_kib: usage.ru_maxrss as u64 })
 }
 
 /// [`run`], then everything on the file system of `dir` made durable: both count.
@@ -59,5 +63,5 @@ pub fn here(work: impl FnOnce() -> io::Result<()>) -> io::Result<Run> {
     let begun = Instant::now();
     work()?;
     let time = begun.elapsed();
-    Ok(Run { time, ended: time, peak_kib: 0 })
+    Ok(Run { time, ended: time, ..Run::default() })
 }

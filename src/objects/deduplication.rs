@@ -26,8 +26,8 @@ const SHARDS: usize = 64;
 const LIST_AFTER_MISSES: usize = 64;
 /// Content that is not found is searched everywhere this often.
 const MAX_LOST: usize = 16;
-/// One writer in this many, or more in a store of many packs, lists the packs from the beginning, so that packs which no
-/// index segment covers are found.
+/// One writer in this many, or in more if there are many packs, lists the packs from the beginning, so that packs which
+/// no index segment covers are found.
 const MIN_LISTING_RATIO: usize = 64;
 /// How many packs a writer may list, on average over all writers.
 const LISTED_PER_WRITER: usize = 16;
@@ -245,8 +245,8 @@ impl Deduplication {
     }
 }
 
-/// Whether the writer of this token lists the packs, if there are about so many. Decided by the last digits of the
-/// token, which are random.
+/// Whether the writer of this token lists the packs if there are about this many. The last digits of the token,
+/// which are random, decide it.
 fn lists_packs(dir: &Path, packs: usize) -> bool {
     let ratio = MIN_LISTING_RATIO.max(packs / LISTED_PER_WRITER);
     let digits = dir.file_name().and_then(|n| n.to_str()).and_then(|n| n.get(n.len().saturating_sub(8)..));

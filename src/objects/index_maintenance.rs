@@ -1,8 +1,8 @@
 //! Maintaining `index/`: a segment for new packs, segments of similar size merged, useless ones removed. Writers do it
 //! after what they made is published.
 //!
-//! A writer merges in proportion to what it stored, so that no small commit pays for the growth of the whole store. What
-//! is too long for it is left to writers that store more, and to collections.
+//! A writer merges in proportion to what it stored, so that no small commit pays for the growth of the whole store.
+//! What is too long for it is left to writers that store more, and to collections.
 
 use super::content_store::Objects;
 use super::index::{Index, IndexScope};

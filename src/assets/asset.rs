@@ -1,5 +1,6 @@
 //! What an object is to an artifact: a few files.
 
+use crate::catalog::Version;
 use crate::error::Result;
 use base64::Engine as _;
 use md5::{Digest as _, Md5};
@@ -17,22 +18,73 @@ pub trait Asset {
 }
 
 /// A file of an [`Asset`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct AssetFile {
-    /// Where it is in the version; `None`: under the name that the object is added by.
-    pub(super) path: Option<String>,
-    pub(super) bytes: Vec<u8>,
+#[derive(Clone, Debug)]
+pub struct AssetFile(pub(super) FileSource);
+
+/// Where the content of an [`AssetFile`] comes from.
+#[derive(Clone, Debug)]
+pub(super) enum FileSource {
+    /// The object's own file, with these bytes.
+    Main(Vec<u8>),
+    /// The object's own file, as it is in a version at this path.
+    MainOf(Version, String),
+    /// A file at this path, with these bytes.
+    At(String, Vec<u8>),
+    /// A file at this path, as it is there in a version.
+    Of(Version, String),
+}
+
+/// Where an object was read from: forgotten as soon as the object is changed, and not compared.
+#[derive(Clone, Default)]
+pub(super) struct Source(Option<Box<(Version, String)>>);
+
+impl Source {
+    pub(super) fn at(version: &Version, path: &str) -> Source {
+        Source(Some(Box::new((version.clone(), path.to_owned()))))
+    }
+
+    /// The object's own file: that of the source, else the bytes that `write` gives.
+    pub(super) fn main_or(&self, write: impl FnOnce() -> Vec<u8>) -> AssetFile {
+        match self.0.as_deref() {
+            Some((version, path)) => AssetFile(FileSource::MainOf(version.clone(), path.clone())),
+            None => AssetFile::main(write()),
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, _: &Source) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_deref() {
+            Some((version, path)) => write!(f, "{path} of {version}"),
+            None => f.write_str("none"),
+        }
+    }
 }
 
 impl AssetFile {
     /// The file that gets the object's name.
     pub fn main(bytes: Vec<u8>) -> AssetFile {
-        AssetFile { path: None, bytes }
+        AssetFile(FileSource::Main(bytes))
     }
 
     /// A file that is needed at `path` of the version.
     pub fn at(path: &str, bytes: Vec<u8>) -> AssetFile {
-        AssetFile { path: Some(path.to_owned()), bytes }
+        AssetFile(FileSource::At(path.to_owned(), bytes))
+    }
+
+    /// A file that is needed at `path`, as `version` has it.
+    pub(super) fn of(version: &Version, path: &str) -> AssetFile {
+        AssetFile(FileSource::Of(version.clone(), path.to_owned()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Classes: the names that a data set's numbers stand for.
 
-use super::asset::{Asset, AssetFile, md5_hex};
+use super::asset::{Asset, AssetFile, Source, md5_hex};
 use super::python_json;
 use super::value::{Value, map, number_at, text_at};
 use crate::error::Result;
@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 pub struct Classes {
     /// Each a map with `id` and `name`, and what else it was read with.
     set: Vec<BTreeMap<String, Value>>,
+    pub(super) source: Source,
 }
 
 impl Classes {
@@ -25,7 +26,7 @@ impl Classes {
         let class = |(id, name): (i64, S)| {
             [("id".to_owned(), Value::from(id)), ("name".to_owned(), Value::Text(name.into()))].into()
         };
-        Classes { set: classes.into_iter().map(class).collect() }
+        Classes { set: classes.into_iter().map(class).collect(), source: Source::default() }
     }
 
     /// The name of a class.
@@ -44,7 +45,7 @@ impl Classes {
             Value::Map(class) => Some(class.clone()),
             _ => None,
         };
-        Some(Classes { set: items.iter().map(class).collect::<Option<_>>()? })
+        Some(Classes { set: items.iter().map(class).collect::<Option<_>>()?, source: Source::default() })
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -65,7 +66,7 @@ impl Asset for Classes {
     }
 
     fn files(&self) -> Result<Vec<AssetFile>> {
-        Ok(vec![AssetFile::main(self.to_bytes())])
+        Ok(vec![self.source.main_or(|| self.to_bytes())])
     }
 }
 

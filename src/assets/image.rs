@@ -1,6 +1,6 @@
 //! Images: a picture file, its size, and what is known about it.
 
-use super::asset::{Asset, AssetFile, md5_base64, md5_hex};
+use super::asset::{Asset, AssetFile, Source, md5_base64, md5_hex};
 use super::classes::Classes;
 use super::mask::{read_picture, size_of};
 use super::pixels;
@@ -66,6 +66,7 @@ impl Image {
             masks: Vec::new(),
             others: BTreeMap::new(),
             picture,
+            source: Source::default(),
         }
     }
 
@@ -73,6 +74,7 @@ impl Image {
     #[must_use = "the image is returned, not changed in place"]
     pub fn caption(mut self, text: &str) -> Image {
         self.others.insert("caption".into(), text.into());
+        self.source.forget();
         self
     }
 
@@ -80,6 +82,7 @@ impl Image {
     #[must_use = "the image is returned, not changed in place"]
     pub fn grouping(mut self, group: i64) -> Image {
         self.others.insert("grouping".into(), group.into());
+        self.source.forget();
         self
     }
 
@@ -113,6 +116,7 @@ impl Image {
     /// Makes the file of all classes: those of boxes, then of masks, then its own. A class keeps its place, and its
     /// last name counts.
     fn unite_classes(&mut self) {
+        self.source.forget();
         let mut all = ClassNames::new();
         let of_boxes = self.boxes.iter().flat_map(|(_, boxes)| boxes.class_names());
         let of_masks = self.masks.iter().flat_map(|(_, mask)| mask.labels.clone());
@@ -226,12 +230,13 @@ impl Image {
             masks,
             others,
             picture: Picture::In(files.version.clone()),
+            source: Source::default(),
         })
     }
 
     /// The files that it needs besides its own.
     pub(super) fn media(&self) -> Result<Vec<AssetFile>> {
-        let mut files = vec![AssetFile::at(&self.path, self.bytes()?)];
+        let mut files = vec![self.picture.file(&self.path)];
         if let Some(file) = &self.classes {
             let bytes = match (&file.bytes, &self.picture) {
                 (Some(bytes), _) => bytes.clone(),
@@ -240,7 +245,7 @@ impl Image {
             files.push(AssetFile::at(&file.path, bytes));
         }
         for (_, mask) in &self.masks {
-            files.push(AssetFile::at(&mask.path, mask.bytes()?));
+            files.push(mask.picture.file(&mask.path));
         }
         Ok(files)
     }
@@ -303,6 +308,14 @@ impl Picture {
             Picture::In(version) => read_file(version, path),
         }
     }
+
+    /// The file, for an artifact that needs it at `path`.
+    fn file(&self, path: &str) -> AssetFile {
+        match self {
+            Picture::Bytes(bytes) => AssetFile::at(path, bytes.to_vec()),
+            Picture::In(version) => AssetFile::of(version, path),
+        }
+    }
 }
 
 impl Asset for Image {
@@ -311,7 +324,7 @@ impl Asset for Image {
     }
 
     fn files(&self) -> Result<Vec<AssetFile>> {
-        let mut files = vec![AssetFile::main(python_json::write(&self.to_value()))];
+        let mut files = vec![self.source.main_or(|| python_json::write(&self.to_value()))];
         files.extend(self.media()?);
         Ok(files)
     }

@@ -1,6 +1,6 @@
 //! Adding objects to artifacts, and getting them back from versions.
 
-use super::asset::{Asset, AssetFile};
+use super::asset::{Asset, AssetFile, FileSource, Source};
 use super::classes::Classes;
 use super::html::Html;
 use super::image::{ImageFiles, read_file};
@@ -10,7 +10,7 @@ use super::value::{Image, Value, text_at};
 use crate::catalog::Version;
 use crate::commit::Artifact;
 use crate::error::{Error, Kind, Result};
-use crate::manifest::Entry;
+use crate::manifest::{Entry, Tree};
 use crate::types::RelPath;
 use serde::Serialize;
 
@@ -61,6 +61,15 @@ impl Object {
             Object::Html(html) => html,
         }
     }
+
+    fn source(&mut self) -> &mut Source {
+        match self {
+            Object::Table(table) => &mut table.source,
+            Object::Image(image) => &mut image.source,
+            Object::Classes(classes) => &mut classes.source,
+            Object::Html(html) => &mut html.source,
+        }
+    }
 }
 
 impl Asset for Object {
@@ -94,7 +103,9 @@ impl Artifact {
     /// Adds an object as the file `at`, with the object's suffix if `at` does not end with it, and the files that the
     /// object needs. The same object added again at the same path is one entry. Returns the path of its file.
     ///
-    /// An object of another version can be added: content that the store has is stored once.
+    /// An object that was read from a version ([`Version::get`]) and not changed is added as that version's file: the
+    /// content is shared, not stored again, and the new version's record names the source
+    /// ([`SharedRecord`](crate::catalog::SharedRecord)). It stays when the source is removed.
     ///
     /// # Errors
     /// Usage: a path that is not allowed, an object that cannot be stored. For an object of a version: damaged, I/O.
@@ -113,9 +124,21 @@ impl Artifact {
         let (at, suffix) = (at.as_ref(), object.suffix().as_bytes());
         let name = if at.ends_with(suffix) { at.to_vec() } else { [at, suffix].concat() };
         let path = RelPath::parse(&name)?;
+        let mut needed: Option<(Version, Tree)> = None;
         for file in object.files()? {
-            let at = file.path.as_deref().map_or(path.as_bytes(), str::as_bytes);
-            self.add_bytes(at, &file.bytes)?;
+            match file.0 {
+                FileSource::Main(bytes) => drop(self.add_bytes(path.as_bytes(), bytes)?),
+                FileSource::MainOf(version, from) => drop(self.add_entry_of(&version, &from, path.as_bytes())?),
+                FileSource::At(at, bytes) => drop(self.add_bytes(at, bytes)?),
+                FileSource::Of(version, at) => {
+                    // Images of a table are mostly of one version.
+                    let (_, tree) = match needed.take_if(|(known, _)| known.token() == version.token()) {
+                        Some(known) => needed.insert(known),
+                        None => needed.insert((version.clone(), version.tree()?)),
+                    };
+                    self.add_needed(tree, &version, &at)?;
+                }
+            }
         }
         Ok(path)
     }
@@ -132,13 +155,16 @@ impl Version {
             Ok(Value::Map(fields)) => fields,
             _ => return Err(self.no_object(&path)),
         };
-        let object = match text_at(&fields, "_type") {
+        let mut object = match text_at(&fields, "_type") {
             Some("table") => Table::parse(&Value::Map(fields), self).map(Object::Table),
             Some("image-file") => Image::parse(&fields, &mut ImageFiles::new(self)).map(Object::Image),
             Some("classes") => Classes::parse(&fields).map(Object::Classes),
             Some("html-file") => Html::parse(&fields, self)?.map(Object::Html),
             _ => None,
         };
+        if let Some(object) = &mut object {
+            *object.source() = Source::at(self, &path);
+        }
         object.ok_or_else(|| self.no_object(&path))
     }
 

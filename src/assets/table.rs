@@ -1,6 +1,6 @@
 //! Tables: rows of values under named, typed columns.
 
-use super::asset::{Asset, AssetFile};
+use super::asset::{Asset, AssetFile, Source};
 use super::column::ColumnType;
 use super::image::ImageFiles;
 use super::python_json;
@@ -37,6 +37,7 @@ pub struct Table {
     log_mode: String,
     /// Fields of a table that was read and are not known here.
     others: BTreeMap<String, Value>,
+    pub(super) source: Source,
 }
 
 const SUFFIX: &str = ".table.json";
@@ -55,7 +56,14 @@ impl Table {
     fn with_types<S: Into<String>>(columns: impl IntoIterator<Item = S>, mixed: bool) -> Table {
         let columns: Vec<String> = columns.into_iter().map(Into::into).collect();
         let types = vec![ColumnType::new(mixed); columns.len()];
-        Table { columns, types, rows: Vec::new(), log_mode: "IMMUTABLE".to_owned(), others: BTreeMap::new() }
+        Table {
+            columns,
+            types,
+            rows: Vec::new(),
+            log_mode: "IMMUTABLE".to_owned(),
+            others: BTreeMap::new(),
+            source: Source::default(),
+        }
     }
 
     /// The names of the columns.
@@ -87,6 +95,7 @@ impl Table {
         }
         self.types = types;
         self.rows.push(row);
+        self.source.forget();
         Ok(())
     }
 
@@ -134,6 +143,7 @@ impl Table {
             rows,
             log_mode: text_at(fields, "log_mode").unwrap_or("IMMUTABLE").to_owned(),
             others: others.map(|(key, value)| (key.clone(), value.clone())).collect(),
+            source: Source::default(),
         })
     }
 
@@ -175,7 +185,7 @@ impl Asset for Table {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Error::usage(format!("the table has two columns named {}", show_name(twice[0]))));
         }
-        let mut files = vec![AssetFile::main(python_json::write(&self.to_value()))];
+        let mut files = vec![self.source.main_or(|| python_json::write(&self.to_value()))];
         for image in self.images() {
             files.extend(image.media()?);
         }

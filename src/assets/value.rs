@@ -1,5 +1,6 @@
 //! The data of typed objects: a value in a cell of a table, and an image, which can be one.
 
+use super::asset::Source;
 use crate::catalog::Version;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,6 +72,7 @@ pub struct Image {
     /// Caption, grouping, and fields that were read and are not known here.
     pub(super) others: BTreeMap<String, Value>,
     pub(super) picture: Picture,
+    pub(super) source: Source,
 }
 
 /// Numbers of classes and their names.

@@ -7,6 +7,7 @@
 use super::note::{Metadata, Note};
 use super::numbers::{self, Numbered, unless_exactly, unless_from};
 use super::origin::Origin;
+use super::shared::SharedRecord;
 use super::version_record::RunRecord;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
@@ -83,6 +84,9 @@ pub struct ContributionRecord {
     pub tags: Vec<Tag>,
     /// Aliases for the version.
     pub aliases: Vec<AliasName>,
+    /// What was added from other versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<SharedRecord>,
 }
 
 /// A root node, and where it lies.

@@ -1,11 +1,13 @@
-//! Lineage: which run made a version, which runs used it, and what those made.
+//! Lineage: which run made a version, which runs used it, and what those made; and the versions that a version's content
+//! was copied or added from.
 //!
-//! The records of versions say which run made them, and `uses/` which runs used them. What a run made is found by
+//! The records of versions say which run made them and what their content came from, and `uses/` which runs used them. What a run made is found by
 //! reading the records of all versions in the store, in parallel and at most once; this is done only if a run used the
 //! version.
 
 use super::draft::Draft;
 use super::version::Version;
+use super::version_record::SourceRecord;
 use super::{artifact, numbers, removal, uses};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;
@@ -50,6 +52,26 @@ pub struct Step {
     pub version: VersionName,
 }
 
+/// A version, and one that its content came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContentStep {
+    /// The version.
+    pub version: VersionName,
+    /// Where its content came from.
+    pub source: SourceRecord,
+    /// Whether it is a copy. Else some entries were added from the source.
+    pub is_copy: bool,
+}
+
+impl ContentStep {
+    /// The name of the source, if it is in the same store.
+    pub fn source_here(&self) -> Option<VersionName> {
+        let SourceRecord { artifact, version, store_id, .. } = &self.source;
+        store_id.is_none().then(|| VersionName { artifact: artifact.clone(), version: *version })
+    }
+}
+
 /// What led to a version, and what came of it.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -58,6 +80,8 @@ pub struct Lineage {
     pub version: VersionName,
     /// The runs that made it, what those used, the runs that made that, and so on.
     pub sources: Vec<Step>,
+    /// The versions that its content came from, what the content of those came from, and so on.
+    pub content: Vec<ContentStep>,
     /// The runs that used it, what those made, the runs that used that, and so on.
     pub results: Vec<Step>,
     /// Versions in it that are removed.
@@ -93,12 +117,14 @@ pub struct Lineage {
 /// ```
 pub fn of(version: &Version, depth: usize) -> Result<Lineage> {
     let start = VersionName { artifact: version.artifact().clone(), version: version.number() };
-    let mut reader = Reader { store: version.store(), made: None, used: None, damaged: Vec::new() };
+    let mut reader =
+        Reader { store: version.store(), made: None, used: None, content: Vec::new(), damaged: Vec::new() };
     let (sources, all_sources) = follow(&mut reader, &start, depth, [Did::Made, Did::Used])?;
     let (results, all_results) = follow(&mut reader, &start, depth, [Did::Used, Did::Made])?;
-    let removed = removed_among(version.store(), sources.iter().chain(&results))?;
-    let damaged = reader.damaged;
-    Ok(Lineage { version: start, sources, results, removed, is_complete: all_sources && all_results, damaged })
+    let Reader { content, damaged, .. } = reader;
+    let stepped = sources.iter().chain(&results).map(|step| step.version.clone());
+    let removed = removed_among(version.store(), stepped.chain(content.iter().filter_map(ContentStep::source_here)))?;
+    Ok(Lineage { version: start, sources, content, results, removed, is_complete: all_sources && all_results, damaged })
 }
 
 /// Follows versions to runs by the first, and runs to versions by the second. Returns whether that came to an end.
@@ -109,6 +135,9 @@ fn follow(reader: &mut Reader<'_>, start: &VersionName, depth: usize, ways: [Did
     for _ in 0..depth {
         let mut next = Vec::new();
         for version in front {
+            if ways[0] == Did::Made {
+                next.extend(reader.follow_content(&version)?.into_iter().filter(|v| versions.insert(v.clone())));
+            }
             for run in reader.runs(&version, ways[0])? {
                 steps.push(Step { run: run.clone(), did: ways[0], version: version.clone() });
                 if !runs.insert(run.clone()) {
@@ -128,21 +157,22 @@ fn follow(reader: &mut Reader<'_>, start: &VersionName, depth: usize, ways: [Did
         front = next;
     }
     for version in &front {
-        if !reader.runs(version, ways[0])?.is_empty() {
+        let has_content = ways[0] == Did::Made && !reader.content_of(version)?.is_empty();
+        if has_content || !reader.runs(version, ways[0])?.is_empty() {
             return Ok((steps, false));
         }
     }
     Ok((steps, true))
 }
 
-fn removed_among<'a>(store: &Store, steps: impl Iterator<Item = &'a Step>) -> Result<BTreeSet<VersionName>> {
+fn removed_among(store: &Store, all: impl Iterator<Item = VersionName>) -> Result<BTreeSet<VersionName>> {
     let mut out = BTreeSet::new();
-    let mut by_artifact: HashMap<&ArtifactName, BTreeSet<VersionNumber>> = HashMap::new();
-    for Step { version, .. } in steps {
-        by_artifact.entry(&version.artifact).or_default().insert(version.version);
+    let mut by_artifact: HashMap<ArtifactName, BTreeSet<VersionNumber>> = HashMap::new();
+    for VersionName { artifact, version } in all {
+        by_artifact.entry(artifact).or_default().insert(version);
     }
     for (artifact, versions) in by_artifact {
-        for version in removal::removed(store, artifact)?.into_iter().filter(|number| versions.contains(number)) {
+        for version in removal::removed(store, &artifact)?.into_iter().filter(|number| versions.contains(number)) {
             out.insert(VersionName { artifact: artifact.clone(), version });
         }
     }
@@ -157,10 +187,34 @@ struct Reader<'a> {
     store: &'a Store,
     made: Option<ByRun>,
     used: Option<ByRun>,
+    content: Vec<ContentStep>,
     damaged: Vec<Error>,
 }
 
 impl Reader<'_> {
+    /// Notes what the content of a version came from, and returns the versions of this store among it.
+    fn follow_content(&mut self, of: &VersionName) -> Result<Vec<VersionName>> {
+        let steps = self.content_of(of)?;
+        let here = steps.iter().filter_map(ContentStep::source_here).collect();
+        self.content.extend(steps);
+        Ok(here)
+    }
+
+    fn content_of(&mut self, of: &VersionName) -> Result<Vec<ContentStep>> {
+        let read = Version::read(self.store, &of.artifact, of.version);
+        let Some(version) = self.or_damaged(read)?.flatten() else { return Ok(Vec::new()) };
+        let record = version.record();
+        let copied = record.source.iter().map(|source| (source, true));
+        let mut steps: Vec<ContentStep> = Vec::new();
+        for (source, is_copy) in copied.chain(record.shared.iter().map(|shared| (&shared.source, false))) {
+            let step = ContentStep { version: of.clone(), source: source.clone(), is_copy };
+            if !steps.contains(&step) {
+                steps.push(step);
+            }
+        }
+        Ok(steps)
+    }
+
     fn runs(&mut self, of: &VersionName, did: Did) -> Result<Vec<RunId>> {
         if did == Did::Used {
             let (runs, damaged) = uses::runs(self.store, &of.artifact, of.version)?;

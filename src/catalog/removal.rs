@@ -14,6 +14,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What is true once a version's marker or its change is there.
+const REMOVED: &str = "it is removed";
+
+/// The only place that the marker of a version may have.
+pub(crate) fn place_of_marker(dir: &Path, version: VersionNumber) -> OnePlace<true> {
+    OnePlace::at(dir.join(version.to_string())).done(REMOVED)
+}
+
 /// What a marker says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovalRecord {
@@ -74,7 +82,11 @@ impl Numbered for ChangeRecord {
 
 /// The only place that change `number` of a version may have.
 pub(crate) fn place_of_change(dir: &Path, version: VersionNumber, number: u64) -> OnePlace<true> {
-    OnePlace::at(dir.join(change_name(version, number)))
+    let done = match State::after(number) {
+        State::Restored => "it is restored",
+        State::Removed => REMOVED,
+    };
+    OnePlace::at(dir.join(change_name(version, number))).done(done)
 }
 
 /// The name of a change.

@@ -84,8 +84,12 @@ pub fn remove_all(
     let dir = store.layout().removed(name);
     artifact::ensure_dir(store, &dir)?;
     for number in numbers {
-        mark(store, name, &dir, *number)?;
-        removed.push(*number);
+        let marked = mark(store, name, &dir, *number);
+        // If only the last sync failed, it is removed all the same.
+        if marked.is_ok() || removal::is_removed(store, name, *number).unwrap_or(false) {
+            removed.push(*number);
+        }
+        marked?;
     }
     // An alias that moved to one of them after the first check is found now, or its mover finds the marker.
     match force {
@@ -105,7 +109,7 @@ fn mark(store: &Store, name: &ArtifactName, dir: &Path, number: VersionNumber) -
     match removal::changes(store, name, number)? {
         None => {
             let record = RemovalRecord { version: number, at, by };
-            claim(store, OnePlace::at(dir.join(number.to_string())), &record)
+            claim(store, removal::place_of_marker(dir, number), &record)
         }
         Some(changes) if removal::is_removed_after(changes) => store.disk().sync_dir(dir),
         Some(changes) => {

@@ -2,6 +2,8 @@
 
 use super::numbers::{Numbered, unless_exactly, unless_from};
 use super::origin::Origin;
+use super::shared::SharedRecord;
+use super::version::Version;
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
 use crate::txn::claim;
@@ -43,7 +45,7 @@ impl Mode {
     }
 }
 
-/// The version that a copy was made of.
+/// The version that a copy was made of, or that content was added from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceRecord {
     /// The artifact.
@@ -55,6 +57,19 @@ pub struct SourceRecord {
     /// The id of its store, if that is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_id: Option<String>,
+}
+
+impl SourceRecord {
+    /// Of a version, in a record of `store`.
+    pub(crate) fn of(version: &Version, store: &Store) -> SourceRecord {
+        let here = version.store().root() == store.root();
+        SourceRecord {
+            artifact: version.artifact().clone(),
+            version: version.number(),
+            digest: version.digest(),
+            store_id: (!here).then(|| version.store().config().store_id.to_string()),
+        }
+    }
 }
 
 impl std::fmt::Display for SourceRecord {
@@ -108,6 +123,9 @@ pub struct VersionRecord {
     /// Of a copy: what it was made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceRecord>,
+    /// What was added from other versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared: Vec<SharedRecord>,
     /// The number from which the claim walks up.
     pub from: VersionNumber,
     /// Whether `from` is the only number that it may have (L9).

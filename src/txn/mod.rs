@@ -8,7 +8,7 @@ mod token;
 pub use one_place::OnePlace;
 pub use protocol::{
     AttemptOutcome, Commit, Committed, Durable, Numbers, Pass, Place, Placed, Prepared, Unfenced, help, is_claimed,
-    retry,
+    once, retry,
 };
 pub use token::{Outcome, Txn, is_fenced, read_outcome, tokens};
 pub(crate) use token::{bases, fence, record_path, remove_ended};

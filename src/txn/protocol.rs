@@ -15,7 +15,7 @@
 //! fenced or got no number is removed by its owner; if that fails, it is left to a collector.
 
 use super::claim::{self, Claimed};
-use super::token::{Outcome, Txn};
+use super::token::{Outcome, Txn, lost_on_this_thread};
 use crate::disk::NewFile;
 use crate::error::{Error, Result};
 use crate::objects::{IndexUpdate, ObjectWriter};
@@ -31,6 +31,11 @@ pub trait Numbers {
     /// Whether the owner of a refused record answers with, or builds on, what took its number. That must be durable
     /// then.
     const RELIES_ON_WINNER: bool;
+
+    /// What is true once the record has its number, for the error if that does not become durable.
+    fn done(&self) -> &'static str {
+        "it is published"
+    }
 
     /// The directory that holds the numbers.
     fn dir(&self) -> PathBuf;
@@ -330,7 +335,7 @@ fn claim_number<N: Numbers>(store: &Store, token: &Token, numbers: &N) -> Result
 /// before it durable too.
 fn sync_number<N: Numbers>(store: &Store, numbers: &N) -> Result<()> {
     store.disk().sync_dir(&numbers.dir()).map_err(|e: Error| {
-        e.context("it is published, but may not survive a loss of power")
+        e.context(format!("{}, but that may not survive a loss of power", numbers.done()))
             .with_hint("look at the disk and the kernel's log, then run the command again")
     })
 }
@@ -361,14 +366,33 @@ pub enum AttemptOutcome<T> {
     Again,
 }
 
-/// Calls `attempt` until it is done.
+/// How many attempts in a row may fail after another process ended their tokens.
+const LOST_ATTEMPTS: u32 = 16;
+
+/// Calls `attempt` until it is done. An attempt that fails after another process ended its token (it took this process
+/// for dead, or a user broke its lock) is made again, with a new token: what it had stored may be freed already, and
+/// nothing of it was published.
 ///
 /// # Errors
 /// Those of `attempt`.
 pub fn retry<T>(mut attempt: impl FnMut() -> Result<AttemptOutcome<T>>) -> Result<T> {
+    let mut lost = 0;
     loop {
-        if let AttemptOutcome::Done(done) = attempt()? {
-            return Ok(done);
+        let before = lost_on_this_thread();
+        match attempt() {
+            Ok(AttemptOutcome::Done(done)) => return Ok(done),
+            Ok(AttemptOutcome::Again) => lost = 0,
+            Err(_) if lost_on_this_thread() > before && lost < LOST_ATTEMPTS => lost += 1,
+            Err(e) => return Err(e),
         }
     }
+}
+
+/// [`retry`] for an attempt that can be made only once: after it, `Again` is for the caller to begin with a new one.
+///
+/// # Errors
+/// Those of `attempt`, unless another process ended its token.
+pub fn once<T>(attempt: impl FnOnce() -> Result<AttemptOutcome<T>>) -> Result<AttemptOutcome<T>> {
+    let before = lost_on_this_thread();
+    attempt().or_else(|e| if lost_on_this_thread() > before { Ok(AttemptOutcome::Again) } else { Err(e) })
 }

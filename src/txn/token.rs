@@ -13,6 +13,7 @@ use crate::error::{Error, Result, show_path};
 use crate::lock::{LockFile, Purpose};
 use crate::store::Store;
 use crate::types::{ArtifactName, Token, VersionNumber};
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,11 @@ use std::time::{Duration, Instant};
 
 const COMMIT: &str = "commit";
 const FENCED: &str = "fenced";
-/// How many tokens are tried before random numbers are taken to repeat.
+/// How many tokens that exist are tried before random numbers are taken to repeat.
 const TOKENS: u32 = 4;
+/// How many tokens that collections end before their locks are made are tried. On a busy machine a process may be
+/// stopped for long between the two, several times.
+const ENDED_TOKENS: u32 = 100;
 /// If a process needs less than this from its token to its lock, no two collections, one that fences the token and one
 /// that removes it, can have run in between. If they did, its next step fails, and nothing is published.
 const SURE_TO_BE_SEEN: Duration = Duration::from_millis(5);
@@ -54,9 +58,30 @@ pub struct Txn {
     lock: LockFile,
 }
 
+/// What came of one token's try.
+enum Begun {
+    Txn(Box<Txn>),
+    /// The token existed.
+    Exists,
+    /// A collection ended it before its lock was made.
+    Ended,
+}
+
+thread_local! {
+    static LOST: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many transactions of this thread were dropped before they tried to commit, and had been ended by another process.
+/// Nothing of them was or will be published.
+pub(super) fn lost_on_this_thread() -> u64 {
+    LOST.get()
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     AtWork,
+    /// It tried to commit, and the outcome is not known.
+    Committing,
     Committed,
     Fenced,
     Ended,
@@ -70,38 +95,42 @@ impl Txn {
     /// Conflict: this process may not write to the store. I/O.
     pub fn begin(store: &Store, purpose: &Purpose<'_>, records: &Path) -> Result<Txn> {
         store.check_writable()?;
-        for _ in 0..TOKENS {
-            if let Some(txn) = Txn::try_begin(store, purpose, records)? {
-                return Ok(txn);
+        let (mut existing, mut ended) = (0, 0);
+        while existing < TOKENS && ended < ENDED_TOKENS {
+            match Txn::try_begin(store, purpose, records)? {
+                Begun::Txn(txn) => return Ok(*txn),
+                Begun::Exists => existing += 1,
+                Begun::Ended => ended += 1,
             }
         }
         Err(Error::io_message(format!(
-            "each token that was tried in {} existed, or was removed by a garbage collection before its lock was made",
+            "of the tokens that were tried in {}, {existing} existed, and garbage collections removed {ended} before \
+             their locks were made",
             show_path(&store.layout().work())
         ))
         .with_hint("run the command again; if that does not help, random numbers repeat on this host"))
     }
 
-    /// One token's try. `None`: it is lost.
-    fn try_begin(store: &Store, purpose: &Purpose<'_>, records: &Path) -> Result<Option<Txn>> {
+    /// One token's try.
+    fn try_begin(store: &Store, purpose: &Purpose<'_>, records: &Path) -> Result<Begun> {
         let begun = Instant::now();
         let token = Token::fresh();
         let dir = store.layout().token(&token);
         // If it exists, this very call made it and its reply was lost (L10), or random numbers repeat here. A token
         // is used once, so in either case another one is made. A collector removes the empty directory.
         if store.disk().create_dir(&dir)? == Created::Exists {
-            return Ok(None);
+            return Ok(Begun::Exists);
         }
         // If this process is stopped before it has its lock, it looks dead: collectors fence its token and remove it.
         match note_record(store, &token, records).and_then(|()| LockFile::take(store, &token, purpose)) {
             Ok(lock) => {
                 let txn = Txn { store: store.clone(), token, state: State::AtWork, bases: AtomicUsize::new(0), lock };
                 let is_ended = begun.elapsed() >= SURE_TO_BE_SEEN && is_ended(store, &txn.token)?;
-                Ok((!is_ended).then_some(txn))
+                Ok(if is_ended { Begun::Ended } else { Begun::Txn(Box::new(txn)) })
             }
             Err(_) if is_ended(store, &token).unwrap_or(false) => {
                 let _ = remove_ended(store, &token);
-                Ok(None)
+                Ok(Begun::Ended)
             }
             Err(e) => {
                 let _ = store.disk().remove_file(&store.layout().token_record(&token));
@@ -143,6 +172,7 @@ impl Txn {
     /// # Errors
     /// I/O: whether it is committed is unknown then; the record counts as live.
     pub(super) fn commit(&mut self, is_claimed: impl FnOnce() -> Result<bool>) -> Result<Outcome> {
+        self.state = State::Committing;
         let (found, e) = self.decide()?;
         let outcome = if is_noted(&self.store, &self.token)? {
             found.ok_or_else(|| {
@@ -183,6 +213,11 @@ impl Txn {
         Ok((None, None))
     }
 
+    /// Whether another process has ended it: it fenced it, has begun to remove it, or has removed it.
+    fn is_lost(&self, is_fenced: bool) -> bool {
+        is_fenced || is_noted(&self.store, &self.token).is_ok_and(|is_noted| !is_noted)
+    }
+
     /// The end of C7 (End): removes the token's directory, once the claim is durable. If that fails, a collector
     /// does it: the record is published, and is acknowledged.
     pub(super) fn end(mut self) {
@@ -199,10 +234,15 @@ impl Drop for Txn {
             State::Committed => {}
             // What remains is a collector's.
             State::Fenced => drop(remove_ended(&self.store, &self.token)),
-            State::AtWork => {
+            State::AtWork | State::Committing => {
                 // Not through `claim`: fencing publishes nothing, so a poisoned handle may do it too.
-                let _ = self.store.disk().symlink(FENCED.as_bytes(), &self.store.layout().outcome(&self.token));
-                if read_outcome(&self.store, &self.token).is_ok_and(|o| o == Some(Outcome::Fenced)) {
+                let path = self.store.layout().outcome(&self.token);
+                let is_own = self.store.disk().symlink(FENCED.as_bytes(), &path).is_ok_and(|made| made == Created::New);
+                let is_fenced = read_outcome(&self.store, &self.token).is_ok_and(|o| o == Some(Outcome::Fenced));
+                if self.state == State::AtWork && self.is_lost(is_fenced && !is_own) {
+                    LOST.set(LOST.get() + 1);
+                }
+                if is_fenced {
                     let _ = remove_ended(&self.store, &self.token);
                 }
             }

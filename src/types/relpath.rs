@@ -1,6 +1,8 @@
 //! Paths inside a version: raw bytes between slashes, in one canonical form.
 
 use crate::error::{Error, Result, show_bytes};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -165,6 +167,34 @@ impl std::str::FromStr for RelPath {
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text.as_bytes())
     }
+}
+
+/// In records: the path as text or, if it is not UTF-8, `{"base64": …}`.
+impl serde::Serialize for RelPath {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) => s.serialize_str(text),
+            Err(_) => Recorded::Bytes { base64: STANDARD.encode(&self.0) }.serialize(s),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for RelPath {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        let bytes = match Recorded::deserialize(d)? {
+            Recorded::Text(text) => text.into_bytes(),
+            Recorded::Bytes { base64 } => STANDARD.decode(base64).map_err(serde::de::Error::custom)?,
+        };
+        RelPath::parse_or_root(&bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A path in a record.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(untagged)]
+enum Recorded {
+    Text(String),
+    Bytes { base64: String },
 }
 
 impl fmt::Display for RelPath {

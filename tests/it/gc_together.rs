@@ -125,6 +125,40 @@ fn a_writer_that_was_fenced_while_it_took_its_lock_begins_again_whatever_another
     assert!(fenced > 3, "its token was fenced at {fenced} of {last} steps");
 }
 
+#[test]
+fn a_writer_whose_token_was_ended_at_any_step_begins_again() {
+    let mut ended = 0;
+    let end_it = |test_store: &TestStore, child: &Child| {
+        break_locks(test_store, child);
+        test_store.ok(&GC);
+        test_store.ok(&GC);
+        ended += u32::from(std::fs::read_dir(test_store.store_path().join("work")).unwrap().count() == 0);
+    };
+    let last = at_each_step(&["put", "c", "a2", "--new-version"], end_it, |test_store, output| {
+        test_store.ok(&["diff", "c:v0", "./a2"]); // content of a removed version, which was freed meanwhile
+        assert_eq!(text(&output.stdout).trim(), "c:v0");
+        assert_eq!(test_store.ok(&["list", "c"]).lines().count(), 1, "one version");
+    });
+    assert!(ended > 6, "its token was removed at {ended} of {last} steps");
+}
+
+#[test]
+fn an_upsert_and_a_patch_whose_tokens_were_ended_at_any_step_begin_again() {
+    let end_it = |test_store: &TestStore, child: &Child| {
+        break_locks(test_store, child);
+        test_store.ok(&GC);
+        test_store.ok(&GC);
+    };
+    at_each_step(&["upsert", "c", "a2", "--distributed-id", "d", "--run", "r"], end_it, |test_store, _| {
+        let shown = test_store.json(&["draft", "show", "c", "d"]);
+        assert_eq!(shown["contributions"].as_array().unwrap().len(), 1);
+    });
+    at_each_step(&["patch", "b", "a2", "--at", "new"], end_it, |test_store, _| {
+        assert_eq!(test_store.ok(&["list", "b"]).lines().count(), 2);
+        assert!(test_store.ok(&["ls", "b:v1", "new"]).contains("own.bin"));
+    });
+}
+
 /// The versions that were put, with what they hold.
 type Versions = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
 

@@ -4,7 +4,7 @@ use super::shared_args::RunArgs;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
-use cairn::catalog::lineage::{self, Did, Lineage, Step, VersionName};
+use cairn::catalog::lineage::{self, ContentStep, Did, Lineage, Step, VersionName};
 use cairn::catalog::uses;
 use cairn::error::{Error, show_bytes};
 use cairn::types::RunId;
@@ -74,6 +74,8 @@ pub const HELP: Help = Help {
         "So the answer is: the runs that made the version and what those runs used, and so on; and the runs that used \
          the version and what those runs made, and so on. A run or version that appears a second time is not followed \
          again. Removed versions are marked.",
+        "If a version is a copy, or if content of another version was added to it (cairn://NAME:V/PATH, or an object), \
+         those versions are shown too, and followed. `cairn show` prints the paths. A patch is not followed to its base.",
     ],
     examples: &[
         ("cairn lineage model:prod", ""),
@@ -81,8 +83,10 @@ pub const HELP: Help = Help {
         ("cairn lineage images:v3 --json | jq -r '.results[].version'", ""),
     ],
     exit: &[],
-    json: "{\"artifact\", \"version\", \"complete\", \"sources\", \"results\"}\n\
+    json: "{\"artifact\", \"version\", \"complete\", \"sources\", \"content\", \"results\"}\n\
          sources and results are [{\"run\", \"event\": \"made|used\", \"artifact\", \"version\", \"removed\"}]. \
+         content is [{\"artifact\", \"version\", \"source\", \"event\": \"copied|added\", \"removed\"}]; source is \
+         {\"artifact\", \"version\", \"digest\", \"store_id\"}, with store_id only if it is in another store. \
          complete is false if there is more beyond --depth.",
     list: None,
 };
@@ -142,25 +146,39 @@ fn document(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
         };
         steps.iter().map(one).collect()
     };
+    let content = |step: &ContentStep| {
+        json!({
+            "artifact": step.version.artifact, "version": step.version.version, "source": step.source,
+            "event": if step.is_copy { "copied" } else { "added" }, "removed": is_removed(lineage, step),
+        })
+    };
     context.out.json(&json!({
         "artifact": lineage.version.artifact, "version": lineage.version.version, "complete": lineage.is_complete,
         "sources": steps(&lineage.sources), "results": steps(&lineage.results),
+        "content": lineage.content.iter().map(content).collect::<Vec<_>>(),
     }))
+}
+
+fn is_removed(lineage: &Lineage, step: &ContentStep) -> bool {
+    step.source_here().is_some_and(|source| lineage.removed.contains(&source))
 }
 
 /// A version as a box, a run as an ellipse, and arrows in the direction of time.
 fn dot(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let steps: BTreeSet<&Step> = lineage.sources.iter().chain(&lineage.results).collect();
-    let versions: BTreeSet<&VersionName> = steps.iter().map(|step| &step.version).chain([&lineage.version]).collect();
+    let named = steps.iter().map(|step| step.version.clone()).chain([lineage.version.clone()]);
+    let came_from =
+        lineage.content.iter().flat_map(|step| step.source_here().into_iter().chain([step.version.clone()]));
+    let versions: BTreeSet<VersionName> = named.chain(came_from).collect();
     context.out.line("digraph lineage {\n  rankdir=LR;\n  node [shape=box];")?;
     for version in versions {
-        let look = match (*version == lineage.version, lineage.removed.contains(version)) {
+        let style = match (version == lineage.version, lineage.removed.contains(&version)) {
             (true, _) => " [style=bold]",
             (false, true) => " [style=dashed]",
             (false, false) => "",
         };
-        context.out.line(&format!("  {}{look};", quoted(&version.to_string())))?;
+        context.out.line(&format!("  {}{style};", quoted(&version.to_string())))?;
     }
     let runs: BTreeSet<&RunId> = steps.iter().map(|step| &step.run).collect();
     for run in runs {
@@ -172,6 +190,11 @@ fn dot(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
         let (from, to) = if step.did == Did::Made { (run, version) } else { (version, run) };
         context.out.line(&format!("  {from} -> {to};"))?;
     }
+    for step in &lineage.content {
+        let from = step.source_here().map_or_else(|| step.source.to_string(), |source| source.to_string());
+        let to = step.version.to_string();
+        context.out.line(&format!("  {} -> {} [style=dashed];", quoted(&from), quoted(&to)))?;
+    }
     context.out.line("}")
 }
 
@@ -179,17 +202,21 @@ fn dot(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
 fn text(context: &mut Context, lineage: &Lineage) -> Result<(), Failure> {
     context.out.line(&lineage.version.to_string())?;
     for (steps, first) in [(&lineage.sources, Did::Made), (&lineage.results, Did::Used)] {
-        let mut branch = Branch { context, lineage, first, runs: HashMap::new(), versions: HashMap::new() };
+        let (runs, versions, content) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let mut branch = Branch { context, lineage, first, runs, versions, content };
+        for step in lineage.content.iter().filter(|_| first == Did::Made) {
+            branch.content.entry(step.version.clone()).or_default().push(step);
+        }
         for step in steps {
             if step.did == first {
-                branch.runs.entry(&step.version).or_default().push(&step.run);
+                branch.runs.entry(step.version.clone()).or_default().push(&step.run);
             } else {
                 branch.versions.entry(&step.run).or_default().push(&step.version);
             }
         }
         branch.print()?;
     }
-    if lineage.sources.is_empty() && lineage.results.is_empty() {
+    if lineage.sources.is_empty() && lineage.results.is_empty() && lineage.content.is_empty() {
         context.status("no run is recorded that made or used it");
     }
     Ok(())
@@ -201,14 +228,16 @@ struct Branch<'a> {
     lineage: &'a Lineage,
     /// What leads from a version to runs.
     first: Did,
-    runs: HashMap<&'a VersionName, Vec<&'a RunId>>,
+    runs: HashMap<VersionName, Vec<&'a RunId>>,
     versions: HashMap<&'a RunId, Vec<&'a VersionName>>,
+    content: HashMap<VersionName, Vec<&'a ContentStep>>,
 }
 
-/// A line of the text: a run below a version, or a version below a run.
+/// A line of the text: a run or what content came from below a version, or a version below a run.
 enum Line<'a> {
     Run(&'a RunId),
     Version(&'a VersionName),
+    Content(&'a ContentStep),
 }
 
 impl<'a> Branch<'a> {
@@ -218,7 +247,8 @@ impl<'a> Branch<'a> {
         while let Some((depth, line)) = stack.pop() {
             let text = self.line(&line);
             let below: Vec<Line<'a>> = match &line {
-                Line::Version(version) => self.runs.get(version).into_iter().flatten().map(|r| Line::Run(r)).collect(),
+                Line::Version(version) => self.below(version),
+                Line::Content(step) => step.source_here().map_or(Vec::new(), |source| self.below(&source)),
                 Line::Run(run) => self.versions.get(run).into_iter().flatten().map(|v| Line::Version(v)).collect(),
             };
             let again = !seen.insert(text.clone()) && !below.is_empty();
@@ -233,8 +263,20 @@ impl<'a> Branch<'a> {
         Ok(())
     }
 
+    /// What is printed below a version.
+    fn below(&self, version: &VersionName) -> Vec<Line<'a>> {
+        let runs = self.runs.get(version).into_iter().flatten().map(|run| Line::Run(run));
+        runs.chain(self.content.get(version).into_iter().flatten().map(|step| Line::Content(step))).collect()
+    }
+
     fn line(&self, line: &Line<'_>) -> String {
         match (line, self.first) {
+            (Line::Content(step), _) => {
+                let did = if step.is_copy { "copied from" } else { "with content of" };
+                let source = step.source_here().map_or_else(|| step.source.to_string(), |source| source.to_string());
+                let removed = if is_removed(self.lineage, step) { " (removed)" } else { "" };
+                format!("{did} {source}{removed}")
+            }
             (Line::Run(run), Did::Made) => format!("made by run {}", show_bytes(run.as_str().as_bytes())),
             (Line::Run(run), _) => format!("used by run {}", show_bytes(run.as_str().as_bytes())),
             (Line::Version(version), first) => {

@@ -5,7 +5,7 @@ use super::shared_args::DraftSide;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::Context;
-use cairn::catalog::{Selector, Version, VersionSpec};
+use cairn::catalog::{Selector, SharedEntries, Version, VersionSpec};
 use cairn::error::Error;
 use cairn::manifest::{Entry, FoundEntry, Tree};
 use cairn::types::RelPath;
@@ -36,6 +36,7 @@ pub struct LsArgs {
 pub const LS_HELP: Help = Help {
     description: &[
         "Paths are complete, from the root of the version. A directory ends with /.",
+        "With -l, an entry that was added from another version is followed by its source: from cairn://NAME:vN/PATH.",
         "With --draft, lists what `cairn finish` would make of a draft now. What is not sealed is not in it.",
     ],
     examples: &[
@@ -76,7 +77,11 @@ pub fn ls(context: &mut Context, args: LsArgs) -> CommandResult {
     let path = args.path.as_ref().map_or(Ok(RelPath::root()), |p| RelPath::parse_or_root(p.as_bytes()))?;
     let (of, tree) = listed(context, &args)?;
     let FoundEntry { entry, rank } = found(&of, &tree, &path)?;
-    let mut show = |path: &RelPath, entry: &Entry| line(context, path, entry, args.long);
+    let mut shared = of.version.as_ref().filter(|_| args.long && !context.json()).map(SharedEntries::of);
+    let mut show = |path: &RelPath, entry: &Entry| {
+        let source = shared.as_mut().map_or(Ok(None), |shared| shared.source(path, entry))?;
+        line(context, path, entry, args.long, source)
+    };
     match &entry {
         Entry::Directory(_) if args.recursive => {
             for visit in tree.walk_below(&path)? {
@@ -104,7 +109,7 @@ fn listed(context: &Context, args: &LsArgs) -> Result<(Listed, Tree), Error> {
                 .with_hint(format!("`cairn ls {} --draft ID` lists a draft", spec.artifact)));
         }
         let id = args.draft.draft.as_deref().unwrap_or_default();
-        return Ok((Listed { name, arguments: format!("{} --draft {id}", spec.artifact) }, tree));
+        return Ok((Listed { name, arguments: format!("{} --draft {id}", spec.artifact), version: None }, tree));
     }
     let version = context.version(&args.version)?;
     Ok((Listed::of(&version), version.tree()?))
@@ -114,11 +119,12 @@ fn listed(context: &Context, args: &LsArgs) -> Result<(Listed, Tree), Error> {
 struct Listed {
     name: String,
     arguments: String,
+    version: Option<Version>,
 }
 
 impl Listed {
     fn of(version: &Version) -> Listed {
-        Listed { name: version.to_string(), arguments: version.to_string() }
+        Listed { name: version.to_string(), arguments: version.to_string(), version: Some(version.clone()) }
     }
 }
 
@@ -130,7 +136,13 @@ fn found(of: &Listed, tree: &Tree, path: &RelPath) -> Result<FoundEntry, Error> 
     })
 }
 
-fn line(context: &mut Context, path: &RelPath, entry: &Entry, detailed: bool) -> Result<(), Failure> {
+fn line(
+    context: &mut Context,
+    path: &RelPath,
+    entry: &Entry,
+    detailed: bool,
+    source: Option<String>,
+) -> Result<(), Failure> {
     if context.json() {
         return context.out.json(&Line::of(path.as_bytes(), entry));
     }
@@ -144,6 +156,9 @@ fn line(context: &mut Context, path: &RelPath, entry: &Entry, detailed: bool) ->
     if let Some(target) = points_at(entry).filter(|_| detailed) {
         context.out.bytes(b" -> ")?;
         context.out.name(target)?;
+    }
+    if let Some(source) = source {
+        context.out.bytes(format!(" from {source}").as_bytes())?;
     }
     context.out.bytes(b"\n")
 }

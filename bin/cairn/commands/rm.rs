@@ -306,7 +306,8 @@ fn in_words(why: &str) -> String {
         "last" | "within" => format!("--keep-{why}"),
         "no ttl" => "it does not expire".to_owned(),
         _ => match why.strip_prefix("ttl ends in ").and_then(|rest| rest.strip_suffix(" s")?.parse::<u64>().ok()) {
-            Some(seconds) => format!("expires in {}", about(seconds)),
+            // What was given as 30 days is not "29 days" a second later.
+            Some(seconds) => format!("expires in {}", about(seconds.next_multiple_of(60))),
             None => why.to_owned(),
         },
     }

@@ -1,5 +1,6 @@
 //! `cairn show`
 
+use super::entry::json_name;
 use super::table::show_entry;
 use crate::errors::CommandResult;
 use crate::help::Help;
@@ -8,7 +9,7 @@ use crate::progress::human;
 use cairn::Draft;
 use cairn::catalog::origin::Actor;
 use cairn::catalog::retention::expires_at;
-use cairn::catalog::{Contribution, RunRecord, Version};
+use cairn::catalog::{Contribution, RunRecord, SharedRecord, Version};
 use cairn::error::Result;
 use cairn::internals::clock;
 use clap::Args;
@@ -45,9 +46,11 @@ pub const HELP: Help = Help {
     json: "{\"artifact\", \"version\", \"type\", \"digest\", \"aliases\", \"tags\", \"description\", \
          \"metadata\", \"entries\", \"files\", \"bytes\", \"new_bytes\", \"created_at\", \"mode\", \
          \"run\", \"group\", \"job_type\", \"runs\", \"user\", \"host\", \"base\", \"distributed_id\", \"source\", \
-         \"ttl_seconds\", \"expires_at\", \"contributions\"}\n\
+         \"shared\", \"ttl_seconds\", \"expires_at\", \"contributions\"}\n\
          user is {\"uid\", \"name\"}. base is the version that a patch changed, source the version that was copied: \
-         {\"artifact\", \"version\", \"digest\", \"store_id\"}. contributions are those of a collaborative version: \
+         {\"artifact\", \"version\", \"digest\", \"store_id\"}. shared is what was added from other versions: \
+         [{\"uri\", \"source\", \"path\", \"at\", \"content\"}], where content is the digest of a file; if it was \
+         more than 100 additions, each source is listed once, without paths. contributions are those of a collaborative version: \
          [{\"run\", \"files\", \"bytes\", \"at\", \"user\", \"host\"}]. runs lists all runs that made \
          the same content. With PATH: the fields of `cairn ls --json`, and object for a table, image, list of \
          classes or HTML page.",
@@ -76,6 +79,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
             "created_at": record.created_at, "mode": record.mode, "run": run.map(|r| &r.id),
             "user": record.origin.user, "host": record.origin.host, "base": record.base,
             "distributed_id": record.distributed_id, "source": record.source,
+            "shared": record.shared.iter().map(shared_document).collect::<Vec<_>>(),
             "ttl_seconds": notes.ttl_seconds, "expires_at": expires,
             "contributions": contributions.iter().map(contribution_document).collect::<Vec<_>>(),
             "group": run.and_then(|r| r.group.as_ref()), "job_type": run.and_then(|r| r.job_type.as_ref()),
@@ -113,6 +117,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
         lines.push(("again by run", format!("{} more, which --json lists", notes.runs.len() - SHOWN_RUNS)));
     }
     lines.extend(contributions.iter().map(|one| ("contribution", contribution_line(one))));
+    lines.extend(record.shared.iter().map(|one| ("shared", shared_line(one))));
     for (key, value) in &notes.metadata {
         lines.push(("metadata", format!("{key} = {value}")));
     }
@@ -138,6 +143,27 @@ fn contribution_document(one: &Contribution) -> Value {
         "run": record.run.id, "files": record.files, "bytes": record.bytes, "at": record.head.at,
         "user": record.head.origin.user, "host": record.head.origin.host,
     })
+}
+
+/// What was added from another version, in JSON.
+fn shared_document(one: &SharedRecord) -> Value {
+    let mut document = json!({ "uri": one.uri(), "source": one.source, "content": one.content });
+    for (field, path) in [("path", &one.path), ("at", &one.at)] {
+        let Some(path) = path else { continue };
+        let (readable, exact) = json_name(path.as_bytes());
+        document[field] = json!(readable);
+        if let Some(exact) = exact {
+            document[format!("{field}_b64")] = json!(exact);
+        }
+    }
+    document
+}
+
+/// `images from cairn://images:v3/train`
+fn shared_line(one: &SharedRecord) -> String {
+    let at = one.at.as_ref().map_or(String::new(), |at| if at.is_root() { "/ ".to_owned() } else { format!("{at} ") });
+    let store = one.source.store_id.as_ref().map_or(String::new(), |id| format!(" in store {id}"));
+    format!("{at}from {}{store}", one.uri())
 }
 
 fn contribution_line(one: &Contribution) -> String {

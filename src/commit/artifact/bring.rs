@@ -1,5 +1,6 @@
 //! Content of another version: found in this store, else stored again from there.
 
+use super::builder::AddedEntry;
 use crate::catalog::Version;
 use crate::error::{Error, Result};
 use crate::ingest::{Body, FileBody, Sink, SourceTree, Stored};
@@ -36,16 +37,15 @@ pub(in crate::commit) fn bring(
     }
 }
 
-/// Adds what is at `path` of a version as `at`. The content is looked for after the token was made, so no collection
+/// Adds an entry of a version, with all that is below it. The content is looked for after the token was made, so no collection
 /// frees it.
 pub(super) fn add_entries(
     tree: &mut SourceTree,
-    at: &RelPath,
-    version: &Version,
-    path: &RelPath,
+    added: &AddedEntry,
     sink: &Sink<'_>,
     progress: &Progress,
 ) -> Result<()> {
+    let AddedEntry { at, version, path, .. } = added;
     let mut lane = match sink {
         Sink::Store(writer) => Some(writer.thread_writer()),
         Sink::Nowhere => None,

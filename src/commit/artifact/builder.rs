@@ -3,10 +3,10 @@
 use super::basis::{BaseOp, Basis};
 use super::changes::ParsedChange;
 use super::spool::Spool;
-use crate::catalog::{Metadata, Version, note};
+use crate::catalog::{Metadata, SharedRecord, Version, note};
 use crate::error::{Error, Result, show_path};
 use crate::ingest::{Body, FileBody, Overwrite, ScanOptions, SourceStat, lstat_source};
-use crate::types::{AliasName, ArtifactName, ArtifactType, RelPath, Tag};
+use crate::types::{AliasName, ArtifactName, ArtifactType, Digest, RelPath, Tag};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,8 @@ pub struct Artifact {
     pub(in crate::commit) metadata: Option<Metadata>,
     pub(in crate::commit) tags: Vec<Tag>,
     pub(in crate::commit) aliases: Vec<AliasName>,
+    /// What contributions to a draft added from other versions.
+    pub(in crate::commit) contributed: Vec<SharedRecord>,
 }
 
 /// One addition, in the order they were made.
@@ -52,8 +54,20 @@ pub struct Artifact {
 pub(in crate::commit) enum Add {
     Entry { at: RelPath, body: Body, _spool: Option<Spool> },
     Directory { at: RelPath, source: PathBuf, options: ScanOptions },
-    Version { at: RelPath, version: Version, path: RelPath },
+    Version(AddedEntry),
     Remove { at: RelPath },
+}
+
+/// An entry of another version that is added.
+#[derive(Debug)]
+pub(in crate::commit) struct AddedEntry {
+    pub at: RelPath,
+    pub version: Version,
+    pub path: RelPath,
+    /// Of a file: the digest of its content.
+    pub content: Option<Digest>,
+    /// Whether the version's record is to say where it came from. Not of the files that an object needs.
+    pub is_recorded: bool,
 }
 
 impl Artifact {
@@ -77,6 +91,7 @@ impl Artifact {
             metadata: None,
             tags: Vec::new(),
             aliases: Vec::new(),
+            contributed: Vec::new(),
         }
     }
 

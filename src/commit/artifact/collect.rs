@@ -37,7 +37,7 @@ pub(in crate::commit) fn collect(
                 let part = stored_dir(source, options, own, sink, progress)?;
                 tree.graft(at, part)?;
             }
-            Add::Version { at, version, path } => add_entries(&mut tree, at, version, path, sink, progress)?,
+            Add::Version(added) => add_entries(&mut tree, added, sink, progress)?,
             Add::Remove { at } => match tree.remove(at) {
                 Err(e) if e.kind() == Kind::NotFound && removed.contains(at) => {}
                 Err(e) if e.kind() == Kind::NotFound && artifact.basis.is_some() => {

@@ -1,10 +1,10 @@
 //! Adding what stays elsewhere: references, and content of other versions of the store.
 
-use super::builder::{Add, Artifact};
-use crate::catalog::{self, Version, VersionSpec};
+use super::builder::{Add, AddedEntry, Artifact};
+use crate::catalog::{self, SharedRecord, SourceRecord, Version, VersionSpec, shared};
 use crate::error::{Error, Result};
 use crate::ingest::Body;
-use crate::manifest::Reference;
+use crate::manifest::{Entry, Reference, Tree};
 use crate::progress::Progress;
 use crate::remote::{self, FindOptions, Location, Named, Uri};
 use crate::setters::setters;
@@ -148,26 +148,67 @@ impl Artifact {
         name: Option<RelPath>,
         below: &RelPath,
     ) -> Result<&mut Self> {
-        let is_directory = match version.tree()?.lookup(path)? {
-            Some(found) => found.entry.is_directory(),
-            None if path.is_root() => true,
-            None => {
-                return Err(Error::not_found(format!("there is no {path} in {version}"))
-                    .with_hint(format!("`cairn ls {version}` lists it")));
-            }
+        let entry = match version.tree()?.lookup(path)? {
+            Some(found) => Some(found.entry),
+            None if path.is_root() => None,
+            None => return Err(no_entry(version, path)),
         };
+        let is_directory = entry.as_ref().is_none_or(Entry::is_directory);
         let at = match name {
             Some(name) if is_directory || !name.is_root() => name,
             _ if is_directory => RelPath::root(),
             _ => RelPath::parse(path.name())?,
         };
-        self.adds.push(Add::Version { at: at.below(below)?, version: version.clone(), path: path.clone() });
+        let content = match entry {
+            Some(Entry::File { digest, .. }) => Some(digest),
+            _ => None,
+        };
+        let (at, version, path) = (at.below(below)?, version.clone(), path.clone());
+        self.adds.push(Add::Version(AddedEntry { at, version, path, content, is_recorded: true }));
         Ok(self)
+    }
+
+    /// Adds a file of a version that an object needs, at the same path. The object is recorded, its files are not.
+    pub(crate) fn add_needed(&mut self, tree: &Tree, version: &Version, path: &str) -> Result<()> {
+        let path = RelPath::parse(path.as_bytes())?;
+        if tree.lookup(&path)?.is_none() {
+            return Err(no_entry(version, &path));
+        }
+        let (at, version) = (path.clone(), version.clone());
+        self.adds.push(Add::Version(AddedEntry { at, version, path, content: None, is_recorded: false }));
+        Ok(())
+    }
+
+    /// What was added from other versions, for a record of `store`.
+    pub(in crate::commit) fn shared(&self, store: &Store) -> Vec<SharedRecord> {
+        let mut all = self.contributed.clone();
+        let adds = self.adds.iter().filter_map(|add| match add {
+            Add::Version(added) if added.is_recorded => Some(added),
+            _ => None,
+        });
+        shared::unite(&mut all, adds.map(|added| added.record(store)));
+        all
     }
 
     fn add_found(&mut self, at: RelPath, reference: Reference) {
         self.adds.push(Add::Entry { at, body: Body::Reference(Box::new(reference)), _spool: None });
     }
+}
+
+impl AddedEntry {
+    fn record(&self, store: &Store) -> SharedRecord {
+        let AddedEntry { at, version, path, content, .. } = self;
+        SharedRecord {
+            source: SourceRecord::of(version, store),
+            path: Some(path.clone()),
+            at: Some(at.clone()),
+            content: *content,
+        }
+    }
+}
+
+fn no_entry(version: &Version, path: &RelPath) -> Error {
+    Error::not_found(format!("there is no {path} in {version}")).with_hint(format!("`cairn ls {version}` lists it"))
 }
 
 /// What a URI is called in a version: its last part.

@@ -2,7 +2,7 @@
 
 use super::conflicts::listed;
 use crate::catalog::draft::{Draft, DraftState};
-use crate::catalog::{Metadata, Note, Recorded, RunRecord, alias, note};
+use crate::catalog::{Metadata, Note, Recorded, RunRecord, alias, note, shared};
 use crate::commit::artifact::Artifact;
 use crate::commit::publication::{Published, SaveOptions};
 use crate::error::{Error, Result};
@@ -66,6 +66,8 @@ pub(in crate::commit) fn merged_annotations(
         merged.tags.extend(tags.iter().filter(|t| !merged.tags.contains(t)).cloned().collect::<Vec<_>>());
         merged.aliases.extend(aliases.iter().filter(|a| !merged.aliases.contains(a)).cloned().collect::<Vec<_>>());
     }
+    let contributed = state.contributions.iter().flat_map(|c| c.record.shared.iter().cloned());
+    shared::unite(&mut merged.contributed, contributed.chain(artifact.shared(draft.store())));
     match merged.set_metadata(metadata) {
         Ok(_) => Ok(merged),
         Err(e) => Err(metadata_too_large(draft, state, artifact, &e)),

@@ -94,12 +94,7 @@ fn attempt(
     let draft = VersionDraft {
         kind: Some(source.record().kind.clone()),
         known_version: newest.as_ref(),
-        source: Some(SourceRecord {
-            artifact: source.artifact().clone(),
-            version: source.number(),
-            digest: source.digest(),
-            store_id: (!here).then(|| source.store().config().store_id.to_string()),
-        }),
+        source: Some(SourceRecord::of(source, store)),
         ..VersionDraft::new(artifact, options, Mode::Simple, from)
     };
     let record = draft.record(store, &work, &root, &writer)?;

@@ -138,7 +138,7 @@ impl UpsertInProgress {
     pub fn save(self, artifact: &Artifact, options: &UpsertOptions) -> Result<Upserted> {
         let (draft, run) = (self.draft.clone(), self.run.clone());
         check(&draft, artifact)?;
-        match contribute(self, artifact, options)? {
+        match txn::once(|| contribute(self, artifact, options))? {
             AttemptOutcome::Done(done) => Ok(done),
             AttemptOutcome::Again => upsert(&draft, &run, artifact, options),
         }
@@ -195,6 +195,7 @@ fn contribute(
         metadata: artifact.metadata.clone().unwrap_or_default(),
         tags: artifact.tags.clone(),
         aliases: artifact.aliases.clone(),
+        shared: artifact.shared(store),
     };
     let record = DraftRecord::Contribution(Box::new(contribution));
     let (durable, new_bytes) = draft_log::write(draft, work, &record)?.durable_with(writer, &[&draft.log()])?;

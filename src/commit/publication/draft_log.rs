@@ -40,6 +40,10 @@ impl Numbers for LogNumbers<'_> {
 
     const RELIES_ON_WINNER: bool = false;
 
+    fn done(&self) -> &'static str {
+        "it is recorded"
+    }
+
     fn dir(&self) -> PathBuf {
         self.draft.log()
     }

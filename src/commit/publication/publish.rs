@@ -89,6 +89,7 @@ impl<'a> VersionDraft<'a> {
             base: self.base,
             distributed_id: self.distributed_id.cloned(),
             source: self.source.clone(),
+            shared: artifact.shared(store),
             from: self.from,
             exact: self.exact,
             always_new: options.always_new,

@@ -300,3 +300,60 @@ fn show_says_what_an_entry_is_and_a_wrong_table_is_refused() {
     let out = test.cairn(&["put", "t", "--table", "bad.jsonl"]).current_dir(test.path("")).output().unwrap();
     assert!(text(&out.stderr).contains("line 2 is not a JSON object"), "{}", text(&out.stderr));
 }
+
+#[test]
+fn an_object_of_another_version_is_a_reference_to_it() {
+    let test = TestStore::new();
+    let store = Store::open(test.store_path()).unwrap();
+    let mut scores = Table::new(["picture", "n"]);
+    scores.add_row([image().into(), 1.into()]).unwrap();
+    let mut artifact = Artifact::new("one", None).unwrap();
+    artifact.add("scores", &scores).unwrap();
+    artifact.add("page", &Html::new("<p>")).unwrap();
+    artifact.add("names", &Classes::new([(0, "cat")])).unwrap();
+    artifact.add("cat", &image().caption("a cat")).unwrap();
+    let one = artifact.save(&store).unwrap().version;
+    let names = ["scores", "page", "names", "cat"];
+    let get = |name: &str| one.get(name).unwrap();
+    let mut artifact = Artifact::new("two", None).unwrap();
+    for name in names {
+        artifact.add(format!("of/{name}"), &get(name)).unwrap();
+    }
+    let two = artifact.save(&store).unwrap().version;
+    assert_eq!(two.record().new_bytes, 0, "all content is shared");
+    for name in names {
+        assert_eq!(two.get(&format!("of/{name}")).unwrap(), get(name));
+    }
+    let shared: Vec<_> = two.record().shared.iter().map(|s| (s.at.clone().unwrap().to_string(), s.uri())).collect();
+    let files = ["scores.table.json", "page.html-file.json", "names.classes.json", "cat.image-file.json"];
+    assert_eq!(shared, files.map(|f| (format!("of/{f}"), format!("cairn://one:v0/{f}"))), "not the files they need");
+    // What is changed after it was read is an object of its own, whose picture is shared.
+    let (Object::Table(mut table), Object::Image(picture)) = (get("scores"), get("cat")) else { panic!() };
+    table.add_row([Value::Null, 2.into()]).unwrap();
+    let mut artifact = Artifact::new("three", None).unwrap();
+    artifact.add("more", &table).unwrap();
+    artifact.add("dog", &picture.caption("a dog")).unwrap();
+    let three = artifact.save(&store).unwrap().version;
+    assert_eq!((three.record().shared.len(), three.get("more").unwrap()), (0, Object::Table(table)));
+    drop((one, two, three));
+    test.ok(&["rm", "one", "--all"]);
+    test.ok(&["gc", "--min-age", "0", "--wait"]);
+    let two = store.version("two").unwrap();
+    let Object::Table(table) = two.get("of/scores").unwrap() else { panic!() };
+    let [Value::Image(picture), _] = &table.rows()[0][..] else { panic!() };
+    assert_eq!(picture.bytes().unwrap(), PNG);
+    test.ok(&["verify"]);
+}
+
+#[test]
+fn an_object_of_a_version_keeps_the_bytes_that_another_program_wrote() {
+    let test = TestStore::new();
+    let store = Store::open(test.store_path()).unwrap();
+    // Valid, but not in the form that cairn writes.
+    let bytes = "{\"_type\": \"classes\",   \"class_set\": [ {\"name\": \"cat\", \"id\": 0} ] }";
+    let mut artifact = Artifact::new("one", None).unwrap();
+    artifact.add_bytes("c.classes.json", bytes).unwrap();
+    let one = artifact.save(&store).unwrap().version;
+    let two = version_with(&store, "two", "c", &one.get("c").unwrap());
+    assert_eq!((read(&two, "c.classes.json").as_str(), two.digest()), (bytes, one.digest()));
+}

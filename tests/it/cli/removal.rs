@@ -1,7 +1,7 @@
 //! `rm` with rules, what it says it frees, and how much it reads.
 
 use crate::crafted_stores::made_at;
-use crate::support::{TestStore, make_tree, random_bytes, shim, text};
+use crate::support::{TestStore, make_tree, random_bytes, shim, steps, text};
 use cairn::catalog::sole_content::{sole_content, sole_content_within};
 use cairn::types::{ArtifactName, VersionNumber};
 use serde_json::json;
@@ -197,4 +197,27 @@ fn rm_reads_the_aliases_as_often_for_many_versions_as_for_one() {
     let four = reads(&test_store, "artifacts/x/aliases", &["rm", "x:v1", "x:v2", "x:v3", "x:v4", "-q"]).unwrap();
     assert!(one > 20, "{one} reads of ten aliases, twice at least");
     assert_eq!(four, one);
+}
+
+#[test]
+fn a_removal_whose_last_sync_fails_says_that_the_version_is_removed() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    test_store.ok(&["put", "x", "src"]);
+    let count = steps(&test_store.copy(&["store"]), &["rm", "x:v0"]);
+    let mut said = 0;
+    for step in 1..=count {
+        let copy = test_store.copy(&["store"]);
+        let out = copy.cairn(&["rm", "x:v0"]).env("CAIRN_FAULT", format!("error:{step}")).output().unwrap();
+        let is_removed = copy.cairn(&["show", "x:v0"]).output().unwrap().status.code() == Some(6);
+        let (printed, stderr) = (text(&out.stdout), text(&out.stderr));
+        assert_eq!(printed.trim(), if is_removed { "x:v0" } else { "" }, "step {step}: {stderr}");
+        assert_eq!(stderr.contains("nothing was removed"), !is_removed, "step {step}: {stderr}");
+        assert!(!stderr.contains("is published"), "step {step}: {stderr}");
+        if stderr.contains("it is removed, but that may not survive a loss of power") {
+            assert!(is_removed && out.status.code() == Some(5), "{stderr}");
+            said += 1;
+        }
+    }
+    assert_eq!(said, 1);
 }

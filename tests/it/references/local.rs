@@ -3,6 +3,7 @@
 use crate::support::*;
 use cairn::error::Kind;
 use cairn::{Artifact, ReferenceOptions};
+use serde_json::json;
 use std::path::Path;
 
 fn uri(path: &Path) -> String {
@@ -149,6 +150,59 @@ fn content_of_another_version_stays_when_that_version_is_freed() {
     for (wrong, status) in [("cairn://two:v7/x", 6), ("cairn://two/x", 6), ("cairn://none/x", 6)] {
         test.run(&["put", "three", wrong], status);
     }
+}
+
+#[test]
+fn the_source_of_content_of_another_version_is_recorded_and_printed() {
+    let test = TestStore::new();
+    make_tree(&test.path("src"), &[("d/1", b"one"), ("d/2", b"two"), ("e", b"e")]);
+    make_tree(&test.path("new"), &[("3", b"three")]);
+    make_tree(&test.path("same"), &[("d/1", b"one"), ("d/2", b"two"), ("d/3", b"three"), ("e", b"e")]);
+    test.ok(&["put", "one", "src", "--run", "crawl"]);
+    test.ok(&["put", "two", "cairn://one:v0/d", "new", "--at", "d"]);
+    test.ok(&["patch", "two", "cairn://one/e"]);
+    let shown = test.json(&["show", "two:v0"])["shared"].clone();
+    let (uri, path, at) = (&shown[0]["uri"], &shown[0]["path"], &shown[0]["at"]);
+    assert_eq!((shown.as_array().unwrap().len(), uri, path, at), (1, &json!("cairn://one:v0/d"), &json!("d"), at));
+    assert_eq!((at, &shown[0]["source"]["version"]), (&json!("d"), &json!("v0")));
+    assert!(test.ok(&["show", "two:v0"]).contains("d from cairn://one:v0/d"));
+    let list = |path: &str| test.ok(&["ls", "two:v1", path, "-l"]);
+    assert!(list("e").ends_with("e from cairn://one:v0/e"), "{}", list("e"));
+    assert!(!test.ok(&["ls", "two:v0", "d/3", "-l"]).contains("from"), "it came from a file");
+    let below = test.ok(&["ls", "two:v0", "d", "-l"]);
+    assert!(below.contains("d/1 from cairn://one:v0/d/1\n") && below.ends_with("d/3"), "{below}");
+    assert_eq!(test.ok(&["lineage", "two:v0"]), "two:v0\n  with content of one:v0\n    made by run crawl");
+    let content = test.json(&["lineage", "two:v0"])["content"].clone();
+    assert_eq!((&content[0]["source"]["artifact"], &content[0]["event"]), (&json!("one"), &json!("added")));
+    assert!(test.ok(&["lineage", "two:v0", "--format", "dot"]).contains("\"one:v0\" -> \"two:v0\" [style=dashed]"));
+    // The digest says what is in a version, not where it came from.
+    test.ok(&["put", "three", "same"]);
+    assert_eq!(test.json(&["show", "three"])["digest"], test.json(&["show", "two:v1"])["digest"]);
+    test.ok(&["rm", "one", "--all"]);
+    test.ok(&["gc", "--min-age", "0", "--wait"]);
+    assert_eq!(test.ok(&["lineage", "two:v0"]), "two:v0\n  with content of one:v0 (removed)\n    made by run crawl");
+    assert!(list("e").ends_with("e from cairn://one:v0/e"));
+    assert_eq!(test.run(&["cat", "two", "d/1"], 0).stdout, b"one");
+    test.ok(&["verify"]);
+}
+
+#[test]
+fn a_finish_records_what_its_contributions_added_from_other_versions() {
+    let test = TestStore::new();
+    make_tree(&test.path("src"), &[("a", b"a"), ("b", b"b"), ("c", b"c")]);
+    test.ok(&["put", "one", "src"]);
+    for (run, path) in [("r1", "a"), ("r2", "b")] {
+        test.ok(&["upsert", "all", &format!("cairn://one:v0/{path}"), "--distributed-id", "d", "--run", run]);
+    }
+    test.ok(&["finish", "all", "cairn://one:v0/c", "--distributed-id", "d"]);
+    let shown = test.json(&["show", "all"]);
+    let uris: Vec<_> = shown["shared"].as_array().unwrap().iter().map(|one| one["uri"].as_str().unwrap()).collect();
+    assert_eq!(uris, ["cairn://one:v0/a", "cairn://one:v0/b", "cairn://one:v0/c"]);
+    test.ok(&["copy", "all", "again"]);
+    assert_eq!(
+        test.ok(&["lineage", "again"]).lines().map(str::trim).collect::<Vec<_>>()[..2],
+        ["again:v0", "copied from all:v0"]
+    );
 }
 
 #[test]

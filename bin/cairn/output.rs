@@ -29,7 +29,8 @@ impl Context {
     pub fn new(mut global: GlobalArgs) -> Context {
         global.store = global.store.filter(|s| !s.as_os_str().is_empty());
         let (to, terminal) = (std::io::stdout(), std::io::stdout().is_terminal());
-        let out = Out { to: BufWriter::with_capacity(1 << 16, to), terminal, coloured: is_coloured(terminal) };
+        let out =
+            Out { to: BufWriter::with_capacity(1 << 16, to), terminal, coloured: is_coloured(terminal), header: false };
         Context { global, out }
     }
 
@@ -98,6 +99,8 @@ pub struct Out {
     pub terminal: bool,
     /// Whether colours are wanted.
     pub coloured: bool,
+    /// Whether tables get headings, also where no person reads them.
+    pub header: bool,
 }
 
 /// The numbers of colours.
@@ -161,9 +164,16 @@ impl Out {
         self.bytes(if empty { b"[]\n" } else { b"]\n" })
     }
 
-    /// Writes an aligned table; `heads` are shown to people only. A column whose head begins with `>` is right-aligned.
+    /// Writes an aligned table; `heads` are shown to people only, or with --header. A column whose head begins with `>`
+    /// is right-aligned. On a terminal, columns that say nothing are left out.
     pub fn table(&mut self, heads: &[&str], rows: &[Vec<String>]) -> std::result::Result<(), Failure> {
-        self.aligned(heads, rows, self.terminal && !rows.is_empty())
+        if !self.terminal {
+            return self.aligned(heads, rows, self.header);
+        }
+        let kept: Vec<usize> = (0..heads.len()).filter(|i| rows.iter().any(|row| row[*i] != "-")).collect();
+        let heads: Vec<&str> = kept.iter().map(|i| heads[*i]).collect();
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| kept.iter().map(|i| row[*i].clone()).collect()).collect();
+        self.aligned(&heads, &rows, !rows.is_empty())
     }
 
     /// [`Out::table`] with heads for all users, also without rows.

@@ -43,7 +43,15 @@ pub fn in_our_form(text: &str, command: &str) -> Parts {
             causes.push(paragraph.trim_matches(['[', ']']).to_owned());
         }
     }
-    (message, causes, hint.unwrap_or_else(|| format!("`{command} --help` has examples")))
+    let known = || known_mistake(command, &message).map(str::to_owned);
+    let hint = hint.or_else(known).unwrap_or_else(|| format!("`{command} --help` has examples"));
+    (message, causes, hint)
+}
+
+/// What is meant by an option that a command of the same name has in another tool.
+fn known_mistake(command: &str, message: &str) -> Option<&'static str> {
+    let is_to = ["'--to'", "'--target'", "'-t'"].iter().any(|option| message.contains(option));
+    (command == "cairn restore" && is_to).then_some("`cairn get NAME:V DIR` writes a version's files to a directory")
 }
 
 /// Whether the parser's tip is useful. "to pass '-m' as a value, use '-- -m'" would turn a mistyped option into a file

@@ -1,13 +1,13 @@
-//! Lineage: which run made a version, which runs used it, and what those made; and the versions that a version's content
-//! was copied or added from.
+//! Lineage: which run made a version, which runs used it, and what those made; and the versions that its content was
+//! copied or added from.
 //!
-//! The records of versions say which run made them and what their content came from, and `uses/` which runs used them. What a run made is found by
-//! reading the records of all versions in the store, in parallel and at most once; this is done only if a run used the
-//! version.
+//! The records of versions say which run made them and what their content came from, and `uses/` which runs used them.
+//! What a run made is found by reading the records of all versions in the store, in parallel and at most once; this is
+//! done only if a run used the version.
 
 use super::draft::Draft;
+use super::shared::SourceRecord;
 use super::version::Version;
-use super::version_record::SourceRecord;
 use super::{artifact, numbers, removal, uses};
 use crate::error::{Error, Kind, Result};
 use crate::store::Store;

@@ -1,16 +1,33 @@
-//! What a version shares with others: content that was added to it from another version, and where that came from.
+//! Where the content of a version came from: the version that it is a copy of, and those that content was added from.
 //!
 //! It is in the version's record, not in its entries: equal entries have equal digests (L2), wherever they came from.
 
-use super::version::Version;
-use super::version_record::SourceRecord;
-use crate::error::Result;
-use crate::manifest::{Entry, Tree};
-use crate::types::{Digest, RelPath};
+use crate::types::{ArtifactName, Digest, RelPath, VersionNumber};
 use serde::{Deserialize, Serialize};
 
 /// How many additions are recorded one by one. If there are more, each source version is recorded once.
 pub(crate) const MAX_SHARED: usize = 100;
+
+/// The version that a copy was made of, or that content was added from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// The artifact.
+    pub artifact: ArtifactName,
+    /// The number.
+    pub version: VersionNumber,
+    /// The digest of its root.
+    pub digest: Digest,
+    /// The id of its store, if that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<String>,
+}
+
+impl std::fmt::Display for SourceRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}@{}", self.artifact, self.version, self.digest)?;
+        self.store_id.as_ref().map_or(Ok(()), |id| write!(f, " in store {id}"))
+    }
+}
 
 /// What was added from another version: as `cairn://NAME:V/PATH`, or as an object of that version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +52,7 @@ impl SharedRecord {
         self.uri_of(self.path.as_ref().unwrap_or(&RelPath::root()))
     }
 
-    fn uri_of(&self, path: &RelPath) -> String {
+    pub(super) fn uri_of(&self, path: &RelPath) -> String {
         let SourceRecord { artifact, version, .. } = &self.source;
         let path = if path.is_root() { String::new() } else { format!("/{path}") };
         format!("cairn://{artifact}:{version}{path}")
@@ -60,57 +77,9 @@ pub(crate) fn unite(all: &mut Vec<SharedRecord>, more: impl IntoIterator<Item = 
     }
 }
 
-/// Tells which entries of a version were added from other versions.
-#[derive(Debug)]
-pub struct SharedEntries<'a> {
-    version: &'a Version,
-    /// The trees of source versions, by the place of their record; `None`: it cannot be read.
-    trees: Vec<Option<Option<Tree>>>,
-}
-
-impl<'a> SharedEntries<'a> {
-    /// Of a version.
-    pub fn of(version: &'a Version) -> SharedEntries<'a> {
-        SharedEntries { version, trees: vec![None; version.record().shared.len()] }
-    }
-
-    /// The URI that `entry`, at `path` of the version, was added from. For an entry below a directory that was added,
-    /// the source version is read; if it is freed, the answer is none.
-    ///
-    /// # Errors
-    /// I/O.
-    pub fn source(&mut self, path: &RelPath, entry: &Entry) -> Result<Option<String>> {
-        for (i, record) in self.version.record().shared.iter().enumerate().rev() {
-            let (Some(at), Some(from)) = (&record.at, &record.path) else { continue };
-            if let Some(content) = &record.content {
-                if at == path && matches!(entry, Entry::File { digest, .. } if digest == content) {
-                    return Ok(Some(record.uri()));
-                }
-            } else if path.is_inside(at) || path == at {
-                let there = path.seen_from(at).below(from)?;
-                let tree = self.trees[i].get_or_insert_with(|| tree_of(self.version, &record.source));
-                let found = tree.as_ref().map(|tree| tree.lookup(&there)).and_then(Result::ok).flatten();
-                if found.is_some_and(|found| found.entry.same(entry)) {
-                    return Ok(Some(record.uri_of(&there)));
-                }
-            }
-        }
-        Ok(None)
-    }
-}
-
-fn tree_of(version: &Version, source: &SourceRecord) -> Option<Tree> {
-    if source.store_id.is_some() {
-        return None;
-    }
-    let found = Version::read(version.store(), &source.artifact, source.version).ok().flatten()?;
-    if found.digest() == source.digest { found.tree().ok() } else { None }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{ArtifactName, VersionNumber};
 
     fn record(version: u64, path: &[u8]) -> SharedRecord {
         let artifact = ArtifactName::parse("images").unwrap();

@@ -1,6 +1,7 @@
 //! Versions: the handle on one that was resolved, and the versions of an artifact.
 
 use super::manifest_file::ManifestFile;
+use super::shared::SourceRecord;
 use super::version_record::{VersionRecord, read_record_at};
 use super::{alias, artifact, numbers, removal};
 use crate::error::{Error, Kind, Result, show_path};
@@ -80,6 +81,17 @@ impl Version {
     /// What was recorded at its commit.
     pub fn record(&self) -> &VersionRecord {
         &self.record
+    }
+
+    /// It, as a source in a record of `store`.
+    pub(crate) fn as_source_in(&self, store: &Store) -> SourceRecord {
+        let is_here = self.store.root() == store.root();
+        SourceRecord {
+            artifact: self.artifact().clone(),
+            version: self.number,
+            digest: self.digest(),
+            store_id: (!is_here).then(|| self.store.config().store_id.to_string()),
+        }
     }
 
     /// The token under which it was made.

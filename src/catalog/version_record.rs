@@ -2,8 +2,7 @@
 
 use super::numbers::{Numbered, unless_exactly, unless_from};
 use super::origin::Origin;
-use super::shared::SharedRecord;
-use super::version::Version;
+use super::shared::{SharedRecord, SourceRecord};
 use crate::error::{Error, Result, show_path};
 use crate::store::Store;
 use crate::txn::claim;
@@ -42,40 +41,6 @@ impl Mode {
             Mode::Collaborative => "collaborative",
             Mode::Patch => "patch",
         }
-    }
-}
-
-/// The version that a copy was made of, or that content was added from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SourceRecord {
-    /// The artifact.
-    pub artifact: ArtifactName,
-    /// The number.
-    pub version: VersionNumber,
-    /// The digest of its root.
-    pub digest: Digest,
-    /// The id of its store, if that is another one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub store_id: Option<String>,
-}
-
-impl SourceRecord {
-    /// Of a version, in a record of `store`.
-    pub(crate) fn of(version: &Version, store: &Store) -> SourceRecord {
-        let here = version.store().root() == store.root();
-        SourceRecord {
-            artifact: version.artifact().clone(),
-            version: version.number(),
-            digest: version.digest(),
-            store_id: (!here).then(|| version.store().config().store_id.to_string()),
-        }
-    }
-}
-
-impl std::fmt::Display for SourceRecord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}@{}", self.artifact, self.version, self.digest)?;
-        self.store_id.as_ref().map_or(Ok(()), |id| write!(f, " in store {id}"))
     }
 }
 

@@ -71,7 +71,7 @@ thread_local! {
     static LOST: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many transactions of this thread were dropped before they tried to commit, and had been ended by another process.
+/// How many transactions of this thread were dropped before they tried to commit, after another process had ended them.
 /// Nothing of them was or will be published.
 pub(super) fn lost_on_this_thread() -> u64 {
     LOST.get()

@@ -62,7 +62,7 @@ pub struct AnnotateArgs {
     #[arg(long)]
     pub merge: bool,
     /// The version expires this long after it was made: a number with s, m, h or d; none: never
-    #[arg(long, value_name = "DURATION|none", value_parser = ttl)]
+    #[arg(long, value_name = "DURATION|none", value_parser = ttl, allow_hyphen_values = true)]
     pub ttl: Option<u64>,
 }
 

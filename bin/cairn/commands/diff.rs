@@ -112,7 +112,10 @@ pub fn run(context: &mut Context, args: DiffArgs) -> CommandResult {
             .with_hint("name the directory second; `A` and `D` are then exchanged")
             .into());
     }
-    let from = context.version(&args.from)?;
+    let from = context.version(&args.from).map_err(|e| {
+        let hint = || format!("the directory is written ./{}, and comes second", args.from);
+        if Path::new(&args.from).is_dir() { e.with_hint(hint()) } else { e }
+    })?;
     let (to_name, to) = other_side(context, &args, from.artifact())?;
     let tree = from.tree()?;
     match compare(context, &args, &from.to_string(), &tree, &to_name, &to) {

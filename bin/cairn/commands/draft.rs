@@ -1,9 +1,10 @@
 //! `cairn drafts`, `cairn draft`
 
+use super::shared_args::HeaderArg;
 use super::stage::quoted;
-use crate::errors::CommandResult;
+use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
-use crate::output::{Context, dash};
+use crate::output::{Context, count, dash};
 use crate::progress::human;
 use cairn::Store;
 use cairn::catalog::draft::ContributionRecord;
@@ -27,6 +28,9 @@ pub struct DraftsArgs {
     /// Also list staging directories that finished drafts left, and how to remove each
     #[arg(long)]
     pub all: bool,
+    /// Whether headings are printed.
+    #[command(flatten)]
+    pub header: HeaderArg,
 }
 
 /// The text of `--help`.
@@ -37,7 +41,8 @@ pub const DRAFTS_HELP: Help = Help {
          discard` discards one.",
         "The columns are ARTIFACT, ID, RUNS (how many contributed), FILES and SIZE of all contributions (a repeated \
          one counts once), \
-         USERS, WRITING (the runs that are still writing or left their staging directory open) and SINCE.",
+         USERS, WRITING (the runs that are still writing or left their staging directory open) and SINCE. Headings are \
+         printed on a terminal, where columns without a value are left out, or with --header.",
     ],
     examples: &[
         ("cairn drafts", ""),
@@ -77,7 +82,14 @@ pub const DRAFT_HELP: Help = Help {
 #[derive(Subcommand, Debug)]
 pub enum DraftCommand {
     /// Show the contributions to a draft and the runs that are writing
-    Show(DraftName),
+    Show {
+        /// The draft.
+        #[command(flatten)]
+        draft: DraftName,
+        /// Whether headings are printed.
+        #[command(flatten)]
+        header: HeaderArg,
+    },
     /// Remove one run's contributions from a draft
     Drop {
         /// The draft.
@@ -129,7 +141,8 @@ pub const DRAFT_DROP_HELP: Help = Help {
 /// The text of `--help`.
 pub const DRAFT_DISCARD_HELP: Help = Help {
     description: &["Removes all contributions, and the staging directories of the draft's runs that are not mounted. \
-         A finished draft cannot be discarded: `cairn rm` removes its version."],
+         `cairn draft show` lists beforehand what is removed. A finished draft cannot be discarded: `cairn rm` removes \
+         its version."],
     examples: &[("cairn draft discard eval eval-7", "")],
     exit: &[(3, "the draft is finished, or it was changed at the same time")],
     json: "{\"artifact\", \"distributed_id\"}",
@@ -138,6 +151,7 @@ pub const DRAFT_DISCARD_HELP: Help = Help {
 
 /// The drafts that are not finished. Those that cannot be read are reported at the end.
 pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
+    args.header.apply(context);
     let store = context.store()?;
     let name = args.name.as_deref().map(ArtifactName::parse).transpose()?;
     let Survey { open, unreadable } = survey(&store, name.as_ref())?;
@@ -192,7 +206,7 @@ pub fn list(context: &mut Context, args: DraftsArgs) -> CommandResult {
         context.out.table(&heads, &left.iter().map(left_row).collect::<Vec<_>>())?;
     }
     let Some(first) = unreadable.first() else { return Ok(0) };
-    let unread = crate::output::count(unreadable.len() as u64, "draft");
+    let unread = count(unreadable.len() as u64, "draft");
     let e = Error::new(first.kind(), format!("{unread} cannot be read"));
     let e = unreadable.iter().fold(e, |e, cause| e.with_cause(format!("{cause:#}")));
     context.out.flush()?;
@@ -270,19 +284,27 @@ fn owner_of(draft: &Draft, stage: &StageInfo) -> String {
 /// One draft.
 pub fn run(context: &mut Context, args: DraftArgs) -> CommandResult {
     match args.command {
-        DraftCommand::Show(name) => show(context, &name),
+        DraftCommand::Show { draft, header } => {
+            header.apply(context);
+            show(context, &draft)
+        }
         DraftCommand::Drop { draft, run } => {
             let (draft, run) = (find(context, &draft)?, RunId::parse(&run)?);
-            if staging::drop_run(&draft, &run)? {
+            let gone = in_draft(&draft, Some(&run));
+            let is_removed = staging::drop_run(&draft, &run)?;
+            done(context, &draft, Some(&run), "dropped", gone)?;
+            if is_removed {
                 context.status(&format!("removed the staging directory of run {run}"));
             }
-            done(context, &draft, Some(&run))
+            Ok(0)
         }
         DraftCommand::Discard(name) => {
             let draft = find(context, &name)?;
+            let gone = in_draft(&draft, None);
             let removed = staging::discard_draft(&draft)?;
+            done(context, &draft, None, "discarded", gone)?;
             removed.iter().for_each(|run| context.status(&format!("removed the staging directory of run {run}")));
-            done(context, &draft, None)
+            Ok(0)
         }
     }
 }
@@ -291,7 +313,24 @@ fn find(context: &Context, name: &DraftName) -> Result<Draft> {
     Ok(Draft::new(&context.store()?, &ArtifactName::parse(&name.name)?, &DistributedId::parse(&name.id)?))
 }
 
-fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> CommandResult {
+/// `2 contributions, 3 files, 12 B`: what counts in a draft, or that of one run; `None` if nothing does.
+fn in_draft(draft: &Draft, run: Option<&RunId>) -> Option<String> {
+    let state = draft.state().ok().filter(|state| state.finish.is_none())?;
+    let mut records = distinct(&state);
+    records.retain(|record| run.is_none_or(|run| record.run.id == *run));
+    let [files, bytes] = [|r: &ContributionRecord| r.files, |r: &ContributionRecord| r.bytes]
+        .map(|of| records.iter().map(|record| of(record)).sum::<u64>());
+    let contributions = count(records.len() as u64, "contribution");
+    (!records.is_empty()).then(|| format!("{contributions}, {}, {}", count(files, "file"), human(bytes)))
+}
+
+fn done(
+    context: &mut Context,
+    draft: &Draft,
+    run: Option<&RunId>,
+    what: &str,
+    gone: Option<String>,
+) -> std::result::Result<(), Failure> {
     if context.json() {
         let mut document = json!({ "artifact": draft.artifact(), "distributed_id": draft.id() });
         if let Some(run) = run {
@@ -301,8 +340,12 @@ fn done(context: &mut Context, draft: &Draft, run: Option<&RunId>) -> CommandRes
     } else {
         let run = run.map_or(String::new(), |run| format!(" {run}"));
         context.out.line(&format!("{} {}{run}", draft.artifact(), draft.id()))?;
+        context.out.flush()?;
+        if let Some(gone) = gone {
+            context.status(&format!("{what}: {gone}"));
+        }
     }
-    Ok(0)
+    Ok(())
 }
 
 fn show(context: &mut Context, name: &DraftName) -> CommandResult {
@@ -341,6 +384,9 @@ fn show(context: &mut Context, name: &DraftName) -> CommandResult {
         context.status(&format!("finished as {}:{number}", draft.artifact()));
     }
     let rows = rows_of(&draft, &state, &writers, &stages);
+    if rows.is_empty() {
+        context.status("nothing is in it: what was contributed was dropped or discarded");
+    }
     context.out.table(&[">NUMBER", "RUN", "USER", "STATE", ">FILES", ">SIZE", "SINCE"], &rows)?;
     Ok(0)
 }

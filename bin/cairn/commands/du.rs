@@ -1,5 +1,6 @@
 //! `cairn du`
 
+use super::shared_args::HeaderArg;
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::Context;
@@ -16,6 +17,9 @@ pub struct DuArgs {
     /// An artifact, or one version; without it, all artifacts
     #[arg(value_name = "NAME[:V]")]
     pub name: Option<String>,
+    /// Whether headings are printed.
+    #[command(flatten)]
+    pub header: HeaderArg,
 }
 
 /// The text of `--help`.
@@ -23,7 +27,8 @@ pub const HELP: Help = Help {
     description: &[
         "Prints for each artifact, or for each version of NAME, its size (SIZE) and the bytes of the files that no \
          other artifact or version has (ALONE). ALONE is what would be free after `cairn rm` and `cairn gc`. The size \
-         of an artifact is that of its newest version, but ALONE counts all its versions, so it can be larger.",
+         of an artifact is that of its newest version, but ALONE counts all its versions, so it can be larger. \
+         Headings are printed on a terminal, or with --header.",
         "Sizes are those of files as they are read. Files that versions share are stored once: removing one version of \
          two that are equal frees nothing.",
     ],
@@ -39,6 +44,7 @@ pub const HELP: Help = Help {
 
 /// Prints sizes.
 pub fn run(context: &mut Context, args: DuArgs) -> CommandResult {
+    args.header.apply(context);
     let store = context.store()?;
     let report = match &args.name {
         None => of_artifacts(&store)?,

@@ -75,7 +75,8 @@ pub const HELP: Help = Help {
          the version and what those runs made, and so on. A run or version that appears a second time is not followed \
          again. Removed versions are marked.",
         "If a version is a copy, or if content of another version was added to it (cairn://NAME:V/PATH, or an object), \
-         those versions are shown too, and followed. `cairn show` prints the paths. A patch is not followed to its base.",
+         those versions are shown too, and followed. `cairn show` prints the paths. A patch is not followed to its \
+         base.",
     ],
     examples: &[
         ("cairn lineage model:prod", ""),

@@ -1,5 +1,6 @@
 //! `cairn list`
 
+use super::shared_args::HeaderArg;
 use crate::errors::{CommandResult, Failure};
 use crate::help::Help;
 use crate::output::{Context, dash};
@@ -37,9 +38,9 @@ pub struct ListArgs {
     /// List at most this many
     #[arg(long, short = 'n', value_name = "N", value_parser = super::shared_args::whole::<usize>(0..=u64::MAX))]
     pub limit: Option<usize>,
-    /// Print headings, also if the output is not a terminal
-    #[arg(long)]
-    pub header: bool,
+    /// Whether headings are printed.
+    #[command(flatten)]
+    pub header: HeaderArg,
     /// Print times as "3 hours ago"
     #[arg(long)]
     pub relative: bool,
@@ -63,7 +64,8 @@ pub const HELP: Help = Help {
     description: &[
         "Without NAME the columns are NAME, TYPE, VERSIONS, LATEST, SIZE and CREATED; the last two are those of the \
          newest version. With NAME they are VERSION, CREATED, FILES, SIZE, MODE, DIGEST, ALIASES, TAGS and RUN. \
-         Headings are printed on a terminal, or with --header.",
+         Headings are printed on a terminal, or with --header. On a terminal, a column that has - in each line is left \
+         out.",
         "In a pattern, * matches any characters, ? one, [ab] one of these, and {x,y} one of these texts.",
         "Times are local on a terminal, and UTC elsewhere.",
     ],
@@ -180,7 +182,7 @@ impl Rows {
         Ok(())
     }
 
-    fn print(mut self, context: &mut Context, heads: &[&str], header: bool) -> std::result::Result<(), Failure> {
+    fn print(mut self, context: &mut Context, heads: &[&str], header: HeaderArg) -> std::result::Result<(), Failure> {
         match self.sort {
             Some(SortKey::Created) => self.rows.sort_by(|a, b| b.created.cmp(&a.created)),
             Some(SortKey::Size) => self.rows.sort_by_key(|row| Reverse(row.bytes)),
@@ -199,7 +201,8 @@ impl Rows {
             return context.out.end_json_array(self.streamed == 0);
         }
         let cells: Vec<_> = self.rows.into_iter().map(|row| row.cells).collect();
-        if header { context.out.table_with_heads(heads, &cells) } else { context.out.table(heads, &cells) }
+        header.apply(context);
+        context.out.table(heads, &cells)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `cairn locks`
 
+use super::shared_args::HeaderArg;
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::{Context, dash};
@@ -17,6 +18,9 @@ pub struct LocksArgs {
     /// Remove this lock, even if its holder is alive; the beginning of its id is enough
     #[arg(long = "break", value_name = "ID")]
     pub break_id: Option<String>,
+    /// Whether headings are printed.
+    #[command(flatten)]
+    pub header: HeaderArg,
 }
 
 /// The text of `--help`.
@@ -24,7 +28,8 @@ pub const HELP: Help = Help {
     description: &[
         "Lists the mounts, and the commands that hold a lock: those that write, and collections. LIFE says whether the \
          process is alive. Breaking a lock never damages data; its holder may have to run its command again.",
-        "The columns are ID, LIFE, PURPOSE, ARTIFACT, VERSION, SINCE, HOST, PID, USER, DRAFT, RUN and MOUNTPOINT.",
+        "The columns are ID, LIFE, PURPOSE, ARTIFACT, VERSION, SINCE, HOST, PID, USER, DRAFT, RUN and MOUNTPOINT. \
+         Headings are printed on a terminal, where columns without a value are left out, or with --header.",
         "If the store is on a local disk, locks of processes of this host that have ended are removed \
          first.",
     ],
@@ -38,6 +43,7 @@ pub const HELP: Help = Help {
 
 /// Who is at work, or one lock broken.
 pub fn run(context: &mut Context, args: LocksArgs) -> CommandResult {
+    args.header.apply(context);
     let store = context.store()?;
     if let Some(id) = args.break_id {
         let id = lock::break_lock(&store, &id)?;

@@ -118,7 +118,7 @@ pub enum Command {
     /// Mount the store, a version or a run's staging directory
     Mount(Box<mount::MountArgs>),
     /// List the cairn mounts of this host
-    Mounts,
+    Mounts(mounts::MountsArgs),
     /// Make a run's staging directory its contribution
     Seal(stage::SealArgs),
     /// Unmount; a staging directory is sealed first
@@ -194,7 +194,7 @@ pub fn run(context: &mut Context, command: Command) -> CommandResult {
         Command::Annotate(args) => annotate::annotate(context, args),
         Command::Log(args) => log::run(context, args),
         Command::Mount(args) => mount::mount(context, *args),
-        Command::Mounts => mounts::run(context),
+        Command::Mounts(args) => mounts::run(context, args),
         Command::Seal(args) => stage::seal(context, args),
         Command::Umount(args) => mount::umount(context, args),
         Command::Warm(args) => warm::run(context, args),

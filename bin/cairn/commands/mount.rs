@@ -7,7 +7,7 @@ use crate::output::Context;
 use crate::signals;
 use cairn::Store;
 use cairn::catalog::{Selector, VersionSpec, resolve};
-use cairn::error::{Result, show_path};
+use cairn::error::{Error, Kind, Result, show_path};
 use cairn::fuse::{self, MountOptions, RunMode, VersionView};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -169,7 +169,7 @@ fn mount_store(context: &mut Context, args: &MountArgs) -> CommandResult {
 }
 
 fn mount_version(context: &mut Context, args: &MountArgs, spec: &str) -> CommandResult {
-    let version = context.version(spec)?;
+    let version = context.version(spec).map_err(|e| first_the_mount_point(context, e, args, spec))?;
     let name = version.to_string();
     // The daemon opens the store itself: files that this process has open are closed when it ends.
     let root = version.store().root().to_path_buf();
@@ -187,6 +187,15 @@ fn mount_version(context: &mut Context, args: &MountArgs, spec: &str) -> Command
             options,
         )
     })
+}
+
+/// The error for a version that does not exist, with a hint if the arguments are exchanged.
+fn first_the_mount_point(context: &Context, e: Error, args: &MountArgs, spec: &str) -> Error {
+    let first = args.mountpoint.to_str().filter(|first| context.version(first).is_ok());
+    match first.filter(|_| e.kind() == Kind::NotFound) {
+        Some(first) => e.with_hint(format!("the mount point comes first: `cairn mount {spec} {first}`")),
+        None => e,
+    }
 }
 
 /// Mounts, and prints what is mounted. In the foreground it prints first, because the call returns only when the mount

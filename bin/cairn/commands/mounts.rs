@@ -1,10 +1,20 @@
 //! `cairn mounts`
 
+use super::shared_args::HeaderArg;
 use crate::errors::CommandResult;
 use crate::help::Help;
 use crate::output::{Context, dash};
 use cairn::fuse::{Health, MountInfo, Shows, mounts};
+use clap::Args;
 use serde_json::{Value, json};
+
+/// `cairn mounts`
+#[derive(Args, Debug)]
+pub struct MountsArgs {
+    /// Whether headings are printed.
+    #[command(flatten)]
+    pub header: HeaderArg,
+}
 
 /// The text of `--help`.
 pub const HELP: Help = Help {
@@ -12,6 +22,7 @@ pub const HELP: Help = Help {
         "Lists the mounts of any store in this mount namespace; a container has its own. The columns are MOUNTPOINT, \
          SHOWS (what is mounted), STORE, USER, SINCE, PID (of the daemon) and STATE: ok, dead (the daemon was killed: \
          `cairn umount` removes the mount) or no answer (within two seconds).",
+        "Headings are printed on a terminal, where columns without a value are left out, or with --header.",
         "A bind mount of a mount is listed as a copy of it; it has the same daemon.",
         "If the user who mounted may not write to the store, some columns show - or ?.",
     ],
@@ -26,7 +37,8 @@ pub const HELP: Help = Help {
 };
 
 /// This host's mounts.
-pub fn run(context: &mut Context) -> CommandResult {
+pub fn run(context: &mut Context, args: MountsArgs) -> CommandResult {
+    args.header.apply(context);
     let mounts = mounts();
     if context.json() {
         context.out.json(&mounts.iter().map(document).collect::<Vec<_>>())?;

@@ -46,8 +46,8 @@ pub const HELP: Help = Help {
          SCHEME://... adds a reference: the content stays where it is and is read from there.",
         "file:// directories and s3://, gs:// and az:// prefixes become an entry for each object. Size and ETag (of \
          local files, SHA-256) are recorded, so a change at the source makes a version; --no-checksum records the \
-         URI alone. cairn://NAME:V/PATH adds content of another version of the store, without copying it, and records where it came \
-         from.",
+         URI alone. cairn://NAME:V/PATH adds content of another version of the store, without copying it, and records \
+         where it came from.",
         "If nothing has changed since the newest version, no version is made and the newest one is \
          printed; `cairn diff NAME ./DIR` shows beforehand what a put would change. If a put is interrupted, run it \
          again: it stores only what is missing.",

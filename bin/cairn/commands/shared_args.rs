@@ -25,6 +25,21 @@ pub fn whole<T: TryFrom<u64>>(
     }
 }
 
+/// Whether a table gets headings.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HeaderArg {
+    /// Print headings, also if the output is not a terminal
+    #[arg(long)]
+    pub header: bool,
+}
+
+impl HeaderArg {
+    /// Sets it for the tables of this command.
+    pub fn apply(self, context: &mut Context) {
+        context.out.header = self.header;
+    }
+}
+
 /// How a directory is read.
 #[derive(Args, Debug)]
 pub struct ScanArgs {

@@ -50,9 +50,9 @@ pub const HELP: Help = Help {
          user is {\"uid\", \"name\"}. base is the version that a patch changed, source the version that was copied: \
          {\"artifact\", \"version\", \"digest\", \"store_id\"}. shared is what was added from other versions: \
          [{\"uri\", \"source\", \"path\", \"at\", \"content\"}], where content is the digest of a file; if it was \
-         more than 100 additions, each source is listed once, without paths. contributions are those of a collaborative version: \
-         [{\"run\", \"files\", \"bytes\", \"at\", \"user\", \"host\"}]. runs lists all runs that made \
-         the same content. With PATH: the fields of `cairn ls --json`, and object for a table, image, list of \
+         more than 100 additions, each source is listed once, without paths. contributions are those of a \
+         collaborative version: [{\"run\", \"files\", \"bytes\", \"at\", \"user\", \"host\"}]. runs lists all runs that \
+         made the same content. With PATH: the fields of `cairn ls --json`, and object for a table, image, list of \
          classes or HTML page.",
     list: None,
 };
@@ -118,9 +118,7 @@ pub fn run(context: &mut Context, args: ShowArgs) -> CommandResult {
     }
     lines.extend(contributions.iter().map(|one| ("contribution", contribution_line(one))));
     lines.extend(record.shared.iter().map(|one| ("shared", shared_line(one))));
-    for (key, value) in &notes.metadata {
-        lines.push(("metadata", format!("{key} = {value}")));
-    }
+    lines.extend(notes.metadata.iter().map(|(key, value)| ("metadata", format!("{key} = {value}"))));
     context.out.fields(lines)?;
     Ok(0)
 }

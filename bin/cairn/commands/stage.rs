@@ -57,6 +57,7 @@ pub fn mount(context: &mut Context, args: MountArgs) -> CommandResult {
     let name = ArtifactName::parse(&VersionSpec::parse(&name)?.artifact.to_string())?;
     let store = context.store()?;
     let run = Run::new(&store, args.run.options())?;
+    super::upsert::say_if_unnamed(context, &run);
     let draft = run.draft(&name, args.distributed_id.as_deref())?;
     let (root, id, record) = (store.root().to_path_buf(), draft.id().clone(), run.record().clone());
     drop((store, draft, run)); // the daemon opens the store by itself

@@ -57,17 +57,20 @@ pub const HELP: Help = Help {
     list: None,
 };
 
+/// Says which id a run got that was given none.
+pub(super) fn say_if_unnamed(context: &Context, run: &Run) {
+    if !run.is_named() {
+        let id = run.id();
+        context.status(&format!("no --run is given: this is run {id}; the same command again counts as another run"));
+    }
+}
+
 /// A run's contribution.
 pub fn run(context: &mut Context, args: UpsertArgs) -> CommandResult {
     let store = context.store()?;
     let mut artifact = annotated(&args.name, &args.content.annotations)?;
     let run = Run::new(&store, args.content.run.options())?;
-    if !run.is_named() {
-        context.status(&format!(
-            "no --run is given: this is run {}; the same command again counts as another run",
-            run.id()
-        ));
-    }
+    say_if_unnamed(context, &run);
     let id = args.distributed_id.as_deref();
     let draft = run.draft(artifact.name(), id)?; // without an id, nothing is read first
     if args.sources.is_empty() {

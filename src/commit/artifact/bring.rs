@@ -37,8 +37,8 @@ pub(in crate::commit) fn bring(
     }
 }
 
-/// Adds an entry of a version, with all that is below it. The content is looked for after the token was made, so no collection
-/// frees it.
+/// Adds an entry of a version, with all that is below it. The content is looked for after the token was made, so no
+/// collection frees it.
 pub(super) fn add_entries(
     tree: &mut SourceTree,
     added: &AddedEntry,

@@ -1,7 +1,7 @@
 //! Adding what stays elsewhere: references, and content of other versions of the store.
 
 use super::builder::{Add, AddedEntry, Artifact};
-use crate::catalog::{self, SharedRecord, SourceRecord, Version, VersionSpec, shared};
+use crate::catalog::{self, SharedRecord, Version, VersionSpec, shared};
 use crate::error::{Error, Result};
 use crate::ingest::Body;
 use crate::manifest::{Entry, Reference, Tree};
@@ -199,7 +199,7 @@ impl AddedEntry {
     fn record(&self, store: &Store) -> SharedRecord {
         let AddedEntry { at, version, path, content, .. } = self;
         SharedRecord {
-            source: SourceRecord::of(version, store),
+            source: version.as_source_in(store),
             path: Some(path.clone()),
             at: Some(at.clone()),
             content: *content,

@@ -3,7 +3,7 @@
 use crate::catalog::Draft;
 use crate::error::{Detail, Error};
 use crate::manifest::{Conflict, Entry};
-use crate::types::RelPath;
+use crate::types::{Digest, RelPath};
 
 /// How many paths an error lists.
 const LISTED: usize = 50;
@@ -85,10 +85,15 @@ impl Conflicts {
     }
 }
 
+/// The beginning of a digest, as `cairn ls -l` prints it.
+fn short(digest: &Digest) -> String {
+    digest.hex()[..12].to_owned()
+}
+
 fn describe(entry: &Entry) -> String {
     match entry {
-        Entry::File { digest, exec: false, .. } => format!("sha256 {digest}"),
-        Entry::File { digest, exec: true, .. } => format!("executable, sha256 {digest}"),
+        Entry::File { digest, exec: false, .. } => format!("file {}", short(digest)),
+        Entry::File { digest, exec: true, .. } => format!("executable file {}", short(digest)),
         Entry::Symlink { target } => format!("symlink to {}", crate::error::show_bytes(target)),
         Entry::Reference(reference) => format!("reference to {}", reference.uri),
         Entry::Directory(_) => "a directory".to_owned(),

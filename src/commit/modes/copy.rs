@@ -4,7 +4,7 @@ use super::annotations::annotate;
 use super::content_check::{self, ContentCheck};
 use super::edit_session::EditSession;
 use super::patch::{keep_nodes, settle, tree_of};
-use crate::catalog::{Mode, SourceRecord, Version, artifact as catalog_artifact, removal};
+use crate::catalog::{Mode, Version, artifact as catalog_artifact, removal};
 use crate::commit::artifact::{Artifact, bring, or_keep};
 use crate::commit::publication::{self, Published, SaveOptions, VersionDraft, retry_with_recovery};
 use crate::error::{Error, Kind, Result};
@@ -94,7 +94,7 @@ fn attempt(
     let draft = VersionDraft {
         kind: Some(source.record().kind.clone()),
         known_version: newest.as_ref(),
-        source: Some(SourceRecord::of(source, store)),
+        source: Some(source.as_source_in(store)),
         ..VersionDraft::new(artifact, options, Mode::Simple, from)
     };
     let record = draft.record(store, &work, &root, &writer)?;

@@ -128,3 +128,57 @@ fn an_upsert_without_a_run_says_that_it_counts_again() {
     assert!(stderr(&test_store, &["show", "ev"], 6).contains("`cairn drafts ev`"));
     assert!(stderr(&test_store, &["use", "x", "--run", "r"], 0).contains("run r uses x:v1"));
 }
+
+#[test]
+fn hints_name_what_was_meant() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    test_store.ok(&["put", "images", "src"]);
+    let hints: [(&[&str], i32, &str); 6] = [
+        (&["mount", "images", "m"], 6, "the mount point comes first: `cairn mount m images`"),
+        (&["restore", "images:v0", "--to", "x"], 2, "`cairn get NAME:V DIR` writes a version's files"),
+        (&["diff", "src", "images"], 6, "the directory is written ./src, and comes second"),
+        (&["draft", "ev", "d1"], 2, "`cairn draft show ev ID` shows a draft of ev"),
+        (&["annotate", "images", "--ttl", "-1d"], 2, "'-1d' for '--ttl"),
+        (&["show", "ev"], 6, "lists the artifacts"),
+    ];
+    for (args, status, hint) in hints {
+        let printed = stderr(&test_store, args, status);
+        assert!(printed.contains(hint), "{args:?}: {printed}");
+    }
+}
+
+#[test]
+fn a_drop_and_a_discard_say_what_is_gone_and_show_says_that_nothing_is_left() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1"), ("b", b"22")]);
+    for run in ["r1", "r2"] {
+        test_store.ok(&["upsert", "ev", "src", "--distributed-id", "d", "--run", run]);
+    }
+    let dropped = stderr(&test_store, &["draft", "drop", "ev", "d", "--run", "r1"], 0);
+    assert_eq!(dropped.trim(), "dropped: 1 contribution, 2 files, 3 B");
+    let discarded = stderr(&test_store, &["draft", "discard", "ev", "d"], 0);
+    assert_eq!(discarded.trim(), "discarded: 1 contribution, 2 files, 3 B");
+    let shown = stderr(&test_store, &["draft", "show", "ev", "d"], 0);
+    assert!(shown.contains("nothing is in it"), "{shown}");
+}
+
+#[test]
+fn tables_get_headings_where_they_are_asked_for() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    test_store.ok(&["put", "x", "src"]);
+    test_store.ok(&["upsert", "x", "src", "--distributed-id", "d", "--run", "r"]);
+    let tables: [(&[&str], &str); 5] = [
+        (&["du"], "NAME  SIZE  ALONE"),
+        (&["drafts"], "ARTIFACT  ID  RUNS"),
+        (&["draft", "show", "x", "d"], "NUMBER  RUN"),
+        (&["locks"], "ID  LIFE"),
+        (&["list", "x"], "VERSION  CREATED"),
+    ];
+    for (command, heads) in tables {
+        assert!(!test_store.ok(command).starts_with(heads.split(' ').next().unwrap()));
+        let printed = test_store.ok(&[command, &["--header"]].concat());
+        assert!(printed.starts_with(heads), "{printed}");
+    }
+}

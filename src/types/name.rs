@@ -336,7 +336,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_allowed_and_refused_are_those_of_case_1() {
+    fn names_and_ids_that_are_allowed_and_refused() {
         for good in ["a", "A-b_c.9", &"x".repeat(128)] {
             assert!(ArtifactName::parse(good).is_ok(), "{good}");
         }

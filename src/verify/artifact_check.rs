@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::error::{Kind, Result, show_path};
 use crate::store::Store;
 use crate::txn;
-use crate::types::{ArtifactName, DistributedId, Token, VersionNumber};
+use crate::types::{ArtifactName, Digest, DistributedId, Token, VersionNumber};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::Path;
@@ -127,4 +127,14 @@ pub(super) fn finding_of(e: Error, code: &'static str, what: &str) -> Result<Fin
         return Err(e);
     }
     Ok(Finding { code, what: what.to_owned(), why: format!("{e:#}"), affects: Vec::new() })
+}
+
+/// What is wrong with content that could not be read, in the form of a check of the whole store: the last place that
+/// was tried, from the store's root, and what is there. Places before it were only hints.
+pub(super) fn what_is_wrong(e: Error, store: &Store, digest: &Digest) -> Result<String> {
+    let root = format!("{}/", show_path(store.root()));
+    let expected = format!(", expected {digest}");
+    let last = e.causes().pop().filter(|_| e.kind() == Kind::Damaged);
+    let finding = finding_of(e, code::BLOB, "")?;
+    Ok(last.map_or(finding.why, |last| last.replace(&root, "").replace(&expected, "")))
 }

@@ -2,7 +2,7 @@
 //! what is wrong.
 
 use super::affected::{self, Affected};
-use super::artifact_check::finding_of;
+use super::artifact_check::{finding_of, what_is_wrong};
 use super::content::{Depth, LISTED, Present};
 use super::cuts::Cuts;
 use super::options::VerifyOptions;
@@ -430,7 +430,7 @@ impl Meet<'_> {
             }
             // No error occurred where it should be: it is not there.
             Err(e) if e.kind() == Kind::Damaged && e.causes().is_empty() => Ok(Some(None)),
-            Err(e) => Ok(Some(Some(finding_of(e, code::BLOB, "")?.why))),
+            Err(e) => what_is_wrong(e, self.store, digest).map(|why| Some(Some(why))),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! More of what verify finds: records that are right by themselves and disagree with what they describe.
 
 use crate::crafted_stores::{self, behind};
-use crate::support::{TestStore, make_tree, text};
+use crate::support::{TestStore, make_tree, random_bytes, text};
 use cairn::internals::manifest::{Builder, MemoryNodes, Node, NodeSink, RootNode};
 use cairn::manifest::{Entry, Tree};
 use cairn::types::Digest;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 #[test]
@@ -90,4 +91,27 @@ fn a_directory_that_is_not_cut_by_the_rule_is_found() {
     test_store.run(&["verify", "x:v1"], 0);
     test_store.ok(&["rm", "x:v0"]);
     test_store.run(&["verify"], 0);
+}
+
+#[test]
+fn a_check_of_one_version_names_damaged_content_as_briefly_as_a_check_of_the_whole_store() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("src"), &[("f", &random_bytes(1, 20_000))]);
+    test_store.ok(&["put", "x", "src"]);
+    let packs = std::fs::read_dir(test_store.store_path().join("packs")).unwrap().map(|pack| pack.unwrap().path());
+    let pack = packs.max_by_key(|pack| pack.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&pack).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::set_permissions(&pack, PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::write(&pack, bytes).unwrap();
+    let finding = |args: &[&str]| {
+        let report: Value = serde_json::from_slice(&test_store.run(args, 1).stdout).unwrap();
+        let all = report["findings"].as_array().unwrap().clone();
+        all.into_iter().find(|finding| finding["code"] == "F1-blob").unwrap()
+    };
+    let (whole, one) = (finding(&["verify", "--json"]), finding(&["verify", "x", "--json"]));
+    assert_eq!(whole["affects"], one["affects"]);
+    let (whole, one) = (whole["why"].as_str().unwrap(), one["why"].as_str().unwrap());
+    let reason = whole.split_once(": ").unwrap().1;
+    assert!(one.starts_with("packs/") && one.ends_with(reason) && one.len() < whole.len() + 20, "{one}\n{whole}");
 }

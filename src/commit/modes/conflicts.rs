@@ -92,8 +92,8 @@ fn short(digest: &Digest) -> String {
 
 fn describe(entry: &Entry) -> String {
     match entry {
-        Entry::File { digest, exec: false, .. } => format!("file {}", short(digest)),
-        Entry::File { digest, exec: true, .. } => format!("executable file {}", short(digest)),
+        Entry::File { digest, exec: false, .. } => format!("sha256 {}", short(digest)),
+        Entry::File { digest, exec: true, .. } => format!("executable, sha256 {}", short(digest)),
         Entry::Symlink { target } => format!("symlink to {}", crate::error::show_bytes(target)),
         Entry::Reference(reference) => format!("reference to {}", reference.uri),
         Entry::Directory(_) => "a directory".to_owned(),

@@ -69,6 +69,13 @@ fn a_b_a_makes_three_versions_and_unchanged_makes_none() {
 }
 
 #[test]
+fn tags_are_kept_once_each_in_the_order_in_which_they_are_given() {
+    let test_store = test_store();
+    test_store.ok(&["put", "x", "src", "--tag", "b", "--tag", "a c", "--tag", "b", "--tag", "a"]);
+    assert_eq!(test_store.json(&["show", "x"])["tags"], serde_json::json!(["b", "a c", "a"]));
+}
+
+#[test]
 fn annotations_of_an_unchanged_put_are_recorded_on_the_newest_version() {
     let test_store = test_store();
     test_store.ok(&["put", "x", "src", "--tag", "one", "--run", "r1"]);
@@ -208,6 +215,8 @@ fn metadata_is_an_object_given_or_in_a_file_with_nan_as_null() {
     assert!(test_store.fails(&["put", "y", "src", "--metadata", "@bad.json"], 2).contains("bad.json"));
     let many = format!("{{{}}}", (0..101).map(|i| format!("\"k{i}\": 1")).collect::<Vec<_>>().join(","));
     test_store.fails(&["put", "y", "src", "--metadata", &many], 2);
+    let long = |bytes: usize| format!("{{\"k\": \"{}\"}}", "x".repeat(bytes));
+    assert!(test_store.fails(&["put", "y", "src", "--metadata", &long(64 << 10)], 2).contains("65,536"));
     assert_eq!(test_store.ok(&["list"]).lines().count(), 1);
 }
 

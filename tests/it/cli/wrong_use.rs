@@ -134,13 +134,14 @@ fn hints_name_what_was_meant() {
     let test_store = TestStore::new();
     make_tree(&test_store.path("src"), &[("a", b"1")]);
     test_store.ok(&["put", "images", "src"]);
-    let hints: [(&[&str], i32, &str); 6] = [
+    let hints: [(&[&str], i32, &str); 7] = [
         (&["mount", "images", "m"], 6, "the mount point comes first: `cairn mount m images`"),
         (&["restore", "images:v0", "--to", "x"], 2, "`cairn get NAME:V DIR` writes a version's files"),
         (&["diff", "src", "images"], 6, "the directory is written ./src, and comes second"),
         (&["draft", "ev", "d1"], 2, "`cairn draft show ev ID` shows a draft of ev"),
         (&["annotate", "images", "--ttl", "-1d"], 2, "'-1d' for '--ttl"),
         (&["show", "ev"], 6, "lists the artifacts"),
+        (&["show", "image"], 6, "images"),
     ];
     for (args, status, hint) in hints {
         let printed = stderr(&test_store, args, status);

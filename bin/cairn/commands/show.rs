@@ -52,8 +52,8 @@ pub const HELP: Help = Help {
          [{\"uri\", \"source\", \"path\", \"at\", \"content\"}], where content is the digest of a file; if it was \
          more than 100 additions, each source is listed once, without paths. contributions are those of a \
          collaborative version: [{\"run\", \"files\", \"bytes\", \"at\", \"user\", \"host\"}]. runs lists all runs \
-         that made the same content. With PATH: the fields of `cairn ls --json`, and object for a table, image, list of \
-         classes or HTML page.",
+         that made the same content. With PATH: the fields of `cairn ls --json`, and object for a table, image, list \
+         of classes or HTML page.",
     list: None,
 };
 

@@ -69,7 +69,10 @@ fn unknown_command(name: &str) -> Parts {
         Some(_) => format!("`{command}` has no subcommand `{name}`"),
         None => format!("there is no command `{name}`"),
     };
-    let advice = synonyms::advice(&cli, parent.as_deref(), name);
+    let advice = synonyms::advice(&cli, parent.as_deref(), name).or_else(|| {
+        let id = std::env::args().skip_while(|arg| arg != name).nth(1).filter(|id| !id.starts_with('-'))?;
+        (parent.as_deref() == Some("draft")).then(|| format!("`cairn draft show {name} {id}` shows a draft"))
+    });
     (message, Vec::new(), advice.unwrap_or_else(|| format!("`{command} --help` lists the commands")))
 }
 

@@ -92,11 +92,8 @@ fn are_opposite(a: &str, b: &str) -> bool {
 /// opposites.
 pub fn advice(cli: &Command, parent: Option<&str>, name: &str) -> Option<String> {
     if let Some(parent) = parent {
-        if parent != "draft" {
-            return None;
-        }
-        let known = hint_in(&OF_DRAFTS, name).map(str::to_owned);
-        return Some(known.unwrap_or_else(|| format!("`cairn draft show {name} ID` shows a draft of {name}")));
+        let known = hint_in(&OF_DRAFTS, name).filter(|_| parent == "draft");
+        return known.map(str::to_owned);
     }
     if let Some(hint) = hint(name) {
         return Some(hint.to_owned());

@@ -128,6 +128,7 @@ fn show_prints_everything_recorded() {
             "base",
             "distributed_id",
             "source",
+            "shared",
             "ttl_seconds",
             "expires_at",
             "contributions",

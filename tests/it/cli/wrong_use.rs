@@ -138,7 +138,7 @@ fn hints_name_what_was_meant() {
         (&["mount", "images", "m"], 6, "the mount point comes first: `cairn mount m images`"),
         (&["restore", "images:v0", "--to", "x"], 2, "`cairn get NAME:V DIR` writes a version's files"),
         (&["diff", "src", "images"], 6, "the directory is written ./src, and comes second"),
-        (&["draft", "ev", "d1"], 2, "`cairn draft show ev ID` shows a draft of ev"),
+        (&["draft", "ev", "d1"], 2, "`cairn draft show ev d1` shows a draft"),
         (&["annotate", "images", "--ttl", "-1d"], 2, "'-1d' for '--ttl"),
         (&["show", "ev"], 6, "lists the artifacts"),
         (&["show", "image"], 6, "images"),

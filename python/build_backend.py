@@ -29,8 +29,9 @@ from maturin import (  # noqa: F401: hooks that are as maturin has them
 
 HERE = Path(__file__).parent
 COMMANDS = ("cairn", "cairnfs")
-# maturin puts what is in a directory of this name into the wheel.
-DATA = HERE / "cairn._cairn.data"
+# maturin puts what is in a directory of this name into the wheel. It is next to pyproject.toml, which is where the hooks
+# run; in the source archive that is above this file.
+DATA = Path("cairn._cairn.data").absolute()
 
 
 def build_sdist(sdist_directory: str, config_settings: Mapping[str, Any] | None = None) -> str:

@@ -139,7 +139,7 @@ impl PyArtifact {
             Ok(bytes) => bytes.as_bytes().to_vec(),
             Err(_) => match data.extract::<String>() {
                 Ok(text) => text.into_bytes(),
-                Err(_) => data.py().import("builtins")?.call_method1("bytes", (data,))?.extract()?,
+                Err(_) => bytes_of_buffer(data)?,
             },
         };
         self.change(py, |artifact| artifact.add_bytes(name.0, bytes).map(drop))
@@ -256,4 +256,11 @@ impl PyArtifact {
     fn __repr__(&self) -> String {
         format!("Artifact({:?})", self.name())
     }
+}
+
+/// The bytes of what has a buffer, such as a `bytearray` or an array. (`bytes(5)` would be five zeros.)
+fn bytes_of_buffer(data: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
+    let builtins = data.py().import("builtins")?;
+    let view = builtins.call_method1("memoryview", (data,))?;
+    builtins.call_method1("bytes", (view,))?.extract()
 }

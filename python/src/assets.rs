@@ -56,6 +56,10 @@ impl PyTable {
     fn __len__(&self) -> usize {
         self.lock().rows().len()
     }
+
+    fn __repr__(&self) -> String {
+        format!("<Table of {} rows, columns {:?}>", self.__len__(), self.columns())
+    }
 }
 
 impl PyTable {
@@ -125,6 +129,10 @@ impl PyImage {
     /// The bytes of the picture's file.
     fn bytes<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &crate::work::quick(py, || self.0.bytes())?))
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Image {}, {} x {}>", self.format(), self.width(), self.height())
     }
 }
 
@@ -205,6 +213,10 @@ impl PyClasses {
     fn names(&self) -> std::collections::BTreeMap<i64, String> {
         self.0.iter().map(|(id, name)| (id, name.to_owned())).collect()
     }
+
+    fn __repr__(&self) -> String {
+        format!("<Classes {:?}>", self.names())
+    }
 }
 
 /// An HTML page.
@@ -222,6 +234,10 @@ impl PyHtml {
     #[getter]
     fn text(&self) -> String {
         self.0.text().to_owned()
+    }
+
+    fn __repr__(&self) -> String {
+        format!("<Html of {} characters>", self.0.text().chars().count())
     }
 }
 

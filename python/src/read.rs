@@ -6,16 +6,42 @@ use crate::version::PyVersion;
 use crate::work::{Report, long, quick};
 use cairn::progress::Progress;
 use cairn::view::{FileReader, LocalFiles};
+use pyo3::exceptions::{PyIndexError, PyOverflowError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A file by its path or by its number.
-#[derive(FromPyObject)]
 pub enum Which {
     Number(u64),
     Path(Inside),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Which {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match value.extract::<Number>() {
+            Ok(number) => Ok(Which::Number(number.0)),
+            Err(e) if e.is_instance_of::<PyIndexError>(value.py()) => Err(e),
+            Err(_) => value.extract().map(Which::Path),
+        }
+    }
+}
+
+/// The number of a file.
+pub struct Number(pub u64);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Number {
+    type Error = PyErr;
+
+    fn extract(value: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        value.extract::<u64>().map(Number).map_err(|e| match e.is_instance_of::<PyOverflowError>(value.py()) {
+            true => PyIndexError::new_err(format!("{} is not the number of a file: they begin at 0", *value)),
+            false => e,
+        })
+    }
 }
 
 /// One thread for each processor, at most eight.

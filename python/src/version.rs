@@ -7,7 +7,7 @@ use crate::entry::{Entries, PyEntry};
 use crate::error::Result;
 use crate::finding::PyFinding;
 use crate::lazy::Lazy;
-use crate::read::{PyReader, Which, read_all};
+use crate::read::{Number, PyReader, Which, read_all};
 use crate::store::PyStore;
 use crate::work::{Report, long, quick};
 use cairn::catalog::note::{self, Note};
@@ -240,9 +240,9 @@ impl PyVersion {
     ///
     /// >>> version.file_at(1)
     /// <file "sub/b.txt">
-    fn file_at(&self, py: Python<'_>, n: u64) -> Result<PyEntry> {
+    fn file_at(&self, py: Python<'_>, n: Number) -> Result<PyEntry> {
         quick(py, || {
-            let visit = self.file_at_number(n)?;
+            let visit = self.file_at_number(n.0)?;
             Ok(PyEntry::of(&visit.path, &visit.entry))
         })
     }
@@ -303,11 +303,11 @@ impl PyVersion {
     fn read_files<'py>(
         &self,
         py: Python<'py>,
-        numbers: Vec<u64>,
+        numbers: Vec<Number>,
         threads: Option<usize>,
     ) -> Result<Vec<(OsString, Bound<'py, PyBytes>)>> {
         let read = read_all(py, numbers.len(), threads, |i| {
-            let visit = self.file_at_number(numbers[i])?;
+            let visit = self.file_at_number(numbers[i].0)?;
             let bytes = self.read_entry(&visit.path, &visit.entry)?;
             Ok((path_text(&visit.path), bytes))
         })?;
@@ -429,6 +429,10 @@ impl PyVersion {
         let (store, name) = (slf.get().store(), slf.get().qualified_name());
         let arguments = (store, name).into_pyobject(py)?;
         Ok((py.import("cairn._files")?.getattr("_version")?, arguments))
+    }
+
+    fn __str__(&self) -> String {
+        self.version.to_string()
     }
 
     fn __repr__(&self) -> String {

@@ -411,6 +411,32 @@ def test_directories_are_listed(store):
         version.files("a", below="a")
 
 
+def test_what_an_interpreter_shows(store):
+    version = save(store, {"a": "1"})
+    assert str(version) == f"{version}" == "images:v0" and repr(version) == 'Version("images:v0")'
+    assert repr(cairn.Table(["n"], [[1], [2]])) == '<Table of 2 rows, columns ["n"]>'
+    assert repr(cairn.Classes([(0, "cat")])) == '<Classes {0: "cat"}>' and repr(cairn.Html("é")) == "<Html of 1 characters>"
+    gif = b"GIF89a\x02\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x02\0\x01\0\0\x02\x02D\x01\0;"
+    assert repr(cairn.Image(gif, name="a.gif")) == "<Image gif, 2 x 1>"
+
+
+def test_wrong_values_are_refused_by_type(store):
+    version = save(store, {"a": "1"})
+    artifact = cairn.Artifact("x")
+    for wrong in (5, [1, 2], None, 1.5):
+        with pytest.raises(TypeError):
+            artifact.add_bytes("a", wrong)
+    artifact.add_bytes("array", __import__("array").array("B", [1, 2]))
+    artifact.add_bytes("view", memoryview(b"abcd")[::2])
+    saved = artifact.save(store)
+    assert saved.read_many(["array", "view"]) == [b"\x01\x02", b"ac"]
+    for call in (version.file_at, version.read_bytes, version.open, lambda n: version.read_many([n])):
+        with pytest.raises(IndexError, match="-1 is not the number of a file"):
+            call(-1)
+        with pytest.raises(TypeError):
+            call(1.5)
+
+
 def test_files_have_numbers(store):
     version = save(store, {"a/1": "1", "a/b/2": "2", "a-": "x", "c": "3"})
     assert version.file_numbers() == range(4) == version.file_numbers("")

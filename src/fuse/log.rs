@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::mount;
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// A file that fails again within this time is not logged again: a program that reads in a loop must not fill the disk.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// At most this many failures are logged in that time.
+const MOST_LINES: u32 = 50;
 
 /// Where the lines of a log go.
 pub(super) enum Target {
@@ -41,21 +45,47 @@ pub(super) struct Log(Mutex<LogState>);
 struct LogState {
     target: Target,
     label: String,
-    last: Option<(u64, Instant)>,
+    /// The files of which a line was written, and when.
+    logged: HashMap<u64, Instant>,
+    /// When the interval began in which the lines of failures are counted, and how many were written and left out.
+    interval: Instant,
+    written: u32,
+    left_out: u64,
 }
 
 impl Log {
     /// A log whose lines begin with `label`, the name of what is mounted.
     pub(super) fn new(target: Target, label: String) -> Log {
-        Log(Mutex::new(LogState { target, label, last: None }))
+        Log(Mutex::new(LogState {
+            target,
+            label,
+            logged: HashMap::new(),
+            interval: Instant::now(),
+            written: 0,
+            left_out: 0,
+        }))
     }
 
-    /// Whether to write a line about `ino`: not if there was one a moment ago.
+    /// Whether to write a line about a failure of `ino`: not if there was one a moment ago, nor if there were many about
+    /// other files. A later line says how many were left out.
     pub(super) fn is_due(&self, ino: u64) -> bool {
-        let last = &mut self.0.lock().last;
-        let due = !last.is_some_and(|(of, when)| of == ino && when.elapsed() < REPEAT_INTERVAL);
+        let mut state = self.0.lock();
+        let mut left_out = 0;
+        if state.interval.elapsed() >= REPEAT_INTERVAL {
+            left_out = std::mem::take(&mut state.left_out);
+            (state.interval, state.written) = (Instant::now(), 0);
+            state.logged.retain(|_, when| when.elapsed() < REPEAT_INTERVAL);
+        }
+        let due = state.written < MOST_LINES && !state.logged.contains_key(&ino);
         if due {
-            *last = Some((ino, Instant::now()));
+            state.logged.insert(ino, Instant::now());
+            state.written += 1;
+        } else {
+            state.left_out += 1;
+        }
+        drop(state);
+        if left_out > 0 {
+            self.line(&format!("{left_out} more failures in the seconds before were not logged"));
         }
         due
     }
@@ -79,5 +109,24 @@ impl Log {
             Target::File(file) => file.write_all(line.as_bytes()),
             Target::System => Ok(()),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_failures_are_few_lines_and_one_that_says_how_many_were_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log::new(Target::File(crate::disk::open_log(&path).unwrap()), "x".into());
+        assert!(log.is_due(1) && log.is_due(2));
+        assert!(!log.is_due(1) && !log.is_due(2), "two files in turn");
+        let lines = (3..1000).filter(|ino| log.is_due(*ino)).count();
+        assert_eq!(lines as u32, MOST_LINES - 2);
+        log.0.lock().interval -= REPEAT_INTERVAL;
+        assert!(log.is_due(2000));
+        assert!(std::fs::read_to_string(&path).unwrap().contains("951 more failures"), "949 of others, 2 repeated");
     }
 }

@@ -96,7 +96,7 @@ impl Source for BucketSource {
         wait(within, || async {
             let options = GetOptions { head: true, version: self.at.version.clone(), ..GetOptions::default() };
             let answer = bucket.objects.get_opts(&path, options).await.map_err(fault)?;
-            Ok(Pin { size: answer.meta.size, tag: answer.meta.e_tag })
+            Ok(Pin { size: answer.meta.size, tag: answer.meta.e_tag, version: answer.meta.version })
         })
     }
 
@@ -212,7 +212,7 @@ fn without_markers(all: Vec<ObjectMeta>) -> Vec<Listed> {
     let real = all.iter().filter(|object| !is_marker(object));
     let listed = |object: &ObjectMeta| Listed {
         key: object.location.as_ref().to_owned(),
-        pin: Pin { size: object.size, tag: object.e_tag.clone() },
+        pin: Pin { size: object.size, tag: object.e_tag.clone(), version: None },
     };
     real.map(listed).collect()
 }

@@ -117,7 +117,8 @@ impl Source for HttpSource {
                 _ => answer.headers().get("content-length").and_then(|n| n.to_str().ok()?.parse().ok()),
             };
             let size = size.ok_or_else(|| Fault::Refused("its server does not say how long it is".into()))?;
-            Ok(Pin { size, tag: etag(answer.headers()).or_else(|| last_modified(answer.headers())) })
+            let tag = etag(answer.headers()).or_else(|| last_modified(answer.headers()));
+            Ok(Pin { size, tag, version: None })
         })
     }
 

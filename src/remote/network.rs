@@ -25,7 +25,7 @@ pub(super) fn source_of(uri: &Uri) -> Attempt<Box<dyn Source>> {
 /// What was recorded of a reference, if that is enough to read it.
 pub(super) fn recorded(reference: &Reference) -> Option<Pin> {
     let tag = reference.etag.clone()?;
-    Some(Pin { size: reference.size?, tag: Some(tag) })
+    Some(Pin { size: reference.size?, tag: Some(tag), version: None })
 }
 
 fn reference(uri: String, pin: Pin) -> Reference {
@@ -52,7 +52,17 @@ fn pinned(uri: &Uri, pin: Pin) -> Result<Reference> {
         return Err(Error::io_message(format!("cannot add {shown}: {why}"))
             .with_hint("--no-checksum records the URI alone; a downloaded copy can be put as a file"));
     }
-    Ok(reference(uri.text.clone(), pin))
+    Ok(reference(with_version(uri, &pin), pin))
+}
+
+/// The URI, with the version of the object that its server has now: it keeps that one when the object is replaced.
+fn with_version(uri: &Uri, pin: &Pin) -> String {
+    match (&uri.at, &pin.version) {
+        (Location::Object(at), Some(version)) if at.scheme == "s3" && at.version.is_none() && version != "null" => {
+            format!("{}?versionId={version}", uri.text)
+        }
+        _ => uri.text.clone(),
+    }
 }
 
 /// An object, or all objects below a prefix.

@@ -15,6 +15,8 @@ pub(super) struct Pin {
     pub(super) size: u64,
     /// Its ETag, or [`LAST_MODIFIED`] and a time; `None` if the server has neither.
     pub(super) tag: Option<String>,
+    /// The version that its server keeps of it, if that has versions of objects.
+    pub(super) version: Option<String>,
 }
 
 /// An object of a listing.

@@ -222,3 +222,18 @@ fn the_credentials_of_a_profile_are_used_and_a_damaged_cache_is_fetched_again() 
     assert!(cairn(&["cat", "x", "x"]) == bytes);
     assert_eq!(server.counted(), (0, 0), "it healed");
 }
+
+#[test]
+fn a_version_that_an_s3_server_keeps_is_recorded_and_read_after_the_object_was_replaced() {
+    let (test, server) = (TestStore::new(), Server::start());
+    server.faults(Faults { versions: true, ..Faults::default() });
+    let old = random_bytes(1, 2 * MIB);
+    server.put("bucket/x", &old);
+    run(&test, &server, &["put", "x", "s3://bucket/x"], 0);
+    let uri = entries(&test, &server, "x")[0]["uri"].as_str().unwrap().to_owned();
+    assert!(uri.starts_with("s3://bucket/x?versionId=v"), "{uri}");
+    assert_eq!(entries(&test, &server, "x")[0]["path"], "x");
+    server.put("bucket/x", &random_bytes(2, MIB));
+    assert!(run(&test, &server, &["cat", "x", "x"], 0).0 == old);
+    run(&test, &server, &["verify", "x", "--references"], 0);
+}

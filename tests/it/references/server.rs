@@ -16,6 +16,8 @@ pub struct Faults {
     pub says_200: bool,
     /// Ranges are ignored.
     pub ignores_ranges: bool,
+    /// Not a fault: versions of objects are kept.
+    pub versions: bool,
     /// No ETags, but times of change.
     pub no_etag: bool,
     /// No times of change.
@@ -71,7 +73,11 @@ impl Server {
     pub fn put(&self, path: &str, bytes: &[u8]) {
         let mut objects = self.shared.objects.lock().unwrap();
         let change = objects.get(path).map_or(0, |(_, change)| change + 1);
-        objects.insert(path.to_owned(), (Arc::new(bytes.to_vec()), change));
+        let object = (Arc::new(bytes.to_vec()), change);
+        if self.shared.faults.lock().unwrap().versions {
+            objects.insert(format!("{path}?versionId=v{change}"), object.clone());
+        }
+        objects.insert(path.to_owned(), object);
     }
 
     pub fn remove(&self, path: &str) {
@@ -191,7 +197,11 @@ impl Shared {
         if request.query.contains_key("list-type") {
             return plain(stream, "200 OK", &["Content-Type: application/xml".into()], self.list(request).as_bytes());
         }
-        let object = self.objects.lock().unwrap().get(&request.path).cloned();
+        let path = match request.query.get("versionId").filter(|_| faults.versions) {
+            Some(version) => format!("{}?versionId={version}", request.path),
+            None => request.path.clone(),
+        };
+        let object = self.objects.lock().unwrap().get(&path).cloned();
         let Some((bytes, change)) = object else { return plain(stream, "404 Not Found", &[], b"") };
         let etag = format!("\"{:x}-{change}\"", bytes.len());
         let time = format!("Fri, 27 Nov 2026 10:00:{change:02} GMT");
@@ -201,6 +211,9 @@ impl Shared {
             return plain(stream, "412 Precondition Failed", &[], b"");
         }
         let mut headers = vec!["Accept-Ranges: bytes".to_owned()];
+        if faults.versions {
+            headers.push(format!("x-amz-version-id: v{change}"));
+        }
         if !faults.no_etag {
             headers.push(format!("ETag: {etag}"));
         }

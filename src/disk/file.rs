@@ -131,8 +131,16 @@ impl NewFile {
     /// # Errors
     /// I/O other than "not possible here".
     pub fn copy_range_from(&self, source: &File, offset: u64, len: usize) -> Result<usize> {
+        self.copy_part_from(source, offset, offset, len)
+    }
+
+    /// As [`NewFile::copy_range_from`], to another offset.
+    ///
+    /// # Errors
+    /// As [`NewFile::copy_range_from`].
+    pub fn copy_part_from(&self, source: &File, offset: u64, to: u64, len: usize) -> Result<usize> {
         self.step("copy to")?;
-        let (mut from, mut to) = (offset as libc::off64_t, offset as libc::off64_t);
+        let (mut from, mut to) = (offset as libc::off64_t, to as libc::off64_t);
         // SAFETY: both descriptors are open and the offsets live across the call.
         let n = unsafe { libc::copy_file_range(source.as_raw_fd(), &mut from, self.file.as_raw_fd(), &mut to, len, 0) };
         if n >= 0 {

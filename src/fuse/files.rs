@@ -5,7 +5,7 @@ use super::cached_files::CachedFiles;
 use super::errno::{FuseResult, RequestFailure};
 use super::inode_tree::Readable;
 use crate::error::{Error, Result};
-use crate::objects::{Content, LargeObject, Objects, SMALL_MAX};
+use crate::objects::{ComposedFile, Content, LargeObject, Objects, SMALL_MAX};
 use crate::recent_cache::RecentCache;
 use crate::types::Digest;
 use parking_lot::Mutex;
@@ -49,12 +49,19 @@ impl Backing {
     }
 }
 
+/// Composed content that was opened and checked, with the sizes and times of its objects.
+struct CheckedParts {
+    composed: ComposedFile,
+    states: Vec<(u64, i64, i64)>,
+}
+
 /// The files of one mount. Its memory does not grow with the number of open files.
 pub(super) struct Files {
     objects: Arc<Objects>,
     verify: VerifyMode,
     small: RecentCache<Vec<u8>>,
     large: RecentCache<CheckedObject>,
+    composed: RecentCache<CheckedParts>,
     /// The objects that were hashed, with inode and change time, so that a replaced object is hashed again.
     hashed: Mutex<HashMap<Digest, (u64, i64, i64)>>,
     /// The cache through which large files are read.
@@ -70,6 +77,7 @@ impl Files {
             verify,
             small: RecentCache::new(RECENT_BYTES),
             large: RecentCache::new(OPEN_OBJECTS),
+            composed: RecentCache::new(OPEN_OBJECTS),
             hashed: Mutex::default(),
         }
     }
@@ -99,6 +107,9 @@ impl Files {
                 if let Some(bytes) = self.small.get(&digest) {
                     return cut(&bytes, size, offset, wanted, out);
                 }
+                if let Some(parts) = self.open_parts(&digest)? {
+                    return self.read_parts(&digest, &parts, offset, wanted, out);
+                }
                 match self.objects.content_into(&digest, size, place, out)? {
                     Content::Small(()) if offset == 0 && wanted == out.len() => return Ok(()),
                     Content::Small(()) => {
@@ -107,6 +118,10 @@ impl Files {
                         return cut(&whole, size, offset, wanted, out);
                     }
                     Content::Large(large) => self.checked(&digest, large)?,
+                    Content::Composed(composed) => {
+                        let parts = self.checked_parts(&digest, composed)?;
+                        return self.read_parts(&digest, &parts, offset, wanted, out);
+                    }
                 }
             }
         };
@@ -118,7 +133,7 @@ impl Files {
         read
     }
 
-    /// How the content of a large file can be read; `None` for a packed file.
+    /// How the content of a large file can be read; `None` for a packed or composed file.
     pub(super) fn backing(&self, of: &Readable) -> FuseResult<Option<Backing>> {
         match &self.cached {
             _ if of.size < SMALL_MAX => Ok(None),
@@ -127,20 +142,25 @@ impl Files {
         }
     }
 
-    /// The object file of a large file, checked as for a read; `None` for a packed file.
+    /// The object file of a large file, checked as for a read; `None` for a packed or composed file.
     fn object(&self, of: &Readable) -> FuseResult<Option<Arc<CheckedObject>>> {
         if let Some(large) = self.open_already(&of.digest)? {
             return Ok(Some(large));
         }
+        if self.open_parts(&of.digest)?.is_some() {
+            return Ok(None);
+        }
         match self.objects.content(&of.digest, of.size, of.place)? {
             Content::Small(_) => Ok(None),
             Content::Large(large) => self.checked(&of.digest, large).map(Some),
+            Content::Composed(composed) => self.checked_parts(&of.digest, composed).map(|_| None),
         }
     }
 
     /// Closes what was not read since the last but one call.
     pub(super) fn close_idle(&self) {
         self.large.turn();
+        self.composed.turn();
         self.small.turn();
         if let Some(cached) = &self.cached {
             cached.close_idle();
@@ -150,7 +170,7 @@ impl Files {
     /// An object file that is open and unchanged since it was checked.
     fn open_already(&self, digest: &Digest) -> FuseResult<Option<Arc<CheckedObject>>> {
         let Some(large) = self.large.get(digest) else { return Ok(None) };
-        if is_as_checked(&large)? {
+        if is_in_state(&large.object, large.state)? {
             return Ok(Some(large));
         }
         self.large.remove(digest);
@@ -159,21 +179,73 @@ impl Files {
 
     /// Caches an open object. With `--verify all` it is hashed once per process, before its first byte is served.
     fn checked(&self, digest: &Digest, object: LargeObject) -> FuseResult<Arc<CheckedObject>> {
-        let meta = metadata(&object)?;
-        if self.verify == VerifyMode::All {
-            let is = (meta.ino(), meta.ctime(), meta.ctime_nsec());
-            if self.hashed.lock().get(digest) != Some(&is) {
-                self.objects.verify_object(&object)?;
-                let mut hashed = self.hashed.lock();
-                if hashed.len() >= HASHED_OBJECTS {
-                    hashed.clear();
-                }
-                hashed.insert(*digest, is);
-            }
-        }
-        let checked = Arc::new(CheckedObject { object, state: (meta.len(), meta.mtime(), meta.mtime_nsec()) });
+        self.hash_once(&object)?;
+        let state = state_of(&object)?;
+        let checked = Arc::new(CheckedObject { object, state });
         self.large.put(*digest, checked.clone(), 1);
         Ok(checked)
+    }
+
+    /// With `--verify all`, hashes an object, unless this process has done so.
+    fn hash_once(&self, object: &LargeObject) -> FuseResult<()> {
+        if self.verify != VerifyMode::All {
+            return Ok(());
+        }
+        let meta = metadata(object)?;
+        let (digest, is) = (object.digest(), (meta.ino(), meta.ctime(), meta.ctime_nsec()));
+        if self.hashed.lock().get(&digest) != Some(&is) {
+            self.objects.verify_object(object)?;
+            let mut hashed = self.hashed.lock();
+            if hashed.len() >= HASHED_OBJECTS {
+                hashed.clear();
+            }
+            hashed.insert(digest, is);
+        }
+        Ok(())
+    }
+
+    /// Composed content that is open, and whose objects are unchanged since they were checked.
+    fn open_parts(&self, digest: &Digest) -> FuseResult<Option<Arc<CheckedParts>>> {
+        let Some(parts) = self.composed.get(digest) else { return Ok(None) };
+        for (object, state) in parts.composed.objects().zip(&parts.states) {
+            if !is_in_state(object, *state)? {
+                self.composed.remove(digest);
+                return Ok(None);
+            }
+        }
+        Ok(Some(parts))
+    }
+
+    /// Caches open composed content. With `--verify all` each of its objects is hashed once per process.
+    fn checked_parts(&self, digest: &Digest, composed: ComposedFile) -> FuseResult<Arc<CheckedParts>> {
+        let mut states = Vec::new();
+        for object in composed.objects() {
+            self.hash_once(object)?;
+            states.push(state_of(object)?);
+        }
+        let weight = states.len().max(1);
+        let parts = Arc::new(CheckedParts { composed, states });
+        self.composed.put(*digest, parts.clone(), weight);
+        Ok(parts)
+    }
+
+    fn read_parts(
+        &self,
+        digest: &Digest,
+        parts: &CheckedParts,
+        offset: u64,
+        wanted: usize,
+        out: &mut Vec<u8>,
+    ) -> FuseResult<()> {
+        out.resize(wanted, 0);
+        let failed = match parts.composed.read_at(out, offset) {
+            Ok(n) if n == wanted => return Ok(()),
+            Ok(n) => RequestFailure::TooShort { size: parts.composed.size(), end: offset + n as u64 },
+            Err(e) => Error::io_message(format!("cannot read the parts of a file at {offset}")).with_source(e).into(),
+        };
+        // The next read opens the objects again, so that it notices a repair.
+        self.composed.remove(digest);
+        Err(failed)
     }
 }
 
@@ -181,9 +253,15 @@ fn metadata(object: &LargeObject) -> Result<std::fs::Metadata> {
     object.file().metadata().map_err(|e| Error::io("read the attributes of", object.path(), e))
 }
 
-fn is_as_checked(checked: &CheckedObject) -> FuseResult<bool> {
-    let meta = metadata(&checked.object)?;
-    Ok(meta.nlink() > 0 && checked.state == (meta.len(), meta.mtime(), meta.mtime_nsec()))
+/// What differs after an object was changed: its size and time.
+fn state_of(object: &LargeObject) -> Result<(u64, i64, i64)> {
+    let meta = metadata(object)?;
+    Ok((meta.len(), meta.mtime(), meta.mtime_nsec()))
+}
+
+fn is_in_state(object: &LargeObject, state: (u64, i64, i64)) -> Result<bool> {
+    let meta = metadata(object)?;
+    Ok(meta.nlink() > 0 && state == (meta.len(), meta.mtime(), meta.mtime_nsec()))
 }
 
 fn cut(bytes: &[u8], size: u64, offset: u64, wanted: usize, out: &mut Vec<u8>) -> FuseResult<()> {

@@ -46,6 +46,7 @@ impl Garbage {
             for (digest, kind, _) in contents.blobs.iter().filter(|(digest, kind, _)| !marks.needs(digest, *kind)) {
                 match kind {
                     BlobKind::Content => self.content.insert(digest),
+                    BlobKind::Recipe => {} // its content takes no space of its own
                     BlobKind::Node => drop(self.nodes.insert(*digest)),
                 }
             }

@@ -6,7 +6,7 @@
 use super::prefixes::Prefixes;
 use crate::error::Result;
 use crate::manifest::{Entry, Node, NodeSource, Tree};
-use crate::objects::BlobKind;
+use crate::objects::{BlobKind, Objects, RecipesInPacks, unreadable_recipe};
 use crate::progress::Progress;
 use crate::types::Digest;
 use std::collections::HashSet;
@@ -88,6 +88,31 @@ impl Marks {
         if self.nodes.insert(stored.digest) { source.load(&stored).map(Some) } else { Ok(None) }
     }
 
+    /// Marks what the recipes of needed contents take parts of.
+    ///
+    /// # Errors
+    /// Damaged: what a needed content takes parts of cannot be read. Then nothing may be freed.
+    pub(super) fn add_sources(&mut self, recipes: &RecipesInPacks, objects: &Objects) -> Result<()> {
+        let mut waiting: Vec<&Digest> = recipes.contents().collect();
+        loop {
+            self.settle();
+            let (needed, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|d| self.needs(d, BlobKind::Recipe));
+            if needed.is_empty() {
+                return Ok(());
+            }
+            for digest in needed {
+                match recipes.sources(digest) {
+                    Ok(sources) => sources.iter().for_each(|source| self.content.insert(&source.digest)),
+                    // Content that also has an object does not need its recipe.
+                    Err(_) if objects.has_object_file(digest)? => {}
+                    Err(why) => return Err(unreadable_recipe(objects, digest, why)),
+                }
+            }
+            // A source may be composed too, besides being an object.
+            waiting = others;
+        }
+    }
+
     /// Ends a mark. From then on the questions below are answered.
     pub(super) fn settle(&mut self) {
         self.content.settle();
@@ -96,7 +121,8 @@ impl Marks {
     /// Whether a blob is needed.
     pub(super) fn needs(&self, digest: &Digest, kind: BlobKind) -> bool {
         match kind {
-            BlobKind::Content => self.content.position(digest).is_some(),
+            // A recipe has the digest of the content that it composes.
+            BlobKind::Content | BlobKind::Recipe => self.content.position(digest).is_some(),
             BlobKind::Node => self.nodes.contains(digest),
         }
     }

@@ -145,7 +145,7 @@ fn plan(
     report: &mut GcReport,
 ) -> Result<()> {
     let progress = &options.progress;
-    let mut survey = Survey::of_packs(store, &marker.marks, report, progress)?;
+    let mut survey = Survey::of_packs(store, &marker.marks, &marker.recipes, report, progress)?;
     let plan = survey.plan(report);
     plan.rewrite.iter().for_each(|pack| report.rewritten.add(pack.size));
     report.written.bytes = plan.rewrite.iter().map(|pack| pack.kept).sum();
@@ -184,7 +184,7 @@ fn move_unneeded(
         }
         later.as_ref().map_or(Ok(()), |later| later.take(&items))
     };
-    let mut survey = Survey::of_packs(store, &marker.marks, report, progress)?;
+    let mut survey = Survey::of_packs(store, &marker.marks, &marker.recipes, report, progress)?;
     let plan = survey.plan(report);
     garbage.add_packs(store, &marker.marks, plan.dead.iter().chain(&plan.rewrite))?;
     take(plan.dead.iter().map(|pack| Item::Pack(pack.name)).collect())?;
@@ -230,6 +230,7 @@ fn sweep(
             marker.committed(token, record)?;
         }
     }
+    marker.mark_sources()?;
     marker.marks.settle();
     // G8.
     if settled.is_complete() {

@@ -12,6 +12,7 @@ use crate::catalog::{Contribution, Draft, Version, lost, numbers, removal, stage
 use crate::commit;
 use crate::disk;
 use crate::error::{Error, Result, show_path};
+use crate::objects::RecipesInPacks;
 use crate::pins;
 use crate::progress::Progress;
 use crate::store::Store;
@@ -48,6 +49,8 @@ pub(super) struct Marker<'a> {
     removals: &'a Removals,
     progress: &'a Progress,
     pub(super) marks: Marks,
+    /// The recipes of the store, if it has composed content.
+    pub(super) recipes: RecipesInPacks,
     /// What the store has, to compare it with what it had (L18).
     pub(super) history: History,
     /// Versions that are marked.
@@ -67,6 +70,7 @@ impl<'a> Marker<'a> {
             removals,
             progress,
             marks: Marks::default(),
+            recipes: RecipesInPacks::default(),
             history: History::default(),
             versions: HashSet::new(),
             published: HashSet::new(),
@@ -80,9 +84,21 @@ impl<'a> Marker<'a> {
     /// # Errors
     /// If anything cannot be read, the collection ends, and nothing may be freed (L18).
     pub(super) fn mark(&mut self) -> Result<()> {
-        let marked = self.mark_all();
+        let marked = self.mark_all().and_then(|()| self.mark_sources());
         self.marks.settle();
         marked
+    }
+
+    /// Marks what composed contents among the marked ones take parts of. The packs are listed after all roots were
+    /// read: the recipes that a root needs were visible before it.
+    ///
+    /// # Errors
+    /// If anything cannot be read, the collection ends, and nothing may be freed (L18).
+    pub(super) fn mark_sources(&mut self) -> Result<()> {
+        // A store without composed content has no recipes: there, a pack that cannot be read hides none.
+        let all = self.store.has_composed_files()?;
+        self.store.objects().read_recipes(&mut self.recipes, all)?;
+        self.marks.add_sources(&self.recipes, self.store.objects())
     }
 
     fn mark_all(&mut self) -> Result<()> {

@@ -10,7 +10,7 @@ use super::marks::{Digests, Marks};
 use super::report::GcReport;
 use crate::disk::{self, Dir};
 use crate::error::Result;
-use crate::objects::{BlobKind, BlobSet, Damage, KnownDamage, SMALL_MAX, StoredFile};
+use crate::objects::{BlobKind, BlobSet, Damage, KnownDamage, RecipesInPacks, SMALL_MAX, StoredFile};
 use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
@@ -61,10 +61,18 @@ pub(super) struct Plan {
     pub rewrite: Vec<PackUse>,
 }
 
+/// What is needed, and which copies of it are.
+struct Wanted<'a> {
+    marks: &'a Marks,
+    recipes: &'a RecipesInPacks,
+    damage: KnownDamage,
+}
+
 /// The needed blobs that have a home so far.
 struct Homes {
     content: Vec<u64>,
     nodes: Digests,
+    recipes: Digests,
 }
 
 impl Homes {
@@ -76,6 +84,7 @@ impl Homes {
     fn claim(&mut self, marks: &Marks, digest: &Digest, kind: BlobKind) -> bool {
         match (kind, marks.content_number(digest)) {
             (BlobKind::Node, _) => marks.needs(digest, kind) && self.nodes.insert(*digest),
+            (BlobKind::Recipe, _) => marks.needs(digest, kind) && self.recipes.insert(*digest),
             (BlobKind::Content, Some(number)) if !self.has_content(number) => {
                 self.content[number / 64] |= 1 << (number % 64);
                 true
@@ -90,10 +99,17 @@ impl Survey {
     ///
     /// # Errors
     /// I/O. A conflict, if it was cancelled.
-    pub(super) fn of_packs(store: &Store, marks: &Marks, report: &mut GcReport, progress: &Progress) -> Result<Survey> {
-        let homes = Homes { content: vec![0; marks.contents().div_ceil(64)], nodes: Digests::default() };
+    pub(super) fn of_packs(
+        store: &Store,
+        marks: &Marks,
+        recipes: &RecipesInPacks,
+        report: &mut GcReport,
+        progress: &Progress,
+    ) -> Result<Survey> {
+        let content = vec![0; marks.contents().div_ceil(64)];
+        let homes = Homes { content, nodes: Digests::default(), recipes: Digests::default() };
         let mut survey = Survey { packs: Vec::new(), homes };
-        let damage = store.objects().known_damage()?;
+        let wanted = Wanted { marks, recipes, damage: store.objects().known_damage()? };
         let mut suspect = Vec::new();
         let packs = packs_in_place(store, report)?;
         packs.iter().for_each(|(file, _)| progress.add_total(1, file.size));
@@ -102,7 +118,7 @@ impl Survey {
             let read = |(file, written): &(StoredFile, i64)| read_pack(store, file, *written);
             for pack in threads::map(threads::count(), some, read)? {
                 progress.add_done(1, pack.size);
-                survey.add(store, marks, &damage, pack, &mut suspect, report)?;
+                survey.add(store, &wanted, pack, &mut suspect, report)?;
             }
         }
         for (pack, digest, kind) in suspect {
@@ -118,13 +134,13 @@ impl Survey {
     fn add(
         &mut self,
         store: &Store,
-        marks: &Marks,
-        damage: &KnownDamage,
+        wanted: &Wanted<'_>,
         pack: PackRead,
         suspect: &mut Vec<(usize, Digest, BlobKind)>,
         report: &mut GcReport,
     ) -> Result<()> {
         let Some(name) = pack.name else { return Ok(()) };
+        let Wanted { marks, recipes, damage } = wanted;
         let found = match pack.found {
             Found::Blobs(found) => found,
             Found::Gone => return Ok(()),
@@ -138,6 +154,11 @@ impl Survey {
         for (i, (digest, kind, len)) in found.iter().enumerate() {
             if damage.has_blob(digest, *kind, &name) {
                 suspect.push((self.packs.len(), *digest, *kind));
+            } else if *kind == BlobKind::Recipe
+                && marks.needs(digest, *kind)
+                && store.objects().best_recipe(recipes, digest)?.is_some_and(|best| best != name)
+            {
+                // Recipes of one content can differ: the one that can be read is kept.
             } else if !is_object(store, digest, *kind, *len)? && self.homes.claim(marks, digest, *kind) {
                 pack.blobs.insert(i);
                 pack.kept += PER_BLOB + u64::from(*len);

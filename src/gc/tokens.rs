@@ -9,7 +9,7 @@ use crate::disk;
 use crate::error::Result;
 use crate::lock::{self, HEARTBEAT_INTERVAL, HolderStatus, LockRecord, Purpose};
 use crate::progress::Progress;
-use crate::store::{KNOWN_COMPATIBLE, Store};
+use crate::store::{KNOWN_TO_COLLECTORS, Store};
 use crate::txn::{self, Outcome};
 use crate::types::Token;
 use std::collections::{HashMap, HashSet};
@@ -211,5 +211,5 @@ fn locks_of(store: &Store, tokens: &[Token]) -> Result<HashMap<PathBuf, lock::Lo
 
 /// What the locks of a collection say.
 pub(super) fn purpose() -> Purpose<'static> {
-    Purpose { purpose: "gc", features: &KNOWN_COMPATIBLE, ..Purpose::default() }
+    Purpose { purpose: "gc", features: &KNOWN_TO_COLLECTORS, ..Purpose::default() }
 }

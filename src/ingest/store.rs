@@ -2,6 +2,7 @@
 //!
 //! A file's digest is that of the bytes stored. A file that changes while it is read is read again, then refused.
 
+use super::earlier::{EarlierBelow, EarlierFiles, EarlierLookup};
 use super::fetched::{Fetched, fetch};
 use super::source::{KeptDirs, SourceDir, changed};
 use super::stat_cache::{StatCache, StatKey, clock_now};
@@ -10,7 +11,7 @@ use crate::disk::{DirHandle, FileStat, Follow, hash_file, read_to_expected_end, 
 use crate::error::{Error, Result, show_path};
 use crate::locks::Mutex;
 use crate::manifest::Reference;
-use crate::objects::{ObjectWriter, SMALL_MAX, ThreadWriter};
+use crate::objects::{COMPOSED_MIN, Earlier, ObjectWriter, SMALL_MAX, ThreadWriter};
 use crate::progress::{Activity, Progress};
 use crate::remote::shown_uri;
 use crate::threads;
@@ -54,6 +55,7 @@ pub fn store_files(
     tree: &mut SourceTree,
     sink: &Sink<'_>,
     cache: Option<&StatCache>,
+    earlier: Option<EarlierBelow<'_>>,
     threads_for_many: fn() -> usize,
     progress: &Progress,
 ) -> Result<Vec<(StatKey, Digest)>> {
@@ -65,10 +67,12 @@ pub fn store_files(
     let done = Mutex::new(Vec::with_capacity(pieces.len()));
     let read = Mutex::new(Vec::new());
     let tree_ref = &*tree;
+    let is_any_large = slots.iter().any(|slot| slot.size >= COMPOSED_MIN);
+    let earlier = earlier.filter(|_| is_any_large).map(|below| EarlierLookup::new(tree_ref, below));
     threads::for_each_with(
         threads,
         &pieces,
-        || Worker::new(sink, cache, KeptDirs::new(threads), progress),
+        || Worker { earlier: earlier.as_ref(), ..Worker::new(sink, cache, KeptDirs::new(threads), progress) },
         |worker, &(from, to)| {
             let stored = (from..to).map(|i| worker.store(tree_ref, &slots[i], i as u32)).collect::<Result<Vec<_>>>()?;
             done.lock().push((from, stored));
@@ -162,6 +166,9 @@ struct Worker<'a> {
     read: Vec<(u32, StatKey)>,
     /// Bytes of the file at hand that were counted while it was read.
     counted: u64,
+    earlier: Option<&'a EarlierLookup<'a>>,
+    /// The directory and item of the file at hand.
+    current: (u32, u32),
 }
 
 /// A scanned file: where it is and what it was.
@@ -190,7 +197,8 @@ impl<'a> Worker<'a> {
             Sink::Store(writer) => Some(writer.thread_writer()),
             Sink::Nowhere => None,
         };
-        Worker { lane, cache, progress, buffer: Vec::new(), handles, open: None, read: Vec::new(), counted: 0 }
+        let (buffer, read, current) = (Vec::new(), Vec::new(), (0, 0));
+        Worker { lane, cache, progress, buffer, handles, open: None, read, counted: 0, earlier: None, current }
     }
 
     fn close(self) -> Result<()> {
@@ -199,6 +207,7 @@ impl<'a> Worker<'a> {
 
     fn store(&mut self, tree: &SourceTree, slot: &Slot, at: u32) -> Result<Stored> {
         self.progress.check_cancelled()?;
+        self.current = (slot.dir, slot.item);
         let directory = &tree.dirs[slot.dir as usize];
         let item = &directory.items[slot.item as usize];
         let Body::File { body, .. } = &item.body else { unreachable!("slots are files") };
@@ -353,7 +362,9 @@ impl<'a> Worker<'a> {
         if size < SMALL_MAX {
             return Ok(self.read_small(file, path, size)?.map(|stored| (stored, false)));
         }
-        self.read_large(file, &path()).map(Some)
+        let lookup = self.earlier.filter(|_| size >= COMPOSED_MIN);
+        let earlier = lookup.and_then(|lookup| Some((lookup.find(self.current)?, lookup.files())));
+        self.read_large(file, &path(), earlier).map(Some)
     }
 
     fn read_small(&mut self, file: &File, path: &dyn Fn() -> PathBuf, size: u64) -> Result<Option<Stored>> {
@@ -370,7 +381,12 @@ impl<'a> Worker<'a> {
     }
 
     /// What was stored, and whether the file itself was taken over.
-    fn read_large(&mut self, file: &File, path: &Path) -> Result<(Stored, bool)> {
+    fn read_large(
+        &mut self,
+        file: &File,
+        path: &Path,
+        earlier: Option<(Earlier, &dyn EarlierFiles)>,
+    ) -> Result<(Stored, bool)> {
         let (progress, counted) = (self.progress, &mut self.counted);
         *counted = 0;
         let mut tick = |bytes: u64| {
@@ -380,7 +396,12 @@ impl<'a> Worker<'a> {
         };
         let ((digest, size), taken) = match &mut self.lane {
             Some(lane) => {
-                let put = lane.put_large(file, path, &mut tick)?;
+                let put = match earlier {
+                    None => lane.put_large(file, path, &mut tick)?,
+                    Some((earlier, files)) => {
+                        lane.put_large_like(file, path, &earlier, &|| files.may_compose(), &mut tick)?
+                    }
+                };
                 ((put.digest, put.size), put.adopted)
             }
             None => (hash_file(file, path, &mut tick)?, false),
@@ -423,7 +444,7 @@ mod tests {
             let body = FileBody::Scanned { stat: seen, here: true };
             let items = vec![SourceEntry { name: (*b"f").into(), body: Body::File { exec: false, body } }];
             let mut tree = SourceTree::of(vec![Directory { items, source: Some(source.clone()) }]);
-            store_files(&mut tree, &Sink::Nowhere, Some(&cache), || 1, &Progress::default()).unwrap();
+            store_files(&mut tree, &Sink::Nowhere, Some(&cache), None, || 1, &Progress::default()).unwrap();
             match &tree.dirs[0].items[0].body {
                 Body::File { body: FileBody::Stored(stored), .. } => stored.digest,
                 other => panic!("{other:?}"),

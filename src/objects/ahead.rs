@@ -4,6 +4,7 @@ use super::cached_pack::cached_object;
 use super::content_store::Objects;
 use super::miss::Miss;
 use super::pack::BLOB_HEADER;
+use super::read::Content;
 use crate::cache::BLOCK;
 use crate::disk;
 use crate::error::{Error, Result};
@@ -45,12 +46,12 @@ impl Objects {
         };
         match read() {
             Ok(()) => Ok(true),
-            Err(Miss::Gone | Miss::Wrong(_)) => Ok(false),
+            Err(Miss::Gone | Miss::Wrong(_) | Miss::Incomplete(_)) => Ok(false),
             Err(Miss::Io(e)) => Err(e),
         }
     }
 
-    /// Reads a range of a large object.
+    /// Reads a range of a large file.
     ///
     /// # Errors
     /// Damaged: it is missing. I/O.
@@ -63,25 +64,25 @@ impl Objects {
     ) -> Result<()> {
         buffer.resize(BLOCK as usize, 0);
         let Some(cache) = self.cache() else {
-            let object = self.open_large(digest, size)?;
+            let content = self.content(digest, size, None)?;
             for at in range.clone().step_by(BLOCK as usize) {
-                disk::advise_needed(object.file(), at + BLOCK..(at + 3 * BLOCK).min(range.end));
-                let part = &mut buffer[..(range.end - at).min(BLOCK) as usize];
-                object.file().read_exact_at(part, at).map_err(|e| Error::io("read", object.path(), e))?;
+                if let Content::Large(object) = &content {
+                    disk::advise_needed(object.file(), at + BLOCK..(at + 3 * BLOCK).min(range.end));
+                }
+                read_part(&content, &mut buffer[..(range.end - at).min(BLOCK) as usize], at)?;
             }
             return Ok(());
         };
         let item = cached_object(digest, size);
-        let object = std::cell::OnceCell::new();
+        let content = std::cell::OnceCell::new();
         for at in range.clone().step_by(BLOCK as usize) {
             let fetch = |range: Range<u64>| {
-                if object.get().is_none() {
-                    drop(object.set(self.open_large(digest, size)?));
+                if content.get().is_none() {
+                    drop(content.set(self.content(digest, size, None)?));
                 }
                 let mut bytes = vec![0; (range.end - range.start) as usize];
-                if let Some(object) = object.get() {
-                    let read = object.file().read_exact_at(&mut bytes, range.start);
-                    read.map_err(|e| Error::io("read", object.path(), e))?;
+                if let Some(content) = content.get() {
+                    read_part(content, &mut bytes, range.start)?;
                 }
                 Ok(bytes)
             };
@@ -113,5 +114,25 @@ impl Objects {
         }
         found.sort_unstable_by_key(|(inode, _)| *inode);
         Ok(found.into_iter().map(|(_, object)| object).collect())
+    }
+}
+
+/// Fills the buffer with a large file's bytes at `at`.
+fn read_part(content: &Content, out: &mut [u8], at: u64) -> Result<()> {
+    let end = at + out.len() as u64;
+    let cut = || Error::damaged(format!("a large file ends before {end}"));
+    match content {
+        Content::Large(object) => object.file().read_exact_at(out, at).map_err(|e| Error::io("read", object.path(), e)),
+        Content::Composed(composed) => match composed.read_at(out, at) {
+            Ok(n) if n == out.len() => Ok(()),
+            Ok(_) => Err(cut()),
+            Err(e) => Err(Error::io_message("cannot read the parts of a large file").with_source(e)),
+        },
+        Content::Small(bytes) => {
+            let from = usize::try_from(at).unwrap_or(usize::MAX);
+            let part = bytes.get(from..).and_then(|rest| rest.get(..out.len()));
+            out.copy_from_slice(part.ok_or_else(cut)?);
+            Ok(())
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::miss::Miss;
 use super::object_file::has_object_time;
 use super::pack::{BLOB_HEADER, Blob, BlobKind, HEAD};
 use super::pack_file::PackFile;
+use super::recipe::Recipe;
 use crate::disk::{self, hash_file};
 use crate::error::{Error, Result};
 use crate::types::Digest;
@@ -112,6 +113,7 @@ impl Objects {
         }
         let (found, hints) = match blob.kind {
             BlobKind::Content => (Digest::of(body), Hints::Whole),
+            BlobKind::Recipe => Recipe::parse(body, &blob.digest).map(|_| (blob.digest, Hints::Whole))?,
             BlobKind::Node => {
                 let (node, hints) = hints::decode(body, None, self.table()).map_err(|e| format!("{e:#}"))?;
                 (node.digest(), hints)
@@ -182,7 +184,7 @@ fn check_magic(window: &mut Window<'_>, name: &Digest, damage: &mut Vec<Damage>)
 fn record_miss(miss: Miss, damage: &mut Vec<Damage>) -> Result<()> {
     match miss {
         Miss::Gone => Ok(()), // a collector removed it
-        Miss::Wrong(why) => {
+        Miss::Wrong(why) | Miss::Incomplete(why) => {
             damage.push(Damage::Footer(why));
             Ok(())
         }

@@ -7,6 +7,7 @@ use super::index::{Index, IndexScope};
 use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::BlobKind;
 use super::pack_file::PackFile;
+use super::recipe::{Recipe, RecipeSource};
 use crate::disk::{self, hash_file};
 use crate::error::Result;
 use crate::types::{Digest, Location, PackRef};
@@ -100,8 +101,8 @@ impl Copies<'_> {
         let right = read.and_then(|()| self.compare(&buffer, digest, kind));
         self.buffer = buffer;
         match right {
-            Ok(()) => Ok(true),
-            Err(Miss::Gone) => Ok(false),
+            Ok(sources) => self.has_all(&sources),
+            Err(Miss::Gone | Miss::Incomplete(_)) => Ok(false),
             Err(Miss::Wrong(_)) => {
                 self.objects.list_as_damaged(DamagedItem::Blob { digest: *digest, kind, pack: name });
                 Ok(false)
@@ -111,12 +112,30 @@ impl Copies<'_> {
         }
     }
 
-    fn compare(&self, bytes: &[u8], digest: &Digest, kind: BlobKind) -> ReadAttempt<()> {
+    /// Whether the sources of a recipe are in place: packed ones are read, of objects the size and time count. They are
+    /// needed too, so a collector does not free them.
+    fn has_all(&mut self, sources: &[RecipeSource]) -> Result<bool> {
+        for source in sources {
+            let found = if source.is_small() {
+                self.has(&source.digest, BlobKind::Content)?
+            } else {
+                self.objects.has_object_of(source, &self.damage)?
+            };
+            if !found {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Compares a blob with its digest. Returns what it needs besides itself.
+    fn compare(&self, bytes: &[u8], digest: &Digest, kind: BlobKind) -> ReadAttempt<Vec<RecipeSource>> {
         let found = match kind {
             BlobKind::Content => Digest::of(bytes),
+            BlobKind::Recipe => return Ok(Recipe::parse(bytes, digest).map_err(Miss::Wrong)?.sources),
             BlobKind::Node => hints::decode(bytes, None, self.objects.table())?.0.digest(),
         };
-        if found == *digest { Ok(()) } else { Err(Miss::Wrong(format!("{kind} {digest} has digest {found}"))) }
+        if found == *digest { Ok(Vec::new()) } else { Err(Miss::Wrong(format!("{kind} {digest} has digest {found}"))) }
     }
 
     fn opened(&mut self, number: PackRef, name: &Digest) -> ReadAttempt<&PackFile> {

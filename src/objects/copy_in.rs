@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
-const CHUNK: usize = 1 << 20;
+pub(super) const CHUNK: usize = 1 << 20;
 /// From this size on, another thread hashes while this one copies.
 const PARALLEL_FROM: u64 = 16 << 20;
 /// Chunks that may wait between the two threads.
@@ -110,6 +110,22 @@ fn copy_and_hash(
 
 /// Hashes in another thread while this one reads and writes: for a large file, hashing takes longest.
 fn copy_and_hash_in_parallel(source: &File, path: &Path, to: &NewFile, tick: Tick<'_>) -> Result<(Digest, u64)> {
+    let mut out = SparseCopy::new(to);
+    let digest = hash_in_parallel(&mut |chunk| {
+        let n = read_full_at(source, chunk, out.at).map_err(|e| Error::io("read", path, e))?;
+        out.write(&chunk[..n])?;
+        tick(n as u64)?;
+        Ok(n)
+    })?;
+    Ok((digest, out.finish()?))
+}
+
+/// The digest of what `next` puts into chunks, hashed in another thread. `next` returns how many bytes it put there. A
+/// chunk that is not full is the last one.
+///
+/// # Errors
+/// Those of `next`.
+pub(super) fn hash_in_parallel(next: &mut dyn FnMut(&mut [u8]) -> Result<usize>) -> Result<Digest> {
     let (full, to_hash) = mpsc::sync_channel::<(Vec<u8>, usize)>(QUEUED_CHUNKS);
     let (empty, hashed) = mpsc::sync_channel::<Vec<u8>>(QUEUED_CHUNKS);
     (0..QUEUED_CHUNKS).try_for_each(|_| empty.send(vec![0; CHUNK])).expect("the channel has room for all chunks");
@@ -118,33 +134,29 @@ fn copy_and_hash_in_parallel(source: &File, path: &Path, to: &NewFile, tick: Tic
             let mut hasher = Hasher::new();
             for (chunk, n) in to_hash {
                 hasher.update(&chunk[..n]);
-                let _ = empty.send(chunk); // the copying thread may have stopped on an error
+                let _ = empty.send(chunk); // the other thread may have stopped on an error
             }
             hasher.finish()
         });
-        let mut out = SparseCopy::new(to);
-        let copied = loop {
+        let read = loop {
             let mut chunk = hashed.recv().expect("the hashing thread returns each chunk");
-            let n = match read_full_at(source, &mut chunk, out.at) {
+            let n = match next(&mut chunk) {
                 Ok(n) => n,
-                Err(e) => break Err(Error::io("read", path, e)),
+                Err(e) => break Err(e),
             };
-            if let Err(e) = out.write(&chunk[..n]).and_then(|()| tick(n as u64)) {
-                break Err(e);
-            }
             full.send((chunk, n)).expect("the hashing thread accepts all chunks");
             if n < CHUNK {
-                break out.finish();
+                break Ok(());
             }
         };
         drop(full);
         let digest = hasher.join().expect("hashing does not panic");
-        copied.map(|size| (digest, size))
+        read.map(|()| digest)
     })
 }
 
 /// A copy in progress.
-struct SparseCopy<'a> {
+pub(super) struct SparseCopy<'a> {
     to: &'a NewFile,
     at: u64,
     /// Writeback was requested up to here.
@@ -154,11 +166,16 @@ struct SparseCopy<'a> {
 }
 
 impl<'a> SparseCopy<'a> {
-    fn new(to: &'a NewFile) -> SparseCopy<'a> {
+    pub(super) fn new(to: &'a NewFile) -> SparseCopy<'a> {
         SparseCopy { to, at: 0, started: 0, end: 0 }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Leaves a hole.
+    pub(super) fn skip(&mut self, len: u64) {
+        self.at += len;
+    }
+
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.end = write_sparse(self.to, bytes, self.at)?.unwrap_or(self.end);
         self.at += bytes.len() as u64;
         if self.at - self.started >= WRITEBACK {
@@ -168,7 +185,7 @@ impl<'a> SparseCopy<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<u64> {
+    pub(super) fn finish(self) -> Result<u64> {
         if self.end < self.at {
             self.to.set_len(self.at)?; // it ends with a hole
         }
@@ -177,7 +194,7 @@ impl<'a> SparseCopy<'a> {
 }
 
 /// Writes `bytes` at `at` without stretches of zeros. Returns the end of what was written last.
-fn write_sparse(to: &NewFile, bytes: &[u8], at: u64) -> Result<Option<u64>> {
+pub(super) fn write_sparse(to: &NewFile, bytes: &[u8], at: u64) -> Result<Option<u64>> {
     let mut end = None;
     let mut from = 0;
     let pages: Vec<bool> = bytes.chunks(HOLE).map(|p| p.iter().all(|b| *b == 0)).collect();

@@ -80,6 +80,7 @@ impl DamagedItem {
             DamagedItem::Pack(name) => format!("pack-{name}"),
             DamagedItem::Blob { digest, kind: BlobKind::Content, pack } => format!("content-{digest}-{pack}"),
             DamagedItem::Blob { digest, kind: BlobKind::Node, pack } => format!("node-{digest}-{pack}"),
+            DamagedItem::Blob { digest, kind: BlobKind::Recipe, pack } => format!("recipe-{digest}-{pack}"),
         }
     }
 
@@ -95,6 +96,7 @@ impl DamagedItem {
             "pack" => Some(DamagedItem::Pack(digest(rest)?)),
             "content" => blob(BlobKind::Content),
             "node" => blob(BlobKind::Node),
+            "recipe" => blob(BlobKind::Recipe),
             _ => None,
         }
     }

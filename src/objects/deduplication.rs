@@ -13,9 +13,11 @@ use super::object_file::has_object_time;
 use super::object_sizes::ObjectSizes;
 use super::pack::{BlobKind, SMALL_MAX};
 use super::pack_checks::PackChecks;
+use super::recipe::{COMPOSED_MIN, RecipeSource};
 use crate::error::{Kind, Result};
 use crate::locks::{Mutex, MutexGuard, RwLock};
 use crate::types::{Digest, Location, PackRef};
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub(super) struct Deduplication {
     small: Vec<Mutex<HashMap<Digest, Location>>>,
     /// Objects that this transaction stored.
     large: Mutex<HashSet<Digest>>,
+    /// Contents that this transaction composed.
+    composed: Mutex<HashSet<Digest>>,
     /// Sizes of the objects that were there before.
     sizes: ObjectSizes,
     /// Directories of objects on which the version relies.
@@ -79,6 +83,7 @@ impl Deduplication {
             damage: objects.known_damage()?,
             small: (0..SHARDS).map(|_| Mutex::default()).collect(),
             large: Mutex::default(),
+            composed: Mutex::default(),
             sizes: ObjectSizes::default(),
             relied_dirs: Mutex::default(),
             relies_on_packs: AtomicBool::new(false),
@@ -125,10 +130,13 @@ impl Deduplication {
             let listed = |name: &Digest| self.index().has_pack(name);
             self.packs.confirm(&self.objects, &self.damage, listed, place, digest, kind)
         };
-        let wanted = Wanted { digest, kind, confirm: &confirm };
-        let lookup = |index: &Index| match kind {
-            BlobKind::Content => self.objects.find(index, &wanted),
-            BlobKind::Node => self.objects.find_newest(index, &wanted),
+        self.find_confirmed(&Wanted { digest, kind, confirm: &confirm })
+    }
+
+    fn find_confirmed(&self, wanted: &Wanted<'_>) -> Result<Option<Location>> {
+        let lookup = |index: &Index| match wanted.kind {
+            BlobKind::Content | BlobKind::Recipe => self.objects.find(index, wanted),
+            BlobKind::Node => self.objects.find_newest(index, wanted),
         };
         let found = lookup(&self.index())?;
         if found.is_some() || !self.list_packs_after_miss()? {
@@ -199,18 +207,88 @@ impl Deduplication {
         self.large.lock().insert(digest)
     }
 
-    /// Whether the store has this object. From then on the version relies on it.
+    /// Records a content that this transaction composes. `false` if another thread did so first.
+    pub(super) fn insert_composed(&self, digest: Digest) -> bool {
+        self.composed.lock().insert(digest)
+    }
+
+    /// Whether the store has this large content. From then on the version relies on it.
     pub(super) fn has_large(&self, digest: &Digest, size: u64) -> Result<bool> {
-        let found = self.sees_large(digest, size)?;
-        if found && !self.objects.disk().keeps_order_of_names() && !self.large.lock().contains(digest) {
-            self.relied_dirs.lock().insert(self.objects.layout().object_dir(digest));
+        if self.sees_object(digest, size)? {
+            self.rely_on_object(digest);
+            return Ok(true);
+        }
+        let Some(sources) = self.composed_of(digest, size)? else { return Ok(false) };
+        self.rely_on_packs();
+        sources.iter().filter(|source| !source.is_small()).for_each(|source| self.rely_on_object(&source.digest));
+        Ok(true)
+    }
+
+    /// Whether large content is stored, as an object or composed. The version does not rely on it by this.
+    pub(super) fn sees_large(&self, digest: &Digest, size: u64) -> Result<bool> {
+        Ok(self.sees_object(digest, size)? || self.composed_of(digest, size)?.is_some())
+    }
+
+    /// Whether the store has what a recipe takes parts of. From then on the version relies on it.
+    pub(super) fn has_source(&self, source: &RecipeSource) -> Result<bool> {
+        if source.is_small() {
+            let is_own = self.small(&source.digest).contains_key(&source.digest);
+            return Ok(is_own || self.find_small(&source.digest)?.is_some());
+        }
+        let found = self.sees_object(&source.digest, source.size)?;
+        if found {
+            self.rely_on_object(&source.digest);
         }
         Ok(found)
     }
 
+    /// Whether the store has what a recipe takes parts of. The version does not rely on it by this.
+    pub(super) fn sees_source(&self, source: &RecipeSource) -> Result<bool> {
+        if source.is_small() {
+            let is_own = self.small(&source.digest).contains_key(&source.digest);
+            return Ok(is_own || self.find(&source.digest, BlobKind::Content, |_| true)?.is_some());
+        }
+        self.sees_object(&source.digest, source.size)
+    }
+
+    /// The sources of content that is composed, if its recipe and all of them are in place and not known to be damaged.
+    fn composed_of(&self, digest: &Digest, size: u64) -> Result<Option<Vec<RecipeSource>>> {
+        if size < COMPOSED_MIN {
+            return Ok(None);
+        }
+        if self.composed.lock().contains(digest) {
+            return Ok(Some(Vec::new()));
+        }
+        let complete = RefCell::new(None);
+        let confirm = |place: Location| {
+            let listed = |name: &Digest| self.index().has_pack(name);
+            let kind = BlobKind::Recipe;
+            let time = self.packs.confirm(&self.objects, &self.damage, listed, place, digest, kind)?;
+            let (Some(time), Some(recipe)) = (time, self.objects.recipe_at(place, digest)?) else { return Ok(None) };
+            if recipe.size != size {
+                return Ok(None);
+            }
+            for source in &recipe.sources {
+                if !self.sees_source(source)? {
+                    return Ok(None);
+                }
+            }
+            *complete.borrow_mut() = Some(recipe.sources);
+            Ok(Some(time))
+        };
+        let found = self.find_confirmed(&Wanted { digest, kind: BlobKind::Recipe, confirm: &confirm })?;
+        Ok(found.and(complete.into_inner()))
+    }
+
+    fn rely_on_object(&self, digest: &Digest) {
+        if !self.objects.disk().keeps_order_of_names() && !self.large.lock().contains(digest) {
+            self.relied_dirs.lock().insert(self.objects.layout().object_dir(digest));
+        }
+    }
+
     /// Whether an object is stored: this transaction stored it, or it is in place, unchanged, and not known to be
     /// damaged. Any other is stored again, which repairs it. The version does not rely on it by this.
-    pub(super) fn sees_large(&self, digest: &Digest, size: u64) -> Result<bool> {
+    fn sees_object(&self, digest: &Digest, size: u64) -> Result<bool> {
         if self.large.lock().contains(digest) {
             return Ok(true);
         }

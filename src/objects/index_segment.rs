@@ -294,11 +294,7 @@ impl Segment {
 }
 
 fn entry(bytes: &[u8]) -> Option<SegmentEntry> {
-    let kind = match bytes[40] {
-        1 => BlobKind::Content,
-        2 => BlobKind::Node,
-        _ => return None,
-    };
+    let kind = BlobKind::from_byte(bytes[40])?;
     Some(SegmentEntry { digest: digest_at(bytes, 0), kind, pack: u32_at(bytes, 32), offset: u32_at(bytes, 36) })
 }
 

@@ -1,7 +1,8 @@
 //! Storing large blobs: shared, adopted, copied, or found by their digest.
 
 use super::adopt::adopt_file;
-use super::copy_in::copy_in;
+use super::composed_file::ComposedFile;
+use super::copy_in::{SparseCopy, copy_in, hash_in_parallel};
 use super::leases::Leases;
 use super::object_sizes::CHECK_SIZES_FROM;
 use super::thread_writer::ThreadWriter;
@@ -26,7 +27,7 @@ pub struct LargePut {
 }
 
 impl LargePut {
-    fn known(digest: Digest, size: u64) -> LargePut {
+    pub(super) fn known(digest: Digest, size: u64) -> LargePut {
         LargePut { digest, size, new: false, adopted: false }
     }
 }
@@ -86,6 +87,26 @@ impl ThreadWriter<'_> {
         self.keep_or_drop(temp, written)
     }
 
+    /// Stores all of a composed content as a large blob of its own. It is of another store: this one does not have it.
+    ///
+    /// # Errors
+    /// I/O; those of `tick`.
+    pub fn put_composed(&mut self, composed: &ComposedFile, tick: Tick<'_>) -> Result<LargePut> {
+        let temp = self.writer.create_object()?;
+        let mut out = SparseCopy::new(&temp);
+        let mut at = 0;
+        let read = |e| Error::io_message("cannot read the parts of a composed content").with_source(e);
+        let copied = hash_in_parallel(&mut |chunk| {
+            let n = composed.read_at(chunk, at).map_err(read)?;
+            out.write(&chunk[..n])?;
+            at += n as u64;
+            tick(n as u64)?;
+            Ok(n)
+        });
+        let copied = copied.and_then(|digest| Ok((digest, out.finish()?)));
+        self.keep_or_drop(temp, copied)
+    }
+
     /// Whether to hash a file before it is copied: the store probably has its content, so a copy would be useless, or
     /// there is no room for a copy.
     fn hashes_first(&self, source: &File, path: &Path) -> Result<bool> {
@@ -102,7 +123,7 @@ impl ThreadWriter<'_> {
     }
 
     /// Hashes a file where it is. `Some` if the store has its content.
-    fn find_by_hash(&self, source: &File, path: &Path, tick: Tick<'_>) -> Result<Option<LargePut>> {
+    pub(super) fn find_by_hash(&self, source: &File, path: &Path, tick: Tick<'_>) -> Result<Option<LargePut>> {
         // Reports no bytes: if the file is copied after all, they are reported then.
         let (digest, size) = hash_file(source, path, &mut |_| tick(0))?;
         Ok(self.writer.dedup().has_large(&digest, size)?.then(|| LargePut::known(digest, size)))
@@ -138,7 +159,7 @@ impl ThreadWriter<'_> {
     }
 
     /// Keeps a temporary file as the blob, or removes it if the blob is stored already.
-    fn keep_or_drop(&mut self, temp: NewFile, written: Result<(Digest, u64)>) -> Result<LargePut> {
+    pub(super) fn keep_or_drop(&mut self, temp: NewFile, written: Result<(Digest, u64)>) -> Result<LargePut> {
         let writer = self.writer;
         let checked = written.and_then(|(digest, size)| Ok((digest, size, writer.dedup().has_large(&digest, size)?)));
         let (digest, size, known) = match checked {

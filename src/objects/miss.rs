@@ -11,6 +11,8 @@ pub(super) enum Miss {
     Gone,
     /// It exists and is wrong: what was expected and found.
     Wrong(String),
+    /// It exists and is right, but something else that it needs cannot be read.
+    Incomplete(String),
     /// The system failed. Another copy may be readable.
     Io(Error),
 }
@@ -22,6 +24,13 @@ impl Miss {
     /// For a failed call. A stale handle means that another host moved or removed the file.
     pub(super) fn of_io(action: &str, path: &Path, e: io::Error) -> Miss {
         if e.raw_os_error() == Some(libc::ESTALE) { Miss::Gone } else { Miss::Io(Error::io(action, path, e)) }
+    }
+}
+
+impl Miss {
+    /// For an error of something that this copy needs.
+    pub(super) fn incomplete(e: Error) -> Miss {
+        if e.kind() == Kind::Damaged || is_unreadable(&e) { Miss::Incomplete(format!("{e:#}")) } else { Miss::Io(e) }
     }
 }
 

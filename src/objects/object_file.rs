@@ -75,6 +75,11 @@ impl LargeObject {
         &self.path
     }
 
+    /// Its digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.size

@@ -11,13 +11,16 @@ pub enum BlobKind {
     Content = 1,
     /// A manifest node, with its hints.
     Node = 2,
+    /// How a large content is composed of parts of other contents.
+    Recipe = 3,
 }
 
 impl BlobKind {
-    fn from_byte(byte: u8) -> Option<BlobKind> {
+    pub(super) fn from_byte(byte: u8) -> Option<BlobKind> {
         match byte {
             1 => Some(BlobKind::Content),
             2 => Some(BlobKind::Node),
+            3 => Some(BlobKind::Recipe),
             _ => None,
         }
     }
@@ -28,6 +31,7 @@ impl std::fmt::Display for BlobKind {
         f.write_str(match self {
             BlobKind::Content => "content",
             BlobKind::Node => "manifest node",
+            BlobKind::Recipe => "recipe",
         })
     }
 }

@@ -135,7 +135,7 @@ fn read_marks(objects: &Objects, pack: PackRef, name: &Digest) -> Result<Option<
             Ok(Some(BlobMarks { marks, time }))
         }
         Err(Miss::Gone) => Ok(None),
-        Err(Miss::Wrong(_)) => {
+        Err(Miss::Wrong(_) | Miss::Incomplete(_)) => {
             objects.list_as_damaged(DamagedItem::Pack(*name));
             Ok(None)
         }

@@ -189,6 +189,6 @@ pub(super) fn read_footer(path: PathBuf, name: &Digest) -> Result<Footer> {
         }
         Err(Miss::Io(e)) => Err(e),
         Err(Miss::Gone) => Err(Error::damaged(format!("pack {name} is missing"))),
-        Err(Miss::Wrong(why)) => Err(Error::damaged(why)),
+        Err(Miss::Wrong(why) | Miss::Incomplete(why)) => Err(Error::damaged(why)),
     }
 }

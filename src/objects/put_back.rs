@@ -5,6 +5,7 @@
 
 use super::content_store::Objects;
 use super::damage::StoredFile;
+use super::pack::BlobKind;
 use crate::disk;
 use crate::error::Result;
 use crate::types::Digest;
@@ -61,8 +62,8 @@ impl Objects {
         Ok(moved.then(|| self.layout().packs()))
     }
 
-    /// Those of these blobs that are in a pack in place, by the packs' own footers. Does not use the index: no segment
-    /// may cover a pack that was put back a moment ago.
+    /// Those of these contents and nodes that are in a pack in place, by the packs' own footers. Does not use the
+    /// index: no segment may cover a pack that was put back a moment ago.
     ///
     /// # Errors
     /// I/O.
@@ -70,7 +71,8 @@ impl Objects {
         let mut out = HashSet::new();
         for file in self.packs_in_place()?.iter().filter(|file| file.name.is_some()) {
             let Ok(contents) = self.list_pack(file, &mut Vec::new()) else { continue };
-            out.extend(contents.blobs.iter().map(|(digest, ..)| *digest).filter(|digest| wanted.contains(digest)));
+            let plain = contents.blobs.iter().filter(|(_, kind, _)| *kind != BlobKind::Recipe);
+            out.extend(plain.map(|(digest, ..)| *digest).filter(|digest| wanted.contains(digest)));
         }
         Ok(out)
     }

@@ -1,14 +1,16 @@
 //! Reading content and nodes. What is returned has the requested digest (L6, L15).
 
+use super::composed_file::ComposedFile;
 use super::content_store::Objects;
 use super::hints::{self, Hints};
 use super::miss::{Miss, ReadAttempt};
 use super::object_file::LargeObject;
 use super::pack::{BlobKind, MAX_BLOB, SMALL_MAX};
 use super::pack_file::PackFile;
+use super::recipe::COMPOSED_MIN;
 use super::search::{Query, SearchDepth, SearchOrder};
 use crate::disk::{self, read_full_at};
-use crate::error::{Error, Result, show_path};
+use crate::error::{Error, Kind, Result, show_path};
 use crate::manifest::{Node, NodeRef, NodeSource};
 use crate::types::{Digest, Location, PackRef};
 use std::cell::RefCell;
@@ -25,6 +27,8 @@ pub enum Content<S = Vec<u8>> {
     Small(S),
     /// A file, checked by size and time.
     Large(LargeObject),
+    /// Parts of other contents.
+    Composed(ComposedFile),
 }
 
 impl Objects {
@@ -37,6 +41,7 @@ impl Objects {
         Ok(match self.content_into(digest, size, place, &mut buffer)? {
             Content::Small(()) => Content::Small(buffer),
             Content::Large(large) => Content::Large(large),
+            Content::Composed(composed) => Content::Composed(composed),
         })
     }
 
@@ -71,6 +76,36 @@ impl Objects {
         if self.read_by_hint(digest, size, place, buffer) {
             return Ok(Content::Small(()));
         }
+        if size < COMPOSED_MIN {
+            return self.plain_content(digest, size, place, buffer, depth);
+        }
+        // First where it is known to be, in both forms: a full search lists and opens every pack.
+        let mut failed = None;
+        for depth in
+            [SearchDepth::Known, SearchDepth::Full].into_iter().take(1 + usize::from(depth == SearchDepth::Full))
+        {
+            let plain = match self.plain_content(digest, size, place, buffer, depth) {
+                Ok(found) => return Ok(found),
+                Err(e) => e,
+            };
+            match self.composed(digest, size, depth) {
+                Ok(composed) => return Ok(Content::Composed(composed)),
+                Err(e) if e.kind() == Kind::Damaged => failed = Some(neither(self, digest, plain, e)),
+                Err(e) => failed = Some(e),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::damaged(format!("content {digest} was not searched"))))
+    }
+
+    /// Content that is an object file or packed, as [`Objects::content_from`] gets it.
+    pub(super) fn plain_content(
+        &self,
+        digest: &Digest,
+        size: u64,
+        place: Option<Location>,
+        buffer: &mut Vec<u8>,
+        depth: SearchDepth,
+    ) -> Result<Content<()>> {
         let small = size < SMALL_MAX;
         let buffer = RefCell::new(buffer);
         let mut from_pack = |file: &PackFile, _: PackRef, offset: u32, guess: u32| {
@@ -193,6 +228,17 @@ impl NodeSource for Objects {
         self.node_cache().put(at.digest, node.clone(), node.memory());
         Ok(node)
     }
+}
+
+/// The error for content that is stored in neither form: what is wrong with a recipe says more than that there is no
+/// object.
+fn neither(objects: &Objects, digest: &Digest, plain: Error, composed: Error) -> Error {
+    if composed.causes().is_empty() {
+        return plain;
+    }
+    let root = show_path(objects.layout().root());
+    let error = Error::damaged(format!("content {digest} cannot be read from {root}"));
+    composed.causes().into_iter().chain(plain.causes()).fold(error, Error::with_cause)
 }
 
 /// How many bytes to read for content of that size.

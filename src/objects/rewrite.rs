@@ -13,6 +13,7 @@ use super::miss::{Miss, ReadAttempt, is_unreadable};
 use super::pack::{Blob, BlobKind, MAX_NODE_PACK, MAX_PACK};
 use super::pack_file::PackFile;
 use super::pack_writer::PackWriter;
+use super::recipe::Recipe;
 use super::staged_files::{StagedAs, StagedFiles};
 use super::temp_names::TempNames;
 use crate::disk;
@@ -81,11 +82,14 @@ impl Objects {
         progress: &Progress,
     ) -> Result<Rewritten> {
         let mut rewriter = Rewriter::new(self, dir, progress)?;
-        for kind in [BlobKind::Content, BlobKind::Node] {
+        for kind in [BlobKind::Content, BlobKind::Recipe, BlobKind::Node] {
             for (name, wanted) in packs {
                 rewriter.copy(name, wanted, kind)?;
             }
-            rewriter.close_pack()?;
+            // Contents and recipes share packs.
+            if kind != BlobKind::Content {
+                rewriter.close_pack()?;
+            }
         }
         rewriter.publish(packs.iter().map(|(name, _)| *name))
     }
@@ -103,12 +107,14 @@ impl Objects {
         progress: &Progress,
     ) -> Result<bool> {
         let mut rewriter = Rewriter::new(self, dir, progress)?;
-        for kind in [BlobKind::Content, BlobKind::Node] {
+        for kind in [BlobKind::Content, BlobKind::Recipe, BlobKind::Node] {
             match PackFile::open(self.layout().pack(name)) {
                 Ok(file) => rewriter.copy_blobs(name, &file, blobs.iter().filter(|blob| blob.kind == kind).copied())?,
                 Err(miss) => rewriter.fail(name, miss, DamagedItem::Pack(*name))?,
             }
-            rewriter.close_pack()?;
+            if kind != BlobKind::Content {
+                rewriter.close_pack()?;
+            }
         }
         Ok(rewriter.publish([*name].into_iter())?.complete.contains(name))
     }
@@ -178,6 +184,10 @@ impl<'a> Rewriter<'a> {
         file.read(&blob.digest, blob.kind, blob.offset, blob.len, &mut self.buffer)?;
         let found = match blob.kind {
             BlobKind::Content => Digest::of(&self.buffer),
+            BlobKind::Recipe => {
+                Recipe::parse(&self.buffer, &blob.digest).map_err(|why| file.wrong(blob.offset, &why))?;
+                blob.digest
+            }
             BlobKind::Node => {
                 let (node, _) = hints::decode(&self.buffer, Some(pack), self.objects.table())
                     .map_err(|e| file.wrong(blob.offset, &format!("{e:#}")))?;
@@ -250,7 +260,7 @@ impl<'a> Rewriter<'a> {
         self.failed.insert(*name);
         match miss {
             Miss::Gone => {} // another collection moved it
-            Miss::Wrong(why) => {
+            Miss::Wrong(why) | Miss::Incomplete(why) => {
                 self.objects.list_as_damaged(item);
                 self.report.damaged.push(why);
             }

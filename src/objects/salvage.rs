@@ -55,7 +55,7 @@ impl Objects {
         }
         let is_stored = lost.is_empty() || self.rewrite_blobs(dir, &name, &lost, progress)?;
         let count = |kind| if is_stored { lost.iter().filter(|blob| blob.kind == kind).count() as u64 } else { 0 };
-        let (contents, nodes) = (count(BlobKind::Content), count(BlobKind::Node));
+        let (contents, nodes) = (count(BlobKind::Content) + count(BlobKind::Recipe), count(BlobKind::Node));
         Ok(Salvaged { contents, nodes, is_all: found.is_all && is_stored })
     }
 
@@ -110,7 +110,7 @@ impl Objects {
         let Some(name) = pack.name else { return Ok(false) };
         match PackFile::open(pack.path.clone()).and_then(|file| file.footer(&name)) {
             Ok(_) | Err(Miss::Gone) => Ok(false),
-            Err(Miss::Wrong(_)) => Ok(true),
+            Err(Miss::Wrong(_) | Miss::Incomplete(_)) => Ok(true),
             Err(Miss::Io(e)) if e.is_about_one_file() => Ok(true),
             Err(Miss::Io(e)) => Err(e),
         }

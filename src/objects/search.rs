@@ -294,7 +294,7 @@ impl<T> Search<'_, T> {
         match &miss {
             Miss::Wrong(_) => self.bad.push((place, true)),
             Miss::Io(e) if is_unreadable(e) => self.bad.push((place, false)),
-            Miss::Gone | Miss::Io(_) => {}
+            Miss::Gone | Miss::Incomplete(_) | Miss::Io(_) => {}
         }
         self.note(miss).map(|()| None)
     }
@@ -341,7 +341,7 @@ impl<T> Search<'_, T> {
     fn note(&mut self, miss: Miss) -> Result<()> {
         match miss {
             Miss::Gone => {}
-            Miss::Wrong(reason) => {
+            Miss::Wrong(reason) | Miss::Incomplete(reason) => {
                 if self.reasons.len() < MAX_REASONS && !self.reasons.contains(&reason) {
                     self.reasons.push(reason);
                 }

@@ -63,7 +63,7 @@ impl ThreadWriter<'_> {
             small.insert(digest, place);
             return Ok(SmallPut { place, new: false });
         }
-        let place = writer.fail_on_error(self.append(digest, bytes))?;
+        let place = writer.fail_on_error(self.append(digest, BlobKind::Content, bytes))?;
         small.insert(digest, place);
         drop(small);
         writer.count_new_bytes(bytes.len() as u64)?;
@@ -116,7 +116,8 @@ impl ThreadWriter<'_> {
         Ok(self.find(digest, size)?.is_some())
     }
 
-    fn append(&mut self, digest: Digest, bytes: &[u8]) -> Result<Location> {
+    /// Appends a blob to the open pack.
+    pub(super) fn append(&mut self, digest: Digest, kind: BlobKind, bytes: &[u8]) -> Result<Location> {
         if let Some(full) = self.pack.take_if(|p| !p.has_room_for(bytes.len()) || p.age() >= CHECKPOINT_INTERVAL) {
             self.writer.close_pack(full)?;
         }
@@ -124,7 +125,7 @@ impl ThreadWriter<'_> {
             Some(pack) => pack,
             none => none.insert(self.writer.open_pack_for(bytes.len())?),
         };
-        pack.append(digest, BlobKind::Content, bytes)
+        pack.append(digest, kind, bytes)
     }
 
     /// The directory of the token, for temporary files.

@@ -44,8 +44,11 @@ pub(super) fn repair(
         missing_content(&node, &lane, &mut content)?;
         nodes.push(node);
     }
-    for (digest, size) in &content {
-        done.contents += u64::from(bring(others, &mut lane, digest, *size)?);
+    for (digest, size) in in_order(store, &content)? {
+        // Composed content is whole again if what it takes parts of was stored again.
+        if lane.find(&digest, size)?.is_none() {
+            done.contents += u64::from(bring(others, &mut lane, &digest, size)?);
+        }
     }
     lane.close()?;
     let lane = writer.thread_writer();
@@ -63,6 +66,13 @@ pub(super) fn repair(
         store.disk().sync_dir(&store.layout().packs())?;
     }
     Ok(())
+}
+
+/// Contents that others take parts of come first.
+fn in_order(store: &Store, content: &BTreeMap<Digest, u64>) -> Result<Vec<(Digest, u64)>> {
+    let sources = store.objects().sources_of_all(&content.keys().copied().collect())?;
+    let (first, rest): (Vec<_>, Vec<_>) = content.iter().partition(|(digest, _)| sources.contains(*digest));
+    Ok(first.into_iter().chain(rest).map(|(digest, size)| (*digest, *size)).collect())
 }
 
 /// The root nodes of all versions, from their own `manifest` files.
@@ -119,7 +129,11 @@ fn bring(others: &[Store], lane: &mut ThreadWriter<'_>, digest: &Digest, size: u
                 let put = lane.put_large(large.file(), large.path(), &mut |_| Ok(()))?;
                 return Ok(put.new && put.digest == *digest);
             }
-            Ok(Content::Large(_)) => {}
+            Ok(Content::Composed(composed)) if !damaged(other.objects().verify_composed(&composed))? => {
+                let put = lane.put_composed(&composed, &mut |_| Ok(()))?;
+                return Ok(put.new && put.digest == *digest);
+            }
+            Ok(Content::Large(_) | Content::Composed(_)) => {}
             Err(e) if e.is_loss() => {}
             Err(e) => return Err(e),
         }

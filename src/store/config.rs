@@ -25,10 +25,16 @@ pub struct Features {
 /// removed, and free nothing.
 pub const RESTORED_VERSIONS: &str = "restored-versions";
 
+/// An incompatible feature: content is composed of parts of other contents, by recipes. Releases that do not know it
+/// would not find that content, and would free what it takes parts of.
+pub const COMPOSED_FILES: &str = "composed-files";
+
 /// The features of each list that this release knows.
-pub(crate) const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
+const KNOWN_COMPATIBLE: [&str; 1] = [RESTORED_VERSIONS];
 const KNOWN_READ_ONLY: [&str; 0] = [];
-const KNOWN_INCOMPATIBLE: [&str; 0] = [];
+const KNOWN_INCOMPATIBLE: [&str; 1] = [COMPOSED_FILES];
+/// The features that a collector takes into account, of those that a store can get when it is made already.
+pub(crate) const KNOWN_TO_COLLECTORS: [&str; 2] = [RESTORED_VERSIONS, COMPOSED_FILES];
 
 /// The content of `cairn.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

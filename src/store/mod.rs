@@ -5,7 +5,7 @@ mod client_cache;
 mod config;
 mod init;
 
-pub(crate) use config::KNOWN_COMPATIBLE;
+pub(crate) use config::{COMPOSED_FILES, KNOWN_TO_COLLECTORS};
 pub use config::{Config, DEFAULT_CACHE_BOUND, FORMAT, Features, RESTORED_VERSIONS};
 pub use init::InitOptions;
 pub(crate) use init::group_id;
@@ -244,14 +244,37 @@ impl Store {
     /// # Errors
     /// Damaged; I/O.
     pub(crate) fn add_compatible_feature(&self, feature: &str) -> Result<()> {
+        self.add_feature(feature, |features| &mut features.compatible)
+    }
+
+    /// Makes sure that the store is one that may have composed content.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn add_composed_files(&self) -> Result<()> {
+        self.add_feature(COMPOSED_FILES, |features| &mut features.incompatible)
+    }
+
+    /// Whether the store may have composed content, by its configuration as it is now.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub(crate) fn has_composed_files(&self) -> Result<bool> {
+        let config = Config::read(self.layout())?;
+        let features = &config.as_ref().unwrap_or(self.config()).features;
+        Ok(features.incompatible.iter().any(|feature| feature == COMPOSED_FILES))
+    }
+
+    fn add_feature(&self, feature: &str, list: impl Fn(&mut Features) -> &mut Vec<String>) -> Result<()> {
         let missing = || Error::damaged(format!("{} has no cairn.json any more", show_path(self.root())));
         // Another process may replace the file at the same moment.
         for _ in 0..FEATURE_TRIES {
             let mut features = Config::read(self.layout())?.ok_or_else(missing)?.features;
-            if features.compatible.iter().any(|f| f == feature) {
+            let list = list(&mut features);
+            if list.iter().any(|f| f == feature) {
                 return Ok(());
             }
-            features.compatible.push(feature.to_owned());
+            list.push(feature.to_owned());
             Config::replace_field(self.layout(), self.disk(), "features", serde_json::json!(features))?;
         }
         Err(Error::conflict("other processes change the store's configuration").with_hint("run the command again"))

@@ -27,6 +27,8 @@ pub(super) struct Present {
     objects: HashSet<Digest>,
     /// Packed manifest nodes.
     nodes: HashSet<Digest>,
+    /// Contents that have a recipe.
+    recipes: HashSet<Digest>,
     /// Names of packs that were checked.
     pub packs: HashSet<Digest>,
     /// Where the blobs of the packs without damage are.
@@ -107,10 +109,24 @@ impl Present {
         first.contains(digest) || second.contains(digest)
     }
 
+    /// Whether content is composed: what the store has of it is a recipe.
+    pub fn is_composed(&self, digest: &Digest) -> bool {
+        self.recipes.contains(digest)
+    }
+
+    /// Whether a whole check reads that content; waits until it may.
+    pub fn is_read(&self, digest: &Digest, size: u64) -> bool {
+        let is_read = self.sample.has(digest);
+        if is_read {
+            self.pace.wait_for(size);
+        }
+        is_read
+    }
+
     /// The findings of damaged copies that have a right copy elsewhere.
     pub fn spare(&self) -> HashSet<usize> {
-        let right = |d: &&Digest| self.packed.contains(d) || self.objects.contains(d) || self.nodes.contains(d);
-        let spare = self.wrong.iter().filter(|(digest, _)| right(digest));
+        let all = [&self.packed, &self.objects, &self.nodes, &self.recipes];
+        let spare = self.wrong.iter().filter(|(digest, _)| all.iter().any(|right| right.contains(*digest)));
         spare.flat_map(|(_, wrong)| wrong.findings.iter().copied()).collect()
     }
 
@@ -269,6 +285,7 @@ impl Present {
                 (Piece::Object(_), _) => drop(self.objects.insert(digest)),
                 (Piece::Pack(_), BlobKind::Content) => drop(self.packed.insert(digest)),
                 (Piece::Pack(_), BlobKind::Node) => drop(self.nodes.insert(digest)),
+                (Piece::Pack(_), BlobKind::Recipe) => drop(self.recipes.insert(digest)),
             }
         }
         if let Piece::Pack(StoredFile { name: Some(name), .. }) = piece {
@@ -330,6 +347,7 @@ pub(super) fn check_content(
         packed: HashSet::new(),
         objects: HashSet::new(),
         nodes: HashSet::new(),
+        recipes: HashSet::new(),
         packs: HashSet::new(),
         places: Places::default(),
         wrong: HashMap::new(),
@@ -388,10 +406,7 @@ fn describe(path: &Path, root: &Path, depth: Depth, damage: Damage) -> Finding {
     let (code, why) = match damage {
         Damage::ForeignFile => (code::STRANGER, "the store has no file with such a name".into()),
         Damage::Footer(why) => (code::PACK, why),
-        Damage::Blob { digest, kind, why } => {
-            let what = if kind == BlobKind::Node { "manifest node" } else { "content" };
-            (code::BLOB, format!("{what} {digest}: {why}"))
-        }
+        Damage::Blob { digest, kind, why } => (code::BLOB, format!("{kind} {digest}: {why}")),
         Damage::Hints(digest) => (code::HINTS, format!("those of manifest node {digest}")),
         Damage::Object(_, why) => (code::OBJECT, why),
         Damage::Writable(_) | Damage::Touched(_) => {

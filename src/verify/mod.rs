@@ -11,6 +11,7 @@ mod checkpoint;
 mod content;
 mod cuts;
 mod drafts;
+mod meet;
 mod names;
 mod options;
 mod pace;

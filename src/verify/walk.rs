@@ -2,21 +2,21 @@
 //! what is wrong.
 
 use super::affected::{self, Affected};
-use super::artifact_check::{finding_of, what_is_wrong};
-use super::content::{Depth, LISTED, Present};
+use super::artifact_check::finding_of;
+use super::content::{Depth, Present};
 use super::cuts::Cuts;
+use super::meet::{Meet, Suspects, whole};
 use super::options::VerifyOptions;
 use super::places::PlaceCheck;
 use super::report::{Finding, VerifyReport, code};
 use super::root::{ManifestOwner, OwnedManifest};
 use crate::disk;
-use crate::error::{Error, Kind, Result};
-use crate::manifest::{Census, Node, NodeSource, Occurrences, Visitor};
-use crate::objects::{Content, DamagedItem, KnownDamage, Objects, SMALL_MAX, SearchDepth};
+use crate::error::Result;
+use crate::manifest::{Census, NodeSource, Occurrences};
+use crate::objects::{COMPOSED_MIN, KnownDamage, SMALL_MAX, SearchDepth};
 use crate::store::Store;
-use crate::types::{Digest, Location, RelPath};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use crate::types::{Digest, RelPath};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 /// How often what is missing is searched, and the pause before each search after the first: what others publish or
@@ -24,25 +24,6 @@ use std::time::Duration;
 const MAX_ATTEMPTS: u32 = 2;
 const MAX_SHARED_ATTEMPTS: u32 = 4;
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// What was met that may be damage.
-#[derive(Default)]
-struct Suspects {
-    /// Content, with its size, where it is thought to be, and, where it was read, why that failed.
-    content: BTreeMap<Digest, (u64, Option<Location>, Option<String>)>,
-    /// Manifest nodes.
-    nodes: BTreeMap<Digest, String>,
-    /// Packs that are listed and not there, by the position in `suspected` of what lists them.
-    packs: Vec<(usize, Vec<Digest>)>,
-}
-
-impl Suspects {
-    /// A pack that is gone counts only if something that its version names is missing: a garbage collector may have
-    /// rewritten it.
-    fn is_empty(&self) -> bool {
-        self.content.is_empty() && self.nodes.is_empty()
-    }
-}
-
 /// Checks manifests.
 pub(super) struct Manifests<'a> {
     store: &'a Store,
@@ -175,7 +156,7 @@ impl<'a> Manifests<'a> {
         if !self.suspects.is_empty() {
             let affected = self.affected();
             self.missing_packs();
-            self.conclude(affected);
+            self.conclude(affected)?;
         }
         self.note_spare();
         Ok(())
@@ -244,7 +225,8 @@ impl<'a> Manifests<'a> {
                         .and_then(|c| whole(objects, &c, digest, known)),
                 );
             }
-            if trash {
+            // The recipe of large content is searched like content in the trash: everywhere.
+            if trash || *size >= COMPOSED_MIN {
                 tries.push(
                     objects
                         .content_into(digest, *size, None, &mut buffer)
@@ -311,20 +293,24 @@ impl<'a> Manifests<'a> {
         }
     }
 
-    fn conclude(&mut self, mut affected: HashMap<Digest, Affected>) {
+    fn conclude(&mut self, mut affected: HashMap<Digest, Affected>) -> Result<()> {
         let Suspects { content, nodes, .. } = std::mem::take(&mut self.suspects);
         self.report.lost.content.extend(content.iter().map(|(digest, (size, ..))| (*digest, *size)));
         self.report.lost.nodes.extend(nodes.keys());
         let wrong = self.present.as_ref().map(|p| &p.wrong);
-        let mut add = |digest: Digest, code, what: String, why: String, report: &mut VerifyReport| {
+        let mut add = |digest: Digest, needed: &[Digest], code, what, why, report: &mut VerifyReport| {
             let affects = affected.remove(&digest).unwrap_or_default().list();
-            match wrong.and_then(|w| w.get(&digest)) {
-                Some(wrong) => wrong.findings.iter().for_each(|i| report.findings[*i].affects.clone_from(&affects)),
-                None => report.findings.push(Finding { code, what, why, affects }),
+            // Composed content is affected by what is wrong with an object that it has parts of.
+            let wrong = wrong.iter().flat_map(|wrong| needed.iter().chain([&digest]).filter_map(|d| wrong.get(d)));
+            let findings: BTreeSet<usize> = wrong.flat_map(|wrong| wrong.findings.iter().copied()).collect();
+            if findings.is_empty() {
+                report.findings.push(Finding { code, what, why, affects });
+            } else {
+                findings.iter().for_each(|i| report.findings[*i].affects.extend_from_slice(&affects));
             }
         };
         for (digest, why) in nodes {
-            add(digest, code::NODE, format!("manifest node {digest}"), why, self.report);
+            add(digest, &[], code::NODE, format!("manifest node {digest}"), why, self.report);
         }
         for (digest, (size, _, why)) in content {
             let code = match &why {
@@ -332,11 +318,23 @@ impl<'a> Manifests<'a> {
                 Some(_) if size < SMALL_MAX => code::BLOB,
                 Some(_) => code::OBJECT,
             };
+            let why_is_known = why.is_some();
             let why = why.unwrap_or_else(|| {
                 self.present.as_ref().map_or_else(|| "it is nowhere in the store".into(), |p| p.why_missing(&digest))
             });
-            add(digest, code, digest.to_string(), why, self.report);
+            let mut needed = Vec::new();
+            // Without a list of what is there, only content that was found wrong may be composed.
+            let is_composed = self.present.as_ref().map_or(why_is_known, |present| present.is_composed(&digest));
+            let sources = if is_composed { self.store.objects().sources_of(&digest, size)? } else { Vec::new() };
+            for source in sources {
+                if self.present.as_ref().is_some_and(|present| !present.has(&source.digest, source.size)) {
+                    self.report.lost.content.insert(source.digest, source.size);
+                }
+                needed.push(source.digest);
+            }
+            add(digest, &needed, code, digest.to_string(), why, self.report);
         }
+        Ok(())
     }
 
     fn found<T>(&mut self, code: &'static str, what: &str, result: Result<T>) -> Result<Option<T>> {
@@ -358,91 +356,4 @@ impl<'a> Manifests<'a> {
 /// A path as findings show it; of the root directory, the version alone.
 fn show(root: &ManifestOwner, path: &RelPath) -> String {
     if *path == RelPath::root() { root.to_string() } else { format!("{root} {path}") }
-}
-
-/// What the census meets.
-struct Meet<'a> {
-    store: &'a Store,
-    options: &'a VerifyOptions,
-    present: Option<&'a Present>,
-    known: &'a KnownDamage,
-    suspects: &'a mut Suspects,
-    read: &'a mut HashSet<Digest>,
-    cuts: &'a mut Cuts,
-    places: &'a mut PlaceCheck,
-    owner: &'a ManifestOwner,
-    report: &'a mut VerifyReport,
-}
-
-impl Visitor for Meet<'_> {
-    fn file(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<bool> {
-        let why = match self.present {
-            Some(present) if present.has(digest, size) => return Ok(false),
-            Some(_) => None,
-            None if self.read.contains(digest) => return Ok(false),
-            None if self.suspects.content.contains_key(digest) => return Ok(true),
-            None => match self.read_content(digest, size, place)? {
-                None => return Ok(false),
-                Some(why) => why,
-            },
-        };
-        self.suspects.content.entry(*digest).or_insert((size, place, why));
-        Ok(true)
-    }
-
-    fn node(&mut self, digest: &Digest, node: &Node) -> Result<()> {
-        if let Some(present) = self.present {
-            self.places.node(self.store.objects(), &present.places, digest, node, self.owner, self.report);
-        }
-        Ok(())
-    }
-
-    fn directory(&mut self, root: &Arc<Node>, source: &dyn NodeSource, distinct: u64) -> Result<()> {
-        if self.options.quick {
-            return Ok(());
-        }
-        self.cuts.check(root, source, distinct, self.owner, self.report)
-    }
-
-    fn fault(&mut self, digest: &Digest, error: Error) -> Result<()> {
-        let finding = finding_of(error, code::NODE, "")?;
-        self.suspects.nodes.entry(*digest).or_insert(finding.why);
-        Ok(())
-    }
-}
-
-impl Meet<'_> {
-    /// Reads one file's content as readers do. `None`: it is right; else what was wrong where it was found.
-    fn read_content(&mut self, digest: &Digest, size: u64, place: Option<Location>) -> Result<Option<Option<String>>> {
-        let mut buffer = Vec::new();
-        self.options.progress.add_total(1, size);
-        let objects = self.store.objects();
-        let read = objects
-            .content_from(digest, size, place, &mut buffer, SearchDepth::Known)
-            .and_then(|c| whole(objects, &c, digest, self.options.quick.then_some(self.known)));
-        self.options.progress.add_done(1, size);
-        match read {
-            Ok(()) => {
-                // A quick check reads small content, and only the names of objects.
-                self.report.bytes += if self.options.quick && size >= SMALL_MAX { 0 } else { size };
-                self.read.insert(*digest);
-                Ok(None)
-            }
-            // No error occurred where it should be: it is not there.
-            Err(e) if e.kind() == Kind::Damaged && e.causes().is_empty() => Ok(Some(None)),
-            Err(e) => what_is_wrong(e, self.store, digest).map(|why| Some(Some(why))),
-        }
-    }
-}
-
-/// Hashes a large file, or, for a quick check, asks the list of known damage; small content was compared when it was
-/// read.
-fn whole(objects: &Objects, content: &Content<()>, digest: &Digest, known: Option<&KnownDamage>) -> Result<()> {
-    match (content, known) {
-        (Content::Large(large), None) => objects.verify_object(large),
-        (Content::Large(_), Some(known)) if known.has(&DamagedItem::Object(*digest)) => {
-            Err(Error::damaged(format!("object {digest} is damaged")).with_cause(LISTED))
-        }
-        _ => Ok(()),
-    }
 }

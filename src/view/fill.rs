@@ -7,13 +7,16 @@ use super::written::WrittenAs;
 use crate::disk::{Created, Dir, NewFile};
 use crate::error::{Error, Result, show_path};
 use crate::layout::unfinished_name;
-use crate::objects::{Content, LargeObject, Objects};
+use crate::objects::{ComposedFile, Content, LargeObject, Objects};
 use crate::remote::read_whole;
 use crate::types::Token;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Shorter parts of composed content are not worth a call of their own.
+const MIN_IN_KERNEL: u64 = 256 << 10;
 
 /// Whether a file is written under its final name or renamed to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,6 +136,9 @@ impl<'a> Fill<'a> {
                     self.create(dir, name, exec, |file| if buffer.is_empty() { Ok(()) } else { file.write_all(buffer) })
                 }
                 Content::Large(large) => self.large(dir, name, &large, *size, exec, buffer),
+                Content::Composed(composed) => {
+                    self.create(dir, name, exec, |file| self.copy_parts(file, &composed, buffer))
+                }
             },
             WrittenAs::Fetched(reference) => self.create(dir, name, exec, |file| {
                 read_whole(reference, &mut |piece| {
@@ -198,6 +204,30 @@ impl<'a> Fill<'a> {
             return Ok(Created::Exists);
         };
         write(&mut file).map(|()| Created::New)
+    }
+
+    /// Copies composed content, inside the kernel where it can, which shares blocks on some file systems.
+    fn copy_parts(&self, to: &mut NewFile, composed: &ComposedFile, buffer: &mut Vec<u8>) -> Result<()> {
+        let (mut at, mut in_kernel) = (0, true);
+        while at < composed.size() {
+            self.options.progress.check_cancelled()?;
+            let n = match composed.file_at(at).filter(|(_, _, len)| in_kernel && *len >= MIN_IN_KERNEL) {
+                Some((file, offset, len)) => {
+                    to.copy_part_from(file, offset, at, usize::try_from(len).unwrap_or(usize::MAX).min(128 << 20))?
+                }
+                None => 0,
+            };
+            if n > 0 {
+                at += n as u64;
+                continue;
+            }
+            in_kernel &= composed.file_at(at).is_none_or(|(_, _, len)| len < MIN_IN_KERNEL);
+            buffer.resize(1 << 20, 0);
+            let n = composed.read_at(buffer, at).map_err(|e| Error::io("read parts of content for", to.path(), e))?;
+            to.write_at(&buffer[..n], at)?;
+            at += n as u64;
+        }
+        Ok(())
     }
 
     /// Copies `size` bytes, holes left as holes, inside the kernel where it can. A source that ends early is damage.

@@ -3,7 +3,7 @@
 //!
 //! Objects have no names that such programs know. So a path is in the user's cache directory:
 //! `files/STORE/DIGEST/NAME`, where NAME is the file's own. For a large file it is a symlink to the object, for a small
-//! one a copy, which is compared with the store's content each time it is given.
+//! or composed one a copy, which is compared with the store's content each time it is given.
 
 use crate::cache::cache_directory;
 use crate::catalog::{Version, removal};
@@ -11,7 +11,7 @@ use crate::disk::{self, Access, Created, Disk};
 use crate::error::{Error, Result};
 use crate::lock::Purpose;
 use crate::manifest::{Entry, Tree};
-use crate::objects::Content;
+use crate::objects::{ComposedFile, Content};
 use crate::pins::Pins;
 use crate::types::{Digest, RelPath, Token};
 use std::ffi::OsStr;
@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 /// The mode of the directory that has the copies: they are for the user alone, as the store may be.
 const PRIVATE: u32 = 0o700;
 const COPY_MODE: u32 = 0o444;
+/// Bytes of composed content that are copied at once.
+const COPIED_AT_ONCE: usize = 1 << 20;
 
 /// Gives paths of a version's files, and holds a pin on the version until it is dropped: `gc` frees nothing of it, also
 /// if it is removed. A user who may only read the store holds no pin.
@@ -106,6 +108,7 @@ impl LocalFiles {
         match content {
             Content::Large(object) => self.link(object.path(), &local)?,
             Content::Small(bytes) => self.copy(&bytes, &local)?,
+            Content::Composed(composed) => self.copy_parts(&composed, &local)?,
         }
         Ok(local)
     }
@@ -118,6 +121,37 @@ impl LocalFiles {
         let new = temporary(local);
         self.disk.symlink(object.as_os_str().as_bytes(), &new)?;
         self.disk.rename(&new, local)
+    }
+
+    /// Makes `local` a copy of composed content, unless it is one.
+    fn copy_parts(&self, composed: &ComposedFile, local: &Path) -> Result<()> {
+        let mut buffer = vec![0; COPIED_AT_ONCE];
+        let mut each_part = |take: &mut dyn FnMut(&[u8], u64) -> Result<bool>| {
+            let mut at = 0;
+            while at < composed.size() {
+                let n =
+                    composed.read_at(&mut buffer, at).map_err(|e| Error::io("copy parts of content to", local, e))?;
+                if !take(&buffer[..n], at)? {
+                    return Ok(false);
+                }
+                at += n as u64;
+            }
+            Ok(true)
+        };
+        if let Some((file, meta)) = disk::open_file(local)?.filter(|(_, meta)| meta.len() == composed.size()) {
+            let mut found = vec![0; COPIED_AT_ONCE.min(meta.len() as usize)];
+            let is_equal = each_part(&mut |bytes, at| {
+                let n = disk::read_full_at(&file, &mut found[..bytes.len()], at);
+                Ok(n.map_err(|e| Error::io("read", local, e))? == bytes.len() && found[..bytes.len()] == *bytes)
+            });
+            if is_equal? {
+                return Ok(());
+            }
+        }
+        let mut copy = self.disk.create_file(temporary(local))?;
+        each_part(&mut |bytes, _| copy.write_all(bytes).map(|()| true))?;
+        copy.set_mode(COPY_MODE)?;
+        self.disk.rename(copy.path(), local)
     }
 
     /// Makes `local` a copy of content, unless it is one.

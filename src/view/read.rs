@@ -3,7 +3,7 @@
 use crate::catalog::Version;
 use crate::error::{Detail, Error, Missing, Result};
 use crate::manifest::{Entry, Visit, Walk};
-use crate::objects::Content;
+use crate::objects::{ComposedFile, Content};
 use crate::remote::{OpenReference, shown_uri};
 use crate::types::RelPath;
 use std::fs::File;
@@ -44,6 +44,7 @@ pub struct FileReader {
 enum From {
     Memory(Vec<u8>),
     Disk(File),
+    Parts(Box<ComposedFile>),
     Elsewhere(Box<OpenReference>),
 }
 
@@ -76,6 +77,7 @@ impl FileReader {
                 (&bytes[start..]).read(&mut buffer[..want])?
             }
             From::Disk(file) => file.read_at(&mut buffer[..want], offset)?,
+            From::Parts(parts) => parts.read_at(&mut buffer[..want], offset)?,
             From::Elsewhere(open) => open.read_at(&mut buffer[..want], offset).map_err(io::Error::other)?,
         };
         if n == 0 {
@@ -152,6 +154,7 @@ impl Version {
         let from = match self.content(path, entry)? {
             Content::Small(bytes) => From::Memory(bytes),
             Content::Large(large) => From::Disk(large.into_file()),
+            Content::Composed(composed) => From::Parts(Box::new(composed)),
         };
         let size = if let Entry::File { size, .. } = entry { *size } else { 0 };
         Ok(FileReader { from, size, at: 0, path: path.clone() })

@@ -121,6 +121,48 @@ fn the_first_put_of_a_name_killed_or_failed_at_every_step_leaves_nothing_visible
 }
 
 #[test]
+fn a_put_that_composes_files_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
+    let from = start();
+    let old = random_bytes(5, 1_200_000);
+    make_tree(&from.path("one"), &[("x", &old), ("y", &old[..1_100_000])]);
+    from.ok(&["put", "a", "one"]);
+    let (mut x, mut y) = (old.clone(), old[..1_100_000].to_vec());
+    x.extend(random_bytes(6, 200_000)); // the rest is an object
+    y.splice(500..500, *b"inserted"); // the rest is packed
+    make_tree(&from.path("two"), &[("x", &x), ("y", &y)]);
+    let steps = sweep(&from, &["put", "a", "two"], &[0], |test_store, acknowledged| {
+        same(test_store, "a:v1", "one");
+        match numbers(test_store).len() {
+            2 => assert_eq!(acknowledged, None, "an acknowledged version is there"),
+            3 => same(test_store, "a:v2", "two"),
+            n => panic!("{n} versions of three puts: {:?}", numbers(test_store)),
+        }
+        let objects = crate::support::files(&test_store.store_path().join("objects"));
+        let bytes: u64 = objects.iter().map(|path| std::fs::metadata(path).unwrap().len()).sum();
+        assert!(bytes < 4_000_000, "the large files are not stored twice: {bytes}");
+    });
+    println!("composing put: {steps} steps, each killed and failed");
+    assert!(steps > 20);
+}
+
+#[test]
+fn a_collection_of_composed_files_killed_or_failed_at_every_step_keeps_what_they_need() {
+    let from = start();
+    let mut bytes = random_bytes(5, 1_200_000);
+    for i in 0..10 {
+        bytes.splice(i * 5000..i * 5000, random_bytes(i as u64, 100));
+        make_tree(&from.path("two"), &[("x", &bytes)]);
+        from.ok(&["put", "a", "two"]);
+    }
+    from.ok(&["rm", "a:v1", "a:v2", "a:v3"]);
+    let steps = sweep(&from, &["gc", "--min-age", "0"], &[0], |test_store, _| {
+        same(test_store, "a:v0", "one");
+        same(test_store, "a:v10", "two");
+    });
+    println!("gc of composed files: {steps} steps, each killed and failed");
+}
+
+#[test]
 fn a_patch_killed_or_failed_at_every_step_loses_nothing_and_succeeds_when_repeated() {
     let from = start();
     make_tree(&from.path("one/p"), &[("new", b"patched"), ("large", &random_bytes(4, 140_000))]);

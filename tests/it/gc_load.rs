@@ -6,12 +6,12 @@
 //! `CAIRN_GC_LOAD_SECONDS=600 cargo test --test it gc_load -- --nocapture`.
 
 use crate::support::{Dice, TestStore, make_tree, random_bytes, resume, setting, snapshot, text};
-use cairn::Version;
 use cairn::gc::{GcOptions, collect};
 use cairn::internals::catalog::{artifact, version};
-use cairn::internals::objects::{BlobKind, SMALL_MAX};
+use cairn::internals::objects::{BlobKind, RecipesInPacks, SMALL_MAX};
 use cairn::manifest::Entry;
 use cairn::types::Digest;
+use cairn::{Store, Version};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::process::{Output, Stdio};
@@ -119,6 +119,11 @@ impl Load {
         let mut files: Vec<(&str, &[u8])> =
             paths.iter().zip(&small).map(|(path, bytes)| (path.as_str(), bytes.as_bytes())).collect();
         files.push(("big.bin", &big));
+        // A file that changes a little each time, so that it is composed of parts of others.
+        let mut grown = random_bytes(200, 1_100_000);
+        let (at, len) = (dice.pick(4) * 200_000, 1 + dice.pick(3) * 90_000);
+        grown.splice(at..at, random_bytes(300 + dice.roll(5), len));
+        files.push(("grown.bin", &grown));
         make_tree(&dir, &files);
         snapshot(&dir)
     }
@@ -303,12 +308,19 @@ fn exactly_what_is_named(test_store: &TestStore) {
     }
     let objects: BTreeSet<Digest> = store.objects().stored_objects().unwrap().iter().map(|s| s.name.unwrap()).collect();
     let large: BTreeSet<Digest> = content.iter().filter(|(_, size)| *size >= SMALL_MAX).map(|(d, _)| *d).collect();
-    assert_eq!(objects, large, "the object files are those of the large files that versions name");
+    let (composed, sources) = composed(&store, &content);
+    let missing: Vec<_> =
+        large.iter().filter(|digest| !objects.contains(digest) && !composed.contains(digest)).collect();
+    assert!(missing.is_empty(), "large files that are neither objects nor composed: {missing:?}");
+    let unneeded: Vec<_> =
+        objects.iter().filter(|digest| !large.contains(digest) && !sources.contains(digest)).collect();
+    assert!(unneeded.is_empty(), "objects that no large file needs: {unneeded:?}");
     for pack in store.objects().stored_packs().unwrap() {
         let name = pack.name.unwrap();
         let blobs = store.objects().list_pack(&pack, &mut Vec::new()).unwrap().blobs;
         let is_named = |(digest, kind, _): &(Digest, BlobKind, u32)| match kind {
-            BlobKind::Content => content.iter().any(|(d, _)| d == digest),
+            BlobKind::Content => content.iter().any(|(d, _)| d == digest) || sources.contains(digest),
+            BlobKind::Recipe => composed.contains(digest),
             BlobKind::Node => nodes.contains(digest),
         };
         assert!(blobs.iter().any(is_named), "pack {name} holds nothing that is named");
@@ -319,6 +331,24 @@ fn exactly_what_is_named(test_store: &TestStore) {
         let entries = walkdir::WalkDir::new(test_store.store_path().join(dir)).min_depth(1);
         let left: Vec<_> = entries.into_iter().map(|e| e.map(|e| (e.metadata().unwrap(), e.into_path()))).collect();
         assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// The named contents that have a recipe, and what these recipes take parts of.
+fn composed(store: &Store, content: &BTreeSet<(Digest, u64)>) -> (BTreeSet<Digest>, BTreeSet<Digest>) {
+    let mut recipes = RecipesInPacks::default();
+    store.objects().read_recipes(&mut recipes, true).unwrap();
+    let mut composed = BTreeSet::new();
+    let mut sources: BTreeSet<Digest> = content.iter().map(|(digest, _)| *digest).collect();
+    loop {
+        let needed: Vec<_> = recipes.contents().filter(|d| sources.contains(d) && !composed.contains(*d)).collect();
+        if needed.is_empty() {
+            return (composed, sources);
+        }
+        for digest in needed {
+            composed.insert(*digest);
+            sources.extend(recipes.sources(digest).unwrap().iter().map(|source| source.digest));
+        }
     }
 }
 

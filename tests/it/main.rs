@@ -8,6 +8,7 @@ mod assets;
 mod cache;
 mod catalog_storm;
 mod cli;
+mod composed;
 mod crafted_stores;
 mod damage;
 mod drafts;

@@ -27,6 +27,13 @@ pub(in crate::commit) fn bring(
     match source.store().objects().content(digest, size, place)? {
         Content::Small(bytes) if size < SMALL_MAX => lane.put_small(*digest, &bytes).map(|put| Some(put.place)),
         Content::Small(bytes) => lane.put_large_bytes(*digest, &bytes).map(|_| None),
+        Content::Composed(composed) => {
+            let put = lane.put_composed(&composed, &mut |_| progress.check_cancelled())?;
+            if put.digest != *digest {
+                return Err(Error::damaged(format!("the parts of {digest} of {source} are {} together", put.digest)));
+            }
+            Ok(None)
+        }
         Content::Large(large) => {
             let put = lane.put_large(large.file(), large.path(), &mut |_| progress.check_cancelled())?;
             if put.digest != *digest {

@@ -2,9 +2,10 @@
 
 use super::bring::add_entries;
 use super::builder::{Add, Artifact};
+use super::newest_files::NewestFiles;
 use crate::catalog::Version;
 use crate::error::{Error, Kind, Result};
-use crate::ingest::{self, ScanOptions, Sink, SourceTree, StatCache};
+use crate::ingest::{self, EarlierBelow, ScanOptions, Sink, SourceTree, StatCache};
 use crate::manifest::{self, MemoryNodes};
 use crate::objects::ObjectWriter;
 use crate::progress::Progress;
@@ -25,6 +26,9 @@ pub(in crate::commit) fn collect(
     sink: &Sink<'_>,
     progress: &Progress,
 ) -> Result<SourceTree> {
+    let newest = matches!(sink, Sink::Store(_)).then(|| NewestFiles::new(store, &artifact.name));
+    let earlier = |at| newest.as_ref().map(|files| EarlierBelow { files, at });
+    let root = RelPath::root();
     let own = std::fs::metadata(store.root()).map(|m| (m.dev(), m.ino())).ok();
     let mut tree = SourceTree::default();
     for add in &artifact.adds {
@@ -34,7 +38,7 @@ pub(in crate::commit) fn collect(
                 tree.add(at, body.clone())?;
             }
             Add::Directory { at, source, options } => {
-                let part = stored_dir(source, options, own, sink, progress)?;
+                let part = stored_dir(source, options, own, sink, earlier(at), progress)?;
                 tree.graft(at, part)?;
             }
             Add::Version(added) => add_entries(&mut tree, added, sink, progress)?,
@@ -48,7 +52,7 @@ pub(in crate::commit) fn collect(
             },
         }
     }
-    ingest::store_files(&mut tree, sink, None, threads::count, progress)?;
+    ingest::store_files(&mut tree, sink, None, earlier(&root), threads::count, progress)?;
     tree.settle(artifact.overwrite)?;
     Ok(tree)
 }
@@ -86,12 +90,13 @@ fn stored_dir(
     options: &ScanOptions,
     skip: Option<(u64, u64)>,
     sink: &Sink<'_>,
+    earlier: Option<EarlierBelow<'_>>,
     progress: &Progress,
 ) -> Result<SourceTree> {
     let mut tree = ingest::scan(source, options, skip, threads::count(), progress)?;
     progress.outside_symlinks(tree.outside_symlinks());
     let cache = (!options.no_stat_cache).then(|| StatCache::open(source, options.rehash));
-    let read = ingest::store_files(&mut tree, sink, cache.as_ref(), threads::count, progress)?;
+    let read = ingest::store_files(&mut tree, sink, cache.as_ref(), earlier, threads::count, progress)?;
     if let Some(cache) = cache {
         cache.save(read);
     }
@@ -111,7 +116,7 @@ pub fn scan_dir(
 ) -> Result<manifest::Tree> {
     let skip = skip_store.and_then(|s| std::fs::metadata(s.root()).ok()).map(|m| (m.dev(), m.ino()));
     let mut tree = SourceTree::default();
-    tree.graft(&RelPath::root(), stored_dir(dir, options, skip, &Sink::Nowhere, progress)?)?;
+    tree.graft(&RelPath::root(), stored_dir(dir, options, skip, &Sink::Nowhere, None, progress)?)?;
     tree.settle(ingest::Overwrite::Refuse)?;
     let mut nodes = MemoryNodes::new();
     let root = ingest::build(&tree, &mut nodes)?;

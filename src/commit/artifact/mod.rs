@@ -7,6 +7,7 @@ mod builder;
 mod changes;
 mod collect;
 mod file_writer;
+mod newest_files;
 mod references;
 mod spool;
 

@@ -144,6 +144,8 @@ fn put_back(store: &Store, version: &Version, work: &Path) -> Result<(ObjectWrit
             return Err(freed(version, &writer, &tree)?);
         }
         let trash = store.objects().trash()?;
+        let sources = store.objects().sources_of_all(&missing)?;
+        let missing: HashSet<Digest> = missing.into_iter().chain(sources).collect();
         for digest in &missing {
             dirs.extend(store.objects().put_object_back(&trash, digest)?);
         }
@@ -203,6 +205,8 @@ fn missing(store: &Store, writer: &ObjectWriter, tree: &Tree, nodes: &NodesRead)
     if !missing.is_empty() {
         let found = store.objects().in_packs_in_place(&missing)?;
         missing.retain(|digest| !found.contains(digest));
+        let composed = store.objects().composed_in_place(&missing)?;
+        missing.retain(|digest| !composed.contains(digest));
     }
     Ok(missing)
 }

@@ -27,6 +27,7 @@ impl StagingTree {
                 let bytes = match sealed.content(at.path())? {
                     Content::Small(bytes) => OpenContent::Packed(bytes.into()),
                     Content::Large(large) => OpenContent::File(large.into_file()),
+                    Content::Composed(composed) => OpenContent::Parts(composed),
                 };
                 return Ok(self.handles.open(OpenFile { bytes, node: id, run, writer: None, label: String::new() }));
             }
@@ -43,6 +44,7 @@ impl StagingTree {
     pub(super) fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> ErrnoResult<usize> {
         match &self.handles.file(handle)?.bytes {
             OpenContent::File(file) => read_full_at(file, buffer, offset).map_err(errno_of_io),
+            OpenContent::Parts(composed) => composed.read_at(buffer, offset).map_err(errno_of_io),
             OpenContent::Packed(bytes) => {
                 let from = bytes.len().min(offset as usize);
                 let n = (bytes.len() - from).min(buffer.len());
@@ -67,7 +69,7 @@ impl StagingTree {
     pub(super) fn sync(&self, handle: u64, data_only: bool) -> ErrnoResult<()> {
         match &self.handles.file(handle)?.bytes {
             OpenContent::File(file) => backing::sync_open(file, data_only).map_err(errno_of_io),
-            OpenContent::Packed(_) => Ok(()),
+            OpenContent::Packed(_) | OpenContent::Parts(_) => Ok(()),
         }
     }
 
@@ -81,7 +83,7 @@ impl StagingTree {
     pub(super) fn seek(&self, handle: u64, offset: i64, whence: i32) -> ErrnoResult<i64> {
         match &self.handles.file(handle)?.bytes {
             OpenContent::File(file) => backing::seek(file, offset, whence).map_err(errno_of_io),
-            OpenContent::Packed(_) => Err(libc::ENOSYS),
+            OpenContent::Packed(_) | OpenContent::Parts(_) => Err(libc::ENOSYS),
         }
     }
 

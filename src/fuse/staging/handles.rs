@@ -3,6 +3,7 @@
 use super::open_stage::OpenStage;
 use crate::disk::backing::DirStream;
 use crate::manifest::Listing;
+use crate::objects::ComposedFile;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -15,6 +16,8 @@ pub(super) enum OpenContent {
     File(File),
     /// In memory: a packed file of a sealed contribution.
     Packed(Arc<[u8]>),
+    /// Composed content.
+    Parts(ComposedFile),
 }
 
 /// An open file.
@@ -35,7 +38,7 @@ impl OpenFile {
     pub(super) fn disk_file(&self) -> Option<&File> {
         match &self.bytes {
             OpenContent::File(file) => Some(file),
-            OpenContent::Packed(_) => None,
+            OpenContent::Packed(_) | OpenContent::Parts(_) => None,
         }
     }
 }

@@ -200,6 +200,11 @@ fn right_content(
     let bytes = match store.objects().content(digest, size, place) {
         Err(_) => return,
         Ok(Content::Small(bytes)) => bytes,
+        Ok(Content::Composed(composed)) => {
+            let mut bytes = vec![0; composed.size() as usize];
+            composed.read_at(&mut bytes, 0).unwrap();
+            bytes
+        }
         Ok(Content::Large(large)) => {
             let mut bytes = Vec::new();
             if large.into_file().read_to_end(&mut bytes).is_err() {

@@ -12,6 +12,32 @@ fn python(code: &str, args: &[&str]) {
 }
 
 #[test]
+fn a_large_file_that_is_similar_to_one_of_the_newest_version_is_composed_when_it_is_sealed() {
+    let test_store = TestStore::new();
+    let old = random_bytes(8, 3 << 20);
+    let staged = stage(&test_store, "first");
+    make_tree(&staged.mnt, &[("large", &old)]);
+    staged.sealed();
+    drop(staged);
+    finished(&test_store);
+    assert!(test_store.run(&["cat", "a:v0", "large"], 0).stdout == old);
+    let new = [&old[..1 << 20], b"between", &old[1 << 20..]].concat();
+    fs::create_dir(test_store.path("t")).unwrap();
+    test_store.ok(&["mount", "t", "a", "--stage", "--distributed-id", "second", "--run", "r2"]);
+    make_tree(&test_store.path("t"), &[("large", &new)]);
+    test_store.ok(&["seal", "t"]);
+    let mounted = fs::read(test_store.path("t/large"));
+    test_store.ok(&["umount", "t"]);
+    assert!(mounted.unwrap() == new, "the sealed stage shows it");
+    test_store.ok(&["finish", "a", "--distributed-id", "second"]);
+    let objects = files(&test_store.store_path().join("objects"));
+    assert_eq!(objects.len(), 1, "{objects:?}");
+    assert!(test_store.run(&["cat", "a", "large"], 0).stdout == new);
+    whole(&test_store, "composed by a seal");
+    test_store.clean("composed by a seal");
+}
+
+#[test]
 fn after_the_seal_every_change_is_erofs_and_everything_reads_as_before() {
     for io in ["auto", "no-open"] {
         let test_store = TestStore::new();

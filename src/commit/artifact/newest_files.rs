@@ -1,0 +1,56 @@
+//! The files of an artifact's newest version: what a new file at the same path is probably similar to.
+//!
+//! They only propose what to compare. Content that a version relies on is looked up after its writer's token was made.
+
+use crate::catalog::Version;
+use crate::error::Result;
+use crate::ingest::EarlierFiles;
+use crate::lock::{self, LockRecord};
+use crate::manifest::{Entry, Tree};
+use crate::objects::Earlier;
+use crate::store::{COMPOSED_FILES, Store};
+use crate::types::{ArtifactName, RelPath};
+use std::sync::OnceLock;
+
+/// Looks up files in the newest version, which is read when the first file is looked up.
+pub(super) struct NewestFiles<'a> {
+    store: &'a Store,
+    name: &'a ArtifactName,
+    tree: OnceLock<Option<Tree>>,
+    may_compose: OnceLock<bool>,
+}
+
+impl NewestFiles<'_> {
+    pub(super) fn new<'a>(store: &'a Store, name: &'a ArtifactName) -> NewestFiles<'a> {
+        NewestFiles { store, name, tree: OnceLock::new(), may_compose: OnceLock::new() }
+    }
+
+    /// The store gets the feature that keeps older releases from opening it. A collector of such a release that began
+    /// before may still be at work: it would free what recipes name.
+    fn prepare_store(&self) -> Result<bool> {
+        match self.store.add_composed_files() {
+            Err(e) if matches!(e.errno(), Some(libc::EACCES | libc::EPERM)) => return Ok(false),
+            added => added?,
+        }
+        let knows = |lock: &LockRecord| lock.features.iter().any(|feature| feature == COMPOSED_FILES);
+        Ok(lock::live(self.store, |lock| lock.purpose == "gc" && !knows(lock))?.is_empty())
+    }
+}
+
+impl EarlierFiles for NewestFiles<'_> {
+    fn content_at(&self, path: &RelPath) -> Option<Earlier> {
+        let tree = self.tree.get_or_init(|| Version::newest(self.store, self.name).ok()??.tree().ok());
+        match tree.as_ref()?.lookup(path).ok()??.entry {
+            Entry::File { digest, size, .. } => Some(Earlier { digest, size }),
+            _ => None,
+        }
+    }
+
+    fn may_compose(&self) -> Result<bool> {
+        if let Some(known) = self.may_compose.get() {
+            return Ok(*known);
+        }
+        let may = self.prepare_store()?;
+        Ok(*self.may_compose.get_or_init(|| may))
+    }
+}

@@ -1,0 +1,70 @@
+//! What an earlier version has at the paths of new files, so that these are compared with it.
+
+use super::tree::{Body, SourceTree};
+use crate::error::Result;
+use crate::objects::Earlier;
+use crate::types::RelPath;
+
+/// The files of an earlier version, which new ones at the same paths probably resemble.
+pub trait EarlierFiles: Sync {
+    /// The content at a path; `None` if there is none, or it cannot be found out.
+    fn content_at(&self, path: &RelPath) -> Option<Earlier>;
+
+    /// Whether content may be composed of parts of other contents.
+    ///
+    /// # Errors
+    /// I/O.
+    fn may_compose(&self) -> Result<bool>;
+}
+
+/// The earlier files for a tree that will be below `at`.
+#[derive(Clone, Copy)]
+pub struct EarlierBelow<'a> {
+    /// Those of the whole version.
+    pub files: &'a dyn EarlierFiles,
+    /// Where the tree will be.
+    pub at: &'a RelPath,
+}
+
+/// Finds the earlier files of a tree.
+pub(super) struct EarlierLookup<'a> {
+    tree: &'a SourceTree,
+    below: EarlierBelow<'a>,
+    /// For each directory its parent, and the number of its entry there.
+    parents: Vec<(u32, u32)>,
+}
+
+impl<'a> EarlierLookup<'a> {
+    pub(super) fn new(tree: &'a SourceTree, below: EarlierBelow<'a>) -> EarlierLookup<'a> {
+        let mut parents = vec![(0, 0); tree.dirs.len()];
+        for (dir, directory) in (0..).zip(&tree.dirs) {
+            for (i, item) in (0..).zip(&directory.items) {
+                if let Body::Directory(child) = item.body {
+                    parents[child as usize] = (dir, i);
+                }
+            }
+        }
+        EarlierLookup { tree, below, parents }
+    }
+
+    /// The earlier files of the whole version.
+    pub(super) fn files(&self) -> &'a dyn EarlierFiles {
+        self.below.files
+    }
+
+    /// The earlier content at the path of an entry, by its directory and number there.
+    pub(super) fn find(&self, (mut dir, item): (u32, u32)) -> Option<Earlier> {
+        let name = |dir: u32, item: u32| &*self.tree.dirs[dir as usize].items[item as usize].name;
+        let mut names = vec![name(dir, item)];
+        while dir != 0 {
+            let (parent, item) = self.parents[dir as usize];
+            names.push(name(parent, item));
+            dir = parent;
+        }
+        let mut path = self.below.at.clone();
+        for name in names.iter().rev() {
+            path = path.join(name).ok()?;
+        }
+        self.below.files.content_at(&path)
+    }
+}

@@ -1,0 +1,99 @@
+//! Opening composed content: its recipe is searched as other packed blobs are, then all its sources are opened.
+
+use super::composed_file::{ComposedFile, OpenSource};
+use super::content_store::Objects;
+use super::miss::{Miss, ReadAttempt, readable};
+use super::pack::BlobKind;
+use super::pack_file::PackFile;
+use super::read::Content;
+use super::recipe::{COMPOSED_MIN, Recipe, RecipeSource};
+use super::search::{Query, SearchDepth, SearchOrder};
+use crate::error::{Error, Result};
+use crate::types::{Digest, Location, PackRef};
+use std::sync::Arc;
+
+/// Bytes of a recipe that are read at once. Most are shorter.
+const RECIPE_GUESS: u32 = 4 << 10;
+
+impl Objects {
+    /// Hashes all of a composed content. If it is wrong, hashes its objects too, and puts wrong ones on the list of
+    /// known damage.
+    ///
+    /// # Errors
+    /// Damaged; I/O.
+    pub fn verify_composed(&self, composed: &ComposedFile) -> Result<()> {
+        let Err(e) = composed.verify() else { return Ok(()) };
+        let e = e.with_cause("its recipe, or an object that it names, is wrong");
+        for object in composed.objects() {
+            if let Err(cause) = self.verify_object(object) {
+                return Err(e.with_cause(format!("{cause:#}")));
+            }
+        }
+        Err(e)
+    }
+
+    /// Content that is composed by a recipe, with its sources open.
+    ///
+    /// # Errors
+    /// Damaged: there is no recipe, or none whose sources can be read. I/O.
+    pub(super) fn composed(&self, digest: &Digest, size: u64, depth: SearchDepth) -> Result<ComposedFile> {
+        let mut from_pack = |file: &PackFile, _: PackRef, offset: u32, guess: u32| {
+            let recipe = read_recipe(file, digest, offset, guess)?;
+            if recipe.size != size {
+                let why = format!("its recipe is for {} bytes, expected {size}", recipe.size);
+                return Err(Miss::Incomplete(why));
+            }
+            self.open_sources(digest, recipe, depth).map_err(Miss::incomplete)
+        };
+        let (kind, order) = (BlobKind::Recipe, SearchOrder::PacksFirst);
+        self.search(Query { digest, kind, hint: None, guess: RECIPE_GUESS, order, depth }, &mut from_pack, None)
+    }
+
+    /// The sources of the recipe of a content, wherever the recipe is. Does not look for the sources.
+    ///
+    /// # Errors
+    /// I/O, except that there is no recipe: then there are no sources.
+    pub fn sources_of(&self, digest: &Digest, size: u64) -> Result<Vec<RecipeSource>> {
+        if size < COMPOSED_MIN {
+            return Ok(Vec::new());
+        }
+        let mut from_pack = |file: &PackFile, _: PackRef, offset: u32, guess: u32| {
+            Ok(read_recipe(file, digest, offset, guess)?.sources)
+        };
+        let (kind, order, depth) = (BlobKind::Recipe, SearchOrder::PacksFirst, SearchDepth::Full);
+        let query = Query { digest, kind, hint: None, guess: RECIPE_GUESS, order, depth };
+        match self.search(query, &mut from_pack, None) {
+            Err(e) if e.is_loss() => Ok(Vec::new()),
+            sources => sources,
+        }
+    }
+
+    /// The recipe at a place; `None` if there is none that can be read.
+    ///
+    /// # Errors
+    /// I/O, except for a pack that cannot be read.
+    pub(super) fn recipe_at(&self, place: Location, digest: &Digest) -> Result<Option<Recipe>> {
+        let read = |file: Arc<PackFile>| read_recipe(&file, digest, place.offset, RECIPE_GUESS);
+        readable(self.open_pack(place.pack).and_then(read))
+    }
+
+    fn open_sources(&self, digest: &Digest, recipe: Recipe, depth: SearchDepth) -> Result<ComposedFile> {
+        let mut sources = Vec::with_capacity(recipe.sources.len());
+        for RecipeSource { digest, size } in &recipe.sources {
+            let mut bytes = Vec::new();
+            sources.push(match self.plain_content(digest, *size, None, &mut bytes, depth)? {
+                Content::Small(()) => OpenSource::Memory(bytes),
+                Content::Large(object) => OpenSource::File(object),
+                Content::Composed(_) => return Err(Error::damaged(format!("source {digest} is composed itself"))),
+            });
+        }
+        Ok(ComposedFile::new(*digest, recipe, sources))
+    }
+}
+
+/// Reads and checks a recipe in a pack.
+pub(super) fn read_recipe(file: &PackFile, digest: &Digest, offset: u32, guess: u32) -> ReadAttempt<Recipe> {
+    let mut bytes = Vec::new();
+    file.read(digest, BlobKind::Recipe, offset, guess, &mut bytes)?;
+    Recipe::parse(&bytes, digest).map_err(|why| file.wrong(offset, &why))
+}

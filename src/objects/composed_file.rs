@@ -1,0 +1,141 @@
+//! Composed content: a recipe with all its sources open for reading.
+//!
+//! Packed sources are in memory and were hashed. Object files were checked by size and time when they were opened, as
+//! for every large file (L15). So a read of a part is as trustworthy as that of a part of an object file.
+
+use super::object_file::LargeObject;
+use super::recipe::{Recipe, RecipeSource};
+use crate::disk::read_full_at;
+use crate::error::{Error, Result};
+use crate::types::{Digest, Hasher};
+use std::fs::File;
+use std::io;
+
+/// Bytes that are hashed at once.
+const BLOCK: usize = 1 << 20;
+
+/// Composed content, open for reading.
+#[derive(Debug)]
+pub struct ComposedFile {
+    digest: Digest,
+    size: u64,
+    names: Vec<RecipeSource>,
+    sources: Vec<OpenSource>,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+pub(super) enum OpenSource {
+    Memory(Vec<u8>),
+    File(LargeObject),
+}
+
+/// Bytes of the content that follow each other in one source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Part {
+    /// Where they begin in the content.
+    pub at: u64,
+    pub len: u64,
+    pub source: u32,
+    /// Where they begin in the source.
+    pub offset: u64,
+}
+
+impl ComposedFile {
+    /// The content with that digest. The sources are those of the recipe, in order.
+    pub(super) fn new(digest: Digest, recipe: Recipe, sources: Vec<OpenSource>) -> ComposedFile {
+        let mut at = 0;
+        let parts = recipe.extents.iter().map(|extent| {
+            let part = Part { at, len: extent.len, source: extent.source, offset: extent.offset };
+            at += extent.len;
+            part
+        });
+        let parts = parts.collect();
+        ComposedFile { digest, size: recipe.size, names: recipe.sources, sources, parts }
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The object files that it has parts of.
+    pub fn objects(&self) -> impl Iterator<Item = &LargeObject> {
+        self.sources.iter().filter_map(|source| match source {
+            OpenSource::File(object) => Some(object),
+            OpenSource::Memory(_) => None,
+        })
+    }
+
+    /// Reads at `offset` until the buffer is full or the content ends.
+    ///
+    /// # Errors
+    /// The system's; a [`crate::Error`] inside, if an object was cut while it was read.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX));
+        let mut i = self.parts.partition_point(|part| part.at + part.len <= offset);
+        let mut done = 0;
+        while done < want {
+            let at = offset + done as u64;
+            let part = self.parts.get(i).ok_or_else(|| io::Error::other(self.cut()))?;
+            let skip = at - part.at;
+            let n = (want - done).min(usize::try_from(part.len - skip).unwrap_or(usize::MAX));
+            self.read_source(part, skip, &mut buffer[done..done + n])?;
+            done += n;
+            i += 1;
+        }
+        Ok(want)
+    }
+
+    fn read_source(&self, part: &Part, skip: u64, out: &mut [u8]) -> io::Result<()> {
+        let from = part.offset + skip;
+        match self.sources.get(part.source as usize) {
+            Some(OpenSource::Memory(bytes)) => {
+                let from = usize::try_from(from).unwrap_or(usize::MAX);
+                let bytes = bytes.get(from..).and_then(|rest| rest.get(..out.len()));
+                out.copy_from_slice(bytes.ok_or_else(|| io::Error::other(self.cut()))?);
+                Ok(())
+            }
+            Some(OpenSource::File(object)) if read_full_at(object.file(), out, from)? == out.len() => Ok(()),
+            Some(OpenSource::File(_)) | None => Err(io::Error::other(self.cut())),
+        }
+    }
+
+    fn cut(&self) -> Error {
+        Error::damaged(format!("an object that {} has parts of was cut while it was read", self.digest))
+    }
+
+    /// The file and offset of the bytes from `at` on, and how many follow there, if they are in an object file.
+    pub fn file_at(&self, at: u64) -> Option<(&File, u64, u64)> {
+        let part = self.parts.get(self.parts.partition_point(|part| part.at + part.len <= at))?;
+        match self.sources.get(part.source as usize)? {
+            OpenSource::File(object) => Some((object.file(), part.offset + (at - part.at), part.at + part.len - at)),
+            OpenSource::Memory(_) => None,
+        }
+    }
+
+    pub(super) fn names(&self) -> &[RecipeSource] {
+        &self.names
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Hashes all of it.
+    pub(super) fn verify(&self) -> Result<()> {
+        let (mut hasher, mut buffer, mut at) = (Hasher::new(), vec![0; BLOCK], 0);
+        while at < self.size {
+            let n = self
+                .read_at(&mut buffer, at)
+                .map_err(|e| Error::io_message(format!("cannot read the parts of {}", self.digest)).with_source(e))?;
+            hasher.update(&buffer[..n]);
+            at += n as u64;
+        }
+        let found = hasher.finish();
+        if found == self.digest {
+            return Ok(());
+        }
+        Err(Error::damaged(format!("the parts of {} have digest {found} together", self.digest)))
+    }
+}

@@ -1,0 +1,227 @@
+//! The recipes that the packs of a store have, by the packs' own footers: for a garbage collector, which needs all of
+//! them, and for a restore.
+
+use super::composed::read_recipe;
+use super::content_store::Objects;
+use super::damage::{DamagedItem, KnownDamage, StoredFile};
+use super::miss::{Miss, ReadAttempt, is_unreadable};
+use super::object_file::has_object_time;
+use super::pack::BlobKind;
+use super::pack_file::PackFile;
+use super::recipe::RecipeSource;
+use crate::error::{Error, Result, show_path};
+use crate::types::Digest;
+use std::collections::{HashMap, HashSet};
+
+/// How often the packs are listed, if another collection moves them meanwhile.
+const LISTINGS: usize = 16;
+
+/// The recipes of packs in place and in the trash. It grows: packs that were read are not read again.
+#[derive(Debug, Default)]
+pub struct RecipesInPacks {
+    packs: HashSet<Digest>,
+    of: HashMap<Digest, Vec<FoundRecipe>>,
+}
+
+/// A recipe in a pack.
+#[derive(Debug)]
+struct FoundRecipe {
+    pack: Digest,
+    is_in_place: bool,
+    /// What it takes parts of; `Err`: it cannot be read, and why.
+    sources: std::result::Result<Vec<RecipeSource>, String>,
+}
+
+impl RecipesInPacks {
+    /// The contents that are composed.
+    pub fn contents(&self) -> impl Iterator<Item = &Digest> {
+        self.of.keys()
+    }
+
+    /// What all readable recipes of a content take parts of.
+    ///
+    /// # Errors
+    /// Why none of them can be read.
+    pub fn sources(&self, digest: &Digest) -> std::result::Result<Vec<RecipeSource>, String> {
+        let recipes = self.of.get(digest).map_or(&[][..], Vec::as_slice);
+        let mut why = None;
+        let mut out = Vec::new();
+        let mut any = recipes.is_empty();
+        for recipe in recipes {
+            match &recipe.sources {
+                Ok(sources) => {
+                    any = true;
+                    out.extend(sources);
+                }
+                Err(wrong) => why = Some(wrong.clone()),
+            }
+        }
+        if any { Ok(out) } else { Err(why.unwrap_or_default()) }
+    }
+}
+
+impl Objects {
+    /// Adds the recipes of all packs that were not read before. In the end, `known` has those of every pack that was in
+    /// place or in the trash all the time. Without `all`, packs that cannot be read have none.
+    ///
+    /// # Errors
+    /// Damaged: a pack cannot be read, so it is not known which recipes it has. I/O.
+    pub fn read_recipes(&self, known: &mut RecipesInPacks, all: bool) -> Result<()> {
+        for _ in 0..LISTINGS {
+            let mut is_complete = true;
+            // A collection may move a pack to the trash or back while they are listed.
+            let mut packs = self.stored_packs()?;
+            packs.extend(self.packs_in_place()?);
+            for file in packs {
+                let Some(name) = file.name.filter(|name| !known.packs.contains(name)) else { continue };
+                match self.recipes_of(&file, &name) {
+                    Ok(recipes) => {
+                        known.packs.insert(name);
+                        recipes.into_iter().for_each(|(digest, found)| known.of.entry(digest).or_default().push(found));
+                    }
+                    Err(Miss::Gone) => is_complete = false,
+                    Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(e),
+                    Err(_) if !all => {}
+                    Err(Miss::Wrong(why) | Miss::Incomplete(why)) => return Err(unknown_recipes(&name, why)),
+                    Err(Miss::Io(e)) => return Err(unknown_recipes(&name, format!("{e:#}"))),
+                }
+            }
+            if is_complete {
+                return Ok(());
+            }
+        }
+        Err(Error::conflict("other processes move packs all the time").with_hint("run the command again"))
+    }
+
+    /// Whether there is an object file of that digest, in place.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn has_object_file(&self, digest: &Digest) -> Result<bool> {
+        Ok(self.lstat_revalidated(&self.layout().object(digest))?.is_some_and(|meta| meta.is_file()))
+    }
+
+    /// The pack whose recipe of a content is to be kept, if several have one: one whose sources are all in place, else
+    /// any that can be read. `None`: no pack in place has a readable one.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn best_recipe(&self, known: &RecipesInPacks, digest: &Digest) -> Result<Option<Digest>> {
+        let recipes = known.of.get(digest).map_or(&[][..], Vec::as_slice);
+        if let [only] = recipes {
+            return Ok(Some(only.pack));
+        }
+        let damage = self.known_damage()?;
+        let is_known_damaged = |pack: &Digest| damage.has_blob(digest, BlobKind::Recipe, pack);
+        let readable: Vec<_> = recipes
+            .iter()
+            .filter(|found| found.is_in_place && !is_known_damaged(&found.pack))
+            .filter_map(|found| Some((found.pack, found.sources.as_ref().ok()?)))
+            .collect();
+        if let [(pack, _)] = readable[..] {
+            return Ok(Some(pack));
+        }
+        for (pack, sources) in &readable {
+            if self.are_in_place(sources)? {
+                return Ok(Some(*pack));
+            }
+        }
+        Ok(readable.first().map(|(pack, _)| *pack))
+    }
+
+    /// What the recipes of these contents take parts of, in place and in the trash. Packs that cannot be read have
+    /// none.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn sources_of_all(&self, wanted: &HashSet<Digest>) -> Result<HashSet<Digest>> {
+        let mut out = HashSet::new();
+        for (digest, sources) in self.readable_recipes(&self.stored_packs()?)? {
+            if wanted.contains(&digest) {
+                out.extend(sources.iter().map(|source| source.digest));
+            }
+        }
+        Ok(out)
+    }
+
+    /// Those of these contents that have a recipe in place whose sources are all in place.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn composed_in_place(&self, wanted: &HashSet<Digest>) -> Result<HashSet<Digest>> {
+        let mut out = HashSet::new();
+        if wanted.is_empty() {
+            return Ok(out);
+        }
+        for (digest, sources) in self.readable_recipes(&self.packs_in_place()?)? {
+            if wanted.contains(&digest) && self.are_in_place(&sources)? {
+                out.insert(digest);
+            }
+        }
+        Ok(out)
+    }
+
+    fn readable_recipes(&self, packs: &[StoredFile]) -> Result<Vec<(Digest, Vec<RecipeSource>)>> {
+        let mut out = Vec::new();
+        for file in packs {
+            let Some(name) = file.name else { continue };
+            match self.recipes_of(file, &name) {
+                Ok(found) => out.extend(found.into_iter().filter_map(|(digest, f)| Some((digest, f.sources.ok()?)))),
+                Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(e),
+                Err(_) => {}
+            }
+        }
+        Ok(out)
+    }
+
+    /// Whether contents are in place: objects with their sizes and times, packed ones by the packs' footers. Not known
+    /// to be damaged.
+    fn are_in_place(&self, sources: &[RecipeSource]) -> Result<bool> {
+        let damage = self.known_damage()?;
+        for source in sources.iter().filter(|source| !source.is_small()) {
+            if !self.has_object_of(source, &damage)? {
+                return Ok(false);
+            }
+        }
+        let small: HashSet<Digest> = sources.iter().filter(|s| s.is_small()).map(|s| s.digest).collect();
+        Ok(small.is_empty() || self.in_packs_in_place(&small)?.len() == small.len())
+    }
+
+    /// Whether the object of a source is in place, with its size and time, and not known to be damaged.
+    pub(super) fn has_object_of(&self, source: &RecipeSource, damage: &KnownDamage) -> Result<bool> {
+        let found = self.lstat_revalidated(&self.layout().object(&source.digest))?;
+        let is_right = found.is_some_and(|meta| meta.is_file() && meta.len() == source.size && has_object_time(&meta));
+        Ok(is_right && !damage.has(&DamagedItem::Object(source.digest)))
+    }
+
+    fn recipes_of(&self, pack: &StoredFile, name: &Digest) -> ReadAttempt<Vec<(Digest, FoundRecipe)>> {
+        let file = PackFile::open(pack.path.clone())?;
+        let (footer, _) = file.footer(name)?;
+        let is_in_place = pack.path == self.layout().pack(name);
+        let mut out = Vec::new();
+        for blob in footer.blobs.iter().filter(|blob| blob.kind == BlobKind::Recipe) {
+            let sources = match read_recipe(&file, &blob.digest, blob.offset, blob.len) {
+                Ok(recipe) => Ok(recipe.sources),
+                Err(Miss::Io(e)) if !is_unreadable(&e) => return Err(Miss::Io(e)),
+                Err(Miss::Io(e)) => Err(format!("{e:#}")),
+                Err(Miss::Wrong(why) | Miss::Incomplete(why)) => Err(why),
+                Err(Miss::Gone) => return Err(Miss::Gone),
+            };
+            out.push((blob.digest, FoundRecipe { pack: *name, is_in_place, sources }));
+        }
+        Ok(out)
+    }
+}
+
+fn unknown_recipes(pack: &Digest, why: String) -> Error {
+    Error::damaged(format!("pack {pack} cannot be read, and it may have recipes of composed content"))
+        .with_cause(why)
+        .with_hint("`cairn verify --repair` stores again what it has")
+}
+
+/// The error for content that is needed and whose only recipes cannot be read: what it takes parts of is not known.
+pub fn unreadable_recipe(objects: &Objects, digest: &Digest, why: String) -> Error {
+    Error::damaged(format!("the recipe of {digest} in {} cannot be read", show_path(objects.layout().root())))
+        .with_cause(why)
+        .with_hint("`cairn verify` lists the versions that need it; `cairn verify --repair` stores it again")
+}

@@ -66,8 +66,8 @@ impl Log {
         }))
     }
 
-    /// Whether to write a line about a failure of `ino`: not if there was one a moment ago, nor if there were many about
-    /// other files. A later line says how many were left out.
+    /// Whether to write a line about a failure of `ino`: not if there was one a moment ago, nor if there were many
+    /// about other files. A later line says how many were left out.
     pub(super) fn is_due(&self, ino: u64) -> bool {
         let mut state = self.0.lock();
         let mut left_out = 0;

@@ -148,6 +148,10 @@ mount_version(view, root, mnt, &MountOptions::default())?;
 
 mod access;
 pub mod assets;
+#[cfg_attr(
+    not(all(feature = "fuse", feature = "remote")),
+    allow(dead_code, reason = "mounts and references use all of it")
+)]
 mod cache;
 pub mod catalog;
 mod clock;
@@ -168,6 +172,10 @@ mod mount;
 mod objects;
 mod pins;
 pub mod progress;
+#[cfg_attr(
+    not(all(feature = "fuse", feature = "remote")),
+    allow(dead_code, reason = "mounts and references use all of it")
+)]
 mod recent_cache;
 mod record;
 mod remote;

@@ -70,7 +70,6 @@ impl<T> RecentCache<T> {
     }
 
     /// Drops a value.
-    #[cfg(any(feature = "fuse", test))]
     pub(crate) fn remove(&self, digest: &Digest) {
         let mut generations = self.shard(digest).lock();
         let young = generations.young.remove(digest);
@@ -83,7 +82,6 @@ impl<T> RecentCache<T> {
     }
 
     /// Drops what was not used since the last turn.
-    #[cfg(any(feature = "fuse", test))]
     pub(crate) fn turn(&self) {
         for shard in &self.shards {
             let dropped = shard.lock().turn();

@@ -1,7 +1,7 @@
 //! Which cache to use.
 
 use super::directory::Cache;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ impl CacheOptions {
     /// I/O: the working directory.
     #[cfg(feature = "fuse")]
     pub(crate) fn absolute(&self) -> Result<CacheOptions> {
-        let dir = std::path::absolute(&self.dir).map_err(|e| Error::io("resolve", &self.dir, e))?;
+        let dir = std::path::absolute(&self.dir).map_err(|e| crate::error::Error::io("resolve", &self.dir, e))?;
         Ok(CacheOptions { dir, size: self.size })
     }
 

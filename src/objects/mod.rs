@@ -65,6 +65,7 @@ mod verified_objects;
 mod writer;
 
 pub(crate) use ahead::PackedFile;
+#[cfg(feature = "fuse")]
 pub(crate) use cached_pack::cached_object;
 pub use check::PackContents;
 pub use compose::Earlier;

@@ -41,7 +41,7 @@ impl Objects {
 }
 
 impl Copies<'_> {
-    /// Whether a right copy of a blob is in place.
+    /// Whether a right copy of a blob is in place. For a recipe, the object of the content that it composes is one.
     ///
     /// # Errors
     /// I/O, except for a copy that is damaged or cannot be read: it does not count.
@@ -60,7 +60,7 @@ impl Copies<'_> {
                 return Ok(true);
             }
         }
-        Ok(kind == BlobKind::Content && self.has_object(digest)?)
+        Ok(kind != BlobKind::Node && self.has_object(digest)?)
     }
 
     /// Whether the object of this digest is in place and right.

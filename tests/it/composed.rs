@@ -255,6 +255,37 @@ fn many_small_packs_with_recipes_are_rewritten_into_one() {
     whole(&test_store, &all, 0..14);
 }
 
+/// The content of a recipe was removed with what the recipe takes parts of, and then stored again as an object.
+#[test]
+fn a_recipe_whose_content_is_an_object_now_is_freed_and_its_pack_is_not_put_back() {
+    let test_store = TestStore::new();
+    let base = random_bytes(1, 2 * MIB);
+    let grown = [&base[..], &random_bytes(2, 200_000)].concat();
+    put(&test_store, &base);
+    // Its pack has the recipe, and mostly small files that another artifact needs.
+    let others: Vec<_> = (0..4).map(|n| (format!("other{n}"), random_bytes(10 + n, 20_000))).collect();
+    let mut tree: Vec<(&str, &[u8])> = others.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    make_tree(&test_store.path("others"), &tree);
+    tree.push(("big", &grown));
+    make_tree(&test_store.path("d"), &tree);
+    test_store.ok(&["put", "a", "d"]);
+    test_store.ok(&["put", "o", "others"]);
+    assert!(is_composed(&test_store, "a"));
+    test_store.ok(&["rm", "a:v0", "a:v1"]);
+    gc(&test_store, 0);
+    assert_eq!(objects(&test_store).len(), 0, "what the recipe takes parts of is freed");
+    make_tree(&test_store.path("e"), &[("big", &grown)]);
+    test_store.ok(&["put", "c", "e"]);
+    assert!(!is_composed(&test_store, "c"));
+    test_store.ok(&["rm", "o:v0"]);
+    let now = GcOptions::default().min_age(Duration::ZERO);
+    let report = collect(&test_store.store(), &now).unwrap();
+    assert!(report.freed.files > 0 && report.put_back.files == 0 && report.damaged.is_empty(), "{report:?}");
+    assert_eq!(files(&test_store.store_path().join("trash")), Vec::<PathBuf>::new());
+    assert!(got(&test_store, "c") == grown);
+    test_store.clean("at the end");
+}
+
 #[test]
 fn a_put_that_is_stopped_at_any_step_keeps_what_its_recipe_needs_through_a_collection() {
     let start = TestStore::new();

@@ -317,9 +317,9 @@ impl<'a> Batch<'a> {
         report: &mut GcReport,
         progress: &Progress,
     ) -> Result<()> {
-        let (mut copies, mut left) = (None, HashSet::new());
+        let mut left = HashSet::new();
         loop {
-            self.empty_own(marks, (&mut copies, &mut left), report, progress)?;
+            self.empty_own(marks, &mut left, report, progress)?;
             let adopted = self.adopt(&rest)?;
             if adopted.files == 0 {
                 break;
@@ -333,10 +333,12 @@ impl<'a> Batch<'a> {
     fn empty_own(
         &self,
         marks: &Marks,
-        (copies, left): (&mut Option<Copies<'a>>, &mut HashSet<OsString>),
+        left: &mut HashSet<OsString>,
         report: &mut GcReport,
         progress: &Progress,
     ) -> Result<()> {
+        // Listed anew each time: a pack that was put back is one of them.
+        let mut copies = None;
         loop {
             let items = self.some_items(left)?;
             if items.is_empty() {
@@ -354,7 +356,7 @@ impl<'a> Batch<'a> {
                 let path = item.trashed(self.store, &self.name);
                 let Some(meta) = disk::lstat(&path)? else { continue };
                 let file = item.file(path, meta.size());
-                match fate(self.store, marks, &item, &file, copies)? {
+                match fate(self.store, marks, &item, &file, &mut copies)? {
                     Fate::Free => {
                         self.store.disk().remove_file(&file.path)?;
                         report.freed.add(file.size);

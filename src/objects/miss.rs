@@ -25,9 +25,7 @@ impl Miss {
     pub(super) fn of_io(action: &str, path: &Path, e: io::Error) -> Miss {
         if e.raw_os_error() == Some(libc::ESTALE) { Miss::Gone } else { Miss::Io(Error::io(action, path, e)) }
     }
-}
 
-impl Miss {
     /// For an error of something that this copy needs.
     pub(super) fn incomplete(e: Error) -> Miss {
         if e.kind() == Kind::Damaged || is_unreadable(&e) { Miss::Incomplete(format!("{e:#}")) } else { Miss::Io(e) }

@@ -80,21 +80,29 @@ impl Objects {
             return self.plain_content(digest, size, place, buffer, depth);
         }
         // First where it is known to be, in both forms: a full search lists and opens every pack.
-        let mut failed = None;
-        for depth in
-            [SearchDepth::Known, SearchDepth::Full].into_iter().take(1 + usize::from(depth == SearchDepth::Full))
-        {
-            let plain = match self.plain_content(digest, size, place, buffer, depth) {
-                Ok(found) => return Ok(found),
-                Err(e) => e,
-            };
-            match self.composed(digest, size, depth) {
-                Ok(composed) => return Ok(Content::Composed(composed)),
-                Err(e) if e.kind() == Kind::Damaged => failed = Some(neither(self, digest, plain, e)),
-                Err(e) => failed = Some(e),
-            }
+        match self.plain_or_composed(digest, size, place, buffer, SearchDepth::Known) {
+            Err(_) if depth == SearchDepth::Full => self.plain_or_composed(digest, size, place, buffer, depth),
+            found => found,
         }
-        Err(failed.unwrap_or_else(|| Error::damaged(format!("content {digest} was not searched"))))
+    }
+
+    fn plain_or_composed(
+        &self,
+        digest: &Digest,
+        size: u64,
+        place: Option<Location>,
+        buffer: &mut Vec<u8>,
+        depth: SearchDepth,
+    ) -> Result<Content<()>> {
+        let plain = match self.plain_content(digest, size, place, buffer, depth) {
+            Ok(found) => return Ok(found),
+            Err(e) => e,
+        };
+        match self.composed(digest, size, depth) {
+            Ok(composed) => Ok(Content::Composed(composed)),
+            Err(e) if e.kind() == Kind::Damaged => Err(neither(self, digest, plain, e)),
+            Err(e) => Err(e),
+        }
     }
 
     /// Content that is an object file or packed, as [`Objects::content_from`] gets it.

@@ -80,6 +80,19 @@ def tree(root: Path) -> Path:
     return root
 
 
+def put(data: Path, store: cairn.Store) -> cairn.Version:
+    artifact = cairn.Artifact("data")
+    artifact.add_dir(data)
+    return artifact.save(store)
+
+
+def stored(work: Path) -> tuple[Path, cairn.Store, cairn.Version]:
+    """The files, a store, and a version of them in it."""
+    data = tree(work / "data")
+    store = cairn.Store.init(work / "store", exist_ok=True)
+    return data, store, put(data, store)
+
+
 def bench_add_dir(work: Path) -> None:
     """Each put goes into a store of its own, without the stat cache: every file is read and stored."""
     data = tree(work / "data")
@@ -92,13 +105,7 @@ def bench_add_dir(work: Path) -> None:
 
     def by_python() -> float:
         store = cairn.Store.init(fresh())
-
-        def put() -> None:
-            artifact = cairn.Artifact("data")
-            artifact.add_dir(data)
-            artifact.save(store)
-
-        return seconds(put)
+        return seconds(lambda: put(data, store))
 
     def by_command() -> float:
         cairn.Store.init(fresh())
@@ -114,11 +121,7 @@ def bench_add_dir(work: Path) -> None:
 
 def bench_read(work: Path) -> None:
     """Files per second, each file once in random order, from warm caches."""
-    data = tree(work / "data")
-    store = cairn.Store.init(work / "store", exist_ok=True)
-    artifact = cairn.Artifact("data")
-    artifact.add_dir(data)
-    version = artifact.save(store)
+    data, store, version = stored(work)
     paths = [entry.path for entry in version.files()]
     order = list(range(COUNT))
     random.Random(2).shuffle(order)
@@ -181,11 +184,7 @@ def bench_read(work: Path) -> None:
 
 def bench_order(work: Path) -> None:
     """The orders of `cairn.torch.IterableFiles`, in batches of 64, from a disk: the page cache of the packs is dropped."""
-    data = tree(work / "data")
-    store = cairn.Store.init(work / "store", exist_ok=True)
-    artifact = cairn.Artifact("data")
-    artifact.add_dir(data)
-    version = artifact.save(store)
+    _, _, version = stored(work)
 
     def read(shuffle: Shuffle) -> None:
         order = Order(COUNT, 1, 1, shuffle)

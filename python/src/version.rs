@@ -314,9 +314,9 @@ impl PyVersion {
         Ok(read.into_iter().map(|(path, bytes)| (path, PyBytes::new(py, &bytes))).collect())
     }
 
-    /// A path of a file on this host's disk, for programs that take a path. A file of 128 KiB or more is not copied: the
-    /// path is a link to the store's own read-only file. A smaller one is copied into the cache directory. The bytes
-    /// were checked as a read checks them, and nothing of the version is freed until this process ends.
+    /// A path of a file on this host's disk, for programs that take a path. A file of 128 KiB or more is not copied:
+    /// the path is a link to the store's own read-only file. A smaller one is copied into the cache directory. The
+    /// bytes were checked as a read checks them, and nothing of the version is freed until this process ends.
     ///
     /// >>> path = version.local_path("a.txt")
     /// >>> path.name, path.read_text()

@@ -24,6 +24,8 @@ const DEFAULT_LIMIT: u64 = 10 << 30;
 const NOTED: Duration = Duration::from_secs(60);
 /// If the disk is full, space is made at most once in this time.
 const FULL: Duration = Duration::from_secs(10);
+/// How long a process counts with the limit that it read: reads ask for it.
+const LIMIT_IS_RECENT: Duration = Duration::from_secs(1);
 /// How many contents a process keeps open.
 const OPEN: usize = 256;
 /// The text of `CACHEDIR.TAG`: backups leave such a directory out.
@@ -35,6 +37,8 @@ pub struct Cache {
     pub(super) dir: CacheDir,
     /// The limit that this process was given for itself.
     limit: Option<u64>,
+    /// The limit of the directory, and when it was read.
+    read_limit: Mutex<Option<(Instant, u64)>>,
     /// Of this process: what it believes to be in the cache, and what it added since it looked.
     known: Mutex<Known>,
     pub(super) open: RecentCache<Content>,
@@ -61,9 +65,9 @@ impl Cache {
 
     fn on(dir: CacheDir, limit: Option<u64>) -> Cache {
         dir.tag("CACHEDIR.TAG", TAG);
-        let (known, made_space) = (Mutex::cache(), Mutex::cache());
+        let (read_limit, known, made_space) = (Mutex::cache(), Mutex::cache(), Mutex::cache());
         let (open, reading) = (RecentCache::new(2 * OPEN), Flights::default());
-        Cache { dir, limit, known, open, reading, made_space }
+        Cache { dir, limit, read_limit, known, open, reading, made_space }
     }
 
     /// Opens a cache for the content of stores. `limit` becomes the limit of the directory.
@@ -113,6 +117,19 @@ impl Cache {
     pub fn limit(&self) -> u64 {
         let set = || std::fs::read_to_string(self.path().join(LIMIT)).ok()?.trim().parse().ok();
         self.limit.or_else(set).unwrap_or(DEFAULT_LIMIT)
+    }
+
+    /// As [`Cache::limit`], perhaps as it was a second ago.
+    pub(super) fn recent_limit(&self) -> u64 {
+        let mut read = self.read_limit.lock();
+        if let Some((at, limit)) = *read
+            && at.elapsed() < LIMIT_IS_RECENT
+        {
+            return limit;
+        }
+        let limit = self.limit();
+        *read = Some((Instant::now(), limit));
+        limit
     }
 
     /// A file of it, with which the kernel is asked what it can do with its files.
@@ -205,7 +222,7 @@ impl Cache {
         let mut known = self.known.lock();
         known.added += bytes;
         let (seen, added) = (known.bytes, known.added);
-        let limit = self.limit();
+        let limit = self.recent_limit();
         if seen.is_some_and(|seen| seen + added <= limit && added <= limit / 16) {
             return;
         }

@@ -146,7 +146,7 @@ impl Cache {
 
     /// What holds a block: the item itself or a part of it, and the number of the block in that.
     fn part_of(&self, item: &Item, number: u64) -> (Item, u64) {
-        if item.size <= self.limit() / LARGE_PART {
+        if item.size <= self.recent_limit() / LARGE_PART {
             return (*item, number);
         }
         let (part, bytes) = (number / PART_BLOCKS, PART_BLOCKS * BLOCK);
@@ -155,7 +155,7 @@ impl Cache {
     }
 
     fn undivided(&self, item: &Item) -> Option<Arc<Content>> {
-        if item.size > self.limit() / LARGE_PART { None } else { self.content(item) }
+        if item.size > self.recent_limit() / LARGE_PART { None } else { self.content(item) }
     }
 
     fn content(&self, item: &Item) -> Option<Arc<Content>> {

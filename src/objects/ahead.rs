@@ -65,10 +65,12 @@ impl Objects {
         buffer.resize(BLOCK as usize, 0);
         let Some(cache) = self.cache() else {
             let content = self.content(digest, size, None)?;
+            if let Content::Large(object) = &content {
+                // The kernel's own readahead, not requests for ranges: these fill the page cache with single pages,
+                // from which later reads take more than twice as long.
+                disk::advise_sequential(object.file());
+            }
             for at in range.clone().step_by(BLOCK as usize) {
-                if let Content::Large(object) = &content {
-                    disk::advise_needed(object.file(), at + BLOCK..(at + 3 * BLOCK).min(range.end));
-                }
                 read_part(&content, &mut buffer[..(range.end - at).min(BLOCK) as usize], at)?;
             }
             return Ok(());

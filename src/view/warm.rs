@@ -5,7 +5,7 @@
 //! disks.
 
 use super::options::{CheckoutOptions, selected};
-use crate::cache::CacheOptions;
+use crate::cache::{BLOCK, CacheOptions};
 use crate::catalog::{Selector, Version, VersionSpec, resolve};
 use crate::error::Result;
 use crate::manifest::{Entry, Reference, Visit};
@@ -17,10 +17,14 @@ use crate::store::Store;
 use crate::threads;
 use crate::types::{Digest, Location, PackRef, RelPath};
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The bytes of a piece: what one thread reads in one go.
 const PIECE: u64 = 16 << 20;
+/// The same for a large file that has enough of them for all threads: the kernel's readahead reaches its full speed, and
+/// the largest pages of its cache, after some megabytes only.
+const LARGE_PIECE: u64 = 64 << 20;
 /// Two files in a pack with a gap of at most this many bytes between them are read in one go.
 const GAP: u64 = 256 << 10;
 /// How many threads read, if nothing else is asked for.
@@ -124,7 +128,7 @@ pub(crate) fn warm(
     let plan = Plan::of(entries, options)?;
     options.progress.set_activity(Activity::Unknown);
     let (warmed, objects_of_plan) = (plan.warmed, plan.large.clone());
-    let pieces = plan.pieces(objects)?;
+    let pieces = plan.pieces(objects, options.threads)?;
     let progress = &options.progress;
     threads::for_each_with(
         options.threads,
@@ -169,7 +173,7 @@ struct Piece {
 enum What {
     Packed(PackRef, Vec<PackedFile>),
     Searched(Digest, u64),
-    Large(Digest, u64, u64),
+    Large(Digest, u64, Range<u64>),
     Reference(Reference),
 }
 
@@ -210,7 +214,7 @@ impl Plan {
     }
 
     /// The pieces, in the order of the disk: packs from their beginning to their end, objects by inode.
-    fn pieces(mut self, objects: &Objects) -> Result<Vec<Piece>> {
+    fn pieces(mut self, objects: &Objects, threads: usize) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         for (pack, mut files) in std::mem::take(&mut self.packed) {
             files.sort_unstable_by_key(|file| file.offset);
@@ -226,10 +230,10 @@ impl Plan {
             pieces.push(Piece::packed(pack, at));
         }
         for (digest, size) in objects.in_order_of_the_disk(std::mem::take(&mut self.large))? {
-            pieces.extend((0..size).step_by(PIECE as usize).map(|from| Piece {
-                what: What::Large(digest, size, from),
-                files: u64::from(from == 0),
-                bytes: PIECE.min(size - from),
+            let length = (size / threads.max(1) as u64).clamp(PIECE, LARGE_PIECE).next_multiple_of(BLOCK);
+            pieces.extend((0..size).step_by(length as usize).map(|from| {
+                let bytes = length.min(size - from);
+                Piece { what: What::Large(digest, size, from..from + bytes), files: u64::from(from == 0), bytes }
             }));
         }
         let searched = self.searched.drain(..);
@@ -266,9 +270,7 @@ impl Piece {
                 Ok(())
             }
             What::Searched(digest, size) => objects.read_small_into(digest, *size, None, buffer),
-            What::Large(digest, size, from) => {
-                objects.read_object_ahead(digest, *size, *from..(from + PIECE).min(*size), buffer)
-            }
+            What::Large(digest, size, range) => objects.read_object_ahead(digest, *size, range.clone(), buffer),
             What::Reference(reference) => read_whole_into_cache(reference),
         }
     }

@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 /// The bytes of a piece: what one thread reads in one go.
 const PIECE: u64 = 16 << 20;
-/// The same for a large file that has enough of them for all threads: the kernel's readahead reaches its full speed, and
-/// the largest pages of its cache, after some megabytes only.
-const LARGE_PIECE: u64 = 64 << 20;
+/// The same for large files, if there is enough of them for all threads: the kernel's readahead reaches its full speed,
+/// and the largest pages of its cache, after some megabytes only.
+const LARGE_PIECE: u64 = 128 << 20;
 /// Two files in a pack with a gap of at most this many bytes between them are read in one go.
 const GAP: u64 = 256 << 10;
 /// How many threads read, if nothing else is asked for.
@@ -229,8 +229,9 @@ impl Plan {
             }
             pieces.push(Piece::packed(pack, at));
         }
+        let share = self.large.iter().map(|(_, size)| size).sum::<u64>() / threads.max(1) as u64;
+        let length = share.clamp(PIECE, LARGE_PIECE).next_multiple_of(BLOCK);
         for (digest, size) in objects.in_order_of_the_disk(std::mem::take(&mut self.large))? {
-            let length = (size / threads.max(1) as u64).clamp(PIECE, LARGE_PIECE).next_multiple_of(BLOCK);
             pieces.extend((0..size).step_by(length as usize).map(|from| {
                 let bytes = length.min(size - from);
                 Piece { what: What::Large(digest, size, from..from + bytes), files: u64::from(from == 0), bytes }

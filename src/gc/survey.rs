@@ -15,6 +15,7 @@ use crate::progress::Progress;
 use crate::store::Store;
 use crate::threads;
 use crate::types::Digest;
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -64,7 +65,8 @@ pub(super) struct Plan {
 /// What is needed, and which copies of it are.
 struct Wanted<'a> {
     marks: &'a Marks,
-    recipes: &'a RecipesInPacks,
+    /// Of contents with several recipes, the pack whose recipe is kept.
+    best_recipes: HashMap<Digest, Digest>,
     damage: KnownDamage,
 }
 
@@ -109,7 +111,8 @@ impl Survey {
         let content = vec![0; marks.contents().div_ceil(64)];
         let homes = Homes { content, nodes: Digests::default(), recipes: Digests::default() };
         let mut survey = Survey { packs: Vec::new(), homes };
-        let wanted = Wanted { marks, recipes, damage: store.objects().known_damage()? };
+        let best_recipes = store.objects().best_recipes(recipes, |digest| marks.needs(digest, BlobKind::Recipe))?;
+        let wanted = Wanted { marks, best_recipes, damage: store.objects().known_damage()? };
         let mut suspect = Vec::new();
         let packs = packs_in_place(store, report)?;
         packs.iter().for_each(|(file, _)| progress.add_total(1, file.size));
@@ -140,7 +143,7 @@ impl Survey {
         report: &mut GcReport,
     ) -> Result<()> {
         let Some(name) = pack.name else { return Ok(()) };
-        let Wanted { marks, recipes, damage } = wanted;
+        let Wanted { marks, best_recipes, damage } = wanted;
         let found = match pack.found {
             Found::Blobs(found) => found,
             Found::Gone => return Ok(()),
@@ -156,7 +159,7 @@ impl Survey {
                 suspect.push((self.packs.len(), *digest, *kind));
             } else if *kind == BlobKind::Recipe
                 && marks.needs(digest, *kind)
-                && store.objects().best_recipe(recipes, digest)?.is_some_and(|best| best != name)
+                && best_recipes.get(digest).is_some_and(|best| *best != name)
             {
                 // Recipes of one content can differ: the one that can be read is kept.
             } else if !is_object(store, digest, *kind, *len)? && self.homes.claim(marks, digest, *kind) {

@@ -11,7 +11,7 @@ use super::content_store::Objects;
 use super::copy_in::{ReflinkSupport, copy_in};
 use super::leases::{AdoptedFile, Leases, OtherNames};
 use super::object_file::{OBJECT_MODE, OBJECT_MTIME, change_state};
-use crate::disk::{self, NewFile, hash_file};
+use crate::disk::{self, NewFile};
 use crate::error::{Error, Result, show_path};
 use crate::types::Digest;
 use std::fs::{File, Metadata};
@@ -32,49 +32,73 @@ fn fstat(file: &File, path: &Path) -> Result<Metadata> {
     file.metadata().map_err(|e| Error::io("stat", path, e))
 }
 
-/// Links a file into the store as `temp`, under a lease. `None` if that is impossible: another file system or owner,
-/// other names, an open writer, too many leases, or an exec bit (which an object does not keep for a stage that is not
-/// sealed after all).
-///
-/// # Errors
-/// I/O; those of `tick`.
-pub(super) fn adopt_file(
-    objects: &Objects,
-    leases: &Leases,
-    temp: PathBuf,
-    source: &File,
-    path: &Path,
-    tick: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Option<(NewFile, AdoptedFile)>> {
-    let home = objects.objects_dir_metadata()?;
-    let fits = |m: &Metadata| m.nlink() == 1 && m.dev() == home.dev() && m.uid() == home.uid() && m.mode() & 0o111 == 0;
-    if !objects.disk().kind().is_local()
-        || !fits(&fstat(source, path)?)
-        || leases.is_full()
-        || !disk::take_lease(source)
-    {
-        return Ok(None);
+/// A file that no process has open for writing: it is under a read lease.
+pub(super) struct LeasedFile<'a> {
+    objects: &'a Objects,
+    source: &'a File,
+    path: &'a Path,
+    before: Metadata,
+}
+
+impl LeasedFile<'_> {
+    /// Whether it has `size` bytes and could not have changed since the lease was taken.
+    pub(super) fn is_unchanged(&self, size: u64) -> Result<bool> {
+        let now = fstat(self.source, self.path)?;
+        let same = change_state(&self.before) == change_state(&now) && size == now.len();
+        Ok(same && fits(&now, &self.objects.objects_dir_metadata()?) && disk::lease_is_unbroken(self.source))
     }
-    let meta = fstat(source, path)?;
-    let (digest, size) = hash_file(source, path, tick)?;
-    let after = fstat(source, path)?;
-    if change_state(&meta) != change_state(&after) || size != after.len() || !fits(&after) {
-        return Ok(None);
+
+    /// Links it into the store as `temp`. It was hashed under the lease: `content` is its digest and size. `None` if it
+    /// may have changed.
+    pub(super) fn link(
+        &self,
+        leases: &Leases,
+        temp: PathBuf,
+        content: (Digest, u64),
+    ) -> Result<Option<(NewFile, AdoptedFile)>> {
+        let (digest, size) = content;
+        if !self.is_unchanged(size)? {
+            return Ok(None);
+        }
+        let clone = || self.source.try_clone().map_err(|e| Error::io("keep open", self.path, e));
+        let before = (self.before.mode() & 0o7777, self.before.mtime(), self.before.mtime_nsec());
+        let adopted = AdoptedFile { file: clone()?, digest, size, temp: temp.clone(), before };
+        leases.note_link();
+        let linked = self.objects.disk().link_open(clone()?, temp)?;
+        if !disk::lease_is_unbroken(self.source) || fstat(self.source, self.path)?.nlink() != 2 {
+            // A process waits to write, or has another name for the file.
+            self.objects.disk().remove_file(linked.path())?;
+            return Ok(None);
+        }
+        Ok(Some((linked, adopted)))
     }
-    let clone = || source.try_clone().map_err(|e| Error::io("keep open", path, e));
-    let before = (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec());
-    let adopted = AdoptedFile { file: clone()?, digest, size, temp: temp.clone(), before };
-    leases.note_link();
-    let linked = objects.disk().link_open(clone()?, temp)?;
-    if !disk::lease_is_unbroken(source) || fstat(source, path)?.nlink() != 2 {
-        // A process waits to write, or has another name for the file.
-        objects.disk().remove_file(linked.path())?;
-        return Ok(None);
-    }
-    Ok(Some((linked, adopted)))
+}
+
+/// Whether a file can become an object. `home` is the directory of objects.
+fn fits(file: &Metadata, home: &Metadata) -> bool {
+    file.nlink() == 1 && file.dev() == home.dev() && file.uid() == home.uid() && file.mode() & 0o111 == 0
 }
 
 impl Objects {
+    /// Takes a read lease on a file that can be adopted. `None` if that is impossible: another file system or owner,
+    /// other names, an open writer, too many leases, or an exec bit (which an object does not keep for a stage that is
+    /// not sealed after all).
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn lease_file<'a>(
+        &'a self,
+        leases: &Leases,
+        source: &'a File,
+        path: &'a Path,
+    ) -> Result<Option<LeasedFile<'a>>> {
+        let fits = fits(&fstat(source, path)?, &self.objects_dir_metadata()?);
+        if !self.disk().kind().is_local() || !fits || leases.is_full() || !disk::take_lease(source) {
+            return Ok(None);
+        }
+        Ok(Some(LeasedFile { objects: self, source, path, before: fstat(source, path)? }))
+    }
+
     /// Gives an inode of its own to each object whose file a process waits to write to, or has another name for.
     /// Returns how many these were.
     ///

@@ -1,94 +1,59 @@
-//! Copies a large file while it is compared with an earlier content: what is equal at the same offset is not written.
+//! Compares a large file with an earlier content while it is hashed, and copies what differs.
 //!
-//! The digest is that of the bytes that were compared and written, read from the source once. The copy has holes where
-//! it equals the earlier content, until they are filled or the content is composed.
+//! Both are read once, side by side. Where they differ, the place is searched from which on they agree again; from
+//! there on the earlier content is read at that place. The digest is that of the bytes that were compared and written.
+//! A copy has holes where it equals the earlier content, until they are filled or the content is composed.
 
-use super::chunks::{Bytes, find_matches};
-use super::composed_file::{ComposedFile, Part};
+use super::agreement::{MIN_RUN, agreement, equal_again, equal_prefix};
+use super::chunks::{Bytes, Match, find_matches};
+use super::compared_base::{Base, Window};
 use super::copy_in::{CHUNK, SparseCopy, hash_in_parallel, write_sparse};
-use super::object_file::LargeObject;
-use super::recipe::RecipeSource;
+use super::recipe::MAX_EXTENTS;
 use crate::disk::{NewFile, read_full_at};
 use crate::error::{Error, Result};
 use crate::types::Digest;
-use std::cell::Cell;
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
-/// Bytes are compared in units of this size: the size of a page of memory, and of most databases.
-const UNIT: usize = 4 << 10;
 /// After this many bytes that have nearly nothing in common, a longer file is not compared further.
 const PROBE: u64 = 64 << 20;
 /// How much longer than the probe the part of the earlier content is that the probe is searched in.
 const PROBE_SHIFT: u64 = 16 << 20;
 /// The part of the probe that must be shared: one in this many bytes.
 const PROBE_SHARE: u64 = 8;
+/// So many bytes after a difference, equal bytes at the same offset are looked for.
+const NEAR: usize = 4 << 10;
+/// How many new bytes are searched in as many earlier ones, one after another.
+const WIDTHS: [usize; 3] = [8 << 10, 64 << 10, 512 << 10];
+/// A search that found nothing is repeated after this many bytes, and then each time after twice as many.
+const SEARCH_AGAIN: u64 = 64 << 10;
+/// The most earlier bytes that are searched at once.
+const MAX_SEARCHED: u64 = 16 << 20;
+/// Fewer new bytes than these are not searched.
+const MIN_SEARCHED: usize = 4 << 10;
+/// More matches are not remembered: the short ones among them are copied.
+const MAX_MATCHES: usize = 4 * MAX_EXTENTS;
 
 /// Gets the number of bytes as they are read. Its error stops the copy.
 type Tick<'a> = &'a mut dyn FnMut(u64) -> Result<()>;
 
-/// The content that a new file is compared with.
-pub(super) struct Base {
-    pub content: BaseContent,
-    pub size: u64,
-    pub sources: Vec<RecipeSource>,
-    pub parts: Vec<Part>,
-    /// A read of it failed. The new file can be stored without it.
-    failed: Cell<bool>,
-}
-
-/// An open earlier content.
-pub(super) enum BaseContent {
-    Object(LargeObject),
-    Composed(ComposedFile),
-}
-
-impl Base {
-    pub(super) fn of_object(object: LargeObject, digest: Digest) -> Base {
-        let size = object.size();
-        let parts = vec![Part { at: 0, len: size, source: 0, offset: 0 }];
-        let (content, sources) = (BaseContent::Object(object), vec![RecipeSource { digest, size }]);
-        Base { content, size, sources, parts, failed: Cell::new(false) }
-    }
-
-    pub(super) fn of_composed(composed: ComposedFile) -> Base {
-        let (size, sources, parts) = (composed.size(), composed.names().to_vec(), composed.parts().to_vec());
-        Base { content: BaseContent::Composed(composed), size, sources, parts, failed: Cell::new(false) }
-    }
-
-    fn read_at(&self, out: &mut [u8], at: u64) -> Result<usize> {
-        let read = match &self.content {
-            BaseContent::Object(object) => read_full_at(object.file(), out, at),
-            BaseContent::Composed(composed) => composed.read_at(out, at),
-        };
-        read.map_err(|e| {
-            self.failed.set(true);
-            Error::io_message("cannot read the earlier content of this path").with_source(e)
-        })
-    }
-
-    /// Whether a read of it failed.
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.get()
-    }
-}
-
-impl Bytes for Base {
-    fn fill(&self, out: &mut [u8], at: u64) -> Result<()> {
-        let n = self.read_at(out, at)?;
-        if n == out.len() {
-            return Ok(());
-        }
-        self.failed.set(true);
-        Err(Error::damaged("the earlier content of this path ends too early"))
-    }
-}
-
 impl Bytes for NewFile {
     fn fill(&self, out: &mut [u8], at: u64) -> Result<()> {
-        let n = read_full_at(self.file(), out, at).map_err(|e| Error::io("read", self.path(), e))?;
-        if n == out.len() { Ok(()) } else { Err(Error::io_message("a temporary file was cut while it was read")) }
+        NewBytes { file: self.file(), path: self.path() }.fill(out, at)
+    }
+}
+
+/// The new file, or its copy.
+pub(super) struct NewBytes<'a> {
+    pub file: &'a File,
+    pub path: &'a Path,
+}
+
+impl Bytes for NewBytes<'_> {
+    fn fill(&self, out: &mut [u8], at: u64) -> Result<()> {
+        let n = read_full_at(self.file, out, at).map_err(|e| Error::io("read", self.path, e))?;
+        if n == out.len() { Ok(()) } else { Err(Error::io_message("a file was cut while it was read")) }
     }
 }
 
@@ -96,79 +61,73 @@ impl Bytes for NewFile {
 pub(super) struct Compared {
     pub digest: Digest,
     pub size: u64,
-    /// What equals the earlier content at the same offset.
-    pub equal: Vec<Range<u64>>,
+    /// What equals the earlier content, in the order of the new file.
+    pub matches: Vec<Match>,
     /// Whether nearly nothing is shared: then the copy is complete.
     pub is_different: bool,
 }
 
-/// Copies `source` to `to` and compares it with `base`. If `is_cloned`, `to` has the bytes of the source already, and
-/// is read in its place.
+/// Compares a file with `base`. Copies to `copy` what differs; without it, the file does not change.
 ///
 /// # Errors
 /// I/O; those of `tick`. If the error is of the earlier content, it is damaged or cannot be read.
-pub(super) fn compare_copy(
-    source: &File,
-    path: &Path,
-    to: &NewFile,
-    base: &Base,
-    is_cloned: bool,
-    tick: Tick<'_>,
-) -> Result<Compared> {
-    let len = source.metadata().map_err(|e| Error::io("stat", path, e))?.len();
-    let mut copy = Comparison {
-        to,
+pub(super) fn compare(new: &NewBytes<'_>, base: &Base, copy: Option<&NewFile>, tick: Tick<'_>) -> Result<Compared> {
+    let NewBytes { file, path } = *new;
+    let len = file.metadata().map_err(|e| Error::io("stat", path, e))?.len();
+    let mut comparison = Comparison {
+        new,
         base,
-        out: (!is_cloned).then(|| SparseCopy::new(to)),
+        copy,
+        out: copy.map(SparseCopy::new),
         at: 0,
-        equal: Vec::new(),
-        equal_bytes: 0,
+        matches: Vec::new(),
+        shift: 0,
+        search_from: 0,
         compares: true,
         probe: (len > 2 * PROBE).then_some(PROBE),
-        buffer: vec![0; CHUNK],
+        window: Window::default(),
     };
-    let from = if is_cloned { to.file() } else { source };
     let digest = hash_in_parallel(&mut |chunk| {
-        let n = read_full_at(from, chunk, copy.at).map_err(|e| Error::io("read", path, e))?;
-        copy.add(&chunk[..n])?;
+        let n = read_full_at(file, chunk, comparison.at).map_err(|e| Error::io("read", path, e))?;
+        comparison.add(&chunk[..n])?;
         tick(n as u64)?;
         Ok(n)
     })?;
-    if let Some(out) = copy.out {
+    if let Some(out) = comparison.out {
         out.finish()?;
     }
-    Ok(Compared { digest, size: copy.at, equal: copy.equal, is_different: !copy.compares })
+    let Comparison { at: size, matches, compares, .. } = comparison;
+    Ok(Compared { digest, size, matches, is_different: !compares })
 }
 
 struct Comparison<'a> {
-    to: &'a NewFile,
+    new: &'a NewBytes<'a>,
     base: &'a Base,
+    copy: Option<&'a NewFile>,
     out: Option<SparseCopy<'a>>,
+    /// How far the new file is compared.
     at: u64,
-    equal: Vec<Range<u64>>,
-    equal_bytes: u64,
+    matches: Vec<Match>,
+    /// The offset in the earlier content, less that in the new file, at which equal bytes are expected.
+    shift: i64,
+    /// No search before this place of the new file.
+    search_from: u64,
     compares: bool,
     /// Where it is decided whether to compare further.
     probe: Option<u64>,
-    buffer: Vec<u8>,
+    window: Window,
 }
 
 impl Comparison<'_> {
     /// Takes the next bytes of the new file.
     fn add(&mut self, bytes: &[u8]) -> Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let have = if self.compares { self.base.read_at(&mut buffer[..bytes.len()], self.at)? } else { 0 };
         let mut done = 0;
         while done < bytes.len() {
-            let is_equal = unit_is_equal(bytes, &buffer[..have], done);
-            let mut end = done;
-            while end < bytes.len() && unit_is_equal(bytes, &buffer[..have], end) == is_equal {
-                end = (end + UNIT).min(bytes.len());
-            }
-            self.take(&bytes[done..end], is_equal)?;
-            done = end;
+            done += if self.compares { self.step(&bytes[done..])? } else { self.take_new(&bytes[done..])? };
         }
-        self.buffer = buffer;
+        if self.matches.len() > MAX_MATCHES {
+            self.forget_short_matches()?;
+        }
         if self.compares && self.probe.is_some_and(|probe| self.at >= probe) {
             self.probe = None;
             if !self.shares_enough()? {
@@ -178,54 +137,131 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn take(&mut self, bytes: &[u8], is_equal: bool) -> Result<()> {
-        let end = self.at + bytes.len() as u64;
-        if is_equal {
-            self.equal_bytes += bytes.len() as u64;
-            match self.equal.last_mut().filter(|last| last.end == self.at) {
-                Some(last) => last.end = end,
-                None => self.equal.push(self.at..end),
+    /// Takes bytes that are equal, or bytes that differ; returns how many.
+    fn step(&mut self, bytes: &[u8]) -> Result<usize> {
+        let expected = self.at.checked_add_signed(self.shift).unwrap_or(self.base.size);
+        let earlier = self.window.get(self.base, expected..expected + bytes.len() as u64)?;
+        let equal = equal_prefix(bytes, earlier);
+        let continues =
+            equal > 0 && self.matches.last().is_some_and(|m| m.end() == self.at && m.base + m.len == expected);
+        if continues || equal == bytes.len() || equal >= MIN_RUN {
+            return Ok(self.take_equal(equal, expected));
+        }
+        if let Some(again) = equal_again(bytes, earlier, equal + 1, NEAR) {
+            return self.take_new(&bytes[..again]);
+        }
+        let near = match self.search(bytes)? {
+            Some((skipped, shift)) => {
+                self.shift = shift;
+                skipped
+            }
+            None => bytes.len().min(NEAR),
+        };
+        self.take_new(&bytes[..near])
+    }
+
+    fn take_equal(&mut self, len: usize, base: u64) -> usize {
+        let (at, added) = (self.at, len as u64);
+        match self.matches.last_mut().filter(|last| last.end() == at && last.base + last.len == base) {
+            Some(last) => last.len += added,
+            None => self.matches.push(Match { at, base, len: added }),
+        }
+        if let Some(out) = &mut self.out {
+            out.skip(added);
+        }
+        self.at += added;
+        self.search_from = 0;
+        len
+    }
+
+    fn take_new(&mut self, bytes: &[u8]) -> Result<usize> {
+        if let Some(out) = &mut self.out {
+            out.write(bytes)?;
+        }
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    /// Searches where new bytes agree with earlier ones again: how many are before that, and the shift from there on.
+    fn search(&mut self, bytes: &[u8]) -> Result<Option<(usize, i64)>> {
+        let (new_end, base_end) = self.matches.last().map_or((0, 0), |last| (last.end(), last.base + last.len));
+        if self.at < self.search_from || bytes.len() < MIN_SEARCHED || base_end + MIN_RUN as u64 > self.base.size {
+            return Ok(None);
+        }
+        let differing = self.at - new_end;
+        let widths = match differing < SEARCH_AGAIN {
+            true => &WIDTHS[..],
+            false => &WIDTHS[2..],
+        };
+        for width in widths {
+            let span = (*width as u64 + 2 * differing).min(MAX_SEARCHED);
+            // What differs may be as long here as there. Of a long part, only what is near is searched.
+            let middle = base_end + differing.saturating_sub(MAX_SEARCHED / 2);
+            let from = middle.saturating_sub(span / 8).min(self.base.size);
+            let to = (middle + span).min(self.base.size);
+            let mut earlier = vec![0; (to - from) as usize];
+            self.base.fill(&mut earlier, from)?;
+            if let Some((skipped, found)) = agreement(&bytes[..bytes.len().min(*width)], &earlier) {
+                let (new, base) = (self.at + skipped as u64, from + found as u64);
+                return Ok(Some((skipped, base as i64 - new as i64)));
             }
         }
-        match &mut self.out {
-            Some(out) if is_equal => out.skip(bytes.len() as u64),
-            Some(out) => out.write(bytes)?,
-            None => {}
+        self.search_from = self.at + differing.max(SEARCH_AGAIN);
+        Ok(None)
+    }
+
+    /// Copies the bytes of short matches, so that their number is bounded.
+    fn forget_short_matches(&mut self) -> Result<()> {
+        let mut min = 2 * MIN_RUN as u64;
+        while self.matches.len() > MAX_MATCHES / 2 {
+            let (kept, short) = std::mem::take(&mut self.matches).into_iter().partition(|found| found.len >= min);
+            self.matches = kept;
+            if let Some(copy) = self.copy {
+                fill_holes(copy, self.base, &short)?;
+            }
+            min *= 2;
         }
-        self.at = end;
         Ok(())
     }
 
     /// Whether the part that was read shares something with the beginning of the earlier content.
     fn shares_enough(&self) -> Result<bool> {
-        if self.equal_bytes >= self.at / PROBE_SHARE {
+        let equal: u64 = self.matches.iter().map(|found| found.len).sum();
+        if equal >= self.at / PROBE_SHARE {
             return Ok(true);
         }
-        let searched = others(&[], self.base.size.min(self.at + PROBE_SHIFT));
-        let found = find_matches(self.to, &others(&self.equal, self.at), self.base, self.base.size, &searched)?;
-        let shared = found.iter().map(|found| found.len).sum::<u64>() + self.equal_bytes;
+        let searched = std::iter::once(0..self.base.size.min(self.at + PROBE_SHIFT)).collect::<Vec<_>>();
+        let new = unmatched(&self.matches, self.at);
+        let found = find_matches(self.new, &new, self.base, self.base.size, &searched)?;
+        let shared = found.iter().map(|found| found.len).sum::<u64>() + equal;
         Ok(shared >= self.at / PROBE_SHARE)
     }
 
     /// From now on it is an ordinary copy.
     fn stop_comparing(&mut self) -> Result<()> {
-        if self.out.is_some() {
-            fill_holes(self.to, self.base, &self.equal)?;
+        if let Some(copy) = self.copy {
+            fill_holes(copy, self.base, &self.matches)?;
         }
-        self.equal.clear();
+        self.matches.clear();
         self.compares = false;
         Ok(())
     }
 }
 
-/// Whether the unit at `from` is equal. The last unit of a file may be shorter.
-fn unit_is_equal(new: &[u8], base: &[u8], from: usize) -> bool {
-    let end = (from + UNIT).min(new.len());
-    base.get(from..end).is_some_and(|unit| unit == &new[from..end])
+/// What of the new file is in no match, up to `end`.
+pub(super) fn unmatched(matches: &[Match], end: u64) -> Vec<Range<u64>> {
+    others(matches.iter().map(|found| found.at..found.end()), end)
 }
 
-/// What is in none of these ranges, up to `end`.
-pub(super) fn others(ranges: &[Range<u64>], end: u64) -> Vec<Range<u64>> {
+/// What of the earlier content is in no match.
+pub(super) fn unmatched_in_base(matches: &[Match], end: u64) -> Vec<Range<u64>> {
+    let mut ranges: Vec<_> = matches.iter().map(|found| found.base..found.base + found.len).collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    others(ranges.into_iter(), end)
+}
+
+/// What is in none of these ranges, up to `end`. They are in the order of their beginnings.
+fn others(ranges: impl Iterator<Item = Range<u64>>, end: u64) -> Vec<Range<u64>> {
     let mut out = Vec::new();
     let mut at = 0;
     for range in ranges {
@@ -244,15 +280,15 @@ pub(super) fn others(ranges: &[Range<u64>], end: u64) -> Vec<Range<u64>> {
 ///
 /// # Errors
 /// I/O.
-pub(super) fn fill_holes(to: &NewFile, base: &Base, equal: &[Range<u64>]) -> Result<()> {
+pub(super) fn fill_holes(to: &NewFile, base: &Base, matches: &[Match]) -> Result<()> {
     let mut buffer = vec![0; CHUNK];
-    for range in equal {
-        let mut at = range.start;
-        while at < range.end {
-            let n = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(CHUNK);
-            base.fill(&mut buffer[..n], at)?;
-            write_sparse(to, &buffer[..n], at)?;
-            at += n as u64;
+    for found in matches {
+        let mut done = 0;
+        while done < found.len {
+            let n = usize::try_from(found.len - done).unwrap_or(usize::MAX).min(CHUNK);
+            base.fill(&mut buffer[..n], found.base + done)?;
+            write_sparse(to, &buffer[..n], found.at + done)?;
+            done += n as u64;
         }
     }
     Ok(())
@@ -265,12 +301,13 @@ mod tests {
     #[test]
     fn what_is_in_no_range_is_found() {
         let found = |ranges: &[(u64, u64)]| {
-            let ranges: Vec<_> = ranges.iter().map(|(start, end)| *start..*end).collect();
-            others(&ranges, 10).iter().map(|range| (range.start, range.end)).collect::<Vec<_>>()
+            let ranges = ranges.iter().map(|(start, end)| *start..*end);
+            others(ranges, 10).iter().map(|range| (range.start, range.end)).collect::<Vec<_>>()
         };
         assert_eq!(found(&[]), [(0, 10)]);
         assert_eq!(found(&[(0, 3), (5, 6)]), [(3, 5), (6, 10)]);
         assert_eq!(found(&[(0, 10)]), []);
         assert_eq!(found(&[(2, 20)]), [(0, 2)]);
+        assert_eq!(found(&[(0, 8), (1, 2), (9, 10)]), [(8, 9)]);
     }
 }

@@ -1,15 +1,15 @@
 //! Storing a large file of whose bytes the store has at least half: what is new is stored, and a recipe.
 //!
-//! The earlier content at the same path is compared with the file while it is copied; what is not equal at the same
-//! offset is searched in it by chunks. Only equal bytes count, and the digest is that of the bytes that were compared
-//! and written.
+//! The earlier content at the same path is compared with the file while it is copied. What is not found so is searched
+//! in it by chunks. Only equal bytes count, and the digest is that of the bytes that were compared and written.
 //!
 //! Crash safety is that of every other content. The recipe names contents that were in place after this writer's token
 //! was made, or that it stored itself (L14). It becomes visible with the writer's packs, and is needed by nothing
 //! before a version names its content.
 
-use super::chunks::{Bytes, Match, find_matches};
-use super::compared_copy::{Base, Compared, compare_copy, fill_holes, others};
+use super::chunks::{Bytes, find_matches};
+use super::compared_base::Base;
+use super::compared_copy::{Compared, NewBytes, compare, fill_holes, unmatched, unmatched_in_base};
 use super::compose_plan::{Piece, Plan};
 use super::copy_in::CHUNK;
 use super::large_put::LargePut;
@@ -21,7 +21,11 @@ use crate::disk::NewFile;
 use crate::error::{Error, Result};
 use crate::types::{Digest, Hasher};
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+/// Shorter ranges that are in no match are not searched by chunks.
+const MIN_SEARCHED: u64 = 2 << 10;
 
 /// The content at the same path in an earlier version.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +34,19 @@ pub struct Earlier {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
+    /// When the version was made, in seconds since 1970. A file that was modified before is probably unchanged.
+    pub stored_at: i64,
 }
 
-/// What became of a copy that was compared.
-enum Kept {
-    /// It is the whole file, with this digest and size.
-    Whole(Digest, u64),
-    /// Its content is composed, or was stored already.
-    Composed(LargePut),
-    /// It is not needed.
-    Nothing,
+/// How long a file can be trusted not to change after it was compared.
+type IsUnchanged<'a> = &'a dyn Fn() -> Result<bool>;
+
+/// A file and what it is compared with.
+struct Comparing<'a> {
+    source: &'a File,
+    path: &'a Path,
+    base: &'a Base,
+    may_compose: &'a dyn Fn() -> Result<bool>,
 }
 
 /// Gets the number of bytes as they are read. Its error stops the copy.
@@ -59,54 +66,85 @@ impl ThreadWriter<'_> {
         may_compose: &dyn Fn() -> Result<bool>,
         tick: Tick<'_>,
     ) -> Result<LargePut> {
-        let size = source.metadata().map_err(|e| Error::io("stat", path, e))?.len();
-        if size < COMPOSED_MIN {
+        let meta = source.metadata().map_err(|e| Error::io("stat", path, e))?;
+        if meta.len() < COMPOSED_MIN {
             return self.put_large(source, path, tick);
         }
+        // A file that is probably unchanged is only hashed: comparing would read the earlier content too.
+        if meta.len() == earlier.size
+            && meta.mtime() < earlier.stored_at
+            && let Some(put) = self.find_by_hash(source, path, tick)?
+        {
+            return Ok(put);
+        }
         let Some(base) = self.base(earlier)? else { return self.put_large(source, path, tick) };
-        let mut temp = self.writer.create_object()?;
-        let is_cloned = self.clone_into(source, &mut temp)?;
-        let compared = compare_copy(source, path, &temp, &base, is_cloned, tick);
-        let stored = compared.and_then(|compared| self.keep_compared(&temp, &base, &compared, is_cloned, may_compose));
-        match stored {
-            Ok(Kept::Whole(digest, size)) => return self.keep_or_drop(temp, Ok((digest, size))),
-            Ok(Kept::Composed(put)) => {
-                self.writer.remove_temp(&temp)?;
-                return Ok(put);
-            }
-            Ok(Kept::Nothing) => {}
-            Err(_) if base.has_failed() => {}
+        let comparing = Comparing { source, path, base: &base, may_compose };
+        match self.put_compared(&comparing, tick) {
+            Ok(Some(put)) => Ok(put),
+            Ok(None) => self.put_large(source, path, tick),
+            Err(_) if base.has_failed() => self.put_large(source, path, tick),
             Err(e) => {
-                let _: Result<()> = self.writer.remove_temp(&temp);
                 // There is no room for a copy, but the content may be stored already.
                 let is_full = matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT));
                 let known = if is_full { self.find_by_hash(source, path, tick).ok().flatten() } else { None };
-                return known.ok_or(e);
+                known.ok_or(e)
             }
         }
-        self.writer.remove_temp(&temp)?;
-        self.put_large(source, path, tick)
     }
 
-    /// What becomes of a copy that was compared.
-    fn keep_compared(
+    /// Stores a file that is compared with the earlier content. `None`: it changed while it was compared.
+    fn put_compared(&mut self, comparing: &Comparing<'_>, tick: Tick<'_>) -> Result<Option<LargePut>> {
+        if let Some(clone) = self.clone_of(comparing.source)? {
+            let new = NewBytes { file: clone.file(), path: clone.path() };
+            let stored = compare(&new, comparing.base, None, tick)
+                .and_then(|compared| Ok((self.keep_or_compose(&new, comparing, &compared, &|| Ok(true))?, compared)));
+            return self.composed_or_kept(clone, stored).map(Some);
+        }
+        if let Some(leases) = self.writer.leases().cloned()
+            && let Some(leased) = self.writer.objects().lease_file(&leases, comparing.source, comparing.path)?
+        {
+            let new = NewBytes { file: comparing.source, path: comparing.path };
+            let compared = compare(&new, comparing.base, None, tick)?;
+            let is_unchanged = || leased.is_unchanged(compared.size);
+            if let Some(put) = self.keep_or_compose(&new, comparing, &compared, &is_unchanged)? {
+                return Ok(Some(put));
+            }
+            return self.adopt(&leased, (compared.digest, compared.size), &leases);
+        }
+        let temp = self.writer.create_object()?;
+        let stored = self.copy_compared(&temp, comparing, tick);
+        self.composed_or_kept(temp, stored).map(Some)
+    }
+
+    /// Copies a file while it is compared. If it is not composed, the copy is complete.
+    fn copy_compared(
         &mut self,
         temp: &NewFile,
-        base: &Base,
-        compared: &Compared,
-        is_cloned: bool,
-        may_compose: &dyn Fn() -> Result<bool>,
-    ) -> Result<Kept> {
-        if compared.is_different && self.writer.leases().is_some() {
-            return Ok(Kept::Nothing); // a file that can be taken over need not be copied
+        comparing: &Comparing<'_>,
+        tick: Tick<'_>,
+    ) -> Result<(Option<LargePut>, Compared)> {
+        let new = NewBytes { file: comparing.source, path: comparing.path };
+        let compared = compare(&new, comparing.base, Some(temp), tick)?;
+        let put = self.keep_or_compose(temp, comparing, &compared, &|| Ok(true))?;
+        if put.is_none() {
+            fill_holes(temp, comparing.base, &compared.matches)?;
         }
-        if let Some(put) = self.keep_or_compose(temp, base, compared, may_compose)? {
-            return Ok(Kept::Composed(put));
+        Ok((put, compared))
+    }
+
+    /// Removes a copy whose content is composed, or was stored already; keeps any other as an object.
+    fn composed_or_kept(&mut self, copy: NewFile, stored: Result<(Option<LargePut>, Compared)>) -> Result<LargePut> {
+        match stored {
+            Ok((Some(put), _)) => {
+                self.writer.remove_temp(&copy)?;
+                Ok(put)
+            }
+            Ok((None, compared)) => self.keep_or_drop(copy, Ok((compared.digest, compared.size))),
+            Err(e) => {
+                let _: Result<()> = self.writer.remove_temp(&copy);
+                Err(e)
+            }
         }
-        if !is_cloned {
-            fill_holes(temp, base, &compared.equal)?;
-        }
-        Ok(Kept::Whole(compared.digest, compared.size))
     }
 
     /// The earlier content, open, if the version may rely on all that it consists of.
@@ -115,7 +153,7 @@ impl ThreadWriter<'_> {
             return Ok(None);
         }
         let objects = self.writer.objects();
-        let Earlier { digest, size } = earlier;
+        let Earlier { digest, size, .. } = earlier;
         // Everywhere: the newest version names it, and the index may not know its recipe yet.
         let base = match objects.content(digest, *size, None) {
             Ok(Content::Large(object)) => Base::of_object(object, *digest),
@@ -132,57 +170,57 @@ impl ThreadWriter<'_> {
         Ok(Some(base))
     }
 
-    /// Shares the file's blocks with the copy, where the file system can.
-    fn clone_into(&self, source: &File, temp: &mut NewFile) -> Result<bool> {
-        let reflink = self.writer.reflink();
-        if reflink.is_ruled_out() {
-            return Ok(false);
-        }
-        let is_cloned = temp.reflink_from(source)?;
-        if !is_cloned {
-            reflink.rule_out();
-        }
-        Ok(is_cloned)
-    }
-
-    /// Composes a file that was compared, unless it is stored already. `None`: it is to be stored whole.
+    /// Composes a file that was compared, unless it is stored already. `new` has what is in no match. `None`: it is to
+    /// be stored whole.
     fn keep_or_compose(
         &mut self,
-        temp: &NewFile,
-        base: &Base,
+        new: &dyn Bytes,
+        comparing: &Comparing<'_>,
         compared: &Compared,
-        may_compose: &dyn Fn() -> Result<bool>,
+        is_unchanged: IsUnchanged<'_>,
     ) -> Result<Option<LargePut>> {
-        let Compared { digest, size, ref equal, is_different } = *compared;
+        let Compared { digest, size, ref matches, is_different } = *compared;
+        let base = comparing.base;
         if self.writer.dedup().has_large(&digest, size)? {
             return Ok(Some(LargePut::known(digest, size)));
         }
         if is_different || size < COMPOSED_MIN {
             return Ok(None);
         }
-        let mut matches: Vec<Match> =
-            equal.iter().map(|r| Match { at: r.start, base: r.start, len: r.end - r.start }).collect();
-        let (new, earlier) = (others(equal, size), others(equal, base.size));
-        if !new.is_empty() && !earlier.is_empty() {
-            matches.extend(find_matches(temp, &new, base, base.size, &earlier)?);
+        let (mut rest, mut earlier) = (unmatched(matches, size), unmatched_in_base(matches, base.size));
+        rest.retain(|range| range.end - range.start >= MIN_SEARCHED);
+        earlier.retain(|range| range.end - range.start >= MIN_SEARCHED);
+        let mut matches = matches.clone();
+        if !rest.is_empty() && !earlier.is_empty() {
+            matches.extend(find_matches(new, &rest, base, base.size, &earlier)?);
             matches.sort_unstable_by_key(|found| found.at);
         }
         let Some(plan) = Plan::new(size, &matches, base) else { return Ok(None) };
-        if !may_compose()? {
+        if !(comparing.may_compose)()? {
             return Ok(None);
         }
-        self.compose(temp, base, &plan, digest)
+        self.compose(new, base, &plan, digest, is_unchanged)
     }
 
     /// Stores the new bytes and the recipe. `None`: something that the recipe would name is not in place by itself.
-    fn compose(&mut self, temp: &NewFile, base: &Base, plan: &Plan, digest: Digest) -> Result<Option<LargePut>> {
+    fn compose(
+        &mut self,
+        new: &dyn Bytes,
+        base: &Base,
+        plan: &Plan,
+        digest: Digest,
+        is_unchanged: IsUnchanged<'_>,
+    ) -> Result<Option<LargePut>> {
         let writer = self.writer;
-        let rest = self.put_rest(temp, base, plan)?;
+        let rest = self.put_rest(new, base, plan)?;
         let recipe = plan.recipe(base, rest);
         for source in &recipe.sources {
             if !writer.dedup().has_source(source)? {
                 return Ok(None);
             }
+        }
+        if !is_unchanged()? {
+            return Ok(None);
         }
         let put = LargePut { digest, size: plan.size, new: true, adopted: false };
         // If two threads have the same content, the first one stores the recipe.
@@ -193,14 +231,14 @@ impl ThreadWriter<'_> {
     }
 
     /// Stores the bytes that are not taken from the store, one after another, as a content of its own.
-    fn put_rest(&mut self, temp: &NewFile, base: &Base, plan: &Plan) -> Result<Option<RecipeSource>> {
+    fn put_rest(&mut self, new: &dyn Bytes, base: &Base, plan: &Plan) -> Result<Option<RecipeSource>> {
         let size = plan.stored_again();
         if size == 0 {
             return Ok(None);
         }
         if size < SMALL_MAX {
             let mut bytes = Vec::with_capacity(size as usize);
-            copy_rest(temp, base, plan, &mut |piece| {
+            copy_rest(new, base, plan, &mut |piece| {
                 bytes.extend_from_slice(piece);
                 Ok(())
             })?;
@@ -210,7 +248,7 @@ impl ThreadWriter<'_> {
         }
         let mut object = self.writer.create_object()?;
         let mut hasher = Hasher::new();
-        let copied = copy_rest(temp, base, plan, &mut |piece| {
+        let copied = copy_rest(new, base, plan, &mut |piece| {
             hasher.update(piece);
             object.write_all(piece)
         });
@@ -220,7 +258,7 @@ impl ThreadWriter<'_> {
 }
 
 /// Passes the bytes that are not taken from the store to `write`, in order.
-fn copy_rest(temp: &NewFile, base: &Base, plan: &Plan, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+fn copy_rest(new: &dyn Bytes, base: &Base, plan: &Plan, write: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut buffer = vec![0; CHUNK];
     for Piece { at, len, base: in_base, .. } in plan.rest() {
         let mut done = 0;
@@ -229,7 +267,7 @@ fn copy_rest(temp: &NewFile, base: &Base, plan: &Plan, write: &mut dyn FnMut(&[u
             // The copy has holes where it equals the earlier content.
             match in_base {
                 Some(from) => base.fill(&mut buffer[..n], from + done)?,
-                None => temp.fill(&mut buffer[..n], at + done)?,
+                None => new.fill(&mut buffer[..n], at + done)?,
             }
             write(&buffer[..n])?;
             done += n as u64;

@@ -1,7 +1,7 @@
 //! Which parts of a new file are taken from which sources, and whether that is worth a recipe.
 
 use super::chunks::Match;
-use super::compared_copy::Base;
+use super::compared_base::Base;
 use super::recipe::{Extent, MAX_EXTENTS, Recipe, RecipeSource};
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
 //! Storing large blobs: shared, adopted, copied, or found by their digest.
 
-use super::adopt::adopt_file;
+use super::adopt::LeasedFile;
 use super::composed_file::ComposedFile;
 use super::copy_in::{SparseCopy, copy_in, hash_in_parallel};
 use super::leases::Leases;
@@ -137,21 +137,40 @@ impl ThreadWriter<'_> {
         leases: &Arc<Leases>,
         tick: Tick<'_>,
     ) -> Result<Option<LargePut>> {
-        let writer = self.writer;
-        if !writer.reflink().is_ruled_out() {
-            let temp = writer.create_object()?;
-            if temp.reflink_from(source)? {
-                let hashed = hash_file(temp.file(), temp.path(), tick);
-                return self.keep_or_drop(temp, hashed).map(Some);
-            }
-            writer.reflink().rule_out();
-            writer.remove_temp(&temp)?;
+        if let Some(clone) = self.clone_of(source)? {
+            let hashed = hash_file(clone.file(), clone.path(), tick);
+            return self.keep_or_drop(clone, hashed).map(Some);
         }
-        let temp = writer.temps().next('o');
-        let Some((linked, file)) = adopt_file(writer.objects(), leases, temp, source, path, tick)? else {
+        let Some(leased) = self.writer.objects().lease_file(leases, source, path)? else { return Ok(None) };
+        let content = hash_file(source, path, tick)?;
+        self.adopt(&leased, content, leases)
+    }
+
+    /// A temporary file that shares the blocks of `source`. `None` where that is impossible.
+    pub(super) fn clone_of(&self, source: &File) -> Result<Option<NewFile>> {
+        let writer = self.writer;
+        if writer.reflink().is_ruled_out() {
             return Ok(None);
-        };
-        let put = LargePut { adopted: true, ..self.keep_or_drop(linked, Ok(file.content()))? };
+        }
+        let temp = writer.create_object()?;
+        if temp.reflink_from(source)? {
+            return Ok(Some(temp));
+        }
+        writer.reflink().rule_out();
+        writer.remove_temp(&temp)?;
+        Ok(None)
+    }
+
+    /// Makes a file that was hashed under its lease an object. `None`: it may have changed.
+    pub(super) fn adopt(
+        &mut self,
+        leased: &LeasedFile<'_>,
+        content: (Digest, u64),
+        leases: &Leases,
+    ) -> Result<Option<LargePut>> {
+        let temp = self.writer.temps().next('o');
+        let Some((linked, file)) = leased.link(leases, temp, content)? else { return Ok(None) };
+        let put = LargePut { adopted: true, ..self.keep_or_drop(linked, Ok(content))? };
         if put.new {
             leases.hold(file);
         }

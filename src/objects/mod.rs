@@ -6,12 +6,14 @@
 //! or which content is still needed.
 
 mod adopt;
+mod agreement;
 mod ahead;
 mod cached_pack;
 mod check;
 mod check_index;
 mod checkpoint;
 mod chunks;
+mod compared_base;
 mod compared_copy;
 mod compose;
 mod compose_plan;

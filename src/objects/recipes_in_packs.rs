@@ -101,32 +101,43 @@ impl Objects {
         Ok(self.lstat_revalidated(&self.layout().object(digest))?.is_some_and(|meta| meta.is_file()))
     }
 
-    /// The pack whose recipe of a content is to be kept, if several have one: one whose sources are all in place, else
-    /// any that can be read. `None`: no pack in place has a readable one.
+    /// For each of these contents that has several recipes, the pack whose recipe is to be kept: one whose sources are
+    /// all in place, else any that can be read. Contents without a readable recipe in place are left out. Lists the
+    /// packs at most once.
     ///
     /// # Errors
     /// I/O.
-    pub fn best_recipe(&self, known: &RecipesInPacks, digest: &Digest) -> Result<Option<Digest>> {
-        let recipes = known.of.get(digest).map_or(&[][..], Vec::as_slice);
-        if let [only] = recipes {
-            return Ok(Some(only.pack));
-        }
+    pub fn best_recipes(
+        &self,
+        known: &RecipesInPacks,
+        is_needed: impl Fn(&Digest) -> bool,
+    ) -> Result<HashMap<Digest, Digest>> {
         let damage = self.known_damage()?;
-        let is_known_damaged = |pack: &Digest| damage.has_blob(digest, BlobKind::Recipe, pack);
-        let readable: Vec<_> = recipes
-            .iter()
-            .filter(|found| found.is_in_place && !is_known_damaged(&found.pack))
-            .filter_map(|found| Some((found.pack, found.sources.as_ref().ok()?)))
-            .collect();
-        if let [(pack, _)] = readable[..] {
-            return Ok(Some(pack));
-        }
-        for (pack, sources) in &readable {
-            if self.are_in_place(sources)? {
-                return Ok(Some(*pack));
+        let mut best = HashMap::new();
+        let mut several = Vec::new();
+        for (digest, recipes) in known.of.iter().filter(|(digest, recipes)| recipes.len() > 1 && is_needed(digest)) {
+            let is_right = |pack: &Digest| !damage.has_blob(digest, BlobKind::Recipe, pack);
+            let readable: Vec<_> = recipes
+                .iter()
+                .filter(|found| found.is_in_place && is_right(&found.pack))
+                .filter_map(|found| Some((found.pack, found.sources.as_ref().ok()?)))
+                .collect();
+            best.extend(readable.first().map(|(pack, _)| (*digest, *pack)));
+            if readable.len() > 1 {
+                several.push((*digest, readable));
             }
         }
-        Ok(readable.first().map(|(pack, _)| *pack))
+        let all = several.iter().flat_map(|(_, readable)| readable.iter().flat_map(|(_, sources)| sources.iter()));
+        let packed = self.packed_in_place(all)?;
+        for (digest, readable) in several {
+            for (pack, sources) in readable {
+                if self.are_in_place(sources, &packed, &damage)? {
+                    best.insert(digest, pack);
+                    break;
+                }
+            }
+        }
+        Ok(best)
     }
 
     /// What the recipes of these contents take parts of, in place and in the trash. Packs that cannot be read have
@@ -153,8 +164,12 @@ impl Objects {
         if wanted.is_empty() {
             return Ok(out);
         }
-        for (digest, sources) in self.readable_recipes(&self.packs_in_place()?)? {
-            if wanted.contains(&digest) && self.are_in_place(&sources)? {
+        let mut recipes = self.readable_recipes(&self.packs_in_place()?)?;
+        recipes.retain(|(digest, _)| wanted.contains(digest));
+        let packed = self.packed_in_place(recipes.iter().flat_map(|(_, sources)| sources))?;
+        let damage = self.known_damage()?;
+        for (digest, sources) in recipes {
+            if self.are_in_place(&sources, &packed, &damage)? {
                 out.insert(digest);
             }
         }
@@ -174,17 +189,25 @@ impl Objects {
         Ok(out)
     }
 
-    /// Whether contents are in place: objects with their sizes and times, packed ones by the packs' footers. Not known
-    /// to be damaged.
-    fn are_in_place(&self, sources: &[RecipeSource]) -> Result<bool> {
-        let damage = self.known_damage()?;
-        for source in sources.iter().filter(|source| !source.is_small()) {
-            if !self.has_object_of(source, &damage)? {
+    /// Those of these sources that are packed, and are in a pack in place by its footer.
+    fn packed_in_place<'a>(&self, sources: impl Iterator<Item = &'a RecipeSource>) -> Result<HashSet<Digest>> {
+        let small: HashSet<Digest> = sources.filter(|source| source.is_small()).map(|source| source.digest).collect();
+        if small.is_empty() { Ok(small) } else { self.in_packs_in_place(&small) }
+    }
+
+    /// Whether contents are in place: objects with their sizes and times, packed ones by `packed`. Not known to be
+    /// damaged.
+    fn are_in_place(&self, sources: &[RecipeSource], packed: &HashSet<Digest>, damage: &KnownDamage) -> Result<bool> {
+        for source in sources {
+            let is_there = match source.is_small() {
+                true => packed.contains(&source.digest),
+                false => self.has_object_of(source, damage)?,
+            };
+            if !is_there {
                 return Ok(false);
             }
         }
-        let small: HashSet<Digest> = sources.iter().filter(|s| s.is_small()).map(|s| s.digest).collect();
-        Ok(small.is_empty() || self.in_packs_in_place(&small)?.len() == small.len())
+        Ok(true)
     }
 
     /// Whether the object of a source is in place, with its size and time, and not known to be damaged.

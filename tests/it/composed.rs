@@ -454,3 +454,61 @@ fn any_series_of_edits_removals_and_collections_keeps_every_version_whole() {
         }
     }
 }
+
+/// Bytes that a command and its children read by system calls.
+fn bytes_read(test_store: &TestStore, args: &[&str]) -> Option<u64> {
+    let script = "\"$@\" >&2 || exit 1; cat /proc/$$/io";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_cairn"), "--store"]).arg(test_store.store_path()).args(args);
+    let output = command.current_dir(test_store.path("")).env("CAIRN_STAT_CACHE", "off").output().unwrap();
+    let printed = text(&output.stdout);
+    assert!(output.status.success() || printed.is_empty(), "{}", text(&output.stderr));
+    printed.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok())
+}
+
+#[test]
+fn an_unchanged_large_file_is_hashed_and_the_stored_one_is_not_read() {
+    let test_store = TestStore::new();
+    let bytes = random_bytes(1, 16 * MIB);
+    make_tree(&test_store.path("d"), &[("big", &bytes)]);
+    let big = fs::File::options().write(true).open(test_store.path("d/big")).unwrap();
+    big.set_modified(std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000)).unwrap();
+    test_store.ok(&["put", "a", "d"]);
+    let Some(read) = bytes_read(&test_store, &["put", "a", "d"]) else { return };
+    assert!((16 * MIB as u64..20 * MIB as u64).contains(&read), "{read} bytes");
+    // A changed file is read once, and so is what it is compared with.
+    fs::write(test_store.path("d/big"), edited(&bytes, 5..5, b"inserted")).unwrap();
+    let read = bytes_read(&test_store, &["put", "a", "d"]).unwrap();
+    assert!((32 * MIB as u64..40 * MIB as u64).contains(&read), "{read} bytes");
+    assert!(is_composed(&test_store, "a"));
+    test_store.clean("at the end");
+}
+
+#[test]
+fn small_changes_cost_little_more_than_their_bytes_wherever_they_are() {
+    let test_store = TestStore::new();
+    let mut bytes = random_bytes(1, 8 * MIB);
+    put(&test_store, &bytes);
+    // In place, 80 bytes in one page of a hundred; then a few bytes more or less in many places.
+    for page in (0..2048).step_by(100) {
+        bytes.splice(page * 4096 + 100..page * 4096 + 180, random_bytes(page as u64, 80));
+    }
+    let in_place = put(&test_store, &bytes);
+    assert!(in_place < 8 * 1024, "{in_place}");
+    for i in 0..24 {
+        let at = 300_000 * i + 77;
+        bytes.splice(at..at + 5 * (i % 3), random_bytes(i as u64, 30));
+    }
+    let moved = put(&test_store, &bytes);
+    assert!(moved < 8 * 1024, "{moved}");
+    // Long parts in place of others of another length.
+    for i in 0..4 {
+        let at = 2 * MIB * i + 100_000;
+        bytes.splice(at..at + 60_000, random_bytes(90 + i as u64, 55_000 + 3000 * i));
+    }
+    let replaced = put(&test_store, &bytes);
+    assert!(replaced < 250_000, "{replaced}");
+    assert!(is_composed(&test_store, "a"));
+    assert!(got(&test_store, "a") == bytes);
+    test_store.clean("at the end");
+}

@@ -3,6 +3,7 @@
 //! They only propose what to compare. Content that a version relies on is looked up after its writer's token was made.
 
 use crate::catalog::Version;
+use crate::clock;
 use crate::error::Result;
 use crate::ingest::EarlierFiles;
 use crate::lock::{self, LockRecord};
@@ -16,13 +17,14 @@ use std::sync::OnceLock;
 pub(super) struct NewestFiles<'a> {
     store: &'a Store,
     name: &'a ArtifactName,
-    tree: OnceLock<Option<Tree>>,
+    /// Its tree, and when it was made.
+    newest: OnceLock<Option<(Tree, i64)>>,
     may_compose: OnceLock<bool>,
 }
 
 impl NewestFiles<'_> {
     pub(super) fn new<'a>(store: &'a Store, name: &'a ArtifactName) -> NewestFiles<'a> {
-        NewestFiles { store, name, tree: OnceLock::new(), may_compose: OnceLock::new() }
+        NewestFiles { store, name, newest: OnceLock::new(), may_compose: OnceLock::new() }
     }
 
     /// The store gets the feature that keeps older releases from opening it. A collector of such a release that began
@@ -39,9 +41,14 @@ impl NewestFiles<'_> {
 
 impl EarlierFiles for NewestFiles<'_> {
     fn content_at(&self, path: &RelPath) -> Option<Earlier> {
-        let tree = self.tree.get_or_init(|| Version::newest(self.store, self.name).ok()??.tree().ok());
-        match tree.as_ref()?.lookup(path).ok()??.entry {
-            Entry::File { digest, size, .. } => Some(Earlier { digest, size }),
+        let read = || {
+            let version = Version::newest(self.store, self.name).ok()??;
+            let stored_at = clock::parse(&version.record().created_at).unwrap_or(0);
+            Some((version.tree().ok()?, stored_at))
+        };
+        let (tree, stored_at) = self.newest.get_or_init(read).as_ref()?;
+        match tree.lookup(path).ok()??.entry {
+            Entry::File { digest, size, .. } => Some(Earlier { digest, size, stored_at: *stored_at }),
             _ => None,
         }
     }

@@ -103,6 +103,23 @@ fn a_large_file_is_taken_over_by_its_inode_and_no_byte_is_copied() {
     whole(&test_store, "taken over");
 }
 
+#[test]
+fn a_large_file_that_differs_from_the_one_of_the_newest_version_is_taken_over_too() {
+    let test_store = TestStore::new();
+    make_tree(&test_store.path("d"), &[("large", &random_bytes(1, 4 << 20)), ("half", &random_bytes(2, 4 << 20))]);
+    test_store.ok(&["put", "a", "d"]);
+    let staged = stage(&test_store, "r");
+    fs::write(staged.at("large"), random_bytes(3, 4 << 20)).unwrap();
+    let half = [&random_bytes(2, 4 << 20)[..3 << 19], &random_bytes(4, 3 << 20)].concat();
+    fs::write(staged.at("half"), &half).unwrap();
+    let inodes = ["large", "half"].map(|name| fs::metadata(staged.backing().join(name)).unwrap().ino());
+    staged.sealed();
+    let objects = files(&test_store.store_path().join("objects"));
+    let kept: Vec<u64> = objects.iter().map(|path| path.metadata().unwrap().ino()).collect();
+    assert!(objects.len() == 4 && inodes.iter().all(|inode| kept.contains(inode)), "{objects:?}");
+    whole(&test_store, "taken over");
+}
+
 /// A file system of its own in a file, gone with the value.
 pub(super) struct Loop(std::path::PathBuf);
 

@@ -1,0 +1,109 @@
+//! The earlier content that a new file is compared with.
+
+use super::chunks::Bytes;
+use super::composed_file::{ComposedFile, Part};
+use super::copy_in::CHUNK;
+use super::object_file::LargeObject;
+use super::recipe::RecipeSource;
+use crate::disk::read_full_at;
+use crate::error::{Error, Result};
+use crate::types::Digest;
+use std::cell::Cell;
+use std::ops::Range;
+
+/// How many bytes a window has before and after those that are asked for.
+const MARGIN: u64 = 64 << 10;
+
+/// The content that a new file is compared with.
+pub(super) struct Base {
+    content: BaseContent,
+    pub size: u64,
+    pub sources: Vec<RecipeSource>,
+    pub parts: Vec<Part>,
+    /// A read of it failed. The new file can be stored without it.
+    failed: Cell<bool>,
+}
+
+/// An open earlier content.
+enum BaseContent {
+    Object(LargeObject),
+    Composed(ComposedFile),
+}
+
+impl Base {
+    pub(super) fn of_object(object: LargeObject, digest: Digest) -> Base {
+        let size = object.size();
+        let parts = vec![Part { at: 0, len: size, source: 0, offset: 0 }];
+        let (content, sources) = (BaseContent::Object(object), vec![RecipeSource { digest, size }]);
+        Base { content, size, sources, parts, failed: Cell::new(false) }
+    }
+
+    pub(super) fn of_composed(composed: ComposedFile) -> Base {
+        let (size, sources, parts) = (composed.size(), composed.names().to_vec(), composed.parts().to_vec());
+        Base { content: BaseContent::Composed(composed), size, sources, parts, failed: Cell::new(false) }
+    }
+
+    fn read_at(&self, out: &mut [u8], at: u64) -> Result<usize> {
+        let read = match &self.content {
+            BaseContent::Object(object) => read_full_at(object.file(), out, at),
+            BaseContent::Composed(composed) => composed.read_at(out, at),
+        };
+        read.map_err(|e| {
+            self.failed.set(true);
+            Error::io_message("cannot read the earlier content of this path").with_source(e)
+        })
+    }
+
+    /// Whether a read of it failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+}
+
+impl Bytes for Base {
+    fn fill(&self, out: &mut [u8], at: u64) -> Result<()> {
+        let n = self.read_at(out, at)?;
+        if n == out.len() {
+            return Ok(());
+        }
+        self.failed.set(true);
+        Err(Error::damaged("the earlier content of this path ends too early"))
+    }
+}
+
+/// A part of the earlier content, in memory.
+#[derive(Default)]
+pub(super) struct Window {
+    at: u64,
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+impl Window {
+    /// The bytes of a range, as far as the content has them. Reads what is not in the window yet.
+    ///
+    /// # Errors
+    /// I/O.
+    pub(super) fn get(&mut self, base: &Base, range: Range<u64>) -> Result<&[u8]> {
+        let (from, to) = (range.start.min(base.size), range.end.min(base.size));
+        if from < self.at || to > self.at + self.len as u64 {
+            self.move_to(base, from.saturating_sub(MARGIN), (to.max(from + CHUNK as u64) + MARGIN).min(base.size))?;
+        }
+        let skip = (from - self.at) as usize;
+        Ok(&self.bytes[skip..skip + (to - from) as usize])
+    }
+
+    fn move_to(&mut self, base: &Base, from: u64, to: u64) -> Result<()> {
+        let len = (to - from) as usize;
+        let skip = from.checked_sub(self.at).and_then(|skip| usize::try_from(skip).ok()).filter(|n| *n < self.len);
+        let kept = skip.map_or(0, |skip| {
+            self.bytes.copy_within(skip..self.len, 0);
+            (self.len - skip).min(len)
+        });
+        self.bytes.resize(self.bytes.len().max(len), 0);
+        (self.at, self.len) = (from, 0);
+        base.fill(&mut self.bytes[kept..len], from + kept as u64)?;
+        self.len = len;
+        Ok(())
+    }
+}

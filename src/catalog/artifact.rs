@@ -57,6 +57,9 @@ pub fn find(store: &Store, name: &ArtifactName) -> Result<Option<ArtifactRecord>
 pub fn all_with_drafts(store: &Store) -> Result<Vec<ArtifactName>> {
     let mut names: Vec<_> =
         disk::list(&store.layout().artifacts())?.iter().filter_map(|n| ArtifactName::parse(n.to_str()?).ok()).collect();
+    if names.is_empty() {
+        store.check_present()?;
+    }
     names.sort();
     Ok(names)
 }

@@ -176,7 +176,10 @@ impl Version {
     pub fn remove_alias(&self, alias: &str) -> Result<()> {
         let alias = AliasName::parse(alias)?;
         let here = alias::Expected::Exactly(Some(self.number));
-        alias::set(&self.store, self.artifact(), &alias, here, None).map(drop)
+        alias::set(&self.store, self.artifact(), &alias, here, None).map(drop).map_err(|e| match e.kind() {
+            Kind::Conflict => e.with_hint("Version::aliases has those that point to it"),
+            _ => e,
+        })
     }
 
     /// The aliases that point here, `latest` among them if it is the newest.

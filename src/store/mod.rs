@@ -131,10 +131,18 @@ impl Store {
             }
         }
         Err(Error::not_found(format!(
-            "no store: neither --store nor CAIRN_STORE is given, and there is no .cairn in {} or above",
+            "no store: none is named, CAIRN_STORE is not set, and there is no .cairn in {} or above",
             show_path(from)
         ))
-        .with_hint("`cairn init` makes one here"))
+        .with_hint("`cairn init` makes one here; --store names another"))
+    }
+
+    /// Refuses a store that was removed, or whose disk was unmounted, since it was opened.
+    ///
+    /// # Errors
+    /// Not found; I/O.
+    pub(crate) fn check_present(&self) -> Result<()> {
+        disk::lstat(&self.root().join("cairn.json"))?.map(drop).ok_or_else(|| no_store(self.root()))
     }
 
     /// The store's directory, as a canonical path.

@@ -93,6 +93,7 @@ pub fn verify(store: &Store, scope: &Scope, options: &VerifyOptions) -> Result<V
     let mut tokens = Tokens::new();
     match scope {
         Scope::All => {
+            store.check_present()?;
             let depth = if options.quick { Depth::Quick } else { Depth::Whole };
             let all_is_read = !options.quick && options.sample.is_none();
             let checkpoint = if all_is_read { options.checkpoint } else { Checkpoint::Off };

@@ -83,3 +83,59 @@ fn a_directory_is_added_whole_or_not_at_all() {
     assert_eq!(test_store.ok(&["list", "x"]).lines().count(), 1, "no version was made");
     drop(socket);
 }
+
+#[test]
+fn the_stores_own_files_are_refused_and_a_directory_with_the_store_in_it_is_added_without_it() {
+    let test_store = TestStore::new();
+    let store = test_store.store();
+    make_tree(&test_store.path("src"), &[("a", b"1")]);
+    artifact().add_dir(test_store.path("src")).unwrap().save(&store).unwrap();
+    let own = store.root().to_path_buf();
+    std::os::unix::fs::symlink(&own, test_store.path("link")).unwrap();
+    let mut additions = [artifact(), artifact(), artifact(), artifact()];
+    additions[0].add_dir(&own).unwrap();
+    additions[1].add_dir(own.join("packs")).unwrap();
+    additions[2].add_file(own.join("cairn.json")).unwrap();
+    additions[3].add_dir(test_store.path("link")).unwrap();
+    for addition in additions {
+        let refused = addition.save(&store).unwrap_err();
+        assert!(
+            refused.kind() == Kind::Usage && refused.message().contains("belongs to the store itself"),
+            "{refused}"
+        );
+    }
+    let around = artifact().add_dir(own.parent().unwrap()).unwrap().save(&store).unwrap().version;
+    let paths: Vec<String> = around.entries().unwrap().map(|entry| entry.unwrap().path.to_string()).collect();
+    assert!(paths.contains(&"src/a".to_owned()) && !paths.iter().any(|path| path.ends_with("cairn.json")), "{paths:?}");
+    // A spool file and a link to an object are content.
+    let mut written = artifact();
+    let mut file = written.new_file_in("large", &store).unwrap();
+    std::io::Write::write_all(&mut file, &vec![7; 1 << 20]).unwrap();
+    file.set_executable(true);
+    file.finish().unwrap();
+    let large = written.save(&store).unwrap().version;
+    let object = cairn::view::LocalFiles::in_cache(&large, &test_store.path("cache")).unwrap().path("large").unwrap();
+    let again = artifact().add_file_at("large", &object).unwrap().save(&store).unwrap().version;
+    assert_eq!(again.record().bytes, 1 << 20);
+}
+
+#[test]
+fn a_preview_has_the_digest_of_what_is_saved_and_stores_nothing() {
+    let test_store = TestStore::new();
+    let store = test_store.store();
+    make_tree(&test_store.path("src"), &[("a", b"1"), ("d/b", b"22")]);
+    let mut first = artifact();
+    first.add_dir(test_store.path("src")).unwrap().add_bytes("more", "3").unwrap();
+    let preview = first.preview(&store, &Default::default()).unwrap();
+    assert_eq!((preview.totals().files, preview.totals().bytes), (3, 4));
+    assert_eq!(test_store.ok(&["list"]), "");
+    let version = first.save(&store).unwrap().version;
+    assert_eq!(preview.digest(), version.digest());
+    let mut draft = version.new_draft();
+    draft.remove("d").unwrap().add_bytes("a", "other").unwrap().rename("more", "less").unwrap();
+    let preview = draft.preview(&store, &Default::default()).unwrap();
+    assert_eq!(preview.digest(), draft.save(&store).unwrap().version.digest());
+    assert_eq!(first.has_bytes_of("more", test_store.path("src/a")).unwrap(), Some(false));
+    first.remove("more").unwrap();
+    assert_eq!(first.has_bytes_of("more", test_store.path("src/a")).unwrap(), None);
+}

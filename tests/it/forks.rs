@@ -9,7 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const FILES: u64 = 3000;
-const FORKS: u64 = 1500;
+/// `CAIRN_FORKS` sets another number.
+fn forks() -> u64 {
+    std::env::var("CAIRN_FORKS").map_or(1500, |n| n.parse().unwrap())
+}
 
 fn content(n: u64) -> Vec<u8> {
     format!("{n} ").repeat(1 + n as usize % 200).into_bytes()
@@ -85,7 +88,7 @@ fn fork_under_load() {
                 save(&store, "of-the-parent", n);
             }
         });
-        for n in 0..FORKS {
+        for n in 0..forks() {
             // SAFETY: the child uses only the library, which is what this tests, and exits.
             let pid = unsafe { libc::fork() };
             if pid == 0 {
@@ -100,7 +103,7 @@ fn fork_under_load() {
         }
         end.store(true, Ordering::Relaxed);
     });
-    println!("{} reads of the parent, {FORKS} children", reads.into_inner());
+    println!("{} reads of the parent, {} children", reads.into_inner(), forks());
     assert!(wrong.is_empty(), "{wrong:?}");
 }
 
@@ -120,7 +123,7 @@ fn forked_children_do_not_hang() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(store.versions("of-children").unwrap().len() as u64 == FORKS / 100, "each of these children saved");
+    assert!(store.versions("of-children").unwrap().len() as u64 == forks() / 100, "each of these children saved");
     // Nothing of the children or of the parent is left behind.
     for dir in ["locks", "pins"] {
         assert_eq!(std::fs::read_dir(s.store_path().join(dir)).map_or(0, |names| names.count()), 0, "{dir}");

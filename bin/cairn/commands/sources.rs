@@ -38,7 +38,6 @@ pub fn add_sources(
             let how = how.store(store.clone()).below(prefix.clone()).progress(progress.clone());
             artifact.add_reference(uri, None, &how)?;
         } else {
-            refuse_store(store, path)?;
             add_path(artifact, path, &prefix, &options, progress)?;
         }
     }
@@ -58,18 +57,6 @@ pub fn add_all_sources(
 ) -> Result<()> {
     add_sources(artifact, store, &SourceList::split(sources, args)?, args, &bar.progress())?;
     signals::cancel_on_interrupt(bar.progress());
-    Ok(())
-}
-
-/// A source in the store is a mistake, except a staging directory: its files may be the only copy.
-fn refuse_store(store: &Store, path: &Path) -> Result<()> {
-    let (Ok(source), Ok(root)) = (std::fs::canonicalize(path), std::fs::canonicalize(store.root())) else {
-        return Ok(());
-    };
-    if source.starts_with(&root) && !source.starts_with(root.join("staging")) {
-        return Err(Error::usage(format!("cannot add {}: it belongs to the store itself", show_path(path)))
-            .with_hint("`cairn copy` copies a version to another name or store"));
-    }
     Ok(())
 }
 

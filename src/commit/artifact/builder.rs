@@ -52,7 +52,7 @@ pub struct Artifact {
 /// One addition, in the order they were made.
 #[derive(Debug)]
 pub(in crate::commit) enum Add {
-    Entry { at: RelPath, body: Body, _spool: Option<Spool> },
+    Entry { at: RelPath, body: Body, spool: Option<Spool> },
     Directory { at: RelPath, source: PathBuf, options: ScanOptions },
     Version(AddedEntry),
     Remove { at: RelPath },
@@ -115,9 +115,8 @@ impl Artifact {
     /// Not found; usage: not a regular file, a name that is not allowed.
     pub fn add_file(&mut self, source: impl AsRef<Path>) -> Result<&mut Self> {
         let source = source.as_ref();
-        let name = source.file_name().ok_or_else(|| {
-            Error::usage(format!("{} has no base name", show_path(source))).with_hint("add_file_at gives it a name")
-        })?;
+        // A path without a base name is that of a directory, which `add_file_at` refuses.
+        let name = source.file_name().unwrap_or(source.as_os_str());
         self.add_file_at(name.as_bytes(), source)
     }
 
@@ -305,7 +304,7 @@ impl Artifact {
     }
 
     pub(super) fn entry(&mut self, at: &[u8], body: Body, spool: Option<Spool>) -> Result<&mut Self> {
-        self.adds.push(Add::Entry { at: RelPath::parse(at)?, body, _spool: spool });
+        self.adds.push(Add::Entry { at: RelPath::parse(at)?, body, spool });
         Ok(self)
     }
 }

@@ -3,6 +3,7 @@
 use super::bring::add_entries;
 use super::builder::{Add, Artifact};
 use super::newest_files::NewestFiles;
+use super::own_files::OwnFiles;
 use crate::catalog::Version;
 use crate::error::{Error, Kind, Result};
 use crate::ingest::{self, EarlierBelow, ScanOptions, Sink, SourceTree, StatCache};
@@ -30,8 +31,10 @@ pub(in crate::commit) fn collect(
     let earlier = |at| newest.as_ref().map(|files| EarlierBelow { files, at });
     let root = RelPath::root();
     let own = std::fs::metadata(store.root()).map(|m| (m.dev(), m.ino())).ok();
+    let mut own_files = OwnFiles::of(store);
     let mut tree = SourceTree::default();
     for add in &artifact.adds {
+        own_files.refuse(add)?;
         match add {
             Add::Entry { at, body, .. } => {
                 progress.add_total(1, 0);

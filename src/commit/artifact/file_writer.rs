@@ -30,7 +30,7 @@ impl Artifact {
     /// ```
     pub fn new_file(&mut self, at: impl AsRef<[u8]>) -> Result<FileWriter<'_>> {
         let at = RelPath::parse(at.as_ref())?;
-        Ok(FileWriter { artifact: self, at, store: None, held: Vec::new(), spool: None })
+        Ok(FileWriter { artifact: self, at, store: None, exec: false, held: Vec::new(), spool: None })
     }
 
     /// [`Artifact::new_file`], spooled on the file system of `store`, which has room for what is to be stored. The
@@ -41,7 +41,7 @@ impl Artifact {
     pub fn new_file_in(&mut self, at: impl AsRef<[u8]>, store: &Store) -> Result<FileWriter<'_>> {
         store.check_writable()?;
         let at = RelPath::parse(at.as_ref())?;
-        Ok(FileWriter { artifact: self, at, store: Some(store.clone()), held: Vec::new(), spool: None })
+        Ok(FileWriter { artifact: self, at, store: Some(store.clone()), exec: false, held: Vec::new(), spool: None })
     }
 }
 
@@ -52,12 +52,18 @@ pub struct FileWriter<'a> {
     at: RelPath,
     /// Whose file system has the spool; none: the system's temporary directory.
     store: Option<Store>,
+    exec: bool,
     /// The bytes, until their number requires a spool file.
     held: Vec<u8>,
     spool: Option<BufWriter<Spool>>,
 }
 
 impl FileWriter<'_> {
+    /// Sets whether the file may be executed; it may not unless this is called.
+    pub fn set_executable(&mut self, may_be: bool) {
+        self.exec = may_be;
+    }
+
     /// Adds what was written.
     ///
     /// # Errors
@@ -73,7 +79,7 @@ impl FileWriter<'_> {
                 (FileBody::Disk(Arc::new(spool.path()), SourceStat::of(&meta)), Some(spool))
             }
         };
-        self.artifact.entry(self.at.as_bytes(), Body::File { exec: false, body }, spool).map(drop)
+        self.artifact.entry(self.at.as_bytes(), Body::File { exec: self.exec, body }, spool).map(drop)
     }
 
     fn spill(&mut self) -> std::io::Result<&mut BufWriter<Spool>> {

@@ -1,5 +1,6 @@
 //! An artifact in the making: what is added to it, and how that is read and stored.
 
+mod added;
 mod annotations;
 mod basis;
 mod bring;
@@ -8,6 +9,7 @@ mod changes;
 mod collect;
 mod file_writer;
 mod newest_files;
+mod own_files;
 mod references;
 mod spool;
 

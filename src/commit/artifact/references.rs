@@ -191,7 +191,7 @@ impl Artifact {
     }
 
     fn add_found(&mut self, at: RelPath, reference: Reference) {
-        self.adds.push(Add::Entry { at, body: Body::Reference(Box::new(reference)), _spool: None });
+        self.adds.push(Add::Entry { at, body: Body::Reference(Box::new(reference)), spool: None });
     }
 }
 

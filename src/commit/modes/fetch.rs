@@ -23,7 +23,7 @@ impl Artifact {
         let mut add = |at: RelPath, entry: &Entry| {
             if let Entry::Reference(reference) = entry {
                 let body = FileBody::Fetched(Arc::new((**reference).clone()));
-                self.adds.push(Add::Entry { at, body: Body::File { exec: false, body }, _spool: None });
+                self.adds.push(Add::Entry { at, body: Body::File { exec: false, body }, spool: None });
                 found += 1;
             }
         };

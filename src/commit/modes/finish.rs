@@ -12,7 +12,7 @@ use super::open_drafts::{OpenRun, no_draft};
 use crate::catalog::artifact as catalog_artifact;
 use crate::catalog::draft::{AliasMove, Draft, DraftRecord, DraftState, FinishRecord, Head, NoteAfter, OnConflict};
 use crate::catalog::{Mode, RunRecord, Version, numbers, removal};
-use crate::commit::artifact::{Artifact, collect, collect_or_keep};
+use crate::commit::artifact::{Artifact, collect_or_keep};
 use crate::commit::publication::draft_log::{self, TIMEOUT};
 use crate::commit::publication::{
     self, Published, SaveOptions, VersionDraft, complete, retry_with_recovery, version_at,
@@ -28,7 +28,7 @@ use crate::setters::setters;
 use crate::store::Store;
 use crate::txn::{AttemptOutcome, Commit, Place, Txn};
 use crate::types::{AliasName, RunId, Token, VersionNumber};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -328,9 +328,7 @@ struct Merged {
 
 /// Whether a version has everything that an artifact has.
 fn holds(version: &Version, artifact: &Artifact, progress: &Progress) -> Result<bool> {
-    let sources = collect(version.store(), artifact, &HashSet::new(), &ingest::Sink::Nowhere, progress)?;
-    let mut memory = MemoryNodes::new();
-    let own = Tree::of(&ingest::build(&sources, &mut memory)?, Arc::new(memory));
+    let own = artifact.preview(version.store(), progress)?;
     let tree = version.tree()?;
     for visit in own.walk() {
         let visit = visit?;

@@ -11,6 +11,7 @@ mod merging;
 mod open_drafts;
 mod pack_retention;
 mod patch;
+mod preview;
 mod put;
 mod remove;
 mod restore;

@@ -120,7 +120,8 @@ fn usable_newest(newest: Option<Result<Version>>, basis: &Basis, name: &Artifact
     let newest = match newest.transpose() {
         Err(e) if basis.onto.is_none() => {
             let hint = format!(
-                "--onto vN makes the changes on another version; `cairn rm {name}:latest` removes the damaged one"
+                "`cairn patch --onto vN` makes the changes on another version; \
+                 `cairn rm {name}:latest` removes the damaged one"
             );
             return Err(e
                 .context(format!("the newest version of {name} is damaged: this patch cannot be made on it"))
@@ -171,7 +172,8 @@ fn put_on(stage: &mut EditSession, base: &Tree, target: &Version) -> Result<()> 
     match rebase(base, &stage.tree, &theirs)? {
         Rebased::Conflicts(paths) => {
             let hint = format!(
-                "look at {target}, and patch that; --onto vN makes the changes on vN without those of newer versions"
+                "look at {target}, and patch that; `cairn patch --onto vN` makes the changes on vN without those of \
+                 newer versions"
             );
             Err(conflict(&format!("{target} changed what this patch changes"), &paths).with_hint(hint))
         }

@@ -233,7 +233,7 @@ fn an_empty_cairn_store_is_none_and_a_working_directory_that_is_gone_is_not_need
         .unwrap();
     expect(out, 0, "");
     let out = test_store.cairn(&["list"]).env("CAIRN_STORE", "").output().unwrap();
-    expect(out, 6, "no store: neither --store nor CAIRN_STORE is given");
+    expect(out, 6, "no store: none is named, CAIRN_STORE is not set");
     let out = test_store.cairn(&["--store", "", "list"]).output().unwrap();
     expect(out, 2, "--store");
     // From a directory that is gone.
